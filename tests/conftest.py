@@ -1,8 +1,11 @@
 """For every test: when one fails, the ends of its processes' logs are part of the report.
 
-No property fails because the machine was busy: hypothesis has limits of time of its own. With
-`--part=1/2` only every second file is collected, so that two processes can share the work. A logged
+No property fails because the machine was busy: hypothesis has limits of time of its own. A logged
 traceback is printed without the frames' values and colours, which would take a second.
+
+Several processes share the files, `--part=1/4 --shared=FOLDER` being one of four: the many short
+ones in the folders of `tests/unit` by their number, as to read those of others would take longer;
+of the rest, which come first, whoever is free takes the next, so that all end at the same time.
 """
 
 from __future__ import annotations
@@ -20,19 +23,45 @@ settings.register_profile("timeless", deadline=None, suppress_health_check=[Heal
 settings.load_profile("timeless")
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 
-
-FILES = sorted(Path(__file__).parent.rglob("test_*.py"))
+TESTS = Path(__file__).parent
+UNIT = sorted((TESTS / "unit").glob("*/**/test_*.py"))
+SHORT = {path: number for number, path in enumerate(UNIT)}
+CLAIMED = pytest.StashKey[dict[Path, bool]]()
+"""Of each file that came up, whether this process has it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--part", default="1/1", help="which files: 2/3 is the second third of them")
+    parser.addoption("--part", default="1/1", help="which short files: 2/3 is the second third")
+    parser.addoption("--shared", type=Path, help="the folder by which the others are shared")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     part, _, parts = str(config.getoption("--part")).partition("/")
-    if collection_path not in FILES:
+    if collection_path not in SHORT:
         return None
-    return FILES.index(collection_path) % int(parts) != int(part) - 1 or None
+    return SHORT[collection_path] % int(parts) != int(part) - 1 or None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path in SHORT)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Pass over a test whose file another process has."""
+    folder: Path | None = item.config.getoption("--shared")
+    if folder is None or item.path in SHORT:
+        return None
+    claimed = item.config.stash.setdefault(CLAIMED, {})
+    if item.path not in claimed:
+        mark = folder / "+".join(item.path.relative_to(TESTS).parts)
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            claimed[item.path] = False
+        else:
+            claimed[item.path] = True
+    return None if claimed[item.path] else True
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,8 +1,8 @@
 """Runs the checks of `make check` and `make test`, each as a stage with a name and a duration.
 
-Stages of one round run side by side, `JOBS` at a time (from the environment; else one more than
-there are cores, three at most: tests of real servers wait for most of their time, but have limits
-of time). No two share a port, a file or a database. Each one's output is shown whole when it ends.
+Stages run side by side, `JOBS` at a time (from the environment; else two more than there are cores,
+four at most: tests of real servers wait for much of their time, but have limits of time). No two
+share a port, a file or a database. Each one's output is shown whole when it ends.
 A failed stage stops no other: one run shows everything that is wrong, and its last lines say what
 failed and how many tests there were.
 
@@ -22,9 +22,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
-JOBS = int(os.environ.get("JOBS") or min(3, (os.cpu_count() or 1) + 1))
+JOBS = int(os.environ.get("JOBS") or min(4, (os.cpu_count() or 1) + 2))
 PROGRESS_EVERY = 30.0
 """Seconds; a stage's output comes whole, at its end."""
 PYTEST = ("-m", "pytest", "-q")
@@ -39,23 +40,18 @@ class Stage:
     environment: tuple[tuple[str, str], ...] = ()
     """Defaults; what is set outside counts more."""
     program: str = sys.executable
+    shared: bool = False
+    """Runs the test files that no other such stage has begun."""
 
 
 Round = Sequence[Stage]
 
 
-def parts(
-    name: str, each: int, *arguments: str, environment: tuple[tuple[str, str], ...] = ()
-) -> Round:
-    """A set of tests as `each` stages for a job: the shorter they are, the sooner all jobs end.
-
-    Which files are in which, `--part` in conftest.py says. A stage more costs two seconds, as it
-    imports all that the others do: too much where the tests themselves take seconds.
-    """
-    many = 1 if JOBS == 1 else each * JOBS
+def workers(*arguments: str, environment: tuple[tuple[str, str], ...] = ()) -> Round:
+    """A set of test files as a stage for each job; how these share them, conftest.py says."""
     return [
-        Stage(f"{name} {part}/{many}", (*PYTEST, f"--part={part}/{many}", *arguments), environment)
-        for part in range(1, many + 1)
+        Stage(f"tests {part}", (*PYTEST, f"--part={part}", *arguments), environment, shared=True)
+        for part in (f"{number}/{JOBS}" for number in range(1, JOBS + 1))
     ]
 
 
@@ -71,7 +67,14 @@ STATIC: Round = (
     Stage("types", ("-m", "mypy")),
 )
 DOCS = Stage("docs", ("--no-print-directory", "docs"), program="make")
-# The protocol and the life cycle, by their own unit tests alone: every branch.
+_FEW = (
+    ("WALK_STEPS", "20000"),
+    ("MISSED_SEEDS", "6"),
+    ("KINDS_SEEDS", "2"),
+    ("API_EXAMPLES", "3"),
+)
+# The protocol and the life cycle, by their own unit tests alone: every branch. What goes by chance
+# is long in another stage: counting branches makes it five times as slow.
 COVERAGE = Stage(
     "coverage of the pure core",
     (
@@ -82,43 +85,29 @@ COVERAGE = Stage(
         "--cov-report=term-missing:skip-covered",
         "--cov-fail-under=100",
     ),
+    _FEW,
 )
-_LIGHT = ("tests/shape", "tests/unit", "--ignore=tests/unit/test_hostile.py")
-_FEW = (
-    ("WALK_STEPS", "20000"),
-    ("MISSED_SEEDS", "6"),
-    ("KINDS_SEEDS", "2"),
-    ("API_EXAMPLES", "3"),
+WALKS = Stage(
+    "walks",
+    (*PYTEST, *(f"tests/unit/conversation/test_{name}.py" for name in ("walk", "missed"))),
 )
-# They measure time.
-_ALONE = ("tests/integration/test_load.py", "tests/integration/test_start.py")
-_CHAOS = ("tests/chaos/test_storm.py", "tests/chaos/test_kill.py", "tests/chaos/test_cuts.py")
-# At their full length in `make chaos`, with the replicas' tests and the storm's long form, and with
-# another seed each time. Here the same faults come in the same order, so that a change is judged by
-# what it did.
+_FAST = workers(
+    *("tests/shape", "tests/unit", "--ignore=tests/unit/test_hostile.py"), environment=_FEW
+)
+# Chaos at its full length is in `make chaos`, with the replicas' tests and the storm's long form,
+# and with another seed each time. Here the same faults come in the same order, so that a change is
+# judged by what it did.
 _SHORT = (("CHAOS_KILLS", "5"), ("CHAOS_CUTS", "10"), ("CHAOS_SEED", "7"))
-_SIDE_BY_SIDE = (
-    "tests",
+_ALL = workers(
+    *("tests", "--durations=10", "--ignore=tests/chaos/test_replicas.py"),
     # The core's own tests run in the stage of its coverage.
     *(f"--ignore=tests/unit/{ring}" for ring in CORE),
-    *(f"--ignore={place}" for place in (*_ALONE, "tests/chaos")),
+    environment=_SHORT,
 )
-SETS: Mapping[str, Sequence[Round]] = {
-    "check": [[*STATIC, *parts("unit", 1, *_LIGHT, environment=_FEW)]],
-    "test": [
-        [
-            # The longest first, as each waits for most of its time; the shortest fill the end.
-            *(
-                Stage(Path(test).stem.replace("test_", "chaos: "), (*PYTEST, test), _SHORT)
-                for test in _CHAOS
-            ),
-            *parts("unit, conformance, integration", 3, "--durations=10", *_SIDE_BY_SIDE),
-            COVERAGE,
-            DOCS,
-            *reversed(STATIC),
-        ],
-        [Stage("load, start", (*PYTEST, *_ALONE))],
-    ],
+SETS: Mapping[str, Round] = {
+    "check": [*STATIC, *_FAST],
+    # The last worker joins the others when all else is done.
+    "test": [*_ALL[:-1], COVERAGE, *reversed(STATIC), WALKS, DOCS, _ALL[-1]],
 }
 
 
@@ -135,12 +124,16 @@ class Done:
         return int(found[1]) if found and "pytest" in self.stage.arguments else 0
 
 
-def carried_out(stage: Stage, progress: dict[Stage, str]) -> Done:
-    """Run a stage to its end; `progress` gets the percentages that pytest writes."""
+def carried_out(stage: Stage, folder: Path, progress: dict[Stage, str]) -> Done:
+    """Run a stage to its end; `progress` gets the percentages that pytest writes.
+
+    `folder`: by which those that share test files do.
+    """
     began = time.monotonic()
     lines: list[str] = []
+    sharing = [f"--shared={folder}"] if stage.shared else []
     with subprocess.Popen(  # noqa: S603 - our own
-        [stage.program, *stage.arguments],
+        [stage.program, *stage.arguments, *sharing],
         cwd=ROOT,
         env={**dict(stage.environment), **os.environ},
         stdout=subprocess.PIPE,
@@ -161,24 +154,23 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def run(rounds: Sequence[Round]) -> int:
+def run(stages: Round) -> int:
     """Run all stages; 0 if all passed."""
     began = time.monotonic()
     done: list[Done] = []
-    for stages in rounds:
-        say(f"== {', '.join(stage.name for stage in stages)} ({JOBS} at a time)")
-        progress: dict[Stage, str] = {}
-        with ThreadPoolExecutor(JOBS) as pool:
-            pending = {pool.submit(carried_out, stage, progress) for stage in stages}
-            while pending:
-                ended, pending = wait(pending, PROGRESS_EVERY, FIRST_COMPLETED)
-                for one in (future.result() for future in ended):
-                    done.append(one)
-                    say(one.output.rstrip())
-                    result = "FAIL" if one.failed else "pass"
-                    say(f"== {result}: {one.stage.name}, {one.seconds:.1f} s")
-                if not ended and progress:
-                    say("== " + ", ".join(f"{it.name}: {far}" for it, far in progress.items()))
+    say(f"== {', '.join(stage.name for stage in stages)} ({JOBS} at a time)")
+    progress: dict[Stage, str] = {}
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(JOBS) as pool:
+        pending = {pool.submit(carried_out, stage, Path(folder), progress) for stage in stages}
+        while pending:
+            ended, pending = wait(pending, PROGRESS_EVERY, FIRST_COMPLETED)
+            for one in (future.result() for future in ended):
+                done.append(one)
+                say(one.output.rstrip())
+                result = "FAIL" if one.failed else "pass"
+                say(f"== {result}: {one.stage.name}, {one.seconds:.1f} s")
+            if not ended and progress:
+                say("== " + ", ".join(f"{it.name}: {far}" for it, far in progress.items()))
     words = ("passed", "failed", "errors?", "skipped")
     counts = {word.rstrip("s?"): sum(one.counted(word) for one in done) for word in words}
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)

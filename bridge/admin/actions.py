@@ -7,53 +7,53 @@ once it is done: a crash in between costs the line, never the other way round.
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from bridge.admin import shapes
 from bridge.admin.ports import ApiError, Bridge, Caller, not_found
-from bridge.admin.views import enterprise_of, record_in, room_of, rules_of
-from bridge.ids import RoomId
+from bridge.admin.views import enterprise_of, made, record_in, room_of, rules_of
+from bridge.ids import EventId
 from bridge.rooms import erasure
-from bridge.rooms.commands import check_order
-from bridge.rooms.record import Order, RoomRecord
-from bridge.rooms.rules import BadOrder, Rules
+from bridge.rooms.record import Order, RoomRecord, load_input
+from bridge.rooms.rules import BadOrder
 from bridge.rooms.store import Change, DeadLetter
 
 
 async def order_room(bridge: Bridge, caller: Caller, asked: shapes.OrderAsked) -> shapes.Ordered:
     """Have a command carried out in a room, with an admin's rights; its answer is said there."""
-    row, record = await room_of(bridge, asked.room_id)
-    order = await _order(bridge, caller, row.room_id, asked.words, rules_of(bridge, record))
-    return shapes.Ordered(room_id=row.room_id, order=order)
+    return await _order(bridge, asked, Order(caller.actor, caller.way, asked.words))
 
 
 async def set_room_settings(
     bridge: Bridge, caller: Caller, asked: shapes.SettingsWished
-) -> shapes.OrderedAll:
-    """Change settings of a room, by an order each; none is given if one of them is wrong."""
-    row, record = await room_of(bridge, asked.room_id)
-    rules, now = rules_of(bridge, record), bridge.around.clock.now()
-    orders = [
-        f"config set {key} {str(value).lower() if isinstance(value, bool) else value}"
+) -> shapes.Ordered:
+    """Change settings of a room, all of them or, if one of them is wrong, none."""
+    settings = {
+        key: "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
         for key, value in asked.settings.items()
-    ]
+    }
+    return await _order(bridge, asked, Order(caller.actor, caller.way, settings=settings))
+
+
+async def _order(bridge: Bridge, asked: shapes.Repeatable, order: Order) -> shapes.Ordered:
+    row, record = await room_of(bridge, asked.room_id)
+    number = ""
+    if asked.request_id:
+        named = "\n".join((row.room_id, order.actor, order.way, asked.request_id))
+        number = sha256(named.encode()).hexdigest()[:16]
+        key = f"order:{number}"
+        if await bridge.overview.input(row.room_id, key) is not None:
+            given = await bridge.around.store.body_of(row.room_id, EventId(key))
+            if given and load_input(given) != order:
+                sentence = "This request_id was that of another order: draw a new one."
+                raise ApiError(409, "M_CONFLICT", sentence)
+            return shapes.Ordered(room_id=row.room_id, order=number)
     try:
-        for words in orders:
-            check_order(record, rules, words, now)
+        key = await bridge.orders.order(row.room_id, order, number)
     except BadOrder as bad:
-        raise _refused(bad, rules) from bad
-    given = [await _order(bridge, caller, row.room_id, words, rules) for words in orders]
-    return shapes.OrderedAll(room_id=row.room_id, orders=given)
-
-
-async def _order(bridge: Bridge, caller: Caller, room_id: RoomId, words: str, rules: Rules) -> str:
-    try:
-        key = await bridge.orders.order(room_id, Order(caller.actor, caller.way, words))
-    except BadOrder as bad:
-        raise _refused(bad, rules) from bad
-    return key.removeprefix("order:")
-
-
-def _refused(bad: BadOrder, rules: Rules) -> ApiError:
-    return ApiError(400, "M_INVALID_PARAM", bad.sentence(rules))
+        sentence = bad.sentence(rules_of(bridge, record))
+        raise ApiError(400, "M_INVALID_PARAM", sentence) from bad
+    return shapes.Ordered(room_id=row.room_id, order=key.removeprefix("order:"))
 
 
 async def forget_account(bridge: Bridge, caller: Caller, asked: shapes.RoomAsked) -> shapes.Done:
@@ -112,15 +112,7 @@ async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -
         raise ApiError(400, "M_INVALID_PARAM", str(error)) from error
     except erasure.StillChatting as error:
         raise ApiError(409, "M_CONFLICT", f"{error}: with `force` it is ended first.") from error
-    return shapes.Erasure(
-        subject=told.subject,
-        rooms=list(told.rooms),
-        shared=list(told.shared),
-        found=told.found,
-        left=told.left,
-        kept=[shapes.KeptData(what=o.what, where=o.where, why=o.why) for o in told.kept],
-        done=told.done,
-    )
+    return made(shapes.Erasure, told, kept=[made(shapes.KeptData, one) for one in told.kept])
 
 
 def _gone() -> ApiError:

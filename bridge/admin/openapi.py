@@ -23,7 +23,7 @@ _ERRORS = {
     "401": "The secret is missing or wrong.",
     "403": "It may not be done, by whoever asks.",
     "404": "There is no such thing.",
-    "409": "What goes on is in the way; `error` says how to go on all the same.",
+    "409": "What goes on, or was asked before, is in the way; `error` says what to do.",
     "413": "The body is too long.",
     "429": "Too many requests: try again after `retry_after_ms`.",
     "503": "The database does not answer: try again.",
@@ -83,7 +83,7 @@ def _operation(one: Operation) -> Json:
                 status: {"$ref": f"#/components/responses/{status}"}
                 for status in _ERRORS
                 if status != "403" and (status != "404" or one.in_path)
-                if (status != "413" or one.has_body) and (status != "409" or one.conflicts)
+                if (status != "413" or one.has_body) and (status != "409" or one.status == 202)
             },
         },
     }

@@ -43,13 +43,10 @@ class Operation:
         who: Who = Who.OPERATOR,
         *,
         status: int = 200,
-        conflicts: bool = False,
     ) -> None:
         self.method, self.path, self.handler, self.who = method, path, handler, who
         self.status = status
-        """Of the answer; 202: it is stored, and will be done."""
-        self.conflicts = conflicts
-        """It may be refused over what goes on, with 409."""
+        """Of the answer; 202: it is stored, and will be done; or what goes on refuses it (409)."""
         self.name: str = getattr(handler, "__name__", "")
         self.summary = (inspect.getdoc(handler) or "").partition("\n\n")[0].replace("\n", " ")
         self.parts = tuple(path.split("/")[1:])
@@ -110,6 +107,6 @@ OPERATIONS = (
     Operation("GET", "/dead-letters/{letter_id}", views.get_dead_letter),
     Operation("POST", "/dead-letters/{letter_id}/retry", actions.retry_dead_letter),
     Operation("DELETE", "/dead-letters/{letter_id}", actions.discard_dead_letter),
-    Operation("POST", "/erase", actions.erase_data, status=202, conflicts=True),
+    Operation("POST", "/erase", actions.erase_data, status=202),
 )
 """In the order of the documents."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from bridge.ids import QueueId, RoomId
+from bridge.rooms.engine import Engine
 from bridge.rooms.ports import LinkState
-from bridge.rooms.record import Chat, Order, Stored
+from bridge.rooms.record import Chat
 from bridge.rooms.store import AccountRow, DeadLetter, LedgerRow, Member, StoredRoom
 from bridge.rooms.surroundings import Surroundings
 
@@ -70,18 +71,8 @@ class Overview(Protocol):
 
     async def members(self) -> Sequence[Member]: ...
 
-
-class Orders(Protocol):
-    """What of the engine can be asked from outside of the rooms."""
-
-    async def order(self, room_id: RoomId, order: Order) -> str:
-        """Store a command as an input of the room; returns its key. Raises BadOrder."""
-
-    async def tell(self, room_id: RoomId, order: Stored, key: str) -> None:
-        """Hand an order of another kind to whoever serves the room."""
-
-    def look_at(self, room_id: RoomId) -> None:
-        """Take up work that was put back, if the room is served here."""
+    async def reports(self) -> Sequence[tuple[float, str]]:
+        """What the other processes have told of themselves, and how many seconds ago."""
 
 
 class Health(Protocol):
@@ -94,16 +85,16 @@ class Bridge(msgspec.Struct, frozen=True):
     enterprises: Mapping[str, Surroundings]
     """Of each call centre, by its name in the configuration; the only one's name is empty."""
     overview: Overview
-    orders: Orders
+    orders: Engine
     health: Health
-    links: Callable[[], Iterable[LinkState]]
+    links: Callable[[], Collection[LinkState]]
     """Of this process."""
     busy: Callable[[], Awaitable[Busy]]
     """How many rooms of all processes there are of each call centre, phase and queue.
 
     Only those whose link is wanted.
     """
-    recent: Callable[[], Iterable[tuple[str, Chat]]]
+    recent: Callable[[], Sequence[tuple[str, Chat]]]
     """The newest chats of this process whose wait has ended, and their call centres."""
     advice: Callable[[str], str] = lambda _: ""
     """What to do about a dead letter, by why it is one; empty: nothing is known."""

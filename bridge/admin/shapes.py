@@ -84,10 +84,27 @@ class Replicas(Answer, frozen=True, kw_only=True):
     replicas: list[Replica]
 
 
+class Report(Answer, frozen=True, kw_only=True):
+    """A process that has told of itself what follows."""
+
+    replica: str
+    """Its name; empty: it is the only one."""
+    seconds: float
+    """How long ago; 0: it is the one that answers."""
+    up: int
+    """Links of its rooms to the call centre that stand,"""
+    opening: int
+    """that are being opened,"""
+    waiting: int
+    """and that failed, and are tried again."""
+
+
 class Link(Answer, frozen=True, kw_only=True):
     """The connection of one room to the call centre."""
 
     room_id: str
+    replica: str
+    """The process that holds it."""
     state: Literal["up", "opening", "waiting"]
     """`up`: it stands; `opening`: it is being opened; `waiting`: it failed, and is tried again."""
     since: int
@@ -97,10 +114,12 @@ class Link(Answer, frozen=True, kw_only=True):
 
 
 class Links(Answer, frozen=True, kw_only=True):
-    """Links that the process that answers holds, by room; other processes hold their rooms'."""
+    """Links by room: all of the process that answers, and those of which the others have told with
+    their last sign of life, the 100 of each that stand least well.
+    """
 
-    replica: str
-    """Its name; empty: it is the only one, and these are all links."""
+    reports: list[Report]
+    """Of all processes, first the one that answers."""
     links: list[Link]
     next: str | None
 
@@ -169,6 +188,8 @@ class Waited(Answer, frozen=True, kw_only=True):
 
     at: int
     """When it ended."""
+    replica: str
+    """The process in which it did."""
     enterprise: str
     queue: int
     seconds: float
@@ -178,9 +199,12 @@ class Waited(Answer, frozen=True, kw_only=True):
 
 
 class Waits(Answer, frozen=True, kw_only=True):
-    """The newest waits that ended in the process that answers since it started, oldest first."""
+    """The newest waits that ended since the processes started, oldest first; of another process
+    than the one that answers, the newest 100 that it has told of.
+    """
 
-    replica: str
+    reports: list[Report]
+    """Of all processes, first the one that answers."""
     waits: list[Waited]
 
 
@@ -279,7 +303,15 @@ class RoomPage(NumberedPage, frozen=True, kw_only=True):
     """The room's first id, or the one that it has today."""
 
 
-class OrderAsked(RoomAsked, frozen=True, kw_only=True):
+class Repeatable(RoomAsked, frozen=True, kw_only=True):
+    """Something for a room that is done once, however often it is asked for."""
+
+    request_id: Annotated[str, Meta(pattern="^[!-~]*$", max_length=64)] = ""
+    """Drawn by you, such as a UUID: whoever got no answer asks again with the same, and gets the
+    order that was given; remembered for `retention.rows`. Empty: each request gives an order."""
+
+
+class OrderAsked(Repeatable, frozen=True, kw_only=True):
     """A command for a room."""
 
     words: Annotated[str, Meta(min_length=1, max_length=500)]
@@ -313,10 +345,10 @@ class OrderState(Answer, frozen=True, kw_only=True):
     detail: str
 
 
-SettingValue = Annotated[str, Meta(min_length=1, max_length=500)] | int | bool
+SettingValue = Annotated[str, Meta(min_length=1, max_length=500)] | int | bool | None
 
 
-class SettingsWished(RoomAsked, frozen=True, kw_only=True):
+class SettingsWished(Repeatable, frozen=True, kw_only=True):
     """Settings of a room that are to be changed, each as the state event has it."""
 
     settings: Annotated[
@@ -324,18 +356,12 @@ class SettingsWished(RoomAsked, frozen=True, kw_only=True):
         Meta(min_length=1, max_length=20),
     ]
     """By key: `queue`, `from`, `language`, `start`, `paused`, `hours`, or `text.` and a name, as
-    `text.greeting`, or `text.greeting.en` for those who read English."""
-
-
-class OrderedAll(Answer, frozen=True, kw_only=True):
-    """Orders are stored, one for each setting, and will be carried out in their turn."""
-
-    room_id: str
-    orders: list[str]
+    `text.greeting`, or `text.greeting.en` for those who read English; null: as the operator has it.
+    `undo` takes all of them back."""
 
 
 class Change(Answer, frozen=True, kw_only=True):
-    """Something that somebody has changed."""
+    """Something that somebody has changed; what was changed at once has the same `at`."""
 
     number: int
     """Grows from one to the next."""
@@ -558,6 +584,8 @@ class Erasure(Answer, frozen=True, kw_only=True):
     """Rooms that go whole."""
     shared: list[str]
     """Rooms of several people, of which only what is the person's goes."""
+    chatting: list[str]
+    """Rooms that go whole, in which a chat or a request goes on."""
     found: dict[str, int]
     """What there was, by kind."""
     left: dict[str, int]

@@ -7,7 +7,11 @@ by themselves, tokens and passwords nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from heapq import nsmallest
 from itertools import islice
 from typing import Literal, TypeVar, cast
 
@@ -32,18 +36,26 @@ from bridge.rooms.record import (
     load_record,
 )
 from bridge.rooms.rules import Rules, of_gone
-from bridge.rooms.store import AccountRow, DeadLetter, LedgerRow, Outcome, StoredRoom
+from bridge.rooms.store import AccountRow, DeadLetter, Outcome, StoredRoom
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 LOOK = 100
 """Rooms that are read at a time."""
 MOST_LOOKED = 1000
 """Rooms that are read for a page; what is not found among them is on the next."""
+MOST_TOLD = 100
+"""Links, and waits, of which a process tells the others."""
 MOST_LINES = 500
 """Lines of an event that are looked through for a password: each takes up to 0.1 ms."""
 LIVE = frozenset({"Requesting", "Queued", "Chatting"})
 """Phases of rooms whose link is wanted."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
+
+
+def made(kind: type[T], source: object, **more: object) -> T:
+    """An answer of what the source has under the same names, and more."""
+    names = (name for name in kind.__struct_fields__ if name not in more)
+    return cast(Callable[..., T], kind)(**{name: getattr(source, name) for name in names}, **more)
 
 
 # --- the bridge itself ----------------------------------------------------------------------------
@@ -62,10 +74,10 @@ async def list_replicas(bridge: Bridge, _caller: Caller, _asked: shapes.Asked) -
     members = await bridge.overview.members()
     return shapes.Replicas(
         replicas=[
-            shapes.Replica(
-                name=one.name,
+            made(
+                shapes.Replica,
+                one,
                 shards=len(one.shards),
-                started=one.started,
                 seen=max(0.0, round(one.age, 1)),
                 state="gone" if not one.present else "leaving" if one.leaving else "serves",
             )
@@ -75,18 +87,57 @@ async def list_replicas(bridge: Bridge, _caller: Caller, _asked: shapes.Asked) -
 
 
 async def list_links(bridge: Bridge, _caller: Caller, asked: shapes.Page) -> shapes.Links:
-    """The connections to the call centre that this process holds, with since when and why."""
-    links = sorted(bridge.links(), key=lambda link: link.room_id)
-    behind = [link for link in links if link.room_id > asked.after]
+    """The connections to the call centre, with since when and why."""
+    said = await _everywhere(bridge)
+    # Of a room that has just changed its process, the word of the one that answers counts.
+    by_room = {one.room_id: one for told in reversed(said) for one in told.links}
+    behind = sorted(room_id for room_id in by_room if room_id > asked.after)
     page = behind[: asked.limit]
     return shapes.Links(
-        replica=bridge.replica,
-        links=[
-            shapes.Link(room_id=one.room_id, state=one.state, since=one.since, why=one.why)
-            for one in page
-        ],
-        next=page[-1].room_id if len(behind) > len(page) else None,
+        reports=[told.report for told in said],
+        links=[by_room[room_id] for room_id in page],
+        next=page[-1] if len(behind) > len(page) else None,
     )
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """What a process tells of itself."""
+
+    report: shapes.Report
+    links: list[shapes.Link]
+    waits: list[shapes.Waited]
+
+
+def report_of(bridge: Bridge) -> str:
+    """What the others may show of this process. It goes with each sign of life, so it is short."""
+    return msgspec.json.encode(_said(bridge, MOST_TOLD)).decode()
+
+
+async def _everywhere(bridge: Bridge) -> list[_Said]:
+    """What all processes tell of themselves, this one first, and of itself everything."""
+    said = [_said(bridge)]
+    for age, report in await bridge.overview.reports():
+        try:
+            told = msgspec.json.decode(report, type=_Said)
+        except msgspec.MsgspecError:
+            continue  # a process of another version, while they are restarted in turn
+        seconds = max(0.1, round(age, 1))
+        said.append(structs.replace(told, report=structs.replace(told.report, seconds=seconds)))
+    return said
+
+
+def _said(bridge: Bridge, most: int = sys.maxsize) -> _Said:
+    found, own = bridge.links(), bridge.replica
+    count = Counter(one.state for one in found)
+    counted = {"up": count["up"], "opening": count["opening"], "waiting": count["waiting"]}
+    some = nsmallest(most, found, lambda one: (one.state == "up", one.state == "opening"))
+    links = [
+        made(shapes.Link, one, replica=own, why=one.why.encode("utf-8", "replace").decode())
+        for one in some
+    ]
+    recent = list(bridge.recent())[-most:]
+    waits = [_waited(own, enterprise, chat) for enterprise, chat in recent]
+    return _Said(shapes.Report(replica=own, seconds=0, **counted), links, waits)
 
 
 async def list_enterprises(
@@ -131,12 +182,10 @@ def _queue(bridge: Bridge, enterprise: str, queue: Queue, busy: Busy) -> shapes.
     def count(*phases: str) -> int:
         return sum(busy.get((enterprise, phase, QueueId(queue.id)), 0) for phase in phases)
 
-    return shapes.Queue(
+    return made(
+        shapes.Queue,
+        queue,
         enterprise=enterprise,
-        id=queue.id,
-        name=queue.name,
-        aliases=list(queue.aliases),
-        hours=queue.hours,
         open=opened,
         opens=None if hours is None or opened else hours.opens(now),
         waiting=count("Requesting", "Queued"),
@@ -147,19 +196,21 @@ def _queue(bridge: Bridge, enterprise: str, queue: Queue, busy: Busy) -> shapes.
 
 async def list_waits(bridge: Bridge, _caller: Caller, _asked: shapes.Asked) -> shapes.Waits:
     """The newest waits, for a plot; figures over a long time are in the metrics."""
-    waits = []
-    for enterprise, chat in bridge.recent():
-        at = chat.started or chat.ended or chat.asked
-        waits.append(
-            shapes.Waited(
-                at=at,
-                enterprise=enterprise,
-                queue=chat.queue_id,
-                seconds=(at - chat.asked) / 1000,
-                answered=chat.started is not None,
-            )
-        )
-    return shapes.Waits(replica=bridge.replica, waits=waits)
+    said = await _everywhere(bridge)
+    waits = sorted((one for told in said for one in told.waits), key=lambda one: one.at)
+    return shapes.Waits(reports=[told.report for told in said], waits=waits)
+
+
+def _waited(replica: str, enterprise: str, chat: Chat) -> shapes.Waited:
+    at = chat.started or chat.ended or chat.asked
+    return shapes.Waited(
+        at=at,
+        replica=replica,
+        enterprise=enterprise,
+        queue=chat.queue_id,
+        seconds=(at - chat.asked) / 1000,
+        answered=chat.started is not None,
+    )
 
 
 # --- rooms ----------------------------------------------------------------------------------------
@@ -167,14 +218,7 @@ async def list_waits(bridge: Bridge, _caller: Caller, _asked: shapes.Asked) -> s
 
 async def list_rooms(bridge: Bridge, _caller: Caller, asked: shapes.RoomsAsked) -> shapes.Rooms:
     """The rooms that the bridge knows, by their ids."""
-
-    def wanted(row: StoredRoom) -> shapes.RoomState | None:
-        if not _fits(asked.phase, row.phase):
-            return None
-        state = room_state(bridge, row, record_in(row))
-        fits = _fits(asked.enterprise, state.enterprise) and _fits(asked.queue, state.queue)
-        return state if fits else None
-
+    wanted = partial(_wanted, bridge, asked)
     if asked.customer is UNSET:
         rooms, after = await _page_of(bridge, asked, wanted, live=asked.phase in LIVE)
         return shapes.Rooms(rooms=rooms, next=after)
@@ -204,14 +248,21 @@ async def list_chats(bridge: Bridge, _caller: Caller, asked: shapes.ChatsAsked) 
     """The rooms in which an agent is asked for or there is a chat, with who waits and who talks."""
 
     def wanted(row: StoredRoom) -> shapes.RoomState | None:
-        if row.phase not in LIVE or not _fits(asked.phase, row.phase):
-            return None
-        state = room_state(bridge, row, record_in(row))
-        fits = _fits(asked.enterprise, state.enterprise) and _fits(asked.queue, state.queue)
-        return state if fits else None
+        return _wanted(bridge, asked, row) if row.phase in LIVE else None
 
     rooms, after = await _page_of(bridge, asked, wanted, live=True)
     return shapes.Rooms(rooms=rooms, next=after)
+
+
+def _wanted(
+    bridge: Bridge, asked: shapes.RoomsAsked | shapes.ChatsAsked, row: StoredRoom
+) -> shapes.RoomState | None:
+    """The room, if it is one of those that are asked for."""
+    if not _fits(asked.phase, row.phase):
+        return None
+    state = room_state(bridge, row, record_in(row))
+    fits = _fits(asked.enterprise, state.enterprise) and _fits(asked.queue, state.queue)
+    return state if fits else None
 
 
 def _fits(wanted: object, value: object) -> bool:
@@ -274,36 +325,20 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
     rules = rules_of(bridge, record)
     queue = rules.queue_for(record) if isinstance(phase, model.NoChat) else phase.queue_id
     chatting = phase if isinstance(phase, model.Chatting) else None
-    return shapes.RoomState(
+    return made(
+        shapes.RoomState,
+        record,
         room_id=row.room_id,
-        matrix_id=record.matrix_id,
         enterprise=enterprise_of(bridge, record),
-        membership=record.membership.value,
-        customer=record.customer,
-        host=record.host,
-        displayname=record.displayname,
-        direct=record.direct,
-        encrypted=record.encrypted,
         queue=queue,
         language=rules.language_for(record),
-        settings=shapes.Settings(
-            queue=settings.queue,
-            source=settings.source,
-            language=settings.language,
-            start=settings.start,
-            paused=settings.paused,
-            hours=settings.hours,
-            texts=dict(settings.texts),
-        ),
+        settings=made(shapes.Settings, settings, texts=dict(settings.texts)),
         phase=cast(shapes.Phase, type(phase).__name__),
         since=phase.since or None,
         chat=record.conversation.number,
         position=phase.position if isinstance(phase, model.Queued) else None,
         session_id=None if chatting is None else chatting.session_id,
-        agents=[
-            shapes.Agent(id=one.id, name=one.name)
-            for one in (() if chatting is None else chatting.agents)
-        ],
+        agents=_agents(() if chatting is None else chatting.agents),
         held=len(record.conversation.held),
         own_account=record.login is not None,
     )
@@ -311,20 +346,12 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
 
 def chat_shape(room_id: RoomId, chat: Chat) -> shapes.Chat:
     """A chat as it is shown."""
-    return shapes.Chat(
-        room_id=room_id,
-        number=chat.number,
-        queue=chat.queue_id,
-        asked=chat.asked,
-        started=chat.started,
-        answered=chat.answered,
-        ended=chat.ended,
-        ending=None if chat.ending is None else chat.ending.value,
-        session_id=chat.session_id,
-        robot=chat.robot,
-        agents=[shapes.Agent(id=one.id, name=one.name) for one in chat.agents],
-        rating=chat.rating,
-    )
+    agents = _agents(chat.agents)
+    return made(shapes.Chat, chat, room_id=room_id, queue=chat.queue_id, agents=agents)
+
+
+def _agents(agents: Iterable[object]) -> list[shapes.Agent]:
+    return [made(shapes.Agent, one) for one in agents]
 
 
 async def get_order(
@@ -366,7 +393,7 @@ async def _changes(
     bridge: Bridge, room_id: RoomId | None, before: str, limit: int
 ) -> shapes.Changes:
     rows = await bridge.around.store.changes(room_id, _number(before), limit)
-    changes = [shapes.Change(**structs.asdict(one)) for one in rows]
+    changes = [made(shapes.Change, one) for one in rows]
     return shapes.Changes(
         changes=changes, next=str(rows[-1].number) if len(rows) == limit else None
     )
@@ -407,16 +434,7 @@ async def trace_event(bridge: Bridge, _caller: Caller, asked: shapes.EventAsked)
     rows = await bridge.around.store.trace(EventId(asked.event_id))
     if not rows:
         raise not_found("This event was never seen, or is older than retention.rows.")
-    lines = [
-        shapes.TraceLine(
-            at=row.at,
-            what=row.what,
-            room_id=row.room_id,
-            detail=row.detail,
-            possible_double=row.repeat,
-        )
-        for row in rows
-    ]
+    lines = [made(shapes.TraceLine, row, possible_double=row.repeat) for row in rows]
     return shapes.Trace(event_id=asked.event_id, lines=lines)
 
 
@@ -426,26 +444,10 @@ async def list_deliveries(
     """What the ledger has of a room, the newest first."""
     row, _ = await room_of(bridge, asked.room_id)
     rows, after = await bridge.overview.deliveries(row.room_id, _number(asked.after), asked.limit)
-    deliveries = [_delivery(one) for one in rows]
+    deliveries = [
+        made(shapes.Delivery, one, number=one.seq, possible_double=one.repeat) for one in rows
+    ]
     return shapes.Deliveries(deliveries=deliveries, next=None if after is None else str(after))
-
-
-def _delivery(row: LedgerRow) -> shapes.Delivery:
-    return shapes.Delivery(
-        number=row.seq,
-        key=row.key,
-        cause=row.cause,
-        received=row.received,
-        handled=row.handled,
-        lane=None if row.lane is None else row.lane.value,
-        attempted=row.attempted,
-        attempts=row.attempts,
-        possible_double=row.repeat,
-        outcome=row.outcome,
-        settled=row.settled,
-        detail=row.detail,
-        event_id=row.event_id,
-    )
 
 
 async def list_dead_letters(
@@ -458,16 +460,7 @@ async def list_dead_letters(
     if len(letters) == asked.limit:
         after = f"{letters[-1].at}.{letters[-1].id[1:]}"
     return shapes.DeadLetters(
-        dead_letters=[
-            shapes.DeadLetter(
-                id=one.id,
-                room_id=one.room_id,
-                at=one.at,
-                why=one.why,
-                fix=bridge.advice(one.why),
-            )
-            for one in letters
-        ],
+        dead_letters=[made(shapes.DeadLetter, one, fix=bridge.advice(one.why)) for one in letters],
         next=after,
     )
 
@@ -480,14 +473,8 @@ async def get_dead_letter(
     if letter is None:
         raise not_found("There is no such dead letter: it was retried, or thrown away.")
     shown = bool(letter.body) and not _may_hold_password(bridge, letter)
-    return shapes.OpenedLetter(
-        id=letter.id,
-        room_id=letter.room_id,
-        at=letter.at,
-        why=letter.why,
-        fix=bridge.advice(letter.why),
-        body=letter.body if shown else None,
-    )
+    body = letter.body if shown else None
+    return made(shapes.OpenedLetter, letter, fix=bridge.advice(letter.why), body=body)
 
 
 def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:

@@ -29,9 +29,10 @@ from bridge.config.reloading import compare, take_over
 from bridge.ops.logging import configure_logging
 
 EXIT_HOMESERVER = 16
-LOOKUPS = 64
-"""Threads that look names up, where there are several call centres; else the event loop has four,
-and one whose name servers are silent would keep all others, and the homeserver's, waiting."""
+LOOKUPS = 256
+"""Threads where there are several call centres; else the event loop has four. libuv lets lookups of
+names have half, and they outlast the sockets that wanted them: one whose name servers are silent
+would keep all others, and the homeserver's, waiting."""
 MOST_FILES = 65_536
 """Open files and sockets for which the soft limit is raised, as far as the hard one lets it."""
 

@@ -72,10 +72,16 @@ class Replica:
     """See the module. Implements `ports.Others`; `name` is for people."""
 
     def __init__(
-        self, shards: Shards, name: str, keys: Callable[[str | None], None] = lambda _: None
+        self,
+        shards: Shards,
+        name: str,
+        held: Callable[[], None],
+        keys: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self.name = name
         self._shards = shards
+        self._held = held
+        """Told that the homeserver handed one of us what it had kept (`CatchUp.held`)."""
         self._keys = keys
         """Told notices about keys (`Crypto.told`); None: some may have got lost."""
         self._engine: Engine
@@ -92,6 +98,7 @@ class Replica:
         """Until then no further shards are taken, in loop time."""
         self._silenced = False
         """The database did not answer the last beat."""
+        self._report: Callable[[], str] = str
         self._tasks: asyncio.TaskGroup | None = None
         """While it runs."""
 
@@ -115,17 +122,29 @@ class Replica:
             body = msgspec.json.encode(_Typing(room_id, tuple(users))).decode()
             self._tasks.create_task(self._notify(f"typing {body}"))
 
+    def tell_held(self) -> None:
+        """Have all look into their rooms: the homeserver has handed us what it had kept."""
+        if self._tasks is not None:
+            self._tasks.create_task(self._notify("held"))
+
     async def _notify(self, notice: str) -> None:
         with suppress(StoreError):
             await self._shards.notify(notice)
 
     # --- life -----------------------------------------------------------------------------------
 
-    async def run(self, engine: Engine, told: Callable[[int, int], None]) -> None:
+    async def run(
+        self,
+        engine: Engine,
+        told: Callable[[int, int], None],
+        report: Callable[[], str] = str,
+    ) -> None:
         """Be one of the replicas, until cancelled; then `leave`.
 
-        `told` is told how many processes there are, and how many shards are served here.
+        `told` is told how many processes there are, and how many shards are served here; `report`
+        is what the others may show of us.
         """
+        self._report = report
         assert engine.shards is not None  # noqa: S101 - it was told of the others: us
         self._engine, self.served = engine, engine.shards
         self._shards.heard = self._heard
@@ -171,7 +190,8 @@ class Replica:
 
     async def _beat(self) -> list[Member]:
         """Give a sign of life; returns those who are alive, and deals with those who are not."""
-        members = await self._shards.beat(self.name, leaving=self._leaving)
+        report = self._report() if self._alive > 1 else ""
+        members = await self._shards.beat(self.name, leaving=self._leaving, report=report)
         self._answered = asyncio.get_running_loop().time()
         alive = [one for one in members if is_alive(one) or one.id == self._shards.id]
         silent = [one for one in members if one.age >= SILENT and one not in alive]
@@ -254,6 +274,8 @@ class Replica:
         kind, _, about = notice.partition(" ")
         if kind == "free":
             self._wake.set()
+        elif kind == "held":
+            self._held()
         elif kind == "rooms":
             with suppress(msgspec.MsgspecError):
                 for one in self._shards.read(about):

@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import lru_cache, partial
-from itertools import chain
 from os import getpid
 from socket import gethostname
 from time import perf_counter
@@ -32,6 +31,7 @@ from bridge.admin.ports import Bridge
 from bridge.admin.provisioning import PREFIX, Provisioning
 from bridge.admin.room_page import RoomAdmins
 from bridge.admin.signin import SignIn
+from bridge.admin.views import report_of
 from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config
@@ -201,7 +201,9 @@ class Serving:
             self.keep(crypto.run(engine.key_came))
         self._tell_outside(store, health)
         if self._replica is not None:
-            self.keep(self._replica.run(engine, self._shared_by))
+            shown = config.console.enabled or config.provisioning.enabled
+            report = partial(report_of, inside) if shown else str
+            self.keep(self._replica.run(engine, self._shared_by, report))
         LOG.info("serving", port=port, after_ms=self._clock.now() - began)
 
     def _tell_outside(self, store: SqlStore, health: Health) -> None:
@@ -329,12 +331,20 @@ class Serving:
             accept=engine.accept_events,
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
-            held=self._held.set,
+            held=self._kept_back,
+            home=self._config.homeserver.domain,
             timing=lru_cache(self._metrics.matrix_event.labels),
             max_body=appservice.max_body_size,
             pages=health.pages(),
             folders=folders,
         )
+
+    def _kept_back(self) -> None:
+        """Have rooms looked into, those of other processes too: any of us gets all events."""
+        if not self._held.is_set():
+            self._held.set()
+            if self._replica is not None:
+                self._replica.tell_held()
 
     def _inside(self, store: SqlStore, engine: Engine, health: Health) -> Bridge:
         """The bridge as administration sees it."""
@@ -344,7 +354,7 @@ class Serving:
             overview=store,
             orders=engine,
             health=health,
-            links=lambda: chain.from_iterable(links.states() for links in self._links.values()),
+            links=lambda: [one for links in self._links.values() for one in links.states()],
             recent=lambda: self._metrics.recent,
             busy=partial(self._busy, store, engine),
             advice=lambda why: LOAD_IT if not_loaded(why) else "",
@@ -403,7 +413,7 @@ class Serving:
             return None
         name = self._config.bridge.replica or f"{gethostname()}:{getpid()}"
         told = () if crypto is None else (crypto.told,)
-        return Replica(store.shards, name, *told)
+        return Replica(store.shards, name, self._held.set, *told)
 
     def _shared_by(self, replicas: int, shards: int) -> None:
         """So many processes share the rooms, and so many of the shards are served here."""

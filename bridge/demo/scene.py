@@ -92,7 +92,7 @@ def expect(condition: object, what: str) -> None:
 
 # --- the call centre's side ----------------------------------------------------------------------
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which something awaited is held not to come."""
 
 

@@ -210,7 +210,19 @@ class MatrixAdapter:
         levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
         return {user: level(user, create, levels) for user in users}
 
-    async def show_panel(self, room_id: RoomId, host: UserId, url: str, name: str) -> None:
+    async def show_panel(
+        self,
+        room_id: RoomId,
+        host: UserId,
+        url: str,
+        name: str,
+        former: tuple[RoomId, UserId] | None = None,
+    ) -> None:
+        if former is not None:
+            where, reader = former
+            there = await self.homeserver.state(reader, where, render.WIDGET, render.PANEL)
+            if not mapping(there or {}, "content"):
+                return
         content = render.panel_content(host, url, name)
         await self.homeserver.set_state(host, room_id, render.WIDGET, content, render.PANEL)
 
@@ -342,9 +354,9 @@ class MatrixAdapter:
 
     async def tell_status(
         self, room_id: RoomId, sender: UserId, status: ports.Status, txn_id: str
-    ) -> None:
+    ) -> EventId:
         content, own = render.status_content(status), await self._own(txn_id, sender)
-        await self.homeserver.send(sender, room_id, render.STATUS, content, own)
+        return await self.homeserver.send(sender, room_id, render.STATUS, content, own)
 
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str

@@ -244,8 +244,10 @@ SAID_EVERY = 60.0
 class Guard:
     """Keeps the connections of a port few, and none for ever, whoever makes them.
 
-    Of too many, the one ends on which no request has begun or ended for the longest time. So nobody
-    who is served is kept out by requests that are never whole, bodies that drip, or idle sockets. A
+    Those that have sent a request, and those that have not, have half of the places for sure, and
+    of too many ends the one of theirs on which no request has begun or ended for the longest time.
+    So a flood of one kind costs no place of the other: nobody who is served is cut for sockets that
+    say nothing, nor kept out by requests that are never whole, bodies that drip, or idle sockets. A
     peer that does not read is reset, for else its socket would stay until all is sent to it.
     """
 
@@ -254,8 +256,10 @@ class Guard:
         assert server is not None  # noqa: S101 - it is set up
         self._section = section
         self._most = min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
-        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
-        """The longest unused first."""
+        self._silent: dict[web.RequestHandler, asyncio.Transport] = {}
+        """No request has come yet; the oldest first."""
+        self._heard: dict[web.RequestHandler, asyncio.Transport] = {}
+        """The others; the longest unused first."""
         self._quiet_until = 0.0
         self._made, self._lost = server.connection_made, server.connection_lost
         self._handle = server.request_handler
@@ -269,17 +273,18 @@ class Guard:
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux
             made: socket.socket = transport.get_extra_info("socket")
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNREAD * 1000))
-        self._open[handler] = transport
-        if len(self._open) > self._most:
-            oldest = next(iter(self._open))
-            self._open.pop(oldest).abort()
+        self._silent[handler] = transport
+        if len(self._silent) + len(self._heard) > self._most:
+            crowd = self._silent if len(self._silent) > self._most // 2 else self._heard
+            crowd.pop(next(iter(crowd))).abort()
             if (now := time.monotonic()) >= self._quiet_until:
                 self._quiet_until = now + SAID_EVERY
                 log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
                 log.warning("too many connections", port=self._section, most=self._most)
 
     def _gone(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        self._open.pop(handler, None)
+        for kind in (self._silent, self._heard):
+            kind.pop(handler, None)
         self._lost(handler, exc)
 
     async def _served(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -296,8 +301,9 @@ class Guard:
             self._used(request.protocol)
 
     def _used(self, handler: web.RequestHandler) -> None:
-        if (transport := self._open.pop(handler, None)) is not None:
-            self._open[handler] = transport
+        found = self._silent.pop(handler, None) or self._heard.pop(handler, None)
+        if found is not None:
+            self._heard[handler] = found
 
 
 def _is_our_fault(record: logging.LogRecord) -> bool:

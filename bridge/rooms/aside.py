@@ -46,7 +46,9 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
 
 SOON = (2.0, 5.0)
 """Seconds between the attempts at what the customer is waiting for."""
-AT_LENGTH = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
+RESTART = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
+"""The same for what outlasts a start of the homeserver's."""
+AT_LENGTH = (*RESTART, 120.0, 300.0)
 """The same for what must not be given up lightly."""
 
 
@@ -85,13 +87,13 @@ class AsideLane:
                 say = lambda: cards.show_bridge(around, room.record)  # noqa: E731 - as it is by then
                 return await _patiently(room, say, SOON, None)
             case ShowPanel():
-                show = partial(show_panel, around, room.record, effect.event_id)
+                show = partial(show_panel, around, room.record, effect)
                 asked = effect.event_id
                 said = None if asked is None else LookedUp(asked, "panel.unavailable")
                 return await _patiently(room, show, SOON, said)
             case TellStatus():
                 tell = partial(tell_status, around, room.record, effect)
-                return await _patiently(room, tell, SOON, None)
+                return await _patiently(room, tell, RESTART, None)
             case Conceal():
                 hide = partial(conceal, around, room.record, effect.event_id)
                 failed = LookedUp(effect.event_id, "login.delete")
@@ -175,22 +177,22 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
     return LoginTried(order.event_id, order.login)
 
 
-async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> None:
+async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> EventId:
     """Say what became of a message, as bridges of mautrix's do; without a word of it."""
     network, _ = bridge_state_of(around.rules, record)
     status = Status(told.event_id, network, told.why, can_be_sent_again(told.why))
     txn_id = f"status.{told.event_id}.{told.why}"
-    await around.matrix.tell_status(record.matrix_id, record.host, status, txn_id)
+    return await around.matrix.tell_status(record.matrix_id, record.host, status, txn_id)
 
 
-async def show_panel(
-    around: Surroundings, record: RoomRecord, event_id: EventId | None
-) -> LookedUp | None:
+async def show_panel(around: Surroundings, record: RoomRecord, order: ShowPanel) -> LookedUp | None:
     """Put the room page's widget into the room; what to say to the command that asked for it."""
-    rules, key = around.rules, "panel.shown"
+    rules, event_id, key = around.rules, order.event_id, "panel.shown"
     name = rules.texts.render(rules.language_for(record), "panel.name", {})
+    former = None if order.former is None else (order.former, order.reader)
+    where = record.matrix_id, record.host
     try:
-        await around.matrix.show_panel(record.matrix_id, record.host, rules.panel_url, name)
+        await around.matrix.show_panel(*where, rules.panel_url, name, former)
     except Refused as error:
         _log.info("no room page", room=record.room_id, why=error.code)
         key = "panel.forbidden"

@@ -43,6 +43,7 @@ from bridge.rooms.rules import (
     folded,
     narrow,
     set_by_name,
+    set_together,
     unset,
 )
 from bridge.rooms.visit import (
@@ -109,6 +110,8 @@ class Call(msgspec.Struct, frozen=True):
     """Who gave it, and how."""
     admin: bool = False
     """An admin gave it."""
+    settings: Mapping[str, str] = {}
+    """As `Order` has them, in place of words."""
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -382,11 +385,11 @@ LONGEST_ORDER, LONGEST_ACTOR = 2_000, 255
 """Characters of an order, and of who gave it."""
 
 
-def check_order(record: RoomRecord, rules: Rules, words: str, now: int = 0) -> Parsed:
+def check_order(record: RoomRecord, rules: Rules, order: Order, now: int = 0) -> Parsed:
     """Read an order from outside a room; BadOrder: it cannot be carried out there, as it stands."""
-    if len(words) > LONGEST_ORDER:
+    if len(order.words) > LONGEST_ORDER:
         raise BadOrder("order.too_long", {"limit": LONGEST_ORDER})
-    parsed = _parse_words(_split(words.split()))
+    parsed = _parse_order(order)
     if isinstance(parsed, Malformed):
         raise BadOrder(parsed.key, {"prefix": rules.prefix, "command": parsed.verb})
     command = COMMANDS[parsed.verb]
@@ -396,13 +399,18 @@ def check_order(record: RoomRecord, rules: Rules, words: str, now: int = 0) -> P
         raise BadOrder("order.not_served", {})
     if rules.encryption.require and not (record.encrypted or command.in_clear):
         raise BadOrder("order.in_clear", {})
-    _run(Visit(record, rules, now), parsed.verb, Call(parsed.words, EventId("")))
+    call = Call(parsed.words, EventId(""), settings=order.settings)
+    _run(Visit(record, rules, now), parsed.verb, call)
     return parsed
+
+
+def _parse_order(order: Order) -> Parsed | Malformed:
+    return Parsed("config") if order.settings else _parse_words(_split(order.words.split()))
 
 
 def ordered(visit: Visit, order: Order) -> None:
     """Carry out an order that came from outside the room, and was in order when it came."""
-    parsed, record = _parse_words(_split(order.words.split())), visit.record
+    parsed, record = _parse_order(order), visit.record
     there = record.membership is Membership.JOINED and record.gone_at is None
     if isinstance(parsed, Malformed) or not there:
         return
@@ -410,7 +418,7 @@ def ordered(visit: Visit, order: Order) -> None:
     if COMMANDS[parsed.verb].outside == "acts":
         after = " ".join(parsed.words)
         note(visit, by, parsed.verb, after=after)
-    call = Call(parsed.words, EventId(""), by=by)
+    call = Call(parsed.words, EventId(""), by=by, settings=order.settings)
     carry_out(visit, parsed.verb, call)
 
 
@@ -581,10 +589,14 @@ def _stats(visit: Visit, call: Call) -> None:
 
 
 def _config(visit: Visit, call: Call) -> None:
-    match call.words[0]:
-        case "set":
+    match call.words[:1]:
+        case ():
+            settings = set_together(call.settings, visit.record.settings, choosing(visit))
+            change(visit, settings, call.by)
+            _answer(visit, call, "config.taken", **shown_settings(visit))
+        case ("set",):
             _change(call.words[1], "config.taken", visit, call)
-        case "reset":
+        case ("reset",):
             keys, mine = call.words[1:], visit.record.settings
             change(visit, unset(keys[0], mine) if keys else RoomSettings(), call.by)
             _answer(visit, call, "config.taken", **shown_settings(visit))

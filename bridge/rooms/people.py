@@ -363,6 +363,8 @@ def _go_on_in(visit: Visit, upgrade: Upgrade) -> None:
     visit.set(host=upgrade.host)
     if written(record.settings):
         visit.ask(ShowSettings())
+    if visit.rules.panel_url:
+        visit.ask(ShowPanel(former=former, reader=host))
     visit.step(model.Moved())
     visit.ask(LeaveRoom((host,), former=former))
 

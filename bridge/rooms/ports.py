@@ -392,8 +392,18 @@ class MatrixPort(Protocol):
     ) -> dict[UserId, float]:
         """The users' levels in the room; infinite for a creator of a version-12 room."""
 
-    async def show_panel(self, room_id: RoomId, host: UserId, url: str, name: str) -> None:
-        """Put the room page into the room as a widget; Refused: the host may not do that."""
+    async def show_panel(
+        self,
+        room_id: RoomId,
+        host: UserId,
+        url: str,
+        name: str,
+        former: tuple[RoomId, UserId] | None = None,
+    ) -> None:
+        """Put the room page into the room as a widget; Refused: the host may not do that.
+
+        `former`: only if it stands in that room, where this user of ours is or was.
+        """
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         """True if the room says of itself that another has taken its place (`m.room.tombstone`)."""
@@ -416,7 +426,7 @@ class MatrixPort(Protocol):
 
     async def tell_status(
         self, room_id: RoomId, sender: UserId, status: Status, txn_id: str
-    ) -> None:
+    ) -> EventId:
         """Send `com.beeper.message_send_status`, in clear: it holds no words."""
 
     async def name_service_members(

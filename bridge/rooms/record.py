@@ -7,8 +7,7 @@ older than this code: every field but the room's id has a default.
 A *chat* is everything from a customer's request to its end, answered or not: "chat 3" is the third
 time that this room has asked for an agent (`Conversation.number`, on the queue card as well). A
 number never changes. A session that the server takes away and that is asked for anew is a chat of
-its own, because its agent may be another. The record keeps the newest chats, which can still
-change; a change is written to the store in the transaction of its step.
+its own: its agent may be another. The record keeps the newest; a change is stored with its step.
 
 Inputs are stored as tagged JSON: the conversation's own, and Matrix events as they came. The tag is
 the name of the class, as for effects (`visit`): a class that is renamed keeps the former name as
@@ -602,8 +601,9 @@ class Order(Value, frozen=True):
     """A Matrix user, or a name such as `operator`."""
     way: str
     """`console`, `api`, `cli` or `widget`."""
-    words: str
-    """As it would be typed, without prefix."""
+    words: str = ""
+    settings: dict[str, str] = {}
+    """As it would be typed, without prefix; or what changes together (`rules.set_together`)."""
 
 
 class LoginTried(Value, frozen=True):

@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import groupby, islice
 from math import ceil
 
 import msgspec
@@ -28,7 +29,7 @@ from bridge.rooms.visit import TellChanges, TellFigures
 from bridge.texts.durations import clock_time, duration
 
 MOST_CHANGES, USUAL_CHANGES = 50, 10
-"""Rows of the audit that are listed."""
+"""Changes that are listed: what was changed at once, in one line."""
 MOST_CHATS = 2_000
 """Chats that are looked at for them, the newest."""
 
@@ -39,20 +40,24 @@ MOST_CHATS = 2_000
 async def list_changes(around: Surroundings, record: RoomRecord, order: TellChanges) -> LookedUp:
     """Answer `audit`. Raises StoreError if the database did not answer."""
     limit = min(order.limit or USUAL_CHANGES, MOST_CHANGES)
-    changes = await around.store.changes(record.room_id, limit=limit)
+    changes = await around.store.changes(record.room_id, limit=4 * limit)
     if not changes:
         return LookedUp(order.event_id, "audit.none")
     language, zone = around.rules.language_for(record), around.rules.timezone
-    lines = (f"{clock_time(language, one.at, zone)} · {_line(one)}" for one in changes)
+    # What was changed at once is one line.
+    by_whom = groupby(changes, lambda one: (one.at, f"{one.actor} ({one.way})"))
+    lines = (
+        f"{clock_time(language, at, zone)} · {who} · {'; '.join(map(_line, found))}"
+        for (at, who), found in islice(by_whom, limit)
+    )
     return LookedUp(order.event_id, "audit.list", {"list": "\n".join(lines)})
 
 
 def _line(change: Change) -> str:
-    who = f"{change.actor} ({change.way})"
     if not (change.before or change.after):
-        return f"{who} · {change.key}"
+        return change.key
     before, after = (shown_value(one) or "–" for one in (change.before, change.after))
-    return f"{who} · {change.key}: {before} → {after}"
+    return f"{change.key}: {before} → {after}"
 
 
 # --- figures --------------------------------------------------------------------------------------

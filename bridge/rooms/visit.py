@@ -50,7 +50,7 @@ from bridge.rooms.record import (
     note_chat,
     taken,
 )
-from bridge.rooms.rules import ENTERPRISE, Rules, set_by_name, written
+from bridge.rooms.rules import ENTERPRISE, Rules, set_together, written
 from bridge.rooms.store import (
     Change,
     ChatRow,
@@ -184,6 +184,10 @@ class ShowPanel(Value, frozen=True):
 
     event_id: EventId | None = None
     """The command; None: we have just come in."""
+    former: RoomId | None = None
+    """Only if it stands in this room, which ours has replaced."""
+    reader: UserId = UserId("")
+    """Who of ours was there."""
 
 
 class TellStatus(Value, frozen=True):
@@ -467,9 +471,8 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
     for key in keys:
         note(visit, by, key, before.get(key, ""), after.get(key, ""))
     if keys:
-        # The enterprise first: its queues are others. Where none was chosen, back to whose it is.
+        # Where no enterprise was chosen, back to whose it is.
         was = {ENTERPRISE: visit.rules.enterprise, **before}
-        keys.sort(key=lambda key: key != ENTERPRISE)
         latest = tuple((key, was.get(key, "")) for key in keys)
         former = (*record.former, latest)[-MOST_UNDONE:]
         while sum(len(value) for values in former for _, value in values) > LONGEST_UNDONE:
@@ -495,10 +498,7 @@ def undo(visit: Visit, by: By) -> bool:
     record = visit.record
     if not record.former:
         return False
-    settings = record.settings
-    for key, value in record.former[-1]:
-        settings = set_by_name(key, settings, value, visit.rules)
-    change(visit, settings, by)
+    change(visit, set_together(dict(record.former[-1]), record.settings, visit.rules), by)
     visit.set(former=record.former[:-1])
     return True
 

@@ -17,7 +17,7 @@ import msgspec
 from bridge.rooms.store import StoreError
 from bridge.storage.query import AlreadyInUse, Dialect, Engine, Query, Statement, same
 
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14
 """The schema that this program works with: the number of the last file."""
 PATIENCE = 10.0
 """Seconds that bridges of an earlier version get to go."""

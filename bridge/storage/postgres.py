@@ -125,13 +125,13 @@ class PostgresEngine:
         url: str,
         clock: Clock,
         seconds: float = STATEMENT_SECONDS,
-        claim_seconds: float = CLAIM_SECONDS,
+        claim_seconds: float | None = None,
         *,
         shared: bool = False,
     ) -> None:
         self._clock = clock
         self._backoff = Backoff()
-        self._claim_seconds = claim_seconds
+        self._claim_seconds = CLAIM_SECONDS if claim_seconds is None else claim_seconds
         locks = Locks() if shared else None
         self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE, locks)
         self._intake = Channel(url, self._backoff, seconds, PLANNED_ONCE)

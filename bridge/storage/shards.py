@@ -85,6 +85,11 @@ _MEMBERS = (
     "ORDER BY id"
 )
 MEMBERS = Statement("SELECT 1 WHERE false", _MEMBERS)
+REPORTS = Statement(
+    "SELECT 1 WHERE $1 IS NULL",
+    "SELECT extract(epoch FROM clock_timestamp() - seen)::float8, report FROM replicas "
+    "WHERE id <> $1 AND report <> '' ORDER BY name",
+)
 # `tcp_user_timeout` is 0 on a socket of the machine, and on systems that do not know it.
 SESSIONS = Statement(
     "SELECT 1 WHERE false",
@@ -92,10 +97,11 @@ SESSIONS = Statement(
     "inet_server_addr() IS NULL OR current_setting('tcp_user_timeout') <> '0'",
 )
 _BEAT = (
-    "INSERT INTO replicas (id, name, pid, started, seen, leaving) "
-    "VALUES ($1, $2, pg_backend_pid(), coalesce($4, clock_timestamp()), clock_timestamp(), $3) "
+    "INSERT INTO replicas (id, name, pid, started, seen, leaving, report) VALUES ($1, $2, "
+    "pg_backend_pid(), coalesce($4, clock_timestamp()), clock_timestamp(), $3, coalesce($5, '')) "
     "ON CONFLICT (id) DO UPDATE SET pid = excluded.pid, seen = excluded.seen, "
-    "leaving = excluded.leaving RETURNING pid, started"
+    "leaving = excluded.leaving, report = coalesce($5, replicas.report) "
+    "RETURNING pid, started, xmax = 0"
 )
 _FORGET = "DELETE FROM replicas WHERE id = ANY($1::text[])"
 # Notices hold customers' words, and every role that may connect to the database may listen and
@@ -208,6 +214,8 @@ class Shards:
     """At the last sign of life there was no other; one that came since serves no room yet."""
     _started: datetime | None = None
     """By the server's clock; others may have deleted our row meanwhile."""
+    _reported: str | None = None
+    """What the others have of us; None: perhaps nothing."""
 
     async def prove(self) -> None:
         """Raise Pooled unless each of our connections is a session of its own.
@@ -224,11 +232,14 @@ class Shards:
         if others == own or own != self.locks.pid:
             raise Pooled
 
-    async def beat(self, name: str, *, leaving: bool) -> list[Member]:
-        """Give a sign of life over the writer's session; returns all replicas."""
+    async def beat(self, name: str, *, leaving: bool, report: str = "") -> list[Member]:
+        """Give a sign of life over the writer's session, with a report; returns all replicas."""
+        # One that is long is written only when it is new.
+        new, self._reported = None if report == self._reported else report, None
         async with self._writer as connection:
-            beat = await connection.fetch(_BEAT, self.id, name, leaving, self._started)
-            ((pid, self._started),) = beat
+            beat = await connection.fetch(_BEAT, self.id, name, leaving, self._started, new)
+            ((pid, self._started, forgotten),) = beat
+            self._reported = None if forgotten and new is None else report
             if pid != self.locks.pid:
                 raise Pooled
             members = [Member(*row) for row in await connection.fetch(MEMBERS.postgres)]

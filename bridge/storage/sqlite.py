@@ -69,9 +69,9 @@ class SqliteEngine:
 
     dialect = Dialect.SQLITE
 
-    def __init__(self, path: Path, claim_seconds: float = CLAIM_SECONDS) -> None:
+    def __init__(self, path: Path, claim_seconds: float | None = None) -> None:
         self._path = path
-        self._claim_seconds = claim_seconds
+        self._claim_seconds = CLAIM_SECONDS if claim_seconds is None else claim_seconds
         self._owning: sqlite3.Connection | None = None
         self._jobs: SimpleQueue[_Job | None] | None = None
         """Of the thread, while it runs; None after a job ends it."""

@@ -60,7 +60,7 @@ from bridge.storage.query import (
     Unreachable,
     cannot_open,
 )
-from bridge.storage.shards import MEMBERS, SESSIONS, Shards
+from bridge.storage.shards import MEMBERS, REPORTS, SESSIONS, Shards
 from bridge.storage.sql import NO_COVER, Attempt, Cover, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 
@@ -346,6 +346,11 @@ class SqlStore:
     async def members(self) -> list[Member]:
         """The processes that share the database; none of SQLite."""
         return [Member(*row) for row in await self._read(MEMBERS)]
+
+    async def reports(self) -> list[tuple[float, str]]:
+        """What the other processes have told of themselves, and how many seconds ago."""
+        own = "" if self.shards is None else self.shards.id
+        return [(age, report) for age, report in await self._read(REPORTS, own)]
 
     async def sessions(self, members: Sequence[Member]) -> tuple[list[str], bool]:
         """Roles of members' sessions; True: the server itself notices a host that has vanished."""

@@ -79,8 +79,8 @@ class Phone:
         return await self.send(110, sessionId=session_id, msg=msg, **fields)
 
     async def receive(self) -> Json:
-        """The next frame, within five seconds."""
-        async with asyncio.timeout(5):
+        """The next frame, within half a minute."""
+        async with asyncio.timeout(30):
             frame = json.loads(await self.socket.recv())
         assert isinstance(frame, dict)
         return frame
@@ -100,7 +100,7 @@ class Phone:
 
     async def closed(self) -> int | None:
         """Wait for the other side to close; the code."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.socket.wait_closed()
         return self.socket.close_code
 

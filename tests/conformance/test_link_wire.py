@@ -364,7 +364,7 @@ async def test_79b_reply_without_type(*, omit_call_ids: bool) -> None:
         timing = replace(FAST, reply=60.0, mute=60.0)
         async with (
             rig(settings_for(simulator.base_url, timing=timing)) as rigged,
-            asyncio.timeout(10),
+            asyncio.timeout(30),
         ):
             session = await chat(rigged)
             assert (await rigged.call(ADA, 2, text("one", session))).ok

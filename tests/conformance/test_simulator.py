@@ -287,7 +287,7 @@ async def test_serve_prints_where_it_listens(capsys: pytest.CaptureFixture[str])
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(serve(options, "127.0.0.1", 0))
         printed = ""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "control" not in printed:
                 await asyncio.sleep(0)
                 printed += capsys.readouterr().out

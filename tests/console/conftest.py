@@ -5,23 +5,30 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Frame, Page, async_playwright, expect
 
 from bridge.demo.child_process import free_port
 from bridge.demo.stage import QUEUES
 from tests.desk.chromium import FLAGS, NoChromiumError, find_or_install
+from tests.support import strict
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 
 SECOND = 1000
 PATIENCE = 15 * SECOND
+AXE = strict.INSTALLED / "node_modules" / "axe-core" / "axe.min.js"
+FAULTS = """() => axe.run(document, { resultTypes: ["violations"], iframes: false }).then(
+  ({ violations }) => violations.flatMap(({ id, nodes }) =>
+    nodes.map(({ html, failureSummary }) => `${id}: ${html}\n${failureSummary}`)))"""
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 
 
@@ -36,6 +43,8 @@ class Console:
     browser: Browser
     shown: str = ""
     """What that page is."""
+    session: Any = None
+    """The cookie of whoever is signed in."""
     contexts: list[BrowserContext] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
@@ -76,9 +85,30 @@ class Console:
 
     async def signed_in(self, **options: object) -> Page:
         page = await self.window(**options)  # type: ignore[arg-type]
-        await page.goto(await self.link("--name", "mei"))
+        if self.session is not None:
+            await page.context.add_cookies(self.session)
+        where = f"{self.url}/admin/" if self.session else await self.link("--name", "mei")
+        await page.goto(where)
         await page.locator("#fresh[data-up]").wait_for(state="attached")
+        self.session = await page.context.cookies()
         return page
+
+
+async def faults(page: Page | Frame) -> list[str]:
+    """What axe-core finds on a page, by all of its rules; nothing where it cannot be had."""
+    if not AXE.exists():
+        return []
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[str] = await page.evaluate(FAULTS)
+    return found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def axe() -> None:
+    """Have axe-core at hand (`faults`), where npm's registry can be reached."""
+    with suppress(pytest.skip.Exception):
+        await strict.install()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -10,10 +10,10 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import FrameLocator, Page, expect
 
-from tests.console.conftest import IMAGES, Console
-from tests.desk.test_using import UNNAMED
+from tests.console.conftest import IMAGES, Console, faults
+from tests.support.client import room_call
 from tests.support.matrix_user import Customer, CustomerError, Json, content_of
-from tests.support.talk import Talk, into, wording
+from tests.support.talk import Talk, into, upgraded, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,6 +39,38 @@ addEventListener("message", async ({ source, data }) => {
 frame.addEventListener("load", () =>
   say({ api: "toWidget", requestId: "r0", action: "capabilities", widgetId: "w", data: {} }));
 </script>"""
+
+
+IN_ENGLISH = """
+  - main:
+    - region "State":
+      - heading "State" [level=2]
+      - paragraph: This room is served.
+      - button "Pause"
+    - region "Queue of this room":
+      - group "Queue of this room":
+        - radio /Sales.*/ [checked]
+        - radio /Service.*/
+    - region "Settings":
+      - combobox "Language"
+      - textbox /Opening hours/
+    - region "Sentences of this room":
+      - textbox "Greeting"
+    - button "Save" [disabled]
+    - region "Last changes":
+      - button "Undo the last change"
+"""
+IN_CHINESE = """
+  - main:
+    - region "状态":
+      - button "暂停"
+    - region "本房间的队列":
+      - group "本房间的队列":
+        - radio /Sales.*/ [checked]
+    - button "保存" [disabled]
+    - region "最近的变更":
+      - button "撤销上一次更改"
+"""
 
 
 async def a_room(console: Console, name: str, **levels: int) -> Talk:
@@ -83,12 +115,13 @@ async def opened(
     *,
     token: Json | str | None = "",
     language: str = "en",
+    theme: str = "light",
 ) -> FrameLocator:
     """Open the widget in a client in which somebody is logged in."""
     fill = {
         "$matrix_room_id": quote(talk.room, safe=""),
         "$org.matrix.msc2873.client_language": language,
-        "$org.matrix.msc2873.client_theme": "light",
+        "$org.matrix.msc2873.client_theme": theme,
     }
     for name, value in fill.items():
         url = url.replace(name, value)
@@ -104,6 +137,13 @@ async def opened(
     return page.frame_locator("iframe")
 
 
+async def in_both_languages(page: Page, frame: FrameLocator) -> None:
+    """Nothing keeps anybody out."""
+    for _ in range(2):
+        assert await faults(page.frames[-1]) == []
+        await frame.locator("#language").click()
+
+
 async def test_a_room_admin_looks_and_sets(console: Console, tmp_path: Path) -> None:
     talk = await a_room(console, "keeper")
     page = await console.window(width=420, height=900)
@@ -111,16 +151,19 @@ async def test_a_room_admin_looks_and_sets(console: Console, tmp_path: Path) -> 
     service = frame.get_by_role("radio", name="Service")
     await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
     await expect(frame.get_by_text("This room is served.")).to_be_visible()
-    assert await page.frames[-1].evaluate(UNNAMED) == []
+    await expect(frame.locator("main")).to_match_aria_snapshot(IN_ENGLISH)
     if os.environ.get("CONSOLE_PICTURES"):
         await page.screenshot(path=tmp_path / "room.png", animations="disabled")
         shutil.copy(tmp_path / "room.png", IMAGES / "room-page.png")
     assert (IMAGES / "room-page.png").exists()
 
+    await in_both_languages(page, frame)
     await service.check()
     await frame.get_by_label("Language").select_option("ja")
-    await frame.get_by_role("button", name="Save").click()
-    await expect(frame.locator("#toasts")).to_contain_text("Saved")
+    await frame.get_by_role("button", name="Save").press("Enter")
+    await expect(frame.get_by_role("alert")).to_contain_text("Saved")
+    # The button can be pressed no more; whoever goes by keyboard is not thrown out.
+    await expect(frame.locator("main")).to_be_focused()
     await talk.reads("Service", console.stage.bot)
     await expect(frame.locator("tbody")).to_contain_text(talk.customer.user_id)
     await expect(frame.locator("tbody")).to_contain_text("room page")
@@ -130,9 +173,12 @@ async def test_a_room_admin_looks_and_sets(console: Console, tmp_path: Path) -> 
     # One truth: what a command changes is seen here.
     await talk.say("!wc resume")
     await expect(frame.get_by_text("This room is served.")).to_be_visible()
-    await talk.say("!wc queue set Sales")
+    await frame.get_by_role("button", name="Undo the last change").click()
+    await expect(frame.get_by_text("This room is paused")).to_be_visible()
+    for _ in range(2):  # what a form has saved is one change
+        await frame.get_by_role("button", name="Undo the last change").click()
     await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
-    await expect(frame.get_by_label("Language")).to_have_value("ja")
+    await expect(frame.get_by_label("Language")).to_have_value("")
 
 
 async def test_own_hours_and_sentences(console: Console) -> None:
@@ -189,6 +235,7 @@ async def test_a_customer_sees_and_sets_nothing(console: Console) -> None:
     stranger = await console.stage.customer("stranger")
     frame = await opened(console, await console.window(), url, talk, stranger, language="zh-CN")
     await expect(frame.get_by_role("status")).to_contain_text("只有房间管理员")
+    assert await faults(console.contexts[-1].pages[0].frames[-1]) == []
 
 
 async def test_no_other_token_opens_it(console: Console) -> None:
@@ -219,19 +266,33 @@ async def test_where_the_bot_may_not_put_it(console: Console) -> None:
     await talk.reads("strict", console.stage.bot)
 
 
+async def test_it_goes_along_into_an_upgraded_room(console: Console) -> None:
+    talk = await a_room(console, "mover_on")
+    await widget_url(talk)
+    there = await upgraded(talk, "12")
+    await room_call(talk.customer, "invite", there.room, {"user_id": console.stage.bot})
+    page = await console.window()
+    frame = await opened(console, page, await widget_url(there), there, there.customer)
+    await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
+
+
 async def test_the_command_puts_it_into_a_direct_room(console: Console) -> None:
     talk = await Talk.open(console.stage, await console.stage.customer("direct"))
     await talk.say("!wc panel")
     await talk.reads("Extensions", console.stage.bot)
+    page = await console.window(width=320, height=640, scheme="dark")
     frame = await opened(
         console,
-        await console.window(width=320, height=640),
+        page,
         await widget_url(talk),
         talk,
         talk.customer,
         language="zh",
+        theme="dark",
     )
     await expect(frame.locator("h1")).to_have_text("本房间的 WebChat")
     await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
+    await expect(frame.locator("main")).to_match_aria_snapshot(IN_CHINESE)
+    await in_both_languages(page, frame)
     too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert await frame.locator("html").evaluate(f"() => {too_wide}") <= 0

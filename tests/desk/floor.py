@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    async_playwright,
+)
 
 from tests.conformance.simulator_client import Phone, Site, site
 from tests.desk.chromium import FLAGS, NoChromiumError, find_or_install
 
 SECOND = 1000
-PATIENCE = 8 * SECOND
+PATIENCE = 30 * SECOND
 """How long a page may take to show what it should; milliseconds."""
 
 
@@ -23,6 +31,7 @@ class Floor:
     def __init__(self, here: Site, browser: Browser) -> None:
         self.here = here
         self.browser = browser
+        self.contexts: list[BrowserContext] = []
         self.complaints: list[str] = []
         self.asked_elsewhere: list[str] = []
 
@@ -42,6 +51,7 @@ class Floor:
             color_scheme="dark" if scheme == "dark" else "light",
             permissions=["microphone"],
         )
+        self.contexts.append(context)
         page = await context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("console", self._console)
@@ -79,25 +89,40 @@ class Floor:
             self.asked_elsewhere.append(f"asked for {request.url}")
 
 
-@asynccontextmanager
-async def floor(*, quiet: bool = True, **options: object) -> AsyncIterator[Floor]:
-    """A call centre with these options.
+class OpenFloor(Protocol):
+    def __call__(
+        self, *, quiet: bool = True, **options: object
+    ) -> AbstractAsyncContextManager[Floor]:
+        """A call centre with these options of the simulator.
 
-    Args:
-        quiet: fail if a page wrote an error; asking another server for anything always fails.
-        options: of the simulator.
-    """
+        With `quiet` it fails if a page wrote an error; asking another server for anything always
+        fails.
+        """
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
     try:
         path = await asyncio.to_thread(find_or_install)
     except NoChromiumError as error:
         pytest.fail(str(error), pytrace=False)
-    async with site(login_limit=0, **options) as here, async_playwright() as playwright:
+    async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def floor_with(
+    browser: Browser, *, quiet: bool = True, **options: object
+) -> AsyncIterator[Floor]:
+    async with site(login_limit=0, **options) as here:
+        there = Floor(here, browser)
         try:
-            there = Floor(here, browser)
             yield there
             assert there.asked_elsewhere == []
             if quiet:
                 assert there.complaints == []
         finally:
-            await browser.close()
+            for context in there.contexts:
+                await context.close()

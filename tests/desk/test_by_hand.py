@@ -8,9 +8,11 @@ import pytest
 from playwright.async_api import expect
 
 from bridge.simulator import samples
-from tests.desk.floor import floor
+from tests.desk.floor import OpenFloor
 from tests.desk.test_people import people
 from tests.desk.test_talking import heard, uploaded
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DROP = """([name, kind, data]) => {
     const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
@@ -24,8 +26,7 @@ DROP = """([name, kind, data]) => {
 }"""
 
 
-@pytest.mark.asyncio
-async def test_pictures_and_files_can_be_dropped() -> None:
+async def test_pictures_and_files_can_be_dropped(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.chat()
@@ -43,8 +44,7 @@ async def test_pictures_and_files_can_be_dropped() -> None:
 
 
 @pytest.mark.parametrize("status", [2, 3, 4, 5, 6])
-@pytest.mark.asyncio
-async def test_every_reason_to_turn_away(status: int) -> None:
+async def test_every_reason_to_turn_away(floor: OpenFloor, status: int) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.waiting()
@@ -57,8 +57,7 @@ async def test_every_reason_to_turn_away(status: int) -> None:
         await expect(page.locator("#waiting .card")).to_have_count(0)
 
 
-@pytest.mark.asyncio
-async def test_the_keys_that_no_conversation_used() -> None:
+async def test_the_keys_that_no_conversation_used(floor: OpenFloor) -> None:
     """Alt+W writes, Alt+T hands over, Alt+H helps; none of them types anything."""
     async with floor() as here:
         page = await here.desk()
@@ -78,8 +77,7 @@ async def test_the_keys_that_no_conversation_used() -> None:
         await expect(page.locator("#words")).to_have_value("")
 
 
-@pytest.mark.asyncio
-async def test_a_film_can_be_fetched() -> None:
+async def test_a_film_can_be_fetched(floor: OpenFloor) -> None:
     async with floor(videos=True) as here:
         page = await here.desk()
         phone, session = await here.chat()

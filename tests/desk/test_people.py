@@ -3,11 +3,12 @@
 import pytest
 from playwright.async_api import expect
 
-from tests.desk.floor import floor
+from tests.desk.floor import OpenFloor
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.mark.asyncio
-async def test_two_desks_hand_over_confer_and_leave() -> None:
+async def test_two_desks_hand_over_confer_and_leave(floor: OpenFloor) -> None:
     async with floor(queue_names={"8": "Returns"}) as here:
         mei, jun = await here.desk("A00001"), await here.desk("A00002")
         phone, _ = await here.waiting("ada")
@@ -47,8 +48,7 @@ def people(frame: dict[str, object]) -> list[dict[str, object]]:
     return agents
 
 
-@pytest.mark.asyncio
-async def test_a_new_agent_comes_online_and_goes() -> None:
+async def test_a_new_agent_comes_online_and_goes(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk(agent="")
         await page.get_by_role("dialog").get_by_label("Name").fill("Lin")
@@ -66,8 +66,7 @@ async def test_a_new_agent_comes_online_and_goes() -> None:
         assert len(here.here.simulator.options.agents) == 2
 
 
-@pytest.mark.asyncio
-async def test_turning_away_says_why() -> None:
+async def test_turning_away_says_why(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.waiting()
@@ -77,8 +76,7 @@ async def test_turning_away_says_why() -> None:
         await expect(page.locator("#waiting .card")).to_have_count(0)
 
 
-@pytest.mark.asyncio
-async def test_the_one_who_comes_second_is_told() -> None:
+async def test_the_one_who_comes_second_is_told(floor: OpenFloor) -> None:
     async with floor(quiet=False) as here:
         page = await here.desk()
         await here.waiting()
@@ -94,8 +92,7 @@ async def test_the_one_who_comes_second_is_told() -> None:
         await expect(page.get_by_role("alert")).to_contain_text("no request 9001 is waiting")
 
 
-@pytest.mark.asyncio
-async def test_a_robot_hands_over_to_a_person() -> None:
+async def test_a_robot_hands_over_to_a_person(floor: OpenFloor) -> None:
     async with floor(dialect="2019", robot_queues=[5]) as here:
         page = await here.desk()
         phone = await here.here.phone("ada")
@@ -115,8 +112,7 @@ async def test_a_robot_hands_over_to_a_person() -> None:
         await expect(page.locator(".entry.robot")).to_contain_text("对不起")
 
 
-@pytest.mark.asyncio
-async def test_a_desk_comes_back_when_the_server_does() -> None:
+async def test_a_desk_comes_back_when_the_server_does(floor: OpenFloor) -> None:
     async with floor(quiet=False) as here:
         page = await here.desk()
         simulator = here.here.simulator

@@ -10,7 +10,9 @@ from playwright.async_api import Page, expect
 
 from bridge.simulator import samples
 from tests.conformance.simulator_client import Json, Phone
-from tests.desk.floor import Floor, floor
+from tests.desk.floor import Floor, OpenFloor
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PASTE = """(data) => {
     const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
@@ -35,8 +37,7 @@ async def heard(phone: Phone) -> Json:
             return msg
 
 
-@pytest.mark.asyncio
-async def test_queue_accept_talk_rate_and_end() -> None:
+async def test_queue_accept_talk_rate_and_end(floor: OpenFloor) -> None:
     async with floor(queue_names={"1": "Sales"}) as here:
         page = await here.desk()
         phone, request = await here.waiting("ada")
@@ -87,8 +88,7 @@ async def test_queue_accept_talk_rate_and_end() -> None:
         await expect(page.locator("#compose")).to_be_hidden()
 
 
-@pytest.mark.asyncio
-async def test_typing_is_seen_on_both_sides() -> None:
+async def test_typing_is_seen_on_both_sides(floor: OpenFloor) -> None:
     async with floor(dialect="2019") as here:
         page = await here.desk()
         phone, session = await here.chat()
@@ -114,8 +114,7 @@ async def test_typing_is_seen_on_both_sides() -> None:
         await expect(page.locator("#typing")).to_have_text("", timeout=10_000)
 
 
-@pytest.mark.asyncio
-async def test_the_guide_of_2016_knows_no_typing() -> None:
+async def test_the_guide_of_2016_knows_no_typing(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.chat()
@@ -130,8 +129,7 @@ async def test_the_guide_of_2016_knows_no_typing() -> None:
         }
 
 
-@pytest.mark.asyncio
-async def test_picture_file_and_place_go_out(tmp_path: Path) -> None:
+async def test_picture_file_and_place_go_out(floor: OpenFloor, tmp_path: Path) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.chat()
@@ -182,8 +180,7 @@ async def loaded(page: Page, image: str, width: int) -> None:
     )
 
 
-@pytest.mark.asyncio
-async def test_a_picture_can_be_pasted_and_faces_picked() -> None:
+async def test_a_picture_can_be_pasted_and_faces_picked(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.chat()
@@ -202,8 +199,7 @@ async def test_a_picture_can_be_pasted_and_faces_picked() -> None:
             await expect(page.locator(".entry.agent").last).to_contain_text("🌹")
 
 
-@pytest.mark.asyncio
-async def test_voices_go_out_as_amr() -> None:
+async def test_voices_go_out_as_amr(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.chat()
@@ -236,8 +232,7 @@ def seconds_of(msg: Json) -> float:
         return float(round(2 * file.getnframes() / file.getframerate())) / 2
 
 
-@pytest.mark.asyncio
-async def test_without_a_microphone_a_sample_can_be_sent() -> None:
+async def test_without_a_microphone_a_sample_can_be_sent(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         await page.evaluate(NO_MICROPHONE)
@@ -259,8 +254,7 @@ async def uploaded(here: Floor, phone: Phone, name: str, body: bytes) -> str:
         return here.here.origin + str((await response.json())["url"])
 
 
-@pytest.mark.asyncio
-async def test_what_customers_send_is_shown() -> None:
+async def test_what_customers_send_is_shown(floor: OpenFloor) -> None:
     async with floor(upload_mode="both", frame_limit=100_000) as here:
         page = await here.desk()
         phone, session = await here.chat()

@@ -12,9 +12,11 @@ import pytest
 from playwright.async_api import Page, expect
 
 from bridge.simulator import samples
-from tests.desk.floor import Floor, floor
+from tests.desk.floor import Floor, OpenFloor
 from tests.desk.pictures import label
 from tests.desk.test_talking import heard, loaded, uploaded
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "desk.png"
 
@@ -51,8 +53,7 @@ UNNAMED = """() => [...document.querySelectorAll("button, input, select, textare
     .map((one) => one.outerHTML)"""
 
 
-@pytest.mark.asyncio
-async def test_a_whole_conversation_without_a_mouse() -> None:
+async def test_a_whole_conversation_without_a_mouse(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         page.on("pageerror", lambda error: pytest.fail(str(error)))
@@ -119,8 +120,7 @@ async def tab_to(page: Page, name: str) -> None:
     pytest.fail(f"Tab never came to {name}")
 
 
-@pytest.mark.asyncio
-async def test_walking_through_customers_keeps_the_place_of_the_focus() -> None:
+async def test_walking_through_customers_keeps_the_place_of_the_focus(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         for name in ("ada", "bob", "eve"):
@@ -138,8 +138,7 @@ async def test_walking_through_customers_keeps_the_place_of_the_focus() -> None:
         await expect(page.locator('[data-key="open-eve"]')).to_be_focused()
 
 
-@pytest.mark.asyncio
-async def test_unread_messages_are_counted() -> None:
+async def test_unread_messages_are_counted(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, session = await here.chat("ada")
@@ -159,8 +158,9 @@ async def test_unread_messages_are_counted() -> None:
         await expect(page.locator(".unread")).to_have_count(0)
 
 
-@pytest.mark.asyncio
-async def test_cards_stay_within_their_column_and_two_of_one_name_can_be_told() -> None:
+async def test_cards_stay_within_their_column_and_two_of_one_name_can_be_told(
+    floor: OpenFloor,
+) -> None:
     """A customer with two rooms is two customers to WebChat, of one name."""
     async with floor() as here:
         page = await here.desk()
@@ -186,8 +186,7 @@ async def test_cards_stay_within_their_column_and_two_of_one_name_can_be_told() 
             assert box["x"] + box["width"] <= column["x"] + column["width"]
 
 
-@pytest.mark.asyncio
-async def test_both_languages_say_everything() -> None:
+async def test_both_languages_say_everything(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk(language="zh-CN")
         await expect(page.locator("h1")).to_have_text("坐席台")
@@ -205,8 +204,7 @@ async def test_both_languages_say_everything() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.asyncio
-async def test_light_and_dark_can_be_read(scheme: str) -> None:
+async def test_light_and_dark_can_be_read(floor: OpenFloor, scheme: str) -> None:
     async with floor() as here:
         page = await here.desk(scheme=scheme)
         dim = [pair for pair in await page.evaluate(CONTRASTS) if pair[1] < 4.5]
@@ -222,8 +220,7 @@ async def test_light_and_dark_can_be_read(scheme: str) -> None:
         assert len(seen) == 2
 
 
-@pytest.mark.asyncio
-async def test_on_a_phone_one_thing_at_a_time() -> None:
+async def test_on_a_phone_one_thing_at_a_time(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk(width=390, height=780)
         phone, _ = await here.waiting("ada")
@@ -245,8 +242,7 @@ async def test_on_a_phone_one_thing_at_a_time() -> None:
         assert await page.evaluate(wide) is False
 
 
-@pytest.mark.asyncio
-async def test_every_control_has_a_name() -> None:
+async def test_every_control_has_a_name(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         await here.chat("ada")
@@ -262,8 +258,7 @@ async def test_every_control_has_a_name() -> None:
             await page.keyboard.press("Escape")
 
 
-@pytest.mark.asyncio
-async def test_nothing_that_is_said_can_run_or_call_home() -> None:
+async def test_nothing_that_is_said_can_run_or_call_home(floor: OpenFloor) -> None:
     # Not quiet: Chromium reports what it refuses to do even while the text is only being read.
     async with floor(quiet=False) as here:
         page = await here.desk()
@@ -282,8 +277,7 @@ async def test_nothing_that_is_said_can_run_or_call_home() -> None:
         assert await page.evaluate("window.hit") is None
 
 
-@pytest.mark.asyncio
-async def test_other_sites_cannot_play_the_agent() -> None:
+async def test_other_sites_cannot_play_the_agent(floor: OpenFloor) -> None:
     async with floor() as here:
         http, origin = here.here.http, here.here.origin
         for path in ("/desk", "/desk/app.js"):
@@ -345,8 +339,7 @@ async def a_real_conversation(here: Floor, tmp_path: Path) -> Page:
     return page
 
 
-@pytest.mark.asyncio
-async def test_the_picture_in_the_documentation(tmp_path: Path) -> None:
+async def test_the_picture_in_the_documentation(floor: OpenFloor, tmp_path: Path) -> None:
     """Taken anew with DESK_PICTURE=1 (`tests/desk/run --picture`), else kept as it is."""
     queues = {"1": "Sales 售前"}
     async with floor(dialect="2019", upload_mode="both", queue_names=queues) as here:

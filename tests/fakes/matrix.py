@@ -233,8 +233,15 @@ class FakeMatrix:
 
     # --- sending ----------------------------------------------------------------------------
 
-    async def show_panel(self, room_id: RoomId, host: UserId, url: str, name: str) -> None:
-        await self._request(f"panel {room_id} {host} {url} {name}")
+    async def show_panel(
+        self,
+        room_id: RoomId,
+        host: UserId,
+        url: str,
+        name: str,
+        former: tuple[RoomId, UserId] | None = None,
+    ) -> None:
+        await self._request(f"panel {room_id} {host} {url} {name} {former}")
 
     async def configuration(self, room_id: RoomId, reader: UserId) -> dict[str, object] | None:
         await self._request("configuration")
@@ -285,9 +292,10 @@ class FakeMatrix:
 
     async def tell_status(
         self, room_id: RoomId, sender: UserId, status: Status, txn_id: str
-    ) -> None:
+    ) -> EventId:
         await self._request(f"status {room_id} {sender}")
         self.statuses.append((room_id, status, txn_id))
+        return EventId(f"$status{len(self.statuses)}")
 
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str

@@ -84,7 +84,14 @@ async def goes_on(chat: Chat) -> None:
 # --- the homeserver -----------------------------------------------------------------------------
 
 
-async def test_homeserver_trouble_in_single_rooms(stage: Stage, proxy: Proxy) -> None:
+async def test_trouble_in_single_rooms(stage: Stage, proxy: Proxy) -> None:
+    """Of both sides at the same time, as each has a request that is given up after a minute."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(homeserver_trouble(stage, proxy))
+        group.create_task(webchat_trouble(stage))
+
+
+async def homeserver_trouble(stage: Stage, proxy: Proxy) -> None:
     """429, 500, no answer, and an answer that got lost, each in a room of its own."""
     chats = await open_chats(stage, 5, "hs")
     limited, failing, hanging, losing, healthy = chats
@@ -169,7 +176,7 @@ async def put(stage: Stage, transaction: str, events: list[dict[str, object]]) -
 # --- WebChat ------------------------------------------------------------------------------------
 
 
-async def test_webchat_trouble_in_single_rooms(stage: Stage) -> None:
+async def webchat_trouble(stage: Stage) -> None:
     """-100, no answer, and a socket cut before or after the message was taken."""
     chats = await open_chats(stage, 5, "wc")
     busy, silent, cut, cut_after, healthy = chats

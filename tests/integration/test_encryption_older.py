@@ -26,7 +26,6 @@ from tests.support.talk import MEI
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PORT = free_port()
 AS_A_DEVICE = ("device_id", "org.matrix.msc3202.device_id")
 ASK_FOR_IT = "io.element.msc4190: true"
 
@@ -55,9 +54,14 @@ class OlderHomeserver(Proxy):
         return str(request.rel_url.without_query_params(*AS_A_DEVICE))
 
 
+@pytest.fixture(scope="module")
+def synapse_port() -> int:
+    return free_port()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def proxy() -> AsyncIterator[OlderHomeserver]:
-    async with running(PORT, OlderHomeserver) as proxy:
+async def proxy(synapse_port: int) -> AsyncIterator[OlderHomeserver]:
+    async with running(synapse_port, OlderHomeserver) as proxy:
         assert isinstance(proxy, OlderHomeserver)
         yield proxy
 
@@ -67,10 +71,11 @@ async def stage(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     proxy: OlderHomeserver,
+    synapse_port: int,
 ) -> AsyncIterator[Stage]:
     """With a registration that does not ask for device management."""
     options = StageOptions(
-        synapse_port=PORT,
+        synapse_port=synapse_port,
         simulator=UNLIMITED,
         config={
             "homeserver": {"address": proxy.address, "domain": "localhost"},

@@ -25,6 +25,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.replicas import LASTING, judge, sharing, taken_over
 from tests.support.stage import Stage, bridge_process
 from tests.support.staging import UNLIMITED, bridge_section
+from tests.support.synapse import lay_out
 from tests.support.talk import MEI, Talk
 
 BEST_MEI = "@best__a00001:localhost"
@@ -69,6 +70,7 @@ async def two_call_centres(
     acme, best, best_port = Simulator(options), Simulator(options), free_port()
     await acme.start()
     port, registration = free_port(), folder / "registration.yaml"
+    await lay_out(folder / "synapse")
     synapse = SynapseServer(folder / "synapse", registrations=(registration,))
     queue = {"queues": [{"id": 1, "name": "Sales"}], "default_queue": 1}
     webchat = {"login_rate": {"count": 1000, "per_seconds": 1}}

@@ -16,6 +16,7 @@ import resource
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
@@ -43,8 +44,7 @@ MOST_OF_FRAMES = 300 * 1024
 """The same of eleven links with 15 MiB each."""
 LONGEST_DELAY = 15.0
 """Seconds of the other room's words, there and back, in the worst moment, on a busy machine."""
-PATIENCE = 60.0 * SCALE
-METRICS = free_port()
+PATIENCE = 240.0 * SCALE
 DEEP = 100_000
 ODD: tuple[object, ...] = (
     *(None, True, -1, 1.5, 10**30, float("inf"), "", "\0", "\ud83d", "x" * 60_000, [], {}, [[]]),
@@ -54,6 +54,11 @@ ODD: tuple[object, ...] = (
 )
 """What may stand in any field of an event."""
 IDENTITY = ("event_id", "room_id", "state_key", "sender", "origin_server_ts", "type")
+
+
+@cache
+def metrics_port() -> int:
+    return free_port()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -70,7 +75,7 @@ async def stage(
         simulator=UNLIMITED,
         config={
             "bridge": bridge_section(limits=limits),
-            "metrics": {"enabled": True, "hostname": "127.0.0.1", "port": METRICS},
+            "metrics": {"enabled": True, "hostname": "127.0.0.1", "port": metrics_port()},
         },
     )
     async with staged(request, tmp_path_factory, options) as stage:
@@ -348,7 +353,7 @@ async def crowd(scene: Scene, count: int, *sent: bytes) -> AsyncIterator[None]:
     opened, (_, most) = [], resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for number in range(count):
-        for port in (scene.port, METRICS, simulator):
+        for port in (scene.port, metrics_port(), simulator):
             with suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
                 writer.write(sent[number % len(sent)])
@@ -357,7 +362,7 @@ async def crowd(scene: Scene, count: int, *sent: bytes) -> AsyncIterator[None]:
         await asyncio.sleep(1)
         yield
         for url in (
-            f"http://127.0.0.1:{METRICS}/metrics",
+            f"http://127.0.0.1:{metrics_port()}/metrics",
             f"{scene.stage.bridge.url}/_matrix/mau/live",
         ):
             async with scene.stage.session.get(url) as answer:

@@ -196,7 +196,7 @@ async def test_a_chat_is_listed_and_written_down(
     for message in found.messages:
         assert (await opens(talk, message.link))["event_id"] == message.event_id
     database = f"sqlite:///{stage.folder / 'bridge.db'}"
-    async with open_store(database, SystemClock()) as store, asyncio.timeout(10):
+    async with open_store(database, SystemClock()) as store, asyncio.timeout(30):
         trace: list[tuple[str, str]] = []
         while len(trace) < 4:  # an outcome is written with the next commit, a moment later
             trace = [(one.what, one.detail) for one in await store.trace(EventId(wanted))]

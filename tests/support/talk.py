@@ -215,9 +215,9 @@ async def chatting(stage: Stage, name: str) -> Talk:
     return talk
 
 
-async def upgraded(talk: Talk) -> Talk:
+async def upgraded(talk: Talk, version: str = "11") -> Talk:
     """The customer upgrades the room; returns the new one, the bot not yet in it."""
-    new = await room_call(talk.customer, "upgrade", talk.room, {"new_version": "11"})
+    new = await room_call(talk.customer, "upgrade", talk.room, {"new_version": version})
     there = Talk(talk.stage, talk.customer, str(new["replacement_room"]))
     there.login = talk.login
     return there

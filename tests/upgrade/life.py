@@ -45,7 +45,7 @@ BUSY = RULES.limits.model_copy(update={"messages_per_minute": 1000})
 RULES_HERE = msgspec.structs.replace(RULES, limits=BUSY, robot=True, language="en")
 RECEIPT = int(PAUSE) + 1
 """Seconds until the newest receipt is given."""
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until the engine must have come to rest."""
 
 

@@ -20,25 +20,30 @@ export function make(tag, properties = {}, ...children) {
 
 export const find = (id) => document.getElementById(id);
 
+/** What an element is found again by, once it was drawn anew. */
+const keyOf = (element) => element.dataset.key ?? element.getAttribute("href");
+
 /**
- * Put children in place of the old ones; whoever had the focus (by data-key) has it still. The very
- * same ones are left alone, with whatever somebody is doing in them.
+ * Put children in place of the old ones; whoever had the focus (by data-key, or where a link leads)
+ * has it still, or else the content has it. The very same ones are left alone, with whatever somebody
+ * is doing in them.
  */
 export function replace(parent, ...given) {
   const children = given.flat().filter(isThere);
   if (children.length === parent.childNodes.length && children.every((child, at) => child === parent.childNodes[at])) return;
-  const focused = parent.contains(document.activeElement)
-    ? document.activeElement.dataset.key
-    : undefined;
+  const focused = parent.contains(document.activeElement) ? document.activeElement : null;
+  const alike = () => [...parent.querySelectorAll("a, button, input, select, textarea")]
+    .filter((one) => keyOf(one) === keyOf(focused));
+  const at = focused && alike().indexOf(focused);
   parent.replaceChildren(...children);
-  if (focused) parent.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  if (focused) (keyOf(focused) && (alike()[at] ?? alike()[0]) || find("main")).focus({ preventScroll: true });
 }
 
 /** A sentence for some seconds, read out as well. */
 export function tell(sentence, good = false) {
   const line = make("p", { textContent: sentence, "data-good": good });
   find("toasts").append(line);
-  setTimeout(() => line.remove(), 7000);
+  setTimeout(() => line.remove(), good ? 7000 : 20000);
 }
 
 /** What is kept in the browser; a page in a frame may have no such place. */

@@ -40,6 +40,12 @@ export function field(name, input) {
   return Object.assign(make("label", { className: "field" }, make("span", { textContent: name }), input), { input });
 }
 
+/** A box to tick, with its name; `tick.input` is the box. */
+export function tick(name) {
+  const input = make("input", { type: "checkbox" });
+  return Object.assign(make("label", { className: "pick" }, input, make("span", { textContent: name })), { input });
+}
+
 export const optionsOf = (options, value) => options.map(([id, name]) =>
   make("option", { value: id, textContent: name, selected: String(id) === String(value) }));
 

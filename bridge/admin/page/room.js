@@ -64,39 +64,30 @@ function show() {
   }, 5);
 }
 
-/** Wait until the room has carried out its orders, so that the page shows what came of them. */
-async function carriedOut(orders) {
+/** Wait until the room has carried out an order, so that the page shows what came of it. */
+async function carriedOut({ order }) {
   for (let look = 0; look < CARRIED_OUT; look += 1) {
-    const states = await Promise.all(orders.map((order) => call(`${at}/orders/${order}`)));
-    if (states.every(({ state }) => state !== "waiting")) break;
+    const { state } = await call(`${at}/orders/${order}`);
+    if (state !== "waiting") break;
     await new Promise((resolve) => { setTimeout(resolve, 500); });
   }
 }
 
 /** Change settings, as commands do; what is null goes back to how the operator has it. */
 async function set(settings) {
-  const entries = Object.entries(settings);
-  const wished = Object.fromEntries(entries.filter(([, value]) => value !== null));
   const done = await tried(async () => {
-    let orders = [];
-    if (Object.keys(wished).length) {
-      ({ orders } = await call(`${at}/settings`, { method: "PATCH", body: { settings: wished } }));
-    }
-    for (const [key] of entries.filter(([, value]) => value === null)) {
-      orders.push(await give(`config reset ${key}`));
-    }
-    await carriedOut(orders);
+    await carriedOut(await call(`${at}/settings`, { method: "PATCH", body: { settings } }));
     return true;
   });
   if (done) tell(word("saved"), true);
   await pulse.beat();
+  // What had the focus may be a button that cannot be pressed any more.
+  if (document.activeElement === document.body || document.activeElement.disabled) main.focus({ preventScroll: true });
   return done;
 }
 
-const give = async (words) => (await call(`${at}/orders`, { body: { words } })).order;
-
 async function undo() {
-  await tried(async () => carriedOut([await give("undo")]));
+  await tried(async () => carriedOut(await call(`${at}/orders`, { body: { words: "undo" } })));
   await pulse.beat();
 }
 

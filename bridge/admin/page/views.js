@@ -4,6 +4,7 @@
 
 import { call } from "./call.js";
 import { make, replace, tell } from "./dom.js";
+import { erase } from "./erase.js";
 import { box, button, dialog, facts, field, muted, optionsOf, table, tried } from "./parts.js";
 import { bars, scatter } from "./plot.js";
 import { clock, duration, moment, word } from "./words.js";
@@ -14,6 +15,8 @@ const eventLink = (id) =>
   make("a", { href: `#/deliveries/${encodeURIComponent(id)}`, textContent: id, className: "mono" });
 const mono = (text) => make("span", { className: "mono", textContent: text });
 const process = (name) => name || word("thisProcess");
+const ago = (seconds) => (seconds ? word("ago", { time: duration(seconds) }) : word("now"));
+const heard = (reports) => reports.map((one) => `${process(one.replica)} (${ago(one.seconds)})`).join(", ");
 const enc = encodeURIComponent;
 
 /** Names of the queues, and where there are several call centres, of these. */
@@ -113,10 +116,10 @@ function clockWithin(ended) {
 
 function waits() {
   return async () => {
-    const [{ queues }, { waits: ended, replica }] = await Promise.all([call("queues"), call("waits")]);
+    const [{ queues }, { waits: ended, reports }] = await Promise.all([call("queues"), call("waits")]);
     const nameOf = queueNames(queues);
     const groups = Map.groupBy(ended, nameOf);
-    const hint = muted(word("waitsHint", { replica: process(replica) }));
+    const hint = muted(word("waitsHint", { heard: heard(reports) }));
     if (!ended.length) return [box(word("waits"), hint, muted(word("noWaits")))];
     const series = [...groups].map(([name, points]) => ({ name, points }));
     const rows = series.map(({ name, points }) => {
@@ -144,11 +147,18 @@ function waits() {
 
 function links() {
   return async () => {
-    const { replica, links: found, next } = await call("links", { query: { limit: 200 } });
-    const hint = muted(word("linksHint", { replica: process(replica) }));
-    if (!found.length) return [box(word("links"), hint, muted(word("noLinks")))];
-    return [box(word("links"), hint, table(word("links"), [
+    const { reports, links: found, next } = await call("links", { query: { limit: 200 } });
+    const several = reports.length > 1;
+    const told = several && box(word("replicas"), table(word("replicas"), [
+      [word("replica"), (one) => process(one.replica)],
+      [word("seen"), (one) => ago(one.seconds)],
+      ...["up", "opening", "waiting"].map((state) => [word(state === "waiting" ? "waiting_" : state), (one) => String(one[state]), true]),
+    ], reports));
+    const hint = muted(word("linksHint"));
+    if (!found.length) return [told, box(word("links"), hint, muted(word("noLinks")))];
+    return [told, box(word("links"), hint, table(word("links"), [
       [word("room"), (one) => roomLink(one.room_id)],
+      ...(several ? [[word("replica"), (one) => process(one.replica)]] : []),
       [word("state"), (one) => make("span", {
         className: "mark", "data-up": one.state === "up", "data-half": one.state === "opening",
         textContent: word(one.state === "waiting" ? "waiting_" : one.state),
@@ -267,7 +277,7 @@ function health() {
         [word("state"), (one) => make("span", { className: "mark", "data-up": one.state === "serves", "data-half": one.state === "leaving", textContent: word(one.state) })],
         [word("shards"), (one) => `${one.shards} / 256`, true],
         [word("started"), (one) => moment(one.started)],
-        [word("seen"), (one) => word("ago", { time: duration(one.seen) })],
+        [word("seen"), (one) => ago(one.seen)],
       ], replicas) : muted(word("oneProcess"))),
     ];
   };
@@ -279,15 +289,22 @@ const WAYS = { state: "state_" };
 
 export function changesTable(changes, { rooms = true } = {}) {
   if (!changes.length) return muted(word("noChanges"));
+  // What was changed at once is one line.
+  const lines = [];
+  for (const one of changes) {
+    const last = lines.at(-1)?.[0];
+    if (["at", "actor", "way", "room_id"].every((name) => last?.[name] === one[name])) lines.at(-1).push(one);
+    else lines.push([one]);
+  }
   return table(word("changes"), [
-    [word("time"), (one) => moment(one.at)],
-    [word("who"), (one) => one.actor],
-    [word("way"), (one) => word(WAYS[one.way] ?? one.way)],
-    ...(rooms ? [[word("room"), (one) => one.room_id && roomLink(one.room_id)]] : []),
-    [word("setting"), (one) => one.key],
-    [word("before"), (one) => one.before],
-    [word("after"), (one) => one.after],
-  ], changes);
+    [word("time"), ([one]) => moment(one.at)],
+    [word("who"), ([one]) => one.actor],
+    [word("way"), ([one]) => word(WAYS[one.way] ?? one.way)],
+    ...(rooms ? [[word("room"), ([one]) => one.room_id && roomLink(one.room_id)]] : []),
+    [word("setting"), (line) => make("ul", {}, line.map(({ key, before, after }) => make("li", {
+      textContent: before || after ? `${key}: ${before || word("none")} → ${after || word("none")}` : key,
+    })))],
+  ], lines);
 }
 
 function changes() {
@@ -313,7 +330,8 @@ function room(about, again) {
     }
   } }, field(word("order"), input), make("button", { className: "strong", textContent: word("give") }));
   const [above, below] = [make("div"), make("div", { className: "stack" })];
-  const parts = [box(word("room"), above, form), below];
+  const parts = [box(word("room"), above, form, make("p", {},
+    make("a", { href: `#/erase/${enc(about)}`, textContent: word("eraseRoom") }))), below];
   return async () => {
     const [state, { queues }, { chats }, { deliveries: rows }, log] = await Promise.all([
       call(at), call("queues"), call(`${at}/chats`, { query: { limit: 20 } }),
@@ -360,5 +378,6 @@ export const PAGES = {
   dead: { open: dead, seconds: 10 },
   changes: { open: changes, seconds: 10 },
   health: { open: health, seconds: 5 },
+  erase: { open: erase, seconds: 60 },
   room: { open: room, seconds: 5, hidden: true },
 };

@@ -20,17 +20,25 @@ const WORDS = {
     room: "Room", customer: "Customer", chats: "Chats", settings: "Settings", asked: "Asked", started: "Started", endedAt: "Ended", how: "How it ended",
     rating: "Rating", number: "No.", agent: "Agents", byOperator: "as configured",
     agent_: "by the agent", customer_: "by the customer", lost_: "lost", cancelled_: "left the queue", nobody_: "nobody came",
-    waitsHint: "How long customers waited for an agent, in the process that answers ({replica}), since its start. Over a long time: the metrics.",
-    thisProcess: "this process", waitsPlot: "Waits by the time at which they ended", waitsBars: "Median wait by queue", median: "Median", longest: "Longest", given: "Given up", count: "Waits", noWaits: "Nobody has waited since the start.",
-    linksHint: "Connections to the call centre that the answering process ({replica}) holds.", up: "stands", opening: "is being opened", waiting_: "failed, tried again",
-    why: "Why", noLinks: "No chat is alive here, so no link is open.",
+    waitsHint: "How long customers waited for an agent, since the processes started, as they have told: {heard}. Over a long time: the metrics.",
+    thisProcess: "this process", now: "now", waitsPlot: "Waits by the time at which they ended", waitsBars: "Median wait by queue", median: "Median", longest: "Longest", given: "Given up", count: "Waits", noWaits: "Nobody has waited since the start.",
+    linksHint: "Connections to the call centre: all of the process that answers, and of each other the 100 that stand least well.", up: "stands", opening: "is being opened", waiting_: "failed, tried again",
+    why: "Why", noLinks: "No chat is alive, so no link is open.",
     lookUp: "Look up", eventOrRoom: "Event or room", eventHint: "$… of an event, or !… of a room", time: "Time", what: "What", detail: "Detail", doubled: "(possible double)",
     lane: "Lane", outcome: "Outcome", attempts: "Attempts", under: "under way", nothingKnown: "Nothing is known of it: never seen, or older than retention.rows.",
     noLetters: "No dead letters.", retry: "Retry", act: "To do", discard: "Discard", retried: "{id} is back among the work.", discarded: "{id} is discarded.",
     discardTitle: "Throw {id} away?", discardHint: "It cannot be brought back.", cancel: "Cancel", content: "Content", erased: "erased, or it may hold a password", fix: "What to do",
     ready: "Ready", notReady: "Not ready", allReached: "Database, homeserver and call centre answer.", version: "Version {version}", replica: "Process",
     replicas: "Processes", shards: "Shards", seen: "Last sign of life", ago: "{time} ago", serves: "serves", leaving: "is leaving", gone: "gone", oneProcess: "This process is the only one on its database.",
-    noChanges: "Nothing has been changed.", who: "Who", way: "Way", before: "Before", after: "After", setting: "What",
+    noChanges: "Nothing has been changed.", who: "Who", way: "Way", setting: "What",
+    erase: "Erase", eraseHint: "All that the bridge holds of a room, or of a person and their rooms, goes for good. First you see what there is.",
+    subject: "Room or person", subjectHint: "!… of a room, or @name:server of a person", eraseRoom: "Erase what is held of this room…",
+    kind: "Kind", there: "Number", where: "Where", stays: "What stays, and where", wholeRooms: "Rooms that go", sharedRooms: "Rooms of several people, of which only what is theirs goes",
+    nothingHeld: "Nothing is held of {subject}.", isHeld: "This is held of {subject}. Nothing has been erased yet.",
+    chatGoesOn: "A chat or a request goes on in {rooms}: it has to be ended first.", force: "End chats that go on",
+    stay: "Serve emptied rooms on, as new ones", redact: "Have the homeserver redact the events that the ledger knows of",
+    typeAgain: "To have it erased, type {subject}", eraseNow: "Erase for good", erasing: "{subject} is being erased. Stay on this page until it says that it is done.",
+    erasedNow: "{subject} is erased.", notYet: "Not all of {subject} has gone yet. Look it up again, and go on.", before: "Before", left: "Left",
     more: "More", back: "Back", none: "—", deadCount: "Dead letters: {count}",
     command: "command", state_: "state event", console: "console", api: "API", cli: "command line", widget: "room page",
     order: "Give a command", orderHint: "As typed in the room, without the prefix: queue set 2", give: "Give", ordered: "It is on its way to the room.",
@@ -64,9 +72,9 @@ const WORDS = {
     room: "房间", customer: "客户", chats: "对话", settings: "设置", asked: "请求时间", started: "接入时间", endedAt: "结束时间", how: "结束方式",
     rating: "评价", number: "序号", agent: "客服", byOperator: "按运营者配置",
     agent_: "客服结束", customer_: "客户结束", lost_: "连接丢失", cancelled_: "客户离开队列", nobody_: "无人接入",
-    waitsHint: "客户等待客服的时长，取自应答的进程（{replica}），自其启动以来。长期数据请看监控指标。",
-    thisProcess: "本进程", waitsPlot: "各次等待，按结束时间", waitsBars: "各队列等待时间的中位数", median: "中位数", longest: "最长", given: "放弃", count: "次数", noWaits: "启动以来还没有人等待过。",
-    linksHint: "应答的进程（{replica}）与呼叫中心之间的连接。", up: "正常", opening: "正在建立", waiting_: "失败，正在重试",
+    waitsHint: "各进程启动以来客户等待客服的时长，由各进程上报：{heard}。长期数据请看监控指标。",
+    thisProcess: "本进程", now: "刚刚", waitsPlot: "各次等待，按结束时间", waitsBars: "各队列等待时间的中位数", median: "中位数", longest: "最长", given: "放弃", count: "次数", noWaits: "启动以来还没有人等待过。",
+    linksHint: "与呼叫中心之间的连接：应答的进程列出全部，其他进程各列出状况最差的 100 条。", up: "正常", opening: "正在建立", waiting_: "失败，正在重试",
     why: "原因", noLinks: "目前没有进行中的对话，因此没有连接。",
     lookUp: "查询", eventOrRoom: "事件或房间", eventHint: "以 $ 开头的事件，或以 ! 开头的房间", time: "时间", what: "经过", detail: "详情", doubled: "（可能重复）",
     lane: "方向", outcome: "结果", attempts: "尝试次数", under: "进行中", nothingKnown: "查不到：从未见过，或早于 retention.rows。",
@@ -74,7 +82,15 @@ const WORDS = {
     discardTitle: "丢弃 {id}？", discardHint: "丢弃后无法找回。", cancel: "取消", content: "内容", erased: "已清除，或可能含有密码", fix: "处理办法",
     ready: "就绪", notReady: "未就绪", allReached: "数据库、主服务器与呼叫中心均有应答。", version: "版本 {version}", replica: "进程",
     replicas: "进程", shards: "分片", seen: "最近的活动迹象", ago: "{time}前", serves: "服务中", leaving: "正在退出", gone: "已离开", oneProcess: "这个数据库上只有本进程。",
-    noChanges: "还没有任何变更。", who: "操作者", way: "途径", before: "之前", after: "之后", setting: "项目",
+    noChanges: "还没有任何变更。", who: "操作者", way: "途径", setting: "项目",
+    erase: "清除数据", eraseHint: "桥接所保存的某个房间、或某个人及其房间的全部数据将被永久清除。会先列出现有的数据。",
+    subject: "房间或个人", subjectHint: "以 ! 开头的房间，或 @名称:服务器 形式的个人", eraseRoom: "清除本房间的数据…",
+    kind: "种类", there: "数量", where: "所在之处", stays: "会保留的内容及其所在", wholeRooms: "整个清除的房间", sharedRooms: "多人房间，只清除属于此人的部分",
+    nothingHeld: "没有保存 {subject} 的任何数据。", isHeld: "以下是 {subject} 的数据，目前尚未清除任何内容。",
+    chatGoesOn: "{rooms} 中还有对话或请求正在进行，须先将其结束。", force: "结束正在进行的对话",
+    stay: "清空后的房间作为新房间继续服务", redact: "请主服务器撤回投递记录中所知的事件",
+    typeAgain: "如确认清除，请输入 {subject}", eraseNow: "永久清除", erasing: "正在清除 {subject}，完成之前请勿离开本页面。",
+    erasedNow: "{subject} 已清除。", notYet: "{subject} 尚未全部清除，请再次查询后继续。", before: "清除前", left: "剩余",
     more: "更多", back: "返回", none: "—", deadCount: "死信：{count}",
     command: "命令", state_: "状态事件", console: "控制台", api: "接口", cli: "命令行", widget: "房间页面",
     order: "下达命令", orderHint: "与房间里输入的相同，不带前缀：queue set 2", give: "下达", ordered: "命令已送往房间。",
@@ -91,6 +107,25 @@ const WORDS = {
     reader: "用于阅读以下语言的人", everybody: "其他任何语言", greeting: "问候语", closed_: "非营业时间", nobody__: "没有客服在线", ended_: "客服结束对话时",
     hoursHint: "Mon-Fri 09:00-18:00 Asia/Shanghai", roomHours: "本房间的营业时间；留空则按队列的设置", lastChanges: "最近的变更", undo: "撤销上一次更改",
   },
+};
+
+/** What an erasure tells of in English. */
+const IN_CHINESE = {
+  "ledger lines": "投递记录", "of them with content": "其中含有内容的", "dead letters": "死信", chats: "对话", anchors: "消息位置", accounts: "账号", rooms: "房间记录",
+  "encryption keys": "加密密钥", "audit lines, of which the names go": "变更记录（只抹去姓名）", facts: "其他记录",
+  "lines in rooms of several people": "多人房间中的投递记录",
+  "the chats' words, files, times and ratings": "对话的文字、文件、时间与评价", "the call centre, under the rooms' accounts": "呼叫中心，在各房间的账号之下",
+  "they are its records: ask its operator to erase that customer": "那是呼叫中心的记录：请其运营者删除该客户",
+  "the ids of the events, alone": "仅事件的编号", "the bridge's ledger": "桥接的投递记录",
+  "until retention.rows: an event that comes again is known by it, and not carried twice": "保留至 retention.rows：重复到来的事件借此识别，不会投递两次",
+  "events, membership, profiles, files": "事件、成员身份、个人资料与文件", "the homeserver, and those of the other members": "主服务器，以及其他成员的主服务器",
+  "they are the homeserver's: redact the events, erase the account or purge the room there": "属于主服务器：请在那里撤回事件、删除账号或清除房间",
+  "what the database has let go": "数据库已释放的内容", "dead rows and WAL of PostgreSQL, its standbys, backups of either database, logs": "PostgreSQL 的失效行与 WAL、其备用服务器、两种数据库的备份、日志",
+  "VACUUM, and the age that you let backups and logs reach; a restored backup holds it again": "VACUUM，以及您为备份与日志设定的保存期限；恢复的备份会重新包含这些内容",
+  "copies of erased rows": "已清除数据行的副本", "free space of the SQLite file": "SQLite 文件的空闲空间",
+  "it is too large to be written anew while the bridge runs: run this once more while it is stopped": "文件太大，桥接运行时无法重写：请在其停止后再执行一次",
+  "that they are a member, or invited the bridge: user id and name in the room": "其成员身份或邀请过桥接：房间中的用户编号与名称",
+  "goes once the bridge has left it": "桥接离开该房间后清除",
 };
 
 const wanted = new URLSearchParams(location.search).get("lang") ?? "";
@@ -125,6 +160,10 @@ export function word(key, values = {}) {
 }
 
 export const known = (key) => key in WORDS.en;
+
+/** What the bridge tells in English, in the page's language if that is known here. */
+export const said = (text) => (language === "zh" ? IN_CHINESE[text] ?? text.replace(/^room (?=!)/, "房间 ") : text);
+
 /** For a test: that both languages have the same keys. */
 export const KEYS = Object.fromEntries(Object.entries(WORDS).map(([name, all]) => [name, Object.keys(all)]));
 

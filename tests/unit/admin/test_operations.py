@@ -16,11 +16,12 @@ from bridge.admin.operations import OPERATIONS, Who
 from bridge.admin.ports import Caller, Overview
 from bridge.admin.shapes import LetterAsked
 from bridge.ids import RoomId
+from bridge.rooms.ports import LinkState
 from bridge.rooms.record import MatrixEvent, Raw, dump_input
 from bridge.rooms.store import Commit, DeadLetter, NewInput
 from tests.fakes.flow import accept
 from tests.fakes.house import ROOM
-from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, office
+from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, chat, office
 from tests.unit.rooms.visits import BOT
 
 BY_NAME = {one.name: one for one in OPERATIONS}
@@ -153,14 +154,80 @@ async def test_orders_change_the_room_and_tell_how_it_went() -> None:
             "PATCH", f"/rooms/{ROOM}/settings", {"settings": {"queue": 1, "paused": True}}
         )
         assert status == 202
-        for order in ordered["orders"]:
-            state = await there.get(f"/rooms/{ROOM}/orders/{order}")
-            assert state["state"] == "done"
+        state = await there.get(f"/rooms/{ROOM}/orders/{ordered['order']}")
+        assert state["state"] == "done"
         settings = (await there.get(f"/rooms/{ROOM}"))["settings"]
         assert (settings["queue"], settings["paused"]) == (1, True)
         told = (await there.get(f"/rooms/{ROOM}/changes"))["changes"]
         assert [(one["key"], one["after"]) for one in told] == [("paused", "true"), ("queue", "1")]
+        assert told[0]["at"] == told[1]["at"], "one change"
         assert (await there.get(f"/rooms/{QUEUED}/changes"))["changes"] == []
+        status, _ = await there.ask(
+            "PATCH", f"/rooms/{ROOM}/settings", {"settings": {"queue": None, "paused": False}}
+        )
+        settings = (await there.get(f"/rooms/{ROOM}"))["settings"]
+        assert (status, settings["queue"], settings["paused"]) == (202, None, False)
+
+
+@pytest.mark.asyncio
+async def test_an_order_that_is_asked_for_again_is_given_once() -> None:
+    path, wish = f"/rooms/{ROOM}/orders", {"words": "pause", "request_id": "c0ffee"}
+    async with office() as there:
+        given = await there.ask("POST", path, wish)
+        assert given[0] == 202
+        await there.ask("POST", path, {"words": "resume"})
+        # In the meantime it would change something again; who asks gets the first order.
+        assert await there.ask("POST", path, wish) == given
+        assert [one["key"] for one in await changes(there)] == ["paused", "paused"]
+        status, refused = await there.ask("POST", path, wish | {"words": "start"})
+        assert (status, refused["errcode"]) == (409, "M_CONFLICT")
+        other = Caller("api:bob", "api")
+        assert await there.ask("POST", path, wish, other) != given, "another's is another"
+        form, path = {"settings": {"language": "ja"}, "request_id": "1"}, f"/rooms/{ROOM}/settings"
+        said = len(there.world.matrix.texts(ROOM))
+        assert await there.ask("PATCH", path, form) == await there.ask("PATCH", path, form)
+        assert len(there.world.matrix.texts(ROOM)) == said + 1
+
+
+@pytest.mark.asyncio
+async def test_links_and_waits_of_all_processes() -> None:
+    async with office() as there:
+        (own,) = (await there.get("/links"))["reports"]
+        assert own == {"replica": "", "seconds": 0, "up": 1, "opening": 0, "waiting": 1}
+        many = [
+            LinkState(RoomId(f"!{number:03}:example.org"), "up", number) for number in range(150)
+        ]
+        bad = [replace(many[7], state="waiting", why="HTTP 502"), LinkState(ROOM, "opening", 7)]
+        elsewhere = replace(
+            there.bridge, replica="b", links=lambda: [*many[:7], *many[8:], *bad],
+            recent=lambda: [("", replace(chat(9), asked=2_000))] * 150,
+        )  # fmt: skip
+        told = [(1.26, views.report_of(elsewhere)), (0.5, "of another version")]
+        overview = cast(Any, SimpleNamespace(reports=AsyncMock(return_value=told)))
+        bridge = replace(there.bridge, replica="a", overview=overview)
+        assert len(told[0][1]) < 30_000, "it goes with each sign of life"
+        both = there._replace(operations=Dispatcher(bridge))
+
+        answer = await both.get("/links", limit=200)
+        assert answer["reports"] == [
+            {"replica": "a", "seconds": 0, "up": 1, "opening": 0, "waiting": 1},
+            {"replica": "b", "seconds": 1.3, "up": 149, "opening": 1, "waiting": 1},
+        ]
+        by_room = {one["room_id"]: one for one in answer["links"]}
+        assert len(by_room) == len(answer["links"]) == 2 + views.MOST_TOLD - 1
+        assert by_room["!007:example.org"]["why"] == "HTTP 502"
+        assert by_room["!007:example.org"]["replica"] == "b"
+        assert by_room[ROOM]["replica"] == "a", "whoever answers knows best"
+        page = await both.get("/links", limit=2)
+        rest = await both.get("/links", limit=200, after=page["next"])
+        assert page["links"] + rest["links"] == answer["links"]
+
+        answer = await both.get("/waits")
+        assert [one["replica"] for one in answer["reports"]] == ["a", "b"]
+        assert len(answer["waits"]) == 2 + views.MOST_TOLD
+        assert [one["at"] for one in answer["waits"]] == sorted(
+            one["at"] for one in answer["waits"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -335,7 +402,7 @@ async def test_a_room_is_erased_in_two_calls() -> None:
     wish = {"subject": ROOM, "force": True}
     async with office() as there:
         _, told = await there.ask("POST", "/erase", wish | {"dry_run": True})
-        assert (told["rooms"], told["done"]) == ([ROOM], False)
+        assert (told["rooms"], told["chatting"], told["done"]) == ([ROOM], [ROOM], False)
         status, refused = await there.ask("POST", "/erase", {"subject": ROOM})
         assert (status, refused["errcode"]) == (409, "M_CONFLICT")
         status, told = await there.ask("POST", "/erase", wish)

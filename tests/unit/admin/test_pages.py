@@ -25,7 +25,9 @@ from bridge.admin.pages import (
 )
 from bridge.admin.ports import Caller
 from bridge.admin.signin import SignIn
+from bridge.rooms import erasure
 from bridge.rooms.store import StoreError
+from bridge.storage import erasing
 from bridge.storage.sqlstore import open_store
 from tests.fakes.clock import ManualClock
 from tests.unit.admin.test_room_page import MODERATOR, ROOM, Rig
@@ -276,6 +278,25 @@ def test_each_refusal_has_a_sentence_in_both_languages() -> None:
     keys = set(re.findall(r'(?:NotLetIn\(\d+, |SignInError\()"(\w+)"', code))
     assert {"notOurPage", "linkUsed"} < keys
     assert [key for key in sorted(keys) if len(re.findall(rf"\b{key}: ", words)) != 2] == []
+
+
+def test_what_an_erasure_tells_is_known_in_chinese() -> None:
+    words = next(page for page in PAGES if page.name == "words.js").read_text(encoding="utf-8")
+    told: list[str] = []
+    for one in (*erasure._KEPT, erasure._IN_FILE):
+        told += one.what, one.where, one.why
+    sources = (erasing.__file__, erasure.__file__)
+    code = "".join(Path(file).read_text(encoding="utf-8") for file in sources)
+    kinds = [*re.findall(r'found\["([^"]+)"\]', code), *(table for table, _ in erasing.COUNTS)]
+    kinds += re.findall(r'^            "([a-z ]+)": len\(', code, re.MULTILINE)
+    assert {"ledger lines", "encryption keys", "facts"} < {*kinds}
+    told += *kinds, erasure._IN_COMPANY
+    assert [one for one in told if not re.search(rf'[ "]{re.escape(one)}"?: "', words)] == []
+
+
+def test_nothing_moves_by_itself() -> None:
+    css = next(page for page in PAGES if page.name == "console.css").read_text(encoding="utf-8")
+    assert not re.search("transition|animation|@keyframes|scroll-behavior", css)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -77,7 +77,10 @@ class Process:
         self.shards: Shards = store.shards
         self.rooms = Rooms()
         self.keys: list[str | None] = []
-        self.replica = Replica(store.shards, name, self.keys.append)
+        self.held = asyncio.Event()
+        self.store = store
+        self.report = f"of {name}"
+        self.replica = Replica(store.shards, name, self.held.set, self.keys.append)
         self.told: tuple[int, int] = (0, 0)
         self.writer: Any = cast(Any, store)._engine._writer
         self.task: asyncio.Task[None]
@@ -86,7 +89,7 @@ class Process:
         def told(alive: int, served: int) -> None:
             self.told = alive, served
 
-        await self.replica.run(cast(Engine, self.rooms), told)
+        await self.replica.run(cast(Engine, self.rooms), told, lambda: self.report)
 
     async def stand_still(self) -> None:
         """Do nothing any more. A statement that is cut short would end the writer's session."""
@@ -139,7 +142,7 @@ async def start(
             process.task.cancel()
 
 
-async def until(true: Callable[[], bool], patience: float = 10) -> None:
+async def until(true: Callable[[], bool], patience: float = 30) -> None:
     async with asyncio.timeout(patience):
         while not true():  # noqa: ASYNC110 - a database's doing
             await asyncio.sleep(0.01)
@@ -189,6 +192,38 @@ async def test_a_shard_is_free_only_once_its_rooms_are_finished(start: Start) ->
     assert len(one.shards.locks.held) == SHARDS
     one.rooms.draining.set()
     await until(shared(one, other))
+
+
+@pytest.mark.asyncio
+async def test_all_hear_that_the_homeserver_has_kept_something(start: Start) -> None:
+    """Any process gets any room's events; each looks into its own rooms."""
+    one, other = await start("one"), await start("other")
+    await until(shared(one, other))
+    assert not other.held.is_set()
+    one.replica.tell_held()
+    await until(other.held.is_set)
+
+
+@pytest.mark.asyncio
+async def test_each_tells_the_others_of_itself(start: Start) -> None:
+    one, other = await start("one"), await start("other")
+    await until(shared(one, other))
+
+    async def told(report: str) -> None:
+        async with asyncio.timeout(5):
+            while [said for _, said in await one.store.reports()] != [report]:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    await told("of other")
+    other.report = "news"
+    await told("news")
+    # Whom the others have taken for dead, and forgotten, says it again.
+    async with other.writer:
+        await until(shared(one))
+        async with asyncio.timeout(5):
+            while await one.store.reports():  # noqa: ASYNC110 - a database's doing
+                await asyncio.sleep(0.02)
+    await told("news")
 
 
 @pytest.mark.asyncio

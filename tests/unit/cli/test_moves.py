@@ -15,12 +15,12 @@ from bridge.storage.sqlstore import open_store
 from bridge.storage.transfer import move
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.unit.cli.runs import Folder
-from tests.unit.storage.conftest import FixedClock
+from tests.unit.storage.conftest import FixedClock, impatient
 from tests.unit.storage.contents import Silent, contents, fill, run
 from tests.unit.storage.test_ping import full_disk
 from tests.unit.storage.test_transfer import Stopped, Stops
 
-__all__ = ["postgres_server"]
+__all__ = ["impatient", "postgres_server"]
 
 
 @pytest.fixture
@@ -110,8 +110,8 @@ def test_wrong_command_lines(folder: Folder) -> None:
     assert not (folder.path / "none.db").exists()
 
 
-def test_a_bridge_that_runs_is_in_the_way(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.storage.sqlite.CLAIM_SECONDS", 0.1)
+@pytest.mark.usefixtures("impatient")
+def test_a_bridge_that_runs_is_in_the_way(folder: Folder) -> None:
     with closing(sqlite3.connect(folder.path / "bridge.db-owner")) as owner:
         owner.execute("BEGIN EXCLUSIVE")
         result = folder.run_here("migrate-db", url(folder, "new.db"))

@@ -7,18 +7,18 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-import bridge.storage.sqlstore
 from bridge.config import load_config
 from bridge.demo.child_process import free_port
-from bridge.storage.sqlite import SqliteEngine
 from bridge.texts import CATALOGUE
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST, edited
+from tests.unit.storage.conftest import impatient
+
+__all__ = ["impatient"]
 
 
 @pytest.fixture
@@ -223,12 +223,8 @@ def test_running_without_tokens_is_16_with_the_remedy(folder: Folder) -> None:
     assert "run: matrix-webchat register -c" in result.stderr
 
 
-def test_a_second_bridge_on_one_database_is_14(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        bridge.storage.sqlstore, "SqliteEngine", partial(SqliteEngine, claim_seconds=0.05)
-    )
+@pytest.mark.usefixtures("impatient")
+def test_a_second_bridge_on_one_database_is_14(folder: Folder) -> None:
     folder.write(SMALLEST + "appservice: {as_token: aaaaaaaaaa, hs_token: bbbbbbbbbb}\n")
     with closing(sqlite3.connect(folder.path / "bridge.db-owner")) as first:
         first.execute("BEGIN EXCLUSIVE")

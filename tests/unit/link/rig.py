@@ -203,7 +203,7 @@ class Events:
             self.waits.append((room_id, seconds))
             self._changed.notify_all()
 
-    async def until(self, happened: Callable[[], bool], seconds: float = 5.0) -> None:
+    async def until(self, happened: Callable[[], bool], seconds: float = 30.0) -> None:
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(happened)
 
@@ -250,7 +250,7 @@ async def rig(
         yield Rig(links, events, tokens, facts, counts)
 
 
-async def eventually(happened: Callable[[], bool], seconds: float = 5.0) -> None:
+async def eventually(happened: Callable[[], bool], seconds: float = 30.0) -> None:
     """Poll until something is so; for what sends no event."""
     async with asyncio.timeout(seconds):
         while not happened():  # noqa: ASYNC110 - the thing watched knows no events

@@ -55,7 +55,7 @@ def now(rigged: Rig, call_id: int, command: Command = HELLO) -> asyncio.Future[T
 
 async def outcome(told: asyncio.Future[Told] | None) -> Told:
     assert told is not None, "it was written"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await told
 
 

@@ -208,7 +208,7 @@ async def test_the_queue_is_bounded() -> None:
     """Beyond its bound nothing more is read; what was read at once is all kept."""
     stage = Stage()
     stage.events.gate.clear()
-    async with stage.running(), asyncio.timeout(5):
+    async with stage.running(), asyncio.timeout(30):
         for number in range(MOST_WAITING):
             stage.push(push(number))
         assert stage.wire.flow == []
@@ -228,7 +228,7 @@ async def test_while_too_much_waits_on_all_links_one_at_a_time_is_read() -> None
     stage = Stage()
     stage.events.gate.clear()
     stage.budget.taken += 995  # on other links
-    async with stage.running(), asyncio.timeout(5):
+    async with stage.running(), asyncio.timeout(30):
         stage.push(push(0), 5)
         assert stage.wire.flow == []
         stage.push(push(1), 5)
@@ -293,7 +293,7 @@ async def test_a_run_that_ends_stores_what_was_read() -> None:
     """Also the push for which there was no room."""
     stage = Stage(last_words=5.0)
     stage.events.gate.clear()
-    async with asyncio.timeout(5), stage.running():
+    async with asyncio.timeout(30), stage.running():
         for number in range(MOST_WAITING + 1):
             stage.push(push(number))
         await asyncio.sleep(0)
@@ -307,7 +307,7 @@ async def test_a_run_that_ends_stores_what_was_read() -> None:
 async def test_a_store_that_is_away_does_not_hold_up_the_end() -> None:
     stage = Stage()
     stage.events.gate.clear()
-    async with asyncio.timeout(5), stage.running():
+    async with asyncio.timeout(30), stage.running():
         stage.push(push(1))
     assert stage.numbers == []
 
@@ -317,7 +317,7 @@ async def test_what_a_link_leaves_behind_takes_no_part_of_the_budget() -> None:
     """Or links that go while the store is away would in the end hold up all the others."""
     stage = Stage()
     stage.events.gate.clear()
-    async with asyncio.timeout(5), stage.running():
+    async with asyncio.timeout(30), stage.running():
         stage.push(push(1), 300)
         assert stage.budget.taken == 300
     assert stage.budget.taken == 0

@@ -304,7 +304,7 @@ async def test_a_stop_tells_the_written_that_they_may_have_arrived() -> None:
     async with WildServer(socket=silent).running() as server:
         async with rig(settings_for(server.base_url)) as rigged, asyncio.TaskGroup() as tasks:
             call = tasks.create_task(_reason(rigged.links, 1))
-            await asyncio.wait_for(written.wait(), 5)
+            await asyncio.wait_for(written.wait(), 30)
             await rigged.links.aclose()
         assert call.result() == (FailureReason.NO_ANSWER, False)
 
@@ -581,9 +581,9 @@ async def test_many_links_open_and_come_back() -> None:
         async with links.running(events):
             for number in range(300):
                 links.keep(account(str(number)))
-            await eventually(lambda: counts.open_links == 300, 20)
+            await eventually(lambda: counts.open_links == 300, 60)
             await asyncio.gather(*(socket.close(code=1001) for socket in sockets[:300]))
-            await eventually(lambda: counts.reconnects >= 300 and counts.open_links == 300, 20)
+            await eventually(lambda: counts.reconnects >= 300 and counts.open_links == 300, 60)
             await events.until(lambda: len(events.back) >= 600)
             assert counts.logins == 300
 

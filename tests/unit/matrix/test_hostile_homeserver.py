@@ -149,7 +149,7 @@ async def test_an_answer_without_end_is_given_up(
             given += 1
             assert given < 1000
 
-    async with homeserver(answer) as transport, asyncio.timeout(10):
+    async with homeserver(answer) as transport, asyncio.timeout(30):
         with pytest.raises(Unavailable, match="100000 bytes"):
             await call(transport, {})
 

@@ -46,9 +46,9 @@ class Desk:
 
     async def heard(self, asked: int) -> list[dict[str, object]]:
         """What has been told since the last time, once so many requests have come."""
-        async with asyncio.timeout(5), self.came:
+        async with asyncio.timeout(30), self.came:
             await self.came.wait_for(lambda: self.asked >= asked)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not self.clock._sleepers:  # noqa: ASYNC110 - until the last answer is taken in
                 await asyncio.sleep(0.001)
         told, self.told = self.told, []

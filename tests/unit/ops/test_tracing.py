@@ -285,14 +285,14 @@ async def test_a_collector_or_a_database_that_is_away_costs_traces_and_nothing_e
                 traced.ledger.add(seq, at, key=f"${seq}", outcome="handled", settled=at)
                 with capture_logs() as lines:
                     traced.ledger.away = seq == 3
-                    async with asyncio.timeout(10):
+                    async with asyncio.timeout(30):
                         while not any(line["log_level"] == "warning" for line in lines):
                             await traced.clock.turn(EVERY)
                             await asyncio.sleep(0.001)
                 said = "database" if traced.ledger.away else "collector"
                 assert any(said in line["event"] for line in lines)
             collector.status, traced.ledger.away = 200, False
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not collector.spans:
                     await traced.clock.turn(EVERY)
                     await asyncio.sleep(0.001)

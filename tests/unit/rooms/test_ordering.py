@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from bridge.config.model import Encryption
 from bridge.conversation.model import Idle, Queued, Say
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms.commands import COMMANDS, LONGEST_ORDER, check_order, ordered
 from bridge.rooms.people import Standing
 from bridge.rooms.record import Order, RoomConfigured, RoomSettings, dump_record
@@ -53,7 +53,7 @@ def by_operator(words: str) -> Order:
 def test_wrong_words_are_refused_before_they_are_stored(words: str, key: str) -> None:
     record = House().served().record
     with pytest.raises(BadOrder) as caught:
-        check_order(record, RULES, words)
+        check_order(record, RULES, by_operator(words))
     assert caught.value.key == key
     assert "{" not in caught.value.sentence(RULES)
 
@@ -61,7 +61,7 @@ def test_wrong_words_are_refused_before_they_are_stored(words: str, key: str) ->
 def test_only_a_room_that_is_served_takes_orders() -> None:
     house = House()
     with pytest.raises(BadOrder, match=r"order\.not_served"):
-        check_order(house.record, RULES, "status")
+        check_order(house.record, RULES, by_operator("status"))
     ordered(house.visit, by_operator("pause"))
     assert not house.record.settings.paused
 
@@ -69,18 +69,18 @@ def test_only_a_room_that_is_served_takes_orders() -> None:
 def test_no_chat_is_begun_in_clear_where_that_is_forbidden() -> None:
     rules = replace(RULES, encryption=Encryption(require=True))
     record = House().served().record
-    assert check_order(record, rules, "queue set 1").verb == "queue"
+    assert check_order(record, rules, by_operator("queue set 1")).verb == "queue"
     with pytest.raises(BadOrder, match=r"order\.in_clear"):
-        check_order(record, rules, "start")
-    check_order(replace(record, encrypted=True), rules, "start")
+        check_order(record, rules, by_operator("start"))
+    check_order(replace(record, encrypted=True), rules, by_operator("start"))
 
 
 def test_a_paused_room_is_asked_for_nobody() -> None:
     house = House().served()
     house.visit.set(settings=RoomSettings(paused=True))
     with pytest.raises(BadOrder, match=r"config\.paused"):
-        check_order(house.record, RULES, "start")
-    check_order(house.record, RULES, "resume")
+        check_order(house.record, RULES, by_operator("start"))
+    check_order(house.record, RULES, by_operator("resume"))
 
 
 @pytest.mark.parametrize("verb", [verb for verb, row in COMMANDS.items() if row.outside])
@@ -88,7 +88,7 @@ def test_checking_an_order_changes_nothing(verb: str) -> None:
     house = House().served()
     before = house.record
     words = {"lang": "en", "from": "PC"}.get(verb, "")
-    check_order(before, RULES, f"{verb} {words}")
+    check_order(before, RULES, by_operator(f"{verb} {words}"))
     assert house.record == before
 
 
@@ -112,6 +112,30 @@ def test_an_order_that_acts_is_audited_as_well_as_one_that_changes() -> None:
     assert told(house.visit.changes) == [("operator", "api", "start", "", "sales")]
     ordered(house.visit, by_operator("status"))
     assert len(house.visit.changes) == 1
+
+
+def test_settings_of_one_order_are_one_change() -> None:
+    """All or none of them; and `undo` takes back what a form has saved, whole."""
+    house = House().served()
+    ordered(house.visit, Order("operator", "api", settings={"hours": "Mon-Fri 09:00-18:00 UTC"}))
+    before = house.record.settings
+    wished = {"queue": "1", "language": "ja", "paused": "true", "text.greeting": "嗨", "hours": ""}
+    ordered(house.visit, Order("operator", "api", settings=wished))
+    after = RoomSettings(queue=QueueId(1), language="ja", paused=True, texts=(("greeting", "嗨"),))
+    assert house.record.settings == after
+    assert [one[2] for one in told(house.visit.changes)][1:] == [
+        "hours", "queue", "language", "paused", "text.greeting",
+    ]  # fmt: skip
+    wrong = Order("operator", "api", settings={"language": "en", "queue": "nowhere"})
+    with pytest.raises(BadOrder, match=r"config\.bad_queue"):
+        check_order(house.record, RULES, wrong)
+    ordered(house.visit, wrong)  # the queue has gone since then
+    assert house.record.settings == after
+    assert [one.key for one in house.effects if isinstance(one, Say)][1:] == [
+        "config.taken", "config.bad_queue",
+    ]  # fmt: skip
+    ordered(house.visit, by_operator("undo"))
+    assert house.record.settings == before
 
 
 @pytest.mark.asyncio

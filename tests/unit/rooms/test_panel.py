@@ -6,13 +6,15 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.ids import UserId
-from bridge.rooms.people import Standing
+from bridge.rooms.people import Standing, followed
 from bridge.rooms.ports import Refused
-from bridge.rooms.record import Entered
+from bridge.rooms.record import Entered, Invited, Upgraded
+from bridge.rooms.rules import Rules
 from bridge.rooms.visit import ShowPanel
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.test_filing import idle, ordered
-from tests.unit.rooms.visits import ADA, BOT, RULES, House
+from tests.unit.rooms.test_leaving import NEW
+from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, House
 
 URL = "https://chat.example.org/room/"
 PAGED = replace(RULES, panel_url=URL)
@@ -39,13 +41,24 @@ def test_only_an_admin_puts_it_anywhere() -> None:
     assert without.notices == ["panel.off"]
 
 
+@pytest.mark.parametrize("rules", [RULES, PAGED])
+def test_it_goes_along_into_the_room_that_replaces_ours(rules: Rules) -> None:
+    house = House(rules).served()
+    house.receive(Upgraded(NEW))
+    followed(house.visit, Invited(house.event_id(), ADA, SALES_USER, direct=False), NEW)
+    house.effects.clear()
+    house.enter(Entered(direct=True))
+    carried = [one for one in house.effects if isinstance(one, ShowPanel)]
+    assert carried == ([ShowPanel(former=ROOM, reader=BOT)] if rules is PAGED else [])
+
+
 async def a_world(*, may: bool) -> World:
     world = await idle()
     world.around.rules = replace(world.around.rules, panel_url=URL)
     world.matrix.levels[ADA] = 50
 
-    async def show(room_id: str, host: UserId, url: str, name: str) -> None:
-        assert (room_id, host, url) == (ROOM, BOT, URL)
+    async def show(room_id: str, host: UserId, url: str, name: str, former: object = None) -> None:
+        assert (room_id, host, url, former) == (ROOM, BOT, URL, None)
         assert name == "panel.name"  # the rules of this world say keys
         if not may:
             raise Refused("M_FORBIDDEN")

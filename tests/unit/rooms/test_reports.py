@@ -175,12 +175,18 @@ async def test_no_more_chats_are_read_than_a_bound() -> None:
 async def test_audit_lists_the_newest_changes_of_the_room() -> None:
     world = await prepared()
     assert await asked(world, "!wc audit") == "Nothing has been changed here yet."
-    made = [Change(NOW, "operator", "api", "queue", "", f"{number}", ROOM) for number in range(12)]
-    made += [Change(NOW, "operator", "cli", "start", room_id=ROOM)]
+    made = [
+        Change(NOW + number, "operator", "api", "queue", "", f"{number}", ROOM)
+        for number in range(12)
+    ]
+    made += [Change(NOW + 12, "operator", "cli", "start", room_id=ROOM)]
+    made += [Change(NOW + 13, ADA, "widget", key, "", "x", ROOM) for key in ("hours", "from")]
     await world.store.record_changes([*made, Change(NOW, "x", "cli", "erase")])
     head, *lines = (await asked(world, "!wc audit")).splitlines()
     assert head == "Who changed what here, the latest first:"
     assert len(lines) == 10
-    assert lines[0] == "1 Dec 2024, 00:00 UTC · operator (cli) · start"
-    assert lines[1] == "1 Dec 2024, 00:00 UTC · operator (api) · queue: – → 11"
+    at = "1 Dec 2024, 00:00 UTC"
+    assert lines[0] == f"{at} · {ADA} (widget) · from: – → x; hours: – → x", "one save, one line"
+    assert lines[1] == f"{at} · operator (cli) · start"
+    assert lines[2] == f"{at} · operator (api) · queue: – → 11"
     assert len((await asked(world, "!wc audit 2")).splitlines()) == 3

@@ -22,7 +22,7 @@ BOB = UserId("@bob:example.org")
 async def test_the_next_turn_begins_when_the_step_ends() -> None:
     inviting = Inviting()
     first, second, other = ExitStack(), ExitStack(), ExitStack()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         with first:
             await take_turn(first, inviting, ADA)
             waiting = tasks.create_task(take_turn(second, inviting, ADA))
@@ -54,7 +54,7 @@ async def test_a_step_that_fails_or_is_given_up_lets_go() -> None:
             await quiet()
             waiting.cancel()
         assert inviting[ADA].locked()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with two:
             await take_turn(two, inviting, ADA)
 

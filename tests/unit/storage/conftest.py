@@ -39,6 +39,13 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.new_schema()
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim that another process has is not waited for."""
+    for engine in ("sqlite", "postgres"):
+        monkeypatch.setattr(f"bridge.storage.{engine}.CLAIM_SECONDS", 0.01)
+
+
 NewUrl = Callable[[str], str]
 
 

@@ -161,6 +161,7 @@ async def test_a_restore_that_ended_half_way(
     assert await contents(second) == await contents(first)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_what_holds_chats_is_not_replaced_unasked(
     url: str, new_url: NewUrl, tmp_path: Path
 ) -> None:

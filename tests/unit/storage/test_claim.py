@@ -117,7 +117,7 @@ async def test_the_claim_is_taken_again_with_a_new_connection(
         old = channel._connection
         assert old is not None
         channel._connection = None  # as if it were lost, without the server knowing
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 try:
                     await engine.commit([Query(same("SELECT 1"))])
@@ -165,7 +165,7 @@ async def test_a_bridge_that_lost_its_database_to_another_writes_no_more(
         async with open_store(url, CLOCK, sole=True):
             with pytest.raises(AlreadyInUse):
                 await accept(first, [said("$1")], 1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 try:
                     await accept(first, [said("$1")], 1)

@@ -415,6 +415,7 @@ async def test_half_of_another_is_not_gone_on_with(new_url: NewUrl) -> None:
 
 @pytest.mark.asyncio
 @either
+@pytest.mark.usefixtures("impatient")
 async def test_a_bridge_at_either_side(new_url: NewUrl, engine: str) -> None:
     first, second = new_url(engine), new_url(engine)
     await fill(first, rooms=1, each=1)

@@ -112,11 +112,11 @@ class Bridge:
 
     async def caught_up(self) -> None:
         """Both hosts have read their mailboxes."""
-        async with asyncio.timeout(5), self.server.news:
+        async with asyncio.timeout(30), self.server.news:
             await self.server.news.wait_for(lambda: self.server.reading.issuperset(USERS.hosts()))
 
     async def until_told(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not self.told:
                 self.news.clear()
                 await self.news.wait()

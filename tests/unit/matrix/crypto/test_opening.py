@@ -19,7 +19,7 @@ async def test_who_writes_what_nobody_can_read_keeps_the_others_waiting_once(
     monkeypatch.setattr(crypto, "AFTER", 0.01)
     monkeypatch.setattr(crypto, "CATCHING_UP", 0.02)
     missing = Undecryptable("unreadable.no_key", later=True)
-    async with bridge.running(), asyncio.timeout(5):
+    async with bridge.running(), asyncio.timeout(30):
         await bridge.send_key()
         await bridge.until_told()
         await bridge.caught_up()
@@ -37,7 +37,7 @@ async def test_a_device_that_is_listed_late_is_waited_for(
     monkeypatch.setattr(crypto, "AFTER", 0.01)
     unknown = Undecryptable("unreadable.unknown_device", later=True)
     listed = bridge.world.devices.pop(bridge.phone.user)
-    async with bridge.running(), asyncio.timeout(5):
+    async with bridge.running(), asyncio.timeout(30):
         await bridge.send_key()
         await bridge.until_told()
         raw = bridge.phone.say("hello")
@@ -60,7 +60,7 @@ async def test_a_minute_after_it_was_waited_for_in_vain_it_is_waited_for_again(
     monkeypatch.setattr(crypto, "AFTER", 0.01)
     missing = Undecryptable("unreadable.no_key", later=True)
     outside: Json = {"device_id": bridge.phone.device_id}
-    async with bridge.running(), asyncio.timeout(5):
+    async with bridge.running(), asyncio.timeout(30):
         await bridge.caught_up()
         for patience in (0.03, 60):
             raw = bridge.phone.say("x", outside=outside)
@@ -84,7 +84,7 @@ async def test_a_minute_after_it_was_waited_for_in_vain_it_is_waited_for_again(
 
 async def test_who_is_in_a_hurry_asks_no_homeserver(bridge: Bridge) -> None:
     """The homeserver's transaction, which brings what is said in all rooms, waits for it."""
-    async with bridge.running(), asyncio.timeout(5):
+    async with bridge.running(), asyncio.timeout(30):
         await bridge.send_key()
         await bridge.until_told()
         raw = bridge.phone.say("hello")

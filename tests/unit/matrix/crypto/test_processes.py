@@ -381,7 +381,7 @@ async def test_a_letter_to_a_key_that_another_has_made_is_not_lost() -> None:
 @asynccontextmanager
 async def reading(process: Process) -> AsyncIterator[None]:
     """It reads the hosts' mailboxes, and nobody else does."""
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         task = tasks.create_task(process.crypto.run(process.heard.append))
         await process.crypto.limit_to(lambda one: True)
         yield

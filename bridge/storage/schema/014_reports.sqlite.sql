@@ -1,0 +1,1 @@
+-- Only PostgreSQL is shared by several processes; the number is used up here too.

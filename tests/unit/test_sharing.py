@@ -1,0 +1,50 @@
+"""Processes that share the test files: each file is run by one of them, and all of its tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.conftest import SHORT, TESTS, pytest_ignore_collect, pytest_runtest_protocol
+
+LONG = [TESTS / "integration" / name for name in ("test_one.py", "test_two.py", "test_three.py")]
+
+
+def process(part: str, folder: Path | None) -> Any:
+    options = {"--part": part, "--shared": folder}
+    return SimpleNamespace(getoption=options.__getitem__, stash=pytest.Stash())
+
+
+def runs(config: Any, path: Path) -> bool:
+    item: Any = SimpleNamespace(config=config, path=path)
+    return pytest_runtest_protocol(item) is None
+
+
+def test_whoever_comes_first_has_a_long_file_to_its_end(tmp_path: Path) -> None:
+    one, other = process("1/2", tmp_path), process("2/2", tmp_path)
+    assert runs(one, LONG[0])
+    assert not runs(other, LONG[0])
+    assert runs(other, LONG[1])
+    assert not runs(one, LONG[1])
+    assert [runs(one, LONG[0]), runs(other, LONG[0]), runs(other, LONG[1])] == [True, False, True]
+    assert runs(one, LONG[2])
+
+
+def test_a_short_file_is_read_by_one_process_and_run_there(tmp_path: Path) -> None:
+    all_of_them = [process(f"{number}/3", tmp_path) for number in (1, 2, 3)]
+    for path in SHORT:
+        readers = [one for one in all_of_them if pytest_ignore_collect(path, one) is None]
+        assert len(readers) == 1, path
+        assert runs(readers[0], path)
+        assert runs(readers[0], path)
+    assert all(pytest_ignore_collect(path, all_of_them[0]) is None for path in LONG)
+
+
+def test_a_process_alone_runs_everything() -> None:
+    alone = process("1/1", None)
+    for path in (*LONG, *SHORT):
+        assert pytest_ignore_collect(path, alone) is None
+        assert runs(alone, path)
