@@ -72,10 +72,16 @@ class Replica:
     """See the module. Implements `ports.Others`; `name` is for people."""
 
     def __init__(
-        self, shards: Shards, name: str, keys: Callable[[str | None], None] = lambda _: None
+        self,
+        shards: Shards,
+        name: str,
+        held: Callable[[], None],
+        keys: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self.name = name
         self._shards = shards
+        self._held = held
+        """Told that the homeserver handed one of us what it had kept (`CatchUp.held`)."""
         self._keys = keys
         """Told notices about keys (`Crypto.told`); None: some may have got lost."""
         self._engine: Engine
@@ -115,6 +121,11 @@ class Replica:
         if self._tasks is not None:
             body = msgspec.json.encode(_Typing(room_id, tuple(users))).decode()
             self._tasks.create_task(self._notify(f"typing {body}"))
+
+    def tell_held(self) -> None:
+        """Have all look into their rooms: the homeserver has handed us what it had kept."""
+        if self._tasks is not None:
+            self._tasks.create_task(self._notify("held"))
 
     async def _notify(self, notice: str) -> None:
         with suppress(StoreError):
@@ -263,6 +274,8 @@ class Replica:
         kind, _, about = notice.partition(" ")
         if kind == "free":
             self._wake.set()
+        elif kind == "held":
+            self._held()
         elif kind == "rooms":
             with suppress(msgspec.MsgspecError):
                 for one in self._shards.read(about):

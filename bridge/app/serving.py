@@ -331,12 +331,20 @@ class Serving:
             accept=engine.accept_events,
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
-            held=self._held.set,
+            held=self._kept_back,
+            home=self._config.homeserver.domain,
             timing=lru_cache(self._metrics.matrix_event.labels),
             max_body=appservice.max_body_size,
             pages=health.pages(),
             folders=folders,
         )
+
+    def _kept_back(self) -> None:
+        """Have rooms looked into, those of other processes too: any of us gets all events."""
+        if not self._held.is_set():
+            self._held.set()
+            if self._replica is not None:
+                self._replica.tell_held()
 
     def _inside(self, store: SqlStore, engine: Engine, health: Health) -> Bridge:
         """The bridge as administration sees it."""
@@ -405,7 +413,7 @@ class Serving:
             return None
         name = self._config.bridge.replica or f"{gethostname()}:{getpid()}"
         told = () if crypto is None else (crypto.told,)
-        return Replica(store.shards, name, *told)
+        return Replica(store.shards, name, self._held.set, *told)
 
     def _shared_by(self, replicas: int, shards: int) -> None:
         """So many processes share the rooms, and so many of the shards are served here."""

@@ -144,9 +144,9 @@ class Logins:
                 reply, cookies = await self._request(credentials)
             if reply.result != ResultCode.SUCCESS:
                 raise self._refusal(credentials, reply.result)
-            for key in (_ALL, credentials.key):
-                self._refusals.pop(key, None)
-            if not credentials.attempt:
+            self._refusals.pop(credentials.key, None)
+            signed = self._refusals.pop(_ALL, None) is not None  # any account's tells of the sign
+            if signed or not credentials.attempt:
                 self.refused = ""
         name, now = self._apart(credentials.login_name), self.clock.now()
         return Token(account.room_id, name, reply.token, now, reply.client_id, cookies)

@@ -55,6 +55,8 @@ PULSE = 0.25
 several times the ping, and a timer of its own is a fortieth of what a link has of memory."""
 EARLY = 0.001
 """Seconds by which a timer of uvloop may go off too early."""
+STOOD_STILL = 1.0
+"""Seconds by which one goes off too late if the process stood still."""
 _OPEN, _CONT, _TEXT = State.OPEN, Opcode.CONT, Opcode.TEXT
 """Asked for with each frame: to find a member in its enum takes longer than to call a function."""
 _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
@@ -160,7 +162,7 @@ class Connection(ClientConnection):
         """Bytes of a message whose end has not come."""
         self.budget: Budget | None = None
         self.heard = self.loop.time()
-        """When the last frame came, a pong as well as a message, in loop time."""
+        """When the last byte came, of a pong as well as of a message, in loop time."""
         self.on_message: Callable[[str | bytes], None] = self._early.append
         self.on_end: Callable[[], None] = lambda: None
         self.fault: Exception | None = None
@@ -181,6 +183,7 @@ class Connection(ClientConnection):
             on_end()
 
     def data_received(self, data: bytes) -> None:
+        self.heard = self.loop.time()
         super().data_received(data)
         half = len(self._fragments) + len(self.protocol.reader.buffer)
         if half != self._half and self.budget is not None:
@@ -201,7 +204,6 @@ class Connection(ClientConnection):
 
     def process_event(self, event: Event) -> None:
         """Take a message, or a fragment of one; control frames go the library's way."""
-        self.heard = self.loop.time()
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)
             return
@@ -251,7 +253,11 @@ class Pulse:
     def __init__(self) -> None:
         self._waiting: dict[int, set[Wire]] = {}
         """By the moment, in multiples of `PULSE`."""
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._next = math.inf
+        """The moment of the timer."""
+        self._again = False
+        """The process stood still until just now."""
 
     def wake(self, wire: Wire, moment: float) -> None:
         """Have `wire.look` called soon after that moment, in loop time, if not before."""
@@ -262,7 +268,7 @@ class Pulse:
             self.forget(wire)
         wire.woken_at = number
         self._waiting.setdefault(number, set()).add(wire)
-        if self._timer is None or number * PULSE < self._timer.when():
+        if number < self._next:
             self._set(number)
 
     def forget(self, wire: Wire) -> None:
@@ -273,11 +279,18 @@ class Pulse:
     def _set(self, number: int) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._next = number
         self._timer = asyncio.get_running_loop().call_at(number * PULSE, self._beat)
 
     def _beat(self) -> None:
-        loop, self._timer = asyncio.get_running_loop(), None
-        reached = (loop.time() + EARLY) / PULSE
+        loop = asyncio.get_running_loop()
+        now, late = loop.time(), self._next * PULSE + STOOD_STILL
+        self._again = now > late and not self._again
+        if self._again:  # uvloop comes here before it has read what lies in the sockets
+            self._set(math.ceil(now / PULSE) + 1)
+            return
+        self._timer, self._next = None, math.inf
+        reached = (now + EARLY) / PULSE
         for number in [one for one in self._waiting if one <= reached]:
             for wire in self._waiting.pop(number):
                 wire.woken_at = None

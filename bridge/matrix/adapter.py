@@ -354,9 +354,9 @@ class MatrixAdapter:
 
     async def tell_status(
         self, room_id: RoomId, sender: UserId, status: ports.Status, txn_id: str
-    ) -> None:
+    ) -> EventId:
         content, own = render.status_content(status), await self._own(txn_id, sender)
-        await self.homeserver.send(sender, room_id, render.STATUS, content, own)
+        return await self.homeserver.send(sender, room_id, render.STATUS, content, own)
 
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str

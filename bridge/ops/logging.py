@@ -12,8 +12,10 @@ frames at debug level are held at INFO, and aiohttp's access log (which would pr
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import TextIO
 
 import structlog
@@ -81,6 +83,30 @@ _FIRST: tuple[Processor, ...] = (
 """Processors that make an event of a log line, ours or a library's."""
 
 
+_PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
+"""Levels, as the journal numbers them (sd-daemon(3))."""
+
+
+def _to_the_journal(stream: TextIO) -> bool:
+    """True if it is systemd's journal that reads this stream (systemd.exec(5), JOURNAL_STREAM)."""
+    with suppress(OSError, ValueError):
+        found = os.fstat(stream.fileno())
+        return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return False
+
+
+class _Prioritised:
+    """A renderer whose lines, each of a traceback too, begin with the journal's priority."""
+
+    def __init__(self, render: Processor) -> None:
+        self._render = render
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
+        priority = _PRIORITIES.get(str(event.get("level")), 6)
+        text = str(self._render(logger, method, event))
+        return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
+
+
 def configure_logging(
     level: str, form: str, *, secrets: Collection[str] = (), stream: TextIO | None = None
 ) -> None:
@@ -96,6 +122,8 @@ def configure_logging(
         render = structlog.dev.ConsoleRenderer(
             colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
+    if _to_the_journal(output):
+        render = _Prioritised(render)
     handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

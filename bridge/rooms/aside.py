@@ -46,7 +46,9 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
 
 SOON = (2.0, 5.0)
 """Seconds between the attempts at what the customer is waiting for."""
-AT_LENGTH = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
+RESTART = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
+"""The same for what outlasts a start of the homeserver's."""
+AT_LENGTH = (*RESTART, 120.0, 300.0)
 """The same for what must not be given up lightly."""
 
 
@@ -91,7 +93,7 @@ class AsideLane:
                 return await _patiently(room, show, SOON, said)
             case TellStatus():
                 tell = partial(tell_status, around, room.record, effect)
-                return await _patiently(room, tell, SOON, None)
+                return await _patiently(room, tell, RESTART, None)
             case Conceal():
                 hide = partial(conceal, around, room.record, effect.event_id)
                 failed = LookedUp(effect.event_id, "login.delete")
@@ -175,12 +177,12 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
     return LoginTried(order.event_id, order.login)
 
 
-async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> None:
+async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> EventId:
     """Say what became of a message, as bridges of mautrix's do; without a word of it."""
     network, _ = bridge_state_of(around.rules, record)
     status = Status(told.event_id, network, told.why, can_be_sent_again(told.why))
     txn_id = f"status.{told.event_id}.{told.why}"
-    await around.matrix.tell_status(record.matrix_id, record.host, status, txn_id)
+    return await around.matrix.tell_status(record.matrix_id, record.host, status, txn_id)
 
 
 async def show_panel(around: Surroundings, record: RoomRecord, order: ShowPanel) -> LookedUp | None:

@@ -37,7 +37,7 @@ from bridge.conversation.model import (
 from bridge.ids import EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people
 from bridge.rooms.commands import check_order
-from bridge.rooms.erasure import begun_anew, places_of
+from bridge.rooms.erasure import begun_anew, commit_alone, has_ended, places_of
 from bridge.rooms.ports import Others
 from bridge.rooms.record import (
     TOMBSTONE,
@@ -178,6 +178,7 @@ class Engine:
         """
         store = self._around.store
         await self._around.upgrades.load(store)
+        await store.written_beside()  # from here on it is told
         return Undone(await store.busy_rooms(), await store.live_rooms(), await store.deadlines())
 
     async def run(self, undone: Undone, ready: asyncio.Event) -> None:
@@ -215,13 +216,13 @@ class Engine:
                 self.due(room_id, moment)
 
     async def _sweep(self) -> None:
-        store, waited = self._around.store, 0.0
+        store, waited, told = self._around.store, 0.0, False
         every = SWEEP_EVERY if self._others is None else SWEEP_SHARED
         while True:
             await self._around.clock.sleep(LISTEN_EVERY)
-            waited, told = waited + LISTEN_EVERY, False
+            waited += LISTEN_EVERY
             with suppress(StoreError):
-                told = await store.written_beside()
+                told |= await store.written_beside()
             if not told and waited < every:
                 continue
             waited = 0.0
@@ -234,6 +235,7 @@ class Engine:
                 room = self._rooms.get(room_id)
                 if told or room is None or room.idle:
                     self._room(room_id).look()
+            told = False
 
     async def stop(self, patience: float) -> None:
         """Take no new work, let what is under way end, at most for `patience` seconds."""
@@ -483,7 +485,7 @@ class Engine:
                 raise answer
             else:
                 known += not answer
-        if self._is_ours(room_id) and room_id not in self._erasing:
+        if self._is_ours(room_id):
             self._room(room_id).look()
         return known
 
@@ -658,7 +660,7 @@ class Engine:
         room = self._rooms.get(room_id)
         if room is None:
             room = Room(room_id, self)
-            if self._stopping:
+            if self._stopping or room_id in self._erasing:  # then it is read when that has ended
                 room.stop()
             self._rooms[room_id] = room
         else:
@@ -692,28 +694,35 @@ class Engine:
 
     async def _erase(self, room: Room) -> None:
         room_id, around = room.room_id, self.enterprise(room.record.enterprise).around
-        now = around.clock.now()
+        store, now = around.store, around.clock.now()
         try:
             await around.link.leave([room_id])  # what was read from it is stored first
+            waiting = (await store.load(room_id)).inputs
             if self._rooms.get(room_id) is not room:
                 return  # it is another process's, or read anew
+            if not has_ended(room.record, now, idle=not waiting):
+                return  # another process has stored what it has not heard of: that comes first
             record, left = room.record, begun_anew(room.record)
             places = places_of(record, around.upgrades)
             self._abandon([room])
             around.matrix.forget(places)
             if left is None:
                 around.upgrades.drop(room_id)
-            erase = around.store.eraser.erase_room
-            await erase(room_id, places, now, record=left is None)
+            known = max((row.seq for row in waiting), default=0)
+            erase = store.eraser.erase_room
+            await erase(room_id, places, now, record=left is None, known=known)
             if left is not None:
-                row = stored_as(left, room.revision)
-                await around.store.commit([Commit(room_id, now, row)])
+                stored = (await store.load(room_id)).room  # others count what they store there
+                row = stored_as(left, room.revision if stored is None else stored.revision)
+                await commit_alone(store, Commit(room_id, now, row))
             self._log.info("a room is erased", room=room_id, served=left is not None)
         except StoreError as error:
             self._log.warning("a room is not erased yet", room=room_id, why=str(error))
             await around.clock.sleep(STORE_RETRY)
         finally:
             self._erasing.discard(room_id)
+            woken = self._rooms.get(room_id)
+            self._abandon([woken] if woken not in {None, room} else [])
             if self._is_ours(room_id):
                 self._room(room_id).look()
 

@@ -42,6 +42,7 @@ from bridge.rooms.surroundings import Surroundings, Upgrades, begun_fact
 from bridge.rooms.visit import RedactAll, Visit, stored_as
 
 _IN_COMPANY = "lines in rooms of several people"
+_NOTED = "rooms of several people whose records name them"
 LOOK = 0.5
 """Seconds between two looks whether the owners of rooms have carried out their orders."""
 PATIENCE = 90.0
@@ -109,7 +110,7 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
     else:
         person = UserId(subject)
         for room_id in await store.eraser.rooms_naming(person):
-            found[_IN_COMPANY] += await _sort(store, report, room_id, person)
+            found.update(await _sort(store, report, room_id, person))
         found |= await _of_person(store, person)
     for room_id in [*report.rooms]:
         record = await _record_of(store, room_id)
@@ -159,9 +160,8 @@ async def erase(
     kind, fact = "room" if person is None else "person", f"erase {secrets.token_hex(8)}"
     going = {one for one in report.rooms if (await _record_of(store, one)).gone_at is not None}
     new = {one for one in report.rooms if stay and await _is_new(store, one)}
-    if (
-        not report.rooms or {*report.rooms} - going - new
-    ):  # else it is only asked whether it is done
+    begins = {*report.rooms} - going - new if report.rooms else report.found
+    if begins:  # else it is only asked whether it is done
         await store.record_changes([Change(clock.now(), *by, "erase", after=kind)])
     if person is not None:
         await store.save_fact(fact, person)
@@ -309,7 +309,7 @@ async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool
     left = begun_anew(replace(record, stays=stay))
     await store.eraser.erase_room(room_id, places_of(record, upgrades), now, record=left is None)
     if left is not None and stored is not None:
-        await _commit(store, Commit(room_id, now, stored_as(left, stored.revision)))
+        await commit_alone(store, Commit(room_id, now, stored_as(left, stored.revision)))
 
 
 async def _is_new(store: StorePort, room_id: RoomId) -> bool:
@@ -319,7 +319,8 @@ async def _is_new(store: StorePort, room_id: RoomId) -> bool:
     return record == begun_anew(replace(record, stays=True)) and not {*found} - {"rooms", "facts"}
 
 
-async def _commit(store: StorePort, commit: Commit) -> None:
+async def commit_alone(store: StorePort, commit: Commit) -> None:
+    """Commit for one room, or StoreError."""
     (answer,) = await store.commit([commit])
     if isinstance(answer, StoreError):
         raise answer
@@ -337,7 +338,7 @@ async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, 
         )
         record = replace(record, conversation=replace(record.conversation, held=held))
         row = stored_as(record, stored.revision, stored.deadline)
-        await _commit(store, Commit(room_id, now, row))
+        await commit_alone(store, Commit(room_id, now, row))
     await store.eraser.empty_lines([*lines])
 
 
@@ -374,16 +375,18 @@ async def _record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
     return load(b"" if stored is None else stored.record, room_id)
 
 
-async def _sort(store: StorePort, report: Report, room_id: RoomId, person: UserId) -> int:
+async def _sort(
+    store: StorePort, report: Report, room_id: RoomId, person: UserId
+) -> dict[str, int]:
     """Put a room that names a person among those that go whole, or among the others.
 
-    Returns how many lines of the ledger go, where it is one of the others.
+    Returns what goes where it is one of the others.
     """
     record = await _record_of(store, room_id)
     others = [one for one in record.people if one.user != person]
     if record.customer == person and not others:
         report.rooms.append(room_id)
-        return 0
+        return {}
     lines = await store.eraser.lines_of(room_id, person)
     scrubbed = without(record, person)
     if lines or scrubbed != record:
@@ -391,7 +394,7 @@ async def _sort(store: StorePort, report: Report, room_id: RoomId, person: UserI
     if person in {record.customer, *(one.user for one in record.people)}:
         what = "that they are a member, or invited the bridge: user id and name in the room"
         report.kept.append(Kept(what, f"room {room_id}", "goes once the bridge has left it"))
-    return len(lines)
+    return {_IN_COMPANY: len(lines), _NOTED: int(scrubbed != record)}
 
 
 async def _of_person(store: StorePort, person: UserId) -> Counter[str]:

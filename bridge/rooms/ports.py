@@ -431,7 +431,7 @@ class MatrixPort(Protocol):
 
     async def tell_status(
         self, room_id: RoomId, sender: UserId, status: Status, txn_id: str
-    ) -> None:
+    ) -> EventId:
         """Send `com.beeper.message_send_status`, in clear: it holds no words."""
 
     async def name_service_members(

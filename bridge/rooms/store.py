@@ -406,7 +406,13 @@ class EraserPort(Protocol):
 
     async def count_room(self, room_id: RoomId, places: Collection[RoomId]) -> Counter[str]: ...
     async def erase_room(
-        self, room_id: RoomId, places: Collection[RoomId], now: int, *, record: bool = True
+        self,
+        room_id: RoomId,
+        places: Collection[RoomId],
+        now: int,
+        *,
+        record: bool = True,
+        known: int | None = None,
     ) -> None: ...
     async def login_of(self, room_id: RoomId) -> str: ...
     async def rooms_naming(self, person: UserId) -> list[RoomId]: ...

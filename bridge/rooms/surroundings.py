@@ -134,13 +134,16 @@ class Upgrades:
         """Take over what another process has noted of a room, before what came in there is stored.
 
         It has noted that before the homeserver went on; but an event of the new room may have come
-        before the tombstone. So a room is looked up each time, until it is known for ours.
+        before the tombstone, and what was replaced may have been erased since. So a room is looked
+        up each time, until it is known to replace none.
         """
         known = self.find(room_id)
-        if room_id in self._met if known is None else known.ours:
+        if known is None and room_id in self._met:
             return
         if (stored := await store.fact(_IN_PLACE + room_id)) is not None:
             self._known[room_id] = msgspec.json.decode(stored, type=Replacement)
+        elif known is not None:
+            self._known.pop(room_id, None)
         elif (room := (await store.load(room_id)).room) is not None and room.customer:
             self._met[room_id] = None
 

@@ -3,7 +3,7 @@
 The journal has no index by room, for nothing that flows asks for one: it is walked, a stretch at a
 time, and written only where there is something. The room's own row goes last, with what happened
 meanwhile: whatever ends a sweep half-way, the room still says that it is to be erased. Only events
-that came since it began, and wait, stay: they are the first of whatever the room is then.
+that its owner has not heard of stay, and wait: they are the first of whatever the room is then.
 
 Of a line of the ledger one thing stays, until `retention.rows`: the event's id, without room and
 content. A homeserver that has had no answer sends an event again, and a bridge that looks for what
@@ -42,6 +42,7 @@ AT_ONCE = 500
 """Keys that one write deletes."""
 LOOK, MOST_LOOKS = 0.05, 400
 """Seconds between two looks whether transactions have ended, and how many there are."""
+_ALL = 2**63 - 1
 _BEGUN, _IN_PLACE = "begun ", "in place "
 """How the names of facts begin that name rooms (`rooms.surroundings`)."""
 
@@ -71,16 +72,17 @@ ROOMS_NAMING = _holding(
 )
 ANY_OF_ROOM = same("SELECT count(*) FROM journal WHERE seq >= $1 AND seq <= $2 AND room_id = $3")
 EVENTS_OF = same("SELECT key, event_id FROM journal WHERE seq >= $1 AND seq <= $2 AND room_id = $3")
-# But events that have come since the erasure began, and wait: they are the first of what follows.
-_BEFORE = (
+# But events that wait, with later numbers than the last that was known: by time, the clock of who
+# stores them may differ from ours.
+_KNOWN = (
     "(handled IS NOT NULL OR outcome IS NOT NULL OR substr(coalesce(key, ''), 1, 1) <> '$' "
-    "OR received < "
+    "OR seq <= "
 )
-_LINES = f"WHERE seq >= $1 AND seq <= $2 AND room_id = $3 AND {_BEFORE} $4)"
+_LINES = f"WHERE seq >= $1 AND seq <= $2 AND room_id = $3 AND {_KNOWN} $4)"
 KEEP_KEYS = same(
-    "UPDATE journal SET room_id = '', body = NULL, received = coalesce(settled, $4), "  # noqa: S608
+    "UPDATE journal SET room_id = '', body = NULL, received = coalesce(settled, $5), "  # noqa: S608
     "handled = NULL, lane = NULL, effect = NULL, cause = NULL, call_id = NULL, attempted = NULL, "
-    "attempts = 0, outcome = 'erased', settled = coalesce(settled, $4), detail = '', "
+    "attempts = 0, outcome = 'erased', settled = coalesce(settled, $5), detail = '', "
     f"event_id = NULL, revived = NULL {_LINES} AND substr(key, 1, 1) = '$' RETURNING seq"
 )
 DROP_LINES = same(f"DELETE FROM journal {_LINES} RETURNING seq")  # noqa: S608 - our own
@@ -95,10 +97,10 @@ COUNTS = tuple(
     for table in ("chats", "anchors", "accounts", "rooms")
 )
 DROP_LATER_LINES = Statement(
-    f"DELETE FROM journal WHERE room_id = ?1 AND seq > ?2 AND {_BEFORE} ?3)",  # noqa: S608
+    f"DELETE FROM journal WHERE room_id = ?1 AND seq > ?2 AND {_KNOWN} ?3)",  # noqa: S608
     "",  # never for several
     "DELETE FROM journal WHERE room_id = $1::text AND seq > $2::bigint "  # noqa: S608
-    f"AND {_BEFORE} $3::bigint)",
+    f"AND {_KNOWN} $3::bigint)",
 )
 WRITING = Statement(
     "SELECT 1 WHERE false",  # whoever writes SQLite's file does so alone
@@ -183,19 +185,27 @@ class Eraser:
         return +found
 
     async def erase_room(
-        self, room_id: RoomId, places: Collection[RoomId], now: int, *, record: bool = True
+        self,
+        room_id: RoomId,
+        places: Collection[RoomId],
+        now: int,
+        *,
+        record: bool = True,
+        known: int | None = None,
     ) -> None:
         """Delete all of it; last and at once its row (with `record`) and what happened meanwhile.
 
-        Events that have come since `now` and wait are left.
+        Events that wait are left, if their numbers are above `known` (None: nobody serves it).
         """
+        known = _ALL if known is None else known
         await self._written()
         last = 0
         async for first, last in self._stretches():
             ((there,),) = await self._read(ANY_OF_ROOM, first, last, room_id)
             if there:
-                await self._write(Query(KEEP_KEYS, (first, last, room_id, now), [room_id]))
-                await self._write(Query(DROP_LINES, (first, last, room_id, now), [room_id]))
+                lines = first, last, room_id, known
+                await self._write(Query(KEEP_KEYS, (*lines, now), [room_id]))
+                await self._write(Query(DROP_LINES, lines, [room_id]))
         await self._drop(DROP_SECRETS, await self._keys_of_room(places))
         facts = await self._facts_of_room(places)
         gone = [name for name, value in facts.items() if value is None]
@@ -207,7 +217,7 @@ class Eraser:
             await self._write(Together([Part(CHANGE_FACTS, changed)]))
         await self._write(Query(UNNAME_ROOM, (room_id, _nobody())))
         parts = [Part(one, [(room_id,)]) for one in (DROPS if record else DROPS[:-1])]
-        later = Part(DROP_LATER_LINES, [(room_id, last, now)])
+        later = Part(DROP_LATER_LINES, [(room_id, last, known)])
         await self._write(Together([later, *parts], rooms=[room_id]))
 
     async def events_of(self, room_id: RoomId) -> tuple[list[EventId], list[EventId]]:

@@ -301,7 +301,9 @@ async def _judge(place: Ground, played: Played) -> None:
         played.marked += len(await repeated_calls(database, chat.talk.room))
         given = await handed_over(database, chat)
         played.late += len(given) - len(in_order(given, chat.asked))
-        told, brief = await _towards_the_customer(place, chat, absent, woken=_woken(place, played))
+        told, brief = await _towards_the_customer(
+            place, chat, absent, replaced=_replaced(place, played)
+        )
         played.told += told
         played.brief += brief
         await _ghosts_are_agents(chat)
@@ -317,22 +319,24 @@ def _keys_late(place: Ground, chat: Chat) -> bool:
     return any("a key is asked for" in line for line in lines)
 
 
-def _woken(place: Ground, played: Played) -> bool:
-    """True if one of several bridges has stood still, and may have been replaced meanwhile.
+def _replaced(place: Ground, played: Played) -> bool:
+    """True if one of several bridges has stood still, or was cut off the database, and may have
+    been replaced meanwhile.
 
-    What lay in its sockets comes when it wakes: behind what its successor has shown by then.
+    What it has read by then comes when it is back: behind what its successor has shown.
     """
     faults = {fault for met in played.met for fault in met.faults}
-    return place.store == "three" and any(one.startswith("bridge: SIGSTOP") for one in faults)
+    still = any(one.startswith(("bridge: SIGSTOP", "link to PostgreSQL")) for one in faults)
+    return place.store == "three" and still
 
 
 async def _towards_the_customer(
-    place: Ground, chat: Chat, absences: Absences, *, woken: bool
+    place: Ground, chat: Chat, absences: Absences, *, replaced: bool
 ) -> tuple[int, int]:
     """See that each text of the agent's is there once and in order, or that its loss is said.
 
-    Only servers with receipts say again, in order, what a process that was `woken` has. Returns how
-    many are only said, and how many were lost in so short an absence that they are not.
+    Only servers with receipts say again, in order, what a process has that was `replaced`. Returns
+    how many are only said, and how many were lost in so short an absence that they are not.
     """
     bodies = [
         wording(event) if str(event.get("sender")).startswith(GHOSTS) else
@@ -346,14 +350,16 @@ async def _towards_the_customer(
         # What was found there has its time before it, and may stand behind what came since.
         late = [text for body, text in zip(bodies, room, strict=True) if body != text]
         prompt = [text for text in read if text not in set(late)]
-        assert are_in_order(map(_number, late), two_lines=woken), f"in {chat.talk.room}: {late}"
-        assert are_in_order(map(_number, prompt), two_lines=woken), f"in {chat.talk.room}: {prompt}"
+        assert are_in_order(map(_number, late), two_lines=replaced), f"in {chat.talk.room}: {late}"
+        assert are_in_order(map(_number, prompt), two_lines=replaced), (
+            f"in {chat.talk.room}: {prompt}"
+        )
         read.sort(key=_number)
     if place.server != "plain":
         assert read == chat.answered, difference(chat.answered, read, f"in {chat.talk.room}")
         return 0, 0
     there = set(read)
-    assert are_in_order(map(_number, read), two_lines=woken), difference(
+    assert are_in_order(map(_number, read), two_lines=replaced), difference(
         chat.answered, read, f"in {chat.talk.room}"
     )
     assert sorted(read, key=_number) == [text for text in chat.answered if text in there], (

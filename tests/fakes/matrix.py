@@ -292,9 +292,10 @@ class FakeMatrix:
 
     async def tell_status(
         self, room_id: RoomId, sender: UserId, status: Status, txn_id: str
-    ) -> None:
+    ) -> EventId:
         await self._request(f"status {room_id} {sender}")
         self.statuses.append((room_id, status, txn_id))
+        return EventId(f"$status{len(self.statuses)}")
 
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str

@@ -77,9 +77,10 @@ class Process:
         self.shards: Shards = store.shards
         self.rooms = Rooms()
         self.keys: list[str | None] = []
+        self.held = asyncio.Event()
         self.store = store
         self.report = f"of {name}"
-        self.replica = Replica(store.shards, name, self.keys.append)
+        self.replica = Replica(store.shards, name, self.held.set, self.keys.append)
         self.told: tuple[int, int] = (0, 0)
         self.writer: Any = cast(Any, store)._engine._writer
         self.task: asyncio.Task[None]
@@ -191,6 +192,16 @@ async def test_a_shard_is_free_only_once_its_rooms_are_finished(start: Start) ->
     assert len(one.shards.locks.held) == SHARDS
     one.rooms.draining.set()
     await until(shared(one, other))
+
+
+@pytest.mark.asyncio
+async def test_all_hear_that_the_homeserver_has_kept_something(start: Start) -> None:
+    """Any process gets any room's events; each looks into its own rooms."""
+    one, other = await start("one"), await start("other")
+    await until(shared(one, other))
+    assert not other.held.is_set()
+    one.replica.tell_held()
+    await until(other.held.is_set)
 
 
 @pytest.mark.asyncio

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
 from bridge.app import serving
+from bridge.app.replica import Replica
 from bridge.app.serving import (
     DATED,
     INSTANCE,
@@ -119,6 +121,16 @@ async def test_states_are_reported_where_an_endpoint_is_configured(
             await asyncio.sleep(0.1)
     assert wanted or told_states.empty()
     await runner.cleanup()
+
+
+@pytest.mark.asyncio
+async def test_what_the_homeserver_kept_is_told_to_the_other_processes_once(tmp_path: Path) -> None:
+    bridge, told_others = Serving(told(tmp_path)), []
+    bridge._replica = cast("Replica", SimpleNamespace(tell_held=lambda: told_others.append("held")))
+    bridge._kept_back()
+    bridge._kept_back()  # the rooms are still to be looked into
+    assert bridge._held.is_set()
+    assert told_others == ["held"]
 
 
 @pytest.mark.asyncio

@@ -24,7 +24,8 @@ from tests.fakes import flow
 from tests.unit.cli.runs import Folder
 
 ROOM = RoomId("!room:example.org")
-ADA = UserId("@ada:example.org")
+SHARED = RoomId("!shared:example.org")
+ADA, BEN, EVE = (UserId(f"@{one}:example.org") for one in ("ada", "ben", "eve"))
 
 
 @pytest.fixture
@@ -91,6 +92,20 @@ def test_without_a_bridge(folder: Folder) -> None:
     again = folder.run_here("erase", ADA)  # nothing is there that somebody could say yes to
     assert again.exit_code == 0, again.output
     assert f"nothing of {ADA}" in again.stdout
+
+
+def test_also_of_what_a_room_of_several_notes_of_them(folder: Folder) -> None:
+    record = RoomRecord(SHARED, membership=Membership.JOINED, customer=BEN, speaker=EVE)
+
+    async def serve(store: SqlStore) -> None:
+        await flow.one(store, Commit(SHARED, 1, stored_as(record, 0)))
+
+    with_store(load_config(folder.config, {}), serve)
+    result = folder.run_here("erase", EVE)
+    assert (result.exit_code, "Go on?" in result.stderr) == (1, True), result.output
+    result = folder.run_here("erase", EVE, "--yes", "--json")
+    report = json.loads(result.stdout)
+    assert (report["done"], report["shared"], report["left"]) == (True, [SHARED], {})
 
 
 @pytest.mark.parametrize("yes", [["--yes"], []])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from bridge.conversation.history import REPEATED_WITHIN
 from bridge.conversation.machine import deadline
 from bridge.conversation.model import Conversation
 from bridge.conversation.policy import Policy
@@ -10,6 +13,27 @@ from tests.support.scene import REQUEST, SESSION, Scene
 
 def test_nothing_waits() -> None:
     assert deadline(Conversation(), Policy()) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        (REPEATED_WITHIN, 3),  # trap T34 of the reference
+        (Policy().start_wait, 10),  # row 12
+        (Policy().unknown_chat_wait, 5),  # row 14
+        (Policy().accepted_wait, 20),  # trap T14
+        (Policy().backoff_first, 1),  # rows 4 and 34
+        (Policy().backoff_last, 60),
+        (Policy().hold_idle, 24 * 3600),  # from here on docs/customers.en.md
+        (Policy().callback_limit, 3 * 24 * 3600),
+        (Policy().callback_limit_hours, 14 * 24 * 3600),
+        (Policy().rating_change, 5 * 60),
+        (Policy().robot_wait, 60),  # docs/configure.md
+        (Policy().quiet_wait, 10),  # docs/how-it-works.md
+    ],
+)
+def test_promised_times(told: int, seconds: int) -> None:
+    assert told == seconds * 1000
 
 
 def test_kept_words_expire_one_by_one() -> None:

@@ -1,12 +1,16 @@
-"""Chats that began under an earlier version, which stored other marks of what was shown."""
+"""Rows of an earlier version: what they leave out, what they spell, and other marks of old."""
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 import msgspec
 import pytest
 
+from bridge.conversation import model, policy
 from bridge.conversation.history import shown_lately
-from bridge.conversation.model import Conversation
+from bridge.conversation.model import Conversation, FailureReason, Silence
+from bridge.webchat import codes, frames
 from tests.support.scene import SESSION
 from tests.unit.conversation.centre import Centre, entry
 
@@ -67,3 +71,58 @@ def test_marks_of_an_earlier_version_are_stored_anew_with_all_that_they_say() ->
     stored = msgspec.json.decode(msgspec.json.encode(centre.state), type=Conversation)
     assert stored.heard == ()
     assert shown_lately(stored)[:-1] == before
+
+
+STORED: list[type[msgspec.Struct]] = [
+    kind
+    for module in (model, frames)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    if kind.__module__ == module.__name__
+]
+LEFT_OUT = {
+    "CustomerMedia.mime": "application/octet-stream",
+    "Held.last": True,
+    "Conversation.phase": model.Idle(),
+    "Conversation.next_call": 1,
+    "Conversation.marks": model.Marks(),
+    "CallFailed.certain": True,
+    "Consulted.silence": Silence.NOTHING,
+    "Recalled.kept": True,
+    "Location.map": "baidu",
+    "RequestChat.source": "APP",
+}
+REASONS = """unreachable no_turn no_answer silent login_refused sign_refused too_big media_gone
+media_changed refused upload_failed overtaken"""
+
+
+def test_what_a_row_leaves_out_is_what_it_was() -> None:
+    """Rows do not hold what is the default: one that changes, changes what is stored already."""
+    found = {
+        f"{kind.__name__}.{field.name}": field.default
+        for kind in STORED
+        for field in msgspec.structs.fields(kind)
+        if field.default not in {msgspec.NODEFAULT, False, None, "", b"", ()}
+    }
+    assert found == LEFT_OUT
+
+
+@pytest.mark.parametrize("kind", STORED, ids=lambda kind: kind.__name__)
+def test_a_stored_value_is_frozen_and_tagged(kind: type[msgspec.Struct]) -> None:
+    told, bare = kind.__struct_config__, kind in {model.Heard, model.Told, model.Marks}
+    assert (told.frozen, told.array_like, told.omit_defaults) == (True, bare, not bare)
+    assert (told.tag_field, told.tag) == ((None, None) if bare else ("is", kind.__name__))
+
+
+@pytest.mark.parametrize(
+    ("names", "spelt"),
+    [
+        (FailureReason, REASONS),
+        (Silence, "nothing unreachable"),
+        (policy.RobotUse, "off command first when_no_agent"),
+        (codes.LoginType, "password register visitor"),
+        (codes.UploadMode, "raw multipart auto"),
+    ],
+)
+def test_words_in_rows_and_configurations(names: type[StrEnum], spelt: str) -> None:
+    assert list(names) == spelt.split()

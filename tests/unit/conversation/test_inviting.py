@@ -15,8 +15,8 @@ ENDS = [
     "undelivered.no_chat",
 ]
 KEYS = [
-    *("room.welcome", "robot.welcome", "chat.ended", "chat.ended_by_you"),
-    "help.idle",
+    *("room.welcome", "room.welcome_shared", "robot.welcome", "help.idle"),
+    *("chat.ended", "chat.ended_by_you"),
     *ENDS,
 ]
 ON_COMMAND = msgspec.structs.replace(Policy(), start_on_message=False)
@@ -33,6 +33,8 @@ def test_the_sentence_depends_on_the_room() -> None:
     assert inviting("chat.ended", Policy()) == "chat.ended"
     assert inviting("chat.ended", ON_COMMAND) == "chat.ended_command"
     assert inviting("chat.ended", PAUSED) == "chat.ended_paused"
+    assert [key for key in KEYS if inviting(key, PAUSED) == key] == []
+    assert [key for key in KEYS if inviting(key, ON_COMMAND) == key] == ["robot.welcome"]
 
 
 @pytest.mark.parametrize("key", ENDS)

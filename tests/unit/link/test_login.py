@@ -591,6 +591,33 @@ def test_a_password_that_cannot_be_opened_any_more() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("who", "code", "told", "next_one", "afterwards"),
+    [
+        (ADA, -20, "refused with -20", ADA, ""),
+        (ADA, -20, "refused with -20", OWN, "refused with -20"),
+        (OWN, -20, "", OWN, ""),
+        (OWN, -30, "refused with -30", OWN, ""),
+    ],
+)
+async def test_whose_credentials_are_refused(
+    who: Account, code: int, told: str, next_one: Account, afterwards: str
+) -> None:
+    """The operator's, for the bridge's state: a customer's own login tells of the sign alone."""
+    server = answering({"result": code}, {"result": 1, "token": "T"})
+    timing = replace(FAST, refusal_first=0)
+    async with (
+        server.running(),
+        logging_in(settings_for(server.base_url, unseal=unseal, timing=timing)) as (logins, _, _),
+    ):
+        with pytest.raises(OpenFailure):
+            await logins.login(who)
+        assert (told in logins.refused, bool(logins.refused)) == (True, bool(told))
+        await logins.login(next_one)
+        assert (afterwards in logins.refused, bool(logins.refused)) == (True, bool(afterwards))
+
+
+@pytest.mark.asyncio
 async def test_a_login_is_tried_and_its_token_used() -> None:
     server = Server()
     async with server.running(), rig(own_accounts(server)) as rigged:

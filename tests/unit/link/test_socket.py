@@ -25,7 +25,7 @@ from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import USER_AGENT
-from bridge.link.socket import FIRST_OWN, PULSE, TOO_BIG, Connection, Pulse, Wire
+from bridge.link.socket import FIRST_OWN, TOO_BIG, Connection, Pulse, Wire
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import Token
 from bridge.webchat.codes import Dialect
@@ -592,32 +592,6 @@ async def test_heartbeats_come_also_while_much_is_heard() -> None:
 
 
 @pytest.mark.asyncio
-async def test_sockets_are_woken_together_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop, pulse = asyncio.get_running_loop(), Pulse()
-    woken: list[tuple[str, float]] = []
-
-    def waiting(name: str) -> Wire:
-        wire = Socket().wire
-        monkeypatch.setattr(wire, "look", lambda: woken.append((name, loop.time())))
-        return wire
-
-    one, two, gone = map(waiting, ("one", "two", "gone"))
-    first = (loop.time() // PULSE + 2) * PULSE
-    pulse.wake(two, first + 5 * PULSE)
-    for wire in (one, two, gone):
-        pulse.wake(wire, first - PULSE * 0.9)
-        pulse.wake(wire, first - PULSE * 0.1)
-    pulse.wake(two, first - PULSE * 0.5)
-    pulse.forget(gone)
-    pulse.wake(gone, first + PULSE)
-    await eventually(lambda: len(woken) == 3)
-    await asyncio.sleep(2 * PULSE)
-    assert [name for name, _ in woken] in (["one", "two", "gone"], ["two", "one", "gone"])
-    assert all(first - 0.01 <= at < first + PULSE for _, at in woken[:2])
-    assert woken[0][1] == pytest.approx(woken[1][1], abs=0.01)
-
-
-@pytest.mark.asyncio
 async def test_a_link_on_which_anything_is_heard_lives() -> None:
     """The heartbeat itself is not answered, but a push comes meanwhile."""
 
@@ -631,6 +605,29 @@ async def test_a_link_on_which_anything_is_heard_lives() -> None:
         async with rig(settings) as rigged:
             rigged.links.keep(ADA)
             await eventually(lambda: not rigged.links.learnt.has(Feature.HEARTBEAT))
+            assert rigged.counts.connects == 1
+
+
+@pytest.mark.asyncio
+async def test_a_link_on_which_a_long_frame_is_coming_lives() -> None:
+    """Pongs have to wait for its end, which a slow line brings only then."""
+    said = b'{"type":203,"sessionId":1,"agentId":"a"}' + b" " * 160
+    frame = bytes((0x81, 126, 0, len(said))) + said
+
+    async def slow(socket: web.WebSocketResponse) -> None:
+        assert socket._req is not None
+        transport = socket._req.transport
+        assert isinstance(transport, asyncio.Transport)
+        for number in range(len(frame)):
+            transport.write(frame[number : number + 1])
+            await asyncio.sleep(0.01)
+        await answer_everything(socket)
+
+    async with WildServer(socket=slow).running() as server:
+        timing = replace(BEATING, ping_wait=0.2)
+        async with rig(settings_for(server.base_url, timing=timing)) as rigged:
+            rigged.links.keep(ADA)
+            await rigged.events.until(lambda: bool(rigged.events.pushes))
             assert rigged.counts.connects == 1
 
 

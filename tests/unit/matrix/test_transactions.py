@@ -81,6 +81,7 @@ async def running(
         vouch=vouch,
         typing=intake.typing,
         held=intake.held.set,
+        home="a",
         max_body=max_body,
         pages=pages,
     )
@@ -117,12 +118,19 @@ RECEIPT: Raw = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("unsigned", "held"),
-    [({"age": HELD + 1}, True), ({"age": HELD}, False), ({"age": "x"}, False), (None, False)],
+    ("more", "held"),
+    [
+        ({"unsigned": {"age": HELD + 1}}, True),
+        ({"unsigned": {"age": HELD + 1}, "sender": "@eve:not.a"}, False),
+        ({"unsigned": {"age": HELD}}, False),
+        ({"unsigned": {"age": "x"}}, False),
+        ({"unsigned": None}, False),
+    ],
 )
-async def test_what_the_homeserver_has_kept_is_noticed(unsigned: object, held: bool) -> None:
+async def test_what_the_homeserver_has_kept_is_noticed(more: Raw, held: bool) -> None:
+    """Not what another server says to be old: that is late by itself, or wants to keep us busy."""
     async with running() as rig:
-        assert (await rig.put({"events": [event(1), event(2, unsigned=unsigned)]})).status == 200
+        assert (await rig.put({"events": [event(1), event(2, **more)]})).status == 200
         assert rig.intake.held.is_set() == held
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -69,6 +71,35 @@ def test_text_is_one_readable_line() -> None:
     assert "session started" in line
     assert "room=!a:b" in line
     assert "\x1b" not in line
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_journal_gets_priorities(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what it reads itself, by device and number; each line, for it takes them apart."""
+    for journal in (True, False):
+        with (tmp_path / "lines").open("w+", encoding="utf-8") as stream:
+            found = os.fstat(stream.fileno())
+            inode = found.st_ino if journal else 1
+            monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{inode}")
+            configure_logging("DEBUG", form, stream=stream)
+            log = structlog.get_logger("x")
+            log.warning("peer unreachable")
+            log.info("ready")
+            try:
+                _ = 1 / 0
+            except ZeroDivisionError:
+                log.exception("a bug")
+            logging.getLogger("lib").critical("no more")
+            stream.seek(0)
+            starts = [line[:3] for line in stream]
+        if journal:
+            assert starts[:2] == ["<4>", "<6>"]
+            assert set(starts[2:-1]) == {"<3>"}
+            assert starts[-1] == "<2>"
+        else:
+            assert not {"<4>", "<6>", "<3>"} & set(starts)
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

@@ -307,6 +307,33 @@ async def test_what_a_command_line_writes_is_heard_of_at_once(
     assert world.link.texts(ROOM) == ["slow"]
 
 
+@pytest.mark.asyncio
+async def test_what_is_written_while_the_bridge_starts_is_heard_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the first look for it fails."""
+    store = FlakyStore()
+    world = World(store)
+    await world.chatting()
+    version = 1
+    seen: int | None = None
+
+    async def written_beside() -> bool:
+        nonlocal seen
+        former, seen = seen, version
+        return former is not None and former != version
+
+    monkeypatch.setattr(store, "written_beside", written_beside)
+    async with world.running():  # what was left undone has been read
+        order = NewInput(ROOM, dump_input(Order("operator", "cli", "lang ja")), "order:1")
+        await flow.accept(world.writing, [order], world.clock.now())
+        version = 2
+        store.fail("busy_rooms", Fault.BEFORE)
+        await world.clock.turn(engines.LISTEN_EVERY)
+        await world.clock.turn(engines.LISTEN_EVERY)
+        assert (await world.stored()).settings.language == "ja"
+
+
 # --- time ---------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.erasure import ENDING, BadSubject, Report, StillChatting, erase, survey
 from bridge.rooms.record import (
     EraseRoom,
+    MatrixEvent,
     Membership,
     OwnLogin,
     Person,
@@ -31,7 +32,7 @@ from bridge.rooms.store import (
     Token,
 )
 from bridge.rooms.surroundings import begun_fact
-from bridge.rooms.visit import stored_as
+from bridge.rooms.visit import Came, stored_as
 from bridge.webchat.frames import AgentText, CloseSession, MessageReceived, Received
 from tests.fakes import flow
 from tests.fakes.clock import quiet
@@ -386,6 +387,68 @@ async def test_what_comes_while_rows_are_deleted_is_the_new_rooms_first(
     assert (record.gone_at, record.conversation.number) == (None, 1)
     assert type(record.conversation.phase).__name__ in {"Requesting", "Queued"}
     assert left(world, ("mx-room", "opening-room")) == []
+
+
+async def test_nothing_wakes_a_room_while_its_rows_are_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its answer would be deleted before it is said."""
+    world = World()
+    await full(world)
+    erase_room = world.store.eraser.erase_room
+    async with world.running() as engine:
+
+        async def slow(*args: Any, **more: Any) -> None:
+            await engine.accept_events([world.event(text="hello again", room_id=NEXT)])
+            engine.look_at(ROOM)
+            engine.due(ROOM, world.clock.now())
+            await world.clock.turn(40)  # and a sweep finds it
+            await erase_room(*args, **more)
+
+        monkeypatch.setattr(world.store.eraser, "erase_room", slow)
+        assert (await erased(world, engine, ROOM, force=True, stay=True)).done
+        record = await world.stored()
+    assert (record.gone_at, record.conversation.number) == (None, 1)
+    assert "room.erasing" not in world.matrix.texts(NEXT)
+
+
+@pytest.mark.parametrize("behind", [0, 60_000])
+async def test_what_another_process_takes_in_meanwhile_is_the_new_rooms_first(
+    monkeypatch: pytest.MonkeyPatch, behind: int
+) -> None:
+    """Whatever the time is there."""
+    world = World()
+    await full(world)
+    erase_room, times = world.store.eraser.erase_room, 0
+    async with two(world) as (owner, _, post):
+
+        async def slow(*args: Any, **more: Any) -> None:
+            nonlocal times
+            times += 1
+            event = world.event(text="hello again", room_id=NEXT)
+            came = Came(MatrixEvent(event[2]), event[1])
+            await post.pass_on([came.new_input(ROOM)], world.clock.now() - behind)
+            await post.deliver()
+            await erase_room(*args, **more)
+
+        monkeypatch.setattr(world.store.eraser, "erase_room", slow)
+        assert (await erased(world, owner, ROOM, force=True, stay=True)).done
+        record = await world.stored()
+    assert (record.gone_at, record.conversation.number, times) == (None, 1, 1)
+
+
+async def test_what_the_owner_has_not_heard_of_is_answered_first() -> None:
+    world = World()
+    await full(world)
+    async with two(world) as (owner, other, _):
+        await owner.tell(ROOM, EraseRoom(stay=True), "erase:1")
+        await quiet()
+        await other.accept_events([world.event(text="hello?", room_id=NEXT)])
+        for _ in range(60):
+            await world.clock.turn(0.1)  # its notice is lost
+        record = await world.stored()
+    assert record.gone_at is None
+    assert world.matrix.texts(NEXT).count("room.erasing") == 1
 
 
 async def test_without_a_bridge_it_goes_at_once() -> None:

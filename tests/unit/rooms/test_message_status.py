@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from bridge.ids import EventId
-from bridge.rooms.ports import Status
+from bridge.rooms.ports import Status, Unavailable
 from bridge.webchat.frames import Reply
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
@@ -43,3 +45,45 @@ async def test_nothing_is_told_unasked() -> None:
         await quiet()
     assert world.link.texts(ROOM) == ["one"]
     assert world.matrix.statuses == []
+
+
+async def test_they_are_known_as_ours() -> None:
+    """To `trace`, and to an erasure that takes our events out of the room."""
+    world = World(rules=TELLING)
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="one")])
+        await quiet()
+    assert await world.store.eraser.events_of(ROOM) == (["$e1"], ["$status1"])
+
+
+async def test_a_homeserver_that_starts_anew_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(rules=TELLING)
+    await world.chatting()
+    tell, back = world.matrix.tell_status, world.clock.now() + 45_000
+
+    async def away(*args: Any) -> EventId:
+        if world.clock.now() < back:
+            raise Unavailable("it starts")
+        return await tell(*args)
+
+    monkeypatch.setattr(world.matrix, "tell_status", away)
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="one"), world.event(text="two")])
+        for _ in range(20):
+            await world.clock.turn(5)
+    assert [one.event_id for _, one, _ in world.matrix.statuses] == ["$e1", "$e2"]
+
+
+async def test_a_long_one_is_one_message() -> None:
+    world = World(rules=TELLING)
+    await world.chatting()
+    async with world.running() as engine:
+        world.link.answers += [Reply(110, 1), Reply(110, -77)]
+        await engine.accept_events([world.event(text="word " * 3_000)])
+        await quiet()
+        assert len(world.link.texts(ROOM)) > 1
+    ((_, status, _),) = world.matrix.statuses
+    assert (status.event_id, status.why) == ("$e1", "undelivered.refused")

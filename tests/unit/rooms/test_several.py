@@ -26,7 +26,7 @@ from bridge.rooms.store import (
     StoreError,
     Unstorable,
 )
-from bridge.rooms.surroundings import Upgrades
+from bridge.rooms.surroundings import Replacement, Upgrades
 from bridge.rooms.visit import Came, Ticket
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
@@ -424,6 +424,23 @@ async def test_a_room_that_replaces_another_is_known_to_all_once_one_knows_it() 
         room, event_id, raw = world.event(text="one", room_id=new)
         await other.accept_events([(room, event_id, raw)])
         assert [told.room for told in post.notices] == [ROOM]
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_another_has_erased_replaces_none() -> None:
+    """Whoever is invited into it serves it as what it is, and all the others with them."""
+    world, new = World(), RoomId("!new:example.org")
+    await world.chatting()
+    owner, other = Upgrades(), Upgrades()
+    await owner.keep(world.store, Replacement(new, ROOM, ours=True))
+    await other.look(world.store, new)
+    assert other.record_of(new) == ROOM
+    owner.drop(ROOM)
+    await owner.look(world.store, new)  # while its rows are being deleted
+    await world.store.eraser.erase_room(ROOM, [ROOM, new], 1, known=0)
+    for one in (owner, other):
+        await one.look(world.store, new)
+        assert one.record_of(new) == new
 
 
 @pytest.mark.asyncio

@@ -28,7 +28,7 @@ from bridge.rooms.store import (
 from bridge.storage import erasing, sqlstore
 from bridge.storage.query import Query, Unreachable, same
 from bridge.storage.sqlstore import SqlStore, open_store
-from tests.fakes.flow import one, step
+from tests.fakes.flow import accept, one, step
 from tests.unit.storage.conftest import FixedClock, NewUrl, SqlOpener
 
 pytestmark = pytest.mark.asyncio
@@ -102,6 +102,22 @@ async def test_nothing_is_left(
             for name in ("bridge.db", "bridge.db-wal"):
                 lies = (tmp_path / name).read_bytes()
                 assert [one for one in TRACES if one.encode() in lies] == [], name
+
+
+@pytest.mark.parametrize("record", [True, False])
+async def test_events_that_nobody_has_heard_of_are_left(
+    open_sql: SqlOpener, *, record: bool
+) -> None:
+    """Wherever they lie, and whatever the clock of who stored them says."""
+    async with open_sql() as store:
+        await fill(store, 3)
+        names = "$heard", "$unheard", "order:1", "$last"
+        rows = await accept(store, [NewInput(OF_ADA, WORDS.encode(), one) for one in names], 1)
+        known = rows[0].seq
+        await store.eraser.erase_room(OF_ADA, [OF_ADA], 9, record=record, known=known)
+        found = await store.load(OF_ADA)
+    assert [row.key for row in found.inputs] == ["$unheard", "$last"]
+    assert (found.room is None, found.effects) == (record, [])
 
 
 async def erased(store: SqlStore) -> Report:

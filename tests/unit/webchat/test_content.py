@@ -161,6 +161,7 @@ def test_image(content: object, expected: AgentMedia) -> None:
             AgentMedia("voice", data="IyFBTVI="),
         ),
         (5, {"url": "up/a.amr", "length": 3}, AgentMedia("voice", url="up/a.amr", seconds=3.0)),
+        (11, {"data": "IyFBTVI=", "length": 3}, AgentMedia("voice", data="IyFBTVI=", seconds=3.0)),
         (
             11,
             {"remoteUrl": "https://h/a.aac", "length": 2.5, "name": "a.aac"},

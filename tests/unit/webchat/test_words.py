@@ -230,6 +230,14 @@ def test_examples(text: str, max_bytes: int, parts: tuple[str, ...]) -> None:
     assert split_text(text, max_bytes) == parts
 
 
+@pytest.mark.parametrize("mark", "\n。！？；… \t\u3000，、")
+def test_borders(mark: str) -> None:
+    """Of each two the better is taken, although a worse one is nearer to the end."""
+    assert split_text(f"你好世界再见{mark}十二三四", 30) == (f"你好世界再见{mark}", "十二三四")
+    worse = "、" if mark in "\n。！？；…" else "见"
+    assert split_text(f"你好世界再{mark}见{worse}十二三四", 32)[0] == f"你好世界再{mark}"
+
+
 def test_a_character_too_long_for_any_piece_is_cut_all_the_same() -> None:
     parts = split_text("a" + "\u0301" * 50 + "b", 20)
     assert "".join(parts) == "a" + "\u0301" * 50 + "b"
