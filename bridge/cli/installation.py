@@ -98,7 +98,8 @@ async def check_database(config: Config) -> str:
             await store.save_fact("doctor", str(clock.now()))
     except (StoreError, ValueError) as error:
         line = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
-        raise Failed(f"{kind}: {line}", _database_fix(error, kind)) from error
+        line = line if line.startswith(kind) else f"{kind}: {line}"
+        raise Failed(line, _database_fix(error, kind)) from error
     return f"{kind}, opened and written to in {(perf_counter() - began) * 1000:.0f} ms"
 
 
@@ -252,7 +253,7 @@ def judge(findings: Findings, found: Inspected | None) -> None:
         # An older copy's own line says what becomes of its devices.
         if those and (found.newest or fit is not Fit.NO_DEVICE):
             detail = f"{_named_users(those)}: {state.format(device=found.device_id)}"
-            new = "" if found.device_id else ", after its first start (this database is new)"
+            new = "" if found.device_id else "; this database is new: start the bridge once before"
             findings.failed(what, detail, fix + new)
     if len(findings.all) == before:
         detail = "none yet: the bridge makes them when it starts"

@@ -121,7 +121,7 @@ async def test_a_new_database(tmp_path: Path, keys: dict[str, object]) -> None:
     assert without == [finding]
     if keys:
         assert finding.detail.startswith(f"{BOT}: the cross-signing keys on the homeserver are not")
-        assert "crypto reset`, after its first start (this database is new)" in finding.fix
+        assert "crypto reset`; this database is new: start the bridge once" in finding.fix
     else:
         assert (finding.verdict, "no keys yet" in finding.detail) == (Verdict.SKIP, True)
 

@@ -173,6 +173,7 @@ async def test_database_that_takes_no_tables(
     await findings.of("database", check_database(configured(tmp_path, more=more)))
     finding = the(findings, "database")
     assert detail in finding.detail
+    assert finding.detail.count("PostgreSQL") == 1
     assert fix in finding.fix
 
 
