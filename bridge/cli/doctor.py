@@ -18,6 +18,7 @@ from bridge.cli.console import ExitCode, Files
 from bridge.cli.findings import Finding, Findings, Verdict
 from bridge.cli.homeserver import HomeserverChecks, homeserver_session
 from bridge.cli.installation import (
+    ENCRYPTION,
     READABLE,
     check_database,
     check_encryption,
@@ -80,13 +81,15 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
         check_registration(findings, config, files.registration)
     for slip in slips(files, config):
         findings.add(slip)
-    await findings.of("database", check_database(config))
+    usable = await findings.of("database", check_database(config))
     await findings.of("replicas", check_replicas(config))
     if not lacks_tokens(config):
         async with homeserver_session(config) as session:
             known = await HomeserverChecks(findings, config, session).all()
-        if known:
+        if known and usable:
             await check_encryption(findings, config)
+        elif known:
+            findings.skipped(ENCRYPTION, "the database cannot be used")
     for enterprise, part in config.parts().items():
         await check_webchat(findings.about(enterprise), part)
 

@@ -73,6 +73,8 @@ class FakeHomeserver:
             "error": "Application service has not registered this user (@webchat_doctor:…)",
         },
     )
+    keys: dict[str, object] = field(default_factory=dict)
+    """User to master key."""
     devices: dict[str, list[str]] = field(default_factory=dict)
     """User to the ids of its devices."""
     owners: dict[str, str] = field(default_factory=dict)
@@ -120,7 +122,7 @@ class FakeHomeserver:
         return web.json_response(body, status=status)
 
     async def _keys(self, _request: web.Request) -> web.Response:
-        return web.json_response({"master_keys": {}})
+        return web.json_response({"master_keys": self.keys})
 
     async def _devices(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == f"Bearer {AS_TOKEN}"

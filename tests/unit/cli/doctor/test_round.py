@@ -53,6 +53,17 @@ async def test_nothing_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_database_that_cannot_be_used_has_lost_no_keys(tmp_path: Path) -> None:
+    folder, fake = Folder(tmp_path), FakeHomeserver(keys={"@webchatbot:example.org": {}})
+    async with serving(fake.routes()) as fake.port:
+        more = 'database: {url: "sqlite:////nowhere/bridge.db"}'
+        configured(tmp_path, homeserver=fake.address, port=fake.bridge_port, more=more)
+        result = await examined(folder)
+    assert f"SKIP  {'encryption':28}  the database cannot be used" in result.output
+    assert "FAIL  encryption" not in result.output
+
+
+@pytest.mark.asyncio
 async def test_no_tokens_yet(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.write()
