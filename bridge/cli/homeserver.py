@@ -89,7 +89,7 @@ class HomeserverChecks:
         return self._all_ours
 
     async def _there(self) -> None:
-        fix = "check homeserver.address, and that the homeserver runs"
+        fix = "check homeserver.address (http or https?), and that the homeserver runs"
         try:
             answer = await self._ask("GET", "/_matrix/client/versions", token=False, fix=fix)
         except Failed as error:
