@@ -36,8 +36,6 @@ def told_unsure(centre: Centre) -> int:
         ("look <img src='/a.png'>", "look <img src='/b.png'>"),
         ("<img src='/a.png'>", "<img src='/b.png'>"),
         ("[urgent] call me", "[done]"),
-        ("【urgent】 call me", "【done】"),
-        ("{urgent} call me", "{done}"),
     ],
 )
 def test_what_has_equal_marks_need_not_be_equal(missed: str, pushed: str) -> None:

@@ -409,3 +409,14 @@ def test_a_picture_of_which_the_history_told_is_shown_when_it_comes() -> None:
     centre.tell()
     centre.pushed_file("http://crm.example.org/webchat/cat.png")
     assert centre.files == ["http://crm.example.org/webchat/cat.png"]
+
+
+@pytest.mark.parametrize("placeholder", ["[图片]", "【图片】", '{"imageUri":"/up/a.png"}'])
+def test_a_picture_that_came_is_known_by_its_placeholder(placeholder: str) -> None:
+    centre = chat()
+    centre.pushed_file("/up/a.png")
+    centre.entries.append(entry(1, placeholder, centre.now))
+    centre.now += 20_000
+    centre.link_back()
+    centre.tell()
+    assert len(centre.relayed) == 1
