@@ -12,7 +12,7 @@ from hashlib import sha256
 from bridge.admin import shapes
 from bridge.admin.ports import ApiError, Bridge, Caller, not_found
 from bridge.admin.views import enterprise_of, made, record_in, room_of, rules_of
-from bridge.ids import EventId
+from bridge.ids import EventId, RoomId
 from bridge.rooms import erasure
 from bridge.rooms.record import Order, RoomRecord, load_input
 from bridge.rooms.rules import BadOrder
@@ -41,19 +41,28 @@ async def _order(bridge: Bridge, asked: shapes.Repeatable, order: Order) -> shap
     if asked.request_id:
         named = "\n".join((row.room_id, order.actor, order.way, asked.request_id))
         number = sha256(named.encode()).hexdigest()[:16]
-        key = f"order:{number}"
-        if await bridge.overview.input(row.room_id, key) is not None:
-            given = await bridge.around.store.body_of(row.room_id, EventId(key))
-            if given and load_input(given) != order:
-                sentence = "This request_id was that of another order: draw a new one."
-                raise ApiError(409, "M_CONFLICT", sentence)
-            return shapes.Ordered(room_id=row.room_id, order=number)
-    try:
-        key = await bridge.orders.order(row.room_id, order, number)
-    except BadOrder as bad:
-        sentence = bad.sentence(rules_of(bridge, record))
-        raise ApiError(400, "M_INVALID_PARAM", sentence) from bad
-    return shapes.Ordered(room_id=row.room_id, order=key.removeprefix("order:"))
+    if not await _given(bridge, row.room_id, number, order):
+        try:
+            key = await bridge.orders.order(row.room_id, order, number)
+        except BadOrder as bad:
+            sentence = bad.sentence(rules_of(bridge, record))
+            raise ApiError(400, "M_INVALID_PARAM", sentence) from bad
+        if number:  # another may have been given meanwhile
+            await _given(bridge, row.room_id, number, order)
+        number = key.removeprefix("order:")
+    return shapes.Ordered(room_id=row.room_id, order=number)
+
+
+async def _given(bridge: Bridge, room_id: RoomId, number: str, order: Order) -> bool:
+    """True if an order of that number was given; ApiError: it was another than this one."""
+    key = EventId(f"order:{number}")
+    if not number or await bridge.overview.input(room_id, key) is None:
+        return False
+    given = await bridge.around.store.body_of(room_id, key)
+    if given and load_input(given) != order:
+        sentence = "This request_id was that of another order: draw a new one."
+        raise ApiError(409, "M_CONFLICT", sentence)
+    return True
 
 
 async def forget_account(bridge: Bridge, caller: Caller, asked: shapes.RoomAsked) -> shapes.Done:

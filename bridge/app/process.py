@@ -80,11 +80,18 @@ async def _serve(config: Config, load: Load) -> int:
 
 
 def tell_systemd(state: str) -> None:
-    """Tell how we are (sd_notify), if this is a unit of `Type=notify`."""
+    """Tell how we are (sd_notify), if this is a unit of `Type=notify`.
+
+    Who started us may have left us a socket that is not ours to reach: that is no reason to end.
+    """
     if address := os.environ.get("NOTIFY_SOCKET"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            # With an @ it has no place in the file system.
-            manager.sendto(state.encode(), address.replace("@", "\0", 1))
+        if address.startswith("@"):  # it has no place in the file system
+            address = f"\0{address[1:]}"
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+                manager.sendto(state.encode(), address)
+        except OSError as error:
+            LOG.warning("systemd was not told", why=str(error))
 
 
 def raise_file_limit() -> None:

@@ -160,9 +160,8 @@ async def erase(
     kind, fact = "room" if person is None else "person", f"erase {secrets.token_hex(8)}"
     going = {one for one in report.rooms if (await _record_of(store, one)).gone_at is not None}
     new = {one for one in report.rooms if stay and await _is_new(store, one)}
-    if (
-        not report.rooms or {*report.rooms} - going - new
-    ):  # else it is only asked whether it is done
+    begins = {*report.rooms} - going - new if report.rooms else report.found
+    if begins:  # else it is only asked whether it is done
         await store.record_changes([Change(clock.now(), *by, "erase", after=kind)])
     if person is not None:
         await store.save_fact(fact, person)

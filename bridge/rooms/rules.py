@@ -305,7 +305,12 @@ def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> R
 
 
 def set_together(wished: Mapping[str, str], settings: RoomSettings, rules: Rules) -> RoomSettings:
-    """Change several, as one by one; the enterprise first: its queues are others."""
+    """Change several, as one by one; the enterprise first: its queues are others.
+
+    Sentences are all taken out before, for how long they may be together counts in the end.
+    """
+    for key in filter(text_named, wished):
+        settings = unset(key, settings)
     for key in sorted(wished, key=lambda one: one != ENTERPRISE):
         settings = set_by_name(key, settings, wished[key], rules)
     return settings

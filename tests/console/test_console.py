@@ -281,6 +281,17 @@ async def test_a_room_is_erased_once_its_name_is_typed(console: Console) -> None
     await page.get_by_role("button", name="Look up").press("Enter")
     await expect(status).to_contain_text("Nothing is held of @nobody:example.org")
 
+    # One of which nothing more is heard is not said to go on.
+    other = await chatting(console.stage, "stayer")
+    await page.goto(f"{console.url}/admin/#/erase/{other.room}")
+    await page.get_by_role("button", name="Look up").press("Enter")
+    await page.get_by_label("End chats").press("Space")
+    await again.fill(other.room)
+    await page.route("**/api/erase", lambda route: route.abort())
+    await page.route("**/api/erase", lambda route: route.continue_(), times=1)
+    await again.press("Enter")
+    await expect(status).to_contain_text(f"Not all of {other.room} has gone yet")
+
 
 async def test_what_keeps_people_out_is_found(console: Console) -> None:
     """Skipped where axe-core cannot be had; the other tests then look for less."""

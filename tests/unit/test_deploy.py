@@ -119,6 +119,9 @@ def test_the_unit_fits_the_program_and_the_page() -> None:
         str(code.value) for code in ExitCode
     }
     assert float(service["TimeoutStopSec"]) > 10, "a stop takes as long"
+    # Else systemd would end an upgrade of the schema, and every further one, half-way.
+    probe = container()["startupProbe"]
+    assert float(service["TimeoutStartSec"]) == probe["periodSeconds"] * probe["failureThreshold"]
     program, home = service["ExecStart"].split()[0], service["WorkingDirectory"]
     assert f"python3 -m venv {Path(program).parents[1]}" in page
     assert f"useradd --system --home-dir {home} {service['User']}" in page

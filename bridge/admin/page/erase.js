@@ -63,11 +63,11 @@ export function erase(about) {
     for (let asked = 0; asked < MOST_ASKED && !now?.done && state.isConnected; asked += 1) {
       if (now) await new Promise((resolve) => { setTimeout(resolve, EVERY); });
       now = await tried(() => call("erase", { body: { subject: told.subject, ...wishes } }));
-      if (!now) return;
+      if (!now) return asked ? say(word("notYet", told)) : undefined;
       if (!asked) say(word("erasing", told));
     }
     const kinds = [...new Set([...Object.keys(told.found), ...Object.keys(now.left)])];
-    say(word(now.done ? "erasedNow" : "notYet", told),
+    return say(word(now.done ? "erasedNow" : "notYet", told),
       counts(word("content"), [[word("before"), told.found], [word("left"), now.left]], kinds), stays(now));
   }
 

@@ -190,6 +190,20 @@ async def test_an_order_that_is_asked_for_again_is_given_once() -> None:
 
 
 @pytest.mark.asyncio
+async def test_of_two_orders_of_one_number_at_a_time_one_is_refused() -> None:
+    path = f"/rooms/{ROOM}/orders"
+    async with office() as there:
+        answers = await asyncio.gather(
+            *(
+                there.ask("POST", path, {"words": words, "request_id": "c0ffee"})
+                for words in ("pause", "lang ja", "pause")
+            )
+        )
+        assert [status for status, _ in answers] == [202, 409, 202]
+        assert [one["key"] for one in await changes(there)] == ["paused"]
+
+
+@pytest.mark.asyncio
 async def test_links_and_waits_of_all_processes() -> None:
     async with office() as there:
         (own,) = (await there.get("/links"))["reports"]
@@ -410,6 +424,7 @@ async def test_a_room_is_erased_in_two_calls() -> None:
         await there.world.clock.turn(5)
         _, told = await there.ask("POST", "/erase", wish)
         assert (told["done"], told["left"]) == (True, {})
+        assert [one["key"] for one in await changes(there)].count("erase") == 1, "not each look"
         assert [secret for secret in SECRETS if secret in str(told)] == []
         status, wrong = await there.ask("POST", "/erase", {"subject": BOT})
         assert (status, wrong["errcode"]) == (400, "M_INVALID_PARAM")

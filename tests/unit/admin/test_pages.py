@@ -290,7 +290,7 @@ def test_what_an_erasure_tells_is_known_in_chinese() -> None:
     kinds = [*re.findall(r'found\["([^"]+)"\]', code), *(table for table, _ in erasing.COUNTS)]
     kinds += re.findall(r'^            "([a-z ]+)": len\(', code, re.MULTILINE)
     assert {"ledger lines", "encryption keys", "facts"} < {*kinds}
-    told += *kinds, erasure._IN_COMPANY
+    told += *kinds, erasure._IN_COMPANY, erasure._NOTED
     assert [one for one in told if not re.search(rf'[ "]{re.escape(one)}"?: "', words)] == []
 
 

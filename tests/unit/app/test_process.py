@@ -173,13 +173,18 @@ async def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.parametrize("place", ["", "@"])
+@pytest.mark.parametrize("place", ["", "@", "bridge@1/"])
 async def test_systemd_is_told(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     tell_systemd("nobody asked")
-    address = f"{place}{tmp_path}/socket"
+    (tmp_path / "bridge@1").mkdir()
+    address = f"@{tmp_path}/socket" if place == "@" else f"{tmp_path}/{place}socket"
     monkeypatch.setenv("NOTIFY_SOCKET", address)
+    if place != "@":
+        with capture_logs() as logs:
+            tell_systemd("a container has the variable, and perhaps no socket")
+        assert [one["log_level"] for one in logs] == ["warning"]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(address.replace("@", "\0"))
+        manager.bind(f"\0{address[1:]}" if place == "@" else address)
         tell_systemd("READY=1")
         assert manager.recv(100, socket.MSG_DONTWAIT) == b"READY=1"

@@ -13,9 +13,10 @@ from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms.commands import COMMANDS, LONGEST_ORDER, check_order, ordered
 from bridge.rooms.people import Standing
 from bridge.rooms.record import Order, RoomConfigured, RoomSettings, dump_record
-from bridge.rooms.rules import LONGEST_SENTENCE, BadOrder
+from bridge.rooms.rules import LONGEST_SENTENCE, LONGEST_TEXTS, TEXTS, BadOrder
 from bridge.rooms.store import Change, StoreError
 from bridge.rooms.visit import LONGEST_UNDONE, MOST_UNDONE
+from bridge.texts.languages import LANGUAGES
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
 from tests.fakes.store import Fault, FlakyStore
@@ -134,6 +135,22 @@ def test_settings_of_one_order_are_one_change() -> None:
     assert [one.key for one in house.effects if isinstance(one, Say)][1:] == [
         "config.taken", "config.bad_queue",
     ]  # fmt: skip
+    ordered(house.visit, by_operator("undo"))
+    assert house.record.settings == before
+
+
+def test_sentences_take_one_anothers_place() -> None:
+    """What counts is how much there is in the end, whichever of them is named first."""
+    house, long = House().served(), "x" * LONGEST_SENTENCE
+    names = [f"text.{name}.{language}" for name in TEXTS for language in LANGUAGES]
+    half = LONGEST_TEXTS // LONGEST_SENTENCE
+    first, second = names[half : 2 * half], names[:half]
+    ordered(house.visit, Order("operator", "api", settings=dict.fromkeys(first, long)))
+    before = house.record.settings
+    assert len(before.texts) == half
+    other = dict.fromkeys(second, long) | dict.fromkeys(first, "")
+    ordered(house.visit, Order("operator", "api", settings=other))
+    assert [f"text.{name}" for name, _ in house.record.settings.texts] == sorted(second)
     ordered(house.visit, by_operator("undo"))
     assert house.record.settings == before
 
