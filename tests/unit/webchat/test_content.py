@@ -162,6 +162,7 @@ def test_image(content: object, expected: AgentMedia) -> None:
         ),
         (5, {"url": "up/a.amr", "length": 3}, AgentMedia("voice", url="up/a.amr", seconds=3.0)),
         (11, {"data": "IyFBTVI=", "length": 3}, AgentMedia("voice", data="IyFBTVI=", seconds=3.0)),
+        (11, {"voiceData": "IyFBTVI="}, AgentMedia("voice", data="IyFBTVI=")),
         (
             11,
             {"remoteUrl": "https://h/a.aac", "length": 2.5, "name": "a.aac"},
