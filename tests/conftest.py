@@ -47,8 +47,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    """Pass over a test whose file another process has."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Pass over a test whose file another process has.
+
+    What the test before left for this one is put away, as after a test: the next may stand in
+    another folder.
+    """
     folder: Path | None = item.config.getoption("--shared")
     if folder is None or item.path in SHORT:
         return None
@@ -61,7 +65,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
             claimed[item.path] = False
         else:
             claimed[item.path] = True
-    return None if claimed[item.path] else True
+    if claimed[item.path]:
+        return None
+    item.session._setupstate.teardown_exact(nextitem)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)

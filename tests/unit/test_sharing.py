@@ -19,8 +19,12 @@ def process(part: str, folder: Path | None) -> Any:
 
 
 def runs(config: Any, path: Path) -> bool:
-    item: Any = SimpleNamespace(config=config, path=path)
-    return pytest_runtest_protocol(item) is None
+    put_away: list[None] = []
+    session = SimpleNamespace(_setupstate=SimpleNamespace(teardown_exact=put_away.append))
+    item: Any = SimpleNamespace(config=config, path=path, session=session)
+    runs = pytest_runtest_protocol(item, None) is None
+    assert put_away == ([] if runs else [None])
+    return runs
 
 
 def test_whoever_comes_first_has_a_long_file_to_its_end(tmp_path: Path) -> None:
