@@ -97,7 +97,7 @@ def test_where_to_comes_from_the_environment(folder: Folder) -> None:
 
 def test_wrong_command_lines(folder: Folder) -> None:
     for line, why in (
-        (["mysql://x/y"], "unknown kind of database URL"),
+        (["mysql://x/y"], "must be sqlite:///file.db"),
         (["sqlite:///a", "sqlite:///b", "sqlite:///c"], "FROM and TO"),
         (["sqlite:///a", "--take-back"], "FROM and TO"),
     ):
