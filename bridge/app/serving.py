@@ -211,7 +211,10 @@ class Serving:
         config, clock = self._config, self._clock
         if to := config.homeserver.status_endpoint:
             token = config.appservice.as_token.get_secret_value()
-            refused = lambda part: self._links[part.removeprefix("webchat").strip()].refused  # noqa: E731
+
+            def refused(part: str) -> str:
+                return self._links[part.partition(" ")[2]].refused
+
             self.keep(StateReports(to, token, health, clock, self._is_first, refused=refused).run())
         if config.tracing.enabled:
             from bridge.ops.tracing import Tracing  # of an extra
