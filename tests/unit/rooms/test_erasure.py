@@ -368,9 +368,11 @@ async def test_who_writes_while_a_room_is_emptied_is_answered() -> None:
     assert left(world, ("elephant", "mx-room", "opening-room")) == []
 
 
+@pytest.mark.parametrize("woken", [False, True])
 async def test_what_comes_while_rows_are_deleted_is_the_new_rooms_first(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, *, woken: bool
 ) -> None:
+    """Nothing wakes the room meanwhile: its answer would be deleted before it is said."""
     world = World()
     await full(world)
     erase_room = world.store.eraser.erase_room
@@ -379,6 +381,10 @@ async def test_what_comes_while_rows_are_deleted_is_the_new_rooms_first(
         async def slow(*args: Any, **more: Any) -> None:
             await engine.accept_events([world.event(text="hello again", room_id=NEXT)])
             await quiet()
+            if woken:
+                engine.look_at(ROOM)
+                engine.due(ROOM, world.clock.now())
+                await world.clock.turn(40)  # and a sweep finds it
             await erase_room(*args, **more)
 
         monkeypatch.setattr(world.store.eraser, "erase_room", slow)
@@ -387,28 +393,6 @@ async def test_what_comes_while_rows_are_deleted_is_the_new_rooms_first(
     assert (record.gone_at, record.conversation.number) == (None, 1)
     assert type(record.conversation.phase).__name__ in {"Requesting", "Queued"}
     assert left(world, ("mx-room", "opening-room")) == []
-
-
-async def test_nothing_wakes_a_room_while_its_rows_are_deleted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Its answer would be deleted before it is said."""
-    world = World()
-    await full(world)
-    erase_room = world.store.eraser.erase_room
-    async with world.running() as engine:
-
-        async def slow(*args: Any, **more: Any) -> None:
-            await engine.accept_events([world.event(text="hello again", room_id=NEXT)])
-            engine.look_at(ROOM)
-            engine.due(ROOM, world.clock.now())
-            await world.clock.turn(40)  # and a sweep finds it
-            await erase_room(*args, **more)
-
-        monkeypatch.setattr(world.store.eraser, "erase_room", slow)
-        assert (await erased(world, engine, ROOM, force=True, stay=True)).done
-        record = await world.stored()
-    assert (record.gone_at, record.conversation.number) == (None, 1)
     assert "room.erasing" not in world.matrix.texts(NEXT)
 
 
