@@ -36,7 +36,7 @@ from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.ids import EventId, QueueId
+from bridge.ids import QueueId
 from bridge.link.http_client import VISITS
 from bridge.link.link import Shared
 from bridge.link.links import Links
@@ -536,16 +536,12 @@ class Serving:
 
     async def _catch_up(self, store: SqlStore, matrix: MatrixAdapter, engine: Engine) -> None:
         """Catch up, well away from events whose lines in the ledger may be gone."""
-
-        async def known(event_id: EventId) -> bool:
-            return bool(await store.trace(event_id))
-
         await CatchUp(
             self._outage,
             self._held,
             matrix.homeserver,
             is_ours=matrix.is_ours,
-            known=known,
+            known=store.known,
             accept=engine.accept_events,
             rooms=engine.lively,
             clock=self._clock,

@@ -212,7 +212,7 @@ class Endpoint:
         return answer
 
     def _is_late(self, event: Raw) -> bool:
-        return _age(event) > HELD and str(event.get("sender")).endswith(f":{self.home}")
+        return age_of(event) > HELD and str(event.get("sender")).endswith(f":{self.home}")
 
     def _split(self, body: bytes) -> _Transaction:
         """The transaction's events, not decoded yet."""
@@ -327,8 +327,8 @@ def is_id(text: str) -> bool:
     return 0 < len(text) <= _LONGEST_ID and "\0" not in text
 
 
-def _age(event: Raw) -> float:
-    """For how many ms the homeserver has known the event, as it says itself."""
+def age_of(event: Raw) -> float:
+    """For how many ms the homeserver has known the event; 0: it does not say."""
     unsigned = event.get("unsigned")
     age = unsigned.get("age") if isinstance(unsigned, dict) else None
     return age if isinstance(age, int | float) else 0

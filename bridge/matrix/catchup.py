@@ -6,20 +6,21 @@ transaction that it wrote while it took us for dead may wait until it does so ag
 
 So after each of our starts, each absence of the homeserver, and whenever it hands over what it has
 kept (it took us for dead, or we had no database), we look at the ends of the rooms in which people
-talk, three times, the later ones for what it is still about to hand over, and no further back than
-to an event that we know, to our own joining, or by `reach`.
+talk, three times, the later ones for what it is still about to hand over. What it forgot may stand
+amid what it did hand over. So we look back to an event that we know from before that time, and no
+further than to our own joining, or by `reach`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.appservice import Arrived, is_echo, is_id
+from bridge.matrix.appservice import Arrived, age_of, is_echo, is_id
 from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.wire import mapping, text
 from bridge.matrix.events import is_membership, sent_at
@@ -37,6 +38,8 @@ MOST_PAGES = 5
 """Of one room. Who wrote more than that in an outage is asked for the rest by the agent."""
 SPREAD = 0.05
 """Seconds between two rooms."""
+BEFORE = 10_000
+"""ms before we heard of it in which the homeserver may have forgotten something."""
 RETRY = 2.0
 """Seconds between two tries to reach the homeserver."""
 
@@ -51,7 +54,8 @@ class CatchUp:
     """Set when it handed over what it had kept for a while; cleared here."""
     homeserver: Homeserver
     is_ours: Callable[[str], bool]
-    known: Callable[[EventId], Awaitable[bool]]
+    known: Callable[[Collection[EventId]], Awaitable[Collection[EventId]]]
+    """Those of them that are stored."""
     accept: Callable[[Sequence[Arrived]], Awaitable[int]]
     """Stores events, once each; returns how many were new. Raises StoreError."""
     rooms: Callable[[], Sequence[tuple[RoomId, UserId]]]
@@ -62,12 +66,22 @@ class CatchUp:
 
     async def run(self) -> None:
         while True:
+            since = self.clock.now() - BEFORE
             await self._until_back()
-            self.held.clear()
-            for pause in LOOKS:
-                if not await slept(self.clock, pause, self.outage):
-                    break  # it has gone away meanwhile
-                await self._look()
+            looks = 0
+            while looks < len(LOOKS) and not self.outage.is_set():
+                if looks == 0:
+                    self.held.clear()
+                    await slept(self.clock, LOOKS[0], self.outage)
+                else:
+                    pause = self.clock.sleep(LOOKS[looks])
+                    await first_of(pause, self.outage.wait(), self.held.wait())
+                    if self.held.is_set():
+                        looks = 0
+                        continue
+                if not self.outage.is_set():
+                    await self._look(since)
+                    looks = 0 if self.held.is_set() else looks + 1
             await first_of(self.outage.wait(), self.held.wait())
 
     async def _until_back(self) -> None:
@@ -80,11 +94,11 @@ class CatchUp:
             else:
                 return
 
-    async def _look(self) -> None:
+    async def _look(self, since: int) -> None:
         """Look into every room once; what cannot be had now is the next look's."""
         for room_id, host in self.rooms():
             try:
-                await self._look_into(room_id, host)
+                await self._look_into(room_id, host, since)
             except Unavailable as error:
                 _log.info("the homeserver does not answer", why=str(error))
                 self.outage.set()
@@ -93,19 +107,23 @@ class CatchUp:
                 _log.info("a room could not be looked into", room=room_id, why=str(error))
             await self.clock.sleep(SPREAD)
 
-    async def _look_into(self, room_id: RoomId, host: UserId) -> None:
+    async def _look_into(self, room_id: RoomId, host: UserId, since: int) -> None:
+        """Take in what is not known, back to an event that is and that was sent before `since`."""
         oldest = self.clock.now() - self.reach()
         found: list[Arrived] = []
         before = ""
         for _ in range(MOST_PAGES):
             events, before = await self.homeserver.page(host, room_id, PAGE, before)
+            page: list[Arrived] = []
             for event in events:
                 if _is_joining(event, host) or sent_at(event) < oldest:
                     before = ""
                     break
                 if (read := self._read(event, room_id)) is not None:
-                    found.append(read)
-            if not before or (found and await self.known(found[-1][1])):
+                    page.append(read)
+            known = await self.known([event_id for _, event_id, _ in page]) if page else ()
+            found += [one for one in page if one[1] not in known]
+            if not before or any(one[1] in known and self._sent(one[2]) < since for one in page):
                 break
         else:
             if found:  # else we have been talking there all the while
@@ -114,6 +132,11 @@ class CatchUp:
         new = await self.accept(found[::-1]) if found else 0
         if new:
             _log.info("events that were not handed over yet", room=room_id, count=new)
+
+    def _sent(self, event: Raw) -> int:
+        """When an event was sent, by our clock if the homeserver says how long ago."""
+        age = age_of(event)
+        return self.clock.now() - int(age) if age else sent_at(event)
 
     def _read(self, event: Raw, room_id: RoomId) -> Arrived | None:
         """The event as a transaction brings it; None for an echo, and for what was taken back."""

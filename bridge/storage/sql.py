@@ -565,6 +565,11 @@ def lines(event_id: str, rows: Rows) -> list[TraceRow]:
     return sorted(inputs + effects, key=lambda line: line.at)
 
 
+# The keys come as a list in JSON.
+KNOWN = Statement(
+    "SELECT key FROM journal WHERE key IN (SELECT value FROM json_each(?1))",
+    "SELECT key FROM journal WHERE key = ANY(ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))",
+)
 INPUT_OF = same("SELECT body FROM journal WHERE key = $1 AND room_id = $2 AND body IS NOT NULL")
 EFFECT_OF = same(
     "SELECT effect FROM journal WHERE event_id = $1 AND room_id = $2 AND effect IS NOT NULL "

@@ -7,9 +7,10 @@ the epoch.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -287,6 +288,11 @@ class SqlStore:
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
         return sql.lines(event_id, await self._read(sql.TRACE, event_id))
+
+    async def known(self, events: Collection[EventId]) -> set[EventId]:
+        """Those of these events that are stored as what came."""
+        rows = await self._read(sql.KNOWN, json.dumps([*events]))
+        return {EventId(key) for (key,) in rows}
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
         body: bytes | None = await self._value(sql.INPUT_OF, event_id, room_id)

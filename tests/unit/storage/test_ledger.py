@@ -51,6 +51,15 @@ async def test_trace_tells_the_story_in_order(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
+async def test_which_events_are_known(open_any: Opener) -> None:
+    async with open_any() as store:
+        await accept(store, [said("$1"), said("$2"), said('$"3')], 1)
+        asked = [EventId(one) for one in ("$2", "$4", '$"3', "$5")]
+        assert await store.known(asked) == {"$2", '$"3'}
+        assert await store.known([]) == set()
+
+
+@pytest.mark.asyncio
 async def test_trace_finds_the_event_that_an_effect_became(open_any: Opener) -> None:
     async with open_any() as store:
         (row,) = await step(store, room(), (), (NewEffect(Lane.MATRIX, b"x", repeat=True),), 2)
