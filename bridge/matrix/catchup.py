@@ -111,7 +111,7 @@ class CatchUp:
         """Take in what is not known, back to an event that is and that was sent before `since`."""
         oldest = self.clock.now() - self.reach()
         found: list[Arrived] = []
-        before = ""
+        before, gap = "", False
         for _ in range(MOST_PAGES):
             events, before = await self.homeserver.page(host, room_id, PAGE, before)
             page: list[Arrived] = []
@@ -123,10 +123,11 @@ class CatchUp:
                     page.append(read)
             known = await self.known([event_id for _, event_id, _ in page]) if page else ()
             found += [one for one in page if one[1] not in known]
+            gap = page[-1][1] not in known if page else gap
             if not before or any(one[1] in known and self._sent(one[2]) < since for one in page):
                 break
         else:
-            if found:  # else we have been talking there all the while
+            if gap:  # else they have been talking there all the while
                 most = MOST_PAGES * PAGE
                 _log.warning("older events are not looked for", room=room_id, read=most)
         new = await self.accept(found[::-1]) if found else 0

@@ -250,6 +250,19 @@ async def test_many_pages_come_in_order_and_not_without_end() -> None:
 
 
 @pytest.mark.asyncio
+async def test_pages_that_are_known_are_no_sign_that_older_ones_are_missing() -> None:
+    house = House()
+    house.taken += [house.event() for _ in range((MOST_PAGES + 1) * PAGE)]
+    lost = house.event()
+    house.taken.append(house.event())
+    with capture_logs() as logs:
+        async with house.looked_after():
+            await house.clock.turn(FIRST_LOOK)
+    assert house.taken[-1] == lost
+    assert [line["log_level"] for line in logs] == ["info"]
+
+
+@pytest.mark.asyncio
 async def test_pages_of_our_own_words_are_no_sign_that_others_are_missing() -> None:
     house = House()
     house.taken.append(house.event())
