@@ -65,8 +65,8 @@ class CatchUp:
     """ms; what is older is left alone, for its line in the ledger may have been erased."""
 
     async def run(self) -> None:
+        since = self.clock.now() - BEFORE
         while True:
-            since = self.clock.now() - BEFORE
             await self._until_back()
             looks = 0
             while looks < len(LOOKS) and not self.outage.is_set():
@@ -81,8 +81,11 @@ class CatchUp:
                         continue
                 if not self.outage.is_set():
                     await self._look(since)
-                    looks = 0 if self.held.is_set() else looks + 1
+                    again = self.held.is_set() or self.outage.is_set()
+                    looks = 0 if again else looks + 1
             await first_of(self.outage.wait(), self.held.wait())
+            if looks:  # else no look has come to its end since then
+                since = self.clock.now() - BEFORE
 
     async def _until_back(self) -> None:
         while True:

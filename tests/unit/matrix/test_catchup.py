@@ -201,6 +201,25 @@ async def test_an_outage_amid_the_looks_begins_them_anew() -> None:
 
 
 @pytest.mark.asyncio
+async def test_an_outage_before_the_first_look_hides_nothing_of_before() -> None:
+    house = House()
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS)
+        house.held.set()
+        lost = house.event()
+        house.taken += [house.event() for _ in range(2 * PAGE)]
+        await house.clock.turn(1)
+        house.away = True
+        house.outage.set()
+        await house.clock.turn(BEFORE / 1000 + 5)
+        house.away = False
+        await house.clock.turn(RETRY)
+        house.outage.set()
+        await house.clock.turn(FIRST_LOOK)
+        assert house.taken[-1] == lost
+
+
+@pytest.mark.asyncio
 async def test_where_looking_back_ends() -> None:
     house = House()
     house.event(origin_server_ts=house.clock.now() - REACH - 1)
