@@ -279,7 +279,9 @@ class WindowLimiter:
     def __init__(self, count: int, seconds: float) -> None:
         self._seconds = seconds
         self._count = self.free = count
-        self._taken: list[Place] = []
+        self._taken: set[Place] = set()
+        self._held = Counter[str]()
+        """How many places a person has; a lifted limit may have thousands."""
         self._line: list[_Waiting] = []
         self._numbers = itertools.count()
 
@@ -317,8 +319,8 @@ class WindowLimiter:
 
     def _next(self) -> None:
         """Give the free places to those whose turn it is."""
+        held = self._held
         while self.free > 0:
-            held = Counter(place.person for place in self._taken)
             may = [
                 (not one.running, held[one.person], one.number, one)
                 for one in self._line
@@ -336,7 +338,8 @@ class WindowLimiter:
     def _take(self, person: str) -> Place:
         place = Place(person)
         self.free -= 1
-        self._taken.append(place)
+        self._taken.add(place)
+        self._held[person] += 1
         return place
 
     def _cool(self, place: Place, seconds: float) -> None:
@@ -348,6 +351,9 @@ class WindowLimiter:
     def _give_back(self, place: Place) -> None:
         self.free += 1
         self._taken.remove(place)
+        self._held[place.person] -= 1
+        if not self._held[place.person]:
+            del self._held[place.person]
         self._next()
 
     def _expected(self, waiting: _Waiting) -> float:
