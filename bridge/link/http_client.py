@@ -17,7 +17,6 @@ reference 3.7). So whatever goes to its login address passes the `Door`:
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import ssl
 from collections import Counter, deque
@@ -269,8 +268,6 @@ class _Waiting(msgspec.Struct, eq=False):
     person: str
     running: bool
     turn: asyncio.Future[Place]
-    number: int
-    """When it came, or its person last had a turn."""
 
 
 class WindowLimiter:
@@ -282,8 +279,8 @@ class WindowLimiter:
         self._taken: set[Place] = set()
         self._held = Counter[str]()
         """How many places a person has; a lifted limit may have thousands."""
-        self._line: list[_Waiting] = []
-        self._numbers = itertools.count()
+        self._line: dict[_Waiting, None] = {}
+        """In the order in which they came, or their person last had a turn."""
 
     def resize(self, count: int) -> None:
         """Have so many places from now on; those that are taken stay taken."""
@@ -299,8 +296,8 @@ class WindowLimiter:
     async def place(self, visitor: Visitor) -> AsyncIterator[None]:
         """Wait for a place, in which the login is made."""
         turn: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(visitor.person, visitor.running, turn, next(self._numbers))
-        self._line.append(waiting)
+        waiting = _Waiting(visitor.person, visitor.running, turn)
+        self._line[waiting] = None
         self._next()
         try:
             if visitor.wait is not None and not turn.done():
@@ -308,7 +305,7 @@ class WindowLimiter:
             place = await turn
         except BaseException:
             if waiting in self._line:
-                self._line.remove(waiting)
+                del self._line[waiting]
             elif not turn.cancelled():
                 self._give_back(turn.result())  # it came in the very moment of giving up
             raise
@@ -319,21 +316,29 @@ class WindowLimiter:
 
     def _next(self) -> None:
         """Give the free places to those whose turn it is."""
-        held = self._held
-        while self.free > 0:
-            may = [
-                (not one.running, held[one.person], one.number, one)
-                for one in self._line
-                if held[one.person] <= self.free and not one.turn.done()
-            ]
-            if not may:
-                return
-            *_, first = min(may)  # no two have the same number
-            self._line.remove(first)
+        while self.free > 0 and (first := self._first()) is not None:
+            del self._line[first]
             first.turn.set_result(self._take(first.person))
-            for one in self._line:
-                if one.person == first.person:
-                    one.number = next(self._numbers)
+            for one in [one for one in self._line if one.person == first.person]:
+                del self._line[one]
+                self._line[one] = None
+
+    def _first(self) -> _Waiting | None:
+        """Whose turn it is: who is in a chat, of those whose person has the fewest places, of
+        those the first in line.
+        """
+        best: tuple[bool, int] | None = None
+        first = None
+        for one in self._line:
+            places = self._held[one.person]
+            if places > self.free or one.turn.done():
+                continue
+            rank = not one.running, places
+            if best is None or rank < best:
+                best, first = rank, one
+            if best == (False, 0):
+                break
+        return first
 
     def _take(self, person: str) -> Place:
         place = Place(person)
@@ -360,13 +365,14 @@ class WindowLimiter:
         """Upper bound of the wait in seconds, if no one else comes: each other person has a turn
         before each of this one's.
         """
-        running, person = waiting.running, waiting.person
-        earlier = [one for one in self._line if one.person == person].index(waiting)
-        others = [one for one in self._line if one.person != person]
+        running, person, line = waiting.running, waiting.person, [*self._line]
+        ahead = line[: line.index(waiting)]
+        earlier = sum(one.person == person for one in ahead)
+        others = [one for one in line if one.person != person]
         rivals = {
             one.person
-            for one in others
-            if one.running == running and (earlier or one.number < waiting.number)
+            for one in (others if earlier else ahead)
+            if one.running == running and one.person != person
         }
         first = sum(one.running and not running for one in others)
         before = first + len(rivals) * (earlier + 1) + earlier
