@@ -21,7 +21,8 @@ from bridge.rooms.store import Change, DeadLetter
 
 async def order_room(bridge: Bridge, caller: Caller, asked: shapes.OrderAsked) -> shapes.Ordered:
     """Have a command carried out in a room, with an admin's rights; its answer is said there."""
-    return await _order(bridge, asked, Order(caller.actor, caller.way, asked.words))
+    order = Order(caller.actor, caller.way, asked.words)
+    return await _order(bridge, asked, order, caller.language)
 
 
 async def set_room_settings(
@@ -32,10 +33,13 @@ async def set_room_settings(
         key: "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
         for key, value in asked.settings.items()
     }
-    return await _order(bridge, asked, Order(caller.actor, caller.way, settings=settings))
+    order = Order(caller.actor, caller.way, settings=settings)
+    return await _order(bridge, asked, order, caller.language)
 
 
-async def _order(bridge: Bridge, asked: shapes.Repeatable, order: Order) -> shapes.Ordered:
+async def _order(
+    bridge: Bridge, asked: shapes.Repeatable, order: Order, language: str
+) -> shapes.Ordered:
     row, record = await room_of(bridge, asked.room_id)
     number = ""
     if asked.request_id:
@@ -45,7 +49,7 @@ async def _order(bridge: Bridge, asked: shapes.Repeatable, order: Order) -> shap
         try:
             key = await bridge.orders.order(row.room_id, order, number)
         except BadOrder as bad:
-            sentence = bad.sentence(rules_of(bridge, record))
+            sentence = bad.sentence(rules_of(bridge, record), language)
             raise ApiError(400, "M_INVALID_PARAM", sentence) from bad
         if number:  # another may have been given meanwhile
             await _given(bridge, row.room_id, number, order)

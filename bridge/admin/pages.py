@@ -17,6 +17,7 @@ run no script that stands in them.
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ from bridge.admin.shapes import Room
 from bridge.admin.signin import SESSION_LIFE, SignIn, SignInError
 from bridge.ids import RoomId
 from bridge.rooms.store import StoreError
+from bridge.texts.languages import nearest
 
 COOKIE = "webchat_console"
 OUR_HEADER = "X-WebChat"
@@ -216,7 +218,8 @@ class Pages:
 
     async def _operate(self, request: web.Request) -> web.Response:
         who = await self._operator(request)
-        return await self._carry_out(request, "/admin/api", Caller(who, "console"))
+        caller = Caller(who, "console", language=_language(request))
+        return await self._carry_out(request, "/admin/api", caller)
 
     # --- the room page ------------------------------------------------------------------------
 
@@ -237,7 +240,7 @@ class Pages:
         if request.method != hdrs.METH_GET:
             self._spend(f"change {session.user}", CHANGES)
         record = await self._admins.room_of(session)
-        caller = Caller(session.user, "widget", record.room_id)
+        caller = Caller(session.user, "widget", record.room_id, _language(request))
         return await self._carry_out(request, "/room/api", caller)
 
     async def _carry_out(self, request: web.Request, prefix: str, caller: Caller) -> web.Response:
@@ -259,6 +262,12 @@ def _json(status: int, body: dict[str, object]) -> web.Response:
     return web.Response(
         status=status, body=msgspec.json.encode(body), content_type="application/json"
     )
+
+
+def _language(request: web.Request) -> str:
+    """The page's language, which it tells with each call."""
+    first, *_ = re.split("[,;]", request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
+    return nearest(first) or "en"
 
 
 def _key(error: NotLetIn) -> dict[str, object]:

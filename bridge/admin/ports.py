@@ -27,6 +27,8 @@ class Caller(msgspec.Struct, frozen=True):
     """`api`, `console` or `widget`."""
     room: RoomId | None = None
     """The one room whose admin it is; None: the operator."""
+    language: str = "en"
+    """In which an order that cannot be carried out is refused."""
 
 
 class ApiError(Exception):

@@ -214,6 +214,22 @@ async def test_the_words_are_the_same_in_both_languages(console: Console) -> Non
         assert len(all_of_it) == len(set(all_of_it)), name
 
 
+async def test_a_refusal_is_in_the_language_of_the_page(console: Console) -> None:
+    page = await console.signed_in()
+    await page.get_by_role("button", name="中文").click()
+    toasts, main = page.locator("#toasts"), page.locator("main")
+    for subject, told in (("mei", "mei 既不是房间"), (console.stage.bot, "是桥接自己的用户")):
+        await page.goto(f"{console.url}/admin/#/erase/{subject}")
+        await page.get_by_role("button", name="查询").click()
+        await expect(toasts).to_contain_text(told)
+    await page.route("**/admin/api/*", lambda route: route.abort())
+    await page.get_by_role("button", name="查询").click()
+    await expect(toasts).to_contain_text("桥接没有响应")
+    await expect(main).to_be_visible()
+    await page.unroute("**/admin/api/*")
+    await page.get_by_role("button", name="English").click()
+
+
 async def test_links_of_several_processes(console: Console) -> None:
     """As the API tells of them; here there is one."""
     counts = {"opening": 0, "waiting": 0}

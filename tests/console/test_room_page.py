@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from urllib.parse import quote
@@ -293,6 +294,12 @@ async def test_the_command_puts_it_into_a_direct_room(console: Console) -> None:
     await expect(frame.locator("h1")).to_have_text("本房间的 WebChat")
     await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
     await expect(frame.locator("main")).to_match_aria_snapshot(IN_CHINESE)
+    await frame.get_by_label("本房间的营业时间").fill("随时")
+    await frame.get_by_role("button", name="保存").click()
+    refusal = frame.locator("#toasts")
+    await expect(refusal).to_contain_text("操作失败")
+    assert re.search("[a-z]{4,} [a-z]{3,}", await refusal.inner_text()) is None
+    await frame.get_by_label("本房间的营业时间").fill("")
     await in_both_languages(page, frame)
     too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert await frame.locator("html").evaluate(f"() => {too_wide}") <= 0

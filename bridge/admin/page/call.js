@@ -19,16 +19,17 @@ export async function call(path, { query = {}, body, method } = {}) {
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined && value !== "") address.searchParams.set(name, value);
   }
-  const headers = { "X-WebChat": "1" };
+  const headers = { "X-WebChat": "1", "Accept-Language": document.documentElement.lang };
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const response = await fetch(address, {
+  const asked = fetch(address, {
     method: method ?? (body === undefined ? "GET" : "POST"),
     headers,
     body: body === undefined ? undefined : JSON.stringify(body),
     credentials: "same-origin",
     cache: "no-store",
   });
+  const response = await asked.catch(() => { throw new CallError(0, { key: "noAnswer" }); });
   let answer = {};
   try {
     answer = await response.json();

@@ -1,7 +1,7 @@
 // Erasure of a room or a person: what there is, the name typed again, then what went and what stays.
 
 import { call } from "./call.js";
-import { make, replace } from "./dom.js";
+import { make, replace, tell } from "./dom.js";
 import { box, facts, field, muted, table, tick, tried } from "./parts.js";
 import { said, word } from "./words.js";
 
@@ -34,7 +34,12 @@ export function erase(about) {
 
   async function survey(event) {
     event.preventDefault();
-    const told = await tried(() => call("erase", { body: { subject: subject.value.trim(), dry_run: true } }));
+    const asked = subject.value.trim();
+    if (!/^(!.|@[^:]+:.)/.test(asked)) {
+      tell(word("noSubject", { subject: asked }));
+      return subject.focus();
+    }
+    const told = await tried(() => call("erase", { body: { subject: asked, dry_run: true } }));
     if (!told) return subject.focus();
     const { rooms, shared } = told;
     if (!sum(told.found) && !rooms.length && !shared.length) return say(word("nothingHeld", told));

@@ -2,7 +2,7 @@
 
 import { CallError } from "./call.js";
 import { make, tell } from "./dom.js";
-import { known, word } from "./words.js";
+import { known, said, word } from "./words.js";
 
 export const box = (title, ...children) =>
   make("section", { className: "box", "aria-label": title }, make("h2", { textContent: title }), ...children);
@@ -62,7 +62,7 @@ export function dialog(title, content, buttons) {
 /** Why something failed, as a sentence of the page's language where it has one. */
 export function reason(error) {
   if (error instanceof CallError && error.key && known(error.key)) return word(error.key);
-  return word("failed", { reason: error.message });
+  return word("failed", { reason: said(error.message) });
 }
 
 /** Do it; say so when it fails. Returns what it came to, or undefined. */

@@ -11,7 +11,7 @@ const WORDS = {
     linkExpired: "This link has expired, or is none: ask for a new one.", linkUsed: "This link has been used already: ask for a new one.",
     tooMany: "Too many attempts. Please wait a minute.",
     notOurPage: "The bridge knows this page by another address. Its operator has to set console.public_url to the one in your browser.",
-    fresh: "up to date", stale: "no answer, trying again…", failed: "That did not work: {reason}", loading: "Loading…",
+    fresh: "up to date", stale: "no answer, trying again…", failed: "That did not work: {reason}", noAnswer: "The bridge does not answer. Please try again.", loading: "Loading…",
     live: "Live", waits: "Waiting times", links: "Links", deliveries: "Deliveries", dead: "Dead letters", health: "Health", changes: "Changes",
     queues: "Queues", queue: "Queue", waiting: "Waiting", chatting: "In a chat", open: "open", closed: "closed", opensAt: "opens {time}",
     noHours: "no hours", usual: "Usual wait", hours: "Hours", state: "State", range: "{low} to {high}", unknownWait: "not known yet",
@@ -32,7 +32,7 @@ const WORDS = {
     replicas: "Processes", shards: "Shards", seen: "Last sign of life", ago: "{time} ago", serves: "serves", leaving: "is leaving", gone: "gone", oneProcess: "This process is the only one on its database.",
     noChanges: "Nothing has been changed.", who: "Who", way: "Way", setting: "What",
     erase: "Erase", eraseHint: "All that the bridge holds of a room, or of a person and their rooms, goes for good. First you see what there is.",
-    subject: "Room or person", subjectHint: "!… of a room, or @name:server of a person", eraseRoom: "Erase what is held of this room…",
+    subject: "Room or person", subjectHint: "!… of a room, or @name:server of a person", noSubject: "{subject} is neither a room (!…) nor a person (@name:server).", eraseRoom: "Erase what is held of this room…",
     kind: "Kind", there: "Number", where: "Where", stays: "What stays, and where", wholeRooms: "Rooms that go", sharedRooms: "Rooms of several people, of which only what is theirs goes",
     nothingHeld: "Nothing is held of {subject}.", isHeld: "This is held of {subject}. Nothing has been erased yet.",
     chatGoesOn: "A chat or a request goes on in {rooms}: it has to be ended first.", force: "End chats that go on",
@@ -63,7 +63,7 @@ const WORDS = {
     linkExpired: "链接已过期或无效，请重新获取。", linkUsed: "链接已被使用过，请重新获取。",
     tooMany: "尝试次数过多，请等待一分钟。",
     notOurPage: "桥接所知的本页面地址与此不同。请其运营者将 console.public_url 设为您浏览器中的地址。",
-    fresh: "数据已是最新", stale: "没有响应，正在重试…", failed: "操作失败：{reason}", loading: "正在加载…",
+    fresh: "数据已是最新", stale: "没有响应，正在重试…", failed: "操作失败：{reason}", noAnswer: "桥接没有响应，请重试。", loading: "正在加载…",
     live: "实时", waits: "等待时间", links: "连接", deliveries: "投递", dead: "死信", health: "健康状况", changes: "变更记录",
     queues: "队列", queue: "队列", waiting: "排队人数", chatting: "对话中", open: "营业中", closed: "已下班", opensAt: "{time} 开始服务",
     noHours: "未设营业时间", usual: "通常等待", hours: "营业时间", state: "状态", range: "{low} 至 {high}", unknownWait: "尚不清楚",
@@ -84,7 +84,7 @@ const WORDS = {
     replicas: "进程", shards: "分片", seen: "最近的活动迹象", ago: "{time}前", serves: "服务中", leaving: "正在退出", gone: "已离开", oneProcess: "这个数据库上只有本进程。",
     noChanges: "还没有任何变更。", who: "操作者", way: "途径", setting: "项目",
     erase: "清除数据", eraseHint: "桥接所保存的某个房间、或某个人及其房间的全部数据将被永久清除。会先列出现有的数据。",
-    subject: "房间或个人", subjectHint: "以 ! 开头的房间，或 @名称:服务器 形式的个人", eraseRoom: "清除本房间的数据…",
+    subject: "房间或个人", subjectHint: "以 ! 开头的房间，或 @名称:服务器 形式的个人", noSubject: "{subject} 既不是房间（!…），也不是个人（@名称:服务器）。", eraseRoom: "清除本房间的数据…",
     kind: "种类", there: "数量", where: "所在之处", stays: "会保留的内容及其所在", wholeRooms: "整个清除的房间", sharedRooms: "多人房间，只清除属于此人的部分",
     nothingHeld: "没有保存 {subject} 的任何数据。", isHeld: "以下是 {subject} 的数据，目前尚未清除任何内容。",
     chatGoesOn: "{rooms} 中还有对话或请求正在进行，须先将其结束。", force: "结束正在进行的对话",
@@ -126,7 +126,22 @@ const IN_CHINESE = {
   "it is too large to be written anew while the bridge runs: run this once more while it is stopped": "文件太大，桥接运行时无法重写：请在其停止后再执行一次",
   "that they are a member, or invited the bridge: user id and name in the room": "其成员身份或邀请过桥接：房间中的用户编号与名称",
   "goes once the bridge has left it": "桥接离开该房间后清除",
+  "The database did not answer; try again in a moment.": "数据库没有响应，请稍后重试。", "The database does not answer.": "数据库没有响应。",
+  "This should not happen; the bridge's log says what did.": "发生了意外错误，详情见桥接的日志。", "This is not what is asked for.": "请求的内容无法识别。",
+  "Only the operator may do this; ask them.": "只有运营者可以这样做，请与其联系。",
+  "This request_id was that of another order: draw a new one.": "该编号已用于另一条指令，请重试。",
+  "The bridge does not know this room; `list_rooms` has those that it does.": "桥接不认识该房间。",
+  "This room has no account; it gets one with its next chat.": "该房间没有账号，下次对话时会获得。",
+  "There is no such dead letter: it was retried, or thrown away.": "该死信已不存在：已重试或丢弃。",
+  "There is no such order, or it is older than retention.rows.": "没有这条指令，或已早于 retention.rows。",
+  "This event was never seen, or is older than retention.rows.": "从未见过该事件，或已早于 retention.rows。",
 };
+/** The same of sentences that name something. */
+const PATTERNS_IN_CHINESE = [
+  [/^room (?=!)/, "房间 "],
+  [/^(.*) is a user of the bridge's own, and stands for nobody's data$/, "$1 是桥接自己的用户，不代表任何人的数据。"],
+  [/^a chat or a request goes on in (.*): with `force` it is ended first\.$/, "$1 中仍有对话或请求：使用 force 会先将其结束。"],
+];
 
 const wanted = new URLSearchParams(location.search).get("lang") ?? "";
 let language = "";
@@ -162,7 +177,10 @@ export function word(key, values = {}) {
 export const known = (key) => key in WORDS.en;
 
 /** What the bridge tells in English, in the page's language if that is known here. */
-export const said = (text) => (language === "zh" ? IN_CHINESE[text] ?? text.replace(/^room (?=!)/, "房间 ") : text);
+export function said(text) {
+  if (language !== "zh") return text;
+  return IN_CHINESE[text] ?? PATTERNS_IN_CHINESE.reduce((told, [english, chinese]) => told.replace(english, chinese), text);
+}
 
 /** For a test: that both languages have the same keys. */
 export const KEYS = Object.fromEntries(Object.entries(WORDS).map(([name, all]) => [name, Object.keys(all)]));

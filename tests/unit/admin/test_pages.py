@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -38,6 +39,15 @@ OURS = {"X-WebChat": "1"}
 PUBLIC = "https://chat.example.org/desk"
 ADMIN = Path(__file__).parents[3] / "bridge" / "admin"
 PAGES = sorted((ADMIN / "page").iterdir())
+
+
+API_ONLY = {
+    "Give each parameter of the query once.",
+    "The body must be JSON.",
+    "The body must be a JSON object.",
+    "There is no such address; docs/api.md lists all.",
+}
+"""What our own pages never hear."""
 
 
 class Operations:
@@ -304,3 +314,28 @@ def test_the_pages_bring_everything_along(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"(https?:)?//[\w-]+\.\w", text.replace("http://www.w3.org/2000/svg", ""))
     assert not re.search(r"<script>|\son\w+=|style=\"|innerHTML|outerHTML|eval\(", text)
+
+
+def test_what_a_page_may_be_refused_with_is_there_in_chinese() -> None:
+    words = (ADMIN / "page" / "words.js").read_text("utf-8")
+    told = set[str]()
+    for name in ("actions", "dispatch", "pages", "views"):
+        nodes = [*ast.walk(ast.parse((ADMIN / f"{name}.py").read_text("utf-8")))]
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if isinstance(node, ast.Constant) and id(node) not in docstrings:
+                told |= set(re.findall(r"^[A-Z].* .*\.$", str(node.value)))
+    assert len(told - API_ONLY) > 8
+    assert {one for one in told - API_ONLY if f'"{one}": "' not in words} == set()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("told", "language"),
+    [("zh-CN", "zh-CN"), ("en", "en"), ("", "en"), ("xx,zh", "en"), ("zh;q=0.9, en", "zh-CN")],
+)
+async def test_a_page_tells_its_language(browser: Browser, told: str, language: str) -> None:
+    cookies, headers = await browser.session(), {"Accept-Language": told}
+    await browser.ask("GET", "/admin/api/rooms", cookies=cookies, headers=headers)
+    ((_, caller),) = browser.operations.seen
+    assert caller.language == language
