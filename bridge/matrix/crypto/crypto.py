@@ -297,10 +297,10 @@ class Crypto:
                 LOG.info("replay notes and mark are to be saved later", why=str(error))
 
     async def _follow(self, host: UserId) -> None:
-        await self.upkeep.ready[host].wait()
         pause, told = _FIRST_PAUSE, False
         while True:
             try:
+                await self.upkeep.brought_up(host)
                 if not told:
                     # Whoever read it before may have died before it told of what it read.
                     await self._tell(_MISSED)

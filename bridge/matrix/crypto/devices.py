@@ -161,6 +161,16 @@ class Upkeep:
         async with self.holding(user) as own:
             return own
 
+    async def brought_up(self, user: UserId) -> None:
+        """Return once the user's device is ready: the first time others see to that, then we do.
+
+        Who was cancelled while it held the device has left it to be read again.
+        """
+        if user in self._devices:
+            await self.current(user)
+        else:
+            await self.ready[user].wait()
+
     async def mend(self, user: UserId) -> None:
         """Make the device again: the homeserver does not know it any more."""
         LOG.warning("a device is gone, making it again", user=user)

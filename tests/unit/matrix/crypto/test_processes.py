@@ -484,6 +484,28 @@ async def test_a_room_that_comes_back_is_written_to_anew() -> None:
     assert house.phones[0].fetch() == []
 
 
+async def test_a_mailbox_that_was_left_in_the_middle_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house, within = House(0), asyncio.Event()
+    one = house.process()
+    await one.up()
+
+    async def stuck(*_: object) -> None:
+        within.set()
+        await asyncio.Event().wait()
+
+    async with reading(one):
+        with monkeypatch.context() as patched:
+            patched.setattr(one.crypto._arrivals, "absorb", stuck)
+            house.phones[0].send_key(BOT)
+            await within.wait()
+            await one.crypto.limit_to(lambda one: False)
+        await one.crypto.limit_to(lambda one: True)
+        raw = house.phones[0].say("hello")
+        assert not isinstance(await one.crypto.open(raw, 5.0), Undecryptable)
+
+
 async def test_what_was_opened_is_noted_before_a_room_is_given() -> None:
     house = House(0)
     one, other = house.process(), house.process()
