@@ -127,6 +127,16 @@ async def demo(session: aiohttp.ClientSession) -> None:
         compose("down", "--volumes")
 
 
+OURS = (
+    ("domain: example.org", "domain: localhost"),
+    ("address: http://matrix-webchat:29340", "address: http://balancer:29340"),
+    ("https://crm.example.org/webchat", "http://simulator:8980/webchat"),
+    ("count: 8  # How many.", "count: 60"),
+    ('"example.org": customer', '"localhost": customer'),
+)
+"""What becomes of which lines of config.yaml."""
+
+
 def first_starts(folder: Path, compose: Callable[..., str]) -> None:
     """docs/install.md, "With compose", and docs/scaling.md."""
     (folder / "docs").mkdir()
@@ -140,14 +150,7 @@ def first_starts(folder: Path, compose: Callable[..., str]) -> None:
     compose("down", "--volumes")
     with step("compose.yaml: the first run writes config.yaml, the second registration.yaml"):
         compose("run", "--rm", "matrix-webchat")
-        edit(
-            folder / "data/config.yaml",
-            ("domain: example.org", "domain: localhost"),
-            ("address: http://matrix-webchat:29340", "address: http://balancer:29340"),
-            ("https://crm.example.org/webchat", "http://simulator:8980/webchat"),
-            ("count: 8  # How many.", "count: 60"),
-            ('"example.org": customer', '"localhost": customer'),
-        )
+        edit(folder / "data/config.yaml", *OURS)
         compose("run", "--rm", "matrix-webchat")
     with step("the homeserver has it"):
         given = ("-e=SYNAPSE_SERVER_NAME=localhost", "-e=SYNAPSE_REPORT_STATS=no")

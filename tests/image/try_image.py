@@ -116,6 +116,20 @@ def expect(seen: object, wanted: object, what: str) -> None:
         raise Failed(f"{what}: {seen}, not {wanted}")
 
 
+def ours(homeserver: str, webchat: str, port: int) -> tuple[tuple[str, str], ...]:
+    """What becomes of which lines of config.yaml, so that it is for our servers."""
+    return (
+        ("address: http://synapse:8008", f"address: {homeserver}"),
+        ("domain: example.org", "domain: localhost"),
+        ("address: http://matrix-webchat:29340", f"address: http://127.0.0.1:{port}"),
+        ("port: 29340", f"port: {port}"),
+        ("https://crm.example.org/webchat", webchat),
+        ("port: 8000", f"port: {free_port()}"),
+        ("\n  language: zh-CN\n", "\n  language: en\n"),
+        ('"example.org": customer', '"localhost": customer'),
+    )
+
+
 def edit(path: Path, *changes: tuple[str, str]) -> None:
     """Replace lines of config.yaml, as an operator does with an editor."""
     text = path.read_text(encoding="utf-8")
@@ -139,17 +153,7 @@ def first_starts(engine: Engine, simulator: Simulator, synapse: SynapseServer, p
         expect(code, 11, output)
         expect("still names the example's servers" in output, True, output)
     with step("config.yaml is edited"):
-        edit(
-            config,
-            ("address: http://synapse:8008", f"address: {synapse.address}"),
-            ("domain: example.org", "domain: localhost"),
-            ("address: http://matrix-webchat:29340", f"address: http://127.0.0.1:{port}"),
-            ("port: 29340", f"port: {port}"),
-            ("https://crm.example.org/webchat", simulator.base_url),
-            ("port: 8000", f"port: {free_port()}"),
-            ("  language: zh-CN\n", "  language: en\n"),
-            ('"example.org": customer', '"localhost": customer'),
-        )
+        edit(config, *ours(synapse.address, simulator.base_url, port))
     with step("the next start writes registration.yaml, fills the tokens, ends with 0"):
         code, output = engine.once()
         expect(code, 0, output)

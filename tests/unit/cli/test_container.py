@@ -11,6 +11,7 @@ from click.testing import Result
 import bridge.app.process
 from bridge.cli.running import EXAMPLE_DOMAIN, EXAMPLE_WEBCHAT
 from bridge.config import Config, example_config, load_config
+from tests.image import try_compose, try_image
 from tests.unit.cli.runs import Folder
 
 SERVERS = {"domain: example.org": "domain: real.test", "crm.example.org": "crm.real.test"}
@@ -32,6 +33,13 @@ def edit(folder: Folder, edits: dict[str, str] = EDITS) -> None:
         assert old in text
         text = text.replace(old, new)
     folder.config.write_text(text, encoding="utf-8")
+
+
+def test_what_trials_of_the_image_edit_is_there_once(folder: Folder) -> None:
+    start(folder)
+    text = folder.config.read_text(encoding="utf-8")
+    for old, _ in (*try_image.ours("http://a", "http://b/webchat", 1), *try_compose.OURS):
+        assert text.count(old) == 1, old
 
 
 def test_config_then_registration_then_serving(
