@@ -232,8 +232,14 @@ def _run(report: Report) -> str:
         "fsync ms": "an fsync {} ms",
     }
     told = [words.format(facts[key]) for key, words in about.items() if key in facts]
+    earlier: dict[str, list[str]] = {}
+    for name, part in report.parts.items():
+        if part.commit.rstrip("+") != commit:
+            earlier.setdefault(part.commit.rstrip("+"), []).append(name)
+    before = "; ".join(f"{', '.join(names)} at `{one}`" for one, names in earlier.items())
     return (
-        f"Commit `{commit}`, {facts['when'][:10]}, {report.rounds} rounds; {', '.join(told)}. "
+        f"Commit `{commit}`{f' ({before})' if before else ''}, "
+        f"{facts['when'][:10]}, {report.rounds} rounds; {', '.join(told)}. "
         "Every figure with its range: [results.md](../tests/bench/results.md); every measurement: "
         f"[JSON](../tests/bench/results/{commit}.json)."
     )

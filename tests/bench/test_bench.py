@@ -13,7 +13,7 @@ import pytest
 
 from tests.bench.bench_enterprises import Slice, ratio, verdict
 from tests.bench.columns import COLUMNS, Figure, measure
-from tests.bench.publish import IMAGES, PAGE, RESULTS, publish, read, worse
+from tests.bench.publish import IMAGES, PAGE, RESULTS, publish, read, sections, worse
 from tests.bench.report import Part, Report, Row, cpu, tables
 from tests.bench.sessions import Size
 from tests.bench.soak import Look, Soak
@@ -149,6 +149,10 @@ def test_parts_of_another_run_replace_those_that_are_there() -> None:
     assert first.sessions["SQLite"][0].kib == 50
     assert first.values("SQLite", "in10", cpu) == {1: 30.0}
     assert first.parts == {"columns": part, "sessions": later}
+    first.machine = first.machine | {"commit": "def"}
+    first.parts["sessions"] = msgspec.structs.replace(later, commit="def")
+    (told,) = sections(first)["run"]
+    assert told.startswith("Commit `def` (columns at `abc`), ")
 
 
 def test_memory_that_grows_in_a_soak_is_noticed() -> None:
