@@ -65,14 +65,15 @@ class CatchUp:
     """ms; what is older is left alone, for its line in the ledger may have been erased."""
 
     async def run(self) -> None:
-        since = self.clock.now() - BEFORE
+        since, took = self.clock.now() - BEFORE, 0.0
         while True:
             await self._until_back()
             looks = 0
             while looks < len(LOOKS) and not self.outage.is_set():
                 if looks == 0:
                     self.held.clear()
-                    await slept(self.clock, LOOKS[0], self.outage)
+                    # Some homeservers are always late: looking is not to be most of what we do.
+                    await slept(self.clock, max(LOOKS[0], 2 * took), self.outage)
                 else:
                     pause = self.clock.sleep(LOOKS[looks])
                     await first_of(pause, self.outage.wait(), self.held.wait())
@@ -80,7 +81,10 @@ class CatchUp:
                         looks = 0
                         continue
                 if not self.outage.is_set():
-                    await self._look(since)
+                    began = self.clock.now()
+                    if await self._look(since):
+                        since = began - BEFORE
+                    took = min((self.clock.now() - began) / 1000, LOOKS[1])
                     again = self.held.is_set() or self.outage.is_set()
                     looks = 0 if again else looks + 1
             await first_of(self.outage.wait(), self.held.wait())
@@ -97,18 +101,21 @@ class CatchUp:
             else:
                 return
 
-    async def _look(self, since: int) -> None:
-        """Look into every room once; what cannot be had now is the next look's."""
+    async def _look(self, since: int) -> bool:
+        """Look into every room once; what cannot be had now (False) is the next look's."""
+        whole = True
         for room_id, host in self.rooms():
             try:
                 await self._look_into(room_id, host, since)
             except Unavailable as error:
                 _log.info("the homeserver does not answer", why=str(error))
                 self.outage.set()
-                return
+                return False
             except (Refused, StoreError) as error:
+                whole = False
                 _log.info("a room could not be looked into", room=room_id, why=str(error))
             await self.clock.sleep(SPREAD)
+        return whole
 
     async def _look_into(self, room_id: RoomId, host: UserId, since: int) -> None:
         """Take in what is not known, back to an event that is and that was sent before `since`."""

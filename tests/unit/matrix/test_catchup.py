@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import Arrived
-from bridge.matrix.catchup import BEFORE, LOOKS, MOST_PAGES, PAGE, RETRY, CatchUp
+from bridge.matrix.catchup import BEFORE, LOOKS, MOST_PAGES, PAGE, RETRY, SPREAD, CatchUp
 from bridge.matrix.client import Homeserver
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, Unavailable
@@ -37,6 +37,7 @@ class House:
         self.trouble: list[Exception] = []
         self.away = False
         self.checks = self.asked = 0
+        self.looked_into = [(ROOM, OURS.bot), (OTHER, OURS.bot)]
         self._events = 0
 
     def event(self, room: RoomId = ROOM, **more: object) -> str:
@@ -89,7 +90,7 @@ class House:
             is_ours=OURS.is_ours,
             known=self.known,
             accept=self.accept,
-            rooms=lambda: [(ROOM, OURS.bot), (OTHER, OURS.bot)],
+            rooms=lambda: self.looked_into,
             clock=self.clock,
             reach=lambda: REACH,
         )
@@ -159,6 +160,18 @@ async def test_looks_again_when_something_was_kept_and_after_what_was_kept_meanw
         asked = house.asked
         await house.clock.turn(3600)
         assert house.asked == asked
+
+
+@pytest.mark.asyncio
+async def test_a_homeserver_that_is_always_late_is_not_asked_all_the_time() -> None:
+    house = House()
+    house.looked_into = 200 * [(ROOM, OURS.bot)]
+    async with house.looked_after():
+        for _ in range(600):
+            house.held.set()
+            await house.clock.turn(1)
+    look = 200 * SPREAD
+    assert 200 * 600 / (4 * look) <= house.asked <= 200 * 600 / (3 * look) + 200
 
 
 @pytest.mark.asyncio
