@@ -192,6 +192,8 @@ class Customer:
     tokens: dict[str, float] = field(default_factory=dict)
     """Token to the time it expires."""
     linked: bool = False
+    links: int = 0
+    """How many sockets it has had."""
     link_lost_at: float | None = None
     typed_at: float | None = None
     """When the last 113 or 112 came; seconds, monotonic."""

@@ -452,6 +452,7 @@ class Switchboard:
         self._hang_up(line.login, 1000)  # one socket per customer: the newer one wins
         self._lines[line.login] = line
         customer.linked = True
+        customer.links += 1
         customer.link_lost_at = None
         for send in delivery.on_open(self._simulation.centre, customer, _now()):
             self._put(send)

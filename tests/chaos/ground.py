@@ -61,14 +61,17 @@ class Absences:
     spans: list[tuple[float, float]] = field(default_factory=list)
 
     async def watch(self, stage: Stage) -> None:
-        """Note each absence once it is over, for ever."""
+        """Note each absence once it is over, for ever; some are shorter than a glimpse."""
         since: float | None = None
+        last, links = time.monotonic(), stage.simulator.customers[self.login].links
         while True:
             await asyncio.sleep(GLIMPSE)
-            if not stage.simulator.customers[self.login].linked:
-                since = since or time.monotonic() - GLIMPSE
-            elif since is not None:
-                self.spans.append((since, time.monotonic()))
+            customer = stage.simulator.customers[self.login]
+            if not customer.linked or customer.links != links:
+                since = since or last
+            last, links = time.monotonic(), customer.links
+            if since is not None and customer.linked:
+                self.spans.append((since, last))
                 since = None
 
     def brief(self, text: str) -> bool:
