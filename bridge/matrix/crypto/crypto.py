@@ -223,7 +223,7 @@ class Crypto:
         }
         asked: Json = {sealed.sender: {text(content, "device_id") or "*": request}}
         for host in self._hosts:
-            if not self.upkeep.ready[host].is_set():
+            if not self.upkeep.published(host):
                 continue
             try:
                 await self._server.send_to_devices(host, "m.room_key_request", asked)

@@ -166,10 +166,15 @@ class Upkeep:
 
         Who was cancelled while it held the device has left it to be read again.
         """
-        if user in self._devices:
+        if self.published(user):
             await self.current(user)
         else:
             await self.ready[user].wait()
+
+    def published(self, user: UserId) -> bool:
+        """True once the user's device is there for others, even if we have to read it again."""
+        own = self._devices.get(user)
+        return own is not None and own.state.published
 
     async def mend(self, user: UserId) -> None:
         """Make the device again: the homeserver does not know it any more."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from bridge.matrix.crypto import crypto
@@ -92,6 +94,17 @@ async def test_all_devices_are_asked_where_the_event_names_none() -> None:
         await house.crypto.ensure(host)
     await house.ask(house.phone.say("x"))
     assert [event["sender"] for event in house.asked("*")] == [BOT, QUEUE]
+
+
+async def test_a_host_whose_device_has_to_be_read_again_asks_as_well() -> None:
+    house = House()
+    await house.crypto.upkeep.begin()
+    await house.crypto.ensure(BOT)
+    with pytest.raises(asyncio.CancelledError):
+        async with house.crypto.upkeep.holding(BOT):
+            raise asyncio.CancelledError
+    await house.ask(house.phone.say("x"))
+    assert [event["sender"] for event in house.asked("*")] == [BOT]
 
 
 @pytest.mark.parametrize("failure", [AWAY, Refused("M_UNKNOWN")])
