@@ -7,6 +7,7 @@ import ipaddress
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -30,7 +31,7 @@ from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import Token
 from bridge.webchat.codes import UploadMode
 from bridge.webchat.http import Endpoints
-from tests.unit.link.rig import Facts, RealClock, WildServer, blob, settings_for
+from tests.unit.link.rig import FAST, Facts, RealClock, WildServer, blob, settings_for
 
 Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LIMIT = 100_000
@@ -283,7 +284,8 @@ async def uploading(
     handler: Handler, *, mode: UploadMode = UploadMode.AUTO
 ) -> AsyncIterator[tuple[Uploads, WildServer, Facts]]:
     async with WildServer(upload=handler).running() as server:
-        settings = settings_for(server.base_url, upload_mode=mode)
+        timing = replace(FAST, handshake=20.0, reply=20.0, upload=30.0)  # the machine may be busy
+        settings = settings_for(server.base_url, upload_mode=mode, timing=timing)
         http, facts = Http(settings.timing, None), Facts()
         async with http.running():
             learnt = Learnt(settings, facts, RealClock())
