@@ -165,7 +165,7 @@ def _know(known: Sequence[str], given: Iterable[str], errcode: str) -> None:
 def _body(body: bytes) -> dict[str, Any]:
     try:
         decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise ApiError(400, "M_NOT_JSON", "The body must be JSON.") from None
     if not isinstance(decoded, dict):
         raise ApiError(400, "M_BAD_JSON", "The body must be a JSON object.")

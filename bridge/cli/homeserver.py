@@ -329,7 +329,7 @@ class HomeserverChecks:
             fault = tls_fault(error, "homeserver.address") or Failed(describe(error), fix)
             raise Failed(str(fault), fault.fix, _HOMESERVER) from error
         status, date = response.status, response.headers.get("Date", "")
-        with suppress(msgspec.DecodeError):
+        with suppress(ValueError):
             if isinstance(reply := msgspec.json.decode(read), dict):
                 return Answer(status, reply, date)
         why = f"HTTP {status} without a JSON object: no homeserver, or a proxy's error"

@@ -61,7 +61,7 @@ _MAX_NESTING = 100
 """How deep an event may nest; honest ones stay below ten."""
 _NONE = msgspec.Raw(b"[]")
 _TYPING = b'"m.typing"'
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_UNREADABLE = (ValueError, RecursionError)
 
 
 class _Transaction(msgspec.Struct):
@@ -221,7 +221,7 @@ class Endpoint:
                 return _read_transaction(body)
             except msgspec.ValidationError:
                 raise
-            except msgspec.DecodeError:
+            except ValueError:
                 return _Transaction(_salvage(body))
         except (ValueError, RecursionError) as error:
             self._log.error("transaction is not readable", size=len(body), error=str(error))

@@ -137,7 +137,7 @@ async def _read_error(response: aiohttp.ClientResponse) -> _ErrorBody:
             return _ErrorBody()
     try:
         return msgspec.json.decode(head, type=_ErrorBody)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return _ErrorBody()
 
 
@@ -314,7 +314,7 @@ class Homeserver:
             read = await response.read()
         try:
             return msgspec.json.decode(read)
-        except msgspec.DecodeError:
+        except ValueError:
             # Strangers' events may hold NaN, and half characters, which no database holds.
             return json.loads(clean(json.dumps(json.loads(read), ensure_ascii=False)))
 

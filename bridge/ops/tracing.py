@@ -207,7 +207,7 @@ class _Known(msgspec.Struct):
 def _known(record: bytes | None) -> _Known:
     try:
         return msgspec.json.decode(record or b"{}", type=_Known)
-    except msgspec.DecodeError:
+    except ValueError:
         return _Known()
 
 

@@ -96,7 +96,7 @@ class Chat(Value, frozen=True):
 _encoder = msgspec.json.Encoder()
 dump_chat: Callable[[Chat], bytes] = _encoder.encode
 load_chat: Callable[[bytes], Chat] = msgspec.json.Decoder(Chat).decode
-"""Raises msgspec.DecodeError for anything but a stored chat."""
+"""Raises ValueError for anything but a stored chat."""
 
 
 def note_chat(
@@ -643,7 +643,7 @@ Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | _Ordere
 _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
 dump_input: Callable[[Stored], bytes] = _encoder.encode
 load_input: Callable[[bytes], Stored] = _stored.decode
-"""Raises msgspec.DecodeError for anything but a stored input."""
+"""Raises ValueError for anything but a stored input."""
 
 
 # --- meanings -------------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ async def said_by_agent(
 def _row(body: bytes) -> Stored | StoredEffect | None:
     """The input or the effect in a row of the journal; None if it holds neither."""
     for load in (load_input, load_effect):
-        with suppress(msgspec.DecodeError):
+        with suppress(ValueError):
             return load(body)
     return None
 

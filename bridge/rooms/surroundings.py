@@ -259,7 +259,7 @@ class Waits(msgspec.Struct, eq=False):
                 continue
             try:
                 self._learnt[queue_id] = msgspec.json.decode(stored, type=Learnt)
-            except msgspec.MsgspecError as error:
+            except ValueError as error:
                 _log.warning("waits cannot be read", queue=queue_id, why=str(error))
 
     async def save(self, facts: StorePort) -> None:

@@ -225,7 +225,7 @@ _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
 
 
 def load_effect(body: bytes) -> StoredEffect:
-    """An effect as it was stored; raises msgspec.DecodeError for anything else."""
+    """An effect as it was stored; raises ValueError for anything else."""
     return _effect.decode(body)
 
 
@@ -233,7 +233,7 @@ def peek(row: EffectRow) -> StoredEffect | None:
     """The effect of a row whose turn it is not; None: it cannot be read, and its turn will tell."""
     try:
         return load_effect(row.effect)
-    except msgspec.DecodeError:
+    except ValueError:
         return None
 
 
@@ -687,7 +687,7 @@ def _ends(body: bytes, call_id: CallId) -> bool:
     """True for the stored outcome of a call."""
     try:
         stored = load_input(body)
-    except msgspec.DecodeError:
+    except ValueError:
         return False
     return isinstance(stored, model.Replied | model.CallFailed) and stored.call_id == call_id
 

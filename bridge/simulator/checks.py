@@ -266,7 +266,7 @@ def handover_queue(body: Wire) -> QueueId | None:
         return None
     try:
         return msgspec.json.decode(info, type=TransferInfo).queue_id
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         sentence = f"transferInfo is not JSON text with a queueId: {error}"
         raise Refusal(ResultCode.INVALID_PARAMETER, sentence) from error
 
@@ -292,7 +292,7 @@ def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
     """
     try:
         body = msgspec.json.decode(text, type=Wire)
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except ValueError as error:
         return Refusal(ResultCode.REQUEST_ERROR, f"not a JSON object: {error}")
     kind, call_id = (_number(body.get(key), options) for key in ("type", "messageId"))
     try:

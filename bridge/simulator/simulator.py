@@ -191,9 +191,10 @@ class Simulator:
     async def _post_do(self, request: web.Request) -> web.Response:
         try:
             body = msgspec.json.decode(await request.read(), type=dict[str, object])
-            return answer(await self.do(body))
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             return _bad(f"the body must be a JSON object: {error}")
+        try:
+            return answer(await self.do(body))
         except BadOpError as error:
             return _bad(str(error))
 

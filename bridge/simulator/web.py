@@ -425,7 +425,7 @@ class Switchboard:
     def _receive(self, line: Line, customer: Customer, text: str) -> None:
         try:
             frame: object = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeEncodeError):
+        except ValueError:
             frame = text
         self._record("in", line.login, frame)
         if self._lines.get(line.login) is not line:

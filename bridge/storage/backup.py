@@ -133,7 +133,7 @@ class BackupFile:
         first = next(self._lines(), b"")
         try:
             told = msgspec.json.decode(first, type=dict[str, Any])
-        except msgspec.MsgspecError:
+        except ValueError:
             told = {}
         if told.get("format") != FORMAT:
             raise DamagedBackup(f"{path} is no backup of this program")
@@ -186,7 +186,7 @@ class BackupFile:
                 break
             try:
                 row: Row = decoder.decode(line)
-            except msgspec.MsgspecError as error:
+            except ValueError as error:
                 raise DamagedBackup(f"{self._path} is damaged: in {table.name}") from error
             if after and key_of(row) <= after:
                 continue
@@ -226,7 +226,7 @@ class BackupFile:
     def _decoded(self, line: bytes, kind: type[Any]) -> Any:
         try:
             return msgspec.json.decode(line, type=kind)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise DamagedBackup(f"{self._path} is damaged: {error}") from error
 
     def _contents(self, table: Table) -> Contents:

@@ -109,7 +109,7 @@ def read_plain(text: str) -> frames.Reply | frames.Received | None:
     """Read the two commonest frames, spelt as in the guides, as `read_any` does; else None."""
     try:
         frame = _PLAIN_DECODER.decode(text)
-    except (msgspec.MsgspecError, UnicodeEncodeError):
+    except ValueError:
         return None
     if isinstance(frame, _PlainReply):
         return frames.Reply(

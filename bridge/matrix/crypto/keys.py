@@ -352,7 +352,7 @@ def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
 def _opened(raw: wire.Json, sealed: Sealed, plain: bytes) -> wire.Json | Undecryptable:
     try:
         payload = _read_plain(plain)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return Undecryptable(BROKEN, later=False)
     if payload.type in _NEVER_ENCRYPTED or payload.room_id != sealed.room_id:
         return Undecryptable(BROKEN, later=False)

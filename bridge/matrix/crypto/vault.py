@@ -64,7 +64,7 @@ class Vault:
             return None
         try:
             return msgspec.msgpack.decode(self._sealer.open(name, sealed), type=kind)
-        except msgspec.DecodeError as error:
+        except ValueError as error:
             raise Unsealable(f"the row is no {kind.__name__} of this version") from error
 
     async def load(self, name: str, kind: type[T]) -> T | None:

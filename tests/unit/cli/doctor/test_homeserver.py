@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -283,22 +284,26 @@ async def test_clock_that_is_wrong(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("status", "headers", "detail", "fix"),
+    ("answer", "detail", "fix"),
     [
-        (502, {}, "HTTP 502 without a JSON object", "that the homeserver runs"),
         (
-            301,
-            {"Location": "https://b.example/_matrix?token=secret"},
+            {"status": 502, "text": "<html>"},
+            "HTTP 502 without a JSON object",
+            "that the homeserver runs",
+        ),
+        ({"body": b'{"a": "\xe9"}'}, "HTTP 200 without a JSON object", "that the homeserver runs"),
+        (
+            {"status": 301, "headers": {"Location": "https://b.example/_matrix?token=secret"}},
             "HTTP 301 redirects to https://b.example",
             "to which it redirects",
         ),
     ],
 )
 async def test_a_proxy_with_a_page_of_its_own(
-    tmp_path: Path, status: int, headers: dict[str, str], detail: str, fix: str
+    tmp_path: Path, answer: dict[str, Any], detail: str, fix: str
 ) -> None:
     async def page(_request: web.Request) -> web.Response:
-        return web.Response(status=status, text="<html>", headers=headers)
+        return web.Response(**answer)
 
     findings = Findings()
     async with serving([web.get("/_matrix/client/versions", page)]) as port:
