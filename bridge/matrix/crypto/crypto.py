@@ -223,7 +223,7 @@ class Crypto:
         }
         asked: Json = {sealed.sender: {text(content, "device_id") or "*": request}}
         for host in self._hosts:
-            if not self.upkeep.published(host):
+            if not self.upkeep.ready[host].is_set():
                 continue
             try:
                 await self._server.send_to_devices(host, "m.room_key_request", asked)
@@ -298,9 +298,9 @@ class Crypto:
 
     async def _follow(self, host: UserId) -> None:
         pause, told = _FIRST_PAUSE, False
+        await self.upkeep.ready[host].wait()
         while True:
             try:
-                await self.upkeep.brought_up(host)
                 if not told:
                     # Whoever read it before may have died before it told of what it read.
                     await self._tell(_MISSED)

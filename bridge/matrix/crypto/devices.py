@@ -115,8 +115,10 @@ class Upkeep:
         self._offered: set[UserId] = set()
         """Those whose device, with one-time keys, the homeserver was given since our start."""
         self._locks: defaultdict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._fresh: set[UserId] = set()
+        """Those whose device in memory is as it is stored."""
         self.ready: defaultdict[UserId, asyncio.Event] = defaultdict(asyncio.Event)
-        """Set once the user's device is published."""
+        """Set once the user's device is published; it stays so even if we have to read it again."""
 
     async def begin(self) -> None:
         """Read or draw the device id of this database."""
@@ -143,44 +145,30 @@ class Upkeep:
         """
         async with self._locks[user]:
             try:
-                if not self.ready[user].is_set():
+                if user not in self._fresh:
                     await again(lambda: self._bring_up(user))
+                    self._fresh.add(user)
                     self.ready[user].set()
                 yield self._devices[user]
             except (Unavailable, Refused):
                 raise  # what was changed before is stored
             except BaseException:
                 # The one in memory may differ from the stored one, which is read again.
-                self.ready[user].clear()
+                self._fresh.discard(user)
                 raise
 
     async def current(self, user: UserId) -> OwnDevice:
         """The user's device, to be read only."""
-        if self.ready[user].is_set():
+        if user in self._fresh:
             return self._devices[user]
         async with self.holding(user) as own:
             return own
-
-    async def brought_up(self, user: UserId) -> None:
-        """Return once the user's device is ready: the first time others see to that, then we do.
-
-        Who was cancelled while it held the device has left it to be read again.
-        """
-        if self.published(user):
-            await self.current(user)
-        else:
-            await self.ready[user].wait()
-
-    def published(self, user: UserId) -> bool:
-        """True once the user's device is there for others, even if we have to read it again."""
-        own = self._devices.get(user)
-        return own is not None and own.state.published
 
     async def mend(self, user: UserId) -> None:
         """Make the device again: the homeserver does not know it any more."""
         LOG.warning("a device is gone, making it again", user=user)
         self._offered.discard(user)  # its one-time keys are gone with it
-        self.ready[user].clear()
+        self._fresh.discard(user)
         await self.current(user)
 
     # --- detection of a restored backup -----------------------------------------------------
