@@ -22,7 +22,7 @@ from bridge.rooms.store import Change, DeadLetter
 async def order_room(bridge: Bridge, caller: Caller, asked: shapes.OrderAsked) -> shapes.Ordered:
     """Have a command carried out in a room, with an admin's rights; its answer is said there."""
     order = Order(caller.actor, caller.way, asked.words)
-    return await _order(bridge, asked, order, caller.language)
+    return await _order(bridge, caller, asked, order)
 
 
 async def set_room_settings(
@@ -34,11 +34,11 @@ async def set_room_settings(
         for key, value in asked.settings.items()
     }
     order = Order(caller.actor, caller.way, settings=settings)
-    return await _order(bridge, asked, order, caller.language)
+    return await _order(bridge, caller, asked, order)
 
 
 async def _order(
-    bridge: Bridge, asked: shapes.Repeatable, order: Order, language: str
+    bridge: Bridge, caller: Caller, asked: shapes.Repeatable, order: Order
 ) -> shapes.Ordered:
     row, record = await room_of(bridge, asked.room_id)
     number = ""
@@ -49,7 +49,7 @@ async def _order(
         try:
             key = await bridge.orders.order(row.room_id, order, number)
         except BadOrder as bad:
-            sentence = bad.sentence(rules_of(bridge, record), language)
+            sentence = bad.sentence(rules_of(bridge, record), caller.language)
             raise ApiError(400, "M_INVALID_PARAM", sentence) from bad
         if number:  # another may have been given meanwhile
             await _given(bridge, row.room_id, number, order)

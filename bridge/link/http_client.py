@@ -369,11 +369,7 @@ class WindowLimiter:
         ahead = line[: line.index(waiting)]
         earlier = sum(one.person == person for one in ahead)
         others = [one for one in line if one.person != person]
-        rivals = {
-            one.person
-            for one in (others if earlier else ahead)
-            if one.running == running and one.person != person
-        }
+        rivals = {one.person for one in (others if earlier else ahead) if one.running == running}
         first = sum(one.running and not running for one in others)
         before = first + len(rivals) * (earlier + 1) + earlier
         # Who waits does so because places are taken, so there are some that come back.
