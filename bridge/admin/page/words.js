@@ -140,7 +140,7 @@ const IN_CHINESE = {
 const PATTERNS_IN_CHINESE = [
   [/^room (?=!)/, "房间 "],
   [/^(.*) is a user of the bridge's own, and stands for nobody's data$/, "$1 是桥接自己的用户，不代表任何人的数据。"],
-  [/^a chat or a request goes on in (.*): with `force` it is ended first\.$/, "$1 中仍有对话或请求：使用 force 会先将其结束。"],
+  [/^a chat or a request goes on in (.*): with `force` it is ended first\.$/, "$1 中仍有对话或请求：请勾选“结束正在进行的对话”。"],
 ];
 
 const wanted = new URLSearchParams(location.search).get("lang") ?? "";
