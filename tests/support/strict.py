@@ -24,6 +24,7 @@ import pytest
 
 from tests.support.matrix_user import Customer
 from tests.support.stage import Stage
+from tests.support.synapse import alone
 
 SOURCE = Path(__file__).parents[1] / "integration" / "js"
 INSTALLED = Path(sys.prefix) / "strict-client"
@@ -63,14 +64,16 @@ async def install() -> None:
         AssertionError: npm is missing or failed.
         Skipped: npm's registry cannot be reached.
     """
-    INSTALLED.mkdir(exist_ok=True)
     wanted = (SOURCE / "package.json").read_text(encoding="utf-8")
     done = INSTALLED / "installed.json"
-    if not done.exists() or done.read_text(encoding="utf-8") != wanted:
-        shutil.copy(SOURCE / "package.json", INSTALLED / "package.json")
-        await _npm_install()
-        done.write_text(wanted, encoding="utf-8")
-    shutil.copy(SOURCE / "client.mjs", INSTALLED / "client.mjs")
+    async with alone(INSTALLED / "lock"):
+        if not done.exists() or done.read_text(encoding="utf-8") != wanted:
+            shutil.copy(SOURCE / "package.json", INSTALLED / "package.json")
+            await _npm_install()
+            done.write_text(wanted, encoding="utf-8")
+        new = INSTALLED / "client.new"
+        shutil.copy(SOURCE / "client.mjs", new)
+        new.rename(INSTALLED / "client.mjs")  # another process may be loading it
 
 
 async def _npm_install() -> None:

@@ -23,15 +23,22 @@ QUEUES = (QueueId(1), QueueId(2))
 CACHE = Path(__file__).parents[2] / ".cache"
 
 
+@asynccontextmanager
+async def alone(lock: Path) -> AsyncIterator[None]:
+    """Wait until no other process is in here, by a file that is made for it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+        yield
+
+
 async def lay_out(folder: Path) -> None:
     """Give the Synapse that will run in a folder a database that has been set up, and is empty.
 
     One of its own would cost it seconds of work, the last of them a minute after its start.
     """
     template = CACHE / f"synapse-{version('matrix-synapse')}.db"
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "synapse.lock").open("w") as lock:
-        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+    async with alone(CACHE / "synapse.lock"):
         if not template.exists():
             await _set_up(template)
     await asyncio.to_thread(folder.mkdir, parents=True)
