@@ -140,9 +140,20 @@ async def test_typing_is_seen_on_both_sides(stage: Stage) -> None:
     assert [signal["type"] for signal in person.signals] == [113]
 
 
+def homeserver_database(stage: Stage) -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(stage.folder / "synapse" / "homeserver.db"))
+
+
+def keeps_for_us(stage: Stage, event_id: str) -> bool:
+    """True once Synapse has noted that we still are to get an event: it is handed over later."""
+    noted = "SELECT 1 FROM application_services_txns WHERE instr(event_ids, ?)"
+    with homeserver_database(stage) as database:
+        return database.execute(noted, (event_id,)).fetchone() is not None
+
+
 def forget_transactions(stage: Stage) -> int:
     """What a killed Synapse may forget: which events an application service still is to get."""
-    with closing(sqlite3.connect(stage.folder / "synapse" / "homeserver.db")) as database:
+    with homeserver_database(stage) as database:
         forgotten = database.execute("DELETE FROM application_services_txns").rowcount
         database.commit()
     return forgotten
@@ -153,7 +164,8 @@ async def test_events_that_the_homeserver_never_hands_over(stage: Stage) -> None
     talk = await chatting(stage, "overlooked")
     await stage.bridge.kill()
     await talk.say("my first question")
-    await talk.say("my second question")
+    second = await talk.say("my second question")
+    await talk.customer.wait_until(lambda: keeps_for_us(stage, second))
     await stage.synapse.kill()
     assert forget_transactions(stage) > 0
     await stage.synapse.start()
