@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+CACHE = Path(__file__).parents[2] / ".cache"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PACKAGES = ("chromium", "fonts-noto-cjk", "fonts-noto-color-emoji")
 FLAGS = (
@@ -37,8 +40,11 @@ def find_or_install() -> str:
         NoChromiumError: there is none, and it cannot be installed here.
     """
     named = os.environ.get("CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, NAMES)), None)
-    return found or _install()
+    return named or _found() or _install()
+
+
+def _found() -> str | None:
+    return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def _install() -> str:
@@ -57,6 +63,13 @@ def _install() -> str:
                 + " ".join(PACKAGES)
             )
         command = [sudo, "--non-interactive", apt]
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "chromium.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # apt-get fails beside another one
+        return _found() or _install_by(command)
+
+
+def _install_by(command: list[str]) -> str:
     sys.stderr.write("Installing Chromium for the tests of the desk (a minute or two)…\n")
     for step in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
         done = subprocess.run(  # noqa: S603 - our own words
@@ -73,7 +86,7 @@ def _install() -> str:
                 f"The desk is tested in a real Chromium, and `{' '.join([*command, *step])}` "
                 f"failed: {last[0]}"
             )
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    found = _found()
     if found is None:
         raise NoChromiumError("apt-get installed Chromium, but there is no `chromium` in PATH.")
     return found
