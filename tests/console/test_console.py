@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from bridge.rooms.record import Order, dump_input
 from bridge.rooms.surroundings import SystemClock
@@ -114,6 +114,33 @@ async def test_a_wrong_command_is_refused_with_a_sentence(console: Console) -> N
     await page.get_by_role("button", name="Give").click()
     await expect(page.locator("#toasts")).to_contain_text("77")
     assert await page.get_by_label("Give a command").input_value() == "queue set 77"
+
+
+async def test_a_command_whose_answer_is_lost_is_given_once(console: Console) -> None:
+    page = await console.signed_in()
+    talk = await chatting(console.stage, "unheard")
+    await page.goto(f"{console.url}/admin/#/room/{talk.room}")
+
+    async def lose(route: Route) -> None:
+        await route.fetch()
+        await route.abort()
+
+    await page.route("**/orders", lose, times=1)
+    toasts = page.locator("#toasts")
+    for told, given in (("does not answer", 1), ("on its way", 1), ("on its way", 2)):
+        await page.get_by_label("Give a command").fill("status")
+        await page.get_by_role("button", name="Give").click()
+        await expect(toasts).to_contain_text(told)
+        assert orders(console.stage.folder / "bridge.db", talk.room) == given
+        await toasts.evaluate("node => node.replaceChildren()")
+
+
+def orders(database: Path, room: str) -> int:
+    """How many orders a room was given."""
+    with sqlite3.connect(database, timeout=10) as connection:
+        wanted = "SELECT count(*) FROM journal WHERE room_id = ? AND key LIKE 'order:%'"
+        ((count,),) = connection.execute(wanted, (room,))
+    return int(count)
 
 
 async def test_deliveries_by_their_event(console: Console) -> None:

@@ -39,3 +39,25 @@ export async function call(path, { query = {}, body, method } = {}) {
   if (!response.ok) throw new CallError(response.status, answer);
   return answer;
 }
+
+/** How long an order that got no answer may be given again as the same one, ms. */
+const AGAIN = 600_000;
+const unanswered = new Map();
+
+/** Give an order, by POST unless `method` says else. Tried again after no answer, it is still one. */
+export async function give(path, body, method) {
+  const asked = `${path} ${JSON.stringify(body)}`;
+  let order = unanswered.get(asked);
+  if (!order || Date.now() - order.since > AGAIN) {
+    order = { id: String(crypto.getRandomValues(new BigUint64Array(1))[0]), since: Date.now() };
+    unanswered.set(asked, order);
+  }
+  try {
+    const given = await call(path, { method, body: { ...body, request_id: order.id } });
+    unanswered.delete(asked);
+    return given;
+  } catch (error) {
+    if (error.status >= 400 && error.status < 500) unanswered.delete(asked); // it was not stored
+    throw error;
+  }
+}

@@ -1,6 +1,6 @@
 // The room page: a widget beside a chat, in which a room admin sees the queues and sets the room.
 
-import { call, CallError, carry } from "./call.js";
+import { call, CallError, carry, give } from "./call.js";
 import { find, make, replace, tell, themes } from "./dom.js";
 import { box, button, field, muted, optionsOf, Pulse, reason, tried } from "./parts.js";
 import { changesTable, openness, usualWait } from "./views.js";
@@ -76,7 +76,7 @@ async function carriedOut({ order }) {
 /** Change settings, as commands do; what is null goes back to how the operator has it. */
 async function set(settings) {
   const done = await tried(async () => {
-    await carriedOut(await call(`${at}/settings`, { method: "PATCH", body: { settings } }));
+    await carriedOut(await give(`${at}/settings`, { settings }, "PATCH"));
     return true;
   });
   if (done) tell(word("saved"), true);
@@ -87,7 +87,7 @@ async function set(settings) {
 }
 
 async function undo() {
-  await tried(async () => carriedOut(await call(`${at}/orders`, { body: { words: "undo" } })));
+  await tried(async () => carriedOut(await give(`${at}/orders`, { words: "undo" })));
   await pulse.beat();
 }
 

@@ -2,7 +2,7 @@
 // asks the server and returns what is to be shown. What somebody types or chooses in is made once, when
 // the page is opened, and stays; only what is around it is drawn anew.
 
-import { call } from "./call.js";
+import { call, give } from "./call.js";
 import { make, replace, tell } from "./dom.js";
 import { erase } from "./erase.js";
 import { box, button, dialog, facts, field, muted, optionsOf, table, tried } from "./parts.js";
@@ -323,7 +323,7 @@ function room(about, again) {
   const input = make("input", { placeholder: word("orderHint"), spellcheck: false, autocomplete: "off", required: true, maxLength: 500, "data-key": "order" });
   const form = make("form", { className: "row", onsubmit: async (event) => {
     event.preventDefault();
-    if (await tried(() => call(`${at}/orders`, { body: { words: input.value.trim() } }))) {
+    if (await tried(() => give(`${at}/orders`, { words: input.value.trim() }))) {
       input.value = "";
       tell(word("ordered"), true);
       again();
