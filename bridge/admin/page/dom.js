@@ -46,15 +46,18 @@ export function tell(sentence, good = false) {
   setTimeout(() => line.remove(), good ? 7000 : 20000);
 }
 
-/** What is kept in the browser; a page in a frame may have no such place. */
+const here = new Map();
+
+/** What is kept in the browser; a page in a frame may have no such place, and keeps it while it is open. */
 export function kept(name, value) {
+  if (value !== undefined) here.set(name, value);
   try {
-    if (value === undefined) return localStorage.getItem(name);
-    localStorage.setItem(name, value);
+    if (value !== undefined) localStorage.setItem(name, value);
+    else if (!here.has(name)) return localStorage.getItem(name);
   } catch {
-    // Then it is not kept.
+    // Then it is gone with the page.
   }
-  return value ?? null;
+  return here.get(name) ?? null;
 }
 
 const THEMES = ["auto", "light", "dark"];
