@@ -99,15 +99,17 @@ function queueChoice(queue, chosen, choose) {
     make("span", { className: "muted", textContent: `${word("waiting")} ${queue.waiting} · ${word("chatting")} ${queue.chatting} · ${word("usual")}: ${usualWait(queue)}` })));
 }
 
-/** The form. What its reader has touched is left as they put it, until they save. */
+/** What the form's reader has touched is left as they put it until they save, in either language. */
+const touched = {};
+
 function settingsForm() {
   const [service, queues] = [make("div", { className: "row" }), make("fieldset", { className: "picks" })];
-  const touched = {};
-  const note = (key, value) => { touched[key] = value === "" ? null : value; save.disabled = false; };
-  let [stored, reader] = [{ texts: {} }, ""];
+  const note = (key, value) => { touched[key] = value === "" ? null : value; ready(); };
+  let [stored, reader, saving] = [{ texts: {} }, "", false];
+  const ready = () => { save.disabled = saving || !Object.keys(touched).length; };
   const keyOf = (name) => (name in TEXTS ? `text.${name}${reader && `.${reader}`}` : name);
   const input = (tag, name, more = {}) => make(tag, { "data-key": name, ...more,
-    oninput: (event) => note(keyOf(name), event.target.value.trim()) });
+    oninput: ({ target }) => { target.dataset.drawn = target.value; note(keyOf(name), target.value.trim()); } });
   const choices = {
     language: [input("select", "language"), LANGUAGES],
     from: [input("select", "from"), SOURCES.map((one) => [one, one])],
@@ -123,12 +125,14 @@ function settingsForm() {
   const element = make("form", { className: "stack", onsubmit: async (event) => {
     event.preventDefault();
     const wanted = { ...touched };
-    save.disabled = true;
+    saving = true;
+    ready();
     if (await set(wanted)) {
       for (const [key, value] of Object.entries(wanted)) if (touched[key] === value) delete touched[key];
       await pulse.beat();
     }
-    save.disabled = !Object.keys(touched).length;
+    saving = false;
+    ready();
   } },
   box(word("state"), service),
   box(word("chosenQueue"), queues),
@@ -152,13 +156,15 @@ function settingsForm() {
     replace(queues, make("legend", { className: "unseen", textContent: word("chosenQueue") }),
       found.map((queue) => queueChoice(queue, touched.queue ?? settings.queue ?? room.queue, () => note("queue", queue.id))));
     for (const [key, [select, options]] of Object.entries(choices)) {
-      const value = settings[key] ?? "";
-      if (key in touched || select.dataset.drawn === value) continue;
+      const value = (key in touched ? touched[key] : settings[key]) ?? "";
+      if (select.dataset.drawn === value) continue;
       select.dataset.drawn = value;
       replace(select, optionsOf([["", word("byOperator")], ...options], value));
     }
     for (const name of Object.keys(typed)) fill(name);
+    ready();
   }
+  for (const name of Object.keys(typed)) fill(name, true);
   return { element, draw };
 }
 
