@@ -48,16 +48,15 @@ const unanswered = new Map();
 export async function give(path, body, method) {
   const asked = `${path} ${JSON.stringify(body)}`;
   let order = unanswered.get(asked);
+  unanswered.delete(asked); // another, while this one is on its way, is another
   if (!order || Date.now() - order.since > AGAIN) {
     order = { id: String(crypto.getRandomValues(new BigUint64Array(1))[0]), since: Date.now() };
-    unanswered.set(asked, order);
   }
   try {
-    const given = await call(path, { method, body: { ...body, request_id: order.id } });
-    unanswered.delete(asked);
-    return given;
+    return await call(path, { method, body: { ...body, request_id: order.id } });
   } catch (error) {
-    if (error.status >= 400 && error.status < 500) unanswered.delete(asked); // it was not stored
+    const refused = error.status >= 400 && error.status < 500;
+    if (!refused) unanswered.set(asked, order);
     throw error;
   }
 }
