@@ -107,8 +107,6 @@ async def test_a_history_tells_only_what_was_not_shown(url: str) -> None:
         life.link.histories.append(lines)
         await life.engine.restored(ROOM)
         await life.passes(30)
-        await life.until(lambda: bool(life.shown()))  # a database takes its own time
-        await life.rest()
         assert [text.rpartition("<br>")[2] for text in life.shown()] == ["answer four"]
 
 
