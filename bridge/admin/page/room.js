@@ -101,15 +101,17 @@ function queueChoice(queue, chosen, choose) {
 
 /** What the form's reader has touched is left as they put it until they save, in either language. */
 const touched = {};
+let saving = false;
 
+/** The form of all settings: its element, and what draws the room's newest state into it. */
 function settingsForm() {
   const [service, queues] = [make("div", { className: "row" }), make("fieldset", { className: "picks" })];
   const note = (key, value) => { touched[key] = value === "" ? null : value; ready(); };
-  let [stored, reader, saving] = [{ texts: {} }, "", false];
+  let [stored, reader] = [{ texts: {} }, ""];
   const ready = () => { save.disabled = saving || !Object.keys(touched).length; };
   const keyOf = (name) => (name in TEXTS ? `text.${name}${reader && `.${reader}`}` : name);
   const input = (tag, name, more = {}) => make(tag, { "data-key": name, ...more,
-    oninput: ({ target }) => { target.dataset.drawn = target.value; note(keyOf(name), target.value.trim()); } });
+    oninput: ({ target }) => note(keyOf(name), target.value.trim()) });
   const choices = {
     language: [input("select", "language"), LANGUAGES],
     from: [input("select", "from"), SOURCES.map((one) => [one, one])],
@@ -127,11 +129,12 @@ function settingsForm() {
     const wanted = { ...touched };
     saving = true;
     ready();
-    if (await set(wanted)) {
+    const saved = await set(wanted);
+    saving = false;
+    if (saved) {
       for (const [key, value] of Object.entries(wanted)) if (touched[key] === value) delete touched[key];
       await pulse.beat();
     }
-    saving = false;
     ready();
   } },
   box(word("state"), service),
@@ -157,9 +160,7 @@ function settingsForm() {
       found.map((queue) => queueChoice(queue, touched.queue ?? settings.queue ?? room.queue, () => note("queue", queue.id))));
     for (const [key, [select, options]] of Object.entries(choices)) {
       const value = (key in touched ? touched[key] : settings[key]) ?? "";
-      if (select.dataset.drawn === value) continue;
-      select.dataset.drawn = value;
-      replace(select, optionsOf([["", word("byOperator")], ...options], value));
+      if (!select.length || select.value !== value) replace(select, optionsOf([["", word("byOperator")], ...options], value));
     }
     for (const name of Object.keys(typed)) fill(name);
     ready();
