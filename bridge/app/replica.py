@@ -145,7 +145,6 @@ class Replica:
         is what the others may show of us.
         """
         self._report = report
-        assert engine.shards is not None  # noqa: S101 - it was told of the others: us
         self._engine, self.served = engine, engine.shards
         self._shards.heard = self._heard
         self._shards.locks.changed = self._session_changed

@@ -34,7 +34,7 @@ from bridge.conversation.model import (
     TurnAwaited,
     Waiting,
 )
-from bridge.ids import EventId, QueueId, RoomId, UserId, shard_of
+from bridge.ids import SHARDS, EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people
 from bridge.rooms.commands import check_order
 from bridge.rooms.erasure import begun_anew, commit_alone, has_ended, places_of
@@ -143,8 +143,8 @@ class Engine:
         only = Enterprise(around, runners)
         self._enterprises = {"": only} if enterprises is None else enterprises
         self._others = others
-        self.shards: set[int] | None = None if others is None else set()
-        """Those whose rooms are served here; None: all."""
+        self.shards = set(range(SHARDS)) if others is None else set()
+        """Those whose rooms are served here."""
         self._linger = linger
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
         self.reading = asyncio.Semaphore(READERS)
@@ -189,7 +189,7 @@ class Engine:
             self._urgent = False
             self._hurry()  # for what came before
             try:
-                self._recover(undone)  # each room reads what it needs
+                self._recover(undone, self.shards)  # each room reads what it needs
                 ready.set()
                 await self._stopped.wait()
             finally:
@@ -201,11 +201,12 @@ class Engine:
             for loop in loops:
                 loop.cancel()
 
-    def _recover(self, undone: Undone, shards: Collection[int] | None = None) -> None:
-        """Go on with unfinished work, of some shards or of all that are ours."""
+    def _recover(self, undone: Undone, shards: Collection[int]) -> None:
+        """Go on with unfinished work of those of the shards that are ours (still)."""
+        ours = self.shards.intersection(shards)
 
         def wanted(room_id: RoomId) -> bool:
-            return self._is_ours(room_id) and (shards is None or shard_of(room_id) in shards)
+            return shard_of(room_id) in ours
 
         for room_id in filter(wanted, undone.busy):
             self._room(room_id).look()
@@ -264,13 +265,11 @@ class Engine:
 
     def _is_ours(self, room_id: RoomId) -> bool:
         """True for a room that is served here; one that is being handed over is, while it lives."""
-        shards = self.shards
-        return shards is None or room_id in self._rooms or shard_of(room_id) in shards
+        return room_id in self._rooms or shard_of(room_id) in self.shards
 
     def _has_shard_of(self, one: str) -> bool:
         """True for a room (by its id on Matrix) or a user whose shard is served here."""
-        shards = self.shards
-        return shards is None or shard_of(self._around.upgrades.record_of(RoomId(one))) in shards
+        return shard_of(self._around.upgrades.record_of(RoomId(one))) in self.shards
 
     async def gain(self, shards: Collection[int]) -> None:
         """Serve the rooms of these shards, and go on with what their last owner left undone.
@@ -278,7 +277,6 @@ class Engine:
         Raises:
             StoreError: that cannot be read; they are not served.
         """
-        assert self.shards is not None  # noqa: S101 - there are others
         # From now on, not from when it was read: what comes meanwhile is told to nobody else.
         self.shards.update(shards)
         try:
@@ -294,7 +292,6 @@ class Engine:
 
         What is not finished after `patience` seconds is left to the next owner as it is.
         """
-        assert self.shards is not None  # noqa: S101 - as above
         self.shards.discard(shard)
         rooms = [room for room_id, room in self._rooms.items() if shard_of(room_id) == shard]
         for room in rooms:
@@ -313,7 +310,6 @@ class Engine:
 
     def lose(self, shards: Collection[int]) -> None:
         """Leave the rooms of these shards at once: they are, or may be, another process's."""
-        assert self.shards is not None  # noqa: S101 - as above
         self.shards.difference_update(shards)
         rooms = [room for room_id, room in self._rooms.items() if shard_of(room_id) in shards]
         self._abandon(rooms)
