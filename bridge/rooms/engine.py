@@ -47,13 +47,11 @@ from bridge.rooms.record import (
     Membership,
     Order,
     Raw,
-    RoomRecord,
     Stored,
     Undecryptable,
     Upgraded,
     dump_input,
     load_input,
-    load_record,
 )
 from bridge.rooms.room import Enterprise, LaneRunner, Room
 from bridge.rooms.rules import GONE, Rules
@@ -70,7 +68,7 @@ from bridge.rooms.store import (
     Unstorable,
 )
 from bridge.rooms.surroundings import STORE_RETRY, Surroundings, Timetable
-from bridge.rooms.visit import Came, Signal, Ticket, stored_as
+from bridge.rooms.visit import Came, Signal, Ticket, record_in, stored_as
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
 
@@ -116,9 +114,7 @@ async def order_for(
     `rules`: of an enterprise. `number`: of the order, drawn if none is given.
     Raises BadOrder: it cannot be carried out there, as the room stands.
     """
-    stored = (await store.load(room_id)).room
-    known = stored is not None and stored.record
-    record = load_record(known) if known else RoomRecord(room_id)
+    record = record_in((await store.load(room_id)).room, room_id)
     check_order(record, rules(record.enterprise), order, now)
     return NewInput(room_id, dump_input(order), f"order:{number or secrets.token_hex(8)}")
 
@@ -391,12 +387,10 @@ class Engine:
                 await upgrades.note(store, room_id, meaning.into)
             elif isinstance(meaning, Invited | AgentInvited) and found is not None:
                 former, new = (await store.load(found.record)).room, await store.load(room_id)
-                known = former is not None and former.record  # which may be yet to be written
-                record = load_record(known) if known else RoomRecord(found.record)
-                there = known and people.was_there(record, meaning.by)
+                record = record_in(former, found.record)
                 may = self.rules(record.enterprise).permission(meaning.by) in SERVED
                 served = new.effects or (new.room is not None and new.room.customer)
-                if there and may and not served:
+                if people.was_there(record, meaning.by) and may and not served:
                     await upgrades.keep(store, replace(found, ours=True))
         except StoreError:
             raise

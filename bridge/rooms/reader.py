@@ -72,13 +72,12 @@ from bridge.rooms.record import (
     Upgraded,
     Withdrew,
     load_input,
-    load_record,
 )
 from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import By, Came, Visit, not_taken
+from bridge.rooms.visit import By, Came, Visit, not_taken, record_in
 from bridge.texts.languages import CLEAR, spoken
 from bridge.webchat.frames import MessageReceived
 
@@ -594,19 +593,18 @@ class Reader:
     async def _other_room(self, rules: Rules, here: RoomRecord) -> RoomRecord | None:
         """Another direct room of this customer, host and enterprise; one with a chat first."""
         for room_id in (await self.around.store.rooms_of(here.customer))[:_MOST_ROOMS]:
-            other = None if room_id == self._room_id else await self._record_of(room_id)
-            if other is None or (other.host, other.direct) != (here.host, True):
-                continue
-            if _serve(rules, other):
-                return other
+            if room_id != self._room_id:
+                other = await self._record_of(room_id)
+                if (other.host, other.direct) == (here.host, True) and _serve(rules, other):
+                    return other
         return None
 
-    async def _record_of(self, room_id: RoomId | None) -> RoomRecord | None:
-        """Another room as it is stored; None for one that this version cannot read."""
-        stored = None if room_id is None else (await self.around.store.load(room_id)).room
+    async def _record_of(self, room_id: RoomId) -> RoomRecord:
+        """Another room as it is stored; an empty record if this version cannot read it."""
+        stored = (await self.around.store.load(room_id)).room
         with suppress(ValueError):
-            return load_record(stored.record) if stored is not None and stored.record else None
-        return None
+            return record_in(stored, room_id)
+        return RoomRecord(room_id)
 
     async def _contained(self, visit: Visit, event_id: object, happened: Awaitable[object]) -> None:
         """Let an event happen that has no row of its own in the journal."""
@@ -717,9 +715,7 @@ class Reader:
 
     async def _serve(self, rules: Rules, room_id: RoomId) -> bool:
         """As the function of that name; a room need not be read where there is one enterprise."""
-        if not rules.enterprise:
-            return True
-        return _serve(rules, await self._record_of(room_id) or RoomRecord(room_id))
+        return not rules.enterprise or _serve(rules, await self._record_of(room_id))
 
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
         found = await references.original(self.around, self._room_id, event_id)

@@ -43,7 +43,7 @@ from bridge.rooms.erasure import has_ended
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
-from bridge.rooms.record import RoomRecord, changed_chats, kept_chats, load_record, taken
+from bridge.rooms.record import RoomRecord, changed_chats, kept_chats, taken
 from bridge.rooms.store import (
     Commit,
     Committed,
@@ -75,6 +75,7 @@ from bridge.rooms.visit import (
     entries_of,
     log_fields,
     peek,
+    record_in,
     recovered,
     remembered,
     stored_as,
@@ -690,10 +691,9 @@ class Room:
         try:
             async with self._engine.reading:
                 loaded = await self.around.store.load(self.room_id)
-            stored = RoomRecord(self.room_id)
             if loaded.room is not None:
                 self.revision = loaded.room.revision
-                stored = load_record(loaded.room.record) if loaded.room.record else stored
+            stored = record_in(loaded.room, self.room_id)
             self._move_to(stored.enterprise)
             stored = people.named(stored, self.around.rules)
             self.record = self.durable = recovered(stored, loaded)

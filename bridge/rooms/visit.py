@@ -47,6 +47,7 @@ from bridge.rooms.record import (
     dump_input,
     dump_record,
     load_input,
+    load_record,
     note_chat,
     taken,
 )
@@ -668,6 +669,14 @@ def stored_as(record: RoomRecord, revision: int, deadline: int | None = None) ->
         revision=revision,
         bare=dump_record(bare(record)) if record.encrypted else b"",
     )
+
+
+def record_in(stored: StoredRoom | None, room_id: RoomId) -> RoomRecord:
+    """The record of a row as of `Loaded.room`, an empty one if none was written yet.
+
+    Raises ValueError as `load_record`.
+    """
+    return load_record(stored.record) if stored and stored.record else RoomRecord(room_id)
 
 
 def recovered(record: RoomRecord, loaded: Loaded) -> RoomRecord:
