@@ -212,13 +212,15 @@ _Shown = PutSigns | ShowAnswer | ShowSettings | AskQueue
 InRoom = model.ToMatrix | EnterRoom | LeaveRoom | RedactAll | _Shown
 """The lane to Matrix."""
 _Told = TellHistory | TellChanges | TellFigures | SendTranscript
-_Wished = ShowBridge | ShowPanel | TryLogin | Conceal | Decline | TellStatus
-Aside = model.ToAside | _Told | _Wished
+_Wished = ShowPanel | TryLogin | Conceal | Decline | TellStatus
+Aside = model.ToAside | _Told | _Wished | ShowBridge
 """The lane aside."""
 StoredEffect = model.ToWebChat | InRoom | Aside
 """All that something has to be done about."""
 Effect = StoredEffect | model.Fact
 
+_Answering = model.Reported | ShowAnswer | AskQueue | model.AskRobot | _Told | _Wished
+"""Of which `event_id` is the cause."""
 _WEBCHAT = Lane.WEBCHAT
 _SERVED = (Membership.JOINED, Membership.ENTERING)
 _encoder = msgspec.json.Encoder()
@@ -244,22 +246,16 @@ def new_effect(effect: Effect) -> NewEffect | None:
     if isinstance(effect, model.CallWebChat):  # as nearly always
         cause, call_id = effect.event_id, effect.call_id
         return NewEffect(_WEBCHAT, body, cause, call_id, effect.repeat, attempted=True)
-    if isinstance(effect, InRoom):
-        about: EventId | None = None
-        if isinstance(effect, model.Say):
-            about = effect.reply_to
-        elif isinstance(effect, model.Reported | ShowAnswer):
-            about = effect.event_id
-        elif isinstance(effect, AskQueue):
-            about = effect.event_id or None
-        return NewEffect(Lane.MATRIX, body, about)
     if isinstance(effect, model.UploadMedia):
         return NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
-    if isinstance(effect, model.FetchHistory | ShowBridge):
-        return NewEffect(Lane.ASIDE, body)
-    return (
-        NewEffect(Lane.ASIDE, body, effect.event_id or None) if isinstance(effect, Aside) else None
-    )
+    if isinstance(effect, model.Fact):
+        return None
+    about: EventId | None = None
+    if isinstance(effect, model.Say):
+        about = effect.reply_to
+    elif isinstance(effect, _Answering):
+        about = effect.event_id or None
+    return NewEffect(Lane.ASIDE if isinstance(effect, Aside) else Lane.MATRIX, body, about)
 
 
 def log_fields(
@@ -427,10 +423,8 @@ def sent_again(record: RoomRecord, event_id: EventId) -> RoomRecord:
 
 def forgotten(record: RoomRecord, event_id: EventId) -> RoomRecord:
     """The record, once that message cannot be sent again any more."""
-    if undelivered(record, event_id) is None:
-        return record
     kept = tuple(one for one in record.undelivered if one.event_id != event_id)
-    return replace(record, undelivered=kept)
+    return record if kept == record.undelivered else replace(record, undelivered=kept)
 
 
 def _delivered(record: RoomRecord, event_id: EventId) -> RoomRecord:
@@ -442,11 +436,9 @@ def _delivered(record: RoomRecord, event_id: EventId) -> RoomRecord:
 
 
 def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    known = undelivered(record, event_id)
-    others = [one for one in record.undelivered if one.event_id != event_id]
+    known, record = undelivered(record, event_id), forgotten(record, event_id)
     note = Undelivered(event_id, passed=known is not None and known.passed)
-    kept = (*others, note)[-KEPT_UNDELIVERED:]
-    return replace(record, undelivered=kept)
+    return replace(record, undelivered=(*record.undelivered, note)[-KEPT_UNDELIVERED:])
 
 
 # --- administration: changes of the settings, who made them, and how they are undone --------------
