@@ -316,34 +316,30 @@ def set_together(wished: Mapping[str, str], settings: RoomSettings, rules: Rules
     return settings
 
 
-def written(settings: RoomSettings) -> dict[str, str]:
-    """The settings that somebody chose, by the names of `rules.KEYS`, as `set_by_name` reads them.
+def state_of(settings: RoomSettings) -> dict[str, object]:
+    """The settings that somebody chose, as content of the state event `org.matrix_webchat.room`.
 
     All others are as the operator's config says.
     """
     chosen = {
         ENTERPRISE: settings.enterprise,
-        "queue": None if settings.queue is None else str(settings.queue),
+        "queue": settings.queue,
         "from": settings.source,
         "language": settings.language,
         "start": settings.start,
-        "paused": "true" if settings.paused else None,
+        "paused": settings.paused or None,
         "hours": settings.hours,
-        **{f"text.{name}": sentence for name, sentence in settings.texts},
+        "texts": dict(settings.texts) or None,
     }
     return {key: value for key, value in chosen.items() if value is not None}
 
 
-def state_of(settings: RoomSettings) -> dict[str, object]:
-    """The same as content of the state event `org.matrix_webchat.room`."""
-    content: dict[str, object] = {
-        key: value for key, value in written(settings).items() if not key.startswith("text.")
-    }
-    if settings.queue is not None:
-        content["queue"] = settings.queue
-    if settings.paused:
-        content["paused"] = True
-    return content | ({"texts": dict(settings.texts)} if settings.texts else {})
+def written(settings: RoomSettings) -> dict[str, str]:
+    """The same, each as a text that `set_by_name` reads under its name."""
+    content = state_of(settings)
+    content.pop("texts", None)
+    chosen = {key: "true" if value is True else str(value) for key, value in content.items()}
+    return chosen | {f"text.{name}": sentence for name, sentence in settings.texts}
 
 
 def bridge_state_of(rules: Rules, record: RoomRecord) -> tuple[str, dict[str, object]]:
