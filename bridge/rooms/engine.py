@@ -730,14 +730,10 @@ class Engine:
 
         The key: enterprise, phase, queue.
         """
-        phases = (
-            (one.around.rules.enterprise, one.durable.conversation.phase)
-            for one in self._rooms.values()
-        )
         return Counter(
-            (enterprise, type(phase).__name__, phase.queue_id)
-            for enterprise, phase in phases
-            if isinstance(phase, Waiting | Chatting)
+            (one.around.rules.enterprise, type(phase).__name__, phase.queue_id)
+            for one in self._rooms.values()
+            if isinstance(phase := one.durable.conversation.phase, Waiting | Chatting)
         )
 
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None:
