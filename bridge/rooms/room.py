@@ -184,7 +184,7 @@ class Room:
         ticket.expect()
         self._draft.tickets += (ticket,)
         handled = 0
-        if not (self.behind or self._busy or self._loops.stopping or self._waits):
+        if came and not (self.behind or self._busy or self._loops.stopping or self._waits):
             handled = self._handle_now(came)
         if handled < len(came):
             self._draft.waiting += tuple(one.new_input(self.room_id) for one in came[handled:])
@@ -291,7 +291,10 @@ class Room:
 
     async def written(self) -> None:
         """Return once all that has happened is durable; raises the StoreError if it is not."""
-        if (error := await self._until_written()) is not None:
+        ticket = Ticket()
+        self.take((), ticket)
+        await ticket.wait()
+        if (error := ticket.failed.get(self.room_id)) is not None:
             raise error
 
     async def pause(self, seconds: float) -> None:
@@ -402,7 +405,7 @@ class Room:
             return True
         if not (self._signals or self._inputs):
             return False
-        signals, self._signals, error = self._signals, [], None
+        signals, self._signals = self._signals, []
         self._busy, failures = True, self._trouble.commits
         with ExitStack() as turn:
             try:
@@ -419,13 +422,12 @@ class Room:
                 return True
             if self._handled(visit, signals, done):
                 # With the turn, so that the next invitation counts this one.
-                error = await self._until_written()
-        if isinstance(error, Unstorable):
-            self._find_out(signals, done)
-        elif error is not None:
-            raise error
-        else:
-            self._trouble.singly = self._trouble.singly and not done
+                try:
+                    await self.written()
+                except Unstorable:
+                    self._find_out(signals, done)
+                    return True
+        self._trouble.singly = self._trouble.singly and not done
         return True
 
     async def _let_happen(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
@@ -469,15 +471,6 @@ class Room:
             self._inputs.pop(row.seq, None)
             self.around.measures.handling.observe((visit.now - row.received) / 1000)
         return True
-
-    async def _until_written(self) -> StoreError | None:
-        """Wait until all that has happened is durable; returns the error if it is not."""
-        ticket = Ticket()
-        ticket.expect()
-        self._draft.tickets += (ticket,)
-        self._engine.commit_soon(self, urgent=True)
-        await ticket.wait()
-        return ticket.failed.get(self.room_id)
 
     def _find_out(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
         """Isolate the input whose step cannot be stored, or make it a dead letter."""
@@ -684,7 +677,8 @@ class Room:
         if self._trouble.unwritten > 1:  # a disk may be full, and reads well
             await self.pause(STORE_RETRY)
         while self._on_its_way is not None or self._draft.record is not None:
-            await self._until_written()
+            with suppress(StoreError):
+                await self.written()
         # From here on inputs that come wait, and outcomes are stored without a step.
         self._busy, self.behind = True, False
         self._inputs, self._ended = {}, set()
