@@ -64,8 +64,8 @@ from bridge.rooms.record import (
     RobotAnswered,
     RoomConfigured,
     RoomRecord,
+    Simple,
     Spoke,
-    Stored,
     Thread,
     Undecryptable,
     Unreadable,
@@ -209,8 +209,8 @@ def _chose_queue(
     admin, served = facts.standing is Standing.ADMIN, visit.rules.permission(vote.sender) in SERVED
     if not (admin or served) or _excessive(visit, vote.event_id, received):
         return
-    call = Call(("set", str(queue)) if admin else (str(queue),), vote.event_id)
-    call = replace(call, by=By(vote.sender), admin=admin)
+    words = ("set", str(queue)) if admin else (str(queue),)
+    call = Call(words, vote.event_id, by=By(vote.sender), admin=admin)
     if admin:
         commands.carry_out(visit, "queue", call)
     elif facts.standing is Standing.UNKNOWN:
@@ -327,14 +327,14 @@ def _commanded(
     if isinstance(command, Malformed):
         commands.explain(visit, command, spoke.event_id)
         return
-    if command.for_admins and facts.standing is not Standing.ADMIN:
+    admin = facts.standing is Standing.ADMIN
+    if command.for_admins and not admin:
         people.refuse_admin(visit, facts.standing, spoke.event_id)
         return
     target = spoke.reply_to if isinstance(spoke, Spoke) else None
     reports = None if facts.earlier is None else facts.earlier.reports
-    admin = facts.standing is Standing.ADMIN
-    call = Call(command.words, spoke.event_id, command.bare, target, reports, admin=admin)
-    call = replace(call, by=By(spoke.sender))
+    by = By(spoke.sender)
+    call = Call(command.words, spoke.event_id, command.bare, target, reports, by, admin)
     commands.carry_out(visit, command.verb, call)
 
 
@@ -527,8 +527,7 @@ class Reader:
         if visit.record.membership is _JOINED:
             people.put_out(visit)
 
-    def _simple(self, visit: Visit, stored: Stored) -> None:
-        """Let something happen that needs nothing but the record."""
+    def _simple(self, visit: Visit, stored: Simple) -> None:
         if isinstance(stored, (model.Replied, model.Pushed)):  # as nearly always
             if isinstance(stored, model.Pushed) and isinstance(stored.push, MessageReceived):
                 phase, named = visit.record.conversation.phase, stored.push.session_id
@@ -552,8 +551,6 @@ class Reader:
                 logins.login_tried(visit, stored)
             case Order():
                 commands.ordered(visit, stored)
-            case MatrixEvent() | Entered() | EraseRoom() | ErasePerson():
-                raise TypeError(f"{type(stored).__name__} is not simple")
             case _:
                 visit.step(stored)
 

@@ -636,9 +636,10 @@ class ErasePerson(Value, frozen=True):
     redact: bool = False
 
 
-_Posted = Entered | EntryFailed | CardPosted | PartPosted
-_Ordered = Order | EraseRoom | ErasePerson
-Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | _Ordered | Input
+_Told = EntryFailed | CardPosted | PartPosted | RobotAnswered | LookedUp | LoginTried | Order
+Simple = _Told | Input
+"""An input that needs nothing but the room's record."""
+Stored = MatrixEvent | Entered | EraseRoom | ErasePerson | Simple
 
 _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
 dump_input: Callable[[Stored], bytes] = _encoder.encode
