@@ -400,7 +400,8 @@ class Engine:
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
         """Let inputs happen; returns how many were known, when all are durable, or StoreError."""
-        ticket, elsewhere, known = Ticket(), [], 0
+        ticket, known = Ticket(), 0
+        elsewhere: list[NewInput] = []
         if not self._writing:  # links close after us, and bring what they have read
             ticket.failed.update(dict.fromkeys(by_room, StoreError("the engine was stopped")))
         else:
@@ -410,30 +411,19 @@ class Engine:
                 elif self._is_ours(room_id):
                     self._room(room_id).take(came, ticket)
                 else:
-                    elsewhere.append(room_id)
-            if elsewhere:
-                known = await self._pass_on(elsewhere, by_room, ticket)
+                    elsewhere += [one.new_input(room_id) for one in came]
+            if elsewhere and self._others is not None:
+                try:
+                    new = await self._others.pass_on(elsewhere, self._around.clock.now())
+                    known = len(elsewhere) - new
+                except StoreError as why:  # what cannot be stored together goes the longer way
+                    ticket.failed.update((one.room_id, why) for one in elsewhere)
             await ticket.wait()
         known += ticket.known
         for room_id, error in ticket.failed.items():
             self._log.debug("not at once", room=room_id, why=str(error))
             known += await self._store_first(room_id, by_room[room_id])
         return known
-
-    async def _pass_on(
-        self, rooms: Sequence[RoomId], by_room: Mapping[RoomId, Sequence[Came]], ticket: Ticket
-    ) -> int:
-        """Store what came for rooms of other processes; returns how much of it is known.
-
-        What cannot be stored together is left to the longer way.
-        """
-        assert self._others is not None  # noqa: S101 - they serve these rooms
-        inputs = [one.new_input(room_id) for room_id in rooms for one in by_room[room_id]]
-        try:
-            return len(inputs) - await self._others.pass_on(inputs, self._around.clock.now())
-        except StoreError as error:
-            ticket.failed.update(dict.fromkeys(rooms, error))
-            return 0
 
     async def _opened(self, room_id: RoomId, raw: Raw) -> Raw | Undecryptable | None:
         """Plaintext of an event whose key is there; a transaction does not wait for one.
@@ -485,16 +475,15 @@ class Engine:
         Raises:
             StoreError: the database does not answer.
         """
-        now = self._around.clock.now()
-        if self._is_ours(new.room_id):
+        now, others = self._around.clock.now(), self._others
+        if others is None or self._is_ours(new.room_id):
             (answer,) = await self._around.store.commit([Commit(new.room_id, now, waiting=[new])])
             if isinstance(answer, Committed):
                 return len(answer.waiting)
-            if self._others is None or not isinstance(answer, NotOwned):
+            if others is None or not isinstance(answer, NotOwned):
                 return answer
-        assert self._others is not None  # noqa: S101 - it is theirs, or has just become so
         try:
-            return await self._others.pass_on([new], now)
+            return await others.pass_on([new], now)
         except Unstorable as error:
             return error
 
