@@ -263,15 +263,12 @@ class Waits(msgspec.Struct, eq=False):
                 _log.warning("waits cannot be read", queue=queue_id, why=str(error))
 
     async def save(self, facts: StorePort) -> None:
-        """Store what is new; what the database does not take is tried again the next time."""
-        try:
-            for queue_id in sorted(self._unsaved):
-                learnt = self._learnt[queue_id]
-                await facts.save_fact(self._name(queue_id), msgspec.json.encode(learnt).decode())
-                if self._learnt[queue_id] is learnt:
-                    self._unsaved.discard(queue_id)
-        except StoreError as error:
-            _log.warning("the database did not answer", why=str(error))
+        """Store what is new (or raise StoreError: what is left is new the next time as well)."""
+        for queue_id in sorted(self._unsaved):
+            learnt = self._learnt[queue_id]
+            await facts.save_fact(self._name(queue_id), msgspec.json.encode(learnt).decode())
+            if self._learnt[queue_id] is learnt:
+                self._unsaved.discard(queue_id)
 
     async def keep(
         self, facts: StorePort, clock: Clock, mine: Callable[[], bool] = lambda: True
@@ -284,18 +281,18 @@ class Waits(msgspec.Struct, eq=False):
         try:
             while True:
                 await clock.sleep(SAVE_EVERY)
-                if mine():
-                    await self.save(facts)
-                else:
-                    self._unsaved.clear()
-                    await self._reload(facts)
+                await self._exchange(facts, mine=mine())
         finally:
             if mine():
-                await self.save(facts)
+                await self._exchange(facts, mine=True)
 
-    async def _reload(self, facts: StorePort) -> None:
+    async def _exchange(self, facts: StorePort, *, mine: bool) -> None:
         try:
-            await self.load(facts, self._queues)
+            if mine:
+                await self.save(facts)
+            else:
+                self._unsaved.clear()
+                await self.load(facts, self._queues)
         except StoreError as error:
             _log.warning("the database did not answer", why=str(error))
 
