@@ -490,7 +490,7 @@ class Reader:
             return False
         facts = Facts(encrypted=opened is not raw)
         receive(visit, meaning, opened, visit.now, facts, command=command)
-        return not visit.take_again()
+        return not visit.again
 
     async def handle(self, visit: Visit, row: InputRow, *, may_wait: bool = True) -> bool:
         """Let one input that is stored happen; False if it would have to wait, and may not.
@@ -684,7 +684,7 @@ class Reader:
         link = people.address(await self._other_room(visit.rules, before)) if begins else ""
         facts = Facts(standing, earlier=earlier, encrypted=encrypted, elsewhere=link)
         receive(visit, meaning, raw, received, facts, command=command)
-        wanted = visit.take_again()
+        wanted, visit.again = visit.again, []
         for event_id in wanted:
             await self._send_again(visit, event_id, last=event_id == wanted[-1])
         if isinstance(meaning, Withdrew):

@@ -321,11 +321,6 @@ class Visit(msgspec.Struct, eq=False):
         del self.changes[changes:]
         self.again.clear()
 
-    def take_again(self) -> list[EventId]:
-        """The messages that are to be sent again; they are the caller's now."""
-        wanted, self.again = self.again, []
-        return wanted
-
     def ask(self, effect: Effect) -> None:
         self.effects.append(effect)
 
