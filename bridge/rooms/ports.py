@@ -92,9 +92,6 @@ SHUT_OUT = frozenset({"M_FORBIDDEN", "M_BAD_STATE"})
 class CallFailure(Exception):
     """A WebChat call or upload came to nothing; `certain`: it has not arrived."""
 
-    limit: int | None = None
-    """Bytes, where the content exceeds a limit that is known."""
-
     def __init__(
         self,
         reason: FailureReason,
@@ -102,11 +99,14 @@ class CallFailure(Exception):
         code: int | None = None,
         *,
         certain: bool = True,
+        limit: int | None = None,
     ) -> None:
         super().__init__(message or reason)
         self.reason = reason
         self.certain = certain
         self.code = code
+        self.limit = limit
+        """Bytes, where the content exceeds a limit that is known."""
 
 
 class TooBig(Exception):

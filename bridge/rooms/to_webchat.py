@@ -144,9 +144,7 @@ class WebChatLane:
                     return await self._voice(room, effect.call_id, blob)
                 return await self._file(room, effect.call_id, blob)
         except TooBig as error:
-            failure = CallFailure(FailureReason.TOO_BIG, str(error))
-            failure.limit = limit
-            raise failure from error
+            raise CallFailure(FailureReason.TOO_BIG, str(error), limit=limit) from error
         except Refused as error:
             changed = error.code == CHANGED_FILE
             reason = FailureReason.MEDIA_CHANGED if changed else FailureReason.MEDIA_GONE
@@ -213,24 +211,23 @@ def _answered(room: Room, row: EffectRow, effect: CallWebChat, answer: Reply | C
 
     A refusal is told to the operator by the vendor's name; loudly if nobody else can do anything.
     """
-    if not isinstance(answer, CallFailure) and answer.ok:
-        return Done(came=(Came(Replied(effect.call_id, answer)),), detail=str(answer.result))
-    about = log_fields(room.record, row, effect.command)
     if isinstance(answer, CallFailure):
+        about = log_fields(room.record, row, effect.command)
         _log.info("call failed", **about, why=answer.reason, certain=answer.certain)
         return _failed(effect.call_id, answer)
-    code = answer.result
+    came, code = (Came(Replied(effect.call_id, answer)),), answer.result
+    if answer.ok:
+        return Done(came=came, detail=str(code))
     said = meaning(code)
     _log.log(
         logging.WARNING if said.verdict is Verdict.CONFIGURATION else logging.INFO,
         "WebChat refused a command",
-        **about,
+        **log_fields(room.record, row, effect.command),
         result=code,
         name=said.name,
         meaning=said.says,
     )
-    replied = Came(Replied(effect.call_id, answer))
-    return Done(came=(replied,), outcome=Outcome.REFUSED, detail=str(code))
+    return Done(came=came, outcome=Outcome.REFUSED, detail=str(code))
 
 
 def _broken(room: Room, row: EffectRow, error: Exception, *, attempted: bool) -> Done:
