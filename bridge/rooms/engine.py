@@ -23,7 +23,6 @@ import structlog
 from msgspec.structs import replace
 
 from bridge.config.model import SERVED
-from bridge.conversation.machine import wants_link
 from bridge.conversation.model import (
     Chatting,
     LinkLost,
@@ -740,9 +739,7 @@ class Engine:
         task.add_done_callback(self._owned.pop)
 
     def rested(self, room: Room) -> None:
-        """Drop the longest unused rooms beyond what may be kept. One with a chat always may."""
-        if wants_link(room.record.conversation):
-            return
+        """Drop the longest unused rooms beyond what may be kept."""
         self._resting[room.room_id] = None
         while len(self._resting) > KEPT_ROOMS:
             room_id, _ = self._resting.popitem(last=False)

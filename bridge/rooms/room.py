@@ -236,10 +236,7 @@ class Room:
             self.typist.agent_types(session_id, agent_id)
 
     def stop(self) -> None:
-        """Begin nothing new; what is under way goes on, what only waits for its time ends.
-
-        The record is written whole, for whatever version of the bridge starts next.
-        """
+        """As `Loops.stop`; the record is written whole, for whatever version starts next."""
         self._loops.stop()
         if (self._lags or self._draft.implied) and self._free:
             self._draft.record, self._draft.implied = self.record, False
@@ -786,7 +783,7 @@ class Room:
                 at_once = row.marked and not stopping
                 if self._may_begin(row) and not (at_once and self._begun(row)):
                     self._loops.start(lane, partial(self._carry_out, lane))
-        if not (running or wants_link(self.record.conversation)) and self.idle:
-            self._engine.rested(self)
+        if not wants_link(self.record.conversation) and self.idle:
+            self._engine.rested(self)  # one with a chat may always be kept
         if self.record.gone_at is not None and self.erasable:
             self._engine.erase(self)
