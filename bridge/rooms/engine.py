@@ -67,7 +67,7 @@ from bridge.rooms.store import (
     Unstorable,
 )
 from bridge.rooms.surroundings import STORE_RETRY, Surroundings, Timetable
-from bridge.rooms.visit import Came, Signal, Ticket, record_in, stored_as
+from bridge.rooms.visit import Came, Signal, Written, record_in, stored_as
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
 
@@ -399,16 +399,18 @@ class Engine:
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
         """Let inputs happen; returns how many were known, when all are durable, or StoreError."""
-        ticket, known = Ticket(), 0
+        known = 0
+        failed: dict[RoomId, StoreError] = {}
+        taken: dict[RoomId, Written] = {}
         elsewhere: list[NewInput] = []
         if not self._writing:  # links close after us, and bring what they have read
-            ticket.failed.update(dict.fromkeys(by_room, StoreError("the engine was stopped")))
+            failed = dict.fromkeys(by_room, StoreError("the engine was stopped"))
         else:
             for room_id, came in by_room.items():
                 if room_id in self._erasing:
-                    ticket.failed[room_id] = StoreError("it waits until the room is erased")
+                    failed[room_id] = StoreError("it waits until the room is erased")
                 elif self._is_ours(room_id):
-                    self._room(room_id).take(came, ticket)
+                    taken[room_id] = self._room(room_id).take(came)
                 else:
                     elsewhere += [one.new_input(room_id) for one in came]
             if elsewhere and self._others is not None:
@@ -416,10 +418,13 @@ class Engine:
                     new = await self._others.pass_on(elsewhere, self._around.clock.now())
                     known = len(elsewhere) - new
                 except StoreError as why:  # what cannot be stored together goes the longer way
-                    ticket.failed.update((one.room_id, why) for one in elsewhere)
-            await ticket.wait()
-        known += ticket.known
-        for room_id, error in ticket.failed.items():
+                    failed.update((one.room_id, why) for one in elsewhere)
+            for room_id, written in taken.items():
+                if isinstance(answer := await written, StoreError):
+                    failed[room_id] = answer
+                else:
+                    known += answer
+        for room_id, error in failed.items():
             self._log.debug("not at once", room=room_id, why=str(error))
             known += await self._store_first(room_id, by_room[room_id])
         return known

@@ -68,9 +68,9 @@ from bridge.rooms.visit import (
     Ended,
     EnterRoom,
     Signal,
-    Ticket,
     Trouble,
     Visit,
+    Written,
     causes,
     entries_of,
     log_fields,
@@ -179,16 +179,17 @@ class Room:
 
     # --- what happens to it -------------------------------------------------------------------
 
-    def take(self, came: Sequence[Came], ticket: Ticket) -> None:
-        """Let inputs happen, in order, each at once if that is possible; `ticket` waits for it."""
-        ticket.expect()
-        self._draft.tickets += (ticket,)
+    def take(self, came: Sequence[Came]) -> Written:
+        """Let inputs happen, in order, each at once if that is possible."""
+        written: Written = asyncio.get_running_loop().create_future()
+        self._draft.waiters += (written,)
         handled = 0
         if came and not (self.behind or self._busy or self._loops.stopping or self._waits):
             handled = self._handle_now(came)
         if handled < len(came):
             self._draft.waiting += tuple(one.new_input(self.room_id) for one in came[handled:])
         self._engine.commit_soon(self, urgent=True)
+        return written
 
     def signal(self, happened: Signal) -> None:
         """Let something happen that need not be stored."""
@@ -264,8 +265,7 @@ class Room:
         self._loops.abandon()
         drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         for draft in drafts:
-            for ticket in draft.tickets:
-                ticket.ended(self.room_id, NotOwned("the room is another process's now"))
+            draft.tell(NotOwned("the room is another process's now"))
 
     # --- what the lanes ask of it -------------------------------------------------------------
 
@@ -288,11 +288,8 @@ class Room:
 
     async def written(self) -> None:
         """Return once all that has happened is durable; raises the StoreError if it is not."""
-        ticket = Ticket()
-        self.take((), ticket)
-        await ticket.wait()
-        if (error := ticket.failed.get(self.room_id)) is not None:
-            raise error
+        if isinstance(answer := await self.take(()), StoreError):
+            raise answer
 
     async def pause(self, seconds: float) -> None:
         await self._loops.pause(seconds)
@@ -637,9 +634,7 @@ class Room:
         if known:
             # Known already; or stored by an attempt whose answer was lost, and told to nobody.
             self.behind = True
-        for ticket in draft.tickets:
-            ticket.known += known
-            ticket.ended(self.room_id)
+        draft.tell(known)
         for was, chat in draft.chats:
             self.around.measures.chat_went_on(was, chat)
         for before, after, now in draft.phases:
@@ -662,8 +657,7 @@ class Room:
             self._unsent += tuple((one.call_id, one.repeat) for one in effects if one.attempted)
             for signal in draft.signals:
                 self._signals = remembered(self._signals, signal)
-            for ticket in draft.tickets:
-                ticket.ended(self.room_id, error)
+            draft.tell(error)
         self.go_on()
 
     async def _load(self) -> None:

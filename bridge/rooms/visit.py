@@ -3,7 +3,7 @@
 The pure modules of this ring (`people`, `commands`, `references`, …) each change a `Visit` a
 little, as those of `conversation` do with a `Turn`. Whoever made it commits what it came to, all or
 nothing: it goes into the room's `Draft`, which is written as one, with those of other rooms
-(`engine`). Whoever has to acknowledge something holds a `Ticket` for it.
+(`engine`). Whoever has to acknowledge something waits for what is `Written`.
 
 Whichever way a setting is changed (a command, the state event, an order from outside), it comes
 through `change`: the record has the new settings, the audit (`store.Change`) a row for each, both
@@ -552,33 +552,8 @@ class Trouble(msgspec.Struct, eq=False):
     """The effect that our own code failed at last, and how often."""
 
 
-class Ticket(msgspec.Struct, eq=False):
-    """Acknowledgement that waits for the commits of several rooms."""
-
-    failed: dict[RoomId, StoreError] = {}
-    """Rooms whose commit failed, and why."""
-    known: int = 0
-    """Inputs that were not new."""
-    _left: int = 0
-    _done: asyncio.Future[None] | None = None
-
-    def expect(self) -> None:
-        """One more commit is waited for."""
-        self._left += 1
-
-    def ended(self, room_id: RoomId, error: StoreError | None = None) -> None:
-        """A commit is durable, or has failed."""
-        self._left -= 1
-        if error is not None:
-            self.failed[room_id] = error
-        if not self._left and self._done is not None and not self._done.done():
-            self._done.set_result(None)
-
-    async def wait(self) -> None:
-        """Return once all commits have ended; see `failed`."""
-        if self._left:
-            self._done = asyncio.get_running_loop().create_future()
-            await self._done
+Written = asyncio.Future[int | StoreError]
+"""How many inputs of a commit were not new, once it is durable; or why it failed."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -610,7 +585,7 @@ class Draft(msgspec.Struct):
     """Those that happened: to be repeated if the commit fails."""
     phases: tuple[tuple[RoomRecord, RoomRecord, int], ...] = ()
     """Before, after, and when, wherever a phase has changed."""
-    tickets: tuple[Ticket, ...] = ()
+    waiters: tuple[Written, ...] = ()
 
     def chat_rows(self) -> list[ChatRow]:
         newest = {chat.number: chat for _, chat in self.chats}
@@ -618,7 +593,13 @@ class Draft(msgspec.Struct):
 
     @property
     def empty(self) -> bool:
-        return self.record is None and not (self.waiting or self.ended or self.tickets)
+        return self.record is None and not (self.waiting or self.ended or self.waiters)
+
+    def tell(self, answer: int | StoreError) -> None:
+        """Tell those who wait; one that was cancelled does no more."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(answer)
 
 
 def bare(record: RoomRecord) -> RoomRecord:

@@ -37,7 +37,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
 from bridge.rooms.surroundings import STORE_RETRY, Stopping
-from bridge.rooms.visit import EnterRoom, Ticket, Visit, new_effect, stored_as
+from bridge.rooms.visit import EnterRoom, Visit, Written, new_effect, stored_as
 from bridge.webchat.frames import File, SendMessage
 from tests.fakes import flow
 from tests.fakes.clock import quiet
@@ -558,19 +558,27 @@ async def test_whose_chat_is_going_on_the_link_is_told(phase: Phase, running: bo
     assert room.account.running is running
 
 
-# --- tickets --------------------------------------------------------------------------------------
+# --- acknowledgements -----------------------------------------------------------------------------
 
 
 @pytest.mark.asyncio
-async def test_a_ticket_waits_for_all_of_its_rooms() -> None:
-    ticket, other = Ticket(), RoomId("!other:example.org")
-    ticket.expect()
-    ticket.expect()
+async def test_a_transaction_waits_for_all_of_its_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, other = World().engine(), RoomId("!other:example.org")
+    written: dict[RoomId, Written] = {one: asyncio.Future() for one in (ROOM, other)}
+    failed: list[RoomId] = []
+
+    async def note(room_id: RoomId, _: object) -> int:
+        failed.append(room_id)
+        return 0
+
+    monkeypatch.setattr(rooms.Room, "take", lambda room, _: written[room.room_id])
+    monkeypatch.setattr(engine, "_store_first", note)
+    engine._writing = True
     async with asyncio.TaskGroup() as tasks:
-        waiting = tasks.create_task(ticket.wait())
+        waiting = tasks.create_task(engine._take({ROOM: [], other: []}))
         await quiet(1)
-        ticket.ended(ROOM)
+        written[ROOM].set_result(1)
         await quiet(1)
         assert not waiting.done()
-        ticket.ended(other, StoreError("away"))
-    assert list(ticket.failed) == [other]
+        written[other].set_result(StoreError("away"))
+    assert (waiting.result(), failed) == (1, [other])

@@ -27,7 +27,7 @@ from bridge.rooms.store import (
     Unstorable,
 )
 from bridge.rooms.surroundings import Replacement, Upgrades
-from bridge.rooms.visit import Came, Ticket
+from bridge.rooms.visit import Came, Written
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
 from tests.fakes.store import Fault, FlakyStore
@@ -182,9 +182,10 @@ async def test_a_notice_does_not_pass_what_is_about_to_be_written(
         (told,) = post.notices
         take = Room.take
 
-        def taking(room: Room, came: Sequence[Came], ticket: Ticket) -> None:
-            take(room, came, ticket)
+        def taking(room: Room, came: Sequence[Came]) -> Written:
+            written = take(room, came)
             one.stored_elsewhere(told)
+            return written
 
         with monkeypatch.context() as patch:
             patch.setattr(Room, "take", taking)
