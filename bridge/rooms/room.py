@@ -580,8 +580,7 @@ class Room:
     def draft_commit(self) -> Commit | None:
         """The next commit; None if there is nothing to write. Then `committed` or `failed`."""
         draft, record, room = self._draft, self._draft.record, None
-        clear = not self.record.encrypted
-        if self._on_its_way is not None or (record is None and draft.empty):
+        if self._on_its_way is not None or draft.empty:
             return None
         self._draft, self._on_its_way = Draft(), draft
         if record is not None:
@@ -606,7 +605,7 @@ class Room:
             [one.settlement for one in draft.ended] if draft.ended else (),
             draft.chat_rows() if draft.chats else (),
             draft.changes,
-            clear,
+            clear=not self.record.encrypted,
         )
 
     def committed(self, answer: Committed) -> None:

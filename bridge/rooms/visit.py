@@ -698,14 +698,12 @@ def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
     only where nothing is ahead of it and the call centre has answered a moment ago.
     """
     for entry in entries:
-        effect = entry.effect
-        if effect is None or effect.lane is not Lane.WEBCHAT:
-            yield entry
-            continue
-        if effect.attempted and not at_once:
-            effect = replace(effect, attempted=False)
-        at_once = False
-        yield Entry(entry.came, effect)
+        effect, made = entry.effect, entry
+        if effect is not None and effect.lane is Lane.WEBCHAT:
+            if effect.attempted and not at_once:
+                made = Entry(entry.came, replace(effect, attempted=False))
+            at_once = False
+        yield made
 
 
 def causes(rows: Iterable[EffectRow], drafts: Iterable[Draft]) -> set[str]:
