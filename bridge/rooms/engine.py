@@ -23,16 +23,7 @@ import structlog
 from msgspec.structs import replace
 
 from bridge.config.model import SERVED
-from bridge.conversation.model import (
-    Chatting,
-    LinkLost,
-    LinkRestored,
-    Pushed,
-    Resumed,
-    Tick,
-    TurnAwaited,
-    Waiting,
-)
+from bridge.conversation import model
 from bridge.ids import SHARDS, EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people
 from bridge.rooms.commands import check_order
@@ -147,7 +138,9 @@ class Engine:
         self._rooms: OrderedDict[RoomId, Room] = OrderedDict()
         self._resting: OrderedDict[RoomId, None] = OrderedDict()
         """Those that may be dropped, the longest unused first."""
-        self._timetable = Timetable(around.clock, lambda room_id: self._signal(room_id, Tick()))
+        self._timetable = Timetable(
+            around.clock, lambda room_id: self._signal(room_id, model.Tick())
+        )
         self._dirty: dict[RoomId, Room] = {}
         self._under_way: list[Room] = []
         """Rooms whose commit is on its way."""
@@ -206,7 +199,7 @@ class Engine:
         for room_id in filter(wanted, undone.busy):
             self._room(room_id).look()
         for room_id in filter(wanted, undone.live):
-            self._room(room_id).signal(Resumed())
+            self._room(room_id).signal(model.Resumed())
         for room_id, moment in undone.deadlines:
             if wanted(room_id):
                 self.due(room_id, moment)
@@ -452,7 +445,7 @@ class Engine:
         for one in came:
             new = one.new_input(room_id)
             answer = await self._stored(new)
-            if isinstance(answer, Unstorable) and isinstance(one.happened, Pushed):
+            if isinstance(answer, Unstorable) and isinstance(one.happened, model.Pushed):
                 # The server's own id is in the key; any text that is as unique will do.
                 key = (one.key or "").encode("utf-8", "surrogatepass")
                 new = replace(new, key=f"wc:{sha256(key).hexdigest()}")
@@ -502,7 +495,7 @@ class Engine:
         room_id, now = upgrades.record_of(room_id), self._around.clock.now()
         new = await order_for(store, room_id, order, self.rules, now, number=number)
         key = new.key or ""
-        await self._take({new.room_id: [Came(order, key)]})
+        await self.tell(new.room_id, order, key)
         return key
 
     def look_at(self, room_id: RoomId) -> None:
@@ -545,16 +538,17 @@ class Engine:
                     self._room(room_id).agent_types(sign.session_id, sign.agent_id)
             case push:
                 numbered, now = bool(received.rs_id), self._around.clock.now()
-                await self._take({room_id: [Came(Pushed(push, now, numbered=numbered), key)]})
+                happened = model.Pushed(push, now, numbered=numbered)
+                await self._take({room_id: [Came(happened, key)]})
 
     async def restored(self, room_id: RoomId, *, brief: bool = False) -> None:
-        self._signal(room_id, LinkRestored(self._around.clock.now(), brief))
+        self._signal(room_id, model.LinkRestored(self._around.clock.now(), brief))
 
     async def lost(self, room_id: RoomId) -> None:
-        self._signal(room_id, LinkLost())
+        self._signal(room_id, model.LinkLost())
 
     async def queued(self, room_id: RoomId, seconds: float) -> None:
-        self._signal(room_id, TurnAwaited(ceil(seconds)))
+        self._signal(room_id, model.TurnAwaited(ceil(seconds)))
 
     def _signal(self, room_id: RoomId, happened: Signal) -> None:
         """Signal a room, unless it is served elsewhere by now."""
@@ -665,9 +659,9 @@ class Engine:
 
     # --- erasure ------------------------------------------------------------------------------
 
-    async def tell(self, room_id: RoomId, order: Stored, key: str) -> None:
-        """Hand an order to a room, whoever serves it; StoreError: it was not stored."""
-        await self._take({room_id: [Came(order, key)]})
+    async def tell(self, room_id: RoomId, happened: Stored, key: str) -> None:
+        """Let an input happen to a room, whoever serves it; StoreError: it was not stored."""
+        await self._take({room_id: [Came(happened, key)]})
 
     def erase(self, room: Room) -> None:
         """Erase all of a room that has come to its end (`rooms.erasure`)."""
@@ -726,7 +720,7 @@ class Engine:
         return Counter(
             (one.around.rules.enterprise, type(phase).__name__, phase.queue_id)
             for one in self._rooms.values()
-            if isinstance(phase := one.durable.conversation.phase, Waiting | Chatting)
+            if isinstance(phase := one.durable.conversation.phase, model.Waiting | model.Chatting)
         )
 
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None:
