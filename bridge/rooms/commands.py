@@ -28,12 +28,7 @@ from bridge.ids import EventId, QueueId
 from bridge.rooms import cards
 from bridge.rooms.logins import log_in, log_out
 from bridge.rooms.people import choosing, lead, shown_settings
-from bridge.rooms.record import (
-    Membership,
-    Order,
-    RoomRecord,
-    RoomSettings,
-)
+from bridge.rooms.record import Membership, Order, RoomRecord, RoomSettings
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
     BY_COMMAND,
@@ -532,10 +527,11 @@ def _transcript(visit: Visit, call: Call) -> None:
 
 
 def _queue(visit: Visit, call: Call) -> None:
+    """Tell, list or set the queue; a bare `queue` offers a poll, where there is a choice."""
     rules = visit.rules.of_room(visit.record.settings)
     match call.words[:1]:
-        case ():
-            _offer_queues(visit, call)
+        case () if len(rules.queues) > 1:
+            visit.ask(AskQueue(call.event_id))
         case ("list",):
             lines = [f"{queue.id} — {queue.name}" for queue in rules.queues]
             _answer(visit, call, "command.queues", list="\n".join(lines))
@@ -544,14 +540,6 @@ def _queue(visit: Visit, call: Call) -> None:
         case _:
             name = rules.queue_name(rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name)
-
-
-def _offer_queues(visit: Visit, call: Call) -> None:
-    """Offer the queues as a poll, where there is something to choose."""
-    if len(visit.rules.of_room(visit.record.settings).queues) > 1:
-        visit.ask(AskQueue(call.event_id))
-    else:
-        _queue(visit, replace(call, words=("show",)))
 
 
 def _hours(visit: Visit, call: Call) -> None:
