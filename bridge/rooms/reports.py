@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import groupby, islice
 from math import ceil
 
@@ -92,12 +92,11 @@ class Figures(msgspec.Struct):
 
 def figures_of(chats: Iterable[Chat], now: int, days: int, zone: tzinfo) -> Figures:
     """Figures of the chats that were asked for today and on the days before, in that zone."""
-    today = datetime.fromtimestamp(now / 1000, zone).date()
-    dates = [today - timedelta(days=ago) for ago in reversed(range(days))]
-    found = Figures([Day(one) for one in dates])
+    today = _date(now, zone)
+    found = Figures([Day(today - timedelta(days=ago)) for ago in reversed(range(days))])
     by_date = {day.on: day for day in found.days}
     for chat in chats:
-        day = by_date.get(datetime.fromtimestamp(chat.asked / 1000, zone).date())
+        day = by_date.get(_date(chat.asked, zone))
         if day is None:
             continue
         found.asked += 1
@@ -116,28 +115,30 @@ def figures_of(chats: Iterable[Chat], now: int, days: int, zone: tzinfo) -> Figu
     return found
 
 
+def _date(ms: int, zone: tzinfo) -> date:
+    return datetime.fromtimestamp(ms / 1000, zone).date()
+
+
 async def figures(
     around: Surroundings, record: RoomRecord, order: TellFigures
 ) -> tuple[LookedUp, Blob | None]:
     """Answer `stats`: what is said, and the picture. Raises StoreError."""
-    zone, now, days = around.rules.timezone or UTC, around.clock.now(), order.days
-    first = datetime.fromtimestamp(now / 1000, zone).date() - timedelta(days=days - 1)
-    since = datetime.combine(first, time(), zone).timestamp() * 1000
+    zone, telling, days = around.rules.timezone or UTC, Telling(around.rules, record), order.days
     rows = await around.store.chats(record.room_id, MOST_CHATS)
     chats = [load_chat(row.chat) for row in rows]
-    found = figures_of((one for one in chats if one.asked >= since), now, days, zone)
+    found = figures_of(chats, around.clock.now(), days, zone)
     if not found.asked:
         return LookedUp(order.event_id, "stats.none", {"count": days}), None
-    lines = _lines(Telling(around.rules, record), found)
-    if len(chats) == MOST_CHATS and chats[-1].asked >= since:
-        lines = (*lines, Telling(around.rules, record).say("stats.more", {"count": MOST_CHATS}))
+    lines = _lines(telling, found)
+    if len(chats) == MOST_CHATS and _date(chats[-1].asked, zone) >= found.days[0].on:
+        lines.append(telling.say("stats.more", {"count": MOST_CHATS}))
     told = LookedUp(order.event_id, "stats.figures", {"count": days, "list": "\n".join(lines)})
     bars = [(f"{day.on:%m-%d}", day.answered, day.in_vain) for day in found.days]
     drawn = asyncio.get_running_loop().run_in_executor(around.conversions, stacked_bars, bars)
     return told, Blob.of(await drawn, "image/png", "stats.png")
 
 
-def _lines(telling: Telling, found: Figures) -> Sequence[str]:
+def _lines(telling: Telling, found: Figures) -> list[str]:
     """The figures as the lines of a small table."""
     chats = Args(asked=found.asked, answered=found.answered, left=found.left, nobody=found.nobody)
     lines = [telling.say("stats.chats", chats)]
