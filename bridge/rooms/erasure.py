@@ -111,7 +111,9 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
         person = UserId(subject)
         for room_id in await store.eraser.rooms_naming(person):
             found.update(await _sort(store, report, room_id, person))
-        found |= await _of_person(store, person)
+        facts = await store.eraser.facts_of(person, begun_fact(person))
+        keys = await store.eraser.keys_of(person)
+        found |= {"encryption keys": len(keys), "facts": len(facts)}
     for room_id in [*report.rooms]:
         record = await _record_of(store, room_id)
         there = await store.eraser.count_room(room_id, places_of(record, upgrades))
@@ -347,12 +349,11 @@ def without(record: RoomRecord, person: UserId) -> RoomRecord:
 
     While they are a member, or the one who invited us, they are known as that.
     """
-    theirs = [raw for raw in record.parked if raw.get("sender") == person]
     return replace(
         record,
         speaker=UserId("") if record.speaker == person else record.speaker,
         turned_away=tuple(one for one in record.turned_away if one[0] != person),
-        parked=tuple(raw for raw in record.parked if raw not in theirs),
+        parked=tuple(raw for raw in record.parked if raw.get("sender") != person),
         sealed=tuple(one for one in record.sealed if one.raw.get("sender") != person),
     )
 
@@ -395,16 +396,6 @@ async def _sort(
         what = "that they are a member, or invited the bridge: user id and name in the room"
         report.kept.append(Kept(what, f"room {room_id}", "goes once the bridge has left it"))
     return {_IN_COMPANY: len(lines), _NOTED: int(scrubbed != record)}
-
-
-async def _of_person(store: StorePort, person: UserId) -> Counter[str]:
-    """What there is of a person beside their rooms."""
-    return Counter(
-        {
-            "encryption keys": len(await store.eraser.keys_of(person)),
-            "facts": len(await store.eraser.facts_of(person, begun_fact(person))),
-        }
-    )
 
 
 # --- what stays -----------------------------------------------------------------------------------
