@@ -418,7 +418,6 @@ class MatrixLane:
         Where we may not, and there is one that says otherwise, that is told.
         """
         record, matrix = room.record, self._matrix
-        wanted = state_of(record.settings)
         try:
             shown = await matrix.configuration(record.matrix_id, record.host)
         except ports.Refused as error:
@@ -427,7 +426,7 @@ class MatrixLane:
             if settings_of_event(shown or {}, self._around.rules) == record.settings:
                 return Done()
         try:
-            await matrix.configure(record.matrix_id, record.host, wanted)
+            await matrix.configure(record.matrix_id, record.host, state_of(record.settings))
         except ports.Refused as error:
             differs = LookedUp(EventId(""), "config.state_differs")
             came = () if shown is None else (Came(differs),)
@@ -641,47 +640,43 @@ class MatrixLane:
     ) -> tuple[ports.Part, ...]:
         """The file; nothing if it cannot be had, or is more than the homeserver takes."""
         try:
-            if not media.data:
-                return await self._linked(room, relay, media, txn_id)
-            try:
-                data = base64.b64decode(media.data, validate=False)
-            except ValueError:
-                return ()
-            if not data or len(data) > self._around.rules.limits.file:
-                return ()
-            blob = ports.Blob.of(data, name=media.name)
-            what = ports.RelayedMedia(media.kind, blob, media.seconds)
-            return await self._send(room, relay, what, txn_id)
+            async with AsyncExitStack() as opened:
+                blob = await self._file(room, media, opened)
+                if blob is not None:
+                    what = ports.RelayedMedia(media.kind, blob, media.seconds)
+                    return await self._send(room, relay, what, txn_id)
         except ports.TooBig:
-            return ()
+            pass
         except ports.Refused as error:
             if error.code != "M_TOO_LARGE":
                 raise
             told = "an agent's file is too large for the homeserver"
             _log.warning(told, **log_fields(room.record), why=str(error))
-            return ()
-
-    async def _linked(
-        self, room: Room, relay: model.Relay, media: frames.AgentMedia, txn_id: str
-    ) -> tuple[ports.Part, ...]:
-        limit = self._around.rules.limits.file
-        for attempt in range(FETCH_TRIES):
-            async with AsyncExitStack() as opened:
-                try:
-                    fetching = self._around.link.fetch(media.url, limit)
-                    blob = await opened.enter_async_context(fetching)
-                except ports.Refused as error:
-                    told = "an agent's file cannot be had"
-                    _log.info(told, **log_fields(room.record), why=error.code)
-                    break
-                except ports.Unavailable:
-                    if attempt + 1 < FETCH_TRIES:
-                        await room.pause(2**attempt)
-                    continue
-                named = ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
-                what = ports.RelayedMedia(media.kind, named, media.seconds)
-                return await self._send(room, relay, what, txn_id)
         return ()
+
+    async def _file(
+        self, room: Room, media: frames.AgentMedia, opened: AsyncExitStack
+    ) -> ports.Blob | None:
+        """Open an agent's file, until the stack is closed; None if it cannot be had."""
+        limit = self._around.rules.limits.file
+        if media.data:
+            with suppress(ValueError):
+                data = base64.b64decode(media.data, validate=False)
+                return ports.Blob.of(data, name=media.name) if 0 < len(data) <= limit else None
+            return None
+        for attempt in range(FETCH_TRIES):
+            try:
+                fetching = self._around.link.fetch(media.url, limit)
+                blob = await opened.enter_async_context(fetching)
+                return ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
+            except ports.Refused as error:
+                told = "an agent's file cannot be had"
+                _log.info(told, **log_fields(room.record), why=error.code)
+                break
+            except ports.Unavailable:
+                if attempt + 1 < FETCH_TRIES:
+                    await room.pause(2**attempt)
+        return None
 
 
 def _rung(record: RoomRecord) -> tuple[UserId, ...]:
