@@ -1,4 +1,4 @@
-"""Pictures that we draw ourselves, as PNG files..
+"""Pictures that we draw ourselves, as PNG files.
 
 Of the bot and of the queue users, for as long as an operator has given them no others: `bot.png` is
 the desk's icon with square corners; `queue.png` is `queue.svg` in black and white, and every queue

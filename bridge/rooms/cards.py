@@ -6,15 +6,13 @@ them is an order to us. Where a client shows neither polls nor reactions, each c
 
 - Ratings: the server's own table counts (200, `ratings`), else the operator's, else one to five
   stars: the protocol has no ids of its own (reference 1.3, traps T20 and T21). They can be given in
-  words: by a reply to the question, wherever and whenever it is written, or in a direct room soon
-  after the chat by a message that is nothing but a rating.
+  words: by a reply to the question, at any time, or in a direct room soon after the chat by a
+  message that is nothing but a rating.
 - The knowledge base ("robot") is asked by command, or before (or in place of) a person, as the
-  operator chose. Whether its answer helped is said by reaction (👍, 👎), by command (`solved`,
-  `human`) or in plain words; whoever wants a person takes along what was asked.
-- Exact thanks (`is_thanks`) soon after a chat (`SOON`) ask for nobody: "Thank you!" a minute after
-  the end would put its writer into the queue again. They are answered instead. What is no command,
-  rating or thanks is carried.
-- The queue card's second line is put together as the card is written: its estimate always changes.
+  operator chose. Whether its answer helped is said by reaction, by command (`solved`, `human`) or
+  in plain words; whoever wants a person takes along what was asked.
+- Thanks soon after a chat (`is_thanks`, `SOON`) are answered: they would put their writer into the
+  queue again.
 """
 
 from __future__ import annotations

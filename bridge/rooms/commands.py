@@ -1,12 +1,9 @@
 """Commands: `!wc queue set sales` anywhere, `queue set sales` in a direct chat with the bot. Pure.
 
-`COMMANDS`, at the end of this file, is the table of them. To add one: a row there, the texts, the
-test.
-
-Whether the sender may give a command is decided by the reader. A command has a word in each of our
-languages, and all of them are understood everywhere. Without the prefix a message counts only if it
-is exactly a command, and makes sense as one at this moment: "help me" is a customer's word. A verb
-that is none is answered with the nearest, by its letters or by another word for it.
+`COMMANDS`, at the end, is the table of them. To add one: a row there, the texts, the test. Whether
+the sender may give a command is decided by the reader. Its words in all of our languages are
+understood everywhere. Without the prefix a message counts only if it is exactly a command, and
+makes sense as one at this moment: "help me" is a customer's word.
 """
 
 from __future__ import annotations
@@ -151,7 +148,6 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     """Read a message as a command; None: an ordinary message.
 
     The prefix counts as a whole word, also in the full-width letters of an input method ("！wc").
-    Without it, where none is needed, a message counts only if it is exactly a command.
     """
     words = text.split()
     if not words:

@@ -1,22 +1,19 @@
 """The commands `history` and `transcript`: a list of a room's chats, and one chat as a file.
 
-`history` answers with one line a chat and a link (matrix.to) to where each began. `transcript`
-reads a whole chat back from the room and puts it into the room as a page, and as JSON if asked.
-
-The room itself is the source, not our journal: the homeserver keeps messages for as long as its
-owner wants, and what somebody took back is gone there. Encrypted messages are opened by our own
-keys, which outlive their last use by 90 days; what they no longer open is looked up in the journal.
+A transcript is read back from the room, not from our journal: the homeserver keeps messages for as
+long as its owner wants, and what somebody took back is gone there. Encrypted messages are opened by
+our own keys, which outlive their last use by 90 days; what they no longer open is looked up in the
+journal.
 
 A chat stands in the room from its first event (`Chat.first`) to the first event of the chat after
 it. What a customer sent after the end and before the next beginning belongs to no chat; an agent's
 last words may arrive a moment after the end, and do belong to it.
 
-The JSON file is read by programs, so its shape has a number (`version`): a field may be added under
-the same number, but none changes its meaning or goes without a new one. Every key is always there.
-`docs/transcript.schema.json` is its schema. The page's frame is `transcript.html`, whose policy
-lets a browser apply its own style and nothing else. What goes into it is built as a tree and
-written by the standard library's serialiser, so that whatever somebody typed can only ever be text.
-`dir="auto"` and `bdi` keep right-to-left words from turning what stands around them.
+The JSON file (schema: `docs/transcript.schema.json`) is read by programs: under the same `version`
+fields may be added, but none goes or changes its meaning. Every key is always there. The page's
+frame is `transcript.html`, whose policy lets a browser apply its own style and nothing else. Its
+content is a tree written by the standard library's serialiser, so that whatever somebody typed can
+only ever be text. `dir="auto"` and `bdi` keep right-to-left words from turning those around them.
 """
 
 from __future__ import annotations
