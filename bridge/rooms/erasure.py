@@ -222,10 +222,9 @@ async def _told(
             await tell(room_id, order, keys[room_id])
     end = clock.now() + within * 1000
     while True:
-        waiting = [room_id for room_id in keys if await _waits(store, room_id, keys[room_id])]
-        if not waiting or clock.now() >= end:
-            return not waiting
-        keys = {room_id: keys[room_id] for room_id in waiting}
+        keys = {room: key for room, key in keys.items() if await _waits(store, room, key)}
+        if not keys or clock.now() >= end:
+            return not keys
         await clock.sleep(LOOK)
 
 
@@ -384,15 +383,14 @@ async def _sort(
     Returns what goes where it is one of the others.
     """
     record = await _record_of(store, room_id)
-    others = [one for one in record.people if one.user != person]
-    if record.customer == person and not others:
+    if record.customer == person and all(one.user == person for one in record.people):
         report.rooms.append(room_id)
         return {}
     lines = await store.eraser.lines_of(room_id, person)
     scrubbed = without(record, person)
     if lines or scrubbed != record:
         report.shared.append(room_id)
-    if person in {record.customer, *(one.user for one in record.people)}:
+    if people.was_there(record, person):
         what = "that they are a member, or invited the bridge: user id and name in the room"
         report.kept.append(Kept(what, f"room {room_id}", "goes once the bridge has left it"))
     return {_IN_COMPANY: len(lines), _NOTED: int(scrubbed != record)}
