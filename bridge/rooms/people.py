@@ -351,8 +351,7 @@ def _refuse(visit: Visit) -> None:
     visit.say(record.refusal, args)
     # In the leave as well: in a chat of two nobody may see the room again once we are gone.
     reason = visit.part(record.refusal, args)
-    leave = LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal])
-    _leave(visit, leave)
+    _leave(visit, LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal]))
 
 
 def _go_on_in(visit: Visit, upgrade: Upgrade) -> None:

@@ -96,12 +96,9 @@ async def _write(
     first = await began_with(around, record, chat)
     found = first is not None and await reading.read_from(first)
     lines = tuple(reading.lines.values())
-    zone, rating = around.rules.timezone, None
-    room_id, now = record.room_at(chat.asked), around.clock.now()
+    zone, room_id, now = around.rules.timezone, record.room_at(chat.asked), around.clock.now()
     moved = room_id != record.room_at(chat.ended or now)  # then it went on in another
     whole = found and not (moved or reading.cut)
-    if chat.rating is not None:
-        rating = Rating(chat.rating, telling.label(chat.rating))
     return Transcript(
         room_id=room_id,
         language=telling.language,
@@ -117,7 +114,7 @@ async def _write(
             ending=chat.ending,
             robot=chat.robot,
             agents=tuple(Agent(one.id, one.name) for one in chat.agents),
-            rating=rating,
+            rating=None if chat.rating is None else Rating(chat.rating, telling.label(chat.rating)),
         ),
         messages=lines,
         timezone=zone.key if isinstance(zone, ZoneInfo) else "",
@@ -165,15 +162,15 @@ class _Reading:
         return True
 
     async def _take(self, raw: Raw) -> None:
-        opened, earlier = await self._around.matrix.open(raw), None
+        opened = await self._around.matrix.open(raw)
         found = self._around.matrix.recorded(raw if isinstance(opened, Undecryptable) else opened)
         if found is None:
             return
         if isinstance(opened, Undecryptable):
             earlier = await recall(self._around, self._record.room_id, found.event_id)
-        if earlier is not None:
-            content = earlier.content or CustomerText(earlier.text)
-            found = replace(found, content=content, words=earlier.text)
+            if earlier is not None:
+                content = earlier.content or CustomerText(earlier.text)
+                found = replace(found, content=content, words=earlier.text)
         role, name = self._speaker(found.sender)
         if found.replaces is not None:
             self._correct(found)
