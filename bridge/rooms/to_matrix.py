@@ -227,13 +227,12 @@ class MatrixLane:
                 return self._take_back(room, row, effect)
             case model.AgentsCame():
                 return self._agents_came(room, row, effect)
-            case model.AgentsLeft():
-                ghosts = map(self._matrix.ghost_of, map(frames.Agent, effect.agents))
-                return self._leave(room, LeaveRoom(tuple(ghosts)))
             case EnterRoom():
                 return self._enter(room, effect)
-            case LeaveRoom() | RedactAll():
-                return self._part(room, row, effect)
+            case LeaveRoom() | model.AgentsLeft():
+                return self._leave(room, effect)
+            case RedactAll():
+                return self._redact_all(room, row, effect)
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
@@ -446,8 +445,11 @@ class MatrixLane:
         order = tuple(EventId(one.key) for one in earlier if one.key is not None)
         return Done(came=(*earlier, Came(replace(entry.found, order=order))))
 
-    async def _leave(self, room: Room, order: LeaveRoom) -> Done:
+    async def _leave(self, room: Room, order: LeaveRoom | model.AgentsLeft) -> Done:
         """Leave; who is not in the room (any more) has left."""
+        if isinstance(order, model.AgentsLeft):
+            ghosts = map(self._matrix.ghost_of, map(frames.Agent, order.agents))
+            order = LeaveRoom(tuple(ghosts))
         log = _log.bind(room=room.room_id)
         if order.why:
             log.info("invitation refused", inviter=order.inviter, why=order.why)
@@ -462,11 +464,6 @@ class MatrixLane:
             except ports.Refused as error:
                 log.debug("nothing to leave", why=error.code)
         return Done()
-
-    def _part(self, room: Room, row: EffectRow, order: LeaveRoom | RedactAll) -> Awaitable[Done]:
-        if isinstance(order, RedactAll):
-            return self._redact_all(room, row, order)
-        return self._leave(room, order)
 
     async def _redact_all(self, room: Room, row: EffectRow, order: RedactAll) -> Done:
         """Redact what may be redacted: our host what it has the power for, each ghost its own."""
