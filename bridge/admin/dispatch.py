@@ -107,28 +107,17 @@ def refused(error: ApiError, operation: str = "") -> Outcome:
 
 def _find(request: Request) -> tuple[Operation | None, dict[str, str], tuple[str, ...]]:
     """The operation of a request, what its path names, and the methods that there are here."""
-    parts = request.path.split("/")[1:]
-    here = [one for one in OPERATIONS if _matches(one, parts)]
-    for one in here:
-        if one.method == request.method:
-            try:
-                named = zip(one.parts, parts, strict=True)
-                values = {
-                    name[1:-1]: unquote(part, errors="strict")
-                    for name, part in named
-                    if name.startswith("{")
-                }
-            except UnicodeDecodeError:
-                return None, {}, ()
-            return one, values, ()
-    return None, {}, tuple(sorted({one.method for one in here}))
-
-
-def _matches(operation: Operation, parts: Sequence[str]) -> bool:
-    return len(parts) == len(operation.parts) and all(
-        name == part or (name.startswith("{") and part != "")
-        for name, part in zip(operation.parts, parts, strict=True)
-    )
+    found = {
+        one.method: (one, at) for one in OPERATIONS if (at := one.pattern.fullmatch(request.path))
+    }
+    if request.method not in found:
+        return None, {}, tuple(sorted(found))
+    one, at = found[request.method]
+    try:
+        values = {name: unquote(part, errors="strict") for name, part in at.groupdict().items()}
+    except UnicodeDecodeError:
+        return None, {}, ()
+    return one, values, ()
 
 
 def _authorise(operation: Operation, caller: Caller, values: Mapping[str, str]) -> None:

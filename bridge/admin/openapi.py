@@ -73,7 +73,7 @@ def _operation(one: Operation) -> Json:
     described: Json = {
         "operationId": one.name,
         "summary": one.summary,
-        "tags": [one.parts[0]],
+        "tags": [one.path.split("/")[1]],
         "responses": {
             str(one.status): {
                 "description": _sentence(one.answer),

@@ -11,10 +11,10 @@ is asked and what it answers are the types of the handler's third parameter and 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from functools import cached_property
-from typing import Any, cast, get_type_hints
+from typing import Any, get_type_hints
 
 from bridge.admin import actions, views
 from bridge.admin.ports import Bridge, Caller
@@ -49,8 +49,15 @@ class Operation:
         """Of the answer; 202: it is stored, and will be done; or what goes on refuses it (409)."""
         self.name: str = getattr(handler, "__name__", "")
         self.summary = (inspect.getdoc(handler) or "").partition("\n\n")[0].replace("\n", " ")
-        self.parts = tuple(path.split("/")[1:])
-        self.in_path = tuple(part[1:-1] for part in self.parts if part.startswith("{"))
+        self.pattern = re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
+        """Of a path that is this one, still percent-encoded; its groups are what the path names."""
+        self.in_path = tuple(self.pattern.groupindex)
+        *_, asked, answer = get_type_hints(handler).values()
+        self.asked: type[Asked] = asked
+        self.answer: type[Answer] = answer
+        names = self.asked.__struct_encode_fields__
+        self.beside = tuple(name for name in names if name not in self.in_path)
+        """Names of what is asked and does not stand in the path."""
 
     @property
     def audited(self) -> bool:
@@ -61,25 +68,6 @@ class Operation:
     def has_body(self) -> bool:
         """What the path does not name is taken from the body, as a JSON object."""
         return self.method in {"POST", "PATCH"} and bool(self.beside)
-
-    @property
-    def asked(self) -> type[Asked]:
-        return cast(type[Asked], self._types[2])
-
-    @property
-    def answer(self) -> type[Answer]:
-        return cast(type[Answer], self._types[3])
-
-    @cached_property
-    def _types(self) -> tuple[object, ...]:
-        """Of the handler's parameters in their order, and of its result."""
-        return tuple(get_type_hints(self.handler).values())
-
-    @cached_property
-    def beside(self) -> tuple[str, ...]:
-        """Names of what is asked and does not stand in the path."""
-        names = self.asked.__struct_encode_fields__
-        return tuple(name for name in names if name not in self.in_path)
 
 
 _ROOM = Who.ROOM_ADMIN
