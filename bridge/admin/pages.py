@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
@@ -125,13 +126,11 @@ class Pages:
             self._admit(request)
             answer = await handler(request)
         except NotLetIn as error:
-            answer = _json(
-                error.status, {"errcode": "M_FORBIDDEN", "error": str(error)} | _key(error)
-            )
+            told = {"errcode": "M_FORBIDDEN", "error": error.key, "key": error.key}
+            answer = _json(error.status, told)
         except (TimeoutError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            answer = _json(
-                400, {"errcode": "M_BAD_JSON", "error": "This is not what is asked for."}
-            )
+            told = {"errcode": "M_BAD_JSON", "error": "This is not what is asked for."}
+            answer = _json(400, told)
         except StoreError as error:
             _LOG.warning("a session could not be looked up", why=str(error))
             answer = _json(503, {"errcode": "M_UNKNOWN", "error": "The database does not answer."})
@@ -154,9 +153,7 @@ class Pages:
             raise NotLetIn(403, "notOurPage")
 
     def _spend(self, what: str, rate: tuple[int, float]) -> None:
-        budget = self._budgets.get(what)
-        if budget is None:
-            budget = self._budgets[what] = Budget(*rate, monotonic)
+        budget = self._budgets.setdefault(what, Budget(*rate, monotonic))
         if budget.wait() > 0:
             raise NotLetIn(429, "tooMany")
         budget.spend()
@@ -258,7 +255,7 @@ async def _body(request: web.Request) -> bytes:
         return await request.read()
 
 
-def _json(status: int, body: dict[str, object]) -> web.Response:
+def _json(status: int, body: Mapping[str, object]) -> web.Response:
     return web.Response(
         status=status, body=msgspec.json.encode(body), content_type="application/json"
     )
@@ -268,7 +265,3 @@ def _language(request: web.Request) -> str:
     """The page's language, which it tells with each call."""
     first, *_ = re.split("[,;]", request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
     return nearest(first) or "en"
-
-
-def _key(error: NotLetIn) -> dict[str, object]:
-    return {"key": error.key}

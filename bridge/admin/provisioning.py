@@ -94,7 +94,8 @@ class Provisioning:
         )
 
     def _authorise(self, request: web.BaseRequest) -> None:
-        budget = self._budget(request.remote or "")
+        full = Budget(*self._rate, self._now)
+        budget = self._budgets.setdefault(request.remote or "", full)
         if (wait := budget.wait()) > 0:
             raise _too_many(wait)
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
@@ -111,12 +112,6 @@ class Provisioning:
         if (wait := self._together.wait()) > 0:
             raise _too_many(wait)
         self._together.spend()
-
-    def _budget(self, address: str) -> Budget:
-        budget = self._budgets.get(address)
-        if budget is None:
-            budget = self._budgets[address] = Budget(*self._rate, self._now)
-        return budget
 
     def _warn(self, remote: str | None) -> None:
         if (now := self._now()) >= self._quiet_until:
