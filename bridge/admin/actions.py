@@ -7,11 +7,12 @@ once it is done: a crash in between costs the line, never the other way round.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 
 from bridge.admin import shapes
 from bridge.admin.ports import ApiError, Bridge, Caller, not_found
-from bridge.admin.views import enterprise_of, made, record_in, room_of, rules_of
+from bridge.admin.views import LETTER_GONE, enterprise_of, made, record_in, room_of, rules_of
 from bridge.ids import EventId, RoomId
 from bridge.rooms import erasure
 from bridge.rooms.record import Order, RoomRecord, load_input
@@ -82,11 +83,9 @@ async def retry_dead_letter(
     bridge: Bridge, caller: Caller, asked: shapes.LetterAsked
 ) -> shapes.Done:
     """Put a dead letter back to work."""
-    letter = await _letter(bridge, asked)
-    if not await bridge.around.store.revive(letter.id, bridge.around.clock.now()):
-        raise _gone()
+    revive = bridge.around.store.revive
+    letter = await _decided(bridge, caller, asked, "dead-letters retry", revive)
     bridge.orders.look_at(letter.room_id)
-    await _audit_letter(bridge, caller, "dead-letters retry", letter)
     return shapes.Done()
 
 
@@ -94,10 +93,7 @@ async def discard_dead_letter(
     bridge: Bridge, caller: Caller, asked: shapes.LetterAsked
 ) -> shapes.Done:
     """Throw a dead letter away. What it held is never delivered."""
-    letter = await _letter(bridge, asked)
-    if not await bridge.around.store.discard(letter.id, bridge.around.clock.now()):
-        raise _gone()
-    await _audit_letter(bridge, caller, "dead-letters discard", letter)
+    await _decided(bridge, caller, asked, "dead-letters discard", bridge.around.store.discard)
     return shapes.Done()
 
 
@@ -128,21 +124,21 @@ async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -
     return made(shapes.Erasure, told, kept=[made(shapes.KeptData, one) for one in told.kept])
 
 
-def _gone() -> ApiError:
-    return not_found("There is no such dead letter: it was retried, or thrown away.")
-
-
-async def _letter(bridge: Bridge, asked: shapes.LetterAsked) -> DeadLetter:
+async def _decided(
+    bridge: Bridge,
+    caller: Caller,
+    asked: shapes.LetterAsked,
+    key: str,
+    decide: Callable[[str, int], Awaitable[bool]],
+) -> DeadLetter:
+    """Do something to a dead letter, of the store's, and note it; ApiError: it is gone."""
     letter = await bridge.overview.letter(asked.letter_id)
-    if letter is None:
-        raise _gone()
-    return letter
-
-
-async def _audit_letter(bridge: Bridge, caller: Caller, key: str, letter: DeadLetter) -> None:
+    if letter is None or not await decide(letter.id, bridge.around.clock.now()):
+        raise not_found(LETTER_GONE)
     row = await bridge.overview.room(letter.room_id)
     record = RoomRecord(letter.room_id) if row is None else record_in(row)
     await _audit(bridge, caller, key, record, letter.id)
+    return letter
 
 
 async def _audit(

@@ -49,6 +49,7 @@ MOST_LINES = 500
 """Lines of an event that are looked through for a password: each takes up to 0.1 ms."""
 LIVE = frozenset({"Requesting", "Queued", "Chatting"})
 """Phases of rooms whose link is wanted."""
+LETTER_GONE = "There is no such dead letter: it was retried, or thrown away."
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 
 
@@ -471,7 +472,7 @@ async def get_dead_letter(
     """A dead letter with its content."""
     letter = await bridge.overview.letter(asked.letter_id)
     if letter is None:
-        raise not_found("There is no such dead letter: it was retried, or thrown away.")
+        raise not_found(LETTER_GONE)
     shown = bool(letter.body) and not _may_hold_password(bridge, letter)
     body = letter.body if shown else None
     return made(shapes.OpenedLetter, letter, fix=bridge.advice(letter.why), body=body)
