@@ -43,11 +43,9 @@ class Page(Asked, frozen=True, kw_only=True):
     """`next` of the page before; empty: the first page."""
 
 
-class NumberedPage(Asked, frozen=True, kw_only=True):
+class NumberedPage(Page, frozen=True, kw_only=True):
     """A page of a list that begins with the newest."""
 
-    limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    """Most entries of the page."""
     after: Annotated[str, Meta(pattern="^([0-9]{1,15}([.][0-9]{1,15})?)?$")] = ""
     """`next` of the page before; empty: the first page."""
 
