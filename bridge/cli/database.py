@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from bridge.cli.console import ExitCode, config_option, json_option, on_config, 
 from bridge.config import Config
 from bridge.ids import EventId
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
-from bridge.rooms.store import DeadLetter
+from bridge.rooms.store import Commit, DeadLetter, NewInput, StoreError, StorePort
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION
 from bridge.storage.sqlstore import SqlStore, missing_file, open_store, pending_migrations
@@ -26,21 +26,25 @@ _ALL = 100_000
 """More dead letters than any operator lets gather."""
 
 
+def existing(url: str) -> str:
+    """The URL of a database; where there is none the program ends."""
+    if missing := missing_file(url):
+        stop(ExitCode.DATABASE, f"there is no database at {missing}")
+    return url
+
+
 def with_store(
     config: Config, ask: Callable[[SqlStore], Awaitable[Answer]], *, sole: bool = False
 ) -> Answer:
     """Open the configured database, ask it one thing, close it; `sole`: no bridge may be at it.
 
-    Where there is none the program ends: what a new, empty one answers would be taken for true.
+    There must be one: what a new, empty one answers would be taken for true.
     """
-    url = config.database.url.get_secret_value()
-    if missing := missing_file(url):
-        stop(ExitCode.DATABASE, f"there is no database at {missing}")
-
     # Imported late, as in `console`.
     from bridge.app.settings import encryption_secret_of
     from bridge.matrix.crypto.vault import WORDS, Sealer
 
+    url = existing(config.database.url.get_secret_value())
     seal = Sealer(encryption_secret_of(config), WORDS)
 
     async def session() -> Answer:
@@ -48,6 +52,13 @@ def with_store(
             return await ask(store)
 
     return asyncio.run(session())
+
+
+async def hand_in(store: StorePort, new: NewInput) -> None:
+    """Store an input, which the running bridge takes up within seconds."""
+    (answer,) = await store.commit([Commit(new.room_id, SystemClock().now(), waiting=[new])])
+    if isinstance(answer, StoreError):
+        raise answer
 
 
 @click.command()
@@ -58,11 +69,11 @@ def trace(config: Config, event_id: str) -> None:
     rows = with_store(config, lambda store: store.trace(EventId(event_id)))
     if not rows:
         stop(ExitCode.FAILED, f"{event_id}: never seen, or older than retention.rows")
-    table = Table("time (UTC)", "what", "room", "detail", box=None, pad_edge=False)
+    lines = []
     for row in rows:
         what = f"{row.what} (possible double)" if row.repeat else row.what
-        table.add_row(utc(row.at), what, row.room_id, row.detail)
-    print_table(table)
+        lines.append((utc(row.at), what, row.room_id, row.detail))
+    print_table(("time (UTC)", "what", "room", "detail"), lines)
 
 
 @click.group("dead-letters")
@@ -79,10 +90,8 @@ def list_dead_letters(config: Config) -> None:
     if not letters:
         click.echo("No dead letters.")
         return
-    table = Table("id", "time (UTC)", "room", "why", box=None, pad_edge=False)
-    for letter in letters:
-        table.add_row(letter.id, utc(letter.at), letter.room_id, _why(letter))
-    print_table(table)
+    lines = ((one.id, utc(one.at), one.room_id, _why(one)) for one in letters)
+    print_table(("id", "time (UTC)", "room", "why"), lines)
 
 
 @dead_letters.command("show")
@@ -90,8 +99,7 @@ def list_dead_letters(config: Config) -> None:
 @click.argument("letter_id")
 def show_dead_letter(config: Config, letter_id: str) -> None:
     """Show one with its content."""
-    letters = with_store(config, lambda store: store.dead_letters(_ALL))
-    letter = next((letter for letter in letters if letter.id == letter_id), None)
+    letter = with_store(config, lambda store: store.letter(letter_id))
     if letter is None:
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
     click.echo(f"id:   {letter.id}\nroom: {letter.room_id}\ntime: {utc(letter.at)}")
@@ -160,12 +168,12 @@ def replicas(config: Config, *, as_json: bool) -> None:
     if not members:
         click.echo("No replicas: the bridge does not run, or is the only one on its database.")
         return
-    table = Table("replica", "shards", "since (UTC)", "seen", "state", box=None, pad_edge=False)
+    lines = []
     for one in sorted(members, key=lambda member: member.name):
         state = "gone" if not one.present else "leaving" if one.leaving else "serves"
         shards, seen = str(len(one.shards)), f"{max(0, round(one.age))} s ago"
-        table.add_row(one.name, shards, utc(one.started), seen, state)
-    print_table(table)
+        lines.append((one.name, shards, utc(one.started), seen, state))
+    print_table(("replica", "shards", "since (UTC)", "seen", "state"), lines)
 
 
 @click.command()
@@ -196,9 +204,12 @@ def _why(letter: DeadLetter) -> str:
     return f"{letter.why}: {NOT_LOADED}" if not_loaded(letter.why) else letter.why
 
 
-def print_table(table: Table, *, err: bool = False) -> None:
+def print_table(heads: Sequence[str], lines: Iterable[Sequence[str]], *, err: bool = False) -> None:
+    table = Table(*heads, box=None, pad_edge=False)
     for column in table.columns:
         column.overflow = "fold"
+    for line in lines:
+        table.add_row(*line)
     console = Console(stderr=err, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = 200  # scripts read whole lines

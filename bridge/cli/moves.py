@@ -13,18 +13,17 @@ import click
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from bridge import __version__
 from bridge.cli.console import ExitCode, Files, config_option, json_option, on_config, stop
-from bridge.cli.database import print_table
+from bridge.cli.database import existing, print_table
 from bridge.config import Config
 from bridge.config.environment import MIGRATE_TO
 from bridge.config.fields import SQLITE
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage import transfer
 from bridge.storage.backup import BackupFile, Sum
-from bridge.storage.sqlstore import described, engine_for, missing_file
+from bridge.storage.sqlstore import described, engine_for
 from bridge.storage.transfer import Compared
 
 Answer = TypeVar("Answer")
@@ -126,8 +125,7 @@ def migrate_db(
         source = _placed(urls[0], files)
     else:
         source = files.load().database.url.get_secret_value()
-    if missing := missing_file(source):
-        stop(ExitCode.DATABASE, f"there is no database at {missing}")
+    existing(source)
     if take_back:
         if not asyncio.run(transfer.take_back(source, clock, look=True)):
             stop(ExitCode.FAILED, f"{described(source)} was not moved anywhere")
@@ -139,12 +137,12 @@ def migrate_db(
     tables = _with_progress(
         lambda progress: transfer.move(source, to, clock, progress, replace=replace)
     )
-    _report(tables, as_json=as_json)
-    if not as_json:
-        click.echo(f"All of it is in {described(to)} now, compared row by row.")
-        click.echo(
-            "Set database.url to it and start the bridge. The former one is marked as moved."
-        )
+    _report(
+        tables,
+        f"All of it is in {described(to)} now, compared row by row.\n"
+        "Set database.url to it and start the bridge. The former one is marked as moved.",
+        as_json=as_json,
+    )
 
 
 @click.command()
@@ -157,17 +155,14 @@ def backup(config: Config, file: Path, *, as_json: bool) -> None:
     FILE is of either engine and can be restored into either. It holds keys and words: let nobody
     else read it. Keep config.yaml with it.
     """
-    url = config.database.url.get_secret_value()
-    if missing := missing_file(url):
-        stop(ExitCode.DATABASE, f"there is no database at {missing}")
+    url = existing(config.database.url.get_secret_value())
     if file.exists():
         stop(ExitCode.FAILED, f"{file} is there already")
     sums = _with_progress(
         lambda progress: transfer.backup(url, file, SystemClock(), progress, __version__)
     )
-    _report(sums, as_json=as_json)
-    if not as_json:
-        click.echo(f"{file}: {file.stat().st_size} bytes, read back and compared.")
+    told = f"{file}: {file.stat().st_size} bytes, read back and compared."
+    _report(sums, told, as_json=as_json)
 
 
 @click.command()
@@ -183,29 +178,28 @@ def restore(config: Config, file: Path, *, replace: bool, dry_run: bool, as_json
     """
     url = config.database.url.get_secret_value()
     if dry_run:
-        _report(BackupFile(file).check(), as_json=as_json)
-        if not as_json:
-            click.echo(f"{file} is whole. Nothing was changed (--dry-run).")
+        told = f"{file} is whole. Nothing was changed (--dry-run)."
+        _report(BackupFile(file).check(), told, as_json=as_json)
         return
     tables = _with_progress(
         lambda progress: transfer.restore(file, url, SystemClock(), progress, replace=replace)
     )
-    _report(tables, as_json=as_json)
-    if not as_json:
-        click.echo(f"{described(url)} holds what {file} does, compared row by row.")
+    told = f"{described(url)} holds what {file} does, compared row by row."
+    _report(tables, told, as_json=as_json)
 
 
-def _report(tables: Sequence[Compared] | Sequence[Sum], *, as_json: bool) -> None:
-    """Print each table's rows and digest, which is the same on both engines and in a backup."""
+def _report(tables: Sequence[Compared] | Sequence[Sum], told: str, *, as_json: bool) -> None:
+    """Print each table's rows and digest, which is the same on both engines and in a backup; for
+    people also what is told of the whole.
+    """
     if as_json:
         click.echo(msgspec.json.encode(tables))
         return
-    table = Table("table", "rows", "sha256", box=None, pad_edge=False)
-    for one in tables:
-        table.add_row(one.table, str(one.rows), one.sha256[:16])
-    print_table(table)
+    lines = ((one.table, str(one.rows), one.sha256[:16]) for one in tables)
+    print_table(("table", "rows", "sha256"), lines)
     for one in tables:
         if isinstance(one, Compared) and one.changed:
             click.echo(
                 f"{one.table}: {one.changed} rows have U+FFFD for NUL, unknown to PostgreSQL"
             )
+    click.echo(told)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import click
 import msgspec
-from rich.table import Table
 
 from bridge.cli.console import ExitCode, json_option, on_config, stop
-from bridge.cli.database import print_table, utc, with_store
+from bridge.cli.database import hand_in, print_table, utc, with_store
 from bridge.config import Config
 from bridge.ids import RoomId
-from bridge.rooms.store import Change, Commit, StoreError
+from bridge.rooms.store import Change
 from bridge.rooms.surroundings import SystemClock, Upgrades
 from bridge.storage.sqlstore import SqlStore
 
@@ -27,7 +26,7 @@ def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
     from bridge.rooms.record import Order
     from bridge.rooms.rules import BadOrder, Rules
 
-    rules, now = all_rules_of(config), SystemClock().now()
+    rules = all_rules_of(config)
     some = next(iter(rules.values()))
     given = Order("operator", "cli", " ".join(words))
 
@@ -40,10 +39,7 @@ def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
         def of_room(enterprise: str) -> Rules:
             return rules.get(enterprise or first, some)
 
-        new = await order_for(store, where, given, of_room, now)
-        (answer,) = await store.commit([Commit(new.room_id, now, waiting=[new])])
-        if isinstance(answer, StoreError):
-            raise answer
+        await hand_in(store, await order_for(store, where, given, of_room, SystemClock().now()))
 
     try:
         with_store(config, store_order)
@@ -73,9 +69,8 @@ def changes(config: Config, room_id: str | None, limit: int, *, as_json: bool) -
     if not found:
         click.echo("No changes.")
         return
-    heads = ("time (UTC)", "who", "way", "what", "before", "after", "room")
-    table = Table(*heads, box=None, pad_edge=False)
-    for one in found:
-        what = one.key, one.before, one.after, one.room_id
-        table.add_row(utc(one.at), one.actor, one.way, *what)
-    print_table(table)
+    lines = (
+        (utc(one.at), one.actor, one.way, one.key, one.before, one.after, one.room_id)
+        for one in found
+    )
+    print_table(("time (UTC)", "who", "way", "what", "before", "after", "room"), lines)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import click
 import msgspec
-from rich.table import Table
 
 from bridge.cli.console import ExitCode, json_option, on_config, stop
-from bridge.cli.database import print_table, with_store
+from bridge.cli.database import hand_in, print_table, with_store
 from bridge.config import Config
 from bridge.ids import RoomId
 from bridge.rooms import erasure
 from bridge.rooms.erasure import Report
 from bridge.rooms.record import Stored, dump_input
-from bridge.rooms.store import Commit, NewInput, StoreError, StorePort
+from bridge.rooms.store import NewInput, StorePort
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.query import AlreadyInUse
 
@@ -50,23 +48,30 @@ def erase(
     is_ours = users_of(config).is_ours
     try:
         if dry_run or not yes:
-            look = partial(_survey, subject=subject, is_ours=is_ours, force=force or dry_run)
-            told = with_store(config, look)
+            there = with_store(config, lambda store: erasure.survey(store, subject, is_ours))
+            told = _untouched(there, force=force or dry_run)
             if dry_run:
                 _show(told, as_json=as_json, title="There is")
                 return
             if told.found:
                 _show(told, as_json=False, title="There is", err=True)
                 click.confirm(_WARNING.format(subject), abort=True, err=True)
-        orders = partial(
-            _erase, subject=subject, is_ours=is_ours, force=force, stay=stay, redact=redact
+        gone = partial(
+            erasure.erase,
+            subject=subject,
+            is_ours=is_ours,
+            clock=SystemClock(),
+            by=("operator", "cli"),
+            force=force,
+            stay=stay,
+            redact=redact,
         )
         try:
-            told = with_store(config, partial(orders, running=False), sole=True)
+            told = with_store(config, lambda store: gone(store, tell=None), sole=True)
         except AlreadyInUse:
             if not as_json:
                 click.echo("The bridge is running: it ends what goes on, and erases it.", err=True)
-            told = with_store(config, partial(orders, running=True))
+            told = with_store(config, lambda store: gone(store, tell=partial(_tell, store)))
     except erasure.BadSubject as error:
         stop(ExitCode.FAILED, str(error))
     except erasure.StillChatting as error:
@@ -76,41 +81,15 @@ def erase(
         stop(ExitCode.FAILED, "Not all of it is gone yet: the bridge goes on; run this once more.")
 
 
-async def _survey(
-    store: StorePort, *, subject: str, is_ours: Callable[[str], bool], force: bool
-) -> Report:
-    told = await erasure.survey(store, subject, is_ours)
+def _untouched(told: Report, *, force: bool) -> Report:
     if told.chatting and not force:
         raise erasure.StillChatting(told.chatting)
     told.left, told.done = told.found, False
     return told
 
 
-async def _erase(
-    store: StorePort,
-    *,
-    subject: str,
-    running: bool,
-    is_ours: Callable[[str], bool],
-    **how: bool,
-) -> Report:
-    clock = SystemClock()
-
-    async def tell(room_id: RoomId, order: Stored, key: str) -> None:
-        new = NewInput(room_id, dump_input(order), key)
-        (answer,) = await store.commit([Commit(room_id, clock.now(), waiting=[new])])
-        if isinstance(answer, StoreError):
-            raise answer
-
-    return await erasure.erase(
-        store,
-        subject,
-        is_ours,
-        clock=clock,
-        tell=tell if running else None,
-        by=("operator", "cli"),
-        **how,
-    )
+async def _tell(store: StorePort, room_id: RoomId, order: Stored, key: str) -> None:
+    await hand_in(store, NewInput(room_id, dump_input(order), key))
 
 
 def _show(told: Report, *, as_json: bool, title: str, err: bool = False) -> None:
@@ -119,15 +98,12 @@ def _show(told: Report, *, as_json: bool, title: str, err: bool = False) -> None
         return
     if not told.found:
         click.echo(f"There is nothing of {told.subject}.")
-    counts = Table(title.lower(), "rows", "left", box=None, pad_edge=False)
-    for kind, number in told.found.items():
-        counts.add_row(kind, str(number), str(told.left.get(kind, 0)))
-    stays = Table("stays", "where", "why", box=None, pad_edge=False)
-    for one in told.kept:
-        stays.add_row(one.what, one.where, one.why)
     for room_id in told.chatting:
         click.echo(f"A chat or a request goes on in {room_id}.", err=err)
     if told.accounts:
         click.echo(f"Accounts at the call centre: {', '.join(told.accounts)}", err=err)
-    for table in (counts, stays) if told.found else (stays,):
-        print_table(table, err=err)
+    if told.found:
+        counts = ((kind, str(n), str(told.left.get(kind, 0))) for kind, n in told.found.items())
+        print_table((title.lower(), "rows", "left"), counts, err=err)
+    stays = ((one.what, one.where, one.why) for one in told.kept)
+    print_table(("stays", "where", "why"), stays, err=err)
