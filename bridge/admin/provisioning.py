@@ -148,13 +148,9 @@ def _retry_after(error: ApiError) -> dict[str, str]:
 
 async def _read(request: web.BaseRequest) -> bytes:
     """Read the body, within our limit."""
-    parts: list[bytes] = []
-    size = request.content_length or 0
-    if size <= LONGEST_BODY:
-        size = 0
-        while size <= LONGEST_BODY and (chunk := await request.content.readany()):
-            size += len(chunk)
-            parts.append(chunk)
-    if size > LONGEST_BODY:
-        raise ApiError(413, "M_TOO_LARGE", f"The body is longer than {LONGEST_BODY} bytes.")
-    return b"".join(parts)
+    body, told = bytearray(), request.content_length or 0
+    while max(told, len(body)) <= LONGEST_BODY:
+        if not (chunk := await request.content.readany()):
+            return bytes(body)
+        body += chunk
+    raise ApiError(413, "M_TOO_LARGE", f"The body is longer than {LONGEST_BODY} bytes.")
