@@ -77,7 +77,7 @@ class Dispatcher:
             _authorise(operation, caller, values)
             asked = _asked(operation, values, request)
             async with self._places:
-                answer = await operation.handler(self._bridge, caller, asked)
+                answer = await operation.carry_out(self._bridge, caller, asked)
         except ApiError as error:
             return refused(error, operation.name)
         except StoreError as error:

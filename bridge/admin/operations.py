@@ -5,7 +5,8 @@ page docs/api.md, the provisioning API and the console's JSON all come from `OPE
 operation: its structs in `shapes`, its handler in `views` or `actions`, and a row here.
 
 An operation is named after its handler, and described by the first line of its docstring. What it
-is asked and what it answers are the types of the handler's third parameter and of its result.
+is asked and what it answers are the types of the handler's last parameter and of its result; who
+asks is told to those that have a parameter for it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from bridge.admin import actions, views
 from bridge.admin.ports import Bridge, Caller
 from bridge.admin.shapes import Answer, Asked
 
-Handler = Callable[[Bridge, Caller, Any], Awaitable[Answer]]
+Handler = Callable[..., Awaitable[Answer]]
+"""Called with the bridge, perhaps the caller, and what is asked."""
 
 
 class Who(StrEnum):
@@ -44,7 +46,7 @@ class Operation:
         *,
         status: int = 200,
     ) -> None:
-        self.method, self.path, self.handler, self.who = method, path, handler, who
+        self.method, self.path, self._handler, self.who = method, path, handler, who
         self.status = status
         """Of the answer; 202: it is stored, and will be done; or what goes on refuses it (409)."""
         self.name: str = getattr(handler, "__name__", "")
@@ -52,12 +54,17 @@ class Operation:
         self.pattern = re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
         """Of a path that is this one, still percent-encoded; its groups are what the path names."""
         self.in_path = tuple(self.pattern.groupindex)
-        *_, asked, answer = get_type_hints(handler).values()
+        *given, asked, answer = get_type_hints(handler).values()
+        self._told = Caller in given
         self.asked: type[Asked] = asked
         self.answer: type[Answer] = answer
         names = self.asked.__struct_encode_fields__
         self.beside = tuple(name for name in names if name not in self.in_path)
         """Names of what is asked and does not stand in the path."""
+
+    async def carry_out(self, bridge: Bridge, caller: Caller, asked: Asked) -> Answer:
+        given = (bridge, caller) if self._told else (bridge,)
+        return await self._handler(*given, asked)
 
     @property
     def audited(self) -> bool:

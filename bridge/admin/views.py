@@ -62,7 +62,7 @@ def made(kind: type[T], source: object, **more: object) -> T:
 # --- the bridge itself ----------------------------------------------------------------------------
 
 
-async def get_health(bridge: Bridge, _caller: Caller, _asked: shapes.Asked) -> shapes.Health:
+async def get_health(bridge: Bridge, _asked: shapes.Asked) -> shapes.Health:
     """Whether the bridge can do its work, and what it lacks."""
     missing = dict(bridge.health.missing())
     return shapes.Health(
@@ -70,7 +70,7 @@ async def get_health(bridge: Bridge, _caller: Caller, _asked: shapes.Asked) -> s
     )
 
 
-async def list_replicas(bridge: Bridge, _caller: Caller, _asked: shapes.Asked) -> shapes.Replicas:
+async def list_replicas(bridge: Bridge, _asked: shapes.Asked) -> shapes.Replicas:
     """The processes that share the rooms, and how many of the 256 parts each serves."""
     members = await bridge.overview.members()
     return shapes.Replicas(
@@ -87,7 +87,7 @@ async def list_replicas(bridge: Bridge, _caller: Caller, _asked: shapes.Asked) -
     )
 
 
-async def list_links(bridge: Bridge, _caller: Caller, asked: shapes.Page) -> shapes.Links:
+async def list_links(bridge: Bridge, asked: shapes.Page) -> shapes.Links:
     """The connections to the call centre, with since when and why."""
     said = await _everywhere(bridge)
     # Of a room that has just changed its process, the word of the one that answers counts.
@@ -141,9 +141,7 @@ def _said(bridge: Bridge, most: int = sys.maxsize) -> _Said:
     return _Said(shapes.Report(replica=own, seconds=0, **counted), links, waits)
 
 
-async def list_enterprises(
-    bridge: Bridge, _caller: Caller, _asked: shapes.Asked
-) -> shapes.Enterprises:
+async def list_enterprises(bridge: Bridge, _asked: shapes.Asked) -> shapes.Enterprises:
     """The call centres of the configuration."""
     return shapes.Enterprises(
         enterprises=[
@@ -195,7 +193,7 @@ def _queue(bridge: Bridge, enterprise: str, queue: Queue, busy: Busy) -> shapes.
     )
 
 
-async def list_waits(bridge: Bridge, _caller: Caller, _asked: shapes.Asked) -> shapes.Waits:
+async def list_waits(bridge: Bridge, _asked: shapes.Asked) -> shapes.Waits:
     """The newest waits, for a plot; figures over a long time are in the metrics."""
     said = await _everywhere(bridge)
     waits = sorted((one for told in said for one in told.waits), key=lambda one: one.at)
@@ -217,7 +215,7 @@ def _waited(replica: str, enterprise: str, chat: Chat) -> shapes.Waited:
 # --- rooms ----------------------------------------------------------------------------------------
 
 
-async def list_rooms(bridge: Bridge, _caller: Caller, asked: shapes.RoomsAsked) -> shapes.Rooms:
+async def list_rooms(bridge: Bridge, asked: shapes.RoomsAsked) -> shapes.Rooms:
     """The rooms that the bridge knows, by their ids."""
     wanted = partial(_wanted, bridge, asked)
     if asked.customer is UNSET:
@@ -228,14 +226,12 @@ async def list_rooms(bridge: Bridge, _caller: Caller, asked: shapes.RoomsAsked) 
     return shapes.Rooms(rooms=[one for row in rows if (one := wanted(row))], next=None)
 
 
-async def get_room(bridge: Bridge, _caller: Caller, asked: shapes.RoomAsked) -> shapes.RoomState:
+async def get_room(bridge: Bridge, asked: shapes.RoomAsked) -> shapes.RoomState:
     """A room, its settings, and what goes on in it."""
     return room_state(bridge, *await room_of(bridge, asked.room_id))
 
 
-async def list_room_chats(
-    bridge: Bridge, _caller: Caller, asked: shapes.RoomPage
-) -> shapes.RoomChats:
+async def list_room_chats(bridge: Bridge, asked: shapes.RoomPage) -> shapes.RoomChats:
     """The chats of a room, the newest first."""
     row, _ = await room_of(bridge, asked.room_id)
     stored = await bridge.around.store.chats(row.room_id, asked.limit, _number(asked.after))
@@ -245,7 +241,7 @@ async def list_room_chats(
     return shapes.RoomChats(chats=chats, next=after)
 
 
-async def list_chats(bridge: Bridge, _caller: Caller, asked: shapes.ChatsAsked) -> shapes.Rooms:
+async def list_chats(bridge: Bridge, asked: shapes.ChatsAsked) -> shapes.Rooms:
     """The rooms in which an agent is asked for or there is a chat, with who waits and who talks."""
 
     def wanted(row: StoredRoom) -> shapes.RoomState | None:
@@ -355,9 +351,7 @@ def _agents(agents: Iterable[object]) -> list[shapes.Agent]:
     return [made(shapes.Agent, one) for one in agents]
 
 
-async def get_order(
-    bridge: Bridge, _caller: Caller, asked: shapes.OrderNumber
-) -> shapes.OrderState:
+async def get_order(bridge: Bridge, asked: shapes.OrderNumber) -> shapes.OrderState:
     """What has come of an order. What the room was told about it is in the room."""
     row, _ = await room_of(bridge, asked.room_id)
     found = await bridge.overview.input(row.room_id, f"order:{asked.order}")
@@ -375,16 +369,12 @@ async def get_order(
     )
 
 
-async def list_changes(
-    bridge: Bridge, _caller: Caller, asked: shapes.NumberedPage
-) -> shapes.Changes:
+async def list_changes(bridge: Bridge, asked: shapes.NumberedPage) -> shapes.Changes:
     """Who changed what, when and which way, the newest first."""
     return await _changes(bridge, None, asked.after, asked.limit)
 
 
-async def list_room_changes(
-    bridge: Bridge, _caller: Caller, asked: shapes.RoomPage
-) -> shapes.Changes:
+async def list_room_changes(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Changes:
     """Who changed what of a room, when and which way, the newest first."""
     row, _ = await room_of(bridge, asked.room_id)
     return await _changes(bridge, row.room_id, asked.after, asked.limit)
@@ -408,7 +398,7 @@ def _number(after: str) -> int | None:
 # --- accounts, deliveries, dead letters -----------------------------------------------------------
 
 
-async def list_accounts(bridge: Bridge, _caller: Caller, asked: shapes.Page) -> shapes.Accounts:
+async def list_accounts(bridge: Bridge, asked: shapes.Page) -> shapes.Accounts:
     """The accounts as which rooms speak to the call centre, by room."""
     rows = await bridge.overview.accounts(asked.after, asked.limit)
     after = rows[-1].room_id if len(rows) == asked.limit else None
@@ -430,7 +420,7 @@ def _account(bridge: Bridge, row: AccountRow) -> shapes.Account:
     )
 
 
-async def trace_event(bridge: Bridge, _caller: Caller, asked: shapes.EventAsked) -> shapes.Trace:
+async def trace_event(bridge: Bridge, asked: shapes.EventAsked) -> shapes.Trace:
     """What happened to a Matrix event: received, attempted, acknowledged, with times."""
     rows = await bridge.around.store.trace(EventId(asked.event_id))
     if not rows:
@@ -439,9 +429,7 @@ async def trace_event(bridge: Bridge, _caller: Caller, asked: shapes.EventAsked)
     return shapes.Trace(event_id=asked.event_id, lines=lines)
 
 
-async def list_deliveries(
-    bridge: Bridge, _caller: Caller, asked: shapes.RoomPage
-) -> shapes.Deliveries:
+async def list_deliveries(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Deliveries:
     """What the ledger has of a room, the newest first."""
     row, _ = await room_of(bridge, asked.room_id)
     rows, after = await bridge.overview.deliveries(row.room_id, _number(asked.after), asked.limit)
@@ -451,9 +439,7 @@ async def list_deliveries(
     return shapes.Deliveries(deliveries=deliveries, next=None if after is None else str(after))
 
 
-async def list_dead_letters(
-    bridge: Bridge, _caller: Caller, asked: shapes.Letters
-) -> shapes.DeadLetters:
+async def list_dead_letters(bridge: Bridge, asked: shapes.Letters) -> shapes.DeadLetters:
     """What was given up and waits for somebody to decide, the oldest first."""
     at, _, number = asked.after.partition(".")
     letters = await bridge.overview.letters((int(at or 0), int(number or 0)), asked.limit)
@@ -466,9 +452,7 @@ async def list_dead_letters(
     )
 
 
-async def get_dead_letter(
-    bridge: Bridge, _caller: Caller, asked: shapes.LetterAsked
-) -> shapes.OpenedLetter:
+async def get_dead_letter(bridge: Bridge, asked: shapes.LetterAsked) -> shapes.OpenedLetter:
     """A dead letter with its content."""
     letter = await bridge.overview.letter(asked.letter_id)
     if letter is None:

@@ -285,7 +285,7 @@ async def test_a_password_is_shown_in_no_dead_letter(content: dict[str, Any]) ->
     async with office() as there:
         overview = SimpleNamespace(letter=AsyncMock(return_value=letter))
         bridge = replace(there.bridge, overview=cast(Overview, overview))
-        found = await views.get_dead_letter(bridge, OPERATOR, LetterAsked(letter_id="i1"))
+        found = await views.get_dead_letter(bridge, LetterAsked(letter_id="i1"))
     assert (found.body is not None) is shown
 
 
