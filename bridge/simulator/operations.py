@@ -390,9 +390,9 @@ def _shape(find: _Finder | None, do: _Function) -> type[msgspec.Struct]:
     )
 
 
-OPERATIONS: Mapping[type[msgspec.Struct], tuple[_Function, _Finder | None]] = MappingProxyType(
-    {_shape(find, do): (do, find) for find, functions in _TABLE for do in functions}
-)
+OPERATIONS: Mapping[type[msgspec.Struct], tuple[_Function, _Finder | None]] = {
+    _shape(find, do): (do, find) for find, functions in _TABLE for do in functions
+}
 _ANY: Any = reduce(or_, OPERATIONS)
 
 
