@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated
 
 import msgspec
 
 from bridge.ids import AgentId
-from bridge.simulator.checks import Shape
+from bridge.simulator.checks import Refusal, Shape
 from bridge.simulator.delivery import KINDS, icon
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.state import CallCentre, Customer, Wire
@@ -62,18 +61,16 @@ class Gate:
         self._banned.clear()
 
 
-_LOGINS: Mapping[int, Shape] = MappingProxyType(
-    {
-        # The guide of 2016 shows `epid` and gives it no meaning when empty.
-        FrameType.LOGIN: Shape({"loginName": str, "password": str}, {"epid": str}),
-        # Named by the guide, shaped by later revisions (reference 3.1).
-        FrameType.REGISTER: Shape(
-            {"loginName": str}, optional={"name": str, "portraitUri": str, "epid": str}
-        ),
-        # Later.
-        FrameType.VISITOR_LOGIN: Shape({"visitorId": str}, optional={"epid": str}),
-    }
-)
+_LOGINS: Mapping[int, Shape] = {
+    # The guide of 2016 shows `epid` and gives it no meaning when empty.
+    FrameType.LOGIN: Shape({"loginName": str, "password": str}, {"epid": str}),
+    # Named by the guide, shaped by later revisions (reference 3.1).
+    FrameType.REGISTER: Shape(
+        {"loginName": str}, optional={"name": str, "portraitUri": str, "epid": str}
+    ),
+    # Later.
+    FrameType.VISITOR_LOGIN: Shape({"visitorId": str}, optional={"epid": str}),
+}
 
 
 def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie: str = "") -> Wire:
@@ -90,32 +87,30 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
         kind = msgspec.convert(asked.get("type"), int)
         if kind == HISTORY and centre.options.has("history"):
             return _history(centre, msgspec.convert(asked, _Wanted), now, cookie)
-        who = _who(centre, kind, asked)
+        login, name = _who(centre, kind, asked)
+    except Refusal as error:
+        return result(error.code, str(error))
     except msgspec.ValidationError as error:
         return result(ResultCode.INVALID_PARAMETER, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return result(ResultCode.REQUEST_ERROR, f"the body must be a JSON object: {error}")
-    if isinstance(who, dict):
-        return who
-    login, name = who
-    if not login:
-        return result(ResultCode.INVALID_PARAMETER, "the login name is empty")
     customer, token = centre.sign_in(login, name, now)
     told = result(ResultCode.SUCCESS, token=token, config={})
     shown = {"clientId": customer.client_id} if centre.options.has("client_id_in_login") else {}
     return told | shown
 
 
-def _who(centre: CallCentre, kind: int, asked: Wire) -> tuple[str, str] | Wire:
-    """The login name and display name, or the refusal."""
+def _who(centre: CallCentre, kind: int, asked: Wire) -> tuple[str, str]:
+    """The login name and display name; Refusal: nobody may come in so."""
     if kind not in _LOGINS:
-        return result(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
+        raise Refusal(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
     known = _LOGINS[kind].read(asked, centre.options)
-    if kind == FrameType.VISITOR_LOGIN:
-        return known["visitorId"], ""
-    login, accounts = known["loginName"], centre.options.accounts
+    login = known["visitorId" if kind == FrameType.VISITOR_LOGIN else "loginName"]
+    accounts = centre.options.accounts
     if kind == FrameType.LOGIN and accounts and accounts.get(login) != known["password"]:
-        return result(ResultCode.INVALID_LOGIN, "wrong login name or password")
+        raise Refusal(ResultCode.INVALID_LOGIN, "wrong login name or password")
+    if not login:
+        raise Refusal(ResultCode.INVALID_PARAMETER, "the login name is empty")
     return login, known.get("name", "")
 
 
