@@ -129,11 +129,12 @@ def _properties(kind: type[msgspec.Struct]) -> Json:
 
 def _schemas() -> Json:
     """All that is answered, by the name of its struct."""
-    known = [kind for kind in vars(shapes).values() if inspect.isclass(kind)]
-    kinds = {kind.__name__: kind for kind in known if issubclass(kind, msgspec.Struct)}
     answers = [*dict.fromkeys(one.answer for one in OPERATIONS), Trouble]
     _, components = msgspec.json.schema_components(answers, ref_template=_REF)
-    return {name: _described(schema, kinds[name]) for name, schema in sorted(components.items())}
+    return {
+        name: _described(schema, getattr(shapes, name))
+        for name, schema in sorted(components.items())
+    }
 
 
 def _described(schema: Json, kind: type[msgspec.Struct]) -> Json:
