@@ -82,27 +82,24 @@ class Refusal(Exception):
 
 TEXT = Shape({"content": str, "extra": str})
 LATER_TEXT = Shape({"text": str}, {"extra": str})
-CONTENTS: Mapping[int, tuple[type[msgspec.Struct], Shape]] = {
-    MessageType.IMAGE: (
-        frames.Image,
-        Shape({"name": str, "imageUri": str}, {"thumbData": str, "extra": str}),
-    ),
-    MessageType.FILE: (
-        frames.File,
-        Shape({"name": str, "url": str}, {"size": int, "type": str, "extra": str}),
-    ),
-    MessageType.LOCATION: (
-        frames.Location,
-        Shape(
-            {"latitude": float, "longitude": float},
-            {"poi": str, "map": str, "thumbData": str, "extra": str},
+CONTENTS: Mapping[int, tuple[type[frames.Content], Shape]] = {
+    content.type: (content, shape)
+    for content, shape in (
+        (frames.Image, Shape({"name": str, "imageUri": str}, {"thumbData": str, "extra": str})),
+        (frames.File, Shape({"name": str, "url": str}, {"size": int, "type": str, "extra": str})),
+        (
+            frames.Location,
+            Shape(
+                {"latitude": float, "longitude": float},
+                {"poi": str, "map": str, "thumbData": str, "extra": str},
+            ),
         ),
-    ),
-    MessageType.VOICE: (
-        frames.Voice,
-        Shape({"voiceLength": int}, {"voiceData": str, "extra": str}, later={"voiceUri": str}),
-    ),
-    MessageType.VIDEO: (frames.Video, Shape({"name": str, "url": str}, optional={"size": int})),
+        (
+            frames.Voice,
+            Shape({"voiceLength": int}, {"voiceData": str, "extra": str}, later={"voiceUri": str}),
+        ),
+        (frames.Video, Shape({"name": str, "url": str}, optional={"size": int})),
+    )
 }
 """What customers send beside text; the keys in the order of the content's fields."""
 FORMER_KEYS: Mapping[int, Mapping[str, str]] = {
@@ -207,7 +204,7 @@ _REQUEST, _SESSION = {"requestId": int}, {"sessionId": int}
 
 
 class Command(NamedTuple):
-    frame: type[msgspec.Struct]
+    frame: type[frames.Command]
     shape: Shape
     """Its keys, in the order of the frame's fields."""
     heading: Shape = HEADING
@@ -216,38 +213,37 @@ class Command(NamedTuple):
 
 
 COMMANDS: Mapping[int, Command] = {
-    FrameType.LOGOUT: Command(frames.Logout, Shape({})),
-    FrameType.HEARTBEAT: Command(
-        frames.Heartbeat, Shape({}), BEAT, lambda options: options.pulse != "refuse"
-    ),
-    FrameType.REQUEST_CHAT: Command(
-        frames.RequestChat,
-        Shape(
-            {"queueId": int},
-            {"from": str},
-            optional={"toUserId": str},
-            later={"tracks": str, "brand": str},  # `tracks` is JSON text
+    command.frame.type: command
+    for command in (
+        Command(frames.Logout, Shape({})),
+        Command(frames.Heartbeat, Shape({}), BEAT, lambda options: options.pulse != "refuse"),
+        Command(
+            frames.RequestChat,
+            Shape(
+                {"queueId": int},
+                {"from": str},
+                optional={"toUserId": str},
+                later={"tracks": str, "brand": str},  # `tracks` is JSON text
+            ),
         ),
-    ),
-    FrameType.CANCEL_REQUEST: Command(frames.CancelRequest, Shape(_REQUEST)),
-    FrameType.CLOSE_SESSION: Command(frames.CloseSession, Shape(_SESSION)),
-    FrameType.RATE_SESSION: Command(frames.RateSession, Shape(_SESSION | {"rating": Wire})),
-    FrameType.SEND_MESSAGE: Command(frames.SendMessage, Shape(_SESSION | {"msg": Message})),
-    FrameType.SEND_PRE_MESSAGE: Command(frames.SendPreMessage, Shape(_REQUEST | {"content": str})),
-    FrameType.PREVIEW: Command(
-        frames.Preview, Shape(_SESSION | {"content": str}), SIGNAL, attrgetter("later")
-    ),
-    FrameType.TYPING: Command(frames.Typing, Shape(_SESSION), SIGNAL, attrgetter("later")),
-    FrameType.RECEIPT: Command(
-        frames.Receipt,
-        Shape({"rsId": str}),
-        served=lambda options: options.later or options.has("receipts"),
-    ),
-    FrameType.ROBOT_TRANSFER: Command(
-        frames.TransferFromRobot,
-        Shape(_SESSION, optional={"transferInfo": str}),
-        served=lambda options: options.later or options.robot_queues,
-    ),
+        Command(frames.CancelRequest, Shape(_REQUEST)),
+        Command(frames.CloseSession, Shape(_SESSION)),
+        Command(frames.RateSession, Shape(_SESSION | {"rating": Wire})),
+        Command(frames.SendMessage, Shape(_SESSION | {"msg": Message})),
+        Command(frames.SendPreMessage, Shape(_REQUEST | {"content": str})),
+        Command(frames.Preview, Shape(_SESSION | {"content": str}), SIGNAL, attrgetter("later")),
+        Command(frames.Typing, Shape(_SESSION), SIGNAL, attrgetter("later")),
+        Command(
+            frames.Receipt,
+            Shape({"rsId": str}),
+            served=lambda options: options.later or options.has("receipts"),
+        ),
+        Command(
+            frames.TransferFromRobot,
+            Shape(_SESSION, optional={"transferInfo": str}),
+            served=lambda options: options.later or options.robot_queues,
+        ),
+    )
 }
 
 
