@@ -33,6 +33,7 @@ _REF = "#/components/schemas/{name}"
 
 def document() -> Json:
     """The whole document."""
+    intro = " ".join((inspect.getdoc(shapes) or "").rpartition("\n\n")[2].split())
     paths: dict[str, Json] = {}
     for one in OPERATIONS:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
@@ -41,7 +42,7 @@ def document() -> Json:
         "info": {
             "title": "matrix-webchat-bridge: provisioning API",
             "version": __version__,
-            "description": "Generated from bridge/admin/operations.py. " + _intro(),
+            "description": f"Generated from bridge/admin/operations.py. {intro}",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/_matrix/provision/v1"}],
@@ -64,10 +65,6 @@ def document() -> Json:
     }
 
 
-def _intro() -> str:
-    return " ".join((inspect.getdoc(shapes) or "").rpartition("\n\n")[2].split())
-
-
 def _operation(one: Operation) -> Json:
     fields = _properties(one.asked)
     described: Json = {
@@ -76,7 +73,7 @@ def _operation(one: Operation) -> Json:
         "tags": [one.path.split("/")[1]],
         "responses": {
             str(one.status): {
-                "description": _sentence(one.answer),
+                "description": inspect.getdoc(one.answer),
                 "content": _json({"$ref": _ref(one.answer)}),
             },
             **{
@@ -166,10 +163,6 @@ def _docstrings() -> dict[str, dict[str, str]]:
                 ):
                     fields[field.target.id] = inspect.cleandoc(str(text.value.value))
     return found
-
-
-def _sentence(kind: type) -> str:
-    return (inspect.getdoc(kind) or "").partition("\n\n")[0]
 
 
 def _ref(kind: type) -> str:

@@ -61,20 +61,14 @@ class Operation:
         names = self.asked.__struct_encode_fields__
         self.beside = tuple(name for name in names if name not in self.in_path)
         """Names of what is asked and does not stand in the path."""
+        self.audited = method != "GET"
+        """It changes something, and leaves a row among the changes."""
+        self.has_body = method in {"POST", "PATCH"} and bool(self.beside)
+        """What the path does not name is taken from the body, as a JSON object."""
 
     async def carry_out(self, bridge: Bridge, caller: Caller, asked: Asked) -> Answer:
         given = (bridge, caller) if self._told else (bridge,)
         return await self._handler(*given, asked)
-
-    @property
-    def audited(self) -> bool:
-        """It changes something, and leaves a row among the changes."""
-        return self.method != "GET"
-
-    @property
-    def has_body(self) -> bool:
-        """What the path does not name is taken from the body, as a JSON object."""
-        return self.method in {"POST", "PATCH"} and bool(self.beside)
 
 
 _ROOM = Who.ROOM_ADMIN

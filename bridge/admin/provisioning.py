@@ -85,7 +85,8 @@ class Provisioning:
             outcome = await self._answer(request)
         except ApiError as error:
             outcome = refused(error)
-            headers = _retry_after(error)
+            wait = error.retry_after_ms
+            headers = {"Retry-After": str(wait // 1000 + 1)} if wait else {}
         else:
             headers = {"Allow": ", ".join(outcome.allow)} if outcome.allow else {}
         self._counted(outcome.operation or "none", outcome.status)
@@ -140,10 +141,6 @@ def _actor(claim: str) -> str:
 def _too_many(wait: float) -> ApiError:
     sentence = "Too many requests; try again after retry_after_ms (provisioning.rate)."
     return ApiError(429, "M_LIMIT_EXCEEDED", sentence, round(wait * 1000) + 1)
-
-
-def _retry_after(error: ApiError) -> dict[str, str]:
-    return {"Retry-After": str(error.retry_after_ms // 1000 + 1)} if error.retry_after_ms else {}
 
 
 async def _read(request: web.BaseRequest) -> bytes:
