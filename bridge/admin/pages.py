@@ -32,9 +32,9 @@ from cachetools import LRUCache
 from bridge.admin.dispatch import LONGEST_BODY, Dispatcher, Request
 from bridge.admin.ports import Caller
 from bridge.admin.provisioning import Budget
-from bridge.admin.room_page import NotLetIn, RoomAdmins
+from bridge.admin.room_page import RoomAdmins
 from bridge.admin.shapes import Room
-from bridge.admin.signin import SESSION_LIFE, SignIn, SignInError
+from bridge.admin.signin import SESSION_LIFE, NotLetIn, SignIn
 from bridge.ids import RoomId
 from bridge.rooms.store import StoreError
 from bridge.texts.languages import nearest
@@ -177,11 +177,11 @@ class Pages:
         link = msgspec.json.decode(await _body(request), type=_Link)
         try:
             session = await self._sign_in.sign_in(link.secret)
-        except SignInError as error:
+        except NotLetIn as error:
             # A link that works is let in all the same: behind a proxy strangers have our address.
             self._spend(f"sign-in {request.remote}", SIGN_INS)
-            _LOG.warning("console sign-in refused", why=str(error), remote=request.remote)
-            raise NotLetIn(401, str(error)) from error
+            _LOG.warning("console sign-in refused", why=error.key, remote=request.remote)
+            raise
         who = await self._sign_in.who(session)
         _LOG.info("console signed in", actor=who, remote=request.remote)
         answer = _json(200, {"who": who})

@@ -24,6 +24,7 @@ import structlog
 from cachetools import TTLCache
 
 from bridge.admin.ports import ApiError, Bridge
+from bridge.admin.signin import NotLetIn
 from bridge.admin.views import room_of, rules_of
 from bridge.config.model import Permission
 from bridge.ids import RoomId, UserId
@@ -58,15 +59,6 @@ class RoomSession(msgspec.Struct, frozen=True):
     room: RoomId
     """On Matrix, as the client calls it."""
     until: int
-
-
-class NotLetIn(Exception):
-    """Somebody may not use the page; `status` is of HTTP, `key` of the page's sentences."""
-
-    def __init__(self, status: int, key: str) -> None:
-        super().__init__(key)
-        self.status = status
-        self.key = key
 
 
 class RoomAdmins:

@@ -40,8 +40,13 @@ class Pass(msgspec.Struct, frozen=True):
     used: bool = False
 
 
-class SignInError(Exception):
-    """Nobody is signed in by that; the text is the key of a sentence of the page's."""
+class NotLetIn(Exception):
+    """Somebody may not use the page; `status` is of HTTP, `key` of the page's sentences."""
+
+    def __init__(self, status: int, key: str) -> None:
+        super().__init__(key)
+        self.status = status
+        self.key = key
 
 
 class SignIn:
@@ -68,13 +73,13 @@ class SignIn:
         stored = await self._store.secret(name) if self._is_ours(secret) else None
         link = None if stored is None else _read(stored)
         if link is None or link.until <= now:
-            raise SignInError("linkExpired")
+            raise NotLetIn(401, "linkExpired")
         session = self._signed(secrets.token_urlsafe(32))
         rows = (
             _row(name, msgspec.structs.replace(link, used=True), stored),
             _row(_name("session", session), Pass(link.who, now + SESSION_LIFE)),
         )
-        used = SignInError("linkUsed")
+        used = NotLetIn(401, "linkUsed")
         if link.used:
             raise used
         try:

@@ -71,7 +71,7 @@ WITHIN = {
         "CallFailure OpenFailure Unavailable Refused TooBig BadSetting BadOrder"
     ),
     "a key of the configuration, which `check` names like any other": "BadOverride NameTaken",
-    "the answer to whoever called the API or opened a page": "ApiError SignInError NotLetIn",
+    "the answer to whoever called the API or opened a page": "ApiError NotLetIn",
     "the answer to whoever typed that command": "BadSubject StillChatting NotEmptyError",
     "a row of `doctor`, with its own fix": "Failed",
     "the simulator's answer to a script": "SoundError BadOpError Refusal",

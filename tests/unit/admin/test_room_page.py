@@ -12,7 +12,8 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from bridge.admin.ports import Bridge
-from bridge.admin.room_page import REMEMBERED, SESSION_LIFE, NotLetIn, RoomAdmins
+from bridge.admin.room_page import REMEMBERED, SESSION_LIFE, RoomAdmins
+from bridge.admin.signin import NotLetIn
 from bridge.config.model import Permission
 from bridge.ids import RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
