@@ -1,7 +1,6 @@
 """The console (`/admin`) and the room page (`/room`), on a port of their own.
 
-Both are static files (`page/`) and the operations as JSON below `api/`. They share code and nothing
-else:
+Both are static files (`page/`) and the operations as JSON below `api/`; they share code alone:
 
 - The console's session is a cookie that scripts cannot read and that no other site's request
   carries (HttpOnly, SameSite=Strict, of `/admin` alone). Nobody may show the console in a frame.
@@ -9,9 +8,8 @@ else:
   of which some are of no network scheme (`vector://`): so it says nothing of who may. Its session
   is a bearer token that lives in the page's memory and opens one room (`room_page`).
 
-A call needs a header of ours, which a page of another site can send to nobody without being asked
-about (CORS), and is not let from another origin. The pages may load nothing but our own files, and
-run no script that stands in them.
+A call needs a header of ours, for which another site's page has to ask (CORS), and comes from no
+other origin. The pages may load nothing but our own files, and run no script that stands in them.
 """
 
 from __future__ import annotations

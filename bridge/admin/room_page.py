@@ -6,10 +6,9 @@ asked whose it is. What a client writes into the page's address (the room) is a 
 against the room itself: who is not a member of it, or neither has a power level of 50 nor the
 operator's permission `admin`, sees and sets nothing.
 
-A session is a signed word of ours that the page keeps in its memory and sends as a bearer token. It
-is no cookie, since browsers keep those from pages in frames, and nobody else's page can send it; it
-says who and where, and nothing of what they may, which is looked up with each request and
-remembered for a minute. It is good for nothing but the room page.
+A session is a signed word of ours that the page keeps in its memory and sends as a bearer token:
+browsers keep cookies from pages in frames, and nobody else's page can send it. It says who and
+where; what they may is looked up with each request, and remembered for a minute.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
 """Sign-in to the console: links that work once, and sessions.
 
 `matrix-webchat console-link` draws a link; whoever opens it gets a session. Both are 256 random
-bits and our signature (HMAC) of them. Of the whole the database has the SHA-256 alone, so that a
-copy of it lets nobody in; by the signature a made-up one is known without the database, which so
-has nothing to do for strangers. They are rows of `secrets`, which have an end, and which only one
-process can take from one value to another (compare and swap): so a link works once, whichever
-process of several is asked, and the command line, which is yet another process, needs none of them
-to run.
+bits and our signature (HMAC) of them, by which a made-up one is known without the database. That
+has the SHA-256 alone, so that a copy of it lets nobody in: rows of `secrets`, which have an end,
+and which only one process can take from one value to another (compare and swap). So a link works
+once, whichever process is asked, and the command line needs none of them to run.
 """
 
 from __future__ import annotations
