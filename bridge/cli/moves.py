@@ -189,9 +189,7 @@ def restore(config: Config, file: Path, *, replace: bool, dry_run: bool, as_json
 
 
 def _report(tables: Sequence[Compared] | Sequence[Sum], told: str, *, as_json: bool) -> None:
-    """Print each table's rows and digest, which is the same on both engines and in a backup; for
-    people also what is told of the whole.
-    """
+    """Print each table's rows and digest (the same on both engines and in a backup), and `told`."""
     if as_json:
         click.echo(msgspec.json.encode(tables))
         return

@@ -1,7 +1,6 @@
 """The command line: `matrix-webchat [run]` and its sisters; most of them lie with their work.
 
-The short flags before a command (`-g`, `-e`) are the aliases that operators of other Matrix bridges
-type without thinking.
+The short flags before a command (`-g`, `-e`) are those of other Matrix bridges.
 """
 
 from __future__ import annotations

@@ -97,9 +97,7 @@ async def _play(stage: Stage, transcript: Transcript) -> None:
 
 
 async def _invite_visitor(stage: Stage) -> None:
-    """Make the account of whoever sits at the keyboard, and log out again: of devices that it
-    cannot verify, Element would warn.
-    """
+    """Make the visitor's account, and log out: Element warns of devices that it cannot verify."""
     async with stage.phone(VISITOR) as visitor:
         devices = done(DevicesResponse, await visitor.nio.devices()).devices
         rooms = done(JoinedRoomsResponse, await visitor.nio.joined_rooms()).rooms

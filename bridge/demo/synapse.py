@@ -92,9 +92,7 @@ class SynapseServer:
     async def register(
         self, session: aiohttp.ClientSession, localpart: str, password: str, *, admin: bool = False
     ) -> str:
-        """Make a user without any device, by "Shared-Secret Registration" (Synapse's admin
-        documentation), and return its id.
-        """
+        """Make a user with no device, by Synapse's "Shared-Secret Registration"; return its id."""
         url = f"{self.address}/_synapse/admin/v1/register"
         async with session.get(url) as response:
             nonce: str = (await response.json())["nonce"]

@@ -155,9 +155,7 @@ def _made(frame: type[msgspec.Struct], values: Iterable[object]) -> Any:
 
 
 def _check_values(content: Mapping[str, Any], options: SimulatorOptions) -> None:
-    """Refuse what is not base64 (if `strict`), and addresses that are not absolute, as an upload's
-    reply is (reference 3.4, last line).
-    """
+    """Refuse what is no base64 (if `strict`) or no absolute address (reference 3.4, last line)."""
     if content.get("voiceData") == "" and not content.get("voiceUri"):
         raise Refusal(ResultCode.INVALID_PARAMETER, "voiceData is empty")
     for key in ("thumbData", "voiceData") if options.strict else ():

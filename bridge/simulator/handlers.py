@@ -1,7 +1,6 @@
 """The handling of each command: its effect on the call centre, the reply, and the pushes after it.
 
-What customers say is put on record twice: in their own history for scripts, and in the transcript
-for the desk.
+What customers say is recorded twice: in their history for scripts, in the transcript for the desk.
 """
 
 from __future__ import annotations
