@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from heapq import nsmallest
 from itertools import islice
 from typing import Literal, TypeVar, cast
@@ -145,12 +144,7 @@ async def list_enterprises(bridge: Bridge, _asked: shapes.Asked) -> shapes.Enter
     """The call centres of the configuration."""
     return shapes.Enterprises(
         enterprises=[
-            shapes.Enterprise(
-                id=name,
-                bot=one.rules.bot,
-                queues=len(one.rules.queues),
-                default_queue=one.rules.default_queue,
-            )
+            made(shapes.Enterprise, one.rules, id=name, queues=len(one.rules.queues))
             for name, one in bridge.enterprises.items()
         ]
     )
@@ -217,13 +211,12 @@ def _waited(replica: str, enterprise: str, chat: Chat) -> shapes.Waited:
 
 async def list_rooms(bridge: Bridge, asked: shapes.RoomsAsked) -> shapes.Rooms:
     """The rooms that the bridge knows, by their ids."""
-    wanted = partial(_wanted, bridge, asked)
     if asked.customer is UNSET:
-        rooms, after = await _page_of(bridge, asked, wanted, live=asked.phase in LIVE)
-        return shapes.Rooms(rooms=rooms, next=after)
+        return await _page_of(bridge, asked)
     found = sorted(await bridge.around.store.rooms_of(asked.customer))[: asked.limit]
     rows = [row for one in found if (row := await bridge.overview.room(one)) is not None]
-    return shapes.Rooms(rooms=[one for row in rows if (one := wanted(row))], next=None)
+    rooms = [one for row in rows if (one := _wanted(bridge, asked, row))]
+    return shapes.Rooms(rooms=rooms, next=None)
 
 
 async def get_room(bridge: Bridge, asked: shapes.RoomAsked) -> shapes.RoomState:
@@ -243,18 +236,15 @@ async def list_room_chats(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Room
 
 async def list_chats(bridge: Bridge, asked: shapes.ChatsAsked) -> shapes.Rooms:
     """The rooms in which an agent is asked for or there is a chat, with who waits and who talks."""
-
-    def wanted(row: StoredRoom) -> shapes.RoomState | None:
-        return _wanted(bridge, asked, row) if row.phase in LIVE else None
-
-    rooms, after = await _page_of(bridge, asked, wanted, live=True)
-    return shapes.Rooms(rooms=rooms, next=after)
+    return await _page_of(bridge, asked)
 
 
 def _wanted(
     bridge: Bridge, asked: shapes.RoomsAsked | shapes.ChatsAsked, row: StoredRoom
 ) -> shapes.RoomState | None:
     """The room, if it is one of those that are asked for."""
+    if isinstance(asked, shapes.ChatsAsked) and row.phase not in LIVE:
+        return None
     if not _fits(asked.phase, row.phase):
         return None
     state = room_state(bridge, row, record_in(row))
@@ -266,23 +256,21 @@ def _fits(wanted: object, value: object) -> bool:
     return wanted is UNSET or wanted == value
 
 
-async def _page_of(
-    bridge: Bridge, asked: shapes.Page, wanted: Callable[[StoredRoom], T | None], *, live: bool
-) -> tuple[list[T], str | None]:
-    """What is made of a page of rooms; and behind which room the next page begins."""
-    found: list[T] = []
-    last = asked.after
+async def _page_of(bridge: Bridge, asked: shapes.RoomsAsked | shapes.ChatsAsked) -> shapes.Rooms:
+    """A page of the rooms that are asked for."""
+    found: list[shapes.RoomState] = []
+    last, live = asked.after, isinstance(asked, shapes.ChatsAsked) or asked.phase in LIVE
     for _ in range(MOST_LOOKED // LOOK):
         rows = await bridge.overview.rooms(last, LOOK, live=live)
         for row in rows:
             last = row.room_id
-            if (made := wanted(row)) is not None:
-                found.append(made)
+            if (state := _wanted(bridge, asked, row)) is not None:
+                found.append(state)
                 if len(found) == asked.limit:
-                    return found, last
+                    return shapes.Rooms(rooms=found, next=last)
         if len(rows) < LOOK:
-            return found, None
-    return found, last
+            return shapes.Rooms(rooms=found, next=None)
+    return shapes.Rooms(rooms=found, next=last)
 
 
 async def room_of(bridge: Bridge, room_id: str) -> tuple[StoredRoom, RoomRecord]:
