@@ -8,7 +8,8 @@ operator's permission `admin`, sees and sets nothing.
 
 A session is a signed word of ours that the page keeps in its memory and sends as a bearer token:
 browsers keep cookies from pages in frames, and nobody else's page can send it. It says who and
-where; what they may is looked up with each request, and remembered for a minute.
+where; what they may is looked up with each request, and remembered for a minute. It is good for the
+room page alone.
 """
 
 from __future__ import annotations
