@@ -48,7 +48,10 @@ def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> lis
     alive = isinstance(call.command, frames.Heartbeat) and not call.token
     if not alive and centre.holder(call.token, now) is not customer:
         return [exchange.reply(ResultCode.INVALID_TOKEN, "bad token")]
-    return exchange.carry_out()
+    try:
+        return exchange.carry_out()
+    except Refusal as refused:
+        return [exchange.reply(refused.code, str(refused))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,7 @@ class _Exchange:
             case frames.CancelRequest() | frames.SendPreMessage() as command:
                 request = customer.request
                 if request is None or request.id != command.request_id:
-                    code = ResultCode.INVALID_CHAT_REQUEST_ID
-                    return [self.reply(code, "no such queue request")]
+                    raise Refusal(ResultCode.INVALID_CHAT_REQUEST_ID, "no such queue request")
                 if isinstance(command, frames.CancelRequest):
                     return [
                         self.reply(),
@@ -102,9 +104,6 @@ class _Exchange:
         frame = delivery.reply(call.type, code, message, call_id=call_id, extra=extra)
         return Send(self.customer.login, frame)
 
-    def _no_session(self, extra: Wire | None = None) -> Send:
-        return self.reply(ResultCode.INVALID_CHAT_SESSION_ID, "no such session", extra)
-
     # --- asking for an agent ----------------------------------------------------------------------
 
     def _request_chat(self, asked: frames.RequestChat) -> list[Outgoing]:
@@ -117,8 +116,7 @@ class _Exchange:
             code, number = ResultCode.ALREADY_IN_CHATTING, delivery.identifier(centre, running.id)
             return [self.reply(code, "a session is open", {"sessionId": number} if rich else None)]
         by_robot = asked.queue_id in options.robot_queues
-        if refusal := self._obstacle(asked.queue_id, asked.to_agent, people=not by_robot):
-            return [refusal]
+        self._check_open(asked.queue_id, asked.to_agent, people=not by_robot)
         if by_robot:
             return self._begin_with_robot(asked.queue_id)
         if options.permanent:
@@ -150,29 +148,27 @@ class _Exchange:
     def _leave_robot(self, session: Session) -> list[Outgoing]:
         """302: the session goes on with the robot until somebody accepts."""
         if not session.robot:
-            return [self.reply(ResultCode.INVALID_SESSION_TYPE, "the session is not with a robot")]
+            raise Refusal(ResultCode.INVALID_SESSION_TYPE, "the session is not with a robot")
         if self.customer.request is not None:
-            return [self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")]
+            raise Refusal(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")
         queue_id = handover_queue(self.call.body)
         queue_id = session.queue_id if queue_id is None else queue_id
-        if refusal := self._obstacle(queue_id, "", people=True):
-            return [refusal]
+        self._check_open(queue_id, "", people=True)
         _, news, place = self._into_queue(queue_id, session=session)
         return [self.reply(extra={"queueLength": place}), *news]
 
-    def _obstacle(self, queue_id: QueueId, wanted: str, *, people: bool) -> Send | None:
-        """Why nobody can be asked; a robot works without people and at all hours."""
+    def _check_open(self, queue_id: QueueId, wanted: str, *, people: bool) -> None:
+        """Refuse what nobody can be asked; a robot works without people and at all hours."""
         options = self.centre.options
         if options.queues and queue_id not in (*options.queues, *options.robot_queues):
-            return self.reply(ResultCode.INVALID_QUEUE_ID, "no such queue")
+            raise Refusal(ResultCode.INVALID_QUEUE_ID, "no such queue")
         if people and not options.open_hours:
-            return self.reply(ResultCode.NOT_IN_WORKTIME, "outside working hours")
+            raise Refusal(ResultCode.NOT_IN_WORKTIME, "outside working hours")
         if people and not options.agents:
-            return self.reply(ResultCode.NO_AGENT_ONLINE, "no agent is online")
+            raise Refusal(ResultCode.NO_AGENT_ONLINE, "no agent is online")
         # Only later revisions show toUserId; whoever sends it is served by its rule.
         if wanted and options.agent(AgentId(wanted)) is None:
-            return self.reply(ResultCode.INVALID_TO_USER_ID, "that agent is not online")
-        return None
+            raise Refusal(ResultCode.INVALID_TO_USER_ID, "that agent is not online")
 
     def _into_queue(
         self, queue_id: QueueId, source: str = "", wanted: str = "", session: Session | None = None
@@ -213,7 +209,7 @@ class _Exchange:
         if isinstance(command, frames.SendMessage):
             return self._message(session, command.content)
         if session is None:
-            return [self._no_session()]
+            raise Refusal(ResultCode.INVALID_CHAT_SESSION_ID, "no such session")
         match command:
             case frames.CloseSession():
                 news = [self.reply(), *desk.end(centre, session, "customer")]
@@ -246,7 +242,7 @@ class _Exchange:
                 # In the wrapper of the phone clients' transport (reference 1.3).
                 text = json.dumps(self._as_it_came()[1], ensure_ascii=False)
                 told = {"originalMessage": {"objectName": "RC:TxtMsg", "content": text}}
-            return [self._no_session(told)]
+            return [self.reply(ResultCode.INVALID_CHAT_SESSION_ID, "no such session", told)]
         self._hear(content, session=session)
         news: list[Outgoing] = [self.reply(extra=told)]
         if session.robot:
@@ -260,7 +256,7 @@ class _Exchange:
         centre, customer = self.centre, self.customer
         newest = customer.last_session
         if newest is None or newest.id != rated.session_id:
-            return self._no_session()
+            raise Refusal(ResultCode.INVALID_CHAT_SESSION_ID, "no such session")
         given: Wire = {
             "sessionId": rated.session_id,
             "rating": rated.rating,
