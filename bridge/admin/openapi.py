@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -154,14 +155,12 @@ def _docstrings() -> dict[str, dict[str, str]]:
     for node in ast.parse(inspect.getsource(shapes)).body:
         if isinstance(node, ast.ClassDef):
             fields = found[node.name] = {}
-            for field, text in zip(node.body, node.body[1:], strict=False):
-                if (
-                    isinstance(field, ast.AnnAssign)
-                    and isinstance(field.target, ast.Name)
-                    and isinstance(text, ast.Expr)
-                    and isinstance(text.value, ast.Constant)
-                ):
-                    fields[field.target.id] = inspect.cleandoc(str(text.value.value))
+            for pair in pairwise(node.body):
+                match pair:
+                    case ast.AnnAssign(ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                        fields[name] = inspect.cleandoc(text)
+                    case _:
+                        pass
     return found
 
 
