@@ -436,8 +436,7 @@ class Serving:
         homeserver = Homeserver(await self._session(), address, token, users, self._outage)
         if config.bridge.encryption.allow:
             # What stays open long has connections of its own.
-            patient = await self._session(limit=0)
-            keys = KeyServer(homeserver, Homeserver(patient, address, token, users, self._outage))
+            keys = KeyServer(homeserver, homeserver.beside(await self._session(limit=0)))
             vault = Vault(store, Sealer(settings.encryption_secret_of(config)))
             crypto = Crypto(keys, homeserver, users, vault, self._clock, others=store.shards)
             await crypto.upkeep.begin()

@@ -19,6 +19,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from copy import copy
 from functools import lru_cache, partial
 from typing import TypeVar
 from urllib.parse import quote, urlencode
@@ -196,6 +197,14 @@ _JOIN_TIMEOUT = 120.0
 _OUT_ALREADY = frozenset({"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"})
 """How homeservers refuse to have somebody leave who is not in the room."""
 
+
+class _Devices(msgspec.Struct):
+    """Our users' devices, for all connections: of this id, or of a token of the user's own."""
+
+    name: str = DEVICE
+    tokens: dict[UserId, str] = {}
+
+
 _quoted = lru_cache(4_096)(partial(quote, safe=""))
 
 
@@ -229,40 +238,31 @@ class Homeserver:
         self._address = str(URL(address)).rstrip("/")
         self._token = as_token
         self._authorization = {"Authorization": f"Bearer {as_token}"}
-        self._users, self._bot = users, users.main
+        self._bot = users.main
         self.foreign: set[UserId] = set()
-        self._acting = lru_cache(2_000)(self._prepare)
-        self._device = DEVICE
+        self._acting = lru_cache(10_000)(self._prepare)
+        self._devices = _Devices()
         self._outage = outage or asyncio.Event()
-        self._tokens: dict[UserId, str] = {}
-        self._beside: list[Homeserver] = []
         self._places: AbstractAsyncContextManager[object] = nullcontext()
 
-    def beside(self, session: aiohttp.ClientSession, at_once: int) -> Homeserver:
-        """The same with connections of its own, for which nobody else's requests wait. It sends so
-        many events at a time: no more wait at the homeserver before those of others.
+    def beside(self, session: aiohttp.ClientSession, at_once: int | None = None) -> Homeserver:
+        """The same with connections of its own, for which nobody else's requests wait. If told, it
+        sends so many events at a time: no more wait at the homeserver before those of others.
         """
-        other = Homeserver(session, self._address, self._token, self._users, self._outage)
-        other.foreign = self.foreign
-        other._places = asyncio.Semaphore(at_once)
-        other.use_device(self._device)
-        for user, token in self._tokens.items():
-            other.use_token(user, token)
-        self._beside.append(other)
+        other: Homeserver = copy(self)
+        other._session = session
+        if at_once is not None:
+            other._places = asyncio.Semaphore(at_once)
         return other
 
     def use_device(self, device: str) -> None:
-        self._device = device
+        self._devices.name = device
         self._acting.cache_clear()
-        for one in self._beside:
-            one.use_device(device)
 
     def use_token(self, user: UserId, token: str) -> None:
-        """Act as the user's device by this access token: the homeserver knows no other way."""
-        self._tokens[user] = token
+        """Act as the user's device by this access token."""
+        self._devices.tokens[user] = token
         self._acting.cache_clear()
-        for one in self._beside:
-            one.use_token(user, token)
 
     async def request(
         self,
@@ -411,7 +411,7 @@ class Homeserver:
             raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
     def _as_user(self, user: UserId, *, device: bool) -> AppServiceAPI:
-        token = self._tokens.get(user) if device else None
+        token = self._devices.tokens.get(user) if device else None
         # Not `AppServiceAPI.user()`: that keeps every child for ever.
         api = AppServiceAPI(
             self._address,
@@ -421,7 +421,7 @@ class Homeserver:
             client_session=self._session,
             default_retry_count=0,
         )
-        api.as_device_id = DeviceID(self._device) if device and token is None else None
+        api.as_device_id = DeviceID(self._devices.name) if device and token is None else None
         return api
 
     def _client(self, user: UserId) -> ClientAPI:
@@ -430,11 +430,11 @@ class Homeserver:
         return ClientAPI(UserID(user), api=self._as_user(user, device=True))
 
     def _prepare(self, user: UserId) -> tuple[str, dict[str, str]]:
-        token = self._tokens.get(user)
+        token, device = self._devices.tokens.get(user), self._devices.name
         query: dict[str, str] = {"user_id": user}
         if token is None:
             # The first is the name by which homeservers before v1.17 know it.
-            query |= {"org.matrix.msc3202.device_id": self._device, "device_id": self._device}
+            query |= {"org.matrix.msc3202.device_id": device, "device_id": device}
         return (
             URL.build(query=query).raw_query_string,
             {"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"},

@@ -46,7 +46,10 @@ class Requests(Protocol):
 
 
 class KeyServer:
-    """The homeserver's keys, devices and mailboxes; `patient` is for what stays open long."""
+    """The homeserver's keys, devices and mailboxes.
+
+    `patient`, for what stays open long, acts as the same devices as `transport`.
+    """
 
     def __init__(self, transport: Requests, patient: Requests) -> None:
         self._transport = transport
@@ -67,11 +70,9 @@ class KeyServer:
 
     def use_device(self, device_id: str) -> None:
         self._transport.use_device(device_id)
-        self._patient.use_device(device_id)
 
     def use_token(self, user: UserId, token: str) -> None:
         self._transport.use_token(user, token)
-        self._patient.use_token(user, token)
 
     async def make_device(self, user: UserId, device_id: str) -> str:
         """Give the user a device; returns its access token where MSC4190 is not known, else ""."""
