@@ -42,8 +42,8 @@ def escape(text: str) -> str:
     return "".join(out)
 
 
-def _ends(key: str, template: str, field: str) -> tuple[str, str]:
-    """What stands before and behind the one field of a template."""
+def _ends(key: str, template: str, field: str, domain: str) -> tuple[str, str]:
+    """What stands in user ids before and behind the one field of a template."""
     before, found, behind = template.partition(field)
     if not found or set("{}") & set(before + behind):
         raise ValueError(f"{key} must contain {field} once, and no other field")
@@ -53,7 +53,7 @@ def _ends(key: str, template: str, field: str) -> tuple[str, str]:
         )
     if not re.fullmatch(r"[a-z0-9._=/+-]*", before + behind):
         raise ValueError(f"{key} may hold only a-z, 0-9 and . _ = - / +")
-    return before, behind
+    return f"@{before}", f"{behind}:{domain}"
 
 
 class NameTaken(ValueError):
@@ -81,23 +81,22 @@ class _Names:
         enterprise: str,
     ) -> None:
         try:
-            ends = _ends("username_template", username_template, "{agent}")
-            queue_ends = _ends("queue_username_template", queue_template, "{queue}")
+            self.ends = _ends("username_template", username_template, "{agent}", domain)
+            self.queue_ends = _ends("queue_username_template", queue_template, "{queue}", domain)
         except ValueError as error:
             raise NameTaken(str(error), enterprise) from None
-        self.enterprise, tail = enterprise, f":{domain}"
-        self.ends, self.queue_ends = ends, queue_ends
-        self.prefix, self.suffix = f"@{ends[0]}", ends[1] + tail
-        self.queue_name = f"@{queue_ends[0]}%d{queue_ends[1]}{tail}"
-        end = re.escape(tail)
-        self.ghost = re.compile(f"@{re.escape(ends[0])}{ESCAPED}{re.escape(ends[1])}{end}")
-        self.queue = re.compile(f"@{'[0-9]+'.join(map(re.escape, queue_ends))}{end}")
-        self.bot = UserId(f"@{bot_localpart}{tail}")
-        self.queues = {UserId(self.queue_name % one): one for one in queue_ids}
+        self.enterprise = enterprise
+        self.ghost = re.compile(ESCAPED.join(map(re.escape, self.ends)))
+        self.queue = re.compile("[0-9]+".join(map(re.escape, self.queue_ends)))
+        self.bot = UserId(f"@{bot_localpart}:{domain}")
+        self.queues = {self.queue_user(one): one for one in queue_ids}
+
+    def queue_user(self, queue_id: QueueId) -> UserId:
+        return UserId(str(queue_id).join(self.queue_ends))
 
     def check(self, other: _Names, bots: Iterable[UserId]) -> None:
         """Raise NameTaken if an agent or a queue of ours could have a name of the other's."""
-        some = (UserId(other.queue_name % number) for number in (1, 10))
+        some = (other.queue_user(QueueId(number)) for number in (1, 10))
         for name in (*bots, *other.queues, *some):
             if self.ghost.fullmatch(name):
                 raise self._taken("username_template", f"an agent the name {name}")
@@ -155,6 +154,7 @@ class OurUsers:
         own = (domain, bot_localpart, username_template, queue_ids, queue_template)
         self.own = _Names(*own, enterprise=enterprise)
         self.enterprise, self.bot = enterprise, self.own.bot
+        self.queue_user = self.own.queue_user
         self.ghost_regex = f"^{self.own.ghost.pattern}$"
         self.queue_regex = f"^{self.own.queue.pattern}$"
         self.know((self.own,), self.bot)
@@ -213,9 +213,6 @@ class OurUsers:
         """All users that a customer may invite, the main bot first."""
         return self._hosts
 
-    def queue_user(self, queue_id: QueueId) -> UserId:
-        return UserId(self.own.queue_name % queue_id)
-
     def queue_of(self, user_id: str) -> QueueId | None:
         return self.own.queues.get(UserId(user_id))
 
@@ -233,10 +230,9 @@ class OurUsers:
         return found or everybody
 
     def _ghost_of(self, agent_id: AgentId) -> UserId:
-        own = self.own
-        name = own.prefix + escape(agent_id) + own.suffix
+        name = escape(agent_id).join(self.own.ends)
         if len(name) > _MAX_USER_ID:
             # "=h" is no escape ("h" is no hex digit), so a digest collides with no escaped id.
             digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()
-            name = f"{own.prefix}=h{digest[:40]}{own.suffix}"
+            name = f"=h{digest[:40]}".join(self.own.ends)
         return UserId(name)
