@@ -77,11 +77,8 @@ class _Silence(TraceLogger):
     def getChild(self, suffix: str) -> TraceLogger:  # noqa: N802  (logging's own name)
         return self
 
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  (logging's own name)
-        return level >= logging.WARNING
 
-
-_SILENCE = _Silence("bridge.matrix.requests")
+_SILENCE = _Silence("bridge.matrix.requests", logging.WARNING)
 
 
 class _ErrorBody(msgspec.Struct):
