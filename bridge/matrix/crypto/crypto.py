@@ -124,6 +124,7 @@ class Crypto:
         self.mend = self.upkeep.mend
         self._peers = peers = Peers(server)
         self._keys = keys.RoomKeys(vault, keys.Owners(peers, users.main))
+        self.forget = self._keys.drop
         self._sharing = Sharing(vault, server, peers, self._places)
         parts, home = (self.upkeep, peers, self._keys, self._sharing), users.main.partition(":")[2]
         self._arrivals = Arrivals(vault, server, *parts, home)
@@ -270,10 +271,6 @@ class Crypto:
             await asyncio.wait(left)
         with suppress(StoreError):
             await again(self._keys.save)
-
-    def forget(self, erased: Callable[[str], bool]) -> None:
-        """Let go of keys whose rows are being erased, by their names."""
-        self._keys.drop(erased)
 
     def _read_ours(self) -> None:
         """Begin to read the mailboxes of hosts that have become ours."""
