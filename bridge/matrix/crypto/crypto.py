@@ -192,10 +192,12 @@ class Crypto:
         self, raw: Json, sealed: keys.Sealed, arrival: asyncio.Event, seconds: float
     ) -> Json | Undecryptable:
         """Decrypt an event after a key's arrival, of which one may be told in vain (`_MISSED`)."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
+        end = asyncio.get_running_loop().time() + seconds
         while True:
-            told = await _within(end - loop.time(), arrival)
+            told = False
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(end):
+                    told = await arrival.wait()
             arrival = self._waited_for.setdefault(sealed.key_name, asyncio.Event())
             found = await self._keys.open(raw, sealed, self._clock.now())
             if not (told and _lacks_key(found)):
@@ -441,11 +443,3 @@ def _may_come(found: Json | Undecryptable) -> bool:
 
 def _lacks_key(found: Json | Undecryptable) -> bool:
     return isinstance(found, Undecryptable) and found.key == keys.NO_KEY
-
-
-async def _within(seconds: float, arrival: asyncio.Event) -> bool:
-    """Wait for an arrival; False if there was none."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, seconds)):
-            return await arrival.wait()
-    return False
