@@ -54,7 +54,8 @@ FOREIGN = "FOREIGN_USER"
 TAKEN = "TAKEN_USER"
 """The same, as a user for whom another application service answers."""
 OWNER = "org.matrix_webchat.owner"
-"""Account data of our users that anybody may register: the id of the service that serves them."""
+"""Account data of our users that anybody may register: `appservice`, the id of the service that
+serves them."""
 REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
 """Seconds for a whole request, and without a byte of an answer or a file."""
 FILE_TIMEOUT = 600.0
@@ -211,8 +212,8 @@ def _room(room_id: RoomId, *parts: str) -> str:
     return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *others])
 
 
-def _mark(user: UserId) -> str:
-    return f"{_CLIENT}/user/{_quoted(user)}/account_data/{OWNER}"
+def _account_data(user: UserId, kind: str) -> str:
+    return f"{_CLIENT}/user/{_quoted(user)}/account_data/{kind}"
 
 
 class Homeserver:
@@ -474,17 +475,15 @@ class Homeserver:
         reply = await self.request("GET", f"{_CLIENT}/devices", user=user, device=False)
         return device_ids(reply)
 
-    async def owner(self, user: UserId) -> str:
-        """The id of the application service that serves the user; "": none has said so."""
+    async def account_data(self, user: UserId, kind: str) -> Json:
+        """What stands in the user's account data, which nobody else sees; empty: nothing."""
         try:
-            mark = await self.request("GET", _mark(user), user=user, device=False)
+            return await self.request("GET", _account_data(user, kind), user=user, device=False)
         except Refused:  # nor does the user exist, perhaps
-            return ""
-        return text(mark, "appservice")
+            return {}
 
-    async def set_owner(self, user: UserId, appservice_id: str) -> None:
-        content: Json = {"appservice": appservice_id}
-        await self.request("PUT", _mark(user), content, user=user, device=False)
+    async def set_account_data(self, user: UserId, kind: str, content: Json) -> None:
+        await self.request("PUT", _account_data(user, kind), content, user=user, device=False)
 
     async def make_device(self, user: UserId) -> None:
         """Give the user its device (MSC4190), without keys: encryption makes its own."""

@@ -26,9 +26,9 @@ from cachetools import LRUCache, TTLCache
 
 from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.client import DEVICE, FOREIGN, TAKEN, Homeserver, spool
+from bridge.matrix.client import DEVICE, FOREIGN, OWNER, TAKEN, Homeserver, spool
 from bridge.matrix.crypto.crypto import Crypto
-from bridge.matrix.crypto.wire import mapping
+from bridge.matrix.crypto.wire import Json, mapping, text
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
 from bridge.media import pictures
@@ -65,6 +65,8 @@ class PlainDevices:
     def __init__(self, homeserver: Homeserver) -> None:
         self._homeserver = homeserver
         self._asked: LRUCache[UserId, bool] = LRUCache(_MAX_ROWS)
+        self.mend = homeserver.make_device
+        """Makes a device again that the homeserver does not know any more."""
 
     async def ensure(self, user: UserId) -> None:
         """Make the user's device, if need be. Refused: `UNREGISTERED`: there is no such user."""
@@ -78,10 +80,6 @@ class PlainDevices:
                 raise
             _log.error("no device for this user", user=user, code=refusal.code)
         self._asked[user] = True
-
-    async def mend(self, user: UserId) -> None:
-        """Make the device again, which the homeserver does not know any more."""
-        await self._homeserver.make_device(user)
 
 
 def made_fact(user: UserId) -> str:
@@ -157,13 +155,14 @@ class Ghosts:
         A stranger who has the user may write any mark, and is looked for first.
         """
         await self._check_ours(user)
-        owner = await self._homeserver.owner(user)
+        owner = text(await self._homeserver.account_data(user, OWNER), "appservice")
         if owner not in {"", appservice_id} and not await self._profiles.fact(made_fact(user)):
             raise Refused(TAKEN, f"{user} is served by the application service {owner}")
         await self.ensure(user, "")
         if owner != appservice_id:
             with suppress(Refused):  # then nobody can tell, as before
-                await self._homeserver.set_owner(user, appservice_id)
+                mark: Json = {"appservice": appservice_id}
+                await self._homeserver.set_account_data(user, OWNER, mark)
 
     async def _show(self, user: UserId, name: str, mxc: str, draw: Callable[[], bytes]) -> None:
         """Name a user and give it the configured picture, or the one that it is drawn."""

@@ -40,6 +40,10 @@ class Requests(Protocol):
         query: Mapping[str, str] | None = None,
     ) -> Json: ...
 
+    async def account_data(self, user: UserId, kind: str) -> Json: ...
+
+    async def set_account_data(self, user: UserId, kind: str, content: Json) -> None: ...
+
     def use_device(self, device: str) -> None: ...
 
     def use_token(self, user: UserId, token: str) -> None: ...
@@ -54,6 +58,8 @@ class KeyServer:
     def __init__(self, transport: Requests, patient: Requests) -> None:
         self._transport = transport
         self._patient = patient
+        self.use_device = transport.use_device
+        self.use_token = transport.use_token
 
     async def _call(
         self,
@@ -67,12 +73,6 @@ class KeyServer:
         """One request; as the user's device where the homeserver has to know which it is."""
         path = f"{_CLIENT}/{path}"
         return await self._transport.request(method, path, content, user=user, device=device)
-
-    def use_device(self, device_id: str) -> None:
-        self._transport.use_device(device_id)
-
-    def use_token(self, user: UserId, token: str) -> None:
-        self._transport.use_token(user, token)
 
     async def make_device(self, user: UserId, device_id: str) -> str:
         """Give the user a device; returns its access token where MSC4190 is not known, else ""."""
@@ -128,14 +128,10 @@ class KeyServer:
 
     async def mark(self, user: UserId) -> str:
         """The homeserver's mark; empty if it has none, or keeps none."""
-        try:
-            return text(await self._call("GET", _account_data(user), user=user), "mark")
-        except Refused:
-            return ""
+        return text(await self._transport.account_data(user, MARK), "mark")
 
     async def set_mark(self, user: UserId, mark: str) -> None:
-        """Write a word into the user's account data, which nobody else sees."""
-        await self._call("PUT", _account_data(user), {"mark": mark}, user=user)
+        await self._transport.set_account_data(user, MARK, {"mark": mark})
 
     async def sync(self, user: UserId, since: str, *, wait: bool, device: str = "") -> Json:
         """What came for the device after the last reply's token `since` (empty: all that there is).
@@ -156,7 +152,3 @@ class KeyServer:
 
 def _device(device_id: str) -> str:
     return f"devices/{quote(device_id, safe='')}"
-
-
-def _account_data(user: UserId) -> str:
-    return f"user/{quote(user, safe='')}/account_data/{MARK}"

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import client
-from bridge.matrix.client import Homeserver
+from bridge.matrix.client import OWNER, Homeserver
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Entered, MatrixEvent, dump_input, load_input
@@ -29,8 +29,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "check": ("user_id",),
     "register": ("user_id",),
     "devices": ("devices",),
-    "owner": ("appservice",),
-    "set_owner": (),
+    "account_data": ("appservice",),
+    "set_account_data": (),
     "make_device": (),
     "set_profile": (),
     "join": ("room_id",),
@@ -75,8 +75,8 @@ def call(made: Homeserver, name: str) -> Awaitable[object]:
         "check": made.check,
         "register": lambda: made.register(GHOST),
         "devices": lambda: made.devices(GHOST),
-        "owner": lambda: made.owner(GHOST),
-        "set_owner": lambda: made.set_owner(GHOST, "webchat"),
+        "account_data": lambda: made.account_data(GHOST, OWNER),
+        "set_account_data": lambda: made.set_account_data(GHOST, OWNER, {}),
         "make_device": lambda: made.make_device(GHOST),
         "set_profile": lambda: made.set_profile(GHOST, "displayname", "Mei"),
         "join": lambda: made.join(GHOST, ROOM),
