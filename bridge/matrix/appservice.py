@@ -22,12 +22,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Literal, TypeVar
+from typing import Literal
 from urllib.parse import unquote
 
 import msgspec
 import structlog
-from aiohttp import StreamReader, web
+from aiohttp import web
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
@@ -35,7 +35,6 @@ from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import Observer
 
-T = TypeVar("T")
 Arrived = tuple[RoomId, EventId, Raw]
 Page = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
@@ -98,8 +97,8 @@ class _Typing(msgspec.Struct):
 _read_transaction = msgspec.json.Decoder(_Transaction).decode
 _read_gist = msgspec.json.Decoder(_Gist).decode
 _read_event = msgspec.json.Decoder(Raw).decode
-_entries = msgspec.json.Decoder(list[msgspec.Raw])
-_typing = msgspec.json.Decoder(_Typing)
+_read_entries = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_read_typing = msgspec.json.Decoder(_Typing).decode
 
 
 class Refusal(web.HTTPException):
@@ -296,7 +295,10 @@ class Endpoint:
             try:
                 whole = request.content.is_eof()
                 async with nullcontext() if whole else asyncio.timeout(SLOWEST_BODY):
-                    size = await self._read_into(parts, request.content)
+                    size = 0
+                    while size <= self.max_body and (chunk := await request.content.readany()):
+                        size += len(chunk)
+                        parts.append(chunk)
             except TimeoutError:
                 self._log.warning("a request's body did not come", seconds=SLOWEST_BODY)
                 why = f"The body took longer than {SLOWEST_BODY:g} s."
@@ -306,13 +308,6 @@ class Endpoint:
             self._log.error("body exceeds appservice.max_body_size", limit=self.max_body)
             raise Refusal(413, "M_TOO_LARGE", f"The body is longer than {self.max_body} bytes.")
         return b"".join(parts)
-
-    async def _read_into(self, parts: list[bytes], content: StreamReader) -> int:
-        size = 0
-        while size <= self.max_body and (chunk := await content.readany()):
-            size += len(chunk)
-            parts.append(chunk)
-        return size
 
 
 def is_echo(is_ours: Callable[[str], bool], kind: str, sender: str, state_key: object) -> bool:
@@ -342,15 +337,12 @@ def _typing_in(ephemeral: bytes) -> Iterator[tuple[RoomId, list[UserId]]]:
     """Users who are typing from now on, by room; an empty list: nobody any more."""
     if _TYPING not in ephemeral:
         return
-    for raw in _readable(_entries, ephemeral) or ():
-        if _TYPING in bytes(raw) and (told := _readable(_typing, raw)) is not None:
-            yield told.room_id, told.content.user_ids
-
-
-def _readable(decoder: msgspec.json.Decoder[T], text: bytes | msgspec.Raw) -> T | None:
     with suppress(*_UNREADABLE):
-        return decoder.decode(text)
-    return None
+        for raw in _read_entries(ephemeral):
+            with suppress(*_UNREADABLE):
+                if _TYPING in bytes(raw):
+                    told = _read_typing(raw)
+                    yield told.room_id, told.content.user_ids
 
 
 def _decode(text: bytes) -> Raw:
