@@ -317,14 +317,11 @@ class Places:
 
     async def scheme(self, asker: UserId, room_id: RoomId) -> Scheme:
         """The room's settings. Refused: it is encrypted with an `M_UNSUPPORTED_ALGORITHM`."""
-        known = self._schemes.get(room_id)
-        if known is not None:
+        if (known := self._schemes.get(room_id)) is not None:
             return known
         with self._schemes.fetching() as keep:
             event = await self._homeserver.state(asker, room_id, "m.room.encryption")
-            scheme = await self._for_good(room_id, event)
-            keep(room_id, scheme)
-        return scheme
+            return keep(room_id, await self._for_good(room_id, event))
 
     async def _for_good(self, room_id: RoomId, event: Json | None) -> Scheme:
         """The settings that hold: as told, but once encrypted, always encrypted."""
@@ -340,8 +337,7 @@ class Places:
 
     async def audience(self, asker: UserId, room_id: RoomId) -> frozenset[str]:
         """Recipients of what is said in the room now, without our own users."""
-        known = self._audiences.get(room_id)
-        if known is not None:
+        if (known := self._audiences.get(room_id)) is not None:
             return known
         with self._audiences.fetching() as keep:
             visibility = await self._homeserver.state(asker, room_id, "m.room.history_visibility")
