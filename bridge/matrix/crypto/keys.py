@@ -237,10 +237,12 @@ class RoomKeys:
         if isinstance(found, Undecryptable):
             return found
         opened, plain = found
-        used = opened.key.is_as_used(now)
-        key = opened.key if used else await self._proven(sealed, opened.key, now, ask=ask)
-        if key is None:
-            return Undecryptable(UNKNOWN_DEVICE, later=True)
+        key = opened.key
+        used = key.is_as_used(now)
+        if not used:
+            if key.unproven and not await self._owners.is_owner(sealed.sender, key, now, ask=ask):
+                return Undecryptable(UNKNOWN_DEVICE, later=True)
+            key = replace(key, unproven=False, device_keys=None, keep_until=now + KEPT)
         event_id, index = wire.text(raw, "event_id"), plain.message_index
         if opened.part != index // IN_A_ROW:
             notes = await self._replays.notes(sealed.key_name, index // IN_A_ROW)
@@ -286,12 +288,6 @@ class RoomKeys:
 
     def _unpickled(self, key: RoomKey) -> vodozemac.InboundGroupSession:
         return vodozemac.InboundGroupSession.from_pickle(key.pickle, self._vault.pickle_key)
-
-    async def _proven(self, sealed: Sealed, key: RoomKey, now: int, *, ask: bool) -> RoomKey | None:
-        """The key, proven and its life extended by its use; None if it cannot be proven yet."""
-        if key.unproven and not await self._owners.is_owner(sealed.sender, key, now, ask=ask):
-            return None
-        return replace(key, unproven=False, device_keys=None, keep_until=now + KEPT)
 
     async def _store(self, name: str, opened: _Opened, key: RoomKey) -> None:
         """Store a key as it is after its use, with all replay notes: one commit for both."""
