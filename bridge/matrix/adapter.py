@@ -526,11 +526,8 @@ async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
     """Convert a `voice`, or measure a video; unchanged if it cannot be played. The file is ours."""
     run = asyncio.get_running_loop().run_in_executor
     if kind == "voice":
-        try:
+        with suppress(voice.NoSound):
             sound = await run(conversions, voice.to_opus, file.stream)
-        except voice.NoSound:
-            pass
-        else:
             return Spooled(
                 io.BytesIO(sound.data),
                 len(sound.data),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -94,12 +95,9 @@ class CatchUp:
     async def _until_back(self) -> None:
         while True:
             self.outage.clear()
-            try:
-                await self.homeserver.check()
-            except (Unavailable, Refused):
-                await self.clock.sleep(RETRY)
-            else:
-                return
+            with suppress(Unavailable, Refused):
+                return await self.homeserver.check()
+            await self.clock.sleep(RETRY)
 
     async def _look(self, since: int) -> bool:
         """Look into every room once; what cannot be had now (False) is the next look's."""
