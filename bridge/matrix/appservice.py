@@ -239,7 +239,10 @@ class Endpoint:
         if is_echo(self.is_ours, gist.type, gist.sender, gist.state_key):
             return None
         try:
-            event = _decode(bytes(raw))
+            text = bytes(raw)
+            event = _read_event(text)
+            if text.count(b"{") + text.count(b"[") > _MAX_NESTING and _too_deep(event):
+                raise RecursionError  # for those who come later
         except _UNREADABLE as error:
             # Its sender must still learn that it cannot be carried: keep it, without content.
             name = type(error).__name__
@@ -343,14 +346,6 @@ def _typing_in(ephemeral: bytes) -> Iterator[tuple[RoomId, list[UserId]]]:
                 if _TYPING in bytes(raw):
                     told = _read_typing(raw)
                     yield told.room_id, told.content.user_ids
-
-
-def _decode(text: bytes) -> Raw:
-    """Decode one event; RecursionError also for what would be too deep for those who come later."""
-    event = _read_event(text)
-    if text.count(b"{") + text.count(b"[") > _MAX_NESTING and _too_deep(event):
-        raise RecursionError
-    return event
 
 
 def _too_deep(value: object, levels: int = _MAX_NESTING) -> bool:
