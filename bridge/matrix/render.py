@@ -417,11 +417,10 @@ def _ancestors(node: LexborNode) -> list[LexborNode]:
 
 def _opening(node: LexborNode) -> str:
     """The tag that opens an element anew after a cut."""
-    attributes = node.attributes
     kept = "".join(
-        f' {name}="{html_text.escape(attributes.get(name) or "")}"'
-        for name in _KEPT_ATTRIBUTES
-        if attributes.get(name)
+        f' {name}="{html_text.escape(value)}"'
+        for name, value in node.attributes.items()
+        if value and name in _KEPT_ATTRIBUTES
     )
     return f"<{node.tag}{kept}>"
 
