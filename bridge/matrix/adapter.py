@@ -461,10 +461,10 @@ class MatrixAdapter:
         upload = self.homeserver.upload
         if self.crypto is None or not await self.crypto.is_encrypted(user, room_id):
             return {"url": await upload(file.chunks(), file.size, file.mime, file.name, user)}
-        async with encrypted(file.chunks()) as secret:
+        async with encrypted(file.chunks()) as (sealed, key):
             # Neither its type nor its name is the homeserver's to know.
-            mxc = await upload(secret.chunks(), secret.size, OCTETS, "", user)
-            return {"file": file_field(mxc, secret.key)}
+            mxc = await upload(sealed.chunks(), sealed.size, OCTETS, "", user)
+            return {"file": file_field(mxc, key)}
 
     async def _limit(self) -> int | None:
         if self._upload_limit is None:

@@ -26,12 +26,8 @@ from bridge.rooms.ports import CHANGED_FILE, Blob, Refused
 _KEY, _IV, _HASH = 32, 16, 32
 
 
-class Encrypted(Kept, frozen=True):
-    key: FileKey
-
-
 @asynccontextmanager
-async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[Encrypted]:
+async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[tuple[Kept, FileKey]]:
     """Encrypt a file with a key of its own; the copy lives as long as the context."""
     secret = os.urandom(_KEY)
     # The lower half counts blocks and begins at zero.
@@ -40,7 +36,7 @@ async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[Encrypted]:
     sealed = _digested(_passed(plain, _cipher(secret, counter)), digest)
     async with keep(Blob(sealed, None, "")) as kept:
         key = FileKey(to_base64(secret, url=True), to_base64(counter), to_base64(digest.digest()))
-        yield Encrypted(kept.stream, kept.size, key)
+        yield kept, key
 
 
 @asynccontextmanager

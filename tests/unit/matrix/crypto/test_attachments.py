@@ -34,11 +34,10 @@ async def collected(chunks: AsyncIterator[bytes]) -> bytes:
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 65_536, IN_MEMORY + 12_345])
 async def test_both_ways_and_against_another_implementation(size: int) -> None:
     data = bytes(number * 7 % 251 for number in range(size))
-    async with encrypted(pieces(data)) as sealed:
+    async with encrypted(pieces(data)) as (sealed, key):
         ciphertext = await collected(sealed.chunks())
         assert ciphertext == await collected(sealed.chunks())
         assert sealed.size == len(ciphertext) == size
-        key = sealed.key
     assert decrypt_attachment(ciphertext, key.key, key.sha256, key.iv) == data
     async with decrypted(pieces(ciphertext), key) as (chunks, plain_size):
         assert plain_size == size
@@ -54,8 +53,8 @@ async def test_both_ways_and_against_another_implementation(size: int) -> None:
 
 @pytest.mark.asyncio
 async def test_not_a_byte_of_a_changed_file_passes() -> None:
-    async with encrypted(pieces(b"x" * 200_000)) as sealed:
-        ciphertext, key = await collected(sealed.chunks()), sealed.key
+    async with encrypted(pieces(b"x" * 200_000)) as (sealed, key):
+        ciphertext = await collected(sealed.chunks())
     changed = ciphertext[:-1] + bytes([ciphertext[-1] ^ 1])
     for wrong in (changed, ciphertext[:-1], b""):
         with pytest.raises(Refused, match="M_BAD_FILE"):
@@ -95,11 +94,11 @@ async def test_what_the_source_raises_is_passed_on() -> None:
 
 @pytest.mark.asyncio
 async def test_every_file_has_a_key_of_its_own() -> None:
-    async with encrypted(pieces(b"x")) as one, encrypted(pieces(b"x")) as two:
-        assert one.key.key != two.key.key
-        assert one.key.iv != two.key.iv
-        written = file_field(MXC, one.key)
-        assert read_file_field(written) == (MXC, one.key)
+    async with encrypted(pieces(b"x")) as (_, one), encrypted(pieces(b"x")) as (_, two):
+        assert one.key != two.key
+        assert one.iv != two.iv
+        written = file_field(MXC, one)
+        assert read_file_field(written) == (MXC, one)
 
 
 GOOD = file_field(MXC, FileKey("A" * 43, "A" * 22, "A" * 43))
