@@ -341,9 +341,8 @@ class Upkeep:
     async def replenish(self, own: OwnDevice, reply: wire.Json) -> None:
         """Publish the one-time keys that are missing according to a /sync. The lock is held."""
         counts = reply.get("device_one_time_keys_count")
-        if not isinstance(counts, dict):
-            return
-        if own.replenish(counts, reply.get("device_unused_fallback_key_types")):
+        unused = reply.get("device_unused_fallback_key_types")
+        if isinstance(counts, dict) and own.replenish(counts, unused):
             await self._upload(own, {})
 
     async def _upload(self, own: OwnDevice, content: wire.Json) -> None:
