@@ -266,13 +266,11 @@ def reaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meanin
     content = wire.mapping(raw, "content")
     target = _related(content, "m.annotation")
     key = wire.text(wire.mapping(content, "m.relates_to"), "key").strip()
-    if target is None:
-        return record.Nothing()
     if key.startswith("mxc://"):
         # A picture as reaction: its short name is what can be said of it.
         key = wire.text(content, "shortcode") or wire.text(content, "com.beeper.reaction.shortcode")
     key = "".join(char for char in key if char.isprintable() or char in "\u200d\ufe0f")[:_MAX_KEY]
-    return record.Reacted(event_id, sender, target, key) if key else record.Nothing()
+    return record.Reacted(event_id, sender, target, key) if target and key else record.Nothing()
 
 
 def redaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
@@ -296,12 +294,10 @@ def vote(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Meaning of a vote. No answer at all takes it back, which is told to nobody."""
     content = wire.mapping(raw, "content")
     target = _related(content, "m.reference")
-    if target is None:
-        return record.Nothing()
     response = wire.mapping(content, "org.matrix.msc3381.poll.response")
     chosen = wire.strings(response, "answers") or wire.strings(content, "m.selections")
     known = [one for one in chosen if len(one) <= _MAX_ANSWER]
-    if not known:
+    if target is None or not known:
         return record.Nothing()
     first, *more = known[:MAX_ANSWERS]
     return record.PollAnswered(event_id, sender, target, first, tuple(more))
