@@ -116,7 +116,6 @@ class UnfinishedError(StoreError):
             f"the database is not whole yet: it is being filled from {mark.source}; run that "
             "`migrate-db` or `restore` again, it goes on where it ended (with --replace: anew)"
         )
-        self.mark = mark
 
 
 class MovedError(StoreError):
@@ -127,15 +126,20 @@ class MovedError(StoreError):
             f"the database was moved to {moved.to}: set database.url to that one; or, to work on "
             "with this one as it was then, `matrix-webchat migrate-db --take-back`"
         )
-        self.moved = moved
 
 
-async def marked(engine: Engine, *, moved: bool = True) -> None:
-    """Raise UnfinishedError or, if that counts, MovedError for a database that has a schema."""
-    if found := await engine.read(Query(_MARK, (UNFINISHED,))):
-        raise UnfinishedError(msgspec.json.decode(found[0][0], type=Mark))
-    if moved and (found := await engine.read(Query(_MARK, (MOVED,)))):
-        raise MovedError(msgspec.json.decode(found[0][0], type=Moved))
+async def unfinished(engine: Engine) -> Mark | None:
+    """The mark of a database that has a schema and is being filled."""
+    found = await engine.read(Query(_MARK, (UNFINISHED,)))
+    return msgspec.json.decode(found[0][0], type=Mark) if found else None
+
+
+async def moved_to(engine: Engine) -> Moved | None:
+    """The mark of a whole database that was moved elsewhere; raises UnfinishedError."""
+    if mark := await unfinished(engine):
+        raise UnfinishedError(mark)
+    found = await engine.read(Query(_MARK, (MOVED,)))
+    return msgspec.json.decode(found[0][0], type=Moved) if found else None
 
 
 async def current_version(engine: Engine) -> int:
@@ -158,8 +162,8 @@ async def pending(engine: Engine, migrations: Sequence[Migration] | None = None)
     newest = max((migration.number for migration in migrations), default=0)
     if version > newest:
         raise NewerSchemaError(version, newest)
-    if version:
-        await marked(engine)
+    if version and (moved := await moved_to(engine)):
+        raise MovedError(moved)
     if found := [migration for migration in migrations if migration.number > version]:
         ((why,),) = await engine.read(Query(_HINDERED))
         if why:

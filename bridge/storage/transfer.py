@@ -37,9 +37,10 @@ from bridge.storage.migrate import (
     UnfinishedError,
     current_version,
     known,
-    marked,
     migrate,
+    moved_to,
     steps,
+    unfinished,
 )
 from bridge.storage.query import AlreadyInUse, Engine, Part, Query, Together, same
 from bridge.storage.sqlite import SqliteEngine
@@ -123,7 +124,6 @@ class DiffersError(StoreError):
             f"source and target differ in {told}. The target is not to be used: a disk may be "
             "faulty, or the source was written to meanwhile. Begin anew with --replace"
         )
-        self.tables = tables
 
 
 # --- the three ways ------------------------------------------------------------------------------
@@ -140,10 +140,12 @@ async def move(
         version = await current_version(source)
         if version != SCHEMA_VERSION:
             raise _other_schema(name, version)
-        moved = await _moved(source)
+        moved = await moved_to(source)
         async with _opened(to_url, clock, sole=True) as target:
-            if moved is not None and await _unfinished(target) != moved.id:
-                raise MovedError(moved)
+            if moved is not None:
+                half = await unfinished(target) if await current_version(target) else None
+                if half is None or half.id != moved.id:
+                    raise MovedError(moved)
             mark = Mark(secrets.token_hex(8), name)
             mark = await _prepared(target, to, mark, version, clock.now(), replace=replace)
             async with snapshot(source) as still:
@@ -167,7 +169,8 @@ async def backup(url: str, path: Path, clock: Clock, progress: Progress, program
         version = await current_version(engine)
         if not 1 <= version <= SCHEMA_VERSION:
             raise _other_schema(described(url), version)
-        await marked(engine, moved=False)
+        if mark := await unfinished(engine):
+            raise UnfinishedError(mark)
         kind = engine.dialect.value
         if isinstance(engine, SqliteEngine):
             # To read the file itself for long would keep its log from ever being emptied.
@@ -218,7 +221,7 @@ async def restore(
 async def take_back(url: str, clock: Clock, *, look: bool = False) -> bool:
     """Forget that a database was moved elsewhere, or only `look`; False: it was not."""
     async with _opened(url, clock, sole=True) as engine:
-        if not await current_version(engine) or await _moved(engine) is None:
+        if not await current_version(engine) or await moved_to(engine) is None:
             return False
         if not look:
             await engine.commit([Query(_DROP_FACT, (MOVED,))])
@@ -270,25 +273,6 @@ async def _copy(engine: SqliteEngine, beside: Path, clock: Clock) -> AsyncIterat
             file.unlink(missing_ok=True)
 
 
-async def _moved(engine: Engine) -> Moved | None:
-    """Where the database was moved to; raises UnfinishedError."""
-    try:
-        await marked(engine)
-    except MovedError as error:
-        return error.moved
-    return None
-
-
-async def _unfinished(engine: Engine) -> str:
-    """The id of what the database is being filled with; empty if it is not."""
-    try:
-        if await current_version(engine):
-            await marked(engine, moved=False)
-    except UnfinishedError as error:
-        return error.mark.id
-    return ""
-
-
 def _other_schema(name: str, version: int) -> StoreError:
     if not version:
         return StoreError(f"{name} is empty: there is nothing to copy")
@@ -308,13 +292,10 @@ async def _prepared(
     if version > SCHEMA_VERSION:
         raise NewerSchemaError(version, SCHEMA_VERSION)
     if version and not replace:
-        try:
-            await marked(target, moved=False)
-        except UnfinishedError as error:
-            same_one = error.mark.id == mark.id or error.mark.source == mark.source
-            if same_one and version == schema:
-                return error.mark
-            raise
+        if half := await unfinished(target):
+            if (half.id == mark.id or half.source == mark.source) and version == schema:
+                return half
+            raise UnfinishedError(half)
         for table in await catalogue(target):
             # The doctor's visit leaves facts.
             if table.name != "facts" and await Snapshot(target, ()).count(table):
