@@ -23,18 +23,18 @@ from msgspec.structs import asdict
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.store import Cutoffs
-from bridge.storage.query import (
-    Part,
-    Query,
-    Rows,
-    Statement,
-    Together,
-    Unreachable,
-    for_rows,
-    same,
-    upsert,
+from bridge.storage.query import Part, Query, Rows, Statement, Together, Unreachable, for_rows, same
+from bridge.storage.sql import (
+    DROP_OLD_SECRETS,
+    DROP_SECRETS,
+    EMPTY_LOG,
+    FACT,
+    HIGHEST,
+    SAVE_FACT,
+    TOKEN,
+    Cover,
+    dropping_some,
 )
-from bridge.storage.sql import EMPTY_LOG, Cover
 
 STRETCH = 5_000
 """Rows that are looked through at a time; of these, a write touches those of one room."""
@@ -42,7 +42,6 @@ AT_ONCE = 500
 """Keys that one write deletes."""
 LOOK, MOST_LOOKS = 0.05, 400
 """Seconds between two looks whether transactions have ended, and how many there are."""
-_ALL = 2**63 - 1
 _BEGUN, _IN_PLACE = "begun ", "in place "
 """How the names of facts begin that name rooms (`rooms.surroundings`)."""
 
@@ -113,12 +112,9 @@ DROPS = tuple(
     for_rows(f"DELETE FROM {table} WHERE room_id IN ({{rows}})", "text")  # noqa: S608 - our own
     for table in ("chats", "anchors", "accounts", "rooms")
 )
-LOGIN = same("SELECT login_name FROM accounts WHERE room_id = $1")
 FACTS_NAMING = _holding("SELECT name, value FROM facts WHERE {has value}")
-CHANGE_FACTS = for_rows(upsert("facts", "name", "value"), "text, text")
 DROP_FACTS = for_rows("DELETE FROM facts WHERE name IN ({rows})", "text")
 SECRETS_NAMING = _holding("SELECT name FROM secrets WHERE {has name}")
-DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
 AUDIT_OF_ROOM = same("SELECT count(*) FROM changes WHERE room_id = $1")
 UNNAME_ROOM = same(
     "UPDATE changes SET room_id = $2, before = '', after = '', "
@@ -127,23 +123,16 @@ UNNAME_ROOM = same(
 )
 UNNAME = same("UPDATE changes SET actor = $2 WHERE actor = $1 RETURNING number")
 PRUNES = {
-    "chats": same(
-        "DELETE FROM chats WHERE (room_id, number) IN (SELECT room_id, number FROM chats "
-        "WHERE ended < $1 LIMIT $2) RETURNING number"
+    "chats": dropping_some("chats", "room_id, number", "ended < $1"),
+    "accounts": dropping_some(
+        "accounts",
+        "room_id",
+        "issued < $1 "
+        "AND NOT EXISTS (SELECT 1 FROM rooms WHERE rooms.room_id = accounts.room_id AND live)",
     ),
-    "accounts": same(
-        "DELETE FROM accounts WHERE room_id IN (SELECT room_id FROM accounts WHERE issued < $1 "
-        "AND NOT EXISTS (SELECT 1 FROM rooms WHERE rooms.room_id = accounts.room_id AND live) "
-        "LIMIT $2) RETURNING issued"
-    ),
-    "ghosts": same(
-        "DELETE FROM ghosts WHERE user_id IN (SELECT user_id FROM ghosts WHERE seen < $1 LIMIT $2) "
-        "RETURNING seen"
-    ),
-    "audit": same(
-        "DELETE FROM changes WHERE number IN (SELECT number FROM changes WHERE at < $1 "
-        "ORDER BY number LIMIT $2) RETURNING number"
-    ),
+    "ghosts": dropping_some("ghosts", "user_id", "seen < $1"),
+    "audit": dropping_some("changes", "number", "at < $1 ORDER BY number"),
+    "secrets": DROP_OLD_SECRETS,
 }
 """By the names of `Cutoffs`."""
 SIZE = Statement(
@@ -197,7 +186,7 @@ class Eraser:
 
         Events that wait are left, if their numbers are above `known` (None: nobody serves it).
         """
-        known = _ALL if known is None else known
+        known = HIGHEST if known is None else known
         await self._written()
         last = 0
         async for first, last in self._stretches():
@@ -214,7 +203,7 @@ class Eraser:
         await self._drop(DROP_FACTS, gone)
         changed = [(name, value) for name, value in facts.items() if value is not None]
         if changed:
-            await self._write(Together([Part(CHANGE_FACTS, changed)]))
+            await self._write(Together([Part(SAVE_FACT, changed)]))
         await self._write(Query(UNNAME_ROOM, (room_id, _nobody())))
         parts = [Part(one, [(room_id,)]) for one in (DROPS if record else DROPS[:-1])]
         later = Part(DROP_LATER_LINES, [(room_id, last, known)])
@@ -231,8 +220,8 @@ class Eraser:
 
     async def login_of(self, room_id: RoomId) -> str:
         """The name of its account at the call centre; "" if it has never had one."""
-        rows = await self._read(LOGIN, room_id)
-        return str(rows[0][0]) if rows else ""
+        rows = await self._read(TOKEN, room_id)
+        return str(rows[0][1]) if rows else ""
 
     async def _keys_of_room(self, places: Collection[RoomId]) -> list[str]:
         found: list[str] = []
@@ -300,7 +289,7 @@ class Eraser:
     async def facts_of(self, person: UserId, hashed: str) -> list[str]:
         """Names of facts that name a person, or are named by a hash of their id (`hashed`)."""
         named = [name for name, value in await self._read(FACTS_NAMING, person) if value == person]
-        there = await self._read(_FACT, hashed)
+        there = await self._read(FACT, hashed)
         return [*named, *(hashed for _ in there)]
 
     async def unname(self, person: UserId) -> None:
@@ -315,10 +304,10 @@ class Eraser:
 
     # --- what has become old ----------------------------------------------------------------------
 
-    async def prune(self, cutoffs: Cutoffs, most: int) -> int:
+    async def prune(self, cutoffs: Cutoffs, secrets_before: int, most: int) -> int:
         """Delete what is older than that, `most` rows at a time; how many there were."""
         touched = 0
-        for name, before in asdict(cutoffs).items():
+        for name, before in (asdict(cutoffs) | {"secrets": secrets_before}).items():
             count = most if before is not None else 0
             while count == most:
                 count = cast(int, await self._write(Query(PRUNES[name], (before, most))))
@@ -366,9 +355,6 @@ class Eraser:
             part = Part(statement, [(key,) for key in keys[start : start + AT_ONCE]])
             await self._write(Together([part]))
         return len(keys)
-
-
-_FACT = same("SELECT name FROM facts WHERE name = $1")
 
 
 def _nobody() -> str:

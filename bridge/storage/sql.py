@@ -643,7 +643,12 @@ ERASE_BODIES = same(
     "AND outcome <> 'dead' AND settled < $3 AND (body IS NOT NULL OR effect IS NOT NULL) "
     "RETURNING seq"
 )
-DROP_OLD_SECRETS = same(
-    "DELETE FROM secrets WHERE name IN (SELECT name FROM secrets "
-    "WHERE keep_until < $1 LIMIT $2) RETURNING name"
-)
+
+
+def dropping_some(table: str, key: str, old: str) -> Statement:
+    """A DELETE of at most $2 rows that are old by a condition on $1; returns a row for each."""
+    some = f"SELECT {key} FROM {table} WHERE {old} LIMIT $2"  # noqa: S608 - our own words
+    return same(f"DELETE FROM {table} WHERE ({key}) IN ({some}) RETURNING {key}")  # noqa: S608
+
+
+DROP_OLD_SECRETS = dropping_some("secrets", "name", "keep_until < $1")

@@ -334,11 +334,7 @@ class SqlStore:
         Secrets whose time was over before `rows_before` go too. Dead letters stay. Returns the
         number of rows touched.
         """
-        touched, count = await self.eraser.prune(others, SLICE), SLICE
-        while count == SLICE:
-            count = await self._update(sql.DROP_OLD_SECRETS, rows_before, SLICE)
-            touched += count
-        first = 0
+        touched, first = await self.eraser.prune(others, rows_before, SLICE), 0
         while True:
             looked = await self._read(sql.STRETCH, first, SLICE, bodies_before, rows_before)
             ((last, due),) = looked
