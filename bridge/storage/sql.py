@@ -349,10 +349,12 @@ VERSION = Statement("PRAGMA data_version", "SELECT 0")
 
 _JSON = "replace(convert_from(record, 'UTF8'), '\\u0000', '\\ufffd')::json"
 """A room's record, to PostgreSQL."""
+_ROOM = "room_id, record, words, live, phase, deadline, customer, revision"
+"""Columns of `stored_room`."""
 # One statement, so that record and rows are of one moment.
 LOAD = same(
-    "SELECT rooms.record, rooms.words, rooms.live, rooms.phase, rooms.deadline, rooms.customer, "
-    "rooms.revision, journal.seq, journal.body, journal.received, journal.key, journal.handled, "
+    f"SELECT rooms.{_ROOM}, "  # noqa: S608 - our own
+    "journal.seq, journal.body, journal.received, journal.key, journal.handled, "
     "journal.lane, journal.effect, journal.attempted, journal.attempts, "
     "coalesce(journal.cause, journal.key), journal.call_id, journal.repeat, journal.revived "
     "FROM (SELECT CAST($1 AS TEXT) AS room_id) AS asked "
@@ -364,14 +366,10 @@ LOAD = same(
 
 def loaded(room_id: RoomId, rows: Rows, cover: Cover = NO_COVER) -> Loaded:
     """The room that `LOAD` has read."""
-    record, words, live, phase, deadline, customer, revision = rows[0][:7]
-    room = None
-    if record is not None:
-        row = room_id, record, words, live, phase, deadline, customer, revision
-        room = stored_room(row, cover)
+    room = None if rows[0][0] is None else stored_room(rows[0][:8], cover)
     inputs, effects = [], []
     for row in rows:
-        seq, body, received, key, handled, lane, effect, *called = row[7:]
+        seq, body, received, key, handled, lane, effect, *called = row[8:]
         if seq is None:
             continue
         said = cover.open(room_id, body if handled is None else effect)
@@ -461,7 +459,6 @@ DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
 
 # --- looks at all rooms, for people: each reads a page, or a stretch of the journal ---------------
 
-_ROOM = "room_id, record, words, live, phase, deadline, customer, revision"
 ROOM = same(f"SELECT {_ROOM} FROM rooms WHERE room_id = $1")  # noqa: S608
 _BEHIND = "room_id > $1 ORDER BY room_id LIMIT $2"
 ROOMS = same(f"SELECT {_ROOM} FROM rooms WHERE {_BEHIND}")  # noqa: S608
@@ -477,8 +474,7 @@ BUSY = Statement(
     "GROUP BY 1, 2, 3",
 )
 ACCOUNTS = same(
-    "SELECT accounts.room_id, login_name, token <> '', issued, record, words, live, phase, "
-    "deadline, customer, revision FROM accounts "
+    f"SELECT accounts.room_id, login_name, token <> '', issued, rooms.{_ROOM} FROM accounts "  # noqa: S608
     "LEFT JOIN rooms ON rooms.room_id = accounts.room_id "
     "WHERE accounts.room_id > $1 ORDER BY accounts.room_id LIMIT $2"
 )
@@ -604,14 +600,14 @@ DEAD_LETTERS = same(
 )
 
 
-# `attempted` stays: the peer may have seen it, and reviving does not change that. $3: an input.
+# `attempted` stays: the peer may have seen it, and reviving does not change that. $2: an input.
 REVIVE = same(
-    "UPDATE journal SET outcome = NULL, settled = NULL, detail = '', attempts = 0, revived = $2 "
-    "WHERE seq = $1 AND outcome = 'dead' AND (handled IS NULL) = $3 RETURNING seq"
+    "UPDATE journal SET outcome = NULL, settled = NULL, detail = '', attempts = 0, revived = $3 "
+    "WHERE seq = $1 AND outcome = 'dead' AND (handled IS NULL) = $2 RETURNING seq"
 )
 DISCARD = same(
-    "UPDATE journal SET outcome = 'discarded', settled = $2 "
-    "WHERE seq = $1 AND outcome = 'dead' AND (handled IS NULL) = $3 RETURNING seq"
+    "UPDATE journal SET outcome = 'discarded', settled = $3 "
+    "WHERE seq = $1 AND outcome = 'dead' AND (handled IS NULL) = $2 RETURNING seq"
 )
 
 

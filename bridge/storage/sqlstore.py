@@ -74,7 +74,6 @@ REACH = 50_000
 """Rows of the journal that `posted` looks through, in a tenth of a second."""
 STRETCH, STRETCHES = 2_000, 5
 """Rows of the journal that `deliveries` reads at a time, and how often, for one page."""
-_LETTER = re.compile(r"([io])([0-9]{1,18})", re.ASCII)
 
 
 def open_store(
@@ -317,16 +316,10 @@ class SqlStore:
         ]
 
     async def revive(self, letter_id: str, now: int) -> bool:
-        return await self._end_letter(letter_id, now, sql.REVIVE)
+        return await self._update(sql.REVIVE, *_row_of(letter_id), now) == 1
 
     async def discard(self, letter_id: str, now: int) -> bool:
-        return await self._end_letter(letter_id, now, sql.DISCARD)
-
-    async def _end_letter(self, letter_id: str, now: int, statement: Statement) -> bool:
-        split = _LETTER.fullmatch(letter_id)
-        if split is None:
-            return False
-        return await self._update(statement, int(split[2]), now, split[1] == "i") == 1
+        return await self._update(sql.DISCARD, *_row_of(letter_id), now) == 1
 
     async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
         """Erase bodies of what was settled before `bodies_before` and rows before `rows_before`.
@@ -378,7 +371,7 @@ class SqlStore:
     async def accounts(self, after: str, limit: int) -> list[AccountRow]:
         accounts = []
         for room_id, name, has_token, issued, *room in await self._read(sql.ACCOUNTS, after, limit):
-            known = None if room[0] is None else sql.stored_room((room_id, *room), self._cover)
+            known = None if room[0] is None else sql.stored_room(room, self._cover)
             accounts.append(AccountRow(room_id, name, bool(has_token), issued, known))
         return accounts
 
@@ -426,10 +419,7 @@ class SqlStore:
         ]
 
     async def letter(self, letter_id: str) -> DeadLetter | None:
-        split = _LETTER.fullmatch(letter_id)
-        if split is None:
-            return None
-        rows = await self._read(sql.LETTER, int(split[2]), split[1] == "i")
+        rows = await self._read(sql.LETTER, *_row_of(letter_id))
         return sql.dead_letter(rows[0], self._cover) if rows else None
 
     # --- the database itself ----------------------------------------------------------------
@@ -476,6 +466,12 @@ class SqlStore:
         """The first column of the first row; None if there is none."""
         rows = await self._read(statement, *params)
         return rows[0][0] if rows else None
+
+
+def _row_of(letter_id: str) -> tuple[int, bool]:
+    """Number of a dead letter's row, and whether it is an input; 0 for what is no letter's id."""
+    split = re.fullmatch(r"([io])([0-9]{1,18})", letter_id)
+    return (int(split[2]), split[1] == "i") if split else (0, False)
 
 
 # --- URLs and files -------------------------------------------------------------------------------
