@@ -162,53 +162,33 @@ class PostgresEngine:
     async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:
         self._token = token = max(self._token + 1, self._clock.now())
         writer, first = self._id, queries[0]
-        if len(queries) == 1 and isinstance(first, Together):
-            return [await self._in_one_trip(first, writer, token)]
-        answers: list[Rows] | None = None
-        try:
-            async with self._writer as connection:
-                self._check(queries)
-                answers = await _uncommitted(connection, queries, _marked(writer, token))
-                await connection.execute("COMMIT")
-        except StoreError as error:
-            if isinstance(error, Unreachable):
-                self._become_another()
-            if answers is None or isinstance(error, TakesNothing):
-                raise
-            if not await self._committed(writer, token):
-                raise
-        return answers
-
-    async def _in_one_trip(self, only: Together, writer: str, token: int) -> Rows:
-        """Carry out a query that is its own transaction, with its mark."""
-        mark = Part(_MARK, [(writer, token)], strict=True)
+        only = first if len(queries) == 1 and isinstance(first, Together) else None
+        answers: list[Rows] = [[]]  # of `only`, unless it returns rows
         sent = False
         try:
             async with self._writer as connection:
-                self._check([only])
+                if self.shards is not None:
+                    for query in queries:
+                        self.shards.locks.check(query.rooms)
+                if only is not None:  # it is its own transaction, with its mark
+                    mark = Part(_MARK, [(writer, token)], strict=True)
+                    sent = True
+                    return [await _fetch_together(connection, (*only.parts, mark))]
+                answers = await _uncommitted(connection, queries, _marked(writer, token))
                 sent = True
-                return await _fetch_together(connection, (*only.parts, mark))
+                await connection.execute("COMMIT")
+                return answers
         except Unreachable as error:
-            self._become_another()
+            # What follows is marked in another row: a lost transaction may go on holding this one.
+            self._id = secrets.token_hex(8)
             unwritten = not sent or isinstance(error, TakesNothing)
             if unwritten or not await self._committed(writer, token):
                 raise
-            if only.reading is None:
-                return []
-            newest = sum(len(part.rows) for part in only.parts) + _MARGIN
-            async with self._writer as connection:
-                rows: Rows = await connection.fetch(only.reading.lost.postgres, writer, newest)
-                return rows
-
-    def _check(self, queries: Sequence[Query | Together]) -> None:
-        """Raise NotOwned if the writer's session, as it is now, may not write for a room."""
-        if self.shards is not None:
-            for query in queries:
-                self.shards.locks.check(query.rooms)
-
-    def _become_another(self) -> None:
-        """Mark what follows in another row: a lost transaction may go on holding the former."""
-        self._id = secrets.token_hex(8)
+        if only is None or only.reading is None:
+            return answers
+        newest = sum(len(part.rows) for part in only.parts) + _MARGIN
+        async with self._writer as connection:
+            return [await connection.fetch(only.reading.lost.postgres, writer, newest)]
 
     async def migrate(self, queries: Sequence[Query]) -> None:
         """Change the schema; AlreadyInUse: bridges are at work, which do not know the new one.
