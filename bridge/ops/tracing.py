@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -151,45 +151,42 @@ class Tracing:
         began, decided, ended = row.received, row.received, row.settled
         if row.key:
             name = "matrix event" if row.key.startswith("$") else "webchat push"
-            yield self._span(whole, _Part("", name, began, ended, about | ending))
+            yield self._span(whole, "", name, (began, ended), about | ending)
             if row.handled is not None:
                 decided = row.handled
-                yield self._span(whole, _Part(f"{row.seq} decide", "decide", began, decided, about))
+                yield self._span(whole, f"{row.seq} decide", "decide", (began, decided), about)
         if row.lane is not None:
             more = about | ending | {"lane": row.lane.value, "attempts": row.attempts}
             more |= {"possible_double": True} if row.repeat else {}
             more |= {"posted": row.event_id} if row.event_id else {}
-            tried = () if row.attempted is None else (row.attempted,)
-            name = f"deliver to {row.lane.value}"
-            part = _Part(f"{row.seq} deliver", name, decided, ended, more, tried)
-            yield self._span(whole, part)
+            which, name = f"{row.seq} deliver", f"deliver to {row.lane.value}"
+            yield self._span(whole, which, name, (decided, ended), more, attempted=row.attempted)
 
-    def _span(self, message: str, part: _Part) -> ReadableSpan:
-        failed = part.about.get("outcome") in FAILED
+    def _span(
+        self,
+        message: str,
+        which: str,
+        name: str,
+        lasted: tuple[int, int],
+        about: Attributes,
+        *,
+        attempted: int | None = None,
+    ) -> ReadableSpan:
+        """One of a message's spans; `which`: empty for the root; `lasted`, `attempted`: ms."""
+        began, ended = lasted
+        failed = about.get("outcome") in FAILED
         return ReadableSpan(
-            part.name,
-            _context(message, part.which),
-            parent=_context(message, "") if part.which else None,
+            name,
+            _context(message, which),
+            parent=_context(message, "") if which else None,
             resource=self._resource,
-            attributes=part.about,
-            events=[Event("attempted", {}, at * NS) for at in part.attempted],
-            kind=SpanKind.INTERNAL if part.which else SpanKind.CONSUMER,
+            attributes=about,
+            events=[] if attempted is None else [Event("attempted", {}, attempted * NS)],
+            kind=SpanKind.INTERNAL if which else SpanKind.CONSUMER,
             status=Status(StatusCode.ERROR if failed else StatusCode.UNSET),
-            start_time=part.began * NS,
-            end_time=max(part.began, part.ended) * NS,
+            start_time=began * NS,
+            end_time=max(began, ended) * NS,
         )
-
-
-class _Part(NamedTuple):
-    """What one span of a message tells; times are ms since the epoch."""
-
-    which: str
-    """Which of the message's spans; empty for the root."""
-    name: str
-    began: int
-    ended: int
-    about: Attributes
-    attempted: tuple[int, ...] = ()
 
 
 class _KnownChat(msgspec.Struct):
