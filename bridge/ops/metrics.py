@@ -51,23 +51,20 @@ class Metrics:
         ProcessCollector(registry=registry)
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry, buckets=_FAST)
+        whose, lane = ["enterprise"], ["enterprise", "lane"]
         # The homeserver, and all peers.
         taking_in = "Seconds to take in one event of the homeserver's"
         self.matrix_event = histogram("bridge_matrix_event", taking_in, ["event_type"])
         answers = "1 while the peer (`database`, `homeserver`, `webchat`) answers"
         self.connected = gauge("bridge_connected", answers, ["peer", "enterprise"])
         # The call centre.
-        self.links = gauge(
-            "bridge_logged_in", "WebChat links that stand: chats alive", ["enterprise"]
-        )
+        self.links = gauge("bridge_logged_in", "WebChat links that stand: chats alive", whose)
         logins = "Logins sent, by WebChat's result code (`none`: no answer)"
         self.logins = counter("webchat_logins", logins, ["enterprise", "result"])
-        self.connections = counter("webchat_ws_connects", "Links that were opened", ["enterprise"])
-        again = "Links that were opened again"
-        self.reconnects = counter("webchat_ws_reconnects", again, ["enterprise"])
-        failures = "webchat_ws_connection_failures"
+        self.connections = counter("webchat_ws_connects", "Links that were opened", whose)
+        self.reconnects = counter("webchat_ws_reconnects", "Links that were opened again", whose)
         not_opened = "Links that could not be opened"
-        self.connection_failures = counter(failures, not_opened, ["enterprise"])
+        self.connection_failures = counter("webchat_ws_connection_failures", not_opened, whose)
         # Chats.
         there = "Rooms that are `Requesting`, `Queued` or `Chatting` here"
         self.sessions = gauge("webchat_sessions", there, ["enterprise", "phase", "queue"])
@@ -78,21 +75,19 @@ class Metrics:
         """The newest chats whose wait has ended, oldest first, and their enterprises."""
         by_people = partial(histogram, buckets=_HUMAN)
         waiting = "From the customer's request to an agent, or the robot, who takes it"
-        self.queue_wait = by_people("webchat_queue_wait_seconds", waiting, ["enterprise"])
+        self.queue_wait = by_people("webchat_queue_wait_seconds", waiting, whose)
         replying = "From the customer's request to the first words of an agent"
         first = "webchat_first_reply_seconds"
         self.first_reply = by_people(first, replying, ["enterprise", "queue"])
         ratings = "Ratings that WebChat took, by its id; one that is changed counts again"
         self.ratings = counter("webchat_ratings", ratings, ["enterprise", "queue", "rating"])
         # The engine.
-        handled = "From storing an input to having handled it"
-        self.handling = histogram("inbox_seconds", handled, ["enterprise"])
-        self.delivery = histogram(
-            "delivery_seconds",
-            "From storing an effect to its outcome",
-            ["enterprise", "lane", "outcome"],
-            buckets=(*_FAST, 30.0, 60.0, 300.0),
+        self.handling = histogram(
+            "inbox_seconds", "From storing an input to having handled it", whose
         )
+        by_retries = partial(histogram, buckets=(*_FAST, 30.0, 60.0, 300.0))
+        settled = "From storing an effect to its outcome"
+        self.delivery = by_retries("delivery_seconds", settled, [*lane, "outcome"])
         lag = "How late the process wakes up: it is busy above 0.1"
         self.loop_lag = histogram("event_loop_lag_seconds", lag)
         shards = "Parts of the rooms (of 256) served here, where several processes serve"
@@ -100,17 +95,12 @@ class Metrics:
         # Administration.
         calls = "Calls of the provisioning API, by operation (`none`: refused before) and status"
         self.api_calls = counter("webchat_api_calls", calls, ["operation", "status"])
-        self._waiting(gauge)
-
-    def _waiting(self, gauge: partial[Gauge]) -> None:
-        """What waits in the store."""
-        whose, lane = ["enterprise"], ["enterprise", "lane"]
+        # What waits in the store.
         self.inbox_depth = gauge("inbox_depth", "Inputs not handled yet", whose)
         self.inbox_age = gauge("inbox_age_seconds", "Age of the oldest of these inputs", whose)
         unsent = "Effects not carried out yet (lanes `webchat`, `matrix`, `aside`: history, robot)"
         self.outbox_depth = gauge("outbox_depth", unsent, lane)
-        oldest = "Age of the oldest of these effects"
-        self.outbox_age = gauge("outbox_age_seconds", oldest, lane)
+        self.outbox_age = gauge("outbox_age_seconds", "Age of the oldest of these effects", lane)
         given_up = "What was given up and waits for the operator"
         self.dead_letters = gauge("dead_letters", given_up, whose)
         self._backlog: dict[tuple[str, str], Depth] = {}
