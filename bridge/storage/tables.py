@@ -244,15 +244,10 @@ def _kept(table: Table) -> str:
 
 def _alike(dialect: Dialect, table: Table) -> Callable[[Sequence[Value]], Row]:
     """How a row of an engine becomes one that is the same for all."""
-    flags = table.places(lambda one: one.native == "boolean")
     types = [TYPES[one.kind] for one in table.columns]
 
     def from_postgres(row: Sequence[Value]) -> Row:
-        values = list(row)
-        for place in flags:
-            flag = values[place]
-            values[place] = None if flag is None else int(flag)
-        return tuple(values)
+        return tuple(int(value) if isinstance(value, bool) else value for value in row)
 
     def from_sqlite(row: Sequence[Value]) -> Row:
         for value, kind in zip(row, types, strict=True):
