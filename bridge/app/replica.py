@@ -23,6 +23,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -68,39 +69,34 @@ class _Typing(msgspec.Struct):
     users: tuple[UserId, ...]
 
 
+@dataclass(eq=False)
 class Replica:
-    """See the module. Implements `ports.Others`; `name` is for people."""
+    """See the module. Implements `ports.Others`."""
 
-    def __init__(
-        self,
-        shards: Shards,
-        name: str,
-        held: Callable[[], None],
-        keys: Callable[[str | None], None] = lambda _: None,
-    ) -> None:
-        self.name = name
-        self._shards = shards
-        self._held = held
-        """Told that the homeserver handed one of us what it had kept (`CatchUp.held`)."""
-        self._keys = keys
-        """Told notices about keys (`Crypto.told`); None: some may have got lost."""
-        self._engine: Engine
-        self.served: set[int] = set()
-        """The shards whose rooms are served here: the engine's own set."""
-        self._wake = asyncio.Event()
-        self._alive = 1
-        self._leaving = False
-        self._handing: set[int] = set()
-        """Shards that are being handed over."""
-        self._answered = 0.0
-        """When our session answered last, in loop time."""
-        self._patient_until = 0.0
-        """Until then no further shards are taken, in loop time."""
-        self._silenced = False
-        """The database did not answer the last beat."""
-        self._report: Callable[[], str] = str
-        self._tasks: asyncio.TaskGroup | None = None
-        """While it runs."""
+    _shards: Shards
+    name: str
+    """For people."""
+    _held: Callable[[], None]
+    """Told that the homeserver handed one of us what it had kept (`CatchUp.held`)."""
+    _keys: Callable[[str | None], None] = lambda _: None
+    """Told notices about keys (`Crypto.told`); None: some may have got lost."""
+    _engine: Engine = field(init=False)
+    served: set[int] = field(default_factory=set)
+    """The shards whose rooms are served here: the engine's own set."""
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _alive: int = 1
+    _leaving: bool = False
+    _handing: set[int] = field(default_factory=set)
+    """Shards that are being handed over."""
+    _answered: float = 0.0
+    """When our session answered last, in loop time."""
+    _patient_until: float = 0.0
+    """Until then no further shards are taken, in loop time."""
+    _silenced: bool = False
+    """The database did not answer the last beat."""
+    _report: Callable[[], str] = str
+    _tasks: asyncio.TaskGroup | None = None
+    """While it runs."""
 
     @property
     def first(self) -> bool:

@@ -552,18 +552,18 @@ SILENCE = 180.0
 """Seconds without a call of the homeserver's after which it is asked whether it reaches us."""
 
 
+@dataclasses.dataclass(eq=False)
 class Contact:
     """Both ways between the homeserver and us: made at the start, and tried again and again."""
 
-    def __init__(
-        self, config: Config, matrix: Mapping[str, MatrixAdapter], heard: Callable[[], float]
-    ) -> None:
-        """`matrix`: of each enterprise."""
-        self._config, self._matrix, self._heard = config, matrix, heard
-        self._homeserver = next(iter(matrix.values())).homeserver
-        self._doubted, self._introduced = True, False
-        self.made = False
-        """Our users exist, and the homeserver has called us."""
+    _config: Config
+    _matrix: Mapping[str, MatrixAdapter]
+    """Of each enterprise; the homeserver is the same to all."""
+    _heard: Callable[[], float]
+    _doubted: bool = True
+    _introduced: bool = False
+    made: bool = False
+    """Our users exist, and the homeserver has called us."""
 
     def go_by(self, config: Config) -> None:
         """At the next probe our users get the names and pictures of another configuration."""
@@ -571,14 +571,14 @@ class Contact:
 
     async def introduce(self) -> None:
         """Make our users exist; once they do, see whether the homeserver answers."""
+        first = next(iter(self._matrix.values()))
         if self._introduced:
-            await self._homeserver.check()
+            await first.homeserver.check()
             return
         ours, parts = self._config.appservice, self._config.parts()
         for name, part in parts.items():
             await self._matrix[name].ghosts.prepare(part.queues, part.appservice.bot, ours.id)
         if all(part.appservice.bot != ours.bot for part in parts.values()):
-            first = next(iter(self._matrix.values()))
             await first.ghosts.prepare((), ours.bot, ours.id, first.users.main)
         self._introduced = True
 
@@ -591,9 +591,9 @@ class Contact:
         doubted, self._doubted = self._doubted, True
         await self.introduce()
         if doubted or self._heard() < perf_counter() - SILENCE:
-            ours = self._config.appservice
+            ours, matrix = self._config.appservice, next(iter(self._matrix.values()))
             try:
-                await self._homeserver.ping(ours.id)
+                await matrix.homeserver.ping(ours.id)
             except Unavailable as error:
                 why = f"it does not reach the bridge at {ours.address}: {error}"
                 raise Unavailable(why) from error
