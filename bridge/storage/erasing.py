@@ -16,6 +16,7 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import msgspec
@@ -144,17 +145,15 @@ LARGEST = 256 * 1024 * 1024
 """Bytes of a database that is rewritten while the bridge runs: in a second or two."""
 
 
+@dataclass(eq=False)
 class Eraser:
-    """Sweeps over a database; what they ask of it is the store's, and raises StoreError.
+    """Sweeps over a database; what they ask of it is the store's, and raises StoreError."""
 
-    `maintain` reads a statement that may take as long as it takes.
-    """
-
-    def __init__(self, read: Read, write: Write, maintain: Read, cover: Cover) -> None:
-        self._read = read
-        self._write = write
-        self._maintain = maintain
-        self._cover = cover
+    _read: Read
+    _write: Write
+    _maintain: Read
+    """Reads a statement that may take as long as it takes."""
+    _cover: Cover
 
     # --- a room -------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 
 from bridge.ids import EffectSeq, InputSeq, RoomId
@@ -69,7 +70,7 @@ LOST = b"null"
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.storage")
 
 
-class Cover:
+class Cover(msgspec.Struct, frozen=True):
     """What is said in encrypted rooms, sealed with the operator's key where it is stored.
 
     Of the journal that is whatever did not come from the homeserver: an event lies here as it lies
@@ -78,8 +79,7 @@ class Cover:
     `seal` nothing is sealed, and what is cannot be read.
     """
 
-    def __init__(self, seal: Seal | None = None) -> None:
-        self._seal = seal
+    _seal: Seal | None = None
 
     def close(self, room_id: RoomId, said: bytes) -> bytes:
         """What is to be stored in place of an input, an effect or a record."""

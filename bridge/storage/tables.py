@@ -164,6 +164,8 @@ class Snapshot(msgspec.Struct, eq=False):
 
     async def number(self, table: Table) -> int:
         """The last number that the database has given to a row of the table; 0: none."""
+        if not table.numbered:
+            return 0
         name, column = table.name, table.key[0]
         highest = f"(SELECT coalesce(max({column}), 0) FROM {name})"  # noqa: S608 - ours
         given = "SELECT seq FROM sqlite_sequence WHERE name = ?1"

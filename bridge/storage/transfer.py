@@ -177,7 +177,7 @@ async def backup(url: str, path: Path, clock: Clock, progress: Progress, program
             engine = await closing.enter_async_context(_copy(engine, path, clock))
         still = await closing.enter_async_context(snapshot(engine))
         contents = [
-            Contents(one, await still.count(one), await _number(still, one)) for one in still.tables
+            Contents(one, await still.count(one), await still.number(one)) for one in still.tables
         ]
         header = Header(
             id=secrets.token_hex(8),
@@ -388,15 +388,8 @@ async def _each(
             progress.advances(len(page))
 
 
-async def _number(source: Source, table: Table) -> int:
-    return await source.number(table) if table.numbered else 0
-
-
 async def _numbers(source: Source) -> list[Query]:
     """Statements by which rows that come are numbered behind those that came."""
     return [
-        query
-        for table in source.tables
-        if table.numbered
-        for query in numbering(table, await source.number(table))
+        query for table in source.tables for query in numbering(table, await source.number(table))
     ]
