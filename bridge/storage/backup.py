@@ -170,10 +170,10 @@ class BackupFile:
         return sums
 
     async def count(self, table: Table) -> int:
-        return self._contents(table).rows
+        return self.header.contents[self.tables.index(table)].rows
 
     async def number(self, table: Table) -> int:
-        return self._contents(table).number
+        return self.header.contents[self.tables.index(table)].number
 
     async def rows(self, table: Table, after: Key = ()) -> AsyncIterator[list[Row]]:
         lines = self._lines_of(self.tables.index(table))
@@ -228,6 +228,3 @@ class BackupFile:
             return msgspec.json.decode(line, type=kind)
         except ValueError as error:
             raise DamagedBackup(f"{self._path} is damaged: {error}") from error
-
-    def _contents(self, table: Table) -> Contents:
-        return self.header.contents[self.tables.index(table)]

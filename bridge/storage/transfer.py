@@ -46,7 +46,6 @@ from bridge.storage.query import AlreadyInUse, Engine, Part, Query, Together, sa
 from bridge.storage.sqlite import SqliteEngine
 from bridge.storage.sqlstore import described, engine_for
 from bridge.storage.tables import (
-    Key,
     Row,
     Snapshot,
     Table,
@@ -74,16 +73,8 @@ class Progress(Protocol):
     def advances(self, rows: int) -> None: ...
 
 
-class Source(Protocol):
-    """Rows to copy: of a database at one moment (`Snapshot`), or of a backup (`BackupFile`)."""
-
-    tables: Sequence[Table]
-
-    async def count(self, table: Table) -> int: ...
-
-    async def number(self, table: Table) -> int: ...
-
-    def rows(self, table: Table, after: Key = ()) -> AsyncIterator[list[Row]]: ...
+Source = Snapshot | BackupFile
+"""Rows to copy: of a database at one moment, or of a backup."""
 
 
 class Compared(msgspec.Struct, frozen=True):
