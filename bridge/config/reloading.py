@@ -44,14 +44,12 @@ def compare(old: Config, new: Config) -> dict[str, bool]:
     """Every key that differs, as `path: old -> new` without secrets: whether it can change now."""
     before, after, live = dict(leaves(old)), dict(leaves(new)), _live(old, new)
     changes = {}
-    if _ids(old) != _ids(new):
+    follows = _OF_PARTS if _ids(old) != _ids(new) else frozenset()
+    if follows:
         changes[f"enterprises: {_shown(_ids(old))} -> {_shown(_ids(new))}"] = False
-        for known in (before, after):  # all that follows from it
-            for path in [one for one in known if one[0] in _OF_PARTS]:
-                del known[path]
     for path in dict.fromkeys((*before, *after)):
         was, becomes = before.get(path), after.get(path)
-        if was != becomes:
+        if was != becomes and path[0] not in follows:
             line = f"{render_path(_as_written(path))}: {_shown(was)} -> {_shown(becomes)}"
             changes[line] = any(path[:length] in live for length in range(1, len(path) + 1))
     return changes
