@@ -8,6 +8,7 @@ cannot be told now is told later, as it is by then; nothing else waits for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
@@ -27,33 +28,28 @@ FIRST_PAUSE, LAST_PAUSE = 5.0, 120.0
 TELLING = ("state_event", "error")
 Report = dict[str, str | int]
 
+LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
 
+
+@dataclass(eq=False, repr=False)
 class StateReports:
-    """Tells `endpoint` how the bridge is, while `run` runs and `mine` says that it is ours to do.
+    """Tells an endpoint how the bridge is, while `run` runs and it is ours to do (`mine`)."""
 
-    `token`: the application service's, by which an endpoint of mautrix bridges knows who reports.
-    `refused`: why a call centre, by its part, does not take our credentials; empty if it does.
-    """
-
-    def __init__(
-        self,
-        endpoint: str,
-        token: str,
-        health: Health,
-        clock: Clock,
-        mine: Callable[[], bool],
-        *,
-        refused: Callable[[str], str] = lambda _: "",
-    ) -> None:
-        self._endpoint, self._health, self._clock, self._mine = endpoint, health, clock, mine
-        self._refused = refused
-        self._headers = {"Authorization": f"Bearer {token}"}
-        self._sent: dict[str, Report] = {}
-        self._log = structlog.get_logger("bridge.ops")
+    _endpoint: str
+    _token: str
+    """The application service's, by which an endpoint of mautrix bridges knows who reports."""
+    _health: Health
+    _clock: Clock
+    _mine: Callable[[], bool]
+    _: KW_ONLY
+    refused: Callable[[str], str]
+    """Why a call centre, by its part, does not take our credentials; empty if it does."""
+    _sent: dict[str, Report] = field(default_factory=dict)
 
     async def run(self) -> None:
-        pause = LOOK_EVERY
-        async with ClientSession(timeout=ClientTimeout(total=TIMEOUT)) as session:
+        pause, limit = LOOK_EVERY, ClientTimeout(total=TIMEOUT)
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with ClientSession(timeout=limit, headers=headers) as session:
             while True:
                 await self._clock.sleep(pause)
                 why = ""
@@ -65,13 +61,13 @@ class StateReports:
                     pause = LOOK_EVERY
                     continue
                 pause = FIRST_PAUSE if pause == LOOK_EVERY else min(2 * pause, LAST_PAUSE)
-                self._log.warning("the bridge's state was not taken", why=why, wait=pause)
+                LOG.warning("the bridge's state was not taken", why=why, wait=pause)
 
     def _due(self) -> list[Report]:
         """Reports that say something else than before, or whose predecessors grow old."""
         now = self._clock.now() // 1000
         due = []
-        for report in reports(self._health.parts(), self._refused):
+        for report in reports(self._health.parts(), self.refused):
             before = self._sent.get(str(report.get("remote_id")))
             # Not the message: the same trouble may be worded anew at each probe.
             same = before is not None and all(before.get(key) == report.get(key) for key in TELLING)
@@ -82,9 +78,7 @@ class StateReports:
     async def _send(self, session: ClientSession, report: Report) -> str:
         """Why it was not taken; empty if it was."""
         try:
-            async with session.post(
-                self._endpoint, json=report, headers=self._headers, allow_redirects=False
-            ) as reply:
+            async with session.post(self._endpoint, json=report, allow_redirects=False) as reply:
                 if not 200 <= reply.status < 300:
                     return f"status {reply.status}"
         except (TimeoutError, ClientError, OSError) as error:

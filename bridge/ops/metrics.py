@@ -30,6 +30,7 @@ from bridge.ids import QueueId
 from bridge.rooms.record import Chat
 from bridge.rooms.store import INBOX, Backlog, Depth, Lane, Outcome
 
+LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
 RECENT = 1000
 """Chats whose waits are remembered, for a plot."""
 STOOD_STILL = 5.0
@@ -200,14 +201,13 @@ async def watch_loop_lag(
     `now`: a clock that nobody sets. (Not the loop's own: uvloop reads it once a turn, and so may
     miss what the same turn has spent.)
     """
-    log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
     while True:
         due = now() + interval
         await asyncio.sleep(interval)
         late = max(0.0, now() - due)
         metrics.loop_lag.observe(late)
         if late >= STOOD_STILL:
-            log.warning("the event loop stood still", seconds=round(late, 1))
+            LOG.warning("the event loop stood still", seconds=round(late, 1))
 
 
 # --- listening -----------------------------------------------------------------------------------
@@ -269,8 +269,7 @@ class Guard:
             crowd.pop(next(iter(crowd))).abort()
             if (now := time.monotonic()) >= self._quiet_until:
                 self._quiet_until = now + SAID_EVERY
-                log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
-                log.warning("too many connections", port=self._section, most=self._most)
+                LOG.warning("too many connections", port=self._section, most=self._most)
 
     def _gone(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         for kind in (self._silent, self._heard):
