@@ -75,9 +75,6 @@ class Table(msgspec.Struct, frozen=True):
         columns = tuple((one.name, one.kind) for one in self.columns)
         return self.name, columns, self.key, self.numbered
 
-    def places(self, kinds: Callable[[Column], bool]) -> list[int]:
-        return [place for place, one in enumerate(self.columns) if kinds(one)]
-
     def keyed(self) -> Callable[[Sequence[Value]], Key]:
         """How the key of a row is had."""
         names = [one.name for one in self.columns]
@@ -284,13 +281,12 @@ def holding(dialect: Dialect, table: Table) -> Callable[[Row], Row]:
 
     In its place goes U+FFFD. StoreError: it is in a key, by which the row is to be found.
     """
-    texts = table.places(lambda one: one.kind == "text")
     key_of = table.keyed()
     if dialect is Dialect.SQLITE:
         return lambda row: row
 
     def without_nul(row: Row) -> Row:
-        if not any("\0" in (row[place] or "") for place in texts):  # type: ignore[operator]
+        if not any(isinstance(one, str) and "\0" in one for one in row):
             return row
         if any("\0" in str(part) for part in key_of(row)):
             raise StoreError(
@@ -304,7 +300,7 @@ def holding(dialect: Dialect, table: Table) -> Callable[[Row], Row]:
 
 def as_params(table: Table, rows: Iterable[Row]) -> list[tuple[object, ...]]:
     """Rows as parameters of `inserting`."""
-    flags = set(table.places(lambda one: one.native == "boolean"))
+    flags = {place for place, one in enumerate(table.columns) if one.native == "boolean"}
     if not flags:
         return list(rows)
     return [
