@@ -332,8 +332,5 @@ class Shards:
         """Have the notices come by this connection, which is a new one of the intake's."""
         await connection.execute(_NAME_CHANNEL, f"matrix_webchat_{secrets.token_hex(16)}")
         self._channel = await connection.fetchval(_CHANNEL)
-        await connection.add_listener(self._channel, self._notified)
+        await connection.add_listener(self._channel, lambda *told: self.heard(str(told[-1])))
         self.heard("connected")
-
-    def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        self.heard(str(payload))
