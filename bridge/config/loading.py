@@ -184,13 +184,10 @@ def check_rules(config: Config) -> Iterator[Problem]:
             yield Problem(("bridge", "encryption", name), "needs bridge.encryption.allow: true")
     if config.retention.rows < config.retention.bodies:
         yield Problem(("retention", "rows"), "must not be shorter than retention.bodies")
-    ports = {"appservice": appservice.port}
+    owners = {appservice.port: "appservice"}
     for name, section in (("metrics", config.metrics), ("console", config.console)):
-        owner = next((one for one, port in ports.items() if port == section.port), None)
-        if section.enabled and owner is not None:
+        if section.enabled and (owner := owners.setdefault(section.port, name)) != name:
             yield Problem((name, "port"), f"must differ from {owner}.port")
-        elif section.enabled:
-            ports[name] = section.port
 
 
 def _part(config: Config) -> Iterator[Problem]:
