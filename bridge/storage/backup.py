@@ -123,9 +123,7 @@ class BackupWriter:
 class BackupFile:
     """A backup to read from. Raises DamagedBackup, and OSError for a file that cannot be read.
 
-    Attributes:
-        header: the first line.
-        tables: that it has rows of.
+    `header` is its first line, `tables` are those that it has rows of.
     """
 
     def __init__(self, path: Path) -> None:
