@@ -104,10 +104,10 @@ class Serving:
         self._clock = SystemClock()
         self._outage, self._held = asyncio.Event(), asyncio.Event()
         self.stop = asyncio.Event()
-        """Set from outside, at the start too: the bridge is to end."""
+        """The bridge is to end: set from outside, at the start too, or by a refusal."""
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
-        self._refusal: asyncio.Future[HomeserverRefused] = asyncio.Future()
+        self._refusal: HomeserverRefused | None = None
         self._background: list[asyncio.Task[None]] = []
         self._users = settings.all_users_of(config)
         self._replica: Replica | None = None
@@ -133,11 +133,9 @@ class Serving:
 
     async def until_stopped(self) -> None:
         """Serve until `stop` is set, or raise HomeserverRefused."""
-        stopping = self._tasks.create_task(self.stop.wait())
-        await asyncio.wait((stopping, self._refusal), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if self._refusal.done():
-            raise self._refusal.result()
+        await self.stop.wait()
+        if self._refusal is not None:
+            raise self._refusal
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something beside serving, until the bridge stops."""
@@ -453,11 +451,9 @@ class Serving:
         undone = await engine.undone()
         await self._stack.enter_async_context(self._tasks)
         ready = asyncio.Event()
-        running = self._tasks.create_task(engine.run(undone, ready))
+        self._tasks.create_task(engine.run(undone, ready))  # one that fails cancels us
         self._stack.push_async_callback(self._stop_engine, engine)
-        waiting = self._tasks.create_task(ready.wait())
-        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
+        await ready.wait()
 
     async def _stop_engine(self, engine: Engine) -> None:
         for task in self._background:
@@ -506,8 +502,9 @@ class Serving:
             try:
                 await contact.probe()
             except Refused as error:
-                if not contact.made and not self._refusal.done():
-                    self._refusal.set_result(HomeserverRefused(why_refused(config, error)))
+                if not contact.made and self._refusal is None:
+                    self._refusal = HomeserverRefused(why_refused(config, error))
+                    self.stop.set()
                 raise Unavailable(f"{REFUSED} ({error})") from error
 
         parts = {
