@@ -127,13 +127,11 @@ async def catalogue(engine: Engine) -> list[Table]:
     ]
 
 
-def made(dialect: Dialect) -> list[tuple[str, str]]:
-    """TABLE or VIEW, and the name, of all that any of the migrations makes, the last one first."""
-    found = []
-    for migration in known(dialect):
-        for kind, name, _, renamed in _MADE.findall(migration.script):
-            found.append((kind or "TABLE", name or renamed))
-    return [("TABLE", "schema_version"), *dict.fromkeys(found)][::-1]
+def made(dialect: Dialect) -> set[tuple[str, str]]:
+    """TABLE or VIEW, and the name, of all that any of the migrations makes."""
+    found = (one for migration in known(dialect) for one in _MADE.findall(migration.script))
+    ours = {(kind or "TABLE", name or renamed) for kind, name, _, renamed in found}
+    return ours | {("TABLE", "schema_version")}
 
 
 def dropping(dialect: Dialect) -> list[Query]:
