@@ -221,7 +221,7 @@ class Engine(Protocol):
     dialect: Dialect
 
     async def open(self) -> None:
-        """Connect; Unreachable if that cannot be done."""
+        """Connect; Unreachable if that cannot be done. It has to be closed even then."""
 
     async def claim(self) -> None:
         """Be the one bridge that works on this database, until closed or dead.

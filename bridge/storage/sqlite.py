@@ -131,17 +131,13 @@ class SqliteEngine:
     def _connect(self) -> None:
         _touch(self._path)
         try:
-            connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
+            self._connection = connection = sqlite3.connect(
+                self._path, isolation_level=None, cached_statements=256
+            )
         except sqlite3.OperationalError as error:
             raise Unreachable(f"cannot open {self._path}: {_reason(self._path, error)}") from error
-        try:
-            for setting in _SETTINGS:
-                connection.execute(setting).fetchall()
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
+        for setting in (*_SETTINGS, "SELECT count(*) FROM sqlite_master"):
+            connection.execute(setting).fetchall()
         self._inode = self._path.stat().st_ino
 
     def _copied(self, path: Path) -> None:
