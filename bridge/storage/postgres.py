@@ -150,14 +150,11 @@ class PostgresEngine:
         await self._writer.connect()
 
     async def claim(self) -> None:
+        """See `Engine`; a second call takes back what `migrate` has given up."""
         await self._writer.claim(self._claim_seconds)
-        if self.shards is not None:
+        if self.shards is not None and self._intake.begin is None:
             await self.shards.prove()
             self._intake.begin = self.shards.listen_on
-
-    async def claim_again(self) -> None:
-        """Take back a claim that `migrate` has given up, as `claim`."""
-        await self._writer.claim(self._claim_seconds)
 
     async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:
         self._token = token = max(self._token + 1, self._clock.now())
@@ -194,7 +191,7 @@ class PostgresEngine:
         """Change the schema; AlreadyInUse: bridges are at work, which do not know the new one.
 
         The first query waits for others that do the same. Whoever shares the claim gives it up
-        before (`claim_again`): of two that start with it, none would ever be alone.
+        before (`claim`): of two that start with it, none would ever be alone.
         """
         async with self._writer as connection:
             await self._writer.let_go(connection)

@@ -108,8 +108,8 @@ async def opened(
         if sole:
             await engine.claim()
         await migrate(engine, clock.now())
-        if isinstance(engine, PostgresEngine) and shards is not None:
-            await engine.claim_again()
+        if shards is not None:
+            await engine.claim()
             shards.cover = cover
             await shards.listen()
     except BaseException:
