@@ -29,10 +29,12 @@ def start_chat(
     if isinstance(phase, model.Waiting):
         queue_id = phase.queue_id
         close = unwanted = phase.cancel
-    elif isinstance(phase, model.Chatting):
+    elif isinstance(phase, model.Chatting):  # in another session
         queue_id, close, unwanted = phase.queue_id, phase.close, phase.unwanted
         staying = {agent.id for agent in agents}
         dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
+        turn.set(last_ended_at=turn.now)
+        turn.lapse()
     elif isinstance(phase, model.Idle) and phase.refused is not None:
         queue_id = phase.refused.queue_id
     if isinstance(phase, model.Queued):
@@ -42,10 +44,6 @@ def start_chat(
     queue.unhide(turn)
     if isinstance(phase, model.Chatting | model.Ended) or turn.state.number == 0:
         turn.set(number=turn.state.number + 1)  # nobody asked for this chat: no card of its own yet
-    if isinstance(phase, model.Chatting) and phase.session_id != session_id:
-        turn.lapse()
-    if session_id != turn.state.last_session and isinstance(phase, model.Chatting):
-        turn.set(last_ended_at=turn.now)
     turn.set(last_session=session_id, last_closed=False, callback=None, vain=None)
     chat = model.Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
     turn.enter(chat, request_id=request_id, unanswered=not robot)

@@ -45,9 +45,8 @@ def pushed(turn: Turn, came: model.Pushed) -> None:
             _queue_status(turn, push)
         case frames.ChatStarted():
             if (told := push.config) is not None:
-                known = turn.state
-                ratings, extensions = told.ratings or known.ratings, told.extensions
-                turn.set(ratings=ratings, extensions=extensions or known.extensions)
+                turn.set(ratings=told.ratings or turn.state.ratings)
+                turn.set(extensions=told.extensions or turn.state.extensions)
             chat_started(turn, push)
         case frames.RatingPushed():
             _rating_pushed(turn, push.session_id)
