@@ -264,12 +264,6 @@ class Visitor(msgspec.Struct, frozen=True):
     """None: however long it takes."""
 
 
-class _Waiting(msgspec.Struct, eq=False):
-    person: str
-    running: bool
-    turn: asyncio.Future[Place]
-
-
 class WindowLimiter:
     """Rate limit over a sliding window, with a fair queue of those who wait."""
 
@@ -279,8 +273,8 @@ class WindowLimiter:
         self._taken: set[Place] = set()
         self._held = Counter[str]()
         """How many places a person has; a lifted limit may have thousands."""
-        self._line: dict[_Waiting, None] = {}
-        """In the order in which they came, or their person last had a turn."""
+        self._line: dict[asyncio.Future[Place], Visitor] = {}
+        """Who waits for which, in the order in which they came, or their person last had a turn."""
 
     def resize(self, count: int) -> None:
         """Have so many places from now on; those that are taken stay taken."""
@@ -296,17 +290,14 @@ class WindowLimiter:
     async def place(self, visitor: Visitor) -> AsyncIterator[None]:
         """Wait for a place, in which the login is made."""
         turn: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(visitor.person, visitor.running, turn)
-        self._line[waiting] = None
+        self._line[turn] = visitor
         self._next()
         try:
             if visitor.wait is not None and not turn.done():
-                await visitor.wait(turn, partial(self._expected, waiting))
+                await visitor.wait(turn, partial(self._expected, turn))
             place = await turn
         except BaseException:
-            if waiting in self._line:
-                del self._line[waiting]
-            elif not turn.cancelled():
+            if self._line.pop(turn, None) is None and not turn.cancelled():
                 self._give_back(turn.result())  # it came in the very moment of giving up
             raise
         try:
@@ -317,28 +308,21 @@ class WindowLimiter:
     def _next(self) -> None:
         """Give the free places to those whose turn it is."""
         while self.free > 0 and (first := self._first()) is not None:
-            del self._line[first]
-            first.turn.set_result(self._take(first.person))
-            for one in [one for one in self._line if one.person == first.person]:
-                del self._line[one]
-                self._line[one] = None
+            person = self._line.pop(first).person
+            first.set_result(self._take(person))
+            for turn in [turn for turn, one in self._line.items() if one.person == person]:
+                self._line[turn] = self._line.pop(turn)
 
-    def _first(self) -> _Waiting | None:
+    def _first(self) -> asyncio.Future[Place] | None:
         """Whose turn it is: who is in a chat, of those whose person has the fewest places, of
         those the first in line.
         """
-        best: tuple[bool, int] | None = None
-        first = None
-        for one in self._line:
-            places = self._held[one.person]
-            if places > self.free or one.turn.done():
-                continue
-            rank = not one.running, places
-            if best is None or rank < best:
-                best, first = rank, one
-            if best == (False, 0):
-                break
-        return first
+        ranks = {
+            turn: (not one.running, places)
+            for turn, one in self._line.items()
+            if (places := self._held[one.person]) <= self.free and not turn.done()
+        }
+        return min(ranks, key=ranks.__getitem__, default=None)
 
     def _take(self, person: str) -> Place:
         place = Place(person)
@@ -361,12 +345,13 @@ class WindowLimiter:
             del self._held[place.person]
         self._next()
 
-    def _expected(self, waiting: _Waiting) -> float:
+    def _expected(self, turn: asyncio.Future[Place]) -> float:
         """Upper bound of the wait in seconds, if no one else comes: each other person has a turn
         before each of this one's.
         """
-        running, person, line = waiting.running, waiting.person, [*self._line]
-        ahead = line[: line.index(waiting)]
+        line = [*self._line.values()]
+        ahead = line[: [*self._line].index(turn)]
+        running, person = line[len(ahead)].running, line[len(ahead)].person
         earlier = sum(one.person == person for one in ahead)
         others = [one for one in line if one.person != person]
         rivals = {one.person for one in (others if earlier else ahead) if one.running == running}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -30,7 +30,7 @@ from bridge.link.socket import Settle, Wire
 from bridge.rooms.ports import Account, Blob, CallFailure, LinkEvents, LinkState, Unavailable
 from bridge.rooms.store import Token
 from bridge.webchat.codes import Dialect, ResultCode, meaning
-from bridge.webchat.frames import Command, Reply, Typing
+from bridge.webchat.frames import Command, Reply
 from bridge.webchat.http import (
     HistoryEntry,
     RobotReply,
@@ -220,7 +220,7 @@ class Links:
             return
         if now >= link.typing_not_before:
             link.typing_not_before = now + self._timing.hint_gap
-            self._tasks.create_task(_send_typing(wire, session_id))
+            self._tasks.create_task(wire.typing(session_id))
 
     async def log_in(self, account: Account) -> None:
         """See `LinkPort.log_in`; the room's link goes on until an account is named with a call."""
@@ -456,11 +456,6 @@ class Links:
             raise refused_again()
         message = "the token was refused; a new login is under way"
         raise OpenFailure(FailureReason.UNREACHABLE, message, code=ResultCode.INVALID_TOKEN)
-
-
-async def _send_typing(wire: Wire, session_id: SessionId) -> None:
-    with suppress(CallFailure):
-        await wire.ask(Typing(session_id), Feature.TYPING)
 
 
 async def _nothing() -> None:

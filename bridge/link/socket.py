@@ -28,7 +28,7 @@ from websockets.frames import DATA_OPCODES, CloseCode, Frame, Opcode
 from websockets.protocol import Event, State
 
 from bridge.conversation.model import FailureReason
-from bridge.ids import CallId
+from bridge.ids import CallId, SessionId
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
@@ -396,17 +396,18 @@ class Wire:
             raise
         return reply
 
-    async def ask(self, command: frames.Typing, feature: Feature) -> frames.Reply:
-        """Send a command of the link's own, and learn by its reply; fails as `write`."""
-        reply = await self.write(CallId(next(self._own)), command, self.learnt.keys)
-        return self._learn(await reply, feature)
+    async def typing(self, session_id: SessionId) -> None:
+        """Send a typing notice, and learn by its reply, if there is one."""
+        own = CallId(next(self._own))
+        with suppress(CallFailure):
+            reply = await self.write(own, frames.Typing(session_id), self.learnt.keys)
+            self._learn(await reply, Feature.TYPING)
 
-    def _learn(self, reply: frames.Reply, feature: Feature) -> frames.Reply:
+    def _learn(self, reply: frames.Reply, feature: Feature) -> None:
         if meaning(reply.result).no_command:  # an answer all the same (row 69)
             self.learnt.has_not(feature)
         elif reply.result == ResultCode.INVALID_TOKEN:
             self.refuse()
-        return reply
 
     async def receipt(self, rs_id: str) -> None:
         """Acknowledge a push, if a frame can hold its name; where that fails, it comes again."""
