@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TypeVar
@@ -65,12 +65,10 @@ class _Call(msgspec.Struct, eq=False):
     command: Command
     wire: Wire | None = None
     """Where it was written last."""
-    keys: Dialect | None = None
-    """In which keys to write it; None: as the server is thought to want it."""
     written: Dialect = Dialect.DUAL
     """In which keys it was written last."""
-    others: Iterator[Dialect] | None = None
-    """The sets of keys that are left to be tried, once it was refused over them."""
+    left: tuple[Dialect, ...] | None = None
+    """The sets of keys to try, the next one first; None: it was never refused over them."""
     refused: tuple[Reply, ...] = ()
     """The refusals over its keys."""
     relogged: bool = False
@@ -323,18 +321,12 @@ class Links:
 
     def _settle(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
         """Callback of `call_now`'s reply; a command that goes out once more gets a task."""
-        if isinstance(told, Reply):
-            try:
-                answer = self._judge(call, told)
-            except OpenFailure as failure:
-                told = failure
-            else:
-                if answer is None:
-                    self._tasks.create_task(self._once_more(call, done))
-                    return
-                told = answer
+        judged = self._judge(call, told) if isinstance(told, Reply) else told
+        if judged is None:
+            self._tasks.create_task(self._once_more(call, done))
+            return
         call.link.demand.end()
-        done(told)
+        done(judged)
 
     async def _once_more(self, call: _Call, done: Settle) -> None:
         told: Reply | CallFailure
@@ -351,12 +343,14 @@ class Links:
     ) -> Reply:
         while True:
             reply = await self._write(call, before_write)
-            answer = self._judge(call, await reply)
-            if answer is not None:
-                return answer
+            told = self._judge(call, await reply)
+            if isinstance(told, Reply):
+                return told
+            if told is not None:
+                raise told
 
-    def _judge(self, call: _Call, reply: Reply) -> Reply | None:
-        """The reply for the caller; None: once more. OpenFailure: a fresh token was refused too."""
+    def _judge(self, call: _Call, reply: Reply) -> Reply | OpenFailure | None:
+        """The reply for the caller; None: once more; or a fresh token was refused too."""
         link, wire, command = call.link, call.wire, call.command
         assert wire is not None  # noqa: S101 - there is no reply to what was not written
         if reply.ok:
@@ -366,10 +360,9 @@ class Links:
             return reply
         if reply.result == ResultCode.INVALID_TOKEN:
             wire.refuse()
-            if call.relogged:
-                raise refused_again()
+            failure = refused_again() if call.relogged else None
             call.relogged = True
-            return None
+            return failure
         if reply.result == ResultCode.INVALID_CLIENT_ID and self._disowned(link, wire):
             wire.refuse()
             return None
@@ -377,9 +370,9 @@ class Links:
             return reply
         if self.learnt.refuses(call.written, command, reply):
             call.refused += (reply,)
-            call.others = call.others or iter(other_keys(command, call.written))
-            call.keys = next(call.others, None)
-            if call.keys is not None:
+            others = other_keys(command, call.written)
+            call.left = others if call.left is None else call.left[1:]
+            if call.left:
                 return None
             # The first refusal, or rather one that may pass (-100).
             passing = (one for one in call.refused if one.result == ResultCode.INTERNAL_ERROR)
@@ -409,7 +402,8 @@ class Links:
                     await before_write()
                 # It may have ended while that was stored; then nothing was written, for certain.
                 if wire.usable:
-                    call.wire, call.written = wire, call.keys or self.learnt.keys
+                    call.wire = wire
+                    call.written = call.left[0] if call.left else self.learnt.keys
                     return await self._spell(wire, call)
             finally:
                 gate.leave()
