@@ -156,7 +156,6 @@ class RobotAnswer(msgspec.Struct, frozen=True):
 
 class RobotReply(msgspec.Struct, frozen=True):
     result: int
-    message: str = ""
     answers: tuple[RobotAnswer, ...] = ()
 
 
@@ -184,7 +183,6 @@ class HistoryEntry(msgspec.Struct, frozen=True):
 
 class HistoryReply(msgspec.Struct, frozen=True):
     result: int
-    message: str = ""
     entries: tuple[HistoryEntry, ...] = ()
     """Newest last."""
 
@@ -253,7 +251,7 @@ def parse_history_reply(body: bytes) -> HistoryReply | None:
     entries = [entry for row in rows if (entry := _history_entry(row)) is not None][::-1]
     if all(entry.posted for entry in entries):
         entries.sort(key=lambda entry: entry.posted)
-    return HistoryReply(result, read.text_of(told, "message"), tuple(entries))
+    return HistoryReply(result, tuple(entries))
 
 
 def _history_entry(row: read.JsonObject) -> HistoryEntry | None:
@@ -292,8 +290,7 @@ def parse_robot_reply(body: bytes) -> RobotReply | None:
         return None
     found = read.mapping(told.get("searchResult")) or told
     hits = (_robot_answer(read.mapping(hit) or {}) for hit in read.sequence(found.get("srs")))
-    answers = tuple(hit for hit in hits if hit.title or hit.preview)
-    return RobotReply(result, read.text_of(told, "message"), answers)
+    return RobotReply(result, tuple(hit for hit in hits if hit.title or hit.preview))
 
 
 def _robot_answer(hit: read.JsonObject) -> RobotAnswer:

@@ -189,7 +189,6 @@ def test_robot_reply_of_the_guide() -> None:
     )
     assert parse_robot_reply(body.encode()) == RobotReply(
         1,
-        "",
         (
             RobotAnswer("测试标题", '<span id="k">测试</span>1.1', "", "/oldkm/3baf.htm"),
             RobotAnswer("only there", ""),
@@ -202,8 +201,8 @@ def test_robot_reply_of_the_guide() -> None:
     [
         ('{"result":1,"searchResult":{"question":"x"}}', RobotReply(1)),
         ('{"result":1}', RobotReply(1)),
-        ('{"result":-30,"message":"sign"}', RobotReply(-30, "sign")),
-        ('{"srs":[{"title":"t"}]}', RobotReply(1, "", (RobotAnswer("t", ""),))),
+        ('{"result":-30,"message":"sign"}', RobotReply(-30)),
+        ('{"srs":[{"title":"t"}]}', RobotReply(1, (RobotAnswer("t", ""),))),
         ('{"question":"x"}', None),
     ],
 )
@@ -267,7 +266,7 @@ def test_history_rows(rows: object, said: list[tuple[str, int]]) -> None:
 
 
 def test_history_refused() -> None:
-    assert parse_history_reply(b'{"result":-12,"message":"no"}') == HistoryReply(-12, "no")
+    assert parse_history_reply(b'{"result":-12,"message":"no"}') == HistoryReply(-12)
     assert parse_history_reply(b'{"hisMessages":[]}') is None
 
 
