@@ -31,6 +31,10 @@ _TIMELESS = frozenset({FrameType.HEARTBEAT, FrameType.PREVIEW, FrameType.TYPING}
 """Frames that are shown without `time` (guide, later); the heartbeat is without `token` as well."""
 _OPTIONAL = frozenset({"extra", "thumbData", "size", "type", "poi", "map", "ratingComments"})
 """Keys of content and rating that the later guides mark as optional."""
+_FILLED = frozenset({"from", "content", "rsId", "imageUri", "url", "voiceData"})
+"""Keys whose text must not be blank."""
+_NATURAL = frozenset({"size", "voiceLength"})
+"""Keys whose number must not be negative."""
 _RENAMED: Mapping[str, str] = {"content": "text", "id": "ratingId", "comments": "ratingComments"}
 """Keys of content and rating as of 2016 that the later guides call otherwise."""
 
@@ -83,9 +87,8 @@ def dump_command(
     if kind is not FrameType.HEARTBEAT:
         frame["token"] = token
     if kind not in _TIMELESS:
-        frame["time"] = _int64("time", time_ms)
-    for name, value in _fields(command, dialect).items():
-        frame[name] = _int64(name, value) if isinstance(value, int) else value
+        frame["time"] = time_ms
+    frame = _checked(frame | _fields(command, dialect))
     if isinstance(command, frames.SendMessage) and isinstance(command.content, frames.Location):
         return _encode_any(frame)
     return encode(frame)
@@ -127,7 +130,7 @@ def _fields(command: frames.Command, dialect: Dialect) -> _Fields:
         case frames.Logout() | frames.Heartbeat():
             return {}
         case frames.RequestChat():
-            asked: _Fields = {"queueId": command.queue_id, "from": _filled("from", command.source)}
+            asked: _Fields = {"queueId": command.queue_id, "from": command.source}
             more = {"toUserId": command.to_agent, "brand": command.brand, "tracks": command.tracks}
             return asked | {key: value for key, value in more.items() if value}
         case frames.CancelRequest():
@@ -135,14 +138,14 @@ def _fields(command: frames.Command, dialect: Dialect) -> _Fields:
         case frames.CloseSession() | frames.TransferFromRobot() | frames.Typing():
             return {"sessionId": command.session_id}
         case frames.RateSession():
-            rating = {"id": _int64("rating.id", command.rating), "comments": command.comments}
+            rating = _checked({"id": command.rating, "comments": command.comments}, "rating.")
             return {"sessionId": command.session_id, "rating": _spelled(rating, dialect)}
         case frames.SendPreMessage():
-            return {"requestId": command.request_id, "content": _filled("content", command.text)}
+            return {"requestId": command.request_id, "content": command.text}
         case frames.Preview():
-            return {"sessionId": command.session_id, "content": _filled("content", command.text)}
+            return {"sessionId": command.session_id, "content": command.text}
         case frames.Receipt():
-            return {"rsId": _filled("rsId", command.rs_id)}
+            return {"rsId": command.rs_id}
         case _:
             assert_never(command)
 
@@ -170,44 +173,27 @@ def _message(content: frames.Content, dialect: Dialect) -> _Fields:
     match content:
         case frames.Text():
             # The key repeats the name `content` (trap T7); later revisions call it `text`.
-            body = {"content": _filled("msg.content", content.text)}
-        case frames.Image():
-            body = {
-                "name": content.name,
-                "imageUri": _filled("imageUri", content.uri),
-                "thumbData": content.thumbnail,
-            }
-        case frames.File():
-            body = {
-                "name": content.name,
-                "url": _filled("url", content.url),
-                "size": _natural("size", content.size),
-                "type": content.kind,
-            }
+            body = _checked({"content": content.text}, "msg.")
+        case frames.Image(name=name, uri=uri):
+            body = {"name": name, "imageUri": uri, "thumbData": content.thumbnail}
+        case frames.File(name=name, url=url, size=size):
+            body = {"name": name, "url": url, "size": size, "type": content.kind}
         case frames.Location():
-            body = {
-                "poi": content.poi,
-                "longitude": _finite("longitude", content.longitude),
-                "latitude": _finite("latitude", content.latitude),
-                "map": content.map,
-                "thumbData": content.thumbnail,
-            }
+            body = {"poi": content.poi, "longitude": content.longitude}
+            body |= {"latitude": content.latitude, "map": content.map}
+            body["thumbData"] = content.thumbnail
         case frames.Voice():
-            body = {"voiceLength": _natural("voiceLength", content.seconds)}
+            body = {"voiceLength": content.seconds}
             if content.uri:
                 body |= {"voiceUri": content.uri, "voiceType": "amr"}
             else:
-                body["voiceData"] = _filled("voiceData", content.data)
-        case frames.Video():
+                body["voiceData"] = content.data
+        case frames.Video(name=name, url=url, size=size):
             # `sightUrl` is what the vendor's phone clients read, `url` what every file has.
-            body = {
-                "name": content.name,
-                "url": _filled("url", content.url),
-                "sightUrl": content.url,
-                "size": _natural("size", content.size),
-            }
+            body = {"name": name, "url": url, "sightUrl": url, "size": size}
         case _:
             assert_never(content)
+    body = _checked(body)
     if dialect is Dialect.Y2016_11:
         first = {_FIRST[key]: value for key, value in body.items() if key in _FIRST}
         return {"type": int(content.type), "content": first.get("content", first)}
@@ -215,26 +201,22 @@ def _message(content: frames.Content, dialect: Dialect) -> _Fields:
     return {"type": int(content.type), "content": _spelled(body, dialect)}
 
 
-def _int64(name: str, value: int) -> int:
-    if value not in _INT64:
-        raise LocalProtocolError(f"{name} does not fit into 64 bits")
-    return value
-
-
-def _natural(name: str, value: int) -> int:
-    if value < 0:
-        raise LocalProtocolError(f"{name} is negative")
-    return _int64(name, value)
-
-
-def _finite(name: str, value: float) -> float:
-    # No bounds: the guide's own example has a longitude of 180.345.
-    if not math.isfinite(value):
-        raise LocalProtocolError(f"{name} is not a finite number")
-    return value
-
-
-def _filled(name: str, value: str) -> str:
-    if not value.strip():
-        raise LocalProtocolError(f"{name} is blank")
-    return value
+def _checked(fields: _Fields, where: str = "") -> _Fields:
+    """The fields as they are. LocalProtocolError: no server could take one of them; it names it,
+    behind `where` it is.
+    """
+    for name, value in fields.items():
+        match value:
+            case str() if name in _FILLED and not value.strip():
+                fault = "is blank"
+            case int() if name in _NATURAL and value < 0:
+                fault = "is negative"
+            case int() if value not in _INT64:
+                fault = "does not fit into 64 bits"
+            case float() if not math.isfinite(value):
+                # No bounds: the guide's own example has a longitude of 180.345.
+                fault = "is not a finite number"
+            case _:
+                continue
+        raise LocalProtocolError(f"{where}{name} {fault}")
+    return fields
