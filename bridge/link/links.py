@@ -222,7 +222,7 @@ class Links:
 
     async def log_in(self, account: Account) -> None:
         """See `LinkPort.log_in`; the room's link goes on until an account is named with a call."""
-        await self._shared.logins.renew(account)
+        await self._shared.logins.login(account)
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
         """See `LinkPort.history`. It is asked for at the address of the logins, so it passes the

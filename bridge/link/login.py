@@ -95,14 +95,7 @@ class Logins:
         oldest = self.clock.now() - self.settings.timing.token_age * 1000
         if token is not None and token.login_name == name and token.issued > oldest:
             return token
-        return await self.renew(account, wait)
-
-    async def renew(self, account: Account, wait: Wait | None = None) -> Token:
-        """Log in, whatever token there is, and keep the new one; raises as `login`."""
-        token = await self.login(account, wait)
-        # Not stored, it works until the next restart.
-        await self._store(account.room_id, self.store.save_token(token), "token not stored")
-        return token
+        return await self.login(account, wait)
 
     async def refuse(self, room_id: RoomId, token: Token) -> None:
         """Never use this token again: a second time it would be a sign of a blacklist."""
@@ -129,7 +122,7 @@ class Logins:
         return token if usable else None
 
     async def login(self, account: Account, wait: Wait | None = None) -> Token:
-        """Log a room in; `wait` is how it stands in line for its turn.
+        """Log a room in, whatever token it has; `wait` is how it stands in line for its turn.
 
         Raises OpenFailure: LOGIN_REFUSED (-20, -6, no account), SIGN_REFUSED (-30) or UNREACHABLE;
         `pause` says how long to leave it, `rest` how long unless somebody asks.
@@ -149,7 +142,10 @@ class Logins:
             if signed or not credentials.attempt:
                 self.refused = ""
         name, now = self._apart(credentials.login_name), self.clock.now()
-        return Token(account.room_id, name, reply.token, now, reply.client_id, cookies)
+        token = Token(account.room_id, name, reply.token, now, reply.client_id, cookies)
+        # Not stored, it works until the next restart.
+        await self._store(account.room_id, self.store.save_token(token), "token not stored")
+        return token
 
     def _apart(self, login_name: str) -> str:
         """A login name as it is stored: another enterprise's token is never taken for ours."""
