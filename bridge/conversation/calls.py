@@ -5,11 +5,10 @@ typed, and a refusal that changes the phase (-11, -10, -15) finds no later messa
 way. Inputs only change what is wanted.
 
 A failed call (`call_failed`) whose fate is unknown is made again under its old id and marked as a
-repeat; one that surely did not arrive is made again as if for the first time. One that needs an
-operator first is not made again before the customer does something or the link stands. One whose
-login has not come to its turn is made again, and is no failure (`queue.turn_awaited`). A file that
-the server fails to take although it is there is carried to it a few times (`Policy.upload_tries`).
-When the service has been away for `Policy.hold`, the customer is told what did not go (`give_up`).
+repeat; one that surely did not arrive, as if for the first time; one that needs an operator first,
+once the customer does something or the link stands. Whose login has not come to its turn has not
+failed (`queue.turn_awaited`). When the service has been away for `Policy.hold`, the customer is
+told what did not go (`give_up`).
 """
 
 from __future__ import annotations
@@ -308,11 +307,9 @@ def _tell(turn: Turn, key: str) -> None:
 
 def _want_again(turn: Turn, outstanding: model.Outstanding, *, certain: bool, repeats: int) -> None:
     """Put back what the failed call was for; what may have arrived goes again at most `repeats`."""
-    phase = turn.state.phase
     held = outstanding.held
-    asked = isinstance(outstanding.what, frames.RequestChat) and not outstanding.moot
-    if asked and isinstance(phase, model.Queued):
-        turn.enter(phase, resync=True)
+    if isinstance(outstanding.what, frames.RequestChat) and not outstanding.moot:
+        queue.ask_after(turn)
     if held is None:
         return
     if certain or outstanding.moot:

@@ -7,7 +7,6 @@ it: what only the history has, and is not older than the outage, was missed.
 
 - A line and a mark are paired if their content is the same to the last byte, else if their words
   are, each time in their order. So equal words are counted, and of equal ones the last were missed.
-- The difference of the two servers' clocks is read off what was said and shown once (`compare`).
 - A push of what the history has told already is not shown again. As it may be the same words said
   anew, the history is asked once more: one that it knows beyond those shown is shown after all.
 - A server without history and receipts may repeat the last push after a new link (trap T34): the
@@ -22,9 +21,6 @@ it: what only the history has, and is not older than the outage, was missed.
   history tells, where it cannot be had for long, and where it lacks words of this chat that were
   shown before. A server that numbers its pushes sends again what was lost itself; one that does
   not, and keeps no history, has lost it: that is told unless the link was away but for a moment.
-
-Marks are stored packed (`Conversation.marks`), for the room's record is written with each message:
-a push appends 13 bytes, and only an outage unpacks them (`shown_lately`).
 """
 
 from __future__ import annotations
@@ -423,7 +419,9 @@ def _remember(turn: Turn, mark: Mark) -> None:
 def _remember_push(
     turn: Turn, at: int, digest: bytes, exact: bytes, session: SessionId | None
 ) -> None:
-    """Append the mark of a push, without unpacking the others: it happens with each message."""
+    """Append the mark of a push, without unpacking the others: the room's record is written with
+    each message.
+    """
     marks, place = turn.state.marks, 0
     if turn.state.heard or (session is not None and session not in marks.sessions):
         _remember(turn, Mark(at, digest, exact=exact, session=session))

@@ -1,28 +1,25 @@
 """The queue: a request for a chat, from the customer's wish to its end; and calling back after it.
 
-A request begins with `request_chat`. It stands once WebChat has taken it (`place_of`), and ends in
-a chat (`chat.start_chat`), or in vain (`ended`), or by the customer's will (`cancelled`). What was
-typed meanwhile is kept. Moments and durations are ms. No function makes a call (see `calls`).
+A request begins with `request_chat`, stands once WebChat has taken it (`place_of`), and ends in a
+chat (`chat.start_chat`), in vain (`ended`) or by the customer's will (`cancelled`). What was typed
+meanwhile is kept. Moments and durations are ms. No function makes a call (see `calls`).
 
-*The queue card* is what a customer who waits is shown: one message, edited in place. A new place is
-written at once; if nothing moves the card is refreshed once a minute, and after ten minutes every
-five, because each edit is an event in the room. If the request ends in vain, the card says why,
-what is kept, and what becomes of it (`show_end`). Words that only earn the same verdict again are
-counted on the same card, as long as it is near (`is_near`).
+*The queue card* is one message, edited in place. A new place is written at once; if nothing moves
+it is refreshed once a minute, and after ten minutes every five, because each edit is an event in
+the room. At last it says how the request ended (`show_end`). Words that only earn the same verdict
+again are counted on it, as long as it is near (`is_near`).
 
-*Calling back*. WebChat says "closed" (-3, status 6) or "nobody there" (-5, status 5); the customer
-is offered to be called back. If they wish it, we ask for a chat again on our own: when the queue
-opens, where the operator gave its hours, else at growing distances. The wish ends with a chat, with
-`cancel`, with a refusal that no repetition can mend, or at its limit, and the customer is told of
-each. A message of the customer's asks at once as always; the wish goes on beneath it.
+*Calling back* is offered where WebChat says "closed" (-3, status 6) or "nobody there" (-5, status
+5). If it is wished, we ask for a chat again on our own: when the queue opens, where the operator
+gave its hours, else at growing distances. The wish ends with a chat, with `cancel`, with a refusal
+that no repetition can mend, or at its limit, and the customer is told of each. A message of theirs
+asks at once as always; the wish goes on beneath it. Nothing is shown of a request of our own
+(`hidden`) until it has stood for a moment, or an agent is there.
 
-*Quiet requests*. Nothing is shown of a request of our own (`hidden`) until it has stood for a
-moment, or an agent is there.
-
-*A refused request that an agent may still take up* (reference 2.3, status 2; `linger`). The
-customer has been told, and what they typed is held. But for a while the link stays, and the place
-in the queue is remembered: news of it that is no end puts them back there (`revive`). What had gone
-to WebChat with the request is sent again only after a 202, which does not name its request.
+*A refused request* may still be taken up by an agent (reference 2.3, status 2; `linger`). For a
+while the link stays, and the place in the queue is remembered: news of it that is no end puts the
+customer back there (`revive`). What had gone to WebChat with it is sent again only after a 202,
+which does not name its request.
 """
 
 from __future__ import annotations

@@ -1,15 +1,12 @@
 """The two robots of a call centre: the knowledge base before a chat, and the robot inside one.
 
 The knowledge base is asked over HTTP (guide part four) and never holds anybody up: what it does not
-answer in time goes to a person, with a sentence that says so. A question's pieces lie in `held`,
-where they would lie without a robot, and `Conversation.questions` says how far each question is. If
-a person is wanted after all, `hand_over` puts the robot's answer behind each question, and the
-pieces go to the agent like all others. A question that the robot's answer settled ends with the
-effect `Answered`. That a person is wanted is returned as the key of the sentence that says why;
-`queue.want_person` does the rest.
+answer in time goes to a person, with a sentence that says so. A question's pieces lie in `held`, as
+they would without a robot, and `Conversation.questions` says how far each is. If a person is wanted
+after all (returned as the key of the sentence that says why, for `queue.want_person`), `hand_over`
+puts the robot's answer behind each question. One that the answer settled ends with `Answered`.
 
-The robot inside a chat is an agent like the others, but for its proposals, which are answered by
-number (reference 1.6).
+The robot inside a chat is an agent whose proposals are answered by number (reference 1.6).
 """
 
 from __future__ import annotations
