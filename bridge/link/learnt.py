@@ -140,12 +140,14 @@ class Learnt:
 
     def refuses(self, keys: Dialect, command: Command, reply: Reply) -> bool:
         """True if the server may want this command in other keys."""
-        match reply.result:
-            case ResultCode.INVALID_PARAMETER:
+        match reply.result, command:
+            case ResultCode.INVALID_PARAMETER, _:
                 return has_keys(command)
-            case ResultCode.EMPTY_MESSAGE:
-                return tells_keys_apart(command) and not _unseen(command)
-            case ResultCode.REQUEST_ERROR | ResultCode.INTERNAL_ERROR:
+            case ResultCode.EMPTY_MESSAGE, SendMessage(content=Text(text=text)):
+                return not is_unseen(text)  # else a server that calls it empty may have read it
+            case ResultCode.EMPTY_MESSAGE, _:
+                return tells_keys_apart(command)
+            case ResultCode.REQUEST_ERROR | ResultCode.INTERNAL_ERROR, _:
                 return tells_keys_apart(command) and keys not in self.read
             case _:
                 return False
@@ -247,12 +249,6 @@ def tells_keys_apart(command: Command) -> bool:
     if isinstance(command, SendMessage):
         return isinstance(command.content, Text)
     return isinstance(command, RateSession)
-
-
-def _unseen(command: Command) -> bool:
-    """True for a text that shows nothing: a server that calls it empty may have read it."""
-    text = command.content if isinstance(command, SendMessage) else None
-    return isinstance(text, Text) and is_unseen(text.text)
 
 
 def other_keys(command: Command, keys: Dialect) -> tuple[Dialect, ...]:
