@@ -276,9 +276,9 @@ def _people(frame: JsonObject, client_id: str) -> tuple[frames.Agent, ...]:
     sure: dict[str, frames.Agent] = {}
     guessed: set[str] = set()
     for entry in by_name or sequence(frame.get("users")):
-        person = mapping(entry)
-        agent = _agent(person) if person else None
-        if person is None or agent is None or agent.id == client_id:
+        person = mapping(entry) or {}
+        agent = _agent(person)
+        if agent is None or agent.id == client_id:
             continue
         sure.setdefault(agent.id, agent)
         uncommented = all(person.get(key) is None for key in ("comments", "commonts"))
@@ -516,8 +516,7 @@ def _entry(entry: object, *, picture: bool) -> str:
     about = mapping(entry)
     if about is None:
         text = string(entry) if isinstance(entry, str) else ""
-        is_address = text.lower().startswith(("http://", "https://"))
-        return _image(text) if picture and is_address else text
+        return _image(text) if picture and _ABSOLUTE.match(text) else text
     title = html.escape(text_of(about, "title", "name"))
     url = text_of(about, "url", "link", "linkUrl")
     words = text_of(about, "description", "digest", "content", "text")
