@@ -314,9 +314,7 @@ class WindowLimiter:
                 self._line[turn] = self._line.pop(turn)
 
     def _first(self) -> asyncio.Future[Place] | None:
-        """Whose turn it is: who is in a chat, of those whose person has the fewest places, of
-        those the first in line.
-        """
+        """The turn that comes next, by the rule of the module's docstring."""
         ranks = {
             turn: (not one.running, places)
             for turn, one in self._line.items()

@@ -14,7 +14,6 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -23,7 +22,7 @@ import structlog
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import OpenFailure, TokenRefused, Visitor
+from bridge.link.http_client import OpenFailure, TokenRefused, Told, Visitor
 from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
 from bridge.link.socket import Settle, Wire
@@ -52,8 +51,6 @@ LOOK_EVERY, LOOK_AGAIN = 60.0, 30.0
 AT_ONCE = 20
 """Requests for a history, and questions, that are under way; more of them wait."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-Told = TypeVar("Told")
 
 
 class _Call(msgspec.Struct, eq=False):
