@@ -315,12 +315,15 @@ class WindowLimiter:
 
     def _first(self) -> asyncio.Future[Place] | None:
         """The turn that comes next, by the rule of the module's docstring."""
-        ranks = {
-            turn: (not one.running, places)
-            for turn, one in self._line.items()
-            if (places := self._held[one.person]) <= self.free and not turn.done()
-        }
-        return min(ranks, key=ranks.__getitem__, default=None)
+        best, first = (True, self.free + 1), None
+        for turn, one in self._line.items():
+            places = self._held[one.person]
+            rank = not one.running, places
+            if rank < best and places <= self.free and not turn.done():
+                best, first = rank, turn
+                if best == (False, 0):  # thousands may be behind
+                    break
+        return first
 
     def _take(self, person: str) -> Place:
         place = Place(person)
