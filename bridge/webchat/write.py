@@ -179,9 +179,13 @@ def _message(content: frames.Content, dialect: Dialect) -> _Fields:
         case frames.File(name=name, url=url, size=size):
             body = {"name": name, "url": url, "size": size, "type": content.kind}
         case frames.Location():
-            body = {"poi": content.poi, "longitude": content.longitude}
-            body |= {"latitude": content.latitude, "map": content.map}
-            body["thumbData"] = content.thumbnail
+            body = {
+                "poi": content.poi,
+                "longitude": content.longitude,
+                "latitude": content.latitude,
+                "map": content.map,
+                "thumbData": content.thumbnail,
+            }
         case frames.Voice():
             body = {"voiceLength": content.seconds}
             if content.uri:
