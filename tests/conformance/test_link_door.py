@@ -87,8 +87,8 @@ async def test_05e_blacklisted_at_the_socket() -> None:
             await eventually(lambda: rigged.links.door.trouble != "")
             await asyncio.sleep(0.5)
             first = len(server.logins)
-            assert first <= 10, "two for each room"
-            assert len(server.sockets) <= 10
+            assert first < 15, "two for each room, and a third for those that were quick"
+            assert len(server.sockets) < 15
             with pytest.raises(CallFailure, match="blacklisted"):
                 await rigged.call(account("another"), 1, ASK)
             assert len(server.logins) == first

@@ -118,7 +118,7 @@ def let_in(role: str, schema: str) -> str:
 async def start(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Start]:
-    for name, seconds in {"BEAT": 0.1, "SILENT": 0.8, "DEAF": 0.5, "LOOK": 0.03}.items():
+    for name, seconds in {"BEAT": 0.1, "SILENT": 2.0, "DEAF": 1.5, "LOOK": 0.03}.items():
         monkeypatch.setattr(module, name, seconds)
     url = postgres_server.new_schema()
     async with AsyncExitStack() as stack:
@@ -300,7 +300,7 @@ async def test_one_that_is_alone_keeps_its_rooms(
 
     with monkeypatch.context() as patch:
         patch.setattr(one.shards, "beat", deaf)
-        await asyncio.sleep(1)
+        await asyncio.sleep(module.DEAF + 0.5)
     assert one.rooms.lost == set()
 
 
@@ -376,8 +376,9 @@ async def test_a_connection_of_notices_that_hangs_does_not_silence_us(
     one, other = await start("one"), await start("other")
     monkeypatch.setattr(one.shards, "listen", asyncio.Event().wait)
     await until(shared(one, other))
-    await asyncio.sleep(1)
-    assert (one.told[0], one.rooms.lost) == (2, set())
+    await asyncio.sleep(module.SILENT + 0.5)
+    await until(lambda: one.told[0] == 2)
+    assert one.rooms.lost == set()
 
 
 @pytest.mark.asyncio

@@ -49,7 +49,7 @@ async def test_requests_are_watched() -> None:
         assert not outage.is_set()
         with pytest.raises(Unavailable):
             await Homeserver(session, gone, "t", users, outage).request("GET", "")
-    await asyncio.wait_for(outage.wait(), 1)
+    await asyncio.wait_for(outage.wait(), 10)
     outage.clear()
     assert not outage.is_set()
 

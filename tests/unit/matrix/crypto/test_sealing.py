@@ -26,7 +26,8 @@ def test_another_secret_opens_nothing_and_the_message_says_what_to_do() -> None:
 
 def test_damage_is_noticed() -> None:
     sealed = Sealer("secret").seal("row", b"keys")
-    for wrong in (b"", sealed[:5], sealed[:-1], sealed[:-1] + b"\x00", b"\x02" + sealed[1:]):
+    flipped = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    for wrong in (b"", sealed[:5], sealed[:-1], flipped, b"\x02" + sealed[1:]):
         with pytest.raises(Unsealable):
             Sealer("secret").open("row", wrong)
 
