@@ -25,15 +25,8 @@ from bridge.config.hours import parse_hours
 from bridge.config.model import Queue
 from bridge.conversation import model
 from bridge.ids import EventId, QueueId, RoomId
-from bridge.rooms import commands
-from bridge.rooms.record import (
-    Chat,
-    MatrixEvent,
-    RoomRecord,
-    load_chat,
-    load_input,
-    load_record,
-)
+from bridge.rooms import commands, visit
+from bridge.rooms.record import Chat, MatrixEvent, RoomRecord, load_chat, load_input
 from bridge.rooms.rules import Rules, of_gone
 from bridge.rooms.store import AccountRow, DeadLetter, Outcome, StoredRoom
 
@@ -288,7 +281,7 @@ async def room_of(bridge: Bridge, room_id: str) -> tuple[StoredRoom, RoomRecord]
 def record_in(row: StoredRoom) -> RoomRecord:
     """The record of a room; an empty one if none was written yet, or it cannot be read."""
     try:
-        return load_record(row.record) if row.record else RoomRecord(row.room_id)
+        return visit.record_in(row, row.room_id)
     except ValueError as error:
         _LOG.warning("a room's record cannot be read", room=row.room_id, why=str(error))
         return RoomRecord(row.room_id)

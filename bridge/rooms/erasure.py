@@ -34,12 +34,11 @@ from bridge.rooms.record import (
     Membership,
     RoomRecord,
     Stored,
-    load_record,
 )
 from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
 from bridge.rooms.store import Change, Commit, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades, begun_fact
-from bridge.rooms.visit import RedactAll, Visit, stored_as
+from bridge.rooms.visit import RedactAll, Visit, record_in, stored_as
 
 _IN_COMPANY = "lines in rooms of several people"
 _NOTED = "rooms of several people whose records name them"
@@ -232,7 +231,7 @@ async def _waits(store: StorePort, room_id: RoomId, key: str) -> bool:
     found = await store.load(room_id)
     if any(row.key == key for row in found.inputs):
         return True
-    return found.room is not None and load(found.room.record, room_id).gone_at is not None
+    return record_in(found.room, room_id).gone_at is not None
 
 
 async def carry_out(around: Surroundings, visit: Visit, order: EraseRoom | ErasePerson) -> None:
@@ -306,7 +305,7 @@ async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool
     upgrades = Upgrades()
     await upgrades.load(store)
     stored = (await store.load(room_id)).room
-    record = load(b"" if stored is None else stored.record, room_id)
+    record = record_in(stored, room_id)
     left = begun_anew(replace(record, stays=stay))
     await store.eraser.erase_room(room_id, places_of(record, upgrades), now, record=left is None)
     if left is not None and stored is not None:
@@ -331,7 +330,7 @@ async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, 
     lines = await store.eraser.lines_of(room_id, person)
     stored = (await store.load(room_id)).room
     if stored is not None and stored.record:
-        record = without(load_record(stored.record), person)
+        record = without(record_in(stored, room_id), person)
         held = tuple(
             piece
             for piece in record.conversation.held
@@ -366,13 +365,8 @@ def places_of(record: RoomRecord, upgrades: Upgrades) -> list[RoomId]:
     return list(dict.fromkeys(one for one in known if one is not None))
 
 
-def load(data: bytes, room_id: RoomId) -> RoomRecord:
-    return load_record(data) if data else RoomRecord(room_id)
-
-
 async def _record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
-    stored = (await store.load(room_id)).room
-    return load(b"" if stored is None else stored.record, room_id)
+    return record_in((await store.load(room_id)).room, room_id)
 
 
 async def _sort(
