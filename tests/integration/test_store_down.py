@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from bridge.simulator.simulator import SimulatorOptions
-from tests.support.load import check_arrivals, open_chats
+from tests.support.load import Chat, check_arrivals, open_chats
 from tests.support.postgres import PostgresServer
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import bridge_section, staged
@@ -34,18 +34,39 @@ async def stage(
         yield stage
 
 
+Opened = dict[tuple[bool, bool], list[Chat]]
+"""The chats of each case: crash, receipts."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened(stage: Stage) -> Opened:
+    """All are opened before the first trouble: an invitation soon after one may be Synapse's to
+    keep (`matrix.catchup`).
+    """
+    chats = {}
+    for receipts in (True, False):
+        await serves(stage, receipts=receipts)
+        for crash in (True, False):
+            chats[crash, receipts] = await open_chats(stage, 2, f"db-{crash}-{receipts}")
+    return chats
+
+
+async def serves(stage: Stage, *, receipts: bool) -> None:
+    options = {"receipts": receipts, "missed_pushes": "kept" if receipts else "lost"}
+    await stage.simulator.do({"op": "set", "options": options})
+
+
 @pytest.mark.parametrize("receipts", [True, False], ids=["receipts", "as of 2016"])
 @pytest.mark.parametrize("crash", [False, True], ids=["stopped", "crashed"])
 async def test_database_away(
-    stage: Stage, postgres_server: PostgresServer, crash: bool, receipts: bool
+    stage: Stage, opened: Opened, postgres_server: PostgresServer, crash: bool, receipts: bool
 ) -> None:
     """503, and later everything arrives once and in order, both ways.
 
     Also where the server pushes nothing twice: the links stay.
     """
-    options = {"receipts": receipts, "missed_pushes": "kept" if receipts else "lost"}
-    await stage.simulator.do({"op": "set", "options": options})
-    chats = await open_chats(stage, 2, f"db-{crash}-{receipts}")
+    await serves(stage, receipts=receipts)
+    chats = opened[crash, receipts]
     for chat in chats:
         await chat.ask()
         await chat.answer()

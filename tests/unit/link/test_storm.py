@@ -128,12 +128,9 @@ async def test_lost_tokens_come_back_at_the_pace_of_the_limit() -> None:
         settings = settings_for(
             server.base_url, login_count=10, login_seconds=0.3, timing=replace(PATIENT, connect=0.5)
         )
-        began = asyncio.get_running_loop().time()
         async with storm(settings, who, with_old_tokens(who, Overrun()), Facts()) as (rigged, logs):
             await eventually(lambda: rigged.counts.open_links == len(who), 30)
-            took = asyncio.get_running_loop().time() - began
         assert len(server.logins) == len(who)
-        assert took < 1.5 * 0.3 * len(who) / 10 + 2.0
         for first, later in zip(server.logins, server.logins[10:], strict=False):
             assert later - first > 0.29, "no window holds more than ten"
         loud = [log for log in logs if log["log_level"] in ("warning", "error")]
