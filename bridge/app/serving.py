@@ -540,6 +540,8 @@ class Serving:
             known=store.known,
             accept=engine.accept_events,
             rooms=engine.lively,
+            hosts=matrix.users.hosts,
+            facts=store,
             clock=self._clock,
             reach=lambda: min(LONGEST_REACH, self._config.retention.rows // 2),
         ).run()

@@ -9,6 +9,9 @@ kept (it took us for dead, or we had no database), we look at the ends of the ro
 talk, three times, the later ones for what it is still about to hand over. What it forgot may stand
 amid what it did hand over. So we look back to an event that we know from before that time, and no
 further than to our own joining, or by `reach`.
+
+Into a room to which we are invited we cannot look: such invitations are asked of /sync, in quiet
+times too. The place from which is kept in the database, for those that come while we are down.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import Protocol
 
 import structlog
 
@@ -43,6 +49,15 @@ BEFORE = 10_000
 """ms before we heard of it in which the homeserver may have forgotten something."""
 RETRY = 2.0
 """Seconds between two tries to reach the homeserver."""
+QUIET = 3600.0
+"""Seconds between two looks for invitations while all is well."""
+SETTLING = 5.0
+"""Seconds for which an invitation has to stay open to be one that nobody handed over."""
+
+
+class Facts(Protocol):
+    async def fact(self, name: str) -> str | None: ...
+    async def save_fact(self, name: str, value: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,10 @@ class CatchUp:
     """Stores events, once each; returns how many were new. Raises StoreError."""
     rooms: Callable[[], Sequence[tuple[RoomId, UserId]]]
     """Those in which people talk, with our user in each, the liveliest first."""
+    hosts: Callable[[], Sequence[UserId]]
+    """Our users that people invite."""
+    facts: Facts
+    """Keeps for each up to where it was looked for invitations (a token of /sync)."""
     clock: Clock
     reach: Callable[[], int]
     """ms; what is older is left alone, for its line in the ledger may have been erased."""
@@ -83,12 +102,16 @@ class CatchUp:
                         continue
                 if not self.outage.is_set():
                     began = self.clock.now()
-                    if await self._look(since):
+                    if await self._look(since, self.rooms()):
                         since = began - BEFORE
                     took = min((self.clock.now() - began) / 1000, LOOKS[1])
                     again = self.held.is_set() or self.outage.is_set()
                     looks = 0 if again else looks + 1
-            await first_of(self.outage.wait(), self.held.wait())
+            while not (self.outage.is_set() or self.held.is_set()):
+                pause = self.clock.sleep(QUIET)
+                await first_of(pause, self.outage.wait(), self.held.wait())
+                if not (self.outage.is_set() or self.held.is_set()):
+                    await self._look(since, rooms=())
             if looks:  # else no look has come to its end since then
                 since = self.clock.now() - BEFORE
 
@@ -99,21 +122,56 @@ class CatchUp:
                 return await self.homeserver.check()
             await self.clock.sleep(RETRY)
 
-    async def _look(self, since: int) -> bool:
-        """Look into every room once; what cannot be had now (False) is the next look's."""
+    async def _look(self, since: int, rooms: Sequence[tuple[RoomId, UserId]]) -> bool:
+        """Look everywhere once; what cannot be had now (False) is the next look's."""
+        looks: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            *((room, partial(self._look_into, room, host, since)) for room, host in rooms),
+            *((host, partial(self._look_for_invitations, host)) for host in self.hosts()),
+        ]
         whole = True
-        for room_id, host in self.rooms():
+        for place, look in looks:
             try:
-                await self._look_into(room_id, host, since)
+                await look()
             except Unavailable as error:
                 _log.info("the homeserver does not answer", why=str(error))
                 self.outage.set()
                 return False
             except (Refused, StoreError) as error:
                 whole = False
-                _log.info("a room could not be looked into", room=room_id, why=str(error))
+                _log.info("a room could not be looked into", room=place, why=str(error))
             await self.clock.sleep(SPREAD)
         return whole
+
+    async def _look_for_invitations(self, host: UserId) -> None:
+        """Take in invitations that are open, as events; the first look only notes from where.
+
+        What is not told now is the next look's.
+        """
+        name = f"invited {host}"
+        since = await self.facts.fact(name) or ""
+        try:
+            rooms, now = await self.homeserver.invitations(host, since)
+            if rooms:  # into which we may be on our way
+                await self.clock.sleep(SETTLING)
+                open_still = dict((await self.homeserver.invitations(host, since))[0])
+                rooms = [one for one in rooms if one[0] in open_still]
+        except Refused as error:  # nobody has made the user yet; or the place is another server's
+            _log.debug("invitations are not told", user=host, why=error.code)
+            rooms, now = [], ""
+        except Unavailable as error:  # after a long time it may be much that /sync goes through
+            _log.debug("invitations are not told in time", user=host, why=str(error))
+            return
+        for room_id, state in rooms:
+            found = next((one for one in state if is_membership(one, host, "invite")), None)
+            if found is None or not (is_id(room_id) and is_id(text(found, "sender"))):
+                continue
+            event_id = EventId(
+                f"$invited.{sha256(f'{room_id} {host} {since}'.encode()).hexdigest()}"
+            )
+            dated = {"event_id": event_id, "room_id": room_id, "origin_server_ts": self.clock.now()}
+            if await self.accept([(room_id, event_id, found | dated)]):
+                _log.info("an invitation that was not handed over yet", room=room_id, user=host)
+        await self.facts.save_fact(name, now)
 
     async def _look_into(self, room_id: RoomId, host: UserId, since: int) -> None:
         """Take in what is not known, back to an event that is and that was sent before `since`."""

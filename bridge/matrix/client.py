@@ -190,6 +190,13 @@ def is_outage(error: BaseException | None) -> bool:
 
 _CLIENT = "_matrix/client/v3"
 TIMELINE_PAGE = 100
+_NOTHING = {"not_types": ["*"]}
+_QUIET = {"presence": _NOTHING, "account_data": _NOTHING}
+_NO_ROOMS = json.dumps(_QUIET | {"room": {"rooms": []}})
+_INVITATIONS = json.dumps(
+    _QUIET | {"room": dict.fromkeys(("timeline", "state", "ephemeral", "account_data"), _NOTHING)}
+)
+"""Filters for /sync: nothing, and of rooms the invitations alone."""
 _JOIN_TIMEOUT = 120.0
 """Seconds. A homeserver that joins a room elsewhere asks many others."""
 _OUT_ALREADY = frozenset({"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"})
@@ -581,6 +588,23 @@ class Homeserver:
         found = objects(reply, "chunk")
         # Some servers go on giving a place to continue from at the room's end.
         return found, text(reply, "end") if found else ""
+
+    async def invitations(
+        self, user: UserId, since: str
+    ) -> tuple[list[tuple[RoomId, list[Json]]], str]:
+        """Rooms whose invitation of the user came after `since` and is open, and what they show of
+        their state (it has no ids); and the `since` of now. Without one it is only told.
+        """
+        query = {"timeout": "0", "set_presence": "offline", "filter": _NO_ROOMS}
+        if since:
+            query |= {"since": since, "filter": _INVITATIONS}
+        reply = await self.request("GET", f"{_CLIENT}/sync", user=user, device=False, query=query)
+        found = mapping(mapping(reply, "rooms"), "invite")
+        shown = [
+            (RoomId(one), objects(mapping(mapping(found, one), "invite_state"), "events"))
+            for one in found
+        ]
+        return shown, text(reply, "next_batch")
 
     async def timeline(
         self, room_id: RoomId, reader: UserId, first: EventId

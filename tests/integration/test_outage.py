@@ -177,3 +177,21 @@ async def test_events_that_the_homeserver_never_hands_over(stage: Stage) -> None
     await talk.heard("my third question")
     person = await talk.at_desk(lambda person: len(person.texts) > 3)
     assert person.texts[3:] == ["my third question"]
+
+
+async def test_an_invitation_that_the_homeserver_never_hands_over(stage: Stage) -> None:
+    """Nobody is in the room who could find it there."""
+    customer = await stage.customer("uninvited")
+    await stage.bridge.kill()
+    talk = await Talk.open(stage, customer, "is anybody there?")
+    await customer.wait_until(lambda: keeps_for_us(stage, "$"))
+    await stage.synapse.kill()
+    assert forget_transactions(stage) > 0
+    await stage.synapse.start()
+    await stage.bridge.start()
+    await talk.heard("is anybody there?", patience=60)
+    await talk.accept()
+    await talk.say("and now?")
+    await talk.heard("and now?")
+    person = await talk.at_desk(lambda person: len(person.texts) > 1)
+    assert person.texts == ["is anybody there?", "and now?"]

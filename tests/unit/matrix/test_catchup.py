@@ -12,7 +12,17 @@ from structlog.testing import capture_logs
 
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import Arrived
-from bridge.matrix.catchup import BEFORE, LOOKS, MOST_PAGES, PAGE, RETRY, SPREAD, CatchUp
+from bridge.matrix.catchup import (
+    BEFORE,
+    LOOKS,
+    MOST_PAGES,
+    PAGE,
+    QUIET,
+    RETRY,
+    SETTLING,
+    SPREAD,
+    CatchUp,
+)
 from bridge.matrix.client import Homeserver
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, Unavailable
@@ -34,9 +44,17 @@ class House:
         self.outage, self.held = asyncio.Event(), asyncio.Event()
         self.rooms: dict[RoomId, list[Raw]] = {ROOM: [], OTHER: []}
         self.taken: list[str] = []
+        self.of: list[RoomId] = []
+        """The rooms of the invitations among these."""
         self.trouble: list[Exception] = []
         self.away = False
         self.checks = self.asked = 0
+        self.invited: list[tuple[RoomId, UserId]] = []
+        """All invitations, in their order; a token of /sync is how many there were."""
+        self.open: set[RoomId] = set()
+        self.noted: dict[str, str] = {}
+        self.refusal: Refused | None = None
+        self.slow = False
         self.looked_into = [(ROOM, OURS.bot), (OTHER, OURS.bot)]
         self._events = 0
 
@@ -64,6 +82,29 @@ class House:
         end = start + limit
         return events[start:end], str(end) if end < len(events) else ""
 
+    def invite(self, room: RoomId, whom: UserId = OURS.bot) -> None:
+        self.invited.append((room, whom))
+        self.open.add(room)
+
+    async def invitations(
+        self, user: UserId, since: str
+    ) -> tuple[list[tuple[RoomId, list[Raw]]], str]:
+        if self.away or self.slow:
+            raise Unavailable("no answer in time")
+        if self.refusal is not None:
+            raise self.refusal
+        member: Raw = {"type": "m.room.member", "sender": "@ann:a", "state_key": user}
+        shown: list[Raw] = [{"type": "m.room.name"}, member | {"content": {"membership": "invite"}}]
+        later = self.invited[int(since) :] if since else []
+        there = [(room, shown) for room, whom in later if whom == user and room in self.open]
+        return there, str(len(self.invited))
+
+    async def fact(self, name: str) -> str | None:
+        return self.noted.get(name)
+
+    async def save_fact(self, name: str, value: str) -> None:
+        self.noted[name] = value
+
     async def check(self) -> None:
         self.checks += 1
         if self.away:
@@ -79,6 +120,7 @@ class House:
         new = [event_id for _, event_id, _ in events if event_id not in self.taken]
         assert all(raw["room_id"] == room for room, _, raw in events)
         self.taken += new
+        self.of += [room for room, _, raw in events if raw["type"] == "m.room.member"]
         return len(new)
 
     @asynccontextmanager
@@ -91,6 +133,8 @@ class House:
             known=self.known,
             accept=self.accept,
             rooms=lambda: self.looked_into,
+            hosts=OURS.hosts,
+            facts=self,
             clock=self.clock,
             reach=lambda: REACH,
         )
@@ -331,3 +375,96 @@ async def test_a_homeserver_that_goes_away_amid_a_look() -> None:
         house.away = False
         await house.clock.turn(RETRY + FIRST_LOOK)
         assert house.taken == [lost]
+
+
+# --- invitations ----------------------------------------------------------------------------------
+
+SALES = OURS.hosts()[1]
+
+
+@pytest.mark.asyncio
+async def test_an_invitation_that_was_forgotten_is_found_once() -> None:
+    house = House()
+    house.invite(RoomId("!before:a"))
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS)
+        assert house.taken == [], "the first look only notes from where"
+        house.invite(RoomId("!joined:a"))
+        house.invite(RoomId("!lost:a"))
+        house.invite(RoomId("!sales:a"), SALES)
+        house.held.set()
+        await house.clock.turn(FIRST_LOOK)
+        house.open.remove(RoomId("!joined:a"))  # it was handed over, and we have gone in
+        house.invite(RoomId("!new:a"))  # it is being handed over
+        assert house.taken == []
+        await house.clock.turn(2 * SETTLING)
+        assert house.of == [RoomId("!lost:a"), RoomId("!sales:a")]
+        house.open.remove(RoomId("!new:a"))
+        await house.clock.turn(ALL_LOOKS)
+        assert len(house.taken) == 2
+
+
+@pytest.mark.asyncio
+async def test_an_invitation_while_we_were_down_is_found_after_the_start() -> None:
+    house = House()
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+    house.invite(ROOM)
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK + SETTLING)
+        assert house.of == [ROOM]
+
+
+@pytest.mark.asyncio
+async def test_an_invitation_is_looked_for_in_quiet_times_too() -> None:
+    house = House()
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS)
+        house.invite(ROOM)
+        await house.clock.turn(QUIET + SETTLING)
+        assert house.of == [ROOM]
+
+
+@pytest.mark.asyncio
+async def test_an_invitation_that_could_not_be_stored_is_the_next_looks() -> None:
+    house = House()
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+        house.invite(ROOM)
+        house.trouble.append(StoreError("away"))
+        await house.clock.turn(LOOKS[1] + 2 * SETTLING)
+        assert house.of == []
+        await house.clock.turn(LOOKS[2] + 2 * SETTLING)
+        assert house.of == [ROOM]
+
+
+@pytest.mark.asyncio
+async def test_a_homeserver_that_does_not_know_the_place_is_asked_anew() -> None:
+    """It has another database, or the user is yet to be made."""
+    house = House()
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+        house.refusal = Refused("M_INVALID_PARAM", "Invalid stream token")
+        await house.clock.turn(LOOKS[1])
+        assert set(house.noted.values()) == {""}
+        house.refusal = None
+        await house.clock.turn(LOOKS[2])
+        house.invite(ROOM)
+        await house.clock.turn(QUIET + SETTLING)
+        assert house.of == [ROOM]
+
+
+@pytest.mark.asyncio
+async def test_a_homeserver_that_is_slow_to_tell_is_asked_from_the_same_place() -> None:
+    house = House()
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+        house.slow = True
+        house.invite(ROOM)
+        lost = house.event(OTHER)
+        await house.clock.turn(ALL_LOOKS)
+        assert house.taken == [lost], "the rooms are looked into all the same"
+        assert not house.outage.is_set()
+        house.slow = False
+        await house.clock.turn(QUIET + SETTLING)
+        assert house.of == [ROOM]
