@@ -34,9 +34,9 @@ from yarl import URL
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
-from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, Facts, LinkSettings, Timing
+from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, LinkSettings, Timing
 from bridge.rooms.ports import CallFailure, Clock, Unavailable, describe
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import Facts, StoreError
 from bridge.webchat.http import Endpoints, login_sign
 
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()

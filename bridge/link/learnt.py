@@ -21,9 +21,9 @@ from enum import StrEnum
 
 import structlog
 
-from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, Facts, LinkSettings
+from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, LinkSettings
 from bridge.rooms.ports import Clock
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import Facts, StoreError
 from bridge.webchat.codes import Dialect, ResultCode, UploadMode, meaning
 from bridge.webchat.frames import Command, RateSession, Reply, SendMessage, Text, Voice
 from bridge.webchat.words import is_unseen

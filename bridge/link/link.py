@@ -52,7 +52,6 @@ from bridge.link.learnt import Learnt
 from bridge.link.login import Logins
 from bridge.link.settings import (
     USER_AGENT,
-    Facts,
     LinkMetrics,
     LinkSettings,
     TokenStore,
@@ -61,7 +60,7 @@ from bridge.link.settings import (
 )
 from bridge.link.socket import Budget, Connection, Flag, Loss, Pulse, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
-from bridge.rooms.store import Token
+from bridge.rooms.store import Facts, Token
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
 from bridge.webchat.http import Endpoints

@@ -142,13 +142,6 @@ class TokenStore(Protocol):
     async def forget_token(self, room_id: RoomId) -> None: ...
 
 
-class Facts(Protocol):
-    """Things learnt about a server, kept over a restart. Raises StoreError."""
-
-    async def fact(self, name: str) -> str | None: ...
-    async def save_fact(self, name: str, value: str) -> None: ...
-
-
 class LinkMetrics(Protocol):
     """Counters of a link; a login whose answer could not be read has the result None."""
 

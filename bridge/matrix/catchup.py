@@ -22,7 +22,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Protocol
 
 import structlog
 
@@ -33,7 +32,7 @@ from bridge.matrix.crypto.wire import mapping, text
 from bridge.matrix.events import is_membership, sent_at
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.record import Raw
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import Facts, StoreError
 from bridge.rooms.surroundings import first_of, slept
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup")
@@ -53,11 +52,6 @@ QUIET = 3600.0
 """Seconds between two looks for invitations while all is well."""
 SETTLING = 5.0
 """Seconds for which an invitation has to stay open to be one that nobody handed over."""
-
-
-class Facts(Protocol):
-    async def fact(self, name: str) -> str | None: ...
-    async def save_fact(self, name: str, value: str) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -427,7 +427,14 @@ class EraserPort(Protocol):
     async def overwrite(self, *, at_all_cost: bool) -> bool: ...
 
 
-class StorePort(Protocol):
+class Facts(Protocol):
+    """Things learnt about a server, kept over a restart. Raises StoreError."""
+
+    async def fact(self, name: str) -> str | None: ...
+    async def save_fact(self, name: str, value: str) -> None: ...
+
+
+class StorePort(Facts, Protocol):
     """What rooms, and who serves them, ask of `storage.sqlstore`.
 
     Every method raises StoreError when the database cannot be reached or refuses, and every one
@@ -478,13 +485,9 @@ class StorePort(Protocol):
     async def ghost(self, user_id: str) -> GhostRow | None: ...
     async def save_ghost(self, ghost: GhostRow) -> None: ...
 
-    async def fact(self, name: str) -> str | None:
-        """A fact learnt about a peer, such as its upload mode."""
-
     async def facts(self, prefix: str) -> list[str]:
         """The values of all facts whose names begin so."""
 
-    async def save_fact(self, name: str, value: str) -> None: ...
     async def secret(self, name: str) -> bytes | None: ...
 
     async def secret_names(self, prefix: str) -> list[str]:
