@@ -36,6 +36,7 @@ from yarl import URL
 
 from bridge import __version__
 from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix.crypto.keyserver import NOTHING, NOTHING_BUT_KEYS, QUIET
 from bridge.matrix.crypto.wire import Json, device_ids, mapping, objects, text
 from bridge.matrix.users import OurUsers
 from bridge.media import types
@@ -190,13 +191,10 @@ def is_outage(error: BaseException | None) -> bool:
 
 _CLIENT = "_matrix/client/v3"
 TIMELINE_PAGE = 100
-_NOTHING = {"not_types": ["*"]}
-_QUIET = {"presence": _NOTHING, "account_data": _NOTHING}
-_NO_ROOMS = json.dumps(_QUIET | {"room": {"rooms": []}})
 _INVITATIONS = json.dumps(
-    _QUIET | {"room": dict.fromkeys(("timeline", "state", "ephemeral", "account_data"), _NOTHING)}
+    QUIET | {"room": dict.fromkeys(("timeline", "state", "ephemeral", "account_data"), NOTHING)}
 )
-"""Filters for /sync: nothing, and of rooms the invitations alone."""
+"""Filter for /sync: of rooms the invitations alone."""
 _JOIN_TIMEOUT = 120.0
 """Seconds. A homeserver that joins a room elsewhere asks many others."""
 _OUT_ALREADY = frozenset({"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"})
@@ -595,7 +593,7 @@ class Homeserver:
         """Rooms whose invitation of the user came after `since` and is open, and what they show of
         their state (it has no ids); and the `since` of now. Without one it is only told.
         """
-        query = {"timeout": "0", "set_presence": "offline", "filter": _NO_ROOMS}
+        query = {"timeout": "0", "set_presence": "offline", "filter": NOTHING_BUT_KEYS}
         if since:
             query |= {"since": since, "filter": _INVITATIONS}
         reply = await self.request("GET", f"{_CLIENT}/sync", user=user, device=False, query=query)

@@ -18,10 +18,10 @@ MARK = "org.matrix_webchat.continuity"
 _QUERY_MS = 10_000
 """How long the homeserver may ask other homeservers."""
 SYNC_SECONDS = 30
-_NOTHING = {"not_types": ["*"]}
-NOTHING_BUT_KEYS = json.dumps(
-    {"presence": _NOTHING, "account_data": _NOTHING, "room": {"rooms": []}}
-)
+NOTHING = {"not_types": ["*"]}
+QUIET = {"presence": NOTHING, "account_data": NOTHING}
+"""Of a filter for /sync: what we want of no user."""
+NOTHING_BUT_KEYS = json.dumps(QUIET | {"room": {"rooms": []}})
 """Filter for /sync: messages come by transactions, here only to-device events are wanted."""
 _NAME = "WebChat"
 
