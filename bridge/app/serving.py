@@ -564,13 +564,17 @@ class Contact:
     made: bool = False
     """Our users exist, and the homeserver has called us."""
 
+    @property
+    def _first(self) -> MatrixAdapter:
+        return next(iter(self._matrix.values()))
+
     def go_by(self, config: Config) -> None:
         """At the next probe our users get the names and pictures of another configuration."""
         self._config, self._introduced = config, False
 
     async def introduce(self) -> None:
         """Make our users exist; once they do, see whether the homeserver answers."""
-        first = next(iter(self._matrix.values()))
+        first = self._first
         if self._introduced:
             await first.homeserver.check()
             return
@@ -590,9 +594,9 @@ class Contact:
         doubted, self._doubted = self._doubted, True
         await self.introduce()
         if doubted or self._heard() < perf_counter() - SILENCE:
-            ours, matrix = self._config.appservice, next(iter(self._matrix.values()))
+            ours = self._config.appservice
             try:
-                await matrix.homeserver.ping(ours.id)
+                await self._first.homeserver.ping(ours.id)
             except Unavailable as error:
                 why = f"it does not reach the bridge at {ours.address}: {error}"
                 raise Unavailable(why) from error
