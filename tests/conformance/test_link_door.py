@@ -87,8 +87,9 @@ async def test_05e_blacklisted_at_the_socket() -> None:
             await eventually(lambda: rigged.links.door.trouble != "")
             await asyncio.sleep(0.5)
             first = len(server.logins)
-            assert first < 15, "two for each room, and a third for those that were quick"
-            assert len(server.sockets) < 15
+            most = 3 * 2 + 2 * 4  # it takes three struck twice; two may have had all their tries
+            assert first <= most
+            assert len(server.sockets) <= most
             with pytest.raises(CallFailure, match="blacklisted"):
                 await rigged.call(account("another"), 1, ASK)
             assert len(server.logins) == first
