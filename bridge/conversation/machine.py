@@ -33,6 +33,7 @@ from typing import assert_never
 from bridge.conversation import calls, chat, customer, history, model, queue, robot, server
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, without
+from bridge.webchat.frames import SendMessage
 
 
 def step(
@@ -50,6 +51,25 @@ def step(
     if recall is not None and not recall.asked:
         history.pursue(turn, recall)
     return turn.state, tuple(turn.effects)
+
+
+def simply_taken(state: model.Conversation, answer: model.Replied) -> bool:
+    """True for the plain yes to the message under way, from which nothing else follows.
+
+    That is how nearly every call ends. `step` makes nothing of it but `Delivered`, and an
+    `outstanding` that is empty; who knows this need not ask it.
+    """
+    phase, asked, reply = state.phase, state.outstanding, answer.reply
+    if asked is None or asked.call_id != answer.call_id or not isinstance(phase, model.Chatting):
+        return False
+    message = asked.held is not None and isinstance(asked.what, SendMessage)
+    if not (message and reply.ok) or reply.session_id is not None:
+        return False
+    wanted = state.held or state.rating or phase.close or phase.human
+    looked_up = state.questions or (state.recall is not None and not state.recall.asked)
+    told = state.dropped or state.told_trouble or state.turn_at is not None
+    failed = state.failures or state.trouble_since is not None or state.retry_at is not None
+    return not (wanted or looked_up or told or failed)
 
 
 def _apply(turn: Turn, happened: model.Input) -> None:

@@ -13,8 +13,9 @@ Outcomes of effects and deadlines come in between.
 
 Effects are carried out lane by lane, one at a time in each, by a task while the lane has any. An
 outcome is a step as well. It need not be stored at once: if the process dies first, an effect that
-was attempted and has no outcome is *uncertain*, which is said. Nor is the record written where the
-call centre has simply taken a message: whoever reads the room adds that (`visit.recovered`).
+was attempted and has no outcome is *uncertain*, which is said. Where the call centre has simply
+taken a message, as nearly always, what comes of it is known (`visit.implied`): that takes no step,
+and the record is not written, for whoever reads the room adds it (`visit.recovered`).
 
 When a commit fails, or its answer is lost, everything that was made on top of it is worth nothing:
 the room is *behind*, and is read anew. What must not be lost then is kept: outcomes, which are let
@@ -43,7 +44,7 @@ from bridge.rooms.erasure import has_ended
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
-from bridge.rooms.record import RoomRecord, changed_chats, kept_chats, taken
+from bridge.rooms.record import RoomRecord, changed_chats, kept_chats
 from bridge.rooms.store import (
     Commit,
     Committed,
@@ -73,6 +74,7 @@ from bridge.rooms.visit import (
     Written,
     causes,
     entries_of,
+    implied,
     log_fields,
     peek,
     record_in,
@@ -374,7 +376,7 @@ class Room:
             self._adopt(visit, made)
         return handled
 
-    def _adopt(self, visit: Visit, entries: Iterable[Entry], *, implied: bool = False) -> None:
+    def _adopt(self, visit: Visit, entries: Iterable[Entry]) -> None:
         """Make what a visit came to the state of the room, and a part of the next commit."""
         old, record, draft = self.record, visit.record, self._draft
         if record.enterprise is not old.enterprise:
@@ -387,7 +389,7 @@ class Room:
             draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
         draft.changes += tuple(visit.changes)
-        draft.implied = implied
+        draft.implied = False
         draft.entries += tuple(entries)
 
     # --- inputs that waited -------------------------------------------------------------------
@@ -558,15 +560,17 @@ class Room:
         """Let the outcome of an effect happen, or store what it brings as inputs."""
         draft = self._draft
         draft.ended += (ended,)
-        if ended.came:
+        after = implied(self.record, self.around.rules, ended.came) if self._free else None
+        if after is not None:
+            draft.implied = draft.record is None and not self._loops.stopping
+            self.record = draft.record = after
+        elif ended.came:
             visit, now = self._visit(), self._free
             for one in ended.came:
                 # Of an input with a key, the store knows whether it is new.
                 now = now and one.key is None and self._reader.now(visit, one)
             if now:
-                free = draft.record is None and not self._loops.stopping
-                implied = free and not visit.effects and visit.record == taken(self.record)
-                self._adopt(visit, entries_of(visit.effects), implied=implied)
+                self._adopt(visit, entries_of(visit.effects))
             else:
                 draft.waiting += tuple(one.new_input(self.room_id) for one in ended.came)
         self._engine.commit_soon(self, urgent=bool(draft.entries or draft.waiting))

@@ -29,7 +29,7 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.machine import step, wants_link
+from bridge.conversation.machine import simply_taken, step, wants_link
 from bridge.conversation.model import Value
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EffectSeq, EventId, InputSeq, RoomId, UserId
@@ -645,6 +645,18 @@ def record_in(stored: StoredRoom | None, room_id: RoomId) -> RoomRecord:
     Raises ValueError as `load_record`.
     """
     return load_record(stored.record) if stored and stored.record else RoomRecord(room_id)
+
+
+def implied(record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecord | None:
+    """The record after an outcome that says no more than that the call under way was `taken`.
+
+    None: it takes a step, which may come to more than this.
+    """
+    answer = came[0].happened if len(came) == 1 else None
+    if record.undelivered or record.corrections or rules.status_events:
+        return None
+    plain = isinstance(answer, model.Replied) and simply_taken(record.conversation, answer)
+    return taken(record) if plain else None
 
 
 def recovered(record: RoomRecord, loaded: Loaded) -> RoomRecord:

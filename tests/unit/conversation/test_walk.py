@@ -17,7 +17,7 @@ import pytest
 
 from bridge.config.hours import parse_hours
 from bridge.conversation.chat import unhappy
-from bridge.conversation.machine import deadline, no_deadline_but_retry, step
+from bridge.conversation.machine import deadline, no_deadline_but_retry, simply_taken, step
 from bridge.conversation.model import (
     CallBack,
     CallFailed,
@@ -29,6 +29,8 @@ from bridge.conversation.model import (
     CustomerLocation,
     CustomerMedia,
     CustomerText,
+    Delivered,
+    Effect,
     FailureReason,
     Human,
     Idle,
@@ -139,6 +141,8 @@ class Walk:
         try:
             self.witness.watch(before, happened, effects, self.state)
             self._check_waiting(happened)
+            if isinstance(happened, Replied) and simply_taken(before, happened):
+                self._check_taken(before, effects)
         except AssertionError as error:
             raise AssertionError(
                 f"{error}\ninput {happened!r}\neffects {effects!r}"[:2000]
@@ -159,6 +163,14 @@ class Walk:
         waits = bool(state.held) or state.rating is not None or callback_wanted(state)
         if waits or type(state.phase).__name__ in {"Requesting", "Queued"}:
             assert deadline(state, self.policy) is not None, "waits for ever"
+
+    def _check_taken(self, before: Conversation, effects: tuple[Effect, ...]) -> None:
+        """What is simply taken leads to this and to nothing else."""
+        asked = before.outstanding
+        assert asked is not None
+        assert asked.held is not None
+        assert self.state == msgspec.structs.replace(before, outstanding=None)
+        assert effects == ((Delivered(asked.held.event_id),) if asked.held.last else ())
 
     # --- what may happen ------------------------------------------------------------------
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -26,8 +27,10 @@ from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import CallId, EventId, QueueId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
+from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.visit import Came, Effect, Visit, implied
 from bridge.storage.sqlstore import open_store
 from bridge.webchat.frames import Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotAnswer, RobotReply
@@ -112,6 +115,8 @@ class Strolling:
             world.store = world.around.store = cast(Any, store)
         world.reading.files["mxc://example.org/a"] = b"abc"
         self.compared: Counter[str] = Counter()
+        self.unlike: list[tuple[RoomRecord | None, RoomRecord, list[Effect]]] = []
+        """What was taken without a step that would have come to something else."""
         self._number = 0
         self._events: list[tuple[RoomId, EventId]] = []
 
@@ -141,6 +146,19 @@ class Strolling:
             tell=TellAgents(reactions=dice.random() < 0.5),
             policy=policy,
         )
+
+    def implied(self, record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecord | None:
+        """As `visit.implied`, compared with what a step makes of it."""
+        after = implied(record, rules, came)
+        if after is not None:
+            answer = came[0].happened
+            assert isinstance(answer, Replied)
+            visit = Visit(record, rules, self.world.clock.now())
+            visit.step(answer)
+            self.compared["implied"] += 1
+            if visit.effects or visit.record != after:
+                self.unlike.append((after, visit.record, visit.effects))
+        return after
 
     # --- what may happen ----------------------------------------------------------------------
 
@@ -261,6 +279,13 @@ class Strolling:
             (2, self.something_fails),
             (2, self.configured),
         ]
+        with patch("bridge.rooms.room.implied", self.implied):
+            await self._walk(steps, kinds)
+        assert not self.unlike
+
+    async def _walk(
+        self, steps: int, kinds: Sequence[tuple[int, Callable[[RoomId], None]]]
+    ) -> None:
         weights = [weight for weight, _ in kinds]
         async with self.world.running() as engine, asyncio.TaskGroup() as tasks:
             under_way: list[asyncio.Task[object]] = []

@@ -77,6 +77,7 @@ async def test_stop_writes_the_record_whole() -> None:
         return load_record(found.record) == await world.stored()
 
     async with at_work(world) as (engine, _):
+        await world.clock.turn(16)  # what was said before the start has been asked for
         await engine.accept_events([world.event(text="one")])
         await quiet()
         assert (await world.stored()).read_up_to == "$e1"

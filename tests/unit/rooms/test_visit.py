@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from bridge.config.model import TellAgents
 from bridge.conversation.model import (
     CallWebChat,
     CustomerText,
     Delivered,
+    LinkLost,
     Pushed,
     Replied,
     Said,
@@ -16,7 +18,8 @@ from bridge.conversation.model import (
     Start,
 )
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
-from bridge.rooms.record import RoomSettings
+from bridge.rooms.record import RoomSettings, Undelivered
+from bridge.rooms.visit import Came, implied
 from bridge.webchat.frames import Agent, ChatStarted, Reply, RequestChat
 from tests.unit.rooms.visits import RETURNS, House
 
@@ -37,6 +40,61 @@ def test_delivery_is_a_fact_that_needs_nothing_done() -> None:
     house.visit.step(Pushed(ChatStarted(SessionId(5150), (mei,))))
     assert house.carried == []
     assert not any(isinstance(one, Delivered) for one in house.effects)
+
+
+def chatting() -> House:
+    """A chat in which the customer's text is on its way, under call id 2."""
+    house = House().served()
+    house.visit.step(Start())
+    house.visit.step(Replied(CallId(1), Reply(101, 1, request_id=RequestId(9001))))
+    mei = Agent(AgentId("K00017"), "Mei")
+    house.visit.step(Pushed(ChatStarted(SessionId(5150), (mei,))))
+    house.visit.step(Said(EventId("$1"), CustomerText("hello")))
+    house.visit.effects.clear()
+    return house
+
+
+YES = Replied(CallId(2), Reply(110, 1))
+TAKEN = Came(YES)
+
+
+def test_a_message_that_is_simply_taken_takes_no_step() -> None:
+    house = chatting()
+    after = implied(house.visit.record, house.visit.rules, [TAKEN])
+    house.visit.step(YES)
+    assert house.visit.record == after
+    assert after is not None
+    assert after.read_up_to == "$1"
+    assert house.effects == []
+
+
+@pytest.mark.parametrize(
+    "came",
+    [
+        [],
+        [TAKEN, TAKEN],
+        [Came(LinkLost())],
+        [Came(Replied(CallId(3), Reply(110, 1)))],
+        [Came(Replied(CallId(2), Reply(110, -10)))],
+        [Came(Replied(CallId(2), Reply(110, 1, session_id=SessionId(5151))))],
+    ],
+)
+def test_anything_else_does(came: list[Came]) -> None:
+    house = chatting()
+    assert implied(house.visit.record, house.visit.rules, came) is None
+
+
+def test_so_does_one_that_people_are_told_of() -> None:
+    house = chatting()
+    record, rules = house.visit.record, house.visit.rules
+    again = msgspec.structs.replace(record, undelivered=(Undelivered(EventId("$0")),))
+    corrected = msgspec.structs.replace(record, corrections=((EventId("$1"), EventId("$2")),))
+    marked = msgspec.structs.replace(rules, status_events=True)
+    assert implied(again, rules, [TAKEN]) is None
+    assert implied(corrected, rules, [TAKEN]) is None
+    assert implied(record, marked, [TAKEN]) is None
+    house.visit.step(Said(EventId("$2"), CustomerText("are you there?")))  # which goes next
+    assert implied(house.visit.record, rules, [TAKEN]) is None
 
 
 def test_sentences() -> None:
