@@ -5,11 +5,13 @@ traceback is printed without the frames' values and colours, which would take a 
 
 Several processes share the files, `--part=1/4 --shared=FOLDER` being one of four: the many short
 ones in the folders of `tests/unit` by their number, as to read those of others would take longer;
-of the rest, which come first, whoever is free takes the next, so that all end at the same time.
+of the rest whoever is free takes the next, the long ones first and those of a few seconds at the
+end, so that all end at the same time.
 """
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator
 from pathlib import Path
 
@@ -25,7 +27,10 @@ structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.p
 
 TESTS = Path(__file__).parent
 UNIT = sorted((TESTS / "unit").glob("*/**/test_*.py"))
-SHORT = {path: number for number, path in enumerate(UNIT)}
+WITH_SERVERS = {path for path in UNIT if path.parent.name in {"app", "link", "storage"}}
+"""They take some seconds each."""
+LONGEST = {path for path in WITH_SERVERS if path.stem in {"test_transfer", "test_socket"}}
+SHORT = {path: number for number, path in enumerate(sorted({*UNIT} - WITH_SERVERS))}
 CLAIMED = pytest.StashKey[dict[Path, bool]]()
 """Of each file that came up, whether this process has it."""
 
@@ -43,7 +48,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path in SHORT)
+    last = WITH_SERVERS - LONGEST
+    items.sort(key=lambda item: 1 if item.path in SHORT else 2 if item.path in last else 0)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through all modules and tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,7 +8,7 @@ failed and how many tests there were.
 
 Tests by chance are as long as the environment says: `WALK_STEPS` (200,000 in `make test`, a night's
 run: 4,000,000), `MISSED_SEEDS` (60; 300), `KINDS_SEEDS` (20; 300) and `API_EXAMPLES` (30; 1,000).
-`make check` has a tenth, and leaves `tests/unit/test_hostile.py` to `make test`.
+`make check` has a tenth, and leaves to `make test` the unit tests that take longest (`_SLOW`).
 """
 
 from __future__ import annotations
@@ -91,8 +91,11 @@ WALKS = Stage(
     "walks",
     (*PYTEST, *(f"tests/unit/conversation/test_{name}.py" for name in ("walk", "missed"))),
 )
+# They stop and kill servers, and wait until that is noticed.
+_SLOW = ("test_hostile.py", "storage/test_postgres_loss.py", "app/test_replica.py")
 _FAST = workers(
-    *("tests/shape", "tests/unit", "--ignore=tests/unit/test_hostile.py"), environment=_FEW
+    *("tests/shape", "tests/unit", *(f"--ignore=tests/unit/{name}" for name in _SLOW)),
+    environment=_FEW,
 )
 # Chaos at its full length is in `make chaos`, with the replicas' tests and the storm's long form,
 # and with another seed each time. Here the same faults come in the same order, so that a change is
