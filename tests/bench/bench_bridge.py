@@ -414,7 +414,7 @@ def database_of(name: str, folder: str, cluster: Cluster) -> str:
 
 
 def crypto(checkout: Path, messages: int) -> dict[str, float]:
-    """What a checkout's own bench of encryption prints: µs of CPU by kind and store."""
+    """What a checkout's own bench of encryption prints: µs of CPU by case."""
     command = [sys.executable, "-m", "tests.bench.bench_crypto", str(messages)]
     environment = os.environ | {"COLUMNS": "100", "PYTHONPATH": str(checkout)}
     done = subprocess.run(  # noqa: S603
@@ -422,12 +422,12 @@ def crypto(checkout: Path, messages: int) -> dict[str, float]:
     )
     if done.returncode != 0:
         raise RuntimeError(f"bench_crypto of {checkout} failed: {done.stderr[-2000:]}")
-    found = {f"{kind} {store}": float(cost) for kind, store, cost in _CRYPTO.findall(done.stdout)}
+    found = {case: float(cost) for case, cost in _CRYPTO.findall(done.stdout)}
     say(f"{checkout.name}: {found}")
     return found
 
 
-_CRYPTO = re.compile(r"(decrypt|encrypt)(?:, bare)?\s+│\s+(\S+)\s+│\s+(\d+)")
+_CRYPTO = re.compile(r"((?:de|en)crypt, \w+)\s+│\s+(\d+)\s+│")
 
 
 def machine(before: Path | None, cluster: Cluster, peer: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
+from tests.bench.bench_bridge import crypto
 from tests.bench.bench_enterprises import Slice, ratio, verdict
 from tests.bench.columns import COLUMNS, Figure, measure
 from tests.bench.publish import IMAGES, PAGE, RESULTS, publish, read, sections, worse
@@ -19,7 +20,7 @@ from tests.bench.sessions import Size
 from tests.bench.soak import Look, Soak
 from tests.bench.storms import Storm
 from tests.bench.stubs import Faults, Ledger, wording
-from tests.bench.subjects import bridge, lean_forwarder
+from tests.bench.subjects import ROOT, bridge, lean_forwarder
 
 ROOMS = 3
 
@@ -153,6 +154,13 @@ def test_parts_of_another_run_replace_those_that_are_there() -> None:
     first.parts["sessions"] = msgspec.structs.replace(later, commit="def")
     (told,) = sections(first)["run"]
     assert told.startswith("Commit `def` (columns at `abc`), ")
+
+
+def test_what_the_bench_of_encryption_prints_is_read() -> None:
+    cases = [
+        f"{way}, {rows}" for rows in ("bare", "memory", "SQLite") for way in ("decrypt", "encrypt")
+    ]
+    assert list(crypto(ROOT, 2)) == cases
 
 
 def test_memory_that_grows_in_a_soak_is_noticed() -> None:
