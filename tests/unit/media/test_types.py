@@ -135,6 +135,13 @@ def test_odd_exif_data_is_nothing_to_warn_of() -> None:
     assert media.dimensions(io.BytesIO(cut)) in {None, (30, 20)}
 
 
+def test_what_a_reader_of_rare_pictures_chokes_on_is_no_picture() -> None:
+    """Pillow raises NotImplementedError of such a DDS; of others RuntimeError, AttributeError."""
+    header = struct.pack("<I6I44x", 124, 0x1007, 32, 32, 32, 0, 0)
+    pixels = struct.pack("<8I5I", 32, 0x80000, 0, 16, 0xFF, 0xFF00, 0, 0, 0x1000, 0, 0, 0, 0)
+    assert media.dimensions(io.BytesIO(b"DDS " + header + pixels + bytes(2048))) is None
+
+
 @pytest.mark.parametrize("side", [12_000, 200_000])
 def test_decompression_bomb_is_no_picture(side: int) -> None:
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
