@@ -39,6 +39,9 @@ MILLISECONDS = {
     "d": 86_400_000,
     "w": 604_800_000,
 }
+LONGEST = 36_500 * MILLISECONDS["d"]
+LARGEST = 1 << 50
+"""Bounds that no sense is beyond, lest a sum of them outgrow what a database can hold."""
 
 
 def parse_size(text: str) -> int:
@@ -49,7 +52,10 @@ def parse_size(text: str) -> int:
     prefix, binary, letter = match[2].lower(), match[3], match[4]
     # "50M" means 1024 as in Synapse's configuration; only "MB" is decimal.
     base = 1000 if letter and not binary else 1024
-    return int(float(match[1]) * base ** ("kmgt".index(prefix) + 1 if prefix else 0))
+    size = float(match[1]) * base ** ("kmgt".index(prefix) + 1 if prefix else 0)
+    if size > LARGEST:
+        raise ValueError("must be at most 1024TiB")
+    return int(size)
 
 
 def parse_duration(text: str) -> int:
@@ -57,7 +63,10 @@ def parse_duration(text: str) -> int:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError("must be a duration with its unit, such as 90s, 15m, 12h or 7d")
-    return int(float(match[1]) * MILLISECONDS[match[2]])
+    duration = float(match[1]) * MILLISECONDS[match[2]]
+    if duration > LONGEST:
+        raise ValueError("must be at most 36500d")
+    return int(duration)
 
 
 EVER = 0
@@ -165,7 +174,8 @@ def _http_url(value: str) -> str:
         raise ValueError("must be a URL such as https://host/path")
     if parts.query or parts.fragment or parts.username is not None:
         raise ValueError("must be a URL without user, query or fragment")
-    return value.rstrip("/")
+    # Schemes are compared later, and come in any case (RFC 3986, 3.1).
+    return f"{parts.scheme}:{value.partition(':')[2].rstrip('/')}"
 
 
 def check_database_url(url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated
 
@@ -158,6 +159,23 @@ def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("parse", "text", "most"),
+    [
+        (parse_size, "1025TiB", "1024TiB"),
+        (parse_size, f"{'9' * 400}B", "1024TiB"),
+        (parse_duration, "36501d", "36500d"),
+        (parse_duration, f"{'9' * 400}d", "36500d"),
+    ],
+)
+def test_what_no_database_could_hold_is_refused(
+    parse: Callable[[str], int], text: str, most: str
+) -> None:
+    assert parse(most)
+    with pytest.raises(ValueError, match=f"must be at most {most}"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("250ms", 250),
@@ -177,6 +195,10 @@ def test_durations(text: str, expected: int) -> None:
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="90s"):
         parse_duration(text)
+
+
+def test_the_scheme_of_an_address_comes_in_any_case() -> None:
+    assert KINDS["url"].validate_python("HTTPS://Host/Path/") == "https://Host/Path"
 
 
 def test_rates() -> None:
