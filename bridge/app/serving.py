@@ -53,7 +53,14 @@ from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.bridge_state import StateReports
 from bridge.ops.health import REFUSED, Health
 from bridge.ops.logging import configure_logging
-from bridge.ops.metrics import IDLE, Metrics, listen, metrics_server, watch_loop_lag
+from bridge.ops.metrics import (
+    IDLE,
+    LAST_REQUESTS,
+    Metrics,
+    listen,
+    metrics_server,
+    watch_loop_lag,
+)
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
@@ -71,8 +78,6 @@ LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
 PATIENCE = 5.0
 """Seconds that work under way gets when the bridge stops: with the links' closing handshakes after
 it, and the homeserver's requests before it, all is over within ten."""
-LAST_REQUESTS = 1.0
-"""Seconds for a request that is being answered; one that is cut off comes again."""
 CONVERSIONS = 2
 """Sounds and videos that are converted at a time; others wait, and with them their own rooms. Each
 takes some seconds at most, and up to 50 MB."""

@@ -219,6 +219,8 @@ IDLE = 150.0
 Longer than Synapse keeps one that it does not use (120), so that we close none that it is about to
 use; short enough for those that strangers leave half-open, each of which holds a descriptor.
 """
+LAST_REQUESTS = 1.0
+"""Seconds that a stop leaves a request that is being answered; one that is cut off comes again."""
 
 
 MOST_CONNECTIONS = 1000
@@ -332,7 +334,9 @@ async def metrics_server(metrics: Metrics, hostname: str, port: int) -> AsyncIte
 
     application = web.Application()
     application.add_routes([web.get("/metrics", scrape)])
-    runner = web.AppRunner(application, access_log=None, keepalive_timeout=IDLE)
+    runner = web.AppRunner(
+        application, access_log=None, keepalive_timeout=IDLE, shutdown_timeout=LAST_REQUESTS
+    )
     await runner.setup()
     try:
         yield await listen(runner, "metrics", hostname, port)
