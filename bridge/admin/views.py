@@ -206,7 +206,7 @@ async def list_rooms(bridge: Bridge, asked: shapes.RoomsAsked) -> shapes.Rooms:
     """The rooms that the bridge knows, by their ids."""
     if asked.customer is UNSET:
         return await _page_of(bridge, asked)
-    found = sorted(await bridge.around.store.rooms_of(asked.customer))[: asked.limit]
+    found = sorted(await bridge.around.store.rooms_of(asked.customer))
     rows = [row for one in found if (row := await bridge.overview.room(one)) is not None]
     rooms = [one for row in rows if (one := _wanted(bridge, asked, row))]
     return shapes.Rooms(rooms=rooms, next=None)

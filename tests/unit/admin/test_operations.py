@@ -104,6 +104,9 @@ async def test_rooms_come_in_pages_and_by_what_is_asked() -> None:
         assert await found("/rooms", queue=7) == []
         assert await found("/rooms", enterprise="other") == []
         assert set(await found("/rooms", customer="@ada:example.org")) == set(seen)
+        assert await found("/rooms", customer="@ada:example.org", limit=1, phase="Queued") == [
+            QUEUED
+        ]
         assert await found("/rooms", customer="@eve:example.org") == []
         assert len(await found("/chats", phase="Chatting")) == 8
 
