@@ -304,7 +304,7 @@ def _port_of(url: SplitResult) -> int:
 
 def _literal(host: str) -> Address | None:
     try:
-        return ipaddress.ip_address(host.partition("%")[0])
+        return ipaddress.ip_address(host)
     except ValueError:
         return None
 

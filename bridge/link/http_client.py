@@ -20,7 +20,7 @@ import asyncio
 import random
 import ssl
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -471,8 +471,12 @@ class Door:
         *,
         longest: int = LONGEST_ANSWER,
         cookies: str = "",
+        innocent: Collection[int] = STARTING,
     ) -> tuple[Told, str]:
-        """Make a request; return its answer and cookies, or raise OpenFailure, UNREACHABLE."""
+        """Make a request; return its answer and cookies, or raise OpenFailure, UNREACHABLE.
+
+        `innocent`: statuses that are no sign of a blacklist, whatever comes with them.
+        """
         headers = {"Content-Type": "application/json; charset=UTF-8"}
         if self._sign_key:
             # The sign covers exactly these bytes (protocol reference 3.2). A server that wants it
@@ -488,7 +492,7 @@ class Door:
         # The vendor's clients parse the body whatever the HTTP status is.
         told = parse(answer.body)
         if told is None:
-            raise self.foreign(answer, what)
+            raise self.foreign(answer, what, innocent)
         self.answered()
         return told, answer.cookies
 
@@ -531,9 +535,11 @@ class Door:
         self.trouble = why
         return OpenFailure(FailureReason.UNREACHABLE, why, code=code, pause=pause)
 
-    def foreign(self, answer: Answer, what: str) -> OpenFailure:
+    def foreign(
+        self, answer: Answer, what: str, innocent: Collection[int] = STARTING
+    ) -> OpenFailure:
         pause = 0.0
-        if not answer.location and answer.status not in STARTING:
+        if not answer.location and answer.status not in innocent:
             self._foreign_answers += 1
             if self._foreign_answers >= SUSPICIONS:
                 pause = self._close(answer.status)

@@ -22,7 +22,7 @@ import structlog
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import OpenFailure, TokenRefused, Told, Visitor
+from bridge.link.http_client import STARTING, OpenFailure, Place, TokenRefused, Told, Visitor
 from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
 from bridge.link.socket import Settle, Wire
@@ -48,6 +48,8 @@ LONGEST_QUESTION = 1000
 """Characters of a question to the robot."""
 LOOK_EVERY, LOOK_AGAIN = 60.0, 30.0
 """Seconds between two looks at a server that nobody uses: while it answers, while it does not."""
+_NO_HISTORY = STARTING | {200, 400, 405, 501}
+"""HTTP statuses with which a server may say, in its own words, that it has no history."""
 AT_ONCE = 20
 """Requests for a history, and questions, that are under way; more of them wait."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -219,7 +221,13 @@ class Links:
 
     async def log_in(self, account: Account) -> None:
         """See `LinkPort.log_in`; the room's link goes on until an account is named with a call."""
-        await self._shared.logins.login(account)
+        await self._shared.logins.login(account, self._in_time)
+
+    async def _in_time(self, turn: asyncio.Future[Place], _expected: object) -> None:
+        """Wait in the login queue for as long as a call does."""
+        await asyncio.wait([turn], timeout=self._timing.connect)
+        if not turn.done():
+            raise OpenFailure(FailureReason.NO_TURN, "login: no turn in time")
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
         """See `LinkPort.history`. It is asked for at the address of the logins, so it passes the
@@ -249,6 +257,7 @@ class Links:
                 parse_history_reply,
                 longest=LONGEST_HISTORY,
                 cookies=token.cookies,
+                innocent=_NO_HISTORY,
             )
         if reply.result == ResultCode.SUCCESS:
             return reply.entries

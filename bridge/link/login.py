@@ -136,7 +136,7 @@ class Logins:
                 self._recall(credentials)
                 reply, cookies = await self._request(credentials)
             if reply.result != ResultCode.SUCCESS:
-                raise self._refusal(credentials, reply.result)
+                raise self._refusal(account.room_id, credentials, reply.result)
             self._refusals.pop(credentials.key, None)
             signed = self._refusals.pop(_ALL, None) is not None  # any account's tells of the sign
             if signed or not credentials.attempt:
@@ -173,7 +173,7 @@ class Logins:
         self.metrics.logged_in(reply.result)
         return reply, cookies
 
-    def _refusal(self, credentials: Credentials, code: int) -> OpenFailure:
+    def _refusal(self, room: RoomId, credentials: Credentials, code: int) -> OpenFailure:
         timing, reason = self.settings.timing, _REASONS.get(code)
         if reason is None:
             message = f"login answered {code} without a token"
@@ -200,7 +200,10 @@ class Logins:
             # A customer has mistyped: nothing for an operator, and no name that was meant for us.
             _LOG.info("webchat login of a customer's own refused", **told)
         else:
-            _LOG.error("webchat login refused", login_name=credentials.login_name, **told)
+            # Of a login without a password, the name is one.
+            if isinstance(credentials.login, http.PasswordLogin) and not credentials.attempt:
+                told["login_name"] = credentials.login_name
+            _LOG.error("webchat login refused", room=room, **told)
             self.refused = f"login refused with {code}: {meaning(code).says}"
         return refusal.failure(now)
 

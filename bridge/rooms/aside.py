@@ -170,7 +170,8 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
     try:
         await around.link.log_in(replace(account, login=order.login))
     except CallFailure as failure:
-        if failure.reason is FailureReason.UNREACHABLE and failure.code is None:
+        later = failure.reason in {FailureReason.UNREACHABLE, FailureReason.NO_TURN}
+        if later and failure.code is None:
             return LoginTried(order.event_id, order.login, "login.unreachable")
         code = ResultCode.FAILURE if failure.code is None else failure.code
         return LoginTried(order.event_id, order.login, "login.refused", int(code))

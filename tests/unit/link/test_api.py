@@ -89,6 +89,26 @@ async def test_a_server_without_history_is_asked_once(code: int) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("status", "body"), [(200, b""), (400, b"<html>"), (405, b"")])
+async def test_a_history_that_cannot_be_read_shuts_out_no_login(status: int, body: bytes) -> None:
+    """A server that has none may answer with anything: that is no sign of a blacklist."""
+
+    async def history(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, body=body)
+
+    async with (
+        WildServer(history=history).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        for name in "abcd":
+            await rigged.links.log_in(account(name))
+        for name in "abcd":
+            with pytest.raises(CallFailure, match="history: HTTP"):
+                await rigged.links.history(account(name), 10)
+        assert rigged.links.door.closed_for == 0
+
+
+@pytest.mark.asyncio
 async def test_a_dead_token_costs_one_login() -> None:
     async with (
         WildServer(history=saying({"result": -15}, rows("one"))).running() as server,

@@ -644,6 +644,7 @@ def test_allowed(url: str) -> None:
         "https://cdn.example.net:8080/a",
         "https://files.example.net/a",
         "http://10.2.2.3/a",
+        "http://10.1.0.1%.evil.example/a",
         "http://127.0.0.1/a",
         "http://[::1]/a",
         "file:///etc/passwd",

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from bridge.config.model import AccountEntry, Login
 from bridge.conversation.model import FailureReason
@@ -491,6 +492,21 @@ def test_a_room_without_an_account_is_refused_without_asking() -> None:
 def test_a_template_with_an_unknown_name_is_an_error(template: str) -> None:
     with pytest.raises(ValueError, match=r"may use|unbalanced|only plain"):
         Login(name=template)
+
+
+@pytest.mark.asyncio
+async def test_the_log_of_a_refusal_names_no_secret_login() -> None:
+    """Who registers under a name needs no password: the name is one."""
+    for kind, names in ((LoginType.REGISTER, False), (LoginType.PASSWORD, True)):
+        server = answering({"result": -30})
+        async with server.running():
+            given = settings_for(server.base_url, login_type=kind)
+            async with logging_in(given) as (logins, _, _):
+                with capture_logs() as logs, pytest.raises(OpenFailure):
+                    await logins.login(ADA)
+        name = credentials_of(given, ADA).login_name
+        (told,) = [one for one in logs if one["event"] == "webchat login refused"]
+        assert (told["room"], name in str(told)) == (ADA.room_id, names)
 
 
 def test_no_secret_shows_in_a_repr() -> None:

@@ -196,7 +196,7 @@ async def test_many_histories_without_a_limit_are_had_in_time() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_history_that_waits_in_line_has_not_failed() -> None:
+async def test_a_history_or_login_that_waits_in_line_has_not_failed() -> None:
     server = WildServer()
 
     async def history(_: web.Request) -> web.StreamResponse:
@@ -211,5 +211,8 @@ async def test_a_history_that_waits_in_line_has_not_failed() -> None:
             assert await rigged.links.history(account(), 10) == ()
             with pytest.raises(CallFailure) as caught:
                 await rigged.links.history(account(), 10)
-        assert (caught.value.reason, caught.value.certain) == (FailureReason.NO_TURN, True)
+            with pytest.raises(CallFailure) as own:
+                await rigged.links.log_in(account("b"))
+        for failure in (caught.value, own.value):
+            assert (failure.reason, failure.certain) == (FailureReason.NO_TURN, True)
         assert rigged.links.door.trouble == ""

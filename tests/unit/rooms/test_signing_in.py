@@ -203,6 +203,7 @@ def test_after_a_chat_it_is_possible() -> None:
         (CallFailure(FailureReason.SIGN_REFUSED, certain=True, code=-30), "login.refused", -30),
         (CallFailure(FailureReason.UNREACHABLE, certain=True, code=-4), "login.refused", -4),
         (CallFailure(FailureReason.UNREACHABLE, certain=True), "login.unreachable", None),
+        (CallFailure(FailureReason.NO_TURN, certain=True), "login.unreachable", None),
     ],
 )
 async def test_the_attempt(
