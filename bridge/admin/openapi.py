@@ -145,6 +145,8 @@ def _described(schema: Json, kind: type[msgspec.Struct]) -> Json:
         if encoded.get(name) in schema["properties"]:
             schema["properties"][encoded[name]]["description"] = text
     schema.pop("title", None)
+    if "description" in schema:  # a docstring, which Python leaves indented before 3.13
+        schema["description"] = inspect.cleandoc(schema["description"])
     return schema
 
 

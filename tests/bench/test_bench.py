@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -188,5 +189,5 @@ async def test_a_subject_carries_both_ways(name: str, tmp_path: Path) -> None:
             assert (figure.lost, figure.doubled, figure.disordered, figure.astray) == (0, 0, 0, 0)
             assert figure.cpu > 0
     if name == "D":
-        stored = sqlite3.connect(tmp_path / "bridge.db").execute("SELECT count(*) FROM journal")
-        assert stored.fetchone() == (90,)
+        with closing(sqlite3.connect(tmp_path / "bridge.db")) as database:
+            assert database.execute("SELECT count(*) FROM journal").fetchone() == (90,)

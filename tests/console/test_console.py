@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ async def test_a_command_whose_answer_is_lost_is_given_once(console: Console) ->
 
 def orders(database: Path, room: str) -> int:
     """How many orders a room was given."""
-    with sqlite3.connect(database, timeout=10) as connection:
+    with closing(sqlite3.connect(database, timeout=10)) as connection:
         wanted = "SELECT count(*) FROM journal WHERE room_id = ? AND key LIKE 'order:%'"
         ((count,),) = connection.execute(wanted, (room,))
     return int(count)
@@ -161,7 +162,7 @@ async def test_deliveries_by_their_event(console: Console) -> None:
 def dead_order(database: Path, room: str, words: str) -> str:
     """A dead letter, as a mended bug of ours has left it: an order that can be carried out."""
     body, now = dump_input(Order("mei", "console", words)), SystemClock().now()
-    with sqlite3.connect(database, timeout=10) as connection:
+    with closing(sqlite3.connect(database, timeout=10)) as connection, connection:
         added = connection.execute(
             "INSERT INTO journal (room_id, key, body, received, outcome, settled, detail)"
             " VALUES (?, ?, ?, ?, 'dead', ?, 'ValueError')",
@@ -313,7 +314,8 @@ async def test_a_room_is_erased_once_its_name_is_typed(console: Console) -> None
     await again.press("Enter")
     await expect(status).to_contain_text(f"{talk.room} is erased.")
     assert (await page.locator("main table").first.get_by_role("cell").last.inner_text()) == "0"
-    with sqlite3.connect(console.stage.folder / "bridge.db", timeout=10) as connection:
+    path = console.stage.folder / "bridge.db"
+    with closing(sqlite3.connect(path, timeout=10)) as connection:
         (left,) = connection.execute(
             "SELECT count(*) FROM rooms WHERE room_id = ?", (talk.room,)
         ).fetchone()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -136,7 +136,8 @@ def bury(stage: Stage, talk: Talk, event_id: str, text: str) -> None:
         "content": {"msgtype": "m.text", "body": text},
     }
     body = dump_input(MatrixEvent(raw))
-    with sqlite3.connect(stage.folder / "bridge.db", timeout=5) as database:
+    path = stage.folder / "bridge.db"
+    with closing(sqlite3.connect(path, timeout=5)) as database, database:
         database.execute(
             "INSERT INTO journal (room_id, key, body, received, outcome, settled, detail) "
             "VALUES (?, ?, ?, 1, 'dead', 2, 'KeyError')",

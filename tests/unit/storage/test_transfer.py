@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -333,7 +333,8 @@ async def test_a_row_that_is_not_the_same_is_found(
     def meddle() -> None:
         import sqlite3
 
-        with sqlite3.connect(second.removeprefix("sqlite:///")) as connection:
+        path = second.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path)) as connection, connection:
             assert connection.execute(statement).rowcount > 0
 
     with pytest.raises(DiffersError) as caught:
