@@ -184,8 +184,11 @@ class PostgresEngine:
         if only is None or only.reading is None:
             return answers
         newest = sum(len(part.rows) for part in only.parts) + _MARGIN
+        changing = [part.rows for part in only.parts if part.statement in only.reading.changing]
+        changed = {row[0] for rows in changing for row in rows}
         async with self._writer as connection:
-            return [await connection.fetch(only.reading.lost.postgres, writer, newest)]
+            written = await connection.fetch(only.reading.lost.postgres, writer, newest)
+        return [[row for row in written if row[0] not in changed]]
 
     async def migrate(self, queries: Sequence[Query]) -> None:
         """Change the schema; AlreadyInUse: bridges are at work, which do not know the new one.

@@ -73,6 +73,8 @@ class Reading(NamedTuple):
     lost: Statement
     """Asked of PostgreSQL if the answer was lost on its way; the parameters are the writer that
     marked the transaction, and how many rows to look through."""
+    changing: tuple[Statement, ...]
+    """Those whose rows `lost` finds as well; they only changed, and their number comes first."""
 
 
 class Together(NamedTuple):

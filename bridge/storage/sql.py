@@ -212,6 +212,7 @@ WRITTEN = Reading(
         "FROM journal ORDER BY seq DESC LIMIT $2) AS newest "
         "WHERE written = (SELECT xmin FROM writers WHERE id = $1)"
     ),
+    (END_INPUTS, SETTLE_EFFECTS),
 )
 
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.demo.child_process import free_port
 from bridge.ids import RoomId
@@ -478,6 +479,37 @@ async def test_a_lost_answer_of_many_rooms_is_found_again_whole(server: Postgres
             assert answer.effects == loaded.effects
             assert answer.waiting == loaded.inputs
             assert [row.key for row in answer.waiting] == [f"new{n}", None]
+
+
+@pytest.mark.asyncio
+async def test_a_lost_answer_leaves_out_the_rows_that_were_only_ended(
+    server: PostgresServer,
+) -> None:
+    """An input handled, another buried, an effect settled: no other room gets their numbers."""
+    rooms = [RoomId(f"!{n}") for n in range(4)]
+
+    def commit(one: RoomId, key: str) -> Commit:
+        return Commit(one, 2, None, [Entry(said(key, one), wish(key))], [said(f"{key} new", one)])
+
+    async with (
+        cut_between(server.new_schema()) as (url, cut),
+        open_store(url, FixedClock()) as store,
+    ):
+        await store.commit([commit(one, f"before in {one}") for one in rooms])
+        before = [await store.load(one) for one in rooms]
+        ends = [commit(one, f"unanswered in {one}") for one in rooms]
+        ends[0] = replace(ends[0], handled=[row.seq for row in before[0].inputs])
+        ends[1] = replace(ends[1], buried=[(row.seq, "why") for row in before[1].inputs])
+        settled = [Settlement(row.seq, Outcome.DELIVERED, 2) for row in before[2].effects]
+        ends[2] = replace(ends[2], settled=settled)
+        cut.at, cut.deliver = b"unanswered", True
+        answers = await store.commit(ends)
+        assert cut.cuts == 1
+        for one, answer in zip(rooms, answers, strict=True):
+            assert isinstance(answer, Committed)
+            loaded = await store.load(one)
+            assert answer.effects == loaded.effects[-1:]
+            assert answer.waiting == loaded.inputs[-1:]
 
 
 @pytest.mark.asyncio
