@@ -28,6 +28,8 @@ LONGEST_LINE = 1 << 28
 """Bytes; no row that the bridge writes comes near it."""
 _LEVEL = 3
 """Of compression: more takes longer than reading the rows, and saves little."""
+_AS_GZIP = 16
+"""To zlib: with the head and the checksum of a gzip file."""
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -75,7 +77,7 @@ class BackupWriter:
         self.part = path.with_name(f"{path.name}.part")
         self.part.unlink(missing_ok=True)  # of a run that was killed
         self._raw = os.fdopen(os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
-        self._file = gzip.GzipFile("", "wb", _LEVEL, self._raw, mtime=0)
+        self._gzip = zlib.compressobj(_LEVEL, wbits=zlib.MAX_WBITS | _AS_GZIP)
         self._whole, self._all = sha256(), 0
         self._digest, self._rows = sha256(), 0
         self._line(header)
@@ -84,7 +86,7 @@ class BackupWriter:
         lines = b"".join([encoded(row) + b"\n" for row in rows])
         self._digest.update(lines)
         self._rows += len(rows)
-        self._file.write(lines)
+        self._raw.write(self._gzip.compress(lines))
 
     def ends(self, table: Table) -> None:
         """No more rows of this table."""
@@ -95,7 +97,7 @@ class BackupWriter:
     def close(self) -> list[Sum]:
         """Write the end, read all of it back, and give it its name; raises DamagedBackup."""
         self._line(Sum("", self._all, self._whole.hexdigest()))
-        self._file.close()
+        self._raw.write(self._gzip.flush())
         self._raw.flush()
         os.fsync(self._raw.fileno())
         self._raw.close()
@@ -110,14 +112,14 @@ class BackupWriter:
 
     def abandon(self) -> None:
         """Leave nothing behind."""
-        with suppress(OSError, ValueError):  # the disk may be full
+        with suppress(OSError):  # the disk may be full
             self._raw.close()
         self.part.unlink(missing_ok=True)
 
     def _line(self, told: msgspec.Struct) -> None:
         line = encoded(told) + b"\n"
         self._whole.update(line)
-        self._file.write(line)
+        self._raw.write(self._gzip.compress(line))
 
 
 class BackupFile:

@@ -30,7 +30,10 @@ STALE = "the room has changed meanwhile, what is to be ended has ended, or what 
 
 
 class Statement(NamedTuple):
-    """One statement in both dialects; placeholders are `$1`, `$2`, … in both."""
+    """One statement in both dialects; placeholders are `$1`, `$2`, …, and SQLite's `?1`, `?2`, ….
+
+    To SQLite `$1` is the name of a parameter, and has no place in a list of them.
+    """
 
     sqlite: str
     postgres: str

@@ -86,7 +86,7 @@ _MEMBERS = (
 )
 MEMBERS = Statement("SELECT 1 WHERE false", _MEMBERS)
 REPORTS = Statement(
-    "SELECT 1 WHERE $1 IS NULL",
+    "SELECT 1 WHERE ?1 IS NULL",
     "SELECT extract(epoch FROM clock_timestamp() - seen)::float8, report FROM replicas "
     "WHERE id <> $1 AND report <> '' ORDER BY name",
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Collection, Iterator, Sequence
 
 import pytest
 
+from bridge import storage
 from bridge.storage import postgres, sql
 from bridge.storage.migrate import migrate
 from bridge.storage.postgres import PLANNED_ONCE
@@ -101,3 +104,26 @@ async def test_no_statement_reads_a_whole_table(url: str) -> None:
         await engine.close()
     assert set(slow) <= WHOLE_TABLES, slow
     assert "SECRET_NAMES" in slow, "the test sees what it is there for"
+
+
+def statements_in(value: object) -> Iterator[Statement]:
+    if isinstance(value, Statement):
+        yield value
+    elif isinstance(value, dict):
+        yield from statements_in(tuple(value.values()))
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from statements_in(one)
+
+
+def test_parameters_of_sqlite_have_numbers_and_no_names() -> None:
+    """From Python 3.14 on, what has names takes no list of them."""
+    texts = [
+        text
+        for module in pkgutil.iter_modules(storage.__path__, "bridge.storage.")
+        for value in vars(importlib.import_module(module.name)).values()
+        for one in statements_in(value)
+        for text in (one.sqlite, one.usual)
+    ]
+    assert any("?1" in text for text in texts)
+    assert [text for text in texts if re.search(r"\$\d", text)] == []
