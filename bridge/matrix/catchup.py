@@ -124,17 +124,28 @@ class CatchUp:
         ]
         whole = True
         for place, look in looks:
+            outage = self.outage.is_set()
             try:
                 await look()
-            except Unavailable as error:
-                _log.info("the homeserver does not answer", why=str(error))
-                self.outage.set()
-                return False
-            except (Refused, StoreError) as error:
+            except (Unavailable, Refused, StoreError) as error:
                 whole = False
                 _log.info("a room could not be looked into", room=place, why=str(error))
+                if isinstance(error, Unavailable) and not await self._is_there(outage=outage):
+                    return False
             await self.clock.sleep(SPREAD)
         return whole
+
+    async def _is_there(self, *, outage: bool) -> bool:
+        """See whether only one room cannot be had; then `outage` is again what it was before."""
+        if not outage:
+            self.outage.clear()
+        try:
+            await self.homeserver.check()
+        except (Unavailable, Refused) as error:
+            _log.info("the homeserver does not answer", why=str(error))
+            self.outage.set()
+            return False
+        return True
 
     async def _look_for_invitations(self, host: UserId) -> None:
         """Take in invitations that are open, as events; the first look only notes from where.

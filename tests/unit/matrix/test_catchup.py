@@ -48,6 +48,8 @@ class House:
         """The rooms of the invitations among these."""
         self.trouble: list[Exception] = []
         self.away = False
+        self.sick: set[RoomId] = set()
+        """Rooms of which the homeserver answers nothing but errors."""
         self.checks = self.asked = 0
         self.invited: list[tuple[RoomId, UserId]] = []
         """All invitations, in their order; a token of /sync is how many there were."""
@@ -75,7 +77,8 @@ class House:
     ) -> tuple[Sequence[Raw], str]:
         assert OURS.is_host(who)
         self.asked += 1
-        if self.away:
+        if self.away or room_id in self.sick:
+            self.outage.set()
             raise Unavailable("away")
         events = self.rooms[room_id][::-1]
         start = int(before or 0)
@@ -255,6 +258,24 @@ async def test_an_outage_amid_the_looks_begins_them_anew() -> None:
         again = house.event()
         await house.clock.turn(RETRY + FIRST_LOOK)
         assert house.taken == [lost, again]
+
+
+@pytest.mark.asyncio
+async def test_one_room_that_cannot_be_read_keeps_no_other_waiting() -> None:
+    house = House()
+    house.sick = {ROOM}
+    later, lost = house.event(), house.event(OTHER)
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS)
+        assert house.taken == [lost]
+        assert house.noted, "invitations were asked for"
+        asked = house.asked
+        await house.clock.turn(600)
+        assert house.asked == asked, "it is no outage"
+        house.sick.clear()
+        house.held.set()
+        await house.clock.turn(FIRST_LOOK)
+        assert later in house.taken
 
 
 @pytest.mark.asyncio
