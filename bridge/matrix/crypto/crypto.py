@@ -57,6 +57,8 @@ _ROUNDS = 3
 """How often it is found out anew who reads a message, because it changed meanwhile."""
 CATCHING_UP = 10.0
 """Seconds that a missing key is waited for at least while a host has not read its mailbox yet."""
+_CATCHING_UP_MS = 120_000
+"""How long at most a host counts as about to read its mailbox: some hosts never can."""
 _IN_VAIN_MS = 60_000
 AFTER = 2.0
 """Seconds that a key is waited for before it is requested."""
@@ -131,6 +133,8 @@ class Crypto:
         self._mending = Mending(self._arrivals, clock)
         self._caught_up: set[UserId] = set()
         """Hosts whose mailboxes have been read since our start."""
+        self._began = clock.now()
+        """When the last of the hosts became ours to read."""
         self._waited_for: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         """Name of a key -> its arrival, or its refusal, while somebody waits for it."""
         self._in_vain: LRUCache[tuple[str, str], int] = LRUCache(10_000)
@@ -173,10 +177,11 @@ class Crypto:
     ) -> Json | Undecryptable:
         """Wait for a key, and for the device that sent it to be known."""
         writer = sealed.room_id, sealed.sender
-        last = self._in_vain.get(writer)
-        if not self._caught_up.issuperset(self._readable()):
+        last, now = self._in_vain.get(writer), self._clock.now()
+        behind = not self._caught_up.issuperset(self._readable())
+        if behind and 0 <= now - self._began < _CATCHING_UP_MS:
             patience = max(patience, CATCHING_UP)
-        elif last is not None and 0 <= self._clock.now() - last < _IN_VAIN_MS:
+        elif last is not None and 0 <= now - last < _IN_VAIN_MS:
             patience = 0.0
         found = await self._once_it_came(raw, sealed, arrival, min(patience, AFTER))
         if not _may_come(found):
@@ -279,6 +284,7 @@ class Crypto:
         for host in self._readable():
             if self._mending.group is not None and host not in self._reading:
                 self._caught_up.discard(host)
+                self._began = self._clock.now()
                 self._reading[host] = self._mending.group.create_task(self._follow(host))
 
     def _readable(self) -> list[UserId]:

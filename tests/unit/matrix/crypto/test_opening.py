@@ -31,6 +31,24 @@ async def test_who_writes_what_nobody_can_read_keeps_the_others_waiting_once(
         assert len(await bridge.requests(42)) == 42  # each was asked for, by both hosts
 
 
+async def test_a_host_that_never_reads_its_mailbox_keeps_nobody_waiting_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is somebody else's, say: some minutes after the start it is as if it were not there."""
+    monkeypatch.setattr(crypto, "AFTER", 0.01)
+    monkeypatch.setattr(crypto, "CATCHING_UP", 0.02)
+    bridge = Bridge()
+    await bridge.crypto.upkeep.begin()
+    await bridge.crypto.ensure(BOT)
+    missing = Undecryptable("unreadable.no_key", later=True)
+    async with bridge.running(), asyncio.timeout(30):
+        assert await bridge.crypto.open(bridge.phone.say("x", "$1"), 0.0) == missing
+        bridge.time.ms += 120_000
+        monkeypatch.setattr(crypto, "CATCHING_UP", 60)
+        assert await bridge.crypto.open(bridge.phone.say("x", "$2"), 0.01) == missing
+        assert await bridge.crypto.open(bridge.phone.say("x", "$3"), 60) == missing, "in vain"
+
+
 async def test_a_device_that_is_listed_late_is_waited_for(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
