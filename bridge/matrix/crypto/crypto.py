@@ -427,13 +427,9 @@ class Crypto:
         async with self.upkeep.holding(user) as own:
             if not self._sharing.needs_session(own, room_id, scheme, now):
                 return
-            self._mailboxes[user] = now
             mail = await self._arrivals.fetch(user, wait=False)
-            try:
-                news = await self._arrivals.absorb(own, mail, now)
-            except Stale:
-                del self._mailboxes[user]
-                raise
+            news = await self._arrivals.absorb(own, mail, now)
+            self._mailboxes[user] = now
             await self.upkeep.replenish(own, mail.reply)
         begun = self._mending.begin(user, news.broken)
         if begun:

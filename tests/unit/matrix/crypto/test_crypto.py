@@ -172,6 +172,19 @@ async def test_a_ghost_looks_into_its_mailbox_before_a_session(bridge: Bridge) -
     assert bridge.world.calls.count("sync") == 2
 
 
+async def test_a_mailbox_that_could_not_be_read_is_read_at_the_next_try(bridge: Bridge) -> None:
+    ghost = UserId("@ghosta:here")
+    await bridge.crypto.ensure(ghost)
+    for trouble in (AWAY, REFUSED):
+        bridge.world.fails["sync"] = trouble
+        with pytest.raises(type(trouble)):
+            await bridge.crypto.seal(ghost, ROOM, "m.room.message", {"body": "x"})
+    del bridge.world.fails["sync"]
+    bridge.world.calls.clear()
+    await bridge.crypto.seal(ghost, ROOM, "m.room.message", {"body": "x"})
+    assert bridge.world.calls.count("sync") == 1
+
+
 async def test_a_ghost_mends_its_broken_sessions_before_it_writes(bridge: Bridge) -> None:
     ghost = UserId("@ghosta:here")
     await bridge.crypto.ensure(ghost)
