@@ -277,7 +277,7 @@ class Upkeep:
         own = self._devices.get(user)
         if own is None or own.device_id != self._epoch.device_id:
             own = self._devices[user] = await self._draw_device(user, own)
-        kept_out = False
+        kept_out, fit = False, None
         if own.state.published:
             LOG.warning("keys are missing at the homeserver, publishing them", user=user)
         if token := await self._server.make_device(user, own.device_id):
@@ -287,14 +287,17 @@ class Upkeep:
         if not own.state.published:
             fit = compare(own, await self._server.query(user, [user]))
             kept_out = self._is_kept_out(own, fit)
-            if fit is Fit.GOOD or (kept_out and fit is Fit.FOREIGN_DEVICE):
+            if kept_out and fit is Fit.FOREIGN_DEVICE:
                 return
-        if user not in self._offered:
-            own.replenish({}, [])  # once: a homeserver does not take any number of them
-        await self._upload(own, {"device_keys": own.keys()})
-        self._offered.add(user)
+        if fit is not Fit.GOOD:
+            if user not in self._offered:
+                own.replenish({}, [])  # once: a homeserver does not take any number of them
+            await self._upload(own, {"device_keys": own.keys()})
+            self._offered.add(user)
+            if not kept_out:
+                await self._publish_identity(own)
         if not kept_out:
-            await self._publish_identity(own)
+            await self._finish(own)
 
     async def _draw_device(self, user: UserId, former: OwnDevice | None) -> OwnDevice:
         """Draw a device for a user that has none, or one of a restored backup."""
@@ -324,6 +327,9 @@ class Upkeep:
                 user=own.user,
                 code=refusal.code,
             )
+
+    async def _finish(self, own: OwnDevice) -> None:
+        """Leave the user this device alone, if it takes the place of others."""
         if self._epoch.replace or own.state.successor:
             await self._drop_older(own)
         own.state.published = True

@@ -232,6 +232,35 @@ async def test_an_older_copy_of_the_database_makes_new_devices_of_the_old_identi
     assert (house.device_id, house.looked) == (renewed, [old])
 
 
+@pytest.mark.parametrize("call", ["devices", "delete_device"])
+@pytest.mark.parametrize("lost", ["by a reset", "to an older copy"])
+async def test_older_devices_go_though_the_homeserver_was_away_meanwhile(
+    call: str, lost: str
+) -> None:
+    house = House()
+    await (await house.start()).current(BOT)
+    backup, old = house.store.copy(), house.device_id
+    if lost == "by a reset":
+        house.lose_database()
+        await house.reset()
+    else:
+        await (await house.start()).current(BOT)
+        house.store = backup
+    upkeep = await house.start()
+    house.world.fails = {call: AWAY}
+    with pytest.raises(Unavailable):
+        await upkeep.current(BOT)
+    house.world.fails = {}
+    house.world.calls.clear()
+    await upkeep.current(BOT)
+    assert house.device_id != old
+    assert set(house.world.devices[BOT]) == {house.device_id}
+    assert "upload_keys" not in house.world.calls
+    house.world.calls.clear()
+    await (await house.start()).current(BOT)
+    assert house.world.calls == ["mark", "set_mark", "query"]
+
+
 async def test_an_older_copy_whose_mailbox_cannot_be_read() -> None:
     house = House()
     await (await house.start()).current(BOT)
