@@ -166,29 +166,29 @@ async def backup(url: str, path: Path, clock: Clock, progress: Progress, program
         if isinstance(engine, SqliteEngine):
             # To read the file itself for long would keep its log from ever being emptied.
             engine = await closing.enter_async_context(_copy(engine, path, clock))
-        still = await closing.enter_async_context(snapshot(engine))
-        contents = [
-            Contents(one, await still.count(one), await still.number(one)) for one in still.tables
-        ]
-        header = Header(
-            id=secrets.token_hex(8),
-            made=clock.now(),
-            schema=version,
-            engine=kind,
-            program=program,
-            contents=tuple(contents),
-        )
-        progress.begins("writing", sum(one.rows for one in contents))
-        writer = BackupWriter(path, header)
-        try:
+        async with snapshot(engine) as still:
+            contents = [
+                Contents(one, await still.count(one), await still.number(one))
+                for one in still.tables
+            ]
+            header = Header(
+                id=secrets.token_hex(8),
+                made=clock.now(),
+                schema=version,
+                engine=kind,
+                program=program,
+                contents=tuple(contents),
+            )
+            progress.begins("writing", sum(one.rows for one in contents))
+            writer = BackupWriter(path, header)
+            closing.callback(writer.abandon)
             for table in still.tables:
                 async for page in still.rows(table):
                     writer.rows(page)
                     progress.advances(len(page))
                 writer.ends(table)
-            return writer.close()
-        finally:
-            writer.abandon()
+        # PostgreSQL would not hold still for as long as it takes to read a large file.
+        return writer.close()
 
 
 async def restore(

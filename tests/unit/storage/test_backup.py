@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import random
+import time
 import zlib
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 
 from bridge.ids import RoomId
 from bridge.rooms.store import Commit, Entry, NewInput, StoredRoom
-from bridge.storage.backup import BackupFile, DamagedBackup
+from bridge.storage import postgres
+from bridge.storage.backup import BackupFile, DamagedBackup, Sum
 from bridge.storage.migrate import (
     SCHEMA_VERSION,
     NewerSchemaError,
@@ -212,6 +214,24 @@ async def test_no_file_is_left_of_a_backup_that_failed(new_url: NewUrl, tmp_path
     with pytest.raises(Stopped):
         await backup(first, tmp_path / "bridge.backup", CLOCK, Stops(page=2), "0")
     assert left(tmp_path) == set()
+
+
+async def test_a_large_file_takes_its_time_to_be_checked(
+    new_url: NewUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than PostgreSQL lets a transaction idle: all of it is read by then."""
+    first, file = new_url("postgres"), tmp_path / "bridge.backup"
+    await fill(first, rooms=1, each=1)
+    monkeypatch.setitem(postgres._SETTINGS, "idle_in_transaction_session_timeout", "100")
+    check = BackupFile.check
+
+    def slowly(self: BackupFile) -> list[Sum]:
+        time.sleep(0.3)
+        return check(self)
+
+    monkeypatch.setattr(BackupFile, "check", slowly)
+    assert (await backed_up(first, file))["journal"] == 1
+    assert left(tmp_path) == {"bridge.backup"}
 
 
 async def test_the_mark_of_a_moved_database_stays_behind(new_url: NewUrl, tmp_path: Path) -> None:
