@@ -58,6 +58,8 @@ HELD = 2_000
 """ms after which the homeserver has not just handed an event over, but tried in vain before."""
 _MAX_NESTING = 100
 """How deep an event may nest; honest ones stay below ten."""
+_LONGEST_NUMBER = 400
+"""Digits; Python reads 4,300 of them."""
 _NONE = msgspec.Raw(b"[]")
 _TYPING = b'"m.typing"'
 _UNREADABLE = (ValueError, RecursionError)
@@ -355,6 +357,11 @@ def _too_deep(value: object, levels: int = _MAX_NESTING) -> bool:
     return any(_too_deep(child, levels - 1) for child in children)
 
 
+def _whole_number(digits: str) -> float:
+    """An int, or infinity where Python would refuse to read it."""
+    return int(digits) if len(digits) < _LONGEST_NUMBER else float(digits)
+
+
 def _salvage(body: bytes) -> list[msgspec.Raw]:
     """Decode with Python's own decoder, which takes lone surrogates and NaN.
 
@@ -362,7 +369,7 @@ def _salvage(body: bytes) -> list[msgspec.Raw]:
     left out if half characters are in what tells whose it is. Raises ValueError (msgspec's
     included) or RecursionError: this is no transaction.
     """
-    transaction = json.loads(body)
+    transaction = json.loads(body, parse_int=_whole_number)
     events = transaction.get("events", []) if isinstance(transaction, dict) else None
     salvaged: list[msgspec.Raw] = []
     for event in msgspec.convert(events, list[object]):

@@ -378,6 +378,17 @@ async def test_half_characters_in_an_events_identity_hold_back_no_other(key: str
 
 
 @pytest.mark.asyncio
+async def test_a_number_without_end_and_half_a_character_hold_back_no_other() -> None:
+    plain, number, text = b'"x"', b"9" * 5_000, b'"\\ud83d"'
+    long = msgspec.json.encode(event(7)).replace(plain, number)
+    half = msgspec.json.encode(event(8)).replace(plain, text)
+    events = msgspec.json.encode(event(1)), long, half, msgspec.json.encode(event(2))
+    async with running() as rig:
+        assert (await rig.put(b'{"events":[' + b",".join(events) + b"]}")).status == 200
+        assert [event_id for _, event_id, _ in rig.intake.taken] == ["$1", "$7", "$8", "$2"]
+
+
+@pytest.mark.asyncio
 async def test_many_brackets_in_a_text_are_no_nesting() -> None:
     text = "{[" * 50 + "]}" * 50 + "()" * 200 + "{}" * 300
     async with running() as rig:
