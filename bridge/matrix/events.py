@@ -118,8 +118,8 @@ def read_message(content: wire.Json, *, is_reply: bool = False) -> Written | str
 def read_file(content: wire.Json, kind: str) -> Written | str:
     """Read a file; a caption rides along in `plain`."""
     mxc, file_key = wire.text(content, "url"), None
-    if "file" in content:
-        encrypted = read_file_field(wire.mapping(content, "file"))
+    if isinstance(sealed := content.get("file"), dict):
+        encrypted = read_file_field(sealed)
         if encrypted is None:
             return ENCRYPTED_FILE
         mxc, file_key = encrypted

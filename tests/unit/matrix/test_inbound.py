@@ -187,6 +187,12 @@ def test_sticker_is_an_image() -> None:
     assert meaning == Spoke(EVENT, ANN, media)
 
 
+def test_a_file_field_that_says_nothing_is_none() -> None:
+    meaning = message(msgtype="m.image", body="a.png", url="mxc://s/i", file=None)
+    media = CustomerMedia(kind="image", name="a.png", mxc="mxc://s/i", mime="image/png")
+    assert meaning == Spoke(EVENT, ANN, media)
+
+
 @pytest.mark.parametrize("size", [-1, 1.5, True, "9", 2**60, None])
 def test_claimed_size_is_not_believed_blindly(size: object) -> None:
     meaning = message(msgtype="m.file", body="a", url="mxc://s/i", info={"size": size})
