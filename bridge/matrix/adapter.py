@@ -404,11 +404,16 @@ class MatrixAdapter:
             whole = content if thread is None else render.in_thread(content, thread)
             if mentions and number == 1:
                 whole |= {"m.mentions": {"user_ids": list(mentions)}}
-            sent = await self._send_as_ghost(room_id, host, ghost, whole, own) if inside else None
+            # An earlier try may have found the ghost let in, or shut out, where now it is not.
+            sent = self._markers.find(ghost, own) or self._markers.find(host, own)
+            if sent is None and inside:
+                sent = await self._send_as_ghost(room_id, host, ghost, whole, own)
+                inside = sent is not None
             if sent is None:
-                inside = False
                 name = self._called(agent, agent.name.strip() or agent.id)
                 sent = await self.send(room_id, host, render.spoken_for(name, whole), own)
+            if len(contents) > 1:  # one that is sent whole is not tried again
+                self._markers.keep(ghost, own, sent)
             parts.append(ports.Part(sent, str(content["body"])[:_QUOTABLE]))
         return tuple(parts)
 
@@ -571,7 +576,10 @@ class Markers:
         marker = mapping(mapping(event, "content"), MARKER)
         txn, event_id = marker.get("txn"), event.get("event_id")
         if isinstance(txn, str) and isinstance(event_id, str):
-            self._found[str(event.get("sender")), txn] = EventId(event_id)
+            self.keep(str(event.get("sender")), txn, EventId(event_id))
+
+    def keep(self, sender: str, txn: str, event_id: EventId) -> None:
+        self._found[sender, txn] = event_id
 
     def find(self, sender: UserId, txn: str) -> EventId | None:
         return self._found.get((sender, txn))

@@ -16,7 +16,7 @@ from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.matrix.adapter import BRIDGE, MatrixAdapter
 from bridge.matrix.crypto.wire import MARKER
 from bridge.matrix.ghosts import KNOWN_SECONDS
-from bridge.rooms.ports import Blob, EditableNotice, NoticeText, Poll, Refused
+from bridge.rooms.ports import Blob, EditableNotice, NoticeText, Poll, Refused, Unavailable
 from bridge.webchat.frames import Agent, AgentText
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.test_transport import USERS, Answer, homeserver
@@ -74,6 +74,38 @@ async def test_a_ghost_is_seen_to_when_its_agent_is_new_or_has_another_name() ->
         *("<>", "send"),
         *("<Mei Lin>", "displayname", "send"),
     ]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("let_in", [False, True])
+async def test_a_ghost_that_is_let_in_or_shut_out_between_two_tries_says_nothing_twice(
+    let_in: bool,
+) -> None:
+    inside, away, sent = not let_in, True, list[tuple[str, str]]()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        kind = request.path.split("/")[-1]
+        ghost = request.query.get("user_id") != HOST
+        refused = ghost and not inside and (kind == "join" or "/send/" in request.path)
+        if refused or (kind == "invite" and not inside):
+            return web.json_response({"errcode": "M_FORBIDDEN"}, status=403)
+        if "/send/" in request.path:
+            txn = (await request.json())[MARKER]["txn"]
+            if away and txn == "t.2":
+                return web.json_response({"errcode": "M_UNKNOWN"}, status=500)
+            sent.append((txn, "ghost" if ghost else "host"))
+        return web.json_response({"event_id": f"$e{len(sent)}"})
+
+    async with adapting(answer) as adapter:
+        agent, long = Agent(AgentId("a1"), "Mei"), AgentText("x" * 30_000)
+        with pytest.raises(Unavailable):
+            await adapter.relay(ROOM, HOST, agent, long, "t")
+        adapter.ghosts.forget(ROOM, adapter.ghost_of(agent))
+        inside, away = let_in, False
+        parts = await adapter.relay(ROOM, HOST, agent, long, "t")
+    before, after = ("host", "ghost") if let_in else ("ghost", "host")
+    assert sent == [("t", before), ("t.2", after)]
+    assert [part.event_id for part in parts] == ["$e1", "$e2"]
 
 
 @pytest.mark.asyncio
