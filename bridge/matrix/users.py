@@ -156,7 +156,6 @@ class OurUsers:
         self.enterprise, self.bot = enterprise, self.own.bot
         self.queue_user = self.own.queue_user
         self.ghost_regex = f"^{self.own.ghost.pattern}$"
-        self.queue_regex = f"^{self.own.queue.pattern}$"
         self.know((self.own,), self.bot)
 
     @classmethod

@@ -125,13 +125,11 @@ class PostgresEngine:
         url: str,
         clock: Clock,
         seconds: float = STATEMENT_SECONDS,
-        claim_seconds: float | None = None,
         *,
         shared: bool = False,
     ) -> None:
         self._clock = clock
         self._backoff = Backoff()
-        self._claim_seconds = CLAIM_SECONDS if claim_seconds is None else claim_seconds
         locks = Locks() if shared else None
         self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE, locks)
         self._intake = Channel(url, self._backoff, seconds, PLANNED_ONCE)
@@ -151,7 +149,7 @@ class PostgresEngine:
 
     async def claim(self) -> None:
         """See `Engine`; a second call takes back what `migrate` has given up."""
-        await self._writer.claim(self._claim_seconds)
+        await self._writer.claim(CLAIM_SECONDS)
         if self.shards is not None and self._intake.begin is None:
             await self.shards.prove()
             self._intake.begin = self.shards.listen_on

@@ -69,9 +69,8 @@ class SqliteEngine:
 
     dialect = Dialect.SQLITE
 
-    def __init__(self, path: Path, claim_seconds: float | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._claim_seconds = CLAIM_SECONDS if claim_seconds is None else claim_seconds
         self._owning: sqlite3.Connection | None = None
         self._jobs: SimpleQueue[_Job | None] | None = None
         """Of the thread, while it runs; None after a job ends it."""
@@ -91,7 +90,7 @@ class SqliteEngine:
 
     async def claim(self) -> None:
         path = self._path.with_name(f"{self._path.name}-owner")
-        self._owning = await self._hop(lambda: _locked(path, self._claim_seconds))
+        self._owning = await self._hop(lambda: _locked(path, CLAIM_SECONDS))
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:
         return self._hop(lambda: self._transact(queries))

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -14,9 +13,8 @@ import pytest
 from bridge.storage import migrate as migrating
 from bridge.storage.migrate import current_version, known, migrate
 from bridge.storage.postgres import PostgresEngine
-from bridge.storage.query import AlreadyInUse, Dialect, Engine, Query, Unreachable, same
-from bridge.storage.sqlite import SqliteEngine
-from bridge.storage.sqlstore import open_store
+from bridge.storage.query import AlreadyInUse, Dialect, Query, Unreachable, same
+from bridge.storage.sqlstore import engine_for, open_store
 from tests.fakes.flow import accept
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
@@ -25,15 +23,8 @@ from tests.unit.storage.rows import said
 CLOCK = FixedClock()
 
 
-def impatient(url: str) -> Engine:
-    """An engine that does not wait for another to go."""
-    if url.startswith("sqlite"):
-        return SqliteEngine(Path(url.removeprefix("sqlite:///")), claim_seconds=0.01)
-    return PostgresEngine(url, CLOCK, claim_seconds=0.0)
-
-
 async def try_to_claim(url: str) -> None:
-    engine = impatient(url)
+    engine = engine_for(url, CLOCK)
     await engine.open()
     try:
         await engine.claim()
@@ -42,6 +33,7 @@ async def try_to_claim(url: str) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.usefixtures("impatient")
 async def test_a_second_bridge_is_refused(url: str) -> None:
     async with open_store(url, CLOCK, sole=True) as store:
         with pytest.raises(AlreadyInUse, match="another bridge is at work on this database"):
@@ -68,7 +60,7 @@ async def test_one_who_is_about_to_go_is_waited_for(url: str) -> None:
 
 _HOLDER = """
 import asyncio, sys
-from bridge.storage.sqlstore import open_store
+from bridge.storage.sqlstore import engine_for, open_store
 from tests.unit.storage.conftest import FixedClock
 
 async def main():
@@ -81,6 +73,7 @@ asyncio.run(main())
 
 
 @pytest.mark.asyncio
+@pytest.mark.usefixtures("impatient")
 async def test_the_claim_of_a_killed_process_is_free(url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _HOLDER, url, stdout=asyncio.subprocess.PIPE
@@ -103,12 +96,13 @@ async def test_two_schemas_of_one_database_are_two(postgres_server: PostgresServ
 
 
 @pytest.mark.asyncio
+@pytest.mark.usefixtures("impatient")
 async def test_the_claim_is_taken_again_with_a_new_connection(
     postgres_server: PostgresServer,
 ) -> None:
     """Also while the server still thinks that the old session lives and has the lock."""
     url = postgres_server.new_schema()
-    engine = PostgresEngine(url, CLOCK, claim_seconds=0.0)
+    engine = PostgresEngine(url, CLOCK)
     await engine.open()
     try:
         await engine.claim()
@@ -133,11 +127,12 @@ async def test_the_claim_is_taken_again_with_a_new_connection(
 
 
 @pytest.mark.asyncio
+@pytest.mark.usefixtures("impatient")
 async def test_our_former_session_is_waited_for_until_it_has_ended(
     postgres_server: PostgresServer,
 ) -> None:
     """It is told to end, and takes a moment: no other bridge has the database."""
-    engine = PostgresEngine(postgres_server.new_schema(), CLOCK, claim_seconds=0.0)
+    engine = PostgresEngine(postgres_server.new_schema(), CLOCK)
     await engine.open()
     try:
         await engine.claim()
