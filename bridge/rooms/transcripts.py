@@ -6,8 +6,9 @@ our own keys, which outlive their last use by 90 days; what they no longer open 
 journal.
 
 A chat stands in the room from its first event (`Chat.first`) to the first event of the chat after
-it. What a customer sent after the end and before the next beginning belongs to no chat; an agent's
-last words may arrive a moment after the end, and do belong to it.
+it, or, if that has none of its own, to what our users sent since it was asked for. What a customer
+sent after the end and before the next beginning belongs to no chat; an agent's last words may
+arrive a moment after the end, and do belong to it.
 
 The JSON file (schema: `docs/transcript.schema.json`) is read by programs: under the same `version`
 fields may be added, but none goes or changes its meaning. Every key is always there. The page's
@@ -132,7 +133,13 @@ class _Reading:
         self._around = around
         self._record = record
         self._chat = chat
-        self._until = None if after is None or after.first == chat.first else after.first
+        self._until: EventId | None = None
+        self._until_asked: int | None = None  # if no event is the next one's alone
+        if after is not None and after.first not in {None, chat.first}:
+            self._until = after.first
+        elif after is not None:
+            self._until_asked = after.asked
+        self._over = False  # from here on it is the next one's
         self._room_id = record.room_at(chat.asked)
         self._servers = via(record)
         self._agents = {
@@ -151,7 +158,7 @@ class _Reading:
             async with aclosing(matrix.timeline(self._room_id, host, first)) as events:
                 async for raw in events:
                     seen += 1
-                    if raw.get("event_id") == self._until:
+                    if raw.get("event_id") == self._until or self._over:
                         break
                     self.cut = seen > MOST_EVENTS or self._words > MOST_WORDS
                     if self.cut:
@@ -172,6 +179,10 @@ class _Reading:
                 content = earlier.content or CustomerText(earlier.text)
                 found = replace(found, content=content, words=earlier.text)
         role, name = self._speaker(found.sender)
+        asked = self._until_asked  # the time of a customer's message is their own server's
+        self._over = asked is not None and role in {"agent", "service"} and found.at >= asked
+        if self._over:
+            return
         if found.replaces is not None:
             self._correct(found)
         elif role is not None and self._belongs(found, role):
@@ -202,7 +213,7 @@ class _Reading:
         if is_text and self._is_order(found):
             self._unasked.add(found.event_id)
             return False
-        return ended is None or found.at <= ended or self._until is not None
+        return ended is None or found.at <= ended
 
     def _is_order(self, found: Recorded) -> bool:
         """True if a text was a command; bare words were only while nobody had come."""

@@ -213,6 +213,51 @@ async def test_two_requests_that_began_with_the_same_words() -> None:
     assert people(await scene.written(1)) == [("Ada", "hello?"), ("Ada", "anybody?")]
 
 
+@pytest.mark.parametrize("first", [EventId("$a"), None])
+async def test_nothing_of_the_chats_after_one_that_was_in_vain(first: EventId | None) -> None:
+    """The next began with the same words, or with none of the customer's: a callback, an order."""
+    nobody = Chat(1, QueueId(1), 1_000, ended=2_000, ending=Ending.NOBODY, first=EventId("$a"))
+    second = msgspec.structs.replace(FIRST, number=2, asked=3_000, first=first)
+    third = msgspec.structs.replace(FIRST, number=3, asked=20_000, first=EventId("$z"))
+    scene = Scene(nobody, second, third)
+    scene.stands("a", ADA, "hello?")
+    scene.stands("n", BOT, "nobody is there")
+    scene.at = 3_000
+    scene.stands("card", BOT, "You are number 1")
+    scene.stands("m", MEI, "of the second")
+    scene.at = 20_000
+    scene.stands("z", ADA, "third")
+    scene.stands("y", MEI, "of the third")
+    texts = [line.text for line in (await scene.written(1)).messages]
+    assert texts == ["hello?", "nobody is there"]
+
+
+async def test_late_last_words_before_a_chat_that_began_with_none() -> None:
+    """A customer's server may have the wrong time, so its messages do not tell what is over."""
+    called = msgspec.structs.replace(FIRST, number=2, asked=20_000, first=None)
+    scene = Scene(FIRST, called)
+    scene.stands("a", ADA, "hello")
+    scene.at = 10_000
+    scene.stands("m", MEI, "late last words")
+    scene.at = 25_000
+    scene.stands("b", UserId("@bo:example.org"), "from the future")
+    scene.at = 11_000
+    scene.stands("n", MEI, "and later ones")
+    words = [("Ada", "hello"), ("Mei", "late last words"), ("Mei", "and later ones")]
+    assert people(await scene.written(1)) == words
+
+
+async def test_between_two_chats_nothing_of_the_customers() -> None:
+    later = msgspec.structs.replace(FIRST, number=2, asked=30_000, first=EventId("$z"))
+    scene = Scene(FIRST, later)
+    scene.stands("a", ADA, "in it")
+    scene.at = 20_000
+    scene.stands("b", ADA, "thanks")
+    scene.at = 30_000
+    scene.stands("z", ADA, "second")
+    assert people(await scene.written(1)) == [("Ada", "in it")]
+
+
 async def test_what_was_said_to_us_is_no_part_of_it() -> None:
     scene = Scene(msgspec.structs.replace(FIRST, started=3_000))
     scene.stands("a", ADA, "hello")
