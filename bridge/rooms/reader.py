@@ -77,7 +77,7 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import By, Came, Visit, not_taken, record_in
+from bridge.rooms.visit import By, Came, Conceal, Visit, not_taken, record_in
 from bridge.texts.languages import CLEAR, spoken
 from bridge.webchat.frames import MessageReceived
 
@@ -160,11 +160,12 @@ def receive(
         visit.set(greet_at=None)
     if isinstance(meaning, (Spoke, Corrected)):  # as nearly always
         _spoke(visit, meaning, received, facts, command)
+        if command is not None:
+            _conceal(visit, meaning, command)
         return
     match meaning:
         case Withdrew() | Reacted() | PollAnswered():
-            if visit.record.membership is _JOINED and visit.record.gone_at is None:
-                _gestured(visit, meaning, received, facts)
+            _gestured(visit, meaning, received, facts)
         case Invited():
             people.invited(visit, meaning, facts.rooms_of_inviter, facts.rooms_begun)
         case AgentInvited():
@@ -191,6 +192,8 @@ def receive(
 def _gestured(
     visit: Visit, gesture: Withdrew | Reacted | PollAnswered, received: int, facts: Facts
 ) -> None:
+    if visit.record.membership is not _JOINED or visit.record.gone_at is not None:
+        return
     queue = cards.chosen_queue(visit, gesture)
     if queue is not None:
         _chose_queue(visit, gesture, queue, received, facts)
@@ -336,6 +339,18 @@ def _commanded(
     by = By(spoke.sender)
     call = Call(command.words, spoke.event_id, command.bare, target, reports, by, admin)
     commands.carry_out(visit, command.verb, call)
+
+
+def _conceal(visit: Visit, spoke: Spoke | Corrected, command: Parsed | Malformed) -> None:
+    """Take a password out of the room, also where the command itself was not looked at."""
+    if isinstance(command, Malformed):
+        secret = command.secret
+    else:
+        secret = COMMANDS[command.verb].secret
+        secret = secret and not (command.bare and logins.reads_as_words(*command.words))
+    programs = spoke.notice and not visit.record.direct
+    if secret and not programs and (concealed := Conceal(spoke.event_id)) not in visit.effects:
+        visit.ask(concealed)
 
 
 def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.model import Args, Ended, FailureReason, Say, Start
+from bridge.config.model import Encryption
+from bridge.conversation.model import Args, CustomerText, Ended, FailureReason, Say, Start
 from bridge.ids import EventId, RoomId, SessionId, UserId
 from bridge.rooms import aside, logins
 from bridge.rooms.ports import Account, CallFailure
@@ -15,11 +16,12 @@ from bridge.rooms.record import (
     MemberJoined,
     Membership,
     OwnLogin,
+    Spoke,
     dump_record,
 )
 from bridge.rooms.visit import Conceal, TryLogin
 from tests.fakes.house import ROOM, World
-from tests.unit.rooms.visits import ADA, RULES, SALES_USER, House
+from tests.unit.rooms.visits import ADA, RULES, SALES_USER, STRANGER, House
 
 SECRET = "pässw0rd"
 
@@ -91,6 +93,41 @@ def test_what_may_hold_a_password_all_the_same(text: str) -> None:
     event_id = house.say(text)
     assert house.effects[0] == Conceal(event_id)
     assert len(house.notices) == 1
+
+
+@pytest.mark.parametrize("text", [f"login ada {SECRET}", "!wc login ada x y"])
+def test_not_in_clear_where_encryption_is_required(text: str) -> None:
+    required = Encryption(allow=True, require=True)
+    house = House(msgspec.structs.replace(TAKING, encryption=required)).served()
+    event_id = house.say(text)
+    assert Conceal(event_id) in house.effects
+    assert not [one for one in house.effects if isinstance(one, TryLogin)]
+    words = house.say("login not working")
+    assert Conceal(words) not in house.effects
+
+
+def test_not_beyond_what_is_read_in_a_minute() -> None:
+    house = House(TAKING).served()
+    for _ in range(TAKING.limits.messages_per_minute + 1):
+        house.say("!wc status")
+    house.effects.clear()
+    event_id = house.say(f"!wc login ada {SECRET}")
+    assert house.effects == [Conceal(event_id)]
+
+
+def test_not_from_somebody_without_permission() -> None:
+    house = House(TAKING).served(direct=False)
+    event_id = house.say(f"!wc login ada {SECRET}", STRANGER)
+    assert house.reported == {event_id: "refused.permission"}
+    assert house.effects.count(Conceal(event_id)) == 1
+
+
+def test_what_programs_write_where_others_are_is_none_of_our_business() -> None:
+    house = House(TAKING).served(direct=False)
+    words = "!wc login NAME PASSWORD"
+    told = Spoke(house.event_id(), ADA, CustomerText(words), plain=words, notice=True)
+    house.receive(told)
+    assert house.effects == []
 
 
 def test_other_mistakes_stay_in_the_room() -> None:
