@@ -91,6 +91,8 @@ _MOST_ROOMS = 10
 """Rooms of one person that are looked at for a chat."""
 PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
+_ASKING = (model.Human, model.CallBack, model.Said)
+"""Inputs that ask for a person or a robot, which a paused room does not."""
 _PARKED = (Spoke, Corrected, Withdrew, Unreadable)
 """Those of them that are answered if there are more."""
 
@@ -386,10 +388,13 @@ def _ordered_by(
         return []
     if _excessive(visit, gesture.event_id, received):
         return []
-    ordered = cards.meant_by(visit, gesture)
+    ordered, paused = cards.meant_by(visit, gesture), visit.record.settings.paused
     if ordered is not None:
+        if paused and any(isinstance(one, _ASKING) for one in ordered):
+            visit.say("config.paused", reply_to=gesture.event_id)
+            return []
         return ordered
-    if visit.record.settings.paused:
+    if paused:
         return []
     return references.gestured(visit, gesture, earlier)
 

@@ -15,6 +15,7 @@ from bridge.conversation.model import (
     Held,
     Idle,
     Queued,
+    Say,
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, SessionId
@@ -268,6 +269,38 @@ def test_human_in_a_paused_room() -> None:
     house.say("human")
     assert house.reported == {}  # it was said to us: no message that could be sent again
     assert house.notices == ["config.paused"]
+
+
+@pytest.mark.parametrize(
+    ("card", "key"),
+    [
+        (ROBOT, "🙋"),
+        (OurCard(CARD, CardKind.CALLBACK), "🔔"),
+        (OurCard(CARD, CardKind.CHOICES, options=("returns",)), "1️⃣"),
+    ],
+)
+def test_no_sign_asks_for_anybody_in_a_paused_room(card: OurCard, key: str) -> None:
+    house = House().served()
+    if card.kind is CardKind.CHOICES:
+        house.chat()
+        phase = house.record.conversation.phase
+        assert isinstance(phase, Chatting)
+        phase = msgspec.structs.replace(phase, robot=True)
+        conversation = msgspec.structs.replace(house.record.conversation, phase=phase)
+        house.visit.set(conversation=conversation)
+    cards.remember(house.visit, card)
+    house.visit.set(settings=RoomSettings(paused=True))
+    before, event_id = house.record.conversation, house.event_id()
+    house.receive(Reacted(event_id, ADA, CARD, key))
+    assert house.effects == [Say("config.paused", reply_to=event_id)]
+    assert house.record.conversation == before
+
+
+def test_what_was_begun_can_be_ended_by_a_sign_in_a_paused_room() -> None:
+    house = closed_house(5)
+    house.visit.set(settings=RoomSettings(paused=True))
+    house.receive(Reacted(house.event_id(), ADA, CARD, "❌"))
+    assert house.notices == ["callback.cancelled"]
 
 
 def test_ask_where_there_is_a_robot_and_where_there_is_none() -> None:
