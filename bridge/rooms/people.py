@@ -307,7 +307,7 @@ def entered(
         parked=(),
         greet_at=None,
         empty_since=None,
-        people=(*later, *entry.people)[-KEPT_PEOPLE:],
+        people=_kept(rules, (*later, *entry.people)),
     )
     if _in_company(visit):
         visit.set(direct=False)  # people call a chat of three a direct one as well
@@ -508,11 +508,12 @@ def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> 
 def heard(visit: Visit, who: UserId) -> None:
     """Note the sender of a message as a member, whatever we know of their joining.
 
-    An earlier version counted nobody in a direct chat, and a fallen homeserver forgets who joined.
+    An earlier version counted nobody in a direct chat, and forgot customers in a large room; and a
+    fallen homeserver forgets who joined.
     """
     record = visit.record
     if record.membership is Membership.JOINED:
-        known = was_there(record, who)
+        known = any(one.user == who for one in record.people)
         _note_people(visit, record.people if known else (*record.people, Person(who)))
 
 
@@ -544,7 +545,7 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
     """Note the people in a room: is it direct, and since when is no customer there?"""
     permission = visit.rules.permission
     if there != visit.record.people:
-        visit.set(people=there[-KEPT_PEOPLE:])
+        visit.set(people=_kept(visit.rules, there))
     record = visit.record
     if record.membership is Membership.JOINED and (record.direct or record.was_direct):
         alone = not _in_company(visit)
@@ -558,6 +559,13 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
     served = record.direct or any(permission(one.user) in SERVED for one in record.people)
     if served != (record.empty_since is None):
         visit.set(empty_since=None if served else visit.now)
+
+
+def _kept(rules: Rules, there: tuple[Person, ...]) -> tuple[Person, ...]:
+    """Those who are remembered: the newest, but of a large room its customers before all others."""
+    if len(there) <= KEPT_PEOPLE:
+        return there
+    return tuple(sorted(there, key=lambda one: rules.permission(one.user) in SERVED))[-KEPT_PEOPLE:]
 
 
 def to_be_told(visit: Visit, who: UserId) -> bool:

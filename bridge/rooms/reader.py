@@ -254,7 +254,8 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
 def _spoke(
     visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts, command: Reading
 ) -> None:
-    if visit.record.direct and not _is_only_customer(visit.record, spoke.sender):
+    watched = visit.record.direct or visit.record.empty_since is not None
+    if watched and not _is_only_customer(visit.record, spoke.sender):
         people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
         return  # where several people are, programs speak among them, and are not for the agent

@@ -405,7 +405,7 @@ class RoomRecord(Value, frozen=True):
     empty_since: int | None = None
     """When the last customer left a shared room, ms; None while there is one."""
     people: tuple[Person, ...] = ()
-    """Who is in the room besides us, the newest last; a large room is not remembered whole.
+    """Who is in the room besides us, the newest last; of a large one its customers, and some more.
     While we are entering: who has joined since we were invited."""
     turned_away: tuple[tuple[UserId, int], ...] = ()
     """People without permission, and when they were told so (ms)."""

@@ -150,6 +150,37 @@ def test_the_customer_is_known_after_they_left() -> None:
     assert house.record.customer == ADA
 
 
+def crowd(count: int) -> tuple[Person, ...]:
+    """People of whom nobody is a customer."""
+    return tuple(Person(UserId(f"@p{number}:elsewhere.org")) for number in range(count))
+
+
+def test_in_a_large_room_the_customers_are_known() -> None:
+    """Everybody else may have come after them."""
+    house = House()
+    house.invite(direct=False)
+    strangers = crowd(people.KEPT_PEOPLE)
+    house.enter(Entered(direct=False, people=(Person(ADA, "Ada"), *strangers)))
+    assert len(house.record.people) == people.KEPT_PEOPLE
+    house.receive(MemberJoined(STRANGER, "Eve"))
+    assert len(house.record.people) == people.KEPT_PEOPLE
+    assert house.record.people[-1] == Person(ADA, "Ada")
+    assert house.record.empty_since is None
+    house.receive(MemberGone(ADA, ADA))
+    assert house.record.empty_since == house.now
+
+
+def test_a_room_in_which_a_customer_speaks_is_not_empty() -> None:
+    """An earlier version forgot those who were in a large room before all others."""
+    house, found = shared(), []
+    house.visit.set(people=crowd(5), empty_since=house.now - 1)
+    for who in (STRANGER, ADA):
+        house.say("is anybody there?", who)
+        found.append(house.record.empty_since)
+    assert found == [house.now - 1, None]
+    assert Person(ADA) in house.record.people
+
+
 def test_a_shared_room_is_left_once_its_customers_are_gone() -> None:
     house = shared().chat()
     house.receive(MemberGone(ADA, ADA))
