@@ -721,7 +721,8 @@ class Reader:
         rules = people.enterprise_for(visit, invited)
         rooms, most = 0, rules.limits.rooms_per_user
         for one in await store.rooms_of(invited.by):
-            rooms += rooms < most and await self._serve(rules, one)
+            other = one != self._room_id  # we may be in this one, for all we know
+            rooms += other and rooms < most and await self._serve(rules, one)
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         lately = () if self._room_id in begun else begun
         others = tuple([begun[one] for one in lately if await self._serve(rules, one)])

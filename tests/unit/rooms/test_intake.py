@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from bridge.conversation.history import FIRST_PAUSE, SETTLING
@@ -17,7 +18,7 @@ from bridge.webchat.http import HistoryEntry
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.store import Fault, FlakyStore
-from tests.unit.rooms.visits import ADA, BOT
+from tests.unit.rooms.visits import ADA, BOT, RULES
 
 BOB = UserId("@bob:example.org")
 OTHER = RoomId("!other:example.org")
@@ -122,6 +123,18 @@ async def test_the_limit_of_rooms_holds_for_invitations_that_come_together(
     assert entered.count(Membership.JOINED) == world.rules.limits.rooms_per_user
     assert entered.count(Membership.LEFT) == 10 - world.rules.limits.rooms_per_user
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_invites_us_again_does_not_count_itself() -> None:
+    """That we were put out was lost: for us it is one of the rooms that this person has."""
+    limits = RULES.limits.model_copy(update={"rooms_per_user": 1})
+    world = World(rules=replace(RULES, limits=limits))
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+    assert (await world.stored()).membership is Membership.JOINED
 
 
 @pytest.mark.asyncio
