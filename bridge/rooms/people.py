@@ -713,6 +713,9 @@ def to_be_erased(visit: Visit, order: EraseRoom, redacted: RedactAll | None = No
         if record.membership is Membership.JOINED:
             visit.say("room.erased")
         _leave(visit, LeaveRoom((record.host,), former=record.matrix_id))
+    upgrade = record.upgrade
+    if upgrade is not None and upgrade.into is not None:  # the entry is on its way, or done
+        visit.ask(LeaveRoom((upgrade.host,), former=upgrade.into))
     gone_at = visit.now + ERASED_AFTER if record.gone_at is None else record.gone_at
     visit.set(gone_at=gone_at, stays=served and order.stay, upgrade=None)
 

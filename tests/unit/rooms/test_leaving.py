@@ -29,11 +29,13 @@ from bridge.rooms.people import (
     followed,
     left_over,
     passed,
+    to_be_erased,
 )
 from bridge.rooms.record import (
     CardKind,
     EncryptionOn,
     Entered,
+    EraseRoom,
     Invited,
     MemberGone,
     MemberJoined,
@@ -174,6 +176,23 @@ def test_who_is_put_out_and_not_let_into_the_new_room_either_has_no_chat_any_mor
     assert house.membership() is Membership.LEFT
     assert isinstance(house.record.conversation.phase, Chatting)
     assert house.record.conversation.phase.close
+
+
+@pytest.mark.parametrize("stay", [False, True])
+def test_a_room_that_is_erased_while_we_enter_the_new_one_is_left_with_that(stay: bool) -> None:
+    """The entry is on its way, and nobody would be served there."""
+    house = House().served().chat()
+    house.receive(Upgraded(NEW))
+    followed(house.visit, Invited(house.event_id(), ADA, SALES_USER, direct=False), NEW)
+    house.effects.clear()
+    to_be_erased(house.visit, EraseRoom(stay=stay))
+    left = [one for one in house.effects if isinstance(one, LeaveRoom)]
+    old = LeaveRoom((BOT,), former=house.record.room_id)
+    new = LeaveRoom((SALES_USER,), former=NEW)
+    assert left == ([new] if stay else [old, new])
+    house.effects.clear()
+    house.enter(Entered(direct=False, displayname="Ada", people=(Person(ADA),)))
+    assert house.effects == []
 
 
 @pytest.mark.parametrize("people", [(Person(ADA),), (Person(ADA), Person(BEN))])
