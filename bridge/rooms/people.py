@@ -494,8 +494,8 @@ def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> 
         if isinstance(news, MemberJoined):
             _tell_agent(visit, who, news.event_id, "agent.joined")
         return
-    _tell_agent(visit, who, news.event_id, "agent.left")
-    if len(others) < len(record.people):
+    if len(others) < len(record.people):  # else they declined to come, or are one of ours
+        _tell_agent(visit, who, news.event_id, "agent.left")
         _note_people(visit, others)
     if who == record.host:
         put_out(visit)
@@ -536,7 +536,8 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
     phase = visit.record.conversation.phase
     if not visit.rules.tell.members or visit.record.direct or not event_id:
         return
-    if isinstance(phase, model.Chatting) and visit.rules.permission(who) in SERVED:
+    heard = isinstance(phase, model.Chatting) and not phase.robot  # which would answer that
+    if heard and visit.rules.permission(who) in SERVED:
         told = model.CustomerText(visit.word(key, {"name": _name_of(visit, who)}))
         visit.step(model.Said(event_id, told))
 

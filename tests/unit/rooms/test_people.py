@@ -225,6 +225,31 @@ def test_comings_and_goings_are_told_if_wanted(wanted: bool) -> None:
     assert told(house) == (["（Bob 进入了房间）", "（Bob 离开了房间）"] if wanted else [])
 
 
+def test_who_was_not_there_does_not_leave() -> None:
+    """Who declines an invitation, and an agent's user whom a moderator sends away, was not."""
+    house = House(msgspec.structs.replace(RULES, tell=TellAgents(members=True)))
+    house.invite(direct=False)
+    house.enter(Entered(direct=False, people=(Person(ADA, "Ada"),)))
+    house.chat()
+    house.receive(MemberGone(BOB, BOB, EventId("$l")))
+    house.receive(MemberGone(UserId("@webchat_k00017:example.org"), ADA, EventId("$k")))
+    assert told(house) == []
+
+
+def test_a_robot_is_not_told_who_comes_and_goes() -> None:
+    """It would look up an answer to that."""
+    house = House(msgspec.structs.replace(RULES, tell=TellAgents(members=True)))
+    house.invite(direct=False)
+    house.enter(Entered(direct=False, people=(Person(ADA, "Ada"),)))
+    phase = house.chat().record.conversation.phase
+    assert isinstance(phase, Chatting)
+    phase = msgspec.structs.replace(phase, robot=True)
+    house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, phase=phase))
+    house.receive(MemberJoined(BOB, "Bob", EventId("$j")))
+    house.receive(MemberGone(BOB, BOB, EventId("$l")))
+    assert told(house) == []
+
+
 def test_what_programs_write_in_a_shared_room_is_not_for_the_agent() -> None:
     house = shared().chat()
     text = CustomerText("build 7 failed")
