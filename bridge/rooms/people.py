@@ -571,10 +571,11 @@ def _kept(rules: Rules, there: tuple[Person, ...]) -> tuple[Person, ...]:
 
 def to_be_told(visit: Visit, who: UserId) -> bool:
     """Rate limit of telling a person that they have no permission: true once an hour."""
-    told = {user: at for user, at in visit.record.turned_away if visit.now - at < TURN_AWAY_EVERY}
+    known, now = visit.record.turned_away, visit.now
+    told = {user: at for user, at in known if 0 <= now - at < TURN_AWAY_EVERY}  # clocks are set
     if who in told:
         return False
-    told[who] = visit.now
+    told[who] = now
     visit.set(turned_away=tuple(told.items())[-KEPT_TURNED_AWAY:])
     return True
 

@@ -132,6 +132,16 @@ def test_a_person_without_permission_is_told_once_an_hour() -> None:
     assert told(house) == []
 
 
+def test_a_clock_that_was_set_back_keeps_nobody_from_being_told() -> None:
+    house = shared()
+    house.visit.now += 24 * people.TURN_AWAY_EVERY
+    first = house.say("hi", STRANGER)
+    house.visit.now -= 24 * people.TURN_AWAY_EVERY
+    second, third = house.say("hi?", STRANGER), house.say("hello?", STRANGER)
+    assert list(house.reported) == [first, second]
+    assert third not in house.reported
+
+
 def test_whoever_was_told_is_not_remembered_for_ever() -> None:
     house = shared()
     for number in range(people.KEPT_TURNED_AWAY + 1):
