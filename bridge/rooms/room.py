@@ -44,7 +44,7 @@ from bridge.rooms.erasure import has_ended
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
-from bridge.rooms.record import RoomRecord, changed_chats, kept_chats
+from bridge.rooms.record import EntryFailed, RoomRecord, changed_chats, kept_chats
 from bridge.rooms.store import (
     Commit,
     Committed,
@@ -503,8 +503,14 @@ class Room:
             self._trouble.effect = row.seq, failures + 1 if seq == row.seq else 1
             if self._trouble.effect[1] < EFFECT_TRIES:
                 raise
-            self._log.exception("an effect is a dead letter now", **log_fields(self.record, row))
-            done = Done(outcome=Outcome.DEAD, detail=type(error).__name__)
+            why, about = type(error).__name__, log_fields(self.record, row)
+            if isinstance(peek(row), EnterRoom):  # nothing goes on here before its end is known
+                self._log.exception("a room cannot be entered", **about)
+                failed = Came(EntryFailed(why))
+                done = Done(came=(failed,), outcome=Outcome.REFUSED, detail=why)
+            else:
+                self._log.exception("an effect is a dead letter now", **about)
+                done = Done(outcome=Outcome.DEAD, detail=why)
         self._ended_with(row, done)
         return bool(self._rows[lane])
 

@@ -26,6 +26,7 @@ from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
+from bridge.rooms.room import EFFECT_TRIES
 from bridge.rooms.store import Outcome
 from bridge.rooms.to_matrix import GIVE_UP_AFTER, REMEMBERED
 from bridge.rooms.visit import Effect, new_effect
@@ -310,6 +311,21 @@ async def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
         await quiet()
     record = await world.stored()
     assert (record.membership, record.customer) == (Membership.JOINED, ADA)
+    assert await world.store.dead_letters() == []
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_our_code_fails_to_enter_may_invite_again() -> None:
+    """Else it would be being entered for ever; and one that is upgraded would say nothing more."""
+    world = World()
+    async with world.running() as engine:
+        world.matrix.trouble += [ValueError("of our own code")] * EFFECT_TRIES
+        await engine.accept_events([world.invitation()])
+        await world.clock.turn(60)
+        assert (await world.stored()).membership is Membership.LEFT
+        await engine.accept_events([world.invitation()])
+        await quiet()
+    assert (await world.stored()).membership is Membership.JOINED
     assert await world.store.dead_letters() == []
 
 
