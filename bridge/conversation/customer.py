@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from bridge.conversation import model, queue, robot
@@ -155,6 +157,13 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
         typed, text, about = turn.state.typed, model.CustomerText(event.note), event.event_id
         note = model.Held(event.by, text, turn.now, last=False, order=typed, amends=about)
         turn.set(held=(*turn.state.held, note), typed=typed + 1)
+
+
+def unsaid(state: model.Conversation, events: Sequence[EventId]) -> model.Conversation:
+    """The conversation as if these messages had been taken back; nothing is to be done for it."""
+    turn = Turn(state, 0, Policy())
+    withdrawn(turn, model.Withdrawn(events[0], tuple(events[1:])))
+    return turn.state
 
 
 def _unquoted(pieces: tuple[model.Held, ...], events: set[EventId]) -> tuple[model.Held, ...]:

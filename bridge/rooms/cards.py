@@ -18,7 +18,7 @@ them is an order to us. Where a client shows neither polls nor reactions, each c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 
 import structlog
@@ -79,9 +79,18 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
 
 def forget(visit: Visit, asked: EventId) -> None:
     """Forget a question to the robot whose message was taken back: it goes along to nobody."""
-    cards = visit.record.cards
-    left = (replace(one, text="", asked=None) if one.asked == asked else one for one in cards)
-    visit.set(cards=tuple(left))
+    visit.record = unasked(visit.record, (asked,))
+
+
+def unasked(record: RoomRecord, events: Collection[EventId]) -> RoomRecord:
+    """The record without the questions to the robot that these messages asked."""
+    return replace(
+        record,
+        cards=tuple(
+            replace(one, text="", asked=None) if one.asked in events else one
+            for one in record.cards
+        ),
+    )
 
 
 # --- reactions and votes --------------------------------------------------------------------------

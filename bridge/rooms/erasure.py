@@ -24,9 +24,9 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.turn import all_pieces, unique_events
+from bridge.conversation.customer import unsaid
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms import people
+from bridge.rooms import cards, people
 from bridge.rooms.ports import Clock
 from bridge.rooms.record import (
     ErasePerson,
@@ -253,12 +253,10 @@ async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) 
     if person is None:
         return  # whoever ordered it has come to its end without us
     lines = await store.eraser.lines_of(room_id, UserId(person))
-    events = [EventId(key) for key in lines.values() if key is not None and key.startswith("$")]
-    visit.record = without(visit.record, UserId(person))
-    waiting = unique_events(all_pieces(visit.record.conversation))
-    for event_id in events:
-        if event_id in waiting:
-            visit.step(model.Withdrawn(event_id))
+    events = _events_in(lines)
+    visit.record = cards.unasked(without(visit.record, UserId(person)), events)
+    if events:  # which are taken out of others' quotations, too
+        visit.step(model.Withdrawn(events[0], tuple(events[1:])))
     if order.redact and events:
         visit.ask(RedactAll(tuple(events)))
     around.matrix.forget((), UserId(person))
@@ -266,6 +264,10 @@ async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) 
     if events:
         erasing = tuple(dict.fromkeys((*visit.record.erasing, *events)))[-ERASING_LIMIT:]
         visit.set(erasing=erasing, erase_at=visit.now + ERASE_EVERY)
+
+
+def _events_in(lines: Mapping[int, str | None]) -> list[EventId]:
+    return [EventId(key) for key in lines.values() if key is not None and key.startswith("$")]
 
 
 def has_ended(record: RoomRecord, now: int, *, idle: bool) -> bool:
@@ -330,13 +332,10 @@ async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, 
     lines = await store.eraser.lines_of(room_id, person)
     stored = (await store.load(room_id)).room
     if stored is not None and stored.record:
-        record = without(record_in(stored, room_id), person)
-        held = tuple(
-            piece
-            for piece in record.conversation.held
-            if piece.event_id not in lines.values() or piece.asked is not None
-        )
-        record = replace(record, conversation=replace(record.conversation, held=held))
+        events = _events_in(lines)
+        record = cards.unasked(without(record_in(stored, room_id), person), events)
+        if events:
+            record = replace(record, conversation=unsaid(record.conversation, events))
         row = stored_as(record, stored.revision, stored.deadline)
         await commit_alone(store, Commit(room_id, now, row))
     await store.eraser.empty_lines([*lines])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from bridge.conversation.customer import unsaid
 from bridge.conversation.model import (
     CustomerContent,
     CustomerMedia,
@@ -259,6 +260,19 @@ def test_a_reply_that_waits_does_not_repeat_what_was_taken_back() -> None:
     scene.reply(requestId=REQUEST)
     scene.reply()
     assert scene.texts == ["is that right?"]
+
+
+def test_what_is_erased_without_a_bridge_is_quoted_no_longer() -> None:
+    """And nothing else changes: a call under way is still that."""
+    scene = Scene()
+    scene.start()
+    one, two = scene.text("secret"), scene.text("also a secret")
+    reply(scene, one, "secret", CustomerText("is that right?"))
+    before = scene.state
+    after = unsaid(before, [one, two])
+    (left,) = after.held
+    assert (left.event_id, left.content) == (REPLY, CustomerText("is that right?"))
+    assert replace(after, held=before.held) == before
 
 
 def test_nor_does_one_that_comes_back() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge.conversation.model import Chatting
-from bridge.ids import QueueId, RoomId, UserId
+from bridge.conversation.model import Chatting, CustomerText
+from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms.engine import Engine
 from bridge.rooms.erasure import ENDING, BadSubject, Report, StillChatting, erase, survey
 from bridge.rooms.record import (
@@ -34,11 +34,14 @@ from bridge.rooms.store import (
 from bridge.rooms.surroundings import begun_fact
 from bridge.rooms.visit import Came, stored_as
 from bridge.webchat.frames import AgentText, CloseSession, MessageReceived, Received
+from bridge.webchat.http import RobotAnswer, RobotReply
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World
+from tests.fakes.reading import Json, ReadingWorld
+from tests.unit.rooms.test_erasing import ENGLISH
 from tests.unit.rooms.test_several import two
-from tests.unit.rooms.visits import ADA, BOT
+from tests.unit.rooms.visits import ADA, BOT, RULES
 
 pytestmark = pytest.mark.asyncio
 OTHER = RoomId("!other:example.org")
@@ -293,14 +296,19 @@ async def test_in_a_room_of_several_only_theirs_goes() -> None:
     ]
 
 
-async def test_what_is_on_its_way_to_the_agent_goes_once_it_has_ended() -> None:
-    world = World()
+async def in_company(world: World) -> None:
+    """A room of Ada and Ben with a chat."""
     await full(world, SHARED, BEN)
     stored = (await world.writing.load(SHARED)).room
     assert stored is not None
     people = (Person(BEN, "Ben"), Person(ADA, "Ada"))
     record = msgspec.structs.replace(load_record(stored.record), people=people, direct=False)
     await flow.one(world.writing, Commit(SHARED, 1, stored_as(record, stored.revision)))
+
+
+async def test_what_is_on_its_way_to_the_agent_goes_once_it_has_ended() -> None:
+    world = World()
+    await in_company(world)
     async with world.running() as engine:
         world.link.gate.clear()
         await engine.accept_events(
@@ -314,6 +322,63 @@ async def test_what_is_on_its_way_to_the_agent_goes_once_it_has_ended() -> None:
         await world.clock.turn(130)
         assert "elephant" not in dumped(world)
         assert (await erased(world, engine, ADA)).done
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_what_they_asked_the_robot_goes_with_them(
+    monkeypatch: pytest.MonkeyPatch, *, running: bool
+) -> None:
+    """It would go along to the next agent."""
+    world = World(rules=msgspec.structs.replace(RULES, robot=True))
+    await in_company(world)
+
+    async def answer(question: str) -> RobotReply:
+        return RobotReply(0, (RobotAnswer("In the zoo", "zoo"),))
+
+    monkeypatch.setattr(world.link, "ask_robot", answer)
+    async with world.running() as engine:
+        await engine.accept_events(
+            [
+                world.event(text="!wc ask where is my elephant?", room_id=SHARED, sender=ADA),
+                world.event(text="!wc ask where is my giraffe?", room_id=SHARED, sender=BEN),
+            ]
+        )
+        await quiet()
+        if running:
+            assert (await erased(world, engine, ADA)).done
+    if not running:
+        assert (await erased(world, None, ADA)).done
+    questions = [one.text for one in (await world.stored(SHARED)).cards]
+    assert questions == ["", "where is my giraffe?"]
+    assert "elephant" not in dumped(world)
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_what_others_quote_of_theirs_goes_as_well(*, running: bool) -> None:
+    """From a reply that still waits, though the agent has what it quotes."""
+    world = ReadingWorld(ENGLISH)
+    await in_company(world)
+
+    def said(event_id: str, text: str, of: UserId, **more: object) -> tuple[RoomId, EventId, Json]:
+        event = world.message(event_id, msgtype="m.text", body=text, **more)
+        return SHARED, event[1], event[2] | {"sender": of}
+
+    reply = {"m.in_reply_to": {"event_id": "$1"}}
+    async with world.running() as engine:
+        await engine.accept_events([said("$1", "my elephant", ADA)])
+        await quiet()
+        world.link.gate.clear()
+        await engine.accept_events([said("$2", "one moment", BEN)])
+        await engine.accept_events([said("$3", "mine, too", BEN, **{"m.relates_to": reply})])
+        await quiet()
+        assert "elephant" in str((await world.stored(SHARED)).conversation.held)
+        if running:
+            await erased(world, engine, ADA)
+    if not running:
+        await erased(world, None, ADA)
+    (held,) = (await world.stored(SHARED)).conversation.held
+    assert held.content == CustomerText("Ben: mine, too")
+    assert "elephant" not in dumped(world)
 
 
 async def test_it_may_be_served_on_as_a_new_room() -> None:
