@@ -41,6 +41,8 @@ def step(
 ) -> tuple[model.Conversation, tuple[model.Effect, ...]]:
     """Make one step, at `now` (ms since the epoch), without raising; effects in order per lane."""
     turn = Turn(state, now, policy)
+    if state.told_away and isinstance(state.phase, model.NoChat):
+        turn.set(told_away=False)  # with the chat went the link: no end of its outage is noticed
     _apply(turn, happened)
     if turn.state.questions:
         robot.tidy(turn)

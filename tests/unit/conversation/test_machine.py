@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from bridge.conversation.machine import step, wants_link
@@ -80,3 +82,34 @@ def test_row_34_nobody_is_told_twice_of_one_trouble() -> None:
     idle = Scene()
     idle.happen(LinkLost())
     assert idle.notices == []
+
+
+def leave_queue(scene: Scene) -> None:
+    scene.queue_up()
+    scene.happen(LinkLost())
+    scene.cancel()
+
+
+def close_chat(scene: Scene) -> None:
+    scene.begin()
+    scene.happen(LinkLost())
+    scene.close()
+
+
+@pytest.mark.parametrize("leave", [leave_queue, close_chat])
+def test_row_34_what_was_said_of_an_outage_ends_with_its_chat(
+    leave: Callable[[Scene], None],
+) -> None:
+    """Who leaves meanwhile needs no link any more: of the next chat's nothing is said yet."""
+    scene = Scene()
+    leave(scene)
+    while wants_link(scene.state):
+        scene.fail(FailureReason.UNREACHABLE)
+        scene.later(60)
+    scene.begin(session=SESSION + 1)
+    scene.forget()
+    scene.restored()
+    assert scene.notices == []
+    scene.happen(LinkLost())
+    scene.restored()
+    assert scene.notices == ["outage.away", "trouble.over"]
