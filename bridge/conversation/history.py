@@ -36,6 +36,7 @@ import msgspec
 from msgspec.structs import astuple, replace
 
 from bridge.conversation import model
+from bridge.conversation.queue import hidden
 from bridge.conversation.turn import Turn
 from bridge.ids import AgentId, SessionId
 from bridge.media.plaintext import html_to_text
@@ -125,7 +126,8 @@ def link_lost(turn: Turn) -> None:
     """Tell a customer who waits of a long outage (row 34), unless they were told of trouble."""
     state = turn.state
     told = state.told_trouble or state.told_away
-    if isinstance(state.phase, model.Waiting | model.Chatting) and not told:
+    waits = isinstance(state.phase, model.Waiting | model.Chatting) and not hidden(state.phase)
+    if waits and not told:
         turn.set(told_away=True)
         turn.say("outage.away")
 

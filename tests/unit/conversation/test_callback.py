@@ -7,7 +7,7 @@ import pytest
 
 from bridge.config.hours import parse_hours
 from bridge.conversation.machine import deadline
-from bridge.conversation.model import FailureReason
+from bridge.conversation.model import FailureReason, LinkLost
 from bridge.conversation.policy import Policy
 from bridge.conversation.queue import NEAR_FOR, NEAR_MESSAGES, unseen_callback
 from bridge.ids import QueueId
@@ -147,6 +147,14 @@ def test_a_request_that_ends_as_soon_as_it_stands_is_not_shown_either() -> None:
     scene.push(201, requestId=REQUEST, requestStatus=5)
     assert (scene.cards, scene.notices, scene.promises) == ([], [], [])
     assert scene.phase == "Idle"
+
+
+def test_of_an_outage_they_tell_nothing_either() -> None:
+    scene = wished(Scene(), NOBODY)
+    scene.later(5 * MINUTE)
+    scene.happen(LinkLost())
+    scene.restored()
+    assert scene.notices == []
 
 
 def test_out_of_hours_only_the_opening_counts() -> None:
