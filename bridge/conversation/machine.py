@@ -200,7 +200,10 @@ def _waiting_for_a_person(state: model.Conversation) -> tuple[model.Held, ...]:
 
 
 def _phase_ends(state: model.Conversation, _policy: Policy) -> int | None:
+    asked = state.outstanding
     match state.phase:
+        case model.Queued() if asked is not None and isinstance(asked.what, model.Upload):
+            return None  # a cancel's call goes once that has ended, which it does by itself
         case (
             model.Idle(linger_until=at)
             | model.Requesting(adopt_at=at)

@@ -80,6 +80,21 @@ def test_a_cancel_that_cannot_be_sent_ends_by_itself() -> None:
     assert scene.sent(102) == []
 
 
+def test_a_cancel_waits_for_the_upload_that_is_under_way() -> None:
+    """Else it would never be sent, and an agent would come to who was told that they have left."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=3)
+    scene.image()
+    scene.cancel()
+    scene.later(60)
+    assert (scene.phase, scene.sent(102)) == ("Queued", [])
+    scene.uploaded()
+    assert len(scene.sent(102)) == 1
+    scene.later(0)
+    assert (scene.phase, scene.cards[-1]) == ("Idle", "queue.cancelled")
+
+
 def test_cancelled_while_a_session_that_nobody_knows_is_awaited() -> None:
     scene = Scene()
     scene.start()
