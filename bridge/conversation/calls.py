@@ -16,7 +16,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from bridge.conversation import model, queue
-from bridge.conversation.chat import end_chat, rating_call
+from bridge.conversation.chat import end_chat, is_for, rating_call
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting
 from bridge.ids import CallId
@@ -102,14 +102,15 @@ def _while_queued(turn: Turn, phase: model.Queued) -> None:
 
 
 def _while_chatting(turn: Turn, phase: model.Chatting) -> None:
-    if turn.state.held and not phase.unwanted:
-        head = turn.state.held[0]
+    if phase.unwanted:
+        return
+    if turn.state.held and is_for(phase, head := turn.state.held[0]):
         content = _wire_content(head, turn.policy)
         if content is None:
             _upload_first(turn)
         else:
             _call(turn, frames.SendMessage(phase.session_id, content), head)
-    elif phase.human and not phase.unwanted:
+    elif phase.human:
         _call(turn, frames.TransferFromRobot(phase.session_id))
 
 

@@ -24,13 +24,14 @@ def start_chat(
 ) -> None:
     """Begin a chat: greet, or close the session at once if the customer has left the queue."""
     phase = turn.state.phase
-    queue_id, close, unwanted = turn.policy.queue_id, False, False
+    queue_id, close, unwanted, close_order = turn.policy.queue_id, False, False, None
     request_id = phase.request_id if isinstance(phase, model.Queued | model.Chatting) else None
     if isinstance(phase, model.Waiting):
         queue_id = phase.queue_id
         close = unwanted = phase.cancel
     elif isinstance(phase, model.Chatting):  # in another session
         queue_id, close, unwanted = phase.queue_id, phase.close, phase.unwanted
+        close_order = phase.close_order
         staying = {agent.id for agent in agents}
         dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
         turn.set(last_ended_at=turn.now)
@@ -46,7 +47,7 @@ def start_chat(
         turn.set(number=turn.state.number + 1)  # nobody asked for this chat: no card of its own yet
     turn.set(last_session=session_id, last_closed=False, callback=None, vain=None)
     chat = model.Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
-    turn.enter(chat, request_id=request_id, unanswered=not robot)
+    turn.enter(chat, request_id=request_id, unanswered=not robot, close_order=close_order)
     hand_over(turn)
     if unwanted:
         queue.show_cancelled(turn, "queue.cancelled")
@@ -125,6 +126,13 @@ def ended_at(state: model.Conversation) -> int | None:
     return None if isinstance(phase, model.Chatting) else state.last_ended_at
 
 
+def is_for(phase: model.Chatting, piece: model.Held) -> bool:
+    """True for content of this chat, or about it; False for what was typed after its `close`."""
+    if not phase.close or phase.close_order is None or piece.amends is not None:
+        return True
+    return piece.order < phase.close_order
+
+
 def session_lost(turn: Turn, session_id: SessionId) -> None:
     """Replace a session that WebChat no longer knows (-11): ask anew, keep what was typed."""
     phase = turn.state.phase
@@ -132,7 +140,8 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
         return
     turn.lapse()
     if phase.close and not phase.unwanted:
-        turn.report(turn.state.held, "undelivered.closed")
+        mine = tuple(one for one in turn.state.held if is_for(phase, one))
+        turn.report(mine, "undelivered.closed")
     if phase.close or not turn.policy.start_on_message or not turn.state.held:
         end_chat(turn, phase, "chat.ended")
         return

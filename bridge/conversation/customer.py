@@ -284,7 +284,7 @@ def close(turn: Turn) -> None:
     """End the chat (row 29b), or leave the queue."""
     phase = turn.state.phase
     if isinstance(phase, model.Chatting):
-        turn.enter(phase, close=True)
+        turn.enter(phase, close=True, close_order=turn.state.typed)
     elif isinstance(phase, model.Waiting):
         cancel(turn)
     else:

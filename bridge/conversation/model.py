@@ -224,6 +224,9 @@ class Chatting(Value, frozen=True):
     """The robot's last proposals, in the order shown: answered by number."""
     request_id: RequestId | None = None
     """The request of which it came: what went with that is the agents'."""
+    close_order: int | None = None
+    """The lowest `Held.order` of what came after `close`, and is for the next chat; None: all that
+    is held goes in this one."""
 
 
 class Ended(Value, frozen=True):

@@ -226,7 +226,8 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
         phase = turn.state.phase
     if isinstance(phase, model.Chatting) and phase.session_id == session_id:
         key = "chat.ended_by_you" if phase.close else "chat.ended"
-        chat.end_chat(turn, phase, key, ask=phase.unwanted)
+        later = not all(chat.is_for(phase, one) for one in turn.state.held)
+        chat.end_chat(turn, phase, key, ask=phase.unwanted or later)
     # else a foreign session (row 40, test 81)
 
 

@@ -203,6 +203,20 @@ def test_a_note_is_nothing_to_be_reported() -> None:
     assert scene.reported == {}
 
 
+def test_a_note_goes_before_the_end_of_a_chat_that_is_being_closed() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("secret")
+    scene.reply()
+    scene.text("bye")
+    scene.close()
+    back(scene, one)
+    scene.text("one more question")
+    answer(scene)
+    assert scene.texts == ["secret", "bye", NOTE]
+    assert [frame["type"] for frame in scene.frames][-2:] == [103, 101]
+
+
 def test_what_surely_did_not_arrive_was_never_there() -> None:
     for certain in (True, False):
         scene = Scene()

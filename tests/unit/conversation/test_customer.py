@@ -288,6 +288,68 @@ def test_close_waits_for_what_was_written_before() -> None:
     assert scene.texts == ["one", "bye"]
 
 
+def test_what_is_written_after_close_is_for_the_next_chat() -> None:
+    """Also while the close cannot go yet: nobody would read it in the chat that ends."""
+    scene = Scene()
+    scene.begin()
+    bye = scene.text("bye")
+    scene.cut()
+    scene.cut()
+    scene.close()
+    later = scene.text("one more question")
+    scene.restored()
+    scene.reply()
+    scene.reply()
+    assert [one["type"] for one in scene.frames][-2:] == [103, 101]
+    assert scene.delivered == [bye]
+    scene.reply(requestId=REQUEST)
+    scene.push(202, sessionId=SESSION + 1, agents=[MEI])
+    scene.reply()
+    assert (scene.texts[-1], scene.delivered) == ("one more question", [bye, later])
+
+
+def test_close_once_more_takes_along_what_was_written_since() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.close()
+    scene.text("bye")
+    scene.close()
+    scene.reply()
+    scene.reply()
+    assert (scene.texts, scene.last["type"]) == (["one", "bye"], 103)
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_words_after_close_ask_for_a_chat_however_theirs_ends(other: bool) -> None:
+    """By the server's word before it has answered; also if the chat was in another session."""
+    scene = Scene()
+    scene.begin()
+    scene.text("bye")
+    scene.close()
+    scene.text("one more question")
+    session = SESSION
+    if other:
+        session += 1
+        scene.push(202, sessionId=session, agents=[MEI])
+    scene.reply()
+    assert scene.last["type"] == 103
+    scene.push(205, sessionId=session, agentId="K00017")
+    scene.reply()
+    assert scene.last == ASK
+
+
+def test_of_a_session_that_was_gone_only_words_before_close_are_given_back() -> None:
+    scene = Scene()
+    scene.begin()
+    bye = scene.text("bye")
+    scene.close()
+    scene.text("one more question")
+    scene.reply(-11)
+    assert scene.reported == {bye: "undelivered.closed"}
+    assert scene.last == ASK
+
+
 def test_close_of_a_session_that_was_gone_gives_the_words_back() -> None:
     scene = Scene()
     scene.begin()
