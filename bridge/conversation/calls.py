@@ -357,7 +357,7 @@ def _take_uploading(
 ) -> model.Held | None:
     """Remove the file that could not be uploaded; None: it gets one more try, or was given up."""
     held = turn.state.held
-    piece = next((one for one in held if one.content == upload.media and not one.url), None)
+    piece = next((one for one in held if one.content == upload.media and not one.ready), None)
     if piece is None:
         return None
     turn.set(held=tuple(one for one in held if one is not piece))

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.model import CallFailed, FailureReason, Reported, Upload
+from bridge.conversation.model import (
+    CallFailed,
+    Clip,
+    CustomerMedia,
+    FailureReason,
+    Reported,
+    Upload,
+    Uploaded,
+)
 from bridge.ids import CallId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
@@ -400,6 +408,19 @@ def test_an_upload_of_a_file_that_was_given_up() -> None:
     scene.cancel()
     scene.fail(FailureReason.TOO_BIG)
     assert scene.reported == {event: "queue.dropped"}
+
+
+def test_of_two_files_alike_the_one_fails_that_is_not_there_yet() -> None:
+    """The other, a voice message, waits for its chat without an address."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=3)
+    voice = CustomerMedia("voice", "v.ogg", "mxc://example.org/v", "audio/ogg", 3)
+    one, two = scene.content(voice), scene.content(voice)
+    scene.happen(Uploaded(scene.outstanding.call_id, "", 3, Clip(1, "IyFBTVIK")))
+    scene.fail(FailureReason.MEDIA_GONE)
+    assert list(scene.reported) == [two]
+    assert [piece.event_id for piece in scene.state.held] == [one]
 
 
 def test_a_fault_of_content_in_a_call_without_content_is_an_outage() -> None:
