@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from bridge.conversation import model, queue
 from bridge.conversation.chat import end_chat, is_for, rating_call
 from bridge.conversation.policy import Policy
-from bridge.conversation.turn import Turn, inviting
+from bridge.conversation.turn import Turn, all_pieces, inviting
 from bridge.ids import CallId
 from bridge.media.places import Place, datum_of, to_datum
 from bridge.webchat import frames
@@ -398,14 +398,14 @@ def give_up(turn: Turn) -> None:
     """Give up all that waits for a service that has been away for `Policy.hold`."""
     turn.no_trouble()
     phase = turn.state.phase
-    if isinstance(phase, model.Waiting):
-        queue.ended(turn, "trouble.given_up")
     doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
     turn.report(doubtful, "undelivered.uncertain")
     if not queue.callback_wanted(turn.state):
-        turn.report(turn.state.held, "undelivered.expired")
-    if isinstance(phase, model.Waiting) and not queue.hidden(phase):
-        queue.show_end(turn)  # with what is still kept
+        left = isinstance(phase, model.Waiting) and phase.cancel  # what had gone along is dropped
+        waiting = turn.state.held if left else all_pieces(turn.state)
+        turn.report(waiting, "undelivered.expired")
+    if isinstance(phase, model.Waiting):
+        queue.ended(turn, "trouble.given_up")
     if turn.state.rating is not None:
         _give_up_rating(turn)
     if isinstance(phase, model.Chatting) and phase.close:

@@ -113,8 +113,14 @@ def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
 
 
 def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = "") -> None:
-    """End the request in vain (`key` says why; `words`: the server's own); what was typed stays."""
+    """End the request in vain (`key` says why; `words`: the server's own); what was typed stays.
+
+    Who has cancelled it reads that it is, whatever became of it.
+    """
     phase, hopeless = turn.state.phase, key in _HOPELESS
+    if isinstance(phase, model.Waiting) and phase.cancel:
+        cancelled(turn)
+        return
     queue_id = phase.queue_id if isinstance(phase, model.Waiting) else turn.policy.queue_id
     leave(turn)
     if hidden(phase):

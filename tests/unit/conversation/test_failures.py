@@ -13,18 +13,23 @@ from bridge.conversation.model import (
     Upload,
     Uploaded,
 )
-from bridge.ids import CallId
+from bridge.conversation.policy import Policy
+from bridge.ids import CallId, QueueId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
+HOPELESS = [(FailureReason.LOGIN_REFUSED, -20), (FailureReason.SIGN_REFUSED, -30)]
 
-def outage(scene: Scene, seconds: int) -> None:
-    """Nothing can be reached for so long."""
+
+def outage(scene: Scene, seconds: int, *, certain: bool = True) -> None:
+    """Nothing can be reached for so long; not `certain`: each link breaks under its call."""
     end = scene.now + seconds * 1000
     while scene.now < end:
         if scene.state.outstanding is None:
             scene.later(1)
-        else:
+        elif certain:
             scene.fail(FailureReason.UNREACHABLE)
+        else:
+            scene.cut()
 
 
 FAILED = FailureReason.UPLOAD_FAILED
@@ -180,6 +185,63 @@ def test_after_the_hold_a_request_is_given_up(queued: bool) -> None:
     assert scene.reported == {event: "undelivered.expired"}
 
 
+@pytest.mark.parametrize("queued", [False, True])
+@pytest.mark.parametrize("since", [False, True])
+def test_after_the_hold_who_has_cancelled_reads_that(queued: bool, since: bool) -> None:
+    """On the card, with what they gave up; what they wrote since has waited as long as any."""
+    scene = Scene(Policy(QueueId(7), cancel_wait=3_600_000))
+    event, later = scene.text("one"), []
+    if queued:
+        scene.reply(requestId=REQUEST)
+        scene.reply()
+        scene.restored()
+    outage(scene, 20 * 60, certain=False)
+    while scene.state.outstanding is None:
+        scene.later(1)
+    scene.cancel()
+    if since:
+        later.append(scene.text("two"))
+    outage(scene, 10 * 60, certain=False)
+    assert scene.phase == "Idle"
+    assert scene.card == ["queue.cancelled", "queue.dropped"]
+    expired = dict.fromkeys(later, "undelivered.expired")
+    assert scene.reported == {event: "queue.dropped", **expired}
+    assert scene.state.outstanding is None
+
+
+@pytest.mark.parametrize("since", [False, True])
+@pytest.mark.parametrize(("reason", "code"), HOPELESS)
+def test_who_has_cancelled_as_the_login_is_refused_reads_that(
+    reason: FailureReason, code: int, since: bool
+) -> None:
+    """What they wrote since asks anew, and earns the refusal."""
+    scene = Scene()
+    scene.text("one")
+    scene.cancel()
+    if since:
+        scene.text("two")
+    scene.fail(reason, code=code)
+    assert scene.card[0] == ("queue.asking" if since else "queue.cancelled")
+    assert "queue.cancelled" in scene.cards
+    if since:
+        scene.fail(reason, code=code)
+        assert scene.card[0] == f"trouble.{reason}"
+
+
+def test_after_the_hold_the_card_is_written_once() -> None:
+    """Also with what had gone along with the request."""
+    scene = Scene()
+    one = scene.queue_up("one")
+    two = scene.text("two")
+    scene.cut()
+    outage(scene, 31 * 60)
+    assert scene.reported == {one: "undelivered.expired", two: "undelivered.uncertain"}
+    assert scene.cards.count("trouble.given_up") == 1
+    vain = scene.state.vain
+    assert vain is not None
+    assert vain.kept == 0
+
+
 def test_after_the_hold_a_chat_that_was_to_end_ends() -> None:
     scene = Scene()
     scene.begin()
@@ -190,9 +252,6 @@ def test_after_the_hold_a_chat_that_was_to_end_ends() -> None:
     assert not scene.state.last_closed
     scene.push(202, sessionId=SESSION, agents=[MEI])
     assert scene.phase == "Chatting", "WebChat never heard of the end"
-
-
-HOPELESS = [(FailureReason.LOGIN_REFUSED, -20), (FailureReason.SIGN_REFUSED, -30)]
 
 
 @pytest.mark.parametrize(("reason", "code"), HOPELESS)
