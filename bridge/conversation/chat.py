@@ -142,7 +142,8 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
     if phase.close and not phase.unwanted:
         mine = tuple(one for one in turn.state.held if is_for(phase, one))
         turn.report(mine, "undelivered.closed")
-    if phase.close or not turn.policy.start_on_message or not turn.state.held:
+    may_ask = turn.policy.start_on_message and not turn.policy.paused
+    if phase.close or not may_ask or not turn.state.held:
         end_chat(turn, phase, "chat.ended")
         return
     _leave(turn, phase, closed=True)

@@ -79,22 +79,28 @@ def request_chat(
 def resume_held(turn: Turn, *, ask: bool = True) -> None:
     """Outside a chat, ask for one for content that still waits, as the room's rules allow.
 
-    Not `ask`: it was for agents who have ended the chat meanwhile, and nobody wished for others.
+    In a paused room nothing is. Not `ask`: it was for agents who have ended the chat meanwhile, and
+    nobody wished for others.
     """
     if not turn.state.held or not isinstance(turn.state.phase, model.NoChat):
         return
-    if not turn.policy.start_on_message:
+    policy = turn.policy
+    if not (policy.start_on_message or policy.paused):
         turn.say("start.needed")
-    elif ask:
+    elif ask and not policy.paused:
         request_chat(turn, said=True)
     else:
         turn.say("queue.kept", {"count": kept(turn.state)})
 
 
 def want_person(turn: Turn, key: str | None) -> None:
-    """Hand over from the knowledge base to a person: say why, and ask for a chat; None: do not."""
+    """Hand over from the knowledge base to a person: say why, and ask for a chat; None: do not.
+
+    In a room that was paused meanwhile the messages wait, and only that is said.
+    """
     if key is not None:
-        turn.say(key)
+        if not turn.policy.paused:
+            turn.say(key)
         resume_held(turn)
         robot.hand_over(turn)  # also where the room asks for nobody without a command
 

@@ -57,3 +57,13 @@ def test_the_end_of_a_queue_says_how_to_come_back(policy: Policy, ended: str) ->
 @pytest.mark.parametrize("policy", [Policy(), ON_COMMAND, PAUSED])
 def test_any_other_is_true_everywhere(policy: Policy) -> None:
     assert inviting("chat.started", policy) == "chat.started"
+
+
+def test_a_paused_room_asks_for_no_other_chat_in_place_of_one_that_was_lost() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.policy = PAUSED
+    scene.reply(-11)
+    assert len(scene.sent(101)) == 1
+    assert scene.notices[1:] == ["chat.ended_paused", "queue.kept"]

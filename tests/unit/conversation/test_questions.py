@@ -66,6 +66,26 @@ def test_solved_ends_it_and_says_so() -> None:
     assert scene.notices == ["robot.solved", "robot.none_open"]
 
 
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("start_on_message", [False, True])
+def test_in_a_room_paused_meanwhile_no_person_is_asked_for(
+    answered: bool, start_on_message: bool
+) -> None:
+    """Whether the robot knows nothing, or says nothing: the messages wait, and that is said."""
+    scene = Scene(FIRST)
+    event = scene.text("how do I return it?")
+    scene.policy = msgspec.structs.replace(FIRST, paused=True, start_on_message=start_on_message)
+    if answered:
+        scene.happen(Consulted(event))
+    scene.later(3600)
+    assert (scene.phase, scene.calls, scene.notices) == ("Idle", [], ["queue.kept"])
+    scene.policy = FIRST
+    scene.text("is anybody there?")
+    scene.reply(requestId=REQUEST)
+    scene.reply()
+    assert scene.texts == ["how do I return it?", "is anybody there?"]
+
+
 def test_a_person_gets_all_of_it_in_order_with_what_the_robot_said() -> None:
     scene = Scene(FIRST)
     first = scene.text("how do I return it?")
