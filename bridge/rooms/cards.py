@@ -128,8 +128,8 @@ def chosen_queue(visit: Visit, meaning: Meaning) -> QueueId | None:
         return None
     for card in visit.record.cards:
         if card.event_id == meaning.target and card.kind is CardKind.QUEUES:
-            number = _number(meaning.answer)
-            return QueueId(number) if number is not None and number in card.choices else None
+            number = _voted(card, meaning)
+            return None if number is None else QueueId(number)
     return None
 
 
@@ -150,8 +150,8 @@ def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list
         if value is None and is_stars(gesture.key):
             _ask_which(visit, gesture.target)
     else:
-        value = _number(gesture.answer)
-    return [rating(visit, card, value)] if value is not None and value in card.choices else []
+        value = _voted(card, gesture)
+    return [] if value is None else [rating(visit, card, value)]
 
 
 def wants_person(visit: Visit, event_id: EventId) -> list[model.Input]:
@@ -204,6 +204,11 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
 
 def is_stars(key: str) -> bool:
     return re.fullmatch("[⭐★🌟]+", bare_sign(key)) is not None
+
+
+def _voted(card: OurCard, vote: PollAnswered) -> int | None:
+    """The choice of a poll's answer, which names it; ids may have any length, or a minus."""
+    return next((one for one in card.choices if str(one) == vote.answer), None)
 
 
 def _number(sign: str) -> int | None:

@@ -261,10 +261,14 @@ def _sentence(words: list[str]) -> Words | None:
     return (" ".join(words),) if words else None
 
 
-def _number_and_words(words: list[str]) -> Words | None:
+_NUMBER = re.compile(r"[0-9]{1,6}")
+_RATING = re.compile(r"-?[0-9]{1,19}")
+"""The call centre's ids of ratings have 64 bits."""
+
+
+def _number_and_words(words: list[str], form: re.Pattern[str] = _NUMBER) -> Words | None:
     number = narrow(words[0]).removesuffix("分") if words else ""
-    fits = number.isascii() and number.isdigit() and len(number) <= 6
-    return (number, *words[1:]) if fits else None
+    return (number, *words[1:]) if form.fullmatch(number) else None
 
 
 def _maybe_number(words: list[str]) -> Words | None:
@@ -329,11 +333,12 @@ def _rates(visit: Visit, words: Words) -> bool:
     conversation = visit.record.conversation
     if conversation.last_session is None:
         return False
+    known = int(words[0]) in cards.offered(visit)
     if len(words) == 1 or cards.is_thanks(" ".join(words[1:])):
-        return True  # if there is no such rating, it is said which there are
+        # If there is no such rating, it is said which there are; a long number is an order's.
+        return known or _NUMBER.fullmatch(words[0]) is not None
     ended = ended_at(conversation)
-    fresh = ended is not None and visit.now - ended < cards.FRESH
-    return fresh and int(words[0]) in cards.offered(visit)
+    return known and ended is not None and visit.now - ended < cards.FRESH
 
 
 # --- carrying out ---------------------------------------------------------------------------------
@@ -674,8 +679,8 @@ COMMANDS: Mapping[str, Command] = {
     "close": Command(partial(_step, model.Close), _no_words,
         "结束 結束 終了 关闭 關閉 结束对话 結束對話", "stop end quit exit bye", in_clear=True,
         outside="acts"),
-    "rate": Command(_rate, _number_and_words, "评价 評分 評価 评分 評價", "rating stars score",
-        makes_sense=_rates),
+    "rate": Command(_rate, partial(_number_and_words, form=_RATING), "评价 評分 評価 评分 評價",
+        "rating stars score", makes_sense=_rates),
     "ask": Command(_ask, _sentence, "提问 提問 質問",
         makes_sense=lambda visit, _: visit.rules.robot),
     "human": Command(_human, _no_words, "人工 真人 担当者 转人工 轉人工 轉真人 人工客服 转人工客服 "

@@ -493,6 +493,18 @@ def test_an_admins_vote_sets_the_queue_and_a_customers_asks_for_an_agent() -> No
     assert house.record.settings.queue == 1
 
 
+def test_a_vote_chooses_a_queue_whatever_its_number() -> None:
+    rules = replace(RULES, queues=(*RULES.queues, Queue(id=10_000_001, name="Abroad")))
+    house = House(rules).served()
+    card = OurCard(EventId("$poll"), CardKind.QUEUES, choices=(1, 10_000_001))
+    cards.remember(house.visit, card)
+    vote = PollAnswered(EventId("$v"), ADA, EventId("$poll"), "10000001")
+    house.receive(vote, Standing.ORDINARY)
+    phase = house.record.conversation.phase
+    assert isinstance(phase, Requesting)
+    assert phase.queue_id == 10_000_001
+
+
 @pytest.mark.parametrize("answer_id", ["3", "x", ""])
 def test_a_vote_for_what_was_not_offered_is_nothing(answer_id: str) -> None:
     house = polled(House().served())

@@ -85,6 +85,14 @@ def test_a_vote_rates(answer: str, value: int | None) -> None:
     assert given(house) == value
 
 
+@pytest.mark.parametrize("value", [1_000_001, -1, 0, 2**63 - 1, -(2**63)])
+def test_a_vote_rates_by_whatever_id_the_server_has(value: int) -> None:
+    house = rated_house()
+    cards.remember(house.visit, OurCard(OTHER, CardKind.RATING, LAST, choices=(7, value)))
+    house.receive(PollAnswered(EventId("$v"), ADA, OTHER, str(value)))
+    assert given(house) == value
+
+
 def test_a_reaction_rates_and_may_be_changed() -> None:
     house = rated_house()
     house.receive(Reacted(EventId("$r"), ADA, CARD, "👎"))

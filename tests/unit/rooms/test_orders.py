@@ -199,6 +199,25 @@ def test_where_the_server_says_which_ratings_there_are() -> None:
     assert answer(house) == ("rating.unknown", {"value": 0, "options": "8 — good\n7 — fine"})
 
 
+@pytest.mark.parametrize("value", [1_000_001, -1, 2**63 - 1, -(2**63)])
+def test_a_rating_of_the_servers_may_have_any_number(value: int) -> None:
+    house = ended_chat()
+    told = msgspec.structs.replace(house.record.conversation, ratings=((0, "bad"), (value, "odd")))
+    house.visit.set(conversation=told)
+    house.say(f"rate {value} thanks")
+    assert house.record.conversation.rating == Rating(SessionId(5150), value, "thanks")
+
+
+@pytest.mark.parametrize("prefix", ["", "!wc "])
+def test_a_long_number_that_is_no_rating_is_meant_as_one_only_behind_the_prefix(
+    prefix: str,
+) -> None:
+    house = ended_chat()
+    event = house.say(f"{prefix}rate 20241201001")
+    assert house.carried == ([] if prefix else [event])
+    assert ("rating.unknown" in house.notices) is bool(prefix)
+
+
 @pytest.mark.parametrize("phase", [Idle(), Requesting(QueueId(2), 1), Queued(QueueId(2), 1)])
 def test_rating_with_words_from_or_after_another_queue(phase: Phase) -> None:
     house = ended_chat()
