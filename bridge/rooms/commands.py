@@ -516,7 +516,7 @@ TRANSCRIPT_EVERY = 60_000
 
 
 def _transcript(visit: Visit, call: Call) -> None:
-    if visit.now - visit.record.transcript_at < TRANSCRIPT_EVERY:
+    if 0 <= visit.now - visit.record.transcript_at < TRANSCRIPT_EVERY:
         _answer(visit, call, "transcript.too_soon")
     else:
         visit.set(transcript_at=visit.now)
@@ -570,7 +570,7 @@ def _audit(visit: Visit, call: Call) -> None:
 
 
 def _stats(visit: Visit, call: Call) -> None:
-    if visit.now - visit.record.figures_at < TRANSCRIPT_EVERY:
+    if 0 <= visit.now - visit.record.figures_at < TRANSCRIPT_EVERY:
         _answer(visit, call, "stats.too_soon")
     else:
         visit.set(figures_at=visit.now)

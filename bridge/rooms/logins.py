@@ -50,7 +50,7 @@ def log_in(visit: Visit, words: tuple[str, ...], event_id: EventId, *, bare: boo
         visit.say("login.direct_only", reply_to=event_id)
     elif _is_busy(visit.record):
         visit.say("login.chatting", reply_to=event_id)
-    elif visit.now - visit.record.login_at < LOGIN_EVERY:
+    elif 0 <= visit.now - visit.record.login_at < LOGIN_EVERY:
         visit.say("login.too_soon", reply_to=event_id)
     else:
         visit.set(login_at=visit.now)

@@ -50,6 +50,8 @@ class Receipts(msgspec.Struct, eq=False):
     """The newest that needs no more (given, or given up), and the agent who read it."""
     _failures: int = 0
     _not_before: int = 0
+    _pause: int = 0
+    """ms that led to `_not_before`: a clock that was set back makes the wait no longer."""
 
     @property
     def due(self) -> bool:
@@ -68,6 +70,7 @@ class Receipts(msgspec.Struct, eq=False):
     async def once(self) -> bool:
         """Give a receipt as soon as one may be given; False if there is no other to give."""
         wait, pause = self._not_before - self._room.around.clock.now(), PAUSE
+        wait = min(wait, self._pause)
         if self.due and wait > 0:
             await self._room.pause(wait / 1000)
             pause = 2 * PAUSE
@@ -86,7 +89,8 @@ class Receipts(msgspec.Struct, eq=False):
             _log.info("a receipt cannot be given", room=room_id, why=error.code)
         if done:
             self._done, self._failures = (newest, agent), 0
-        self._not_before = self._room.around.clock.now() + round(pause * 1000)
+        self._pause = round(pause * 1000)
+        self._not_before = self._room.around.clock.now() + self._pause
         return self.due
 
     def _newest(self) -> EventId | None:
@@ -155,7 +159,7 @@ class Typist(msgspec.Struct, eq=False):
         now = self._room.around.clock.now()
         for agent in agents:
             ghost = self._room.around.matrix.ghost_of(agent)
-            if now - self._shown.get(ghost, 0) >= AFRESH * 1000:
+            if not 0 <= now - self._shown.get(ghost, 0) < AFRESH * 1000:
                 fresh = {one: at for one, at in self._shown.items() if now - at < SHOWN * 1000}
                 self._shown = {**fresh, ghost: now}
                 self._tell(ghost, SHOWN)

@@ -454,6 +454,16 @@ def test_history_and_transcript() -> None:
         assert house.effects[-1] == SendTranscript(asked, number, json=True)
 
 
+@pytest.mark.parametrize("words", ["transcript", "stats 7"])
+def test_after_a_clock_was_set_back_they_are_told_at_once(words: str) -> None:
+    house = House().served()
+    house.say(f"!wc {words}", standing=Standing.ADMIN)
+    house.now = house.visit.now = house.now - 3_600_000
+    house.say(f"!wc {words}", standing=Standing.ADMIN)
+    assert len(house.effects) == 2
+    assert house.notices == []
+
+
 @pytest.mark.parametrize("text", ["start ２", "start Ｓales", "queue set ＳＡＬＥＳ"])
 def test_queues_in_the_letters_of_an_input_method(text: str) -> None:
     house = House().served()

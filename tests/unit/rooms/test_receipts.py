@@ -54,6 +54,17 @@ async def test_only_the_newest_counts() -> None:
     assert receipts(world) == [(GHOST, "$e1"), (GHOST, "$e5")]
 
 
+async def test_a_clock_that_is_set_back_holds_none_up() -> None:
+    world = await chat()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="one")])
+        await quiet()
+        world.clock._now -= 24 * 3_600_000
+        await engine.accept_events([world.event(text="two")])
+        await world.clock.turn(PAUSE + 1)
+    assert receipts(world) == [(GHOST, "$e1"), (GHOST, "$e2")]
+
+
 async def test_never_for_a_message_that_was_refused() -> None:
     world = await chat()
     world.link.answers.append(Reply(110, -14))

@@ -180,6 +180,14 @@ def test_not_again_at_once() -> None:
     assert sum(isinstance(one, TryLogin) for one in house.effects) == 2
 
 
+def test_a_clock_that_was_set_back_refuses_no_login() -> None:
+    house = House(TAKING).served()
+    house.say("login ada x1")
+    house.visit.now -= 3_600_000
+    house.say("login ada y1")
+    assert sum(isinstance(one, TryLogin) for one in house.effects) == 2
+
+
 def test_in_a_direct_room_with_a_queue_it_takes_the_prefix() -> None:
     house = House(TAKING).served(SALES_USER)
     house.say("login ada x1")

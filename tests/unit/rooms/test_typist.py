@@ -69,6 +69,18 @@ async def test_a_desk_that_says_it_every_second() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_clock_that_is_set_back_hides_nobody() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await types(engine)
+        world.clock._now -= 24 * 3_600_000
+        await types(engine)
+        await types(engine)
+        assert signs(world) == [SHOWS] * 2
+
+
+@pytest.mark.asyncio
 async def test_it_ends_when_the_message_is_there() -> None:
     world = World()
     await world.chatting()
