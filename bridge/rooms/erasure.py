@@ -293,6 +293,7 @@ def begun_anew(record: RoomRecord) -> RoomRecord | None:
         was_direct=record.was_direct,
         encrypted=record.encrypted,
         settings=record.settings,
+        empty_since=record.empty_since,
         people=record.people,
         place=record.place,
         came_from=record.came_from,
@@ -311,7 +312,8 @@ async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool
     left = begun_anew(replace(record, stays=stay))
     await store.eraser.erase_room(room_id, places_of(record, upgrades), now, record=left is None)
     if left is not None and stored is not None:
-        await commit_alone(store, Commit(room_id, now, stored_as(left, stored.revision)))
+        row = stored_as(left, stored.revision, people.due(left))
+        await commit_alone(store, Commit(room_id, now, row))
 
 
 async def _is_new(store: StorePort, room_id: RoomId) -> bool:

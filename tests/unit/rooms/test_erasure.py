@@ -12,6 +12,7 @@ from bridge.conversation.model import Chatting, CustomerText
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms.engine import Engine
 from bridge.rooms.erasure import ENDING, BadSubject, Report, StillChatting, erase, survey
+from bridge.rooms.people import GRACE
 from bridge.rooms.record import (
     EraseRoom,
     MatrixEvent,
@@ -296,13 +297,14 @@ async def test_in_a_room_of_several_only_theirs_goes() -> None:
     ]
 
 
-async def in_company(world: World) -> None:
-    """A room of Ada and Ben with a chat."""
+async def in_company(world: World, **more: object) -> None:
+    """A room of Ada and Ben with a chat; `more` of its record."""
     await full(world, SHARED, BEN)
     stored = (await world.writing.load(SHARED)).room
     assert stored is not None
     people = (Person(BEN, "Ben"), Person(ADA, "Ada"))
-    record = msgspec.structs.replace(load_record(stored.record), people=people, direct=False)
+    more = {"people": people, "direct": False, **more}
+    record = msgspec.structs.replace(load_record(stored.record), **more)
     await flow.one(world.writing, Commit(SHARED, 1, stored_as(record, stored.revision)))
 
 
@@ -396,6 +398,24 @@ async def test_it_may_be_served_on_as_a_new_room() -> None:
         await engine.accept_events([world.event(text="hello again", room_id=NEXT)])
         await quiet()
         assert type((await world.stored()).conversation.phase).__name__ in {"Requesting", "Queued"}
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_one_that_stays_without_a_customer_is_left_when_it_would_have_been(
+    *, running: bool
+) -> None:
+    world = World()
+    emptied = world.clock.now() - 1000
+    await in_company(world, people=(), empty_since=emptied)
+    if not running:
+        assert (await erased(world, None, SHARED, force=True, stay=True)).done
+    async with world.running() as engine:
+        if running:
+            assert (await erased(world, engine, SHARED, force=True, stay=True)).done
+        record = await world.stored(SHARED)
+        assert (record.membership, record.empty_since) == (Membership.JOINED, emptied)
+        await world.clock.turn(GRACE / 1000)
+    assert (await world.stored(SHARED)).membership is Membership.LEFT
 
 
 async def test_who_is_left_is_told_so_before(monkeypatch: pytest.MonkeyPatch) -> None:
