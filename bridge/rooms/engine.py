@@ -690,7 +690,8 @@ class Engine:
             await erase(room_id, places, now, record=left is None, known=known)
             if left is not None:
                 stored = (await store.load(room_id)).room  # others count what they store there
-                row = stored_as(left, room.revision if stored is None else stored.revision)
+                revision = room.revision if stored is None else stored.revision
+                row = stored_as(left, revision, people.due(left))
                 await commit_alone(store, Commit(room_id, now, row))
             self._log.info("a room is erased", room=room_id, served=left is not None)
         except StoreError as error:

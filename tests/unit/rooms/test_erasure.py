@@ -414,6 +414,7 @@ async def test_one_that_stays_without_a_customer_is_left_when_it_would_have_been
             assert (await erased(world, engine, SHARED, force=True, stay=True)).done
         record = await world.stored(SHARED)
         assert (record.membership, record.empty_since) == (Membership.JOINED, emptied)
+        assert (SHARED, emptied + GRACE) in await world.writing.deadlines(), "also after a crash"
         await world.clock.turn(GRACE / 1000)
     assert (await world.stored(SHARED)).membership is Membership.LEFT
 
