@@ -93,8 +93,7 @@ def read_document(path: Path) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" line {mark.line + 1}" if mark is not None else ""
-        # ruamel adds a lecture on duplicate keys below the first line.
-        reason = (error.problem or error.context or "is not YAML").splitlines()[0]
+        reason = _without_values(error.problem or error.context or "is not YAML")
         if reason.startswith(("expected", "could not find")):  # true, and no help
             reason += "; look here and above for a quote, a bracket or an indentation that is wrong"
         raise ConfigUnreadable(f"{path.name}{where}: {reason}") from error
@@ -105,6 +104,15 @@ def read_document(path: Path) -> Document:
     if not isinstance(data, dict):
         raise ConfigUnreadable(f"{path.name}: must be a mapping of keys to values")
     return Document(path.name, data, lines)
+
+
+def _without_values(problem: str) -> str:
+    """What ruamel says of a fault, its first line; a value that it quotes may be a secret."""
+    if twice := re.match('found duplicate key "(.*?)" with value "', problem):
+        return f"the key {twice[1]} stands here twice"
+    if "undefined alias" in problem:
+        return "a text that begins with * has to stand in quotes"
+    return re.sub(r"""(["']).{2,}\1""", "…", problem.splitlines()[0])
 
 
 def parsed(yaml: YAML, text: str) -> object:

@@ -64,7 +64,7 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
     [
         ("a: 1\nb: [1,\n", r"config\.yaml line \d+: "),
         ('a: "1\nb: "2"\n', r"config\.yaml line 2: .*look here and above for a quote"),
-        ("a: 1\na: 2\n", r"config\.yaml line 2: .*duplicate key"),
+        ("a: 1\na: 2\n", r"config\.yaml line 2: the key a stands here twice"),
         ("- a\n", "must be a mapping"),
         ("just words\n", "must be a mapping"),
         (b"a: \xff\xfe\n", "is not UTF-8"),
@@ -87,10 +87,22 @@ def test_what_cannot_be_read_says_where(tmp_path: Path, text: str | bytes, messa
         read(tmp_path, text)
 
 
-def test_a_value_that_may_be_a_secret_is_not_shown(tmp_path: Path) -> None:
-    with pytest.raises(ConfigUnreadable) as caught:
-        read(tmp_path, "as_token: !!int hunter2\n")
-    assert "hunter2" not in str(caught.value)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "as_token: !!int hunter2\n",
+        "password: hunter2\npassword: hunter2\n",
+        "appservice: {as_token: hunter2}\nappservice: {as_token: 'hunter2'}\n",
+        "password: *hunter2\n",
+        "password: !hunter2!x y\n",
+        "password: &hunter2 x\nname: &hunter2 y\nsign_key: *hunter\n",
+        'password: "hunter2\n\\hunter2"\n',
+    ],
+)
+def test_a_value_that_may_be_a_secret_is_not_shown(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigUnreadable, match=r"config\.yaml") as caught:
+        read(tmp_path, text)
+    assert "hunter" not in str(caught.value)
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
