@@ -19,7 +19,14 @@ from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.rooms.store import Commit, DeadLetter, NewInput, StoreError, StorePort
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION
-from bridge.storage.sqlstore import SqlStore, missing_file, open_store, pending_migrations
+from bridge.storage.query import AlreadyInUse
+from bridge.storage.sqlstore import (
+    SqlStore,
+    described,
+    missing_file,
+    open_store,
+    pending_migrations,
+)
 
 Answer = TypeVar("Answer")
 _ALL = 100_000
@@ -51,7 +58,10 @@ def with_store(
         async with open_store(url, SystemClock(), sole=sole, seal=seal) as store:
             return await ask(store)
 
-    return asyncio.run(session())
+    try:
+        return asyncio.run(session())
+    except AlreadyInUse:
+        raise AlreadyInUse(f"a bridge is at work on {described(url)}: stop it first") from None
 
 
 async def hand_in(store: StorePort, new: NewInput) -> None:

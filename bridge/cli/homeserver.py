@@ -180,8 +180,9 @@ class HomeserverChecks:
         match answer.code:
             case "M_BAD_STATUS":
                 fix = (
-                    "the hs_token that the homeserver has loaded is not config.yaml's, or something"
-                    f" else answers at {address}: `register`, and restart the homeserver"
+                    "the hs_token that the homeserver has loaded is not that of config.yaml or of"
+                    f" the running bridge, or something else answers at {address}: `register`, and"
+                    " restart the homeserver and the bridge"
                 )
             case "M_CONNECTION_FAILED" if "JSON" in answer.text:
                 fix = f"something else answers there: {found}"

@@ -54,7 +54,8 @@ def check_registration(findings: Findings, config: Config, path: Path) -> None:
         return
     except RegistrationError as error:
         unread = isinstance(error.__cause__, OSError)
-        findings.failed(what, str(error), READABLE if unread else "run `matrix-webchat register`")
+        anew = "move it away, and run `matrix-webchat register`: the tokens are in config.yaml"
+        findings.failed(what, str(error), READABLE if unread else anew)
         return
     if wrong := differences(written, config):
         fix = "run `matrix-webchat register` and restart the homeserver"

@@ -84,7 +84,10 @@ def _given_to() -> str:
     if url := os.environ.get(MIGRATE_TO, ""):
         return url
     if path := os.environ.get(f"{MIGRATE_TO}_FILE", ""):
-        return Path(path).read_text(encoding="utf-8").strip()
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError:
+            raise click.UsageError(f"{MIGRATE_TO}_FILE: {path} is not UTF-8 text") from None
     raise click.UsageError(f"where to? Name a database URL, or set {MIGRATE_TO} (or …_FILE)")
 
 

@@ -28,7 +28,12 @@ from bridge.cli.findings import Finding, Verdict
 from bridge.config import Config, KeyPath, Problem, example_config, json_schema
 from bridge.config.document import ConfigInvalid, ConfigUnreadable, render_path
 from bridge.config.environment import API_SECRET, PICKLE_KEY, fill_secrets, filled, set_by
-from bridge.matrix.registration import RegistrationMissing, load_registration, save_registration
+from bridge.matrix.registration import (
+    RegistrationError,
+    RegistrationMissing,
+    load_registration,
+    save_registration,
+)
 from bridge.texts import CATALOGUE
 from bridge.webchat.codes import LoginType
 
@@ -158,6 +163,11 @@ def register(files: Files, *, rotate: bool) -> None:
         earlier = load_registration(files.registration)
     except RegistrationMissing:
         earlier = None
+    except RegistrationError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        kept = "move it away, and register again; tokens that the configuration has are kept"
+        raise RegistrationError(f"{error}: {kept}") from error
     # Those that are empty are drawn.
     tokens = {name: "" if rotate else known[name] or getattr(earlier, name, "") for name in known}
     registration = registration_of(config, tokens)
@@ -185,7 +195,7 @@ def register(files: Files, *, rotate: bool) -> None:
         )
     click.echo(
         f"Next: name {files.registration} in the homeserver's app_service_config_files and"
-        " restart the homeserver."
+        " restart the homeserver, and the bridge if it runs."
     )
 
 

@@ -21,7 +21,6 @@ from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.rooms.store import NewInput, SecretRow, StoredRoom
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION
-from bridge.storage.sqlite import SqliteEngine
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes import flow
 from tests.support.postgres import PostgresServer, postgres_server
@@ -246,7 +245,7 @@ def test_it_asks_first_and_then_forgets(tmp_path: Path) -> None:
 def test_nobody_is_asked_while_the_bridge_runs(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SqliteEngine.__init__, "__defaults__", (0.05,))  # patience for the claim
+    monkeypatch.setattr("bridge.storage.sqlite.CLAIM_SECONDS", 0.05)
 
     async def beside_it() -> Result:
         async with open_store(f"sqlite:///{folder.path}/bridge.db", SystemClock(), sole=True):
@@ -254,6 +253,7 @@ def test_nobody_is_asked_while_the_bridge_runs(
 
     result = asyncio.run(beside_it())
     assert result.exit_code == 14
+    assert f"a bridge is at work on {folder.path}/bridge.db: stop it first" in result.stderr
     assert "Go on?" not in result.output
 
 

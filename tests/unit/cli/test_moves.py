@@ -61,7 +61,8 @@ def test_from_sqlite_to_postgres_and_back(folder: Folder, postgres_server: Postg
 def test_the_former_one_is_refused_and_taken_back(folder: Folder) -> None:
     to = url(folder, "new.db")
     assert folder.run_here("migrate-db", to).exit_code == 0
-    for command in (["trace", "$x"], ["migrate"], ["migrate-db", url(folder, "third.db")]):
+    away = ["migrate-db", url(folder, "third.db")]
+    for command in (["trace", "$x"], ["migrate"], away, ["backup", "kept"]):
         result = folder.run_here(*command)
         assert result.exit_code == 14
         assert f"was moved to {folder.path / 'new.db'}" in result.stderr
@@ -93,6 +94,9 @@ def test_where_to_comes_from_the_environment(folder: Folder) -> None:
     }
     assert folder.run_here("migrate-db").exit_code == 0
     assert all_of(url(folder, "two.db")) == all_of(url(folder))
+    secret.write_bytes(b"\xff\xfe")
+    result = folder.run_here("migrate-db")
+    assert (result.exit_code, "is not UTF-8 text" in result.stderr) == (2, True)
 
 
 def test_wrong_command_lines(folder: Folder) -> None:

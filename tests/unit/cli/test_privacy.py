@@ -18,7 +18,6 @@ from bridge.rooms.record import EraseRoom, Membership, RoomRecord, load_input
 from bridge.rooms.store import Commit
 from bridge.rooms.surroundings import SystemClock
 from bridge.rooms.visit import stored_as
-from bridge.storage.sqlite import SqliteEngine
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes import flow
 from tests.unit.cli.runs import Folder
@@ -120,7 +119,7 @@ async def test_a_bridge_at_work_gets_an_order(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bridge.rooms.erasure.PATIENCE", 0.1)
-    monkeypatch.setattr(SqliteEngine.__init__, "__defaults__", (0.05,))  # patience for the claim
+    monkeypatch.setattr("bridge.storage.sqlite.CLAIM_SECONDS", 0.05)
     seal = Sealer(encryption_secret_of(load_config(folder.config, {})), WORDS)
     url = f"sqlite:///{folder.path}/bridge.db"
     async with open_store(url, SystemClock(), sole=True, seal=seal) as store:

@@ -146,6 +146,7 @@ def test_a_broken_registration_is_20_and_stays(folder: Folder) -> None:
     result = register(folder)
     assert result.exit_code == 20
     assert "registration.yaml" in result.stderr
+    assert "move it away, and register again" in result.stderr
     assert folder.registration.read_text() == "- not ours\n"
 
 

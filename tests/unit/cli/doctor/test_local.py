@@ -64,6 +64,7 @@ def test_registration_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "registration.yaml").write_text("id: [", encoding="utf-8")
     check_registration(findings, configured(tmp_path), tmp_path / "registration.yaml")
     assert told(findings) == ["FAIL registration file"]
+    assert "move it away" in findings.all[0].fix
 
 
 @pytest.mark.parametrize(
