@@ -469,7 +469,9 @@ class Serving:
 
     async def _open_port(self, endpoint: Endpoint) -> int:
         appservice = self._config.appservice
-        server = web.Server(endpoint.handle, access_log=None, keepalive_timeout=IDLE)
+        server = web.Server(
+            endpoint.handle, access_log=None, keepalive_timeout=IDLE, auto_decompress=False
+        )
         runner = web.ServerRunner(server, shutdown_timeout=LAST_REQUESTS)
         return await self._listen(runner, "appservice", appservice.hostname, appservice.port)
 

@@ -199,7 +199,8 @@ class HomeserverChecks:
         """Somebody answers at our port: yields who; `Failed` if nobody of ours can."""
         appservice = self._config.appservice
         who = appservice.address  # a balancer there may have led it to a bridge
-        runner = web.ServerRunner(web.Server(self._endpoint().handle, access_log=None))
+        server = web.Server(self._endpoint().handle, access_log=None, auto_decompress=False)
+        runner = web.ServerRunner(server)
         await runner.setup()
         try:
             try:

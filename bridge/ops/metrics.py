@@ -335,7 +335,11 @@ async def metrics_server(metrics: Metrics, hostname: str, port: int) -> AsyncIte
     application = web.Application()
     application.add_routes([web.get("/metrics", scrape)])
     runner = web.AppRunner(
-        application, access_log=None, keepalive_timeout=IDLE, shutdown_timeout=LAST_REQUESTS
+        application,
+        access_log=None,
+        keepalive_timeout=IDLE,
+        shutdown_timeout=LAST_REQUESTS,
+        auto_decompress=False,
     )
     await runner.setup()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from pydantic import SecretStr
 
 from bridge.app import serving
@@ -496,3 +497,18 @@ async def test_a_stop_waits_for_no_homeserver(
 )
 def test_the_place_of_a_database_has_no_secret(url: str, place: str) -> None:
     assert place_of(url) == place
+
+
+@pytest.mark.asyncio
+async def test_a_strangers_body_is_not_unpacked(tmp_path: Path) -> None:
+    """A small one would become a long one, and hold up everything."""
+    config = told(tmp_path)
+    given = {"as_token": SecretStr("as"), "hs_token": SecretStr("hs")}
+    changed = {"appservice": config.appservice.model_copy(update=given)}
+    config = config.model_copy(update=changed)
+    async with Serving(config), ClientSession() as session, asyncio.timeout(30):
+        url = f"http://127.0.0.1:{config.appservice.port}/_matrix/app/v1/transactions/1"
+        headers = {"Authorization": "Bearer hs", "Content-Encoding": "gzip"}
+        for body, status in ((gzip.compress(b'{"events":[]}'), 400), (b'{"events":[]}', 200)):
+            async with session.put(url, data=body, headers=headers) as reply:
+                assert reply.status == status

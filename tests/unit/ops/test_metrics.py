@@ -406,6 +406,17 @@ async def test_what_is_no_request_is_refused_and_not_logged(
 
 
 @pytest.mark.asyncio
+async def test_a_strangers_body_is_not_unpacked() -> None:
+    """A small one would become a long one, and hold up everything; this one could not be."""
+    sent = ASK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde")
+    async with metrics_server(Metrics(), "127.0.0.1", 0) as port, asyncio.timeout(30):
+        caller = await Caller.at(port, sent)
+        for _ in range(2):
+            await caller.ask()
+        await caller.close()
+
+
+@pytest.mark.asyncio
 async def test_who_hangs_up_in_the_middle_of_a_body_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
