@@ -16,11 +16,13 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 _NO_CONTROL = r"[^\x00-\x1f\x7f]"
-Room = Annotated[str, Meta(pattern=f"^!{_NO_CONTROL}+$", max_length=255)]
-User = Annotated[str, Meta(pattern=f"^@{_NO_CONTROL}+$", max_length=255)]
-Event = Annotated[str, Meta(pattern=rf"^\${_NO_CONTROL}+$", max_length=255)]
-Letter = Annotated[str, Meta(pattern="^[io][0-9]{1,18}$")]
-Name = Annotated[str, Meta(pattern=f"^{_NO_CONTROL}*$", max_length=255)]
+_END = r"$(?!\n)"
+"""To Python, `$` alone stands before a last line feed as well."""
+Room = Annotated[str, Meta(pattern=f"^!{_NO_CONTROL}+{_END}", max_length=255)]
+User = Annotated[str, Meta(pattern=f"^@{_NO_CONTROL}+{_END}", max_length=255)]
+Event = Annotated[str, Meta(pattern=rf"^\${_NO_CONTROL}+{_END}", max_length=255)]
+Letter = Annotated[str, Meta(pattern="^[io][0-9]{1,18}" + _END)]
+Name = Annotated[str, Meta(pattern=f"^{_NO_CONTROL}*{_END}", max_length=255)]
 Number = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 """What JavaScript can count to."""
 Phase = Literal["Idle", "Requesting", "Queued", "Chatting", "Ended"]
@@ -39,14 +41,14 @@ class Page(Asked, frozen=True, kw_only=True):
 
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
     """Most entries of the page."""
-    after: Annotated[str, Meta(pattern=f"^{_NO_CONTROL}*$", max_length=255)] = ""
+    after: Annotated[str, Meta(pattern=f"^{_NO_CONTROL}*{_END}", max_length=255)] = ""
     """`next` of the page before; empty: the first page."""
 
 
 class NumberedPage(Page, frozen=True, kw_only=True):
     """A page of a list that begins with the newest."""
 
-    after: Annotated[str, Meta(pattern="^([0-9]{1,15}([.][0-9]{1,15})?)?$")] = ""
+    after: Annotated[str, Meta(pattern="^([0-9]{1,15}([.][0-9]{1,15})?)?" + _END)] = ""
     """`next` of the page before; empty: the first page."""
 
 
@@ -304,7 +306,7 @@ class RoomPage(NumberedPage, frozen=True, kw_only=True):
 class Repeatable(RoomAsked, frozen=True, kw_only=True):
     """Something for a room that is done once, however often it is asked for."""
 
-    request_id: Annotated[str, Meta(pattern="^[!-~]*$", max_length=64)] = ""
+    request_id: Annotated[str, Meta(pattern="^[!-~]*" + _END, max_length=64)] = ""
     """Drawn by you, such as a UUID: whoever got no answer asks again with the same, and gets the
     order that was given; remembered for `retention.rows`. Empty: each request gives an order."""
 
@@ -327,7 +329,7 @@ class Ordered(Answer, frozen=True, kw_only=True):
 class OrderNumber(RoomAsked, frozen=True, kw_only=True):
     """Which order."""
 
-    order: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+    order: Annotated[str, Meta(pattern="^[0-9a-f]{16}" + _END)]
     """The number that the order was answered with."""
 
 
@@ -350,7 +352,7 @@ class SettingsWished(Repeatable, frozen=True, kw_only=True):
     """Settings of a room that are to be changed, each as the state event has it."""
 
     settings: Annotated[
-        dict[Annotated[str, Meta(pattern="^[a-zA-Z_.-]{1,40}$")], SettingValue],
+        dict[Annotated[str, Meta(pattern="^[a-zA-Z_.-]{1,40}" + _END)], SettingValue],
         Meta(min_length=1, max_length=20),
     ]
     """By key: `queue`, `from`, `language`, `start`, `paused`, `hours`, or `text.` and a name, as
@@ -546,9 +548,8 @@ class OpenedLetter(DeadLetter, frozen=True, kw_only=True):
     """Null: it is erased, or may hold a password."""
 
 
-Subject = Annotated[
-    str, Meta(pattern=rf"^(!{_NO_CONTROL}+|@[^:\x00-\x1f\x7f]+:{_NO_CONTROL}+)$", max_length=255)
-]
+_SUBJECT = rf"^(!{_NO_CONTROL}+|@[^:\x00-\x1f\x7f]+:{_NO_CONTROL}+)(?<!\s){_END}"
+Subject = Annotated[str, Meta(pattern=_SUBJECT, max_length=255)]
 
 
 class EraseAsked(Asked, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ again for the same subject at any time: it goes on with whatever there is.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -47,6 +48,7 @@ LOOK = 0.5
 PATIENCE = 90.0
 """Seconds that they get: a chat has a minute to end, and the order may be found late."""
 
+_NO_ID = re.compile(r"\s\Z|[\x00-\x1f\x7f\ud800-\udfff]")
 ENDING = 60_000
 """ms that a room which is to be erased gets to end its chat and to leave."""
 
@@ -98,6 +100,8 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
     Raises:
         BadSubject: it is neither, or one of our own users.
     """
+    if _NO_ID.search(subject):
+        raise BadSubject(f"{subject!a} ends with a blank, or has what no id has in it")
     report, found, upgrades = Report(subject), Counter[str](), Upgrades()
     await upgrades.load(store)
     if subject.startswith("!"):

@@ -369,6 +369,8 @@ WRONG: tuple[tuple[str, object, dict[str, object], tuple[int, str, str]], ...] =
     ("GET /rooms", None, {"limit": "x"}, (400, "M_INVALID_PARAM", "limit")),
     ("GET /rooms", None, {"limits": 2}, (400, "M_INVALID_PARAM", "limits")),
     ("GET /rooms", None, {"after": "\0"}, (400, "M_INVALID_PARAM", "after")),
+    ("GET /changes", None, {"after": "\n"}, (400, "M_INVALID_PARAM", "after")),
+    ("GET /dead-letters", None, {"after": "\n"}, (400, "M_INVALID_PARAM", "after")),
     ("GET /rooms/notaroom", None, {}, (400, "M_INVALID_PARAM", "room_id")),
     ("POST {orders}", {}, {}, (400, "M_BAD_JSON", "words")),
     ("POST {orders}", {"words": 1}, {}, (400, "M_BAD_JSON", "words")),

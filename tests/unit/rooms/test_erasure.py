@@ -571,7 +571,13 @@ async def test_events_are_taken_out_of_the_room_where_we_may() -> None:
 
 @pytest.mark.parametrize(
     ("subject", "why"),
-    [("#alias:example.org", "neither"), ("anna", "neither"), (BOT, "bridge's own")],
+    [
+        ("#alias:example.org", "neither"),
+        ("anna", "neither"),
+        (BOT, "bridge's own"),
+        *((f"{ADA}{end}", "ends with a blank") for end in ("\n", " ", "\x00", "\udcff")),
+        (f" {ROOM}", "neither"),
+    ],
 )
 async def test_only_rooms_and_persons_are_erased(subject: str, why: str) -> None:
     with pytest.raises(BadSubject, match=why):
