@@ -92,7 +92,8 @@ def decode_emoji(text: str) -> str:
 _CODE_OF = {face.rstrip("\ufe0f"): code.replace("–", "-") for code, _, face in reversed(FACES)}
 _FACE = re.compile(
     # With its style and skin; as a part of a joined emoji it is another picture.
-    "(?<!\u200d)(" + "|".join(_CODE_OF) + ")\ufe0f?[\U0001f3fb-\U0001f3ff]?(?!\u200d)([A-Za-z])?"
+    "(?<!\u200d)(" + "|".join(_CODE_OF) + ")\ufe0f?[\U0001f3fb-\U0001f3ff]?"
+    "(?![\u200d\ufe0f\U0001f3fb-\U0001f3ff])([A-Za-z])?"
 )
 
 

@@ -128,6 +128,7 @@ def test_every_face_has_a_code_that_is_read_as_it(index: int) -> None:
         ("❤️x", "/:heart x"),
         ("🙂x", "/::)x"),
         ("👨‍❤️‍👨", "👨‍❤️‍👨"),
+        *((joined, joined) for joined in ("🏳️‍🌈", "❤️‍🔥", "🤸🏽‍♀️", "🙅🏻‍♂️")),
         ("🦊 has none", "🦊 has none"),
         ("no face", "no face"),
     ],
