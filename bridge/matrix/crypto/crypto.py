@@ -53,6 +53,7 @@ _IN_CLEAR = frozenset({"m.reaction", "m.room.redaction"})
 _FIRST_PAUSE, _LAST_PAUSE = 1.0, 30.0
 _MENDING = 3.0
 """Seconds that a ghost waits at most for new sessions in place of broken ones, before it writes."""
+_GONE = "M_UNKNOWN_DEVICE"
 _ROUNDS = 3
 """How often it is found out anew who reads a message, because it changed meanwhile."""
 CATCHING_UP = 10.0
@@ -333,7 +334,7 @@ class Crypto:
         try:
             mail = await self._arrivals.fetch(host, wait=host in self._caught_up)
         except Refused as refusal:
-            if refusal.code == "M_UNKNOWN_DEVICE":
+            if refusal.code == _GONE:
                 await self.mend(host)
             raise
         async with self.upkeep.holding(host) as own:
@@ -427,7 +428,14 @@ class Crypto:
         async with self.upkeep.holding(user) as own:
             if not self._sharing.needs_session(own, room_id, scheme, now):
                 return
-            mail = await self._arrivals.fetch(user, wait=False)
+            try:
+                mail = await self._arrivals.fetch(user, wait=False)
+            except (Unavailable, Refused) as error:
+                if isinstance(error, Refused) and error.code == _GONE:
+                    raise
+                # Nothing broken is known; the next message that needs a session looks again.
+                LOG.info("a mailbox cannot be read now", user=user, why=str(error))
+                return
             news = await self._arrivals.absorb(own, mail, now)
             self._mailboxes[user] = now
             await self.upkeep.replenish(own, mail.reply)
