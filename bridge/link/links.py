@@ -221,13 +221,16 @@ class Links:
 
     async def log_in(self, account: Account) -> None:
         """See `LinkPort.log_in`; the room's link goes on until an account is named with a call."""
-        await self._shared.logins.login(account, self._in_time)
+        try:
+            async with asyncio.timeout(self._timing.connect) as patience:
 
-    async def _in_time(self, turn: asyncio.Future[Place], _expected: object) -> None:
-        """Wait in the login queue for as long as a call does."""
-        await asyncio.wait([turn], timeout=self._timing.connect)
-        if not turn.done():
-            raise OpenFailure(FailureReason.NO_TURN, "login: no turn in time")
+                async def in_line(turn: asyncio.Future[Place], _expected: object) -> None:
+                    await asyncio.wait([turn])
+                    patience.reschedule(None)  # the request has its own end
+
+                await self._shared.logins.login(account, in_line)
+        except TimeoutError:
+            raise OpenFailure(FailureReason.NO_TURN, "login: no turn in time") from None
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
         """See `LinkPort.history`. It is asked for at the address of the logins, so it passes the

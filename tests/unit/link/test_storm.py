@@ -16,7 +16,7 @@ from aiohttp import web
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
-from bridge.link.login import room_key
+from bridge.link.login import _ALL, _Refusal, room_key
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.store import StoreError, Token
@@ -213,6 +213,11 @@ async def test_a_history_or_login_that_waits_in_line_has_not_failed() -> None:
                 await rigged.links.history(account(), 10)
             with pytest.raises(CallFailure) as own:
                 await rigged.links.log_in(account("b"))
+            logins = rigged.links._shared.logins
+            logins._refusals[_ALL] = _Refusal(FailureReason.SIGN_REFUSED, -30, 0, 0, 0)
+            async with logins._alone:  # who tries for all stands in line
+                with pytest.raises(CallFailure, match="no turn"):
+                    await rigged.links.log_in(account("b"))
         for failure in (caught.value, own.value):
             assert (failure.reason, failure.certain) == (FailureReason.NO_TURN, True)
         assert rigged.links.door.trouble == ""
