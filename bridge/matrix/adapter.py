@@ -412,8 +412,7 @@ class MatrixAdapter:
             if sent is None:
                 name = self._called(agent, agent.name.strip() or agent.id)
                 sent = await self.send(room_id, host, render.spoken_for(name, whole), own)
-            if len(contents) > 1:  # one that is sent whole is not tried again
-                self._markers.keep(ghost, own, sent)
+            self._markers.keep(ghost, own, sent)
             parts.append(ports.Part(sent, str(content["body"])[:_QUOTABLE]))
         return tuple(parts)
 

@@ -18,6 +18,7 @@ import asyncio
 import hmac
 import json
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -331,7 +332,7 @@ def age_of(event: Raw) -> float:
     """For how many ms the homeserver has known the event; 0: it does not say."""
     unsigned = event.get("unsigned")
     age = unsigned.get("age") if isinstance(unsigned, dict) else None
-    return age if isinstance(age, int | float) else 0
+    return age if isinstance(age, int | float) and 0 < age < sys.maxsize else 0
 
 
 def _done() -> web.Response:

@@ -17,7 +17,15 @@ from structlog.testing import capture_logs
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix import appservice
-from bridge.matrix.appservice import HELD, LONG_BODY, LONG_TURNS, Arrived, Endpoint, Page
+from bridge.matrix.appservice import (
+    HELD,
+    LONG_BODY,
+    LONG_TURNS,
+    Arrived,
+    Endpoint,
+    Page,
+    age_of,
+)
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import Raw
@@ -538,3 +546,9 @@ async def test_pages_are_for_anybody() -> None:
             response = await rig.client.request(method, "/live")
             assert response.status == status
             assert text is None or await response.text() == text
+
+
+@pytest.mark.parametrize("age", [None, "5", -1, float("nan"), float("inf"), 10**400])
+def test_an_age_that_is_none_is_not_said(age: object) -> None:
+    assert age_of({"unsigned": {"age": age}}) == 0
+    assert age_of({"unsigned": {"age": 5}}) == 5
