@@ -363,6 +363,24 @@ def test_too_fast() -> None:
     assert house.say("later") in house.carried
 
 
+def test_processes_whose_clocks_differ_count_messages_together() -> None:
+    house = House().served()
+    house.now = 60_000_000 - 1000
+    events = []
+    for turn in range(60):  # by turns, before and after a full minute
+        house.now += -2000 if turn % 2 else 2000
+        events.append(house.say(f"word {turn}"))
+    assert house.carried == events[:5]
+
+
+def test_a_clock_that_is_set_back_silences_nobody() -> None:
+    house = House().served()
+    for _ in range(6):
+        house.say("hello")
+    house.now -= 120_000
+    assert house.say("hello again") in house.carried
+
+
 def test_commands_that_come_too_fast_are_answered_once_a_minute() -> None:
     house = House().served()
     for _ in range(2):
