@@ -6,13 +6,15 @@ delivery, with the moment at which that was attempted. What is delivered later, 
 that waited for an agent, has a row of its own, whose span joins the trace then: ids are made of the
 message's, so that nothing has to be remembered. Contents are in no span.
 
-Read are the rows behind a mark, `LAG` ms late: then no other process commits one before the mark.
-The mark begins at the end of the journal: what a restart of ours falls into has no trace.
+Read are the rows behind a mark, `LAG` looks late: then no other process commits one before the
+mark. No row's moment tells that, for it is of its process's clock. The mark begins at the end of
+the journal: what a restart of ours falls into has no trace.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from itertools import islice
@@ -32,7 +34,8 @@ from bridge.rooms.ports import Clock
 from bridge.rooms.store import LedgerRow, Outcome, StoredRoom, StoreError
 
 EVERY = 5.0
-LAG = 10_000
+"""Seconds between two looks."""
+LAG = 2
 PAGE = 500
 """Rows read at a time, and rows under way that are looked at again."""
 MOST_OPEN = 10_000
@@ -72,6 +75,8 @@ class Tracing:
         self._resource = Resource.create({"service.name": name})
         self._ledger, self._clock, self._mine = ledger, clock, mine
         self._mark: int | None = None
+        self._ends: deque[int] = deque(maxlen=LAG + 1)
+        """Where the journal ended at the last looks, the oldest first."""
         self._open: dict[int, None] = {}
         """Rows before the mark that were not settled, the oldest look first."""
         self._log = structlog.get_logger("bridge.ops")
@@ -91,14 +96,17 @@ class Tracing:
         """Export what has been settled since the last look."""
         if not self._mine():
             self._mark = None
+            self._ends.clear()
             self._open.clear()
             return
+        self._ends.append(await self._ledger.newest())
+        end = self._ends[0]
         if self._mark is None:
-            self._mark = await self._ledger.newest()
+            self._mark = end
         settled = await self._settled_late()
         while True:
             rows = await self._ledger.rows_after(self._mark, PAGE)
-            passed = [one for one in rows if one[1].received <= self._clock.now() - LAG]
+            passed = [one for one in rows if one[1].seq <= end]
             for found in passed:
                 self._mark = found[1].seq
                 if found[1].settled is None:

@@ -206,6 +206,11 @@ class Traced:
         await self.clock.turn(seconds)
         await self.tracing.look()
 
+    async def pass_by(self) -> None:
+        """Look until what the ledger has now is looked at."""
+        for _ in range(LAG + 1):
+            await self.look(EVERY)
+
 
 @pytest.mark.asyncio
 async def test_what_is_delivered_later_joins_the_trace_of_its_message() -> None:
@@ -217,11 +222,11 @@ async def test_what_is_delivered_later_joins_the_trace_of_its_message() -> None:
         ledger.add(3, at + 2000, key="$other")  # under way
         await traced.look(2)
         assert collector.spans == [], "another process may yet commit one before it"
-        await traced.look(LAG / 1000)
+        await traced.pass_by()
         assert [one.name for one in collector.spans] == ["matrix event", "decide"]
         ledger.add(4, at + 50_000, cause="$e", lane=Lane.WEBCHAT, attempted=at + 50_001)
         ledger.add(5, at + 50_000, lane=Lane.ASIDE, outcome="delivered", settled=at + 50_000)
-        await traced.look(60)
+        await traced.pass_by()
         assert len(collector.spans) == 2
         ledger.change(4, outcome="refused", settled=at + 50_500, detail="-10", repeat=True)
         await traced.look(EVERY)
@@ -235,8 +240,20 @@ async def test_what_is_delivered_later_joins_the_trace_of_its_message() -> None:
         }  # fmt: skip
         assert tree["matrix event"].about["chat"] == 1
         assert late.attempted == [(at + 50_001) * 10**6]
-        await traced.look(60)
+        await traced.pass_by()
         assert len(collector.spans) == 3, "each once"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("ahead", [1500, 3_600_000])
+async def test_a_row_of_a_process_whose_clock_is_fast_has_its_trace(ahead: int) -> None:
+    async with collecting() as collector:
+        traced = Traced(collector)
+        await traced.look()
+        for seq, at in ((2, traced.begun + ahead), (3, traced.begun)):
+            traced.ledger.add(seq, at, key=f"${seq}", outcome="handled", settled=at)
+        await traced.pass_by()
+        assert [one.about["event_id"] for one in collector.spans] == ["$2", "$3"]
 
 
 @pytest.mark.asyncio
@@ -250,7 +267,7 @@ async def test_many_rows_go_in_pages_and_of_those_under_way_the_oldest_are_let_g
         await traced.look()
         for seq in range(2, 12):
             traced.ledger.add(seq, traced.begun, key=f"${seq}")
-        await traced.look(60)
+        await traced.pass_by()
         assert list(traced.tracing._open) == [8, 9, 10, 11]
         for seq in range(2, 12):
             traced.ledger.change(seq, outcome="handled", settled=traced.begun)
@@ -266,9 +283,9 @@ async def test_of_several_processes_one_traces() -> None:
         await traced.look()
         traced.mine = False
         traced.ledger.add(2, traced.begun, key="$e", outcome="handled", settled=traced.begun)
-        await traced.look(60)
+        await traced.pass_by()
         traced.mine = True
-        await traced.look(60)
+        await traced.pass_by()
         assert collector.spans == [], "it was another's to do, and has been done"
 
 
