@@ -195,7 +195,7 @@ class Serving:
             health.watch(),
             watch_loop_lag(self._metrics),
             prune(store, self._clock, lambda: self._config.retention, self._is_first),
-            *(one.waits.keep(store, self._clock, self._is_first) for one in self._around.values()),
+            *(one.waits.keep(one, self._is_first) for one in self._around.values()),
             measure(store, self._clock, self._metrics, engine, self._named),
             self._catch_up(store, first, engine),
         ):

@@ -213,7 +213,6 @@ class Waits(msgspec.Struct, eq=False):
     """Sets its facts apart from others'."""
     _learnt: dict[QueueId, Learnt] = {}
     _unsaved: set[QueueId] = set()
-    _queues: tuple[int, ...] = ()
 
     def note(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
         """Learn from a room's step, if a wait has ended by it."""
@@ -252,8 +251,7 @@ class Waits(msgspec.Struct, eq=False):
 
     async def load(self, facts: StorePort, queues: Iterable[int]) -> None:
         """Read what an earlier process learned (or raise StoreError); else it is learned anew."""
-        self._queues = tuple(queues)
-        for queue_id in map(QueueId, self._queues):
+        for queue_id in map(QueueId, queues):
             stored = await facts.fact(self._name(queue_id))
             if stored is None:
                 continue
@@ -270,9 +268,7 @@ class Waits(msgspec.Struct, eq=False):
             if self._learnt[queue_id] is learnt:
                 self._unsaved.discard(queue_id)
 
-    async def keep(
-        self, facts: StorePort, clock: Clock, mine: Callable[[], bool] = lambda: True
-    ) -> None:
+    async def keep(self, around: Surroundings, mine: Callable[[], bool] = lambda: True) -> None:
         """Save every half minute, for ever, and once more when cancelled.
 
         Of several processes only one saves what its rooms teach it, which are as good a sample as
@@ -280,19 +276,19 @@ class Waits(msgspec.Struct, eq=False):
         """
         try:
             while True:
-                await clock.sleep(SAVE_EVERY)
-                await self._exchange(facts, mine=mine())
+                await around.clock.sleep(SAVE_EVERY)
+                await self._exchange(around, mine=mine())
         finally:
             if mine():
-                await self._exchange(facts, mine=True)
+                await self._exchange(around, mine=True)
 
-    async def _exchange(self, facts: StorePort, *, mine: bool) -> None:
+    async def _exchange(self, around: Surroundings, *, mine: bool) -> None:
         try:
             if mine:
-                await self.save(facts)
+                await self.save(around.store)
             else:
                 self._unsaved.clear()
-                await self.load(facts, self._queues)
+                await self.load(around.store, [queue.id for queue in around.rules.queues])
         except StoreError as error:
             _log.warning("the database did not answer", why=str(error))
 

@@ -7,6 +7,7 @@ import heapq
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.conversation.model import (
     Chatting,
@@ -19,7 +20,8 @@ from bridge.conversation.model import (
 from bridge.ids import QueueId, SessionId
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import FRESH, KNOWN_FROM, SAVE_EVERY, Trace, Waits
-from tests.fakes.clock import ManualClock, quiet
+from tests.fakes.clock import quiet
+from tests.fakes.house import World
 from tests.fakes.memory import MemoryStore
 
 QUEUE = QueueId(1)
@@ -218,9 +220,10 @@ class Broken(MemoryStore):
 
 @pytest.mark.asyncio
 async def test_saved_every_half_minute_whatever_the_database_does() -> None:
-    store, waits, clock = Broken(), Waits(), ManualClock()
+    world = World(Broken())
+    store, waits, clock = world.store, world.around.waits, world.clock
     async with asyncio.TaskGroup() as tasks:
-        keeping = tasks.create_task(waits.keep(store, clock))
+        keeping = tasks.create_task(waits.keep(world.around))
         await quiet()
         waited(waits, 100, 1)
         await clock.turn(SAVE_EVERY)
@@ -235,21 +238,23 @@ async def test_saved_every_half_minute_whatever_the_database_does() -> None:
 
 @pytest.mark.asyncio
 async def test_of_several_processes_one_saves_and_the_others_read() -> None:
-    store, clock = MemoryStore(), ManualClock()
-    teacher, pupil = Waits(), Waits()
-    for waits in (teacher, pupil):
-        await waits.load(store, [1])
+    world = World()
+    teaching, learning = world.around, replace(world.around, waits=Waits())
+    teacher, pupil = teaching.waits, learning.waits
+    queues = learning.rules.queues
+    learning.rules = replace(learning.rules, queues=())
     async with asyncio.TaskGroup() as tasks:
         tasks_of = [
-            tasks.create_task(teacher.keep(store, clock)),
-            tasks.create_task(pupil.keep(store, clock, lambda: False)),
+            tasks.create_task(teacher.keep(teaching)),
+            tasks.create_task(pupil.keep(learning, lambda: False)),
         ]
         await quiet()
+        learning.rules = replace(learning.rules, queues=queues)  # a reload has added them
         for _ in range(10):
             waited(teacher, 100, 1)
         waited(pupil, 900, 1)
-        await clock.turn(SAVE_EVERY)
-        await clock.turn(SAVE_EVERY)
+        await world.clock.turn(SAVE_EVERY)
+        await world.clock.turn(SAVE_EVERY)
         for task in tasks_of:
             task.cancel()
     assert pupil._learnt == teacher._learnt
