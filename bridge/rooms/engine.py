@@ -265,6 +265,7 @@ class Engine:
         Raises:
             StoreError: that cannot be read; they are not served.
         """
+        self._abandon(self._rooms_of(shards))  # stopped: they could not be handed over
         # From now on, not from when it was read: what comes meanwhile is told to nobody else.
         self.shards.update(shards)
         try:
@@ -281,7 +282,7 @@ class Engine:
         What is not finished after `patience` seconds is left to the next owner as it is.
         """
         self.shards.discard(shard)
-        rooms = [room for room_id, room in self._rooms.items() if shard_of(room_id) == shard]
+        rooms = self._rooms_of([shard])
         for room in rooms:
             room.stop()
         self._hurry()
@@ -299,7 +300,7 @@ class Engine:
     def lose(self, shards: Collection[int]) -> None:
         """Leave the rooms of these shards at once: they are, or may be, another process's."""
         self.shards.difference_update(shards)
-        rooms = [room for room_id, room in self._rooms.items() if shard_of(room_id) in shards]
+        rooms = self._rooms_of(shards)
         self._abandon(rooms)
         if self._tasks is not None:
             self.spawn(self._around.matrix.limit_to(self._has_shard_of))
@@ -308,9 +309,8 @@ class Engine:
 
     def look_again(self, shards: Collection[int]) -> None:
         """Read the rooms of these shards again: for a moment they may have been another's."""
-        for room_id, room in list(self._rooms.items()):
-            if shard_of(room_id) in shards:
-                room.look()
+        for room in self._rooms_of(shards):
+            room.look()
 
     def stored_elsewhere(self, told: PassedOn) -> None:
         """Another process has stored inputs for a room, perhaps one of ours."""
@@ -326,6 +326,9 @@ class Engine:
             stored = load_input(body)
             if isinstance(stored, MatrixEvent):
                 self._around.matrix.heard(stored.raw)
+
+    def _rooms_of(self, shards: Collection[int]) -> list[Room]:
+        return [room for room_id, room in self._rooms.items() if shard_of(room_id) in shards]
 
     def _abandon(self, left: Sequence[Room]) -> None:
         """Forget rooms, and end their tasks."""

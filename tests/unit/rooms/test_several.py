@@ -266,6 +266,25 @@ async def test_handed_over_once_all_is_finished() -> None:
 
 
 @pytest.mark.asyncio
+async def test_rooms_that_could_not_be_handed_over_are_served_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody else has the lock: `Replica` gains the shard again."""
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, _, _):
+        with monkeypatch.context() as patch:
+            patch.setattr(Room, "finish", lambda _: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                await one.hand_over(SHARD, 10)
+        await one.gain([SHARD])
+        await one.accept_events([world.event(text="one")])
+        await quiet()
+        assert world.link.texts(ROOM) == ["one"]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
 async def test_an_outcome_is_kept_though_another_has_stored_an_input_meanwhile() -> None:
     """No step of the old owner's can be written then; yet nothing is said twice."""
     world = World()
