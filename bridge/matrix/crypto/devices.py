@@ -4,7 +4,8 @@ Each database has a device id of its own, drawn at its first start, so that the 
 database are never mistaken for those of the new one. Each of our users has one device of that id
 (`OwnDevice`: an olm account with one-time keys) and one cross-signing identity (`Identity`):
 without it strict clients give the device no keys and show none of its messages (MSC4153). Another
-identity on the homeserver is replaced only after an operator's `matrix-webchat crypto reset`.
+identity on the homeserver is replaced only after an operator's `matrix-webchat crypto reset`, or
+after a restore (below) if it is that of a user who has no device in the database.
 
 `Upkeep` keeps them, one lock per user: whoever changes a device or its olm sessions holds the lock.
 The private halves of one-time keys are stored before the public halves are published, or a message
@@ -17,6 +18,7 @@ encrypt two texts with one key. So a random mark that changes with the ratchets,
 homeserver's mark is an older copy of itself (or the homeserver is, or a second bridge works with
 the same users; nothing is lost by that). It draws another device id: each user gets a new device
 under the same identity, of which clients do not warn, and the old one goes with all its sessions.
+The identities of users who appeared in the lost time are lost: those users get new ones.
 
 `inspect` is the read-only report of all this for `matrix-webchat doctor`.
 """
@@ -61,11 +63,14 @@ class Epoch(msgspec.Struct, frozen=True):
     device_id: str
     replace: bool = False
     """An operator allowed us to replace what the homeserver knows of our users."""
+    restored: bool = False
+    """It was drawn for an older copy of the database: what the homeserver knows of users without a
+    row here was made in the lost time, and may be replaced."""
 
     @classmethod
-    def draw(cls, *, replace: bool = False) -> Epoch:
+    def draw(cls, *, replace: bool = False, restored: bool = False) -> Epoch:
         letters = "".join(secrets.choice(string.ascii_uppercase) for _ in range(6))
-        return cls(f"{PREFIX}_{letters}", replace)
+        return cls(f"{PREFIX}_{letters}", replace, restored)
 
 
 class Fit(StrEnum):
@@ -225,9 +230,21 @@ class Upkeep:
                 "the database was restored from an older copy: all our devices are replaced, "
                 "nothing is encrypted with the old ones any more"
             )
-            await self._draw(Epoch.draw(replace=self._epoch.replace), stored)
+            restored = self._epoch.restored or await self._is_the_bots()
+            await self._draw(Epoch.draw(replace=self._epoch.replace, restored=restored), stored)
         await self.follow(at_once=True)
         await self._read_epoch()  # if we stood still, another process may have drawn one
+
+    async def _is_the_bots(self) -> bool:
+        """True if the bot's identity is this database's, and not that of a second bridge.
+
+        Two bridges with the same users take each other for the newer state of themselves.
+        """
+        own = await OwnDevice.load(self._vault, self._bot)
+        if own is None:
+            return False
+        fit = compare(own, await self._server.query(self._bot, [self._bot]))
+        return fit is not Fit.FOREIGN_IDENTITY
 
     async def _draw(self, epoch: Epoch, stored: bytes | None) -> bytes | None:
         row = self._vault.row(EPOCH, epoch, was=stored)
@@ -260,9 +277,11 @@ class Upkeep:
 
     def _is_kept_out(self, own: OwnDevice, fit: Fit) -> bool:
         """True if the homeserver has foreign keys that ours may not replace."""
-        # Only a device that was made after the operator's reset may replace others.
+        # Only a device that was made after the operator's reset may replace others, or after a
+        # restore that of a user of whom this database held none.
+        lost = self._epoch.restored and not own.state.successor
         foreign = fit in {Fit.FOREIGN_IDENTITY, Fit.FOREIGN_DEVICE}
-        kept_out = foreign and (own.state.published or not self._epoch.replace)
+        kept_out = foreign and (own.state.published or not (self._epoch.replace or lost))
         if kept_out:
             LOG.error(
                 "the keys at the homeserver are not those of this database; customers may be "
@@ -330,7 +349,7 @@ class Upkeep:
 
     async def _finish(self, own: OwnDevice) -> None:
         """Leave the user this device alone, if it takes the place of others."""
-        if self._epoch.replace or own.state.successor:
+        if self._epoch.replace or self._epoch.restored or own.state.successor:
             await self._drop_older(own)
         own.state.published = True
         await self._save(own)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.ids import UserId
 from bridge.matrix.crypto.devices import (
     Epoch,
     Fit,
@@ -17,6 +18,7 @@ from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import (
     AWAY,
     BOT,
+    GHOST,
     REFUSED,
     Clock,
     FakeServer,
@@ -62,9 +64,9 @@ class House:
         await self.store.drop_secrets()
         await self.store.save_secrets(reset_rows(new_vault(self.store)))
 
-    async def fit(self, upkeep: Upkeep) -> Fit:
-        async with upkeep.holding(BOT) as own:
-            return compare(own, await self.server.query(BOT, [BOT]))
+    async def fit(self, upkeep: Upkeep, user: UserId = BOT) -> Fit:
+        async with upkeep.holding(user) as own:
+            return compare(own, await self.server.query(user, [user]))
 
 
 async def test_a_first_start_publishes_all(caplog: pytest.LogCaptureFixture) -> None:
@@ -230,6 +232,62 @@ async def test_an_older_copy_of_the_database_makes_new_devices_of_the_old_identi
     renewed = house.device_id
     await (await house.start()).current(BOT)  # once is enough
     assert (house.device_id, house.looked) == (renewed, [old])
+
+
+@pytest.mark.parametrize("away", ["", "upload_identity", "devices"])
+async def test_an_agent_of_the_lost_time_gets_a_new_identity(away: str) -> None:
+    """The former one is in no database any more: without a new one nobody would ever read it."""
+    house = House()
+    await (await house.start()).current(BOT)
+    backup, bots = house.store.copy(), house.world.masters[BOT]
+    await (await house.start()).current(GHOST)
+    lost = house.world.masters[GHOST]
+
+    house.store = backup
+    upkeep = await house.start()
+    if away:
+        house.world.fails = {away: AWAY}
+        with pytest.raises(Unavailable):
+            await upkeep.current(GHOST)
+        house.world.fails = {}
+        upkeep = await house.start()
+    await upkeep.current(GHOST)
+    assert await house.fit(upkeep, GHOST) is Fit.GOOD
+    assert house.world.masters[GHOST] != lost
+    assert set(house.world.devices[GHOST]) == {house.device_id}
+    assert await house.fit(upkeep) is Fit.GOOD
+    assert house.world.masters[BOT] == bots
+
+
+async def test_a_second_bridge_with_the_same_users_is_no_restored_one() -> None:
+    """Each finds the other's mark; the agents of the one whose bot it is stay as they are."""
+    house = House()
+    await (await house.start()).current(BOT)
+    first, second = house.store, MemoryStore()
+    house.store = second
+    await (await house.start()).current(BOT)
+    house.store = first
+    await (await house.start()).current(GHOST)
+    master = house.world.masters[GHOST]
+
+    house.store = second
+    upkeep = await house.start()
+    await upkeep.current(GHOST)
+    assert await house.fit(upkeep, GHOST) is Fit.FOREIGN_IDENTITY
+    assert house.world.masters[GHOST] == master
+
+
+async def test_a_restored_copy_without_the_bots_device_replaces_nobody() -> None:
+    house = House()
+    await (await house.start()).current(GHOST)
+    backup = house.store.copy()
+    await (await house.start()).current(BOT)
+    master = house.world.masters[BOT]
+    house.store = backup
+    upkeep = await house.start()
+    await upkeep.current(BOT)
+    assert await house.fit(upkeep) is Fit.FOREIGN_IDENTITY
+    assert house.world.masters[BOT] == master
 
 
 @pytest.mark.parametrize("call", ["devices", "delete_device"])
