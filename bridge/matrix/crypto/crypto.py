@@ -262,6 +262,7 @@ class Crypto:
             self._reading.clear()
             with suppress(StoreError):
                 await again(self._keys.save)
+            await self.upkeep.end()
 
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
         """Serve these rooms alone, and read the mailboxes of these hosts (by their ids)."""

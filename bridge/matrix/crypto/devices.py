@@ -13,11 +13,12 @@ to a published key could not be read; a crash in between publishes the same keys
 homeserver takes.
 
 A database that was restored from a backup is detected: to use its old olm ratchets again would
-encrypt two texts with one key. So a random mark that changes with the ratchets, at most once in
-`EVERY`, is kept both here and in the bot's account data; a database that does not know the
-homeserver's mark is an older copy of itself (or the homeserver is, or a second bridge works with
-the same users; nothing is lost by that). It draws another device id: each user gets a new device
-under the same identity, of which clients do not warn, and the old one goes with all its sessions.
+encrypt two texts with one key. So a random mark that changes with the ratchets (at most once in
+`EVERY`), with each new device and at a stop, is kept both here and in the bot's account data; a
+database that does not know the homeserver's mark is an older copy of itself (or the homeserver is,
+or a second bridge works with the same users; nothing is lost by that). It draws another device id:
+each user gets a new device under the same identity, of which clients do not warn, and the old one
+goes with all its sessions.
 The identities of users who appeared in the lost time are lost: those users get new ones.
 
 `inspect` is the read-only report of all this for `matrix-webchat doctor`.
@@ -45,13 +46,15 @@ from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import LOG, Vault, again
 from bridge.rooms.ports import Clock, Refused, Unavailable
-from bridge.rooms.store import SecretRow
+from bridge.rooms.store import SecretRow, StoreError
 
 EPOCH, MARKS = "epoch", "marks"
 PREFIX = "WEBCHAT"
 """How the ids of our devices begin."""
 EVERY = 60_000
-"""ms. A copy that is younger than this may not be told from the newest state."""
+"""ms. A copy that is younger than this may not be told from the newest state after a `kill -9`."""
+_LAST = 3.0
+"""Seconds for the last mark, while the bridge stops."""
 MOST_MARKS = 64
 """Each life of a process has three at most, so twenty can pass between the two writes of one."""
 HINT = "stop the bridge and run `matrix-webchat crypto reset`"
@@ -180,27 +183,42 @@ class Upkeep:
 
     async def check(self) -> bool:
         """False if the homeserver has seen a newer state of this database. Raises Unavailable."""
-        # In this order: a mark stands in the row before it is set.
-        self._there = await self._server.mark(self._bot)
-        return is_newest(await self._vault.load(MARKS, Marks), self._there)
+        newest, self._there = await examine(self._server, self._vault, self._bot)
+        return newest
 
     async def follow(self, *, at_once: bool = False) -> None:
         """Set a new mark if a ratchet was turned since, and it is time; or at once."""
         async with self._marking:
-            turns, now = self._vault.turns, self._clock.now()
-            due = turns != self._turns and not 0 <= now - self._moved < EVERY
-            if not due and not at_once:
-                return
-            self._moved = now
-            try:
-                if not self._next:
-                    self._next = await again(self._announce)
-                await self._server.set_mark(self._bot, self._next)
-            except (Unavailable, Refused) as error:
-                LOG.info("the mark cannot be set yet", why=str(error))
-            else:
-                self._older, self._last, self._next = self._last, self._next, ""
-                self._turns = turns
+            turned = self._vault.turns != self._turns
+            if at_once or (turned and not 0 <= self._clock.now() - self._moved < EVERY):
+                await self._mark()
+
+    async def witness(self) -> None:
+        """Set a new mark if a ratchet was turned since; those who come together share one."""
+        turns = self._vault.turns
+        async with self._marking:
+            if self._turns < turns:
+                await self._mark()
+
+    async def end(self) -> None:
+        """Set a last mark: a copy that was made a moment ago is an older one from now on."""
+        # Nothing was turned before it is settled, and a mark would hide that this is an older copy.
+        if self._settled:
+            with suppress(TimeoutError, StoreError):
+                async with asyncio.timeout(_LAST):
+                    await self.follow(at_once=True)
+
+    async def _mark(self) -> None:
+        turns, self._moved = self._vault.turns, self._clock.now()
+        try:
+            if not self._next:
+                self._next = await again(self._announce)
+            await self._server.set_mark(self._bot, self._next)
+        except (Unavailable, Refused) as error:
+            LOG.info("the mark cannot be set yet", why=str(error))
+        else:
+            self._older, self._last, self._next = self._last, self._next, ""
+            self._turns = turns
 
     async def _announce(self) -> str:
         """Draw the next mark, and write it beside those that may stand on the homeserver."""
@@ -296,6 +314,7 @@ class Upkeep:
         own = self._devices.get(user)
         if own is None or own.device_id != self._epoch.device_id:
             own = self._devices[user] = await self._draw_device(user, own)
+        await self.witness()  # before anybody can know of it: no copy without it is the newest
         kept_out, fit = False, None
         if own.state.published:
             LOG.warning("keys are missing at the homeserver, publishing them", user=user)
@@ -407,6 +426,17 @@ def compare(own: OwnDevice, reply: wire.Json) -> Fit:
     signer = own.state.identity.public_self_signing
     signed = wire.is_signed(device, own.user, f"ed25519:{signer}", signer)
     return Fit.GOOD if signed else Fit.UNSIGNED
+
+
+async def examine(server: KeyServer, vault: Vault, bot: UserId) -> tuple[bool, str]:
+    """True if the database is its newest state; and the homeserver's mark."""
+    # In this order: a mark stands in the row before it is set.
+    there = await server.mark(bot)
+    while not is_newest(await vault.load(MARKS, Marks), there):
+        before, there = there, await server.mark(bot)
+        if there == before:  # else others have set theirs meanwhile, and dropped it from the row
+            return False, there
+    return True, there
 
 
 def is_newest(marks: Marks | None, there: str) -> bool:
@@ -646,8 +676,7 @@ async def inspect(
         foreign = tuple(KeysOf(user, Fit.FOREIGN_IDENTITY, None) for user in of_others)
         return Inspected("", newest=True, users=foreign) if foreign else None
     server.use_device(epoch.device_id)
-    there = await server.mark(hosts[0])
-    newest = is_newest(await vault.load(MARKS, Marks), there)
+    newest, _ = await examine(server, vault, hosts[0])
     prefix = own_name(UserId(""))
     users = [UserId(name.removeprefix(prefix)) for name in await vault.names(prefix)]
     found = []

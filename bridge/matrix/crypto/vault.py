@@ -44,7 +44,7 @@ class Vault:
 
     def __init__(self, rows: StorePort, sealer: Sealer) -> None:
         self.turns = 0
-        """How often a row of `_RATCHETS` was saved."""
+        """How often a row of `_RATCHETS` was saved, or may have been."""
         self.pickle_key = sealer.pickle_key
         self.names = rows.secret_names
         self._rows = rows
@@ -84,8 +84,11 @@ class Vault:
 
     async def save(self, rows: Sequence[SecretRow]) -> None:
         """Write all rows or none, durably. Stale: none, for one is not what it `was` any more."""
-        self.turns += any(row.name.startswith(_RATCHETS) for row in rows)
-        await self._rows.save_secrets(rows)
+        try:
+            await self._rows.save_secrets(rows)
+        finally:
+            # Not before it: a mark of meanwhile would count for rows that came after it.
+            self.turns += any(row.name.startswith(_RATCHETS) for row in rows)
 
 
 async def again(work: Callable[[], Awaitable[A]]) -> A:

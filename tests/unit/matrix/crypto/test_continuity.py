@@ -159,6 +159,44 @@ class Turns(FakeServer):
 
 
 @asynchronous
+async def test_those_who_come_together_share_a_mark() -> None:
+    """However many agents speak for the first time in one moment."""
+    house = Witnessed()
+    server = Turns(house.world, random.Random(1))  # noqa: S311 - the same again
+    upkeep = Upkeep(house.vault, server, BOT, house.clock, deaf)
+
+    async def appear() -> None:
+        await house.turn()
+        await upkeep.witness()
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        for _ in range(20):
+            tasks.create_task(appear())
+    assert 1 <= house.world.calls.count("set_mark") <= 2
+    house.world.calls.clear()
+    await upkeep.witness()
+    assert house.world.calls == []  # nothing was turned
+
+
+@asynchronous
+async def test_what_is_being_written_while_a_mark_is_set_has_a_mark_to_come() -> None:
+    """The mark may be in a copy that does not have the row yet."""
+    house = Witnessed()
+    own, written = OwnDevice.draw(BOT, "D"), asyncio.Event()
+    vault = Vault(Slow(house.store, written.wait), Sealer("secret"))  # type: ignore[arg-type]
+    upkeep = Upkeep(vault, FakeServer(house.world), BOT, house.clock, deaf)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        tasks.create_task(vault.save([own.row(vault)]))
+        await asyncio.sleep(0)
+        tasks.create_task(upkeep.follow(at_once=True))
+        await asyncio.sleep(0)
+        written.set()
+    before = house.mark
+    await upkeep.witness()
+    assert house.mark != before
+
+
+@asynchronous
 async def test_a_neighbour_that_sets_marks_is_no_newer_database() -> None:
     """Whoever looks while others set theirs finds the homeserver's mark among those it knows."""
     for seed in range(20):
@@ -174,6 +212,23 @@ async def test_a_neighbour_that_sets_marks_is_no_newer_database() -> None:
 
         await asyncio.gather(*(live() for _ in range(4)))
         assert len(await possible(house)) <= 12  # each has three at most
+
+
+@asynchronous
+async def test_neighbours_may_set_several_marks_while_one_looks() -> None:
+    """The mark that it found at the homeserver is not in the row any more when it reads that."""
+    house, looking = Witnessed(), asyncio.Event()
+    await house.upkeep.follow(at_once=True)
+
+    async def overtaken() -> None:
+        if not looking.is_set():
+            looking.set()
+            for _ in range(3):
+                await house.upkeep.follow(at_once=True)
+
+    vault = Vault(Slow(house.store, overtaken), Sealer("secret"))  # type: ignore[arg-type]
+    assert await Upkeep(vault, FakeServer(house.world), BOT, house.clock, deaf).check()
+    assert looking.is_set()
 
 
 @asynchronous

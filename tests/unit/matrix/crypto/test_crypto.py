@@ -7,7 +7,7 @@ import pytest
 from vodozemac import GroupSession
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.crypto import crypto
+from bridge.matrix.crypto import crypto, devices
 from bridge.matrix.crypto.wire import MEGOLM, Json, mapping
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Undecryptable
@@ -217,6 +217,42 @@ async def test_the_token_of_an_older_homeserver_is_used(bridge: Bridge) -> None:
     bridge.server.make_device = make_device  # type: ignore[method-assign]  # an older one
     await bridge.crypto.ensure(ghost)
     assert bridge.server.tokens == {ghost: "token"}
+
+
+async def test_a_copy_of_a_moment_before_the_stop_is_an_older_one(bridge: Bridge) -> None:
+    async with bridge.running():
+        await bridge.caught_up()
+        backup = bridge.store.copy()
+        await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "of the lost second"})
+    bridge.start(bridge.store)
+    assert await bridge.crypto.upkeep.check()
+    bridge.start(backup)
+    assert not await bridge.crypto.upkeep.check()
+
+
+@pytest.mark.parametrize("why", ["never settled", "away", "slow"])
+async def test_a_stop_without_a_mark(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """A copy of which it is not known yet whether it is an older one must not become the newest."""
+    monkeypatch.setattr(devices, "_LAST", 0.01)
+    backup = bridge.store.copy()
+    await bridge.crypto.ensure(BOT)
+    mark = bridge.world.marks[BOT]
+
+    async def slow(user: UserId, mark: str) -> None:
+        del user, mark
+        await asyncio.Event().wait()
+
+    if why == "slow":
+        bridge.server.set_mark = slow  # type: ignore[method-assign]  # a slow one
+    elif why == "away":
+        bridge.world.fails["set_mark"] = AWAY
+    else:
+        bridge.start(backup)
+    async with asyncio.timeout(30), bridge.running():
+        await asyncio.sleep(0)
+    assert bridge.world.marks[BOT] == mark
 
 
 async def test_a_restored_database_reads_its_old_mailbox_and_writes_with_new_sessions(

@@ -78,6 +78,7 @@ async def test_a_first_start_publishes_all(caplog: pytest.LogCaptureFixture) -> 
     assert house.world.calls == [
         "mark",
         "set_mark",
+        "set_mark",
         "make_device",
         "query",
         "upload_keys",
@@ -257,6 +258,25 @@ async def test_an_agent_of_the_lost_time_gets_a_new_identity(away: str) -> None:
     assert set(house.world.devices[GHOST]) == {house.device_id}
     assert await house.fit(upkeep) is Fit.GOOD
     assert house.world.masters[BOT] == bots
+
+
+async def test_a_copy_without_a_device_that_was_drawn_a_moment_ago_is_an_older_one() -> None:
+    house = House()
+    upkeep = await house.start()
+    await upkeep.current(BOT)
+    backup, old = house.store.copy(), house.device_id
+    house.world.fails = {"make_device": AWAY}
+    with pytest.raises(Unavailable):
+        await upkeep.current(GHOST)
+    house.world.fails = {}
+    await upkeep.current(GHOST)
+    assert house.world.calls.count("set_mark") == 3  # as often as a device, and at the start
+
+    house.store = backup
+    upkeep = await house.start()
+    await upkeep.current(GHOST)
+    assert house.device_id != old
+    assert await house.fit(upkeep, GHOST) is Fit.GOOD
 
 
 async def test_a_second_bridge_with_the_same_users_is_no_restored_one() -> None:
