@@ -179,7 +179,10 @@ _NAMED = 5
 _NONE_YET = "the database has no keys yet: the bridge makes them at its start"
 _NOT_YET = "looked at once the database has its new schema: start the bridge, or `migrate`"
 _RESET = "stop the bridge and run `matrix-webchat crypto reset`"
-_RESTART = f"restart the bridge, it publishes them anew; if that does not help, {_RESET}"
+_RESTART = (
+    "restart the bridge, it publishes them anew (an agent's when they next speak); if that does not"
+    f" help, {_RESET}"
+)
 _RESTORE = (
     "the database was lost or restored, or another bridge uses the same users: bring back the"
     f" newest database; if there is none, {_RESET}"
@@ -259,8 +262,10 @@ def judge(findings: Findings, found: Inspected | None) -> None:
     if len(findings.all) == before:
         detail = "none yet: the bridge makes them when it starts"
         if found.users:
-            users = "1 user" if len(found.users) == 1 else f"{len(found.users)} users"
+            good = sum(keys.fit is Fit.GOOD for keys in found.users)
+            users, former = "1 user" if good == 1 else f"{good} users", len(found.users) - good
             detail = f"{users} with the device {found.device_id}, cross-signed, as here"
+            detail += f"; {former} more get it when they next speak" if former else ""
         findings.passed(what, detail)
     what = f"{ENCRYPTION}, one-time keys"
     left = {one.user: one.one_time_keys for one in found.users if one.one_time_keys is not None}

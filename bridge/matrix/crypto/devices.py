@@ -87,6 +87,8 @@ class Fit(StrEnum):
     FOREIGN_IDENTITY = "foreign identity"
     """The user's cross-signing keys are not ours: a database was lost or restored."""
     FOREIGN_DEVICE = "foreign device"
+    FORMER = "former"
+    """Of `inspect`: the user gets another device when it next speaks, whatever this one is."""
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -694,5 +696,8 @@ async def inspect(
                 with suppress(Refused):
                     count = (await server.upload_keys(user, {})).get(wire.ONE_TIME, 0)
                     left = count if isinstance(count, int) else None
-            found.append(KeysOf(user, compare(own, reply), left))
+            fit = compare(own, reply)
+            if own.device_id != epoch.device_id and fit is not Fit.FOREIGN_IDENTITY:
+                fit = Fit.FORMER
+            found.append(KeysOf(user, fit, left))
     return Inspected(epoch.device_id, newest, tuple(found))

@@ -37,6 +37,15 @@ def test_all_well() -> None:
     assert one_time.detail == "at least 41 left for each user"
 
 
+def test_those_who_are_to_get_another_device_are_no_fault() -> None:
+    former = KeysOf(MEI, Fit.FORMER, None)
+    keys, _ = judged(KeysOf(BOT, Fit.GOOD, 50), former)
+    assert keys.verdict is Verdict.PASS
+    assert keys.detail.startswith("1 user with the device WEBCHAT_A, cross-signed, as here; 1 more")
+    gone, _ = judged(KeysOf(BOT, Fit.NO_DEVICE, 50), former)
+    assert gone.detail == f"{BOT}: the device WEBCHAT_A has no keys on the homeserver"
+
+
 def test_nobody_has_keys_before_the_first_start() -> None:
     (finding,) = judged()
     assert finding.verdict is Verdict.PASS

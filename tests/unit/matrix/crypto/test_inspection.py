@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.ids import UserId
 from bridge.matrix.crypto.devices import (
     Fit,
     Inspected,
@@ -33,11 +34,11 @@ class House:
         self.world, self.store = World(), MemoryStore()
         self.server = FakeServer(self.world)
 
-    async def run(self) -> Upkeep:
+    async def run(self, *users: UserId) -> Upkeep:
         vault = new_vault(self.store)
         upkeep = Upkeep(vault, self.server, BOT, Clock(), deaf)
         await upkeep.begin()
-        for user in (GHOST, BOT):
+        for user in users or (GHOST, BOT):
             await upkeep.current(user)
         return upkeep
 
@@ -93,6 +94,22 @@ async def test_an_older_copy() -> None:
     await house.run()
     house.world.marks[BOT] = "of a newer state"
     assert not (await house.look()).newest
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_device_of_before_a_restore_is_about_to_be_replaced(gone: bool) -> None:
+    """The homeserver may have it still, or one of the lost time in its place."""
+    house = House()
+    await house.run()
+    house.world.marks[BOT] = "of a newer state"
+    upkeep = await house.run(BOT)
+    if gone:
+        house.world.devices[GHOST].clear()
+    found = await house.look()
+    assert found.device_id == upkeep.device_id
+    assert found.users == (KeysOf(BOT, Fit.GOOD, 50), KeysOf(GHOST, Fit.FORMER, None))
+    house.world.masters[GHOST] = OwnDevice.draw(GHOST, "D").state.identity.master_key(GHOST)
+    assert (await house.look()).users[1].fit is Fit.FOREIGN_IDENTITY  # it would be kept out
 
 
 async def test_another_secret() -> None:
