@@ -8,9 +8,10 @@ from __future__ import annotations
 import pytest
 
 from tests.support.encrypted import Phones, both_ways, keys_of
+from tests.support.matrix_user import membership
 from tests.support.operator import Backup, failures
 from tests.support.stage import Stage
-from tests.support.talk import MEI, Talk
+from tests.support.talk import JUN, MEI, Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -78,4 +79,32 @@ async def test_a_homeserver_that_begins_anew(stage: Stage, phones: Phones) -> No
     for user, keys in published.items():
         assert len(keys.devices) == 1, user
         assert keys.signed == keys.devices, user
+    assert await failures(stage) == {}
+
+
+async def test_an_agent_who_appeared_since_the_backup_is_read_again(
+    stage: Stage, phones: Phones
+) -> None:
+    """With a new identity, for the former is lost; no `crypto reset`, the doctor is content."""
+    talk, phone = await phones.chatting("restored3")
+    await both_ways(talk, "before the backup")
+    await stage.bridge.stop()
+    backup = Backup(stage, "before-jun")
+    backup.make()
+    await stage.bridge.start()
+    await talk.desk("conference", to="A00002")
+    await talk.sees(membership(JUN, "join"))
+    await talk.desk("say", text="new here", agent="A00002")
+    await talk.reads("new here", JUN)
+    lost = (await keys_of(phone, [JUN]))[JUN]
+    await stage.bridge.stop()
+    backup.restore()
+    assert list(await failures(stage)) == ["encryption, database"]
+    await stage.bridge.start()
+    await talk.desk("say", text="here again", agent="A00002")
+    await talk.reads("here again", JUN)
+    found = (await keys_of(phone, [JUN]))[JUN]
+    assert found.master != lost.master
+    assert not found.devices & lost.devices
+    assert found.signed == found.devices
     assert await failures(stage) == {}
