@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.conversation.customer import unsaid
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import RoomId, UserId
 from bridge.rooms import cards, people
 from bridge.rooms.ports import Clock
 from bridge.rooms.record import (
@@ -256,22 +256,17 @@ async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) 
     person = await store.fact(order.fact)
     if person is None:
         return  # whoever ordered it has come to its end without us
-    lines = await store.eraser.lines_of(room_id, UserId(person))
-    events = _events_in(lines)
+    lines, events = await store.eraser.lines_of(room_id, UserId(person))
     visit.record = cards.unasked(without(visit.record, UserId(person)), events)
     if events:  # which are taken out of others' quotations, too
         visit.step(model.Withdrawn(events[0], tuple(events[1:])))
     if order.redact and events:
         visit.ask(RedactAll(tuple(events)))
     around.matrix.forget((), UserId(person))
-    await store.eraser.empty_lines([*lines])
+    await store.eraser.empty_lines(lines)
     if events:
         erasing = tuple(dict.fromkeys((*visit.record.erasing, *events)))[-ERASING_LIMIT:]
         visit.set(erasing=erasing, erase_at=visit.now + ERASE_EVERY)
-
-
-def _events_in(lines: Mapping[int, str | None]) -> list[EventId]:
-    return [EventId(key) for key in lines.values() if key is not None and key.startswith("$")]
 
 
 def has_ended(record: RoomRecord, now: int, *, idle: bool) -> bool:
@@ -335,16 +330,15 @@ async def commit_alone(store: StorePort, commit: Commit) -> None:
 
 
 async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, now: int) -> None:
-    lines = await store.eraser.lines_of(room_id, person)
+    lines, events = await store.eraser.lines_of(room_id, person)
     stored = (await store.load(room_id)).room
     if stored is not None and stored.record:
-        events = _events_in(lines)
         record = cards.unasked(without(record_in(stored, room_id), person), events)
         if events:
             record = replace(record, conversation=unsaid(record.conversation, events))
         row = stored_as(record, stored.revision, stored.deadline)
         await commit_alone(store, Commit(room_id, now, row))
-    await store.eraser.empty_lines([*lines])
+    await store.eraser.empty_lines(lines)
 
 
 def without(record: RoomRecord, person: UserId) -> RoomRecord:
@@ -385,7 +379,7 @@ async def _sort(
     if record.customer == person and all(one.user == person for one in record.people):
         report.rooms.append(room_id)
         return {}
-    lines = await store.eraser.lines_of(room_id, person)
+    lines, _ = await store.eraser.lines_of(room_id, person)
     scrubbed = without(record, person)
     if lines or scrubbed != record:
         report.shared.append(room_id)

@@ -50,6 +50,16 @@ Read = Callable[..., Awaitable[Rows]]
 Write = Callable[[Query | Together], Awaitable[object]]
 
 
+class _Sent(msgspec.Struct):
+    sender: str = ""
+
+
+class _Stored(msgspec.Struct):
+    """As much of a stored event (`rooms.record.MatrixEvent`) as tells whose it is."""
+
+    raw: _Sent = msgspec.field(default_factory=_Sent)
+
+
 def _holding(sql: str) -> Statement:
     """A statement that asks, as `{has X}`, whether X holds the bytes or the text $1."""
     sqlite, _, _, _ = same(sql.replace("{has ", "instr(").replace("}", ", $1) > 0"))
@@ -257,18 +267,23 @@ class Eraser:
                     found[room_id] = None
         return [*found]
 
-    async def lines_of(self, room_id: RoomId, person: UserId) -> dict[int, str | None]:
-        """Lines of a room that name a person, or follow from one that does -> the event's id."""
-        name, found, events = quoted(person), dict[int, str | None](), set[str]()
+    async def lines_of(self, room_id: RoomId, person: UserId) -> tuple[list[int], list[EventId]]:
+        """Lines of a room that name a person, or follow from one that does; and their own events.
+
+        Somebody else's event may name them as well, in a mention: it is not theirs.
+        """
+        name, found, events, theirs = quoted(person), list[int](), set[str](), list[EventId]()
         async for first, last in self._stretches():
             for seq, key, cause, body, effect, _ in await self._read(OF_ROOM, first, last, room_id):
                 said = [self._cover.open(room_id, bytes(one)) for one in (body, effect) if one]
                 if any(name in one for one in said):
-                    found[seq] = key
+                    found.append(seq)
                     events |= {one for one in (key,) if one}
+                    if (key or "").startswith("$") and body and _sender(said[0]) == person:
+                        theirs.append(EventId(key))
                 elif said and cause in events:
-                    found[seq] = None
-        return found
+                    found.append(seq)
+        return found, theirs
 
     async def empty_lines(self, lines: Sequence[int]) -> int:
         """Erase the content of those that have ended; returns how many these are."""
@@ -359,6 +374,14 @@ class Eraser:
 def _nobody() -> str:
     """A name for one erasure, of which nothing follows."""
     return f"erased-{secrets.token_hex(4)}"
+
+
+def _sender(body: bytes) -> str:
+    """Who sent an event, as it is stored; "" of what is none, or cannot be read."""
+    try:
+        return msgspec.json.decode(body, type=_Stored).raw.sender
+    except ValueError:
+        return ""
 
 
 def quoted(text: str) -> bytes:

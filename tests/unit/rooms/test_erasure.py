@@ -355,23 +355,25 @@ async def test_what_they_asked_the_robot_goes_with_them(
     assert "elephant" not in dumped(world)
 
 
+def said(
+    world: ReadingWorld, event_id: str, text: str, of: UserId, **more: object
+) -> tuple[RoomId, EventId, Json]:
+    event = world.message(event_id, msgtype="m.text", body=text, **more)
+    return SHARED, event[1], event[2] | {"sender": of}
+
+
 @pytest.mark.parametrize("running", [True, False])
 async def test_what_others_quote_of_theirs_goes_as_well(*, running: bool) -> None:
     """From a reply that still waits, though the agent has what it quotes."""
     world = ReadingWorld(ENGLISH)
     await in_company(world)
-
-    def said(event_id: str, text: str, of: UserId, **more: object) -> tuple[RoomId, EventId, Json]:
-        event = world.message(event_id, msgtype="m.text", body=text, **more)
-        return SHARED, event[1], event[2] | {"sender": of}
-
     reply = {"m.in_reply_to": {"event_id": "$1"}}
     async with world.running() as engine:
-        await engine.accept_events([said("$1", "my elephant", ADA)])
+        await engine.accept_events([said(world, "$1", "my elephant", ADA)])
         await quiet()
         world.link.gate.clear()
-        await engine.accept_events([said("$2", "one moment", BEN)])
-        await engine.accept_events([said("$3", "mine, too", BEN, **{"m.relates_to": reply})])
+        await engine.accept_events([said(world, "$2", "one moment", BEN)])
+        await engine.accept_events([said(world, "$3", "mine, too", BEN, **{"m.relates_to": reply})])
         await quiet()
         assert "elephant" in str((await world.stored(SHARED)).conversation.held)
         if running:
@@ -380,6 +382,36 @@ async def test_what_others_quote_of_theirs_goes_as_well(*, running: bool) -> Non
         await erased(world, None, ADA)
     (held,) = (await world.stored(SHARED)).conversation.held
     assert held.content == CustomerText("Ben: mine, too")
+    assert "elephant" not in dumped(world)
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_what_others_say_to_them_stays(*, running: bool) -> None:
+    """A message with a mention of theirs waits on, is delivered, and is not redacted."""
+    world = ReadingWorld(ENGLISH)
+    await in_company(world)
+    world.matrix.level = 50.0
+    mention = {"m.mentions": {"user_ids": [ADA]}}
+    async with world.running() as engine:
+        await engine.accept_events([said(world, "$1", "my elephant", ADA)])
+        await quiet()
+        world.link.gate.clear()
+        await engine.accept_events([said(world, "$2", "one moment", BEN)])
+        await engine.accept_events([said(world, "$3", "my money, please", BEN, **mention)])
+        await quiet()
+        if running:
+            await erased(world, engine, ADA, redact=True)
+    if not running:
+        await erased(world, None, ADA)
+    (held,) = (await world.stored(SHARED)).conversation.held
+    assert held.content == CustomerText("Ben: my money, please")
+    assert world.matrix.redacted == (["$1"] if running else [])
+    world.link.gate.set()
+    async with world.running() as engine:
+        await quiet()
+        assert world.link.texts(SHARED)[-1] == "Ben: my money, please"
+        report = await erased(world, engine, ADA)
+    assert report.done, report
     assert "elephant" not in dumped(world)
 
 
