@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
+from bridge.conversation.chat import ended_at
 from bridge.conversation.machine import wants_link
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted, hidden
@@ -112,7 +113,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     if (rules := enterprise_for(visit, invitation)) is not visit.rules:
         gone = visit.rules.enterprise == GONE
         if settled(record.conversation, gone=gone) and not (visit.under_way or visit.effects):
-            visit.record, visit.rules = moved(record, rules), rules
+            visit.record, visit.rules = moved(record, rules, visit.now), rules
             record = visit.record
         else:
             refusal = "refused.other_enterprise"
@@ -176,17 +177,21 @@ def settled(conversation: model.Conversation, *, gone: bool = False) -> bool:
     return not (conversation.held or conversation.questions or conversation.outstanding)
 
 
-def moved(record: RoomRecord, rules: Rules) -> RoomRecord:
+def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
     """The record of a room that these rules' enterprise serves from now on.
 
-    Nothing goes along that the former knew: no session, account or login name, no queue.
+    Nothing goes along that the former knew: no session, account or login name, no queue. The new
+    one is told nothing of what was said before the last chat ended, or now if one goes on.
     """
     if record.enterprise == rules.enterprise:
         return record
     old, settings, former = record.conversation, record.settings, record.former
     if settings.enterprise != rules.enterprise:
         settings, former = replace(settings, enterprise=None, queue=None, source=None), ()
-    fresh = model.Conversation(number=old.number, typed=old.typed, next_call=old.next_call)
+    ended = ended_at(old) if isinstance(old.phase, model.NoChat) else now
+    fresh = model.Conversation(
+        number=old.number, typed=old.typed, next_call=old.next_call, last_ended_at=ended
+    )
     return replace(
         record,
         enterprise=rules.enterprise,
@@ -207,13 +212,13 @@ def named(record: RoomRecord, rules: Rules) -> RoomRecord:
     return replace(record, enterprise=rules.enterprise)
 
 
-def chosen(record: RoomRecord, rules: Rules) -> tuple[RoomRecord, Rules]:
+def chosen(record: RoomRecord, rules: Rules, now: int) -> tuple[RoomRecord, Rules]:
     """The room with the enterprise that its admin has chosen, once nothing stands against it."""
     other = rules.of_room(record.settings)
     gone = rules.enterprise == GONE
     if other is rules or record.host != rules.bot or not settled(record.conversation, gone=gone):
         return record, rules
-    return moved(record, other), other
+    return moved(record, other, now), other
 
 
 def choosing(visit: Visit) -> Rules:

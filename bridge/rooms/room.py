@@ -352,11 +352,11 @@ class Room:
             self._linked, self._reader.around = (), self.around
 
     def _visit(self) -> Visit:
-        record, rules = self.record, self.around.rules
+        record, rules, now = self.record, self.around.rules, self.around.clock.now()
         under_way = bool(rules.enterprise) and self._under_way
         if record.settings.enterprise is not None and not under_way:
-            record, rules = people.chosen(record, rules)
-        return Visit(record, rules, self.around.clock.now(), under_way=under_way)
+            record, rules = people.chosen(record, rules, now)
+        return Visit(record, rules, now, under_way=under_way)
 
     def _handle_now(self, came: Sequence[Came]) -> int:
         """Let inputs happen at once; returns how many of them did."""

@@ -6,13 +6,34 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.config.model import Permission, Queue
-from bridge.conversation.model import Chatting, FailureReason, Idle, Queued
-from bridge.ids import QueueId, RequestId, RoomId, UserId
+from bridge.conversation.model import (
+    CallWebChat,
+    Chatting,
+    CustomerText,
+    Ended,
+    FailureReason,
+    Idle,
+    Phase,
+    Queued,
+    Reported,
+)
+from bridge.ids import EventId, QueueId, RequestId, RoomId, SessionId, UserId
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.people import moved, settled
 from bridge.rooms.ports import CallFailure, Others
-from bridge.rooms.record import Membership, Order, OwnLogin, RoomRecord, RoomSettings, dump_record
+from bridge.rooms.reader import Facts, receive
+from bridge.rooms.record import (
+    Corrected,
+    Membership,
+    Order,
+    OwnLogin,
+    Reacted,
+    RoomRecord,
+    RoomSettings,
+    dump_record,
+)
+from bridge.rooms.references import Earlier
 from bridge.rooms.room import Enterprise, LaneRunner
 from bridge.rooms.rules import GONE, BadOrder, Rules, set_by_name, settings_of_event
 from bridge.rooms.store import Lane, StoredRoom
@@ -28,6 +49,7 @@ from tests.unit.rooms.visits import ADA, BOT, RULES, House, answer
 
 OTHER = RoomId("!other:example.org")
 BEST_USER = UserId("@best_queue_1:example.org")
+NOW = House().now
 REPAIRS = Queue(id=1, name="Repairs")
 
 
@@ -339,11 +361,38 @@ def test_nothing_that_the_former_knew_goes_along() -> None:
         settings=RoomSettings(queue=QueueId(2), source="PC", language="en"),
         former=((("queue", "1"),),),
     )
-    after = moved(record, rules)
+    after = moved(record, rules, 1)
     assert after.former == (), "a number is another queue there"
     assert (after.enterprise, after.key, after.login) == ("best", f"best {ROOM}", None)
     assert after.settings == RoomSettings(language="en")
-    assert moved(after, rules) is after
+    assert moved(after, rules, 1) is after
+
+
+@pytest.mark.parametrize(
+    "phase", [Idle(), Ended(SESSION, NOW - 5), Chatting(SESSION, 1, QueueId(1))]
+)
+def test_no_other_is_told_of_what_was_said_to_the_former(phase: Phase) -> None:
+    """A correction, or a reaction, to words of a chat that another call centre had."""
+    house = House().served()
+    ended = NOW - 5 if isinstance(phase, Idle) else None
+    before = replace(house.record.conversation, phase=phase, last_ended_at=ended)
+    house.visit.record = moved(
+        replace(house.record, conversation=before), Two().best.rules, NOW - 3
+    )
+    now = Chatting(SessionId(2), NOW, QueueId(1), (MEI,))
+    house.visit.set(conversation=replace(house.record.conversation, phase=now))
+    house.visit.effects.clear()
+    said = CustomerText("my card is 4711")
+    fix = Corrected(EventId("$fix"), ADA, EventId("$old"), CustomerText("it is 4712"), "it is 4712")
+    card = Earlier(said.text, said, ADA, at=NOW - 10)
+    receive(house.visit, fix, {}, NOW, Facts(earlier=card), command=None)
+    liked = Reacted(EventId("$liked"), ADA, EventId("$refund"), "👍")
+    refund = Earlier("We refund 100 at Acme", at=NOW - 10)
+    receive(house.visit, liked, {}, NOW, Facts(earlier=refund), command=None)
+    assert house.record.conversation.held == ()
+    assert [one for one in house.effects if isinstance(one, CallWebChat)] == []
+    reports = [(one.event_id, one.key) for one in house.effects if isinstance(one, Reported)]
+    assert reports == [("$fix", "undelivered.late_correction")]
 
 
 def test_a_chat_is_settled_once_nothing_of_it_is_left() -> None:
