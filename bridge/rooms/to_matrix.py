@@ -36,6 +36,7 @@ from bridge.rooms.record import (
     OurCard,
     PartPosted,
     RoomRecord,
+    load_chat,
     thread_in_use,
 )
 from bridge.rooms.references import said_by_agent
@@ -109,6 +110,8 @@ FIRST_WAIT, LAST_WAIT = 0.5, 60.0
 REMEMBERED = 25 * 60_000
 """ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
 FORBIDDEN = "M_FORBIDDEN"
+MOST_CHATS = 2_000
+"""Chats of a room, the newest, whose agents' words are redacted."""
 NEWS_AFTER, NEWS_WITHIN = 1.0, 5 * 60_000
 """Seconds until a room is tried again that was upgraded, and ms in which we should hear of that."""
 MOST_ASKED = 3600.0
@@ -467,12 +470,14 @@ class MatrixLane:
 
     async def _redact_all(self, room: Room, row: EffectRow, order: RedactAll) -> Done:
         """Redact what may be redacted: our host what it has the power for, each ghost its own."""
-        record, done = room.record, 0
-        host, where, chats = record.host, record.matrix_id, record.chats
+        record, done, ours = room.record, 0, frozenset(order.ours)
+        host, where = record.host, record.matrix_id
+        rows = await self._around.store.chats(record.room_id, MOST_CHATS)
+        chats = (*record.chats, *(load_chat(one.chat) for one in rows))
         agents = {agent.id for chat in chats for agent in chat.agents}
         ghosts = [self._matrix.ghost_of(frames.Agent(agent)) for agent in sorted(agents)]
         for event_id in (*order.theirs, *order.ours):
-            for user in (host, *ghosts) if event_id in order.ours else (host,):
+            for user in (host, *ghosts) if event_id in ours else (host,):
                 txn_id = f"{self._transaction_id(room, row, user)}.{event_id}"
                 with suppress(ports.Refused):
                     await self._matrix.redact(where, user, event_id, txn_id)

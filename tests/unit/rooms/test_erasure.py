@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bridge.conversation.model import Chatting, CustomerText
-from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.engine import Engine
 from bridge.rooms.erasure import ENDING, BadSubject, Report, StillChatting, erase, survey
 from bridge.rooms.people import GRACE
@@ -34,7 +34,15 @@ from bridge.rooms.store import (
 )
 from bridge.rooms.surroundings import begun_fact
 from bridge.rooms.visit import Came, stored_as
-from bridge.webchat.frames import AgentText, CloseSession, MessageReceived, Received
+from bridge.webchat.frames import (
+    Agent,
+    AgentText,
+    ChatStarted,
+    CloseSession,
+    MessageReceived,
+    Received,
+    SessionClosed,
+)
 from bridge.webchat.http import RobotAnswer, RobotReply
 from tests.fakes import flow
 from tests.fakes.clock import quiet
@@ -599,6 +607,33 @@ async def test_events_are_taken_out_of_the_room_where_we_may() -> None:
         for kind in (f"leave {NEXT} {BOT}", "redact ")
     )
     assert taken_at < left_at
+
+
+async def test_agents_of_every_chat_take_back_what_they_said() -> None:
+    """The record knows those of the newest alone; nobody has the power for others' events."""
+    world = World()
+    await full(world)
+    agents = (MEI, Agent(AgentId("K2"), "Jun"), Agent(AgentId("K3"), "Kim"))
+    async with world.running() as engine:
+        await talk(world, engine)
+        await engine.pushed(ROOM, "end", Received(SessionClosed(SESSION, MEI.id)))
+        await quiet()
+        for number, agent in enumerate(agents[1:], 6):
+            session = SessionId(number)
+            await engine.accept_events([world.event(text="again", room_id=NEXT, sender=ADA)])
+            await quiet()
+            for push in (
+                ChatStarted(session, (agent,)),
+                MessageReceived(session, agent.id, AgentText(f"elephant {number}")),
+                SessionClosed(session, agent.id),
+            ):
+                await engine.pushed(ROOM, f"{number} {type(push).__name__}", Received(push))
+                await quiet()
+        assert (await erased(world, engine, ADA, redact=True)).done
+    ghosts = {world.matrix.ghost_of(one) for one in agents}
+    said = [one for one in world.matrix.posted if one.sender in ghosts]
+    assert {one.sender for one in said} == ghosts
+    assert {one.event_id for one in said} <= {*world.matrix.redacted}
 
 
 @pytest.mark.parametrize(
