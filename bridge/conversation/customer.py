@@ -80,6 +80,7 @@ def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
             quotes=event.quotes if index == quoting else (),
             amends=event.amends,
             instead=instead if index == quoting or event.amends is not None else (),
+            sender=event.sender,
         )
         for index, part in enumerate(parts)
     )

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
+from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId, UserId
 from bridge.webchat.frames import Agent, AgentContent, Command, Push, Reply
 from bridge.webchat.http import HistoryEntry
 
@@ -103,6 +103,8 @@ class Held(Value, frozen=True):
     instead: tuple[CustomerContent, ...] = ()
     """The same without the words that it quotes, or for an agent without what it amends; empty:
     nothing goes then."""
+    sender: UserId = UserId("")
+    """Who typed it, in a room where several people may speak; empty as well in older rows."""
 
     @property
     def ready(self) -> bool:
@@ -414,6 +416,8 @@ class Said(Happening, frozen=True):
     instead: CustomerContent | None = None
     """The same without what it quotes (None: nothing is left then); of an edit the whole message in
     its new wording, for an agent who does not have it in another."""
+    sender: UserId = UserId("")
+    """Who says it, where several people may speak."""
 
 
 class Withdrawn(Happening, frozen=True):

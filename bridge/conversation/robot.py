@@ -135,7 +135,14 @@ def hand_over(turn: Turn) -> None:
             held.append(piece)
         else:
             after, text = piece.order + 1, model.CustomerText(note)  # a place was kept free for it
-            told = model.Held(piece.event_id, text, turn.now, order=after, consulted=True)
+            told = model.Held(
+                piece.event_id,
+                text,
+                turn.now,
+                order=after,
+                consulted=True,
+                sender=piece.sender,
+            )
             held += [replace(piece, last=False), told]
     turn.set(held=tuple(held), questions=())
 

@@ -170,6 +170,7 @@ def _whole(piece: model.Held) -> tuple[model.Held, ...]:
             last=index == parts - 1,
             order=piece.order + index,
             words=piece.words if index == 0 else "",
+            sender=piece.sender,
         )
         for index, part in enumerate(piece.instead)
     )

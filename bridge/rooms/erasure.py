@@ -19,14 +19,15 @@ from __future__ import annotations
 import re
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.conversation.customer import unsaid
-from bridge.ids import RoomId, UserId
+from bridge.conversation.turn import all_pieces, unique_events
+from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, people
 from bridge.rooms.ports import Clock
 from bridge.rooms.record import (
@@ -256,7 +257,8 @@ async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) 
     person = await store.fact(order.fact)
     if person is None:
         return  # whoever ordered it has come to its end without us
-    lines, events = await store.eraser.lines_of(room_id, UserId(person))
+    lines, known = await store.eraser.lines_of(room_id, UserId(person))
+    events = _with_waiting(known, visit.record, UserId(person))
     visit.record = cards.unasked(without(visit.record, UserId(person)), events)
     if events:  # which are taken out of others' quotations, too
         visit.step(model.Withdrawn(events[0], tuple(events[1:])))
@@ -330,15 +332,25 @@ async def commit_alone(store: StorePort, commit: Commit) -> None:
 
 
 async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, now: int) -> None:
-    lines, events = await store.eraser.lines_of(room_id, person)
+    lines, known = await store.eraser.lines_of(room_id, person)
     stored = (await store.load(room_id)).room
     if stored is not None and stored.record:
-        record = cards.unasked(without(record_in(stored, room_id), person), events)
+        record = record_in(stored, room_id)
+        events = _with_waiting(known, record, person)
+        record = cards.unasked(without(record, person), events)
         if events:
             record = replace(record, conversation=unsaid(record.conversation, events))
         row = stored_as(record, stored.revision, stored.deadline)
         await commit_alone(store, Commit(room_id, now, row))
     await store.eraser.empty_lines(lines)
+
+
+def _with_waiting(
+    known: Iterable[EventId], record: RoomRecord, person: UserId
+) -> tuple[EventId, ...]:
+    """A person's events: those that the journal knows, and those that wait, maybe for longer."""
+    theirs = (one for one in all_pieces(record.conversation) if one.sender == person)
+    return tuple(dict.fromkeys((*known, *unique_events(theirs))))
 
 
 def without(record: RoomRecord, person: UserId) -> RoomRecord:
@@ -379,14 +391,27 @@ async def _sort(
     if record.customer == person and all(one.user == person for one in record.people):
         report.rooms.append(room_id)
         return {}
-    lines, _ = await store.eraser.lines_of(room_id, person)
-    scrubbed = without(record, person)
-    if lines or scrubbed != record:
+    lines, known = await store.eraser.lines_of(room_id, person)
+    noted = without(record, person) != record or bool(_with_waiting((), record, person))
+    if lines or noted:
         report.shared.append(room_id)
+    if _of_nobody(record, known):
+        why = "the ledger knows their sender no more: they go to the agent; or erase the room"
+        report.kept.append(Kept("words that wait, and may be theirs", f"room {room_id}", why))
     if people.was_there(record, person):
         what = "that they are a member, or invited the bridge: user id and name in the room"
         report.kept.append(Kept(what, f"room {room_id}", "goes once the bridge has left it"))
-    return {_IN_COMPANY: len(lines), _NOTED: int(scrubbed != record)}
+    return {_IN_COMPANY: len(lines), _NOTED: int(noted)}
+
+
+def _of_nobody(record: RoomRecord, known: Collection[EventId]) -> bool:
+    """True if words wait whose sender the record does not tell; `known`: a person's, which go."""
+    state = record.conversation
+    events = [one.event_id for one in all_pieces(state) if not (one.sender or one.is_note)]
+    events += [one.asked for one in record.cards if one.text and one.asked is not None]
+    if state.rating is not None and state.rating.event_id is not None:
+        events.append(state.rating.event_id)
+    return not {*events} <= {*known}
 
 
 # --- what stays -----------------------------------------------------------------------------------

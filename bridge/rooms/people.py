@@ -601,6 +601,7 @@ def signed(visit: Visit, who: UserId, happened: model.Input) -> model.Input:
         content=_signed(visit, who, happened.content),
         instead=None if instead is None else _signed(visit, who, instead),
         words=happened.words or bare,
+        sender=who,
     )
 
 

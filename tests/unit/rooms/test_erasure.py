@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge.conversation.model import Chatting, CustomerText
+from bridge.conversation.model import Chatting, Conversation, CustomerText, Held, Idle
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.engine import Engine
 from bridge.rooms.erasure import ENDING, BadSubject, Report, StillChatting, erase, survey
@@ -41,6 +41,7 @@ from bridge.webchat.frames import (
     CloseSession,
     MessageReceived,
     Received,
+    Reply,
     SessionClosed,
 )
 from bridge.webchat.http import RobotAnswer, RobotReply
@@ -421,6 +422,43 @@ async def test_what_others_say_to_them_stays(*, running: bool) -> None:
         report = await erased(world, engine, ADA)
     assert report.done, report
     assert "elephant" not in dumped(world)
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_what_waits_for_longer_than_the_ledger_keeps_goes_as_well(*, running: bool) -> None:
+    """Somebody is to be called back: bodies are gone by then."""
+    world = ReadingWorld(ENGLISH)
+    await in_company(world, conversation=Conversation(Idle(world.clock.now())))
+    async with world.running() as engine:
+        world.link.answers += [Reply(101, -3)] * 400
+        for number, (word, of) in enumerate([("elephant", ADA), ("!wc callback", BEN)]):
+            await engine.accept_events([said(world, f"${number}", word, of)])
+            await quiet()
+        await engine.accept_events([said(world, "$2", "my giraffe", BEN)])
+        for _ in range(30):
+            await world.clock.turn(3600)
+            await quiet()
+        now = world.clock.now()
+        await world.store.prune(now - 86_400_000, now - 7 * 86_400_000)
+        assert len((await world.stored(SHARED)).conversation.held) == 2
+        if running:
+            assert (await erased(world, engine, ADA)).done
+    if not running:
+        assert (await erased(world, None, ADA)).done
+    (held,) = (await world.stored(SHARED)).conversation.held
+    assert (held.content, held.sender) == (CustomerText("Ben: my giraffe"), BEN)
+    assert "elephant" not in dumped(world)
+
+
+async def test_the_report_names_words_whose_sender_nobody_knows() -> None:
+    """They were alone with us, or an earlier version did not say."""
+    world = ReadingWorld(ENGLISH)
+    waiting = Held(EventId("$1"), CustomerText("elephant"), 1)
+    await in_company(world, conversation=Conversation(held=(waiting,)))
+    report = await survey(world.store, ADA, is_ours)
+    assert [one.where for one in report.kept if one.what.startswith("words that wait")] == [
+        f"room {SHARED}"
+    ]
 
 
 async def test_it_may_be_served_on_as_a_new_room() -> None:
