@@ -208,7 +208,7 @@ class Replica:
     # --- balance --------------------------------------------------------------------------------
 
     async def _balance(self, alive: list[Member]) -> None:
-        held = self._shards.locks.held
+        held = self._shards.locks.held  # the set itself: it may have lost some after each await
         staying = {one.id for one in alive if not one.leaving} | {self._shards.id}
         want = share_of(self._shards.id, staying)
         if len(held) < want and asyncio.get_running_loop().time() >= self._patient_until:

@@ -180,8 +180,12 @@ class Locks(msgspec.Struct, eq=False):
         self.pid = pid
         if not self.held:
             return
-        before, self.held = self.held, await _tried(connection, self.held)
-        self.changed(before - self.held, frozenset(self.held))
+        tried = await _tried(connection, self.held)
+        # The set stays the same one: others look at it, and what `give` has taken out of it
+        # meanwhile is not put back, for it is unlocked as soon as we are done.
+        lost = self.held - tried
+        self.held -= lost
+        self.changed(lost, frozenset(self.held))
 
 
 async def _tried(connection: asyncpg.Connection, shards: Iterable[int]) -> set[int]:

@@ -6,7 +6,7 @@ The rooms behind them are counted only, and time runs twenty times as fast.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -314,6 +314,38 @@ async def test_all_find_their_own_after_a_restart_of_the_server(start: Start) ->
     await until(lambda: (one.rooms.again, other.rooms.again) == before)
     assert (one.rooms.shards, other.rooms.shards) == before
     assert (one.rooms.lost, other.rooms.lost) == (set(), set())
+
+
+@pytest.mark.asyncio
+async def test_what_was_lost_between_the_beat_and_the_taking_is_not_served(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the way to the database is cut just then, and another has ended our session."""
+    one, other, third = await start("one"), await start("other"), await start("third")
+    await until(shared(one, other, third))
+    take: Callable[[Iterable[int]], Awaitable[set[int]]] = one.shards.take
+    done = asyncio.Event()
+    ours = set(one.shards.locks.held)
+
+    async def late(shards: Iterable[int]) -> set[int]:
+        if not done.is_set():
+            one.writer.drop()
+            theirs: set[int] = set()
+            async with asyncio.timeout(10):
+                while theirs != ours:
+                    theirs |= await other.shards.take(ours - theirs)
+            done.set()
+        return await take(shards)
+
+    monkeypatch.setattr(one.shards, "take", late)
+    await third.stop()  # now there is something to take
+    await asyncio.wait_for(done.wait(), 20)
+    await until(lambda: one.rooms.lost >= ours)
+    for _ in range(10):
+        assert one.rooms.shards <= one.shards.locks.held
+        assert not one.rooms.shards & other.rooms.shards
+        await asyncio.sleep(0.05)
+    await until(shared(one, other))
 
 
 @pytest.mark.asyncio

@@ -209,6 +209,38 @@ async def test_a_lost_connection_loses_what_another_takes(start: Start) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_shard_that_is_given_while_the_session_is_made_anew_is_not_held(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await start(), await start()
+    await shards_of(one).take({1, 2})
+    await one.commit([step(ONE)])
+    tried, asked, go_on = module._tried, asyncio.Event(), asyncio.Event()
+
+    async def slow(connection: asyncpg.Connection, shards: Collection[int]) -> set[int]:
+        found = await tried(connection, shards)
+        asked.set()
+        await go_on.wait()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_tried", slow)
+        writer_of(one).drop()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(one.commit([step(TWO)]))
+            await asyncio.wait_for(asked.wait(), 10)
+            tasks.create_task(shards_of(one).give(1))
+            await asyncio.sleep(0)
+            go_on.set()
+    assert shards_of(one).locks.held == {2}
+    assert await shards_of(other).take({1}) == {1}
+    (theirs,) = await other.commit([step(ONE, 1)])
+    assert isinstance(theirs, Committed)
+    (ours,) = await one.commit([step(ONE, 2)])
+    assert isinstance(ours, NotOwned)
+
+
+@pytest.mark.asyncio
 async def test_a_session_that_the_server_takes_for_alive_is_ended(start: Start) -> None:
     store = await start()
     await shards_of(store).take({1})
