@@ -219,8 +219,9 @@ class Replica:
         if missing := held - self.served - self._handing:
             LOG.info("serving shards", gained=len(missing), shards=len(held))
             await self._engine.gain(missing)
-        if excess := len(held - self._handing) - want:
-            for shard in random.sample(sorted(self.served), min(max(0, excess), AT_ONCE)):
+        excess = min(len(held - self._handing) - want, AT_ONCE, len(self.served))
+        if excess > 0:  # we may have left our rooms while we gained some
+            for shard in random.sample(sorted(self.served), excess):
                 self._handing.add(shard)
                 assert self._tasks is not None  # noqa: S101 - we are run by it
                 self._tasks.create_task(self._hand_over(shard, PATIENCE))

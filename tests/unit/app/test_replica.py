@@ -289,6 +289,31 @@ async def test_one_that_hears_nothing_leaves_its_rooms(
 
 
 @pytest.mark.asyncio
+async def test_rooms_that_are_left_while_some_are_gained_are_gained_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third comes meanwhile: there is too much that is held, and nothing that is served."""
+    one, other = await start("one"), await start("other")
+    await until(shared(one, other))
+    gain, slowly = one.rooms.gain, asyncio.Event()
+
+    async def slow(shards: Collection[int]) -> None:
+        await gain(shards)
+        slowly.set()
+        await asyncio.sleep(module.DEAF + 0.5)  # the database is slow to tell what is undone
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.rooms, "gain", slow)
+        async with one.writer:  # no answer
+            await until(lambda: not one.rooms.shards)
+            third = await start("third")
+        await until(slowly.is_set)
+        await until(lambda: not one.rooms.shards)
+        await asyncio.sleep(0.7)
+    await until(shared(one, other, third))
+
+
+@pytest.mark.asyncio
 async def test_one_that_is_alone_keeps_its_rooms(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
