@@ -167,9 +167,9 @@ class Replica:
         with suppress(StoreError):
             alive = await self._beat()
             if len(alive) > 1:
-                served = list(self.served)
-                LOG.info("handing over before the stop", shards=len(served))
-                await asyncio.gather(*(self._hand_over(one, patience) for one in served))
+                held = list(self._shards.locks.held)  # also what was being handed over
+                LOG.info("handing over before the stop", shards=len(held))
+                await asyncio.gather(*(self._hand_over(one, patience) for one in held))
         with suppress(StoreError):
             await self._shards.forget([self._shards.id])
 

@@ -195,6 +195,21 @@ async def test_a_shard_is_free_only_once_its_rooms_are_finished(start: Start) ->
 
 
 @pytest.mark.asyncio
+async def test_a_stop_in_the_middle_of_a_hand_over_gives_these_shards_too(start: Start) -> None:
+    one = await start("one")
+    await until(shared(one))
+    one.rooms.draining.clear()
+    other = await start("other")
+    await until(lambda: len(one.rooms.handed) >= module.AT_ONCE)
+    one.task.cancel()
+    await asyncio.wait([one.task])
+    one.rooms.draining.set()
+    await one.replica.leave(1)
+    assert one.shards.locks.held == set()
+    await until(shared(other))
+
+
+@pytest.mark.asyncio
 async def test_all_hear_that_the_homeserver_has_kept_something(start: Start) -> None:
     """Any process gets any room's events; each looks into its own rooms."""
     one, other = await start("one"), await start("other")
