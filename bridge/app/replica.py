@@ -9,7 +9,8 @@ is there, and does its part:
 - A process whose session had to be made anew takes no more than it had for `DEAF` seconds: after a
   restart of PostgreSQL all are there again in a moment, and each finds its own shards free.
 - Who is silent for `SILENT` seconds, though its session stands (its host, its network or its
-  process stands still), has the session ended, by which its shards come free.
+  process stands still), has the session ended, by which its shards come free. But where we had no
+  answer for long ourselves, the others may have had none either: they get `DEAF` seconds to say so.
 - A process that has had no answer over its own session for `DEAF` seconds may have lost it: it
   leaves its rooms, and closes their links, until it knows better. While it is alone nobody can have
   taken them, and it stays.
@@ -92,6 +93,8 @@ class Replica:
     """When our session answered last, in loop time."""
     _patient_until: float = 0.0
     """Until then no further shards are taken, in loop time."""
+    _trusting_until: float = 0.0
+    """Until then nobody whose session stands is taken for silent, in loop time."""
     _silenced: bool = False
     """The database did not answer the last beat."""
     _report: Callable[[], str] = str
@@ -187,8 +190,16 @@ class Replica:
         """Give a sign of life; returns those who are alive, and deals with those who are not."""
         report = self._report() if self._alive > 1 else ""
         members = await self._shards.beat(self.name, leaving=self._leaving, report=report)
-        self._answered = asyncio.get_running_loop().time()
-        alive = [one for one in members if is_alive(one) or one.id == self._shards.id]
+        now = asyncio.get_running_loop().time()
+        if now - self._answered > DEAF:
+            self._trusting_until = now + DEAF
+        self._answered = now
+        trusting = now < self._trusting_until
+
+        def counts(one: Member) -> bool:
+            return is_alive(one) or one.id == self._shards.id or (trusting and one.present)
+
+        alive = list(filter(counts, members))
         silent = [one for one in members if one.age >= SILENT and one not in alive]
         for one in silent:
             if one.present and await self._shards.end(one):

@@ -6,6 +6,7 @@ The rooms behind them are counted only, and time runs twenty times as fast.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -263,6 +264,24 @@ async def test_one_that_is_silent_has_its_session_ended(start: Start) -> None:
     await other.shards.beat("other", leaving=False)
     assert other.rooms.lost >= before  # on a busy machine it may have lost some before that
     assert other.shards.locks.held == set()
+
+
+@pytest.mark.asyncio
+async def test_nobody_is_ended_for_a_silence_of_the_database(
+    start: Start, postgres_server: PostgresServer
+) -> None:
+    """By its clock all have been silent, and one of them is the first to hear that."""
+    one, other, third = [await start(name) for name in ("one", "other", "third")]
+    await until(shared(one, other, third))
+    sessions = [process.shards.locks.pid for process in (one, other, third)]
+    async with other.writer:  # its beat has its turn after this, and so is not the first one
+        postgres_server.signal(signal.SIGSTOP)
+        await asyncio.sleep(module.SILENT + 0.5)
+        postgres_server.signal(signal.SIGCONT)
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(0.5)
+    await until(shared(one, other, third))
+    assert [process.shards.locks.pid for process in (one, other, third)] == sessions
 
 
 @pytest.mark.asyncio
