@@ -12,8 +12,8 @@ is there, and does its part:
   process stands still), has the session ended, by which its shards come free. But where we had no
   answer for long ourselves, the others may have had none either: they get `DEAF` seconds to say so.
 - A process that has had no answer over its own session for `DEAF` seconds may have lost it: it
-  leaves its rooms, and closes their links, until it knows better. While it is alone nobody can have
-  taken them, and it stays.
+  leaves its rooms, and closes their links, until it knows better. While it is alone, as far as it
+  knows, it stays for `STORE_AWAY`, as a link does: another may have been started meanwhile.
 
 None of this is what keeps two from doing the same work: that is the locks.
 """
@@ -30,6 +30,7 @@ import msgspec
 import structlog
 
 from bridge.ids import SHARDS, RoomId, UserId
+from bridge.link.link import STORE_AWAY
 from bridge.rooms.engine import Engine
 from bridge.rooms.store import Member, NewInput, StoreError
 from bridge.storage.shards import Shards
@@ -264,7 +265,8 @@ class Replica:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK)
-            if self._alive > 1 and self.served and loop.time() - self._answered > DEAF:
+            limit = DEAF if self._alive > 1 else STORE_AWAY
+            if self.served and loop.time() - self._answered > limit:
                 LOG.warning("no answer from the database: the rooms are left to others")
                 self._engine.lose(list(self.served))
 

@@ -364,6 +364,21 @@ async def test_one_that_is_alone_keeps_its_rooms(
 
 
 @pytest.mark.asyncio
+async def test_one_that_was_alone_and_is_cut_off_leaves_its_rooms_in_the_end(
+    start: Start, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot hear of another that is started then, and has ended its session."""
+    monkeypatch.setattr(module, "STORE_AWAY", 2 * module.DEAF)
+    async with wire_to_postgres(postgres_server.directory) as (wire, here):
+        one = await start("one", through=here)
+        await until(shared(one))
+        wire.lose()
+        other = await start("other")
+        await until(lambda: len(other.rooms.shards) == SHARDS)
+        await until(lambda: one.rooms.shards == set())
+
+
+@pytest.mark.asyncio
 async def test_all_find_their_own_after_a_restart_of_the_server(start: Start) -> None:
     one, other = await start("one"), await start("other")
     await until(shared(one, other))
