@@ -46,6 +46,8 @@ AT_ONCE = 16
 """Shards that are handed over at a time to keep the balance."""
 PATIENCE = 5.0
 """Seconds that their rooms get for what is under way."""
+ANSWERED = 2.0
+"""Seconds that the database gets for each answer while we leave."""
 ONE_ROLE = (
     "let all replicas use one role in database.url; or, as a superuser, `GRANT pg_signal_backend TO"
     " <role>` to each of theirs"
@@ -168,14 +170,17 @@ class Replica:
     async def leave(self, patience: float) -> None:
         """Hand over all shards, as far as there is somebody to take them, and be gone."""
         self._leaving = True
-        with suppress(StoreError):
-            alive = await self._beat()
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(ANSWERED):
+                alive = await self._beat()
             if len(alive) > 1:
                 held = list(self._shards.locks.held)  # also what was being handed over
                 LOG.info("handing over before the stop", shards=len(held))
-                await asyncio.gather(*(self._hand_over(one, patience) for one in held))
-        with suppress(StoreError):
-            await self._shards.forget([self._shards.id])
+                async with asyncio.timeout(patience + ANSWERED):
+                    await asyncio.gather(*(self._hand_over(one, patience) for one in held))
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(ANSWERED):
+                await self._shards.forget([self._shards.id])
 
     async def _beat_once(self) -> None:
         try:

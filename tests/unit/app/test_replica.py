@@ -493,3 +493,26 @@ async def test_who_is_alone_hands_nothing_over(start: Start) -> None:
     await until(shared(one))
     await one.stop()
     assert one.rooms.handed == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_stop_does_not_wait_for_a_database_that_hangs(
+    start: Start, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """`late`: it hangs when the rooms are already on their way to others."""
+    monkeypatch.setattr(module, "ANSWERED", 0.5)
+    async with wire_to_postgres(postgres_server.directory) as (wire, here):
+        one, other = await start("one", through=here), await start("other")
+        await until(shared(one, other))
+        one.task.cancel()
+        await asyncio.wait([one.task])
+        one.rooms.draining.clear()
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            if not late:
+                wire.lose()
+            tasks.create_task(one.replica.leave(1))
+            if late:
+                await until(lambda: len(one.rooms.handed) > SHARDS // 3)
+                wire.lose()
+                one.rooms.draining.set()
