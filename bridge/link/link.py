@@ -11,7 +11,8 @@ The other delivers pushes to the engine (`Deliveries`): strictly in order, nothi
 in hand is tried again until it is stored; only then does its receipt go out. A database that
 restarts costs no link: what comes meanwhile waits in memory. Once that is too much, or takes too
 long, the socket is closed, so that the server knows us to be away. When the bridge stops, what was
-read is still stored, for a server of 2016 pushes nothing twice.
+read is still stored, for a server of 2016 pushes nothing twice; so it is when a link is left to
+another process, for as long as a link would have waited.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ class Link:
         self._around = around
         self._timing = around.settings.timing
         self._backoff = around.backoff()
-        self._deliveries = Deliveries(account.room_id, around)
+        self.deliveries = Deliveries(account.room_id, around)
         self._token: Token | None = None
         self._strikes = 0
         self._been_up = False
@@ -211,20 +212,20 @@ class Link:
         self._away()
         async with asyncio.TaskGroup() as tasks:
             keeping = tasks.create_task(self._keep_up())
-            keeping.add_done_callback(self._deliveries.end)
+            keeping.add_done_callback(self.deliveries.end)
             self.demand.when_gone(self._timing.release, keeping.cancel)
             try:
-                await self._deliveries.run()
+                await self.deliveries.run()
             except asyncio.CancelledError:
                 keeping.cancel()
                 await asyncio.wait([keeping])  # or it is cancelled again, in its closing handshake
-                await self._deliveries.last_words()
+                await self.deliveries.last_words(LAST_WORDS)
                 raise
 
     async def _keep_up(self) -> None:
         while True:
             await self._rest()
-            await self._deliveries.settled()
+            await self.deliveries.settled()
             await self._tell_absence()
             try:
                 loss = await self._serve(await self._open())
@@ -343,7 +344,7 @@ class Link:
         return failure
 
     async def _serve(self, wire: Wire) -> Loss:
-        deliveries = self._deliveries
+        deliveries = self.deliveries
         deliveries.wire = wire
         try:
             loss = await wire.serve(self._up, deliveries.push)
@@ -373,7 +374,7 @@ class Link:
             away = asyncio.get_running_loop().time() - self._lost_at
             # Found lost just after the process stood still, it may have been away all that time.
             asleep = self._lost_at < self._around.woke + BRIEF
-            self._deliveries.restored(brief=again and away < BRIEF and not asleep)
+            self.deliveries.restored(brief=again and away < BRIEF and not asleep)
         self.gate.open(wire)
 
     # --- what goes wrong ---------------------------------------------------------------------
@@ -460,11 +461,10 @@ _Push = tuple[str, Received | Ignored | bool, int]
 class Deliveries:
     """Queue of one room's pushes to the engine; `run` must be running for anything to leave it."""
 
-    def __init__(self, room_id: RoomId, around: Shared, last_words: float = LAST_WORDS) -> None:
+    def __init__(self, room_id: RoomId, around: Shared) -> None:
         self._room_id = room_id
         self._around = around
         self._backoff = around.backoff()
-        self._last_words = last_words
         self._budget = around.budget
         self._queue: list[_Push] = []
         """The first is under way."""
@@ -519,10 +519,10 @@ class Deliveries:
         self._ending = True
         self._more.set()
 
-    async def last_words(self) -> None:
+    async def last_words(self, seconds: float) -> None:
         """After a cancelled `run`: store what is queued, as far as the seconds go."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._last_words):
+            async with asyncio.timeout(seconds):
                 while self._queue:
                     await self._deliver()
         for number, (key, received, size) in enumerate(self._queue):

@@ -24,7 +24,7 @@ from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
 from bridge.link.http_client import STARTING, OpenFailure, Place, TokenRefused, Told, Visitor
 from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
-from bridge.link.link import Link, Shared, refused_again
+from bridge.link.link import STORE_AWAY, Link, Shared, refused_again
 from bridge.link.socket import Settle, Wire
 from bridge.rooms.ports import Account, Blob, CallFailure, LinkEvents, LinkState, Unavailable
 from bridge.rooms.store import Token
@@ -92,6 +92,8 @@ class Links:
         self.absolute = shared.endpoints.absolute
         self.icon_url = shared.endpoints.icon
         self._links: dict[RoomId, Link] = {}
+        self._ending: dict[RoomId, asyncio.Task[None]] = {}
+        """Ends of links that were left; the room's next one begins after that."""
         self._tasks: asyncio.TaskGroup
         self._runs = False
         self._closed = False
@@ -125,15 +127,28 @@ class Links:
         """Close every socket without a logout (row 87); the chats go on and are resumed later."""
         self._runs, self._closed = False, True
         await self.leave(list(self._links))
+        for ending in self._ending.values():
+            ending.cancel()
 
     async def leave(self, rooms: Collection[RoomId]) -> None:
+        """See `LinkPort.leave`; what cannot be stored at once is stored after that."""
         links = [self._links.pop(room_id) for room_id in rooms if room_id in self._links]
         for link in links:
             # For who waits, and for who would write once more: it opens no more.
             link.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link closes"), math.inf)
             link.task.cancel()
+            # One that itself waits for a former one has read nothing.
+            if self._runs and link.account.room_id not in self._ending:
+                ending = self._tasks.create_task(self._end(link))
+                self._ending[link.account.room_id] = ending
         if links:
             await asyncio.wait([link.task for link in links])
+
+    async def _end(self, link: Link) -> None:
+        """See a link to its end: what it has read is stored for as long as it would have waited."""
+        await asyncio.wait([link.task])
+        await link.deliveries.last_words(STORE_AWAY)
+        del self._ending[link.account.room_id]
 
     async def call(
         self,
@@ -316,6 +331,8 @@ class Links:
     async def _run(self, link: Link) -> None:
         """Run one link until it is forgotten. Nothing that happens in it may reach the others."""
         room_id = link.account.room_id
+        if (ending := self._ending.get(room_id)) is not None:
+            await asyncio.wait([ending])
         while True:
             try:
                 await link.run()

@@ -62,7 +62,8 @@ class Stage:
             epoch="epoch",
             ordinals=itertools.count(1),
         )
-        self.deliveries = Deliveries(ROOM, cast("Shared", self.around), last_words)
+        self.last_words = last_words
+        self.deliveries = Deliveries(ROOM, cast("Shared", self.around))
         self.deliveries.wire = cast("Wire", self.wire)
 
     def push(self, received: Received | Ignored, size: int = 1) -> None:
@@ -75,7 +76,7 @@ class Stage:
             yield
             task.cancel()
             await asyncio.wait([task])
-            await self.deliveries.last_words()
+            await self.deliveries.last_words(self.last_words)
 
     @property
     def numbers(self) -> list[int]:

@@ -13,6 +13,8 @@ from aiohttp import web
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
+from bridge.link import link as link_module
+from bridge.link import links as links_module
 from bridge.link.http_client import OpenFailure
 from bridge.link.link import LONG_MISSING, Shared
 from bridge.link.links import Links
@@ -44,7 +46,13 @@ from tests.unit.link.rig import (
     rig,
     settings_for,
 )
-from tests.unit.link.simulated import ADA, ASK, LOGIN, chat, simulated, text
+from tests.unit.link.simulated import ADA, ASK, LOGIN, chat, connected, simulated, text
+
+
+def said_by_agents(rigged: Rig) -> list[str]:
+    pushes = [received.push for _, received in rigged.events.pushes]
+    contents = [push.content for push in pushes if isinstance(push, MessageReceived)]
+    return [content.html for content in contents if isinstance(content, AgentText)]
 
 
 def up(rigged: Rig) -> dict[RoomId, bool]:
@@ -295,6 +303,58 @@ async def test_a_room_that_is_left_goes_on_elsewhere() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("back", [True, False])
+async def test_what_a_room_has_read_that_is_left_is_stored_before_it_comes_back(
+    monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    """A server of 2016 repeats nothing, and the store may be away longer than a stop would wait;
+    not `back`: longer than any link would.
+    """
+    monkeypatch.setattr(link_module, "LAST_WORDS", 0.02)
+    monkeypatch.setattr(links_module, "STORE_AWAY", 30.0 if back else 0.2)
+    async with (
+        simulated(dialect="2016") as simulator,
+        rig(settings_for(simulator.base_url)) as rigged,
+    ):
+        rigged.links.keep(ADA)
+        await chat(rigged)
+        greeting = said_by_agents(rigged)
+        rigged.events.refusals = 10**9
+        await simulator.do({"op": "say", "login": LOGIN, "text": "first"})
+        await eventually(lambda: rigged.events.refusals < 10**9)
+        await rigged.links.leave([ADA.room_id])
+        rigged.links.keep(ADA)
+        await rigged.links.leave([ADA.room_id])
+        rigged.links.keep(ADA)
+        if back:
+            await asyncio.sleep(0.1)
+            assert rigged.counts.open_links == 0
+            rigged.events.refusals = 0
+        await eventually(lambda: connected(rigged))
+        rigged.events.refusals = 0
+        await simulator.do({"op": "say", "login": LOGIN, "text": "second"})
+        words = [*greeting, "first", "second"] if back else [*greeting, "second"]
+        await rigged.events.until(lambda: len(said_by_agents(rigged)) == len(words))
+    assert said_by_agents(rigged) == words
+
+
+@pytest.mark.asyncio
+async def test_a_stop_does_not_wait_for_what_cannot_be_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(link_module, "LAST_WORDS", 0.02)
+    async with asyncio.timeout(10), simulated(dialect="2016") as simulator:
+        async with rig(settings_for(simulator.base_url)) as rigged:
+            rigged.links.keep(ADA)
+            await chat(rigged)
+            rigged.events.refusals = 10**9
+            await simulator.do({"op": "say", "login": LOGIN, "text": "never"})
+            await eventually(lambda: rigged.events.refusals < 10**9)
+            await rigged.links.leave([ADA.room_id])
+        assert "never" not in said_by_agents(rigged)
+
+
+@pytest.mark.asyncio
 async def test_a_stop_tells_the_written_that_they_may_have_arrived() -> None:
     async def silent(socket: web.WebSocketResponse) -> None:
         async for _ in socket:
@@ -324,7 +384,7 @@ async def test_a_stop_while_a_push_is_being_stored_ends_the_socket_all_the_same(
             rigged.events.gate.clear()
             call = tasks.create_task(_reason(rigged.links, 1))
             links = rigged.links._links
-            await eventually(lambda: any(one._deliveries._queue for one in links.values()))
+            await eventually(lambda: any(one.deliveries._queue for one in links.values()))
             closing = tasks.create_task(rigged.links.aclose())
             await eventually(lambda: up(rigged) == {})
             rigged.events.gate.set()
@@ -673,10 +733,7 @@ async def test_a_stop_stores_what_was_read() -> None:
             tasks.create_task(rigged.links.aclose())
             await eventually(lambda: up(rigged) == {})
             rigged.events.gate.set()
-    pushes = [received.push for _, received in rigged.events.pushes]
-    contents = [push.content for push in pushes if isinstance(push, MessageReceived)]
-    words = [content.html for content in contents if isinstance(content, AgentText)]
-    assert words[-10:] == [f"{number}" for number in range(10)]
+    assert said_by_agents(rigged)[-10:] == [f"{number}" for number in range(10)]
 
 
 @pytest.mark.asyncio
