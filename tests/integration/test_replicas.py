@@ -11,9 +11,20 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from bridge.app.replica import BEAT
+from bridge.simulator.simulator import SimulatorOptions
 from tests.support.encrypted import EncryptedCustomer, Phones, both_ways, keys_of
-from tests.support.postgres import postgres_server
-from tests.support.replicas import Replicas, judge, say, taken_over, three, under_load
+from tests.support.load import open_chats
+from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.replicas import (
+    Replicas,
+    judge,
+    replicas,
+    say,
+    taken_over,
+    three,
+    under_load,
+)
 from tests.support.talk import MEI, Talk
 
 __all__ = ["postgres_server", "three"]
@@ -81,3 +92,22 @@ async def test_encrypted_chats_whoever_serves_them(three: Replicas) -> None:
             heard = [one.text for one in person.messages if not one.repeat]
             assert heard == ["hello", *(f"can you read {word}?" for word in said)]
             assert [e for e in await talk.history() if e["type"] == "m.room.message"] == []
+
+
+@pytest.mark.asyncio
+async def test_what_an_agent_says_while_the_database_stands_still_is_read(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
+) -> None:
+    """The links are closed meanwhile, and a server of 2016 repeats nothing."""
+    folder, database = tmp_path_factory.mktemp("stall"), postgres_server.new_database()
+    of_2016 = SimulatorOptions(strict=True, login_limit=0)
+    async with replicas(folder, database, 2, of_2016) as shared:
+        (chat,) = await open_chats(shared.stage, 1, "stall")
+        postgres_server.signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(BEAT)  # what was sent by then is done when it wakes
+            await chat.talk.desk("say", text="in the stall")
+            await asyncio.sleep(7)
+        finally:
+            postgres_server.signal(signal.SIGCONT)
+        await chat.talk.reads("in the stall")
