@@ -37,6 +37,8 @@ def said(turn: Turn, event: model.Said) -> None:
     # as its other wording needs, should that go in its place.
     places = len(pieces) + len(pieces[0].instead) + 1
     turn.state = replace(state, held=state.held + pieces, typed=state.typed + places)
+    if state.dropped:
+        turn.forget_dropped((event.event_id,))
     if chatting:
         return
     queue.surface(turn)
@@ -143,6 +145,7 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
     uncomment(turn, words)
     empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
     gone = (*words, *unique_events(empty))
+    turn.forget_dropped(gone)
     turn.set(held=_unquoted(without(turn.state.held, gone), words))
     phase = turn.state.phase
     if isinstance(phase, model.Queued):

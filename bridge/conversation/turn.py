@@ -148,6 +148,10 @@ class Turn(msgspec.Struct):
         for event_id in events:
             self.lapse(event_id)
 
+    def forget_dropped(self, events: tuple[EventId, ...]) -> None:
+        """Take events out of those given up: they are sent again, or were taken back."""
+        self.set(dropped=tuple(one for one in self.state.dropped if one not in events))
+
     def drop(self, pieces: tuple[model.Held, ...]) -> None:
         """Report events that go to nobody because the customer leaves, or has left, the queue.
 
@@ -156,7 +160,17 @@ class Turn(msgspec.Struct):
         phase = self.state.phase
         leaving = isinstance(phase, model.Waiting) and phase.cancel
         whole = tuple(piece for piece in pieces if piece.last)
-        self.report(whole, model.COUNTED if leaving else "undelivered.cancelled")
+        if not leaving:
+            self.report(whole, "undelivered.cancelled")
+        if not (leaving and whole):
+            return
+        # What was given up before them was written after them. It is reported once more, as sending
+        # again goes by the order of the reports.
+        later = self.state.dropped
+        self.set(dropped=())
+        self.report(whole, model.COUNTED)
+        self.effects += [model.Reported(event_id, model.COUNTED) for event_id in later]
+        self.set(dropped=(*self.state.dropped, *later))
 
 
 def _whole(piece: model.Held) -> tuple[model.Held, ...]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bridge.conversation.model import Reported
+from bridge.conversation.model import Card, CustomerText, Reported, Said, Withdrawn
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId
-from tests.support.scene import REQUEST, SESSION, Scene
+from tests.support.scene import ASK, REQUEST, SESSION, Scene
 
 SHORT = Policy(queue_id=QueueId(7), max_text_bytes=10)
 LONG = "one two three four five"
@@ -48,6 +48,35 @@ def test_a_cancelled_message_in_pieces_is_reported_once() -> None:
     told = [one for one in scene.effects if isinstance(one, Reported)]
     assert told == [Reported(event, "queue.dropped")]
     assert (scene.card, scene.card_args) == (["queue.cancelled", "queue.dropped"], {"count": 1})
+
+
+def test_what_is_given_up_with_a_request_is_reported_in_the_order_in_which_it_was_written() -> None:
+    """It is sent again by the order of the reports: one is with the queue, one under way."""
+    scene = Scene()
+    written = [scene.queue_up("first"), scene.text("second"), scene.image(), scene.text("fourth")]
+    scene.cancel()
+    scene.reply(-17)
+    scene.reply()
+    assert scene.phase == "Idle"
+    told = [one.event_id for one in scene.effects if isinstance(one, Reported)]
+    assert told[-4:] == written
+    assert [one for one in scene.effects if isinstance(one, Card)][-1].dropped == tuple(written)
+
+
+def test_what_was_given_up_is_not_counted_once_it_is_sent_again_or_taken_back() -> None:
+    scene = Scene()
+    first, back = scene.queue_up(), scene.text("back")
+    scene.reply(-12)  # it waits for the chat
+    again, stays = scene.text("again"), scene.text("stays")
+    scene.cancel()
+    scene.happen(Said(again, CustomerText("again")))
+    scene.happen(Withdrawn(back))
+    scene.reply()
+    (card,) = (one for one in scene.effects if isinstance(one, Card) and one.dropped)
+    assert card.dropped == (first, stays)
+    told = [one.event_id for one in scene.effects if isinstance(one, Reported)]
+    assert (told.count(back), told.count(again)) == (1, 1)
+    assert scene.last == ASK, "what is sent again asks anew"
 
 
 def test_a_piece_that_was_reported_does_not_come_back_from_the_queue() -> None:

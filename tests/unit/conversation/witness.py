@@ -17,7 +17,8 @@ A `Witness` sees only inputs, effects and states, keeps its own books, and objec
 * a message that goes along with a rating is neither kept nor taken, and nothing is said;
 * a phone rings for anything but "you are next", once a request, and an agent who comes;
 * a request that is to be quiet is seen on the queue card;
-* content is given up with its request, and the customer is not told of how much at its end;
+* content is given up with its request, and the customer is not told of how much at its end, or not
+  in the order in which it was typed;
 * a sentence does not exist, or misses a word that it needs.
 """
 
@@ -123,6 +124,8 @@ class Witness:
         self._texts = Texts()
         self._uncounted: set[EventId] = set()
         """Given up with others: their number is yet to be told."""
+        self._places: dict[EventId, int] = {}
+        """The order in which events were typed."""
         self._rendered: set[tuple[str, frozenset[str]]] = set()
 
     def watch(
@@ -135,6 +138,7 @@ class Witness:
         """Take note of one step; raises AssertionError for a broken promise."""
         if isinstance(happened, Said):
             self.unsettled.add(happened.event_id)
+            self._uncounted.discard(happened.event_id)
             self._questions.discard(happened.event_id)  # sent once more, it may be asked once more
             self.reported.discard(happened.event_id)  # it is sent again
             if happened.amends is not None:
@@ -169,6 +173,7 @@ class Witness:
             )
             assert answered, "two calls under way"
         self._check_pieces(after)
+        self._places |= {one.event_id: one.order for one in reversed(all_pieces(after))}
         self._check_ghosts(after)
         if after.rating is None or after.rating.event_id not in self._along:
             taken = isinstance(happened, Replied) and happened.reply.ok
@@ -214,14 +219,8 @@ class Witness:
                 assert event_id in self.unsettled, f"{event_id} delivered, but not awaited"
                 self.unsettled.discard(event_id)
                 self._delivered.add(event_id)
-            case Reported(event_id=event_id):
-                self._uncounted |= {event_id} if effect.key == COUNTED else set()
-                assert event_id not in self._delivered, f"{event_id} reported after delivery"
-                assert event_id not in self.reported, f"{event_id} reported twice"
-                assert event_id in self.unsettled, f"{event_id} reported, but not awaited"
-                self.unsettled.discard(event_id)
-                self.reported.add(event_id)
-                self._render(effect.key, {"count": 1, **effect.args})
+            case Reported():
+                self._note_reported(effect)
             case AskRobot(event_id=event_id):
                 assert event_id in self.unsettled, f"{event_id} asked about, but not awaited"
                 assert event_id not in self._questions, f"{event_id} asked about twice"
@@ -237,6 +236,8 @@ class Witness:
                     for key in (*effect.more, *effect.below):
                         self._render(key, effect.args)
                 if isinstance(effect, Card | CallbackCard):
+                    places = [self._places[event_id] for event_id in effect.dropped]
+                    assert places == sorted(places), "given up in another order"
                     self._uncounted -= set(effect.dropped)
                 self._note_ping(effect, chat)
             case AskRating(session_id=session_id):
@@ -252,6 +253,18 @@ class Witness:
                 raise AssertionError("polls stay open")
             case CallWebChat() | UploadMedia() | FetchHistory() | TakeBack():
                 pass
+
+    def _note_reported(self, effect: Reported) -> None:
+        event_id = effect.event_id
+        if effect.key == COUNTED and event_id in self._uncounted:
+            return  # once more, behind what was written before it
+        self._uncounted |= {event_id} if effect.key == COUNTED else set()
+        assert event_id not in self._delivered, f"{event_id} reported after delivery"
+        assert event_id not in self.reported, f"{event_id} reported twice"
+        assert event_id in self.unsettled, f"{event_id} reported, but not awaited"
+        self.unsettled.discard(event_id)
+        self.reported.add(event_id)
+        self._render(effect.key, {"count": 1, **effect.args})
 
     def _check_call(
         self, call: CallWebChat | UploadMedia, before: Conversation, after: Conversation
@@ -285,6 +298,7 @@ class Witness:
             if gone & set(piece.quotes) and not piece.instead:
                 gone.add(piece.event_id)
         self.unsettled -= gone
+        self._uncounted -= gone
         self._along -= gone
         self.taken_back |= gone
 
