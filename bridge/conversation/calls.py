@@ -298,10 +298,14 @@ def _backoff(policy: Policy, doublings: int) -> int:
 
 
 def _tell(turn: Turn, key: str) -> None:
-    """Tell the customer of trouble, once until it is over; not if they leave, or see no request."""
-    phase = turn.state.phase
-    leaving = isinstance(phase, model.Waiting) and phase.cancel and not turn.state.held
-    if not (leaving or queue.hidden(phase) or turn.state.told_trouble):
+    """Tell the customer of trouble, once until it is over; not if nothing of theirs waits for it.
+
+    So not who leaves, or has left, nor of a request that they do not see.
+    """
+    state, phase = turn.state, turn.state.phase
+    leaving = isinstance(phase, model.Waiting) and phase.cancel
+    leaving = leaving or (isinstance(phase, model.NoChat) and state.rating is None)
+    if not ((leaving and not state.held) or queue.hidden(phase) or state.told_trouble):
         turn.set(told_trouble=True)
         turn.say(key)
 

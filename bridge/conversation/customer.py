@@ -197,11 +197,19 @@ def start(
     else:
         if isinstance(phase, model.Queued):
             turn.enter(phase, cancel=False, cancel_by=None)
+            _want_still(turn)
         else:
             turn.enter(phase, cancel=False)
             if phase.cancel:
                 turn.card("queue.asking", {"queue": phase.queue_id})
         turn.say(noted)
+
+
+def _want_still(turn: Turn) -> None:
+    """Let go on its way what `_drop_all` would have dropped; not what was given up by itself."""
+    outstanding = turn.state.outstanding
+    if outstanding is not None and outstanding.held is not None and outstanding.held.last:
+        turn.set(outstanding=replace(outstanding, moot=False))
 
 
 def human(turn: Turn) -> None:

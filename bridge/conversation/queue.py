@@ -33,7 +33,7 @@ from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting, unique_events
 from bridge.ids import QueueId
 from bridge.webchat.codes import RESULTS, Progress, RequestStatus, progress
-from bridge.webchat.frames import QueueStatus, RequestChat
+from bridge.webchat.frames import QueueStatus, RequestChat, SendPreMessage
 
 FREQUENT = 10 * 60_000
 """ms of waiting during which the card is brought up to date at `Policy.card_every`."""
@@ -183,7 +183,11 @@ def cancelled(turn: Turn) -> None:
     phase = turn.state.phase
     if isinstance(phase, model.Queued):
         turn.enter(phase, cancel=True)
-        turn.drop(phase.pre_sent)
+        asked = turn.state.outstanding
+        given_up = asked is not None and asked.moot and isinstance(asked.what, SendPreMessage)
+        # Whatever becomes of a call for the queue, nobody reads it there any more.
+        going = (asked.held,) if asked is not None and asked.held is not None and given_up else ()
+        turn.drop((*phase.pre_sent, *going))
         turn.enter(phase, pre_sent=())
     leave(turn)
     if is_near(turn) or not hidden(phase):

@@ -12,6 +12,7 @@ from bridge.conversation.model import (
     Reported,
     Upload,
     Uploaded,
+    Withdrawn,
 )
 from bridge.conversation.policy import Policy
 from bridge.ids import CallId, QueueId
@@ -506,6 +507,65 @@ def test_a_given_up_message_whose_fate_is_unknown() -> None:
     scene.cancel()
     scene.cut()
     assert scene.reported == {event: "queue.dropped"}
+
+
+def test_after_the_queue_was_left_in_an_outage_nothing_is_promised() -> None:
+    """What was under way is given up with the rest, and nothing waits for the call centre."""
+    scene = Scene()
+    along = scene.queue_up()
+    under_way = scene.text("away 1")
+    scene.cut()
+    scene.cancel()
+    scene.later(scene.policy.cancel_wait / 1000)
+    assert (scene.phase, scene.card) == ("Idle", ["queue.cancelled", "queue.dropped"])
+    assert scene.card_args == {"count": 2}
+    assert scene.reported == {along: "queue.dropped", under_way: "queue.dropped"}
+    for _ in range(3):
+        if scene.state.outstanding is not None:
+            scene.fail(FailureReason.UNREACHABLE)
+        scene.later(60)
+    assert (scene.notices, len(scene.reported)) == ([], 2)
+
+
+def test_after_the_queue_was_left_a_late_failure_of_a_message_says_nothing() -> None:
+    scene = Scene()
+    scene.queue_up()
+    event = scene.text("away 1")
+    scene.cancel()
+    scene.later(scene.policy.cancel_wait / 1000)
+    assert scene.phase == "Idle"
+    assert scene.reported[event] == "queue.dropped"
+    scene.cut()
+    scene.later(60)
+    assert (scene.notices, scene.state.outstanding) == ([], None)
+    assert scene.reported[event] == "queue.dropped"
+
+
+def test_who_stays_in_the_queue_after_all_has_sent_what_is_under_way() -> None:
+    scene = Scene()
+    scene.queue_up()
+    event = scene.text("away 1")
+    scene.cancel()
+    scene.start()
+    assert scene.notices == ["start.already_queued"]
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.later(2)
+    assert scene.texts[1:] == ["away 1", "away 1"]
+    scene.reply()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert (scene.delivered[-1], scene.reported) == (event, {})
+
+
+def test_who_stays_in_the_queue_after_all_has_not_sent_what_they_took_back() -> None:
+    scene = Scene()
+    scene.queue_up()
+    event = scene.text("away 1")
+    scene.cancel()
+    scene.happen(Withdrawn(event))
+    scene.start()
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.later(2)
+    assert scene.texts[1:] == ["away 1"]
 
 
 def test_the_end_comes_while_a_message_is_in_doubt() -> None:
