@@ -300,14 +300,27 @@ def _backoff(policy: Policy, doublings: int) -> int:
 def _tell(turn: Turn, key: str) -> None:
     """Tell the customer of trouble, once until it is over; not if nothing of theirs waits for it.
 
-    So not who leaves, or has left, nor of a request that they do not see.
+    So not who has left the queue, nor of a request that they do not see.
     """
     state, phase = turn.state, turn.state.phase
-    leaving = isinstance(phase, model.Waiting) and phase.cancel
-    leaving = leaving or (isinstance(phase, model.NoChat) and state.rating is None)
-    if not ((leaving and not state.held) or queue.hidden(phase) or state.told_trouble):
-        turn.set(told_trouble=True)
-        turn.say(key)
+    if queue.hidden(phase) or state.told_trouble:
+        return
+    if not state.held:
+        match phase:
+            case model.Requesting(cancel=True) | model.Queued(cancel=True):
+                if not state.told_away:
+                    queue.show_leaving(turn)
+                return
+            case model.Idle() | model.Ended() if state.rating is None:
+                return
+            case model.Chatting(unwanted=True):
+                return
+            case model.Chatting(close=True) if key == "trouble.unreachable":
+                key = "close.away"
+            case _:
+                pass
+    turn.set(told_trouble=True)
+    turn.say(key)
 
 
 def _want_again(turn: Turn, outstanding: model.Outstanding, *, certain: bool, repeats: int) -> None:

@@ -198,6 +198,8 @@ def start(
         if isinstance(phase, model.Queued):
             turn.enter(phase, cancel=False, cancel_by=None)
             _want_still(turn)
+            if phase.cancel:
+                queue.show_card(turn)
         else:
             turn.enter(phase, cancel=False)
             if phase.cancel:
@@ -255,6 +257,9 @@ def cancel(turn: Turn) -> None:
     elif isinstance(phase, model.Queued):
         turn.enter(phase, cancel=True, cancel_by=turn.now + turn.policy.cancel_wait)
         _drop_all(turn)
+        # Else the call goes at once, and its answer is on the card in a moment.
+        if not phase.cancel and (turn.state.outstanding is not None or queue.away(turn.state)):
+            queue.show_leaving(turn)
     elif isinstance(phase, model.Chatting):
         if not phase.unwanted:
             turn.say("cancel.chatting")
@@ -287,9 +292,8 @@ def _cancel_request(turn: Turn, phase: model.Requesting) -> None:
         start_chat(turn, phase.session_id, phase.agents)
     elif not isinstance(sent, RequestChat):
         queue.cancelled(turn)
-    elif not (phase.cancel or phase.quiet):
-        away = turn.state.trouble_since is not None
-        turn.card("queue.leaving_away" if away else "queue.leaving")
+    elif not phase.cancel:
+        queue.show_leaving(turn)
 
 
 def close(turn: Turn) -> None:
@@ -297,6 +301,9 @@ def close(turn: Turn) -> None:
     phase = turn.state.phase
     if isinstance(phase, model.Chatting):
         turn.enter(phase, close=True, close_order=turn.state.typed)
+        if not phase.close and queue.away(turn.state):
+            turn.set(told_trouble=True)
+            turn.say("close.away")
     elif isinstance(phase, model.Waiting):
         cancel(turn)
     else:

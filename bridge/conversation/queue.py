@@ -258,6 +258,19 @@ def show_card(turn: Turn) -> None:
     turn.card(key, args)
 
 
+def show_leaving(turn: Turn) -> None:
+    """Write on the card that the customer is leaving the queue, and that WebChat is away if so."""
+    if hidden(turn.state.phase):
+        return
+    turn.set(told_away=away(turn.state))
+    turn.card("queue.leaving_away" if turn.state.told_away else "queue.leaving")
+
+
+def away(state: model.Conversation) -> bool:
+    """True while WebChat cannot be reached, as far as we know."""
+    return state.trouble_since is not None or state.told_away
+
+
 def place_named(turn: Turn, position: int | None, words: str = "") -> None:
     """Note the place in the queue that WebChat named, perhaps in words; a new one is shown (T4)."""
     phase = turn.state.phase

@@ -10,6 +10,7 @@ from bridge.conversation.model import (
     CustomerMedia,
     CustomerText,
     FailureReason,
+    LinkLost,
     Said,
     Upload,
     Uploaded,
@@ -170,6 +171,82 @@ def test_the_card_of_who_leaves_while_the_call_centre_is_away() -> None:
     assert scene.phase == "Requesting"
     scene.cut()
     assert scene.notices == ["trouble.unreachable"], "this is kept, and goes out later"
+
+
+def test_who_leaves_the_queue_while_the_call_centre_is_away_is_answered_at_once() -> None:
+    """Once, however often the call fails."""
+    scene = Scene()
+    scene.queue_up()
+    scene.forget()
+    scene.cancel()
+    assert scene.cards == [], "in a moment it has left"
+    scene.cut()
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.later(2)
+    scene.fail(FailureReason.UNREACHABLE)
+    assert (scene.cards, scene.notices) == (["queue.leaving_away"], [])
+    scene.later(20)
+    assert scene.cards == ["queue.leaving_away", "queue.cancelled"]
+
+
+def test_who_leaves_the_queue_in_an_outage_of_which_they_know_reads_of_it_on_the_card() -> None:
+    scene = Scene()
+    scene.queue_up()
+    scene.happen(LinkLost())
+    scene.cancel()
+    scene.cancel()
+    assert scene.cards[-1] == "queue.leaving_away"
+    assert scene.cards.count("queue.leaving_away") == 1
+
+
+def test_who_leaves_twice_before_the_request_is_answered_reads_of_it_once() -> None:
+    scene = Scene()
+    scene.start()
+    scene.cancel()
+    scene.cancel()
+    assert scene.cards == ["queue.asking", "queue.leaving"]
+
+
+def test_who_leaves_the_queue_while_a_call_is_under_way_is_answered_at_once() -> None:
+    scene = Scene()
+    scene.queue_up()
+    scene.text("more")
+    scene.cancel()
+    assert scene.cards[-1] == "queue.leaving"
+    scene.start()
+    assert scene.cards[-1] == "queue.position", "they stay, and see their place"
+
+
+def test_who_ends_the_chat_while_the_call_centre_is_away_reads_when_it_ends() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.happen(LinkLost())
+    scene.close()
+    scene.close()
+    scene.fail(FailureReason.UNREACHABLE)
+    assert scene.notices == ["chat.started", "outage.away", "close.away"]
+    scene.later(1)
+    scene.reply()
+    assert scene.notices[3:] == ["trouble.over", "chat.ended_by_you"]
+
+
+def test_who_ends_the_chat_as_the_call_centre_goes_reads_when_it_ends() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.close()
+    scene.cut()
+    scene.fail(FailureReason.UNREACHABLE)
+    assert scene.notices == ["chat.started", "close.away"]
+
+
+def test_of_a_chat_that_nobody_wanted_no_trouble_is_told() -> None:
+    scene = Scene()
+    scene.queue_up()
+    scene.cancel()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.reply(-10)
+    scene.fail(FailureReason.UNREACHABLE)
+    assert scene.notices == []
 
 
 def test_who_may_not_leave_sees_their_place_again() -> None:
