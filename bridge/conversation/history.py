@@ -38,7 +38,7 @@ from msgspec.structs import astuple, replace
 from bridge.conversation import model
 from bridge.conversation.queue import hidden
 from bridge.conversation.turn import Turn
-from bridge.ids import AgentId, SessionId
+from bridge.ids import AgentId, CallId, SessionId
 from bridge.media.plaintext import html_to_text
 from bridge.webchat.frames import Agent, AgentContent, AgentText, UnknownContent
 from bridge.webchat.http import HistoryEntry
@@ -152,7 +152,7 @@ def resumed(turn: Turn) -> None:
     if recall is None:
         _want(turn, _heard_until(turn), turn.now + SETTLING, brief=False)
     else:  # of an outage shortly before
-        turn.set(recall=replace(recall, brief=False))
+        turn.set(recall=replace(recall, brief=False, calls_since=turn.state.next_call))
 
 
 def pursue(turn: Turn, recall: model.Recall) -> None:
@@ -180,10 +180,24 @@ def _want(turn: Turn, since: int, at: int, *, brief: bool) -> None:
     """Schedule a question for the history; while one is under way, another follows it."""
     recall = turn.state.recall
     if recall is None:
-        turn.set(recall=model.Recall(since, due=at, brief=brief))
+        recall = model.Recall(since, due=at, brief=brief)
     else:
         since, at, brief = min(since, recall.since), min(at, recall.due), brief and recall.brief
-        turn.set(recall=replace(recall, since=since, due=at, again=recall.asked, brief=brief))
+        recall = replace(recall, since=since, due=at, again=recall.asked, brief=brief)
+    turn.set(recall=replace(recall, calls_since=turn.state.next_call))
+
+
+def still_waits(turn: Turn, *, call_id: CallId | None = None, at: int = 0) -> None:
+    """Ask for no history after all: the request still waits, so no agent has spoken yet.
+
+    That has to be news since the link stands again: the reply to a call made since, or a push that
+    came (`at`) since. What was stored before may be handled only now.
+    """
+    recall = turn.state.recall
+    if recall is None or recall.session_id is not None or recall.calls_since is None:
+        return
+    if at > turn.state.linked_at or (call_id is not None and call_id >= recall.calls_since):
+        turn.set(recall=None)
 
 
 def _heard_until(turn: Turn) -> int:

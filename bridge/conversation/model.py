@@ -319,6 +319,8 @@ class Recall(Value, frozen=True):
     brief: bool = False
     """The link was away for a moment only."""
     tries: int = 0
+    calls_since: int | None = None
+    """Calls from this id on were made since the link stands again (`history.still_waits`)."""
 
 
 class Callback(Value, frozen=True):

@@ -42,7 +42,7 @@ def pushed(turn: Turn, came: model.Pushed) -> None:
         case frames.InitConfig():
             turn.set(ratings=push.ratings, extensions=push.extensions)
         case frames.QueueStatus():
-            _queue_status(turn, push)
+            _queue_status(turn, push, at)
         case frames.ChatStarted():
             if (told := push.config) is not None:
                 turn.set(ratings=told.ratings or turn.state.ratings)
@@ -63,7 +63,7 @@ def pushed(turn: Turn, came: model.Pushed) -> None:
 # --- 201: how the request stands ------------------------------------------------------------------
 
 
-def _queue_status(turn: Turn, push: frames.QueueStatus) -> None:
+def _queue_status(turn: Turn, push: frames.QueueStatus, at: int) -> None:
     phase = turn.state.phase
     if isinstance(phase, model.Chatting) and phase.robot:
         # Before 2019 a 201 named no session: while a person is looked for, it is about that.
@@ -81,6 +81,8 @@ def _queue_status(turn: Turn, push: frames.QueueStatus) -> None:
     turn.enter(place)
     news = progress(push.status)
     if news is Progress.WAITING:
+        if isinstance(phase, model.Queued) and push.request_id == phase.request_id is not None:
+            history.still_waits(turn, at=at)
         queue.place_named(turn, push.position, one_line(push.place))
         if revived and not push.position:
             queue.show_card(turn)
@@ -312,7 +314,7 @@ def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
             _message_sent(turn, command, asked, asked.held, reply)
         case frames.RequestChat():
             if not asked.moot:
-                _chat_requested(turn, reply)
+                _chat_requested(turn, call_id, reply)
         case frames.CancelRequest():
             _request_cancelled(turn, command, reply)
         case frames.CloseSession():
@@ -340,13 +342,17 @@ def _trouble_over(turn: Turn) -> None:
 # --- 101: the request for a chat ------------------------------------------------------------------
 
 
-def _chat_requested(turn: Turn, reply: frames.Reply) -> None:
+def _chat_requested(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
     phase = turn.state.phase
     if isinstance(phase, model.Chatting):
         _overtaken(turn, phase, reply)
     if not isinstance(phase, model.Waiting):
         return  # a push was faster: 202 (row 15) or the end of the queue
     named = turn.policy.to_agent and not phase.any_agent
+    waits = (reply.ok and reply.session_id is None) or reply.result == ResultCode.ALREADY_IN_ROUTING
+    former_id = phase.former_id if isinstance(phase, model.Queued) else None
+    if waits and reply.request_id == former_id is not None:  # a new one may follow a lost chat
+        history.still_waits(turn, call_id=call_id)
     if reply.ok:
         _request_granted(turn, phase, reply)
     elif reply.result == ResultCode.ALREADY_IN_ROUTING:
@@ -531,6 +537,7 @@ def _pre_message_sent(
             case model.Chatting(request_id=known) if known == of:
                 turn.delivered(held)  # trap T22: the agent who accepted has it
             case model.Queued(request_id=known, former_id=former) if of in {known, former}:
+                history.still_waits(turn, call_id=asked.call_id)
                 if asked.moot:
                     turn.drop((held,))
                 else:

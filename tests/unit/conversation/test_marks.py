@@ -19,10 +19,10 @@ from bridge.conversation.history import (
     shown_lately,
 )
 from bridge.conversation.model import Conversation, Pushed, Recalled, Resumed, Say
-from bridge.ids import AgentId, SessionId
-from bridge.webchat.frames import AgentText, MessageReceived
+from bridge.ids import AgentId, RequestId, SessionId
+from bridge.webchat.frames import AgentText, MessageReceived, QueueStatus
 from bridge.webchat.http import HistoryEntry
-from tests.support.scene import MEI, SESSION
+from tests.support.scene import MEI, REQUEST, SESSION
 from tests.unit.conversation.centre import AGENT, Centre, after_an_outage, chat, entry
 
 
@@ -397,3 +397,75 @@ def test_a_chat_with_many_words_is_a_small_record() -> None:
         centre.now += 1_000
         centre.said(f"word {number}")
     assert len(msgspec.json.encode(centre.state)) < 1_024
+
+
+def waiting(*, restarted: bool) -> Centre:
+    """In the queue after an outage."""
+    centre = Centre()
+    centre.queue_up()
+    centre.now += 60_000
+    if restarted:
+        centre.happen(Resumed())
+    else:
+        centre.link_back()
+    return centre
+
+
+def lost_by_chance(centre: Centre) -> int:
+    """How often something is said to be missing of a chat that begins now."""
+    centre.now += 8_000
+    centre.push(202, sessionId=SESSION, agents=[MEI])
+    centre.later(30)
+    nothing_kept(centre)
+    return told_unsure(centre)
+
+
+def test_nothing_is_lost_of_a_chat_that_begins_after_the_request_was_said_to_wait() -> None:
+    """By the answer to a message, or to our asking after it, or by news of it."""
+    along = waiting(restarted=True)
+    along.now += 1_000
+    along.text("are you there?")
+    along.reply()
+    asked = waiting(restarted=False)
+    asked.reply(-1, requestId=REQUEST)
+    news = waiting(restarted=True)
+    news.now += 1_000
+    news.push(201, requestId=REQUEST, requestStatus=0, queueLength=2)
+    for centre in (along, asked, news):
+        assert lost_by_chance(centre) == 0
+        assert centre.asked_for == []
+
+
+def test_a_chat_may_have_begun_in_an_outage_where_the_server_says_nothing_else_since() -> None:
+    silent = waiting(restarted=True)
+    other = waiting(restarted=False)
+    other.reply(requestId=REQUEST + 1)  # that one may have been a chat meanwhile
+    late = waiting(restarted=True)
+    news = QueueStatus(RequestId(REQUEST), 0, 2)
+    late.happen(Pushed(news, late.now - 30_000))  # stored before the bridge was killed
+    unnamed = waiting(restarted=True)
+    unnamed.now += 1_000
+    unnamed.push(201, requestStatus=0, queueLength=2)
+    for centre in (silent, other, late, unnamed):
+        assert lost_by_chance(centre) == 1
+
+
+def test_an_answer_from_before_the_outage_is_no_news_since() -> None:
+    """It was stored, and is handled after the start of the bridge."""
+    centre = Centre()
+    centre.queue_up()
+    centre.text("more")
+    centre.now += 60_000
+    centre.happen(Resumed())
+    centre.reply()
+    assert lost_by_chance(centre) == 1
+
+
+def test_two_outages_soon_after_each_other_make_one_question() -> None:
+    centre = waiting(restarted=False)
+    centre.text("more")
+    centre.happen(Resumed())
+    centre.reply(-1, requestId=REQUEST)
+    assert centre.state.recall is not None, "the call was made before the second one"
+    centre.reply()
+    assert centre.state.recall is None
