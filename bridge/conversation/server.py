@@ -400,8 +400,11 @@ def _now_queued(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
         place = replace(place, cut=False)  # a new one, made after the outage
     request_id = reply.request_id or place.request_id  # a 201 may have been faster (row 8)
     if place.pre_sent and (request_id is None or request_id != place.former_id):
-        turn.put_back(*place.pre_sent)
-        turn.lapse()
+        if place.cancel:
+            turn.drop(place.pre_sent)
+        else:
+            turn.put_back(*place.pre_sent)
+            turn.lapse()
         place = replace(place, pre_sent=())
     _stand(turn, place, request_id, reply)
 

@@ -63,6 +63,18 @@ def test_what_is_given_up_with_a_request_is_reported_in_the_order_in_which_it_wa
     assert [one for one in scene.effects if isinstance(one, Card)][-1].dropped == tuple(written)
 
 
+def test_what_went_with_a_request_that_is_lost_while_it_is_left_is_given_up_with_it() -> None:
+    scene = Scene()
+    written = (scene.queue_up("first"), scene.image())
+    scene.uploaded()
+    scene.restored()
+    scene.cancel()
+    scene.reply(requestId=REQUEST + 1)  # it is another request by now
+    scene.reply()
+    assert (scene.phase, len(scene.sent(101))) == ("Idle", 2)
+    assert [one for one in scene.effects if isinstance(one, Card)][-1].dropped == written
+
+
 def test_what_was_given_up_is_not_counted_once_it_is_sent_again_or_taken_back() -> None:
     scene = Scene()
     first, back = scene.queue_up(), scene.text("back")
