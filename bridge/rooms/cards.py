@@ -262,6 +262,30 @@ def _ask_which(visit: Visit, reply_to: EventId) -> None:
     visit.say("rating.which", args, reply_to=reply_to)
 
 
+def rate(visit: Visit, words: Sequence[str], event_id: EventId) -> None:
+    """Rate the newest chat by a number that is offered, or by 0 if nobody says what is."""
+    value, known = int(words[0]), offered(visit)
+    conversation = visit.record.conversation
+    unsaid = not conversation.ratings and not visit.rules.ratings
+    if conversation.last_session is None or value in known or (unsaid and value == 0):
+        visit.step(rating(visit, question(visit), value, " ".join(words[1:])), event_id)
+    else:
+        visit.say("rating.unknown", {"value": value, "options": shown(known)}, reply_to=event_id)
+
+
+def rates(visit: Visit, words: Sequence[str]) -> bool:
+    """True if "rate 5 …" is a rating: with more than thanks behind it, only soon after a chat."""
+    conversation = visit.record.conversation
+    if conversation.last_session is None:
+        return False
+    known = int(words[0]) in offered(visit)
+    if len(words) == 1 or is_thanks(" ".join(words[1:])):
+        # If there is no such rating, it is said which there are; a long number is an order's.
+        return known or _number(words[0]) is not None
+    ended = ended_at(conversation)
+    return known and ended is not None and visit.now - ended < FRESH
+
+
 # --- after a chat: thanks, ratings in words -------------------------------------------------------
 
 LONGEST_THANKS = 80

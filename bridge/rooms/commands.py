@@ -21,21 +21,24 @@ from bridge.conversation import model
 from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
-from bridge.ids import EventId, QueueId
+from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms import cards
-from bridge.rooms.logins import log_in, log_out
-from bridge.rooms.people import choosing, lead, shown_settings
+from bridge.rooms.logins import log_in, log_out, reads_as_words
+from bridge.rooms.people import choosing, is_alone, lead, shown_settings
 from bridge.rooms.record import Membership, Order, RoomRecord, RoomSettings
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
     BY_COMMAND,
+    MARKS,
     SOURCES,
     BadOrder,
     Rules,
     folded,
     narrow,
+    parted,
     set_by_name,
     set_together,
+    unended,
     unset,
 )
 from bridge.rooms.visit import (
@@ -121,6 +124,8 @@ class Command(msgspec.Struct, frozen=True):
     """It works in clear where encryption is demanded, since it shows nothing of a chat."""
     secret: bool = False
     """Its words may be a password."""
+    own: int | None = None
+    """Behind so many words come somebody's own, which keep the marks at their end; None: never."""
     setting: bool = False
     """It is about the room's settings: see `slip`."""
     asks: bool = False
@@ -147,25 +152,40 @@ def read(visit: Visit, text: str, *, bare: bool) -> Parsed | Malformed | None:
 def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed | None:
     """Read a message as a command; None: an ordinary message.
 
-    The prefix counts as a whole word, also in the full-width letters of an input method ("！wc").
+    The prefix counts as a word, also in the full-width letters of an input method ("！wc"). What
+    begins with one like `!wc` is never said to an agent: it may be a login, however it is written.
     """
-    words = text.split()
+    words, wanted = text.split(), folded(prefix)
     if not words:
         return None
-    word, wanted = folded(words[0]), folded(prefix)
-    if word == wanted:
-        return _parse_words(_split(words[1:]))
-    # "!wcstatus" lacks only a blank; nobody says such a word to an agent, if a sign begins it.
-    glued = _split([word.removeprefix(wanted), *words[1:]])
-    if word.startswith(wanted) and not wanted[:1].isalnum() and nearest_verb(glued[0]) is not None:
-        return _parse_words(glued)
-    words = _split(words)
-    if prefix_needed or words[0] not in _VERBS or "\n" in text.strip():
+    if folded(words[0]).startswith(wanted):
+        glued = _behind(words[0], wanted)
+        if glued is not None:
+            return _parse_words(_split(parted([glued, *words[1:]])), marked=True)
+    if prefix_needed:
+        return None
+    words = _split(unended(text.split()))
+    if words[0] not in _VERBS or "\n" in text.strip():
         return None
     parsed = _parse_words(words)
     if isinstance(parsed, Malformed):
         return None
     return replace(parsed, bare=True)
+
+
+def _behind(word: str, wanted: str) -> str | None:
+    """What is glued to the prefix, for want of a blank ("!wcstatus"); None: it is another word.
+
+    A prefix of letters may begin any word, and so may a sign alone: "!!!".
+    """
+    ends = (at for at in range(2 * len(wanted) + 1) if folded(word[:at]) == wanted)
+    glued = word[next(ends, 0) :]
+    if not glued:
+        return glued
+    if wanted[:1].isalnum() or glued == word:
+        return None
+    named = any(map(str.isalnum, wanted))
+    return glued if named or nearest_verb(_split([glued])[0]) is not None else None
 
 
 def slip(visit: Visit, text: str) -> Malformed | None:
@@ -175,9 +195,9 @@ def slip(visit: Visit, text: str) -> Malformed | None:
     "queue set". "From Berlin" looks the same, so whoever wrote it is told how it comes to an agent
     all the same. Of the others a lone word: "rate" after a chat, or a verb with a typing error.
     """
-    words = _split(text.split())
-    if not words[0] or "\n" in text.strip():
-        return None
+    login, words = _like_login(visit, text), _split(unended(text.split()))
+    if login is not None or not words[0] or "\n" in text.strip():
+        return login
     verb, alone = _VERBS.get(words[0]), len(words) == 1
     if verb is None:
         near = _typo(words[0]) if alone else None
@@ -189,11 +209,32 @@ def slip(visit: Visit, text: str) -> Malformed | None:
     return None
 
 
+def like_login(visit: Visit, sender: UserId, text: str) -> Malformed | None:
+    """Read what is said to an agent as a login; None: it is none, or this is no room for one."""
+    found = _like_login(visit, text)
+    return found if found is not None and is_alone(visit, sender) else None
+
+
+def _like_login(visit: Visit, text: str) -> Malformed | None:
+    """Read a message without prefix as a login that is miswritten, or that is said during a chat.
+
+    It need not be one ("login failed E42"), so it is neither deleted nor told to the agent.
+    """
+    words = text.split(None, 4)
+    if visit.rules.seal is None or not 2 <= len(words) <= 4:
+        return None
+    words = _joined(_split(parted(words)))
+    if len(words) != 3 or reads_as_words(*words[1:]):
+        return None
+    verb = _VERBS.get(words[0]) or _OTHERS.get(words[0]) or _typo(words[0])
+    return Malformed("undelivered.like_login", verb, bare=True) if verb == "login" else None
+
+
 def _typo(word: str) -> str | None:
     """The verb that a lone word is with a typing error. Other words differ at an end ("closed"), in
     a wrong letter of a short verb ("chose"), or are like the verb of a setting ("form").
     """
-    verbs = [one for one in COMMANDS if one[0] == word[0] and min(len(one), len(word)) > 3]
+    verbs = [one for one in COMMANDS if one[:1] == word[:1] and min(len(one), len(word)) > 3]
     verbs = [one for one in verbs if not COMMANDS[one].setting]
     near = [one for one in verbs if sorted(one) == sorted(word)]
     near += get_close_matches(word, [one for one in verbs if one[-1] == word[-1]], 1, 0.82)
@@ -208,6 +249,7 @@ def nearest_verb(word: str) -> str | None:
         return known
     near = [verb for verb in COMMANDS if sorted(verb) == sorted(wanted)]
     near = near or get_close_matches(wanted, COMMANDS, 1)
+    near = near or [_OTHERS[one] for one in get_close_matches(wanted, _OTHERS, 1, 0.8)]
     if not near:  # the beginning of one: "trans", "conf"
         near = [verb for verb in COMMANDS if len(wanted) > 2 and verb.startswith(wanted)]
     return near[0] if near else None
@@ -225,18 +267,42 @@ def _split(words: list[str]) -> list[str]:
     return [*glued.groups(), *words[1:]]
 
 
-def _parse_words(words: list[str]) -> Parsed | Malformed:
+def _joined(words: list[str]) -> list[str]:
+    """The words, the first two as one if they are a verb that is written apart ("log in")."""
+    both = words[0] + folded(words[1]) if len(words) > 1 else ""
+    apart = words[0] not in _VERBS and (both in _VERBS or both in _OTHERS)
+    return [both, *words[2:]] if apart else words
+
+
+def _begun(word: str) -> str | None:
+    """The command that a word without blanks begins with ("登录ada"), the longest one."""
+    known = {**_OTHERS, **_VERBS}
+    begun = [one for one in known if not one.isascii() and word.startswith(one)]
+    return known[max(begun, key=len)] if begun else None
+
+
+def _unmarked(command: Command, rest: list[str]) -> list[str]:
+    """What follows a verb, its last word without marks, unless that is somebody's own."""
+    own = command.own is not None and len(rest) > command.own
+    if not rest or own or (len(rest) > 2 and folded(rest[1]).startswith("text.")):
+        return rest
+    return [*rest[:-1], *filter(None, [rest[-1].rstrip(MARKS)])]
+
+
+def _parse_words(words: list[str], *, marked: bool = False) -> Parsed | Malformed:
+    """Read a command; `marked`: marks behind its last word change nothing."""
     if not words[0]:
         return Parsed("help")
+    words = _joined(words)
     verb = _VERBS.get(words[0])
-    meant = verb or nearest_verb(words[0])
+    meant = verb or nearest_verb(words[0]) or _begun(words[0])
     if meant is None:
         return Malformed("command.unknown")
     command = COMMANDS[meant]
     secret = command.secret and len(words) > 1
     if verb is None:
         return Malformed("command.unknown_near", meant, secret=secret)
-    rest = command.read(words[1:])
+    rest = command.read(_unmarked(command, words[1:]) if marked else words[1:])
     if rest is None:
         return Malformed(f"usage.{verb}", verb, secret=secret)
     return Parsed(verb, rest)
@@ -328,19 +394,6 @@ def _tells_hours(visit: Visit, words: Words) -> bool:
     return words != ("show",) or bool(rules.hours_of(rules.queue_for(record), record.settings))
 
 
-def _rates(visit: Visit, words: Words) -> bool:
-    """True if "rate 5 …" is a rating: with more than thanks behind it, only soon after a chat."""
-    conversation = visit.record.conversation
-    if conversation.last_session is None:
-        return False
-    known = int(words[0]) in cards.offered(visit)
-    if len(words) == 1 or cards.is_thanks(" ".join(words[1:])):
-        # If there is no such rating, it is said which there are; a long number is an order's.
-        return known or _NUMBER.fullmatch(words[0]) is not None
-    ended = ended_at(conversation)
-    return known and ended is not None and visit.now - ended < cards.FRESH
-
-
 # --- carrying out ---------------------------------------------------------------------------------
 
 
@@ -351,7 +404,7 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
     args: model.Args = {"command": _written(visit, malformed.verb)} if malformed.verb else {}
     if not malformed.bare:
         visit.say(malformed.key, args, reply_to=event_id)
-    elif malformed.key == "undelivered.near_command":
+    elif malformed.key.startswith("undelivered."):
         visit.report(event_id, malformed.key, args)
     else:
         usage = visit.part(malformed.key, args)
@@ -472,16 +525,7 @@ def _start(visit: Visit, call: Call) -> None:
 
 
 def _rate(visit: Visit, call: Call) -> None:
-    """Rate the newest chat by a number that is offered, or by 0 if nobody says what is."""
-    value, offered = int(call.words[0]), cards.offered(visit)
-    conversation = visit.record.conversation
-    unsaid = not conversation.ratings and not visit.rules.ratings
-    known = value in offered or (unsaid and value == 0)
-    if conversation.last_session is not None and not known:
-        _answer(visit, call, "rating.unknown", value=value, options=cards.shown(offered))
-    else:
-        rated = cards.rating(visit, cards.question(visit), value, " ".join(call.words[1:]))
-        visit.step(rated, call.event_id)
+    cards.rate(visit, call.words, call.event_id)
 
 
 def _ask(visit: Visit, call: Call) -> None:
@@ -680,8 +724,8 @@ COMMANDS: Mapping[str, Command] = {
         "结束 結束 終了 关闭 關閉 结束对话 結束對話", "stop end quit exit bye", in_clear=True,
         outside="acts"),
     "rate": Command(_rate, partial(_number_and_words, form=_RATING), "评价 評分 評価 评分 評價",
-        "rating stars score", makes_sense=_rates),
-    "ask": Command(_ask, _sentence, "提问 提問 質問",
+        "rating stars score", own=1, makes_sense=cards.rates),
+    "ask": Command(_ask, _sentence, "提问 提問 質問", own=0,
         makes_sense=lambda visit, _: visit.rules.robot),
     "human": Command(_human, _no_words, "人工 真人 担当者 转人工 轉人工 轉真人 人工客服 转人工客服 "
         "真人客服 客服 オペレーター 有人対応", "agent person operator", asks=True),
@@ -720,11 +764,12 @@ COMMANDS: Mapping[str, Command] = {
         "export save download"),
     "login": Command(
         lambda visit, call: log_in(visit, call.words, call.event_id, bare=call.bare),
-        partial(_just, 2), "登录 登入 ログイン", "signin",
-        secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
+        partial(_just, 2), "登录 登入 ログイン 登陆 登陸 登錄 サインイン ログオン",
+        "signin signon logon 登 ログ サイン", secret=True, own=0,
+        makes_sense=lambda visit, _: visit.rules.seal is not None),
     "logout": Command(
-        lambda visit, call: log_out(visit, call.event_id), _no_words, "退出登录 登出 ログアウト",
-        "signout", in_clear=True),
+        lambda visit, call: log_out(visit, call.event_id), _no_words,
+        "退出登录 登出 ログアウト 退出登陆 サインアウト", "signout", in_clear=True),
     "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
     "panel": Command(_panel, _no_words, "面板 面板 パネル", "widget page 页面 頁面 ページ",

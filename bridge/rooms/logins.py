@@ -29,7 +29,8 @@ def reads_as_words(name: str, password: str) -> bool:
     """True for "login doesn't work" and "login error 404": without the prefix, it may be either.
 
     It is neither tried, for then it would be deleted, nor told to the agent, who would read a
-    password. Whoever wrote it says which it is.
+    password. Whoever wrote it says which it is. During a chat all such words are the agent's, and
+    what reads otherwise is asked about in the same way (`commands.like_login`).
     """
     name, password = _AROUND_WORDS.sub("", name), _AROUND_WORDS.sub("", password)
     number = password.isdecimal() and len(password) <= LONGEST_NUMBER

@@ -128,9 +128,10 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     text = meaning.plain
     chatting = isinstance(record.conversation.phase, model.Chatting)
     bare = not chatting and people.is_alone(visit, meaning.sender)
-    first = text.split(None, 1)
-    if not bare and not (first and rules.begins_command(first[0])):
-        return None
+    words = text.split(None, 4)
+    if not bare and not (words and rules.begins_command(words[0])):
+        short = chatting and 2 <= len(words) <= 4  # or else it is no login
+        return commands.like_login(visit, meaning.sender, text) if short else None
     command = commands.read(visit, text, bare=bare)
     return commands.slip(visit, text) if bare and command is None else command
 

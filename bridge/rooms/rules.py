@@ -138,11 +138,11 @@ class Rules(msgspec.Struct, frozen=True):
         return next((queue for queue in self.queues if queue.id == queue_id), None)
 
     def find_queue(self, text: str) -> Queue | None:
-        """The queue of that id, name or alias; letter case, and wide letters or narrow, aside."""
-        wanted = folded(text.strip())
+        """The queue of that id, name or alias; letter case, wide letters, end marks aside."""
+        wanted = _unmarked(text)
         for queue in self.queues:
             known = (str(queue.id), queue.name, *queue.aliases)
-            if wanted in (folded(one.strip()) for one in known):
+            if wanted and wanted in map(_unmarked, known):
                 return queue
         return None
 
@@ -228,6 +228,38 @@ class Rules(msgspec.Struct, frozen=True):
             paused=record.settings.paused,
             hours=hours,
         )
+
+
+MARKS = ".。!！?？,，、:："
+"""What may end a word, or part it from the next, and changes nothing of it."""
+
+
+_RUN_OF_MARKS = re.compile(f"[{MARKS}]+")
+
+
+def parted(words: list[str]) -> list[str]:
+    """The words of a command without marks before it, and with a blank for the first behind it."""
+    while words and not words[0].strip(MARKS):
+        words = words[1:]
+    parts = _RUN_OF_MARKS.split(words[0].lstrip(MARKS), maxsplit=1) if words else []
+    return [*filter(None, parts), *words[1:]]
+
+
+def unended(words: list[str]) -> list[str]:
+    """The words of a message; a lone one without the mark that ends it, if that says no more.
+
+    "取消！" is "取消", but "help!" may be said to a person, and "取消？" asks one.
+    """
+    if len(words) != 1 or words[0][-1] not in MARKS or words[0][-1] in "?？":
+        return words
+    word = words[0].rstrip(MARKS)
+    if not folded(word).isascii():
+        return [word]
+    return [words[0].removesuffix(".").removesuffix("。")]
+
+
+def _unmarked(name: str) -> str:
+    return folded(name.strip().rstrip(MARKS))
 
 
 def folded(word: str) -> str:

@@ -94,6 +94,8 @@ def test_with_the_prefix(text: str, verb: str, words: tuple[str, ...], prefix_ne
         ("!wc strat", "command.unknown_near"),
         ("!wc 你好", "command.unknown"),
         ("!wcstaus", "command.unknown_near"),
+        ("!wcfoo", "command.unknown"),
+        ("!wc取消吧", "command.unknown_near"),
         ("！wc ｓｔｒａｔ", "command.unknown_near"),
         ("!wc rate", "usage.rate"),
         ("!wc rate five", "usage.rate"),
@@ -120,7 +122,48 @@ def test_what_was_meant_as_a_command_but_is_none(text: str, key: str) -> None:
     assert key in CATALOGUE
 
 
+@pytest.mark.parametrize(
+    ("text", "verb", "words"),
+    [
+        ("！wc结束。", "close", ()),
+        ("!wc状态。", "status", ()),
+        ("!wc 取消。", "cancel", ()),
+        ("!wc 取消 。", "cancel", ()),
+        ("!wc cancel.", "cancel", ()),
+        ("!wc?", "help", ()),
+        ("!wc ？", "help", ()),
+        ("!wc：帮助！", "help", ()),
+        ("!wc, status", "status", ()),
+        ("!wc 队列 设为 Service。", "queue", ("set", "Service")),
+        ("!wc queue set After Sales.", "queue", ("set", "After Sales")),
+        ("!wc start Sales!", "start", ("Sales",)),
+        ("!wc rate 5!", "rate", ("5",)),
+        ("!wc rate 5。", "rate", ("5",)),
+        ("!wc rate:5", "rate", ("5",)),
+        ("!wc评价5分。", "rate", ("5",)),
+        ("!wc rate 5 thanks!", "rate", ("5", "thanks!")),
+        ("!wc ask why?", "ask", ("why?",)),
+        ("!wc login ada S3cret!", "login", ("ada", "S3cret!")),
+        ("!wc transcript 3?", "transcript", ("3",)),
+        ("!wc lang en.", "lang", ("en",)),
+        ("!wc config set queue Sales.", "config", ("set", "queue", "Sales")),
+        ("!wc config set text.closed Bye!", "config", ("set", "text.closed", "Bye!")),
+        ("!wc call back", "callback", ()),
+    ],
+)
+def test_marks_at_the_end_of_a_command_change_nothing(
+    text: str, verb: str, words: tuple[str, ...]
+) -> None:
+    assert parse(text, "!wc", prefix_needed=True) == Parsed(verb, words)
+
+
+@pytest.mark.parametrize("text", ["!!!", "!important", "！取消我的订单"])
+def test_a_prefix_that_is_a_sign_alone_may_begin_a_customers_word(text: str) -> None:
+    assert parse(text, "!", prefix_needed=True) is None
+
+
 def test_a_prefix_that_could_begin_a_word_stands_alone() -> None:
+    assert parse("re: my order", "re", prefix_needed=True) is None
     assert parse("restart it", "re", prefix_needed=True) is None
     assert parse("re start", "re", prefix_needed=True) == Parsed("start")
     assert parse("!help", "!", prefix_needed=True) == Parsed("help")
@@ -130,7 +173,7 @@ def test_every_command_has_its_usage() -> None:
     assert {f"usage.{verb}" for verb in COMMANDS} <= set(CATALOGUE)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "hello", "start", "!wcfoo", "please !wc help"])
+@pytest.mark.parametrize("text", ["", "  ", "hello", "start", "please !wc help", "!w", "wc"])
 def test_words_where_the_prefix_is_needed(text: str) -> None:
     assert parse(text, "!wc", prefix_needed=True) is None
 
@@ -148,6 +191,7 @@ def test_words_where_the_prefix_is_needed(text: str) -> None:
             "结束了吗",
             "人工服务费是多少",
         ),
+        *("人工？", "取消?", "取消……", "help!", "cancel...", "human?", "。", "!"),
     ],
 )
 def test_words_where_no_prefix_is_needed(text: str) -> None:
@@ -169,6 +213,12 @@ def test_words_where_no_prefix_is_needed(text: str) -> None:
         ("评价 5 谢谢", "rate", ("5", "谢谢")),
         ("评价5分", "rate", ("5",)),
         ("佇列 設為 sales", "queue", ("set", "sales")),
+        ("取消。", "cancel", ()),
+        ("人工！", "human", ()),
+        ("キャンセル。", "cancel", ()),
+        ("评价5。", "rate", ("5",)),
+        ("start.", "start", ()),
+        ("start。", "start", ()),
     ],
 )
 def test_commands_without_a_prefix(text: str, verb: str, words: tuple[str, ...]) -> None:

@@ -19,7 +19,8 @@ from bridge.rooms.record import (
     Spoke,
     dump_record,
 )
-from bridge.rooms.visit import Conceal, TryLogin
+from bridge.rooms.rules import Rules
+from bridge.rooms.visit import Conceal, TryLogin, undelivered
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, RULES, SALES_USER, STRANGER, House
 
@@ -128,6 +129,90 @@ def test_what_programs_write_where_others_are_is_none_of_our_business() -> None:
     told = Spoke(house.event_id(), ADA, CustomerText(words), plain=words, notice=True)
     house.receive(told)
     assert house.effects == []
+
+
+MISSPELT = (
+    *(f"!wc登陆 ada {SECRET}", f"！wc登錄　ada {SECRET}", f"!wc登录：ada {SECRET}"),
+    *(f"!wc: login ada {SECRET}", f"!wc，login ada {SECRET}", f"!wc 登录： ada {SECRET}"),
+    *(f"!wc log in ada {SECRET}", f"!wc サインイン ada {SECRET}", f"！ｗｃ：Login:ada {SECRET}"),
+)
+"""Logins that are written as people write."""
+UNLIKE = (
+    *(f"!wc sign in ada {SECRET}", f"!wc登录ada {SECRET}", f"!wc 登禄 ada {SECRET}"),
+    *(f"!wclogn ada {SECRET}", f"!wc singin ada {SECRET}", f"!wc 登录ada：{SECRET}"),
+    *(f"!wc login ada:{SECRET}", f"!wcログイソ ada {SECRET}"),
+)
+"""Those that can only be guessed."""
+
+
+@pytest.mark.parametrize("text", MISSPELT)
+def test_a_login_is_one_with_the_marks_and_the_characters_of_hasty_people(text: str) -> None:
+    house = House(TAKING).served()
+    event_id = house.say(text)
+    assert house.effects == [Conceal(event_id), TryLogin(event_id, LOGIN)]
+
+
+@pytest.mark.parametrize("text", UNLIKE)
+def test_what_is_probably_a_login_is_taken_out_of_the_room(text: str) -> None:
+    house = House(TAKING).served()
+    event_id = house.say(text)
+    assert house.effects[0] == Conceal(event_id)
+    assert house.notices in (["command.unknown_near"], ["usage.login"])
+
+
+@pytest.mark.parametrize("text", [*MISSPELT, *UNLIKE])
+@pytest.mark.parametrize("rules", [RULES, TAKING])
+def test_no_agent_reads_a_login_with_the_prefix(text: str, rules: Rules) -> None:
+    house = House(rules).served().chat()
+    event_id = house.say(text)
+    assert house.carried == []
+    assert Conceal(event_id) in house.effects
+    assert len(house.notices) == 1
+
+
+BARE = (
+    *(f"logn ada {SECRET}", f"login: ada {SECRET}", f"登录：ada {SECRET}"),
+    *(f"log in ada {SECRET}", f"Sign in ada {SECRET}", f"登录\nada\n{SECRET}"),
+)
+
+
+@pytest.mark.parametrize("text", BARE)
+def test_what_may_be_a_login_without_the_prefix_is_asked_about(text: str) -> None:
+    house = House(TAKING).served()
+    event_id = house.say(text)
+    assert house.reported == {event_id: "undelivered.like_login"}
+    assert house.carried == []
+    assert undelivered(house.record, event_id) is not None, (
+        "it may be sent to an agent all the same"
+    )
+
+
+@pytest.mark.parametrize("text", [*BARE, f"login ada {SECRET}", f"登陆 ada {SECRET}"])
+def test_during_a_chat_as_well(text: str) -> None:
+    house = House(TAKING).served().chat()
+    event_id = house.say(text)
+    assert house.reported == {event_id: "undelivered.like_login"}
+    assert house.carried == []
+    house = House().served().chat()
+    event_id = house.say(text)
+    assert house.carried == [event_id], "nobody can log in"
+    house = House(TAKING).served(SALES_USER).chat()
+    event_id = house.say(text)
+    assert house.carried == [event_id]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("login not working", "login error 404", "登录 失败 了", "login", "login ada"),
+        *("I cannot login since 10:30", "logo ada 2x", "my login is ada x1", "please login ada x1"),
+        *("登录", "log in please now 2x", "登记 编号 A1234"),
+    ],
+)
+def test_during_a_chat_other_words_are_the_agents(text: str) -> None:
+    house = House(TAKING).served().chat()
+    event_id = house.say(text)
+    assert house.carried == [event_id]
 
 
 def test_other_mistakes_stay_in_the_room() -> None:
