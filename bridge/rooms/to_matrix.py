@@ -570,20 +570,31 @@ class MatrixLane:
         said = await said_by_agent(self._around, room.record, row.seq, taken)
         if known is not None and (known in said or not said):
             return Done(outcome=Outcome.DISCARDED, detail="known already")
-        ghost = self._matrix.ghost_of(taken.agent)
-        txn_id = self._transaction_id(room, row, ghost)
         try:
-            where = room.record.matrix_id
             for place, event_id in enumerate(said):
-                await self._matrix.redact(where, ghost, event_id, f"{txn_id}.{place}")
+                await self._redact(room, row, self._matrix.ghost_of(taken.agent), event_id, place)
         except ports.Refused as error:
             _log.info("a message is not taken back", **log_fields(room.record, row), why=error.code)
+            if known is not None:
+                return Done(outcome=Outcome.DISCARDED, detail="told already")
         else:
             if said:
                 return Done(said[0], anchor)
         done = await self._say(room, row, model.Say("chat.recalled"))
         done.anchor = anchor
         return done
+
+    async def _redact(
+        self, room: Room, row: EffectRow, ghost: UserId, event_id: EventId, place: int
+    ) -> None:
+        """Redact an agent's message as its ghost, or, if that has left, as our host, if it may."""
+        where, host = room.record.matrix_id, room.record.host
+        try:
+            txn_id = f"{self._transaction_id(room, row, ghost)}.{place}"
+            await self._matrix.redact(where, ghost, event_id, txn_id)
+        except ports.Refused:
+            txn_id = f"{self._transaction_id(room, row, host)}.{place}"
+            await self._matrix.redact(where, host, event_id, txn_id)
 
     async def _describe(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
         key, content = "chat.unknown", relay.content

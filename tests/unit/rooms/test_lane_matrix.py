@@ -23,7 +23,7 @@ from bridge.conversation.model import (
     TakeBack,
 )
 from bridge.conversation.policy import Policy
-from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
+from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
 from bridge.rooms.room import EFFECT_TRIES
@@ -686,6 +686,35 @@ async def test_a_message_that_cannot_be_taken_back_is_told_of(number: str, refus
         await quiet()
     assert world.matrix.redacted == []
     assert world.matrix.texts(ROOM)[-1] == "chat.recalled"
+
+
+class _GhostsLeave(FakeMatrix):
+    """Our ghosts have left the room, so that they may redact nothing in it."""
+
+    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
+        if who == self.ghost_of(MEI):
+            raise Refused("M_FORBIDDEN", "not in the room")
+        await super().redact(room_id, who, event_id, txn_id)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("level", "redacted"), [(100, True), (0, False)])
+async def test_once_the_ghost_has_left_our_host_takes_it_back_or_it_is_told_once(
+    level: int, redacted: bool
+) -> None:
+    """A history says it again at each reconnect."""
+    world = World()
+    world.matrix = world.around.matrix = _GhostsLeave()
+    world.matrix.level = level
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p1", numbered("7", "the price is 12"))
+        for key in ("p2", "p3", "p4"):
+            await engine.pushed(ROOM, key, numbered("7"))
+            await quiet()
+    assert world.matrix.redacted == [world.matrix.posted[0].event_id] * redacted
+    assert world.matrix.texts(ROOM).count("chat.recalled") == (not redacted)
+    assert await world.store.dead_letters() == []
 
 
 def pieces(_: object, fragment: str, absolute: object) -> tuple[AgentText, ...]:
