@@ -423,6 +423,8 @@ class RoomRecord(Value, frozen=True):
     """The newest message that the call centre has, all of it: our users have read up to there."""
     undelivered: tuple[Undelivered, ...] = ()
     """The newest messages that their senders may have sent again, the latest last."""
+    arrived_again: int = 0
+    """How many of those that were sent again have arrived, which is told once none is under way."""
     erasing: tuple[EventId, ...] = ()
     """Events that were taken back, of which copies of ours may be left (`references`)."""
     erase_at: int = 0

@@ -375,13 +375,26 @@ class Visit(msgspec.Struct, eq=False):
                 self.set(read_up_to=event_id)
                 return
             if undelivered(self.record, event_id) is not None:
-                self.say("again.delivered", reply_to=event_id)
+                self.set(arrived_again=self.record.arrived_again + 1)
             self.record = _delivered(self.record, event_id)
+            self._tell_arrived(event_id)
             return
         self.effects.append(effect)
         if isinstance(effect, model.Reported):
             note = _reported if can_be_sent_again(effect.key) else forgotten
             self.record = note(self.record, effect.event_id)
+            self._tell_arrived()
+
+    def _tell_arrived(self, latest: EventId | None = None) -> None:
+        """Say what has arrived of the messages that were sent again, once none is under way."""
+        count = self.record.arrived_again
+        if not count or any(one.again for one in self.record.undelivered):
+            return
+        self.set(arrived_again=0)
+        if count == 1 and latest is not None:
+            self.say("again.delivered", reply_to=latest)
+        else:
+            self.say("again.delivered_all", {"count": count})
 
 
 KEPT_UNDELIVERED = 200

@@ -148,7 +148,19 @@ async def test_by_command_all_of_them_in_their_order() -> None:
         await happens(engine, word(world, "one", "$1"), word(world, "two", "$2"))
         await happens(engine, command(world, "retry ALL"))
     assert world.link.texts(ROOM) == ["one", "two", "one", "two"]
-    assert told(world)[2:] == [("again.delivered", "$1"), ("again.delivered", "$2")]
+    assert told(world)[2:] == [("again.delivered_all", None)], "one sentence for both"
+
+
+async def test_what_has_arrived_of_many_is_told_once_the_rest_was_refused_again() -> None:
+    world = await chat()
+    world.link.answers.extend([REFUSED, REFUSED, Reply(110, 1), REFUSED])
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"), word(world, "two", "$2"))
+        await happens(engine, command(world, "retry all"))
+        assert told(world)[2:] == [(REPORT, "$2"), ("again.delivered_all", None)]
+        await happens(engine, react(world, "$2"))
+    assert told(world)[4:] == [("again.delivered", "$2")]
+    assert (await world.stored()).arrived_again == 0
 
 
 @pytest.mark.parametrize("to_our_answer", [False, True])
@@ -423,14 +435,18 @@ async def test_whatever_happens_nothing_is_lost_or_sent_twice_at_once(moves: lis
     record = await world.stored()
     assert record.conversation.held == ()
     assert record.conversation.outstanding is None
+    assert record.arrived_again == 0
     waiting = {one.event_id for one in record.undelivered}
     assert not any(one.again for one in record.undelivered)
     heard = world.link.texts(ROOM)
     for number in range(1, said + 1):
         reported = [to for text, to in told(world) if to == f"$w{number}" and "hint" in text]
-        confirmed = ("again.delivered", f"$w{number}") in told(world)
+        confirmed = {("again.delivered", f"$w{number}"), ("again.delivered_all", None)} & {
+            *told(world)
+        }
         assert f"word {number}" in heard
-        assert bool(reported) == (f"$w{number}" in waiting or confirmed)
+        assert not reported or f"$w{number}" in waiting or confirmed
+        assert reported or f"$w{number}" not in waiting
 
 
 # --- what was taken back or corrected -----------------------------------------------------------
