@@ -282,7 +282,7 @@ def _spoke(
     elif command is not None:
         _commanded(visit, spoke, received, facts, command)
     elif visit.record.settings.paused:
-        visit.report(spoke.event_id, "undelivered.paused")
+        _said_in_pause(visit, spoke, received, facts)
     elif _too_fast(visit, received):
         limit = visit.rules.limits.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
@@ -292,6 +292,15 @@ def _spoke(
         visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
     else:
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
+
+
+def _said_in_pause(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) -> None:
+    """Handle words in a paused room: they may rate or thank for the chat that is over, no more."""
+    if isinstance(spoke, Spoke) and isinstance(visit.record.conversation.phase, model.NoChat):
+        answers = facts.earlier is not None
+        if not _too_fast(visit, received) and cards.about_chat(visit, spoke, answers=answers):
+            return
+    visit.report(spoke.event_id, "undelivered.paused")
 
 
 def _hear_language(visit: Visit, words: str, *, commanded: bool) -> None:

@@ -20,7 +20,15 @@ from bridge.conversation.model import (
 from bridge.ids import EventId, QueueId, SessionId, UserId
 from bridge.rooms import cards
 from bridge.rooms.reader import Facts, receive
-from bridge.rooms.record import CardKind, Corrected, MemberJoined, OurCard, Reacted, Spoke
+from bridge.rooms.record import (
+    CardKind,
+    Corrected,
+    MemberJoined,
+    OurCard,
+    Reacted,
+    RoomSettings,
+    Spoke,
+)
 from bridge.rooms.references import Earlier
 from bridge.rooms.visit import can_be_sent_again
 from bridge.webchat.codes import FrameType
@@ -53,6 +61,19 @@ def test_a_question_that_is_read_before_we_know_that_it_stands(
     rating = house.record.conversation.rating
     assert (rating and rating.value) == (None if notices else 4)
     assert house.notices == notices
+
+
+def test_in_a_paused_room_a_rating_is_taken_and_nothing_else() -> None:
+    """Nobody is asked for by it, and the question stands there."""
+    house = asked()
+    house.visit.set(settings=RoomSettings(paused=True))
+    words = house.say("I have another question")
+    house.say("5")
+    assert house.record.conversation.rating is not None
+    assert house.record.conversation.rating.value == 5
+    assert house.reported == {words: "undelivered.paused"}
+    house.say("thanks")
+    assert house.notices == ["chat.thanked"]
 
 
 @pytest.mark.parametrize(
