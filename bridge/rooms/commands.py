@@ -107,6 +107,8 @@ class Call(msgspec.Struct, frozen=True):
     """An admin gave it."""
     settings: Mapping[str, str] = {}
     """As `Order` has them, in place of words."""
+    elsewhere: str = ""
+    """As `Facts` has it."""
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -501,8 +503,10 @@ def _help(visit: Visit, call: Call) -> None:
         verbs[:2] = "resume", "status"
     elif ended is not None and visit.now - ended < cards.FRESH:
         verbs[:2] = "rate", "transcript"
+    elif call.elsewhere:
+        now = "room.elsewhere"
     queue = rules.queue_name(rules.queue_for(visit.record))
-    now = visit.part(now, {"queue": queue, "prefix": rules.prefix})
+    now = visit.part(now, {"queue": queue, "prefix": rules.prefix, "link": call.elsewhere})
     lines = [visit.part(f"usage.{verb}", {"command": _written(visit, verb)}) for verb in verbs]
     _answer(visit, call, "command.help", now=now, commands="\n".join(lines))
 
@@ -560,11 +564,13 @@ TRANSCRIPT_EVERY = 60_000
 
 
 def _transcript(visit: Visit, call: Call) -> None:
-    if 0 <= visit.now - visit.record.transcript_at < TRANSCRIPT_EVERY:
+    number = next((int(word) for word in call.words if word != "json"), None)
+    exists = number is None or number <= visit.record.conversation.number
+    if exists and 0 <= visit.now - visit.record.transcript_at < TRANSCRIPT_EVERY:
         _answer(visit, call, "transcript.too_soon")
     else:
-        visit.set(transcript_at=visit.now)
-        number = next((int(word) for word in call.words if word != "json"), None)
+        if exists:
+            visit.set(transcript_at=visit.now)
         visit.ask(SendTranscript(call.event_id, number, json="json" in call.words))
 
 
@@ -667,6 +673,8 @@ def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> N
 
 def _status(visit: Visit, call: Call) -> None:
     key, args = _state_of(visit)
+    if key == "command.status_idle" and call.elsewhere:
+        key, args = "room.elsewhere", {"link": call.elsewhere}
     conversation = visit.record.conversation
     count = len(unique_events(all_pieces(conversation)))
     if count and not isinstance(conversation.phase, model.Queued):  # who has these, is the queue's

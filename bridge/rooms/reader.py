@@ -349,8 +349,8 @@ def _commanded(
         return
     target = spoke.reply_to if isinstance(spoke, Spoke) else None
     reports = None if facts.earlier is None else facts.earlier.reports
-    by = By(spoke.sender)
-    call = Call(command.words, spoke.event_id, command.bare, target, reports, by, admin)
+    by, link = By(spoke.sender), facts.elsewhere
+    call = Call(command.words, spoke.event_id, command.bare, target, reports, by, admin, {}, link)
     commands.carry_out(visit, command.verb, call)
 
 
@@ -515,7 +515,8 @@ class Reader:
         if needs_standing(visit, meaning, command) is not None:
             return False
         if isinstance(meaning, Spoke):
-            wait = meaning.about is not None or (command is None and _begins_chat(visit.record))
+            asks = command is None or command.verb in {"help", "status"}
+            wait = meaning.about is not None or (asks and _begins_chat(visit.record))
         else:
             about = references.refers_to(visit.record, meaning)
             wait = about is not None or isinstance(meaning, (Invited, Withdrew))

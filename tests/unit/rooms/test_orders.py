@@ -436,6 +436,7 @@ def test_nobody_is_called_back_into_a_paused_room() -> None:
 
 def test_history_and_transcript() -> None:
     house = House().served()
+    house.visit.set(conversation=Conversation(Idle(), number=3))
     first, second = house.say("history"), house.say("!wc history 20")
     third = house.say("!wc transcript 3")
     assert house.effects == [
@@ -448,6 +449,10 @@ def test_history_and_transcript() -> None:
     house.now = house.visit.now = house.now + TRANSCRIPT_EVERY
     fourth = house.say("transcript")
     assert house.effects[-1] == SendTranscript(fourth)
+    fifth = house.say("transcript 4")
+    assert house.effects[-1] == SendTranscript(fifth, 4), (
+        "there is none, which costs nothing to say"
+    )
     for words, number in (("transcript json", None), ("!wc transcript 3 JSON", 3)):
         house.now = house.visit.now = house.now + TRANSCRIPT_EVERY
         asked = house.say(words)

@@ -281,6 +281,16 @@ async def test_a_second_room_without_words_says_where_the_first_is() -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_goes_on_is_told_in_a_second_room_by_the_way_to_the_first() -> None:
+    world = World()
+    world.speak(Texts())
+    helped, status = await second_room(world, "help", "status", language="en")
+    assert helped.startswith(f"You already have a chat with us. Please go on there:\n{LINK}\n")
+    assert "help all" in helped
+    assert status == f"You already have a chat with us. Please go on there:\n{LINK}"
+
+
+@pytest.mark.asyncio
 async def test_who_insists_has_a_second_chat() -> None:
     """By 🔁, or the command: words alone never begin one by mistake."""
     world = World()
