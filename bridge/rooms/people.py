@@ -463,7 +463,7 @@ def lead(visit: Visit) -> str:
 
 def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> None:
     """Say that the sender may not configure the room, and who may."""
-    names = tuple(_name_of(visit, one) for one in visit.admins[:3])
+    names = tuple(visit.name_of(one) for one in visit.admins[:3])
     key = "refused.not_admin_named" if names else "refused.not_admin"
     unknown = standing is Standing.UNKNOWN
     visit.say("refused.standing_unknown" if unknown else key, {"names": names}, reply_to=event_id)
@@ -543,7 +543,7 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
         return
     heard = isinstance(phase, model.Chatting) and not phase.robot  # which would answer that
     if heard and visit.rules.permission(who) in SERVED:
-        told = model.CustomerText(visit.word(key, {"name": _name_of(visit, who)}))
+        told = model.CustomerText(visit.word(key, {"name": visit.name_of(who)}))
         visit.step(model.Said(event_id, told))
 
 
@@ -610,7 +610,7 @@ def _signed(visit: Visit, who: UserId, content: model.CustomerContent) -> model.
         case model.CustomerText():
             return model.CustomerText(_named(visit, who, content.text))
         case model.CustomerMedia(caption=""):
-            sender = visit.word("agent.sender", {"name": _name_of(visit, who)})
+            sender = visit.word("agent.sender", {"name": visit.name_of(who)})
             return replace(content, caption=sender)
         case model.CustomerMedia():
             return replace(content, caption=_named(visit, who, content.caption))
@@ -619,12 +619,7 @@ def _signed(visit: Visit, who: UserId, content: model.CustomerContent) -> model.
 
 
 def _named(visit: Visit, who: UserId, text: str) -> str:
-    return visit.word("agent.speaker", {"name": _name_of(visit, who), "text": text})
-
-
-def _name_of(visit: Visit, who: UserId) -> str:
-    name = next((one.name for one in visit.record.people if one.user == who), "")
-    return name or name_line(who[1:].partition(":")[0]) or who
+    return visit.word("agent.speaker", {"name": visit.name_of(who), "text": text})
 
 
 # --- leaving: the bridge's own, or everybody it serves --------------------------------------------

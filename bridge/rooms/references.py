@@ -352,6 +352,9 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[mod
             language = rules.agents_language(record.settings)
             time = clock_time(language, earlier.at, rules.timezone, now_ms=visit.now)
             note = visit.word("agent.withdrawn_at", {"time": time})
+        if earlier.sender not in {"", taken.sender} and not record.direct:  # moderators may
+            author = visit.name_of(earlier.sender)
+            note = visit.word("agent.withdrawn_author", {"text": note, "name": author})
     for event_id in gone:
         visit.record = forgotten(visit.record, event_id)
     visit.set(corrections=tuple(one for one in record.corrections if one[0] != taken.target))

@@ -67,6 +67,7 @@ from bridge.rooms.store import (
     StoreError,
 )
 from bridge.webchat.codes import RESULTS
+from bridge.webchat.words import name_line
 
 
 class EnterRoom(Value, frozen=True):
@@ -337,6 +338,11 @@ class Visit(msgspec.Struct, eq=False):
         """A sentence for agents, in their language if the operator names one, else the room's."""
         language = self.rules.agents_language(self.record.settings)
         return self.rules.texts.render(language, key, args)
+
+    def name_of(self, who: UserId) -> str:
+        """A person's name, as agents are to read it."""
+        name = next((one.name for one in self.record.people if one.user == who), "")
+        return name or name_line(who[1:].partition(":")[0]) or who
 
     def part(self, key: str, args: model.Args) -> str:
         """A sentence for the room that is to stand within another one."""

@@ -22,7 +22,7 @@ from bridge.conversation.model import (
 from bridge.conversation.model import CustomerLocation as Location
 from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
-from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId
+from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId, UserId
 from bridge.rooms.people import Standing
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import (
@@ -233,6 +233,17 @@ def test_it_is_told_when_the_message_went() -> None:
     shared.visit.set(direct=False)
     shared.happen(back(), said("x"))
     assert shared.read == [f"ada: {TOOK_BACK}"]
+
+
+def test_of_what_a_moderator_took_back_the_agent_reads_whose_it_was() -> None:
+    desk = Desk()
+    desk.visit.set(direct=False)
+    for sender, told in (
+        (UserId("@bob:example.org"), f"ada: {TOOK_BACK} (written by bob)"),
+        (ADA, f"ada: {TOOK_BACK}"),
+    ):
+        desk.happen(back(), msgspec.structs.replace(said("x"), sender=sender))
+        assert desk.read[-1] == told
 
 
 def test_what_never_went_to_the_call_centre_was_taken_back_from_nobody() -> None:
