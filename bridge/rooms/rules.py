@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from functools import lru_cache
+from itertools import dropwhile
 
 import msgspec
 from msgspec.structs import replace
@@ -239,8 +240,7 @@ _RUN_OF_MARKS = re.compile(f"[{MARKS}]+")
 
 def parted(words: list[str]) -> list[str]:
     """The words of a command without marks before it, and with a blank for the first behind it."""
-    while words and not words[0].strip(MARKS):
-        words = words[1:]
+    words = list(dropwhile(lambda word: not word.strip(MARKS), words))
     parts = _RUN_OF_MARKS.split(words[0].lstrip(MARKS), maxsplit=1) if words else []
     return [*filter(None, parts), *words[1:]]
 
