@@ -160,8 +160,8 @@ async def backup(url: str, path: Path, clock: Clock, progress: Progress, program
         version = await current_version(engine)
         if not 1 <= version <= SCHEMA_VERSION:
             raise _other_schema(described(url), version)
-        if moved := await moved_to(engine):
-            raise MovedError(moved)
+        if mark := await unfinished(engine):
+            raise UnfinishedError(mark)
         kind = engine.dialect.value
         if isinstance(engine, SqliteEngine):
             # To read the file itself for long would keep its log from ever being emptied.
