@@ -336,16 +336,20 @@ _EDGES = f" {_PAUSES}"
 def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
     """True if a text is about a chat that is over: a rating, thanks, or words for a rating.
 
-    It goes to no agent then. `answers`: it replies to a message of somebody's.
+    It goes to no agent then. Thanks count from the customer's `close` on, whenever that arrives:
+    other words are for the next chat then. `answers`: it replies to a message of somebody's.
     """
     if not isinstance(spoke.content, model.CustomerText):
         return False
     conversation, words = visit.record.conversation, spoke.plain
     ended = ended_at(conversation)
-    is_over = isinstance(conversation.phase, model.NoChat)
+    phase = conversation.phase
+    is_over = isinstance(phase, model.NoChat)
+    closing = isinstance(phase, model.Chatting) and phase.close and not phase.unwanted
+    soon = closing or (is_over and ended is not None and visit.now - ended < SOON)
     questions = [one for one in visit.record.cards if one.kind is CardKind.RATING]
     card = next((one for one in questions if one.event_id == spoke.reply_to), None)
-    if card is None and not is_over:
+    if card is None and not (is_over or closing):
         return False
     question = _open_question(visit, words) if is_over else None
     rate, unclear, asked = None, "", card or question
@@ -357,7 +361,7 @@ def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
         visit.step(rate)
     elif unclear and is_stars(unclear):
         _ask_which(visit, spoke.event_id)
-    elif is_over and ended is not None and visit.now - ended < SOON and is_thanks(words):
+    elif soon and is_thanks(words):
         visit.say("chat.thanked", reply_to=spoke.event_id)
     elif not answers and is_over and _goes_along(visit, spoke):
         pass

@@ -541,7 +541,8 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
     phase = visit.record.conversation.phase
     if not visit.rules.tell.members or visit.record.direct or not event_id:
         return
-    heard = isinstance(phase, model.Chatting) and not phase.robot  # which would answer that
+    # A robot would answer that, and after a `close` it would be for the agent of another chat.
+    heard = isinstance(phase, model.Chatting) and not (phase.robot or phase.close)
     if heard and visit.rules.permission(who) in SERVED:
         told = model.CustomerText(visit.word(key, {"name": visit.name_of(who)}))
         visit.step(model.Said(event_id, told))

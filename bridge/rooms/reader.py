@@ -369,7 +369,8 @@ def _conceal(visit: Visit, spoke: Spoke | Corrected, command: Parsed | Malformed
 def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     """Handle a text or a file that is no command: words for an agent, or an answer to a card."""
     phase, meant, earlier = visit.record.conversation.phase, None, facts.earlier
-    if not isinstance(phase, model.Chatting) or phase.robot or spoke.reply_to is not None:
+    talking = isinstance(phase, model.Chatting) and not (phase.robot or phase.close)
+    if not talking or spoke.reply_to is not None:
         meant = cards.robot_wish(visit, spoke.plain)
         if meant is None and cards.about_chat(visit, spoke, answers=earlier is not None):
             return

@@ -313,7 +313,7 @@ def gestured(
 ) -> list[model.Input]:
     """Inputs of a reaction or of a vote in a person's poll: an agent who has seen it is told."""
     record, phase = visit.record, visit.record.conversation.phase
-    alone = not isinstance(phase, model.Chatting) or phase.robot
+    alone = not isinstance(phase, model.Chatting) or phase.robot or phase.close
     if alone or not visit.rules.tell.reactions or earlier is None or _is_past(record, earlier):
         return []
     quotes = _quoted(record, gesture.target)

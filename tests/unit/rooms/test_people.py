@@ -246,14 +246,20 @@ def test_who_was_not_there_does_not_leave() -> None:
     assert told(house) == []
 
 
-def test_a_robot_is_not_told_who_comes_and_goes() -> None:
-    """It would look up an answer to that."""
+@pytest.mark.parametrize(
+    "until",
+    [
+        {"robot": True},  # it would look up an answer to that
+        {"close": True, "close_order": 0},  # it would be for the agent of another chat
+    ],
+)
+def test_who_comes_and_goes_is_told_to_nobody_but_the_agent(until: dict[str, bool | int]) -> None:
     house = House(msgspec.structs.replace(RULES, tell=TellAgents(members=True)))
     house.invite(direct=False)
     house.enter(Entered(direct=False, people=(Person(ADA, "Ada"),)))
     phase = house.chat().record.conversation.phase
     assert isinstance(phase, Chatting)
-    phase = msgspec.structs.replace(phase, robot=True)
+    phase = msgspec.structs.replace(phase, **until)
     house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, phase=phase))
     house.receive(MemberJoined(BOB, "Bob", EventId("$j")))
     house.receive(MemberGone(BOB, BOB, EventId("$l")))

@@ -464,6 +464,15 @@ def test_a_robot_is_not_told() -> None:
     assert desk.read == []
 
 
+def test_after_close_a_reaction_is_for_no_other_chat() -> None:
+    desk = Desk()
+    chatting = Chatting(SessionId(5150), desk.now, QueueId(2), close=True, close_order=0)
+    for phase in (chatting, msgspec.structs.replace(chatting, unwanted=True)):
+        desk.phase(phase).happen(Reacted(EVENT, ADA, X, "👍"), Earlier("Bye then"))
+        assert desk.effects == []
+        assert desk.carried == []
+
+
 # --- what is asked for --------------------------------------------------------------------------
 
 

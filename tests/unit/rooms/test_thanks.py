@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bridge.conversation.model import (
     CallWebChat,
+    Chatting,
     Conversation,
     CustomerMedia,
     Ended,
@@ -141,6 +142,28 @@ def test_in_a_chat_and_before_the_first_one_they_are_words() -> None:
     house = after_a_chat(phase=Idle())
     house.say("Thanks!")
     assert isinstance(house.record.conversation.phase, Requesting)
+
+
+def test_thanks_after_close_are_not_for_the_next_chat() -> None:
+    house = House().served().chat()
+    state = house.record.conversation
+    away = msgspec.structs.replace(state, retry_at=house.now + 50_000, failures=1)
+    house.visit.set(conversation=away)
+    house.say("!wc close")
+    event = house.say("thanks, bye")
+    assert house.effects[-1] == Say("chat.thanked", reply_to=event)
+    assert house.carried == []
+    other = house.say("it is broken again")
+    assert house.carried == [other]
+
+
+def test_thanks_after_leaving_the_queue_are_words() -> None:
+    house = House().served().chat()
+    phase = house.record.conversation.phase
+    assert isinstance(phase, Chatting)
+    phase = msgspec.structs.replace(phase, close=True, unwanted=True)
+    house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, phase=phase))
+    assert house.say("thanks") in house.carried
 
 
 def test_the_name_of_a_file_is_no_farewell() -> None:
