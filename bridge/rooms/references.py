@@ -31,6 +31,7 @@ from itertools import takewhile
 import msgspec
 from msgspec.structs import replace
 
+from bridge.config.model import SERVED
 from bridge.conversation import model
 from bridge.conversation.history import mark_of
 from bridge.conversation.turn import all_pieces, unique_events
@@ -289,7 +290,7 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
     if spoke.wrap and isinstance(bare, model.CustomerText):
         bare = model.CustomerText(visit.word(spoke.wrap, {"text": bare.text}))
     bare = _captioned(bare, spoke.plain)
-    quote = "" if earlier is None or earlier.command else quotation(earlier.text)
+    quote = "" if earlier is None else _quotable(visit, earlier)
     if not quote or spoke.about is None or isinstance(bare, model.CustomerLocation):
         return model.Said(spoke.event_id, bare, spoke.plain)
     words = bare.text if isinstance(bare, model.CustomerText) else bare.caption
@@ -300,6 +301,13 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
         bare = _captioned(bare, bare.caption or bare.name or bare.kind)
     events = _quoted(visit.record, spoke.about)
     return model.Said(spoke.event_id, content, spoke.plain, quotes=events, instead=bare)
+
+
+def _quotable(visit: Visit, earlier: Earlier) -> str:
+    """The quotation; empty if there is none, or no agent is to read a word of that person's."""
+    author = earlier.sender
+    strange = bool(author) and visit.rules.permission(author) not in SERVED
+    return "" if strange or earlier.command else quotation(earlier.text)
 
 
 def _captioned(content: model.CustomerContent, caption: str) -> model.CustomerContent:
@@ -317,6 +325,8 @@ def gestured(
     if alone or not visit.rules.tell.reactions or earlier is None or _is_past(record, earlier):
         return []
     quotes = _quoted(record, gesture.target)
+    if _never_went(record, quotes[-1], earlier):
+        return []
     if isinstance(gesture, Reacted):
         quote = quotation(earlier.text)
         if not quote or earlier.command or undelivered(record, quotes[-1]) is not None:

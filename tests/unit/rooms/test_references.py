@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from bridge.config.model import TellAgents
+from bridge.config.model import Permission, TellAgents
 from bridge.conversation.model import (
     CallWebChat,
     Chatting,
@@ -73,6 +73,17 @@ def test_a_reply_begins_with_a_short_quotation(earlier: Earlier | None, text: st
     desk = Desk()
     desk.happen(reply(Text("yes"), "yes"), earlier)
     assert desk.read == [text]
+
+
+@pytest.mark.parametrize("who", [Permission.IGNORED, Permission.NONE])
+def test_the_words_of_a_person_who_is_not_served_are_quoted_to_nobody(who: Permission) -> None:
+    def permission(user: str) -> Permission:
+        return who if user == STRANGER else Permission.CUSTOMER
+
+    desk = Desk(msgspec.structs.replace(RULES, permission=permission))
+    between_us = Earlier("The boss is ill", Text("The boss is ill"), STRANGER)
+    desk.happen(reply(Text("yes"), "yes"), between_us)
+    assert desk.read == ["yes"]
 
 
 def test_the_language_is_the_rooms() -> None:
@@ -428,6 +439,16 @@ def test_of_a_reaction_to_what_no_agent_has_seen_nobody_is_told() -> None:
     desk.happen(Reacted(EventId("$r"), ADA, X, "👍"), said("b"))
     assert not any(isinstance(one, CallWebChat) for one in desk.effects)
     assert len(desk.carried) == 1
+
+
+@pytest.mark.parametrize(
+    "gesture", [Reacted(EVENT, ADA, X, "👍"), PollAnswered(EVENT, ADA, X, "1")]
+)
+def test_nor_of_one_to_what_never_went_to_the_call_centre(gesture: Reacted | PollAnswered) -> None:
+    desk = Desk()
+    earlier = Earlier("Tea or coffee?", Text("x"), ADA, answers=(("1", "Tea"),), unsent=True)
+    desk.happen(gesture, earlier)
+    assert desk.read == []
 
 
 def test_operators_may_want_none_of_this() -> None:
