@@ -115,11 +115,7 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
         case CardKind.QUEUES:
             return []  # a vote is `chosen_queue`
         case CardKind.CHOICES:  # a digit asks the robot that one, as long as it is there
-            robot = isinstance(conversation.phase, model.Chatting) and conversation.phase.robot
-            number = _number(sign) or 0
-            if not robot or not 0 < number <= len(card.options):
-                return []
-            return [model.Said(gesture.event_id, model.CustomerText(card.options[number - 1]))]
+            return _proposed(conversation.phase, card, gesture.event_id, _number(sign) or 0)
 
 
 def chosen_queue(visit: Visit, meaning: Meaning) -> QueueId | None:
@@ -142,6 +138,23 @@ def _about_request(visit: Visit, card: OurCard, sign: str) -> list[model.Input]:
     waiting = isinstance(conversation.phase, model.Waiting)
     own = waiting and card.number == conversation.number
     return [model.Cancel()] if sign in _CROSSES and (own or callback_wanted(conversation)) else []
+
+
+def _proposed(
+    phase: model.Phase, card: OurCard, event_id: EventId, number: int
+) -> list[model.Input]:
+    """Input of the card's proposal of that number: what would be typed for it, if it still stands.
+
+    The machine makes the robot's own words of that, without a speaker's name.
+    """
+    if not isinstance(phase, model.Chatting) or not phase.robot:
+        return []
+    if not 0 < number <= len(card.options):
+        return []
+    word = card.options[number - 1]
+    if word in phase.choices:
+        word = str(phase.choices.index(word) + 1)
+    return [model.Said(event_id, model.CustomerText(word))]
 
 
 def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[model.Input]:

@@ -216,6 +216,22 @@ def test_a_digit_asks_what_the_robot_proposed(key: str, robot: bool, asked: list
     assert words(house) == asked
 
 
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("proposed", [("returns", "parcels"), ("hats", "parcels", "returns")])
+def test_a_digit_is_a_proposal_word_for_word_whoever_taps(
+    proposed: tuple[str, ...], direct: bool
+) -> None:
+    """Also on a former card, whose numbers were others."""
+    house = House().served(direct=direct).chat()
+    phase = house.record.conversation.phase
+    assert isinstance(phase, Chatting)
+    phase = msgspec.structs.replace(phase, robot=True, choices=proposed)
+    house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, phase=phase))
+    cards.remember(house.visit, OurCard(CARD, CardKind.CHOICES, options=("returns", "parcels")))
+    house.receive(Reacted(EventId("$r"), ADA, CARD, "1️⃣"))
+    assert words(house) == ["returns"]
+
+
 def test_a_thumb_up_is_thanks() -> None:
     house = asked_house()
     house.receive(Reacted(EventId("$r"), ADA, CARD, "👍"))
