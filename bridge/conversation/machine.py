@@ -33,7 +33,7 @@ from typing import assert_never
 from bridge.conversation import calls, chat, customer, history, model, queue, robot, server
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, without
-from bridge.webchat.frames import SendMessage
+from bridge.webchat.frames import CancelRequest, SendMessage
 
 
 def step(
@@ -202,7 +202,7 @@ def _waiting_for_a_person(state: model.Conversation) -> tuple[model.Held, ...]:
 def _phase_ends(state: model.Conversation, _policy: Policy) -> int | None:
     asked = state.outstanding
     match state.phase:
-        case model.Queued() if asked is not None and isinstance(asked.what, model.Upload):
+        case model.Queued(request_id=int()) if asked and not isinstance(asked.what, CancelRequest):
             return None  # a cancel's call goes once that has ended, which it does by itself
         case (
             model.Idle(linger_until=at)

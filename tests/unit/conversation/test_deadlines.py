@@ -95,6 +95,39 @@ def test_a_cancel_waits_for_the_upload_that_is_under_way() -> None:
     assert (scene.phase, scene.cards[-1]) == ("Idle", "queue.cancelled")
 
 
+@pytest.mark.parametrize("call", [101, 104, 111])
+def test_a_cancel_waits_for_any_other_call_that_is_under_way(call: int) -> None:
+    scene = Scene()
+    if call == 104:
+        scene.begin()
+        scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.start()
+    if call == 101:  # its answer is slow, but by now a push tells of the request
+        scene.push(201, requestId=REQUEST, requestStatus=0)
+    else:
+        scene.reply(requestId=REQUEST, queueLength=3)
+    if call == 104:
+        scene.rate(5)
+    elif call == 111:
+        scene.text("hello")
+    assert scene.last["type"] == call
+    scene.cancel()
+    scene.later(40)
+    assert (scene.phase, scene.sent(102)) == ("Queued", [])
+    scene.reply(requestId=REQUEST)
+    assert len(scene.sent(102)) == 1
+
+
+def test_a_cancel_whose_call_is_not_answered_ends_by_itself() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=3)
+    scene.cancel()
+    scene.later(30)
+    assert len(scene.sent(102)) == 1
+    assert (scene.phase, scene.cards[-1]) == ("Idle", "queue.cancelled")
+
+
 def test_cancelled_while_a_session_that_nobody_knows_is_awaited() -> None:
     scene = Scene()
     scene.start()

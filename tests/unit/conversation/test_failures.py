@@ -516,6 +516,7 @@ def test_after_the_queue_was_left_in_an_outage_nothing_is_promised() -> None:
     under_way = scene.text("away 1")
     scene.cut()
     scene.cancel()
+    scene.fail(FailureReason.UNREACHABLE)
     scene.later(scene.policy.cancel_wait / 1000)
     assert (scene.phase, scene.card) == ("Idle", ["queue.cancelled", "queue.dropped"])
     assert scene.card_args == {"count": 2}
@@ -532,7 +533,7 @@ def test_after_the_queue_was_left_a_late_failure_of_a_message_says_nothing() -> 
     scene.queue_up()
     event = scene.text("away 1")
     scene.cancel()
-    scene.later(scene.policy.cancel_wait / 1000)
+    scene.push(201, requestId=REQUEST, requestStatus=7)
     assert scene.phase == "Idle"
     assert scene.reported[event] == "queue.dropped"
     scene.cut()
