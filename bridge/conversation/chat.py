@@ -190,14 +190,16 @@ def rate(turn: Turn, wish: model.Rate) -> None:
     elif rated is not None and turn.now - rated.at > turn.policy.rating_change:
         turn.say("rating.settled")
     else:
-        comment, event_id, besides = wish.comment, wish.event_id, ""
+        given = model.Rating(
+            session_id, wish.value, wish.comment, wish.event_id, said_by=wish.said_by
+        )
         if pending is not None and pending.session_id != session_id:
             turn.say("rating.failed")
-        elif pending is not None and (pending.event_id is not None or not comment):
-            comment, event_id = pending.comment, pending.event_id
-            besides = wish.comment or pending.besides
-        more = wish.more and not comment
-        turn.set(rating=model.Rating(session_id, wish.value, comment, event_id, more, besides))
+        elif pending is not None and (pending.event_id is not None or not wish.comment):
+            given = replace(pending, value=wish.value)
+            if wish.comment:
+                given = replace(given, besides=wish.comment, besides_by=wish.said_by)
+        turn.set(rating=replace(given, more=wish.more and not given.comment))
 
 
 def rating_call(rating: model.Rating) -> RateSession:
@@ -230,12 +232,19 @@ def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
 
 
 def uncomment(turn: Turn, events: set[EventId]) -> None:
-    """Keep back a message that was to go along with a rating; another value still goes."""
+    """Keep back words that were to go along with a rating; another value still goes."""
     rating = turn.state.rating
-    if rating is not None and rating.event_id in events:
+    if rating is None:
+        return
+    left = rating
+    if left.besides_by in events:
+        left = replace(left, besides="", besides_by=None)
+    if left.event_id in events or left.said_by in events:
+        left = replace(left, comment=left.besides, said_by=left.besides_by)
+        left = replace(left, event_id=None, besides="", besides_by=None)
+    if left != rating:
         rated = _rated(turn.state, rating.session_id)
         taken = rated is not None and rated.asked == rating.value
-        left = replace(rating, comment=rating.besides, event_id=None, besides="")
         turn.set(rating=left if left.comment or not taken else None)
 
 

@@ -253,6 +253,10 @@ class Rating(Value, frozen=True):
     """The customer is asked why: the next message goes along."""
     besides: str = ""
     """What was written with a newer rating, while that message was under way."""
+    said_by: EventId | None = None
+    """The command, or the reply, of which the comment is a part."""
+    besides_by: EventId | None = None
+    """That of `besides`."""
 
 
 class Rated(Value, frozen=True):
@@ -471,6 +475,9 @@ class Rate(Happening, frozen=True):
     """The message that is the comment; None: it was part of a command, or of a reply."""
     more: bool = False
     """It is an unhappy one: without a comment, the customer is asked why."""
+    said_by: EventId | None = None
+    """That command or reply, where it has a comment: once it is taken back, the comment is kept
+    back."""
 
 
 class Pushed(Happening, frozen=True):

@@ -402,6 +402,44 @@ def test_another_rating_still_goes_when_the_words_are_taken_back() -> None:
     assert scene.last["rating"] == {"id": 5, "comments": ""}
 
 
+COMMAND = EventId("$command")
+
+
+def test_words_of_a_command_that_is_taken_back_do_not_go() -> None:
+    """The rating itself does, in a newer one's value as well."""
+    scene = ended()
+    scene.happen(Rate(1, "rude", said_by=COMMAND))
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.rate(2)
+    scene.happen(Withdrawn(COMMAND))
+    scene.later(60)
+    assert scene.last["rating"] == {"id": 2, "comments": ""}
+    scene.reply()
+    assert scene.notices[-1] == "rating.thanks"
+
+
+@pytest.mark.parametrize(
+    ("gone", "left"),
+    [
+        (Withdrawn(COMMAND), "too slow"),
+        (Withdrawn(WORDS), "rude"),
+        (Withdrawn(WORDS, (COMMAND,)), None),
+    ],
+)
+def test_of_words_from_two_messages_those_go_that_are_not_taken_back(
+    gone: Withdrawn, left: str | None
+) -> None:
+    scene = asked_why()
+    add(scene)
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.happen(Rate(0, "rude", said_by=COMMAND))
+    scene.happen(gone)
+    scene.forget()
+    scene.later(60)
+    sent = [frame["rating"] for frame in scene.sent(104)]
+    assert sent == ([] if left is None else [{"id": 0, "comments": left}])
+
+
 def test_the_answer_about_one_chat_settles_no_rating_of_another() -> None:
     scene = ended()
     scene.rate(5)
