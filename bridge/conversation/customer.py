@@ -193,7 +193,8 @@ def start(
     if isinstance(phase, model.NoChat):
         queue.request_chat(turn, queue_id)
     elif isinstance(phase, model.Chatting):
-        turn.say("start.already_chatting")
+        ending = "start.leaving" if phase.unwanted else "start.ending"
+        turn.say(ending if phase.close else "start.already_chatting")
     elif isinstance(phase, model.Queued) and _leaving(turn):
         turn.say("start.leaving")
     else:
@@ -219,7 +220,7 @@ def _want_still(turn: Turn) -> None:
 def human(turn: Turn) -> None:
     """Ask for a person (row 27); a customer who has one, or waits for one, is told so."""
     phase = turn.state.phase
-    if isinstance(phase, model.Chatting) and phase.robot:
+    if isinstance(phase, model.Chatting) and phase.robot and not phase.close:
         turn.enter(phase, human=True)
     else:
         start(turn)

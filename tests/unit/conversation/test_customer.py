@@ -5,13 +5,18 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.model import (
+    CallBack,
+    Chatting,
     Clip,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
     FailureReason,
+    Human,
+    Input,
     LinkLost,
     Said,
+    Start,
     Upload,
     Uploaded,
     Withdrawn,
@@ -268,6 +273,34 @@ def test_start_while_102_is_under_way() -> None:
     scene.start()
     scene.reply(requestId=9001)
     scene.cancel()
+    scene.start()
+    assert scene.notices == ["start.leaving"]
+
+
+@pytest.mark.parametrize("wish", [Start(), CallBack(), Human()])
+@pytest.mark.parametrize("robot", [False, True])
+def test_who_asks_for_an_agent_while_the_chat_is_ending_is_to_ask_again(
+    wish: Input, robot: bool
+) -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(sessionId=SESSION, agents=[MEI], robotType=3 if robot else None)
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert isinstance(scene.state.phase, Chatting)
+    assert scene.state.phase.robot is robot
+    scene.close()
+    scene.happen(wish)
+    assert scene.notices[-1] == "start.ending"
+    scene.reply()
+    assert (scene.phase, scene.last["type"]) == ("Ended", 103)
+
+
+def test_nor_is_who_has_left_the_queue_chatting_with_an_agent_who_was_faster() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=9001)
+    scene.cancel()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
     scene.start()
     assert scene.notices == ["start.leaving"]
 
