@@ -67,7 +67,10 @@ def greet(turn: Turn, phase: model.Chatting) -> None:
 def show_again(turn: Turn) -> None:
     """Write the card of a request or of a chat anew, and bring the chat's agents in."""
     phase = turn.state.phase
-    queue.show_card(turn)
+    if isinstance(phase, model.Waiting) and phase.cancel:
+        queue.show_leaving(turn)
+    else:
+        queue.show_card(turn)
     if isinstance(phase, model.Chatting) and not phase.unwanted:
         _bring_in(turn, phase)
 

@@ -33,6 +33,19 @@ def test_in_another_room_all_that_is_going_on_is_shown_again() -> None:
         assert [one[0].name for one in came] == [agent["name"] for agent in agents]
 
 
+def test_in_another_room_who_leaves_the_queue_reads_that_they_do() -> None:
+    """And not that an agent is being asked for, or nothing."""
+    scene = Scene()
+    scene.start()
+    scene.cancel()
+    for _ in range(2):
+        scene.forget()
+        scene.happen(Moved())
+        assert scene.cards == ["queue.leaving"]
+        scene.reply(requestId=REQUEST)
+    assert scene.cards[-1] == "queue.cancelled"
+
+
 def test_what_is_unwanted_is_not_shown_again() -> None:
     """The customer has left the queue, and then an agent came all the same."""
     scene = Scene()
