@@ -328,6 +328,8 @@ def _want_again(turn: Turn, outstanding: model.Outstanding, *, certain: bool, re
     held = outstanding.held
     if isinstance(outstanding.what, frames.RequestChat) and not outstanding.moot:
         queue.ask_after(turn)
+        if isinstance(turn.state.phase, model.Requesting) and not certain:
+            turn.enter(turn.state.phase, unsure=True)
     if held is None:
         return
     if certain or outstanding.moot:

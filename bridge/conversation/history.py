@@ -40,7 +40,7 @@ from bridge.conversation.queue import hidden
 from bridge.conversation.turn import Turn
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.media.plaintext import html_to_text
-from bridge.webchat.frames import Agent, AgentContent, AgentText, UnknownContent
+from bridge.webchat.frames import Agent, AgentContent, AgentText, RequestChat, UnknownContent
 from bridge.webchat.http import HistoryEntry
 from bridge.webchat.words import decode_emoji
 
@@ -139,6 +139,7 @@ def link_restored(turn: Turn, at: int, *, brief: bool) -> None:
         turn.say("trouble.over")
     if isinstance(turn.state.phase, model.Waiting | model.Chatting):
         turn.set(linked_at=at)
+    if _may_have_spoken(turn.state):
         _want(turn, _heard_until(turn), turn.now, brief=brief)
 
 
@@ -150,9 +151,19 @@ def resumed(turn: Turn) -> None:
     if phase.since < turn.now:  # else nobody can have said anything yet
         turn.set(linked_at=turn.now)  # the link itself may not tell
     if recall is None:
-        _want(turn, _heard_until(turn), turn.now + SETTLING, brief=False)
+        if _may_have_spoken(turn.state):
+            _want(turn, _heard_until(turn), turn.now + SETTLING, brief=False)
     else:  # of an outage shortly before
         turn.set(recall=replace(recall, brief=False, calls_since=turn.state.next_call))
+
+
+def _may_have_spoken(state: model.Conversation) -> bool:
+    """True where there may be an agent: nobody has spoken to a request that never left."""
+    phase, asked = state.phase, state.outstanding
+    if not isinstance(phase, model.Requesting):
+        return isinstance(phase, model.Queued | model.Chatting)
+    asking = asked is not None and isinstance(asked.what, RequestChat)
+    return asking or phase.unsure or phase.adopt_at is not None
 
 
 def pursue(turn: Turn, recall: model.Recall) -> None:

@@ -162,6 +162,8 @@ class Requesting(Value, frozen=True):
     cancel: bool = False
     quiet: bool = False
     """A request of our own, for a callback: nothing is shown of it yet."""
+    unsure: bool = False
+    """Whether WebChat had an earlier 101 for it is not known: there may be a session by now."""
 
 
 class Queued(Value, frozen=True):

@@ -18,7 +18,16 @@ from bridge.conversation.history import (
     mark_of,
     shown_lately,
 )
-from bridge.conversation.model import Conversation, Pushed, Recalled, Resumed, Say
+from bridge.conversation.model import (
+    Conversation,
+    FailureReason,
+    Input,
+    LinkRestored,
+    Pushed,
+    Recalled,
+    Resumed,
+    Say,
+)
 from bridge.ids import AgentId, RequestId, SessionId
 from bridge.webchat.frames import AgentText, MessageReceived, QueueStatus
 from bridge.webchat.http import HistoryEntry
@@ -275,6 +284,36 @@ def test_a_chat_that_begins_on_the_new_link_has_lost_nothing() -> None:
         nothing_kept(centre)
         assert told_unsure(centre) == told
         centre.push(205, sessionId=SESSION, agentId=AGENT)
+
+
+@pytest.mark.parametrize("back", [LinkRestored(), Resumed()])
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_request_that_never_left_has_lost_nothing(back: Input, heard: bool) -> None:
+    """But one of which nobody knows may have become a chat."""
+    centre = Centre()
+    centre.text("hello")
+    if heard:
+        centre.cut()
+    centre.fail(FailureReason.UNREACHABLE)
+    centre.now += 1
+    centre.happen(back)
+    centre.later(centre.policy.backoff_last / 1000)
+    centre.reply(requestId=REQUEST)
+    centre.push(202, sessionId=SESSION, agents=[MEI])
+    if heard:
+        assert centre.asked_for
+        nothing_kept(centre)
+    assert (centre.state.recall, centre.asked_for != []) == (None, heard)
+
+
+def test_a_session_that_is_yet_to_be_told_of_may_have_lost_something() -> None:
+    centre = Centre()
+    centre.start()
+    centre.reply(sessionId=SESSION)
+    centre.link_back()
+    centre.push(202, sessionId=SESSION, agents=[MEI])
+    nothing_kept(centre)
+    assert told_unsure(centre) == 1
 
 
 def test_the_end_of_the_chat_came_before_the_answer() -> None:
