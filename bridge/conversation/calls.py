@@ -36,6 +36,8 @@ _PASSING = frozenset({404, 408, 425, 429})
 
 
 def next_call(turn: Turn) -> None:
+    if turn.state.held and turn.state.extensions:
+        refuse_unwelcome(turn, turn.state.held)
     state = turn.state
     if state.outstanding is not None:
         return
@@ -43,8 +45,6 @@ def next_call(turn: Turn) -> None:
         if turn.now < state.retry_at:
             return
         turn.set(retry_at=None)
-    if state.held and state.extensions:
-        _refuse_unwelcome(turn)
     phase = turn.state.phase
     match phase:
         case model.Chatting():
@@ -114,19 +114,21 @@ def _while_chatting(turn: Turn, phase: model.Chatting) -> None:
         _call(turn, frames.TransferFromRobot(phase.session_id))
 
 
-def _refuse_unwelcome(turn: Turn) -> None:
-    """Refuse files whose extension the server does not take (200), before they are uploaded."""
+def refuse_unwelcome(turn: Turn, pieces: tuple[model.Held, ...]) -> bool:
+    """Refuse files whose extension the server does not take (200); False if there are none."""
     allowed = turn.state.extensions
     unwelcome = tuple(
         piece
-        for piece in turn.state.held
+        for piece in pieces
         if isinstance(piece.content, model.CustomerMedia)
         and not piece.ready
         and piece.content.kind != "voice"
         and (extension := _extension(piece.content.name))
         and extension not in allowed
     )
-    turn.report(unwelcome, "undelivered.extension", {"allowed": tuple(allowed)})
+    if unwelcome:
+        turn.report(unwelcome, "undelivered.extension", {"allowed": tuple(allowed)})
+    return bool(unwelcome)
 
 
 def _extension(name: str) -> str:

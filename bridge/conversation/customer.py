@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from bridge.conversation import model, queue, robot
+from bridge.conversation.calls import refuse_unwelcome
 from bridge.conversation.chat import ended_at, start_chat, uncomment
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, all_pieces, unique_events, without
@@ -34,6 +35,8 @@ def said(turn: Turn, event: model.Said) -> None:
     if waiting + len(pieces) > turn.policy.max_held:
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
+    if turn.state.extensions and refuse_unwelcome(turn, pieces):
+        return  # nor does anybody read that it is kept
     robot_first = not chatting and robot.answers_first(turn)
     # One place more: what the robot answers goes behind it, should both go to a person. And as many
     # as its other wording needs, should that go in its place.

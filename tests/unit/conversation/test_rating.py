@@ -106,6 +106,26 @@ def test_files_that_the_server_does_not_take_are_not_uploaded(name: str, taken: 
         assert scene.texts == ["hello"]
 
 
+def test_a_file_that_the_server_does_not_take_is_not_said_to_be_kept() -> None:
+    """Nor is an agent asked for with nothing to be told."""
+    for policy in (Policy(), Policy(start_on_message=False)):
+        scene = Scene(policy)
+        scene.push(200, ratings=[], fileAcceptExtensionsArr="png,zip", hisSessions=[])
+        event = scene.image("a.exe", caption="look")
+        assert scene.reported == {event: "undelivered.extension"}
+        assert (scene.phase, scene.notices, scene.cards) == ("Idle", [], [])
+
+
+def test_files_are_refused_once_the_server_says_what_it_takes() -> None:
+    """Also those that wait behind a call."""
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    event = scene.image("a.exe")
+    scene.push(200, ratings=[], fileAcceptExtensionsArr="png,zip", hisSessions=[])
+    assert scene.reported == {event: "undelivered.extension"}
+
+
 def test_a_refused_request_may_still_be_taken_up_for_a_minute() -> None:
     """Reference 2.3, status 2: the link stays for so long."""
     scene = Scene()
