@@ -281,7 +281,8 @@ def rate(visit: Visit, words: Sequence[str], event_id: EventId) -> None:
     conversation = visit.record.conversation
     unsaid = not conversation.ratings and not visit.rules.ratings
     if conversation.last_session is None or value in known or (unsaid and value == 0):
-        visit.step(rating(visit, question(visit), value, " ".join(words[1:])), event_id)
+        wish = rating(visit, question(visit), value, " ".join(words[1:]))
+        visit.step(replace(wish, said_by=event_id) if wish.comment else wish, event_id)
     else:
         visit.say("rating.unknown", {"value": value, "options": shown(known)}, reply_to=event_id)
 
@@ -371,7 +372,7 @@ def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
         unclear = _unclear(asked, words)
     of_newest = card is not None and card.session_id == conversation.last_session
     if rate is not None:
-        visit.step(rate)
+        visit.step(replace(rate, said_by=spoke.event_id) if rate.comment else rate)
     elif unclear and is_stars(unclear):
         _ask_which(visit, spoke.event_id)
     elif soon and is_thanks(words):

@@ -409,8 +409,9 @@ def _of_nobody(record: RoomRecord, known: Collection[EventId]) -> bool:
     state = record.conversation
     events = [one.event_id for one in all_pieces(state) if not (one.sender or one.is_note)]
     events += [one.asked for one in record.cards if one.text and one.asked is not None]
-    if state.rating is not None and state.rating.event_id is not None:
-        events.append(state.rating.event_id)
+    if (given := state.rating) is not None:
+        by = (given.event_id, given.said_by, given.besides_by)
+        events += [one for one in by if one is not None]
     return not {*events} <= {*known}
 
 

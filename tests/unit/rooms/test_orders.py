@@ -21,14 +21,14 @@ from bridge.conversation.model import (
     Say,
 )
 from bridge.conversation.queue import callback_wanted
-from bridge.ids import AgentId, QueueId, SessionId
+from bridge.ids import AgentId, EventId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
 from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, parse
 from bridge.rooms.people import Standing
-from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings
+from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings, Withdrew
 from bridge.rooms.visit import SendTranscript, TellHistory
 from bridge.texts import LANGUAGES
-from tests.unit.rooms.visits import House, answer
+from tests.unit.rooms.visits import ADA, House, answer
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ def test_a_rating_that_does_not_exist_calls_nobody(words: str, hours: int) -> No
     assert answer(house) == ("rating.unknown", {"value": 4, "options": "1 — good\n0 — bad"})
     assert house.carried == []
     assert isinstance(house.record.conversation.phase, Ended)
-    house.say("rate 1 thanks")
-    assert house.record.conversation.rating == Rating(SessionId(5150), 1, "thanks")
+    by = house.say("rate 1 thanks")
+    assert house.record.conversation.rating == Rating(SessionId(5150), 1, "thanks", said_by=by)
 
 
 @pytest.mark.parametrize(("number", "taken"), [(0, True), (5, True), (6, False)])
@@ -204,8 +204,19 @@ def test_a_rating_of_the_servers_may_have_any_number(value: int) -> None:
     house = ended_chat()
     told = msgspec.structs.replace(house.record.conversation, ratings=((0, "bad"), (value, "odd")))
     house.visit.set(conversation=told)
-    house.say(f"rate {value} thanks")
-    assert house.record.conversation.rating == Rating(SessionId(5150), value, "thanks")
+    by = house.say(f"rate {value} thanks")
+    assert house.record.conversation.rating == Rating(SessionId(5150), value, "thanks", said_by=by)
+
+
+def test_the_words_of_a_rating_that_was_taken_back_do_not_go() -> None:
+    house = ended_chat()
+    away = msgspec.structs.replace(house.record.conversation, retry_at=house.now + 50_000)
+    house.visit.set(conversation=away)
+    event = house.say("!wc rate 1 Mei was rude")
+    house.receive(Withdrew(EventId("$back"), ADA, event))
+    rating = house.record.conversation.rating
+    assert rating is not None
+    assert (rating.value, rating.comment) == (1, "")
 
 
 @pytest.mark.parametrize("prefix", ["", "!wc "])
@@ -225,8 +236,8 @@ def test_rating_with_words_from_or_after_another_queue(phase: Phase) -> None:
         house.record.conversation, phase=phase, last_ended_at=house.now - FRESH + 1
     )
     house.visit.set(conversation=state)
-    house.say("rate 5 thanks")
-    assert house.record.conversation.rating == Rating(SessionId(5150), 5, "thanks")
+    by = house.say("rate 5 thanks")
+    assert house.record.conversation.rating == Rating(SessionId(5150), 5, "thanks", said_by=by)
     house.visit.now += 1
     event = house.say("rate 4 of your shops")
     assert event in house.carried
