@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from bridge.conversation import model, queue, robot
 from bridge.conversation.calls import refuse_unwelcome
-from bridge.conversation.chat import ended_at, start_chat, uncomment
+from bridge.conversation.chat import start_chat, uncomment
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, all_pieces, unique_events, without
 from bridge.ids import EventId, QueueId
@@ -17,8 +17,6 @@ from bridge.webchat.words import DEAREST, encode_emoji, split_text
 
 REMIND_AFTER = 60_000
 """ms after which a customer who goes on writing is told again that no agent was asked for."""
-CROSSING = 5_000
-"""ms within which a customer's `close` may cross with the end of the chat."""
 
 
 def said(turn: Turn, event: model.Said) -> None:
@@ -312,11 +310,5 @@ def close(turn: Turn) -> None:
             turn.say("close.away")
     elif isinstance(phase, model.Waiting):
         cancel(turn)
-    elif not _ended_just_now(turn):
+    else:
         turn.say("close.nothing")
-
-
-def _ended_just_now(turn: Turn) -> bool:
-    """True if the agent may have ended the chat as the customer did; they have read that."""
-    ended = ended_at(turn.state)
-    return ended is not None and 0 <= turn.now - ended < CROSSING

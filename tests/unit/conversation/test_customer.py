@@ -313,18 +313,6 @@ def test_cancel_and_close_where_there_is_nothing() -> None:
     assert scene.notices == ["cancel.nothing", "close.nothing", "rating.nothing"]
 
 
-def test_close_as_the_agent_ends_the_chat_needs_no_answer() -> None:
-    scene = Scene()
-    scene.begin()
-    scene.push(205, sessionId=SESSION, agentId="K00017")
-    scene.later(1)
-    scene.close()
-    assert scene.notices[1:] == ["chat.ended"]
-    scene.later(10)
-    scene.close()
-    assert scene.notices[1:] == ["chat.ended", "close.nothing"]
-
-
 def test_cancel_drops_what_is_kept() -> None:
     scene = Scene(ON_COMMAND)
     event = scene.text("one")
