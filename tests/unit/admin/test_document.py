@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import schemathesis
 from aiohttp.test_utils import RawTestServer
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, assume, settings
 from schemathesis import Case
 
 from bridge.admin.openapi import document
@@ -71,6 +71,12 @@ def base_url() -> Iterator[str]:
     loop.close()
 
 
+def is_sent(value: object) -> bool:
+    """False for a parameter that HTTP clients leave out."""
+    values = list(value) if isinstance(value, list | dict) else [value]
+    return any(one is not None for one in values)
+
+
 schema = schemathesis.openapi.from_dict(document())
 
 
@@ -84,4 +90,6 @@ schema = schemathesis.openapi.from_dict(document())
     suppress_health_check=list(HealthCheck),
 )
 def test_the_api_does_as_the_document_says(case: Case[Any], base_url: str) -> None:
+    # What is wrong about a list without an entry, or about null, is not to be seen in a query.
+    assume(all(map(is_sent, (case.query or {}).values())))
     case.call_and_validate(base_url=base_url, headers={"Authorization": f"Bearer {SECRET}"})
