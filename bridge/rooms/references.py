@@ -128,6 +128,21 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
     return replace(earlier, at=at, unsent=bool(came) and not went)
 
 
+async def is_about_unknown(around: Surroundings, record: RoomRecord, body: bytes) -> bool:
+    """True if an input is a reaction, a vote or a reply to an event that nobody knows here (yet).
+
+    Raises StoreError. What our own code fails at is told where the input is handled.
+    """
+    about, row = None, _row(body)
+    with suppress(Exception):
+        raw = await around.matrix.open(row.raw, ask=False) if isinstance(row, MatrixEvent) else None
+        if raw is not None and not isinstance(raw, Undecryptable):
+            meaning = around.matrix.interpret(raw)
+            if isinstance(meaning, Spoke | Reacted | PollAnswered):
+                about = refers_to(record, meaning)
+    return about is not None and await around.store.body_of(record.room_id, about) is None
+
+
 async def original(
     around: Surroundings, room_id: RoomId, event_id: EventId
 ) -> Meaning | Undecryptable | None:
@@ -417,6 +432,13 @@ async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) 
 
 def erasing_due(record: RoomRecord) -> int | None:
     return record.erase_at if record.erasing else None
+
+
+def has_to_ask(record: RoomRecord, now: int) -> bool:
+    """True if a signal needs I/O: sealed events to be tried again, or copies to be erased."""
+    moment = erasing_due(record)
+    due = moment is not None and moment <= now
+    return bool(record.sealed) or due or record.gone_at is not None
 
 
 # --- edits ----------------------------------------------------------------------------------------

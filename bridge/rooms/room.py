@@ -90,6 +90,8 @@ AGAIN = 1_000
 """ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
+EARLY = 10_000
+"""ms since it came in which what is about an unknown event waits for what we are just sending."""
 _UNDER_WAY = (model.Queued, model.Chatting)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
@@ -195,7 +197,8 @@ class Room:
 
     def signal(self, happened: Signal) -> None:
         """Let something happen that need not be stored."""
-        if self._free and not (self._loops.stopping or self._has_to_ask):
+        now = self.around.clock.now()
+        if self._free and not (self._loops.stopping or references.has_to_ask(self.record, now)):
             visit = self._visit()
             with suppress(Exception):  # it is logged whole where it is tried again
                 visit.step(happened)
@@ -336,13 +339,6 @@ class Room:
         coming = self._on_its_way
         return bool(self._inputs or self._draft.waiting or (coming and coming.waiting))
 
-    @property
-    def _has_to_ask(self) -> bool:
-        """True if a signal needs I/O: sealed events to be tried again, or copies to be erased."""
-        moment = references.erasing_due(self.record)
-        due = moment is not None and moment <= self.around.clock.now()
-        return bool(self.record.sealed) or due or self.record.gone_at is not None
-
     def _move_to(self, enterprise: str) -> None:
         """Be served by this enterprise from now on; no link of another's speaks for the room."""
         former, (self.around, self._runners) = self.around, self._engine.enterprise(enterprise)
@@ -401,6 +397,11 @@ class Room:
             return True
         if not (self._signals or self._inputs):
             return False
+        if self._inputs and await self._is_early(next(iter(self._inputs.values()))):
+            await self.pause(0.05)
+            return True
+        if not self._free:  # by now
+            return True
         signals, self._signals = self._signals, []
         self._busy, failures = True, self._trouble.commits
         with ExitStack() as turn:
@@ -426,11 +427,15 @@ class Room:
         self._trouble.singly = self._trouble.singly and not done
         return True
 
+    async def _is_early(self, row: InputRow) -> bool:
+        """True if it may be about what we just sent: people see that before we have the answer."""
+        sent = bool(self._rows[Lane.MATRIX] or self._outcomes)
+        early = sent and self.around.clock.now() < row.received + EARLY
+        return early and await references.is_about_unknown(self.around, self.record, row.body)
+
     async def _let_happen(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
         """Let it all happen to the visit; returns the inputs that did."""
-        limit = BATCH
-        if self._trouble.singly:
-            limit = 0 if signals else 1
+        limit = int(not signals) if self._trouble.singly else BATCH
         rows = list(islice(self._inputs.values(), limit))
         for signal in signals:
             visit.step(signal)
@@ -442,9 +447,12 @@ class Room:
             await references.erase_more(self.around, visit, causes(under_way, self._drafts))
         done: list[InputRow] = []
         for row in rows:
+            first = not (done or signals)
             if row.seq == self._trouble.poisonous:
                 self._reader.bury(visit, row, Unstorable.__name__)
-            elif not await self._reader.handle(visit, row, may_wait=not (done or signals)):
+            elif (not first and await self._is_early(row)) or not await self._reader.handle(
+                visit, row, may_wait=first
+            ):
                 break
             done.append(row)
             if visit.alone:

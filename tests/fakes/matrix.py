@@ -76,6 +76,7 @@ class FakeMatrix:
         requests: the transaction ids of all requests, repeats included.
         trouble: raised by the next requests, in order.
         gate: requests wait while it is not set.
+        answering: while it is not set, what was posted is to be seen, and its answer waits.
         disturb: awaited before and after each request.
         poison: events that make the reader fail.
         ours: true for the rooms and users that are served.
@@ -106,6 +107,8 @@ class FakeMatrix:
         self.trouble: deque[Exception] = deque()
         self.gate = asyncio.Event()
         self.gate.set()
+        self.answering = asyncio.Event()
+        self.answering.set()
         self.disturb = disturb
         self.poison: set[str] = set()
         self.earlier: list[dict[str, object]] = []
@@ -408,6 +411,7 @@ class FakeMatrix:
             )
             self._by_transaction[new.room_id, txn_id] = found
             self.posted.append(found)
+        await self.answering.wait()
         await self.disturb()
         return found.event_id
 

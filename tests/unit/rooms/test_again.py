@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -75,6 +78,46 @@ async def test_tapping_twice_is_no_news_to_the_agent() -> None:
         await happens(engine, react(world, answer, event_id="$r3"))
         await happens(engine, react(world, "$1", event_id="$r4"))
     assert world.link.texts(ROOM) == ["order 4711", "order 4711"]
+
+
+@contextlib.asynccontextmanager
+async def late_answer(world: ReadingWorld) -> AsyncIterator[Engine]:
+    """A homeserver that shows what we sent, and lets us wait for its answer."""
+    world.matrix.answering.clear()
+    async with world.running() as engine:
+        try:
+            yield engine
+        finally:
+            world.matrix.answering.set()
+
+
+@pytest.mark.parametrize("other_first", [False, True])
+async def test_by_a_reaction_that_comes_before_the_answer(other_first: bool) -> None:
+    """People see what we say before the homeserver has told us its id."""
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with late_answer(world) as engine:
+        await happens(engine, word(world, "order 4711", "$1"))
+        others = [react(world, "$1", "👍", "$other")] if other_first else []
+        await happens(engine, *others, react(world, world.matrix.posted[0].event_id))
+        await world.clock.turn(3)
+        assert world.link.texts(ROOM) == ["order 4711"]
+        world.matrix.answering.set()
+        await world.clock.turn(1)
+    assert world.link.texts(ROOM) == ["order 4711", "order 4711"]
+
+
+async def test_no_answer_holds_up_the_room_for_long() -> None:
+    """What is about an event that nobody knows may be about nothing of ours."""
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with late_answer(world) as engine:
+        await happens(engine, word(world, "order 4711", "$1"))
+        await happens(engine, react(world, "$nobody_knows"), word(world, "are you there?", "$2"))
+        await world.clock.turn(9)
+        assert world.link.texts(ROOM) == ["order 4711"]
+        await world.clock.turn(2)
+        assert world.link.texts(ROOM) == ["order 4711", "are you there?"]
 
 
 @pytest.mark.parametrize("sign", ["🔁", "🔄", "↩️"])
