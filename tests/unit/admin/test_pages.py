@@ -86,7 +86,8 @@ class Browser:
 
 
 @pytest_asyncio.fixture
-async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+async def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Browser]:
+    monkeypatch.setattr(pages, "monotonic", lambda: 0.0)  # no budget grows again meanwhile
     clock, operations = ManualClock(), Operations()
     async with open_store(f"sqlite:///{tmp_path / 'bridge.db'}", clock) as store:
         rig = Rig(store, clock)
