@@ -509,7 +509,8 @@ class StorePort(Facts, Protocol):
     ) -> list[tuple[EventId, bytes, int]]:
         """Events of the room, the newest first: the effect or input of each, and when it came.
 
-        Only those since a moment (ms), and among the newest rows of all rooms: for rare questions.
+        Of effects only those `before` that one; all only since a moment (ms), and among the rows of
+        all rooms around it: for rare questions.
         """
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:

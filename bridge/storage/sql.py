@@ -572,11 +572,12 @@ EFFECT_OF = same(
     "SELECT effect FROM journal WHERE event_id = $1 AND room_id = $2 AND effect IS NOT NULL "
     "ORDER BY seq LIMIT 1"
 )
-# An effect that became an event, or an event's own row (a later part of a message).
+# An effect that became an event, or an event's own row (a later part of a message, which is known
+# only once that was sent: its row may come after those of the effects that waited meanwhile).
 POSTED = same(
     "SELECT coalesce(event_id, key), coalesce(effect, body), received FROM journal "
     "WHERE seq >= $2 AND seq < $3 AND room_id = $1 AND coalesce(effect, body) IS NOT NULL "
-    "AND (event_id IS NOT NULL OR (lane IS NULL AND key IS NOT NULL)) "
+    "AND ((event_id IS NOT NULL AND seq < $5) OR (lane IS NULL AND key IS NOT NULL)) "
     "AND coalesce(settled, received) >= $4 ORDER BY seq DESC"
 )
 

@@ -71,7 +71,7 @@ _PING = "ping"
 SLICE = 1_000
 """Rows that one request of `prune` may touch: the writer is not to be held up by it."""
 REACH = 50_000
-"""Rows of the journal that `posted` looks through, in a tenth of a second."""
+"""Rows of the journal, on either side, that `posted` looks through, in a tenth of a second."""
 STRETCH, STRETCHES = 2_000, 5
 """Rows of the journal that `deliveries` reads at a time, and how often, for one page."""
 
@@ -302,7 +302,8 @@ class SqlStore:
     async def posted(
         self, room_id: RoomId, before: EffectSeq, since: int
     ) -> list[tuple[EventId, bytes, int]]:
-        rows = await self._read(sql.POSTED, room_id, before - REACH, before, since)
+        reach = before - REACH, before + REACH
+        rows = await self._read(sql.POSTED, room_id, *reach, since, before)
         opened = self._cover.open
         return [(event_id, opened(room_id, bytes(body)), at) for event_id, body, at in rows]
 

@@ -10,6 +10,7 @@ import pytest
 from bridge.ids import AgentId
 from bridge.rooms.ports import NoticeText, Refused, TooBig, Unavailable
 from bridge.rooms.to_matrix import FETCH_TRIES
+from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import (
     Agent,
     AgentContent,
@@ -258,3 +259,22 @@ async def test_every_part_of_an_agents_message_can_be_quoted() -> None:
     assert "Is it this one?" in first
     assert last.splitlines()[0].endswith("Or none?”:")
     assert picture.endswith("answer 1")
+
+
+@pytest.mark.asyncio
+async def test_what_is_taken_back_while_it_is_being_sent_goes_with_every_part() -> None:
+    """Its pictures take a while to come here, and the agent has thought better of it by then."""
+    world = ReadingWorld(RULES)
+    await world.chatting()
+    look = AgentText('look:<img src="/a.png" alt="a.png">there')
+    again = AgentNotice(NoticeType.REVOKE_MESSAGE)
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        for key, content in (("p1", look), ("p2", again)):
+            push = MessageReceived(SESSION, MEI.id, content, "7")
+            await engine.pushed(ROOM, key, Received(push))
+            await quiet()
+        world.matrix.gate.set()
+        await quiet()
+    sent = [one.event_id for one in world.matrix.posted]
+    assert (len(sent), sorted(world.matrix.redacted)) == (3, sorted(sent))

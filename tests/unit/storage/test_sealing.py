@@ -86,7 +86,7 @@ async def test_dead_letters_and_what_was_posted(url: str) -> None:
         told = Settlement(relay.seq, Outcome.DELIVERED, 4, event_id=EventId("$ours"))
         await one(store, Commit(A, 4, settled=[told]))
         posted = await store.posted(A, EffectSeq(relay.seq + 1), 0)
-        assert posted[0][:2] == ("$ours", relay.effect)
+        assert ("$ours", relay.effect) in [one[:2] for one in posted]
         assert SECRET not in await lies(store)
 
 
