@@ -301,6 +301,7 @@ def entered(
     # What the room did not list came later, as it arrived; so did people.
     place = {str(event_id): index for index, event_id in enumerate(entry.order)}
     parked = sorted(record.parked, key=lambda raw: place.get(str(raw.get("event_id")), len(place)))
+    words_came = any("state_key" not in raw for raw in parked)
     known = {one.user for one in entry.people}
     later = [one for one in record.people if one.user not in known and moving is None]
     visit.set(
@@ -332,12 +333,12 @@ def entered(
     elif moving is not None:
         pass  # all goes on
     elif visit.record.direct and (link := address(other)):
-        if not parked:  # else each message is answered so
+        if not words_came:  # else each message is answered so
             visit.say("room.elsewhere", {"link": link})
     else:
         if not visit.record.direct:
-            _welcome(visit, words_came=bool(parked))
-        elif not parked and record.came_from is None:
+            _welcome(visit, words_came=words_came)
+        elif not words_came and record.came_from is None:
             visit.set(greet_at=visit.now + GREET_AFTER)
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")

@@ -94,7 +94,8 @@ PARKED_LIMIT = 100
 _ASKING = (model.Human, model.CallBack, model.Said)
 """Inputs that ask for a person or a robot, which a paused room does not."""
 _PARKED = (Spoke, Corrected, Withdrew, Unreadable)
-"""Those of them that are answered if there are more."""
+_AWAITED = (*_PARKED, RoomConfigured, EncryptionOn)
+"""Those that people await an answer to; and with what may come behind our look at the room."""
 
 Reading = Parsed | Malformed | None
 """A message as a command; None: it is a customer's word, or no text."""
@@ -155,9 +156,8 @@ def receive(
     `raw` is the event itself, to be parked while we are entering; `command` is what `read_command`
     says of it.
     """
-    entering = visit.record.membership is _ENTERING
-    if entering and isinstance(meaning, _PARKED):
-        _park(visit, meaning.event_id, raw)
+    if visit.record.membership is _ENTERING and isinstance(meaning, _AWAITED):
+        _park(visit, raw)
         return
     if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
         visit.set(greet_at=None)
@@ -227,8 +227,9 @@ def _chose_queue(
         commands.carry_out(visit, "start", call)
 
 
-def _park(visit: Visit, event_id: EventId, raw: Raw) -> None:
+def _park(visit: Visit, raw: Raw) -> None:
     if len(visit.record.parked) >= PARKED_LIMIT:
+        event_id = EventId(str(raw.get("event_id")))
         visit.report(event_id, "undelivered.too_many", {"limit": PARKED_LIMIT})
     else:
         visit.set(parked=(*visit.record.parked, raw))
@@ -688,7 +689,7 @@ class Reader:
         upgrade, meaning = visit.record.upgrade, self.around.matrix.interpret(raw)
         if upgrade is not None and upgrade.into == where:
             if isinstance(meaning, _PARKED) or len(visit.record.parked) < PARKED_LIMIT:
-                _park(visit, EventId(str(raw.get("event_id"))), raw)
+                _park(visit, raw)
             return True
         if not isinstance(meaning, Invited):
             return False

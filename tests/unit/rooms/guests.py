@@ -67,9 +67,8 @@ class Guests:
             followed(self.house.visit, invited, NEXT)
             return
         meaning = self.meaning()
-        event_id = getattr(meaning, "event_id", None)
-        if event_id is not None:
-            self.seen[event_id] = meaning
+        event_id = getattr(meaning, "event_id", None) or self.event_id()
+        self.seen[event_id] = meaning
         self.receive(meaning, {"event_id": event_id})
 
     def event_id(self) -> EventId:

@@ -8,15 +8,18 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
+from bridge.config.model import Encryption
 from bridge.conversation.history import FIRST_PAUSE, SETTLING
 from bridge.conversation.model import FailureReason, Pushed
 from bridge.ids import AgentId, RoomId, SessionId, UserId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import Membership, load_input
+from bridge.rooms.rules import hides
 from bridge.webchat.frames import AgentText, MessageReceived, Received
 from bridge.webchat.http import HistoryEntry
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
+from tests.fakes.reading import ReadingWorld
 from tests.fakes.store import Fault, FlakyStore
 from tests.unit.rooms.visits import ADA, BOT, RULES
 
@@ -151,6 +154,32 @@ async def test_invitations_by_others_are_not_waited_for() -> None:
         await quiet()
         assert (await world.stored()).membership is Membership.JOINED
     assert not world.around.inviting, "nothing is kept of who has invited"
+
+
+@pytest.mark.asyncio
+async def test_how_a_room_is_made_up_while_we_come_in_counts() -> None:
+    """Both events come behind our look at the room, and before the answer that we are in."""
+    demanding = replace(RULES, encryption=Encryption(require=True))
+    world = ReadingWorld(demanding)
+    world.matrix.level = 100
+    invited: dict[str, object] = {"membership": "invite", "is_direct": True}
+    state: list[tuple[str, dict[str, object]]] = [
+        ("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}),
+        ("org.matrix_webchat.room", {"queue": 2}),
+    ]
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        await engine.accept_events([world.real("m.room.member", "$i", invited, state_key=BOT)])
+        for kind, content in state:
+            await engine.accept_events([world.real(kind, f"${kind}", content, state_key="")])
+        await quiet()
+        world.matrix.gate.set()
+        await world.clock.turn(10)
+    record = await world.stored()
+    assert (record.membership, record.settings.queue) == (Membership.JOINED, 2)
+    assert record.encrypted
+    assert not hides(demanding, record)
+    assert sum("room.welcome" in one for one in world.matrix.texts(ROOM)) == 1
 
 
 @pytest.mark.asyncio
