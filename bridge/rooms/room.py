@@ -21,8 +21,7 @@ When a commit fails, or its answer is lost, everything that was made on top of i
 the room is *behind*, and is read anew. What must not be lost then is kept: outcomes, which are let
 happen again if the store has not got them, and deadlines. Inputs whose commit failed are sent again
 by their senders. A commit is refused if the room has changed since it was read, or if a row has
-ended: nothing is handled twice. A value that the database can never hold is traced to its input,
-which becomes a dead letter.
+ended: nothing is handled twice. What the database can never hold makes its input a dead letter.
 """
 
 from __future__ import annotations
@@ -81,6 +80,7 @@ from bridge.rooms.visit import (
     recovered,
     remembered,
     stored_as,
+    turn_of,
     unmark_calls,
 )
 
@@ -160,8 +160,7 @@ class Room:
         self._ended: set[EffectSeq] | None = None
         """Effects whose outcomes became durable while the room was read; None while it is not."""
         self._unsent: tuple[tuple[int | None, bool], ...] = ()
-        """Calls (and whether each is a repeat) of commits that failed: they surely did not go out,
-        even if the store has them as attempted."""
+        """Calls (and whether each is a repeat) of commits that failed: they surely did not go."""
         self._lately: tuple[str, ...] = ()
         """Keys of the newest inputs that were handled at once."""
         self._busy = False
@@ -397,7 +396,7 @@ class Room:
             return True
         if not (self._signals or self._inputs):
             return False
-        if self._inputs and await self._is_early(next(iter(self._inputs.values()))):
+        if self._inputs and await self._is_early(min(self._inputs.values(), key=turn_of)):
             await self.pause(0.05)
             return True
         if not self._free:  # by now
@@ -427,16 +426,18 @@ class Room:
         self._trouble.singly = self._trouble.singly and not done
         return True
 
-    async def _is_early(self, row: InputRow) -> bool:
-        """True if it may be about what we just sent: people see that before we have the answer."""
+    async def _is_early(self, row: InputRow, known: int = 0) -> bool:
+        """True if it may be about what we just sent: people see that before we know of it here."""
         sent = bool(self._rows[Lane.MATRIX] or self._outcomes)
         early = sent and self.around.clock.now() < row.received + EARLY
-        return early and await references.is_about_unknown(self.around, self.record, row.body)
+        early = early and await references.is_about_unknown(self.around, self.record, row.body)
+        came = islice(self._inputs.values(), known, None)  # since this step began with so many
+        return early or any(turn_of(one) < turn_of(row) for one in came)
 
     async def _let_happen(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
         """Let it all happen to the visit; returns the inputs that did."""
         limit = int(not signals) if self._trouble.singly else BATCH
-        rows = list(islice(self._inputs.values(), limit))
+        rows, known = sorted(self._inputs.values(), key=turn_of)[:limit], len(self._inputs)
         for signal in signals:
             visit.step(signal)
         if signals:
@@ -448,11 +449,10 @@ class Room:
         done: list[InputRow] = []
         for row in rows:
             first = not (done or signals)
+            early = not first and await self._is_early(row, known)
             if row.seq == self._trouble.poisonous:
                 self._reader.bury(visit, row, Unstorable.__name__)
-            elif (not first and await self._is_early(row)) or not await self._reader.handle(
-                visit, row, may_wait=first
-            ):
+            elif early or not await self._reader.handle(visit, row, may_wait=first):
                 break
             done.append(row)
             if visit.alone:

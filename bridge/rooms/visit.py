@@ -57,6 +57,7 @@ from bridge.rooms.store import (
     ChatRow,
     EffectRow,
     Entry,
+    InputRow,
     Lane,
     Loaded,
     NewEffect,
@@ -223,6 +224,8 @@ Effect = StoredEffect | model.Fact
 _Answering = model.Reported | ShowAnswer | AskQueue | model.AskRobot | _Told | _Wished
 """Of which `event_id` is the cause."""
 _WEBCHAT = Lane.WEBCHAT
+_CARD = b'{"is":"CardPosted"'
+"""The beginning of such an input, as it is stored."""
 _SERVED = (Membership.JOINED, Membership.ENTERING)
 _encoder = msgspec.json.Encoder()
 _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
@@ -707,6 +710,11 @@ def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:
         return record
     state = replace(state, outstanding=replace(asked, stale=True))
     return replace(record, conversation=state)
+
+
+def turn_of(row: InputRow) -> tuple[bool, InputSeq]:
+    """Sort key of inputs that wait: a card goes first, since people may tap on it as it is sent."""
+    return not row.body.startswith(_CARD), row.seq
 
 
 def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[Entry]:

@@ -17,7 +17,14 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import Undecryptable, Undelivered
 from bridge.rooms.rules import Rules
-from bridge.webchat.frames import QueueStatus, Received, Reply, SessionClosed
+from bridge.webchat.frames import (
+    QueueStatus,
+    RateSession,
+    RatingPushed,
+    Received,
+    Reply,
+    SessionClosed,
+)
 from bridge.webchat.frames import SendPreMessage as PreMessage
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION
@@ -105,6 +112,26 @@ async def test_by_a_reaction_that_comes_before_the_answer(other_first: bool) -> 
         world.matrix.answering.set()
         await world.clock.turn(1)
     assert world.link.texts(ROOM) == ["order 4711", "order 4711"]
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_tap_that_waits_with_the_answer_to_what_it_is_about_counts(together: bool) -> None:
+    """The room is looking for something else as the answer comes, so all of it waits for that."""
+    world = await chat()
+    async with late_answer(world) as engine:
+        await engine.pushed(ROOM, "p1", Received(RatingPushed(SESSION, MEI.id)))
+        await quiet()
+        world.matrix.gate.clear()
+        asked = world.matrix.posted[0].event_id
+        events = [command(world, "config reset"), react(world, asked, "5️⃣")]
+        for some in [events] if together else [events[:1], events[1:]]:
+            await happens(engine, *some)
+        world.matrix.answering.set()
+        await quiet()
+        world.matrix.gate.set()
+        await world.clock.turn(1)
+    rated = [one.command for one in world.link.calls if isinstance(one.command, RateSession)]
+    assert [one.rating for one in rated] == [5]
 
 
 async def test_no_answer_holds_up_the_room_for_long() -> None:
