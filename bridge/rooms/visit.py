@@ -746,8 +746,9 @@ def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
 
 
 def causes(rows: Iterable[EffectRow], drafts: Iterable[Draft]) -> set[str]:
-    """The Matrix events that an open effect carries or answers."""
+    """The Matrix events that an effect carries or answers which is open, if only in the store."""
     found = {row.cause for row in rows}
     for draft in drafts:
         found |= {one.effect.cause for one in draft.entries if one.effect is not None}
+        found |= {one.row.cause for one in draft.ended}
     return {cause for cause in found if cause}

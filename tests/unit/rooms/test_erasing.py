@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.config.model import TellAgents
 from bridge.ids import EventId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT, erasing_due
@@ -96,6 +97,22 @@ async def test_what_waits_for_an_answer_is_not_erased_before_it() -> None:
         assert "4711" in kept(world)  # a crash now must find what may have to be sent again
         world.link.gate.set()
         await quiet()
+        await a_minute(world)
+        await a_minute(world)
+    assert "4711" not in kept(world)
+
+
+async def test_what_has_just_ended_is_not_passed_over() -> None:
+    """It is written with whatever comes next: until then it passes for under way."""
+    world = ReadingWorld(msgspec.structs.replace(ENGLISH, tell=TellAgents(withdrawals=False)))
+    await world.chatting()
+    world.link.gate.clear()
+    async with world.running() as engine:
+        await happens(engine, word(world, SECRET, "$1"))
+        await happens(engine, taken_back(world))
+        engine._linger = 60
+        await world.clock.turn(ERASE_EVERY / 1000 - 0.01)
+        world.link.gate.set()
         await a_minute(world)
         await a_minute(world)
     assert "4711" not in kept(world)
