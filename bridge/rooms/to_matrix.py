@@ -535,6 +535,9 @@ class MatrixLane:
             done = await self._say(room, row, say)
             done.detail = "the room is not encrypted"
             return done
+        recalled = None if relay.posted is None else _recalled(relay.message_id)
+        if recalled is not None and await room.anchor(recalled) is not None:
+            return Done(outcome=Outcome.DISCARDED, detail="taken back before the history told it")
         ghost = self._matrix.ghost_of(relay.agent)
         txn_id, content = self._transaction_id(room, row, ghost), relay.content
         parts: tuple[ports.Part, ...] = ()
@@ -562,11 +565,10 @@ class MatrixLane:
 
         It may not be known which, or it stands in a room that was replaced, which we have left.
         """
-        number = taken.message_id if len(taken.message_id) <= LONGEST_NUMBER else ""
-        anchor = f"recalled:{number}" if number else None
+        anchor = _recalled(taken.message_id)
         known = None if anchor is None else await room.anchor(anchor)
         await room.written()  # what its messages have become
-        taken = replace(taken, message_id=number)
+        taken = replace(taken, message_id="" if anchor is None else taken.message_id)
         said = await said_by_agent(self._around, room.record, row.seq, taken)
         if known is not None and (known in said or not said):
             return Done(outcome=Outcome.DISCARDED, detail="known already")
@@ -698,6 +700,11 @@ def _rung(record: RoomRecord) -> tuple[UserId, ...]:
     Once an agent is in the room there are three, and clients ring for a mention only.
     """
     return tuple(filter(None, dict.fromkeys((record.customer, record.speaker))))
+
+
+def _recalled(number: str) -> str | None:
+    """Anchor of what was said or done as that message was taken back; None: no number is kept."""
+    return f"recalled:{number}" if 0 < len(number) <= LONGEST_NUMBER else None
 
 
 @lru_cache(2_000)

@@ -15,7 +15,8 @@ from bridge.ids import AgentId, RoomId, SessionId, UserId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import Membership, load_input
 from bridge.rooms.rules import hides
-from bridge.webchat.frames import AgentText, MessageReceived, Received
+from bridge.webchat.codes import NoticeType
+from bridge.webchat.frames import AgentNotice, AgentText, MessageReceived, Received
 from bridge.webchat.http import HistoryEntry
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
@@ -198,6 +199,35 @@ async def test_what_was_missed_is_shown_with_its_time() -> None:
         assert first == "hello"
         assert late.endswith("：<br>are you <b>there</b>?")
         assert "UTC" in late
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_what_was_taken_back_while_the_history_was_on_its_way_is_not_shown() -> None:
+    """The call centre had told of it before."""
+    world = World()
+    await world.chatting()
+    begin, answer = world.clock.now(), asyncio.Event()
+
+    async def waits() -> None:
+        await answer.wait()
+
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "1", said("hello"))
+        await world.clock.turn(60)
+        told = (line(7, "a slip", begin + 30_000), line(8, "you there?", begin + 31_000))
+        world.link.histories.append((line(1, "hello", begin), *told))
+        world.link.disturb = waits
+        await engine.restored(ROOM)
+        await quiet()
+        notice = AgentNotice(NoticeType.REVOKE_MESSAGE)
+        await engine.pushed(ROOM, "2", Received(MessageReceived(SESSION, MEI.id, notice, "7")))
+        await quiet()
+        answer.set()
+        await quiet()
+    first, taken_back, late = world.matrix.texts(ROOM)
+    assert (first, taken_back) == ("hello", "chat.recalled")
+    assert late.endswith("you there?")
     assert await world.nothing_left()
 
 
