@@ -454,8 +454,10 @@ LONGEST_ID = 200
 """Characters of a receipt id that go into a key."""
 
 
-_Push = tuple[str, Received | Ignored | bool, int]
-"""A push, its key and its size; a bool: the link stands again, after a brief loss (True)."""
+_Passed = asyncio.Future[None]
+_Push = tuple[str, Received | Ignored | bool | _Passed, int]
+"""A push, its key and its size; a bool: the link stands again, after a brief loss (True); a future:
+a reply was read here, and is told once all before it is stored."""
 
 
 class Deliveries:
@@ -494,6 +496,14 @@ class Deliveries:
     def restored(self, *, brief: bool) -> None:
         self._add(("", brief, 0))
 
+    def passed(self) -> _Passed | None:
+        """Is done once all is stored that was read by now; None: it is already."""
+        if not self._queue:
+            return None
+        passed: _Passed = asyncio.get_running_loop().create_future()
+        self._add(("", passed, 0))
+        return passed
+
     def _add(self, push: _Push) -> None:
         self._queue.append(push)
         self._stored.clear()
@@ -528,6 +538,8 @@ class Deliveries:
         for number, (key, received, size) in enumerate(self._queue):
             self._budget.taken -= size  # it may be that nobody goes on with these
             self._queue[number] = key, received, 0
+            if isinstance(received, asyncio.Future):
+                _pass(received)
 
     async def _deliver(self) -> None:
         # Left where it is when this is cancelled, so that whoever goes on begins with it.
@@ -543,11 +555,14 @@ class Deliveries:
             return
         if paused and not self._paused:
             wire.resume()
-        if not isinstance(received, bool) and received.rs_id and wire.usable:
+        if isinstance(received, Received | Ignored) and received.rs_id and wire.usable:
             await wire.receipt(received.rs_id)
 
     async def _store(self, push: _Push) -> None:
         (key, received, _), events, room_id = push, self._around.events, self._room_id
+        if isinstance(received, asyncio.Future):
+            _pass(received)
+            return
         while True:
             try:
                 async with self._around.turns:
@@ -579,3 +594,8 @@ class Deliveries:
             digest = blake2b(said, digest_size=8).hexdigest()
             return f"wc:{self._room_id}:{rs_id[:LONGEST_ID]}:{digest}"
         return f"wc:{self._room_id}:{self._around.epoch}:{next(self._around.ordinals)}"
+
+
+def _pass(reply: _Passed) -> None:
+    if not reply.done():  # its task was cancelled
+        reply.set_result(None)
