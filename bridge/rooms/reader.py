@@ -11,9 +11,8 @@ With `encryption.require` nothing that anybody typed is carried in clear, either
 clear is answered with what to do, and so is a command that starts a chat or shows one. Commands
 that only configure, tell or end something work all the same (`Command.in_clear`).
 
-Most inputs need nothing but the room's record (`Reader.now`); some have to wait for a key, the
-homeserver or the store (`Reader.handle`). A poisonous input (one that makes our own code fail) goes
-to the dead letters, its sender is told, and the rest goes on: it never blocks what comes after it.
+Most inputs need but the room's record (`Reader.now`), some a key, the homeserver or the store
+(`Reader.handle`). At a poisonous one our own code fails: a dead letter, which holds nothing up.
 """
 
 from __future__ import annotations
@@ -270,7 +269,7 @@ def _spoke(
     elif visit.record.speaker != spoke.sender:
         visit.set(speaker=spoke.sender)
     if visit.record.language[0] < CLEAR:
-        _hear_language(visit, spoke.plain, commanded=command is not None)
+        _hear_language(visit, spoke.plain, command)
     if isinstance(spoke, Spoke):
         root = spoke.thread
         thread = None if root is None else Thread(root, spoke.event_id, received)
@@ -304,12 +303,14 @@ def _said_in_pause(visit: Visit, spoke: Spoke | Corrected, received: int, facts:
     visit.report(spoke.event_id, "undelivered.paused")
 
 
-def _hear_language(visit: Visit, words: str, *, commanded: bool) -> None:
+def _hear_language(visit: Visit, words: str, command: Reading) -> None:
     """Note the language that the script of a customer's words tells, if clearer than before."""
     known = visit.record.language[0]
+    if command is not None and command.verb and COMMANDS[command.verb].setting:
+        words = " ".join(words.split()[: 1 if command.bare else 2])  # not what it is set to
     if known == 0 or not words.isascii():
         heard = spoken(words, visit.rules.language)
-        if heard[0] > (max(known, 1) if commanded else known):  # all know the word "help"
+        if heard[0] > (known if command is None else max(known, 1)):  # all know the word "help"
             visit.set(language=heard)
 
 
@@ -762,8 +763,7 @@ class Reader:
             and commands.parse(found.plain, visit.rules.prefix, prefix_needed=True) is not None
         ):
             found = Nothing()  # it was a command, so there is nothing to resend
-        happened = references.resend(visit, event_id, found, earlier, last=last)
-        _step(visit, sender, happened)
+        _step(visit, sender, references.resend(visit, event_id, found, earlier, last=last))
 
     async def _earlier(self, visit: Visit, meaning: Meaning) -> Earlier | None:
         """The message that this one is about; None if nobody knows it, or it was taken back."""

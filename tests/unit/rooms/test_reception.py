@@ -464,6 +464,25 @@ def test_a_language_that_somebody_chose_stays() -> None:
     assert language_in(house) == "en", "what was written is remembered all the same"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!wc config set text.greeting 您好！请留言，我们会尽快回复",
+        "!wc lang 日本語",
+        "!wc queue set 售后服务",
+        "!wc config 您好，设置一下",
+        "lang 日本語",
+    ],
+)
+def test_what_a_setting_is_to_be_tells_nothing_of_the_customers_language(text: str) -> None:
+    house = House(msgspec.structs.replace(RULES, language="en")).served()
+    house.say(text, standing=Standing.ADMIN)
+    house.visit.set(settings=RoomSettings())
+    assert language_in(house) == "en"
+    house.say("!wc 设置 查看", standing=Standing.ADMIN)
+    assert language_in(house) == "zh-CN", "a command's own word does"
+
+
 def test_who_may_not_write_here_chooses_no_language() -> None:
     house = House().served(direct=False)
     house.say("hello", STRANGER)
