@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from bridge.config.model import Permission
 from bridge.conversation.model import (
     CallWebChat,
     Chatting,
@@ -28,7 +29,7 @@ from bridge.rooms.people import Standing
 from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings, Withdrew
 from bridge.rooms.visit import SendTranscript, TellHistory
 from bridge.texts import LANGUAGES
-from tests.unit.rooms.visits import ADA, House, answer
+from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
 
 
 @pytest.mark.parametrize(
@@ -428,6 +429,19 @@ def test_only_admins_change_the_config() -> None:
     house.say("!wc config reset")
     house.say("!wc config show")
     assert house.notices == ["refused.not_admin", "config.shown"]
+
+
+def test_what_a_bot_says_that_is_to_be_ignored_is_no_order_whatever_its_power_level() -> None:
+    """Bridges have much power in a room, and others speak through them."""
+    rules = replace(
+        RULES,
+        permission=lambda user: Permission.IGNORED if user == STRANGER else Permission.CUSTOMER,
+    )
+    house = House(rules).served(direct=False)
+    house.say("!wc pause", by=STRANGER, standing=Standing.ADMIN)
+    house.say("!wc config set queue 99", by=STRANGER, standing=Standing.ADMIN)
+    assert house.effects == []
+    assert not house.record.settings.paused
 
 
 def test_call_back_reaches_the_conversation() -> None:
