@@ -467,8 +467,7 @@ def ordered(visit: Visit, order: Order) -> None:
         return
     by = By(order.actor[:LONGEST_ACTOR], order.way)
     if COMMANDS[parsed.verb].outside == "acts":
-        after = " ".join(parsed.words)
-        note(visit, by, parsed.verb, after=after)
+        note(visit, by, parsed.verb, after=" ".join(parsed.words))
     call = Call(parsed.words, EventId(""), by=by, settings=order.settings)
     carry_out(visit, parsed.verb, call)
 
@@ -594,21 +593,20 @@ def _queue(visit: Visit, call: Call) -> None:
 
 
 def _hours(visit: Visit, call: Call) -> None:
-    if call.words[0] == "reset":
-        change(visit, unset("hours", visit.record.settings), call.by)
     if call.words[0] == "set":
         _change("hours", "hours.shown", visit, call)
     else:
-        _answer(visit, call, "hours.shown", **shown_settings(visit))
+        mine = visit.record.settings
+        settings = unset("hours", mine) if call.words[0] == "reset" else mine
+        _take(visit, call, settings, "hours.shown")
 
 
 def _undo(visit: Visit, call: Call) -> None:
     """Take back the last change; one that cannot be is passed over, lest it hide those before."""
-    former = visit.record.former
     try:
         done = undo(visit, call.by)
     except BadOrder as bad:
-        visit.set(former=former[:-1])
+        visit.set(former=visit.record.former[:-1])
         _answer(visit, call, bad.key, **bad.values)
     else:
         key, args = ("undo.done", shown_settings(visit)) if done else ("undo.nothing", {})
@@ -628,19 +626,16 @@ def _stats(visit: Visit, call: Call) -> None:
 
 
 def _config(visit: Visit, call: Call) -> None:
-    match call.words[:1]:
+    mine = visit.record.settings
+    match call.words:
         case ():
-            settings = set_together(call.settings, visit.record.settings, choosing(visit))
-            change(visit, settings, call.by)
-            _answer(visit, call, "config.taken", **shown_settings(visit))
-        case ("set",):
-            _change(call.words[1], "config.taken", visit, call)
-        case ("reset",):
-            keys, mine = call.words[1:], visit.record.settings
-            change(visit, unset(keys[0], mine) if keys else RoomSettings(), call.by)
-            _answer(visit, call, "config.taken", **shown_settings(visit))
+            _take(visit, call, set_together(call.settings, mine, choosing(visit)))
+        case ("set", key, _):
+            _change(key, "config.taken", visit, call)
+        case ("reset", *keys):
+            _take(visit, call, unset(keys[0], mine) if keys else RoomSettings())
         case _:
-            _answer(visit, call, "config.shown", **shown_settings(visit))
+            _take(visit, call, mine)
 
 
 def _pause(visit: Visit, call: Call) -> None:
@@ -665,10 +660,15 @@ def _panel(visit: Visit, call: Call) -> None:
 
 def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
     """Change a setting, to the command's last word if no value is given, or say which there are."""
-    rules = choosing(visit)
-    settings = set_by_name(key, visit.record.settings, value or call.words[-1], rules)
+    settings = set_by_name(key, visit.record.settings, value or call.words[-1], choosing(visit))
+    _take(visit, call, settings, done)
+
+
+def _take(visit: Visit, call: Call, settings: RoomSettings, done: str = "config.taken") -> None:
+    """Change the settings, and say what they are: as changed only if they have been."""
+    so_already = done == "config.taken" and settings == visit.record.settings
     change(visit, settings, call.by)
-    _answer(visit, call, done, **shown_settings(visit))
+    _answer(visit, call, "config.shown" if so_already else done, **shown_settings(visit))
 
 
 def _status(visit: Visit, call: Call) -> None:

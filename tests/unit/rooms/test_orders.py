@@ -407,6 +407,9 @@ def test_no_chat_is_started_while_paused() -> None:
     [
         ("config set queue sales", "config.taken", RoomSettings(queue=QueueId(1), language="en")),
         ("config set paused TRUE", "config.taken", RoomSettings(paused=True, language="en")),
+        ("config set language EN", "config.shown", RoomSettings(language="en")),
+        ("config reset queue", "config.shown", RoomSettings(language="en")),
+        ("config reset text.ended", "config.shown", RoomSettings(language="en")),
         ("config set paused maybe", "config.bad_value", RoomSettings(language="en")),
         ("config set colour red", "config.bad_key", RoomSettings(language="en")),
         ("config reset", "config.taken", RoomSettings()),
