@@ -24,11 +24,12 @@ from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms import cards
 from bridge.rooms.logins import log_in, log_out, reads_as_words
-from bridge.rooms.people import choosing, is_alone, lead, shown_settings
+from bridge.rooms.people import at_home, choosing, is_alone, lead, shown_settings
 from bridge.rooms.record import Membership, Order, RoomRecord, RoomSettings
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
     BY_COMMAND,
+    ENTERPRISE,
     MARKS,
     SOURCES,
     BadOrder,
@@ -363,7 +364,7 @@ def _action(other: str, keys: int, words: list[str]) -> Words | None:
     if action == "set" and len(rest) > keys:
         return ("set", *map(folded, rest[:keys]), " ".join(rest[keys:]))
     names = tuple(map(folded, rest))
-    known = all(one in BY_COMMAND or one.startswith("text.") for one in names)
+    known = all(one in (*BY_COMMAND, ENTERPRISE) or one.startswith("text.") for one in names)
     if action == other == "reset" and len(rest) <= keys and known:
         return ("reset", *names)
     return (action,) if action in {"show", other} and not rest else None
@@ -527,10 +528,6 @@ def _start(visit: Visit, call: Call) -> None:
         _answer(visit, call, "start.other_queue", queue=present, other=queue.name)
 
 
-def _rate(visit: Visit, call: Call) -> None:
-    cards.rate(visit, call.words, call.event_id)
-
-
 def _ask(visit: Visit, call: Call) -> None:
     if visit.rules.robot:
         visit.ask(model.AskRobot(call.event_id, call.words[0]))
@@ -666,6 +663,7 @@ def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> N
 
 def _take(visit: Visit, call: Call, settings: RoomSettings, done: str = "config.taken") -> None:
     """Change the settings, and say what they are: as changed only if they have been."""
+    settings = at_home(visit, settings)
     so_already = done == "config.taken" and settings == visit.record.settings
     change(visit, settings, call.by)
     _answer(visit, call, "config.shown" if so_already else done, **shown_settings(visit))
@@ -731,8 +729,10 @@ COMMANDS: Mapping[str, Command] = {
     "close": Command(partial(_step, model.Close), _no_words,
         "结束 結束 終了 关闭 關閉 结束对话 結束對話", "stop end quit exit bye", in_clear=True,
         outside="acts"),
-    "rate": Command(_rate, partial(_number_and_words, form=_RATING), "评价 評分 評価 评分 評價",
-        "rating stars score", own=1, makes_sense=cards.rates),
+    "rate": Command(
+        lambda visit, call: cards.rate(visit, call.words, call.event_id),
+        partial(_number_and_words, form=_RATING), "评价 評分 評価 评分 評價", "rating stars score",
+        own=1, makes_sense=cards.rates),
     "ask": Command(_ask, _sentence, "提问 提問 質問", own=0,
         makes_sense=lambda visit, _: visit.rules.robot),
     "human": Command(_human, _no_words, "人工 真人 担当者 转人工 轉人工 轉真人 人工客服 转人工客服 "

@@ -14,7 +14,7 @@ a room in clear is told what to do, and is not welcomed until it is encrypted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from math import ceil
 
@@ -40,11 +40,21 @@ from bridge.rooms.record import (
     Raw,
     Renamed,
     RoomRecord,
+    RoomSettings,
     Upgrade,
     permalink,
     via,
 )
-from bridge.rooms.rules import GONE, KEYS, BadOrder, Rules, settings_of_event, written
+from bridge.rooms.rules import (
+    ENTERPRISE,
+    GONE,
+    KEYS,
+    BadOrder,
+    Rules,
+    set_by_name,
+    settings_of_event,
+    written,
+)
 from bridge.rooms.surroundings import LATELY
 from bridge.rooms.visit import (
     By,
@@ -159,11 +169,14 @@ def enterprise_for(visit: Visit, invitation: Invited) -> Rules:
     Of several, the one that the room has already, else the first that serves the inviter.
     """
     ours, record = visit.rules.enterprises_of(invitation.whom), visit.record
-    if not ours:
-        return visit.rules
     kept = [one for one in (record.settings.enterprise, record.enterprise) if one in ours]
-    known = [rules for one in (*kept, *ours) if (rules := visit.rules.rules_of(one)) is not None]
-    return next((one for one in known if one.permission(invitation.by) in SERVED), known[0])
+    return _serving(visit, (*kept, *ours), invitation.by) or visit.rules
+
+
+def _serving(visit: Visit, enterprises: Iterable[str], who: UserId) -> Rules | None:
+    """The rules of the first of these enterprises that serves a person, else of the first."""
+    known = [rules for one in enterprises if (rules := visit.rules.rules_of(one)) is not None]
+    return next((one for one in known if one.permission(who) in SERVED), next(iter(known), None))
 
 
 def settled(conversation: model.Conversation, *, gone: bool = False) -> bool:
@@ -225,6 +238,18 @@ def choosing(visit: Visit) -> Rules:
     """The rules by which settings are judged: who invited a queue's user has no choice."""
     rules = visit.rules
     return rules if visit.record.host == rules.bot else replace(rules, choices=())
+
+
+def at_home(visit: Visit, settings: RoomSettings) -> RoomSettings:
+    """The settings that are to be; an enterprise that is chosen no more gives way to the usual one.
+
+    That is chosen by name, for a room stays whose it is: the first that serves its customer.
+    """
+    rules, chosen = choosing(visit), visit.record.settings.enterprise
+    home = _serving(visit, rules.choices, visit.record.customer)
+    if chosen is None or settings.enterprise is not None or home is None:
+        return settings
+    return set_by_name(ENTERPRISE, settings, home.enterprise, rules)
 
 
 def followed(visit: Visit, invitation: Invited, into: RoomId) -> None:
@@ -438,8 +463,9 @@ def configured(
     if visit.record.membership is not Membership.JOINED:
         return
     settings, wrong = visit.record.settings, None
+    home = written(at_home(visit, RoomSettings()))  # whose queues they are, if it names none
     try:
-        settings = settings_of_event(content, choosing(visit))
+        settings = settings_of_event({**home, **content}, choosing(visit))
     except BadOrder as bad:
         wrong = bad
     changed = wrong is not None or settings != visit.record.settings

@@ -35,7 +35,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.references import Earlier
 from bridge.rooms.room import Enterprise, LaneRunner
-from bridge.rooms.rules import GONE, BadOrder, Rules, set_by_name, settings_of_event
+from bridge.rooms.rules import GONE, BadOrder, Rules, set_by_name, settings_of_event, state_of
 from bridge.rooms.store import Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.to_matrix import MatrixLane
@@ -257,6 +257,34 @@ async def test_the_choice_is_undone_with_the_queue_that_went_with_it() -> None:
     record = await world.stored()
     assert record.settings == RoomSettings(QueueId(2), enterprise="acme")
     assert record.enterprise == "acme"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("way", ["config reset", "config reset enterprise", "api", "state"])
+async def test_a_choice_that_is_reset_brings_the_room_back_to_whose_it_was(way: str) -> None:
+    world = Two()
+    world.matrix.level = 50
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.order(ROOM, Order("operator", "api", "config set enterprise best"))
+        await quiet()
+        await engine.order(ROOM, Order("operator", "api", "status"))
+        await quiet()
+        assert (await world.stored()).enterprise == "best"
+        if way == "state":
+            content: dict[str, object] = {"queue": 2}
+            await engine.accept_events([world.event("configure", content=content)])
+        elif way == "api":
+            await engine.order(ROOM, Order("operator", "api", settings={"enterprise": ""}))
+        else:
+            await engine.order(ROOM, Order("operator", "api", way))
+        await quiet()
+        await engine.order(ROOM, Order("operator", "api", "status"))
+        await quiet()
+    record, queue = await world.stored(), QueueId(2) if way == "state" else None
+    assert record.enterprise == "acme"
+    assert record.settings == RoomSettings(queue, enterprise="acme")
+    assert world.matrix.configured[ROOM] == state_of(record.settings)
 
 
 def test_the_queues_that_are_told_are_those_of_the_chosen_one() -> None:
