@@ -505,6 +505,7 @@ def _help(visit: Visit, call: Call) -> None:
         verbs[:2] = "rate", "transcript"
     elif call.elsewhere:
         now = "room.elsewhere"
+    now = inviting("help.idle", policy) if policy.paused else now
     queue = rules.queue_name(rules.queue_for(visit.record))
     now = visit.part(now, {"queue": queue, "prefix": rules.prefix, "link": call.elsewhere})
     lines = [visit.part(f"usage.{verb}", {"command": _written(visit, verb)}) for verb in verbs]
@@ -590,12 +591,11 @@ def _queue(visit: Visit, call: Call) -> None:
 
 
 def _hours(visit: Visit, call: Call) -> None:
+    mine, reset = visit.record.settings, call.words[0] == "reset"
     if call.words[0] == "set":
         _change("hours", "hours.shown", visit, call)
     else:
-        mine = visit.record.settings
-        settings = unset("hours", mine) if call.words[0] == "reset" else mine
-        _take(visit, call, settings, "hours.shown")
+        _take(visit, call, unset("hours", mine) if reset else mine, "hours.shown")
 
 
 def _undo(visit: Visit, call: Call) -> None:

@@ -105,6 +105,28 @@ def words_of(verb: str) -> list[str]:
     return [verb, *COMMANDS[verb].names.split()[:3]]
 
 
+@pytest.mark.parametrize("text", ["!wc help", "!wc help all"])
+@pytest.mark.parametrize("conversation", [QUIET, WAITS, TALKS, OVER])
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"paused": True}, "This room is paused at the moment."),
+        ({"start": "on_command"}, None),
+        ({}, None),
+    ],
+)
+def test_help_promises_nobodys_ear_where_none_listens(
+    text: str, conversation: Conversation, settings: dict[str, Any], says: str | None
+) -> None:
+    house = House().served()
+    house.visit.set(conversation=conversation, settings=RoomSettings(language="en", **settings))
+    first = helped(house, text).splitlines()[0]
+    assert first == says or says is None
+    listens = conversation in {WAITS, TALKS} or not settings
+    assert listens or "Just write" not in first
+    assert listens or "What you write" not in first
+
+
 def test_help_while_a_callback_is_promised_says_how_to_end_it() -> None:
     house = House().served()
     house.say("callback")
