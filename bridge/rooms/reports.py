@@ -30,6 +30,8 @@ from bridge.texts.durations import clock_time, duration
 
 MOST_CHANGES, USUAL_CHANGES = 50, 10
 """Changes that are listed: what was changed at once, in one line."""
+MOST_ROWS, LONGEST_LIST = 300, 7_500
+"""Rows of the audit that are read for it, one for each setting, and characters that it may have."""
 MOST_CHATS = 2_000
 """Chats that are looked at for them, the newest."""
 
@@ -40,16 +42,20 @@ MOST_CHATS = 2_000
 async def list_changes(around: Surroundings, record: RoomRecord, order: TellChanges) -> LookedUp:
     """Answer `audit`. Raises StoreError if the database did not answer."""
     limit = min(order.limit or USUAL_CHANGES, MOST_CHANGES)
-    changes = await around.store.changes(record.room_id, limit=4 * limit)
+    changes = await around.store.changes(record.room_id, limit=MOST_ROWS)
     if not changes:
         return LookedUp(order.event_id, "audit.none")
+    if len(changes) == MOST_ROWS:  # there may be more of what was changed with the last
+        changes = [one for one in changes if one.at != changes[-1].at] or changes
     language, zone = around.rules.language_for(record), around.rules.timezone
     # What was changed at once is one line.
     by_whom = groupby(changes, lambda one: (one.at, f"{one.actor} ({one.way})"))
-    lines = (
+    lines = [
         f"{clock_time(language, at, zone)} · {who} · {'; '.join(map(_line, found))}"
         for (at, who), found in islice(by_whom, limit)
-    )
+    ]
+    while sum(map(len, lines)) > LONGEST_LIST and len(lines) > 1:
+        lines.pop()
     return LookedUp(order.event_id, "audit.list", {"list": "\n".join(lines)})
 
 

@@ -12,12 +12,15 @@ from PIL import Image
 
 from bridge.conversation.model import Idle
 from bridge.ids import QueueId
+from bridge.matrix.render import MAX_BODY
 from bridge.media.pictures import DARK, GROUND, HEIGHT, LIGHT, WIDTH, stacked_bars
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Chat, Ending, Order, RoomSettings, dump_chat, dump_record
-from bridge.rooms.reports import MOST_CHATS, figures_of
+from bridge.rooms.reports import MOST_CHANGES, MOST_CHATS, figures_of
+from bridge.rooms.rules import BY_COMMAND, LONGEST_SENTENCE
 from bridge.rooms.store import Change, ChatRow, StoredRoom
 from bridge.texts import Texts
+from bridge.texts.languages import LANGUAGES
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
@@ -190,3 +193,19 @@ async def test_audit_lists_the_newest_changes_of_the_room() -> None:
     assert lines[1] == f"{at} · operator (cli) · start"
     assert lines[2] == f"{at} · operator (api) · queue: – → 11"
     assert len((await asked(world, "!wc audit 2")).splitlines()) == 3
+
+
+@pytest.mark.asyncio
+async def test_what_was_changed_at_once_is_listed_whole_and_all_of_it_fits_into_an_event() -> None:
+    world, keys = await prepared(), [*BY_COMMAND, *(f"text.ended.{one}" for one in LANGUAGES)]
+    long = "请" * LONGEST_SENTENCE
+    for save in range(MOST_CHANGES):
+        at, value = NOW + save, f"{save}"
+        rows = [Change(at, ADA, "widget", key, long, value + long, ROOM) for key in keys]
+        await world.store.record_changes(rows)
+    line = (await asked(world, "!wc audit 1")).splitlines()[1]
+    assert [one for one in keys if f"{one}: " not in line] == []
+    head, *lines = (await asked(world, f"!wc audit {MOST_CHANGES}")).splitlines()
+    assert len("\n".join((head, *lines)).encode()) <= MAX_BODY
+    assert len(lines) >= 3
+    assert all(line.count("→") == len(keys) for line in lines)
