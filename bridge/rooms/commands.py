@@ -476,7 +476,7 @@ def ordered(visit: Visit, order: Order) -> None:
 def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str, ...]) -> None:
     also = "" if call.event_id else "order.by"
     if also:
-        args |= call.by._asdict()
+        args |= {"actor": call.by.actor, "way": visit.rules.way(visit.record, call.by.way)}
     visit.ask(model.Say(key, args, reply_to=call.event_id or None, also=also))
 
 

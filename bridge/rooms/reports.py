@@ -47,12 +47,13 @@ async def list_changes(around: Surroundings, record: RoomRecord, order: TellChan
         return LookedUp(order.event_id, "audit.none")
     if len(changes) == MOST_ROWS:  # there may be more of what was changed with the last
         changes = [one for one in changes if one.at != changes[-1].at] or changes
-    language, zone = around.rules.language_for(record), around.rules.timezone
+    rules = around.rules
+    language, zone = rules.language_for(record), rules.timezone
     # What was changed at once is one line.
-    by_whom = groupby(changes, lambda one: (one.at, f"{one.actor} ({one.way})"))
+    by_whom = groupby(changes, lambda one: (one.at, one.actor, rules.way(record, one.way)))
     lines = [
-        f"{clock_time(language, at, zone)} · {who} · {'; '.join(map(_line, found))}"
-        for (at, who), found in islice(by_whom, limit)
+        f"{clock_time(language, at, zone)} · {who} ({way}) · {'; '.join(map(_line, found))}"
+        for (at, who, way), found in islice(by_whom, limit)
     ]
     while sum(map(len, lines)) > LONGEST_LIST and len(lines) > 1:
         lines.pop()

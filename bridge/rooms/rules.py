@@ -52,6 +52,8 @@ LONGEST_TEXTS = 3_600
 SOURCES = tuple(source.value for source in Source)
 STARTS = ("on_message", "on_command")
 """When a chat is asked for."""
+WAYS = frozenset({"command", "state", "console", "api", "cli", "widget"})
+"""In which settings are changed, and orders come."""
 GONE = "?"
 """Stands for every enterprise that is not configured any more: it serves nobody."""
 LONGEST_WORD = 100
@@ -187,6 +189,11 @@ class Rules(msgspec.Struct, frozen=True):
                 return said
         usual = self.texts.render(self.language_for(record), key, args)
         return f"{said} {usual}" if said else usual
+
+    def way(self, record: RoomRecord, way: str) -> str:
+        """One of `WAYS` as it is called in the room; another as it is."""
+        language = self.language_for(record)
+        return self.texts.render(language, f"way.{way}", {}) if way in WAYS else way
 
     def language_for(self, record: RoomRecord) -> str:
         """The room's: as somebody chose it, else by what its customers write, else the default."""

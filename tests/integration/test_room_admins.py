@@ -81,15 +81,15 @@ async def test_command_poll_state_event_and_order_are_one_truth(stage: Stage) ->
     assert "There is no queue “99”" in refused
     assert "Stored" in await command(stage, "order", talk.room, "queue", "set", "sales")
     said = wording(await talk.reads("The queue is now Sales", stage.bot))
-    assert said.endswith("— operator, from outside this room (cli)")
+    assert said.endswith("— operator, from outside this room (command line)")
 
     await talk.say("!wc audit")
     lines = wording(await talk.reads("Who changed what here", stage.bot)).splitlines()[1:]
     who = talk.customer.user_id
     assert [line.split(" · ", 1)[1] for line in lines] == [
-        "operator (cli) · queue: 2 → 1",
+        "operator (command line) · queue: 2 → 1",
         f"{who} (command) · hours: daily 08:00-20:00 UTC → –; queue: 1 → 2",
-        f"{who} (state) · hours: – → daily 08:00-20:00 UTC; queue: 2 → 1",
+        f"{who} (state event) · hours: – → daily 08:00-20:00 UTC; queue: 2 → 1",
         f"{who} (command) · queue: – → 2",
         f"{who} (command) · language: – → en",
     ]

@@ -103,7 +103,7 @@ def test_an_order_is_a_command_of_an_admins_and_says_whose() -> None:
     (said,) = [one for one in house.effects if isinstance(one, Say)]
     assert (said.key, said.also, said.reply_to) == ("config.queue_set", "order.by", None)
     assert said.args["actor"] == "operator"
-    assert said.args["way"] == "api"
+    assert said.args["way"] == "API 接口"
     assert told(house.visit.changes) == [("operator", "api", "queue", "", "1")]
 
 
