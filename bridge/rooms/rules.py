@@ -167,9 +167,13 @@ class Rules(msgspec.Struct, frozen=True):
         return queue.name if queue is not None else str(queue_id)
 
     def queue_for(self, record: RoomRecord) -> QueueId:
-        """The room admin's choice, else the queue of the user who was invited, else the default."""
+        """The room admin's choice, else the queue of the user who was invited, else the default.
+
+        A choice counts for as long as there is such a queue in the configuration.
+        """
         settings = record.settings
-        if settings.queue is not None and settings.enterprise in {None, self.enterprise}:
+        theirs = settings.enterprise in {None, self.enterprise}
+        if settings.queue is not None and theirs and self.queue(settings.queue) is not None:
             return settings.queue
         return self.queue_of_user(record.host) or self.default_queue
 

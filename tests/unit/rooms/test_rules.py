@@ -8,6 +8,7 @@ import pytest
 from bridge.config.model import Permission
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.record import RoomRecord, RoomSettings
+from bridge.rooms.rules import SOURCES
 from bridge.texts.languages import CLEAR
 from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES, SALES_USER
 
@@ -62,9 +63,14 @@ def test_a_voice_has_a_frame_to_itself_where_texts_are_written_twice() -> None:
     assert (rules.policy_for(ROOM).max_text_bytes, rules.clip_bytes()) == (3_700, 7_400)
 
 
-def test_a_queue_that_was_taken_out_of_the_config() -> None:
-    policy = RULES.policy_for(configured(RoomSettings(queue=QueueId(9))))
-    assert (policy.queue_id, policy.source, policy.to_agent) == (9, "APP", "")
+def test_a_room_whose_queue_was_taken_out_of_the_config_goes_back_to_the_usual_one() -> None:
+    room = configured(RoomSettings(queue=QueueId(9)))
+    policy = RULES.policy_for(room)
+    assert (policy.queue_id, policy.source, policy.to_agent) == (2, "PC", RETURNS.to_agent)
+    assert RULES.queue_for(msgspec.structs.replace(room, host=SALES_USER)) == 1
+    alone = msgspec.structs.replace(RULES, queues=(), default_queue=QueueId(2))
+    assert alone.policy_for(room).queue_id == 2
+    assert RULES.policy_for(configured(RoomSettings(queue=QueueId(1)))).queue_id == 1
 
 
 def test_a_cached_policy_is_one_of_these_rules_this_room_and_this_moment() -> None:
@@ -83,9 +89,8 @@ def test_a_cached_policy_is_one_of_these_rules_this_room_and_this_moment() -> No
 def test_there_is_an_end_to_what_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.rooms.rules.KNOWN", 2)
     rules = msgspec.structs.replace(RULES)
-    for queue in range(5):
-        settings = RoomSettings(queue=QueueId(queue))
-        assert rules.policy_for(configured(settings)).queue_id == queue
+    for source in SOURCES:
+        assert rules.policy_for(configured(RoomSettings(source=source))).source == source
 
 
 def test_a_permission_is_asked_for_once_under_the_same_rules() -> None:
