@@ -232,9 +232,10 @@ class Pages:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         session = self._admins.session(token if scheme == "Bearer" else "")
         self._spend(f"page {session.user}", CALLS)
-        if request.method != hdrs.METH_GET:
+        changes = request.method != hdrs.METH_GET
+        if changes:
             self._spend(f"change {session.user}", CHANGES)
-        record = await self._admins.room_of(session)
+        record = await self._admins.room_of(session, anew=changes)
         caller = Caller(session.user, "widget", record.room_id, _language(request))
         return await self._carry_out(request, "/room/api", caller)
 

@@ -8,8 +8,8 @@ operator's permission `admin`, sees and sets nothing.
 
 A session is a signed word of ours that the page keeps in its memory and sends as a bearer token:
 browsers keep cookies from pages in frames, and nobody else's page can send it. It says who and
-where; what they may is looked up with each request, and remembered for a minute. It is good for the
-room page alone.
+where; what they may is looked up with each change, and else remembered for a minute. It is good for
+the room page alone.
 """
 
 from __future__ import annotations
@@ -106,8 +106,11 @@ class RoomAdmins:
             raise NotLetIn(401, "signedOut")
         return session
 
-    async def room_of(self, session: RoomSession) -> RoomRecord:
-        """The room that this session is for, if we serve it and its user may configure it now."""
+    async def room_of(self, session: RoomSession, *, anew: bool = False) -> RoomRecord:
+        """The room that this session is for, if we serve it and its user may configure it now.
+
+        `anew`: what is remembered does not count.
+        """
         try:
             row, record = await room_of(self._bridge, session.room)
         except ApiError as error:
@@ -118,7 +121,7 @@ class RoomAdmins:
         if record.matrix_id != session.room:
             raise NotLetIn(404, "moved")
         who = session.user, session.room
-        may = self._known.get(who)
+        may = None if anew else self._known.get(who)
         if may is None:
             try:
                 may = self._known[who] = await self._is_admin(record, session.user)

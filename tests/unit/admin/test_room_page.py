@@ -130,6 +130,10 @@ async def test_what_somebody_may_is_looked_up_again_and_again(rig: Rig) -> None:
     rig.house.levels[MODERATOR] = 0.0
     await rig.admins.room_of(session)
     assert rig.house.asked == asked
+    with pytest.raises(NotLetIn, match="notAdmin"):
+        await rig.admins.room_of(session, anew=True)
+    with pytest.raises(NotLetIn, match="notAdmin"):
+        await rig.admins.room_of(session)
     await rig.clock.turn(REMEMBERED / 1000)
     with pytest.raises(NotLetIn, match="notAdmin"):
         await rig.admins.room_of(session)
