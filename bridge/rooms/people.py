@@ -490,7 +490,9 @@ def lead(visit: Visit) -> str:
 
 def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> None:
     """Say that the sender may not configure the room, and who may."""
-    names = tuple(visit.name_of(one) for one in visit.admins[:3])
+    permission = visit.rules.permission
+    people = [one for one in visit.admins if permission(one) is not Permission.IGNORED]
+    names = tuple(map(visit.name_of, people[:3]))
     key = "refused.not_admin_named" if names else "refused.not_admin"
     unknown = standing is Standing.UNKNOWN
     visit.say("refused.standing_unknown" if unknown else key, {"names": names}, reply_to=event_id)

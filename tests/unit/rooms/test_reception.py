@@ -568,6 +568,19 @@ def test_the_state_event_of_somebody() -> None:
     assert answer(house) == ("refused.not_admin_named", {"names": ("bob",)})
 
 
+def test_a_bot_that_is_to_be_ignored_is_named_to_nobody_as_an_admin() -> None:
+    bot, bob = UserId("@hookshot:example.org"), UserId("@bob:example.org")
+    serves = {bot: Permission.IGNORED}
+    rules = msgspec.structs.replace(
+        RULES, permission=lambda user: serves.get(UserId(user), Permission.CUSTOMER)
+    )
+    for admins, key in (((bot, bob), "refused.not_admin_named"), ((bot,), "refused.not_admin")):
+        house = House(rules).served(direct=False)
+        house.visit.admins = admins
+        house.say("!wc pause")
+        assert answer(house) == (key, {"names": ("bob",) if bob in admins else ()})
+
+
 def test_a_state_event_that_changes_nothing_is_no_news() -> None:
     house = House().served()
     house.receive(RoomConfigured(EventId("$c"), ADA, {}), Standing.ADMIN)
