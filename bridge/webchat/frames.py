@@ -211,7 +211,6 @@ class Reply(Frame, frozen=True):
     permanent: bool = False
     """`perm` was present: adopt the session, no 202 follows."""
     robot_type: int | None = None
-    continued: bool = False
     place: str = ""
     """The call centre's own words for our place in the queue."""
 
@@ -243,7 +242,6 @@ class ChatStarted(Frame, frozen=True):
     session_id: SessionId
     agents: tuple[Agent, ...] = ()
     """Without the customer (trap T16)."""
-    continued: bool = False
     robot: bool = False
     config: InitConfig | None = None
     """What a server between 2017-11-15 and 2017-12-19 says here, and a later one by 200."""

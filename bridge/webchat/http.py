@@ -128,7 +128,6 @@ Login = PasswordLogin | RegisterLogin | VisitorLogin
 class LoginReply:
     result: int
     """A ResultCode, or a number that no revision documents."""
-    message: str = ""
     token: str = field(default="", repr=False)
     """Non-empty if `result` is 1."""
     client_id: str = ""
@@ -137,10 +136,8 @@ class LoginReply:
 
 class UploadReply(msgspec.Struct, frozen=True):
     result: int
-    message: str = ""
     url: str = ""
     """As the server wrote it, usually relative: see `Endpoints.absolute`."""
-    name: str = ""
 
 
 class RobotAnswer(msgspec.Struct, frozen=True):
@@ -219,7 +216,7 @@ def parse_login_reply(body: bytes) -> LoginReply | None:
     token = read.text_of(told, "token").strip()
     if result is None or (result == ResultCode.SUCCESS and not token):
         return None
-    return LoginReply(result, read.text_of(told, "message"), token, read.text_of(told, "clientId"))
+    return LoginReply(result, token, read.text_of(told, "clientId"))
 
 
 def parse_upload_reply(body: bytes) -> UploadReply | None:
@@ -228,8 +225,7 @@ def parse_upload_reply(body: bytes) -> UploadReply | None:
     url = read.text_of(told, "url", "fileUrl").strip()
     if result is None or (result == ResultCode.SUCCESS and not url):
         return None
-    name = read.text_of(told, "fileName", "name")
-    return UploadReply(result, read.text_of(told, "message"), url, name)
+    return UploadReply(result, url)
 
 
 def dump_history(token: str, count: int) -> bytes:

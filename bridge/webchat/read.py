@@ -180,7 +180,6 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
         agents=_people(frame, client_id) or sole,
         permanent="perm" in frame,
         robot_type=robot_type,
-        continued=flag(frame.get("continueLastSession")),
         place=text_of(frame, "positionInQueueMessage"),
     )
 
@@ -211,10 +210,10 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
             queue_id, queue_name = _id(QueueId, frame.get("queueId")), text_of(frame, "queueName")
             return frames.AgentsUpdated(session_id, _people(frame, client_id), queue_id, queue_name)
         case FrameType.CHAT_STARTED:
-            continued, robot = flag(frame.get("continueLastSession")), flag(frame.get("robotMode"))
-            people, early = _people(frame, client_id), _init_config(frame)
+            people, robot = _people(frame, client_id), flag(frame.get("robotMode"))
+            early = _init_config(frame)
             config = early if early.ratings or early.extensions else None
-            return frames.ChatStarted(session_id, people, continued, robot, config)
+            return frames.ChatStarted(session_id, people, robot, config)
         case _:
             return frames.Ignored(f"unknown type {kind}")
 

@@ -199,8 +199,6 @@ def test_guide_3_2_pushes(told: dict[str, object], expected: Push) -> None:
 def test_guide_1_and_2_http_replies() -> None:
     """Guide 1 (login) and 2 (upload)."""
     told = {"result": 1, "message": "", "token": TOKEN, "config": {}}
-    assert parse_login_reply(json.dumps(told).encode()) == LoginReply(1, "", TOKEN)
+    assert parse_login_reply(json.dumps(told).encode()) == LoginReply(1, TOKEN)
     told = {"result": 1, "message": "", "url": "/webchat/xxxxx.jpg", "fileName": "xxxxx.jpg"}
-    assert parse_upload_reply(json.dumps(told).encode()) == UploadReply(
-        1, "", "/webchat/xxxxx.jpg", "xxxxx.jpg"
-    )
+    assert parse_upload_reply(json.dumps(told).encode()) == UploadReply(1, "/webchat/xxxxx.jpg")

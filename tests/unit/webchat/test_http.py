@@ -108,21 +108,21 @@ def test_secrets_do_not_show() -> None:
     [
         (
             '{"result":1,"message":"","token":"' + TOKEN + '","config":{}}',
-            LoginReply(1, "", TOKEN, ""),
+            LoginReply(1, TOKEN),
         ),
         (
             '{"result":"1","token":"' + TOKEN + '","clientId":"c1"}',
-            LoginReply(1, "", TOKEN, "c1"),
+            LoginReply(1, TOKEN, "c1"),
         ),
-        ('{"result":true,"token":"t"}', LoginReply(1, "", "t", "")),
+        ('{"result":true,"token":"t"}', LoginReply(1, "t")),
         (
             '{"result":1,"message":"","data":{"token":"t","clientId":"c"}}',
-            LoginReply(1, "", "t", "c"),
+            LoginReply(1, "t", "c"),
         ),
-        ('{"data":"{\\"result\\":1,\\"token\\":\\"t\\"}"}', LoginReply(1, "", "t", "")),
-        ('{"result":1,"token":"t","data":null}', LoginReply(1, "", "t", "")),
-        ('{"result":-20,"message":"bad login"}', LoginReply(-20, "bad login", "", "")),
-        ('{"result":0,"message":null}', LoginReply(0, "", "", "")),
+        ('{"data":"{\\"result\\":1,\\"token\\":\\"t\\"}"}', LoginReply(1, "t")),
+        ('{"result":1,"token":"t","data":null}', LoginReply(1, "t")),
+        ('{"result":-20,"message":"bad login"}', LoginReply(-20)),
+        ('{"result":0,"message":null}', LoginReply(0)),
         ('{"result":1,"token":""}', None),
         ('{"status":404,"error":"Not Found"}', None),
         ("[]", None),
@@ -133,20 +133,23 @@ def test_login_reply(body: str, expected: LoginReply | None) -> None:
     assert parse_login_reply(body.encode()) == expected
 
 
+FOUND = RobotReply(1, (RobotAnswer("密码错误", ""),))
+
+
 def test_words_in_the_encoding_of_chinese_systems() -> None:
-    told = '{"result":0,"message":"密码错误"}'
-    assert parse_login_reply(told.encode("gbk")) == LoginReply(0, "密码错误")
-    assert parse_login_reply(told.encode()) == LoginReply(0, "密码错误")
-    assert parse_login_reply(b'{"result":0,"message":"\xff"}') == LoginReply(0, "\ufffd")
+    told = '{"srs":[{"title":"密码错误"}]}'
+    assert parse_robot_reply(told.encode("gbk")) == FOUND
+    assert parse_robot_reply(told.encode()) == FOUND
+    assert parse_login_reply(b'{"result":1,"token":"\xff"}') == LoginReply(1, "\ufffd")
 
 
 @pytest.mark.parametrize("cut", [b"\xe5", b"\xe5\xaf", b"\xff"])
 def test_a_character_that_is_cut_spoils_no_other(cut: bytes) -> None:
     """Databases cut what is too long for a column, be it within a character."""
-    told = '{"result":0,"message":"您好，密码错?"}'.encode().replace(b"?", cut)
-    reply = parse_login_reply(told)
+    told = '{"srs":[{"title":"您好，密码错?"}]}'.encode().replace(b"?", cut)
+    reply = parse_robot_reply(told)
     assert reply is not None
-    assert reply.message == "您好，密码错\ufffd"
+    assert reply.answers[0].title == "您好，密码错\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -154,10 +157,10 @@ def test_a_character_that_is_cut_spoils_no_other(cut: bytes) -> None:
     [
         (
             '{"result":1,"message":"","url":"/webchat/upload/2024/cat.jpg","fileName":"cat.jpg"}',
-            UploadReply(1, "", "/webchat/upload/2024/cat.jpg", "cat.jpg"),
+            UploadReply(1, "/webchat/upload/2024/cat.jpg"),
         ),
-        ('{"result":1,"data":{"fileUrl":"/a.png"}}', UploadReply(1, "", "/a.png", "")),
-        ('{"result":-16,"message":"no"}', UploadReply(-16, "no", "", "")),
+        ('{"result":1,"data":{"fileUrl":"/a.png"}}', UploadReply(1, "/a.png")),
+        ('{"result":-16,"message":"no"}', UploadReply(-16)),
         ('{"result":1,"url":" "}', None),
         ('{"url":"/a"}', None),
     ],

@@ -121,7 +121,6 @@ def test_reply_minimal_and_full() -> None:
         RequestId(9001),
         3,
         SESSION,
-        continued=True,
         place="third",
     )
 
@@ -200,7 +199,7 @@ def test_chat_started() -> None:
     assert push(type=202, sessionId=5150, agents=[MEI_ENTRY]) == ChatStarted(SESSION, (MEI,))
     assert push(
         type=202, sessionId="5150", agents=[], continueLastSession=True, robotMode="true"
-    ) == ChatStarted(SESSION, (), continued=True, robot=True)
+    ) == ChatStarted(SESSION, (), robot=True)
 
 
 def test_the_customer_is_taken_off_users() -> None:
