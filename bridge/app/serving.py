@@ -22,7 +22,7 @@ from time import perf_counter
 from typing import Any
 
 import structlog
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 from msgspec.structs import replace
 
 from bridge.admin.dispatch import Dispatcher
@@ -53,14 +53,7 @@ from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.bridge_state import StateReports
 from bridge.ops.health import REFUSED, Health
 from bridge.ops.logging import configure_logging
-from bridge.ops.metrics import (
-    IDLE,
-    LAST_REQUESTS,
-    Metrics,
-    listen,
-    metrics_server,
-    watch_loop_lag,
-)
+from bridge.ops.metrics import Metrics, listening, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
@@ -185,7 +178,8 @@ class Serving:
         operations = Dispatcher(inside)
         endpoint = self._endpoint(engine, first, health, self._api(operations))
         await self._introduce(self._contact)
-        port = await self._open_port(endpoint)
+        ours = config.appservice
+        port = await enter(listening(endpoint.handle, "appservice", ours.hostname, ours.port))
         self._stack.callback(health.stop)
         if config.metrics.enabled:
             await enter(metrics_server(self._metrics, config.metrics.hostname, config.metrics.port))
@@ -392,14 +386,8 @@ class Serving:
         console_key = settings.console_key_of(self._config)
         sign_in = SignIn(inside.around.store, self._clock, console_key)
         pages = Pages(operations, sign_in, admins, section.public_url).application()
-        runner = web.AppRunner(
-            pages,
-            access_log=None,
-            keepalive_timeout=IDLE,
-            shutdown_timeout=LAST_REQUESTS,
-            auto_decompress=False,  # a stranger's small body would become a long one
-        )
-        port = await self._listen(runner, "console", section.hostname, section.port)
+        served = listening(pages, "console", section.hostname, section.port)
+        port = await self._stack.enter_async_context(served)
         LOG.info("console", port=port)
 
     async def _busy(
@@ -466,19 +454,6 @@ class Serving:
         if self._replica is not None:
             await self._replica.leave(PATIENCE)
         await engine.stop(PATIENCE)
-
-    async def _open_port(self, endpoint: Endpoint) -> int:
-        appservice = self._config.appservice
-        server = web.Server(
-            endpoint.handle, access_log=None, keepalive_timeout=IDLE, auto_decompress=False
-        )
-        runner = web.ServerRunner(server, shutdown_timeout=LAST_REQUESTS)
-        return await self._listen(runner, "appservice", appservice.hostname, appservice.port)
-
-    async def _listen(self, runner: web.BaseRunner, section: str, hostname: str, port: int) -> int:
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
-        return await listen(runner, section, hostname, port)
 
     async def _introduce(self, contact: Contact) -> None:
         """Make our users ours before events come in, which may be another bridge's to answer.

@@ -29,6 +29,7 @@ from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.matrix.users import OurUsers
 from bridge.ops.health import LIVE
+from bridge.ops.metrics import runner_of
 from bridge.rooms.ports import describe, tls_context
 from bridge.rooms.store import StoreError
 
@@ -199,8 +200,7 @@ class HomeserverChecks:
         """Somebody answers at our port: yields who; `Failed` if nobody of ours can."""
         appservice = self._config.appservice
         who = appservice.address  # a balancer there may have led it to a bridge
-        server = web.Server(self._endpoint().handle, access_log=None, auto_decompress=False)
-        runner = web.ServerRunner(server)
+        runner = runner_of(self._endpoint().handle)
         await runner.setup()
         try:
             try:

@@ -13,10 +13,10 @@ import resource
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache, partial
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
@@ -307,42 +307,52 @@ class CannotListen(OSError):
     """An address of the configuration cannot be had; the text names its keys."""
 
 
-async def listen(runner: web.BaseRunner, section: str, hostname: str, port: int) -> int:
-    """Listen where a section of the configuration says; return the port (useful with port 0).
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""Takes requests as they come, without an application's router."""
 
-    Whoever connects can neither use up the process's descriptors nor keep one for ever (`Guard`).
-    """
-    Guard(runner, section)
-    logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
-    try:
-        await web.TCPSite(runner, hostname, port, backlog=BACKLOG).start()
-    except (OSError, UnicodeError) as error:  # the latter from a name that can be none
-        # Its own text repeats the address; the numbers of an unknown name are below zero.
-        number = getattr(error, "errno", None) or 0
-        why = os.strerror(number) if number > 0 else getattr(error, "strerror", str(error))
-        where = f"{section}.hostname {hostname}, {section}.port {port}"
-        raise CannotListen(f"{where}: {why}") from error
-    return int(runner.addresses[0][1])
+
+def runner_of(what: web.Application | Handler) -> web.BaseRunner:
+    """What serves on a port of ours. A body stays packed: a small one could become a long one."""
+    usual: dict[str, Any] = {"access_log": None, "auto_decompress": False}
+    usual["keepalive_timeout"] = IDLE
+    if isinstance(what, web.Application):
+        return web.AppRunner(what, shutdown_timeout=LAST_REQUESTS, **usual)
+    return web.ServerRunner(web.Server(what, **usual), shutdown_timeout=LAST_REQUESTS)
 
 
 @asynccontextmanager
-async def metrics_server(metrics: Metrics, hostname: str, port: int) -> AsyncIterator[int]:
-    """Serve /metrics while the block runs; yields the port. Raises as `listen` does."""
+async def listening(
+    what: web.Application | Handler, section: str, hostname: str, port: int
+) -> AsyncIterator[int]:
+    """Serve where a section of the configuration says; yields the port (useful with port 0).
+
+    Whoever connects can neither use up the process's descriptors nor keep one for ever (`Guard`).
+    Raises CannotListen.
+    """
+    runner = runner_of(what)
+    await runner.setup()
+    try:
+        Guard(runner, section)
+        logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
+        try:
+            await web.TCPSite(runner, hostname, port, backlog=BACKLOG).start()
+        except (OSError, UnicodeError) as error:  # the latter from a name that can be none
+            # Its own text repeats the address; the numbers of an unknown name are below zero.
+            number = getattr(error, "errno", None) or 0
+            why = os.strerror(number) if number > 0 else getattr(error, "strerror", str(error))
+            where = f"{section}.hostname {hostname}, {section}.port {port}"
+            raise CannotListen(f"{where}: {why}") from error
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def metrics_server(metrics: Metrics, hostname: str, port: int) -> AbstractAsyncContextManager[int]:
+    """Serve /metrics, as `listening` does."""
 
     async def scrape(_request: web.Request) -> web.Response:
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     application = web.Application()
     application.add_routes([web.get("/metrics", scrape)])
-    runner = web.AppRunner(
-        application,
-        access_log=None,
-        keepalive_timeout=IDLE,
-        shutdown_timeout=LAST_REQUESTS,
-        auto_decompress=False,
-    )
-    await runner.setup()
-    try:
-        yield await listen(runner, "metrics", hostname, port)
-    finally:
-        await runner.cleanup()
+    return listening(application, "metrics", hostname, port)

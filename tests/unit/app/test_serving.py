@@ -465,7 +465,7 @@ async def test_a_refusal_comes_before_any_event(
         pytest.fail("the port was opened")
 
     monkeypatch.setattr(Contact, "introduce", refused)
-    monkeypatch.setattr(Serving, "_open_port", opened)
+    monkeypatch.setattr("bridge.app.serving.listening", opened)
     with pytest.raises(HomeserverRefused, match="crm1"):
         async with Serving(told(tmp_path)):
             pytest.fail("started")
