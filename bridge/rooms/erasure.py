@@ -194,9 +194,7 @@ async def erase(
         within=PATIENCE if patience is None else patience,
     )
     if person is not None and ended:
-        await store.eraser.drop_keys(await store.eraser.keys_of(person))
-        await store.eraser.drop_facts(await store.eraser.facts_of(person, begun_fact(person)))
-        await store.eraser.unname(person)
+        await store.eraser.erase_person(person, begun_fact(person))
     if ended and not await store.eraser.overwrite(at_all_cost=tell is None):
         report.kept.append(_IN_FILE)
     after = await survey(store, subject, is_ours)

@@ -285,9 +285,9 @@ class Eraser:
                     found.append(seq)
         return found, theirs
 
-    async def empty_lines(self, lines: Sequence[int]) -> int:
-        """Erase the content of those that have ended; returns how many these are."""
-        return await self._drop(EMPTY_LINES, lines)
+    async def empty_lines(self, lines: Sequence[int]) -> None:
+        """Erase the content of those that have ended."""
+        await self._drop(EMPTY_LINES, lines)
 
     async def keys_of(self, person: UserId) -> list[str]:
         """Names of the keys of a person's messages, and of the channels to their devices."""
@@ -306,15 +306,11 @@ class Eraser:
         there = await self._read(FACT, hashed)
         return [*named, *(hashed for _ in there)]
 
-    async def unname(self, person: UserId) -> None:
-        """Have the audit name somebody who is nobody in their place."""
+    async def erase_person(self, person: UserId, hashed: str) -> None:
+        """Delete these keys and facts, and have the audit name somebody who is nobody."""
+        await self._drop(DROP_SECRETS, await self.keys_of(person))
+        await self._drop(DROP_FACTS, await self.facts_of(person, hashed))
         await self._write(Query(UNNAME, (person, _nobody())))
-
-    async def drop_keys(self, names: Sequence[str]) -> int:
-        return await self._drop(DROP_SECRETS, names)
-
-    async def drop_facts(self, names: Sequence[str]) -> int:
-        return await self._drop(DROP_FACTS, names)
 
     # --- what has become old ----------------------------------------------------------------------
 
@@ -364,11 +360,10 @@ class Eraser:
             yield first, last
             first = last + 1
 
-    async def _drop(self, statement: Statement, keys: Sequence[object]) -> int:
+    async def _drop(self, statement: Statement, keys: Sequence[object]) -> None:
         for start in range(0, len(keys), AT_ONCE):
             part = Part(statement, [(key,) for key in keys[start : start + AT_ONCE]])
             await self._write(Together([part]))
-        return len(keys)
 
 
 def _nobody() -> str:
