@@ -143,10 +143,10 @@ class _Memory:
         if self._store is not None and name.startswith(VISITS):
             await self._store.save_fact(f"{KEY} {name}", value)
 
-    async def nothing(self, *_: object, brief: bool = False) -> None: ...
+    async def nothing(self, *_: object) -> None: ...
 
     token = save_token = forget_token = nothing
-    pushed = restored = lost = queued = nothing
+    pushed = fared = nothing
 
 
 @dataclass

@@ -35,7 +35,7 @@ from websockets.asyncio.client import connect
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from bridge.conversation.model import FailureReason
+from bridge.conversation.model import FailureReason, LinkLost, LinkRestored, TurnAwaited
 from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link.gate import LATE, Demand, Gate
 from bridge.link.http_client import (
@@ -260,7 +260,7 @@ class Link:
         if due is not None and asyncio.get_running_loop().time() >= due:
             self._absence_due = None
             async with self._around.turns:  # all links may have been lost in one moment
-                await self._around.events.lost(self.account.room_id)
+                await self._around.events.fared(self.account.room_id, LinkLost())
                 await asyncio.sleep(0)
 
     async def _open(self) -> Wire:
@@ -284,7 +284,8 @@ class Link:
                     break
                 seconds = expected()
                 if self.gate.trouble is None:  # else that is what keeps the link away
-                    await self._around.events.queued(self.account.room_id, seconds)
+                    awaited = TurnAwaited(math.ceil(seconds))
+                    await self._around.events.fared(self.account.room_id, awaited)
                 patience = max(timing.turn_again, seconds * timing.turn_share)
         finally:
             self.gate.delay = LATE
@@ -567,7 +568,8 @@ class Deliveries:
             try:
                 async with self._around.turns:
                     if isinstance(received, bool):
-                        await events.restored(room_id, brief=received)
+                        back = LinkRestored(self._around.clock.now(), received)
+                        await events.fared(room_id, back)
                     elif isinstance(received, Received):
                         await events.pushed(room_id, key, received)
             except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost

@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from itertools import islice
-from math import ceil
 from typing import Any, NamedTuple
 
 import msgspec
@@ -544,14 +543,8 @@ class Engine:
                 happened = model.Pushed(push, now, numbered=numbered)
                 await self._take({room_id: [Came(happened, key)]})
 
-    async def restored(self, room_id: RoomId, *, brief: bool = False) -> None:
-        self._signal(room_id, model.LinkRestored(self._around.clock.now(), brief))
-
-    async def lost(self, room_id: RoomId) -> None:
-        self._signal(room_id, model.LinkLost())
-
-    async def queued(self, room_id: RoomId, seconds: float) -> None:
-        self._signal(room_id, model.TurnAwaited(ceil(seconds)))
+    async def fared(self, room_id: RoomId, how: Signal) -> None:
+        self._signal(room_id, how)
 
     def _signal(self, room_id: RoomId, happened: Signal) -> None:
         """Signal a room, unless it is served elsewhere by now."""

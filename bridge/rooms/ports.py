@@ -13,7 +13,14 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from bridge.conversation.model import CustomerContent, CustomerMedia, FailureReason
+from bridge.conversation.model import (
+    CustomerContent,
+    CustomerMedia,
+    FailureReason,
+    LinkLost,
+    LinkRestored,
+    TurnAwaited,
+)
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.record import Entered, Meaning, OwnLogin, Raw, Thread, Undecryptable
 from bridge.rooms.store import NewInput
@@ -245,17 +252,8 @@ class LinkEvents(Protocol):
         Returns when it is durable: only then may a receipt be sent.
         """
 
-    async def restored(self, room_id: RoomId, *, brief: bool = False) -> None:
-        """A kept link that was lost stands again."""
-
-    async def lost(self, room_id: RoomId) -> None:
-        """A link that is wanted has been away for long; we go on trying."""
-
-    async def queued(self, room_id: RoomId, seconds: float) -> None:
-        """A link's login waits for its turn, for so many seconds more at most, as things stand.
-
-        Told once the wait is worth a word, and again from time to time while it lasts.
-        """
+    async def fared(self, room_id: RoomId, how: LinkRestored | LinkLost | TurnAwaited) -> None:
+        """Hear how a link that is wanted fares; of a login's turn again from time to time."""
 
 
 # --- homeserver -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from bridge.conversation.model import LinkRestored
 from bridge.ids import EventId, RoomId, SessionId
 from bridge.storage.sqlstore import open_store
 from bridge.webchat.frames import SessionClosed
@@ -105,7 +106,7 @@ async def test_a_history_tells_only_what_was_not_shown(url: str) -> None:
             for number, text in enumerate(words)
         )
         life.link.histories.append(lines)
-        await life.engine.restored(ROOM)
+        await life.engine.fared(ROOM, LinkRestored())
         await life.passes(30)
         assert [text.rpartition("<br>")[2] for text in life.shown()] == ["answer four"]
 

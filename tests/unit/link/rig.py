@@ -16,6 +16,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from bridge.config.model import Login, Rate, Robot, WebChat
+from bridge.conversation.model import LinkLost, LinkRestored, TurnAwaited
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.link import Shared
 from bridge.link.links import Links
@@ -187,20 +188,16 @@ class Events:
             self.pushes.append((key, received))
             self._changed.notify_all()
 
-    async def restored(self, room_id: RoomId, *, brief: bool = False) -> None:
+    async def fared(self, room_id: RoomId, how: LinkRestored | LinkLost | TurnAwaited) -> None:
         async with self._changed:
-            self.back.append(room_id)
-            self.brief.append(brief)
-            self._changed.notify_all()
-
-    async def lost(self, room_id: RoomId) -> None:
-        async with self._changed:
-            self.away.append(room_id)
-            self._changed.notify_all()
-
-    async def queued(self, room_id: RoomId, seconds: float) -> None:
-        async with self._changed:
-            self.waits.append((room_id, seconds))
+            match how:
+                case LinkRestored(brief=brief):
+                    self.back.append(room_id)
+                    self.brief.append(brief)
+                case LinkLost():
+                    self.away.append(room_id)
+                case TurnAwaited(seconds):
+                    self.waits.append((room_id, seconds))
             self._changed.notify_all()
 
     async def until(self, happened: Callable[[], bool], seconds: float = 30.0) -> None:

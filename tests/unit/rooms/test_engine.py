@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bridge.conversation import server
-from bridge.conversation.model import Idle, Queued
+from bridge.conversation.model import Idle, LinkRestored, Queued
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms import engine as engines
 from bridge.rooms.ports import Account
@@ -443,7 +443,7 @@ async def test_a_key_wakes_a_room_only_if_it_waits_for_one() -> None:
         engine.key_came(ROOM)
         await quiet()
         assert store.calls == []
-        await engine.restored(ROOM)
+        await engine.fared(ROOM, LinkRestored())
         await quiet()
         assert all(row["body"] is None for row in store.rows("journal"))
     assert (await world.writing.load(OTHER)).room is None

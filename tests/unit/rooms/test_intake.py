@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from bridge.config.model import Encryption
 from bridge.conversation.history import FIRST_PAUSE, SETTLING
-from bridge.conversation.model import FailureReason, Pushed
+from bridge.conversation.model import FailureReason, LinkLost, LinkRestored, Pushed
 from bridge.ids import AgentId, RoomId, SessionId, UserId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import Membership, load_input
@@ -193,7 +193,7 @@ async def test_what_was_missed_is_shown_with_its_time() -> None:
         await world.clock.turn(60)
         told = (line(1, "hello", begin), line(2, "are you <b>there</b>?", begin + 30_000))
         world.link.histories.append(told)
-        await engine.restored(ROOM)
+        await engine.fared(ROOM, LinkRestored())
         await quiet()
         first, late = world.matrix.texts(ROOM)
         assert first == "hello"
@@ -250,7 +250,7 @@ async def test_a_history_that_cannot_be_had_is_asked_for_later() -> None:
     world.link.histories.append(CallFailure(FailureReason.UNREACHABLE, certain=True))
     world.link.histories.append((line(1, "first\nsecond", world.clock.now()),))
     async with world.running() as engine:
-        await engine.restored(ROOM)
+        await engine.fared(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM) == []
         await world.clock.turn(2 * FIRST_PAUSE / 1000)
@@ -266,7 +266,7 @@ async def test_a_server_without_times_says_so_much() -> None:
     async with world.running() as engine:
         await engine.pushed(ROOM, "1", said("hello"))
         world.link.histories.append((line(1, "hello", 0), line(2, "later", 0)))
-        await engine.restored(ROOM)
+        await engine.fared(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM)[1:] == ["🕘 在连接中断期间发送：<br>later"]
 
@@ -287,7 +287,7 @@ async def test_words_of_an_outage_that_no_history_tells(
         hello = Received(said("hello").push, rs_id)
         await engine.pushed(ROOM, "1", hello)
         world.link.histories.append(history)
-        await engine.restored(ROOM)
+        await engine.fared(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM) == ["hello", *notices]
     assert await world.nothing_left()
@@ -299,8 +299,8 @@ async def test_a_link_that_stays_away_is_told_of() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
-        await engine.lost(ROOM)
+        await engine.fared(ROOM, LinkLost())
         await quiet()
-        await engine.restored(ROOM)
+        await engine.fared(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM) == ["outage.away", "trouble.over", "outage.unsure"]

@@ -12,6 +12,7 @@ from collections import Counter
 
 import pytest
 
+from bridge.conversation.model import LinkRestored
 from bridge.ids import AgentId, EventId, RoomId, SessionId
 from bridge.rooms.engine import Engine
 from bridge.webchat.frames import (
@@ -71,7 +72,7 @@ def agent(fate: Fate, room: RoomId) -> Sender:
         rs_id = f"r{number}" if fate.dice.random() < 0.5 else ""
         await engine.pushed(room, f"{room} {number}", Received(push, rs_id))
         if fate.dice.random() < 0.3:
-            await engine.restored(room)
+            await engine.fared(room, LinkRestored())
 
     return Sender(send)
 

@@ -21,6 +21,7 @@ from bridge.conversation.model import (
     Requesting,
     Say,
     TakeBack,
+    TurnAwaited,
 )
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId, UserId
@@ -493,8 +494,8 @@ async def test_a_wait_for_our_own_logins_is_said_in_words() -> None:
     await world.record(ROOM, Requesting(QueueId(1), world.clock.now(), adopt_at=1 << 60))
     world.speak(Texts())
     async with world.running() as engine:
-        for seconds in (0.4, 100.0):
-            await engine.queued(ROOM, seconds)
+        for seconds in (1, 100):
+            await engine.fared(ROOM, TurnAwaited(seconds))
             await world.clock.turn(1)
     first, _, second = [notice.text for notice in world.matrix.posted]
     assert "预计还需：不到 1 分钟。" in first

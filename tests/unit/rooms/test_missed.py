@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from bridge.conversation.model import FailureReason
+from bridge.conversation.model import FailureReason, LinkRestored
 from bridge.ids import RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Account, CallFailure
@@ -86,7 +86,7 @@ async def test_each_word_is_shown_exactly_once(seed: int) -> None:
     await live_and_die(world, fate, [world.agent(room) for room in ROOMS])
     async with world.running() as engine:
         for room in ROOMS:
-            await engine.restored(room)
+            await engine.fared(room, LinkRestored())
         await world.clock.turn(600)
         await quiet()
     for room in ROOMS:

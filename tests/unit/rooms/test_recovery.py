@@ -22,7 +22,16 @@ import msgspec
 import pytest
 
 from bridge.config.model import Encryption, TellAgents
-from bridge.conversation.model import CallFailed, Conversation, FailureReason, Pushed, Replied
+from bridge.conversation.model import (
+    CallFailed,
+    Conversation,
+    FailureReason,
+    LinkLost,
+    LinkRestored,
+    Pushed,
+    Replied,
+    TurnAwaited,
+)
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import CallId, EventId, QueueId, RoomId
 from bridge.rooms.engine import Engine
@@ -234,9 +243,9 @@ class Strolling:
         self._do(
             self.dice.choice(
                 [
-                    lambda engine: engine.restored(room),
-                    lambda engine: engine.lost(room),
-                    lambda engine: engine.queued(room, 30.0),
+                    lambda engine: engine.fared(room, LinkRestored()),
+                    lambda engine: engine.fared(room, LinkLost()),
+                    lambda engine: engine.fared(room, TurnAwaited(30)),
                 ]
             )
         )

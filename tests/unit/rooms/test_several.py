@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from bridge.conversation.model import LinkLost, LinkRestored, TurnAwaited
 from bridge.ids import SHARDS, EventId, RoomId, UserId, shard_of
 from bridge.rooms.engine import SWEEP_SHARED, Engine
 from bridge.rooms.record import Raw
@@ -356,9 +357,9 @@ async def test_links_that_close_have_their_last_words() -> None:
     async with two(world) as (one, other, post):
         one.lose(ALL)
         await one.pushed(ROOM, "p", said("from the agent"))
-        await one.restored(ROOM)
-        await one.lost(ROOM)
-        await one.queued(ROOM, 3)
+        await one.fared(ROOM, LinkRestored())
+        await one.fared(ROOM, LinkLost())
+        await one.fared(ROOM, TurnAwaited(3))
         await world.clock.turn(120)
         await quiet()
         assert world.matrix.texts(ROOM) == []
