@@ -16,7 +16,8 @@ from bridge.cli.console import ExitCode, config_option, json_option, on_config, 
 from bridge.config import Config
 from bridge.ids import EventId
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
-from bridge.rooms.store import Commit, DeadLetter, NewInput, StoreError, StorePort
+from bridge.rooms.erasure import commit_alone
+from bridge.rooms.store import Commit, DeadLetter, NewInput, StorePort
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION
 from bridge.storage.query import AlreadyInUse
@@ -66,9 +67,7 @@ def with_store(
 
 async def hand_in(store: StorePort, new: NewInput) -> None:
     """Store an input, which the running bridge takes up within seconds."""
-    (answer,) = await store.commit([Commit(new.room_id, SystemClock().now(), waiting=[new])])
-    if isinstance(answer, StoreError):
-        raise answer
+    await commit_alone(store, Commit(new.room_id, SystemClock().now(), waiting=[new]))
 
 
 @click.command()
@@ -96,7 +95,7 @@ def dead_letters() -> None:
 @on_config
 def list_dead_letters(config: Config) -> None:
     """List them, newest last."""
-    letters = with_store(config, lambda store: store.dead_letters(_ALL))
+    letters = with_store(config, lambda store: store.letters((0, 0), _ALL))
     if not letters:
         click.echo("No dead letters.")
         return

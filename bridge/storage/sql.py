@@ -199,13 +199,9 @@ SETTLE_EFFECTS = updating(
 SAVE_ANCHORS = for_rows(upsert("anchors", "room_id, name", "event_id"), "text, text, text")
 
 
-def _inserted(seq: int, row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The columns `seq`, `key`, `handled` of a row of INSERT_ENTRIES or INSERT_WAITING."""
-    return seq, row[1], row[4] if len(row) > 4 else None
-
-
 WRITTEN = Reading(
-    _inserted,
+    # Of INSERT_ENTRIES or INSERT_WAITING.
+    lambda seq, row: (seq, row[1], row[4] if len(row) > 4 else None),
     # By the mark of the transaction, which wrote both at once.
     same(
         "SELECT seq, key, handled FROM (SELECT seq, key, handled, xmin AS written "
@@ -595,12 +591,6 @@ FORGET_BODY = same(
 EMPTY_LOG = Statement("PRAGMA wal_checkpoint(TRUNCATE)", "SELECT 1")
 """SQLite's log keeps what was erased from the file until it is written over; a copy takes it along.
 Of PostgreSQL's nothing but time does that."""
-
-DEAD_LETTERS = same(
-    "SELECT seq, room_id, settled, detail, handled, body, effect FROM journal "
-    "WHERE outcome = 'dead' ORDER BY settled, seq LIMIT $1"
-)
-
 
 # `attempted` stays: the peer may have seen it, and reviving does not change that. $2: an input.
 REVIVE = same(

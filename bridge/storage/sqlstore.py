@@ -311,11 +311,6 @@ class SqlStore:
         await self._update(sql.FORGET_BODY, event_id, room_id)
         await self._read(sql.EMPTY_LOG)
 
-    async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
-        return [
-            sql.dead_letter(row, self._cover) for row in await self._read(sql.DEAD_LETTERS, limit)
-        ]
-
     async def revive(self, letter_id: str, now: int) -> bool:
         return await self._update(sql.REVIVE, *_row_of(letter_id), now) == 1
 

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, TypeVar
 from weakref import finalize
 
-from bridge.rooms.store import Unstorable
+from bridge.rooms.store import DeadLetter, Unstorable
 from bridge.storage.group import GroupWriter, Ticket
 from bridge.storage.migrate import known
 from bridge.storage.query import Dialect, Query, Rows, Together, Unreachable
@@ -134,6 +134,13 @@ def _empty() -> bytes:
         for migration in known(Dialect.SQLITE):
             connection.executescript(migration.script)
         return connection.serialize()
+
+
+async def dead_letters(store: SqlStore, limit: int = 100) -> list[DeadLetter]:
+    """The dead letters of a store, with their content."""
+    listed = await store.letters((0, 0), limit)
+    opened = [await store.letter(one.id) for one in listed]
+    return [one for one in opened if one is not None]
 
 
 class MemoryStore(SqlStore):

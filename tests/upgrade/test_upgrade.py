@@ -18,6 +18,7 @@ from bridge.webchat.frames import SessionClosed
 from bridge.webchat.http import HistoryEntry
 from tests.fakes.clock import ManualClock
 from tests.fakes.house import ROOM
+from tests.fakes.memory import dead_letters
 from tests.upgrade.database import read, restore
 from tests.upgrade.life import MEI, RECEIPT, Life, Memory, event, message, place, said, started
 
@@ -180,7 +181,7 @@ async def test_dead_letters_are_shown_and_put_back(url: str) -> None:
     async with upgraded(url, "dead") as life:
         await life.rest()
         assert (life.heard(), life.new) == ([], [])
-        letters = await life.store.dead_letters()
+        letters = await dead_letters(life.store)
         effect, poison = sorted(letters, key=lambda one: one.why != "M_FORBIDDEN")
         assert (effect.why, effect.room_id) == ("M_FORBIDDEN", ROOM)
         assert "answer four" in effect.body
@@ -189,7 +190,7 @@ async def test_dead_letters_are_shown_and_put_back(url: str) -> None:
         for one in (effect, poison):
             assert await life.store.revive(one.id, life.world.clock.now())
         await life.passes(31)
-        assert await life.store.dead_letters() == []
+        assert await dead_letters(life.store) == []
         assert life.heard() == [(6, "poison")]
         assert life.shown() == ["answer four"]
         assert "revived" in await traced(life, "$poison")
@@ -197,10 +198,10 @@ async def test_dead_letters_are_shown_and_put_back(url: str) -> None:
 
 async def test_a_dead_letter_is_discarded(url: str) -> None:
     async with upgraded(url, "dead") as life:
-        for one in await life.store.dead_letters():
+        for one in await dead_letters(life.store):
             assert await life.store.discard(one.id, life.world.clock.now())
         await life.passes(31)
-        assert await life.store.dead_letters() == []
+        assert await dead_letters(life.store) == []
         assert (life.heard(), life.shown()) == ([], [])
 
 
@@ -324,6 +325,6 @@ async def test_rows_of_the_former_version_are_pruned(url: str) -> None:
         assert "delivered" in await traced(life, f"$one-{ROOM}")
         assert await life.store.prune(later, later)
         assert await traced(life, f"$one-{ROOM}") == []
-        assert len(await life.store.dead_letters()) == 2
+        assert len(await dead_letters(life.store)) == 2
         await life.take(message("$new", "new"))
         assert life.heard() == [(6, "new")]

@@ -27,7 +27,7 @@ from bridge.rooms.store import StoreError
 from bridge.webchat.frames import SendMessage, Text
 from tests.fakes.clock import quiet
 from tests.fakes.house import World, said
-from tests.fakes.memory import MemoryStore
+from tests.fakes.memory import dead_letters
 from tests.fakes.store import Fault, FlakyStore
 from tests.unit.rooms.visits import BOT, RULES
 
@@ -195,7 +195,7 @@ async def test_nothing_is_lost_and_nothing_doubled_in_silence(seed: int) -> None
         check_agent(world, room, repeats)
         check_receipts(world, room)
         await check_chats(world, room)
-    assert await MemoryStore.dead_letters(world.store) == []
+    assert await dead_letters(world.store.plain) == []
 
 
 @pytest.mark.asyncio
@@ -215,7 +215,7 @@ async def test_nor_while_a_room_is_upgraded(seed: int) -> None:
         await check_chats(world, room)
     assert (NEW, BOT) in world.matrix.members
     assert (ROOMS[0], BOT) in world.matrix.reasons
-    assert await MemoryStore.dead_letters(world.store) == []
+    assert await dead_letters(world.store.plain) == []
 
 
 @pytest.mark.asyncio
@@ -240,7 +240,7 @@ async def test_where_encryption_is_demanded_nothing_passes_in_clear(seed: int) -
         wanted: list[tuple[str, EventId | None]] = [("encrypting.not_shown", None)] * WORDS
         wanted += [("encrypting.refused", EventId(f"$e{offset + n}")) for n in range(WORDS)]
         assert Counter(told) == Counter(wanted)
-    assert await MemoryStore.dead_letters(world.store) == []
+    assert await dead_letters(world.store.plain) == []
 
 
 async def live_and_die(world: FatefulWorld, fate: Fate, everybody: list[Sender]) -> None:

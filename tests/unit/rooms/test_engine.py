@@ -22,6 +22,7 @@ from bridge.webchat.frames import ChatStarted, Received, Reply, SessionClosed
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
+from tests.fakes.memory import dead_letters
 from tests.fakes.store import Fault, FlakyStore
 
 OTHER = RoomId("!other:example.org")
@@ -209,7 +210,7 @@ async def test_a_revived_letter_is_taken_up_while_the_bridge_runs() -> None:
         world.matrix.poison.add("$e1")
         await engine.accept_events([world.event(text="poison")])
         await quiet()
-        (letter,) = await world.store.dead_letters()
+        (letter,) = await dead_letters(world.store)
         world.matrix.poison.clear()
         assert await world.store.revive(letter.id, world.clock.now())
         assert world.link.texts(ROOM) == []
@@ -248,7 +249,7 @@ async def test_a_call_whose_outcome_is_a_dead_letter_was_not_taken(
         async with world.running() as engine:
             await engine.accept_events([world.event(text="one")])
             await quiet()
-    (letter,) = await world.store.dead_letters()
+    (letter,) = await dead_letters(world.store)
     async with world.running() as engine:
         await engine.accept_events([world.event(text="two")])
         await quiet()

@@ -48,6 +48,7 @@ from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.matrix import FakeMatrix
+from tests.fakes.memory import dead_letters
 from tests.fakes.store import Fault, FlakyStore
 from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES
 
@@ -151,9 +152,9 @@ async def test_after_a_day_it_is_given_up() -> None:
         world.matrix.trouble.extend([Unavailable("away", 3600)] * 25)
         await engine.pushed(ROOM, "p", said("one"))
         await world.clock.turn(GIVE_UP_AFTER / 1000 - 10)
-        assert await world.store.dead_letters() == []
+        assert await dead_letters(world.store) == []
         await world.clock.turn(20)
-        (letter,) = await world.store.dead_letters()
+        (letter,) = await dead_letters(world.store)
         assert letter.why == "away"
         # Put back to work it gets another day.
         assert await world.store.revive(letter.id, world.clock.now())
@@ -176,7 +177,7 @@ async def test_a_refusal_is_a_dead_letter_and_the_next_goes_on() -> None:
     (line,) = (log for log in logs if log["log_level"] == "error")
     assert (line["room"], line["chat"], line["event_id"], line["seq"]) == (ROOM, 1, "p", 1)
     assert world.matrix.texts(ROOM) == ["chat.unknown", "two"], "the customer knows of it"
-    (letter,) = await world.store.dead_letters()
+    (letter,) = await dead_letters(world.store)
     assert letter.why == "M_FORBIDDEN"
     assert ("matrix", Outcome.DEAD) in world.counts.settled_rows
 
@@ -196,7 +197,7 @@ async def test_nothing_is_given_up_while_the_homeserver_cannot_be_asked_why_it_r
         await engine.pushed(ROOM, "p", said("one"))
         await world.clock.turn(60)
     assert world.matrix.texts(ROOM) == ["one"]
-    assert await world.store.dead_letters() == []
+    assert await dead_letters(world.store) == []
 
 
 @pytest.mark.asyncio
@@ -312,7 +313,7 @@ async def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
         await quiet()
     record = await world.stored()
     assert (record.membership, record.customer) == (Membership.JOINED, ADA)
-    assert await world.store.dead_letters() == []
+    assert await dead_letters(world.store) == []
 
 
 @pytest.mark.asyncio
@@ -327,7 +328,7 @@ async def test_a_room_that_our_code_fails_to_enter_may_invite_again() -> None:
         await engine.accept_events([world.invitation()])
         await quiet()
     assert (await world.stored()).membership is Membership.JOINED
-    assert await world.store.dead_letters() == []
+    assert await dead_letters(world.store) == []
 
 
 @pytest.mark.asyncio
@@ -361,7 +362,7 @@ async def test_who_is_not_there_has_left() -> None:
         other.matrix.trouble.append(Refused("M_FORBIDDEN"))
         await engine.accept_events([other.event("gone")])
         await quiet()
-    assert await other.store.dead_letters() == []
+    assert await dead_letters(other.store) == []
     assert await other.nothing_left()
 
 
@@ -639,7 +640,7 @@ async def test_what_versions_before_wanted_to_say_is_said(
         assert await world.nothing_left()
     texts = world.matrix.texts(ROOM)
     assert all(one in text for one, text in zip(said, texts, strict=True)), texts
-    assert await world.store.dead_letters() == []
+    assert await dead_letters(world.store) == []
 
 
 # --- what an agent takes back ---------------------------------------------------------------------
@@ -715,7 +716,7 @@ async def test_once_the_ghost_has_left_our_host_takes_it_back_or_it_is_told_once
             await quiet()
     assert world.matrix.redacted == [world.matrix.posted[0].event_id] * redacted
     assert world.matrix.texts(ROOM).count("chat.recalled") == (not redacted)
-    assert await world.store.dead_letters() == []
+    assert await dead_letters(world.store) == []
 
 
 def pieces(_: object, fragment: str, absolute: object) -> tuple[AgentText, ...]:

@@ -26,6 +26,7 @@ from bridge.webchat.frames import File, RateSession, Reply, SendMessage, Voice
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, SESSION, World
+from tests.fakes.memory import dead_letters
 from tests.fakes.reading import Json, ReadingWorld
 from tests.fakes.store import Fault, FlakyStore
 from tests.fakes.threads import NotedThreads
@@ -164,7 +165,7 @@ async def test_a_row_that_cannot_be_read_fails_its_call(known: bool) -> None:
         await quiet()
     outcome = Outcome.FAILED if known else Outcome.DEAD
     assert world.counts.settled_rows[0] == ("webchat", outcome)
-    assert len(await world.store.dead_letters()) == (not known)
+    assert len(await dead_letters(world.store)) == (not known)
     assert await world.nothing_left()
 
 

@@ -38,6 +38,7 @@ from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.matrix import at_once
+from tests.fakes.memory import dead_letters
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER
 
 
@@ -411,7 +412,7 @@ async def test_a_running_chat_goes_on_in_the_room_that_replaces_it() -> None:
     assert (SECOND, world.matrix.ghost_of(MEI)) in world.matrix.members
     assert (ROOM, BOT) in world.matrix.reasons, "it has left"
     assert await world.nothing_left()
-    assert await world.store.dead_letters() == []
+    assert await dead_letters(world.store) == []
 
 
 @pytest.mark.asyncio
@@ -506,7 +507,7 @@ async def test_a_room_that_was_dead_when_we_came_is_not_tried_for_ever() -> None
         await engine.pushed(ROOM, "1", said("hello"))
         await world.clock.turn(400)
         assert await world.nothing_left()
-    assert len(await world.store.dead_letters()) == 1
+    assert len(await dead_letters(world.store)) == 1
 
 
 @pytest.mark.asyncio
@@ -661,7 +662,7 @@ async def test_words_are_kept_while_we_are_yet_to_hear_of_an_upgrade() -> None:
         await engine.accept_events([world.invitation(SECOND)])
         await quiet()
     assert world.matrix.texts(SECOND) == ["hello", "queue.joined"]
-    assert await world.store.dead_letters() == []
+    assert await dead_letters(world.store) == []
 
 
 @pytest.mark.asyncio
@@ -691,4 +692,4 @@ async def test_a_word_that_may_stand_in_the_old_room_is_looked_for_there() -> No
     # A server without a history: what the agent said while we were dead is lost there.
     assert world.matrix.texts(SECOND) == ["outage.unsure", "queue.joined"]
     assert await world.nothing_left()
-    assert await world.store.dead_letters() == []
+    assert await dead_letters(world.store) == []

@@ -25,6 +25,7 @@ from bridge.webchat.frames import (
 )
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
+from tests.fakes.memory import dead_letters
 from tests.fakes.reading import ReadingWorld
 from tests.unit.rooms.visits import ADA, RULES
 
@@ -196,7 +197,7 @@ async def test_a_homeserver_that_does_not_take_a_file(trouble: Exception) -> Non
     world = World()
     world.matrix.trouble.append(trouble)
     found = await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf"))
-    letters = await world.store.dead_letters()
+    letters = await dead_letters(world.store)
     if isinstance(trouble, Unavailable):
         assert [text for _, text in found] == ["RelayedMedia"]
         assert letters == []
@@ -210,7 +211,7 @@ async def test_a_room_that_takes_nothing_leaves_a_dead_letter() -> None:
     world = World()
     world.matrix.trouble += [Refused("M_FORBIDDEN")] * 3
     assert await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf")) == []
-    assert len(await world.store.dead_letters()) == 1
+    assert len(await dead_letters(world.store)) == 1
 
 
 @pytest.mark.asyncio
@@ -221,7 +222,7 @@ async def test_a_file_that_is_too_large_for_the_homeserver_is_told_of(content: A
     world = World()
     world.matrix.trouble.append(Refused("M_TOO_LARGE"))
     assert [text for _, text in await relayed(world, content)] == ["chat.media_failed"]
-    assert await world.store.dead_letters() == [], "no repetition would help"
+    assert await dead_letters(world.store) == [], "no repetition would help"
 
 
 @pytest.mark.asyncio

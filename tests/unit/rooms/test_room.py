@@ -42,6 +42,7 @@ from bridge.webchat.frames import File, SendMessage
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, SESSION, World, said
+from tests.fakes.memory import dead_letters
 from tests.fakes.store import Fault, FlakyStore
 from tests.unit.rooms.visits import ADA, BOT
 
@@ -232,7 +233,7 @@ async def test_poison_does_not_stop_what_comes_after_it() -> None:
     assert world.link.texts(ROOM) == ["0", "2"]
     (told,) = [one for one in world.matrix.posted if one.reply_to == "$e2"]
     assert told.text == "undelivered.internal"
-    (letter,) = await world.store.dead_letters()
+    (letter,) = await dead_letters(world.store)
     assert letter.why == "KeyError"
 
 
@@ -268,7 +269,7 @@ async def test_what_leads_to_the_unstorable_is_buried_alone() -> None:
         await world.clock.turn(2)
         record = await world.stored()
         assert (record.membership, record.customer) == (Membership.JOINED, ADA)
-    (letter,) = await store.dead_letters()
+    (letter,) = await dead_letters(store)
     assert letter.why == "Unstorable"
     assert await world.nothing_left()
 
@@ -285,7 +286,7 @@ async def test_an_effect_that_our_code_fails_at_becomes_a_dead_letter() -> None:
         assert world.matrix.texts(ROOM) == []
         await world.clock.turn(60)
         assert world.matrix.texts(ROOM) == ["after it"]
-    (letter,) = await store.dead_letters()
+    (letter,) = await dead_letters(store)
     assert letter.why == "DecodeError"
 
 
@@ -304,7 +305,7 @@ async def test_what_looks_past_an_effect_that_cannot_be_read_is_not_harmed_by_it
         assert world.link.texts(ROOM) == ["hello"]
         assert len(world.matrix.posted) == 1
         await world.clock.turn(60)
-    (letter,) = await store.dead_letters()
+    (letter,) = await dead_letters(store)
     assert (letter.body, letter.why) == ("null", "ValidationError")
 
 
@@ -334,7 +335,7 @@ async def test_an_outcome_that_cannot_be_stored_ends_its_row_all_the_same() -> N
         await engine.pushed(ROOM, "q", said("two"))
         await quiet()
     assert world.matrix.texts(ROOM) == ["one", "two"]
-    assert [letter.why for letter in await world.store.dead_letters()] == ["Unstorable"] * 2
+    assert [letter.why for letter in await dead_letters(world.store)] == ["Unstorable"] * 2
     assert await world.nothing_left()
 
 

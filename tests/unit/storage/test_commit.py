@@ -23,6 +23,7 @@ from bridge.rooms.store import (
     Unstorable,
 )
 from tests.fakes.flow import accept, load_room, open_effects, open_inputs, settle, step
+from tests.fakes.memory import dead_letters
 from tests.unit.storage.conftest import Opener, SqlOpener
 from tests.unit.storage.rows import EVENT, A, B, now_at, one_effect, room, said, wish
 
@@ -204,7 +205,7 @@ async def test_a_commit_takes_all_that_a_room_has_to_write(open_any: Opener) -> 
         assert loaded.room == msgspec.structs.replace(room(deadline=9), revision=2)
         assert [row.key for row in loaded.inputs] == ["$4"]
         assert [row.cause for row in loaded.effects] == ["$3"]
-        assert [letter.id for letter in await store.dead_letters()] == [f"i{second.seq}"]
+        assert [letter.id for letter in await dead_letters(store)] == [f"i{second.seq}"]
         assert await store.anchor(A, "card") == EVENT
         assert await store.chats(A, 9) == [ChatRow(1, b"chat")]
 

@@ -21,6 +21,7 @@ from bridge.storage.migrate import known, migrate
 from bridge.storage.query import Query, Statement, same
 from bridge.storage.sqlstore import engine_for, open_store
 from tests.fakes.flow import accept, open_effects, open_inputs, step
+from tests.fakes.memory import dead_letters
 from tests.unit.storage.conftest import FixedClock
 from tests.unit.storage.rows import A, B, room, said, wish
 
@@ -170,14 +171,14 @@ async def test_dead_letters_come_back_or_go(url: str) -> None:
     """Those of inputs have new ids, as the inputs have new numbers."""
     await make_full(url)
     async with open_store(url, FixedClock()) as store:
-        first, second = await store.dead_letters()
+        first, second = await dead_letters(store)
         assert first == DeadLetter(first.id, B, 30, "KeyError", "dead")
         assert second == DeadLetter("o4", B, 33, "-11", "4")
         assert first.id[0] == "i"
         assert not await store.revive("i4", 60), "the id before the upgrade"
         assert await store.revive(first.id, 60)
         assert await store.revive(second.id, 61)
-        assert await store.dead_letters() == []
+        assert await dead_letters(store) == []
         assert [row.key for row in await open_inputs(store, B)] == ["$dead", "$back"]
         assert [row.seq for row in await open_effects(store, B)] == [4, 6]
 
@@ -192,7 +193,7 @@ async def test_pruning_takes_what_it_took(url: str) -> None:
         assert await store.trace(EventId("$is")) == []
         assert await store.body_of(B, EventId("$gone")) is None
         assert len(await store.trace(EventId("$gone"))) == len(TRACES["$gone"])
-        assert len(await store.dead_letters()) == 2
+        assert len(await dead_letters(store)) == 2
         assert len(await open_effects(store, A)) == 2
 
 

@@ -19,6 +19,7 @@ from bridge.rooms.store import (
     Stale,
 )
 from tests.fakes.flow import accept, one, open_effects, open_inputs, settle, step
+from tests.fakes.memory import dead_letters
 from tests.unit.storage.conftest import Opener
 from tests.unit.storage.rows import EVENT, A, B, bury, now_at, one_effect, room, said, wish
 
@@ -79,7 +80,7 @@ async def test_dead_letters_come_back_or_go(open_any: Opener) -> None:
         await bury(store, inputs[0], "cannot be read", 4)
         await settle(store, A, Settlement(effects[0].seq, Outcome.DEAD, 5, "M_FORBIDDEN"))
         await settle(store, A, Settlement(effects[1].seq, Outcome.DEAD, 6, "M_FORBIDDEN"))
-        first, second, third = await store.dead_letters()
+        first, second, third = await dead_letters(store)
         assert (first.id, first.room_id, first.at, first.why, first.body) == (
             f"i{inputs[0].seq}",
             A,
@@ -93,7 +94,7 @@ async def test_dead_letters_come_back_or_go(open_any: Opener) -> None:
             "M_FORBIDDEN",
             "e",
         )
-        assert await store.dead_letters(1) == [first]
+        assert await dead_letters(store, 1) == [first]
         assert await open_inputs(store, A) == inputs[1:]
         assert await open_effects(store, A) == []
 
@@ -103,7 +104,7 @@ async def test_dead_letters_come_back_or_go(open_any: Opener) -> None:
         assert await open_inputs(store, A) == inputs
         (back,) = await open_effects(store, A)
         assert (back.seq, back.attempted, back.attempts) == (effects[0].seq, 3, 0)
-        assert await store.dead_letters() == []
+        assert await dead_letters(store) == []
         assert [x.what for x in await store.trace(EventId("$1"))] == [
             "received",
             "stored",
@@ -140,7 +141,7 @@ async def test_what_is_done_is_not_buried(open_any: Opener) -> None:
         for gone in (row, nobody):
             with pytest.raises(Stale):
                 await bury(store, gone, "late", 3)
-        assert await store.dead_letters() == []
+        assert await dead_letters(store) == []
 
 
 @pytest.mark.asyncio
@@ -159,11 +160,11 @@ async def test_prune_erases_bodies_then_rows_and_spares_the_dead(open_any: Opene
         assert await store.trace(EventId("$0")) == []
         assert len(await store.trace(EventId("$1"))) == 4
         assert await accept(store, [said("$0"), said("$1")], 400) != []
-        assert [letter.body for letter in await store.dead_letters()] == ["{}", "e"]
+        assert [letter.body for letter in await dead_letters(store)] == ["{}", "e"]
         assert (await open_inputs(store, A))[0] == inputs[4]
         assert await open_effects(store, A) == effects[4:]
         assert await store.prune(bodies_before=1000, rows_before=1000) == 4
-        assert len(await store.dead_letters()) == 2
+        assert len(await dead_letters(store)) == 2
 
 
 @pytest.mark.asyncio
@@ -240,7 +241,7 @@ async def test_one_row_is_input_effect_and_ledger(open_any: Opener) -> None:
         (row,) = (await one(store, Commit(A, 2, room(), [entry]))).effects
         await store.mark_attempted(row, 3)
         await settle(store, A, Settlement(row.seq, Outcome.DEAD, 4, "-11"))
-        (letter,) = await store.dead_letters()
+        (letter,) = await dead_letters(store)
         assert (letter.id, letter.body) == (f"o{row.seq}", "out")
         assert not await store.revive(f"i{row.seq}", 5)
         assert await store.revive(letter.id, 5)
@@ -277,7 +278,7 @@ async def test_of_one_row_each_part_is_forgotten_with_its_own_event(open_any: Op
         bodies = [await store.body_of(A, EventId(f"${n}")) for n in (1, 2, 3)]
         assert bodies == [None, b"in 2", None], "handled, though what it led to is not at an end"
         assert [row.effect for row in await open_effects(store, A)] == [b"of 1", b"about 1"]
-        assert [letter.body for letter in await store.dead_letters()] == ["of 3"]
+        assert [letter.body for letter in await dead_letters(store)] == ["of 3"]
         for row, event in ((first, "$4"), (second, "$5")):
             end = Settlement(row.seq, Outcome.DELIVERED, 4, event_id=EventId(event))
             await settle(store, A, end)

@@ -17,6 +17,7 @@ from bridge.rooms.store import (
     Unstorable,
 )
 from tests.fakes.flow import accept, load_room, open_effects, open_inputs, step
+from tests.fakes.memory import dead_letters
 from tests.unit.storage.conftest import Opener, SqlOpener
 from tests.unit.storage.rows import A, B, now_at, room, said, wish
 
@@ -78,7 +79,7 @@ async def test_a_step_buries_what_it_cannot_handle(open_any: Opener) -> None:
         buried = [(rows[1].seq, "KeyError\0")]
         await step(store, room(), [rows[0].seq], [wish()], 2, buried=buried)
         assert await open_inputs(store, A) == []
-        (letter,) = await store.dead_letters()
+        (letter,) = await dead_letters(store)
         assert (letter.id, letter.at, letter.why) == (f"i{rows[1].seq}", 2, "KeyError\ufffd")
         assert await store.revive(letter.id, 3)
         assert await open_inputs(store, A) == rows[1:]

@@ -21,6 +21,7 @@ from bridge.storage.query import Query, same
 from bridge.storage.sql import LOST
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.flow import one
+from tests.fakes.memory import dead_letters
 from tests.unit.storage.conftest import FixedClock
 from tests.unit.storage.rows import A
 
@@ -80,7 +81,7 @@ async def test_dead_letters_and_what_was_posted(url: str) -> None:
         _, relay = (await one(store, said())).effects
         dead = Settlement(relay.seq, Outcome.DEAD, 2, "M_FORBIDDEN")
         await one(store, Commit(A, 2, settled=[dead]))
-        (letter,) = await store.dead_letters()
+        (letter,) = await dead_letters(store)
         assert SECRET.decode() in letter.body
         await store.revive(letter.id, 3)
         told = Settlement(relay.seq, Outcome.DELIVERED, 4, event_id=EventId("$ours"))
