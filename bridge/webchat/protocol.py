@@ -37,18 +37,14 @@ class Protocol:
     def __init__(self, token: str, *, client_id: str = "") -> None:
         self._token = token
         self._client_id = client_id
-        self._waiting: dict[CallId, Command] = {}
+        self.waiting: dict[CallId, Command] = {}
+        """The calls without a reply, oldest first."""
         self._settled: dict[tuple[int | None, int], None] = {}
         """Call id and wire type of what needs no reply any more, oldest first."""
         self._strays = False
         """Something was written that nobody waits for, and that may be answered all the same."""
         self.token_refused = False
         """The server said -15 outside any reply, as some do on accepting a socket (ref. 3.3)."""
-
-    @property
-    def waiting(self) -> tuple[CallId, ...]:
-        """The calls without a reply, oldest first."""
-        return tuple(self._waiting)
 
     def send(
         self, command: Command, call_id: CallId, time_ms: int, dialect: Dialect = Dialect.Y2016
@@ -62,7 +58,7 @@ class Protocol:
         if isinstance(command, Receipt):  # no revision documents an answer to 120
             self._strays = True
         else:
-            self._waiting[call_id] = command
+            self.waiting[call_id] = command
             self._settled.pop((call_id, command.type), None)
         return text
 
@@ -80,21 +76,21 @@ class Protocol:
 
     def forget(self, call_id: CallId) -> None:
         """Stop waiting for one reply, which is ignored from now on."""
-        if call_id in self._waiting:
+        if call_id in self.waiting:
             self._settle(call_id)
             self._strays = True
 
     def _waiter(self, reply: Reply) -> CallId | None:
         """The call that a reply answers."""
-        named = None if reply.call_id is None else self._waiting.get(reply.call_id)
+        named = None if reply.call_id is None else self.waiting.get(reply.call_id)
         if named is not None and reply.type in (named.type, UNTYPED):
             return reply.call_id
         if reply.type == UNTYPED:
-            sole = len(self._waiting) == 1 and not self._strays and reply.call_id is None
-            return next(iter(self._waiting)) if sole else None
+            sole = len(self.waiting) == 1 and not self._strays and reply.call_id is None
+            return next(iter(self.waiting)) if sole else None
         if self._is_repeated(reply):
             return None
-        alike = (call_id for call_id, one in self._waiting.items() if one.type == reply.type)
+        alike = (call_id for call_id, one in self.waiting.items() if one.type == reply.type)
         return next(alike, None)
 
     def _is_repeated(self, reply: Reply) -> bool:
@@ -103,7 +99,7 @@ class Protocol:
         return (reply.call_id, reply.type) in self._settled
 
     def _settle(self, call_id: CallId) -> Command:
-        command = self._waiting.pop(call_id)
+        command = self.waiting.pop(call_id)
         self._settled[call_id, command.type] = None
         if len(self._settled) > _REMEMBERED_CALLS:
             del self._settled[next(iter(self._settled))]

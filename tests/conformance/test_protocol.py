@@ -248,7 +248,7 @@ def test_64_receipt() -> None:
     assert isinstance(received, Received)
     protocol = linked()
     assert json.loads(protocol.send(Receipt(received.rs_id), CallId(1), TIME))["rsId"] == "r-1"
-    assert protocol.waiting == ()
+    assert not protocol.waiting
 
 
 def test_67_no_receipt_id_in_2016() -> None:

@@ -133,10 +133,10 @@ def _answers(data: bytes) -> None:
     waiting = [command for command in COMMANDS if command.type == kind]
     for call_id, command in enumerate((Heartbeat(), *waiting, *waiting), start=1):
         protocol.send(command, CallId(call_id), 1)
-    before = protocol.waiting
+    before = tuple(protocol.waiting)
     answer = protocol.receive(data)
     if not isinstance(answer, Answered):
-        assert protocol.waiting == before, "nobody was answered"
+        assert tuple(protocol.waiting) == before, "nobody was answered"
         return
     if answer.reply.type == UNTYPED:
         named = answer.reply.call_id
