@@ -32,8 +32,6 @@ _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 
 
 class Request(NamedTuple):
-    """What was asked, as it came."""
-
     method: str
     path: str
     """Below the place where the operations are served, still percent-encoded: `/rooms/!a%3Ab`."""
@@ -42,8 +40,6 @@ class Request(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The answer."""
-
     status: int
     body: bytes
     """JSON."""
@@ -100,7 +96,6 @@ class Dispatcher:
 
 
 def refused(error: ApiError, operation: str = "") -> Outcome:
-    """The answer that an error is."""
     trouble = Trouble(errcode=error.errcode, error=str(error), retry_after_ms=error.retry_after_ms)
     return Outcome(error.status, msgspec.json.encode(trouble), operation)
 

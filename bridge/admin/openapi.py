@@ -33,7 +33,6 @@ _REF = "#/components/schemas/{name}"
 
 
 def document() -> Json:
-    """The whole document."""
     intro = " ".join((inspect.getdoc(shapes) or "").rpartition("\n\n")[2].split())
     paths: dict[str, Json] = {}
     for one in OPERATIONS:

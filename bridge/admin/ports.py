@@ -19,8 +19,6 @@ Busy = Mapping[tuple[str, str, QueueId], int]
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks."""
-
     actor: str
     """As in the table of changes."""
     way: str

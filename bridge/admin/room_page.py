@@ -94,7 +94,6 @@ class RoomAdmins:
         return self._signed(msgspec.json.encode(session))
 
     def session(self, token: str) -> RoomSession:
-        """Whose session it is."""
         body, _, _ = token.partition(".")
         try:
             said = urlsafe_b64decode(body.encode())

@@ -250,7 +250,6 @@ def _fits(wanted: object, value: object) -> bool:
 
 
 async def _page_of(bridge: Bridge, asked: shapes.RoomsAsked | shapes.ChatsAsked) -> shapes.Rooms:
-    """A page of the rooms that are asked for."""
     found: list[shapes.RoomState] = []
     last, live = asked.after, isinstance(asked, shapes.ChatsAsked) or asked.phase in LIVE
     for _ in range(MOST_LOOKED // LOOK):
@@ -298,7 +297,6 @@ def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
 
 
 def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.RoomState:
-    """A room as it is shown."""
     phase, settings = record.conversation.phase, record.settings
     rules = rules_of(bridge, record)
     queue = rules.queue_for(record) if isinstance(phase, model.NoChat) else phase.queue_id
@@ -323,7 +321,6 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
 
 
 def chat_shape(room_id: RoomId, chat: Chat) -> shapes.Chat:
-    """A chat as it is shown."""
     agents = _agents(chat.agents)
     return made(shapes.Chat, chat, room_id=room_id, queue=chat.queue_id, agents=agents)
 

@@ -57,7 +57,6 @@ class Stage:
 
     @asynccontextmanager
     async def phone(self, name: str) -> AsyncIterator[Phone]:
-        """The client of a new user."""
         await self.synapse.register(self.session, name, password_of(name))
         phone = await Phone.log_in(self.synapse, name, self.folder / name)
         try:

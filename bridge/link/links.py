@@ -224,7 +224,6 @@ class Links:
         return self._shared.logins.refused
 
     def states(self) -> list[LinkState]:
-        """All links, for people."""
         return [link.state() for link in self._links.values()]
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:

@@ -159,7 +159,6 @@ class Endpoint:
         }
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
-        """Answer one call."""
         path = request.rel_url.raw_path
         folder, slash, _ = path.removeprefix(_V1).rpartition("/")
         call = self._calls.get(folder + slash) or self._calls.get(path)

@@ -146,7 +146,6 @@ async def figures(
 
 
 def _lines(telling: Telling, found: Figures) -> list[str]:
-    """The figures as the lines of a small table."""
     chats = Args(asked=found.asked, answered=found.answered, left=found.left, nobody=found.nobody)
     lines = [telling.say("stats.chats", chats)]
     if found.waits:

@@ -44,8 +44,6 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_o
 
 
 class FaultPlan:
-    """The faults still to come."""
-
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._faults: list[Fault] = list(faults)
         self._held: dict[str, list[Send]] = {}

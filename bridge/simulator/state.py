@@ -322,7 +322,6 @@ class CallCentre:
         self.note(session.login, "event", kind, session=session.id, **fields)
 
     def note(self, login: str, side: Side, kind: str, **fields: object) -> Entry:
-        """Add an entry to the transcript."""
         known = {"time": self.wall_ms(), "login": login, "side": side, "kind": kind, **fields}
         told = {key: value for key, value in known.items() if value or type(value) in (int, float)}
         return self.transcript.add(told)

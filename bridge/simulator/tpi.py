@@ -126,8 +126,6 @@ _Natural = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _Wanted(msgspec.Struct):
-    """The page that is asked for."""
-
     token: str
     from_session: _Natural = msgspec.field(name="fromSessionId", default=0)
     """Only this session and those before it; 0: all."""

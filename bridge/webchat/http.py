@@ -24,8 +24,6 @@ _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 
 
 class Endpoints:
-    """The addresses of one server."""
-
     def __init__(self, base_url: str) -> None:
         """Take `http(s)://host[:port][/context]`, with or without a slash at the end. ValueError
         is for the operator, without the address, which may hold a password.

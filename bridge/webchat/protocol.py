@@ -23,8 +23,6 @@ _REMEMBERED_CALLS = 64
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """A reply together with what it answers."""
-
     call_id: CallId
     command: Command
     reply: Reply

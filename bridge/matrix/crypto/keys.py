@@ -447,7 +447,6 @@ class Replays:
         self.waiting = 0
 
     async def notes(self, key_name: str, part: int) -> Notes:
-        """The notes of a part of a key's messages."""
         name = f"seen/{part}/{key_name}"
         found = self._live.get(name)
         if found is None:
