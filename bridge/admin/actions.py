@@ -61,7 +61,7 @@ async def _order(
 async def _given(bridge: Bridge, room_id: RoomId, number: str, order: Order) -> bool:
     """True if an order of that number was given; ApiError: it was another than this one."""
     key = EventId(f"order:{number}")
-    if not number or await bridge.overview.input(room_id, key) is None:
+    if not number or await bridge.around.store.input(room_id, key) is None:
         return False
     given = await bridge.around.store.body_of(room_id, key)
     if given and load_input(given) != order:
@@ -73,7 +73,7 @@ async def _given(bridge: Bridge, room_id: RoomId, number: str, order: Order) -> 
 async def forget_account(bridge: Bridge, caller: Caller, asked: shapes.RoomAsked) -> shapes.Done:
     """Forget a room's account and token: its next link logs in anew; one that stands goes on."""
     row, record = await room_of(bridge, asked.room_id)
-    if not await bridge.overview.forget_account(row.room_id):
+    if not await bridge.around.store.forget_account(row.room_id):
         raise not_found("This room has no account; it gets one with its next chat.")
     await _audit(bridge, caller, "account forget", record)
     return shapes.Done()
@@ -132,10 +132,10 @@ async def _decided(
     decide: Callable[[str, int], Awaitable[bool]],
 ) -> DeadLetter:
     """Do something to a dead letter, of the store's, and note it; ApiError: it is gone."""
-    letter = await bridge.overview.letter(asked.letter_id)
+    letter = await bridge.around.store.letter(asked.letter_id)
     if letter is None or not await decide(letter.id, bridge.around.clock.now()):
         raise not_found(LETTER_GONE)
-    row = await bridge.overview.room(letter.room_id)
+    row = await bridge.around.store.room(letter.room_id)
     record = RoomRecord(letter.room_id) if row is None else record_in(row)
     await _audit(bridge, caller, key, record, letter.id)
     return letter

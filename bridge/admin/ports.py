@@ -11,7 +11,6 @@ from bridge.ids import QueueId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import LinkState
 from bridge.rooms.record import Chat
-from bridge.rooms.store import AccountRow, DeadLetter, LedgerRow, Member, StoredRoom
 from bridge.rooms.surroundings import Surroundings
 
 Busy = Mapping[tuple[str, str, QueueId], int]
@@ -41,40 +40,6 @@ def not_found(sentence: str) -> ApiError:
     return ApiError(404, "M_NOT_FOUND", sentence)
 
 
-class Overview(Protocol):
-    """Looks at what all rooms have, for people. Each call reads at most so many rows.
-
-    Raises StoreError, as of `StorePort`.
-    """
-
-    async def rooms(self, after: str, limit: int, *, live: bool) -> list[StoredRoom]:
-        """Rooms by their ids, those behind `after`; `live`: only those whose link is wanted."""
-
-    async def room(self, room_id: RoomId) -> StoredRoom | None: ...
-
-    async def accounts(self, after: str, limit: int) -> list[AccountRow]: ...
-
-    async def forget_account(self, room_id: RoomId) -> bool:
-        """Forget the room's account, whoever serves the room; False if there is none."""
-
-    async def deliveries(
-        self, room_id: RoomId, before: int | None, limit: int
-    ) -> tuple[list[LedgerRow], int | None]:
-        """Rows of the room below that number, the newest first; and where to go on, if there."""
-
-    async def input(self, room_id: RoomId, key: str) -> LedgerRow | None: ...
-
-    async def letters(self, after: tuple[int, int], limit: int) -> list[DeadLetter]:
-        """Dead letters behind a moment and number, the oldest first; without their bodies."""
-
-    async def letter(self, letter_id: str) -> DeadLetter | None: ...
-
-    async def members(self) -> Sequence[Member]: ...
-
-    async def reports(self) -> Sequence[tuple[float, str]]:
-        """What the other processes have told of themselves, and how many seconds ago."""
-
-
 class Health(Protocol):
     def missing(self) -> Mapping[str, str]: ...
 
@@ -84,7 +49,6 @@ class Bridge(msgspec.Struct, frozen=True):
 
     enterprises: Mapping[str, Surroundings]
     """Of each call centre, by its name in the configuration; the only one's name is empty."""
-    overview: Overview
     orders: Engine
     health: Health
     links: Callable[[], Collection[LinkState]]

@@ -64,7 +64,7 @@ async def get_health(bridge: Bridge, _asked: shapes.Asked) -> shapes.Health:
 
 async def list_replicas(bridge: Bridge, _asked: shapes.Asked) -> shapes.Replicas:
     """The processes that share the rooms, and how many of the 256 parts each serves."""
-    members = await bridge.overview.members()
+    members = await bridge.around.store.members()
     return shapes.Replicas(
         replicas=[
             made(
@@ -109,7 +109,7 @@ def report_of(bridge: Bridge) -> str:
 async def _everywhere(bridge: Bridge) -> list[_Said]:
     """What all processes tell of themselves, this one first, and of itself everything."""
     said = [_said(bridge)]
-    for age, report in await bridge.overview.reports():
+    for age, report in await bridge.around.store.reports():
         try:
             told = msgspec.json.decode(report, type=_Said)
         except ValueError:
@@ -207,7 +207,7 @@ async def list_rooms(bridge: Bridge, asked: shapes.RoomsAsked) -> shapes.Rooms:
     if asked.customer is UNSET:
         return await _page_of(bridge, asked)
     found = sorted(await bridge.around.store.rooms_of(asked.customer))
-    rows = [row for one in found if (row := await bridge.overview.room(one)) is not None]
+    rows = [row for one in found if (row := await bridge.around.store.room(one)) is not None]
     rooms = [one for row in rows if (one := _wanted(bridge, asked, row))]
     return shapes.Rooms(rooms=rooms, next=None)
 
@@ -253,7 +253,7 @@ async def _page_of(bridge: Bridge, asked: shapes.RoomsAsked | shapes.ChatsAsked)
     found: list[shapes.RoomState] = []
     last, live = asked.after, isinstance(asked, shapes.ChatsAsked) or asked.phase in LIVE
     for _ in range(MOST_LOOKED // LOOK):
-        rows = await bridge.overview.rooms(last, LOOK, live=live)
+        rows = await bridge.around.store.rooms(last, LOOK, live=live)
         for row in rows:
             last = row.room_id
             if (state := _wanted(bridge, asked, row)) is not None:
@@ -268,10 +268,10 @@ async def _page_of(bridge: Bridge, asked: shapes.RoomsAsked | shapes.ChatsAsked)
 async def room_of(bridge: Bridge, room_id: str) -> tuple[StoredRoom, RoomRecord]:
     """The room of that id, the first one or today's."""
     upgrades, store = bridge.around.upgrades, bridge.around.store
-    row = await bridge.overview.room(upgrades.record_of(RoomId(room_id)))
+    row = await bridge.around.store.room(upgrades.record_of(RoomId(room_id)))
     if row is None:  # another process may have noted that it replaces one
         await upgrades.look(store, RoomId(room_id))
-        row = await bridge.overview.room(upgrades.record_of(RoomId(room_id)))
+        row = await bridge.around.store.room(upgrades.record_of(RoomId(room_id)))
     if row is None:
         raise not_found("The bridge does not know this room; `list_rooms` has those that it does.")
     return row, record_in(row)
@@ -332,7 +332,7 @@ def _agents(agents: Iterable[object]) -> list[shapes.Agent]:
 async def get_order(bridge: Bridge, asked: shapes.OrderNumber) -> shapes.OrderState:
     """What has come of an order. What the room was told about it is in the room."""
     row, _ = await room_of(bridge, asked.room_id)
-    found = await bridge.overview.input(row.room_id, f"order:{asked.order}")
+    found = await bridge.around.store.input(row.room_id, f"order:{asked.order}")
     if found is None:
         raise not_found("There is no such order, or it is older than retention.rows.")
     state: Literal["waiting", "done", "failed"] = "waiting" if found.handled is None else "done"
@@ -378,7 +378,7 @@ def _number(after: str) -> int | None:
 
 async def list_accounts(bridge: Bridge, asked: shapes.Page) -> shapes.Accounts:
     """The accounts as which rooms speak to the call centre, by room."""
-    rows = await bridge.overview.accounts(asked.after, asked.limit)
+    rows = await bridge.around.store.accounts(asked.after, asked.limit)
     after = rows[-1].room_id if len(rows) == asked.limit else None
     return shapes.Accounts(accounts=[_account(bridge, row) for row in rows], next=after)
 
@@ -410,7 +410,9 @@ async def trace_event(bridge: Bridge, asked: shapes.EventAsked) -> shapes.Trace:
 async def list_deliveries(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Deliveries:
     """What the ledger has of a room, the newest first."""
     row, _ = await room_of(bridge, asked.room_id)
-    rows, after = await bridge.overview.deliveries(row.room_id, _number(asked.after), asked.limit)
+    rows, after = await bridge.around.store.deliveries(
+        row.room_id, _number(asked.after), asked.limit
+    )
     deliveries = [
         made(shapes.Delivery, one, number=one.seq, possible_double=one.repeat) for one in rows
     ]
@@ -420,7 +422,7 @@ async def list_deliveries(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Deli
 async def list_dead_letters(bridge: Bridge, asked: shapes.Letters) -> shapes.DeadLetters:
     """What was given up and waits for somebody to decide, the oldest first."""
     at, _, number = asked.after.partition(".")
-    letters = await bridge.overview.letters((int(at or 0), int(number or 0)), asked.limit)
+    letters = await bridge.around.store.letters((int(at or 0), int(number or 0)), asked.limit)
     after = None
     if len(letters) == asked.limit:
         after = f"{letters[-1].at}.{letters[-1].id[1:]}"
@@ -432,7 +434,7 @@ async def list_dead_letters(bridge: Bridge, asked: shapes.Letters) -> shapes.Dea
 
 async def get_dead_letter(bridge: Bridge, asked: shapes.LetterAsked) -> shapes.OpenedLetter:
     """A dead letter with its content."""
-    letter = await bridge.overview.letter(asked.letter_id)
+    letter = await bridge.around.store.letter(asked.letter_id)
     if letter is None:
         raise not_found(LETTER_GONE)
     shown = bool(letter.body) and not _may_hold_password(bridge, letter)

@@ -351,7 +351,6 @@ class Serving:
         parts = self._config.parts()
         return Bridge(
             self._around,
-            overview=store,
             orders=engine,
             health=health,
             links=lambda: [one for links in self._links.values() for one in links.states()],

@@ -518,3 +518,30 @@ class StorePort(Facts, Protocol):
         """Put a dead letter back to work; False if there is none of that id."""
 
     async def discard(self, letter_id: str, now: int) -> bool: ...
+
+    # --- looks at all rooms, for people: each call reads at most so many rows -----------------
+
+    async def rooms(self, after: str, limit: int, *, live: bool) -> list[StoredRoom]:
+        """Rooms by their ids, those behind `after`; `live`: only those whose link is wanted."""
+
+    async def room(self, room_id: RoomId) -> StoredRoom | None: ...
+    async def accounts(self, after: str, limit: int) -> list[AccountRow]: ...
+
+    async def forget_account(self, room_id: RoomId) -> bool:
+        """Forget the room's account, whoever serves the room; False if there is none."""
+
+    async def deliveries(
+        self, room_id: RoomId, before: int | None, limit: int
+    ) -> tuple[list[LedgerRow], int | None]:
+        """Rows of the room below that number, the newest first; and where to go on, if there."""
+
+    async def input(self, room_id: RoomId, key: str) -> LedgerRow | None: ...
+
+    async def letters(self, after: tuple[int, int], limit: int) -> list[DeadLetter]:
+        """Dead letters behind a moment and number, the oldest first; without their bodies."""
+
+    async def letter(self, letter_id: str) -> DeadLetter | None: ...
+    async def members(self) -> list[Member]: ...
+
+    async def reports(self) -> list[tuple[float, str]]:
+        """What the other processes have told of themselves, and how many seconds ago."""

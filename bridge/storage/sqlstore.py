@@ -348,7 +348,7 @@ class SqlStore:
         ((roles, notices),) = await self._read(SESSIONS, [one.pid for one in members])
         return sorted(roles), notices
 
-    # --- looks at all rooms, for people (`admin.ports.Overview`) ----------------------------
+    # --- looks at all rooms, for people -----------------------------------------------------
 
     async def room(self, room_id: RoomId) -> StoredRoom | None:
         rows = await self._read(sql.ROOM, room_id)

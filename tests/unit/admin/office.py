@@ -85,7 +85,6 @@ async def office() -> AsyncIterator[Office]:
     async with world.running() as engine:
         bridge = Bridge(
             {"": world.around},
-            overview=world.store,
             orders=engine,
             health=health,
             links=lambda: [

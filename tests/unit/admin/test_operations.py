@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -13,12 +13,13 @@ from msgspec.structs import replace
 from bridge.admin import views
 from bridge.admin.dispatch import AT_ONCE, BUSY_FOR, Dispatcher, Request
 from bridge.admin.operations import OPERATIONS, Who
-from bridge.admin.ports import Caller, Overview
+from bridge.admin.ports import Caller
 from bridge.admin.shapes import LetterAsked
 from bridge.ids import RoomId
 from bridge.rooms.ports import LinkState
 from bridge.rooms.record import MatrixEvent, Raw, dump_input
 from bridge.rooms.store import Commit, DeadLetter, NewInput
+from bridge.rooms.surroundings import Surroundings
 from tests.fakes.flow import accept
 from tests.fakes.house import ROOM
 from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, chat, office
@@ -206,6 +207,12 @@ async def test_of_two_orders_of_one_number_at_a_time_one_is_refused() -> None:
         assert [one["key"] for one in await changes(there)] == ["paused"]
 
 
+def with_store(there: Office, store: Any) -> dict[str, Surroundings]:
+    """Every call centre, with another store."""
+    known = there.bridge.enterprises.items()
+    return {name: replace(around, store=store) for name, around in known}
+
+
 @pytest.mark.asyncio
 async def test_links_and_waits_of_all_processes() -> None:
     async with office() as there:
@@ -220,8 +227,8 @@ async def test_links_and_waits_of_all_processes() -> None:
             recent=lambda: [("", replace(chat(9), asked=2_000))] * 150,
         )  # fmt: skip
         told = [(1.26, views.report_of(elsewhere)), (0.5, "of another version")]
-        overview = cast(Any, SimpleNamespace(reports=AsyncMock(return_value=told)))
-        bridge = replace(there.bridge, replica="a", overview=overview)
+        store = SimpleNamespace(reports=AsyncMock(return_value=told))
+        bridge = replace(there.bridge, replica="a", enterprises=with_store(there, store))
         assert len(told[0][1]) < 30_000, "it goes with each sign of life"
         both = there._replace(operations=Dispatcher(bridge))
 
@@ -286,8 +293,8 @@ async def test_a_password_is_shown_in_no_dead_letter(content: dict[str, Any]) ->
     body = dump_input(MatrixEvent({"type": "m.room.message", "content": content})).decode()
     letter = DeadLetter("i1", ROOM, 0, "KeyError", body)
     async with office() as there:
-        overview = SimpleNamespace(letter=AsyncMock(return_value=letter))
-        bridge = replace(there.bridge, overview=cast(Overview, overview))
+        store = SimpleNamespace(letter=AsyncMock(return_value=letter))
+        bridge = replace(there.bridge, enterprises=with_store(there, store))
         found = await views.get_dead_letter(bridge, LetterAsked(letter_id="i1"))
     assert (found.body is not None) is shown
 

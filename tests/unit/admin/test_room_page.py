@@ -65,7 +65,7 @@ class Rig:
         permissions = {OPERATOR: Permission.ADMIN}
         rules = replace(RULES, permission=lambda user: permissions.get(user, Permission.CUSTOMER))
         around = SimpleNamespace(store=store, upgrades=self.upgrades, clock=clock, rules=rules)
-        bridge = SimpleNamespace(around=around, overview=store, enterprises={"": around}, named=str)
+        bridge = SimpleNamespace(around=around, enterprises={"": around}, named=str)
         self.bridge = cast(Bridge, bridge)
         self.admins = RoomAdmins(self.house, self.bridge, "example.org", b"key")
 
