@@ -351,6 +351,8 @@ _KINDS = {"image": "image", "voice": "voice", "video": "video", "audio": "audio"
 
 
 class File(msgspec.Struct, frozen=True):
+    """A file that was sent."""
+
     name: str
     mime: str
     size: int | None
@@ -368,6 +370,8 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
+    """One message."""
+
     event_id: str
     link: str
     """Opens the message in a Matrix client (matrix.to)."""
@@ -420,6 +424,8 @@ class About(msgspec.Struct, frozen=True):
 
 
 class Transcript(msgspec.Struct, frozen=True):
+    """The whole file."""
+
     room_id: str
     language: str
     """Of the notes that the bridge made."""
