@@ -74,13 +74,13 @@ from bridge.rooms.visit import (
     causes,
     entries_of,
     implied,
+    in_turn,
     log_fields,
     peek,
     record_in,
     recovered,
     remembered,
     stored_as,
-    turn_of,
     unmark_calls,
 )
 
@@ -396,7 +396,7 @@ class Room:
             return True
         if not (self._signals or self._inputs):
             return False
-        if self._inputs and await self._is_early(min(self._inputs.values(), key=turn_of)):
+        if self._inputs and await self._is_early(next(iter(self._inputs.values()))):
             await self.pause(0.05)
             return True
         if not self._free:  # by now
@@ -426,18 +426,16 @@ class Room:
         self._trouble.singly = self._trouble.singly and not done
         return True
 
-    async def _is_early(self, row: InputRow, known: int = 0) -> bool:
+    async def _is_early(self, row: InputRow) -> bool:
         """True if it may be about what we just sent: people see that before we know of it here."""
         sent = bool(self._rows[Lane.MATRIX] or self._outcomes)
         early = sent and self.around.clock.now() < row.received + EARLY
-        early = early and await references.is_about_unknown(self.around, self.record, row.body)
-        came = islice(self._inputs.values(), known, None)  # since this step began with so many
-        return early or any(turn_of(one) < turn_of(row) for one in came)
+        return early and await references.is_about_unknown(self.around, self.record, row.body)
 
     async def _let_happen(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
         """Let it all happen to the visit; returns the inputs that did."""
         limit = int(not signals) if self._trouble.singly else BATCH
-        rows, known = sorted(self._inputs.values(), key=turn_of)[:limit], len(self._inputs)
+        rows = list(islice(self._inputs.values(), limit))
         for signal in signals:
             visit.step(signal)
         if signals:
@@ -449,7 +447,8 @@ class Room:
         done: list[InputRow] = []
         for row in rows:
             first = not (done or signals)
-            early = not first and await self._is_early(row, known)
+            card = next(iter(self._inputs)) != rows[0].seq  # it came meanwhile
+            early = not first and (card or await self._is_early(row))
             if row.seq == self._trouble.poisonous:
                 self._reader.bury(visit, row, Unstorable.__name__)
             elif early or not await self._reader.handle(visit, row, may_wait=first):
@@ -638,8 +637,8 @@ class Room:
             if self._unsent:
                 sent = row.call_id, row.repeat
                 self._unsent = tuple(one for one in self._unsent if one != sent)
-        for waiting in answer.waiting:
-            self._inputs[waiting.seq] = waiting
+        if answer.waiting:
+            self._inputs = in_turn(self._inputs, answer.waiting)
         for ended in draft.ended:
             row, settlement = ended.row, ended.settlement
             self._outcomes.pop(row.seq, None)
@@ -711,7 +710,7 @@ class Room:
     def _merge(self, loaded: Loaded, ended: Container[EffectSeq]) -> None:
         """Put what was read together with what has happened since it was."""
         found = {row.seq: row for row in loaded.inputs} | self._inputs
-        self._inputs = dict(sorted(found.items()))
+        self._inputs = in_turn(dict(sorted(found.items())), found.values())
         rows = [self._surely(row) for row in loaded.effects if row.seq not in ended]
         on_their_way = {one.row.seq for draft in self._drafts for one in draft.ended}
         still_open = {row.seq for row in rows}
@@ -753,7 +752,7 @@ class Room:
         if isinstance(answer, StoreError) and not isinstance(answer, Stale):
             raise answer
         if isinstance(answer, Committed) and len(answer.waiting) == len(came):
-            self._inputs.update((row.seq, row) for row in answer.waiting)
+            self._inputs = in_turn(self._inputs, answer.waiting)
         else:  # stored by an attempt whose answer was lost; or not all that it brings is new
             self.behind = True
         if self._ended is not None:

@@ -21,7 +21,7 @@ its sender as undelivered may lie before it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -712,9 +712,14 @@ def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:
     return replace(record, conversation=state)
 
 
-def turn_of(row: InputRow) -> tuple[bool, InputSeq]:
-    """Sort key of inputs that wait: a card goes first, since people may tap on it as it is sent."""
-    return not row.body.startswith(_CARD), row.seq
+def in_turn(
+    waiting: dict[InputSeq, InputRow], came: Collection[InputRow]
+) -> dict[InputSeq, InputRow]:
+    """Add inputs to those that wait. A card goes first: people may tap on it as it is sent."""
+    waiting |= {row.seq: row for row in came}
+    if any(row.body.startswith(_CARD) for row in came):
+        return dict(sorted(waiting.items(), key=lambda one: not one[1].body.startswith(_CARD)))
+    return waiting
 
 
 def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[Entry]:

@@ -14,7 +14,7 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.record import RoomRecord, Stored, load_input, load_record
 from bridge.rooms.store import EffectRow, InputRow, Lane
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import StoredEffect, load_effect, recovered
+from bridge.rooms.visit import StoredEffect, in_turn, load_effect, recovered
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ async def loaded(around: Surroundings, room_id: RoomId) -> Room:
     record = RoomRecord(room_id)
     if found.room is not None:
         record = recovered(load_record(found.room.record), found)
-    return _room(record, found.inputs, found.effects)
+    return _room(record, in_turn({}, found.inputs).values(), found.effects)
 
 
 def _room(record: RoomRecord, inputs: Iterable[InputRow], effects: Sequence[EffectRow]) -> Room:
