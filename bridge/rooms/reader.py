@@ -261,7 +261,7 @@ def _spoke(
     if spoke.notice and not visit.record.direct:
         return  # where several people are, programs speak among them, and are not for the agent
     configures = isinstance(command, Parsed) and command.for_admins
-    admin = configures and facts.standing is Standing.ADMIN
+    admin = configures and facts.standing is Standing.ADMIN and visit.record.membership is _JOINED
     if admin and visit.rules.permission(spoke.sender) is not Permission.IGNORED:
         pass  # who may configure the room need not be a customer of ours
     elif not _served(visit, spoke.event_id, spoke.sender):
