@@ -469,8 +469,8 @@ class Deliveries:
         self._around = around
         self._backoff = around.backoff()
         self._budget = around.budget
-        self._queue: list[_Push] = []
-        """The first is under way."""
+        self.queue: list[_Push] = []
+        """What was read and is not stored yet, oldest first; the first is under way."""
         self._paused = False
         self._away_since = 0.0
         """When the store failed first, in loop time; of use while the backoff counts failures."""
@@ -481,12 +481,12 @@ class Deliveries:
 
     @property
     def _full(self) -> bool:
-        return len(self._queue) > MOST_WAITING or (self._budget.spent and bool(self._queue))
+        return len(self.queue) > MOST_WAITING or (self._budget.spent and bool(self.queue))
 
     def push(self, received: Received | Ignored, size: int) -> None:
         """Queue a push; no more are read from the socket while the queue or the budget is full."""
         key = self._key(received)
-        if key and self._backoff.failures and any(key == earlier for earlier, *_ in self._queue):
+        if key and self._backoff.failures and any(key == earlier for earlier, *_ in self.queue):
             return  # the server misses the receipt, and repeats it
         self._budget.taken += size
         self._add((key, received, size))
@@ -497,29 +497,27 @@ class Deliveries:
     def restored(self, *, brief: bool) -> None:
         self._add(("", brief, 0))
 
-    def passed(self) -> _Passed | None:
-        """Is done once all is stored that was read by now; None: it is already."""
-        if not self._queue:
-            return None
+    def passed(self) -> _Passed:
+        """Is done once all is stored that is in the queue by now."""
         passed: _Passed = asyncio.get_running_loop().create_future()
         self._add(("", passed, 0))
         return passed
 
     def _add(self, push: _Push) -> None:
-        self._queue.append(push)
+        self.queue.append(push)
         self._stored.clear()
         self._more.set()
 
     async def settled(self) -> None:
         """Return once everything queued is stored."""
-        while self._queue:
+        while self.queue:
             await self._stored.wait()
 
     async def run(self) -> None:
         """Deliver, until `end` was called and everything queued is stored."""
         self._ending = False
-        while self._queue or not self._ending:
-            if self._queue:
+        while self.queue or not self._ending:
+            if self.queue:
                 await self._deliver()
             else:
                 self._more.clear()
@@ -534,21 +532,21 @@ class Deliveries:
         """After a cancelled `run`: store what is queued, as far as the seconds go."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._queue:
+                while self.queue:
                     await self._deliver()
-        for number, (key, received, size) in enumerate(self._queue):
+        for number, (key, received, size) in enumerate(self.queue):
             self._budget.taken -= size  # it may be that nobody goes on with these
-            self._queue[number] = key, received, 0
+            self.queue[number] = key, received, 0
             if isinstance(received, asyncio.Future):
                 _pass(received)
 
     async def _deliver(self) -> None:
         # Left where it is when this is cancelled, so that whoever goes on begins with it.
-        push = self._queue[0]
+        push = self.queue[0]
         await self._store(push)
-        _, received, size = self._queue.pop(0)
+        _, received, size = self.queue.pop(0)
         self._budget.taken -= size
-        if not self._queue:
+        if not self.queue:
             self._stored.set()
         wire, paused = self.wire, self._paused
         self._paused = paused and self._full

@@ -347,11 +347,11 @@ class Links:
 
     def _settle(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
         """Callback of what came of a command of `call_now`; of a reply, in its turn."""
-        before = call.link.deliveries.passed() if isinstance(told, Reply) else None
-        if before is None:
-            self._settle_now(call, done, told)
+        deliveries = call.link.deliveries
+        if isinstance(told, Reply) and deliveries.queue:
+            deliveries.passed().add_done_callback(lambda _: self._settle_now(call, done, told))
         else:
-            before.add_done_callback(lambda _: self._settle_now(call, done, told))
+            self._settle_now(call, done, told)
 
     def _settle_now(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
         """Tell the caller; a command that goes out once more gets a task."""
@@ -378,8 +378,8 @@ class Links:
         while True:
             reply = await self._write(call, before_write)
             answer = await reply
-            if (before := call.link.deliveries.passed()) is not None:
-                await before
+            if call.link.deliveries.queue:
+                await call.link.deliveries.passed()
             told = self._judge(call, answer)
             if isinstance(told, Reply):
                 return told

@@ -105,18 +105,13 @@ async def test_keys_and_receipts() -> None:
 async def test_what_waits_for_pushes_waits_no_longer_than_they() -> None:
     """Where they cannot be stored any more, nobody is left to wait for that."""
     stage = Stage()
-    assert stage.deliveries.passed() is None
     async with stage.running():
         stage.push(push(1))
-        passed = stage.deliveries.passed()
-        assert passed is not None
-        await passed
+        await stage.deliveries.passed()
         assert stage.numbers == [1]
         stage.events.gate.clear()
         stage.push(push(2))
         left, cancelled = stage.deliveries.passed(), stage.deliveries.passed()
-        assert left is not None
-        assert cancelled is not None
         cancelled.cancel()
     assert left.done()
     stage.events.gate.set()

@@ -384,7 +384,7 @@ async def test_a_stop_while_a_push_is_being_stored_ends_the_socket_all_the_same(
             rigged.events.gate.clear()
             call = tasks.create_task(_reason(rigged.links, 1))
             links = rigged.links._links
-            await eventually(lambda: any(one.deliveries._queue for one in links.values()))
+            await eventually(lambda: any(one.deliveries.queue for one in links.values()))
             closing = tasks.create_task(rigged.links.aclose())
             await eventually(lambda: up(rigged) == {})
             rigged.events.gate.set()

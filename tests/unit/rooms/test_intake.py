@@ -218,7 +218,7 @@ async def test_what_was_taken_back_while_the_history_was_on_its_way_is_not_shown
         told = (line(7, "a slip", begin + 30_000), line(8, "you there?", begin + 31_000))
         world.link.histories.append((line(1, "hello", begin), *told))
         world.link.disturb = waits
-        await engine.restored(ROOM)
+        await engine.fared(ROOM, LinkRestored(world.clock.now()))
         await quiet()
         notice = AgentNotice(NoticeType.REVOKE_MESSAGE)
         await engine.pushed(ROOM, "2", Received(MessageReceived(SESSION, MEI.id, notice, "7")))
