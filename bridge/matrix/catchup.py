@@ -8,7 +8,8 @@ So after each of our starts, each absence of the homeserver, and whenever it han
 kept (it took us for dead, or we had no database), we look at the ends of the rooms in which people
 talk, three times, the later ones for what it is still about to hand over. What it forgot may stand
 amid what it did hand over. So we look back to an event that we know from before that time, and no
-further than to our own joining, or by `reach`.
+further than to our own joining, or by `reach`. From which time on something may be missing is kept
+in the database: we may be killed before we have looked, or be down while a homeserver dies.
 
 Into a room to which we are invited we cannot look: such invitations are asked of /sync, in quiet
 times too. The place from which is kept in the database, for those that come while we are down.
@@ -42,6 +43,10 @@ LOOKS = (3.0, 30.0, 120.0)
 PAGE = 30
 MOST_PAGES = 5
 """Of one room. Who wrote more than that in an outage is asked for the rest by the agent."""
+WELL = 60.0
+"""Seconds after which we note that nothing is missing, while all is well."""
+_SINCE = "caught up"
+"""Name of the fact that says so: ms since the epoch."""
 SPREAD = 0.05
 """Seconds between two rooms."""
 BEFORE = 10_000
@@ -73,13 +78,13 @@ class CatchUp:
     hosts: Callable[[], Sequence[UserId]]
     """Our users that people invite."""
     facts: Facts
-    """Keeps for each up to where it was looked for invitations (a token of /sync)."""
+    """Keeps for each up to where it was looked for invitations (a token of /sync), and `_SINCE`."""
     clock: Clock
     reach: Callable[[], int]
     """ms; what is older is left alone, for its line in the ledger may have been erased."""
 
     async def run(self) -> None:
-        since, took = self.clock.now() - BEFORE, 0.0
+        since, took = await self._noted(), 0.0
         while True:
             await self._until_back()
             looks = 0
@@ -96,18 +101,35 @@ class CatchUp:
                         continue
                 if not self.outage.is_set():
                     began = self.clock.now()
-                    if await self._look(since, self.rooms()):
-                        since = began - BEFORE
+                    whole = await self._look(since, self.rooms())
                     took = min((self.clock.now() - began) / 1000, LOOKS[1])
                     again = self.held.is_set() or self.outage.is_set()
                     looks = 0 if again else looks + 1
+                    if whole or looks == len(LOOKS):
+                        since = await self._note(began)
+            quiet = 0.0
             while not (self.outage.is_set() or self.held.is_set()):
-                pause = self.clock.sleep(QUIET)
-                await first_of(pause, self.outage.wait(), self.held.wait())
+                await first_of(self.clock.sleep(WELL), self.outage.wait(), self.held.wait())
                 if not (self.outage.is_set() or self.held.is_set()):
-                    await self._look(since, rooms=())
-            if looks:  # else no look has come to its end since then
-                since = self.clock.now() - BEFORE
+                    since = await self._note(self.clock.now())
+                    quiet += WELL
+                    if quiet % QUIET == 0:
+                        await self._look(since, rooms=())
+
+    async def _noted(self) -> int:
+        """The time since which something may be missing, ms."""
+        noted = None
+        with suppress(StoreError):
+            noted = await self.facts.fact(_SINCE)
+        since = self.clock.now() - BEFORE
+        return min(since, int(noted)) if noted else since
+
+    async def _note(self, well: int) -> int:
+        """Note that nothing is missing from before a moment, ms; returns the new `since`."""
+        since = well - BEFORE
+        with suppress(StoreError):
+            await self.facts.save_fact(_SINCE, str(since))
+        return since
 
     async def _until_back(self) -> None:
         while True:
