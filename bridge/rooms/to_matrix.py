@@ -470,20 +470,24 @@ class MatrixLane:
 
     async def _redact_all(self, room: Room, row: EffectRow, order: RedactAll) -> Done:
         """Redact what may be redacted: our host what it has the power for, each ghost its own."""
-        record, done, ours = room.record, 0, frozenset(order.ours)
+        record, done, theirs, ours = room.record, 0, [*order.theirs], [*order.ours]
         host, where = record.host, record.matrix_id
+        if record.gone_at is not None:  # all of the room goes, with what was just being said
+            await room.written()
+            theirs, ours = await self._around.store.eraser.events_of(record.room_id)
+        own = frozenset(ours)
         rows = await self._around.store.chats(record.room_id, MOST_CHATS)
         chats = (*record.chats, *(load_chat(one.chat) for one in rows))
         agents = {agent.id for chat in chats for agent in chat.agents}
         ghosts = [self._matrix.ghost_of(frames.Agent(agent)) for agent in sorted(agents)]
-        for event_id in (*order.theirs, *order.ours):
-            for user in (host, *ghosts) if event_id in ours else (host,):
+        for event_id in (*theirs, *ours):
+            for user in (host, *ghosts) if event_id in own else (host,):
                 txn_id = f"{self._transaction_id(room, row, user)}.{event_id}"
                 with suppress(ports.Refused):
                     await self._matrix.redact(where, user, event_id, txn_id)
                     done += 1
                     break
-        return Done(detail=f"{done} of {len(order.theirs) + len(order.ours)}")
+        return Done(detail=f"{done} of {len(theirs) + len(ours)}")
 
     async def _agents_came(self, room: Room, row: EffectRow, came: model.AgentsCame) -> Done:
         """Bring the ghosts in; for those that are kept out we speak, until they may (`relay`)."""

@@ -647,6 +647,24 @@ async def test_events_are_taken_out_of_the_room_where_we_may() -> None:
     assert taken_at < left_at
 
 
+async def test_what_is_just_being_said_is_taken_out_as_well() -> None:
+    world = World()
+    await full(world)
+    world.matrix.level = 50.0
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        word = MessageReceived(SESSION, MEI.id, AgentText("my word: giraffe"))
+        await engine.pushed(ROOM, "late", Received(word))
+        await quiet()
+        await engine.tell(ROOM, EraseRoom(redact=True), "erase:1")
+        await quiet()
+        world.matrix.gate.set()
+        await world.clock.turn(5)
+    (late,) = [one for one in world.matrix.posted if "giraffe" in one.text]
+    assert late.event_id in world.matrix.redacted
+    assert of_room(world, ROOM) == []
+
+
 async def test_agents_of_every_chat_take_back_what_they_said() -> None:
     """The record knows those of the newest alone; nobody has the power for others' events."""
     world = World()
