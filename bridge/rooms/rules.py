@@ -459,7 +459,9 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
         case _ if (name := text_named(key)) is not None:
             others = [one for one in settings.texts if one[0] != name]
             left = LONGEST_TEXTS - sum(len(sentence) for _, sentence in others)
-            mine = name, _sentence(key, value, min(LONGEST_SENTENCE, left))
+            mine = name, _sentence(key, value)
+            if len(mine[1]) > left:
+                raise BadOrder("config.full_texts", {"limit": LONGEST_TEXTS, "left": left})
             return replace(settings, texts=tuple(sorted((*others, mine))))
         case _:
             raise _bad_key(key, (*BY_COMMAND, ENTERPRISE) if rules.choices else BY_COMMAND)
@@ -491,18 +493,19 @@ def _hours(value: object) -> str:
     raise BadOrder("config.bad_hours", {"value": shown_value(value)})
 
 
-def _sentence(key: str, value: object, limit: int) -> str:
+def _sentence(key: str, value: object) -> str:
     """A sentence of the room's own, on one line, with no sign that is not seen."""
     given = value if isinstance(value, str) else ""
     seen = ("" if unicodedata.category(one) == "Cc" and not one.isspace() else one for one in given)
     sentence = " ".join(_TURNS.sub("", "".join(seen)).split())
     try:
-        fits = 0 < len(sentence) <= limit and placeholders(sentence) <= IN_TEXTS
+        fits = 0 < len(sentence) <= LONGEST_SENTENCE and placeholders(sentence) <= IN_TEXTS
     except ValueError:  # braces that do not match, or hold more than a name
         fits = False
     if not fits:
         names = tuple(f"{{{name}}}" for name in sorted(IN_TEXTS))
-        raise BadOrder("config.bad_text", {"key": key, "limit": limit, "names": names})
+        args = Args(key=key, limit=LONGEST_SENTENCE, names=names)
+        raise BadOrder("config.bad_text", args)
     return sentence
 
 

@@ -384,7 +384,10 @@ def test_all_sentences_of_a_room_are_no_more_than_an_undo_takes_back() -> None:
         order(house, f"config set text.{name} {'x' * LONGEST_SENTENCE}")
     order(house, f"config set text.{names[count]} {'x' * LONGEST_SENTENCE}")
     key, args = answer(house)
-    assert (key, args["limit"]) == ("config.bad_text", LONGEST_TEXTS % LONGEST_SENTENCE)
+    assert (key, args["limit"]) == ("config.full_texts", LONGEST_TEXTS)
+    assert args["left"] == LONGEST_TEXTS % LONGEST_SENTENCE, "what may be said is told"
+    order(house, f"config set text.{names[0]} {'y' * LONGEST_SENTENCE}")
+    assert answer(house)[0] == "config.taken", "one in another's place"
     settings = house.record.settings
     order(house, "config reset", "undo")
     assert house.record.settings == settings
