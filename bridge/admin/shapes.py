@@ -270,6 +270,8 @@ class RoomState(Answer, frozen=True, kw_only=True):
     encrypted: bool
     queue: int
     """Where it is, or the next request goes."""
+    next_queue: int
+    """Where the next request goes, also while something goes on elsewhere."""
     language: str
     settings: Settings
     phase: Phase

@@ -307,6 +307,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
         room_id=row.room_id,
         enterprise=enterprise_of(bridge, record),
         queue=queue,
+        next_queue=rules.queue_for(record),
         language=rules.language_for(record),
         settings=made(shapes.Settings, settings, texts=dict(settings.texts)),
         phase=cast(shapes.Phase, type(phase).__name__),

@@ -191,6 +191,19 @@ async def test_a_room_admin_looks_and_sets(console: Console, tmp_path: Path) -> 
     await expect(frame.get_by_label("Language")).to_have_value("")
 
 
+async def test_a_request_in_another_queue_is_not_taken_for_the_rooms(console: Console) -> None:
+    talk = await a_room(console, "elsewhere")
+    url = await widget_url(talk)
+    await talk.say("!wc start service")
+    await talk.reads("Waiting for Service", console.stage.bot)
+    frame = await opened(console, await console.window(), url, talk, talk.customer)
+    await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
+    await frame.get_by_role("radio", name="Service").check()
+    await frame.get_by_role("button", name="Save").click()
+    await talk.sees(lambda event: content_of(event) == {"queue": 2})
+    await expect(frame.get_by_role("radio", name="Service")).to_be_checked()
+
+
 async def test_own_hours_and_sentences(console: Console) -> None:
     talk = await a_room(console, "writer")
     url = await widget_url(talk)

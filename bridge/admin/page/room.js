@@ -157,7 +157,7 @@ function settingsForm() {
     replace(service, make("p", { className: settings.paused ? "warn" : "good", textContent: word(settings.paused ? "pausedNow" : "servedNow") }),
       button(word(settings.paused ? "resume" : "pause"), () => set({ paused: !settings.paused }), { key: "pause" }));
     replace(queues, make("legend", { className: "unseen", textContent: word("chosenQueue") }),
-      found.map((queue) => queueChoice(queue, touched.queue ?? settings.queue ?? room.queue, () => note("queue", queue.id))));
+      found.map((queue) => queueChoice(queue, touched.queue ?? room.next_queue, () => note("queue", queue.id))));
     for (const [key, [select, options]] of Object.entries(choices)) {
       const value = (key in touched ? touched[key] : settings[key]) ?? "";
       if (!select.length || select.value !== value) replace(select, optionsOf([["", word("byOperator")], ...options], value));

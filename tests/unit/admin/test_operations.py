@@ -119,6 +119,7 @@ async def test_a_room_shows_who_is_there() -> None:
         assert room["phase"] == "Chatting"
         assert room["agents"] == [{"id": "K00017", "name": "Mei"}]
         assert room["own_account"] is True
+        assert room["next_queue"] == there.world.rules.default_queue
         assert room["settings"] == {
             "queue": None, "from": None, "language": None, "start": None, "paused": False,
             "hours": None, "texts": {},
