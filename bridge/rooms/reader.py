@@ -306,7 +306,7 @@ def _said_in_pause(visit: Visit, spoke: Spoke | Corrected, received: int, facts:
 def _hear_language(visit: Visit, words: str, command: Reading) -> None:
     """Note the language that the script of a customer's words tells, if clearer than before."""
     known = visit.record.language[0]
-    if command is not None and command.verb and COMMANDS[command.verb].setting:
+    if command is not None and command.verb and COMMANDS[command.verb].outside == "sets":
         words = " ".join(words.split()[: 1 if command.bare else 2])  # not what it is set to
     if known == 0 or not words.isascii():
         heard = spoken(words, visit.rules.language)

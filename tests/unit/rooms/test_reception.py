@@ -471,6 +471,7 @@ def test_a_language_that_somebody_chose_stays() -> None:
         "!wc lang 日本語",
         "!wc queue set 售后服务",
         "!wc config 您好，设置一下",
+        "!wc hours set 周一至周五九点到六点",
         "lang 日本語",
     ],
 )
