@@ -8,8 +8,8 @@ carried out. While one commit is on its way, further steps are made on top of it
 
 What a step cannot do without waiting (a key that may still come, a question to the homeserver, a
 message to be looked up) is stored as an input that waits, and handled after that, by a task of the
-room (`_handle_waiting`). What comes behind it waits too: a room's inputs are handled in order.
-Outcomes of effects and deadlines come in between.
+room (`_handle_waiting`). What comes behind it waits too, be it a reply of the call centre: a room's
+inputs are handled in order. The outcomes of other effects, and deadlines, come in between.
 
 Effects are carried out lane by lane, one at a time in each, by a task while the lane has any. An
 outcome is a step as well. It need not be stored at once: if the process dies first, an effect that
@@ -573,12 +573,12 @@ class Room:
         """Let the outcome of an effect happen, or store what it brings as inputs."""
         draft = self._draft
         draft.ended += (ended,)
-        after = implied(self.record, self.around.rules, ended.came) if self._free else None
-        if after is not None:
+        if self._free and (after := implied(self.record, self.around.rules, ended.came)):
             draft.implied = draft.record is None and not self._loops.stopping
             self.record = draft.record = after
         elif ended.came:
-            visit, now = self._visit(), self._free
+            behind = ended.row.lane is _WEBCHAT and self._waits  # it overtakes no push
+            visit, now = self._visit(), self._free and not behind
             for one in ended.came:
                 # Of an input with a key, the store knows whether it is new.
                 now = now and one.key is None and self._reader.now(visit, one)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conversation.model import FailureReason, Idle, Queued
+from bridge.conversation.model import Ended, FailureReason, Idle, Queued
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms.engine import Engine
@@ -27,7 +27,7 @@ from bridge.webchat.frames import (
 )
 from bridge.webchat.frames import SendPreMessage as PreMessage
 from tests.fakes.clock import quiet
-from tests.fakes.house import MEI, ROOM, SESSION
+from tests.fakes.house import MEI, ROOM, SESSION, said
 from tests.fakes.reading import ReadingMatrix, ReadingWorld
 from tests.unit.rooms.visits import RULES
 
@@ -132,6 +132,25 @@ async def test_a_tap_that_waits_with_the_answer_to_what_it_is_about_counts(toget
         await world.clock.turn(1)
     rated = [one.command for one in world.link.calls if isinstance(one.command, RateSession)]
     assert [one.rating for one in rated] == [5]
+
+
+async def test_a_refusal_overtakes_no_end_of_the_chat_that_waits() -> None:
+    """Who thanks an agent who has just ended the chat wishes for no other agent."""
+    world = await chat()
+    async with late_answer(world) as engine:
+        await engine.pushed(ROOM, "p1", said("Good-bye!"))
+        await quiet()
+        world.link.gate.clear()
+        world.link.answers.append(Reply(110, -11))
+        await happens(engine, word(world, "have a nice day", "$1"))
+        await happens(engine, react(world, world.matrix.posted[0].event_id, "👍"))
+        await engine.pushed(ROOM, "p2", Received(SessionClosed(SESSION, MEI.id)))
+        world.link.gate.set()
+        await quiet()
+        world.matrix.answering.set()
+        await world.clock.turn(1)
+    assert [type(one.command).__name__ for one in world.link.calls] == ["SendMessage"]
+    assert isinstance((await world.stored()).conversation.phase, Ended)
 
 
 async def test_no_answer_holds_up_the_room_for_long() -> None:
