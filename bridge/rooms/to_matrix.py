@@ -198,6 +198,9 @@ class MatrixLane:
 
     def _give_up(self, room: Room, row: EffectRow, effect: StoredEffect, why: str) -> Done:
         if isinstance(effect, EnterRoom):
+            later = (peek(other) for other in room.rows(row.lane) if other.seq > row.seq)
+            if any(isinstance(one, EnterRoom) and one.into == effect.into for one in later):
+                return Done(outcome=Outcome.DISCARDED, detail="invited once more: that counts")
             return Done(came=(Came(EntryFailed(why)),), outcome=Outcome.REFUSED, detail=why)
         left = room.record.membership is Membership.LEFT
         if left or isinstance(effect, LeaveRoom | model.AgentsLeft):

@@ -12,7 +12,7 @@ from bridge.config.model import Encryption
 from bridge.conversation.history import FIRST_PAUSE, SETTLING
 from bridge.conversation.model import FailureReason, LinkLost, LinkRestored, Pushed
 from bridge.ids import AgentId, RoomId, SessionId, UserId
-from bridge.rooms.ports import CallFailure
+from bridge.rooms.ports import CallFailure, Refused
 from bridge.rooms.record import Membership, load_input
 from bridge.rooms.rules import hides
 from bridge.webchat.codes import NoticeType
@@ -155,6 +155,23 @@ async def test_invitations_by_others_are_not_waited_for() -> None:
         await quiet()
         assert (await world.stored()).membership is Membership.JOINED
     assert not world.around.inviting, "nothing is kept of who has invited"
+
+
+@pytest.mark.asyncio
+async def test_who_invites_us_anew_before_the_answer_to_the_first_try_is_served() -> None:
+    """They had taken that invitation back, and so the homeserver refuses it: the second counts."""
+    world = World()
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        await engine.accept_events([world.invitation()])
+        await engine.accept_events([world.event("gone", sender=BOT)])
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        world.matrix.trouble.append(Refused("M_FORBIDDEN", "not invited"))
+        world.matrix.gate.set()
+        await quiet()
+        assert (ROOM, BOT) in world.matrix.members
+        assert (await world.stored()).membership is Membership.JOINED
 
 
 @pytest.mark.asyncio
