@@ -429,7 +429,7 @@ class Room:
     async def _is_early(self, row: InputRow) -> bool:
         """True if it may be about what we just sent: people see that before we know of it here."""
         sent = bool(self._rows[Lane.MATRIX] or self._outcomes)
-        early = sent and self.around.clock.now() < row.received + EARLY
+        early = sent and abs(self.around.clock.now() - row.received) < EARLY  # clocks go back, too
         return early and await references.is_about_unknown(self.around, self.record, row.body)
 
     async def _let_happen(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
@@ -472,7 +472,7 @@ class Room:
         draft.signals += tuple(signals)
         for row in done:
             self._inputs.pop(row.seq, None)
-            self.around.measures.handling.observe((visit.now - row.received) / 1000)
+            self.around.measures.handling.observe(max(0, visit.now - row.received) / 1000)
         return True
 
     def _find_out(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
@@ -644,7 +644,7 @@ class Room:
             self._outcomes.pop(row.seq, None)
             if self._ended is not None:
                 self._ended.add(row.seq)
-            age = (settlement.now - row.created) / 1000
+            age = max(0, settlement.now - row.created) / 1000  # the clock may have been set back
             self.around.measures.delivery(row.lane, settlement.outcome).observe(age)
         known = len(draft.waiting) - len(answer.waiting)
         if known:

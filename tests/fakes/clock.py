@@ -71,6 +71,11 @@ class ManualClock:
         heapq.heappush(self._sleepers, (moment, next(self._numbers), woken))
         await woken
 
+    def set_back(self, ms: int) -> None:
+        """Set the time back; who sleeps does not sleep for longer."""
+        self._now -= ms
+        self._sleepers = [(moment - ms, number, one) for moment, number, one in self._sleepers]
+
     async def turn(self, seconds: float) -> None:
         """Let so much time pass, and everything happen that happens in it."""
         end = self._now + round(seconds * 1000)

@@ -153,7 +153,8 @@ async def test_a_refusal_overtakes_no_end_of_the_chat_that_waits() -> None:
     assert isinstance((await world.stored()).conversation.phase, Ended)
 
 
-async def test_no_answer_holds_up_the_room_for_long() -> None:
+@pytest.mark.parametrize("set_back", [0, 3_600_000])
+async def test_no_answer_holds_up_the_room_for_long(set_back: int) -> None:
     """What is about an event that nobody knows may be about nothing of ours."""
     world = await chat()
     world.link.answers.append(REFUSED)
@@ -162,6 +163,7 @@ async def test_no_answer_holds_up_the_room_for_long() -> None:
         await happens(engine, react(world, "$nobody_knows"), word(world, "are you there?", "$2"))
         await world.clock.turn(9)
         assert world.link.texts(ROOM) == ["order 4711"]
+        world.clock.set_back(set_back)
         await world.clock.turn(2)
         assert world.link.texts(ROOM) == ["order 4711", "are you there?"]
 
