@@ -455,10 +455,8 @@ LONGEST_ID = 200
 """Characters of a receipt id that go into a key."""
 
 
-_Passed = asyncio.Future[None]
-_Push = tuple[str, Received | Ignored | bool | _Passed, int]
-"""A push, its key and its size; a bool: the link stands again, after a brief loss (True); a future:
-a reply was read here, and is told once all before it is stored."""
+_Push = tuple[str, Received | Ignored | bool, int]
+"""A push, its key and its size; a bool: the link stands again, after a brief loss (True)."""
 
 
 class Deliveries:
@@ -469,8 +467,8 @@ class Deliveries:
         self._around = around
         self._backoff = around.backoff()
         self._budget = around.budget
-        self.queue: list[_Push] = []
-        """What was read and is not stored yet, oldest first; the first is under way."""
+        self._queue: list[_Push] = []
+        """The first is under way."""
         self._paused = False
         self._away_since = 0.0
         """When the store failed first, in loop time; of use while the backoff counts failures."""
@@ -481,12 +479,12 @@ class Deliveries:
 
     @property
     def _full(self) -> bool:
-        return len(self.queue) > MOST_WAITING or (self._budget.spent and bool(self.queue))
+        return len(self._queue) > MOST_WAITING or (self._budget.spent and bool(self._queue))
 
     def push(self, received: Received | Ignored, size: int) -> None:
         """Queue a push; no more are read from the socket while the queue or the budget is full."""
         key = self._key(received)
-        if key and self._backoff.failures and any(key == earlier for earlier, *_ in self.queue):
+        if key and self._backoff.failures and any(key == earlier for earlier, *_ in self._queue):
             return  # the server misses the receipt, and repeats it
         self._budget.taken += size
         self._add((key, received, size))
@@ -497,27 +495,21 @@ class Deliveries:
     def restored(self, *, brief: bool) -> None:
         self._add(("", brief, 0))
 
-    def passed(self) -> _Passed:
-        """Is done once all is stored that is in the queue by now."""
-        passed: _Passed = asyncio.get_running_loop().create_future()
-        self._add(("", passed, 0))
-        return passed
-
     def _add(self, push: _Push) -> None:
-        self.queue.append(push)
+        self._queue.append(push)
         self._stored.clear()
         self._more.set()
 
     async def settled(self) -> None:
         """Return once everything queued is stored."""
-        while self.queue:
+        while self._queue:
             await self._stored.wait()
 
     async def run(self) -> None:
         """Deliver, until `end` was called and everything queued is stored."""
         self._ending = False
-        while self.queue or not self._ending:
-            if self.queue:
+        while self._queue or not self._ending:
+            if self._queue:
                 await self._deliver()
             else:
                 self._more.clear()
@@ -532,21 +524,19 @@ class Deliveries:
         """After a cancelled `run`: store what is queued, as far as the seconds go."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self.queue:
+                while self._queue:
                     await self._deliver()
-        for number, (key, received, size) in enumerate(self.queue):
+        for number, (key, received, size) in enumerate(self._queue):
             self._budget.taken -= size  # it may be that nobody goes on with these
-            self.queue[number] = key, received, 0
-            if isinstance(received, asyncio.Future):
-                _pass(received)
+            self._queue[number] = key, received, 0
 
     async def _deliver(self) -> None:
         # Left where it is when this is cancelled, so that whoever goes on begins with it.
-        push = self.queue[0]
+        push = self._queue[0]
         await self._store(push)
-        _, received, size = self.queue.pop(0)
+        _, received, size = self._queue.pop(0)
         self._budget.taken -= size
-        if not self.queue:
+        if not self._queue:
             self._stored.set()
         wire, paused = self.wire, self._paused
         self._paused = paused and self._full
@@ -554,14 +544,11 @@ class Deliveries:
             return
         if paused and not self._paused:
             wire.resume()
-        if isinstance(received, Received | Ignored) and received.rs_id and wire.usable:
+        if not isinstance(received, bool) and received.rs_id and wire.usable:
             await wire.receipt(received.rs_id)
 
     async def _store(self, push: _Push) -> None:
         (key, received, _), events, room_id = push, self._around.events, self._room_id
-        if isinstance(received, asyncio.Future):
-            _pass(received)
-            return
         while True:
             try:
                 async with self._around.turns:
@@ -594,8 +581,3 @@ class Deliveries:
             digest = blake2b(said, digest_size=8).hexdigest()
             return f"wc:{self._room_id}:{rs_id[:LONGEST_ID]}:{digest}"
         return f"wc:{self._room_id}:{self._around.epoch}:{next(self._around.ordinals)}"
-
-
-def _pass(reply: _Passed) -> None:
-    if not reply.done():  # its task was cancelled
-        reply.set_result(None)

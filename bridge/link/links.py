@@ -2,10 +2,9 @@
 
 A link is made for a room when it first needs one, and forgotten when it has rested. Commands wait
 at its `Gate` until it stands, are written one after the other, and wait for their replies side by
-side. A reply overtakes no push that was read before it: what it means may follow from that, as when
-the agent has ended the chat, or taken the request that is being cancelled. A command that the
-server refused over its token goes out once more on the next wire, with its old call id and in its
-old place; one whose keys it refused, once in each other set of keys (protocol reference 5).
+side. One that the server refused over its token goes out once more on the next wire, with its old
+call id and in its old place; one whose keys it refused, once in each other set of keys (protocol
+reference 5).
 """
 
 from __future__ import annotations
@@ -346,15 +345,7 @@ class Links:
         self._links.pop(room_id, None)
 
     def _settle(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
-        """Callback of what came of a command of `call_now`; of a reply, in its turn."""
-        deliveries = call.link.deliveries
-        if isinstance(told, Reply) and deliveries.queue:
-            deliveries.passed().add_done_callback(lambda _: self._settle_now(call, done, told))
-        else:
-            self._settle_now(call, done, told)
-
-    def _settle_now(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
-        """Tell the caller; a command that goes out once more gets a task."""
+        """Callback of `call_now`'s reply; a command that goes out once more gets a task."""
         judged = self._judge(call, told) if isinstance(told, Reply) else told
         if judged is None:
             self._tasks.create_task(self._once_more(call, done))
@@ -377,10 +368,7 @@ class Links:
     ) -> Reply:
         while True:
             reply = await self._write(call, before_write)
-            answer = await reply
-            if call.link.deliveries.queue:
-                await call.link.deliveries.passed()
-            told = self._judge(call, answer)
+            told = self._judge(call, await reply)
             if isinstance(told, Reply):
                 return told
             if told is not None:

@@ -249,38 +249,6 @@ async def test_a_link_is_wanted_while_a_reply_is_awaited() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("at_once", [True, False])
-async def test_a_reply_overtakes_no_push_that_was_read_before_it(at_once: bool) -> None:
-    """That the agent has ended the chat is no news any more, or else is asked for once more."""
-
-    async def closing(socket: web.WebSocketResponse) -> None:
-        async for message in socket:
-            await socket.send_json({"type": 205, "sessionId": 5150, "agentId": "K00017"})
-            number = message.json()["messageId"]
-            await socket.send_json({"type": 110, "messageId": number, "result": -11})
-
-    async with up(WildServer(socket=closing)) as rigged:
-        rigged.events.gate.clear()
-        wire = rigged.links._links[ADA.room_id].gate.wire
-        assert wire is not None
-
-        async def call() -> Told:
-            return await rigged.call(ADA, 1, HELLO)
-
-        told = now(rigged, 1) if at_once else asyncio.get_running_loop().create_task(call())
-        await asyncio.sleep(0)
-        await eventually(lambda: not wire._waiters)  # it was read
-        await asyncio.sleep(0.01)
-        assert told is not None
-        assert not told.done()
-        rigged.events.gate.set()
-        reply = await outcome(told)
-        assert isinstance(reply, Reply)
-        assert reply.result == -11
-        assert rigged.events.kinds == ["SessionClosed"]
-
-
-@pytest.mark.asyncio
 async def test_a_refusal_while_the_links_close_holds_nobody_up() -> None:
     """There will be no other socket on which the command could go out once more."""
     desk = Desk(lambda _: None)

@@ -102,25 +102,6 @@ async def test_keys_and_receipts() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_waits_for_pushes_waits_no_longer_than_they() -> None:
-    """Where they cannot be stored any more, nobody is left to wait for that."""
-    stage = Stage()
-    async with stage.running():
-        stage.push(push(1))
-        await stage.deliveries.passed()
-        assert stage.numbers == [1]
-        stage.events.gate.clear()
-        stage.push(push(2))
-        left, cancelled = stage.deliveries.passed(), stage.deliveries.passed()
-        cancelled.cancel()
-    assert left.done()
-    stage.events.gate.set()
-    async with stage.running():
-        await stage.deliveries.settled()
-    assert stage.numbers == [1, 2]
-
-
-@pytest.mark.asyncio
 async def test_only_a_repeat_has_the_key_of_another_push() -> None:
     """A server that counts its pushes begins again when it starts; ids may be alike for long."""
     stage = Stage()
