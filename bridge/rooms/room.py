@@ -428,7 +428,8 @@ class Room:
 
     async def _is_early(self, row: InputRow) -> bool:
         """True if it may be about what we just sent: people see that before we know of it here."""
-        sent = bool(self._rows[Lane.MATRIX] or self._outcomes)
+        matrix = (one for one in self._outcomes.values() if one.row.lane is Lane.MATRIX)
+        sent = bool(self._rows[Lane.MATRIX]) or any(matrix)
         early = sent and abs(self.around.clock.now() - row.received) < EARLY  # clocks go back, too
         return early and await references.is_about_unknown(self.around, self.record, row.body)
 
