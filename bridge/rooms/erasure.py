@@ -241,12 +241,8 @@ async def carry_out(around: Surroundings, visit: Visit, order: EraseRoom | Erase
     """Carry out an order, as the owner of its room."""
     if isinstance(order, ErasePerson):
         await _erase_person(around, visit, order)
-        return
-    redacted = None
-    if order.redact:
-        theirs, ours = await around.store.eraser.events_of(visit.record.room_id)
-        redacted = RedactAll(tuple(theirs), tuple(ours))
-    people.to_be_erased(visit, order, redacted)
+    else:
+        people.to_be_erased(visit, order)
 
 
 async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -> None:

@@ -731,7 +731,7 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
         visit.say("room.upgraded", {"link": link, "left": left})
 
 
-def to_be_erased(visit: Visit, order: EraseRoom, redacted: RedactAll | None = None) -> None:
+def to_be_erased(visit: Visit, order: EraseRoom) -> None:
     """End the conversation and leave, with a word; then all of the room goes (`Room.erasable`).
 
     What was on its way to us when we left comes in the next moment, and goes as well. Where we
@@ -739,8 +739,8 @@ def to_be_erased(visit: Visit, order: EraseRoom, redacted: RedactAll | None = No
     """
     record = visit.record
     _end_conversation(visit)
-    if redacted is not None and record.membership is Membership.JOINED:
-        visit.ask(redacted)
+    if order.redact and record.membership is Membership.JOINED:
+        visit.ask(RedactAll())
     served = record.membership in {Membership.JOINED, Membership.ENTERING}
     if served and not order.stay:
         if record.membership is Membership.JOINED:

@@ -475,8 +475,8 @@ class MatrixLane:
         """Redact what may be redacted: our host what it has the power for, each ghost its own."""
         record, done, theirs, ours = room.record, 0, [*order.theirs], [*order.ours]
         host, where = record.host, record.matrix_id
-        if record.gone_at is not None:  # all of the room goes, with what was just being said
-            await room.written()
+        if not (theirs or ours):
+            await room.written()  # what was just being said
             theirs, ours = await self._around.store.eraser.events_of(record.room_id)
         own = frozenset(ours)
         rows = await self._around.store.chats(record.room_id, MOST_CHATS)

@@ -108,11 +108,14 @@ class ShowAnswer(Value, frozen=True):
 
 
 class RedactAll(Value, frozen=True):
-    """Take events out of the room as far as the homeserver lets us, before it is erased."""
+    """Take these events out of the room as far as the homeserver lets us; none: all that it holds.
+
+    A room that is erased is asked what that is when it is done, for it goes on until then.
+    """
 
     theirs: tuple[EventId, ...] = ()
     ours: tuple[EventId, ...] = ()
-    """Of our users, who may take back their own."""
+    """Of our users, who may take back their own; in rows of an earlier version."""
 
 
 class PutSigns(Value, frozen=True):
