@@ -133,13 +133,11 @@ async def is_about_unknown(around: Surroundings, record: RoomRecord, body: bytes
 
     Raises StoreError. What our own code fails at is told where the input is handled.
     """
-    about, row = None, _row(body)
+    about = None
     with suppress(Exception):
-        raw = await around.matrix.open(row.raw, ask=False) if isinstance(row, MatrixEvent) else None
-        if raw is not None and not isinstance(raw, Undecryptable):
-            meaning = around.matrix.interpret(raw)
-            if isinstance(meaning, Spoke | Reacted | PollAnswered):
-                about = refers_to(record, meaning)
+        meaning = await _meaning(around, _row(body), ask=False)
+        if isinstance(meaning, Spoke | Reacted | PollAnswered):
+            about = refers_to(record, meaning)
     return about is not None and await around.store.body_of(record.room_id, about) is None
 
 
@@ -186,11 +184,11 @@ def _row(body: bytes) -> Stored | StoredEffect | None:
 
 
 async def _meaning(
-    around: Surroundings, row: Stored | StoredEffect | None
+    around: Surroundings, row: Stored | StoredEffect | None, *, ask: bool = True
 ) -> Meaning | Undecryptable | None:
     if not isinstance(row, MatrixEvent):
         return None
-    raw = await around.matrix.open(row.raw)
+    raw = await around.matrix.open(row.raw, ask=ask)
     return raw if isinstance(raw, Undecryptable) else around.matrix.interpret(raw)
 
 
