@@ -11,8 +11,9 @@ With `encryption.require` nothing that anybody typed is carried in clear, either
 clear is answered with what to do, and so is a command that starts a chat or shows one. Commands
 that only configure, tell or end something work all the same (`Command.in_clear`).
 
-Most inputs need but the room's record (`Reader.now`), some a key, the homeserver or the store
-(`Reader.handle`). At a poisonous one our own code fails: a dead letter, which holds nothing up.
+Most inputs need nothing but the room's record (`Reader.now`); some have to wait for a key, the
+homeserver or the store (`Reader.handle`). A poisonous input (one that makes our own code fail) goes
+to the dead letters, its sender is told, and the rest goes on: it never blocks what comes after it.
 """
 
 from __future__ import annotations
@@ -92,9 +93,9 @@ PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
 _ASKING = (model.Human, model.CallBack, model.Said)
 """Inputs that ask for a person or a robot, which a paused room does not."""
-_PARKED = (Spoke, Corrected, Withdrew, Unreadable)
-_AWAITED = (*_PARKED, RoomConfigured, EncryptionOn)
-"""Those that people await an answer to; and with what may come behind our look at the room."""
+_ANSWERED = (Spoke, Corrected, Withdrew, Unreadable)
+_PARKED = (*_ANSWERED, RoomConfigured, EncryptionOn)
+"""People's own, which are answered if there are more; and what may come behind our first look."""
 
 Reading = Parsed | Malformed | None
 """A message as a command; None: it is a customer's word, or no text."""
@@ -155,7 +156,7 @@ def receive(
     `raw` is the event itself, to be parked while we are entering; `command` is what `read_command`
     says of it.
     """
-    if visit.record.membership is _ENTERING and isinstance(meaning, _AWAITED):
+    if visit.record.membership is _ENTERING and isinstance(meaning, _PARKED):
         _park(visit, raw)
         return
     if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
@@ -228,8 +229,7 @@ def _chose_queue(
 
 def _park(visit: Visit, raw: Raw) -> None:
     if len(visit.record.parked) >= PARKED_LIMIT:
-        event_id = EventId(str(raw.get("event_id")))
-        visit.report(event_id, "undelivered.too_many", {"limit": PARKED_LIMIT})
+        visit.report(EventId(str(raw["event_id"])), "undelivered.too_many", {"limit": PARKED_LIMIT})
     else:
         visit.set(parked=(*visit.record.parked, raw))
 
@@ -689,7 +689,7 @@ class Reader:
         """
         upgrade, meaning = visit.record.upgrade, self.around.matrix.interpret(raw)
         if upgrade is not None and upgrade.into == where:
-            if isinstance(meaning, _PARKED) or len(visit.record.parked) < PARKED_LIMIT:
+            if isinstance(meaning, _ANSWERED) or len(visit.record.parked) < PARKED_LIMIT:
                 _park(visit, raw)
             return True
         if not isinstance(meaning, Invited):
