@@ -90,8 +90,8 @@ AGAIN = 1_000
 """ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
-EARLY = 10_000
-"""ms since it came in which what is about an unknown event waits for what we are just sending."""
+EARLY, LOOK = 10_000, 0.05
+"""ms in which an input about an unknown event waits for what we sent; seconds between looks."""
 _UNDER_WAY = (model.Queued, model.Chatting)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
@@ -397,7 +397,7 @@ class Room:
         if not (self._signals or self._inputs):
             return False
         if self._inputs and await self._is_early(next(iter(self._inputs.values()))):
-            await self.pause(0.05)
+            await self.pause(LOOK)
             return True
         if not self._free:  # by now
             return True
