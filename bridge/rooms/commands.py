@@ -490,7 +490,8 @@ def _help(visit: Visit, call: Call) -> None:
     phase, ended = conversation.phase, ended_at(conversation)
     policy = rules.policy_for(visit.record)
     waiting = isinstance(phase, model.Waiting) and not hidden(phase)
-    now, verbs = inviting("help.idle", policy), ["start", "lang", "history", "help"]
+    idle = inviting("help.idle", policy)
+    now, verbs = idle, ["start", "lang", "history", "help"]
     if call.words:
         mine = (verb for verb, row in COMMANDS.items() if call.admin or not row.for_admins(()))
         now, verbs = "help.all", list(mine)
@@ -505,7 +506,7 @@ def _help(visit: Visit, call: Call) -> None:
         verbs[:2] = "rate", "transcript"
     elif call.elsewhere:
         now = "room.elsewhere"
-    now = inviting("help.idle", policy) if policy.paused else now
+    now = idle if policy.paused else now
     queue = rules.queue_name(rules.queue_for(visit.record))
     now = visit.part(now, {"queue": queue, "prefix": rules.prefix, "link": call.elsewhere})
     lines = [visit.part(f"usage.{verb}", {"command": _written(visit, verb)}) for verb in verbs]
@@ -591,11 +592,14 @@ def _queue(visit: Visit, call: Call) -> None:
 
 
 def _hours(visit: Visit, call: Call) -> None:
-    mine, reset = visit.record.settings, call.words[0] == "reset"
-    if call.words[0] == "set":
-        _change("hours", "hours.shown", visit, call)
-    else:
-        _take(visit, call, unset("hours", mine) if reset else mine, "hours.shown")
+    mine = visit.record.settings
+    match call.words[0]:
+        case "set":
+            _change("hours", "hours.shown", visit, call)
+        case "reset":
+            _take(visit, call, unset("hours", mine), "hours.shown")
+        case _:
+            _take(visit, call, mine, "hours.shown")
 
 
 def _undo(visit: Visit, call: Call) -> None:
