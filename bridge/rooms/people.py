@@ -245,11 +245,11 @@ def at_home(visit: Visit, settings: RoomSettings) -> RoomSettings:
 
     That is chosen by name, for a room stays whose it is: the first that serves its customer.
     """
-    rules, chosen = choosing(visit), visit.record.settings.enterprise
-    home = _serving(visit, rules.choices, visit.record.customer)
-    if chosen is None or settings.enterprise is not None or home is None:
+    if visit.record.settings.enterprise is None or settings.enterprise is not None:
         return settings
-    return set_by_name(ENTERPRISE, settings, home.enterprise, rules)
+    rules = choosing(visit)
+    home = _serving(visit, rules.choices, visit.record.customer)
+    return settings if home is None else set_by_name(ENTERPRISE, settings, home.enterprise, rules)
 
 
 def followed(visit: Visit, invitation: Invited, into: RoomId) -> None:
