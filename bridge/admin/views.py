@@ -299,7 +299,8 @@ def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
 def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.RoomState:
     phase, settings = record.conversation.phase, record.settings
     rules = rules_of(bridge, record)
-    queue = rules.queue_for(record) if isinstance(phase, model.NoChat) else phase.queue_id
+    coming = rules.queue_for(record)
+    queue = coming if isinstance(phase, model.NoChat) else phase.queue_id
     chatting = phase if isinstance(phase, model.Chatting) else None
     return made(
         shapes.RoomState,
@@ -307,7 +308,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
         room_id=row.room_id,
         enterprise=enterprise_of(bridge, record),
         queue=queue,
-        next_queue=rules.queue_for(record),
+        next_queue=coming,
         language=rules.language_for(record),
         settings=made(shapes.Settings, settings, texts=dict(settings.texts)),
         phase=cast(shapes.Phase, type(phase).__name__),
