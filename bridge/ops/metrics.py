@@ -313,8 +313,11 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 def runner_of(what: web.Application | Handler) -> web.BaseRunner:
     """What serves on a port of ours. A body stays packed: a small one could become a long one."""
-    usual: dict[str, Any] = {"access_log": None, "auto_decompress": False}
-    usual["keepalive_timeout"] = IDLE
+    usual: dict[str, Any] = {
+        "access_log": None,
+        "auto_decompress": False,
+        "keepalive_timeout": IDLE,
+    }
     if isinstance(what, web.Application):
         return web.AppRunner(what, shutdown_timeout=LAST_REQUESTS, **usual)
     return web.ServerRunner(web.Server(what, **usual), shutdown_timeout=LAST_REQUESTS)
