@@ -1,4 +1,4 @@
-"""`python -m bridge` and the console script `matrix-webchat`: the same program."""
+"""Entry point of `python -m bridge` and of the console script `matrix-webchat`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bridge.cli.program import program
 
 
 def main() -> None:
-    """Run the command line; ends with an exit code of `cli.console`."""
+    """Run the command line and exit with a code of `cli.console`."""
     program(prog_name="matrix-webchat")
 
 

@@ -1,4 +1,4 @@
-"""A distinct type for each identifier, so that the type checker notices a mix-up."""
+"""A distinct type for each identifier, so that the type checker finds mix-ups."""
 
 from typing import NewType
 from zlib import crc32
@@ -10,24 +10,24 @@ UserId = NewType("UserId", str)
 EventId = NewType("EventId", str)
 """A Matrix event id."""
 AgentId = NewType("AgentId", str)
-"""Whom WebChat names `agentId`: an opaque text, usually six characters."""
+"""Wire `agentId`: an opaque text, usually six characters."""
 QueueId = NewType("QueueId", int)
 """Wire `queueId`."""
 RequestId = NewType("RequestId", int)
-"""Wire `requestId`: our place in a queue."""
+"""Wire `requestId`: a queue request, the customer's place in a queue."""
 SessionId = NewType("SessionId", int)
 """Wire `sessionId`: one WebChat chat."""
 CallId = NewType("CallId", int)
-"""Wire `messageId`: one command of ours, and the reply that names it."""
+"""Wire `messageId`: number of a command, repeated in its reply."""
 InputSeq = NewType("InputSeq", int)
-"""A row of the journal, as the input that came."""
+"""Number of a journal row, taken as the input that it holds."""
 EffectSeq = NewType("EffectSeq", int)
-"""A row of the journal, as the effect that is to be carried out."""
+"""Number of a journal row, taken as the effect that it holds."""
 
 SHARDS = 256
-"""Parts into which the rooms fall; for ever, since all processes have to agree."""
+"""Number of shards of the rooms; must never change, as all processes have to agree on it."""
 
 
 def shard_of(room_id: str) -> int:
-    """The shard of a room, the same in every process: 0 to 255."""
+    """Return the shard of a room, from 0 to 255, by a hash that is the same in every process."""
     return crc32(room_id.encode("utf-8", "surrogatepass")) % SHARDS

@@ -1,9 +1,8 @@
-"""The lane aside: slow effects that nobody's messages must wait for.
+"""The lane aside: slow effects that must not delay anybody's messages.
 
-An effect that a crash interrupted is carried out again: questions to the call centre (knowledge
-base, history) change nothing there, and orders (a transcript, a login, a password taken out of the
-room, an invitation declined) may be repeated. Each has an end: its own time limits, then an answer
-that says that there is none.
+An effect that a crash interrupted is carried out again: queries to the call centre (knowledge base,
+history) change nothing there, and the others (transcript, login, redacting a password, declining an
+invitation) are idempotent. Each has a time limit, after which the answer says that it failed.
 """
 
 from __future__ import annotations
@@ -45,11 +44,11 @@ from bridge.webchat.codes import ResultCode
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
 
 SOON = (2.0, 5.0)
-"""Seconds between the attempts at what the customer is waiting for."""
+"""Back-off in seconds between attempts while the customer waits for the answer."""
 RESTART = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
-"""The same for what outlasts a start of the homeserver's."""
+"""Back-off long enough for a restart of the homeserver."""
 AT_LENGTH = (*RESTART, 120.0, 300.0)
-"""The same for what must not be given up lightly."""
+"""Back-off of effects that should succeed even if that takes minutes."""
 
 
 class AsideLane:
@@ -57,10 +56,10 @@ class AsideLane:
         self._around = around
 
     begin = None
-    """Every effect of this lane may take long."""
+    """No effect of this lane can start synchronously: all may take long."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
-        """Ask, and bring the answer back as an input."""
+        """Carry out one effect, and return the answer as an input."""
         around, effect = self._around, load_effect(row.effect)
         match effect:
             case AskRobot():
@@ -84,7 +83,7 @@ class AsideLane:
                 failed = LookedUp(effect.event_id, "transcript.unavailable")
                 return await _patiently(room, send, SOON, failed)
             case ShowBridge():
-                say = lambda: cards.show_bridge(around, room.record)  # noqa: E731 - as it is by then
+                say = lambda: cards.show_bridge(around, room.record)  # noqa: E731 - reads it anew
                 return await _patiently(room, say, SOON, None)
             case ShowPanel():
                 show = partial(show_panel, around, room.record, effect)
@@ -107,11 +106,11 @@ class AsideLane:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
     async def _recall(self, room: Room, ask: FetchHistory) -> Done:
-        """The call centre's history; a server that keeps none has nothing to say."""
+        """Fetch the call centre's history; empty if the server keeps none."""
         try:
             entries = await self._around.link.history(room.account, MOST_RECALLED)
         except CallFailure as failure:
-            # Whoever only waits in line asks again later: that is no trouble.
+            # NO_TURN only waits for the rate limit: the machine asks again later.
             in_line = failure.reason is FailureReason.NO_TURN
             log = _log.debug if in_line else _log.warning
             log("no history", room=room.room_id, why=failure.reason)
@@ -121,7 +120,7 @@ class AsideLane:
         return Done(came=(Came(recalled),))
 
     async def _tell_figures(self, room: Room, row: EffectRow, order: TellFigures) -> Done:
-        """The figures in words, and before them as a picture, if the room takes one."""
+        """Answer with the figures as text, after posting them as a picture if possible."""
         told, picture = await reports.figures(self._around, room.record, order)
         done = Done()
         if picture is not None:
@@ -131,7 +130,7 @@ class AsideLane:
         return done
 
     async def _decline(self, room: Room, order: Decline) -> None:
-        """Stay out of a room; an invitation that was taken back meanwhile needs no answer."""
+        """Decline an invitation; a refusal means that it was withdrawn meanwhile."""
         try:
             await self._around.matrix.leave(room.record.matrix_id, order.user, order.reason)
         except Refused as error:
@@ -144,9 +143,9 @@ async def _patiently(
     waits: tuple[float, ...],
     failed: LookedUp | None,
 ) -> Done:
-    """Retry for as long as another try may help; then there is `failed` to be said.
+    """Retry transient errors with back-off; at the end, or if refused, answer with `failed`.
 
-    An attempt returns what is to be said in the room, or the event that stands there, if either.
+    An attempt returns an answer for the room, or the event that it sent there, if either.
     """
     outcome = Outcome.FAILED
     for wait in (*waits, None):
@@ -166,7 +165,7 @@ async def _patiently(
 
 
 async def try_login(around: Surroundings, account: Account, order: TryLogin) -> LoginTried:
-    """Login attempt at the call centre, which may wait for its turn; returns what came of it."""
+    """Try a login at the call centre, which may wait for its turn, and return its result."""
     try:
         await around.link.log_in(replace(account, login=order.login))
     except CallFailure as failure:
@@ -179,7 +178,7 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
 
 
 async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> EventId:
-    """Say what became of a message, as bridges of mautrix's do; without a word of it."""
+    """Send a message's delivery status, as mautrix bridges do; it quotes no message."""
     network, _ = bridge_state_of(around.rules, record)
     status = Status(told.event_id, network, told.why, can_be_sent_again(told.why))
     txn_id = f"status.{told.event_id}.{told.why}"
@@ -187,7 +186,7 @@ async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus
 
 
 async def show_panel(around: Surroundings, record: RoomRecord, order: ShowPanel) -> LookedUp | None:
-    """Put the room page's widget into the room; what to say to the command that asked for it."""
+    """Put the room page's widget into the room; return the reply to its command, if any."""
     rules, event_id, key = around.rules, order.event_id, "panel.shown"
     name = rules.texts.render(rules.language_for(record), "panel.name", {})
     former = None if order.former is None else (order.former, order.reader)
@@ -201,7 +200,7 @@ async def show_panel(around: Surroundings, record: RoomRecord, order: ShowPanel)
 
 
 async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -> LookedUp | None:
-    """Take a password out of the journal and out of the room; what to say if the room keeps it."""
+    """Erase a password from the journal and redact it; if refused, return the reply to say so."""
     await around.store.forget_body(record.room_id, event_id)
     try:
         await around.matrix.redact(record.matrix_id, record.host, event_id, f"conceal.{event_id}")

@@ -1,7 +1,6 @@
-"""Files that pass through the bridge: a size limit on the way, and temporary storage.
+"""Files that pass through the bridge: size limit while streaming (`at_most`), temporary storage.
 
-The adapters say which of their exceptions mean that the line broke (`at_most`). A file that has to
-be read whole is kept meanwhile (`keep`): up to 1 MiB in memory, more in a temporary file.
+A file that must be read completely first is buffered (`keep`): in memory up to 1 MiB, else on disk.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ import msgspec
 from bridge.rooms.ports import Blob, TooBig, Unavailable
 
 PIECE = 64 * 1024
-"""Bytes that are read at a time."""
+"""Bytes per read."""
 
 
 async def at_most(
     limit: int, chunks: AsyncIterable[bytes], broken: tuple[type[Exception], ...]
 ) -> AsyncIterator[bytes]:
-    """Pass on the bytes of a file, as `Blob.chunks` promises: TooBig above `limit` of them.
+    """Yield the chunks of a file as `Blob.chunks` promises: TooBig after more than `limit` bytes.
 
-    What is raised of the types `broken` means that the file broke off (Unavailable); it becomes the
-    cause, so its text must hold no secret.
+    Exceptions of the types `broken` become Unavailable; they are kept as its cause, so their text
+    must hold no secret.
     """
     count = 0
     try:
@@ -42,18 +41,18 @@ async def at_most(
 # --- temporary storage ----------------------------------------------------------------------------
 
 IN_MEMORY = 1024 * 1024
-"""Bytes of a file that stay in memory."""
+"""Maximum bytes of a file that is buffered in memory."""
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A file that has been read to its end."""
+    """A file that was read to its end into a buffer."""
 
     stream: IO[bytes]
-    """May be sought in; belongs to one reader at a time."""
+    """Seekable; for one reader at a time."""
     size: int
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes from the start; may be asked for again."""
+        """Yield the bytes from the start; can be repeated."""
         await asyncio.to_thread(self.stream.seek, 0)
         while chunk := await asyncio.to_thread(self.stream.read, PIECE):
             yield chunk
@@ -61,9 +60,9 @@ class Kept(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def keep(blob: Blob) -> AsyncIterator[Kept]:
-    """Read a blob to its end; the copy lives as long as the context.
+    """Read a blob to its end; the buffer lives as long as the context.
 
-    Raises what the blob does, and Unavailable if there is no room on our disk.
+    Raises what the blob raises, and Unavailable if the bridge's disk is full.
     """
     stream = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed below
     try:
@@ -74,7 +73,7 @@ async def keep(blob: Blob) -> AsyncIterator[Kept]:
         await _on_disk(stream.flush)
         yield Kept(stream, size)
     finally:
-        with suppress(OSError):  # what found no room is written once more, and not wanted any more
+        with suppress(OSError):  # closing flushes once more, which fails again on a full disk
             stream.close()
 
 

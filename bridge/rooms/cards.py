@@ -1,18 +1,17 @@
-"""Cards: messages of ours that a reaction, a vote or a word can answer. Pure, but for `ask_robot`.
+"""Cards: notices that a reaction, vote or word can answer. Pure, but for the two coroutines.
 
-A room remembers its newest cards (`OurCard`: the question for a rating, the queue card, an answer
-of the knowledge base, the offer to be called back, the robot's proposals): a reaction to one of
-them is an order to us. Where a client shows neither polls nor reactions, each card names a command.
+A room's record keeps its newest cards (`OurCard`: rating question, queue card, answer of the
+knowledge base, offer of a call-back, the robot's proposals); a reaction to one is an instruction to
+the bridge. For clients without polls or reactions each card also names a command.
 
-- Ratings: the server's own table counts (200, `ratings`), else the operator's, else one to five
-  stars: the protocol has no ids of its own (reference 1.3, traps T20 and T21). They can be given in
-  words: by a reply to the question, at any time, or in a direct room soon after the chat by a
-  message that is nothing but a rating.
-- The knowledge base ("robot") is asked by command, or before (or in place of) a person, as the
-  operator chose. Whether its answer helped is said by reaction, by command (`solved`, `human`) or
-  in plain words; whoever wants a person takes along what was asked.
-- Thanks soon after a chat (`is_thanks`, `SOON`) are answered: they would put their writer into the
-  queue again.
+- Ratings: the server's table (200, `ratings`), else the operator's, else one to five stars: the
+  protocol defines no ids (reference 1.3, traps T20 and T21). They can be given in words: in a reply
+  to the question at any time, or in a direct room within `FRESH` by a message that is nothing else.
+- The knowledge base ("robot") is asked by command, or before or instead of an agent, as configured.
+  Reactions, commands (`solved`, `human`) or plain words say whether its answer helped; an agent who
+  is asked for then gets the question.
+- Thanks within `SOON` after a chat (`is_thanks`) are answered by the bridge; they would otherwise
+  put the customer into the queue again.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ from bridge.webchat.http import RobotAnswer
 from bridge.webchat.words import frame_bytes
 
 KEPT_CARDS = 20
-"""Cards of a room that are remembered; the oldest go first."""
+"""Maximum cards in a room's record; the oldest are dropped first."""
 FRESH = 3_600_000
-"""ms after a chat in which plain words may rate it; later they are about something else."""
+"""ms after a chat during which plain words may rate it."""
 
 _CROSSES = frozenset("❌✖❎🚫")
 _BELLS = frozenset("🔔👍☎📞📱")
@@ -65,7 +64,7 @@ _KEYCAP = "\u20e3"
 
 
 def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
-    """Remember a card that stands in the room: from now on taps on its signs are understood."""
+    """Store a posted card; then put its reactions (`signs`) on it, as taps are understood now."""
     others = tuple(one for one in visit.record.cards if one.event_id != card.event_id)
     former = [sign for one in visit.record.cards if one not in others for sign in one.signs]
     gone = tuple(sign for sign in former if sign not in signs)
@@ -78,12 +77,12 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
 
 
 def forget(visit: Visit, asked: EventId) -> None:
-    """Forget a question to the robot whose message was taken back: it goes along to nobody."""
+    """Drop the robot question of a redacted message, so that no agent gets it."""
     visit.record = unasked(visit.record, (asked,))
 
 
 def unasked(record: RoomRecord, events: Collection[EventId]) -> RoomRecord:
-    """The record without the questions to the robot that these messages asked."""
+    """Return the record without the robot questions of these messages."""
     return replace(
         record,
         cards=tuple(
@@ -97,7 +96,7 @@ def unasked(record: RoomRecord, events: Collection[EventId]) -> RoomRecord:
 
 
 def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input] | None:
-    """Inputs that a reaction or a vote orders; None if it is about no card of ours."""
+    """Return the inputs of a reaction or vote on a card; None if it is on no card."""
     conversation = visit.record.conversation
     card = next((one for one in visit.record.cards if one.event_id == gesture.target), None)
     if card is None:
@@ -108,18 +107,18 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
             return _rated(visit, card, gesture)
         case CardKind.QUEUE | CardKind.CALLBACK:
             return _about_request(visit, card, sign)
-        case CardKind.ROBOT:  # a thumb up is thanks enough; one down, or a person, asks for one
+        case CardKind.ROBOT:  # 👍: solved; 👎 or a person's emoji: asks for an agent
             if sign in _ENOUGH_SIGNS and card.about is not None:
                 return [model.Solved(card.about)]
             return _handed_over(visit, card, gesture.event_id) if sign in _PERSON_SIGNS else []
         case CardKind.QUEUES:
-            return []  # a vote is `chosen_queue`
-        case CardKind.CHOICES:  # a digit asks the robot that one, as long as it is there
+            return []  # votes: see `chosen_queue`
+        case CardKind.CHOICES:  # a digit picks a proposal
             return _proposed(conversation.phase, card, gesture.event_id, _number(sign) or 0)
 
 
 def chosen_queue(visit: Visit, meaning: Meaning) -> QueueId | None:
-    """The queue that a vote chooses; None: it is no vote, or about something else."""
+    """Return the queue chosen by a vote in the poll of queues; None for anything else."""
     if not isinstance(meaning, PollAnswered):
         return None
     for card in visit.record.cards:
@@ -130,7 +129,7 @@ def chosen_queue(visit: Visit, meaning: Meaning) -> QueueId | None:
 
 
 def _about_request(visit: Visit, card: OurCard, sign: str) -> list[model.Input]:
-    """A cross leaves the queue, or ends what a bell asks for: to be called back."""
+    """A cross cancels the queue request or the call-back; a bell asks for a call-back."""
     conversation = visit.record.conversation
     offers = card.kind is CardKind.CALLBACK or conversation.callback is not None
     if sign in _BELLS and offers and not card.dropped:
@@ -143,9 +142,9 @@ def _about_request(visit: Visit, card: OurCard, sign: str) -> list[model.Input]:
 def _proposed(
     phase: model.Phase, card: OurCard, event_id: EventId, number: int
 ) -> list[model.Input]:
-    """Input of the card's proposal of that number: what would be typed for it, if it still stands.
+    """Return the input for a proposal of the robot: its number if still on offer, else its text.
 
-    The machine makes the robot's own words of that, without a speaker's name.
+    The machine turns it into the robot's own words, without a speaker's name.
     """
     if not isinstance(phase, model.Chatting) or not phase.robot:
         return []
@@ -168,7 +167,7 @@ def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list
 
 
 def wants_person(visit: Visit, event_id: EventId) -> list[model.Input]:
-    """Inputs of `human`: the robot's newest question since the last chat goes along."""
+    """Return the inputs of `human`, with the newest question to the robot since the last chat."""
     number = visit.record.conversation.number
     for card in reversed(visit.record.cards):
         if card.kind is CardKind.ROBOT and card.text and card.number == number:
@@ -177,7 +176,7 @@ def wants_person(visit: Visit, event_id: EventId) -> list[model.Input]:
 
 
 def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.Input]:
-    """Inputs that ask for a person, who gets the card's question if no chat has come since."""
+    """Return the inputs that ask for an agent, with the card's question if no chat came since."""
     conversation = visit.record.conversation
     idle = isinstance(conversation.phase, model.NoChat)
     if not idle or not card.text or card.number != conversation.number:
@@ -188,22 +187,22 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.I
 
 
 def rating(visit: Visit, card: OurCard, value: int, comment: str = "") -> model.Rate:
-    """A rating; one of the worse half is unhappy, and of one person alone it is asked why."""
+    """Return a rating; in a direct room one of the worse half makes the bridge ask why."""
     worse = card.choices[(len(card.choices) + 1) // 2 :]
     more = value in worse and visit.record.direct and not visit.record.settings.paused
     return model.Rate(value, comment, session_id=card.session_id, more=more)
 
 
 def question(visit: Visit, session: SessionId | None = None) -> OurCard:
-    """The question for a rating of a chat, the newest (None), as it stands or is on its way."""
+    """Return the rating card of a session (None: the newest), posted or not."""
     return OurCard(EventId(""), CardKind.RATING, session, tuple(offered(visit)))
 
 
 def value_of(key: str, choices: Sequence[int]) -> int | None:
-    """The rating (of `choices`, ids, the best first) that a reaction means; None if it means none.
+    """Return the rating id (of `choices`, best first) that a reaction means; None if unclear.
 
-    Digits name an id, as the card shows it; stars and thumbs know only more and less. One star is
-    what a tap gives, whatever was meant by it: it is a rating only where there is no other.
+    A digit is an id as shown on the card, a number of stars or a thumb a rank. One star is
+    all that a tap gives, whatever was meant: it counts only if there is one choice.
     """
     sign, best_last = bare_sign(key), choices[::-1]
     if is_stars(sign):
@@ -220,7 +219,7 @@ def is_stars(key: str) -> bool:
 
 
 def _voted(card: OurCard, vote: PollAnswered) -> int | None:
-    """The choice of a poll's answer, which names it; ids may have any length, or a minus."""
+    """Return the choice that a poll answer names; ids may be of any length, or negative."""
     return next((one for one in card.choices if str(one) == vote.answer), None)
 
 
@@ -235,10 +234,10 @@ _ONE_TO_FIVE = (5, 4, 3, 2, 1)
 
 
 def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> dict[int, str]:
-    """The ratings (id -> label), the best first: in the operator's order, or by the server's ids.
+    """Return the ratings (id -> label), best first: the server's by id, or the operator's in order.
 
-    `told` are (id, label) as the server listed them; there the highest id is the best, as in the
-    vendor's own apps (1 satisfied, 0 not).
+    `told`: (id, label) pairs from the server, where the highest id is the best, as in the vendor's
+    apps (1 satisfied, 0 not).
     """
     if told:
         best_first = sorted(dict(told).items(), reverse=True)
@@ -249,13 +248,13 @@ def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> d
 
 
 def _label(rating: RatingOption, language: str) -> str:
-    """What the operator calls a rating, in the nearest language that has a name for it."""
+    """Return the operator's label of a rating in the nearest language that has one."""
     named: dict[str, str] = dict(rating.labels.items())
     return next(named[one] for one in (*fallbacks(language), *named) if one in named)
 
 
 def offered(visit: Visit) -> dict[int, str]:
-    """The ratings that this room has, the best first."""
+    """Return the ratings offered in this room, best first."""
     language = visit.rules.language_for(visit.record)
     return choices(visit.rules, language, visit.record.conversation.ratings)
 
@@ -265,7 +264,7 @@ def shown(choices: dict[int, str]) -> str:
 
 
 def name_of(rules: Rules, language: str, told: tuple[tuple[int, str], ...], value: int) -> str:
-    """Label of a rating; its number if nobody said. As for `choices`."""
+    """Return the label of a rating, or its number; parameters as for `choices`."""
     return choices(rules, language, told).get(value, str(value))
 
 
@@ -276,7 +275,7 @@ def _ask_which(visit: Visit, reply_to: EventId) -> None:
 
 
 def rate(visit: Visit, words: Sequence[str], event_id: EventId) -> None:
-    """Rate the newest chat by a number that is offered, or by 0 if nobody says what is."""
+    """Rate the newest chat with an offered id; also 0 if neither server nor operator lists any."""
     value, known = int(words[0]), offered(visit)
     conversation = visit.record.conversation
     unsaid = not conversation.ratings and not visit.rules.ratings
@@ -288,13 +287,13 @@ def rate(visit: Visit, words: Sequence[str], event_id: EventId) -> None:
 
 
 def rates(visit: Visit, words: Sequence[str]) -> bool:
-    """True if "rate 5 …" is a rating: with more than thanks behind it, only soon after a chat."""
+    """True if "rate 5 …" without prefix is a rating; with a comment, only within `FRESH`."""
     conversation = visit.record.conversation
     if conversation.last_session is None:
         return False
     known = int(words[0]) in offered(visit)
     if len(words) == 1 or is_thanks(" ".join(words[1:])):
-        # If there is no such rating, it is said which there are; a long number is an order's.
+        # For an unknown id the answer lists the ratings; a long number may be an order's.
         return known or _number(words[0]) is not None
     ended = ended_at(conversation)
     return known and ended is not None and visit.now - ended < FRESH
@@ -303,15 +302,14 @@ def rates(visit: Visit, words: Sequence[str]) -> bool:
 # --- after a chat: thanks, ratings in words -------------------------------------------------------
 
 LONGEST_THANKS = 80
-"""Characters; who writes more has more to say."""
+"""Maximum characters of a message that may be mere thanks."""
 
 
 def is_thanks(words: str) -> bool:
-    """True for a thank-you and nothing else: one of `_THANKS`, word for word.
+    """True for a thank-you and nothing else: entries of `_THANKS`, word for word.
 
-    A mark may join it to others, or to `_GOODBYES` ("thanks, bye"). Letter case, blanks, emoji and
-    wide letters (NFKC) do not count, but a question mark asks for something. One word more, and it
-    is somebody's message.
+    Punctuation may join several, or `_GOODBYES` ("thanks, bye"). Letter case, spaces, emoji and
+    full-width letters (NFKC) are ignored; a question mark or any other word makes it a message.
     """
     if len(words) > LONGEST_THANKS:
         return False
@@ -331,7 +329,7 @@ _THANKS, _GOODBYES = (
 
 
 SOON = 600_000
-"""ms after a chat in which thanks belong to it."""
+"""ms after a chat during which thanks belong to it."""
 
 _UNIT = r"(?:[ -]?(?:stars?|points?|分|つ?星|点|點))?"
 _NUMBER = re.compile(
@@ -342,16 +340,16 @@ _NUMBER = re.compile(
 _SIGN = re.compile("(?:[⭐★🌟]+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*")
 _THUMBS = frozenset("👍👎")
 _FIGURES = re.compile("[0-9]{1,2}")
-"""A number that rates, offered or not; a longer one is the number of somebody's order."""
+"""A number taken for a rating even if not offered; a longer one may be an order number."""
 _PAUSES = "\r\n\t,.;:!~、。·-–—"
 _EDGES = f" {_PAUSES}"
 
 
 def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
-    """True if a text is about a chat that is over: a rating, thanks, or words for a rating.
+    """Handle a text about the last chat (a rating, thanks, a comment); False if it is none.
 
-    It goes to no agent then. Thanks count from the customer's `close` on, whenever that arrives:
-    other words are for the next chat then. `answers`: it replies to a message of somebody's.
+    Such a text goes to no agent. Thanks count from the customer's `close` on, even before WebChat
+    confirms it; other texts then are for the next chat. `answers`: it replies to a known message.
     """
     if not isinstance(spoke.content, model.CustomerText):
         return False
@@ -388,14 +386,14 @@ def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
 
 
 def _goes_along(visit: Visit, spoke: Spoke) -> bool:
-    """Send a text along with an unhappy rating, and tell its sender; False: it does not go along.
+    """Send a text as the comment of a bad rating, and tell its sender; False if not applicable.
 
-    It may be meant for an agent all the same: then it can be sent again, as what is reported can.
+    It is reported as undelivered, so that the sender can resend it if it was meant for an agent.
     """
     conversation, policy = visit.record.conversation, visit.rules.policy_for(visit.record)
     rated = unhappy(conversation, visit.now, policy)
     if rated is None or rated.asked is None or not visit.record.direct:
-        return False  # in company the next words may be anybody's
+        return False  # in a shared room anybody may have written it
     if frame_bytes(spoke.plain) > policy.max_text_bytes:
         return False
     visit.report(spoke.event_id, "undelivered.with_rating")
@@ -404,7 +402,7 @@ def _goes_along(visit: Visit, spoke: Spoke) -> bool:
 
 
 def _rate(visit: Visit, card: OurCard, words: str, *, reply: bool) -> model.Rate | None:
-    """A rating with nothing beside it but thanks; a reply only has to begin with it."""
+    """Parse a rating with at most thanks beside it; in a reply, a comment may follow."""
     text = _trimmed(words)
     for number, name in offered(visit).items():
         label = _trimmed(name)
@@ -421,9 +419,9 @@ def _rate(visit: Visit, card: OurCard, words: str, *, reply: bool) -> model.Rate
 
 
 def _marks(text: str, *, reply: bool) -> Iterator[tuple[re.Match[str], str]]:
-    """A sign or a number, and what is beside it: thanks, or nothing; of a thumb only nothing.
+    """Yield an emoji or number and the text beside it: at most thanks, for a thumb nothing.
 
-    In a reply they come first, and whatever follows is a comment.
+    In a reply the emoji or number comes first, and any comment may follow.
     """
     for pattern in (_SIGN, _NUMBER):
         found = pattern.match(text) if reply else pattern.search(text)
@@ -436,7 +434,7 @@ def _marks(text: str, *, reply: bool) -> Iterator[tuple[re.Match[str], str]]:
 
 
 def _unclear(card: OurCard, words: str) -> str:
-    """Stars or a number that name no rating of the card's; empty if there are none."""
+    """Return the stars or number in a text that are no rating of the card; empty if none."""
     for found, _ in _marks(_trimmed(words), reply=False):
         if _value(found, card) is not None:
             continue
@@ -449,7 +447,7 @@ def _unclear(card: OurCard, words: str) -> str:
 
 
 def _value(found: re.Match[str], card: OurCard) -> int | None:
-    """Rating of the card that is meant; None for "3/10" where ten is not the best."""
+    """Return the card's rating for a match; None if none, or for "3/10" if 10 is not the best."""
     named = found.groupdict()
     if named.get("of") is not None and int(named["of"]) != max(card.choices, default=0):
         return None
@@ -457,11 +455,10 @@ def _value(found: re.Match[str], card: OurCard) -> int | None:
 
 
 def _open_question(visit: Visit, words: str) -> OurCard | None:
-    """The question that a plain number answers, while there is no chat.
+    """Return the rating card that a plain number answers, while there is no chat.
 
-    Only in a direct room, soon after the chat, and as long as it is not rated: else nobody could
-    tell an agent a number. Stars rate and do nothing else, so they may change a rating as well, as
-    long as the server takes another.
+    Only in a direct room, within `FRESH`, and until the chat is rated: a number may be meant for an
+    agent. Stars are unambiguous, so they may also change a rating while the server allows it.
     """
     state = visit.record.conversation
     ended, session, rated = ended_at(state), state.last_session, state.rated
@@ -476,7 +473,7 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
     for card in reversed(visit.record.cards):
         if card.kind is CardKind.RATING and card.session_id == session:
             return card
-    # It may be on its way, and be read before we hear that it was sent.
+    # The customer may see the card before the bridge has the homeserver's answer.
     return question(visit, session) if state.poll == session else None
 
 
@@ -485,7 +482,7 @@ def _trimmed(words: str) -> str:
 
 
 async def show_bridge(around: Surroundings, record: RoomRecord) -> None:
-    """Write the room's `m.bridge`, as it is by now, unless it says so already, or it may not be."""
+    """Write the room's `m.bridge` state if it has changed and the host may write it."""
     with suppress(Refused):
         state = bridge_state_of(around.rules, record)
         await around.matrix.show_bridge(record.matrix_id, record.host, *state)
@@ -495,15 +492,15 @@ async def show_bridge(around: Surroundings, record: RoomRecord) -> None:
 
 MOST_ANSWERS = 3
 LONGEST_PREVIEW, LONGEST_SHORT = 300, 80
-"""Characters of an answer, in the room and to an agent."""
+"""Maximum characters of an answer: preview in the room, short form to an agent."""
 
 _PERSON_WORDS, _ENOUGH_WORDS = frozenset(WORDS["person"]), frozenset(WORDS["enough"])
 _ENDINGS = " \t\r\n.!。！~～"
 
 
 async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
-    """Ask the knowledge base; a failure is an answer as well."""
-    # A message that waits for the answer is kept, and may be taken back, in its own place.
+    """Ask the knowledge base; a failure is returned as an answer too."""
+    # A message that waits for the answer is held, and redacted, in the conversation.
     question = "" if ask.first else ask.question
     answered = RobotAnswered(ask.event_id, question, "robot.nothing", first=ask.first)
     try:
@@ -537,12 +534,12 @@ def _cut(text: str, most: int) -> str:
 
 
 def _words(fragment: str) -> str:
-    """The text of an HTML fragment, on one line."""
+    """Return the text of an HTML fragment on one line."""
     return " ".join(plain_text(fragment).split())
 
 
 def robot_answered(visit: Visit, came: RobotAnswered) -> None:
-    """Show the answer of the knowledge base, unless a person was asked for meanwhile."""
+    """Show the answer of the knowledge base, unless an agent was asked for meanwhile."""
     if not came.first:
         visit.ask(ShowAnswer(came.event_id, came.question, came.key, came.args))
         return
@@ -559,10 +556,9 @@ def robot_answered(visit: Visit, came: RobotAnswered) -> None:
 
 
 def robot_wish(visit: Visit, words: str) -> model.Input | None:
-    """Input that a few plain words stand for while the robot answers; None: they are words.
+    """Return the input for plain words such as "human" or thanks while the robot answers, if any.
 
-    Nobody who waits for an answer reads a manual: "human" asks for a person, and thanks for an
-    answer are no new question.
+    Customers know no commands, and thanks for an answer are no new question.
     """
     conversation, use = visit.record.conversation, visit.rules.policy.robot
     phase, word = conversation.phase, " ".join(words.split()).strip(_ENDINGS).casefold()
@@ -579,11 +575,11 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
 # --- the queue card's second line -----------------------------------------------------------------
 
 WORTH_SAYING = 60_000
-"""ms from which on the time waited is told."""
+"""Minimum ms of waiting before the card shows the time waited."""
 
 
 def second_line(texts: Texts, language: str, place: model.Queued, waits: Waits, now: int) -> str:
-    """Estimate and length of a wait, in words; empty if nothing is known."""
+    """Return the expected and elapsed waiting time in words; empty if nothing is known."""
     parts: list[tuple[str, model.Args]] = []
     expected = waits.expected(place, now)
     if expected is not None and expected[1] <= 0:

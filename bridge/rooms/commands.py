@@ -1,9 +1,9 @@
 """Commands: `!wc queue set sales` anywhere, `queue set sales` in a direct chat with the bot. Pure.
 
-`COMMANDS`, at the end, is the table of them. To add one: a row there, the texts, the test. Whether
-the sender may give a command is decided by the reader. Its words in all of our languages are
-understood everywhere. Without the prefix a message counts only if it is exactly a command, and
-makes sense as one at this moment: "help me" is a customer's word.
+The table `COMMANDS` at the end lists them. To add one: a row there, the texts, the test. `reader`
+checks the sender's permission. Every room understands a command's words in all four languages.
+Without the prefix a message is a command only if it is nothing else and makes sense at this moment:
+"help me" is a message.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ from bridge.rooms.visit import (
 from bridge.texts.languages import nearest
 
 Words = tuple[str, ...]
-"""What follows a verb."""
+"""Arguments of a command: the words after its verb."""
 
 
 class Parsed(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class Parsed(msgspec.Struct, frozen=True):
     """A key of `COMMANDS`."""
     words: Words = ()
     bare: bool = False
-    """Written without the prefix: only a command if it makes sense as one."""
+    """True if written without the prefix: then a command only if it makes sense as one."""
 
     @property
     def for_admins(self) -> bool:
@@ -75,77 +75,76 @@ class Parsed(msgspec.Struct, frozen=True):
 
     @property
     def lists_all(self) -> bool:
-        """It lists the commands, of which admins have more."""
+        """True for `help all`, which lists more commands to an admin."""
         return self.verb == "help" and bool(self.words)
 
 
 class Malformed(msgspec.Struct, frozen=True):
-    """Meant as a command, but not one; `key` is of the sentence that says so."""
+    """A message that looks like a command but is not valid; `key` is the text key of the reply."""
 
     key: str
     verb: str = ""
     """The command that was probably meant."""
     secret: bool = False
-    """It may hold a password all the same."""
+    """True if it may contain a password."""
     bare: bool = False
-    """Written without the prefix: a customer's words, should they say so."""
+    """True if written without the prefix: the sender can still have it sent to an agent."""
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A command that is carried out; what the room answers replies to `event_id`."""
+    """A command to run; the room's answer is a reply to `event_id`."""
 
     words: Words
     event_id: EventId
-    """Empty: it was given from outside the room (`Order`)."""
+    """Empty for an order from outside the room (`Order`)."""
     bare: bool = False
     target: EventId | None = None
     """The message to which the command is a reply."""
     reports: EventId | None = None
-    """The undelivered message that `target`, a message of ours, is about."""
+    """The undelivered message that `target`, a notice of the bridge, reports."""
     by: By = By()
     """Who gave it, and how."""
     admin: bool = False
-    """An admin gave it."""
+    """True if given by a room admin."""
     settings: Mapping[str, str] = {}
-    """As `Order` has them, in place of words."""
+    """`Order.settings`, in place of words."""
     elsewhere: str = ""
-    """As `Facts` has it."""
+    """See `Facts.elsewhere`."""
 
 
 class Command(msgspec.Struct, frozen=True):
     run: Callable[[Visit, Call], None]
     read: Callable[[list[str]], Words | None]
-    """Reads the words behind the verb; None: they are not well-formed, and its usage is told."""
+    """Parses the arguments; None if they are malformed (the answer is then the usage)."""
     names: str
-    """Its words beside the verb, in small letters: in zh-CN, zh-TW and ja as we say them, then more
-    that are understood."""
+    """Aliases in lower case: the displayed names in zh-CN, zh-TW and ja, then further ones."""
     others: str = ""
-    """What else people say for it; by these it is guessed."""
+    """Similar words that are not accepted, but lead to a suggestion of this command."""
     for_admins: Callable[[Words], bool] = lambda _: False
-    """Whether it changes the room for everybody, so that only admins may give it."""
+    """Whether it changes the room for everybody, so that only room admins may give it."""
     in_clear: bool = False
-    """It works in clear where encryption is demanded, since it shows nothing of a chat."""
+    """True if it works unencrypted where encryption is required: it reveals nothing of a chat."""
     secret: bool = False
-    """Its words may be a password."""
+    """True if its arguments may be a password."""
     own: int | None = None
-    """Behind so many words come somebody's own, which keep the marks at their end; None: never."""
+    """Number of arguments before free text, whose final punctuation is kept; None for no text."""
     setting: bool = False
-    """It is about the room's settings: see `slip`."""
+    """True if it is about a setting of the room: see `slip`."""
     asks: bool = False
-    """It asks for a person, which a paused room does not."""
+    """True if it asks for an agent or a call-back, which a paused room refuses."""
     outside: str = ""
-    """Whether it may be given from outside the room: `tells`, `sets` (which the audit has from the
-    change itself) or `acts`; empty: it may not."""
+    """Use from outside the room: `tells`, `sets` (the setting's change writes the audit row) or
+    `acts` (the order itself is written to the audit); empty if not allowed."""
     makes_sense: Callable[[Visit, Words], bool] = lambda _, __: True
-    """Whether it counts without the prefix, in a direct chat with the bot while no chat runs:
-    "start over, please" and "rate 5 is too high" are what customers say."""
+    """Whether it is a command without the prefix, in a direct chat with the bot while no chat runs:
+    "start over, please" and "rate 5 is too high" are messages."""
 
 
 # --- reading --------------------------------------------------------------------------------------
 
 
 def read(visit: Visit, text: str, *, bare: bool) -> Parsed | Malformed | None:
-    """Read a message as a command; one without the prefix (`bare`: it may be) has to make sense."""
+    """Parse a command; without the prefix (allowed if `bare`) it must also make sense now."""
     parsed = parse(text, visit.rules.prefix, prefix_needed=not bare)
     if not isinstance(parsed, Parsed) or not parsed.bare:
         return parsed
@@ -153,10 +152,10 @@ def read(visit: Visit, text: str, *, bare: bool) -> Parsed | Malformed | None:
 
 
 def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed | None:
-    """Read a message as a command; None: an ordinary message.
+    """Parse a command; None for an ordinary message.
 
-    The prefix counts as a word, also in the full-width letters of an input method ("！wc"). What
-    begins with one like `!wc` is never said to an agent: it may be a login, however it is written.
+    The prefix may be in full-width letters of an input method ("！wc"). A message that begins with
+    a prefix like `!wc` never goes to an agent: it may be a misspelt login.
     """
     words, wanted = text.split(), folded(prefix)
     if not words:
@@ -177,9 +176,9 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
 
 
 def _behind(word: str, wanted: str) -> str | None:
-    """What is glued to the prefix, for want of a blank ("!wcstatus"); None: it is another word.
+    """Return the rest of the word after the prefix ("!wcstatus"); None if it is another word.
 
-    A prefix of letters may begin any word, and so may a sign alone: "!!!".
+    A prefix of letters only may begin any word, and one of punctuation only any run of it ("!!!").
     """
     ends = (at for at in range(2 * len(wanted) + 1) if folded(word[:at]) == wanted)
     glued = word[next(ends, 0) :]
@@ -192,11 +191,11 @@ def _behind(word: str, wanted: str) -> str | None:
 
 
 def slip(visit: Visit, text: str) -> Malformed | None:
-    """Read a message without prefix, which is no command, as a miswritten one.
+    """Recognise a miswritten command without prefix; None for an ordinary message.
 
-    Of a setting only the command itself with an action and one more word, or fewer: "lang fr",
-    "queue set". "From Berlin" looks the same, so whoever wrote it is told how it comes to an agent
-    all the same. Of the others a lone word: "rate" after a chat, or a verb with a typing error.
+    For a setting: its verb with at most one word, or an action and one word ("lang fr", "queue
+    set"). "From Berlin" looks the same, so the report says how to send it to an agent after all.
+    For other commands a single word: "rate" after a chat, or a verb with a typing error.
     """
     login, words = _like_login(visit, text), _split(unended(text.split()))
     if login is not None or not words[0] or "\n" in text.strip():
@@ -213,15 +212,15 @@ def slip(visit: Visit, text: str) -> Malformed | None:
 
 
 def like_login(visit: Visit, sender: UserId, text: str) -> Malformed | None:
-    """Read what is said to an agent as a login; None: it is none, or this is no room for one."""
+    """Recognise a login in a message to an agent; None if it is none, or the room is not direct."""
     found = _like_login(visit, text)
     return found if found is not None and is_alone(visit, sender) else None
 
 
 def _like_login(visit: Visit, text: str) -> Malformed | None:
-    """Read a message without prefix as a login that is miswritten, or that is said during a chat.
+    """Recognise a login without prefix that is miswritten, or sent during a chat.
 
-    It need not be one ("login failed E42"), so it is neither deleted nor told to the agent.
+    It may be an ordinary message ("login failed E42"), so it is neither deleted nor sent on.
     """
     words = text.split(None, 4)
     if visit.rules.seal is None or not 2 <= len(words) <= 4:
@@ -234,8 +233,8 @@ def _like_login(visit: Visit, text: str) -> Malformed | None:
 
 
 def _typo(word: str) -> str | None:
-    """The verb that a lone word is with a typing error. Other words differ at an end ("closed"), in
-    a wrong letter of a short verb ("chose"), or are like the verb of a setting ("form").
+    """Return the verb of which a word is a misspelling, but not of real words: another ending
+    ("closed"), one wrong letter in a short verb ("chose"), close to a setting's verb ("form").
     """
     verbs = [one for one in COMMANDS if one[:1] == word[:1] and min(len(one), len(word)) > 3]
     verbs = [one for one in verbs if not COMMANDS[one].setting]
@@ -245,7 +244,7 @@ def _typo(word: str) -> str | None:
 
 
 def nearest_verb(word: str) -> str | None:
-    """The command that somebody probably meant by a word that is none; None if nothing is near."""
+    """Return the command closest to an unknown word; None if nothing is close."""
     wanted = word.casefold()
     known = _VERBS.get(wanted) or _OTHERS.get(wanted)
     if known is not None:
@@ -253,7 +252,7 @@ def nearest_verb(word: str) -> str | None:
     near = [verb for verb in COMMANDS if sorted(verb) == sorted(wanted)]
     near = near or get_close_matches(wanted, COMMANDS, 1)
     near = near or [_OTHERS[one] for one in get_close_matches(wanted, _OTHERS, 1, 0.8)]
-    if not near:  # the beginning of one: "trans", "conf"
+    if not near:  # an abbreviation: "trans", "conf"
         near = [verb for verb in COMMANDS if len(wanted) > 2 and verb.startswith(wanted)]
     return near[0] if near else None
 
@@ -262,7 +261,7 @@ _GLUED = re.compile("([^0-9]+)([0-9]+分?)")
 
 
 def _split(words: list[str]) -> list[str]:
-    """The words, the first folded; who writes without blanks writes none before a number."""
+    """Fold the first word, and split off a number glued to it ("评价5": Chinese has no spaces)."""
     first = folded(words[0]) if words else ""
     glued = _GLUED.fullmatch(first)
     if glued is None or glued[1].isascii() or glued[1] not in _VERBS:
@@ -271,21 +270,21 @@ def _split(words: list[str]) -> list[str]:
 
 
 def _joined(words: list[str]) -> list[str]:
-    """The words, the first two as one if they are a verb that is written apart ("log in")."""
+    """Join the first two words if they are a verb written as two ("log in")."""
     both = words[0] + folded(words[1]) if len(words) > 1 else ""
     apart = words[0] not in _VERBS and (both in _VERBS or both in _OTHERS)
     return [both, *words[2:]] if apart else words
 
 
 def _begun(word: str) -> str | None:
-    """The command that a word without blanks begins with ("登录ada"), the longest one."""
+    """Return the command whose longest alias begins a word without spaces ("登录ada")."""
     known = {**_OTHERS, **_VERBS}
     begun = [one for one in known if not one.isascii() and word.startswith(one)]
     return known[max(begun, key=len)] if begun else None
 
 
 def _unmarked(command: Command, rest: list[str]) -> list[str]:
-    """What follows a verb, its last word without marks, unless that is somebody's own."""
+    """Return the arguments, the last without final punctuation unless it is free text."""
     own = command.own is not None and len(rest) > command.own
     if not rest or own or (len(rest) > 2 and folded(rest[1]).startswith("text.")):
         return rest
@@ -293,7 +292,7 @@ def _unmarked(command: Command, rest: list[str]) -> list[str]:
 
 
 def _parse_words(words: list[str], *, marked: bool = False) -> Parsed | Malformed:
-    """Read a command; `marked`: marks behind its last word change nothing."""
+    """Parse the words of a command; if `marked`, ignore punctuation after the last one."""
     if not words[0]:
         return Parsed("help")
     words = _joined(words)
@@ -332,7 +331,7 @@ def _sentence(words: list[str]) -> Words | None:
 
 _NUMBER = re.compile(r"[0-9]{1,6}")
 _RATING = re.compile(r"-?[0-9]{1,19}")
-"""The call centre's ids of ratings have 64 bits."""
+"""A rating id: WebChat's have 64 bits."""
 
 
 def _number_and_words(words: list[str], form: re.Pattern[str] = _NUMBER) -> Words | None:
@@ -349,16 +348,16 @@ def _action_of(word: str) -> str:
 
 
 def _number_and_form(words: list[str]) -> Words | None:
-    """A chat's number and `json`, each only if it is there."""
+    """Parse an optional chat number followed by an optional `json`."""
     form = ("json",) if words and folded(words[-1]) == "json" else ()
     number = _maybe_number(words[: len(words) - len(form)])
     return None if number is None else number + form
 
 
 def _action(other: str, keys: int, words: list[str]) -> Words | None:
-    """`show` or the other word alone, or `set` and a value, behind so many keys.
+    """Parse `show` or the word `other`, or `set` with `keys` keys (0 or 1) and a value.
 
-    `reset` may name one of the keys.
+    `reset` may be followed by the name of a key, if `keys` allows one.
     """
     action, rest = _action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
@@ -375,7 +374,7 @@ def _queue_words(words: list[str]) -> Words | None:
 
 
 USUAL_DAYS, MOST_DAYS = 7, 90
-"""Days that figures are of."""
+"""Days covered by `stats`: the default and the maximum."""
 _DAYS = re.compile("([0-9]{1,4})(?:d|天|日)?")
 
 
@@ -387,12 +386,12 @@ def _maybe_days(words: list[str]) -> Words | None:
 
 
 def _names_queue(visit: Visit, words: Words) -> bool:
-    """True if `start` or `queue set` makes sense without the prefix: such a queue has to exist."""
+    """True if `start` or `queue set` names no queue or an existing one."""
     return not words or visit.rules.find_queue(words[-1]) is not None
 
 
 def _tells_hours(visit: Visit, words: Words) -> bool:
-    """True if "hours" is answered by us: who asks and is told nothing had better ask an agent."""
+    """False for `hours` where no opening hours are known: an agent can answer the question."""
     record, rules = visit.record, visit.rules
     return words != ("show",) or bool(rules.hours_of(rules.queue_for(record), record.settings))
 
@@ -401,7 +400,7 @@ def _tells_hours(visit: Visit, words: Words) -> bool:
 
 
 def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
-    """Say how a command is written that was meant and is none."""
+    """Answer a malformed command with its usage, and redact it if it may contain a password."""
     if malformed.secret:
         visit.ask(Conceal(event_id))
     args: model.Args = {"command": _written(visit, malformed.verb)} if malformed.verb else {}
@@ -415,7 +414,7 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
 
 
 def _written(visit: Visit, verb: str) -> str:
-    """A command as it is written here, in the room's language."""
+    """Return a command as it is typed in this room: prefix if needed, verb in its language."""
     names = dict(zip(("zh-CN", "zh-TW", "ja"), COMMANDS[verb].names.split(), strict=False))
     return lead(visit) + names.get(visit.rules.language_for(visit.record), verb)
 
@@ -434,11 +433,11 @@ def _run(visit: Visit, verb: str, call: Call) -> None:
 
 
 LONGEST_ORDER, LONGEST_ACTOR = 2_000, 255
-"""Characters of an order, and of who gave it."""
+"""Maximum characters of an order's text and of its actor's name."""
 
 
 def check_order(record: RoomRecord, rules: Rules, order: Order, now: int = 0) -> Parsed:
-    """Read an order from outside a room; BadOrder: it cannot be carried out there, as it stands."""
+    """Parse and dry-run an order from outside a room; raises BadOrder if it cannot be run now."""
     if len(order.words) > LONGEST_ORDER:
         raise BadOrder("order.too_long", {"limit": LONGEST_ORDER})
     parsed = _parse_order(order)
@@ -461,7 +460,7 @@ def _parse_order(order: Order) -> Parsed | Malformed:
 
 
 def ordered(visit: Visit, order: Order) -> None:
-    """Carry out an order that came from outside the room, and was in order when it came."""
+    """Run an order from outside the room; it passed `check_order` when it was accepted."""
     parsed, record = _parse_order(order), visit.record
     there = record.membership is Membership.JOINED and record.gone_at is None
     if isinstance(parsed, Malformed) or not there:
@@ -485,7 +484,7 @@ def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
 
 
 def _help(visit: Visit, call: Call) -> None:
-    """Say in five lines what makes sense now, or with `all` every command."""
+    """Answer in five lines with what makes sense now, or with `all` list every command."""
     conversation, rules = visit.record.conversation, visit.rules
     phase, ended = conversation.phase, ended_at(conversation)
     policy = rules.policy_for(visit.record)
@@ -514,13 +513,13 @@ def _help(visit: Visit, call: Call) -> None:
 
 
 def _start(visit: Visit, call: Call) -> None:
-    """Ask for an agent; who stands in another queue is told so, and loses no place by it."""
+    """Ask for an agent; a customer waiting in another queue is told so and keeps the position."""
     if not call.words:
         visit.step(model.Start(), call.event_id or None)
         return
     queue, phase = visit.rules.find_queue(call.words[0]), visit.record.conversation.phase
     if queue is None:
-        _change("queue", "config.queue_set", visit, call)  # which says what queues there are
+        _change("queue", "config.queue_set", visit, call)  # answers with the list of queues
     elif not isinstance(phase, model.Waiting) or hidden(phase) or phase.queue_id == queue.id:
         visit.step(model.Start(QueueId(queue.id)), call.event_id or None)
     elif phase.cancel:
@@ -543,7 +542,7 @@ def _human(visit: Visit, call: Call) -> None:
 
 
 def _retry(visit: Visit, call: Call) -> None:
-    """Send again all that can be, or just what it replies to, or the newest; no former wording."""
+    """Resend the message replied to, else the newest one, with `all` every one; latest wording."""
     waiting = [one.event_id for one in visit.record.undelivered if not one.again]
     wanted = [one for one in waiting if newest(visit.record, one) == one]
     if not call.words:
@@ -558,7 +557,7 @@ def _retry(visit: Visit, call: Call) -> None:
 
 
 TRANSCRIPT_EVERY = 60_000
-"""ms between two transcripts in a room: long chats cost the homeserver something."""
+"""Minimum ms between two transcripts in a room: a long chat is a load on the homeserver."""
 
 
 def _transcript(visit: Visit, call: Call) -> None:
@@ -576,7 +575,7 @@ def _transcript(visit: Visit, call: Call) -> None:
 
 
 def _queue(visit: Visit, call: Call) -> None:
-    """Tell, list or set the queue; a bare `queue` offers a poll, where there is a choice."""
+    """Show, list or set the queue; `queue` alone offers a poll if there are several."""
     rules = visit.rules.of_room(visit.record.settings)
     match call.words[:1]:
         case () if len(rules.queues) > 1:
@@ -603,7 +602,7 @@ def _hours(visit: Visit, call: Call) -> None:
 
 
 def _undo(visit: Visit, call: Call) -> None:
-    """Take back the last change; one that cannot be is passed over, lest it hide those before."""
+    """Undo the last change; drop one that cannot be undone, so that earlier ones stay reachable."""
     try:
         done = undo(visit, call.by)
     except BadOrder as bad:
@@ -660,13 +659,13 @@ def _panel(visit: Visit, call: Call) -> None:
 
 
 def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
-    """Change a setting, to the command's last word if no value is given, or say which there are."""
+    """Set a setting to `value`, by default the command's last word; BadOrder names valid values."""
     settings = set_by_name(key, visit.record.settings, value or call.words[-1], choosing(visit))
     _take(visit, call, settings, done)
 
 
 def _take(visit: Visit, call: Call, settings: RoomSettings, done: str = "config.taken") -> None:
-    """Change the settings, and say what they are: as changed only if they have been."""
+    """Change the settings and show them; where nothing changed, "taken" is not claimed."""
     settings = at_home(visit, settings)
     so_already = done == "config.taken" and settings == visit.record.settings
     change(visit, settings, call.by)
@@ -679,7 +678,7 @@ def _status(visit: Visit, call: Call) -> None:
         key, args = "room.elsewhere", {"link": call.elsewhere}
     conversation = visit.record.conversation
     count = len(unique_events(all_pieces(conversation)))
-    if count and not isinstance(conversation.phase, model.Queued):  # who has these, is the queue's
+    if count and not isinstance(conversation.phase, model.Queued):  # else pre-messages, sent
         kept = visit.part("queue.kept", {"count": count})
         key, args = "command.status_kept", {"status": visit.part(key, args), "kept": kept}
     if visit.record.settings.paused:
@@ -688,7 +687,7 @@ def _status(visit: Visit, call: Call) -> None:
 
 
 def _state_of(visit: Visit) -> tuple[str, model.Args]:
-    """Key and args of the sentence about the conversation, paused or not."""
+    """Return text key and arguments of the status sentence, regardless of `paused`."""
     conversation = visit.record.conversation
     phase, wished = conversation.phase, unseen_callback(conversation)
     args: model.Args = {}
@@ -720,7 +719,7 @@ _Setting = partial(Command, in_clear=True, setting=True, outside="sets")
 _ForAdmins = partial(Command, in_clear=True, for_admins=lambda _: True, outside="sets")
 
 # fmt: off
-# Every command of the contract that this version has, by its verb; below it, what follows some.
+# Every command, by verb; below, the words for actions such as `set` and `list`.
 COMMANDS: Mapping[str, Command] = {
     "help": Command(_help, _maybe_all, "帮助 說明 ヘルプ 幫助 说明 命令 指令", "? commands menu",
         in_clear=True),

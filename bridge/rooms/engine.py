@@ -1,9 +1,9 @@
-"""The engine: rooms in memory, group commits over all of them, deadlines, and recovery.
+"""The engine: rooms in memory, group commit over all rooms, deadlines, and recovery.
 
-Idle rooms cost a row and at most a cache entry, never a task. What all rooms have to write is
-committed together, one group after the other, and acknowledged when it is durable. A start goes on
-with whatever the last process left undone. Twice a minute the store is asked which rooms have work,
-for an answer of the database may have got lost; and at once when a command line has written to it.
+An idle room costs a database row and at most a cache entry, never a task. The writes of all rooms
+are committed in groups, one at a time, and acknowledged once durable. A start resumes the work that
+the last process left unfinished. The store is polled for rooms with work (`SWEEP_EVERY`), as an
+answer of the database may get lost; and at once when a command line has written to it.
 """
 
 from __future__ import annotations
@@ -62,30 +62,30 @@ from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
 
 KEPT_ROOMS = 2_000
-"""Rooms at rest without a chat that stay in memory, so that their next message needs no read."""
+"""Maximum number of idle rooms without a chat kept in memory: their next message needs no read."""
 LINGER = 0.05
-"""Seconds that an outcome waits for other writes with which it may be stored."""
+"""Seconds that an outcome waits to share a commit with other writes."""
 MOST_LIVELY = 500
-"""Rooms that are looked into after an outage of the homeserver's, the latest first."""
+"""Maximum number of rooms to catch up on after a homeserver outage, the latest used first."""
 READERS = 16
-"""Rooms that may be read at once: a start must not hold up what comes in meanwhile."""
+"""Maximum number of rooms loaded at once: a start must not hold up incoming events."""
 SWEEP_EVERY = 30.0
-"""Seconds between two looks for work that nobody has told us of."""
+"""Seconds between polls of the store for work that was not announced."""
 SWEEP_SHARED = 3.0
-"""The same where other processes store work for our rooms: a notice of theirs may get lost."""
+"""The same with several processes: one's notice of work it stored for another may get lost."""
 LISTEN_EVERY = 1.0
-"""Seconds between two looks whether somebody beside us, a command line, has written at all."""
+"""Seconds between checks whether another connection (a command line) wrote to the database."""
 DRAIN_LOOK = 0.01
-"""Seconds between two looks at rooms that are to be handed over, or come to their end."""
+"""Seconds between checks of rooms that are being drained for a handover or a stop."""
 
 
 class Undone(NamedTuple):
-    """Rooms that the last process left with work."""
+    """Rooms in which the last process left work unfinished."""
 
     busy: Sequence[RoomId]
-    """With inputs or effects that wait."""
+    """Rooms with waiting inputs or effects."""
     live: Sequence[RoomId]
-    """Whose link is wanted."""
+    """Rooms whose link is wanted."""
     deadlines: Sequence[tuple[RoomId, int]]
 
 
@@ -98,10 +98,10 @@ async def order_for(
     *,
     number: str = "",
 ) -> NewInput:
-    """The input that an order is; `room_id` is the room's in the store (`Upgrades.record_of`).
+    """Return an order as a storable input; `room_id` is the store's (`Upgrades.record_of`).
 
-    `rules`: of an enterprise. `number`: of the order, drawn if none is given.
-    Raises BadOrder: it cannot be carried out there, as the room stands.
+    `rules` returns an enterprise's rules; `number` identifies the order, at random if empty.
+    Raises BadOrder if the room's present state rules the order out.
     """
     record = record_in((await store.load(room_id)).room, room_id)
     check_order(record, rules(record.enterprise), order, now)
@@ -109,11 +109,11 @@ async def order_for(
 
 
 class Engine:
-    """Owner of the rooms, their tasks and their commits. Implements `ports.LinkEvents`.
+    """Owner of the rooms, their tasks and their commits; implements `ports.LinkEvents`.
 
-    Events and pushes are stored before they are acknowledged, once each; who is typing is not.
-    `linger`: seconds that what nobody waits for waits for other writes. `others`: the processes
-    that serve the other rooms; None: all are ours. With them, none is until a shard is gained.
+    Events and pushes are stored once each before they are acknowledged; typing is never stored.
+    `linger`: seconds that a write which is not urgent waits for others. `others`: the processes
+    that serve the other rooms (none served here before `gain`); None if all are served here.
     """
 
     def __init__(
@@ -129,26 +129,26 @@ class Engine:
         self._enterprises = {"": only} if enterprises is None else enterprises
         self._others = others
         self.shards = set(range(SHARDS)) if others is None else set()
-        """Those whose rooms are served here."""
+        """Shards whose rooms this process serves."""
         self._linger = linger
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
         self.reading = asyncio.Semaphore(READERS)
-        """Held while a room is read."""
+        """Semaphore held while a room is loaded."""
         self._rooms: OrderedDict[RoomId, Room] = OrderedDict()
         self._resting: OrderedDict[RoomId, None] = OrderedDict()
-        """Those that may be dropped, the longest unused first."""
+        """Idle rooms that may be evicted, the least recently used first."""
         self._timetable = Timetable(
             around.clock, lambda room_id: self._signal(room_id, model.Tick())
         )
         self._dirty: dict[RoomId, Room] = {}
         self._under_way: list[Room] = []
-        """Rooms whose commit is on its way."""
+        """Rooms whose commit is being written."""
         self._going_on = 0
-        """Commits that are durable, and whose effects are yet to begin."""
+        """Number of durable groups whose effects have yet to start."""
         self._writing = False
-        """Commits are made: while the engine runs."""
+        """True while the engine runs and makes commits."""
         self._urgent = False
-        """A commit is to be made as soon as none is under way."""
+        """True if the next commit is due as soon as none is being written."""
         self._lingering: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._owned: dict[asyncio.Task[None], Room | None] = {}
@@ -159,29 +159,26 @@ class Engine:
     # --- life -------------------------------------------------------------------------------
 
     async def undone(self) -> Undone:
-        """Look for unfinished work, for `run`, and for what belongs to which room.
-
-        StoreError ends a start that cannot read it.
-        """
+        """Read the unfinished work, for `run`, and the room upgrades; raises StoreError."""
         store = self._around.store
         await self._around.upgrades.load(store)
-        await store.written_beside()  # from here on it is told
+        await store.written_beside()  # later calls report writes since this one
         return Undone(await store.busy_rooms(), await store.live_rooms(), await store.deadlines())
 
     async def run(self, undone: Undone, ready: asyncio.Event) -> None:
-        """Go on with unfinished work, set `ready`, and work until `stop`."""
+        """Resume unfinished work, set `ready`, and serve until `stop`."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks, self._writing = tasks, True
             loops = [tasks.create_task(one()) for one in (self._timetable.run, self._sweep)]
             self._urgent = False
-            self._hurry()  # for what came before
+            self._hurry()  # commit what arrived before
             try:
-                self._recover(undone, self.shards)  # each room reads what it needs
+                self._recover(undone, self.shards)  # each room loads itself
                 ready.set()
                 await self._stopped.wait()
             finally:
                 self._writing = False
-                # Nobody is to wait for a commit that does not come any more.
+                # Release the waiters: there are no more commits.
                 for room in dict.fromkeys((*self._dirty.values(), *self._under_way)):
                     room.stop()
                     room.failed(StoreError("the engine was stopped"))
@@ -189,7 +186,7 @@ class Engine:
                 loop.cancel()
 
     def _recover(self, undone: Undone, shards: Collection[int]) -> None:
-        """Go on with unfinished work of those of the shards that are ours (still)."""
+        """Resume unfinished work of those of the shards that are (still) served here."""
         ours = self.shards.intersection(shards)
 
         def wanted(room_id: RoomId) -> bool:
@@ -226,7 +223,7 @@ class Engine:
             told = False
 
     async def stop(self, patience: float) -> None:
-        """Take no new work, let what is under way end, at most for `patience` seconds."""
+        """Stop accepting work and wait up to `patience` seconds for running work to finish."""
         self._stopping = True
         for room in self._rooms.values():
             room.stop()
@@ -244,28 +241,27 @@ class Engine:
 
     @property
     def _has_work(self) -> bool:
-        """True while something is under way, or is to be written."""
+        """True while work is running or a write is pending."""
         ours = self._owned or self._dirty or self._under_way or self._going_on
         return bool(ours) or any(room.at_work for room in self._rooms.values())
 
     # --- other processes ----------------------------------------------------------------------
 
     def _is_ours(self, room_id: RoomId) -> bool:
-        """True for a room that is served here; one that is being handed over is, while it lives."""
+        """True for a room served here; during a handover, until the room is dropped."""
         return room_id in self._rooms or shard_of(room_id) in self.shards
 
     def _has_shard_of(self, one: str) -> bool:
-        """True for a room (by its id on Matrix) or a user whose shard is served here."""
+        """True if the shard of a room (by its id on Matrix) or of a user is served here."""
         return shard_of(self._around.upgrades.record_of(RoomId(one))) in self.shards
 
     async def gain(self, shards: Collection[int]) -> None:
-        """Serve the rooms of these shards, and go on with what their last owner left undone.
+        """Serve the rooms of these shards, and resume what their last owner left unfinished.
 
-        Raises:
-            StoreError: that cannot be read; they are not served.
+        Raises StoreError if the unfinished work cannot be read; the shards are not served then.
         """
-        self._abandon(self._rooms_of(shards))  # stopped: they could not be handed over
-        # From now on, not from when it was read: what comes meanwhile is told to nobody else.
+        self._abandon(self._rooms_of(shards))  # left stopped by a handover that failed
+        # Before the read: notices of inputs that arrive during it go to no other process.
         self.shards.update(shards)
         try:
             undone = await self.undone()
@@ -276,9 +272,9 @@ class Engine:
         self._recover(undone, shards)
 
     async def hand_over(self, shard: int, patience: float) -> None:
-        """Let the rooms of a shard go, each once it has finished what is under way.
+        """Give up a shard, dropping each of its rooms once the room's running work has finished.
 
-        What is not finished after `patience` seconds is left to the next owner as it is.
+        Work unfinished after `patience` seconds is left to the next owner.
         """
         self.shards.discard(shard)
         rooms = self._rooms_of([shard])
@@ -297,7 +293,7 @@ class Engine:
         await self._around.matrix.limit_to(self._has_shard_of)
 
     def lose(self, shards: Collection[int]) -> None:
-        """Leave the rooms of these shards at once: they are, or may be, another process's."""
+        """Drop the rooms of these shards at once: another process owns them, or may."""
         self.shards.difference_update(shards)
         rooms = self._rooms_of(shards)
         self._abandon(rooms)
@@ -307,12 +303,12 @@ class Engine:
                 self.spawn(self._leave_links([room.room_id for room in rooms]))
 
     def look_again(self, shards: Collection[int]) -> None:
-        """Read the rooms of these shards again: for a moment they may have been another's."""
+        """Reload the rooms of these shards: another process may have written to them."""
         for room in self._rooms_of(shards):
             room.look()
 
     def stored_elsewhere(self, told: PassedOn) -> None:
-        """Another process has stored inputs for a room, perhaps one of ours."""
+        """Handle another process's notice that it stored inputs for a room."""
         if self._is_ours(told.room):
             for row in told.inputs:
                 if b'"state_key"' in row.body:
@@ -320,7 +316,7 @@ class Engine:
             self._room(told.room).stored_elsewhere(told)
 
     def _hear(self, body: bytes) -> None:
-        """Tell encryption at once who has left, for its room may handle that in a while only."""
+        """Tell encryption of a membership change at once: its room may handle it much later."""
         with suppress(msgspec.DecodeError):
             stored = load_input(body)
             if isinstance(stored, MatrixEvent):
@@ -330,7 +326,7 @@ class Engine:
         return [room for room_id, room in self._rooms.items() if shard_of(room_id) in shards]
 
     def _abandon(self, left: Sequence[Room]) -> None:
-        """Forget rooms, and end their tasks."""
+        """Drop rooms from memory, and cancel their tasks."""
         rooms = frozenset(left)
         for room in rooms:
             room.abandon()
@@ -344,15 +340,14 @@ class Engine:
     # --- the homeserver -----------------------------------------------------------------------
 
     async def accept_events(self, events: Sequence[tuple[RoomId, EventId, Raw]]) -> int:
-        """Let events happen, once each; returns how many were new, when they are durable.
+        """Process events, once each; return the number of new ones when all are durable.
 
-        Where rooms had to try again, some that are known count twice: it may say too few.
-        An event that the database can never hold is logged and dropped, for the homeserver would
-        send it for ever, and nothing after it. StoreError: not all was stored; the homeserver has
-        to keep the transaction.
+        The number may be too low: a retry may subtract a known event twice. An event that the
+        database can never hold is logged and dropped, else the homeserver would resend it for ever.
+        Raises StoreError if not all were stored: the homeserver must keep the transaction.
         """
         by_room: dict[RoomId, list[Came]] = {}
-        # To open what is not encrypted takes no time, and tells encryption at once who has left.
+        # Unencrypted events open at once, and tell encryption who has left: they go first.
         first = sorted(events, key=lambda event: event[2].get("type") == "m.room.encrypted")
         opened = {event_id: await self._opened(room_id, raw) for room_id, event_id, raw in first}
         upgrades = self._around.upgrades
@@ -366,10 +361,10 @@ class Engine:
         return max(0, len(events) - await self._take(by_room))
 
     async def _record_of(self, room_id: RoomId, raw: Raw) -> RoomId:
-        """The room under whose id an event is stored (`Upgrades`).
+        """Return the room id under which an event is stored (`Upgrades`).
 
-        Anybody's room may name any other as the one that replaces it: whoever invites us there has
-        to have been here, and it must not be one that we serve already.
+        Any room may name any other as its replacement. So the inviter to the new room must be a
+        customer who was in the old one, and the new room must not be served already.
         """
         upgrades, store = self._around.upgrades, self._around.store
         found = upgrades.find(room_id)
@@ -388,17 +383,17 @@ class Engine:
                     await upgrades.keep(store, replace(found, ours=True))
         except StoreError:
             raise
-        except Exception:  # noqa: BLE001 - logged whole; it must not hold up what comes after it
+        except Exception:  # noqa: BLE001 - logged; it must not block later events
             self._log.exception("an upgrade could not be noted", room=room_id)
         return upgrades.record_of(room_id)
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
-        """Let inputs happen; returns how many were known, when all are durable, or StoreError."""
+        """Process inputs; return how many were known, when all are durable. Raises StoreError."""
         known = 0
         failed: dict[RoomId, StoreError] = {}
         taken: dict[RoomId, Written] = {}
         elsewhere: list[NewInput] = []
-        if not self._writing:  # links close after us, and bring what they have read
+        if not self._writing:  # links close after the engine, and still deliver pushes
             failed = dict.fromkeys(by_room, StoreError("the engine was stopped"))
         else:
             for room_id, came in by_room.items():
@@ -412,7 +407,7 @@ class Engine:
                 try:
                     new = await self._others.pass_on(elsewhere, self._around.clock.now())
                     known = len(elsewhere) - new
-                except StoreError as why:  # what cannot be stored together goes the longer way
+                except StoreError as why:  # `_store_first` tries them one by one
                     failed.update((one.room_id, why) for one in elsewhere)
             for room_id, written in taken.items():
                 if isinstance(answer := await written, StoreError):
@@ -425,30 +420,30 @@ class Engine:
         return known
 
     async def _opened(self, room_id: RoomId, raw: Raw) -> Raw | Undecryptable | None:
-        """Plaintext of an event whose key is there; a transaction does not wait for one.
+        """Decrypt an event if its key is known: a transaction does not wait for keys.
 
-        Those of other processes' rooms are theirs to open, for that is noted (replay detection).
+        An event of another process's room is left to that process, for its replay detection.
         """
         sealed = raw.get("type") == "m.room.encrypted"
         if sealed and not self._is_ours(self._around.upgrades.record_of(room_id)):
             return None
         try:
             return await self._around.matrix.open(raw, ask=False)
-        except Exception:  # noqa: BLE001 - logged whole; its room tries again, and may bury it
+        except Exception:  # noqa: BLE001 - logged; its room retries, and may bury it
             self._log.exception("an event could not be opened, going the longer way")
             return None
 
     async def _store_first(self, room_id: RoomId, came: Sequence[Came]) -> int:
-        """Store inputs that could not be stored with what they led to; returns how many are known.
+        """Store inputs whose commit failed, one by one, for later; return how many are known.
 
-        Perhaps they were, and only the answer was lost: then nothing is stored, and the room looks.
+        The commit may have succeeded and only its answer got lost, so the room is reloaded.
         """
         known = 0
         for one in came:
             new = one.new_input(room_id)
             answer = await self._stored(new)
             if isinstance(answer, Unstorable) and isinstance(one.happened, model.Pushed):
-                # The server's own id is in the key; any text that is as unique will do.
+                # The key holds the server's id, which may be unstorable: its hash is as unique.
                 key = (one.key or "").encode("utf-8", "surrogatepass")
                 new = replace(new, key=f"wc:{sha256(key).hexdigest()}")
                 answer = await self._stored(new)
@@ -469,10 +464,9 @@ class Engine:
         return known
 
     async def _stored(self, new: NewInput) -> int | StoreError:
-        """Store an input to be handled later, here or elsewhere; 0 if it is known.
+        """Store an input for later, for its room's owner; return 0 if it is known, or its error.
 
-        Raises:
-            StoreError: the database does not answer.
+        Raises StoreError if the database does not answer.
         """
         now, others = self._around.clock.now(), self._others
         if others is None or self._is_ours(new.room_id):
@@ -487,10 +481,10 @@ class Engine:
             return error
 
     async def order(self, room_id: RoomId, order: Order, number: str = "") -> str:
-        """Have a command from outside carried out in a room, by its owner, as soon as it can be.
+        """Store a command from outside as an input, for the room's owner; return the input's key.
 
-        One of a number that is known is not given again. Returns its key, once it is stored.
-        Raises BadOrder: it cannot be carried out; StoreError.
+        An order whose number is known is not stored again.
+        Raises BadOrder if it cannot be carried out, and StoreError.
         """
         store, upgrades = self._around.store, self._around.upgrades
         await upgrades.look(store, room_id)
@@ -501,15 +495,15 @@ class Engine:
         return key
 
     def look_at(self, room_id: RoomId) -> None:
-        """Take up work that an operator has put back, if the room is served here.
+        """Reload a room served here after an operator revived a dead letter.
 
-        Another process finds it by its own looks.
+        Other processes find that work by polling.
         """
         if self._writing and self._is_ours(room_id):
             self._room(room_id).look()
 
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
-        """Take over who is typing in a room, or tell its owner."""
+        """Handle a typing notification, or pass it on to the room's owner."""
         room_id = self._around.upgrades.record_of(room_id)
         if self._others is not None and not self._is_ours(room_id):
             self._others.typing(room_id, users)
@@ -517,13 +511,13 @@ class Engine:
             self.heard_typing(room_id, users)
 
     def heard_typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
-        """Take over who is typing in a room; of rooms not in memory nobody needs to know."""
+        """Handle a typing notification; ignore it if the room is not in memory."""
         room = self._rooms.get(room_id)
         if room is not None:
             room.typist.people_type(users)
 
     def key_came(self, room_id: RoomId | None) -> None:
-        """Have a room try again what could not be read; None: all rooms."""
+        """Retry decryption in a room, or in all rooms in memory (None): a key has arrived."""
         if room_id is None:
             for room in [*self._rooms.values()]:
                 room.key_came()
@@ -533,7 +527,7 @@ class Engine:
     # --- the call centre ----------------------------------------------------------------------
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
-        """Let a push of WebChat's happen, once; StoreError: it was not stored, nor acknowledged."""
+        """Process a push, once; StoreError means not stored, so it must not be acknowledged."""
         match received.push:
             case MessageReceived(content=AgentNotice(notice_type=NoticeType.TYPING)) as sign:
                 if self._is_ours(room_id):
@@ -547,14 +541,14 @@ class Engine:
         self._signal(room_id, how)
 
     def _signal(self, room_id: RoomId, happened: Signal) -> None:
-        """Signal a room, unless it is served elsewhere by now."""
+        """Signal a room, if it is still served here."""
         if self._is_ours(room_id):
             self._room(room_id).signal(happened)
 
     # --- commits ------------------------------------------------------------------------------
 
     def commit_soon(self, room: Room, *, urgent: bool) -> None:
-        """Have what a room has to write committed: at once, or with the next that is urgent."""
+        """Schedule a commit of a room's draft: at once, or within `linger` seconds."""
         self._dirty[room.room_id] = room
         if self._urgent:
             return
@@ -565,14 +559,14 @@ class Engine:
             self._lingering = loop.call_later(self._linger, self._hurry)
 
     def _hurry(self) -> None:
-        """Commit soon: after what happens in this turn of the event loop, and one at a time."""
+        """Schedule a commit for after this turn of the event loop; one is written at a time."""
         if not self._urgent:
             self._urgent = True
             if not self._under_way:
                 asyncio.get_running_loop().call_soon(self._commit)
 
     def _commit(self) -> None:
-        """Have written what rooms have to write; what comes meanwhile is the next commit."""
+        """Submit the drafts of all rooms as one group; later drafts go into the next."""
         if self._under_way or not self._writing:
             return
         self._urgent = False
@@ -584,7 +578,7 @@ class Engine:
         for room in dirty.values():
             try:
                 commit = room.draft_commit()
-            except Exception as error:  # noqa: BLE001 - logged whole; the room finds out whose fault
+            except Exception as error:  # noqa: BLE001 - logged; the room isolates the culprit
                 self._log.exception("a commit could not be made", room=room.room_id)
                 room.failed(Unstorable(type(error).__name__))
                 continue
@@ -597,7 +591,7 @@ class Engine:
             self._committed([])
 
     def _committed(self, answers: list[Answer]) -> None:
-        if not self._writing:  # nobody waits any more
+        if not self._writing:  # `run` has failed all waiters
             return
         written, self._under_way = self._under_way, []
         for room, answer in zip(written, answers, strict=True):
@@ -606,18 +600,18 @@ class Engine:
                     room.failed(answer)
                 else:
                     room.committed(answer)
-            except Exception:  # noqa: BLE001 - logged whole; the others are not to suffer for it
+            except Exception:  # noqa: BLE001 - logged; the other rooms must not suffer
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
         loop = asyncio.get_running_loop()
         if self._urgent:
             loop.call_soon(self._commit)
-        # Behind those who waited: they write their answers first, and their peers go on meanwhile.
+        # After the waiters, so that their peers get the acknowledgements first.
         self._going_on += 1
         loop.call_soon(self._go_on, written)
 
     def _go_on(self, rooms: Sequence[Room]) -> None:
-        """Carry out the effects that have become durable."""
+        """Start the effects that have become durable."""
         self._going_on -= 1
         for room in rooms:
             try:
@@ -629,11 +623,11 @@ class Engine:
     # --- rooms --------------------------------------------------------------------------------
 
     def _room(self, room_id: RoomId) -> Room:
-        """The one object of a room; a new one reads the room before it does anything."""
+        """Return the room's only object; a new one loads the room before it does anything."""
         room = self._rooms.get(room_id)
         if room is None:
             room = Room(room_id, self)
-            if self._stopping or room_id in self._erasing:  # then it is read when that has ended
+            if self._stopping or room_id in self._erasing:  # it is loaded after that
                 room.stop()
             self._rooms[room_id] = room
         else:
@@ -642,7 +636,7 @@ class Engine:
         return room
 
     def enterprise(self, name: str) -> Enterprise:
-        """The call centre of that id; one that is configured no more has a place as well."""
+        """Return the call centre of that id; `GONE` stands in for one no longer configured."""
         found = self._enterprises.get(name)
         return self._enterprises.get(GONE, self._enterprises[""]) if found is None else found
 
@@ -656,11 +650,11 @@ class Engine:
     # --- erasure ------------------------------------------------------------------------------
 
     async def tell(self, room_id: RoomId, happened: Stored, key: str) -> None:
-        """Let an input happen to a room, whoever serves it; StoreError: it was not stored."""
+        """Store an input for a room, whichever process serves it; raises StoreError."""
         await self._take({room_id: [Came(happened, key)]})
 
     def erase(self, room: Room) -> None:
-        """Erase all of a room that has come to its end (`rooms.erasure`)."""
+        """Start the erasure of a room whose chat has ended (`rooms.erasure`)."""
         if room.room_id not in self._erasing and self._tasks is not None:
             self._erasing.add(room.room_id)
             self.spawn(self._erase(room))
@@ -669,12 +663,12 @@ class Engine:
         room_id, around = room.room_id, self.enterprise(room.record.enterprise).around
         store, now = around.store, around.clock.now()
         try:
-            await around.link.leave([room_id])  # what was read from it is stored first
+            await around.link.leave([room_id])  # pushes read from it are stored first
             waiting = (await store.load(room_id)).inputs
             if self._rooms.get(room_id) is not room:
-                return  # it is another process's, or read anew
+                return  # handed over, or a new object
             if not has_ended(room.record, now, idle=not waiting):
-                return  # another process has stored what it has not heard of: that comes first
+                return  # another process stored inputs meanwhile: they come first
             record, left = room.record, begun_anew(room.record)
             places = places_of(record, around.upgrades)
             self._abandon([room])
@@ -685,7 +679,7 @@ class Engine:
             erase = store.eraser.erase_room
             await erase(room_id, places, now, record=left is None, known=known)
             if left is not None:
-                stored = (await store.load(room_id)).room  # others count what they store there
+                stored = (await store.load(room_id)).room  # other processes raise its revision
                 revision = room.revision if stored is None else stored.revision
                 row = stored_as(left, revision, people.due(left))
                 await commit_alone(store, Commit(room_id, now, row))
@@ -701,7 +695,7 @@ class Engine:
                 self._room(room_id).look()
 
     def lively(self) -> list[tuple[RoomId, UserId]]:
-        """The rooms that are in memory because people talk in them, and our user in each."""
+        """Return the joined rooms in memory, the latest used first, and the host of each."""
         served = (
             (room.record.matrix_id, room.record.host)
             for room in reversed(self._rooms.values())
@@ -710,10 +704,7 @@ class Engine:
         return list(islice(served, MOST_LIVELY))
 
     def chats(self) -> Counter[tuple[str, str, QueueId]]:
-        """How many requests and chats of the rooms served here are in which phase and queue.
-
-        The key: enterprise, phase, queue.
-        """
+        """Count the requests and chats of the rooms served here by (enterprise, phase, queue)."""
         return Counter(
             (one.around.rules.enterprise, type(phase).__name__, phase.queue_id)
             for one in self._rooms.values()
@@ -727,15 +718,15 @@ class Engine:
         try:
             task = self._tasks.create_task(loop)
         except RuntimeError:
-            # The group is ending, and what is left to do is in the store. An error here would take
-            # the place of the cancellation on its way through the caller.
+            # The task group is ending, and the work left is in the store. An error raised here
+            # would replace the cancellation that is propagating through the caller.
             loop.close()
             return
         self._owned[task] = room
         task.add_done_callback(self._owned.pop)
 
     def rested(self, room: Room) -> None:
-        """Drop the longest unused rooms beyond what may be kept."""
+        """Mark a room as idle; evict the least recently used beyond `KEPT_ROOMS`."""
         self._resting[room.room_id] = None
         while len(self._resting) > KEPT_ROOMS:
             room_id, _ = self._resting.popitem(last=False)
@@ -743,5 +734,5 @@ class Engine:
                 del self._rooms[room_id]
 
     def due(self, room_id: RoomId, moment: int) -> None:
-        """Signal a Tick to the room at that moment (ms). An outdated one does no harm."""
+        """Schedule a Tick for the room at that moment (ms); an outdated one does no harm."""
         self._timetable.add(room_id, moment)

@@ -1,17 +1,17 @@
-"""Erasure of a room or of a person (GDPR article 17, PIPL article 47): all that the bridge holds.
+"""Erasure of all data about a room or a person (GDPR article 17, PIPL article 47).
 
-`survey` tells what there is, and what has to stay where; `erase` has it go. A person's rooms are
-those in which nobody is with us but them: they go whole. In a room of several people what is
-theirs goes, and what others said stays.
+`survey` counts the data, and lists what is kept elsewhere; `erase` deletes it. A room in which a
+person is alone with the bridge is erased completely; in a room of several people only that person's
+data is erased.
 
 A room belongs to the process that serves it, so while a bridge runs each room gets an *order*, an
 input like any other (`record.EraseRoom`, `record.ErasePerson`): it is stored, survives a crash, and
 is carried out by the room's owner, which first ends the chat at the call centre and leaves the
-room. The room's own row says what is to come (`RoomRecord.gone_at`) and goes last: after a kill in
-the middle the next start goes on. Without a bridge all of it is done here.
+room. The room's own row holds the time of erasure (`RoomRecord.gone_at`) and is deleted last, so
+that the next start resumes after a crash. If no bridge runs, everything is done here.
 
-What belongs to no room (keys of a person's devices, facts) goes at the end. `erase` may be called
-again for the same subject at any time: it goes on with whatever there is.
+Data of no particular room (keys of a person's devices, facts) is erased at the end. `erase` may be
+called again for the same subject at any time, and continues.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ from bridge.rooms.visit import RedactAll, Visit, record_in, stored_as
 _IN_COMPANY = "lines in rooms of several people"
 _NOTED = "rooms of several people whose records name them"
 LOOK = 0.5
-"""Seconds between two looks whether the owners of rooms have carried out their orders."""
+"""Seconds between checks whether the rooms' owners have carried out their orders."""
 PATIENCE = 90.0
-"""Seconds that they get: a chat has a minute to end, and the order may be found late."""
+"""Seconds to wait for them: a chat has a minute to end, and the order may be found late."""
 
 _NO_ID = re.compile(r"\s\Z|[\x00-\x1f\x7f\ud800-\udfff]")
 ENDING = 60_000
-"""ms that a room which is to be erased gets to end its chat and to leave."""
+"""ms that a room to be erased gets for ending its chat and leaving."""
 
 Tell = Callable[[RoomId, Stored, str], Awaitable[None]]
-"""Hands an input to the process that serves a room; the text is the input's key."""
+"""Sends an input to the process that serves a room; the text is the input's key."""
 
 
 class BadSubject(ValueError):
-    """It is neither the id of a room nor that of a person; the text says so."""
+    """The subject is not the id of a room or a person outside the bridge; the message says why."""
 
 
 class StillChatting(Exception):
-    """Chats go on in rooms that are to be erased, and nobody has said that they are to end."""
+    """Chats go on in rooms to be erased, and `force` was not given."""
 
     def __init__(self, rooms: Collection[RoomId]) -> None:
         super().__init__(f"a chat or a request goes on in {', '.join(rooms)}")
@@ -70,7 +70,7 @@ class StillChatting(Exception):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What is not erased, where it lies, and why, or what to do about it."""
+    """Data that is not erased, its place, and the reason, or what to do about it."""
 
     what: str
     where: str
@@ -80,26 +80,26 @@ class Kept(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct):
     subject: str
     rooms: list[RoomId] = []
-    """Those that go whole."""
+    """Rooms that are erased completely."""
     shared: list[RoomId] = []
-    """Those of several people: what is this person's goes."""
+    """Rooms of several people, in which only this person's data is erased."""
     chatting: list[RoomId] = []
-    """Rooms that go whole, in which a chat or a request goes on."""
+    """Those of `rooms` with a chat or queue request under way."""
     found: dict[str, int] = {}
-    """What there was, by kind."""
+    """Number of items by kind, before the erasure."""
     left: dict[str, int] = {}
-    """What there is afterwards."""
+    """Number of items by kind, afterwards."""
     kept: list[Kept] = []
     accounts: list[str] = []
-    """Names of the rooms' accounts at the call centre; they may be all that it takes to log in."""
+    """Login names of the rooms' accounts at the call centre; a name may suffice to log in."""
     done: bool = False
 
 
 async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool]) -> Report:
-    """Find out what there is of a room (`!…`) or a person (`@…:…`); nothing is changed.
+    """Count the data about a room (`!…`) or a person (`@…:…`), without changing anything.
 
     Raises:
-        BadSubject: it is neither, or one of our own users.
+        BadSubject: it is neither, or a bridge user.
     """
     if _NO_ID.search(subject):
         raise BadSubject(f"{subject!a} ends with a blank, or has what no id has in it")
@@ -147,15 +147,15 @@ async def erase(
     redact: bool = False,
     patience: float | None = None,
 ) -> Report:
-    """Erase all that there is of a room or a person, and report what went and what stays.
+    """Erase all data about a room or a person, and report what was erased and what is kept.
 
-    `tell` None: no bridge is at work on this database, and none may begin meanwhile. `by`: who
-    ordered it, and in which way, for the audit (`store.Change`). `force`: end chats that go on.
-    `stay`: go on serving rooms that are emptied, as new ones. `redact`: ask the homeserver to
-    redact the events that the ledger knows of; it takes a running bridge.
+    `tell`: None if no bridge runs on this database, nor may start meanwhile. `by`: who ordered it,
+    and in which way, for the audit (`store.Change`). `force`: end running chats. `stay`: go on
+    serving the erased rooms, as new ones. `redact`: have the homeserver redact the events known to
+    the ledger; this takes a running bridge.
 
     Raises:
-        BadSubject: as `survey`.
+        BadSubject: see `survey`.
         StillChatting: nothing was changed.
         StoreError: the database did not answer; call again.
     """
@@ -167,7 +167,7 @@ async def erase(
     going = {one for one in report.rooms if (await _record_of(store, one)).gone_at is not None}
     new = {one for one in report.rooms if stay and await _is_new(store, one)}
     begins = {*report.rooms} - going - new if report.rooms else report.found
-    if begins:  # else it is only asked whether it is done
+    if begins:  # otherwise the call only checks the progress of an earlier one
         await store.record_changes([Change(clock.now(), *by, "erase", after=kind)])
     if person is not None:
         await store.save_fact(fact, person)
@@ -180,7 +180,7 @@ async def erase(
         else:
             orders[room_id] = None if room_id in going else EraseRoom(stay, redact)
     for room_id in report.shared:
-        # One that was never served has nothing in memory.
+        # A room that was never served has no state in memory.
         if tell is None or (await store.load(room_id)).room is None:
             await _erase_person_here(store, room_id, UserId(subject), clock.now())
         else:
@@ -205,7 +205,7 @@ async def erase(
     return report
 
 
-# --- with a bridge at work ------------------------------------------------------------------------
+# --- while a bridge runs --------------------------------------------------------------------------
 
 
 async def _told(
@@ -217,7 +217,7 @@ async def _told(
     clock: Clock,
     within: float,
 ) -> bool:
-    """Give the orders (None: it has one), and wait until they are carried out; False: not yet."""
+    """Send the orders (None: already sent), and wait until all are carried out; False if not."""
     keys = {room_id: f"{name}.{number}" for number, room_id in enumerate(orders)}
     for room_id, order in orders.items():
         if order is not None:
@@ -246,15 +246,15 @@ async def carry_out(around: Surroundings, visit: Visit, order: EraseRoom | Erase
 
 
 async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -> None:
-    """What has ended goes at once, what is under way a minute after its end."""
+    """Erase a person's settled rows at once, and open ones by repeated attempts (`erase_at`)."""
     store, room_id = around.store, visit.record.room_id
     person = await store.fact(order.fact)
     if person is None:
-        return  # whoever ordered it has come to its end without us
+        return  # the erasure was completed without this order
     lines, known = await store.eraser.lines_of(room_id, UserId(person))
     events = _with_waiting(known, visit.record, UserId(person))
     visit.record = cards.unasked(without(visit.record, UserId(person)), events)
-    if events:  # which are taken out of others' quotations, too
+    if events:  # quotations of them are dropped, too
         visit.step(model.Withdrawn(events[0], tuple(events[1:])))
     if order.redact and events:
         visit.ask(RedactAll(tuple(events)))
@@ -266,14 +266,14 @@ async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) 
 
 
 def has_ended(record: RoomRecord, now: int, *, idle: bool) -> bool:
-    """True once all of a room that is to be erased may go, or has been waited for for long."""
+    """True once a room to be erased is idle after `gone_at`, or `ENDING` has passed since then."""
     if record.gone_at is None or now < record.gone_at:
         return False
     return idle or now >= record.gone_at + ENDING
 
 
 def begun_anew(record: RoomRecord) -> RoomRecord | None:
-    """The record of a room that is served on, with nothing that was said; None: it is not."""
+    """Return an emptied record for a room that stays in service; None if it does not."""
     if not record.stays or record.membership is not Membership.JOINED:
         return None
     return RoomRecord(
@@ -296,7 +296,7 @@ def begun_anew(record: RoomRecord) -> RoomRecord | None:
     )
 
 
-# --- without a bridge -----------------------------------------------------------------------------
+# --- while no bridge runs -------------------------------------------------------------------------
 
 
 async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool) -> None:
@@ -312,14 +312,14 @@ async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool
 
 
 async def _is_new(store: StorePort, room_id: RoomId) -> bool:
-    """True for a room of which there is no more than of one that was emptied and is served on."""
+    """True if a room holds no more data than one that was erased and stays in service."""
     record = await _record_of(store, room_id)
     found = await store.eraser.count_room(room_id, [room_id])
     return record == begun_anew(replace(record, stays=True)) and not {*found} - {"rooms", "facts"}
 
 
 async def commit_alone(store: StorePort, commit: Commit) -> None:
-    """Commit for one room, or StoreError."""
+    """Write one room's commit; raises StoreError if it is refused."""
     (answer,) = await store.commit([commit])
     if isinstance(answer, StoreError):
         raise answer
@@ -342,15 +342,15 @@ async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, 
 def _with_waiting(
     known: Iterable[EventId], record: RoomRecord, person: UserId
 ) -> tuple[EventId, ...]:
-    """A person's events: those that the journal knows, and those that wait, maybe for longer."""
+    """Return a person's events: those in the journal, and undelivered ones, which may be older."""
     theirs = (one for one in all_pieces(record.conversation) if one.sender == person)
     return tuple(dict.fromkeys((*known, *unique_events(theirs))))
 
 
 def without(record: RoomRecord, person: UserId) -> RoomRecord:
-    """The record without what is a person's who is, or was, one of several in the room.
+    """Return the record without a person's data, for a room of several people.
 
-    While they are a member, or the one who invited us, they are known as that.
+    Membership, and having invited the bridge, stay in it.
     """
     return replace(
         record,
@@ -361,11 +361,11 @@ def without(record: RoomRecord, person: UserId) -> RoomRecord:
     )
 
 
-# --- what there is --------------------------------------------------------------------------------
+# --- survey ---------------------------------------------------------------------------------------
 
 
 def places_of(record: RoomRecord, upgrades: Upgrades) -> list[RoomId]:
-    """All rooms that a room is, or ever was, on Matrix, as far as is known."""
+    """Return all known Matrix room ids of a room, before and after upgrades."""
     known = (record.room_id, record.matrix_id, record.came_from, *upgrades.places(record.room_id))
     return list(dict.fromkeys(one for one in known if one is not None))
 
@@ -377,9 +377,9 @@ async def _record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
 async def _sort(
     store: StorePort, report: Report, room_id: RoomId, person: UserId
 ) -> dict[str, int]:
-    """Put a room that names a person among those that go whole, or among the others.
+    """Add a room that names a person to `report.rooms` or `report.shared`.
 
-    Returns what goes where it is one of the others.
+    Returns the number of items to erase, for a shared room.
     """
     record = await _record_of(store, room_id)
     if record.customer == person and all(one.user == person for one in record.people):
@@ -399,7 +399,7 @@ async def _sort(
 
 
 def _of_nobody(record: RoomRecord, known: Collection[EventId]) -> bool:
-    """True if words wait whose sender the record does not tell; `known`: a person's, which go."""
+    """True if messages of unknown senders wait, besides the person's `known` events."""
     state = record.conversation
     events = [one.event_id for one in all_pieces(state) if not (one.sender or one.is_note)]
     events += [one.asked for one in record.cards if one.text and one.asked is not None]
@@ -409,7 +409,7 @@ def _of_nobody(record: RoomRecord, known: Collection[EventId]) -> bool:
     return not {*events} <= {*known}
 
 
-# --- what stays -----------------------------------------------------------------------------------
+# --- what is kept ---------------------------------------------------------------------------------
 
 _KEPT = [
     Kept(

@@ -1,9 +1,8 @@
-"""Logins: a customer's own account at the call centre, for one room. Pure.
+"""The commands `login` and `logout`: a customer's own account at the call centre. Pure.
 
-The password is sealed before anything is stored about the command; only the message itself holds it
-in clear, and is taken out of the room and out of our journal (`Conceal`). An account that the call
-centre takes, which is asked at once, is used from the next chat on: the server knows one chat per
-account.
+The password is encrypted before anything is stored about the command; only the message itself holds
+it in plain text, and is redacted and erased from the journal (`Conceal`). The login is tried at
+once; an accepted account is used from the next chat on, as the server allows one chat per account.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord
 from bridge.rooms.visit import Conceal, TryLogin, Visit
 
 LOGIN_EVERY = 60_000
-"""ms between two attempts in a room: all rooms share the server's limit (reference 3.7)."""
+"""ms between two login attempts of a room: all share the server's rate limit (reference 3.7)."""
 LONGEST_NUMBER = 4
-"""Digits that may be a number in a sentence; a longer one is a password."""
+"""Maximum digits of a number in a sentence; a longer one is a password."""
 _AROUND_WORDS = re.compile(r"^\W+|(?<=\w)\W+$|(?<=\w)['’-](?=\w)")
-"""What stands around a word, and what stands within one. Each run of signs is looked at once, from
-its beginning: tried from each of its signs, 60,000 of them stopped all rooms for a minute."""
+"""Punctuation around a word, apostrophes and hyphens within. The lookbehind avoids quadratic
+backtracking: 60,000 punctuation characters stopped all rooms for a minute."""
 
 
 def reads_as_words(name: str, password: str) -> bool:
-    """True for "login doesn't work" and "login error 404": without the prefix, it may be either.
+    """True if a `login` without prefix may be a sentence ("login doesn't work", "login error 404").
 
-    It is neither tried, for then it would be deleted, nor told to the agent, who would read a
-    password. Whoever wrote it says which it is. During a chat all such words are the agent's, and
-    what reads otherwise is asked about in the same way (`commands.like_login`).
+    It is neither tried, as that deletes the message, nor sent to the agent, who might read a
+    password: the customer is asked. During a chat such words go to the agent, and the customer is
+    asked about all others (`commands.like_login`).
     """
     name, password = _AROUND_WORDS.sub("", name), _AROUND_WORDS.sub("", password)
     number = password.isdecimal() and len(password) <= LONGEST_NUMBER
@@ -38,7 +37,7 @@ def reads_as_words(name: str, password: str) -> bool:
 
 
 def log_in(visit: Visit, words: tuple[str, ...], event_id: EventId, *, bare: bool) -> None:
-    """The command `login`; whatever becomes of it, the password does not stay in the room."""
+    """Handle the command `login`; whatever its result, the password is removed from the room."""
     name, password = words
     if bare and reads_as_words(name, password):
         visit.report(event_id, "undelivered.like_login")
@@ -60,7 +59,7 @@ def log_in(visit: Visit, words: tuple[str, ...], event_id: EventId, *, bare: boo
 
 
 def log_out(visit: Visit, event_id: EventId) -> None:
-    """The command `logout`: back to the account that the operator's config gives."""
+    """Handle the command `logout`: return to the account that the operator configured."""
     login = visit.record.login
     if login is None:
         visit.say("logout.nobody", reply_to=event_id)
@@ -85,6 +84,6 @@ def login_tried(visit: Visit, came: LoginTried) -> None:
 
 
 def _is_busy(record: RoomRecord) -> bool:
-    """True while the server may still connect something with the account that the room has."""
+    """True while the room's current account may have a chat or call at the server."""
     conversation = record.conversation
     return not isinstance(conversation.phase, model.NoChat) or conversation.outstanding is not None

@@ -1,15 +1,15 @@
 """Membership of a room: invitations, entering, configuration, people's names, leaving. Pure.
 
-WebChat knows one customer per session. Where several people may speak, the agent is told who does:
-each message begins with the speaker's name in the room. Names are strangers' words: they are kept
-to one short line, and without marks that would turn the reading direction of what follows.
+WebChat knows one customer per session. In a shared room each message to the agent therefore begins
+with the speaker's name. Display names are untrusted: they are cut to one short line without
+bidirectional control characters.
 
-A direct chat is one for as long as its customer alone is there with us, and again once others have
-left; both is said. No other room becomes direct: of a large one we do not know all who are there.
+A direct room becomes shared when somebody joins, and direct again once only the customer is left;
+the room is told both. No other room becomes direct: not all members of a large one are known.
 
-The bridge makes no rooms, it is invited. With `encryption.default` its host turns encryption on as
-it comes in, where it may and once the inviter is known to be a customer. With `encryption.require`
-a room in clear is told what to do, and is not welcomed until it is encrypted.
+The bridge creates no rooms, it is invited. With `encryption.default` the host turns encryption on
+when it joins, if its power level allows and the inviter is a customer. With `encryption.require` an
+unencrypted room is told how to turn it on, and is welcomed once it is encrypted.
 """
 
 from __future__ import annotations
@@ -72,22 +72,22 @@ from bridge.texts.durations import duration
 from bridge.webchat.words import name_line
 
 KEPT_PEOPLE = 200
-"""Names of a room that are remembered; of the others the user id speaks."""
+"""Maximum members with display names that a room's record keeps; user ids stand for the others."""
 KEPT_TURNED_AWAY = 50
-"""People without permission of whom we remember that they were told."""
+"""Maximum people without permission whose last refusal a room's record keeps."""
 TURN_AWAY_EVERY = 3_600_000
-"""ms until somebody without permission is told so once more."""
+"""Minimum ms between two refusals to a person without permission."""
 GREET_AFTER = 5_000
-"""ms in which a customer may write first; apps make a direct room for a question, and then send it.
-Whoever has asked already is not told to ask."""
+"""ms before the welcome in a direct room; none is sent if the customer writes first, as apps create
+the room and send the question at once."""
 GRACE = 5 * 60_000
-"""ms that a chat goes on in a shared room without a customer."""
+"""ms for which a chat goes on in a shared room without customers."""
 UPGRADE_PATIENCE = 4 * 3_600_000
-"""ms that a chat goes on in a room that was upgraded, until we are invited into the new one."""
+"""ms for which a chat goes on in an upgraded room, waiting for an invitation into the new one."""
 ERASED_AFTER = 2_000
-"""ms after we have begun to leave a room for good that events of it may still be on their way."""
+"""ms between leaving a room and erasing it: events may still arrive in that time."""
 ENTRY_PATIENCE = 25 * 3_600_000
-"""ms more until we are there: longer than a homeserver that is away is waited for (`to_matrix`)."""
+"""Further ms for joining the new room: longer than the retries of the join (`to_matrix`)."""
 
 _WHY: Mapping[str, str] = {
     "refused.other_enterprise": "a chat with another enterprise still ends in this room",
@@ -96,25 +96,25 @@ _WHY: Mapping[str, str] = {
     "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",
     "agents.not_invited": "it is the user of an agent",
 }
-"""Reasons of refusals for the operator, in the words of config.yaml."""
+"""Reasons for the operator's log, by text key, naming keys of config.yaml."""
 
 
 # --- invitations ----------------------------------------------------------------------------------
 
 
 def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...]) -> None:
-    """Handle an invitation of our bot or of a queue's user.
+    """Handle an invitation of the bot or a queue user.
 
-    `rooms`: how many others this person already makes us serve. `begun`: when they brought us into
-    others lately, the oldest first.
+    `rooms`: number of other rooms served for the inviter. `begun`: times of the inviter's recent
+    invitations into other rooms (ms), oldest first.
     """
     record = visit.record
     if record.gone_at is not None and not record.stays:
-        visit.ask(LeaveRoom((invitation.whom,)))  # in a moment it is a room like any other
+        visit.ask(LeaveRoom((invitation.whom,)))  # not while it is being erased
         return
     served = record.membership in {Membership.JOINED, Membership.ENTERING}
     if served and invitation.whom != record.host:
-        visit.ask(LeaveRoom((invitation.whom,)))  # the room has its host; one is enough
+        visit.ask(LeaveRoom((invitation.whom,)))  # one host is enough
         visit.say("room.host_here")
         return
     if record.membership is Membership.ENTERING:
@@ -127,7 +127,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
             record = visit.record
         else:
             refusal = "refused.other_enterprise"
-    # One who is in cannot be invited: that we were put out was lost with a homeserver that fell.
+    # A joined user cannot be invited: the homeserver lost our removal from the room in a crash.
     permission = rules.permission(invitation.by)
     if permission is Permission.IGNORED and not served:
         why = "bridge.permissions gives ignore"
@@ -144,7 +144,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         refusal, until = "refused.too_many_new_rooms", begun[-limit] + LATELY
     key, draw = record.key, visit.rules.login_key
     if record.membership is Membership.NONE and not key and draw is not None:
-        key = draw(record.room_id)  # once for ever
+        key = draw(record.room_id)  # never changes
     visit.set(
         membership=Membership.ENTERING,
         host=invitation.whom,
@@ -164,9 +164,9 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
 
 
 def enterprise_for(visit: Visit, invitation: Invited) -> Rules:
-    """The rules of the enterprise for which the invited user speaks.
+    """Return the rules of the enterprise that the invited user belongs to.
 
-    Of several, the one that the room has already, else the first that serves the inviter.
+    If there are several, the first that serves the inviter, beginning with the room's own.
     """
     ours, record = visit.rules.enterprises_of(invitation.whom), visit.record
     kept = [one for one in (record.settings.enterprise, record.enterprise) if one in ours]
@@ -174,15 +174,15 @@ def enterprise_for(visit: Visit, invitation: Invited) -> Rules:
 
 
 def _serving(visit: Visit, enterprises: Iterable[str], who: UserId) -> Rules | None:
-    """The rules of the first of these enterprises that serves a person, else of the first."""
+    """Return the rules of the first enterprise that serves the person, else of the first."""
     known = [rules for one in enterprises if (rules := visit.rules.rules_of(one)) is not None]
     return next((one for one in known if one.permission(who) in SERVED), next(iter(known), None))
 
 
 def settled(conversation: model.Conversation, *, gone: bool = False) -> bool:
-    """True if nothing of a chat is left: another call centre may take the room over.
+    """True if no chat is under way or pending, so that another enterprise may take the room over.
 
-    Where its own is configured no more (`gone`), nobody is left to be told that a chat ends.
+    `gone`: the room's enterprise is no longer configured, so its phase and link do not matter.
     """
     going_on = not isinstance(conversation.phase, model.NoChat) or wants_link(conversation)
     if not gone and (going_on or callback_wanted(conversation)):
@@ -191,10 +191,10 @@ def settled(conversation: model.Conversation, *, gone: bool = False) -> bool:
 
 
 def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
-    """The record of a room that these rules' enterprise serves from now on.
+    """Return the record moved to the enterprise of `rules`.
 
-    Nothing goes along that the former knew: no session, account or login name, no queue. The new
-    one is told nothing of what was said before the last chat ended, or now if one goes on.
+    Drops everything of the former enterprise: session, account, login name, queue. Messages from
+    before the end of the last chat (or from before now, during one) are not quoted to the new one.
     """
     if record.enterprise == rules.enterprise:
         return record
@@ -219,14 +219,14 @@ def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
 
 
 def named(record: RoomRecord, rules: Rules) -> RoomRecord:
-    """The record with the name of its enterprise, also from before there were several."""
+    """Return the record with its enterprise's name, which older records lack."""
     if rules.enterprise in {record.enterprise, GONE}:
         return record
     return replace(record, enterprise=rules.enterprise)
 
 
 def chosen(record: RoomRecord, rules: Rules, now: int) -> tuple[RoomRecord, Rules]:
-    """The room with the enterprise that its admin has chosen, once nothing stands against it."""
+    """Move the room to the enterprise that its admin chose, if it is `settled`."""
     other = rules.of_room(record.settings)
     gone = rules.enterprise == GONE
     if other is rules or record.host != rules.bot or not settled(record.conversation, gone=gone):
@@ -235,15 +235,15 @@ def chosen(record: RoomRecord, rules: Rules, now: int) -> tuple[RoomRecord, Rule
 
 
 def choosing(visit: Visit) -> Rules:
-    """The rules by which settings are judged: who invited a queue's user has no choice."""
+    """Return the rules that validate settings: with a queue user as host, no enterprise choice."""
     rules = visit.rules
     return rules if visit.record.host == rules.bot else replace(rules, choices=())
 
 
 def at_home(visit: Visit, settings: RoomSettings) -> RoomSettings:
-    """The settings that are to be; an enterprise that is chosen no more gives way to the usual one.
+    """Return the settings to store; a reset enterprise is replaced by the default one, by name.
 
-    That is chosen by name, for a room stays whose it is: the first that serves its customer.
+    The default is the first that serves the customer; without a name the room would keep its own.
     """
     if visit.record.settings.enterprise is None or settings.enterprise is not None:
         return settings
@@ -253,10 +253,10 @@ def at_home(visit: Visit, settings: RoomSettings) -> RoomSettings:
 
 
 def followed(visit: Visit, invitation: Invited, into: RoomId) -> None:
-    """Handle an invitation into the room that replaces ours, or into one that ours has replaced.
+    """Handle an invitation into the room that replaces this one, or into a former one.
 
-    While we are in, all goes on here until we are there; else we are simply invited again. Nothing
-    goes back to where it came from: who is still there may be nobody whom it concerns.
+    While the bridge is in the old room, the chat goes on there until it has joined the new one;
+    otherwise the record moves at once. It never moves back to a former room: strangers may be left.
     """
     record, upgrade = visit.record, visit.record.upgrade
     if record.membership not in {Membership.JOINED, Membership.ENTERING}:
@@ -270,7 +270,7 @@ def followed(visit: Visit, invitation: Invited, into: RoomId) -> None:
 
 
 def _move(visit: Visit, into: RoomId) -> None:
-    """Be another room on Matrix from now on, in which nothing of ours stands yet."""
+    """Bind the record to another Matrix room, in which the bridge has no messages yet."""
     visit.set(
         place=into,
         came_from=visit.record.matrix_id,
@@ -283,9 +283,9 @@ def _move(visit: Visit, into: RoomId) -> None:
 
 
 def agent_invited(visit: Visit, invitation: AgentInvited) -> None:
-    """Decline an invitation of an agent's user, which reads nothing, and say whom to invite.
+    """Decline an invitation of a ghost, with the bot's name as the reason.
 
-    While something goes on in a room of ours it may be the agent who is just coming.
+    Not in a room with a request or chat under way: it may be the agent who is just joining.
     """
     record, permission = visit.record, visit.rules.permission(invitation.by)
     idle = isinstance(record.conversation.phase, model.NoChat)
@@ -302,10 +302,10 @@ def agent_invited(visit: Visit, invitation: AgentInvited) -> None:
 
 
 class Standing(StrEnum):
-    """Authority of a person to configure the room."""
+    """A person's authority to configure the room."""
 
     ADMIN = "admin"
-    """Power level of 50 or more, creator of a version-12 room, or by the operator's permission."""
+    """Power level 50 or more, creator of a version-12 room, or admin in `bridge.permissions`."""
     ORDINARY = "ordinary"
     UNKNOWN = "unknown"
     """The homeserver could not be asked."""
@@ -314,16 +314,16 @@ class Standing(StrEnum):
 def entered(
     visit: Visit, entry: Entered, standing: Standing, other: RoomRecord | None = None
 ) -> tuple[Raw, ...]:
-    """Handle our entry. Returns the parked events in the order in which they were written.
+    """Handle a completed join; return the parked events in the order in which they were sent.
 
-    `standing` is that of whoever set the room's configuration, if there is one; `other` is
-    another direct room of the same customer's and host's, one with a chat if there is one.
+    `standing`: of the sender of the room's state event, if any. `other`: another direct room of the
+    same customer and host, preferably one with a chat.
     """
     record, rules = visit.record, visit.rules
     moving = record.upgrade if record.membership is Membership.JOINED else None
     if record.membership is not Membership.ENTERING and (moving is None or moving.into is None):
         return ()
-    # What the room did not list came later, as it arrived; so did people.
+    # Events and members missing from the homeserver's list arrived after it was made.
     place = {str(event_id): index for index, event_id in enumerate(entry.order)}
     parked = sorted(record.parked, key=lambda raw: place.get(str(raw.get("event_id")), len(place)))
     words_came = any("state_key" not in raw for raw in parked)
@@ -331,7 +331,7 @@ def entered(
     later = [one for one in record.people if one.user not in known and moving is None]
     visit.set(
         membership=Membership.JOINED,
-        # Of one that is upgraded, the invitations say nothing.
+        # The invitation into an upgraded room does not say whether it is direct.
         direct=entry.direct or (moving is not None and record.direct),
         encrypted=entry.encrypted,
         displayname=entry.displayname or record.displayname,
@@ -341,7 +341,7 @@ def entered(
         people=_kept(rules, (*later, *entry.people)),
     )
     if _in_company(visit):
-        visit.set(direct=False)  # people call a chat of three a direct one as well
+        visit.set(direct=False)  # clients may mark a chat of three as direct
     if record.refusal:
         _refuse(visit)
         return ()
@@ -356,9 +356,9 @@ def entered(
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
     elif moving is not None:
-        pass  # all goes on
+        pass  # the chat goes on
     elif visit.record.direct and (link := address(other)):
-        if not words_came:  # else each message is answered so
+        if not words_came:  # else the reply to each message says so
             visit.say("room.elsewhere", {"link": link})
     else:
         if not visit.record.direct:
@@ -372,7 +372,7 @@ def entered(
 
 
 def _refuse(visit: Visit) -> None:
-    """Say why we do not serve the room that we have just entered, and leave it."""
+    """Say why the room just joined is not served, and leave it."""
     record, rules = visit.record, visit.rules
     args: model.Args = {"user": record.customer, "limit": rules.limits.rooms_per_user}
     if record.refused_until:
@@ -380,13 +380,13 @@ def _refuse(visit: Visit) -> None:
         left = duration(rules.language_for(record), 60 * minutes)
         args = {"limit": rules.limits.new_rooms_per_hour, "left": left}
     visit.say(record.refusal, args)
-    # In the leave as well: in a chat of two nobody may see the room again once we are gone.
+    # Also as the reason of the leave: nobody may open a direct room again after that.
     reason = visit.part(record.refusal, args)
     _leave(visit, LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal]))
 
 
 def _go_on_in(visit: Visit, upgrade: Upgrade) -> None:
-    """Go on in the room that replaces ours, in which we are now, and leave ours."""
+    """Continue in the new room of an upgrade, which the bridge has joined; leave the old one."""
     record = visit.record
     former, host = record.matrix_id, record.host
     _move(visit, upgrade.into or former)
@@ -400,7 +400,7 @@ def _go_on_in(visit: Visit, upgrade: Upgrade) -> None:
 
 
 def _learn_from(visit: Visit, other: RoomRecord) -> None:
-    """Have what is known of the customer from another room of theirs."""
+    """Copy the customer's language from another room of theirs."""
     language = visit.record.settings.language or other.settings.language
     settings = replace(visit.record.settings, language=language)
     spoken = max(visit.record.language, other.language)
@@ -408,7 +408,7 @@ def _learn_from(visit: Visit, other: RoomRecord) -> None:
 
 
 def address(other: RoomRecord | None) -> str:
-    """The address of a direct room where the customer has an agent, or waits for one; else ""."""
+    """Return the permalink of a direct room with a chat or visible queue request; else ""."""
     if other is None or not other.direct or other.membership is not Membership.JOINED:
         return ""
     phase = other.conversation.phase
@@ -417,7 +417,7 @@ def address(other: RoomRecord | None) -> str:
 
 
 def entry_failed(visit: Visit) -> None:
-    """Handle a join that failed: the room may invite us again."""
+    """Handle a failed join: the bridge can be invited again."""
     upgrade = visit.record.upgrade
     if visit.record.membership is Membership.ENTERING:
         visit.set(membership=Membership.LEFT, parked=(), upgrade=None)
@@ -432,11 +432,11 @@ def became_encrypted(visit: Visit) -> None:
     if not visit.rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif visit.rules.encryption.require:
-        _welcome(visit)  # until now it was told why it is not served
+        _welcome(visit)  # not welcomed before: see the module
 
 
 def _welcome(visit: Visit, *, words_came: bool = False) -> None:
-    """Greet, in the language of the first words if they have come already."""
+    """Welcome the room, with the languages on offer unless one is set, known or about to be."""
     queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
     policy = visit.rules.policy_for(visit.record)
     key = "room.welcome" if visit.record.direct else "room.welcome_shared"
@@ -455,15 +455,15 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
 def configured(
     visit: Visit, content: Raw, standing: Standing, sender: UserId, event_id: EventId | None
 ) -> None:
-    """Handle the state event that configures the room; `event_id`: None if it was there before us.
+    """Handle the state event with the room's settings; `event_id` is None if found on joining.
 
-    The room's own `events` levels may let anybody send it, so it is asked who may today. What was
-    there and is so already is refused to nobody.
+    The room's `events` power levels may let anybody send it, so the sender's `standing` counts. An
+    event found on joining that changes nothing is not refused.
     """
     if visit.record.membership is not Membership.JOINED:
         return
     settings, wrong = visit.record.settings, None
-    home = written(at_home(visit, RoomSettings()))  # whose queues they are, if it names none
+    home = written(at_home(visit, RoomSettings()))  # enterprise, if not named
     try:
         settings = settings_of_event({**home, **content}, choosing(visit))
     except BadOrder as bad:
@@ -478,18 +478,18 @@ def configured(
         change(visit, settings, By(sender, "state"))
         visit.say("config.taken", shown_settings(visit), reply_to=event_id)
     elif event_id is not None:
-        visit.ask(ShowSettings())  # one of ours may have come after it
+        visit.ask(ShowSettings())  # ours may have overwritten this event
 
 
 def lead(visit: Visit) -> str:
-    """Text before a command's word: the prefix, or nothing where it goes without (`reader`)."""
+    """Return the text before a verb: the prefix, or "" where none is needed (`reader`)."""
     chatting = isinstance(visit.record.conversation.phase, model.Chatting)
     bare = not chatting and is_alone(visit, visit.record.customer)
     return "" if bare else f"{visit.rules.prefix} "
 
 
 def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> None:
-    """Say that the sender may not configure the room, and who may."""
+    """Tell the sender that only room admins may configure the room, and name up to three."""
     permission = visit.rules.permission
     people = [one for one in visit.admins if permission(one) is not Permission.IGNORED]
     names = tuple(map(visit.name_of, people[:3]))
@@ -499,7 +499,7 @@ def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> 
 
 
 def shown_settings(visit: Visit) -> model.Args:
-    """The room's configuration, as the sentences of the `config` family show it."""
+    """Return the room's settings as arguments of the `config.*` texts."""
     settings = visit.record.settings
     rules = visit.rules.of_room(settings)
     queue = rules.queue_for(visit.record)
@@ -528,7 +528,7 @@ def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> 
         if isinstance(news, MemberJoined):
             _tell_agent(visit, who, news.event_id, "agent.joined")
         return
-    if len(others) < len(record.people):  # else they declined to come, or are one of ours
+    if len(others) < len(record.people):  # else invited only, or a bridge user
         _tell_agent(visit, who, news.event_id, "agent.left")
         _note_people(visit, others)
     if who == record.host:
@@ -540,10 +540,10 @@ def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> 
 
 
 def heard(visit: Visit, who: UserId) -> None:
-    """Note the sender of a message as a member, whatever we know of their joining.
+    """Record the sender of a message as a member even if no join was seen.
 
-    An earlier version counted nobody in a direct chat, and forgot customers in a large room; and a
-    fallen homeserver forgets who joined.
+    Earlier versions recorded nobody in a direct room and dropped customers of a large one, and a
+    homeserver that crashed may lose joins.
     """
     record = visit.record
     if record.membership is Membership.JOINED:
@@ -552,7 +552,7 @@ def heard(visit: Visit, who: UserId) -> None:
 
 
 def is_alone(visit: Visit, who: UserId) -> bool:
-    """True if a room is the bot's and direct, and stays so once `who` is known there (`heard`)."""
+    """True in the bot's direct room, if it stays direct with `who` as a member (`heard`)."""
     record, rules = visit.record, visit.rules
     if record.host != rules.bot or not record.direct or _in_company(visit):
         return False
@@ -560,17 +560,17 @@ def is_alone(visit: Visit, who: UserId) -> bool:
 
 
 def _in_company(visit: Visit) -> bool:
-    """True if somebody is in the room beside the customer who invited us."""
+    """True if the room has a member besides the inviter, except people with `ignore`."""
     others = (one.user for one in visit.record.people if one.user != visit.record.customer)
     return any(visit.rules.permission(user) is not Permission.IGNORED for user in others)
 
 
 def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
-    """Tell the agent of a chat, if the operator wants it, that a customer came or went."""
+    """Tell the agent that a customer joined or left, if `tell.members` is set."""
     phase = visit.record.conversation.phase
     if not visit.rules.tell.members or visit.record.direct or not event_id:
         return
-    # A robot would answer that, and after a `close` it would be for the agent of another chat.
+    # A robot would answer it, and after a `close` it would reach the agent of the next chat.
     heard = isinstance(phase, model.Chatting) and not (phase.robot or phase.close)
     if heard and visit.rules.permission(who) in SERVED:
         told = model.CustomerText(visit.word(key, {"name": visit.name_of(who)}))
@@ -578,7 +578,7 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
 
 
 def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
-    """Note the people in a room: is it direct, and since when is no customer there?"""
+    """Store the members; update whether the room is direct, and since when it has no customer."""
     permission = visit.rules.permission
     if there != visit.record.people:
         visit.set(people=_kept(visit.rules, there))
@@ -598,16 +598,16 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
 
 
 def _kept(rules: Rules, there: tuple[Person, ...]) -> tuple[Person, ...]:
-    """Those who are remembered: the newest, but of a large room its customers before all others."""
+    """Keep the newest `KEPT_PEOPLE` members, customers before others."""
     if len(there) <= KEPT_PEOPLE:
         return there
     return tuple(sorted(there, key=lambda one: rules.permission(one.user) in SERVED))[-KEPT_PEOPLE:]
 
 
 def to_be_told(visit: Visit, who: UserId) -> bool:
-    """Rate limit of telling a person that they have no permission: true once an hour."""
+    """Rate limit of telling a person that they have no permission: True once an hour."""
     known, now = visit.record.turned_away, visit.now
-    told = {user: at for user, at in known if 0 <= now - at < TURN_AWAY_EVERY}  # clocks are set
+    told = {user: at for user, at in known if 0 <= now - at < TURN_AWAY_EVERY}  # clock set back?
     if who in told:
         return False
     told[who] = now
@@ -619,7 +619,7 @@ def to_be_told(visit: Visit, who: UserId) -> bool:
 
 
 def signed(visit: Visit, who: UserId, happened: model.Input) -> model.Input:
-    """Put the speaker's name before a message, in rooms where several people may speak."""
+    """Prefix a message with the speaker's name, for shared rooms."""
     if isinstance(happened, model.Withdrawn) and happened.note:
         return replace(happened, note=_named(visit, who, happened.note))
     if not isinstance(happened, model.Said):
@@ -652,14 +652,11 @@ def _named(visit: Visit, who: UserId, text: str) -> str:
     return visit.word("agent.speaker", {"name": visit.name_of(who), "text": text})
 
 
-# --- leaving: the bridge's own, or everybody it serves --------------------------------------------
+# --- leaving, upgrades, erasure -------------------------------------------------------------------
 
 
 def due(record: RoomRecord) -> int | None:
-    """When a customer is greeted, or a room is left that was upgraded or has none any more, ms.
-
-    Of one that is to be erased, when that is.
-    """
+    """Return the deadline (ms) of erasure, leaving (upgraded or empty room) or greeting, if any."""
     if record.gone_at is not None:
         return record.gone_at
     if record.membership is not Membership.JOINED:
@@ -672,7 +669,7 @@ def due(record: RoomRecord) -> int | None:
 
 
 def passed(visit: Visit) -> None:
-    """Greet, or leave, if that moment has come."""
+    """Greet or leave if the deadline (`due`) has passed; erasure is not done here."""
     moment = due(visit.record)
     if moment is None or visit.now < moment or visit.record.gone_at is not None:
         return
@@ -693,7 +690,7 @@ def _leave(visit: Visit, leave: LeaveRoom) -> None:
 
 
 def _end_conversation(visit: Visit) -> None:
-    """End the conversation of a room without people: leave queue or chat, keep nothing."""
+    """End the conversation: close the chat, or leave the queue and drop held messages."""
     conversation = visit.record.conversation
     waiting = isinstance(conversation.phase, model.Waiting)
     if isinstance(conversation.phase, model.Chatting):
@@ -703,9 +700,9 @@ def _end_conversation(visit: Visit) -> None:
 
 
 def put_out(visit: Visit) -> None:
-    """Handle that our host is in the room no longer, or is not ours any more.
+    """Handle the host's removal from the room, or its loss as a bridge user.
 
-    If we are just entering the one that replaces it, all goes on there, or ends if we cannot.
+    During the join into the replacing room the chat goes on there, or ends if the join fails.
     """
     upgrade = visit.record.upgrade
     if upgrade is not None and upgrade.into is not None:
@@ -716,9 +713,9 @@ def put_out(visit: Visit) -> None:
 
 
 def upgraded(visit: Visit, into: RoomId | None) -> None:
-    """Handle a room upgrade: all goes on here until we are in the new room, and then there.
+    """Handle a tombstone: the chat goes on here until the bridge has joined the new room.
 
-    If there is none, the room was closed.
+    `into` is None if the room was closed without a replacement.
     """
     record = visit.record
     if into is None:
@@ -732,10 +729,10 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
 
 
 def to_be_erased(visit: Visit, order: EraseRoom) -> None:
-    """End the conversation and leave, with a word; then all of the room goes (`Room.erasable`).
+    """End the conversation, say so and leave; later the room is erased (`Room.erasable`).
 
-    What was on its way to us when we left comes in the next moment, and goes as well. Where we
-    stay, that is answered.
+    Events that arrive within `ERASED_AFTER` are erased too. With `order.stay` the bridge does not
+    leave, and answers messages that arrive meanwhile.
     """
     record = visit.record
     _end_conversation(visit)
@@ -747,14 +744,14 @@ def to_be_erased(visit: Visit, order: EraseRoom) -> None:
             visit.say("room.erased")
         _leave(visit, LeaveRoom((record.host,), former=record.matrix_id))
     upgrade = record.upgrade
-    if upgrade is not None and upgrade.into is not None:  # the entry is on its way, or done
+    if upgrade is not None and upgrade.into is not None:  # joining, or joined
         visit.ask(LeaveRoom((upgrade.host,), former=upgrade.into))
     gone_at = visit.now + ERASED_AFTER if record.gone_at is None else record.gone_at
     visit.set(gone_at=gone_at, stays=served and order.stay, upgrade=None)
 
 
 def _close(visit: Visit) -> None:
-    """End all and leave: what no agent had is reported, as we can say nothing here once out."""
+    """Report messages that no agent had (impossible after leaving), end the conversation, leave."""
     for event_id in left_over(visit.record):
         visit.step(model.Withdrawn(event_id))
         visit.report(event_id, "room.closed_unsent")
@@ -765,7 +762,7 @@ def _close(visit: Visit) -> None:
 
 
 def left_over(record: RoomRecord) -> tuple[EventId, ...]:
-    """Messages that no agent has had, in the order in which they were written."""
+    """Return the messages that no agent has had, in the order in which they were written."""
     if isinstance(record.conversation.phase, model.Chatting):
         return ()
     waiting = sorted(all_pieces(record.conversation), key=lambda piece: piece.order)

@@ -1,6 +1,6 @@
-"""Ports: the interfaces of homeserver, call centre and clock that the rooms need.
+"""Ports: interfaces through which the rooms use homeserver, call centre and clock.
 
-The adapters translate every foreign exception into the four classes below.
+Adapters translate every exception of a library into one of the four exception classes below.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bridge.webchat.http import HistoryEntry, RobotReply
 
 
 class Unavailable(Exception):
-    """The peer is out of reach or overloaded: try again, after `retry_after` seconds if told."""
+    """The peer is unreachable or overloaded: retry, after `retry_after` seconds if it named any."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -38,28 +38,28 @@ class Unavailable(Exception):
 
 
 def describe(error: BaseException) -> str:
-    """A foreign network error in words, without its own, which may quote a URL and so a token."""
+    """Describe a network error without its own message, which may quote a URL and so a token."""
     if isinstance(error, TimeoutError) and not error.strerror:
         return "no answer in time"
     name = type(error).__name__
-    refused = getattr(error, "certificate_error", error)  # aiohttp's way to wrap it
+    refused = getattr(error, "certificate_error", error)  # where aiohttp wraps it
     if isinstance(refused, ssl.SSLCertVerificationError):
         return f"{name}: {refused.verify_message}"  # names the host at most
-    broken = getattr(error, "os_error", error)  # so too
+    broken = getattr(error, "os_error", error)  # likewise
     if isinstance(broken, ssl.SSLError) and broken.reason:
         return f"{name}: {broken.reason}"
     if isinstance(error, OSError) and error.strerror:
-        # asyncio puts its own words in place of the system's; below 0 it is about names.
+        # asyncio replaces the system's message by its own; a negative errno is a DNS error.
         number = error.errno or 0
         return f"{name}: {os.strerror(number) if number > 0 else error.strerror}"
     return name
 
 
 def tls_context(*, verify: bool) -> ssl.SSLContext:
-    """The TLS context for a peer, with the system's authorities or those of `SSL_CERT_FILE`.
+    """Return a TLS context that trusts the system's CAs or those of `SSL_CERT_FILE`.
 
-    Not "strict", as Python is by itself since 3.13: that refuses most authorities that people make
-    for themselves, since `openssl req` writes no key usage into them.
+    VERIFY_X509_STRICT (Python's default since 3.13) is off: it rejects most private CAs, as
+    `openssl req` writes no key usage into their certificates.
     """
     context = ssl.create_default_context()
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -69,11 +69,11 @@ def tls_context(*, verify: bool) -> ssl.SSLContext:
 
 
 CHANGED_FILE = "M_BAD_FILE"
-"""Our own code for an encrypted file that is not what its sender encrypted."""
+"""Bridge-internal error code: an encrypted file has a wrong hash or an unusable key."""
 
 
 class Refused(Exception):
-    """The peer said no, and will again; `code` is its own (`M_FORBIDDEN`, `-16`, `403`)."""
+    """The peer's permanent refusal, with the peer's own `code` (`M_FORBIDDEN`, `-16`, `403`)."""
 
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(f"{code} {message}".strip())
@@ -81,7 +81,7 @@ class Refused(Exception):
 
 
 class Despite:
-    """Context of a call behind which one goes on, also if it is refused with one of these codes."""
+    """Context manager that suppresses Refused with one of these codes."""
 
     def __init__(self, *codes: str) -> None:
         self._codes = codes
@@ -93,11 +93,11 @@ class Despite:
 
 
 SHUT_OUT = frozenset({"M_FORBIDDEN", "M_BAD_STATE"})
-"""The room does not let a user in: not invited, or banned."""
+"""Error codes of a join that the room denies: the user is not invited, or banned."""
 
 
 class CallFailure(Exception):
-    """A WebChat call or upload came to nothing; `certain`: it has not arrived."""
+    """A WebChat call or upload failed; `certain`: it surely did not reach the server."""
 
     def __init__(
         self,
@@ -113,11 +113,11 @@ class CallFailure(Exception):
         self.certain = certain
         self.code = code
         self.limit = limit
-        """Bytes, where the content exceeds a limit that is known."""
+        """Maximum size in bytes, if the content exceeds a known limit."""
 
 
 class TooBig(Exception):
-    """A file exceeds the limit that was set for it."""
+    """A file exceeds its size limit."""
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -125,26 +125,26 @@ class Account(msgspec.Struct, frozen=True):
     customer: UserId
     displayname: str
     login: OwnLogin | None = None
-    """The customer's own account; None: as the operator's config says."""
+    """The customer's own account; None uses the login that the operator configured."""
     key: str = ""
-    """Stands for the room in login names; empty: see `RoomRecord.key`."""
+    """The room's part of login names; empty: see `RoomRecord.key`."""
     running: bool = False
-    """A chat is going on, or the customer is in a queue of the call centre's: nobody new."""
+    """True while the customer is chatting or queued; such logins go first."""
 
 
 class Blob(msgspec.Struct, frozen=True):
-    """A file on its way through us; read once, never whole in memory."""
+    """A file that is streamed through the bridge: read once, never held in memory as a whole."""
 
     chunks: AsyncIterator[bytes]
-    """Raises TooBig past the limit, Unavailable when the source breaks off."""
+    """Raises TooBig past the size limit, Unavailable if the source breaks off."""
     size: int | None
-    """Bytes, when the source says so."""
+    """Size in bytes; None if the source does not state it."""
     mime: str
     name: str = ""
 
     @classmethod
     def of(cls, data: bytes, mime: str = "", name: str = "") -> Blob:
-        """A file that is at hand."""
+        """Wrap a file that is in memory."""
 
         async def whole() -> AsyncIterator[bytes]:
             yield data
@@ -155,7 +155,7 @@ class Blob(msgspec.Struct, frozen=True):
 class LinkPort(Protocol):
     """WebChat: one link (login, token, socket) per room that is being served.
 
-    Whatever asks the call centre raises CallFailure; but for `call` it is certain.
+    Methods that ask the call centre raise CallFailure; it may be uncertain for commands only.
     """
 
     async def call(
@@ -165,10 +165,10 @@ class LinkPort(Protocol):
         command: Command,
         before_write: Callable[[], Awaitable[None]],
     ) -> Reply:
-        """Send a command and return its reply; `before_write` is awaited right before the bytes go.
+        """Send a command and return its reply; await `before_write` right before writing it.
 
-        Opens the link when it is not up. A reply of -15 is healed once inside (new login, same
-        command again). A CallFailure says whether it may have arrived (`certain`).
+        Opens the link if it is down. A reply of -15 is retried once, after a new login. The
+        CallFailure says whether the command may have arrived (`certain`).
         """
 
     def call_now(
@@ -178,82 +178,82 @@ class LinkPort(Protocol):
         command: Command,
         done: Callable[[Reply | CallFailure], None],
     ) -> bool:
-        """Write a command before returning, if nothing is in the way; False: `call` it.
+        """Write a command before returning; return False if that is impossible: use `call` then.
 
-        It must be stored as attempted. `done` is told later what `call` would return or raise; it
+        It must already be stored as attempted. `done` gets what `call` would return or raise, and
         must not raise.
         """
 
     async def upload(self, account: Account, blob: Blob) -> str:
-        """Upload a file and return its absolute address.
+        """Upload a file and return its absolute URL.
 
-        After a CallFailure of INVALID_TOKEN a login is under way, and another try may follow.
+        After a CallFailure of INVALID_TOKEN a new login is under way, and the caller may retry.
         """
 
     def fetch(self, url: str, limit: int) -> AbstractAsyncContextManager[Blob]:
         """Open a file that an agent sent, from the server's own origin or an allowed host.
 
-        Refused: the host is not allowed, or the server has no such file. Unavailable: it did not
-        answer. TooBig: it says that it is longer than `limit` bytes.
+        Refused: the host is not allowed, or the server has no such file. Unavailable: no answer.
+        TooBig: the server states more than `limit` bytes.
         """
 
     def absolute(self, address: str) -> str:
-        """Absolute form of a server's address that may be relative; "" stays ""."""
+        """Return the absolute form of a URL of the server that may be relative; "" stays ""."""
 
     def icon_url(self, icon: str, queue_id: int | None) -> str:
-        """The absolute address of an agent's picture, or "" (reference 3.9)."""
+        """Return the absolute URL of an agent's picture, or "" (reference 3.9)."""
 
     def keep(self, account: Account) -> None:
-        """Keep this room's link up from now on, through every loss."""
+        """Keep this room's link up from now on, reconnecting after every loss."""
 
     async def leave(self, rooms: Collection[RoomId]) -> None:
-        """Close the links of these rooms at once, without a logout: they go on elsewhere.
+        """Close the links of these rooms at once, without a logout.
 
-        What was read from them is still told to the engine.
+        Pushes that were already read are still delivered to the engine.
         """
 
     def release(self, room_id: RoomId) -> None:
-        """Close a link that is no longer wanted, once nothing is under way.
+        """Close a link that is no longer needed, once no call is under way.
 
-        A call that still waits for it to open fails, for certain, with NO_TURN; a login that waits
-        for its turn is not made.
+        A call that still waits for the link to open fails with NO_TURN (certain); a login that
+        waits for its turn is cancelled.
         """
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
-        """Show the agent that the customer is typing (113), if link and server let us.
+        """Show the agent that the customer is typing (113), if the link is up and the server can.
 
-        Returns at once and never raises; at most one in 5 s reaches the agent.
+        Returns at once and never raises; rate limit: one in 5 s.
         """
 
     async def log_in(self, account: Account) -> None:
-        """Try the customer's own account, and keep the token if the server takes it."""
+        """Log in with the customer's own account, and keep the token if the server accepts it."""
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
-        """The customer's last messages, newest last, at most `count` (and 100); None: none kept.
+        """Fetch the customer's last messages, newest last, at most `count` (and 100).
 
-        Opens the link when it is not up, and may wait half a minute for its turn: requests share
-        the limit of logins (reference 3.7). A CallFailure of NO_TURN or UNREACHABLE may pass.
+        None if the server keeps no history. Opens the link if it is down, and may wait half a
+        minute: it shares the rate limit of logins (reference 3.7). A CallFailure of NO_TURN or
+        UNREACHABLE is transient.
         """
 
     async def ask_robot(self, question: str) -> RobotReply:
         """Ask the knowledge base, whose reply may be empty. Needs no link.
 
-        CallFailures: TOO_BIG above 1,000 characters, SIGN_REFUSED for a wrong key, REFUSED and
-        UNREACHABLE.
+        CallFailure: TOO_BIG (over 1,000 characters), SIGN_REFUSED (wrong key), REFUSED, UNREACHABLE
         """
 
 
 class LinkEvents(Protocol):
-    """News of links, for the engine, which implements it."""
+    """Callbacks from the links, implemented by the engine."""
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
-        """Store a push, told by a unique key (receipt id and digest, or our start and an ordinal).
+        """Store a push under a unique key: receipt id and digest, or process start and ordinal.
 
         Returns when it is durable: only then may a receipt be sent.
         """
 
     async def fared(self, room_id: RoomId, how: LinkRestored | LinkLost | TurnAwaited) -> None:
-        """Hear how a link that is wanted fares; of a login's turn again from time to time."""
+        """Take note of a needed link's loss or return, or (repeatedly) of its wait to log in."""
 
 
 # --- homeserver -----------------------------------------------------------------------------------
@@ -263,26 +263,24 @@ class NoticeText(msgspec.Struct, frozen=True):
     text: str
     reply_to: EventId | None = None
     thread: EventId | None = None
-    """The root of the thread in which `reply_to` is."""
+    """Root event of the thread that contains `reply_to`."""
     ping: bool = False
     mentions: tuple[UserId, ...] = ()
-    """For `m.mentions`: their phones ring, also in a room where only mentions ring."""
+    """User ids for `m.mentions`: notifies them even in a room set to mentions only."""
 
 
 class EditableNotice(msgspec.Struct, frozen=True):
-    """A sentence of ours that later ones replace in place: the first is written so, too."""
+    """A notice that later ones edit in place."""
 
     text: str
     edits: EventId | None = None
-    """The first version, an `EditableNotice` too; None: this is the first."""
+    """Event id of the first version, an `EditableNotice` too; None: this is the first version."""
 
 
 Notice = NoticeText | EditableNotice
 
 
 class RelayedMedia(msgspec.Struct, frozen=True):
-    """An agent's file, ready to be uploaded to the homeserver."""
-
     kind: str
     """`image`, `file`, `voice` or `video`."""
     blob: Blob
@@ -290,110 +288,109 @@ class RelayedMedia(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One event that an agent's message became, and the beginning of what it says."""
+    """One of the events into which an agent's message was split, and the start of its text."""
 
     event_id: EventId
     text: str = ""
 
 
 Relayed = frames.AgentText | RelayedMedia | frames.AgentLocation
-"""An agent's words, as they came: the matrix ring cleans them. A file, ready for the homeserver."""
+"""Agent's content: text as received (the matrix ring sanitises it), file to upload, or location."""
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """State of a room at the moment when it was entered."""
+    """State of a room when the host joined it."""
 
     earlier: tuple[Raw, ...]
-    """Message events sent before we joined that we may read, oldest first, raw."""
+    """Readable message events from before the host joined, oldest first, raw."""
     found: Entered
-    """Without `order`."""
+    """The state, with an empty `order`."""
 
 
 class Poll(msgspec.Struct, frozen=True):
-    """A question of ours with its answers: (id, text)."""
-
     question: str
     answers: tuple[tuple[str, str], ...]
+    """(id, text)."""
     text: str
-    """All of it for clients without polls, and what to do there."""
+    """Fallback for clients without polls: question, answers and how to reply."""
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What became of a person's message."""
+    """Delivery status of a person's message."""
 
     event_id: EventId
     network: str
-    """The bridge, as state key of `m.bridge`."""
+    """State key of the bridge's `m.bridge` event."""
     why: str = ""
-    """Key of the sentence that says why it failed; empty: it was delivered."""
+    """Text key of the reason for the failure; empty: it was delivered."""
     again: bool = False
-    """It may do better the next time."""
+    """Whether a retry may succeed."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
     event_id: EventId
     sender: UserId
     at: int
-    """When its homeserver got it, ms since the epoch; as true as that server's clock."""
+    """`origin_server_ts`, ms since the epoch: by the clock of the sender's homeserver."""
     content: CustomerContent | None = None
-    """None: it was taken back (`withdrawn`), or is of a kind that has no words."""
+    """None if it was redacted (`withdrawn`), or is of an unsupported kind."""
     words: str = ""
-    """Its text, or a file's caption."""
+    """Text, or a file's caption."""
     withdrawn: bool = False
     replaces: EventId | None = None
-    """The earlier message of which this is the newer wording."""
+    """Event id of the message that this one edits."""
     reply_to: EventId | None = None
 
 
 class MatrixPort(Protocol):
-    """The homeserver. Every method raises Unavailable or Refused, and nothing else foreign."""
+    """The homeserver. Of network errors, methods raise only Unavailable and Refused."""
 
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
-        """Find what we have sent to a room since then (ms): it is not sent again."""
+        """Find the bridge's events in a room since then (ms), so that they are not sent twice."""
 
     def is_ours(self, user_id: str) -> bool:
-        """Bot, queue user or ghost."""
+        """True for a bridge user: bot, queue user or ghost."""
 
     def serves(self, user: UserId) -> bool:
-        """False for a bot or a queue user that was found to be somebody else's account."""
+        """False for a bot or queue user whose account turned out to be somebody else's."""
 
     async def open(
         self, raw: Raw, patience: float | None = None, *, ask: bool = True
     ) -> Raw | Undecryptable:
-        """An event as its sender wrote it: `raw` itself, if it is not encrypted.
+        """Decrypt an event; returns `raw` itself if it is not encrypted.
 
-        Every event has to pass here, before `interpret`. `patience`: seconds to wait for a missing
-        key; None: do not wait. `ask`: False: ask no homeserver whose the key is, which may take
-        long. Raises StoreError, as the database holds the keys.
+        Every event has to pass here before `interpret`. `patience`: seconds to wait for a missing
+        key; None: do not wait. `ask`: whether homeservers may be asked to whom the key belongs,
+        which may take long. Raises StoreError, as the database holds the keys.
         """
 
     def heard(self, raw: Raw) -> None:
-        """Heed who has joined or left by an event that is not encrypted, before its turn comes."""
+        """Invalidate cached members and encryption by a state event, before it is handled."""
 
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
-        """Serve these rooms alone from now on, and read the keys of these users, by their ids.
+        """Serve only these rooms from now on, and read the key mailboxes of only these hosts.
 
-        What is known of others is forgotten; what must not be is written when this returns.
+        Caches of other ids are dropped; what must not be lost is saved when this returns.
         """
 
     def forget(self, rooms: Collection[RoomId], person: UserId | None = None) -> None:
-        """Let go, in memory, of the keys of these rooms, or of a person's: they are erased."""
+        """Drop the keys of these rooms, or of a person, from memory, as they are being erased."""
 
     def interpret(self, raw: Raw) -> Meaning:
-        """Interpret an event. Pure, and never raises: hostile events are `Unreadable`."""
+        """Interpret an event. Pure, and never raises: malformed events are `Unreadable`."""
 
     async def enter(
         self, room_id: RoomId, host: UserId, inviter: UserId, *, encrypt: bool = False
     ) -> Entry:
-        """Join as `host` and look around; `encrypt`: a private room, if the host may do that."""
+        """Join as `host` and read the state; `encrypt`: encrypt a room that is not public."""
 
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
-        """Leave, or refuse an invitation, and say why; not being a member is no error."""
+        """Leave, or decline an invitation, with a reason; not being a member is no error."""
 
     async def power_levels(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]
     ) -> dict[UserId, float]:
-        """The users' levels in the room; infinite for a creator of a version-12 room."""
+        """Return the users' power levels; infinite for a creator of a version-12 room."""
 
     async def show_panel(
         self,
@@ -403,24 +400,24 @@ class MatrixPort(Protocol):
         name: str,
         former: tuple[RoomId, UserId] | None = None,
     ) -> None:
-        """Put the room page into the room as a widget; Refused: the host may not do that.
+        """Put the room page into the room as a widget; Refused if the host may not.
 
-        `former`: only if it stands in that room, where this user of ours is or was.
+        `former`: do so only if that room has the widget, as read by this bridge user.
         """
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
-        """True if the room says of itself that another has taken its place (`m.room.tombstone`)."""
+        """True if the room was upgraded: an `m.room.tombstone` names its replacement."""
 
     async def configuration(self, room_id: RoomId, reader: UserId) -> Raw | None:
-        """Content of the state event `org.matrix_webchat.room`; None: the room has none."""
+        """Content of the state event `org.matrix_webchat.room`; None if there is none."""
 
     async def configure(self, room_id: RoomId, sender: UserId, content: Raw) -> None:
-        """Write that state event; Refused if `sender` may not."""
+        """Write the state event `org.matrix_webchat.room`; Refused if `sender` may not."""
 
     async def show_bridge(self, room_id: RoomId, host: UserId, key: str, content: Raw) -> None:
-        """Have the state event `m.bridge` of this key say so; Refused if `host` may not.
+        """Write the state event `m.bridge` with this state key; Refused if `host` may not.
 
-        What it says already is not written, and what we know it to say not even asked for.
+        Unchanged content is not written, nor read again while it is in the cache.
         """
 
     async def say(
@@ -430,30 +427,30 @@ class MatrixPort(Protocol):
     async def tell_status(
         self, room_id: RoomId, sender: UserId, status: Status, txn_id: str
     ) -> EventId:
-        """Send `com.beeper.message_send_status`, in clear: it holds no words."""
+        """Send `com.beeper.message_send_status`, unencrypted: it quotes no message."""
 
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]
     ) -> None:
-        """Have clients not count these users of ours, so that a direct chat remains one to them.
+        """Name bridge users as service members (MSC4171), so that clients still see a direct chat.
 
-        A room that does not let `host` do it is no failure.
+        A refusal by the room is no error.
         """
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str
     ) -> UserId:
-        """Make the agent's ghost exist with its name and picture, and be in the room."""
+        """Register the agent's ghost, set its name and avatar, and join it to the room."""
 
     async def icon_known(self, agent: Agent, icon_source: str) -> bool:
-        """True if the ghost already wears the picture of that address: do not fetch it again."""
+        """True if the ghost's avatar was lately fetched from that URL: do not fetch it again."""
 
     def ghost_of(self, agent: Agent) -> UserId: ...
 
     def pieces(
         self, fragment: str, absolute: Callable[[str], str]
     ) -> tuple[frames.AgentText | frames.AgentMedia, ...]:
-        """An agent's fragment as texts and the pictures between them, in order; at least one."""
+        """Split an agent's HTML into texts and pictures, in order; at least one."""
 
     async def relay(
         self,
@@ -466,72 +463,72 @@ class MatrixPort(Protocol):
         thread: Thread | None = None,
         mentions: tuple[UserId, ...] = (),
     ) -> tuple[Part, ...]:
-        """Send an agent's message as its ghost, which is made to be in the room, into a thread.
+        """Send an agent's message as its ghost, which joins the room if it has to.
 
-        A long text becomes several events, which come back in order. A location has to say of whose
-        map it is. Where the room does not let the ghost in, `host` says it under the agent's name.
-        `mentions`: as of `NoticeText`.
+        A long text becomes several events, returned in order. A location must name its map, which
+        decides the datum. Where the ghost cannot join, `host` sends under the agent's name.
+        `mentions`: see `NoticeText`.
         """
 
     def download(self, media: CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:
-        """Open a customer's file; TooBig if the homeserver says that it is over `limit` bytes."""
+        """Open a customer's file; TooBig if the homeserver states more than `limit` bytes."""
 
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
-        """Show one of ours as typing for so long; 0: no longer. Nothing is lost if it fails."""
+        """Show a bridge user as typing for that time; 0 stops it. Failures are harmless."""
 
     async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
-        """Show that one of ours has read up to this event. It may fail, and be repeated."""
+        """Set a bridge user's read receipt to this event. It may fail, and can be repeated."""
 
     async def react(
         self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
     ) -> EventId:
-        """Put a reaction (one emoji) to an event."""
+        """React to an event with one emoji."""
 
     async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
-        """Ask a question; who votes is `PollAnswered`."""
+        """Send a poll; each vote arrives as a `PollAnswered`."""
 
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
     ) -> EventId:
-        """Say no to a request to verify `sender` (specification, "Key verification framework")."""
+        """Decline a request to verify `sender` (Matrix spec, "Key verification framework")."""
 
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str, caption: str = ""
     ) -> EventId:
-        """Send a file, with words below it."""
+        """Send a file with a caption."""
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
-        """Take an event's content out of the room; Refused if `who` may not."""
+        """Redact an event; Refused if `who` may not."""
 
     def timeline(
         self, room_id: RoomId, reader: UserId, first: EventId
     ) -> AsyncGenerator[Raw, None]:
-        """The room's events from `first` on, oldest first, as they came (see `open`).
+        """The room's events from `first` on, oldest first, not decrypted (see `open`).
 
-        Refused: the homeserver does not have `first`, or does not show it to `reader`.
+        Refused: the homeserver lacks `first`, or does not show it to `reader`.
         """
 
     def recorded(self, raw: Raw) -> Recorded | None:
-        """An opened event as a transcript shows it; None for what is no message. Never raises."""
+        """Read a decrypted event for a transcript; None if it is no message. Never raises."""
 
 
 class LinkState(msgspec.Struct, frozen=True):
-    """The link of a room, for people."""
+    """State of a room's link, as shown to people."""
 
     room_id: RoomId
     state: Literal["up", "opening", "waiting"]
-    """`waiting`: it failed, and is tried again later."""
+    """`waiting`: it failed, and is retried later."""
     since: int
-    """When it came up or went away, ms since the epoch."""
+    """When it came up or was lost, ms since the epoch."""
     why: str = ""
-    """Why it does not stand; empty: nothing went wrong."""
+    """Why it is down; empty if there was no error."""
 
 
 class Others(Protocol):
-    """The processes with which this one shares the rooms; each of these has one owner."""
+    """The other processes that share the rooms; each room is owned by one process."""
 
     async def pass_on(self, inputs: Sequence[NewInput], now: int) -> int:
-        """Store inputs for the owners of their rooms, and tell these; returns how many were new.
+        """Store inputs for the owners of their rooms, notify these, and return how many were new.
 
         Raises:
             StoreError: none was stored; Unstorable if one of them never can be.
@@ -542,7 +539,7 @@ class Others(Protocol):
 
 
 class Clock(Protocol):
-    """Time, so that tests can turn it."""
+    """Time source, replaced in tests."""
 
     def now(self) -> int:
         """Milliseconds since the epoch."""

@@ -1,19 +1,19 @@
-"""The reader of a room: opens an input, finds out what it means, and lets it happen to a visit.
+"""The reader of a room: opens an input, finds out what it means, and applies it to a visit.
 
 `read_command`, `needs_standing` and `receive` are pure: they take the room's record and one event
-(`Meaning`), and leave a new record and effects in the visit. Facts of the outside world (may this
-person configure the room? does their chat go on in another?) are asked beforehand by `Reader` and
-handed in as `Facts`. What cannot be carried is reported to its sender. A reaction, vote or
-redaction on a card of ours is an order to us (`cards`), 🔁 sends a message again, and the rest is
-told to an agent in words (`references`).
+(`Meaning`), and leave a new record and effects in the visit. `Reader` fetches facts of the outside
+world beforehand (may this person configure the room? does their chat go on in another room?) and
+hands them in as `Facts`. A message that cannot be carried is reported to its sender. A reaction,
+vote or redaction on a card of the bridge is a command (`cards`), 🔁 sends a message again, and
+others are described to an agent in words (`references`).
 
-With `encryption.require` nothing that anybody typed is carried in clear, either way: a message in
-clear is answered with what to do, and so is a command that starts a chat or shows one. Commands
-that only configure, tell or end something work all the same (`Command.in_clear`).
+With `encryption.require` nothing that anybody typed is carried unencrypted, either way: such a
+message is answered with instructions, and so is a command that starts a chat or shows one. Commands
+that only configure, tell or end something still work (`Command.in_clear`).
 
 Most inputs need nothing but the room's record (`Reader.now`); some have to wait for a key, the
-homeserver or the store (`Reader.handle`). A poisonous input (one that makes our own code fail) goes
-to the dead letters, its sender is told, and the rest goes on: it never blocks what comes after it.
+homeserver or the store (`Reader.handle`). An input that makes the bridge's own code fail becomes a
+dead letter, and its sender is told: it never blocks later inputs.
 """
 
 from __future__ import annotations
@@ -82,38 +82,38 @@ from bridge.texts.languages import CLEAR, spoken
 from bridge.webchat.frames import MessageReceived
 
 ADMIN_LEVEL = 50
-"""Power level from which on a person may configure the room (contract)."""
+"""Minimum power level of a person who configures the room (contract)."""
 STANDING_TRIES = 3
-"""How often the homeserver is asked for a level, a second or two apart."""
-# For each message: to find a member by its enum's name takes longer than to call a function.
+"""Maximum number of requests for power levels, a second or two apart."""
+# Used for each message: looking up an enum's member by name is slower than a function call.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
 _MOST_ROOMS = 10
-"""Rooms of one person that are looked at for a chat."""
+"""Maximum number of a person's rooms that are searched for a chat."""
 PARKED_LIMIT = 100
-"""Events that a room may keep while we enter it."""
+"""Maximum number of events parked while the bridge enters a room."""
 _ASKING = (model.Human, model.CallBack, model.Said)
-"""Inputs that ask for a person or a robot, which a paused room does not."""
+"""Inputs that ask for a person or a robot: refused in a paused room."""
 _ANSWERED = (Spoke, Corrected, Withdrew, Unreadable)
 _PARKED = (*_ANSWERED, RoomConfigured, EncryptionOn)
-"""People's own, which are answered if there are more; and what may come behind our first look."""
+"""Events parked while entering: messages, and state newer than the first look at the room."""
 
 Reading = Parsed | Malformed | None
-"""A message as a command; None: it is a customer's word, or no text."""
+"""A message read as a command; None if it is a customer's message, or no text."""
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """Facts of the outside world, found out before the step."""
+    """Facts of the outside world, fetched before the step."""
 
     standing: Standing = Standing.ORDINARY
     rooms_of_inviter: int = 0
-    """Other rooms that this person already makes us serve."""
+    """Number of other rooms served because of this person's invitations."""
     earlier: Earlier | None = None
-    """The message that this one is about (`references.refers_to`); None: forgotten."""
+    """The message that this one is about (`references.refers_to`); None if none or erased."""
     encrypted: bool = False
     elsewhere: str = ""
-    """The address of the room in which the customer's chat goes on, where that is not this one."""
+    """Address of the other room in which the customer's chat goes on; empty if there is none."""
     rooms_begun: tuple[int, ...] = ()
-    """When this person brought us into other rooms lately, the oldest first (`surroundings`)."""
+    """ms times of this person's recent invitations to other rooms, sorted (`surroundings`)."""
 
 
 # --- what an event means --------------------------------------------------------------------------
@@ -131,14 +131,14 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     bare = not chatting and people.is_alone(visit, meaning.sender)
     words = text.split(None, 4)
     if not bare and not (words and rules.begins_command(words[0])):
-        short = chatting and 2 <= len(words) <= 4  # or else it is no login
+        short = chatting and 2 <= len(words) <= 4  # the lengths that a login can have
         return commands.like_login(visit, meaning.sender, text) if short else None
     command = commands.read(visit, text, bare=bare)
     return commands.slip(visit, text) if bare and command is None else command
 
 
 def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
-    """The person whose standing has to be known before `receive`; None if nobody's."""
+    """Return the person whose `Standing` must be known before `receive`; None if not needed."""
     if isinstance(meaning, RoomConfigured):
         return meaning.sender if visit.record.membership is _JOINED else None
     if isinstance(command, Parsed) and (command.for_admins or command.lists_all):
@@ -151,10 +151,9 @@ def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId |
 def receive(
     visit: Visit, meaning: Meaning, raw: Raw, received: int, facts: Facts, *, command: Reading
 ) -> None:
-    """Handle one Matrix event, stored at that moment (ms since the epoch).
+    """Handle one Matrix event; `received` is when it was stored (ms since the epoch).
 
-    `raw` is the event itself, to be parked while we are entering; `command` is what `read_command`
-    says of it.
+    `raw` is the event, to be parked while entering; `command` is the result of `read_command`.
     """
     if visit.record.membership is _ENTERING and isinstance(meaning, _PARKED):
         _park(visit, raw)
@@ -208,9 +207,9 @@ def _gestured(
 def _chose_queue(
     visit: Visit, vote: FromPerson, queue: QueueId, received: int, facts: Facts
 ) -> None:
-    """Handle a vote about queues: an admin's sets the room's, a customer's asks for an agent there.
+    """Handle a vote for a queue as a command: an admin's sets it, a customer's starts a chat there.
 
-    Both as by command, which the answer says in reply to the poll.
+    The answer replies to the vote.
     """
     admin, served = facts.standing is Standing.ADMIN, visit.rules.permission(vote.sender) in SERVED
     if not (admin or served) or _excessive(visit, vote.event_id, received):
@@ -235,9 +234,9 @@ def _park(visit: Visit, raw: Raw) -> None:
 
 
 def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
-    """True if this person's messages are carried; who has no permission is told so.
+    """True if this person's messages are carried; else tell them, if permission is missing.
 
-    In a room that is just being erased nobody's are, and they are told that.
+    In a room that is being erased no messages are carried, and customers are told so.
     """
     if visit.record.membership is not _JOINED:
         return False
@@ -259,11 +258,11 @@ def _spoke(
     if watched and not _is_only_customer(visit.record, spoke.sender):
         people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
-        return  # where several people are, programs speak among them, and are not for the agent
+        return  # in a shared room, notices of other bots are not for the agent
     configures = isinstance(command, Parsed) and command.for_admins
     admin = configures and facts.standing is Standing.ADMIN and visit.record.membership is _JOINED
     if admin and visit.rules.permission(spoke.sender) is not Permission.IGNORED:
-        pass  # who may configure the room need not be a customer of ours
+        pass  # a room admin need not be a customer
     elif not _served(visit, spoke.event_id, spoke.sender):
         return
     elif visit.record.speaker != spoke.sender:
@@ -295,7 +294,7 @@ def _spoke(
 
 
 def _said_in_pause(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) -> None:
-    """Handle words in a paused room: they may rate or thank for the chat that is over, no more."""
+    """Handle words in a paused room: they may only rate, or give thanks for, the last chat."""
     if isinstance(spoke, Spoke) and isinstance(visit.record.conversation.phase, model.NoChat):
         answers = facts.earlier is not None
         if not _too_fast(visit, received) and cards.about_chat(visit, spoke, answers=answers):
@@ -304,25 +303,25 @@ def _said_in_pause(visit: Visit, spoke: Spoke | Corrected, received: int, facts:
 
 
 def _hear_language(visit: Visit, words: str, command: Reading) -> None:
-    """Note the language that the script of a customer's words tells, if clearer than before."""
+    """Detect the language of a customer's words, and store it if it is clearer than before."""
     known = visit.record.language[0]
     if command is not None and command.verb and COMMANDS[command.verb].outside == "sets":
-        words = " ".join(words.split()[: 1 if command.bare else 2])  # not what it is set to
+        words = " ".join(words.split()[: 1 if command.bare else 2])  # without the setting's value
     if known == 0 or not words.isascii():
         heard = spoken(words, visit.rules.language)
-        if heard[0] > (known if command is None else max(known, 1)):  # all know the word "help"
+        if heard[0] > (known if command is None else max(known, 1)):  # "help" is no language hint
             visit.set(language=heard)
 
 
 def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
-    """True if nobody but the sender, its customer, is known to be in a direct room."""
+    """True if the sender is the room's customer and the only person known to be in it."""
     if sender != record.customer or record.empty_since is not None:
         return False
     return not record.people or all(one.user == sender for one in record.people)
 
 
 def _begins_chat(record: RoomRecord) -> bool:
-    """True if words would begin a chat here: it is looked whether one goes on in another room."""
+    """True if a message would begin a chat here: first look for one in another room."""
     direct = record.direct and record.membership is _JOINED
     return direct and isinstance(record.conversation.phase, model.NoChat)
 
@@ -357,7 +356,7 @@ def _commanded(
 
 
 def _conceal(visit: Visit, spoke: Spoke | Corrected, command: Parsed | Malformed) -> None:
-    """Take a password out of the room, also where the command itself was not looked at."""
+    """Redact a password, even if the command itself was not carried out."""
     if isinstance(command, Malformed):
         secret = command.secret
     else:
@@ -369,7 +368,7 @@ def _conceal(visit: Visit, spoke: Spoke | Corrected, command: Parsed | Malformed
 
 
 def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
-    """Handle a text or a file that is no command: words for an agent, or an answer to a card."""
+    """Handle a text or a file that is no command: a message to an agent, or a card's answer."""
     phase, meant, earlier = visit.record.conversation.phase, None, facts.earlier
     talking = isinstance(phase, model.Chatting) and not (phase.robot or phase.close)
     if not talking or spoke.reply_to is not None:
@@ -392,8 +391,8 @@ def _ordered_by(
     received: int,
     earlier: Earlier | None,
 ) -> list[model.Input]:
-    """Inputs of a reaction, a vote or a redaction; none if it is not carried."""
-    if isinstance(gesture, Withdrew):  # whoever may (moderators may) has done so already
+    """Return the inputs of a reaction, a vote or a redaction; none if it is not carried."""
+    if isinstance(gesture, Withdrew):  # by anybody: the homeserver has checked the right to it
         cards.forget(visit, gesture.target)
         return references.withdrew(visit, gesture, earlier)
     if visit.rules.permission(gesture.sender) not in SERVED:
@@ -419,15 +418,15 @@ def _step(visit: Visit, sender: UserId, happened: list[model.Input]) -> None:
 
 
 def _elsewhere(record: RoomRecord, raw: Raw) -> RoomId | None:
-    """The room of an event, if it is not the one that ours is on Matrix today."""
+    """Return the Matrix room of an event, if it is not the record's present one (upgrades)."""
     where = raw.get("room_id")
     return None if where is None or where == record.matrix_id else RoomId(str(where))
 
 
 def _too_fast(visit: Visit, received: int) -> bool:
-    """Count a message in its minute (`received`: ms); True if no more are allowed there."""
+    """Apply the rate limit: count a message in its minute (`received`: ms); True if over it."""
     minute, record = received // 60_000, visit.record
-    if minute == record.minute - 1:  # taken in by a process whose clock is slower
+    if minute == record.minute - 1:  # received by a process whose clock is slower
         minute += 1
     spoken = record.spoken if minute == record.minute else 0
     if spoken >= visit.rules.limits.messages_per_minute:
@@ -437,9 +436,9 @@ def _too_fast(visit: Visit, received: int) -> bool:
 
 
 def _excessive(visit: Visit, event_id: EventId, received: int) -> bool:
-    """Count an order (a command or a gesture) as `_too_fast` does; answer the first one too many.
+    """Apply the rate limit to a command or a gesture; answer only the first one over it.
 
-    A message beyond the limit is answered each time, as its words go nowhere; an order has none.
+    A message over the limit is answered each time, as its words are not carried.
     """
     if not _too_fast(visit, received):
         return False
@@ -457,7 +456,7 @@ _DUE = (references.sealed_due, references.erasing_due, people.due)
 
 
 def next_moment(record: RoomRecord, rules: Rules) -> int | None:
-    """The next deadline of a room, at which it wants a Tick; ms since the epoch."""
+    """Return the next deadline of a room, when it needs a Tick; ms since the epoch."""
     state = record.conversation
     first = state.retry_at
     if not no_deadline_but_retry(state):
@@ -473,24 +472,23 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
 
 
 def _serve(rules: Rules, record: RoomRecord) -> bool:
-    """True if these rules' enterprise serves the room, as always where there is only one."""
+    """True if the enterprise of these rules serves the room; always, if there is only one."""
     return not rules.enterprise or rules.rules_of(record.enterprise) is rules
 
 
 class Reader:
-    """Reader of one room's inputs: lets them happen to a visit; whoever made that commits it."""
+    """Reader of one room's inputs: applies them to a visit, which the caller commits."""
 
     def __init__(self, room_id: RoomId, around: Surroundings) -> None:
         self._room_id = room_id
         self.around = around
-        """Of the enterprise that serves the room; replaced when that is another."""
+        """Dependencies of the enterprise that serves the room; replaced when that changes."""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
 
     def now(self, visit: Visit, came: Came) -> bool:
-        """Let one input happen, if nothing has to be waited for.
+        """Process one input, if nothing has to be waited for.
 
-        False if something has to be, or our own code failed: the visit is worth nothing then,
-        unless the caller undoes what was added.
+        False if it has to wait, or failed: the caller must then undo or discard the visit.
         """
         try:
             self._put_out(visit)
@@ -506,9 +504,9 @@ class Reader:
         return True
 
     def _event_now(self, visit: Visit, raw: Raw, opened: Raw | Undecryptable | None) -> bool:
-        """Let an event happen that is open and refers to no other event."""
+        """Process an event that is decrypted and refers to no other event."""
         if visit.record.membership is not _JOINED:
-            opened = raw  # as it came: it is parked if we are entering, else none of our business
+            opened = raw  # still encrypted: it is parked while entering, else ignored
         if _elsewhere(visit.record, raw) is not None:
             return False
         if opened is None or isinstance(opened, Undecryptable):
@@ -530,9 +528,9 @@ class Reader:
         return not visit.again
 
     async def handle(self, visit: Visit, row: InputRow, *, may_wait: bool = True) -> bool:
-        """Let one input that is stored happen; False if it would have to wait, and may not.
+        """Process one stored input; False if it would have to wait, and may not.
 
-        Raises StoreError if the database did not answer: the visit is worth nothing then.
+        Raises StoreError if the database did not answer: the visit must be discarded.
         """
         mark = visit.mark()
         try:
@@ -547,7 +545,7 @@ class Reader:
             else:
                 self._simple(visit, stored)
         except Exception as error:
-            if isinstance(error, Unstorable):  # no database can even be asked about it
+            if isinstance(error, Unstorable):  # a value that not even a query can hold
                 self.log.error("an input could not be handled", seq=row.seq, why=str(error))
             elif isinstance(error, StoreError):
                 raise
@@ -558,7 +556,7 @@ class Reader:
         return True
 
     def _put_out(self, visit: Visit) -> None:
-        """Leave a room whose host account is somebody else's: they read it and speak in it."""
+        """Stop serving a room if its host account is somebody else's, who can read the room."""
         if self.around.matrix.serves(visit.record.host):
             return
         if visit.record.membership is _JOINED:
@@ -579,7 +577,7 @@ class Reader:
             case CardPosted():
                 cards.remember(visit, stored.card, stored.signs)
             case PartPosted():
-                pass  # the ledger has it
+                pass  # kept for the ledger only
             case RobotAnswered():
                 cards.robot_answered(visit, stored)
             case LookedUp():
@@ -592,7 +590,7 @@ class Reader:
                 visit.step(stored)
 
     def bury(self, visit: Visit, row: InputRow, why: str) -> None:
-        """Make a dead letter of an input, and tell its sender."""
+        """Make an input a dead letter, and tell its sender."""
         visit.buried.append((row.seq, why))
         visit.record = not_taken(visit.record, row.body)
         self._tell(visit, row.key)
@@ -603,7 +601,7 @@ class Reader:
             visit.report(EventId(key), "undelivered.internal")
 
     async def try_again(self, visit: Visit) -> None:
-        """Look whether events that could not be read can be now. Raises like `handle`."""
+        """Retry the decryption of sealed events. Raises like `handle`."""
         opened = []
         for event in visit.record.sealed:
             raw = await self.around.matrix.open(event.raw)
@@ -614,7 +612,7 @@ class Reader:
         references.sort_out_sealed(visit, opened)
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
-        """Handle what was said before we came in, each event by itself."""
+        """Handle the bridge's entry, then the events parked before it, each by itself."""
         standing, here = Standing.ORDINARY, visit.record
         if entry.config is not None and here.membership is _ENTERING and not here.refusal:
             standing = await self._standing(visit, entry.configured_by)
@@ -625,7 +623,7 @@ class Reader:
             await self._contained(visit, raw.get("event_id"), happened)
 
     async def _other_room(self, rules: Rules, here: RoomRecord) -> RoomRecord | None:
-        """Another direct room of this customer, host and enterprise; one with a chat first."""
+        """Return another direct room of this customer, host and enterprise; with a chat if any."""
         for room_id in (await self.around.store.rooms_of(here.customer))[:_MOST_ROOMS]:
             if room_id != self._room_id:
                 other = await self._record_of(room_id)
@@ -634,14 +632,14 @@ class Reader:
         return None
 
     async def _record_of(self, room_id: RoomId) -> RoomRecord:
-        """Another room as it is stored; an empty record if this version cannot read it."""
+        """Return another room's stored record; an empty one if this version cannot read it."""
         stored = (await self.around.store.load(room_id)).room
         with suppress(ValueError):
             return record_in(stored, room_id)
         return RoomRecord(room_id)
 
     async def _contained(self, visit: Visit, event_id: object, happened: Awaitable[object]) -> None:
-        """Let an event happen that has no row of its own in the journal."""
+        """Process an event without a journal row of its own; undo it alone if it fails."""
         mark = visit.mark()
         try:
             await happened
@@ -653,18 +651,17 @@ class Reader:
             self._tell(visit, event_id)
 
     async def _event(self, visit: Visit, raw: Raw, received: int, *, may_wait: bool) -> bool:
-        """Open an event and let it happen; False if it would have to wait, and may not.
+        """Decrypt and process an event; False if it would have to wait, and may not.
 
-        The sender of one that cannot be read is told, and it is kept if its key may still come.
+        The sender of an undecryptable event is told; it is kept if its key may still come.
         """
         where = _elsewhere(visit.record, raw)
         if where is not None and self._seen_to(visit, raw, where):
             return True
-        # A transaction of the homeserver may wait for this, and with it all other rooms.
+        # No question to a homeserver: a transaction, and so all other rooms, may wait for this.
         opened = await self.around.matrix.open(raw, ask=False)
         if visit.record.membership is not _JOINED:
-            # As it came: it is parked if we are entering, and else none of our business.
-            opened = raw
+            opened = raw  # still encrypted: it is parked while entering, else ignored
         elif isinstance(opened, Undecryptable) and opened.later:
             if not may_wait:
                 return False
@@ -683,9 +680,9 @@ class Reader:
         return await self._readable(visit, opened, received, may_wait=may_wait, encrypted=encrypted)
 
     def _seen_to(self, visit: Visit, raw: Raw, where: RoomId) -> bool:
-        """True if nothing but this comes of an event from elsewhere: our room is being replaced.
+        """Handle an event of another Matrix room of this record (upgrade); True if that was all.
 
-        Else it is of a room that ours has replaced, or an invitation as to any other.
+        False for an event of a replaced room, or an invitation to be handled like any other.
         """
         upgrade, meaning = visit.record.upgrade, self.around.matrix.interpret(raw)
         if upgrade is not None and upgrade.into == where:
@@ -700,13 +697,13 @@ class Reader:
     async def _readable(
         self, visit: Visit, raw: Raw, received: int, *, may_wait: bool, encrypted: bool
     ) -> bool:
-        """Let an open event happen; False if something has to be waited for, and may not be."""
+        """Process a decrypted event; False if it would have to wait, and may not."""
         meaning, standing = self.around.matrix.interpret(raw), Standing.ORDINARY
         if _elsewhere(visit.record, raw) is not None:
             if not isinstance(meaning, OfMessages):
-                return True  # who comes and goes in a room that was replaced is nobody's business
+                return True  # members and state of a replaced room do not matter
             if isinstance(meaning, Spoke):
-                meaning = replace(meaning, thread=None)  # which nobody can write in any more
+                meaning = replace(meaning, thread=None)  # the replaced room is closed to answers
         command = read_command(visit, meaning)
         person = needs_standing(visit, meaning, command)
         if not may_wait and (person is not None or isinstance(meaning, Invited)):
@@ -729,7 +726,7 @@ class Reader:
         return True
 
     async def _invited(self, visit: Visit, invited: Invited, raw: Raw, received: int) -> None:
-        """Let an invitation happen; those by one person take turns, and count each other."""
+        """Process an invitation under its inviter's lock: concurrent ones count each other."""
         store, before = self.around.store, visit.record
         if visit.turn is not None and not visit.alone:
             await surroundings.take_turn(visit.turn, self.around.inviting, invited.by)
@@ -737,7 +734,7 @@ class Reader:
         rules = people.enterprise_for(visit, invited)
         rooms, most = 0, rules.limits.rooms_per_user
         for one in await store.rooms_of(invited.by):
-            other = one != self._room_id  # we may be in this one, for all we know
+            other = one != self._room_id  # the store may list this room, too
             rooms += other and rooms < most and await self._serve(rules, one)
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         lately = () if self._room_id in begun else begun
@@ -749,7 +746,7 @@ class Reader:
             await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)
 
     async def _serve(self, rules: Rules, room_id: RoomId) -> bool:
-        """As the function of that name; a room need not be read where there is one enterprise."""
+        """Like the function `_serve`; reads no record if there is only one enterprise."""
         return not rules.enterprise or _serve(rules, await self._record_of(room_id))
 
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
@@ -766,14 +763,14 @@ class Reader:
         _step(visit, sender, references.resend(visit, event_id, found, earlier, last=last))
 
     async def _earlier(self, visit: Visit, meaning: Meaning) -> Earlier | None:
-        """The message that this one is about; None if nobody knows it, or it was taken back."""
+        """Return the message that this one is about; None if none, unknown or redacted."""
         record, about = visit.record, references.refers_to(visit.record, meaning)
         if about is None or about in record.erasing:
             return None
         earlier = await references.recall(self.around, self._room_id, about)
         if earlier is None or not isinstance(earlier.content, model.CustomerText):
             return earlier
-        # While a chat runs, bare words are said to the agent. Which it was then, nobody remembers.
+        # Bare words are a command only outside a chat; the phase at that time is not recorded.
         idle = isinstance(record.conversation.phase, model.NoChat)
         bare = record.direct and record.host == visit.rules.bot and idle
         if commands.read(visit, earlier.text, bare=bare) is None:
@@ -781,7 +778,7 @@ class Reader:
         return replace(earlier, command=True)
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
-        """Authority to configure the room; asked anew each time, as it is rare and may change."""
+        """Ask for a person's authority to configure the room: not cached, as it may change."""
         if visit.rules.permission(person) is Permission.ADMIN:
             return Standing.ADMIN
         room_id, host = visit.record.matrix_id, visit.record.host

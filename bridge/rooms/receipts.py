@@ -1,14 +1,14 @@
-"""Read receipts and typing notices: what each side sees of the other beside the messages.
+"""Read receipts and typing notifications, in both directions.
 
-A receipt shows what the call centre has taken, in a chat or with a request for one, and nothing
-else. That stands in the room's record, so no receipt is ahead of what is known for certain, and
-after a crash it is given anew: repeating one does no harm, and a homeserver lets none go back. The
-first goes out at once, the next `PAUSE` seconds later, and while people write on, one every two.
+A receipt marks the newest message that the call centre has accepted, in a chat or with a queue
+request. That is read from the durable record, so no receipt precedes the acknowledgement, and a
+crash only repeats one, which is harmless: homeservers never move a receipt back. The first is sent
+at once, the next after `PAUSE`, and while people go on writing, one every two `PAUSE`s.
 
-Who is typing is told as system notice 5 and 113 (reference 2.2, 1.2). Nothing of it is stored,
-nothing waits for it, and a failure is a line in the debug log. An agent's notice shows their ghost
-typing for six seconds, or until their message stands in the room. A customer who types is told to
-the agent for as long as the homeserver says so, every five seconds.
+Typing is system notice 5 (from agents) and 113 (to them; reference 2.2, 1.2). It is never stored,
+nothing waits for it, and failures are logged at debug level only. An agent's ghost is shown typing
+for six seconds, or until their message is in the room. A customer's typing is sent to the agent
+every five seconds while the homeserver reports it.
 """
 
 from __future__ import annotations
@@ -33,42 +33,42 @@ from bridge.rooms.visit import peek
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
 
 PAUSE = 5.0
-"""Seconds between two receipts of a room; twice as long while people go on writing."""
+"""Seconds between two receipts of a room; doubled while people go on writing."""
 FIRST_PAUSE = 2.0
-"""Seconds before another attempt; twice as long each time."""
+"""Base of the back-off in seconds: it is doubled with every failure, the first included."""
 TRIES = 6
-"""Attempts while the homeserver does not answer; after that, the next message's has to do."""
+"""Attempts while the homeserver does not answer; after that, the next message's receipt counts."""
 _LOOKED_AT = 6
-"""Rows of the Matrix lane among which an agent may be about to come in."""
+"""Number of rows of the Matrix lane that are searched for an agent's joining."""
 
 
 class Receipts(msgspec.Struct, eq=False):
-    """Read receipts of one room; `once` must not run twice at a time."""
+    """Read receipts of one room; `once` must not run concurrently with itself."""
 
     _room: RoomView
     _done: tuple[EventId | None, UserId | None] = None, None
-    """The newest that needs no more (given, or given up), and the agent who read it."""
+    """The last event whose receipt was sent or given up, and the agent's ghost that read it."""
     _failures: int = 0
     _not_before: int = 0
     _pause: int = 0
-    """ms that led to `_not_before`: a clock that was set back makes the wait no longer."""
+    """Pause (ms) that ends at `_not_before`: limits the wait if the clock is set back."""
 
     @property
     def due(self) -> bool:
-        """True if `once` has something to do: the agent who reads is in the room."""
+        """True if a receipt is due, and the agent's ghost is not about to join."""
         newest, agent = self._newest(), self._agent()
         if newest is None or self._room.durable.membership is not Membership.JOINED:
             return False
         if newest == self._done[0] and (agent is None or self._done[1] is not None):
-            return False  # an agent of a later chat has not read it
+            return False  # receipt sent by the host; an agent of a later chat has not read it
         if agent is None:
             return True
-        # The Matrix lane may bring the ghost in soon; whoever runs us asks again when it has.
+        # The lane may be about to join the ghost; `due` is read again after that.
         rows = islice(self._room.rows(Lane.MATRIX), _LOOKED_AT)
         return not any(isinstance(peek(row), AgentsCame) for row in rows)
 
     async def once(self) -> bool:
-        """Give a receipt as soon as one may be given; False if there is no other to give."""
+        """Send a receipt, after a pause if necessary; return whether another is due."""
         wait, pause = self._not_before - self._room.around.clock.now(), PAUSE
         wait = min(wait, self._pause)
         if self.due and wait > 0:
@@ -94,14 +94,14 @@ class Receipts(msgspec.Struct, eq=False):
         return self.due
 
     def _newest(self) -> EventId | None:
-        """The newest message that the call centre has, be it with the request that waits."""
+        """Event id of the newest message that the call centre has, queue request included."""
         record = self._room.durable
         phase = record.conversation.phase
         sent = phase.pre_sent if isinstance(phase, Queued) else ()
         return next((one.event_id for one in reversed(sent) if one.last), record.read_up_to)
 
     async def _give(self, event_id: EventId) -> None:
-        """Mark as read as the first agent of the chat, or where none can, as our host."""
+        """Send the receipt as the chat's first agent or, if that is refused, as the host."""
         matrix, room_id = self._room.around.matrix, self._room.durable.matrix_id
         agent = self._agent()
         if agent is not None:
@@ -124,38 +124,38 @@ class Receipts(msgspec.Struct, eq=False):
 SHOWN = 6.0
 """Seconds that a ghost is shown typing (reference 2.2)."""
 AFRESH = 3.0
-"""Seconds within which a further notice changes nothing: agents' desks send one a second."""
+"""Seconds in which further notices are ignored: agents' desks send one a second."""
 LONGEST_TELLING = 5.0
-"""Seconds that a homeserver may take to be told; after that the sign is over anyway."""
+"""Timeout in seconds of a typing request; after that, the notification is outdated anyway."""
 HINT_GAP = 5.0
-"""Seconds between two hints to the agent; more often the server does not want them."""
+"""Seconds between two typing hints (113) to the agent: the server wants no more."""
 MOST_HINTS = 12
-"""Hints in a row; a minute of typing without a word is a forgotten keyboard."""
+"""Maximum hints in a row: whoever types for a minute without sending has left the keyboard."""
 
 
 class Typist(msgspec.Struct, eq=False):
-    """Typing notifications of one room; `_spawn` owns a task."""
+    """Typing notifications of one room; `_spawn` starts a task and owns it."""
 
     _room: RoomView
     _spawn: Callable[[Coroutine[Any, Any, None]], None]
     _shown: dict[UserId, int] = {}
-    """Ghosts that are shown typing, and when that was said last (ms)."""
+    """Ghost shown as typing -> time of its last notification (ms)."""
     _to_tell: dict[UserId, float] = {}
     _telling: bool = False
     _typing: bool = False
-    """A customer is typing, as far as the homeserver has said."""
+    """True while a customer is typing, as the homeserver last reported."""
     _hinting: bool = False
 
     # --- agent to customer ----------------------------------------------------------------------
 
     def agent_types(self, session_id: SessionId, agent_id: AgentId) -> None:
-        """An agent of this session is typing; who is not in the room is not shown."""
+        """Show an agent of this session as typing, if known as one of the chat's agents."""
         chat = self._chat()
         if chat is None or chat.session_id != session_id:
             return
         agents = [one for one in chat.agents if one.id == agent_id]
         if not agent_id and len(chat.agents) == 1:
-            agents = list(chat.agents)  # as their messages are read (trap T15)
+            agents = list(chat.agents)  # no agent id, as in messages (trap T15)
         now = self._room.around.clock.now()
         for agent in agents:
             ghost = self._room.around.matrix.ghost_of(agent)
@@ -165,7 +165,7 @@ class Typist(msgspec.Struct, eq=False):
                 self._tell(ghost, SHOWN)
 
     def agent_spoke(self, ghost: UserId) -> None:
-        """A message of the agent's stands in the room."""
+        """Stop showing the agent as typing, as their message is in the room."""
         said = self._shown.pop(ghost, None)
         if said is not None and self._room.around.clock.now() - said < SHOWN * 1000:
             self._tell(ghost, 0)
@@ -193,7 +193,7 @@ class Typist(msgspec.Struct, eq=False):
     # --- customer to agent ----------------------------------------------------------------------
 
     def people_type(self, users: Collection[UserId]) -> None:
-        """Typing notification of the homeserver: all users who are typing now, ours among them."""
+        """Handle the homeserver's typing list: all users typing now, bridge users included."""
         rules, matrix = self._room.around.rules, self._room.around.matrix
         people = [user for user in users if not matrix.is_ours(user)]
         self._typing = any(rules.permission(user) in SERVED for user in people)
@@ -202,7 +202,7 @@ class Typist(msgspec.Struct, eq=False):
             self._spawn(self._hint())
 
     async def _hint(self) -> None:
-        """Tell the agent, again and again while it lasts: the homeserver tells beginnings only."""
+        """Repeat the hint to the agent while typing lasts: the homeserver reports changes only."""
         try:
             for _ in range(MOST_HINTS):
                 session_id = self._session()
@@ -216,12 +216,12 @@ class Typist(msgspec.Struct, eq=False):
             self._hinting = False
 
     def _session(self) -> SessionId | None:
-        """The session whose agent may be told; a paused room tells nothing."""
+        """The session whose agent gets hints; None if the room is paused."""
         chat = self._chat()
         return None if chat is None or self._room.durable.settings.paused else chat.session_id
 
     def _chat(self) -> Chatting | None:
-        """The chat that both sides see."""
+        """The running chat; None if its request was cancelled, or the host is not in the room."""
         record = self._room.durable
         phase = record.conversation.phase
         if record.membership is not Membership.JOINED or not isinstance(phase, Chatting):

@@ -1,18 +1,18 @@
 """The record of a room, its chats, its stored inputs, and the meanings of Matrix events.
 
-The record is one value, stored whole with each step that changes it, but for one (`taken`).
-Whatever in it could grow has a bound, which stands beside the code that adds to it. A row may be
-older than this code: every field but the room's id has a default.
+The record is one value, stored in full with each step that changes it, with one exception
+(`taken`). All that could grow in it is bounded; the bound is defined beside the code that adds to
+it. A row may be older than this code, so every field but the room's id has a default.
 
-A *chat* is everything from a customer's request to its end, answered or not: "chat 3" is the third
-time that this room has asked for an agent (`Conversation.number`, on the queue card as well). A
-number never changes. A session that the server takes away and that is asked for anew is a chat of
-its own: its agent may be another. The record keeps the newest; a change is stored with its step.
+A *chat* lasts from a customer's request to its end, answered or not: "chat 3" is the room's third
+request for an agent (`Conversation.number`, also on the queue card). A number never changes. When
+the server drops a session and it is requested again, that is a new chat, as its agent may be
+another. The record keeps the newest chats; a change of a chat is stored with its step.
 
-Inputs are stored as tagged JSON: the conversation's own, and Matrix events as they came. The tag is
-the name of the class, as for effects (`visit`): a class that is renamed keeps the former name as
-its `tag`, and a field that is added has a default (samples: `stored_rows.jsonl`). A `Meaning`, what
-the matrix ring makes of an event, is never stored.
+Inputs are stored as tagged JSON: those of the conversation, and Matrix events unchanged. The tag is
+the name of the class, as for effects (`visit`): a renamed class keeps its former name as `tag`, and
+a new field has a default (samples: `stored_rows.jsonl`). A `Meaning` (an event as the matrix
+package interprets it) is never stored.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.webchat.frames import Agent, RateSession, SendMessage, SessionClosed
 
 Raw = dict[str, object]
-"""JSON as the homeserver gives it: an event, or the content of one."""
+"""JSON from the homeserver: an event, or the content of one."""
 MOST_AGENTS = 50
-"""Agents of one chat that are remembered; the first ones stay."""
+"""Maximum number of agents recorded for a chat; the first ones are kept."""
 
 
 class Ending(StrEnum):
     AGENT = "agent"
     CUSTOMER = "customer"
     LOST = "lost"
-    """WebChat no longer knew it, or another took its place."""
+    """WebChat no longer knew the session, or another one replaced it."""
     CANCELLED = "cancelled"
     """The customer left the queue."""
     NOBODY = "nobody"
@@ -75,28 +75,28 @@ class Chat(Value, frozen=True):
     queue_id: QueueId
     asked: int
     started: int | None = None
-    """None: no session began (yet)."""
+    """None if no session has begun."""
     answered: int | None = None
-    """When an agent first wrote; None: nobody did (yet), or an earlier version did not note it."""
+    """When an agent first wrote; None if none has, or in rows of earlier versions."""
     ended: int | None = None
     ending: Ending | None = None
     session_id: SessionId | None = None
     robot: bool = False
-    """It was with the robot, at first at least."""
+    """True if the robot took part, even if only at first."""
     agents: tuple[ChatAgent, ...] = ()
-    """In the order in which they came."""
+    """In order of arrival."""
     rating: int | None = None
-    """The id that WebChat took."""
+    """The rating's id, as accepted by WebChat."""
     first: EventId | None = None
-    """The customer's event with which it began; None if they began it without one."""
+    """The customer's event that began it; None if it began without one."""
     last: EventId | None = None
-    """The customer's newest event that belongs to it."""
+    """The customer's newest event in it."""
 
 
 _encoder = msgspec.json.Encoder()
 dump_chat: Callable[[Chat], bytes] = _encoder.encode
 load_chat: Callable[[bytes], Chat] = msgspec.json.Decoder(Chat).decode
-"""Raises ValueError for anything but a stored chat."""
+"""Decode a stored chat; raises ValueError for anything else."""
 
 
 def note_chat(
@@ -109,12 +109,12 @@ def note_chat(
     queue: QueueId,
     event: EventId | None = None,
 ) -> tuple[Chat, ...]:
-    """The chats, the newest last, after a step; `queue` is the room's, `event` what brought it."""
+    """Return the chats after a step, newest last; `queue` is the room's, `event` the cause."""
     same = before.phase is after.phase and before.number == after.number
     if not isinstance(happened, Said):
         chats = _rated(chats, before, happened)
         if same:
-            return chats  # most of what happens: nothing of it is the chat's
+            return chats  # most inputs do not change a chat
     else:
         known = chats[-1] if chats and chats[-1].number == after.number else None
         if known is not None and same and isinstance(after.phase, Chatting) and known.first:
@@ -123,12 +123,12 @@ def note_chat(
     former, phase = _going_on(before), _going_on(after)
     by_number = {one.number: one for one in chats}
     if former is not None and (phase is None or after.number != before.number):
-        # One that began before there was a record is made up for.
+        # A chat that began before chats were recorded is added now.
         chat = by_number.get(before.number) or _begun(before, former, former.since, None)
         by_number[chat.number] = replace(chat, ended=now, ending=_ending(before, happened))
     over = after.number if phase is None else after.number - 1
     for number in range(before.number + 1, over + 1):
-        # Asked for and given up in one step: the customer has seen it all the same.
+        # Requested and given up in one step: a chat all the same, as the customer saw it.
         vain = Chat(number, queue, now, ended=now, ending=Ending.NOBODY, first=event)
         by_number[number] = vain
     if phase is not None:
@@ -141,7 +141,7 @@ def note_chat(
 
 
 def kept_chats(chats: tuple[Chat, ...]) -> tuple[Chat, ...]:
-    """Those that may still change: the newest, and the newest with a session."""
+    """Return the chats that may still change: the newest, and the newest with a session."""
     with_session = [one for one in chats if one.session_id is not None][-1:]
     return tuple(dict.fromkeys((*with_session, *chats[-1:])))
 
@@ -149,9 +149,9 @@ def kept_chats(chats: tuple[Chat, ...]) -> tuple[Chat, ...]:
 def changed_chats(
     before: tuple[Chat, ...], after: tuple[Chat, ...]
 ) -> list[tuple[Chat | None, Chat]]:
-    """Those that have to be written, as they were (None: there was none) and as they are.
+    """Return the chats to be written as (before, after); before is None for a new chat.
 
-    `last` alone moves with every message and can wait.
+    A change of `last` alone is not written at once: it changes with every message.
     """
     changed: list[tuple[Chat | None, Chat]] = []
     known = {one.number: one for one in before}
@@ -163,7 +163,7 @@ def changed_chats(
 
 
 def _going_on(conversation: Conversation) -> Waiting | Chatting | None:
-    """The chat that the customer knows of; a quiet request (`conversation.queue`) is none yet."""
+    """Return the phase of a chat that the customer knows of: not a hidden request's."""
     phase = conversation.phase
     if isinstance(phase, Waiting):
         return None if hidden(phase) else phase
@@ -171,13 +171,13 @@ def _going_on(conversation: Conversation) -> Waiting | Chatting | None:
 
 
 def _begun(after: Conversation, phase: Waiting | Chatting, now: int, event: EventId | None) -> Chat:
-    """A new chat, which begins with the customer's first message that still waits, if any does."""
+    """Return a new chat, which begins with the customer's first held message, if there is one."""
     waiting = after.held[0].event_id if after.held else None
     return Chat(after.number, phase.queue_id, now, first=waiting or event)
 
 
 def _gone_on(chat: Chat, before: Conversation, phase: Waiting | Chatting, now: int) -> Chat:
-    """The chat as it goes on; an agent may take up a request that was refused after all."""
+    """Return the chat as going on; an agent may accept a request after WebChat refused it."""
     chat = replace(chat, ended=None, ending=None)
     if not isinstance(phase, Chatting):
         return chat
@@ -195,7 +195,7 @@ def _gone_on(chat: Chat, before: Conversation, phase: Waiting | Chatting, now: i
 
 
 def _joined(known: tuple[ChatAgent, ...], present: Iterable[Agent]) -> tuple[ChatAgent, ...]:
-    """The agents with those who came; a name, once heard, is only replaced by another."""
+    """Add the agents present to the known ones; a known name is never replaced by an empty one."""
     by_id = {agent.id: agent for agent in known}
     for agent in present:
         former = by_id.get(agent.id)
@@ -218,7 +218,7 @@ def _ending(before: Conversation, happened: Input) -> Ending:
 
 
 def _rated(chats: tuple[Chat, ...], before: Conversation, happened: Input) -> tuple[Chat, ...]:
-    """The chats with the rating that the server has just taken."""
+    """Return the chats with the rating that the server has just accepted, if it has."""
     asked = before.outstanding
     if not isinstance(happened, Replied) or asked is None or asked.call_id != happened.call_id:
         return chats
@@ -234,13 +234,13 @@ def _rated(chats: tuple[Chat, ...], before: Conversation, happened: Input) -> tu
 class Membership(StrEnum):
     NONE = "none"
     ENTERING = "entering"
-    """Invited; the join is on its way. What people write meanwhile is parked."""
+    """Invited; the join is under way. Messages are parked meanwhile."""
     JOINED = "joined"
     LEFT = "left"
 
 
 class RoomSettings(Value, frozen=True):
-    """Settings by room admins; None: as the operator's config says."""
+    """Settings by room admins; None: the operator's config applies."""
 
     queue: QueueId | None = None
     source: str | None = None
@@ -249,11 +249,11 @@ class RoomSettings(Value, frozen=True):
     """`on_message` or `on_command`."""
     paused: bool = False
     hours: str | None = None
-    """Opening hours, as of a queue in the config."""
+    """Opening hours, in the format of a queue's in the config."""
     texts: tuple[tuple[str, str], ...] = ()
-    """Sentences of the room's own: names as of `rules.TEXTS`, each with its words."""
+    """The room's own sentences: (name in `rules.TEXTS`, text)."""
     enterprise: str | None = None
-    """Of those that share the bot; it is followed while there is no chat (`people.settled`)."""
+    """One of those that share the bot; takes effect while there is no chat (`people.settled`)."""
 
 
 class SealedEvent(Value, frozen=True):
@@ -261,18 +261,18 @@ class SealedEvent(Value, frozen=True):
 
     raw: Raw
     until: int
-    """When it is given up."""
+    """When the event is given up."""
     retry_at: int
-    """When to try again, if no key's arrival says so before."""
+    """When to retry the decryption, unless a key arrives before."""
 
 
 class Thread(Value, frozen=True):
-    """The thread in which the customer's last words were: the event `latest`."""
+    """The thread of the customer's last message, which is the event `latest`."""
 
     root: EventId
     latest: EventId
     at: int = 0
-    """When we received them, ms since the epoch; earlier versions did not note it."""
+    """When that was received, ms since the epoch; 0 in rows of earlier versions."""
 
 
 class CardKind(StrEnum):
@@ -285,36 +285,36 @@ class CardKind(StrEnum):
 
 
 class OurCard(Value, frozen=True):
-    """A message of ours that a reaction or a vote can answer."""
+    """A message of the bridge that a reaction or a vote can answer."""
 
     event_id: EventId
     kind: CardKind
     session_id: SessionId | None = None
-    """Rating: of which chat."""
+    """Rating: session of the chat."""
     choices: tuple[int, ...] = ()
-    """Rating: the ids, the best first. Queues: theirs."""
+    """Rating: the ratings' ids, the best first. Queues: the queues' ids."""
     number: int = 0
-    """Queue: of which request. Robot: of the newest request there was."""
+    """Queue: number of the request. Robot: number of the newest request so far."""
     text: str = ""
-    """Robot: what was asked by command, and goes along to a person."""
+    """Robot: the question of a command, which is passed on to a person."""
     asked: EventId | None = None
     """Robot: the command that asked it."""
     about: EventId | None = None
-    """Robot: the message that was asked about and waits for the customer's word."""
+    """Robot: the message that the robot answered and that waits for the customer's verdict."""
     options: tuple[str, ...] = ()
-    """Choices: what the robot proposed, in the order shown."""
+    """Choices: the robot's proposals, in the order shown."""
     dropped: tuple[EventId, ...] = ()
-    """Queue: messages that 🔁 sends after all."""
+    """Queue: dropped messages, which 🔁 sends after all."""
     signs: tuple[str, ...] = ()
-    """Queue: reactions of ours that stand below it."""
+    """Queue: the bridge's reactions to it."""
 
 
 class Person(Value, frozen=True):
-    """A member of the room who is not one of ours."""
+    """A member of the room who is not a bridge user."""
 
     user: UserId
     name: str = ""
-    """In this room, on one line; empty if they have none."""
+    """Display name in this room, on one line; empty if there is none."""
 
 
 class Undelivered(Value, frozen=True):
@@ -322,13 +322,13 @@ class Undelivered(Value, frozen=True):
 
     event_id: EventId
     passed: bool = False
-    """Something else was delivered since: a receipt for this one would say nothing new."""
+    """True if a later message was delivered: a read receipt for this one would go back."""
     again: bool = False
-    """It was sent again, and is under way."""
+    """True while it is being sent again."""
 
 
 class OwnLogin(Value, frozen=True):
-    """An account of the customer's own at the call centre."""
+    """The customer's own account at the call centre."""
 
     name: str
     password: bytes
@@ -336,139 +336,139 @@ class OwnLogin(Value, frozen=True):
 
 
 class Upgrade(Value, frozen=True):
-    """An upgrade of the room that we have not followed yet: all goes on where it is."""
+    """An upgrade of the room that is not followed yet: all goes on in the old room."""
 
     until: int
-    """When the chat ends and we leave, unless we are entering the new room by then; ms."""
+    """Deadline to be entering the new room, ms; after it the chat ends and the bridge leaves."""
     into: RoomId | None = None
-    """The room that we are entering; None: nobody has invited us into it."""
+    """The new room, while the bridge enters it; None if nobody has invited it there."""
     host: UserId = UserId("")
-    """Our user who was invited there."""
+    """The bridge user who was invited there."""
 
 
 class RoomRecord(Value, frozen=True):
-    """The stored state of one room: of the same one whichever room it is on Matrix by upgrades."""
+    """Stored state of one room; the same record across upgrades of the Matrix room."""
 
     room_id: RoomId
-    """Its key in the store, for ever; on Matrix it was the first one."""
+    """Key in the store, which never changes: the id of the first Matrix room."""
     version: int = 1
-    """Of this layout; a reader refuses a newer one."""
+    """Version of this layout; newer ones are refused."""
     membership: Membership = Membership.NONE
     host: UserId = UserId("")
-    """Our user whom the customer invited: the bot, or a queue user. It speaks for us."""
+    """The bridge user whom the customer invited: the bot, or a queue user. It posts notices."""
     customer: UserId = UserId("")
-    """Who invited us last. It stays after we left, for what still has to be said to WebChat."""
+    """Who last invited the bridge; kept after it has left, for calls that WebChat is still owed."""
     speaker: UserId = UserId("")
-    """Who wrote last, of several people; their phone rings too."""
+    """Sender of the last message: mentioned as well as the customer, if that is another."""
     displayname: str = ""
     key: str = ""
-    """Stands for the room in its login names at the call centre (`Rules.login_key`). Kept, as the
-    secret may change. Empty: the room is from before there was one, and its key is a plain hash."""
+    """The room's part of its login names at the call centre (`Rules.login_key`). Stored, as the
+    secret may change; empty in a room from before there was one, whose key is a plain hash."""
     enterprise: str = ""
-    """The call centre that serves it, one while a chat runs; "": the only one, or the first."""
+    """The call centre that serves the room, fixed during a chat; "": the only one, or the first."""
     direct: bool = True
-    """Nobody is here with us but the customer who invited us (see `people`)."""
+    """True if only the customer who invited the bridge is there with it (see `people`)."""
     was_direct: bool = False
-    """It was so until somebody joined, and will be again once they have left."""
+    """True if it was direct until somebody joined: it will be again once they have left."""
     encrypted: bool = False
     refusal: str = ""
-    """Why we shall leave again as soon as we are in: a key of the texts."""
+    """Text key of the reason to leave again right after entering; empty if there is none."""
     refused_until: int = 0
-    """Until when that holds, ms since the epoch; 0: not for a certain time."""
+    """When that reason ends, ms since the epoch; 0 if unknown."""
     settings: RoomSettings = RoomSettings()
     language: tuple[int, str] = (0, "")
-    """The language in which customers write, and how clearly (`languages.spoken`)."""
+    """Detected language of the customers' messages: (confidence, code), see `languages.spoken`."""
     conversation: Conversation = Conversation()
     thread: Thread | None = None
     corrections: tuple[tuple[EventId, EventId], ...] = ()
-    """Corrected messages, each with the event of a newer wording, the newest last."""
+    """Edits: (edited message, event of the newer wording), the newest last."""
     whole: tuple[EventId, ...] = ()
-    """Corrections of messages of which no agent has a former wording: to be sent as the message."""
+    """Edits whose original never reached an agent: they are sent as the message."""
     parked: tuple[Raw, ...] = ()
-    """Raw events that came while we were entering, in the order of arrival."""
+    """Raw events that came while entering, in order of arrival."""
     sealed: tuple[SealedEvent, ...] = ()
-    """Encrypted events that could not be read yet; their senders were told."""
+    """Encrypted events that could not be decrypted yet; their senders were told."""
     minute: int = 0
-    """The minute in which `spoken` messages were counted."""
+    """The minute in which `spoken` messages were counted, for the rate limit."""
     spoken: int = 0
     cards: tuple[OurCard, ...] = ()
-    """The newest of our cards, the latest last."""
+    """The newest cards, the latest last."""
     place: RoomId | None = None
-    """Which room it is on Matrix since an upgrade; None: still the first."""
+    """Present Matrix room since an upgrade; None: still the first one."""
     came_from: RoomId | None = None
-    """Which room it was before that."""
+    """The Matrix room before that."""
     moved_at: int = 0
-    """When it became another, ms since the epoch."""
+    """When the room moved to `place`, ms since the epoch."""
     upgrade: Upgrade | None = None
     greet_at: int | None = None
-    """When the customer of a direct room is greeted, unless they write before, ms."""
+    """When to greet the customer of a direct room, unless they write before, ms."""
     empty_since: int | None = None
     """When the last customer left a shared room, ms; None while there is one."""
     people: tuple[Person, ...] = ()
-    """Who is in the room besides us, the newest last; of a large one its customers, and some more.
-    While we are entering: who has joined since we were invited."""
+    """Members other than bridge users, the newest last; in a large room, customers take precedence.
+    While entering: who has joined since the invitation."""
     turned_away: tuple[tuple[UserId, int], ...] = ()
     """People without permission, and when they were told so (ms)."""
     chats: tuple[Chat, ...] = ()
     """The chats that may still change (`kept_chats`), the newest last; the store has them all."""
     transcript_at: int = 0
-    """When a transcript was last asked for, ms since the epoch."""
+    """When a transcript was last requested, ms since the epoch."""
     figures_at: int = 0
-    """When figures were last asked for, ms since the epoch."""
+    """When figures were last requested, ms since the epoch."""
     login_at: int = 0
     """When somebody last tried to log in, ms since the epoch."""
     login: OwnLogin | None = None
-    """The customer's own account at the call centre; None: as the operator's config says."""
+    """The customer's own account at the call centre; None: the operator's config applies."""
     read_up_to: EventId | None = None
-    """The newest message that the call centre has, all of it: our users have read up to there."""
+    """The newest message that the call centre has in full: read receipts are sent up to it."""
     undelivered: tuple[Undelivered, ...] = ()
-    """The newest messages that their senders may have sent again, the latest last."""
+    """The newest undelivered messages that can be sent again, the latest last."""
     arrived_again: int = 0
-    """How many of those that were sent again have arrived, which is told once none is under way."""
+    """Number of messages sent again that have arrived, reported once none is under way."""
     erasing: tuple[EventId, ...] = ()
-    """Events that were taken back, of which copies of ours may be left (`references`)."""
+    """Redacted events of which the store may still hold copies (`references`)."""
     erase_at: int = 0
-    """When to look for those, ms since the epoch."""
+    """When to look for those copies, ms since the epoch."""
     gone_at: int | None = None
-    """From when on all of the room is to be erased, once nothing is under way, ms (`erasure`)."""
+    """When the room may be erased, ms, once nothing is under way (`erasure`); None: never."""
     stays: bool = False
-    """It is served afterwards, as one that is new."""
+    """True if the room is served after its erasure, as a new one."""
     former: tuple[tuple[tuple[str, str], ...], ...] = ()
-    """Settings as they were before each of the newest changes, the latest last, for `undo`."""
+    """Former values of the newest changes of settings, the latest last, for `undo`."""
 
     @property
     def matrix_id(self) -> RoomId:
-        """The room that it is on Matrix today."""
+        """The room's present id on Matrix."""
         return self.place or self.room_id
 
     def room_at(self, moment: int) -> RoomId:
-        """The room that it was on Matrix then (ms), as far back as to the last upgrade but one."""
+        """Return the Matrix room at a moment (ms), as far back as to the last upgrade but one."""
         return self.came_from or self.room_id if moment < self.moved_at else self.matrix_id
 
     def anchored(self, name: str) -> str:
-        """The stored name of an anchor: what stood in a former room is none in this one."""
+        """Return the stored name of an anchor, which is separate for each Matrix room."""
         return name if self.place is None else f"{self.place} {name}"
 
 
 RECORD_VERSION = 1
 THREAD_USED_FOR = 3 * 60_000
-"""ms after the customer's last words in a thread during which they are answered there."""
+"""ms after the customer's last message in a thread while answers go into that thread."""
 
 _decoder = msgspec.json.Decoder(RoomRecord)
 dump_record: Callable[[RoomRecord], bytes] = _encoder.encode
 
 
 def thread_in_use(record: RoomRecord, now: int) -> Thread | None:
-    """The thread in which agents, and we ourselves, answer at this moment (ms), if any.
+    """Return the thread in which agents and the bridge answer at this moment (ms), if any.
 
-    Who asked one thing in a thread may have closed it, and would wait before a silent room.
+    A customer who has closed the thread since would see no answer in the room.
     """
     thread = record.thread
     return None if thread is None or now - thread.at >= THREAD_USED_FOR else thread
 
 
 def load_record(data: bytes) -> RoomRecord:
-    """Raises ValueError for no record, or one that a newer version of the bridge wrote."""
+    """Decode a record; raises ValueError if it is none, or was written by a newer version."""
     record = _decoder.decode(data)
     if record.version > RECORD_VERSION:
         raise ValueError(f"room record of version {record.version}, this bridge reads 1")
@@ -476,10 +476,10 @@ def load_record(data: bytes) -> RoomRecord:
 
 
 def taken(record: RoomRecord) -> RoomRecord | None:
-    """The record, once the call centre has simply taken the message under way; None: it has not.
+    """Return the record after WebChat has accepted the message under way; None if there is none.
 
-    That is what comes of nearly every call. It follows from the outcome of the call's row, so the
-    record need not be written for it (`visit.Draft`), and `visit.recovered` has it all the same.
+    Nearly every call ends so. As this follows from the outcome of the call's row, the record is not
+    written for it (`visit.Draft`); loading the room derives it (`visit.recovered`).
     """
     state = record.conversation
     asked = state.outstanding
@@ -495,13 +495,13 @@ def taken(record: RoomRecord) -> RoomRecord | None:
 # --- links (Matrix specification, "matrix.to navigation") -----------------------------------------
 
 MOST_SERVERS = 3
-"""The specification's own advice."""
+"""Maximum number of `via` servers, as the specification advises."""
 _ADDRESS = re.compile(r"(?:\[.*\]|[0-9.]*)(?::[0-9]+)?")
-"""A server that has no name is no help to others."""
+"""A server name that is an IP address: no use to other servers."""
 
 
 def permalink(room_id: RoomId, event_id: EventId | None, servers: tuple[str, ...]) -> str:
-    """The address of an event or a room, with servers through which that can be joined (`via`)."""
+    """Return the matrix.to link of an event or a room, with servers to join through (`via`)."""
     via = "&".join(f"via={quote(server, safe=':')}" for server in servers)
     where = f"https://matrix.to/#/{quote(room_id, safe='!:')}"
     if event_id is not None:
@@ -510,7 +510,7 @@ def permalink(room_id: RoomId, event_id: EventId | None, servers: tuple[str, ...
 
 
 def via(record: RoomRecord) -> tuple[str, ...]:
-    """Servers that know the room: that of whoever invited us, ours, and those with most people."""
+    """Return servers in the room: the inviter's, the bridge's, and those with most members."""
     people = Counter(_server(person.user) for person in record.people)
     ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
     servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
@@ -526,13 +526,13 @@ def _server(user: str) -> str:
 
 
 class MatrixEvent(Value, frozen=True):
-    """One event of a transaction, untouched."""
+    """One event of a transaction, unchanged."""
 
     raw: Raw
 
 
 class Entered(Value, frozen=True):
-    """Our user has joined. The events of `order`, sent until it had, were stored along with it."""
+    """The host has joined. The events in `order`, sent before that, were stored along with this."""
 
     order: tuple[EventId, ...] = ()
     direct: bool = True
@@ -540,13 +540,13 @@ class Entered(Value, frozen=True):
     displayname: str = ""
     """The inviter's name in the room."""
     config: Raw | None = None
-    """Content of the state event `org.matrix_webchat.room`, where there was one before us."""
+    """Content of the state event `org.matrix_webchat.room`, if the room has one."""
     people: tuple[Person, ...] = ()
-    """Who has joined besides us."""
+    """Joined members other than bridge users."""
     encrypted_by_us: bool = False
-    """Our host turned encryption on, now or when it was here before."""
+    """True if the host turned encryption on, now or when it was there before."""
     configured_by: UserId = UserId("")
-    """Who set `config`; empty in rows of versions that did not ask."""
+    """Who set `config`; empty in rows of versions that did not record it."""
 
 
 class EntryFailed(Value, frozen=True):
@@ -554,26 +554,23 @@ class EntryFailed(Value, frozen=True):
 
 
 class CardPosted(Value, frozen=True):
-    """A card of ours stands in the room."""
+    """A card was posted in the room."""
 
     card: OurCard
     signs: tuple[str, ...] = ()
-    """Reactions that customers may tap; put there once a tap would be understood."""
+    """Reactions for customers to tap, added once a tap would be understood."""
 
 
 class PartPosted(Value, frozen=True):
-    """A later part of an agent's message stands in the room; its key is its event's id.
-
-    Nothing comes of it but that the ledger knows its words, for as long as it keeps any.
-    """
+    """A posted later part of an agent's message, for the ledger only; the key is its event id."""
 
     text: str = ""
     of: EventId = EventId("")
-    """The first part; "": stored by an earlier version."""
+    """Event of the first part; empty in rows of an earlier version."""
 
 
 class RobotAnswered(Value, frozen=True):
-    """The knowledge base was asked; `key` and `args` are of the sentence that says what came."""
+    """Result of asking the knowledge base; `key` and `args` are of the sentence that shows it."""
 
     event_id: EventId
     question: str
@@ -581,15 +578,15 @@ class RobotAnswered(Value, frozen=True):
     key: str
     args: Args = {}
     first: bool = False
-    """It was not asked by command: the message waits for what comes of it."""
+    """True if it was not asked by command: the message waits for the result."""
     short: tuple[str, ...] = ()
     """The answers in a few words each, for an agent; empty if there are none."""
     unreachable: bool = False
-    """There are none because the knowledge base gave no reply, or refused us."""
+    """True if there are none because the knowledge base did not reply, or refused the request."""
 
 
 class LookedUp(Value, frozen=True):
-    """Answer to a command: `key` and `args` are of the sentence that replies to it."""
+    """Answer to a command; `key` and `args` are of the sentence that replies to it."""
 
     event_id: EventId
     key: str
@@ -605,33 +602,33 @@ class Order(Value, frozen=True):
     """`console`, `api`, `cli` or `widget`."""
     words: str = ""
     settings: dict[str, str] = {}
-    """As it would be typed, without prefix; or what changes together (`rules.set_together`)."""
+    """`words`: as typed, without prefix. `settings`: changed together (`rules.set_together`)."""
 
 
 class LoginTried(Value, frozen=True):
-    """The call centre was asked whether it takes a customer's account."""
+    """Result of trying a customer's own account at the call centre."""
 
     event_id: EventId
     login: OwnLogin
     reason: str | None = None
-    """Key of the sentence that says why not; None: it does."""
+    """Text key of the refusal's reason; None if the account was accepted."""
     code: int | None = None
-    """The server's own verdict."""
+    """The server's result code."""
 
 
 class EraseRoom(Value, frozen=True):
-    """Order to erase all of the room (`erasure`): its chat ends, and we leave it before."""
+    """Order to erase the room (`erasure`), after its chat has ended and the bridge has left."""
 
     stay: bool = False
-    """Do not leave, but begin anew with whoever is there."""
+    """True to stay in the room, and begin anew with its members."""
     redact: bool = False
-    """Before that, have the homeserver redact what the ledger knows of."""
+    """True to have the homeserver redact the events in the ledger first."""
 
 
 class ErasePerson(Value, frozen=True):
-    """Order to erase what is one person's in a room that is not theirs alone.
+    """Order to erase one person's data in a room of several people.
 
-    Named by a fact, so that the order itself leaves nothing of them in the journal.
+    The person's id is stored as a fact, so that the order leaves no trace of it in the journal.
     """
 
     fact: str
@@ -646,36 +643,36 @@ Stored = MatrixEvent | Entered | EraseRoom | ErasePerson | Simple
 _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
 dump_input: Callable[[Stored], bytes] = _encoder.encode
 load_input: Callable[[bytes], Stored] = _stored.decode
-"""Raises ValueError for anything but a stored input."""
+"""Decode a stored input; raises ValueError for anything else."""
 
 
 # --- meanings -------------------------------------------------------------------------------------
 
 
 class Undecryptable(msgspec.Struct, frozen=True):
-    """An encrypted event that cannot be read (now)."""
+    """An encrypted event that cannot be decrypted (yet)."""
 
     key: str
-    """Why, as a key of the texts."""
+    """Text key of the reason."""
     later: bool
-    """What is missing may still come."""
+    """True if the missing key may still arrive."""
 
 
 class FromPerson(msgspec.Struct, frozen=True):
-    """Base of what a person sent."""
+    """Base of events that a person sent."""
 
     event_id: EventId
     sender: UserId
 
 
 class AboutEvent(FromPerson, frozen=True):
-    """Base of what a person sent about an earlier event, `target`."""
+    """Base of events that a person sent about an earlier event, `target`."""
 
     target: EventId
 
 
 class Invited(msgspec.Struct, frozen=True):
-    """A person invited one of our own users (bot or queue user) into a room."""
+    """A person invited the bot or a queue user into a room."""
 
     event_id: EventId
     by: UserId
@@ -684,7 +681,7 @@ class Invited(msgspec.Struct, frozen=True):
 
 
 class AgentInvited(msgspec.Struct, frozen=True):
-    """A person invited a user of ours who answers no invitations, an agent's mostly."""
+    """A person invited a bridge user who accepts no invitations, mostly a ghost."""
 
     event_id: EventId
     by: UserId
@@ -703,7 +700,7 @@ class Renamed(msgspec.Struct, frozen=True):
 
 
 class MemberGone(msgspec.Struct, frozen=True):
-    """A member left, was kicked or banned; `who` may be one of ours."""
+    """A member left, was kicked or banned; `who` may be a bridge user."""
 
     who: UserId
     by: UserId
@@ -717,50 +714,50 @@ class Spoke(FromPerson, frozen=True):
     plain: str = ""
     """The text to read as a command; a file's caption."""
     wrap: str = ""
-    """Key of the sentence in which agents see the text; empty: as it is."""
+    """Text key of the sentence that wraps the text for agents; empty: as it is."""
     reply_to: EventId | None = None
     thread: EventId | None = None
-    """The event at the root of the thread that this one is in."""
+    """Root event of the thread that this one is in."""
     answers: tuple[tuple[str, str], ...] = ()
-    """A poll's: id and text of each."""
+    """A poll's answers: (id, text)."""
     notice: bool = False
-    """It says of itself that a program wrote it (specification, `m.notice`)."""
+    """True for an `m.notice`: a program wrote it (specification)."""
 
     @property
     def about(self) -> EventId | None:
-        """The event that an agent sees quoted."""
+        """The event that is quoted to the agent."""
         return self.reply_to or self.thread
 
 
 class Corrected(AboutEvent, frozen=True):
-    """A person corrected an earlier message of theirs; `content` and `plain` are the new ones."""
+    """A person edited an earlier message of theirs; `content` and `plain` are the new ones."""
 
     content: CustomerContent
     plain: str = ""
     answers: tuple[tuple[str, str], ...] = ()
-    """A poll's: id and text of each."""
+    """A poll's answers: (id, text)."""
     notice: bool = False
 
 
 class Withdrew(AboutEvent, frozen=True):
-    """A person took back a message, a reaction, or whatever else `target` is."""
+    """A person redacted a message, a reaction, or any other event, `target`."""
 
 
 class Reacted(AboutEvent, frozen=True):
-    """A person put a reaction, mostly an emoji, to a message."""
+    """A person added a reaction, mostly an emoji, to a message."""
 
     key: str
 
 
 class PollAnswered(AboutEvent, frozen=True):
     answer: str
-    """Id of the answer, as the poll's start names it."""
+    """Id of the answer in the poll's start event."""
     more: tuple[str, ...] = ()
-    """Ids of the others, where several may be chosen."""
+    """Ids of the other answers, if several may be chosen."""
 
 
 class Unreadable(FromPerson, frozen=True):
-    """A person's message that we cannot carry; the person is told, by `key` of the texts."""
+    """A person's message that cannot be carried; they are told why (text key `key`)."""
 
     key: str
     args: Args = {}
@@ -780,14 +777,14 @@ TOMBSTONE = "m.room.tombstone"
 
 
 class Upgraded(msgspec.Struct, frozen=True):
-    """The room was replaced by another (tombstone), into which we have to be invited."""
+    """The room was replaced by another (tombstone), into which the bridge has to be invited."""
 
     into: RoomId | None = None
-    """None: it was closed, and names no other."""
+    """None if the room was closed without a replacement."""
 
 
 class Nothing(msgspec.Struct, frozen=True):
-    """Of no interest to us: an echo of ours, a topic, …"""
+    """An event to ignore: an echo of a bridge user, a topic, …"""
 
 
 _OfMembers = Invited | AgentInvited | MemberJoined | MemberGone | Renamed

@@ -1,22 +1,22 @@
 """Messages about messages: replies, reactions, votes, edits, redactions, and sending again.
 
-WebChat has none of these, so an agent is told in words. All is pure but what asks the store
-(`recall`, `original`, `said_by_agent`, `erase`, `erase_more`) and raises StoreError if the database
-did not answer.
+WebChat has none of these, so they are sent to the agent as text. The coroutines (`recall`, `erase`,
+…) use the store and raise StoreError if the database does not answer; the functions are pure.
 
-- A reply begins with a short quotation, and a message in a thread with one of its root. Nothing is
-  told of a message that the agent never saw: it did not arrive, or was of an earlier chat.
-- The earlier message (`Earlier`) is read from the journal, where `retention` erases it some day: of
-  one that is erased the agent is told without its words.
-- An edit (correction) is told once, as a difference of words (`changes`), against the newest
-  wording that an agent may have (`read_as`). What has not gone yet goes in its newest wording only.
+- A reply begins with a short quotation, a message in a thread with one of the thread's root.
+  Reactions to and redactions of a message that the agent never saw (undelivered, or of an earlier
+  chat) are not sent.
+- The earlier message (`Earlier`) is read from the journal; once `retention` has erased it, the
+  agent gets no quotation.
+- An edit (correction) is sent as a word-by-word difference (`changes`) from the newest wording that
+  an agent may have (`read_as`). An unsent message is replaced by its newest wording.
 - A redaction erases all copies in the journal: the event, its corrections, and the effects of each.
-  What has ended is erased at once, the rest up to a minute after its end; until then the room's
-  record remembers the events.
-- Sending again: by 🔁 on a message or on our answer to it, or by the command `retry`. The event is
-  read from the journal and handled as if it had been sent now, under its own id.
-- Sealed events: encrypted ones whose key has not come within `KEY_PATIENCE`, for which later events
-  wait. The sender is told; if the key comes within an hour, the event is handled then.
+  Settled ones are erased at once, others within a minute of settling; until then the room's record
+  lists the events.
+- Resending: by 🔁 on a message or on the bridge's report about it, or by the command `retry`. The
+  event is read from the journal and handled as if new, under its own id.
+- Sealed events: encrypted events whose key has not come within `KEY_PATIENCE`, for which later
+  events wait. The sender is told; if the key comes within an hour, the event is handled then.
 """
 
 from __future__ import annotations
@@ -70,35 +70,35 @@ from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
 from bridge.webchat.words import decode_emoji
 
 QUOTED = 60
-"""Characters of a quotation."""
+"""Maximum characters of a quotation."""
 
 _DIRECTIONS = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
-"""Marks that turn the reading direction; one that was cut off would turn all that follows."""
+"""Bidirectional control characters: an unclosed one would reverse all text after it."""
 
 
 class Earlier(msgspec.Struct, frozen=True):
-    """A message that another one is about, as the journal has it."""
+    """A message to which another one refers, as read from the journal."""
 
     text: str
-    """Its words: a text, a caption, or, where there are none, a file's or a place's name."""
+    """Text or caption; without one the file's or place's name."""
     content: model.CustomerContent | None = None
-    """None if an agent sent it."""
+    """None if an agent or the bridge sent it."""
     sender: UserId = UserId("")
     correction: bool = False
     answers: tuple[tuple[str, str], ...] = ()
-    """A poll's: id and text of each."""
+    """A poll's answers: id and text of each."""
     reports: EventId | None = None
-    """It is ours, and says that this message did not arrive."""
+    """The message that this notice of the bridge reports as undelivered."""
     at: int | None = None
-    """When it last went to the call centre, or came from there, ms; None: nobody knows."""
+    """When it was last received or sent to the call centre, ms since the epoch; None if unknown."""
     unsent: bool = False
-    """It never went to the call centre: the robot answered it, or we did."""
+    """True if it never went to the call centre: the robot or the bridge answered it."""
     command: bool = False
-    """It was a command, so that no agent has seen it."""
+    """True if it was a command, which no agent has seen."""
 
     @property
     def words(self) -> str:
-        """Its typed words: a file without a caption has a name, but no words."""
+        """The typed text; empty for a file without a caption."""
         content = self.content
         named = isinstance(content, model.CustomerMedia) and self.text == content.name
         return "" if named else self.text
@@ -108,7 +108,7 @@ class Earlier(msgspec.Struct, frozen=True):
 
 
 async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Earlier | None:
-    """Read an event's words and time; None if we have no right to them, or they are erased."""
+    """Read a message from the journal; None if it is unknown, erased, unreadable or no message."""
     body = await around.store.body_of(room_id, event_id)
     if body is None:
         return None
@@ -117,9 +117,9 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
     earlier = _from_a_person(meaning) or _from_us(row)
     if earlier is None:
         return None
-    # A correction that changed nothing was told to nobody: then what it corrected counts.
+    # A correction that changed nothing was not sent: then the time of the original counts.
     events = [event_id, *([meaning.target] if isinstance(meaning, Corrected) else [])]
-    # What we said of a message is in its ledger too, and says nothing of when an agent read it.
+    # The trace of a customer's message includes our notices about it, which no agent got.
     ours = () if earlier.content is None else (Lane.MATRIX, Lane.ASIDE)
     rows = [row for one in events for row in await around.store.trace(one)]
     came = [row.at for row in rows if row.what == "received"]
@@ -129,12 +129,9 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
 
 
 async def is_about_unknown(around: Surroundings, record: RoomRecord, body: bytes) -> bool:
-    """True if an input is a reaction, a vote or a reply to an event that nobody knows here (yet).
-
-    Raises StoreError. What our own code fails at is told where the input is handled.
-    """
+    """True if an input is a reaction, vote or reply to an event not (yet) in the store."""
     about = None
-    with suppress(Exception):
+    with suppress(Exception):  # reported when the input is handled
         meaning = await _meaning(around, _row(body), ask=False)
         if isinstance(meaning, Spoke | Reacted | PollAnswered):
             about = refers_to(record, meaning)
@@ -144,7 +141,7 @@ async def is_about_unknown(around: Surroundings, record: RoomRecord, body: bytes
 async def original(
     around: Surroundings, room_id: RoomId, event_id: EventId
 ) -> Meaning | Undecryptable | None:
-    """Read a person's event again; None if it is none, or no longer kept."""
+    """Read a person's event from the journal; None if unknown, erased or not a person's."""
     body = await around.store.body_of(room_id, event_id)
     return None if body is None else await _meaning(around, _row(body))
 
@@ -152,10 +149,10 @@ async def original(
 async def said_by_agent(
     around: Surroundings, record: RoomRecord, before: EffectSeq, taken: model.TakeBack
 ) -> tuple[EventId, ...]:
-    """The events of the message that an agent takes back; none if nobody knows them here.
+    """Return the events of the message that an agent redacts; empty if they are unknown.
 
-    A push without a number is known by its words, if it has any; of equal ones, that nearest to
-    their moment.
+    A push without a number is identified by the digest of its words, if it has any, and by the
+    nearest time among equal ones.
     """
     parts: defaultdict[EventId, list[EventId]] = defaultdict(list)
     alike: list[tuple[int, EventId]] = []
@@ -176,7 +173,7 @@ async def said_by_agent(
 
 
 def _row(body: bytes) -> Stored | StoredEffect | None:
-    """The input or the effect in a row of the journal; None if it holds neither."""
+    """Decode the input or effect of a journal row; None if it is neither."""
     for load in (load_input, load_effect):
         with suppress(ValueError):
             return load(body)
@@ -206,7 +203,7 @@ def _from_a_person(meaning: Meaning | Undecryptable | None) -> Earlier | None:
 
 
 def _from_us(row: Stored | StoredEffect | None) -> Earlier | None:
-    """Words of an event of ours: an agent's, or our report of an undelivered message."""
+    """Return an agent's message, or the bridge's report of an undelivered one."""
     match row:
         case PartPosted():
             return Earlier(row.text)
@@ -222,17 +219,16 @@ def _from_us(row: Stored | StoredEffect | None) -> Earlier | None:
             return None
 
 
-# --- which message, and who has it ----------------------------------------------------------------
+# --- which message, and whether an agent has it ---------------------------------------------------
 
 
 def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
-    """The earlier event that a reply, edit, redaction, reaction or vote is about, or a thread."""
+    """Return the target of a reply, edit, redaction, reaction or vote, or the root of a thread."""
     match meaning:
         case PollAnswered(target=target) if any(card.event_id == target for card in record.cards):
             return None
         case Spoke(about=str() as target) | Reacted(target=target) | PollAnswered(target=target):
-            # Clients show the newest wording in the first one's place; the first may have been
-            # corrected because nobody was to read it.
+            # As clients show it; nobody may be meant to read the former wording any more.
             return newest(record, target)
         case Corrected() | Withdrew():
             return read_as(record, meaning.target)
@@ -245,9 +241,9 @@ def newest(record: RoomRecord, event_id: EventId) -> EventId:
 
 
 def read_as(record: RoomRecord, event_id: EventId) -> EventId:
-    """The event with the newest wording that an agent may have, or is to get as the message.
+    """Return the event with the newest wording that an agent has or will get as the message.
 
-    A correction that did not go, or still waits, leaves an agent with what was there before it.
+    A correction that waits or was not delivered leaves the agent with the wording before it.
     """
     for wording in reversed(wordings(record, event_id)[1:]):
         if wording in record.whole or not _is_unseen(record, wording, None):
@@ -260,13 +256,13 @@ def wordings(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
 
 
 def _is_past(record: RoomRecord, earlier: Earlier | None) -> bool:
-    """True if it belongs to a chat that is over, whose agent need not be the present one."""
+    """True if the message belongs to an earlier chat, perhaps with another agent."""
     at, ended = None if earlier is None else earlier.at, record.conversation.last_ended_at
     return at is not None and ended is not None and at <= ended
 
 
 def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
-    """True if a message was reported as undelivered, or nothing of it has been sent yet."""
+    """True if a message was reported as undelivered, or no part of it has been sent yet."""
     if undelivered(record, event_id) is not None:
         return True
     waiting = [piece for piece in record.conversation.held if piece.event_id == event_id]
@@ -274,20 +270,20 @@ def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -
     going = None if outstanding is None or outstanding.held is None else outstanding.held.event_id
     if going == event_id or not waiting or any(piece.asked is not None for piece in waiting):
         return False
-    # The first parts of a long text may have gone already: then these are not all of it.
+    # The first parts of a long text may have been sent: then the waiting ones are shorter.
     texts = [one.content.text for one in waiting if isinstance(one.content, model.CustomerText)]
     return earlier is None or sum(map(len, texts)) >= len(earlier.words)
 
 
 def _never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
-    """True if that message was none for an agent: the robot answered it, or we did."""
-    # Of what goes out at this moment, the journal has no row yet.
+    """True if the message never went to an agent: the robot or the bridge answered it."""
+    # A message being sent at this moment may have no effect in the journal yet.
     going = unique_events(all_pieces(record.conversation))
     return earlier is not None and earlier.unsent and event_id not in going
 
 
 def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
-    """The message as it came, and in its newest wording."""
+    """Return the event and its newest correction."""
     return tuple(dict.fromkeys((event_id, newest(record, event_id))))
 
 
@@ -295,9 +291,9 @@ def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
 
 
 def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
-    """The message as an agent gets it: with its caption, and a quotation of what it replies to.
+    """Return the message for the agent, with caption and a quotation of the one it replies to.
 
-    `instead`: what is left of it, should that be taken back before it goes; of a file its name.
+    `Said.instead` replaces it if the quoted message is redacted before it is sent.
     """
     bare = spoke.content
     if spoke.wrap and isinstance(bare, model.CustomerText):
@@ -317,7 +313,7 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
 
 
 def _quotable(visit: Visit, earlier: Earlier) -> str:
-    """The quotation; empty if there is none, or no agent is to read a word of that person's."""
+    """Return the quotation; empty for commands and for people whose messages are not carried."""
     author = earlier.sender
     strange = bool(author) and visit.rules.permission(author) not in SERVED
     return "" if strange or earlier.command else quotation(earlier.text)
@@ -332,7 +328,7 @@ def _captioned(content: model.CustomerContent, caption: str) -> model.CustomerCo
 def gestured(
     visit: Visit, gesture: Reacted | PollAnswered, earlier: Earlier | None
 ) -> list[model.Input]:
-    """Inputs of a reaction or of a vote in a person's poll: an agent who has seen it is told."""
+    """Return the inputs of a reaction or a poll vote, for an agent who has seen the target."""
     record, phase = visit.record, visit.record.conversation.phase
     alone = not isinstance(phase, model.Chatting) or phase.robot or phase.close
     if alone or not visit.rules.tell.reactions or earlier is None or _is_past(record, earlier):
@@ -356,7 +352,7 @@ def gestured(
 
 
 def quotation(text: str) -> str:
-    """The beginning of a message, in one line."""
+    """Return the beginning of a message on one line, without lines that quote others."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("> ")]
     words = _DIRECTIONS.sub("", " ".join(" ".join(lines).split()))
     return words if len(words) <= QUOTED else words[: QUOTED - 1].rstrip() + "…"
@@ -366,16 +362,16 @@ def quotation(text: str) -> str:
 
 
 def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[model.Input]:
-    """Inputs of a redaction; the agent is told of one whose message may have reached them."""
+    """Return the inputs of a redaction, with a note for an agent who may have the message."""
     record, rules = visit.record, visit.rules
     former, gone, note = read_as(record, taken.target), wordings(record, taken.target), ""
     if earlier is not None and _is_known(visit, taken, former, earlier):
-        note = visit.word("agent.withdrawn", {})  # without a word of the message
+        note = visit.word("agent.withdrawn", {})  # does not repeat the message
         if earlier.at is not None:
             language = rules.agents_language(record.settings)
             time = clock_time(language, earlier.at, rules.timezone, now_ms=visit.now)
             note = visit.word("agent.withdrawn_at", {"time": time})
-        if earlier.sender not in {"", taken.sender} and not record.direct:  # moderators may
+        if earlier.sender not in {"", taken.sender} and not record.direct:  # a moderator did
             author = visit.name_of(earlier.sender)
             note = visit.word("agent.withdrawn_author", {"text": note, "name": author})
     for event_id in gone:
@@ -386,12 +382,12 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[mod
 
 
 def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) -> bool:
-    """True if the agent who is there, or is to come, may have that message (`former` of it)."""
+    """True if the present or coming agent may have the message, in its wording `former`."""
     record, phase = visit.record, visit.record.conversation.phase
     if not visit.rules.tell.withdrawals or earlier.content is None or earlier.command:
         return False
     if earlier.correction and former == taken.target:
-        return False  # not the message, only a correction of it
+        return False  # a redaction of the correction only
     if _never_went(record, former, earlier) or _is_unseen(record, former, earlier):
         return False
     begun = isinstance(phase, model.Requesting) and phase.session_id is not None
@@ -400,13 +396,13 @@ def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) 
 
 
 ERASE_EVERY = 60_000
-"""ms until what could not be erased at once is looked at again."""
+"""ms between attempts to erase copies that were not settled yet."""
 ERASING_LIMIT = 100
-"""Events of a room that are remembered for it; `retention` erases what is beyond."""
+"""Maximum redacted events in a room's record; older ones are left to `retention`."""
 
 
 async def erase(around: Surroundings, visit: Visit, before: RoomRecord, target: EventId) -> None:
-    """Erase what can be erased of a message and its corrections in `before`; remember the rest."""
+    """Erase settled copies of a message and its corrections in `before`; list them for the rest."""
     gone = wordings(before, target)
     for event_id in gone:
         drop_sealed(visit, event_id)
@@ -416,7 +412,7 @@ async def erase(around: Surroundings, visit: Visit, before: RoomRecord, target: 
 
 
 async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) -> None:
-    """Erase what has ended meanwhile, if it is time; not events that `busy` effects are about."""
+    """Erase redacted events if due, except those still held or with `busy` effects."""
     moment = erasing_due(visit.record)
     if moment is None or visit.now < moment:
         return
@@ -433,7 +429,7 @@ def erasing_due(record: RoomRecord) -> int | None:
 
 
 def has_to_ask(record: RoomRecord, now: int) -> bool:
-    """True if a signal needs I/O: sealed events to be tried again, or copies to be erased."""
+    """True if a signal needs I/O: sealed events to try again, copies or the room to erase."""
     moment = erasing_due(record)
     due = moment is not None and moment <= now
     return bool(record.sealed) or due or record.gone_at is not None
@@ -443,19 +439,19 @@ def has_to_ask(record: RoomRecord, now: int) -> bool:
 
 
 def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
-    """Inputs of an edit; one that is too late, or of somebody else's message, is reported."""
+    """Return the inputs of an edit; report one that is too late or of another's message."""
     record, target = visit.record, edit.target
     if target in record.erasing:
-        return []  # taken back meanwhile, and shown by no client any more
+        return []  # the message is redacted
     if earlier is not None and (earlier.content is None or earlier.sender not in {"", edit.sender}):
         visit.report(edit.event_id, "unreadable.malformed")
         return []
     state = record.conversation
     if any(one is not None and one.event_id == target for one in (state.rating, state.rated)):
-        visit.report(edit.event_id, "undelivered.late_correction")  # it went along with a rating
+        visit.report(edit.event_id, "undelivered.late_correction")  # sent with a rating
         return []
     former, known = read_as(record, target), wordings(record, target)
-    gone = known[known.index(former) + 1 :]  # no agent has these, and none is to go any more
+    gone = known[known.index(former) + 1 :]  # unsent, now superseded
     for event_id in gone:
         visit.record = forgotten(visit.record, event_id)
     kept = [one for one in record.corrections if one[1] not in gone]
@@ -470,7 +466,7 @@ def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[mo
 def _told(
     visit: Visit, edit: Corrected, former: EventId, earlier: Earlier | None
 ) -> list[model.Input]:
-    """Inputs for an agent who may have the wording `former`, which says `earlier`."""
+    """Return the inputs for an agent who may have the wording `former`, read as `earlier`."""
     if earlier is not None and earlier.command:
         return _as_message(visit, edit, former)
     whole = _captioned(edit.content, edit.plain)
@@ -487,7 +483,7 @@ def _told(
 
 
 def _as_message(visit: Visit, edit: Corrected, former: EventId) -> list[model.Input]:
-    """The correction in place of the message, of which no agent has a former wording."""
+    """Return the correction as a message of its own, as no agent has a former wording."""
     visit.record = forgotten(visit.record, former)
     visit.set(whole=(*visit.record.whole, edit.event_id)[-KEPT_CORRECTIONS:])
     return [model.Said(edit.event_id, _captioned(edit.content, edit.plain))]
@@ -500,7 +496,7 @@ def _withdrawn(events: tuple[EventId, ...]) -> list[model.Input]:
 def _correction(
     visit: Visit, content: model.CustomerContent, earlier: Earlier | None
 ) -> model.CustomerContent | None:
-    """The correction as the agent reads it; None if it changes nothing that an agent sees."""
+    """Return the correction for the agent; None if nothing that an agent sees has changed."""
     before = None if earlier is None else earlier.content
     file = before.mxc if isinstance(before, model.CustomerMedia) else None
     match content:
@@ -520,31 +516,31 @@ def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> model.Customer
     found = changes(old, new) if old else None
     if found == () or new.split() == old.split():
         return None
-    if not new.strip():  # of a file, the caption; a text is never empty
+    if not new.strip():  # a caption: texts are never empty
         return model.CustomerText(visit.word("agent.withdrawn_caption", {}))
     if not old and earlier is not None:
-        return model.CustomerText(new)  # a file that had no caption
+        return model.CustomerText(new)  # the file had no caption
     if found is not None:
         new = "\n".join(visit.word("agent.change", {"old": a, "new": b}) for a, b in found)
     return model.CustomerText(visit.word("agent.corrected", {"text": new}))
 
 
-# --- the difference of two wordings ---------------------------------------------------------------
+# --- word-by-word difference ----------------------------------------------------------------------
 
 MAX_PIECES = 160
-"""Words and blanks between the first and the last change. The comparison is cubic."""
+"""Maximum words and spaces between first and last change: the comparison takes cubic time."""
 
 _LETTERS = r"[^\W_\u2e80-\U0003ffff]+"
 _WORD = re.compile(rf"{_LETTERS}(?:[.,:'’_-]{_LETTERS})*|\s+|.", re.DOTALL)
-"""A word or number of an alphabet, blanks, or one other character (Chinese has no blanks)."""
+"""An alphabetic word or number, spaces, or one other character (Chinese has no spaces)."""
 _NEAR = 3
-"""Pieces between two changes that are not worth telling them apart."""
+"""Maximum pieces between two changes that are joined into one."""
 
 
 def changes(old: str, new: str) -> tuple[tuple[str, str], ...] | None:
-    """Difference of two texts, word by word; None if it is as short to say the whole new one.
+    """Return the word-by-word difference of two texts; None if the new text is shorter to show.
 
-    Each (old, new) has a word on either side, so that it can be found.
+    Each (old, new) pair includes the word before and after the change as context.
     """
     if old.split() == new.split():
         return ()
@@ -569,7 +565,7 @@ def _common(one: list[str], other: list[str]) -> int:
 
 
 def _places(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
-    """Ranges that differ, in the old pieces and in the new; those close to each other joined."""
+    """Return the differing ranges of old and new pieces, with neighbouring ones joined."""
     joined: list[tuple[int, int, int, int]] = []
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for tag, low, high, new_low, new_high in matcher.get_opcodes():
@@ -582,7 +578,7 @@ def _places(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
 
 
 def _around(pieces: Sequence[str], low: int, high: int) -> str:
-    """The part from `low` to `high`, with the word before and the word behind it."""
+    """Return the pieces from `low` to `high` with one word of context on either side."""
     low = next((at for at in range(low - 1, -1, -1) if _is_word(pieces[at])), low)
     high = next((at + 1 for at in range(high, len(pieces)) if _is_word(pieces[at])), high)
     return "".join(pieces[low:high]).strip()
@@ -598,11 +594,11 @@ _RESEND_SIGNS = frozenset("🔁🔄🔂↩")
 
 
 def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> bool:
-    """Take a reaction, to a message or to what we said of it (`earlier`), as the wish to resend it.
+    """Resend a message on a 🔁 reaction to it or to our report about it (`earlier`).
 
-    On a card it is about all that was given up with the request. On a message of a person's it is
-    such a wish also where nothing is left to do (they tapped twice, or it has arrived meanwhile):
-    an agent is never told of it. False if it is none.
+    On a queue card, all messages dropped with the request. On a customer's message it counts even
+    with nothing to resend (tapped twice, or delivered meanwhile): agents never see this reaction.
+    Returns False for any other reaction.
     """
     if bare_sign(reaction.key) not in _RESEND_SIGNS:
         return False
@@ -617,7 +613,7 @@ def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None)
 
 
 def reported_message(visit: Visit, target: EventId, reports: EventId | None) -> EventId | None:
-    """The undelivered message that `target` is, or is our report of, in its newest wording."""
+    """Return the undelivered message that `target` is or reports, in its newest wording."""
     for event_id in (target, reports):
         wording = None if event_id is None else newest(visit.record, event_id)
         if wording is not None and undelivered(visit.record, wording) is not None:
@@ -626,7 +622,7 @@ def reported_message(visit: Visit, target: EventId, reports: EventId | None) -> 
 
 
 def want_again(visit: Visit, event_id: EventId) -> None:
-    """Have a message sent again, but not while it is under way."""
+    """Schedule a resend, unless the message is under way."""
     if event_id in unique_events(all_pieces(visit.record.conversation)):
         visit.say("again.under_way", reply_to=event_id)
     else:
@@ -641,9 +637,10 @@ def resend(
     *,
     last: bool = True,
 ) -> list[model.Input]:
-    """Inputs by which a message, `found`, happens once more; where it cannot, that is said.
+    """Return the inputs that resend the event `found`, or say why it cannot be resent.
 
-    `earlier` is what it is about. `last`: its answer is one to all that were to be sent again.
+    `earlier` is the message to which it refers. `last`: it is the last of a group of resends, whose
+    answer stands for all of them.
     """
     if isinstance(found, Undecryptable):
         visit.report(event_id, found.key)
@@ -658,20 +655,20 @@ def resend(
         happened = _corrected_again(visit, found, earlier)
     elif isinstance(found, Reacted):
         happened = gestured(visit, found, earlier)
-    if not happened:  # forgotten, or no message to an agent
+    if not happened:  # erased, or nothing for an agent
         visit.record = forgotten(visit.record, event_id)
         key = "again.forgotten" if found is None else "again.cannot"
         visit.say(key, reply_to=event_id)
         return []
     visit.record = sent_again(visit.record, event_id)
-    drop_sealed(visit, event_id)  # else it would go once more when its key comes
+    drop_sealed(visit, event_id)  # or it would be sent again when its key comes
     return [replace(one, again=last) if isinstance(one, model.Said) else one for one in happened]
 
 
 def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
-    """A correction that has not arrived, in full: what the agent has seen by now is uncertain.
+    """Resend an undelivered correction in full, as it is uncertain which wording the agent has.
 
-    To an agent who never had the message in another wording it is no correction.
+    If the agent has none, it is sent as an ordinary message.
     """
     content, event_id = _captioned(edit.content, edit.plain), edit.event_id
     others = [one for one in wordings(visit.record, edit.target) if one != event_id]
@@ -688,20 +685,20 @@ def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> 
     return [*_withdrawn(unseen), said]
 
 
-# --- events whose key has not come ----------------------------------------------------------------
+# --- sealed events --------------------------------------------------------------------------------
 
 KEY_PATIENCE = 10_000
-"""ms after its arrival that an event's key is waited for."""
+"""ms after an event's arrival for which the room waits for its key."""
 SEALED_KEPT = 3_600_000
-"""ms that an event is kept for its key."""
+"""ms for which an event without key is kept."""
 SEALED_RETRY = 60_000
-"""ms between attempts, besides the one that a key's arrival brings about."""
+"""ms between attempts to decrypt it, besides the one when a key arrives."""
 SEALED_LIMIT = 50
-"""Events that a room may keep so; the oldest go first."""
+"""Maximum sealed events of a room; the oldest are dropped first."""
 
 
 def key_patience(received: int, now: int) -> float:
-    """Seconds that an event's key may still be waited for, also if the clock went back."""
+    """Return the seconds left to wait for an event's key, safe against a clock set back."""
     return min(KEY_PATIENCE, max(0, received + KEY_PATIENCE - now)) / 1000
 
 
@@ -720,7 +717,7 @@ def sealed_due(record: RoomRecord) -> int | None:
 
 
 def sort_out_sealed(visit: Visit, opened: list[SealedEvent]) -> None:
-    """Drop what was opened and what has waited long enough; the rest is tried again later."""
+    """Drop opened and expired events; schedule the next attempt for the rest."""
     left = (one for one in visit.record.sealed if one not in opened and visit.now < one.until)
     later = visit.now + SEALED_RETRY
     visit.set(sealed=tuple(replace(one, retry_at=min(later, one.until)) for one in left))

@@ -1,8 +1,7 @@
-"""Reports for room admins: who changed what (`audit`), and figures of the room's chats (`stats`).
+"""Reports for room admins: changes of settings (`audit`), and statistics of chats (`stats`).
 
-Both are read from what is stored anyway, as much of it as one report may have: rows of the audit,
-and of the chats. The picture is drawn without words, so that it is true in every language; what it
-shows is said behind it.
+Both are made from stored rows (of the audit, of the chats), up to a maximum. The chart contains no
+text, so that it fits every language; its caption is the legend.
 """
 
 from __future__ import annotations
@@ -29,27 +28,27 @@ from bridge.rooms.visit import TellChanges, TellFigures
 from bridge.texts.durations import clock_time, duration
 
 MOST_CHANGES, USUAL_CHANGES = 50, 10
-"""Changes that are listed: what was changed at once, in one line."""
+"""Maximum and default number of lines of `audit`; settings changed together share a line."""
 MOST_ROWS, LONGEST_LIST = 300, 7_500
-"""Rows of the audit that are read for it, one for each setting, and characters that it may have."""
+"""Maximum rows of the audit read for it (one per setting), and maximum characters of the list."""
 MOST_CHATS = 2_000
-"""Chats that are looked at for them, the newest."""
+"""Maximum number of chats in the statistics, newest first."""
 
 
 # --- the audit ------------------------------------------------------------------------------------
 
 
 async def list_changes(around: Surroundings, record: RoomRecord, order: TellChanges) -> LookedUp:
-    """Answer `audit`. Raises StoreError if the database did not answer."""
+    """Return the answer to `audit`. Raises StoreError."""
     limit = min(order.limit or USUAL_CHANGES, MOST_CHANGES)
     changes = await around.store.changes(record.room_id, limit=MOST_ROWS)
     if not changes:
         return LookedUp(order.event_id, "audit.none")
-    if len(changes) == MOST_ROWS:  # there may be more of what was changed with the last
+    if len(changes) == MOST_ROWS:  # the last line may be incomplete
         changes = [one for one in changes if one.at != changes[-1].at] or changes
     rules = around.rules
     language, zone = rules.language_for(record), rules.timezone
-    # What was changed at once is one line.
+    # Settings changed together share a line.
     by_whom = groupby(changes, lambda one: (one.at, one.actor, rules.way(record, one.way)))
     lines = [
         f"{clock_time(language, at, zone)} · {who} ({way}) · {'; '.join(map(_line, found))}"
@@ -67,11 +66,11 @@ def _line(change: Change) -> str:
     return f"{change.key}: {before} → {after}"
 
 
-# --- figures --------------------------------------------------------------------------------------
+# --- statistics -----------------------------------------------------------------------------------
 
 
 class Day(msgspec.Struct):
-    """The chats that were asked for on one day."""
+    """Chats requested on one day."""
 
     on: date
     answered: int = 0
@@ -79,9 +78,9 @@ class Day(msgspec.Struct):
 
 
 class Figures(msgspec.Struct):
-    """Chats by how they went. Waits are those until an agent came, in seconds, the shortest first.
+    """Number of chats by result. `waits`: seconds until an agent came, in ascending order.
 
-    What still waits, or is with an agent, is among `asked` and `answered` as well.
+    Chats that still wait count as `asked`, those with an agent as `answered` too.
     """
 
     days: list[Day]
@@ -93,12 +92,12 @@ class Figures(msgspec.Struct):
     ratings: Counter[int] = msgspec.field(default_factory=Counter)
 
     def quantile(self, share: float) -> float:
-        """The wait that so large a share of the waits did not exceed (nearest rank)."""
+        """Return the quantile of the waits for a share from 0 to 1 (nearest rank)."""
         return self.waits[max(0, ceil(share * len(self.waits)) - 1)]
 
 
 def figures_of(chats: Iterable[Chat], now: int, days: int, zone: tzinfo) -> Figures:
-    """Figures of the chats that were asked for today and on the days before, in that zone."""
+    """Count the chats requested on the last `days` days, today included, in that time zone."""
     today = _date(now, zone)
     found = Figures([Day(today - timedelta(days=ago)) for ago in reversed(range(days))])
     by_date = {day.on: day for day in found.days}
@@ -129,7 +128,7 @@ def _date(ms: int, zone: tzinfo) -> date:
 async def figures(
     around: Surroundings, record: RoomRecord, order: TellFigures
 ) -> tuple[LookedUp, Blob | None]:
-    """Answer `stats`: what is said, and the picture. Raises StoreError."""
+    """Return the answer to `stats`, and its chart as PNG. Raises StoreError."""
     zone, telling, days = around.rules.timezone or UTC, Telling(around.rules, record), order.days
     rows = await around.store.chats(record.room_id, MOST_CHATS)
     chats = [load_chat(row.chat) for row in rows]
@@ -161,7 +160,7 @@ def _lines(telling: Telling, found: Figures) -> list[str]:
 async def send_figures(
     around: Surroundings, record: RoomRecord, row: EffectRow, picture: Blob
 ) -> EventId:
-    """Put the picture into the room, with a legend; raises Unavailable or Refused."""
+    """Post the chart with a legend; raises Unavailable or Refused."""
     caption = Telling(around.rules, record).say("stats.picture")
     txn_id = f"stats.{row.created:x}.{row.seq}"
     send = around.matrix.send_file

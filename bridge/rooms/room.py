@@ -1,27 +1,27 @@
-"""Room: one room at work, with its record, its waiting inputs, and its effects under way.
+"""Room: one room at work, with its record, its waiting inputs, and its running effects.
 
-A `Room` lives while there is something to do in it, and a little longer. Whatever happens (an
-event, a push, a deadline, the outcome of an effect) becomes a *step*: the reader and the machine
-make a new record and effects of it, at once and in memory. The step goes into the room's *draft*;
-the engine commits the drafts of all rooms together; only then are events acknowledged and effects
-carried out. While one commit is on its way, further steps are made on top of it, for the next.
+A `Room` exists while it has work, and a little longer. Whatever happens (an event, a push, a
+deadline, the outcome of an effect) becomes a *step*: the reader and the machine make a new record
+and effects of it, at once and in memory. The step goes into the room's *draft*; the engine commits
+the drafts of all rooms together; only then are events acknowledged and effects carried out. While
+one commit is being written, further steps are made on top of it, for the next.
 
-What a step cannot do without waiting (a key that may still come, a question to the homeserver, a
-message to be looked up) is stored as an input that waits, and handled after that, by a task of the
-room (`_handle_waiting`). What comes behind it waits too, be it a reply of the call centre: a room's
-inputs are handled in order. The outcomes of other effects, and deadlines, come in between.
+An input whose step would have to wait (for a key that may still come, an answer of the homeserver,
+the lookup of a message) is stored as a waiting input, which a task of the room handles later
+(`_handle_waiting`). Inputs are handled in order, so later ones wait behind it, even a reply of the
+call centre. Only outcomes of other effects, and deadlines, are handled in between.
 
-Effects are carried out lane by lane, one at a time in each, by a task while the lane has any. An
-outcome is a step as well. It need not be stored at once: if the process dies first, an effect that
-was attempted and has no outcome is *uncertain*, which is said. Where the call centre has simply
-taken a message, as nearly always, what comes of it is known (`visit.implied`): that takes no step,
-and the record is not written, for whoever reads the room adds it (`visit.recovered`).
+Each lane carries out its effects one at a time, in a task that runs while the lane has any. An
+outcome is a step as well, but need not be stored at once: if the process dies first, an effect that
+was attempted and has no outcome is *uncertain*, and is settled so. An outcome that only says that a
+message was accepted, as nearly all do, takes no step (`visit.implied`): the record is not written,
+and the next load of the room derives it (`visit.recovered`).
 
-When a commit fails, or its answer is lost, everything that was made on top of it is worth nothing:
-the room is *behind*, and is read anew. What must not be lost then is kept: outcomes, which are let
-happen again if the store has not got them, and deadlines. Inputs whose commit failed are sent again
-by their senders. A commit is refused if the room has changed since it was read, or if a row has
-ended: nothing is handled twice. What the database can never hold makes its input a dead letter.
+When a commit fails, or its answer is lost, everything made on top of it is discarded: the room is
+*behind*, and is reloaded. Signals such as deadlines are kept, and so are outcomes, which are
+processed again unless the store has them. Inputs whose commit failed are sent again by their
+senders. A commit is refused if the room has changed since it was loaded, or if a row has ended:
+nothing is handled twice. An input whose step the database can never hold becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -85,29 +85,29 @@ from bridge.rooms.visit import (
 )
 
 BATCH = 32
-"""Inputs that waited which one step may handle."""
+"""Maximum number of waiting inputs that one step handles."""
 AGAIN = 1_000
-"""ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
+"""Minimum ms before a Tick that changed nothing is repeated."""
 ANSWERED_LATELY = 30_000
-"""ms since the call centre's last answer in which a call is taken to go out at once."""
+"""ms since the call centre's last answer while a call is stored as attempted from the start."""
 EARLY, LOOK = 10_000, 0.05
-"""ms in which an input about an unknown event waits for what we sent; seconds between looks."""
+"""Maximum ms that an input about an event not known yet waits; seconds between checks."""
 _UNDER_WAY = (model.Queued, model.Chatting)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
-"""How often our own code may fail at an effect before it is a dead letter."""
+"""Number of failures of the bridge's own code that make an effect a dead letter."""
 
 
 class LaneRunner(Protocol):
     @property
     def begin(self) -> Callable[[Room, EffectRow, Callable[[Done], None]], bool] | None:
-        """Begins a marked effect at once, and tells later; None, or False: it has to be `run`."""
+        """Function that starts a marked effect, and calls back; if None or False, use `run`."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one effect to its end.
 
-        StoreError: what it needs could not be read; it is tried again. Stopping: at the next start.
-        Shut: it waits for the room that replaces this one.
+        Raises StoreError if data could not be read: retry; Stopping: retry after the next start;
+        Shut: retry in the room that replaces this one.
         """
 
 
@@ -132,10 +132,9 @@ class EnginePort(Protocol):
 
 
 class Room:
-    """One room in memory; the engine makes and drops it. See the module.
+    """One room in memory; the engine creates and drops it. See the module.
 
-    `record` is the room as it stands, with what is not durable yet, and `durable` as it is stored.
-    `behind`: the store may hold what is not here.
+    `record` is the current state, `durable` the stored one. `behind`: to be reloaded.
     """
 
     def __init__(self, room_id: RoomId, engine: EnginePort) -> None:
@@ -147,33 +146,33 @@ class Room:
         self._reader = Reader(room_id, self.around)
         self.revision = 0
         self._lags = False
-        """The stored record lacks what follows from an outcome (`record.taken`)."""
+        """True if the stored record lacks what follows from an outcome (`record.taken`)."""
         self._draft = Draft()
         self._on_its_way: Draft | None = None
         self._signals: list[Signal] = []
         self._inputs: dict[InputSeq, InputRow] = {}
-        """Those that wait to be handled, oldest first."""
+        """Waiting inputs, oldest first."""
         self._rows: dict[Lane, dict[EffectSeq, EffectRow]] = {lane: {} for lane in Lane}
-        """Effects that are to be carried out, or are being carried out; all of them durable."""
+        """Durable effects that are pending or being carried out."""
         self._outcomes: dict[EffectSeq, Ended] = {}
-        """Those that the store may not have yet."""
+        """Outcomes that the store may not have yet."""
         self._ended: set[EffectSeq] | None = None
-        """Effects whose outcomes became durable while the room was read; None while it is not."""
+        """Effects whose outcomes became durable during the present load; None if none runs."""
         self._unsent: tuple[tuple[int | None, bool], ...] = ()
-        """Calls (and whether each is a repeat) of commits that failed: they surely did not go."""
+        """Calls (id, whether a repeat) of failed commits: they were certainly not sent."""
         self._lately: tuple[str, ...] = ()
-        """Keys of the newest inputs that were handled at once."""
+        """Keys of the latest inputs that were handled at once."""
         self._busy = False
-        """The inputs that waited are being handled: nothing else may change the record."""
+        """True while waiting inputs are handled: nothing else may change the record."""
         self._deadline: int | None = None
-        """Of the newest record that is stored, or on its way: ms since the epoch."""
+        """Deadline of the newest record stored or being written, ms since the epoch."""
         self._linked: tuple[object, ...] = ()
-        """What the link was told last: whether it is wanted, and of its account."""
+        """What the link was last told: whether it is wanted, and for which account."""
         self._trouble = Trouble()
         self._answered = 0
-        """When the call centre last answered a call, ms since the epoch."""
+        """When the call centre last accepted a call, ms since the epoch."""
         self._shut: RoomId | None = None
-        """The room on Matrix that let nothing in, while it is being replaced."""
+        """Matrix room that refuses the bridge's events while it is being replaced."""
         self._log = self._reader.log
         spawn = partial(engine.spawn, room=self)
         self._loops = Loops(spawn, self.around.clock.sleep, self.go_on, self._log)
@@ -183,7 +182,7 @@ class Room:
     # --- what happens to it -------------------------------------------------------------------
 
     def take(self, came: Sequence[Came]) -> Written:
-        """Let inputs happen, in order, each at once if that is possible."""
+        """Process inputs in order, each at once if possible; the future ends with the commit."""
         written: Written = asyncio.get_running_loop().create_future()
         self._draft.waiters += (written,)
         handled = 0
@@ -195,11 +194,11 @@ class Room:
         return written
 
     def signal(self, happened: Signal) -> None:
-        """Let something happen that need not be stored."""
+        """Process an input that need not be stored."""
         now = self.around.clock.now()
         if self._free and not (self._loops.stopping or references.has_to_ask(self.record, now)):
             visit = self._visit()
-            with suppress(Exception):  # it is logged whole where it is tried again
+            with suppress(Exception):  # the retry below logs it
                 visit.step(happened)
                 people.passed(visit)
                 if self._handled(visit, [happened]):
@@ -209,14 +208,14 @@ class Room:
         self.go_on()
 
     def look(self) -> None:
-        """Read the store again: it may hold work for this room that nobody has told us of."""
+        """Reload the room: the store may hold work for it that was not announced."""
         self.behind = True
         self.go_on()
 
     def stored_elsewhere(self, told: PassedOn) -> None:
-        """Take over inputs that another process has stored, or read them if more may be missing.
+        """Take over inputs that another process has stored, or reload if more may be missing.
 
-        What was made without them, and is yet to be written, has to be refused as stale.
+        A record made without them and not yet written must be refused as stale: reload then, too.
         """
         rows, draft = told.inputs if told.revision == self.revision + 1 else (), self._draft
         unsure = self.behind or self._ended is not None or self._on_its_way or draft.waiting
@@ -229,19 +228,19 @@ class Room:
             self.look()
 
     def key_came(self) -> None:
-        """Retry of events that could not be read: a key has come."""
+        """Retry the decryption of sealed events: a key has arrived."""
         if self.behind or self.record.sealed:
             self.signal(model.Tick())
 
     def agent_types(self, session_id: SessionId, agent_id: AgentId) -> None:
-        """An agent is typing. A room that has to be read first shows the next such sign."""
+        """Show an agent as typing; a room that has to load first shows only the next notice."""
         if self.behind:
             self.look()
         else:
             self.typist.agent_types(session_id, agent_id)
 
     def stop(self) -> None:
-        """As `Loops.stop`; the record is written whole, for whatever version starts next."""
+        """Stop, as `Loops.stop`; write the record in full, for whatever version starts next."""
         self._loops.stop()
         if (self._lags or self._draft.implied) and self._free:
             self._draft.record, self._draft.implied = self.record, False
@@ -249,14 +248,13 @@ class Room:
 
     @property
     def at_work(self) -> bool:
-        """True while loops run, or work is under way without one."""
+        """True while work is running, in a loop or without one."""
         return bool(self._loops.running)
 
     def finish(self) -> bool:
-        """True once a room that was stopped has nothing under way, and nothing to write.
+        """True once a stopped room has nothing running and nothing to write.
 
-        Where another process has stored an input meanwhile, no step of ours can be written any
-        more: then our outcomes go alone.
+        Once another process has stored an input, steps would be refused: outcomes are stored alone.
         """
         if self.behind and self._on_its_way is None:
             for seq, ended in self._outcomes.items():
@@ -265,7 +263,7 @@ class Room:
         return not under_way and self._draft.empty
 
     def abandon(self) -> None:
-        """Let go of the room, whatever is under way; who waits for it to be stored is told so."""
+        """Drop the room at once; who waits for its commits gets NotOwned."""
         self._loops.abandon()
         drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         for draft in drafts:
@@ -280,18 +278,18 @@ class Room:
         return Account(self.room_id, record.customer, name, record.login, record.key, running)
 
     def rows(self, lane: Lane) -> Iterable[EffectRow]:
-        """The effects of a lane that are to be carried out, oldest first."""
+        """Return the unfinished effects of a lane, oldest first."""
         return self._rows[lane].values()
 
     async def anchor(self, name: str) -> EventId | None:
-        """The Matrix event that an effect of this room has left under a name, or StoreError."""
+        """Return the Matrix event that an effect anchored under a name; raises StoreError."""
         for ended in reversed(self._outcomes.values()):
             if ended.settlement.anchor == name and ended.settlement.event_id is not None:
                 return ended.settlement.event_id
         return await self.around.store.anchor(self.room_id, name)
 
     async def written(self) -> None:
-        """Return once all that has happened is durable; raises the StoreError if it is not."""
+        """Wait until everything so far is durable; raises the StoreError if that fails."""
         if isinstance(answer := await self.take(()), StoreError):
             raise answer
 
@@ -311,7 +309,7 @@ class Room:
 
     @property
     def erasable(self) -> bool:
-        """True once all of a room that is to be erased may go, or has been waited for for long."""
+        """True once a room to be erased is idle, or its time for that is over."""
         idle = self.idle and not wants_link(self.record.conversation)
         return not self.behind and has_ended(self.durable, self.around.clock.now(), idle=idle)
 
@@ -323,23 +321,23 @@ class Room:
 
     @property
     def _drafts(self) -> list[Draft]:
-        """Drafts that the store does not have yet, oldest first."""
+        """Drafts that are not durable yet, oldest first."""
         return [self._draft] if self._on_its_way is None else [self._on_its_way, self._draft]
 
     @property
     def _under_way(self) -> bool:
-        """True while effects are not done, those among them that are yet to be stored."""
+        """True while any effect is unfinished, stored or not."""
         drafts = (entry.effect for draft in self._drafts for entry in draft.entries)
         return any(self._rows.values()) or any(effect is not None for effect in drafts)
 
     @property
     def _waits(self) -> bool:
-        """True if inputs wait: what comes now waits behind them."""
+        """True if inputs are waiting: new ones wait behind them."""
         coming = self._on_its_way
         return bool(self._inputs or self._draft.waiting or (coming and coming.waiting))
 
     def _move_to(self, enterprise: str) -> None:
-        """Be served by this enterprise from now on; no link of another's speaks for the room."""
+        """Switch to this enterprise, and close the link to the former one."""
         former, (self.around, self._runners) = self.around, self._engine.enterprise(enterprise)
         if self.around is not former:
             if self._linked:
@@ -354,12 +352,12 @@ class Room:
         return Visit(record, rules, now, under_way=under_way)
 
     def _handle_now(self, came: Sequence[Came]) -> int:
-        """Let inputs happen at once; returns how many of them did."""
+        """Process inputs at once, up to the first that cannot be; return their number."""
         visit, handled = self._visit(), 0
         made: list[Entry] = []
         for one in came:
             mark = visit.mark()
-            # What comes again soon after is left to the store, which drops it without a fuss.
+            # A recent duplicate is left to the store, which drops it by its key.
             if one.key in self._lately or not self._reader.now(visit, one):
                 visit.undo(mark)
                 break
@@ -372,7 +370,7 @@ class Room:
         return handled
 
     def _adopt(self, visit: Visit, entries: Iterable[Entry]) -> None:
-        """Make what a visit came to the state of the room, and a part of the next commit."""
+        """Make the result of a visit the state of the room, and part of the next commit."""
         old, record, draft = self.record, visit.record, self._draft
         if record.enterprise is not old.enterprise:
             self._move_to(record.enterprise)
@@ -390,7 +388,7 @@ class Room:
     # --- inputs that waited -------------------------------------------------------------------
 
     async def _handle_waiting(self) -> bool:
-        """Read the room if that is needed, else make one step; False if there is nothing to do."""
+        """Load the room if needed, else make one step; False if there is nothing to do."""
         if self.behind:
             await self._load()
             return True
@@ -399,7 +397,7 @@ class Room:
         if self._inputs and await self._is_early(next(iter(self._inputs.values()))):
             await self.pause(LOOK)
             return True
-        if not self._free:  # by now
+        if not self._free:  # any more
             return True
         signals, self._signals = self._signals, []
         self._busy, failures = True, self._trouble.commits
@@ -413,11 +411,11 @@ class Room:
                 raise
             finally:
                 self._busy = False
-            if failures != self._trouble.commits:  # and with it what this was made from
+            if failures != self._trouble.commits:  # the visit was made from a commit that failed
                 self._signals[:0] = signals
                 return True
             if self._handled(visit, signals, done):
-                # With the turn, so that the next invitation counts this one.
+                # Under the inviter's lock, so that the next invitation counts this one.
                 try:
                     await self.written()
                 except Unstorable:
@@ -427,14 +425,14 @@ class Room:
         return True
 
     async def _is_early(self, row: InputRow) -> bool:
-        """True if it may be about what we just sent: people see that before we know of it here."""
+        """True if an input may be about an event being sent, which is not in the journal yet."""
         matrix = (one for one in self._outcomes.values() if one.row.lane is Lane.MATRIX)
         sent = bool(self._rows[Lane.MATRIX]) or any(matrix)
-        early = sent and abs(self.around.clock.now() - row.received) < EARLY  # clocks go back, too
+        early = sent and abs(self.around.clock.now() - row.received) < EARLY  # clocks go back too
         return early and await references.is_about_unknown(self.around, self.record, row.body)
 
     async def _let_happen(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
-        """Let it all happen to the visit; returns the inputs that did."""
+        """Apply signals and waiting inputs to a visit; return the inputs that were handled."""
         limit = int(not signals) if self._trouble.singly else BATCH
         rows = list(islice(self._inputs.values(), limit))
         for signal in signals:
@@ -448,7 +446,7 @@ class Room:
         done: list[InputRow] = []
         for row in rows:
             first = not (done or signals)
-            card = next(iter(self._inputs)) != rows[0].seq  # it came meanwhile
+            card = next(iter(self._inputs)) != rows[0].seq  # arrived meanwhile, and goes first
             early = not first and (card or await self._is_early(row))
             if row.seq == self._trouble.poisonous:
                 self._reader.bury(visit, row, Unstorable.__name__)
@@ -462,7 +460,7 @@ class Room:
     def _handled(
         self, visit: Visit, signals: Sequence[Signal], done: Sequence[InputRow] = ()
     ) -> bool:
-        """Adopt what came of signals and inputs that waited; False if nothing did."""
+        """Adopt the result of signals and waiting inputs; False if nothing changed."""
         if not (done or visit.effects) and visit.record == self.record:
             self._announce(next_moment(self.durable, self.around.rules), visit.now + AGAIN)
             return False
@@ -493,8 +491,8 @@ class Room:
     async def _carry_out(self, lane: Lane) -> bool:
         """Carry out the lane's first effect; False if there is no other.
 
-        One that our own code keeps failing at must not hold up the rest. One that raises StoreError
-        or Stopping has no outcome yet.
+        An effect at which the bridge's code keeps failing becomes a dead letter, so as not to block
+        the rest. One that raises StoreError or Stopping has no outcome yet.
         """
         row = self._first(lane)
         if row is None or not self._may_begin(row):
@@ -512,7 +510,7 @@ class Room:
             if self._trouble.effect[1] < EFFECT_TRIES:
                 raise
             why, about = type(error).__name__, log_fields(self.record, row)
-            if isinstance(peek(row), EnterRoom):  # nothing goes on here before its end is known
+            if isinstance(peek(row), EnterRoom):  # the room waits for its outcome
                 self._log.exception("a room cannot be entered", **about)
                 failed = Came(EntryFailed(why))
                 done = Done(came=(failed,), outcome=Outcome.REFUSED, detail=why)
@@ -523,7 +521,7 @@ class Room:
         return bool(self._rows[lane])
 
     def _first(self, lane: Lane) -> EffectRow | None:
-        """The next effect of a lane. Into a room that is shut, or being left, only entries go."""
+        """Return a lane's next effect; the Matrix lane only enters rooms during an upgrade."""
         upgrade, rows = self.record.upgrade, iter(self._rows[lane].values())
         shut = upgrade is not None and (upgrade.into or self._shut == self.record.matrix_id)
         if shut and lane is Lane.MATRIX:
@@ -531,7 +529,7 @@ class Room:
         return next(rows, None)
 
     def _begun(self, row: EffectRow) -> bool:
-        """Carry out an effect without a task; False if it needs one."""
+        """Start an effect without a task; False if it needs one."""
         begin = self._runners[row.lane].begin
         if begin is None:
             return False
@@ -539,7 +537,7 @@ class Room:
         try:
             if begin(self, row, partial(self._told, row)):
                 return True
-        except Exception:  # noqa: BLE001 - logged whole; `run` finds out whose fault it is
+        except Exception:  # noqa: BLE001 - logged; `run` handles the failure
             self._log.exception(
                 "unexpected error, going the longer way", **log_fields(self.record, row)
             )
@@ -547,20 +545,20 @@ class Room:
         return False
 
     def _told(self, row: EffectRow, done: Done) -> None:
-        """Callback of an effect that was begun without a task, with its outcome."""
+        """Callback with the outcome of an effect that was started without a task."""
         self._loops.running.discard(row.lane)
         if self._loops.abandoned:
             return
         try:
             self._ended_with(row, done)
-        except Exception:  # noqa: BLE001 - logged whole; the outcome is kept
+        except Exception:  # noqa: BLE001 - logged; the outcome is kept
             self._log.exception("an outcome could not be handled", **log_fields(self.record, row))
             self.behind = True
         if self.behind or self._rows[row.lane]:  # else nothing can go on before the commit
             self.go_on()
 
     def _ended_with(self, row: EffectRow, done: Done) -> None:
-        """Note what came of an effect, and let it happen."""
+        """Record the outcome of an effect, and process it."""
         now, lane = self.around.clock.now(), row.lane
         if lane is _WEBCHAT and done.outcome is _DELIVERED:
             self._answered = now
@@ -571,17 +569,17 @@ class Room:
             self._end(ended)
 
     def _end(self, ended: Ended) -> None:
-        """Let the outcome of an effect happen, or store what it brings as inputs."""
+        """Process an outcome, or store its inputs as waiting ones."""
         draft = self._draft
         draft.ended += (ended,)
         if self._free and (after := implied(self.record, self.around.rules, ended.came)):
             draft.implied = draft.record is None and not self._loops.stopping
             self.record = draft.record = after
         elif ended.came:
-            behind = ended.row.lane is _WEBCHAT and self._waits  # it overtakes no push
+            behind = ended.row.lane is _WEBCHAT and self._waits  # a reply must overtake no push
             visit, now = self._visit(), self._free and not behind
             for one in ended.came:
-                # Of an input with a key, the store knows whether it is new.
+                # Only the store knows whether an input with a key is new.
                 now = now and one.key is None and self._reader.now(visit, one)
             if now:
                 self._adopt(visit, entries_of(visit.effects))
@@ -590,13 +588,13 @@ class Room:
         self._engine.commit_soon(self, urgent=bool(draft.entries or draft.waiting))
 
     def _may_begin(self, row: EffectRow) -> bool:
-        """False for a new effect while outcomes cannot be stored; a marked one has to go out."""
+        """False for a new effect while outcomes cannot be stored; a marked one must go out."""
         return row.marked or not (self._loops.stopping or (self.behind and self._outcomes))
 
     # --- commits ----------------------------------------------------------------------------
 
     def draft_commit(self) -> Commit | None:
-        """The next commit; None if there is nothing to write. Then `committed` or `failed`."""
+        """Return the next commit, None if it is empty; `committed` or `failed` must follow."""
         draft, record, room = self._draft, self._draft.record, None
         if self._on_its_way is not None or draft.empty:
             return None
@@ -627,7 +625,7 @@ class Room:
         )
 
     def committed(self, answer: Committed) -> None:
-        """Callback of a commit that is durable, to be followed by `go_on`."""
+        """Callback of a durable commit; `go_on` must follow."""
         draft, self._on_its_way = self._on_its_way or Draft(), None
         self._trouble.unwritten = 0
         if draft.record is not None:
@@ -649,7 +647,7 @@ class Room:
             self.around.measures.delivery(row.lane, settlement.outcome).observe(age)
         known = len(draft.waiting) - len(answer.waiting)
         if known:
-            # Known already; or stored by an attempt whose answer was lost, and told to nobody.
+            # Known already; or stored by an attempt whose answer was lost, and not loaded yet.
             self.behind = True
         draft.tell(known)
         for was, chat in draft.chats:
@@ -660,7 +658,7 @@ class Room:
             self._announce(self._deadline)
 
     def failed(self, error: StoreError) -> None:
-        """Callback of a commit that failed, and with it whatever was made on top of it."""
+        """Callback of a failed commit: discard it, and everything made on top of it."""
         drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         self.behind = True
         self._trouble.commits += 1
@@ -678,16 +676,16 @@ class Room:
         self.go_on()
 
     async def _load(self) -> None:
-        """Read everything anew, once nothing that was made before is on its way any more.
+        """Load the room, once nothing made before is still to be written.
 
         If that fails (StoreError, or ValueError for the record), the room is still behind.
         """
-        if self._trouble.unwritten > 1:  # a disk may be full, and reads well
+        if self._trouble.unwritten > 1:  # a full disk still answers reads
             await self.pause(STORE_RETRY)
         while self._on_its_way is not None or self._draft.record is not None:
             with suppress(StoreError):
                 await self.written()
-        # From here on inputs that come wait, and outcomes are stored without a step.
+        # From here on, new inputs wait, and outcomes are stored without a step.
         self._busy, self.behind = True, False
         self._inputs, self._ended = {}, set()
         try:
@@ -709,7 +707,7 @@ class Room:
         self._announce(next_moment(self.durable, self.around.rules))
 
     def _merge(self, loaded: Loaded, ended: Container[EffectSeq]) -> None:
-        """Put what was read together with what has happened since it was."""
+        """Merge what was loaded with what has happened since."""
         found = {row.seq: row for row in loaded.inputs} | self._inputs
         self._inputs = in_turn(dict(sorted(found.items())), found.values())
         rows = [self._surely(row) for row in loaded.effects if row.seq not in ended]
@@ -730,15 +728,15 @@ class Room:
             }
 
     def _surely(self, row: EffectRow) -> EffectRow:
-        """The row as not attempted, if we know that its call has not gone out."""
+        """Return the row as not attempted, if its call was certainly not sent."""
         if row.attempts != 1 or (row.call_id, row.repeat) not in self._unsent:
             return row
         return replace(row, attempted=None, attempts=0, marked=True)
 
     async def _settle_alone(self, ended: Ended) -> bool:
-        """Store an outcome whose step cannot be, and what it brings as inputs.
+        """Store an outcome without its step, and its inputs as waiting ones.
 
-        What no database can hold of it is left out: then the effect is a dead letter.
+        If it is unstorable, the effect becomes a dead letter, and only inputs without a key stay.
         """
         store, now, seq = self.around.store, self.around.clock.now(), ended.row.seq
         came = [one.new_input(self.room_id) for one in ended.came]
@@ -754,7 +752,7 @@ class Room:
             raise answer
         if isinstance(answer, Committed) and len(answer.waiting) == len(came):
             self._inputs = in_turn(self._inputs, answer.waiting)
-        else:  # stored by an attempt whose answer was lost; or not all that it brings is new
+        else:  # stored by an attempt whose answer was lost; or not all of its inputs are new
             self.behind = True
         if self._ended is not None:
             self._ended.add(seq)
@@ -762,7 +760,7 @@ class Room:
         return False
 
     def _announce(self, due: int | None, not_before: int = 0) -> None:
-        """Heed the next deadline; keep the link or release it, if that or its account changed."""
+        """Schedule the next deadline; keep or release the link, if that or its account changed."""
         record, state = self.durable, self.durable.conversation
         wanted, login, key = wants_link(state), record.login, record.key
         # see `account`
@@ -779,7 +777,7 @@ class Room:
     # --- loops: each repeats one thing while there is something to do ---------------------------
 
     def go_on(self) -> None:
-        """Start every loop that has work and does not run; rest if there is none."""
+        """Start every loop that has work and is not running; rest if the room is idle."""
         if self._loops.abandoned:
             return
         running, stopping = self._loops.running, self._loops.stopping
@@ -790,11 +788,11 @@ class Room:
                 self._loops.start("receipts", self._receipts.once)
         for lane, rows in self._rows.items():
             if rows and lane not in running and (row := self._first(lane)) is not None:
-                # A stop waits for tasks, and for what was begun before it.
+                # A stop waits for tasks, and for effects that were started before it.
                 at_once = row.marked and not stopping
                 if self._may_begin(row) and not (at_once and self._begun(row)):
                     self._loops.start(lane, partial(self._carry_out, lane))
         if not wants_link(self.record.conversation) and self.idle:
-            self._engine.rested(self)  # one with a chat may always be kept
+            self._engine.rested(self)  # a room with a chat is never evicted
         if self.record.gone_at is not None and self.erasable:
             self._engine.erase(self)

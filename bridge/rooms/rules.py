@@ -1,7 +1,7 @@
 """The operator's configuration as the rooms see it, and the settings of a single room. Pure.
 
-`Rules` is built from the config and never changes. A reload of the configuration replaces it as a
-whole (`surroundings`), so a step is decided by one set of rules from beginning to end.
+`Rules` is built from the configuration and immutable. A reload replaces it as a whole
+(`surroundings`), so that each step is decided by one set of rules.
 """
 
 from __future__ import annotations
@@ -33,58 +33,58 @@ TEXTS: Mapping[str, tuple[str, ...]] = {
     "nobody": ("status.5", "result.-5"),
     "ended": ("chat.ended", "chat.ended_command"),
 }
-"""Sentences that a room may have its own of, and the keys in whose place each stands.
+"""Sentences that a room can replace, with the text keys that each replaces.
 
-One for a language is named so: `greeting.en`; it goes before the one for all."""
+A name with a language (`greeting.en`) takes precedence over the name alone."""
 _OWN = {key: name for name, keys in TEXTS.items() for key in keys}
 IN_TEXTS = frozenset({"queue", "prefix"})
-"""Placeholders that they may use."""
+"""Placeholders allowed in these sentences."""
 KEYS = ("queue", "from", "language", "start", "paused", "hours", "texts")
-"""Those of the state event `org.matrix_webchat.room`."""
+"""Keys of the state event `org.matrix_webchat.room`."""
 BY_COMMAND = (*KEYS[:-1], *(f"text.{name}" for name in TEXTS))
-"""The same for commands, which change one sentence at a time."""
+"""Keys for commands, which change one sentence at a time."""
 ENTERPRISE = "enterprise"
-"""A further one, where several call centres share a bot."""
+"""A further key, where several enterprises share a bot."""
 LONGEST_SENTENCE, LONGEST_HOURS = 500, 300
-"""Characters of a room's own."""
+"""Maximum characters of a room's own sentence, and of its hours."""
 LONGEST_TEXTS = 3_600
-"""Of all its sentences: the record has them, and a reset can be undone (`visit.LONGEST_UNDONE`)."""
+"""Maximum characters of all a room's sentences: a reset must fit into `visit.LONGEST_UNDONE`."""
 SOURCES = tuple(source.value for source in Source)
 STARTS = ("on_message", "on_command")
-"""When a chat is asked for."""
+"""Values of `start`: when the bridge asks for an agent."""
 WAYS = frozenset({"command", "state", "console", "api", "cli", "widget"})
-"""In which settings are changed, and orders come."""
+"""Origins of changes of settings and of orders."""
 GONE = "?"
-"""Stands for every enterprise that is not configured any more: it serves nobody."""
+"""Name for every enterprise that is no longer configured; it serves nobody."""
 LONGEST_WORD = 100
-"""Characters of a word that may be a command."""
+"""Maximum characters of a word that may be a command."""
 _PART = 500
-"""Characters that are made narrow at a time."""
+"""Characters that `narrow` normalises at a time."""
 _TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Marks that turn the reading direction of what follows."""
+"""Bidirectional control characters."""
 _SKINS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
-"""Colours of hands, and marks that choose between two pictures of the same sign."""
+"""Skin-tone modifiers and variation selectors of emoji."""
 KNOWN = 4096
-"""Entries of a cache: people's permissions, policies of rooms."""
+"""Maximum entries of each cache: people's permissions, rooms' policies."""
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """The operator's rules: see the config keys of the same names."""
+    """The operator's rules for one enterprise; see the config keys of the same names."""
 
     bot: UserId
     queues: tuple[Queue, ...]
     default_queue: QueueId
     permission: Callable[[str], Permission]
     queue_of_user: Callable[[UserId], QueueId | None]
-    """The queue whose user this is, or None."""
+    """Returns the queue of a queue user, else None."""
     enterprise: str = ""
-    """The id of the call centre whose rules these are; "": the only one."""
+    """Id of the enterprise; empty if it is the only one."""
     choices: tuple[str, ...] = ()
-    """Enterprises that share its bot, if there are several: a room that invited it can choose."""
+    """Enterprises that share the bot, between which its rooms can choose; empty if only one."""
     enterprises_of: Callable[[str], tuple[str, ...]] = lambda _: ()
-    """Those for which a user of ours speaks, the first first."""
+    """Returns the enterprises of a bridge user, in the order of the configuration."""
     rules_of: Callable[[str], Rules | None] = lambda _: None
-    """The rules of another enterprise, as they are at the moment."""
+    """Returns the current rules of an enterprise."""
     bot_name: str = "WebChat"
     prefix: str = "!wc"
     language: str = DEFAULT_LANGUAGE
@@ -94,54 +94,54 @@ class Rules(msgspec.Struct, frozen=True):
     encryption: Encryption = Encryption()
     tell: TellAgents = TellAgents()
     status_events: bool = False
-    """Clients are told by an event what became of each message."""
+    """Whether to send com.beeper.message_send_status events."""
     policy: Policy = Policy()
     texts: Texts = Texts()
     ratings: tuple[RatingOption, ...] = ()
-    """The best first; empty: one to five stars. A server's own list goes before."""
+    """Best first; empty for one to five stars. A list from the server takes precedence."""
     robot: bool = False
-    """The command `ask` reaches the knowledge base."""
+    """Whether the command `ask` can query the knowledge base."""
     km_base_url: str = ""
-    """Where the knowledge base's articles can be read; empty: no links."""
+    """Base URL of the knowledge base's articles; empty for no links."""
     seal: Callable[[RoomId, str], bytes] | None = None
-    """Seals a password with the operator's secret; None: customers' own accounts are not taken."""
+    """Seals a password with the operator's secret; None if customers cannot use own accounts."""
     login_key: Callable[[RoomId], str] | None = None
-    """Makes a new room's `RoomRecord.key`, with the operator's secret; None: it has none."""
+    """Derives a new room's `RoomRecord.key` from the operator's secret; None for no key."""
     panel_url: str = ""
-    """Address of the room page, as a widget's; empty: there is none."""
+    """URL of the room page as a widget; empty if there is none."""
     timezone: tzinfo | None = None
-    """Of the people in the rooms; None: nobody has said, so times are told in UTC."""
+    """Time zone of times shown to people; None for UTC."""
     longest_text: Callable[[], int] | None = None
-    """Bytes of text that fit into one frame at the moment; None: as `policy` says."""
+    """Maximum bytes of text in a frame at the moment; None for `policy.max_text_bytes`."""
     longest_clip: Callable[[], int] | None = None
-    """The same for a voice, which no dialect writes twice."""
+    """The same for a voice as base64; dialect `dual` repeats only texts. 0 if voices are URLs."""
     long_voices: Callable[[], bool] = lambda: False
-    """WebChat may take the address of a voice that does not fit into a frame."""
+    """Whether WebChat may accept the URL of a voice that does not fit into a frame."""
 
     _policies: dict[tuple[RoomSettings, UserId, int], Policy] = {}
     _prefix: str = ""
-    """`prefix`, as `folded` has it."""
+    """The prefix, `folded`."""
 
     def __post_init__(self) -> None:
-        """Begin with new caches, in a changed copy as well: they belong to these very rules."""
+        """Create new caches, in a changed copy too, since they depend on the rules."""
         msgspec.structs.force_setattr(self, "permission", lru_cache(KNOWN)(self.permission))
         msgspec.structs.force_setattr(self, "_prefix", folded(self.prefix))
         msgspec.structs.force_setattr(self, "_policies", {})
 
     def of_room(self, settings: RoomSettings) -> Rules:
-        """The rules of the enterprise that a room's admin has chosen, else these."""
+        """Return the rules of the enterprise chosen in a room's settings, else these."""
         chosen = settings.enterprise
         return (chosen in self.choices and self.rules_of(chosen)) or self
 
     def begins_command(self, word: str) -> bool:
-        """True if a word begins with the prefix, however it is written."""
+        """True if a word begins with the prefix, in any letter case or width."""
         return folded(word).startswith(self._prefix)
 
     def queue(self, queue_id: int) -> Queue | None:
         return next((queue for queue in self.queues if queue.id == queue_id), None)
 
     def find_queue(self, text: str) -> Queue | None:
-        """The queue of that id, name or alias; letter case, wide letters, end marks aside."""
+        """Find a queue by id, name or alias, ignoring case, width and final punctuation."""
         wanted = _unmarked(text)
         for queue in self.queues:
             known = (str(queue.id), queue.name, *queue.aliases)
@@ -150,26 +150,26 @@ class Rules(msgspec.Struct, frozen=True):
         return None
 
     def hours_of(self, queue_id: int, settings: RoomSettings) -> str:
-        """Opening hours of a queue, for a room that may have its own; empty if nobody said."""
+        """Return the room's or the queue's opening hours; empty if none are configured."""
         queue, own = self.queue(queue_id), settings.hours
         if own and readable_hours(own):
             return own
         return "" if queue is None else queue.hours
 
     def zone_of(self, queue_id: int, settings: RoomSettings) -> tzinfo | None:
-        """Time zone of those hours."""
+        """Return the time zone of these hours; None if there are none."""
         hours = self.hours_of(queue_id, settings)
         return parse_hours(hours).zone if hours else None
 
     def queue_name(self, queue_id: int) -> str:
-        """Name of the queue for people; its number if it is not configured."""
+        """Return the queue's display name, or its id if it is not configured."""
         queue = self.queue(queue_id)
         return queue.name if queue is not None else str(queue_id)
 
     def queue_for(self, record: RoomRecord) -> QueueId:
-        """The room admin's choice, else the queue of the user who was invited, else the default.
+        """Return the room admin's choice, else the host's queue, else the default queue.
 
-        A choice counts for as long as there is such a queue in the configuration.
+        A choice counts only while its queue is configured.
         """
         settings = record.settings
         theirs = settings.enterprise in {None, self.enterprise}
@@ -178,9 +178,9 @@ class Rules(msgspec.Struct, frozen=True):
         return self.queue_of_user(record.host) or self.default_queue
 
     def sentence(self, record: RoomRecord, key: str, args: Args) -> str:
-        """A sentence to the room: its own where it has one, else of the texts.
+        """Render a sentence for the room: its own if it has one, else from the texts.
 
-        When a queue opens again is said in any case.
+        If the arguments say when the queue opens, the usual sentence is added to the room's own.
         """
         own, said = None, ""
         if record.settings.texts and key in _OWN:
@@ -195,25 +195,25 @@ class Rules(msgspec.Struct, frozen=True):
         return f"{said} {usual}" if said else usual
 
     def way(self, record: RoomRecord, way: str) -> str:
-        """One of `WAYS` as it is called in the room; another as it is."""
+        """Return the name of one of `WAYS` in the room's language; others unchanged."""
         language = self.language_for(record)
         return self.texts.render(language, f"way.{way}", {}) if way in WAYS else way
 
     def language_for(self, record: RoomRecord) -> str:
-        """The room's: as somebody chose it, else by what its customers write, else the default."""
+        """Return the room's language: as set, else as its customers write, else the default."""
         return record.settings.language or record.language[1] or self.language
 
     def agents_language(self, settings: RoomSettings) -> str:
-        """The language of the sentences that agents read about a room, whatever customers write."""
+        """Return the language of sentences for agents: `tell.language`, or as set for the room."""
         chosen = settings.language or self.language
         return chosen if self.tell.language == "room" else self.tell.language
 
     def clip_bytes(self) -> int:
-        """Bytes of a voice, as base64, that fit into one frame."""
+        """Return the maximum bytes of a voice, as base64, in one frame."""
         return self.policy.max_text_bytes if self.longest_clip is None else self.longest_clip()
 
     def policy_for(self, record: RoomRecord) -> Policy:
-        """The machine's policy for this room; cached, as it is asked for with every step."""
+        """Return the machine's policy for the room, from a cache: every step needs it."""
         longest = self.policy.max_text_bytes if self.longest_text is None else self.longest_text()
         key = (record.settings, record.host, longest)
         policy = self._policies.get(key)
@@ -243,23 +243,23 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 MARKS = ".。!！?？,，、:："
-"""What may end a word, or part it from the next, and changes nothing of it."""
+"""Punctuation that may end or separate the words of a command without changing them."""
 
 
 _RUN_OF_MARKS = re.compile(f"[{MARKS}]+")
 
 
 def parted(words: list[str]) -> list[str]:
-    """The words of a command without marks before it, and with a blank for the first behind it."""
+    """Strip punctuation before a command, and split its first word at the next punctuation."""
     words = list(dropwhile(lambda word: not word.strip(MARKS), words))
     parts = _RUN_OF_MARKS.split(words[0].lstrip(MARKS), maxsplit=1) if words else []
     return [*filter(None, parts), *words[1:]]
 
 
 def unended(words: list[str]) -> list[str]:
-    """The words of a message; a lone one without the mark that ends it, if that says no more.
+    """Strip final punctuation from a message of one word, where it does not change the meaning.
 
-    "取消！" is "取消", but "help!" may be said to a person, and "取消？" asks one.
+    "取消！" is "取消", but "help!" may be a call to a person and "取消？" a question.
     """
     if len(words) != 1 or words[0][-1] not in MARKS or words[0][-1] in "?？":
         return words
@@ -274,19 +274,19 @@ def _unmarked(name: str) -> str:
 
 
 def folded(word: str) -> str:
-    """A word as commands are compared: small letters, and none of an input method's wide ones.
+    """Normalise a word for comparing commands: lower case, full-width letters made narrow.
 
-    For a word of ours; never for a password, or what somebody else is to read. A long one, which is
-    none of ours, stays as it is.
+    Only for comparison, never for passwords or displayed text. Words longer than `LONGEST_WORD`,
+    which cannot be commands, are returned unchanged.
     """
     return narrow(word).casefold() if len(word) <= LONGEST_WORD else word
 
 
 def narrow(text: str) -> str:
-    """A text as it is compared: wide letters of an input method made narrow (NFKC).
+    """Normalise a text for comparison (NFKC): full-width letters of input methods become narrow.
 
-    It is done in parts: the marks upon a letter are sorted, which takes time by the square of their
-    number, and nobody's word has so many. Upon a letter that ends a part they stay as they came.
+    In parts of `_PART` characters, since sorting a letter's combining marks takes quadratic time;
+    marks across the border of two parts are not sorted together.
     """
     if text.isascii():
         return text
@@ -295,12 +295,12 @@ def narrow(text: str) -> str:
 
 
 def bare_sign(key: str) -> str:
-    """A reaction as it is compared."""
+    """Return a reaction without skin tone and variation selectors, for comparison."""
     return _SKINS.sub("", key).strip()
 
 
 def hides(rules: Rules, record: RoomRecord) -> bool:
-    """True if agents' messages are hidden here: encryption is required, and the room has none."""
+    """True if agents' messages must not be shown: encryption is required but off."""
     return rules.encryption.require and not record.encrypted
 
 
@@ -308,12 +308,12 @@ def hides(rules: Rules, record: RoomRecord) -> bool:
 
 
 def of_gone(rules: Rules) -> Rules:
-    """The rules of an enterprise that is gone, made of another's: nobody may do anything there."""
+    """Return rules for an enterprise that is no longer configured: nobody has permission."""
     return replace(rules, enterprise=GONE, permission=lambda _: Permission.NONE)
 
 
 class BadOrder(Exception):
-    """A setting's value, or an order, cannot be used; `key` and `values` are of the texts."""
+    """An invalid setting or order; `key` and `values` are text key and arguments of the answer."""
 
     def __init__(self, key: str, args: Args) -> None:
         super().__init__(key)
@@ -325,10 +325,10 @@ class BadOrder(Exception):
 
 
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
-    """The settings of a state event, else the config's; BadOrder: nothing of it counts."""
+    """Parse the settings of a state event. Raises BadOrder if any key or value is invalid."""
     settings = RoomSettings()
     known = KEYS if not rules.choices else (*KEYS, ENTERPRISE)
-    # The enterprise first: its queues are others.
+    # The enterprise first, as it decides which queues exist.
     for key in sorted(content, key=lambda one: one != ENTERPRISE):
         if key not in known:
             raise _bad_key(key, known)
@@ -337,9 +337,9 @@ def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettin
 
 
 def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> RoomSettings:
-    """Change one setting, as commands do; "": to what the operator's config says.
+    """Change one setting, as commands do; "" resets it to the operator's config.
 
-    Raises BadOrder: no such key, or no such value.
+    Raises BadOrder for an unknown key or invalid value.
     """
     if not value:
         return unset(key, settings)
@@ -348,9 +348,9 @@ def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> R
 
 
 def set_together(wished: Mapping[str, str], settings: RoomSettings, rules: Rules) -> RoomSettings:
-    """Change several, as one by one; the enterprise first: its queues are others.
+    """Change several settings, the enterprise first, as it decides which queues exist.
 
-    Sentences are all taken out before, for how long they may be together counts in the end.
+    Sentences are unset before, so that only the new ones count towards `LONGEST_TEXTS`.
     """
     for key in filter(text_named, wished):
         settings = unset(key, settings)
@@ -360,10 +360,7 @@ def set_together(wished: Mapping[str, str], settings: RoomSettings, rules: Rules
 
 
 def state_of(settings: RoomSettings) -> dict[str, object]:
-    """The settings that somebody chose, as content of the state event `org.matrix_webchat.room`.
-
-    All others are as the operator's config says.
-    """
+    """Return the settings chosen for the room, as content of `org.matrix_webchat.room`."""
     chosen = {
         ENTERPRISE: settings.enterprise,
         "queue": settings.queue,
@@ -378,7 +375,7 @@ def state_of(settings: RoomSettings) -> dict[str, object]:
 
 
 def written(settings: RoomSettings) -> dict[str, str]:
-    """The same, each as a text that `set_by_name` reads under its name."""
+    """Return the same as strings, by the keys of `set_by_name`."""
     content = state_of(settings)
     content.pop("texts", None)
     chosen = {key: "true" if value is True else str(value) for key, value in content.items()}
@@ -386,10 +383,10 @@ def written(settings: RoomSettings) -> dict[str, str]:
 
 
 def bridge_state_of(rules: Rules, record: RoomRecord) -> tuple[str, dict[str, object]]:
-    """State key and content of the room's `m.bridge` (MSC2346).
+    """Return state key and content of the room's `m.bridge` event (MSC2346).
 
-    The key is one a bridge, not one a queue as the proposal has it: a room has one customer, so
-    that a new queue replaces the former one.
+    One key per bridge, not per queue as the MSC proposes: a room has one customer, so that a new
+    queue replaces the former one.
     """
     queue, enterprise = rules.queue_for(record), rules.enterprise
     network = {"network": {"id": enterprise, "displayname": enterprise}} if enterprise else {}
@@ -403,7 +400,7 @@ def bridge_state_of(rules: Rules, record: RoomRecord) -> tuple[str, dict[str, ob
 
 
 def unset(key: str, settings: RoomSettings) -> RoomSettings:
-    """One setting as the operator's config has it. Raises BadOrder: there is no such key."""
+    """Reset one setting to the operator's config. Raises BadOrder for an unknown key."""
     if (name := text_named(key)) is not None:
         return replace(settings, texts=tuple(one for one in settings.texts if one[0] != name))
     if key not in (*KEYS[:-1], ENTERPRISE):
@@ -413,9 +410,9 @@ def unset(key: str, settings: RoomSettings) -> RoomSettings:
 
 
 def text_named(key: str) -> str | None:
-    """The name of a sentence that `text.greeting` or `text.greeting.zh` sets; None: of none.
+    """Return the sentence's name in `text.greeting` or `text.greeting.zh`; None for other keys.
 
-    Raises BadOrder: there is no such language.
+    Raises BadOrder for an unknown language.
     """
     text, _, whole = key.partition(".")
     name, dot, language = whole.partition(".")
@@ -478,7 +475,7 @@ def _queue(value: object, rules: Rules) -> QueueId:
 
 
 def readable_hours(hours: str) -> bool:
-    """False also for what was readable once: another machine may not know the time zone."""
+    """True if hours parse; stored ones may not where a machine lacks their time zone."""
     try:
         parse_hours(hours)
     except ValueError:
@@ -494,13 +491,13 @@ def _hours(value: object) -> str:
 
 
 def _sentence(key: str, value: object) -> str:
-    """A sentence of the room's own, on one line, with no sign that is not seen."""
+    """Validate a room's own sentence: on one line, without control characters."""
     given = value if isinstance(value, str) else ""
     seen = ("" if unicodedata.category(one) == "Cc" and not one.isspace() else one for one in given)
     sentence = " ".join(_TURNS.sub("", "".join(seen)).split())
     try:
         fits = 0 < len(sentence) <= LONGEST_SENTENCE and placeholders(sentence) <= IN_TEXTS
-    except ValueError:  # braces that do not match, or hold more than a name
+    except ValueError:  # unmatched braces, or more than a name within
         fits = False
     if not fits:
         names = tuple(f"{{{name}}}" for name in sorted(IN_TEXTS))
@@ -526,6 +523,6 @@ def _bad_value(key: str, value: object, known: tuple[str, ...]) -> BadOrder:
 
 
 def shown_value(value: object) -> str:
-    """A foreign value, as it stands in the state event and short enough for a sentence."""
+    """Return an untrusted value as it stands in the state event, cut to 60 characters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"

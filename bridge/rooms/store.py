@@ -1,19 +1,19 @@
-"""StorePort: what the engine asks of a database, and the rows that it gives and takes.
+"""StorePort: what the engine asks of a database, and the rows that pass between them.
 
-The journal has one row for each thing that happened in a room (an event, a push): what came, the
+The journal has one row for each thing that happened in a room (an event, a push): the input, the
 effect that it led to, when that was attempted, and how it ended. So it is inbox, outbox and ledger
-in one. An effect of something else (a deadline, a reply), or a second one, has a row of its own.
+in one. An effect of another cause (a deadline, a reply), or a second effect, has its own row.
 
-A call that writes is answered only when the write is durable. A caller that is cancelled never
-undoes or half-does it: it may only miss the answer.
+A call that writes returns only when the write is durable. Cancelling the caller never undoes or
+halves a write: the caller only misses the answer.
 
-A call that fails with a plain StoreError may have happened, or may still happen: a database that
-hangs tells nobody. So every write can be tried again without harm. Inputs are told apart by their
-keys, an effect is settled once, and a commit applies only to the revision of the room that it was
-made from, and only while its rows are open. Whoever lost an answer reads again and goes on from
-there. The same rule keeps two bridges on one database from both handling an input, should they ever
-get past the lock that lets only one of them start, or owns each room (`storage.shards`); nothing
-but those locks keeps them from both making a call of the journal.
+After a plain StoreError a write may have happened, or may still happen, as a hanging database says
+nothing. So every write is safe to retry. Inputs are deduplicated by their keys, an effect is
+settled once, and a commit applies only to the revision of the room that it was made from, and only
+while its rows are open. A caller that missed an answer reads again and goes on from there. The same
+rule keeps two bridges on one database from both handling an input, should they get past the locks:
+the one that lets only one bridge start, or those of rooms' owners (`storage.shards`). Only these
+locks keep them from both carrying out a call of the journal.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ class Lane(StrEnum):
     WEBCHAT = "webchat"
     MATRIX = "matrix"
     ASIDE = "aside"
-    """Slow questions (knowledge base, history) that must hold up nobody's messages."""
+    """Slow requests (knowledge base, history) that must not hold up messages."""
 
 
 class Outcome(StrEnum):
     DELIVERED = "delivered"
     REFUSED = "refused"
-    """The peer said no, for certain."""
+    """The peer refused it."""
     FAILED = "failed"
-    """It surely did not arrive."""
+    """It certainly did not arrive."""
     UNCERTAIN = "uncertain"
     """It may have arrived; if it was sent again, that row is marked `repeat`."""
     DEAD = "dead"
     """Given up after retries; `dead-letters` shows it."""
     DISCARDED = "discarded"
-    """An operator threw it away, or a newer row made it pointless."""
+    """Discarded by an operator, or made pointless by a newer row."""
 
 
 class NewInput(msgspec.Struct, frozen=True):
@@ -54,12 +54,12 @@ class NewInput(msgspec.Struct, frozen=True):
     body: bytes
     """Tagged JSON of a `rooms.record.Stored`."""
     key: str | None = None
-    """Unique for ever (event id, receipt id, …): a second one is not stored. None: no duplicate."""
+    """Unique for ever (event id, receipt id, …): a duplicate is not stored. None: never one."""
 
 
 class InputRow(msgspec.Struct, frozen=True):
     seq: InputSeq
-    """Grows; the order of a room's inputs."""
+    """Increasing: the order of a room's inputs."""
     room_id: RoomId
     body: bytes
     received: int
@@ -68,13 +68,13 @@ class InputRow(msgspec.Struct, frozen=True):
 
 
 class PassedOn(msgspec.Struct, frozen=True):
-    """What another process has stored for a room, as its owner is told."""
+    """Notice to a room's owner of inputs that another process has stored for the room."""
 
     room: RoomId
     revision: int
-    """Of the room since then: one more than before."""
+    """Revision of the room since then, one more than before."""
     inputs: tuple[InputRow, ...] = ()
-    """Oldest first; none: they are too long for a notice, and have to be read."""
+    """Oldest first; empty if they are too long for a notice, and have to be read."""
 
 
 class NewEffect(msgspec.Struct, frozen=True):
@@ -86,11 +86,11 @@ class NewEffect(msgspec.Struct, frozen=True):
     call_id: int | None = None
     repeat: bool = False
     attempted: bool = False
-    """The peer may see it as soon as it is stored: see `EffectRow.marked`."""
+    """True if the peer may see it as soon as it is stored: see `EffectRow.marked`."""
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A new row of the journal: something that came and has been handled, its effect, or both."""
+    """A new row of the journal: a handled input, an effect, or an input with its effect."""
 
     came: NewInput | None = None
     effect: NewEffect | None = None
@@ -103,16 +103,16 @@ class EffectRow(msgspec.Struct, frozen=True):
     effect: bytes
     created: int
     attempted: int | None = None
-    """When it was last handed to the peer; None: surely not yet."""
+    """When it was last handed to the peer; None: certainly not yet."""
     attempts: int = 0
     cause: str | None = None
     call_id: int | None = None
     repeat: bool = False
     revived: int | None = None
-    """When an operator put it back to work."""
+    """When an operator revived it."""
     marked: bool = False
-    """It was stored as attempted, and whoever holds this very copy has not attempted it yet. Never
-    so of a row that was read: its attempt may have been made."""
+    """True if it was stored as attempted, but the holder of this copy has not attempted it yet.
+    False for every row that was read: its attempt may have been made."""
 
 
 class StoredRoom(msgspec.Struct, frozen=True):
@@ -120,32 +120,32 @@ class StoredRoom(msgspec.Struct, frozen=True):
     record: bytes
     """Versioned JSON of a `rooms.record.RoomRecord`; empty if none was written yet."""
     live: bool
-    """A link is wanted: there is a chat, or one is asked for."""
+    """True if a link is wanted: a chat goes on, or is requested."""
     phase: str
-    """For operators' eyes: name of the phase."""
+    """Name of the phase, for operators."""
     deadline: int | None = None
     """ms since the epoch of the next Tick."""
     customer: str = ""
-    """The Matrix user who invited us, while the room is served; empty once it is not."""
+    """The Matrix user who invited the bridge; empty while the room is not served."""
     revision: int = 0
-    """How often the room was written. In a step: the revision that it was made from."""
+    """Number of writes of the room; in a `Commit`, the revision that it was made from."""
     bare: bytes = b""
-    """The record without what was said, which may lie in clear while the whole is sealed. In a
-    step; empty: all of it may."""
+    """In a `Commit`: the record without message bodies, stored unencrypted while `record` is
+    sealed; empty if nothing of the record has to be sealed."""
 
 
 class ChatRow(msgspec.Struct, frozen=True):
-    """A chat of a room, small, and kept until `retention.chats`."""
+    """A chat of a room, kept until `retention.chats`."""
 
     number: int
     chat: bytes
     """Tagged JSON of a `rooms.record.Chat`."""
     ended: int | None = None
-    """ms since the epoch; None: it goes on."""
+    """ms since the epoch; None while it goes on."""
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A row of the audit: somebody changed something."""
+    """A row of the audit: who changed what."""
 
     at: int
     """ms since the epoch."""
@@ -154,15 +154,15 @@ class Change(msgspec.Struct, frozen=True):
     way: str
     """`command`, `state`, `console`, `api`, `cli` or `widget`."""
     key: str
-    """A setting of the room, or what was done: `erase`, `dead-letters retry`, …"""
+    """A setting of the room, or an action: `erase`, `dead-letters retry`, …"""
     before: str = ""
-    """Empty: it was not set, or there is nothing of the kind."""
+    """Empty if it was not set, or an action has no such value."""
     after: str = ""
     room_id: str = ""
-    """The room's key in the store; empty: it is about none."""
+    """The room's key in the store; empty if it is about no room."""
     enterprise: str = ""
     number: int = 0
-    """Given by the store; grows."""
+    """Assigned by the store, increasing."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -172,54 +172,54 @@ class Settlement(msgspec.Struct, frozen=True):
     detail: str = ""
     """Code or reason, never content."""
     event_id: EventId | None = None
-    """The Matrix event that it became."""
+    """The resulting Matrix event."""
     anchor: str | None = None
-    """Remember `event_id` under this name of the room (the queue card's)."""
+    """Name under which the room stores `event_id` (such as the queue card's)."""
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """All that one room has to write at a moment; it takes effect as one."""
+    """All that one room has to write at a time: one atomic write."""
 
     room_id: RoomId
     now: int
     room: StoredRoom | None = None
-    """The new record, with the revision that it was made from; None: it stays as it is."""
+    """The new record, with the revision that it was made from; None if unchanged."""
     entries: Sequence[Entry] = ()
-    """What is new in the journal, in order."""
+    """New rows of the journal, in order."""
     waiting: Sequence[NewInput] = ()
-    """Inputs that are to be handled later; those with a key that is known are left out."""
+    """Inputs to be handled later; those with a known key are skipped."""
     handled: Sequence[InputSeq] = ()
-    """Inputs that waited, and have been handled."""
+    """Waiting inputs that have been handled."""
     buried: Sequence[tuple[InputSeq, str]] = ()
     """Inputs that cannot be handled, and why: they become dead letters."""
     settled: Sequence[Settlement] = ()
     chats: Sequence[ChatRow] = ()
     """Chats of the room that are new or have changed, each at most once."""
     changes: Sequence[Change] = ()
-    """For the audit."""
+    """Rows of the audit."""
     clear: bool = False
-    """The room is known not to be encrypted: what is said there need not be sealed."""
+    """True if the room is known to be unencrypted, so that its journal rows need no sealing."""
 
 
 class Committed(msgspec.Struct, frozen=True):
     effects: Sequence[EffectRow] = ()
     """The rows of the entries that have an effect, in order."""
     waiting: Sequence[InputRow] = ()
-    """The rows of those inputs that were new, in order."""
+    """The rows of the new waiting inputs, in order."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A room as it stands in the store, with the rows that are open."""
+    """A room as stored, with its open rows."""
 
     room: StoredRoom | None
     inputs: Sequence[InputRow]
-    """Those that wait to be handled, oldest first."""
+    """Waiting inputs, oldest first."""
     effects: Sequence[EffectRow]
-    """Those to be carried out, of all lanes, oldest first."""
+    """Unfinished effects of all lanes, oldest first."""
 
 
 class GhostRow(msgspec.Struct, frozen=True):
-    """The profile that we last wrote for a ghost (or the bot, or a queue user)."""
+    """The profile last written for a ghost (or the bot, or a queue user)."""
 
     user_id: str
     displayname: str = ""
@@ -227,15 +227,15 @@ class GhostRow(msgspec.Struct, frozen=True):
     avatar_mxc: str = ""
     device: bool = False
     avatar_hash: str = ""
-    """SHA-256 of the picture that `avatar_source` was, in hex."""
+    """SHA-256 of the picture at `avatar_source`, in hex."""
     avatar_at: int = 0
-    """When it was fetched from there, ms since the epoch."""
+    """When the picture was fetched, ms since the epoch."""
     seen: int = 0
-    """When it was last needed, to the day, ms since the epoch."""
+    """When the user was last needed, to the day, ms since the epoch."""
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A room's WebChat token, with what the login told beside it."""
+    """A room's WebChat token, with other data of the login's reply."""
 
     room_id: RoomId
     login_name: str
@@ -244,32 +244,32 @@ class Token(msgspec.Struct, frozen=True):
     issued: int
     """ms since the epoch."""
     client_id: str = ""
-    """What the server calls the customer in people lists, where it says so."""
+    """The customer's id in the server's people lists; empty if the server does not tell it."""
     cookies: str = ""
-    """The `Cookie` header that goes wherever the token goes, a secret too; "": none was set."""
+    """The `Cookie` header sent along with the token, a secret too; empty if none was set."""
 
     def __repr__(self) -> str:  # without the secrets
         return f"Token({self.room_id!r}, {self.login_name!r})"
 
 
 class SecretRow(msgspec.Struct, frozen=True):
-    """A secret of encryption, sealed by its owner before it comes to the store."""
+    """A secret of encryption, sealed by its owner before it is stored."""
 
     name: str
     value: bytes | None
     """None removes the row."""
     keep_until: int | None = None
-    """ms since the epoch; after that `prune` may take it. None: for ever."""
+    """Expiry, ms since the epoch; `prune` deletes the row after it. None keeps the row for ever."""
     was: bytes | msgspec.UnsetType | None = msgspec.UNSET
-    """The stored value that this one was made from (None: there was no row), and whose place alone
-    it may take. A value is sealed with a random number, so no two are alike."""
+    """Compare and swap: the only stored value that this one may replace (None: no row). A value is
+    sealed with a random number, so no two are equal."""
 
 
 class TraceRow(msgspec.Struct, frozen=True):
     """One line of the ledger. Times are ms since the epoch."""
 
     what: str
-    """`received`, `handled`, `stored`, `attempted`, or the outcome of an effect."""
+    """`received`, `handled`, `stored`, `attempted`, `revived`, or an outcome."""
     at: int
     room_id: RoomId
     detail: str = ""
@@ -289,7 +289,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class LedgerRow(msgspec.Struct, frozen=True):
-    """A row of the journal without contents, for people. Times are ms since the epoch."""
+    """A row of the journal without contents, for operators. Times are ms since the epoch."""
 
     seq: int
     key: str | None
@@ -307,7 +307,7 @@ class LedgerRow(msgspec.Struct, frozen=True):
 
 
 class AccountRow(msgspec.Struct, frozen=True):
-    """The account of a room, for people: without its token."""
+    """The account of a room without its token, for operators."""
 
     room_id: RoomId
     login_name: str
@@ -317,19 +317,19 @@ class AccountRow(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One of the replicas, as the database has it."""
+    """One of the replicas, as known to the database."""
 
     id: str
     name: str
     pid: int
-    """Process of the server that is its session."""
+    """PID of the PostgreSQL backend of its session."""
     started: int
     """ms since the epoch, by the server's clock."""
     age: float
     """Seconds since its last sign of life."""
     leaving: bool
     present: bool
-    """Its session stands."""
+    """True while its session exists."""
     shards: Sequence[int]
 
 
@@ -347,24 +347,23 @@ class Depth(msgspec.Struct, frozen=True):
 
 INBOX = "inbox"
 Backlog = Mapping[tuple[str, str], Depth]
-"""By enterprise as the records name it, and `INBOX`, a lane's value or that of `Outcome.DEAD`: what
-there is of it."""
+"""Backlogs by (enterprise as in the record, kind); kind: `INBOX`, a lane, or `Outcome.DEAD`."""
 
 
 class StoreError(Exception):
-    """The database did not take or give it. A write may or may not have happened."""
+    """A database request failed. A write may or may not have happened."""
 
 
 class Stale(StoreError):
-    """The commit was made from what is not (any more) so in the store; nothing was changed.
+    """The write was based on outdated data; nothing was changed.
 
-    The room has another revision, an input or an effect has ended already, or an input among
-    `entries` is known; or a secret is not what it `was`.
+    The room has another revision, an input or an effect has ended already, an input among `entries`
+    is known, or a secret's stored value is not `SecretRow.was`.
     """
 
 
 class NotOwned(StoreError):
-    """The room is (by now) another process's, which alone may write it; nothing was changed."""
+    """Another process owns the room, and alone may write it; nothing was changed."""
 
 
 class Unstorable(StoreError):
@@ -372,8 +371,8 @@ class Unstorable(StoreError):
 
 
 Answer = Committed | StoreError
-"""To a commit; an error is for its room alone. After a plain StoreError nothing was written, as far
-as anybody knows."""
+"""Answer to a commit; an error is for its room alone. After a plain StoreError nothing was written,
+as far as is known."""
 
 
 class Seal(Protocol):
@@ -382,11 +381,11 @@ class Seal(Protocol):
     def seal(self, name: str, data: bytes) -> bytes: ...
 
     def open(self, name: str, sealed: bytes) -> bytes:
-        """StoreError: it was sealed with another key, or under another name."""
+        """Raises StoreError if it was sealed with another key, or under another name."""
 
 
 class Cutoffs(msgspec.Struct, frozen=True):
-    """Moments, ms since the epoch, before which `prune` lets something go; None: it stays."""
+    """Times, ms since the epoch, before which `prune` deletes rows of a kind; None keeps them."""
 
     chats: int | None = None
     accounts: int | None = None
@@ -398,10 +397,10 @@ FOR_EVER = Cutoffs()
 
 
 class EraserPort(Protocol):
-    """All that is stored of a room or a person: found, counted, deleted (`rooms.erasure`).
+    """Find, count and delete all that is stored of a room or a person (`rooms.erasure`).
 
-    What each method does `storage.erasing.Eraser` says; each raises StoreError, and can be called
-    again after it has failed half-way.
+    See `storage.erasing.Eraser` for each method. Each raises StoreError, and can be called again
+    after it has failed half-way.
     """
 
     async def count_room(self, room_id: RoomId, places: Collection[RoomId]) -> Counter[str]: ...
@@ -428,120 +427,120 @@ class EraserPort(Protocol):
 
 
 class Facts(Protocol):
-    """Things learnt about a server, kept over a restart. Raises StoreError."""
+    """Values kept over a restart, such as what was learnt about a server. Raises StoreError."""
 
     async def fact(self, name: str) -> str | None: ...
     async def save_fact(self, name: str, value: str) -> None: ...
 
 
 class StorePort(Facts, Protocol):
-    """What rooms, and who serves them, ask of `storage.sqlstore`.
+    """Store of the rooms and of the code that serves them, implemented by `storage.sqlstore`.
 
-    Every method raises StoreError when the database cannot be reached or refuses, and every one
-    that writes raises Unstorable for a value that no other try can bring in.
+    Every method raises StoreError if the database cannot be reached or refuses, and every one that
+    writes raises Unstorable for a value that no retry can store.
     """
 
     @property
     def eraser(self) -> EraserPort: ...
 
     def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
-        """Write commits, each all or nothing, none for a room twice; `done` gets their answers."""
+        """Write commits, each all or nothing, at most one a room; `done` gets their answers."""
 
     async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
-        """The same for who waits; raises the error if the database did not take it."""
+        """Like `submit`, but wait for the answers; raises StoreError if the database fails."""
 
     async def mark_attempted(self, row: EffectRow, now: int) -> None:
-        """Say that the peer may see this effect from now on; counts the attempt."""
+        """Record that the peer may see this effect from now on, and count the attempt."""
 
     async def load(self, room_id: RoomId) -> Loaded:
-        """The room and its open rows, all as of one moment."""
+        """Read a room and its open rows, in one snapshot."""
 
     async def busy_rooms(self) -> list[RoomId]:
-        """Rooms with open rows, oldest work first."""
+        """Return the rooms with open rows, oldest work first."""
 
     async def written_beside(self) -> bool:
-        """True if another connection has written since this was asked last. PostgreSQL: False."""
+        """True if another connection has written since the last call. PostgreSQL: always False."""
 
     async def live_rooms(self) -> list[RoomId]: ...
 
     async def deadlines(self) -> list[tuple[RoomId, int]]:
-        """Rooms that have a deadline, with it, soonest first."""
+        """Return the rooms that have a deadline, with it, soonest first."""
 
     async def rooms_of(self, customer: str) -> list[RoomId]:
-        """Rooms that this Matrix user has made us serve and not left, those with a chat first."""
+        """Return the served rooms of the user who invited the bridge, those with a chat first."""
 
     async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
-        """The room's chats, the newest first, at most `limit`; with `upto`, none above it."""
+        """Return a room's newest chats first, at most `limit`; with `upto`, none above it."""
 
     async def record_changes(self, changes: Sequence[Change]) -> None:
-        """Write rows of the audit; a room's own settings are audited by its `Commit`."""
+        """Write rows of the audit; those about a room's settings are part of its `Commit`."""
 
     async def changes(
         self, room_id: RoomId | None = None, before: int | None = None, limit: int = 100
     ) -> list[Change]:
-        """The audit, of one room or of all, the newest first; with `before`, numbers below it."""
+        """Return the audit of one room or of all, newest first; only numbers below `before`."""
 
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None: ...
     async def ghost(self, user_id: str) -> GhostRow | None: ...
     async def save_ghost(self, ghost: GhostRow) -> None: ...
 
     async def facts(self, prefix: str) -> list[str]:
-        """The values of all facts whose names begin so."""
+        """Return the values of all facts whose names begin with the prefix."""
 
     async def secret(self, name: str) -> bytes | None: ...
 
     async def secret_names(self, prefix: str) -> list[str]:
-        """The names that begin so, sorted; for a rare look at all of them."""
+        """Return the secrets' names that begin with the prefix, sorted; for rare use."""
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
-        """Write or remove rows, all or none; Stale: not in the place of what one was made from."""
+        """Write or remove rows, all or none; raises Stale if one fails its comparison (`was`)."""
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
-        """All that happened to a Matrix event, in order of time."""
+        """Return all that happened to a Matrix event, in order of time."""
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
-        """The input that an event of this room came as, else the effect that became it, if kept."""
+        """Return an event's body: its input, or the effect that created it; None if not kept."""
 
     async def posted(
         self, room_id: RoomId, before: EffectSeq, since: int
     ) -> list[tuple[EventId, bytes, int]]:
-        """Events of the room, the newest first: the effect or input of each, and when it came.
+        """Return the room's events, newest first: (id, effect or input, when its row was stored).
 
-        Of effects only those `before` that one; all only since a moment (ms), and among the rows of
-        all rooms around it: for rare questions.
+        Effects only `before` that one. Only rows since a moment (ms), within a limited distance of
+        `before` in the journal of all rooms: for rare use.
         """
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
-        """Erase the body of this event's input, and the effects that carried it, where settled."""
+        """Erase the body of this event's handled input, and the settled effects caused by it."""
 
     async def revive(self, letter_id: str, now: int) -> bool:
         """Put a dead letter back to work; False if there is none of that id."""
 
     async def discard(self, letter_id: str, now: int) -> bool: ...
 
-    # --- looks at all rooms, for people: each call reads at most so many rows -----------------
+    # --- queries over all rooms, for operators: each reads a limited number of rows -----------
 
     async def rooms(self, after: str, limit: int, *, live: bool) -> list[StoredRoom]:
-        """Rooms by their ids, those behind `after`; `live`: only those whose link is wanted."""
+        """Return rooms by id, those after `after`; `live`: only those whose link is wanted."""
 
     async def room(self, room_id: RoomId) -> StoredRoom | None: ...
     async def accounts(self, after: str, limit: int) -> list[AccountRow]: ...
 
     async def forget_account(self, room_id: RoomId) -> bool:
-        """Forget the room's account, whoever serves the room; False if there is none."""
+        """Delete the room's account, whichever process serves it; False if there is none."""
 
     async def deliveries(
         self, room_id: RoomId, before: int | None, limit: int
     ) -> tuple[list[LedgerRow], int | None]:
-        """Rows of the room below that number, the newest first; and where to go on, if there."""
+        """Return the room's newest rows below `before`, and the next `before`; None at the end."""
 
     async def input(self, room_id: RoomId, key: str) -> LedgerRow | None: ...
 
     async def letters(self, after: tuple[int, int], limit: int) -> list[DeadLetter]:
-        """Dead letters behind a moment and number, the oldest first; without their bodies."""
+        """Return dead letters after a moment and number, the oldest first, without bodies."""
 
     async def letter(self, letter_id: str) -> DeadLetter | None: ...
     async def members(self) -> list[Member]: ...
 
     async def reports(self) -> list[tuple[float, str]]:
-        """What the other processes have told of themselves, and how many seconds ago."""
+        """Return the reports of the other processes: (age in seconds, report)."""

@@ -1,17 +1,16 @@
 """Dependencies shared by all rooms: the ports, the rules, inviters' locks, waiting-time estimates.
 
-An invitation is decided under a lock, one for each inviter (`Inviting`): of two rooms to
-which one person invites us at the same moment, the second has to count the first
-(`limits.rooms_per_user`, `limits.new_rooms_per_hour`). The lock is held from the count until the
-step is committed. Lock order: it is taken after everything else, a step holds one at most, and
-there is no network I/O while it is held.
+An invitation is decided under a lock per inviter (`Inviting`), held from counting the inviter's
+rooms until the step is committed: of two simultaneous invitations the second must count the first
+(`limits.rooms_per_user`, `limits.new_rooms_per_hour`). Lock order: it is taken last, a step holds
+at most one, and there is no network I/O while it is held.
 
-Waiting times (`Waits`) are learned per queue. Waits are skewed: most are short, some very long. So
-the mean and variance of their logarithms are kept, exponentially weighted, and the range of one
-standard deviation to either side is told (about two waits in three, rounded outwards more) once
-enough waits are known, not too old ones: per place, and whole for queues that name no places. Who
-gives up has waited at least so long (a censored observation): that counts where it is longer than
-the mean, else the impatient would make the queue look short.
+Waiting times (`Waits`) are estimated per queue. They are skewed (most short, some very long), so
+the exponentially weighted mean and variance of their logarithms are kept. With enough recent waits
+the range of one standard deviation to either side is shown (about two waits in three; more, as it
+is rounded outwards): per place, or of the whole wait in queues that report no positions. A customer
+who gives up is a censored observation, counted only if longer than the mean: otherwise impatient
+customers would make the queue look short.
 """
 
 from __future__ import annotations
@@ -40,27 +39,27 @@ from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.waits")
 Inviting = WeakValueDictionary[UserId, asyncio.Lock]
-"""The locks of those who are inviting us; nothing is kept of anybody else."""
+"""Lock per inviter, kept only while it is in use."""
 LATELY = 3_600_000
-"""ms for which it is remembered that somebody brought us into a room."""
+"""ms for which an accepted invitation counts towards `limits.new_rooms_per_hour`."""
 
 
 async def take_turn(step: ExitStack, inviting: Inviting, person: UserId) -> None:
-    """Hold until the step's end the lock of who invites us: no other room decides meanwhile."""
+    """Acquire the inviter's lock until the end of the step."""
     lock = inviting.setdefault(person, asyncio.Lock())
     await lock.acquire()
     step.callback(lock.release)
 
 
 async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId, int]:
-    """The rooms into which this person brought us lately, and when (ms), the oldest first.
+    """Return the rooms into which this person invited the bridge lately, with times, oldest first.
 
-    Leaving one does not take it out, nor does a restart: a fact of the store tells it, one for each
-    who ever invited us, as long as an hour's rooms. To be read and written under one lock.
+    Rooms that were left count too. They are a fact in the store, one per person who ever invited
+    the bridge; hold the inviter's lock from reading to writing it.
     """
     told = await store.fact(begun_fact(person))
     known = msgspec.json.decode(told, type=dict[RoomId, int]) if told else {}
-    # Where the clock was set back since, a moment may lie ahead: it must not count for longer.
+    # After the clock was set back a time may lie in the future: it must not count for longer.
     lately = {room_id: min(at, now) for room_id, at in known.items() if now < at + LATELY}
     return dict(sorted(lately.items(), key=lambda one: one[1]))
 
@@ -68,48 +67,48 @@ async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId
 async def note_room_begun(
     store: StorePort, person: UserId, known: dict[RoomId, int], room_id: RoomId, now: int
 ) -> None:
-    """Remember that this person brings us into a room now; `known`: of `rooms_begun`.
+    """Store an accepted invitation; `known` is the result of `rooms_begun`.
 
-    Of a room that is known the first moment counts: that we come back costs nobody a login.
+    A known room keeps its first time: coming back to it costs no further login.
     """
     rooms = {room_id: now} | known
     await store.save_fact(begun_fact(person), msgspec.json.encode(rooms).decode())
 
 
 def begun_fact(person: UserId) -> str:
-    """Name of the fact that tells which rooms a person brought us into."""
-    # Whatever the id is, the database can take this.
+    """Return the name of the fact with a person's recent invitations."""
+    # A hash, as a user id may contain characters that the database refuses.
     return f"begun {sha256(person.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 # --- upgrades of rooms ----------------------------------------------------------------------------
 
 _IN_PLACE = "in place "
-"""With the id of the new room, name of the fact that is a `Replacement`."""
+"""Prefix of the fact that holds a `Replacement`; the new room's id follows."""
 MOST_MET = 20_000
-"""Rooms of which it is remembered that they replace none."""
+"""Maximum entries of the cache of rooms that replace none."""
 MOST_PENDING = 3
-"""Rooms that one may name in its place before we are invited into any of them."""
+"""Maximum replacements that one room can name without an invitation into any of them."""
 
 
 class Replacement(msgspec.Struct, frozen=True):
-    """A room on Matrix that replaces one that was upgraded."""
+    """A Matrix room that replaces an upgraded one."""
 
     room_id: RoomId
     record: RoomId
-    """The room of the store that it is."""
+    """Room id under which the upgraded room is stored."""
     ours: bool = False
-    """Somebody who was in the former one has invited us. Until then it is a room like any other."""
+    """True once a member of the former room has invited the bridge; until then it has no effect."""
 
 
 class Upgrades:
-    """Index from rooms on Matrix to those of the store, for rooms that replace others."""
+    """Index from replacing Matrix rooms to the room ids under which they are stored."""
 
     def __init__(self) -> None:
         self._known: dict[RoomId, Replacement] = {}
         self.find = self._known.get
         self._met: LRUCache[RoomId, None] = LRUCache(MOST_MET)
-        """Rooms that are served as what they are, and can replace no other any more."""
+        """LRU cache of rooms that are served under their own id, and so cannot replace another."""
 
     async def load(self, store: StorePort) -> None:
         for stored in await store.facts(_IN_PLACE):
@@ -117,25 +116,24 @@ class Upgrades:
             self._known[known.room_id] = known
 
     def record_of(self, room_id: RoomId) -> RoomId:
-        """The room under whose id it is stored what happens there."""
+        """Return the room id under which a Matrix room is stored."""
         found = self._known.get(room_id)
         return found.record if found is not None and found.ours else room_id
 
     def places(self, record: RoomId) -> list[RoomId]:
-        """The rooms on Matrix that have replaced a room of the store, or were to."""
+        """Return the Matrix rooms that replace a stored room, with or without an invitation."""
         return [one.room_id for one in self._known.values() if one.record == record]
 
     def drop(self, record: RoomId) -> None:
-        """Forget what replaced a room that is erased."""
+        """Remove the replacements of an erased room."""
         for place in self.places(record):
             del self._known[place]
 
     async def look(self, store: StorePort, room_id: RoomId) -> None:
-        """Take over what another process has noted of a room, before what came in there is stored.
+        """Read from the store what other processes noted of a room, before an event is stored.
 
-        It has noted that before the homeserver went on; but an event of the new room may have come
-        before the tombstone, and what was replaced may have been erased since. So a room is looked
-        up each time, until it is known to replace none.
+        An event of the new room may arrive before the tombstone, and the replaced room may have
+        been erased since; so a room is looked up each time, until it is known to replace none.
         """
         known = self.find(room_id)
         if known is None and room_id in self._met:
@@ -148,7 +146,7 @@ class Upgrades:
             self._met[room_id] = None
 
     async def note(self, store: StorePort, room_id: RoomId, into: RoomId) -> None:
-        """Note a tombstone. Which room a room replaces is never changed again."""
+        """Store the replacement named by a tombstone; a known one is never changed."""
         record, known = self.record_of(room_id), self._known.values()
         pending = sum(one.record == record and not one.ours for one in known)
         if into not in self._known and pending < MOST_PENDING:
@@ -163,28 +161,28 @@ class Upgrades:
 
 
 KNOWN_FROM = 5
-"""Waits from which on a range is told."""
+"""Minimum number of waits for an estimate."""
 WEIGHT = 0.1
-"""Of the newest wait, once ten are known; before, each counts the same."""
+"""Weight of the newest wait in the moving average; the first ten are weighted equally."""
 FRESH = 7 * 86_400_000
-"""ms after the last wait that a range is still told."""
+"""ms after the last wait during which the estimate is used."""
 LEAST_SPREAD = 0.1
-"""Minimum standard deviation of log(wait): no queue is more regular than a tenth."""
+"""Minimum standard deviation of log(wait), about 10 %."""
 SHORTEST = 1.0
-"""Seconds that a wait counts at least."""
+"""Minimum seconds of a wait; shorter ones count as this, for the logarithm."""
 SAVE_EVERY = 30.0
-"""Seconds between two looks for what has been learned and not stored."""
+"""Seconds between two saves of new statistics."""
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """Mean and variance of the logarithm of seconds, weighted."""
+    """Exponentially weighted mean and variance of log(seconds)."""
 
     count: int = 0
     mean: float = 0.0
     variance: float = 0.0
 
     def with_wait(self, seconds: float, *, at_least: bool = False) -> Trace:
-        """The statistics with one wait more; `at_least`: it was given up after so long."""
+        """Return the statistics with one more wait; `at_least`: the customer gave up (censored)."""
         value = math.log(max(seconds, SHORTEST))
         if at_least and (self.count == 0 or value <= self.mean):
             return self
@@ -194,31 +192,31 @@ class Trace(msgspec.Struct, frozen=True):
         return Trace(self.count + 1, self.mean + weight * off, variance)
 
     def range(self) -> tuple[float, float]:
-        """From where to where a wait is to be expected, in seconds."""
+        """Return the expected range of a wait, in seconds."""
         spread = max(math.sqrt(self.variance), LEAST_SPREAD)
         return math.exp(self.mean - spread), math.exp(self.mean + spread)
 
 
 class Learnt(msgspec.Struct, frozen=True):
     at: int = 0
-    """When the last wait ended, ms."""
+    """When the last wait ended, ms since the epoch."""
     whole: Trace = Trace()
     per_place: Trace = Trace()
 
 
 class Waits(msgspec.Struct, eq=False):
-    """The waits of all queues; a crash costs what was learned in the last half minute."""
+    """Waiting-time statistics of all queues; a crash loses at most those of `SAVE_EVERY`."""
 
     _enterprise: str = ""
-    """Sets its facts apart from others'."""
+    """Part of the fact names, as each enterprise has its own queues."""
     _learnt: dict[QueueId, Learnt] = {}
     _unsaved: set[QueueId] = set()
 
     def note(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
-        """Learn from a room's step, if a wait has ended by it."""
+        """Update the statistics if a room's step ended a wait."""
         old, new = before.phase, after.phase
         if isinstance(old, model.Waiting) and isinstance(new, model.Chatting):
-            if not (new.robot or old.cancel):  # else nobody waited for a person (any more)
+            if not (new.robot or old.cancel):  # else not a wait for an agent
                 self._learn(old, now, at_least=False)
         elif isinstance(old, model.Queued) and isinstance(new, model.Idle):
             self._learn(old, now, at_least=True)
@@ -235,7 +233,7 @@ class Waits(msgspec.Struct, eq=False):
             self._unsaved.add(waited.queue_id)
 
     def expected(self, place: model.Queued, now: int) -> tuple[float, float] | None:
-        """Range of the rest of a wait, in seconds; both 0: it is overdue; None: nobody knows."""
+        """Return the range of the remaining wait in seconds; (0, 0) if overdue, None if unknown."""
         known = self._learnt.get(place.queue_id)
         if known is None or now - known.at > FRESH:
             return None
@@ -250,7 +248,7 @@ class Waits(msgspec.Struct, eq=False):
         return max(low * times - waited, 0.0), max(high * times - waited, 0.0)
 
     async def load(self, facts: StorePort, queues: Iterable[int]) -> None:
-        """Read what an earlier process learned (or raise StoreError); else it is learned anew."""
+        """Load stored statistics; ignore unreadable ones. Raises StoreError."""
         for queue_id in map(QueueId, queues):
             stored = await facts.fact(self._name(queue_id))
             if stored is None:
@@ -261,7 +259,7 @@ class Waits(msgspec.Struct, eq=False):
                 _log.warning("waits cannot be read", queue=queue_id, why=str(error))
 
     async def save(self, facts: StorePort) -> None:
-        """Store what is new (or raise StoreError: what is left is new the next time as well)."""
+        """Store changed statistics. Raises StoreError; those not stored stay marked as changed."""
         for queue_id in sorted(self._unsaved):
             learnt = self._learnt[queue_id]
             await facts.save_fact(self._name(queue_id), msgspec.json.encode(learnt).decode())
@@ -269,10 +267,10 @@ class Waits(msgspec.Struct, eq=False):
                 self._unsaved.discard(queue_id)
 
     async def keep(self, around: Surroundings, mine: Callable[[], bool] = lambda: True) -> None:
-        """Save every half minute, for ever, and once more when cancelled.
+        """Save every `SAVE_EVERY` seconds, for ever, and once more when cancelled.
 
-        Of several processes only one saves what its rooms teach it, which are as good a sample as
-        all of them (`mine`); the others read that.
+        Of several processes only the one where `mine()` is True saves, as its rooms are a sample of
+        all; the others load its statistics.
         """
         try:
             while True:
@@ -300,17 +298,17 @@ class Waits(msgspec.Struct, eq=False):
 
 
 LONGEST_SLEEP = 3600.0
-"""Seconds after which the clock is looked at again for deadlines, should somebody have set it."""
+"""Maximum seconds of one sleep: the wall clock may have been set meanwhile."""
 FEW_DEADLINES = 64
-"""Entries of the timetable for which it is not worth while to drop those without meaning."""
+"""Number of stale entries up to which the timetable's heap is never rebuilt."""
 
 
 class Timetable(msgspec.Struct, eq=False):
-    """A heap of deadlines: one moment a room, the soonest that it has asked for.
+    """A heap of deadlines: per room the earliest that it has asked for.
 
-    Wakes each room at its moment, while `run` runs. A room whose deadline has moved back is woken
-    at the old moment and names the new one. One that asks for a sooner moment leaves its former
-    entry behind; the heap is built anew before that makes it more than twice as long.
+    `run` wakes each room at its deadline. A room whose deadline was postponed is woken at the old
+    one and names the new one. An earlier deadline leaves the former entry in the heap as stale;
+    the heap is rebuilt before stale entries make up most of it.
     """
 
     _clock: Clock
@@ -320,7 +318,7 @@ class Timetable(msgspec.Struct, eq=False):
     _sooner: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
     def add(self, room_id: RoomId, moment: int) -> None:
-        """Wake the room at that moment (ms since the epoch), unless it is woken before anyway."""
+        """Add a deadline (ms since the epoch), unless the room has an earlier one."""
         if moment >= self._moments.get(room_id, moment + 1):
             return
         self._moments[room_id] = moment
@@ -342,7 +340,7 @@ class Timetable(msgspec.Struct, eq=False):
             await self._wait()
 
     async def _wait(self) -> None:
-        """Until the first moment, or until a sooner one is added."""
+        """Sleep until the first deadline, or until an earlier one is added."""
         if not self._heap:
             await self._sooner.wait()
             return
@@ -354,27 +352,27 @@ class Timetable(msgspec.Struct, eq=False):
 
 
 STORE_RETRY = 1.0
-"""Seconds between attempts while the database does not answer."""
+"""Seconds between retries while the database does not answer."""
 LONGEST_WAIT = 60.0
-"""Seconds between attempts at what our own code fails at."""
+"""Maximum back-off in seconds between retries after an error of our own code."""
 _NONE: frozenset[Any] = frozenset()
-"""One for all rooms: each empty set that Python makes takes 216 bytes."""
+"""Shared by all rooms, as an empty set takes 216 bytes."""
 
 
 class Stopping(Exception):
-    """The bridge is stopping: nothing new is begun."""
+    """The bridge is stopping and starts no new work."""
 
 
 class Shut(Exception):
-    """A room that was upgraded lets nothing in: the effect waits until we are in the new one."""
+    """The upgraded room refuses events; the effect waits until the bridge is in the new room."""
 
 
 class Loops(msgspec.Struct, eq=False):
-    """The tasks of one room: each repeats one thing for as long as there is something to do.
+    """The tasks of one room: each repeats one kind of work while there is any.
 
-    No error ends a loop, for its work would be stranded: it is logged, and after a pause tried
-    again. `_after` is called whenever something may have changed, and when a loop has ended. In
-    `running` are the names of the loops, and those in whose place work is under way without a task.
+    No error ends a loop, as its work would be stranded: it is logged and retried after a pause.
+    `_after` is called after each repetition and when a loop ends. `running` holds the names of
+    running loops, and of work that is under way without a task.
     """
 
     _spawn: Callable[[Coroutine[Any, Any, None]], None]
@@ -386,28 +384,28 @@ class Loops(msgspec.Struct, eq=False):
     abandoned: bool = False
     _pausing: frozenset[asyncio.Task[Any] | None] = _NONE
     _failures: dict[str, int] = {}
-    """Loops that failed the last time, and how often our own code did; 0: the database alone."""
+    """Consecutive errors of our own code by failing loop; 0 if only the database failed."""
 
     def start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
-        """Have `once` called until it returns False, unless the loop of that name runs already."""
+        """Start calling `once` until it returns False, unless a loop of that name is running."""
         if name not in self.running:
             self.running.add(name)
             self._spawn(self._loop(name, once))
 
     def abandon(self) -> None:
-        """Stop, for the room is another process's: what still comes of it has no effect here."""
+        """Stop because another process serves the room; results of running work are ignored."""
         self.abandoned = True
         self.stop()
 
     def stop(self) -> None:
-        """Begin nothing new; what is under way goes on, what only waits for its time ends."""
+        """Start no new work: running work goes on, pauses are cancelled."""
         self.stopping = True
         for task in self._pausing:
             if task is not None:
                 task.cancel()
 
     async def pause(self, seconds: float) -> None:
-        """Wait before the next attempt at something; raises Stopping if there will be none."""
+        """Wait before a retry; raises Stopping if the loops have been stopped."""
         if self.stopping:
             raise Stopping
         task = asyncio.current_task()
@@ -418,7 +416,7 @@ class Loops(msgspec.Struct, eq=False):
             self._pausing = self._pausing - {task} or _NONE
 
     async def _loop(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
-        # It is begun once in any case: an effect that is marked as attempted has to go out.
+        # Run at least once: an effect that is marked as attempted must be sent.
         try:
             while await self._attempt(name, once) and not self.stopping:
                 self._after()
@@ -427,7 +425,7 @@ class Loops(msgspec.Struct, eq=False):
         self._after()
 
     async def _attempt(self, name: str, once: Callable[[], Awaitable[bool]]) -> bool:
-        """Do one thing of a loop; False if the loop is to end."""
+        """Run one repetition; False if the loop must end."""
         wait = STORE_RETRY
         try:
             went_on = await once()
@@ -437,11 +435,11 @@ class Loops(msgspec.Struct, eq=False):
             self._log.warning("the store knows better, reading the room again", why=str(error))
             return True
         except StoreError as error:
-            # Every room says it each second that it lasts.
+            # A warning only the first time: every room retries each second.
             say = self._log.debug if name in self._failures else self._log.warning
             say("the database did not answer, trying again", why=str(error))
             self._failures.setdefault(name, 0)
-        except Exception:  # noqa: BLE001 - logged whole
+        except Exception:  # noqa: BLE001 - logged with its traceback
             self._log.exception("unexpected error, trying again", loop=name)
             failures = self._failures.get(name, 0)
             wait, self._failures[name] = min(2.0**failures, LONGEST_WAIT), failures + 1
@@ -454,7 +452,7 @@ class Loops(msgspec.Struct, eq=False):
 
 
 class RoomView(Protocol):
-    """A `Room`, as its smaller parts see it."""
+    """The interface of `Room` for its smaller parts."""
 
     @property
     def room_id(self) -> RoomId: ...
@@ -475,7 +473,7 @@ class SystemClock:
 
 
 async def first_of(*work: Coroutine[Any, Any, object]) -> None:
-    """Return once one of these has ended; the others are cancelled."""
+    """Wait until one coroutine has ended, and cancel the others."""
     async with asyncio.TaskGroup() as tasks:
         waits = [tasks.create_task(one) for one in work]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -484,13 +482,13 @@ async def first_of(*work: Coroutine[Any, Any, object]) -> None:
 
 
 async def slept(clock: Clock, seconds: float, event: asyncio.Event) -> bool:
-    """Sleep so long; False, and at once, if the event is set meanwhile."""
+    """Sleep; return False at once if the event is set meanwhile."""
     await first_of(clock.sleep(seconds), event.wait())
     return not event.is_set()
 
 
 class Observer(Protocol):
-    """A histogram, or one of its children, as prometheus_client has them."""
+    """A histogram of prometheus_client, or one of its children."""
 
     def observe(self, amount: float) -> None: ...
 
@@ -498,23 +496,23 @@ class Observer(Protocol):
 class Measures(Protocol):
     @property
     def handling(self) -> Observer:
-        """Seconds from storing an input to having handled it."""
+        """Seconds from storing an input to the end of handling it."""
 
     def delivery(self, lane: str, outcome: str, /) -> Observer:
         """Seconds from storing an effect to its outcome."""
 
     def phase_entered(self, phase: str) -> None:
-        """A conversation changed its phase."""
+        """Count a conversation's entry into a phase."""
 
     def chat_went_on(self, before: Chat | None, after: Chat) -> None:
-        """A chat began (None: it was not there), or something of it has changed."""
+        """Record a chat's begin (`before` is None) or change."""
 
 
 class Surroundings(msgspec.Struct):
     """Dependencies handed by the composition root to all rooms, readers and lanes of an enterprise.
 
-    All of it stays as it is but `rules`, which a reload of the configuration replaces as a whole:
-    read them anew for each thing that is done, and do one thing by one set of rules.
+    Only `rules` ever changes, replaced as a whole by a reload of the configuration: read it once
+    for each operation.
     """
 
     store: StorePort
@@ -524,13 +522,13 @@ class Surroundings(msgspec.Struct):
     rules: Rules
     measures: Measures
     conversions: Executor
-    """Threads in which sounds and videos are converted and looked at: a few, so that many voice
-    messages at once take turns, and none of those in which files are read and written."""
+    """Small thread pool for converting and inspecting media and drawing charts, apart from the one
+    for file I/O: many voice messages at once must not block that."""
     waits: Waits = msgspec.field(default_factory=Waits)
     upgrades: Upgrades = msgspec.field(default_factory=Upgrades)
-    """Which rooms have replaced others; shared by all rooms."""
+    """Room replacements; shared by all enterprises."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
-    """Who is inviting us just now; shared by all rooms."""
+    """Inviters' locks; shared by all enterprises."""
 
     def note_phase(
         self,
@@ -539,7 +537,7 @@ class Surroundings(msgspec.Struct):
         after: model.Conversation,
         now: int,
     ) -> None:
-        """Tell log, metrics and waiting times of a conversation's new phase."""
+        """Log a conversation's new phase, count it and update the waiting times."""
         name = type(after.phase).__name__
         self.waits.note(before, after, now)
         told = {"enterprise": self.rules.enterprise} if self.rules.enterprise else {}

@@ -1,12 +1,12 @@
-"""The lane to Matrix: one effect at a time, repeated until the homeserver has it.
+"""The lane to Matrix: carries out one effect at a time, retried until the homeserver accepts it.
 
-A repeat posts nothing twice: the transaction id is made from an id of this database, the number of
-the effect's row, the moment when that was stored (a restored database counts its rows again, but at
-other moments) and the sender (Synapse's cache forgets whose an id was). Where an effect is several
-events, each has an id of its own, so that a repeat sends only what is missing.
+A retry posts nothing twice: the transaction id is made of the database's id, the row's number, the
+time when the row was stored (a restored database reuses numbers, but at other times) and the sender
+(Synapse's cache does not tell senders apart). If an effect becomes several events, each has its own
+id, so that a retry sends only the missing ones.
 
-A file goes through us from one server to the other; of one that cannot be had the customer is told.
-Whatever asks the homeserver raises Unavailable or Refused here; `run` deals with both.
+An agent's file is streamed from server to server; if it cannot be fetched, the customer is told.
+Requests to the homeserver raise Unavailable or Refused here; `run` handles both.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
 
 HELPED, NOT_HELPED, PERSON, BELL, CROSS, AGAIN = "👍", "👎", "🙋", "🔔", "❌", "🔁"
 WAITING = ("queue.position", "queue.waiting", "queue.place_said")
-"""What the card says while somebody waits."""
+"""Text keys of the queue card while the customer waits."""
 SIGNS = {
     **dict.fromkeys(("queue.turn", *WAITING, "callback.promised"), CROSS),
     "callback.offer": BELL,
     model.COUNTED: AGAIN,
 }
-"""Of sentences about a request, the sign that they name, which is put below them to be tapped."""
+"""Text key of a notice about a queue request -> reaction put below it for customers to tap."""
 _FORMER = {
     "callback.goes_on": "callback.promised",
     "callback.offer_hours": "callback.offer",
@@ -87,41 +87,41 @@ _FORMER = {
     "undelivered.no_rating": "undelivered.closed",
     "unreadable.blank": "undelivered.blank",
 }
-"""Sentences that earlier versions may have stored -> those of today."""
+"""Text keys stored by earlier versions -> today's."""
 _INVITE_US = "room.upgraded"
-"""What is said in the old room alone."""
+"""Text key of the notice that belongs in the old room only."""
 _UNSAID = ("agents.renamed", "chat.agent_left")
-"""Those in whose place nothing is said today."""
+"""Text keys stored by earlier versions that are no longer said."""
 LONGEST_NUMBER = 40
-"""Characters of a message's number; what is longer is kept nowhere."""
+"""Maximum characters of a message id in an anchor; longer ids are not remembered."""
 KEYCAP = "\ufe0f\u20e3"
 MOST_ANSWERS = 20
-"""Of a poll (MSC3381)."""
+"""Maximum answers of a poll (MSC3381)."""
 MOST_SIGNS = 5
-"""Proposals of the robot's; more of them are answered in writing, or by whoever has the sign."""
+"""Maximum proposals of the robot for which the bridge adds reactions to tap."""
 FETCH_TRIES = 4
 """Attempts to fetch an agent's file before the customer is told that it is missing."""
 ICON_LIMIT = 2 * 1024 * 1024
-"""Bytes of an agent's picture."""
+"""Maximum bytes of an agent's picture."""
 GIVE_UP_AFTER = 24 * 3_600_000
-"""ms that an effect waits for a homeserver that is away; then it is a dead letter."""
+"""ms of retries while the homeserver is down, after which an effect is a dead letter."""
 FIRST_WAIT, LAST_WAIT = 0.5, 60.0
-"""Seconds between attempts."""
+"""First and longest back-off between attempts, in seconds."""
 REMEMBERED = 25 * 60_000
 """ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
 FORBIDDEN = "M_FORBIDDEN"
 MOST_CHATS = 2_000
-"""Chats of a room, the newest, whose agents' words are redacted."""
+"""Maximum number of a room's chats, newest first, whose agents' ghosts may redact."""
 NEWS_AFTER, NEWS_WITHIN = 1.0, 5 * 60_000
-"""Seconds until a room is tried again that was upgraded, and ms in which we should hear of that."""
+"""Seconds between retries in an upgraded room; ms for which news of the upgrade is awaited."""
 MOST_ASKED = 3600.0
-"""The longest wait, in seconds, that a homeserver may ask for."""
+"""Maximum seconds of a homeserver's `retry_after` that are respected."""
 
 
 class MatrixLane:
-    """Runner of the lane to Matrix; `instance` is a word that tells this database from every other.
+    """Runner of the lane to Matrix; `instance` is the unique id of this database.
 
-    `dated`, ms: older rows may have been sent under transaction ids without their moment.
+    `dated`: rows older than this (ms) have transaction ids without their time.
     """
 
     def __init__(self, around: Surroundings, instance: str, dated: int = 0) -> None:
@@ -131,7 +131,7 @@ class MatrixLane:
         self._dated = dated
 
     begin = None
-    """Every effect of this lane has to wait for the homeserver."""
+    """No effect of this lane can start synchronously: all wait for the homeserver."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         effect, wait = load_effect(row.effect), FIRST_WAIT
@@ -169,9 +169,9 @@ class MatrixLane:
                 return self._give_up(room, row, effect, error.code)
 
     async def _look_back(self, room: Room, row: EffectRow, effect: StoredEffect) -> None:
-        """Search for a row that is repeated, and whose transaction id may be forgotten.
+        """Look in the room for a row's events, as its transaction ids may be forgotten by now.
 
-        An id is one room's: an agent's message may stand in the room that was replaced.
+        Ids are per room, so an agent's message may also stand in the room before the upgrade.
         """
         record = room.record
         places = [(record.matrix_id, record.host)]
@@ -185,14 +185,14 @@ class MatrixLane:
                 _log.info("a room cannot be read", **log_fields(record, row), why=error.code)
 
     async def _is_being_replaced(self, room: Room, row: EffectRow) -> bool:
-        """True if the room was upgraded, or may have been, and nobody has told us yet."""
+        """True if the room was upgraded, or may have been, and that event has not arrived yet."""
         record, late = room.record, self._around.clock.now() - row.created >= NEWS_WITHIN
         if late or record.membership is not Membership.JOINED:
             return False
         try:
             return await self._matrix.is_replaced(record.matrix_id, record.host)
         except ports.Unavailable:
-            return True  # perhaps: it is tried again
+            return True  # unknown: retried
         except ports.Refused:
             return False
 
@@ -210,7 +210,7 @@ class MatrixLane:
         return Done(outcome=Outcome.DEAD, detail=why)
 
     def _perform(self, room: Room, row: EffectRow, effect: StoredEffect) -> Awaitable[Done]:
-        if isinstance(effect, model.Relay):  # as nearly always
+        if isinstance(effect, model.Relay):  # by far the most frequent
             return self._relay(room, row, effect)
         match effect:
             case model.Say():
@@ -245,10 +245,10 @@ class MatrixLane:
     def _transaction_id(self, room: Room, row: EffectRow, sender: UserId) -> str:
         moment = f".{row.created:x}" if row.created >= self._dated else ""
         if sender == room.record.host and row.created < room.record.moved_at:
-            moment += ".moved"  # what we ourselves said in the former room is no use in this one
+            moment += ".moved"  # the host's notice in the former room does not count in this one
         return f"{self._instance}.{row.seq}{moment}.{_digest(sender)}"
 
-    # --- our own sentences ------------------------------------------------------------------
+    # --- notices ----------------------------------------------------------------------------
 
     async def _say(self, room: Room, row: EffectRow, say: model.Say) -> Done:
         keys, record = filter(None, (say.key, say.also)), room.record
@@ -263,12 +263,12 @@ class MatrixLane:
         return Done(await self._notice(room, row, notice))
 
     async def _report(self, room: Room, row: EffectRow, told: model.Reported) -> Done:
-        """Reply to what goes nowhere; whoever waits for a verification is told so by their app."""
+        """Reply to an event that was not delivered; a request for verification is declined."""
         if told.key == model.COUNTED:
             return Done(outcome=Outcome.DISCARDED, detail="told by the number of such messages")
         again = can_be_sent_again(told.key)
         also = "again.hint" if again else ""
-        # Element shows neither a call nor what replies to it.
+        # Element hides call events, and replies to them.
         about = None if told.key == "unreadable.call" else told.event_id
         done = await self._say(room, row, model.Say(told.key, told.args, about, also=also))
         if told.key == "unreadable.verification":
@@ -290,9 +290,9 @@ class MatrixLane:
         return await self._matrix.say(room.record.matrix_id, host, notice, txn_id)
 
     async def _card(self, room: Room, row: EffectRow, card: model.Card) -> Done:
-        """Edit this chat's card; a newer version that waits already makes this one pointless.
+        """Post or edit this chat's card, unless a newer version waits in the lane.
 
-        Not so the first: it may stand there since before a crash, which a repeat tells.
+        The first is always posted, with the newest text: a repeat after a crash returns its id.
         """
         anchor = room.record.anchored(f"card:{card.number}")
         earlier = await room.anchor(anchor)
@@ -309,7 +309,7 @@ class MatrixLane:
         return Done(event_id, None if earlier else anchor, came)
 
     def _shown(self, room: Room, card: model.Card) -> str:
-        """The card's sentences, in two lines at most; while somebody waits, of what is expected."""
+        """Return the card's text, at most two lines; in the queue, the second tells the wait."""
         language, args = self._around.rules.language_for(room.record), card.args
         space = " " if language == "en" else ""
         first = (self._sentence(room, key, args) for key in (card.key, *card.more))
@@ -322,7 +322,7 @@ class MatrixLane:
 
     def _sentence(self, room: Room, key: str, args: model.Args) -> str:
         rules, key = self._around.rules, _FORMER.get(key, key)
-        # What waits since an earlier version does not say all that today's sentences do.
+        # An effect stored by an earlier version may lack placeholders of today's sentences.
         command = f"{rules.prefix} {args.get('near', key.rpartition('.')[2])}"
         missing = {"commands": command, "command": command}
         missing |= dict.fromkeys(("rating", "link", "left", "now"), "…") | {"more": ""}
@@ -342,7 +342,7 @@ class MatrixLane:
                 known["opens"] = clock_time(language, opens, zone, now_ms=now)
         return rules.sentence(room.record, key, known)
 
-    # --- messages that a reaction or a vote answers ------------------------------------------
+    # --- notices answered by a reaction or a vote --------------------------------------------
 
     async def _offer(
         self, room: Room, row: EffectRow, offer: ShowAnswer | model.Offer | model.CallbackCard
@@ -354,7 +354,7 @@ class MatrixLane:
         return done
 
     async def _ask_rating(self, room: Room, row: EffectRow, ask: model.AskRating) -> Done:
-        """Ask by a poll, which has the words for clients without polls; or else in words alone."""
+        """Send a poll with a text fallback for other clients; if polls are refused, text alone."""
         rules, record = self._around.rules, room.record
         options = choices(rules, rules.language_for(record), ask.ratings)
         args: model.Args = {"options": shown(options), "best": next(iter(options))}
@@ -373,7 +373,7 @@ class MatrixLane:
         return Done(event_id, came=(Came(CardPosted(card)),))
 
     async def _sign(self, room: Room, row: EffectRow, wish: PutSigns) -> Done:
-        """React to our own message. Whoever sees no reactions has the words."""
+        """Add and remove reactions on a notice; its text names the same choices in words."""
         host, where, done = room.record.host, room.record.matrix_id, Done()
         txn_id = self._transaction_id(room, row, host)
         for number, sign in enumerate((*wish.signs, *wish.gone)):
@@ -391,7 +391,7 @@ class MatrixLane:
         return done
 
     async def _ask_queue(self, room: Room, row: EffectRow, ask: AskQueue) -> Done:
-        """Offer the queues as a poll, which has the words for clients without polls."""
+        """Offer the queues as a poll with a text fallback for clients without polls."""
         record = room.record
         rules = self._around.rules.of_room(record.settings)
         hours = (rules.hours_of(one.id, record.settings) for one in rules.queues)
@@ -418,9 +418,9 @@ class MatrixLane:
         return Done(await self._notice(room, row, notice))
 
     async def _show_settings(self, room: Room) -> Done:
-        """Write the settings, as they are by now, unless the state event says so already.
+        """Write the current settings to the state event, if it differs.
 
-        Where we may not, and there is one that says otherwise, that is told.
+        If the host may not, and such an event exists, the room is told that it differs.
         """
         record, matrix = room.record, self._matrix
         try:
@@ -452,7 +452,7 @@ class MatrixLane:
         return Done(came=(*earlier, Came(replace(entry.found, order=order))))
 
     async def _leave(self, room: Room, order: LeaveRoom | model.AgentsLeft) -> Done:
-        """Leave; who is not in the room (any more) has left."""
+        """Leave the room; not being a member is no error."""
         if isinstance(order, model.AgentsLeft):
             ghosts = map(self._matrix.ghost_of, map(frames.Agent, order.agents))
             order = LeaveRoom(tuple(ghosts))
@@ -472,11 +472,11 @@ class MatrixLane:
         return Done()
 
     async def _redact_all(self, room: Room, row: EffectRow, order: RedactAll) -> Done:
-        """Redact what may be redacted: our host what it has the power for, each ghost its own."""
+        """Redact events where allowed: as the host, or, for the bridge's own events, as a ghost."""
         record, done, theirs, ours = room.record, 0, [*order.theirs], [*order.ours]
         host, where = record.host, record.matrix_id
         if not (theirs or ours):
-            await room.written()  # what was just being said
+            await room.written()  # events that were just being sent
             theirs, ours = await self._around.store.eraser.events_of(record.room_id)
         own = frozenset(ours)
         rows = await self._around.store.chats(record.room_id, MOST_CHATS)
@@ -493,9 +493,9 @@ class MatrixLane:
         return Done(detail=f"{done} of {len(theirs) + len(ours)}")
 
     async def _agents_came(self, room: Room, row: EffectRow, came: model.AgentsCame) -> Done:
-        """Bring the ghosts in; for those that are kept out we speak, until they may (`relay`)."""
+        """Join the ghosts to the room; for those shut out the host speaks (`MatrixPort.relay`)."""
         if room.record.direct:
-            # Before they come in: no client is to count three members even for a moment.
+            # Before they join, so that no client counts three members even for a moment.
             ghosts = tuple(map(self._matrix.ghost_of, came.agents))
             await self._matrix.name_service_members(room.record.matrix_id, room.record.host, ghosts)
         outside: list[str] = []
@@ -511,11 +511,11 @@ class MatrixLane:
             done = await self._say(room, row, say)
             done.anchor = anchor
         done.detail = "the room does not let them in" if outside else ""
-        await show_bridge(self._around, room.record)  # from before, or its queue has a new name
+        await show_bridge(self._around, room.record)  # may be missing, or the queue renamed
         return done
 
     async def _welcome(self, room: Room, agent: frames.Agent, queue_id: QueueId | None) -> None:
-        """Bring the ghost in. A picture that cannot be had is no reason to wait (reference 3.9)."""
+        """Join the ghost to the room; without a picture if there is none (reference 3.9)."""
         matrix, host = self._matrix, room.record.host
         source = self._around.link.icon_url(agent.icon, queue_id) if agent.icon else ""
         if source and not await matrix.icon_known(agent, source):
@@ -535,7 +535,7 @@ class MatrixLane:
     # --- agents' messages -----------------------------------------------------------------------
 
     async def _relay(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
-        """Send one message as the agent's ghost, or say that there is one that is not shown."""
+        """Send a message as the agent's ghost, or a notice that it is hidden or not supported."""
         if hides(self._around.rules, room.record):
             name = relay.agent.name or relay.agent.id
             say = model.Say("encrypting.not_shown", {"name": name}, ping=relay.ping)
@@ -551,12 +551,12 @@ class MatrixLane:
         if isinstance(content, frames.AgentText):
             parts = await self._text(room, relay, content, txn_id)
         elif isinstance(content, frames.AgentLocation):
-            # A place has to say of whose map it is.
+            # The map decides the datum of the coordinates.
             of = content.map if content.map.strip() else self._around.rules.policy.map
             parts = await self._send(room, relay, replace(content, map=of), txn_id)
         elif isinstance(content, frames.AgentMedia):
             parts = await self._media(room, relay, content, txn_id)
-        # Anything else can only be described.
+        # Any other content is described in a notice.
         room.typist.agent_spoke(ghost)
         if parts:
             event_id = parts[0].event_id
@@ -568,13 +568,13 @@ class MatrixLane:
         return done
 
     async def _take_back(self, room: Room, row: EffectRow, taken: model.TakeBack) -> Done:
-        """Redact an agent's message, once; else say that there was one.
+        """Redact a message that the agent recalled, once; or say so in a notice.
 
-        It may not be known which, or it stands in a room that was replaced, which we have left.
+        The message may be unknown, or stand in the room before an upgrade, which the bridge left.
         """
         anchor = _recalled(taken.message_id)
         known = None if anchor is None else await room.anchor(anchor)
-        await room.written()  # what its messages have become
+        await room.written()  # the event ids of the agent's messages
         taken = replace(taken, message_id="" if anchor is None else taken.message_id)
         said = await said_by_agent(self._around, room.record, row.seq, taken)
         if known is not None and (known in said or not said):
@@ -596,7 +596,7 @@ class MatrixLane:
     async def _redact(
         self, room: Room, row: EffectRow, ghost: UserId, event_id: EventId, place: int
     ) -> None:
-        """Redact an agent's message as its ghost, or, if that has left, as our host, if it may."""
+        """Redact an agent's message as its ghost or, if that is refused, as the host."""
         where, host = room.record.matrix_id, room.record.host
         try:
             txn_id = f"{self._transaction_id(room, row, ghost)}.{place}"
@@ -628,7 +628,7 @@ class MatrixLane:
     async def _text(
         self, room: Room, relay: model.Relay, text: frames.AgentText, txn_id: str
     ) -> tuple[ports.Part, ...]:
-        """Send a text and the pictures in it, in order; the first event stands for all of them."""
+        """Send a text and the pictures in it, in order, as one event or several."""
         parts: list[ports.Part] = []
         fragment, absolute = self._dated_text(room, relay, text.html), self._around.link.absolute
         for number, piece in enumerate(self._matrix.pieces(fragment, absolute)):
@@ -642,7 +642,7 @@ class MatrixLane:
         return tuple(parts)
 
     def _dated_text(self, room: Room, relay: model.Relay, fragment: str) -> str:
-        """The fragment; that of a late message with the time at which it was said."""
+        """Return the HTML, with the time of writing before a message that came late."""
         if relay.posted is None:
             return fragment
         rules = self._around.rules
@@ -653,14 +653,14 @@ class MatrixLane:
             said = self._sentence(room, "outage.late", {"time": time})
         else:
             said = self._sentence(room, "outage.late_some_time", {})
-        # Decoded before the eye falls on what looks like markup: eleven codes of the desk's do.
+        # Decode emoji before looking for markup: eleven of the desk's emoji codes look like it.
         markup = as_markup(decode_emoji(fragment))
         return f"{html.escape(said, quote=False)}<br>{markup}"
 
     async def _media(
         self, room: Room, relay: model.Relay, media: frames.AgentMedia, txn_id: str
     ) -> tuple[ports.Part, ...]:
-        """The file; nothing if it cannot be had, or is more than the homeserver takes."""
+        """Send a file; return () if it cannot be fetched or exceeds the homeserver's limit."""
         try:
             async with AsyncExitStack() as opened:
                 blob = await self._file(room, media, opened)
@@ -679,7 +679,7 @@ class MatrixLane:
     async def _file(
         self, room: Room, media: frames.AgentMedia, opened: AsyncExitStack
     ) -> ports.Blob | None:
-        """Open an agent's file, until the stack is closed; None if it cannot be had."""
+        """Open an agent's file until the stack is closed; None if it cannot be fetched."""
         limit = self._around.rules.limits.file
         if media.data:
             with suppress(ValueError):
@@ -702,15 +702,15 @@ class MatrixLane:
 
 
 def _rung(record: RoomRecord) -> tuple[UserId, ...]:
-    """Whose phones are to ring: of who invited us, and who wrote last, if that is somebody else.
+    """Return the user ids to mention: the customer, and the person who wrote last.
 
-    Once an agent is in the room there are three, and clients ring for a mention only.
+    With an agent's ghost the room has three members, where clients ring for mentions only.
     """
     return tuple(filter(None, dict.fromkeys((record.customer, record.speaker))))
 
 
 def _recalled(number: str) -> str | None:
-    """Anchor of what was said or done as that message was taken back; None: no number is kept."""
+    """Name of the anchor of a message's recall; None if there is no id or it is too long."""
     return f"recalled:{number}" if 0 < len(number) <= LONGEST_NUMBER else None
 
 
@@ -722,7 +722,7 @@ def _digest(sender: UserId) -> str:
 def offered(
     offer: ShowAnswer | model.Offer | model.CallbackCard, event_id: EventId, number: int
 ) -> CardPosted:
-    """The card of a sentence that a reaction answers; `number`: of the chat."""
+    """Return the card of a notice that a reaction answers; `number` is the chat's."""
     if isinstance(offer, model.CallbackCard):
         return request_card(offer, event_id, CardKind.CALLBACK)
     if isinstance(offer, model.Offer):
@@ -738,7 +738,7 @@ def offered(
 def request_card(
     told: model.Card | model.CallbackCard, event_id: EventId, kind: CardKind
 ) -> CardPosted:
-    """The card of sentences about a request."""
+    """Return the card of a notice about a queue request, with the reactions to put below it."""
     keys = (told.key, *told.more, *told.below) if isinstance(told, model.Card) else (told.key,)
     signs = tuple(SIGNS[key] for one in keys if (key := _FORMER.get(one, one)) in SIGNS)
     card = OurCard(event_id, kind, number=told.number, dropped=told.dropped, signs=signs)
@@ -754,7 +754,7 @@ def choices_of(relay: model.Relay, event_id: EventId) -> tuple[CardPosted, ...]:
 
 
 def _link_to(picture: frames.AgentMedia) -> frames.AgentText:
-    """A link in place of a picture inside a text that could not be fetched."""
+    """Return a link to replace a picture inside a text that could not be fetched."""
     shown = html.escape(f"🖼 {picture.name}".strip())
     if not picture.url.lower().startswith(("http://", "https://")):
         return frames.AgentText(shown)

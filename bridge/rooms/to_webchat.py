@@ -1,9 +1,9 @@
 """The lane to WebChat: one call or upload at a time, each settled exactly once.
 
-A row is marked *attempted* before its bytes go to the socket: right before it, or as it is stored,
-where it goes out at once because the call centre has answered a moment ago. A row that is found
-attempted but unsettled after a restart is therefore uncertain: its outcome goes back to the
-machine, which sends the content again under its old call id and lets the ledger say so.
+A row is marked *attempted* before its bytes go to the socket: right before the write, or already
+when it is stored, if the call centre has answered lately and the call goes out at once. A row found
+attempted but unsettled after a restart is therefore uncertain: the machine is told, sends the
+content again under the same call id, and the ledger marks the repeat.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from bridge.webchat.frames import Reply
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.webchat")
 _LONGEST_AMR = 1024 * 1024
-"""Bytes that the longest voice message has in the best quality, and a little more."""
+"""Maximum bytes of an uploaded AMR voice message: just above the longest in the best quality."""
 _SAID_NO = {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED}
 
 
@@ -51,7 +51,7 @@ class WebChatLane:
         self._around = around
 
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Write a call that is stored as attempted, if nothing is in the way; False: `run` it."""
+        """Write a call that is stored as attempted; return False if it needs `run` instead."""
         effect, record = load_effect(row.effect), room.record
         if not isinstance(effect, CallWebChat) or not wants_link(record.conversation):
             return False
@@ -68,11 +68,11 @@ class WebChatLane:
         return self._around.link.call_now(room.account, effect.call_id, effect.command, told)
 
     async def run(self, room: Room, row: EffectRow) -> Done:
-        """Carry out one row; whatever goes wrong, even in our own code, is an outcome."""
+        """Carry out one row; every failure, even a bug, becomes an outcome."""
         attempted = row.attempted is not None
 
         async def mark() -> None:
-            """Mark a call whose bytes go out now; CallFailure if the customer wants it no more."""
+            """Mark a call as attempted right before the write; CallFailure if it is overtaken."""
             nonlocal attempted
             if _overtaken(room.record, CallId(row.call_id or 0)):
                 raise CallFailure(FailureReason.OVERTAKEN)
@@ -94,10 +94,10 @@ class WebChatLane:
             asked = room.record.conversation.outstanding
             if asked is not None and asked.call_id == row.call_id:
                 return _broken(room, row, error, attempted=attempted)
-            # Only the row knows of it, as when the key is lost with which all was sealed.
+            # No other state refers to it, as when the database's encryption key was lost.
             _log.error("a call cannot be read", **log_fields(room.record, row), exc_info=error)
             return Done(outcome=Outcome.DEAD, detail=type(error).__name__)
-        except Exception as error:  # noqa: BLE001 - logged whole, and the conversation goes on
+        except Exception as error:  # noqa: BLE001 - logged, and the conversation goes on
             return _broken(room, row, error, attempted=attempted)
         wrong = TypeError(f"{type(effect).__name__} is no effect of this lane")
         return _broken(room, row, wrong, attempted=attempted)
@@ -108,7 +108,7 @@ class WebChatLane:
         answer: Reply | CallFailure
         if row.attempted is not None:
             return _failed(effect.call_id, CallFailure(FailureReason.NO_ANSWER, certain=False))
-        if not wants_link(room.record.conversation):  # given up in the step that asked for it
+        if not wants_link(room.record.conversation):  # cancelled in the step that asked for it
             return _failed(effect.call_id, CallFailure(FailureReason.NO_TURN))
         try:
             answer = await self._around.link.call(
@@ -121,9 +121,9 @@ class WebChatLane:
     async def _upload(
         self, room: Room, row: EffectRow, effect: UploadMedia, *, token_may_end: bool = True
     ) -> Done:
-        """Stream the file through; a repeat after a crash only leaves an unused copy behind.
+        """Stream the file to WebChat; a repeat after a crash only leaves an unused copy there.
 
-        A token that ends now is nobody's trouble: a login is under way, and the file is read anew.
+        If the token expires meanwhile, retry once: a new login is under way.
         """
         try:
             done = await self._stream(room, effect)
@@ -136,7 +136,7 @@ class WebChatLane:
         return Done(came=(Came(done),), detail="" if done.url else "in the frame")
 
     async def _stream(self, room: Room, effect: UploadMedia) -> Uploaded:
-        """Transfer of a file; every failure is a CallFailure, with whoever was at fault."""
+        """Transfer a file; every failure is a CallFailure whose reason tells which side failed."""
         limit = self._around.rules.limits.file
         try:
             async with self._around.matrix.download(effect.media, limit) as blob:
@@ -153,9 +153,9 @@ class WebChatLane:
             raise CallFailure(FailureReason.UNREACHABLE, str(error)) from error
 
     async def _voice(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
-        """A voice message is AMR, inside its frame or, if it does not fit there, uploaded.
+        """Convert a voice message to AMR, for the frame or, if too large for that, as an upload.
 
-        As it is, it goes as a file, where the server does not take AMR, or no address of it.
+        Upload the original as a file if it cannot be converted, or the server refuses voice URLs.
         """
         async with keep(blob) as kept:
             # Four characters of base64 carry three bytes.
@@ -176,7 +176,7 @@ class WebChatLane:
             return await self._file(room, call_id, whole)
 
     async def _amr(self, kept: Kept, room: int) -> voice.Sound | None:
-        """The sound as AMR of so many bytes at most; None if it does not fit, or is none."""
+        """Convert to AMR of at most `room` bytes; None if it does not fit, or is not audio."""
         try:
             loop, threads = asyncio.get_running_loop(), self._around.conversions
             return await loop.run_in_executor(threads, voice.to_amr, kept.stream, room)
@@ -184,7 +184,7 @@ class WebChatLane:
             return None
 
     async def _file(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
-        """Upload a file; the bytes are counted, for the sender's claim about a size is a claim."""
+        """Upload a file and count its bytes, as the size that its sender claims may be wrong."""
         count = 0
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -199,7 +199,7 @@ class WebChatLane:
 
 
 def _overtaken(record: RoomRecord, call_id: CallId) -> bool:
-    """True if the customer has thought better of a call while it waited."""
+    """True if the call is moot or stale: its content was taken back or changed while it waited."""
     asked = record.conversation.outstanding
     if asked is None or asked.call_id != call_id or asked.held is None:
         return False
@@ -207,9 +207,9 @@ def _overtaken(record: RoomRecord, call_id: CallId) -> bool:
 
 
 def _answered(room: Room, row: EffectRow, effect: CallWebChat, answer: Reply | CallFailure) -> Done:
-    """The outcome of a call, for the ledger and for the conversation.
+    """Return the outcome of a call, for the ledger and the conversation.
 
-    A refusal is told to the operator by the vendor's name; loudly if nobody else can do anything.
+    Log a refusal with the vendor's name for its code; as a warning if only the operator can help.
     """
     if isinstance(answer, CallFailure):
         about = log_fields(room.record, row, effect.command)
@@ -231,7 +231,7 @@ def _answered(room: Room, row: EffectRow, effect: CallWebChat, answer: Reply | C
 
 
 def _broken(room: Room, row: EffectRow, error: Exception, *, attempted: bool) -> Done:
-    """The outcome of a call at which our own code failed."""
+    """Return the outcome of a call that failed by a bug of the bridge."""
     _log.error("a call could not be carried out", **log_fields(room.record, row), exc_info=error)
     reason = FailureReason.NO_ANSWER if attempted else FailureReason.UNREACHABLE
     failure = CallFailure(reason, type(error).__name__, certain=not attempted)

@@ -1,20 +1,19 @@
 """The commands `history` and `transcript`: a list of a room's chats, and one chat as a file.
 
-A transcript is read back from the room, not from our journal: the homeserver keeps messages for as
-long as its owner wants, and what somebody took back is gone there. Encrypted messages are opened by
-our own keys, which outlive their last use by 90 days; what they no longer open is looked up in the
-journal.
+A transcript is read back from the room, not from the journal: the homeserver keeps messages for as
+long as its owner wants, without the redacted ones. Encrypted messages are decrypted with the
+bridge's own keys, kept for 90 days after their last use; others are looked up in the journal.
 
-A chat stands in the room from its first event (`Chat.first`) to the first event of the chat after
-it, or, if that has none of its own, to what our users sent since it was asked for. What a customer
-sent after the end and before the next beginning belongs to no chat; an agent's last words may
-arrive a moment after the end, and do belong to it.
+A chat extends from its first event (`Chat.first`) to the first event of the next chat; if that has
+none of its own, to the first event that a bridge user sent after the next chat was requested.
+Customers' messages between two chats belong to neither; an agent's last message may arrive a moment
+after the end of the chat, and belongs to it.
 
-The JSON file (schema: `docs/transcript.schema.json`) is read by programs: under the same `version`
-fields may be added, but none goes or changes its meaning. Every key is always there. The page's
-frame is `transcript.html`, whose policy lets a browser apply its own style and nothing else. Its
-content is a tree written by the standard library's serialiser, so that whatever somebody typed can
-only ever be text. `dir="auto"` and `bdi` keep right-to-left words from turning those around them.
+The JSON file (schema: `docs/transcript.schema.json`) is an interface: under the same `version`
+fields may be added, but none is removed or changes its meaning. Every key is always present. The
+page's template is `transcript.html`, whose content security policy allows its own style and nothing
+else. The content is serialised by the standard library from a tree, so that typed markup stays
+text. `dir="auto"` and `bdi` isolate right-to-left text from the text around it.
 """
 
 from __future__ import annotations
@@ -57,17 +56,17 @@ from bridge.texts.languages import listed
 from bridge.webchat import frames
 
 MOST_EVENTS = 5_000
-"""Events of the room that are looked at."""
+"""Maximum number of room events read for a transcript."""
 MOST_WORDS = 4_000_000
-"""Characters of all messages together."""
+"""Maximum total characters of a transcript's messages."""
 
 
 async def send_transcript(
     around: Surroundings, record: RoomRecord, order: SendTranscript
 ) -> LookedUp | EventId:
-    """Put the page into the room; its event, or what to say instead of it.
+    """Post the transcript as a page; return its event, or the notice to send instead.
 
-    Raises StoreError, and Unavailable or Refused where the homeserver does not take the file.
+    Raises StoreError, and Unavailable or Refused if the homeserver does not take the file.
     """
     number = order.number
     rows = await around.store.chats(record.room_id, 2, None if number is None else number + 1)
@@ -80,7 +79,7 @@ async def send_transcript(
     telling = Telling(around.rules, record)
     whole = await _write(around, record, chat, after, telling)
     name = f"chat-{chat.number}"  # Element cuts longer ones
-    # The transaction ids are the order's, so no repetition posts a file twice.
+    # Transaction ids are made of the command's event id, so that a retry posts no file twice.
     room_id, host, txn_id = record.matrix_id, record.host, f"transcript.{order.event_id}"
     page = Blob.of(build_page(whole, telling), "text/html", f"{name}.html")
     first = await around.matrix.send_file(room_id, host, page, f"{txn_id}.html")
@@ -98,7 +97,7 @@ async def _write(
     found = first is not None and await reading.read_from(first)
     lines = tuple(reading.lines.values())
     zone, room_id, now = around.rules.timezone, record.room_at(chat.asked), around.clock.now()
-    moved = room_id != record.room_at(chat.ended or now)  # then it went on in another
+    moved = room_id != record.room_at(chat.ended or now)  # upgraded during the chat
     whole = found and not (moved or reading.cut)
     return Transcript(
         room_id=room_id,
@@ -123,23 +122,23 @@ async def _write(
 
 
 class _Reading:
-    """One chat's messages, as they are found in the room."""
+    """Reader of one chat's messages from the room's timeline."""
 
     def __init__(
         self, around: Surroundings, record: RoomRecord, chat: Chat, after: Chat | None
     ) -> None:
-        self.lines: dict[str, Line] = {}  # by their events, in the order of the room
-        self.cut = False  # there was too much of it
+        self.lines: dict[str, Line] = {}  # by event id, in timeline order
+        self.cut = False  # a maximum was exceeded
         self._around = around
         self._record = record
         self._chat = chat
         self._until: EventId | None = None
-        self._until_asked: int | None = None  # if no event is the next one's alone
+        self._until_asked: int | None = None  # used if the next chat has no first event of its own
         if after is not None and after.first not in {None, chat.first}:
             self._until = after.first
         elif after is not None:
             self._until_asked = after.asked
-        self._over = False  # from here on it is the next one's
+        self._over = False  # the next chat has begun
         self._room_id = record.room_at(chat.asked)
         self._servers = via(record)
         self._agents = {
@@ -148,11 +147,11 @@ class _Reading:
         named = {person.user: person.name for person in record.people if person.name}
         self._people = {record.customer: record.displayname, **named}
         self._unasked: set[str] = set()
-        """Orders to us: neither they nor our answers are part of the chat."""
+        """Event ids of commands: neither they nor the replies to them are part of the chat."""
         self._words = 0
 
     async def read_from(self, first: EventId) -> bool:
-        """Read the room on from this event; False if it is not there (any more)."""
+        """Read the timeline from this event on; return False if the homeserver lacks the event."""
         matrix, host, seen = self._around.matrix, self._record.host, 0
         try:
             async with aclosing(matrix.timeline(self._room_id, host, first)) as events:
@@ -179,7 +178,7 @@ class _Reading:
                 content = earlier.content or CustomerText(earlier.text)
                 found = replace(found, content=content, words=earlier.text)
         role, name = self._speaker(found.sender)
-        asked = self._until_asked  # the time of a customer's message is their own server's
+        asked = self._until_asked  # customers' events are not compared: their server's clock
         self._over = asked is not None and role in {"agent", "service"} and found.at >= asked
         if self._over:
             return
@@ -189,7 +188,7 @@ class _Reading:
             self._add(found, role, name)
 
     def _speaker(self, sender: UserId) -> tuple[Role | None, str]:
-        """Role and name of a sender; None: their words were not carried."""
+        """Role and name of a sender; role None: their messages are not bridged."""
         rules = self._around.rules
         queue = rules.queue_of_user(sender)
         if sender in self._agents:
@@ -206,7 +205,7 @@ class _Reading:
     def _belongs(self, found: Recorded, role: Role) -> bool:
         ended, is_text = self._chat.ended, isinstance(found.content, CustomerText)
         if role == "service":
-            # Our own files are transcripts.
+            # Files of the bridge are transcripts.
             return is_text and found.reply_to not in self._unasked
         if role == "agent":
             return True
@@ -216,7 +215,7 @@ class _Reading:
         return ended is None or found.at <= ended
 
     def _is_order(self, found: Recorded) -> bool:
-        """True if a text was a command; bare words were only while nobody had come."""
+        """True if a text was a command; without prefix only until an agent came."""
         record, started, rules = self._record, self._chat.started, self._around.rules
         waiting = started is None or found.at < started
         bare = record.direct and record.host == rules.bot and waiting
@@ -224,7 +223,7 @@ class _Reading:
         return commands.read(then, found.words, bare=bare) is not None
 
     def _correct(self, newer: Recorded) -> None:
-        """Apply a correction of the same person; a message that was taken back stays so."""
+        """Apply an edit by the same sender, unless the message is redacted."""
         line = self.lines.get(str(newer.replaces))
         if line is None or line.sender != newer.sender or line.kind == "withdrawn":
             return
@@ -269,11 +268,11 @@ def _parts(found: Recorded) -> tuple[Kind, str, File | None, Place | None]:
 
 USUAL_CHATS = 5
 MOST_CHATS = 50
-"""Chats in one answer."""
+"""Number of chats in one answer."""
 
 
 async def list_chats(around: Surroundings, record: RoomRecord, order: TellHistory) -> LookedUp:
-    """Answer `history`. Raises StoreError if the database did not answer."""
+    """Return the answer to `history`. Raises StoreError."""
     limit = min(order.limit or USUAL_CHATS, MOST_CHATS)
     telling, lines = Telling(around.rules, record), []
     for row in await around.store.chats(record.room_id, limit):
@@ -286,13 +285,13 @@ async def list_chats(around: Surroundings, record: RoomRecord, order: TellHistor
 
 
 async def began_with(around: Surroundings, record: RoomRecord, chat: Chat) -> EventId | None:
-    """The event where a chat begins: the customer's, else the queue card of this number."""
+    """Return the event that begins a chat: the customer's first, else the chat's queue card."""
     card = record.anchored(f"card:{chat.number}")
     return chat.first or await around.store.anchor(record.room_id, card)
 
 
 class Telling:
-    """Chats in words, for one room. Pure."""
+    """Descriptions of chats in a room's language. Pure."""
 
     def __init__(self, rules: Rules, record: RoomRecord) -> None:
         self._rules = rules
@@ -303,7 +302,7 @@ class Telling:
         return self._rules.texts.render(self.language, key, args or {})
 
     def line(self, chat: Chat, first: EventId | None) -> str:
-        """One chat as `history` lists it; with a link if it is known where it began."""
+        """Return a chat's entry in `history`; `first`: its first event, to link to."""
         date = clock_time(self.language, chat.asked, self._rules.timezone)
         queue, outcome = self._rules.queue_name(chat.queue_id), self.outcome(chat)
         args = Args(number=chat.number, date=date, queue=queue, outcome=outcome)
@@ -341,13 +340,13 @@ def rated(value: int, label: str) -> str:
 # --- the JSON file --------------------------------------------------------------------------------
 
 Role = Literal["customer", "agent", "service"]
-"""Who: a customer; an agent; we ourselves (what we said about the chat)."""
+"""Sender: a customer, an agent, or the bridge ("service": its notices about the chat)."""
 Kind = Literal[
     "text", "image", "file", "voice", "video", "audio", "location", "withdrawn", "unreadable"
 ]
 _KINDS: Mapping[str, Kind]
 _KINDS = {"image": "image", "voice": "voice", "video": "video", "audio": "audio"}
-"""Those of `CustomerMedia.kind`; all others are files."""
+"""`CustomerMedia.kind` -> kind of line; all others are files."""
 
 
 class File(msgspec.Struct, frozen=True):
@@ -356,10 +355,10 @@ class File(msgspec.Struct, frozen=True):
     name: str
     mime: str
     size: int | None
-    """Bytes, as its sender said."""
+    """Bytes, as its sender stated."""
     uri: str
     encrypted: bool
-    """What lies there is encrypted; only the message itself holds the key."""
+    """Whether the file at `uri` is encrypted; only the message itself holds the key."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -376,15 +375,15 @@ class Line(msgspec.Struct, frozen=True):
     link: str
     """Opens the message in a Matrix client (matrix.to)."""
     at: str
-    """When the homeserver got it, RFC 3339 in UTC."""
+    """`origin_server_ts`, RFC 3339 in UTC."""
     role: Role
     sender: str
     name: str
     kind: Kind
     text: str
-    """What was said; of a file its caption, of a place its name."""
+    """Text of the message, caption of a file, or name of a place."""
     edited: bool
-    """`text` is a newer wording."""
+    """Whether `text` is from an edit."""
     reply_to: str | None
     file: File | None
     place: Place | None
@@ -393,7 +392,7 @@ class Line(msgspec.Struct, frozen=True):
 class Rating(msgspec.Struct, frozen=True):
     value: int
     label: str
-    """As the customer saw it; empty if that is not known."""
+    """Label that the customer saw; empty if unknown."""
 
 
 class Agent(msgspec.Struct, frozen=True):
@@ -414,11 +413,11 @@ class About(msgspec.Struct, frozen=True):
     asked: str
     started: str | None
     ended: str | None
-    """None: it goes on."""
+    """None while the chat goes on."""
     ending: str | None
     """`agent`, `customer`, `lost`, `cancelled` or `nobody`."""
     robot: bool
-    """It was with the robot, at first at least."""
+    """Whether the chat was with the robot, at least at first."""
     agents: tuple[Agent, ...]
     rating: Rating | None
 
@@ -428,27 +427,26 @@ class Transcript(msgspec.Struct, frozen=True):
 
     room_id: str
     language: str
-    """Of the notes that the bridge made."""
+    """Language of the bridge's notes."""
     made: str
     complete: bool
-    """Every message of the chat is there and could be read."""
+    """Whether every message of the chat was found and could be read."""
     cut: bool
-    """The chat was too long: only its beginning is there."""
+    """Whether the chat was too long, so that only its beginning is included."""
     chat: About
     messages: tuple[Line, ...]
-    """In the order in which they stand in the room."""
+    """In timeline order of the room."""
     format: Literal["org.matrix_webchat.transcript"] = "org.matrix_webchat.transcript"
     version: Literal[1] = 1
     timezone: str = ""
-    """Where its readers are (IANA), as far as the operator says so. All moments here are in UTC;
-    the page shows them as they were there."""
+    """Configured IANA time zone, used by the page; empty if none. Times in this file are in UTC."""
 
     def local(self, at: str) -> datetime:
-        """One of the file's moments, as its readers' clocks had it."""
+        """Convert one of the file's times to `timezone`."""
         there = datetime.fromisoformat(at)
         try:
             return there.astimezone(ZoneInfo(self.timezone)) if self.timezone else there
-        except OverflowError:  # at the end of all calendars: a homeserver may say what it likes
+        except OverflowError:  # a homeserver may claim any time, even year 9999
             return there
 
 
@@ -457,7 +455,7 @@ def dump_transcript(transcript: Transcript) -> bytes:
 
 
 def moment(ms: int) -> str:
-    """Milliseconds since the epoch as RFC 3339; a moment beyond all calendars is the epoch."""
+    """Format milliseconds since the epoch as RFC 3339; a time out of range becomes the epoch."""
     try:
         found = datetime.fromtimestamp(ms / 1000, UTC)
     except (OverflowError, OSError, ValueError):
@@ -469,9 +467,9 @@ def moment(ms: int) -> str:
 
 _PAGE = Template(Path(__file__).with_name("transcript.html").read_text("utf-8"))
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""What no HTML page may hold."""
+"""Characters that HTML does not allow."""
 _TURNING = re.compile("[\u202d\u202e]")
-"""Overrides show words backwards, which honest right-to-left text never needs."""
+"""Bidi overrides: they reverse text, which genuine right-to-left text never needs."""
 
 
 def build_page(transcript: Transcript, words: Telling) -> bytes:
@@ -553,7 +551,7 @@ def _text(parent: ET.Element, tag: str, text: str) -> ET.Element:
 
 
 def _shown(transcript: Transcript, moment: str | None) -> str:
-    """A moment as people read it, to the minute, and how far it is from UTC."""
+    """Format a time for the page, to the minute, with its offset from UTC."""
     if moment is None:
         return ""
     at = transcript.local(moment)

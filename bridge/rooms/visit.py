@@ -1,21 +1,20 @@
-"""Visit: one step of a room in the making, with its effects, and the draft of the next commit.
+"""Visit: one step of a room in progress, with its effects, and the draft of the next commit.
 
-The pure modules of this ring (`people`, `commands`, `references`, …) each change a `Visit` a
-little, as those of `conversation` do with a `Turn`. Whoever made it commits what it came to, all or
-nothing: it goes into the room's `Draft`, which is written as one, with those of other rooms
-(`engine`). Whoever has to acknowledge something waits for what is `Written`.
+The pure modules of this package (`people`, `commands`, `references`, …) each change a `Visit`, as
+those of `conversation` change a `Turn`. Its creator adopts the result, all or nothing, into the
+room's `Draft`, which is committed in one transaction with those of other rooms (`engine`). Code
+that has to acknowledge an input awaits a `Written`.
 
-Whichever way a setting is changed (a command, the state event, an order from outside), it comes
-through `change`: the record has the new settings, the audit (`store.Change`) a row for each, both
-written in one commit. The record is the truth. The state event `org.matrix_webchat.room` follows it
-(`ShowSettings`) where our host may write it; where it may not, the event stays as somebody wrote
-it, and counts again once somebody writes it anew. What we write ourselves is no change: the
-homeserver's echo of it is dropped, as of all that our users send.
+Every change of a setting (by command, state event, or order from outside) goes through `change`:
+the record gets the new settings and the audit (`store.Change`) a row for each, in one commit. The
+record is authoritative. The state event `org.matrix_webchat.room` is updated from it
+(`ShowSettings`) where the host may write it; elsewhere it stays as somebody wrote it, and is read
+again only when somebody writes it anew. An event written by the bridge changes no setting: echoes
+of all bridge users are dropped.
 
-A visit also notes what became of people's messages: how far our users have read (`receipts`), and
-which can be sent again (`references`). The conversation delivers in the order in which things were
-typed, so the newest delivered message is never ahead of one that still waits. What was reported to
-its sender as undelivered may lie before it.
+A visit also records what became of people's messages: up to which one they are read (`receipts`),
+and which can be sent again (`references`). The conversation delivers in the order of typing, so no
+waiting message is older than the newest delivered one; one reported as undelivered may be.
 """
 
 from __future__ import annotations
@@ -77,79 +76,79 @@ class EnterRoom(Value, frozen=True):
     host: UserId
     inviter: UserId
     encrypt: bool = False
-    """Turn encryption on there, if the host may and the room is not public."""
+    """Whether to turn encryption on, if the host may and the room is not public."""
     into: RoomId | None = None
-    """The room that replaces the one that it is on Matrix; None: that one itself."""
+    """The new room of an upgrade; None: the record's present Matrix room."""
 
 
 class LeaveRoom(Value, frozen=True):
-    """Leave, with every user named."""
+    """Make all of `users` leave the room."""
 
     users: tuple[UserId, ...]
     reason: str = ""
-    """As people are to read it."""
+    """Reason shown to people."""
     inviter: UserId = UserId("")
-    """Whose invitation is refused by it, if one is."""
+    """Sender of the invitation that this declines, if any."""
     why: str = ""
     """The same reason, for the operator's log."""
     former: RoomId | None = None
-    """The room that was replaced, which the agents' ghosts leave as well; None: that of today."""
+    """The Matrix room to leave, the agents' ghosts too; None: the record's present one."""
 
 
 class ShowAnswer(Value, frozen=True):
-    """Show what the knowledge base says, as a card that replies to the question."""
+    """Show the knowledge base's answer, as a card that replies to the question."""
 
     event_id: EventId
     question: str
     key: str
     args: model.Args = {}
     first: bool = False
-    """Nobody gave a command: the message that was asked about still waits for a person."""
+    """True if the question is a message, not a command: it still waits for a person."""
 
 
 class RedactAll(Value, frozen=True):
-    """Take these events out of the room as far as the homeserver lets us; none: all that it holds.
+    """Redact these events as far as the homeserver permits; if none are given, all in the journal.
 
-    A room that is erased is asked what that is when it is done, for it goes on until then.
+    When a room is erased, that list is read at execution, as the room goes on until then.
     """
 
     theirs: tuple[EventId, ...] = ()
     ours: tuple[EventId, ...] = ()
-    """Of our users, who may take back their own; in rows of an earlier version."""
+    """Events of bridge users, who may redact their own; set only in rows of an earlier version."""
 
 
 class PutSigns(Value, frozen=True):
-    """Put reactions to a message of ours, for customers to tap; we know the card by now."""
+    """Add reactions to a card for customers to tap; a tap is understood by now."""
 
     event_id: EventId
     signs: tuple[str, ...]
     gone: tuple[str, ...] = ()
-    """Those to be taken away again."""
+    """Reactions to be removed."""
 
 
 class ShowSettings(Value, frozen=True):
-    """Make the room's state event say what its settings are, where our host may write it."""
+    """Write the room's settings into its state event, where the host may."""
 
 
 class ShowBridge(Value, frozen=True):
-    """Have the room's state say who bridges it to what (MSC2346), where our host may write it."""
+    """Write the room's state event `m.bridge` (MSC2346), where the host may."""
 
 
 class AskQueue(Value, frozen=True):
-    """Offer the queues as a poll, as a reply to the event (empty: nobody's)."""
+    """Offer the queues as a poll, in reply to the event (empty: to none)."""
 
     event_id: EventId
 
 
 class TellChanges(Value, frozen=True):
-    """List who changed what in the room, as a reply to the event (empty: nobody's)."""
+    """List who changed what in the room, in reply to the event (empty: to none)."""
 
     event_id: EventId
     limit: int
 
 
 class TellFigures(Value, frozen=True):
-    """Show the figures of the room's chats of the last days, in words and as a picture."""
+    """Show statistics of the room's chats of the last `days`, as text and as a picture."""
 
     event_id: EventId
     days: int
@@ -160,51 +159,51 @@ class TellHistory(Value, frozen=True):
 
     event_id: EventId
     limit: int = 0
-    """How many; 0: as many as usual."""
+    """Maximum number of chats; 0: the default."""
 
 
 class SendTranscript(Value, frozen=True):
-    """Put the whole of a chat into the room, as a page."""
+    """Send the transcript of a chat into the room, as an HTML page, with `json` as JSON too."""
 
     event_id: EventId
     number: int | None = None
-    """Which; None: the newest."""
+    """Number of the chat; None: the newest."""
     json: bool = False
 
 
 class TryLogin(Value, frozen=True):
-    """Ask the call centre whether it takes a customer's account; comes back as `LoginTried`."""
+    """Try a customer's own account at the call centre; the result comes back as `LoginTried`."""
 
     event_id: EventId
     login: OwnLogin
 
 
 class Conceal(Value, frozen=True):
-    """Take a message that holds a password out of the room, and out of our journal."""
+    """Redact a message that holds a password, and erase it from the journal."""
 
     event_id: EventId
 
 
 class ShowPanel(Value, frozen=True):
-    """Put the room page's widget into the room; the answer is said only to a command."""
+    """Put the room page's widget into the room; only a command is answered."""
 
     event_id: EventId | None = None
-    """The command; None: we have just come in."""
+    """The command; None if the bridge has just entered."""
     former: RoomId | None = None
-    """Only if it stands in this room, which ours has replaced."""
+    """The replaced room: add the widget only if it is there, too."""
     reader: UserId = UserId("")
-    """Who of ours was there."""
+    """The bridge user who is or was in `former`."""
 
 
 class TellStatus(Value, frozen=True):
-    """Have clients mark a message as delivered, or as failed: `why` is the key of the sentence."""
+    """Send a status event: message delivered, or failed, if `why` (a text key) is set."""
 
     event_id: EventId
     why: str = ""
 
 
 class Decline(Value, frozen=True):
-    """Refuse the invitation `event_id` of one of our users, and say why, as of `LeaveRoom`."""
+    """Decline the invitation `event_id` of a bridge user; other fields as in `LeaveRoom`."""
 
     event_id: EventId
     user: UserId
@@ -215,32 +214,32 @@ class Decline(Value, frozen=True):
 
 _Shown = PutSigns | ShowAnswer | ShowSettings | AskQueue
 InRoom = model.ToMatrix | EnterRoom | LeaveRoom | RedactAll | _Shown
-"""The lane to Matrix."""
+"""Effects of the lane to Matrix."""
 _Told = TellHistory | TellChanges | TellFigures | SendTranscript
 _Wished = ShowPanel | TryLogin | Conceal | Decline | TellStatus
 Aside = model.ToAside | _Told | _Wished | ShowBridge
-"""The lane aside."""
+"""Effects of the lane aside."""
 StoredEffect = model.ToWebChat | InRoom | Aside
-"""All that something has to be done about."""
+"""Effects that are stored and carried out."""
 Effect = StoredEffect | model.Fact
 
 _Answering = model.Reported | ShowAnswer | AskQueue | model.AskRobot | _Told | _Wished
-"""Of which `event_id` is the cause."""
+"""Effects whose `event_id` is their cause."""
 _WEBCHAT = Lane.WEBCHAT
 _CARD = b'{"is":"CardPosted"'
-"""The beginning of such an input, as it is stored."""
+"""Prefix of a stored `CardPosted`."""
 _SERVED = (Membership.JOINED, Membership.ENTERING)
 _encoder = msgspec.json.Encoder()
 _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
 
 
 def load_effect(body: bytes) -> StoredEffect:
-    """An effect as it was stored; raises ValueError for anything else."""
+    """Decode a stored effect; raises ValueError for anything else."""
     return _effect.decode(body)
 
 
 def peek(row: EffectRow) -> StoredEffect | None:
-    """The effect of a row whose turn it is not; None: it cannot be read, and its turn will tell."""
+    """Decode a row's effect ahead of its turn; None if it is unreadable."""
     try:
         return load_effect(row.effect)
     except ValueError:
@@ -248,7 +247,7 @@ def peek(row: EffectRow) -> StoredEffect | None:
 
 
 def new_effect(effect: Effect) -> NewEffect | None:
-    """An effect for the journal; None for a fact about which nothing has to be done."""
+    """Return the journal's form of an effect; None for a fact, which needs no action."""
     body = _encoder.encode(effect)
     if isinstance(effect, model.CallWebChat):  # as nearly always
         cause, call_id = effect.event_id, effect.call_id
@@ -268,9 +267,9 @@ def new_effect(effect: Effect) -> NewEffect | None:
 def log_fields(
     record: RoomRecord, row: EffectRow | None = None, what: object | None = None
 ) -> dict[str, object]:
-    """Fields of a log line about a room, about a row of its journal, and what that was to do.
+    """Return the log fields of a room, of a row of its journal, and of an effect or command.
 
-    `event_id` is what the row came of, for `trace`: an event, or WebChat's number of a push.
+    `event_id` is the cause of the row, for `trace`: an event, or the key of a push.
     """
     fields: dict[str, object] = {"room": record.room_id, "chat": record.conversation.number}
     if record.enterprise:
@@ -283,15 +282,15 @@ def log_fields(
 # --- visit ----------------------------------------------------------------------------------------
 
 KEPT_CORRECTIONS = 50
-"""Corrections of a room that are remembered: by the newest the next one of its message goes, and
-with the message all of them are taken back."""
+"""Maximum number of a room's corrections (edits) kept: the next edit is diffed against the newest,
+and a redaction removes all."""
 
 Mark = tuple[RoomRecord, int, int, Rules]
-"""The record, how many effects had been asked for, how many changes made, and by which rules."""
+"""A savepoint: the record, the number of effects, the number of changes, and the rules."""
 
 
 class Visit(msgspec.Struct, eq=False):
-    """The mutable state of a step in the making; see the module."""
+    """Mutable state of a step in progress; see the module."""
 
     record: RoomRecord
     rules: Rules
@@ -299,30 +298,29 @@ class Visit(msgspec.Struct, eq=False):
     """ms since the epoch."""
     effects: list[Effect] = []
     buried: list[tuple[InputSeq, str]] = []
-    """Inputs that our own code failed at, and why."""
+    """Inputs at which the bridge's own code failed, and why."""
     again: list[EventId] = []
-    """Messages that are to be sent again, once the reader has looked them up."""
+    """Messages to be sent again, once the reader has looked them up."""
     admins: tuple[UserId, ...] = ()
-    """Members who may configure the room, as far as was asked for this step."""
+    """Members who may configure the room, if power levels were asked for in this step."""
     changes: list[Change] = []
-    """For the audit."""
+    """Rows of the audit."""
     turn: ExitStack | None = None
-    """Of a step that may wait: holds until its end the lock of who invites us."""
+    """Holder of the inviter's lock until the end of the step; None if the step may not wait."""
     alone: bool = False
-    """Another room may wait for this step, as it has taken that: nothing more belongs into it."""
+    """True once it holds that lock: other rooms may wait for it, so the step takes no more in."""
     under_way: bool = False
-    """Something that the room's enterprise is to carry out is not done yet; False if it is the only
-    one."""
+    """True while effects of the room's enterprise are unfinished; False if it is the only one."""
 
     def set(self, **changes: Any) -> None:
         self.record = replace(self.record, **changes)
 
     def mark(self) -> Mark:
-        """Mark of how far it has come, for `undo`."""
+        """Return a savepoint for `undo`."""
         return self.record, len(self.effects), len(self.changes), self.rules
 
     def undo(self, mark: Mark) -> None:
-        """Roll back to the mark: our own code failed in the midst of something."""
+        """Roll back to a savepoint."""
         self.record, effects, changes, self.rules = mark
         del self.effects[effects:]
         del self.changes[changes:]
@@ -337,26 +335,26 @@ class Visit(msgspec.Struct, eq=False):
         self.ask(model.Say(key, args or {}, reply_to=reply_to))
 
     def report(self, event_id: EventId, key: str, args: model.Args | None = None) -> None:
-        """Tell the customer that this event goes nowhere."""
+        """Tell the sender that this event is not delivered."""
         self.take(model.Reported(event_id, key, args or {}))
 
     def word(self, key: str, args: model.Args) -> str:
-        """A sentence for agents, in their language if the operator names one, else the room's."""
+        """Return a sentence for agents, in the operator's language for them, else the room's."""
         language = self.rules.agents_language(self.record.settings)
         return self.rules.texts.render(language, key, args)
 
     def name_of(self, who: UserId) -> str:
-        """A person's name, as agents are to read it."""
+        """Return a person's name as shown to agents."""
         name = next((one.name for one in self.record.people if one.user == who), "")
         return name or name_line(who[1:].partition(":")[0]) or who
 
     def part(self, key: str, args: model.Args) -> str:
-        """A sentence for the room that is to stand within another one."""
+        """Return a sentence for the room, to be put into another one."""
         language = self.rules.language_for(self.record)
         return self.rules.texts.render(language, key, args)
 
     def step(self, happened: model.Input, event: EventId | None = None) -> None:
-        """Let something happen to the conversation; `event` is what brought it, if any did."""
+        """Apply an input to the conversation; `event` is the Matrix event behind it, if any."""
         before, policy, now = self.record, self.rules.policy_for(self.record), self.now
         former, queue = before.conversation, policy.queue_id
         after, effects = step(former, happened, now, policy)
@@ -368,7 +366,7 @@ class Visit(msgspec.Struct, eq=False):
             self.take(effect)
 
     def _note_whole(self) -> None:
-        """Remember the corrections that go as the message, since no agent has another wording."""
+        """Note corrections that are sent in full, as no agent has an earlier wording."""
         record = self.record
         wordings = {newer for _, newer in record.corrections} - set(record.whole)
         pieces = all_pieces(record.conversation) if wordings else ()
@@ -377,7 +375,7 @@ class Visit(msgspec.Struct, eq=False):
             self.set(whole=(*record.whole, *sorted(found))[-KEPT_CORRECTIONS:])
 
     def take(self, effect: Effect) -> None:
-        """Note what an effect says of a message; `Delivered` says no more, and ends here."""
+        """Add an effect, and record what it says of a message; `Delivered` is only recorded."""
         if self.rules.status_events and isinstance(effect, model.Delivered | model.Reported):
             why = effect.key if isinstance(effect, model.Reported) else ""
             self.ask(TellStatus(effect.event_id, why))
@@ -398,7 +396,7 @@ class Visit(msgspec.Struct, eq=False):
             self._tell_arrived()
 
     def _tell_arrived(self, latest: EventId | None = None) -> None:
-        """Say what has arrived of the messages that were sent again, once none is under way."""
+        """Say how many of the messages sent again have arrived, once none is under way."""
         count = self.record.arrived_again
         if not count or any(one.again for one in self.record.undelivered):
             return
@@ -410,39 +408,39 @@ class Visit(msgspec.Struct, eq=False):
 
 
 KEPT_UNDELIVERED = 200
-"""Messages of a room that can be sent again, as many as may wait; the oldest go first."""
+"""Maximum number of resendable messages of a room (as `Policy.max_held`); the oldest go first."""
 
 _HOPELESS = frozenset(
     {"undelivered.blank", "undelivered.too_big", "undelivered.extension", "undelivered.media_gone"}
     | {"undelivered.internal", "undelivered.media_changed", "undelivered.too_big_limit"}
     | {f"result.{code}" for code, row in RESULTS.items() if not row.resend}
 )
-"""What comes to the same the next time, with WebChat or with us."""
+"""Text keys of failures for which sending again cannot help, at WebChat or in the bridge."""
 _SEALED = ("unreadable.no_key", "unreadable.unknown_device", "unreadable.undecryptable")
-"""What may have become readable since; a key that was withheld is not sent later."""
+"""Text keys of events that may become decryptable; a key that was withheld is not sent later."""
 
 
 def can_be_sent_again(key: str) -> bool:
-    """True if a message that was answered with this sentence may do better the next time."""
+    """True if a message that was answered with this text key may succeed when sent again."""
     if key.startswith(_SEALED):
         return True
     return key.startswith(("undelivered.", "result.", model.COUNTED)) and key not in _HOPELESS
 
 
 def undelivered(record: RoomRecord, event_id: EventId | None) -> Undelivered | None:
-    """The note of a message that did not arrive; None if it did, or nothing is known of it."""
+    """Return the note of an undelivered message; None if it arrived or is unknown."""
     return next((one for one in record.undelivered if one.event_id == event_id), None)
 
 
 def sent_again(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    """The record, once that message is under way once more."""
+    """Return the record with a message marked as being sent again."""
     known = record.undelivered
     kept = (replace(one, again=True) if one.event_id == event_id else one for one in known)
     return replace(record, undelivered=tuple(kept))
 
 
 def forgotten(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    """The record, once that message cannot be sent again any more."""
+    """Return the record without a message's note: it cannot be sent again any more."""
     kept = tuple(one for one in record.undelivered if one.event_id != event_id)
     return record if kept == record.undelivered else replace(record, undelivered=kept)
 
@@ -464,12 +462,12 @@ def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
 # --- administration: changes of the settings, who made them, and how they are undone --------------
 
 MOST_UNDONE, LONGEST_UNDONE = 10, 4_000
-"""Changes of a room that can be undone, one after the other, and characters of all: the record has
-them, which is written with each message."""
+"""Maximum number of changes of a room that can be undone, and of their characters together: they
+are part of the record, which is written with each message."""
 
 
 class By(NamedTuple):
-    """Who changes something, and which way."""
+    """Who changes something, and by which way."""
 
     actor: str = ""
     """A Matrix user, or a name such as `operator`."""
@@ -478,13 +476,13 @@ class By(NamedTuple):
 
 
 def change(visit: Visit, settings: RoomSettings, by: By) -> None:
-    """Change the room's settings, with a row of the audit for each one that is new."""
+    """Change the room's settings, with a row of the audit for each changed key."""
     record, before, after = visit.record, written(visit.record.settings), written(settings)
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     for key in keys:
         note(visit, by, key, before.get(key, ""), after.get(key, ""))
     if keys:
-        # Where no enterprise was chosen, back to whose it is.
+        # If no enterprise was chosen, `undo` restores the present one.
         was = {ENTERPRISE: visit.rules.enterprise, **before}
         latest = tuple((key, was.get(key, "")) for key in keys)
         former = (*record.former, latest)[-MOST_UNDONE:]
@@ -504,9 +502,9 @@ def note(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> N
 
 
 def undo(visit: Visit, by: By) -> bool:
-    """Take back the last change that was not yet taken back; False: there is none.
+    """Undo the last change that was not undone yet; False if there is none.
 
-    Raises BadOrder: what it was is no longer possible, such as a queue that is gone.
+    Raises BadOrder if the former value is no longer valid, such as a queue that was removed.
     """
     record = visit.record
     if not record.former:
@@ -525,20 +523,20 @@ class Came(msgspec.Struct, frozen=True):
     happened: Stored
     key: str | None = None
     opened: Raw | Undecryptable | None = None
-    """An event's content as `MatrixPort.open` gives it; None: not opened yet."""
+    """The event as from `MatrixPort.open`; None if not opened yet."""
 
     def new_input(self, room_id: RoomId) -> NewInput:
         return NewInput(room_id, dump_input(self.happened), self.key)
 
 
 Signal = model.Tick | model.LinkLost | model.LinkRestored | model.TurnAwaited | model.Resumed
-"""Inputs that need not be stored: they would be noticed again after a restart."""
+"""Inputs that need not be stored: their causes are noticed again after a restart."""
 
 
 def remembered(signals: Sequence[Signal], happened: Signal) -> list[Signal]:
-    """The signals that wait, with one more; of a kind that tells of a state the newest counts.
+    """Add a signal to the waiting ones; of `LinkRestored` and `TurnAwaited` only the newest stays.
 
-    The link was away for a moment only if it was so each time.
+    `LinkRestored.brief` stays true only if every loss of the link was brief.
     """
     if happened in signals:
         return [*signals]
@@ -552,64 +550,64 @@ def remembered(signals: Sequence[Signal], happened: Signal) -> list[Signal]:
 
 
 class Done(msgspec.Struct):
-    """What came of an effect: see `Settlement`."""
+    """Result of an effect; see `Settlement`."""
 
     event_id: EventId | None = None
     anchor: str | None = None
     came: tuple[Came, ...] = ()
-    """What has to be told to the room."""
+    """Inputs for the room that follow from it."""
     outcome: Outcome = Outcome.DELIVERED
     detail: str = ""
 
 
 class Trouble(msgspec.Struct, eq=False):
-    """Failures of a room. Not attributes of its own: beyond 30 its dict takes a kilobyte more."""
+    """Failures of a room; apart from `Room`, whose dict takes 1 KB more beyond 30 attributes."""
 
     commits: int = 0
-    """Commits that failed so far."""
+    """Number of failed commits so far."""
     unwritten: int = 0
-    """Commits in a row that the database did not take."""
+    """Number of consecutive commits that the database did not take."""
     singly: bool = False
-    """One of the inputs leads to what cannot be stored: find out which."""
+    """True while inputs are handled one by one to find the one whose step is unstorable."""
     poisonous: InputSeq | None = None
-    """The input that is to be buried."""
+    """The input to be made a dead letter."""
     effect: tuple[EffectSeq, int] = EffectSeq(0), 0
-    """The effect that our own code failed at last, and how often."""
+    """The effect at which the bridge's own code failed last, and how often."""
 
 
 Written = asyncio.Future[int | StoreError]
-"""How many inputs of a commit were not new, once it is durable; or why it failed."""
+"""Number of a commit's inputs that were known already, once it is durable; or its error."""
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """An outcome that the store may not have yet."""
+    """An outcome that may not be stored yet."""
 
     row: EffectRow
     settlement: Settlement
     came: tuple[Came, ...]
     unstorable: bool = False
-    """A commit with it could not be stored: it goes alone, and leads to no step."""
+    """True if a commit with it was unstorable: it is stored alone, without a step."""
 
 
 class Draft(msgspec.Struct):
     """The next commit of a room: all that has happened since the last one."""
 
     record: RoomRecord | None = None
-    """The newest; None while no step has been made."""
+    """The newest record; None if no step was made."""
     implied: bool = False
-    """All that is new in it follows from the outcomes: it need not be written (`record.taken`)."""
+    """True if the record's changes all follow from outcomes: it is not written (`record.taken`)."""
     entries: tuple[Entry, ...] = ()
     waiting: tuple[NewInput, ...] = ()
     handled: tuple[InputSeq, ...] = ()
     buried: tuple[tuple[InputSeq, str], ...] = ()
     ended: tuple[Ended, ...] = ()
     chats: tuple[tuple[Chat | None, Chat], ...] = ()
-    """As `changed_chats` tells them; of each, only the newest is written."""
+    """Results of `changed_chats`; only the newest version of each chat is written."""
     changes: tuple[Change, ...] = ()
     signals: tuple[Signal, ...] = ()
-    """Those that happened: to be repeated if the commit fails."""
+    """Processed signals, to be repeated if the commit fails."""
     phases: tuple[tuple[RoomRecord, RoomRecord, int], ...] = ()
-    """Before, after, and when, wherever a phase has changed."""
+    """Phase changes: record before, record after, and time (ms)."""
     waiters: tuple[Written, ...] = ()
 
     def chat_rows(self) -> list[ChatRow]:
@@ -621,16 +619,16 @@ class Draft(msgspec.Struct):
         return self.record is None and not (self.waiting or self.ended or self.waiters)
 
     def tell(self, answer: int | StoreError) -> None:
-        """Tell those who wait; one that was cancelled does no more."""
+        """Resolve the waiters' futures, except cancelled ones."""
         for waiter in self.waiters:
             if not waiter.done():
                 waiter.set_result(answer)
 
 
 def bare(record: RoomRecord) -> RoomRecord:
-    """The record without a word that was said, so that of an encrypted room it may lie in clear.
+    """Return the record without message bodies: safe to store unencrypted for an encrypted room.
 
-    It is what operators look into, and what is left if the key of the rest is lost.
+    Operators can query it, and it is what is left if the key of the full record is lost.
     """
     state, phase = record.conversation, record.conversation.phase
     if isinstance(phase, model.Queued):
@@ -650,7 +648,7 @@ def bare(record: RoomRecord) -> RoomRecord:
 
 
 def stored_as(record: RoomRecord, revision: int, deadline: int | None = None) -> StoredRoom:
-    """The row of a room; `revision`: the one that the record was made from."""
+    """Return the row of a room; `revision` is the one that the record was made from."""
     state, served = record.conversation, record.membership in _SERVED
     return StoredRoom(
         record.room_id,
@@ -665,17 +663,14 @@ def stored_as(record: RoomRecord, revision: int, deadline: int | None = None) ->
 
 
 def record_in(stored: StoredRoom | None, room_id: RoomId) -> RoomRecord:
-    """The record of a row as of `Loaded.room`, an empty one if none was written yet.
-
-    Raises ValueError as `load_record`.
-    """
+    """Decode the record of a row; an empty one if none is stored. Raises as `load_record`."""
     return load_record(stored.record) if stored and stored.record else RoomRecord(room_id)
 
 
 def implied(record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecord | None:
-    """The record after an outcome that says no more than that the call under way was `taken`.
+    """Return the record after an outcome that only says that the call under way was accepted.
 
-    None: it takes a step, which may come to more than this.
+    None if a step is needed, as more may follow from the outcome.
     """
     answer = came[0].happened if len(came) == 1 else None
     if record.undelivered or record.corrections or rules.status_events:
@@ -685,9 +680,9 @@ def implied(record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecor
 
 
 def recovered(record: RoomRecord, loaded: Loaded) -> RoomRecord:
-    """The stored record as the room had it: with what follows from the outcome of its call.
+    """Return the stored record, with the outcome of its call if that was not written (`implied`).
 
-    A call that is neither under way nor has an outcome that waits was simply `taken`.
+    A call that has neither an open row nor a waiting outcome was simply accepted (`taken`).
     """
     after, asked = taken(record), record.conversation.outstanding
     if after is None or asked is None:
@@ -698,7 +693,7 @@ def recovered(record: RoomRecord, loaded: Loaded) -> RoomRecord:
 
 
 def _ends(body: bytes, call_id: CallId) -> bool:
-    """True for the stored outcome of a call."""
+    """True if a stored input is the outcome of that call."""
     try:
         stored = load_input(body)
     except ValueError:
@@ -707,7 +702,7 @@ def _ends(body: bytes, call_id: CallId) -> bool:
 
 
 def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:
-    """The record, once this input is a dead letter: the call that it would end was not `taken`."""
+    """Return the record after an input became a dead letter: its call does not count as `taken`."""
     state, asked = record.conversation, record.conversation.outstanding
     if asked is None or not _ends(body, asked.call_id):
         return record
@@ -718,7 +713,7 @@ def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:
 def in_turn(
     waiting: dict[InputSeq, InputRow], came: Collection[InputRow]
 ) -> dict[InputSeq, InputRow]:
-    """Add inputs to those that wait. A card goes first: people may tap on it as it is sent."""
+    """Add inputs to the waiting ones. Cards go first: people may tap on one at once."""
     waiting |= {row.seq: row for row in came}
     if any(row.body.startswith(_CARD) for row in came):
         return dict(sorted(waiting.items(), key=lambda one: not one[1].body.startswith(_CARD)))
@@ -726,7 +721,7 @@ def in_turn(
 
 
 def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[Entry]:
-    """Rows for what came and its effects: the first effect stands in the row of what came."""
+    """Return journal rows for effects and the input that caused them, which shares the first."""
     made: list[Entry] = []
     for effect in effects:
         wanted = new_effect(effect)
@@ -739,10 +734,10 @@ def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[
 
 
 def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
-    """Leave a call marked as attempted only if it is the first, and goes out at once.
+    """Keep the attempted mark only on the first call, and only if that goes out at once.
 
-    Should we die before it is written it passes for uncertain, which it is not: so that is done
-    only where nothing is ahead of it and the call centre has answered a moment ago.
+    A crash before its bytes are written would make it uncertain without need. So it is marked in
+    advance only if nothing is ahead of it and the call centre has answered a moment ago.
     """
     for entry in entries:
         effect, made = entry.effect, entry
@@ -754,7 +749,7 @@ def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
 
 
 def causes(rows: Iterable[EffectRow], drafts: Iterable[Draft]) -> set[str]:
-    """The Matrix events that an effect carries or answers which is open, if only in the store."""
+    """Return the Matrix events carried or answered by effects that are not settled in the store."""
     found = {row.cause for row in rows}
     for draft in drafts:
         found |= {one.effect.cause for one in draft.entries if one.effect is not None}

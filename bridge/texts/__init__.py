@@ -1,8 +1,8 @@
-"""Every sentence that a person in a room or at a desk can see, by key, in our four languages. Pure.
+"""Catalogue of all sentences that customers and agents can see, in four languages. Pure.
 
-They are data: a TOML file for each language, all with the same keys in the same order (`en.toml`
-has the comments). Operators replace single ones in config.yaml under `texts`; a replacement may use
-the placeholders of the original and no others, so that rendering cannot fail on their words.
+Each language has a TOML file with the same keys in the same order (`en.toml` has the comments).
+Operators override single sentences in config.yaml under `texts`, with no other placeholders than
+the original's, so that rendering cannot fail.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Value = str | int | tuple[str, ...]
 
 
 def placeholders(sentence: str) -> frozenset[str]:
-    """The names in braces; ValueError if the braces do not match, or hold more than a name."""
+    """Return the names in braces; ValueError if braces do not match, or hold more than a name."""
     try:
         parts = list(string.Formatter().parse(sentence))
     except ValueError as error:
@@ -36,12 +36,12 @@ def placeholders(sentence: str) -> frozenset[str]:
 
 
 def shipped(language: str) -> dict[str, str]:
-    """Key -> sentence, as the data file of a language has them."""
+    """Read a language's data file as key -> sentence."""
     return dict(_flat(data(language)))
 
 
 def _flat(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
-    """The keys of a table and of those in it, as one word each ("robot.alone.-3")."""
+    """Flatten nested tables to dotted keys ("robot.alone.-3")."""
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{above}{key}.")
@@ -59,11 +59,11 @@ CATALOGUE: Catalogue = MappingProxyType(
 
 
 WORDS: Mapping[str, Sequence[str]] = data("words")
-"""What people say that means one thing by itself, by kind."""
+"""Kind -> phrases with one fixed meaning as a whole message, such as thanks."""
 
 
 class BadOverride(ValueError):
-    """An operator's sentence that cannot be used; `language` is "" if the key itself is wrong."""
+    """An invalid override of a sentence; `language` is "" if the key itself is wrong."""
 
     def __init__(self, key: str, language: str, message: str) -> None:
         super().__init__(message)
@@ -86,7 +86,7 @@ def check_overrides(
 
 
 def _wrong(language: str, text: str, allowed: frozenset[str]) -> str:
-    """Why a replacement cannot be used; empty if it can."""
+    """Return why an override is invalid; empty if it is valid."""
     if language not in LANGUAGES:
         return f"must be one of {', '.join(LANGUAGES)}"
     if not text.strip():
@@ -105,7 +105,7 @@ class Texts:
     def __init__(
         self, overrides: Catalogue = MappingProxyType({}), catalogue: Catalogue = CATALOGUE
     ) -> None:
-        """Take the operator's replacements; raises the first `BadOverride`."""
+        """Apply the operator's overrides; raises the first `BadOverride`."""
         for bad in check_overrides(overrides, catalogue):
             raise bad
         self._sentences = {
@@ -113,11 +113,10 @@ class Texts:
         }
 
     def render(self, language: str, key: str, args: Mapping[str, Value]) -> str:
-        """A sentence with its placeholders filled in; several values are listed.
+        """Return a sentence with its placeholders filled in; a tuple becomes a list of values.
 
-        Values are put in as they are: braces in a customer's name do nothing. A `count` of one has
-        a sentence of its own where there is one ("…_one"). A KeyError (key, language, argument) is
-        our own mistake.
+        Values are inserted verbatim: braces in a customer's name do nothing. For a `count` of one,
+        the key "…_one" is used if it exists. A KeyError (key, language, argument) is a bug.
         """
         if args.get("count") == 1 and f"{key}_one" in self._sentences:
             key = f"{key}_one"

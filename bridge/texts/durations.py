@@ -1,8 +1,7 @@
-"""Durations and times of day, as they stand inside a sentence in each of our languages. Pure.
+"""Formatting of durations and times, as values for sentences in each language. Pure.
 
-A sentence takes what these return as a value: "Expected wait: {wait}." A length in a language that
-is none of ours raises KeyError. Babel was weighed and left out: it has no ranges of units, which is
-what a queue needs, and it is ten megabytes for two patterns of a date.
+Durations in an unknown language raise KeyError. Babel was considered and rejected: it has no ranges
+of units ("3–5 minutes"), which a queue needs, and takes ten megabytes for two date patterns.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def waiting_range(language: str, low_seconds: float, high_seconds: float) -> str:
-    """An expected wait, as honest as a round number can be: the low end down, the high end up.
+    """Format an expected wait as a range, the low end rounded down, the high end up.
 
-    Whole minutes up to ten, then steps of five, from an hour and a half on half hours. "3–5
+    In whole minutes up to ten, then in steps of five, over an hour and a half in half hours: "3–5
     minutes", "about 4 minutes", "up to 10 minutes", "less than a minute", "1.5–3 hours". A high end
-    below the low one is taken as that.
+    below the low one is raised to it.
     """
     words = LOCALES[language]
     low = max(low_seconds, 0.0) / 60
@@ -39,7 +38,7 @@ def waiting_range(language: str, low_seconds: float, high_seconds: float) -> str
 
 
 def duration(language: str, seconds: float) -> str:
-    """A duration in words, rounded down: "45 seconds", "3 minutes", "1 hour 20 minutes"."""
+    """Format a duration, rounded down: "45 seconds", "3 minutes", "1 hour 20 minutes"."""
     words, whole = LOCALES[language], max(int(seconds), 0)
     if whole < 60:
         return _amount(words.seconds, whole)
@@ -51,10 +50,10 @@ def duration(language: str, seconds: float) -> str:
 def clock_time(
     language: str, ms: int, zone: tzinfo | None = None, *, now_ms: int | None = None
 ) -> str:
-    """A moment: "14:05", or with its date "25 Nov, 14:05", and with its year if that is another.
+    """Format a time: "14:05", "25 Nov, 14:05" on another day, "25 Nov 2024, 14:05" in another year.
 
-    `zone` is that of the people who read it; None: nobody knows it, so it is UTC and says so.
-    `now_ms`: the present; the date is left out if it is the same day. None: the date is said.
+    `zone`: the readers' time zone; None if unknown: the time is in UTC and says so. `now_ms`: the
+    current time; None shows date and year.
     """
     moment = datetime.fromtimestamp(ms / 1000, zone or UTC)
     time = f"{moment:%H:%M}" + (" UTC" if zone is None else "")

@@ -1,7 +1,7 @@
-"""The languages of our sentences: by a tag (BCP 47), by name, by the script of a text. Pure.
+"""Supported languages, and their recognition by tag (BCP 47), name or script of a text. Pure.
 
-People and clients write it in many ways ("zh_TW", "zh-Hant-HK", "ja-JP", "日本語"); `nearest`
-understands all of these, and nothing that could be a word of a sentence.
+`nearest` understands the many ways to write one ("zh_TW", "zh-Hant-HK", "ja-JP", "日本語"), but no
+word that could be part of a sentence.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 
 class Locale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is said of a language in `languages.toml`, which explains it."""
+    """A language's table in `languages.toml`, which explains the fields."""
 
     names: tuple[str, ...]
     fallbacks: tuple[str, ...]
@@ -32,7 +32,7 @@ class Locale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def data(name: str) -> dict[str, Any]:
-    """A data file of this package, without its ending."""
+    """Read a TOML file of this package, named without its suffix."""
     return tomllib.loads((resources.files("bridge.texts") / f"{name}.toml").read_text("utf-8"))
 
 
@@ -40,16 +40,16 @@ LOCALES: Mapping[str, Locale] = msgspec.convert(data("languages"), dict[str, Loc
 LANGUAGES = tuple(LOCALES)
 DEFAULT_LANGUAGE = "zh-CN"
 _TRADITIONAL = frozenset({"hant", "tw", "hk", "mo"})
-"""Subtags of Chinese that say its script, or a place where that script is written."""
+"""Subtags of traditional Chinese: its script, and regions that use it."""
 
 
 def listed(language: str, values: Iterable[str]) -> str:
-    """Several values in one sentence."""
+    """Join values with the language's comma."""
     return LOCALES[language].comma.join(values)
 
 
 def nearest(word: str) -> str | None:
-    """The one of LANGUAGES that somebody means, letter case aside; None if it is none of them."""
+    """Return the member of LANGUAGES that a word names, ignoring case; None if there is none."""
     wanted = word.strip().casefold().replace("_", "-")
     for language, known in LOCALES.items():
         if wanted in known.names:
@@ -63,27 +63,27 @@ def nearest(word: str) -> str | None:
 
 
 def fallbacks(language: str) -> tuple[str, ...]:
-    """Languages to look in, this one first, where an operator wrote less than all of them."""
+    """Languages to try in order, this one first, where an operator did not write all of them."""
     return (language, *LOCALES[language].fallbacks)
 
 
 CLEAR = 4
-"""The highest level of `spoken`."""
+"""The highest confidence of `spoken`."""
 _CHARSETS = ("gb2312", "big5", "shift_jis")
 LEAST_LATIN = 5
-"""Letters, in words of two at least, that tell English: "OK" and "hi" are everybody's."""
+"""Minimum letters, in words of two or more, of English: "OK" and "hi" occur in every language."""
 _HAN, _LATIN = re.compile("[\u3400-\u9fff]"), re.compile("[A-Za-z\u00c0-\u024f]+")
-_KANA = re.compile("[ぁ-ねは-ゖァ-ヺ]")  # all but の, which Chinese brands have
+_KANA = re.compile("[ぁ-ねは-ゖァ-ヺ]")  # all but の, which occurs in Chinese brand names
 
 
 def spoken(text: str, default: str) -> tuple[int, str]:
-    """How clearly the signs of a text tell its language, from 0 to CLEAR, and which that is.
+    """Detect the language of a text by its characters: confidence from 0 to CLEAR, and language.
 
-    The character sets of three places are the table for it: a sign that only GB 2312 has is
-    simplified, one that only Big5 has (its frequent part) is traditional, one that only JIS X 0208
-    has is Japanese. Foreign names stand in many a text: kana counts where nothing is in one Chinese
-    set alone, and any of it where there are fewer Latin words. What may be of several places ("在",
-    "請問") is taken for `default` if that is one of them; "你" is in both Chinese sets alone.
+    Three character sets serve as the table: a character only in GB 2312 is simplified Chinese, only
+    in Big5 (its frequent part) traditional, only in JIS X 0208 Japanese. As texts contain foreign
+    names, kana counts only if no character is exclusive to one Chinese set, and CJK only if it
+    outnumbers the Latin words. Ambiguous characters ("在", "請問") mean `default` if that is
+    possible; "你" is in both Chinese sets only, so not Japanese.
     """
     text = text[:500]
     han, kana, words = _HAN.findall(text), _KANA.findall(text), _LATIN.findall(text)
@@ -106,4 +106,4 @@ def spoken(text: str, default: str) -> tuple[int, str]:
 
 def _has(charset: str, sign: str) -> bool:
     code = sign.encode(charset, "ignore")
-    return code != b"" and (charset != "big5" or code < b"\xc9")  # from there on it has rare ones
+    return code != b"" and (charset != "big5" or code < b"\xc9")  # rare characters from 0xC9 on
