@@ -1,9 +1,8 @@
-"""MatrixAdapter: the homeserver, as the engine sees it (`bridge.rooms.ports.MatrixPort`).
+"""MatrixAdapter: implements the engine's port to the homeserver (`bridge.rooms.ports.MatrixPort`).
 
-Element makes a room, invites us and sends the first message in one go (reference matrix.md §11).
-The homeserver hands us events only from our joining on, so what was said before is fetched then
-(`enter`). A ghost that was shown out is brought back once; where the room does not have it, the
-host speaks for it (`render.spoken_for`).
+Element creates a room, invites the host and sends the first message at once (reference matrix.md
+§11). The homeserver pushes events only from the host's join on, so `enter` fetches earlier ones. A
+removed ghost rejoins once; if the room refuses it, the host sends for it (`render.spoken_for`).
 """
 
 from __future__ import annotations
@@ -47,20 +46,19 @@ from bridge.webchat.frames import Agent, AgentLocation, AgentText
 
 ENCRYPTION: Json = {"algorithm": MEGOLM}
 BRIDGE = ("uk.half-shot.bridge", "m.bridge")
-"""Both names of the state event of MSC2346, the one that is read last: it stands for both."""
+"""Unstable and stable type of MSC2346's state event. Only the last, written last, is read."""
 MAX_EARLIER = 100
-"""Events to look at, from the room's end, for the invitation and what followed it."""
+"""Maximum number of events searched, from the room's end backwards, for the host's invitation."""
 _MAX_GHOSTS = 2_000
 _QUOTABLE = 200
-"""Characters of an agent's message that are kept for quotations."""
+"""Maximum characters of an agent's message kept for quoting it in replies."""
 
 
 @dataclass(eq=False, repr=False)
 class MatrixAdapter:
-    """Implements `MatrixPort`; what its parts do as they are is theirs, bound in `__post_init__`.
+    """Implements `MatrixPort`; `__post_init__` binds methods that its parts implement unchanged.
 
-    Besides `Unavailable` and `Refused`, methods pass on what the store of profiles raises, and
-    those that send files what a blob raises.
+    Methods raise Unavailable, Refused and StoreError; those that send files also the blob's errors.
     """
 
     homeserver: Homeserver
@@ -88,13 +86,13 @@ class MatrixAdapter:
         self.look_back = self._markers.look_back
         self._dressed_as: TTLCache[UserId, str] = TTLCache(_MAX_GHOSTS, KNOWN_SECONDS)
         self._bridged: LRUCache[RoomId, Json] = LRUCache(_MAX_GHOSTS)
-        """What `m.bridge` says in a room, or would if we were let."""
+        """Latest `m.bridge` content per room, also where the room refused it."""
         self._upload_limit: int | None = None
 
     pieces = staticmethod(render.pieces)
     recorded = staticmethod(events.recorded)
 
-    # --- our users, and what the homeserver brings ------------------------------------------------
+    # --- bridge users and incoming events ---------------------------------------------------------
 
     def serves(self, user: UserId) -> bool:
         return user not in self.homeserver.foreign
@@ -134,17 +132,17 @@ class MatrixAdapter:
             async with decrypted(found.chunks, media.file_key) as (chunks, size):
                 yield ports.Blob(chunks, size, mime, media.name)
 
-    # --- rooms and who is in them -----------------------------------------------------------------
+    # --- rooms and members ------------------------------------------------------------------------
 
     async def enter(
         self, room_id: RoomId, host: UserId, inviter: UserId, *, encrypt: bool = False
     ) -> ports.Entry:
-        """Join as `host` and look around. Doing it again changes nothing and finds the same."""
-        # An invitation may come before this start has seen to the host's device.
+        """Join as `host`; return earlier messages and the room's state. Idempotent."""
+        # After a start, an invitation may arrive before the host's device has been ensured.
         await self.ghosts.ensure(host, "")
         state = partial(self.homeserver.state, host, room_id)
         await self.homeserver.join(host, room_id)
-        # Side by side: the customer waits for our welcome meanwhile.
+        # In parallel, as the customer is waiting for the welcome notice.
         members, encryption, settings, (earlier, said_direct) = await asyncio.gather(
             self.homeserver.members(host, room_id),
             state("m.room.encryption"),
@@ -169,30 +167,30 @@ class MatrixAdapter:
             configured_by=UserId("" if settings is None else str(settings.get("sender"))),
         )
         if found.encrypted:
-            # Events of our own do not come back to us, and it may have been a clear room before.
+            # The endpoint drops echoes of own events; crypto may have cached the room as clear.
             self.heard({"type": "m.room.encryption", "state_key": "", "room_id": room_id})
         return ports.Entry(tuple(earlier), found)
 
     async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:
-        """Turn encryption on; the state event, or None if it is not for us to do."""
+        """Turn on encryption; return the state event, or None for a public room or if refused."""
         rules = await self.homeserver.state(host, room_id, "m.room.join_rules")
         if rules is not None and mapping(rules, "content").get("join_rule") == "public":
-            return None  # whoever may come in anyway reads no less, and clients advise against it
+            return None  # anyone can join and read it, and clients advise against encryption there
         try:
             await self.homeserver.set_state(host, room_id, "m.room.encryption", ENCRYPTION)
         except ports.Refused:
-            return None  # Nobody gave us the power: the room stays as its people made it.
+            return None  # the host's power level is too low
         return {"sender": host, "content": ENCRYPTION}
 
     async def _since_invited(self, room_id: RoomId, host: UserId) -> tuple[list[Json], bool]:
-        """Messages since `host` was invited, oldest first; and whether the chat is a direct one."""
+        """Return messages since the invitation of `host`, oldest first, and its `is_direct`."""
         found: list[Json] = []
         seen, before = 0, ""
         while seen < MAX_EARLIER:
             page, before = await self.homeserver.page(host, room_id, MAX_EARLIER - seen, before)
             for event in page:
                 if events.is_membership(event, host, "invite"):
-                    # is_direct stands in the invitation only: the join has replaced it since.
+                    # Only the invitation has is_direct; the join has replaced it in the state.
                     direct = mapping(event, "content").get("is_direct") is True
                     return found[::-1], direct
                 theirs = not self.is_ours(str(event.get("sender")))
@@ -242,7 +240,7 @@ class MatrixAdapter:
                 for kind in BRIDGE:
                     await self.homeserver.set_state(host, room_id, kind, content, key)
         except ports.Refused:
-            self._bridged[room_id] = content  # not at every chat
+            self._bridged[room_id] = content  # do not retry at every chat
             raise
         self._bridged[room_id] = content
 
@@ -268,7 +266,7 @@ class MatrixAdapter:
             return ghost
         await self.ghosts.ensure(
             ghost,
-            # A frame that names an agent by id alone takes no name away.
+            # A frame without the agent's name must not clear the ghost's display name.
             self._called(agent, name) if name else "",
             icon,
             icon_source,
@@ -278,9 +276,9 @@ class MatrixAdapter:
         return ghost
 
     def _called(self, agent: Agent, name: str) -> str:
-        """The name that an agent is shown by; with their user's, if it looks like another's.
+        """Return an agent's display name; add the ghost's localpart if the name could mislead.
 
-        Agents are called as the call centre likes, also as the bot, or like a customer's user id.
+        The call centre chooses the names: one may equal the bot's or look like a Matrix user id.
         """
         shown = self.displayname_template.replace("{id}", agent.id).replace("{name}", name)
         plain = _as_it_looks(shown)
@@ -299,12 +297,12 @@ class MatrixAdapter:
         txn_id: str,
         kind: str = "m.room.message",
     ) -> EventId:
-        """Send a message, encrypted if the room is; same sender, room and `txn_id`: same event.
+        """Send a message, encrypted if the room is. Idempotent per sender, room and `txn_id`.
 
-        It gets our `MARKER`, by which it is known again.
-        Synapse's cache of transaction ids does not know whose they are: two ghosts with the same
-        id in a room would be one message (reference matrix.md §5). So the sender goes into it, and
-        its device: one that replaces another (`devices.Upkeep`) gets none of that one's events.
+        The content carries `MARKER`, by which `Markers` finds the event later. Synapse caches
+        transaction ids per room, not per user: two ghosts using one id would share one event
+        (reference matrix.md §5). So a digest of sender and device is added to the id; a replacement
+        device (`devices.Upkeep`) then never gets an event of the old one.
         """
         found = self._markers.find(sender, txn_id)
         if found is not None:
@@ -348,7 +346,7 @@ class MatrixAdapter:
     async def react(
         self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
     ) -> EventId:
-        # Never encrypted: servers count reactions for their clients.
+        # Never encrypted: homeservers aggregate reactions.
         content, own = render.reaction_content(target, sign), await self._own(txn_id, sender)
         return await self.homeserver.send(sender, room_id, "m.reaction", content, own)
 
@@ -362,7 +360,7 @@ class MatrixAdapter:
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
     ) -> EventId:
         if not await self.ghosts.exists(sender):
-            # Its name is a stranger's word: keys would be drawn for any that they think of.
+            # A stranger chose this user id: keys would be made for any ghost they invent.
             raise ports.Refused(UNREGISTERED, f"{sender} was never made")
         content = render.cancel_content(request)
         return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
@@ -388,7 +386,7 @@ class MatrixAdapter:
         thread: Thread | None = None,
         mentions: tuple[UserId, ...] = (),
     ) -> tuple[ports.Part, ...]:
-        """Send an agent's message; a repetition after a failure sends only what is missing."""
+        """Send an agent's message; a retry sends only the missing parts."""
         ghost = await self._dressed(agent)
         inside = True
         try:
@@ -396,7 +394,7 @@ class MatrixAdapter:
         except ports.Refused as refusal:
             if refusal.code not in ports.SHUT_OUT:
                 raise
-            inside = False  # the room does not have it
+            inside = False
         contents = await self._contents(room_id, ghost if inside else host, what)
         parts: list[ports.Part] = []
         for number, content in enumerate(contents, start=1):
@@ -404,7 +402,7 @@ class MatrixAdapter:
             whole = content if thread is None else render.in_thread(content, thread)
             if mentions and number == 1:
                 whole |= {"m.mentions": {"user_ids": list(mentions)}}
-            # An earlier try may have found the ghost let in, or shut out, where now it is not.
+            # An earlier attempt may have used the other sender: the ghost's access can change.
             sent = self._markers.find(ghost, own) or self._markers.find(host, own)
             if sent is None and inside:
                 sent = await self._send_as_ghost(room_id, host, ghost, whole, own)
@@ -428,7 +426,7 @@ class MatrixAdapter:
     async def _send_as_ghost(
         self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str
     ) -> EventId | None:
-        """Send as a ghost, which is brought back once; None: the room does not have it."""
+        """Send as a ghost, rejoining once if it was removed; None if the room refuses the ghost."""
         try:
             try:
                 return await self.send(room_id, ghost, content, txn_id)
@@ -448,12 +446,12 @@ class MatrixAdapter:
     async def _upload(
         self, room_id: RoomId, user: UserId, what: ports.RelayedMedia
     ) -> render.Content:
-        """Upload a file; returns the content that shows it."""
+        """Upload a file and return the message content for it."""
         async with spool(what.blob, what.kind) as original:
             file = await playable(original, what.kind, self.conversions)
             limit = await self._limit()
             if limit is not None and file.size > limit:
-                # Past its limit Synapse cuts the connection, which looks like trouble that passes.
+                # Above its limit Synapse cuts the connection, which looks like a transient failure.
                 raise ports.Refused("M_TOO_LARGE", f"{file.size} bytes, {limit} allowed")
             if file.seconds is None:
                 file = msgspec.structs.replace(file, seconds=what.seconds)
@@ -461,12 +459,12 @@ class MatrixAdapter:
             return render.media_content(what.kind, file, where)
 
     async def _put(self, room_id: RoomId, user: UserId, file: Spooled) -> render.Content:
-        """Upload a file, encrypted if the room is; the field of a content that says where it is."""
+        """Upload a file, encrypted if the room is; return the content's `url` or `file` field."""
         upload = self.homeserver.upload
         if self.crypto is None or not await self.crypto.is_encrypted(user, room_id):
             return {"url": await upload(file.chunks(), file.size, file.mime, file.name, user)}
         async with encrypted(file.chunks()) as (sealed, key):
-            # Neither its type nor its name is the homeserver's to know.
+            # The MIME type and name of an encrypted file are hidden from the homeserver.
             mxc = await upload(sealed.chunks(), sealed.size, OCTETS, "", user)
             return {"file": file_field(mxc, key)}
 
@@ -478,7 +476,7 @@ class MatrixAdapter:
 
 
 def _as_it_looks(name: str) -> str:
-    """A name without what sets it apart but for people: width, letter case, what is not seen."""
+    """Normalise a name to how people see it: NFKC, case-folded, without invisible characters."""
     folded = unicodedata.normalize("NFKC", name[:MAX_DISPLAYNAME]).casefold()
     return "".join(char for char in folded if unicodedata.category(char) != "Cf").strip()
 
@@ -488,7 +486,7 @@ def _membership(event: Json) -> str:
 
 
 def _displayname(members: Sequence[Json], user: UserId) -> str:
-    """The user's name in the room; the localpart where there is none."""
+    """Return the user's display name in the room, or the localpart if there is none."""
     for event in members:
         name = mapping(event, "content").get("displayname")
         if event.get("state_key") == user and isinstance(name, str) and name.strip():
@@ -497,15 +495,15 @@ def _displayname(members: Sequence[Json], user: UserId) -> str:
 
 
 def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
-    """A user's power level, from the room's m.room.create and m.room.power_levels events. Pure.
+    """Compute a power level from the m.room.create and m.room.power_levels events. Pure.
 
-    Infinity for the creators of a room of version 12 or later (MSC4289). Without power levels the
-    creator has 100 and everybody else 0 (specification, "m.room.power_levels").
+    Infinity for creators from room version 12 on (MSC4289). Without a power levels event the
+    creator has 100 and others 0 (specification, "m.room.power_levels").
     """
     about, sender = mapping(create or {}, "content"), (create or {}).get("sender")
     version = str(about.get("room_version") or "1")
     number = int(version) if version.isascii() and version.isdigit() and len(version) < 6 else 0
-    if number >= 12 or version.startswith("org.matrix.hydra"):  # as 12 was called before
+    if number >= 12 or version.startswith("org.matrix.hydra"):  # version 12 before its release
         others = about.get("additional_creators")
         if user_id == sender or (isinstance(others, list) and user_id in others):
             return math.inf
@@ -527,7 +525,7 @@ def _digest(sender: str) -> str:
 
 
 async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
-    """Convert a `voice`, or measure a video; unchanged if it cannot be played. The file is ours."""
+    """Convert a `voice` to Ogg/Opus, or add a video's size and length; unchanged if unplayable."""
     run = asyncio.get_running_loop().run_in_executor
     if kind == "voice":
         with suppress(voice.NoSound):
@@ -548,22 +546,22 @@ async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
     return file
 
 
-# --- events of ours that stand in rooms already ---------------------------------------------------
+# --- events that the bridge has already sent ------------------------------------------------------
 
 _PAGE = 100
 MOST_PAGES = 5
-"""The room's newest; what is further back is not found."""
+"""Maximum pages of `_PAGE` events that `look_back` reads from a room's end."""
 KEPT = 2_000
 _SKEW = 10 * 60_000
-"""ms that the homeserver's clock may differ from ours."""
+"""Maximum difference, ms, assumed between the homeserver's clock and the bridge's."""
 
 
 class Markers:
-    """Idempotency beyond transaction ids: events of ours that were found in rooms.
+    """Idempotency beyond transaction ids: a cache of the bridge's own events found in rooms.
 
-    A homeserver knows a transaction id again, but not for ever: Synapse for a day if the sender has
-    a device, else for half an hour or until it is restarted (reference matrix.md §5). So what may
-    have been sent long ago is looked for in the room, by its `MARKER`, before it is sent again.
+    Synapse remembers a transaction id for a day if the sender has a device, else for half an hour
+    or until it restarts (reference matrix.md §5). So before resending an older message, the bridge
+    searches the room for an event with its `MARKER`.
     """
 
     def __init__(self, homeserver: Homeserver) -> None:
@@ -571,7 +569,7 @@ class Markers:
         self._found: LRUCache[tuple[str, str], EventId] = LRUCache(KEPT)
 
     def note(self, event: Json) -> None:
-        """Remember an event, if it bears our marker. Only its sender could have it bear ours."""
+        """Cache an event that carries a marker, by sender: nobody can forge another user's."""
         marker = mapping(mapping(event, "content"), MARKER)
         txn, event_id = marker.get("txn"), event.get("event_id")
         if isinstance(txn, str) and isinstance(event_id, str):

@@ -1,15 +1,13 @@
-"""The appservice endpoint: what the homeserver calls (Matrix application service API, r0 and v1).
+"""HTTP endpoint for the homeserver (Matrix application service API, r0 and v1).
 
-The one rule: 200 is answered only after every event of the transaction is stored. When the store is
-down the answer is 503, and the homeserver keeps the transaction and everything after it.
+The rule: 200 only after every event of the transaction is stored. If the store is down, the reply
+is 503, and the homeserver keeps the transaction and all after it.
 
-Events are told apart by their own ids, never by the transaction's: Synapse starts to count those
-anew, and delivers one event in several transactions (reference matrix.md §1.2). Echoes of our own
-users, as many as the messages that we send, are dropped before their content is decoded. Each event
-is decoded by itself, so that one that cannot be read holds no other back.
-
-Of the ephemeral events all but typing are skipped without being decoded. The homeserver never
-repeats any of it, so nothing that cannot be read there may cost a transaction.
+Deduplication is by event id, never by transaction id: Synapse restarts its transaction counter and
+delivers an event in several transactions (reference matrix.md §1.2). Echoes, one per message sent,
+are dropped before their content is decoded. Each event is decoded separately, so that an unreadable
+one does not block the others. Ephemeral events other than typing are skipped undecoded; as the
+homeserver never repeats any, unreadable ones must not fail the transaction.
 """
 
 from __future__ import annotations
@@ -46,37 +44,37 @@ _THIRDPARTY = (f"{_V1}/thirdparty/", "/_matrix/app/unstable/thirdparty/")
 COUNTED_TYPES = frozenset(
     {"m.room.message", "m.room.encrypted", "m.room.member", "m.sticker", "m.reaction"}
 )
-"""Types of events that the metrics tell apart: foreign ones must not make as many labels."""
+"""Event types with a metrics label of their own: strangers must not be able to create labels."""
 WARN_EVERY = 10.0
-"""Seconds from one line in the log about a wrong token to the next."""
+"""Minimum seconds between two log lines about a wrong token."""
 _LONGEST_ID = 255
 SLOWEST_BODY = 120.0
-"""Seconds that a body may take to come."""
+"""Maximum seconds to receive a body."""
 LONG_BODY = 256 * 1024
-"""Bytes over which a transaction takes one of `LONG_TURNS`: for a while it is in memory thrice."""
+"""Bytes above which `LONG_TURNS` limits concurrency: the body is in memory three times at once."""
 LONG_TURNS = 2
 HELD = 2_000
-"""ms after which the homeserver has not just handed an event over, but tried in vain before."""
+"""Age in ms above which the homeserver must have queued an event before this attempt."""
 _MAX_NESTING = 100
-"""How deep an event may nest; honest ones stay below ten."""
+"""Maximum nesting depth of an event; honest ones stay below ten."""
 _LONGEST_NUMBER = 400
-"""Digits; Python reads 4,300 of them."""
+"""Maximum digits of an integer; Python's own limit is 4,300."""
 _NONE = msgspec.Raw(b"[]")
 _TYPING = b'"m.typing"'
 _UNREADABLE = (ValueError, RecursionError)
 
 
 class _Transaction(msgspec.Struct):
-    """Body of a transaction. `to_device` is not decoded: keys are read by /sync."""
+    """Body of a transaction. `to_device` is not decoded: keys come by /sync."""
 
     events: list[msgspec.Raw] = []
     ephemeral: msgspec.Raw = _NONE
     former: msgspec.Raw = msgspec.field(default=_NONE, name="de.sorunome.msc2409.ephemeral")
-    """What `ephemeral` was called before Matrix 1.13; newer servers send both, with the same."""
+    """Name of `ephemeral` before Matrix 1.13; newer servers send both, with equal content."""
 
 
 class _Gist(msgspec.Struct, omit_defaults=True):
-    """Identity of an event; the rest is skipped, not decoded."""
+    """Identity of an event; other fields are not decoded."""
 
     event_id: str
     room_id: str
@@ -105,7 +103,7 @@ _read_typing = msgspec.json.Decoder(_Typing).decode
 
 
 class Refusal(web.HTTPException):
-    """An answer that is a Matrix error."""
+    """HTTP reply with a Matrix error."""
 
     def __init__(self, status: int, errcode: str, message: str) -> None:
         self.status_code = status
@@ -115,40 +113,40 @@ class Refusal(web.HTTPException):
 
 @dataclass(kw_only=True, eq=False)
 class Endpoint:
-    """The homeserver's calls, answered by a handler of aiohttp's low-level server.
+    """Request handler for aiohttp's low-level server.
 
-    With the router of a web application a transaction of one event takes a quarter more CPU time.
+    The router of an aiohttp application would cost 25 % more CPU per one-event transaction.
     """
 
     hs_token: str = field(repr=False)
     is_ours: Callable[[str], bool]
     accept: Callable[[Sequence[Arrived]], Awaitable[object]]
-    """Returns when events are durable; raises StoreError."""
+    """Stores events, returning when they are durable; raises StoreError."""
     vouch: Callable[[str], Awaitable[bool]]
-    """Makes one of our users exist, and says whether it is one."""
+    """Registers a bot or queue user; False for any other user id."""
     max_body: int
-    """Bytes of a transaction."""
+    """Maximum bytes of a transaction."""
     typing: Callable[[RoomId, Collection[UserId]], None] | None = None
-    """Is told who is typing in a room, whenever that changes."""
+    """Called with all users typing in a room, whenever that changes."""
     pages: Mapping[str, Page] = field(default_factory=dict)
-    """Further pages of the same port, by path: for anybody, without a token."""
+    """Handlers of further paths on this port, open to anyone without a token."""
     folders: Mapping[str, Page] = field(default_factory=dict)
-    """Who answers everything below a path, and checks who asks by itself."""
+    """Handlers by path prefix, which authenticate requests themselves."""
     held: Callable[[], None] | None = None
-    """Is told of events that the homeserver has kept for more than `HELD`."""
+    """Called when an event of a user of `home` arrives that is older than `HELD`."""
     home: str = ""
-    """Its name. Of others' users their servers say how old an event is, and may say anything."""
+    """The homeserver's name. The age of other servers' events is whatever those claim."""
     timing: Callable[[str], Observer] | None = None
-    """For a type of event, takes the seconds until one was stored."""
+    """Returns the histogram of seconds to store an event, by event type."""
 
     def __post_init__(self) -> None:
         self._token = self.hs_token.encode()
         self.heard = 0.0
-        """When the homeserver called last, by `perf_counter`."""
+        """`perf_counter` of the homeserver's last call."""
         self._quiet_until = 0.0
         self._long = asyncio.Semaphore(LONG_TURNS)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_LOG)
-        # structlog takes as long to drop a line as the endpoint for a whole event.
+        # For structlog, dropping a log line takes as long as the endpoint needs for an event.
         self._wants_debug = logging.getLogger(_LOG).isEnabledFor
         self._calls: dict[str, tuple[Page, tuple[str, ...]]] = {
             "/transactions/": (self._transaction, ("PUT",)),
@@ -192,8 +190,8 @@ class Endpoint:
                 self._log.warning("transaction not stored", events=len(events), why=str(error))
                 raise Refusal(503, "M_UNKNOWN", "The events could not be stored.") from error
         answer = _done()
-        # aiohttp would write it a turn of the event loop later, after the events' effects.
-        with suppress(ConnectionError):  # aiohttp finds out by itself that nobody listens
+        # aiohttp would write it an event loop iteration later, after the events' effects.
+        with suppress(ConnectionError):  # aiohttp itself handles the closed connection
             await answer.prepare(request)
             await answer.write_eof()
         if self.held is not None and any(self._is_late(event) for _, _, event in events):
@@ -216,7 +214,7 @@ class Endpoint:
         return age_of(event) > HELD and str(event.get("sender")).endswith(f":{self.home}")
 
     def _split(self, body: bytes) -> _Transaction:
-        """The transaction's events, not decoded yet."""
+        """Split a body into undecoded events. Raises Refusal if it is not a transaction."""
         try:
             try:
                 return _read_transaction(body)
@@ -230,7 +228,7 @@ class Endpoint:
             raise Refusal(400, "M_BAD_JSON", why) from error
 
     def _event(self, raw: msgspec.Raw) -> Arrived | None:
-        """Read one event, or None if it is an echo, or no event."""
+        """Decode one event; None if it is an echo or lacks valid ids."""
         try:
             gist = _read_gist(raw)
             if not all(map(is_id, (gist.event_id, gist.room_id, gist.sender))):
@@ -244,9 +242,9 @@ class Endpoint:
             text = bytes(raw)
             event = _read_event(text)
             if text.count(b"{") + text.count(b"[") > _MAX_NESTING and _too_deep(event):
-                raise RecursionError  # for those who come later
+                raise RecursionError  # it would overflow the stack of later code
         except _UNREADABLE as error:
-            # Its sender must still learn that it cannot be carried: keep it, without content.
+            # Keep it without content, so that its sender is told that it cannot be delivered.
             name = type(error).__name__
             self._log.warning("event's content dropped", event_id=gist.event_id, error=name)
             event = {**msgspec.to_builtins(gist), "content": {}}
@@ -271,7 +269,7 @@ class Endpoint:
         return _done()
 
     def _authorise(self, request: web.BaseRequest) -> None:
-        """Check the token in constant time; the query parameter is how older servers send it."""
+        """Check the hs_token in constant time; older homeservers send it as a query parameter."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             token = request.query.get("access_token", "")
@@ -284,13 +282,13 @@ class Endpoint:
         self.heard = perf_counter()
 
     def _warn(self, remote: str | None) -> None:
-        """Log that somebody tries tokens, now and then: anybody who reaches the port may do so."""
+        """Log a wrong token, rate-limited: anybody who reaches the port can send one."""
         if (now := perf_counter()) >= self._quiet_until:
             self._quiet_until = now + WARN_EVERY
             self._log.warning("call with a wrong hs_token", remote=remote)
 
     async def _read(self, request: web.BaseRequest) -> bytes:
-        """Read the body, within our limit."""
+        """Read the body. Raises Refusal if it exceeds `max_body` or `SLOWEST_BODY`."""
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
@@ -309,26 +307,26 @@ class Endpoint:
                 why = f"The body took longer than {SLOWEST_BODY:g} s."
                 raise Refusal(408, "M_UNKNOWN", why) from None
         if size > self.max_body:
-            # The homeserver will offer the same transaction for ever: an operator must act.
+            # The homeserver will retry the same transaction for ever: an operator must act.
             self._log.error("body exceeds appservice.max_body_size", limit=self.max_body)
             raise Refusal(413, "M_TOO_LARGE", f"The body is longer than {self.max_body} bytes.")
         return b"".join(parts)
 
 
 def is_echo(is_ours: Callable[[str], bool], kind: str, sender: str, state_key: object) -> bool:
-    """True for an event of our own users, unless it changes somebody else's membership."""
+    """True for an event sent by a bridge user, unless it changes another user's membership."""
     if not is_ours(sender):
         return False
     return kind != "m.room.member" or not isinstance(state_key, str) or is_ours(state_key)
 
 
 def is_id(text: str) -> bool:
-    """False for what is no id of a user, room or event: no database could be asked about it."""
+    """Whether a text has the length of a Matrix id and no NUL, which databases reject."""
     return 0 < len(text) <= _LONGEST_ID and "\0" not in text
 
 
 def age_of(event: Raw) -> float:
-    """For how many ms the homeserver has known the event; 0: it does not say."""
+    """Return the event's age in ms (`unsigned.age`); 0 if the homeserver does not say."""
     unsigned = event.get("unsigned")
     age = unsigned.get("age") if isinstance(unsigned, dict) else None
     return age if isinstance(age, int | float) and 0 < age < sys.maxsize else 0
@@ -339,7 +337,7 @@ def _done() -> web.Response:
 
 
 def _typing_in(ephemeral: bytes) -> Iterator[tuple[RoomId, list[UserId]]]:
-    """Users who are typing from now on, by room; an empty list: nobody any more."""
+    """Yield the users now typing, by room; an empty list means nobody."""
     if _TYPING not in ephemeral:
         return
     with suppress(*_UNREADABLE):
@@ -358,16 +356,16 @@ def _too_deep(value: object, levels: int = _MAX_NESTING) -> bool:
 
 
 def _whole_number(digits: str) -> float:
-    """An int, or infinity where Python would refuse to read it."""
+    """Convert to int, or to infinity if it has too many digits."""
     return int(digits) if len(digits) < _LONGEST_NUMBER else float(digits)
 
 
 def _salvage(body: bytes) -> list[msgspec.Raw]:
-    """Decode with Python's own decoder, which takes lone surrogates and NaN.
+    """Decode a transaction with Python's json, which accepts lone surrogates and NaN.
 
-    One such event must not hold back the others for ever, so it alone loses its content, or is
-    left out if half characters are in what tells whose it is. Raises ValueError (msgspec's
-    included) or RecursionError: this is no transaction.
+    An event with lone surrogates must not block the others for ever: it loses its content, or is
+    dropped if they are in its ids. Raises ValueError (msgspec's included) or RecursionError if the
+    body is not a transaction.
     """
     transaction = json.loads(body, parse_int=_whole_number)
     events = transaction.get("events", []) if isinstance(transaction, dict) else None

@@ -1,18 +1,17 @@
-"""Catch-up on events that the homeserver never handed over, by reading the rooms (/messages).
+"""Catch-up on events that the homeserver never pushed, by reading the rooms (/messages).
 
-A homeserver that dies may forget which events an application service still was to get: Synapse
-1.163 keeps them in memory between noting its own position and writing the transaction down, and a
-transaction that it wrote while it took us for dead may wait until it does so again (both measured).
+A killed homeserver may forget events that it still had to push: Synapse 1.163 keeps them in memory
+between saving its own position and writing the transaction, and a transaction written while it took
+the bridge for dead may wait until it does so again (both measured).
 
-So after each of our starts, each absence of the homeserver, and whenever it hands over what it has
-kept (it took us for dead, or we had no database), we look at the ends of the rooms in which people
-talk, three times, the later ones for what it is still about to hand over. What it forgot may stand
-amid what it did hand over. So we look back to an event that we know from before that time, and no
-further than to our own joining, or by `reach`. From which time on something may be missing is kept
-in the database: we may be killed before we have looked, or be down while a homeserver dies.
+So after each start, each outage of the homeserver, and whenever it pushes queued events (it took
+the bridge for dead, or the bridge had no database), the ends of the active rooms are read three
+times, as it may still be pushing its queue. Forgotten events may lie between pushed ones, so a room
+is read back to a known event from before the outage, but not beyond the host's join or `reach`. The
+time when all was last well is stored (`_SINCE`): the bridge may be killed before it has looked.
 
-Into a room to which we are invited we cannot look: such invitations are asked of /sync, in quiet
-times too. The place from which is kept in the database, for those that come while we are down.
+A room to which a host is only invited cannot be read: open invitations come from /sync, also while
+all is well. The /sync token is stored, to find invitations made while the bridge is down.
 """
 
 from __future__ import annotations
@@ -39,49 +38,49 @@ from bridge.rooms.surroundings import first_of, slept
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup")
 
 LOOKS = (3.0, 30.0, 120.0)
-"""Seconds before each look at the rooms; in between the homeserver hands over what it has."""
+"""Delays in seconds before each look at the rooms; meanwhile the homeserver pushes its queue."""
 PAGE = 30
 MOST_PAGES = 5
-"""Of one room. Who wrote more than that in an outage is asked for the rest by the agent."""
+"""Maximum pages read per room. Older messages are lost: the agent has to ask for them."""
 WELL = 60.0
-"""Seconds after which we note that nothing is missing, while all is well."""
+"""Seconds between updates of the `_SINCE` fact while all is well."""
 _SINCE = "caught up"
-"""Name of the fact that says so: ms since the epoch."""
+"""Name of the fact that stores since when events may be missing, ms since the epoch."""
 SPREAD = 0.05
 """Seconds between two rooms."""
 BEFORE = 10_000
-"""ms before we heard of it in which the homeserver may have forgotten something."""
+"""ms before an outage is noticed during which the homeserver may already have lost events."""
 RETRY = 2.0
-"""Seconds between two tries to reach the homeserver."""
+"""Seconds between two attempts to reach the homeserver."""
 QUIET = 3600.0
 """Seconds between two looks for invitations while all is well."""
 SETTLING = 5.0
-"""Seconds for which an invitation has to stay open to be one that nobody handed over."""
+"""Seconds for which an invitation must stay open to count as never pushed."""
 
 
 @dataclass(frozen=True)
 class CatchUp:
-    """Search for events that the homeserver did not hand over."""
+    """Search for events that the homeserver did not push."""
 
     outage: asyncio.Event
     """Set when the homeserver could not be reached; cleared here."""
     held: asyncio.Event
-    """Set when it handed over what it had kept for a while; cleared here."""
+    """Set when it pushed events that it had queued for a while; cleared here."""
     homeserver: Homeserver
     is_ours: Callable[[str], bool]
     known: Callable[[Collection[EventId]], Awaitable[Collection[EventId]]]
-    """Those of them that are stored."""
+    """Returns which of these events are stored."""
     accept: Callable[[Sequence[Arrived]], Awaitable[int]]
     """Stores events, once each; returns how many were new. Raises StoreError."""
     rooms: Callable[[], Sequence[tuple[RoomId, UserId]]]
-    """Those in which people talk, with our user in each, the liveliest first."""
+    """Returns the active rooms, each with its host, the latest used first."""
     hosts: Callable[[], Sequence[UserId]]
-    """Our users that people invite."""
+    """Returns the bots and queue users, which people invite."""
     facts: Facts
-    """Keeps for each up to where it was looked for invitations (a token of /sync), and `_SINCE`."""
+    """Stores `_SINCE`, and for each host the /sync token up to which invitations were read."""
     clock: Clock
     reach: Callable[[], int]
-    """ms; what is older is left alone, for its line in the ledger may have been erased."""
+    """Returns the maximum age of events in ms: older ones may have been pruned from the journal."""
 
     async def run(self) -> None:
         since, took = await self._noted(), 0.0
@@ -91,7 +90,7 @@ class CatchUp:
             while looks < len(LOOKS) and not self.outage.is_set():
                 if looks == 0:
                     self.held.clear()
-                    # Some homeservers are always late: looking is not to be most of what we do.
+                    # Some homeservers always push late: limit the share of time spent on looks.
                     await slept(self.clock, max(LOOKS[0], 2 * took), self.outage)
                 else:
                     pause = self.clock.sleep(LOOKS[looks])
@@ -117,7 +116,7 @@ class CatchUp:
                         await self._look(since, rooms=())
 
     async def _noted(self) -> int:
-        """The time since which something may be missing, ms."""
+        """Return since when events may be missing, ms since the epoch."""
         noted = None
         with suppress(StoreError):
             noted = await self.facts.fact(_SINCE)
@@ -125,7 +124,7 @@ class CatchUp:
         return min(since, int(noted)) if noted else since
 
     async def _note(self, well: int) -> int:
-        """Note that nothing is missing from before a moment, ms; returns the new `since`."""
+        """Store that all was well at `well`, ms since the epoch; return the new `since`."""
         since = well - BEFORE
         with suppress(StoreError):
             await self.facts.save_fact(_SINCE, str(since))
@@ -139,7 +138,7 @@ class CatchUp:
             await self.clock.sleep(RETRY)
 
     async def _look(self, since: int, rooms: Sequence[tuple[RoomId, UserId]]) -> bool:
-        """Look everywhere once; what cannot be had now (False) is the next look's."""
+        """Read all rooms and invitations once; False if some failed and need another look."""
         looks: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             *((room, partial(self._look_into, room, host, since)) for room, host in rooms),
             *((host, partial(self._look_for_invitations, host)) for host in self.hosts()),
@@ -158,7 +157,7 @@ class CatchUp:
         return whole
 
     async def _is_there(self, *, outage: bool) -> bool:
-        """See whether only one room cannot be had; then `outage` is again what it was before."""
+        """Check whether only one room failed; if so, restore `outage` as it was before the read."""
         if not outage:
             self.outage.clear()
         try:
@@ -170,22 +169,22 @@ class CatchUp:
         return True
 
     async def _look_for_invitations(self, host: UserId) -> None:
-        """Take in invitations that are open, as events; the first look only notes from where.
+        """Accept open invitations as events; the first look only stores the /sync token.
 
-        What is not told now is the next look's.
+        If /sync is unavailable, the next look tries again.
         """
         name = f"invited {host}"
         since = await self.facts.fact(name) or ""
         try:
             rooms, now = await self.homeserver.invitations(host, since)
-            if rooms:  # into which we may be on our way
+            if rooms:  # perhaps pushed as well, and being joined
                 await self.clock.sleep(SETTLING)
                 open_still = dict((await self.homeserver.invitations(host, since))[0])
                 rooms = [one for one in rooms if one[0] in open_still]
-        except Refused as error:  # nobody has made the user yet; or the place is another server's
+        except Refused as error:  # the user is not registered, or the token is another server's
             _log.debug("invitations are not told", user=host, why=error.code)
             rooms, now = [], ""
-        except Unavailable as error:  # after a long time it may be much that /sync goes through
+        except Unavailable as error:  # /sync can be slow after a long time
             _log.debug("invitations are not told in time", user=host, why=str(error))
             return
         for room_id, state in rooms:
@@ -201,7 +200,7 @@ class CatchUp:
         await self.facts.save_fact(name, now)
 
     async def _look_into(self, room_id: RoomId, host: UserId, since: int) -> None:
-        """Take in what is not known, back to an event that is and that was sent before `since`."""
+        """Accept the room's unknown events, back to a known one that was sent before `since`."""
         oldest = self.clock.now() - self.reach()
         found: list[Arrived] = []
         before, gap = "", False
@@ -220,7 +219,7 @@ class CatchUp:
             if not before or any(one[1] in known and self._sent(one[2]) < since for one in page):
                 break
         else:
-            if gap:  # else they have been talking there all the while
+            if gap:  # otherwise the oldest event read is known: the room is just busy
                 most = MOST_PAGES * PAGE
                 _log.warning("older events are not looked for", room=room_id, read=most)
         new = await self.accept(found[::-1]) if found else 0
@@ -228,12 +227,12 @@ class CatchUp:
             _log.info("events that were not handed over yet", room=room_id, count=new)
 
     def _sent(self, event: Raw) -> int:
-        """When an event was sent, by our clock if the homeserver says how long ago."""
+        """Return when an event was sent, by the bridge's clock if the homeserver tells its age."""
         age = age_of(event)
         return self.clock.now() - int(age) if age else sent_at(event)
 
     def _read(self, event: Raw, room_id: RoomId) -> Arrived | None:
-        """The event as a transaction brings it; None for an echo, and for what was taken back."""
+        """Return the event as a transaction delivers it; None if an echo, redacted or invalid."""
         event_id, sender, kind = (text(event, key) for key in ("event_id", "sender", "type"))
         if not (is_id(event_id) and is_id(sender)) or "redacted_because" in mapping(
             event, "unsigned"
@@ -245,6 +244,6 @@ class CatchUp:
 
 
 def _is_joining(event: Raw, host: UserId) -> bool:
-    """True for our own join; earlier events were read when we joined."""
+    """True for the host's join: events before it were read when the host joined."""
     before = mapping(mapping(event, "unsigned"), "prev_content")
     return is_membership(event, host, "join") and before.get("membership") != "join"

@@ -1,15 +1,14 @@
-"""HTTP client of the homeserver: requests as any of our users, files, and what goes wrong.
+"""HTTP client of the homeserver: requests as any bridge user, file transfer, error translation.
 
-Who acts is told by query parameters (application service API, "Identity assertion"; the device by
-MSC3202). mautrix's `ClientAPI` has the calls whose answers say nothing; of the others it keeps less
-than we need (docs/how-it-works.md, "mautrix"), so `request` has its `AppServiceAPI` build them.
-`fast_request` is for what each message needs: it hands aiohttp parameters that are quoted once per
-user and kept, and does without mautrix's query, headers and log records and aiohttp's middlewares.
+Query parameters name the acting user (application service API, "Identity assertion") and device
+(MSC3202). mautrix's `ClientAPI` makes the calls whose replies carry no data; from other replies it
+keeps less than the bridge needs (docs/how-it-works.md, "mautrix"), so `request` only builds them
+with its `AppServiceAPI`. `fast_request` is for calls made for every message: it uses aiohttp with
+parameters quoted once per user, skipping mautrix's queries, headers and logs, and middlewares.
 
-Every failure is `Unavailable` (another try may better it) or `Refused` (the homeserver's own no).
-For mautrix, error answers are read in a middleware of the HTTP session: it drops how long a 429
-asks us to wait and stumbles over error pages that are no JSON objects. There are no retries here:
-the lanes have their own.
+Every failure is `Unavailable` (a retry may help) or `Refused` (the homeserver's own error code). A
+session middleware reads error replies for mautrix, which drops a 429's retry delay and fails on
+error pages that are not JSON objects. No retries here: the lanes retry.
 """
 
 from __future__ import annotations
@@ -47,33 +46,32 @@ from bridge.webchat.read import clean
 T = TypeVar("T")
 
 DEVICE = "WEBCHAT"
-"""Each of our users acts as this device: only with one does a homeserver remember our transaction
-ids through its own restart (reference matrix.md §5)."""
+"""Device id of every bridge user: a homeserver remembers transaction ids over its own restart only
+for requests made as a device (reference matrix.md §5)."""
 
 FOREIGN = "FOREIGN_USER"
-"""How we refuse to act as a user that somebody else has registered; no code of Matrix's."""
+"""Code of a Refused raised here, not by Matrix: somebody else has registered the user."""
 TAKEN = "TAKEN_USER"
-"""The same, as a user for whom another application service answers."""
+"""Likewise: another application service serves the user."""
 OWNER = "org.matrix_webchat.owner"
-"""Account data of our users that anybody may register: `appservice`, the id of the service that
-serves them."""
+"""Account data type; on bots and queue users `appservice` is the id of the service serving them."""
 REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
-"""Seconds for a whole request, and without a byte of an answer or a file."""
+"""Maximum seconds of a request, and without receiving a byte of a reply or file."""
 FILE_TIMEOUT = 600.0
-"""Seconds for a whole file, either way, however steadily it drips."""
+"""Maximum seconds of an upload or download, even if bytes keep coming."""
 LONGEST_ANSWER = 32 * 1024 * 1024
-"""Bytes of an answer that are read: a member of a room takes 500, a page of events 6 MB."""
+"""Maximum bytes of a reply: a member of a room takes 500, a page of events 6 MB."""
 _MAX_ERROR = 64 * 1024
-"""Bytes of an error's body that are read."""
+"""Maximum bytes of an error reply's body."""
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 _FAILED = (*_BROKEN, MatrixError, RecursionError, ValueError)
-"""Errors of a request: no answer, or (the last two) a success whose body is no JSON."""
+"""Errors of a request: no reply, or (the last two) a successful reply that is not JSON."""
 
 
 class _Silence(TraceLogger):
-    """Logger of mautrix's that logs failures alone: at debug it logs whole bodies, passwords too.
+    """Logger for mautrix at level warning: at debug it logs request bodies, passwords included.
 
-    mautrix also asks for a logger per user, and Python keeps loggers for ever: all are this one.
+    mautrix asks for a child logger per user, and Python never frees loggers: all share this one.
     """
 
     def getChild(self, suffix: str) -> TraceLogger:  # noqa: N802  (logging's own name)
@@ -100,17 +98,17 @@ async def translate_errors(
 
 
 _UNREACHED = frozenset({"M_CONNECTION_FAILED", "M_CONNECTION_TIMEOUT", "M_BAD_STATUS"})
-"""Answers to a ping (specification, "Pinging"): the homeserver is there, and does not reach us."""
+"""Error codes of a ping (specification, "Pinging"): the homeserver cannot reach the bridge."""
 
 
 async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
-    """Error of an answer that is no success; the connection is free again.
+    """Translate an unsuccessful reply to an error and release its connection.
 
-    A refusal is believed only if it is the homeserver's own, that is, carries a Matrix error code.
-    Anything else (a proxy's 404 page, a login form) is somebody in between, and may pass.
+    Refused only if the homeserver itself answered: by a Matrix error code, 413, or a 401 with login
+    flows. Anything else (a proxy's 404 page, a login form) is from in between: maybe transient.
     """
     if response.status < 400:
-        # Our tokens and people's words go to the address that the operator has named alone.
+        # Not followed: tokens and messages go only to the configured address.
         response.close()
         return Unavailable(f"{response.method} is redirected: is homeserver.address the right one?")
     try:
@@ -118,8 +116,7 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
     finally:
         response.release()
     if response.status == 401 and error.flows is not None and not error.errcode:
-        # User-interactive authentication: our users have no password to show, and no way is left
-        # to them (an empty list) or one that we cannot go.
+        # User-interactive authentication (perhaps without flows): bridge users have no password.
         return Refused("M_UNAUTHORIZED", "it wants the user to authenticate")
     busy = response.status in {408, 429} or error.errcode == "M_LIMIT_EXCEEDED"
     code = error.errcode or ("M_TOO_LARGE" if response.status == 413 else "")
@@ -142,7 +139,7 @@ async def _read_error(response: aiohttp.ClientResponse) -> _ErrorBody:
 
 
 def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
-    """Seconds to wait: the header (specification since v1.10), else the older field."""
+    """Return the retry delay in seconds: the header (specification v1.10) or the older field."""
     header, told = headers.get("Retry-After", ""), error.retry_after_ms
     if header.isascii() and header.isdigit() and len(header) < 7:
         return float(header)
@@ -150,10 +147,10 @@ def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
 
 
 class _Answer(aiohttp.ClientResponse):
-    """An answer that is not read without end, nor unpacked; files are read from `content`."""
+    """Response with a size limit, also when decompressed; files bypass it by reading `content`."""
 
     async def read(self) -> bytes:
-        """Read it whole. Raises Unavailable: it is longer than `LONGEST_ANSWER`."""
+        """Read the whole body. Raises Unavailable if it is longer than `LONGEST_ANSWER`."""
         told = None if "Content-Encoding" in self.headers else self.content_length
         if self._body is None and (told is None or told > LONGEST_ANSWER):
             body = bytearray()
@@ -168,7 +165,7 @@ class _Answer(aiohttp.ClientResponse):
 
 
 def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
-    """An HTTP session for the homeserver; `limit`: of connections (0: none, for long requests)."""
+    """Create an HTTP session; `limit`: maximum connections (0: unlimited, for long polling)."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=limit, ssl=tls_context(verify=verify_tls)),
         headers={"User-Agent": f"matrix-webchat-bridge/{__version__}"},
@@ -179,7 +176,7 @@ def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """True if nobody answers, or a proxy says so; not for a busy homeserver (429)."""
+    """True if the homeserver cannot be reached; False if it timed out or named a retry delay."""
     if isinstance(error, Unavailable):
         return error.retry_after is None
     return isinstance(error, aiohttp.ClientConnectionError) and not isinstance(
@@ -194,15 +191,15 @@ TIMELINE_PAGE = 100
 _INVITATIONS = json.dumps(
     QUIET | {"room": dict.fromkeys(("timeline", "state", "ephemeral", "account_data"), NOTHING)}
 )
-"""Filter for /sync: of rooms the invitations alone."""
+"""Filter for /sync: only invitations."""
 _JOIN_TIMEOUT = 120.0
-"""Seconds. A homeserver that joins a room elsewhere asks many others."""
+"""Seconds; to join a room of another server, the homeserver asks many others."""
 _OUT_ALREADY = frozenset({"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"})
-"""How homeservers refuse to have somebody leave who is not in the room."""
+"""Error codes of a leave by a user who is not in the room."""
 
 
 class _Devices(msgspec.Struct):
-    """Our users' devices, for all connections: of this id, or of a token of the user's own."""
+    """Device id of bridge users, and access tokens of those with their own; shared by `beside`."""
 
     name: str = DEVICE
     tokens: dict[UserId, str] = {}
@@ -212,7 +209,7 @@ _quoted = lru_cache(4_096)(partial(quote, safe=""))
 
 
 def _room(room_id: RoomId, *parts: str) -> str:
-    # What a call names beside the room, most often an id, does not come again.
+    # Only the room id is cached: the other parts, mostly event or transaction ids, hardly recur.
     others = [quote(part, safe="") for part in parts]
     return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *others])
 
@@ -222,11 +219,11 @@ def _account_data(user: UserId, kind: str) -> str:
 
 
 class Homeserver:
-    """The homeserver, as seen by each of our users; where none is named, the bot acts.
+    """Client of the homeserver that acts as any bridge user, by default as the bot.
 
-    `session` is made by `new_session`, so that errors are translated; `outage` is set by any
-    request that finds nobody. Nothing is done as the devices of `foreign` users, who turned out to
-    be somebody else's (`ghosts.Ghosts`).
+    `session` comes from `new_session`, which translates errors; `outage` is set by any request that
+    does not reach the homeserver. Requests as a device are refused for users in `foreign`: accounts
+    found to belong to somebody else (`ghosts.Ghosts`).
     """
 
     def __init__(
@@ -249,8 +246,9 @@ class Homeserver:
         self._places: AbstractAsyncContextManager[object] = nullcontext()
 
     def beside(self, session: aiohttp.ClientSession, at_once: int | None = None) -> Homeserver:
-        """The same with connections of its own, for which nobody else's requests wait. If told, it
-        sends so many events at a time: no more wait at the homeserver before those of others.
+        """Return a copy with its own connection pool, so that neither waits for the other.
+
+        `at_once`: maximum concurrent sends, so that few queue at the homeserver ahead of others'.
         """
         other: Homeserver = copy(self)
         other._session = session
@@ -263,7 +261,7 @@ class Homeserver:
         self._acting.cache_clear()
 
     def use_token(self, user: UserId, token: str) -> None:
-        """Act as the user's device by this access token."""
+        """Act as this user with an access token of its own, and so as that token's device."""
         self._devices.tokens[user] = token
         self._acting.cache_clear()
 
@@ -280,8 +278,8 @@ class Homeserver:
     ) -> Json:
         """Send one request as `user` (None: the bot) and return the reply's JSON object.
 
-        `path` is from `_matrix/` on, its parts quoted. With `device` the user's device acts, which
-        must exist then (Refused may be our `FOREIGN`).
+        `path` starts with `_matrix/`, its parts quoted. With `device` it acts as the user's device,
+        which must exist, and may raise Refused with `FOREIGN`.
         """
         acting = user or self._bot
         if device:
@@ -295,9 +293,9 @@ class Homeserver:
     async def fast_request(
         self, method: str, path: str, content: Json | None, user: UserId, query: str = ""
     ) -> Json:
-        """Send a request as the user's device, at the least cost; else as `request`.
+        """Like `request` as the user's device, but with the least overhead.
 
-        `query` is quoted. Half characters in the reply become U+FFFD, so that it can be stored.
+        `query` is quoted. Lone surrogates in the reply become U+FFFD, so that it can be stored.
         """
         self._check(user)
         exchange = self._exchange(method, path, content, user, query)
@@ -318,7 +316,7 @@ class Homeserver:
         try:
             return msgspec.json.decode(read)
         except ValueError:
-            # Strangers' events may hold NaN, and half characters, which no database holds.
+            # Strangers' events may contain NaN, and lone surrogates, which no database stores.
             return json.loads(clean(json.dumps(json.loads(read), ensure_ascii=False)))
 
     async def _within(self, what: str, timeout: float, exchange: Awaitable[T]) -> T:
@@ -334,7 +332,7 @@ class Homeserver:
 
     @contextmanager
     def _naming(self, what: str) -> Iterator[None]:
-        """Name what goes wrong with a request, and note an outage."""
+        """Translate a request's errors to Unavailable, and set `outage` if it is one."""
         try:
             yield
         except _FAILED as error:
@@ -372,7 +370,7 @@ class Homeserver:
 
     @asynccontextmanager
     async def download(self, mxc: str, limit: int) -> AsyncIterator[Blob]:
-        """Open the file of an mxc address. TooBig: the homeserver says that it is longer."""
+        """Open the file of an mxc address. Raises TooBig if its Content-Length is over `limit`."""
         server, _, media_id = mxc.removeprefix("mxc://").partition("/")
         path = f"{quote(server, safe='')}/{quote(media_id, safe='')}"
         try:
@@ -380,7 +378,7 @@ class Homeserver:
         except Refused as error:
             if error.code != "M_UNRECOGNIZED":
                 raise
-            # Before v1.11 of the specification there was only this one.
+            # The only endpoint before v1.11 of the specification.
             response = await self._open(f"/_matrix/media/v3/download/{path}")
         time = asyncio.timeout(FILE_TIMEOUT)
         try:
@@ -395,9 +393,7 @@ class Homeserver:
             raise
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:
-        """Begin a download. It may be redirected, to where a server keeps its files (MSC3916); our
-        token does not go there.
-        """
+        """Start a download, following redirects to a file store (MSC3916) without the token."""
         with self._naming("download"):
             response = await self._session.get(
                 f"{self._address}{path}",
@@ -415,7 +411,7 @@ class Homeserver:
 
     def _as_user(self, user: UserId, *, device: bool) -> AppServiceAPI:
         token = self._devices.tokens.get(user) if device else None
-        # Not `AppServiceAPI.user()`: that keeps every child for ever.
+        # Not `AppServiceAPI.user()`, which never frees the objects it returns.
         api = AppServiceAPI(
             self._address,
             UserID(user),
@@ -428,7 +424,7 @@ class Homeserver:
         return api
 
     def _client(self, user: UserId) -> ClientAPI:
-        """All of the client-server API, as the user's device; its errors are ours."""
+        """Return mautrix's client-server API, acting as the user's device."""
         self._check(user)
         return ClientAPI(UserID(user), api=self._as_user(user, device=True))
 
@@ -436,23 +432,23 @@ class Homeserver:
         token, device = self._devices.tokens.get(user), self._devices.name
         query: dict[str, str] = {"user_id": user}
         if token is None:
-            # The first is the name by which homeservers before v1.17 know it.
+            # The unstable name is for homeservers before v1.17.
             query |= {"org.matrix.msc3202.device_id": device, "device_id": device}
         return (
             URL.build(query=query).raw_query_string,
             {"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"},
         )
 
-    # --- the client-server API, as `user`, `reader` or `who` --------------------------------------
+    # --- Matrix APIs; `user`, `reader` or `who` acts ----------------------------------------------
 
     async def check(self) -> None:
-        """See whether the homeserver answers. Refused: it does not know our token."""
+        """Check that the homeserver answers. Raises Refused if it does not know the as_token."""
         await self.request("GET", f"{_CLIENT}/account/whoami", device=False)
 
     async def ping(self, appservice_id: str) -> None:
-        """Ask the homeserver to call us; it also hands over whatever it holds for us at once.
+        """Have the homeserver ping the bridge, which also makes it send queued transactions.
 
-        Unavailable: no answer, or it cannot reach us, which is no outage of its own.
+        Raises Unavailable if it does not answer, or (not an outage) cannot reach the bridge.
         """
         path = f"_matrix/client/v1/appservice/{_quoted(appservice_id)}/ping"
         try:
@@ -463,7 +459,7 @@ class Homeserver:
             raise
 
     async def register(self, user: UserId) -> bool:
-        """Make one of our users exist; False if the name is in use already, by whomever."""
+        """Register a bridge user; False if the name is in use already, perhaps by a stranger."""
         content: Json = {
             "type": "m.login.application_service",
             "username": user[1:].partition(":")[0],
@@ -476,22 +472,22 @@ class Homeserver:
         return False
 
     async def devices(self, user: UserId) -> list[str]:
-        """The ids of the user's devices: of each session that somebody has as this user."""
+        """Return the user's device ids, one per login."""
         reply = await self.request("GET", f"{_CLIENT}/devices", user=user, device=False)
         return device_ids(reply)
 
     async def account_data(self, user: UserId, kind: str) -> Json:
-        """What stands in the user's account data, which nobody else sees; empty: nothing."""
+        """Return account data, private to the user; empty if there is none of that type."""
         try:
             return await self.request("GET", _account_data(user, kind), user=user, device=False)
-        except Refused:  # nor does the user exist, perhaps
+        except Refused:  # perhaps the user does not exist either
             return {}
 
     async def set_account_data(self, user: UserId, kind: str, content: Json) -> None:
         await self.request("PUT", _account_data(user, kind), content, user=user, device=False)
 
     async def make_device(self, user: UserId) -> None:
-        """Give the user its device (MSC4190), without keys: encryption makes its own."""
+        """Create the user's device (MSC4190), without keys: encryption creates its own."""
         path, content = f"{_CLIENT}/devices/{DEVICE}", Json(display_name="WebChat")
         await self.request("PUT", path, content, user=user, device=False)
 
@@ -509,7 +505,7 @@ class Homeserver:
         await self._within("invite", REQUEST_TIMEOUT, invite)
 
     async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
-        """Leave the room, or refuse an invitation to it. Not being in it is success."""
+        """Leave the room or decline an invitation; not being a member is no error."""
         leave = self._client(user).leave_room(RoomID(room_id), reason)
         with Despite(*_OUT_ALREADY):
             await self._within("leave", REQUEST_TIMEOUT, leave)
@@ -526,7 +522,7 @@ class Homeserver:
         return EventId(event_id)
 
     async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
-        """A whole state event with this state key, or None if there is none of that kind."""
+        """Return a full state event, or None if the room has none of this type and state key."""
         path = _room(room_id, "state", kind, key)
         with Despite("M_NOT_FOUND"):
             return await self.fast_request("GET", path, None, user, "format=event")
@@ -538,17 +534,17 @@ class Homeserver:
         await self.request("PUT", _room(room_id, "state", kind, key), content, user=user)
 
     async def is_joined(self, room_id: RoomId, reader: UserId, who: UserId) -> bool:
-        """True if somebody is a member of the room. Refused: `reader` is none."""
+        """Whether `who` is joined. Raises Refused if `reader` is not a member of the room."""
         member = await self.state(reader, room_id, "m.room.member", who)
         return text(mapping(member or {}, "content"), "membership") == "join"
 
     async def openid_user(self, token: str) -> UserId:
-        """Whose OpenID token it is, by this homeserver (specification, "OpenID").
+        """Return the user to whom this homeserver issued an OpenID token (specification, "OpenID").
 
-        Refused: it is no token of this homeserver's. Unavailable: also if that part of its API does
-        not lie where we reach it (Synapse: resource `openid` of a listener). Our own token does not
-        go along: Synapse takes a caller that shows one for another homeserver, which it may shun.
-        Whatever fails is noted as no outage: anybody may cause it, and a proxy's 404 is none.
+        Raises Refused for a token unknown to it, Unavailable also if homeserver.address does not
+        serve this API (Synapse: resource `openid` of a listener). The as_token is not sent: Synapse
+        takes a caller with a token for another homeserver, and may block it. Failures do not set
+        `outage`: anybody can cause them, and a proxy's 404 is none.
         """
         path = "_matrix/federation/v1/openid/userinfo"
         url = URL(f"{self._address}/{path}").with_query(access_token=token)
@@ -568,7 +564,7 @@ class Homeserver:
         return UserId(text(reply, "sub") if isinstance(reply, dict) else "")
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
-        """The member events of everybody who has not left."""
+        """Return the member events of all who have not left."""
         path = _room(room_id, "members")
         reply = await self.fast_request("GET", path, None, user, "not_membership=leave")
         return objects(reply, "chunk")
@@ -576,22 +572,24 @@ class Homeserver:
     async def page(
         self, user: UserId, room_id: RoomId, limit: int, start: str = "", way: str = "b"
     ) -> tuple[Sequence[Json], str]:
-        """The latest events from `start` on, newest first, and where to go on ("": no further);
-        with the `way` "f" later ones, oldest first.
+        """Return a page of /messages and the token of the next page ("" if there is none).
+
+        From `start`, by default the room's end, backwards, newest first; with `way` "f" forwards.
         """
         query = {"dir": way, "limit": str(limit)} | ({"from": clean(start)} if start else {})
-        # By the short way: after an outage it is asked for in many rooms.
+        # Fast, as catch-up reads many rooms after an outage.
         path = _room(room_id, "messages")
         reply = await self.fast_request("GET", path, None, user, urlencode(query))
         found = objects(reply, "chunk")
-        # Some servers go on giving a place to continue from at the room's end.
+        # Some servers return a token even at the room's end.
         return found, text(reply, "end") if found else ""
 
     async def invitations(
         self, user: UserId, since: str
     ) -> tuple[list[tuple[RoomId, list[Json]]], str]:
-        """Rooms whose invitation of the user came after `since` and is open, and what they show of
-        their state (it has no ids); and the `since` of now. Without one it is only told.
+        """Return open invitations newer than `since`, and the /sync token to pass as next `since`.
+
+        Each is a room with its stripped state events (without ids). No rooms if `since` is empty.
         """
         query = {"timeout": "0", "set_presence": "offline", "filter": NOTHING_BUT_KEYS}
         if since:
@@ -607,9 +605,9 @@ class Homeserver:
     async def timeline(
         self, room_id: RoomId, reader: UserId, first: EventId
     ) -> AsyncGenerator[Json, None]:
-        """The room's events from `first` on, oldest first, as they came.
+        """Yield the room's events from `first` on, oldest first, not decrypted.
 
-        Refused: the homeserver has no such event, or does not show it to `reader`.
+        Raises Refused if the homeserver lacks `first` or does not show it to `reader`.
         """
         path = _room(room_id, "context", first)
         found = await self.request("GET", path, user=reader, query={"limit": "0"})
@@ -621,12 +619,12 @@ class Homeserver:
                 yield event
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
-        """Take an event's content out. Refused: `who` may not redact what others sent."""
+        """Redact an event. Raises Refused if `who` may not redact others' events."""
         path = _room(room_id, "redact", event_id, txn_id)
         await self.request("PUT", path, {}, user=who)
 
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
-        """Show the user as typing for so long; 0: no longer."""
+        """Show the user as typing for `seconds`; 0 stops it."""
         content: Json = {"typing": seconds > 0}
         if seconds > 0:
             content["timeout"] = int(seconds * 1000)
@@ -637,7 +635,7 @@ class Homeserver:
         await self.fast_request("POST", path, {}, who)
 
     async def upload_limit(self) -> int | None:
-        """Bytes of the largest file that the homeserver takes, if it says so."""
+        """Return the largest upload in bytes, or None if the homeserver names none."""
         reply = await self.request("GET", "_matrix/client/v1/media/config")
         limit = reply.get("m.upload.size")
         return limit if isinstance(limit, int) else None
@@ -647,29 +645,29 @@ def _dump(content: Json) -> bytes:
     try:
         return msgspec.json.encode(content)
     except (UnicodeError, OverflowError):
-        # Lone surrogates and integers over 64 bits, which strangers' contents may hold.
+        # Strangers' contents may hold lone surrogates and integers over 64 bits.
         return json.dumps(content).encode()
 
 
-# --- files that are kept until their size is known ------------------------------------------------
+# --- files spooled until their size is known ------------------------------------------------------
 
 
 class Spooled(Kept, frozen=True):
-    """A file that has been read to its end: Synapse takes no upload of unknown size."""
+    """A file that was read completely: Synapse takes no upload of unknown size."""
 
     name: str
     mime: str
-    """As its bytes say, where they tell."""
+    """Sniffed from the content if possible (`types.sniff`)."""
     dimensions: tuple[int, int] | None = None
-    """Width and height in pixels, of a picture or a video."""
+    """Width and height in pixels of a picture or video."""
     seconds: float | None = None
     waveform: tuple[int, ...] | None = None
-    """Of a voice message; None: it is none, or cannot be played as one."""
+    """None unless it is a playable voice message."""
 
 
 @asynccontextmanager
 async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
-    """Read a blob to its end; what it raises is passed on. `fallback_name` has no extension."""
+    """Read a blob completely, passing on its errors. `fallback_name` has no extension."""
     async with keep(blob) as kept:
         kept.stream.seek(0)
         mime = types.sniff(kept.stream.read(types.HEAD), blob.name, blob.mime)

@@ -1,10 +1,10 @@
-"""Meanings of Matrix events. Pure, and it never raises: every field is a stranger's.
+"""Interpretation of Matrix events. Pure, and it never raises: a stranger may have set any field.
 
-Whatever a person typed becomes `Spoke` or `Unreadable`, so that it is carried or they are told;
-only what nobody typed (echoes, topics, …) becomes `Nothing`. Whatever is missing or of the wrong
-kind is as if it were not there. First the contents of messages, then events about other events
-(specification, "Forming relationships between events") and votes in polls (MSC3381, stable and
-unstable), then the event as a whole: `interpret`, and `recorded` for transcripts.
+Whatever a person typed becomes `Spoke` or `Unreadable`, so that it is delivered or the sender told;
+only events that nobody typed (echoes, topics, …) become `Nothing`. Fields of a wrong type count as
+missing. Order: contents of messages; events about other events (specification, "Forming
+relationships between events"); poll votes (MSC3381, stable and unstable); the event as a whole
+(`interpret`, and `recorded` for transcripts).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MALFORMED = "unreadable.malformed"
 BLANK = "undelivered.blank"
 
 MAX_ANSWERS = 20
-"""Of a poll; the specification's own limit."""
+"""Maximum answers of a poll (limit of the specification)."""
 
 _VOICE = ("org.matrix.msc3245.voice", "org.matrix.msc3245.voice.v2", "m.voice")
 _MXC = re.compile(r"mxc://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,254}/[A-Za-z0-9_-]{1,255}")
@@ -40,9 +40,9 @@ _MAX_CLAIMED_SIZE = 2**53
 """Largest integer that Matrix allows (specification, "Canonical JSON")."""
 _MAX_POI = 200
 _PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\)")
-"""A mention in Markdown, as some clients leave it in a plain body."""
-# Overrides turn what follows round, which honest right-to-left text never needs. NUL: Synapse
-# passes it on, PostgreSQL stores no text that holds one, and nobody can see it.
+"""A mention as a Markdown link, which some clients write into the plain body."""
+# Directional overrides reverse the text after them; real right-to-left text never needs them. NUL:
+# Synapse passes it on, but PostgreSQL cannot store it.
 _INVISIBLE = {ord(char): None for char in "\x00\u202d\u202e"}
 
 
@@ -50,27 +50,27 @@ _INVISIBLE = {ord(char): None for char in "\x00\u202d\u202e"}
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A message that can be carried; of one that cannot, a key of the texts says why instead."""
+    """A deliverable message. For any other, readers return the text catalogue key of the reason."""
 
     content: model.CustomerContent
     plain: str = ""
-    """The words of it: a text, or a file's caption."""
+    """A message's text or a file's caption."""
     wrap: str = ""
-    """Key of the sentence in which agents see the text; empty: as it is."""
+    """Text catalogue key of the sentence that wraps the text for agents; empty if none does."""
     answers: tuple[tuple[str, str], ...] = ()
-    """A poll's: id and text of each."""
+    """Id and text of each answer of a poll."""
     notice: bool = False
-    """It says of itself that a program wrote it."""
+    """True for an `m.notice`, which a program wrote."""
 
 
 def sent_at(event: wire.Json) -> int:
-    """When the sender's homeserver got an event, ms since the epoch; 0: it does not say."""
+    """Return when the sender's homeserver got an event, ms since the epoch; 0 if it is missing."""
     moment = event.get("origin_server_ts")
     return moment if isinstance(moment, int) and not isinstance(moment, bool) else 0
 
 
 def is_membership(event: wire.Json, user: UserId, membership: str) -> bool:
-    """True for the state event by which this becomes the user's membership of a room."""
+    """Whether the event sets the user's membership of a room to this value."""
     return (
         event.get("type") == "m.room.member"
         and event.get("state_key") == user
@@ -79,9 +79,9 @@ def is_membership(event: wire.Json, user: UserId, membership: str) -> bool:
 
 
 def read_content(kind: str, content: wire.Json, *, is_reply: bool = False) -> Written | str:
-    """Read the content of an event of one of the `CONTENT_EVENTS`, or the new one of a correction.
+    """Read the content of a `CONTENT_EVENTS` event, or the new content of an edit.
 
-    With `is_reply` the quotation is dropped that older clients put above what they reply to.
+    `is_reply`: drop the quotation (reply fallback) that older clients put above a reply.
     """
     if kind == "m.room.message":
         return read_message(content, is_reply=is_reply)
@@ -91,13 +91,13 @@ def read_content(kind: str, content: wire.Json, *, is_reply: bool = False) -> Wr
         return read_file(content, "image")
     if kind == "m.room.encrypted":
         return ENCRYPTED
-    # An extensible event (MSC1767): its words, if it holds nothing else.
+    # An extensible event (MSC1767): only text is read.
     words = _extensible(content)
     return _text(words) if words and kind.endswith("message") else KIND
 
 
 def read_message(content: wire.Json, *, is_reply: bool = False) -> Written | str:
-    """Read the content of an `m.room.message`; arguments as of `read_content`."""
+    """Read the content of an `m.room.message`; arguments as in `read_content`."""
     kind = wire.text(content, "msgtype")
     match kind:
         case "m.text" | "m.notice":
@@ -116,7 +116,7 @@ def read_message(content: wire.Json, *, is_reply: bool = False) -> Written | str
 
 
 def read_file(content: wire.Json, kind: str) -> Written | str:
-    """Read a file; a caption rides along in `plain`."""
+    """Read a file message; `plain` is its caption."""
     mxc, file_key = wire.text(content, "url"), None
     if isinstance(sealed := content.get("file"), dict):
         encrypted = read_file_field(sealed)
@@ -152,13 +152,13 @@ def read_poll(content: wire.Json) -> Written | str:
     if question and choices:
         lines = [question, *(f"{at}. {text}" for at, (_, text) in enumerate(choices, 1))]
         return Written(model.CustomerText("\n".join(lines)), wrap="agent.poll", answers=choices)
-    # Clients that cannot show polls find the same in words.
+    # Fall back to the text for clients without polls.
     whole = _extensible(content).strip()
     return Written(model.CustomerText(whole), wrap="agent.poll") if whole else MALFORMED
 
 
 def plain(content: wire.Json, *, is_reply: bool = False) -> str:
-    """The text of a message: from its HTML if that can be read, else its body."""
+    """Return the text of a message: from its HTML if that is readable, else its body."""
     html = wire.text(content, "formatted_body")
     if html and wire.text(content, "format") == "org.matrix.custom.html":
         text = html_to_text(html.translate(_INVISIBLE))
@@ -175,7 +175,7 @@ def _text(text: str, *, notice: bool = False) -> Written | str:
 
 
 def _location(content: wire.Json) -> Written | str:
-    """A place (specification, `m.location`; MSC3488). One that cannot be read is text."""
+    """Read a location (specification, `m.location`; MSC3488); an unreadable one becomes text."""
     about = wire.mapping(content, "m.location") or wire.mapping(
         content, "org.matrix.msc3488.location"
     )
@@ -185,14 +185,14 @@ def _location(content: wire.Json) -> Written | str:
     if place is None:
         shown = body if uri.strip() in body else f"{body} ({uri.strip()})" if body else uri
         return _text(shown.translate(_INVISIBLE))
-    # Clients without a map show the body, so it often repeats the coordinates; a name it is not.
+    # A body with a `geo:` URI, for clients without a map, is not the place's name.
     poi = wire.text(about, "description").translate(_INVISIBLE) or ("" if "geo:" in body else body)
     poi = " ".join(poi.split())[:_MAX_POI]
     return Written(model.CustomerLocation(place.latitude, place.longitude, poi))
 
 
 def _extensible(fields: wire.Json) -> str:
-    """The plain text of an extensible event's part (MSC1767), stable or not."""
+    """Return the plain text of part of an extensible event (MSC1767), stable or unstable."""
     for key in ("m.text", "org.matrix.msc1767.text", "body"):
         value = fields.get(key)
         for part in value if isinstance(value, list) else [value]:
@@ -203,9 +203,9 @@ def _extensible(fields: wire.Json) -> str:
 
 
 def _without_quotation(body: str) -> str:
-    """Drop the quoted lines that older clients put above a reply (specification, "Rich replies").
+    """Drop the reply fallback of older clients (specification, "Rich replies").
 
-    They open the body, start with `> ` and end with an empty line; anything else was typed.
+    It is the leading lines that start with `> `, up to an empty line; anything else was typed.
     """
     lines = body.split("\n")
     typed = list(dropwhile(lambda line: line.startswith("> "), lines))
@@ -217,24 +217,24 @@ def _without_quotation(body: str) -> str:
 # --- events about other events --------------------------------------------------------------------
 
 _MAX_KEY = 40
-"""Characters of a reaction; an emoji of many parts has about ten."""
+"""Maximum characters of a reaction; a composite emoji has about ten."""
 
 
 def replied_to(content: wire.Json) -> EventId | None:
-    """The event that this one answers, as its author sees it."""
+    """Return the event that this one replies to; None also for a fallback reply in a thread."""
     relation = wire.mapping(content, "m.relates_to")
     if wire.text(relation, "rel_type") == "m.thread" and relation.get("is_falling_back") is True:
-        return None  # only there for clients that have no threads
+        return None  # meant for clients without threads
     return _event_id(wire.mapping(relation, "m.in_reply_to"), "event_id")
 
 
 def thread_of(content: wire.Json) -> EventId | None:
-    """The event at the root of the thread that this one is in."""
+    """Return the root event of the thread, or None."""
     return _related(content, "m.thread")
 
 
 def _related(content: wire.Json, kind: str) -> EventId | None:
-    """The event to which this one has a relation of that kind."""
+    """Return the target of the relation if it has this `rel_type`."""
     relation = wire.mapping(content, "m.relates_to")
     return _event_id(relation, "event_id") if wire.text(relation, "rel_type") == kind else None
 
@@ -242,13 +242,13 @@ def _related(content: wire.Json, kind: str) -> EventId | None:
 def correction(
     event_id: EventId, sender: UserId, content: wire.Json, kind: str = "m.room.message"
 ) -> record.Meaning | None:
-    """Meaning of a correction of an event of type `kind`; None if the content is none."""
+    """Interpret an edit (`m.replace`) of an event of type `kind`; None if it is not an edit."""
     relation = wire.mapping(content, "m.relates_to")
     if wire.text(relation, "rel_type") != "m.replace":
         return None
     new = wire.mapping(content, "m.new_content")
     if not new:
-        # Without it, what clients show that know no corrections has to do; "* " is their sign.
+        # Use the fallback body for clients without edits, which begins with "* ".
         body = wire.text(content, "body").removeprefix("* ")
         new = {"msgtype": wire.text(content, "msgtype"), "body": body}
     written, target = read_content(kind, new), _event_id(relation, "event_id")
@@ -262,19 +262,19 @@ def correction(
 
 
 def reaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
-    """Meaning of an `m.reaction`."""
+    """Interpret an `m.reaction`; Nothing if it lacks a target or a printable key."""
     content = wire.mapping(raw, "content")
     target = _related(content, "m.annotation")
     key = wire.text(wire.mapping(content, "m.relates_to"), "key").strip()
     if key.startswith("mxc://"):
-        # A picture as reaction: its short name is what can be said of it.
+        # A picture as reaction: use its short name.
         key = wire.text(content, "shortcode") or wire.text(content, "com.beeper.reaction.shortcode")
     key = "".join(char for char in key if char.isprintable() or char in "\u200d\ufe0f")[:_MAX_KEY]
     return record.Reacted(event_id, sender, target, key) if target and key else record.Nothing()
 
 
 def redaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
-    """Meaning of an `m.room.redaction`; since version 11 of rooms the content names its target."""
+    """Interpret an `m.room.redaction`; from room version 11 on the content names its target."""
     target = _event_id(wire.mapping(raw, "content"), "redacts") or _event_id(raw, "redacts")
     return record.Nothing() if target is None else record.Withdrew(event_id, sender, target)
 
@@ -291,7 +291,7 @@ _MAX_ANSWER = 40
 
 
 def vote(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
-    """Meaning of a vote. No answer at all takes it back, which is told to nobody."""
+    """Interpret a vote. One without answers withdraws the voter's earlier vote and is ignored."""
     content = wire.mapping(raw, "content")
     target = _related(content, "m.reference")
     response = wire.mapping(content, "org.matrix.msc3381.poll.response")
@@ -306,27 +306,27 @@ def vote(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
 # --- the event as a whole -------------------------------------------------------------------------
 
 ROOM_SETTINGS = "org.matrix_webchat.room"
-"""Our own state event (contract, "In a room")."""
+"""State event type of the bridge's room settings (contract, "In a room")."""
 
 EXTENSIBLE_EVENTS = frozenset(
     {"m.message", "org.matrix.msc1767.message"}
     | {"m.file", "m.image", "m.video", "m.audio", "m.voice", "m.location"}
 )
-"""What may once take the place of `m.room.message` (MSC1767 and those that build on it)."""
+"""Event types that may one day replace `m.room.message` (MSC1767 and MSCs based on it)."""
 
 POLLS = frozenset({"m.poll.start", "org.matrix.msc3381.poll.start"})
 CONTENT_EVENTS = EXTENSIBLE_EVENTS | POLLS | {"m.room.message", "m.room.encrypted", "m.sticker"}
-"""Event types that hold what a person typed or sent."""
+"""Event types of messages from a person."""
 
 CALL_EVENTS = frozenset(
     {"m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification"}
     | {"m.call.notify", "org.matrix.msc4075.call.notify"}
 )
-"""A person rings: the first is the old kind of call, the others announce the new one (MSC4075, by
-its name of today and by the one before)."""
+"""Event types of an incoming call: a legacy call, and MatrixRTC (MSC4075, by its present and former
+names)."""
 
 _BEACONS = frozenset({"m.beacon_info", "org.matrix.msc3672.beacon_info"})
-"""State by which a person shares where they are from now on (MSC3672)."""
+"""State event types of live location sharing (MSC3672)."""
 
 ENCRYPTED = "unreadable.encrypted"
 CALL = "unreadable.call"
@@ -335,7 +335,7 @@ VERIFICATION = "unreadable.verification"
 
 
 def interpret(raw: wire.Json, ours: OurUsers) -> record.Meaning:
-    """Read one event, as the homeserver sent it."""
+    """Interpret one event, decrypted if its key was there."""
     kind, content = wire.text(raw, "type"), wire.mapping(raw, "content")
     event_id, sender = EventId(wire.text(raw, "event_id")), UserId(wire.text(raw, "sender"))
     if not sender or not event_id:
@@ -347,10 +347,9 @@ def interpret(raw: wire.Json, ours: OurUsers) -> record.Meaning:
     if "state_key" in raw:
         return _state(raw, kind, event_id, sender)
     if not content and "redacted_because" in wire.mapping(raw, "unsigned"):
-        return record.Nothing()  # its sender took it back before we read it
+        return record.Nothing()  # redacted before the bridge read it
     if kind == "m.room.message" and content.get("msgtype") == "m.key.verification.request":
-        # A person wants to compare emoji with somebody (specification, "Key verification"). It goes
-        # to one person by name; between others it is none of our business.
+        # A verification request (specification, "Key verification") names one recipient.
         asked = wire.id_text(content, "to")
         if not ours.is_ours(asked):
             return record.Nothing()
@@ -387,7 +386,7 @@ def _membership(
         name = wire.text(content, "displayname")
         if wire.text(before, "membership") != "join":
             return record.MemberJoined(who, name, event_id)
-        # A new name or picture is also a "join"; whoever was in the room already is no news.
+        # A change of name or picture is also a "join".
         if name != wire.text(before, "displayname"):
             return record.Renamed(who, name)
         return record.Nothing()
@@ -437,7 +436,7 @@ def _content_event(
 
 
 def recorded(raw: wire.Json) -> Recorded | None:
-    """Read a message, whoever sent it. Pure, and never raises: every field is a stranger's."""
+    """Read a message of any sender for a transcript; None for any other event."""
     kind, content = wire.text(raw, "type"), wire.mapping(raw, "content")
     event_id, sender = EventId(wire.text(raw, "event_id")), UserId(wire.text(raw, "sender"))
     if kind not in CONTENT_EVENTS or "state_key" in raw or not event_id or not sender:

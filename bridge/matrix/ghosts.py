@@ -1,12 +1,12 @@
-"""Registration, profiles and memberships of our users on the homeserver.
+"""Registration, profiles and memberships of bridge users on the homeserver.
 
-What was written of a user is kept in the store, and written again only when it changes. A picture
-goes by its hash: many agents share one, and the same address may show another a day later.
-Memberships that we made are cached; a wrong one is noticed by the refusal that it brings.
+Profiles are stored, and sent to the homeserver only when they change. A picture is identified by
+its hash: many agents share one, and the same address may show another a day later. Memberships made
+here are cached; a request that is refused reveals a stale one.
 
-Anybody could register the names of the bot and of the queue users. One that we registered is ours
-for good, whatever an operator does with it. Any other is looked at each time that it comes into a
-room: one whom nobody uses cannot be told from our own, made for another database.
+Anybody could register the names of bots and queue users. One registered by the bridge stays its
+own, even if an operator logs in as it. Any other is checked for foreign devices at each `ensure`
+and `leave`: without one, it cannot be told from a user that the bridge made with another database.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts"
 
 _MAX_ROWS = 2_000
 KNOWN_SECONDS = 600
-"""How long a ghost is taken to be as we have left it: each process writes what it sees first."""
+"""Seconds that a row is cached: other processes of the bridge also write profiles."""
 _MAX_MEMBERSHIPS = 50_000
 _MAX_PICTURES = 500
 _LOOK_AGAIN = 24 * 3_600_000
-"""ms after which a picture is fetched again, to see whether it is still the same."""
+"""ms after which a picture is fetched again, to see whether it has changed."""
 _SEEN_EVERY = 24 * 3_600_000
-"""ms after which it is noted that a user is still needed (`retention.ghosts`)."""
+"""ms between updates of the time when a user was last needed (`retention.ghosts`)."""
 _DRAWN = "drawn"
-"""Source of a picture of our own (`media.pictures`)."""
+"""Source of a picture drawn by the bridge (`media.pictures`)."""
 MAX_DISPLAYNAME = 256
-"""Characters; Synapse refuses longer names."""
+"""Maximum characters; Synapse refuses longer names."""
 SERVICE_MEMBERS = "io.element.functional_members"
 UNREGISTERED = "M_FORBIDDEN"
-"""How a homeserver refuses to let us act as a user of ours that it does not know (any more)."""
+"""Error code for acting as a bridge user that the homeserver does not know (any more)."""
 FOREIGN_FIX = (
     "take the account over (docs/homeservers.md, Names that somebody else has), or do without it;"
     " of another bridge: Several bridges, there"
@@ -60,17 +60,17 @@ FOREIGN_FIX = (
 
 
 class PlainDevices:
-    """Devices without keys, for a bridge without encryption; without MSC4190 there are none."""
+    """Devices without keys (MSC4190), for a bridge without encryption."""
 
     def __init__(self, homeserver: Homeserver) -> None:
         self._homeserver = homeserver
         self._asked: LRUCache[UserId, bool] = LRUCache(_MAX_ROWS)
         self.mend = homeserver.make_device
-        """Makes a device again that the homeserver does not know any more."""
+        """Recreates a device that the homeserver no longer knows."""
 
     async def ensure(self, user: UserId) -> None:
-        """Make the user's device, if need be. Refused: `UNREGISTERED`: there is no such user."""
-        # Once a start: encryption may have been on before, and then the device was another.
+        """Create the user's device if needed. Raises Refused only with `UNREGISTERED`."""
+        # Once per start: with encryption on before, the user had another device.
         if self._asked.get(user):
             return
         try:
@@ -83,24 +83,24 @@ class PlainDevices:
 
 
 def made_fact(user: UserId) -> str:
-    """Name of the stored fact that we registered the user."""
+    """Return the name of the stored fact that the bridge registered the user."""
     return f"made.{user}"
 
 
 def foreign_devices(devices: Iterable[str]) -> list[str]:
-    """Devices that are not ours: sessions of somebody who logged in as the user.
+    """Return devices that the bridge did not create: of somebody who logged in as the user.
 
-    A homeserver does not tell an application service who registered a name. Who did it as people
-    do has a device from then on, and from each login, named by the homeserver; ours we name.
+    A homeserver does not tell an application service who registered a user. A person's registration
+    and logins create devices with other ids than the bridge chooses.
     """
     return [device for device in devices if not device.startswith(DEVICE)]
 
 
 @dataclass(eq=False, repr=False)
 class Ghosts:
-    """Registration, profiles and memberships of our users.
+    """Registration, profiles and memberships of bridge users.
 
-    Methods raise `Unavailable`, `Refused` (with `FOREIGN`: the user is not ours) or StoreError.
+    Methods raise Unavailable, StoreError or Refused (`FOREIGN`: somebody else has the user).
     """
 
     _homeserver: Homeserver
@@ -113,11 +113,11 @@ class Ghosts:
     def __post_init__(self) -> None:
         self._rows: TTLCache[UserId, GhostRow] = TTLCache(_MAX_ROWS, KNOWN_SECONDS)
         self._pictures: LRUCache[str, str] = LRUCache(_MAX_PICTURES)
-        """mxc addresses by the hash of the file."""
+        """mxc address by the SHA-256 of the file."""
         self._joined: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
         self._named: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
         self.bot_name = ""
-        # Two rooms may meet a new agent at the same moment; the second waits, and finds it made.
+        # Two rooms may meet a new agent at once: the second waits, and finds the ghost made.
         self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
 
     async def prepare(
@@ -127,32 +127,32 @@ class Ghosts:
         appservice_id: str = "webchat",
         user: UserId | None = None,
     ) -> None:
-        """Make the bot (`user`) and the queue users exist as configured, and check our token.
+        """Register the bot (`user`) and the queue users as configured, and check the as_token.
 
-        Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us have
-        our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`), or another
-        application service answers for one of them (`TAKEN`).
+        Raises Refused if the homeserver does not know the token (`M_UNKNOWN_TOKEN`) or refuses the
+        users (`M_EXCLUSIVE`, `M_FORBIDDEN`), if somebody else has the bot (`FOREIGN`), or if one of
+        the users belongs to another application service (`TAKEN`).
         """
         user, self.bot_name = user or self._users.bot, bot.displayname
-        # Asked every time, whatever the store remembers: nothing else works without the bot.
+        # At every start, whatever is stored: nothing works without the bot.
         await self._register(user)
         await self._homeserver.check()
         await self._claim(user, appservice_id)
         await self._show(user, bot.displayname, bot.avatar, pictures.of_bot)
         for queue in queues:
             draw = partial(pictures.of_queue, queue.id)
-            with Despite(FOREIGN):  # that is logged: the other queues are served all the same
+            with Despite(FOREIGN):  # logged already; the other queues are still served
                 user = self._users.queue_user(QueueId(queue.id))
                 await self._claim(user, appservice_id)
                 await self._show(user, queue.name, queue.avatar, draw)
 
     async def _claim(self, user: UserId, appservice_id: str) -> None:
-        """Make one of these users exist, and mark it at the homeserver as our service's.
+        """Register a bot or queue user, and mark it (`OWNER`) as this application service's.
 
-        A homeserver lets several services have one user that is in the exclusive namespace of none.
-        Each would answer a customer who invites it, and give it another device. A mark counts
-        unless this database knows that we made the user: then it is our service's older name.
-        A stranger who has the user may write any mark, and is looked for first.
+        Several services can share a user outside of exclusive namespaces: each would answer its
+        invitations, and give it another device. Another service's mark counts unless this database
+        knows that the bridge made the user: then it is a former id of this service. As a stranger
+        could write any mark, foreign accounts are refused first.
         """
         await self._check_ours(user)
         owner = text(await self._homeserver.account_data(user, OWNER), "appservice")
@@ -160,12 +160,12 @@ class Ghosts:
             raise Refused(TAKEN, f"{user} is served by the application service {owner}")
         await self.ensure(user, "")
         if owner != appservice_id:
-            with suppress(Refused):  # then nobody can tell, as before
+            with suppress(Refused):  # the user stays unmarked
                 mark: Json = {"appservice": appservice_id}
                 await self._homeserver.set_account_data(user, OWNER, mark)
 
     async def _show(self, user: UserId, name: str, mxc: str, draw: Callable[[], bytes]) -> None:
-        """Name a user and give it the configured picture, or the one that it is drawn."""
+        """Set a user's name and its configured picture, or else a drawn one."""
         icon = None
         if not mxc and not await self.wears(user, _DRAWN):
             icon = Blob.of(await asyncio.to_thread(draw), "image/png", "avatar.png")
@@ -174,12 +174,12 @@ class Ghosts:
             await self.wear(user, mxc)
 
     async def exists(self, user: UserId) -> bool:
-        """True if this database knows that the user was made."""
+        """Whether the database records that the user was registered."""
         row = await self._row(user)
         return row is not None and row.device
 
     async def vouch(self, user_id: str) -> bool:
-        """Answer the homeserver's question whether one of our users exists, and make it so."""
+        """Answer the homeserver's user query: register a bot or queue user, False for others."""
         if not self._users.is_host(user_id):
             return False
         await self.ensure(UserId(user_id), "")
@@ -194,14 +194,14 @@ class Ghosts:
         *,
         otherwise: str = "",
     ) -> None:
-        """Make the user exist with this name and, if its bytes had to be fetched, this picture.
+        """Register the user if needed, and set its name and picture (`icon` None: unchanged).
 
-        An empty `displayname` leaves the name alone; `otherwise` names a user that has none so far.
+        An empty `displayname` keeps the name; `otherwise` is for a user without a name.
         """
         async with self._locks.setdefault(user, asyncio.Lock()):
             row = await self._exist(user)
             if icon is not None or displayname.strip() not in {"", row.displayname}:
-                # What another process has written meanwhile need not be written again.
+                # Another process may have written the same meanwhile.
                 row = await self._profiles.ghost(user) or row
             name = (displayname.strip() or row.displayname or otherwise)[:MAX_DISPLAYNAME]
             if name and name != row.displayname:
@@ -212,7 +212,7 @@ class Ghosts:
                 await self._save(row)
 
     async def wear(self, user: UserId, mxc: str) -> None:
-        """Give a user that exists a picture that the homeserver already has."""
+        """Set a picture that the homeserver already has."""
         async with self._locks.setdefault(user, asyncio.Lock()):
             row = await self._exist(user)
             if row.avatar_mxc != mxc:
@@ -220,20 +220,20 @@ class Ghosts:
                 await self._set(row, "avatar_url", mxc, avatar_mxc=mxc)
 
     async def wears(self, user: UserId, icon_source: str) -> bool:
-        """True if the user's picture is the one of that source, and was lately seen to be."""
+        """True if the picture is from that source and was checked within `_LOOK_AGAIN`."""
         row = await self._row(user)
         if row is None or row.avatar_source != icon_source:
             return False
         return 0 <= self.now() - row.avatar_at < _LOOK_AGAIN
 
     async def join(self, room_id: RoomId, host: UserId, user: UserId) -> None:
-        """Put the user into the room, invited by the host, unless we know it to be there."""
+        """Join the user to the room, invited by the host, unless cached as joined."""
         if self._joined.get((room_id, user)):
             return
         try:
             await self._homeserver.invite(host, room_id, user)
         except Refused as refusal:
-            # Refused also if it is there already, or if the room is open to all: the join tells.
+            # Also refused to a member, or in a public room: the join decides.
             _log.debug("ghost not invited", room=room_id, user=user, code=refusal.code)
         try:
             await self._homeserver.join(user, room_id)
@@ -245,10 +245,9 @@ class Ghosts:
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]
     ) -> None:
-        """Name users in the room's list of members that are not to be counted (MSC4171).
+        """Add users to the room's list of functional members, whom clients do not count (MSC4171).
 
-        Element looks for a direct chat among the rooms of two people. Whoever is on the list stays
-        on it: it is written only when somebody new comes.
+        Element looks for a direct chat among rooms of two. Users are never removed from the list.
         """
         if all(self._named.get((room_id, user)) for user in users):
             return
@@ -276,7 +275,7 @@ class Ghosts:
         await self._homeserver.leave(who, room_id, reason)
 
     async def _register(self, user: UserId) -> None:
-        """Make the user exist. Refused with `FOREIGN`: somebody else has made it."""
+        """Register the user. Raises Refused with `FOREIGN` if somebody else has it."""
         made = await self._homeserver.register(user)
         if made and self._users.is_open_to_all(user):
             await self._profiles.save_fact(made_fact(user), "1")
@@ -289,7 +288,7 @@ class Ghosts:
         try:
             devices = foreign_devices(await self._homeserver.devices(user))
         except Refused:
-            return  # the user does not exist yet, or this homeserver does not say
+            return  # the user does not exist yet, or the homeserver does not list its devices
         if not devices:
             foreign.discard(user)
             return
@@ -326,7 +325,7 @@ class Ghosts:
             _log.error(NOT_LOADED, user=user, why=str(refusal), fix=LOAD_IT)
 
     async def _set(self, row: GhostRow, key: str, value: str, **changes: str) -> GhostRow:
-        """Write one key of a profile and remember it; a refusal keeps no agent out."""
+        """Write one profile key and store it; a refusal is only logged, to keep no agent out."""
         try:
             await self._homeserver.set_profile(UserId(row.user_id), key, value)
         except Refused as refusal:
@@ -334,7 +333,7 @@ class Ghosts:
         return await self._save(msgspec.structs.replace(row, **changes))
 
     async def _set_icon(self, row: GhostRow, icon: Blob, source: str) -> GhostRow:
-        """Set a picture; a failure never keeps an agent out."""
+        """Set a picture; a failed upload or download is only logged, to keep no agent out."""
         mxc, digest = row.avatar_mxc, ""
         try:
             async with spool(icon, "icon") as file:
@@ -352,7 +351,7 @@ class Ghosts:
             return row
         except (Refused, TooBig) as error:
             _log.warning("icon of no use", user=row.user_id, error=type(error).__name__)
-        # A picture that cannot be used is remembered too, or it would be fetched for ever.
+        # An unusable picture is stored too, or it would be fetched again and again.
         seen = msgspec.structs.replace(
             row, avatar_source=source, avatar_hash=digest, avatar_at=self.now()
         )

@@ -1,13 +1,12 @@
-"""The registration file: what the homeserver must know to let us in.
+"""The application service's registration file, which the homeserver loads.
 
-Three choices that were measured (reference matrix.md §2, §3.1, and our integration test):
+Three choices follow measurements (reference matrix.md §2, §3.1, and the integration test):
 
-- `sender_localpart` is a random name: Synapse answers /sync of the sender user with 500, and the
-  bot reads its keys by /sync. The bot is among the namespaces instead.
-- The namespaces of bot and queue users are not exclusive: Synapse leaves every user of an exclusive
-  one out of its directory, and customers must find these. Once the bridge has made them nobody else
-  can take their names; for those who were first see `ghosts`.
-- Both keys that ask for ephemeral events are written, since one Synapse release broke the older.
+- `sender_localpart` is random: Synapse answers /sync of the sender user with 500, and the bot needs
+  /sync to receive keys. So the bot is in the namespaces instead.
+- The namespaces of bots and queue users are not exclusive: Synapse hides users of an exclusive one
+  from the user directory, where customers find them. Others can take only unused names (`ghosts`).
+- Both keys that request ephemeral events are written, as one Synapse release broke the older.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from bridge.matrix.users import OurUsers
 NOT_LOADED = (
     "the homeserver does not count this user among ours: it has loaded another registration"
 )
-"""What the two refusals below mean."""
+"""Explanation of the refusals recognised by `not_loaded`."""
 LOAD_IT = (
     "copy registration.yaml to the homeserver, name it in app_service_config_files, and restart"
     " the homeserver"
@@ -35,10 +34,10 @@ LOAD_IT = (
 
 
 def not_loaded(refusal: str) -> bool:
-    """True if this is how a homeserver refuses us a user outside our namespaces.
+    """Whether a homeserver refused a user for being outside of the namespaces it has loaded.
 
-    `refusal` is its error code and, if known, its text. Synapse has a code of its own where a user
-    is made; where we act as one, only the text tells it from a user who does not exist.
+    `refusal`: error code and, if known, message. Synapse has a code for it when registering a user;
+    when acting as one, only the message distinguishes it from a user that does not exist.
     """
     masquerade = refusal.startswith("M_FORBIDDEN") and "cannot masquerade" in refusal
     return refusal.startswith("M_EXCLUSIVE") or masquerade
@@ -49,7 +48,7 @@ class RegistrationError(Exception):
 
 
 class RegistrationMissing(RegistrationError):
-    """There is no registration file."""
+    """The registration file does not exist."""
 
 
 class Namespace(msgspec.Struct, frozen=True):
@@ -64,7 +63,7 @@ class Namespaces(msgspec.Struct, frozen=True):
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """The file's content (Matrix application service API, "Registration"). Tokens are secrets."""
+    """Content of the file (Matrix application service API, "Registration"), including secrets."""
 
     id: str
     url: str
@@ -84,7 +83,7 @@ class Registration(msgspec.Struct, frozen=True):
 def make_registration(
     *, appservice_id: str, url: str, users: OurUsers, as_token: str = "", hs_token: str = ""
 ) -> Registration:
-    """Compose a registration; tokens that are not given are drawn at random."""
+    """Create a registration, with random tokens unless they are given."""
     return Registration(
         id=appservice_id,
         url=url,
@@ -96,7 +95,7 @@ def make_registration(
 
 
 def save_registration(registration: Registration, path: Path) -> None:
-    """Write the file, readable by its owner only, whole or not at all. Raises RegistrationError."""
+    """Write the file atomically, readable only by its owner. Raises RegistrationError."""
     out = io.StringIO()
     YAML(typ="safe", pure=True).dump(msgspec.to_builtins(registration), out)
     try:
@@ -106,7 +105,7 @@ def save_registration(registration: Registration, path: Path) -> None:
 
 
 def load_registration(path: Path) -> Registration:
-    """Read a registration file; keys that we do not know are left. Raises RegistrationError."""
+    """Read a registration file, ignoring unknown keys. Raises RegistrationError."""
     try:
         data = parsed(YAML(typ="safe", pure=True), path.read_text(encoding="utf-8"))
         return msgspec.convert(data, Registration)
@@ -117,5 +116,5 @@ def load_registration(path: Path) -> Registration:
     except (UnicodeDecodeError, YAMLError) as error:
         raise RegistrationError(f"{path} is not YAML") from error
     except msgspec.ValidationError as error:
-        # The message names the key and the type that is wanted, never the value.
+        # The message names the key and its expected type, never the value.
         raise RegistrationError(f"{path}: {error}") from error

@@ -1,13 +1,12 @@
-"""Our sentences and the agents' messages, as contents of Matrix events. Pure.
+"""Rendering of notices and agents' messages as contents of Matrix events. Pure.
 
-Every content carries an `m.mentions`, which names nobody but in what is to ping, so that nothing
-does by accident (Matrix specification, "User and room mentions"). Polls are of MSC3381, in its
-unstable form, which is the one that clients read.
+Every content has `m.mentions`, empty unless it must ping, to prevent accidental mentions (Matrix
+specification, "User and room mentions"). Polls use MSC3381's unstable form, which clients read.
 
-An agent's text is an HTML fragment written elsewhere: it is sanitised here, and nothing in it may
-load from afar. Matrix clients show no pictures inside a text that are not on the homeserver, so
-each picture becomes a message of its own (`pieces`). Where a text is cut, the elements around the
-cut are closed and opened again. Tables and lists are not cut: their pictures follow them.
+An agent's text is an untrusted HTML fragment: it is sanitised here, and nothing in it may load
+remote content. Matrix clients show inline pictures only from the homeserver, so each becomes a
+message of its own (`pieces`). Elements around such a cut are closed and opened again; tables and
+lists are not cut, their pictures follow them.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ Content = dict[str, object]
 HTML_FORMAT = "org.matrix.custom.html"
 POLL_START = "org.matrix.msc3381.poll.start"
 WIDGET = "im.vector.modular.widgets"
-"""State event of a widget, as all clients that know widgets know it (MSC1236)."""
+"""State event type of a widget (MSC1236), supported by all clients with widgets."""
 PANEL = "org.matrix_webchat.panel"
-"""State key and id of ours."""
+"""State key and id of the bridge's widget, the room page."""
 MAX_BODY = 24_000
-"""Bytes of one body inside JSON, which writes a control character with six."""
+"""Maximum bytes of one body as JSON, where a control character takes six."""
 MAX_FORMATTED = 40_000
-"""Bytes of a body and its HTML together, likewise. An event may have 65,536 in all (specification,
-"Size limits"), and encryption makes four of three."""
+"""Maximum bytes of body and HTML together as JSON. An event may have 65,536 (specification, "Size
+limits"), and encryption adds a third."""
 
 _PLAIN_TEXT = "org.matrix.msc1767.text"
 _TAGS = frozenset(
@@ -50,18 +49,18 @@ _TAGS = frozenset(
     | {"th", "thead", "tr", "u", "ul"}
 )
 _LAYOUT = frozenset({"br", "div", "p"})
-"""Tags that the plain text says as well: alone they are not worth a formatted body."""
+"""Tags that plain text can express: alone they do not require a formatted body."""
 _SCHEMES = frozenset({"http", "https", "mailto"})
 _LABELLED = re.compile(r'^(.+)\n(https://matrix\.to/#/[^\s"]+/\$[^\s"]+)$', re.MULTILINE)
-"""A line, and below it the address of an event."""
+"""A label line followed by a matrix.to link to an event."""
 _NOTHING = "…"
-"""What stands for a text of which nothing is left: a body is never empty."""
+"""Placeholder for an empty text, as a body must not be empty."""
 
 
 def notice_content(notice: NoticeText) -> Content:
-    """A sentence of ours: m.notice, or m.text where it is worth a ping.
+    """Render a notice: as m.notice, or as m.text if it must ping.
 
-    Above the address of an event stands its label: Element shows a bare one as "Message from Ada".
+    The line above a link to an event becomes its label: Element shows only "Message from Ada".
     """
     text = _never_empty(notice.text)
     content = _text(text, "m.text" if notice.ping else "m.notice")
@@ -80,11 +79,11 @@ def notice_content(notice: NoticeText) -> Content:
 
 
 def editable_content(notice: EditableNotice) -> Content:
-    """A sentence of ours that is edited in place: with HTML in every version.
+    """Render a notice that is edited in place, with HTML in every version.
 
-    Element 1.11 makes the text nodes of a plain body anew where there is a link or a line break,
-    and then has others in its hands than it shows: after the next edit it shows stale words, or
-    "Can't load this message". HTML it sets as a whole.
+    Element 1.11 recreates the text nodes of a plain body with links or line breaks and loses track
+    of them: after the next edit it shows stale text or "Can't load this message". It replaces HTML
+    as a whole.
     """
     text = _never_empty(notice.text)
     html = as_html(text)
@@ -104,7 +103,7 @@ def as_html(text: str) -> str:
 
 
 def in_thread(content: Content, thread: Thread) -> Content:
-    """The same message, in a thread; for clients without threads a reply to its newest message."""
+    """Put a message into a thread; to clients without threads it replies to the latest message."""
     relation: Content = {
         "rel_type": "m.thread",
         "event_id": thread.root,
@@ -115,7 +114,7 @@ def in_thread(content: Content, thread: Thread) -> Content:
 
 
 def text_contents(fragment: str) -> list[Content]:
-    """An agent's text, in as many messages as it needs (almost always one)."""
+    """Render an agent's text as one or more messages (almost always one)."""
     body, formatted = clean(fragment)
     parts = [part.strip() for part in split_text(body, MAX_BODY)]
     contents = [_text(part) for part in parts]
@@ -125,7 +124,7 @@ def text_contents(fragment: str) -> list[Content]:
 
 
 def location_content(location: AgentLocation) -> Content:
-    """A place: its name and a link to a map, and its coordinates as WGS-84."""
+    """Render a location: name, map link and WGS-84 coordinates; as text if not on earth."""
     shown = Place(location.latitude, location.longitude)
     poi = " ".join(_sane(location.poi).split())
     if not shown.on_earth:
@@ -147,10 +146,9 @@ def location_content(location: AgentLocation) -> Content:
 
 
 def spoken_for(name: str, content: Content) -> Content:
-    """The content as the host sends it, where the agent's ghost may not enter the room.
+    """Add the agent's name to a content that the host sends, as the ghost may not enter the room.
 
-    It must be plain whose words they are: "Name: text"; a file has the name as its caption
-    (MSC2530), a place before its address.
+    A file gets it as its caption (MSC2530), any other content before its body: "Name: text".
     """
     body = str(content.get("body", ""))
     plain, bold = f"{name}: ", f"<strong>{html_text.escape(name)}:</strong> "
@@ -164,12 +162,12 @@ def spoken_for(name: str, content: Content) -> Content:
         return spoken
     lines = as_html(body)
     if frame_bytes(body + lines) > MAX_FORMATTED:
-        return spoken  # both would be more than an event may hold
+        return spoken  # body and HTML would exceed the size limit of an event
     return spoken | {"format": HTML_FORMAT, "formatted_body": bold + lines}
 
 
 def poll_content(poll: Poll) -> Content:
-    """The content of a `POLL_START` event; clients without polls show its text, or its body."""
+    """Render a `POLL_START` event; clients without polls show its text or body."""
     question: Content = {_PLAIN_TEXT: poll.question, "body": poll.question, "msgtype": "m.text"}
     return {
         _PLAIN_TEXT: poll.text,
@@ -202,7 +200,7 @@ def status_content(told: Status) -> Content:
 
 
 def panel_content(host: UserId, url: str, name: str) -> Content:
-    """The content of a `WIDGET` event; clients fill in what begins with $ in the address."""
+    """Render a `WIDGET` event; clients replace the $ variables in its URL."""
     fill = (
         "room=$matrix_room_id&lang=$org.matrix.msc2873.client_language"
         "&theme=$org.matrix.msc2873.client_theme"
@@ -225,9 +223,9 @@ def cancel_content(request: EventId) -> Content:
 
 
 def media_content(kind: str, file: Spooled, where: Content) -> Content:
-    """A file, shown as what its bytes are rather than as the `kind` that the agent's side named.
+    """Render a file, by its sniffed media type rather than the `kind` given by the call centre.
 
-    `where` is its address as `url`, or the field `file` of an encrypted one.
+    `where` is its address as `url`, or the field `file` if it is encrypted.
     """
     msgtype = _msgtype(kind, file)
     info: Content = {"mimetype": file.mime, "size": file.size}
@@ -238,14 +236,14 @@ def media_content(kind: str, file: Spooled, where: Content) -> Content:
     content = {"msgtype": msgtype, "body": file.name, "filename": file.name, **where, "info": info}
     content["m.mentions"] = {}
     if file.waveform is not None:
-        # A voice message (MSC3245, with MSC1767's waveform).
+        # A voice message (MSC3245, waveform of MSC1767).
         sound = {"duration": info.get("duration", 0), "waveform": list(file.waveform)}
         content |= {"org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": sound}
     return content
 
 
 def captioned(content: Content, caption: str) -> Content:
-    """A file with words below it (specification, captions)."""
+    """Add a caption to a file (specification, "Media captions")."""
     return content | {"body": caption}
 
 
@@ -253,7 +251,7 @@ def _msgtype(kind: str, file: Spooled) -> str:
     if file.mime.startswith("image/") and file.dimensions is not None:
         return "m.image"
     if kind == "voice" and file.waveform is None:
-        return "m.file"  # clients would show a player that plays nothing
+        return "m.file"  # a client's player could not play it
     if file.mime.startswith("audio/"):
         return "m.audio"
     return "m.video" if file.mime.startswith("video/") else "m.file"
@@ -265,11 +263,11 @@ def _msgtype(kind: str, file: Spooled) -> str:
 def clean(fragment: str) -> tuple[str, str]:
     """Return the plain text of an agent's fragment, and safe HTML if that says more, else "".
 
-    A text without any element is plain text: its line breaks are meant, and a `<` in it is one.
+    A fragment without any element is plain text: its line breaks and any `<` are literal.
     """
     decoded = decode_emoji(_sane(fragment))
-    # Most of what agents write has no element, which takes no parser to see. What is too big or too
-    # dense to convert is still shown, as it was written.
+    # Most fragments have no `<` and need no parser. One that is too big or too dense to convert is
+    # shown as it was written.
     root = parse(decoded) if "<" in decoded else None
     tags = set() if root is None else {node.tag for node in root.css("*")} - {"body"}
     if root is None or not tags:
@@ -278,12 +276,12 @@ def clean(fragment: str) -> tuple[str, str]:
         _replace_image(image)
     inner = _inner_html(root)
     if not tags & {"br", "p", "div", "li", "pre", "table"}:
-        # Typed with the return key and only decorated with tags: keep the lines.
+        # Without block elements, line breaks were typed and must be kept.
         inner = inner.replace("\r\n", "\n").replace("\n", "<br>")
     safe = nh3.clean(
         inner,
         tags=set(_TAGS),
-        # "*": else `title` and `lang` stay wherever they are.
+        # "*": without it nh3 keeps `title` and `lang` on all elements.
         attributes={"a": {"href"}, "ol": {"start"}, "*": set()},
         url_schemes=set(_SCHEMES),
         url_relative="deny",
@@ -297,7 +295,7 @@ def clean(fragment: str) -> tuple[str, str]:
 
 
 def _replace_image(image: LexborNode) -> None:
-    """Put a character, a link or the alternative text in a picture's place.
+    """Replace an `img` by a character, a link or its alternative text.
 
     An emoji of the agent's desk is `<img class="qqemoji qqemojiN">` (reference 3.9).
     """
@@ -322,21 +320,21 @@ def _never_empty(text: str) -> str:
 
 
 def _sane(text: str) -> str:
-    """Remove lone surrogates and NUL, which no homeserver stores."""
+    """Replace lone surrogates and remove NUL, which no homeserver stores."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
 
 
-# --- an agent's fragment in order: texts, and the pictures between them ---------------------------
+# --- splitting an agent's fragment into texts and pictures ----------------------------------------
 
 MAX_FRAGMENT = 64 * 1024 * 1024
-"""Characters. A picture may stand in the text itself, as base64."""
+"""Maximum characters; large, as a picture may be embedded as base64."""
 MAX_PICTURES = 20
-"""Of one fragment; more of them stay links."""
+"""Maximum pictures per fragment; further ones become links."""
 PICTURE = "🖼"
-"""Stands for a picture that follows."""
+"""Placeholder for a picture that follows as a message of its own."""
 
 EMBEDDED = "▶"
-"""Stands for what is in the text itself and cannot be shown."""
+"""Placeholder for an embedded player whose address is too long for a link, such as a data URI."""
 _MAX_ADDRESS = 2_000
 
 _EMBEDDED = "video, audio, iframe, embed, object"
@@ -345,7 +343,7 @@ _WHOLE = frozenset({"table", "ul", "ol", "pre"})
 """Elements that are not cut."""
 _KEPT_ATTRIBUTES = ("href", "start")
 _CUT = "\ufdd0"
-"""Stands where a fragment is cut; Unicode gives this character to nobody."""
+"""Marks where a fragment is cut: a Unicode noncharacter, so no text contains it."""
 _ELEMENT = re.compile(r"<[^<>]*>")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 
@@ -353,14 +351,14 @@ Piece = AgentText | AgentMedia
 
 
 def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
-    """Take the pictures out of a fragment, and have its links lead where they lead at the desk.
+    """Split a fragment into texts and pictures, in order, making its links absolute.
 
-    Returns the fragment alone if it holds no picture (or is too big or too deep to look into); else
-    its texts and its pictures, none of them blank.
+    Returns the fragment alone if it has no picture, or is too big or too deep to parse; otherwise
+    its pictures and its texts that are not blank.
     """
     if "<" not in fragment:
-        return (AgentText(fragment),)  # nothing to look for: most of what agents write
-    # As a parser would, but before it: eleven codes of the desk's emoji look like markup.
+        return (AgentText(fragment),)  # true of most fragments
+    # Before parsing, as eleven of the desk's emoji codes look like markup.
     root = parse(decode_emoji(fragment.replace(_CUT, "")), MAX_FRAGMENT)
     if root is None:
         return (AgentText(fragment),)
@@ -368,13 +366,13 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     if _resolve(root, absolute) or linked:
         fragment = _inner_html(root)
     for node in reversed([node for node in root.traverse() if node.tag in _UNREAD]):
-        node.decompose()  # the innermost first: an outer one takes what it holds along
+        node.decompose()  # innermost first: decomposing an outer one frees those inside it
     pictures = [(image, one) for image in root.css("img") if (one := picture_of(image))]
     if not pictures:
         return (AgentText(fragment),)
     for link in root.css("a[href]"):
         if not link.text().strip():
-            # A picture was all of the link: where it led stays.
+            # The link held only a picture: show its address instead.
             link.insert_child(link.attributes["href"] or "")
     cuts: list[list[LexborNode]] = []
     for image, _ in pictures[:MAX_PICTURES]:
@@ -406,7 +404,7 @@ def _inner_html(root: LexborNode) -> str:
 
 
 def _ancestors(node: LexborNode) -> list[LexborNode]:
-    """The elements around a node, outermost first, without the `body`."""
+    """Return the ancestors of a node, outermost first, without the `body`."""
     found: list[LexborNode] = []
     parent = node.parent
     while parent is not None and parent.tag != "body":
@@ -416,7 +414,7 @@ def _ancestors(node: LexborNode) -> list[LexborNode]:
 
 
 def _opening(node: LexborNode) -> str:
-    """The tag that opens an element anew after a cut."""
+    """Return the start tag that reopens an element after a cut."""
     kept = "".join(
         f' {name}="{html_text.escape(value)}"'
         for name, value in node.attributes.items()
@@ -426,7 +424,7 @@ def _opening(node: LexborNode) -> str:
 
 
 def picture_of(image: LexborNode) -> AgentMedia | None:
-    """The picture that an `img` shows; None for an emoji, and for what cannot be fetched."""
+    """Return the picture of an `img`; None for an emoji or an address that cannot be fetched."""
     attributes = image.attributes
     if any(name.startswith("qqemoji") for name in (attributes.get("class") or "").split()):
         return None
@@ -445,7 +443,7 @@ def picture_of(image: LexborNode) -> AgentMedia | None:
 
 
 def _link_embedded(root: LexborNode) -> bool:
-    """Replace embedded players, which no client shows, by links; True if there was any."""
+    """Replace embedded players, which no client shows, by links; True if any was replaced."""
     changed = False
     for node in root.css(_EMBEDDED):
         sources = (node, *node.css("source"))
@@ -466,7 +464,7 @@ def _resolve(root: LexborNode, absolute: Callable[[str], str]) -> bool:
         address = (link.attributes.get("href") or "").strip()
         if not address or address.startswith("#") or _SCHEME.match(address):
             continue
-        if address.lower().startswith("www."):  # meant as a host, whatever the standard says
+        if address.lower().startswith("www."):  # meant as a host name, despite the URL standard
             link.attrs["href"] = f"https://{address}"
         else:
             link.attrs["href"] = absolute(address)

@@ -1,12 +1,12 @@
-"""User ids of our Matrix users: the bot, one user per queue, one ghost per agent.
+"""User ids of the bridge's Matrix users: the bot, one user per queue, one ghost per agent.
 
-Each enterprise has templates of its own, so that a user id tells whose it is.
+Each enterprise has its own templates, so that a user id tells its enterprise.
 
-An agent id is escaped as the Matrix specification's appendix "Mapping from other character sets"
-says: UTF-8; `_` becomes `__`; an upper-case letter `_` and its lower-case twin; every other byte
-that a localpart may not hold, and `=`, becomes `=` and two hex digits. It is collision-free, and
-since a single `_` is never followed by a digit, no agent id can escape to `queue_1`. The same
-grammar is the ghosts' namespace, so that (as shipped) it does not overlap with the queue users'.
+Agent ids are escaped as in the Matrix specification's appendix "Mapping from other character sets":
+UTF-8; `_` becomes `__`; an upper-case letter `_` and its lower-case form; `=` and any other byte
+not allowed in a localpart `=` and two hex digits. The mapping is collision-free, and as a single
+`_` is never followed by a digit, no agent id becomes `queue_1`. The ghosts' namespace has the same
+grammar, so that with the default templates it does not overlap with the queue users'.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from functools import lru_cache
 from bridge.ids import AgentId, QueueId, UserId
 
 ESCAPED = r"(?:[a-z0-9.\-/]|=[0-9a-f]{2}|=h[0-9a-f]{40}|_[a-z_])*"
-"""The grammar of an escaped agent id; plain enough for RE2 and Rust's regex too."""
+"""Pattern of an escaped agent id; also valid for RE2 and Rust's regex."""
 
 _MAX_USER_ID = 255
-"""Bytes (Matrix specification, appendix "User identifiers")."""
+"""Maximum bytes (Matrix specification, appendix "User identifiers")."""
 _MAX_CACHED = 10_000
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-/")
 
@@ -37,13 +37,13 @@ def escape(text: str) -> str:
         elif "A" <= char <= "Z":
             out.append("_" + char.lower())
         else:
-            # A lone surrogate is no character; as bytes it is still distinct from every other.
+            # `surrogatepass` keeps ids with different lone surrogates distinct.
             out.extend(f"={byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
     return "".join(out)
 
 
 def _ends(key: str, template: str, field: str, domain: str) -> tuple[str, str]:
-    """What stands in user ids before and behind the one field of a template."""
+    """Return the prefix and suffix of user ids around a template's field. Raises ValueError."""
     before, found, behind = template.partition(field)
     if not found or set("{}") & set(before + behind):
         raise ValueError(f"{key} must contain {field} once, and no other field")
@@ -57,10 +57,7 @@ def _ends(key: str, template: str, field: str, domain: str) -> tuple[str, str]:
 
 
 class NameTaken(ValueError):
-    """A template of an enterprise's is wrong, or gives a name that another of ours has.
-
-    The text begins with the key of the template.
-    """
+    """A template (whose key begins the message) is invalid or could produce a taken user id."""
 
     def __init__(self, message: str, enterprise: str = "") -> None:
         super().__init__(message)
@@ -68,7 +65,7 @@ class NameTaken(ValueError):
 
 
 class _Names:
-    """The user ids of one enterprise: those that a bot, queues and agents have there."""
+    """User ids of one enterprise: of its bot, queues and agents."""
 
     def __init__(
         self,
@@ -95,7 +92,7 @@ class _Names:
         return UserId(str(queue_id).join(self.queue_ends))
 
     def check(self, other: _Names, bots: Iterable[UserId]) -> None:
-        """Raise NameTaken if an agent or a queue of ours could have a name of the other's."""
+        """Raise NameTaken if a ghost can match bots or the other's queue users, or a queue bots."""
         some = (other.queue_user(QueueId(number)) for number in (1, 10))
         for name in (*bots, *other.queues, *some):
             if self.ghost.fullmatch(name):
@@ -105,7 +102,7 @@ class _Names:
                 raise self._taken("queue_username_template", f"a queue the name {name}")
 
     def check_templates(self, other: _Names) -> None:
-        """The same of agents and queues of both whose ids are alike."""
+        """Raise NameTaken if ghosts, or queue users, of both enterprises could get the same id."""
         if _overlap(self.ends, other.ends):
             names = f"agents names that those of {other.enterprise} could have: begin it otherwise"
             raise self._taken("username_template", names)
@@ -120,9 +117,9 @@ class _Names:
 def _overlap(
     one: tuple[str, str], other: tuple[str, str], between: Callable[[str], bool] = lambda _: True
 ) -> bool:
-    """True if two templates, by what stands before and behind their field, may give one name.
+    """Whether two templates, given as (prefix, suffix), can produce the same user id.
 
-    `between`: whether what one template has more can be (a part of) a field's value.
+    `between`: whether the extra text of the longer prefix or suffix may be part of a field's value.
     """
 
     def meet(end: str, more: str) -> bool:
@@ -134,11 +131,11 @@ def _overlap(
 
 
 class OurUsers:
-    """User ids of the bot, the queue users and the ghosts: all of them, and one enterprise's.
+    """User ids of the bots, queue users and ghosts.
 
-    `bot`, `ghost`, `queue_user` and `queue_of` are of one enterprise; what says whose a user is, of
-    all (`several`). Raises NameTaken: a template lacks its field, holds characters that no
-    localpart may hold, or would give a name that another of ours has.
+    `bot`, `ghost`, `queue_user` and `queue_of` are for one enterprise, tests of user ids for all
+    (`several`). Raises NameTaken if a template lacks its field, has characters that no localpart
+    may have, or could produce another bridge user's id.
     """
 
     def __init__(
@@ -160,9 +157,9 @@ class OurUsers:
 
     @classmethod
     def several(cls, users: Sequence[OurUsers], bot_localpart: str) -> dict[str, OurUsers]:
-        """Have users of several enterprises know each other; by enterprise.
+        """Make several enterprises' users recognise each other; return them by enterprise.
 
-        The bot of that name is theirs as well: it is shared by all that have none of their own.
+        `bot_localpart`: the bot shared by all enterprises without a bot of their own.
         """
         every = tuple(one.own for one in users)
         home = every[0].bot.partition(":")[2]
@@ -172,7 +169,7 @@ class OurUsers:
 
     def know(self, every: tuple[_Names, ...], main: UserId) -> None:
         self.main = main
-        """The bot that reads keys for all; the only one, where there is one enterprise."""
+        """Bot that receives keys for all enterprises; with one enterprise, its bot."""
         self._every = every
         bots = dict.fromkeys((main, *(one.bot for one in every)))
         for place, one in enumerate(every):
@@ -182,15 +179,15 @@ class OurUsers:
                 one.check_templates(other)
         self._bots = frozenset(bots)
         self._hosts = (*bots, *(name for one in every for name in one.queues))
-        # Both are asked several times for each event.
+        # Both are called several times per event.
         self.is_ours: Callable[[str], bool] = lru_cache(_MAX_CACHED)(self._is_ours)
         """True for the bots, queue users (configured or not) and ghosts."""
         self.ghost: Callable[[AgentId], UserId] = lru_cache(_MAX_CACHED)(self._ghost_of)
-        """Ghost of an agent of this enterprise's; one name per agent, for ever."""
+        """Returns the ghost of an agent of this enterprise; its user id never changes."""
 
     @property
     def namespaces(self) -> tuple[tuple[str, bool], ...]:
-        """Patterns for the registration, and whether nobody else may have such names."""
+        """Regular expressions of the registration's namespaces, and whether each is exclusive."""
         ghosts = [(one.ghost.pattern, True) for one in self._every]
         queues = [(one.queue.pattern, False) for one in self._every]
         bots = [(re.escape(one), False) for one in self._hosts if one in self._bots]
@@ -201,24 +198,24 @@ class OurUsers:
         return ghost or self.is_open_to_all(user_id)
 
     def is_host(self, user_id: str) -> bool:
-        """True for users that a customer may invite: the bots and users of configured queues."""
+        """Whether customers may invite the user: the bots and users of configured queues."""
         return user_id in self._hosts
 
     def is_open_to_all(self, user_id: str) -> bool:
-        """True for users whose names anybody may register: the bots and queue users."""
+        """Whether anybody may register the user id: those of bots and queue users."""
         return user_id in self._bots or any(one.queue.fullmatch(user_id) for one in self._every)
 
     def hosts(self) -> tuple[UserId, ...]:
-        """All users that a customer may invite, the main bot first."""
+        """Return all users that customers may invite, the main bot first."""
         return self._hosts
 
     def queue_of(self, user_id: str) -> QueueId | None:
         return self.own.queues.get(UserId(user_id))
 
     def enterprises_of(self, user_id: str) -> tuple[str, ...]:
-        """Enterprises for which a user of ours speaks, the first first: several share a bot.
+        """Return the enterprises that a bridge user serves, in order of configuration.
 
-        A bot that is nobody's own is everybody's.
+        The main bot serves all of them if none has it as its own bot.
         """
         found = tuple(
             one.enterprise
@@ -231,7 +228,7 @@ class OurUsers:
     def _ghost_of(self, agent_id: AgentId) -> UserId:
         name = escape(agent_id).join(self.own.ends)
         if len(name) > _MAX_USER_ID:
-            # "=h" is no escape ("h" is no hex digit), so a digest collides with no escaped id.
+            # "h" is not a hex digit, so no escaped id contains "=h".
             digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()
             name = f"=h{digest[:40]}".join(self.own.ends)
         return UserId(name)

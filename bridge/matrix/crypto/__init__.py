@@ -1,10 +1,10 @@
-"""End-to-bridge encryption: our users' devices, the keys of people's messages, and our own.
+"""End-to-bridge encryption: devices and keys of the bridge users, and room keys of customers.
 
-Olm and megolm are vodozemac's (the maintained implementation, with wheels for every Python that we
-support); what surrounds them is here, since we need a small part of what a client needs: no key
-backup, no verification of people, no history. Only this package knows vodozemac.
+Olm and megolm come from vodozemac (the maintained implementation, with wheels for every supported
+Python), which only this package imports. The rest is written here because the bridge needs little
+of a full client: no key backup, no verification of people, no history.
 
-Read `crypto` first: its class `Crypto` is the face of the package. Nothing in here imports from the
-rest of `bridge.matrix`: the client comes in behind Protocols. What calls the homeserver raises
-`Unavailable` or `Refused`, and what reads or writes keys StoreError.
+Start with `crypto`: class `Crypto` is the package's interface. Nothing here imports from the rest
+of `bridge.matrix`; the Matrix client is passed in behind Protocols. Calls to the homeserver raise
+`Unavailable` or `Refused`; reads and writes of keys raise StoreError.
 """

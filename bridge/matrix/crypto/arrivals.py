@@ -1,15 +1,15 @@
 """To-device messages by /sync: room keys, refusals, changed device lists; repair of olm sessions.
 
-`Arrivals` stores all that a /sync brought in one write with the token that asks for the next one,
-which makes the homeserver forget this one: no key is lost, whenever the process dies.
+`Arrivals` stores the result of a /sync and the token for the next one in a single write. The
+homeserver deletes the messages only when that token is used, so a crash at any time loses no key.
 
-`Mending` begins new olm sessions in place of broken ones, as background tasks: the other side's
-homeserver may be slow on purpose, so each has a few tasks at a time. What exceeds the waiting list
-is dropped; the next message that cannot be decrypted brings it up again.
+`Mending` replaces broken olm sessions in background tasks. A homeserver may be slow on purpose, so
+each gets only a few tasks at a time. Repairs beyond the waiting list are dropped; the next message
+that cannot be decrypted starts them again.
 
-`Allowance` is the rate limit on what strangers, on any homeserver, may make us store: new keys and
-new devices are counted by sender and hour, and by homeserver and day, for honest users come all at
-once after a weekend without the bridge, or when our devices are new.
+`Allowance` is the rate limit on new keys and new devices that strangers can make the bridge store:
+per sender and hour, and per homeserver and day. Homeservers get a day because honest users all send
+at once after a weekend without the bridge, or when the bridge's devices are new.
 """
 
 from __future__ import annotations
@@ -36,45 +36,45 @@ from bridge.rooms.ports import Clock, Despite, Refused, Unavailable
 from bridge.rooms.store import SecretRow, StoreError
 
 _RENEWED_MS, _RETRIED_MS = 3_600_000, 60_000
-"""How often at most a broken session with one device is replaced, and tried to be."""
+"""Minimum ms between replacements of a broken session with one device, and between attempts."""
 _KEYS, _KEYS_OF_SERVER = 300, 60_000
-"""New keys and refusals that are kept: of a user an hour, of all users of another homeserver a day.
-An honest client makes a session for a hundred messages."""
+"""Maximum new keys and refusals stored per user and hour, and per other homeserver and day.
+An honest client starts a new megolm session every hundred messages."""
 _CHANNELS, _CHANNELS_OF_SERVER = 100, 60_000
-"""The same of devices that write to us for the first time. When all devices of ours are new, these
-are the devices of all customers, once for each of our users that they have a room with."""
+"""The same limits for devices that first write to a bridge device. After the bridge's devices were
+replaced, that is every customer device, once for each bridge user that it shares a room with."""
 _STALE = frozenset({"M_UNKNOWN", "M_INVALID_PARAM"})
-"""How a homeserver refuses a token that it does not know (any more)."""
+"""Error codes with which a homeserver refuses an unknown or expired /sync token."""
 _WITHHELD = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Row, by `since/` and a user: the /sync token up to which its device has read."""
+    """Row `since/{user}`: the /sync token up to which the user's device has read."""
 
     token: str
 
 
 class Mail(msgspec.Struct, frozen=True):
-    """Answer of a /sync, and the row of the position that it was asked from."""
+    """Response of a /sync, and the stored `Position` row that it was requested from."""
 
     reply: Json
     was: bytes | None
 
 
 class News(msgspec.Struct):
-    """Rows and news of one /sync."""
+    """Rows to store from one /sync, and what it changed."""
 
     letters: bool = False
-    """There were some, readable or not."""
+    """Whether there were olm messages, readable or not."""
     users: list[str] = []
-    """Those whose devices have changed."""
+    """Users whose device lists have changed."""
     rows: dict[str, SecretRow] = {}
     keys: dict[str, RoomId] = {}
-    """Names of the keys that came or were refused -> their room."""
+    """Names of keys that were received or refused -> their room."""
     broken: set[tuple[str, str]] = set()
-    """Sender and identity key of devices whose letters cannot be read."""
+    """Sender and identity key of devices whose olm messages cannot be decrypted."""
     channels: dict[tuple[str, str], Channel] = {}
-    """The same of devices whose letters were read -> the channel as it is since."""
+    """Sender and identity key of devices whose messages were decrypted -> the updated channel."""
 
     def add(self, *rows: SecretRow) -> None:
         self.rows.update({row.name: row for row in rows})
@@ -82,7 +82,7 @@ class News(msgspec.Struct):
 
 @dataclass(eq=False, repr=False)
 class Arrivals:
-    """The /sync reader of our devices; `home` is our own homeserver."""
+    """The /sync reader of the bridge's devices; `home` is the bridge's homeserver."""
 
     _vault: Vault
     _server: KeyServer
@@ -94,32 +94,32 @@ class Arrivals:
 
     def __post_init__(self, home: str) -> None:
         self._absorbing = asyncio.Lock()
-        """Held from the look at a stored key until a better copy of it is written."""
+        """Held from reading a stored key until a better copy of it is written."""
         self._renewed: LRUCache[tuple[str, str, str], int] = LRUCache(10_000)
         self._new_keys = Allowance(_KEYS, _KEYS_OF_SERVER, home)
         self._new_channels = Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
 
     async def last_look(self, own: OwnDevice, now: int) -> News:
-        """Read what lies in the mailbox of a device that is about to go."""
-        # A homeserver that gave the device a token knows it by that alone.
+        """Read and store the pending to-device messages of a device that is about to be deleted."""
+        # A device with an access token (no MSC4190) is identified by the token alone.
         device = "" if own.state.token else own.device_id
         return await self.absorb(own, await self.fetch(own.user, wait=False, device=device), now)
 
     async def fetch(self, user: UserId, *, wait: bool, device: str = "") -> Mail:
-        """Call /sync; a token that the homeserver does not know is dropped."""
+        """Call /sync from the stored token, or from the start if the homeserver rejects it."""
         found, was = await self._vault.read(f"since/{user}", Position)
         since = "" if found is None else found.token
         with Despite(*(_STALE if since else ())):
             return Mail(await self._server.sync(user, since, wait=wait, device=device), was)
         LOG.warning("the homeserver forgot where we were, reading anew", user=user)
-        # What changed in between is not told any more.
+        # Device list changes since the lost token are never reported.
         self._peers.cache.forget_all()
         return Mail(await self._server.sync(user, "", wait=False, device=device), was)
 
     async def absorb(self, own: OwnDevice, mail: Mail, now: int) -> News:
-        """Store the events of a /sync, with the token for the next one. The lock is held.
+        """Store the events of a /sync with the next token. The caller holds the device's lock.
 
-        Stale: another process has read this mailbox meanwhile, or the device is not as stored.
+        Raises Stale if another process has read this mailbox or changed the device meanwhile.
         """
         lists = mapping(mail.reply, "device_lists")
         users = [*strings(lists, "changed"), *strings(lists, "left")]
@@ -139,24 +139,24 @@ class Arrivals:
                 await self._take(own, event, news, now)
             except StoreError:
                 raise
-            except Exception:  # noqa: BLE001 - logged whole; one event must not stop all others
+            except Exception:  # noqa: BLE001 - logged; one event must not block all others
                 LOG.exception("an event for a device could not be handled", user=own.user)
         for channel in news.channels.values():
             news.add(*channel.rows(self._vault, now))
         if news.letters:
-            # Also if none could be read: perhaps with keys of which only another process knows.
+            # Even if none was readable: Stale tells if another process has newer one-time keys.
             news.add(own.row(self._vault))
         if token := text(mail.reply, "next_batch"):
             news.add(self._vault.row(f"since/{own.user}", Position(token), was=mail.was))
         return news
 
     async def renew(self, user: UserId, sender: str, curve25519: str, now: int) -> None:
-        """Begin a new olm session with a device whose messages one of ours cannot decrypt."""
+        """Replace the olm session with a device whose messages `user`'s device cannot decrypt."""
         broken = user, sender, curve25519
         last = self._renewed.get(broken)
         if last is not None and 0 <= now - last < _RENEWED_MS:
             return
-        # At first as if it failed: the other side's homeserver may be away for a moment.
+        # Recorded as failed until it succeeds: the other homeserver may be briefly unavailable.
         self._renewed[broken] = now - _RENEWED_MS + _RETRIED_MS
         devices = await self._peers.devices(user, [sender])
         for device in devices.get(sender, ()):
@@ -205,7 +205,7 @@ class Arrivals:
     def _keep(
         self, news: News, sender: str, content: Json, found: tuple[str, list[SecretRow]], now: int
     ) -> None:
-        """Keep a key or a refusal, unless too many came from its sender."""
+        """Store a key or a refusal, unless its sender exceeds the rate limit."""
         name, rows = found
         if rows and not self._new_keys.spend(sender, now):
             LOG.warning("too many new keys or refusals, one is dropped", user=sender)
@@ -217,13 +217,13 @@ class Arrivals:
 # --- repair of olm sessions -----------------------------------------------------------------------
 
 AT_ONCE, OF_SERVER = 20, 4
-"""Of all homeservers, and of one."""
+"""Maximum running repairs across all homeservers, and per homeserver."""
 TOGETHER, TOGETHER_OF_SERVER = 1_000, 400
-"""The same with those that wait."""
+"""Maximum running and waiting repairs, likewise."""
 
 
 class Mending:
-    """Background repair of olm sessions, in the task group that the caller sets."""
+    """Background repair of olm sessions, in the task group that the caller sets as `group`."""
 
     def __init__(self, arrivals: Arrivals, clock: Clock) -> None:
         self.group: asyncio.TaskGroup | None = None
@@ -232,10 +232,10 @@ class Mending:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._places_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._servers: Counter[str] = Counter()
-        """Repairs that run or wait, by the homeserver that is asked."""
+        """Running and waiting repairs per homeserver of the other device."""
 
     def begin(self, user: UserId, broken: Iterable[tuple[str, str]]) -> set[asyncio.Task[None]]:
-        """Start repairs of channels to devices (`News.broken`), as many as there is room for."""
+        """Start repairs of olm sessions with devices (`News.broken`), up to the limits above."""
         begun = set()
         for sender, curve25519 in broken:
             server = sender.partition(":")[2]
@@ -247,7 +247,7 @@ class Mending:
             try:
                 begun.add(self.group.create_task(work))
             except RuntimeError:
-                work.close()  # we are about to end
+                work.close()  # the task group is shutting down
                 break
             self._servers[server] += 1
         return begun
@@ -259,7 +259,7 @@ class Mending:
                 await self._arrivals.renew(user, sender, curve25519, self._clock.now())
         except (Unavailable, Refused, StoreError) as error:
             LOG.info("a broken session cannot be replaced yet", user=sender, why=str(error))
-        except Exception:  # noqa: BLE001 - logged whole; one device must not end all others' mending
+        except Exception:  # noqa: BLE001 - logged; one device must not end the repair of others
             LOG.exception("a broken session could not be replaced", user=sender)
         finally:
             self._servers -= Counter([server])
@@ -272,7 +272,7 @@ DAY_MS = 24 * HOUR_MS
 
 
 class Allowance:
-    """Rate limits of a sender: per user and hour, and per homeserver and day but for our `home`."""
+    """Rate limits per user and hour, and per homeserver and day (none for the bridge's `home`)."""
 
     def __init__(self, each: int, together: int, home: str) -> None:
         self._users = Budget(each, HOUR_MS)
@@ -287,16 +287,16 @@ class Allowance:
 
 
 class Budget:
-    """Rate limit: so many things in a period, for each name."""
+    """Rate limit: `each` items per name in a window of `period` ms."""
 
     def __init__(self, each: int, period: int) -> None:
         self._each = each
         self._period = period
         self._spent: LRUCache[str, tuple[int, int]] = LRUCache(20_000)
-        """Name -> when its period began, and how many were taken since."""
+        """Name -> start of its window (ms), and items taken since."""
 
     def spend(self, name: str, now: int) -> bool:
-        """Take one; False if all of this period are spent."""
+        """Take one item; False if the limit of this window is reached."""
         began, count = self._spent.get(name) or (now, 0)
         if not 0 <= now - began < self._period:
             began, count = now, 0

@@ -1,8 +1,8 @@
-"""Encrypted files (specification, "Sending encrypted attachments"): AES-CTR with a hash over all.
+"""Encrypted attachments: AES-CTR with a SHA-256 over the whole ciphertext.
 
-Both ways go through a temporary file (Unavailable: there is no room for it): on the way out because
-the homeserver wants the size beforehand, on the way in because not a byte may pass on before the
-hash over the whole file was found right.
+Matrix specification, "Sending encrypted attachments". Both directions use a temporary file (raising
+Unavailable if there is no space for it): an upload needs the size beforehand, and no byte of a
+download may be passed on before the hash of the whole file has been verified.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _KEY, _IV, _HASH = 32, 16, 32
 
 @asynccontextmanager
 async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[tuple[Kept, FileKey]]:
-    """Encrypt a file with a key of its own; the copy lives as long as the context."""
+    """Encrypt a file with a new key; the encrypted copy is deleted when the context ends."""
     secret = os.urandom(_KEY)
-    # The lower half counts blocks and begins at zero.
+    # The lower half is the block counter, which starts at zero.
     counter = os.urandom(8) + bytes(8)
     digest = hashlib.sha256()
     sealed = _digested(_passed(plain, _cipher(secret, counter)), digest)
@@ -43,7 +43,7 @@ async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[tuple[Kept, Fi
 async def decrypted(
     sealed: AsyncIterator[bytes], key: FileKey
 ) -> AsyncIterator[tuple[AsyncIterator[bytes], int]]:
-    """Read a whole encrypted file, check it (Refused: `CHANGED_FILE`); its plaintext and size."""
+    """Yield plaintext and size of a file once its hash is verified. Refused: `CHANGED_FILE`."""
     try:
         secret, counter, wanted = (from_base64(part) for part in (key.key, key.iv, key.sha256))
         cipher = _cipher(secret, counter)
@@ -63,20 +63,20 @@ async def _digested(chunks: AsyncIterator[bytes], digest: hashlib._Hash) -> Asyn
 
 
 async def _passed(chunks: AsyncIterator[bytes], cipher: CipherContext) -> AsyncIterator[bytes]:
-    """Encrypt or decrypt a stream: the cipher is its own inverse."""
+    """Encrypt or decrypt a stream (in CTR mode the two are the same operation)."""
     async for chunk in chunks:
         yield await asyncio.to_thread(cipher.update, chunk)
 
 
 def file_field(mxc: str, key: FileKey) -> Json:
-    """The field `file` of an event's content."""
+    """Return the `file` field of an event's content (`EncryptedFile`)."""
     jwk: Json = {"kty": "oct", "alg": "A256CTR", "ext": True, "key_ops": ["encrypt", "decrypt"]}
     jwk["k"] = key.key
     return {"v": "v2", "url": mxc, "key": jwk, "iv": key.iv, "hashes": {"sha256": key.sha256}}
 
 
 def read_file_field(field: Json) -> tuple[str, FileKey] | None:
-    """The file's address and key; None if it is encrypted in a way that nobody specified."""
+    """Return the file's mxc URI and key; None if the field is malformed or of an unknown scheme."""
     jwk = mapping(field, "key")
     key = FileKey(text(jwk, "k"), text(field, "iv"), text(mapping(field, "hashes"), "sha256"))
     try:
@@ -88,5 +88,4 @@ def read_file_field(field: Json) -> tuple[str, FileKey] | None:
 
 
 def _cipher(secret: bytes, counter: bytes) -> CipherContext:
-    """AES-256 in counter mode, for either direction."""
     return Cipher(AES256(secret), CTR(counter)).encryptor()

@@ -1,23 +1,22 @@
-"""End-to-end encryption: the one class that the rest of the bridge uses.
+"""End-to-end encryption: class `Crypto`, the package's interface to the rest of the bridge.
 
-- Each of our users has one device with keys and a cross-signing identity of its own, so that what a
-  ghost says bears no warning (`devices`). It encrypts what the user says (`seal`, `sharing`).
-- Those whom customers invite (the bot and the queue users, "hosts") read the keys of people's
-  messages by /sync (`arrivals`), from the start to the end of the process. Ghosts only look into
-  their mailbox before they begin a session.
-- People's messages come by transactions and are opened by their room (`open`). A missing key is
-  waited for there, and requested. A room's later messages wait meanwhile, so no single person may
-  decide how long: once a key of somebody's did not come, none of theirs in that room is waited for
-  during a minute.
-- A request for a key (specification, "Key requests") makes up for a to-device message that was lost
-  or could not be read: Element's engine gives a key again to a device that had it before, and to no
-  other. Each of our hosts asks, for the room does not say which of them had it.
-- Whatever other homeservers have to be asked is asked while no device of ours is held, for they may
-  be slow, and one device serves many rooms.
-- Several processes may share the database (`storage.shards`). Any of them writes as any of our
-  users, and the rows decide who goes on from what (`vault`). A host's mailbox is read by the one
-  that serves the shard of the host's id. It tells the others of keys and of changed devices; what
-  may have got lost on that way is asked for anew (`Notice`).
+- Each bridge user has one device with keys and a cross-signing identity, so that clients show no
+  warning on a ghost's messages (`devices`). It encrypts the user's messages (`seal`, `sharing`).
+- The users that customers invite (the bot and the queue users, "hosts") receive the room keys of
+  customers by a /sync loop that runs as long as the process (`arrivals`). A ghost reads its
+  to-device mailbox only before it begins a megolm session.
+- Encrypted events come in transactions and are decrypted by their room (`open`), which waits for a
+  missing key and requests it. The room's later messages wait meanwhile. So that no one can stall a
+  room, a sender whose key did not come is not waited for again in that room for a minute.
+- A key request (specification, "Key requests") makes up for a to-device message that was lost or
+  could not be decrypted: Element's engine sends a key again to a device that had it before, and to
+  no other. Every host asks, as the room does not tell which of them had it.
+- Requests that involve other homeservers are made without holding a device's lock: they may be
+  slow, and one device serves many rooms.
+- Several processes may share the database (`storage.shards`). Each can write as any bridge user;
+  conflicts are settled by compare-and-swap on the rows (`vault`). A host's mailbox is read by the
+  process that serves the shard of the host's id. It sends the others a `Notice` of keys and changed
+  devices; after a possible loss of notices, they drop their caches and look again.
 """
 
 from __future__ import annotations
@@ -45,57 +44,57 @@ from bridge.rooms.record import Undecryptable
 from bridge.rooms.store import Stale, StoreError
 
 OnKey = Callable[[RoomId | None], None]
-"""Told the room of a key that came, or None: keys of any room may have come."""
+"""Callback with the room of a key that came; None if keys of any room may have come."""
 
 _MAILBOX_MS = 600_000
-"""How often at most a ghost looks into its mailbox."""
+"""Minimum ms between two reads of a ghost's mailbox."""
 _IN_CLEAR = frozenset({"m.reaction", "m.room.redaction"})
 _FIRST_PAUSE, _LAST_PAUSE = 1.0, 30.0
 _MENDING = 3.0
-"""Seconds that a ghost waits at most for new sessions in place of broken ones, before it writes."""
+"""Maximum seconds that a ghost waits for the repair of broken olm sessions before it writes."""
 _GONE = "M_UNKNOWN_DEVICE"
 _ROUNDS = 3
-"""How often it is found out anew who reads a message, because it changed meanwhile."""
+"""Maximum attempts to determine the readers of a message if they change meanwhile."""
 CATCHING_UP = 10.0
-"""Seconds that a missing key is waited for at least while a host has not read its mailbox yet."""
+"""Minimum seconds to wait for a missing key while a host has not read its mailbox yet."""
 _CATCHING_UP_MS = 120_000
-"""How long at most a host counts as about to read its mailbox: some hosts never can."""
+"""Maximum ms during which `CATCHING_UP` applies: some hosts can never read their mailbox."""
 _IN_VAIN_MS = 60_000
 AFTER = 2.0
-"""Seconds that a key is waited for before it is requested."""
+"""Seconds to wait for a key before requesting it."""
 _AGAIN_MS = 60_000
-"""How often at most one is; the answer may have been unreadable, too, until the session was new."""
+"""Minimum ms between requests for a key: until the olm session is renewed, answers are lost too."""
 _LOST = 0.2
-"""Seconds until a mailbox is read again, of which another process has just read."""
+"""Seconds until a mailbox is read again after another process read it (Stale)."""
 _LONGEST_NOTICE = 7_000
-"""Bytes of a notice; PostgreSQL carries some more."""
+"""Maximum bytes of a notice, below PostgreSQL's limit for NOTIFY payloads (8,000)."""
 
 
 class Notice(msgspec.Struct, frozen=True, array_like=True):
-    """What the reader of a mailbox tells the other processes."""
+    """Message from the process that reads a mailbox to the other processes."""
 
     keys: tuple[tuple[str, RoomId], ...] = ()
-    """Names of keys that came or were refused, and their rooms."""
+    """Names of keys that were received or refused, and their rooms."""
     users: tuple[str, ...] = ()
-    """Those whose devices have changed."""
+    """Users whose device lists have changed."""
 
 
 _MISSED = Notice()
-"""Some notices may have got lost."""
+"""The empty notice: some notices may have got lost."""
 
 
 class Others(Protocol):
     """The other processes that share the database; every method raises StoreError."""
 
     async def notify(self, notice: str) -> None:
-        """Tell them something, which comes to each one's `Crypto.told`."""
+        """Send a notice to each process's `Crypto.told`."""
 
     def alone(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Do something while no other process does the same, as far as that can be had."""
+        """Lock `name` across processes, best effort."""
 
 
 class Crypto:
-    """End-to-end encryption for all of our users; `upkeep` has to begin before anything else.
+    """End-to-end encryption for all bridge users; call `upkeep.begin` before anything else.
 
     Every method raises StoreError, also if the database was sealed with another secret; and
     `Unavailable` or `Refused` where it calls the homeserver. `open` and `run` raise neither.
@@ -113,9 +112,9 @@ class Crypto:
     ) -> None:
         self._others = others
         self._ours: Callable[[str], bool] = lambda one: others is None
-        """True for the rooms that are served here, and the hosts whose mailboxes are."""
+        """True for ids of rooms and hosts (mailboxes) that this process serves."""
         self._limiting = False
-        """What is not ours any more is yet to be forgotten."""
+        """Whether the caches of rooms no longer served are yet to be cleared."""
         self._reading: dict[UserId, asyncio.Task[None]] = {}
         self._on_key: OnKey = lambda room_id: None
         self._hosts = users.hosts()
@@ -133,25 +132,25 @@ class Crypto:
         self._arrivals = Arrivals(vault, server, *parts, home)
         self._mending = Mending(self._arrivals, clock)
         self._caught_up: set[UserId] = set()
-        """Hosts whose mailboxes have been read since our start."""
+        """Hosts whose mailboxes have been read since this process began to serve them."""
         self._began = clock.now()
-        """When the last of the hosts became ours to read."""
+        """When this process last took over a host's mailbox."""
         self._waited_for: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
-        """Name of a key -> its arrival, or its refusal, while somebody waits for it."""
+        """Key name -> event set when the key is received or refused, while it is waited for."""
         self._in_vain: LRUCache[tuple[str, str], int] = LRUCache(10_000)
-        """Room and sender -> when a key of theirs was waited for in vain."""
+        """Room and sender -> when a wait for one of the sender's keys last timed out."""
         self._requested = Budget(1, _AGAIN_MS)
         self._mailboxes: dict[UserId, int] = {}
         """Ghost -> when its mailbox was read."""
 
     async def ensure(self, user: UserId) -> None:
-        """Make the user's device and keys exist. Refused: `M_FORBIDDEN`, there is no such user."""
+        """Create and publish the user's device. Refused: `M_FORBIDDEN` if there is no such user."""
         try:
             await self.upkeep.current(user)
         except Refused as refusal:
             if refusal.code == "M_FORBIDDEN":
                 raise
-            # Clear rooms need no keys: that is no reason to keep an agent out.
+            # Unencrypted rooms need no keys, so the agent may still join.
             LOG.error("no keys for this user", user=user, code=refusal.code)
 
     # --- reading ----------------------------------------------------------------------------
@@ -159,7 +158,7 @@ class Crypto:
     async def open(
         self, raw: Json, patience: float | None = None, *, ask: bool = True
     ) -> Json | Undecryptable:
-        """Decrypt an event, as `MatrixPort.open` says."""
+        """Decrypt an event; see `MatrixPort.open`."""
         if not keys.is_encrypted(raw):
             self.heard(raw)
             return raw
@@ -168,7 +167,7 @@ class Crypto:
             return Undecryptable(keys.BROKEN, later=False)
         if patience is None:
             return await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
-        # Listened for before looking, or a key that comes in between would be missed.
+        # Registered before the look-up, or a key that comes in between would be missed.
         arrival = self._waited_for.setdefault(sealed.key_name, asyncio.Event())
         found = await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
         return await self._wait(raw, sealed, arrival, patience) if _may_come(found) else found
@@ -176,7 +175,7 @@ class Crypto:
     async def _wait(
         self, raw: Json, sealed: keys.Sealed, arrival: asyncio.Event, patience: float
     ) -> Json | Undecryptable:
-        """Wait for a key, and for the device that sent it to be known."""
+        """Wait up to `patience` seconds for a key and proof of its device; request the key."""
         writer = sealed.room_id, sealed.sender
         last, now = self._in_vain.get(writer), self._clock.now()
         behind = not self._caught_up.issuperset(self._readable())
@@ -197,7 +196,7 @@ class Crypto:
     async def _once_it_came(
         self, raw: Json, sealed: keys.Sealed, arrival: asyncio.Event, seconds: float
     ) -> Json | Undecryptable:
-        """Decrypt an event after a key's arrival, of which one may be told in vain (`_MISSED`)."""
+        """Decrypt once the key's arrival is signalled; wait on after a false signal (`_MISSED`)."""
         end = asyncio.get_running_loop().time() + seconds
         while True:
             told = False
@@ -210,13 +209,13 @@ class Crypto:
                 return found
 
     def _wake(self, names: Iterable[str]) -> None:
-        """Wake those who wait for keys that came, or will not come."""
+        """Wake the waiters for keys that were received or refused."""
         for name in names:
             if (arrival := self._waited_for.pop(name, None)) is not None:
                 arrival.set()
 
     async def _request(self, raw: Json, sealed: keys.Sealed) -> None:
-        """Request the key of an event, unless that was done a moment ago; it may fail."""
+        """Request the key of an event, at most once in `_AGAIN_MS`; failures are only logged."""
         if not self._requested.spend(sealed.key_name, self._clock.now()):
             return
         LOG.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
@@ -240,16 +239,16 @@ class Crypto:
                 LOG.debug("a key cannot be asked for", user=host, why=str(error))
 
     def heard(self, raw: Json) -> None:
-        """Invalidate what is cached of a room and its members, at once: who left reads no more."""
+        """Invalidate caches that a state event affects, so that new messages exclude leavers."""
         if "state_key" not in raw:
             return
         self._places.changed(raw)
         if raw.get("type") == "m.room.member" and (user := text(raw, "state_key")):
-            # Of those with whom we share no room, nobody tells us what changes.
+            # /sync does not report device changes of users who share no room with the bridge.
             self._peers.cache.forget(user)
 
     async def run(self, on_key: OnKey) -> None:
-        """Read the hosts' mailboxes; `on_key` is told of a key or a refusal once it is durable."""
+        """Read the hosts' mailboxes; `on_key` is called once a key or a refusal is durable."""
         self._on_key = on_key
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -265,9 +264,9 @@ class Crypto:
             await self.upkeep.end()
 
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
-        """Serve these rooms alone, and read the mailboxes of these hosts (by their ids)."""
+        """Limit this process to the rooms and hosts (mailboxes) whose ids satisfy `ours`."""
         self._ours, self._limiting = ours, True
-        await asyncio.sleep(0)  # one of those that come together does it for all
+        await asyncio.sleep(0)  # concurrent calls share one pass over the caches
         if self._limiting:
             self._limiting = False
             self._places.leave(ours)
@@ -282,7 +281,7 @@ class Crypto:
             await again(self._keys.save)
 
     def _read_ours(self) -> None:
-        """Begin to read the mailboxes of hosts that have become ours."""
+        """Start a reader for each host's mailbox that this process has taken over."""
         for host in self._readable():
             if self._mending.group is not None and host not in self._reading:
                 self._caught_up.discard(host)
@@ -290,11 +289,11 @@ class Crypto:
                 self._reading[host] = self._mending.group.create_task(self._follow(host))
 
     def _readable(self) -> list[UserId]:
-        """The hosts whose mailboxes are read here."""
+        """Return the hosts whose mailboxes this process reads."""
         return [host for host in self._hosts if self._ours(host)]
 
     async def _keep_up(self) -> None:
-        """What else comes with each /sync, for a process that reads no mailbox."""
+        """Save replay notes and the mark periodically, also in a process that reads no mailbox."""
         while True:
             await self._clock.sleep(SYNC_SECONDS)
             try:
@@ -309,14 +308,14 @@ class Crypto:
         while True:
             try:
                 if not told:
-                    # Whoever read it before may have died before it told of what it read.
+                    # The former reader may have died before it notified the others.
                     await self._tell(_MISSED)
                     told = True
                 await self._read_mailbox(host)
                 pause = _FIRST_PAUSE
                 continue
             except Stale:
-                # Of what another process has read meanwhile, perhaps nobody has been told.
+                # The process that read it may not have notified anyone yet.
                 told = False
                 await self._clock.sleep(_LOST)
                 continue
@@ -324,7 +323,7 @@ class Crypto:
                 later = error.retry_after if isinstance(error, Unavailable) else None
                 why, wait = str(error), later or pause
                 told = told and not isinstance(error, StoreError)
-            except Exception as error:  # noqa: BLE001 - logged whole; keys must go on coming
+            except Exception as error:  # noqa: BLE001 - logged; the mailbox must go on being read
                 LOG.exception("unexpected error, reading on", user=host)
                 why, wait = type(error).__name__, pause
             LOG.warning("keys cannot be read yet", user=host, why=why, wait=wait)
@@ -350,15 +349,15 @@ class Crypto:
     # --- other processes ----------------------------------------------------------------------
 
     async def _pass_on(self, news: News) -> None:
-        """Tell all processes what was read and is durable."""
-        users = [user for user in news.users if user.isprintable()]  # others are nobody's ids
+        """Notify all processes of keys and device changes that have been stored."""
+        users = [user for user in news.users if user.isprintable()]  # others are invalid ids
         notice = Notice(tuple(news.keys.items()), tuple(users))
         self._hear(notice)
         if notice != _MISSED:
             await self._tell(notice)
 
     async def _tell(self, notice: Notice) -> None:
-        """Tell the other processes; this one hears it as well."""
+        """Notify all processes (this one gets it too), in parts if the notice is too long."""
         if self._others is None:
             return
         text, count = msgspec.json.encode(notice), len(notice.keys) + len(notice.users)
@@ -370,7 +369,7 @@ class Crypto:
         await self._tell(Notice(notice.keys[keys:], notice.users[users:]))
 
     def told(self, notice: str | None) -> None:
-        """Take over a notice of a process's; None: some may have got lost."""
+        """Handle a notice from a process; None if some may have got lost."""
         with suppress(msgspec.MsgspecError):
             found = _MISSED if notice is None else msgspec.json.decode(notice, type=Notice)
             for user in found.users:
@@ -394,7 +393,7 @@ class Crypto:
     async def seal(
         self, sender: UserId, room_id: RoomId, kind: str, content: Json
     ) -> tuple[str, Json]:
-        """Encrypt an event, if the room is encrypted. If it raises, nothing may be sent."""
+        """Encrypt an event if the room is encrypted. If this raises, the event must not be sent."""
         if kind in _IN_CLEAR:
             return kind, content
         scheme = self._places.scheme_known(room_id) or await self._places.scheme(sender, room_id)
@@ -409,7 +408,7 @@ class Crypto:
     async def _share_and_encrypt(
         self, sender: UserId, room_id: RoomId, scheme: Scheme, event: tuple[str, Json]
     ) -> Json:
-        """Encrypt an event, once everybody who may read it has the key."""
+        """Share the session key with all readers, then encrypt the event."""
         await self._empty_mailbox(sender, room_id, scheme)
         for turn in range(_ROUNDS):
             own, now = await self.upkeep.current(sender), self._clock.now()
@@ -421,7 +420,7 @@ class Crypto:
         raise AssertionError  # the last round returned
 
     async def _empty_mailbox(self, user: UserId, room_id: RoomId, scheme: Scheme) -> None:
-        """Read a ghost's mailbox, to learn which of its olm sessions are broken."""
+        """Before a new megolm session, read a ghost's mailbox and repair broken olm sessions."""
         now = self._clock.now()
         last = self._mailboxes.get(user)
         if user in self._hosts or (last is not None and 0 <= now - last < _MAILBOX_MS):
@@ -434,7 +433,7 @@ class Crypto:
             except (Unavailable, Refused) as error:
                 if isinstance(error, Refused) and error.code == _GONE:
                     raise
-                # Nothing broken is known; the next message that needs a session looks again.
+                # Written without repairs; the next message that needs a session reads it again.
                 LOG.info("a mailbox cannot be read now", user=user, why=str(error))
                 return
             news = await self._arrivals.absorb(own, mail, now)

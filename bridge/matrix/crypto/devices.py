@@ -1,25 +1,24 @@
-"""Devices of our users: created, published, cross-signed, and checked against the homeserver.
+"""Devices of the bridge users: created, published, cross-signed, checked against the homeserver.
 
-Each database has a device id of its own, drawn at its first start, so that the keys of a lost
-database are never mistaken for those of the new one. Each of our users has one device of that id
+Each database has its own device id, generated at its first start, so that the keys of a lost
+database are never mistaken for those of the new one. Each bridge user has one device of that id
 (`OwnDevice`: an olm account with one-time keys) and one cross-signing identity (`Identity`):
-without it strict clients give the device no keys and show none of its messages (MSC4153). Another
+without it strict clients send the device no keys and hide its messages (MSC4153). A foreign
 identity on the homeserver is replaced only after an operator's `matrix-webchat crypto reset`, or
-after a restore (below) if it is that of a user who has no device in the database.
+after a restore (below) if the database has no device of that user.
 
-`Upkeep` keeps them, one lock per user: whoever changes a device or its olm sessions holds the lock.
-The private halves of one-time keys are stored before the public halves are published, or a message
-to a published key could not be read; a crash in between publishes the same keys again, which a
-homeserver takes.
+`Upkeep` maintains them, with one lock per user for changes to the device and its olm sessions.
+Private halves of one-time keys are stored before the public halves are published, so that messages
+to a published key can always be read; after a crash in between, the same keys are published again,
+which homeservers accept.
 
-A database that was restored from a backup is detected: to use its old olm ratchets again would
-encrypt two texts with one key. So a random mark that changes with the ratchets (at most once in
-`EVERY`), with each new device and at a stop, is kept both here and in the bot's account data; a
-database that does not know the homeserver's mark is an older copy of itself (or the homeserver is,
-or a second bridge works with the same users; nothing is lost by that). It draws another device id:
-each user gets a new device under the same identity, of which clients do not warn, and the old one
-goes with all its sessions.
-The identities of users who appeared in the lost time are lost: those users get new ones.
+A database restored from a backup must be detected: its old olm ratchets would encrypt two texts
+with one key. So a random mark is kept both in the database and in the bot's account data; it
+changes with the ratchets (at most once in `EVERY`), with each new device and at a stop. A database
+that does not know the homeserver's mark is an older copy of itself (or the homeserver is, or a
+second bridge uses the same users; both are harmless). It then generates another device id: each
+user gets a new device under the same identity, so clients do not warn, and the old device is
+deleted with its sessions. Users created since the backup get new identities, as theirs are lost.
 
 `inspect` is the read-only report of all this for `matrix-webchat doctor`.
 """
@@ -50,13 +49,13 @@ from bridge.rooms.store import SecretRow, StoreError
 
 EPOCH, MARKS = "epoch", "marks"
 PREFIX = "WEBCHAT"
-"""How the ids of our devices begin."""
+"""Prefix of the bridge's device ids."""
 EVERY = 60_000
-"""ms. A copy that is younger than this may not be told from the newest state after a `kill -9`."""
+"""Minimum ms between marks. After a `kill -9`, a backup younger than this may go undetected."""
 _LAST = 3.0
-"""Seconds for the last mark, while the bridge stops."""
+"""Timeout in seconds for setting the last mark at a stop."""
 MOST_MARKS = 64
-"""Each life of a process has three at most, so twenty can pass between the two writes of one."""
+"""Marks kept: a process has up to three, so twenty others may start between one's two writes."""
 HINT = "stop the bridge and run `matrix-webchat crypto reset`"
 
 
@@ -65,10 +64,10 @@ class Epoch(msgspec.Struct, frozen=True):
 
     device_id: str
     replace: bool = False
-    """An operator allowed us to replace what the homeserver knows of our users."""
+    """Whether an operator's reset allows foreign keys of bridge users to be replaced."""
     restored: bool = False
-    """It was drawn for an older copy of the database: what the homeserver knows of users without a
-    row here was made in the lost time, and may be replaced."""
+    """Whether it was generated after a restore: keys on the homeserver of users without a row here
+    were made after the backup, and may be replaced."""
 
     @classmethod
     def draw(cls, *, replace: bool = False, restored: bool = False) -> Epoch:
@@ -77,24 +76,24 @@ class Epoch(msgspec.Struct, frozen=True):
 
 
 class Fit(StrEnum):
-    """Comparison of a user's keys on the homeserver with ours."""
+    """Comparison of a bridge user's keys on the homeserver with the database's."""
 
     GOOD = "good"
     NO_DEVICE = "no device"
-    """The device is not there, or has no keys there."""
+    """The homeserver has no such device, or no keys of it."""
     NO_IDENTITY = "no identity"
     UNSIGNED = "unsigned"
     FOREIGN_IDENTITY = "foreign identity"
-    """The user's cross-signing keys are not ours: a database was lost or restored."""
+    """The user's cross-signing keys are not the database's, which was lost or restored."""
     FOREIGN_DEVICE = "foreign device"
     FORMER = "former"
-    """Of `inspect`: the user gets another device when it next speaks, whatever this one is."""
+    """Only from `inspect`: the device has a former id and is replaced when the user next writes."""
 
 
 class Marks(msgspec.Struct, frozen=True):
-    """Row: the marks that may stand on the homeserver, oldest first, `MOST_MARKS` of them.
+    """Row: marks that the homeserver may hold, oldest first, at most `MOST_MARKS`.
 
-    Each process writes its next one here before it sets it, and may be interrupted in between.
+    Each process writes its next mark here before setting it, and may be interrupted in between.
     """
 
     possible: tuple[str, ...]
@@ -102,7 +101,7 @@ class Marks(msgspec.Struct, frozen=True):
 
 @dataclass(eq=False, repr=False)
 class Upkeep:
-    """Registry of our devices; `last_look` reads a device's mailbox before the device goes."""
+    """Registry of the bridge's devices; `last_look` reads a device's mailbox before deletion."""
 
     _vault: Vault
     _server: KeyServer
@@ -113,29 +112,28 @@ class Upkeep:
 
     def __post_init__(self) -> None:
         self._there = self._older = self._last = self._next = ""
-        """The mark that stood on the homeserver at the start; and ours: the two that were set last,
-        and one that may be on its way."""
+        """Marks: the homeserver's at the start; this process's last two; one perhaps being set."""
         self._marking = asyncio.Lock()
         self._moved = self._turns = 0
-        """Of the last change of the mark: when it was (ms since the epoch), and `Vault.turns`."""
+        """Time of the last attempt to set a mark, ms; `Vault.turns` when the last one was set."""
         self._epoch = Epoch("")
         self._settled = False
         self._settling = asyncio.Lock()
         self._devices: dict[UserId, OwnDevice] = {}
         self._offered: set[UserId] = set()
-        """Those whose device, with one-time keys, the homeserver was given since our start."""
+        """Users whose device and one-time keys were uploaded since the start."""
         self._locks: defaultdict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._fresh: set[UserId] = set()
-        """Those whose device in memory is as it is stored."""
+        """Users whose device in memory equals the stored one."""
         self.ready: defaultdict[UserId, asyncio.Event] = defaultdict(asyncio.Event)
-        """Set once the user's device is published; it stays so even if we have to read it again."""
+        """Set once the user's device is published; stays set when the row is read again."""
 
     async def begin(self) -> None:
-        """Read or draw the device id of this database."""
+        """Read or generate the device id of this database."""
         await again(self._read_epoch)
 
     async def _read_epoch(self) -> bytes | None:
-        """Read or draw the device id of this database; returns its row."""
+        """Read or generate the device id of this database; return its row."""
         epoch, stored = await self._vault.read(EPOCH, Epoch)
         if epoch is None:
             return await self._draw(Epoch.draw(), stored)
@@ -149,9 +147,9 @@ class Upkeep:
 
     @asynccontextmanager
     async def holding(self, user: UserId) -> AsyncIterator[OwnDevice]:
-        """Lock the user's device, made, published and checked, to change it or its olm sessions.
+        """Lock the user's published device in order to change it or its olm sessions.
 
-        It is locked for this process; another may change it meanwhile, and ours is Stale then.
+        The lock holds in this process only: a write is Stale if another process changed the device.
         """
         async with self._locks[user]:
             try:
@@ -161,21 +159,21 @@ class Upkeep:
                     self.ready[user].set()
                 yield self._devices[user]
             except (Unavailable, Refused):
-                raise  # what was changed before is stored
+                raise  # changes made before the call are stored
             except BaseException:
-                # The one in memory may differ from the stored one, which is read again.
+                # The device in memory may differ from the stored one: read it again next time.
                 self._fresh.discard(user)
                 raise
 
     async def current(self, user: UserId) -> OwnDevice:
-        """The user's device, to be read only."""
+        """Return the user's device for reading, without the lock."""
         if user in self._fresh:
             return self._devices[user]
         async with self.holding(user) as own:
             return own
 
     async def mend(self, user: UserId) -> None:
-        """Make the device again: the homeserver does not know it any more."""
+        """Publish the user's device again after the homeserver has lost it."""
         LOG.warning("a device is gone, making it again", user=user)
         self._offered.discard(user)  # its one-time keys are gone with it
         self._fresh.discard(user)
@@ -184,27 +182,27 @@ class Upkeep:
     # --- detection of a restored backup -----------------------------------------------------
 
     async def check(self) -> bool:
-        """False if the homeserver has seen a newer state of this database. Raises Unavailable."""
+        """Return False if the homeserver's mark is newer than this database. Raises Unavailable."""
         newest, self._there = await examine(self._server, self._vault, self._bot)
         return newest
 
     async def follow(self, *, at_once: bool = False) -> None:
-        """Set a new mark if a ratchet was turned since, and it is time; or at once."""
+        """Set a new mark if a ratchet advanced and `EVERY` has passed, or always if `at_once`."""
         async with self._marking:
             turned = self._vault.turns != self._turns
             if at_once or (turned and not 0 <= self._clock.now() - self._moved < EVERY):
                 await self._mark()
 
     async def witness(self) -> None:
-        """Set a new mark if a ratchet was turned since; those who come together share one."""
+        """Set a new mark if a ratchet has advanced; concurrent calls share one."""
         turns = self._vault.turns
         async with self._marking:
             if self._turns < turns:
                 await self._mark()
 
     async def end(self) -> None:
-        """Set a last mark: a copy that was made a moment ago is an older one from now on."""
-        # Nothing was turned before it is settled, and a mark would hide that this is an older copy.
+        """Set a last mark, so that even a backup made a moment ago is detected as older."""
+        # Before `_settle` no ratchet has advanced, and a mark would hide that this is an old copy.
         if self._settled:
             with suppress(TimeoutError, StoreError):
                 async with asyncio.timeout(_LAST):
@@ -223,7 +221,7 @@ class Upkeep:
             self._turns = turns
 
     async def _announce(self) -> str:
-        """Draw the next mark, and write it beside those that may stand on the homeserver."""
+        """Generate the next mark and add it to the row of marks that the homeserver may hold."""
         marks, stored = await self._vault.read(MARKS, Marks)
         there, mark = self._last or self._there, secrets.token_hex(8)
         former = () if marks is None else marks.possible
@@ -235,7 +233,7 @@ class Upkeep:
     # --- bringing up ------------------------------------------------------------------------
 
     async def _settle(self) -> None:
-        """Check once, before anything is encrypted, that the database is no restored backup."""
+        """Check once, before anything is encrypted, for a restored backup."""
         async with self._settling:
             if self._settled:
                 return
@@ -253,12 +251,12 @@ class Upkeep:
             restored = self._epoch.restored or await self._is_the_bots()
             await self._draw(Epoch.draw(replace=self._epoch.replace, restored=restored), stored)
         await self.follow(at_once=True)
-        await self._read_epoch()  # if we stood still, another process may have drawn one
+        await self._read_epoch()  # another process may have written one while this one was paused
 
     async def _is_the_bots(self) -> bool:
-        """True if the bot's identity is this database's, and not that of a second bridge.
+        """True if the bot's identity on the homeserver is this database's, not a second bridge's.
 
-        Two bridges with the same users take each other for the newer state of themselves.
+        Two bridges with the same users would each take the other for a newer state of itself.
         """
         own = await OwnDevice.load(self._vault, self._bot)
         if own is None:
@@ -274,7 +272,7 @@ class Upkeep:
         return row.value
 
     async def _bring_up(self, user: UserId) -> None:
-        """Load the user's device, and make of it and publish what is missing."""
+        """Load the user's device; create and publish the missing parts."""
         await self._settle()
         if not await self._is_up(user):
             async with self._alone(own_name(user)):
@@ -283,7 +281,7 @@ class Upkeep:
                     await self._publish(user)
 
     async def _is_up(self, user: UserId) -> bool:
-        """Load the user's device, if there is one; True if there is nothing to publish of it."""
+        """Load the user's device, if any; return True if nothing of it needs publishing."""
         own = await OwnDevice.load(self._vault, user)
         if own is None:
             return False
@@ -296,9 +294,9 @@ class Upkeep:
         return fit is Fit.GOOD or self._is_kept_out(own, fit)
 
     def _is_kept_out(self, own: OwnDevice, fit: Fit) -> bool:
-        """True if the homeserver has foreign keys that ours may not replace."""
-        # Only a device that was made after the operator's reset may replace others, or after a
-        # restore that of a user of whom this database held none.
+        """True if the homeserver has foreign keys that must not be replaced."""
+        # They may be replaced only by a device made after an operator's reset, or after a restore
+        # for a user of whom this database had no device.
         lost = self._epoch.restored and not own.state.successor
         foreign = fit in {Fit.FOREIGN_IDENTITY, Fit.FOREIGN_DEVICE}
         kept_out = foreign and (own.state.published or not (self._epoch.replace or lost))
@@ -316,7 +314,7 @@ class Upkeep:
         own = self._devices.get(user)
         if own is None or own.device_id != self._epoch.device_id:
             own = self._devices[user] = await self._draw_device(user, own)
-        await self.witness()  # before anybody can know of it: no copy without it is the newest
+        await self.witness()  # before it is published, so that a backup without it counts as older
         kept_out, fit = False, None
         if own.state.published:
             LOG.warning("keys are missing at the homeserver, publishing them", user=user)
@@ -331,7 +329,7 @@ class Upkeep:
                 return
         if fit is not Fit.GOOD:
             if user not in self._offered:
-                own.replenish({}, [])  # once: a homeserver does not take any number of them
+                own.replenish({}, [])  # once: homeservers limit the number of one-time keys
             await self._upload(own, {"device_keys": own.keys()})
             self._offered.add(user)
             if not kept_out:
@@ -340,7 +338,7 @@ class Upkeep:
             await self._finish(own)
 
     async def _draw_device(self, user: UserId, former: OwnDevice | None) -> OwnDevice:
-        """Draw a device for a user that has none, or one of a restored backup."""
+        """Create a device for a user that has none, or has one of a former device id."""
         if former is not None:
             try:
                 await self._last_look(former)
@@ -356,7 +354,7 @@ class Upkeep:
     # --- publishing -------------------------------------------------------------------------
 
     async def _publish_identity(self, own: OwnDevice) -> None:
-        """Publish the identity, and have it and the device sign each other."""
+        """Publish the identity, with the mutual signatures of identity and device."""
         try:
             await self._server.upload_identity(own.user, own.state.identity.upload(own.user))
             await self._server.upload_signatures(own.user, own.signatures())
@@ -369,14 +367,14 @@ class Upkeep:
             )
 
     async def _finish(self, own: OwnDevice) -> None:
-        """Leave the user this device alone, if it takes the place of others."""
+        """Store the device as published; first delete the devices that it replaces, if any."""
         if self._epoch.replace or self._epoch.restored or own.state.successor:
             await self._drop_older(own)
         own.state.published = True
         await self._save(own)
 
     async def _drop_older(self, own: OwnDevice) -> None:
-        """Delete the devices of a lost database: clients would go on encrypting for them."""
+        """Delete the user's other bridge devices: clients would go on encrypting for them."""
         try:
             for device_id in await self._server.devices(own.user):
                 if device_id.startswith(PREFIX) and device_id != own.device_id:
@@ -385,19 +383,19 @@ class Upkeep:
             LOG.warning("older devices remain", user=own.user, code=refusal.code)
 
     async def replenish(self, own: OwnDevice, reply: wire.Json) -> None:
-        """Publish the one-time keys that are missing according to a /sync. The lock is held."""
+        """Publish one-time keys that a /sync reports missing. The caller holds the lock."""
         counts = reply.get("device_one_time_keys_count")
         unused = reply.get("device_unused_fallback_key_types")
         if isinstance(counts, dict) and own.replenish(counts, unused):
             await self._upload(own, {})
 
     async def _upload(self, own: OwnDevice, content: wire.Json) -> None:
-        # Stored first: the private half of a key must never be younger than its public half.
+        # Stored first: a private key must never be lost after its public half was published.
         await self._save(own)
         try:
             await self._server.upload_keys(own.user, content | own.unpublished())
         except Refused as refusal:
-            # A restored database offers keys that the homeserver has already given away.
+            # A restored database uploads keys that the homeserver has already handed out.
             LOG.error(
                 "the homeserver does not take our keys", user=own.user, code=refusal.code, mend=HINT
             )
@@ -407,12 +405,12 @@ class Upkeep:
 
 
 def reset_rows(vault: Vault) -> list[SecretRow]:
-    """Rows of an emptied table whose new devices may replace the published ones."""
+    """Return the rows to write after a reset; they allow published devices to be replaced."""
     return [vault.row(EPOCH, Epoch.draw(replace=True))]
 
 
 def compare(own: OwnDevice, reply: wire.Json) -> Fit:
-    """Compare our device and master key with what `POST /keys/query` says of them."""
+    """Compare a device and its master key with the reply of `POST /keys/query`."""
     device = wire.mapping(wire.mapping(wire.mapping(reply, "device_keys"), own.user), own.device_id)
     master = wire.mapping(wire.mapping(reply, "master_keys"), own.user)
     if master and own.state.identity.public_master not in wire.mapping(master, "keys").values():
@@ -431,18 +429,18 @@ def compare(own: OwnDevice, reply: wire.Json) -> Fit:
 
 
 async def examine(server: KeyServer, vault: Vault, bot: UserId) -> tuple[bool, str]:
-    """True if the database is its newest state; and the homeserver's mark."""
-    # In this order: a mark stands in the row before it is set.
+    """Return whether the database is its newest state, and the homeserver's mark."""
+    # The mark is read before the row, because each process writes the row before setting the mark.
     there = await server.mark(bot)
     while not is_newest(await vault.load(MARKS, Marks), there):
         before, there = there, await server.mark(bot)
-        if there == before:  # else others have set theirs meanwhile, and dropped it from the row
+        if there == before:  # otherwise another process set its mark and dropped the former one
             return False, there
     return True, there
 
 
 def is_newest(marks: Marks | None, there: str) -> bool:
-    """Compare the row (None: a new database, or of a version without marks) with the other mark."""
+    """Compare the row (None in a new or pre-marks database) with the homeserver's mark."""
     return not there or marks is None or there in marks.possible
 
 
@@ -450,26 +448,26 @@ def is_newest(marks: Marks | None, there: str) -> bool:
 
 
 class OwnState(msgspec.Struct):
-    """Row: a device of ours."""
+    """Row: the device of a bridge user."""
 
     device_id: str
     account: str
-    """vodozemac's pickle."""
+    """The olm account as vodozemac's pickle."""
     identity: Identity
     published: bool = False
-    """The homeserver was once given the device's keys and the identity that signs them. It may have
-    refused either, which is in the log, or have lost them since (`compare` finds out)."""
+    """Whether device keys and identity were uploaded once. The homeserver may have refused either,
+    which is logged, or have lost them since, which `compare` detects."""
     token: str = ""
-    """The access token of a homeserver without MSC4190; a secret."""
+    """Access token (a secret) on a homeserver without MSC4190, else empty."""
     successor: bool = False
-    """It took the place of a device whose ratchets had gone back."""
+    """Whether it replaced a device of a restored backup, whose ratchets had gone back."""
 
     def __repr__(self) -> str:  # without the keys
         return f"OwnState({self.device_id!r})"
 
 
 class OwnDevice:
-    """Device of one of our users, in memory; it is changed under its lock only."""
+    """Device of a bridge user, in memory; changed only under its lock (`Upkeep.holding`)."""
 
     def __init__(
         self, user: UserId, state: OwnState, account: vodozemac.Account, stored: bytes | None
@@ -477,7 +475,7 @@ class OwnDevice:
         self.user = user
         self.state = state
         self.stored = stored
-        """The row as it was read, or written last."""
+        """The row's bytes as last read or written, for compare-and-swap."""
         self.account = account
         self.device_id = state.device_id
         self.curve25519 = account.curve25519_key.to_base64()
@@ -486,7 +484,7 @@ class OwnDevice:
 
     @classmethod
     def draw(cls, user: UserId, device_id: str, former: OwnDevice | None = None) -> OwnDevice:
-        """A new device, not stored yet; it keeps the identity of the one whose place it takes."""
+        """Create a device, not stored yet; it keeps the identity of the `former` one."""
         identity = Identity.draw() if former is None else former.state.identity
         state = OwnState(device_id, "", identity, successor=former is not None)
         stored = None if former is None else former.stored
@@ -501,9 +499,9 @@ class OwnDevice:
         return cls(user, state, account, stored)
 
     def owns(self, device_id: str) -> bool:
-        """True if what was stored for a device of this id is this one's.
+        """True if rows stored for a device of this id belong to this device.
 
-        Empty: it was stored by a version in which a user had one device for ever.
+        The id is empty in rows of an early version, in which a user kept one device for ever.
         """
         return device_id == self.device_id or not (device_id or self.state.successor)
 
@@ -516,7 +514,7 @@ class OwnDevice:
     # --- what it publishes ------------------------------------------------------------------
 
     def keys(self) -> wire.Json:
-        """The device's keys, signed by itself (specification, "Device keys")."""
+        """Return the device's self-signed keys (specification, "Device keys")."""
         fields: wire.Json = {
             "user_id": self.user,
             "device_id": self.device_id,
@@ -529,25 +527,24 @@ class OwnDevice:
         return self._signed(fields)
 
     def cross_signed_keys(self) -> wire.Json:
-        """The same with the identity's signature as well."""
         return self.state.identity.sign_device(self.user, self.keys())
 
     def signatures(self) -> wire.Json:
-        """The content of `POST /keys/signatures/upload`: identity and device sign each other."""
+        """Return the body of `POST /keys/signatures/upload`: device and identity sign mutually."""
         identity = self.state.identity
         master = self._signed(identity.master_key(self.user))
         signed = {self.device_id: self.cross_signed_keys(), identity.public_master: master}
         return {self.user: signed}
 
     def replenish(self, counts: Mapping[str, object], unused_fallback: object) -> bool:
-        """Make the keys that the homeserver is short of; True if any were made.
+        """Generate the keys that the homeserver lacks; return True if there are any to upload.
 
-        By algorithm, `counts` is what it has, and `unused_fallback` what has an unused fallback.
+        `counts`: its one-time keys by algorithm; `unused_fallback`: algorithms with a fallback key.
         """
         count = counts.get(wire.ONE_TIME, 0)
         wanted = self.account.max_number_of_one_time_keys
         waiting = len(self.account.one_time_keys)
-        # Less than none would have us make keys without end.
+        # A negative count from the homeserver would make the bridge generate keys without end.
         short = wanted - waiting - (max(0, count) if isinstance(count, int) else wanted)
         made = short > wanted // 2
         if made:
@@ -559,7 +556,7 @@ class OwnDevice:
         return made or waiting > 0
 
     def unpublished(self) -> wire.Json:
-        """One-time and fallback keys for `POST /keys/upload`; empty if there are none."""
+        """Return unpublished one-time and fallback keys for `POST /keys/upload`; {} if none."""
         kinds: list[tuple[str, dict[str, vodozemac.Curve25519PublicKey], wire.Json]] = [
             ("one_time_keys", self.account.one_time_keys, {}),
             ("fallback_keys", self._fallback.fallback_key, {"fallback": True}),
@@ -579,7 +576,7 @@ class OwnDevice:
 
 
 def own_name(user: UserId) -> str:
-    """Name of the row of a user's device."""
+    """Return the name of the row of a user's device."""
     return f"own/{user}"
 
 
@@ -614,7 +611,7 @@ class Identity(msgspec.Struct, frozen=True):
         return _key(user, "master", self.master)
 
     def upload(self, user: str) -> wire.Json:
-        """The content of `POST /keys/device_signing/upload`."""
+        """Return the body of `POST /keys/device_signing/upload`."""
         others = ("self_signing", self.self_signing), ("user_signing", self.user_signing)
         signed = {
             f"{usage}_key": _sign(_key(user, usage, seed), user, self.master)
@@ -651,25 +648,25 @@ class KeysOf(msgspec.Struct, frozen=True):
     user: UserId
     fit: Fit
     one_time_keys: int | None
-    """That the homeserver can still hand out; None: it does not say, or the user reads nothing."""
+    """Number left on the homeserver. None if unknown, or for a ghost, which reads no mailbox."""
 
 
 class Inspected(msgspec.Struct, frozen=True):
-    """Report on the keys of those of our users who have any in this database."""
+    """Report on the keys of the bridge users that have keys in this database."""
 
     device_id: str
     newest: bool
-    """False: the homeserver has seen a newer state of this database."""
+    """False if the homeserver has seen a newer state of this database."""
     users: tuple[KeysOf, ...]
 
 
 async def inspect(
     server: KeyServer, vault: Vault | None, hosts: Sequence[UserId]
 ) -> Inspected | None:
-    """Compare the keys of all of our users with the homeserver's; None: there are no keys yet.
+    """Compare the keys of all bridge users with the homeserver's; None if neither side has any.
 
-    The first of `hosts`, those who read, must exist on the homeserver. `vault` is None while the
-    database has no schema. Raises Unsealable if the keys are sealed with another secret.
+    The first of `hosts` (users that read mailboxes) must exist on the homeserver. `vault` is None
+    while the database has no schema. Raises Unsealable if the keys are sealed with another secret.
     """
     epoch = None if vault is None else await vault.load(EPOCH, Epoch)
     if vault is None or epoch is None:
@@ -688,7 +685,7 @@ async def inspect(
         for user in part:
             own = await OwnDevice.load(vault, user)
             if own is None:
-                continue  # forgotten this moment
+                continue  # deleted meanwhile
             left = None
             if user in hosts and own.device_id == epoch.device_id:
                 if own.state.token:

@@ -1,16 +1,17 @@
 """Megolm, reading: stored inbound sessions ("room keys"), decryption, and replay detection.
 
-A key is stored by room, session and sender: only the user who sent us a key can have written with
-it, so nobody can pass off another's words as theirs. It counts once its device is known to belong
-to the sender (`Owners`). It goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
+A key is stored by room, session and sender. It decrypts only messages of the user who sent the key,
+so nobody can pass off another's words as theirs, and is used only once its device is proven to
+belong to that sender (`Owners`). It expires `KEPT` ms after its last use, or `UNUSED` ms after
+arrival if it was never used.
 
-Sessions that were used lately stay unpickled in a cache; another copy of a key is written in the
-context `changing`, so that no use of the former one is written after it. Where the cached copy is
-too old or cannot decrypt, the row is read again.
+Recently used sessions stay unpickled in an LRU cache. A better copy of a key is written within the
+context `changing`, so that no outdated copy is written after it. If the cached copy has expired or
+cannot decrypt, the row is read again.
 
-A homeserver could send an encrypted message a second time as another event. So its index in the
-session is kept with the event's id as long as the key (`Replays`): written when a key is used for
-the first time, after `AT_MOST` messages, and with each /sync; a kill forgets the newest.
+Replay detection: a homeserver could deliver an encrypted message again as another event. So each
+message index is stored with its event id, as long as the key (`Replays`): at the first use of a
+key, after `AT_MOST` messages and with each /sync. A kill loses the newest of these notes.
 """
 
 from __future__ import annotations
@@ -37,21 +38,21 @@ from bridge.rooms.record import Undecryptable
 from bridge.rooms.store import SecretRow, Stale
 
 KEPT = 90 * 86_400_000
-"""ms that a key outlives its last use."""
+"""Lifetime in ms of a key after its last use."""
 UNUSED = 14 * 86_400_000
-"""ms that a key is kept which nothing was opened with; whoever sends one writes with it soon."""
+"""Lifetime in ms of a key that has decrypted nothing: senders normally use a new key at once."""
 _MAX_DEVICE_KEYS = 8_192
-"""Bytes of a device's keys that came with a letter; honest ones have about 1,000."""
+"""Maximum bytes of the device keys that come with a room key; honest ones have about 1,000."""
 _NEVER_ENCRYPTED = frozenset({"", "m.room.redaction", "m.room.encrypted"})
 """Event types that must not appear inside an encrypted payload."""
 
 FORWARDED = "m.forwarded_room_key"
 KEY_KINDS = frozenset({"m.room_key", FORWARDED})
-"""The letters that bring keys."""
+"""Types of to-device messages that carry room keys."""
 MOST_CACHED = 2_000
-"""Sessions in the cache, about 2 KiB each, and up to 14 KiB of replay notes."""
+"""Maximum cached sessions: about 2 KiB each, plus up to 14 KiB of replay notes."""
 _LONGEST = 600
-"""Characters of the three ids that name a key; good ones are shorter."""
+"""Maximum total characters of the three ids in a key's name; valid ones are shorter."""
 NO_KEY = "unreadable.no_key"
 BROKEN = "unreadable.undecryptable"
 REPEATED = "unreadable.repeated"
@@ -61,7 +62,7 @@ _WITHHELD = {
     "m.unverified": "unreadable.withheld.unverified",
     "m.unauthorised": "unreadable.withheld.unauthorised",
 }
-"""Code of m.room_key.withheld -> key of the texts."""
+"""Code of m.room_key.withheld -> text key."""
 OTHERWISE_WITHHELD = "unreadable.withheld.other"
 
 
@@ -73,34 +74,34 @@ class RoomKey(msgspec.Struct, frozen=True):
     ed25519: str
     keep_until: int
     unproven: bool = False
-    """Whether its device is the sender's has not been found out yet."""
+    """True until its device is proven to be the sender's."""
     device_keys: wire.Json | None = None
-    """What the letter brought to prove it (MSC4147), as long as it is not proven."""
+    """Device keys sent along as proof (MSC4147); None once proven, or if none came."""
 
     def is_as_used(self, now: int) -> bool:
-        """True if another use changes nothing: it is proven, and has long to live."""
+        """True if a use need not be stored: it is proven, and at least half of `KEPT` remains."""
         return not self.unproven and self.keep_until - now >= KEPT // 2
 
 
 class Withheld(msgspec.Struct, frozen=True):
-    """Row, by `no/` and the key's name: a device's refusal to send a key."""
+    """Row `no/{key name}`: a device's refusal to send a key."""
 
     code: str
 
 
 class Seen(msgspec.Struct):
-    """Row: index of the message -> hash of the event's id; in memory the id, until it is stored.
+    """Row: message index -> hash of the event id; in memory the id itself until it is stored.
 
-    So they are hashed all at once: each by itself would cost as much as all else about a message.
+    Ids are hashed in batches: hashing each singly would cost as much as the rest of a message.
     """
 
     events: dict[int, object] = {}
     until: int = 0
-    """When it goes: with the key, whose use keeps both."""
+    """Expiry, ms since the epoch: the key's own."""
 
 
 class Notes(msgspec.Struct, weakref=True, eq=False):
-    """Replay notes of a part of a key's messages: their row, its name, and how it is stored."""
+    """Replay notes of up to `IN_A_ROW` messages of a key: row name, content and stored bytes."""
 
     name: str
     seen: Seen
@@ -108,18 +109,18 @@ class Notes(msgspec.Struct, weakref=True, eq=False):
 
 
 class _Opened(msgspec.Struct, eq=False):
-    """A stored key, unpickled, with the replay notes of the message that it was used for last."""
+    """A stored key, unpickled, with the replay notes around the message it last decrypted."""
 
     room_id: str
     key: RoomKey
     stored: bytes | None
     session: vodozemac.InboundGroupSession
-    part: int = -1  # which none is
+    part: int = -1  # no notes loaded yet
     notes: Notes = msgspec.field(default_factory=lambda: Notes("", Seen(), None))
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """Envelope of an encrypted event: its ciphertext, and what names its key."""
+    """Envelope of an encrypted event: its ciphertext, and the name of its key with its parts."""
 
     room_id: str
     session_id: str
@@ -134,7 +135,7 @@ def key_name(room_id: str, session_id: str, sender: str) -> str:
 
 @lru_cache(MOST_CACHED)
 def _good_name(room_id: str, session_id: str, sender: str) -> str:
-    """The key's name; "" if one of these is no id. Checked once for all messages of a session."""
+    """Return the key's name, "" if an id is invalid. Cached, so checked once per session."""
     ids = {"room": room_id, "sender": sender, "session": session_id}
     good = (
         wire.id_text(ids, "room") and wire.id_text(ids, "sender") and wire.key_text(ids, "session")
@@ -145,7 +146,7 @@ def _good_name(room_id: str, session_id: str, sender: str) -> str:
 def own_key(
     vault: Vault, own: OwnDevice, room_id: str, session: vodozemac.GroupSession, now: int
 ) -> SecretRow:
-    """The row with which we decrypt what one of our users sends in a new session."""
+    """Return the row that lets the bridge decrypt its own user's messages of a new session."""
     inbound = vodozemac.InboundGroupSession(session.session_key)
     row = RoomKey(inbound.pickle(vault.pickle_key), own.curve25519, own.ed25519, now + KEPT)
     return vault.row(key_name(room_id, session.session_id, own.user), row, row.keep_until)
@@ -156,20 +157,20 @@ def is_encrypted(raw: wire.Json) -> bool:
 
 
 def sealed_of(raw: wire.Json) -> Sealed | None:
-    """The envelope of an encrypted event, if it is one that we can read at all."""
+    """Return the envelope of an encrypted event; None if malformed or not megolm."""
     content = wire.mapping(raw, "content")
     if wire.text(content, "algorithm") != wire.MEGOLM:
         return None
     room_id, sender = wire.text(raw, "room_id"), wire.text(raw, "sender")
     session_id, ciphertext = wire.text(content, "session_id"), wire.text(content, "ciphertext")
     if len(room_id) + len(session_id) + len(sender) > _LONGEST:
-        return None  # rather than kept in the cache of names
+        return None  # keep oversized ids out of the cache of names
     name = _good_name(room_id, session_id, sender)
     return Sealed(room_id, session_id, sender, ciphertext, name) if name and ciphertext else None
 
 
 class RoomKeys:
-    """Inbound sessions: stored in the vault, the newest used ones cached."""
+    """Inbound sessions: stored in the vault, recently used ones cached."""
 
     def __init__(self, vault: Vault, owners: Owners) -> None:
         self._vault = vault
@@ -182,11 +183,10 @@ class RoomKeys:
     async def take(
         self, payload: Payload, now: int, coming: Mapping[str, SecretRow]
     ) -> tuple[str, list[SecretRow]] | None:
-        """Check a key that came; its name and the rows to store, or None if it is no good.
+        """Check a received key; return its name and the rows to store, or None if it is invalid.
 
-        A copy of it may be among those that came just before, and are yet to be stored (`coming`).
-        It may have come again because we asked (m.forwarded_room_key), which is believed only of
-        the device that made the session.
+        `coming` holds rows received before it that are yet to be stored. A key sent in answer to a
+        request (m.forwarded_room_key) is accepted only from the device that made the session.
         """
         content = payload.content
         room_id, session_id = wire.id_text(content, "room_id"), wire.key_text(content, "session_id")
@@ -202,9 +202,9 @@ class RoomKeys:
         if known is not None:
             made = payload.sender_key, payload.ed25519
             if not known.unproven and (known.sender_key, known.ed25519) != made:
-                return None  # one device makes a session, and we know which
+                return None  # a session belongs to one device, and another is proven
             if self._unpickled(known).first_known_index <= session.first_known_index:
-                return name, []  # the same key again, or one that reads less
+                return name, []  # the same key again, or one that decrypts fewer messages
         proof = payload.device_keys or None
         if len(msgspec.json.encode(proof)) > _MAX_DEVICE_KEYS:
             proof = None
@@ -219,7 +219,7 @@ class RoomKeys:
         return name, [self._vault.row(name, row, row.keep_until, was)]
 
     def refusal(self, event: wire.Json, now: int) -> tuple[str, list[SecretRow]] | None:
-        """The name of the key that will not come, by m.room_key.withheld, and the row to store."""
+        """Read m.room_key.withheld: return the name of the refused key and the row to store."""
         content = wire.mapping(event, "content")
         room_id, session_id = wire.id_text(content, "room_id"), wire.key_text(content, "session_id")
         sender = wire.id_text(event, "sender")
@@ -232,7 +232,7 @@ class RoomKeys:
     async def open(
         self, raw: wire.Json, sealed: Sealed, now: int, *, ask: bool = True
     ) -> wire.Json | Undecryptable:
-        """Decrypt an event, or say why not; with `ask`, servers may be asked whose the key is."""
+        """Decrypt an event or return why not; `ask` allows a query for the sender's devices."""
         found = self._by_cached(sealed, now) or await self._by_stored(sealed)
         if isinstance(found, Undecryptable):
             return found
@@ -259,7 +259,7 @@ class RoomKeys:
     def _by_cached(
         self, sealed: Sealed, now: int
     ) -> tuple[_Opened, vodozemac.DecryptedMessage] | None:
-        """Decrypt with the session at hand; None if the stored one has to be looked at."""
+        """Decrypt with the cached session; None if the stored one must be read."""
         try:
             opened = self._cache.at(sealed.key_name)
         except KeyError:
@@ -272,7 +272,7 @@ class RoomKeys:
     async def _by_stored(
         self, sealed: Sealed
     ) -> tuple[_Opened, vodozemac.DecryptedMessage] | Undecryptable:
-        """Decrypt with the stored key, or say why there is none."""
+        """Decrypt with the stored key, or return why there is none."""
         name = sealed.key_name
         with self._cache.fetching() as keep:
             key, stored = await self._vault.read(name, RoomKey)
@@ -290,23 +290,23 @@ class RoomKeys:
         return vodozemac.InboundGroupSession.from_pickle(key.pickle, self._vault.pickle_key)
 
     async def _store(self, name: str, opened: _Opened, key: RoomKey) -> None:
-        """Store a key as it is after its use, with all replay notes: one commit for both."""
+        """Store a key after its use together with all replay notes, in one commit."""
         if self._cache.get(name) is not opened:
-            return  # another copy came meanwhile, and stays; it will be proven when it is used
+            return  # a newer copy came meanwhile and stays; its own use will prove it
         row = self._vault.row(name, key, key.keep_until, opened.stored)
         try:
             await self._replays.save([row])
         except Stale:
-            self._cache.forget(name)  # another process has stored such a copy
+            self._cache.forget(name)  # another process has stored another copy
         else:
             opened.key, opened.stored = key, row.value
 
     def leave(self, ours: Callable[[str], bool]) -> None:
-        """Forget what is cached of the rooms that are not ours any more."""
+        """Drop cached keys of rooms that this process no longer serves."""
         self._cache.forget_where(lambda _, opened: not ours(opened.room_id))
 
     def drop(self, erased: Callable[[str], bool]) -> None:
-        """Forget keys whose rows are erased, and store no more replay notes of them."""
+        """Drop cached keys whose rows are erased, and their unsaved replay notes."""
         self._cache.forget_where(lambda name, _: erased(name))
         self._replays.drop(erased)
 
@@ -328,7 +328,7 @@ def _decrypt(
         message = vodozemac.MegolmMessage.from_base64(sealed.ciphertext)
         return session.decrypt(message)
     except ValueError:
-        # Written before the key was shared with us? An earlier one may still come.
+        # Written before the key was shared with the bridge? An earlier copy may still come.
         early = message is not None and message.message_index() < session.first_known_index
         return Undecryptable(NO_KEY, later=True) if early else Undecryptable(BROKEN, later=False)
 
@@ -338,7 +338,7 @@ def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
     try:
         if payload.kind == FORWARDED:
             if wire.text(payload.content, "sender_key") != payload.sender_key:
-                return None  # hearsay
+                return None  # forwarded by another device than the session's own
             return vodozemac.InboundGroupSession.import_session(vodozemac.ExportedSessionKey(key))
         return vodozemac.InboundGroupSession(vodozemac.SessionKey(key))
     except ValueError:
@@ -355,7 +355,7 @@ def _opened(raw: wire.Json, sealed: Sealed, plain: bytes) -> wire.Json | Undecry
     content = payload.content
     relation = wire.mapping(raw, "content").get("m.relates_to")
     if relation is not None:
-        # The relation stands outside, in clear; what may stand inside is a copy.
+        # The relation stands unencrypted in the envelope; one inside is at most a copy.
         content = content | {"m.relates_to": relation}
     return raw | {"type": payload.type, "content": content}
 
@@ -363,16 +363,16 @@ def _opened(raw: wire.Json, sealed: Sealed, plain: bytes) -> wire.Json | Undecry
 # --- whose device sent a key ----------------------------------------------------------------------
 
 _AGAIN_MS = 30_000
-"""How often at most a user's devices are asked for because one is not among them, and a homeserver
-that did not answer is asked for any."""
+"""Minimum ms between device list queries for one user because of an unknown device, and between
+queries to a homeserver that did not answer."""
 
 
 class Owners:
-    """Check that a room key's device belongs to its sender; `asker` is one of ours.
+    """Check that a room key's device belongs to its sender; `asker` is the bridge user who queries.
 
     Otherwise a homeserver could write messages in anybody's name (specification,
-    "m.olm.v1.curve25519-aes-sha2"). The device has to stand in the sender's device list, or to be
-    proven by a signature of its owner's identity (MSC4147).
+    "m.olm.v1.curve25519-aes-sha2"). The device must be in the sender's device list or bear a
+    signature of the sender's identity (MSC4147).
     """
 
     def __init__(self, peers: Peers, asker: UserId) -> None:
@@ -380,10 +380,10 @@ class Owners:
         self._asker = asker
         self._asked: LRUCache[str, int] = LRUCache(10_000)
         self._away: LRUCache[str, int] = LRUCache(10_000)
-        """Homeservers that did not answer -> when they were asked."""
+        """Homeserver that did not answer -> when it was queried."""
 
     async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
-        """True if the device that sent a key is its sender's; with `ask`, servers may be asked."""
+        """True if a key's device is its sender's; `ask` allows a query for the device list."""
         known, server = self._peers.cache.get(user), user.partition(":")[2]
         if _is_owned(user, key, known):
             return True
@@ -398,7 +398,7 @@ class Owners:
             known = None
         else:
             if known is None:
-                # Each of its users' messages would wait for it anew.
+                # Otherwise each message of its users would wait for the server again.
                 self._away[server] = now
         if _is_owned(user, key, known):
             return True
@@ -426,9 +426,9 @@ def _is_owned(user: str, key: RoomKey, known: Known | None) -> bool:
 # --- replay detection -----------------------------------------------------------------------------
 
 IN_A_ROW = 128
-"""Messages of a session that share a row; most sessions carry a hundred."""
+"""Messages of a session per row; most sessions carry a hundred."""
 AT_MOST = 200
-"""Notes that wait to be stored, of all sessions together."""
+"""Maximum unsaved notes of all sessions together."""
 
 
 def _digest(event_id: str) -> bytes:
@@ -436,12 +436,12 @@ def _digest(event_id: str) -> bytes:
 
 
 class Replays:
-    """Which event carried which message. Raises StoreError if the database does not answer."""
+    """Replay notes: which event carried which megolm message. Raises StoreError."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._live: WeakValueDictionary[str, Notes] = WeakValueDictionary()
-        """All that somebody holds, so that there are never two of a name."""
+        """All notes in use, so that each row exists once in memory."""
         self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._unsaved: dict[str, Notes] = {}
         self.waiting = 0
@@ -450,7 +450,7 @@ class Replays:
         name = f"seen/{part}/{key_name}"
         found = self._live.get(name)
         if found is None:
-            # What others note meanwhile could be stored and let go before the answer comes.
+            # Without the lock, notes made and saved meanwhile could be lost by this read.
             async with self._reading.setdefault(name, asyncio.Lock()):
                 found = self._live.get(name)
                 if found is None:
@@ -459,7 +459,7 @@ class Replays:
         return found
 
     def is_one(self, notes: Notes, index: int, event_id: str, keep_until: int) -> bool:
-        """Replay check: True if another event carried this message before; else it is noted."""
+        """Replay check: True if another event carried this message before; else note it."""
         seen = notes.seen
         count = len(seen.events)
         known = seen.events.setdefault(index, event_id)
@@ -470,9 +470,9 @@ class Replays:
         return known != (event_id if isinstance(known, str) else _digest(event_id))
 
     async def save(self, others: Sequence[SecretRow] = ()) -> None:
-        """Store the notes that are not stored yet, together with other rows (`Vault.save`).
+        """Store the unsaved notes together with other rows (`Vault.save`).
 
-        Stale: another process was faster with one of these; notes are made one with its.
+        Raises Stale if another process wrote one of the rows; its notes are then merged in.
         """
         unsaved, self._unsaved, self.waiting = self._unsaved, {}, 0
         saved = [(notes, notes.stored, self._row(notes)) for notes in unsaved.values()]
@@ -491,7 +491,7 @@ class Replays:
             raise
 
     def drop(self, erased: Callable[[str], bool]) -> None:
-        """Store no notes of these keys (by their names) any more."""
+        """Discard unsaved notes of erased rows (by name)."""
         self._unsaved = {n: one for n, one in self._unsaved.items() if not erased(n)}
 
     def _row(self, notes: Notes) -> SecretRow:
@@ -500,7 +500,7 @@ class Replays:
             if isinstance(known, str):
                 seen.events[index] = _digest(known)
         row = self._vault.row(notes.name, seen, seen.until, notes.stored)
-        notes.stored = row.value  # what is saved next comes in the place of this
+        notes.stored = row.value  # the next save replaces this value
         return row
 
     async def _read_again(self, notes: Notes) -> None:

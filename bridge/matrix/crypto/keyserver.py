@@ -1,4 +1,4 @@
-"""Calls of the client-server API about keys and devices, each by the user who is named first."""
+"""Client-server API calls for keys and devices; the first argument is the user that calls."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from bridge.rooms.ports import Despite, Refused
 
 _CLIENT = "_matrix/client/v3"
 MARK = "org.matrix_webchat.continuity"
-"""Type of the account data that tells an older copy of the database from the newest."""
+"""Type of the account data with the mark that detects a restored database (`devices`)."""
 _QUERY_MS = 10_000
-"""How long the homeserver may ask other homeservers."""
+"""Timeout in ms for the homeserver's own queries to other homeservers."""
 SYNC_SECONDS = 30
 NOTHING = {"not_types": ["*"]}
 QUIET = {"presence": NOTHING, "account_data": NOTHING}
-"""Of a filter for /sync: what we want of no user."""
+"""Part of a /sync filter: no presence and no account data."""
 NOTHING_BUT_KEYS = json.dumps(QUIET | {"room": {"rooms": []}})
-"""Filter for /sync: messages come by transactions, here only to-device events are wanted."""
+"""Filter for /sync: to-device events only, as messages come by transactions."""
 _NAME = "WebChat"
 
 
 class Requests(Protocol):
-    """HTTP requests as our users and their devices. `client.Homeserver` is one."""
+    """HTTP requests as bridge users and their devices. `client.Homeserver` implements it."""
 
     async def request(
         self,
@@ -50,9 +50,9 @@ class Requests(Protocol):
 
 
 class KeyServer:
-    """The homeserver's keys, devices and mailboxes.
+    """The homeserver's keys, devices and to-device mailboxes.
 
-    `patient`, for what stays open long, acts as the same devices as `transport`.
+    `patient` is for long polling; it acts as the same devices as `transport`.
     """
 
     def __init__(self, transport: Requests, patient: Requests) -> None:
@@ -70,12 +70,12 @@ class KeyServer:
         user: UserId,
         device: bool = False,
     ) -> Json:
-        """One request; as the user's device where the homeserver has to know which it is."""
+        """Send a request; with `device`, as the user's device instead of the user alone."""
         path = f"{_CLIENT}/{path}"
         return await self._transport.request(method, path, content, user=user, device=device)
 
     async def make_device(self, user: UserId, device_id: str) -> str:
-        """Give the user a device; returns its access token where MSC4190 is not known, else ""."""
+        """Create a device; return its access token if the homeserver lacks MSC4190, else ""."""
         with Despite("M_UNRECOGNIZED", "M_NOT_FOUND"):
             await self._call("PUT", _device(device_id), {"display_name": _NAME}, user=user)
             return ""
@@ -98,22 +98,22 @@ class KeyServer:
 
     async def query(self, asker: UserId, users: Sequence[str]) -> Json:
         content: Json = {"device_keys": {user: [] for user in users}, "timeout": _QUERY_MS}
-        # Not as the device: this is how we learn that it is gone.
+        # Not as the device: this call detects that the device is gone.
         return await self._call("POST", "keys/query", content, user=asker)
 
     async def claim(self, user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
-        """Take a one-time key of each device: user -> device -> algorithm."""
+        """Claim a one-time key of each device: user -> device -> algorithm."""
         content: Json = {"one_time_keys": wanted, "timeout": _QUERY_MS}
         reply = await self._call("POST", "keys/claim", content, user=user, device=True)
         return mapping(reply, "one_time_keys")
 
     async def upload_keys(self, user: UserId, content: Json) -> Json:
-        """Publish keys of the device; returns how many one-time keys are there now."""
+        """Publish keys of the device; return the homeserver's one-time key counts by algorithm."""
         reply = await self._call("POST", "keys/upload", content, user=user, device=True)
         return mapping(reply, "one_time_key_counts")
 
     async def upload_identity(self, user: UserId, content: Json) -> None:
-        # Not as the device: of an application service no password is asked.
+        # Not as the device: an application service needs no password for this call.
         await self._call("POST", "keys/device_signing/upload", content, user=user)
 
     async def upload_signatures(self, user: UserId, content: Json) -> None:
@@ -127,23 +127,23 @@ class KeyServer:
         await self._call("PUT", path, {"messages": messages}, user=user, device=True)
 
     async def mark(self, user: UserId) -> str:
-        """The homeserver's mark; empty if it has none, or keeps none."""
+        """Return the homeserver's mark; "" if it has none or does not store account data."""
         return text(await self._transport.account_data(user, MARK), "mark")
 
     async def set_mark(self, user: UserId, mark: str) -> None:
         await self._transport.set_account_data(user, MARK, {"mark": mark})
 
     async def sync(self, user: UserId, since: str, *, wait: bool, device: str = "") -> Json:
-        """What came for the device after the last reply's token `since` (empty: all that there is).
+        """Return to-device events after the token `since` (all pending ones if it is empty).
 
-        With `wait` the homeserver keeps the request for `SYNC_SECONDS`, until something comes;
-        `device` is another device of the user than the present one.
+        With `wait`, long-poll up to `SYNC_SECONDS`; `device` names a device of the user other than
+        the present one.
         """
         query = {"filter": NOTHING_BUT_KEYS, "timeout": str(SYNC_SECONDS * 1000 if wait else 0)}
         if since:
             query["since"] = since
         if device:
-            # The second is the name by which homeservers before v1.17 know it.
+            # The second name is for homeservers before Matrix v1.17.
             query |= {"device_id": device, "org.matrix.msc3202.device_id": device}
         return await self._patient.request(
             "GET", f"{_CLIENT}/sync", user=user, device=not device, query=query

@@ -1,9 +1,9 @@
-"""Olm: the channel between a device of ours and a device of somebody else's.
+"""Olm: the channel between a bridge device and another user's device.
 
-A `Channel` is the few sessions that the two have had, newest first; it is one row. Whoever uses one
-holds the lock of our device, and stores the row before what was encrypted leaves: a ratchet that
-went backwards would use a key twice. Another process may use the same channel; of two that read the
-same row, one saves it, and the other has to read it again (`Vault`).
+A `Channel` holds the last few olm sessions of the two, newest first, as one row. To use it, hold
+the lock of the bridge device, and store the row before sending what was encrypted: a ratchet that
+went backwards would use a message key twice. If another process saved the same row meanwhile, the
+save raises Stale and the row must be read again (`Vault`).
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from bridge.matrix.crypto.vault import Vault
 from bridge.rooms.store import SecretRow
 
 _KEPT = 4
-"""Sessions of a channel: more than one only when both sides began one, or one was lost."""
+"""Maximum sessions of a channel: more than one only if both sides began one, or one was lost."""
 _MAX_MESSAGE = 256 * 1024
 _UNUSED_MS = 180 * 86_400_000
-"""After which an unused channel goes; a letter of the other side then begins a new one."""
+"""Lifetime in ms of an unused channel. After it, the two devices start a new session."""
 _DEVICE_KEYS = ("sender_device_keys", "org.matrix.msc4147.device_keys")
 
 
 class UndecryptableOlm(Exception):
-    """An olm message that no session of ours can read; a new session may mend it."""
+    """An olm message that no stored session can decrypt; a new session may repair this."""
 
 
 class _Sessions(msgspec.Struct):
     pickles: list[str] = []
     device_id: str = ""
-    """Ours; another one's sessions are of no use any more."""
+    """The bridge device; sessions of a former one are ignored."""
 
 
 class Channel:
-    """The sessions of a device of ours with one of somebody else's.
+    """The olm sessions of a bridge device with another user's device.
 
-    It is named by the other side's user, too: anybody may say that somebody else's key is theirs,
-    and that must not touch the other's channel.
+    The row's name includes the other user: anybody can claim another user's identity key, which
+    must not affect that user's channel.
     """
 
     def __init__(self, own: OwnDevice, user: str, curve25519: str) -> None:
@@ -51,9 +51,9 @@ class Channel:
         self._former_name = f"olm/{own.user}/{curve25519}"
         self._sessions: list[vodozemac.Session] = []
         self._stored: bytes | None = None
-        """The row as it was read, or written last."""
+        """The row's bytes as last read or written, for compare-and-swap."""
         self._former = False
-        """It was stored by a version that did not name the user, and still is."""
+        """Whether the row still has an early version's name, without the user."""
 
     @classmethod
     async def load(cls, vault: Vault, own: OwnDevice, user: str, curve25519: str) -> Channel:
@@ -80,7 +80,7 @@ class Channel:
         return bool(self._sessions)
 
     def begin(self, device: Device, one_time: str) -> bool:
-        """Begin a session with a one-time key; False if the key is none."""
+        """Begin a session with a one-time key; False if the key is invalid."""
         try:
             theirs = vodozemac.Curve25519PublicKey.from_base64(device.curve25519)
             key = vodozemac.Curve25519PublicKey.from_base64(one_time)
@@ -91,7 +91,7 @@ class Channel:
         return True
 
     def encrypt(self, device: Device, kind: str, content: wire.Json) -> wire.Json:
-        """The content of an m.room.encrypted to-device event; the channel must be open."""
+        """Return the content of an m.room.encrypted to-device event. The channel must be open."""
         payload: wire.Json = {
             "type": kind,
             "content": content,
@@ -99,7 +99,7 @@ class Channel:
             "recipient": device.user,
             "recipient_keys": {"ed25519": device.ed25519},
             "keys": {"ed25519": self.own.ed25519},
-            # MSC4147: whoever has not seen this device yet can still tell whose it is.
+            # MSC4147: lets a recipient that does not know this device yet verify its owner.
             "sender_device_keys": self.own.cross_signed_keys(),
         }
         number, ciphertext = self._sessions[0].encrypt(msgspec.json.encode(payload)).to_parts()
@@ -110,7 +110,7 @@ class Channel:
         }
 
     def decrypt(self, number: int, body: bytes) -> bytes:
-        """Decrypt a message, which may begin a session and use up a one-time key of ours."""
+        """Decrypt a message, which may begin a session and use up a one-time key of the bridge."""
         try:
             message = vodozemac.AnyOlmMessage.from_parts(number, body)
         except ValueError as error:
@@ -123,7 +123,7 @@ class Channel:
                 plain = session.decrypt(message)
             except ValueError:
                 continue
-            # What the other side uses is what it can read.
+            # The session that the other side uses moves to the front: it can decrypt that one.
             self._sessions.insert(0, self._sessions.pop(place))
             return bytes(plain)
         if prekey is None:
@@ -138,7 +138,7 @@ class Channel:
 
 
 def one_time_key(device: Device, claimed: Mapping[str, object]) -> str:
-    """The key that the device signed, of what `POST /keys/claim` gave for it; "" if none."""
+    """Return the one-time key in a `POST /keys/claim` reply that the device signed; "" if none."""
     signer = f"ed25519:{device.device_id}"
     for key_id in claimed:
         fields = wire.mapping(claimed, key_id)
@@ -150,7 +150,7 @@ def one_time_key(device: Device, claimed: Mapping[str, object]) -> str:
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """Olm message of a to-device event."""
+    """Olm message of a to-device event, still encrypted."""
 
     sender: str
     sender_key: str
@@ -159,20 +159,20 @@ class Letter(msgspec.Struct, frozen=True):
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """Plaintext of an olm message, its envelope checked."""
+    """Plaintext of an olm message whose sender and recipient fields were checked."""
 
     sender: str
     sender_key: str
     ed25519: str
-    """The sender's device, as it says; `keys.Owners` finds out whether it is."""
+    """The sending device's signing key as claimed; `keys.Owners` verifies it."""
     kind: str
     content: wire.Json
     device_keys: wire.Json = {}
-    """The device's keys, if they came with the letter (MSC4147); not checked."""
+    """Device keys sent along (MSC4147), unverified; empty if none."""
 
 
 def letter_of(own: OwnDevice, event: wire.Json) -> Letter | None:
-    """Read the olm message of an m.room.encrypted to-device event; None if there is none for us."""
+    """Read an m.room.encrypted to-device event's olm message for `own`; None if there is none."""
     content = wire.mapping(event, "content")
     part = wire.mapping(wire.mapping(content, "ciphertext"), own.curve25519)
     number, body = part.get("type"), wire.text(part, "body")
@@ -190,7 +190,7 @@ def letter_of(own: OwnDevice, event: wire.Json) -> Letter | None:
 
 
 def read_payload(own: OwnDevice, letter: Letter, plain: bytes) -> Payload | None:
-    """Read an olm message's plaintext; None unless its sender wrote it to us ("m.olm.v1")."""
+    """Read an olm message's plaintext; None if sender or recipient do not match ("m.olm.v1")."""
     try:
         fields = msgspec.json.decode(plain, type=dict[str, object])
     except (ValueError, RecursionError):

@@ -1,8 +1,8 @@
-"""Device lists of other people, cached.
+"""Device lists of other users, cached.
 
-What `POST /keys/query` says of a user is kept in memory only, until /sync says that it changed:
-after a start everything is asked anew, so no change is missed. A device whose keys change under the
-same id is not believed; a device that was signed out may come back with new keys.
+Replies of `POST /keys/query` are kept in memory only, until /sync reports a change: after a start
+everything is queried again, so no change is missed. A device whose keys change under the same id is
+rejected, unless it was absent from a device list in between (signed out).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from bridge.matrix.crypto.wire import Json, id_text, is_signed, key_text, mappin
 
 _KEPT = 20_000
 MOST = 200
-"""Devices of a user that are looked at; a homeserver may list as many as it likes."""
+"""Maximum devices of a user that are read; a homeserver may list any number."""
 
 
 class Device(msgspec.Struct, frozen=True):
-    """Device of somebody else, whose keys are signed by itself."""
+    """Device of another user, with keys that it signed itself."""
 
     user: str
     device_id: str
@@ -34,20 +34,20 @@ class Device(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """Devices of a user, and the key of its identity that signs them (empty: there is none)."""
+    """Devices of a user, and its self-signing key (empty if there is none)."""
 
     devices: tuple[Device, ...]
     self_signing: str = ""
 
 
 class Peers:
-    """Device lists of other users; one is forgotten if it changed, or we hear of no changes."""
+    """Device lists of other users; the caller drops one that changed or is no longer tracked."""
 
     def __init__(self, server: KeyServer) -> None:
         self._server = server
         self.cache: Recall[str, Known] = Recall(_KEPT)
         self._pinned: LRUCache[str, dict[str, tuple[str, str]]] = LRUCache(_KEPT)
-        """User -> device -> its keys."""
+        """User -> device id -> its keys, which must not change."""
 
     async def devices(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False
@@ -58,7 +58,7 @@ class Peers:
     async def known(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False
     ) -> dict[str, Known]:
-        """Devices and signing key of each user whose homeserver answers; `fresh`: asked anew."""
+        """Return devices and identity of users whose server answers; `fresh` skips the cache."""
         users = list(users)
         found = {} if fresh else {u: d for u in users if (d := self.cache.get(u)) is not None}
         missing = [user for user in users if user not in found]
@@ -77,7 +77,7 @@ class Peers:
         return found
 
     def _unchanged(self, user: str, listed: Json) -> tuple[Device, ...]:
-        """The user's devices, without those that had other keys before and never signed out."""
+        """Return the user's devices, except those whose keys changed under the same id."""
         before = self._pinned.get(user) or {}
         pinned = {one: before[one] for one in islice(listed, MOST) if one in before}
         good = []
@@ -92,7 +92,7 @@ class Peers:
 
 
 def read_devices(user: str, listed: Mapping[str, object]) -> tuple[Device, ...]:
-    """The devices of a reply that can be believed and that can read what we send."""
+    """Return the devices of a reply that are validly signed and support olm and megolm."""
     return tuple(
         device
         for device_id, fields in islice(listed.items(), MOST)
@@ -101,7 +101,7 @@ def read_devices(user: str, listed: Mapping[str, object]) -> tuple[Device, ...]:
 
 
 def read_device(user: str, device_id: str, fields: Json) -> Device | None:
-    """Read a device's keys, which it signed itself; None if they are not good."""
+    """Read a device's self-signed keys; None if they are invalid, or lack olm or megolm."""
     keys = mapping(fields, "keys")
     curve25519 = key_text(keys, f"curve25519:{device_id}")
     ed25519 = key_text(keys, f"ed25519:{device_id}")
@@ -115,7 +115,7 @@ def read_device(user: str, device_id: str, fields: Json) -> Device | None:
 
 
 def read_identity(user: str, reply: Mapping[str, object]) -> str:
-    """The key by which a user's identity signs devices, by a reply of `POST /keys/query`; or ""."""
+    """Return a user's self-signing key from a reply of `POST /keys/query`; "" if not valid."""
     keys = mapping(mapping(reply, "self_signing_keys"), user)
     master = _only_key(user, "master", mapping(mapping(reply, "master_keys"), user))
     found = _only_key(user, "self_signing", keys)
@@ -124,7 +124,7 @@ def read_identity(user: str, reply: Mapping[str, object]) -> str:
 
 
 def _only_key(user: str, usage: str, fields: Json) -> str:
-    """Public key of a cross-signing key's object (specification, "Cross-signing"); or ""."""
+    """Return a cross-signing key object's public key (specification, "Cross-signing"), or ""."""
     keys = mapping(fields, "keys")
     if text(fields, "user_id") != user or usage not in wire.strings(fields, "usage"):
         return ""

@@ -1,20 +1,19 @@
 """Megolm, writing: one outbound session per sender and room, its key shared with every reader.
 
-A session is given up when somebody who has its key may not read any more (left, or removed a
-device), when it is old or has encrypted many messages. A new reader gets the key from its present
-index, so earlier messages stay closed to them.
+A session is replaced when it is old or has encrypted many messages, and when somebody who has its
+key may no longer read (left the room, or removed a device). A new reader gets the key from its
+present index, and so cannot decrypt earlier messages.
 
-The questions that this takes (who is in the room, with which devices, a one-time key for one) may
-go to homeservers that are slow on purpose. So they are asked in `prepare`, without the lock of the
-sender's device; `encrypt` runs under it.
+Members, device lists and one-time keys may have to come from homeservers that are slow on purpose.
+So `prepare` requests them without the lock of the sender's device; `encrypt` runs under the lock.
 
-Sessions are kept in memory only: a ratchet that is read back from a database may have been there
-before, and would use a message key twice. Olm sessions are stored, before the request that carries
-what they encrypted: they cost the other side a one-time key.
+Megolm sessions are kept in memory only: a ratchet read back from a database might be an old state,
+and use a message key twice. Olm sessions are stored, as a new one costs the other side a one-time
+key; they are stored before the request that carries what they encrypted.
 
 `Places` caches each room's encryption settings and audience until an event changes them. That a
-room is encrypted is stored for good: no event undoes it (specification, "m.room.encryption"), so a
-homeserver that says otherwise is not believed.
+room is encrypted is stored permanently: no event can undo it (specification, "m.room.encryption"),
+so a homeserver that says otherwise is not believed.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ from bridge.rooms.ports import Refused
 _AT_ONCE = 50
 """Devices per request."""
 _BARREN_MS = 300_000
-"""How long a device that had no one-time key is not asked for one again."""
+"""Back-off in ms before a one-time key is claimed again from a device that had none."""
 _MOST_SESSIONS = 20_000
 _IN_CLEAR = ("m.relates_to", MARKER)
 _dump = msgspec.json.Encoder().encode
 
 
 class Readers(msgspec.Struct, frozen=True):
-    """Readers of a message, as they were found at `now`, before it is encrypted."""
+    """Readers of a message, as determined at `now` (ms since the epoch), before encryption."""
 
     room_id: RoomId
     scheme: Scheme
@@ -55,11 +54,11 @@ class Readers(msgspec.Struct, frozen=True):
     audience: frozenset[str]
     devices: Mapping[str, tuple[Device, ...]]
     claimed: Mapping[Device, str]
-    """One-time keys of devices that there is no channel to."""
+    """One-time keys of devices without an olm session."""
 
 
 class _Outbound(msgspec.Struct, eq=False):
-    """Outbound session; `readers` have its key, `given` have or may have it."""
+    """Outbound megolm session; `readers` have its key, `given` have or may have it."""
 
     session: vodozemac.GroupSession
     session_id: str
@@ -67,7 +66,7 @@ class _Outbound(msgspec.Struct, eq=False):
     readers: frozenset[Device] = frozenset()
     given: frozenset[Device] = frozenset()
     complete: Readers | None = None
-    """As they were found when all of them had the key."""
+    """The `Readers` for whom every device had the key; None if some device lacks it."""
 
     def is_spent(self, scheme: Scheme, now: int) -> bool:
         old = not 0 <= now - self.created < scheme.rotate_ms
@@ -76,9 +75,9 @@ class _Outbound(msgspec.Struct, eq=False):
     def is_revoked(
         self, audience: frozenset[str], devices: Mapping[str, tuple[Device, ...]]
     ) -> bool:
-        """True if somebody who has or may have its key may not read any more.
+        """True if a device that has or may have the key may no longer read.
 
-        One whose homeserver cannot be asked just now, and so has no devices here, still may.
+        A member whose homeserver does not answer has no entry in `devices`, and may still read.
         """
         present = {device for known in devices.values() for device in known}
         return any(one.user in devices or one.user not in audience for one in self.given - present)
@@ -99,7 +98,7 @@ class Sharing:
         return self._current(own, room_id, scheme, now) is None
 
     async def prepare(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> Readers:
-        """Find out who is to read a message. May take long: the lock is not held."""
+        """Determine the readers of a message. May be slow, so call it without the device's lock."""
         audience = await self._places.audience(own.user, room_id)
         found = self._current(own, room_id, scheme, now)
         devices = await self._peers.devices(own.user, audience, fresh=found is None)
@@ -111,7 +110,7 @@ class Sharing:
         return Readers(room_id, scheme, now, audience, devices, claimed)
 
     def still_holds(self, readers: Readers) -> bool:
-        """True unless we heard of a change since `prepare`."""
+        """True if no change of audience or devices was reported since `prepare`."""
         known = self._peers.cache.get
         return self._places.audience_known(readers.room_id) is readers.audience and all(
             (there := known(user)) is not None and there.devices is devices
@@ -121,9 +120,9 @@ class Sharing:
     def encrypt_at_once(
         self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int, event: tuple[str, Json]
     ) -> Json | None:
-        """As `encrypt`, if everybody who may read has the key, as far as we have heard; else None.
+        """Encrypt like `encrypt` if all known readers have the key already, else return None.
 
-        It takes no lock, for it waits for nothing and uses no olm session.
+        Needs no lock: it awaits nothing and uses no olm session.
         """
         found = self._current(own, room_id, scheme, now)
         if found is None or found.complete is None or not self.still_holds(found.complete):
@@ -131,7 +130,7 @@ class Sharing:
         return _sealed(own, found, room_id, event)
 
     async def encrypt(self, own: OwnDevice, readers: Readers, event: tuple[str, Json]) -> Json:
-        """The content of the m.room.encrypted event that carries an event (type and content)."""
+        """Share the key with readers that lack it; encrypt `event` (type and content)."""
         room_id, now = readers.room_id, readers.now
         found = self._current(own, room_id, readers.scheme, now)
         if found is not None and found.is_revoked(readers.audience, readers.devices):
@@ -139,7 +138,7 @@ class Sharing:
         if found is None:
             session = vodozemac.GroupSession()
             found = _Outbound(session, session.session_id, now)
-            # We read our own words too, for transcripts; before anybody else has the key.
+            # For transcripts, which decrypt the bridge's own messages. Stored before sharing.
             await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
             self._outbound[own.user, own.device_id, room_id] = found
         if missing := _missing(readers.devices, found):
@@ -171,7 +170,7 @@ class Sharing:
             if channel.open or channel.begin(device, readers.claimed.get(device, ""))
         ]
         told = frozenset(device for device, _ in able)
-        found.given |= told  # before: only the homeserver's answer may be lost
+        found.given |= told  # set first: the request may arrive although its answer is lost
         await self._tell(own, able, ("m.room_key", content), readers.now)
         LOG.debug("room key shared", room=readers.room_id, devices=len(able))
         found.readers |= told
@@ -201,7 +200,7 @@ class Sharing:
             await self._server.send_to_devices(own.user, "m.room.encrypted", {**messages})
 
     async def renew(self, own: OwnDevice, device: Device, one_time: str, now: int) -> bool:
-        """Begin a new session in place of a broken one; False if the claimed key is none."""
+        """Replace a broken olm session with a new one; False if the claimed key is invalid."""
         channels = await self._channels(own, [device])
         if not channels[0][1].begin(device, one_time):
             return False
@@ -211,7 +210,7 @@ class Sharing:
     async def claim(
         self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False
     ) -> dict[Device, str]:
-        """Take a one-time key of each device; one that had none is not asked, unless `anew`."""
+        """Claim a one-time key of each device; `anew` ignores the back-off (`_BARREN_MS`)."""
         wanting = [one for one in devices if anew or not self._is_barren(user, one, now)]
         if not wanting:
             return {}
@@ -243,8 +242,8 @@ def _sealed(own: OwnDevice, found: _Outbound, room_id: RoomId, event: tuple[str,
         "sender_key": own.curve25519,
         "device_id": own.device_id,
     }
-    # Homeservers bundle and count relations, so these stand in clear; and by our marker, which
-    # is a number, an event is known again (`adapter.Markers`).
+    # Not encrypted: relations, which homeservers aggregate; and the bridge's marker, a transaction
+    # id by which `adapter.Markers` recognizes its events.
     return sealed | {name: content[name] for name in _IN_CLEAR if name in content}
 
 
@@ -262,7 +261,7 @@ _LONGEST_MS = 365 * 86_400_000
 
 
 class Scheme(msgspec.Struct, frozen=True):
-    """Row: encryption settings of a room (its m.room.encryption)."""
+    """Row: encryption settings of a room (from m.room.encryption)."""
 
     encrypted: bool
     rotate_messages: int = ROTATE_MESSAGES
@@ -270,7 +269,7 @@ class Scheme(msgspec.Struct, frozen=True):
 
 
 class RoomState(Protocol):
-    """Calls about a room's state. `client.Homeserver` is one."""
+    """Requests for a room's state. `client.Homeserver` implements it."""
 
     async def state(self, user: UserId, room_id: RoomId, kind: str) -> Json | None: ...
 
@@ -278,7 +277,7 @@ class RoomState(Protocol):
 
 
 class Users(Protocol):
-    """Our users, who get no keys. `users.OurUsers` is one."""
+    """The bridge users, who get no keys. `users.OurUsers` implements it."""
 
     main: UserId
     """The bot."""
@@ -299,7 +298,7 @@ class Places:
         self.scheme_known = self._schemes.get
 
     def changed(self, raw: Json) -> None:
-        """Invalidate what an event of the room may have changed."""
+        """Invalidate the cached settings or audience that a state event may have changed."""
         kind = text(raw, "type") if "state_key" in raw else ""
         room_id = RoomId(text(raw, "room_id"))
         if kind == "m.room.encryption":
@@ -308,15 +307,15 @@ class Places:
             self._audiences.forget(room_id)
 
     def leave(self, ours: Callable[[str], bool]) -> None:
-        """Forget rooms that are not ours any more: of these we do not hear what changes.
+        """Drop cached rooms that this process no longer serves: it is not told of their changes.
 
-        Who has left meanwhile is found once they are ours again, and their session given up.
+        Once it serves the room again, `prepare` detects who left and replaces the session.
         """
         self._schemes.forget_where(lambda room_id, _: not ours(room_id))
         self._audiences.forget_where(lambda room_id, _: not ours(room_id))
 
     async def scheme(self, asker: UserId, room_id: RoomId) -> Scheme:
-        """The room's settings. Refused: it is encrypted with an `M_UNSUPPORTED_ALGORITHM`."""
+        """Return the room's settings. Refused: `M_UNSUPPORTED_ALGORITHM` (not megolm)."""
         if (known := self._schemes.get(room_id)) is not None:
             return known
         with self._schemes.fetching() as keep:
@@ -324,7 +323,7 @@ class Places:
             return keep(room_id, await self._for_good(room_id, event))
 
     async def _for_good(self, room_id: RoomId, event: Json | None) -> Scheme:
-        """The settings that hold: as told, but once encrypted, always encrypted."""
+        """Return the settings of the state event, but once encrypted, always encrypted."""
         name = f"room/{room_id}"
         before = await self._vault.load(name, Scheme)
         if before is not None and not _is_megolm(event):
@@ -336,13 +335,13 @@ class Places:
         return told
 
     async def audience(self, asker: UserId, room_id: RoomId) -> frozenset[str]:
-        """Recipients of what is said in the room now, without our own users."""
+        """Return the users who may read new messages of the room, without the bridge users."""
         if (known := self._audiences.get(room_id)) is not None:
             return known
         with self._audiences.fetching() as keep:
             visibility = await self._homeserver.state(asker, room_id, "m.room.history_visibility")
             members = await self._homeserver.members(asker, room_id)
-            # What is "joined" is hidden from those who are only invited.
+            # With history visibility "joined", invited users may not read.
             setting = text(mapping(visibility or {}, "content"), "history_visibility")
             readers = {"join"} if setting == "joined" else {"join", "invite"}
             audience = frozenset(

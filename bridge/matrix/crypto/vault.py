@@ -1,14 +1,14 @@
-"""Encrypted storage of keys: sealed rows; and a cache of what may change while it is fetched.
+"""Encrypted storage of keys (sealed rows); and a cache for values that may change during a fetch.
 
-Nothing of encryption lies in the database in clear. The operator's secret gives two keys (HKDF with
-SHA-256): one seals rows (AES-256-GCM, bound to the row's name, so that no row can be put in the
-place of another), the other is vodozemac's pickle key. The secret is
-`bridge.encryption.pickle_key`; without it the as_token serves, which is kept secret anyway.
+All key material in the database is encrypted. Two keys are derived from the operator's secret (HKDF
+with SHA-256): one seals rows (AES-256-GCM, with the row's name as associated data, so that rows
+cannot be swapped), the other is vodozemac's pickle key. The secret is
+`bridge.encryption.pickle_key`, or the as_token if that is unset.
 
-Several processes may share the rows. A row that goes on from what was read (a ratchet, a position)
-is written by compare and swap: with `was`, the bytes that were read, and Stale if another process
-was faster. Whatever depends on such a row leaves only after it was saved, so no two processes ever
-act on the same state of a ratchet. The one that was refused reads again and tries again (`again`).
+Several processes may share the rows. A row that continues a state (a ratchet, a position) is
+written by compare-and-swap: `was` holds the bytes that were read, and the save raises Stale if
+another process was faster. Anything that depends on the row is sent only after the save, so two
+processes never act on the same state of a ratchet. On Stale, read and try again (`again`).
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ T = TypeVar("T", bound=msgspec.Struct)
 A = TypeVar("A")
 
 _TRIES = 5
-"""How often something is done anew because another process was faster."""
+"""Maximum attempts when another process keeps being faster (Stale)."""
 
 _RATCHETS = ("olm/", "own/")
-"""Rows that must never go back to what they were."""
+"""Name prefixes of rows that must never return to a former state."""
 
 
 class Vault:
-    """Sealed rows as structs. Raises StoreError if the database does not answer."""
+    """Sealed rows as msgspec structs. Raises StoreError if the database does not answer."""
 
     def __init__(self, rows: StorePort, sealer: Sealer) -> None:
         self.turns = 0
-        """How often a row of `_RATCHETS` was saved, or may have been."""
+        """Number of saves, also failed ones, with rows of `_RATCHETS`."""
         self.pickle_key = sealer.pickle_key
         self.names = rows.secret_names
         self._rows = rows
         self._sealer = sealer
 
     async def read(self, name: str, kind: type[T]) -> tuple[T | None, bytes | None]:
-        """Read a row, and its bytes, for the row that takes its place (`was`); None: no row.
+        """Return a row, and its bytes as `was` for the row that replaces it; None if there is none.
 
-        Raises Unsealable: it is of another secret, or another layout.
+        Raises Unsealable if it has another secret or another layout.
         """
         sealed = await self._rows.secret(name)
         return self.opened(name, sealed, kind), sealed
 
     def opened(self, name: str, sealed: bytes | None, kind: type[T]) -> T | None:
-        """What the bytes of a row say, as `read`."""
+        """Decrypt and decode the bytes of a row. Raises Unsealable like `read`."""
         if sealed is None:
             return None
         try:
@@ -68,7 +68,7 @@ class Vault:
             raise Unsealable(f"the row is no {kind.__name__} of this version") from error
 
     async def load(self, name: str, kind: type[T]) -> T | None:
-        """Read a row as `read`, but not to change it."""
+        """Return a row like `read`, without the bytes that a change needs."""
         return (await self.read(name, kind))[0]
 
     def row(
@@ -78,24 +78,21 @@ class Vault:
         keep_until: int | None = None,
         was: bytes | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> SecretRow:
-        """A row to be saved; `was`: see `SecretRow`, without it whatever is stored is replaced."""
+        """Return a row to save. Without `was` (see `SecretRow`) it overwrites any stored value."""
         sealed = self._sealer.seal(name, msgspec.msgpack.encode(value))
         return SecretRow(name, sealed, keep_until, was)
 
     async def save(self, rows: Sequence[SecretRow]) -> None:
-        """Write all rows or none, durably. Stale: none, for one is not what it `was` any more."""
+        """Write all rows durably, or none and raise Stale if one no longer equals its `was`."""
         try:
             await self._rows.save_secrets(rows)
         finally:
-            # Not before it: a mark of meanwhile would count for rows that came after it.
+            # Counted after the save: a mark set during it must not count as covering these rows.
             self.turns += any(row.name.startswith(_RATCHETS) for row in rows)
 
 
 async def again(work: Callable[[], Awaitable[A]]) -> A:
-    """Do what another process may have been faster in, anew from what is stored by then.
-
-    Raises Stale if that happens time and again.
-    """
+    """Retry `work` on Stale, up to `_TRIES` attempts; it must read the stored rows itself."""
     for _ in range(_TRIES - 1):
         with suppress(Stale):
             return await work()
@@ -110,15 +107,15 @@ _SALT = b"matrix-webchat-bridge"
 
 
 class Unsealable(StoreError):
-    """A row was sealed with another secret, or was tampered with."""
+    """A row was sealed with another secret or by another version, or was tampered with."""
 
 
 WORDS = b"words"
-"""The purpose of the key for what is said in encrypted rooms (`storage.sql.Cover`)."""
+"""Purpose (for `derive`) of the key for texts of encrypted rooms (`storage.sql.Cover`)."""
 
 
 class Sealer:
-    """AES-256-GCM over rows, by the operator's secret. Raises Unsealable."""
+    """AES-256-GCM encryption of rows with the operator's secret. Raises Unsealable."""
 
     def __init__(self, secret: str, purpose: bytes = b"rows") -> None:
         self._cipher = AESGCM(derive(secret, purpose))
@@ -145,7 +142,7 @@ class Sealer:
 
 
 def derive(secret: str, purpose: bytes) -> bytes:
-    """A key of 32 bytes from the operator's secret, which says nothing about those of others."""
+    """Derive a 32-byte key from the operator's secret, independent of those of other purposes."""
     return HKDF(SHA256(), 32, _SALT, purpose).derive(secret.encode())
 
 
@@ -154,21 +151,21 @@ V = TypeVar("V")
 
 
 class Recall(Generic[K, V]):
-    """LRU cache of answers that may be outdated while they are fetched.
+    """LRU cache for values that may become outdated while they are fetched.
 
-    An answer that was on its way when its key was forgotten is used once, but not kept.
+    A value whose key is forgotten during its fetch is returned to the caller, but not cached.
     """
 
     def __init__(self, limit: int) -> None:
         self._values: LRUCache[K, V] = LRUCache(limit)
         self._fetches: dict[object, set[K]] = {}
-        """Each fetch under way -> the keys that were forgotten since it began."""
+        """Running fetch -> keys forgotten since it began."""
         self._changes: dict[object, frozenset[K]] = {}
-        """Each change under way -> its keys."""
-        # The cache's own, so that a hit costs one call.
+        """Running change -> its keys."""
+        # Bound methods of the LRUCache, so that a hit costs one call.
         self.get: Callable[[K], V | None] = self._values.get
         self.at: Callable[[K], V] = self._values.__getitem__
-        """As `get`, which looks twice; KeyError if there is nothing."""
+        """Like `get` but faster, as that does two look-ups; raises KeyError."""
 
     def forget(self, key: K) -> None:
         self._values.pop(key, None)
@@ -176,7 +173,7 @@ class Recall(Generic[K, V]):
             outdated.add(key)
 
     def forget_where(self, unwanted: Callable[[K, V], bool]) -> None:
-        """Forget these answers; those on their way are not kept, for who knows what they are."""
+        """Drop matching values; running fetches are not cached, as their values are unknown yet."""
         for key in [key for key, value in self._values.items() if unwanted(key, value)]:
             del self._values[key]
         self._fetches.clear()
@@ -186,7 +183,7 @@ class Recall(Generic[K, V]):
 
     @contextmanager
     def changing(self, keys: Iterable[K]) -> Iterator[None]:
-        """Context of a change: what is fetched while it lasts may be outdated, and is not kept."""
+        """Context of a change to `keys`: their values fetched meanwhile are not cached."""
         change = object()
         self._changes[change] = frozenset(keys)
         for key in self._changes[change]:
@@ -198,9 +195,10 @@ class Recall(Generic[K, V]):
 
     @contextmanager
     def fetching(self) -> Iterator[Callable[[K, V], V]]:
-        """Context of a fetch: a function that keeps an answer, unless it is outdated already.
+        """Context of a fetch: yield a function that caches a value, unless it is outdated already.
 
-        It returns the equal answer that was there, if any: what is not `is` the same has changed.
+        The function returns an equal cached value if there is one, so callers can detect a change
+        with `is`.
         """
         fetch = object()
         self._fetches[fetch] = set().union(*self._changes.values())

@@ -1,8 +1,8 @@
 """Wire format of keys and signatures: unpadded base64, canonical JSON, signed objects. Pure.
 
 Matrix specification, appendices "Unpadded Base64", "Canonical JSON" and "Signing JSON". The readers
-(`text`, `key_text`, `id_text`, `mapping`, `objects`, `strings`) take a stranger's object, in which
-any field may be missing or of another type: they return an empty value then and raise nothing.
+(`text`, `key_text`, `id_text`, `mapping`, `objects`, `strings`) accept untrusted objects: for a
+field that is missing or of the wrong type they return an empty value; they never raise.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ MEGOLM = "m.megolm.v1.aes-sha2"
 ONE_TIME = "signed_curve25519"
 """Algorithm of one-time and fallback keys."""
 MARKER = "org.matrix_webchat.origin"
-"""The field of a content of ours that holds its transaction id. It stays outside of the ciphertext,
-so that an event of ours is recognized when a room is searched for it (`adapter.Markers`)."""
+"""Content field with the transaction id of a bridge event. It is not encrypted, so that
+`adapter.Markers` recognizes the event when it searches a room."""
 
 _KEY = re.compile(r"[A-Za-z0-9+/_-]{,64}")
-"""Base64 of 32 bytes, generously."""
+"""Base64 of 32 bytes (43 characters), with some leeway."""
 _MAX_ID = 255
-"""Bytes of a Matrix identifier (specification, appendix "Common identifier format")."""
+"""Maximum bytes of a Matrix identifier (specification, appendix "Common identifier format")."""
 
 
 def to_base64(data: bytes, *, url: bool = False) -> str:
-    """Unpadded base64; with `url` in the alphabet of JSON web keys."""
+    """Encode unpadded base64; with `url`, the URL-safe alphabet of JSON web keys."""
     encode = base64.urlsafe_b64encode if url else base64.b64encode
     return encode(data).rstrip(b"=").decode()
 
 
 def from_base64(text: str) -> bytes:
-    """Read base64 of either alphabet, padded or not. Raises ValueError."""
+    """Decode base64 of either alphabet, padded or not. Raises ValueError."""
     standard = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
@@ -46,7 +46,7 @@ def from_base64(text: str) -> bytes:
 
 
 def canonical(fields: Mapping[str, object]) -> bytes:
-    """Canonical JSON of an object without its signatures: the bytes that are signed."""
+    """Return an object's canonical JSON without signatures: the bytes that are signed."""
     bare = {key: value for key, value in fields.items() if key not in {"signatures", "unsigned"}}
     return msgspec.json.encode(bare, order="sorted")
 
@@ -58,7 +58,7 @@ def with_signature(fields: Json, user: str, key_id: str, signature: str) -> Json
 
 
 def is_signed(fields: Json, user: str, key_id: str, public_key: str) -> bool:
-    """True if a stranger's object bears the user's valid signature (`key_id`: `ed25519:DEVICE`)."""
+    """True if an untrusted object bears the user's valid signature (`key_id`: `ed25519:DEVICE`)."""
     signature = text(mapping(mapping(fields, "signatures"), user), key_id)
     try:
         key = vodozemac.Ed25519PublicKey.from_base64(public_key)
@@ -74,13 +74,13 @@ def text(fields: Mapping[str, object], key: str) -> str:
 
 
 def key_text(fields: Mapping[str, object], key: str) -> str:
-    """A public key or a session id; as names of rows are made of it, nothing long or strange."""
+    """Read a public key or session id; "" unless short and base64, as row names contain it."""
     value = text(fields, key)
     return value if _KEY.fullmatch(value) else ""
 
 
 def id_text(fields: Mapping[str, object], key: str) -> str:
-    """The id of a user, device or room; NUL, half characters and endless ids are none."""
+    """Read a user, device or room id; "" if it is too long or not printable (NUL, surrogates)."""
     value = text(fields, key)
     return value if value.isprintable() and len(value.encode()) <= _MAX_ID else ""
 
@@ -101,5 +101,5 @@ def strings(fields: Mapping[str, object], key: str) -> list[str]:
 
 
 def device_ids(reply: Mapping[str, object]) -> list[str]:
-    """Device ids in a homeserver's answer to `GET /devices`."""
+    """Return the device ids in a homeserver's reply to `GET /devices`."""
     return list(filter(None, (text(device, "device_id") for device in objects(reply, "devices"))))
