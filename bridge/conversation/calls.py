@@ -1,14 +1,14 @@
-"""Calls to WebChat: the next one (at most one is outstanding), retries and failures.
+"""Calls to WebChat: choosing the next one, retries and failures.
 
-`next_call` alone makes calls, one at a time a room: content goes out in the order in which it was
-typed, and a refusal that changes the phase (-11, -10, -15) finds no later message already on its
-way. Inputs only change what is wanted.
+Only `next_call` makes calls, one at a time per room: content is sent in the order typed, and no
+later message is already under way when a refusal changes the phase (-11, -10, -15). Inputs only
+change what is wanted.
 
-A failed call (`call_failed`) whose fate is unknown is made again under its old id and marked as a
-repeat; one that surely did not arrive, as if for the first time; one that needs an operator first,
-once the customer does something or the link stands. Whose login has not come to its turn has not
-failed (`queue.turn_awaited`). When the service has been away for `Policy.hold`, the customer is
-told what did not go (`give_up`).
+Retries of a failed call (`call_failed`): if the outcome is unknown, under the same call id and
+marked as a repeat; if it certainly did not arrive, as a new call; if an operator has to act first,
+once the customer does something or the link is restored. Waiting for the login limit is no failure
+(`queue.turn_awaited`). After an outage of `Policy.hold` the customer is told what was not delivered
+(`give_up`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ABOUT_CONTENT = frozenset(
     | {model.FailureReason.MEDIA_GONE, model.FailureReason.MEDIA_CHANGED}
 )
 _PASSING = frozenset({404, 408, 425, 429})
-"""HTTP statuses of a server that is not ready, although they are 4xx (row 38)."""
+"""Transient HTTP statuses among the 4xx: the server is not ready (row 38)."""
 
 
 def next_call(turn: Turn) -> None:
@@ -52,7 +52,7 @@ def next_call(turn: Turn) -> None:
         case model.Queued():
             _while_queued(turn, phase)
         case model.Requesting(session_id=None, adopt_at=None):
-            _request_chat(turn, phase)  # once it is answered, a push or a deadline is awaited
+            _request_chat(turn, phase)  # later a push or a deadline moves it on
         case _:
             pass
     state, rating = turn.state, turn.state.rating
@@ -61,10 +61,10 @@ def next_call(turn: Turn) -> None:
     if rating is not None:
         _call(turn, rating_call(rating))
     elif isinstance(phase, model.Chatting) and phase.close:
-        # After everything else that the customer wanted of this chat.
+        # Only once nothing else of this chat waits to be sent.
         _call(turn, frames.CloseSession(phase.session_id))
     else:
-        # Nothing is wanted of WebChat, so nothing fails: the next trouble is a new one.
+        # No call is wanted, so the trouble is over: the next failure starts a new count.
         if state.trouble_since is not None or state.failures or state.told_trouble:
             turn.no_trouble()
         if state.turn_at is not None:
@@ -87,12 +87,12 @@ def _while_queued(turn: Turn, phase: model.Queued) -> None:
             request_id=None,
             former_id=phase.request_id or phase.former_id,
             accepted=False,
-            shown_at=turn.now,  # the card may be wrong by now: write it anew, later
+            shown_at=turn.now,  # the card may be outdated: its next refresh corrects it
         )
         _request_chat(turn, phase)
     elif turn.state.held and not phase.cancel:
         head = turn.state.held[0]
-        # Once the request is said to be accepted, 111 only earns -10: wait for the session.
+        # After acceptance 111 is refused with -10: wait for the session instead.
         request_id = None if phase.accepted or phase.pre_refused else phase.request_id
         if request_id is not None and isinstance(head.content, model.CustomerText):
             words = _worded(head.content.text, turn.policy)
@@ -115,7 +115,7 @@ def _while_chatting(turn: Turn, phase: model.Chatting) -> None:
 
 
 def refuse_unwelcome(turn: Turn, pieces: tuple[model.Held, ...]) -> bool:
-    """Refuse files whose extension the server does not take (200); False if there are none."""
+    """Report files whose extension the server does not allow (200); return whether any are."""
     allowed = turn.state.extensions
     unwelcome = tuple(
         piece
@@ -136,7 +136,7 @@ def _extension(name: str) -> str:
 
 
 def _upload_first(turn: Turn) -> None:
-    """Carry the first file that is not on the WebChat server yet (row 18: while queued, too)."""
+    """Upload the first file that is not on the WebChat server yet (row 18: also while queued)."""
     for piece in turn.state.held:
         if isinstance(piece.content, model.CustomerMedia) and not piece.ready:
             call_id = CallId(turn.state.next_call)
@@ -147,7 +147,7 @@ def _upload_first(turn: Turn) -> None:
 
 
 def _wire_content(piece: model.Held, policy: Policy) -> frames.Content | None:
-    """Return the content of the 110 for this piece; None while its file is not uploaded."""
+    """Return the piece as the content of a 110; None while its file is not uploaded."""
     content = piece.content
     if isinstance(content, model.CustomerText):
         plain = not (policy.escape_html or policy.guard_json)
@@ -171,13 +171,13 @@ def _worded(text: str, policy: Policy) -> str:
 
 
 def _location(where: model.CustomerLocation, map_name: str) -> frames.Location:
-    """Return the place in the datum of the desk's map, rounded to a decimetre."""
+    """Convert the location to the datum of the desk's map, rounded to a decimetre."""
     place = to_datum(Place(where.latitude, where.longitude), datum_of(map_name))
     return frames.Location(round(place.latitude, 6), round(place.longitude, 6), where.poi, map_name)
 
 
 def _call(turn: Turn, command: frames.Command, head: model.Held | None = None) -> None:
-    """Send a command, or the head of what is held, under its old id if it may have arrived (33)."""
+    """Send a command, with the held piece `head`; reuse its id if it may have arrived (row 33)."""
     state, event_id, asked, held = turn.state, None, None, turn.state.held
     if head is not None:
         event_id, asked, held = head.event_id, head.asked, held[1:]
@@ -192,7 +192,7 @@ def _call(turn: Turn, command: frames.Command, head: model.Held | None = None) -
 
 
 def _following(call_id: CallId) -> int:
-    """Return the call id after this one: it counts up per room, below 2^31 (trap T11)."""
+    """Return the next call id: a counter per room, below 2^31 (trap T11)."""
     return call_id % 0x7FFF_FFFE + 1
 
 
@@ -208,7 +208,7 @@ def call_failed(turn: Turn, failure: model.CallFailed) -> None:
     mute = failure.reason is model.FailureReason.SILENT
     if failure.reason in _ABOUT_CONTENT and _blame_content(turn, outstanding, failure):
         return
-    # Although its link stands, a server that is mute has most likely taken it.
+    # A silent server with an open link has probably accepted it: retry once at most.
     repeats = min(turn.policy.max_repeats, 1) if mute else turn.policy.max_repeats
     _want_again(turn, outstanding, certain=failure.certain, repeats=repeats)
     if failure.reason in _HOPELESS:
@@ -216,26 +216,26 @@ def call_failed(turn: Turn, failure: model.CallFailed) -> None:
         return
     phase = turn.state.phase
     if failure.certain and isinstance(phase, model.Requesting) and (phase.cancel or phase.quiet):
-        if phase.cancel:  # WebChat never heard of the request: there is nothing to take back
+        if phase.cancel:  # the request never reached WebChat: there is nothing to cancel there
             queue.cancelled(turn)
-        else:  # nobody waits for an answer: it is asked again later
+        else:  # a hidden request for a callback: retried later
             queue.leave(turn)
         return
     if failure.reason is model.FailureReason.NO_TURN:
         turn.set(retry_at=turn.now + turn.policy.backoff_first)
         return
     if mute and isinstance(outstanding.what, frames.RateSession) and turn.state.failures:
-        _give_up_rating(turn)  # it has no number to know it again by, and ends a link each time
+        _give_up_rating(turn)  # a retry has a new call id, and each silence costs a link
     first = failure.reason in _UNKNOWN_FATE and turn.state.failures == 0
     _count_failure(turn)
     if first:
-        turn.set(retry_at=turn.now)  # the new link is tried at once (row 33)
+        turn.set(retry_at=turn.now)  # the first retry, on the new link, is immediate (row 33)
     elif not mute or turn.state.held:
         _tell(turn, "trouble.unreachable")
 
 
 def try_again(turn: Turn, outstanding: model.Outstanding, code: int) -> bool:
-    """Retry after a transient refusal (-100, or -15 twice); False if it was tried often enough."""
+    """Schedule a retry after a transient refusal (-100, or -15 twice); False if none is left."""
     void_token = code == ResultCode.INVALID_TOKEN
     if not void_token and turn.state.failures + 1 >= turn.policy.max_tries:
         return False
@@ -250,9 +250,9 @@ def try_again(turn: Turn, outstanding: model.Outstanding, code: int) -> bool:
 def take_back(
     turn: Turn, asked: model.Outstanding, piece: model.Held, *, perhaps: bool = False
 ) -> None:
-    """Put back content that a call did not deliver, unless the customer gave it up meanwhile.
+    """Return undelivered content to `held`, or drop it if the customer gave it up meanwhile.
 
-    `perhaps` it was delivered all the same, by this call; `piece.asked`: by an earlier one.
+    `perhaps`: this call may have delivered it all the same; `piece.asked`: an earlier call may.
     """
     known = queue.kept(turn.state)
     if not asked.moot:
@@ -263,7 +263,7 @@ def take_back(
         turn.drop((piece,))
         return
     if queue.kept(turn.state) == known:
-        return  # the rest of the message was kept already, and the customer told so
+        return  # the customer was told already, by the rest of the message
     if isinstance(turn.state.phase, model.Idle):
         queue.show_end(turn)
     else:
@@ -282,7 +282,7 @@ def refuse(turn: Turn, asked: model.Outstanding, piece: model.Held, code: int) -
 
 
 def blank(piece: model.Held) -> bool:
-    """True for a text without visible characters: a server that calls it empty (-17) is right."""
+    """Return whether a text has no visible characters, so that EMPTY_MESSAGE (-17) is right."""
     return isinstance(piece.content, model.CustomerText) and is_unseen(piece.content.text)
 
 
@@ -300,10 +300,7 @@ def _backoff(policy: Policy, doublings: int) -> int:
 
 
 def _tell(turn: Turn, key: str) -> None:
-    """Tell the customer of trouble, once until it is over; not if nothing of theirs waits for it.
-
-    So not who has left the queue, nor of a request that they do not see.
-    """
+    """Tell the customer of trouble, once, if anything of theirs waits; not of a hidden request."""
     state, phase = turn.state, turn.state.phase
     if queue.hidden(phase) or state.told_trouble:
         return
@@ -326,7 +323,7 @@ def _tell(turn: Turn, key: str) -> None:
 
 
 def _want_again(turn: Turn, outstanding: model.Outstanding, *, certain: bool, repeats: int) -> None:
-    """Put back what the failed call was for; what may have arrived goes again at most `repeats`."""
+    """Queue the failed call's content again, at most `repeats` times if it may have arrived."""
     held = outstanding.held
     if isinstance(outstanding.what, frames.RequestChat) and not outstanding.moot:
         queue.ask_after(turn)
@@ -344,7 +341,7 @@ def _want_again(turn: Turn, outstanding: model.Outstanding, *, certain: bool, re
 
 
 def _blame_content(turn: Turn, outstanding: model.Outstanding, failure: model.CallFailed) -> bool:
-    """Report content that is itself the reason of the failure; False if the call carried none."""
+    """Report content that caused the failure; False if the call carried none."""
     piece = outstanding.held
     if isinstance(outstanding.what, model.Upload):
         piece = _take_uploading(turn, outstanding.what, failure)
@@ -354,13 +351,13 @@ def _blame_content(turn: Turn, outstanding: model.Outstanding, failure: model.Ca
         rate, rating, too_big = outstanding.what, turn.state.rating, model.FailureReason.TOO_BIG
         if failure.reason != too_big or not isinstance(rate, frames.RateSession):
             return False
-        if rating is not None and rate == rating_call(rating):  # else a newer one goes next
+        if rating is not None and rate == rating_call(rating):  # else a newer one follows
             _give_up_rating(turn, "rating.too_long")
         return True
     if failure.reason == model.FailureReason.REFUSED or outstanding.moot:
         refuse(turn, outstanding, piece, failure.code or 0)
     elif failure.reason == model.FailureReason.UPLOAD_FAILED:
-        if failure.code is None or failure.code < 300:  # a good status explains nothing
+        if failure.code is None or failure.code < 300:  # a 2xx status explains nothing
             turn.report((piece,), "undelivered.upload_unclear")
         else:
             turn.report((piece,), "undelivered.upload_status", {"status": failure.code})
@@ -376,7 +373,7 @@ def _blame_content(turn: Turn, outstanding: model.Outstanding, failure: model.Ca
 def _take_uploading(
     turn: Turn, upload: model.Upload, failure: model.CallFailed
 ) -> model.Held | None:
-    """Remove the file that could not be uploaded; None: it gets one more try, or was given up."""
+    """Remove the file of a failed upload; None if it will be retried or was given up before."""
     held = turn.state.held
     piece = next((one for one in held if one.content == upload.media and not one.ready), None)
     if piece is None:
@@ -387,7 +384,7 @@ def _take_uploading(
     if failure.reason == model.FailureReason.UPLOAD_FAILED:
         passing = not 300 <= code < 500 or code in _PASSING
     most = turn.policy.upload_tries if passing else 1
-    once_more = code == ResultCode.UPLOAD_FILE_FAILED  # and without a pause
+    once_more = code == ResultCode.UPLOAD_FILE_FAILED  # one retry, without back-off
     if tries >= (2 if once_more else most):
         return piece
     turn.put_back(replace(piece, repeats=tries))
@@ -397,14 +394,14 @@ def _take_uploading(
 
 
 def person_acts(turn: Turn) -> None:
-    """Retry at once what waits for a person to act (`_hopeless`): the customer does something."""
+    """End the long pause that `_hopeless` set, because the customer acted."""
     retry_at = turn.state.retry_at
     if retry_at is not None and retry_at > turn.now + turn.policy.backoff_last:
         turn.set(retry_at=None)
 
 
 def _hopeless(turn: Turn, reason: model.FailureReason) -> None:
-    """Stop retrying a login that an operator has to mend (row 3), for the hold or `person_acts`."""
+    """Pause retries of a login that an operator must mend (row 3), for `hold` or `person_acts`."""
     key = f"trouble.{reason}"
     if isinstance(turn.state.phase, model.Requesting):
         turn.no_trouble()
@@ -416,13 +413,13 @@ def _hopeless(turn: Turn, reason: model.FailureReason) -> None:
 
 
 def give_up(turn: Turn) -> None:
-    """Give up all that waits for a service that has been away for `Policy.hold`."""
+    """Give up all waiting work: the service has been away for `Policy.hold`."""
     turn.no_trouble()
     phase = turn.state.phase
     doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
     turn.report(doubtful, "undelivered.uncertain")
     if not queue.callback_wanted(turn.state):
-        left = isinstance(phase, model.Waiting) and phase.cancel  # what had gone along is dropped
+        left = isinstance(phase, model.Waiting) and phase.cancel  # `queue.cancelled` drops the rest
         waiting = turn.state.held if left else all_pieces(turn.state)
         turn.report(waiting, "undelivered.expired")
     if isinstance(phase, model.Waiting):

@@ -1,9 +1,9 @@
-"""A chat: it begins, with people or with the robot; it ends; it is rated.
+"""A chat: start, with people or with the robot; end; rating.
 
-A chat is rated once: asked for once, given by whichever means is used first, changed for five
-minutes. Any session may be rated until the next one starts, also after its end (traps T19 and T20);
-every id that the server has is legal, 0 included (T21). Who is unhappy, and has not said why, is
-asked: the next message goes along with the rating (`unhappy`).
+A chat is rated once: the rating is requested once, given by whichever means is used first, and can
+be changed for five minutes. Any session may be rated until the next one starts, also after its end
+(traps T19, T20); every rating id of the server is legal, 0 included (T21). After a bad rating
+without a comment the customer is asked for the reason: the next message is the comment (`unhappy`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def start_chat(
             turn.set(last_request=phase.request_id)
     queue.unhide(turn)
     if isinstance(phase, model.Chatting | model.Ended) or turn.state.number == 0:
-        turn.set(number=turn.state.number + 1)  # nobody asked for this chat: no card of its own yet
+        turn.set(number=turn.state.number + 1)  # no request preceded this chat: it needs a new card
     turn.set(last_session=session_id, last_closed=False, callback=None, vain=None)
     chat = model.Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
     turn.enter(chat, request_id=request_id, unanswered=not robot, close_order=close_order)
@@ -56,7 +56,7 @@ def start_chat(
 
 
 def greet(turn: Turn, phase: model.Chatting) -> None:
-    """Bring the agents of the chat in. A person is worth a ping: their first words, or ours."""
+    """Have the chat's agents join; schedule the `ping`, or in a robot's chat offer a person."""
     _bring_in(turn, phase)
     if phase.robot:
         turn.ask(model.Offer("robot.person_offered"))
@@ -65,7 +65,7 @@ def greet(turn: Turn, phase: model.Chatting) -> None:
 
 
 def show_again(turn: Turn) -> None:
-    """Write the card of a request or of a chat anew, and bring the chat's agents in."""
+    """Rewrite the card of a request or chat and have the chat's agents join."""
     phase = turn.state.phase
     if isinstance(phase, model.Waiting) and phase.cancel:
         queue.show_leaving(turn)
@@ -82,7 +82,7 @@ def _bring_in(turn: Turn, phase: model.Chatting) -> None:
 
 
 def ping(turn: Turn, phase: model.Chatting) -> None:
-    """Say that an agent is there who has not written yet, to a customer who is to wait for one."""
+    """Notify the customer that an agent is there, who has not written yet."""
     turn.enter(phase, ping_at=None)
     if phase.robot or phase.close:
         return
@@ -91,7 +91,7 @@ def ping(turn: Turn, phase: model.Chatting) -> None:
 
 
 def connected(turn: Turn, phase: model.Chatting) -> None:
-    """Write on the card who is there, in place of any place in a queue."""
+    """Show the agents on the queue card, instead of the position."""
     if phase.agents:
         turn.card("queue.joined", {"names": introduced(turn, phase.agents)})
     else:
@@ -101,14 +101,14 @@ def connected(turn: Turn, phase: model.Chatting) -> None:
 def end_chat(
     turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True, ask: bool = True
 ) -> None:
-    """End the chat; `key` says by whom. Not `closed`: WebChat may not know yet.
+    """End the chat; `key` says by whom. `closed` is False if WebChat may not know yet.
 
-    Content that still waits asks for a new chat, or (not `ask`) waits for the customer's next word.
+    Content that still waits requests a new chat, or without `ask` waits until the customer acts.
     """
     _leave(turn, phase, closed=closed)
     turn.enter(model.Ended(phase.session_id, since=turn.now))
     turn.lapse()
-    if not phase.unwanted:  # else the customer was told about the queue, and greeted by nobody
+    if not phase.unwanted:  # else the customer never saw this chat, only the end of the queue
         turn.say(inviting(key, turn.policy))
         if closed:
             ask_rating(turn, phase)
@@ -125,19 +125,19 @@ def _leave(turn: Turn, phase: model.Chatting, *, closed: bool) -> None:
 def ended_at(state: model.Conversation) -> int | None:
     phase = state.phase
     if isinstance(phase, model.Ended):
-        return phase.since  # rows of earlier versions know no more
+        return phase.since  # rows of earlier versions lack `last_ended_at`
     return None if isinstance(phase, model.Chatting) else state.last_ended_at
 
 
 def is_for(phase: model.Chatting, piece: model.Held) -> bool:
-    """True for content of this chat, or about it; False for what was typed after its `close`."""
+    """Return whether content belongs to this chat: not if it was typed after `close`."""
     if not phase.close or phase.close_order is None or piece.amends is not None:
         return True
     return piece.order < phase.close_order
 
 
 def session_lost(turn: Turn, session_id: SessionId) -> None:
-    """Replace a session that WebChat no longer knows (-11): ask anew, keep what was typed."""
+    """Replace a session that WebChat no longer knows (-11): request a new chat, keep content."""
     phase = turn.state.phase
     if not isinstance(phase, model.Chatting) or phase.session_id != session_id:
         return
@@ -165,7 +165,7 @@ def names(agents: tuple[Agent, ...]) -> tuple[str, ...]:
 
 
 def introduced(turn: Turn, agents: tuple[Agent, ...]) -> tuple[str, ...]:
-    """Return the names, with the call centre's notes where the operator shows these (T39)."""
+    """Return the agents' names, with the call centre's notes if `show_comments` is set (T39)."""
     if not turn.policy.show_comments:
         return names(agents)
     notes = [" ".join(agent.comments.split()) for agent in agents]
@@ -174,7 +174,7 @@ def introduced(turn: Turn, agents: tuple[Agent, ...]) -> tuple[str, ...]:
 
 
 def ask_rating(turn: Turn, phase: model.Chatting | model.Ended) -> None:
-    """Ask for a rating, once per session, unless it is rated already (rows 28 and 29)."""
+    """Request a rating, once per session, unless it is rated already (rows 28 and 29)."""
     state = turn.state
     known = {state.poll, *(one.session_id for one in (state.rating, state.rated) if one)}
     if phase.session_id not in known:
@@ -183,7 +183,7 @@ def ask_rating(turn: Turn, phase: model.Chatting | model.Ended) -> None:
 
 
 def rate(turn: Turn, wish: model.Rate) -> None:
-    """Note a rating to be sent; words for the one that it replaces go along."""
+    """Store a rating to be sent; it keeps the comment of an unsent rating that it replaces."""
     pending, session_id = turn.state.rating, turn.state.last_session
     rated = None if session_id is None else _rated(turn.state, session_id)
     if session_id is None:
@@ -211,21 +211,21 @@ def rating_call(rating: model.Rating) -> RateSession:
 
 
 def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
-    """Settle the reply to 104: thanks are said once, a change is confirmed as one."""
+    """Settle the reply to 104: thank the customer once, confirm a later rating as a change."""
     rating = turn.state.rating
     if rating is None or command != rating_call(rating):
-        return  # the customer has thought better of it: the newer rating goes next
+        return  # the customer has changed it meanwhile: the newer rating is sent next
     turn.set(rating=None)
     if reply.ok:
         rated = _rated(turn.state, rating.session_id)
-        # The next message is an agent's where one is there, or something waits for one.
+        # In a chat, or while content waits for one, the next message is for an agent.
         more = rating.more and isinstance(turn.state.phase, model.Ended) and not turn.state.held
         at = turn.now if rated is None else rated.at
         along = rating.event_id or (None if rated is None else rated.event_id)
         asked = rating.value if more else None
         turn.set(rated=model.Rated(rating.session_id, at, asked, along))
         key = "rating.thanks" if rated is None else "rating.changed"
-        went_along = rating.event_id is not None and not rating.besides  # as its sender knows
+        went_along = rating.event_id is not None and not rating.besides
         if not went_along or rated is None or rated.asked != rating.value:
             turn.say("rating.more" if more else key, {"rating": rating.value})
     elif reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
@@ -235,7 +235,7 @@ def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
 
 
 def uncomment(turn: Turn, events: set[EventId]) -> None:
-    """Keep back words that were to go along with a rating; another value still goes."""
+    """Remove redacted comments from the unsent rating; a value not sent yet is still sent."""
     rating = turn.state.rating
     if rating is None:
         return
@@ -252,7 +252,7 @@ def uncomment(turn: Turn, events: set[EventId]) -> None:
 
 
 def unhappy(state: model.Conversation, now: int, policy: Policy) -> model.Rated | None:
-    """The rating with which the customer's next message goes along, if none came since."""
+    """Return the rating that the customer's next message comments on; None if there is none."""
     phase = state.phase
     rated = _rated(state, phase.session_id) if isinstance(phase, model.Ended) else None
     if rated is None or rated.asked is None or now - rated.at > policy.rating_change:

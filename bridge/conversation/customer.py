@@ -1,4 +1,4 @@
-"""The customer's messages and commands: write, take back, start, leave the queue, end."""
+"""The customer's messages, redactions and commands: start, cancel, close, human, callback."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.words import DEAREST, encode_emoji, split_text
 
 REMIND_AFTER = 60_000
-"""ms after which a customer who goes on writing is told again that no agent was asked for."""
+"""ms after which a customer who goes on writing is reminded that no agent was requested."""
 
 
 def said(turn: Turn, event: model.Said) -> None:
-    """Hold a message; outside a chat it also asks for one (row 6), or the robot first."""
+    """Hold a message; outside a chat also request one (row 6), or ask the robot first."""
     state, phase = turn.state, turn.state.phase
     chatting = isinstance(phase, model.Chatting)
     if isinstance(phase, model.Chatting) and phase.robot:
@@ -34,10 +34,9 @@ def said(turn: Turn, event: model.Said) -> None:
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
     if turn.state.extensions and refuse_unwelcome(turn, pieces):
-        return  # nor does anybody read that it is kept
+        return  # the message was reported as undelivered
     robot_first = not chatting and robot.answers_first(turn)
-    # One place more: what the robot answers goes behind it, should both go to a person. And as many
-    # as its other wording needs, should that go in its place.
+    # Reserve orders for the pieces of `instead`, and one for the robot's answer behind the message.
     places = len(pieces) + len(pieces[0].instead) + 1
     turn.state = replace(state, held=state.held + pieces, typed=state.typed + places)
     if state.dropped:
@@ -56,7 +55,7 @@ def said(turn: Turn, event: model.Said) -> None:
 
 
 def _say_held(turn: Turn, before: tuple[model.Held, ...], *, asked: bool) -> None:
-    """Remind the customer, though not with every line, that here only a command asks for a chat."""
+    """Remind the customer, not with every message, that here only a command requests a chat."""
     count = len(unique_events(turn.state.held))
     if not before:
         turn.say("start.needed")
@@ -94,9 +93,9 @@ def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
 def _quotation(
     parts: tuple[model.CustomerContent, ...], other: tuple[model.CustomerContent, ...]
 ) -> tuple[int, tuple[model.CustomerContent, ...]]:
-    """Find the part of a message that begins with a quotation, and what is left of it without.
+    """Return the index of the part that begins with a quotation, and that part without it.
 
-    The index is -1 if the quotation takes more than one part: then all of `other` goes.
+    The index is -1 if the quotation is longer than one part: then all of `other` is sent instead.
     """
     index = next((n for n, one in enumerate(parts) if isinstance(one, model.CustomerText)), -1)
     if index < 0 or not other:
@@ -115,7 +114,7 @@ def _joined(parts: tuple[model.CustomerContent, ...]) -> str:
 
 
 def _parts(policy: Policy, content: model.CustomerContent) -> tuple[model.CustomerContent, ...]:
-    """Return content as it goes out: a text in pieces, a file before its caption."""
+    """Split content into the parts to send: a long text in pieces, a file before its caption."""
     before: tuple[model.CustomerContent, ...] = ()
     if isinstance(content, model.CustomerText):
         text = content.text
@@ -140,10 +139,9 @@ def _text(content: model.CustomerContent) -> str:
 
 
 def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
-    """Take a message back, also out of quotations; an agent who may have it is told (`amends`)."""
+    """Redact a message, also in quotations; an agent who may have it gets a note (`amends`)."""
     for former in (event.event_id, *event.also):
-        # A correction that is not in `also` says these words too.
-        turn.lapse(former, notes=False)
+        turn.lapse(former, notes=False)  # an edit that is not in `also` repeats these words
     words, outstanding = {event.event_id, *event.also}, turn.state.outstanding
     uncomment(turn, words)
     empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
@@ -167,7 +165,7 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
 
 
 def unsaid(state: model.Conversation, events: Sequence[EventId]) -> model.Conversation:
-    """The conversation as if these messages had been taken back; nothing is to be done for it."""
+    """Return the conversation with these messages redacted, without any effects."""
     turn = Turn(state, 0, Policy())
     withdrawn(turn, model.Withdrawn(events[0], tuple(events[1:])))
     return turn.state
@@ -185,9 +183,9 @@ def _unquoted(pieces: tuple[model.Held, ...], events: set[EventId]) -> tuple[mod
 def start(
     turn: Turn, queue_id: QueueId | None = None, *, noted: str = "start.already_queued"
 ) -> None:
-    """Ask for a chat without writing, once in another queue than the room's; if asked for, stay.
+    """Request a chat by command, in `queue_id` or the room's queue; if waiting, undo a cancel.
 
-    `noted`: key of what is said to who waits already.
+    `noted`: key of the sentence for a customer who already waits.
     """
     queue.surface(turn)
     phase = turn.state.phase
@@ -212,14 +210,14 @@ def start(
 
 
 def _want_still(turn: Turn) -> None:
-    """Let go on its way what `_drop_all` would have dropped; not what was given up by itself."""
+    """Undo `_drop_all` for the call under way, unless its message was given up separately."""
     outstanding = turn.state.outstanding
     if outstanding is not None and outstanding.held is not None and outstanding.held.last:
         turn.set(outstanding=replace(outstanding, moot=False))
 
 
 def human(turn: Turn) -> None:
-    """Ask for a person (row 27); a customer who has one, or waits for one, is told so."""
+    """Ask the robot for a person (row 27); elsewhere the same as `start`."""
     phase = turn.state.phase
     if isinstance(phase, model.Chatting) and phase.robot and not phase.close:
         turn.enter(phase, human=True)
@@ -228,7 +226,7 @@ def human(turn: Turn) -> None:
 
 
 def call_back(turn: Turn) -> None:
-    """Ask for a callback; where nobody has been asked for yet, that is done at once."""
+    """Ask for a callback; without an earlier request, also request a chat at once."""
     phase, offered = turn.state.phase, turn.state.callback
     if not (turn.policy.callback or queue.callback_wanted(turn.state)):
         turn.say("callback.off")
@@ -249,7 +247,7 @@ def _leaving(turn: Turn) -> bool:
 
 
 def cancel(turn: Turn) -> None:
-    """Leave the queue (rows 22, 23), and no longer wish for a callback; what waited is reported."""
+    """Leave the queue (row 22, test 23), cancel the callback and report all waiting content."""
     phase, called_off = turn.state.phase, queue.callback_wanted(turn.state)
     if called_off:
         turn.set(callback=None)
@@ -261,7 +259,7 @@ def cancel(turn: Turn) -> None:
     elif isinstance(phase, model.Queued):
         turn.enter(phase, cancel=True, cancel_by=turn.now + turn.policy.cancel_wait)
         _drop_all(turn)
-        # Else the call goes at once, and its answer is on the card in a moment.
+        # Otherwise 102 is sent at once, and the card soon shows its reply.
         if not phase.cancel and (turn.state.outstanding is not None or queue.away(turn.state)):
             queue.show_leaving(turn)
     elif isinstance(phase, model.Chatting):
@@ -280,7 +278,7 @@ def cancel(turn: Turn) -> None:
 
 
 def _drop_all(turn: Turn) -> None:
-    """Give up all that waits; what is under way, or with the queue, only once no agent gets it."""
+    """Give up all held content; mark the call under way moot, as it may still be delivered."""
     turn.report(turn.state.held, model.COUNTED)
     outstanding = turn.state.outstanding
     if outstanding is not None and outstanding.held is not None:
@@ -288,7 +286,7 @@ def _drop_all(turn: Turn) -> None:
 
 
 def _cancel_request(turn: Turn, phase: model.Requesting) -> None:
-    """Cancel a request that WebChat has not answered yet: wait for the answer to 101."""
+    """Cancel a request that is not queued yet: a 101 under way has to be answered first."""
     outstanding = turn.state.outstanding
     sent = None if outstanding is None or outstanding.moot else outstanding.what
     turn.enter(phase, cancel=True)

@@ -1,26 +1,25 @@
-"""Messages of agents missed in an outage: fetched from the history, shown once (row 31).
+"""Recovery of agents' messages missed in an outage, from WebChat's history (row 31).
 
-A push that finds no link is lost at most servers, and pushes carry neither a number nor a time of
-the server's (reference 1.4). A later server keeps a history (3.8), whose entries have both. So the
-*marks* of what was relayed lately (digest of agent and words, and when it came) are compared with
-it: what only the history has, and is not older than the outage, was missed.
+Most servers lose a push that finds no link, and pushes have neither number nor server time
+(reference 1.4). A later server keeps a history (3.8), whose entries have both. The *marks* of the
+messages relayed lately (digest of agent and words, arrival time) are compared with it: an entry
+without a mark that is not older than the outage was missed, and is shown once.
 
-- A line and a mark are paired if their content is the same to the last byte, else if their words
-  are, each time in their order. So equal words are counted, and of equal ones the last were missed.
-- A push of what the history has told already is not shown again. As it may be the same words said
-  anew, the history is asked once more: one that it knows beyond those shown is shown after all.
-- A server without history and receipts may repeat the last push after a new link (trap T34): the
-  same content of the same agent, to the last byte, within 3 s, with the new link in between, is one
-  message.
-- Pictures and files are placeholders in the history, all alike, and alike an agent's text that
-  begins with a bracket. Every pushed one is shown; where one without words was missed, each history
-  line that may be it and reads differently is shown, once.
-- What was shown, and is taken back in the history (`revokeFlag`), is taken back here as well: each
-  time that the history is asked, for the lane to Matrix knows what it has done.
-- The customer is told that something may be missing where more was said than we remember or the
-  history tells, where it cannot be had for long, and where it lacks words of this chat that were
-  shown before. A server that numbers its pushes sends again what was lost itself; one that does
-  not, and keeps no history, has lost it: that is told unless the link was away but for a moment.
+- Entries and marks are paired by identical content, then by identical words, each time in order.
+  Equal messages are counted: the surplus entries, the last ones, were missed.
+- A push of a message that the history supplied already is not shown again. It may be the same words
+  said anew, so the history is fetched once more, and a surplus entry is shown after all.
+- A server without history and receipts may repeat the last push on a new link (trap T34): identical
+  content of the same agent within 3 s, with the new link in between, counts as one message.
+- Pictures and files are all the same placeholder in the history, like an agent's text that begins
+  with a bracket. Every pushed one is shown; if one was missed, each history entry that may be it is
+  shown, distinct texts once.
+- A shown message that the history marks as taken back (`revokeFlag`) is redacted, on each fetch:
+  the Matrix lane knows which redactions are done.
+- The customer is told that messages may be missing if more were sent than the marks or the history
+  hold, if the history stays unavailable, or if it lacks messages of this chat that were shown. A
+  server with receipts (`rsId`) repeats lost pushes itself; without receipts and history they are
+  lost for good, which the customer is told unless the link was lost only for a moment.
 """
 
 from __future__ import annotations
@@ -45,85 +44,85 @@ from bridge.webchat.http import HistoryEntry
 from bridge.webchat.words import decode_emoji
 
 SETTLING = 15_000
-"""ms after a start of ours that the link gets to stand before the history is asked for."""
+"""ms after a restart of the bridge for the link to open before the history is fetched."""
 TRIES = 8
-"""Retries for a history that cannot be had: over more than an hour."""
+"""Maximum number of attempts to fetch a history, over more than an hour."""
 FIRST_PAUSE = 30_000
-"""ms until the second try at least, and twice that at most; doubled for each further one."""
+"""Minimum ms until the second attempt, the maximum being twice that; doubled for each further."""
 REPEATED_WITHIN = 3_000
-"""ms within which a push that comes twice is one (trap T34)."""
+"""ms within which two identical pushes are one message (trap T34)."""
 AWAITED = 120_000
-"""ms within which what the history has told may still be pushed as well."""
+"""ms within which a message from the history may still be pushed as well."""
 _STRIDE = 7_919
 MOST_HEARD = 40
-"""Marks that are remembered, in 0.7 KB a room; what is older than they is no longer looked for."""
+"""Maximum number of marks per room, 0.7 KB; messages older than the oldest mark are ignored."""
 MOST_RECALLED = 100
 NEAR, FAR = 30_000, 120_000
-"""ms that are allowed for where the server's clock could be compared with ours, and where not."""
+"""Clock tolerance in ms, if the server's clock could be compared with the bridge's, and if not."""
 _NO_WORDS = "\0"
 _PLACEHOLDERS = ("[", "【", "{")
-"""How a history tells of a picture or a file: `[图片]`, or raw JSON; nobody documents it."""
+"""First character of a picture or file in a history: `[图片]`, or raw JSON; undocumented."""
 
 _DIGEST = 6
 _STAMP, _MARK, _EXACT = 6, 5, 2
 """Bytes of a packed mark: a stamp, and the first bytes of the two digests.
 
-The stamp, big-endian, is the moment in ms, and in its last bits the place of the chat in
-`Marks.sessions`, from 1 on, or 0. Chance of equal marks: 1 in 10^12; of equal exact digests for
-messages with one mark: 1 in 65,536."""
+The stamp, big-endian, is the time in ms; its last bits are the session's index in `Marks.sessions`,
+from 1, or 0. Chance of equal marks: 1 in 10^12; of equal exact digests for messages with one mark:
+1 in 65,536."""
 _LAYOUT = Struct(f"{_STAMP}s{_MARK}s{_EXACT}s")
 _FULL = _LAYOUT.size * MOST_HEARD
 _PLACE_BITS = 6
 _LATEST = (1 << 8 * _STAMP - _PLACE_BITS) - 1
-"""The year 2109, and there are at most as many chats as marks."""
+"""Latest time that fits, in 2109. The index fits too: no more sessions than marks."""
 
 _encoder = msgspec.json.Encoder()
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A message of an agent's that was shown lately."""
+    """An agent's message that was shown lately."""
 
     at: int
-    """When it came; of one that a history told, when it was said, by our clock."""
+    """When a push arrived, or when a message from the history was said, by the bridge's clock."""
     mark: bytes
     """Digest of agent and words."""
     id: str = ""
-    """The server's number of it, where a history told it."""
+    """The server's message number, from the history."""
     awaited: int = 0
-    """Where a history told it: until when the server may still push it as well."""
+    """For a message from the history, until when the server may still push it as well."""
     exact: bytes = b""
-    """Digest of agent and content to the last byte, where it was pushed."""
+    """Digest of agent and exact content; empty if it was not pushed."""
     session: SessionId | None = None
-    """The chat whose history has to have these words; None: nothing follows if it has not."""
+    """The session whose history should contain it; None if its absence proves nothing."""
 
 
 Shown = tuple[Mark, ...]
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line of the history that an agent wrote, with the digests of `Mark`."""
+    """A history entry that an agent wrote, with the digests of `Mark`."""
 
     place: int
     entry: HistoryEntry
     mark: bytes
     exact: bytes
     known: bool = False
-    """Shown for safety: it has a mark already."""
+    """True if it has a mark already, and is shown again to be safe."""
 
 
 class Clocks(msgspec.Struct, frozen=True):
-    """Clock difference: the server's is ahead of ours by `low` to `high` ms."""
+    """Clock difference: the server's clock is ahead of the bridge's by `low` to `high` ms."""
 
     low: int = -FAR
     high: int = FAR
     usual: int = 0
 
 
-# --- when to ask ----------------------------------------------------------------------------------
+# --- when to fetch the history --------------------------------------------------------------------
 
 
 def link_lost(turn: Turn) -> None:
-    """Tell a customer who waits of a long outage (row 34), unless they were told of trouble."""
+    """Tell a customer in a queue or chat of a long outage (row 34), unless told already."""
     state = turn.state
     told = state.told_trouble or state.told_away
     waits = isinstance(state.phase, model.Waiting | model.Chatting) and not hidden(state.phase)
@@ -133,7 +132,7 @@ def link_lost(turn: Turn) -> None:
 
 
 def link_restored(turn: Turn, at: int, *, brief: bool) -> None:
-    """Ask for the history after an outage of the link, which ended at `at`."""
+    """Schedule a history lookup after an outage of the link, which ended at `at`."""
     if turn.state.told_away:
         turn.set(told_away=False, told_trouble=False)
         turn.say("trouble.over")
@@ -144,21 +143,21 @@ def link_restored(turn: Turn, at: int, *, brief: bool) -> None:
 
 
 def resumed(turn: Turn) -> None:
-    """Ask for the history after a restart of the bridge, once the link stands again."""
+    """Schedule a history lookup after a restart of the bridge, once the link had time to open."""
     phase, recall = turn.state.phase, turn.state.recall
     if not isinstance(phase, model.Waiting | model.Chatting):
         return
-    if phase.since < turn.now:  # else nobody can have said anything yet
-        turn.set(linked_at=turn.now)  # the link itself may not tell
+    if phase.since < turn.now:  # else it began after the restart
+        turn.set(linked_at=turn.now)  # no `LinkRestored` may come after a restart
     if recall is None:
         if _may_have_spoken(turn.state):
             _want(turn, _heard_until(turn), turn.now + SETTLING, brief=False)
-    else:  # of an outage shortly before
+    else:  # a lookup for an outage shortly before the restart
         turn.set(recall=replace(recall, brief=False, calls_since=turn.state.next_call))
 
 
 def _may_have_spoken(state: model.Conversation) -> bool:
-    """True where there may be an agent: nobody has spoken to a request that never left."""
+    """Return whether an agent may have written: not before a 101 was sent."""
     phase, asked = state.phase, state.outstanding
     if not isinstance(phase, model.Requesting):
         return isinstance(phase, model.Queued | model.Chatting)
@@ -167,14 +166,14 @@ def _may_have_spoken(state: model.Conversation) -> bool:
 
 
 def pursue(turn: Turn, recall: model.Recall) -> None:
-    """Ask for the history that is wanted, if it is due and of use: there has to be a session."""
+    """Fetch the history of a scheduled lookup once it is due and there is a session."""
     phase = turn.state.phase
     if recall.session_id is None and isinstance(phase, model.Chatting):
         recall = replace(recall, session_id=phase.session_id)
         turn.set(recall=recall)
     if recall.session_id is None:
         if not isinstance(phase, model.Waiting):
-            turn.set(recall=None)  # no chat has come of it, so nobody has said anything
+            turn.set(recall=None)  # the request led to no chat, so no agent has written
     elif turn.now >= recall.due:
         turn.set(recall=replace(recall, asked=True))
         turn.ask(model.FetchHistory(recall.session_id, recall.since))
@@ -188,7 +187,7 @@ def due(state: model.Conversation) -> int | None:
 
 
 def _want(turn: Turn, since: int, at: int, *, brief: bool) -> None:
-    """Schedule a question for the history; while one is under way, another follows it."""
+    """Schedule a history lookup; if one is under way, another follows it."""
     recall = turn.state.recall
     if recall is None:
         recall = model.Recall(since, due=at, brief=brief)
@@ -199,10 +198,10 @@ def _want(turn: Turn, since: int, at: int, *, brief: bool) -> None:
 
 
 def still_waits(turn: Turn, *, call_id: CallId | None = None, at: int = 0) -> None:
-    """Ask for no history after all: the request still waits, so no agent has spoken yet.
+    """Cancel the history lookup: the request still waits, so no agent has written yet.
 
-    That has to be news since the link stands again: the reply to a call made since, or a push that
-    came (`at`) since. What was stored before may be handled only now.
+    Only news since the link was restored proves that: the reply to a later call, or a push that
+    arrived (`at`) later. Inputs stored before may be handled only now.
     """
     recall = turn.state.recall
     if recall is None or recall.session_id is not None or recall.calls_since is None:
@@ -212,9 +211,9 @@ def still_waits(turn: Turn, *, call_id: CallId | None = None, at: int = 0) -> No
 
 
 def _heard_until(turn: Turn) -> int:
-    """Return the moment up to which nothing was missed: the link delivers in order.
+    """Return the time up to which no message was missed: the link delivers in order.
 
-    What lies in the future tells nothing: our clock was ahead then, and has been set back.
+    Future times are ignored: they were stored before the bridge's clock was set back.
     """
     phase = turn.state.phase
     began = phase.since if isinstance(phase, model.Waiting | model.Chatting) else 0
@@ -222,16 +221,16 @@ def _heard_until(turn: Turn) -> int:
     return max((at for at in moments if at <= turn.now), default=0)
 
 
-# --- what comes by push ---------------------------------------------------------------------------
+# --- pushes ---------------------------------------------------------------------------------------
 
 
 def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered: bool) -> bool:
-    """Take note of an agent's push; False if it was shown (`numbered` ones never come twice)."""
+    """Remember an agent's push; return False for a repeat (never true of `numbered` ones)."""
     words = _words(content.html) if isinstance(content, AgentText) else _NO_WORDS
     mark, exact = _mark(agent.id, words), exact_mark(agent.id, content)
     state = turn.state
     marks = state.marks if not state.heard else _packed(shown_lately(state))
-    # Bytes of two neighbours may look like a mark: then none is found.
+    # A cheap test: bytes of two neighbouring marks may match as well, but then none is found below.
     if mark in marks.packed:
         new = _seen_before(turn, Mark(at, mark, exact=exact), words, numbered=numbered)
         if new is not None:
@@ -244,7 +243,7 @@ def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered
 
 
 def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool | None:
-    """Return whether a push with a known mark is shown; None: another message of equal words."""
+    """Return whether to show a push with a known mark; None if it is a new message."""
     linked_at, at = turn.state.linked_at, came.at
     known = list(shown_lately(turn.state))
     for index, one in enumerate(known):
@@ -257,10 +256,10 @@ def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool 
             and at - one.at <= REPEATED_WITHIN
         )
         if told or repeated:
-            # Moved on in time, so that a third copy is a message of its own.
+            # Changed so that a third copy counts as a new message.
             known[index] = replace(one, awaited=0, at=one.at if told else linked_at)
             _keep(turn, known)
-            if told and words == _NO_WORDS:  # a picture, which is shown all the same
+            if told and words == _NO_WORDS:  # a picture: the history had only a placeholder
                 return True
             _want(turn, one.at, turn.now, brief=True)
             return False
@@ -268,7 +267,7 @@ def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool 
 
 
 def note_robot(turn: Turn, fragment: str, at: int) -> None:
-    """Take note of a message of this chat's robot; its frames do not name it."""
+    """Remember a message of this chat's robot, whose frames do not name it."""
     agent_id = next((agent.id for agent in _agents(turn)), "")
     exact = exact_mark(agent_id, AgentText(fragment))
     _remember_push(turn, at, mark_of(agent_id, fragment), exact, None)
@@ -279,18 +278,17 @@ def _agents(turn: Turn) -> tuple[Agent, ...]:
     return phase.agents if isinstance(phase, model.Chatting) else ()
 
 
-# --- what comes by history ------------------------------------------------------------------------
+# --- results of a lookup --------------------------------------------------------------------------
 
 
 def recalled(turn: Turn, came: model.Recalled) -> None:
-    """Show what was missed, or try again, or say that something may be missing."""
+    """Show missed messages, or retry a failed lookup, at last saying that some may be missing."""
     recall = turn.state.recall or model.Recall(came.since, came.session_id)
     if came.failed and recall.tries + 1 >= TRIES:
         turn.say("outage.unsure")
     elif came.failed:
         pause = FIRST_PAUSE << recall.tries
-        # All rooms of a server lose their links at once, and have to ask one after the other.
-        pause += came.session_id * _STRIDE % pause
+        pause += came.session_id * _STRIDE % pause  # jitter: all rooms lose their links at once
         at, tries = turn.now + pause, recall.tries + 1
         turn.set(recall=replace(recall, asked=False, again=False, due=at, tries=tries))
         return
@@ -301,10 +299,10 @@ def recalled(turn: Turn, came: model.Recalled) -> None:
 
 
 def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
-    ids = [agent.id for agent in _agents(turn)]  # in their order, for `left_out`
+    ids = [agent.id for agent in _agents(turn)]  # ordered, for `left_out`
     lines, heard = [], shown_lately(turn.state)
     for place, entry in enumerate(came.entries):
-        # Where the server does not tell who wrote it: by the names in the chat.
+        # Without a user type, an id among the chat's agents tells that an agent wrote it.
         by_person = entry.user_type > 0 or entry.agent_id in ids
         if by_person and not (entry.by_customer or entry.notice):
             exact = exact_mark(entry.agent_id, AgentText(entry.html))
@@ -326,10 +324,10 @@ def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
             turn.ask(model.TakeBack(agent, entry.id, line.mark.hex(), said_at))
             continue
         content: AgentContent = AgentText(entry.html)
-        if text.startswith("{") and text.endswith("}"):  # raw JSON: some servers tell so of files
+        if text.startswith("{") and text.endswith("}"):  # raw JSON: a file, at some servers
             content = UnknownContent(None, text)
         relay(turn, model.Relay(agent, content, came.session_id, (), entry.posted, entry.id))
-        if agent.id not in ids:  # gone meanwhile: only the word has come late
+        if agent.id not in ids:  # the agent has left the chat: only the message is late
             turn.ask(model.AgentsLeft((agent.id,)))
         at = min(entry.posted - clocks.high, turn.now) if entry.posted else turn.now
         if not line.known:
@@ -339,16 +337,16 @@ def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
 
 
 def _lost_for_good(turn: Turn, came: model.Recalled, heard: Shown) -> bool:
-    """True if the outage may have cost words of this chat that are not pushed again."""
+    """Return whether the outage may have lost messages of this chat that are not pushed again."""
     phase = turn.state.phase
     if not isinstance(phase, model.Chatting) or phase.since > turn.state.linked_at + SETTLING:
-        return False  # it began when the link stood again
+        return False  # the chat began after the outage
     said = [one for one in heard if one.at >= phase.since]
     return not said or any(one.session == came.session_id for one in said)
 
 
 def relay(turn: Turn, said: model.Relay) -> None:
-    """Show an agent's message; the first one of a chat rings, unless `chat.ping` did."""
+    """Show an agent's message; the first of a chat notifies the phone, unless `chat.ping` did."""
     phase = turn.state.phase
     if isinstance(phase, model.Chatting) and (phase.unanswered or phase.ping_at is not None):
         turn.enter(phase, ping_at=None, unanswered=False)
@@ -357,7 +355,7 @@ def relay(turn: Turn, said: model.Relay) -> None:
 
 
 def speaker(turn: Turn, agent_id: AgentId, name: str = "") -> Agent:
-    """Return the agent of an id: one of the chat's, without an id the sole one (T15), or a new."""
+    """Return the chat's agent of this id, its only one if the id is empty (T15), or a new one."""
     agents = _agents(turn)
     for agent in agents:
         if agent.id == agent_id or (not agent_id and len(agents) == 1):
@@ -369,7 +367,7 @@ def speaker(turn: Turn, agent_id: AgentId, name: str = "") -> Agent:
 
 
 def mark_of(agent_id: str, fragment: str) -> bytes:
-    """Digest of agent and words, alike for pushes and history; one for all that has no words."""
+    """Return the digest of agent and words, the same for all that has no words."""
     return _mark(agent_id, _words(fragment))
 
 
@@ -385,7 +383,7 @@ def _mark(agent_id: str, words: str) -> bytes:
 
 def _words(fragment: str) -> str:
     text = fragment
-    # Any element and any face begins with one of these: without them it is the plain text itself.
+    # HTML and emoji codes all begin with one of these; anything else is plain text already.
     if "<" in fragment or "&" in fragment or "/" in fragment or "[" in fragment:
         text = decode_emoji(fragment)
         plain = html_to_text(text) if "<" in text or "&" in text else text
@@ -395,7 +393,7 @@ def _words(fragment: str) -> str:
 
 
 def shown_lately(state: model.Conversation) -> Shown:
-    """Return the marks of what agents said lately, the newest last: at most `MOST_HEARD`."""
+    """Return the marks of agents' latest messages, newest last: at most `MOST_HEARD`."""
     if state.heard:
         as_bytes = bytes.fromhex
         return tuple(
@@ -446,9 +444,7 @@ def _remember(turn: Turn, mark: Mark) -> None:
 def _remember_push(
     turn: Turn, at: int, digest: bytes, exact: bytes, session: SessionId | None
 ) -> None:
-    """Append the mark of a push, without unpacking the others: the room's record is written with
-    each message.
-    """
+    """Append the mark of a push; not unpacking the others keeps this cheap, once per message."""
     marks, place = turn.state.marks, 0
     if turn.state.heard or (session is not None and session not in marks.sessions):
         _remember(turn, Mark(at, digest, exact=exact, session=session))
@@ -456,7 +452,7 @@ def _remember_push(
     packed, sessions, told = marks.packed, marks.sessions, marks.told
     if session is not None:
         place = sessions.index(session) + 1
-    if len(packed) >= _FULL:  # the oldest goes, and all others move up
+    if len(packed) >= _FULL:  # drop the oldest
         packed = packed[_LAYOUT.size :]
         told = tuple(replace(one, place=one.place - 1) for one in told if one.place) if told else ()
     packed += _stamp(at, place) + digest + exact
@@ -467,7 +463,7 @@ def _remember_push(
 
 
 def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
-    """Estimate the clock difference by pushed messages that both lists have exactly once."""
+    """Estimate the clock difference from pushed messages that occur once in both lists."""
     shown = [one for one in heard if not one.id]
     times = Counter(one.mark for one in shown)
     entries = Counter(line.mark for line in lines)
@@ -483,17 +479,17 @@ def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
 
 
 def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple[list[Line], Shown]:
-    """Find the lines that were not shown, though said since `since`; return the marks as well.
+    """Return the lines said since `since` that were not shown, and the updated marks.
 
-    Before them come those that were shown, and are taken back by now.
+    The lines are preceded by those that were shown and that the history marks as taken back.
     """
     open_lines = _open(heard, lines, since, clocks)
     pairs = _paired(heard, open_lines)
     left = [line for line in open_lines if line.place not in pairs]
     paired = [(line, pairs[line.place]) for line in open_lines if line.place in pairs]
-    # Of a push, the moment is ours.
+    # Marks of pushes (`exact` is set) were timed by the bridge's clock.
     before = [line.place for line, n in paired if heard[n].exact and heard[n].at <= since]
-    # Where nothing is known of that time: what follows a line that was shown.
+    # The last line known from before the outage; if there is none, the last known line.
     last = max(before or [line.place for line in lines if line not in left], default=len(lines))
     likely = [line for line, n in paired if heard[n].exact != line.exact]
     unsure = _differing(left, likely, max(before, default=-1))
@@ -516,7 +512,7 @@ def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple
 
 
 def is_doubtful(heard: Shown, came: model.Recalled, lines: Sequence[Line], clocks: Clocks) -> bool:
-    """True if something may be missing that cannot be found: forgotten here, or not told there."""
+    """Return whether messages may be missing from before the oldest entry or the oldest mark."""
     begin = came.since + clocks.usual
     if len(came.entries) >= MOST_RECALLED and came.entries[0].posted > begin:
         return True
@@ -527,25 +523,25 @@ def is_doubtful(heard: Shown, came: model.Recalled, lines: Sequence[Line], clock
 
 
 def left_out(heard: Shown, came: model.Recalled, ids: Collection[AgentId]) -> tuple[bool, Shown]:
-    """Find out whether the history lacks words of this chat that were shown.
+    """Return whether the history lacks messages of this chat that were shown, and the marks.
 
-    It must have the newest that were heard before the outage, and all that follow any that it has;
-    what is older may lie beyond its page. The socket and the history may name people differently,
-    so any of the `ids` in the chat will do.
+    It must have the newest message shown before the outage, and all after the oldest that it has;
+    older ones may lie beyond its page. Socket and history may name people differently, so a line
+    may match with any of the chat's `ids`.
 
-    Also returns the marks, changed so that what is absent is told once. Only of the newest words it
-    is told each time, as more may have been missed by then.
+    The marks are changed so that an absent message counts only once; except the newest, which
+    counts each time, as more may have been missed by then.
     """
     order = sorted(range(len(heard)), key=lambda index: heard[index].at)
     shown = [heard[index].mark for index in order]
-    told = []  # the marks that the history's lines fit, in their order
+    told = []  # the marks that match history lines, in the lines' order
     for entry in came.entries:
         marks = (mark_of(who, entry.html) for who in (entry.agent_id, *ids))
         told += [mark for mark in marks if mark in shown][:1]
     blocks = SequenceMatcher(None, shown, told, autojunk=False).get_matching_blocks()
     paired = {place for block in blocks for place in range(block.a, block.a + block.size)}
     times, copies = Counter(shown), Counter(told)
-    # Words may stand in another order there; of equal ones that are too few, order tells which.
+    # The order may differ there; if equal messages are too few, the sequence match tells which.
     there = [place in paired or copies[mark] >= times[mark] for place, mark in enumerate(shown)]
     ours = [one.session == came.session_id and one.at <= came.since for one in heard]
     due = [place for place, index in enumerate(order) if ours[index]]
@@ -561,18 +557,18 @@ def left_out(heard: Shown, came: model.Recalled, ids: Collection[AgentId]) -> tu
 
 
 def _open(heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
-    """Return the lines that are not older than the marks, and not known by their id."""
+    """Return the lines that are not older than the marks, and whose id has no mark."""
     told = {one.id for one in heard if one.id}
-    first = min((one.at for one in heard), default=since)  # the clock may have been set since
+    first = min((one.at for one in heard), default=since)  # the clock may have been changed
     horizon = min(first, since) + clocks.usual - FAR
     if len(heard) == MOST_HEARD:
-        horizon = first + clocks.usual  # what is older was forgotten, and not missed
+        horizon = first + clocks.usual  # older marks were discarded, so older lines prove nothing
     untold = (line for line in lines if line.entry.id not in told)
     return [line for line in untold if not line.entry.posted or line.entry.posted >= horizon]
 
 
 def _paired(heard: Shown, lines: Sequence[Line]) -> Mapping[int, int]:
-    """Pair lines with marks: by the line's place, the index of the mark."""
+    """Pair lines with marks; return the mark's index by the line's place."""
     pairs: dict[int, int] = {}
     for exact in (True, False):
         taken = set(pairs.values())
@@ -588,7 +584,7 @@ def _paired(heard: Shown, lines: Sequence[Line]) -> Mapping[int, int]:
 
 
 def _differing(left: Sequence[Line], likely: Sequence[Line], last: int) -> list[Line]:
-    """Lines behind `last`, paired by words alone, that may be what was missed without words."""
+    """Return lines after `last`, paired by words alone, that may be a missed picture or file."""
     shown = {(line.mark, line.entry.html) for line in left}
     without_words = {line.mark for line in left if line.mark == mark_of(line.entry.agent_id, "")}
     found = []

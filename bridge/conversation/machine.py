@@ -1,26 +1,26 @@
-"""Life cycle of a conversation, as one pure function.
+"""State machine of a conversation, as one pure function.
 
-`step` takes the state, one input and the time, and returns the next state and what is to be done.
-It reads no clock, draws no random number and does no I/O; state, effects and input are stored in
-one transaction.
+`step` takes the state, one input and the time, and returns the next state and the effects. It never
+raises, reads no clock, draws no random number and does no I/O; state, effects and input are stored
+in one transaction.
 
 A step has two halves. First the input changes what is known and wanted (`customer`, `server`,
-`calls.call_failed`, `history`, `tick`; the changes of phase that they share stand in `queue` and
-`chat`). Then `calls.next_call` makes the next call to WebChat, if one is wanted, none is
-outstanding and none has to wait.
+`calls.call_failed`, `history`, `tick`; shared changes of phase are in `queue` and `chat`). Then
+`calls.next_call` makes the next call to WebChat, if one is wanted, none is outstanding and no
+back-off is pending.
 
-    Idle/Ended --word--> Requesting --101 ok/201--> Queued --202--> Chatting --205/103--> Ended
-    Requesting/Queued --refused, status 2..7, cancelled--> Idle (what was typed is kept)
+    Idle/Ended --message--> Requesting --101 ok/201--> Queued --202--> Chatting --205/103--> Ended
+    Requesting/Queued --refused, status 2..7, cancelled--> Idle (content is kept)
     Chatting --110 refused with -11--> Requesting (the refused message stays first)
-    Idle/Ended --word, where the robot answers first--> the same, until a person is wanted
+    Idle/Ended --message, if the robot answers first--> the same, until a person is wanted
 
-What a customer typed is in exactly one place at any time: `held`, `outstanding.held`,
+Each piece of a customer's content is in exactly one place: `held`, `outstanding.held`,
 `Queued.pre_sent`, or gone with an effect `Delivered`, `Reported` or `Answered`. A property test
-walks the machine at random and asserts just that.
+(a random walk) asserts this.
 
-Every state that waits has a deadline and a way out: `deadline` names the next moment, and the input
-`Tick` makes it happen. An outstanding call has its own deadline in the rooms ring, which always
-brings an input for it.
+Every waiting state has a deadline and a way out: `deadline` returns the next one, and the input
+`Tick` acts on it. An outstanding call has its own deadline in the `rooms` package, which always
+ends it with an input.
 
 The rows cited in this package are those of the protocol reference, section 4.
 """
@@ -39,10 +39,10 @@ from bridge.webchat.frames import CancelRequest, SendMessage
 def step(
     state: model.Conversation, happened: model.Input, now: int, policy: Policy
 ) -> tuple[model.Conversation, tuple[model.Effect, ...]]:
-    """Make one step, at `now` (ms since the epoch), without raising; effects in order per lane."""
+    """Return the state after an input at `now` (ms since the epoch), and the effects."""
     turn = Turn(state, now, policy)
     if state.told_away and isinstance(state.phase, model.NoChat):
-        turn.set(told_away=False)  # with the chat went the link: no end of its outage is noticed
+        turn.set(told_away=False)  # the link is closed without a chat, so never restored
     _apply(turn, happened)
     if turn.state.questions:
         robot.tidy(turn)
@@ -56,10 +56,9 @@ def step(
 
 
 def simply_taken(state: model.Conversation, answer: model.Replied) -> bool:
-    """True for the plain yes to the message under way, from which nothing else follows.
+    """Return whether the reply merely confirms the message under way, a fast path without `step`.
 
-    That is how nearly every call ends. `step` makes nothing of it but `Delivered`, and an
-    `outstanding` that is empty; who knows this need not ask it.
+    Nearly every call ends so. `step` would only clear `outstanding` and add `Delivered`.
     """
     phase, asked, reply = state.phase, state.outstanding, answer.reply
     if asked is None or asked.call_id != answer.call_id or not isinstance(phase, model.Chatting):
@@ -75,7 +74,7 @@ def simply_taken(state: model.Conversation, answer: model.Replied) -> bool:
 
 
 def _apply(turn: Turn, happened: model.Input) -> None:
-    match happened:  # what comes most often stands first
+    match happened:  # most frequent first
         case model.Pushed():
             server.pushed(turn, happened)
         case model.Replied():
@@ -95,7 +94,7 @@ def _apply(turn: Turn, happened: model.Input) -> None:
         case model.LinkRestored():
             turn.set(retry_at=None)
             history.link_restored(turn, happened.at or turn.now, brief=happened.brief)
-            queue.ask_after(turn, cut=True)  # row 30; a session is only used on (row 31)
+            queue.ask_after(turn, cut=True)  # row 30; a session simply goes on (row 31)
         case model.Resumed():
             history.resumed(turn)
         case model.Recalled():
@@ -134,13 +133,12 @@ def _customer_did(turn: Turn, happened: model.CustomerAct) -> None:
 
 
 def wants_link(state: model.Conversation) -> bool:
-    """True while the link is needed: WebChat may have something to say to this room, or we to it.
+    """Return whether the link is needed, for pushes or for calls.
 
-    Not for a request that is given up while it is on its way for the first time: what has not been
-    written of it by now need not be.
+    A request cancelled during its first attempt needs none: if unwritten, it need not be written.
     """
     phase = state.phase
-    if isinstance(phase, (model.Chatting, model.Queued)):  # as nearly always
+    if isinstance(phase, (model.Chatting, model.Queued)):  # the usual case
         return True
     if isinstance(phase, model.Requesting):
         return not phase.cancel or state.failures > 0 or state.outstanding is None
@@ -149,14 +147,14 @@ def wants_link(state: model.Conversation) -> bool:
 
 
 def no_deadline_but_retry(state: model.Conversation) -> bool:
-    """True in a chat in which nothing but `retry_at` has a deadline."""
+    """Return whether this is a chat whose only possible deadline is `retry_at`."""
     if not isinstance(state.phase, model.Chatting) or state.questions:
         return False
     return state.trouble_since is None and state.recall is None and state.phase.ping_at is None
 
 
 def deadline(state: model.Conversation, policy: Policy) -> int | None:
-    """Return the moment of the next `Tick`, ms since the epoch; None if nothing waits."""
+    """Return the time of the next `Tick`, ms since the epoch; None if nothing waits."""
     times = [state.retry_at, history.due(state), *(due(state, policy) for due, _ in _DEADLINES)]
     return min((time for time in times if time is not None), default=None)
 
@@ -169,7 +167,7 @@ def tick(turn: Turn) -> None:
 
 
 def _hold_ends(state: model.Conversation, policy: Policy) -> int | None:
-    """Return the deadline of trouble; none during a call, whose content has to come back first."""
+    """Return when `give_up` is due; None during a call, whose content has to come back first."""
     if state.trouble_since is None or state.outstanding is not None:
         return None
     return state.trouble_since + policy.hold
@@ -195,7 +193,7 @@ def _expire(turn: Turn) -> None:
 
 
 def _waiting_for_a_person(state: model.Conversation) -> tuple[model.Held, ...]:
-    """Return the held pieces of no question to the robot: questions end by themselves."""
+    """Return the held pieces except questions to the robot, which have deadlines of their own."""
     return without(state.held, tuple(one.event_id for one in state.questions if not one.aside))
 
 
@@ -203,7 +201,7 @@ def _phase_ends(state: model.Conversation, _policy: Policy) -> int | None:
     asked = state.outstanding
     match state.phase:
         case model.Queued(request_id=int()) if asked and not isinstance(asked.what, CancelRequest):
-            return None  # a cancel's call goes once that has ended, which it does by itself
+            return None  # the cancel (102) is sent once the call under way has ended
         case (
             model.Idle(linger_until=at)
             | model.Requesting(adopt_at=at)
@@ -216,7 +214,7 @@ def _phase_ends(state: model.Conversation, _policy: Policy) -> int | None:
 
 
 def _end_phase(turn: Turn) -> None:
-    """End a linger, an agent's silence, the wait for a 202 (rows 12, 14) or for a cancel's call."""
+    """Act on the phase's deadline: linger, agent's silence, wait for 202 (rows 12, 14), cancel."""
     phase = turn.state.phase
     match phase:
         case model.Chatting():
@@ -232,7 +230,7 @@ def _end_phase(turn: Turn) -> None:
 
 
 def _silence_ends(state: model.Conversation, policy: Policy) -> int | None:
-    """Return the queue's timeout; none during a call: its outcome is a sign of life, or a retry."""
+    """Return the time-out of a silent queue; None during a call, whose outcome resets it."""
     phase = state.phase
     if not isinstance(phase, model.Queued) or phase.resync or phase.cancel or state.outstanding:
         return None
@@ -249,4 +247,4 @@ _DEADLINES: tuple[tuple[Due, Callable[[Turn], None]], ...] = (
     (queue.card_due, queue.refresh_card),
     (queue.callback_due, queue.retry_callback),
 )
-"""Everything that waits: its deadline, and what happens then."""
+"""All deadlines but those of retries and the history, each with the function that acts on it."""

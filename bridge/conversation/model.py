@@ -1,13 +1,13 @@
-"""Values of a conversation: its state, its inputs and its effects.
+"""State, inputs and effects of a conversation, as values.
 
-All are stored as tagged JSON. The tag is the class's name, so a class that is renamed keeps its
-`tag`; a new field needs a default that an older row can live with. Moments and durations are ms.
+All are stored as tagged JSON. The tag is the class name, so a renamed class keeps its old name as
+`tag`; a new field needs a default that suits older rows. Moments and durations are ms.
 
-Inputs are stored before they are handled, or with what they led to; but for `Tick`, `LinkLost`,
-`LinkRestored`, `TurnAwaited` and `Resumed`, whose reasons would be noticed again after a restart.
+An input is stored before it is handled, or together with its effects; except `Tick`, `LinkLost`,
+`LinkRestored`, `TurnAwaited` and `Resumed`, whose causes are noticed again after a restart.
 
-Effects are stored before they are carried out. Each belongs to one *lane*, a union at the end;
-within a lane they are carried out in order.
+Effects are stored before they are carried out. Each belongs to one *lane* (the unions at the end of
+this module), which carries out its effects in order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bridge.webchat.frames import Agent, AgentContent, Command, Push, Reply
 from bridge.webchat.http import HistoryEntry
 
 Args = dict[str, str | int | tuple[str, ...]]
-"""What is filled into a sentence of ours."""
+"""Arguments for the placeholders of a sentence in `texts`."""
 
 
 class Value(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
@@ -33,7 +33,7 @@ class CustomerText(Value, frozen=True):
 
 
 class FileKey(Value, frozen=True):
-    """Decryption key of a file, in base64 (the key as in JSON web keys): AES-256-CTR, SHA-256."""
+    """Decryption key of an encrypted file (AES-256-CTR, SHA-256), in base64; `key` is base64url."""
 
     key: str
     iv: str
@@ -41,18 +41,18 @@ class FileKey(Value, frozen=True):
 
 
 class CustomerMedia(Value, frozen=True):
-    """A file that lies on the homeserver; it is uploaded to WebChat before its message goes."""
+    """A file on the homeserver, uploaded to WebChat before its message is sent."""
 
     kind: str
     """`image` (message type 2), `file`, `audio` (3), `video` (6 with `Policy.videos`, else 3) or
-    `voice` (5 if it fits into a frame or its address will do, else 3)."""
+    `voice` (5 if it fits into a frame or the server takes an address, else 3)."""
     name: str
     mxc: str
     mime: str = "application/octet-stream"
     size: int | None = None
-    """Bytes, as the sender claims them: hostile until counted."""
+    """Size in bytes as the sender claims it: do not trust it before the bytes are counted."""
     caption: str = ""
-    """It follows as a message of its own."""
+    """Caption, sent as a separate message after the file."""
     file_key: FileKey | None = None
 
 
@@ -68,52 +68,51 @@ CustomerContent = CustomerText | CustomerMedia | CustomerLocation
 
 
 class Clip(Value, frozen=True):
-    """The sound of a voice message: an AMR file."""
+    """The recording of a voice message, an AMR file."""
 
     seconds: int
     data: str
-    """It in base64; "" if it was uploaded, being too long for a frame."""
+    """The file in base64; "" if it was too long for a frame and was uploaded."""
 
 
 class Held(Value, frozen=True):
-    """A piece of content that a customer typed and that WebChat has not yet taken."""
+    """A piece of a customer's content that WebChat has not accepted yet."""
 
     event_id: EventId
     content: CustomerContent
     at: int
     last: bool = True
-    """The last piece of its event: a long text is split, and told about once."""
+    """True for the last piece of its event: a long text is split, but reported once."""
     url: str = ""
-    """Of media: its address on the WebChat server, once uploaded."""
+    """Address of uploaded media on the WebChat server."""
     clip: Clip | None = None
     asked: CallId | None = None
-    """The call that may have carried it; its id is used to send it again."""
+    """Id of an earlier call that may have delivered it; reused when it is sent again."""
     repeats: int = 0
-    """Times that it was sent again because its fate was unknown or its session was gone; of a file
-    that is not uploaded yet, failures of that."""
+    """Retries after an unknown outcome or a lost session; before the upload, failed uploads."""
     order: int = 0
-    """Its place among the pieces of the room as they were typed."""
+    """Its position in the order in which the room's pieces were typed."""
     words: str = ""
-    """Of a text: the customer's own words, where the content adds to them."""
+    """The customer's own words, if the text of `content` adds to them."""
     consulted: bool = False
     quotes: tuple[EventId, ...] = ()
-    """Messages whose words it repeats: once one of them is taken back, `instead` goes."""
+    """Messages that it quotes: when one of them is redacted, `instead` is sent."""
     amends: EventId | None = None
-    """The message that it is about: it goes as it is only to an agent who may have that one."""
+    """The message that it corrects or reports as redacted; for an agent who may have that one."""
     instead: tuple[CustomerContent, ...] = ()
-    """The same without the words that it quotes, or for an agent without what it amends; empty:
-    nothing goes then."""
+    """Replacement without the quotation, or for an agent who lacks the amended message; if empty,
+    nothing replaces it."""
     sender: UserId = UserId("")
-    """Who typed it, in a room where several people may speak; empty as well in older rows."""
+    """Who typed it in a room where several people may speak; empty elsewhere and in older rows."""
 
     @property
     def ready(self) -> bool:
-        """Of media: its message can be written."""
+        """Whether the message of a media piece can be written: it is uploaded, or has a clip."""
         return bool(self.url) or self.clip is not None
 
     @property
     def is_note(self) -> bool:
-        """A note for the agent that something was taken back: nobody is owed a word about it."""
+        """True for a note that tells the agent of a redaction; its failure is not reported."""
         return self.amends is not None and not self.instead
 
 
@@ -125,45 +124,45 @@ class Outstanding(Value, frozen=True):
     call_id: CallId
     what: Command | Upload
     held: Held | None = None
-    """The content that it carries, for as long not in `Conversation.held`."""
+    """The content that the call carries, meanwhile removed from `Conversation.held`."""
     moot: bool = False
-    """Overtaken: the content was given up by the customer, or the request of this 101 has ended.
-    Unwritten, it is not to be written."""
+    """True if the customer gave the content up, so that an unwritten frame must not be written; or
+    if the request of this 101 has ended, so that its reply is ignored."""
     stale: bool = False
-    """The content is to go in other words by now (`held`). Unwritten, it is not to be written."""
+    """True if the content has changed (see `held`): an unwritten frame must not be written."""
 
 
 class Idle(Value, frozen=True):
-    """Phase without a chat or a request; held content waits for the customer's next word."""
+    """Phase without a chat or a request; held content waits until the customer acts again."""
 
     since: int = 0
     linger_until: int | None = None
-    """The link stays till then: an agent may still take up the refused request (reference 2.3)."""
+    """When to close the link: till then an agent may accept the refused request (reference 2.3)."""
     refused: Queued | None = None
-    """That request; what had gone with it lies in `Conversation.held`."""
+    """The refused request; its pre-messages are back in `Conversation.held`."""
     pre_sent: tuple[int, ...] = ()
-    """`Held.order` of these pieces."""
+    """`Held.order` of those pre-messages."""
 
 
 class Requesting(Value, frozen=True):
-    """Phase while 101 is on its way, or will be as soon as `retry_at` allows."""
+    """Phase while a 101 is unanswered, is due once `retry_at` allows, or waits for its 202."""
 
     queue_id: QueueId
     since: int
     session_id: SessionId | None = None
-    """Named by the 101 reply: adopted when 202 comes, or 10 s later (row 12)."""
+    """Session of the 101 reply, adopted when 202 comes or after `Policy.start_wait` (row 12)."""
     agents: tuple[Agent, ...] = ()
     adopt_at: int | None = None
-    """End of the wait for a 202: adopt `session_id`, or give up if there is none (row 14)."""
+    """Deadline for the 202: then adopt `session_id`, or give up if it is None (row 14)."""
     lost_session: SessionId | None = None
-    """The session that WebChat has just disowned: "already chatting" must not bring it back."""
+    """The session that WebChat has just disowned; a reply to 101 must not bring it back."""
     any_agent: bool = False
-    """The agent asked for is away (-9): ask again without naming one."""
+    """True if the requested agent is away (-9): ask again without naming one."""
     cancel: bool = False
     quiet: bool = False
-    """A request of our own, for a callback: nothing is shown of it yet."""
+    """True for the bridge's own request for a callback, not shown to the customer yet."""
     unsure: bool = False
-    """Whether WebChat had an earlier 101 for it is not known: there may be a session by now."""
+    """True if an earlier 101 may have reached WebChat, so that a session may exist."""
 
 
 class Queued(Value, frozen=True):
@@ -173,35 +172,35 @@ class Queued(Value, frozen=True):
     since: int
     request_id: RequestId | None = None
     former_id: RequestId | None = None
-    """While we ask again with 101: the id until then."""
+    """The previous request id, while 101 is sent again."""
     position: int | None = None
     accepted: bool = False
-    """Status 1 or 11 came; 202 is due."""
+    """True once status 1 or 11 came; the 202 is due."""
     heard_at: int = 0
-    """Last sign of life: a silent request is asked after (trap T14)."""
+    """Time of the last sign of life; a silent request is checked with 101 (trap T14)."""
     resync: bool = False
-    """The link was away: ask again with 101 (row 30)."""
+    """True if 101 must be sent again to learn whether the request still exists (row 30)."""
     cut: bool = False
-    """The link was away since this request was made: if it is lost, it is made anew, once."""
+    """True if the link was lost since this request was made: if dropped, it is repeated once."""
     any_agent: bool = False
     cancel: bool = False
     cancel_by: int | None = None
-    """End of a cancel that cannot be sent (no request id yet)."""
+    """Deadline of a cancel, after which the queue is left even without WebChat's answer."""
     pre_sent: tuple[Held, ...] = ()
-    """Texts that 111 took: the agent's once 202 comes, ours again if the queue ends."""
+    """Pre-messages that WebChat accepted: delivered with the 202, held again if the queue ends."""
     pre_refused: bool = False
-    """WebChat refused a pre-message: what is typed from now on waits for the session."""
+    """True once WebChat refused a pre-message: later content waits for the session."""
     first_position: int | None = None
     first_at: int = 0
     moved_at: int = 0
     """When `position` was reached."""
     shown_at: int = 0
-    """When the queue card was last written; 0: not since this phase began."""
+    """When the queue card was last written; 0 if not since this phase began."""
     next_told: bool = False
     quiet_until: int | None = None
-    """Nothing is shown until then: a request of our own may end as soon as it stands."""
+    """The bridge's own request stays hidden until then, as it may end at once."""
     words: str = ""
-    """The call centre's own for `position`."""
+    """The call centre's own sentence about `position`."""
 
 
 class Chatting(Value, frozen=True):
@@ -213,24 +212,23 @@ class Chatting(Value, frozen=True):
     agents: tuple[Agent, ...] = ()
     robot: bool = False
     close: bool = False
-    """The customer asked to end it: 103 goes after what they wrote before."""
+    """True if the customer asked to end the chat: 103 follows their earlier content."""
     unwanted: bool = False
-    """It began after the customer had left the queue (row 22): 103 goes before anything else."""
+    """True if it began after the customer had left the queue (row 22): 103 goes first."""
     ping_at: int | None = None
-    """When the customer is told that an agent is there, should none have written by then."""
+    """When to tell the customer that an agent is there, unless one has written by then."""
     unanswered: bool = False
-    """No agent has written yet; never so with the robot, nor in rows of earlier versions."""
+    """True until an agent writes; False with the robot and in rows of earlier versions."""
     human: bool = False
-    """The customer asked the robot for a person: 302 goes after what they wrote before."""
+    """True if the customer asked the robot for a person: 302 follows their earlier content."""
     seeking: bool = False
-    """The robot is looking for a person (XFER of the reference)."""
+    """True while the robot looks for a person (XFER of the reference)."""
     choices: tuple[str, ...] = ()
-    """The robot's last proposals, in the order shown: answered by number."""
+    """The robot's last proposals, in the order shown; the customer answers by number."""
     request_id: RequestId | None = None
-    """The request of which it came: what went with that is the agents'."""
+    """The request that led to this chat; the agents have its pre-messages."""
     close_order: int | None = None
-    """The lowest `Held.order` of what came after `close`, and is for the next chat; None: all that
-    is held goes in this one."""
+    """Lowest `Held.order` typed after `close`, for the next chat; None if all belongs to this."""
 
 
 class Ended(Value, frozen=True):
@@ -250,15 +248,15 @@ class Rating(Value, frozen=True):
     value: int
     comment: str = ""
     event_id: EventId | None = None
-    """The message that goes along as the comment."""
+    """The message sent as the comment."""
     more: bool = False
-    """The customer is asked why: the next message goes along."""
+    """True if the customer is to be asked for the reason, with the next message as the comment."""
     besides: str = ""
-    """What was written with a newer rating, while that message was under way."""
+    """Comment of a newer rating, given while the message of `event_id` waits to be sent."""
     said_by: EventId | None = None
-    """The command, or the reply, of which the comment is a part."""
+    """The command or reply that contained the comment."""
     besides_by: EventId | None = None
-    """That of `besides`."""
+    """The command or reply that contained `besides`."""
 
 
 class Rated(Value, frozen=True):
@@ -267,24 +265,24 @@ class Rated(Value, frozen=True):
     session_id: SessionId
     at: int
     asked: int | None = None
-    """The rating about which the customer was asked why; None: they were not, or have said."""
+    """The value whose reason the customer was asked for; None if not asked, or answered."""
     event_id: EventId | None = None
-    """The message that went along."""
+    """The message sent as the comment."""
 
 
 class Question(Value, frozen=True):
-    """A message outside a chat that was put to the knowledge base; its pieces wait in `held`."""
+    """A message outside a chat on which the knowledge base was asked; its pieces are in `held`."""
 
     event_id: EventId
     at: int
     note: str | None = None
-    """The answer in short, for an agent; None: there is none yet."""
+    """Short form of the answer, for an agent; None if there is no answer yet."""
     aside: bool = False
-    """It waits for a person, whatever the robot says: nobody was there to answer it."""
+    """True if the message waits for a person whatever the answer: no agent was available."""
 
 
 class Heard(msgspec.Struct, frozen=True, array_like=True):
-    """A `history.Mark` as stored by versions before `Marks`, in hex."""
+    """A `history.Mark` as versions before `Marks` stored it, digests in hex."""
 
     at: int
     mark: str
@@ -295,7 +293,7 @@ class Heard(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
-    """Attributes of the mark in `place` of `Marks`, which a history told; see `history.Mark`."""
+    """Extra attributes of the mark at index `place` of `Marks`; see `history.Mark`."""
 
     place: int
     id: str
@@ -304,99 +302,99 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Marks(msgspec.Struct, frozen=True, array_like=True):
-    """Marks of agents' latest messages, packed (see `history`): 13 bytes each, the newest last."""
+    """Packed marks of the agents' latest messages (see `history`): 13 bytes each, newest last."""
 
     packed: bytes = b""
     sessions: tuple[SessionId, ...] = ()
-    """Chats whose history has to have some of these words."""
+    """Sessions of the marks; the histories of these should contain the marked messages."""
     told: tuple[Told, ...] = ()
 
 
 class Recall(Value, frozen=True):
-    """A pending question for the history: all up to `since` was surely heard."""
+    """A pending history lookup; no message up to `since` was missed."""
 
     since: int
     session_id: SessionId | None = None
-    """None: no session has come of our request yet."""
+    """None if the request has not led to a session yet."""
     due: int = 0
     asked: bool = False
     again: bool = False
-    """Something happened since then: ask once more."""
+    """True if another lookup is needed after the one under way."""
     brief: bool = False
-    """The link was away for a moment only."""
+    """True if the link was lost only for a moment."""
     tries: int = 0
     calls_since: int | None = None
-    """Calls from this id on were made since the link stands again (`history.still_waits`)."""
+    """First call id since the link was restored (`history.still_waits`)."""
 
 
 class Callback(Value, frozen=True):
-    """A callback, offered or wished for, because the call centre was closed or empty."""
+    """A callback, offered or wanted, because the call centre was closed or had no agent."""
 
     queue_id: QueueId
     wanted: int | None = None
-    """When the customer wished it; None: it was only offered."""
+    """When the customer asked for it; None if it was only offered."""
     next_at: int = 0
     tries: int = 0
-    """Requests since the queue last opened, as far as we know its hours."""
+    """Attempts, for the back-off; 0 again when it waits for a known opening time."""
 
 
 class Vain(Value, frozen=True):
-    """The newest request has ended in vain: what its card says of it."""
+    """How the newest request failed, as its queue card says."""
 
     key: str
     args: Args = {}
     since: int = 0
-    """When that card was written first, with `kept` messages."""
+    """When the card first said so; `kept` messages were waiting then."""
     kept: int = 0
 
 
 class Conversation(Value, frozen=True):
     phase: Phase = Idle()
     number: int = 0
-    """Number of the chat in this room; the queue card and the transcript go by it."""
+    """Number of the chat in this room, which identifies its queue card and transcript."""
     held: tuple[Held, ...] = ()
-    """In the order in which it was typed; at most one piece more is in `outstanding`."""
+    """Waiting content in the order typed; at most one more piece is in `outstanding`."""
     typed: int = 0
     """The next `Held.order`."""
     outstanding: Outstanding | None = None
     next_call: int = 1
     rating: Rating | None = None
-    """Given, not yet taken by WebChat."""
+    """The rating that WebChat has not taken yet."""
     last_session: SessionId | None = None
     """The newest session: it can be rated until the next one starts (trap T19)."""
     last_closed: bool = False
     last_ended_at: int | None = None
     """End of the last session; the next agent has not seen earlier messages."""
     last_request: RequestId | None = None
-    """The newest queue request that ended: late news of it is ignored."""
+    """The newest queue request that ended; late news of it is ignored."""
     failures: int = 0
-    """Consecutive failures of the link or the server; zero once anything is answered."""
+    """Consecutive failures of the link or the server; reset by any answer."""
     trouble_since: int | None = None
     retry_at: int | None = None
     """No call is made before this moment."""
     told_trouble: bool = False
-    """The customer knows that the service cannot be reached."""
+    """True once the customer was told that the service cannot be reached."""
     rated: Rated | None = None
     poll: SessionId | None = None
-    """The newest session for which a rating was asked."""
+    """The newest session for which a rating was requested."""
     ratings: tuple[tuple[int, str], ...] = ()
-    """(id, label) that the server offers (200); empty: it did not say."""
+    """(id, label) of the ratings that the server offers (200); empty if it did not say."""
     extensions: tuple[str, ...] = ()
-    """File extensions that the server takes (200), lower case, no dots; empty: it did not say."""
+    """File extensions the server takes (200), lower case, no dots; empty if it did not say."""
     callback: Callback | None = None
-    """Offered at the end of the newest request, or wished for; over once a chat begins."""
+    """Offered when the newest request failed, or wanted; cleared when a chat begins."""
     vain: Vain | None = None
-    """None while the newest request goes on, and once it has become a chat or was cancelled."""
+    """None unless the newest request failed; cleared by a new card, a chat or a cancel."""
     dropped: tuple[EventId, ...] = ()
-    """Messages given up with the request; the customer is yet to be told, in one line."""
+    """Messages given up with the request; the customer is still to be told their number."""
     heard: tuple[Heard, ...] = ()
-    """The marks in a row that an earlier version stored; empty once `marks` is used."""
+    """Marks as an earlier version stored them; empty once `marks` is used."""
     marks: Marks = Marks()
     linked_at: int = 0
     turn_at: int | None = None
-    """When the customer expects our login's turn; None: they know of no such wait."""
+    """When the customer expects the delayed login; None if they were told of no delay."""
     told_away: bool = False
-    """The customer knows that the link is away, though nothing of theirs waits for it."""
+    """True once the customer was told that the link is lost, independently of `told_trouble`."""
     recall: Recall | None = None
     questions: tuple[Question, ...] = ()
     """Questions to the knowledge base, open or answered; empty unless Idle or Ended."""
@@ -415,33 +413,33 @@ class Said(Happening, frozen=True):
     event_id: EventId
     content: CustomerContent
     words: str = ""
-    """The customer's own words, where the content adds to them (a name, a quotation)."""
+    """The customer's own words, if the content adds to them (a name, a quotation)."""
     again: bool = False
-    """Sent again on request, so that the customer expects an answer."""
+    """True if it is sent again on request, so that the customer expects an answer."""
     quotes: tuple[EventId, ...] = ()
     amends: EventId | None = None
-    """Of an edit: the earlier message, which the agent may have."""
+    """For an edit, the earlier message, which the agent may have."""
     instead: CustomerContent | None = None
-    """The same without what it quotes (None: nothing is left then); of an edit the whole message in
-    its new wording, for an agent who does not have it in another."""
+    """The content without its quotations, None if nothing is left; for an edit, the whole new
+    wording for an agent who has no earlier one."""
     sender: UserId = UserId("")
     """Who says it, where several people may speak."""
 
 
 class Withdrawn(Happening, frozen=True):
-    """A redaction: the customer took a message back."""
+    """A redaction of one of the customer's messages."""
 
     event_id: EventId
     also: tuple[EventId, ...] = ()
-    """Its edits."""
+    """Edits of the message."""
     by: EventId = EventId("")
-    """The redaction's own event."""
+    """The redaction event."""
     note: str = ""
-    """The note for an agent who may have it; empty: none."""
+    """Note for an agent who may have the message; empty for none."""
 
 
 class Start(Happening, frozen=True):
-    """The command for a chat, without a message; `queue_id` overrides the room's queue once."""
+    """The command to start a chat; `queue_id` overrides the room's queue once."""
 
     queue_id: QueueId | None = None
 
@@ -455,39 +453,38 @@ class Close(Happening, frozen=True):
 
 
 class Human(Happening, frozen=True):
-    """The command for a person: away from the robot, or into a queue."""
+    """The command for a person: a transfer from the robot, or a request in a queue."""
 
 
 class Solved(Happening, frozen=True):
-    """The knowledge base's answer to this question was enough; None: to all of them."""
+    """The knowledge base's answer to this question, or to all if None, was enough."""
 
     event_id: EventId | None = None
 
 
 class CallBack(Happening, frozen=True):
-    """The command for a callback: ask on, and call the customer once an agent is there."""
+    """The command for a callback: keep asking, and notify the customer once an agent is there."""
 
 
 class Rate(Happening, frozen=True):
     value: int
     comment: str = ""
     session_id: SessionId | None = None
-    """The chat that is meant; None: the newest."""
+    """The chat that is rated; None for the newest."""
     event_id: EventId | None = None
-    """The message that is the comment; None: it was part of a command, or of a reply."""
+    """The message that is the comment; None if the comment is part of a command or reply."""
     more: bool = False
-    """It is an unhappy one: without a comment, the customer is asked why."""
+    """True for a bad rating: without a comment, the customer is asked for the reason."""
     said_by: EventId | None = None
-    """That command or reply, where it has a comment: once it is taken back, the comment is kept
-    back."""
+    """The command or reply with the comment; its redaction withholds the comment."""
 
 
 class Pushed(Happening, frozen=True):
     push: Push
     at: int = 0
-    """When it came; 0: just now."""
+    """When the push came; 0 for now."""
     numbered: bool = False
-    """It has a receipt id, by which a repeat is known: none comes this far."""
+    """True if it has a receipt id (`rsId`); its repeats were filtered out before."""
 
 
 class Replied(Happening, frozen=True):
@@ -498,84 +495,86 @@ class Replied(Happening, frozen=True):
 class Uploaded(Happening, frozen=True):
     call_id: CallId
     url: str
-    """Absolute; empty if the content travels in the frame, in `clip`."""
+    """Absolute address; empty if the content travels in the frame, in `clip`."""
     size: int = 0
     clip: Clip | None = None
 
 
 class FailureReason(StrEnum):
     UNREACHABLE = "unreachable"
-    """Network, a proxy's error page, a server that is starting: worth another try."""
+    """Network failure, a proxy's error page, a server that is starting: worth a retry."""
     NO_TURN = "no_turn"
-    """Nothing is wrong: our own logins wait for their turn, or nobody wants it any more."""
+    """No error: the login waits for the rate limit, or the link is no longer wanted."""
     NO_ANSWER = "no_answer"
-    """Written, then nothing, or the link or we ourselves died before the answer."""
+    """Written, but the link or the bridge went down before an answer came."""
     SILENT = "silent"
-    """Written, and the server said nothing to it for long although the link stood."""
+    """Written, but the server gave no answer for long although the link stood."""
     LOGIN_REFUSED = "login_refused"
     """-20, -6, or no account for this room: no retry helps."""
     SIGN_REFUSED = "sign_refused"
     """-30: the operator's key is wrong."""
     TOO_BIG = "too_big"
-    """The server closed the link over the size of this frame, or the file exceeds a limit."""
+    """The server closed the link because of this frame's size, or the file exceeds a limit."""
     MEDIA_GONE = "media_gone"
-    """The homeserver no longer has the file, or never gave it."""
+    """The homeserver does not have the file, or does not give it."""
     MEDIA_CHANGED = "media_changed"
-    """The encrypted file is not what its sender encrypted."""
+    """The encrypted file does not match its hash."""
     REFUSED = "refused"
-    """The server refused an upload, `code` says why."""
+    """The server refused an upload; `code` says why."""
     UPLOAD_FAILED = "upload_failed"
-    """An upload was not answered in the guide's words; `code`: the HTTP status, if it says more."""
+    """The answer to an upload is not one of the guide's; `code` is the HTTP status, if it helps."""
     OVERTAKEN = "overtaken"
-    """Not written: its content was taken back before, or came to go otherwise."""
+    """Not written, because the content was given up, redacted or changed first."""
 
 
 class CallFailed(Happening, frozen=True):
     call_id: CallId
     reason: FailureReason
     certain: bool = True
-    """True: it surely did not arrive. False: it may have."""
+    """True if the call certainly did not arrive; False if it may have."""
     code: int | None = None
-    """The ResultCode, where the server gave one; of UPLOAD_FAILED the HTTP status."""
+    """The ResultCode, if the server gave one; for UPLOAD_FAILED the HTTP status."""
     limit: int | None = None
-    """The limit that the content exceeds, bytes, where it is known."""
+    """The limit that the content exceeds, in bytes, if known."""
 
 
 class Silence(StrEnum):
+    """Why the knowledge base gave no answer."""
+
     NOTHING = "nothing"
     UNREACHABLE = "unreachable"
-    """It does not answer, or refuses us."""
+    """It does not answer, or refuses the request."""
 
 
 class Consulted(Happening, frozen=True):
-    """The knowledge base's answer to a question, which is being shown, or that there is none."""
+    """The knowledge base's answer to a question (the room shows it already), or its lack of one."""
 
     event_id: EventId
     note: str = ""
-    """The answer in short, for an agent; empty if there is none."""
+    """Short form of the answer, for an agent; empty if there is none."""
     silence: Silence = Silence.NOTHING
 
 
 class LinkLost(Happening, frozen=True):
-    """The link (socket) to WebChat has been away for long, and still is."""
+    """The link to WebChat has been lost for long, and still is."""
 
 
 class TurnAwaited(Happening, frozen=True):
-    """The link cannot be opened yet: our logins wait for their turn, at most so many seconds."""
+    """The link cannot be opened yet: its login waits for the rate limit, at most `seconds`."""
 
     seconds: int
 
 
 class LinkRestored(Happening, frozen=True):
-    """The link was lost and stands again, since `at` (0: just now)."""
+    """The link was lost and stands again, since `at` (0 for now)."""
 
     at: int = 0
     brief: bool = False
-    """It was away for a moment only."""
+    """True if it was lost only for a moment."""
 
 
 class Resumed(Happening, frozen=True):
-    """The bridge has started again and found this conversation going on."""
+    """The bridge has restarted and found this conversation under way."""
 
 
 class Recalled(Happening, frozen=True):
@@ -584,15 +583,15 @@ class Recalled(Happening, frozen=True):
     session_id: SessionId
     since: int
     entries: tuple[HistoryEntry, ...] = ()
-    """Newest last; empty if the server has no history or would not give it."""
+    """Newest last; empty if there is no history or it could not be read."""
     failed: bool = False
-    """It has one and could not be asked, or would not give it."""
+    """True if the history could not be read; worth a retry."""
     kept: bool = True
-    """False: it keeps none, so that its silence says nothing."""
+    """False if the server keeps no history, so that a missing message proves nothing."""
 
 
 class Moved(Happening, frozen=True):
-    """The room was upgraded: in the new one nothing stands yet of what the customer was shown."""
+    """The room was upgraded: the new one does not show the card and the agents yet."""
 
 
 class Tick(Happening, frozen=True):
@@ -618,7 +617,7 @@ class CallWebChat(Wish, frozen=True):
     event_id: EventId | None = None
     """The customer's event that it carries."""
     repeat: bool = False
-    """It may have arrived before; the ledger says so."""
+    """True if it may have arrived before; the ledger says so."""
 
 
 class UploadMedia(Wish, frozen=True):
@@ -631,46 +630,46 @@ class AskRobot(Wish, frozen=True):
     event_id: EventId
     question: str
     first: bool = False
-    """The message waits for the answer, which comes as `Consulted`; False: asked by command, the
-    answer goes to the room alone (`rooms.cards`)."""
+    """True if the message waits for the answer, which comes as `Consulted`; False if asked by
+    command: the answer only goes to the room (`rooms.cards`)."""
 
 
 class FetchHistory(Wish, frozen=True):
-    """Ask WebChat what was said since then; the answer comes as `Recalled`."""
+    """Fetch WebChat's history since a moment; the answer comes as `Recalled`."""
 
     session_id: SessionId
     since: int
 
 
 class Say(Wish, frozen=True):
-    """A sentence of ours in the room, from `texts` by key."""
+    """A notice in the room, from `texts` by key."""
 
     key: str
     args: Args = {}
     reply_to: EventId | None = None
     ping: bool = False
-    """Worth the customer's phone ringing: m.text instead of m.notice."""
+    """True to notify the customer's phone: sent as m.text instead of m.notice."""
     also: str = ""
-    """Key of a second sentence, with the same `args`, that stands below it."""
+    """Key of a second sentence, with the same `args`, shown below the first."""
 
 
 class Card(Wish, frozen=True):
-    """The one message that is edited in place as the queue moves; one per `number`."""
+    """The queue card, one message per `number`, edited in place as the queue moves."""
 
     number: int
     key: str
     args: Args = {}
     """`queue` is an id, `opens` a moment."""
     more: tuple[str, ...] = ()
-    """Sentences behind the first."""
+    """Keys of the sentences after the first."""
     below: tuple[str, ...] = ()
-    """Sentences of the second line."""
+    """Keys of the sentences on the second line."""
     dropped: tuple[EventId, ...] = ()
-    """Messages that 🔁 sends after all."""
+    """Messages that the reaction 🔁 sends after all."""
 
 
 class CallbackCard(Wish, frozen=True):
-    """A sentence of its own that can be answered by a reaction, as the card."""
+    """A separate notice that can be answered by a reaction, like the queue card."""
 
     number: int
     key: str
@@ -681,17 +680,17 @@ class CallbackCard(Wish, frozen=True):
 class AskRating(Wish, frozen=True):
     session_id: SessionId
     ratings: tuple[tuple[int, str], ...] = ()
-    """(id, label) as the server offers them; empty: the operator's."""
+    """(id, label) of the server's ratings; empty to use the operator's."""
 
 
 class EndPoll(Wish, frozen=True):
-    """Close a poll: stored by earlier versions, and nothing comes of it."""
+    """Close a poll. Only in rows of earlier versions; ignored."""
 
     session_id: SessionId
 
 
 class Offer(Wish, frozen=True):
-    """A sentence of ours that a reaction answers: who wants a person puts 🙋 or 👎 to it."""
+    """A notice that offers a person; the customer accepts with the reaction 🙋 or 👎."""
 
     key: str
     args: Args = {}
@@ -704,29 +703,29 @@ class Relay(Wish, frozen=True):
     content: AgentContent
     session_id: SessionId
     choices: tuple[str, ...] = ()
-    """The robot's proposals, which a digit stands for, written or as a reaction."""
+    """The robot's proposals, chosen by a digit, written or as a reaction."""
     posted: int | None = None
-    """When it was said, by the server's clock, of one that is late; 0: unknown. None: just now."""
+    """Server time of a message recovered from the history, 0 if unknown; None if it is new."""
     message_id: str = ""
-    """The server's number of it, where it told one."""
+    """The server's message number, if known."""
     ping: bool = False
-    """Worth the customer's phone ringing: the agent's first words."""
+    """True for the agent's first words, which notify the customer's phone."""
 
 
 class TakeBack(Wish, frozen=True):
-    """An agent took a message back: that of this number, if it was told one."""
+    """Redact the agent's message of this number, which is empty if the server named none."""
 
     agent: Agent
     message_id: str
     mark: str = ""
-    """Digest of agent and words (`history.mark_of`, hex) where a history told it: by these a push
-    without a number is known."""
+    """Digest of agent and words (`history.mark_of`, hex), which identifies a message whose push had
+    no number; from the history."""
     at: int = 0
-    """When they were said, by our clock."""
+    """When the message was said, by the bridge's clock."""
 
 
 class AgentsCame(Wish, frozen=True):
-    """Ghosts that join the room (or whose name or picture changed)."""
+    """Have agents' ghosts join the room, or update their name and picture."""
 
     agents: tuple[Agent, ...]
     queue_id: QueueId | None = None
@@ -737,17 +736,17 @@ class AgentsLeft(Wish, frozen=True):
 
 
 class Delivered(Wish, frozen=True):
-    """All of this event has been taken by WebChat."""
+    """WebChat has accepted the whole event."""
 
     event_id: EventId
 
 
 COUNTED = "queue.dropped"
-"""Key of `Reported` for which there is no reply: it is told with others, by their number."""
+"""Key of a `Reported` without a reply of its own: one sentence gives the number of all such."""
 
 
 class Reported(Wish, frozen=True):
-    """A reply to the event: it was not, or perhaps not, delivered; from `texts` by key."""
+    """A reply that the event was not, or perhaps not, delivered; from `texts` by key."""
 
     event_id: EventId
     key: str
@@ -755,19 +754,19 @@ class Reported(Wish, frozen=True):
 
 
 class Answered(Wish, frozen=True):
-    """The knowledge base's answer to this event was enough: nobody else gets it."""
+    """The knowledge base answered this event, so it is sent to no agent."""
 
     event_id: EventId
 
 
 ToWebChat = CallWebChat | UploadMedia
-"""Calls: at most one is under way in a room, and it is carried out before the next."""
+"""Calls, at most one under way in a room."""
 ToAside = AskRobot | FetchHistory
-"""Lookups outside the chat: no call waits behind them."""
+"""Lookups outside the chat, which delay no call."""
 Sentence = Say | Card | CallbackCard | Offer | Reported
-"""Words of ours, from `texts` by key."""
+"""Notices, from `texts` by key."""
 ToMatrix = Sentence | AskRating | EndPoll | Relay | TakeBack | AgentsCame | AgentsLeft
 Fact = Delivered | Answered
-"""Facts for the room's record, which nobody carries out."""
+"""Facts for the room's record; no lane carries them out."""
 Effect = ToWebChat | ToAside | ToMatrix | Fact
-"""Each effect is in one lane: a `match` over a lane that ends in `assert_never` is whole."""
+"""Each effect is in one union: mypy finds a case missing from a `match` with `assert_never`."""

@@ -1,4 +1,4 @@
-"""Policy of a room: the decisions of operator and room admin that a step asks for."""
+"""Policy of a room: the settings of operator and room admin that a step needs."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class RobotUse(StrEnum):
     OFF = "off"
     COMMAND = "command"
     FIRST = "first"
-    """What is written outside a chat goes to it before it goes to a person."""
+    """Messages outside a chat go to it before they go to a person."""
     WHEN_NO_AGENT = "when_no_agent"
-    """What is written goes to it once the call centre said that nobody is there."""
+    """Kept messages go to it once the call centre said that no agent is available."""
 
 
 class Opening(Protocol):
-    """The opening hours of a queue; moments are ms since the epoch."""
+    """Opening hours of a queue; times are ms since the epoch."""
 
     def is_open(self, now: int) -> bool: ...
 
     def opens(self, now: int) -> int:
-        """The first moment from `now` on at which it is open."""
+        """Return the first time from `now` on at which the queue is open."""
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """Decisions of operator and room admin; durations are ms."""
+    """Settings of operator and room admin; durations are ms."""
 
     queue_id: QueueId = QueueId(1)
     source: str = "APP"
@@ -40,72 +40,72 @@ class Policy(msgspec.Struct, frozen=True):
     brand: str = ""
     tracks: str = ""
     map: str = "baidu"
-    """Whose coordinates the desk expects: `baidu`, or `gaode` (AMap)."""
+    """Map whose datum the desk expects for coordinates: `baidu`, or `gaode` (AMap)."""
     emoji_codes: bool = False
-    """Faces go as WeChat's codes."""
+    """Whether emoji are sent as WeChat's codes."""
     escape_html: bool = False
-    """Desks take texts for HTML (trap T35)."""
+    """Whether texts are escaped because desks render them as HTML (trap T35)."""
     guard_json: bool = False
-    """The server takes what looks like JSON for JSON (trap T24)."""
+    """Whether texts like JSON are guarded because the server would parse them (trap T24)."""
     videos: bool = False
-    """Films go as messages of type 6; one that is refused as such goes as a file."""
+    """Whether videos go as messages of type 6; one refused as such is sent again as a file."""
     start_on_message: bool = True
     max_text_bytes: int = 7000
-    """Longest text of one frame, in bytes of escaped JSON."""
+    """Maximum length of the text in one frame, in bytes of escaped JSON."""
     max_held: int = 200
-    """Pieces of content that a room may have waiting."""
+    """Maximum number of waiting pieces of content in a room."""
     hold: int = 30 * 60_000
-    """How long content waits for a service that cannot be reached."""
+    """How long content waits while the service cannot be reached."""
     hold_idle: int = 24 * 3_600_000
-    """How long content waits for the customer's next word after a queue ended without an agent."""
+    """How long content waits outside a chat for the customer to act again."""
     start_wait: int = 10_000
-    """How long a session that the 101 reply named waits for its 202 (row 12)."""
+    """How long to wait for the 202 of a session that the 101 reply named (row 12)."""
     unknown_chat_wait: int = 5_000
-    """How long "already chatting" waits for the 202 that explains it (row 14)."""
+    """How long to wait for the 202 after "already chatting" (row 14)."""
     queue_silence: int = 10 * 60_000
-    """After so long without a sign of life a queue request is asked after."""
+    """Time without news of a queue request after which 101 is sent again."""
     accepted_wait: int = 20_000
-    """The same, once a request was said to be accepted (trap T14)."""
+    """The same for a request reported as accepted (trap T14)."""
     cancel_wait: int = 20_000
-    """After so long a customer is out of the queue whatever WebChat says."""
+    """Time after a cancel until the customer leaves the queue even without WebChat's answer."""
     linger: int = 60_000
-    """How long the link stays after a request was refused that may still be taken up."""
+    """How long the link stays open after a refusal, as an agent may still accept."""
     ping_wait: int = 10_000
-    """How long an agent may be silent at first, until the customer is told of them."""
+    """How long to wait for an agent's first message before notifying the customer."""
     rating_change: int = 5 * 60_000
     show_comments: bool = False
-    """Customers read the call centre's notes on its agents (trap T39)."""
+    """Whether customers see the call centre's notes on its agents (trap T39)."""
     robot: RobotUse = RobotUse.OFF
     longest_question: int = 1000
-    """Characters that the knowledge base is asked at most."""
+    """Maximum length of a question to the knowledge base, in characters."""
     robot_wait: int = 60_000
-    """After so long without an answer of the knowledge base a person is asked for."""
+    """Time-out of a question to the knowledge base, after which a person is requested."""
     max_repeats: int = 3
-    """How often content whose fate is unknown is sent again before the customer is told."""
+    """Maximum repeats of content after an unknown outcome or a lost session."""
     max_tries: int = 3
-    """How often a call is made again that the server failed to carry out (-100)."""
+    """Maximum attempts of a call that fails with -100; other failures in a row count as well."""
     upload_tries: int = 5
-    """How often a file is uploaded that the server fails to take: for a minute and a half."""
+    """Maximum uploads of a file when failures look transient; with back-off a minute and a half."""
     card_every: int = 60_000
-    """How often the queue card is brought up to date though nothing has moved, at first."""
+    """Interval at which the queue card is refreshed without news, for the first ten minutes."""
     card_later: int = 5 * 60_000
-    """The same, for those who have waited longer than ten minutes."""
+    """The same after ten minutes of waiting."""
     hours: Mapping[QueueId, Opening] = {}
-    """Opening hours, as far as the operator gave them; they only say when to call back."""
+    """Known opening hours, for callbacks and the card: they block no request of the customer."""
     paused: bool = False
-    """The room is not served at the moment: nothing is asked for on our own."""
+    """True while the room is not served: the bridge requests no chat by itself."""
     callback: bool = True
     callback_first: int = 5 * 60_000
-    """How long after a verdict of "closed" or "nobody there" we ask again, at first."""
+    """First interval between callback attempts, after "closed" or "no agent"."""
     callback_last: int = 60 * 60_000
-    """The same, at most."""
+    """Longest interval between callback attempts."""
     callback_spread: int = 60_000
-    """Callers are not all asked for in the second in which a queue opens."""
+    """Spread of callbacks after a queue opens, so that they do not all come in one second."""
     callback_limit: int = 3 * 86_400_000
-    """How long we go on asking where hours are unknown: a weekend is shorter."""
+    """Lifetime of a callback if opening hours are unknown: longer than a weekend."""
     callback_limit_hours: int = 14 * 86_400_000
-    """The same, at least, where they are known: holidays are not in them."""
+    """Minimum lifetime of a callback if they are known: they do not list holidays."""
     quiet_wait: int = 10_000
-    """How long a request of our own has to stand before anything is shown of it."""
+    """How long the bridge's own request must be queued before the customer sees it."""
     backoff_first: int = 1_000
     backoff_last: int = 60_000

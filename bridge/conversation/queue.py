@@ -1,25 +1,25 @@
-"""The queue: a request for a chat, from the customer's wish to its end; and calling back after it.
+"""Queue requests, from `request_chat` to their end, the queue card, and callbacks.
 
-A request begins with `request_chat`, stands once WebChat has taken it (`place_of`), and ends in a
-chat (`chat.start_chat`), in vain (`ended`) or by the customer's will (`cancelled`). What was typed
-meanwhile is kept. Moments and durations are ms. No function makes a call (see `calls`).
+A request begins with `request_chat`, is queued once WebChat has taken it (`place_of`), and ends in
+a chat (`chat.start_chat`), without one (`ended`) or by a cancel (`cancelled`). Content typed
+meanwhile is kept. Times and durations are ms. No function here makes a call (see `calls`).
 
-*The queue card* is one message, edited in place. A new place is written at once; if nothing moves
-it is refreshed once a minute, and after ten minutes every five, because each edit is an event in
-the room. At last it says how the request ended (`show_end`). Words that only earn the same verdict
-again are counted on it, as long as it is near (`is_near`).
+*The queue card* is one message, edited in place. A new position is shown at once; otherwise it is
+refreshed once a minute, and after ten minutes every five, because each edit is an event in the
+room. Finally it says how the request ended (`show_end`). While the card is near (`is_near`), a
+message that gets the same refusal again is only counted on it.
 
-*Calling back* is offered where WebChat says "closed" (-3, status 6) or "nobody there" (-5, status
-5). If it is wished, we ask for a chat again on our own: when the queue opens, where the operator
-gave its hours, else at growing distances. The wish ends with a chat, with `cancel`, with a refusal
-that no repetition can mend, or at its limit, and the customer is told of each. A message of theirs
-asks at once as always; the wish goes on beneath it. Nothing is shown of a request of our own
-(`hidden`) until it has stood for a moment, or an agent is there.
+*A callback* is offered if WebChat says "closed" (-3, status 6) or "no agent" (-5, status 5). If the
+customer wants it, the bridge requests a chat by itself: when the queue opens, if the operator gave
+its hours, else with growing back-off. It ends with a chat, with `cancel`, with a permanent refusal,
+or at its limit, and the customer is told each time. A message from the customer still requests a
+chat at once; the callback remains. The bridge's own request is `hidden` until it has been queued
+for a moment or an agent is there.
 
-*A refused request* may still be taken up by an agent (reference 2.3, status 2; `linger`). For a
-while the link stays, and the place in the queue is remembered: news of it that is no end puts the
-customer back there (`revive`). What had gone to WebChat with it is sent again only after a 202,
-which does not name its request.
+*A refused request* may still be accepted by an agent (reference 2.3, status 2; `linger`). For a
+while the link stays open and the request is remembered: any news but its end puts the customer back
+in the queue (`revive`). Its pre-messages are sent again only after a 202, which does not name the
+request.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from bridge.webchat.codes import RESULTS, Progress, RequestStatus, progress
 from bridge.webchat.frames import QueueStatus, RequestChat, SendPreMessage
 
 FREQUENT = 10 * 60_000
-"""ms of waiting during which the card is brought up to date at `Policy.card_every`."""
+"""ms of waiting during which the card is refreshed every `Policy.card_every`."""
 NOBODY_THERE = frozenset(
     {f"status.{RequestStatus.NO_AGENT_ONLINE}", f"status.{RequestStatus.OFF_HOUR}"}
     | {f"result.{code}" for code, row in RESULTS.items() if row.nobody}
 )
-"""Sentences of the ends after which calling back is offered (reference 2.3 and 2.5)."""
+"""Keys of the ends after which a callback is offered (reference 2.3 and 2.5)."""
 _HOPELESS = frozenset(
     {"trouble.login_refused", "trouble.sign_refused"}
     | {f"result.{code}" for code, row in RESULTS.items() if row.hopeless}
 )
-"""Ends after which asking again changes nothing until an operator acts."""
+"""Keys of permanent failures: a retry is useless until an operator acts."""
 NEAR_FOR, NEAR_MESSAGES = 60 * 60_000, 5
-"""ms, and messages, after which a card no longer stands where the customer looks."""
+"""Age in ms, and messages since, at which a card has scrolled out of the customer's view."""
 
 # --- a request begins and ends --------------------------------------------------------------------
 
@@ -56,9 +56,10 @@ NEAR_FOR, NEAR_MESSAGES = 60 * 60_000, 5
 def request_chat(
     turn: Turn, queue_id: QueueId | None = None, *, quiet: bool = False, said: bool = False
 ) -> None:
-    """Ask for a chat, in the room's queue unless another is named; a new queue card begins.
+    """Request a chat, by default in the room's queue, with a new queue card.
 
-    Not if words were `said` (not a command) soon after a verdict that they will hardly change.
+    The old card goes on if a message (`said`, not a command) follows soon after a "no agent" or a
+    permanent failure, and for a `quiet` request.
     """
     queue_id = turn.policy.queue_id if queue_id is None else queue_id
     turn.set(retry_at=None, turn_at=None)
@@ -69,7 +70,7 @@ def request_chat(
         turn.set(callback=None)
     outstanding = turn.state.outstanding
     if outstanding is not None and isinstance(outstanding.what, RequestChat):
-        # Its request lived and died by pushes; what it brings must not pass for this one's answer.
+        # Pushes ended that request; its late reply must not be taken for the new one's.
         turn.set(outstanding=replace(outstanding, moot=True))
     turn.enter(model.Requesting(queue_id, turn.now, quiet=quiet))
     robot.hand_over(turn)
@@ -77,10 +78,9 @@ def request_chat(
 
 
 def resume_held(turn: Turn, *, ask: bool = True) -> None:
-    """Outside a chat, ask for one for content that still waits, as the room's rules allow.
+    """Outside a chat, request one for held content, if the room's policy allows (a pause does not).
 
-    In a paused room nothing is. Not `ask`: it was for agents who have ended the chat meanwhile, and
-    nobody wished for others.
+    Without `ask` the content is only kept: it was for agents who have ended the chat.
     """
     if not turn.state.held or not isinstance(turn.state.phase, model.NoChat):
         return
@@ -94,15 +94,12 @@ def resume_held(turn: Turn, *, ask: bool = True) -> None:
 
 
 def want_person(turn: Turn, key: str | None) -> None:
-    """Hand over from the knowledge base to a person: say why, and ask for a chat; None: do not.
-
-    In a room that was paused meanwhile the messages wait, and only that is said.
-    """
+    """Hand over to a person, saying why, unless `key` is None; a paused room only keeps content."""
     if key is not None:
         if not turn.policy.paused:
             turn.say(key)
         resume_held(turn)
-        robot.hand_over(turn)  # also where the room asks for nobody without a command
+        robot.hand_over(turn)  # also if only a command requests a chat here
 
 
 def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
@@ -119,9 +116,9 @@ def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
 
 
 def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = "") -> None:
-    """End the request in vain (`key` says why; `words`: the server's own); what was typed stays.
+    """End the request without a chat; content is kept. `words`: the server's own for `key`.
 
-    Who has cancelled it reads that it is, whatever became of it.
+    If the customer has cancelled it, they are told that it is cancelled, not how it ended.
     """
     phase, hopeless = turn.state.phase, key in _HOPELESS
     if isinstance(phase, model.Waiting) and phase.cancel:
@@ -147,7 +144,7 @@ def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = 
 
 
 def show_end(turn: Turn, *below: str) -> None:
-    """Write on its card how the newest request ended: why, what is kept, and what comes now."""
+    """Show on the card why the newest request ended, what is kept, and what happens next."""
     vain, count, policy = turn.state.vain, kept(turn.state), turn.policy
     if vain is None:
         turn.say("queue.kept", {"count": count})
@@ -171,7 +168,7 @@ def kept(state: model.Conversation) -> int:
 
 
 def is_near(turn: Turn) -> bool:
-    """True while the card of the request that ended in vain is where the customer looks."""
+    """Return whether the card of the failed request is still in the customer's view."""
     vain = turn.state.vain
     if vain is None or turn.now - vain.since >= NEAR_FOR:
         return False
@@ -179,13 +176,13 @@ def is_near(turn: Turn) -> bool:
 
 
 def cancelled(turn: Turn) -> None:
-    """End the request as the customer wished; what they wrote since asks anew."""
+    """End the request as the customer wished; content typed since then requests a new one."""
     phase = turn.state.phase
     if isinstance(phase, model.Queued):
         turn.enter(phase, cancel=True)
         asked = turn.state.outstanding
         given_up = asked is not None and asked.moot and isinstance(asked.what, SendPreMessage)
-        # Whatever becomes of a call for the queue, nobody reads it there any more.
+        # No agent will read a pre-message that is under way, even if WebChat takes it.
         going = (asked.held,) if asked is not None and asked.held is not None and given_up else ()
         turn.drop((*phase.pre_sent, *going))
         turn.enter(phase, pre_sent=())
@@ -193,12 +190,12 @@ def cancelled(turn: Turn) -> None:
     if is_near(turn) or not hidden(phase):
         show_cancelled(turn, "queue.cancelled")
     elif turn.state.vain is not None:
-        turn.card("callback.cancelled")  # far up, it goes on promising one
+        turn.card("callback.cancelled")  # else the old card would still promise a callback
     resume_held(turn)
 
 
 def show_cancelled(turn: Turn, *keys: str) -> None:
-    """Write on the card what the customer has ended, and how many messages with it."""
+    """Show on the card what the customer has cancelled, and how many messages were given up."""
     dropped, args = turn.state.dropped, model.Args(count=len(turn.state.dropped))
     key, *more = (*keys, model.COUNTED) if dropped else keys
     turn.ask(model.Card(turn.state.number, key, args, more=tuple(more), dropped=dropped))
@@ -206,7 +203,7 @@ def show_cancelled(turn: Turn, *keys: str) -> None:
 
 
 def tell_dropped(turn: Turn) -> None:
-    """Say how many messages were given up, unless the card is to say so."""
+    """Say how many messages were given up, unless the card will say so."""
     phase, dropped = turn.state.phase, turn.state.dropped
     if not (isinstance(phase, model.Waiting) and phase.cancel):
         args: model.Args = {"count": len(dropped)}
@@ -215,7 +212,7 @@ def tell_dropped(turn: Turn) -> None:
 
 
 def leave(turn: Turn) -> None:
-    """Go back to Idle; pre-messages that no agent will read are held again."""
+    """Return to Idle; pre-messages are held again."""
     phase = turn.state.phase
     turn.enter(model.Idle(turn.now))
     callback = turn.state.callback
@@ -229,7 +226,7 @@ def leave(turn: Turn) -> None:
 
 
 def status_key(status: int) -> tuple[str, model.Args]:
-    """The sentence for a request status, and the number if no sentence knows it."""
+    """Return the key and arguments of the sentence for a request status."""
     known = status in set(RequestStatus)
     return (f"status.{status}", {}) if known else ("status.other", {"code": status})
 
@@ -242,7 +239,7 @@ def result_key(code: int) -> tuple[str, model.Args]:
 
 
 def show_card(turn: Turn) -> None:
-    """Write the card of a customer who waits, unless nothing may be shown yet."""
+    """Write the queue card of a waiting customer, unless the request is hidden."""
     phase = turn.state.phase
     if isinstance(phase, model.Requesting) and not phase.quiet and turn.state.vain is None:
         turn.card("queue.asking", {"queue": phase.queue_id})
@@ -259,7 +256,7 @@ def show_card(turn: Turn) -> None:
 
 
 def show_leaving(turn: Turn) -> None:
-    """Write on the card that the customer is leaving the queue, and that WebChat is away if so."""
+    """Show on the card that the customer is leaving the queue, and whether WebChat is away."""
     if hidden(turn.state.phase):
         return
     turn.set(told_away=away(turn.state))
@@ -267,12 +264,12 @@ def show_leaving(turn: Turn) -> None:
 
 
 def away(state: model.Conversation) -> bool:
-    """True while WebChat cannot be reached, as far as we know."""
+    """Return whether WebChat is known to be unreachable."""
     return state.trouble_since is not None or state.told_away
 
 
 def place_named(turn: Turn, position: int | None, words: str = "") -> None:
-    """Note the place in the queue that WebChat named, perhaps in words; a new one is shown (T4)."""
+    """Store the position that WebChat named, perhaps in words, and show a new one (trap T4)."""
     phase = turn.state.phase
     if not isinstance(phase, model.Queued) or phase.cancel:
         return
@@ -292,7 +289,7 @@ def place_named(turn: Turn, position: int | None, words: str = "") -> None:
         )
     elif reworded:
         turn.enter(phase, words=words)
-    # The card may still say how the request before this one ended.
+    # The card may still show the end of the previous request.
     outdated = turn.state.vain is not None and not phase.shown_at
     if reworded or outdated or (moved and ahead):
         show_card(turn)
@@ -312,19 +309,19 @@ def card_due(state: model.Conversation, policy: Policy) -> int | None:
 
 
 def refresh_card(turn: Turn) -> None:
-    """Write the card although nothing has moved, or show a quiet request that stands."""
+    """Refresh the card although nothing has moved, or reveal a hidden request."""
     unhide(turn)
     show_card(turn)
 
 
 def ask_after(turn: Turn, **changes: Any) -> None:
-    """Ask with 101 whether a request still stands, noting changes in it."""
+    """Schedule a 101 to learn whether the queue request still exists; also apply `changes`."""
     if isinstance(turn.state.phase, model.Queued):
         turn.enter(turn.state.phase, resync=True, **changes)
 
 
 def turn_awaited(turn: Turn, seconds: int) -> None:
-    """Tell who waits of the login limit: once, or on the card, anew once its moment has passed."""
+    """Tell a waiting customer of the login limit: once, or on the card again when time is up."""
     state, phase, expected = turn.state, turn.state.phase, turn.state.turn_at
     if isinstance(phase, model.Requesting):
         if hidden(phase) or phase.cancel or (expected is not None and turn.now < expected):
@@ -340,25 +337,25 @@ def turn_awaited(turn: Turn, seconds: int) -> None:
 
 
 def turn_came(turn: Turn) -> None:
-    """Correct the card after `turn_awaited`: WebChat has answered."""
+    """Correct the card after `turn_awaited`, as WebChat has answered."""
     phase = turn.state.phase
     turn.set(turn_at=None)
     if isinstance(phase, model.Waiting) and not phase.cancel:
         show_card(turn)
 
 
-# --- quiet requests -------------------------------------------------------------------------------
+# --- hidden requests ------------------------------------------------------------------------------
 
 
 def hidden(phase: model.Phase) -> bool:
-    """True while nothing is shown of this request."""
+    """Return whether this request is hidden from the customer."""
     if isinstance(phase, model.Queued):
         return phase.quiet_until is not None
     return isinstance(phase, model.Requesting) and phase.quiet
 
 
 def unhide(turn: Turn) -> bool:
-    """Make a quiet request one that the customer knows of; False if it was one already."""
+    """Reveal a hidden request, with a new card; return whether it was hidden."""
     phase = turn.state.phase
     if not hidden(phase):
         return False
@@ -373,7 +370,7 @@ def surface(turn: Turn) -> None:
         show_card(turn)
 
 
-# --- calling back ---------------------------------------------------------------------------------
+# --- callbacks ------------------------------------------------------------------------------------
 
 
 def callback_wanted(state: model.Conversation) -> bool:
@@ -381,7 +378,7 @@ def callback_wanted(state: model.Conversation) -> bool:
 
 
 def unseen_callback(state: model.Conversation) -> model.Callback | None:
-    """Return the callback that is wanted, if the customer sees nothing else going on."""
+    """Return the wanted callback if the customer sees no request or chat going on."""
     idle = isinstance(state.phase, model.NoChat) or hidden(state.phase)
     return state.callback if idle and callback_wanted(state) else None
 
@@ -391,7 +388,7 @@ def wish_callback(turn: Turn, queue_id: QueueId) -> None:
 
 
 def promise_callback(turn: Turn, callback: model.Callback) -> None:
-    """Promise what was offered, on the card that offers it; once more, or far from it, anew."""
+    """Promise a callback: on the near card that offers it, else in a new notice."""
     offered = callback.wanted is None
     if offered:
         wish_callback(turn, callback.queue_id)
@@ -402,19 +399,19 @@ def promise_callback(turn: Turn, callback: model.Callback) -> None:
 
 
 def callback_due(state: model.Conversation, policy: Policy) -> int | None:
-    """Return when a callback is tried next, or given up (in a paused room)."""
+    """Return when a callback is tried next, or in a paused room given up; None without one."""
     callback = state.callback
     if callback is None or callback.wanted is None or not isinstance(state.phase, model.NoChat):
         return None
     if any(not question.aside for question in state.questions):
-        return None  # a request would take to a person what the robot is being asked
+        return None  # a request would hand the robot's open questions to a person
     if policy.paused:
         return callback.wanted + _callback_limit(policy, callback.queue_id)
     return callback.next_at
 
 
 def retry_callback(turn: Turn) -> None:
-    """Ask again for a callback, or give it up at its limit and say so."""
+    """Request a chat for a callback, or give it up at its limit and say so."""
     callback = turn.state.callback or model.Callback(turn.policy.queue_id)
     limit = _callback_limit(turn.policy, callback.queue_id)
     if turn.now < (callback.wanted or 0) + limit:
@@ -425,7 +422,7 @@ def retry_callback(turn: Turn) -> None:
 
 
 def end_callback(turn: Turn, key: str) -> None:
-    """Say that nobody is asked for any more, and write it on the card, far up, that promises it."""
+    """Say that the callback has ended, and correct the card that promises it."""
     turn.set(callback=None)
     if turn.state.vain is not None:
         turn.card(key)
@@ -438,7 +435,7 @@ def _callback_limit(policy: Policy, queue_id: QueueId) -> int:
 
 
 def _scheduled(turn: Turn, callback: model.Callback) -> model.Callback:
-    """Return the callback with its next attempt: at the opening, else (or if open) ever later."""
+    """Return the callback with its next attempt, at the opening or after the back-off."""
     policy, now = turn.policy, turn.now
     wait = min(policy.callback_first << min(callback.tries, 20), policy.callback_last)
     at, tries = now + wait, callback.tries + 1
@@ -451,17 +448,17 @@ def _scheduled(turn: Turn, callback: model.Callback) -> model.Callback:
     return replace(callback, next_at=at, tries=tries)
 
 
-# --- a refused request that is taken up after all -------------------------------------------------
+# --- a refused request that is accepted after all ------------------------------------------------
 
 
 def linger(turn: Turn, place: model.Queued) -> None:
-    """Keep the link and remember the request for a while: an agent who refused may still accept."""
+    """Keep the link and the refused request for a while, as an agent may still accept it."""
     until, pre_sent = turn.now + turn.policy.linger, tuple(one.order for one in place.pre_sent)
     turn.enter(model.Idle(turn.now, until, replace(place, pre_sent=()), pre_sent))
 
 
 def revive(turn: Turn, news: QueueStatus) -> bool:
-    """Restore a refused request that this is news of; False if none was refused lately."""
+    """Restore the refused request that the news is about; False if there is no such request."""
     phase = turn.state.phase
     if not isinstance(phase, model.Idle) or phase.refused is None or news.request_id is None:
         return False

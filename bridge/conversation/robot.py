@@ -1,10 +1,10 @@
 """The two robots of a call centre: the knowledge base before a chat, and the robot inside one.
 
-The knowledge base is asked over HTTP (guide part four) and never holds anybody up: what it does not
-answer in time goes to a person, with a sentence that says so. A question's pieces lie in `held`, as
-they would without a robot, and `Conversation.questions` says how far each is. If a person is wanted
-after all (returned as the key of the sentence that says why, for `queue.want_person`), `hand_over`
-puts the robot's answer behind each question. One that the answer settled ends with `Answered`.
+The knowledge base is asked over HTTP (guide part four), with a time-out: an unanswered question
+goes to a person, and the customer is told so. Its pieces are in `held`, as without a robot;
+`Conversation.questions` has the state of each question. If a person is wanted after all (functions
+return the key of the sentence that says why, for `queue.want_person`), `hand_over` puts the robot's
+answer behind each question. A question that needs no person ends with `Answered`.
 
 The robot inside a chat is an agent whose proposals are answered by number (reference 1.6).
 """
@@ -24,13 +24,13 @@ from bridge.media.plaintext import as_markup
 from bridge.webchat.frames import Agent, AgentText, RobotMessage
 
 MOST_ASKED = 5
-"""Messages, the newest, about which the knowledge base is asked when nobody is there."""
+"""Maximum number of messages, the newest, put to the knowledge base if no agent is available."""
 _NAMELESS = Agent(AgentId("robot"))
-"""The agent that a robot speaks as whose name no frame gave."""
+"""Agent for a robot that no frame has named."""
 
 
 def answers_first(turn: Turn) -> bool:
-    """True if messages go to the knowledge base first: not while one waits for a person."""
+    """Return whether messages go to the knowledge base first: not while one waits for a person."""
     state = turn.state
     if turn.policy.robot is not RobotUse.FIRST or not isinstance(state.phase, model.NoChat):
         return False
@@ -38,7 +38,7 @@ def answers_first(turn: Turn) -> bool:
 
 
 def consult(turn: Turn, event: model.Said) -> str | None:
-    """Ask the knowledge base about a new message; return why a person is wanted, if it cannot."""
+    """Put a new message to the knowledge base; if unfit, return the key why a person is wanted."""
     if not isinstance(event.content, model.CustomerText):
         return "robot.person_file"
     words = event.words or event.content.text
@@ -49,7 +49,7 @@ def consult(turn: Turn, event: model.Said) -> str | None:
 
 
 def consulted(turn: Turn, came: model.Consulted) -> str | None:
-    """Take the knowledge base's answer; return why a person is wanted, if it has none."""
+    """Store the knowledge base's answer; if it has none, return the key why a person is wanted."""
     question = awaited(turn.state, came.event_id)
     if question is None:
         return None
@@ -63,7 +63,7 @@ def consulted(turn: Turn, came: model.Consulted) -> str | None:
 
 
 def solved(turn: Turn, wish: model.Solved) -> None:
-    """Settle questions whose answer was enough; in a queue or a chat it is too late for that."""
+    """Settle questions whose answer was enough; too late once in a queue or chat."""
     if not isinstance(turn.state.phase, model.NoChat):
         return
     asked = unique_events(piece for piece in turn.state.held if piece.consulted)
@@ -80,7 +80,7 @@ def due(state: model.Conversation, policy: Policy) -> int | None:
 
 
 def overdue(turn: Turn) -> Iterator[str | None]:
-    """End questions whose time is up; yield why a person is wanted for one."""
+    """End questions that are overdue; yield the key why a person is wanted for one."""
     for question in turn.state.questions:
         moment = _question_due(question, turn.policy)
         if question not in turn.state.questions or moment is None or moment > turn.now:
@@ -103,7 +103,7 @@ def _ask(turn: Turn, event_id: EventId, words: str, *, aside: bool = False) -> N
 
 
 def ask_about_kept(turn: Turn) -> None:
-    """Ask about messages that wait for a person, because no agent is there; they wait on."""
+    """Put messages that wait for a person to the knowledge base; they go on waiting."""
     if turn.policy.robot is not RobotUse.WHEN_NO_AGENT:
         return
     pieces = tuple(one for one in turn.state.held if not one.consulted)
@@ -114,7 +114,7 @@ def ask_about_kept(turn: Turn) -> None:
 
 
 def _words(pieces: tuple[model.Held, ...]) -> str:
-    """Return the words of a message; empty if it is not text alone."""
+    """Return the words of a message; empty if it is not only text."""
     texts = [one.content.text for one in pieces if isinstance(one.content, model.CustomerText)]
     whole = pieces[0].words or "\n".join(texts)
     return whole if len(texts) == len(pieces) else ""
@@ -126,7 +126,7 @@ def awaited(state: model.Conversation, event_id: EventId) -> model.Question | No
 
 
 def hand_over(turn: Turn) -> None:
-    """Turn questions into messages for a person, each followed by the robot's answer."""
+    """Turn questions into messages for a person, each followed by the robot's answer, if any."""
     notes = {one.event_id: one.note for one in turn.state.questions if one.note}
     held: list[model.Held] = []
     for piece in turn.state.held:
@@ -134,7 +134,7 @@ def hand_over(turn: Turn) -> None:
         if note is None:
             held.append(piece)
         else:
-            after, text = piece.order + 1, model.CustomerText(note)  # a place was kept free for it
+            after, text = piece.order + 1, model.CustomerText(note)  # `said` reserved the order
             told = model.Held(
                 piece.event_id,
                 text,
@@ -148,7 +148,7 @@ def hand_over(turn: Turn) -> None:
 
 
 def settle(turn: Turn, *events: EventId) -> bool:
-    """Drop messages that the robot has answered; False if none of them can still be kept back."""
+    """Drop messages that the robot has answered; False if all are sent or being sent."""
     outstanding = turn.state.outstanding
     going = None if outstanding is None or outstanding.held is None else outstanding.held.event_id
     held = unique_events(turn.state.held)
@@ -172,7 +172,7 @@ def _question_due(question: model.Question, policy: Policy) -> int | None:
 
 
 def chosen(phase: model.Chatting, event: model.Said) -> model.Said:
-    """Replace a number by the robot's proposal of that number, which it wants in words."""
+    """Replace a number with the text of the robot's proposal, since the robot expects words."""
     if not isinstance(event.content, model.CustomerText):
         return event
     word = (event.words or event.content.text).strip()
@@ -183,7 +183,7 @@ def chosen(phase: model.Chatting, event: model.Said) -> model.Said:
 
 
 def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
-    """Show a message of the robot (301) and its proposals, and its offer of a person."""
+    """Show the robot's message (301), its proposals and its offer of a person."""
     text = _shown(push)
     phase = turn.state.phase
     robots = phase.agents if isinstance(phase, model.Chatting) and phase.robot else ()
@@ -191,7 +191,7 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
     if text:
         turn.ask(model.Relay(agent, AgentText(text), session_id, push.suggestions))
     if not isinstance(phase, model.Chatting) or not phase.robot:
-        if text:  # a word after its time: the ghost does not stay
+        if text:  # late: the robot's ghost joins only for this message
             turn.ask(model.AgentsLeft((agent.id,)))
         return
     present = robots or ((agent,) if text else ())
@@ -205,7 +205,7 @@ def _shown(push: RobotMessage) -> str:
     text = push.text.strip()
     if not push.suggestions:
         return text
-    # Also what only mixes lines with elements.
+    # `as_markup` keeps the line breaks of a fragment that has elements.
     text = as_markup(text).replace("\r\n", "<br>").replace("\n", "<br>")
     items = "".join(f"<li>{html.escape(one, quote=False)}</li>" for one in push.suggestions)
     return f"{text}<ol>{items}</ol>"

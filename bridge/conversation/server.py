@@ -1,11 +1,11 @@
-"""Frames of the WebChat server: pushes (reference 1.4) and replies to our calls (1.3, 2.5).
+"""Frames of the WebChat server: pushes (reference 1.4) and replies to calls (1.3, 2.5).
 
-A *push* may be late, or about a request or a session that is over: then it is let be. A session
-that we never saw start is taken over when something reveals it.
+A *push* may be late, or about a request or a session that has ended: then it is ignored. A session
+whose start was missed is adopted as soon as a push or reply reveals it.
 
-A *reply* settles the one call that is outstanding. What it means depends on the phase by then, for
-a push may have been faster. Refusals that may pass (-100, -15) settle nothing yet: the call is made
-again (`calls.try_again`).
+A *reply* settles the one outstanding call. Its meaning depends on the current phase, as a push may
+have been faster. Transient refusals (-100, -15) settle nothing: the call is retried
+(`calls.try_again`).
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from bridge.webchat import frames
 from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, meaning, progress
 
 _NOT_SAID = SessionId(0)
-"""The session id of a push that names none: no session to adopt."""
+"""Session id of a push that names none: there is no session to adopt."""
 _PICTURE = re.compile(r"<img\b", re.IGNORECASE)
 _ALONE: Mapping[int, str] = {
     RequestStatus.NO_AGENT_ONLINE: f"robot.alone.{ResultCode.NO_AGENT_ONLINE}",
     RequestStatus.OFF_HOUR: f"robot.alone.{ResultCode.NOT_IN_WORKTIME}",
 }
-"""Ends of a request after which the robot goes on, because no person is there."""
+"""Sentences if the robot's search for a person ends because nobody is there."""
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 
 
 def pushed(turn: Turn, came: model.Pushed) -> None:
     push, at = came.push, came.at or turn.now
     match push:
-        case frames.MessageReceived():  # as nearly always
+        case frames.MessageReceived():  # the usual case
             _message_received(turn, push, at, numbered=came.numbered)
         case frames.InitConfig():
             turn.set(ratings=push.ratings, extensions=push.extensions)
@@ -60,13 +60,13 @@ def pushed(turn: Turn, came: model.Pushed) -> None:
             assert_never(push)
 
 
-# --- 201: how the request stands ------------------------------------------------------------------
+# --- 201: status of the request -------------------------------------------------------------------
 
 
 def _queue_status(turn: Turn, push: frames.QueueStatus, at: int) -> None:
     phase = turn.state.phase
     if isinstance(phase, model.Chatting) and phase.robot:
-        # Before 2019 a 201 named no session: while a person is looked for, it is about that.
+        # Before 2019 a 201 named no session: during the robot's search it is about that.
         late = push.request_id is not None and push.request_id == turn.state.last_request
         searching = (phase.seeking or phase.human) and not late
         if push.session_id == phase.session_id or (push.session_id is None and searching):
@@ -75,8 +75,8 @@ def _queue_status(turn: Turn, push: frames.QueueStatus, at: int) -> None:
     revived = queue.revive(turn, push)
     phase = turn.state.phase
     if not isinstance(phase, model.Waiting) or _is_stale(turn, phase, push):
-        return  # in a chat with people it is stale; it never ends the session
-    place = queue.place_of(turn, phase)  # row 8: the reply to 101 will only complete its call
+        return  # stale in a chat with people; a 201 never ends a session
+    place = queue.place_of(turn, phase)  # row 8: even before the reply to 101
     place = replace(place, request_id=push.request_id or place.request_id, heard_at=turn.now)
     turn.enter(place)
     news = progress(push.status)
@@ -103,17 +103,17 @@ def _queue_status(turn: Turn, push: frames.QueueStatus, at: int) -> None:
 
 
 def _ask_anew(turn: Turn, place: model.Queued) -> None:
-    """Ask anew after an outage that cost us the request (row 21); its messages go again."""
+    """Repeat a request lost in an outage (row 21), and its pre-messages."""
     turn.put_back(*place.pre_sent)
     turn.lapse()
-    turn.set(last_request=place.request_id)  # its late news is no news of the next one
+    turn.set(last_request=place.request_id)  # ignore its late news
     turn.enter(
         place, request_id=None, former_id=None, accepted=False, pre_sent=(), resync=True, cut=False
     )
 
 
 def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) -> None:
-    """Take news of the robot's search for a person (row 27); if it fails the robot goes on."""
+    """Handle news of the robot's search for a person (row 27); if it fails, the robot goes on."""
     news = progress(push.status)
     turn.enter(phase, seeking=news is not Progress.OVER)
     if news is Progress.WAITING:
@@ -124,7 +124,7 @@ def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) 
 
 
 def _show_search(turn: Turn, phase: model.Chatting, position: int | None, words: str) -> bool:
-    """Write the place in the queue behind the robot on the card; False if nothing tells of one."""
+    """Show the position in the queue behind the robot on the card; False if none is known."""
     if words:
         turn.card("robot.place_said", {"text": words.rstrip(".。"), "queue": phase.queue_id})
     elif position is not None and position > 0:
@@ -135,18 +135,18 @@ def _show_search(turn: Turn, phase: model.Chatting, position: int | None, words:
 
 
 def _is_stale(turn: Turn, phase: model.Waiting, push: frames.QueueStatus) -> bool:
-    """True for news that is not about the request that we stand in the queue with."""
+    """Return whether news is not about the current queue request."""
     if isinstance(phase, model.Requesting) and phase.session_id is not None:
         return True  # the request is a session already (row 12)
     if push.request_id is None:
         return False
     if push.request_id == turn.state.last_request:
-        return True  # late news of a request that is over (test 21)
+        return True  # late news of an ended request (test 21)
     if not isinstance(phase, model.Queued):
         return False
     if phase.request_id is not None:
         return phase.request_id != push.request_id
-    # While we ask again, the end of the former request is what we are mending (row 21, status 4).
+    # 101 is being sent again, which also replaces a former request that ended (row 21, status 4).
     return phase.former_id == push.request_id and progress(push.status) is Progress.OVER
 
 
@@ -154,14 +154,14 @@ def _is_stale(turn: Turn, phase: model.Waiting, push: frames.QueueStatus) -> boo
 
 
 def chat_started(turn: Turn, push: frames.ChatStarted) -> None:
-    """Take a 202: a session begins, or is said to run on."""
+    """Handle a 202: a session begins or goes on."""
     state, phase = turn.state, turn.state.phase
     if isinstance(phase, model.Chatting) and phase.session_id == push.session_id:
         if push.agents:  # row 10: a refresh, no second greeting
             _replace_agents(turn, phase, push)
         return
-    # A refused request may still be taken up (reference 2.3, status 2). A repeat of the session
-    # that is known to be over is no such thing.
+    # A refused request may still be accepted (reference 2.3, status 2). But ignore a repeat of the
+    # 202 for a session that is known to have ended.
     over = isinstance(phase, model.NoChat) and state.last_closed
     if push.session_id != _NOT_SAID and not (over and state.last_session == push.session_id):
         chat.start_chat(turn, push.session_id, push.agents, robot=push.robot)
@@ -174,20 +174,20 @@ def _agents_updated(turn: Turn, push: frames.AgentsUpdated) -> None:
     if push.queue_id is not None:
         phase = replace(phase, queue_id=push.queue_id)
         turn.enter(phase)
-    if push.agents:  # an empty list says nothing (trap T17)
+    if push.agents:  # an empty list means no change (trap T17)
         _replace_agents(turn, phase, push)
 
 
 def _replace_agents(
     turn: Turn, phase: model.Chatting, push: frames.ChatStarted | frames.AgentsUpdated
 ) -> None:
-    """Replace the agents; only ids say who is who, not names (T17).
+    """Replace the agents, identified by id, not by name (T17).
 
-    The room itself tells who comes, goes or has another name: said in words is only what it does
-    not tell, a handing over and the call centre's notes, or what has to ring.
+    Ghosts show joins, leaves and new names by themselves. A notice is sent only for a transfer, for
+    the call centre's notes, or to notify the customer's phone.
 
-    Whoever is new is a person (row 26). But a 202 may name the robot of which the reply to 101 did
-    not say who it is, if it has not spoken and no person is looked for.
+    A new agent is a person (row 26). But a 202 may be the first to name the robot, if the reply to
+    101 did not, the robot has not spoken and no person is being looked for.
     """
     old = {agent.id: agent for agent in phase.agents}
     new = {agent.id: agent for agent in push.agents}
@@ -198,7 +198,7 @@ def _replace_agents(
     if isinstance(push, frames.ChatStarted):
         same = robot if old else phase.robot and not (phase.human or phase.seeking)
         robot = push.robot or same
-    person = phase.robot and not robot  # after the robot, somebody to talk to: worth a ping
+    person = phase.robot and not robot  # a person takes over from the robot: notify the phone
     changes = replace(
         phase,
         agents=tuple(new.values()),
@@ -210,7 +210,7 @@ def _replace_agents(
     turn.enter(changes)
     if not phase.unwanted:
         if person:
-            chat.connected(turn, changes)  # the card may still tell the place in the queue
+            chat.connected(turn, changes)  # the card may still show a position
         if came or changed:
             turn.ask(model.AgentsCame(came + changed, phase.queue_id))
         presented = chat.introduced(turn, came)
@@ -233,11 +233,11 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
     # else a foreign session (row 40, test 81)
 
 
-# --- 203, 210, 301: what is said in it ------------------------------------------------------------
+# --- 203, 210, 301: messages in the chat ----------------------------------------------------------
 
 
 def _rating_pushed(turn: Turn, session_id: SessionId) -> None:
-    """Ask for a rating at the agent's wish (row 28); without a session it means the present one."""
+    """Ask for a rating at the agent's request (row 28); without a session id, of this session."""
     phase = turn.state.phase
     rated = phase if isinstance(phase, model.Chatting | model.Ended) else None
     if rated is not None and session_id in {rated.session_id, _NOT_SAID}:
@@ -251,7 +251,7 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
         return
     chatting = isinstance(turn.state.phase, model.Chatting)
     if not chatting and session_id not in {_NOT_SAID, turn.state.last_session}:
-        # Begin the chat of a message whose session we never saw start (row 40, trap T14).
+        # A message of a session whose start was missed begins the chat (row 40, trap T14).
         chat.start_chat(turn, session_id, (frames.Agent(push.agent_id),) if push.agent_id else ())
     agent = history.speaker(turn, push.agent_id)
     if history.is_new(turn, agent, content, at, numbered=numbered):
@@ -268,7 +268,7 @@ def _show(
         return
     if isinstance(phase, model.Chatting) and len(phase.agents) < frames.MOST_AGENTS:
         turn.enter(phase, agents=(*phase.agents, agent))
-    else:  # a word after the end, or of one too many: the ghost does not stay
+    else:  # after the end, or beyond MOST_AGENTS: the ghost joins only for this message
         turn.ask(model.AgentsLeft((agent.id,)))
 
 
@@ -289,7 +289,7 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
     elif notice.notice_type == NoticeType.REVOKE_MESSAGE:
         agent = history.speaker(turn, push.agent_id)
         turn.ask(model.TakeBack(agent, push.message_id))
-    elif _PICTURE.search(notice.text):  # a notice has no place for it: the agent's ghost shows it
+    elif _PICTURE.search(notice.text):  # notices cannot hold images: send it as the agent's ghost
         agent = history.speaker(turn, push.agent_id)
         _show(turn, agent, frames.AgentText(notice.text), push)
     elif text := plain_text(notice.text):
@@ -300,7 +300,7 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
 
 
 def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
-    """Settle the outstanding call; a reply to anything else changes nothing."""
+    """Settle the outstanding call; ignore a reply to any other."""
     asked = turn.state.outstanding
     if asked is None or asked.call_id != call_id or isinstance(asked.what, model.Upload):
         return
@@ -310,7 +310,7 @@ def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
     _trouble_over(turn)
     command = asked.what
     match command:
-        case frames.SendMessage() if asked.held is not None:  # as nearly always
+        case frames.SendMessage() if asked.held is not None:  # the usual case
             _message_sent(turn, command, asked, asked.held, reply)
         case frames.RequestChat():
             if not asked.moot:
@@ -326,7 +326,7 @@ def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
         case frames.SendPreMessage() if asked.held is not None:
             _pre_message_sent(turn, command.request_id, asked, asked.held, reply)
         case _:
-            pass  # stored by another version of the bridge: whatever it was, it is settled
+            pass  # a command of another version of the bridge: settled by any reply
 
 
 def _trouble_over(turn: Turn) -> None:
@@ -347,16 +347,16 @@ def _chat_requested(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
     if isinstance(phase, model.Chatting):
         _overtaken(turn, phase, reply)
     if not isinstance(phase, model.Waiting):
-        return  # a push was faster: 202 (row 15) or the end of the queue
+        return  # a push was faster: 202 (test 15) or the end of the queue
     named = turn.policy.to_agent and not phase.any_agent
     waits = (reply.ok and reply.session_id is None) or reply.result == ResultCode.ALREADY_IN_ROUTING
     former_id = phase.former_id if isinstance(phase, model.Queued) else None
-    if waits and reply.request_id == former_id is not None:  # a new one may follow a lost chat
+    if waits and reply.request_id == former_id is not None:  # a new id may mean a missed chat
         history.still_waits(turn, call_id=call_id)
     if reply.ok:
         _request_granted(turn, phase, reply)
     elif reply.result == ResultCode.ALREADY_IN_ROUTING:
-        # Row 13: the request that WebChat already knows is ours.
+        # Row 13: the request that WebChat already has is this one.
         place = queue.place_of(turn, phase)
         _stand(turn, place, reply.request_id or place.request_id or place.former_id, reply)
     elif reply.result == ResultCode.ALREADY_IN_CHATTING:
@@ -364,7 +364,7 @@ def _chat_requested(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
     elif phase.cancel:
         queue.cancelled(turn)
     elif reply.result == ResultCode.INVALID_TO_USER_ID and named:
-        # The agent asked for is unknown or away (-9, trap T38): ask for any, once.
+        # The requested agent is unknown or away (-9, trap T38): ask for any agent, once.
         queue.ask_after(turn)
         turn.enter(turn.state.phase, any_agent=True)
     else:
@@ -372,7 +372,7 @@ def _chat_requested(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
 
 
 def _overtaken(turn: Turn, phase: model.Chatting, reply: frames.Reply) -> None:
-    """Take from a late reply to 101 whether it is the robot who is there (row 15), alone."""
+    """Learn from a late reply to 101 that the chat is with the robot alone (test 15)."""
     robots = {agent.id for agent in reply.agents or phase.agents}
     told = reply.robot_type is not None and reply.session_id == phase.session_id
     alone = {agent.id for agent in phase.agents} <= robots
@@ -386,7 +386,7 @@ def _request_granted(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> N
     if session_id is None:
         _now_queued(turn, phase, reply)
     elif isinstance(phase, model.Requesting) and session_id == phase.lost_session:
-        queue.ended(turn, "trouble.other_chat")  # disowned a moment ago: never in a circle
+        queue.ended(turn, "trouble.other_chat")  # WebChat has just disowned it: avoid a loop
     elif reply.permanent or reply.robot_type is not None or phase.cancel:
         chat.start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
     else:  # row 12
@@ -394,10 +394,10 @@ def _request_granted(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> N
 
 
 def _now_queued(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
-    """Note that our request is queued (rows 7, 30); WebChat has forgotten any before it."""
+    """Handle a 101 that is queued (rows 7, 30); under a new id, earlier pre-messages are lost."""
     place = queue.place_of(turn, phase)
     if reply.request_id not in {None, place.former_id}:
-        place = replace(place, cut=False)  # a new one, made after the outage
+        place = replace(place, cut=False)  # a new request, made after the outage
     request_id = reply.request_id or place.request_id  # a 201 may have been faster (row 8)
     if place.pre_sent and (request_id is None or request_id != place.former_id):
         if place.cancel:
@@ -413,13 +413,13 @@ def _stand(
     turn: Turn, place: model.Queued, request_id: RequestId | None, reply: frames.Reply
 ) -> None:
     if request_id == turn.state.last_request:
-        turn.set(last_request=None)  # we had left it, WebChat had not: its news is news again
+        turn.set(last_request=None)  # WebChat still has this request: accept its news again
     turn.enter(place, request_id=request_id, former_id=None, heard_at=turn.now)
     queue.place_named(turn, reply.queue_length, one_line(reply.place))
 
 
 def _already_chatting(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
-    """Take over the session that already runs (-2, row 14): named, remembered, or by 202."""
+    """Adopt the running session (-2, row 14): named by the reply, the last one, or of a 202."""
     lost = phase.lost_session if isinstance(phase, model.Requesting) else None
     session_id = reply.session_id
     if session_id is None and not turn.state.last_closed:
@@ -433,7 +433,7 @@ def _already_chatting(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> 
 def _await_start(
     turn: Turn, phase: model.Waiting, reply: frames.Reply, session_id: SessionId | None, wait: int
 ) -> None:
-    if isinstance(phase, model.Queued):  # the request turned into a session: the agent has these
+    if isinstance(phase, model.Queued):  # the request became a session: the agent has these
         turn.delivered(*phase.pre_sent)
     lost = phase.lost_session if isinstance(phase, model.Requesting) else None
     asked = model.Requesting(phase.queue_id, phase.since, session_id, reply.agents, turn.now + wait)
@@ -446,7 +446,7 @@ def _await_start(
 def _request_cancelled(turn: Turn, command: frames.CancelRequest, reply: frames.Reply) -> None:
     phase = turn.state.phase
     if not isinstance(phase, model.Queued) or phase.request_id != command.request_id:
-        return  # a 202 won the race (row 22), or status 7 was faster
+        return  # a 202 (row 22) or status 7 was faster
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
         queue.cancelled(turn)
         return
@@ -469,14 +469,14 @@ def _close_answered(turn: Turn, command: frames.CloseSession, reply: frames.Repl
 
 
 def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Reply) -> None:
-    """Settle the reply to 302: a person is being looked for, or the robot goes on (row 27)."""
+    """Settle the reply to 302: the robot looks for a person, or goes on alone (row 27)."""
     phase = turn.state.phase
     if not isinstance(phase, model.Chatting) or phase.session_id != command.session_id:
         return
     sought = reply.ok or reply.result == ResultCode.ALREADY_IN_ROUTING
     turn.enter(phase, human=False, seeking=sought and phase.robot)
     if phase.seeking and not sought:
-        chat.connected(turn, phase)  # in place of the place in the queue
+        chat.connected(turn, phase)  # replaces the position on the card
     if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         chat.session_lost(turn, command.session_id)
     elif not sought:
@@ -486,7 +486,7 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
         placed = _show_search(turn, phase, reply.queue_length, one_line(reply.place))
         words = one_line(reply.message) if reply.ok and not placed else ""  # (reference 1.2)
         turn.quote(words)
-        if not words:  # the card may stand far above, so not the card alone
+        if not words:  # in addition to the card, which may be out of view
             turn.say("robot.transferring")
 
 
@@ -503,7 +503,7 @@ def _message_sent(
     if reply.ok:
         if held.last:
             turn.effects.append(model.Delivered(held.event_id))
-        if reply.session_id is not None:  # we missed the 202, or part of it (trap T14)
+        if reply.session_id is not None:  # the 202 or part of it was missed (trap T14)
             by_robot = reply.robot_type is not None
             chat_started(turn, frames.ChatStarted(reply.session_id, reply.agents, robot=by_robot))
         return
@@ -513,8 +513,8 @@ def _message_sent(
     if isinstance(media, model.CustomerMedia) and (
         sound or (film and meaning(reply.result).no_media)
     ):
-        # WebChat takes no films, or no addresses of sounds: it goes as a file, in the same place.
-        # The film lies there already; the sound goes as it was recorded.
+        # WebChat takes no videos, or no addresses of voice messages: send it as a file, in the same
+        # place. The video is uploaded already; of the voice message the original is uploaded.
         media, url = replace(media, kind="file" if film else "audio"), held.url if film else ""
         take_back(turn, asked, _fresh(replace(held, content=media, url=url, clip=None)))
         return
@@ -523,7 +523,7 @@ def _message_sent(
         if not asked.moot:
             turn.quote(server_reason(reply))
         return
-    # Row 24: the refused message stays first. Not for ever: a server may disown every session.
+    # Row 24: the refused message stays first, up to a limit: a server may disown every session.
     if held.repeats >= turn.policy.max_repeats:
         refuse(turn, asked, held, reply.result)
     else:
@@ -546,7 +546,7 @@ def _pre_message_sent(
                 else:
                     turn.enter(phase, pre_sent=(*phase.pre_sent, _fresh(held)))
             case _:
-                take_back(turn, asked, _fresh(held))  # its queue has ended: nobody will read it
+                take_back(turn, asked, _fresh(held))  # the request has ended: no agent will read it
         return
     if reply.result == ResultCode.EMPTY_MESSAGE and blank(held):
         refuse(turn, asked, held, reply.result)
@@ -555,20 +555,20 @@ def _pre_message_sent(
     phase = turn.state.phase
     if isinstance(phase, model.Queued) and phase.request_id == of:
         if reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
-            # Accepted just now, or forgotten: a 202 comes soon, or we ask again.
+            # Just accepted, or forgotten: wait for the 202, then send 101 again.
             phase = replace(phase, request_id=None, accepted=True, heard_at=turn.now)
-        else:  # a chat may take what a queue does not
+        else:  # a chat may accept it later
             phase = replace(phase, pre_refused=True)
         turn.enter(phase)
 
 
 def _fresh(held: model.Held) -> model.Held:
-    """Return the piece as one that was never sent: it is surely not with an agent."""
+    """Return the piece as never sent, since it certainly reached no agent."""
     return replace(held, asked=None, repeats=0)
 
 
 def uploaded(turn: Turn, done: model.Uploaded) -> None:
-    """Settle an upload: the file lies on the WebChat server, and its message may follow."""
+    """Settle an upload: the file is on the WebChat server, and its message may be sent."""
     asked = turn.state.outstanding
     if asked is None or asked.call_id != done.call_id or not isinstance(asked.what, model.Upload):
         return

@@ -1,4 +1,4 @@
-"""Working state of one step: the conversation and the effects so far."""
+"""Working state of one step: the conversation, the effects so far, and shared text helpers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bridge.webchat.codes import meaning
 from bridge.webchat.frames import Reply
 
 LONGEST_QUOTE = 300
-"""Characters of the server's own words that are shown."""
+"""Maximum number of characters shown of the server's own words."""
 _OTHERWISE: Mapping[str, tuple[str, str]] = {
     "room.welcome": ("room.welcome_command", "room.welcome_paused"),
     "room.welcome_shared": ("room.welcome_command", "room.welcome_paused"),
-    # The robot is asked by writing, wherever it answers first.
+    # Where the robot answers first, any message goes to it: no command variant.
     "robot.welcome": ("robot.welcome", "room.welcome_paused"),
     "help.idle": ("help.idle_command", "help.idle_paused"),
     "chat.ended": ("chat.ended_command", "chat.ended_paused"),
@@ -34,11 +34,11 @@ _OTHERWISE: Mapping[str, tuple[str, str]] = {
     "status.4": ("status.4_command", "queue.ended_paused"),
     "status.other": ("status.other_command", "status.other_paused"),
 }
-"""Key -> the keys where only a command asks for a chat, and where the room is paused."""
+"""Key -> its variants if only a command requests a chat, and if the room is paused."""
 
 
 class Turn(msgspec.Struct):
-    """The mutable side of one step; it never leaves this package."""
+    """The mutable state of one step; it never leaves this package."""
 
     state: model.Conversation
     now: int
@@ -70,25 +70,24 @@ class Turn(msgspec.Struct):
         self.ask(model.Card(self.state.number, key, args or {}))
 
     def no_trouble(self) -> None:
-        """Reset the failure counters: WebChat answers, or nothing is wanted of it."""
+        """Reset the failure counters: WebChat answers, or no call is wanted."""
         self.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
 
     def put_back(self, *pieces: model.Held) -> None:
-        """Return content to the places that it had."""
+        """Return content to `held`, in the order typed."""
         back: list[model.Held] = []
         for piece in pieces:
-            # A correction that was under way when `lapse` came upon it.
+            # An edit that was under way during `lapse`.
             lapsed = piece.instead and piece.amends is None and not piece.quotes
             back += _whole(piece) if lapsed else (piece,)
         held = sorted((*back, *self.state.held), key=lambda piece: piece.order)
         self.set(held=tuple(held))
 
     def lapse(self, event_id: EventId | None = None, *, notes: bool = True) -> None:
-        """Void corrections of a message, or of all until now (None), that no agent to come has.
+        """Send edits of a message, or of all messages if None, as whole messages.
 
-        A correction goes as the message, in its place; that one was taken back is told to nobody.
-        Not `notes`: who has the message is still told so, and a correction of which a part is under
-        way is not cut off.
+        For a message that no future agent has: an edit replaces it, and a note of its redaction is
+        dropped. Without `notes`, notes are kept, and so is an edit that is partly under way.
         """
         outstanding = self.state.outstanding
         going = None if outstanding is None else outstanding.held
@@ -107,7 +106,7 @@ class Turn(msgspec.Struct):
         lapsed |= {piece.event_id for piece in pieces if piece.amends in lapsed}
         overtaken = {piece.amends for piece in pieces if piece.event_id in lapsed}
         if outstanding is not None and going is not None and going.event_id in lapsed | overtaken:
-            # It is under way: only if it comes back is there anything to be changed.
+            # Under way: the change only matters if it is put back.
             moot = outstanding.moot or going.event_id in overtaken or not going.instead
             known = replace(going, amends=None, last=not moot)
             self.set(outstanding=replace(outstanding, held=known, moot=moot, stale=True))
@@ -118,19 +117,19 @@ class Turn(msgspec.Struct):
                 continue
             if piece.event_id in lapsed:
                 held += _whole(piece)
-                overtaken.add(piece.event_id)  # its other parts are in there
+                overtaken.add(piece.event_id)  # `_whole` includes its other pieces
             else:
                 held.append(piece)
         self.set(held=tuple(held))
 
     def delivered(self, *pieces: model.Held) -> None:
-        """Note that WebChat has these pieces; an event is delivered with its last one."""
+        """Record that WebChat has these pieces; an event is delivered with its last one."""
         self.effects += [model.Delivered(piece.event_id) for piece in pieces if piece.last]
 
     def report(
         self, pieces: tuple[model.Held, ...], key: str, args: model.Args | None = None
     ) -> None:
-        """Tell the customer, once per event, that it was not delivered; nor is its rest sent."""
+        """Tell the customer, once per event, that it was not delivered, and drop its rest."""
         events = unique_events(pieces)
         told = unique_events(one for one in pieces if not one.is_note)
         for event_id in told:
@@ -143,19 +142,19 @@ class Turn(msgspec.Struct):
             self.enter(phase, pre_sent=without(phase.pre_sent, events))
         held = None if outstanding is None else outstanding.held
         if outstanding is not None and held is not None and held.event_id in events:
-            held = replace(held, last=False)  # nothing more to say of this event
+            held = replace(held, last=False)  # do not report this event again
             self.set(outstanding=replace(outstanding, held=held, moot=True))
         for event_id in events:
             self.lapse(event_id)
 
     def forget_dropped(self, events: tuple[EventId, ...]) -> None:
-        """Take events out of those given up: they are sent again, or were taken back."""
+        """Remove events from the given-up ones: they are sent again, or were redacted."""
         self.set(dropped=tuple(one for one in self.state.dropped if one not in events))
 
     def drop(self, pieces: tuple[model.Held, ...]) -> None:
-        """Report events that go to nobody because the customer leaves, or has left, the queue.
+        """Report events that no agent gets because the customer leaves, or has left, the queue.
 
-        Of those whose last piece is not here it was reported already.
+        Events without their last piece here were reported before.
         """
         phase = self.state.phase
         leaving = isinstance(phase, model.Waiting) and phase.cancel
@@ -164,8 +163,8 @@ class Turn(msgspec.Struct):
             self.report(whole, "undelivered.cancelled")
         if not (leaving and whole):
             return
-        # What was given up before them was written after them. It is reported once more, as sending
-        # again goes by the order of the reports.
+        # The events given up earlier were typed later. Report them once more, since sending again
+        # follows the order of the reports.
         later = self.state.dropped
         self.set(dropped=())
         self.report(whole, model.COUNTED)
@@ -174,7 +173,7 @@ class Turn(msgspec.Struct):
 
 
 def _whole(piece: model.Held) -> tuple[model.Held, ...]:
-    """Return the whole message, for an agent who does not have the one that is corrected."""
+    """Return an edit as a whole message, for an agent who does not have the original."""
     parts = len(piece.instead)
     return tuple(
         model.Held(
@@ -195,19 +194,19 @@ def without(pieces: tuple[model.Held, ...], events: tuple[EventId, ...]) -> tupl
 
 
 def unique_events(pieces: Iterable[model.Held]) -> tuple[EventId, ...]:
-    """The events that these pieces belong to, each once, in order."""
+    """Return the events that these pieces belong to, each once, in order."""
     return tuple(dict.fromkeys(piece.event_id for piece in pieces))
 
 
 def all_pieces(state: model.Conversation) -> tuple[model.Held, ...]:
-    """Every piece of content that this conversation still answers for."""
+    """Return all content that is neither delivered nor reported: under way, pre-sent and held."""
     going = None if state.outstanding is None else state.outstanding.held
     pre_sent = state.phase.pre_sent if isinstance(state.phase, model.Queued) else ()
     return (*(() if going is None else (going,)), *pre_sent, *state.held)
 
 
 def inviting(key: str, policy: Policy) -> str:
-    """Choose the variant of a sentence about how chats begin that is true in this room."""
+    """Return the variant of a sentence about starting chats that applies in this room."""
     on_command, paused = _OTHERWISE.get(key, (key, key))
     if policy.paused:
         return paused
@@ -215,7 +214,7 @@ def inviting(key: str, policy: Policy) -> str:
 
 
 def plain_text(fragment: str) -> str:
-    """The words of an HTML fragment; a text without any element keeps its lines."""
+    """Return the text of an HTML fragment; without any element, its line breaks are kept."""
     if "<" not in fragment:
         return html.unescape(fragment).strip()
     text = html_to_text(fragment)
@@ -223,7 +222,7 @@ def plain_text(fragment: str) -> str:
 
 
 def one_line(message: str) -> str:
-    """Return a server's message on one line; "" for one ASCII word, which is for programmers."""
+    """Return a server's message on one line; "" for a single ASCII word, such as an error name."""
     seen = (one for one in plain_text(message) if one.isprintable() or one.isspace())
     line = " ".join("".join(seen).split())
     if line.isascii() and " " not in line:
@@ -232,9 +231,9 @@ def one_line(message: str) -> str:
 
 
 def server_reason(reply: Reply) -> str:
-    """Return a reply's message where our sentence about a refusal says too little (2.5).
+    """Return the reply's message if the bridge's sentence for its code is vague (2.5), else "".
 
-    Of "closed" only words that name a time or a day: all others say the same once more.
+    For "closed" (-3) only a message with a digit, such as a time or date, adds anything.
     """
     row = meaning(reply.result)
     words = one_line(reply.message) if row.vague else ""

@@ -1,8 +1,8 @@
 """Numbers of the WebChat protocol under corrected names, and the table of result codes.
 
-Sources: guide part five; protocol reference 2.3 and 2.5. `later` marks what only later revisions
-have. The vendor's misspelt names (INVAILD, ROULTING) stand in comments and in the table, so that a
-search for what a vendor log prints ends here.
+Sources: guide part five; protocol reference 2.3 and 2.5. `later` marks numbers that only later
+revisions have. The vendor's misspelt names (INVAILD, ROULTING) are kept in comments and in the
+table, so that a search for a name from a vendor log finds it here.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class FrameType(IntEnum):
     PREVIEW = 112  # later; PREVIEW_CHAT_MESSAGE
     TYPING = 113  # later; SEND_TYPING_NOTICE
     RECEIPT = 120  # later; MESSAGE_RECEIPT
-    CUSTOM = 199  # later; SEND_CUSTOM_MESSAGE; we never send it
+    CUSTOM = 199  # later; SEND_CUSTOM_MESSAGE; never sent
     INIT_CONFIG = 200  # later; CHAT_INIT_CONFIG
     REQUEST_STATUS = 201  # CHAT_REQUEST_STATUS_UPDATE
     CHAT_STARTED = 202
@@ -84,7 +84,7 @@ class RequestStatus(IntEnum):
 
 
 class ResultCode(IntEnum):
-    """Wire `result` (guide 5.4). Anything but SUCCESS is a refusal."""
+    """Wire `result` (guide 5.4). Any other value than SUCCESS is a refusal."""
 
     SUCCESS = 1
     FAILURE = 0  # the generic "0 failed" of the guide's examples
@@ -112,7 +112,7 @@ class ResultCode(IntEnum):
     UPLOAD_IMAGE_FAILED = -22  # later
     UPLOAD_VOICE_FAILED = -23  # later
     INVALID_SIGN = -30  # INVAILD_SIGN
-    # -31 to -35 stand in the HTTP sibling's guide alone, by 2020-08.
+    # -31 to -35 are only in the HTTP sibling's guide, by 2020-08.
     TRANSFER_ERROR = -31
     ALREADY_IN_OTHER_CHATTING = -32
     INVALID_MESSAGE_ID = -33  # INVAILD_MESSAGE_ID
@@ -122,7 +122,7 @@ class ResultCode(IntEnum):
 
 
 class Source(StrEnum):
-    """Wire `from` of a queue request: chooses the customer's picture at the desk (guide 2)."""
+    """Wire `from` of a queue request, which selects the customer's icon at the desk (guide 2)."""
 
     PC = "PC"
     MOBILE = "MOBILE"
@@ -131,7 +131,7 @@ class Source(StrEnum):
 
 
 class LoginType(StrEnum):
-    """How rooms log in (protocol reference 3.1)."""
+    """Kind of login (protocol reference 3.1)."""
 
     PASSWORD = "password"  # noqa: S105 - the name of a kind of login (wire type 1)
     REGISTER = "register"
@@ -139,7 +139,7 @@ class LoginType(StrEnum):
 
 
 class UploadMode(StrEnum):
-    """How a file is put into the body of an upload (protocol reference 3.4)."""
+    """Encoding of a file in the body of an upload (protocol reference 3.4)."""
 
     RAW = "raw"
     MULTIPART = "multipart"
@@ -147,21 +147,21 @@ class UploadMode(StrEnum):
 
 
 class Dialect(StrEnum):
-    """Key names that we write (protocol reference 5). Reading takes those of every revision."""
+    """Key names to write (protocol reference 5). Reading accepts those of every revision."""
 
     Y2016_11 = "2016-11"
-    """Those of the first guides, until 2017-10: a text is a bare string, whose desks show the
-    braces of any later content. Only an operator can tell: such a server refuses nothing."""
+    """Keys of the first guides, until 2017-10: a text is a bare string. Desks of that time show
+    the braces of later content; only an operator can tell, as such a server refuses nothing."""
     Y2016 = "2016"
-    """The guide's keys, all of them, "" where there is nothing to say."""
+    """All keys of the guide, with "" for missing values."""
     Y2019 = "2019"
-    """The keys of the later guides; what they mark as optional is left out when empty."""
+    """Keys of the later guides; empty optional values are left out."""
     DUAL = "dual"
-    """The guide's keys, and beside each renamed one its later name."""
+    """Keys of the guide, their later names, and the first guides' `url` and `locationAddress`."""
 
     @property
     def others(self) -> "tuple[Dialect, ...]":
-        """The dialects to try where the server refuses this one (DUAL: a strict server)."""
+        """The dialects to try if the server refuses this one (a strict server refuses DUAL)."""
         return tuple(one for one in (Dialect.Y2016, Dialect.Y2019) if one is not self)
 
 
@@ -169,17 +169,16 @@ class Verdict(StrEnum):
     """Verdict on a `result`: what to do about it."""
 
     OK = "ok"
-    """Go on."""
     RETRY = "retry"
-    """The server's own trouble: again, with growing pauses, at most three times; then tell."""
+    """Server error: retry with back-off, at most three attempts, then report."""
     REFUSED = "refused"
-    """Tell the person concerned. The same again would be refused again."""
+    """Tell the person concerned. A retry would be refused again."""
     CONFIGURATION = "configuration"
-    """Tell the room admin and the operator as well: nobody else can mend it. No retry."""
+    """Also tell the room admin and the operator, who alone can mend it. No retry."""
     STATE = "state"
-    """We and the server differ about where the conversation stands: the life cycle heals it."""
+    """Bridge and server differ on the state of the conversation: the state machine resolves it."""
     RELOGIN = "relogin"
-    """Log in anew and send the command once more; a second time in a row it is a failure."""
+    """Log in again and resend the command once; twice in a row is a failure."""
 
 
 class Progress(StrEnum):
@@ -187,37 +186,37 @@ class Progress(StrEnum):
 
     WAITING = "waiting"
     ACCEPTED = "accepted"
-    """Not an error (trap T31): the session follows by 202."""
+    """Accepted, no error (trap T31): the session follows with a 202."""
     OVER = "over"
     """The request has ended without a session."""
 
 
 class Meaning(msgspec.Struct, frozen=True):
-    """One row of `RESULTS`: what a result code means, and all that follows from it."""
+    """One row of `RESULTS`: the meaning of a result code and its treatment."""
 
     name: str
-    """As the vendor spells it."""
+    """The vendor's spelling."""
     verdict: Verdict
     says: str
-    """For logs and operators, in English."""
+    """English description for logs and operators."""
     undelivered: str = "undelivered.refused"
-    """Text key: what the sender of a message is told that is refused with it."""
+    """Text key for the sender of a message refused with this code."""
     resend: bool = True
-    """The same message may do better the next time, so its sender may send it again."""
+    """True if sending the same message again may succeed, so that its sender may do so."""
     passing: bool = False
-    """Whatever was asked is asked again by itself, some times."""
+    """True if the refusal is transient: the call is retried automatically, a few times."""
     hopeless: bool = False
-    """A queue request is refused until an operator acts: nobody needs to ask again."""
+    """True if it refuses queue requests until an operator acts, so that a retry is useless."""
     nobody: bool = False
-    """Nobody is there to answer: calling back is offered."""
+    """True if nobody is there to answer: a callback is offered."""
     vague: bool = False
-    """Our sentence says less than the server's own words may: those are quoted beside it."""
+    """True if the bridge's sentence says little, so that the server's message is quoted too."""
     no_command: bool = False
-    """The server's revision may lack the command."""
+    """True if the server's revision may lack the command."""
     no_media: bool = False
-    """The server may not take this kind of media."""
+    """True if the server may not accept this kind of media."""
     no_history: bool = False
-    """The server may have no history."""
+    """True if the server may have no history."""
 
 
 _RESULTS = """
@@ -254,7 +253,7 @@ _RESULTS = """
  -35  DIFFERENT_SESSION_TYPE         configuration  a session of another kind exists
 -100  INTERNAL_ERROR                 retry          the server had an internal error
 """
-"""Of each result code the vendor's name, the verdict, and the meaning in English."""
+"""Per result code: the vendor's name, the verdict, and the meaning in English."""
 _UNDELIVERED: Mapping[int, str] = (
     {code: f"result.{code}" for code in (-12, -13, -16, -21, -22, -23)}
     | dict.fromkeys((0, -100), "undelivered.server_failed")
@@ -269,8 +268,8 @@ RESULTS: Mapping[int, Meaning] = {
         says,
         _UNDELIVERED.get(code, "undelivered.refused"),
         resend=code not in {-12, -16, -17, -21},
-        # In 110 a -14 is a sign of the wrong dialect, in 101 of a wrong setting (row 16). Never
-        # a -20 again: the server counts log-ins and shuts out the address (reference 3.7).
+        # -14 means a wrong dialect in a 110, a wrong setting in a 101 (row 16). -20 is never
+        # retried: the server counts logins and blocks the IP address (reference 3.7).
         passing=code in {-15, -100},
         hopeless=code in {-4, -6, -7, -8, -9, -14, -18, -19, -35},
         nobody=code in {-3, -5},
@@ -283,11 +282,11 @@ RESULTS: Mapping[int, Meaning] = {
         line.split(maxsplit=3) for line in _RESULTS.strip().splitlines()
     )
 }
-"""THE table of result codes: a set of codes that is treated in one way is a column of it."""
+"""The only table of result codes: each column selects the codes that are treated alike."""
 
 
 def meaning(code: int) -> Meaning:
-    """The row of a `result`. A number that no revision documents is a plain failure."""
+    """Return the row of a `result`; an undocumented number is a plain failure."""
     return RESULTS.get(code) or Meaning(
         f"undocumented result {code}",
         Verdict.REFUSED,
@@ -297,7 +296,7 @@ def meaning(code: int) -> Meaning:
 
 
 def progress(status: int) -> Progress:
-    """The state by a `requestStatus`. A number that no revision documents is an end (row 31)."""
+    """Return the state for a `requestStatus`; an undocumented number is an end (test 31)."""
     if status == RequestStatus.WAITING:
         return Progress.WAITING
     accepted = status in {RequestStatus.ACCEPTED, RequestStatus.ENTERPRISE_WECHAT_ACCEPTED}

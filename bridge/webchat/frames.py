@@ -1,8 +1,8 @@
-"""Every frame of the WebChat protocol as a frozen value.
+"""Frames of the WebChat protocol as frozen values.
 
-`type` is that of the wire, of a frame or a content; a reply carries that of its command. Which key
-spells what in which revision is the codec's business alone. The values are msgspec structs because
-the durable engine stores them as tagged JSON.
+`type` is the wire type of the frame or content; a reply has that of its command. Only `read` and
+`write` know the key names of each revision. The values are msgspec structs because the bridge
+stores them as tagged JSON.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from bridge.webchat.codes import FrameType, MessageType, ResultCode
 
 
 class Frame(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """Base of all frames: a frozen struct, tagged for the store."""
+    """Base class of frames: a frozen struct, tagged for the store."""
 
 
-# --- content that we write into 110 (guide 2, "chat message") ---------------------------------
+# --- content of a 110, from the customer (guide 2, "chat message") ------------------------------
 
 
 class Text(Frame, frozen=True):
@@ -33,7 +33,7 @@ class Image(Frame, frozen=True):
     uri: str
     """Absolute address on the WebChat server."""
     thumbnail: str = ""
-    """Base64 preview; left empty, as it would burst the server's frame limit (trap T23)."""
+    """Base64 preview; left empty, as it would exceed the server's frame limit (trap T23)."""
 
 
 class File(Frame, frozen=True):
@@ -43,7 +43,7 @@ class File(Frame, frozen=True):
     size: int = 0
     """Bytes."""
     kind: str = ""
-    """The file name's extension without its dot, such as `zip`."""
+    """File extension without the dot, such as `zip`."""
 
 
 class Location(Frame, frozen=True):
@@ -61,11 +61,11 @@ class Voice(Frame, frozen=True):
     data: str = ""
     """Base64 of an AMR file."""
     uri: str = ""
-    """Where that lies on the WebChat server, of one that has no `data` (guide of 2019-10-14)."""
+    """Address of the file on the WebChat server, if there is no `data` (guide of 2019-10-14)."""
 
 
 class Video(Frame, frozen=True):
-    """No guide shows one from a customer; type 6 stands among the constants (reference 1.5)."""
+    """A customer's video: in no guide, except type 6 among the constants (reference 1.5)."""
 
     type: ClassVar = MessageType.VIDEO
     name: str
@@ -94,11 +94,11 @@ class RequestChat(Frame, frozen=True):
     source: str = "APP"
     """Wire `from`. Any text is tolerated (trap T25)."""
     to_agent: str = ""
-    """Wire `toUserId` (later): ask for one agent."""
+    """Wire `toUserId` (later): the wanted agent; empty for any."""
     tracks: str = ""
-    """JSON text (later)."""
+    """JSON text on where the customer comes from (later)."""
     brand: str = ""
-    """A second source (later)."""
+    """A second `source` (later)."""
 
 
 class CancelRequest(Frame, frozen=True):
@@ -112,11 +112,10 @@ class CloseSession(Frame, frozen=True):
 
 
 class RateSession(Frame, frozen=True):
-    """A rating id of 0 is legal (trap T21)."""
-
     type: ClassVar = FrameType.RATE_SESSION
     session_id: SessionId
     rating: int
+    """Rating id; 0 is legal (trap T21)."""
     comments: str = ""
 
 
@@ -144,7 +143,7 @@ class Typing(Frame, frozen=True):
 
 
 class Receipt(Frame, frozen=True):
-    """Answers a push that carries an rsId; has no reply of its own."""
+    """The receipt for a push with an `rsId`; it has no reply."""
 
     type: ClassVar = FrameType.RECEIPT
     rs_id: str
@@ -171,48 +170,48 @@ Command = (
 )
 
 
-# --- what the server sends ---------------------------------------------------------------------
+# --- replies and pushes, server to client ------------------------------------------------------
 
 
 MOST_AGENTS = 50
-"""Agents of one session: each becomes a user on the homeserver, which no one can remove again."""
+"""Maximum number of agents per session: each becomes a Matrix user, which cannot be deleted."""
 
 
 class Agent(Frame, frozen=True):
-    """One entry of a 202/204 people list."""
+    """One entry of a people list (202, 204)."""
 
     id: AgentId
     name: str = ""
     icon: str = ""
     """Absolute address, relative path, or empty."""
     comments: str = ""
-    """The call centre's internal note: not for customers (trap T39)."""
+    """The call centre's internal note, not meant for customers (trap T39)."""
 
 
 _SUCCESS = int(ResultCode.SUCCESS)
 UNTYPED = 0
-"""The `type` of an answer without one, as to a command that the server could not read."""
+"""`type` of a reply without one, as to a command that the server could not read."""
 
 
 class Reply(Frame, frozen=True):
-    """The answer to one command, every variant of reference 1.3 in one shape."""
+    """The reply to one command; covers every variant of reference 1.3."""
 
     type: int
-    """That of the command; UNTYPED where the server left it out."""
+    """Type of the command; UNTYPED if the server left it out."""
     result: int
-    """A ResultCode, or a number that no revision documents. Success only if it equals 1."""
+    """A ResultCode, or an undocumented number. Only 1 is success."""
     message: str = ""
     call_id: CallId | None = None
-    """None when the server left `messageId` out (trap T12)."""
+    """None if the server left `messageId` out (trap T12)."""
     request_id: RequestId | None = None
     queue_length: int | None = None
     session_id: SessionId | None = None
     agents: tuple[Agent, ...] = ()
     permanent: bool = False
-    """`perm` was present: adopt the session, no 202 follows."""
+    """True if `perm` was present: adopt the session, no 202 follows."""
     robot_type: int | None = None
     place: str = ""
-    """The call centre's own words for our place in the queue."""
+    """The call centre's own sentence about the position."""
 
     @property
     def ok(self) -> bool:
@@ -222,9 +221,9 @@ class Reply(Frame, frozen=True):
 
 class InitConfig(Frame, frozen=True):
     extensions: tuple[str, ...] = ()
-    """File extensions the server takes, lower case, no dots; empty: not said."""
+    """File extensions the server takes, lower case, no dots; empty if not given."""
     ratings: tuple[tuple[int, str], ...] = ()
-    """(id, label) of every element that could be read as such."""
+    """(id, label) of every readable element."""
 
 
 class QueueStatus(Frame, frozen=True):
@@ -232,10 +231,10 @@ class QueueStatus(Frame, frozen=True):
     status: int
     """A RequestStatus, or an undocumented number."""
     position: int | None = None
-    """Wire `queueLength`: our place, 0 when served (trap T4)."""
+    """Position in the queue (wire `queueLength`), 0 when served (trap T4)."""
     session_id: SessionId | None = None
     place: str = ""
-    """The call centre's own words for it."""
+    """The call centre's own sentence about the position."""
 
 
 class ChatStarted(Frame, frozen=True):
@@ -244,7 +243,7 @@ class ChatStarted(Frame, frozen=True):
     """Without the customer (trap T16)."""
     robot: bool = False
     config: InitConfig | None = None
-    """What a server between 2017-11-15 and 2017-12-19 says here, and a later one by 200."""
+    """Given here by servers of 2017-11-15 to 2017-12-19, and by later ones in a 200."""
 
 
 class RatingPushed(Frame, frozen=True):
@@ -255,7 +254,7 @@ class RatingPushed(Frame, frozen=True):
 class AgentsUpdated(Frame, frozen=True):
     session_id: SessionId
     agents: tuple[Agent, ...] = ()
-    """The whole new list."""
+    """The complete new list."""
     queue_id: QueueId | None = None
     queue_name: str = ""
 
@@ -266,20 +265,20 @@ class SessionClosed(Frame, frozen=True):
 
 
 class AgentText(Frame, frozen=True):
-    """msg.type 1: an HTML fragment, or plain text (reference 3.9)."""
+    """A text (msg.type 1): an HTML fragment, or plain text (reference 3.9)."""
 
     html: str
 
 
 class AgentMedia(Frame, frozen=True):
-    """msg.type 2, 3, 5, 6 or 11. Exactly one of `data` and `url` is non-empty."""
+    """Media (msg.type 2, 3, 5, 6, 11). Exactly one of `data` and `url` is non-empty."""
 
     kind: str
     """`image`, `file`, `voice` or `video`."""
     data: str = ""
-    """Base64 of the bytes."""
+    """Content in base64."""
     url: str = ""
-    """As the server wrote it: absolute or relative (reference 3.4)."""
+    """Address as the server wrote it, absolute or relative (reference 3.4)."""
     name: str = ""
     size: int | None = None
     seconds: float | None = None
@@ -294,12 +293,12 @@ class AgentLocation(Frame, frozen=True):
 
 class AgentNotice(Frame, frozen=True):
     notice_type: int
-    """A NoticeType, or a project's own number. NORMAL: the server named none."""
+    """A NoticeType, or a project's own number. NORMAL if the server named none."""
     text: str = ""
 
 
 class UnknownContent(Frame, frozen=True):
-    """A msg.type or shape that no revision documents: shown as a placeholder, never dropped."""
+    """Content of an undocumented type or shape: shown as a placeholder, never dropped."""
 
     message_type: int | None
     raw: str = ""
@@ -314,7 +313,7 @@ class MessageReceived(Frame, frozen=True):
     agent_id: AgentId
     content: AgentContent
     message_id: str = ""
-    """The server's number of it, where it says so; of a REVOKE_MESSAGE, of the message meant."""
+    """The server's message number, if given; in a REVOKE_MESSAGE, that of the revoked message."""
 
 
 class RobotMessage(Frame, frozen=True):
@@ -323,7 +322,7 @@ class RobotMessage(Frame, frozen=True):
     text: str = ""
     suggestions: tuple[str, ...] = ()
     transfer: bool = False
-    """The robot offers, or performs, the hand-over to a person."""
+    """True if the robot offers or performs the transfer to a person."""
 
 
 Push = (
@@ -344,13 +343,13 @@ class Received(Frame, frozen=True):
     push: Push
     rs_id: str = ""
     later: bool = False
-    """Only later revisions have such a frame: a 200, an rsId, a list of `users` (reference 5)."""
+    """True if only later revisions send it: a 200, an `rsId`, a list of `users` (reference 5)."""
 
 
 class Ignored(Frame, frozen=True):
-    """A frame that says nothing to us: logged once per `kind`, never fatal (reference 1.1)."""
+    """A frame without a use: logged once per `kind`, never fatal (reference 1.1)."""
 
     kind: str
-    """Short and free of content: `not JSON`, `unknown type 299`, …"""
+    """Short description without content: `not JSON`, `unknown type 299`, …"""
     rs_id: str = ""
-    """A push that we cannot use wants its receipt all the same, or it comes again and again."""
+    """Receipt id of an unusable push, which is receipted all the same, or it would be repeated."""

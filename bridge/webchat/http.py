@@ -1,8 +1,8 @@
-"""HTTP endpoints beside the socket: their addresses, their bodies, and the vendor's signatures.
+"""HTTP endpoints: addresses, request and response bodies, and the vendor's signatures.
 
 Login and history (`tpi`), upload (`tpiu`), robot search (protocol reference 3). A body that is not
-the server's JSON (the page of a proxy, or of a servlet container that is still deploying) is read
-as None: the server is unavailable, which is not a refusal, whatever the HTTP status says.
+the server's JSON (an error page of a proxy, or of a servlet container that is still deploying) is
+parsed as None: the server is unavailable, which is no refusal, whatever the HTTP status.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 
 class Endpoints:
     def __init__(self, base_url: str) -> None:
-        """Take `http(s)://host[:port][/context]`, with or without a slash at the end. ValueError
-        is for the operator, without the address, which may hold a password.
+        """Parse `http(s)://host[:port][/context]`, perhaps with a trailing slash. The ValueError is
+        for the operator, and omits the address, which may contain a password.
         """
         try:
             parts = urlsplit(base_url)
@@ -55,16 +55,16 @@ class Endpoints:
         self.robot = f"{self._base}/robotSearch"
 
     def upload(self, token: str) -> str:
-        """A secret: it holds the token."""
+        """Return the upload address, which is secret: it contains the token."""
         return f"{self._base}/tpiu?token={quote(token, safe='')}"
 
     def socket(self, token: str) -> str:
-        """A secret: it holds the token."""
+        """Return the WebSocket address, which is secret: it contains the token."""
         return f"ws{self._base.removeprefix('http')}/cws?token={quote(token, safe='')}"
 
     def absolute(self, url: str) -> str:
-        """The absolute address of a server's `url` (reference 3.4). A path with the context path
-        goes to the origin (guide's example), any other to the base address (the sibling guide's).
+        """Return a server's `url` as an absolute address (reference 3.4). A path with the context
+        path belongs to the origin (guide's example), any other to the base URL (HTTP guide).
         """
         if not url or _ABSOLUTE.match(url):
             return url
@@ -75,10 +75,10 @@ class Endpoints:
         return self._base + (url if url.startswith("/") else f"/{url}")
 
     def icon(self, icon: str, queue_id: int | None) -> str:
-        """The address of an agent's picture (3.9): `icon`, or for a path `ngsIcon.do`."""
+        """Return the address of an agent's picture (3.9): `icon`, or for a path `ngsIcon.do`."""
         if not icon.strip() or _ABSOLUTE.match(icon):
             return icon.strip()
-        # `%` stays: some servers hand out paths that are encoded already.
+        # `%` is not escaped: some servers give paths that are escaped already.
         path = quote(icon.strip(), safe="/%", errors="replace")
         queue = "" if queue_id is None else f"&queue={queue_id}"
         return f"{self._base}/ngsIcon.do?path={path}{queue}"
@@ -86,7 +86,7 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class PasswordLogin:
-    """Type 1: an account that exists (guide 1)."""
+    """Login type 1: an existing account (guide 1)."""
 
     name: str
     password: str = field(repr=False)
@@ -95,27 +95,27 @@ class PasswordLogin:
 
 
 class RegisterLogin(msgspec.Struct, frozen=True):
-    """Type 3: find the account by name or create it (named in the guide, explained later)."""
+    """Login type 3: find or create the account by name (in the guide; explained later)."""
 
     name: str
     display_name: str = ""
     enterprise_id: str = ""
     portrait: str = ""
-    """Address of a picture."""
+    """Address of the customer's picture."""
 
 
 class VisitorLogin(msgspec.Struct, frozen=True):
-    """Type 4 (later): nobody in particular."""
+    """Login type 4 (later): an anonymous visitor."""
 
     visitor_id: str
-    """A GUID; the same one is the same visitor."""
+    """A GUID that identifies the visitor."""
     enterprise_id: str = ""
 
 
 CUSTOMER = 1
 """Wire `userType` of the customer in a history."""
 _LATEST = 253_402_300_799_999
-"""ms since the epoch of the last moment that a calendar of four digits has."""
+"""Last moment of the year 9999, ms since the epoch."""
 HISTORY = 5003
 """Wire `type` of a request for history: the HTTP sibling's number, never sent on the socket."""
 
@@ -125,17 +125,17 @@ Login = PasswordLogin | RegisterLogin | VisitorLogin
 @dataclass(frozen=True, slots=True)
 class LoginReply:
     result: int
-    """A ResultCode, or a number that no revision documents."""
+    """A ResultCode, or an undocumented number."""
     token: str = field(default="", repr=False)
     """Non-empty if `result` is 1."""
     client_id: str = ""
-    """Our own id on people lists, where the server tells it (trap T16)."""
+    """The customer's id on people lists, if the server gives it (trap T16)."""
 
 
 class UploadReply(msgspec.Struct, frozen=True):
     result: int
     url: str = ""
-    """As the server wrote it, usually relative: see `Endpoints.absolute`."""
+    """Address as the server wrote it, usually relative: see `Endpoints.absolute`."""
 
 
 class RobotAnswer(msgspec.Struct, frozen=True):
@@ -146,7 +146,7 @@ class RobotAnswer(msgspec.Struct, frozen=True):
     """HTML with highlight spans."""
     question: str = ""
     path: str = ""
-    """The article's, relative to a knowledge-base host that no revision names."""
+    """Path of the article, relative to a knowledge-base host that no guide names."""
 
 
 class RobotReply(msgspec.Struct, frozen=True):
@@ -158,18 +158,18 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     """One message of a customer's history (reference 3.8)."""
 
     id: str
-    """The server's id of the message, for telling whether we have it already; "" if not told."""
+    """The server's message id, used to recognise known messages; "" if not given."""
     agent_id: AgentId
-    """Who wrote it: an agent, or the customer's own id (see `user_type`)."""
+    """Id of the author: an agent, or the customer (see `user_type`)."""
     name: str
     user_type: int
-    """CUSTOMER 1, agent 2, supervisor 3, administrator 5; 0: not told."""
+    """CUSTOMER 1, agent 2, supervisor 3, administrator 5; 0 if not given."""
     html: str
     posted: int
-    """ms since the epoch; 0: not told, or unreadable."""
+    """ms since the epoch; 0 if not given or unreadable."""
     revoked: bool = False
     notice: bool = False
-    """A sentence of the system, not of a person."""
+    """True for a system notice."""
 
     @property
     def by_customer(self) -> bool:
@@ -183,7 +183,7 @@ class HistoryReply(msgspec.Struct, frozen=True):
 
 
 def dump_login(login: Login, dialect: Dialect = Dialect.Y2016, ip: str = "") -> bytes:
-    """The bytes to sign and send. LocalProtocolError: nobody is named."""
+    """Return the login body to sign and send. LocalProtocolError if the name is blank."""
     name = login.visitor_id if isinstance(login, VisitorLogin) else login.name
     if not name.strip():
         raise LocalProtocolError("the login names nobody")
@@ -200,16 +200,16 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016, ip: str = "") -> 
         case _:
             assert_never(login)
     if ip:
-        # Older guides of the vendor's say `ipAddr` (reference 3.1).
+        # Older guides of the vendor have `ipAddr` (reference 3.1).
         frame |= {"ip": ip, "ipAddr": ip} if dialect is Dialect.DUAL else {"ip": ip}
     if login.enterprise_id or dialect is not Dialect.Y2019:
-        # "" too: the guide prints it (trap T26).
+        # Also "", as in the guide's example (trap T26).
         frame["epid"] = login.enterprise_id
     return encode(frame).encode()
 
 
 def parse_login_reply(body: bytes) -> LoginReply | None:
-    """Read the answer to a login. None also for a success without a token: nobody can use it."""
+    """Parse the answer to a login; None also for a success without a token, which is useless."""
     told, result = _answer(body)
     token = read.text_of(told, "token").strip()
     if result is None or (result == ResultCode.SUCCESS and not token):
@@ -218,7 +218,7 @@ def parse_login_reply(body: bytes) -> LoginReply | None:
 
 
 def parse_upload_reply(body: bytes) -> UploadReply | None:
-    """Read the answer to an upload. None also for a success without an address."""
+    """Parse the answer to an upload; None also for a success without an address."""
     told, result = _answer(body)
     url = read.text_of(told, "url", "fileUrl").strip()
     if result is None or (result == ResultCode.SUCCESS and not url):
@@ -227,8 +227,8 @@ def parse_upload_reply(body: bytes) -> UploadReply | None:
 
 
 def dump_history(token: str, count: int) -> bytes:
-    """The body that asks for a customer's last `count` messages (type 5003, later); by the HTTP
-    guide of 2020-08, without `continueLastSession` the running chat is left out.
+    """Return the body that requests a customer's last `count` messages (type 5003, later). Without
+    `continueLastSession` the running chat would be left out (HTTP guide of 2020-08).
     """
     frame = {"type": HISTORY, "token": token, "fromSessionId": 0, "fromMessageId": 0}
     frame |= {"maxCount": count, "permFlag": 0, "continueLastSession": True}
@@ -236,12 +236,12 @@ def dump_history(token: str, count: int) -> bytes:
 
 
 def parse_history_reply(body: bytes) -> HistoryReply | None:
-    """Read a history. An older server sends raw rows, with `message` in place of `text`."""
+    """Parse a history. An older server sends raw rows, with `message` instead of `text`."""
     told, result = _answer(body)
     if result is None:
         return None
     rows = (read.mapping(row) or {} for row in read.sequence(told.get("hisMessages")))
-    # The server's order is newest first; equal times keep it, turned round.
+    # The server's order is newest first: reverse it before the stable sort.
     entries = [entry for row in rows if (entry := _history_entry(row)) is not None][::-1]
     if all(entry.posted for entry in entries):
         entries.sort(key=lambda entry: entry.posted)
@@ -252,7 +252,7 @@ def _history_entry(row: read.JsonObject) -> HistoryEntry | None:
     number, html = read.text_of(row, "id"), read.text_of(row, "text", "message")
     if not number and not html:
         return None
-    # json-lib writes a date as an object that holds the milliseconds as `time` (trap T24).
+    # json-lib writes a date as an object whose `time` is in ms (trap T24).
     moment = row.get("postTime")
     posted = read.integer((read.mapping(moment) or {}).get("time", moment)) or 0
     return HistoryEntry(
@@ -268,7 +268,7 @@ def _history_entry(row: read.JsonObject) -> HistoryEntry | None:
 
 
 def robot_form(enterprise_id: str, question: str, key: str) -> dict[str, str]:
-    """The form fields of one question, signed (guide 4). LocalProtocolError if it is blank."""
+    """Return the signed form fields of a question (guide 4). LocalProtocolError if it is blank."""
     if not question.strip():
         raise LocalProtocolError("question is blank")
     form = {"epid": enterprise_id, "action": "search", "question": read.clean(question)}
@@ -276,7 +276,7 @@ def robot_form(enterprise_id: str, question: str, key: str) -> dict[str, str]:
 
 
 def parse_robot_reply(body: bytes) -> RobotReply | None:
-    """Read the robot's answer, also an older one's bare list; no hits are an answer (83)."""
+    """Parse the robot's answer, also an older server's bare list; no hits are valid (test 83)."""
     told, result = _answer(body)
     if result is None and "srs" in told:
         result = ResultCode.SUCCESS
@@ -298,10 +298,10 @@ def _robot_answer(hit: read.JsonObject) -> RobotAnswer:
 
 
 def _answer(body: bytes) -> tuple[read.JsonObject, int | None]:
-    """The object that a body holds, with that in its `data`, if any, and its `result`."""
+    """Return the body's JSON object, merged with the object in its `data`, and its `result`."""
     text = body.decode("utf-8", "replace")
     if text.count("\ufffd") * 4 > len(text.encode()) - len(text):
-        # More is broken than is whole: it is in the encoding of Chinese systems.
+        # Most non-ASCII bytes are invalid UTF-8: assume the encoding of Chinese systems.
         text = body.decode("gb18030", "replace")
     try:
         outer = read.decode(text)
@@ -315,13 +315,13 @@ def _answer(body: bytes) -> tuple[read.JsonObject, int | None]:
 
 
 def login_sign(body: bytes, key: str) -> str:
-    """The `sign` header of a login: lower-case hex MD5 of the body's very bytes and the key."""
+    """Return the `sign` header of a login: lower-case hex MD5 of the exact body and the key."""
     return _md5(body + key.encode())
 
 
 def robot_sign(params: Mapping[str, str], key: str) -> str:
-    """The `sign` parameter of robotSearch (guide 4): MD5 of the raw values but for `sign`, in the
-    order of their names, then the key, all UTF-8.
+    """Return the `sign` parameter of robotSearch (guide 4): MD5 of the raw values except `sign`,
+    ordered by parameter name, then the key, in UTF-8.
     """
     values = [value for name, value in sorted(params.items()) if name != "sign"]
     return _md5("".join([*values, key]).encode("utf-8", "replace"))

@@ -1,13 +1,13 @@
 """Pairing of commands and replies of one socket: text in, text out, no I/O.
 
-A command gets at most one reply, which repeats our `messageId` (guide 3), so it is matched by call
-id **and** type; where the server left the id out, or put one of its own, the oldest waiter of that
-type takes it (trap T12). A repeated reply never goes to another call, which would report a message
-as delivered on the strength of another's reply.
+A command gets at most one reply, which repeats its `messageId` (guide 3): they are matched by call
+id **and** type. If the server omitted the id or used one of its own, the reply goes to the oldest
+waiting call of that type (trap T12). A repeated reply never goes to another call, whose message
+would falsely be reported as delivered.
 
-A reply without a type (a server that could not read the command has none to repeat) answers exactly
-the call that it names. One that names nothing answers the only call that waits, as long as nothing
-else that was written here may still be answered: no call that was given up, and no receipt.
+A reply without a type (from a server that could not read the command) goes only to the call that it
+names. Without a call id too, it goes to the only waiting call, unless a call that was given up or a
+receipt could still be answered.
 """
 
 import msgspec
@@ -19,36 +19,36 @@ from bridge.webchat.read import parse_frame
 from bridge.webchat.write import dump_command
 
 _REMEMBERED_CALLS = 64
-"""Of a socket, in 8 KiB: a reply that comes twice does so within a minute of a busy chat."""
+"""Maximum number of settled calls remembered per socket, 8 KiB: a minute of a busy chat."""
 
 
 class Answered(msgspec.Struct, frozen=True):
     call_id: CallId
     command: Command
     reply: Reply
-    """Its own `call_id` is what the server wrote, which may be None or foreign."""
+    """The reply, whose `call_id` is the server's and may be None or foreign."""
 
 
 class Protocol:
-    """Pairs commands with replies for one socket; `client_id` as `parse_frame` wants it."""
+    """Pairs commands with replies for one socket; `client_id` is passed to `parse_frame`."""
 
     def __init__(self, token: str, *, client_id: str = "") -> None:
         self._token = token
         self._client_id = client_id
         self.waiting: dict[CallId, Command] = {}
-        """The calls without a reply, oldest first."""
+        """Calls without a reply, oldest first."""
         self._settled: dict[tuple[int | None, int], None] = {}
-        """Call id and wire type of what needs no reply any more, oldest first."""
+        """Call id and wire type of settled calls, oldest first."""
         self._strays = False
-        """Something was written that nobody waits for, and that may be answered all the same."""
+        """True once a receipt was sent or a call given up, which may still be answered."""
         self.token_refused = False
-        """The server said -15 outside any reply, as some do on accepting a socket (ref. 3.3)."""
+        """True once -15 came without a command, as when a socket is accepted (reference 3.3)."""
 
     def send(
         self, command: Command, call_id: CallId, time_ms: int, dialect: Dialect = Dialect.Y2016
     ) -> str:
-        """The text to write to the socket; the command waits for its reply from now on, once under
-        a call id. Raises as `dump_command`; nothing is remembered then.
+        """Return the text to write to the socket, and register the command as waiting, unless
+        `dump_command` raises.
         """
         text = dump_command(
             command, call_id=call_id, token=self._token, time_ms=time_ms, dialect=dialect
@@ -73,13 +73,13 @@ class Protocol:
         return Ignored(f"reply {reply.type} that nobody awaits")
 
     def forget(self, call_id: CallId) -> None:
-        """Stop waiting for one reply, which is ignored from now on."""
+        """Stop waiting for a call's reply, which is ignored if it still comes."""
         if call_id in self.waiting:
             self._settle(call_id)
             self._strays = True
 
     def _waiter(self, reply: Reply) -> CallId | None:
-        """The call that a reply answers."""
+        """Return the waiting call that a reply answers; None if there is none."""
         named = None if reply.call_id is None else self.waiting.get(reply.call_id)
         if named is not None and reply.type in (named.type, UNTYPED):
             return reply.call_id

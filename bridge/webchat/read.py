@@ -1,13 +1,12 @@
-"""Decoder: wire text as replies and pushes, of every revision at once (protocol reference 1 and 2).
+"""Decoder of wire text to replies and pushes, for all revisions (protocol reference 1 and 2).
 
-`parse_frame` never raises: no server, however odd, can close a link. A frame below 200, a 301 or
-302 with a `result`, or a `result` without any type answers a command; any other is a push.
+`parse_frame` never raises: no odd frame can close a link. A frame with a type below 200, a 301 or
+302 with a `result`, or a `result` without a type is a reply; any other frame is a push.
 
-Every revision and every client of the vendor spells numbers, flags and objects in its own way
-(reference 1.1, traps T6, T10, T18). So the small functions at the end take any JSON value and
-return one of ours, or None where there is nothing to be read; only `decode` raises. What cannot be
-read of an agent's message becomes `UnknownContent`: it is never dropped. No revision documents a
-301; its shape is that of the vendor's phone clients.
+Revisions and vendor clients differ in how they spell numbers, flags and objects (reference 1.1,
+traps T6, T10, T18). So the small functions at the end accept any JSON value and return a Python
+value, or None if it is unreadable; only `decode` raises. An agent's unreadable content becomes
+`UnknownContent`, never dropped. The 301 is undocumented; its shape is the vendor's phone clients'.
 """
 
 import base64
@@ -36,7 +35,7 @@ _Range = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
 _SEND_MESSAGE = int(FrameType.SEND_MESSAGE)
 _FIRST_PUSH = 200
 _LONGEST_LOT = 1024 * 1024
-"""Characters of a text that is divided."""
+"""Maximum length of a text that `divided` splits, in characters."""
 _GUID_LENGTH = 32
 _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 
@@ -44,7 +43,7 @@ _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 def parse_frame(
     text: str | bytes, *, client_id: str = ""
 ) -> frames.Reply | frames.Received | frames.Ignored:
-    """Read one frame; `client_id`, where known, takes us off people lists (trap T16)."""
+    """Decode one frame; `client_id`, if known, removes the customer from people lists (T16)."""
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")
@@ -54,8 +53,8 @@ def parse_frame(
 
 
 def divided(text: str | bytes) -> tuple[str, ...]:
-    """The frames in a text of several, which `parse_frame` ignores; empty if it is anything else.
-    Some servers send what is due at once: as an array, or as one object behind the other.
+    """Split a text of several frames, which `parse_frame` ignores; empty if it is anything else.
+    Some servers send pending frames at once, as an array or as concatenated objects.
     """
     text = text if isinstance(text, str) else text.decode("utf-8", "replace")
     text = text.strip("\ufeff \t\r\n")
@@ -69,7 +68,7 @@ def divided(text: str | bytes) -> tuple[str, ...]:
             if text[place] in ", \t\r\n":
                 place += 1
                 continue
-            _, after = _DECODER.raw_decode(text, place)  # as `decode` forgives
+            _, after = _DECODER.raw_decode(text, place)  # as tolerant as `decode`
             parts.append(text[place:after])
             place = after
     except (ValueError, RecursionError):
@@ -78,7 +77,7 @@ def divided(text: str | bytes) -> tuple[str, ...]:
 
 
 class _PlainReply(msgspec.Struct, tag_field="type", tag=110, forbid_unknown_fields=True):
-    """The reply to a 110 with nothing beside its result."""
+    """A reply to a 110 with none but the usual keys."""
 
     result: Annotated[int, _Range]
     messageId: Annotated[CallId, _Range] | None = None  # noqa: N815 -- the wire's names
@@ -92,7 +91,7 @@ class _PlainText(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _PlainPush(msgspec.Struct, tag_field="type", tag=210, forbid_unknown_fields=True):
-    """A 210 with a text, spelt as the guides do."""
+    """A 210 with a text, spelt as in the guides."""
 
     msg: _PlainText
     sessionId: Annotated[SessionId, _Range] | None = None  # noqa: N815
@@ -106,7 +105,7 @@ _PLAIN_DECODER: msgspec.json.Decoder[_PlainReply | _PlainPush] = msgspec.json.De
 
 
 def read_plain(text: str) -> frames.Reply | frames.Received | None:
-    """Read the two commonest frames, spelt as in the guides, as `read_any` does; else None."""
+    """Decode the two most frequent frames like `read_any`, but faster; None for all others."""
     try:
         frame = _PLAIN_DECODER.decode(text)
     except ValueError:
@@ -127,7 +126,7 @@ def read_plain(text: str) -> frames.Reply | frames.Received | None:
 
 
 def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | frames.Ignored:
-    """Read a frame of whatever spelling."""
+    """Decode a frame of any type and spelling."""
     try:
         frame = decode(text)
     except NotJson:
@@ -143,7 +142,7 @@ def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | fram
         return _reply(kind, frame, client_id)
     push = _push(kind, frame, client_id)
     rs_id = text_of(frame, "rsId")
-    rs_id = rs_id if rs_id.strip() else ""  # of blanks: nothing that a receipt could name
+    rs_id = rs_id if rs_id.strip() else ""  # a receipt cannot name a blank id
     if isinstance(push, frames.Ignored):
         return frames.Ignored(push.kind, rs_id)
     later = kind == FrameType.INIT_CONFIG or rs_id != "" or "users" in frame
@@ -152,23 +151,23 @@ def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | fram
 
 def _is_reply(kind: int, frame: JsonObject) -> bool:
     if kind == FrameType.ROBOT_MESSAGE:
-        # We never ask with 301, so only one without content can be somebody's answer.
+        # 301 is never sent as a command, so one with content is a push despite its `result`.
         return "result" in frame and "content" not in frame
     return "result" in frame if kind == FrameType.ROBOT_TRANSFER else kind < _FIRST_PUSH
 
 
 def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frames.Ignored:
     if "result" not in frame:
-        # The command's own time-out decides.
+        # The command ends by its time-out.
         return frames.Ignored(f"reply {kind} without result")
-    # Success if and only if it equals 1 (trap T13): what cannot be read is a plain failure.
+    # Only 1 is success (trap T13); an unreadable result is a plain failure.
     result = result_code(frame.get("result"))
-    # The agent of a 101 reply may be named by keys of its own (reference 1.3).
+    # A 101 reply may name its agent by keys of the frame itself (reference 1.3).
     agent = _agent({key: value for key, value in frame.items() if key != "id"})
     sole = () if agent is None else (agent,)
     robot_type = integer(frame.get("robotType"))
     if robot_type is None and flag(frame.get("robotMode")):
-        robot_type = 0  # a robot, its make not said
+        robot_type = 0  # a robot of unknown make (trap T18)
     return frames.Reply(
         type=kind,
         result=ResultCode.FAILURE if result is None else result,
@@ -186,7 +185,7 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
 
 def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
     told = _id(SessionId, frame.get("sessionId"))
-    # An agent's words (210) are delivered even if the frame does not say from which session.
+    # An agent's message (210) is delivered even without a session id.
     if told is None and FrameType.CHAT_STARTED <= kind <= FrameType.SESSION_CLOSED:
         return frames.Ignored(f"push {kind} without sessionId")
     session_id, agent_id = told or SessionId(0), AgentId(text_of(frame, "agentId").strip())
@@ -219,14 +218,14 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
 
 
 def _queue_status(frame: JsonObject) -> frames.QueueStatus | frames.Ignored:
-    """201: flat in the guide, inside `data` in the vendor's phone clients (row 16)."""
+    """Decode a 201: flat in the guide, inside `data` in the vendor's phone clients (test 16)."""
     said = {**frame, **(mapping(frame.get("data")) or {})}
     status = integer(first(said, "requestStatus", "result"))  # trap T32
     position = integer(said.get("queueLength"))
     if status is None:
         if position is None:
             return frames.Ignored("push 201 without requestStatus")
-        status = RequestStatus.WAITING  # who has a place in the queue waits in it
+        status = RequestStatus.WAITING  # implied by a position
     request_id = _id(RequestId, said.get("requestId"))
     session_id, place = _id(SessionId, said.get("sessionId")), ""
     if status == RequestStatus.WAITING:
@@ -235,7 +234,7 @@ def _queue_status(frame: JsonObject) -> frames.QueueStatus | frames.Ignored:
 
 
 def _robot_transfer(frame: JsonObject) -> frames.QueueStatus | frames.RobotMessage | frames.Ignored:
-    """302 unasked: a place in the queue behind the robot, or words about it (reference 1.2)."""
+    """Decode a 302 push: a position in the queue behind the robot, or a text (reference 1.2)."""
     position = integer(frame.get("queueLength"))
     session = _id(SessionId, frame.get("sessionId"))
     if position is not None and position > 0:
@@ -253,7 +252,7 @@ def _init_config(frame: JsonObject) -> frames.InitConfig:
     cleaned = (string(name).strip().strip(".*").strip().lower() for name in named)
     ratings = []
     for entry in sequence(frame.get("ratings")):
-        # The guide does not say what an element looks like; these spellings are guesses.
+        # The guide does not document the elements; these keys are guesses.
         rating = mapping(entry) or {}
         value = integer(first(rating, "id", "ratingId", "value"))
         label = text_of(rating, "name", "label", "text", "title", "comments", "ratingComments")
@@ -265,11 +264,11 @@ def _init_config(frame: JsonObject) -> frames.InitConfig:
 
 
 def _people(frame: JsonObject, client_id: str) -> tuple[frames.Agent, ...]:
-    """The agents of a people list: `agents` in 2016, `users` with the customer later (trap T16).
+    """Return the agents of a people list: `agents` in 2016, later `users`, with the customer (T16).
 
-    The customer is the entry with our own client id; failing that, one without `comments` whose id
-    is as long as a GUID (reference 5), unless that empties a list that is called `agents`. Those
-    beyond `MOST_AGENTS` are left out.
+    The customer is the entry with `client_id`, or else an entry without `comments` whose id is as
+    long as a GUID (reference 5), unless that would empty a list named `agents`. At most
+    `MOST_AGENTS` are returned.
     """
     by_name = sequence(frame.get("agents"))
     sure: dict[str, frames.Agent] = {}
@@ -305,14 +304,14 @@ def _agent(person: JsonObject) -> frames.Agent | None:
 
 _ADDRESS_KEYS = ("imgUrl", "imageUri", "url", "fileUrl", "remoteUrl", "sightUrl")
 _MEDIA: Mapping[int, tuple[str, tuple[str, ...]]] = {
-    # An image's preview is better than no image; that of a file is not the file.
+    # A preview (`thumbData`) is accepted for an image, but cannot replace a file.
     MessageType.IMAGE: ("image", ("thumbData", "data", "content")),
     MessageType.FILE: ("file", ("data",)),
     MessageType.VOICE: ("voice", ("voiceData", "data")),
     MessageType.VIDEO: ("video", ("data",)),
     MessageType.HQ_VOICE: ("voice", ("voiceData", "data")),
 }
-"""By message type the kind, and the keys of base64."""
+"""Per message type: the kind, and the keys with base64 data."""
 _TEXT_KEYS = ("text", "content")
 _NAME_KEYS = ("imgName", "fileName", "name")
 _LENGTH_KEYS = ("voiceLength", "length", "duration")
@@ -330,7 +329,7 @@ _QUOTED_JSON = re.compile(r"(['\"])(\[.*\]|\{.*\})\1", re.DOTALL)
 
 
 def read_content(message: object) -> frames.AgentContent:
-    """Read `msg`, which should be an object with `type` and `content` but may be anything."""
+    """Decode `msg`, which should be an object with `type` and `content` but may be anything."""
     msg = mapping(message)
     if msg is None:
         return frames.UnknownContent(None, _raw(message))
@@ -350,7 +349,7 @@ def read_content(message: object) -> frames.AgentContent:
 
 
 def _notice(kind: int | None, content: object) -> frames.AgentNotice | frames.AgentText:
-    """A system notice; a NORMAL one is words of the agent's, those of 2016 have no type (2.2)."""
+    """Decode a system notice (2.2): NORMAL marks text of the agent; in 2016 there was no type."""
     text = "" if content is None else _fragment(content)
     if kind == NoticeType.NORMAL and text.strip():
         return frames.AgentText(text)
@@ -358,8 +357,8 @@ def _notice(kind: int | None, content: object) -> frames.AgentNotice | frames.Ag
 
 
 def _message_id(frame: JsonObject) -> str:
-    """The number by which an agent may take a message back: its own, or the one meant. No guide
-    says where a push has it: frame or message may, the content of a notice does.
+    """Return the message number, or in a REVOKE_MESSAGE notice that of the revoked message. No
+    guide says where a push has its number: `messageId` or `id` in the frame or the message.
     """
     msg = mapping(frame.get("msg")) or {}
     if integer(msg.get("noticeType")) == NoticeType.REVOKE_MESSAGE:
@@ -374,7 +373,7 @@ def _raw(content: object) -> str:
 
 
 def _fragment(content: object) -> str:
-    """Text content as HTML; JSON or quotes that json-lib made of a text are undone (trap T24)."""
+    """Return text content as HTML; undo json-lib's conversion to JSON or quotes (trap T24)."""
     if isinstance(content, str):
         quoted = _QUOTED_JSON.fullmatch(content)
         return clean(quoted[2] if quoted else content)
@@ -396,7 +395,7 @@ def _location(content: object) -> frames.AgentLocation | None:
 
 
 def _media(kind: str, data_keys: tuple[str, ...], content: object) -> frames.AgentMedia | None:
-    """An object (or its JSON text) with an address or base64, or one of these as a bare string."""
+    """Decode media: an object (or its JSON text) with an address or base64, or a bare string."""
     about = mapping(content)
     if about is None:
         about, found = {}, locate(string(content))
@@ -419,10 +418,10 @@ def _media(kind: str, data_keys: tuple[str, ...], content: object) -> frames.Age
 
 
 def locate(source: str) -> tuple[str, str] | None:
-    """Tell a medium from its address (trap T8): (base64, ""), ("", address as written) or None.
+    """Tell base64 from an address (trap T8): return (base64, ""), ("", address as written) or None.
 
-    The base64 of a JPEG begins like a path (`/9j/…`), and a short path may be base64 by accident:
-    data that begins with `/` needs length or JPEG's beginning.
+    The base64 of a JPEG begins like a path (`/9j/…`), and a short path may be valid base64: data
+    that begins with `/` must be long or begin like a JPEG.
     """
     source = source.strip()
     if _ABSOLUTE.match(source):
@@ -445,7 +444,7 @@ def locate(source: str) -> tuple[str, str] | None:
 
 
 def _base64(source: str) -> str:
-    """Base64 in its standard alphabet, unbroken and padded; "" if `source` is not base64."""
+    """Return base64 in the standard alphabet, on one line and padded; "" if it is not base64."""
     joined = "".join(source.split())
     if not _BASE64.fullmatch(joined):
         return ""
@@ -464,7 +463,7 @@ _TRANSFER_CODES = ("CLIENT_ZRG", "ZRG", "AUTO_ZRG")
 
 
 def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
-    """Read a 301 push; None if it says nothing. The text is an HTML fragment, as an agent's is."""
+    """Decode a 301 push; None without content. The text is an HTML fragment, as an agent's is."""
     content = first(frame, "content")
     if content is None:
         return None
@@ -493,7 +492,7 @@ def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
 
 
 def _answer(told: JsonObject) -> tuple[str, tuple[str, ...]]:
-    """The text and the suggested questions."""
+    """Return the text and the suggested questions."""
     lines = [text_of(told, "content")]
     suggestions: list[str] = []
     for entry in sequence(told.get("relatedQuestions")):
@@ -505,7 +504,7 @@ def _answer(told: JsonObject) -> tuple[str, tuple[str, ...]]:
 
 
 def _pictured(told: JsonObject, *, picture: bool) -> str:
-    """Pictures and articles as a fragment; the phone clients read neither (reference 1.6)."""
+    """Return pictures or articles as HTML; the phone clients parse neither (reference 1.6)."""
     content = first(told, "content", "articles", "news")
     entries = content if isinstance(content, list) else [content]
     return "".join(_entry(one, picture=picture) for one in entries)
@@ -537,18 +536,18 @@ def _image(source: str) -> str:
 _INT64 = range(-(2**63), 2**63)
 _DIGITS = re.compile(r"[+-]?[0-9]{1,19}(\.0*)?")
 _MAX_SHOWN = 2000
-"""Characters of foreign JSON that we are ready to show to people."""
+"""Maximum length of JSON that is shown to people, in characters."""
 
 
 class NotJson(ValueError):
-    """The text is no JSON document, or one that no honest server would write."""
+    """The text is not JSON, or is abusive JSON."""
 
 
 def decode(text: str) -> object:
-    """Read one JSON document; NotJson also for deep nesting or a number of thousands of digits.
+    """Decode one JSON document; NotJson also for deep nesting or a number of thousands of digits.
 
-    Three faults of servers in the field are forgiven: a byte order mark, raw control characters
-    inside strings, and the constants NaN and Infinity (read as null).
+    Tolerates three faults of real servers: a byte order mark, raw control characters inside
+    strings, and the constants NaN and Infinity (read as null).
     """
     try:
         value: object = _DECODER.decode(text.removeprefix("\ufeff"))
@@ -562,23 +561,23 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def clean(text: str) -> str:
-    """Replace by U+FFFD what databases and Matrix refuse: NUL, halves of surrogate pairs."""
+    """Replace NUL and lone surrogates, which databases and Matrix refuse, with U+FFFD."""
     if not text.isascii():
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text.replace("\0", "\ufffd")
 
 
 def compact(value: object) -> str:
-    """Any JSON value as compact JSON of at most 2,000 characters, for people to look at."""
+    """Return a JSON value as compact JSON of at most 2,000 characters, for people."""
     try:
         shown = _COMPACT.encode(value)
-    except (ValueError, RecursionError):  # nesting that could be read but not written
+    except (ValueError, RecursionError):  # the nesting could be read but not written
         return "…"
     return clean(shown[:_MAX_SHOWN])
 
 
 def integer(value: object) -> int | None:
-    """An integer, an integral float or a digit string, within 64 bits (reference 1.1)."""
+    """Return an integer, integral float or digit string within 64 bits as int (reference 1.1)."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -595,12 +594,12 @@ def _id(kind: Callable[[int], _Id], value: object) -> _Id | None:
 
 
 def result_code(value: object) -> int | None:
-    """Wire `result`; true and false are 1 and 0 (trap T13)."""
+    """Return the wire `result` as int; true and false are 1 and 0 (trap T13)."""
     return int(value) if isinstance(value, bool) else integer(value)
 
 
 def number(value: object) -> float | None:
-    """A finite number, also from a string (row 58)."""
+    """Return a finite number, also from a string (test 58)."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -611,21 +610,21 @@ def number(value: object) -> float | None:
 
 
 def string(value: object) -> str:
-    """A string as it is, null as "", anything else as compact JSON."""
+    """Return a string as it is, null as "", any other value as compact JSON."""
     if isinstance(value, str):
         return clean(value)
     return "" if value is None else compact(value)
 
 
 def flag(value: object) -> bool:
-    """True for true, 1 and "true" (trap T18)."""
+    """Return True for true, 1, "true" and "1" (trap T18)."""
     if isinstance(value, str):
         return value.strip().lower() in {"true", "1"}
     return isinstance(value, int | float) and value == 1
 
 
 def unwrap(value: object) -> object:
-    """An object or array that came as JSON text becomes that object or array (trap T6)."""
+    """Decode an object or array that came as JSON text (trap T6); return other values as is."""
     if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
         try:
             return decode(value)
@@ -635,19 +634,19 @@ def unwrap(value: object) -> object:
 
 
 def mapping(value: object) -> JsonObject | None:
-    """An object, also as JSON text."""
+    """Return an object, also from JSON text; None for any other value."""
     found = unwrap(value)
     return found if isinstance(found, dict) else None
 
 
 def sequence(value: object) -> list[object]:
-    """An array, also as JSON text; empty for anything else."""
+    """Return an array, also from JSON text; empty for any other value."""
     found = unwrap(value)
     return found if isinstance(found, list) else []
 
 
 def first(source: JsonObject, *keys: str) -> object:
-    """The value of the first of `keys` that is there and neither null nor ""."""
+    """Return the value of the first of `keys` that is neither missing, null nor ""."""
     for key in keys:
         value = source.get(key)
         if value is not None and value != "":
@@ -656,5 +655,5 @@ def first(source: JsonObject, *keys: str) -> object:
 
 
 def text_of(source: JsonObject, *keys: str) -> str:
-    """The `first` of `keys` as a string."""
+    """Return the `first` of `keys` as a string."""
     return string(first(source, *keys))

@@ -1,14 +1,14 @@
-"""Text in the customer's and the agent's direction: emoji, limits of length, escapes.
+"""Text processing for both directions: emoji, splitting, names, escapes.
 
 * Emoji: the 105 WeChat faces of the agent's console (protocol reference 3.9) arrive as a code
-  (`/::)`), a name (`[微笑]`) or an image (`<img class="qqemoji qqemoji0">`). Eleven codes hold `<`,
-  `>` or `&`, so all must be decoded before a text is parsed as HTML, in which `/:<W>` is a tag.
-* Splitting: a frame that is too long costs the link (trap T23), so a text is cut beforehand: at a
-  line end in reach, else after a sentence or at a space, else anywhere but inside what the eye sees
-  as one character. No piece is blank, for the server refuses such (-17).
-* Names of people, which others choose: one short line that changes nothing around it.
-* Escapes, off unless an operator has seen the trouble: `escaped` for a desk that takes texts for
-  HTML (trap T35), `guarded` for a server that takes `[1]` or `null` for JSON (trap T24).
+  (`/::)`), a name (`[微笑]`) or an image (`<img class="qqemoji qqemoji0">`). Eleven codes contain
+  `<`, `>` or `&`, so they are decoded before HTML is parsed, where `/:<W>` would be a tag.
+* Splitting: the server closes the link over an oversized frame (trap T23), so a text is split
+  first: at a line end, else after a sentence or at a space, else anywhere but inside a grapheme
+  (what is drawn as one character). No piece is blank, as the server refuses those (-17).
+* Names of people, which are untrusted: cut to one line without format characters.
+* Escapes, off by default: `escaped` for a desk that renders texts as HTML (trap T35), `guarded` for
+  a server that parses `[1]` or `null` as JSON (trap T24).
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ _ESCAPED: Mapping[str, str] = {
 
 
 def _pattern(code: str) -> str:
-    """A code as a pattern, raw or escaped; of letters only it ends with them: not in `/:north`."""
+    """Return the pattern of a code, raw or HTML-escaped; `/:no` must not match in `/:north`."""
     body = "".join(_ESCAPED.get(char) or re.escape(char) for char in code)
     letters = code[2:].isalpha() and code[2:].isascii()
     return body + "(?![A-Za-z])" if letters else body
 
 
 _TOKEN = re.compile(
-    # Attribute values first and untouched: no link is to be changed by a face in its address.
+    # Attribute values match first and stay unchanged: an address may contain a code.
     r"""(?P<attribute>\b(?:href|src)\s*=\s*(?:"[^"]*"|'[^']*'))"""
     r"|(?P<image><img\b[^<>]*>)"
     r"|\[(?P<name>" + "|".join(map(re.escape, _BY_NAME)) + r")\]"
@@ -84,27 +84,27 @@ def qqemoji(index: int) -> str | None:
 
 
 def decode_emoji(text: str) -> str:
-    """Put Unicode in place of all three notations, raw or escaped, before HTML is parsed."""
+    """Replace all three notations, raw or escaped, with Unicode; call before parsing HTML."""
     return _TOKEN.sub(_face, text)
 
 
-# Of two codes with one face the first; and what real WeChat writes for the sweating one.
+# If two codes have the same face, the first; and hyphens for face 17, as in real WeChat.
 _CODE_OF = {face.rstrip("\ufe0f"): code.replace("–", "-") for code, _, face in reversed(FACES)}
 _FACE = re.compile(
-    # With its style and skin; as a part of a joined emoji it is another picture.
+    # Include variation selector and skin tone; exclude parts of a joined (ZWJ) emoji.
     "(?<!\u200d)(" + "|".join(_CODE_OF) + ")\ufe0f?[\U0001f3fb-\U0001f3ff]?"
     "(?![\u200d\ufe0f\U0001f3fb-\U0001f3ff])([A-Za-z])?"
 )
 
 
 def encode_emoji(text: str) -> str:
-    """Put codes in place of the faces that have one, for consoles that know nothing else."""
+    """Replace emoji with WeChat codes where there is one, for consoles that show nothing else."""
     return _FACE.sub(_code, text)
 
 
 def _code(found: re.Match[str]) -> str:
     code, letter = _CODE_OF[found[1]], found[2] or ""
-    # A code of letters only ends where the letters end (`/:no` and `/:north`).
+    # Separate a code of letters from a following letter (`/:no` and `/:north`).
     return f"{code} {letter}" if letter and code[-1].isalpha() else code + letter
 
 
@@ -121,36 +121,36 @@ def _face(found: re.Match[str]) -> str:
 # --- splitting ----------------------------------------------------------------------------------
 
 _BORDERS = (("\n",), ("。", "！", "？", "；", "…"), (" ", "\t", "\u3000", "，", "、"))
-"""After which characters to cut, best first."""
+"""Characters to cut after, best first."""
 
 _ENTITIES: Mapping[str, int] = {"&": 5, "<": 4, ">": 4}
-"""Bytes of what an HTML escape makes of a character."""
+"""Bytes of a character after HTML escaping."""
 DEAREST = 6
-"""Bytes of the character that takes the most: a control character, as `\\u001f`."""
+"""Maximum bytes per character: a control character, escaped as `\\u001f`."""
 _JOINER = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _TAGS = range(0xE0020, 0xE0080)
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
 _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
-"""Categories of characters that show nothing."""
+"""Unicode categories of invisible characters."""
 
 
 def is_unseen(text: str) -> bool:
-    """True if nobody would see anything in it."""
+    """Return whether `text` has no visible character."""
     return all(unicodedata.category(char) in _UNSEEN for char in text)
 
 
 def frame_bytes(text: str) -> int:
-    """Bytes that `text` takes inside a frame: escaped as JSON, in UTF-8, without its quotes."""
-    # Half a surrogate pair is written as U+FFFD, which has three bytes as well.
+    """Return the bytes of `text` in a frame: escaped as JSON, in UTF-8, without its quotes."""
+    # A lone surrogate is written as U+FFFD, which has three bytes as well.
     return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) - 2
 
 
 def split_text(text: str, max_bytes: int, *, html: bool = False) -> tuple[str, ...]:
-    """Cut `text` into pieces of at most `max_bytes` in a frame, with `html` once it is escaped.
+    """Split `text` into pieces of at most `max_bytes` in a frame; with `html`, HTML-escaped.
 
-    Joined they are the text again. A piece is longer only where blanks make it so, which cannot
-    stand alone, or if not even one character fits. A text that is all blank has no pieces.
+    The joined pieces are the text again. A piece is longer only because of blanks, which cannot be
+    a piece alone, or if not even one character fits. A blank text has no pieces.
     """
     last_word = len(text.rstrip()) - 1
     fits = len(text) * DEAREST <= max_bytes or _size(text, html=html) <= max_bytes
@@ -164,7 +164,7 @@ def split_text(text: str, max_bytes: int, *, html: bool = False) -> tuple[str, .
         if end == len(text) or first_word == last_word:
             parts.append(text[start:])
             break
-        # Something to read must be on both sides of the cut.
+        # Keep a visible character on both sides of the cut.
         cut = _cut(text, first_word + 1, min(end, last_word))
         parts.append(text[start:cut])
         start = cut
@@ -172,7 +172,7 @@ def split_text(text: str, max_bytes: int, *, html: bool = False) -> tuple[str, .
 
 
 def _size(text: str, *, html: bool) -> int:
-    """Bytes that a text takes inside a frame; with `html` once it is escaped."""
+    """Return the bytes of a text in a frame; with `html`, HTML-escaped first."""
     size = frame_bytes(text)
     if html:
         size += sum(text.count(char) * (dear - 1) for char, dear in _ENTITIES.items())
@@ -180,8 +180,8 @@ def _size(text: str, *, html: bool) -> int:
 
 
 def _reach(text: str, start: int, max_bytes: int, *, html: bool) -> int:
-    """End of the longest piece that begins at `start`."""
-    lengths = range(1, min(len(text) - start, max_bytes) + 1)  # no character is less than a byte
+    """Return the end of the longest piece that begins at `start`."""
+    lengths = range(1, min(len(text) - start, max_bytes) + 1)  # a character has at least one byte
     fitting = bisect_right(
         lengths, max_bytes, key=lambda length: _size(text[start : start + length], html=html)
     )
@@ -189,7 +189,7 @@ def _reach(text: str, start: int, max_bytes: int, *, html: bool) -> int:
 
 
 def _cut(text: str, lowest: int, highest: int) -> int:
-    """The best place to cut in `lowest`..`highest`; `lowest` if that is an empty range."""
+    """Return the best index to cut at in `lowest`..`highest`; `lowest` if the range is empty."""
     near = max(lowest, (lowest + highest) // 2)
     for marks in _BORDERS:
         cut = max(text.rfind(mark, near - 1, highest) for mark in marks) + 1
@@ -200,7 +200,7 @@ def _cut(text: str, lowest: int, highest: int) -> int:
 
 
 def _inside_character(text: str, index: int) -> bool:
-    """True if a cut before `index` would divide what is drawn as one character."""
+    """Return whether a cut before `index` would divide a grapheme."""
     before, after = text[index - 1], text[index]
     code = ord(after)
     if _JOINER in {before, after} or code in _SKIN_TONES or code in _TAGS:
@@ -221,12 +221,12 @@ _GUARD = "\u200b"
 
 
 def escaped(text: str) -> str:
-    """The text for a desk that reads HTML; quotes need no escape outside of attributes."""
+    """Return the text for a desk that renders HTML; quotes need no escape outside attributes."""
     return html.escape(text, quote=False)
 
 
 def guarded(text: str) -> str:
-    """The text for a server that takes what looks like JSON for JSON."""
+    """Guard text that looks like JSON, by a zero-width space, from a server that would parse it."""
     words = text.strip()
     json_like = words == "null" or words[:1] + words[-1:] in {"[]", "{}"}
     return f"{_GUARD}{text}" if json_like else text
@@ -235,18 +235,18 @@ def guarded(text: str) -> str:
 # --- names --------------------------------------------------------------------------------------
 
 LONGEST_NAME = 60
-"""Characters of a person's name."""
+"""Maximum length of a person's name, in characters."""
 _JOINERS = "\u200c\u200d"
-"""Format characters that names of some scripts need, and emoji."""
+"""Format characters (ZWNJ, ZWJ) needed by names in some scripts, and by emoji."""
 _TAGGED = "\U0001f3f4"
-"""The flag that tags follow."""
+"""Black flag, the base of flags spelled with tag characters."""
 
 
 def name_line(name: str) -> str:
-    """Return a person's name on one line, cut at `LONGEST_NAME`; "" if nothing of it can be seen.
+    """Return a person's name on one line, cut at `LONGEST_NAME`; "" if nothing of it is visible.
 
-    Without control and format characters: they break the line, turn the reading direction of what
-    follows, or make two names look the same. Those of a flag stay (England's is spelled in tags).
+    Control and format characters are removed: they break the line, change the reading direction or
+    make different names look the same. Tags after a flag stay (England's is spelled with them).
     """
     name = name[: 10 * LONGEST_NAME]
     kinds = ((char, unicodedata.category(char)) for char in name)

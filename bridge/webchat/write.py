@@ -1,9 +1,9 @@
-"""Encoder: commands as wire text (guide 2; protocol reference 1.2, 1.5, 5).
+"""Encoder of commands to wire text (guide 2; protocol reference 1.2, 1.5, 5).
 
-`dump_command` is strict: it writes one dialect, key for key as its guide prints it. In that of 2016
-every key is written, `""` where we have nothing to say: its guide marks no field as optional. The
-later guides rename three keys and say which may be left out (`_spelled`). The later commands (10,
-112, 113, 120, 302) have no 2016 shape.
+`dump_command` is strict: it writes one dialect with exactly the keys of its guide. In that of 2016
+every key is written, `""` for a missing value, as its guide marks no field as optional. The later
+guides rename three keys and say which are optional (`_spelled`). The later commands (10, 112, 113,
+120, 302) have no 2016 shape.
 """
 
 import json
@@ -19,24 +19,24 @@ from bridge.webchat.codes import Dialect, FrameType
 
 
 class LocalProtocolError(ValueError):
-    """A bug of the caller's: never to be sent. It names the field, not its content."""
+    """A frame that must not be sent, by a bug of the caller. Names the field, not its content."""
 
 
 _Fields = dict[str, object]
 
 _INT64 = range(-(2**63), 2**63)
-_CALL_IDS = range(2**31)  # trap T11: the server may keep them in a Java int
+_CALL_IDS = range(2**31)  # trap T11: the server may store them as a Java int
 
 _TIMELESS = frozenset({FrameType.HEARTBEAT, FrameType.PREVIEW, FrameType.TYPING})
-"""Frames that are shown without `time` (guide, later); the heartbeat is without `token` as well."""
+"""Frames without `time` in the later guides; the heartbeat has no `token` either."""
 _OPTIONAL = frozenset({"extra", "thumbData", "size", "type", "poi", "map", "ratingComments"})
 """Keys of content and rating that the later guides mark as optional."""
 _FILLED = frozenset({"from", "content", "rsId", "imageUri", "url", "voiceData"})
-"""Keys whose text must not be blank."""
+"""Keys of texts that must not be blank."""
 _NATURAL = frozenset({"size", "voiceLength"})
-"""Keys whose number must not be negative."""
+"""Keys of numbers that must not be negative."""
 _RENAMED: Mapping[str, str] = {"content": "text", "id": "ratingId", "comments": "ratingComments"}
-"""Keys of content and rating as of 2016 that the later guides call otherwise."""
+"""2016 keys of content and rating -> their names in the later guides."""
 
 _FIRST: Mapping[str, str] = {
     "imageUri": "url",
@@ -46,16 +46,16 @@ _FIRST: Mapping[str, str] = {
     "voiceUri": "url",
     **{key: key for key in ("content", "name", "url", "longitude", "latitude")},
 }
-"""Keys of content as of 2016 by their names in the first guides, which had no others."""
+"""2016 keys of content -> their names in the first guides, which had no other keys."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _FAST_ENCODER = msgspec.json.Encoder()
-"""Writes the same bytes for everything but halves of surrogate pairs, which it refuses, and numbers
-with a fraction, which only coordinates are."""
+"""Writes the same bytes as `_ENCODER`, except floats (only coordinates are); refuses lone
+surrogates."""
 
 
 def encode(value: object) -> str:
-    """Compact strict JSON, not for fractions; halves of surrogate pairs become U+FFFD."""
+    """Encode as compact strict JSON; lone surrogates become U+FFFD. Not for floats."""
     try:
         return _FAST_ENCODER.encode(value).decode()
     except UnicodeEncodeError:
@@ -75,8 +75,8 @@ def dump_command(
     time_ms: int,
     dialect: Dialect = Dialect.Y2016,
 ) -> str:
-    """The text of a frame, sent at `time_ms` (ms since the epoch). LocalProtocolError: blank text,
-    an id out of range, a coordinate that is no finite number, or media without an address.
+    """Return the text of a frame, sent at `time_ms` (ms since the epoch). LocalProtocolError for
+    blank text, a number out of range, a coordinate that is not finite, or media without an address.
     """
     if (plain := _dump_text(command, call_id, token, time_ms, dialect)) is not None:
         return plain
@@ -105,7 +105,7 @@ _WORDS: Mapping[Dialect, str] = {
 def _dump_text(
     command: frames.Command, call_id: CallId, token: str, time_ms: int, dialect: Dialect
 ) -> str | None:
-    """Write the commonest command, a text, as `dump_command` does; None for what needs a look."""
+    """Encode a text message, the most frequent command, fast; None if it needs `dump_command`."""
     if not (isinstance(command, frames.SendMessage) and isinstance(command.content, frames.Text)):
         return None
     text, session_id = command.content.text, command.session_id
@@ -151,13 +151,13 @@ def _fields(command: frames.Command, dialect: Dialect) -> _Fields:
 
 
 def _spelled(seed: _Fields, dialect: Dialect) -> _Fields:
-    """The 2016 fields of a content or rating in the wanted dialect (protocol reference 5)."""
+    """Convert the 2016 fields of a content or rating to the dialect (protocol reference 5)."""
     match dialect:
         case Dialect.Y2016 | Dialect.Y2016_11:
             return seed
         case Dialect.Y2019:
             later = {_RENAMED.get(key, key): value for key, value in seed.items()}
-            if "imageUri" in later:  # of 2019-10-14; data that fits into a frame is no preview
+            if "imageUri" in later:  # since 2019-10-14; `thumbData` would not fit into a frame
                 later["thumbUri"] = later["imageUri"]
             return {key: value for key, value in later.items() if value or key not in _OPTIONAL}
         case Dialect.DUAL:
@@ -168,11 +168,11 @@ def _spelled(seed: _Fields, dialect: Dialect) -> _Fields:
 
 
 def _message(content: frames.Content, dialect: Dialect) -> _Fields:
-    """The `msg` of a 110 (reference 1.5, second column)."""
+    """Return the `msg` of a 110 (reference 1.5, second column)."""
     body: _Fields
     match content:
         case frames.Text():
-            # The key repeats the name `content` (trap T7); later revisions call it `text`.
+            # `content` inside `content` (trap T7); later revisions call the inner key `text`.
             body = _checked({"content": content.text}, "msg.")
         case frames.Image(name=name, uri=uri):
             body = {"name": name, "imageUri": uri, "thumbData": content.thumbnail}
@@ -193,7 +193,7 @@ def _message(content: frames.Content, dialect: Dialect) -> _Fields:
             else:
                 body["voiceData"] = content.data
         case frames.Video(name=name, url=url, size=size):
-            # `sightUrl` is what the vendor's phone clients read, `url` what every file has.
+            # The vendor's phone clients read `sightUrl`; `url` is the key of files.
             body = {"name": name, "url": url, "sightUrl": url, "size": size}
         case _:
             assert_never(content)
@@ -206,8 +206,8 @@ def _message(content: frames.Content, dialect: Dialect) -> _Fields:
 
 
 def _checked(fields: _Fields, where: str = "") -> _Fields:
-    """The fields as they are. LocalProtocolError: no server could take one of them; it names it,
-    behind `where` it is.
+    """Return the fields unchanged. LocalProtocolError names a field, prefixed by `where`, that no
+    server can accept.
     """
     for name, value in fields.items():
         match value:
