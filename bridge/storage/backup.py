@@ -1,9 +1,9 @@
-"""A backup: one file of either engine's rows, and of either engine's way back.
+"""Backup file format: independent of the engine, so either can be restored from the other.
 
-Lines of JSON, compressed by gzip, so that `zcat` shows it: the header (what it is, the schema, the
-tables), then for each table its rows, as lists, in the order of their keys, and a line with their
-number and digest; at last the digest of all lines but the rows, which holds theirs. Bytes are
-base64. A file that is cut off or altered anywhere is noticed before a row of it is used.
+JSON lines compressed with gzip (readable with `zcat`): a header (format, schema, tables); then for
+each table its rows as lists in key order, and a line with their count and SHA-256 digest; last, a
+digest of all lines except rows (rows are covered by their table's digest). Bytes are base64. A
+truncated or altered file is detected before any of its rows is used.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from bridge.storage.tables import MOST_ROWS, PAGE_BYTES, TYPES, Key, Row, Table
 FORMAT = "matrix-webchat-bridge backup"
 VERSION = 1
 LONGEST_LINE = 1 << 28
-"""Bytes; no row that the bridge writes comes near it."""
+"""Maximum line length in bytes, far above any row that the bridge writes."""
 _LEVEL = 3
-"""Of compression: more takes longer than reading the rows, and saves little."""
+"""Compression level: a higher one takes longer than reading the rows and saves little."""
 _AS_GZIP = 16
-"""To zlib: with the head and the checksum of a gzip file."""
+"""Added to zlib's `wbits`: write a gzip header and checksum."""
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """A table, as the header has it."""
+    """Description of a table in the header."""
 
     table: Table
     rows: int
     number: int
-    """The last number given to a row; 0: none."""
+    """Highest auto-increment number given to a row; 0 if none."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,12 +50,12 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     schema: int
     engine: str
     program: str
-    """Version of the program that wrote it."""
+    """Version of the program that wrote the backup."""
     contents: tuple[Contents, ...]
 
 
 class Sum(msgspec.Struct, frozen=True):
-    """What a table's rows come to; of the whole file with no table."""
+    """Row count and digest of a table; of the whole file if `table` is empty."""
 
     table: str
     rows: int
@@ -63,19 +63,19 @@ class Sum(msgspec.Struct, frozen=True):
 
 
 class DamagedBackup(CorruptDatabaseError):
-    """A file is no backup, or not the one that was made."""
+    """The file is not a backup, or was truncated or altered."""
 
 
 encoded = msgspec.json.Encoder().encode
 
 
 class BackupWriter:
-    """Writes a file that has its name only once it is whole, checked and on the disk."""
+    """Writes to a `.part` file, renamed to its final name once complete, checked and synced."""
 
     def __init__(self, path: Path, header: Header) -> None:
         self._path = path
         self.part = path.with_name(f"{path.name}.part")
-        self.part.unlink(missing_ok=True)  # of a run that was killed
+        self.part.unlink(missing_ok=True)  # left by a killed run
         self._raw = os.fdopen(os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
         self._gzip = zlib.compressobj(_LEVEL, wbits=zlib.MAX_WBITS | _AS_GZIP)
         self._whole, self._all = sha256(), 0
@@ -89,13 +89,13 @@ class BackupWriter:
         self._raw.write(self._gzip.compress(lines))
 
     def ends(self, table: Table) -> None:
-        """No more rows of this table."""
+        """Write the count and digest of this table's rows."""
         self._line(Sum(table.name, self._rows, self._digest.hexdigest()))
         self._all += self._rows
         self._digest, self._rows = sha256(), 0
 
     def close(self) -> list[Sum]:
-        """Write the end, read all of it back, and give it its name; raises DamagedBackup."""
+        """Finish the file, check it by reading it back and rename it; raises DamagedBackup."""
         self._line(Sum("", self._all, self._whole.hexdigest()))
         self._raw.write(self._gzip.flush())
         self._raw.flush()
@@ -111,7 +111,7 @@ class BackupWriter:
         return sums
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Delete the `.part` file."""
         with suppress(OSError):  # the disk may be full
             self._raw.close()
         self.part.unlink(missing_ok=True)
@@ -123,10 +123,7 @@ class BackupWriter:
 
 
 class BackupFile:
-    """A backup to read from. Raises DamagedBackup, and OSError for a file that cannot be read.
-
-    `header` is its first line, `tables` are those that it has rows of.
-    """
+    """A backup to read. Raises DamagedBackup, and OSError for a file that cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -142,12 +139,12 @@ class BackupFile:
         self.header: Header = self._decoded(first, Header)
         self.tables: Sequence[Table] = [one.table for one in self.header.contents]
         self._at = 0
-        """Of `tables`: the one whose rows come next."""
+        """Index in `tables` of the table at which `_left` stands."""
         self._left: Iterator[bytes] | None = None
-        """The lines from there on; None while they are being read."""
+        """Remaining lines, from the rows of table `_at` on; None while a table is being read."""
 
     def check(self) -> list[Sum]:
-        """Read the whole file and compare it with its digests; returns the tables'."""
+        """Read the file, verify all counts and digests, and return those of the tables."""
         lines = self._lines()
         whole, total, sums = sha256(next(lines, b"")), 0, []
         for contents in self.header.contents:
@@ -200,7 +197,7 @@ class BackupFile:
             yield page
 
     def _lines_of(self, place: int) -> Iterator[bytes]:
-        """The lines from a table's first row on; one after the other they cost one pass."""
+        """Lines from a table's first row on; reading the tables in order takes a single pass."""
         lines = self._left
         if lines is None or self._at > place:
             self._at, lines = 0, self._lines()

@@ -1,13 +1,12 @@
-"""Erasing: SQL and sweeps that find, count and delete all that is stored of a room or of a person.
+"""Erasure in the database: find, count and delete everything stored about a room or a person.
 
-The journal has no index by room, for nothing that flows asks for one: it is walked, a stretch at a
-time, and written only where there is something. The room's own row goes last, with what happened
-meanwhile: whatever ends a sweep half-way, the room still says that it is to be erased. Only events
-that its owner has not heard of stay, and wait: they are the first of whatever the room is then.
+The journal has no index by room (delivery needs none), so erasure scans it, one range of rows at a
+time, and writes only to ranges that hold rows of the room. The room's own row is deleted last,
+together with rows added since the scan began: after an interruption the room is still marked as to
+be erased. Only events that the room's owner has not seen yet stay: the new room begins with them.
 
-Of a line of the ledger one thing stays, until `retention.rows`: the event's id, without room and
-content. A homeserver that has had no answer sends an event again, and a bridge that looks for what
-it missed reads it again: by its id it is known for old.
+An event's id stays until `retention.rows`, without room or content, so that the event is recognised
+when the homeserver repeats a transaction or catch-up reads it again.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ from bridge.storage.sql import (
 )
 
 STRETCH = 5_000
-"""Rows that are looked through at a time; of these, a write touches those of one room."""
+"""Journal rows scanned at a time; a write then touches only those of one room."""
 AT_ONCE = 500
-"""Keys that one write deletes."""
+"""Maximum number of keys that one write deletes."""
 LOOK, MOST_LOOKS = 0.05, 400
-"""Seconds between two looks whether transactions have ended, and how many there are."""
+"""Seconds between two polls whether transactions have ended, and the maximum number of polls."""
 _BEGUN, _IN_PLACE = "begun ", "in place "
-"""How the names of facts begin that name rooms (`rooms.surroundings`)."""
+"""Name prefixes of facts whose values name rooms (`rooms.surroundings`)."""
 
 Read = Callable[..., Awaitable[Rows]]
 Write = Callable[[Query | Together], Awaitable[object]]
@@ -55,13 +54,13 @@ class _Sent(msgspec.Struct):
 
 
 class _Stored(msgspec.Struct):
-    """As much of a stored event (`rooms.record.MatrixEvent`) as tells whose it is."""
+    """Part of a stored event (`rooms.record.MatrixEvent`), with its sender."""
 
     raw: _Sent = msgspec.field(default_factory=_Sent)
 
 
 def _holding(sql: str) -> Statement:
-    """A statement that asks, as `{has X}`, whether X holds the bytes or the text $1."""
+    """Make a statement in which `{has X}` tests whether column X contains the bytes or text $1."""
     sqlite, _, _, _ = same(sql.replace("{has ", "instr(").replace("}", ", $1) > 0"))
     return Statement(sqlite, sql.replace("{has ", "position($1 IN ").replace("}", ") > 0"))
 
@@ -82,8 +81,8 @@ ROOMS_NAMING = _holding(
 )
 ANY_OF_ROOM = same("SELECT count(*) FROM journal WHERE seq >= $1 AND seq <= $2 AND room_id = $3")
 EVENTS_OF = same("SELECT key, event_id FROM journal WHERE seq >= $1 AND seq <= $2 AND room_id = $3")
-# But events that wait, with later numbers than the last that was known: by time, the clock of who
-# stores them may differ from ours.
+# True except for waiting events numbered above the last one that the owner knows. Not decided by
+# time: another process may have stored them, and its clock may differ.
 _KNOWN = (
     "(handled IS NOT NULL OR outcome IS NOT NULL OR substr(coalesce(key, ''), 1, 1) <> '$' "
     "OR seq <= "
@@ -113,12 +112,12 @@ DROP_LATER_LINES = Statement(
     f"AND {_KNOWN} $3::bigint)",
 )
 WRITING = Statement(
-    "SELECT 1 WHERE false",  # whoever writes SQLite's file does so alone
+    "SELECT 1 WHERE false",  # SQLite has one writer at a time
     "SELECT virtualtransaction FROM pg_locks WHERE relation = 'journal'::regclass "
     "AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid() "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
 )
-"""Transactions that have written to the journal, or are about to."""
+"""Transactions of other sessions that have written to the journal, or are about to."""
 DROPS = tuple(
     for_rows(f"DELETE FROM {table} WHERE room_id IN ({{rows}})", "text")  # noqa: S608 - our own
     for table in ("chats", "anchors", "accounts", "rooms")
@@ -145,30 +144,30 @@ PRUNES = {
     "audit": dropping_some("changes", "number", "at < $1 ORDER BY number"),
     "secrets": DROP_OLD_SECRETS,
 }
-"""By the names of `Cutoffs`."""
+"""Pruning statements by field name of `Cutoffs`, and that for secrets."""
 SIZE = Statement(
     "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", "SELECT 0"
 )
 VACUUM = Statement("VACUUM", "SELECT 1")
-"""SQLite leaves copies of rows in pages that it has divided or freed; only this takes them all."""
+"""SQLite leaves copies of rows in split or freed pages; only VACUUM removes them all."""
 LARGEST = 256 * 1024 * 1024
-"""Bytes of a database that is rewritten while the bridge runs: in a second or two."""
+"""Maximum bytes of a SQLite file that is vacuumed while the bridge runs: takes a second or two."""
 
 
 @dataclass(eq=False)
 class Eraser:
-    """Sweeps over a database; what they ask of it is the store's, and raises StoreError."""
+    """Erases rooms and persons, and prunes old rows. Methods raise StoreError."""
 
     _read: Read
     _write: Write
     _maintain: Read
-    """Reads a statement that may take as long as it takes."""
+    """Runs a statement without the timeout of `_read`."""
     _cover: Cover
 
     # --- a room -------------------------------------------------------------------------------
 
     async def count_room(self, room_id: RoomId, places: Collection[RoomId]) -> Counter[str]:
-        """How much there is of a room, by kind; `places`: the rooms that it is or was on Matrix."""
+        """Count what is stored about a room, by kind; `places`: the Matrix rooms it is or was."""
         found: Counter[str] = Counter()
         async for first, last in self._stretches():
             for row in await self._read(OF_ROOM, first, last, room_id):
@@ -191,9 +190,10 @@ class Eraser:
         record: bool = True,
         known: int | None = None,
     ) -> None:
-        """Delete all of it; last and at once its row (with `record`) and what happened meanwhile.
+        """Delete everything about a room; last, in one transaction, its row and rows added since.
 
-        Events that wait are left, if their numbers are above `known` (None: nobody serves it).
+        The row stays if `record` is False. Waiting events numbered above `known` stay, as the
+        room's owner has not seen them; with None (no process serves the room) none stays.
         """
         known = HIGHEST if known is None else known
         await self._written()
@@ -207,7 +207,7 @@ class Eraser:
         await self._drop(DROP_SECRETS, await self._keys_of_room(places))
         facts = await self._facts_of_room(places)
         gone = [name for name, value in facts.items() if value is None]
-        if not record:  # it goes on being the room that has replaced another
+        if not record:  # the room stays in service as the replacement of an upgraded room
             gone = [name for name in gone if not name.startswith(_IN_PLACE)]
         await self._drop(DROP_FACTS, gone)
         changed = [(name, value) for name, value in facts.items() if value is not None]
@@ -219,7 +219,7 @@ class Eraser:
         await self._write(Together([later, *parts], rooms=[room_id]))
 
     async def events_of(self, room_id: RoomId) -> tuple[list[EventId], list[EventId]]:
-        """The events of a room that the journal knows: people's, and ours."""
+        """Return ids of a room's events in the journal: received, and sent by the bridge."""
         theirs, ours = list[EventId](), list[EventId]()
         async for first, last in self._stretches():
             for key, event_id in await self._read(EVENTS_OF, first, last, room_id):
@@ -228,7 +228,7 @@ class Eraser:
         return theirs, ours
 
     async def login_of(self, room_id: RoomId) -> str:
-        """The name of its account at the call centre; "" if it has never had one."""
+        """Return the login name of the room's WebChat account; "" if it has none."""
         rows = await self._read(TOKEN, room_id)
         return str(rows[0][1]) if rows else ""
 
@@ -241,7 +241,7 @@ class Eraser:
         return found
 
     async def _facts_of_room(self, places: Collection[RoomId]) -> dict[str, str | None]:
-        """Facts that name a room, as they read without it; None: nothing is left of one."""
+        """Return facts that name the room, with their value without it; None if nothing remains."""
         found: dict[str, str | None] = {}
         for place in places:
             for name, value in await self._read(FACTS_NAMING, quoted(place).decode()):
@@ -256,7 +256,7 @@ class Eraser:
     # --- a person -----------------------------------------------------------------------------
 
     async def rooms_naming(self, person: UserId) -> list[RoomId]:
-        """Rooms whose records name a person, or whose journal does outside of what is sealed."""
+        """Return rooms that name a person in their record or in an unsealed journal row."""
         name, found, after = quoted(person), dict[RoomId, None](), ""
         while rows := await self._read(ROOMS_NAMING, name, after, STRETCH):
             found.update((room_id, None) for room_id, has in rows if has)
@@ -268,9 +268,8 @@ class Eraser:
         return [*found]
 
     async def lines_of(self, room_id: RoomId, person: UserId) -> tuple[list[int], list[EventId]]:
-        """Lines of a room that name a person, or follow from one that does; and their own events.
-
-        Somebody else's event may name them as well, in a mention: it is not theirs.
+        """Return the numbers of rows that name a person or were caused by one that does, and the
+        ids of the person's own events (an event of someone else may mention the person).
         """
         name, found, events, theirs = quoted(person), list[int](), set[str](), list[EventId]()
         async for first, last in self._stretches():
@@ -286,14 +285,14 @@ class Eraser:
         return found, theirs
 
     async def empty_lines(self, lines: Sequence[int]) -> None:
-        """Erase the content of those that have ended."""
+        """Erase the content of those journal rows that are settled; dead letters are discarded."""
         await self._drop(EMPTY_LINES, lines)
 
     async def keys_of(self, person: UserId) -> list[str]:
-        """Names of the keys of a person's messages, and of the channels to their devices."""
+        """Return names of a person's message keys and of the Olm channels to their devices."""
         names = [name for (name,) in await self._read(SECRETS_NAMING, f"/{person}")]
         channels = [name for name in names if name.startswith("olm/") and f"/{person}/" in name]
-        # Those of earlier versions do not name the person, but the device alone.
+        # Channels stored by earlier versions are named by the device alone.
         former = {
             f"olm/{name.split('/')[1]}/{name.rpartition(f'/{person}/')[2]}" for name in channels
         }
@@ -301,21 +300,21 @@ class Eraser:
         return [*messages, *channels, *former]
 
     async def facts_of(self, person: UserId, hashed: str) -> list[str]:
-        """Names of facts that name a person, or are named by a hash of their id (`hashed`)."""
+        """Return names of facts that hold a person's id, and `hashed`, named by its hash."""
         named = [name for name, value in await self._read(FACTS_NAMING, person) if value == person]
         there = await self._read(FACT, hashed)
         return [*named, *(hashed for _ in there)]
 
     async def erase_person(self, person: UserId, hashed: str) -> None:
-        """Delete these keys and facts, and have the audit name somebody who is nobody."""
+        """Delete a person's keys and facts, and replace their id in the audit by a random name."""
         await self._drop(DROP_SECRETS, await self.keys_of(person))
         await self._drop(DROP_FACTS, await self.facts_of(person, hashed))
         await self._write(Query(UNNAME, (person, _nobody())))
 
-    # --- what has become old ----------------------------------------------------------------------
+    # --- retention --------------------------------------------------------------------------------
 
     async def prune(self, cutoffs: Cutoffs, secrets_before: int, most: int) -> int:
-        """Delete what is older than that, `most` rows at a time; how many there were."""
+        """Delete rows older than the cutoffs, `most` at a time; return how many were deleted."""
         touched = 0
         for name, before in (asdict(cutoffs) | {"secrets": secrets_before}).items():
             count = most if before is not None else 0
@@ -324,11 +323,11 @@ class Eraser:
                 touched += count
         return touched
 
-    # --- what is left of it on the disk ---------------------------------------------------------
+    # --- copies left on disk --------------------------------------------------------------------
 
     async def overwrite(self, *, at_all_cost: bool) -> bool:
-        """Have SQLite write its file anew, without copies of what was erased; False: it is too
-        large for that while a bridge runs. Of PostgreSQL nothing but its own vacuum does.
+        """Vacuum a SQLite file to remove copies of erased rows (PostgreSQL has its autovacuum);
+        return False if it is larger than `LARGEST` and not `at_all_cost`.
         """
         ((size,),) = await self._maintain(SIZE)
         if size > LARGEST and not at_all_cost:
@@ -337,11 +336,11 @@ class Eraser:
         await self._maintain(EMPTY_LOG)
         return True
 
-    # --- how --------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------
 
     async def _written(self) -> None:
-        """Wait for those who are writing to the journal now: their rows, which have their numbers
-        already, can be seen only then. Raises Unreachable if one of them goes on for too long.
+        """Wait until running transactions on the journal end: their rows have numbers, but cannot
+        be seen yet. Raises Unreachable after 20 s.
         """
         waiting, looks = {one for (one,) in await self._read(WRITING)}, 0
         while waiting:
@@ -351,7 +350,7 @@ class Eraser:
             waiting &= {one for (one,) in await self._read(WRITING)}
 
     async def _stretches(self) -> AsyncIterator[tuple[int, int]]:
-        """The journal's numbers, from where to where, a stretch at a time."""
+        """Yield the journal's row numbers as ranges (first, last) of `STRETCH` rows."""
         first = 0
         while True:
             ((last,),) = await self._read(LAST, first, STRETCH)
@@ -367,12 +366,12 @@ class Eraser:
 
 
 def _nobody() -> str:
-    """A name for one erasure, of which nothing follows."""
+    """Make a random name that replaces an erased room or person."""
     return f"erased-{secrets.token_hex(4)}"
 
 
 def _sender(body: bytes) -> str:
-    """Who sent an event, as it is stored; "" of what is none, or cannot be read."""
+    """Return the sender of a stored event; "" if it is not an event or cannot be read."""
     try:
         return msgspec.json.decode(body, type=_Stored).raw.sender
     except ValueError:
@@ -380,5 +379,5 @@ def _sender(body: bytes) -> str:
 
 
 def quoted(text: str) -> bytes:
-    """A text as it stands in stored JSON."""
+    """Encode a text as it appears in stored JSON."""
     return msgspec.json.encode(text)

@@ -1,15 +1,15 @@
-"""Group commit: one writer, and whatever waits when it is free goes into one transaction.
+"""Group commit: a single writer that puts all waiting requests into one transaction.
 
-A caller leaves a ticket, a few requests and a callback, and goes on. The writer has all requests
-that wait, up to a bound, committed together; then each caller is called back. While that
-transaction runs, the next group gathers: the slower the disk, the larger the groups.
+A caller submits a ticket (requests and a callback) and goes on. The writer commits all waiting
+requests together, up to a limit, then calls each caller back. While a transaction runs the next
+group gathers: the slower the disk, the larger the groups.
 
-A group that the database refuses is cut in half and each half tried again, down to the one request
-that is at fault: its neighbours are written, it alone gets the error. A database that is away fails
-the whole group at once, for a smaller group would fare no better.
+A group that the database refuses is bisected and each half retried, down to the one bad request:
+the others are written, and it alone gets the error. If the database is unreachable, the whole group
+fails at once, since a smaller one would fail too.
 
-Nobody but the writer touches the transaction, so none is ever left open. A caller whose patience
-ends before its requests were taken withdraws them. Nothing here knows any database.
+Only the writer touches a transaction, so none is ever left open. Requests that were not taken
+before their caller's timeout are withdrawn. Nothing here depends on a particular database.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from bridge.storage.query import CorruptDatabaseError, Unreachable
 W = TypeVar("W")
 
 Commit = Callable[[Sequence[W]], Awaitable[Sequence[object]]]
-"""Write all requests in one transaction and return their answers in order.
+"""Writes all requests in one transaction and returns their answers in order.
 
-Unreachable: nothing can be written now; StoreError: one of them cannot be, and none was.
+Unreachable: nothing can be written now. StoreError: one request is refused, and none was written.
 """
 Done = Callable[[list[object]], None]
-"""Told the answers to requests in order, an error (StoreError) in place of each that failed."""
+"""Callback with the answers in the order of the requests; a StoreError for each that failed."""
 _MISSING = object()
-"""In place of an answer that has not come."""
+"""Placeholder for an answer that has not arrived."""
 
 
 class Ticket(msgspec.Struct, eq=False):
-    """Requests on their way, and who waits for them."""
+    """Requests submitted together, with their callback."""
 
     left: int
-    """Answers that are missing; 0 as well once nobody waits for them any more."""
+    """Number of missing answers; 0 also after a timeout."""
     done: Done
     answers: list[object]
     taken: bool = False
@@ -52,7 +52,7 @@ class Ticket(msgspec.Struct, eq=False):
         if not self.left:
             return
         if isinstance(answer, StoreError):
-            # One of its own: an exception that is shared would gather all their tracebacks.
+            # A copy for each caller: a shared exception would accumulate all their tracebacks.
             own = type(answer)(*answer.args)
             own.__cause__ = answer
             answer = own
@@ -65,14 +65,11 @@ class Ticket(msgspec.Struct, eq=False):
 
 
 _Group = list[tuple[Ticket, int, W]]
-"""Tickets, places in them, and the requests there."""
+"""Requests, each with its ticket and its index there."""
 
 
 class GroupWriter(Generic[W]):
-    """Gathers requests and commits them in groups of `group_limit` at most, while `run` runs.
-
-    After `patience` seconds a caller is told that the database does not answer.
-    """
+    """Commits requests in groups of up to `group_limit`; `patience` is their timeout in seconds."""
 
     def __init__(
         self, commit: Commit[W], *, group_limit: int = 500, patience: float = 20.0
@@ -85,12 +82,12 @@ class GroupWriter(Generic[W]):
         self._closing = False
         self._finished = asyncio.Event()
         self.groups = self.requests = 0
-        """Transactions tried so far, and requests taken."""
+        """Counts of transactions tried and of requests taken."""
 
     def submit(self, requests: Sequence[W], done: Done) -> None:
-        """Have requests written, in order; `done` is called once all of it is durable or failed.
+        """Queue requests for writing, in order; `done` is called once all are durable or failed.
 
-        When the database hangs in the middle of a request, nobody knows which of the two it is.
+        After a timeout in mid-transaction a request that counts as failed may still be written.
         """
         if self._closing or not requests:
             done([Unreachable("the store is closed") for _ in requests])
@@ -102,7 +99,7 @@ class GroupWriter(Generic[W]):
         self._wake.set()
 
     async def write(self, requests: Sequence[W]) -> list[object]:
-        """Have requests written; their answers. A caller that is cancelled only misses these."""
+        """Write requests and return their answers; the write goes on if the caller is cancelled."""
         answered: asyncio.Future[list[object]] = asyncio.get_running_loop().create_future()
 
         def done(answers: list[object]) -> None:
@@ -113,7 +110,7 @@ class GroupWriter(Generic[W]):
         return await answered
 
     async def run(self) -> None:
-        """Write until closed and nothing waits."""
+        """Write until closed and no request waits."""
         group: _Group[W] = []
         try:
             while True:
@@ -126,7 +123,7 @@ class GroupWriter(Generic[W]):
                     self._wake.clear()
                     await self._wake.wait()
         finally:
-            # Only a writer that was stopped by force has left anybody without an answer.
+            # Requests are unanswered here only if the writer was cancelled or has crashed.
             self._closing = True
             _fail(group, Unreachable("the store was stopped: the write may still happen"))
             _fail(self._waiting, Unreachable("the store is closed"))
@@ -134,9 +131,9 @@ class GroupWriter(Generic[W]):
             self._finished.set()
 
     async def close(self) -> None:
-        """Take no more requests and return once those that wait are written.
+        """Refuse further requests and wait until those that wait are written.
 
-        Returns after `patience` seconds in any case: a hung database must not keep us alive.
+        Returns after `patience` seconds at the latest: a hung database must not block shutdown.
         """
         self._closing = True
         self._wake.set()
@@ -148,11 +145,11 @@ class GroupWriter(Generic[W]):
         text = f"the database did not answer within {self._patience:g} s"
         text += ": the write may still happen" if ticket.taken else ""
         ticket.left = 0
-        # All have the same patience: what nobody waits for any more is in front. A database that
-        # hangs for long must not fill the memory with it.
+        # All have the same timeout, so expired requests are in front. Remove them: a hanging
+        # database must not let them fill the memory.
         while self._waiting and not self._waiting[0][0].left:
             self._waiting.popleft()
-        given = ticket.answers  # those of groups before the one that hangs
+        given = ticket.answers  # some may be from groups before the one that hangs
         ticket.done([Unreachable(text) if one is _MISSING else one for one in given])
 
     def _take(self) -> _Group[W]:

@@ -1,8 +1,8 @@
-"""Schema upgrades: numbered files of plain SQL, each applied in one transaction of its own.
+"""Schema migrations: numbered files of plain SQL, each applied in its own transaction.
 
-A file that fails half-way leaves the schema as it was before that file. A schema that a later
-version of this program wrote is refused, before anything is touched; so is a database that is not
-whole yet, or was moved elsewhere (`transfer.py` writes these marks).
+A file that fails is rolled back. Refused before anything is changed: a schema written by a later
+version of this program, and a database that is only partly filled or was moved elsewhere
+(`transfer.py` writes these marks).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from bridge.rooms.store import StoreError
 from bridge.storage.query import AlreadyInUse, Dialect, Engine, Query, Statement, same
 
 SCHEMA_VERSION = 14
-"""The schema that this program works with: the number of the last file."""
+"""Schema version that this program works with: the number of the last file."""
 PATIENCE = 10.0
-"""Seconds that bridges of an earlier version get to go."""
+"""Seconds to wait for bridges of an earlier version to stop."""
 
 _VERSIONED = Statement(
     sqlite="SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'",
@@ -34,12 +34,12 @@ _CREATE_VERSIONS = same(
 )
 _RECORD = same("INSERT INTO schema_version (version, name, applied) VALUES ($1, $2, $3)")
 _MARK = same("SELECT value FROM facts WHERE name = $1")
-# Two processes that start at once: the second waits, then finds nothing left to do. SQLite needs
-# no such lock, its transactions that write exclude one another. The number is ours, at random.
+# If two processes start at once, the second waits, then finds nothing left to do. SQLite needs no
+# such lock: its write transactions exclude one another. The number was chosen at random.
 _LOCK = Statement(sqlite="SELECT 1", postgres="SELECT pg_advisory_xact_lock(719224653)")
 
 
-# No schema at all gives null.
+# Without a current schema `has_schema_privilege` is NULL, which counts as denied.
 _HINDERED = Statement(
     sqlite="SELECT ''",
     postgres="SELECT CASE WHEN current_setting('transaction_read_only') = 'on' "
@@ -57,7 +57,7 @@ class Migration(NamedTuple):
 
 
 def known(dialect: Dialect) -> list[Migration]:
-    """The migrations of this program for a dialect, in order."""
+    """Return the program's migrations for a dialect, in order."""
     found = []
     for file in (resources.files("bridge.storage") / "schema").iterdir():
         stem, *variant = file.name.removesuffix(".sql").split(".")
@@ -69,7 +69,7 @@ def known(dialect: Dialect) -> list[Migration]:
 
 
 class NewerSchemaError(StoreError):
-    """A later version of this program has been here: the database has schema `found`."""
+    """The database was upgraded by a later version of this program, to schema `found`."""
 
     def __init__(self, found: int, known: int) -> None:
         super().__init__(
@@ -81,35 +81,35 @@ class NewerSchemaError(StoreError):
 
 
 UNFINISHED, MOVED = "transfer", "moved"
-"""Facts of a database that is being filled (`Mark`), and of one that was moved (`Moved`)."""
+"""Names of the facts that mark a database as being filled (`Mark`) or as moved (`Moved`)."""
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Stands in a database while it is being filled: with what, and how far that is."""
+    """Mark of a database that is being filled: from which source, and how far."""
 
     id: str
-    """Of the backup, or drawn for the move."""
+    """Id of the backup, or a random id of the move."""
     source: str
-    """Its name for people."""
+    """Readable name of the source."""
     table: str = ""
-    """Of the last row; the tables are filled in the order of their names."""
+    """Table of the last row copied; tables are filled in the order of their names."""
     after: tuple[str | int, ...] = ()
-    """The last row's key."""
+    """Key of the last row copied."""
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """Stands in a database whose rows are in another one now."""
+    """Mark of a database whose rows were moved to another one."""
 
     id: str
-    """Of the move (`Mark.id`)."""
+    """Id of the move (`Mark.id`)."""
     to: str
-    """The other's name for people."""
+    """Readable name of the target."""
     at: int
     """ms since the epoch."""
 
 
 class UnfinishedError(StoreError):
-    """The database is filled in part."""
+    """The database is only partly filled."""
 
     def __init__(self, mark: Mark) -> None:
         super().__init__(
@@ -119,7 +119,7 @@ class UnfinishedError(StoreError):
 
 
 class MovedError(StoreError):
-    """What was in the database goes on in another one."""
+    """The database was moved to another one."""
 
     def __init__(self, moved: Moved) -> None:
         super().__init__(
@@ -129,13 +129,13 @@ class MovedError(StoreError):
 
 
 async def unfinished(engine: Engine) -> Mark | None:
-    """The mark of a database that has a schema and is being filled."""
+    """Return the mark of a database that is being filled, or None; it must have a schema."""
     found = await engine.read(Query(_MARK, (UNFINISHED,)))
     return msgspec.json.decode(found[0][0], type=Mark) if found else None
 
 
 async def moved_to(engine: Engine) -> Moved | None:
-    """The mark of a whole database that was moved elsewhere; raises UnfinishedError."""
+    """Return the mark of a database that was moved, or None; UnfinishedError if partly filled."""
     if mark := await unfinished(engine):
         raise UnfinishedError(mark)
     found = await engine.read(Query(_MARK, (MOVED,)))
@@ -143,7 +143,7 @@ async def moved_to(engine: Engine) -> Moved | None:
 
 
 async def current_version(engine: Engine) -> int:
-    """The schema's version in the database; 0 when there is none yet."""
+    """Return the database's schema version; 0 if it has no schema."""
     ((versioned,),) = await engine.read(Query(_VERSIONED))
     if not versioned:
         return 0
@@ -152,9 +152,9 @@ async def current_version(engine: Engine) -> int:
 
 
 async def pending(engine: Engine, migrations: Sequence[Migration] | None = None) -> list[Migration]:
-    """The migrations that `migrate` would apply.
+    """Return the migrations that `migrate` would apply.
 
-    Raises NewerSchemaError, UnfinishedError and MovedError. StoreError: it may not apply them.
+    Raises NewerSchemaError, UnfinishedError, MovedError; StoreError if PostgreSQL forbids them.
     """
     if migrations is None:
         migrations = known(engine.dialect)
@@ -174,10 +174,10 @@ async def pending(engine: Engine, migrations: Sequence[Migration] | None = None)
 async def migrate(
     engine: Engine, now: int, migrations: Sequence[Migration] | None = None
 ) -> list[Migration]:
-    """Bring the schema up to date; return what was applied. `now` is for the record.
+    """Bring the schema up to date and return the migrations applied; `now` is recorded with them.
 
-    Raises as `pending` does. AlreadyInUse: bridges of an earlier version are at work. StoreError:
-    one failed; those before it stay, it left nothing behind.
+    Raises as `pending` does; AlreadyInUse if bridges of an earlier version are at work; StoreError
+    if a migration failed: it is rolled back, those before it stay applied.
     """
     applied, loop = [], asyncio.get_running_loop()
     end = loop.time() + PATIENCE
@@ -186,7 +186,7 @@ async def migrate(
             try:
                 await engine.migrate([*FIRST, *steps(migration, now)])
             except StoreError as error:
-                # The record is there already if another process was faster.
+                # Another process may have applied it first.
                 if await current_version(engine) >= migration.number:
                     break
                 if not isinstance(error, AlreadyInUse) or loop.time() >= end:
@@ -199,18 +199,18 @@ async def migrate(
 
 
 FIRST = (Query(_LOCK), Query(_CREATE_VERSIONS))
-"""What a transaction with migrations begins with."""
+"""First queries of a transaction that migrates."""
 
 
 def steps(migration: Migration, now: int) -> list[Query]:
-    """A migration and its record."""
+    """Return the queries of a migration, and of its record in `schema_version`."""
     texts = _statements(migration.script)
     record = Query(_RECORD, (migration.number, migration.name, now))
     return [record, *(Query(Statement(text, text)) for text in texts)]
 
 
 def _statements(script: str) -> list[str]:
-    """Split a script where a line ends with a semicolon; comments go."""
+    """Split a script at semicolons that end a line, without comments."""
     kept = [line for line in script.splitlines() if not line.lstrip().startswith("--")]
     parts = "\n".join(kept).split(";\n")
     return [part.strip().removesuffix(";") for part in parts if part.strip()]

@@ -1,13 +1,11 @@
 """PostgreSQL through asyncpg: one connection that writes, a few that read.
 
-While the server is away every call fails with Unreachable; whoever needs a lost connection next
-makes it anew, but not more often than the backoff allows. A URL may name several servers; the one
-of them that is no standby is used.
+While the server is unreachable every call fails with Unreachable; the next call reconnects, but no
+more often than the back-off allows. A URL may name several servers; the primary is used.
 
-A connection that breaks in the middle of a COMMIT leaves open whether the commit happened. Every
-group therefore writes its number beside its rows, at no further round trip, and the writer asks for
-it when it is back. A group that is one statement is committed with it; the rows that its lost
-answer held are found by that number.
+If a connection breaks during a COMMIT, its outcome is unknown. Every group therefore writes a token
+beside its rows, without an extra round trip, and the writer looks for it after reconnecting. A
+group of a single statement commits with it; that token also finds the rows of a lost answer.
 """
 
 from __future__ import annotations
@@ -46,11 +44,11 @@ from bridge.storage.shards import CLAIM, END_SESSION, LET_GO, MARK, SHARED_CLAIM
 STATEMENT_SECONDS = 12.0
 MIGRATION_SECONDS = 3600.0
 DOUBT_SECONDS = 10.0
-"""How long the writer tries to learn the fate of an interrupted COMMIT."""
+"""Seconds to try to find out whether an interrupted COMMIT happened."""
 CLAIM_SECONDS = 10.0
-"""How long the claim of a process that was killed is waited for."""
+"""Seconds to wait for the lock of a process that was killed."""
 FORMER_SECONDS = 2.0
-"""How long the end of our own former session is waited for."""
+"""Seconds to wait for the end of this channel's previous session."""
 READERS = 3
 FORGET_WRITER_MS = 30 * 24 * 3_600_000
 CONNECT_SECONDS = 5.0
@@ -59,19 +57,19 @@ BACKOFF_LAST = 2.0
 
 _SETTINGS = {
     "application_name": "matrix-webchat-bridge",
-    # If our machine vanishes in mid-transaction, its locks go too.
+    # Frees the locks of a transaction if this machine vanishes (ms).
     "idle_in_transaction_session_timeout": "30000",
-    # And our claim on the database (seconds).
+    # Free the claim on the database as well (seconds).
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
-    # Also where something is on its way that nobody takes any more (ms); 0 where it is not known.
+    # The same while sent data is unacknowledged (ms); systems without it report 0.
     "tcp_user_timeout": "15000",
 }
-# A plan that was right for an empty table costs ten times the time once it is full (measured).
+# A plan made for an empty table takes ten times as long once the table is full (measured).
 PLANNED_ANEW = {"plan_cache_mode": "force_custom_plan"}
-# To plan a commit costs twice what it costs to carry it out. Its rows are found by unique keys: by
-# an index each, that is right for every table, so it is planned once.
+# Planning a commit costs twice as much as executing it. Its rows are found by unique keys, for
+# which an index scan is right whatever the size of the table, so it is planned once.
 PLANNED_ONCE = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -79,7 +77,7 @@ PLANNED_ONCE = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
-# A server set to lose its last commits is told otherwise; stronger settings stay.
+# Override `synchronous_commit = off`, which may lose the last commits; keep stronger settings.
 _DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', false) "
     "WHERE current_setting('synchronous_commit') = 'off'"
@@ -97,13 +95,13 @@ _LOST = (
     asyncpg.exceptions.InvalidCatalogNameError,
     asyncpg.exceptions.PostgresSystemError,
 )
-"""After these the connection, or the server, is of no use for now."""
+"""Errors after which the connection or the server is unusable for now."""
 _TAKES_NOTHING = (
     asyncpg.exceptions.InsufficientResourcesError,  # a full disk, no memory
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # after a failover
 )
 _UNSTORABLE = (
-    ValueError,  # of asyncpg itself: a value that it cannot encode
+    ValueError,  # asyncpg cannot encode a value
     asyncpg.exceptions.DataError,
     asyncpg.exceptions.ProgramLimitExceededError,
     asyncpg.exceptions.IntegrityConstraintViolationError,
@@ -112,10 +110,10 @@ _CORRUPT = (asyncpg.exceptions.DataCorruptedError, asyncpg.exceptions.IndexCorru
 
 
 class PostgresEngine:
-    """A database on a server, by a URL as asyncpg takes it; `clock` dates its transactions' marks.
+    """A PostgreSQL database, with a URL as asyncpg takes it; `clock` makes transaction tokens.
 
-    A connection counts as lost if one statement takes longer than `seconds`. With `shared`, other
-    processes may have the claim as well, and rooms have to be owned (`shards`).
+    A connection counts as lost if a statement takes longer than `seconds`. With `shared`, other
+    processes may hold the claim as well, and a process writes only rooms that it owns (`shards`).
     """
 
     dialect = Dialect.POSTGRES
@@ -136,7 +134,7 @@ class PostgresEngine:
         self.shards = (
             None if locks is None else Shards(self._writer.id, locks, self._writer, self._intake)
         )
-        # Last in, first out: readers that a quiet bridge never needs are never connected.
+        # LIFO, so that a quiet bridge does not connect readers that it does not need.
         self._readers: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()
         for _ in range(READERS):
             self._readers.put_nowait(Channel(url, self._backoff, seconds, PLANNED_ANEW))
@@ -148,7 +146,7 @@ class PostgresEngine:
         await self._writer.connect()
 
     async def claim(self) -> None:
-        """See `Engine`; a second call takes back what `migrate` has given up."""
+        """See `Engine`; a second call takes the claim again after `migrate` has released it."""
         await self._writer.claim(CLAIM_SECONDS)
         if self.shards is not None and self._intake.begin is None:
             await self.shards.prove()
@@ -158,14 +156,14 @@ class PostgresEngine:
         self._token = token = max(self._token + 1, self._clock.now())
         writer, first = self._id, queries[0]
         only = first if len(queries) == 1 and isinstance(first, Together) else None
-        answers: list[Rows] = [[]]  # of `only`, unless it returns rows
+        answers: list[Rows] = [[]]  # for `only`, unless it returns rows
         sent = False
         try:
             async with self._writer as connection:
                 if self.shards is not None:
                     for query in queries:
                         self.shards.locks.check(query.rooms)
-                if only is not None:  # it is its own transaction, with its mark
+                if only is not None:  # a single statement, token included, is its own transaction
                     mark = Part(_MARK, [(writer, token)], strict=True)
                     sent = True
                     return [await _fetch_together(connection, (*only.parts, mark))]
@@ -174,7 +172,7 @@ class PostgresEngine:
                 await connection.execute("COMMIT")
                 return answers
         except Unreachable as error:
-            # What follows is marked in another row: a lost transaction may go on holding this one.
+            # Further tokens go to another row: the lost transaction may still lock this one.
             self._id = secrets.token_hex(8)
             unwritten = not sent or isinstance(error, TakesNothing)
             if unwritten or not await self._committed(writer, token):
@@ -189,10 +187,10 @@ class PostgresEngine:
         return [[row for row in written if row[0] not in changed]]
 
     async def migrate(self, queries: Sequence[Query]) -> None:
-        """Change the schema; AlreadyInUse: bridges are at work, which do not know the new one.
+        """Change the schema; AlreadyInUse if bridges that do not know the new schema are at work.
 
-        The first query waits for others that do the same. Whoever shares the claim gives it up
-        before (`claim`): of two that start with it, none would ever be alone.
+        The first query takes the migration lock. A shared claim is released first: if two processes
+        kept theirs, neither could migrate.
         """
         async with self._writer as connection:
             await self._writer.let_go(connection)
@@ -215,10 +213,10 @@ class PostgresEngine:
             self._readers.put_nowait(reader)
 
     async def _committed(self, writer: str, token: int) -> bool:
-        """Tell, after an answer that was lost, whether the transaction happened.
+        """Find out whether a transaction whose answer was lost was committed.
 
-        If it has not by now, it never will: the fence waits for its end, should the server still be
-        at it, and fails it, should the server not have begun.
+        The fence, an upsert of a newer token, makes the answer final: it waits for a transaction
+        that still runs, and makes one that has not begun fail.
         """
         try:
             async with asyncio.timeout(DOUBT_SECONDS):
@@ -237,7 +235,7 @@ class PostgresEngine:
             ) from None
 
     async def close(self) -> None:
-        """Leave; what the server remembers of this writer, and of ones long gone, is deleted."""
+        """Disconnect, after deleting the tokens of this writer and of those unused for 30 days."""
         if self._closed:
             return
         self._closed = True
@@ -246,7 +244,7 @@ class PostgresEngine:
             channels.append(self._readers.get_nowait())
         try:
             with suppress(StoreError, TimeoutError):
-                # It may be somebody's turn who waits for a server that hangs.
+                # Another task may hold the connection, waiting for a server that hangs.
                 async with asyncio.timeout(2), self._writer as connection:
                     await connection.execute(
                         "DELETE FROM writers WHERE id = $1 OR token < $2",
@@ -275,13 +273,13 @@ _FENCE = (
     "ON CONFLICT (id) DO UPDATE SET token = excluded.token WHERE writers.token < $2"
 )
 _MARGIN = 10_000
-"""Numbers of the journal that others may have used up since."""
+"""Journal rows that other processes may have added since the lost commit."""
 
 
 def _marked(writer: str, token: int) -> str:
-    """BEGIN, and the mark by which a COMMIT that was not answered can be asked after."""
+    """Make the BEGIN of a transaction with its token, by which a lost COMMIT is looked up."""
     upsert = "ON CONFLICT (id) DO UPDATE SET token = excluded.token"
-    # Several statements in one trip take no parameters; these are hex digits and a number, our own.
+    # Several statements in one round trip take no parameters; these are hex digits and a number.
     return f"BEGIN; INSERT INTO writers VALUES ('{writer}', {token}) {upsert}"  # noqa: S608
 
 
@@ -291,7 +289,7 @@ async def _uncommitted(
     begin: str,
     seconds: float | None = None,
 ) -> list[Rows]:
-    """Begin a transaction, or go on with it, and carry out queries; roll back what is refused."""
+    """Begin (unless `begin` is empty) and run queries; roll back if one is refused."""
     if begin:
         await connection.execute(begin)
     try:
@@ -312,7 +310,7 @@ async def _fetch(
 
 
 async def _fetch_together(connection: asyncpg.Connection, parts: Sequence[Part]) -> Rows:
-    """Carry out statements as one; Stale if a strict one did not write all of its rows."""
+    """Run statements as one; Stale if a strict one did not write all rows, or a key is known."""
     text, params = as_one(parts)
     try:
         rows = await connection.fetch(text, *params)
@@ -325,13 +323,13 @@ async def _fetch_together(connection: asyncpg.Connection, parts: Sequence[Part])
 
 
 class Backoff(msgspec.Struct, eq=False):
-    """When the server may be tried again; shared by all connections."""
+    """Back-off between connection attempts, shared by all connections."""
 
     _failures: int = 0
     _not_before: float = 0.0
 
     def seconds(self) -> float:
-        """Seconds from now in which nobody should try."""
+        """Return the seconds until the next attempt is allowed."""
         return max(0.0, self._not_before - asyncio.get_running_loop().time())
 
     def failed(self) -> None:
@@ -344,30 +342,30 @@ class Backoff(msgspec.Struct, eq=False):
 
 
 class Channel(msgspec.Struct, eq=False):
-    """One connection, made when it is wanted and made anew after it was lost.
+    """A connection that is made on demand, and again after a loss.
 
-    It may have to hold the claim, a lock of its session: who has it is the one bridge at work on
-    this database, but for those that share it (with `locks`). The server lets it go with the
-    session. A session of ours that the server has not yet noticed to be dead is ended by the next
-    one, which knows it by a lock made of our `id`.
+    The writer's channel holds the claim, a session lock that makes its bridge the only one on this
+    database (with `locks`: one of those that share it). The server releases it when the session
+    ends. A dead session that the server has not noticed is terminated by the next one, which finds
+    it by an advisory lock made of `id`.
     """
 
     _url: str
     _backoff: Backoff
     _seconds: float
-    """How long a statement may take."""
+    """Timeout of a statement, in seconds."""
     _settings: Mapping[str, str]
-    """Those of the session beside the usual ones."""
+    """Session settings in addition to `_SETTINGS`."""
     _locks: Locks | None = None
     begin: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
-    """Awaited with each new connection."""
+    """Awaited with each new connection, before it is used."""
     id: str = msgspec.field(default_factory=partial(secrets.token_hex, 6))
     _turn: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
     _connection: asyncpg.Connection | None = None
     _claims: bool = False
 
     async def __aenter__(self) -> asyncpg.Connection:
-        """The connection, for one at a time; Unreachable if it can neither stand nor be made."""
+        """Wait for exclusive use of the connection; Unreachable if it cannot be made."""
         await self._turn.acquire()
         try:
             return await self.connect()
@@ -381,25 +379,25 @@ class Channel(msgspec.Struct, eq=False):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Drop the connection unless it is surely as good as before; translate asyncpg's error."""
+        """Drop the connection unless it is certainly intact; translate asyncpg's error."""
         try:
-            # A call's own word is sound as well: its transaction was rolled back.
+            # After a StoreError it is intact: the transaction was rolled back.
             if error is None or isinstance(error, StoreError):
                 return
             foreign = isinstance(error, (*_LOST, asyncpg.PostgresError))
             if not foreign or not refused(error):
                 self.drop()
             if foreign:
-                # The cause is cut off: its text may quote what a row holds.
+                # Without the cause, whose text may quote values of a row.
                 raise _translated(error) from None
         finally:
             self._turn.release()
 
     async def connect(self) -> asyncpg.Connection:
-        """The connection; Unreachable unless it stands or can be made."""
+        """Return the connection, made if needed; Unreachable if it cannot be made."""
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
-        self.drop()  # one that the server closed still has its socket
+        self.drop()  # frees the socket of a connection that the server closed
         wait = self._backoff.seconds()
         if wait:
             raise Unreachable(f"PostgreSQL is away; next try in {wait:.1f} s")
@@ -412,7 +410,7 @@ class Channel(msgspec.Struct, eq=False):
         return connection
 
     async def _anew(self) -> asyncpg.Connection:
-        """A new connection to one of the servers; each gets its part of the time."""
+        """Connect to one of the servers; they share `CONNECT_SECONDS` equally."""
         servers = left = 1 + urlsplit(self._url).netloc.count(",")
         while True:
             left -= 1
@@ -426,7 +424,7 @@ class Channel(msgspec.Struct, eq=False):
                     raise Unreachable(f"PostgreSQL cannot be reached: {why}") from error
 
     async def _made(self) -> asyncpg.Connection:
-        """A new connection, durable and with the claim; none that could be used without them."""
+        """Connect, with durable commits and the claim; if either fails, close the connection."""
         made = await asyncpg.connect(
             self._url,
             server_settings={**_SETTINGS, **self._settings},
@@ -440,16 +438,15 @@ class Channel(msgspec.Struct, eq=False):
                 await self._take_claim(made)
             if self.begin is not None:
                 await self.begin(made)
-        except BaseException:  # a cancellation too: the writer in doubt has its own limit
+        except BaseException:  # also a cancellation, by the timeout of `_committed`
             made.terminate()
             raise
         return made
 
     async def claim(self, seconds: float) -> None:
-        """Take the claim, now and with each new connection.
+        """Take the claim now and with each new connection.
 
-        Raises:
-            AlreadyInUse: another has it, and has not let it go for so long.
+        Raises AlreadyInUse if another process still holds it after `seconds`.
         """
         end = asyncio.get_running_loop().time() + seconds
         async with self as connection:
@@ -463,14 +460,14 @@ class Channel(msgspec.Struct, eq=False):
                     await asyncio.sleep(0.2)
 
     async def let_go(self, connection: asyncpg.Connection) -> None:
-        """Give up a claim that is shared, for whoever needs to be alone."""
+        """Release a shared claim, so that a process that migrates can be alone."""
         if self._claims and self._locks is not None:
             self._claims = False
             await connection.execute(LET_GO)
 
     async def _take_claim(self, connection: asyncpg.Connection) -> None:
         await connection.execute(END_SESSION, self.id)
-        # Held by our former session until that has ended, and with it the claim.
+        # The previous session holds this lock until it has ended, and its claim with it.
         await connection.execute(MARK, self.id, timeout=FORMER_SECONDS)
         if not await connection.fetchval(CLAIM if self._locks is None else SHARED_CLAIM):
             raise AlreadyInUse
@@ -478,7 +475,7 @@ class Channel(msgspec.Struct, eq=False):
             await self._locks.begin(connection, self.id)
 
     def drop(self) -> None:
-        """End the connection at once; the server rolls back what was not committed."""
+        """Close the connection at once; the server rolls back an open transaction."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
@@ -491,7 +488,7 @@ class Channel(msgspec.Struct, eq=False):
 
 
 def turned(url: str) -> str:
-    """A URL with its first host last: one that does not answer at all uses up all the time."""
+    """Rotate the URL's hosts, as an unresponsive first host would use up all the time."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")
     first, comma, others = hosts.partition(",")
@@ -499,14 +496,14 @@ def turned(url: str) -> str:
 
 
 def refused(error: BaseException) -> bool:
-    """True if one request is at fault and the connection is as good as before."""
-    if isinstance(error, ValueError):  # an InterfaceError as well: a value cannot be encoded
+    """Return True if a single request is at fault and the connection is intact."""
+    if isinstance(error, ValueError):  # a value cannot be encoded; some are InterfaceErrors too
         return True
     return isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOST)
 
 
 def _translated(error: BaseException) -> StoreError:
-    """Our error for a foreign one, without its text, which may quote the values of a row."""
+    """Return the StoreError for an asyncpg error, without its text, which may quote row values."""
     name = type(error).__name__
     state = getattr(error, "sqlstate", None)
     text = f"PostgreSQL: {name}" + (f" ({state})" if state else "")

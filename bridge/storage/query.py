@@ -1,14 +1,14 @@
-"""Database queries, the engines that carry them out, and their errors.
+"""Database queries, the engine port that runs them, and its errors.
 
-Queries hold SQL for both engines and its parameters, and do no I/O: an `Engine` is SQLite in a
-thread (`sqlite.py`) or PostgreSQL over asyncpg (`postgres.py`).
+A query holds SQL for both engines and its parameters, and does no I/O. Engines: SQLite in a thread
+(`sqlite.py`) and PostgreSQL over asyncpg (`postgres.py`).
 
-A `Together` writes many rows. SQLite runs a statement once for each, without RETURNING, which would
-double the cost: it tells a row's number anyway. PostgreSQL, where the round trip is the cost, gets
-them all in one, as arrays; a single row goes as plain values, which are cheaper for the driver.
+A `Together` writes many rows. SQLite runs a statement once per row, without RETURNING, which would
+double the cost (it reports the row id anyway). PostgreSQL, where round trips are the cost, gets all
+rows in one statement as arrays; a single row goes as plain values, cheaper for the driver.
 
-Of its errors, the writer tells `Unreachable` (nothing can be written now) from a plain StoreError
-(this one request cannot be written), and the program's exit code depends on the others.
+The group writer distinguishes `Unreachable` (nothing can be written now) from a plain StoreError
+(this request cannot be written); the other errors decide the program's exit code.
 """
 
 from __future__ import annotations
@@ -24,87 +24,87 @@ from bridge.ids import RoomId
 from bridge.rooms.store import StoreError
 
 Rows = Sequence[Any]
-"""Rows of either driver: each is indexed and unpacked like a tuple."""
+"""Rows of either driver; each can be indexed and unpacked like a tuple."""
 STALE = "the room has changed meanwhile, what is to be ended has ended, or what came is known"
-"""Text of the error for what a commit was made from and is not so any more."""
+"""Text of Stale errors: what a commit was based on has changed."""
 
 
 class Statement(NamedTuple):
-    """One statement in both dialects; placeholders are `$1`, `$2`, …, and SQLite's `?1`, `?2`, ….
+    """A statement in both dialects; placeholders are `$1`, `$2`, …, and SQLite's `?1`, `?2`, …
 
-    To SQLite `$1` is the name of a parameter, and has no place in a list of them.
+    SQLite takes `$1` for a named parameter, which a list of values cannot bind.
     """
 
     sqlite: str
     postgres: str
     single: str = ""
-    """PostgreSQL's for one row, if `postgres` is over arrays of rows."""
+    """PostgreSQL text for a single row, if `postgres` takes arrays of rows."""
     usual: str = ""
-    """SQLite's for a row whose indexed columns stay as they are; tried first, if there is one.
+    """SQLite text for a row whose indexed columns do not change; tried first unless empty.
 
-    SQLite writes all indexes of the columns that an UPDATE names anew, changed or not: a page each.
+    SQLite rewrites every index of the columns that an UPDATE names, changed or not: a page each.
     """
 
 
 class Query(NamedTuple):
-    """A statement that is run once, with its parameters."""
+    """A statement to run once, with its parameters."""
 
     statement: Statement
     params: tuple[Any, ...] = ()
     rooms: Sequence[RoomId] = ()
-    """As of `Together`."""
+    """See `Together.rooms`."""
 
 
 class Part(NamedTuple):
-    """One of several statements that take effect together."""
+    """One statement of a `Together`, with its rows of parameters."""
 
     statement: Statement
-    """Made by `for_rows` or `updating`; if it is strict or returns, with RETURNING."""
+    """Made by `for_rows` or `updating`; has RETURNING if `strict` or `returns`."""
     rows: Sequence[tuple[Any, ...]]
     """At least one row of parameters."""
     strict: bool = False
-    """Every one of the rows must be written, else nothing is: Stale."""
+    """If True, every row must be written; otherwise the transaction is rolled back with Stale."""
     returns: bool = False
-    """The caller wants the rows that come back, which have the columns `seq`, `key`, `handled`."""
+    """Whether the caller gets the returned rows, with the columns `seq`, `key`, `handled`."""
 
 
 class Reading(NamedTuple):
-    """How the rows that a `Together` returns are known without RETURNING."""
+    """How to get the rows that a `Together` returns without RETURNING."""
 
     inserted: Callable[[int, tuple[Any, ...]], tuple[Any, ...]]
-    """What SQLite returns for a row that was inserted: of its number and its parameters."""
+    """Builds SQLite's returned row from the row id and the parameters of an insert."""
     lost: Statement
-    """Asked of PostgreSQL if the answer was lost on its way; the parameters are the writer that
-    marked the transaction, and how many rows to look through."""
+    """Finds a PostgreSQL transaction's rows if its answer was lost; the parameters are the writer's
+    id in table `writers`, and the number of rows to search."""
     changing: tuple[Statement, ...]
-    """Those whose rows `lost` finds as well; they only changed, and their number comes first."""
+    """Statements that update rows, which `lost` finds too; their first parameter is `seq`."""
 
 
 class Together(NamedTuple):
-    """Statements that are carried out as one; none of them sees what another writes.
+    """Statements that take effect atomically; none sees what another writes.
 
-    Answered by the rows of those parts that return any.
+    The answer is the rows of those parts that return any.
     """
 
     parts: Sequence[Part]
     reading: Reading | None = None
-    """Needed if a part returns rows."""
+    """Required if a part returns rows."""
     rooms: Sequence[RoomId] = ()
-    """Rooms that the writer has to own, if several processes share the database (`shards`)."""
+    """Rooms that this process must own, if several processes share the database (`shards`)."""
 
 
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
 
 def same(sql: str) -> Statement:
-    """A statement that reads the same in both dialects, but that SQLite's parameters are `?1`."""
+    """Make a statement whose text differs between the dialects only in its placeholders."""
     return Statement(_PLACEHOLDER.sub(r"?\1", sql), sql)
 
 
 def for_rows(sql: str, types: str) -> Statement:
-    """A statement over rows of parameters: `{rows}` stands where a SELECT of them may stand.
+    """Make a statement for rows of parameters; `{rows}` is replaced by VALUES or a SELECT of them.
 
-    `types` are PostgreSQL's, of each column of the rows: `text, bigint`.
+    `types`: the PostgreSQL type of each column, such as `text, bigint`.
     """
     kinds = types.split(", ")
     values = ", ".join(f"?{number}" for number in range(1, len(kinds) + 1))
@@ -116,17 +116,17 @@ def for_rows(sql: str, types: str) -> Statement:
 
 
 def upsert(table: str, keys: str, others: str) -> str:
-    """An INSERT of `{rows}` that changes the other columns where a row of these keys is there."""
+    """Write an INSERT of `{rows}` that updates the other columns if a row with the keys exists."""
     changes = ", ".join(f"{name} = excluded.{name}" for name in others.split(", "))
     into = f"INSERT INTO {table} ({keys}, {others}) {{rows}}"
     return f"{into} ON CONFLICT ({keys}) DO UPDATE SET {changes}"
 
 
 def updating(sql: str, types: str, usual: str = "") -> Statement:
-    """An UPDATE for every row of parameters, by a key; returns one column for each row it finds.
+    """Make an UPDATE by key for rows of parameters; returns the first column of each updated row.
 
-    `sql` (and `usual`, see `Statement.usual`) is for one row, and speaks of its parameters as
-    `{name}`; `types` are their names and PostgreSQL's types: `seq bigint, outcome text`.
+    `sql` (and `usual`, see `Statement.usual`) is for one row, with parameters as `{name}`; `types`
+    lists their names and PostgreSQL types: `seq bigint, outcome text`.
     """
     names, kinds = zip(*(one.split() for one in types.split(", ")), strict=True)
     numbered = {name: f"?{number}" for number, name in enumerate(names, 1)}
@@ -146,23 +146,23 @@ def updating(sql: str, types: str, usual: str = "") -> Statement:
 
 
 def _unnested(kinds: Sequence[str]) -> str:
-    """A SELECT of PostgreSQL's over rows that are handed over as one array a column.
+    """Write a PostgreSQL SELECT of rows that are passed as one array per column.
 
-    The rows come in the arrays' order, so identities are given out in it too.
+    It keeps the arrays' order, so identities are assigned in that order too.
     """
     arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(kinds, 1))
     return f"SELECT * FROM unnest({arrays})"  # noqa: S608 - our own words
 
 
 def _selected(kinds: Sequence[str]) -> str:
-    """The same over a single row, one value a column."""
+    """Write a PostgreSQL SELECT of a single row, passed as one value per column."""
     return "SELECT " + ", ".join(f"${number}::{kind}" for number, kind in enumerate(kinds, 1))
 
 
 def as_one(parts: Sequence[Part]) -> tuple[str, list[object]]:
-    """Statements over rows as one PostgreSQL statement, and its parameters.
+    """Combine statements into one PostgreSQL statement; return its text and parameters.
 
-    It fails as a whole, by a division by zero, if a strict part does not write all of its rows.
+    It fails with a division by zero if a strict part does not write all of its rows.
     """
     params: list[object] = []
     for part in parts:
@@ -178,9 +178,9 @@ def as_one(parts: Sequence[Part]) -> tuple[str, list[object]]:
 
 @lru_cache(maxsize=256)
 def _as_one(parts: tuple[tuple[Statement, bool, bool, bool], ...]) -> str:
-    """The text of `as_one`: of each part its statement, if it has one row, is strict, returns.
+    """Write the text of `as_one`; `parts`: statement, whether single row, strict, returns.
 
-    The number of rows of a strict part is a parameter behind its rows, unless it is one.
+    A strict part's number of rows is a parameter after its rows, unless it is 1.
     """
     tables, checks, wanted, first = [], [], [], 1
     for number, (statement, single, strict, returns) in enumerate(parts):
@@ -204,7 +204,7 @@ def _as_one(parts: tuple[tuple[Statement, bool, bool, bool], ...]) -> str:
 
 
 def _shifted(text: str, first: int) -> tuple[str, int]:
-    """A statement whose parameters begin at `first`; and the number after them."""
+    """Renumber a statement's parameters from `first` on; also return the next free number."""
     used = max(int(one) for one in _PLACEHOLDER.findall(text))
     return _PLACEHOLDER.sub(lambda one: f"${int(one[1]) + first - 1}", text), first + used
 
@@ -218,31 +218,27 @@ class Dialect(StrEnum):
 
 
 class Engine(Protocol):
-    """SQLite or PostgreSQL. Every method raises StoreError, and nothing else foreign.
-
-    Whatever way a writing call ends, no transaction stays open.
-    """
+    """SQLite or PostgreSQL. Methods raise only StoreError, and never leave a transaction open."""
 
     dialect: Dialect
 
     async def open(self) -> None:
-        """Connect; Unreachable if that cannot be done. It has to be closed even then."""
+        """Connect, or raise Unreachable; call `close` even then."""
 
     async def claim(self) -> None:
-        """Be the one bridge that works on this database, until closed or dead.
+        """Take the claim: the lock of the one bridge at work on this database, until closed.
 
-        The claim of a process that has been killed ends with it; one that lingers is waited for.
-        AlreadyInUse: another process has claimed it.
+        Waits a few seconds for a killed process's claim to end; AlreadyInUse if it is still held.
         """
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:
-        """Carry out queries in one durable transaction; the rows of each. Only the writer asks."""
+        """Run queries in one durable transaction; return the rows of each. For the writer only."""
 
     async def migrate(self, queries: Sequence[Query]) -> None:
-        """The same for a change of the schema, which may take its time."""
+        """Change the schema in one transaction, with a long timeout."""
 
     def read(self, query: Query) -> Awaitable[Rows]:
-        """Carry out a query that only reads."""
+        """Run a read-only query."""
 
     async def close(self) -> None: ...
 
@@ -251,20 +247,20 @@ class Engine(Protocol):
 
 
 class Unreachable(StoreError):
-    """The database is away, full or hung: another request would fare no better."""
+    """The database is away, full or hung: any other request would fail too."""
 
 
 class TakesNothing(Unreachable):
-    """The database answers, and takes nothing for now: the request was surely not written."""
+    """The database answers but accepts no writes for now: the request was certainly not written."""
 
 
 def cannot_open(path: Path, error: OSError) -> Unreachable:
-    """The error for a fault of a database's file or folder."""
+    """Make the error for a database file or folder that cannot be opened."""
     return Unreachable(f"cannot open {path}: {error.strerror or error}")
 
 
 class AlreadyInUse(Unreachable):
-    """Another bridge works on this database. Two would do each other's work a second time."""
+    """Another bridge is at work on this database; two would do the same work twice."""
 
     def __init__(
         self,
@@ -276,7 +272,7 @@ class AlreadyInUse(Unreachable):
 
 
 class Pooled(Unreachable):
-    """Between us and PostgreSQL stands a pooler that lends its sessions by the transaction."""
+    """PostgreSQL is reached through a connection pooler in transaction mode."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -287,11 +283,11 @@ class Pooled(Unreachable):
 
 
 class CorruptDatabaseError(StoreError):
-    """The file is no database, or is damaged: nothing can be trusted until it is restored."""
+    """The database is damaged or not a database: trust nothing until it is restored."""
 
 
 def database_is_corrupt(error: BaseException) -> bool:
-    """True if a CorruptDatabaseError is the error, a member of it, or one of its causes."""
+    """Return True if the error, a member of its group or a cause is a CorruptDatabaseError."""
     if isinstance(error, CorruptDatabaseError):
         return True
     if isinstance(error, BaseExceptionGroup) and any(map(database_is_corrupt, error.exceptions)):

@@ -2,32 +2,29 @@
 
 Theory of operation
 -------------------
-Rooms fall into 256 shards (`ids.shard_of`). Whoever writes for a room owns its shard, and owning is
-nothing but a lock of the session through which it writes. So PostgreSQL is the fence, and no clock
-has a part in it:
+Each room belongs to one of 256 shards (`ids.shard_of`). The process that writes a room owns its
+shard: it holds an advisory lock in the session that it writes through. So PostgreSQL itself is the
+fence, and no clock is involved:
 
-- A commit, also one that only stores what came, or the mark of an attempt, is sent only on a
-  connection that holds the shards of all its rooms, which is looked up in memory as it is sent
-  (`Locks.check`). A session that is gone can write nothing more, for its transaction dies with it;
-  one that stands has its locks.
-- A connection made anew has none of them. Those held before are tried again, on that connection
-  and before anything else is sent on it; what another process has by then is *lost*, and
-  `Locks.changed` says so. A process that was paused or cut off, and wakes later, changes nothing.
-- What comes in for a room may be stored by anybody, as an input that waits, but only by `pass_on`:
-  the owner handles it. The same statement raises the room's revision and tells the owner. An owner
-  who has the room in memory, and handles a later event before it hears of this one, has its commit
-  refused as stale, reads the room again, and goes on in the order in which things came.
+- A commit, including one that only stores events or marks an attempt, is sent only on a connection
+  that holds the shards of all its rooms, checked in memory as it is sent (`Locks.check`). A session
+  that has ended cannot write, as its transaction ended with it; one that exists has its locks.
+- A new connection first tries to lock the shards held before; those that another process has by
+  then are *lost* (`Locks.changed`). A process that was paused or cut off writes nothing on waking.
+- An input for a room may be stored by any process, but only through `pass_on`, as a waiting input
+  for the owner to handle. The same statement raises the room's revision and notifies the owner. If
+  an owner with the room in memory commits a later event before it gets the notice, that commit is
+  refused as stale; it reads the room again and handles both in the order of arrival.
 
-Every replica also holds the claim on the database, shared with the others: a single bridge takes it
-for itself alone, so neither can start beside the other. A third lock is the session's mark, made of
-the replica's id: it tells that the session stands, and which one it is. The number of the server's
-process would not: after a restart it may be another session's. That a replica is *silent*
-(`replicas.seen`, by the server's clock) raises only a suspicion; what follows from it is that its
-session is ended, and by that its locks are free.
+Every replica also holds the claim on the database as a shared lock. A single bridge takes it
+exclusively, so neither can start beside the other. A third lock, the mark, is made of the replica's
+id and shows that its session exists; the server's pid would not identify it, as another session may
+have that pid after a restart. A *silent* replica (`replicas.seen`, by the server's clock) is only
+suspected to be dead: its session is terminated, which frees its locks.
 
-All that uses the writer's connection takes turns with the commits (`Channel`). What is passed on,
-and the notices, have a connection of their own, for they lock rows of rooms in an order of their
-own; a notice may be lost, so every owner also looks for work every few seconds.
+Whatever uses the writer's connection takes turns with the commits (`Channel`). `pass_on` and the
+notices (NOTIFY) use a separate connection, the intake, since they lock rows of rooms in their own
+order. A notice may be lost, so every owner also looks for work every few seconds.
 """
 
 from __future__ import annotations
@@ -49,19 +46,19 @@ from bridge.storage.query import Pooled, Statement
 from bridge.storage.sql import NO_COVER, Cover
 
 ALONE_SECONDS = 15.0
-"""How long another process is waited for that does the same."""
+"""Maximum seconds to wait for another process that does the same work (`Shards.alone`)."""
 ALONE_PAUSE = 0.05
 
 _SCHEMA = "coalesce(current_schema(), '')"
 _LOCK = f"hashtext('shards of ' || {_SCHEMA})"
 _CLASS = f"({_LOCK}::bigint & 4294967295)"
-"""The same as pg_locks shows it."""
+"""`_LOCK` as pg_locks shows it."""
 _HELD = (
     "SELECT pid, classid::bigint AS class, objid::bigint AS object FROM pg_locks "
     "WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND database = "
     "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-# All the numbers are of our own making. The claim's second one tells schemas of a database apart.
+# The lock numbers are arbitrary. The claim's second one distinguishes schemas of a database.
 CLAIM = f"SELECT pg_try_advisory_lock(719224654, hashtext({_SCHEMA}))"
 SHARED_CLAIM = CLAIM.replace("lock(", "lock_shared(")
 LET_GO = SHARED_CLAIM.replace("try_advisory_lock", "advisory_unlock")
@@ -90,7 +87,7 @@ REPORTS = Statement(
     "SELECT extract(epoch FROM clock_timestamp() - seen)::float8, report FROM replicas "
     "WHERE id <> $1 AND report <> '' ORDER BY name",
 )
-# `tcp_user_timeout` is 0 on a socket of the machine, and on systems that do not know it.
+# `tcp_user_timeout` is 0 on a Unix socket, and on systems that do not support it.
 SESSIONS = Statement(
     "SELECT 1 WHERE false",
     "SELECT ARRAY(SELECT DISTINCT usename::text FROM pg_stat_activity WHERE pid = ANY($1::int[])), "
@@ -104,19 +101,19 @@ _BEAT = (
     "RETURNING pid, started, xmax = 0"
 )
 _FORGET = "DELETE FROM replicas WHERE id = ANY($1::text[])"
-# Notices hold customers' words, and every role that may connect to the database may listen and
-# send. So the channel has a name that only those know who may read the table.
+# Notices hold customers' messages, and every role that may connect to the database can listen and
+# notify. So the channel has a random name, known only to roles that may read the table.
 _NAME_CHANNEL = "INSERT INTO facts (name, value) VALUES ('channel', $1) ON CONFLICT DO NOTHING"
 _CHANNEL = "SELECT value FROM facts WHERE name = 'channel'"
 _NOTIFY = "SELECT pg_notify($1, $2)"
 LONGEST_NOTICE = 7_900
-"""Bytes of a notice that PostgreSQL carries."""
+"""Maximum bytes of a notice (PostgreSQL's limit is 8000)."""
 _HALF = LONGEST_NOTICE // 2 - 10
-"""Of what one notice tells of a room: so what is bundled until it exceeds this is short enough."""
-# A room without a row gets one, whose record is yet to be written (`sql.UNWRITTEN`). Rows are
-# locked in the order of the rooms' ids, as a commit does it, lest two wait for one another: in that
-# of their bytes, which Python sorts by, and not in that of the database's language. The notices
-# carry the inputs (`PassedOn`), of several rooms each, so that an owner need not read them.
+"""Maximum bytes of one room's part; parts are bundled so that no notice exceeds twice as many."""
+# A room without a row gets one, whose record is not written yet (`sql.UNWRITTEN`). Rows are locked
+# in the order of room ids, as in a commit, to avoid deadlocks; in byte order, like Python's sort,
+# not by the database's collation. A notice carries the inputs (`PassedOn`) of several rooms, so
+# that owners need not read them.
 _STORE = f"""
 WITH new AS (
   INSERT INTO journal (room_id, key, body, received)
@@ -146,7 +143,7 @@ SELECT (SELECT count(*) FROM new), (SELECT count(pg_notify($5, 'rooms [' || noti
   FROM (SELECT string_agg(notice, ',') AS notices FROM bundled GROUP BY bundle) AS told)
 """  # noqa: S608 - our own
 ASKED_SECONDS = 2.0
-"""How long the connection of the notices may take to answer that it stands."""
+"""Timeout in seconds of a check of the notice connection."""
 END_SESSION = (
     f"SELECT pg_terminate_backend(pid) FROM ({_HELD}) AS held "  # noqa: S608
     f"WHERE {_OF_ID.format(id='$1')} AND pid <> pg_backend_pid()"
@@ -154,13 +151,13 @@ END_SESSION = (
 
 
 class Locks(msgspec.Struct, eq=False):
-    """Shards that one session holds: lost with it, and tried again by the next."""
+    """Shards that a session has locked; the next session tries to lock them again."""
 
     held: set[int] = set()
     pid: int = 0
-    """Process of the server that the session is."""
+    """Server pid of the session."""
     changed: Callable[[Collection[int], Collection[int]], None] = lambda lost, kept: None
-    """Told, before the new session is used, the shards that were lost and those held again."""
+    """Callback with the lost and the kept shards, before a new session is used."""
 
     def check(self, rooms: Iterable[RoomId]) -> None:
         """Raise NotOwned if the session does not hold the shards of all these rooms."""
@@ -169,9 +166,9 @@ class Locks(msgspec.Struct, eq=False):
                 raise NotOwned("the room is another process's by now")
 
     async def begin(self, connection: asyncpg.Connection, id_: str) -> None:
-        """Take over with a new session, which has the claim and the mark of this id.
+        """Lock the shards again in a new session, which holds the claim and the mark of this id.
 
-        Pooled: what was locked a statement ago is not locked any more, or by somebody else.
+        Raises Pooled if a lock just taken is gone or another session's.
         """
         pid = await connection.fetchval("SELECT pg_backend_pid()")
         ((now, marked),) = await connection.fetch(_PID, id_)
@@ -181,8 +178,8 @@ class Locks(msgspec.Struct, eq=False):
         if not self.held:
             return
         tried = await _tried(connection, self.held)
-        # The set stays the same one: others look at it, and what `give` has taken out of it
-        # meanwhile is not put back, for it is unlocked as soon as we are done.
+        # Change the set in place, as others refer to it. A shard that `give` has removed meanwhile
+        # is not put back: `give` unlocks it right after this.
         lost = self.held - tried
         self.held -= lost
         self.changed(lost, frozenset(self.held))
@@ -196,35 +193,35 @@ _read_passed_on = msgspec.json.Decoder(list[PassedOn]).decode
 
 
 Session = AbstractAsyncContextManager[asyncpg.Connection]
-"""A connection, for one at a time (`postgres.Channel`)."""
+"""Exclusive use of a connection (`postgres.Channel`)."""
 
 
 @dataclass(eq=False)
 class Shards:
-    """What a replica does about shards and about the others. Every method raises StoreError."""
+    """A replica's locks, heartbeats and notices. Methods raise StoreError."""
 
     id: str
-    """Of this process: that of its writer."""
+    """Replica id of this process: the `id` of its writer channel."""
     locks: Locks
-    """Those of its writer's session."""
+    """Locks of the writer's session."""
     _writer: Session
     _intake: Session
     cover: Cover = NO_COVER
-    """By which agents' words are sealed that are passed on."""
+    """Seals agents' messages that are passed on."""
     heard: Callable[[str], None] = lambda notice: None
-    """Is told each notice, and `connected` where those before it may have been missed."""
+    """Callback with each notice; with `connected` if earlier ones may have been missed."""
     _channel: str = ""
     _alone: bool = False
-    """At the last sign of life there was no other; one that came since serves no room yet."""
+    """True if the last heartbeat found no other replica; one started since serves no room yet."""
     _started: datetime | None = None
-    """By the server's clock; others may have deleted our row meanwhile."""
+    """Start by the server's clock, kept because other replicas may delete this one's row."""
     _reported: str | None = None
-    """What the others have of us; None: perhaps nothing."""
+    """Last report known to be stored; None if unsure."""
 
     async def prove(self) -> None:
-        """Raise Pooled unless each of our connections is a session of its own.
+        """Raise Pooled unless writer and intake have separate sessions.
 
-        The schema may be made or upgraded only after that: the next one to pass on is to listen.
+        The intake is closed again: its next connection, once the schema exists, shall listen.
         """
         async with self._intake as other:
             await other.execute("BEGIN")
@@ -237,8 +234,8 @@ class Shards:
             raise Pooled
 
     async def beat(self, name: str, *, leaving: bool, report: str = "") -> list[Member]:
-        """Give a sign of life over the writer's session, with a report; returns all replicas."""
-        # One that is long is written only when it is new.
+        """Send a heartbeat with a report through the writer's session; return all replicas."""
+        # A report may be long, so it is written only if it has changed.
         new, self._reported = None if report == self._reported else report, None
         async with self._writer as connection:
             beat = await connection.fetch(_BEAT, self.id, name, leaving, self._started, new)
@@ -251,25 +248,25 @@ class Shards:
         return members
 
     async def take(self, shards: Iterable[int]) -> set[int]:
-        """Lock those of these shards that are free, and not ours; returns them."""
+        """Lock those of the shards that are free, and return the newly locked ones."""
         async with self._writer as connection:
             taken = await _tried(connection, set(shards) - self.locks.held)
             self.locks.held |= taken
             return taken
 
     async def give(self, shard: int) -> None:
-        """Unlock a shard, for whose rooms nothing is under way, and tell the others."""
-        # From now on nothing is sent for its rooms; what was sent before has its turn before.
+        """Unlock a shard whose rooms have no work running, and notify the other replicas."""
+        # Nothing is sent for its rooms from now on; earlier commits use the connection before this.
         self.locks.held.discard(shard)
         async with self._writer as connection:
             await connection.fetch(_GIVE, shard, self._channel)
 
     @asynccontextmanager
     async def alone(self, name: str) -> AsyncIterator[None]:
-        """Do something of that name while no other process does the same.
+        """Run the body while no other process runs one of the same name.
 
-        It spares work, and is no fence: after `ALONE_SECONDS` nobody waits for another any more,
-        and a session that ends has no locks.
+        It saves work but is no fence: waiting ends after `ALONE_SECONDS`, and the lock with the
+        session.
         """
         loop = asyncio.get_running_loop()
         end, had = loop.time() + ALONE_SECONDS, False
@@ -287,7 +284,7 @@ class Shards:
                         await connection.execute(_NO_LONGER_ALONE, name)
 
     async def end(self, member: Member) -> bool:
-        """End a silent replica's session, as it was seen, with its locks; False: we may not."""
+        """Terminate a silent replica's session and so free its locks; False if not permitted."""
         async with self._writer as connection:
             try:
                 await connection.execute(f"{END_SESSION} AND pid = $2", member.id, member.pid)
@@ -296,23 +293,23 @@ class Shards:
             return True
 
     async def forget(self, members: Sequence[str]) -> None:
-        """Delete the rows of replicas that are gone."""
+        """Delete the rows of these replicas."""
         async with self._writer as connection:
             await connection.execute(_FORGET, list(members))
 
     async def listen(self) -> None:
-        """See to it that notices are heard: ask their connection, which may be cut silently."""
+        """Check the notice connection, which may break unnoticed; make it again if it is lost."""
         async with self._intake as connection:
             await connection.execute("SELECT 1", timeout=ASKED_SECONDS)
 
     async def notify(self, notice: str) -> None:
-        """Tell all replicas, this one included, if there are others; a notice may be lost."""
+        """Notify all replicas, also this one; dropped if alone or if the text is too long."""
         if not self._alone and len(notice.encode("utf-8", "replace")) <= LONGEST_NOTICE:
             async with self._intake as connection:
                 await connection.execute(_NOTIFY, self._channel, notice)
 
     async def pass_on(self, inputs: Sequence[NewInput], now: int) -> int:
-        """Store inputs for the owners of their rooms, and tell these; returns how many were new."""
+        """Store inputs for the owners of their rooms and notify them; return how many were new."""
         close = self.cover.close
         rows = ((one.room_id, one.key, close(one.room_id, one.body), now) for one in inputs)
         columns = zip(*rows, strict=True)
@@ -321,7 +318,7 @@ class Shards:
             return int(new)
 
     def read(self, notices: bytes | str) -> list[PassedOn]:
-        """The notices of what was passed on; raises msgspec.MsgspecError."""
+        """Decode notices of inputs passed on; raises msgspec.MsgspecError."""
         return [
             replace(
                 told,
@@ -333,7 +330,7 @@ class Shards:
         ]
 
     async def listen_on(self, connection: asyncpg.Connection) -> None:
-        """Have the notices come by this connection, which is a new one of the intake's."""
+        """Listen for notices on a new connection of the intake."""
         await connection.execute(_NAME_CHANNEL, f"matrix_webchat_{secrets.token_hex(16)}")
         self._channel = await connection.fetchval(_CHANNEL)
         await connection.add_listener(self._channel, lambda *told: self.heard(str(told[-1])))

@@ -1,13 +1,13 @@
-"""Every statement, once for both databases; what a commit writes, and what is made of the rows.
+"""SQL statements for both databases, the rows that a commit writes, and decoding of rows.
 
-The SQL keeps to the words that SQLite and PostgreSQL share. A row of the journal is open while
-`outcome` is null: as an input while `handled` is null, else as an effect. The partial indexes of
-the schema repeat the conditions written here; a condition that is spelt otherwise is not served by
-them. On purpose so where a row is looked up by its number: PostgreSQL would plan to read all open
-rows of an empty journal, and keep to that once it is full.
+The SQL keeps to the syntax that SQLite and PostgreSQL share. A journal row is open while `outcome`
+is null: an input while `handled` is null, else an effect. The schema's partial indexes repeat
+conditions written here; one that is spelt differently does not use them. That is intended where a
+row is found by its number (`coalesce(outcome, '') = ''`): otherwise PostgreSQL would plan, on an
+empty journal, to read all open rows, and keep that plan once it is full.
 
-A group of writes (`carry_out`) is carried out kind by kind: nothing in it depends on another's
-answer, because nobody has been answered yet.
+A group of writes (`carry_out`) is executed kind by kind: none of them depends on the answer to
+another, since none has been answered yet.
 """
 
 from __future__ import annotations
@@ -56,39 +56,39 @@ HANDLED = "handled"
 """Outcome of an input whose step was committed."""
 DEAD = Outcome.DEAD.value
 HIGHEST = 2**63 - 1
-"""The largest number that both databases can hold."""
+"""Largest integer of both databases."""
 UNWRITTEN = b"{}"
-"""Record of a room of which nothing is stored but what came (`shards`); JSON, as of any other."""
+"""Record of a room that has only inputs stored (`shards`); valid JSON like any other record."""
 
 
-# --- what lies sealed -----------------------------------------------------------------------------
+# --- sealing --------------------------------------------------------------------------------------
 
 _SEALED = b"\x01"
 _AS_IT_CAME = b'{"is":"MatrixEvent"'
 LOST = b"null"
-"""In place of what cannot be opened any more; it is no input and no effect."""
+"""Placeholder for content that cannot be decrypted; neither an input nor an effect."""
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.storage")
 
 
 class Cover(msgspec.Struct, frozen=True):
-    """What is said in encrypted rooms, sealed with the operator's key where it is stored.
+    """Encrypts stored content of encrypted rooms with the operator's key (sealing).
 
-    Of the journal that is whatever did not come from the homeserver: an event lies here as it lies
-    there, sealed by its sender. Of a room it is the record. JSON begins otherwise than what is
-    sealed, so a row tells which it is, and rows of earlier versions are read as they are. Without a
-    `seal` nothing is sealed, and what is cannot be read.
+    Sealed are room records, and in the journal everything but Matrix events, which are stored as
+    the homeserver sent them, encrypted by their sender. Sealed data starts with another byte than
+    JSON, so rows need no flag, and unsealed rows of earlier versions can be read. Without a `seal`
+    nothing is sealed, and sealed data cannot be read.
     """
 
     _seal: Seal | None = None
 
     def close(self, room_id: RoomId, said: bytes) -> bytes:
-        """What is to be stored in place of an input, an effect or a record."""
+        """Seal an input, an effect or a record for storage."""
         if self._seal is None or said.startswith(_AS_IT_CAME):
             return said
         return self._seal.seal(room_id, said)
 
     def open(self, room_id: RoomId, stored: bytes) -> bytes:
-        """It as it was; `LOST` if it was sealed with another secret."""
+        """Return the unsealed content; `LOST` if it cannot be opened (no key, or another one)."""
         if not stored.startswith(_SEALED):
             return stored
         if self._seal is None:
@@ -104,26 +104,26 @@ NO_COVER = Cover()
 
 
 class Attempt(NamedTuple):
-    """An effect that its peer may see from now on."""
+    """Request to mark an effect as attempted."""
 
     row: EffectRow
     now: int
 
 
 Write = Commit | Attempt | Query | Together
-"""One request to the writer. A Query is answered by the number of rows that it returns."""
+"""A request to the writer. The answer to a Query or Together is the number of rows it returns."""
 
 
 async def carry_out(
     writes: Sequence[Write], engine: Engine, cover: Cover = NO_COVER
 ) -> list[object]:
-    """Write a group of requests in one transaction; their answers in order."""
+    """Write a group of requests in one transaction; return their answers in order."""
     commits = [write for write in writes if isinstance(write, Commit)]
     attempts = [write for write in writes if isinstance(write, Attempt)]
     others = [write for write in writes if isinstance(write, (Query, Together))]
     parts = _parts(commits, cover)
     queries: list[Query | Together] = []
-    # An attempt that its caller gave up waiting for precedes the settlement of the same row.
+    # Before the commits: the group may settle the row of an attempt whose caller has timed out.
     if attempts:
         marks = [(one.row.seq, one.now) for one in attempts]
         rooms = [one.row.room_id for one in attempts]
@@ -146,9 +146,9 @@ async def carry_out(
     return answers
 
 
-# --- writing what flows: rooms and their journal ------------------------------------------------
+# --- writing rooms and their journal ------------------------------------------------------------
 
-# A key that is known fails the whole. To look for it first takes PostgreSQL a tenth of a commit.
+# A known key fails the transaction. Looking for it first would add a tenth to PostgreSQL's commit.
 INSERT_ENTRIES = for_rows(
     "INSERT INTO journal (room_id, key, body, received, handled, lane, effect, cause, call_id, "
     "repeat, attempted, attempts, outcome, settled) {rows} RETURNING seq, key, handled",
@@ -160,8 +160,8 @@ INSERT_WAITING = for_rows(
     "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key, handled",
     "text, text, bytea, bigint",
 )
-# `revision` is the new one. A room is written only if the stored revision is the one before; the
-# rooms that were written come back. One of revision 0 is new, or was never written since then.
+# `revision` is the new one. A room is written only if the stored revision is the previous one; the
+# rooms written are returned. Revision 0: the room is new, or not written since schema 3 added it.
 INSERT_ROOMS = for_rows(
     upsert("rooms", "room_id", "record, words, live, phase, deadline, customer, revision")
     + " WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
@@ -200,9 +200,9 @@ SAVE_ANCHORS = for_rows(upsert("anchors", "room_id, name", "event_id"), "text, t
 
 
 WRITTEN = Reading(
-    # Of INSERT_ENTRIES or INSERT_WAITING.
+    # A row of INSERT_ENTRIES or INSERT_WAITING.
     lambda seq, row: (seq, row[1], row[4] if len(row) > 4 else None),
-    # By the mark of the transaction, which wrote both at once.
+    # The transaction also wrote its token to `writers`, so both rows have the same xmin.
     same(
         "SELECT seq, key, handled FROM (SELECT seq, key, handled, xmin AS written "
         "FROM journal ORDER BY seq DESC LIMIT $2) AS newest "
@@ -213,7 +213,7 @@ WRITTEN = Reading(
 
 
 def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
-    """All that rooms have to write, as statements that take effect together."""
+    """Return the statements of a group of commits, which take effect together."""
     new_rooms: list[tuple[object, ...]] = []
     rooms: list[tuple[object, ...]] = []
     ended: list[tuple[object, ...]] = []
@@ -239,7 +239,7 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
         own = NO_COVER if one.clear else cover
         entries += [_entry(one, entry, own) for entry in one.entries]
         waiting += [(room_id, new.key, own.close(room_id, new.body), now) for new in one.waiting]
-    # In one order wherever several processes lock rooms' rows, lest they wait for one another.
+    # All processes lock rooms' rows in the same order, to avoid deadlocks.
     rooms.sort(key=itemgetter(0))
     # Statement, rows, strict, returns.
     parts: tuple[tuple[Statement, Sequence[tuple[object, ...]], bool, bool], ...] = (
@@ -257,7 +257,7 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
 
 
 def change_rows(changes: Sequence[Change]) -> list[tuple[object, ...]]:
-    """The columns of `INSERT_CHANGES`."""
+    """Return the parameters of `INSERT_CHANGES`."""
     texts = [(one.actor, one.way, one.key, one.before, one.after) for one in changes]
     return [
         (one.at, *map(printable, words), one.room_id, one.enterprise)
@@ -266,7 +266,7 @@ def change_rows(changes: Sequence[Change]) -> list[tuple[object, ...]]:
 
 
 def _entry(commit: Commit, entry: Entry, cover: Cover) -> tuple[object, ...]:
-    """The columns of `INSERT_ENTRIES`. A cause that is the row's own key is not repeated."""
+    """Return the parameters of `INSERT_ENTRIES`. A cause that equals the row's key is left out."""
     came, effect, now = entry.came, entry.effect, commit.now
     key = None if came is None else came.key
     body = None if came is None else cover.close(commit.room_id, came.body)
@@ -288,7 +288,7 @@ def _entry(commit: Commit, entry: Entry, cover: Cover) -> tuple[object, ...]:
 
 
 def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
-    """Give each room its rows: rows are numbered in the order in which they were handed over."""
+    """Assign returned rows to their commits; rows are numbered in the order they were passed."""
     entered, inputs, new_keys = [], [], set()
     for seq, key, handled, *_ in rows:
         if handled is None:
@@ -316,7 +316,7 @@ def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
 
 
 def _effect_row(commit: Commit, entry: Entry, effect: NewEffect, seq: EffectSeq) -> EffectRow:
-    """The row as `load` will give it, but that its attempt is known not to have been made."""
+    """Return the row as `load` reads it, except that the attempt is known not to be made yet."""
     key = None if entry.came is None else entry.came.key
     return EffectRow(
         seq,
@@ -342,13 +342,13 @@ PING = same("SELECT count(*) FROM schema_version")
 VERSION = Statement("PRAGMA data_version", "SELECT 0")
 
 
-# --- reading what flows ---------------------------------------------------------------------------
+# --- reading rooms and their journal --------------------------------------------------------------
 
 _JSON = "replace(convert_from(record, 'UTF8'), '\\u0000', '\\ufffd')::json"
-"""A room's record, to PostgreSQL."""
+"""PostgreSQL expression of a room's record as JSON."""
 _ROOM = "room_id, record, words, live, phase, deadline, customer, revision"
 """Columns of `stored_room`."""
-# One statement, so that record and rows are of one moment.
+# A single statement, so that record and rows are of the same moment.
 LOAD = same(
     f"SELECT rooms.{_ROOM}, "  # noqa: S608 - our own
     "journal.seq, journal.body, journal.received, journal.key, journal.handled, "
@@ -362,7 +362,7 @@ LOAD = same(
 
 
 def loaded(room_id: RoomId, rows: Rows, cover: Cover = NO_COVER) -> Loaded:
-    """The room that `LOAD` has read."""
+    """Decode the rows that `LOAD` has read."""
     room = None if rows[0][0] is None else stored_room(rows[0][:8], cover)
     inputs, effects = [], []
     for row in rows:
@@ -373,7 +373,7 @@ def loaded(room_id: RoomId, rows: Rows, cover: Cover = NO_COVER) -> Loaded:
         if handled is None:
             inputs.append(InputRow(InputSeq(seq), room_id, said, received, key))
         else:
-            called[4] = bool(called[4])  # whether it is a repeat: SQLite has no booleans
+            called[4] = bool(called[4])  # `repeat`: SQLite has no booleans
             effects.append(EffectRow(EffectSeq(seq), room_id, Lane(lane), said, handled, *called))
     return Loaded(room, inputs, effects)
 
@@ -386,7 +386,7 @@ LIVE_ROOMS = same("SELECT room_id FROM rooms WHERE live ORDER BY room_id")
 DEADLINES = same(
     "SELECT room_id, deadline FROM rooms WHERE deadline IS NOT NULL ORDER BY deadline, room_id"
 )
-# By room first, so that each record is looked into once. Effects have a lane, inputs none.
+# Grouped by room first, so that each record is parsed once. Effects have a lane, inputs do not.
 _BACKLOG = (
     "SELECT coalesce({enterprise}, ''), what, CAST(sum(waiting) AS BIGINT), min(since) FROM ("
     "SELECT room_id, coalesce(lane, 'inbox') AS what, count(*) AS waiting, "
@@ -454,13 +454,13 @@ DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
 DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
 
 
-# --- looks at all rooms, for people: each reads a page, or a stretch of the journal ---------------
+# --- queries over all rooms: each reads a page, or a range of the journal -------------------------
 
 ROOM = same(f"SELECT {_ROOM} FROM rooms WHERE room_id = $1")  # noqa: S608
 _BEHIND = "room_id > $1 ORDER BY room_id LIMIT $2"
 ROOMS = same(f"SELECT {_ROOM} FROM rooms WHERE {_BEHIND}")  # noqa: S608
 LIVE = same(f"SELECT {_ROOM} FROM rooms WHERE live AND {_BEHIND}")  # noqa: S608
-# As the view `sessions`, but for who wants a link.
+# Like the view `sessions`, but of live rooms only.
 BUSY = Statement(
     "SELECT coalesce(json_extract(CAST(record AS TEXT), '$.enterprise'), ''), phase, "
     "json_extract(CAST(record AS TEXT), '$.conversation.phase.queue_id'), count(*) "
@@ -499,7 +499,7 @@ LETTER = same(
 
 
 def stored_room(row: Sequence[Any], cover: Cover) -> StoredRoom:
-    """The room of a row of ROOMS; what cannot be opened of it is left out."""
+    """Decode a row of ROOMS, with its bare record if the sealed one cannot be opened."""
     room_id, record, words, live, phase, deadline, customer, revision = row
     if words is not None and (whole := cover.open(room_id, words)) != LOST:
         record = whole
@@ -514,7 +514,7 @@ def ledger_row(row: Sequence[Any]) -> LedgerRow:
 
 
 def dead_letter(row: Sequence[Any], cover: Cover) -> DeadLetter:
-    """The letter of a row of LETTERS or LETTER."""
+    """Decode a row of LETTERS or LETTER."""
     seq, room_id, at, why, handled, *contents = row
     box, content = ("i", contents[:1]) if handled is None else ("o", contents[1:])
     shown = cover.open(room_id, (content[0] or b"") if content else b"")  # empty once erased
@@ -530,7 +530,7 @@ TRACE = same(
 
 
 def lines(event_id: str, rows: Rows) -> list[TraceRow]:
-    """All lines of an event in order of time; of one moment, what came first, then the effects."""
+    """Return all ledger lines of an event by time; at equal times the inputs before the effects."""
     inputs: list[TraceRow] = []
     effects: list[TraceRow] = []
     for row in rows:
@@ -558,7 +558,7 @@ def lines(event_id: str, rows: Rows) -> list[TraceRow]:
     return sorted(inputs + effects, key=lambda line: line.at)
 
 
-# The keys come as a list in JSON.
+# $1: the keys, as a JSON list.
 KNOWN = Statement(
     "SELECT key FROM journal WHERE key IN (SELECT value FROM json_each(?1))",
     "SELECT key FROM journal WHERE key = ANY(ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))",
@@ -568,8 +568,8 @@ EFFECT_OF = same(
     "SELECT effect FROM journal WHERE event_id = $1 AND room_id = $2 AND effect IS NOT NULL "
     "ORDER BY seq LIMIT 1"
 )
-# An effect that became an event, or an event's own row (a later part of a message, which is known
-# only once that was sent: its row may come after those of the effects that waited meanwhile).
+# Effects that became events, and inputs with a key. These include `PartPosted`: the event of a
+# later part of a message, known only once that was sent, so its row may come after $5.
 POSTED = same(
     "SELECT coalesce(event_id, key), coalesce(effect, body), received FROM journal "
     "WHERE seq >= $2 AND seq < $3 AND room_id = $1 AND coalesce(effect, body) IS NOT NULL "
@@ -578,8 +578,8 @@ POSTED = same(
 )
 
 
-# A row may hold one event and an effect about another: each goes with its own. What waits to be
-# handled, to be carried out or to be decided about stays.
+# A row may hold one event and an effect about another: each is erased with its own event. Open
+# inputs, open effects and dead letters stay.
 FORGET_BODY = same(
     "UPDATE journal SET "
     "body = CASE WHEN key = $1 THEN NULL ELSE body END, "
@@ -589,10 +589,10 @@ FORGET_BODY = same(
 )
 
 EMPTY_LOG = Statement("PRAGMA wal_checkpoint(TRUNCATE)", "SELECT 1")
-"""SQLite's log keeps what was erased from the file until it is written over; a copy takes it along.
-Of PostgreSQL's nothing but time does that."""
+"""Truncates SQLite's WAL, which keeps erased content until it is overwritten, also in copies.
+PostgreSQL's WAL cannot be cleared."""
 
-# `attempted` stays: the peer may have seen it, and reviving does not change that. $2: an input.
+# `attempted` stays, as the peer may have seen the effect. $2: whether it is an input.
 REVIVE = same(
     "UPDATE journal SET outcome = NULL, settled = NULL, detail = '', attempts = 0, revived = $3 "
     "WHERE seq = $1 AND outcome = 'dead' AND (handled IS NULL) = $2 RETURNING seq"
@@ -604,18 +604,18 @@ DISCARD = same(
 
 
 def printable(text: str) -> str:
-    """Make a reason storable anywhere: a peer's words may hold NUL or half a surrogate pair.
+    """Replace NUL and lone surrogates, which a peer's text may hold and a database cannot store.
 
-    A reason that cannot be stored would keep its row from ever being settled.
+    A reason that cannot be stored would prevent its row from ever being settled.
     """
     if text.isascii() and "\0" not in text:
         return text
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
-# --- pruning, a stretch of the journal at a time -------------------------------------------------
+# --- pruning, a range of the journal at a time ---------------------------------------------------
 
-# What is dead stays until somebody decides.
+# Dead letters stay until an operator decides.
 STRETCH = same(
     "SELECT max(seq), sum(CASE WHEN outcome <> 'dead' AND (settled < $4 OR settled < $3 AND full_) "
     "THEN 1 ELSE 0 END) FROM (SELECT seq, outcome, settled, "
@@ -634,7 +634,7 @@ ERASE_BODIES = same(
 
 
 def dropping_some(table: str, key: str, old: str) -> Statement:
-    """A DELETE of at most $2 rows that are old by a condition on $1; returns a row for each."""
+    """Make a DELETE of at most $2 rows that match `old`, a condition on $1; returns each row."""
     some = f"SELECT {key} FROM {table} WHERE {old} LIMIT $2"  # noqa: S608 - our own words
     return same(f"DELETE FROM {table} WHERE ({key}) IN ({some}) RETURNING {key}")  # noqa: S608
 

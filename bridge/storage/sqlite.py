@@ -1,9 +1,9 @@
-"""SQLite: one connection in one worker thread, and one hop to it for a whole group.
+"""SQLite: one connection in one worker thread; a group of writes is a single job.
 
-The thread takes jobs from a queue and hands each answer to the event loop: that costs a quarter of
-an executor's way. No coroutine ever holds a transaction: it begins and ends inside one job, which a
-cancelled caller cannot interrupt. WAL with synchronous=FULL, because a 200 to the homeserver means
-that the event outlives a power cut; with group commit the price of FULL is shared.
+The thread takes jobs from a queue and passes each answer to the event loop, at a quarter of an
+executor's cost. A transaction begins and ends inside one job, so a cancelled coroutine cannot
+interrupt it. WAL with synchronous=FULL, because a 200 to the homeserver promises that the event
+survives a power cut; group commit shares the cost of FULL.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from bridge.storage.query import (
 T = TypeVar("T")
 
 OLDEST = (3, 35, 0)
-"""The first SQLite with RETURNING."""
+"""First SQLite version with RETURNING."""
 
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _AWAY = {
@@ -49,22 +49,22 @@ _AWAY = {
 }
 _UNSTORABLE = {sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT}
 CLAIM_SECONDS = 5.0
-"""How long the claim of a process that is about to end is waited for."""
+"""Seconds to wait for the lock of a process that is about to end."""
 _SETTINGS = (
-    "PRAGMA busy_timeout = 5000",  # ms; only a command line beside us competes
+    "PRAGMA busy_timeout = 5000",  # ms; the only other writer is a CLI command
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
-    "PRAGMA journal_size_limit = 67108864",  # bytes that the WAL keeps after a burst
-    "PRAGMA secure_delete = FAST",  # what is erased does not go on lying in the file's gaps
+    "PRAGMA journal_size_limit = 67108864",  # maximum bytes of the WAL after a burst
+    "PRAGMA secure_delete = FAST",  # overwrites deleted content, as far as that costs no I/O
 )
 
 
 class SqliteEngine:
-    """A file, made (for its owner only: it holds tokens) if there is none.
+    """A SQLite file, created readable for its owner only (it holds tokens) if missing.
 
-    The claim is SQLite's exclusive lock on an empty file beside it, `….db-owner`: it goes with the
-    process, however that ends.
+    The claim is SQLite's exclusive lock on an empty file beside it, `….db-owner`, which is released
+    however the process ends.
     """
 
     dialect = Dialect.SQLITE
@@ -73,10 +73,10 @@ class SqliteEngine:
         self._path = path
         self._owning: sqlite3.Connection | None = None
         self._jobs: SimpleQueue[_Job | None] | None = None
-        """Of the thread, while it runs; None after a job ends it."""
+        """Job queue of the thread while it runs; a None in it ends the thread."""
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
-        """Of the file that is open, to see that it is still the one at `path`."""
+        """Inode of the open file, to check that it is still the one at `path`."""
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < OLDEST:
@@ -84,7 +84,7 @@ class SqliteEngine:
                 f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed"
             )
         self._jobs = SimpleQueue()
-        # A daemon: a disk that hangs must not keep the process from ending.
+        # A daemon thread: a hanging disk must not keep the process from ending.
         Thread(target=_work, args=(self._jobs,), name="sqlite", daemon=True).start()
         await self._hop(self._connect)
 
@@ -102,11 +102,11 @@ class SqliteEngine:
         return self._hop(lambda: run(self._opened(), query))
 
     async def copy(self, path: Path) -> None:
-        """Make a copy as of one moment, whoever writes meanwhile, in a new file; or OSError."""
+        """Copy a consistent snapshot into a new file, also during writes; OSError if that fails."""
         await self._hop(lambda: self._copied(path))
 
     async def close(self) -> None:
-        """Close once the thread is free; without waiting for it if the disk hangs for 10 s."""
+        """Close after pending jobs, waiting up to 10 s for a hanging disk."""
         if self._jobs is None:
             return
         closing = self._hop(self._disconnect)
@@ -117,7 +117,7 @@ class SqliteEngine:
                 await asyncio.shield(closing)
 
     def _hop(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Have `work` done in the thread; a cancelled caller leaves it running there."""
+        """Run `work` in the thread, where it goes on if the caller is cancelled."""
         if self._jobs is None:
             raise Unreachable("the store is closed")
         loop = asyncio.get_running_loop()
@@ -144,7 +144,7 @@ class SqliteEngine:
         with closing(sqlite3.connect(path)) as copy:
             try:
                 self._opened().backup(copy)
-            except sqlite3.OperationalError as error:  # a disk that is full, mostly: of the copy's
+            except sqlite3.OperationalError as error:  # mostly the copy's disk is full
                 raise OSError(errno.EIO, str(error), str(path)) from error
 
     def _disconnect(self) -> None:
@@ -169,9 +169,9 @@ class SqliteEngine:
         return answers
 
     def _still_there(self) -> None:
-        """Raise Unreachable if the open file was moved away: the next start would not find it.
+        """Raise Unreachable if the open file was moved: the next start would not find it.
 
-        SQLite itself looks (by the same number), but not in WAL mode.
+        SQLite makes the same check by inode, but not in WAL mode.
         """
         with suppress(OSError):
             if os.stat(self._path).st_ino == self._inode:  # noqa: PTH116 - half the cost of Path's
@@ -185,11 +185,11 @@ class SqliteEngine:
 
 
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
-"""Work, and the future that its answer goes to, in its loop."""
+"""Work, the future for its result, and the future's loop."""
 
 
 def _work(jobs: SimpleQueue[_Job | None]) -> None:
-    """The thread: one job after the other, until there is a None."""
+    """Run jobs one after the other until a None (the thread's target)."""
     while (job := jobs.get()) is not None:
         work, answer, loop = job
         result, failure = None, None
@@ -197,9 +197,9 @@ def _work(jobs: SimpleQueue[_Job | None]) -> None:
             result = translated(work)
         except BaseException as error:  # noqa: BLE001 - raised where the answer is awaited
             failure = error
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(_answer, answer, result, failure)
-        del job, work, answer, loop, result, failure  # the next job may be long in coming
+        del job, work, answer, loop, result, failure  # free them: the next job may come late
 
 
 def _answer(answer: asyncio.Future[Any], result: object, failure: BaseException | None) -> None:
@@ -212,7 +212,7 @@ def _answer(answer: asyncio.Future[Any], result: object, failure: BaseException 
 
 
 def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
-    """Carry out one query; Stale if a strict part of it did not write all of its rows."""
+    """Run a query; Stale if a strict part of it did not write all of its rows."""
     if isinstance(query, Query):
         return connection.execute(query.statement.sqlite, query.params).fetchall()
     cursor, returned = connection.cursor(), []
@@ -231,7 +231,7 @@ def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
 
 
 def _touch(path: Path) -> None:
-    """Make a file for our own eyes, if there is none."""
+    """Create a file that only its owner can read, if there is none."""
     try:
         path.touch(mode=0o600)
     except OSError as error:
@@ -239,9 +239,9 @@ def _touch(path: Path) -> None:
 
 
 def _reason(path: Path, error: sqlite3.OperationalError) -> str:
-    """Why SQLite cannot open a file, which it does not say itself.
+    """Find out why SQLite cannot open a file, which its error does not say.
 
-    Found without opening it: closing it again would end all locks that this process has on it.
+    Does not open the file: closing it would release all POSIX locks of this process on it.
     """
     if path.is_dir():
         return os.strerror(errno.EISDIR)
@@ -250,7 +250,7 @@ def _reason(path: Path, error: sqlite3.OperationalError) -> str:
 
 
 def _locked(path: Path, seconds: float) -> sqlite3.Connection:
-    """Lock a file until the connection is closed; AlreadyInUse if another has it for so long."""
+    """Lock a file until the connection is closed; AlreadyInUse if still locked after `seconds`."""
     _touch(path)
     connection = sqlite3.connect(path, timeout=seconds, isolation_level=None)
     try:
@@ -264,7 +264,7 @@ def _locked(path: Path, seconds: float) -> sqlite3.Connection:
 
 
 def translated(work: Callable[[], T]) -> T:
-    """Run `work`, turning SQLite's errors into ours, whose texts name no value of a row."""
+    """Run `work`, turning SQLite's errors into StoreErrors without values of rows."""
     try:
         return work()
     except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""The store over either engine, from a database URL on.
+"""The store (`StorePort`) on either engine, opened by a database URL.
 
 Writes go through the group writer (`group.py`), reads straight to the engine. Times are ms since
 the epoch.
@@ -69,29 +69,29 @@ from bridge.storage.sqlite import SqliteEngine
 READ_SECONDS = 20.0
 _PING = "ping"
 SLICE = 1_000
-"""Rows that one request of `prune` may touch: the writer is not to be held up by it."""
+"""Maximum rows that one request of `prune` touches, so that it does not hold up the writer."""
 REACH = 50_000
-"""Rows of the journal, on either side, that `posted` looks through, in a tenth of a second."""
+"""Journal rows before and after a row that `posted` searches; takes a tenth of a second."""
 STRETCH, STRETCHES = 2_000, 5
-"""Rows of the journal that `deliveries` reads at a time, and how often, for one page."""
+"""Journal rows that `deliveries` reads at a time, and maximum number of such reads per page."""
 
 
 def open_store(
     url: str, clock: Clock, *, sole: bool = False, shared: bool = False, seal: Seal | None = None
 ) -> AbstractAsyncContextManager[SqlStore]:
-    """Open the database of a URL (see `engine_for`), bring its schema up to date, run its writer.
+    """Open the database of a URL (see `engine_for`), migrate its schema and run its writer.
 
-    With `sole` we are the one bridge at work on it: others may only look or repair beside us. With
-    `shared` too, and on PostgreSQL, others that want the same share the rooms (`SqlStore.shards`).
-    `seal` is the key of what is said in encrypted rooms; without it that cannot be read.
+    `sole`: take the claim as the one bridge at work on it; others may only inspect or repair.
+    `shared`, with `sole` and on PostgreSQL: share the rooms with other bridges that do the same
+    (`SqlStore.shards`). `seal`: key of sealed content (encrypted rooms), unreadable without it.
 
     Entering it raises:
         Unreachable: the database cannot be reached.
-        AlreadyInUse: another process is its bridge.
-        Pooled: it is to be shared, and there is a pooler that does not let us.
+        AlreadyInUse: another bridge has claimed it.
+        Pooled: `shared`, but a connection pooler prevents session locks.
         NewerSchemaError: a later version of this program has upgraded it.
-        MovedError, UnfinishedError: it goes on elsewhere, or is not whole yet.
-        CorruptDatabaseError: it is damaged or no database.
+        MovedError, UnfinishedError: it was moved elsewhere, or is only partly filled.
+        CorruptDatabaseError: it is damaged or not a database.
     """
     return opened(engine_for(url, clock, shared=sole and shared), clock, sole=sole, seal=seal)
 
@@ -100,7 +100,7 @@ def open_store(
 async def opened(
     engine: Engine, clock: Clock, *, sole: bool = False, seal: Seal | None = None
 ) -> AsyncIterator[SqlStore]:
-    """The store over an engine, which is closed at the end; see `open_store`."""
+    """Run the store on an engine, which is closed at the end; see `open_store`."""
     cover = Cover(seal)
     shards = engine.shards if isinstance(engine, PostgresEngine) else None
     try:
@@ -118,7 +118,7 @@ async def opened(
     writer = GroupWriter[Write](lambda group: carry_out(group, engine, cover))
     store = SqlStore(engine, writer, cover)
     store.shards = shards
-    tasks = asyncio.TaskGroup()  # entered by hand: what is raised within passes through as it is
+    tasks = asyncio.TaskGroup()  # entered by hand, so that the body's exceptions are not wrapped
     await tasks.__aenter__()
     writing = tasks.create_task(writer.run(), name="store writer")
     try:
@@ -127,15 +127,15 @@ async def opened(
         try:
             await store.close()
         except asyncio.CancelledError as cancelled:
-            # From outside, or from the group because the writer died: the group knows which.
+            # Cancelled from outside, or by the group because the writer failed: the group knows.
             await tasks.__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
             raise
-        writing.cancel()  # it has ended, unless the database hangs
+        writing.cancel()  # no effect unless the database hangs: the writer has ended
         await tasks.__aexit__(None, None, None)
 
 
 class SqlStore:
-    """A `rooms.store.StorePort`, and more; `open_store` makes it and runs its writer."""
+    """A `rooms.store.StorePort` with more queries; `open_store` makes it and runs its writer."""
 
     def __init__(self, engine: Engine, writer: GroupWriter[Write], cover: Cover = NO_COVER) -> None:
         self._engine = engine
@@ -143,14 +143,14 @@ class SqlStore:
         self.writer = writer
         self.eraser = Eraser(self._read, self._write, self._maintain, cover)
         self._version: int | None = None
-        """Number of the file's writes by others, when it was last looked at."""
+        """SQLite's `data_version` when last read: it changes when another connection writes."""
         self.shards: Shards | None = None
-        """Of the process that shares the rooms with others."""
+        """None unless the process shares the rooms with others."""
 
     # --- rooms and their journal ------------------------------------------------------------
 
     def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
-        # Each answer is that of a commit, or the error in its place (`carry_out`).
+        # Each answer is a Committed, or the error in its place (`carry_out`).
         self.writer.submit(commits, cast("Callable[[list[object]], None]", done))
 
     async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
@@ -211,7 +211,7 @@ class SqlStore:
         found: EventId | None = await self._value(sql.ANCHOR, room_id, name)
         return found
 
-    # --- what we know of ghosts, accounts and peers -----------------------------------------
+    # --- ghosts, accounts, facts and secrets ------------------------------------------------
 
     async def ghost(self, user_id: str) -> GhostRow | None:
         rows = await self._read(sql.GHOST, user_id)
@@ -227,7 +227,7 @@ class SqlStore:
         return Token(*rows[0]) if rows else None
 
     async def save_token(self, token: Token) -> None:
-        """Keep it; NotOwned if the room is another process's, which has a newer one."""
+        """Save a token; NotOwned if another process owns the room, which has a newer one."""
         await self._write(Together([Part(sql.SAVE_TOKEN, [astuple(token)])], rooms=[token.room_id]))
 
     async def forget_token(self, room_id: RoomId) -> None:
@@ -244,7 +244,7 @@ class SqlStore:
         await self._save(sql.SAVE_FACT, name, value)
 
     async def first_fact(self, name: str, value: str) -> str:
-        """The fact, which is `value` from now on if there was none."""
+        """Set the fact to `value` unless it exists, and return it."""
         await self._save(sql.FIRST_FACT, name, value)
         found: str = await self._value(sql.FACT, name)
         return found
@@ -257,10 +257,10 @@ class SqlStore:
         return sorted(name for (name,) in await self._read(sql.SECRET_NAMES, prefix))
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
-        # One statement must not meet a name twice; of two values the later one counts.
+        # A statement must not get a name twice; the later of two values counts.
         newest = {row.name: row for row in rows}
         kept, new, changed, gone = [], [], [], []
-        # In one order for all processes, lest they wait for one another.
+        # In the same order in all processes, to avoid deadlocks.
         for _, row in sorted(newest.items()):
             columns = row.name, row.value, row.keep_until
             if row.value is None:
@@ -289,7 +289,7 @@ class SqlStore:
         return sql.lines(event_id, await self._read(sql.TRACE, event_id))
 
     async def known(self, events: Collection[EventId]) -> set[EventId]:
-        """Those of these events that are stored as what came."""
+        """Return those of the events that are stored as inputs."""
         rows = await self._read(sql.KNOWN, json.dumps([*events]))
         return {EventId(key) for (key,) in rows}
 
@@ -318,10 +318,9 @@ class SqlStore:
         return await self._update(sql.DISCARD, *_row_of(letter_id), now) == 1
 
     async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
-        """Erase bodies of what was settled before `bodies_before` and rows before `rows_before`.
-
-        Secrets whose time was over before `rows_before` go too. Dead letters stay. Returns the
-        number of rows touched.
+        """Erase contents of rows settled before `bodies_before`, delete rows settled before
+        `rows_before` and secrets that expired before it, and apply `others`. Dead letters stay.
+        Return the number of rows touched.
         """
         touched, first = await self.eraser.prune(others, rows_before, SLICE), 0
         while True:
@@ -335,20 +334,20 @@ class SqlStore:
             first = last + 1
 
     async def members(self) -> list[Member]:
-        """The processes that share the database; none of SQLite."""
+        """Return the replicas that share the database; empty for SQLite."""
         return [Member(*row) for row in await self._read(MEMBERS)]
 
     async def reports(self) -> list[tuple[float, str]]:
-        """What the other processes have told of themselves, and how many seconds ago."""
+        """Return the other replicas' reports, each with its age in seconds."""
         own = "" if self.shards is None else self.shards.id
         return [(age, report) for age, report in await self._read(REPORTS, own)]
 
     async def sessions(self, members: Sequence[Member]) -> tuple[list[str], bool]:
-        """Roles of members' sessions; True: the server itself notices a host that has vanished."""
+        """Return the roles of the members' sessions, and whether the server detects dead peers."""
         ((roles, notices),) = await self._read(SESSIONS, [one.pid for one in members])
         return sorted(roles), notices
 
-    # --- looks at all rooms, for people -----------------------------------------------------
+    # --- queries over all rooms -------------------------------------------------------------
 
     async def room(self, room_id: RoomId) -> StoredRoom | None:
         rows = await self._read(sql.ROOM, room_id)
@@ -421,15 +420,15 @@ class SqlStore:
     # --- the database itself ----------------------------------------------------------------
 
     async def ping(self) -> None:
-        """Read, and write: a database on a full disk still answers.
+        """Check the database by a read and a write, as one on a full disk still answers reads.
 
-        The value is another each time, for SQLite writes nothing where nothing changes.
+        The value is random because SQLite does not write an unchanged one.
         """
         await self._read(sql.PING)
         await self.save_fact(_PING, secrets.token_hex(4))
 
     async def close(self) -> None:
-        """Write what waits, then let the database go. A second call does nothing more."""
+        """Finish waiting writes and close the database. A second call has no effect."""
         await self.writer.close()
         await self._engine.close()
 
@@ -445,7 +444,7 @@ class SqlStore:
         await self._write(Together([Part(statement, [row])]))
 
     async def _update(self, statement: Statement, *params: object) -> int:
-        """Carry out a statement; how many rows it returns."""
+        """Run a statement and return how many rows it returns."""
         return cast(int, await self._write(Query(statement, params)))
 
     async def _read(self, statement: Statement, *params: object) -> Rows:
@@ -459,13 +458,13 @@ class SqlStore:
         return await self._engine.read(Query(statement))
 
     async def _value(self, statement: Statement, *params: object) -> Any:
-        """The first column of the first row; None if there is none."""
+        """Return the first column of the first row; None if there is no row."""
         rows = await self._read(statement, *params)
         return rows[0][0] if rows else None
 
 
 def _row_of(letter_id: str) -> tuple[int, bool]:
-    """Number of a dead letter's row, and whether it is an input; 0 for what is no letter's id."""
+    """Return a dead letter's row number and whether it is an input; (0, False) if invalid."""
     split = re.fullmatch(r"([io])([0-9]{1,18})", letter_id)
     return (int(split[2]), split[1] == "i") if split else (0, False)
 
@@ -474,9 +473,9 @@ def _row_of(letter_id: str) -> tuple[int, bool]:
 
 
 def engine_for(url: str, clock: Clock, *, shared: bool = False, patient: bool = False) -> Engine:
-    """The engine of a database URL, not yet open; `patient`: a statement may take an hour.
+    """Make the engine of a database URL, not yet open; `patient`: a statement may take an hour.
 
-    ValueError: not a known form; the text does not repeat the URL, which may hold a password.
+    ValueError: the URL's form is unknown; the text omits the URL, which may hold a password.
     """
     check_database_url(url)
     if url.startswith(SQLITE):
@@ -486,7 +485,7 @@ def engine_for(url: str, clock: Clock, *, shared: bool = False, patient: bool = 
 
 
 def described(url: str) -> str:
-    """A database URL for people: without what is secret, and the file in full."""
+    """Return a database URL without passwords, or the absolute path of a SQLite file."""
     if url.startswith("sqlite:"):
         return str(Path(url.removeprefix(SQLITE)).resolve())
     parts = urlsplit(url)
@@ -497,15 +496,15 @@ def described(url: str) -> str:
 
 
 def missing_file(url: str) -> Path | None:
-    """The SQLite file of a URL, if there is none: opening it would make a new, empty one.
+    """Return the SQLite file of a URL if it does not exist (opening would create it), else None.
 
-    Unreachable: whether there is one cannot be seen.
+    Raises Unreachable if that cannot be determined.
     """
     if not url.startswith("sqlite:"):
         return None
     path = Path(url.removeprefix(SQLITE))
     try:
-        path.stat()  # not `exists`: that takes some faults of folders for "no"
+        path.stat()  # not `exists`, which returns False for some errors of folders
     except FileNotFoundError:
         return path
     except OSError as error:
@@ -514,7 +513,7 @@ def missing_file(url: str) -> Path | None:
 
 
 async def pending_migrations(url: str, clock: Clock) -> list[Migration]:
-    """Migrations that opening this database would make; nothing is written. Raises as that does."""
+    """Return the migrations that opening the database would apply; raises as opening does."""
     engine = engine_for(url, clock)
     if missing_file(url) is not None:
         return known(engine.dialect)

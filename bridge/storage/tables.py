@@ -1,11 +1,11 @@
-"""Tables as a database's catalogue names them, and how their rows are read and written as a whole.
+"""Tables of a database, read from its catalogue, and copying of their rows.
 
-Here alone the engines are made alike. A row that is copied has only None, str, bytes and int,
-whatever it came from: SQLite has no booleans, PostgreSQL no NUL in a text. Rows come in the order
-of their keys, texts by their bytes, so that two databases and a file can be laid side by side.
+All differences between the engines are levelled here. A copied row has only None, str, bytes and
+int: SQLite has no booleans, PostgreSQL no NUL in a text. Rows come in key order, texts compared by
+bytes, so that two databases or a backup file can be compared side by side.
 
-Both engines read from one moment on: PostgreSQL by a cursor in one transaction of one connection
-(what is read one after the other has the same one), SQLite page by page in one transaction.
+Both engines read a snapshot: PostgreSQL by a cursor in one transaction (sequential reads use the
+same connection), SQLite page by page in one transaction.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ from bridge.storage.query import (
 Value = str | bytes | int | None
 Row = tuple[Value, ...]
 Key = tuple[str | int, ...]
-"""Texts and numbers; no key has anything else."""
+"""Key of a row; no key column has another type."""
 MOST_ROWS = 200
-"""Rows of a page; and its bytes, as long as its rows are not suddenly much larger."""
+"""Maximum rows of a page."""
 PAGE_BYTES = 1 << 20
+"""Intended bytes of a page; exceeded if rows are suddenly much larger."""
 
 _LOCAL = {"schema_version", "writers", "replicas"}
-"""Tables of what a database is and who is at it, which go nowhere."""
+"""Tables about the database itself and the processes that use it; never copied."""
 _MADE = re.compile(r"\bCREATE (?:OR REPLACE )?(TABLE|VIEW) (\w+)|\b(RENAME) TO (\w+)")
 
 
@@ -59,7 +60,7 @@ class Column(msgspec.Struct, frozen=True):
     name: str
     kind: Kind
     native: str
-    """The engine's own word for its type."""
+    """The engine's name of the type."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -67,30 +68,30 @@ class Table(msgspec.Struct, frozen=True):
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     numbered: bool
-    """The database numbers its rows, in the key's column."""
+    """Whether the key column is auto-incremented."""
 
     @property
     def shape(self) -> object:
-        """What two tables have in common whose rows are alike."""
+        """Description that is equal for two tables with interchangeable rows."""
         columns = tuple((one.name, one.kind) for one in self.columns)
         return self.name, columns, self.key, self.numbered
 
     def keyed(self) -> Callable[[Sequence[Value]], Key]:
-        """How the key of a row is had."""
+        """Make a function that returns the key of a row."""
         names = [one.name for one in self.columns]
         places = [names.index(name) for name in self.key]
         return lambda row: tuple(row[place] for place in places)  # type: ignore[misc]
 
 
 def shown(key: Key) -> str:
-    """A row's key for people."""
+    """Format a row's key for messages."""
     return " ".join(map(str, key))
 
 
 # --- the catalogue -------------------------------------------------------------------------------
 
 _CATALOGUE = Statement(
-    # Table, column, type, its place in the key, whether it is numbered.
+    # Table, column, type, position in the key (0: none), whether auto-incremented.
     "SELECT m.name, c.name, c.type, c.pk, c.pk > 0 AND m.sql LIKE '%AUTOINCREMENT%' "
     "FROM sqlite_master AS m, pragma_table_info(m.name) AS c WHERE m.type = 'table' "
     "ORDER BY m.name, c.cid",
@@ -105,7 +106,7 @@ _CATALOGUE = Statement(
 
 
 async def catalogue(engine: Engine) -> list[Table]:
-    """The tables of ours that hold what has to be kept, by name; none where there is no schema."""
+    """Return the bridge's tables that are copied, by name; empty if there is no schema."""
     ours = {name for kind, name in made(engine.dialect) if kind == "TABLE"} - _LOCAL
     columns: dict[str, list[Column]] = {}
     keys: dict[str, list[tuple[int, str]]] = {}
@@ -128,14 +129,14 @@ async def catalogue(engine: Engine) -> list[Table]:
 
 
 def made(dialect: Dialect) -> set[tuple[str, str]]:
-    """TABLE or VIEW, and the name, of all that any of the migrations makes."""
+    """Return TABLE or VIEW and the name of everything that any migration creates."""
     found = (one for migration in known(dialect) for one in _MADE.findall(migration.script))
     ours = {(kind or "TABLE", name or renamed) for kind, name, _, renamed in found}
     return ours | {("TABLE", "schema_version")}
 
 
 def dropping(dialect: Dialect) -> list[Query]:
-    """Statements that leave nothing of ours; views go before what they show."""
+    """Return statements that drop all views and tables of the bridge, views first."""
     end = " CASCADE" if dialect is Dialect.POSTGRES else ""
     ordered = sorted(made(dialect), reverse=True)
     return [Query(same(f"DROP {kind} IF EXISTS {name}{end}")) for kind, name in ordered]
@@ -147,7 +148,7 @@ _BEGIN = Statement("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 
 class Snapshot(msgspec.Struct, eq=False):
-    """A database as it is at one moment, which nothing that is written meanwhile changes."""
+    """A consistent snapshot of a database, unaffected by later writes."""
 
     _engine: Engine
     tables: Sequence[Table]
@@ -158,7 +159,7 @@ class Snapshot(msgspec.Struct, eq=False):
         return int(count)
 
     async def number(self, table: Table) -> int:
-        """The last number that the database has given to a row of the table; 0: none."""
+        """Return the last auto-increment number given to a row of the table; 0 if none."""
         if not table.numbered:
             return 0
         name, column = table.name, table.key[0]
@@ -173,7 +174,7 @@ class Snapshot(msgspec.Struct, eq=False):
         return int(number)
 
     async def rows(self, table: Table, after: Key = ()) -> AsyncIterator[list[Row]]:
-        """Pages of a table's rows in order, from the one behind that key on."""
+        """Yield pages of a table's rows in key order, starting after the key `after`."""
         paged = self._fetched if self._engine.dialect is Dialect.POSTGRES else self._looked_up
         alike, pace = _alike(self._engine.dialect, table), _Pace()
         async for rows in paged(table, after, pace):
@@ -192,7 +193,7 @@ class Snapshot(msgspec.Struct, eq=False):
             yield rows
 
     async def _fetched(self, table: Table, after: Key, pace: _Pace) -> AsyncIterator[Rows]:
-        cursor = f"copied_{table.name}"  # the driver keeps the columns of a statement's text
+        cursor = f"copied_{table.name}"  # per table: asyncpg caches a statement's columns by text
         text = selecting(table, Dialect.POSTGRES, after=bool(after))
         await self._engine.read(Query(same(f"DECLARE {cursor} NO SCROLL CURSOR FOR {text}"), after))
         while rows := await self._engine.read(Query(same(f"FETCH {pace.rows} FROM {cursor}"))):
@@ -201,7 +202,7 @@ class Snapshot(msgspec.Struct, eq=False):
 
 
 class _Pace(msgspec.Struct, eq=False):
-    """How many rows the next page has: so many that it holds about `PAGE_BYTES`."""
+    """Number of rows of the next page, adapted so that a page has about `PAGE_BYTES`."""
 
     rows: int = 10
 
@@ -213,7 +214,7 @@ class _Pace(msgspec.Struct, eq=False):
 
 @asynccontextmanager
 async def snapshot(engine: Engine) -> AsyncIterator[Snapshot]:
-    """Hold an open database still for one reader; nothing else may read by this engine."""
+    """Open a read snapshot of a database; nothing else may read through the engine meanwhile."""
     await engine.read(Query(_BEGIN))
     try:
         yield Snapshot(engine, await catalogue(engine))
@@ -222,7 +223,7 @@ async def snapshot(engine: Engine) -> AsyncIterator[Snapshot]:
 
 
 def selecting(table: Table, dialect: Dialect, *, after: bool) -> str:
-    """A SELECT of a table's rows in order; with `after` only those behind a key."""
+    """Write a SELECT of a table's rows in key order; with `after` only those after a key."""
     columns = ", ".join(one.name for one in table.columns)
     texts = {one.name for one in table.columns if one.kind == "text"}
     bytewise = ' COLLATE "C"' if dialect is Dialect.POSTGRES else ""
@@ -235,12 +236,12 @@ def selecting(table: Table, dialect: Dialect, *, after: bool) -> str:
 
 
 def _kept(table: Table) -> str:
-    """The condition for rows that go elsewhere: not the marks of what this database is."""
+    """Return the SQL condition for rows to copy: all but the marks of `migrate.py`."""
     return f"name NOT IN ('{UNFINISHED}', '{MOVED}')" if table.name == "facts" else "true"
 
 
 def _alike(dialect: Dialect, table: Table) -> Callable[[Sequence[Value]], Row]:
-    """How a row of an engine becomes one that is the same for all."""
+    """Make a function that converts an engine's row to the common types."""
     types = [TYPES[one.kind] for one in table.columns]
 
     def from_postgres(row: Sequence[Value]) -> Row:
@@ -248,7 +249,7 @@ def _alike(dialect: Dialect, table: Table) -> Callable[[Sequence[Value]], Row]:
 
     def from_sqlite(row: Sequence[Value]) -> Row:
         for value, kind in zip(row, types, strict=True):
-            if value is not None and type(value) is not kind:  # SQLite takes anything anywhere
+            if value is not None and type(value) is not kind:  # SQLite does not enforce types
                 raise CorruptDatabaseError(
                     f"{table.name} has a row with a {type(value).__name__} for a {kind.__name__}: "
                     f"{shown(table.keyed()(row))}"
@@ -262,7 +263,7 @@ def _alike(dialect: Dialect, table: Table) -> Callable[[Sequence[Value]], Row]:
 
 
 def inserting(table: Table) -> Statement:
-    """An INSERT of rows with the numbers that they have; the table is the target's."""
+    """Make an INSERT into the target's table that keeps the rows' auto-increment numbers."""
     columns = ", ".join(one.name for one in table.columns)
     into = f"INSERT INTO {table.name} ({columns})"
     statement = for_rows(f"{into} {{rows}}", ", ".join(one.native for one in table.columns))
@@ -275,9 +276,9 @@ def inserting(table: Table) -> Statement:
 
 
 def holding(dialect: Dialect, table: Table) -> Callable[[Row], Row]:
-    """How an engine can hold a row: the same, but that PostgreSQL has no NUL in a text.
+    """Make a function that adapts a row to an engine: for PostgreSQL, NUL in texts becomes U+FFFD.
 
-    In its place goes U+FFFD. StoreError: it is in a key, by which the row is to be found.
+    The function raises StoreError if a key has a NUL, as the row could not be found any more.
     """
     key_of = table.keyed()
     if dialect is Dialect.SQLITE:
@@ -297,7 +298,7 @@ def holding(dialect: Dialect, table: Table) -> Callable[[Row], Row]:
 
 
 def as_params(table: Table, rows: Iterable[Row]) -> list[tuple[object, ...]]:
-    """Rows as parameters of `inserting`."""
+    """Convert rows to parameters of `inserting`."""
     flags = {place for place, one in enumerate(table.columns) if one.native == "boolean"}
     if not flags:
         return list(rows)
@@ -311,7 +312,7 @@ def as_params(table: Table, rows: Iterable[Row]) -> list[tuple[object, ...]]:
 
 
 def numbering(table: Table, number: int) -> list[Query]:
-    """Statements by which the next row of the table gets the number after this one."""
+    """Return statements that make auto-increment of a table continue after `number`."""
     if not number:
         return []
     forget = Statement("DELETE FROM sqlite_sequence WHERE name = ?1", "SELECT $1::text")

@@ -1,13 +1,13 @@
-"""All rows of one database into another, of either engine; and into a backup, and back.
+"""Copying all rows: move between databases of either engine, backup to a file, restore from it.
 
-`move` is a database into a database, `backup` a database into a file, `restore` a file into a
-database, by the same code: tables by name, rows by key, in pages. The page and a mark of how far it
-reaches (`Mark`) are one transaction, so that a run that was killed is taken up behind it; no bridge
-starts on a database with such a mark. At last source and target are read side by side, and every
-row is compared. Of two databases at most one can be started on at any moment: the source is marked
-(`Moved`) before the target's mark goes.
+`move` copies database to database, `backup` database to file, `restore` file to database, with the
+same code: tables by name, rows by key, in pages. A page and a mark of the progress (`Mark`) are
+written in one transaction, so that a killed run can be resumed; no bridge starts on a database with
+such a mark. At the end source and target are read side by side and every row is compared. At any
+moment a bridge can start on at most one of two databases: the source is marked as moved (`Moved`)
+before the target's mark is removed.
 
-Of memory it takes a page of each side, however much there is.
+Memory: one page of each side, whatever the size of the database.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ from bridge.storage.tables import (
 _WRITE_FACT = same("INSERT INTO facts (name, value) VALUES ($1, $2)")
 _DROP_FACT = same("DELETE FROM facts WHERE name = $1")
 NAMED = 5
-"""Rows that differ, and are named; the others are counted."""
+"""Maximum number of differing rows that are named; the others are only counted."""
 
 
 class Progress(Protocol):
-    """Told how far it is."""
+    """Callbacks with the progress."""
 
     def begins(self, what: str, rows: int) -> None: ...
 
@@ -74,26 +74,26 @@ class Progress(Protocol):
 
 
 Source = Snapshot | BackupFile
-"""Rows to copy: of a database at one moment, or of a backup."""
+"""Source of rows: a snapshot of a database, or a backup."""
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """What comparing a table of source and target came to."""
+    """Result of comparing a table of source and target."""
 
     table: str
     rows: int
-    """That are alike."""
+    """Number of equal rows."""
     sha256: str
-    """Of these, as a backup has them."""
+    """Digest of the equal rows, as in a backup."""
     changed: int = 0
-    """Of these, such as the target cannot hold but with another character for NUL."""
+    """Number of equal rows in which NUL was replaced for the target."""
     differ: int = 0
     named: tuple[str, ...] = ()
-    """Some of those that differ, are missing or too many."""
+    """Keys of some rows that differ, are missing or are surplus."""
 
 
 class NotEmptyError(StoreError):
-    """There is something in a database that was to be filled."""
+    """The target database is not empty."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -117,13 +117,13 @@ class DiffersError(StoreError):
         )
 
 
-# --- the three ways ------------------------------------------------------------------------------
+# --- move, backup, restore -----------------------------------------------------------------------
 
 
 async def move(
     from_url: str, to_url: str, clock: Clock, progress: Progress, *, replace: bool = False
 ) -> list[Compared]:
-    """Move a database, which nobody else may be at; or go on with it."""
+    """Move a database, or resume a move; no bridge may be at work on either database."""
     name, to = described(from_url), described(to_url)
     if name == to:
         raise StoreError(f"it is there already: both are {to}")
@@ -150,9 +150,9 @@ async def move(
 
 
 async def backup(url: str, path: Path, clock: Clock, progress: Progress, program: str) -> list[Sum]:
-    """Write a database, at which the bridge may be at work, into a new file.
+    """Write a database to a new file, also while the bridge runs.
 
-    OSError: the disk takes no more, and no file is left.
+    OSError if the file cannot be written; none is left.
     """
     async with AsyncExitStack() as closing:
         closing.enter_context(_named(path))
@@ -164,7 +164,7 @@ async def backup(url: str, path: Path, clock: Clock, progress: Progress, program
             raise UnfinishedError(mark)
         kind = engine.dialect.value
         if isinstance(engine, SqliteEngine):
-            # To read the file itself for long would keep its log from ever being emptied.
+            # A long read of the file itself would prevent WAL checkpoints.
             engine = await closing.enter_async_context(_copy(engine, path, clock))
         async with snapshot(engine) as still:
             contents = [
@@ -187,14 +187,14 @@ async def backup(url: str, path: Path, clock: Clock, progress: Progress, program
                     writer.rows(page)
                     progress.advances(len(page))
                 writer.ends(table)
-        # PostgreSQL would not hold still for as long as it takes to read a large file.
+        # After the snapshot: checking a large file takes longer than PostgreSQL allows it to idle.
         return writer.close()
 
 
 async def restore(
     path: Path, url: str, clock: Clock, progress: Progress, *, replace: bool = False
 ) -> list[Compared]:
-    """Fill a database, which nobody else may be at, from a file; or go on with it."""
+    """Fill a database from a backup, or resume that; no bridge may be at work on it."""
     file, name = BackupFile(path), described(url)
     header = file.header
     if header.schema > SCHEMA_VERSION:
@@ -210,7 +210,7 @@ async def restore(
 
 
 async def take_back(url: str, clock: Clock, *, look: bool = False) -> bool:
-    """Forget that a database was moved elsewhere, or only `look`; False: it was not."""
+    """Remove the mark of a moved database (with `look` only check); False if it was not moved."""
     async with _opened(url, clock, sole=True) as engine:
         if not await current_version(engine) or await moved_to(engine) is None:
             return False
@@ -219,7 +219,7 @@ async def take_back(url: str, clock: Clock, *, look: bool = False) -> bool:
         return True
 
 
-# --- their parts ---------------------------------------------------------------------------------
+# --- helpers -------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -240,7 +240,7 @@ async def _opened(url: str, clock: Clock, *, sole: bool = False) -> AsyncIterato
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Name the file that cannot be written, which the error of a full disk does not."""
+    """Add the file's name to an OSError, which that of a full disk lacks."""
     try:
         yield
     except OSError as error:
@@ -250,11 +250,11 @@ def _named(path: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def _copy(engine: SqliteEngine, beside: Path, clock: Clock) -> AsyncIterator[Engine]:
-    """A copy of a SQLite file beside the backup, for as long as that is being written."""
+    """Copy a SQLite file to one beside the backup; deleted at the end."""
     path = beside.with_name(f"{beside.name}.copy").absolute()
     files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal")]
     try:
-        for file in files:  # of a run that was killed
+        for file in files:  # left by a killed run
             file.unlink(missing_ok=True)
         await engine.copy(path)
         async with _opened(f"sqlite:///{path}", clock) as copy:
@@ -278,7 +278,7 @@ def _other_schema(name: str, version: int) -> StoreError:
 async def _prepared(
     target: Engine, name: str, mark: Mark, schema: int, now: int, *, replace: bool
 ) -> Mark:
-    """Make a target empty, of that schema and marked, in one transaction; or find it half full."""
+    """Empty a target, create schema and mark in one transaction; or return the mark to resume."""
     version = await current_version(target)
     if version > SCHEMA_VERSION:
         raise NewerSchemaError(version, SCHEMA_VERSION)
@@ -288,7 +288,7 @@ async def _prepared(
                 return half
             raise UnfinishedError(half)
         for table in await catalogue(target):
-            # The doctor's visit leaves facts.
+            # `doctor` may have left facts.
             if table.name != "facts" and await Snapshot(target, ()).count(table):
                 raise NotEmptyError(name)
     migrations = [one for one in known(target.dialect) if one.number <= schema]
@@ -300,7 +300,7 @@ async def _prepared(
 
 
 async def _filled(source: Source, target: Engine, mark: Mark, progress: Progress) -> list[Compared]:
-    """Copy what is not there yet, and compare everything; raises DiffersError."""
+    """Copy the missing rows and compare all; raises DiffersError."""
     held = {table.name: table for table in await catalogue(target)}
     if [table.shape for table in source.tables] != [table.shape for table in held.values()]:
         raise StoreError(
@@ -345,7 +345,7 @@ async def _copied(
 async def _compared(
     table: Table, ours: AsyncIterator[Row], theirs: AsyncIterator[Row], hold: Callable[[Row], Row]
 ) -> Compared:
-    """Compare a table's rows one by one, which both sides give in the order of their keys."""
+    """Compare a table's rows one by one; both sides are sorted by key."""
     key_of = table.keyed()
     digest, rows, changed, differ = sha256(), 0, 0, 0
     named: list[str] = []
@@ -380,7 +380,7 @@ async def _each(
 
 
 async def _numbers(source: Source) -> list[Query]:
-    """Statements by which rows that come are numbered behind those that came."""
+    """Return statements that continue the target's auto-increment after the source's numbers."""
     return [
         query for table in source.tables for query in numbering(table, await source.number(table))
     ]
