@@ -1,5 +1,5 @@
-"""The WebChat side: login, socket, upload and fetch, for as many rooms as there are.
+"""The WebChat side: login, socket, upload and fetch for all rooms.
 
-`links.Links` is the `LinkPort` of one server; `settings` has what it is given, and the small ports
-that the composition root adapts.
+`links.Links` implements `LinkPort` for one server; `settings` holds its settings and the small
+ports that the composition root implements.
 """

@@ -1,15 +1,14 @@
 """Upload of customers' files, and download of agents' files behind an SSRF guard.
 
-The body of an upload is the file and nothing else (`raw`, the guide), or a form (`multipart`, a
-sibling guide; protocol reference 3.4). `auto` tries raw first, and after any answer that is not the
-guide's success, once, the other kind. What worked is remembered, over restarts too. Where that kind
-fails later on, the next upload tries both; if neither is taken then, the fault is not the kind of
-body, and for a minute no file is sent twice to find that out again.
+The body of an upload is just the file (`raw`, the guide) or a form (`multipart`, a sibling guide;
+protocol reference 3.4). `auto` tries raw first and, unless that succeeds or the file is too big,
+the other kind once. The kind that worked is stored. If it fails later, the next upload tries both;
+if both fail then, the kind of body is not the cause, and for a minute no file is tried twice.
 
-An agent's file has an address that is chosen at the desk, and we fetch it from inside the
-operator's network. So only the server's own origin and listed hosts are asked, and a listed *name*
-may not lead to a private address unless that network is listed too. The check sits in the resolver
-of the connection itself: what was checked is what is connected to.
+The URL of an agent's file is chosen by the agent, and the bridge fetches it from inside the
+operator's network (SSRF). So only the server's own origin and allow-listed hosts are fetched, and a
+listed *name* may not resolve to a private address unless that network is listed too. The resolver
+of the connection makes the check, so the address checked is the address connected to.
 """
 
 from __future__ import annotations
@@ -48,14 +47,14 @@ from bridge.webchat.codes import ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
 
 BOTH_AGAIN = 60.0
-"""Seconds after both kinds of body have failed in which the one that has worked is not doubted."""
+"""Seconds after both kinds of body have failed during which the known one is not doubted."""
 _MIME = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 _FORMS = ("multipart/", "application/x-www-form-urlencoded")
-"""Types for which a servlet container reads the body itself, before the handler sees it."""
+"""MIME types whose body a servlet container consumes before the handler sees it."""
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/]')
 _BUSY = frozenset({408, 425, 429})
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
-"""What aiohttp raises while a body is read; unlike those of a request, they quote no URL."""
+"""Exceptions of aiohttp while a body is read; unlike those of a request, they quote no URL."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -67,9 +66,9 @@ class _Verdict(msgspec.Struct, frozen=True):
     url: str = ""
     failure: CallFailure | None = None
     other_kind: bool = False
-    """The other kind of body may do better."""
+    """Whether the other kind of body may succeed."""
     about_file: bool = False
-    """The file itself was refused, so the kind of body seems to be understood."""
+    """True if the file itself was refused, so the server seems to understand the kind of body."""
 
     def address(self) -> str:
         if self.failure is not None:
@@ -78,7 +77,7 @@ class _Verdict(msgspec.Struct, frozen=True):
 
 
 async def _measured(blob: Blob) -> AsyncIterator[bytes]:
-    """Yield as many bytes as the blob said: more are cut off, fewer leave the server waiting."""
+    """Yield the blob's bytes; Unavailable if they are not as many as its source stated."""
     sent = 0
     async for chunk in blob.chunks:
         sent += len(chunk)
@@ -96,16 +95,16 @@ class Uploads:
     _http: Http
     _learnt: Learnt
     _doubted: bool = False
-    """The kind that has worked did not do so last time."""
+    """True if the known kind of body failed last time."""
     _both_from: float = 0.0
-    """When the kind that has worked may be doubted again, in loop time."""
+    """When the known kind may be doubted again, in loop time."""
 
     async def upload(self, token: Token, blob: Blob) -> str:
-        """Upload a file and return its absolute address.
+        """Upload a file and return its absolute URL.
 
-        Raises TokenRefused (-15; the blob may have been read), what the blob's own source raised,
-        or CallFailure, always certain, for a file that nobody mentions harms nobody: UPLOAD_FAILED,
-        it may be tried again; UNREACHABLE, no answer came; TOO_BIG or REFUSED.
+        Raises TokenRefused (-15; the blob may have been read), the exception of the blob's source,
+        or CallFailure: UPLOAD_FAILED (retry possible), UNREACHABLE (no answer), TOO_BIG or REFUSED.
+        It is always `certain`, since an uploaded file that no message refers to does no harm.
         """
         wanted = self._settings.server.upload_mode
         if wanted is not UploadMode.AUTO:
@@ -116,7 +115,7 @@ class Uploads:
         verdict = await self._try(known, token, blob)
         now, failure = asyncio.get_running_loop().time(), verdict.failure
         if failure and verdict.other_kind and not verdict.about_file and now >= self._both_from:
-            # The server may have changed; only the caller can read again what was streamed.
+            # The server may have been replaced. Only the caller can read the stream again.
             self._doubted = True
             code = failure.code if failure.reason is FailureReason.UPLOAD_FAILED else None
             message = "the server did not take the kind of upload that it took before"
@@ -127,7 +126,7 @@ class Uploads:
         kind, other = UploadMode.RAW, UploadMode.MULTIPART
         if known is UploadMode.MULTIPART:
             kind, other = other, kind
-        # It can be read only once, and the answer decides whether it is sent a second time.
+        # The blob can be read only once, but may have to be sent twice: buffer it.
         measured = Blob(_measured(blob), blob.size, blob.mime, blob.name)
         async with keep(measured) as kept:
 
@@ -151,7 +150,7 @@ class Uploads:
     async def _try(self, mode: UploadMode, token: Token, blob: Blob) -> _Verdict:
         raw = mode is not UploadMode.MULTIPART
         failures: list[Exception] = []
-        """What the blob raised while it was sent; aiohttp hides it in an error of its own."""
+        """Exceptions of the blob's source, which aiohttp wraps in errors of its own."""
 
         async def body() -> AsyncIterator[bytes]:
             try:
@@ -176,7 +175,7 @@ class Uploads:
         reply = parse_upload_reply(answer.body)
         if reply is not None:
             return self._judge(reply)
-        # A servlet container's or a proxy's page.
+        # Not WebChat's: the page of a servlet container or a proxy.
         message = answer.foreign("upload")
         if answer.status == 413:
             failure = CallFailure(FailureReason.TOO_BIG, message)
@@ -191,7 +190,7 @@ class Uploads:
             raise TokenRefused("upload: -15")
         failure = CallFailure(FailureReason.REFUSED, "upload refused", reply.result)
         too_big = reply.result == ResultCode.INVALID_FILE_SIZE
-        # -16 may also be said of a raw body, which has no name and so no extension.
+        # -16 may also mean that the body is raw, with no name and so no extension.
         about_file = too_big or reply.result == ResultCode.INVALID_FILE_EXTENSION
         return _Verdict(failure=failure, other_kind=not too_big, about_file=about_file)
 
@@ -207,7 +206,7 @@ def _raw_headers(blob: Blob) -> dict[str, str]:
 
 
 def _form(token: str, blob: Blob, body: AsyncIterator[bytes]) -> aiohttp.FormData:
-    # Names as they are in UTF-8: servers of that time do not undo percent-encoding here.
+    # File names in plain UTF-8: servers of that time do not percent-decode them here.
     form = aiohttp.FormData(quote_fields=False)
     form.add_field("token", token)
     name, mime = _sent_name(blob), _mime(blob.mime)
@@ -216,7 +215,7 @@ def _form(token: str, blob: Blob, body: AsyncIterator[bytes]) -> aiohttp.FormDat
 
 
 def _mime(mime: str) -> str:
-    """What is safe in a header; the sender of a file chooses its type."""
+    """Return a MIME type that is safe in a header: the sender of a file chooses it."""
     form = mime.lower().startswith(_FORMS)
     return mime if _MIME.fullmatch(mime) and not form else "application/octet-stream"
 
@@ -226,14 +225,14 @@ def _sent_name(blob: Blob) -> str:
 
 
 class AddressRefused(OSError):
-    """A name leads only to addresses that must not be connected to."""
+    """A host name resolves only to forbidden addresses."""
 
 
 class AllowedHosts:
     """Allow-list of the hosts and networks from which files may be fetched."""
 
     def __init__(self, own: SplitResult, entries: Iterable[str]) -> None:
-        """Raise ValueError for an entry that is no `host`, `host:port` or CIDR."""
+        """Raise ValueError for an entry that is not `host`, `host:port` or CIDR."""
         self._own_scheme = own.scheme
         self.own = (own.hostname or "", _port_of(own))
         self._named: set[tuple[str, int | None]] = set()
@@ -251,7 +250,7 @@ class AllowedHosts:
         return url.scheme == self._own_scheme and (url.hostname, _port_of(url)) == self.own
 
     def allows(self, url: SplitResult) -> bool:
-        """True if it may be asked at all, before its name is resolved; ValueError: a bad port."""
+        """Return whether a URL passes the allow-list before resolving; ValueError: a bad port."""
         host, port = url.hostname or "", _port_of(url)
         if url.scheme not in _DEFAULT_PORTS or url.username is not None:
             return False
@@ -265,7 +264,7 @@ class AllowedHosts:
         return named and (literal is None or self.connectable(literal))
 
     def connectable(self, address: Address) -> bool:
-        """True if a listed host may have this address: public, or in a listed network."""
+        """Return whether a listed host may have this address: public or in a listed network."""
         return self._covered(address) or all(
             part.is_global and not part.is_multicast for part in _embedded(address)
         )
@@ -275,7 +274,7 @@ class AllowedHosts:
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves names and keeps only the addresses that may be connected to."""
+    """DNS resolver that drops forbidden addresses."""
 
     def __init__(self, hosts: AllowedHosts, inner: AbstractResolver | None = None) -> None:
         self._hosts = hosts
@@ -284,7 +283,7 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The permitted addresses of a name; AddressRefused where all are forbidden."""
+        """Return the allowed addresses of a name; AddressRefused if all are forbidden."""
         found = await self._inner.resolve(host, port, family)
         if (host, port) == self._hosts.own:
             return found
@@ -310,7 +309,7 @@ def _literal(host: str) -> Address | None:
 
 
 def _embedded(address: Address) -> list[Address]:
-    """The address, and every IPv4 address that it may be a wrapping of."""
+    """Return the address with every IPv4 address embedded in it (mapped, Teredo, 6to4, NAT64)."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
     if address.ipv4_mapped is not None:
@@ -324,12 +323,12 @@ def _embedded(address: Address) -> list[Address]:
 
 
 class Fetcher:
-    """Downloads files; usable while `running` is entered."""
+    """Downloads agents' files, inside `running`."""
 
     def __init__(
         self, settings: LinkSettings, endpoints: Endpoints, tls: ssl.SSLContext | None = None
     ) -> None:
-        """Raise ValueError for an entry of `allowed_media_hosts` that cannot be read."""
+        """Raise ValueError for an invalid entry of `allowed_media_hosts`."""
         server = settings.server
         self._timing, self._tls = settings.timing, tls
         self._endpoints = endpoints
@@ -340,13 +339,13 @@ class Fetcher:
     async def running(self) -> AsyncIterator[None]:
         tls, resolver = tls_context(verify=True), GuardedResolver(self._hosts)
         connector = aiohttp.TCPConnector(limit=0, ssl=tls, resolver=resolver)
-        # "identity": what is counted against the limit is then what the source says it sends.
+        # Without compression, the bytes counted against the limit match Content-Length.
         async with new_session(connector, **{"Accept-Encoding": "identity"}) as self._session:
             yield
 
     @asynccontextmanager
     async def fetch(self, url: str, limit: int) -> AsyncIterator[Blob]:
-        """See `LinkPort.fetch`; `url` is as the server wrote it."""
+        """See `LinkPort.fetch`; `url` may be relative."""
         response = await self._follow(self._endpoints.absolute(url))
         try:
             if response.status >= 500 or response.status in _BUSY:
@@ -369,7 +368,7 @@ class Fetcher:
     async def _follow(self, url: str) -> aiohttp.ClientResponse:
         try:
             for _ in range(MOST_REDIRECTS + 1):
-                # Every hop passes the same checks as the first address.
+                # Every redirect passes the same checks as the first URL.
                 if not self._hosts.allows(urlsplit(url)):
                     raise Refused("host", f"{urlsplit(url).hostname} is not in allowed_media_hosts")
                 response = await self._get(url)

@@ -1,9 +1,9 @@
-"""The way to a socket: who wants it (a reference count), and the gate (a lock) that leads to it.
+"""Access to a link's socket: reference count of its users (`Demand`), and a lock (`Gate`).
 
-Through the `Gate` commands reach the socket one at a time, in the order of tickets: one that was
-refused over a dead token goes out again *before* everything that was asked later. While the gate is
-shut, who cannot wait until it may open is told at once, with the reason. Where only a person can
-mend what keeps it shut, it stays so for a long *rest*, unless somebody asks in person.
+Commands pass the `Gate` to the socket one at a time, in the order of their tickets: a command that
+was refused over a dead token is resent *before* all later ones. While the gate is shut, a caller
+whose deadline is before the time it may open fails at once, with the reason. If only a person can
+fix the cause, it stays shut for a long *rest*, unless a customer's action asks for it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from bridge.link.socket import Flag, Wire
 
 
 class Demand:
-    """Reference count of those who want a link; says when it has been zero for a while."""
+    """Reference count of a link's users, with a callback once it has been zero for a while."""
 
     def __init__(self) -> None:
         self._count = 0
         self._kept = False
         self._changed = Flag()
-        """Set when the count leaves zero or comes back to it."""
+        """Set when the count leaves or reaches zero."""
         self._leave: tuple[float, Callable[[], object]] | None = None
-        """What to call after how many seconds at zero."""
+        """Seconds at zero after which to call, and the callback."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -62,7 +62,7 @@ class Demand:
             self._change()
 
     def when_gone(self, seconds: float, leave: Callable[[], object]) -> None:
-        """Call `leave` once nobody has wanted the link for `seconds`."""
+        """Call `leave` once the count has been zero for `seconds`."""
         self._leave = seconds, leave
         self._change()
 
@@ -75,7 +75,7 @@ class Demand:
             self._timer = asyncio.get_running_loop().call_later(*self._leave)
 
     async def gone(self, seconds: float, turn: asyncio.Future[Any]) -> bool:
-        """Return True as soon as nobody wants the link; False after `seconds`, or with the turn."""
+        """Return True once the count is zero; False after `seconds` or once `turn` is done."""
         while self.present:
             self._changed.clear()
             if not await self._changed.wait(seconds, turn):
@@ -83,7 +83,7 @@ class Demand:
         return True
 
     async def back_within(self, seconds: float) -> bool:
-        """Return True as soon as somebody wants the link, False after `seconds` without."""
+        """Return True once the count is above zero; False after `seconds`."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while not self.present:
@@ -104,37 +104,37 @@ class _Waiting(msgspec.Struct, eq=False):
 
 
 class Gate:
-    """A lock that is handed over in the order of tickets, and may be shut. Shut at first."""
+    """A lock that is granted in the order of tickets, and can be shut; initially it is."""
 
     def __init__(self) -> None:
         self._wire: Wire | None = None
         self.tickets = itertools.count(1)
-        """Each `next` is a place in the order, good for any number of entries."""
+        """Source of tickets; a ticket can be used for any number of entries."""
         self.trouble: OpenFailure | None = None
-        """The failure of the last try to open it; None: there was none."""
+        """Failure of the last attempt to open the link; None if it did not fail."""
         self.delay = LATE
-        """The failure that late callers get while nothing went wrong."""
+        """Failure for callers whose time is up while `trouble` is None."""
         self._taken = False
         self._waiting: list[_Waiting] = []
         self._not_before = 0.0
         self._rests_until = 0.0
-        """No sooner than `_not_before`: when it may open although nobody asks."""
+        """When the link may be opened unasked, in loop time; not before `_not_before`."""
         self._changed = Flag()
 
     @property
     def wire(self) -> Wire | None:
-        """Where it leads to now; None while it is shut, as it is once no command may be written."""
+        """Wire behind the gate; None while it is shut or takes no more commands."""
         return self._wire if self._wire is not None and self._wire.usable else None
 
     @property
     def free(self) -> Wire | None:
-        """The wire, where it is open and nobody is in or waits."""
+        """The wire, if the gate is open and nobody holds it or waits."""
         return None if self._taken or self._waiting else self.wire
 
     async def enter(self, ticket: int, seconds: float, *, asks: bool = True) -> Wire:
-        """Wait until everybody with a lower ticket is through; hold the open gate until `leave`.
+        """Wait for the open gate in ticket order and hold it until `leave`.
 
-        Who does not `ask` ends no rest. OpenFailure: it will not open within so many seconds.
+        Only callers with `asks` end a rest. OpenFailure: the gate does not open within `seconds`.
         """
         if (wire := self.free) is not None:
             self._taken = True
@@ -154,7 +154,7 @@ class Gate:
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
             elif not waiting.turn.cancelled() and waiting.turn.exception() is None:
-                self.leave()  # the turn came in the very moment of giving up: pass it on
+                self.leave()  # the turn came at the moment of giving up: pass it on
             if isinstance(error, TimeoutError):
                 raise _copy(self.trouble or self.delay) from None
             raise
@@ -169,12 +169,12 @@ class Gate:
         self._next()
 
     def shut(self, wire: Wire) -> None:
-        """Shut the gate, unless another wire is behind it by now."""
+        """Shut the gate unless it leads to another wire by now."""
         if self._wire is wire:
             self._wire = None
 
     def hold(self, failure: OpenFailure, seconds: float, *, rest: float = 0.0) -> None:
-        """Say that the gate will not open for `seconds`, and why; for `rest` if nobody asks."""
+        """Keep the gate shut for `seconds` because of `failure`; for `rest` while nobody asks."""
         now = asyncio.get_running_loop().time()
         self._not_before = now + seconds
         self._rests_until = now + max(seconds, rest)
@@ -182,11 +182,11 @@ class Gate:
         self.refuse(failure, before=self._not_before)
 
     def pause_left(self) -> float:
-        """Seconds that `hold` still has to run if nobody asks."""
+        """Return the seconds that `hold` still lasts if nobody asks."""
         return max(0.0, self._rests_until - asyncio.get_running_loop().time())
 
     async def held(self) -> None:
-        """Return once the hold is over."""
+        """Wait until the hold is over."""
         while True:
             asked = any(waiting.asks for waiting in self._waiting)
             until = self._not_before if asked else self._rests_until
@@ -197,12 +197,12 @@ class Gate:
             await self._changed.wait(until - asyncio.get_running_loop().time())
 
     def refuse(self, failure: OpenFailure, before: float = math.inf) -> None:
-        """Fail the waiting calls with a deadline before `before` (loop time)."""
+        """Fail waiting callers whose deadline is before `before`, in loop time."""
         self.trouble = failure
         self._send_away(failure, lambda waiting: waiting.deadline < before)
 
     def dismiss(self, failure: OpenFailure) -> None:
-        """Fail every waiting call that was made for somebody: the link is not wanted any more."""
+        """Fail all waiting callers with `asks`: the link is no longer wanted."""
         self._send_away(failure, lambda waiting: waiting.asks)
 
     def _send_away(self, failure: OpenFailure, goes: Callable[[_Waiting], bool]) -> None:
@@ -221,5 +221,5 @@ class Gate:
 
 
 def _copy(failure: OpenFailure) -> OpenFailure:
-    # A new one each time: an exception that several tasks raise mixes up their tracebacks.
+    # An exception raised by several tasks would mix up their tracebacks.
     return OpenFailure(failure.reason, str(failure), code=failure.code, pause=failure.pause)

@@ -1,17 +1,17 @@
-"""HTTP addresses of the server: connection pool, rate limit, circuit breaker, backoff.
+"""HTTP requests to the server: connection pool, rate limit, circuit breaker, back-off.
 
-`Http` has no connection limit (long requests must never queue behind each other) and keeps no
-cookies: those of a login belong to its token, for a balancer may lead each customer elsewhere.
+`Http` has no connection limit (long requests must never queue behind each other) and no cookie jar:
+a login's cookies belong to its token, as a load balancer may route each customer differently.
 
-The server blacklists an address that logs in too often, and all our customers share one (protocol
-reference 3.7). So whatever goes to its login address passes the `Door`:
+The server blacklists an IP address that logs in too often, and all customers share the bridge's
+(protocol reference 3.7). So every request to the login URL passes the `Door`:
 
-* rate limit, `WindowLimiter`: so many requests in any window, as the server counts (a leaky bucket
-  lets almost twice as many through). A place comes back one whole window after its login has
-  *ended*. The newest moments are kept over restarts (`Visits`);
-* fair queueing: whose chat is going on first, then who has the fewest places taken, then in turns.
-  Who has places gets another only while as many are free (dynamic thresholds): 5 of 8 at most;
-* circuit breaker: answers that look like a blacklist's close the door for everybody for a while.
+* rate limit, `WindowLimiter`: a maximum of requests in any sliding window, as the server counts (a
+  leaky bucket lets almost twice as many through). A place is freed a full window after its login
+  has *ended*. The latest request times are kept over restarts (`Visits`);
+* fair queueing: running chats first, then persons with the fewest places taken, then round-robin.
+  A person with places gets another only while as many are free (dynamic thresholds): max. 5 of 8;
+* circuit breaker: answers that look like blacklisting close the door for all links for a while.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ Told = TypeVar("Told")
 
 
 class OpenFailure(CallFailure):
-    """The link could not be opened; nothing was written, so it is always certain. No other try may
-    be made for `pause` seconds, and none that nobody asks for in `rest` seconds.
+    """The link could not be opened; nothing was written, so it is always certain. Retry after
+    `pause` seconds at the earliest, and after `rest` seconds if nobody asks for it.
     """
 
     def __init__(
@@ -64,28 +64,28 @@ class OpenFailure(CallFailure):
 
 
 class TokenRefused(Exception):
-    """The server does not know the token (any more): log in again."""
+    """The server does not accept the token (any more): log in again."""
 
 
 class Unwanted(Exception):
-    """The link for which a login stood in line is not wanted any more."""
+    """The link was released while its login waited in the queue."""
 
 
 @dataclass
 class Backoff:
-    """Exponential backoff with jitter: the first delay is anywhere up to `first`, so that links
-    lost together come back spread out; later ones are between half of their step and all of it.
+    """Exponential back-off with jitter: the first delay is between 0 and `first`, so that links
+    lost together reconnect spread out; each later one is between half its step and the full step.
     """
 
     first: float
     last: float
     rng: random.Random
     failures: int = 0
-    """Delays handed out since the last `reset`."""
+    """Number of delays returned since the last `reset`."""
 
     def next(self) -> float:
-        """The delay to keep now, in seconds; the following one is longer."""
-        # 2 ** 30 steps are beyond any `last`.
+        """Return the next delay in seconds, and double the step."""
+        # A factor of 2 ** 30 exceeds any `last`.
         step = min(self.last, self.first * 2.0 ** min(self.failures, 30))
         share = self.rng.random()
         if self.failures:
@@ -98,31 +98,31 @@ class Backoff:
 
 
 LONGEST_ANSWER = 256 * 1024
-"""Bytes of an HTTP answer that are read, unless told otherwise; most have a few hundred."""
+"""Default maximum bytes read of an HTTP answer; most have a few hundred."""
 LONGEST_COOKIES = 4096
-"""Bytes of one login's cookies; a servlet container takes 8 KiB of headers in all."""
+"""Maximum bytes of a login's cookies; a servlet container accepts 8 KiB of headers in all."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer, cut at the longest body that was wanted."""
+    """An HTTP answer, with the body truncated to the maximum that was asked for."""
 
     status: int
     body: bytes
     cookies: str = field(default="", repr=False)
-    """Those that it set, as a `Cookie` header for the addresses beside its own: a secret."""
+    """Cookies that it set, as a `Cookie` header for sibling URLs; a secret."""
     location: str = field(default="", repr=False)
-    """Where it leads, if it is a redirect; may hold a token."""
+    """Target of a redirect; may hold a token."""
 
     def foreign(self, what: str) -> str:
-        """What to say of an answer that is not WebChat's; `what` was asked."""
+        """Describe an answer to request `what` that is not WebChat's."""
         to = self.location
         why = f"redirects to {origin_of(to)}" if to else "without WebChat's JSON"
         return f"{what}: HTTP {self.status} {why}"
 
 
 def new_session(connector: aiohttp.TCPConnector, **headers: str) -> aiohttp.ClientSession:
-    """A session without cookies: those of a login belong to its token."""
+    """Make an HTTP session without a cookie jar: a login's cookies belong to its token."""
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -132,7 +132,7 @@ def new_session(connector: aiohttp.TCPConnector, **headers: str) -> aiohttp.Clie
 
 @dataclass(eq=False)
 class Http:
-    """Connection pool for POST requests; usable while `running` is entered."""
+    """Connection pool for requests, usable inside `running`."""
 
     _timing: Timing
     _tls: ssl.SSLContext | None
@@ -155,11 +155,11 @@ class Http:
         cookies: str = "",
         method: str = "POST",
     ) -> Answer:
-        """Send one request and read `longest` bytes of its answer, within `total` seconds.
+        """Send a request and read up to `longest` bytes of its answer, within `total` seconds.
 
-        `cookies` are those of the token that the request names. A body at hand follows redirects
-        that stay on the server, as POST whatever their status. Raises Unavailable, whose text never
-        holds the URL, if no HTTP answer came.
+        `cookies`: those of the token in the request. If the body is bytes, redirects within the
+        server are followed, with the same method whatever the status. Raises Unavailable, without
+        the URL in its text, if no HTTP answer came.
         """
         if self._session is None or self._session.closed:
             raise Unavailable("the links are not running")
@@ -183,7 +183,7 @@ class Http:
                         return answer
                     url = onward
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            # Without its cause: an aiohttp error may quote the URL, which carries the token.
+            # Without the cause: an aiohttp error may quote the URL, which holds the token.
             raise Unavailable(describe(error)) from None
         raise Unavailable(f"more than {MOST_REDIRECTS} redirects")
 
@@ -201,7 +201,7 @@ async def _read(response: aiohttp.ClientResponse, url: str, longest: int) -> Ans
 
 
 def redirected(url: str, location: str) -> str | None:
-    """The address to which a redirect leads on the same server: a token is for no other."""
+    """Return a redirect's target if it is on the same server, else None (tokens are secret)."""
     try:
         target = urljoin(url, location)
     except ValueError:
@@ -210,7 +210,7 @@ def redirected(url: str, location: str) -> str | None:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port, for people too."""
+    """Return a URL's scheme, host and port, also for messages."""
     try:
         return str(URL(url).origin())
     except ValueError:
@@ -222,17 +222,17 @@ def timeout_of(timing: Timing, total: float) -> aiohttp.ClientTimeout:
 
 
 def _cookies(response: aiohttp.ClientResponse) -> str:
-    """An answer's cookies for the addresses beside its own, as a jar judges them.
+    """Return an answer's cookies for sibling URLs, selected as a cookie jar does.
 
-    What is no printable ASCII, or would be too much, is left out.
+    Cookies that are not printable ASCII or exceed `LONGEST_COOKIES` are left out.
     """
     if not response.cookies:
         return ""
-    jar = aiohttp.CookieJar(unsafe=True)  # "unsafe": also where the server is named by its address
+    jar = aiohttp.CookieJar(unsafe=True)  # "unsafe": also for URLs with an IP address
     jar.update_cookies(response.cookies, response.url)
     header = ""
     for name in jar.filter_cookies(response.url.with_name("cws")):
-        # As it was written: the jar would put what it finds unusual into quotation marks.
+        # Keep the value as written: the jar would quote unusual ones.
         longer = f"{header}; {name}={response.cookies[name].coded_value}".removeprefix("; ")
         if len(longer) <= LONGEST_COOKIES and longer.isascii() and longer.isprintable():
             header = longer
@@ -240,55 +240,55 @@ def _cookies(response: aiohttp.ClientResponse) -> str:
 
 
 class Place(msgspec.Struct, eq=False):
-    """A place of the rate limit, while it is taken."""
+    """A taken place of the rate limit."""
 
     person: str
-    """Empty: an earlier run of ours took it."""
+    """Empty for a request of an earlier run, or one that `Door.look` makes."""
     back: float | None = None
-    """When it comes back, in loop time; None: its login is under way."""
+    """When it is freed, in loop time; None while its login is running."""
 
 
 Wait = Callable[[asyncio.Future[Place], Callable[[], float]], Awaitable[None]]
-"""Waits until the future is done, which is the turn; the function tells in how many seconds at most
-that will be, as things stand. What it raises ends the wait."""
+"""Waits until the future, the login's turn, is done; the function returns the current upper bound
+of the wait in seconds. An exception ends the wait."""
 
 
 class Visitor(msgspec.Struct, frozen=True):
     """The person for whom a login is made: the unit of fairness."""
 
     person: str
-    """The Matrix user who brought us into the room."""
+    """Matrix user who invited the bridge into the room."""
     running: bool = False
-    """They are in a chat already, or in a queue of the call centre's."""
+    """True if they are in a chat already, or in a queue of the call centre."""
     wait: Wait | None = None
-    """None: however long it takes."""
+    """None waits without limit."""
 
 
 class WindowLimiter:
-    """Rate limit over a sliding window, with a fair queue of those who wait."""
+    """Rate limit over a sliding window, with a fair queue."""
 
     def __init__(self, count: int, seconds: float) -> None:
         self._seconds = seconds
         self._count = self.free = count
         self._taken: set[Place] = set()
         self._held = Counter[str]()
-        """How many places a person has; a lifted limit may have thousands."""
+        """Number of places per person; a limit that is practically lifted may have thousands."""
         self._line: dict[asyncio.Future[Place], Visitor] = {}
-        """Who waits for which, in the order in which they came, or their person last had a turn."""
+        """Waiting visitors by turn, in order of arrival or of their person's last turn."""
 
     def resize(self, count: int) -> None:
-        """Have so many places from now on; those that are taken stay taken."""
+        """Change the number of places; taken ones stay taken."""
         self.free += count - self._count
         self._count = count
         self._next()
 
     def give_away(self, seconds: float) -> None:
-        """Have one place less for so long."""
+        """Take away a place for `seconds`."""
         self._cool(self._take(""), seconds)
 
     @asynccontextmanager
     async def place(self, visitor: Visitor) -> AsyncIterator[None]:
-        """Wait for a place, in which the login is made."""
+        """Wait for a place and hold it during the login."""
         turn: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._line[turn] = visitor
         self._next()
@@ -298,7 +298,7 @@ class WindowLimiter:
             place = await turn
         except BaseException:
             if self._line.pop(turn, None) is None and not turn.cancelled():
-                self._give_back(turn.result())  # it came in the very moment of giving up
+                self._give_back(turn.result())  # it came at the moment of giving up
             raise
         try:
             yield
@@ -306,7 +306,7 @@ class WindowLimiter:
             self._cool(place, self._seconds)
 
     def _next(self) -> None:
-        """Give the free places to those whose turn it is."""
+        """Give the free places to the next in the queue."""
         while self.free > 0 and (first := self._first()) is not None:
             person = self._line.pop(first).person
             first.set_result(self._take(person))
@@ -314,14 +314,14 @@ class WindowLimiter:
                 self._line[turn] = self._line.pop(turn)
 
     def _first(self) -> asyncio.Future[Place] | None:
-        """The turn that comes next, by the rule of the module's docstring."""
+        """Return the next turn by the fair queueing rule of the module docstring."""
         best, first = (True, self.free + 1), None
         for turn, one in self._line.items():
             places = self._held[one.person]
             rank = not one.running, places
             if rank < best and places <= self.free and not turn.done():
                 best, first = rank, turn
-                if best == (False, 0):  # thousands may be behind
+                if best == (False, 0):  # none can rank better; thousands may follow
                     break
         return first
 
@@ -333,7 +333,7 @@ class WindowLimiter:
         return place
 
     def _cool(self, place: Place, seconds: float) -> None:
-        """Its login has ended: the place comes back after so long."""
+        """Free a place after `seconds`: its login has ended."""
         loop = asyncio.get_running_loop()
         place.back = loop.time() + seconds
         loop.call_at(place.back, self._give_back, place)
@@ -347,8 +347,8 @@ class WindowLimiter:
         self._next()
 
     def _expected(self, turn: asyncio.Future[Place]) -> float:
-        """Upper bound of the wait in seconds, if no one else comes: each other person has a turn
-        before each of this one's.
+        """Return the maximum wait in seconds if nobody else comes: each other person has a turn
+        before each of this person's.
         """
         line = [*self._line.values()]
         ahead = line[: [*self._line].index(turn)]
@@ -358,28 +358,28 @@ class WindowLimiter:
         rivals = {one.person for one in (others if earlier else ahead) if one.running == running}
         first = sum(one.running and not running for one in others)
         before = first + len(rivals) * (earlier + 1) + earlier
-        # Who waits does so because places are taken, so there are some that come back.
+        # There is a wait only because places are taken, so `backs` is not empty.
         now = asyncio.get_running_loop().time()
         backs = sorted(place.back or now + self._seconds for place in self._taken)
         windows, place = divmod(before, len(backs))
         until = backs[place] + windows * self._seconds
         own = [one.back or now + self._seconds for one in self._taken if one.person == person]
-        if own:  # some of the free places may be for others only
+        if own:  # by the dynamic threshold free places may be for others only
             until = max(until, max(own) + earlier * self._seconds)
         return max(0.0, until - now)
 
 
 VISITS = "visits"
-"""Begins the name of the fact that holds when we last came to a server's door."""
+"""Name prefix of the fact that holds the times of the latest requests to a login URL."""
 STARTING = frozenset({404, 408, 500, 502, 503, 504})
-"""HTTP statuses of a server that is starting, or of the proxy before it (row 38)."""
+"""HTTP statuses of a server that is starting, or of a proxy in front of it (row 38)."""
 BLACKLISTED = "the server seems to have blacklisted this address"
 SUSPICIONS = 3
-"""So many foreign answers in a row, or rooms refused with new tokens in a row: a blacklist."""
+"""Foreign answers in a row, or rooms with refused fresh tokens, that count as blacklisting."""
 
 
 class Visits:
-    """Times of our latest requests to the login address; kept over restarts if the store is up."""
+    """Times of the latest requests to the login URL, kept over restarts if the store is up."""
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
         rate = settings.server.login_rate
@@ -388,32 +388,32 @@ class Visits:
         self._clock = clock
         self._fact = settings.fact(VISITS)
         self._moments: deque[int] = deque(maxlen=rate.count)
-        """ms since the epoch, in the order in which they came."""
+        """Times of requests, ms since the epoch, oldest first."""
         self._storing = asyncio.Lock()
         self._unstored = False
 
     async def load(self) -> list[float]:
-        """For how many seconds each visit of earlier runs still counts."""
+        """Return for how many seconds each request of earlier runs still counts."""
         try:
             told = await self._facts.fact(self._fact) or ""
         except StoreError as error:
             _LOG.warning("earlier visits of the webchat server not known", error=str(error))
             return []
         now = self._clock.now()
-        # Where the clock was set back since, a moment may lie ahead.
+        # If the clock was set back since, a stored time may be in the future.
         self._moments.extend(min(int(one), now) for one in told.split() if one.isdecimal())
         left = [self._window - (now - moment) / 1000 for moment in self._moments]
         return [seconds for seconds in left if seconds > 0]
 
     async def note(self) -> None:
-        """Store that we come now; visits that come meanwhile are stored together."""
+        """Store a request made now, together with those made while another is being stored."""
         now = self._clock.now()
         while self._moments and self._moments[0] <= now - self._window * 1000:
             self._moments.popleft()
         self._moments.append(now)
         self._unstored = True
         async with self._storing:
-            if not self._unstored:  # whoever was here before has told of ours too
+            if not self._unstored:  # another call has stored this request too
                 return
             self._unstored = False
             try:
@@ -423,11 +423,11 @@ class Visits:
 
 
 class Door:
-    """Rate limit and circuit breaker of one server's login address, for all its links."""
+    """Rate limit and circuit breaker of a server's login URL, shared by all its links."""
 
     trouble = ""
-    """Why the server could not be reached when that was tried last, or what answered in its place;
-    "" once it answers, be it with a refusal. A link that is lost is no trouble."""
+    """Why the last attempt did not reach the server (error or foreign answer); "" once it answers,
+    even with a refusal. A lost link does not set it."""
 
     def __init__(self, settings: LinkSettings, http: Http, facts: Facts, clock: Clock) -> None:
         server = settings.server
@@ -442,24 +442,24 @@ class Door:
         self._visits = Visits(settings, facts, clock)
         self._foreign_answers = 0
         self._shut_out: set[RoomId] = set()
-        """Counted apart: who is shut out of the sockets alone still gets logins answered."""
+        """Rooms refused at the socket; counted apart, as logins may still be answered then."""
         self._closed_until = 0.0
 
     async def load(self) -> None:
-        """Recall the visits of an earlier run; to be called before the first `knock`."""
+        """Load the requests of earlier runs; call before the first `knock`."""
         for seconds in await self._visits.load():
             self._limiter.give_away(seconds)
 
     def share(self, replicas: int) -> None:
-        """Use the part of the logins that is ours while so many processes come here; at least 1."""
+        """Divide the rate limit among the processes that use this URL; the share is at least 1."""
         self._limiter.resize(max(1, self._count // replicas))
 
     @asynccontextmanager
     async def knock(self, visitor: Visitor) -> AsyncIterator[None]:
-        """Wait for the visitor's turn; the request is made inside. Raises as `check` and `wait`."""
+        """Wait for the visitor's turn; make the request inside. Raises as `check` and `wait`."""
         self.check()
         async with self._limiter.place(visitor):
-            self.check()  # what was learnt while we waited counts
+            self.check()  # it may have closed during the wait
             await self._visits.note()
             yield
 
@@ -473,14 +473,14 @@ class Door:
         cookies: str = "",
         innocent: Collection[int] = STARTING,
     ) -> tuple[Told, str]:
-        """Make a request; return its answer and cookies, or raise OpenFailure, UNREACHABLE.
+        """Make a request and return its answer and cookies; raises OpenFailure (UNREACHABLE).
 
-        `innocent`: statuses that are no sign of a blacklist, whatever comes with them.
+        `innocent`: HTTP statuses that are no sign of blacklisting, whatever the body.
         """
         headers = {"Content-Type": "application/json; charset=UTF-8"}
         if self._sign_key:
-            # The sign covers exactly these bytes (protocol reference 3.2). A server that wants it
-            # on logins looks at this address, not at types.
+            # The sign covers exactly these bytes (protocol reference 3.2). A server that requires
+            # it on logins does so for this URL, not by request type.
             headers["sign"] = login_sign(body, self._sign_key)
         try:
             total = self._timing.reply
@@ -489,7 +489,7 @@ class Door:
             )
         except Unavailable as error:
             raise self.unreachable(f"{what}: {error}") from error
-        # The vendor's clients parse the body whatever the HTTP status is.
+        # Like the vendor's clients, parse the body whatever the HTTP status.
         told = parse(answer.body)
         if told is None:
             raise self.foreign(answer, what, innocent)
@@ -497,8 +497,8 @@ class Door:
         return told, answer.cookies
 
     async def look(self) -> None:
-        """See whether the server is there, by a GET, which logs nobody in; note its `trouble`. It
-        may be counted as a login, so it takes a place, but never the last that is free.
+        """Probe the server with a GET, which logs nobody in, and set `trouble`. It may count as a
+        login, so it takes a place of the rate limit, but never the last free one.
         """
         if self._limiter.free < 2:
             return
@@ -507,7 +507,7 @@ class Door:
         try:
             total = self._timing.handshake
             status = (await self._http.post(self._url, None, {}, total=total, method="GET")).status
-            # No guide says what that is answered: what is no page of a container's may be WebChat.
+            # No guide defines the answer: any that is not a container's error may be WebChat's.
             self.trouble = f"HTTP {status}" if status in STARTING else ""
         except Unavailable as error:
             self.trouble = str(error)
@@ -517,21 +517,21 @@ class Door:
         return max(0.0, self._closed_until - asyncio.get_running_loop().time())
 
     def check(self) -> None:
-        """Raise OpenFailure while the door is closed; its `pause` says for how long."""
+        """Raise OpenFailure while the door is closed; its `pause` is the remaining time."""
         if (left := self.closed_for) > 0:
             raise OpenFailure(FailureReason.UNREACHABLE, BLACKLISTED, pause=left)
 
     def answered(self) -> None:
-        """WebChat itself has answered, whatever it said."""
+        """Note that WebChat itself has answered, even with a refusal."""
         self.trouble = ""
         self._foreign_answers = 0
 
     def let_in(self) -> None:
-        """A socket was opened."""
+        """Note that a socket was opened."""
         self._shut_out.clear()
 
     def unreachable(self, why: str, code: int | None = None, pause: float = 0.0) -> OpenFailure:
-        """The failure of a try to reach the server, which is its `trouble` from now on."""
+        """Set `trouble` and return the failure of an attempt to reach the server."""
         self.trouble = why
         return OpenFailure(FailureReason.UNREACHABLE, why, code=code, pause=pause)
 
@@ -546,8 +546,8 @@ class Door:
         return self.unreachable(answer.foreign(what), pause=pause)
 
     def suspect(self, room_id: RoomId, status: int) -> None:
-        """A room's socket was refused although a login had just given its token. In one room that
-        may be a matter of its account.
+        """Note that a room's socket was refused with a fresh token. The door closes after
+        `SUSPICIONS` rooms, since in a single room the account may be the cause.
         """
         self._shut_out.add(room_id)
         if len(self._shut_out) >= SUSPICIONS:

@@ -1,17 +1,16 @@
-"""Capabilities of one WebChat server as far as they are learnt: dialect, features, frame length.
+"""Detected capabilities of a WebChat server: dialect, features, maximum frame length.
 
 * The *revision*: a 200, an rsId or a list of `users` proves a server later than 2016, which gets
   heartbeats, typing notices and the later keys.
-* The *keys* of 110 and 104: a server that refuses one set and takes the other has said what it
-  wants; that outweighs the revision. A refusal over keys is -14; -17 where a text is not blank; and
-  -8 and -100 as long as this server has not been seen to read these keys.
+* The *keys* of 110 and 104: if a server refuses one set and accepts the other, that decides,
+  whatever the revision. Refusals over keys are -14; -17 unless the text is blank; and -8 and -100
+  as long as this server has not been seen to read these keys.
 
-While nothing is known, texts and ratings are written with both sets of keys. An operator who names
-a dialect gets it: nothing is learnt from pushes then, and what a refusal proves holds until the
-next start. With `auto` both are facts of the server, kept over restarts. So are the kind of body in
-which it takes files, and the length of the longest frame, once it has closed a link over a longer
-one (close 1009, trap T23). What is learnt counts at once; `run` tells the store, so that no socket
-ever waits for a database.
+While nothing is known, texts and ratings are written with both sets of keys. If the operator
+configures a dialect, it is used: pushes change nothing, and what a refusal proves holds until the
+next start. With `auto` both are stored as facts of the server. So are the kind of upload body that
+it accepts, and the maximum frame length once it has closed a link over a longer frame (close 1009,
+trap T23). New knowledge applies at once; `run` stores it, so that no socket waits for the database.
 """
 
 from __future__ import annotations
@@ -29,33 +28,33 @@ from bridge.webchat.frames import Command, RateSession, Reply, SendMessage, Text
 from bridge.webchat.words import is_unseen
 
 TOMCAT_LIMIT = 8000
-"""Bytes that fit into the text buffer of the vendor's server as it is delivered (8,192), with room
-to spare; the first step down for whoever was allowed to write more."""
+"""Bytes that fit into the default text buffer of the vendor's server (8,192), with a margin; the
+first limit tried if longer frames were allowed."""
 LEAST_FRAME = 1024
-"""A 1009 over a frame as short as this says nothing about a limit."""
+"""Minimum of the frame limit, in bytes; a 1009 for a frame this short shows no limit."""
 UNANSWERED_BEATS = 3
-"""A server that has not answered one of so many heartbeats does not know them."""
+"""Unanswered heartbeats in a row, none ever answered, that prove that the server lacks them."""
 SAVE_AGAIN = 5.0
-"""Seconds between two tries to store a fact."""
+"""Seconds between two attempts to store facts."""
 
 
 class Feature(StrEnum):
-    """A feature that a server may lack; tried again after a restart of ours."""
+    """A feature that a server may lack; tried again after a restart of the bridge."""
 
     HEARTBEAT = "heartbeat"
     TYPING = "typing"
     HISTORY = "history"
     LONG_VOICE = "long voice"
-    """A voice message that names the address of its sound."""
+    """A voice message with the URL of its sound."""
 
 
 class Learnt:
-    """Capabilities of one server, shared by all its links."""
+    """Capabilities of a server, shared by all its links."""
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
         server = settings.server
         self._wanted = None if server.dialect == "auto" else Dialect(server.dialect)
-        """None: to be found out."""
+        """Configured dialect; None if it is to be detected (`auto`)."""
         self._most = server.max_frame_bytes
         self._facts = facts
         self._clock = clock
@@ -65,37 +64,37 @@ class Learnt:
         self._keys: Dialect | None = None
         self._missing: set[Feature] = set()
         self._beats_missed: int | None = 0
-        """Heartbeats without an answer in a row; None once one was answered."""
+        """Number of unanswered heartbeats; None once one was answered."""
         self.upload_mode = UploadMode.AUTO
-        """The kind of body in which files were taken; AUTO: none was yet."""
+        """Kind of upload body that was accepted; AUTO if none was yet."""
         self._unsaved: dict[str, str] = {}
         self._changed = asyncio.Event()
         self.read: set[Dialect] = set()
-        """Keys that this server has taken in this run, or must know by its pushes: a refusal of
-        them is about something else. What a refusal proved in an earlier run does not count:
-        servers are replaced."""
+        """Keys that the server has accepted in this run, or must know, judging by its pushes; its
+        refusals then have other causes. Refusals of earlier runs are not counted, as a server may
+        have been replaced."""
         self.longest_frame = self._most
-        """Bytes that a frame of ours may have."""
+        """Maximum bytes of a frame to the server."""
         self._conclude()
 
     def _conclude(self) -> None:
-        """Derive how to write, as plain attributes: each message asks for them."""
+        """Derive how to write commands, as plain attributes, which every message reads."""
         self.known = self._wanted is not None or self._later or self._keys is not None
-        """There is nothing left to find out about the dialect."""
+        """True once the dialect is certain."""
         self.keys = self._keys or self._wanted or (Dialect.Y2019 if self._later else Dialect.DUAL)
-        """How to write the next command."""
+        """Dialect of the next command."""
         room = self.longest_frame - FRAME_OVERHEAD
         self.longest_clip = max(SHORTEST_TEXT, room)
-        """Bytes that a voice may have in one frame; it is there once in every dialect."""
-        if self.keys is Dialect.Y2016_11:  # the first guides have an address in its place
+        """Maximum bytes of a voice message in one frame; every dialect writes it once."""
+        if self.keys is Dialect.Y2016_11:  # the first guides have a URL in its place
             self.longest_clip = 0
         once = room // 2 if self.keys is Dialect.DUAL else room
         self.longest_text = max(SHORTEST_TEXT, once)
-        """Bytes that a text, escaped as JSON, may have in one frame; dialect `dual` has it twice.
+        """Maximum bytes of a text, escaped as JSON, in one frame; dialect `dual` writes it twice.
         May shrink while the bridge runs."""
 
     async def load(self) -> None:
-        """Recall what earlier runs learnt. Without a store it is learnt anew."""
+        """Load the facts of earlier runs; if the store is down, they are detected again."""
         names = ("dialect", "keys", "longest_frame", "upload_mode")
         try:
             told = [await self._facts.fact(self._fact(name)) for name in names]
@@ -110,7 +109,7 @@ class Learnt:
         if mode in (UploadMode.RAW, UploadMode.MULTIPART):
             self.upload_mode = UploadMode(mode)
         longest, _, most = (frame or "").partition("/")
-        # Learnt under another setting, it is void: how else could an operator raise the limit?
+        # Void if `max_frame_bytes` has changed since, so that an operator can raise the limit.
         if longest.isdecimal() and most == str(self._most):
             self.longest_frame = int(longest)
         self._conclude()
@@ -123,7 +122,7 @@ class Learnt:
                 await self._clock.sleep(SAVE_AGAIN)
 
     async def save(self) -> bool:
-        """Store what is not stored yet; False if the store did not take it all."""
+        """Store unsaved facts; return False if that failed."""
         for name, value in list(self._unsaved.items()):
             try:
                 await self._facts.save_fact(name, value)
@@ -139,12 +138,12 @@ class Learnt:
         self._changed.set()
 
     def refuses(self, keys: Dialect, command: Command, reply: Reply) -> bool:
-        """True if the server may want this command in other keys."""
+        """Return True if the server may accept this command with other keys."""
         match reply.result, command:
             case ResultCode.INVALID_PARAMETER, _:
                 return has_keys(command)
             case ResultCode.EMPTY_MESSAGE, SendMessage(content=Text(text=text)):
-                return not is_unseen(text)  # else a server that calls it empty may have read it
+                return not is_unseen(text)  # a server that read a blank text may call it empty
             case ResultCode.EMPTY_MESSAGE, _:
                 return tells_keys_apart(command)
             case ResultCode.REQUEST_ERROR | ResultCode.INTERNAL_ERROR, _:
@@ -153,7 +152,7 @@ class Learnt:
                 return False
 
     def refuses_voice(self, command: Command, reply: Reply) -> bool:
-        """True if this was a voice with an address: the next one is a file."""
+        """Return True if a voice message with a URL was refused; the next one is sent as a file."""
         voice = command.content if isinstance(command, SendMessage) else None
         if not (isinstance(voice, Voice) and voice.uri) or meaning(reply.result).passing:
             return False
@@ -162,19 +161,19 @@ class Learnt:
         return True
 
     def saw_later(self) -> None:
-        """A push has come that only later servers send."""
+        """Note a push that only later servers send."""
         if self._later:
             self.read.add(Dialect.Y2019)
             return
         self._later = True
-        self.read = {Dialect.Y2019}  # it may have been replaced by this one just now
+        self.read = {Dialect.Y2019}  # the server may have been replaced just now
         self._conclude()
         if self._wanted is None:
             self._log.info("webchat server is of a later revision", dialect=self.keys)
             self._remember("dialect", Dialect.Y2019)
 
     def took(self, keys: Dialect, *, after_refusal: bool) -> None:
-        """The server took a text or a rating with these keys, perhaps after it refused others."""
+        """Note that the server accepted a text or a rating with these keys."""
         self.read.add(keys)
         if not after_refusal or self._keys is keys:
             return
@@ -189,18 +188,18 @@ class Learnt:
             self._log.warning(event, configured=self._wanted, takes=keys)
 
     def took_file(self, mode: UploadMode) -> None:
-        """The server took a file in a kind of body that it was not known to take."""
+        """Note that the server accepted a file in another kind of body than known."""
         self.upload_mode = mode
         self._log.info("webchat upload mode found", mode=mode)
         self._remember("upload_mode", mode)
 
     def has(self, feature: Feature) -> bool:
-        """True if it makes sense to ask the server for this. Who has named 2016 gets its guide's
-        commands and no others; in `dual` typing is shown without proof of a later server.
+        """Return whether to try a feature. A configured 2016 allows only that guide's commands; a
+        configured `dual` sends typing notices without proof of a later server.
         """
         if feature in self._missing:
             return False
-        if feature is Feature.HISTORY:  # over HTTP, and harmless
+        if feature is Feature.HISTORY:  # over HTTP, and harmless if unknown
             return True
         if feature is Feature.LONG_VOICE:
             return self.keys in {Dialect.Y2019, Dialect.Y2016_11}
@@ -214,7 +213,7 @@ class Learnt:
             self._log.info("webchat server lacks a feature", feature=feature)
 
     def beat(self, *, answered: bool) -> None:
-        """Count lost heartbeats: a server that knows none must not cost us a link a minute."""
+        """Count unanswered heartbeats: a server without them must not cost a link every minute."""
         if answered:
             self._beats_missed = None
         elif self._beats_missed is not None:
@@ -223,7 +222,7 @@ class Learnt:
                 self.has_not(Feature.HEARTBEAT)
 
     def too_long(self, size: int) -> None:
-        """The server has closed a link over a frame of `size` bytes: write none like it again."""
+        """Lower the frame limit: the server has closed a link over a frame of `size` bytes."""
         if size <= LEAST_FRAME:
             return
         longest = TOMCAT_LIMIT if size > TOMCAT_LIMIT else max(LEAST_FRAME, size // 2)
@@ -238,13 +237,13 @@ class Learnt:
 
 
 def has_keys(command: Command) -> bool:
-    """True for the commands that the dialects spell differently: 110 and 104."""
+    """Return True for the commands whose keys depend on the dialect: 110 and 104."""
     return isinstance(command, SendMessage | RateSession)
 
 
 def tells_keys_apart(command: Command) -> bool:
-    """True for texts and ratings, whose keys differ in each dialect (reference 5); anything else
-    differs in what is left out when empty, which tells nothing of texts.
+    """Return True for texts and ratings, whose keys differ in each dialect (reference 5). Others
+    differ only in empty keys that are left out, which proves nothing about texts.
     """
     if isinstance(command, SendMessage):
         return isinstance(command.content, Text)
@@ -252,7 +251,7 @@ def tells_keys_apart(command: Command) -> bool:
 
 
 def other_keys(command: Command, keys: Dialect) -> tuple[Dialect, ...]:
-    """The sets of keys that are left for a command which was refused in these, best first."""
+    """Return the key sets to try for a command that was refused with `keys`, best first."""
     if keys is Dialect.DUAL and not tells_keys_apart(command):
-        return (Dialect.Y2019,)  # the other two are the same for it
+        return (Dialect.Y2019,)  # DUAL and Y2016 are the same for it
     return keys.others

@@ -1,18 +1,18 @@
-"""Link of one room: connection, reconnection, and the way of its pushes to the engine.
+"""Link of one room: connection, reconnection, and delivery of its pushes to the engine.
 
-While somebody wants the link (`Demand`), `Link.run` keeps two tasks. One logs in, opens the socket,
-serves it, and again after every loss, so a room never has two logins or sockets at a time
-(reference 4, rows 1-5 and 34-38). The `Gate` for calls is open while the wire stands. A token that
-the server refuses (-15, 4xx, thrown out at once) costs one login at once; a fresh one that is
-refused as well is a failure like any other. If that was at the handshake, the `Door` hears of it,
-for the whole bridge may be shut out, and a room to which it happens again and again rests as long.
+While the link is in use (`Demand`), `Link.run` runs two tasks. One logs in, opens the socket,
+serves it, and reconnects after every loss, so a room never has two logins or sockets at a time
+(reference 4, rows 1-5 and 34-38). The `Gate` for calls is open while the wire is. A refused token
+(-15, HTTP 4xx, or a socket closed at once) causes one login at once; if the fresh token is refused
+too, the usual back-off applies. If that was at the handshake, the `Door` is told, since the whole
+bridge may be blacklisted, and a room refused again and again pauses for `Timing.blacklist`.
 
-The other delivers pushes to the engine (`Deliveries`): strictly in order, nothing skipped. The push
-in hand is tried again until it is stored; only then does its receipt go out. A database that
-restarts costs no link: what comes meanwhile waits in memory. Once that is too much, or takes too
-long, the socket is closed, so that the server knows us to be away. When the bridge stops, what was
-read is still stored, for a server of 2016 pushes nothing twice; so it is when a link is left to
-another process, for as long as a link would have waited.
+The other task delivers pushes to the engine (`Deliveries`): strictly in order, none skipped. A push
+is retried until it is stored; only then is its receipt sent. While the database restarts, the link
+stays and pushes wait in memory. If they are too many or wait too long, the socket is closed, so
+that the server knows the customer to be away. When the bridge stops, pushes already read are still
+stored, since a server of 2016 pushes nothing twice; likewise, for up to `STORE_AWAY`, when another
+process takes the link over.
 """
 
 from __future__ import annotations
@@ -67,27 +67,24 @@ from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownCon
 from bridge.webchat.http import Endpoints
 
 NOT_THERE = frozenset({404, 408, 429})
-"""Handshake statuses, 4xx, of a server or proxy that is not ready (row 38)."""
+"""HTTP 4xx statuses, at the handshake, of a server or proxy that is not ready (row 38)."""
 LONG_MISSING = 10
-"""After so many failures in a row a 404 at the handshake is taken for a dead token after all."""
+"""Failures in a row after which a 404 at the handshake counts as a refused token after all."""
 MOST_KINDS = 200
-"""Kinds of frames that were reported as ignored; beyond them the server is only making noise."""
+"""Maximum kinds of ignored frames that are logged; a server that sends more is broken."""
 MOST_NOTES = 20
-"""Lines a second about single links."""
+"""Maximum info log lines per second about single links."""
 _UNREAD = Received(MessageReceived(SessionId(0), AgentId(""), UnknownContent(None)))
-"""Stands for a frame that cannot be read: it may have been an agent's word."""
+"""Stands for a frame that cannot be read, since it may have been an agent's message."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 _QUIET = logging.getLogger("bridge.link.websockets")
-"""For the websockets library, whose debug lines hold URLs with tokens and whole frames (row 86)."""
+"""Logger of the websockets library; its debug lines would hold tokens and whole frames (row 86)."""
 _QUIET.setLevel(logging.INFO)
 
 
 @dataclass(eq=False, repr=False)
 class Shared:
-    """Parts that all links of one server share.
-
-    Made with a ValueError for a base address or a `ca_file` that cannot be read.
-    """
+    """Objects that all links of a server share; ValueError for a bad base URL or `ca_file`."""
 
     settings: LinkSettings
     _: KW_ONLY
@@ -97,7 +94,7 @@ class Shared:
     clock: Clock
     rng: random.Random = field(default_factory=random.Random)
     events: LinkEvents = field(init=False)
-    """Set before there is a link."""
+    """Set before the first link is made."""
 
     def __post_init__(self) -> None:
         settings, facts, clock = self.settings, self.facts, self.clock
@@ -111,13 +108,13 @@ class Shared:
         self.budget = Budget()
         self.pulse = Pulse()
         self.dialling = asyncio.Semaphore(settings.reconnect_limit)
-        """Limits how many sockets are being opened at once."""
+        """Limits how many sockets are being opened at the same time."""
         self.turns = asyncio.Semaphore(settings.at_once)
-        """Held by whoever tells the engine something."""
+        """Limits concurrent calls of `LinkEvents`."""
         self.epoch = f"{clock.now():x}.{secrets.token_hex(4)}"
-        """Differs for every start of the process."""
+        """Unique for every start of the process."""
         self.ordinals = itertools.count(1)
-        """Numbers the pushes of all links: one that is made anew must not count again."""
+        """Numbers of pushes, shared by all links, so that a new link does not repeat any."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger(
             "bridge.link.links", **settings.told
         )
@@ -125,12 +122,12 @@ class Shared:
             self._log.warning(warning)
         self._notes_left, self._notes_until = 0, 0.0
         self._kinds: set[str] = set()
-        """Kinds of frames that were reported as ignored."""
+        """Kinds of ignored frames that were logged."""
         self.woke = -math.inf
-        """When the process last went on after it had stood still, in loop time."""
+        """When the process last resumed after a suspension, in loop time."""
 
     async def watch(self) -> None:
-        """Note, for ever, when the process stands still (SIGSTOP, a machine that is paused)."""
+        """Detect suspensions of the process (SIGSTOP, a paused machine), until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             slept = loop.time()
@@ -143,14 +140,14 @@ class Shared:
         return Backoff(timing.backoff_first, timing.backoff_last, self.rng)
 
     def unheard(self, kind: str) -> None:
-        """Log each kind of frame that says nothing to us once (protocol reference 1.1)."""
+        """Log each kind of ignored frame once (protocol reference 1.1)."""
         if kind not in self._kinds and len(self._kinds) < MOST_KINDS:
             self._kinds.add(kind)
             self._log.warning("webchat frame ignored", kind=kind)
 
     def note(self, room_id: RoomId, event: str, **told: object) -> None:
-        """Log what happens to a link: `MOST_NOTES` a second, the others for debugging only: after
-        an outage thousands of links say the same, and a line costs a tenth of opening one.
+        """Log an event of a link; beyond `MOST_NOTES` per second at debug level only, as after an
+        outage thousands of links log the same, and a line costs a tenth of opening a link.
         """
         now = asyncio.get_running_loop().time()
         if now >= self._notes_until:
@@ -170,9 +167,10 @@ class Link:
         self.gate = Gate()
         self.task: asyncio.Task[None]
         self.typing_not_before = 0.0
-        """When a typing notice may be sent again, in loop time."""
+        """When the next typing notice may be sent, in loop time."""
         self.stranger: tuple[Wire, float] | None = None
-        """Where the server said last that it does not know us, and until when we believe it."""
+        """Wire on which the server did not know the account (-6), and until when, in loop time, no
+        other wire's -6 causes a login."""
         self._around = around
         self._timing = around.settings.timing
         self._backoff = around.backoff()
@@ -182,20 +180,20 @@ class Link:
         self._been_up = False
         self._told_unread = False
         self._lost_at = 0.0
-        """When the link began to be away, in loop time."""
+        """When the link went down, in loop time."""
         self._since = around.clock.now()
-        """When it last came up or went away, ms since the epoch."""
+        """When it last went up or down, ms since the epoch."""
         self._absence_due: float | None = None
-        """When to tell that the link is wanted and does not stand, in loop time; None once told."""
+        """When to report the link as lost, in loop time; None if it is up or that is done."""
 
     def speak_for(self, account: Account) -> None:
-        """From now on be this account's link; the socket of another account is given up."""
+        """Use this account from now on; if its login differs, drop the former one's socket."""
         former, self.account = self.account, account
         if former.login == account.login:
             return
         if (wire := self.gate.wire) is not None:
             wire.refuse()
-        # Nor does it wait because the other one was refused.
+        # A refusal of the former account must not delay this one.
         self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the account has changed"), 0.0)
 
     def _note(self, event: str, **told: object) -> None:
@@ -208,7 +206,7 @@ class Link:
         return LinkState(self.account.room_id, "up" if self.up else state, self._since, trouble)
 
     async def run(self) -> None:
-        """Keep the link up, and deliver what it says, until nobody has wanted it for a while."""
+        """Keep the link up and deliver its pushes, until it has been unused for a while."""
         self._away()
         async with asyncio.TaskGroup() as tasks:
             keeping = tasks.create_task(self._keep_up())
@@ -218,7 +216,7 @@ class Link:
                 await self.deliveries.run()
             except asyncio.CancelledError:
                 keeping.cancel()
-                await asyncio.wait([keeping])  # or it is cancelled again, in its closing handshake
+                await asyncio.wait([keeping])  # else the group would cancel its closing handshake
                 await self.deliveries.last_words(LAST_WORDS)
                 raise
 
@@ -230,7 +228,7 @@ class Link:
             try:
                 loss = await self._serve(await self._open())
             except Unwanted:
-                # If nobody comes back in that time, `run` ends this.
+                # If it stays unused for that time, `run` cancels this task.
                 await self.demand.back_within(self._timing.release)
             except OpenFailure as failure:
                 self._failed(failure)
@@ -241,7 +239,7 @@ class Link:
                 await self._lost(loss)
 
     async def _rest(self) -> None:
-        """Wait until the backoff allows another try; tell meanwhile of a long absence."""
+        """Wait until the back-off allows another attempt; report a long absence meanwhile."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._absence_due):
@@ -255,11 +253,11 @@ class Link:
         self._absence_due = self._lost_at + self._timing.session_grace
 
     async def _tell_absence(self) -> None:
-        """Tell the engine, once, of a link that has been away for long (row 34)."""
+        """Report to the engine, once, a link that has been down for long (row 34)."""
         due = self._absence_due
         if due is not None and asyncio.get_running_loop().time() >= due:
             self._absence_due = None
-            async with self._around.turns:  # all links may have been lost in one moment
+            async with self._around.turns:  # all links may have been lost at the same moment
                 await self._around.events.fared(self.account.room_id, LinkLost())
                 await asyncio.sleep(0)
 
@@ -273,7 +271,7 @@ class Link:
         return wire
 
     async def _await_turn(self, turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
-        """Wait in the login queue and tell the engine; Unwanted once nobody wants the link."""
+        """Wait in the login queue and tell the engine; Unwanted once the link is unused."""
         timing, patience = self._timing, self._timing.turn_noticed
         self.gate.delay = OpenFailure(FailureReason.NO_TURN, "the login waits for its turn")
         try:
@@ -283,7 +281,7 @@ class Link:
                 if turn.done():
                     break
                 seconds = expected()
-                if self.gate.trouble is None:  # else that is what keeps the link away
+                if self.gate.trouble is None:  # else that is the reason for the wait
                     awaited = TurnAwaited(math.ceil(seconds))
                     await self._around.events.fared(self.account.room_id, awaited)
                 patience = max(timing.turn_again, seconds * timing.turn_share)
@@ -296,9 +294,9 @@ class Link:
             async with around.dialling:
                 socket = await _Connect(
                     around.endpoints.socket(token.value),
-                    compression=None,  # 16 instead of 56 KiB for each link
+                    compression=None,  # 16 instead of 56 KiB per link
                     max_size=around.settings.max_incoming_bytes,
-                    ping_interval=None,  # the wire pings only into silence
+                    ping_interval=None,  # the wire pings, and only after silence
                     open_timeout=timing.handshake,
                     close_timeout=timing.close,
                     logger=_QUIET,
@@ -314,7 +312,7 @@ class Link:
             raise around.door.unreachable(f"handshake: {describe(error)}") from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         socket.budget = around.budget
-        socket.request = None  # nobody reads them any more: 3 KiB for each link
+        socket.request = None  # with the response headers: 3 KiB per link, no longer needed
         if socket.response is not None:
             socket.response.headers.clear()
         around.door.let_in()
@@ -324,19 +322,19 @@ class Link:
             settings=around.settings,
             learnt=around.learnt,
             clock=around.clock,
-            # Spread, so that links which came up together do not all ping in one wave.
+            # Jitter, so that links opened together do not all ping at the same time.
             ping_after=timing.ping_after * (1 - 0.2 * around.rng.random()),
             unheard=around.unheard,
             pulse=around.pulse,
         )
 
     def _turned_away(self, status: int) -> TokenRefused | OpenFailure:
-        """The failure of a handshake that was answered so (protocol reference 3.3)."""
+        """Return the failure of a handshake answered with `status` (protocol reference 3.3)."""
         door, message = self._around.door, f"handshake: HTTP {status}"
         if 400 <= status < 500 and status not in NOT_THERE:
-            # Whoever is shut out hears "no" to everything: no reason to drop a good token.
+            # If blacklisted, everything is refused: raise instead of dropping a good token.
             door.check()
-            if self._strikes:  # the token before was refused too, so a login has just given this
+            if self._strikes:  # the previous token was refused too, so this one is fresh
                 door.suspect(self.account.room_id, status)
             return TokenRefused(message)
         failure = door.unreachable(message, code=status)
@@ -350,7 +348,7 @@ class Link:
         try:
             loss = await wire.serve(self._up, deliveries.push)
             again = self._told_unread and loss.stood < self._timing.stable
-            if loss.unread and not again:  # such a frame may be pushed again on every new link
+            if loss.unread and not again:  # the server may push the frame again on every new link
                 self._told_unread = True
                 deliveries.push(_UNREAD, 0)
             return loss
@@ -373,12 +371,12 @@ class Link:
         self._note("webchat link up", again=again)
         if again or not self.demand.calling:
             away = asyncio.get_running_loop().time() - self._lost_at
-            # Found lost just after the process stood still, it may have been away all that time.
+            # If the process was suspended just before, the link may have been down all that time.
             asleep = self._lost_at < self._around.woke + BRIEF
             self.deliveries.restored(brief=again and away < BRIEF and not asleep)
         self.gate.open(wire)
 
-    # --- what goes wrong ---------------------------------------------------------------------
+    # --- failures ----------------------------------------------------------------------------
 
     def _failed(self, failure: OpenFailure) -> None:
         self._around.metrics.open_failed()
@@ -387,18 +385,18 @@ class Link:
         self._note("webchat link not opened", why=str(failure), retry_in=retry_in)
         self.gate.hold(failure, pause, rest=failure.rest)
         if failure.reason is not FailureReason.UNREACHABLE:
-            # An operator must act first: no caller's patience helps.
+            # An operator must act first, so waiting does not help any caller.
             self.gate.refuse(failure)
 
     async def _token_refused(self, why: str, *, at_door: bool = False) -> None:
-        """Rows 35, 8, 9 and 11: one new login at once; patience when that token fails too."""
+        """Log in anew at once; back off if the fresh token is refused too (rows 35, 8, 9, 11)."""
         self._strikes += 1
         token, self._token = self._token, None
         self._note("webchat token refused", why=why, strikes=self._strikes)
         if token is not None:
             await self._around.logins.refuse(self.account.room_id, token)
         if self._strikes == 1:
-            self.gate.trouble = None  # the server is there: what is needed is a login
+            self.gate.trouble = None  # the server answers; only a login is needed
             return
         pause = max(self._backoff.next(), self._around.door.closed_for)
         if at_door and self._strikes > SUSPICIONS:
@@ -421,14 +419,14 @@ class Link:
 
 
 def refused_again() -> OpenFailure:
-    """The failure after a second -15 in a row."""
+    """Make the failure for a second -15 in a row."""
     return OpenFailure(
         FailureReason.UNREACHABLE, "a fresh token was refused too", code=ResultCode.INVALID_TOKEN
     )
 
 
 class _Connect(connect):
-    """A `connect` that follows redirects on its server only, for which our token is."""
+    """A `connect` that follows redirects only within the server, since the URL holds the token."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         told = exc.response.headers if isinstance(exc, InvalidStatus) else Headers()
@@ -442,25 +440,25 @@ class _Connect(connect):
 
 
 BRIEF = 3.0
-"""Seconds of a loss that is not worth a word, such as the change of a token."""
+"""Seconds up to which a loss, such as a token change, causes no notice about missed messages."""
 MOST_WAITING = 64
-"""Pushes of one link that may wait for the store; beyond them its socket is not read."""
+"""Maximum pushes of a link that wait for the store; beyond it the socket is not read."""
 STORE_AWAY = 120.0
-"""Seconds for which a link stays though its pushes cannot be stored, if no more than those wait."""
+"""Seconds for which a link stays up although its pushes (up to `MOST_WAITING`) are not stored."""
 STORE_AGAIN = 5.0
-"""Longest pause, in seconds, before the next try to store one."""
+"""Maximum seconds between two attempts to store a push."""
 LAST_WORDS = 2.0
-"""Seconds that the store gets for what was read, once the links are closed."""
+"""Seconds to store pushes already read once a link is closed."""
 LONGEST_ID = 200
-"""Characters of a receipt id that go into a key."""
+"""Maximum characters of a receipt id in a key."""
 
 
 _Push = tuple[str, Received | Ignored | bool, int]
-"""A push, its key and its size; a bool: the link stands again, after a brief loss (True)."""
+"""Key, push and its bytes in memory; a bool: the link is up again (True after a brief loss)."""
 
 
 class Deliveries:
-    """Queue of one room's pushes to the engine; `run` must be running for anything to leave it."""
+    """Queue of a room's pushes to the engine, emptied by `run`."""
 
     def __init__(self, room_id: RoomId, around: Shared) -> None:
         self._room_id = room_id
@@ -468,24 +466,24 @@ class Deliveries:
         self._backoff = around.backoff()
         self._budget = around.budget
         self._queue: list[_Push] = []
-        """The first is under way."""
+        """Pushes in order; the first is being stored."""
         self._paused = False
         self._away_since = 0.0
-        """When the store failed first, in loop time; of use while the backoff counts failures."""
+        """When storing first failed, in loop time; valid while `_backoff.failures` is not 0."""
         self._more, self._stored = Flag(), Flag()
         self._ending = False
         self.wire: Wire | None = None
-        """The socket that is read. The next one is opened once all that this one said is stored."""
+        """Wire being read. The next one is opened once all its pushes are stored."""
 
     @property
     def _full(self) -> bool:
         return len(self._queue) > MOST_WAITING or (self._budget.spent and bool(self._queue))
 
     def push(self, received: Received | Ignored, size: int) -> None:
-        """Queue a push; no more are read from the socket while the queue or the budget is full."""
+        """Queue a push; stop reading the socket while the queue or the budget is full."""
         key = self._key(received)
         if key and self._backoff.failures and any(key == earlier for earlier, *_ in self._queue):
-            return  # the server misses the receipt, and repeats it
+            return  # a repetition: the server has got no receipt yet
         self._budget.taken += size
         self._add((key, received, size))
         if self.wire is not None and self._full:
@@ -501,12 +499,12 @@ class Deliveries:
         self._more.set()
 
     async def settled(self) -> None:
-        """Return once everything queued is stored."""
+        """Wait until all queued pushes are stored."""
         while self._queue:
             await self._stored.wait()
 
     async def run(self) -> None:
-        """Deliver, until `end` was called and everything queued is stored."""
+        """Deliver until `end` is called and all queued pushes are stored."""
         self._ending = False
         while self._queue or not self._ending:
             if self._queue:
@@ -516,22 +514,22 @@ class Deliveries:
                 await self._more.wait()
 
     def end(self, _: object = None) -> None:
-        """Let `run` end once all is stored."""
+        """Make `run` return once all queued pushes are stored."""
         self._ending = True
         self._more.set()
 
     async def last_words(self, seconds: float) -> None:
-        """After a cancelled `run`: store what is queued, as far as the seconds go."""
+        """Store queued pushes after `run` was cancelled, for up to `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._queue:
                     await self._deliver()
         for number, (key, received, size) in enumerate(self._queue):
-            self._budget.taken -= size  # it may be that nobody goes on with these
+            self._budget.taken -= size  # free it now, as these may never be delivered
             self._queue[number] = key, received, 0
 
     async def _deliver(self) -> None:
-        # Left where it is when this is cancelled, so that whoever goes on begins with it.
+        # It stays in the queue until stored, so that a cancelled delivery is repeated.
         push = self._queue[0]
         await self._store(push)
         _, received, size = self._queue.pop(0)
@@ -557,7 +555,7 @@ class Deliveries:
                         await events.fared(room_id, back)
                     elif isinstance(received, Received):
                         await events.pushed(room_id, key, received)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost
+            except Exception as error:  # noqa: BLE001 - the push must not be lost
                 log = _LOG.debug if self._backoff.failures else _LOG.warning
                 log("webchat push not stored", room=room_id, error=type(error).__name__)
             else:
@@ -573,7 +571,7 @@ class Deliveries:
             await self._around.clock.sleep(min(self._backoff.next(), STORE_AGAIN))
 
     def _key(self, received: Received | Ignored) -> str:
-        """Deduplication key, with a digest: a server that counts may begin again when it starts."""
+        """Return the deduplication key; with a digest, as a restarted server may reuse its ids."""
         if isinstance(received, Ignored):
             return ""
         if rs_id := received.rs_id:

@@ -1,10 +1,9 @@
-"""All links of one WebChat server, and its requests beside them: the engine's `LinkPort`.
+"""All links of a WebChat server, and its HTTP requests: implements the engine's `LinkPort`.
 
-A link is made for a room when it first needs one, and forgotten when it has rested. Commands wait
-at its `Gate` until it stands, are written one after the other, and wait for their replies side by
-side. One that the server refused over its token goes out once more on the next wire, with its old
-call id and in its old place; one whose keys it refused, once in each other set of keys (protocol
-reference 5).
+A room's link is made on first use and discarded once unused for a while. Commands wait at its
+`Gate` until it is up, are written one after the other, and wait for their replies concurrently. A
+command refused over its token is resent once on the next wire, with the same call id and place in
+the order; one refused over its keys, once with each other set of keys (protocol reference 5).
 """
 
 from __future__ import annotations
@@ -41,44 +40,44 @@ from bridge.webchat.http import (
 from bridge.webchat.write import LocalProtocolError
 
 MOST_ENTRIES = 100
-"""Messages of a history that are asked for at once, at most."""
+"""Maximum messages of a history request."""
 LONGEST_HISTORY = 8 * 1024 * 1024
-"""Bytes of a history that are read."""
+"""Maximum bytes read of a history."""
 LONGEST_QUESTION = 1000
-"""Characters of a question to the robot."""
+"""Maximum characters of a question to the robot."""
 LOOK_EVERY, LOOK_AGAIN = 60.0, 30.0
-"""Seconds between two looks at a server that nobody uses: while it answers, while it does not."""
+"""Seconds between two probes of an unused server: while it answers, and while it does not."""
 _NO_HISTORY = STARTING | {200, 400, 405, 501}
-"""HTTP statuses with which a server may say, in its own words, that it has no history."""
+"""HTTP statuses of servers without a history, whose answer need not be WebChat's JSON."""
 AT_ONCE = 20
-"""Requests for a history, and questions, that are under way; more of them wait."""
+"""Maximum concurrent history requests, and robot questions; more of them wait."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class _Call(msgspec.Struct, eq=False):
-    """A command on its way, and what the server has said of it so far."""
+    """A command in progress, with the server's refusals so far."""
 
     link: Link
     ticket: int
     call_id: CallId
     command: Command
     wire: Wire | None = None
-    """Where it was written last."""
+    """Wire that it was last written to."""
     written: Dialect = Dialect.DUAL
-    """In which keys it was written last."""
+    """Dialect in which it was last written."""
     left: tuple[Dialect, ...] | None = None
-    """The sets of keys to try, the next one first; None: it was never refused over them."""
+    """Dialects left to try, the next one first; None if its keys were not refused yet."""
     refused: tuple[Reply, ...] = ()
-    """The refusals over its keys."""
+    """Replies that refused its keys."""
     relogged: bool = False
-    """A token was refused, and a new one got."""
+    """True if its token was refused once: a second refusal is final."""
 
 
 class Links:
     """Implements `LinkPort`, inside `running`."""
 
     def __init__(self, shared: Shared) -> None:
-        """Raise ValueError for an allowed host that cannot be read."""
+        """Raise ValueError for an invalid entry of `allowed_media_hosts`."""
         self._shared, settings = shared, shared.settings
         self.learnt, self.door = shared.learnt, shared.door
         self._timing, self._http = settings.timing, shared.http
@@ -87,23 +86,23 @@ class Links:
         self._history_turn = asyncio.Lock()
         self._history_places = asyncio.Semaphore(AT_ONCE)
         self._robot_places = asyncio.Semaphore(AT_ONCE)
-        # What `LinkPort` asks of no link in particular.
+        # Methods of `LinkPort` that need no link.
         self.fetch = self._fetcher.fetch
         self.absolute = shared.endpoints.absolute
         self.icon_url = shared.endpoints.icon
         self._links: dict[RoomId, Link] = {}
         self._ending: dict[RoomId, asyncio.Task[None]] = {}
-        """Ends of links that were left; the room's next one begins after that."""
+        """Tasks that end closed links; a room's next link starts after its task."""
         self._tasks: asyncio.TaskGroup
         self._runs = False
         self._closed = False
-        """It was running and will not be again."""
+        """True once it has stopped for good."""
         self._look_due = 0.0
-        """When to look at the server again, in loop time."""
+        """When to probe the server again, in loop time."""
 
     @asynccontextmanager
     async def running(self, events: LinkEvents) -> AsyncIterator[None]:
-        """Run links inside the block, whose exceptions are not wrapped in a group."""
+        """Run links inside the block; its exceptions are not wrapped in a group."""
         failure: BaseException | None = None
         await self.learnt.load()
         await self.door.load()
@@ -124,20 +123,20 @@ class Links:
             raise failure
 
     async def aclose(self) -> None:
-        """Close every socket without a logout (row 87); the chats go on and are resumed later."""
+        """Close all sockets without a logout (row 87): the chats go on and are resumed later."""
         self._runs, self._closed = False, True
         await self.leave(list(self._links))
         for ending in self._ending.values():
             ending.cancel()
 
     async def leave(self, rooms: Collection[RoomId]) -> None:
-        """See `LinkPort.leave`; what cannot be stored at once is stored after that."""
+        """See `LinkPort.leave`; pushes that cannot be stored at once are stored later."""
         links = [self._links.pop(room_id) for room_id in rooms if room_id in self._links]
         for link in links:
-            # For who waits, and for who would write once more: it opens no more.
+            # Fails waiting and later callers: the link will not open again.
             link.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link closes"), math.inf)
             link.task.cancel()
-            # One that itself waits for a former one has read nothing.
+            # A link that still waits for the end of its predecessor has read nothing.
             if self._runs and link.account.room_id not in self._ending:
                 ending = self._tasks.create_task(self._end(link))
                 self._ending[link.account.room_id] = ending
@@ -145,7 +144,7 @@ class Links:
             await asyncio.wait([link.task for link in links])
 
     async def _end(self, link: Link) -> None:
-        """See a link to its end: what it has read is stored for as long as it would have waited."""
+        """Wait for a link to close, and store its pushes, for up to `STORE_AWAY` seconds."""
         await asyncio.wait([link.task])
         await link.deliveries.last_words(STORE_AWAY)
         del self._ending[link.account.room_id]
@@ -157,7 +156,7 @@ class Links:
         command: Command,
         before_write: Callable[[], Awaitable[None]],
     ) -> Reply:
-        """See `LinkPort.call`; a free gate switches no task before the command is written."""
+        """See `LinkPort.call`; if the gate is free, no task switch precedes the write."""
         link = self._link(account)
         call = _Call(link, next(link.gate.tickets), call_id, command)
         link.demand.begin()
@@ -167,8 +166,8 @@ class Links:
             link.demand.end()
 
     def call_now(self, account: Account, call_id: CallId, command: Command, done: Settle) -> bool:
-        """See `LinkPort.call_now`; without task, future and timer. False: the link does not stand,
-        others are ahead, its server does not read, or it would have to say no for certain.
+        """See `LinkPort.call_now`; needs no task, future or timer. False: the link is down or busy,
+        its dialect is awaited, the server does not read, or `call` would fail for certain.
         """
         link = self._links.get(account.room_id)
         if link is None or link.account.login != account.login:
@@ -182,16 +181,16 @@ class Links:
         try:
             if not wire.write_now(call_id, command, keys, partial(self._settle, call, done)):
                 return False
-        except CallFailure:  # it is too long, or must not be sent: `call` says so
+        except CallFailure:  # too long or invalid: `call` raises the error
             return False
         link.demand.begin()
         return True
 
     async def probe(self) -> None:
-        """See whether the server is there. Unavailable: it is not, and why.
+        """Check that the server is reachable; raises Unavailable with the reason.
 
-        Links that are being opened know best. While there is none, and none that stands without
-        trouble, the door looks once in a while; a link that rests after a refused login is neither.
+        Links being opened set `Door.trouble`. While there are none, and unless a link is up without
+        trouble, probe from time to time. A link that rests after a refused login does not count.
         """
         now, door, links = asyncio.get_running_loop().time(), self.door, self._links.values()
         soon = self._timing.backoff_last
@@ -204,11 +203,11 @@ class Links:
             raise Unavailable(door.trouble)
 
     async def upload(self, account: Account, blob: Blob) -> str:
-        """See `LinkPort.upload`; what the blob's own source raises comes out as it is."""
+        """See `LinkPort.upload`; exceptions of the blob's source are passed on."""
         return await self._with_token(account, partial(self._uploads.upload, blob=blob), tries=1)
 
     def keep(self, account: Account) -> None:
-        """See `LinkPort.keep`; after `aclose` do nothing."""
+        """See `LinkPort.keep`; has no effect after `aclose`."""
         if not self._closed:
             self._link(account).demand.keep()
 
@@ -219,7 +218,7 @@ class Links:
 
     @property
     def refused(self) -> str:
-        """Why the server does not take the operator's credentials; "": it does, as far as known."""
+        """Why the server refuses the operator's credentials; "" if it does not, as far as known."""
         return self._shared.logins.refused
 
     def states(self) -> list[LinkState]:
@@ -234,26 +233,26 @@ class Links:
             self._tasks.create_task(wire.typing(session_id))
 
     async def log_in(self, account: Account) -> None:
-        """See `LinkPort.log_in`; the room's link goes on until an account is named with a call."""
+        """See `LinkPort.log_in`; the room's link stays until a call has another account."""
         try:
             async with asyncio.timeout(self._timing.connect) as patience:
 
                 async def in_line(turn: asyncio.Future[Place], _expected: object) -> None:
                     await asyncio.wait([turn])
-                    patience.reschedule(None)  # the request has its own end
+                    patience.reschedule(None)  # the request has its own timeout
 
                 await self._shared.logins.login(account, in_line)
         except TimeoutError:
             raise OpenFailure(FailureReason.NO_TURN, "login: no turn in time") from None
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
-        """See `LinkPort.history`. It is asked for at the address of the logins, so it passes the
-        `Door`, one room at a time: after an outage thousands want theirs, and others must log in.
-        A room whose turn does not come in time (NO_TURN) asks again later.
+        """See `LinkPort.history`. It uses the login URL, so it passes the `Door`, one room at a
+        time: after an outage thousands of rooms want theirs while others must log in. A room that
+        gets no turn in time (NO_TURN) asks again later.
         """
         if not self.learnt.has(Feature.HISTORY):
             return None
-        # As of somebody new, though the chat goes on: it can wait for who has no chat yet.
+        # Without the priority of `running`, although there is a chat: a history can wait.
         request = partial(self._history, count=count, visitor=Visitor(account.customer))
         return await self._with_token(account, request, asks=False)
 
@@ -307,7 +306,7 @@ class Links:
             why = str(error) or "no answer in time"
             raise CallFailure(FailureReason.UNREACHABLE, f"robot: {why}") from error
         reply = parse_robot_reply(answer.body)
-        if reply is None:  # many servers have no robot: that says nothing about their health
+        if reply is None:  # many servers have no robot, so this is no `Door.trouble`
             raise CallFailure(FailureReason.UNREACHABLE, answer.foreign("robot"))
         if reply.result == ResultCode.SUCCESS:
             return reply
@@ -316,7 +315,7 @@ class Links:
         raise CallFailure(reason, "the robot refused the question", reply.result)
 
     def _link(self, account: Account) -> Link:
-        """The room's link, made if there is none; CallFailure if the links do not run."""
+        """Return the room's link, made if needed; CallFailure if the links do not run."""
         if not self._runs:
             raise CallFailure(FailureReason.UNREACHABLE, "the links are not running")
         link = self._links.get(account.room_id)
@@ -328,7 +327,7 @@ class Links:
         return link
 
     async def _run(self, link: Link) -> None:
-        """Run one link until it is forgotten. Nothing that happens in it may reach the others."""
+        """Run a link until it is unused, isolating the other links from its errors."""
         room_id = link.account.room_id
         if (ending := self._ending.get(room_id)) is not None:
             await asyncio.wait([ending])
@@ -341,11 +340,11 @@ class Links:
                 names = [type(inner).__name__ for inner in _leaves(error)]
                 _LOG.error("webchat link crashed", room=room_id, errors=names)
                 await self._shared.clock.sleep(self._timing.backoff_last)
-        # No await between the last look at the demand and this: nobody can have come in between.
+        # No await since the last check of the demand, so no new call can be lost.
         self._links.pop(room_id, None)
 
     def _settle(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
-        """Callback of `call_now`'s reply; a command that goes out once more gets a task."""
+        """Callback of `call_now`'s reply; a command that is resent gets a task."""
         judged = self._judge(call, told) if isinstance(told, Reply) else told
         if judged is None:
             self._tasks.create_task(self._once_more(call, done))
@@ -375,9 +374,9 @@ class Links:
                 raise told
 
     def _judge(self, call: _Call, reply: Reply) -> Reply | OpenFailure | None:
-        """The reply for the caller; None: once more; or a fresh token was refused too."""
+        """Return the reply, None to resend the command, or the failure of a refused fresh token."""
         link, wire, command = call.link, call.wire, call.command
-        assert wire is not None  # noqa: S101 - there is no reply to what was not written
+        assert wire is not None  # noqa: S101 - only a written command gets a reply
         if reply.ok:
             link.stranger = None
             if (call.refused or call.written not in self.learnt.read) and tells_keys_apart(command):
@@ -399,14 +398,14 @@ class Links:
             call.left = others if call.left is None else call.left[1:]
             if call.left:
                 return None
-            # The first refusal, or rather one that may pass (-100).
+            # Prefer a transient refusal (-100) to the first one.
             passing = (one for one in call.refused if one.result == ResultCode.INTERNAL_ERROR)
             return next(passing, call.refused[0])
         return reply
 
     def _disowned(self, link: Link, wire: Wire) -> bool:
-        """True if a new login may help, where the server knows nobody of our token's (-6). If one
-        does not, this is for an operator, and the next is `Timing.disowned` away.
+        """Return whether to log in again because the server does not know the token's account (-6).
+        If that does not help, an operator must act; the next attempt is `Timing.disowned` later.
         """
         now = asyncio.get_running_loop().time()
         if link.stranger is None or now >= link.stranger[1]:
@@ -425,7 +424,7 @@ class Links:
                     await wire.told_dialect()
                 if wire.usable:
                     await before_write()
-                # It may have ended while that was stored; then nothing was written, for certain.
+                # If the wire ended during `before_write`, the command was certainly not written.
                 if wire.usable:
                     call.wire = wire
                     call.written = call.left[0] if call.left else self.learnt.keys
@@ -434,8 +433,8 @@ class Links:
                 gate.leave()
 
     async def _spell(self, wire: Wire, call: _Call) -> asyncio.Future[Reply]:
-        """Write a command, in one set of keys where both are too long for a frame: a text may have
-        been divided when the server was known to want that.
+        """Write a command; with one set of keys if a frame with both is too long, as the text may
+        have been split when the dialect was known.
         """
         try:
             return await wire.write(call.call_id, call.command, call.written)
@@ -453,10 +452,10 @@ class Links:
         tries: int = 2,
         asks: bool = True,
     ) -> Told:
-        """Make an HTTP request with the link's token, `tries` times while the token is refused.
+        """Make an HTTP request with the link's token, up to `tries` times if the token is refused.
 
-        `asks` is False for a wish of our own, which ends no rest. Raises what `request` does, or
-        OpenFailure: the link does not stand, or the token was refused each time.
+        `asks` is False for a request of the bridge's own, which ends no rest. Raises as `request`,
+        or OpenFailure if the link is down or the token was refused each time.
         """
         link = self._link(account)
         gate = link.gate
@@ -478,7 +477,7 @@ class Links:
 
 
 async def _nothing() -> None:
-    """The `before_write` of a command that is written once more: its attempt is stored already."""
+    """`before_write` of a command that is resent: its attempt is stored already."""
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

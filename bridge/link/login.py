@@ -1,12 +1,12 @@
-"""Tokens and logins: which WebChat account speaks for a room, and where its token comes from.
+"""Logins and tokens: the WebChat account of a room, and the token to connect with.
 
-The server knows one chat per customer, so the login name must be unique per *room*, not per Matrix
-user (protocol reference 4): the templates are built on a short hash of the room id, which the
-room's record keeps (`RoomRecord.key`).
+The server allows one chat per customer, so the login name must be unique per *room*, not per Matrix
+user (protocol reference 4): the templates use a short hash of the room id, which the room's record
+keeps (`RoomRecord.key`).
 
-All logins of a server pass its `Door`. A refused account is left alone until a person acts: by us
-for an hour, and whatever its customer does, for a minute and then ever longer; a retry loop gets
-the whole bridge onto the server's blacklist (reference 3.7). A refused sign holds for all accounts.
+All logins of a server pass its `Door`. After a refused login the bridge does not retry by itself
+for an hour, nor at a customer's request for a minute, then ever longer: a retry loop would get the
+whole bridge blacklisted (reference 3.7). A refused sign (-30) stops the logins of all accounts.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from bridge.webchat.write import LocalProtocolError
 
 _Key = tuple[str, str]
 _ALL: _Key = ("", "")
-"""The key of what holds for every account of the server. No login name is empty."""
+"""Key of refusals that affect every account of the server; no login name is empty."""
 _REASONS: Mapping[int, FailureReason] = {
     ResultCode.INVALID_LOGIN: FailureReason.LOGIN_REFUSED,
     ResultCode.INVALID_CLIENT_ID: FailureReason.LOGIN_REFUSED,
     ResultCode.INVALID_SIGN: FailureReason.SIGN_REFUSED,
 }
-"""Results of a login that only a person can mend."""
+"""Login results that only a person can fix."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
@@ -51,9 +51,9 @@ class _Refusal(msgspec.Struct, frozen=True):
     code: int
     pause: float
     until: float
-    """Nobody may try before, in loop time."""
+    """Earliest next login, in loop time."""
     rests_until: float
-    """Nor we ourselves before this."""
+    """Earliest next login that nobody asks for, in loop time."""
 
     def failure(self, now: float) -> OpenFailure:
         return OpenFailure(
@@ -67,7 +67,7 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 @dataclass(eq=False, repr=False)
 class Logins:
-    """Tokens of accounts: stored ones while the server takes them (reference 3.6), or new ones."""
+    """Obtains tokens: stored ones while the server accepts them (reference 3.6), else by login."""
 
     settings: LinkSettings
     store: TokenStore
@@ -76,20 +76,19 @@ class Logins:
     clock: Clock
     metrics: LinkMetrics
     refused: str = ""
-    """Why the server did not take the operator's credentials when they were tried last; "": it did.
-    """
+    """Why the server refused the operator's credentials at their last login; "" if it did not."""
     _refusals: dict[_Key, _Refusal] = field(default_factory=dict)
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     _refused: dict[RoomId, str] = field(default_factory=dict)
-    """Tokens that the server has refused and that the store may still hold."""
+    """Refused tokens that the store may still hold."""
 
     async def obtain(self, account: Account, have: Token | None, wait: Wait | None = None) -> Token:
-        """A token to connect with: the link's last one, the stored one, or that of a login.
+        """Return a token to connect with: the link's last one, the stored one, or a new login's.
 
-        Raises OpenFailure as `login`, or if the store cannot be asked for the old token.
+        Raises OpenFailure as `login`, or if the store cannot be read.
         """
         name = self._apart(credentials_of(self.settings, account).login_name)
-        # A token of another name is from before the room's account changed.
+        # A token with another name is from before the room's account changed.
         token = have if have is not None and have.login_name == name else None
         token = token or await self._stored(account.room_id)
         oldest = self.clock.now() - self.settings.timing.token_age * 1000
@@ -98,9 +97,9 @@ class Logins:
         return await self.login(account, wait)
 
     async def refuse(self, room_id: RoomId, token: Token) -> None:
-        """Never use this token again: a second time it would be a sign of a blacklist."""
+        """Forget a refused token: a second refusal would count as a sign of blacklisting."""
         self._refused[room_id] = token.value
-        # Not forgotten, it is refused once more after a restart, and replaced then.
+        # If this fails, the token is refused again after a restart, and replaced then.
         await self._store(room_id, self.store.forget_token(room_id), "token not forgotten")
 
     async def _store(self, room_id: RoomId, change: Awaitable[None], event: str) -> None:
@@ -115,40 +114,40 @@ class Logins:
         try:
             token = await self.store.token(room_id)
         except StoreError as error:
-            # Without a store nothing can be carried anyway.
+            # Without the store nothing can be delivered anyway.
             message = "the token store does not answer"
             raise OpenFailure(FailureReason.UNREACHABLE, message) from error
         usable = token is not None and token.value not in {"", self._refused.get(room_id)}
         return token if usable else None
 
     async def login(self, account: Account, wait: Wait | None = None) -> Token:
-        """Log a room in, whatever token it has; `wait` is how it stands in line for its turn.
+        """Log a room in, whatever token it has; `wait` waits for its turn in the queue.
 
         Raises OpenFailure: LOGIN_REFUSED (-20, -6, no account), SIGN_REFUSED (-30) or UNREACHABLE;
-        `pause` says how long to leave it, `rest` how long unless somebody asks.
+        its `pause` and `rest` tell when to retry.
         """
         credentials = credentials_of(self.settings, account)
         self._recall(credentials)
-        # Where all were refused together, one tries for all.
+        # If all accounts are refused (sign), one at a time tries.
         async with self._alone if _ALL in self._refusals else nullcontext():
             async with self.door.knock(Visitor(account.customer, account.running, wait)):
-                # What was learnt while we waited for our turn counts.
+                # Another login may have been refused while this one waited.
                 self._recall(credentials)
                 reply, cookies = await self._request(credentials)
             if reply.result != ResultCode.SUCCESS:
                 raise self._refusal(account.room_id, credentials, reply.result)
             self._refusals.pop(credentials.key, None)
-            signed = self._refusals.pop(_ALL, None) is not None  # any account's tells of the sign
+            signed = self._refusals.pop(_ALL, None) is not None  # any success proves the sign
             if signed or not credentials.attempt:
                 self.refused = ""
         name, now = self._apart(credentials.login_name), self.clock.now()
         token = Token(account.room_id, name, reply.token, now, reply.client_id, cookies)
-        # Not stored, it works until the next restart.
+        # If this fails, the token works until the next restart.
         await self._store(account.room_id, self.store.save_token(token), "token not stored")
         return token
 
     def _apart(self, login_name: str) -> str:
-        """A login name as it is stored: another enterprise's token is never taken for ours."""
+        """Return a login name as stored: marked, to tell enterprises' tokens apart."""
         mark = self.settings.mark
         return f"{mark}\n{login_name}" if mark else login_name
 
@@ -182,13 +181,13 @@ class Logins:
         now = asyncio.get_running_loop().time()
         earlier = self._refusals.get(key)
         if earlier is not None and now < earlier.until:
-            return earlier.failure(now)  # both were on their way at the same time
+            return earlier.failure(now)  # two logins ran at the same time
         pause = timing.refusal_first
         if earlier is not None:
             pause = min(timing.refusal_last, 2 * earlier.pause)
         rest = max(pause, timing.refusal)
         refusal = _Refusal(reason, code, pause, now + pause, now + rest)
-        # Old refusals are dropped, so that the table never outgrows the accounts in trouble.
+        # Drop old refusals, so that the table does not outgrow the accounts in trouble.
         self._refusals = {
             name: old
             for name, old in self._refusals.items()
@@ -197,10 +196,10 @@ class Logins:
         self._refusals[key] = refusal
         told = {"code": code, "retry_in": rest, "if_asked_in": pause, **self.settings.told}
         if credentials.attempt and reason is FailureReason.LOGIN_REFUSED:
-            # A customer has mistyped: nothing for an operator, and no name that was meant for us.
+            # A customer's typing error: nothing for the operator. The name is the customer's own.
             _LOG.info("webchat login of a customer's own refused", **told)
         else:
-            # Of a login without a password, the name is one.
+            # Without a password, the login name itself is the secret.
             if isinstance(credentials.login, http.PasswordLogin) and not credentials.attempt:
                 told["login_name"] = credentials.login_name
             _LOG.error("webchat login refused", room=room, **told)
@@ -213,42 +212,42 @@ class Credentials:
     login_name: str
     login: http.Login = field(repr=False)
     attempt: str = ""
-    """Tells this login from another under the same name: a password that was typed anew."""
+    """Digest of the customer's sealed password, which differs for each entry; "" for operators'."""
 
     @property
     def key(self) -> _Key:
-        """Key of a refusal."""
+        """Key of these credentials' refusals."""
         return self.login_name, self.attempt
 
 
 def room_key(room_id: str, secret: bytes = b"") -> str:
-    """16 hex digits that stand for the room. Who registers under a name (wire type 3) needs no
-    password, so one that anybody could work out would be anybody's: `secret`, up to 64 bytes, keys
-    the hash (BLAKE2b as a MAC, RFC 7693). Rooms from before names were secret keep theirs.
+    """Return 16 hex digits that stand for the room: BLAKE2b keyed with `secret`, up to 64 bytes (a
+    MAC, RFC 7693). A registered name (login type 3) needs no password, so anybody who could guess
+    it could use it. Rooms from before names were secret keep theirs.
     """
     return hashlib.blake2b(room_id.encode(), key=secret, digest_size=8).hexdigest()
 
 
 def visitor_id(login_name: str) -> str:
-    """The GUID under which an anonymous visitor of this name logs in (type 4)."""
+    """Return the GUID with which an anonymous visitor of this name logs in (login type 4)."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, login_name))
 
 
 def matching_rule(
     accounts: Mapping[str, AccountEntry], room_id: str, user_id: str
 ) -> AccountEntry | None:
-    """The rule for the room id, the user id, or else the glob with the most literal characters."""
+    """Return the rule for the room id, user id, or the glob with the most literal characters."""
     for exact in (room_id, user_id):
         if exact in accounts:
             return accounts[exact]
     globs = [one for one in accounts if fnmatchcase(room_id, one) or fnmatchcase(user_id, one)]
-    # Ties are broken by the pattern's text, not by the order in which a file was written.
+    # Ties are broken by the pattern's text, not by the order in the file.
     return accounts[max(globs, key=lambda glob: (_literals(glob), glob))] if globs else None
 
 
 def shared(accounts: Mapping[str, AccountEntry], rooms_per_user: int) -> list[str]:
-    """The keys of `accounts` whose login several rooms could have at the same time. The server
-    knows one chat per login: of two such rooms one would get the other's.
+    """Return the keys of `accounts` whose login several rooms could use at the same time: the
+    server allows one chat per login, so one room would get the other's.
     """
 
     def is_one_room(pattern: str, name: str) -> bool:
@@ -264,8 +263,8 @@ def _literals(pattern: str) -> int:
 
 
 def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
-    """How a room logs in, by the operator's settings. OpenFailure, LOGIN_REFUSED: accounts are
-    listed and none is for this room, or the customer's own password cannot be opened any more.
+    """Return a room's credentials by the operator's settings. OpenFailure (LOGIN_REFUSED): no
+    account is configured for the room, or the customer's own password cannot be unsealed any more.
     """
     server, enterprise = settings.server, settings.server.enterprise_id
     if account.login is not None and settings.unseal is not None:
@@ -275,7 +274,7 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
             message = "the customer has to log in again"
             raise OpenFailure(FailureReason.LOGIN_REFUSED, message) from error
         own = http.PasswordLogin(account.login.name, opened, enterprise)
-        # A password is sealed differently each time, so these bytes tell the attempts apart.
+        # A password is sealed differently each time it is entered.
         attempt = hashlib.sha256(account.login.password).hexdigest()
         return Credentials(account.login.name, own, attempt)
 

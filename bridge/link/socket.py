@@ -1,10 +1,10 @@
-"""One WebSocket connection: replies, keepalive, close.
+"""A WebSocket connection: replies, keepalive, close.
 
-A `Wire` is an open socket. What comes is dealt with where it is read, without a task switch: a
-reply goes to the call that waits for it, a push to the queue of the link. So a slow store holds up
-pushes, but never a reply that was read before. `Wire.serve` first proves the link by a ping: a
-server that accepts a socket only to close it over a bad token has done so before its pong, so no
-command is written to it. Then a keepalive guards against silence (protocol reference 4, row 36).
+A `Wire` is an open socket. Frames are handled where they are read, without a task switch: a reply
+goes to its waiting call, a push to the link's queue. So a slow store delays pushes, but never a
+reply that was read before. `Wire.serve` first tests the link with a ping: a server that accepts a
+socket only to close it over a bad token does so before its pong, so no command is written to it.
+Then a keepalive detects silence (protocol reference 4, row 36).
 """
 
 from __future__ import annotations
@@ -43,81 +43,81 @@ if TYPE_CHECKING:
     from collections import deque
 
 GOING_AWAY = frozenset({1001, 1012, 1013})
-"""Close codes of a server that stops or restarts: they say nothing about a token."""
+"""Close codes of a server that stops or restarts; they do not mean a refused token."""
 UNREADABLE = frozenset({1007, 1009})
-"""Close codes of ours for a frame that is no UTF-8, or longer than we read."""
+"""Close codes that the bridge sends for a frame that is not UTF-8, or too long."""
 TOO_BIG = 1009
-"""Close code for a frame beyond the receiver's buffer (RFC 6455 7.4.1, trap T23)."""
+"""Close code for a frame that exceeds the receiver's buffer (RFC 6455 7.4.1, trap T23)."""
 FIRST_OWN = 2**30
-"""Call ids of the link's own frames: far above those that conversations count up from 1."""
+"""First call id of the link's own frames, far above those of conversations, which start at 1."""
 PULSE = 0.25
-"""Links do what has its time together, at multiples of these seconds: to wake up for a ping costs
-several times the ping, and a timer of its own is a fortieth of what a link has of memory."""
+"""Seconds between common wake-ups of links: waking up for a ping costs several times the ping, and
+a timer per link would be a fortieth of a link's memory."""
 EARLY = 0.001
-"""Seconds by which a timer of uvloop may go off too early."""
+"""Maximum seconds by which a timer of uvloop fires too early."""
 STOOD_STILL = 1.0
-"""Seconds by which one goes off too late if the process stood still."""
+"""Delay of a timer, in seconds, from which the process counts as having been suspended."""
 _OPEN, _CONT, _TEXT = State.OPEN, Opcode.CONT, Opcode.TEXT
-"""Asked for with each frame: to find a member in its enum takes longer than to call a function."""
+"""Cached for use with each frame: looking up an enum member costs more than a function call."""
 _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
-"""Sent again they may arrive twice, so their replies are awaited for longer."""
+"""Commands that a resend could deliver twice, so their replies are awaited longer."""
 _STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 _Told = TypeVar("_Told")
 
 Push = Callable[[frames.Received | frames.Ignored, int], None]
-"""Is told what the server pushed, and how many bytes of memory it had."""
+"""Called for each server push with the frame and the bytes of memory that it takes."""
 Settle = Callable[[frames.Reply | CallFailure], None]
-"""Is told once what came of a command, where the socket is read: it must neither wait nor raise."""
+"""Called once with a command's reply or failure, where it is read: must not block or raise."""
 
 
 class _Waiter(msgspec.Struct, eq=False):
     settle: Settle
     size: int
-    """Bytes of the frame that was written."""
+    """Bytes of the frame written."""
     deadline: float
-    """When the reply is late, in loop time."""
+    """When the reply times out, in loop time."""
     patient: bool
-    """After the deadline the server must be taken for mute."""
+    """Whether a timeout means that the server is mute: the link is dropped then."""
 
 
 class Loss(msgspec.Struct, frozen=True):
     code: int | None
-    """The close code that the server sent; None when the connection just broke or we closed it."""
+    """Close code from the server; None if the connection broke or the bridge closed it."""
     token_refused: bool
     stood: float
     """Seconds that it was up; 0.0 if it never was."""
     proven: bool
-    """The server took at least one command with this token."""
+    """True if the server answered a command without demanding a new login."""
     unread: bool
-    """We ended it over a frame that cannot be read; what it said is lost."""
+    """True if the bridge closed it over an unreadable frame, whose content is lost."""
     unheard: float = 0.0
-    """Seconds for which nothing had come when we gave it up as silent."""
+    """Seconds without data when it was dropped as silent."""
 
 
 MOST = 64 << 20
-"""Bytes of one server in memory: four of the longest frames."""
+"""Memory limit in bytes of a server's unstored frames: four of the longest."""
 USUAL = 64 << 10
-"""Bytes of a half-read message over which no link ever ends."""
+"""Bytes up to which a half-read message never costs its link."""
 SAID_EVERY = 10.0
-"""Seconds from one line in the log about too much of that to the next."""
+"""Minimum seconds between log lines about the memory limit."""
 
 
 class Budget:
-    """Memory that a server may take by what it says, over all of its links: bytes not stored yet.
+    """Memory limit for data received from a server over all of its links and not stored yet.
 
-    A frame has a longest size, and a link a longest queue; neither bounds what a thousand links
-    take at once. So all messages that are half read, and all pushes that wait for the store, are
-    counted (`taken`, also by others). Once that is more than `MOST`, the half that is largest goes,
-    with its link; and who has a push that waits is not read until it is stored. What is usual in
-    size fits in either way, so links on which people talk do not notice.
+    Limits per frame and per queue do not bound the total of a thousand links. So the bytes of all
+    half-read messages and of all pushes that wait for the store are counted (`taken`, which
+    `Deliveries` changes too). If they exceed the limit, the link with the largest half-read message
+    is closed, and a link with waiting pushes is not read until they are stored. Messages of usual
+    size stay below these limits, so ordinary conversations are not affected.
     """
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self.taken = 0
         self._halves: dict[Callable[[], None], int] = {}
-        """Bytes of each message that is half read, by how to give it up."""
+        """Bytes of each half-read message, by the callback that drops it."""
         self._quiet_until = 0.0
 
     @property
@@ -125,7 +125,7 @@ class Budget:
         return self.taken > self._most
 
     def half(self, size: int, give_up: Callable[[], None]) -> None:
-        """So many bytes of a message are there, and not its end; 0: it is whole, or gone."""
+        """Set the bytes of a half-read message; 0 once it is complete or dropped."""
         before = self._halves.pop(give_up, 0)
         if size:
             self._halves[give_up] = size
@@ -144,10 +144,10 @@ class Budget:
 
 
 class Connection(ClientConnection):
-    """A connection that hands on each message where it is read, not to a task that waits for it."""
+    """A connection that passes each message to a callback as it is read, not to a waiting task."""
 
-    # The library's own attributes fill a dict of which all connections share the keys: just so many
-    # fit, and one more costs each of them a kilobyte.
+    # Slots, because a further attribute would exceed the number that a key-sharing `__dict__` takes
+    # (the library's own fill it), and cost each connection a kilobyte.
     __slots__ = (
         *("_early", "_fragments", "_half", "_is_text"),
         *("budget", "fault", "heard", "on_end", "on_message"),
@@ -155,27 +155,27 @@ class Connection(ClientConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._early: list[str | bytes] = []
-        """What came before `hand_over`."""
+        """Messages received before `hand_over`."""
         self._fragments = bytearray()
         self._is_text = True
         self._half = 0
-        """Bytes of a message whose end has not come."""
+        """Bytes of a half-read message."""
         self.budget: Budget | None = None
         self.heard = self.loop.time()
-        """When the last byte came, of a pong as well as of a message, in loop time."""
+        """When the last data came, pongs included, in loop time."""
         self.on_message: Callable[[str | bytes], None] = self._early.append
         self.on_end: Callable[[], None] = lambda: None
         self.fault: Exception | None = None
-        """The bug of ours over which no more is read."""
+        """Exception of `on_message`, a bug, after which nothing more is handled."""
         super().connection_made(transport)
-        # Of what waits in them there is hardly ever any, or none: an empty deque takes 0.7 KiB.
+        # Lists, as these are hardly ever used: an empty deque takes 0.7 KiB.
         self.drain_waiters = cast("deque[asyncio.Future[None]]", [])
         self.recv_messages.frames.queue = cast("deque[Frame]", [])
 
     def hand_over(
         self, on_message: Callable[[str | bytes], None], on_end: Callable[[], None]
     ) -> None:
-        """From now on call these with each message, and when the connection is lost or failing."""
+        """Set the callbacks for each message, and for a connection that is lost or failing."""
         for message in self._early:
             on_message(message)
         self.on_message, self.on_end = on_message, on_end
@@ -191,7 +191,7 @@ class Connection(ClientConnection):
             self.budget.half(half, self.give_up)
 
     def give_up(self) -> None:
-        """Fail over a message that is too long for now, and let go of what is there of it."""
+        """Fail the connection over a message too big for the memory limit, and free its bytes."""
         self.protocol.fail(CloseCode.MESSAGE_TOO_BIG)
         self.send_data()
         self._let_go()
@@ -203,7 +203,7 @@ class Connection(ClientConnection):
             self.budget.half(0, self.give_up)
 
     def process_event(self, event: Event) -> None:
-        """Take a message, or a fragment of one; control frames go the library's way."""
+        """Handle a data frame, which may be a fragment; the library handles control frames."""
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)
             return
@@ -224,7 +224,7 @@ class Connection(ClientConnection):
             return
         try:
             self.on_message(message)
-        except Exception as error:  # noqa: BLE001 - the event loop would log what it says
+        except Exception as error:  # noqa: BLE001 - the event loop would log its text
             self.fault = error
             self._hear_no_more()
 
@@ -233,13 +233,13 @@ class Connection(ClientConnection):
         self.on_end()
 
     def pause_writing(self) -> None:
-        """Read nothing while the peer does not: our pongs to its pings would pile up for ever."""
+        """Stop reading while the peer does not read, else pongs to its pings would pile up."""
         super().pause_writing()
         self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.transport.resume_reading()  # `Wire.pause` comes again with the next push, if need be
+        self.transport.resume_reading()  # if needed, the next push calls `Wire.pause` again
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -248,19 +248,19 @@ class Connection(ClientConnection):
 
 
 class Pulse:
-    """Timer of all sockets of a server: each waits for one moment at most."""
+    """Shared timer of all sockets of a server: at most one wake-up time per socket."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, set[Wire]] = {}
-        """By the moment, in multiples of `PULSE`."""
+        """Wires by wake-up time, in multiples of `PULSE`."""
         self._timer: asyncio.Handle | None = None
         self._next = math.inf
-        """The moment of the timer."""
+        """Time of the timer, in multiples of `PULSE`."""
         self._again = False
-        """The process stood still until just now."""
+        """True if the timer was set again after a suspension of the process."""
 
     def wake(self, wire: Wire, moment: float) -> None:
-        """Have `wire.look` called soon after that moment, in loop time, if not before."""
+        """Have `wire.look` called soon after `moment`, in loop time, or earlier."""
         number = math.ceil(moment / PULSE)
         if wire.woken_at is not None:
             if wire.woken_at <= number:
@@ -286,7 +286,7 @@ class Pulse:
         loop = asyncio.get_running_loop()
         now, late = loop.time(), self._next * PULSE + STOOD_STILL
         self._again = now > late and not self._again
-        if self._again:  # uvloop comes here before it has read what lies in the sockets
+        if self._again:  # uvloop runs timers before it reads data that waits in the sockets
             self._set(math.ceil(now / PULSE) + 1)
             return
         self._timer, self._next = None, math.inf
@@ -301,9 +301,9 @@ class Pulse:
 
 @dataclass(eq=False, repr=False)
 class Wire:
-    """One open socket and those who wait for its replies.
+    """An open socket and the calls that wait for its replies.
 
-    With more than 29 attributes it shares their names with no other, and takes a kilobyte more.
+    With more than 29 attributes instances no longer share their keys, and take a kilobyte more.
     """
 
     _socket: Connection
@@ -313,12 +313,12 @@ class Wire:
     learnt: Learnt
     clock: Clock
     ping_after: float
-    """Seconds of silence after which to ping, and between two heartbeats."""
+    """Seconds of silence before a ping, and between two heartbeats."""
     unheard: Callable[[str], None]
-    """Is told the kind of what is ignored."""
+    """Callback with the kind of an ignored frame."""
     pulse: Pulse
     woken_at: int | None = None
-    """The pulse's own note."""
+    """Wake-up time, in multiples of `PULSE`; set by `Pulse`."""
 
     def __post_init__(self) -> None:
         self._timing = self.settings.timing
@@ -328,22 +328,22 @@ class Wire:
         self._own = itertools.count(FIRST_OWN)
         self._push: Push
         self._shut = False
-        """No command may be written any more."""
+        """True once no command may be written any more."""
         self._refused = False
-        """The server has refused the token."""
+        """True once the server has refused the token."""
         self._proven = False
         self._over = Flag()
-        """The token is refused, or the socket gone."""
+        """Set once the token is refused or the socket is gone."""
         self._drained = Flag()
-        """Nobody waits any more on a socket whose token is refused, or it is gone."""
+        """Set once the socket is gone, or its token is refused and no call waits any more."""
         self._told = Flag()
-        """The server has pushed something, or never will."""
+        """Set once the server has pushed something, or never will."""
         self._opened = self._loop.time()
         self._up_since: float | None = None
         self._unheard = 0.0
         self._look_due = math.inf
         self._asked = -math.inf
-        """When the last ping or heartbeat was due; nothing need have been heard before one was."""
+        """When the last ping or heartbeat was due, in loop time; -inf before the first."""
         self._beat_due = self._opened + self.ping_after
         transport = self._socket.transport
         self._low_water, self._high_water = transport.get_write_buffer_limits()
@@ -356,7 +356,7 @@ class Wire:
 
     @property
     def dialect_wait(self) -> float:
-        """Seconds for which it pays to wait for a word of the server's dialect (reference 5)."""
+        """Seconds to wait for a push that shows the server's dialect (reference 5)."""
         if self.learnt.known or self._told.is_set():
             return 0.0
         return self._opened + self._timing.dialect_wait - self._loop.time()
@@ -368,10 +368,10 @@ class Wire:
     def write_now(
         self, call_id: CallId, command: frames.Command, keys: Dialect, settle: Settle
     ) -> bool:
-        """Write a command at once; False if it may not be, or the server does not read. `settle` is
-        told of the reply, or how it failed (see `write`). Raises as `_expect`.
+        """Write a command at once; False if the wire is shut or the server does not read. `settle`
+        gets the reply or the failure (see `write`). Raises as `_expect`.
         """
-        # How long this one is shows too late.
+        # Assume the maximum, as the length is known only once the command is encoded.
         if self._shut or not self._takes(self.learnt.longest_frame):
             return False
         self._put(self._expect(call_id, command, keys, settle))
@@ -382,8 +382,8 @@ class Wire:
     ) -> asyncio.Future[frames.Reply]:
         """Write a command, without a task switch if the socket takes it. Call only while `usable`.
 
-        The reply to come may fail: NO_ANSWER in time, or the link was lost; SILENT, mute for so
-        long that the link is given up; TOO_BIG. Raises as `_expect`, or NO_ANSWER: it broke.
+        The reply may fail: NO_ANSWER (timeout, or the link was lost), SILENT (the server is mute,
+        and the link dropped), TOO_BIG. Raises as `_expect`, or NO_ANSWER if the link broke.
         """
         reply: asyncio.Future[frames.Reply] = self._loop.create_future()
         settle = partial(_fulfil, reply)
@@ -397,20 +397,20 @@ class Wire:
         return reply
 
     async def typing(self, session_id: SessionId) -> None:
-        """Send a typing notice, and learn by its reply, if there is one."""
+        """Send a typing notice, and learn from its reply, if any, whether the server knows them."""
         own = CallId(next(self._own))
         with suppress(CallFailure):
             reply = await self.write(own, frames.Typing(session_id), self.learnt.keys)
             self._learn(await reply, Feature.TYPING)
 
     def _learn(self, reply: frames.Reply, feature: Feature) -> None:
-        if meaning(reply.result).no_command:  # an answer all the same (row 69)
+        if meaning(reply.result).no_command:  # the server does not know the command (row 69)
             self.learnt.has_not(feature)
         elif reply.result == ResultCode.INVALID_TOKEN:
             self.refuse()
 
     async def receipt(self, rs_id: str) -> None:
-        """Acknowledge a push, if a frame can hold its name; where that fails, it comes again."""
+        """Acknowledge a push, if its id fits into a frame; if that fails, the server repeats it."""
         own, now = CallId(next(self._own)), self.clock.now()
         frame = self._protocol.send(frames.Receipt(rs_id), own, now).encode()
         if len(frame) <= self.learnt.longest_frame:
@@ -420,7 +420,7 @@ class Wire:
     def _expect(
         self, call_id: CallId, command: frames.Command, keys: Dialect, settle: Settle
     ) -> bytes:
-        """The frame to write at once. Raises a certain CallFailure: TOO_BIG, or REFUSED."""
+        """Encode a command and register its waiter; raises a certain TOO_BIG or REFUSED."""
         try:
             frame = self._protocol.send(command, call_id, self.clock.now(), keys).encode()
         except LocalProtocolError as error:
@@ -436,21 +436,21 @@ class Wire:
         return frame
 
     def _forget(self, call_id: CallId, settle: Settle, _: asyncio.Future[frames.Reply]) -> None:
-        """Callback of a reply: where its task was cancelled, a late one is nobody's."""
+        """Callback of a reply's future: if its task was cancelled, ignore a late reply."""
         waiter = self._waiters.get(call_id)
         if waiter is not None and waiter.settle is settle:
             self._remove(call_id)
             self._protocol.forget(call_id)
 
     def _takes(self, size: int) -> bool:
-        """True while nobody waits for the peer to read, nor has to for so many bytes more."""
+        """Return whether `size` more bytes can be written without waiting for the peer to read."""
         transport = self._socket.transport
         buffered = transport.get_write_buffer_size()
         room = buffered <= self._low_water and buffered + size <= self._high_water
         return room and self._socket.protocol.state is _OPEN and not transport.is_closing()
 
     def _put(self, frame: bytes) -> None:
-        """Hand a frame to a transport that `_takes` it: as `ClientConnection.send`, but at once."""
+        """Write a frame that the socket `_takes`: like `ClientConnection.send`, but at once."""
         self._socket.protocol.send_text(frame)
         self._flush()
 
@@ -463,10 +463,10 @@ class Wire:
             self._put(frame)
             return
         try:
-            # A peer that does not read would hold us for ever once the buffers are full.
+            # A peer that does not read would block this for ever once the buffers are full.
             async with asyncio.timeout(self._timing.reply):
                 await self._socket.send(frame, text=True)
-        except TimeoutError:  # before OSError, of which it is one
+        except TimeoutError:  # a subclass of OSError, so first
             self._socket.transport.abort()
             raise _no_answer("the server does not read") from None
         except (ConnectionClosed, OSError):
@@ -491,7 +491,7 @@ class Wire:
         if isinstance(told, frames.Ignored):
             self.unheard(told.kind)
             if self._protocol.token_refused:
-                # A -15 that answers nothing in particular refuses all that is under way.
+                # A -15 without a call id refuses all waiting commands.
                 for call_id in tuple(self._waiters):
                     self._remove(call_id).settle(_STRAY_REFUSAL)
                 self.refuse()
@@ -509,14 +509,14 @@ class Wire:
         return waiter
 
     def look(self) -> None:
-        """Fail the calls whose replies are overdue, most often none, and look at the silence."""
+        """Fail the calls whose replies are overdue, and check for silence."""
         now = self._loop.time() + EARLY
         late = [call_id for call_id, one in self._waiters.items() if one.deadline <= now]
         for call_id in late:
             self._protocol.forget(call_id)
         overdue = [self._remove(call_id) for call_id in late]
         if any(waiter.patient for waiter in overdue):
-            # Nothing more can be had of this socket: it is ended, so that another is opened.
+            # The server is mute: drop the socket, so that another one is opened.
             self._shut = True
             self._socket.transport.abort()
         if now >= self._look_due:
@@ -528,10 +528,10 @@ class Wire:
             silent = _no_answer("no reply on a link that stood", FailureReason.SILENT)
             one.settle(silent if one.patient else _no_answer("no reply in time"))
 
-    # --- its life ------------------------------------------------------------------------------
+    # --- life cycle ----------------------------------------------------------------------------
 
     def refuse(self) -> None:
-        """The token is void: write no more, hear what is still due, and end."""
+        """End the wire because its token is refused: write no more, but read pending replies."""
         self._shut = self._refused = True
         self._over.set()
         self._told.set()
@@ -542,19 +542,19 @@ class Wire:
         self._socket.transport.pause_reading()
 
     def resume(self) -> None:
-        if not self._socket.paused:  # else it is read again once the peer reads
+        if not self._socket.paused:  # else `resume_writing` resumes reading
             self._socket.transport.resume_reading()
 
     async def close(self) -> None:
-        """End the socket, without a logout (row 87)."""
-        self.resume()  # or the server's part of the closing handshake would not be read
-        if self._socket.paused:  # who does not read would not read a close either
+        """Close the socket without a logout (row 87)."""
+        self.resume()  # to read the server's part of the closing handshake
+        if self._socket.paused:  # a peer that does not read would not read a close frame either
             self._socket.transport.abort()
         await self._socket.close()
 
     async def serve(self, up: Callable[[Wire], None], push: Push) -> Loss:
-        """Run the socket to its end. `up` is called when commands may be written, `push` for each
-        push, and for what is ignored but wants a receipt.
+        """Run the socket until it ends. Calls `up` once commands may be written, and `push` for
+        each push, also for an ignored one that needs a receipt.
         """
         self._push = push
         try:
@@ -566,7 +566,7 @@ class Wire:
             self._look_due = self._opened + self.ping_after
             self.pulse.wake(self, self._look_due)
             await self._over.wait()
-            # The replies to what was written before: each says for certain what became of it.
+            # Wait for replies to commands written before: each makes an outcome certain.
             await self._drained.wait(self._timing.settle)
         finally:
             self._told.set()
@@ -583,11 +583,11 @@ class Wire:
         self._drained.set()
 
     def lost(self, close_code: int | None) -> None:
-        """Tell all who wait that theirs may have arrived; `close_code` is the server's own."""
+        """Fail all waiting calls as uncertain; `close_code` is that of the server."""
         waiting = list(self._waiters.values())
         self._waiters.clear()
         if close_code == TOO_BIG and waiting:
-            # The longest surely did not; of equals the server stumbled over the last.
+            # The longest certainly did not arrive; of equally long ones the last caused the close.
             longest = max(reversed(waiting), key=lambda waiter: waiter.size)
             self.learnt.too_long(longest.size)
             waiting.remove(longest)
@@ -598,7 +598,7 @@ class Wire:
     def _loss(self) -> Loss:
         code = _close_code(self._socket)
         stood = 0.0 if self._up_since is None else self._loop.time() - self._up_since
-        # Accepted and then closed at once, before a pong: a bad token (protocol reference 3.3).
+        # Accepted, then closed before a pong: a bad token (protocol reference 3.3).
         thrown_out = self._up_since is None and code is not None and code not in GOING_AWAY
         sent = self._socket.protocol.close_sent
         unread = code is None and sent is not None and sent.code in UNREADABLE
@@ -607,11 +607,11 @@ class Wire:
 
     # --- keepalive -----------------------------------------------------------------------------
 
-    # Into a silence goes a WebSocket ping. A server that knows heartbeats (type 10) gets one every
-    # so often, however much is heard: it may count them. Silence after either ends the socket.
+    # After silence a WebSocket ping is sent. A server that knows heartbeats (type 10) gets them at
+    # regular intervals whatever is received: it may count them. Silence after either ends the link.
 
     async def _prove(self) -> None:
-        """Return once the server has answered a ping, the socket is over, or it takes too long."""
+        """Ping, and wait until the server answers, the socket ends, or `Timing.settle` is over."""
         with suppress(TimeoutError, ConnectionClosed):
             async with asyncio.timeout(self._timing.settle):
                 pong = await self._socket.ping()
@@ -619,7 +619,7 @@ class Wire:
                 await self._over.wait(other=pong)
 
     def _watch(self, now: float) -> None:
-        """Send the ping or heartbeat that is due; abort a socket that was silent after the last."""
+        """Send the ping or heartbeat that is due; abort a socket silent since the last one."""
         heard = self._socket.heard
         if self._over.is_set():
             self._look_due = math.inf
@@ -628,7 +628,7 @@ class Wire:
             _LOG.info("webchat link is silent: closing it")
             self._unheard = now - heard
             self._look_due = math.inf
-            # A peer that does not answer a ping would not answer a close either.
+            # A peer that does not answer a ping would not answer a close frame either.
             self._socket.transport.abort()
             return
         beats = self.learnt.has(Feature.HEARTBEAT)
@@ -656,7 +656,7 @@ class Wire:
 
 
 def _fulfil(reply: asyncio.Future[_Told], told: _Told | CallFailure) -> None:
-    if reply.done():  # its task was cancelled in the same moment
+    if reply.done():  # cancelled at the same moment
         return
     if isinstance(told, CallFailure):
         reply.set_exception(told)
@@ -665,12 +665,12 @@ def _fulfil(reply: asyncio.Future[_Told], told: _Told | CallFailure) -> None:
 
 
 def _no_answer(message: str, reason: FailureReason = FailureReason.NO_ANSWER) -> CallFailure:
-    """The failure of a command that was written and whose fate is unknown."""
+    """Make the failure of a command that was written with an unknown outcome."""
     return CallFailure(reason, message, certain=False)
 
 
 def _close_code(socket: Connection) -> int | None:
-    """The code with which the server of its own accord closed the link."""
+    """Return the close code if the server started the close, else None."""
     protocol = socket.protocol
     if protocol.close_rcvd is None or protocol.close_rcvd_then_sent is False:
         return None
@@ -678,7 +678,7 @@ def _close_code(socket: Connection) -> int | None:
 
 
 class Flag:
-    """`asyncio.Event` in a tenth of its 0.7 KiB: each link has seven."""
+    """A small `asyncio.Event`, a tenth of its 0.7 KiB; each link has seven."""
 
     __slots__ = ("_set", "_waiting")
 
@@ -700,9 +700,7 @@ class Flag:
     async def wait(
         self, seconds: float | None = None, other: asyncio.Future[Any] | None = None
     ) -> bool:
-        """Return True once it is set; False if it is not in so many seconds, or before another
-        future is done.
-        """
+        """Wait until it is set and return True; False after `seconds` or once `other` is done."""
         if self._set:
             return True
         loop = asyncio.get_running_loop()
