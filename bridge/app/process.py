@@ -1,11 +1,10 @@
-"""The process: signals, exit codes, and the reload at SIGHUP.
+"""The process: signals, exit codes, and the config reload at SIGHUP.
 
-A stop takes 10 s at most and logs nobody out: sessions live on at the call centre, and what was not
-finished is in the store.
+A stop takes 10 s at most and logs no customer out: sessions live on at the call centre, and
+unfinished work is in the store.
 
-SIGHUP: read the configuration again, say what changes, take what can be taken. A file that is wrong
-changes nothing; what needs a restart is named and left. Rooms go by the new rules from their next
-step on.
+SIGHUP reads the configuration again, logs each change, and applies those that need no restart. An
+invalid file changes nothing. Rooms follow the new rules from their next step on.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ from bridge.ops.logging import configure_logging
 
 EXIT_HOMESERVER = 16
 LOOKUPS = 256
-"""Threads where there are several call centres; else the event loop has four. libuv lets lookups of
-names have half, and they outlast the sockets that wanted them: one whose name servers are silent
-would keep all others, and the homeserver's, waiting."""
+"""libuv thread pool size with several call centres (the default is 4). DNS lookups get half of the
+threads and outlast the sockets that wanted them: with few threads, one call centre whose name
+servers are silent would block the lookups of all others and of the homeserver."""
 MOST_FILES = 65_536
-"""Open files and sockets for which the soft limit is raised, as far as the hard one lets it."""
+"""Open file limit to which the soft limit is raised, if the hard limit allows it."""
 
 
 def run(config: Config, load: Load) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code. `load`: for a SIGHUP.
+    """Serve until SIGTERM or SIGINT and return the exit code; `load` rereads the config at SIGHUP.
 
-    Raises StoreError (no database, or it is lost before we serve) and CannotListen.
+    Raises StoreError (no database, or lost during the start) and CannotListen.
     """
     configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
     raise_file_limit()
@@ -53,10 +52,10 @@ def _with_a_long_stack(call: Callable[[], int]) -> int:
     return call()
 
 
-# CPython keeps the frames of Python functions in chunks of 16 KiB, and gives a chunk back to the
-# system as soon as it is empty. A call that begins a new chunk again and again, because the way of
-# a message happens to be that deep, costs 20 to 50 µs each time, instead of 0.1 (measured on 3.11).
-# A frame that claims 65 KiB gets a chunk of 128 KiB, and everything that it calls the rest of it.
+# CPython allocates Python frames in chunks of 16 KiB and frees a chunk as soon as it is empty. If a
+# message's call stack happens to cross a chunk's end, each such call costs 20 to 50 µs instead of
+# 0.1 (measured on 3.11). A frame that claims 65 KiB gets a chunk of 128 KiB, which its callees
+# share.
 _with_a_long_stack.__code__ = _with_a_long_stack.__code__.replace(co_stacksize=8_300)
 
 
@@ -65,7 +64,7 @@ async def _serve(config: Config, load: Load) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving.stop.set)
-    loop.add_signal_handler(signal.SIGHUP, hangup.set)  # one that comes early is not lost
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)  # set here so that an early one is not lost
     try:
         async with serving:
             serving.keep(reload_whenever(hangup, config, load, serving.go_by))
@@ -80,12 +79,12 @@ async def _serve(config: Config, load: Load) -> int:
 
 
 def tell_systemd(state: str) -> None:
-    """Tell how we are (sd_notify), if this is a unit of `Type=notify`.
+    """Notify systemd of a state (sd_notify), if this is a unit of `Type=notify`.
 
-    Who started us may have left us a socket that is not ours to reach: that is no reason to end.
+    An unreachable socket, inherited from another process, is only logged.
     """
     if address := os.environ.get("NOTIFY_SOCKET"):
-        if address.startswith("@"):  # it has no place in the file system
+        if address.startswith("@"):  # abstract socket
             address = f"\0{address[1:]}"
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -95,23 +94,23 @@ def tell_systemd(state: str) -> None:
 
 
 def raise_file_limit() -> None:
-    """Use as many descriptors as we are allowed: each chat has a socket, and 1,024 are soon gone.
+    """Raise the soft limit of open files: each chat has a socket, and 1,024 are soon used up.
 
-    The usual soft limit is meant for programs that call `select`, which we do not.
+    The usual soft limit exists for programs that call `select`, which the bridge does not.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(ValueError, OSError):  # macOS has a limit below the one that it names
+        with suppress(ValueError, OSError):  # macOS's real limit is below the reported one
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _collect_seldom() -> None:
-    """Let the garbage collector look at what is new, less often, and never again at the program.
+    """Make the garbage collector run less often, and exclude objects that exist now (`gc.freeze`).
 
-    Nearly all garbage of a message is freed by reference counts; what is left are a few cycles of
-    tasks and tracebacks. With Python's default of 700 new objects the collector runs about once a
-    message in batches, a tenth of its cost (measured).
+    Reference counting frees nearly all garbage of a message; only a few cycles of tasks and
+    tracebacks remain. With Python's default threshold of 700 objects, the collector runs about once
+    per message of a batch and takes a tenth of its cost (measured).
     """
     gc.collect()
     gc.freeze()
@@ -120,13 +119,13 @@ def _collect_seldom() -> None:
 
 # --- reload --------------------------------------------------------------------------------------
 
-Load = Callable[[], Config]  # raises what `load_config` does
+Load = Callable[[], Config]  # raises the exceptions of `load_config`
 
 
 async def reload_whenever(
     wanted: asyncio.Event, config: Config, load: Load, apply: Callable[[Config], None]
 ) -> None:
-    """Reload whenever the event is set, for ever. Several wishes at a time are one."""
+    """Reload whenever the event is set, until cancelled; signals that coincide cause one reload."""
     while True:
         await wanted.wait()
         wanted.clear()
@@ -134,7 +133,7 @@ async def reload_whenever(
 
 
 async def reloaded(config: Config, load: Load, apply: Callable[[Config], None]) -> Config:
-    """Read, compare, apply; returns the configuration in force then.
+    """Reload: read, compare, apply. Return the configuration then in force.
 
     Every outcome is logged, and none ends the bridge.
     """
@@ -142,7 +141,7 @@ async def reloaded(config: Config, load: Load, apply: Callable[[Config], None]) 
         new = await asyncio.to_thread(load)
         taken = take_over(config, new)
         if problems := tuple(check_rules(taken)):
-            raise ConfigInvalid(problems)  # noqa: TRY301 - wrong as a file can be
+            raise ConfigInvalid(problems)  # noqa: TRY301 - handled like an invalid file
         changes = compare(config, new)
         for change, live in changes.items():
             if live:

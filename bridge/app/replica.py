@@ -1,21 +1,21 @@
-"""Replica: this process among those that share the rooms of a database (`storage.shards`).
+"""Replica: this process among those that share the rooms of one database (`storage.shards`).
 
-Every `BEAT` seconds it gives a sign of life over the session that holds its shards, sees who else
-is there, and does its part:
+Every `BEAT` seconds it writes a heartbeat over the PostgreSQL session that holds its shards' locks,
+reads the list of members, and rebalances:
 
-- Shards are shared out evenly. Who has too many hands some over, each once its rooms have finished
-  what is under way; who has too few takes those that are free, in random order. A shard that comes
-  free is told to all; that of a process which died is noticed by the next beat.
-- A process whose session had to be made anew takes no more than it had for `DEAF` seconds: after a
-  restart of PostgreSQL all are there again in a moment, and each finds its own shards free.
-- Who is silent for `SILENT` seconds, though its session stands (its host, its network or its
-  process stands still), has the session ended, by which its shards come free. But where we had no
-  answer for long ourselves, the others may have had none either: they get `DEAF` seconds to say so.
-- A process that has had no answer over its own session for `DEAF` seconds may have lost it: it
-  leaves its rooms, and closes their links, until it knows better. While it is alone, as far as it
-  knows, it stays for `STORE_AWAY`, as a link does: another may have been started meanwhile.
+- Shards are distributed evenly. A replica with too many hands some over, each once its rooms have
+  finished running work; one with too few takes free shards in random order. A released shard is
+  announced to all; shards of a process that died are found at the next heartbeat.
+- A replica with a new session takes no further shards for `DEAF` seconds: after a restart of
+  PostgreSQL all replicas reconnect within moments, and each can take its former shards again.
+- If a replica is silent for `SILENT` seconds while its session still exists (its host, network or
+  process hangs), the others terminate the session, which frees its shards. But after a long time
+  without an answer itself, a replica first grants the others `DEAF` seconds to report.
+- A replica without an answer over its own session for `DEAF` seconds may have lost it: it leaves
+  its rooms and closes their links until an answer comes. If it knows of no other replica, it waits
+  `STORE_AWAY` instead, as a link does: another may have been started meanwhile.
 
-None of this is what keeps two from doing the same work: that is the locks.
+None of this prevents two processes from doing the same work: the locks do.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ BEAT = 2.0
 SILENT = 8.0
 DEAF = 5.0
 LOOK = 0.5
-"""Seconds between two looks whether we are deaf."""
+"""Seconds between checks of the own session (`DEAF`)."""
 GATHER = 0.02
-"""Seconds in which further notices are waited for before they are followed."""
+"""Seconds to collect further notices before acting on them."""
 AT_ONCE = 16
-"""Shards that are handed over at a time to keep the balance."""
+"""Maximum shards handed over per heartbeat to restore the balance."""
 PATIENCE = 5.0
-"""Seconds that their rooms get for what is under way."""
+"""Seconds that the rooms of a shard get to finish running work before it is handed over."""
 ANSWERED = 2.0
-"""Seconds that the database gets for each answer while we leave."""
+"""Timeout in seconds for each answer of the database while the replica leaves."""
 ONE_ROLE = (
     "let all replicas use one role in database.url; or, as a superuser, `GRANT pg_signal_backend TO"
     " <role>` to each of theirs"
@@ -57,7 +57,7 @@ LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.replica")
 
 
 def share_of(own: str, alive: Collection[str]) -> int:
-    """How many shards are one process's among these; the first ones have the remainder."""
+    """Return the number of shards for replica `own`; the first by id share the remainder."""
     number, more = divmod(SHARDS, len(alive))
     return number + (sorted(alive).index(own) < more)
 
@@ -67,7 +67,7 @@ def is_alive(member: Member) -> bool:
 
 
 class _Typing(msgspec.Struct):
-    """Who is typing in a room, on its way to the room's owner."""
+    """Notice of who is typing in a room, for the replica that serves it."""
 
     room: RoomId
     users: tuple[UserId, ...]
@@ -75,38 +75,38 @@ class _Typing(msgspec.Struct):
 
 @dataclass(eq=False)
 class Replica:
-    """See the module. Implements `ports.Others`."""
+    """One process among several; implements `ports.Others`. See the module docstring."""
 
     _shards: Shards
     name: str
-    """For people."""
+    """Display name, for people."""
     _held: Callable[[], None]
-    """Told that the homeserver handed one of us what it had kept (`CatchUp.held`)."""
+    """Called when the homeserver delivers held-back events to any replica (`CatchUp.held`)."""
     _keys: Callable[[str | None], None] = lambda _: None
-    """Told notices about keys (`Crypto.told`); None: some may have got lost."""
+    """Called with notices about keys (`Crypto.told`); None if some may have got lost."""
     _engine: Engine = field(init=False)
     served: set[int] = field(default_factory=set)
-    """The shards whose rooms are served here: the engine's own set."""
+    """Shards whose rooms are served here: the engine's own set."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _alive: int = 1
     _leaving: bool = False
     _handing: set[int] = field(default_factory=set)
     """Shards that are being handed over."""
     _answered: float = 0.0
-    """When our session answered last, in loop time."""
+    """Loop time of the last answer over this replica's session."""
     _patient_until: float = 0.0
-    """Until then no further shards are taken, in loop time."""
+    """Loop time until which no further shards are taken."""
     _trusting_until: float = 0.0
-    """Until then nobody whose session stands is taken for silent, in loop time."""
+    """Loop time until which no replica with a session counts as silent."""
     _silenced: bool = False
-    """The database did not answer the last beat."""
+    """Whether the last heartbeat failed."""
     _report: Callable[[], str] = str
     _tasks: asyncio.TaskGroup | None = None
-    """While it runs."""
+    """None unless `run` is running."""
 
     @property
     def first(self) -> bool:
-        """True for the one of all processes that does what is done once."""
+        """True in the one process that does the work needed once for all processes."""
         return 0 in self.served
 
     @property
@@ -125,7 +125,7 @@ class Replica:
             self._tasks.create_task(self._notify(f"typing {body}"))
 
     def tell_held(self) -> None:
-        """Have all look into their rooms: the homeserver has handed us what it had kept."""
+        """Notify all replicas that the homeserver has delivered events that it had held back."""
         if self._tasks is not None:
             self._tasks.create_task(self._notify("held"))
 
@@ -141,10 +141,10 @@ class Replica:
         told: Callable[[int, int], None],
         report: Callable[[], str] = str,
     ) -> None:
-        """Be one of the replicas, until cancelled; then `leave`.
+        """Take part as a replica until cancelled; then call `leave`.
 
-        `told` is told how many processes there are, and how many shards are served here; `report`
-        is what the others may show of us.
+        `told` is called with the number of replicas and of shards served here; `report` returns
+        the state that other replicas may show of this one.
         """
         self._report = report
         self._engine, self.served = engine, engine.shards
@@ -168,13 +168,13 @@ class Replica:
                 self._tasks = None
 
     async def leave(self, patience: float) -> None:
-        """Hand over all shards, as far as there is somebody to take them, and be gone."""
+        """Hand over all shards if there are other replicas, then sign off."""
         self._leaving = True
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(ANSWERED):
                 alive = await self._beat()
             if len(alive) > 1:
-                held = list(self._shards.locks.held)  # also what was being handed over
+                held = list(self._shards.locks.held)  # also those being handed over already
                 LOG.info("handing over before the stop", shards=len(held))
                 async with asyncio.timeout(patience + ANSWERED):
                     await asyncio.gather(*(self._hand_over(one, patience) for one in held))
@@ -193,7 +193,7 @@ class Replica:
             self._silenced = False
 
     async def _beat(self) -> list[Member]:
-        """Give a sign of life; returns those who are alive, and deals with those who are not."""
+        """Write a heartbeat, terminate sessions of silent replicas; return the live members."""
         report = self._report() if self._alive > 1 else ""
         members = await self._shards.beat(self.name, leaving=self._leaving, report=report)
         now = asyncio.get_running_loop().time()
@@ -225,7 +225,7 @@ class Replica:
     # --- balance --------------------------------------------------------------------------------
 
     async def _balance(self, alive: list[Member]) -> None:
-        held = self._shards.locks.held  # the set itself: it may have lost some after each await
+        held = self._shards.locks.held  # the live set: it may shrink at each await
         staying = {one.id for one in alive if not one.leaving} | {self._shards.id}
         want = share_of(self._shards.id, staying)
         if len(held) < want and asyncio.get_running_loop().time() >= self._patient_until:
@@ -237,10 +237,10 @@ class Replica:
             LOG.info("serving shards", gained=len(missing), shards=len(held))
             await self._engine.gain(missing)
         excess = min(len(held - self._handing) - want, AT_ONCE, len(self.served))
-        if excess > 0:  # we may have left our rooms while we gained some
+        if excess > 0:  # `served` may be empty: the rooms may have been left during `gain`
             for shard in random.sample(sorted(self.served), excess):
                 self._handing.add(shard)
-                assert self._tasks is not None  # noqa: S101 - we are run by it
+                assert self._tasks is not None  # noqa: S101 - set while `run` runs
                 self._tasks.create_task(self._hand_over(shard, PATIENCE))
 
     async def _hand_over(self, shard: int, patience: float) -> None:
@@ -254,10 +254,10 @@ class Replica:
             LOG.exception("a shard could not be handed over", shard=shard)
         finally:
             self._handing.discard(shard)
-            self._wake.set()  # there may be more to hand over
+            self._wake.set()  # there may be more shards to hand over
 
     def _session_changed(self, lost: Collection[int], kept: Collection[int]) -> None:
-        """The writer has a new session."""
+        """Handle a new session of the writer: leave the rooms of lost shards."""
         self._patient_until = asyncio.get_running_loop().time() + DEAF
         if lost:
             LOG.warning("shards are another replica's now", lost=len(lost), kept=len(kept))
@@ -266,7 +266,7 @@ class Replica:
         self._wake.set()
 
     async def _listen_to_ourselves(self) -> None:
-        """Leave all rooms while we do not know whether our session stands."""
+        """Leave all rooms if the own session gives no answer for too long."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK)
@@ -276,7 +276,7 @@ class Replica:
                 self._engine.lose(list(self.served))
 
     async def _listen_to_others(self) -> None:
-        """Keep the connection of the notices, beside the beats: it is not to hold them up."""
+        """Keep the connection for notices open, in its own task so as not to delay heartbeats."""
         while True:
             with suppress(StoreError):
                 await self._shards.listen()
@@ -298,7 +298,7 @@ class Replica:
             self._keys(about)
         elif kind == "connected":
             self._keys(None)
-            # `Engine` looks for work only where none is known.
+            # Notices may have got lost; the engine's sweep finds their inputs only in idle rooms.
             self._engine.look_again(self.served)
         elif kind == "typing":
             with suppress(msgspec.MsgspecError):

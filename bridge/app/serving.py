@@ -1,9 +1,9 @@
-"""A bridge that serves: every part built, started in order, stopped in reverse.
+"""The running bridge: builds all parts, starts them in order, stops them in reverse.
 
-One stack holds what has to be closed, the store at its bottom; one task group holds what runs. When
-the stack unwinds, the port is closed first, so that nothing new comes in; then the work beside
-serving is cancelled and the engine gets `PATIENCE` to end what is under way; then the links go, and
-the store last.
+One exit stack holds everything that must be closed, with the store at the bottom; one task group
+holds the tasks. When the stack unwinds, the port closes first, so that nothing new comes in; then
+background tasks are cancelled and the engine gets `PATIENCE` to finish running work; then the links
+close, and the store last.
 """
 
 from __future__ import annotations
@@ -69,32 +69,31 @@ from bridge.webchat.http import Endpoints
 
 LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
 PATIENCE = 5.0
-"""Seconds that work under way gets when the bridge stops: with the links' closing handshakes after
-it, and the homeserver's requests before it, all is over within ten."""
+"""Seconds that running work gets when the bridge stops. With the homeserver's requests before it
+and the links' closing handshakes after it, a stop takes at most ten."""
 CONVERSIONS = 2
-"""Sounds and videos that are converted at a time; others wait, and with them their own rooms. Each
-takes some seconds at most, and up to 50 MB."""
+"""Maximum concurrent sound and video conversions (at least one per call centre); further ones wait,
+and so do their rooms. Each takes some seconds at most, and up to 50 MB."""
 AT_ONCE = 8
-"""Pushes of a call centre on their way into the store, and events on their way to the homeserver,
-where there are several: others' messages wait behind no more. A burst costs more, for fewer of it
-share a commit."""
+"""With several call centres, each one's maximum of pushes being stored and of requests to the
+homeserver, so that no other waits behind more. Bursts cost more, as fewer share a commit."""
 DIALLED = 24
-"""Sockets of a call centre that may be opening where there are several: `process.LOOKUPS` are
-enough for more than one of them whose name servers are silent."""
+"""With several call centres, each one's maximum of sockets being opened: `process.LOOKUPS` then
+suffice even if the name servers of more than one are silent."""
 LONGEST_REACH = 24 * 3_600_000
-"""ms, of the catch-up; an older message is answered by a person who asks again."""
+"""Maximum age in ms of missed messages to catch up on; customers repeat what is older."""
 INSTANCE = "instance"
-"""The fact that tells this database from every other."""
+"""Stored fact: the unique id of this database."""
 DATED = "instance.dated"
-"""The fact that tells since when rows go out under ids with their moment (`MatrixLane`)."""
+"""Stored fact: since when (ms) transaction ids contain their row's time (`MatrixLane`)."""
 
 
 class HomeserverRefused(Exception):
-    """Our tokens or users are refused by the homeserver, or the bot is somebody else's account."""
+    """The homeserver refuses the bridge's tokens or users, or the bot's account is not its own."""
 
 
 class Serving:
-    """The parts of one bridge, for the length of an `async with`."""
+    """All parts of one bridge; a context manager that starts and stops them."""
 
     def __init__(self, config: Config) -> None:
         self._metrics = Metrics()
@@ -102,7 +101,7 @@ class Serving:
         self._clock = SystemClock()
         self._outage, self._held = asyncio.Event(), asyncio.Event()
         self.stop = asyncio.Event()
-        """The bridge is to end: set from outside, at the start too, or by a refusal."""
+        """Request to stop: set from outside (also during the start) or by a refusal."""
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
         self._refusal: HomeserverRefused | None = None
@@ -110,10 +109,10 @@ class Serving:
         self._users = settings.all_users_of(config)
         self._replica: Replica | None = None
         self._links: dict[str, Links] = {}
-        """By enterprise, as all that follows."""
+        """By enterprise, like `_around`."""
         self._around: dict[str, Surroundings] = {}
         self._gone: Surroundings
-        """Of enterprises that are configured no more."""
+        """For enterprises that are no longer configured."""
         self._first = ""
         """See `settings.FIRST`."""
         self._contact: Contact
@@ -136,11 +135,11 @@ class Serving:
             raise self._refusal
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something beside serving, until the bridge stops."""
+        """Run a background task until the bridge stops."""
         self._background.append(self._tasks.create_task(work))
 
     def go_by(self, config: Config) -> None:
-        """Take over what of another configuration can change while we serve (`take_over`)."""
+        """Apply a reloaded configuration whose changes need no restart (`reloading.take_over`)."""
         configure_logging(
             config.logging.level, config.logging.format, secrets=settings.secrets_of(config)
         )
@@ -204,7 +203,7 @@ class Serving:
         LOG.info("serving", port=port, after_ms=self._clock.now() - began)
 
     def _tell_outside(self, store: SqlStore, health: Health) -> None:
-        """Begin to tell programs of the operator's how the bridge and its messages fare."""
+        """Start the configured exports to the operator's systems: state reports and traces."""
         config, clock = self._config, self._clock
         if to := config.homeserver.status_endpoint:
             token = config.appservice.as_token.get_secret_value()
@@ -214,7 +213,7 @@ class Serving:
 
             self.keep(StateReports(to, token, health, clock, self._is_first, refused=refused).run())
         if config.tracing.enabled:
-            from bridge.ops.tracing import Tracing  # of an extra
+            from bridge.ops.tracing import Tracing  # needs an optional extra
 
             to, name = config.tracing.endpoint, config.appservice.id
             self.keep(Tracing(to, name, store, clock, self._is_first).run())
@@ -222,7 +221,7 @@ class Serving:
     async def _enterprises(
         self, store: SqlStore, homeserver: Homeserver, crypto: Crypto | None
     ) -> dict[str, MatrixAdapter]:
-        """Build what is each enterprise's own: links, adapter, threads, rules, waiting times."""
+        """Build the parts of each enterprise: links, adapter, threads, rules, waiting times."""
         config, matrix = self._config, {}
         parts = config.parts()
         self._first = await store.fact(settings.FIRST) or ""
@@ -244,7 +243,7 @@ class Serving:
             threads = ThreadPoolExecutor(
                 max(1, CONVERSIONS // len(parts)), thread_name_prefix=f"media {name}".strip()
             )
-            # What still runs there at the end is not awaited.
+            # Conversions still running at the end are not awaited.
             self._stack.callback(threads.shutdown, wait=False, cancel_futures=True)
             matrix[name] = MatrixAdapter(
                 own,
@@ -269,7 +268,7 @@ class Serving:
         return matrix
 
     async def _served_before(self, store: SqlStore) -> str:
-        """The enterprise at whose server we logged in while there was but one; else the first."""
+        """Return the formerly only enterprise (its server has recorded logins), else the first."""
         parts = self._config.parts()
         for name, part in parts.items():
             if await store.fact(settings.link_settings_of(part).fact(VISITS)) is not None:
@@ -277,11 +276,11 @@ class Serving:
         return next(iter(parts))
 
     async def _close_links(self) -> None:
-        """Close the links of all at once: servers that hang each take their time over it."""
+        """Close the links of all enterprises concurrently, as a hanging server delays its own."""
         await asyncio.gather(*(links.aclose() for links in self._links.values()))
 
     def _named(self, enterprise: str) -> str:
-        """How the configuration names the enterprise of a room."""
+        """Return the configured name of a room's stored enterprise name."""
         home = enterprise in {"", self._first}
         return settings.home_of(self._config, self._first) if home else enterprise
 
@@ -312,9 +311,9 @@ class Serving:
         return Engine(*served(main), others=self._replica, enterprises=every)
 
     async def _nobody(self, store: SqlStore, main: Surroundings) -> Surroundings:
-        """Stands for enterprises that are configured no more: nobody is served, nothing is sent.
+        """Return surroundings for enterprises no longer configured: they serve and send nothing.
 
-        Also where there is but one: a process that was configured anew may have named rooms.
+        A single enterprise needs them too: rooms may carry names from an earlier configuration.
         """
         name, part = next(iter(self._config.parts().items()))
         links = self._make_links(store, settings.link_settings_of(part, name, GONE))
@@ -340,14 +339,14 @@ class Serving:
         )
 
     def _kept_back(self) -> None:
-        """Have rooms looked into, those of other processes too: any of us gets all events."""
+        """Make all processes catch up: held-back events may concern rooms of any of them."""
         if not self._held.is_set():
             self._held.set()
             if self._replica is not None:
                 self._replica.tell_held()
 
     def _inside(self, store: SqlStore, engine: Engine, health: Health) -> Bridge:
-        """The bridge as administration sees it."""
+        """Return the interface of the bridge for administration."""
         parts = self._config.parts()
         return Bridge(
             self._around,
@@ -365,7 +364,7 @@ class Serving:
         )
 
     def _api(self, operations: Dispatcher) -> Mapping[str, Page]:
-        """The provisioning API, where it is switched on."""
+        """Return the provisioning API's handler by path prefix; empty if disabled."""
         section, counter = self._config.provisioning, self._metrics.api_calls
         if not section.enabled:
             return {}
@@ -378,7 +377,7 @@ class Serving:
         return {f"{PREFIX}/": provisioning.handle}
 
     async def _console(self, inside: Bridge, operations: Dispatcher, matrix: MatrixAdapter) -> None:
-        """The console and the room page, on their port."""
+        """Serve the console and the room page on their own port."""
         section, domain = self._config.console, self._config.homeserver.domain
         key = derive(settings.encryption_secret_of(self._config), b"room page")
         admins = RoomAdmins(matrix, inside, domain, key)
@@ -392,7 +391,7 @@ class Serving:
     async def _busy(
         self, store: SqlStore, engine: Engine
     ) -> Mapping[tuple[str, str, QueueId], int]:
-        """How many chats there are: from memory, if all rooms are ours."""
+        """Count chats by enterprise, phase, queue: in memory if alone, else in the database."""
         if self._replica is not None and not self._replica.alone:
             busy: Counter[tuple[str, str, QueueId]] = Counter()
             for (name, phase, queue), count in (await store.busy()).items():
@@ -401,7 +400,7 @@ class Serving:
         return engine.chats()
 
     def _one_of_several(self, store: SqlStore, crypto: Crypto | None) -> Replica | None:
-        """This process as one of those that share the database; None: it is alone by its nature."""
+        """Return this process's `Replica`; None if the database cannot be shared."""
         if store.shards is None:
             return None
         name = self._config.bridge.replica or f"{gethostname()}:{getpid()}"
@@ -409,23 +408,23 @@ class Serving:
         return Replica(store.shards, name, self._held.set, *told)
 
     def _shared_by(self, replicas: int, shards: int) -> None:
-        """So many processes share the rooms, and so many of the shards are served here."""
+        """Set the share of the login rate limit, and the gauge of shards served here."""
         for links in self._links.values():
             links.door.share(replicas)
         self._metrics.shards.set(shards)
 
     def _is_first(self) -> bool:
-        """True if what is done once for all rooms is done here."""
+        """True if this process does the work needed once for all processes."""
         return self._replica is None or self._replica.first
 
     async def _matrix(self, store: SqlStore) -> tuple[Homeserver, Crypto | None]:
-        """The homeserver, and encryption there, acting as the devices of this database."""
+        """Return the homeserver client, and encryption if enabled."""
         config, crypto = self._config, None
         users, address = next(iter(self._users.values())), config.homeserver.address
         token = config.appservice.as_token.get_secret_value()
         homeserver = Homeserver(await self._session(), address, token, users, self._outage)
         if config.bridge.encryption.allow:
-            # What stays open long has connections of its own.
+            # Long polls have connections of their own.
             keys = KeyServer(homeserver, homeserver.beside(await self._session(limit=0)))
             vault = Vault(store, Sealer(settings.encryption_secret_of(config)))
             crypto = Crypto(keys, homeserver, users, vault, self._clock, others=store.shards)
@@ -433,17 +432,17 @@ class Serving:
         return homeserver, crypto
 
     async def _session(self, limit: int = 100) -> ClientSession:
-        """Connections to the homeserver, so many at a time."""
+        """Open a pool of at most `limit` connections to the homeserver (0: no limit)."""
         session = new_session(verify_tls=self._config.homeserver.verify_ssl, limit=limit)
         return await self._stack.enter_async_context(session)
 
     async def _run_engine(self, engine: Engine) -> None:
-        """Start the engine's task; when the stack unwinds it stops before what it works with."""
-        # A StoreError here is no task's, which would make a group of it.
+        """Start the engine's task; on unwinding it stops before the parts that it uses."""
+        # Read here, as a StoreError of a task would be wrapped in an ExceptionGroup.
         undone = await engine.undone()
         await self._stack.enter_async_context(self._tasks)
         ready = asyncio.Event()
-        self._tasks.create_task(engine.run(undone, ready))  # one that fails cancels us
+        self._tasks.create_task(engine.run(undone, ready))  # its failure cancels this task
         self._stack.push_async_callback(self._stop_engine, engine)
         await ready.wait()
 
@@ -455,9 +454,9 @@ class Serving:
         await engine.stop(PATIENCE)
 
     async def _introduce(self, contact: Contact) -> None:
-        """Make our users ours before events come in, which may be another bridge's to answer.
+        """Register the bridge users before events come in, which may be meant for another bridge.
 
-        A homeserver that is away sends none; it is asked again later.
+        If the homeserver is unreachable, it sends no events; the health probe tries again later.
         """
 
         async def hurry() -> None:
@@ -512,7 +511,7 @@ class Serving:
     # --- in the background ------------------------------------------------------------------
 
     async def _catch_up(self, store: SqlStore, matrix: MatrixAdapter, engine: Engine) -> None:
-        """Catch up, well away from events whose lines in the ledger may be gone."""
+        """Catch up on missed events, but on none so old that its ledger row may be pruned."""
         await CatchUp(
             self._outage,
             self._held,
@@ -529,32 +528,32 @@ class Serving:
 
 
 SILENCE = 180.0
-"""Seconds without a call of the homeserver's after which it is asked whether it reaches us."""
+"""Seconds without a request from the homeserver after which it is asked to ping the bridge."""
 
 
 @dataclasses.dataclass(eq=False)
 class Contact:
-    """Both ways between the homeserver and us: made at the start, and tried again and again."""
+    """Connectivity with the homeserver in both directions, probed from the start on."""
 
     _config: Config
     _matrix: Mapping[str, MatrixAdapter]
-    """Of each enterprise; the homeserver is the same to all."""
+    """By enterprise; all use the same homeserver."""
     _heard: Callable[[], float]
     _doubted: bool = True
     _introduced: bool = False
     made: bool = False
-    """Our users exist, and the homeserver has called us."""
+    """Whether a probe has succeeded: the bridge users exist, and the homeserver has called."""
 
     @property
     def _first(self) -> MatrixAdapter:
         return next(iter(self._matrix.values()))
 
     def go_by(self, config: Config) -> None:
-        """At the next probe our users get the names and pictures of another configuration."""
+        """Use a reloaded configuration: the next probe updates users' names and avatars."""
         self._config, self._introduced = config, False
 
     async def introduce(self) -> None:
-        """Make our users exist; once they do, see whether the homeserver answers."""
+        """Register the bridge users; if that is done already, check that the homeserver answers."""
         first = self._first
         if self._introduced:
             await first.homeserver.check()
@@ -567,10 +566,10 @@ class Contact:
         self._introduced = True
 
     async def probe(self) -> None:
-        """Raise Unavailable: one of the two ways is closed; Refused as it comes.
+        """Check both directions. Raises Unavailable if one fails, and Refused.
 
-        Whether it reaches us is asked (MSC2659, a ping) at the start, after an outage, and when it
-        has not called for `SILENCE`.
+        The homeserver is asked to ping the bridge (MSC2659) at the start, after an outage, and if
+        it has sent no request for `SILENCE` seconds.
         """
         doubted, self._doubted = self._doubted, True
         await self.introduce()
@@ -585,13 +584,13 @@ class Contact:
 
 
 def place_of(url: str) -> str:
-    """The address of a database, without user, password and options."""
+    """Return a database's URL without user, password and options."""
     scheme, slashes, rest = url.partition("//")
     return scheme + slashes + rest.rpartition("@")[2].partition("?")[0]
 
 
 def why_refused(config: Config, error: Refused) -> str:
-    """Why the bridge ends, and what an operator can do about it."""
+    """Return why the homeserver refuses the bridge, and what an operator can do about it."""
     if error.code == FOREIGN:
         return (
             f"somebody else has registered {settings.users_of(config).main} on the homeserver, so"
@@ -615,7 +614,7 @@ def why_refused(config: Config, error: Refused) -> str:
 # --- work beside serving -------------------------------------------------------------------------
 
 PRUNE_EVERY, PRUNE_AGAIN = 600.0, 60.0
-"""Seconds between two prunings, and between two looks whether they are ours."""
+"""Seconds between prunings, and between checks whether this process is the one to prune."""
 MEASURE_EVERY = 15.0
 
 
@@ -625,10 +624,7 @@ async def prune(
     retention: Callable[[], Retention],
     mine: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Erase what the ledger need not keep, for ever; `retention`: as it is at the moment.
-
-    Only while that is ours to do: it is done once, however many processes there are.
-    """
+    """Erase expired rows periodically, in the process for which `mine` is True."""
     while True:
         now, kept = clock.now(), retention()
         if not mine():
@@ -651,7 +647,7 @@ async def measure(
     engine: Engine,
     named: Callable[[str], str] = str,
 ) -> None:
-    """Show in the metrics what chats there are and what waits in the database, for ever."""
+    """Update the metrics of chats and of the database's backlog periodically."""
     while True:
         metrics.chats(engine.chats())
         try:

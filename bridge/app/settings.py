@@ -1,8 +1,8 @@
-"""The mapping from the operator's config to the settings of each ring, and the secrets in between.
+"""Mapping from the operator's config to the settings of each ring, and keys derived from secrets.
 
-Customers' passwords are sealed: the rooms ring locks them and the link ring opens them, by a
-function each. The box is the one of encryption's keys, under the operator's secret; each password
-is bound to its room.
+Customers' passwords are stored sealed (`Passwords`): the rooms ring gets only the function that
+seals them, the link ring only the one that unseals. They are sealed like encryption's keys, with
+the operator's secret, and each is bound to its room.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from bridge.rooms.rules import Rules
 from bridge.texts import Texts
 
 FIRST = "enterprise.first"
-"""The fact that tells which enterprise was the first: rooms and facts without a name are its."""
+"""Stored fact: the first enterprise, which owns the rooms and facts without an enterprise name."""
 
 
 def home_of(config: Config, first: str) -> str:
-    """The enterprise of rooms without a name, and of those of the first one; see `FIRST`."""
+    """Return the name for rooms of the first enterprise (`FIRST`); "" if the config names none."""
     return first if config.enterprises else ""
 
 
 def all_users_of(config: Config) -> dict[str, OurUsers]:
-    """Our users, as each enterprise sees them. Raises NameTaken."""
+    """Return the bridge users as each enterprise sees them, by enterprise. Raises NameTaken."""
     users = [
         OurUsers(
             part.homeserver.domain,
@@ -57,12 +57,12 @@ def all_users_of(config: Config) -> dict[str, OurUsers]:
 
 
 def users_of(config: Config) -> OurUsers:
-    """The same as the first or only enterprise sees them."""
+    """Return the bridge users as the first (or only) configured enterprise sees them."""
     return next(iter(all_users_of(config).values()))
 
 
 def tokens_of(config: Config) -> dict[str, str]:
-    """The tokens of the configuration, empty where it has none."""
+    """Return as_token and hs_token of the config; "" if unset."""
     return {
         "as_token": config.appservice.as_token.get_secret_value(),
         "hs_token": config.appservice.hs_token.get_secret_value(),
@@ -80,7 +80,7 @@ def all_rules_of(
     learnt: Mapping[str, Learnt] | None = None,
     first: str = "",
 ) -> dict[str, Rules]:
-    """The rules of every enterprise, which know one another; `first`: see `FIRST`."""
+    """Return the rules of each enterprise, linked with one another; `first`: see `FIRST`."""
     made: dict[str, Rules] = {}
     home = home_of(config, first)
     users, learnt = users or all_users_of(config), learnt or {}
@@ -101,9 +101,9 @@ def all_rules_of(
 def rules_of(
     config: Config, users: OurUsers, learnt: Learnt | None = None, mark: str = ""
 ) -> Rules:
-    """The rules of the rooms ring; what fits into a frame is as the link has learnt it.
+    """Return one enterprise's rules for the rooms ring; frame limits are those the link has learnt.
 
-    `config` is of one enterprise, in the short form; `mark`: of its secrets.
+    `config` is the enterprise's part (`Config.parts`); `mark` distinguishes its derived keys.
     """
     server, bridge = config.server, config.bridge
     secret = encryption_secret_of(config)
@@ -119,7 +119,7 @@ def rules_of(
         start=bridge.start,
         source=server.source,
         limits=bridge.limits,
-        # Without the operator's secret, which the rooms are not to know.
+        # Without the operator's secret, which the rooms ring must not know.
         encryption=bridge.encryption.model_copy(update={"pickle_key": SecretStr("")}),
         tell=bridge.tell_agents,
         status_events=bridge.message_status_events,
@@ -141,13 +141,13 @@ def rules_of(
 
 
 def panel_url(config: Config) -> str:
-    """Address of the room page; empty: none is served where browsers could reach it."""
+    """Return the room page's URL; "" if the console is off or has no public URL."""
     console = config.console
     return f"{console.public_url}/room/" if console.enabled and console.public_url else ""
 
 
 def _policy_of(config: Config) -> Policy:
-    """The policy of the life cycle, as far as it is the same in all rooms."""
+    """Return the part of the conversation policy that is the same in all rooms."""
     server, callback = config.server, config.bridge.callback
     return Policy(
         hours={QueueId(one.id): parse_hours(one.hours) for one in config.queues if one.hours},
@@ -169,13 +169,13 @@ def _policy_of(config: Config) -> Policy:
 
 
 def encryption_secret_of(config: Config) -> str:
-    """The secret that seals encryption's keys: `pickle_key`, else the as_token."""
+    """Return the secret that seals keys: `encryption.pickle_key`, or the as_token if unset."""
     own = config.bridge.encryption.pickle_key.get_secret_value()
     return own or config.appservice.as_token.get_secret_value()
 
 
 def login_keys(secret: str, mark: str = "") -> Callable[[RoomId], str]:
-    """A key derivation: room id -> the key in its login name, which no two enterprises share."""
+    """Return the key derivation room id -> key in its login name; enterprises differ by `mark`."""
     label = f"logins {mark}" if mark else "logins"
     return partial(room_key, secret=derive(secret, label.encode()))
 
@@ -194,19 +194,19 @@ def link_settings_of(
 
 
 def console_key_of(config: Config) -> bytes:
-    """The key that signs links and sessions of the console."""
+    """Return the key that signs the console's links and sessions."""
     return derive(encryption_secret_of(config), b"console")
 
 
 def secrets_of(config: Config) -> list[str]:
-    """Every secret of the config, for the log's redactor."""
+    """Return every secret of the config, for the log redactor."""
     found = [one.get_secret_value() for _, one in leaves(config) if isinstance(one, SecretStr)]
     password = urlsplit(config.database.url.get_secret_value()).password
     return [*found, unquote(password), password] if password else found
 
 
 class Passwords:
-    """Sealed box for customers' passwords, under the operator's secret."""
+    """Encryption of customers' passwords with the operator's secret, bound to the room."""
 
     def __init__(self, secret: str) -> None:
         self._sealer = Sealer(secret)
@@ -215,5 +215,5 @@ class Passwords:
         return self._sealer.seal(f"login/{room_id}", password.encode("utf-8", "replace"))
 
     def unseal(self, room_id: RoomId, sealed: bytes) -> str:
-        """Raises StoreError: it was sealed for another room or with another secret."""
+        """Decrypt a password; StoreError if sealed for another room or with another secret."""
         return self._sealer.open(f"login/{room_id}", sealed).decode()

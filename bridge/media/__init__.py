@@ -1,5 +1,5 @@
-"""Conversion and inspection of media: bytes, places and markup that pass through the bridge.
+"""Conversion and inspection of the files, locations and HTML that pass through the bridge.
 
-All of it comes from strangers: sizes, depths and lengths are bounded, and what cannot be read is
-said to be unreadable, never guessed at.
+All input is untrusted: size, depth and length are bounded, and unreadable input is reported as
+such, never guessed at.
 """

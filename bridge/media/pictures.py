@@ -1,8 +1,7 @@
-"""Pictures that we draw ourselves, as PNG files.
+"""Pictures drawn by the bridge, as PNG files: default avatars, and bar charts for rooms.
 
-Of the bot and of the queue users, for as long as an operator has given them no others: `bot.png` is
-the desk's icon with square corners; `queue.png` is `queue.svg` in black and white, and every queue
-has it in a colour of its own. And plots for rooms, with figures and no words.
+The bot's default avatar `bot.png` is the agent desk's icon with square corners. Queue users get
+`queue.png` (`queue.svg` in black and white), coloured per queue. Charts contain figures, no words.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from importlib import resources
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 WIDTH, HEIGHT, MARGIN, FOOT = 720, 320, 24, 28
-"""Pixels: of the picture, around the bars, and below them for their labels."""
+"""Pixels: width and height of the chart, margin around the bars, space below for labels."""
 DARK, LIGHT, LINE, GROUND = "#1b7f5c", "#c9d1d6", "#5f6b73", "#ffffff"
 NARROW = 20
-"""Pixels of a bar that has no room for its number."""
+"""Maximum pitch in pixels of bars that are drawn without their number."""
 LABELS = 10
-"""Bars of which each has its label; of more, every few."""
+"""Maximum number of labels; with more bars, only every n-th has one."""
 
 
 def of_bot() -> bytes:
@@ -28,8 +27,8 @@ def of_bot() -> bytes:
 
 
 def of_queue(number: int) -> bytes:
-    """A PNG; the same number has the same colour for ever."""
-    # By golden steps round the circle of hues, neighbours are far from each other.
+    """Return a queue's default avatar (PNG); its colour depends only on the queue's number."""
+    # Golden-ratio steps round the hue circle keep neighbouring numbers far apart.
     colour = colorsys.hsv_to_rgb((0.44 + number % 10_000 * 0.618034) % 1, 0.62, 0.62)
     ground = tuple(round(255 * part) for part in colour)
     file = io.BytesIO()
@@ -39,7 +38,7 @@ def of_queue(number: int) -> bytes:
 
 
 def stacked_bars(bars: Sequence[tuple[str, int, int]]) -> bytes:
-    """Bars of a label, a dark part and a light part above it; their scale is the highest one's."""
+    """Draw a stacked bar chart of (label, dark part, light part above it) as a PNG."""
     image = Image.new("RGB", (WIDTH, HEIGHT), GROUND)
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
     floor, highest = HEIGHT - FOOT, max(1, *(dark + light for _, dark, light in bars))

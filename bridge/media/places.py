@@ -1,12 +1,12 @@
-"""Map coordinates: from WGS-84, which Matrix and satellites use, to the maps of China and back.
+"""Map coordinates: conversion between WGS-84 (Matrix, GPS) and the shifted systems used in China.
 
 Chinese law shifts maps by up to 700 m (GCJ-02: AMap, Tencent, Google's map of China), and Baidu
-shifts once more (BD-09). The forward formulas are public; the way back is found by iteration, since
-the inverses in circulation are wrong by up to half a metre. (PyPI's libraries bring a geodata stack
-or a binary for this page of arithmetic.)
+shifts once more (BD-09). The forward formulas are public; the inverse is found by iteration, since
+the inverses in circulation are wrong by up to half a metre. (The libraries on PyPI need a geodata
+stack or a binary for this page of arithmetic.)
 
-Outside China nothing is shifted. The border is a set of rectangles, which errs by tens of
-kilometres. The way back undoes the way there everywhere but within a kilometre of it.
+Outside China nothing is shifted. The border is approximated by rectangles, with errors of tens of
+kilometres. The round trip is exact except within a kilometre of that border.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import msgspec
 _AXIS = 6_378_245.0
 _ECCENTRICITY = 0.00669342162296594323
 _BAIDU = math.pi * 3000.0 / 180.0
-_ROUNDS = 6  # five leave less than a micrometre
+_ROUNDS = 6  # after five, the error is below a micrometre
 
-# South, west, north, east.
+# Degrees: south, west, north, east.
 _AROUND_CHINA = ((17.0, 72.0, 55.0, 136.0),)
 _CHINA = (
     (42.8899, 79.4462, 49.2204, 96.33),
@@ -58,7 +58,7 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def on_earth(self) -> bool:
-        """True if there is such a place (the guide's own example has a longitude of 180.345)."""
+        """True if the coordinates are in range (the guide's own example has longitude 180.345)."""
         return -90 <= self.latitude <= 90 and -180 <= self.longitude <= 180
 
 
@@ -69,7 +69,7 @@ class Datum(StrEnum):
 
 
 def datum_of(map_name: str) -> Datum:
-    """Coordinate system of a map: `baidu`, else one by the law (`gaode`, `qq`, …)."""
+    """Return a map's coordinate system; GCJ-02 for an unknown name (`gaode`, `qq`, …)."""
     name = map_name.strip().casefold()
     if "baidu" in name or "bd09" in name:
         return Datum.BD09
@@ -84,14 +84,14 @@ def in_china(place: Place) -> bool:
 
 
 def to_datum(place: Place, datum: Datum) -> Place:
-    """A place of WGS-84 in that coordinate system, as a map of it is drawn."""
+    """Convert a WGS-84 place to another coordinate system."""
     return _SHIFTS[datum](place) if datum in _SHIFTS and in_china(place) else place
 
 
 def from_datum(place: Place, datum: Datum) -> Place:
-    """The inverse of `to_datum`, by iteration; good to a millimetre.
+    """Convert a place to WGS-84: the inverse of `to_datum`, by iteration, good to a millimetre.
 
-    The shift hardly changes over its own length, so what a guess misses by is what to add to it.
+    The shift hardly changes over its own length, so each guess is corrected by its own error.
     """
     if datum not in _SHIFTS or not _within(place, _AROUND_CHINA):
         return place
@@ -104,12 +104,12 @@ def from_datum(place: Place, datum: Datum) -> Place:
 
 
 def geo_uri(place: Place) -> str:
-    """RFC 5870, to ten centimetres."""
+    """Return a `geo:` URI (RFC 5870), precise to ten centimetres."""
     return f"geo:{place.latitude:.6f},{place.longitude:.6f}"
 
 
 def read_geo_uri(uri: str) -> Place | None:
-    """The place of a `geo:` address; None for anything else, and for a system other than WGS-84."""
+    """Parse a `geo:` URI; None if it is malformed, off the globe, or not in WGS-84."""
     match = _GEO.fullmatch(uri.strip()[:500])
     if match is None:
         return None
@@ -119,7 +119,7 @@ def read_geo_uri(uri: str) -> Place | None:
 
 
 def map_link(place: Place) -> str:
-    """A web page that shows a place of WGS-84: in China AMap's, for its address is the shortest."""
+    """Return a map URL for a WGS-84 place: AMap in China (the shortest URL), else OpenStreetMap."""
     if in_china(place):
         shown = to_datum(place, Datum.GCJ02)
         return f"https://uri.amap.com/marker?position={shown.longitude:.5f},{shown.latitude:.5f}"
@@ -164,7 +164,7 @@ def _to_gcj02(place: Place) -> Place:
 
 
 def _waves(at: float, *waves: tuple[float, float]) -> float:
-    """Metres: the sum of sines of these heights and frequencies, two thirds of it."""
+    """Return two thirds of the sum of sines with these (amplitude, frequency) pairs, in metres."""
     return sum(height * math.sin(math.pi * often * at) for height, often in waves) * 2.0 / 3.0
 
 

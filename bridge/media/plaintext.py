@@ -1,8 +1,8 @@
-"""HTML to plain text that a person would have typed: lists, quotes, links, code, tables.
+"""HTML to plain text as a person would type it: lists, quotes, links, code, tables.
 
-Used both ways: for customers' formatted bodies, and for the plain twin of an agent's fragment. The
-way back is short (`as_markup`). Everything is capped, since the HTML is a stranger's: what is too
-big, too deep or too dense is not converted (None), and the caller falls back to the text it has.
+Used in both directions: for customers' formatted bodies, and for the plain body of an agent's HTML
+fragment. `as_markup` converts plain text to HTML. The HTML is untrusted, so size, depth and number
+of tags are limited; beyond a limit the result is None, and callers fall back to the text they have.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from html import escape, unescape
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 MAX_LENGTH = 200_000
-"""Characters. A customer's event cannot exceed 64 KiB; an agent's text may be longer."""
+"""Maximum characters. A customer's event cannot exceed 64 KiB; an agent's text may be longer."""
 MAX_TAGS = 4_000
 MAX_DEPTH = 60
 
@@ -22,20 +22,20 @@ _SPACE = re.compile(r"[ \t\r\n\f]+")
 _MARKUP = re.compile(r"<[a-z!/]", re.IGNORECASE)
 _LINE = re.compile(r"\r?\n")
 _ADDRESS = re.compile(r"<([^<>\s\"'=@]+@[^<>\s\"'=@]+|https?://[^<>\s]+)>", re.IGNORECASE)
-"""As people write an address: `Mei <mei@example.org>`. A parser takes it for an element."""
+"""Typed address such as `Mei <mei@example.org>`, which the parser would take for an element."""
 _PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "table"})
 _BLOCKS = frozenset(
     {"address", "article", "caption", "dd", "details", "div", "dl", "dt", "figure", "footer"}
     | {"form", "header", "main", "section", "summary", "tbody", "tfoot", "thead"}
 )
 SKIPPED = frozenset({"head", "iframe", "mx-reply", "object", "script", "style", "template"})
-"""Elements that hold nothing to read."""
+"""Elements whose content is dropped."""
 _MARKS = {
     **dict.fromkeys(("del", "s", "strike"), ("~~", "~~")),
-    "sup": ("^", ""),  # else ten squared would read a hundred and two
+    "sup": ("^", ""),  # otherwise ten squared would read 102
     "sub": ("_", ""),
 }
-"""Signs before and after what an element holds."""
+"""Text inserted before and after an element's content."""
 _LINKS = ("http://", "https://", "mailto:", "ftp://", "tel:", "geo:", "magnet:")
 
 
@@ -43,7 +43,7 @@ class _TooDeep(Exception): ...
 
 
 def html_to_text(html: str) -> str | None:
-    """The text of an HTML fragment, or None if it is too big, too deep or too dense."""
+    """Return the text of an HTML fragment; None if it exceeds the limits."""
     body = parse(html)
     if body is None:
         return None
@@ -56,9 +56,9 @@ def html_to_text(html: str) -> str | None:
 
 
 def as_markup(fragment: str) -> str:
-    """A fragment that may stand within a larger one, where a text without elements loses its lines.
+    """Return a fragment as HTML for embedding: plain text is escaped, with <br> for line breaks.
 
-    One that has an element already comes back as it is.
+    A fragment that contains an element already is returned unchanged.
     """
     if _MARKUP.search(fragment):
         return fragment
@@ -66,7 +66,7 @@ def as_markup(fragment: str) -> str:
 
 
 def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
-    """The `body` of a fragment, or None if it breaks the limits."""
+    """Parse a fragment and return its `body`; None if it exceeds the limits."""
     if len(html) > longest or html.count("<") > MAX_TAGS:
         return None
     # A lone surrogate cannot be encoded, and the parser takes UTF-8.
@@ -74,24 +74,24 @@ def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
     clean = _ADDRESS.sub(r"&lt;\1&gt;", clean)
     unfinished = clean.rfind("<")
     if unfinished > clean.rfind(">"):
-        # A tag that never ends would be dropped with all that is in it: somebody wrote "a <b".
+        # "a <b": the parser would drop an unclosed tag with all that follows, so it is escaped.
         clean = f"{clean[:unfinished]}&lt;{clean[unfinished + 1 :]}"
-    # Without its own <body> a leading <script> or <style> would be taken for the document's head.
+    # Without <body>, a leading <script> or <style> would be moved into the document's head.
     return LexborHTMLParser(f"<body>{clean}").body
 
 
 class _Writer:
-    """Lines under construction. Quotes, list items and links get writers of their own."""
+    """Builder of text lines. Quotes, list items, table cells and links get nested writers."""
 
     def __init__(self, depth: int) -> None:
-        if depth > MAX_DEPTH:  # lists right within lists have no `children` called
+        if depth > MAX_DEPTH:  # lists directly within lists bypass the check in `children`
             raise _TooDeep
         self._depth = depth
         self._lines: list[str] = []
         self._current: list[str] = []
 
     def finish(self) -> list[str]:
-        """The lines, without empty ones at either end."""
+        """Return the lines without leading and trailing empty ones."""
         self._end_line()
         full = [at for at, line in enumerate(self._lines) if line.strip()]
         return self._lines[full[0] : full[-1] + 1] if full else []
@@ -149,7 +149,7 @@ class _Writer:
             case _:
                 before, after = _MARKS.get(tag, ("", ""))
                 if tag == "span" and "data-mx-spoiler" in node.attributes:
-                    # As it is typed: || where it begins and ends, and why before it.
+                    # As users type it: || at both ends, and the reason before it.
                     reason = node.attributes["data-mx-spoiler"]
                     before, after = f"({reason}) ||" if reason else "||", "||"
                 self._current.append(before)
@@ -160,7 +160,7 @@ class _Writer:
         text = " ".join(self._inside(node)).strip()
         href = (node.attributes.get("href") or "").strip()
         if not href.lower().startswith(_LINKS) or href.startswith("https://matrix.to/#/"):
-            # A mention is a link to matrix.to; the name is what the customer saw.
+            # A mention is a link to matrix.to; keep only the name, as the customer saw it.
             href = ""
         plain = not href or not text or text in {href, href.removeprefix("mailto:")}
         self._current.append((text or href) if plain else f"{text} ({href})")
@@ -189,7 +189,7 @@ class _Writer:
         return " | ".join(" ".join(self._inside(cell)) for cell in cells)
 
     def _inside(self, node: LexborNode, *, itself: bool = False) -> list[str]:
-        """The lines of a node's children, or of the node itself, as if they stood alone."""
+        """Return the lines of a node's children (or of the node `itself`) from a nested writer."""
         writer = _Writer(self._depth + 1)
         if itself:
             writer._visit(node)
@@ -202,7 +202,7 @@ class _Writer:
         self._lines.extend(lines)
 
     def _gap(self) -> None:
-        """An empty line, unless there is one or nothing precedes it."""
+        """Add an empty line, unless there is one already or nothing precedes it."""
         self._end_line()
         if self._lines and self._lines[-1]:
             self._lines.append("")

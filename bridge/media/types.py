@@ -1,8 +1,8 @@
-"""The type of a file, a name for it that is safe to pass on, and the size of a picture.
+"""Files: media type detection, safe file names, and picture dimensions.
 
-Names and types come from strangers, so a type is read from the first bytes where they tell, and a
-name loses everything that a path or a terminal could trip over. A picture is never decoded: only
-its header is read.
+Names and types are untrusted. The type is detected from magic numbers where possible, and names are
+stripped of anything harmful in a path or terminal. Only a picture's header is read; its pixels are
+never decoded.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from PIL import Image
 
 OCTETS = "application/octet-stream"
 HEAD = 8192
-"""Bytes from the start of a file that `sniff` wants to see."""
+"""Number of bytes from the start of a file that `sniff` needs."""
 
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 _MAX_NAME = 180
-"""Bytes: file systems take 255, and a server may prefix the name."""
+"""Maximum bytes of a name: file systems allow 255, and a server may add a prefix."""
 _PLAYED = ("audio/", "video/")
 _FAMILIES = ("image/", *_PLAYED)
-# An instance of its own: the module's tables differ from machine to machine.
+# A new instance, as the module's global tables differ from machine to machine.
 _TYPES = mimetypes.MimeTypes()
 _EXTENSIONS = {
     "image/jpeg": ".jpg",
@@ -39,29 +39,29 @@ _EXTENSIONS = {
 
 
 def clean_mime(claimed: str) -> str:
-    """Return `type/subtype` in lower case without parameters, or "" if it is no media type."""
+    """Return `type/subtype` in lower case without parameters; "" if it is no media type."""
     mime = claimed.partition(";")[0].strip().lower()
     return mime if _MIME.fullmatch(mime) else ""
 
 
 def guess_mime(name: str) -> str:
-    """The media type that a file name's extension stands for, or ""."""
-    # A name is not an address: "data:image/png,x" must not be read as one.
+    """Return the media type for a file name's extension; "" if unknown."""
+    # The prefix keeps a name such as "data:image/png,x" from being read as a URL.
     return _TYPES.guess_type(f"x/{name}", strict=False)[0] or ""
 
 
 def sniff(head: bytes, name: str, claimed: str) -> str:
-    """A file's media type, by its first `HEAD` bytes, its name and what the sender claims.
+    """Return a file's media type from its first `HEAD` bytes, its name and the claimed type.
 
     The bytes win for pictures, sound and video, where a wrong type shows as a broken message. For
-    everything else the claim or the name's extension knows better (a .docx is also a zip).
+    everything else the claim or the extension is more precise (a .docx is also a zip).
     """
     claimed, named, found = clean_mime(claimed), guess_mime(name), _magic(head)
     if found.startswith(_FAMILIES):
-        # Ogg and MP4 hold sound as well as video: only the claim knows which.
+        # Ogg and MP4 contain audio or video: only the claim tells which.
         return claimed if found.startswith(_PLAYED) and claimed.startswith(_PLAYED) else found
     for mime in (claimed, named, found):
-        # Bytes that are no picture must not be announced as one; SVG has no magic number.
+        # Bytes not recognized as a picture must not be sent as one; SVG has no magic number.
         if mime not in {"", OCTETS} and (not mime.startswith("image/") or mime == "image/svg+xml"):
             return mime
     return OCTETS
@@ -78,20 +78,20 @@ def _magic(head: bytes) -> str:
 
 
 def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
-    """A file name that no path, shell or reading direction can be fooled with.
+    """Return a file name without path, shell or text-direction (bidi) tricks.
 
-    `name` may be a whole path, or nothing, and then `fallback` is used; `mime` gives the extension
-    where the name has none. At most 180 bytes of UTF-8; never empty, never starting with a dot.
+    `name` may be a path; `fallback` replaces an empty name; `mime` gives a missing extension. The
+    result has 1 to 180 bytes of UTF-8 and never starts with a dot.
     """
     name = name.encode("utf-8", "ignore").decode("utf-8")
     name = re.split(r"[/\\]", name.strip())[-1]
     if len(name) > 2 * _MAX_NAME:
-        # Its beginning and its end: marks upon a letter are sorted in quadratic time.
+        # Cut the middle first: normalizing sorts combining characters in quadratic time.
         name = name[:_MAX_NAME] + name[-_MAX_NAME:]
     name = unicodedata.normalize("NFC", name)
-    # Cc, Cf: control characters, and those that turn the reading direction; Zl, Zp: line breaks.
+    # Cc, Cf: control and bidi characters; Zl, Zp: line breaks; Cn: unassigned.
     name = "".join(c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Zl", "Zp", "Cn"})
-    # Once more: what stood apart may be one character now.
+    # Again, as removals may have made characters combinable.
     name = unicodedata.normalize("NFC", name)
     name = re.sub(r"\s", " ", re.sub(r'[<>:"|?*]', "_", name)).strip(" .")
     stem, dot, extension = name.rpartition(".")
@@ -109,23 +109,22 @@ def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
 # --- size of a picture ---------------------------------------------------------------------------
 
 MAX_PIXELS = 100_000_000
-"""A picture that claims more is no picture to us (decompression bomb)."""
+"""Maximum pixels of a picture; one that claims more counts as none (decompression bomb)."""
 
 
 def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
-    """Width and height in pixels as a picture's header says, or None if it is no picture.
+    """Return width and height in pixels from a picture's header; None if it is no picture.
 
-    Turned pictures (EXIF orientation 5 to 8) are measured as they are shown.
+    They are swapped for rotated pictures (EXIF orientation 5 to 8), as in display.
     """
     try:
         with warnings.catch_warnings():
-            # Of odd EXIF data. Narrow: threads share the filters, and one may leave its own behind.
+            # Odd EXIF data warns. Limited to PIL, as threads share the filters and may leave them.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(stream) as image:
                 width, height = image.size
-                # For a PNG whose header has none, Pillow would look behind its pixels, and decode
-                # them on the way there.
+                # If a PNG has no EXIF before its pixels, Pillow would decode them to look behind.
                 known = image.format != "PNG" or "exif" in image.info
                 turned = known and image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
     except Exception:  # noqa: BLE001 - Pillow's readers of rare formats raise anything

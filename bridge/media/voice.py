@@ -1,12 +1,12 @@
-"""Voice messages: AMR as call centres speak it, Ogg/Opus as Matrix does (MSC3245), both ways.
+"""Voice messages: conversion between AMR (call centres) and Ogg/Opus (Matrix, MSC3245).
 
-All here takes a file that may be sought in, works synchronously and belongs into a thread: a minute
-of speech takes some tens of milliseconds. The bytes are a stranger's. The container is told by its
-first bytes and named to the library, which would otherwise try formats that open further files. No
-picture is decoded but a small one where nothing else tells a video's size (`_OPENING`), and no more
-sound than `MAX_SECONDS`, counted in slices as it is decoded: 55 bytes can hold hours of silence.
+All functions take a seekable file and block, so call them in a thread: a minute of speech takes
+some tens of milliseconds. The input is untrusted. The container is detected from its first bytes
+and passed to the library (PyAV), which would otherwise try formats that open further files. Of
+pictures, only small ones are decoded, if nothing else tells a video's size (`_OPENING`); of sound,
+at most `MAX_SECONDS`, counted while decoding, since 55 bytes can hold hours of silence.
 
-The library is imported where it is used: it takes 15 MB and a tenth of a second.
+PyAV is imported inside the functions: it takes 15 MB and a tenth of a second.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     import av
 
 MAX_SECONDS = 600
-"""Longer ones are files, not voice messages."""
+"""Maximum seconds of a voice message; longer ones are sent as files."""
 POINTS = 60
-"""Of a waveform; Element draws about so many."""
+"""Points of a waveform; Element draws about as many."""
 LOUDEST = 1024
 """Height of a point at full volume (MSC1767, `waveform`)."""
 LOWEST_RATE = 4_000
-"""Samples a second; what has fewer is no speech. Telephones have 8,000."""
+"""Minimum sample rate in Hz, below which sound is rejected as not speech. Telephones use 8,000."""
 MAX_SAMPLES = 2_000_000
-"""Of all channels of one decoded frame (FFmpeg's `max_samples`). FLAC allows eight times 65,535."""
+"""Maximum samples per frame over all channels (FFmpeg `max_samples`). FLAC allows 8 × 65,535."""
 
 _OPUS_RATE = 48_000
 _OPUS_BITS = 32_000
@@ -41,13 +41,13 @@ _AMR_MODES = (
     *((12_200, 32), (10_200, 27), (7_950, 21), (7_400, 20)),
     *((6_700, 18), (5_900, 16), (5_150, 14), (4_750, 13)),
 )
-"""Bits per second, and bytes of a frame (RFC 4867, section 5.3)."""
+"""Bits per second, and bytes per frame (RFC 4867, section 5.3)."""
 _FRAMES_PER_SECOND = 50
 _OPENING = {
-    # Whatever the file names, nothing beside it is opened.
+    # No further file or URL that the input names is opened.
     "protocol_whitelist": "",
-    # To learn what a header leaves out, the library decodes pictures, and those of some codecs can
-    # be of any size. Only for these does it not believe a container's width and height.
+    # FFmpeg decodes pictures to find what a header omits, and some codecs allow any picture size.
+    # Only for these three does it not trust the container's width and height.
     "codec_whitelist": "mpeg4,h263,h261",
     "max_pixels": str(4096 * 2304),
 }
@@ -62,18 +62,18 @@ _SIGNATURES = {
 
 
 class NoSound(Exception):
-    """The bytes are no sound that can be decoded, or too much of it (`MAX_SECONDS`)."""
+    """The bytes are not decodable sound, or longer than `MAX_SECONDS`."""
 
 
 class Sound(msgspec.Struct, frozen=True):
     data: bytes
     seconds: float
     waveform: tuple[int, ...] = ()
-    """`POINTS` heights of 0 to `LOUDEST`, fewer if it is very short."""
+    """`POINTS` heights of 0 to `LOUDEST`; fewer if it is very short; empty for AMR."""
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """Size and length of a video, as its header says; 0: unknown."""
+    """Size (pixels) and length of a video, from its header; 0 if unknown."""
 
     width: int = 0
     height: int = 0
@@ -81,7 +81,7 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 def container_of(head: bytes) -> str | None:
-    """The library's name for the container that begins so; None if it is none that we open."""
+    """Return FFmpeg's name for a container by its first bytes; None if it is not supported."""
     if head.startswith(b"RIFF"):
         return {b"WAVE": "wav", b"AVI ": "avi"}.get(head[8:12])
     if head[4:8] == b"ftyp":
@@ -96,14 +96,14 @@ def _unplayable(*more: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 def to_opus(stream: IO[bytes]) -> Sound:
-    """A voice message for Matrix: Ogg/Opus, with its waveform."""
+    """Convert sound to a voice message for Matrix: Ogg/Opus with waveform. Raises NoSound."""
     import av
 
     out = io.BytesIO()
     peaks: list[int] = []
     try:
         with av.open(out, "w", format="ogg") as target:
-            # Packets of 20 ms; FFmpeg's Ogg gathers a second of them into a page.
+            # Packets of 20 ms; FFmpeg's Ogg muxer gathers a second of them into a page.
             encoder = target.add_stream("libopus", rate=_OPUS_RATE, layout="mono")
             encoder.bit_rate = _OPUS_BITS
             for frame in _frames(stream, _OPUS_RATE):
@@ -117,9 +117,9 @@ def to_opus(stream: IO[bytes]) -> Sound:
 
 
 def to_amr(stream: IO[bytes], room: int) -> Sound | None:
-    """A voice message for WebChat: AMR narrow-band, as good as `room` bytes allow.
+    """Convert sound to AMR narrow-band for WebChat, at the best bit rate that fits `room` bytes.
 
-    None: it is too long for that even at the lowest quality.
+    None if it is too long even at the lowest bit rate. Raises NoSound.
     """
     import av
 
@@ -136,7 +136,7 @@ def to_amr(stream: IO[bytes], room: int) -> Sound | None:
             encoder.bit_rate = next(bits for bits, size in _AMR_MODES if len(frames) * size <= room)
             for frame in frames:
                 target.mux(encoder.encode(frame))
-            # Not flushed: each frame has come out already, and a flush would add one of silence.
+            # Not flushed: all frames are out already, and a flush would add one of silence.
     except _unplayable() as error:
         raise NoSound(type(error).__name__) from error
     if not out.getvalue():  # a fragment of one frame gives none
@@ -145,7 +145,7 @@ def to_amr(stream: IO[bytes], room: int) -> Sound | None:
 
 
 def look(stream: IO[bytes]) -> Picture | None:
-    """Size and length from a video's header; None if it is none that we open."""
+    """Read size and length from a video's header; None if it is not a supported video."""
     import av
 
     try:
@@ -173,12 +173,12 @@ def _opened(stream: IO[bytes]) -> av.container.InputContainer:
 
 
 def _codec_of(stream: av.VideoStream | av.AudioStream) -> object:
-    """None for a codec that nobody knows; the library's types do not say so."""
+    """Return the codec context; None if FFmpeg does not know the codec (PyAV's types omit this)."""
     return stream.codec_context
 
 
 def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
-    """The sound as frames of 20 ms: one channel, 16 bits. NoSound: there is none, or too much."""
+    """Decode sound to frames of 20 ms, mono, 16 bits. NoSound if there is none, or too much."""
     from av import AudioResampler
 
     resampler = AudioResampler("s16", "mono", rate, frame_size=rate // _FRAMES_PER_SECOND)
@@ -197,11 +197,11 @@ def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
 
 
 def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | None]:
-    """The sound as it is decoded, in parts of a second at most; None at its end."""
+    """Yield decoded sound in parts of at most a second, then None to flush the resampler."""
     import av
 
     heard = 0
-    # A recording that was cut off: what could be heard until then counts.
+    # A recording that breaks off counts up to there.
     with suppress(av.error.InvalidDataError):
         for decoded in source.decode(audio=0):
             rate = decoded.sample_rate
@@ -226,7 +226,7 @@ def _slice(whole: av.AudioFrame, start: int, count: int) -> av.AudioFrame:
         for into, plane in zip(part.planes, whole.planes, strict=True):
             into.update(bytes(plane)[start * width : (start + count) * width])
         part.sample_rate = whole.sample_rate
-    # Timestamps of broken recordings jump; what counts is the samples.
+    # Timestamps of broken recordings jump, so only the samples are counted.
     part.pts = None
     return part
 

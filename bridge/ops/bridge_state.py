@@ -1,8 +1,8 @@
-"""Reports of the bridge's state to an address of the operator's, in the form of mautrix bridges.
+"""Bridge state reports to the operator's HTTP endpoint, in the format of mautrix bridges.
 
-One report for the bridge itself, one for each call centre (`remote_id`), as the health probes find
-them: at each change, and every `REPEAT` seconds, so that silence can be told from health. What
-cannot be told now is told later, as it is by then; nothing else waits for it.
+There is one report for the bridge and one per call centre (`remote_id`), from the health probes: at
+each change and every `REPEAT` seconds, so that silence means trouble. A failed report is retried
+with the state at that time; nothing else waits for it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from bridge.ops.health import REFUSED, Health
 from bridge.rooms.ports import Clock
 
 LOOK_EVERY = 2.0
-"""Seconds; what changes within them is one report."""
+"""Seconds between checks; changes within them become one report."""
 REPEAT = 240
 TTL = 600
-"""Seconds for which a report holds, as it says itself."""
+"""Seconds for which a report is valid (its `ttl`)."""
 TIMEOUT = 10.0
 FIRST_PAUSE, LAST_PAUSE = 5.0, 120.0
-"""Seconds after a report that was not taken until the next try, doubled from one to the next."""
+"""First and maximum seconds until a failed report is retried (exponential back-off)."""
 
 TELLING = ("state_event", "error")
 Report = dict[str, str | int]
@@ -33,17 +33,17 @@ LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
 
 @dataclass(eq=False, repr=False)
 class StateReports:
-    """Tells an endpoint how the bridge is, while `run` runs and it is ours to do (`mine`)."""
+    """Sender of state reports, while `mine` says that this process is the one to send them."""
 
     _endpoint: str
     _token: str
-    """The application service's, by which an endpoint of mautrix bridges knows who reports."""
+    """The as_token, by which endpoints for mautrix bridges identify the sender."""
     _health: Health
     _clock: Clock
     _mine: Callable[[], bool]
     _: KW_ONLY
     refused: Callable[[str], str]
-    """Why a call centre, by its part, does not take our credentials; empty if it does."""
+    """Why the call centre of a health part refuses the bridge's credentials; "" if it does not."""
     _sent: dict[str, Report] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -64,19 +64,19 @@ class StateReports:
                 LOG.warning("the bridge's state was not taken", why=why, wait=pause)
 
     def _due(self) -> list[Report]:
-        """Reports that say something else than before, or whose predecessors grow old."""
+        """Return reports that differ from the last sent ones, or are due for repetition."""
         now = self._clock.now() // 1000
         due = []
         for report in reports(self._health.parts(), self.refused):
             before = self._sent.get(str(report.get("remote_id")))
-            # Not the message: the same trouble may be worded anew at each probe.
+            # Without the message, as its wording may differ at each probe.
             same = before is not None and all(before.get(key) == report.get(key) for key in TELLING)
             if before is None or not same or now - int(before["timestamp"]) >= REPEAT:
                 due.append({**report, "timestamp": now, "ttl": TTL})
         return due
 
     async def _send(self, session: ClientSession, report: Report) -> str:
-        """Why it was not taken; empty if it was."""
+        """Send a report; return why it failed, or ""."""
         try:
             async with session.post(self._endpoint, json=report, allow_redirects=False) as reply:
                 if not 200 <= reply.status < 300:
@@ -90,7 +90,7 @@ class StateReports:
 def reports(
     parts: Mapping[str, tuple[str, str | None]], refused: Callable[[str], str]
 ) -> Iterator[Report]:
-    """The bridge's own state, then each call centre's; `parts` as of `Health.parts`."""
+    """Yield the bridge's report, then each call centre's; `parts` come from `Health.parts`."""
     ours = {part: why for part, (_, why) in parts.items() if not part.startswith("webchat")}
     trouble = next(((part, why) for part, why in ours.items() if why), None)
     whole: Report = {"state_event": "RUNNING", "source": "bridge"}

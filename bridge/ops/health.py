@@ -1,10 +1,10 @@
 """Health probes: liveness and readiness of the bridge, for an orchestrator.
 
-`/_matrix/mau/live` says that the event loop turns. `/_matrix/mau/ready` says that everything the
-bridge needs has been reached in the last 30 seconds; if not, 503 and JSON that names what is
-missing and why. A short outage makes no bridge unready: messages are stored meanwhile, and a
-restart would gain nothing. Each part is probed in a task of its own, so that a hanging peer can
-hang neither a request nor the other probes.
+`/_matrix/mau/live` answers while the event loop runs. `/_matrix/mau/ready` answers 200 if all peers
+that the bridge needs were reached in the last 30 seconds, else 503 with JSON that names what is
+missing and why. A short outage does not make the bridge unready: messages are stored meanwhile, and
+a restart would not help. Each part (peer) is probed in its own task, so that a hanging peer blocks
+neither requests nor other probes.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from bridge.rooms.ports import Clock, Unavailable
 from bridge.rooms.store import StoreError
 
 Part = tuple[str, Callable[[], Awaitable[None]]]
-"""Its address, and the probe: it returns if the part answers, and raises anything if not."""
+"""Address of a peer, and its probe, which raises any exception if the peer does not answer."""
 GRACE = 30.0
-"""Seconds for which a part may be unreachable."""
+"""Seconds for which a part may be unreachable without making the bridge unready."""
 PROBE_EVERY = 5.0
 PATIENCE = 20.0
-"""Seconds, the longest wait for a probe."""
+"""Timeout of a probe in seconds."""
 REFUSED = "it refuses us"
-"""Begins why the homeserver is none of ours: it answers, but not to our tokens or users."""
+"""Start of the reason if the homeserver answers but rejects the bridge's tokens or users."""
 LIVE = "/_matrix/mau/live"
 READY = "/_matrix/mau/ready"
 
 
 @dataclass(eq=False, repr=False)
 class Health:
-    """Watches the parts that the bridge cannot do without, by name."""
+    """Health monitor of the parts (peers) that the bridge needs, by name."""
 
     _parts: Mapping[str, Part]
     _clock: Clock
     on_change: Callable[[str, bool], None]
-    """Is told `(part, reachable)` after every first probe and every change."""
+    """Called with `(part, reachable)` after a part's first probe and at every change."""
     also: Callable[[], Mapping[str, object]] = dict
-    """What the answer to "ready" tells beside."""
+    """Further fields of the `ready` response."""
     any_of: Collection[str] = ()
-    """Parts of which one is enough (call centres)."""
+    """Parts of which one suffices (call centres)."""
 
     def __post_init__(self) -> None:
         self._lost: dict[str, tuple[int, dict[str, str]]] = {}
-        """Since when a part has not answered, ms, and why: the newest wording of each reason, by
-        what it says without figures; the newest reason last."""
+        """Unreachable part -> since when (ms), and its reasons, the newest last: reason without
+        digits -> its latest wording."""
         self._seen: set[str] = set()
         self._began = self._clock.now()
         self._told = self._stopping = False
         self._log = structlog.get_logger(__name__)
 
     async def watch(self) -> None:
-        """Probe every part, for ever; log `ready` once all have answered."""
+        """Probe all parts until cancelled; log `ready` once none is missing."""
         await asyncio.gather(*map(self._watch, self._parts))
 
     async def _watch(self, part: str) -> None:
@@ -71,10 +71,10 @@ class Health:
                 await probe()
         except TimeoutError:
             why = "no answer in time"
-        except (Unavailable, StoreError) as error:  # ours: they hold no secret
+        except (Unavailable, StoreError) as error:  # the bridge's own: their texts hold no secret
             why = str(error)
-        except Exception as error:  # noqa: BLE001 - a probe reports by raising, whatever it raises
-            # The type only: messages of drivers name hosts, users and sometimes passwords.
+        except Exception as error:  # noqa: BLE001 - a probe may raise anything
+            # Only the type: drivers' messages contain hosts, users and sometimes passwords.
             why = type(error).__name__
         if why:
             why = f"{place}: {why}"
@@ -97,28 +97,28 @@ class Health:
             self._log.info("ready", after_ms=self._clock.now() - self._began)
 
     def stop(self) -> None:
-        """From now on not ready: the bridge is stopping and takes no new work."""
+        """Report unready from now on, because the bridge is stopping."""
         self._stopping = True
 
     def parts(self) -> dict[str, tuple[str, str | None]]:
-        """Of every part its address, and why it does not answer: "", it does; None: not known."""
+        """Return each part's address and why it does not answer ("": it does; None: unknown)."""
         whys = {part: list(whys.values())[-1] for part, (_, whys) in self._lost.items()}
         seen = dict.fromkeys(self._seen, "")
         return {part: (at, (seen | whys).get(part)) for part, (at, _) in self._parts.items()}
 
     def missing(self) -> dict[str, str]:
-        """Why the bridge is not ready, by part; empty if it is."""
+        """Return why the bridge is not ready, by part; empty if it is ready."""
         away = self.away()
         enough = not self.any_of or not away.keys() >= set(self.any_of)
         return {part: why for part, why in away.items() if not (enough and part in self.any_of)}
 
     def away(self) -> dict[str, str]:
-        """Parts that are not reached, and why, those among them without which it goes on."""
+        """Return all unreachable parts with reasons, also those that the bridge can do without."""
         reasons, now = {}, self._clock.now()
         for part in self._parts:
             since, whys = self._lost.get(part, (now, {}))
             seconds = (now - since) / 1000
-            # A part that never answered has no good time to fall back on.
+            # A part that never answered gets no grace period.
             if whys and (seconds >= GRACE or part not in self._seen):
                 reasons[part] = f"unreachable for {seconds:.0f} s: {list(whys.values())[-1]}"
             elif part not in self._seen:
@@ -128,7 +128,7 @@ class Health:
         return reasons
 
     def pages(self) -> dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]]:
-        """By path; for the port that the homeserver talks to."""
+        """Return the request handlers by path, for the port that the homeserver calls."""
 
         async def live(_request: web.BaseRequest) -> web.Response:
             return web.json_response({"live": True})

@@ -1,11 +1,11 @@
-"""Logs: structlog for us and for the libraries, one line an event, text or JSON, no secrets.
+"""Logging: structlog for the bridge and its libraries, one line per event, as text or JSON.
 
 Messages are constants with fields. Context (`room`, `session`, `call`), bound with
 `structlog.contextvars.bound_contextvars`, appears in every line logged within.
 
-Two nets keep secrets out, in our lines and the libraries' alike: fields whose name says secret lose
-their value, and the values given as `secrets` are cut out of every text. Libraries that log URLs or
-frames at debug level are held at INFO, and aiohttp's access log (which would print the legacy
+Secrets are redacted twice, also in lines of libraries: fields with a secret's name lose their
+value, and the values given as `secrets` are masked in every text. Libraries that log URLs or frames
+at debug level are held at INFO, and aiohttp's access log (which would print the legacy
 `?access_token=`) is off, whatever level the operator chose.
 """
 
@@ -22,12 +22,12 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 HELD_AT_INFO = ("mautrix", "mau", "websockets", "aiohttp", "asyncio", "asyncpg", "PIL")
-"""Their debug lines hold tokens, request bodies or frames; Pillow's are many and say nothing."""
+"""Loggers whose debug lines hold tokens, request bodies or frames (Pillow's are only noise)."""
 SILENT = ("aiohttp.access",)
 
 _SECRET_WORDS = frozenset({"token", "password", "secret", "sign", "authorization", "cookie", "dsn"})
 _SECRET_KEYS = frozenset({"sign", "public", "private", "secret", "pickle", "api"})
-_SHORTEST_SECRET = 6  # a shorter one would blank out half of every line
+_SHORTEST_SECRET = 6  # masking shorter values would destroy half of every line
 _MASK = "***"
 
 
@@ -40,10 +40,10 @@ def is_secret_name(name: str) -> bool:
 
 
 class Redactor:
-    """A structlog processor that drops what must not be read."""
+    """Structlog processor that masks secrets."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        # Longest first: a secret may be part of another.
+        # Longest first, as a secret may contain another.
         long = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
         self._secrets = sorted(long, key=len, reverse=True)
 
@@ -69,7 +69,7 @@ class Redactor:
             return [self._clean(inner) for inner in value]
         if value is None or isinstance(value, int | float):
             return value
-        # Anything else would be written by its repr, after us.
+        # Later processors would write the repr of any other type unmasked.
         return self._clean(repr(value))
 
 
@@ -80,15 +80,15 @@ _FIRST: tuple[Processor, ...] = (
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.stdlib.PositionalArgumentsFormatter(),
 )
-"""Processors that make an event of a log line, ours or a library's."""
+"""First processors of every log line, of the bridge or a library."""
 
 
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
-"""Levels, as the journal numbers them (sd-daemon(3))."""
+"""Log level -> priority in systemd's journal (sd-daemon(3))."""
 
 
 def _to_the_journal(stream: TextIO) -> bool:
-    """True if it is systemd's journal that reads this stream (systemd.exec(5), JOURNAL_STREAM)."""
+    """True if the stream goes to systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
     with suppress(OSError, ValueError):
         found = os.fstat(stream.fileno())
         return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
@@ -96,7 +96,7 @@ def _to_the_journal(stream: TextIO) -> bool:
 
 
 class _Prioritised:
-    """A renderer whose lines, each of a traceback too, begin with the journal's priority."""
+    """Renderer that prefixes each line, also of tracebacks, with the journal's priority."""
 
     def __init__(self, render: Processor) -> None:
         self._render = render
@@ -110,9 +110,9 @@ class _Prioritised:
 def configure_logging(
     level: str, form: str, *, secrets: Collection[str] = (), stream: TextIO | None = None
 ) -> None:
-    """Set up logging for the whole process; may be called again (a reload).
+    """Set up logging for the whole process; may be called again for a reload.
 
-    `secrets`: values that must never be seen; `stream`: the standard output if None.
+    `secrets`: values to mask; `stream`: standard output if None.
     """
     output = stream or sys.stdout
     render: Processor
@@ -131,7 +131,7 @@ def configure_logging(
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.StackInfoRenderer(),
                 structlog.processors.format_exc_info,
-                Redactor(secrets),  # after tracebacks have become text
+                Redactor(secrets),  # after tracebacks are rendered as text
                 render,
             ],
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_FIRST],
@@ -154,6 +154,6 @@ def configure_logging(
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        # A logger made before a reload must follow it.
+        # Loggers made before a reload must use the new configuration.
         cache_logger_on_first_use=False,
     )

@@ -1,7 +1,8 @@
-"""Prometheus metrics, in a registry of their own so that two bridges can live in one process.
+"""Prometheus metrics, and the HTTP listeners of all the bridge's ports (`listening`).
 
-The `bridge_…` family has the names of mautrix bridges, so that existing dashboards work. Served on
-a port of their own, away from what the homeserver can reach.
+Metrics are in their own registry, so that two bridges can run in one process. The `bridge_…` family
+is named as in mautrix bridges, so that existing dashboards work. `/metrics` has its own port, apart
+from the one that the homeserver reaches.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ from bridge.rooms.store import INBOX, Backlog, Depth, Lane, Outcome
 
 LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
 RECENT = 1000
-"""Chats whose waits are remembered, for a plot."""
+"""Number of recent chats whose waiting times are kept for charts."""
 STOOD_STILL = 5.0
-"""Seconds without a turn of the event loop that are logged: for as long all rooms have waited."""
+"""Lag of the event loop in seconds from which it is logged: all rooms have waited that long."""
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _DEAD = Outcome.DEAD.value
 _HUMAN = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 
 
-# When each series began: ten families that nobody reads.
+# Without the `_created` series: ten families that nobody reads.
 cast(Callable[[], None], disable_created)()
 
 
 class Metrics:
-    """Label `enterprise`: the call centre; empty, as if there were none, if there is only one."""
+    """All metrics. Label `enterprise` is the call centre; empty if there is only one."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -73,7 +74,7 @@ class Metrics:
         phases = "Phases entered: `Requesting`, `Queued`, `Chatting`, `Ended`, `Idle`"
         self.phases = counter("webchat_phases", phases, ["enterprise", "phase"])
         self.recent: deque[tuple[str, Chat]] = deque(maxlen=RECENT)
-        """The newest chats whose wait has ended, oldest first, and their enterprises."""
+        """Enterprise and chat of the latest chats whose wait has ended, oldest first."""
         by_people = partial(histogram, buckets=_HUMAN)
         waiting = "From the customer's request to an agent, or the robot, who takes it"
         self.queue_wait = by_people("webchat_queue_wait_seconds", waiting, whose)
@@ -107,7 +108,7 @@ class Metrics:
         self._backlog: dict[tuple[str, str], Depth] = {}
 
     def backlog(self, backlog: Backlog, now: int) -> None:
-        """Show what waits in the store; `now`: ms since the epoch."""
+        """Set the gauges of the store's backlog; `now`: ms since the epoch."""
         self._backlog = dict.fromkeys(self._backlog, Depth()) | dict(backlog)
         for labels, depth in self._backlog.items():
             enterprise, what = labels
@@ -121,7 +122,7 @@ class Metrics:
                 self.outbox_age.labels(*labels).set(_age(depth, now))
 
     def chats(self, counted: Mapping[tuple[str, str, QueueId], int]) -> None:
-        """Show how many there are by enterprise, phase, queue; none where there were some, is 0."""
+        """Set the gauges of chats by enterprise, phase and queue; 0 for those no longer counted."""
         self._counted = dict.fromkeys(self._counted, 0) | dict(counted)
         for labels, number in self._counted.items():
             self.sessions.labels(*labels).set(number)
@@ -136,15 +137,15 @@ class Metrics:
 
 
 class Measured:
-    """The metrics of one enterprise: `rooms.surroundings.Measures`, `link.settings.LinkMetrics`."""
+    """Metrics of one enterprise: `rooms.surroundings.Measures`, `link.settings.LinkMetrics`."""
 
     def __init__(self, metrics: Metrics, enterprise: str) -> None:
         self._metrics = metrics
         self._name = enterprise
         self.handling = metrics.handling.labels(enterprise)
-        # To look it up takes longer than its use.
+        # Cached, as the look-up takes longer than the use.
         self.delivery = cache(partial(metrics.delivery.labels, enterprise))
-        # 0 from the start, or the first of each would be no increase.
+        # Created at 0 at the start, or Prometheus would see no increase with the first one.
         for counted in (metrics.connections, metrics.reconnects, metrics.connection_failures):
             counted.labels(enterprise)
         for measured in (metrics.links, metrics.queue_wait):
@@ -156,7 +157,7 @@ class Measured:
         self._metrics.phases.labels(self._name, phase).inc()
 
     def chat_went_on(self, before: Chat | None, after: Chat) -> None:
-        """Measure what has come to be known; a chat that nobody asked for has no waiting time."""
+        """Record newly known wait, reply time and rating; a chat nobody requested has no wait."""
         before = before or Chat(after.number, after.queue_id, after.asked, after.started)
         if before.started is None and after.started is not None:
             wait = self._metrics.queue_wait.labels(self._name)
@@ -189,17 +190,17 @@ class Measured:
 
 
 def _age(depth: Depth, now: int) -> float:
-    """Seconds that the oldest has waited; 0 if nothing waits."""
+    """Return the age of the oldest entry in seconds; 0 if there is none."""
     return 0.0 if depth.oldest is None else max(0, now - depth.oldest) / 1000
 
 
 async def watch_loop_lag(
     metrics: Metrics, interval: float = 1.0, now: Callable[[], float] = time.monotonic
 ) -> None:
-    """Measure the event loop's lateness every `interval` seconds, and log when it stood still.
+    """Measure the event loop's lag every `interval` seconds, and log it from `STOOD_STILL` on.
 
-    `now`: a clock that nobody sets. (Not the loop's own: uvloop reads it once a turn, and so may
-    miss what the same turn has spent.)
+    `now`: a monotonic clock, not the loop's own: uvloop reads that once per iteration, and so may
+    miss time spent in the same iteration.
     """
     while True:
         due = now() + interval
@@ -214,33 +215,33 @@ async def watch_loop_lag(
 
 
 IDLE = 150.0
-"""Seconds after which a connection without a whole request ends (`keepalive_timeout` of aiohttp).
+"""Idle timeout in seconds of a connection without a complete request (aiohttp `keepalive_timeout`).
 
-Longer than Synapse keeps one that it does not use (120), so that we close none that it is about to
-use; short enough for those that strangers leave half-open, each of which holds a descriptor.
+Longer than Synapse's 120 for unused connections, so that the bridge never closes one that Synapse
+is about to use; short enough to free the descriptors of half-open connections of strangers.
 """
 LAST_REQUESTS = 1.0
-"""Seconds that a stop leaves a request that is being answered; one that is cut off comes again."""
+"""Seconds that a stop waits for running requests; the homeserver repeats one that is cut off."""
 
 
 MOST_CONNECTIONS = 1000
-"""Of one port, and no more than an eighth of the process's descriptors."""
+"""Maximum connections of one port; at most 1/8 of the process's file descriptors."""
 BACKLOG = 1024
-"""Connections that the system holds until they are accepted."""
+"""Maximum connections that the kernel queues until they are accepted."""
 UNREAD = 60.0
-"""Seconds after which a peer is given up that reads nothing of what waits for it."""
+"""Seconds after which a connection is reset whose peer does not read (TCP_USER_TIMEOUT)."""
 SAID_EVERY = 60.0
-"""Seconds from one line in the log about too many connections to the next."""
+"""Minimum seconds between log lines about too many connections."""
 
 
 class Guard:
-    """Keeps the connections of a port few, and none for ever, whoever makes them.
+    """Connection limit of a port, protecting it from floods and from connections that never end.
 
-    Those that have sent a request, and those that have not, have half of the places for sure, and
-    of too many ends the one of theirs on which no request has begun or ended for the longest time.
-    So a flood of one kind costs no place of the other: nobody who is served is cut for sockets that
-    say nothing, nor kept out by requests that are never whole, bodies that drip, or idle sockets. A
-    peer that does not read is reset, for else its socket would stay until all is sent to it.
+    Connections that have sent a request and those that have not ("silent") are each sure of half of
+    the places. Above the limit, the silent ones lose their oldest if they hold more than half, else
+    the others lose their least recently used. So a flood of silent, idle or slow connections never
+    displaces those of the other kind. A peer that does not read is reset, as its socket would
+    otherwise stay open until everything is sent.
     """
 
     def __init__(self, runner: web.BaseRunner, section: str) -> None:
@@ -249,20 +250,20 @@ class Guard:
         self._section = section
         self._most = min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
         self._silent: dict[web.RequestHandler, asyncio.Transport] = {}
-        """No request has come yet; the oldest first."""
+        """Connections without a request yet, oldest first."""
         self._heard: dict[web.RequestHandler, asyncio.Transport] = {}
-        """The others; the longest unused first."""
+        """Connections that have sent a request, least recently used first."""
         self._quiet_until = 0.0
         self._made, self._lost = server.connection_made, server.connection_lost
         self._handle = server.request_handler
-        # aiohttp calls these of its server for each connection and request, and has no other hook.
+        # aiohttp calls these methods per connection and request, and offers no other hook.
         server.connection_made = self._connected  # type: ignore[method-assign]
         server.connection_lost = self._gone  # type: ignore[method-assign]
         server.request_handler = self._served
 
     def _connected(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         self._made(handler, transport)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux only
             made: socket.socket = transport.get_extra_info("socket")
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNREAD * 1000))
         self._silent[handler] = transport
@@ -287,7 +288,7 @@ class Guard:
         except ConnectionError:
             if request.transport is not None:
                 raise
-            raise web.HTTPBadRequest from None  # aiohttp would log it whole; nobody is there
+            raise web.HTTPBadRequest from None  # the peer is gone; aiohttp would log a traceback
         finally:
             self._used(request.protocol)
 
@@ -298,21 +299,21 @@ class Guard:
 
 
 def _is_our_fault(record: logging.LogRecord) -> bool:
-    """False for what aiohttp logs, whole, of each request that is none: anybody may send those."""
+    """Drop aiohttp's log record of a malformed request: anyone can send one, and it is quoted."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 class CannotListen(OSError):
-    """An address of the configuration cannot be had; the text names its keys."""
+    """A configured address cannot be bound; the text names its config keys."""
 
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-"""Takes requests as they come, without an application's router."""
+"""Request handler without an application's router."""
 
 
 def runner_of(what: web.Application | Handler) -> web.BaseRunner:
-    """What serves on a port of ours. A body stays packed: a small one could become a long one."""
+    """Return an aiohttp runner. Bodies are not decompressed: a small one could become huge."""
     usual: dict[str, Any] = {
         "access_log": None,
         "auto_decompress": False,
@@ -327,9 +328,8 @@ def runner_of(what: web.Application | Handler) -> web.BaseRunner:
 async def listening(
     what: web.Application | Handler, section: str, hostname: str, port: int
 ) -> AsyncIterator[int]:
-    """Serve where a section of the configuration says; yields the port (useful with port 0).
+    """Serve on a config section's address, limited by `Guard`; yield the port (for port 0).
 
-    Whoever connects can neither use up the process's descriptors nor keep one for ever (`Guard`).
     Raises CannotListen.
     """
     runner = runner_of(what)
@@ -339,8 +339,8 @@ async def listening(
         logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
         try:
             await web.TCPSite(runner, hostname, port, backlog=BACKLOG).start()
-        except (OSError, UnicodeError) as error:  # the latter from a name that can be none
-            # Its own text repeats the address; the numbers of an unknown name are below zero.
+        except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
+            # The error's own text repeats the address; getaddrinfo's numbers are negative.
             number = getattr(error, "errno", None) or 0
             why = os.strerror(number) if number > 0 else getattr(error, "strerror", str(error))
             where = f"{section}.hostname {hostname}, {section}.port {port}"
@@ -351,8 +351,6 @@ async def listening(
 
 
 def metrics_server(metrics: Metrics, hostname: str, port: int) -> AbstractAsyncContextManager[int]:
-    """Serve /metrics, as `listening` does."""
-
     async def scrape(_request: web.Request) -> web.Response:
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 

@@ -1,14 +1,13 @@
-"""OpenTelemetry traces, made of the ledger once messages are settled: nobody's way is longer by it.
+"""OpenTelemetry traces, built from the ledger after messages are settled, so they cost no latency.
 
-One trace for each event of a customer's and each push of the call centre's. Its root lasts from
-receiving it to the end of its row of the journal; below it are the step (`decide`) and each
-delivery, with the moment at which that was attempted. What is delivered later, such as a message
-that waited for an agent, has a row of its own, whose span joins the trace then: ids are made of the
-message's, so that nothing has to be remembered. Contents are in no span.
+Each event from a room and each WebChat push is one trace. The root span lasts from receipt until
+its journal row is settled; child spans are the step (`decide`) and each delivery, with an event
+`attempted`. A later delivery, such as of a message that waited for an agent, has its own row, and
+its span joins the trace: trace ids are derived from the message's id. Spans contain no contents.
 
-Read are the rows behind a mark, `LAG` looks late: then no other process commits one before the
-mark. No row's moment tells that, for it is of its process's clock. The mark begins at the end of
-the journal: what a restart of ours falls into has no trace.
+The reader passes over rows in order up to a mark, `LAG` polls behind the journal's end, so that no
+other process can still commit a row before the mark. (Timestamps cannot ensure that: each process
+has its own clock.) The mark starts at the journal's end: rows from before a restart have no trace.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ from bridge.rooms.ports import Clock
 from bridge.rooms.store import LedgerRow, Outcome, StoredRoom, StoreError
 
 EVERY = 5.0
-"""Seconds between two looks."""
+"""Seconds between polls of the journal."""
 LAG = 2
 PAGE = 500
-"""Rows read at a time, and rows under way that are looked at again."""
+"""Rows read at a time, and unsettled rows read again per poll."""
 MOST_OPEN = 10_000
-"""Rows under way that are remembered; the oldest go, without a trace."""
+"""Maximum unsettled rows remembered; beyond it, the oldest get no trace."""
 TIMEOUT = 3.0
-"""Seconds for a request to the collector; what it does not take is lost."""
+"""Timeout in seconds of a request to the collector; spans of a failed one are lost."""
 NS = 1_000_000
-"""In a millisecond."""
+"""Nanoseconds per millisecond."""
 Attributes = dict[str, str | int | bool]
 FAILED = frozenset({Outcome.DEAD, Outcome.FAILED, Outcome.REFUSED, Outcome.UNCERTAIN})
 
@@ -52,10 +51,10 @@ class Ledger(Protocol):
     """Reads of the journal. Raises StoreError."""
 
     async def newest(self) -> int:
-        """The highest number of a row; 0 if there is none."""
+        """Return the highest row number; 0 if there is none."""
 
     async def rows_after(self, seq: int, limit: int) -> list[tuple[RoomId, LedgerRow]]:
-        """The rows behind a number, in order."""
+        """Return up to `limit` rows with a higher number than `seq`, in order."""
 
     async def row(self, seq: int) -> tuple[RoomId, LedgerRow] | None: ...
 
@@ -63,12 +62,12 @@ class Ledger(Protocol):
 
 
 class Tracing:
-    """Exports what has been settled, while `run` runs and `mine` says that it is ours to do."""
+    """Exporter of settled rows, while `mine` says that this process is the one to export."""
 
     def __init__(
         self, endpoint: str, name: str, ledger: Ledger, clock: Clock, mine: Callable[[], bool]
     ) -> None:
-        """`endpoint`: of the collector; empty: as OpenTelemetry's variables say. `name`: ours."""
+        """`endpoint`: the collector ("": from OpenTelemetry's variables); `name`: service name."""
         if endpoint and urlsplit(endpoint).path in {"", "/"}:
             endpoint = f"{endpoint.rstrip('/')}/v1/traces"
         self._exporter = OTLPSpanExporter(endpoint or None, timeout=TIMEOUT)
@@ -76,9 +75,9 @@ class Tracing:
         self._ledger, self._clock, self._mine = ledger, clock, mine
         self._mark: int | None = None
         self._ends: deque[int] = deque(maxlen=LAG + 1)
-        """Where the journal ended at the last looks, the oldest first."""
+        """End of the journal (row number) at the last polls, oldest first."""
         self._open: dict[int, None] = {}
-        """Rows before the mark that were not settled, the oldest look first."""
+        """Unsettled rows before the mark, least recently read first."""
         self._log = structlog.get_logger("bridge.ops")
 
     async def run(self) -> None:
@@ -93,7 +92,7 @@ class Tracing:
             self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     async def look(self) -> None:
-        """Export what has been settled since the last look."""
+        """Export the rows settled since the last call."""
         if not self._mine():
             self._mark = None
             self._ends.clear()
@@ -126,7 +125,7 @@ class Tracing:
             del self._open[seq]
             found = await self._ledger.row(seq)
             if found is not None and found[1].settled is None:
-                self._open[seq] = None  # behind the others
+                self._open[seq] = None  # to the end of the queue
             elif found is not None:
                 settled.append(found)
         return settled
@@ -180,7 +179,7 @@ class Tracing:
         *,
         attempted: int | None = None,
     ) -> ReadableSpan:
-        """One of a message's spans; `which`: empty for the root; `lasted`, `attempted`: ms."""
+        """Build a span of a message; `which`: "" for the root; `lasted`, `attempted`: ms."""
         began, ended = lasted
         failed = about.get("outcome") in FAILED
         return ReadableSpan(
@@ -203,7 +202,7 @@ class _KnownChat(msgspec.Struct):
 
 
 class _Known(msgspec.Struct):
-    """What a room's record says that belongs to a span."""
+    """The fields of a room's record that spans use."""
 
     chats: tuple[_KnownChat, ...] = ()
     enterprise: str = ""
