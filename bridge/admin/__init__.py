@@ -1,4 +1,4 @@
-"""Administration from outside the rooms: one table of operations, and the provisioning API.
+"""Administration from outside the rooms: a table of operations, provisioning API and console.
 
-The table is `operations.py`; whoever serves it (the API, the console) goes through `dispatch.py`.
+The table is `operations.py`; the API and the console call it through `dispatch.py`.
 """

@@ -1,8 +1,8 @@
-"""Operations that change something: the handlers of the table (`operations`).
+"""Handlers of the operations that change something (table in `operations`).
 
-What is done in a room is an order: an input of the room, carried out by whichever process serves
-it, with an admin's rights, and audited there. What is done to rows of the store is audited here,
-once it is done: a crash in between costs the line, never the other way round.
+A change in a room is an order: an input of the room, carried out with admin rights by the process
+that serves it, and audited there. A change of the store's rows is audited here after it is done: a
+crash in between loses the audit row, but never audits a change that was not made.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bridge.rooms.store import Change, DeadLetter
 
 
 async def order_room(bridge: Bridge, caller: Caller, asked: shapes.OrderAsked) -> shapes.Ordered:
-    """Have a command carried out in a room, with an admin's rights; its answer is said there."""
+    """Run a command in a room with admin rights; its answer is posted there."""
     order = Order(caller.actor, caller.way, asked.words)
     return await _order(bridge, caller, asked, order)
 
@@ -29,7 +29,7 @@ async def order_room(bridge: Bridge, caller: Caller, asked: shapes.OrderAsked) -
 async def set_room_settings(
     bridge: Bridge, caller: Caller, asked: shapes.SettingsWished
 ) -> shapes.Ordered:
-    """Change settings of a room, all of them or, if one of them is wrong, none."""
+    """Change settings of a room: all of them, or none if one is invalid."""
     settings = {
         key: "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
         for key, value in asked.settings.items()
@@ -52,14 +52,14 @@ async def _order(
         except BadOrder as bad:
             sentence = bad.sentence(rules_of(bridge, record), caller.language)
             raise ApiError(400, "M_INVALID_PARAM", sentence) from bad
-        if number:  # another may have been given meanwhile
+        if number:  # a concurrent request may have stored another order under it
             await _given(bridge, row.room_id, number, order)
         number = key.removeprefix("order:")
     return shapes.Ordered(room_id=row.room_id, order=number)
 
 
 async def _given(bridge: Bridge, room_id: RoomId, number: str, order: Order) -> bool:
-    """True if an order of that number was given; ApiError: it was another than this one."""
+    """Return True if this order was stored under `number`; ApiError (409) if another was."""
     key = EventId(f"order:{number}")
     if not number or await bridge.around.store.input(room_id, key) is None:
         return False
@@ -71,7 +71,7 @@ async def _given(bridge: Bridge, room_id: RoomId, number: str, order: Order) -> 
 
 
 async def forget_account(bridge: Bridge, caller: Caller, asked: shapes.RoomAsked) -> shapes.Done:
-    """Forget a room's account and token: its next link logs in anew; one that stands goes on."""
+    """Delete a room's account and token: its next link logs in anew; an open link stays up."""
     row, record = await room_of(bridge, asked.room_id)
     if not await bridge.around.store.forget_account(row.room_id):
         raise not_found("This room has no account; it gets one with its next chat.")
@@ -82,7 +82,7 @@ async def forget_account(bridge: Bridge, caller: Caller, asked: shapes.RoomAsked
 async def retry_dead_letter(
     bridge: Bridge, caller: Caller, asked: shapes.LetterAsked
 ) -> shapes.Done:
-    """Put a dead letter back to work."""
+    """Retry a dead letter."""
     revive = bridge.around.store.revive
     letter = await _decided(bridge, caller, asked, "dead-letters retry", revive)
     bridge.orders.look_at(letter.room_id)
@@ -92,13 +92,13 @@ async def retry_dead_letter(
 async def discard_dead_letter(
     bridge: Bridge, caller: Caller, asked: shapes.LetterAsked
 ) -> shapes.Done:
-    """Throw a dead letter away. What it held is never delivered."""
+    """Discard a dead letter. Its content is never delivered."""
     await _decided(bridge, caller, asked, "dead-letters discard", bridge.around.store.discard)
     return shapes.Done()
 
 
 async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -> shapes.Erasure:
-    """Erase all that is held of a room or a person; ask again until it is `done`."""
+    """Erase all data of a room or a person; repeat the request until `done` is true."""
     around = bridge.around
     try:
         if asked.dry_run:
@@ -131,7 +131,7 @@ async def _decided(
     key: str,
     decide: Callable[[str, int], Awaitable[bool]],
 ) -> DeadLetter:
-    """Do something to a dead letter, of the store's, and note it; ApiError: it is gone."""
+    """Apply `decide` to a dead letter and audit it; ApiError (404) if the letter is gone."""
     letter = await bridge.around.store.letter(asked.letter_id)
     if letter is None or not await decide(letter.id, bridge.around.clock.now()):
         raise not_found(LETTER_GONE)

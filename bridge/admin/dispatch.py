@@ -1,7 +1,7 @@
-"""From a request to an operation and back: whoever serves the table goes through here.
+"""Dispatch requests of the API and the console to operations: routing, validation, errors.
 
-A request is taken apart as HTTP has it, and neither who asks is found out here nor how often they
-may: that is the server's (`provisioning`, the console). Every way it can end is an `Outcome`.
+Authentication and rate limits are up to the servers (`provisioning`, `pages`). Every request ends
+in an `Outcome`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from bridge.admin.shapes import Trouble
 from bridge.rooms.store import StoreError
 
 LONGEST_BODY = 65_536
-"""Bytes."""
+"""Maximum size of a request body in bytes."""
 AT_ONCE = 4
-"""Operations that are carried out at a time: they are not to crowd out what rooms do."""
+"""Maximum number of concurrent operations, so that they do not slow down the rooms."""
 BUSY_FOR = 2_000
-"""ms for which it is remembered how many chats there are: each open page asks every few seconds,
-and among several processes the answer is in the records of all live rooms."""
+"""ms for which the number of chats is cached: each open page asks every few seconds, and with
+several processes the query reads all live rooms."""
 _AT = re.compile(r"(.*) - at `(?:key in )?\$\.?([^`]*)`")
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 
@@ -34,7 +34,7 @@ _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 class Request(NamedTuple):
     method: str
     path: str
-    """Below the place where the operations are served, still percent-encoded: `/rooms/!a%3Ab`."""
+    """Path below the prefix of the server, still percent-encoded: `/rooms/!a%3Ab`."""
     query: Sequence[tuple[str, str]] = ()
     body: bytes = b""
 
@@ -44,24 +44,24 @@ class Outcome(NamedTuple):
     body: bytes
     """JSON."""
     operation: str = ""
-    """Its name; empty: there is none there."""
+    """Name of the operation; empty if the path has none."""
     allow: tuple[str, ...] = ()
-    """With 405: the methods that there are."""
+    """Methods that the path supports, with status 405."""
 
 
 class Dispatcher:
-    """Carries out operations for the servers of a bridge."""
+    """Carries out operations for the API and the console."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = msgspec.structs.replace(bridge, busy=self._busy)
         self._count, self._clock = bridge.busy, bridge.around.clock
         self._counted: tuple[int, Busy] = (0, {})
-        """Until when it is good, and what it was."""
+        """Cached result of `busy` and its expiry, ms since the epoch: (expiry, result)."""
         self._counting = asyncio.Lock()
         self._places = asyncio.Semaphore(AT_ONCE)
 
     async def carry_out(self, request: Request, caller: Caller) -> Outcome:
-        """Find the operation, check who asks and what, carry it out. Raises nothing."""
+        """Find the operation, check permission and parameters, carry it out. Raises nothing."""
         operation, values, allow = _find(request)
         if operation is None:
             sentence = "There is no such address; docs/api.md lists all."
@@ -80,7 +80,7 @@ class Dispatcher:
             _LOG.warning("an operation failed", operation=operation.name, why=str(error))
             sentence = "The database did not answer; try again in a moment."
             return refused(ApiError(503, "M_UNKNOWN", sentence), operation.name)
-        except Exception:  # noqa: BLE001 - logged whole
+        except Exception:  # noqa: BLE001 - logged with its traceback
             _LOG.exception("an operation failed", operation=operation.name)
             sentence = "This should not happen; the bridge's log says what did."
             return refused(ApiError(500, "M_UNKNOWN", sentence), operation.name)
@@ -101,7 +101,7 @@ def refused(error: ApiError, operation: str = "") -> Outcome:
 
 
 def _find(request: Request) -> tuple[Operation | None, dict[str, str], tuple[str, ...]]:
-    """The operation of a request, what its path names, and the methods that there are here."""
+    """Return a request's operation and path parameters; or else the methods the path supports."""
     found = {
         one.method: (one, at) for one in OPERATIONS if (at := one.pattern.fullmatch(request.path))
     }
@@ -123,7 +123,7 @@ def _authorise(operation: Operation, caller: Caller, values: Mapping[str, str]) 
 
 
 def _asked(operation: Operation, values: dict[str, str], request: Request) -> Any:
-    """What is asked, checked by the operation's own struct."""
+    """Return the parameters as the operation's struct, validated."""
     in_body = operation.has_body
     beside: dict[str, Any] = dict(request.query)
     if len(beside) < len(request.query):
@@ -139,7 +139,7 @@ def _asked(operation: Operation, values: dict[str, str], request: Request) -> An
 
 
 def _know(known: Sequence[str], given: Iterable[str], errcode: str) -> None:
-    """Refuse a name that is not asked for."""
+    """Raise ApiError for an unknown parameter."""
     for name in given:
         if name not in known:
             may = f"it takes {', '.join(known)}" if known else "it takes none"
@@ -157,7 +157,7 @@ def _body(body: bytes) -> dict[str, Any]:
 
 
 def _wrong(why: str, errcode: str) -> ApiError:
-    """The error for a value that does not fit, as msgspec says it: with its key."""
+    """Return the error for an invalid value, from msgspec's message, with the key in front."""
     found = _AT.fullmatch(why)
     sentence = f"{found[2]}: {found[1]}" if found is not None and found[2] else why
     return ApiError(400, errcode, f"{sentence}.")

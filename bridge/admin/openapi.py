@@ -1,6 +1,6 @@
-"""The OpenAPI 3.1 document of the provisioning API, made of the table of operations.
+"""The OpenAPI 3.1 document of the provisioning API, generated from the table of operations.
 
-It is docs/openapi.json too, which `python -m tests.support.api_table` writes.
+`python -m tests.support.api_table` writes it to docs/openapi.json.
 """
 
 from __future__ import annotations
@@ -118,14 +118,14 @@ def _body(one: Operation, fields: Json) -> Json:
 
 
 def _properties(kind: type[msgspec.Struct]) -> Json:
-    """The fields of a struct as JSON Schema, by name, each with its docstring."""
+    """Return a struct's fields as JSON Schema by name, with their docstrings."""
     _, components = msgspec.json.schema_components([kind], ref_template=_REF)
     found: Json = _described(components[kind.__name__], kind)["properties"]
     return found
 
 
 def _schemas() -> Json:
-    """All that is answered, by the name of its struct."""
+    """Return the schemas of all answers by the name of their struct."""
     answers = [*dict.fromkeys(one.answer for one in OPERATIONS), Trouble]
     _, components = msgspec.json.schema_components(answers, ref_template=_REF)
     return {
@@ -135,7 +135,7 @@ def _schemas() -> Json:
 
 
 def _described(schema: Json, kind: type[msgspec.Struct]) -> Json:
-    """A schema with the descriptions of its fields; of what is answered, all is always there."""
+    """Add the field docstrings to a struct's schema as descriptions."""
     texts: dict[str, str] = {}
     for one in reversed(kind.__mro__):
         texts |= _docstrings().get(one.__name__, {})
@@ -144,14 +144,14 @@ def _described(schema: Json, kind: type[msgspec.Struct]) -> Json:
         if encoded.get(name) in schema["properties"]:
             schema["properties"][encoded[name]]["description"] = text
     schema.pop("title", None)
-    if "description" in schema:  # a docstring, which Python leaves indented before 3.13
+    if "description" in schema:  # a docstring, still indented before Python 3.13
         schema["description"] = inspect.cleandoc(schema["description"])
     return schema
 
 
 @cache
 def _docstrings() -> dict[str, dict[str, str]]:
-    """The docstring below each field of each struct of `shapes`."""
+    """Return the field docstrings of each struct in `shapes`."""
     found: dict[str, dict[str, str]] = {}
     for node in ast.parse(inspect.getsource(shapes)).body:
         if isinstance(node, ast.ClassDef):

@@ -1,12 +1,12 @@
-"""The table of operations: what can be asked of the bridge and done with it from outside.
+"""The table of operations that can be called from outside.
 
-It is the one truth: routes, checks of what is asked, the OpenAPI document (docs/openapi.json), the
-page docs/api.md, the provisioning API and the console's JSON all come from `OPERATIONS`. To add an
+`OPERATIONS` is the single source of routes, request validation, the OpenAPI document
+(docs/openapi.json), the page docs/api.md, the provisioning API and the console's JSON. To add an
 operation: its structs in `shapes`, its handler in `views` or `actions`, and a row here.
 
-An operation is named after its handler, and described by the first line of its docstring. What it
-is asked and what it answers are the types of the handler's last parameter and of its result; who
-asks is told to those that have a parameter for it.
+An operation has its handler's name; the first paragraph of the handler's docstring is its summary.
+The types of the handler's last parameter and result are its request and answer. A handler with a
+parameter of type Caller is given the caller.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from bridge.admin.ports import Bridge, Caller
 from bridge.admin.shapes import Answer, Asked
 
 Handler = Callable[..., Awaitable[Answer]]
-"""Called with the bridge, perhaps the caller, and what is asked."""
+"""Called with the bridge, the caller if it has a parameter for it, and the request."""
 
 
 class Who(StrEnum):
-    """Who may ask for an operation."""
+    """Who may call an operation."""
 
     OPERATOR = "operator"
-    """The operator only."""
+    """Only the operator."""
     ROOM_ADMIN = "room admin"
-    """An admin of the room that the path names, too."""
+    """The operator, and admins of the room in the path."""
 
 
 class Operation:
@@ -48,11 +48,11 @@ class Operation:
     ) -> None:
         self.method, self.path, self._handler, self.who = method, path, handler, who
         self.status = status
-        """Of the answer; 202: it is stored, and will be done; or what goes on refuses it (409)."""
+        """HTTP status of success; 202 if it is carried out later and may be refused with 409."""
         self.name: str = getattr(handler, "__name__", "")
         self.summary = (inspect.getdoc(handler) or "").partition("\n\n")[0].replace("\n", " ")
         self.pattern = re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
-        """Of a path that is this one, still percent-encoded; its groups are what the path names."""
+        """Matches a percent-encoded path; its groups are the path parameters."""
         self.in_path = tuple(self.pattern.groupindex)
         *given, asked, answer = get_type_hints(handler).values()
         self._told = Caller in given
@@ -60,11 +60,11 @@ class Operation:
         self.answer: type[Answer] = answer
         names = self.asked.__struct_encode_fields__
         self.beside = tuple(name for name in names if name not in self.in_path)
-        """Names of what is asked and does not stand in the path."""
+        """Names of the parameters that are not in the path."""
         self.audited = method != "GET"
-        """It changes something, and leaves a row among the changes."""
+        """True if it changes something, which is written to the audit trail."""
         self.has_body = method in {"POST", "PATCH"} and bool(self.beside)
-        """What the path does not name is taken from the body, as a JSON object."""
+        """True if the other parameters come from a JSON body instead of the query."""
 
     async def carry_out(self, bridge: Bridge, caller: Caller, asked: Asked) -> Answer:
         given = (bridge, caller) if self._told else (bridge,)
@@ -98,4 +98,4 @@ OPERATIONS = (
     Operation("DELETE", "/dead-letters/{letter_id}", actions.discard_dead_letter),
     Operation("POST", "/erase", actions.erase_data, status=202),
 )
-"""In the order of the documents."""
+"""In the order of docs/api.md and docs/openapi.json."""

@@ -1,15 +1,15 @@
-"""The console (`/admin`) and the room page (`/room`), on a port of their own.
+"""HTTP server of the console (`/admin`) and the room page (`/room`), on their own port.
 
-Both are static files (`page/`) and the operations as JSON below `api/`; they share code alone:
+Both are static files (`page/`) and the operations as JSON below `api/`; they share only code:
 
-- The console's session is a cookie that scripts cannot read and that no other site's request
-  carries (HttpOnly, SameSite=Strict, of `/admin` alone). Nobody may show the console in a frame.
-- The room page is made to be shown in frames, by Matrix clients, whose addresses nobody knows and
-  of which some are of no network scheme (`vector://`): so it says nothing of who may. Its session
-  is a bearer token that lives in the page's memory and opens one room (`room_page`).
+- The console's session is a cookie (HttpOnly, SameSite=Strict, path `/admin`). The console may not
+  be shown in a frame.
+- The room page is shown in frames of Matrix clients. Their origins are unknown and some have no
+  network scheme (`vector://`), so there is no `frame-ancestors`. Its session is a bearer token in
+  the page's memory, valid for one room (`room_page`).
 
-A call needs a header of ours, for which another site's page has to ask (CORS), and comes from no
-other origin. The pages may load nothing but our own files, and run no script that stands in them.
+CSRF protection: a call needs the header `OUR_HEADER`, for which other origins need CORS, and no
+foreign Origin. The Content-Security-Policy allows only the pages' own files, no inline scripts.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from bridge.texts.languages import nearest
 COOKIE = "webchat_console"
 OUR_HEADER = "X-WebChat"
 SIGN_INS = 10, 60.0
-"""Attempts in vain of one address to sign in, in so many seconds, that are answered and logged."""
+"""Rate limit (count, seconds) of failed console sign-ins per address; the rest is not logged."""
 OPENID_SIGN_INS = 60, 60.0
-"""The same to the room page; behind a proxy, all admins have one address."""
+"""Rate limit of room page sign-ins per address; behind a proxy all admins have the same one."""
 OPENID_TOGETHER = 600, 60.0
-"""The same of all addresses, of which some people have many: the homeserver is asked each time."""
+"""Rate limit of room page sign-ins of all addresses, as each costs a request to the homeserver."""
 CALLS = 100, 10.0
-"""Calls of one session, or of one person to the room page, in so many seconds."""
+"""Rate limit of calls per console session, and per user of the room page."""
 CHANGES = 30, 60.0
-"""Those of the latter that change something: whoever has a room of their own is its admin."""
+"""Rate limit of changes per user of the room page: anyone is admin in a room of their own."""
 PATIENCE = 20.0
-"""Seconds in which a body has to be here."""
+"""Timeout in seconds for reading a request body."""
 _KEPT = 4_000
-"""Addresses and sessions that are counted."""
+"""Maximum number of cached rate limit budgets (addresses, sessions, users)."""
 _PAGE = Path(__file__).with_name("page")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -83,7 +83,7 @@ class _OpenId(msgspec.Struct):
 
 
 class Pages:
-    """Serves console and room page; `public_url` is where browsers know them, empty: here."""
+    """Serves console and room page; `public_url` is their external URL, empty if none."""
 
     def __init__(
         self, dispatcher: Dispatcher, sign_in: SignIn, admins: RoomAdmins, public_url: str
@@ -119,7 +119,7 @@ class Pages:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let no other site's page call us; turn what goes wrong into JSON."""
+        """Reject cross-site calls, turn errors into JSON and add security headers."""
         try:
             self._admit(request)
             answer = await handler(request)
@@ -144,7 +144,7 @@ class Pages:
         return answer
 
     def _admit(self, request: web.Request) -> None:
-        """Refuse a call that is not our own pages' or a script's."""
+        """Raise NotLetIn for an API call without OUR_HEADER or from a foreign origin."""
         ours = {None, self._origin, f"{request.scheme}://{request.host}"}
         told = OUR_HEADER in request.headers and request.headers.get(hdrs.ORIGIN) in ours
         if "/api/" in request.path and not told:
@@ -159,7 +159,7 @@ class Pages:
     # --- files --------------------------------------------------------------------------------
 
     async def _to_console(self, _request: web.Request) -> web.Response:
-        # Relative, for a proxy may lead to us from below a path of its own.
+        # Relative, because a proxy may serve the console below a path of its own.
         raise web.HTTPFound("admin/")
 
     async def _asset(self, request: web.Request) -> web.FileResponse:
@@ -176,7 +176,7 @@ class Pages:
         try:
             session = await self._sign_in.sign_in(link.secret)
         except NotLetIn as error:
-            # A link that works is let in all the same: behind a proxy strangers have our address.
+            # Only failures count: behind a proxy strangers share the operator's address.
             self._spend(f"sign-in {request.remote}", SIGN_INS)
             _LOG.warning("console sign-in refused", why=error.key, remote=request.remote)
             raise
@@ -261,6 +261,6 @@ def _json(status: int, body: Mapping[str, object]) -> web.Response:
 
 
 def _language(request: web.Request) -> str:
-    """The page's language, which it tells with each call."""
+    """Return the page's language, sent as Accept-Language with each call."""
     first, *_ = re.split("[,;]", request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
     return nearest(first) or "en"

@@ -1,4 +1,4 @@
-"""The bridge as administration sees it: what the operations ask of its other parts."""
+"""Ports of administration: what the operations need from the rest of the bridge."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from bridge.rooms.record import Chat
 from bridge.rooms.surroundings import Surroundings
 
 Busy = Mapping[tuple[str, str, QueueId], int]
-"""Rooms by call centre, phase and queue."""
+"""Number of rooms by (call centre, phase, queue)."""
 
 
 class Caller(msgspec.Struct, frozen=True):
     actor: str
-    """As in the table of changes."""
+    """Who acts, as in the audit trail."""
     way: str
     """`api`, `console` or `widget`."""
     room: RoomId | None = None
-    """The one room whose admin it is; None: the operator."""
+    """The room that the caller is admin of; None for the operator."""
     language: str = "en"
-    """In which an order that cannot be carried out is refused."""
+    """Language of the error for an order that cannot be carried out."""
 
 
 class ApiError(Exception):
-    """Why an operation is not carried out: a status of HTTP, and an error as Matrix has them."""
+    """Failure of an operation: an HTTP status and an error in Matrix's form."""
 
     def __init__(self, status: int, errcode: str, error: str, retry_after_ms: int = 0) -> None:
         super().__init__(error)
@@ -45,31 +45,28 @@ class Health(Protocol):
 
 
 class Bridge(msgspec.Struct, frozen=True):
-    """Everything that operations use; built once, by the composition root."""
+    """Dependencies of the operations; built once, by the composition root."""
 
     enterprises: Mapping[str, Surroundings]
-    """Of each call centre, by its name in the configuration; the only one's name is empty."""
+    """Call centres by their id in the configuration; a single one has the id ""."""
     orders: Engine
     health: Health
     links: Callable[[], Collection[LinkState]]
-    """Of this process."""
+    """Returns the state of this process's links."""
     busy: Callable[[], Awaitable[Busy]]
-    """How many rooms of all processes there are of each call centre, phase and queue.
-
-    Only those whose link is wanted.
-    """
+    """Counts the rooms of all processes whose link is wanted."""
     recent: Callable[[], Sequence[tuple[str, Chat]]]
-    """The newest chats of this process whose wait has ended, and their call centres."""
+    """Returns (call centre, chat) for this process's newest chats whose wait has ended."""
     advice: Callable[[str], str] = lambda _: ""
-    """What to do about a dead letter, by why it is one; empty: nothing is known."""
+    """Returns what to do about a dead letter, given its reason; empty if unknown."""
     replica: str = ""
-    """Name of this process among several; empty: it is the only one."""
+    """Name of this process among several; empty if it is the only one."""
     named: Callable[[str], str] = str
-    """The name in the configuration of a call centre as it stands in a room's record."""
+    """Maps a call centre's id in a room's record to its id in the configuration."""
     open_names: Callable[[str], bool] = lambda _: False
-    """Whether knowing the login name does not open an account of this call centre."""
+    """True if login names of this call centre are no secret: they do not suffice to log in."""
 
     @property
     def around(self) -> Surroundings:
-        """What all call centres share."""
+        """The first call centre's surroundings, for the parts that all of them share."""
         return next(iter(self.enterprises.values()))

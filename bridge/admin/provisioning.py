@@ -1,13 +1,12 @@
-"""The provisioning API: the operations at `/_matrix/provision/v1`, for whoever has the secret.
+"""The provisioning API: the operations at `/_matrix/provision/v1`, for holders of the secret.
 
-It is served on the port that the homeserver talks to. Three things come before an operation:
+It is served on the appservice port. A request passes three checks:
 
-- Each address has a budget, a token bucket that fills up again with `provisioning.rate`. A wrong
-  secret costs `GUESS` times as much as a request; who has used it up is not even compared. Behind a
-  proxy all clients are one address.
+- A token bucket per address, refilled at `provisioning.rate`. A wrong secret costs `GUESS` tokens;
+  while the bucket is empty no secret is compared. Behind a proxy all clients are one address.
 - The secret, compared in constant time.
-- A budget of all addresses together, `TOGETHER` times as large, which only those with the secret
-  draw from: strangers cannot use it up.
+- A token bucket of all addresses, `TOGETHER` times as large. Only requests with the right secret
+  draw from it, so that strangers cannot empty it.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ DOCUMENT = "/openapi.json"
 GUESS = 20
 TOGETHER = 4
 ADDRESSES = 4096
-"""Addresses whose budget is remembered."""
+"""Maximum number of addresses whose budget is cached."""
 LONGEST_ACTOR = 200
-"""Characters of `X-Actor`."""
+"""Maximum characters of `X-Actor`."""
 WARN_EVERY = 10.0
-"""Seconds from one line in the log about a wrong secret to the next."""
+"""Minimum seconds between two log lines about a wrong secret."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 _HEADERS = {
     "Content-Type": "application/json",
@@ -44,15 +43,15 @@ _HEADERS = {
 
 
 class Budget:
-    """Token bucket: at most `count` at once, and as many in any further `seconds`."""
+    """Token bucket of `count` tokens that refills within `seconds`."""
 
     def __init__(self, count: int, seconds: float, now: Callable[[], float]) -> None:
         self._count, self._each, self._now = count, seconds / count, now
         self._full_at = 0.0
-        """When nothing of it will be missing any more."""
+        """When the bucket will be full again, on the clock `now`."""
 
     def wait(self) -> float:
-        """Seconds until there is one; 0: there is one now."""
+        """Return the seconds until a token is available; 0 if one is."""
         return max(0.0, self._full_at - self._now() - self._each * (self._count - 1))
 
     def spend(self, number: int = 1) -> None:
@@ -60,7 +59,7 @@ class Budget:
 
 
 class Provisioning:
-    """Answers the requests below `PREFIX`."""
+    """HTTP handler of the requests below `PREFIX`."""
 
     def __init__(
         self,
@@ -70,7 +69,7 @@ class Provisioning:
         counted: Callable[[str, int], None],
         now: Callable[[], float] = monotonic,
     ) -> None:
-        """`rate`: so many requests in so many seconds; `counted`: an operation and its status."""
+        """`rate`: requests and seconds; `counted` is called with each operation and HTTP status."""
         self._secret, self._rate, self._now = secret.encode(), rate, now
         self._dispatcher, self._counted = dispatcher, counted
         count, seconds = rate
@@ -130,7 +129,7 @@ class Provisioning:
 
 
 def _actor(claim: str) -> str:
-    """Who is said to act: `api`, with what the caller says of it, which nobody has proven."""
+    """Return the actor for the audit trail: `api`, with the caller's unverified claim if any."""
     claim = claim.strip()
     if len(claim) > LONGEST_ACTOR or not claim.isprintable():
         sentence = f"X-Actor must be printable, and no longer than {LONGEST_ACTOR} characters."
@@ -144,7 +143,7 @@ def _too_many(wait: float) -> ApiError:
 
 
 async def _read(request: web.BaseRequest) -> bytes:
-    """Read the body, within our limit."""
+    """Read the body; ApiError (413) if it is longer than LONGEST_BODY."""
     body, told = bytearray(), request.content_length or 0
     while max(told, len(body)) <= LONGEST_BODY:
         if not (chunk := await request.content.readany()):

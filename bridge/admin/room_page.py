@@ -1,15 +1,14 @@
-"""Sign-in to the room page, a widget: by Matrix OpenID, for one room, for its admins.
+"""Sign-in to the room page (a Matrix widget) by Matrix OpenID, for the admins of one room.
 
-The page is shown inside of a Matrix client, by which it gets an OpenID token: a word of the user's
-homeserver that says who they are, and lets nobody act as them. Our homeserver, and no other, is
-asked whose it is. What a client writes into the page's address (the room) is a claim, which is held
-against the room itself: who is not a member of it, or neither has a power level of 50 nor the
-operator's permission `admin`, sees and sets nothing.
+The Matrix client that shows the page gives it an OpenID token, which proves the user's identity but
+does not let anyone act as them. Only the bridge's homeserver is asked to verify it. The room in the
+page's URL is a claim of the client: the user must be joined to that room and have power level 50 or
+the operator's permission `admin`.
 
-A session is a signed word of ours that the page keeps in its memory and sends as a bearer token:
-browsers keep cookies from pages in frames, and nobody else's page can send it. It says who and
-where; what they may is looked up with each change, and else remembered for a minute. It is good for
-the room page alone.
+A session is a signed token (user, room, expiry) that the page keeps in memory and sends as a bearer
+token: browsers withhold cookies from pages in frames, and other sites cannot send it. Permission is
+checked anew for each change, and cached for a minute for other calls. Only the room page accepts
+the token.
 """
 
 from __future__ import annotations
@@ -34,18 +33,18 @@ from bridge.rooms.record import Membership, RoomRecord
 
 SESSION_LIFE = 3_600_000
 REMEMBERED = 60_000
-"""ms for which it is remembered what somebody may."""
+"""ms for which a user's permission is cached."""
 _KEPT = 2_000
 _LONGEST = 2_000
-"""Characters of a token."""
+"""Maximum characters of a token."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin.console")
 
 
 class Witness(Protocol):
-    """What is asked of the homeserver. Raises Unavailable and Refused."""
+    """Requests to the homeserver. They raise Unavailable and Refused."""
 
     async def openid_user(self, token: str) -> UserId:
-        """Whose OpenID token it is; Refused: nobody's."""
+        """Return the user of an OpenID token; Refused if it is invalid."""
 
     async def is_joined(self, room_id: RoomId, reader: UserId, who: UserId) -> bool: ...
 
@@ -57,15 +56,15 @@ class Witness(Protocol):
 class RoomSession(msgspec.Struct, frozen=True):
     user: UserId
     room: RoomId
-    """On Matrix, as the client calls it."""
+    """Room id on Matrix, as given by the client."""
     until: int
 
 
 class RoomAdmins:
-    """Who is signed in to the room page, and which room they may configure."""
+    """Signs users in to the room page and checks that they may configure their room."""
 
     def __init__(self, witness: Witness, bridge: Bridge, domain: str, key: bytes) -> None:
-        """`domain`: of our homeserver; `key` signs sessions."""
+        """`domain`: the homeserver's server name; `key` signs sessions."""
         self._witness = witness
         self._bridge = bridge
         self._domain = domain
@@ -76,7 +75,7 @@ class RoomAdmins:
         )
 
     async def sign_in(self, openid_token: str, room: RoomId) -> str:
-        """A session for whoever has this OpenID token, if they are an admin of the room."""
+        """Return a session token for the OpenID token's user; NotLetIn unless admin of the room."""
         if not openid_token or len(openid_token) > _LONGEST:
             raise NotLetIn(401, "notYours")
         try:
@@ -86,7 +85,7 @@ class RoomAdmins:
         except Unavailable as error:
             _LOG.warning("nobody vouches for who opens the room page", why=str(error))
             raise NotLetIn(502, "noOpenId") from error
-        # It answers for its own users alone; a homeserver that does not is not ours.
+        # A homeserver verifies only its own users; never trust it for another's.
         if user.partition(":")[2] != self._domain:
             raise NotLetIn(401, "notYours")
         session = RoomSession(user, room, self._clock.now() + SESSION_LIFE)
@@ -99,16 +98,16 @@ class RoomAdmins:
             said = urlsafe_b64decode(body.encode())
             ours = len(token) <= _LONGEST and hmac.compare_digest(self._signed(said), token)
             session = msgspec.json.decode(said, type=RoomSession) if ours else None
-        except (ValueError, TypeError):  # no base64, no ASCII
+        except (ValueError, TypeError):  # not base64, not ASCII
             session = None
         if session is None or session.until <= self._clock.now():
             raise NotLetIn(401, "signedOut")
         return session
 
     async def room_of(self, session: RoomSession, *, anew: bool = False) -> RoomRecord:
-        """The room that this session is for, if we serve it and its user may configure it now.
+        """Return the session's room; NotLetIn unless it is served and its user is an admin of it.
 
-        `anew`: what is remembered does not count.
+        `anew`: bypass the cache of permissions.
         """
         try:
             row, record = await room_of(self._bridge, session.room)
@@ -116,7 +115,7 @@ class RoomAdmins:
             raise NotLetIn(404, "notHere") from error
         if not row.customer or record.membership is not Membership.JOINED:
             raise NotLetIn(404, "notHere")
-        # Only where it is now: who stayed in a room that was replaced may not be in the new one.
+        # Only the current room: members of a room that was upgraded may not be in the new one.
         if record.matrix_id != session.room:
             raise NotLetIn(404, "moved")
         who = session.user, session.room

@@ -1,12 +1,11 @@
-"""The values that operations take and give, as JSON.
+"""JSON requests and answers of the operations.
 
-What an operation is asked is one struct: fields that its path names come from there, the others
-from the query, or from the body where there is one. The docstrings are the descriptions in the
-OpenAPI document.
+A request is one struct: its fields come from the path, the others from the query or the JSON body.
+The docstrings are the descriptions in the OpenAPI document.
 
-Lists come in pages: `next` of an answer is the `after` of the question for the page behind it, and
-null on the last one. A page may hold fewer entries than were asked for, even none, and still have a
-next one: so no question is costly. All times are ms since the epoch.
+Lists are paged: pass `next` of an answer as `after` of the following request; it is null on the
+last page. A page may hold fewer entries than `limit`, even none, and still have a next one, which
+bounds the cost of each request. All times are ms since the epoch.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 _NO_CONTROL = r"[^\x00-\x1f\x7f]"
 _END = r"$(?!\n)"
-"""To Python, `$` alone stands before a last line feed as well."""
+"""End of a pattern: in Python, `$` alone also matches before a final line feed."""
 Room = Annotated[str, Meta(pattern=f"^!{_NO_CONTROL}+{_END}", max_length=255)]
 User = Annotated[str, Meta(pattern=f"^@{_NO_CONTROL}+{_END}", max_length=255)]
 Event = Annotated[str, Meta(pattern=rf"^\${_NO_CONTROL}+{_END}", max_length=255)]
 Letter = Annotated[str, Meta(pattern="^[io][0-9]{1,18}" + _END)]
 Name = Annotated[str, Meta(pattern=f"^{_NO_CONTROL}*{_END}", max_length=255)]
 Number = Annotated[int, Meta(ge=0, le=2**53 - 1)]
-"""What JavaScript can count to."""
+"""Up to JavaScript's largest safe integer."""
 Phase = Literal["Idle", "Requesting", "Queued", "Chatting", "Ended"]
 
 
 class Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nothing more than the path says."""
+    """A request without parameters but those in the path."""
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -37,33 +36,33 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Page(Asked, frozen=True, kw_only=True):
-    """A page of a list."""
+    """Request for a page of a list."""
 
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    """Most entries of the page."""
+    """Maximum number of entries."""
     after: Annotated[str, Meta(pattern=f"^{_NO_CONTROL}*{_END}", max_length=255)] = ""
-    """`next` of the page before; empty: the first page."""
+    """`next` of the previous page; empty for the first page."""
 
 
 class NumberedPage(Page, frozen=True, kw_only=True):
-    """A page of a list that begins with the newest."""
+    """Request for a page of a list whose pages are marked by numbers."""
 
     after: Annotated[str, Meta(pattern="^([0-9]{1,15}([.][0-9]{1,15})?)?" + _END)] = ""
-    """`next` of the page before; empty: the first page."""
+    """`next` of the previous page; empty for the first page."""
 
 
 # --- the bridge itself ----------------------------------------------------------------------------
 
 
 class Health(Answer, frozen=True, kw_only=True):
-    """Whether the process that answers can do its work."""
+    """Whether the answering process is ready."""
 
     ready: bool
     missing: dict[str, str]
-    """What it cannot reach, and why; as at `/_matrix/mau/ready`."""
+    """What it cannot reach -> reason; as at `/_matrix/mau/ready`."""
     version: str
     replica: str
-    """Name of the process that answers; empty: it is the only one."""
+    """Name of the answering process; empty if it is the only one."""
 
 
 class Replica(Answer, frozen=True, kw_only=True):
@@ -71,7 +70,7 @@ class Replica(Answer, frozen=True, kw_only=True):
 
     name: str
     shards: int
-    """How many of the 256 parts of the rooms it serves."""
+    """Number of the 256 shards of rooms that it serves."""
     started: int
     seen: float
     """Seconds since its last sign of life."""
@@ -79,47 +78,47 @@ class Replica(Answer, frozen=True, kw_only=True):
 
 
 class Replicas(Answer, frozen=True, kw_only=True):
-    """All processes on the database; none where there is no other."""
+    """All processes that share the database; empty if the bridge runs as a single process."""
 
     replicas: list[Replica]
 
 
 class Report(Answer, frozen=True, kw_only=True):
-    """A process that has told of itself what follows."""
+    """The latest report of a process about its links and waits."""
 
     replica: str
-    """Its name; empty: it is the only one."""
+    """Name of the process; empty if it is the only one."""
     seconds: float
-    """How long ago; 0: it is the one that answers."""
+    """Age of the report in seconds; 0 for the answering process."""
     up: int
-    """Links of its rooms to the call centre that stand,"""
+    """Number of its links to the call centre that are up."""
     opening: int
-    """that are being opened,"""
+    """Number of links that are being opened."""
     waiting: int
-    """and that failed, and are tried again."""
+    """Number of links that failed and will be retried."""
 
 
 class Link(Answer, frozen=True, kw_only=True):
-    """The connection of one room to the call centre."""
+    """The link of a room to the call centre."""
 
     room_id: str
     replica: str
-    """The process that holds it."""
+    """Name of the process that holds it."""
     state: Literal["up", "opening", "waiting"]
-    """`up`: it stands; `opening`: it is being opened; `waiting`: it failed, and is tried again."""
+    """`up`; `opening`: being opened; `waiting`: it failed and will be retried."""
     since: int
-    """Since when it stands, or has been away."""
+    """When it came up or went down."""
     why: str
-    """Why it does not stand; empty: nothing went wrong."""
+    """Why it is down; empty if there was no error."""
 
 
 class Links(Answer, frozen=True, kw_only=True):
-    """Links by room: all of the process that answers, and those of which the others have told with
-    their last sign of life, the 100 of each that stand least well.
+    """Links by room: all of the answering process, and up to 100 of each other process from its
+    last report, links that are down first.
     """
 
     reports: list[Report]
-    """Of all processes, first the one that answers."""
+    """Reports of all processes, the answering one first."""
     links: list[Link]
     next: str | None
 
@@ -128,11 +127,11 @@ class Enterprise(Answer, frozen=True, kw_only=True):
     """A call centre."""
 
     id: str
-    """Empty where the configuration has only one."""
+    """Id in the configuration; empty if there is only one."""
     bot: str
-    """Our user whom its customers invite."""
+    """Matrix user id of the bot that its customers invite."""
     queues: int
-    """How many it has."""
+    """Number of its queues."""
     default_queue: int
 
 
@@ -143,38 +142,38 @@ class Enterprises(Answer, frozen=True, kw_only=True):
 
 
 class QueuesAsked(Asked, frozen=True, kw_only=True):
-    """Which queues."""
+    """Filter of queues."""
 
     enterprise: Name | UnsetType = UNSET
-    """Only those of this call centre."""
+    """Only queues of this call centre."""
 
 
 class Wait(Answer, frozen=True, kw_only=True):
-    """From where to where a wait is to be expected, in seconds."""
+    """Expected range of a wait, in seconds."""
 
     low: float
     high: float
 
 
 class Queue(Answer, frozen=True, kw_only=True):
-    """A queue of the call centre, and what goes on in it."""
+    """A queue of the call centre with its load."""
 
     enterprise: str
     id: int
     name: str
     aliases: list[str]
     hours: str
-    """As the configuration has them; empty: nobody said."""
+    """Opening hours in the configuration; empty if none."""
     open: bool | None
-    """Whether the hours say "open" now; null: there are none."""
+    """Whether it is open now by its hours; null without hours."""
     opens: int | None
-    """When they next say "open", while they do not."""
+    """Next opening by its hours, while it is closed; else null."""
     waiting: int
-    """Customers who have asked for an agent and wait."""
+    """Number of customers who wait for an agent."""
     chatting: int
-    """Chats that go on."""
+    """Number of current chats."""
     wait: Wait | None
-    """What a wait took lately; null: nobody knows."""
+    """Expected wait, learned from recent waits; null if unknown."""
 
 
 class Queues(Answer, frozen=True, kw_only=True):
@@ -184,27 +183,27 @@ class Queues(Answer, frozen=True, kw_only=True):
 
 
 class Waited(Answer, frozen=True, kw_only=True):
-    """One customer's wait that has ended."""
+    """A customer's wait that has ended."""
 
     at: int
     """When it ended."""
     replica: str
-    """The process in which it did."""
+    """Name of the process that served the room."""
     enterprise: str
     queue: int
     seconds: float
-    """From the request to an agent (or the robot), or until it was given up."""
+    """From the request until an agent or robot took it, or until it ended without."""
     answered: bool
-    """False: nobody came."""
+    """False if nobody took it."""
 
 
 class Waits(Answer, frozen=True, kw_only=True):
-    """The newest waits that ended since the processes started, oldest first; of another process
-    than the one that answers, the newest 100 that it has told of.
+    """The newest waits that ended since the processes started, oldest first; at most 100 of each
+    process that is not the answering one.
     """
 
     reports: list[Report]
-    """Of all processes, first the one that answers."""
+    """Reports of all processes, the answering one first."""
     waits: list[Waited]
 
 
@@ -212,34 +211,34 @@ class Waits(Answer, frozen=True, kw_only=True):
 
 
 class RoomsAsked(Page, frozen=True, kw_only=True):
-    """Which rooms."""
+    """Filter of rooms."""
 
     enterprise: Name | UnsetType = UNSET
-    """Only those of this call centre."""
+    """Only rooms of this call centre."""
     queue: Number | UnsetType = UNSET
-    """Only those whose next request, or whose chat, goes to this queue."""
+    """Only rooms whose current chat or next request is in this queue."""
     phase: Phase | UnsetType = UNSET
-    """Only those in this phase."""
+    """Only rooms in this phase."""
     customer: User | UnsetType = UNSET
-    """Only those that this user has us serve; all of them are on the first page."""
+    """Only rooms of this customer; the first page has all of them."""
 
 
 class RoomAsked(Asked, frozen=True, kw_only=True):
-    """Which room."""
+    """A room."""
 
     room_id: Room
-    """The room's first id, or the one that it has today."""
+    """The room's original or current Matrix id."""
 
 
 class Agent(Answer, frozen=True, kw_only=True):
-    """Somebody of the call centre who is in a chat."""
+    """An agent in a chat."""
 
     id: str
     name: str
 
 
 class Settings(Answer, frozen=True, kw_only=True):
-    """What room admins have chosen; null: as the operator's configuration says."""
+    """Settings by the room's admins; null: the configuration applies."""
 
     queue: int | None
     source: str | None = field(name="from")
@@ -248,102 +247,102 @@ class Settings(Answer, frozen=True, kw_only=True):
     paused: bool
     hours: str | None
     texts: dict[str, str]
-    """Sentences of the room's own, by name; one for a language alone: `greeting.en`."""
+    """The room's own sentences by name, with a suffix if for one language only: `greeting.en`."""
 
 
 class RoomState(Answer, frozen=True, kw_only=True):
-    """A room and what goes on in it."""
+    """A room and the state of its conversation."""
 
     room_id: str
-    """By which the bridge knows it."""
+    """The bridge's id of the room: its first Matrix id."""
     matrix_id: str
-    """Its id on Matrix today; another one after an upgrade of the room."""
+    """Current Matrix id; differs from `room_id` after an upgrade of the room."""
     enterprise: str
     membership: Literal["none", "entering", "joined", "left"]
     customer: str
-    """The Matrix user who invited us."""
+    """The Matrix user who invited the bridge."""
     host: str
-    """Our user who was invited."""
+    """The bridge user who was invited."""
     displayname: str
-    """The customer's name."""
+    """The customer's display name."""
     direct: bool
     encrypted: bool
     queue: int
-    """Where it is, or the next request goes."""
+    """Queue of the current request or chat, else of the next request."""
     next_queue: int
-    """Where the next request goes, also while something goes on elsewhere."""
+    """Queue of the next request."""
     language: str
     settings: Settings
     phase: Phase
     since: int | None
     """When the phase began."""
     chat: int
-    """Number of the newest chat; 0: there was none."""
+    """Number of the newest chat; 0 if there was none."""
     position: int | None
-    """Place in the queue, where the call centre tells it."""
+    """Position in the queue, if the call centre tells it."""
     session_id: int | None
-    """WebChat's number of the chat that goes on."""
+    """WebChat session id of the current chat."""
     agents: list[Agent]
-    """Who is there."""
+    """Agents in the current chat."""
     held: int
-    """Pieces of what the customer wrote that wait for an agent."""
+    """Number of customer messages (parts) that wait for an agent."""
     own_account: bool
-    """The customer has logged in with an account of their own."""
+    """Whether the customer has logged in with their own account."""
 
 
 class Rooms(Answer, frozen=True, kw_only=True):
-    """A page of rooms, by their ids."""
+    """A page of rooms, ordered by id."""
 
     rooms: list[RoomState]
     next: str | None
 
 
 class RoomPage(NumberedPage, frozen=True, kw_only=True):
-    """A page of what belongs to a room."""
+    """Request for a page of a room's list."""
 
     room_id: Room
-    """The room's first id, or the one that it has today."""
+    """The room's original or current Matrix id."""
 
 
 class Repeatable(RoomAsked, frozen=True, kw_only=True):
-    """Something for a room that is done once, however often it is asked for."""
+    """An idempotent request for a room."""
 
     request_id: Annotated[str, Meta(pattern="^[!-~]*" + _END, max_length=64)] = ""
-    """Drawn by you, such as a UUID: whoever got no answer asks again with the same, and gets the
-    order that was given; remembered for `retention.rows`. Empty: each request gives an order."""
+    """Idempotency key, such as a UUID. A repeat with the same key returns the first order, for
+    `retention.rows`. Empty: each request makes a new order."""
 
 
 class OrderAsked(Repeatable, frozen=True, kw_only=True):
     """A command for a room."""
 
     words: Annotated[str, Meta(min_length=1, max_length=500)]
-    """The command as it is typed in the room, without its prefix: `queue set 2`."""
+    """The command as typed in the room, without the prefix: `queue set 2`."""
 
 
 class Ordered(Answer, frozen=True, kw_only=True):
-    """An order is stored, and will be carried out in its turn."""
+    """The order is stored and will be carried out."""
 
     room_id: str
     order: str
-    """Its number; `get_order` tells what came of it."""
+    """Number of the order; `get_order` returns its state."""
 
 
 class OrderNumber(RoomAsked, frozen=True, kw_only=True):
-    """Which order."""
+    """An order of a room."""
 
     order: Annotated[str, Meta(pattern="^[0-9a-f]{16}" + _END)]
-    """The number that the order was answered with."""
+    """Number of the order, from the answer to it."""
 
 
 class OrderState(Answer, frozen=True, kw_only=True):
-    """What has come of an order."""
+    """State of an order."""
 
     room_id: str
     order: str
     state: Literal["waiting", "done", "failed"]
-    """`failed`: it could not be handled, and lies with the dead letters; `detail` says why."""
+    """`failed`: it could not be handled and is a dead letter; `detail` has the reason."""
     at: int
-    """When it was stored, or came to its end."""
+    """When it was carried out or failed; while it waits, when it was stored."""
     detail: str
 
 
@@ -351,38 +350,38 @@ SettingValue = Annotated[str, Meta(min_length=1, max_length=500)] | int | bool |
 
 
 class SettingsWished(Repeatable, frozen=True, kw_only=True):
-    """Settings of a room that are to be changed, each as the state event has it."""
+    """New settings of a room, with the keys and values of the state event."""
 
     settings: Annotated[
         dict[Annotated[str, Meta(pattern="^[a-zA-Z_.-]{1,40}" + _END)], SettingValue],
         Meta(min_length=1, max_length=20),
     ]
-    """By key: `queue`, `from`, `language`, `start`, `paused`, `hours`, or `text.` and a name, as
-    `text.greeting`, or `text.greeting.en` for those who read English; null: as the operator has it.
-    `undo` takes all of them back."""
+    """Keys: `queue`, `from`, `language`, `start`, `paused`, `hours`, or `text.` and a name, such as
+    `text.greeting` (`text.greeting.en`: only in English). Null resets a key to the configuration.
+    The command `undo` reverts all of them."""
 
 
 class Change(Answer, frozen=True, kw_only=True):
-    """Something that somebody has changed; what was changed at once has the same `at`."""
+    """An entry of the audit trail; entries of one change have the same `at`."""
 
     number: int
-    """Grows from one to the next."""
+    """Increases with each entry."""
     at: int
     enterprise: str
     room_id: str
-    """Empty: it is about no room."""
+    """Empty if it concerns no room."""
     actor: str
-    """A Matrix user; `operator` of the command line; `api`, or `api:` and what the caller said."""
+    """A Matrix user; `operator` (command line); `api`, or `api:` with the caller's `X-Actor`."""
     way: str
     """`command`, `state`, `console`, `api`, `cli` or `widget`."""
     key: str
-    """What was changed: a setting, or the operation."""
+    """The setting or operation."""
     before: str
     after: str
 
 
 class Changes(Answer, frozen=True, kw_only=True):
-    """A page of changes, the newest first."""
+    """A page of the audit trail, newest first."""
 
     changes: list[Change]
     next: str | None
@@ -392,7 +391,7 @@ class Changes(Answer, frozen=True, kw_only=True):
 
 
 class ChatsAsked(Page, frozen=True, kw_only=True):
-    """Which chats."""
+    """Filter of current chats and requests."""
 
     enterprise: Name | UnsetType = UNSET
     """Only those of this call centre."""
@@ -403,15 +402,15 @@ class ChatsAsked(Page, frozen=True, kw_only=True):
 
 
 class Chat(Answer, frozen=True, kw_only=True):
-    """A chat: from the request for an agent to its end."""
+    """A chat, from the request for an agent to its end."""
 
     room_id: str
     number: int
-    """Counted in its room."""
+    """Number of the chat within its room."""
     queue: int
     asked: int
     started: int | None
-    """When an agent or the robot took it; null: nobody did (yet)."""
+    """When an agent or robot took it; null if none did (yet)."""
     answered: int | None
     """When an agent first wrote."""
     ended: int | None
@@ -419,135 +418,135 @@ class Chat(Answer, frozen=True, kw_only=True):
     """Who or what ended it; `nobody`: no agent came."""
     session_id: int | None
     robot: bool
-    """It was with the robot, at first at least."""
+    """Whether it began with a robot."""
     agents: list[Agent]
-    """All who took part."""
+    """All agents who took part."""
     rating: int | None
-    """The id of the customer's rating."""
+    """Id of the customer's rating."""
 
 
 class RoomChats(Answer, frozen=True, kw_only=True):
-    """A page of a room's chats, the newest first."""
+    """A page of a room's chats, newest first."""
 
     chats: list[Chat]
     next: str | None
 
 
 class Account(Answer, frozen=True, kw_only=True):
-    """The account as which a room speaks to the call centre."""
+    """The WebChat account of a room."""
 
     room_id: str
     customer: str
     own: bool
-    """It is the customer's own, by the command `login`."""
+    """Whether it is the customer's own account (command `login`)."""
     login_name: str | None
-    """Null where the name alone opens the account, as with `webchat.login.type: register`."""
+    """Null if the name alone suffices to log in, as with `webchat.login.type: register`."""
     logged_in: bool
-    """There is a token with which the next link needs no login."""
+    """Whether a token is stored, so that the next link needs no login."""
     issued: int
-    """When the last login was."""
+    """Time of the last login."""
 
 
 class Accounts(Answer, frozen=True, kw_only=True):
-    """A page of accounts, by room."""
+    """A page of accounts, ordered by room id."""
 
     accounts: list[Account]
     next: str | None
 
 
 class Done(Answer, frozen=True, kw_only=True):
-    """It is done."""
+    """The operation was carried out."""
 
 
 # --- deliveries -----------------------------------------------------------------------------------
 
 
 class EventAsked(Asked, frozen=True, kw_only=True):
-    """Which event."""
+    """A Matrix event."""
 
     event_id: Event
-    """A customer's event, or one that an agent's message became."""
+    """Id of a customer's event, or of the event of an agent's message."""
 
 
 class TraceLine(Answer, frozen=True, kw_only=True):
-    """One line of the ledger."""
+    """A line of the ledger."""
 
     at: int
     what: str
-    """`received`, `handled`, `stored`, `attempted`, or how it ended."""
+    """`received`, `handled`, `stored`, `attempted`, or the outcome."""
     room_id: str
     detail: str
     possible_double: bool
 
 
 class Trace(Answer, frozen=True, kw_only=True):
-    """What happened to an event, in order of time; without its content."""
+    """The history of an event in order of time, without its content."""
 
     event_id: str
     lines: list[TraceLine]
 
 
 class Delivery(Answer, frozen=True, kw_only=True):
-    """A row of the ledger: what came, what had to be done for it, and what came of that."""
+    """A row of the ledger: an input, its effect, or both, with the outcome."""
 
     number: int
     key: str | None
-    """Id of the Matrix event, or our name of the call centre's push, that came with this row."""
+    """Key of the input: a Matrix event id, or the bridge's key of a push; null: effect only."""
     cause: str | None
-    """What came that it was done for, if that has a row of its own."""
+    """Key of the input that led to the effect, if that input has its own row."""
     received: int
     handled: int | None
-    """When it was decided what follows; null: it still waits."""
+    """When the input was handled; null while it waits."""
     lane: Literal["webchat", "matrix", "aside"] | None
-    """Where something had to be done; null: nothing had."""
+    """Lane that carries out the effect; null without an effect."""
     attempted: int | None
     attempts: int
     possible_double: bool
     outcome: str | None
-    """How it ended; null: it has not."""
+    """Outcome; null while it is pending."""
     settled: int | None
     detail: str
     """A code or a reason, never content."""
     event_id: str | None
-    """The Matrix event that it became."""
+    """Id of the Matrix event that the bridge sent."""
 
 
 class Deliveries(Answer, frozen=True, kw_only=True):
-    """A page of a room's rows of the ledger, the newest first."""
+    """A page of a room's rows of the ledger, newest first."""
 
     deliveries: list[Delivery]
     next: str | None
 
 
 class LetterAsked(Asked, frozen=True, kw_only=True):
-    """Which dead letter."""
+    """A dead letter's id."""
 
     letter_id: Letter
 
 
 class DeadLetter(Answer, frozen=True, kw_only=True):
-    """Something that was given up."""
+    """A dead letter: an input or effect that the bridge could not handle."""
 
     id: str
     room_id: str
     at: int
     why: str
     fix: str
-    """What to do about it, where we know."""
+    """What to do about it; empty if unknown."""
 
 
 class DeadLetters(Answer, frozen=True, kw_only=True):
-    """A page of dead letters, the oldest first."""
+    """A page of dead letters, oldest first."""
 
     dead_letters: list[DeadLetter]
     next: str | None
 
 
 class OpenedLetter(DeadLetter, frozen=True, kw_only=True):
-    """A dead letter with its content, as `dead-letters show` prints it."""
+    """A dead letter with its content."""
 
     body: str | None
-    """Null: it is erased, or may hold a password."""
+    """Null if it was erased or may contain a password."""
 
 
 _SUBJECT = rf"^(!{_NO_CONTROL}+|@[^:\x00-\x1f\x7f]+:{_NO_CONTROL}+)(?<!\s){_END}"
@@ -555,22 +554,22 @@ Subject = Annotated[str, Meta(pattern=_SUBJECT, max_length=255)]
 
 
 class EraseAsked(Asked, frozen=True, kw_only=True):
-    """Whose data is to be erased, and how."""
+    """Request to erase the data of a room or a person."""
 
     subject: Subject
     """A room (!…) or a person (@name:server)."""
     dry_run: bool = False
-    """Only tell what there is."""
+    """Only report what would be erased."""
     force: bool = False
-    """End chats that go on; without it they are a reason not to begin (409)."""
+    """End current chats first; otherwise they cause an error (409)."""
     stay: bool = False
-    """Serve emptied rooms on, as new ones; else they are left."""
+    """Keep serving the erased rooms, as new ones; otherwise the bridge leaves them."""
     redact: bool = False
-    """Have the homeserver redact the events that the ledger knows of, where it lets us."""
+    """Also redact the events in the ledger on the homeserver, where the bridge has the power."""
 
 
 class KeptData(Answer, frozen=True, kw_only=True):
-    """What is not erased, where it lies, and why, or what to do about it."""
+    """Data that is not erased, its place, and the reason or what to do about it."""
 
     what: str
     where: str
@@ -578,26 +577,26 @@ class KeptData(Answer, frozen=True, kw_only=True):
 
 
 class Erasure(Answer, frozen=True, kw_only=True):
-    """What there was of the subject, what is left, and what stays where."""
+    """Data found of the subject, data not yet erased, and data that is kept."""
 
     subject: str
     rooms: list[str]
-    """Rooms that go whole."""
+    """Rooms that are erased completely."""
     shared: list[str]
-    """Rooms of several people, of which only what is the person's goes."""
+    """Rooms of several people, in which only this person's data is erased."""
     chatting: list[str]
-    """Rooms that go whole, in which a chat or a request goes on."""
+    """Rooms of `rooms` with a current chat or request."""
     found: dict[str, int]
-    """What there was, by kind."""
+    """Number of items by kind, before."""
     left: dict[str, int]
-    """What there is by now."""
+    """Number of items by kind, now."""
     kept: list[KeptData]
     done: bool
-    """False: the rooms' owners are at it; ask again in a few seconds."""
+    """False while rooms are still being erased: repeat the request in a few seconds."""
 
 
 class Letters(NumberedPage, frozen=True, kw_only=True):
-    """A page of dead letters."""
+    """Request for a page of dead letters."""
 
 
 class Trouble(Answer, frozen=True, kw_only=True, omit_defaults=True):
@@ -605,6 +604,6 @@ class Trouble(Answer, frozen=True, kw_only=True, omit_defaults=True):
 
     errcode: str
     error: str
-    """One sentence that says what to do."""
+    """A sentence that says what to do."""
     retry_after_ms: int = 0
-    """With M_LIMIT_EXCEEDED: when to try again."""
+    """With M_LIMIT_EXCEEDED: ms to wait before a retry."""

@@ -1,10 +1,9 @@
-"""Sign-in to the console: links that work once, and sessions.
+"""Sign-in to the console: one-time links and sessions.
 
-`matrix-webchat console-link` draws a link; whoever opens it gets a session. Both are 256 random
-bits and our signature (HMAC) of them, by which a made-up one is known without the database. That
-has the SHA-256 alone, so that a copy of it lets nobody in: rows of `secrets`, which have an end,
-and which only one process can take from one value to another (compare and swap). So a link works
-once, whichever process is asked, and the command line needs none of them to run.
+`matrix-webchat console-link` creates a link; opening it creates a session. Both secrets are 256
+random bits with an HMAC, so that forgeries are rejected without the database. The database has only
+their SHA-256, so a copy of it gives no access: rows of `secrets` with an expiry, changed by compare
+and swap. So a link works once among all processes, and needs no running bridge to be created.
 """
 
 from __future__ import annotations
@@ -21,25 +20,25 @@ from bridge.rooms.store import SecretRow, Stale, StoreError, StorePort
 
 LINK_LIFE = 10 * 60_000
 SESSION_LIFE = 12 * 3_600_000
-"""ms."""
+"""Lifetimes of links and sessions in ms."""
 _SIGNATURE = 64
-"""Characters of it, at the end of a link's or a session's secret."""
+"""Characters of the HMAC at the end of a secret."""
 _KEPT = 1_000
-"""Sessions that are remembered here."""
+"""Maximum number of cached sessions."""
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """A link or a session, as it is stored."""
+    """A link or a session, as stored."""
 
     who: str
-    """For the audit: as `console-link` was told."""
+    """Name for the audit trail, as given to `console-link`."""
     until: int
-    """ms since the epoch."""
+    """Expiry, ms since the epoch."""
     used: bool = False
 
 
 class NotLetIn(Exception):
-    """Somebody may not use the page; `status` is of HTTP, `key` of the page's sentences."""
+    """Access to the page is denied; `status` is HTTP's, `key` selects the page's sentence."""
 
     def __init__(self, status: int, key: str) -> None:
         super().__init__(key)
@@ -48,7 +47,7 @@ class NotLetIn(Exception):
 
 
 class SignIn:
-    """Links and sessions in the database. Raises StoreError where that does not answer."""
+    """Links and sessions in the database. Methods raise StoreError if it does not answer."""
 
     def __init__(self, store: StorePort, clock: Clock, key: bytes) -> None:
         """`key` signs links and sessions."""
@@ -56,17 +55,17 @@ class SignIn:
         self._clock = clock
         self._key = key
         self._seen: LRUCache[str, Pass] = LRUCache(_KEPT)
-        """Sessions that were found, for when the database is away: health is wanted just then."""
+        """Cache of sessions, used only while the database is down: health is needed just then."""
 
     async def link(self, who: str) -> str:
-        """Draw the secret of a link."""
+        """Create a link and return its secret."""
         secret = self._signed(secrets.token_urlsafe(32))
         link = Pass(who, self._clock.now() + LINK_LIFE)
         await self._store.save_secrets([_row(_name("link", secret), link)])
         return secret
 
     async def sign_in(self, secret: str) -> str:
-        """Make a session of a link; returns the session's secret."""
+        """Exchange a link for a session; return the session's secret."""
         name, now = _name("link", secret), self._clock.now()
         stored = await self._store.secret(name) if self._is_ours(secret) else None
         link = None if stored is None else _read(stored)
@@ -87,7 +86,7 @@ class SignIn:
         return session
 
     async def who(self, session: str) -> str | None:
-        """Who has this session; None: it is none, or over."""
+        """Return the session's owner; None if it is invalid or has expired."""
         if not self._is_ours(session):
             return None
         name = _name("session", session)

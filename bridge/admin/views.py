@@ -1,8 +1,8 @@
-"""Operations that only look: the handlers of the table (`operations`), and what rooms look like.
+"""Handlers of the read-only operations (table in `operations`).
 
-Whatever a question may touch is bounded: `MOST_LOOKED` rows of rooms a page, a page of anything
-else. Contents of messages are shown nowhere but in a dead letter; login names that open an account
-by themselves, tokens and passwords nowhere.
+The cost of a request is bounded: it reads at most `MOST_LOOKED` rooms, or a page of anything else.
+Contents of messages are shown only in a dead letter; tokens, passwords, and login names that
+suffice to log in, never.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from bridge.rooms.store import AccountRow, DeadLetter, Outcome, StoredRoom
 
 T = TypeVar("T", bound=msgspec.Struct)
 LOOK = 100
-"""Rooms that are read at a time."""
+"""Number of rooms read per query."""
 MOST_LOOKED = 1000
-"""Rooms that are read for a page; what is not found among them is on the next."""
+"""Maximum number of rooms read per request; the next page continues after them."""
 MOST_TOLD = 100
-"""Links, and waits, of which a process tells the others."""
+"""Maximum number of links, and of waits, in a process's report to the others."""
 MOST_LINES = 500
-"""Lines of an event that are looked through for a password: each takes up to 0.1 ms."""
+"""Maximum lines of an event that are searched for a password: each takes up to 0.1 ms."""
 LIVE = frozenset({"Requesting", "Queued", "Chatting"})
 """Phases of rooms whose link is wanted."""
 LETTER_GONE = "There is no such dead letter: it was retried, or thrown away."
@@ -46,7 +46,7 @@ _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 
 
 def made(kind: type[T], source: object, **more: object) -> T:
-    """An answer of what the source has under the same names, and more."""
+    """Build an answer from the source's attributes of the same names, and `more`."""
     names = (name for name in kind.__struct_fields__ if name not in more)
     return cast(Callable[..., T], kind)(**{name: getattr(source, name) for name in names}, **more)
 
@@ -55,7 +55,7 @@ def made(kind: type[T], source: object, **more: object) -> T:
 
 
 async def get_health(bridge: Bridge, _asked: shapes.Asked) -> shapes.Health:
-    """Whether the bridge can do its work, and what it lacks."""
+    """Whether the bridge is ready, and what it cannot reach."""
     missing = dict(bridge.health.missing())
     return shapes.Health(
         ready=not missing, missing=missing, version=__version__, replica=bridge.replica
@@ -63,7 +63,7 @@ async def get_health(bridge: Bridge, _asked: shapes.Asked) -> shapes.Health:
 
 
 async def list_replicas(bridge: Bridge, _asked: shapes.Asked) -> shapes.Replicas:
-    """The processes that share the rooms, and how many of the 256 parts each serves."""
+    """The processes that share the rooms, and how many of the 256 shards each serves."""
     members = await bridge.around.store.members()
     return shapes.Replicas(
         replicas=[
@@ -80,9 +80,9 @@ async def list_replicas(bridge: Bridge, _asked: shapes.Asked) -> shapes.Replicas
 
 
 async def list_links(bridge: Bridge, asked: shapes.Page) -> shapes.Links:
-    """The connections to the call centre, with since when and why."""
+    """The links to the call centre, with their state and errors."""
     said = await _everywhere(bridge)
-    # Of a room that has just changed its process, the word of the one that answers counts.
+    # If several processes report a room, which has just moved, this process's report wins.
     by_room = {one.room_id: one for told in reversed(said) for one in told.links}
     behind = sorted(room_id for room_id in by_room if room_id > asked.after)
     page = behind[: asked.limit]
@@ -94,7 +94,7 @@ async def list_links(bridge: Bridge, asked: shapes.Page) -> shapes.Links:
 
 
 class _Said(msgspec.Struct, frozen=True):
-    """What a process tells of itself."""
+    """A process's report on its links and waits."""
 
     report: shapes.Report
     links: list[shapes.Link]
@@ -102,18 +102,18 @@ class _Said(msgspec.Struct, frozen=True):
 
 
 def report_of(bridge: Bridge) -> str:
-    """What the others may show of this process. It goes with each sign of life, so it is short."""
+    """Return this process's report to the others as JSON; sent with each heartbeat, so short."""
     return msgspec.json.encode(_said(bridge, MOST_TOLD)).decode()
 
 
 async def _everywhere(bridge: Bridge) -> list[_Said]:
-    """What all processes tell of themselves, this one first, and of itself everything."""
+    """Return the reports of all processes, this one's first and in full."""
     said = [_said(bridge)]
     for age, report in await bridge.around.store.reports():
         try:
             told = msgspec.json.decode(report, type=_Said)
         except ValueError:
-            continue  # a process of another version, while they are restarted in turn
+            continue  # from another version, during a rolling restart
         seconds = max(0.1, round(age, 1))
         said.append(structs.replace(told, report=structs.replace(told.report, seconds=seconds)))
     return said
@@ -144,7 +144,7 @@ async def list_enterprises(bridge: Bridge, _asked: shapes.Asked) -> shapes.Enter
 
 
 async def list_queues(bridge: Bridge, caller: Caller, asked: shapes.QueuesAsked) -> shapes.Queues:
-    """The queues with their load, whether they are open, and how long a wait takes."""
+    """The queues with their load, whether they are open, and the expected wait."""
     busy, wanted = await bridge.busy(), asked.enterprise
     if caller.room is not None:  # a room admin sees their own call centre's
         _, record = await room_of(bridge, caller.room)
@@ -181,7 +181,7 @@ def _queue(bridge: Bridge, enterprise: str, queue: Queue, busy: Busy) -> shapes.
 
 
 async def list_waits(bridge: Bridge, _asked: shapes.Asked) -> shapes.Waits:
-    """The newest waits, for a plot; figures over a long time are in the metrics."""
+    """The newest waits, for a plot; the metrics have long-term figures."""
     said = await _everywhere(bridge)
     waits = sorted((one for told in said for one in told.waits), key=lambda one: one.at)
     return shapes.Waits(reports=[told.report for told in said], waits=waits)
@@ -203,7 +203,7 @@ def _waited(replica: str, enterprise: str, chat: Chat) -> shapes.Waited:
 
 
 async def list_rooms(bridge: Bridge, asked: shapes.RoomsAsked) -> shapes.Rooms:
-    """The rooms that the bridge knows, by their ids."""
+    """The rooms of the bridge, ordered by id."""
     if asked.customer is UNSET:
         return await _page_of(bridge, asked)
     found = sorted(await bridge.around.store.rooms_of(asked.customer))
@@ -213,12 +213,12 @@ async def list_rooms(bridge: Bridge, asked: shapes.RoomsAsked) -> shapes.Rooms:
 
 
 async def get_room(bridge: Bridge, asked: shapes.RoomAsked) -> shapes.RoomState:
-    """A room, its settings, and what goes on in it."""
+    """A room, its settings, and the state of its conversation."""
     return room_state(bridge, *await room_of(bridge, asked.room_id))
 
 
 async def list_room_chats(bridge: Bridge, asked: shapes.RoomPage) -> shapes.RoomChats:
-    """The chats of a room, the newest first."""
+    """The chats of a room, newest first."""
     row, _ = await room_of(bridge, asked.room_id)
     stored = await bridge.around.store.chats(row.room_id, asked.limit, _number(asked.after))
     chats = [chat_shape(row.room_id, load_chat(one.chat)) for one in stored]
@@ -228,14 +228,14 @@ async def list_room_chats(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Room
 
 
 async def list_chats(bridge: Bridge, asked: shapes.ChatsAsked) -> shapes.Rooms:
-    """The rooms in which an agent is asked for or there is a chat, with who waits and who talks."""
+    """The rooms with a current chat or request for an agent."""
     return await _page_of(bridge, asked)
 
 
 def _wanted(
     bridge: Bridge, asked: shapes.RoomsAsked | shapes.ChatsAsked, row: StoredRoom
 ) -> shapes.RoomState | None:
-    """The room, if it is one of those that are asked for."""
+    """Return the room if it matches the filter, else None."""
     if isinstance(asked, shapes.ChatsAsked) and row.phase not in LIVE:
         return None
     if not _fits(asked.phase, row.phase):
@@ -266,10 +266,10 @@ async def _page_of(bridge: Bridge, asked: shapes.RoomsAsked | shapes.ChatsAsked)
 
 
 async def room_of(bridge: Bridge, room_id: str) -> tuple[StoredRoom, RoomRecord]:
-    """The room of that id, the first one or today's."""
+    """Return a room by its first or current Matrix id; ApiError (404) if unknown."""
     upgrades, store = bridge.around.upgrades, bridge.around.store
     row = await bridge.around.store.room(upgrades.record_of(RoomId(room_id)))
-    if row is None:  # another process may have noted that it replaces one
+    if row is None:  # another process may have stored that it replaces a room
         await upgrades.look(store, RoomId(room_id))
         row = await bridge.around.store.room(upgrades.record_of(RoomId(room_id)))
     if row is None:
@@ -278,7 +278,7 @@ async def room_of(bridge: Bridge, room_id: str) -> tuple[StoredRoom, RoomRecord]
 
 
 def record_in(row: StoredRoom) -> RoomRecord:
-    """The record of a room; an empty one if none was written yet, or it cannot be read."""
+    """Return a room's record; an empty one if it is missing or cannot be decoded."""
     try:
         return visit.record_in(row, row.room_id)
     except ValueError as error:
@@ -291,7 +291,7 @@ def enterprise_of(bridge: Bridge, record: RoomRecord) -> str:
 
 
 def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
-    """The rules of the room's call centre, be it gone from the configuration."""
+    """Return the rules of the room's call centre, even if that left the configuration."""
     found = bridge.enterprises.get(enterprise_of(bridge, record))
     return of_gone(bridge.around.rules) if found is None else found.rules
 
@@ -332,7 +332,7 @@ def _agents(agents: Iterable[object]) -> list[shapes.Agent]:
 
 
 async def get_order(bridge: Bridge, asked: shapes.OrderNumber) -> shapes.OrderState:
-    """What has come of an order. What the room was told about it is in the room."""
+    """The state of an order. The command's answer is posted in the room."""
     row, _ = await room_of(bridge, asked.room_id)
     found = await bridge.around.store.input(row.room_id, f"order:{asked.order}")
     if found is None:
@@ -350,12 +350,12 @@ async def get_order(bridge: Bridge, asked: shapes.OrderNumber) -> shapes.OrderSt
 
 
 async def list_changes(bridge: Bridge, asked: shapes.NumberedPage) -> shapes.Changes:
-    """Who changed what, when and which way, the newest first."""
+    """Audit trail: who changed what, when and how, newest first."""
     return await _changes(bridge, None, asked.after, asked.limit)
 
 
 async def list_room_changes(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Changes:
-    """Who changed what of a room, when and which way, the newest first."""
+    """Audit trail of a room: who changed what, when and how, newest first."""
     row, _ = await room_of(bridge, asked.room_id)
     return await _changes(bridge, row.room_id, asked.after, asked.limit)
 
@@ -371,7 +371,7 @@ async def _changes(
 
 
 def _number(after: str) -> int | None:
-    """The number with which a page begins; None: the newest."""
+    """Return the number in `after`; None for the first page."""
     return int(after.partition(".")[0]) if after else None
 
 
@@ -379,7 +379,7 @@ def _number(after: str) -> int | None:
 
 
 async def list_accounts(bridge: Bridge, asked: shapes.Page) -> shapes.Accounts:
-    """The accounts as which rooms speak to the call centre, by room."""
+    """The WebChat accounts of rooms, ordered by room id."""
     rows = await bridge.around.store.accounts(asked.after, asked.limit)
     after = rows[-1].room_id if len(rows) == asked.limit else None
     return shapes.Accounts(accounts=[_account(bridge, row) for row in rows], next=after)
@@ -387,7 +387,7 @@ async def list_accounts(bridge: Bridge, asked: shapes.Page) -> shapes.Accounts:
 
 def _account(bridge: Bridge, row: AccountRow) -> shapes.Account:
     record = RoomRecord(row.room_id) if row.room is None else record_in(row.room)
-    name = row.login_name.rpartition("\n")[2]  # without the mark of its call centre
+    name = row.login_name.rpartition("\n")[2]  # without the prefix of its call centre
     own = record.login is not None and record.login.name == name
     shown = own or bridge.open_names(enterprise_of(bridge, record))
     return shapes.Account(
@@ -401,7 +401,7 @@ def _account(bridge: Bridge, row: AccountRow) -> shapes.Account:
 
 
 async def trace_event(bridge: Bridge, asked: shapes.EventAsked) -> shapes.Trace:
-    """What happened to a Matrix event: received, attempted, acknowledged, with times."""
+    """The history of a Matrix event: received, attempted, delivered, with times."""
     rows = await bridge.around.store.trace(EventId(asked.event_id))
     if not rows:
         raise not_found("This event was never seen, or is older than retention.rows.")
@@ -410,7 +410,7 @@ async def trace_event(bridge: Bridge, asked: shapes.EventAsked) -> shapes.Trace:
 
 
 async def list_deliveries(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Deliveries:
-    """What the ledger has of a room, the newest first."""
+    """The ledger of a room, newest first."""
     row, _ = await room_of(bridge, asked.room_id)
     rows, after = await bridge.around.store.deliveries(
         row.room_id, _number(asked.after), asked.limit
@@ -422,7 +422,7 @@ async def list_deliveries(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Deli
 
 
 async def list_dead_letters(bridge: Bridge, asked: shapes.Letters) -> shapes.DeadLetters:
-    """What was given up and waits for somebody to decide, the oldest first."""
+    """Dead letters: inputs and effects that failed and need a decision, oldest first."""
     at, _, number = asked.after.partition(".")
     letters = await bridge.around.store.letters((int(at or 0), int(number or 0)), asked.limit)
     after = None
@@ -435,7 +435,7 @@ async def list_dead_letters(bridge: Bridge, asked: shapes.Letters) -> shapes.Dea
 
 
 async def get_dead_letter(bridge: Bridge, asked: shapes.LetterAsked) -> shapes.OpenedLetter:
-    """A dead letter with its content."""
+    """A dead letter and its content."""
     letter = await bridge.around.store.letter(asked.letter_id)
     if letter is None:
         raise not_found(LETTER_GONE)
@@ -445,11 +445,11 @@ async def get_dead_letter(bridge: Bridge, asked: shapes.LetterAsked) -> shapes.O
 
 
 def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
-    """True for an event that looks like the command `login`, however it is written."""
+    """Return True if the event may be the command `login` in any language or spelling."""
     try:
         stored = load_input(letter.body.encode())
     except ValueError:
-        return False  # an effect: whatever makes one has taken passwords out
+        return False  # an effect: these never contain passwords
     content = stored.raw.get("content") if isinstance(stored, MatrixEvent) else None
     lines = list(islice(_lines(content), MOST_LINES + 1))
     if len(lines) > MOST_LINES:
@@ -466,7 +466,7 @@ def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
 
 
 def _lines(content: object) -> Iterator[str]:
-    """The words of an event, and of a correction what is new; also each line, below a quotation."""
+    """Yield the text of an event and its edit, whole and line by line (below a quotation)."""
     if isinstance(content, dict):
         text = content.get("body")
         if isinstance(text, str):

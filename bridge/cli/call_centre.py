@@ -1,7 +1,7 @@
-"""The checks of the WebChat server: login, socket and files, with an account of no customer.
+"""The doctor's checks of the WebChat server: login, socket and files, with a login of its own.
 
-The links are the bridge's own, so that what passes here is what the bridge will do. No agent is
-asked for: nobody at the call centre notices, but for a customer named like the room "doctor".
+They use the bridge's own link code, so a pass holds for the bridge too. No agent is requested: the
+call centre sees no more than a customer named "doctor" logging in.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from bridge.webchat.codes import UploadMode
 from bridge.webchat.frames import Logout
 
 PLACES = 2
-"""Logins of ours in one window: what the server allows (reference 3.7) beside the bridge's 8."""
+"""Maximum doctor logins per window: the server allows 10 (reference 3.7), the bridge uses 8."""
 KEY = "doctor"
-"""Stands where a room's key stands in the login name: `mx-doctor`."""
+"""Replaces {room_key} in the login name: `mx-doctor`."""
 PATIENCE = Timing(connect=15.0, upload=60.0)
 _BRACES = "if agents' desks show texts in braces, set webchat.dialect: 2016-11"
 _PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
 )
-"""A picture of one grey dot: no server refuses the extension png."""
+"""PNG of one grey pixel: no server refuses the extension png."""
 
 
 async def check_webchat(findings: Findings, config: Config, timing: Timing = PATIENCE) -> None:
-    """Log in, open a socket, send a file and fetch it again, ask the robot, log out.
+    """Log in, open a socket, upload a file and fetch it, ask the robot, log out.
 
-    Call centres at one address share the places there.
+    Call centres at one address share its login limit (PLACES).
     """
     if not await findings.of("WebChat server", _there(findings, config.server)):
         return
@@ -79,7 +79,7 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
 
 
 def throw_away(server: WebChat, account: Account) -> WebChat | None:
-    """The settings under which the doctor logs in as nobody else, or None if there are none."""
+    """Return server settings with a login name that no customer has; None if not possible."""
     rule = matching_rule(server.accounts, account.room_id, account.customer)
     if server.accounts and rule is None:
         return None
@@ -115,10 +115,10 @@ async def _there(findings: Findings, server: WebChat) -> None:
 
 @dataclass
 class _Memory:
-    """`TokenStore` and `Facts` that end with the visit, and `LinkEvents` that nobody hears.
+    """Stub of the link's ports: TokenStore, Facts, LinkEvents (ignored) and LinkMetrics.
 
-    As `LinkMetrics` it notes which steps of opening a link were done. Only the times of logins are
-    kept, apart from the bridge's own.
+    It records which steps of opening a link succeeded. Only login times are stored, under names
+    apart from the bridge's.
     """
 
     _store: StorePort | None
@@ -191,7 +191,7 @@ class _Visit:
             self._findings.failed("WebChat socket", str(failure), fix)
 
     async def _fetch(self, links: Links, url: str, took: float, failure: CallFailure | None) -> str:
-        """The address that the server gave leads to the file: agents will be able to open it."""
+        """Check that the URL that the server gave returns the file, so that agents can open it."""
         if failure is not None:
             refused = failure.reason is FailureReason.REFUSED and failure.code is not None
             code = f" (result {failure.code})" if refused else ""
@@ -219,7 +219,7 @@ class _Visit:
         return f"a file went there and came back ({mode}, {took:.0f} ms)"
 
     async def _ask(self, links: Links) -> str:
-        """Put a question to the knowledge base, which needs no login but a signature."""
+        """Ask the knowledge base a question; that needs a signature but no login."""
         try:
             reply = await links.ask_robot("test")
         except CallFailure as failure:
@@ -230,7 +230,7 @@ class _Visit:
         return f"it answers, and found {len(reply.answers)}"
 
     async def _log_out(self, links: Links) -> str:
-        """Leave nothing behind; the reply shows that commands are understood."""
+        """Log out; the reply shows that the server understands commands."""
         try:
             reply = await links.call(self._account, CallId(1), Logout(), self._memory.nothing)
         except CallFailure as failure:

@@ -1,7 +1,7 @@
-"""Flags for files, reading of the configuration, and exit codes: what all commands share.
+"""Shared by all commands: flags for files, loading of the configuration, exit codes.
 
-`-c`, `-r` and `-n` may stand before or behind a command's name; the one behind wins. Exit codes are
-those of mautrix bridges.
+`-c`, `-r` and `-n` may come before or after a command's name; the latter wins. Exit codes are those
+of mautrix bridges.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Files:
     config: Path = CONFIG
     registration: Path = REGISTRATION
     update: bool = True
-    """False: config.yaml is never written (it may be mounted read-only)."""
+    """If False, config.yaml is never written (it may be mounted read-only)."""
 
     def load(self) -> Config:
         """Read the configuration; see `load_config` for what it raises."""
@@ -54,8 +54,8 @@ def _place(bad: BadOverride) -> KeyPath:
 
 
 def outer_checks(config: Config) -> Iterator[Problem]:
-    """Problems that only the outer rings can see in the configuration's values."""
-    # Imported late: the whole bridge hangs on it, and `--version` should not wait for that.
+    """Check values by rules of outer rings: texts, server URLs, certificates, user names."""
+    # Imported late: it imports the whole bridge, which would slow down `--version`.
     from bridge.app.settings import all_users_of
     from bridge.link.settings import trusted_by
     from bridge.matrix.users import NameTaken
@@ -75,7 +75,7 @@ def outer_checks(config: Config) -> Iterator[Problem]:
             try:
                 check(part.server)
             except ValueError as error:
-                key, _, why = str(error).partition(" ")  # their errors begin with the key
+                key, _, why = str(error).partition(" ")  # these errors begin with the key
                 yield Problem(within(config, enterprise, ("webchat", 0, key)), why)
     try:
         all_users_of(config)
@@ -91,7 +91,7 @@ def _override(context: click.Context, parameter: click.Parameter, value: Any) ->
 
 
 _option = functools.partial(click.option, expose_value=False, callback=_override)
-# click does not check the path: its reader says what is wrong with it, in an exit code.
+# click does not check the path: loading it gives a better message and an exit code.
 _file = functools.partial(_option, type=click.Path(readable=False, path_type=Path))
 config_option = _file("-c", "--config", help=f"The configuration file.  [default: {CONFIG}]")
 registration_option = _file(
@@ -112,7 +112,7 @@ Given = ParamSpec("Given")
 
 
 def on_config(work: Callable[Concatenate[Config, Given], None]) -> Callable[Given, None]:
-    """A command on the loaded configuration, with the flag `-c`."""
+    """Decorate a command: add the flag `-c` and pass the loaded configuration."""
 
     @config_option
     @functools.wraps(work)
@@ -123,7 +123,7 @@ def on_config(work: Callable[Concatenate[Config, Given], None]) -> Callable[Give
 
 
 def exposed(files: Files, config: Config) -> str:
-    """The files with secrets that anybody on this machine can read, as a shell takes them."""
+    """Return the files with secrets that any local user can read, quoted for a shell."""
     database = config.database.url.get_secret_value().removeprefix(SQLITE)
     ours = (files.config, files.registration, Path(database), Path(f"{database}-wal"))
     return shlex.join(str(file) for file in map(Path.absolute, ours) if _open_to_all(file))
@@ -131,11 +131,11 @@ def exposed(files: Files, config: Config) -> str:
 
 def _open_to_all(file: Path) -> bool:
     try:
-        if file.with_name("..data").is_symlink():  # a volume of Kubernetes, which one pod reaches
+        if file.with_name("..data").is_symlink():  # a Kubernetes volume: only its pod has access
             return False
         ways = all(folder.stat().st_mode & stat.S_IXOTH for folder in file.parents)
         return ways and file.stat().st_mode & stat.S_IROTH != 0
-    except (OSError, ValueError):  # it is not there, or no file at all
+    except (OSError, ValueError):  # missing, or not a valid path
         return False
 
 
@@ -151,7 +151,7 @@ class ExitCode(IntEnum):
     DATABASE = 14
     """Unreachable, or its schema is newer than this program."""
     HOMESERVER = 16
-    """No tokens yet, or the homeserver refused them, or the bot is somebody else's account."""
+    """No tokens, tokens that the homeserver refuses, or a bot user that belongs to others."""
     DATABASE_CORRUPT = 18
     REGISTRATION = 20
 
@@ -172,7 +172,7 @@ def _give_up_output() -> None:
 
 @contextmanager
 def errors_become_exits() -> Iterator[None]:
-    """Turn the errors that an operator can do something about into a message and a code."""
+    """Turn errors that an operator can fix into a message and an exit code."""
     try:
         yield
     except ConfigUnreadable as error:
@@ -182,11 +182,10 @@ def errors_become_exits() -> Iterator[None]:
     except RegistrationError as error:
         stop(ExitCode.REGISTRATION, str(error))
     except OSError as error:
-        # Without a number it is not the system's: a bug. EPIPE: whoever read our output wants no
-        # more of it, which is no fault, and click's to deal with.
+        # No errno: not a system error but a bug. EPIPE: the reader closed our output; click's job.
         if error.errno in {None, errno.EPIPE}:
             raise
-        # The places that know what a file is for say it better, and end in the codes around this.
+        # Code that knows what a file is for raises one of the more specific errors handled here.
         _give_up_output()
         why = error.strerror or str(error)
         stop(ExitCode.FAILED, why if error.filename is None else f"{error.filename}: {why}")

@@ -1,4 +1,4 @@
-"""`trace`, `dead-letters`, `replicas`, `migrate`, `crypto reset`: commands on the database."""
+"""Database commands: `trace`, `dead-letters`, `replicas`, `console-link`, `migrate`, `crypto`."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from bridge.storage.sqlstore import (
 
 Answer = TypeVar("Answer")
 _ALL = 100_000
-"""More dead letters than any operator lets gather."""
+"""Maximum number of dead letters listed."""
 
 
 def existing(url: str) -> str:
-    """The URL of a database; where there is none the program ends."""
+    """Return the URL; exit if it names an SQLite file that does not exist."""
     if missing := missing_file(url):
         stop(ExitCode.DATABASE, f"there is no database at {missing}")
     return url
@@ -44,9 +44,9 @@ def existing(url: str) -> str:
 def with_store(
     config: Config, ask: Callable[[SqlStore], Awaitable[Answer]], *, sole: bool = False
 ) -> Answer:
-    """Open the configured database, ask it one thing, close it; `sole`: no bridge may be at it.
+    """Run `ask` on the configured database; `sole`: raise AlreadyInUse if a bridge uses it.
 
-    There must be one: what a new, empty one answers would be taken for true.
+    Exits if there is no database file: answers from a new, empty one would mislead.
     """
     # Imported late, as in `console`.
     from bridge.app.settings import encryption_secret_of
@@ -66,7 +66,7 @@ def with_store(
 
 
 async def hand_in(store: StorePort, new: NewInput) -> None:
-    """Store an input, which the running bridge takes up within seconds."""
+    """Store an input; a running bridge handles it within seconds."""
     await commit_alone(store, Commit(new.room_id, SystemClock().now(), waiting=[new]))
 
 
@@ -74,7 +74,7 @@ async def hand_in(store: StorePort, new: NewInput) -> None:
 @on_config
 @click.argument("event_id")
 def trace(config: Config, event_id: str) -> None:
-    """Print what happened to a Matrix event: received, attempted, acknowledged, with times."""
+    """Print the history of a Matrix event: received, attempted, delivered, with times."""
     rows = with_store(config, lambda store: store.trace(EventId(event_id)))
     if not rows:
         stop(ExitCode.FAILED, f"{event_id}: never seen, or older than retention.rows")
@@ -88,13 +88,13 @@ def trace(config: Config, event_id: str) -> None:
 @click.group("dead-letters")
 @config_option
 def dead_letters() -> None:
-    """Messages that were given up: look at them, try them again, or throw them away."""
+    """List, show, retry or discard dead letters: inputs and messages that failed for good."""
 
 
 @dead_letters.command("list")
 @on_config
 def list_dead_letters(config: Config) -> None:
-    """List them, newest last."""
+    """List all dead letters, newest last."""
     letters = with_store(config, lambda store: store.letters((0, 0), _ALL))
     if not letters:
         click.echo("No dead letters.")
@@ -107,7 +107,7 @@ def list_dead_letters(config: Config) -> None:
 @on_config
 @click.argument("letter_id")
 def show_dead_letter(config: Config, letter_id: str) -> None:
-    """Show one with its content."""
+    """Show a dead letter with its content."""
     letter = with_store(config, lambda store: store.letter(letter_id))
     if letter is None:
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
@@ -122,7 +122,7 @@ def show_dead_letter(config: Config, letter_id: str) -> None:
 @on_config
 @click.argument("letter_id")
 def revive_dead_letter(config: Config, letter_id: str) -> None:
-    """Put one back to work."""
+    """Retry a dead letter."""
     now = SystemClock().now()
     if not with_store(config, lambda store: store.revive(letter_id, now)):
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
@@ -133,7 +133,7 @@ def revive_dead_letter(config: Config, letter_id: str) -> None:
 @on_config
 @click.argument("letter_id")
 def discard_dead_letter(config: Config, letter_id: str) -> None:
-    """Throw one away."""
+    """Discard a dead letter; its content is never delivered."""
     now = SystemClock().now()
     if not with_store(config, lambda store: store.discard(letter_id, now)):
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
@@ -144,7 +144,7 @@ def discard_dead_letter(config: Config, letter_id: str) -> None:
 @on_config
 @click.option("--name", default="operator", help="Who signs in, for the record of changes.")
 def console_link(config: Config, name: str) -> None:
-    """Print a link that signs in to the web console, once, within ten minutes."""
+    """Print a link that signs in to the web console; it works once, for ten minutes."""
     # Imported late, as in `console`.
     from bridge.admin.signin import LINK_LIFE, SignIn
     from bridge.app.settings import console_key_of, encryption_secret_of
@@ -152,7 +152,7 @@ def console_link(config: Config, name: str) -> None:
     console, clock, key = config.console, SystemClock(), console_key_of(config)
     if not console.enabled:
         stop(ExitCode.FAILED, "console.enabled is false: set it to true and restart the bridge")
-    if not encryption_secret_of(config):  # by which the bridge knows the link as ours
+    if not encryption_secret_of(config):  # the link's HMAC key derives from it
         stop(
             ExitCode.FAILED, "appservice.as_token is empty: run this with the bridge's own settings"
         )
@@ -189,7 +189,7 @@ def replicas(config: Config, *, as_json: bool) -> None:
 @on_config
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 def migrate(config: Config, *, dry_run: bool) -> None:
-    """Bring the database to the newest schema (the bridge does so too when it starts)."""
+    """Upgrade the database to the newest schema (the bridge also does so at its start)."""
     url = config.database.url.get_secret_value()
     steps = asyncio.run(pending_migrations(url, SystemClock()))
     if not steps:
@@ -221,7 +221,7 @@ def print_table(heads: Sequence[str], lines: Iterable[Sequence[str]], *, err: bo
         table.add_row(*line)
     console = Console(stderr=err, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
-        console.width = 200  # scripts read whole lines
+        console.width = 200  # do not wrap lines for scripts
     console.print(table)
 
 
@@ -240,14 +240,14 @@ _WARNING = (
 @click.group()
 @config_option
 def crypto() -> None:
-    """The keys of end-to-end encryption."""
+    """Manage the keys of end-to-end encryption."""
 
 
 @crypto.command("reset")
 @on_config
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset_crypto(config: Config, *, yes: bool) -> None:
-    """Make fresh devices at the next start, when keys were lost or do not fit the homeserver."""
+    """Create new devices at the next start, if keys are lost or differ from the homeserver's."""
     # Imported late, as in `console`.
     from bridge.app.settings import encryption_secret_of
     from bridge.matrix.crypto.devices import reset_rows
@@ -259,7 +259,7 @@ def reset_crypto(config: Config, *, yes: bool) -> None:
         return dropped
 
     if not yes:
-        with_store(config, lambda store: store.ping(), sole=True)  # refuses before anybody is asked
+        with_store(config, lambda store: store.ping(), sole=True)  # fail before the question
         click.confirm(_WARNING, abort=True)
     dropped = with_store(config, forget, sole=True)
     click.echo(f"Forgot {dropped} sealed rows. The next start of the bridge makes fresh devices.")

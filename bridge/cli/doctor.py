@@ -1,6 +1,6 @@
-"""`matrix-webchat doctor`: tries every part of an installation and says how to mend what fails.
+"""`matrix-webchat doctor`: test every part of an installation and say how to fix failures.
 
-It may be used while the bridge runs and while it does not.
+It works whether the bridge runs or not.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _WIDTH = 28
 
 
 def doctor(files: Files, *, as_json: bool = False) -> int:
-    """Try everything and print it; 1 if something failed."""
-    # The table says it all; the parts' own log lines would only stand in between.
+    """Run and print all checks; return exit code 1 if one failed."""
+    # Log lines of the parts would only interrupt the report.
     configure_logging("ERROR", "text", stream=io.StringIO())
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
     findings = Findings() if as_json else Findings(told=lambda one: _print(console, one))

@@ -1,4 +1,4 @@
-"""The findings of the doctor: a list of verdicts, each with the way to mend a failure."""
+"""Findings of the doctor: verdicts, with a fix for each failure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import aiohttp
 
 
 class Verdict(StrEnum):
-    """`SKIP` is neither good nor bad: it could not be tried, and the detail says why."""
+    """Result of a check. `SKIP`: it could not be tried, and the detail says why."""
 
     PASS = "PASS"  # noqa: S105 - no password
     FAIL = "FAIL"
@@ -27,29 +27,29 @@ class Finding:
 
 
 class Failed(Exception):
-    """A check has failed: the message is the finding's detail."""
+    """A check failed; the message is the finding's detail."""
 
     def __init__(self, detail: str, fix: str, what: str = "") -> None:
         super().__init__(detail)
         self.fix = fix
         self.what = what
-        """The finding's subject, if it is another than the check's."""
+        """The finding's subject, if it differs from the check's; else empty."""
 
 
 @dataclass
 class Findings:
     told: Callable[[Finding], None] = field(default=lambda _finding: None)
-    """Called with each finding as it is made, since some take their time."""
+    """Called with each finding as soon as it is made, because some checks take long."""
     all: list[Finding] = field(default_factory=list)
 
     def about(self, enterprise: str) -> Findings:
-        """Those of one enterprise, whose lines name it; "": it is the only one."""
+        """Return findings that are prefixed with the enterprise's id; itself if that is empty."""
         if not enterprise:
             return self
         return Findings(lambda one: self.add(replace(one, what=f"{enterprise}: {one.what}")))
 
     async def of(self, what: str, check: Awaitable[str | None]) -> bool:
-        """Make a check, and of its answer (None: no line) or failure a line; False if it failed."""
+        """Await a check, add its answer (unless None) or failure; return False if it failed."""
         try:
             detail = await check
         except Failed as failure:
@@ -86,9 +86,9 @@ _NO_TLS = "no TLS is spoken there: write http:// in {key}, or the port where htt
 
 
 def tls_fault(error: BaseException, key: str) -> Failed | None:
-    """The fault of TLS behind an error of aiohttp's, in OpenSSL's words; None: something else.
+    """Return the TLS failure behind an aiohttp error, in OpenSSL's words; None if not TLS.
 
-    `key` is that of the configuration that holds the address.
+    `key`: configuration key of the address.
     """
     reason, fix = "", _OTHER
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -122,8 +122,8 @@ _CERTIFICATE_FIXES = {
     9: "look at this machine's clock: the server's certificate is of a time to come",
     10: "have the server's certificate renewed, or set this machine's clock if that is ahead",
     18: f"if the server's certificate is to be trusted, name that certificate: {_TRUST}",
-    # A root that nobody here knows, or a certificate in between that the server does not send.
+    # Unknown root, or an intermediate certificate that the server does not send.
     **dict.fromkeys((19, 20, 21), _UNKNOWN_ISSUER),
-    # Of a host, of an address.
+    # Mismatch of host name, of IP address.
     **dict.fromkeys((62, 64), _OTHER_NAME),
 }

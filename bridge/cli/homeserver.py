@@ -1,6 +1,6 @@
-"""The checks of the homeserver: reachable both ways, our tokens, users and files accepted.
+"""The doctor's checks of the homeserver: reachable both ways; tokens, users and files accepted.
 
-Plain HTTP with no retries: the homeserver's own error codes say which line of which file is wrong.
+Plain HTTP without retries: the homeserver's error codes tell which line of which file is wrong.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from bridge.rooms.ports import describe, tls_context
 from bridge.rooms.store import StoreError
 
 _CLIENT = "/_matrix/client/v3"
-_PING_SINCE = "v1.7"  # of the specification
+_PING_SINCE = "v1.7"  # version of the Matrix specification
 _RELOAD = "name registration.yaml in app_service_config_files and restart the homeserver"
 _HOMESERVER = "homeserver"
 _MOVED = "set homeserver.address to the address to which it redirects"
@@ -63,7 +63,7 @@ class Answer:
 
 
 class HomeserverChecks:
-    """All of them, in the order in which they depend on one another."""
+    """All checks of the homeserver, in order of dependency."""
 
     def __init__(self, findings: Findings, config: Config, session: aiohttp.ClientSession) -> None:
         self._findings = findings
@@ -75,7 +75,7 @@ class HomeserverChecks:
         self._all_ours = True
 
     async def all(self) -> bool:
-        """False: the homeserver does not know all of us, so their keys there cannot be judged."""
+        """Run all checks; return False if it lacks users of the bridge: keys cannot be judged."""
         of = self._findings.of
         if not await of(_HOMESERVER, self._there()) or not await of("bot", self._bot()):
             return False
@@ -110,13 +110,13 @@ class HomeserverChecks:
         check_clock(self._findings, answer.date, "the homeserver")
 
     async def _bot(self) -> str:
-        """Our token is the one of a loaded registration, and that registration has our bot."""
+        """Check that the homeserver has loaded a registration with our as_token and our bot."""
         bot = self._users.main
         made = await self._make(bot)
         if made.code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
             raise Failed(f"the homeserver does not know it ({made.code})", _RELOAD, "as_token")
         self._findings.passed("as_token", "the homeserver knows it")
-        # It looks at the name only: whose server the user is on, another call tells.
+        # /register checks only the localpart; whoami also checks the server name.
         whoami = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(bot)}")
         if not made.exists or whoami.status != 200:
             detail = (whoami if made.exists else made).text
@@ -135,7 +135,7 @@ class HomeserverChecks:
         return f"{bot} is ours"
 
     async def _openid(self) -> str:
-        """Whether the homeserver can be asked who opens the room page."""
+        """Check that the homeserver verifies OpenID tokens, for sign-in to the room page."""
         path = "/_matrix/federation/v1/openid/userinfo"
         answer = await self._ask("GET", f"{path}?access_token=doctor", token=False)
         if answer.code != "M_UNKNOWN_TOKEN":
@@ -146,7 +146,7 @@ class HomeserverChecks:
         return "the homeserver tells who opens it"
 
     async def _sessions_of_others(self, user: UserId) -> str:
-        """Who else uses one of our users, with devices or as a service; empty: nobody."""
+        """Return who else uses a bridge user (devices, another appservice); empty if nobody."""
         async with migrated_store(self._config) as store:
             with suppress(StoreError):
                 if store is not None and await store.fact(made_fact(user)) is not None:
@@ -165,7 +165,7 @@ class HomeserverChecks:
         return await self._ask("POST", f"{_CLIENT}/register?kind=user", content)
 
     async def _ping(self) -> str:
-        """The homeserver calls us: the running bridge, or an endpoint of our own meanwhile."""
+        """Have the homeserver ping the running bridge, or else an endpoint of the doctor's."""
         appservice = self._config.appservice
         async with self._listening() as who:
             path = f"/_matrix/client/v1/appservice/{quote(appservice.id, safe='')}/ping"
@@ -197,9 +197,9 @@ class HomeserverChecks:
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[str]:
-        """Somebody answers at our port: yields who; `Failed` if nobody of ours can."""
+        """Listen on appservice.port unless the bridge does; yield who answers. May raise Failed."""
         appservice = self._config.appservice
-        who = appservice.address  # a balancer there may have led it to a bridge
+        who = appservice.address  # a load balancer there may forward to a running bridge
         runner = runner_of(self._endpoint().handle)
         await runner.setup()
         try:
@@ -223,7 +223,7 @@ class HomeserverChecks:
             await runner.cleanup()
 
     def _endpoint(self) -> Endpoint:
-        """Answers pings and takes nothing in: the homeserver keeps its events for the bridge."""
+        """Return an endpoint that answers pings but no transactions: the homeserver keeps those."""
 
         async def accept(_: object) -> NoReturn:
             raise StoreError("only the doctor is here")
@@ -249,7 +249,7 @@ class HomeserverChecks:
             return False
 
     async def _queue_users(self) -> str | None:
-        """The loaded registration covers the queues' users, and nobody else has registered them."""
+        """Check that the loaded registration covers the queue users and no one else has them."""
         refused, foreign = [], []
         users = {one.bot: None for one in self._every.values() if one.bot != self._users.main}
         for enterprise, part in self._config.parts().items():
@@ -270,8 +270,8 @@ class HomeserverChecks:
         return None if foreign else f"{count} of {count} ours"
 
     async def _ghosts(self, findings: Findings, users: OurUsers) -> str | None:
-        """The loaded registration's namespaces cover the agents' users; none is made: by how the
-        homeserver refuses one who does not exist, one sees whether it would be ours.
+        """Check that the loaded registration covers the ghosts. None is created: the error for a
+        user who does not exist tells whether it is in the bridge's namespaces.
         """
         ghost = users.ghost(AgentId("doctor"))
         answer = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(ghost)}")
@@ -316,7 +316,7 @@ class HomeserverChecks:
         token: bool = True,
         fix: str = "see the homeserver's log",
     ) -> Answer:
-        """One request as the application service; `Failed` if no JSON object came back."""
+        """Send one request as the appservice; `Failed` if the answer is not a JSON object."""
         headers = {"Content-Type": "text/plain" if data is not None else "application/json"}
         if token:
             as_token = self._config.appservice.as_token.get_secret_value()

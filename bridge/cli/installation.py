@@ -1,7 +1,7 @@
-"""The checks of this machine: the registration file, the database, the clock, encryption's keys.
+"""The doctor's checks of this machine: registration file, database, clock, encryption keys.
 
-`crypto reset` mends every state of the keys, but makes a new identity for each of our users, of
-which customers are told: it is named only where nothing gentler helps.
+`crypto reset` fixes any state of the keys, but gives each bridge user a new identity, of which
+customers' clients warn: it is suggested only where nothing gentler helps.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from bridge.storage.query import database_is_corrupt
 from bridge.storage.sqlstore import SqlStore, open_store, pending_migrations
 
 MOST_SKEW = 60.0
-"""Seconds. The clock stamps our frames and decides when a token is too old."""
+"""Maximum clock skew in seconds: the clock stamps frames and decides when a token expires."""
 READABLE = "let the bridge's user enter its folder and read it (`ls -ld` shows whose they are)"
 _OUR_FOLDER = "let the folder of database.url exist and belong to the bridge's user"
 
 
 def check_registration(findings: Findings, config: Config, path: Path) -> None:
-    """Compare the registration file with what the configuration would make of it today."""
+    """Compare the registration file with the one that the configuration gives now."""
     what = "registration file"
     try:
         written = load_registration(path)
@@ -70,7 +70,7 @@ def check_registration(findings: Findings, config: Config, path: Path) -> None:
 
 
 def differences(written: Registration, config: Config) -> list[str]:
-    """The keys of a registration that do not fit the configuration; values stay unsaid."""
+    """Return the keys (not the values) of a registration that differ from the configuration."""
     wanted = registration_of(config, tokens_of(config))
     wrong = [
         key
@@ -84,7 +84,7 @@ def differences(written: Registration, config: Config) -> list[str]:
 
 
 async def check_database(config: Config) -> str:
-    """Open the database and write to it, unless its schema is still to be upgraded."""
+    """Open the database and write to it, unless its schema needs an upgrade."""
     url, clock = config.database.url.get_secret_value(), SystemClock()
     kind = "SQLite" if url.startswith("sqlite") else "PostgreSQL"
     began = perf_counter()
@@ -105,7 +105,7 @@ async def check_database(config: Config) -> str:
 
 
 async def check_replicas(config: Config) -> str | None:
-    """See whether the processes that share the database, if any, have all rooms between them."""
+    """Check that the processes that share the database are alive and serve all shards."""
     async with migrated_store(config) as store:
         try:
             there = [one for one in await store.members() if one.present] if store else []
@@ -128,7 +128,7 @@ async def check_replicas(config: Config) -> str | None:
 
 @asynccontextmanager
 async def migrated_store(config: Config) -> AsyncIterator[SqlStore | None]:
-    """The bridge's database; None while it cannot be used, which `check_database` has told."""
+    """Open the bridge's database; yield None if it is unusable (`check_database` reports why)."""
     url, clock = config.database.url.get_secret_value(), SystemClock()
     async with AsyncExitStack() as stack:
         store = None
@@ -163,7 +163,7 @@ def check_clock(findings: Findings, date: str, whose: str) -> None:
     except ValueError:
         findings.skipped(what, "its answers carry no time")
         return
-    # Their header has whole seconds: half of one is the best guess of what was cut off.
+    # The Date header is cut to whole seconds: assume half a second more.
     skew = datetime.now(theirs.tzinfo).timestamp() - theirs.timestamp() - 0.5
     detail = f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}"
     if abs(skew) > MOST_SKEW:
@@ -206,7 +206,7 @@ _STATES = {
 
 
 async def check_encryption(findings: Findings, config: Config) -> None:
-    """Compare what lies here with what lies there; the homeserver must know us."""
+    """Compare the keys here with those on the homeserver, which must know the bridge's users."""
     if not config.bridge.encryption.allow:
         findings.skipped(ENCRYPTION, "bridge.encryption.allow is false")
         return
@@ -239,7 +239,7 @@ async def check_encryption(findings: Findings, config: Config) -> None:
 
 
 def judge(findings: Findings, found: Inspected | None) -> None:
-    """One line for each state that was found; None: nothing is there."""
+    """Add a finding for each state of the keys; `found` is None if the database has none."""
     if found is None:
         findings.skipped(ENCRYPTION, _NONE_YET)
         return
@@ -254,7 +254,7 @@ def judge(findings: Findings, found: Inspected | None) -> None:
         )
     for fit, (state, fix) in _STATES.items():
         those = [keys.user for keys in found.users if keys.fit is fit]
-        # An older copy's own line says what becomes of its devices.
+        # For an older copy, the finding above already says what becomes of its devices.
         if those and (found.newest or fit is not Fit.NO_DEVICE):
             detail = f"{_named_users(those)}: {state.format(device=found.device_id)}"
             new = "" if found.device_id else "; this database is new: start the bridge once before"

@@ -1,4 +1,4 @@
-"""`migrate-db`, `backup`, `restore`: all rows of a database, elsewhere or in a file."""
+"""`migrate-db`, `backup`, `restore`: copy all rows of a database to another, or to a file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bridge.storage.transfer import Compared
 
 Answer = TypeVar("Answer")
 _QUIET_SECONDS = 2.0
-"""A run of less shows no progress."""
+"""Seconds after which progress is shown."""
 
 replace_option = click.option(
     "--replace", is_flag=True, help="Also over a database that holds something: that is gone then."
@@ -36,7 +36,7 @@ replace_option = click.option(
 
 
 class _Shown:
-    """Progress on the terminal, if there is one, of what takes long (`transfer.Progress`)."""
+    """Progress bar on the terminal, if there is one (implements `transfer.Progress`)."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -53,7 +53,7 @@ class _Shown:
     def advances(self, rows: int) -> None:
         self._bar.advance(self._task, rows)
         if monotonic() - self._began > _QUIET_SECONDS:
-            self._bar.start()  # once more is nothing more
+            self._bar.start()  # idempotent
 
     def close(self) -> None:
         if self._bar.live.is_started:
@@ -69,7 +69,7 @@ def _with_progress(work: Callable[[_Shown], Coroutine[None, None, Answer]]) -> A
 
 
 def _placed(url: str, files: Files) -> str:
-    """A URL from the command line, a relative file beside config.yaml as in `database.url`."""
+    """Return a URL of the command line with a relative SQLite file placed beside config.yaml."""
     try:
         engine_for(url, SystemClock())
     except ValueError as error:
@@ -80,7 +80,7 @@ def _placed(url: str, files: Files) -> str:
 
 
 def _given_to() -> str:
-    """Where to move, from the environment: a URL may hold a password, a command line hides none."""
+    """Return the target URL from the environment, where its password is not shown by `ps`."""
     if url := os.environ.get(MIGRATE_TO, ""):
         return url
     if path := os.environ.get(f"{MIGRATE_TO}_FILE", ""):
@@ -116,9 +116,9 @@ def migrate_db(
 ) -> None:
     """Move everything from one database into another, SQLite or PostgreSQL.
 
-    FROM and TO are URLs as in database.url. Without FROM it is database.url; without TO it comes
-    from MATRIX_WEBCHAT_MIGRATE_TO, or with _FILE at the end from a file. Stop the bridge first.
-    What was broken off goes on with the same command.
+    FROM and TO are URLs as in database.url. FROM defaults to database.url, TO to the variable
+    MATRIX_WEBCHAT_MIGRATE_TO, or the content of the file that MATRIX_WEBCHAT_MIGRATE_TO_FILE
+    names. Stop the bridge first. If it is interrupted, run the same command again.
     """
     clock = SystemClock()
     if len(urls) > 2 or (take_back and (urls or replace)):
@@ -153,10 +153,10 @@ def migrate_db(
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @json_option
 def backup(config: Config, file: Path, *, as_json: bool) -> None:
-    """Write everything that the database holds into a new FILE, while the bridge runs or not.
+    """Write the whole database into a new FILE, whether the bridge runs or not.
 
-    FILE is of either engine and can be restored into either. It holds keys and words: let nobody
-    else read it. Keep config.yaml with it.
+    FILE can be restored into SQLite or PostgreSQL. It contains keys and messages: keep it secret.
+    Keep config.yaml with it.
     """
     url = existing(config.database.url.get_secret_value())
     if file.exists():
@@ -177,7 +177,7 @@ def backup(config: Config, file: Path, *, as_json: bool) -> None:
 def restore(config: Config, file: Path, *, replace: bool, dry_run: bool, as_json: bool) -> None:
     """Fill the configured database, which must be empty, from a FILE that `backup` wrote.
 
-    Stop the bridge first. What was broken off goes on with the same command.
+    Stop the bridge first. If it is interrupted, run the same command again.
     """
     url = config.database.url.get_secret_value()
     if dry_run:

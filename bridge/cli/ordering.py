@@ -1,4 +1,4 @@
-"""`order` and `changes`: a room's commands from outside it, and the audit."""
+"""`order` and `changes`: commands in a room from outside it, and the audit trail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bridge.storage.sqlstore import SqlStore
 @click.argument("room_id")
 @click.argument("words", nargs=-1, required=True)
 def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
-    """Give a command in a room, as its admins do: `order '!room:example.org' queue set 2`."""
+    """Run a command in a room with admin rights: `order '!room:example.org' queue set 2`."""
     # Imported late, as in `console`.
     from bridge.app.settings import FIRST, all_rules_of
     from bridge.rooms.engine import order_for
@@ -54,7 +54,7 @@ def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
 @click.option("-n", "--limit", default=50, type=click.IntRange(1, 10_000), show_default=True)
 @click.argument("room_id", required=False)
 def changes(config: Config, room_id: str | None, limit: int, *, as_json: bool) -> None:
-    """Print who changed what, when and which way: in one room, or everywhere; newest first."""
+    """Print the audit trail of a room or of all: who changed what, when and how, newest first."""
 
     async def ask(store: SqlStore) -> list[Change]:
         upgrades = Upgrades()

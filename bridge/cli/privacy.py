@@ -1,4 +1,4 @@
-"""`erase`: all that the bridge holds of a room or a person goes; a report says what stays where."""
+"""`erase`: delete all data of a room or a person, and report which data is kept where."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def erase(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Erase all that is held of a room (!…) or a person (@name:server), running bridge or not."""
+    """Erase all data of a room (!…) or a person (@name:server), whether the bridge runs or not."""
     # Imported late, as in `console`.
     from bridge.app.settings import users_of
 

@@ -1,6 +1,6 @@
-"""The command line: `matrix-webchat [run]` and its sisters; most of them lie with their work.
+"""The command line program `matrix-webchat`; most commands are defined in other files.
 
-The short flags before a command (`-g`, `-e`) are those of other Matrix bridges.
+The flags `-g` and `-e` before a command are those of other Matrix bridges.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _FLAGS = {"help_option_names": ["-h", "--help"]}
 def program(
     context: click.Context, *, generate_registration: bool, generate_example_config: bool
 ) -> None:
-    """Carries Matrix rooms to an EliteCRM WebChat call centre.
+    """Bridge Matrix rooms to an EliteCRM WebChat call centre.
 
-    Without a command it runs the bridge.
+    Without a command: run the bridge.
     """
     context.with_resource(errors_become_exits())
     if context.invoked_subcommand is None:
@@ -61,8 +61,8 @@ for command in (
 @console.json_option
 @click.pass_obj
 def doctor(paths: Files, *, as_json: bool) -> None:
-    """Try the whole installation: database, homeserver, WebChat; says how to mend what fails."""
-    # Imported late: it needs the whole bridge, and the other commands need not wait for that.
+    """Test the whole installation (database, homeserver, WebChat), with a fix for each failure."""
+    # Imported late: it imports the whole bridge, which would slow down the other commands.
     from bridge.cli.doctor import doctor as examine
 
     sys.exit(examine(paths, as_json=as_json))
@@ -71,7 +71,7 @@ def doctor(paths: Files, *, as_json: bool) -> None:
 def parse_options(
     dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
 ) -> SimulatorOptions:
-    """Options of a simulator from the command line: a setting's value is text, or JSON."""
+    """Return simulator options from the command line; the value of `--set` is text or JSON."""
     values: dict[str, object] = {"dialect": dialect, "script": script, "queues": list(queues)}
     for setting in settings:
         name, equals, value = setting.partition("=")
@@ -82,7 +82,7 @@ def parse_options(
         except ValueError:
             values[name] = value
     try:
-        return msgspec.convert(values, SimulatorOptions, strict=False)  # numbers are texts as yet
+        return msgspec.convert(values, SimulatorOptions, strict=False)  # numbers are still strings
     except msgspec.ValidationError as error:
         raise click.UsageError(f"--set: {error}") from error
 
@@ -110,7 +110,7 @@ option = partial(click.option, show_default=True)
 def simulate(  # noqa: PLR0917 - click's, by name
     host: str, port: int, dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
 ) -> None:
-    """Run a WebChat server to try the bridge against, with a desk for its agents."""
+    """Run a simulated WebChat server with a desk for its agents, to try the bridge with."""
     # Imported late: the server pulls in aiohttp, which no other command here needs.
     from bridge.simulator.simulator import serve
 
@@ -118,7 +118,7 @@ def simulate(  # noqa: PLR0917 - click's, by name
 
     async def until_stopped() -> None:
         if (task := asyncio.current_task()) is not None:
-            # Ctrl-C already ends in a cancellation; SIGTERM (make, containers) shall as well.
+            # Ctrl-C already cancels the task; let SIGTERM (make, containers) do so too.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with suppress(asyncio.CancelledError):
             await serve(options, host, port)

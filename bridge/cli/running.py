@@ -1,10 +1,10 @@
 """`run`, `check`, `register`, `example-config`, and the start of the container image.
 
-Tokens that exist stay when the bridge is registered: those of the configuration first, then those
-of an earlier registration, which is written first: after a crash the next call finds them again.
+`register` keeps existing tokens: those of the configuration, else those of an earlier registration
+file. That file is written before the configuration, so a repeat after a crash finds the tokens.
 
-The container does each time the first thing that is still missing: write config.yaml into the
-volume, then (once that is edited, or the patterns would be example.org's) the registration; serve.
+Each start of the container does the next step that is missing: write config.yaml into the volume;
+write the registration (once config.yaml names no example servers); run the bridge.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def run(files: Files) -> None:
         )
     if lacks_secret(config):
         stop(ExitCode.CONFIG_INVALID, f"{files.config}: {UNFILLED}")
-    # Imported late: `register` and the like need none of it and start at once.
+    # Imported late: other commands do not need it and start faster without.
     from bridge.app import process
     from bridge.ops.metrics import CannotListen
 
@@ -105,7 +105,7 @@ def check(files: Files, *, as_json: bool) -> None:
 
 
 def slips(files: Files, config: Config) -> Iterator[Finding]:
-    """What is allowed, and seldom meant."""
+    """Yield findings on valid settings that are probably mistakes."""
     for enterprise, part in config.parts().items():
         for slip in _slips(part):
             what = f"{enterprise}: {slip.what}" if enterprise else slip.what
@@ -116,7 +116,7 @@ def slips(files: Files, config: Config) -> Iterator[Finding]:
 
 
 def _slips(config: Config) -> Iterator[Finding]:
-    """Those of one enterprise, in the short form."""
+    """Yield findings on one enterprise, in the short form."""
     # Imported late, as in `run`.
     from bridge.link.login import shared
     from bridge.link.settings import unverified
@@ -168,11 +168,11 @@ def register(files: Files, *, rotate: bool) -> None:
             raise
         kept = "move it away, and register again; tokens that the configuration has are kept"
         raise RegistrationError(f"{error}: {kept}") from error
-    # Those that are empty are drawn.
+    # registration_of generates the empty ones.
     tokens = {name: "" if rotate else known[name] or getattr(earlier, name, "") for name in known}
     registration = registration_of(config, tokens)
     if earlier is not None:
-        # The homeserver made this user; a new name would leave the old one behind.
+        # The homeserver has created this user; a new name would orphan it.
         sender = earlier.sender_localpart
         registration = msgspec.structs.replace(registration, sender_localpart=sender)
     save_registration(registration, files.registration)
@@ -200,10 +200,10 @@ def register(files: Files, *, rotate: bool) -> None:
 
 
 def _further_secrets(config: Config, *, rotate: bool) -> dict[KeyPath, str]:
-    """The secret that seals encryption's keys from now on, and the API's, if they are to be filled.
+    """Return the pickle_key and the API secret to fill into the configuration, if any.
 
-    Without a secret of its own encryption takes the as_token: what that has sealed must stay
-    readable when the token is rotated.
+    Without a pickle_key the as_token seals the database: on rotation the old as_token becomes the
+    pickle_key, so that sealed data stays readable.
     """
     found: dict[KeyPath, str] = {}
     as_token = config.appservice.as_token.get_secret_value()
@@ -266,7 +266,7 @@ def container(context: click.Context, folder: Path) -> None:
 
 
 def _write_config(path: Path) -> None:
-    """Write the example, with what differs within a container."""
+    """Write the example configuration, adapted to a container."""
     ours: dict[KeyPath, str] = {
         ("homeserver", "address"): "http://synapse:8008",
         ("appservice", "address"): "http://matrix-webchat:29340",

@@ -1,6 +1,6 @@
 """The operator's configuration: config.yaml and the environment, as one frozen `Config`.
 
-`load_config` is the way in. Every error names the key's path and its line; see `document.Problem`.
+Entry point: `load_config`. Every error names the key's path and line; see `document.Problem`.
 """
 
 from bridge.config.document import ConfigInvalid, ConfigUnreadable, KeyPath, Problem

@@ -1,4 +1,4 @@
-"""config.yaml as plain data with the line of every key, and the problems that name such a place."""
+"""Parse config.yaml into plain data with the line of every key; errors that name such a line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KeyPath = tuple[str | int, ...]
 
 
 def render_path(path: KeyPath) -> str:
-    """`queues[0].name`; keys that are no words are quoted: `bridge.permissions."@a:b"`."""
+    """Return a path as text: `queues[0].name`, `bridge.permissions."@a:b"`."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -34,7 +34,7 @@ def render_path(path: KeyPath) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """One error of an operator."""
+    """One error in the configuration."""
 
     path: KeyPath
     message: str
@@ -49,11 +49,11 @@ class Problem:
 
 
 class ConfigUnreadable(Exception):
-    """The file cannot be read or is no YAML mapping (exit code 10)."""
+    """The file cannot be read or is not a YAML mapping (exit code 10)."""
 
 
 class ConfigInvalid(Exception):
-    """The file, or a variable of the environment, breaks the rules (exit code 11)."""
+    """A value in the file or the environment is invalid (exit code 11)."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -62,7 +62,7 @@ class ConfigInvalid(Exception):
 
 # --- the file ------------------------------------------------------------------------------------
 
-_DEEPEST = 20  # far deeper than any key of ours
+_DEEPEST = 20  # maximum nesting; far above that of any known key
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ class Document:
     """Line of each key and list entry, counted from 1."""
 
     def line_of(self, path: KeyPath) -> int:
-        """The line of a key, or of the innermost part of the file that would hold it; 0: none."""
+        """Return the line of a key, else of its innermost ancestor in the file, else 0."""
         above = (path[:length] for length in range(len(path), 0, -1))
         return next((self.lines[one] for one in above if one in self.lines), 0)
 
 
 def read_document(path: Path) -> Document:
-    """A YAML mapping; ConfigUnreadable has the file's name and, for bad YAML, the line."""
+    """Read a YAML mapping; ConfigUnreadable names the file and, for a syntax error, the line."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -94,7 +94,7 @@ def read_document(path: Path) -> Document:
         mark = error.problem_mark
         where = f" line {mark.line + 1}" if mark is not None else ""
         reason = _without_values(error.problem or error.context or "is not YAML")
-        if reason.startswith(("expected", "could not find")):  # true, and no help
+        if reason.startswith(("expected", "could not find")):  # correct but unhelpful
             reason += "; look here and above for a quote, a bracket or an indentation that is wrong"
         raise ConfigUnreadable(f"{path.name}{where}: {reason}") from error
     except YAMLError as error:
@@ -107,7 +107,7 @@ def read_document(path: Path) -> Document:
 
 
 def _without_values(problem: str) -> str:
-    """What ruamel says of a fault, its first line; a value that it quotes may be a secret."""
+    """Return the first line of ruamel's error without quoted values, which may be secrets."""
     if twice := re.match('found duplicate key "(.*?)" with value "', problem):
         return f"the key {twice[1]} stands here twice"
     if "undefined alias" in problem:
@@ -116,10 +116,10 @@ def _without_values(problem: str) -> str:
 
 
 def parsed(yaml: YAML, text: str) -> object:
-    """The value of a YAML text.
+    """Parse YAML text; raises only YAMLError.
 
-    Raises nothing but YAMLError, whatever ruamel let through: a date in a thirteenth month is a
-    ValueError of Python's, a wrong tag an AttributeError. What the text says is not shown.
+    ruamel lets other errors escape: ValueError for a date in month 13, AttributeError for a bad
+    tag. The message that replaces theirs does not quote the text.
     """
     try:
         return yaml.load(text)
@@ -133,18 +133,18 @@ def parsed(yaml: YAML, text: str) -> object:
 
 
 class _Constructor(RoundTripConstructor):
-    """Knows where a value stands that looks like a date or a number and is none."""
+    """Adds the line to the error for a malformed date or number."""
 
     def construct_object(self, node: Node, deep: bool = False) -> object:  # noqa: FBT001, FBT002 - ruamel's
         try:
             return super().construct_object(node, deep)
-        except ValueError as error:  # of int(), float() and datetime()
+        except ValueError as error:  # from int(), float() or datetime()
             problem = "looks like a date or a number, and is none: put it in quotes"
             raise ConstructorError(None, None, problem, node.start_mark) from error
 
 
 def _plain(value: object, path: KeyPath, lines: dict[KeyPath, int], name: str) -> object:
-    """A value of ruamel's as one of Python's; notes the lines of all that is in it."""
+    """Convert a ruamel value to plain Python; record the line of each key and entry in `lines`."""
     if len(path) > _DEEPEST:
         raise ConfigUnreadable(f"{name} line {lines.get(path[:1], 1)}: nests too deeply")
     if isinstance(value, CommentedMap | CommentedSeq):
@@ -152,13 +152,13 @@ def _plain(value: object, path: KeyPath, lines: dict[KeyPath, int], name: str) -
         is_list = isinstance(value, CommentedSeq)
         pairs = enumerate(value) if isinstance(value, CommentedSeq) else value.items()
         for key, inner in pairs:
-            # A key that is no text (1:, true:) is unknown or a pattern anyway: the model says so.
+            # A non-string key (1:, true:) becomes text: the model reports it unless free-form.
             part = key if is_list else str(key)
-            if value.lc.data and key in value.lc.data:  # not if it came through a merge (<<)
+            if value.lc.data and key in value.lc.data:  # unknown for keys from a merge (<<)
                 lines[(*path, part)] = value.lc.data[key][0] + 1
             plain[part] = _plain(inner, (*path, part), lines, name)
         return list(plain.values()) if is_list else plain
-    # ruamel's scalars remember how they were written; the first kind that fits makes them plain.
+    # ruamel's scalar subclasses keep their formatting: convert to the first plain type that fits.
     for kind, written in ((bool, bool | ScalarBoolean), (str, str), (int, int), (float, float)):
         if isinstance(value, written):
             return kind(value)

@@ -1,9 +1,9 @@
-"""Values from the environment, laid over those of the file; and secrets written into the file.
+"""Override config.yaml from environment variables; write secrets into the file.
 
-`MATRIX_WEBCHAT_` + the key's path joined by `__`, in capitals: the value; + `_FILE`: the file that
-holds it (Docker and systemd secrets). List positions are numbers; a whole list or mapping is given
-as YAML or JSON. A variable that names no key is an error, as in the file; an empty one counts as
-unset, since compose files pass on unset variables like that.
+A variable is `MATRIX_WEBCHAT_` + the key's path in capitals, joined by `__`. With the suffix
+`_FILE` it names a file that holds the value (Docker and systemd secrets). List positions are
+numbers; a whole list or mapping is YAML or JSON. An unknown variable is an error; an empty one
+counts as unset, because compose files pass unset variables on as empty.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from bridge.config.model import Config
 PREFIX = "MATRIX_WEBCHAT_"
 _FILE = "_FILE"
 MIGRATE_TO = f"{PREFIX}MIGRATE_TO"
-"""Not of the configuration: where `migrate-db` moves a database to; with `_FILE` as well."""
-# Kubernetes sets the others in every pod beside a Service named matrix-webchat.
+"""Target database URL of `migrate-db`, not a configuration key; `_FILE` works too."""
+# Kubernetes sets the SERVICE and PORT variables in every pod beside a Service matrix-webchat.
 _NO_KEYS = re.compile(
     r"MIGRATE_TO(_FILE)?|SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?"
 )
@@ -49,13 +49,13 @@ def variable_of(path: KeyPath) -> str:
 
 
 def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[KeyPath, str]:
-    """Lay the environment over a file's data; returns path -> the variable that set its value.
+    """Apply the environment to a file's data; return path -> the variable that set it.
 
-    Raises ConfigInvalid: a variable names no key, or its value cannot be had.
+    Raises ConfigInvalid for an unknown variable, or a value that cannot be read or placed.
     """
     origins: dict[KeyPath, str] = {}
     problems: list[Problem] = []
-    # Shorter paths first: a whole list, then entries of it.
+    # Shorter paths first: a whole list before its entries.
     for variable in sorted(environment, key=lambda name: (name.count("__"), name)):
         rest = variable.removeprefix(PREFIX)
         if not variable.startswith(PREFIX) or _NO_KEYS.fullmatch(rest):
@@ -85,7 +85,7 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
 
 
 def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_file: bool) -> str:
-    """Put a variable's value in its place; returns what is wrong with it, or ""."""
+    """Set a key to a variable's value; return an error message, or "" on success."""
     given: object = value
     try:
         if from_file:
@@ -104,7 +104,7 @@ def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_f
 
 
 def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:
-    """The path and key that a variable's name stands for."""
+    """Return the path and key of a variable name without its prefix; None if unknown."""
     segments = name.lower().split("__")
     path: KeyPath = ()
     model: type[BaseModel] = Config
@@ -134,7 +134,7 @@ def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:
 
 
 def _insert(here: object, path: KeyPath, value: object) -> bool:
-    """Put a value into nested dicts and lists; False if there is no place for it."""
+    """Set a value in nested dicts and lists; return False if the path does not fit them."""
     for part, following in zip(path, (*path[1:], None), strict=True):
         last = following is None
         fresh: object = value if last else [] if isinstance(following, int) else {}
@@ -160,17 +160,17 @@ API_SECRET = ("provisioning", "secret")
 
 
 def set_by(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
-    """The variables that set a key: such a secret is never written to the file."""
+    """Return the environment variables that set a key; such a secret is not written to the file."""
     variable = variable_of(path)
     return [name for name in (variable, variable + _FILE) if name in environment]
 
 
 def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
-    """Set keys of an existing file, of which all else stays; only its owner can read it then.
+    """Set keys in an existing file, keep all else, and make it readable by its owner only.
 
-    Raises ConfigUnreadable: the file cannot be read, written, or is no mapping.
+    Raises ConfigUnreadable if the file cannot be read or written, or is not a mapping.
     """
-    read_document(path)  # says what is wrong with it, and where
+    read_document(path)  # for its error messages with lines
     try:
         replace_secret(path, filled(path.read_text(encoding="utf-8"), values))
     except OSError as error:
@@ -180,9 +180,9 @@ def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
 
 
 def filled(text: str, values: Mapping[KeyPath, str]) -> str:
-    """A configuration with some keys set; all else, comments too, stays as it is written.
+    """Return a YAML text with keys set; comments and formatting are kept.
 
-    Raises KeyError with the path that would have to be a mapping, and is something else.
+    Raises KeyError with the path of a parent that is not a mapping.
     """
     _, indent, offset = load_yaml_guess_indent(text)
     yaml = YAML(typ="rt", pure=True)
@@ -199,9 +199,9 @@ def filled(text: str, values: Mapping[KeyPath, str]) -> str:
 
 
 def replace_secret(path: Path, text: str) -> None:
-    """Swap a file for one of mode 0600 in one move: a crash leaves the old or the new. OSError."""
+    """Atomically replace a file with one of mode 0600; raises OSError."""
     target = path.resolve()
-    # The mode is given at creation: there is no moment in which others can read it.
+    # mkstemp creates the file with mode 0600: it is never readable by others.
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     temporary = Path(name)
     try:

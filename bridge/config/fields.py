@@ -1,7 +1,7 @@
-"""Types of values that several sections share: sizes, durations, names, addresses, templates.
+"""Value types that several sections share: sizes, durations, names, addresses, templates. Pure.
 
-Quantities are as people write them (`64MiB`, `1d`, `8/60s`) and become bytes, milliseconds and
-numbers. Every function raises ValueError with a sentence without subject ("must be …"). Pure.
+Quantities (`64MiB`, `1d`, `8/60s`) are parsed to bytes, milliseconds and numbers. Validators
+raise ValueError with a sentence without subject ("must be …").
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ MILLISECONDS = {
 }
 LONGEST = 36_500 * MILLISECONDS["d"]
 LARGEST = 1 << 50
-"""Bounds that no sense is beyond, lest a sum of them outgrow what a database can hold."""
+"""Maximum duration in ms and size in bytes, so that sums fit a database's integers."""
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `50MiB`, `50M` (1024), `50MB` (1000), `512`."""
+    """Parse a size to bytes: `50MiB`, `50M` (1024), `50MB` (1000), `512`."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError("must be a size such as 50MiB, 800KiB or 1048576")
     prefix, binary, letter = match[2].lower(), match[3], match[4]
-    # "50M" means 1024 as in Synapse's configuration; only "MB" is decimal.
+    # "50M" is binary as in Synapse's configuration; only "MB" is decimal.
     base = 1000 if letter and not binary else 1024
     size = float(match[1]) * base ** ("kmgt".index(prefix) + 1 if prefix else 0)
     if size > LARGEST:
@@ -59,7 +59,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_duration(text: str) -> int:
-    """Milliseconds of `1d`, `90s`, `1.5h`, `250ms`."""
+    """Parse a duration to milliseconds: `1d`, `90s`, `1.5h`, `250ms`."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError("must be a duration with its unit, such as 90s, 15m, 12h or 7d")
@@ -70,11 +70,11 @@ def parse_duration(text: str) -> int:
 
 
 EVER = 0
-"""An `Age` without an end."""
+"""Value of an `Age` without limit, written `ever`."""
 
 
 def parse_age(text: str) -> int:
-    """Milliseconds of a duration of a day at least, or `EVER` of `ever`."""
+    """Parse a duration of at least one day to milliseconds, or `ever` to EVER."""
     if text.strip().casefold() == "ever":
         return EVER
     if (age := parse_duration(text)) < MILLISECONDS["d"]:
@@ -83,7 +83,7 @@ def parse_age(text: str) -> int:
 
 
 def parse_rate(text: str) -> dict[str, float]:
-    """`8/60s` as the keys of a `Rate`."""
+    """Parse `8/60s` to the keys of a `Rate`."""
     count, slash, per = text.partition("/")
     if not slash or not count.strip().isdecimal():
         raise ValueError("must be a rate such as 8/60s, or {count: 8, per_seconds: 60}")
@@ -91,7 +91,7 @@ def parse_rate(text: str) -> dict[str, float]:
 
 
 def parsed_by(parse: Callable[[str], object], kinds: type | UnionType = str) -> BeforeValidator:
-    """A validator that reads text, and the other `kinds` as text; leaves all else as it is."""
+    """Return a validator that parses values of `kinds`, as text, and passes all others on."""
     return BeforeValidator(lambda value: parse(str(value)) if isinstance(value, kinds) else value)
 
 
@@ -102,7 +102,7 @@ Bytes = Annotated[
 ]
 Milliseconds = Annotated[
     int,
-    # A bare number has no unit: parse_duration refuses it with the right sentence.
+    # A bare number lacks a unit: parse_duration rejects it with a message that says so.
     parsed_by(parse_duration, str | int | float),
     WithJsonSchema({"type": "string", "examples": ["7d"]}),
 ]
@@ -117,7 +117,7 @@ Age = Annotated[
 
 
 class Section(BaseModel):
-    """A part of config.yaml: frozen, refuses unknown keys, documents its keys by docstrings."""
+    """A part of config.yaml: frozen, rejects unknown keys, documents its keys by docstrings."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
@@ -125,7 +125,7 @@ class Section(BaseModel):
 
 
 def template(*, known: Set[str], needed: Set[str] = frozenset()) -> AfterValidator:
-    """A check of a template that may use `known` and must use at least one of `needed`."""
+    """Return a validator of a template that may use `known` and must use one of `needed`."""
 
     def check(value: str) -> str:
         used = placeholders(value)
@@ -141,7 +141,7 @@ def template(*, known: Set[str], needed: Set[str] = frozenset()) -> AfterValidat
 
 
 def matching(pattern: str, otherwise: str) -> Callable[[str], str]:
-    """A check of a text that matches a pattern as a whole; else it raises that sentence."""
+    """Return a validator that requires a full match of the pattern; `otherwise` is its error."""
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -167,34 +167,32 @@ _mxc = matching(
 def _http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
-        _ = parts.port  # raises for one that is no number
+        _ = parts.port  # raises ValueError if invalid
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be a URL such as https://host/path")
     if parts.query or parts.fragment or parts.username is not None:
         raise ValueError("must be a URL without user, query or fragment")
-    # Schemes are compared later, and come in any case (RFC 3986, 3.1).
+    # Later comparisons need a lower-case scheme; any case is allowed (RFC 3986, 3.1).
     return f"{parts.scheme}:{value.partition(':')[2].rstrip('/')}"
 
 
 def check_database_url(url: str) -> None:
-    """Raise ValueError for what no engine can open; the URL, which may hold a password, stays
-    unsaid.
-    """
+    """Raise ValueError if no engine can open the URL, without quoting it (passwords)."""
     why = "must be sqlite:///file.db, sqlite:////absolute/file.db or postgres://user:pass@host/name"
     file = url.removeprefix(SQLITE)
     if file != url and file.strip("/") and file != ":memory:" and not set("?\0") & set(file):
         return
     if url.startswith(("postgres://", "postgresql://")):
         why += "; in a password, @ / : # ? % are written as %40 %2F %3A %23 %3F %25"
-        with suppress(ValueError):  # of a port
+        with suppress(ValueError):  # from an invalid port
             parts = urlsplit(url)
             hosts = parts.netloc.rpartition("@")[2].split(",")
             ports = [urlsplit(f"//{one}").port for one in hosts]
-            # A socket directory is given as ?host=, with no host before the path.
+            # A Unix socket: no host before the path, or its directory given as ?host=.
             socket = (not parts.netloc and parts.path.strip("/")) or "host=" in parts.query
-            # An @ behind the host is the login's: a password before it was cut short.
+            # An @ in the path, or a fragment, comes from an unescaped / or # in the password.
             whole = "@" not in parts.path and not parts.fragment
             if whole and 0 not in ports and (parts.hostname is not None or socket):
                 return
@@ -220,18 +218,18 @@ def _zone(value: str) -> str:
 
 SQLITE = "sqlite:///"
 ONE_OR_MANY = BeforeValidator(lambda value: [value] if isinstance(value, dict) else value)
-"""Marks a list of sections for which a single mapping may stand."""
+"""Validator that accepts a single mapping as a list of one section."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Localpart = Annotated[str, AfterValidator(_localpart)]
 GhostTemplate = Annotated[str, template(known={"agent"}, needed={"agent"})]
 QueueTemplate = Annotated[str, template(known={"queue"}, needed={"queue"})]
-"""Both are read further by `matrix.users`."""
+"""Both templates are parsed further by `matrix.users`."""
 Domain = Annotated[str, AfterValidator(_domain)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 OptionalUrl = Annotated[str, AfterValidator(lambda value: _http_url(value) if value else "")]
 Token = Annotated[SecretStr, AfterValidator(_token)]
-"""It goes into a header of HTTP."""
+"""Sent in an HTTP header, so printable ASCII without spaces."""
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 MxcUri = Annotated[str, AfterValidator(_mxc)]
 CommandPrefix = Annotated[str, AfterValidator(_prefix)]

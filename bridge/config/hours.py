@@ -1,15 +1,14 @@
-"""Opening hours as an operator writes them, and when they open. Pure.
+"""Parse opening hours and compute when they open. Pure.
 
     Mon-Fri 09:00-12:00, 13:00-18:00; Sat 10:00-14:00 Asia/Shanghai
 
-Groups of days, parted by `;`; each names its days (`Mon`, `Mon-Fri`, `Mon,Wed,Fri`, `daily`) and
-one or more spans of the clock. The last word is the time zone, by its IANA name. A span whose end
-is not after its begin goes on into the next day (`Fri 22:00-06:00`); `24:00` is the end of a day.
-Holidays are left out: the call centre knows them, and its word counts.
+Groups are separated by `;`; each has days (`Mon`, `Mon-Fri`, `Mon,Wed,Fri`, `daily`) and one or
+more time spans. The last word is the IANA time zone. A span whose end is not after its begin
+continues into the next day (`Fri 22:00-06:00`); `24:00` is the end of a day. Holidays cannot be
+given: the call centre knows them, and its answer decides.
 
-The clock is the zone's: 09:00 stays 09:00 when the clocks change. Of a time that such a change
-brings twice, or skips, a begin takes the earlier reading and an end the later one: rather open an
-hour too long than shut people out.
+Times are local: 09:00 stays 09:00 across daylight saving changes. If such a change repeats or
+skips a time, a begin is read as early and an end as late as possible: open rather than closed.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ _DAY_END = 24 * 60
 
 @dataclass(frozen=True)
 class Span:
-    """One opening of one day of the week (0 is Monday).
+    """One opening on a weekday (0 is Monday), in minutes after local midnight.
 
-    Minutes after midnight by the clock on the wall; an end not after the begin is on the next day.
+    An end that is not after the begin is on the next day.
     """
 
     day: int
@@ -43,23 +42,23 @@ class Span:
 
 @dataclass(frozen=True)
 class Hours:
-    """A week of opening hours: at least one span, by the clock of a zone."""
+    """A week of opening hours: at least one span, in local time of a zone."""
 
     spans: tuple[Span, ...]
     zone: ZoneInfo
 
     def is_open(self, now: int) -> bool:
-        """True if they are open at that moment, ms since the epoch."""
+        """Return True if open at `now`, in ms since the epoch."""
         return any(begin <= now < end for begin, end in self._around(now))
 
     def opens(self, now: int) -> int:
-        """The first moment from `now` on at which they say "open"; both in ms since the epoch."""
+        """Return the first open moment at or after `now`; both in ms since the epoch."""
         if self.is_open(now):
             return now
         return min(begin for begin, _ in self._around(now) if begin > now)
 
     def _around(self, now: int) -> Iterator[tuple[int, int]]:
-        """Every opening from yesterday to this day next week: one of them is the next."""
+        """Yield (begin, end) in ms of the openings from yesterday to eight days ahead."""
         today = datetime.fromtimestamp(now / 1000, self.zone).date()
         for ahead in range(-1, _WEEK + 2):
             day = today + timedelta(days=ahead)
@@ -70,7 +69,7 @@ class Hours:
                     yield min(begin), max(end)
 
     def _readings(self, day: date, minute: int) -> list[int]:
-        """Both instants that a local time can mean (PEP 495, fold); mostly the same twice."""
+        """Return both instants that a local time can mean (PEP 495, fold); usually equal."""
         days, minute = divmod(minute, _DAY_END)
         wall = datetime.combine(day + timedelta(days=days), time(minute // 60, minute % 60))
         moments = (wall.replace(fold=fold, tzinfo=self.zone) for fold in (0, 1))
@@ -78,7 +77,7 @@ class Hours:
 
 
 def parse_hours(text: str) -> Hours:
-    """Read opening hours. Raises ValueError with a sentence for the operator."""
+    """Parse opening hours; raises ValueError with a message for the operator."""
     week, _, zone_name = text.strip().rpartition(" ")
     if not zone_name[:1].isalpha() or zone_name in DAYS:
         raise ValueError(
@@ -94,15 +93,15 @@ def parse_hours(text: str) -> Hours:
 
 
 def read_zone(name: str) -> ZoneInfo | None:
-    """The time zone of an IANA name; None if there is none."""
+    """Return the time zone of an IANA name; None if unknown."""
     try:
         return ZoneInfo(name)
-    except (ValueError, OSError, LookupError):  # OSError: of a folder, such as "Asia"
+    except (ValueError, OSError, LookupError):  # OSError: a directory such as "Asia"
         return None
 
 
 def _group(group: str) -> Iterator[Span]:
-    """`Mon-Fri 09:00-12:00, 13:00-18:00` as spans."""
+    """Parse `Mon-Fri 09:00-12:00, 13:00-18:00` into spans."""
     match = re.match(r"([A-Za-z]+(?:\s*[-–,]\s*[A-Za-z]+)*)\s+(.+)", group)
     if match is None:
         raise ValueError(f'"{group}" must be days and times, such as Mon-Fri 09:00-18:00')
@@ -143,7 +142,7 @@ def _times(text: str) -> tuple[int, int]:
 
 
 def _minute(hour: str, minute: str) -> int:
-    """Minutes after midnight; 24:00 is the end of the day."""
+    """Return minutes after midnight; 24:00 is the end of the day."""
     at = int(hour) * 60 + int(minute)
     if int(minute) > 59 or at > _DAY_END:
         raise ValueError(f'"{hour}:{minute}" is no time of day')
@@ -157,4 +156,4 @@ def _checked(text: str) -> str:
 
 
 OpeningHours = Annotated[str, AfterValidator(_checked)]
-"""Opening hours as they were written, and known to be right; empty: nobody said."""
+"""Validated opening hours, as written; empty if not given."""

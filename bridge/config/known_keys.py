@@ -1,4 +1,4 @@
-"""The tree of known keys, read off the model: for variables, suggestions and the JSON Schema."""
+"""Tree of known keys, from the model: for environment variables, suggestions and JSON Schema."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bridge.config.fields import ONE_OR_MANY
 from bridge.config.model import SHORT_FORM, Config
 
 Shape = Enum("Shape", "SECTION SECTIONS MAPPING LIST VALUE")
-"""Of a key's value: a section, a list of those, keys that the operator invents, a list, a value."""
+"""Kind of a key's value: section, list of sections, free-form keys, list of values, one value."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Key:
     info: FieldInfo
     shape: Shape
     model: type[BaseModel] | None
-    """Of SECTION, SECTIONS and of a MAPPING's values, if those are sections."""
+    """Model of a SECTION, of an entry of SECTIONS, or of a MAPPING's values; else None."""
 
     @property
     def single(self) -> bool:
@@ -52,14 +52,14 @@ def keys_of(model: type[BaseModel]) -> dict[str, Key]:
 
 
 def section_at(path: KeyPath) -> type[BaseModel] | None:
-    """The section whose keys stand at `path` of the file."""
+    """Return the section at `path` of the file; None if there is none."""
     model: type[BaseModel] = Config
     rest = list(path)
     while rest:
         key = keys_of(model).get(str(rest.pop(0)))
         if key is None or key.model is None or (key.shape is Shape.MAPPING and not rest):
             return None
-        # The next part names one of several: a key that the operator invented, or a position.
+        # Skip the part that selects an entry: a free-form key or a list position.
         if key.shape is Shape.MAPPING or (rest and isinstance(rest[0], int)):
             rest.pop(0)
         model = key.model
@@ -67,7 +67,7 @@ def section_at(path: KeyPath) -> type[BaseModel] | None:
 
 
 def known_paths(model: type[BaseModel] = Config, above: KeyPath = ()) -> Iterator[KeyPath]:
-    """Every key of the file; lists of sections are written without a position."""
+    """Yield the path of every key; lists of sections have no position in it."""
     for key in keys_of(model).values():
         path = (*above, key.name)
         yield path
@@ -76,7 +76,7 @@ def known_paths(model: type[BaseModel] = Config, above: KeyPath = ()) -> Iterato
 
 
 def advice(path: KeyPath) -> str:
-    """The error for an unknown key with the nearest known one, as a whole sentence."""
+    """Return the error message for an unknown key, suggesting the nearest known one."""
     name = str(path[-1])
     section = section_at(path[:-1])
     siblings = list(keys_of(section)) if section is not None else []
@@ -96,14 +96,14 @@ def advice(path: KeyPath) -> str:
 
 
 def example_config() -> str:
-    """The text of config.example.yaml, which `tests.support.example_config` writes."""
+    """Return config.example.yaml as text; `tests.support.example_config` generates it."""
     return (resources.files("bridge.config") / "example.yaml").read_text("utf-8")
 
 
 def json_schema() -> str:
-    """The JSON Schema of config.yaml, for editors."""
+    """Return the JSON Schema of config.yaml, for editors."""
     schema = Config.model_json_schema(mode="validation")
-    # A single mapping is taken as a list of one.
+    # A single mapping is accepted as a list of one.
     server = schema["properties"]["webchat"]
     schema["properties"]["webchat"] = {
         "description": server.get("description", ""),

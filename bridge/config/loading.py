@@ -1,7 +1,7 @@
-"""Loading: from a file and an environment to a `Config`, or to every problem with its place.
+"""Load a `Config` from file and environment, or report every problem with its line.
 
-After the shape of each value come the rules that span keys. A setting that would do nothing is
-refused: an operator who set it would believe in it.
+Each value is validated first, then the rules that span keys. A setting without effect is an
+error, because its operator would rely on it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from bridge.conversation.policy import RobotUse
 from bridge.webchat.codes import LoginType
 
 Check = Callable[[Config], Iterable[Problem]]
-"""A further check of a valid configuration; it gives paths, `load_config` adds the lines."""
+"""Further check of a valid configuration; yields problems with paths, to which lines are added."""
 
 _SENTENCES = {
     "missing": "must be given",
@@ -47,10 +47,10 @@ _SENTENCES = {
 
 
 def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Check] = ()) -> Config:
-    """Read config.yaml, lay the environment over it, and check it.
+    """Read config.yaml, apply the environment, and validate the result.
 
-    `checks` is what outer rings know about values (override keys of texts, …). Raises
-    ConfigUnreadable (no such file, no YAML, no mapping) and ConfigInvalid.
+    `checks` come from outer rings (override keys of texts, …). Raises ConfigUnreadable (no such
+    file, not a YAML mapping) or ConfigInvalid.
     """
     document = read_document(path)
     origins = overlay(document.data, environment)
@@ -60,7 +60,7 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
     except ValidationError as error:
         problems = _problems(error.errors(include_url=False))
     if problems := [*problems, *_form(document.data)]:
-        # Outside the handler: pydantic's own text could hold secrets.
+        # Outside the handler: a chained pydantic error could show secrets.
         raise ConfigInvalid(_placed(problems, document, origins))
     config = _beside(config, path.absolute().parent).resolved()
     problems = [problem for check in (check_rules, *checks) for problem in check(config)]
@@ -70,7 +70,7 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
 
 
 def _form(data: Mapping[str, object]) -> Iterator[Problem]:
-    """Problems with the two forms: one call centre at the top level, or `enterprises`."""
+    """Check the form: either one call centre at the top level, or `enterprises`."""
     bridge = data.get("bridge")
     if data.get("enterprises"):
         beside = "stands beside enterprises: write it into each of their entries instead"
@@ -84,7 +84,7 @@ def _form(data: Mapping[str, object]) -> Iterator[Problem]:
 
 
 def within(config: Config, enterprise: str, path: KeyPath) -> KeyPath:
-    """Where a key of one call centre (`Config.parts`) stands in the file."""
+    """Return the path in the file of a key of one call centre (`Config.parts`)."""
     ids = [one.id for one in config.enterprises]
     if not ids:
         return path
@@ -93,7 +93,7 @@ def within(config: Config, enterprise: str, path: KeyPath) -> KeyPath:
 
 
 def _beside(config: Config, folder: Path) -> Config:
-    """A relative file lies beside config.yaml, in whatever folder a command is given."""
+    """Resolve relative file names against config.yaml's folder, not the working directory."""
     url = config.database.url.get_secret_value()
 
     def placed(server: WebChat) -> WebChat:
@@ -115,7 +115,7 @@ def _beside(config: Config, folder: Path) -> Config:
 def _placed(
     problems: Iterable[Problem], document: Document, origins: Mapping[KeyPath, str]
 ) -> list[Problem]:
-    """The problems with their places, in the order of the file; the environment's last."""
+    """Add line or variable to the problems; sort them by line, the environment's last."""
     single = isinstance(document.data.get("webchat"), dict)
     placed = []
     for problem in problems:
@@ -137,7 +137,7 @@ def _problems(errors: Sequence[ErrorDetails]) -> list[Problem]:
     return [
         Problem(path, _sentence(details, path))
         for path, details in found
-        # A list whose entries are all wrong counts as empty for pydantic; not for the operator.
+        # pydantic also calls a list empty whose entries are all invalid: drop that error.
         if details["type"] != "too_short"
         or not any(len(other) > len(path) and other[: len(path)] == path for other, _ in found)
     ]
@@ -163,7 +163,7 @@ def _sentence(details: ErrorDetails, path: KeyPath) -> str:
 
 
 def check_rules(config: Config) -> Iterator[Problem]:
-    """Everything that a valid shape can still get wrong."""
+    """Check the rules that span keys, for each call centre and for the bridge."""
     for enterprise, part in config.parts().items():
         for problem in _part(part):
             path = within(config, enterprise, problem.path)
@@ -191,7 +191,7 @@ def check_rules(config: Config) -> Iterator[Problem]:
 
 
 def _part(config: Config) -> Iterator[Problem]:
-    """The same of one call centre, in the short form."""
+    """Check the rules of one call centre, given in the short form."""
     yield from _server(config)
     yield from _queues(config)
     ratings = [option.id for option in config.rating.options]
@@ -205,7 +205,7 @@ def _part(config: Config) -> Iterator[Problem]:
 
 
 def _enterprises(config: Config) -> Iterator[Problem]:
-    """Ids that are there twice, and bots that are not quite their own."""
+    """Check for duplicate ids, and for own bots that have the shared bot's username."""
     ids = [one.id for one in config.enterprises]
     for index, one in enumerate(config.enterprises):
         if one.id in ids[:index]:
@@ -227,7 +227,7 @@ def _has_tracing() -> bool:
 
 
 LEAST_SECRET = 32
-"""Characters: nobody guesses so many."""
+"""Minimum characters of `provisioning.secret`, against guessing."""
 
 
 def _provisioning(config: Config) -> Iterator[Problem]:
@@ -239,9 +239,9 @@ def _provisioning(config: Config) -> Iterator[Problem]:
 
 
 def _permissions(config: Config) -> Iterator[Problem]:
-    """Rules that serve nobody, or nobody of our own server: there they are mostly a slip.
+    """Check for rules that match no id, or serve nobody, or nobody of homeserver.domain.
 
-    Who means it names the server with `none` (or `ignore`), and that is no slip.
+    The last is usually a mistake; a rule `none` or `ignore` for the domain itself permits it.
     """
     here = ("bridge", "permissions")
     rules, domain = config.bridge.permissions, config.homeserver.domain

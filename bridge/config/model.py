@@ -1,11 +1,11 @@
-"""config.yaml as frozen values: every key, its type, its default and what it is for.
+"""Model of config.yaml: every key with its type, default and description.
 
 The docstrings under the keys are the comments of config.example.yaml and the descriptions of the
 JSON Schema. Rules that span several keys are in `loading`.
 
-Of the permissions the most specific rule wins: user id, pattern over user ids, server, pattern over
-servers, `*`, nobody; of two patterns the one with more literal characters. So a user, or all bots,
-can be shut out of a server that is let in.
+The most specific permission wins: user id, pattern over user ids, server, pattern over servers,
+`*`; of two patterns the one with more literal characters. Without a match: NONE. So a user, or all
+bots, can be excluded from a server that is otherwise served.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class Permission(StrEnum):
 
     NONE = "none"
     CUSTOMER = "customer"
-    """Be served."""
+    """May talk to the call centre."""
     ADMIN = "admin"
-    """Configure any room, whatever the power level in it."""
+    """Customer who may also configure any room, whatever their power level."""
     IGNORED = "ignore"
-    """Not be served, nor told so: for bots. Listed last, for the error that lists them."""
+    """Not served and not told so: for bots. Last, because error messages keep this order."""
 
 
 def is_pattern(rule: str) -> bool:
@@ -68,11 +68,11 @@ def is_pattern(rule: str) -> bool:
 
 
 def rule_matches(rule: str, user_id: str) -> bool:
-    """True if it covers the user: one that begins with `@` by user id, any other by server."""
+    """Return True if a rule matches: the user id if the rule begins with `@`, else the server."""
     target = user_id if rule.startswith("@") else user_id.partition(":")[2]
     if not is_pattern(rule):
         return rule == target
-    # Not fnmatch: its [] would swallow the brackets of IPv6 server names.
+    # Not fnmatch: it would treat the brackets of IPv6 server names as character sets.
     regex = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in rule)
     return re.fullmatch(regex, target, re.DOTALL) is not None
 
@@ -84,20 +84,20 @@ def _weight(rule: str) -> tuple[bool, bool, int, bool]:
 
 SERVED = frozenset({Permission.CUSTOMER, Permission.ADMIN})
 _STRANGER = "\ue000"
-"""A letter that no rule names: of Unicode's private use."""
+"""A character that occurs in no rule (Unicode private use)."""
 
 
 def permission_of(rules: Mapping[str, Permission], user_id: str) -> Permission:
-    """The permission of the most specific rule that covers the user, NONE if there is none."""
+    """Return the permission of the most specific matching rule, NONE if there is none."""
     covering = [rule for rule in rules if rule_matches(rule, user_id)]
     return rules[max(covering, key=_weight)] if covering else Permission.NONE
 
 
 def serves_somebody_of(rules: Mapping[str, Permission], domain: str) -> bool:
-    """True if the rules let somebody of this server be served.
+    """Return True if the rules serve at least one possible user of this server.
 
-    Tried on names made of the rules themselves: what a pattern leaves open is filled with letters
-    that no rule names, so that only other patterns can cover the name as well.
+    Tests localparts made from the rules: wildcards are replaced by a character that no rule
+    contains, so that besides the rule itself only other wildcards can match.
     """
     parts = {rule[1:].partition(":")[0] for rule in rules if rule.startswith("@")}
     return any(
@@ -123,60 +123,60 @@ def _media_host(value: str) -> str:
         with suppress(ValueError):
             ipaddress.ip_network(value)
             return value
-    _ = urlsplit(f"//{_host(value)}").port  # raises for one that is too high
+    _ = urlsplit(f"//{_host(value)}").port  # raises ValueError if too high
     return value
 
 
 class Login(Section):
-    """How rooms log in."""
+    """How each room logs in to WebChat."""
 
     type: LoginType = LoginType.REGISTER
     """password (wire type 1) | register (3) | visitor (4)."""
     name: Annotated[str, template(known=_KNOWN, needed={"room_key", "room_id"})] = "mx-{room_key}"
-    """Login name, with `register` the password too; {room_key} is each room's own, and secret."""
+    """Login name; with `register` it is also the password. {room_key}: a secret id of the room."""
     display_name: Annotated[str, template(known=_KNOWN)] = "{displayname}"
-    """What agents see; {displayname} is the customer's name in Matrix."""
+    """Customer's name as agents see it; {displayname} is the display name in Matrix."""
     portrait: Annotated[str, template(known=_KNOWN - {"displayname"})] = ""
-    """For type register: address of the picture that agents see; {room_key}, {room_id}."""
+    """For type register: URL of the customer's picture; may use {room_key} and {room_id}."""
     ip: str = ""
-    """Wire `ip`: the address that the server is to count visits by; Matrix tells nobody's."""
+    """IP address (wire `ip`) by which the server counts logins; Matrix does not tell customers'."""
     password: SecretStr = SecretStr("")
-    """For type password: of every account that `accounts` does not name."""
+    """For type password: password of every account that is not in `accounts`."""
     own_accounts: bool = True
-    """Customers may log in with an account of their own (commands `login` and `logout`)."""
+    """Let customers log in with their own account (commands `login` and `logout`)."""
 
 
 class AccountEntry(Section):
-    """An account that exists on the server."""
+    """An existing account on the server."""
 
     name: Annotated[str, Field(min_length=1), template(known=_KNOWN)]
-    """Its login name; the same placeholders as in login.name."""
+    """Login name; may use the placeholders of login.name."""
     password: SecretStr = SecretStr("")
-    """Its password."""
+    """Password."""
 
 
 class Robot(Section):
     """The knowledge-base robot."""
 
     enabled: bool = False
-    """The knowledge base may be asked."""
+    """Use the robot."""
     public_key: SecretStr = SecretStr("")
-    """Signs questions to the robot (guide part four)."""
+    """Key that signs questions to the robot (guide part four)."""
     mode: Annotated[RobotUse, BeforeValidator(lambda value: "off" if value is False else value)] = (
         RobotUse.OFF
     )
     """off | command (`ask`) | first (before a person) | when_no_agent (if no agent is there)."""
     km_base_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""
-    """Where its articles can be read; empty: answers carry no links."""
+    """Base URL of its articles; empty: answers carry no links."""
 
 
 class Rate(Section):
-    """So many in so long."""
+    """A rate limit, also written as 8/60s."""
 
     count: Annotated[int, Field(ge=1)] = 8
-    """How many."""
+    """Maximum number within the window."""
     per_seconds: Annotated[float, Field(gt=0)] = 60
-    """In how many seconds."""
+    """Length of the window in seconds."""
 
 
 _Dialect = Literal["auto", "2016-11", "2016", "2019", "dual"]
@@ -186,50 +186,50 @@ class WebChat(Section):
     """The call centre's server."""
 
     base_url: Annotated[HttpUrl, Field(examples=["https://crm.example.org/webchat"])]
-    """The WebChat application; /tpi, /tpiu, /robotSearch and /cws lie below it."""
+    """URL of the WebChat application, without /tpi, /tpiu, /robotSearch or /cws."""
     ca_file: str = ""
-    """Certificates (PEM) to trust beside the system's, for an authority of the server's own."""
+    """PEM file of certificates to trust besides the system's, for a private authority."""
     verify_ssl: bool = True
-    """false: check no certificate of its; whoever is on the way can then read and change all."""
+    """false: do not check its certificate; an attacker in between can read and change all."""
     enterprise_id: str = ""
-    """Wire `epid`; empty if the server has one enterprise."""
+    """Id of the enterprise on the server (wire `epid`); empty if there is only one."""
     # YAML reads an unquoted 2016 as a number.
     dialect: Annotated[_Dialect, parsed_by(str, int)] = "auto"
-    """auto (finds out) | 2016-11 (if desks show braces) | 2016 | 2019 | dual (the keys of both)."""
+    """auto (detect) | 2016-11 (if desks show braces) | 2016 | 2019 | dual (the keys of both)."""
     source: Annotated[Source, Field(alias="from")] = Source.APP
-    """PC | MOBILE | WECHAT | APP: the picture of the customer at the agent's desk."""
+    """PC | MOBILE | WECHAT | APP: decides the customer's icon at the agent's desk."""
     brand: str = ""
-    """A second source for the desk, which servers of 2019 know; empty: none."""
+    """Second source (wire `brand`) shown at the desk, for servers of 2019; empty: none."""
     tracks: str = ""
-    """JSON text about where a customer comes from, as the server's project defines it."""
+    """JSON text on where customers come from (wire `tracks`), in the server project's format."""
     login: Login = Login()
     accounts: dict[str, AccountEntry] = {}
     """For type password: room id, user id or pattern -> {name, password}; most specific wins."""
     sign_key: SecretStr = SecretStr("")
-    """Key of the `sign` header of logins, when the server wants one."""
+    """Key of the `sign` header of logins, if the server requires it."""
     robot: Robot = Robot()
     upload_mode: UploadMode = UploadMode.AUTO
-    """raw (the 2016 guide) | multipart | auto (try raw, remember what the server takes)."""
+    """raw (guide of 2016) | multipart | auto (try raw, remember what the server accepts)."""
     max_frame_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = 8000
-    """Longest frame we write; longer texts are split. Tomcat's default limit is 8192."""
+    """Maximum size of a frame to the server; longer texts are split. Tomcat's default is 8192."""
     map: Literal["baidu", "gaode"] = "baidu"
-    """baidu (BD-09) | gaode (AMap, GCJ-02): whose coordinates agents' desks show."""
+    """baidu (BD-09) | gaode (AMap, GCJ-02): the map and its coordinates used at agents' desks."""
     emoji_mode: Literal["unicode", "qq"] = "unicode"
-    """unicode | qq: faces go as WeChat codes like `/::)`, for desks that draw nothing else."""
+    """unicode | qq: send emoji as WeChat codes like `/::)`, for desks that show no others."""
     escape_outgoing: bool = False
-    """Escape customers' texts as HTML, for desks that show `1 < 2` cut off; else as typed."""
+    """Escape customers' texts as HTML, for desks that show `1 < 2` cut off."""
     jsonlib_guard: bool = False
-    """Put an invisible space before texts like `[1]`, for servers that put quotes around them."""
+    """Put an invisible space before texts like `[1]`, for servers that put them in quotes."""
     long_voices: bool = True
-    """Long voices go as AMR by their address, to servers of 2019; false: as files, as recorded."""
+    """Upload long voice messages as AMR and send their URL to servers of 2019; false: as files."""
     videos: bool = False
-    """Send films as messages of type 6, which no guide promises to show; false: as files."""
+    """Send videos as content type 6, which no guide promises to show; false: as files."""
     login_rate: Annotated[Rate, parsed_by(parse_rate)] = Rate()
-    """Logins of all rooms together; the server blacklists an address above 10 in 60 s."""
+    """Limit of logins of all rooms; the server blacklists an address above 10 in 60 s."""
     show_comments: bool = False
-    """Tell customers the call centre's notes on its agents (wire `comments`) as they join."""
+    """Show customers the call centre's notes on an agent (wire `comments`) who joins."""
     allowed_media_hosts: tuple[Annotated[str, AfterValidator(_media_host)], ...] = ()
-    """Hosts, host:port or networks beside base_url's own from which agents' files are fetched."""
+    """Further hosts, host:port or networks from which agents' files may be fetched."""
 
 
 # --- the other sections --------------------------------------------------------------------------
@@ -241,48 +241,48 @@ class Homeserver(Section):
     """The Matrix homeserver."""
 
     address: Annotated[HttpUrl, Field(examples=["http://localhost:8008"])]
-    """Where the bridge reaches the homeserver."""
+    """URL at which the bridge reaches the homeserver."""
     domain: Annotated[Domain, Field(examples=["example.org"])]
-    """Its server name: the part of user ids after the colon."""
+    """Server name: the part of user ids after the colon."""
     verify_ssl: bool = True
     """Check the certificate of an https address."""
     status_endpoint: OptionalUrl = ""
-    """Where to report the bridge's state, as mautrix bridges do, with the as_token; or empty."""
+    """URL to report the bridge's state to, as mautrix bridges do, with the as_token; or empty."""
 
 
 class Bot(Section):
-    """The bridge's own user."""
+    """The bot's Matrix user, which customers invite."""
 
     username: Localpart = "webchatbot"
-    """Customers invite @<username>:<domain>."""
+    """Localpart of its user id, @<username>:<domain>."""
     displayname: str = "WebChat"
-    """Its name in rooms."""
+    """Display name."""
     avatar: MxcUri = ""
-    """An mxc:// URI; empty: the bridge's own picture."""
+    """Avatar, an mxc:// URI; empty: the built-in picture."""
 
 
 class AppService(Section):
-    """The bridge as the homeserver sees it."""
+    """The application service: how the homeserver reaches and knows the bridge."""
 
     address: HttpUrl = "http://localhost:29340"
-    """Where the homeserver reaches the bridge."""
+    """URL at which the homeserver reaches the bridge."""
     hostname: str = "127.0.0.1"
     """Address to listen on."""
     port: Port = 29340
     """Port to listen on."""
     id: Annotated[str, Field(min_length=1)] = "webchat"
-    """Name of the application service on the homeserver."""
+    """Id of the application service on the homeserver."""
     bot: Bot = Bot()
     as_token: Token = SecretStr("")
-    """Filled by `matrix-webchat register`."""
+    """Filled by `matrix-webchat register`. Token of requests to the homeserver."""
     hs_token: Token = SecretStr("")
-    """Filled by `matrix-webchat register`."""
+    """Filled by `matrix-webchat register`. Token of requests from the homeserver."""
     max_body_size: Annotated[Bytes, Field(ge=65_536)] = 64 * 1024 * 1024
-    """Largest transaction taken from the homeserver."""
+    """Maximum size of a transaction from the homeserver."""
 
 
 class Database(Section):
-    """Where messages under way are kept."""
+    """The database of rooms, chats, keys and undelivered messages."""
 
     url: DatabaseUrl = SecretStr("sqlite:///bridge.db")
     """sqlite:///beside-this-file.db | sqlite:////absolute.db | postgres://user:pass@host/name."""
@@ -292,71 +292,71 @@ class Queue(Section):
     """A queue of the call centre that customers can be sent to."""
 
     id: Annotated[int, Field(ge=0, examples=[1])]
-    """Wire `queueId`."""
+    """Number of the queue in the call centre (wire `queueId`)."""
     name: Annotated[str, Field(min_length=1, examples=["Sales"])]
-    """Shown to customers; also the name of its Matrix user, @webchat_queue_<id>."""
+    """Name shown to customers, also of its Matrix user @webchat_queue_<id>."""
     avatar: MxcUri = ""
-    """An mxc:// URI; empty: the bridge's own picture, in a colour of the queue's own."""
+    """Avatar, an mxc:// URI; empty: the built-in picture in a colour of the queue."""
     aliases: Annotated[tuple[str, ...], Field(examples=[["sales"]])] = ()
-    """Other words for it in `start <queue>` and `queue set <queue>`."""
+    """Other names for it in the commands `start <queue>` and `queue set <queue>`."""
     source: Annotated[Source | None, Field(alias="from", examples=["APP"])] = None
-    """PC | MOBILE | WECHAT | APP; without it, webchat.from."""
+    """PC | MOBILE | WECHAT | APP; default: webchat.from."""
     to_agent: str = ""
-    """Ask for this agent (wire `toUserId`)."""
+    """Id of the agent to ask for (wire `toUserId`); empty: any agent."""
     hours: OpeningHours = ""
-    """For "we call you back": Mon-Fri 09:00-18:00; Sat 10:00-14:00 Asia/Shanghai, or empty."""
+    """Opening hours for callbacks: Mon-Fri 09:00-18:00; Sat 10:00-14:00 Asia/Shanghai; or empty."""
 
 
 class Encryption(Section):
     """End-to-end encryption between customers and the bridge (docs/encryption.md)."""
 
     allow: bool = True
-    """Take part in encrypted rooms. false: publish no keys, and tell encrypted rooms so."""
+    """Support encrypted rooms. false: publish no keys, and say so in encrypted rooms."""
     pickle_key: SecretStr = SecretStr("")
-    """Seals all keys in the database; filled by `matrix-webchat register`. Empty: as_token does."""
+    """Encrypts secrets in the database; set by `matrix-webchat register`. Empty: as_token does."""
     default: bool = False
-    """Turn encryption on in every room that invites the bridge, if it may and none is on yet."""
+    """Turn on encryption in every room that the bridge is invited to, if it is allowed to."""
     require: bool = False
-    """Carry nothing in clear: unencrypted messages are answered with what to do."""
+    """Carry no unencrypted messages; their sender is told what to do."""
 
 
 class Limits(Section):
-    """What one customer can cost."""
+    """Limits per customer and room."""
 
     file: Annotated[Bytes, Field(ge=1024)] = 50 * 1024 * 1024
-    """Largest file carried, either way."""
+    """Maximum size of a file, in both directions."""
     messages_per_minute: Annotated[int, Field(ge=1)] = 60
-    """Per room; commands and gestures count too."""
+    """Maximum messages, commands and reactions per room and minute."""
     rooms_per_user: Annotated[int, Field(ge=1)] = 5
-    """Rooms that one customer may have served at a time."""
+    """Maximum rooms that one customer may have at a time."""
     new_rooms_per_hour: Annotated[int, Field(ge=1)] = 10
-    """Rooms that one customer may begin within an hour; leaving one gives nothing back."""
+    """Maximum rooms that one customer may begin within an hour, including those left since."""
 
 
 class Callback(Section):
-    """Calling back those who found the call centre closed, or nobody there, if they wish it."""
+    """Callbacks offered to customers who found the call centre closed or no agent there."""
 
     enabled: bool = True
-    """Offer it, and take the command `callback`."""
+    """Offer callbacks, and accept the command `callback`."""
     retry_first: Annotated[Milliseconds, Field(ge=1000)] = 300_000
-    """Where a queue has no hours, or should be open and is not: when to ask again, at first."""
+    """First delay before asking again, if a queue has no hours or is closed within them."""
     retry_last: Annotated[Milliseconds, Field(ge=1000)] = 3_600_000
-    """The same, at most; in between it doubles."""
+    """Maximum delay; each delay is twice the one before."""
     give_up: Annotated[Milliseconds, Field(ge=3_600_000)] = 259_200_000
-    """When to stop asking; 14d or this, whichever is longer, where a queue has hours."""
+    """Time after which to stop asking; at least 14d for a queue with hours."""
 
 
 class TellAgents(Section):
-    """What agents are told of that is no message, in words."""
+    """Events besides messages that agents are told of, in words."""
 
     language: Language | Literal["room"] = "room"
-    """Of those words: zh-CN | zh-TW | en | ja; room: as chosen for each."""
+    """Language of these words: zh-CN | zh-TW | en | ja | room (the one chosen for the room)."""
     reactions: bool = True
-    """Emoji that customers put to messages."""
+    """Reactions (emoji) of customers."""
     withdrawals: bool = True
-    """Messages that customers took back after they were sent."""
+    """Messages that customers deleted after they were sent."""
     members: bool = False
-    """Customers who come into a shared room or leave it during a chat."""
+    """Customers who join or leave a shared room during a chat."""
 
 
 Permissions = Annotated[
@@ -366,22 +366,22 @@ Permissions = Annotated[
 
 
 class Served(Section):
-    """What each of several call centres may say for its own rooms."""
+    """Settings that each call centre may set for its own rooms."""
 
     username_template: GhostTemplate = "webchat_{agent}"
-    """Matrix users of agents."""
+    """Localpart of the Matrix user of each agent."""
     queue_username_template: QueueTemplate = "webchat_queue_{queue}"
-    """Matrix users of queues; another for each bridge on a homeserver."""
+    """Localpart of the Matrix user of each queue; must differ between bridges on a homeserver."""
     displayname_template: Annotated[str, template(known={"name", "id"}, needed={"name"})] = "{name}"
-    """Their names; {name} and {id} are the agent's."""
+    """Display names of agents; {name} and {id} are the agent's."""
     command_prefix: CommandPrefix = "!wc"
-    """Begins a command in any room."""
+    """Prefix of commands in rooms."""
     permissions: Permissions = {}
     """User id, server, pattern or "*" -> none | customer | admin | ignore; most specific wins."""
     language: Language = "zh-CN"
-    """zh-CN | zh-TW | en | ja; a room that chose none follows its customer's first words."""
+    """zh-CN | zh-TW | en | ja: first language of rooms; a customer's first words may change it."""
     timezone: TimeZone = ""
-    """Of customers, such as Asia/Shanghai, for times told in rooms; empty: UTC."""
+    """Customers' zone for times in rooms, such as Asia/Shanghai; empty: UTC."""
     start: Literal["on_message", "on_command"] = "on_message"
     """Ask for an agent at the first message, or only at the command `start`."""
     callback: Callback = Callback()
@@ -394,46 +394,46 @@ class Bridge(Served):
 
     encryption: Encryption = Encryption()
     message_status_events: bool = False
-    """Send com.beeper.message_send_status, once what became of a customer's message is known."""
+    """Send com.beeper.message_send_status once a customer's message is delivered or has failed."""
     replica: str = ""
-    """Name of this process among several (docs/scaling.md); empty: its host and process id."""
+    """Name of this process among several (docs/scaling.md); empty: host name and process id."""
 
 
 class RatingOption(Section):
     """A rating that customers may give."""
 
     id: Annotated[int, Field(ge=0)]
-    """Wire `ratingId`, from the server's own table."""
+    """Number of the rating in the server's table (wire `ratingId`)."""
     labels: Annotated[dict[Language, str], Field(min_length=1)]
-    """Language -> what it is called."""
+    """Language -> label."""
 
 
 class RatingSection(Section):
-    """How customers rate a chat, where the server does not say it itself."""
+    """Ratings that customers can give, if the server does not send its own."""
 
     options: tuple[RatingOption, ...] = ()
-    """The best first: {id: 5, labels: {zh-CN: ..., en: ...}}. Empty: ids 1 to 5, 5 the best."""
+    """Best first: {id: 5, labels: {zh-CN: ..., en: ...}}. Empty: ids 1 to 5, 5 the best."""
 
 
 class Retention(Section):
-    """How long what the bridge remembers is kept (docs/privacy.md); dead letters, until you act."""
+    """How long data is kept (docs/privacy.md). Dead letters stay until retried or discarded."""
 
     bodies: Annotated[Milliseconds, Field(ge=0)] = 86_400_000
-    """Contents of messages, once they are settled."""
+    """Contents of messages, after they were delivered or have failed."""
     rows: Annotated[Milliseconds, Field(ge=0)] = 604_800_000
-    """The lines themselves, without content; `trace` reads them."""
+    """Rows of the ledger, without contents; `trace` reads them."""
     chats: Age = EVER
-    """Chats that have ended, as `history` lists them; ever | 365d."""
+    """Chats that have ended, as listed by `history`; ever | 365d."""
     accounts: Age = EVER
-    """Logins at the call centre, of rooms without a chat, since they were made; ever | 365d."""
+    """WebChat accounts and tokens of rooms without a chat, since their login; ever | 365d."""
     ghosts: Age = EVER
-    """Names and pictures of agents, since they were last needed; ever | 365d."""
+    """Names and pictures of agents, since their last use; ever | 365d."""
     audit: Age = EVER
-    """Who changed what, and when; ever | 365d."""
+    """Audit trail: who changed what, and when; ever | 365d."""
 
 
 class Metrics(Section):
-    """Prometheus metrics, on a port of their own."""
+    """Prometheus metrics, served on their own port."""
 
     enabled: bool = True
     """Serve /metrics."""
@@ -444,49 +444,49 @@ class Metrics(Section):
 
 
 class RequestRate(Rate):
-    """So many requests in so long."""
+    """Rate limit of requests, also written as 300/60s."""
 
     count: Annotated[int, Field(ge=1)] = 300
-    """How many of one address; of all together four times as many."""
+    """Maximum requests of one address within the window; four times as many of all together."""
 
 
 class Provisioning(Section):
-    """The provisioning API, for programs of yours (docs/api.md)."""
+    """The provisioning API, for your own programs (docs/api.md)."""
 
     enabled: bool = False
     """Serve /_matrix/provision/v1 on the port of section appservice."""
     secret: SecretStr = SecretStr("")
-    """Who has it may do all; 32 characters or more. Filled by `matrix-webchat register`."""
+    """Token for full access, 32 characters or more; filled by `matrix-webchat register`."""
     rate: Annotated[RequestRate, parsed_by(parse_rate)] = RequestRate()
 
 
 class Tracing(Section):
-    """OpenTelemetry traces, with the extra: pip install "matrix-webchat-bridge[tracing]"."""
+    """OpenTelemetry traces; needs the extra: pip install "matrix-webchat-bridge[tracing]"."""
 
     enabled: bool = False
-    """Send a trace for every message, once it is settled."""
+    """Send a trace of every message, once it was delivered or has failed."""
     endpoint: OptionalUrl = ""
-    """The collector's OTLP over HTTP; empty: OTEL_EXPORTER_OTLP_ENDPOINT, or localhost:4318."""
+    """The collector's OTLP/HTTP URL; empty: OTEL_EXPORTER_OTLP_ENDPOINT, or localhost:4318."""
 
 
 class Console(Section):
-    """Console for operators (/admin) and page for room admins, on a port of their own."""
+    """Web console for operators (/admin) and page for room admins, on their own port."""
 
     enabled: bool = False
-    """Serve them; `matrix-webchat console-link` prints a link to sign in."""
+    """Serve both; `matrix-webchat console-link` prints a link to sign in."""
     hostname: str = "127.0.0.1"
     """Address to listen on."""
     port: Port = 29341
     """Port to listen on."""
     public_url: OptionalUrl = ""
-    """Where browsers reach that port (a proxy with TLS); empty: only here, and no room page."""
+    """URL at which browsers reach it (a TLS proxy); empty: only locally, and no room page."""
 
 
 class Logging(Section):
-    """Logs, on the standard output."""
+    """Logging to standard output."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """DEBUG | INFO | WARNING | ERROR."""
+    """DEBUG | INFO | WARNING | ERROR: lowest level that is logged."""
     format: Literal["text", "json"] = "text"
     """text | json."""
 
@@ -496,18 +496,18 @@ Overrides = dict[str, dict[str, str]]
 
 
 class EnterpriseBridge(Served):
-    """How its rooms are served: what is not said here is as in the section `bridge` above."""
+    """How its rooms are served; keys that are not given here are taken from `bridge` above."""
 
     username_template: Annotated[GhostTemplate, Field(examples=["acme_{agent}"])] = (
         "webchat_{agent}"
     )
-    """Matrix users of its agents; no other enterprise's may begin so, or end so."""
+    """Localpart of its agents' users; prefix or suffix must differ from other enterprises'."""
     queue_username_template: Annotated[QueueTemplate, Field(examples=["acme_queue_{queue}"])] = (
         "webchat_queue_{queue}"
     )
-    """Matrix users of its queues."""
+    """Localpart of its queues' users."""
     bot: Annotated[Bot, Field(examples=[{"username": "acmebot", "displayname": "Acme"}])] = Bot()
-    """A bot of its own; without it, the one of `appservice`, which several can share."""
+    """Its own bot; default: the bot of `appservice`, which several can share."""
 
 
 class Enterprise(Section):
@@ -520,30 +520,27 @@ class Enterprise(Section):
         ),
         Field(examples=["acme"]),
     ]
-    """Its name in logs, metrics and commands; it stays, for rooms keep it."""
+    """Its id in logs, metrics and commands. Never change it: rooms store it."""
     webchat: Annotated[
         WebChat, Field(examples=[{"base_url": "https://crm.example.com/webchat", "sign_key": ""}])
     ]
     """Its server, with the keys of `webchat` above."""
     queues: Annotated[Queues, Field(examples=[[{"id": 1, "name": "Sales"}]])]
-    """Its queues, with the keys of `queues` above; their ids may be those of others' queues."""
+    """Its queues, with the keys of `queues` above; enterprises may use the same ids."""
     default_queue: Annotated[int, Field(examples=[1])]
-    """The queue of a room for which nobody has chosen one."""
+    """Queue of rooms for which no other was chosen."""
     bridge: EnterpriseBridge = EnterpriseBridge()
     rating: RatingSection = RatingSection()
     texts: Overrides = {}
-    """Replaced sentences, beside and before those of `texts` above."""
+    """Replaced sentences; they add to `texts` above and take precedence."""
 
 
 SHORT_FORM = ("webchat", "queues", "default_queue")
-"""The keys of a single call centre, in whose place `enterprises` stands."""
+"""The keys of a single call centre, which `enterprises` replaces."""
 
 
 class Config(Section):
-    """The whole of config.yaml.
-
-    Which of the keys without a default must be given depends on the form: `loading` says so.
-    """
+    """The whole of config.yaml. Required keys depend on `enterprises` (checked by `loading`)."""
 
     homeserver: Homeserver
     appservice: AppService = AppService()
@@ -553,13 +550,13 @@ class Config(Section):
     queues: Queues = ()
     """The queues that customers can be sent to."""
     default_queue: Annotated[int, Field(examples=[1])] = 0
-    """The queue of a room for which nobody has chosen one."""
+    """Queue of rooms for which no other was chosen."""
     bridge: Bridge = Bridge()
     rating: RatingSection = RatingSection()
     texts: Overrides = {}
-    """Replaced sentences: key -> {zh-CN: ..., en: ...}. All of them: `example-config --texts`."""
+    """Replaced sentences: key -> {zh-CN: ..., en: ...}; `example-config --texts` lists all keys."""
     enterprises: tuple[Enterprise, ...] = ()
-    """Several call centres: one entry each, in place of webchat, queues and default_queue."""
+    """Several call centres, one entry each, instead of webchat, queues and default_queue."""
     retention: Retention = Retention()
     metrics: Metrics = Metrics()
     provisioning: Provisioning = Provisioning()
@@ -569,11 +566,11 @@ class Config(Section):
 
     @property
     def server(self) -> WebChat:
-        """The WebChat server of the short form."""
+        """The WebChat server (short form)."""
         return self.webchat[0]
 
     def parts(self) -> dict[str, Config]:
-        """The configuration of each call centre in the short form, by its id ("": the only one)."""
+        """Return each call centre's configuration in short form, by id ("" for a single one)."""
         return {one.id: self._part(one) for one in self.enterprises} or {"": self}
 
     def _part(self, one: Enterprise) -> Config:
@@ -592,7 +589,7 @@ class Config(Section):
         )
 
     def resolved(self) -> Config:
-        """The same with each enterprise's entry filled from the sections above it."""
+        """Return a copy whose enterprises inherit the keys that they lack from the top level."""
         return self.model_copy(update={"enterprises": tuple(map(self._filled, self.enterprises))})
 
     def _filled(self, one: Enterprise) -> Enterprise:
@@ -613,7 +610,7 @@ Given = TypeVar("Given", bound=Section)
 
 
 def _over(above: Section, own: Given) -> Given:
-    """A section with what it does not say from the one above it, which may have fewer keys."""
+    """Return `own` with unset keys taken from `above`, which may have fewer keys."""
     changed: dict[str, object] = {}
     for name in type(own).model_fields:
         default, value = getattr(above, name, None), getattr(own, name)

@@ -1,8 +1,8 @@
 """Live reload: the keys that can change while the bridge runs, and the diff of two configs. Pure.
 
-What a room or a customer meets can. What the bridge has told others, or has built upon, cannot:
-addresses, tokens, names of users, the database. LIVE says which is which; what is not in it needs a
-restart, so that a new key is on the safe side until somebody thinks of it.
+Keys that affect the service of rooms can change. Addresses, tokens, names of users and the database
+cannot: others know them, or running parts were built with them. A key that is not in LIVE needs a
+restart, so a new key is safe by default.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def _paths(keys: str, *above: str | int) -> frozenset[KeyPath]:
 
 LIVE_ANYWAY = _paths(_LIVE_ANYWAY)
 LIVE: frozenset[KeyPath] = LIVE_ANYWAY | _paths(_LIVE_PART) | _paths(_LIVE_SERVER, "webchat", 0)
-"""Paths by the names of attributes; what lies below one of them is live too."""
+"""Paths, in attribute names, of keys that SIGHUP applies, with all keys below them."""
 LONGEST_SHOWN = 80
 
 
 def compare(old: Config, new: Config) -> dict[str, bool]:
-    """Every key that differs, as `path: old -> new` without secrets: whether it can change now."""
+    """Return each changed key as `path: old -> new` (secrets hidden), and whether it is live."""
     before, after, live = dict(leaves(old)), dict(leaves(new)), _live(old, new)
     changes = {}
     follows = _OF_PARTS if _ids(old) != _ids(new) else frozenset()
@@ -63,7 +63,7 @@ def _ids(config: Config) -> tuple[str, ...]:
 
 
 def take_over(old: Config, new: Config) -> Config:
-    """The running configuration with whatever of the new one can change now."""
+    """Return the running configuration with the live keys of the new one."""
     taken = old
     for path in _live(old, new):
         taken = cast(Config, _replaced(taken, new, path))
@@ -71,7 +71,7 @@ def take_over(old: Config, new: Config) -> Config:
 
 
 def _replaced(old: Any, new: Any, path: KeyPath) -> object:
-    """A section, or a tuple of them, with what lies at `path` of the new one."""
+    """Return a copy of a section or tuple of sections with the value at `path` from `new`."""
     if not path:
         return new
     name, *below = path
@@ -82,9 +82,9 @@ def _replaced(old: Any, new: Any, path: KeyPath) -> object:
 
 
 def _live(old: Config, new: Config) -> frozenset[KeyPath]:
-    """LIVE; without the queues if one comes or goes, for it has a Matrix user of its own.
+    """Return the live paths: without queues if one was added or removed (each has a Matrix user).
 
-    Where call centres come or go, it is only what belongs to none.
+    If call centres were added, removed or reordered, only keys outside of them are live.
     """
 
     def same(one: Config | Enterprise, other: Config | Enterprise) -> bool:
@@ -97,12 +97,12 @@ def _live(old: Config, new: Config) -> frozenset[KeyPath]:
         here = ("enterprises", index)
         own = _paths(_LIVE_PART, *here) | _paths(_LIVE_SERVER, *here, "webchat")
         live |= own if same(one, other) else own - {(*here, key) for key in _QUEUES}
-    # The keys of the short form are not there, and what entries have of the top level is in them.
+    # The short form's server is absent; entries already contain what they inherit (`resolved`).
     return live - _paths(_LIVE_SERVER, "webchat", 0) if old.enterprises else live
 
 
 def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
-    """Every value that holds no others, with its path by the names of attributes."""
+    """Yield every leaf value with its path in attribute names."""
     if isinstance(value, BaseModel | Mapping):
         parts = dict(value)
     elif isinstance(value, tuple) and any(isinstance(one, BaseModel) for one in value):
@@ -115,7 +115,7 @@ def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]
 
 
 def _as_written(path: KeyPath) -> KeyPath:
-    """A path as in config.yaml: `from` for `source`, and the one server as a single mapping."""
+    """Return a path as in config.yaml: `from` for `source`, the server as a single mapping."""
     renamed = tuple("from" if part == "source" else part for part in path)
     return ("webchat", *renamed[2:]) if renamed[:2] == ("webchat", 0) else renamed
 
