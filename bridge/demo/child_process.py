@@ -1,4 +1,4 @@
-"""Child processes that die with us, and loopback ports that are free for servers."""
+"""Servers as child processes that die with the parent, and free loopback ports for them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ import aiohttp
 
 _PR_SET_PDEATHSIG = 1
 _START_TIMEOUT = 60.0
-"""Seconds. Synapse takes 1.6 to 3; a first start on a busy machine takes longer."""
+"""Seconds to become ready. Synapse takes 1.6 to 3; a first start on a busy machine takes longer."""
 _PAUSE = 0.05
-"""Seconds between two questions whether a server is ready."""
+"""Seconds between two readiness checks."""
 
 
 class ServerError(Exception):
@@ -34,16 +34,16 @@ class ChildProcess:
 
     name: str
     command: tuple[str, ...]
-    """What follows `python -m`."""
+    """Arguments of `python -m`."""
     url: str
     ready: str
-    """The path that answers with 200 once it can serve."""
+    """Path that answers 200 once the server is ready."""
     log_file: Path
-    """Gets everything it prints."""
+    """File to which stdout and stderr are appended."""
     patience: float
-    """Seconds that a good end may take."""
+    """Seconds from SIGTERM to SIGKILL."""
     environment: Mapping[str, str] | None = None
-    """Ours if None."""
+    """None to inherit the parent's."""
     _process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -62,8 +62,8 @@ class ChildProcess:
         return self._process is not None and self._process.returncode is None
 
     async def start(self, *, ready: bool = True) -> None:
-        """Start it; with `ready`, return once it can serve, as `wait_until` does."""
-        # The handle may be closed once the child has it.
+        """Start the process; if `ready`, wait until it can serve (see `wait_until`)."""
+        # The child has its own handle of the log.
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", *self.command),
@@ -78,7 +78,7 @@ class ChildProcess:
             await self.wait_until(self.ready)
 
     async def wait_until(self, path: str) -> None:
-        """Ask until a path answers with 200; ServerError: it ended, or took more than a minute."""
+        """Poll a path until it answers 200; ServerError if the process ends, or after a minute."""
         process = self._process
         try:
             async with asyncio.timeout(_START_TIMEOUT), aiohttp.ClientSession() as session:
@@ -94,14 +94,14 @@ class ChildProcess:
         raise ServerError(f"{self.name} ended with {code or 0}: see {self.log_file}")
 
     async def ended(self) -> int:
-        """Wait, for a minute at most, until it ends by itself; returns the exit code."""
+        """Wait up to a minute for the process to exit by itself, and return its exit code."""
         if self._process is not None:
             async with asyncio.timeout(_START_TIMEOUT):
                 await self._process.wait()
         return await self.stop()
 
     async def stop(self) -> int:
-        """SIGTERM, and the exit code; by force when that takes too long."""
+        """Send SIGTERM, and after `patience` seconds SIGKILL; return the exit code."""
         process, self._process = self._process, None
         if process is None:
             return 0
@@ -116,7 +116,7 @@ class ChildProcess:
         return process.returncode or 0
 
     async def kill(self) -> None:
-        """SIGKILL: as a power cut would end it."""
+        """Send SIGKILL, to simulate a power cut."""
         process, self._process = self._process, None
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -125,10 +125,10 @@ class ChildProcess:
 
 
 def die_with_parent() -> Callable[[], object] | None:
-    """Called first in the child, on Linux: be killed when the parent ends, even by kill -9."""
+    """Return a `preexec_fn` (Linux only): the child is killed when its parent ends, even by -9."""
     if sys.platform != "linux":
         return None
-    # Looked up here: between fork and exec nothing may be loaded.
+    # Loaded before the fork: between fork and exec nothing may be loaded.
     return functools.partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -136,15 +136,14 @@ def die_with_parent() -> Callable[[], object] | None:
 
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _LOWEST, _LINUX = 10_000, 32_768
-"""Above the usual servers of a developer's machine; where Linux's ports for connections begin."""
+"""Lowest port, above common development servers; default start of Linux's ephemeral ports."""
 _TRIES = 200
 
 
 def free_port() -> int:
-    """A free port of the loopback interface, outside those that the kernel gives to connections.
+    """Return a free loopback port below the ephemeral ones; OSError if none was found.
 
-    A port that it hands out for "any" may be a client's before the server listens, or while it
-    restarts. OSError: no port is free.
+    A client may get an ephemeral port before the server listens, or while it restarts.
     """
     ports = range(_LOWEST, _first_ephemeral())
     for port in random.sample(ports, min(_TRIES, len(ports))):

@@ -1,7 +1,7 @@
-"""The demo's customer: a Matrix client that encrypts, by matrix-nio.
+"""The demo's customer: a Matrix client with end-to-end encryption, based on matrix-nio.
 
-Neither its crypto code nor anything else of it is the bridge's, so that both sides of a
-conversation cannot be wrong in the same way.
+It shares no Matrix or crypto code with the bridge but the library vodozemac, so that the two sides
+of a conversation do not have the same bugs.
 """
 
 from __future__ import annotations
@@ -41,34 +41,34 @@ _Answer = TypeVar("_Answer")
 
 
 class RefusedError(Exception):
-    """The homeserver refused a call; the message is its own."""
+    """The homeserver refused a call; the message is the homeserver's."""
 
 
 def done(kind: type[_Answer], answer: object) -> _Answer:
-    """An answer of nio's, which is of that kind unless it tells of an error: RefusedError."""
+    """Return a response of nio; RefusedError if it is an error, not of the expected type."""
     if not isinstance(answer, kind):
         raise RefusedError(str(answer))
     return answer
 
 
 def password_of(localpart: str) -> str:
-    """Of everybody on the demo's homeserver, which no other machine can reach."""
+    """Return a user's password on the demo's homeserver, which no other machine can reach."""
     return f"{localpart}-secret"
 
 
 class Phone:
-    """One device of one user. What `sync` sees is kept per room, in order, once."""
+    """One device of one user. Events from `sync` are kept per room, in order, once each."""
 
     def __init__(self, nio: AsyncClient) -> None:
         self.nio = nio
-        """The client; unverified devices are encrypted for, as in Element by default."""
+        """The client; it also encrypts for unverified devices, as Element does by default."""
         self._seen: dict[str, dict[str, Event]] = {}
         self._sealed: dict[str, MegolmEvent] = {}
-        """Events whose key has not come, by event id."""
+        """Encrypted events whose key is missing, by event id."""
 
     @classmethod
     async def log_in(cls, server: SynapseServer, localpart: str, folder: Path) -> Phone:
-        """A new device of somebody who is registered, with its keys in a new folder."""
+        """Log in a registered user on a new device, with its key store in a new folder."""
         await asyncio.to_thread(folder.mkdir, parents=True)
         config = AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
         user_id = f"@{localpart}:{server.domain}"
@@ -79,16 +79,16 @@ class Phone:
         return phone
 
     async def close(self) -> None:
-        """Log nothing out, but let go of connections and of the key store."""
+        """Close connections and key store; the device stays logged in."""
         await self.nio.close()
         if self.nio.store is not None:
-            # nio leaves that to the garbage collector, of which Python 3.13 complains.
+            # nio leaves this to the garbage collector, and Python 3.13 warns about it.
             self.nio.store.database.close()
 
-    # --- what comes -------------------------------------------------------------------------------
+    # --- receiving --------------------------------------------------------------------------------
 
     async def sync(self, timeout_ms: int = 0) -> SyncResponse:
-        """Take in what is new, decrypt it, and see to our keys."""
+        """Sync once: store and decrypt new events; upload, query and claim keys as needed."""
         first = not self.nio.next_batch
         answer = done(SyncResponse, await self.nio.sync(timeout=timeout_ms, full_state=first))
         if self.nio.should_upload_keys:
@@ -114,7 +114,7 @@ class Phone:
         return answer
 
     def room(self, room_id: str) -> MatrixRoom:
-        """The state of a room that a client shows: who types, who has read what."""
+        """Return nio's state of a room: typing users, read receipts, encryption."""
         return self.nio.rooms[room_id]
 
     def events(self, room_id: str) -> list[Event]:
@@ -124,7 +124,7 @@ class Phone:
         return [one for one in self.events(room_id) if one["type"] == "m.room.encrypted"]
 
     async def wait_until(self, holds: Callable[[], bool], patience: float) -> None:
-        """Sync until something holds of what has been seen, or raise TimeoutError."""
+        """Sync until `holds` returns True; TimeoutError after `patience` seconds."""
         async with asyncio.timeout(patience):
             while not holds():
                 await self.sync(timeout_ms=2_000)
@@ -135,10 +135,10 @@ class Phone:
         key, digest = file["key"]["k"], file["hashes"]["sha256"]
         return bytes(decrypt_attachment(sealed, key, digest, file["iv"]))
 
-    # --- what she does ----------------------------------------------------------------------------
+    # --- sending ----------------------------------------------------------------------------------
 
     async def create_dm(self, whom: str, first_text: str, *, encrypted: bool = True) -> str:
-        """Make a direct room with somebody, as Element does: the first words come at once."""
+        """Create a direct room and send its first message at once, like Element; return its id."""
         state = [ENCRYPTION] if encrypted else []
         preset = RoomPreset.trusted_private_chat
         answer = await self.nio.room_create(
@@ -151,7 +151,7 @@ class Phone:
     async def send(
         self, room_id: str, content: Event, kind: str = "m.room.message", *, txn: str = ""
     ) -> str:
-        """Send an event; `txn` names one that may be a repetition."""
+        """Send an event and return its id; `txn` is the transaction id, for a retry."""
         while room_id not in self.nio.rooms:
             await self.sync(timeout_ms=1_000)
         while True:
@@ -160,14 +160,14 @@ class Phone:
                     room_id, kind, content, tx_id=txn or None, ignore_unverified_devices=True
                 )
             except KeyError as gone:
-                # Somebody came while nio shared the room's key, so it has dropped it: a new one.
+                # A member joined while nio shared the room key, so nio dropped it: try again.
                 if gone.args != (room_id,):
                     raise
             else:
                 return str(done(RoomSendResponse, answer).event_id)
 
     async def upload(self, data: bytes, name: str, mime: str) -> Event:
-        """Encrypt and upload a file; returns what an event says of where it lies."""
+        """Encrypt and upload a file; return the key `file` for an event's content."""
         answer, keys = await self.nio.upload(
             lambda *_: io.BytesIO(data), mime, name, encrypt=True, filesize=len(data)
         )

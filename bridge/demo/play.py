@@ -1,7 +1,7 @@
-"""`matrix-webchat demo`: a whole conversation on real parts, printed as a transcript.
+"""`matrix-webchat demo`: a complete conversation through real servers, printed as a transcript.
 
-It is played in an encrypted room, against a WebChat server of the newest guide. The check plays it
-twice, the second time against one of 2016, which knows fewer frames but the same conversation.
+The room is encrypted, and the WebChat server follows the newest guide. The check plays it a second
+time with a server of 2016, which knows fewer frames.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from bridge.simulator.options import RatingChoice, SimulatorOptions
 Dialect = Literal["2016", "2019"]
 VISITOR = "visitor"
 DIRECTORY_SECONDS = 30
-"""Until the homeserver's directory must know the bot."""
+"""Maximum seconds until the bot is in the homeserver's user directory."""
 ROBOT_KEY = "demo-key"
 RATINGS = (
     RatingChoice(id=2, name="Very happy"),
     RatingChoice(id=1, name="Happy"),
     RatingChoice(id=0, name="Unhappy"),
 )
-"""The rating table of a server of 2019; one of 2016 leaves the scale to the bridge."""
+"""Rating table of a server of 2019; one of 2016 leaves the scale to the bridge."""
 
 
 def main(*, check: bool = False) -> int:
-    """Play the demo; with `check` in both dialects, without staying up. 1: a step failed."""
+    """Play the demo, with `check` in both dialects and then stop; return 1 if a step failed."""
     configure_logging("WARNING", "text")
-    # The customer's client warns of what it cannot decrypt yet; what it never can fails a step.
+    # nio warns of events it cannot decrypt yet; one that it can never decrypt fails a step.
     logging.getLogger("nio").setLevel(logging.CRITICAL)
     console = Console(highlight=False, soft_wrap=True)
     with suppress(KeyboardInterrupt):
@@ -70,7 +70,7 @@ async def _main(console: Console, *, check: bool) -> int:
 
 @asynccontextmanager
 async def _played(transcript: Transcript, dialect: Dialect) -> AsyncIterator[Stage]:
-    """A stage on which the conversation has been played."""
+    """Set a stage, play the conversation, and yield the running stage."""
     transcript.title(f"WebChat as the guide of {dialect} has it")
     with tempfile.TemporaryDirectory(prefix="webchat-demo-") as name:
         folder = Path(name)
@@ -80,7 +80,7 @@ async def _played(transcript: Transcript, dialect: Dialect) -> AsyncIterator[Sta
                 await _play(stage, transcript)
                 yield stage
         except ServerError:
-            # The logs that the error names go with the folder.
+            # The error names logs that are deleted with the folder.
             for log in (folder / "synapse" / "homeserver.log", folder / "bridge.log"):
                 transcript.end_of(log)
             raise
@@ -97,7 +97,7 @@ async def _play(stage: Stage, transcript: Transcript) -> None:
 
 
 async def _invite_visitor(stage: Stage) -> None:
-    """Make the visitor's account, and log out: Element warns of devices that it cannot verify."""
+    """Create the visitor's account and log out: Element warns of devices it cannot verify."""
     async with stage.phone(VISITOR) as visitor:
         devices = done(DevicesResponse, await visitor.nio.devices()).devices
         rooms = done(JoinedRoomsResponse, await visitor.nio.joined_rooms()).rooms
@@ -109,7 +109,7 @@ async def _invite_visitor(stage: Stage) -> None:
 
 
 async def _finds_bot(visitor: Phone, bot: str) -> bool:
-    """Search as Element does; Synapse takes its time to put users into its directory."""
+    """Search the user directory as Element does; Synapse adds users with a delay."""
     path, asked = "/_matrix/client/v3/user_directory/search", '{"search_term": "webchat"}'
     headers = {"Authorization": f"Bearer {visitor.nio.access_token}"}
     for _ in range(DIRECTORY_SECONDS):
@@ -122,7 +122,7 @@ async def _finds_bot(visitor: Phone, bot: str) -> bool:
 
 
 def options(dialect: Dialect) -> StageOptions:
-    """A stage with a robot, whose WebChat speaks this dialect; the bridge finds out which."""
+    """Return options for a robot and for WebChat in this dialect, which the bridge detects."""
     simulator = SimulatorOptions(
         dialect=dialect,
         login_limit=0,  # the bridge's address is whitelisted, as an operator's should be
@@ -134,7 +134,7 @@ def options(dialect: Dialect) -> StageOptions:
     )
     robot = {"enabled": True, "mode": "command", "public_key": ROBOT_KEY}
     synapse = {
-        # Anybody may make an account, as Element's "Create account" does.
+        # Anybody may register, with Element's "Create account".
         "enable_registration": True,
         "enable_registration_without_verification": True,
         "presence": {"enabled": True},  # or everybody would be offline
@@ -165,7 +165,7 @@ Still running; press Ctrl-C to stop. Now you, in Element (the app, or a browser 
 
 
 async def _stay_up(stage: Stage, console: Console) -> None:
-    """Leave everything running until Ctrl-C, and say how to use it."""
+    """Print how to use the running stage, and wait for Ctrl-C."""
     console.print(_how_to_visit(stage), markup=False)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

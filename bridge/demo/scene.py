@@ -1,4 +1,4 @@
-"""One customer's room with the desk on its other side, and the transcript of what happens there."""
+"""A scene of the demo: a customer's room, her agents' desk, and the printed transcript."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from bridge.texts import Texts
 # --- the transcript ------------------------------------------------------------------------------
 
 LONGEST = 160
-"""Characters of a line of the conversation; addresses of maps are longer."""
+"""Maximum characters of a line of the transcript; URLs of maps are longer."""
 LOG_LINES = 15
 SLOW = 2.0
-"""Seconds after which a step says that it still goes on."""
+"""Seconds after which a step is reported as still running."""
 
 
 class StepFailedError(Exception):
-    """A step of the demo did not go as it should; the message says what was expected."""
+    """A step of the demo failed; the message says what was expected."""
 
 
 class Transcript:
-    """Prints who said what, and after each step whether it went as it should; counts the steps."""
+    """Prints messages with their speakers, and each step as passed or failed; counts the steps."""
 
     def __init__(self, console: Console) -> None:
         self.failed: list[str] = []
-        """Titles."""
+        """Titles of the failed steps."""
         self.passed = 0
         self._console = console
 
@@ -48,7 +48,7 @@ class Transcript:
         self._console.print(f"[dim]{escape(text)}[/]")
 
     def end_of(self, log: Path) -> None:
-        """The last lines of a log, if there are any."""
+        """Print the last lines of a log, if it exists."""
         if log.exists():
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
             self.note("\n".join([f"The end of {log.name}:", *lines[-LOG_LINES:]]))
@@ -62,7 +62,7 @@ class Transcript:
 
     @asynccontextmanager
     async def step(self, title: str) -> AsyncIterator[None]:
-        """One step: PASS if the block ends, FAIL if it raises what a wrong answer raises."""
+        """Run one step: PASS if the block ends, FAIL if it raises for a wrong or missing answer."""
         began = time.monotonic()
         still = asyncio.get_running_loop().call_later(SLOW, self.note, f"  …   {title}")
         try:
@@ -93,11 +93,11 @@ def expect(condition: object, what: str) -> None:
 # --- the call centre's side ----------------------------------------------------------------------
 
 PATIENCE = 60.0
-"""Seconds after which something awaited is held not to come."""
+"""Timeout, in seconds, of each expectation."""
 
 
 class Desk:
-    """One customer as her agents see her; `name` is hers as WebChat was told it."""
+    """The agents' view of one customer; `name` is her display name in WebChat."""
 
     def __init__(self, simulator: Simulator, transcript: Transcript, name: str) -> None:
         self._simulator = simulator
@@ -106,7 +106,7 @@ class Desk:
 
     @property
     def uploads(self) -> set[object]:
-        """The sha256 of every file that any customer has uploaded."""
+        """The sha256 of each file uploaded by any customer."""
         uploads = msgspec.convert(self._simulator.state()["uploads"], list[Wire])
         return {upload["sha256"] for upload in uploads}
 
@@ -130,7 +130,7 @@ class Desk:
         return next(filter(wanted, self.messages))
 
     async def until(self, what: str, holds: Callable[[AtDesk], bool]) -> None:
-        """Wait until something holds of what the server knows of her."""
+        """Wait until `holds` is True of the customer in the simulator; else StepFailedError."""
 
         def seen(_state: Wire) -> bool:
             known = self._simulator.customers.values()
@@ -152,7 +152,7 @@ POLL = "org.matrix.msc3381.poll.start"
 
 
 class Scene:
-    """Plays one customer, and prints what she sees."""
+    """Plays one customer and prints what she sends and receives."""
 
     def __init__(self, stage: Stage, transcript: Transcript, customer: Phone) -> None:
         self.stage = stage
@@ -164,7 +164,7 @@ class Scene:
         self._told: set[str] = set()
 
     async def open_dm(self, first: str, *, encrypted: bool = True) -> None:
-        """As Element does: the room and the first message come together."""
+        """Create the direct room together with its first message, as Element does."""
         self.room = await self.customer.create_dm(self.stage.bot, first, encrypted=encrypted)
 
     async def say(self, text: str) -> str:
@@ -178,7 +178,7 @@ class Scene:
 
     async def send(self, shown: str, **content: object) -> str:
         event_id = await self.customer.send(self.room, content)
-        # Printed when she sends it, not when it comes back by /sync.
+        # Printed when sent, not when /sync returns it.
         self._told.add(event_id)
         self.transcript.said(self._name, shown)
         return event_id
@@ -202,12 +202,12 @@ class Scene:
         await self.customer.send(self.room, content, kind)
 
     async def sees(self, what: str, wanted: Callable[[Event], bool]) -> Event:
-        """Wait for an event of the room; print what comes meanwhile."""
+        """Wait for an event in the room and return it; print the messages until then."""
         await self.notices(what, lambda: any(map(wanted, self.events)))
         return next(filter(wanted, self.events))
 
     async def notices(self, what: str, holds: Callable[[], bool]) -> None:
-        """Wait until something holds of what the customer's client has been told."""
+        """Sync the customer's client until `holds` returns True; else StepFailedError."""
         try:
             await self.customer.wait_until(holds, PATIENCE)
         except TimeoutError as error:
@@ -216,7 +216,7 @@ class Scene:
             self._print_new()
 
     async def reads(self, part: str, sender: str = "") -> Event:
-        """Wait for a message that contains this text (the newest wording, if it was edited)."""
+        """Wait for a message, or an edit to a text, that contains `part`."""
         return await self.sees(
             f"“{part}”",
             lambda event: sender in {"", event["sender"]} and part in wording(event),
@@ -234,7 +234,7 @@ class Scene:
                 self.transcript.said(self._named(event["sender"]), shown(event) + edited)
 
     def _named(self, user_id: str) -> str:
-        """The name that clients show of a member."""
+        """Return a member's newest display name, else the localpart."""
         for event in reversed(self.events):
             name = event["content"].get("displayname")
             if event["type"] == "m.room.member" and event["state_key"] == user_id and name:
@@ -253,7 +253,7 @@ def words(key: str, **args: str | int) -> str:
 
 
 def wording(event: Event) -> str:
-    """The text that a client shows for an event; of an edit, the new text."""
+    """Return the text of an event; for an edit, the new text."""
     return str(event["content"].get("m.new_content", event["content"]).get("body", ""))
 
 
@@ -265,20 +265,20 @@ def shown(event: Event) -> str:
 
 
 def answers_of(poll: Event) -> list[tuple[str, str]]:
-    """The answers of a poll: what to send, and what they are called."""
+    """Return id and label of each answer of a poll."""
     answers = poll["content"][POLL]["answers"]
     return [(one["id"], one["org.matrix.msc1767.text"]) for one in answers]
 
 
 def from_agent(msgtype: str) -> Callable[[Event], bool]:
-    """A message of this type from one of the bridge's users."""
+    """Match a message of this type from a ghost or a queue's user."""
     return lambda event: (
         event["content"].get("msgtype") == msgtype and event["sender"].startswith("@webchat_")
     )
 
 
 def membership(user_id: str, value: str) -> Callable[[Event], bool]:
-    """A member event that says so."""
+    """Match a member event with this membership of the user."""
     return lambda event: (
         event["type"] == "m.room.member"
         and event["state_key"] == user_id

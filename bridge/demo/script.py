@@ -1,5 +1,5 @@
-"""The script of the demo: two chats of one customer. First a robot's answer, the queue, an agent,
-pictures and files, a rating; then voices and places, more agents, and a connection that breaks.
+"""The script of the demo: two chats of one customer, with robot, queue, agents, media, typing,
+rating, conference and transfer, a broken connection and an expired token.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bridge.simulator.samples import picture
 
 
 def recorded_voice(seconds: int) -> bytes:
-    """A tone that grows louder, as Ogg/Opus, which is what Element records."""
+    """Return a tone of growing volume as Ogg/Opus, the format that Element records."""
     out = io.BytesIO()
     tone = f"sine=440:sample_rate=48000:duration={seconds},volume=5*t/{seconds}:eval=frame"
     with av.open(tone, format="lavfi") as source, av.open(out, "w", format="ogg") as target:
@@ -45,7 +45,7 @@ ANSWER = "We are open from <b>nine to six</b>, Monday to Friday."
 
 
 async def play_first_chat(scene: Scene, bystander: Scene) -> None:
-    """Play it in a new direct room of the customer's; a bystander is before her in the queue."""
+    """Play the first chat in a new direct room, with the bystander ahead of her in the queue."""
     transcript = scene.transcript
     transcript.title("A customer asks the robot, then for a person")
     await _wait(scene, bystander)
@@ -112,7 +112,7 @@ async def _talk(scene: Scene) -> None:
 
 
 async def _type(scene: Scene) -> None:
-    """Servers of 2016 have no sign for it."""
+    """Expect typing to be shown on both sides; servers of 2016 have no frame for it."""
     transcript, nio, ghost = scene.transcript, scene.customer.nio, scene.ghost("A00001")
     async with transcript.step("each sees that the other is typing"):
         await scene.desk.do("typing")
@@ -165,7 +165,7 @@ async def _end_first_chat(scene: Scene) -> None:
 
 
 def expect_readable(scene: Scene) -> None:
-    """Fail the step if the customer's client could not decrypt something."""
+    """Fail the step if the customer's client could not decrypt an event."""
     unread = scene.customer.unreadable(scene.room)
     expect(not unread, f"{len(unread)} messages could not be decrypted")
 
@@ -174,17 +174,17 @@ def expect_readable(scene: Scene) -> None:
 
 VOICE_SECONDS = 2
 PEOPLES_SQUARE = "geo:31.230370,121.473700"
-"""In Shanghai, as a phone's satellites say (WGS-84)."""
+"""A place in Shanghai, in GPS coordinates (WGS-84)."""
 ON_BAIDU = (31.2344, 121.4847)
-"""The same place on Baidu's map (BD-09), to a hundred metres."""
+"""The same place in Baidu's coordinates (BD-09), to a hundred metres."""
 ORIENTAL_PEARL = (31.2453, 121.5064)
-"""Another one, in Baidu's coordinates."""
+"""Another place, in Baidu's coordinates (BD-09)."""
 
 WHILE_CUT = ("I said this while you were cut off.", "Your parcel is in Hamburg.")
 
 
 async def play_second_chat(scene: Scene) -> None:
-    """Play it in the room of the first chat; the next word asks for a new one."""
+    """Play the second chat in the same room; the customer's next message asks for it."""
     scene.transcript.title("A second chat: voices and places, more agents")
     async with scene.transcript.step("the next word asks for a new chat"):
         await scene.tell("One more thing", "pre-message: ")
@@ -251,7 +251,7 @@ async def _trouble(scene: Scene) -> None:
         await scene.reads("Still here.")
     if not scene.stage.simulator.options.has("receipts"):
         return
-    # Servers of 2019 repeat what was not confirmed, or keep a history; one of 2016 forgets.
+    # Servers of 2019 resend pushes without a receipt, or keep a history; one of 2016 loses them.
     async with scene.transcript.step("what the agent says while the link is cut comes once, later"):
         await _say_while_cut(scene, WHILE_CUT[0])
         await scene.desk.until("all receipts", lambda who: not who.pending)

@@ -1,6 +1,4 @@
-"""The stage of a conversation: Synapse, the simulator and the bridge, started as an operator starts
-it; all on the loopback interface and in one folder.
-"""
+"""A stage for demo and tests: Synapse, simulator and bridge process, on loopback in one folder."""
 
 from __future__ import annotations
 
@@ -30,14 +28,14 @@ _STOP_TIMEOUT = 20.0
 @dataclass(frozen=True, kw_only=True)
 class StageOptions:
     database: str = ""
-    """The bridge's database URL; a SQLite file in the folder when empty."""
+    """The bridge's database URL; empty for a SQLite file in the folder."""
     synapse: Mapping[str, object] = field(default_factory=dict)
-    """Further keys of homeserver.yaml."""
+    """Additional keys of homeserver.yaml, which override the stage's own."""
     synapse_port: int | None = None
-    """Where Synapse listens, for whoever has to know before it runs; a free port when None."""
+    """Port of Synapse, for callers that must know it before the start; None for a free one."""
     simulator: SimulatorOptions = field(default_factory=SimulatorOptions)
     webchat: Mapping[str, object] = field(default_factory=dict)
-    """Keys for the stage's own section `webchat`."""
+    """Additional keys of the stage's section `webchat`, which override its own."""
     config: Mapping[str, object] = field(default_factory=dict)
     """Sections of config.yaml that replace the stage's own."""
 
@@ -72,8 +70,8 @@ async def set_stage(
     *,
     tell: Callable[[str], None] = lambda part: None,
 ) -> AsyncIterator[Stage]:
-    """Start everything in order, in a folder that exists; stop everything at the end. `tell` hears
-    of each part before it starts. ServerError: one did not start.
+    """Start all parts in an existing folder, and stop them at the end. `tell` announces Synapse and
+    the bridge before they start. ServerError if one does not start.
     """
     options = options or StageOptions()
     simulator = Simulator(options.simulator)

@@ -1,6 +1,6 @@
 """A real Synapse on this machine, for the demo and for tests: no TLS, no federation, no telemetry.
 
-It runs as a child process, dies with us, is told its port before it starts, and comes back on it.
+It is a child process that dies with its parent; its port is known before the start and kept.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _LOG_CONFIG = Path(__file__).with_name("homeserver_log.yaml")
 class SynapseServer:
     """One homeserver on SQLite; an async context manager.
 
-    `folder` holds configuration, database, media and log; an earlier run in it is continued. `port`
-    is chosen if None; `extra` are further keys of homeserver.yaml, which win.
+    `folder` holds configuration, database, media and log, and is reused if it exists. `port` None
+    takes a free one; keys in `extra` override those of homeserver.yaml.
     """
 
     domain = "localhost"
@@ -51,7 +51,7 @@ class SynapseServer:
         self._secret = secrets.token_hex(32)
         self._config = folder / "homeserver.yaml"
         self.log_file = folder / "homeserver.log"
-        # Its start-up chatter goes where its log goes.
+        # Its output goes into its log, without the warnings that our PYTHONWARNINGS may ask for.
         quiet = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
         self._child = ChildProcess(
             name="Synapse",
@@ -77,7 +77,7 @@ class SynapseServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Start it and return when it answers; ServerError: not installed, ended, or no answer."""
+        """Start Synapse and wait for it; ServerError if it is missing, ends or does not answer."""
         if importlib.util.find_spec("synapse") is None:
             raise ServerError(
                 'Synapse is not installed here: pip install "matrix-webchat-bridge[demo]"'
@@ -92,7 +92,7 @@ class SynapseServer:
     async def register(
         self, session: aiohttp.ClientSession, localpart: str, password: str, *, admin: bool = False
     ) -> str:
-        """Make a user with no device, by Synapse's "Shared-Secret Registration"; return its id."""
+        """Register a user with no device by Synapse's shared-secret registration; return its id."""
         url = f"{self.address}/_synapse/admin/v1/register"
         async with session.get(url) as response:
             nonce: str = (await response.json())["nonce"]
@@ -104,7 +104,7 @@ class SynapseServer:
             "password": password,
             "admin": admin,
             "mac": mac.hexdigest(),
-            "inhibit_login": True,  # else the user has a device that nobody holds
+            "inhibit_login": True,  # else Synapse creates a device that nobody uses
         }
         async with session.post(url, json=content) as response:
             reply: dict[str, object] = await response.json()
@@ -113,7 +113,7 @@ class SynapseServer:
             return str(reply["user_id"])
 
     def _write_config(self) -> None:
-        """Write what Synapse reads. Secrets of an earlier run are kept, so that logins stay."""
+        """Write homeserver.yaml; keep an earlier run's secret, so that its logins stay valid."""
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = self.folder / "secret"
         if kept.exists():
@@ -138,5 +138,5 @@ class SynapseServer:
             "app_service_config_files": [str(path) for path in self._registrations],
         }
         self._config.touch(mode=0o600)
-        # JSON is YAML, too.
+        # JSON is valid YAML.
         self._config.write_text(json.dumps({**config, **self._extra}), encoding="utf-8")

@@ -1,1 +1,1 @@
-"""The WebChat server of the 2016 guide, simulated: for tests, the demo, and other clients."""
+"""Simulator of a WebChat server, for tests, the demo, and other clients."""

@@ -1,10 +1,10 @@
-"""The validation of a customer's text frame: a command, or a refusal with the guide's code.
+"""Validation of a customer's text frame: returns the command, or a refusal with a result code.
 
-Generous, unless `strict`, where the vendor's own clients are loose: numbers as text, a text without
-its object, the keys of the first clients, no messageId, no time, fields left out. Unknown keys are
-ignored. Keys of the other dialect (`text` and `ratingId` in 2016, `content` and `id` in 2019) are
-refused in place of the right ones, and beside them if so wished. Which code a real server gives is
-only partly known; these are the ones of protocol reference section 8.
+Unless `strict`, what the vendor's own clients send passes: numbers as text, a text as a bare
+string, keys of the first clients, missing fields (also `messageId`, `time`). Unknown keys are
+ignored. Options say what keys of the other dialect (`text` and `ratingId` in 2016, `content` and
+`id` in 2019) get: `wrong_keys` in place of the right ones, `foreign_keys` beside them. Which code
+a real server gives is only partly known; these are those of protocol reference section 8.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ from bridge.webchat.codes import FrameType, MessageType, ResultCode
 
 
 class Shape:
-    """The keys of one object in a frame, each with its type.
+    """The keys of one object in a frame, each with its type; a missing key reads as empty or 0.
 
-    `loose` ones may be left out in the later guides (that of 2016 marks none as optional) and where
-    nothing is strict, `optional` ones always; `later` ones are optional there, and nothing to 2016.
-    What is left out reads as empty or 0.
+    `optional` keys may always be missing, and so may `loose` and `later` keys, except on a `strict`
+    server of 2016 with object contents, which requires `loose` keys and ignores `later` ones.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class Shape:
         self.eased = msgspec.defstruct("Eased", [*required.items(), *loosened, *always, *known])
 
     def read(self, part: object, options: SimulatorOptions) -> dict[str, Any]:
-        """The values in the order of the keys, or a ValidationError."""
+        """Return the values in key order; ValidationError if one is missing or mistyped."""
         shown = options.strict and not options.later and options.content == "object"
         shape = self.strict if shown else self.eased
         return msgspec.structs.asdict(msgspec.convert(part, shape, strict=options.strict))
@@ -67,11 +66,11 @@ class TransferInfo(msgspec.Struct, rename="camel"):
 
 
 class Refusal(Exception):
-    """Why a frame is refused; `check` adds what is known of the frame, for the reply."""
+    """Refusal of a frame with a result code; `check` adds call id and type of the frame."""
 
     call_id: CallId | None = None
     type: int = 0
-    """Wire `type`, 0 when there was none to read."""
+    """Wire `type`; 0 if the frame has no readable type."""
 
     def __init__(self, code: ResultCode, message: str) -> None:
         super().__init__(message)
@@ -101,13 +100,13 @@ CONTENTS: Mapping[int, tuple[type[frames.Content], Shape]] = {
         (frames.Video, Shape({"name": str, "url": str}, optional={"size": int})),
     )
 }
-"""What customers send beside text; the keys in the order of the content's fields."""
+"""Contents of customers other than text, by wire type; keys in the order of the frame's fields."""
 FORMER_KEYS: Mapping[int, Mapping[str, str]] = {
     MessageType.IMAGE: {"url": "imageUri"},
     MessageType.LOCATION: {"locationAddress": "poi"},
     MessageType.VOICE: {"length": "voiceLength", "data": "voiceData", "url": "voiceUri"},
 }
-"""Keys before 2017-11-13, with those that took their place (bridge/webchat/PROTOCOL.md)."""
+"""Keys before 2017-11-13 to their successors, by wire type (see bridge/webchat/PROTOCOL.md)."""
 
 
 def _content(message: Message, options: SimulatorOptions) -> frames.Content:
@@ -144,18 +143,18 @@ def _text(body: Wire | str, options: SimulatorOptions) -> frames.Content:
 
 
 def _as_json(body: Wire) -> str:
-    """An object where the server reads a text: agents see its braces."""
+    """Return the JSON of an object sent in place of a text: agents see its braces."""
     return msgspec.json.encode(body).decode()
 
 
 def _made(frame: type[msgspec.Struct], values: Iterable[object]) -> Any:
-    """A frame of as many values as it has fields."""
+    """Build a frame from as many of the values as it has fields."""
     make: Callable[..., object] = frame
     return make(*itertools.islice(values, len(frame.__struct_fields__)))
 
 
 def _check_values(content: Mapping[str, Any], options: SimulatorOptions) -> None:
-    """Refuse what is no base64 (if `strict`) or no absolute address (reference 3.4, last line)."""
+    """Refuse an empty voice, bad base64 if `strict`, relative URLs (reference 3.4, last line)."""
     if content.get("voiceData") == "" and not content.get("voiceUri"):
         raise Refusal(ResultCode.INVALID_PARAMETER, "voiceData is empty")
     for key in ("thumbData", "voiceData") if options.strict else ():
@@ -189,13 +188,13 @@ def _not_blank(text: str) -> str:
 # --- commands ------------------------------------------------------------------------------------
 
 HEADING = Shape({"messageId": int, "token": str, "time": int})
-"""Every command's; `time` is in milliseconds."""
+"""Heading of most commands if `strict`; `time` is in milliseconds."""
 SIGNAL = Shape({"messageId": int, "token": str}, optional={"time": int})
-"""112 and 113: shown without `time`."""
+"""Heading of 112 and 113, which the guide shows without `time`."""
 BEAT = Shape({"messageId": int}, optional={"token": str, "time": int})
-"""Type 10: shown with nothing but `messageId` and `type`."""
+"""Heading of type 10, which the guide shows with `messageId` and `type` only."""
 ANY_HEADING = Shape({}, optional={"messageId": int, "token": str})
-"""Of all commands where nothing is strict: before 2017-02-06 there was no `messageId`."""
+"""Heading of every command unless `strict`: before 2017-02-06 there was no `messageId`."""
 STARS = Shape({"id": int, "comments": str})
 LATER_STARS = Shape({"ratingId": int}, {"ratingComments": str})
 _REQUEST, _SESSION = {"requestId": int}, {"sessionId": int}
@@ -204,10 +203,10 @@ _REQUEST, _SESSION = {"requestId": int}, {"sessionId": int}
 class Command(NamedTuple):
     frame: type[frames.Command]
     shape: Shape
-    """Its keys, in the order of the frame's fields."""
+    """Keys beside the heading, in the order of the frame's fields."""
     heading: Shape = HEADING
     served: Callable[[SimulatorOptions], object] = lambda _: True
-    """Whether a server with these options knows it."""
+    """Whether a server with these options knows the command."""
 
 
 COMMANDS: Mapping[int, Command] = {
@@ -246,7 +245,7 @@ COMMANDS: Mapping[int, Command] = {
 
 
 def handover_queue(body: Wire) -> QueueId | None:
-    """The queue that a 302 asks for in `transferInfo`, if it does."""
+    """Return the queue that a 302 names in `transferInfo`, or None."""
     info = body.get("transferInfo")
     if not isinstance(info, str) or not info:
         return None
@@ -262,19 +261,19 @@ def handover_queue(body: Wire) -> QueueId | None:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A command whose form is right; whether it makes sense now is the handlers' question."""
+    """A well-formed command; the handlers decide whether it makes sense now."""
 
     call_id: CallId | None
     type: FrameType
     token: str
     command: frames.Command
     body: Wire
-    """The frame as it came."""
+    """The decoded frame."""
 
 
 def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
-    """Read one text frame. No JSON object: -8. A type that the dialect does not know: -12. A field
-    that is missing or of the wrong type: -14. Keys of the other dialect: `wrong_keys`. Blank: -17.
+    """Validate one text frame. Refusals: -8 no JSON object, `unknown_type` unknown command, -12
+    unknown content type, -14 missing or wrong field, -17 blank text, `wrong_keys` foreign keys.
     """
     try:
         body = msgspec.json.decode(text, type=Wire)

@@ -1,8 +1,8 @@
-"""The frames that the server sends, and their delivery: written, lost, kept, or repeated.
+"""Frames that the server sends, and their delivery: written, lost, kept, or resent.
 
-The guide of 2016 (part three; reference 1.4) says nothing of pushes that nobody received, so by
-default they are lost. Later revisions number them with `rsId`; the customer answers 120, and until
-then the server repeats. Pure: the shell writes what is returned.
+The guide of 2016 (part three; reference 1.4) says nothing about pushes that no socket took, so by
+default they are lost. Later revisions number pushes with `rsId` and resend them until the
+customer's receipt (120). Pure: returns the frames, which `web` writes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ KINDS: Mapping[int, str] = {
     **{int(kind): kind.name.lower() for kind in MessageType},
     MessageType.SYSTEM_NOTICE: "notice",
 }
-"""Content by its wire number, as scripts and the desk name it."""
+"""Names of the content types, by wire number, for scripts and the desk."""
 
 
 def identifier(centre: CallCentre, number: RequestId | SessionId) -> int | str:
-    """A requestId or sessionId as this server writes it."""
+    """Return a requestId or sessionId as this server writes it."""
     return str(number) if centre.options.ids_as_strings else int(number)
 
 
@@ -41,14 +41,14 @@ def reply(
     call_id: CallId | None = None,
     extra: Wire | None = None,
 ) -> Wire:
-    """The answer to one command; without `messageId` when the command had none to read."""
+    """Build the reply to one command; without `messageId` if `call_id` is None."""
     known: Wire = {} if call_id is None else {"messageId": call_id}
     told: Wire = {"type": int(frame_type), "result": int(code), "message": message}
     return known | told | (extra or {})
 
 
 def status(centre: CallCentre, request: QueueRequest, state: int, place: int) -> Send:
-    """201: where the request stands. Since R4 it names the session of a robot's hand-over."""
+    """Build a 201: request status and position; since R4 the session in a hand-over by a robot."""
     number = identifier(centre, request.id)
     values: Wire = {"requestId": number, "requestStatus": int(state), "queueLength": place}
     options = centre.options
@@ -60,7 +60,7 @@ def status(centre: CallCentre, request: QueueRequest, state: int, place: int) ->
 
 
 def places(centre: CallCentre, queue_id: QueueId) -> list[Send]:
-    """A 201 for everyone in a queue whose place is not the one they were last told."""
+    """Return a 201 for each request in a queue whose position differs from its last 201."""
     news: list[Send] = []
     for place, request in enumerate(centre.waiting(queue_id), 1):
         if request.announced != place:
@@ -87,10 +87,10 @@ def push(
 
 
 def started(centre: CallCentre, session: Session, *, resumed: bool = False) -> Send:
-    """202: the session is open. The later guides list `users`, the customer among them."""
+    """Build a 202 (session open). The later guides list `users`, including the customer."""
     customer = centre.customers[session.login]
     agents = people(centre, session.agents)
-    # The customer's entry has no comments, and comes first here (trap T16).
+    # The customer's entry has no comments and comes first (trap T16).
     own: Wire = {"id": customer.client_id, "name": customer.name or customer.login, "icon": ""}
     fields: Wire = {"agents": agents, "users": [own, *agents]}
     named = centre.options.people or ("users" if centre.options.later else "agents")
@@ -104,7 +104,7 @@ def started(centre: CallCentre, session: Session, *, resumed: bool = False) -> S
 
 
 def agents_updated(centre: CallCentre, session: Session, queue_name: str = "") -> Send:
-    """204: the whole new list, with the new queue after a transfer between queues."""
+    """Build a 204: the complete new list of agents, and the queue if `queue_name` is given."""
     fields: Wire = {"agents": people(centre, session.agents)}
     if queue_name:
         fields |= {"queueId": int(session.queue_id), "queueName": queue_name}
@@ -112,7 +112,7 @@ def agents_updated(centre: CallCentre, session: Session, queue_name: str = "") -
 
 
 def init_config(centre: CallCentre, customer: Customer) -> Send:
-    """200: what a fresh socket is told first. No guide shows an element of `ratings`."""
+    """Build a 200, the first push on a new socket. No guide shows an element of `ratings`."""
     options = centre.options
     frame: Wire = {
         "type": int(FrameType.INIT_CONFIG),
@@ -133,7 +133,7 @@ def message(
     notice_type: int | None = None,
     record: Wire | None = None,
 ) -> Send:
-    """210. A notice of the later guides has a noticeType, 99 if none is given; 2016 knows none."""
+    """Build a 210. Later guides give a notice a noticeType, here 99 by default; 2016 has none."""
     msg: Wire = {"type": int(kind), "content": content}
     if notice_type is None and kind == MessageType.SYSTEM_NOTICE and centre.options.later:
         notice_type = NoticeType.CUSTOM
@@ -146,11 +146,11 @@ def message(
 # --- delivery ------------------------------------------------------------------------------------
 
 _NUMBERED = range(200, 300)
-"""The pushes that R3 and R4 give an rsId; of R2 it is 210 alone."""
+"""Push types that carry an rsId from R3 on; R2 numbers 210 only."""
 
 
 def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
-    """The frame to write at once, or None when its customer has no socket; a push is numbered."""
+    """Return the frame to write, a push with its rsId; None if the customer has no socket."""
     customer = centre.customers[send.login]
     numbered = _number(centre, customer, send, now) if send.is_push else send
     if customer.linked:
@@ -161,14 +161,14 @@ def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
 
 
 def worded(centre: CallCentre, send: Send) -> Send:
-    """The frame as it is written: a reply without its type, where this server leaves it out."""
+    """Return the frame as written: a reply without `type` if `omit_types`."""
     if send.is_push or not centre.options.omit_types:
         return send
     return replace(send, frame={key: send.frame[key] for key in send.frame if key != "type"})
 
 
 def missed(centre: CallCentre, send: Send) -> None:
-    """Account for a push that no socket took."""
+    """Keep, or count as lost, a push that no socket took, unless its receipt is pending."""
     customer = centre.customers[send.login]
     if not send.is_push or send.frame.get("rsId") in customer.pending:
         return
@@ -179,7 +179,7 @@ def missed(centre: CallCentre, send: Send) -> None:
 
 
 def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
-    """The frames for a fresh socket before anything else, the oldest first."""
+    """Return the first frames for a new socket: 200, a resuming 202, then pending pushes by age."""
     waiting: list[Send] = []
     for key, pending in list(customer.pending.items()):
         if key.startswith("kept-"):
@@ -195,7 +195,7 @@ def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
 
 
 def due_again(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
-    """The pushes whose receipt has been missing for `resend_seconds`."""
+    """Return the pushes to resend: no receipt for `resend_seconds`, below `max_resends`."""
     repeats: list[Send] = []
     for pending in customer.pending.values():
         late = now - pending.sent_at >= centre.options.resend_seconds
@@ -207,7 +207,7 @@ def due_again(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
 
 
 def _number(centre: CallCentre, customer: Customer, send: Send, now: float) -> Send:
-    """The push with an rsId, if this server numbers pushes of its type; else as it is."""
+    """Add an rsId to a push and keep it pending, if this server numbers pushes of its type."""
     options, kind = centre.options, send.frame.get("type")
     only_messages = options.later and options.revision == "R2"
     has_one = kind == FrameType.MESSAGE_RECEIVED if only_messages else kind in _NUMBERED

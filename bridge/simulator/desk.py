@@ -1,8 +1,8 @@
-"""Agents and robot: how a customer is accepted, answered, transferred and let go.
+"""Actions of agents and robot: accept, refuse, answer or transfer a customer, end a session.
 
-Each function returns what the customer gets. The robot answers a queue first and offers a person
-when asked for one (reference 1.6); no guide documents it on the socket, and the shapes are those of
-the vendor's phone clients.
+Functions return the frames to send. In `robot_queues` the robot answers first and offers a person
+when asked for one (reference 1.6); no guide documents its frames on the socket, so their shapes are
+those of the vendor's phone clients.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStat
 
 
 def quietest_agent(centre: CallCentre) -> DeskAgent | None:
-    """The agent online with the fewest open sessions, the first of equals."""
+    """Return the agent online with the fewest open sessions, the first one in a tie."""
     busy = [agent.id for session in centre.sessions.values() for agent in session.agents]
     return min(centre.options.agents, key=lambda agent: busy.count(agent.id), default=None)
 
 
 def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[Outgoing]:
-    """Open a session: 202, the next places for those behind, and the echo of pre-messages. That of
-    the robot goes on under the same id, and 204 tells who has taken over.
+    """Open a session (202), update queue positions, and with script `echo` repeat pre-messages. A
+    robot session keeps its id: the agent is announced by 204 or 202, as `robot_handover` says.
     """
     if request.session is not None:
         session = request.session
@@ -63,7 +63,7 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
 
 
 def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Outgoing]:
-    """End a request with a requestStatus other than waiting or accepted."""
+    """End a queue request with a requestStatus other than waiting or accepted."""
     centre.leave_queue(request)
     centre.note(request.login, "event", "turned_away", request=request.id, text=str(int(status)))
     told = delivery.status(centre, request, status, 0)
@@ -86,9 +86,7 @@ def speak(
     notice_type: int | None = None,
     shown: Wire | None = None,
 ) -> Send:
-    """Send one 210 with a wire content and keep a record of it, large contents shortened. `shown`
-    are the fields of the transcript's entry, if it does not hold the text.
-    """
+    """Build and record a 210; `shown` are fields for its transcript entry in place of the text."""
     is_text = kind is MessageType.TEXT and isinstance(content, str)
     record: Wire = {
         "n": centre.number("message"),
@@ -112,13 +110,13 @@ def speak(
 
 
 def speak_text(centre: CallCentre, session: Session, text: str) -> Send:
-    """Send plain text as the HTML that an agent's text is (reference 3.9)."""
+    """Build a 210 of plain text, escaped because agents' texts are HTML (reference 3.9)."""
     words = html.escape(text, quote=False)
     return speak(centre, session, first_agent(session), MessageType.TEXT, words)
 
 
 def echo(centre: CallCentre, session: Session, content: frames.Content) -> Send:
-    """Answer a customer's message with the same words, or with what it was."""
+    """Answer a customer's message with the same text, or with a description of other content."""
     match content:
         case frames.Text(text):
             words = text
@@ -139,7 +137,7 @@ def change_agents(
     queue_id: QueueId | None = None,
     queue_name: str = "",
 ) -> list[Outgoing]:
-    """Replace the people of a session; 204 tells it, with `change_notices` a notice, too."""
+    """Replace the agents of a session: a 204, and with `change_notices` a system notice."""
     before, after = session.agents, list(agents)
     session.agents, session.robot = after, False
     if queue_id is not None:
@@ -167,7 +165,7 @@ def change_agents(
 def end(
     centre: CallCentre, session: Session, by: Ending, agent_id: AgentId | None = None
 ) -> Sequence[Outgoing]:
-    """Close a session without telling its customer; the new places of those who waited behind."""
+    """Close a session without a push to its customer; return new positions in the queue it left."""
     request = centre.customers[session.login].request
     centre.end(session, by)
     centre.event(session, "closed", agent=agent_id or "", text=by)
@@ -175,14 +173,14 @@ def end(
 
 
 def first_agent(session: Session) -> AgentId:
-    """The agent who speaks when nobody is named; a session may have been left without any."""
+    """Return the agent who speaks by default; empty if the session has none left."""
     return session.agents[0].id if session.agents else AgentId("")
 
 
 # --- the robot -----------------------------------------------------------------------------------
 
 _XIAODUO = 3
-"""The make whose content is JSON text."""
+"""The robotType whose 301 content is JSON text."""
 _PERSON = ("人工", "human", "agent", "person")
 
 

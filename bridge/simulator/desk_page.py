@@ -1,8 +1,8 @@
-"""The desk in the browser: its page, the files it shows, and one stream of what happens.
+"""The agent desk in the browser: its page, the files it shows, and a WebSocket of views.
 
-A desk reads `/desk/stream` and acts through `/_sim/do`, as every script does. A view says who
-waits, who talks, and what was said since the desk last looked; times are durations, so that no
-clock but the browser's own is needed.
+A desk reads `/desk/stream` and acts through `/_sim/do`, as scripts do. A view holds the waiting
+customers, the sessions and the new transcript entries; times are durations, so that only the
+browser's own clock is needed.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _HEADERS = {
     hdrs.CACHE_CONTROL: "no-cache",
 }
 _REST = 0.1
-"""Seconds between two views at least, so that a busy centre does not drown its desks."""
+"""Minimum seconds between two views, so that a busy call centre does not flood its desks."""
 
 
 def _is_our_name(host: str, public_origin: str) -> bool:
-    """True for a `Host` that no stranger's page can have."""
-    with suppress(ValueError):  # the last of these raises it for any other name
+    """True for a `Host` that a page of another site cannot have (see `only_our_pages`)."""
+    with suppress(ValueError):  # ip_address raises it for any other name
         name = urlsplit(f"//{host}").hostname or "."
         own = urlsplit(public_origin).hostname
         return name == own or "." not in name or bool(ip_address(name))
@@ -58,7 +58,7 @@ class DeskSide:
     _pulse: Pulse
     _stopping: asyncio.Event
     _run: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """Tells a desk that the numbers it knows belong to an earlier run."""
+    """Id of this run: a desk that knows another one has entry numbers of an earlier run."""
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -72,10 +72,10 @@ class DeskSide:
 
     @web.middleware
     async def only_our_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse control by pages of other sites: browsers name the page's origin, scripts none.
+        """Refuse control (403) by pages of other sites: their `Origin` differs from `Host`.
 
-        To a browser a page whose name leads here (DNS rebinding) is of our origin. So we want to be
-        called by an address, by a name without a dot, which strangers do not have, or by our own.
+        Against DNS rebinding, where both agree, `Host` must also be an IP address, a name without
+        a dot or the host of `public_origin`. Scripts send no `Origin`.
         """
         if request.path.startswith(OURS):
             origin, public = request.headers.get(hdrs.ORIGIN), self._simulation.centre.options
@@ -101,7 +101,7 @@ class DeskSide:
         return response
 
     async def _voice(self, request: web.Request) -> web.Response:
-        """A voice as WAV; no browser plays AMR."""
+        """Serve a voice as WAV: no browser plays AMR."""
         number = int(request.match_info["number"])
         entry = next(iter(self._simulation.centre.transcript.since(number - 1)), None)
         file_number, _, name = str((entry or {}).get("file", "0/")).partition("/")
@@ -116,8 +116,8 @@ class DeskSide:
         return web.Response(body=wav, content_type="audio/wav")
 
     async def _stream(self, request: web.Request) -> web.WebSocketResponse:
-        """Views, each time something happened, with the entries that this desk has not seen: one
-        that comes back says `run` and `since` from the last view it got.
+        """Push a view after each change, with the transcript entries that are new to this desk: it
+        reconnects with `run` and, as `since`, `last` of its last view.
         """
         socket = web.WebSocketResponse(compress=False, heartbeat=20, timeout=1.0)
         await socket.prepare(request)
@@ -156,7 +156,7 @@ class DeskSide:
 
 
 def view(centre: CallCentre, since: int, now: float) -> Wire:
-    """The whole centre as it is now, and the entries of the transcript after number `since`."""
+    """Return the call centre's state, and the transcript entries numbered above `since`."""
     centre.settle(now)
     options = centre.options
     sessions = [*centre.closed, *centre.sessions.values()]

@@ -1,7 +1,7 @@
-"""Fault injection: which frames are lost, doubled, held back, refused or never answered.
+"""Fault injection: frames are lost, doubled, reordered, delayed or refused; HTTP requests fail.
 
-The faults are used up in the order of the list: the same script meets the same trouble every time.
-Pure; the shell asks at each frame and obeys.
+Faults are used up in list order, so the same script meets the same faults each time. Pure: `web`
+asks the plan at each frame and request.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from bridge.simulator.state import Send
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """One kind of trouble, `count` times; docs/simulator.md says what each kind does."""
+    """One kind of fault, `count` times; docs/simulator.md says what each kind does."""
 
     fault: Literal["drop", "double", "reorder", "delay", "answer", "ignore", "cut", "http", "hang"]
     count: int = 1
     login: str = ""
-    """Only this customer; empty: all. Not for `http` and `hang`."""
+    """Customer whom the fault hits; empty for all. `http` and `hang` ignore it."""
     type: int | None = None
-    """Wire type of the frame or command; None: every type."""
+    """Wire type of the frame or command that the fault hits; None for every type."""
     result: int | None = None
     carried_out: bool = True
     code: int = 1006
@@ -47,22 +47,22 @@ class FaultPlan:
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._faults: list[Fault] = list(faults)
         self._held: dict[str, list[Send]] = {}
-        """Frames of `reorder`, until the next one to that customer."""
+        """Frames held back by `reorder`, per login, until the next frame to that customer."""
 
     def replace(self, faults: Iterable[Fault]) -> None:
-        """Forget what was planned; frames held back stay held until the next one."""
+        """Replace the planned faults; frames held back by `reorder` stay held back."""
         self._faults = list(faults)
 
     def on_command(self, login: str, frame: object) -> Fault | None:
-        """The fault for a command that just arrived, if any; uses up one count."""
+        """Return the fault for a command that just arrived, if any; uses up one count."""
         return self._on_frame(("answer", "ignore", "cut"), login, frame)
 
     def on_http(self, path: str) -> Fault | None:
-        """The fault for an HTTP request, if any; uses up one count."""
+        """Return the fault for an HTTP request, if any; uses up one count."""
         return self._take(("http", "hang"), lambda fault: fault.path in (path, "any"))
 
     def on_send(self, send: Send) -> list[Send]:
-        """The frames that really go out for `send`; uses up one count if a fault applies."""
+        """Return the frames that really go out for `send`; uses up one count if a fault applies."""
         fault = self._on_frame(("drop", "double", "reorder"), send.login, send.frame)
         kind = fault.fault if fault is not None else ""
         if kind == "reorder":
@@ -73,16 +73,16 @@ class FaultPlan:
         return [send] * copies + self._held.pop(send.login, [])
 
     def delay(self, send: Send) -> float:
-        """Extra delay of a frame, in seconds; uses up one count if there is any."""
+        """Return the extra delay of a frame in seconds; uses up one count if there is any."""
         fault = self._on_frame(("delay",), send.login, send.frame)
         return 0 if fault is None else fault.delay_ms / 1000
 
     def link_lost(self, login: str) -> None:
-        """Frames held back die with their socket."""
+        """Drop the frames held back for a customer whose socket is gone."""
         self._held.pop(login, None)
 
     def describe(self) -> list[object]:
-        """As they can be given to `set`."""
+        """Return the remaining faults as the operation `set` takes them."""
         return [msgspec.to_builtins(fault) for fault in self._faults]
 
     def _on_frame(self, kinds: tuple[str, ...], login: str, frame: object) -> Fault | None:

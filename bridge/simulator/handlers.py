@@ -1,6 +1,6 @@
-"""The handling of each command: its effect on the call centre, the reply, and the pushes after it.
+"""Handlers of the customers' commands: effect on the call centre, reply, and pushes after it.
 
-What customers say is recorded twice: in their history for scripts, in the transcript for the desk.
+Customers' messages are recorded twice: in the history for scripts, in the transcript for the desk.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _InSession = (
     | frames.Typing
     | frames.TransferFromRobot
 )
-"""The commands that name an open session."""
+"""Commands that name an open session."""
 _HOSTED = re.compile(r"/up/(\d+)/([^/?#]+)$")
 
 
 def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> list[Outgoing]:
-    """Carry out one text frame from a customer's socket; the reply, and what follows from it."""
+    """Carry out one text frame from a customer's socket; return the reply and the pushes."""
     centre.settle(now)
     call = check(text, centre.options)
     if isinstance(call, Refusal):
@@ -56,7 +56,7 @@ def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> lis
 
 @dataclass(frozen=True, slots=True)
 class _Exchange:
-    """One command of a customer's, and everything that it may touch."""
+    """One command of a customer, with the state that it may change."""
 
     centre: CallCentre
     customer: Customer
@@ -94,7 +94,7 @@ class _Exchange:
     def reply(
         self, code: ResultCode = ResultCode.SUCCESS, message: str = "", extra: Wire | None = None
     ) -> Send:
-        """The reply; what a customer said is put on record where it is refused."""
+        """Build the reply; a 110 or 111 that is refused goes into the customer's history."""
         centre, call = self.centre, self.call
         said = isinstance(call.command, frames.SendMessage | frames.SendPreMessage)
         if said and code is not ResultCode.SUCCESS:
@@ -120,7 +120,7 @@ class _Exchange:
         if by_robot:
             return self._begin_with_robot(asked.queue_id)
         if options.permanent:
-            # The reply says all, and no 202 follows.
+            # The reply names session and agent; no 202 follows.
             agent = options.agent(AgentId(asked.to_agent)) or desk.quietest_agent(centre)
             session = centre.begin(customer, asked.queue_id, [agent] if agent else [])
             centre.event(session, "accepted", agent=desk.first_agent(session))
@@ -146,7 +146,7 @@ class _Exchange:
         return [self.reply(extra=told), *started]
 
     def _leave_robot(self, session: Session) -> list[Outgoing]:
-        """302: the session goes on with the robot until somebody accepts."""
+        """Handle a 302: queue for a person; the robot session goes on until an agent accepts."""
         if not session.robot:
             raise Refusal(ResultCode.INVALID_SESSION_TYPE, "the session is not with a robot")
         if self.customer.request is not None:
@@ -158,7 +158,7 @@ class _Exchange:
         return [self.reply(extra={"queueLength": place}), *news]
 
     def _check_open(self, queue_id: QueueId, wanted: str, *, people: bool) -> None:
-        """Refuse what nobody can be asked; a robot works without people and at all hours."""
+        """Refuse a chat that nobody can serve; a robot needs no agents, at any hour."""
         options = self.centre.options
         if options.queues and queue_id not in (*options.queues, *options.robot_queues):
             raise Refusal(ResultCode.INVALID_QUEUE_ID, "no such queue")
@@ -166,14 +166,14 @@ class _Exchange:
             raise Refusal(ResultCode.NOT_IN_WORKTIME, "outside working hours")
         if people and not options.agents:
             raise Refusal(ResultCode.NO_AGENT_ONLINE, "no agent is online")
-        # Only later revisions show toUserId; whoever sends it is served by its rule.
+        # Only later revisions show toUserId; it is checked in every dialect.
         if wanted and options.agent(AgentId(wanted)) is None:
             raise Refusal(ResultCode.INVALID_TO_USER_ID, "that agent is not online")
 
     def _into_queue(
         self, queue_id: QueueId, source: str = "", wanted: str = "", session: Session | None = None
     ) -> tuple[QueueRequest, list[Outgoing], int]:
-        """Make a request that waits, or that a scripted agent takes; the news and the place."""
+        """Queue a request and apply `script`; return it, the frames to send, and its position."""
         centre, script = self.centre, self.centre.options.script
         number, login = RequestId(centre.number("request")), self.customer.login
         request = QueueRequest(number, login, queue_id, source, self.now, wanted, session)
@@ -246,7 +246,7 @@ class _Exchange:
         self._hear(content, session=session)
         news: list[Outgoing] = [self.reply(extra=told)]
         if session.robot:
-            # Once a person has been asked for, the robot leaves the word to them.
+            # While the customer waits for a person, the robot says nothing.
             return news if customer.request else news + desk.robot_answer(centre, session, content)
         if centre.options.script == "echo":
             news.append(desk.echo(centre, session, content))
@@ -273,7 +273,7 @@ class _Exchange:
         if customer.session is not None:
             news += desk.end(centre, customer.session, "customer")
         if customer.request is not None:
-            # The one who logged out hears nothing more; those behind move up.
+            # No 201 for the customer who logged out; those behind move up.
             queue_id = customer.request.queue_id
             centre.leave_queue(customer.request)
             news += delivery.places(centre, queue_id)
@@ -289,7 +289,7 @@ class _Exchange:
         session: Session | None = None,
         request: QueueRequest | None = None,
     ) -> None:
-        """Record a 110 or 111, each copy of it: a script that looks for doubles must see them."""
+        """Record a 110 or 111, also a repeated one: scripts that look for duplicates need it."""
         centre, customer, call = self.centre, self.customer, self.call
         history = customer.history
         repeat = call.call_id in history.call_ids
@@ -318,7 +318,7 @@ class _Exchange:
         centre.note(customer.login, "customer", kind, **fields)
 
     def _as_it_came(self) -> tuple[int, object]:
-        """The type and content of a 110; a 111 is text."""
+        """Return content type and raw content of a 110 or 111; a 111 is text."""
         msg = self.call.body.get("msg")
         if self.call.type is FrameType.SEND_MESSAGE and isinstance(msg, dict):
             return int(msg["type"]), msg["content"]
@@ -342,7 +342,7 @@ def _shown(centre: CallCentre, content: frames.Content) -> Wire:
 
 
 def _place(centre: CallCentre, address: str) -> Wire:
-    """Address at which the desk finds a file: ours, if it says so, else as it is."""
+    """Return the URL of a customer's file, and as `file` its path at the desk if hosted here."""
     found = _HOSTED.search(address)
     if found and urlsplit(address).netloc == urlsplit(centre.base_url).netloc:
         return {"file": f"{found[1]}/{unquote(found[2])}", "url": address}

@@ -1,8 +1,7 @@
-"""The control operations, as `POST /_sim/do` takes them: `{"op": "say", "text": "…"}`.
+"""Control operations of `POST /_sim/do`: `{"op": "say", "text": "…"}`.
 
-`OPERATIONS` is the table; docs/simulator.md lists the operations with their fields. To add one is
-to write its function, whose keyword parameters are its fields, and its line in the table.
-Pure: what goes over the wire is returned.
+docs/simulator.md lists the operations with their fields. To add one, write its function, whose
+keyword parameters are its fields, and list it in `_TABLE`. Pure: returns the frames to send.
 """
 
 from __future__ import annotations
@@ -41,34 +40,34 @@ from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStat
 
 
 class BadOpError(Exception):
-    """An operation that cannot be done; the message is one sentence saying why."""
+    """An operation that cannot be done; the message says why, in one sentence."""
 
 
 @dataclass(slots=True)
 class Simulation:
-    """Everything that a control operation can touch."""
+    """All state that a control operation can change."""
 
     centre: CallCentre
     faults: FaultPlan = field(default_factory=FaultPlan)
     gate: Gate = field(default_factory=Gate)
     down_until: float = 0
-    """Monotonic seconds; until then every request gets 404."""
+    """Monotonic seconds until which every WebChat request gets 404."""
 
 
 class Done(NamedTuple):
     outgoing: list[Outgoing]
     answer: Wire
-    """For the caller, beside `ok` and `sent`."""
+    """Fields of the response beside `ok` and `sent`."""
 
 
 _T = TypeVar("_T")
 _NOBODY = AgentId("")
 Host = Callable[[str, bytes], tuple[str, str]]
-"""Keeps an agent's file; returns its address, and `number/name`, by which the desk fetches it."""
+"""Stores an agent's file; returns its URL and the `number/name` by which the desk fetches it."""
 
 
 class _Moment(NamedTuple):
-    """Where and when an operation is done, and what is told of it."""
+    """Context of one operation, with the fields of the response, which finder and function fill."""
 
     simulation: Simulation
     centre: CallCentre
@@ -77,7 +76,7 @@ class _Moment(NamedTuple):
     answer: Wire
 
 
-# --- whom an operation is about: may be left out when it can only be one --------------------------
+# --- the target of an operation: optional where one can be chosen ---------------------------------
 
 
 def _there(found: _T | None, problem: str) -> _T:
@@ -91,7 +90,7 @@ def _customer(at: _Moment, *, login: str) -> Customer:
 
 
 def _request(at: _Moment, *, request: RequestId | None = None, login: str = "") -> QueueRequest:
-    """The request that is named, or the one that has waited longest."""
+    """Return the named queue request, or the one that has waited longest."""
     requests = at.centre.requests
     if request is not None:
         found = _there(requests.get(request), f"no request {request} is waiting")
@@ -108,13 +107,13 @@ class _Chat(NamedTuple):
     centre: CallCentre
     session: Session
     agent: AgentId
-    """Who acts in it."""
+    """The agent who acts."""
 
 
 def _chat(
     at: _Moment, *, session: SessionId | None = None, login: str = "", agent: AgentId = _NOBODY
 ) -> _Chat:
-    """The open session that is named, or the only one; its first agent acts unless one is named."""
+    """Return the named or only open session, with the named or its first agent."""
     sessions = at.centre.sessions
     if session is not None:
         found = _there(sessions.get(session), f"session {session} is not open")
@@ -233,7 +232,7 @@ def _file(
 
 
 def _body(at: _Moment, data: str, usual: bytes) -> bytes:
-    """The file in `data` (base64), else the usual one; the answer says what identifies it."""
+    """Decode `data` (base64), or return `usual` if it is empty; answer with size and sha256."""
     try:
         body = base64.b64decode(data, validate=True) or usual
     except ValueError as error:
@@ -243,7 +242,7 @@ def _body(at: _Moment, data: str, usual: bytes) -> bytes:
 
 
 def _recall(at: _Moment, chat: _Chat, *, message: int | None = None) -> list[Outgoing]:
-    """Notice 6 of the HTTP sibling's guide; without a number the newest message."""
+    """Recall a message, by default the newest, with notice 6 of the HTTP guide."""
     for record in reversed(at.centre.customers[chat.session.login].history.said):
         of_session = record["sessionId"] == chat.session.id
         is_notice = record["type"] == MessageType.SYSTEM_NOTICE
@@ -373,11 +372,11 @@ _TABLE: tuple[tuple[_Finder | None, tuple[_Function, ...]], ...] = (
     (_customer, (_push, _kick, _expire_token)),
     (None, (_sign_on, _sign_off, _forget, _restart, _set)),
 )
-"""The operations, by what finds whom they are about; each is called as its function."""
+"""Operations, each named like its function, grouped by the function that finds their target."""
 
 
 def _shape(find: _Finder | None, do: _Function) -> type[msgspec.Struct]:
-    """The JSON object whose fields are the keyword parameters of both functions."""
+    """Build the JSON shape of an operation from the keyword parameters of both functions."""
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for function in filter(None, (find, do)):
         for one in inspect.signature(function, eval_str=True).parameters.values():
@@ -397,9 +396,7 @@ _ANY: Any = reduce(or_, OPERATIONS)
 
 
 def perform(simulation: Simulation, body: Mapping[str, object], now: float, host: Host) -> Done:
-    """Carry out one operation at `now` (seconds, monotonic); `host` keeps what an agent sends.
-    BadOpError: it cannot be done; nothing was changed.
-    """
+    """Carry out one operation at `now` (monotonic seconds); on BadOpError nothing has changed."""
     try:
         asked = msgspec.convert(body, _ANY)
     except msgspec.ValidationError as error:

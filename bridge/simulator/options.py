@@ -1,8 +1,8 @@
-"""The options of a simulator, most of them changeable while it runs.
+"""Options of a simulator, most of them changeable while it runs.
 
-The defaults are the guide of 2016. Dialect 2019 is the later guides (R2 to R4 of the protocol
-reference, and R5 of 2019-10-14). Every other behaviour that a WebChat server was seen or said to
-have (reference section 8) is a switch; a switch that is None does what its dialect does.
+The defaults follow the guide of 2016, dialect 2019 the later guides (R2 to R4 of the protocol
+reference, and R5 of 2019-10-14). Every other behaviour observed or reported of a WebChat server
+(reference section 8) is a switch; a switch that is None follows the dialect.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ class DeskAgent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: AgentId
     name: str = ""
     icon: str = "auto"
-    """Sent as it is; `auto` becomes the absolute address of a generated picture."""
+    """Sent unchanged; `auto` becomes the absolute URL of a generated picture."""
     comments: str = ""
 
 
 class RatingChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of the rating table that 200 announces."""
+    """One choice of the rating table in a 200."""
 
     id: int
     name: str
 
 
 class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All switches of the simulator; the table in docs/simulator.md says what each does.
+    """All switches of the simulator, described in docs/simulator.md.
 
-    Times are seconds, sizes bytes, unless the name says more. A ValueError names the option.
+    Times in seconds, sizes in bytes, unless the name says otherwise. ValueErrors name the option.
     """
 
     # --- the desk -----------------------------------------------------------------------------
@@ -85,7 +85,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         RatingChoice(id=0, name="不满意"),
     )
 
-    # --- pushes that nobody received -----------------------------------------------------------
+    # --- missed pushes -------------------------------------------------------------------------
     missed_pushes: Literal["lost", "kept"] = "lost"
     resume_push: bool = False
     receipts: bool | None = None
@@ -131,7 +131,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     robot_key: str = ""
     robot_answers: dict[str, str] = {}
 
-    # --- what is remembered -----------------------------------------------------------------------
+    # --- sizes of logs ----------------------------------------------------------------------------
     keep_frames: int = 20_000
     keep_entries: int = 2_000
     keep_records: int = 10_000
@@ -158,7 +158,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
             raise ValueError("agents must have an id")
 
     def changed(self, changes: Mapping[str, object]) -> SimulatorOptions:
-        """These options with some replaced; ValueError: unknown, wrong, or fixed once started."""
+        """Return a copy with changes; ValueError if one is unknown, wrong or fixed at the start."""
         if fixed := FIXED_AT_START & changes.keys():
             raise ValueError(f"{min(fixed)} cannot change while the simulator runs")
         try:
@@ -166,7 +166,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         except msgspec.ValidationError as error:
             raise ValueError(str(error)) from error
 
-    # --- what the switches come to ----------------------------------------------------------------
+    # --- values derived from the switches ---------------------------------------------------------
 
     @property
     def later(self) -> bool:
@@ -179,20 +179,20 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     def has(
         self, switch: Literal["receipts", "init_config", "history", "client_id_in_login"]
     ) -> bool:
-        """Whether it is on; one that is None is on in the later guides."""
+        """Return whether a switch is on; None means on in the later guides only."""
         chosen: bool | None = getattr(self, switch)
         return self.later if chosen is None else chosen
 
     @property
     def beat(self) -> float:
-        """Seconds between two looks at what is due: pushes to repeat, requests to end."""
+        """Seconds between two checks for pushes to resend and queue requests to time out."""
         return min(self.resend_seconds, self.queue_timeout or self.resend_seconds)
 
     def agent(self, agent_id: AgentId) -> DeskAgent | None:
         return next((agent for agent in self.agents if agent.id == agent_id), None)
 
     def words_for(self, place: int, key: str) -> dict[str, object]:
-        """The centre's own words for a place, under this key; of none, nothing."""
+        """Return `place_words` for a queue position as `key`, or nothing if there are none."""
         words = self.place_words.replace("{place}", str(place))
         return {key: words} if words and place else {}
 

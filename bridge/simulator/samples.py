@@ -1,6 +1,6 @@
-"""Media: generated pictures and silent voices, and the conversion of voices between AMR and WAV.
+"""Sample media: generated pictures, silent voices, and recordings converted to AMR or WAV.
 
-The protocol wants AMR narrow-band of 8 kHz (reference 1.5); a browser records Opus or AAC and
+The protocol requires AMR narrow-band of 8 kHz (reference 1.5); browsers record Opus or AAC and
 cannot play AMR.
 """
 
@@ -22,21 +22,21 @@ from PIL import Image, ImageDraw
 # --- generated media -----------------------------------------------------------------------------
 
 AMR = b"#!AMR\n"
-"""How an AMR narrow-band file begins."""
+"""Magic number of an AMR narrow-band file."""
 _AMR_FRAME = b"\x04" + bytes(12)
 """20 ms at 4.75 kbit/s: one octet of header, twelve of speech parameters, all zero."""
 _FRAMES_PER_SECOND = 50
 
 
 def picture(seed: str, width: int = 64, height: int = 64) -> bytes:
-    """A PNG of one colour, which the seed chooses; the same seed gives the same bytes."""
+    """Return a PNG of one colour, chosen by the seed; the same seed gives the same bytes."""
     file = io.BytesIO()
     Image.new("RGB", (width, height), _colour(seed)).save(file, "PNG")
     return file.getvalue()
 
 
 def portrait(seed: str) -> bytes:
-    """A PNG of head and shoulders on the seed's colour: the picture of an agent."""
+    """Return an agent's picture: a PNG of head and shoulders on the seed's colour."""
     ground = Image.new("RGB", (512, 512), _colour(seed))
     draw = ImageDraw.Draw(ground)
     draw.ellipse((166, 96, 346, 276), fill="white")
@@ -47,24 +47,24 @@ def portrait(seed: str) -> bytes:
 
 
 def _colour(seed: str) -> tuple[int, int, int]:
-    """One on which white is seen."""
+    """Return the seed's colour, dark enough for white to be visible on it."""
     hue, shade, *_ = (byte / 255 for byte in hashlib.sha256(seed.encode()).digest())
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.6, 0.5 + shade / 5)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def voice(seconds: int) -> bytes:
-    """An AMR narrow-band file of that many seconds."""
+    """Return a silent AMR narrow-band file of that many seconds."""
     return AMR + _AMR_FRAME * (_FRAMES_PER_SECOND * seconds)
 
 
 # --- conversion ----------------------------------------------------------------------------------
 
 LONGEST = 60
-"""Seconds of a voice message that are kept."""
+"""Maximum seconds of a recording that are converted."""
 _RATE = 8000
 _AMR_BITS = 12_200
-"""A second; of WAV the samples themselves say how many."""
+"""Bits per second of AMR; the codec of WAV ignores it."""
 _Codec = Literal["libopencore_amrnb", "pcm_s16le"]
 
 
@@ -73,7 +73,7 @@ class SoundError(Exception):
 
 
 def _sound(data: bytes) -> list[AudioFrame]:
-    """Any recording in pieces of 20 ms, 16-bit mono of 8 kHz; a minute of it at most."""
+    """Decode a recording into frames of 20 ms, 16-bit mono at 8 kHz, at most LONGEST seconds."""
     resampler = AudioResampler("s16", "mono", _RATE, _RATE // _FRAMES_PER_SECOND)
     try:
         with av.open(io.BytesIO(data), "r") as source:
@@ -88,7 +88,7 @@ def _sound(data: bytes) -> list[AudioFrame]:
 
 
 def to_amr(data: bytes) -> tuple[bytes, int]:
-    """A recording as an AMR file, and its length in seconds, at least 1."""
+    """Convert a recording to AMR; return the file and its length in seconds, at least 1."""
     sound = _sound(data)
     seconds = max(1, round(sum(piece.samples for piece in sound) / _RATE))
     is_amr = data.startswith(AMR)
@@ -96,7 +96,7 @@ def to_amr(data: bytes) -> tuple[bytes, int]:
 
 
 def to_wav(data: bytes) -> bytes:
-    """A recording as a WAV file, which every browser plays."""
+    """Convert a recording to WAV, which every browser plays."""
     return _encoded(_sound(data), "wav", "pcm_s16le")
 
 

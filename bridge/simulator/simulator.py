@@ -1,8 +1,8 @@
 """The WebChat simulator: the server side of the guides on one port, with control API and desk.
 
-Everything that decides is pure (state, checks, handlers, operations); the rest of this package only
-carries bytes. Control API (`/_sim`) and desk need no password: bind the simulator to loopback or to
-a network you trust. Pages of other sites are refused (`Origin`).
+All behaviour of the server is pure code (state, checks, handlers, operations); this module, `web`
+and `desk_page` do the I/O. Control API (`/_sim`) and desk need no password: bind the simulator to
+loopback or to a network you trust. Pages of other sites are refused (`Origin`, `Host`).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from bridge.simulator.web import HttpSide, Pulse, Shelf, Switchboard, answer
 __all__ = ["BadOpError", "DeskAgent", "Simulator", "SimulatorOptions", "serve"]
 
 _LARGEST_BODY = 128 * 1024 * 1024
-"""Of one control operation: a file travels in it as base64."""
+"""Maximum bytes of a request body that is read at once: control operations hold base64 files."""
 _IDLE = 150.0
-"""Seconds after which a connection without a whole request ends."""
+"""Seconds until a connection on which no request arrives is closed (aiohttp's keep-alive)."""
 _LONGEST_WAIT = 300.0
-"""Seconds of a long poll for frames."""
+"""Maximum seconds of a long poll for frames."""
 
 
 class Simulator:
-    """One simulated WebChat server; without options the guide of 2016."""
+    """One simulated WebChat server, by default of the guide of 2016."""
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         options = options or SimulatorOptions()
@@ -50,7 +50,7 @@ class Simulator:
         self._board = Switchboard(self._simulation, self._journal, self._pulse)
         self._running: AsyncExitStack | None = None
         self._shelf: Shelf | None = None
-        """Its list of uploads outlives the stop, its files do not."""
+        """Kept after `stop` for its list of uploads; `stop` deletes the files."""
         self._log = structlog.get_logger()
 
     @property
@@ -71,11 +71,11 @@ class Simulator:
 
     @property
     def options(self) -> SimulatorOptions:
-        """As they are now; `do` with `set` changes them."""
+        """Current options; `do` with `set` changes them."""
         return self._simulation.centre.options
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; port 0 takes a free one. Returns the port, or raises OSError if it is taken."""
+        """Listen and return the port; 0 chooses a free one. OSError if the port is taken."""
         if self._running is not None:
             raise RuntimeError("the simulator runs already")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -118,9 +118,9 @@ class Simulator:
             self._log.info("simulator stopped", base_url=self.base_url)
 
     async def do(self, op: Mapping[str, object]) -> Wire:
-        """Carry out one control operation, as `POST /_sim/do` does. BadOpError: it cannot be done.
+        """Carry out a control operation, as `POST /_sim/do` does; BadOpError if it is impossible.
 
-        Returns `ok`, `sent` (false when a push met no socket), and what the operation tells:
+        Returns `ok`, `sent` (False if a push had no open socket), and fields of the operation:
         `session`, `request`, `n` (the record's number in `said`), `size`, `sha256`.
         """
         shelf = self._shelf
@@ -139,7 +139,7 @@ class Simulator:
         return {"ok": True, "sent": sent, **done.answer}
 
     def state(self) -> Wire:
-        """Everything a script may compare; lists are copies, their entries are not."""
+        """Return the state for scripts to compare; lists are copies, their entries are not."""
         simulation, now = self._simulation, asyncio.get_running_loop().time()
         centre = simulation.centre
         centre.settle(now)
@@ -158,11 +158,11 @@ class Simulator:
 
     @property
     def customers(self) -> Mapping[str, Customer]:
-        """By login, with all that `state` tells of them."""
+        """Customers by login, from which `state` is made."""
         return self._simulation.centre.customers
 
     def frames(self, since: int = 0) -> list[Wire]:
-        """Every frame of every socket with a number above `since`, tokens masked."""
+        """Return the logged frames of all sockets, numbered above `since`, tokens masked."""
         return self._journal.since(since)
 
     async def wait_for(self, predicate: Callable[[Wire], bool], timeout: float = 10.0) -> Wire:
@@ -176,7 +176,7 @@ class Simulator:
         return answer(self.state())
 
     async def _get_frames(self, request: web.Request) -> web.Response:
-        """The frames after number `since`; with `wait`, up to so many seconds for the first."""
+        """Answer with the frames numbered above `since`; a long poll of `wait` seconds if given."""
         try:
             since = int(request.query.get("since", "0"))
             wait = min(float(request.query.get("wait", "0")), _LONGEST_WAIT)
@@ -204,7 +204,7 @@ class Simulator:
 
 
 async def serve(options: SimulatorOptions, host: str, port: int) -> None:
-    """Run a simulator until cancelled; prints its addresses. OSError: it cannot listen there."""
+    """Print the addresses and run a simulator until cancelled. OSError if it cannot listen."""
     simulator = Simulator(options)
     await simulator.start(host, port)
     try:
@@ -224,7 +224,7 @@ def _bad(sentence: str) -> web.Response:
 
 
 async def _with_amr(op: Mapping[str, object]) -> Mapping[str, object]:
-    """A voice in any other form than AMR becomes AMR, off the loop."""
+    """Convert the recording of a `voice` operation to AMR, in a thread, unless it is AMR."""
     data = op.get("data")
     if op.get("op") != "voice" or not isinstance(data, str) or not data:
         return op

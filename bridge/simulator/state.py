@@ -1,8 +1,8 @@
-"""The call centre as plain data: customers, their queue requests, their sessions, their transcript.
+"""The call centre as plain data: customers, their queue requests, sessions, and transcript.
 
-Pure: what is to be sent is returned. A customer has at most one queue request or one open session
-(reference 4: codes -1 and -2), except that a session with the robot can wait for a person. All of
-it outlives the socket: only `session_grace`, an explicit end, or `forget` removes it.
+Pure. A customer has at most one queue request or one open session (reference 4: codes -1 and -2),
+except that a robot session may wait for a person. Both outlive the socket: only `session_grace`
+(sessions), `queue_timeout` (requests), an explicit end or `forget` removes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 
-# --- what is to be sent ---------------------------------------------------------------
+# --- outgoing -------------------------------------------------------------------------
 
 Wire = dict[str, object]
 """A decoded frame or a part of one, keys spelled as on the wire."""
@@ -30,21 +30,21 @@ class Send:
     login: str
     frame: Wire
     record: Wire | None = None
-    """Where to note that a socket took it (`sent`)."""
+    """Record whose `sent` becomes True once a socket took the frame."""
 
     @property
     def is_push(self) -> bool:
-        """Replies die with their socket; a push may be kept for the next."""
+        """Whether the frame is a push: it may be kept for the next socket, unlike a reply."""
         return "result" not in self.frame
 
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """Close a customer's socket once everything before has been written."""
+    """Close a customer's socket once all earlier frames are written."""
 
     login: str
     code: int
-    """A WebSocket close code; 1006 cuts the connection at once and without a word."""
+    """A WebSocket close code; 1006 aborts the connection at once, without a close frame."""
 
 
 Outgoing = Send | HangUp
@@ -52,7 +52,7 @@ Outgoing = Send | HangUp
 
 @dataclass(slots=True)
 class Pending:
-    """A push that waits for its receipt, or for a socket."""
+    """A push without a receipt yet, or kept until the customer has a socket."""
 
     send: Send
     sent_at: float
@@ -63,20 +63,20 @@ class Pending:
 # --- logs and the transcript ----------------------------------------------------------------------
 
 LONGEST = 2000
-"""Characters of one string that a log keeps whole: base64 pictures must not eat the memory."""
+"""Maximum characters of a string in a log: base64 pictures would fill the memory."""
 
 
 class Log:
-    """The last `keep` entries, oldest first; their numbers grow by one and are never used twice."""
+    """Ring buffer of the last `keep` entries, oldest first; their numbers are never reused."""
 
     def __init__(self, keep: int, number: str) -> None:
         self._entries: deque[Wire] = deque(maxlen=keep)
         self._key = number
         self.last = 0
-        """The number of the newest entry; 0 before the first."""
+        """Number of the newest entry; 0 before the first."""
 
     def add(self, entry: Wire) -> Wire:
-        """Add what is returned: the entry with its number."""
+        """Add an entry and return it with its number."""
         self.last += 1
         numbered = {self._key: self.last, **entry}
         self._entries.append(numbered)
@@ -89,7 +89,7 @@ class Log:
 
 
 def masked(value: object) -> object:
-    """A copy of a decoded frame without its tokens, long strings shortened."""
+    """Copy a decoded frame, with tokens masked and long strings shortened."""
     if isinstance(value, Mapping):
         return {
             key: "<token>" if key == "token" and isinstance(item, str) else masked(item)
@@ -103,7 +103,7 @@ def masked(value: object) -> object:
 
 
 def shortened(text: str) -> str:
-    """The text itself, or its beginning with its length and sha256 when it is long."""
+    """Return the text, or the beginning, length and sha256 of one longer than LONGEST."""
     if len(text) <= LONGEST:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -112,19 +112,18 @@ def shortened(text: str) -> str:
 
 Side = Literal["customer", "agent", "robot", "event"]
 Entry = Wire
-"""One line of a conversation; what is empty is left out.
+"""One entry of the transcript; empty fields are left out.
 
-Always: `n`, `time` (milliseconds), `login`, `side`, `kind` (`text`, `image`, `file`, `location`,
-`voice`, `notice`; of an event, what happened). Maybe: `session`, `request` (of a pre-message, or an
-event in the queue), `agent`, `text` (HTML where an agent or the robot speaks), `name`, `size`
-(bytes), `file` (where the desk fetches it: `number/name` below `/desk/files/`) or `url` (not one of
-ours), `seconds`, `audio` (base64), `latitude`, `longitude`, `map`, `rating`, `repeat` (the customer
-had sent this messageId before).
+Always: `n`, `time` (ms), `login`, `side`, `kind` (`text`, `image`, `file`, `location`, `voice`,
+`video`, `notice`; for an event, its name). Optional: `session`, `request` (of a pre-message or a
+queue event), `agent`, `text` (HTML from an agent or the robot), `name`, `size` (bytes), `file` (if
+hosted here: `number/name` below `/desk/files/`), `url` (as the customer sent it), `seconds`,
+`audio` (base64), `latitude`, `longitude`, `map`, `rating`, `repeat` (messageId seen before).
 """
 
 
 def shown(entry: Entry) -> Wire:
-    """An entry for a desk: a voice is announced, and fetched by the entry's number."""
+    """Copy an entry for a desk without its audio: `voice` is the number to fetch a voice by."""
     told = {key: value for key, value in entry.items() if key != "audio"}
     ours = entry["kind"] == "voice" and ("audio" in entry or "file" in entry)
     return told | {"voice": entry["n"]} if ours else told
@@ -142,11 +141,11 @@ class QueueRequest:
     since: float = 0
     """Seconds, monotonic."""
     wanted: str = ""
-    """The id of the agent asked for by `toUserId`."""
+    """Agent id from `toUserId`; empty for any agent."""
     session: Session | None = None
-    """The robot's session that waits for a person."""
+    """Robot session in which the customer asked for a person, if any."""
     announced: int = 0
-    """The place that the customer was last told."""
+    """Queue position in the customer's last 201; 0 before the first."""
 
 
 @dataclass(slots=True)
@@ -156,31 +155,31 @@ class Session:
     queue_id: QueueId
     agents: list[DeskAgent]
     robot: bool = False
-    """The robot answers."""
+    """True while the robot answers."""
     open: bool = True
     ended_by: str = ""
-    """An Ending, or empty while it is open."""
+    """An Ending; empty while the session is open."""
 
 
 @dataclass(slots=True)
 class History:
-    """Journal of what was said and done, for the scripts that compare and count."""
+    """Records of one customer, for scripts that compare and count."""
 
     sessions: list[Session] = field(default_factory=list)
     messages: list[Wire] = field(default_factory=list)
-    """Every 110 and 111 that was accepted, each copy of it, in order."""
+    """Accepted 110 and 111 in order, repeated ones included."""
     call_ids: dict[CallId, None] = field(default_factory=dict)
-    """The messageIds of `messages`, in the order they came."""
+    """The messageIds of `messages`, in order of arrival."""
     refused: list[Wire] = field(default_factory=list)
-    """Every other 110 and 111, and the result it got."""
+    """Refused 110 and 111 with their result, without those that `check` refused."""
     said: list[Wire] = field(default_factory=list)
-    """Every 210, with `sent` telling whether a socket took it."""
+    """210 and 301 made by `desk.speak`; `sent` is True once a socket took it."""
     ratings: list[Wire] = field(default_factory=list)
     signals: list[Wire] = field(default_factory=list)
-    """Every 112 and 113, with the moment it came: scripts see whether they are throttled."""
+    """Every 112 and 113 with its time of arrival: scripts check the client's throttling."""
     lost_pushes: int = 0
     dropped: int = 0
-    """Entries of these lists that had to go for newer ones."""
+    """Number of entries of these lists that were dropped for newer ones (`keep_records`)."""
 
 
 @dataclass(slots=True)
@@ -190,22 +189,22 @@ class Customer:
     name: str = ""
     logins: int = 0
     tokens: dict[str, float] = field(default_factory=dict)
-    """Token to the time it expires."""
+    """Token to its expiry, monotonic seconds."""
     linked: bool = False
     links: int = 0
-    """How many sockets it has had."""
+    """Number of sockets opened so far."""
     link_lost_at: float | None = None
     typed_at: float | None = None
-    """When the last 113 or 112 came; seconds, monotonic."""
+    """Monotonic seconds of the last 112 or 113; None after a message."""
     preview: str = ""
     """The text of the last 112; cleared by a message."""
     request: QueueRequest | None = None
     session: Session | None = None
     last_session: Session | None = None
-    """The newest session, still the one to rate after its end (trap T19)."""
+    """The newest session: it can be rated after its end (trap T19)."""
     history: History = field(default_factory=History)
     pending: dict[str, Pending] = field(default_factory=dict)
-    """Pushes without receipt (key: rsId), or kept for the next socket; oldest first."""
+    """Pushes without a receipt (key: rsId), or kept for the next socket; oldest first."""
 
 
 _T = TypeVar("_T")
@@ -216,7 +215,7 @@ STICKY = "SERVERID"
 
 
 def node(token: str) -> str:
-    """The value of the sticky cookie; each login has its own."""
+    """Return the value of the sticky cookie of the login that got this token."""
     return "node-" + hashlib.sha256(token.encode()).hexdigest()[:12]
 
 
@@ -228,18 +227,18 @@ class CallCentre:
         self.wall_ms = wall_ms
         """Milliseconds since the epoch."""
         self.transcript = Log(options.keep_entries, "n")
-        """What all customers said and did, for people at `/desk`."""
+        """Messages and events of all customers, agents and robots, for `/desk`."""
         self.base_url = ""
-        """Absolute address of the context path; known once the server listens."""
+        """Absolute URL of the context path; empty until the server listens."""
         self.customers: dict[str, Customer] = {}
         self.requests: dict[RequestId, QueueRequest] = {}
         """The queue requests of all queues, oldest first."""
         self.sessions: dict[SessionId, Session] = {}
         self.closed: deque[Session] = deque(maxlen=50)
-        """The sessions that ended last, for the desk."""
+        """The most recently ended sessions, for the desk."""
         self._new_token = new_token
         self._holders: dict[str, Customer] = {}
-        """Every token given out; whether it is still valid says its customer's `tokens`."""
+        """Customer by token, until it is signed out; `Customer.tokens` has the expiry."""
         self._numbers = {"request": 9000, "session": 5000, "client": 0, "message": 0, "push": 0}
 
     def number(self, kind: Literal["request", "session", "client", "message", "push"]) -> int:
@@ -263,8 +262,8 @@ class CallCentre:
         return customer, token
 
     def holder(self, token: str, now: float, cookie: str | None = None) -> Customer | None:
-        """The customer of a valid token. The `cookie` of a request through a balancer must lead to
-        the server that knows it (`sticky_cookie`); None: it came by a socket that stands.
+        """Return the customer of a valid token. With `sticky_cookie`, a request's cookie must be
+        that of the token's login; None skips the check (command on an open socket).
         """
         customer = self._holders.get(token)
         if customer is None or now >= customer.tokens.get(token, now):
@@ -284,7 +283,7 @@ class CallCentre:
         return [request for request in self.requests.values() if request.queue_id == queue_id]
 
     def leave_queue(self, request: QueueRequest) -> None:
-        """End a request: a later 102 or 111 that names it finds nothing."""
+        """Remove a queue request: a later 102 or 111 that names it is refused."""
         del self.requests[request.id]
         self.customers[request.login].request = None
 
@@ -308,7 +307,7 @@ class CallCentre:
         return session
 
     def end(self, session: Session, by: Ending) -> None:
-        """Close a session, and the request for a person in it; it can still be rated."""
+        """Close a session, and its queue request for a person if any; it can still be rated."""
         session.open = False
         session.ended_by = by
         del self.sessions[session.id]
@@ -327,7 +326,7 @@ class CallCentre:
         return self.transcript.add(told)
 
     def keep(self, customer: Customer, log: list[_T], entry: _T) -> None:
-        """Add to one of a customer's lists; the oldest entries go when there are too many."""
+        """Append to one of a customer's lists; drop the oldest entries beyond `keep_records`."""
         log.append(entry)
         surplus = len(log) - self.options.keep_records
         if surplus > 0:
@@ -335,7 +334,7 @@ class CallCentre:
             customer.history.dropped += surplus
 
     def settle(self, now: float) -> None:
-        """End the sessions whose customers have been without a socket for too long."""
+        """End the sessions whose customers have had no socket for `session_grace` seconds."""
         grace = self.options.session_grace
         for session in list(self.sessions.values()) if grace else ():
             lost = self.customers[session.login].link_lost_at
@@ -343,7 +342,7 @@ class CallCentre:
                 self.end(session, "grace")
 
     def forget(self, what: Memory) -> None:
-        """Lose one kind of memory without telling anybody, as a restarted server does."""
+        """Drop one kind of state without a push to anybody, as a restarted server does."""
         match what:
             case "tokens":
                 for customer in self.customers.values():

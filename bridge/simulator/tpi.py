@@ -1,8 +1,8 @@
-"""The answers of the HTTP interface: login and history at `/tpi`, the robot at `/robotSearch`.
+"""Responses of the HTTP interface: login and history at `/tpi`, the robot at `/robotSearch`.
 
-Login (guide part one) gives out tokens and shuts out addresses that log in too often; type 5003
-(later; reference 3.8) tells the history page by page, newest first; robotSearch (guide part four)
-gives canned answers and is strict about the sign. Pure: returns the JSON of the answer.
+Login (guide part one) issues tokens; `Gate` bans addresses that log in too often. Type 5003 (later
+guides; reference 3.8) returns the history in pages, newest first. robotSearch (guide part four)
+returns canned answers and verifies the sign if it has a key. Pure: returns JSON objects.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from bridge.webchat.http import HISTORY, login_sign, robot_sign
 
 
 class Gate:
-    """The source-address blacklist of reference 3.7."""
+    """The login rate limit and blacklist of source addresses (reference 3.7)."""
 
     def __init__(self) -> None:
         self._visits: dict[str, list[float]] = {}
         self._banned: dict[str, float] = {}
-        """Address to the time its ban ends."""
+        """Address to the end of its ban, monotonic seconds."""
 
     def admits(self, address: str, now: float, options: SimulatorOptions) -> bool:
-        """Count a login; False while its address is shut out, this visit included."""
+        """Count a login; False if its address is banned already, or by this login."""
         if not options.login_limit:
             return True
         if self.shuts_out(address, now):
@@ -49,11 +49,11 @@ class Gate:
         return True
 
     def shuts_out(self, address: str, now: float) -> bool:
-        """True if an address is shut out; this does not count as a visit."""
+        """True while an address is banned; does not count as a login."""
         return now < self._banned.get(address, now)
 
     def banned(self) -> list[str]:
-        """The addresses shut out, or not yet seen again since their ban ended."""
+        """Return the banned addresses, with ended bans until the address logs in again."""
         return sorted(self._banned)
 
     def forget(self) -> None:
@@ -64,20 +64,20 @@ class Gate:
 _LOGINS: Mapping[int, Shape] = {
     # The guide of 2016 shows `epid` and gives it no meaning when empty.
     FrameType.LOGIN: Shape({"loginName": str, "password": str}, {"epid": str}),
-    # Named by the guide, shaped by later revisions (reference 3.1).
+    # The guide only names it; the fields are those of later revisions (reference 3.1).
     FrameType.REGISTER: Shape(
         {"loginName": str}, optional={"name": str, "portraitUri": str, "epid": str}
     ),
-    # Later.
+    # From later revisions.
     FrameType.VISITOR_LOGIN: Shape({"visitorId": str}, optional={"epid": str}),
 }
 
 
 def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie: str = "") -> Wire:
-    """Answer one request to `/tpi`: a login, or a page of history; `cookie` is the balancer's.
+    """Answer one request to `/tpi`: a login, or a page of history; `cookie` is the sticky cookie.
 
-    Results: -30 wrong sign of these very bytes, -8 not JSON, -12 another type, -14 a field is
-    missing or wrong, -20 wrong password; of the history, -15 the token is not valid.
+    Results: -30 wrong sign of the body, -8 no JSON object, -12 unknown type, -14 missing or wrong
+    field, -20 wrong login name or password; for the history, -15 invalid token.
     """
     key = centre.options.sign_key
     if key and not hmac.compare_digest(login_sign(body, key).encode(), (sign or "").encode()):
@@ -101,7 +101,7 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
 
 
 def _who(centre: CallCentre, kind: int, asked: Wire) -> tuple[str, str]:
-    """The login name and display name; Refusal: nobody may come in so."""
+    """Return login name and display name; Refusal if the login is not allowed."""
     if kind not in _LOGINS:
         raise Refusal(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
     known = _LOGINS[kind].read(asked, centre.options)
@@ -128,13 +128,13 @@ _Natural = Annotated[int, msgspec.Meta(ge=0)]
 class _Wanted(msgspec.Struct):
     token: str
     from_session: _Natural = msgspec.field(name="fromSessionId", default=0)
-    """Only this session and those before it; 0: all."""
+    """Newest session to include; 0 for all."""
     from_message: _Natural = msgspec.field(name="fromMessageId", default=0)
-    """Only what was said before this message; 0: all."""
+    """Only messages before this one; 0 for all."""
     count: Annotated[int, msgspec.Meta(ge=1, le=1000)] = msgspec.field(name="maxCount", default=10)
     permanent: int = msgspec.field(name="permFlag", default=0)
     running: bool = msgspec.field(name="continueLastSession", default=False)
-    """Also of the session that goes on."""
+    """True to include the open session, if `running_history` is `asked`."""
 
 
 def _history(centre: CallCentre, wanted: _Wanted, now: float, cookie: str) -> Wire:
@@ -173,7 +173,7 @@ def _newest_first(centre: CallCentre, customer: Customer, wanted: _Wanted) -> li
 def _row(
     centre: CallCentre, customer: Customer, people: Mapping[AgentId, DeskAgent], record: Wire
 ) -> Wire:
-    """What a record of the customer's, or of an agent's, looks like in the history."""
+    """Build the history row of a record of the customer or an agent."""
     kind = record["type"]
     if "agentId" in record:
         is_text = kind in (MessageType.TEXT, MessageType.SYSTEM_NOTICE)
@@ -206,7 +206,7 @@ _SIGNED = ("action", "epid", "question")
 
 
 def search(options: SimulatorOptions, form: Mapping[str, str]) -> Wire:
-    """Answer one question: -14 a field is missing, -30 wrong sign; one unknown: an empty `srs`."""
+    """Answer one question; `srs` is empty if it is unknown. -14 bad field, -30 wrong sign."""
     missing = [name for name in (*_SIGNED, "sign") if name not in form]
     if missing:
         return result(ResultCode.INVALID_PARAMETER, f"{missing[0]} is missing")

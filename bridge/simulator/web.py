@@ -1,12 +1,10 @@
-"""The routes below the context path: HTTP, the files that it serves, and the sockets at `/cws`.
+"""Routes below the context path: HTTP requests, hosted files, and the WebSocket at `/cws`.
 
-Files (uploads of customers, files of agents) lie on disk until the stop, under numbers, so no name
-that a client chooses can leave the directory; the address carries the name for the eye, as a real
-server's does.
+Files (uploads of customers, files of agents) are stored on disk until the stop, named by number, so
+that no client-chosen name can escape the directory; URLs show the name, as a real server's do.
 
-Of sockets a customer has one; its frames go out in order, and every frame is in the journal. From
-the moment a socket is to be closed it no longer counts as its customer's: what is pushed afterwards
-is missed, exactly as with a server whose socket is gone.
+A customer has one socket; its frames are sent in order, and all are logged. A socket is detached
+from its customer before it is closed: pushes after that are missed, as by a lost socket.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ from bridge.webchat.codes import ResultCode
 class Pulse:
     def __init__(self) -> None:
         self.next = asyncio.Event()
-        """Set at the next beat: whoever waits takes it before looking at what they wait for."""
+        """Event of the next change: take it before reading the state, so that none is missed."""
 
     def beat(self) -> None:
         past, self.next = self.next, asyncio.Event()
@@ -54,11 +52,11 @@ class Hosted(NamedTuple):
     name: str
     path: Path
     upload: Wire | None
-    """What scripts are told of it, if a customer uploaded it."""
+    """Entry in `uploads` of the state; None for a file of an agent."""
 
 
 class Shelf:
-    """Keeps files in an empty directory and makes their addresses; the context may be empty."""
+    """Stores files in an empty directory and builds their URLs; the context path may be empty."""
 
     def __init__(self, directory: Path, base_url: str, context: str) -> None:
         self._directory = directory
@@ -74,7 +72,7 @@ class Shelf:
     async def keep(
         self, name: str, chunks: AsyncIterator[bytes], login: str, limit: int
     ) -> Hosted | None:
-        """Store an upload, read to its end; None, and nothing is kept: it is over the limit."""
+        """Read an upload to its end and store it; None, without storing it, if over the limit."""
         number = next(self._numbers)
         path = self._directory / str(number)
         digest, size = hashlib.sha256(), 0
@@ -92,7 +90,7 @@ class Shelf:
         return self._files[number]
 
     def put(self, name: str, body: bytes) -> Hosted:
-        """Store an agent's file, which a script handed over whole."""
+        """Store a file that an agent sends."""
         number = next(self._numbers)
         path = self._directory / str(number)
         path.write_bytes(body)
@@ -104,7 +102,7 @@ class Shelf:
         return file if file is not None and file.name == name else None
 
     def response(self, request: web.Request) -> web.FileResponse | None:
-        """A file by `number` and `name`. Customers choose its content: no browser must run it."""
+        """Serve a file by number and name, or return None; sandboxed, as customers choose it."""
         file = self.find(int(request.match_info["number"]), request.match_info["name"])
         if file is None:
             return None
@@ -116,7 +114,7 @@ class Shelf:
         return web.FileResponse(file.path, headers=headers)
 
     def url(self, file: Hosted, style: UrlStyle) -> str:
-        """Its address as the server writes it (reference 3.4)."""
+        """Return the file's URL in the style of a server (reference 3.4)."""
         return f"{self._starts[style]}up/{file.number}/{quote(file.name, safe='')}"
 
     def uploads(self, style: UrlStyle) -> list[Wire]:
@@ -128,7 +126,7 @@ class Shelf:
 
 
 def safe_name(name: str) -> str:
-    """The last part of a client's file name without control characters; never empty."""
+    """Return the last part of a client's file name without control characters; never empty."""
     last = PurePosixPath(name.replace("\\", "/")).name
     kept = "".join(character for character in last if character.isprintable())
     return kept if kept.strip(". ") else "file"
@@ -147,7 +145,7 @@ def media_type(name: str) -> str:
 _PIECE = 256 * 1024
 _PAGE = "<html><head><title>Error</title></head><body><h1>HTTP Status {0}</h1></body></html>"
 OURS = ("/_sim", "/desk")
-"""Not WebChat's: served in every trouble, also when the context path is empty."""
+"""Paths of control API and desk, exempt from faults also if the context path is empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +167,7 @@ class HttpSide:
 
     @web.middleware
     async def trouble(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Put the server's down time and the planned faults before every real answer."""
+        """Apply down time, bans (`ban_covers`) and planned faults before the handler."""
         context = self._simulation.centre.options.context
         if not request.path.startswith(f"{context}/") or request.path.startswith(OURS):
             return await handler(request)
@@ -254,13 +252,13 @@ class HttpSide:
         return answer(result(ResultCode.SUCCESS, url=url, fileName=file.name))
 
     async def _no(self, request: web.Request, code: int, message: str) -> web.Response:
-        """Refuse a body with a result, or with an HTTP status and its page."""
-        # Read to the end, or the client meets a broken pipe instead of the answer.
+        """Refuse an upload with a result, or from 200 on with an HTTP status and its page."""
+        # Read the body to its end, or the client gets a broken pipe instead of the answer.
         async for _ in request.content.iter_chunked(_PIECE):
             pass
         return page(code) if code >= 200 else answer(result(code, message))
 
-    # --- what can be fetched ----------------------------------------------------------------------
+    # --- downloads --------------------------------------------------------------------------------
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         return self._shelf.response(request) or page(404)
@@ -271,18 +269,18 @@ class HttpSide:
 
 
 def answer(body: Wire, status: int = 200) -> web.Response:
-    """JSON, labelled as the server labels it."""
+    """Build a JSON response with the Content-Type of the real server."""
     encoded, kind = msgspec.json.encode(body), "application/json"
     return web.Response(status=status, body=encoded, content_type=kind, charset="UTF-8")
 
 
 def page(status: int) -> web.Response:
-    """The servlet container's own HTML page: no JSON, on purpose."""
+    """Build an error page like the servlet container's: HTML, on purpose not JSON."""
     return web.Response(status=status, text=_PAGE.format(status), content_type="text/html")
 
 
 def _raw_name(request: web.Request) -> str:
-    """The guide gives a raw upload no name: take the header's hint, else make one from the type."""
+    """Name a raw upload by Content-Disposition, else by its type: the guide gives it no name."""
     _, told = parse_content_disposition(request.headers.get(hdrs.CONTENT_DISPOSITION))
     if hinted := content_disposition_filename(told):
         return safe_name(hinted)
@@ -297,15 +295,15 @@ async def _pieces(part: BodyPartReader) -> AsyncIterator[bytes]:
 # --- sockets -------------------------------------------------------------------------------------
 
 CUT = 1006
-"""The close code that is never sent: the connection simply ends."""
+"""The close code that is never sent: the connection is aborted."""
 _LARGEST_FRAME = 16 * 1024 * 1024
-"""Bytes of a frame that aiohttp may buffer; the server's own `frame_limit` is far lower."""
+"""Maximum bytes of a frame that aiohttp buffers; the server's `frame_limit` is far lower."""
 _GOODBYE_SECONDS = 1.0
-"""How long we wait for the other side's close frame."""
+"""Seconds to wait for the peer's close frame."""
 
 
 class Line:
-    """One open socket; one task writes it, so frames leave in the order they were put."""
+    """One open socket with a queue that one task writes, so that frames leave in order."""
 
     def __init__(self, request: web.Request, login: str) -> None:
         self.login = login
@@ -316,21 +314,21 @@ class Line:
         self._transport = request.transport
         self._queue: asyncio.Queue[tuple[Send, float] | None] = asyncio.Queue()
         self._unwritten: list[Send] = []
-        """Taken from the queue: at most one."""
+        """Frame taken from the queue and not yet written: at most one."""
 
     def put(self, send: Send, due: float) -> None:
-        """Write a frame, not before `due` (loop time) and not before those already put."""
+        """Queue a frame, to be written at `due` (loop time) or later."""
         self._queue.put_nowait((send, due))
 
     def end(self, code: int) -> None:
-        """Close once everything put so far has been written; at once where the code is 1006."""
+        """Close once all queued frames are written; abort at once if the code is 1006."""
         self.close_code = code
         if code == CUT and self._transport is not None:
             self._transport.abort()
         self._queue.put_nowait(None)
 
     async def write(self, written: Callable[[Send], None]) -> None:
-        """Write what is put until the end, or until the peer is gone."""
+        """Write queued frames until `end` or until the peer is gone; call `written` after each."""
         loop = asyncio.get_running_loop()
         while (item := await self._queue.get()) is not None:
             send, due = item
@@ -347,7 +345,7 @@ class Line:
             written(send)
 
     def unwritten(self) -> list[Send]:
-        """The frames that were put and never written, in order."""
+        """Empty the queue and return the frames that were never written, in order."""
         left = self._unwritten
         while not self._queue.empty():
             if (item := self._queue.get_nowait()) is not None:
@@ -363,7 +361,7 @@ class Switchboard:
         self._lines: dict[str, Line] = {}
 
     def post(self, outgoing: Iterable[Outgoing]) -> bool:
-        """Put frames on their lines and hang up where asked; False if a push had no open socket."""
+        """Queue frames and close sockets; False if a push had no open socket."""
         complete = True
         for item in outgoing:
             if isinstance(item, HangUp):
@@ -429,7 +427,7 @@ class Switchboard:
             frame = text
         self._record("in", line.login, frame)
         if self._lines.get(line.login) is not line:
-            return  # it was told to go; what it still says is not heard
+            return  # the socket is closing: its frames are ignored
         fault = self._simulation.faults.on_command(line.login, frame)
         if fault is not None and fault.fault == "cut":
             self._end(line, fault.code)
@@ -490,7 +488,7 @@ class Switchboard:
         self._record("out", send.login, send.frame)
 
     def _record(self, direction: Literal["in", "out"], login: str, frame: object) -> None:
-        """Log a frame from or to a customer; the text itself where it is not JSON."""
+        """Log a frame from or to a customer; `frame` is the raw text if it is not JSON."""
         entry: Wire = {"time": self._simulation.centre.wall_ms(), "direction": direction}
         entry |= {"login": login, "frame": masked(frame)}
         self._journal.add(entry)
@@ -498,7 +496,7 @@ class Switchboard:
 
 
 async def _refuse(request: web.Request, mode: str) -> web.StreamResponse:
-    """Turn away a socket with a bad token."""
+    """Refuse a socket with a bad token, in the way of `handshake_refusal`."""
     if mode == "401":
         return web.Response(status=401, text="invalid token")
     socket = web.WebSocketResponse(compress=False, timeout=_GOODBYE_SECONDS)
@@ -511,7 +509,7 @@ async def _refuse(request: web.Request, mode: str) -> web.StreamResponse:
 
 
 def _instead(login: str, fault: Fault, frame: object) -> list[Outgoing]:
-    """The reply to a command that a fault keeps from being carried out."""
+    """Build the reply to a command that a fault replaces; none without a `result`."""
     if fault.result is None:
         return []
     named: Wire = frame if isinstance(frame, dict) else {}
@@ -520,5 +518,5 @@ def _instead(login: str, fault: Fault, frame: object) -> list[Outgoing]:
 
 
 def _now() -> float:
-    """Seconds, monotonic."""
+    """Monotonic seconds."""
     return asyncio.get_running_loop().time()
