@@ -14,7 +14,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import lru_cache, partial
 from os import getpid
 from socket import gethostname
@@ -574,13 +574,23 @@ class Contact:
         doubted, self._doubted = self._doubted, True
         await self.introduce()
         if doubted or self._heard() < perf_counter() - SILENCE:
-            ours = self._config.appservice
-            try:
-                await self._first.homeserver.ping(ours.id)
-            except Unavailable as error:
-                why = f"it does not reach the bridge at {ours.address}: {error}"
-                raise Unavailable(why) from error
+            await self._be_called()
         self._doubted, self.made = False, True
+
+    async def _be_called(self) -> None:
+        """Ping the bridge through the homeserver; raises Unavailable if it cannot be reached.
+
+        Tried twice: Synapse may use a pooled connection that a former process of ours has closed
+        (`M_CONNECTION_FAILED AlreadyCalled`, 1.163).
+        """
+        ours, ping = self._config.appservice, self._first.homeserver.ping
+        try:
+            with suppress(Unavailable):
+                return await ping(ours.id)
+            await ping(ours.id)
+        except Unavailable as error:
+            why = f"it does not reach the bridge at {ours.address}: {error}"
+            raise Unavailable(why) from error
 
 
 def place_of(url: str) -> str:

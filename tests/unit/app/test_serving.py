@@ -391,13 +391,15 @@ class Server:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.trouble: dict[str, Exception] = {}
+        self.passing = False
+        """The trouble is over at the next try."""
         self.named: list[tuple[str, str]] = []
         self.homeserver = self.ghosts = self
 
     def _ask(self, what: str) -> None:
         self.asked.append(what)
         if what in self.trouble:
-            raise self.trouble[what]
+            raise self.trouble.pop(what) if self.passing else self.trouble[what]
 
     async def prepare(self, queues: Sequence[Queue], *_: object) -> None:
         self.named = [(queue.name, queue.avatar) for queue in queues]
@@ -433,11 +435,11 @@ async def test_the_homeservers_way_to_us_is_asked_again(tmp_path: Path) -> None:
     server.trouble = {"check": Unavailable("gone")}
     assert await asks() == ["check"]
     server.trouble = {"ping": Unavailable("POST answered 502 M_CONNECTION_FAILED")}
-    assert await asks() == ["check", "ping"]
+    assert await asks() == ["check", "ping", "ping"], "perhaps over a connection of before"
     with pytest.raises(Unavailable, match=r"does not reach the bridge at http://.*29340: POST"):
         await contact.probe()
-    server.trouble = {}
-    assert await asks() == ["check", "ping"]
+    server.passing = True
+    await contact.probe()
     assert await asks() == ["check"]
     # When it has been silent.
     heard.append(perf_counter() - SILENCE - 1)
