@@ -560,7 +560,8 @@ class Room:
     def _ended_with(self, row: EffectRow, done: Done) -> None:
         """Record the outcome of an effect, and process it."""
         now, lane = self.around.clock.now(), row.lane
-        if lane is _WEBCHAT and done.outcome is _DELIVERED:
+        replied = done.came and isinstance(done.came[0].happened, model.Replied)
+        if replied and done.outcome is _DELIVERED:
             self._answered = now
         settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, done.anchor)
         self._rows[lane].pop(row.seq, None)

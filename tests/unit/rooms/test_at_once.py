@@ -60,7 +60,12 @@ async def test_a_call_waits_unmarked_behind_another_and_after_a_silence() -> Non
         store.calls.clear()
         await engine.accept_events([world.event(text="two")])
         await quiet()
-    assert store.calls.count("mark_attempted") == 1
+        assert store.calls.count("mark_attempted") == 1
+        await world.clock.turn(60)
+        store.calls.clear()
+        await engine.accept_events([world.event("file")])
+        await quiet()
+    assert store.calls.count("mark_attempted") == 1, "an upload is no answer of the socket"
 
 
 @pytest.mark.asyncio
