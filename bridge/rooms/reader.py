@@ -156,7 +156,7 @@ def receive(
     `raw` is the event, to be parked while entering; `command` is the result of `read_command`.
     """
     if visit.record.membership is _ENTERING and isinstance(meaning, _PARKED):
-        _park(visit, raw)
+        _park(visit, meaning, raw)
         return
     if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
         visit.set(greet_at=None)
@@ -226,11 +226,12 @@ def _chose_queue(
         commands.carry_out(visit, "start", call)
 
 
-def _park(visit: Visit, raw: Raw) -> None:
-    if len(visit.record.parked) >= PARKED_LIMIT:
-        visit.report(EventId(str(raw["event_id"])), "undelivered.too_many", {"limit": PARKED_LIMIT})
-    else:
+def _park(visit: Visit, meaning: Meaning, raw: Raw) -> None:
+    """Keep an event for the moment when we are in the room; too many are answered, or dropped."""
+    if len(visit.record.parked) < PARKED_LIMIT:
         visit.set(parked=(*visit.record.parked, raw))
+    elif isinstance(meaning, _ANSWERED):
+        visit.report(EventId(str(raw["event_id"])), "undelivered.too_many", {"limit": PARKED_LIMIT})
 
 
 def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
@@ -686,8 +687,7 @@ class Reader:
         """
         upgrade, meaning = visit.record.upgrade, self.around.matrix.interpret(raw)
         if upgrade is not None and upgrade.into == where:
-            if isinstance(meaning, _ANSWERED) or len(visit.record.parked) < PARKED_LIMIT:
-                _park(visit, raw)
+            _park(visit, meaning, raw)
             return True
         if not isinstance(meaning, Invited):
             return False

@@ -169,6 +169,10 @@ def test_more_than_can_be_parked_is_reported() -> None:
     assert house.reported == {}
     event = house.say("one more")
     assert house.reported == {event: "undelivered.too_many"}
+    house.receive(RoomConfigured(house.event_id(), ADA, {"start": "on_command"}))
+    house.receive(EncryptionOn())
+    assert house.reported == {event: "undelivered.too_many"}, "of people's words alone"
+    assert len(house.record.parked) == PARKED_LIMIT
 
 
 def test_who_was_put_out_without_our_hearing_of_it_comes_back() -> None:
