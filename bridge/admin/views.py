@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from heapq import nsmallest
 from itertools import islice
 from typing import Literal, TypeVar, cast
@@ -439,13 +439,14 @@ async def get_dead_letter(bridge: Bridge, asked: shapes.LetterAsked) -> shapes.O
     letter = await bridge.around.store.letter(asked.letter_id)
     if letter is None:
         raise not_found(LETTER_GONE)
-    shown = bool(letter.body) and not _may_hold_password(bridge, letter)
+    prefixes = {one.rules.prefix for one in bridge.enterprises.values()}
+    shown = bool(letter.body) and not may_hold_password(letter, prefixes)
     body = letter.body if shown else None
     return made(shapes.OpenedLetter, letter, fix=bridge.advice(letter.why), body=body)
 
 
-def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
-    """Return True if the event may be the command `login` in any language or spelling."""
+def may_hold_password(letter: DeadLetter, prefixes: Collection[str]) -> bool:
+    """Return True if it may be the command `login`, in any spelling, with or without a prefix."""
     try:
         stored = load_input(letter.body.encode())
     except ValueError:
@@ -454,7 +455,6 @@ def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
     lines = list(islice(_lines(content), MOST_LINES + 1))
     if len(lines) > MOST_LINES:
         return True
-    prefixes = {one.rules.prefix for one in bridge.enterprises.values()}
     read = [
         commands.parse(line, prefix, prefix_needed=False) for line in lines for prefix in prefixes
     ]

@@ -108,6 +108,8 @@ def list_dead_letters(config: Config) -> None:
 @click.argument("letter_id")
 def show_dead_letter(config: Config, letter_id: str) -> None:
     """Show a dead letter with its content."""
+    from bridge.admin.views import may_hold_password
+
     letter = with_store(config, lambda store: store.letter(letter_id))
     if letter is None:
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
@@ -115,7 +117,13 @@ def show_dead_letter(config: Config, letter_id: str) -> None:
     click.echo(f"why:  {_why(letter)}")
     if not_loaded(letter.why):
         click.echo(f"fix:  {LOAD_IT}; then `dead-letters retry {letter.id}`")
-    click.echo(f"body: {letter.body or '(erased)'}")
+    prefixes = {part.bridge.command_prefix for part in config.parts().values()}
+    body = (
+        "(not shown: it may hold a password)"
+        if may_hold_password(letter, prefixes)
+        else letter.body
+    )
+    click.echo(f"body: {body or '(erased)'}")
 
 
 @dead_letters.command("retry")

@@ -18,6 +18,7 @@ from bridge.config import load_config
 from bridge.ids import RoomId
 from bridge.matrix.crypto.devices import EPOCH, Epoch
 from bridge.matrix.crypto.vault import Sealer, Vault
+from bridge.rooms.record import MatrixEvent, dump_input
 from bridge.rooms.store import NewInput, SecretRow, StoredRoom
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION
@@ -87,6 +88,21 @@ def test_dead_letters_are_listed_shown_and_put_back(folder: Folder) -> None:
     assert result.exit_code == 0
     assert "within seconds" in result.stdout
     assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
+
+
+def test_a_password_is_not_shown(folder: Folder) -> None:
+    content = {"body": "!wc login ada letmein"}
+    body = dump_input(MatrixEvent({"type": "m.room.message", "content": content}))
+
+    async def bury(store: SqlStore) -> None:
+        (row,) = await flow.accept(store, [NewInput(ROOM, body, EVENT)], now=1)
+        room = StoredRoom(ROOM, b"", live=False, phase="Idle")
+        await flow.step(store, room, now=2, buried=[(row.seq, "KeyError")])
+
+    do(folder, bury)
+    shown = folder.run_here("dead-letters", "show", only_letter(folder)).stdout
+    assert "letmein" not in shown
+    assert "not shown: it may hold a password" in shown
 
 
 async def refuse_for_the_registration(store: SqlStore) -> None:
