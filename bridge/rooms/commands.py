@@ -591,14 +591,11 @@ def _queue(visit: Visit, call: Call) -> None:
 
 
 def _hours(visit: Visit, call: Call) -> None:
-    mine = visit.record.settings
-    match call.words[0]:
-        case "set":
-            _change("hours", "hours.shown", visit, call)
-        case "reset":
-            _take(visit, call, unset("hours", mine), "hours.shown")
-        case _:
-            _take(visit, call, mine, "hours.shown")
+    word, mine = call.words[0], visit.record.settings
+    if word == "set":
+        _change("hours", "hours.shown", visit, call)
+    else:
+        _take(visit, call, unset("hours", mine) if word == "reset" else mine, "hours.shown")
 
 
 def _undo(visit: Visit, call: Call) -> None:
@@ -667,9 +664,12 @@ def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> N
 def _take(visit: Visit, call: Call, settings: RoomSettings, done: str = "config.taken") -> None:
     """Change the settings and show them; where nothing changed, "taken" is not claimed."""
     settings = at_home(visit, settings)
-    so_already = done == "config.taken" and settings == visit.record.settings
+    if done == "config.taken" and settings == visit.record.settings:
+        done = "config.shown"
     change(visit, settings, call.by)
-    _answer(visit, call, "config.shown" if so_already else done, **shown_settings(visit))
+    shown = shown_settings(visit)
+    done = "hours.none" if done == "hours.shown" and not shown["hours"] else done
+    _answer(visit, call, done, **shown)
 
 
 def _status(visit: Visit, call: Call) -> None:

@@ -506,7 +506,7 @@ def shown_settings(visit: Visit) -> model.Args:
     own = ((key, value) for key, value in written(settings).items() if key not in KEYS[:5])
     return {
         "queue": rules.queue_name(queue),
-        "hours": rules.hours_of(queue, settings) or "–",
+        "hours": rules.hours_of(queue, settings),
         "more": "".join(f"\n{key}: {value}" for key, value in own),
         "source": rules.policy_for(visit.record).source,
         "language": rules.language_for(visit.record),

@@ -382,7 +382,7 @@ def test_settings_are_shown_as_they_work() -> None:
         "language": "en",
         "start": "on_message",
         "paused": "false",
-        "hours": "–",
+        "hours": "",
         "more": "",
     }
 
