@@ -95,7 +95,7 @@ def read_document(path: Path) -> Document:
         where = f" line {mark.line + 1}" if mark is not None else ""
         reason = _without_values(error.problem or error.context or "is not YAML")
         if reason.startswith(("expected", "could not find")):  # correct but unhelpful
-            reason += "; look here and above for a quote, a bracket or an indentation that is wrong"
+            reason += "; check this line and those above for a wrong quote, bracket or indentation"
         raise ConfigUnreadable(f"{path.name}{where}: {reason}") from error
     except YAMLError as error:
         raise ConfigUnreadable(f"{path.name}: {str(error).splitlines()[0]}") from error
@@ -109,9 +109,9 @@ def read_document(path: Path) -> Document:
 def _without_values(problem: str) -> str:
     """Return the first line of ruamel's error without quoted values, which may be secrets."""
     if twice := re.match('found duplicate key "(.*?)" with value "', problem):
-        return f"the key {twice[1]} stands here twice"
+        return f"duplicate key {twice[1]}"
     if "undefined alias" in problem:
-        return "a text that begins with * has to stand in quotes"
+        return "text that begins with * must be in quotes"
     return re.sub(r"""(["']).{2,}\1""", "…", problem.splitlines()[0])
 
 
@@ -126,9 +126,9 @@ def parsed(yaml: YAML, text: str) -> object:
     except YAMLError:
         raise
     except RecursionError as error:
-        raise YAMLError("nests too deeply") from error
+        raise YAMLError("is nested too deeply") from error
     except Exception as error:
-        why = "has something that cannot be read: a tag (!!…), or a date or number that is none"
+        why = "contains an invalid tag (!!…), date or number"
         raise YAMLError(why) from error
 
 
@@ -139,14 +139,14 @@ class _Constructor(RoundTripConstructor):
         try:
             return super().construct_object(node, deep)
         except ValueError as error:  # from int(), float() or datetime()
-            problem = "looks like a date or a number, and is none: put it in quotes"
+            problem = "looks like a date or a number but is not valid: put it in quotes"
             raise ConstructorError(None, None, problem, node.start_mark) from error
 
 
 def _plain(value: object, path: KeyPath, lines: dict[KeyPath, int], name: str) -> object:
     """Convert a ruamel value to plain Python; record the line of each key and entry in `lines`."""
     if len(path) > _DEEPEST:
-        raise ConfigUnreadable(f"{name} line {lines.get(path[:1], 1)}: nests too deeply")
+        raise ConfigUnreadable(f"{name} line {lines.get(path[:1], 1)}: is nested too deeply")
     if isinstance(value, CommentedMap | CommentedSeq):
         plain: dict[str | int, object] = {}
         is_list = isinstance(value, CommentedSeq)

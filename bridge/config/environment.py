@@ -69,11 +69,13 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
         if found is None:
             names = map(variable_of, known_paths())
             (near,) = difflib.get_close_matches(variable, list(names), n=1, cutoff=0.0)
-            wrong = f"stands for no key; the nearest is {near}"
+            wrong = f"is not the variable of any key; the nearest is {near}"
+            if near == variable:  # known_paths leaves list positions out
+                wrong = f"lacks the position in a list, as in {PREFIX}QUEUES__0__NAME"
         elif environment[variable]:
             path, key = found
             if path in origins:
-                wrong = f"is set by {origins[path]} too; unset one of them"
+                wrong = f"is also set by {origins[path]}; unset one of them"
             else:
                 origins[path] = variable
                 wrong = _set(data, path, key, environment[variable], from_file=from_file)
@@ -100,7 +102,7 @@ def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_f
         return "must be YAML or JSON"
     if _insert(data, path, given):
         return ""
-    return "has nowhere to go: list positions start at 0 without gaps"
+    return "cannot be set: a key above it is no section, or an earlier list position is missing"
 
 
 def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:

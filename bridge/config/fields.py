@@ -131,7 +131,7 @@ def template(*, known: Set[str], needed: Set[str] = frozenset()) -> AfterValidat
         used = placeholders(value)
         for name in sorted(used - known):
             allowed = ", ".join(f"{{{one}}}" for one in sorted(known))
-            raise ValueError(f"does not know {{{name}}}; it may use {allowed}")
+            raise ValueError(f"has the unknown placeholder {{{name}}}; it may use {allowed}")
         if needed and not needed & used:
             wanted = " or ".join(f"{{{name}}}" for name in sorted(needed))
             raise ValueError(f"must contain {wanted}")
@@ -185,7 +185,7 @@ def check_database_url(url: str) -> None:
     if file != url and file.strip("/") and file != ":memory:" and not set("?\0") & set(file):
         return
     if url.startswith(("postgres://", "postgresql://")):
-        why += "; in a password, @ / : # ? % are written as %40 %2F %3A %23 %3F %25"
+        why += "; in a password, write @ / : # ? % as %40 %2F %3A %23 %3F %25"
         with suppress(ValueError):  # from an invalid port
             parts = urlsplit(url)
             hosts = parts.netloc.rpartition("@")[2].split(",")
@@ -201,7 +201,7 @@ def check_database_url(url: str) -> None:
 
 def _token(value: SecretStr) -> SecretStr:
     if re.fullmatch("[!-~]*", value.get_secret_value()) is None:
-        raise ValueError("must be letters, digits and marks of ASCII, without spaces")
+        raise ValueError("must be printable ASCII characters without spaces")
     return value
 
 

@@ -85,9 +85,7 @@ def parse_hours(text: str) -> Hours:
         )
     zone = read_zone(zone_name)
     if zone is None:
-        raise ValueError(
-            f'"{zone_name}" is no time zone; write one such as Asia/Shanghai or Europe/Berlin'
-        )
+        raise ValueError(f'"{zone_name}" is not a time zone such as Asia/Shanghai or Europe/Berlin')
     spans = tuple(span for group in week.split(";") for span in _group(group.strip()))
     return Hours(tuple(dict.fromkeys(spans)), zone)
 
@@ -125,19 +123,19 @@ def _days(text: str) -> list[int]:
 
 def _day(word: str) -> int:
     if (name := word.capitalize()) not in DAYS:
-        raise ValueError(f'"{word}" is no day; the days are {", ".join(DAYS)}, and daily')
+        raise ValueError(f'"{word}" is not a day; use {", ".join(DAYS)} or daily')
     return DAYS.index(name)
 
 
 def _times(text: str) -> tuple[int, int]:
     match = _SPAN.fullmatch(text)
     if match is None:
-        raise ValueError(f'"{text}" must be a begin and an end, such as 09:00-18:00')
+        raise ValueError(f'"{text}" must be a start and an end time, such as 09:00-18:00')
     begins, ends = (_minute(match[at], match[at + 1]) for at in (1, 3))
     if begins == _DAY_END:
         raise ValueError(f'"{text}" begins at 24:00; write 00:00 of the next day')
     if begins == ends:
-        raise ValueError(f'"{text}" is empty; the whole day is 00:00-24:00')
+        raise ValueError(f'"{text}" is empty; for the whole day, write 00:00-24:00')
     return begins, ends or _DAY_END
 
 
@@ -145,7 +143,7 @@ def _minute(hour: str, minute: str) -> int:
     """Return minutes after midnight; 24:00 is the end of the day."""
     at = int(hour) * 60 + int(minute)
     if int(minute) > 59 or at > _DAY_END:
-        raise ValueError(f'"{hour}:{minute}" is no time of day')
+        raise ValueError(f'"{hour}:{minute}" is not a time of day')
     return at
 
 

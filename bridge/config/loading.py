@@ -73,7 +73,7 @@ def _form(data: Mapping[str, object]) -> Iterator[Problem]:
     """Check the form: either one call centre at the top level, or `enterprises`."""
     bridge = data.get("bridge")
     if data.get("enterprises"):
-        beside = "stands beside enterprises: write it into each of their entries instead"
+        beside = "cannot be used together with enterprises: move it into each of their entries"
         yield from (Problem((key,), beside) for key in SHORT_FORM if key in data)
         return
     yield from (Problem((key,), "must be given") for key in SHORT_FORM if key not in data)
@@ -170,14 +170,16 @@ def check_rules(config: Config) -> Iterator[Problem]:
             yield Problem(path, problem.message)
     yield from _enterprises(config)
     if "/_matrix" in config.homeserver.address:
-        yield Problem(("homeserver", "address"), "must end before /_matrix, which is added to it")
+        yield Problem(
+            ("homeserver", "address"), "must end before /_matrix, which the bridge appends"
+        )
     appservice = config.appservice
     if appservice.as_token and appservice.as_token == appservice.hs_token:
         yield Problem(("appservice", "hs_token"), "must differ from as_token")
     yield from _provisioning(config)
     if config.tracing.enabled and not _has_tracing():
         extra = 'pip install "matrix-webchat-bridge[tracing]"'
-        yield Problem(("tracing", "enabled"), f"needs what is not installed: {extra}")
+        yield Problem(("tracing", "enabled"), f"needs packages that are not installed: {extra}")
     encryption = config.bridge.encryption
     for name in ("default", "require"):
         if getattr(encryption, name) and not encryption.allow:
@@ -197,7 +199,7 @@ def _part(config: Config) -> Iterator[Problem]:
     ratings = [option.id for option in config.rating.options]
     for index, rating in enumerate(ratings):
         if rating in ratings[:index]:
-            yield Problem(("rating", "options", index, "id"), "is there twice")
+            yield Problem(("rating", "options", index, "id"), "must be unique")
     yield from _permissions(config)
     callback = config.bridge.callback
     if callback.retry_last < callback.retry_first:
@@ -209,13 +211,13 @@ def _enterprises(config: Config) -> Iterator[Problem]:
     ids = [one.id for one in config.enterprises]
     for index, one in enumerate(config.enterprises):
         if one.id in ids[:index]:
-            yield Problem(("enterprises", index, "id"), "is there twice")
+            yield Problem(("enterprises", index, "id"), "must be unique")
         shared = config.appservice.bot
         if one.bridge.bot != shared and one.bridge.bot.username == shared.username:
             yield Problem(
                 ("enterprises", index, "bridge", "bot", "username"),
-                "must differ from appservice.bot.username, the bot of all that have none of"
-                " their own",
+                "must differ from appservice.bot.username, the bot of all enterprises that do not"
+                " have their own",
             )
 
 
@@ -248,18 +250,19 @@ def _permissions(config: Config) -> Iterator[Problem]:
     for who in rules:
         if who.startswith("@") and ":" not in who and not is_pattern(who):
             yield Problem(
-                (*here, who), "is nobody: a user id has a server, as in @name:example.org"
+                (*here, who), "is not a user id: the server is missing, as in @name:example.org"
             )
         elif not who.startswith("@") and not re.fullmatch(r"[^:]*(:[\d*?]+)?|\[.*\].*", who):
-            yield Problem((*here, who), f"is no server: a user id begins with @, as in @{who}")
+            yield Problem(
+                (*here, who), f"is not a server name; a user id begins with @, as in @{who}"
+            )
     if not SERVED.intersection(rules.values()):
         yield Problem(here, "lets nobody use the bridge")
     elif rules.get(domain, Permission.CUSTOMER) in SERVED and not serves_somebody_of(rules, domain):
         yield Problem(
             here,
-            f'serves nobody of homeserver.domain, {domain}: give it a rule, such as "{domain}":'
-            " customer; or, if only users of other servers are to be served, say so with"
-            f' "{domain}": none',
+            f"serves no user of homeserver.domain ({domain}): add a rule such as"
+            f' "{domain}": customer, or, to serve only users of other servers, "{domain}": none',
         )
 
 
@@ -267,13 +270,15 @@ def _server(config: Config) -> Iterator[Problem]:
     if len(config.webchat) > 1:
         yield Problem(
             ("webchat", 1),
-            "is a second server: give each call centre an entry of `enterprises` instead"
-            " (docs/operators.md, Several call centres in one process)",
+            "only one server is possible here: give each call centre an entry of `enterprises`"
+            " instead (docs/operators.md, Several call centres in one process)",
         )
     for index, server in enumerate(config.webchat):
         here: KeyPath = ("webchat", index)
         if path := re.search(r"/(tpiu?|cws|robotSearch)$", server.base_url):
-            yield Problem((*here, "base_url"), f"must end before {path[0]}, which is added to it")
+            yield Problem(
+                (*here, "base_url"), f"must end before {path[0]}, which the bridge appends"
+            )
         if server.robot.enabled is not (server.robot.mode is not RobotUse.OFF):
             yield Problem(
                 (*here, "robot", "mode"),
@@ -292,10 +297,10 @@ def _queues(config: Config) -> Iterator[Problem]:
             yield Problem((*here, "id"), f"is also the id of queues[{owner}]")
         for word in (queue.name, *queue.aliases):
             if (owner := words.setdefault(word.casefold(), index)) != index:
-                yield Problem(here, f'the word "{word}" also means queues[{owner}]')
+                yield Problem(here, f'the name or alias "{word}" is also that of queues[{owner}]')
             if word.isdecimal() and int(word) != queue.id:
                 yield Problem(
-                    here, f'the word "{word}" would be read as a queue id; choose another'
+                    here, f'the name or alias "{word}" would be read as a queue id; choose another'
                 )
     if config.default_queue not in numbers:
         known = ", ".join(str(number) for number in numbers)

@@ -190,7 +190,7 @@ class WebChat(Section):
     ca_file: str = ""
     """PEM file of certificates to trust besides the system's, for a private authority."""
     verify_ssl: bool = True
-    """false: do not check its certificate; an attacker in between can read and change all."""
+    """false: do not check its certificate; attackers on the network can read and change all."""
     enterprise_id: str = ""
     """Id of the enterprise on the server (wire `epid`); empty if there is only one."""
     # YAML reads an unquoted 2016 as a number.

@@ -94,11 +94,11 @@ def _wrong(language: str, text: str, allowed: frozenset[str]) -> str:
     try:
         unknown = placeholders(text) - allowed
     except ValueError:
-        return "has braces that are no placeholder"
+        return "has braces that are not a placeholder"
     if not unknown:
         return ""
     names = ", ".join(f"{{{name}}}" for name in sorted(allowed)) or "none"
-    return f"does not know {{{min(unknown)}}}; it may use: {names}"
+    return f"has the unknown placeholder {{{min(unknown)}}}; it may use: {names}"
 
 
 class Texts:

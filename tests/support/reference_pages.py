@@ -38,11 +38,12 @@ LANGUAGES = {"en": "English", "zh-CN": "简体中文", "zh-TW": "繁體中文", 
 CONFIG = f"""\
 # Every key of the configuration
 
-{WRITTEN}How to set what: [configure](configure.md), [the call centre's side](call-centre.md),
-[homeservers](homeservers.md). Any key may also come from the environment (`MATRIX_WEBCHAT_` and the
-path, joined by `__`: `MATRIX_WEBCHAT_HOMESERVER__ADDRESS`), or with `_FILE` at the end from a file.
-`matrix-webchat example-config` prints all of it with these words as comments,
-`example-config --schema` a JSON Schema for editors. ↻: counts at once after SIGHUP.
+{WRITTEN}Guides: [configure](configure.md), [the call centre's side](call-centre.md),
+[homeservers](homeservers.md). Any key may also be set by an environment variable (`MATRIX_WEBCHAT_`
+and the path, joined by `__`: `MATRIX_WEBCHAT_HOMESERVER__ADDRESS`); with the suffix `_FILE`, the
+variable names a file that contains the value. `matrix-webchat example-config` prints all keys with
+these descriptions as comments, `example-config --schema` prints a JSON Schema for editors.
+↻: a SIGHUP applies changes, without a restart.
 """
 
 
@@ -106,7 +107,7 @@ def _choices(kind: object) -> list[str]:
 
 def _default(key: Key) -> str:
     if key.info.is_required() or key.name in {"default_queue", "permissions"}:
-        return "needed"
+        return "required"
     value = key.info.get_default(call_default_factory=True)
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
@@ -159,9 +160,9 @@ def _option(option: click.Option, context: click.Context) -> tuple[str, str, str
 COMMANDS_HEAD = f"""\
 # Commands in a room · 命令 · 指令 · コマンド
 
-{WRITTEN}`!wc` stands before a command, unless your operator chose another word; in a direct chat
-with the bot it may be left away while no agent talks with you. Every word is understood in every
-room, whatever its language. *In clear*: works unencrypted even where encryption is demanded.
+{WRITTEN}Commands begin with `!wc`, or another prefix that your operator has chosen. In a direct
+chat with the bot, the prefix may be omitted while no agent is in the chat. The words of all
+languages work in every room. *In clear*: also works unencrypted where encryption is required.
 
 """
 

@@ -63,14 +63,17 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a: 1\nb: [1,\n", r"config\.yaml line \d+: "),
-        ('a: "1\nb: "2"\n', r"config\.yaml line 2: .*look here and above for a quote"),
-        ("a: 1\na: 2\n", r"config\.yaml line 2: the key a stands here twice"),
+        (
+            'a: "1\nb: "2"\n',
+            r"config\.yaml line 2: .*check this line and those above for a wrong quote",
+        ),
+        ("a: 1\na: 2\n", r"config\.yaml line 2: duplicate key a"),
         ("- a\n", "must be a mapping"),
         ("just words\n", "must be a mapping"),
         (b"a: \xff\xfe\n", "is not UTF-8"),
         ("a: \x01\n", r"config\.yaml"),
-        ("a: " + "[" * 30 + "]" * 30, "nests too deeply"),
-        ("a: " + "[" * 400 + "]" * 400, r"config\.yaml: nests too deeply"),
+        ("a: " + "[" * 30 + "]" * 30, "is nested too deeply"),
+        ("a: " + "[" * 400 + "]" * 400, r"config\.yaml: is nested too deeply"),
         # What ruamel's scalars let through, each with its line.
         ("a: 1\ndefault_queue: 2026-13-01\n", r"config\.yaml line 2: .*put it in quotes"),
         ("a: 1\nb: {c: 2020-13-45 99:99:99}\n", r"config\.yaml line 2: "),

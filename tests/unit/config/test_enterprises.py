@@ -103,11 +103,11 @@ def test_it_is_valid(tmp_path: Path) -> None:
             "enterprises:",
             "default_queue: 1\nenterprises:",
             (
-                "line 8: default_queue: stands beside enterprises: write it into each of"
-                " their entries instead"
+                "line 8: default_queue: cannot be used together with enterprises: move it into each"
+                " of their entries"
             ),
         ),
-        ("id: best", "id: acme", "config.yaml line 13: enterprises[1].id: is there twice"),
+        ("id: best", "id: acme", "config.yaml line 13: enterprises[1].id: must be unique"),
         ("id: best", "id: Best", "enterprises[1].id: must be a short word of a-z 0-9 . _ -"),
         (
             "Repairs}]\n    default_queue: 1",

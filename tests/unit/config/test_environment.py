@@ -115,7 +115,10 @@ def test_nothing_is_written_back(tmp_path: Path) -> None:
     [
         (
             {P + "HOMESERVER__ADRESS": "http://x"},
-            f"{P}HOMESERVER__ADRESS: stands for no key; the nearest is {P}HOMESERVER__ADDRESS",
+            (
+                f"{P}HOMESERVER__ADRESS: is not the variable of any key; the nearest is"
+                f" {P}HOMESERVER__ADDRESS"
+            ),
         ),
         (
             {P + "APPSERVICE__PORT": "many"},
@@ -135,8 +138,8 @@ def test_nothing_is_written_back(tmp_path: Path) -> None:
         (
             {P + "APPSERVICE__AS_TOKEN": "a", P + "APPSERVICE__AS_TOKEN_FILE": "/dev/null"},
             (
-                f"{P}APPSERVICE__AS_TOKEN_FILE: appservice.as_token: is set by"
-                f" {P}APPSERVICE__AS_TOKEN too; unset one of them"
+                f"{P}APPSERVICE__AS_TOKEN_FILE: appservice.as_token: is also set by"
+                f" {P}APPSERVICE__AS_TOKEN; unset one of them"
             ),
         ),
         (
@@ -151,17 +154,20 @@ def test_nothing_is_written_back(tmp_path: Path) -> None:
         (
             {P + "QUEUES__5__NAME": "x"},
             (
-                f"{P}QUEUES__5__NAME: queues[5].name: has nowhere to go: list positions start at 0"
-                " without gaps"
+                f"{P}QUEUES__5__NAME: queues[5].name: cannot be set: a key above it is no section,"
+                " or an earlier list position is missing"
             ),
         ),
         (
             {P + "BRIDGE__PERMISSIONS__X": "admin"},
-            f"{P}BRIDGE__PERMISSIONS__X: stands for no key; the nearest is {P}BRIDGE__PERMISSIONS",
+            (
+                f"{P}BRIDGE__PERMISSIONS__X: is not the variable of any key; the nearest is"
+                f" {P}BRIDGE__PERMISSIONS"
+            ),
         ),
         (
             {P + "QUEUES__NAME": "x"},
-            f"{P}QUEUES__NAME: stands for no key; the nearest is {P}QUEUES__NAME",
+            f"{P}QUEUES__NAME: lacks the position in a list, as in {P}QUEUES__0__NAME",
         ),
     ],
 )

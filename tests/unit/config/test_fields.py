@@ -129,7 +129,9 @@ def test_a_template_uses_what_it_may_and_one_of_what_it_must() -> None:
     assert check("{b}") == "{b}"
     with pytest.raises(ValueError, match=r"must contain \{a\} or \{b\}"):
         check("{c}")
-    with pytest.raises(ValueError, match=r"does not know \{x\}; it may use \{a\}, \{b\}, \{c\}"):
+    with pytest.raises(
+        ValueError, match=r"has the unknown placeholder \{x\}; it may use \{a\}, \{b\}, \{c\}"
+    ):
         check("{a}{x}")
 
 

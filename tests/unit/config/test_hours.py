@@ -123,16 +123,16 @@ def test_there_is_always_a_next_opening(
         ("9-17", "must end with a time zone"),
         ("Mon-Fri 09:00-18:00", "must end with a time zone"),
         ("Mon", "must end with a time zone"),
-        ("Mon 09:00-18:00 Asia/Nowhere", '"Asia/Nowhere" is no time zone'),
-        ("Mon 09:00-18:00 Asia", '"Asia" is no time zone'),
-        ("Mon 09:00-18:00 a/../b", '"a/../b" is no time zone'),
+        ("Mon 09:00-18:00 Asia/Nowhere", '"Asia/Nowhere" is not a time zone'),
+        ("Mon 09:00-18:00 Asia", '"Asia" is not a time zone'),
+        ("Mon 09:00-18:00 a/../b", '"a/../b" is not a time zone'),
         ("09:00-18:00 UTC", "must be days and times"),
         ("Mon 09:00-18:00; UTC", "must be days and times"),
-        ("Mon 9-18 UTC", '"9-18" must be a begin and an end'),
-        ("Moo 09:00-18:00 UTC", f'"Moo" is no day; the days are {", ".join(DAYS)}, and daily'),
+        ("Mon 9-18 UTC", '"9-18" must be a start and an end time'),
+        ("Moo 09:00-18:00 UTC", f'"Moo" is not a day; use {", ".join(DAYS)} or daily'),
         ("Mon-Wed-Fri 09:00-18:00 UTC", "must be a day, or two days"),
-        ("Mon 25:00-26:00 UTC", '"25:00" is no time of day'),
-        ("Mon 09:60-10:00 UTC", '"09:60" is no time of day'),
+        ("Mon 25:00-26:00 UTC", '"25:00" is not a time of day'),
+        ("Mon 09:60-10:00 UTC", '"09:60" is not a time of day'),
         ("Mon 24:00-06:00 UTC", "begins at 24:00"),
         ("Mon 09:00-09:00 UTC", "is empty"),
     ],
@@ -144,6 +144,6 @@ def test_mistakes_are_named(text: str, says: str) -> None:
 
 def test_the_line_is_named(tmp_path: Path) -> None:
     found = problems(tmp_path, edited("Sales}", 'Sales, hours: "Mon 9-17 UTC"}'))
-    says = '"9-17" must be a begin and an end, such as 09:00-18:00'
+    says = '"9-17" must be a start and an end time, such as 09:00-18:00'
     assert found == [f"config.yaml line 7: queues[0].hours: {says}"]
     assert problems(tmp_path, edited("Sales}", f'Sales, hours: "{WEEK}"}}')) == []

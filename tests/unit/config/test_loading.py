@@ -158,7 +158,7 @@ MISTAKES = [
     (SMALLEST + "database: {url: bridge.db}\n", "line 11: database.url: must be sqlite:///file.db"),
     (
         SMALLEST + 'database: {url: "postgres://u:pass/word@db/name"}\n',
-        "in a password, @ / : # ? % are written as %40 %2F %3A %23 %3F %25",
+        "in a password, write @ / : # ? % as %40 %2F %3A %23 %3F %25",
     ),
     (
         SMALLEST + "retention: {bodies: 3}\n",
@@ -179,14 +179,14 @@ MISTAKES = [
     (edited("bridge:\n", "bridge:\n  username_template: x\n"), "line 10: bridge.username_template"),
     (
         edited("bridge:\n", 'bridge:\n  queue_username_template: "{agent}"\n'),
-        "does not know {agent}",
+        "has the unknown placeholder {agent}",
     ),
     (edited("bridge:\n", 'bridge:\n  username_template: "a{agent"\n'), "has unbalanced braces"),
     (edited("bridge:\n", 'bridge:\n  displayname_template: "{0}"\n'), "may hold only plain placeh"),
     (edited("bridge:\n", 'bridge:\n  displayname_template: "A"\n'), "must contain {name}"),
     (
         edited("bridge:\n", 'bridge:\n  displayname_template: "{nam}"\n'),
-        "does not know {nam}; it ma",
+        "has the unknown placeholder {nam}; it ma",
     ),
     (edited("bridge:\n", 'bridge:\n  command_prefix: "a b"\n'), "must be a word without spaces"),
     (
@@ -199,7 +199,7 @@ MISTAKES = [
     *(
         (
             SMALLEST + f'appservice: {{hs_token: "{bad}"}}\n',
-            "line 11: appservice.hs_token: must be letters, digits and marks of ASCII",
+            "line 11: appservice.hs_token: must be printable ASCII characters",
         )
         for bad in ("a b", "a\\nb", "tökén")
     ),
@@ -213,7 +213,10 @@ MISTAKES = [
     ),
     (
         edited('{"*": customer}', '{"*": customer, "admin:example.org": admin}'),
-        'line 10: bridge.permissions."admin:example.org": is no server: a user id begins with @',
+        (
+            'line 10: bridge.permissions."admin:example.org": is not a server name; a user id'
+            " begins with @"
+        ),
     ),
 ]
 
@@ -268,7 +271,7 @@ REFUSED = [
     (
         "bridge:\n",
         "rating:\n  options: [{id: 1, labels: {en: a}}, {id: 1, labels: {en: b}}]\nbridge:\n",
-        "rating.options[1].id: is there twice",
+        "rating.options[1].id: must be unique",
     ),
     (
         "bridge:\n",
@@ -283,7 +286,7 @@ REFUSED = [
     (
         "webchat:\n  base_url: https://crm.example.org/webchat\n",
         "webchat:\n  - base_url: https://a.test/w\n  - base_url: https://b.test/w\n",
-        "line 6: webchat[1]: is a second server: give each call centre an entry",
+        "line 6: webchat[1]: only one server is possible here: give each call centre an entry",
     ),
     (
         "default_queue: 1",
@@ -291,23 +294,27 @@ REFUSED = [
         "line 8: default_queue: must be the id of a queue (1)",
     ),
     ("Sales}", "Sales}\n  - {id: 1, name: B}", "queues[1].id: is also the id of queues[0]"),
-    ("Sales}", "Sales}\n  - {id: 2, name: sales}", 'the word "sales" also means queues[0]'),
-    ("Sales}", 'Sales, aliases: ["2"]}', 'the word "2" would be read as a queue id'),
+    (
+        "Sales}",
+        "Sales}\n  - {id: 2, name: sales}",
+        'the name or alias "sales" is also that of queues[0]',
+    ),
+    ("Sales}", 'Sales, aliases: ["2"]}', 'the name or alias "2" would be read as a queue id'),
     (
         '"*": customer',
         '"*": customer, "@ada": admin, "@bot*": ignore',
-        'bridge.permissions."@ada": is nobody: a user id has a server',
+        'bridge.permissions."@ada": is not a user id: the server is missing',
     ),
     ('"*": customer', '"*": none', "bridge.permissions: lets nobody use the bridge"),
     (
         '"*": customer',
         '"exmaple.org": customer',
-        "line 10: bridge.permissions: serves nobody of homeserver.domain, example.org: give it",
+        "line 10: bridge.permissions: serves no user of homeserver.domain (example.org): add",
     ),
     (
         '"*": customer',
         '"*": customer, "@*:example.org": none',
-        'are to be served, say so with "example.org": none',
+        'to serve only users of other servers, "example.org": none',
     ),
     (
         "bridge:\n",

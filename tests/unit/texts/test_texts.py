@@ -79,12 +79,12 @@ def test_a_replacement_may_leave_placeholders_out() -> None:
         ({"gret": {"en": "x"}}, "", 'no sentence has this key; the nearest is "greet"'),
         ({"bye": {"fr": "x"}}, "fr", "must be one of zh-CN, zh-TW, en, ja"),
         ({"bye": {"en": "  "}}, "en", "must not be empty"),
-        ({"bye": {"en": "{"}}, "en", "has braces that are no placeholder"),
-        ({"bye": {"en": "{0}"}}, "en", "has braces that are no placeholder"),
-        ({"greet": {"en": "{name.__class__}"}}, "en", "has braces that are no placeholder"),
-        ({"greet": {"en": "{name!r}"}}, "en", "has braces that are no placeholder"),
-        ({"greet": {"en": "{who}"}}, "en", "does not know {who}; it may use: {name}"),
-        ({"bye": {"en": "{who}"}}, "en", "does not know {who}; it may use: none"),
+        ({"bye": {"en": "{"}}, "en", "has braces that are not a placeholder"),
+        ({"bye": {"en": "{0}"}}, "en", "has braces that are not a placeholder"),
+        ({"greet": {"en": "{name.__class__}"}}, "en", "has braces that are not a placeholder"),
+        ({"greet": {"en": "{name!r}"}}, "en", "has braces that are not a placeholder"),
+        ({"greet": {"en": "{who}"}}, "en", "has the unknown placeholder {who}; it may use: {name}"),
+        ({"bye": {"en": "{who}"}}, "en", "has the unknown placeholder {who}; it may use: none"),
     ],
 )
 def test_what_is_wrong_with_a_replacement(
