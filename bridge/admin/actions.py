@@ -65,7 +65,7 @@ async def _given(bridge: Bridge, room_id: RoomId, number: str, order: Order) -> 
         return False
     given = await bridge.around.store.body_of(room_id, key)
     if given and load_input(given) != order:
-        sentence = "This request_id was that of another order: draw a new one."
+        sentence = "This request_id was already used for another order: choose a new one."
         raise ApiError(409, "M_CONFLICT", sentence)
     return True
 
@@ -120,7 +120,7 @@ async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -
     except erasure.BadSubject as error:
         raise ApiError(400, "M_INVALID_PARAM", str(error)) from error
     except erasure.StillChatting as error:
-        raise ApiError(409, "M_CONFLICT", f"{error}: with `force` it is ended first.") from error
+        raise ApiError(409, "M_CONFLICT", f"{error}: set `force` to end it first.") from error
     return made(shapes.Erasure, told, kept=[made(shapes.KeptData, one) for one in told.kept])
 
 

@@ -64,7 +64,7 @@ class Dispatcher:
         """Find the operation, check permission and parameters, carry it out. Raises nothing."""
         operation, values, allow = _find(request)
         if operation is None:
-            sentence = "There is no such address; docs/api.md lists all."
+            sentence = "Unknown path; docs/api.md lists all operations."
             if allow:
                 sentence = f"Use one of {', '.join(allow)} here."
             error = ApiError(405 if allow else 404, "M_UNRECOGNIZED", sentence)
@@ -82,7 +82,7 @@ class Dispatcher:
             return refused(ApiError(503, "M_UNKNOWN", sentence), operation.name)
         except Exception:  # noqa: BLE001 - logged with its traceback
             _LOG.exception("an operation failed", operation=operation.name)
-            sentence = "This should not happen; the bridge's log says what did."
+            sentence = "Internal error; see the bridge's log."
             return refused(ApiError(500, "M_UNKNOWN", sentence), operation.name)
         return Outcome(operation.status, msgspec.json.encode(answer), operation.name)
 
@@ -127,7 +127,7 @@ def _asked(operation: Operation, values: dict[str, str], request: Request) -> An
     in_body = operation.has_body
     beside: dict[str, Any] = dict(request.query)
     if len(beside) < len(request.query):
-        raise ApiError(400, "M_INVALID_PARAM", "Give each parameter of the query once.")
+        raise ApiError(400, "M_INVALID_PARAM", "Each query parameter may be given only once.")
     _know(() if in_body else operation.beside, beside, "M_INVALID_PARAM")
     if in_body:
         beside = _body(request.body)
@@ -142,8 +142,8 @@ def _know(known: Sequence[str], given: Iterable[str], errcode: str) -> None:
     """Raise ApiError for an unknown parameter."""
     for name in given:
         if name not in known:
-            may = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise ApiError(400, errcode, f"There is no parameter {name[:60]!r} here; {may}.")
+            allowed = f"the parameters are {', '.join(known)}" if known else "there are none here"
+            raise ApiError(400, errcode, f"Unknown parameter {name[:60]!r}; {allowed}.")
 
 
 def _body(body: bytes) -> dict[str, Any]:

@@ -20,14 +20,14 @@ from bridge.admin.shapes import Trouble
 
 Json = dict[str, Any]
 _ERRORS = {
-    "400": "Something of the request is wrong; `error` names what.",
+    "400": "The request is invalid; `error` says why.",
     "401": "The secret is missing or wrong.",
-    "403": "It may not be done, by whoever asks.",
-    "404": "There is no such thing.",
-    "409": "What goes on, or was asked before, is in the way; `error` says what to do.",
-    "413": "The body is too long.",
+    "403": "The caller may not do this.",
+    "404": "The room or other item in the path does not exist.",
+    "409": "A current chat or an earlier request is in conflict; `error` says what to do.",
+    "413": "The request body is too long.",
     "429": "Too many requests: try again after `retry_after_ms`.",
-    "503": "The database does not answer: try again.",
+    "503": "The database is unavailable: try again.",
 }
 _REF = "#/components/schemas/{name}"
 
@@ -85,14 +85,14 @@ def _operation(one: Operation) -> Json:
         },
     }
     if one.audited:
-        described["description"] = "Who did it is among the changes (`X-Actor` is told with it)."
+        described["description"] = "Recorded in the audit trail with its author (`X-Actor`)."
     described["parameters"] = [
         *(_parameter(name, "path", fields) for name in one.in_path),
         *(() if one.has_body else (_parameter(name, "query", fields) for name in one.beside)),
     ]
     if one.audited:
         claim = {"type": "string", "maxLength": 200, "pattern": "^[ -~]*$"}
-        told = "Who is behind the request, for the audit; nobody checks it."
+        told = "Name of the person behind the request, for the audit trail; it is not verified."
         actor = {"name": "X-Actor", "in": "header", "description": told, "schema": claim}
         described["parameters"].append(actor)
     if one.has_body:

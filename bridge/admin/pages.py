@@ -127,11 +127,11 @@ class Pages:
             told = {"errcode": "M_FORBIDDEN", "error": error.key, "key": error.key}
             answer = _json(error.status, told)
         except (TimeoutError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            told = {"errcode": "M_BAD_JSON", "error": "This is not what is asked for."}
+            told = {"errcode": "M_BAD_JSON", "error": "The request body is incomplete or invalid."}
             answer = _json(400, told)
         except StoreError as error:
             _LOG.warning("a session could not be looked up", why=str(error))
-            answer = _json(503, {"errcode": "M_UNKNOWN", "error": "The database does not answer."})
+            answer = _json(503, {"errcode": "M_UNKNOWN", "error": "The database is unavailable."})
         except web.HTTPException as error:
             answer = error
         answer.headers.update(

@@ -101,13 +101,13 @@ class Provisioning:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given.strip():
             budget.spend()
-            sentence = "Send `Authorization: Bearer` and provisioning.secret."
+            sentence = "Send the header `Authorization: Bearer <provisioning.secret>`."
             raise ApiError(401, "M_MISSING_TOKEN", sentence)
         known = given.strip().encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(known, self._secret):
             budget.spend(GUESS)
             self._warn(request.remote)
-            raise ApiError(401, "M_UNKNOWN_TOKEN", "This is not the provisioning.secret.")
+            raise ApiError(401, "M_UNKNOWN_TOKEN", "The provisioning.secret is wrong.")
         budget.spend()
         if (wait := self._together.wait()) > 0:
             raise _too_many(wait)
@@ -132,7 +132,7 @@ def _actor(claim: str) -> str:
     """Return the actor for the audit trail: `api`, with the caller's unverified claim if any."""
     claim = claim.strip()
     if len(claim) > LONGEST_ACTOR or not claim.isprintable():
-        sentence = f"X-Actor must be printable, and no longer than {LONGEST_ACTOR} characters."
+        sentence = f"X-Actor must be printable and at most {LONGEST_ACTOR} characters long."
         raise ApiError(400, "M_INVALID_PARAM", sentence)
     return f"api:{claim}" if claim else "api"
 

@@ -83,7 +83,7 @@ class RoomAdmins:
         except Refused as error:
             raise NotLetIn(401, "notYours") from error
         except Unavailable as error:
-            _LOG.warning("nobody vouches for who opens the room page", why=str(error))
+            _LOG.warning("room page user could not be verified", why=str(error))
             raise NotLetIn(502, "noOpenId") from error
         # A homeserver verifies only its own users; never trust it for another's.
         if user.partition(":")[2] != self._domain:

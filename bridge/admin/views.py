@@ -41,7 +41,7 @@ MOST_LINES = 500
 """Maximum lines of an event that are searched for a password: each takes up to 0.1 ms."""
 LIVE = frozenset({"Requesting", "Queued", "Chatting"})
 """Phases of rooms whose link is wanted."""
-LETTER_GONE = "There is no such dead letter: it was retried, or thrown away."
+LETTER_GONE = "There is no such dead letter; it may have been retried or discarded."
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 
 
@@ -273,7 +273,7 @@ async def room_of(bridge: Bridge, room_id: str) -> tuple[StoredRoom, RoomRecord]
         await upgrades.look(store, RoomId(room_id))
         row = await bridge.around.store.room(upgrades.record_of(RoomId(room_id)))
     if row is None:
-        raise not_found("The bridge does not know this room; `list_rooms` has those that it does.")
+        raise not_found("The bridge does not know this room; `list_rooms` returns those it knows.")
     return row, record_in(row)
 
 

@@ -126,13 +126,13 @@ const IN_CHINESE = {
   "it is too large to be written anew while the bridge runs: run this once more while it is stopped": "文件太大，桥接运行时无法重写：请在其停止后再执行一次",
   "that they are a member, or invited the bridge: user id and name in the room": "其成员身份或邀请过桥接：房间中的用户编号与名称",
   "goes once the bridge has left it": "桥接离开该房间后清除",
-  "The database did not answer; try again in a moment.": "数据库没有响应，请稍后重试。", "The database does not answer.": "数据库没有响应。",
-  "This should not happen; the bridge's log says what did.": "发生了意外错误，详情见桥接的日志。", "This is not what is asked for.": "请求的内容无法识别。",
+  "The database did not answer; try again in a moment.": "数据库没有响应，请稍后重试。", "The database is unavailable.": "数据库没有响应。",
+  "Internal error; see the bridge's log.": "发生了意外错误，详情见桥接的日志。", "The request body is incomplete or invalid.": "请求的内容无法识别。",
   "Only the operator may do this; ask them.": "只有运营者可以这样做，请与其联系。",
-  "This request_id was that of another order: draw a new one.": "该编号已用于另一条指令，请重试。",
-  "The bridge does not know this room; `list_rooms` has those that it does.": "桥接不认识该房间。",
+  "This request_id was already used for another order: choose a new one.": "该编号已用于另一条指令，请重试。",
+  "The bridge does not know this room; `list_rooms` returns those it knows.": "桥接不认识该房间。",
   "This room has no account; it gets one with its next chat.": "该房间没有账号，下次对话时会获得。",
-  "There is no such dead letter: it was retried, or thrown away.": "该死信已不存在：已重试或丢弃。",
+  "There is no such dead letter; it may have been retried or discarded.": "该死信已不存在：可能已重试或丢弃。",
   "There is no such order, or it is older than retention.rows.": "没有这条指令，或已早于 retention.rows。",
   "This event was never seen, or is older than retention.rows.": "从未见过该事件，或已早于 retention.rows。",
 };
@@ -140,7 +140,7 @@ const IN_CHINESE = {
 const PATTERNS_IN_CHINESE = [
   [/^room (?=!)/, "房间 "],
   [/^(.*) is a user of the bridge's own, and stands for nobody's data$/, "$1 是桥接自己的用户，不代表任何人的数据。"],
-  [/^a chat or a request goes on in (.*): with `force` it is ended first\.$/, "$1 中仍有对话或请求：请勾选“结束正在进行的对话”。"],
+  [/^a chat or a request goes on in (.*): set `force` to end it first\.$/, "$1 中仍有对话或请求：请勾选“结束正在进行的对话”。"],
 ];
 
 const wanted = new URLSearchParams(location.search).get("lang") ?? "";

@@ -42,10 +42,10 @@ PAGES = sorted((ADMIN / "page").iterdir())
 
 
 API_ONLY = {
-    "Give each parameter of the query once.",
+    "Each query parameter may be given only once.",
     "The body must be JSON.",
     "The body must be a JSON object.",
-    "There is no such address; docs/api.md lists all.",
+    "Unknown path; docs/api.md lists all operations.",
 }
 """What our own pages never hear."""
 
