@@ -131,7 +131,7 @@ OURS = (
     ("domain: example.org", "domain: localhost"),
     ("address: http://matrix-webchat:29340", "address: http://balancer:29340"),
     ("https://crm.example.org/webchat", "http://simulator:8980/webchat"),
-    ("count: 8  # How many.", "count: 60"),
+    ("count: 8  # Maximum number within the window.", "count: 60"),
     ('"example.org": customer', '"localhost": customer'),
 )
 """What becomes of which lines of config.yaml."""
