@@ -56,8 +56,8 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
     if stranger is None:
         findings.skipped(
             "WebChat login",
-            "no account is free for a try (no name in webchat.accounts has {room_key}), and"
-            " a second login could end a customer's chat",
+            "no account to test with: that needs a login name with {room_key}, because a second"
+            " login to a customer's account could end their chat",
         )
         return
     rate = stranger.login_rate
@@ -71,8 +71,8 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
         if len(taken) >= places:
             findings.skipped(
                 "WebChat login",
-                f"tried {places} times within {rate.per_seconds:g} s, and WebChat shuts out an"
-                f" address that logs in too often; again in {max(1.0, min(taken)):.0f} s",
+                f"tried {places} times within {rate.per_seconds:g} s already, and WebChat blocks an"
+                f" address that logs in too often; try again in {max(1.0, min(taken)):.0f} s",
             )
             return
         await _Visit(findings, mine, account, memory).make(robot=config.server.robot.enabled)
@@ -106,10 +106,10 @@ async def _there(findings: Findings, server: WebChat) -> None:
     except (aiohttp.ClientError, OSError) as error:
         fault = tls_fault(error, "webchat.base_url") or Failed(
             describe(error),
-            "check webchat.base_url, the firewall, and that the server runs",
+            "check webchat.base_url, the firewall, and that the server is running",
         )
         raise Failed(f"{url}: {fault}", fault.fix) from error
-    findings.passed("WebChat server", f"something answers at {url}")
+    findings.passed("WebChat server", f"an HTTP server answers at {url}")
     check_clock(findings, date, "WebChat")
 
 
@@ -185,9 +185,9 @@ class _Visit:
             return
         self._findings.passed("WebChat login", f"as {name}")
         if self._memory.opened_once:
-            self._findings.passed("WebChat socket", "open, and it answers")
+            self._findings.passed("WebChat socket", "open, and the server answers")
         else:
-            fix = "let proxies and firewalls pass WebSockets to /cws (Upgrade headers, time-outs)"
+            fix = "allow WebSockets to /cws in proxies and firewalls (Upgrade headers, timeouts)"
             self._findings.failed("WebChat socket", str(failure), fix)
 
     async def _fetch(self, links: Links, url: str, took: float, failure: CallFailure | None) -> str:
@@ -197,7 +197,8 @@ class _Visit:
             code = f" (result {failure.code})" if refused else ""
             raise Failed(
                 f"{failure}{code}",
-                "ask the call centre whether customers may send png files; try webchat.upload_mode",
+                "ask the call centre whether customers may send png files, or try another"
+                " webchat.upload_mode",
             )
         mode = self._settings.server.upload_mode
         if mode is UploadMode.AUTO:
@@ -208,36 +209,39 @@ class _Visit:
                 back = b"".join([chunk async for chunk in blob.chunks])
         except (Refused, TooBig, Unavailable) as error:
             raise Failed(
-                f"sent, but not there again at {where}: {error}",
+                f"the uploaded file cannot be downloaded from {where}: {error}",
                 "check that webchat.base_url is the address that agents' browsers use too",
             ) from error
         if back != _PIXEL:
             raise Failed(
-                f"{where} gives other bytes than were sent",
-                "set webchat.upload_mode to the other of raw and multipart",
+                f"the file downloaded from {where} differs from the uploaded one",
+                "set webchat.upload_mode to the other value (raw or multipart)",
             )
-        return f"a file went there and came back ({mode}, {took:.0f} ms)"
+        return f"a file was uploaded ({mode}, {took:.0f} ms) and downloaded again"
 
     async def _ask(self, links: Links) -> str:
         """Ask the knowledge base a question; that needs a signature but no login."""
         try:
             reply = await links.ask_robot("test")
         except CallFailure as failure:
-            fix = "ask the call centre whether /robotSearch is in use; if not, mode: off"
+            fix = (
+                "ask the call centre whether /robotSearch is in use; if not, set"
+                " webchat.robot.enabled: false and mode: off"
+            )
             if failure.reason is FailureReason.SIGN_REFUSED:
                 fix = "set webchat.robot.public_key to the server's PUBLIC_KEY"
             raise Failed(str(failure), fix) from failure
-        return f"it answers, and found {len(reply.answers)}"
+        return f'it answers; results for the question "test": {len(reply.answers)}'
 
     async def _log_out(self, links: Links) -> str:
         """Log out; the reply shows that the server understands commands."""
         try:
             reply = await links.call(self._account, CallId(1), Logout(), self._memory.nothing)
         except CallFailure as failure:
-            fix = "see the WebChat server's log of this minute"
+            fix = "look for the reason in the WebChat server's log"
             raise Failed(str(failure), fix) from failure
         braces = "" if links.learnt.known else f"; {_BRACES}"
-        return f"logout answered with {reply.result}{braces}"
+        return f"logout answered with result {reply.result}{braces}"
 
 
 def _login_fix(failure: CallFailure | None) -> str:
@@ -251,7 +255,7 @@ def _login_fix(failure: CallFailure | None) -> str:
     path = "check the path in webchat.base_url (…/webchat): POST …/tpi must answer with JSON"
     if any(word in str(failure) for word in ("blacklist", "HTTP 403")):
         return (
-            "this machine's address seems to be blacklisted: have the call centre whitelist it"
-            f" (parameter IPBPAR); else {path}"
+            "this machine's address seems to be blacklisted: ask the call centre to whitelist it"
+            f" (parameter IPBPAR); otherwise {path}"
         )
-    return f"{path}; no answer at all can also mean that this address is blacklisted"
+    return f"{path}; if there is no answer at all, this machine's address may be blacklisted"

@@ -62,7 +62,7 @@ def with_store(
     try:
         return asyncio.run(session())
     except AlreadyInUse:
-        raise AlreadyInUse(f"a bridge is at work on {described(url)}: stop it first") from None
+        raise AlreadyInUse(f"a bridge is using {described(url)}: stop it first") from None
 
 
 async def hand_in(store: StorePort, new: NewInput) -> None:
@@ -134,7 +134,7 @@ def revive_dead_letter(config: Config, letter_id: str) -> None:
     now = SystemClock().now()
     if not with_store(config, lambda store: store.revive(letter_id, now)):
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
-    click.echo(f"{letter_id} is back among the work; the bridge takes it up within seconds.")
+    click.echo(f"{letter_id} will be retried; a running bridge does so within seconds.")
 
 
 @dead_letters.command("discard")
@@ -145,12 +145,12 @@ def discard_dead_letter(config: Config, letter_id: str) -> None:
     now = SystemClock().now()
     if not with_store(config, lambda store: store.discard(letter_id, now)):
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
-    click.echo(f"{letter_id} is discarded.")
+    click.echo(f"Discarded {letter_id}.")
 
 
 @click.command("console-link")
 @on_config
-@click.option("--name", default="operator", help="Who signs in, for the record of changes.")
+@click.option("--name", default="operator", help="Name of the operator, for the audit trail.")
 def console_link(config: Config, name: str) -> None:
     """Print a link that signs in to the web console; it works once, for ten minutes."""
     # Imported late, as in `console`.
@@ -162,7 +162,8 @@ def console_link(config: Config, name: str) -> None:
         stop(ExitCode.FAILED, "console.enabled is false: set it to true and restart the bridge")
     if not encryption_secret_of(config):  # the link's HMAC key derives from it
         stop(
-            ExitCode.FAILED, "appservice.as_token is empty: run this with the bridge's own settings"
+            ExitCode.FAILED,
+            "appservice.as_token is empty: use the configuration and environment of the bridge",
         )
     secret = with_store(config, lambda store: SignIn(store, clock, key).link(name))
     host = f"[{console.hostname}]" if ":" in console.hostname else console.hostname
@@ -177,13 +178,16 @@ def console_link(config: Config, name: str) -> None:
 def replicas(config: Config, *, as_json: bool) -> None:
     """List the processes that share the rooms, and how many of the 256 shards each serves."""
     if config.database.url.get_secret_value().startswith("sqlite"):
-        stop(ExitCode.FAILED, "SQLite serves one process; several share a PostgreSQL")
+        stop(
+            ExitCode.FAILED,
+            "replicas need PostgreSQL; a SQLite database is used by one process only",
+        )
     members = with_store(config, lambda store: store.members())
     if as_json:
         click.echo(msgspec.json.encode(members))
         return
     if not members:
-        click.echo("No replicas: the bridge does not run, or is the only one on its database.")
+        click.echo("No replicas: the bridge is not running, or it runs as a single process.")
         return
     lines = []
     for one in sorted(members, key=lambda member: member.name):
@@ -195,7 +199,7 @@ def replicas(config: Config, *, as_json: bool) -> None:
 
 @click.command()
 @on_config
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only list the pending upgrades.")
 def migrate(config: Config, *, dry_run: bool) -> None:
     """Upgrade the database to the newest schema (the bridge also does so at its start)."""
     url = config.database.url.get_secret_value()
@@ -214,7 +218,7 @@ def migrate(config: Config, *, dry_run: bool) -> None:
             pass
 
     asyncio.run(upgrade())
-    click.echo(f"The schema is at version {SCHEMA_VERSION} now.")
+    click.echo(f"Upgraded the schema to version {SCHEMA_VERSION}.")
 
 
 def _why(letter: DeadLetter) -> str:
@@ -240,8 +244,8 @@ def utc(ms: int) -> str:
 # --- crypto reset --------------------------------------------------------------------------------
 
 _WARNING = (
-    "Stop the bridge first. At its next start each of its users gets a new device and a new"
-    " cross-signing identity; customers' apps will say that the identity changed. Go on?"
+    "Stop the bridge first. At its next start, each of its users gets a new device and a new"
+    " cross-signing identity; customers' apps will warn that the identity has changed. Continue?"
 )
 
 
@@ -270,4 +274,6 @@ def reset_crypto(config: Config, *, yes: bool) -> None:
         with_store(config, lambda store: store.ping(), sole=True)  # fail before the question
         click.confirm(_WARNING, abort=True)
     dropped = with_store(config, forget, sole=True)
-    click.echo(f"Forgot {dropped} sealed rows. The next start of the bridge makes fresh devices.")
+    click.echo(
+        f"Deleted {dropped} encrypted rows. The bridge creates new devices at its next start."
+    )

@@ -55,7 +55,7 @@ def _load(findings: Findings, files: Files) -> Config | None:
     try:
         config = files.load()
     except ConfigUnreadable as error:
-        fix = "mend that file"
+        fix = "correct that file"
         if isinstance(error.__cause__, FileNotFoundError):
             fix = "`matrix-webchat example-config > config.yaml`"
         elif isinstance(error.__cause__, OSError):
@@ -63,7 +63,7 @@ def _load(findings: Findings, files: Files) -> Config | None:
         findings.failed("config", str(error), fix)
     except ConfigInvalid as error:
         for problem in error.problems:
-            findings.failed("config", str(problem), "mend that line")
+            findings.failed("config", str(problem), "correct that line")
     else:
         findings.passed("config", f"{files.config} is valid")
         return config

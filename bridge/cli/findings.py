@@ -82,7 +82,7 @@ class Findings:
 _NO_TLS_REASONS = frozenset(
     {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
 )
-_NO_TLS = "no TLS is spoken there: write http:// in {key}, or the port where https is served"
+_NO_TLS = "the server does not use TLS on this port: write http:// in {key}, or its https port"
 
 
 def tls_fault(error: BaseException, key: str) -> Failed | None:
@@ -108,20 +108,25 @@ def tls_fault(error: BaseException, key: str) -> Failed | None:
     return Failed(f"TLS: {reason}", fix.format(key=key, file=file))
 
 
-_OTHER = "ask who runs that server which TLS it speaks, and whether it wants a certificate of us"
+_OTHER = (
+    "ask the server's operator which TLS versions it accepts, and whether it requires a client"
+    " certificate"
+)
 _TRUST = (
     "set the environment variable SSL_CERT_FILE{file} (docs/call-centre.md, Private certificates)"
 )
 _UNKNOWN_ISSUER = (
-    f"if it is of an authority of your own, name that authority's certificate: {_TRUST};"
-    " else have the server send its whole chain"
+    f"if a private authority has issued it, trust that authority's certificate: {_TRUST};"
+    " otherwise have the server send its complete certificate chain"
 )
-_OTHER_NAME = "write in {key} the name that the certificate is for, or have one made for this one"
-_OTHER_CERTIFICATE = "ask who runs that server for a certificate that can be checked"
+_OTHER_NAME = (
+    "use a name from the certificate in {key}, or get a certificate for the name that is there"
+)
+_OTHER_CERTIFICATE = "ask the server's operator for a certificate that can be verified"
 _CERTIFICATE_FIXES = {
-    9: "look at this machine's clock: the server's certificate is of a time to come",
-    10: "have the server's certificate renewed, or set this machine's clock if that is ahead",
-    18: f"if the server's certificate is to be trusted, name that certificate: {_TRUST}",
+    9: "check this machine's clock: the server's certificate is not valid yet",
+    10: "have the server's certificate renewed, or correct this machine's clock if it is ahead",
+    18: f"if you trust this self-signed certificate, declare it: {_TRUST}",
     # Unknown root, or an intermediate certificate that the server does not send.
     **dict.fromkeys((19, 20, 21), _UNKNOWN_ISSUER),
     # Mismatch of host name, of IP address.

@@ -6,7 +6,8 @@ Plain HTTP without retries: the homeserver's error codes tell which line of whic
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
@@ -34,8 +35,9 @@ from bridge.rooms.ports import describe, tls_context
 from bridge.rooms.store import StoreError
 
 _CLIENT = "/_matrix/client/v3"
-_PING_SINCE = "v1.7"  # version of the Matrix specification
-_RELOAD = "name registration.yaml in app_service_config_files and restart the homeserver"
+_PING_SINCE = (1, 7)  # version of the Matrix specification
+_LEGACY = (0, 0)  # r0, before v1.1
+_RELOAD = "list registration.yaml in app_service_config_files and restart the homeserver"
 _HOMESERVER = "homeserver"
 _MOVED = "set homeserver.address to the address to which it redirects"
 _GHOSTS = "agents' users"
@@ -60,6 +62,19 @@ class Answer:
     def text(self) -> str:
         error = str(self.body.get("error", ""))[:200]
         return " ".join(filter(None, (f"HTTP {self.status}", self.code, error)))
+
+
+def newest_version(versions: Iterable[object]) -> tuple[int, int]:
+    """Return the newest version of the specification in a list; r0 (before v1.1) if there is none.
+
+    A homeserver may announce only later versions than the one that is needed.
+    """
+    found = (re.fullmatch(r"v([0-9]{1,4})\.([0-9]{1,4})", str(one)) for one in versions)
+    return max(((int(one[1]), int(one[2])) for one in found if one), default=_LEGACY)
+
+
+def _written(version: tuple[int, int]) -> str:
+    return "v{}.{}".format(*version) if version > _LEGACY else "r0"
 
 
 class HomeserverChecks:
@@ -90,7 +105,7 @@ class HomeserverChecks:
         return self._all_ours
 
     async def _there(self) -> None:
-        fix = "check homeserver.address (http or https?), and that the homeserver runs"
+        fix = "check homeserver.address (http or https?), and that the homeserver is running"
         try:
             answer = await self._ask("GET", "/_matrix/client/versions", token=False, fix=fix)
         except Failed as error:
@@ -98,14 +113,15 @@ class HomeserverChecks:
         versions = answer.body.get("versions")
         if answer.status != 200 or not isinstance(versions, list):
             raise Failed(
-                f"{self._address}: {answer.text}, no Matrix homeserver",
+                f"{self._address}: {answer.text}; this is not a Matrix homeserver",
                 "check homeserver.address: host and port of the client API",
             )
-        detail = f"{self._address} speaks Matrix up to {versions[-1] if versions else '?'}"
-        if _PING_SINCE in versions:
+        newest = newest_version(versions)
+        detail = f"{self._address} supports Matrix up to {_written(newest)}"
+        if newest >= _PING_SINCE:
             self._findings.passed(_HOMESERVER, detail)
         else:
-            detail += f", {_PING_SINCE} is needed"
+            detail += f", {_written(_PING_SINCE)} is needed"
             self._findings.failed(_HOMESERVER, detail, "upgrade the homeserver")
         check_clock(self._findings, answer.date, "the homeserver")
 
@@ -114,8 +130,8 @@ class HomeserverChecks:
         bot = self._users.main
         made = await self._make(bot)
         if made.code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
-            raise Failed(f"the homeserver does not know it ({made.code})", _RELOAD, "as_token")
-        self._findings.passed("as_token", "the homeserver knows it")
+            raise Failed(f"the homeserver rejects it ({made.code})", _RELOAD, "as_token")
+        self._findings.passed("as_token", "the homeserver accepts it")
         # /register checks only the localpart; whoami also checks the server name.
         whoami = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(bot)}")
         if not made.exists or whoami.status != 200:
@@ -125,14 +141,15 @@ class HomeserverChecks:
             raise Failed(
                 f"{bot}: {detail}",
                 "check homeserver.domain (the homeserver's server_name) and"
-                f" appservice.bot.username, `register` again, and {_RELOAD}",
+                f" appservice.bot.username, run `matrix-webchat register` again, and {_RELOAD}",
             )
         if sessions := await self._sessions_of_others(bot):
             raise Failed(
                 f"{bot} is registered by somebody else ({sessions})",
-                f"{FOREIGN_FIX}: choose another appservice.bot.username, and `register` again",
+                f"{FOREIGN_FIX}: choose another appservice.bot.username, and run"
+                " `matrix-webchat register` again",
             )
-        return f"{bot} is ours"
+        return f"{bot} is registered for the bridge"
 
     async def _openid(self) -> str:
         """Check that the homeserver verifies OpenID tokens, for sign-in to the room page."""
@@ -141,9 +158,10 @@ class HomeserverChecks:
         if answer.code != "M_UNKNOWN_TOKEN":
             raise Failed(
                 f"{path} is not served at {self._address} ({answer.text})",
-                "add the resource `openid` to that listener in homeserver.yaml, and restart it",
+                "add the resource `openid` to that listener in homeserver.yaml, and restart the"
+                " homeserver",
             )
-        return "the homeserver tells who opens it"
+        return "the homeserver can verify who opens it"
 
     async def _sessions_of_others(self, user: UserId) -> str:
         """Return who else uses a bridge user (devices, another appservice); empty if nobody."""
@@ -154,10 +172,10 @@ class HomeserverChecks:
         mark = f"{_CLIENT}/user/{quote(user)}/account_data/{OWNER}?user_id={quote(user)}"
         owner = str((await self._ask("GET", mark)).body.get("appservice", ""))
         if owner not in {"", self._config.appservice.id}:
-            return f"the application service {owner} serves it"
+            return f"the application service {owner} uses it"
         answer = await self._ask("GET", f"{_CLIENT}/devices?user_id={quote(user)}")
         found = foreign_devices(device_ids(answer.body))
-        return f"{len(found)} of its sessions are not ours: {', '.join(found)}" if found else ""
+        return f"devices not created by the bridge: {', '.join(found)}" if found else ""
 
     async def _make(self, user: UserId) -> Answer:
         name, kind = user[1:].partition(":")[0], "m.login.application_service"
@@ -172,27 +190,30 @@ class HomeserverChecks:
             answer = await self._ask("POST", path, {})
         if answer.status == 200:
             took = answer.body.get("duration_ms", "?")
-            return f"it called {who} and was answered in {took} ms"
+            return f"the homeserver pinged {who} and got an answer in {took} ms"
         address = appservice.address
         found = (
-            f"let the homeserver's machine reach us at {address} (appservice.address), by a"
-            " registration with that url"
+            f"make the bridge reachable from the homeserver's machine at {address}"
+            " (appservice.address, and the url in the loaded registration)"
         )
         match answer.code:
             case "M_BAD_STATUS":
                 fix = (
-                    "the hs_token that the homeserver has loaded is not that of config.yaml or of"
-                    f" the running bridge, or something else answers at {address}: `register`, and"
-                    " restart the homeserver and the bridge"
+                    "the homeserver has loaded another hs_token than that of config.yaml or of the"
+                    f" running bridge, or another program answers at {address}: run"
+                    " `matrix-webchat register`, and restart the homeserver and the bridge"
                 )
             case "M_CONNECTION_FAILED" if "JSON" in answer.text:
-                fix = f"something else answers there: {found}"
+                fix = f"another program answers there: {found}"
             case "M_CONNECTION_FAILED" | "M_CONNECTION_TIMEOUT":
-                fix = f"{found}, and no firewall in between"
+                fix = f"{found}; check the firewalls in between"
             case "M_URL_NOT_SET":
-                fix = "give the registration a url: set appservice.address and `register` again"
+                fix = (
+                    "the registration has no url: set appservice.address and run"
+                    " `matrix-webchat register` again"
+                )
             case _:
-                fix = f"check appservice.id, `register` again, and {_RELOAD}"
+                fix = f"check appservice.id, run `matrix-webchat register` again, and {_RELOAD}"
         raise Failed(answer.text, fix)
 
     @asynccontextmanager
@@ -209,13 +230,14 @@ class HomeserverChecks:
                 if error.errno != errno.EADDRINUSE:
                     where = f"{appservice.hostname}:{appservice.port}"
                     raise Failed(
-                        f"{where} cannot be listened on: {error.strerror}",
+                        f"cannot listen on {where}: {error.strerror}",
                         "check appservice.hostname and port",
                     ) from error
                 if not await self._bridge_lives():
                     raise Failed(
                         f"another program listens on port {appservice.port}",
-                        "stop it, or change appservice.port and address and `register` again",
+                        "stop it, or change appservice.port and address and run `matrix-webchat"
+                        " register` again",
                     ) from error
                 who = "the running bridge"
             yield who
@@ -226,7 +248,7 @@ class HomeserverChecks:
         """Return an endpoint that answers pings but no transactions: the homeserver keeps those."""
 
         async def accept(_: object) -> NoReturn:
-            raise StoreError("only the doctor is here")
+            raise StoreError("the doctor is listening in place of the bridge")
 
         async def vouch(_: str) -> bool:
             return False
@@ -262,12 +284,12 @@ class HomeserverChecks:
             elif sessions := await self._sessions_of_others(user):
                 foreign.append(f"{user} is registered by somebody else ({sessions})")
         if foreign:
-            fix = f"it is not served: {FOREIGN_FIX}"
+            fix = f"the bridge does not use it: {FOREIGN_FIX}"
             self._findings.failed("queue users", "; ".join(foreign), fix)
         if refused:
             raise Failed(", ".join(refused), f"run `matrix-webchat register`, and {_RELOAD}")
         count = len(users)
-        return None if foreign else f"{count} of {count} ours"
+        return None if foreign else f"all {count} are registered for the bridge"
 
     async def _ghosts(self, findings: Findings, users: OurUsers) -> str | None:
         """Check that the loaded registration covers the ghosts. None is created: the error for a
@@ -276,18 +298,19 @@ class HomeserverChecks:
         ghost = users.ghost(AgentId("doctor"))
         answer = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(ghost)}")
         if answer.status == 200 or "has not registered" in answer.text:
-            return f"such as {ghost} would be ours"
+            return f"the loaded registration covers them (tested with {ghost})"
         if not_loaded(f"{answer.code} {answer.text}"):
             findings.failed(
                 _GHOSTS,
                 f"{ghost}: the homeserver has not loaded the namespace {users.ghost_regex},"
-                " so that no agent can speak",
-                f"`matrix-webchat register`, and {LOAD_IT}",
+                " so agents' messages cannot be sent",
+                f"run `matrix-webchat register`, and {LOAD_IT}",
             )
-            self._findings.skipped("encryption", "the keys of agents' users would seem to be lost")
+            why = "without that namespace, the keys of agents' users would appear to be missing"
+            self._findings.skipped("encryption", why)
             self._all_ours = False
         else:
-            findings.skipped(_GHOSTS, f"this homeserver does not tell ({answer.text})")
+            findings.skipped(_GHOSTS, f"cannot be checked on this homeserver ({answer.text})")
         return None
 
     async def _upload(self) -> str:
@@ -295,13 +318,15 @@ class HomeserverChecks:
         query = f"user_id={bot}&filename=doctor.txt"
         answer = await self._ask("POST", f"/_matrix/media/v3/upload?{query}", data=_FILE)
         if answer.status != 200:
-            raise Failed(answer.text, "see the homeserver's log (media_store_path, disk)")
+            raise Failed(
+                answer.text, "see the homeserver's log (check media_store_path and disk space)"
+            )
         limits = await self._ask("GET", f"/_matrix/client/v1/media/config?user_id={bot}")
         allowed = limits.body.get("m.upload.size")
         ours = max(part.bridge.limits.file for part in self._config.parts().values())
         if isinstance(allowed, int) and allowed < ours:
             raise Failed(
-                f"it takes {allowed} bytes, bridge.limits.file allows {ours}",
+                f"the homeserver accepts {allowed} bytes, but bridge.limits.file allows {ours}",
                 "raise max_upload_size on the homeserver or lower bridge.limits.file",
             )
         return f"a file was uploaded; up to {ours} bytes are allowed"
@@ -334,7 +359,7 @@ class HomeserverChecks:
         with suppress(ValueError):
             if isinstance(reply := msgspec.json.decode(read), dict):
                 return Answer(status, reply, date)
-        why = f"HTTP {status} without a JSON object: no homeserver, or a proxy's error"
+        why = f"HTTP {status} without a JSON object: not a homeserver, or a proxy's error page"
         if to := response.headers.get("Location"):
             why, fix = f"HTTP {status} redirects to {origin_of(to)}", _MOVED
         raise Failed(why, fix, _HOMESERVER)

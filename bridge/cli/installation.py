@@ -40,8 +40,10 @@ from bridge.storage.sqlstore import SqlStore, open_store, pending_migrations
 
 MOST_SKEW = 60.0
 """Maximum clock skew in seconds: the clock stamps frames and decides when a token expires."""
-READABLE = "let the bridge's user enter its folder and read it (`ls -ld` shows whose they are)"
-_OUR_FOLDER = "let the folder of database.url exist and belong to the bridge's user"
+READABLE = (
+    "give the bridge's user read access to the file and its folder (`ls -ld` shows the owners)"
+)
+_OUR_FOLDER = "make sure that the folder of database.url exists and belongs to the bridge's user"
 
 
 def check_registration(findings: Findings, config: Config, path: Path) -> None:
@@ -50,23 +52,29 @@ def check_registration(findings: Findings, config: Config, path: Path) -> None:
     try:
         written = load_registration(path)
     except RegistrationMissing:
-        findings.skipped(what, f"there is no {path} here; name it with -r")
+        findings.skipped(what, f"{path} does not exist; give the file's path with -r")
         return
     except RegistrationError as error:
         unread = isinstance(error.__cause__, OSError)
-        anew = "move it away, and run `matrix-webchat register`: the tokens are in config.yaml"
+        anew = "rename it, and run `matrix-webchat register`: the tokens in config.yaml are kept"
         findings.failed(what, str(error), READABLE if unread else anew)
         return
     if wrong := differences(written, config):
         fix = "run `matrix-webchat register` and restart the homeserver"
-        findings.failed(what, f"{path}: {', '.join(wrong)} not as config.yaml has it", fix)
+        findings.failed(what, f"{path} differs from config.yaml in {', '.join(wrong)}", fix)
     else:
         findings.passed(what, f"{path} matches the configuration")
     if written.rate_limited:
         fix = f"set `rate_limited: false` in {path} and restart the homeserver"
-        findings.failed("rate_limited", "the homeserver would slow us down like one user", fix)
+        findings.failed(
+            "rate_limited",
+            "the homeserver would limit the bridge's messages like those of a single user",
+            fix,
+        )
     else:
-        findings.passed("rate_limited", "false: agents of many chats may write at once")
+        findings.passed(
+            "rate_limited", "false: the homeserver does not limit the bridge's messages"
+        )
 
 
 def differences(written: Registration, config: Config) -> list[str]:
@@ -92,9 +100,9 @@ async def check_database(config: Config) -> str:
         if pending := await pending_migrations(url, clock):
             folder = Path(url.removeprefix(SQLITE)).parent
             if url.startswith(SQLITE) and not os.access(folder, os.W_OK | os.X_OK):
-                raise Failed(f"{kind}: no file can be made in {folder}", _OUR_FOLDER)
+                raise Failed(f"{kind}: cannot create files in {folder}", _OUR_FOLDER)
             version = pending[-1].number
-            return f"{kind}, reachable; the next start will bring its schema to version {version}"
+            return f"{kind}, reachable; the next start upgrades its schema to version {version}"
         async with open_store(url, clock) as store:
             await store.save_fact("doctor", str(clock.now()))
     except (StoreError, ValueError) as error:
@@ -113,16 +121,28 @@ async def check_replicas(config: Config) -> str | None:
                 return None
             roles, notices = await store.sessions(there)
         except StoreError as error:
-            raise Failed(str(error), "let the bridge's role read the database's tables") from error
+            raise Failed(
+                str(error), "grant the bridge's role read access to the database's tables"
+            ) from error
     if len(roles) > 1:
-        raise Failed(f"they come as several roles: {', '.join(roles)}", ONE_ROLE)
+        raise Failed(f"the replicas use several database roles: {', '.join(roles)}", ONE_ROLE)
     if silent := [one.name for one in there if not is_alive(one)]:
-        fix = "another ends its session within seconds; see why that process or host stands still"
-        raise Failed(f"no sign of life: {', '.join(sorted(silent))}", fix)
+        fix = (
+            "another replica takes over its rooms within seconds; find out why that process or host"
+            " does not respond"
+        )
+        raise Failed(f"no heartbeat from {', '.join(sorted(silent))}", fix)
     if free := SHARDS - sum(len(one.shards) for one in there):
-        fix = "look again in half a minute; if it is so still, their logs (bridge.replica) say why"
-        raise Failed(f"{free} of {SHARDS} shards of the rooms are served by nobody", fix)
-    more = "" if notices else "; PostgreSQL's system has no tcp_user_timeout, 25 s take its place"
+        fix = (
+            "run the doctor again in half a minute; if this persists, see the replicas' logs"
+            " (bridge.replica)"
+        )
+        raise Failed(f"{free} of the {SHARDS} shards of rooms are served by no replica", fix)
+    more = (
+        ""
+        if notices
+        else "; PostgreSQL's host lacks tcp_user_timeout: lost connections end after 25 s"
+    )
     return f"{len(there)} alive, all {SHARDS} shards are served{more}"
 
 
@@ -142,7 +162,7 @@ def _database_fix(error: Exception, kind: str) -> str:
     if isinstance(error, NewerSchemaError):
         return "install the version of the bridge that wrote it, or a later one"
     if isinstance(error, MovedError | UnfinishedError):
-        return "as it says (docs/operators.md, Move, back up, restore)"
+        return "follow the message (docs/operators.md, Move, back up, restore)"
     if isinstance(error, StoreError) and database_is_corrupt(error):
         return "restore the backup (docs/operators.md, Database)"
     if re.search("is full|53100", str(error)):  # disk_full
@@ -150,9 +170,9 @@ def _database_fix(error: Exception, kind: str) -> str:
     if kind == "SQLite":
         return _OUR_FOLDER
     if "42501" in str(error):  # insufficient_privilege
-        return "let the role make tables: `ALTER DATABASE <name> OWNER TO <role>`, as its superuser"
+        return "let the role create tables: `ALTER DATABASE <name> OWNER TO <role>`, as a superuser"
     if "25006" in str(error):  # read_only_sql_transaction
-        return "name the primary in database.url (a standby takes no writes)"
+        return "set database.url to the primary server (a standby is read-only)"
     return "start PostgreSQL, and check host, name, user, password and sslmode in database.url"
 
 
@@ -161,37 +181,42 @@ def check_clock(findings: Findings, date: str, whose: str) -> None:
     try:
         theirs = parsedate_to_datetime(date)
     except ValueError:
-        findings.skipped(what, "its answers carry no time")
+        findings.skipped(what, "its responses have no valid Date header")
         return
     # The Date header is cut to whole seconds: assume half a second more.
     skew = datetime.now(theirs.tzinfo).timestamp() - theirs.timestamp() - 0.5
     detail = f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}"
     if abs(skew) > MOST_SKEW:
-        findings.failed(what, f"ours is {detail}", "run an NTP client on both machines")
+        findings.failed(
+            what, f"this machine's clock is {detail}", "run an NTP client on both machines"
+        )
     else:
-        findings.passed(what, "the same" if abs(skew) < 2 else f"ours is {detail}")
+        findings.passed(what, "the same" if abs(skew) < 2 else f"this machine's clock is {detail}")
 
 
 # --- encryption's keys ---------------------------------------------------------------------------
 
 ENCRYPTION = "encryption"
 _NAMED = 5
-_NONE_YET = "the database has no keys yet: the bridge makes them at its start"
-_NOT_YET = "looked at once the database has its new schema: start the bridge, or `migrate`"
+_NONE_YET = "the database has no keys yet: the bridge creates them when it starts"
+_NOT_YET = (
+    "not checked until the database has its new schema: start the bridge, or run"
+    " `matrix-webchat migrate`"
+)
 _RESET = "stop the bridge and run `matrix-webchat crypto reset`"
 _RESTART = (
-    "restart the bridge, it publishes them anew (an agent's when they next speak); if that does not"
-    f" help, {_RESET}"
+    "restart the bridge, which publishes them again (an agent's with their next message); if that"
+    f" does not help, {_RESET}"
 )
 _RESTORE = (
-    "the database was lost or restored, or another bridge uses the same users: bring back the"
+    "the database was lost or restored, or another bridge uses the same users: restore the"
     f" newest database; if there is none, {_RESET}"
 )
 _STATES = {
     Fit.NO_DEVICE: ("the device {device} has no keys on the homeserver", _RESTART),
     Fit.NO_IDENTITY: ("there are no cross-signing keys on the homeserver", _RESTART),
     Fit.UNSIGNED: (
-        "the device {device} is not cross-signed on the homeserver: strict clients shut it out",
+        "the device {device} is not cross-signed on the homeserver: strict clients reject it",
         _RESTART,
     ),
     Fit.FOREIGN_IDENTITY: (
@@ -227,12 +252,12 @@ async def check_encryption(findings: Findings, config: Config) -> None:
     except Unsealable as error:
         own = config.bridge.encryption.pickle_key
         key = "bridge.encryption.pickle_key" if own else "appservice.as_token (or the pickle_key)"
-        fix = f"put back the {key} of before; if it is lost, {_RESET}"
+        fix = f"restore the previous {key}; if it is lost, {_RESET}"
         findings.failed(ENCRYPTION, str(error).partition(". ")[0], fix)
     except (StoreError, ValueError):
         findings.skipped(ENCRYPTION, "the database cannot be read")
     except (Unavailable, Refused) as error:
-        why = f"the keys cannot be asked for: {error}"
+        why = f"cannot query the keys: {error}"
         findings.failed(ENCRYPTION, why, "see the homeserver's log")
     else:
         judge(findings, found)
@@ -249,31 +274,33 @@ def judge(findings: Findings, found: Inspected | None) -> None:
             f"{ENCRYPTION}, database",
             "this is an older copy: the homeserver has seen a newer state of it (or another bridge"
             " has used the same users meanwhile)",
-            "restore the newest one, with the bridge stopped; or start the bridge with this one: it"
-            " gives its users new devices, and customers are not warned",
+            "stop the bridge and restore the newest database; or start the bridge with this one:"
+            " its users get new devices, and customers see no warning",
         )
     for fit, (state, fix) in _STATES.items():
         those = [keys.user for keys in found.users if keys.fit is fit]
         # For an older copy, the finding above already says what becomes of its devices.
         if those and (found.newest or fit is not Fit.NO_DEVICE):
             detail = f"{_named_users(those)}: {state.format(device=found.device_id)}"
-            new = "" if found.device_id else "; this database is new: start the bridge once before"
+            new = "" if found.device_id else "; this database is new: start the bridge once first"
             findings.failed(what, detail, fix + new)
     if len(findings.all) == before:
-        detail = "none yet: the bridge makes them when it starts"
+        detail = "none yet: the bridge creates them when it starts"
         if found.users:
             good = sum(keys.fit is Fit.GOOD for keys in found.users)
             users, former = "1 user" if good == 1 else f"{good} users", len(found.users) - good
-            detail = f"{users} with the device {found.device_id}, cross-signed, as here"
-            detail += f"; {former} more get it when they next speak" if former else ""
+            detail = (
+                f"{users} with the device {found.device_id}, cross-signed, same as the database"
+            )
+            detail += f"; {former} more get it with their next message" if former else ""
         findings.passed(what, detail)
     what = f"{ENCRYPTION}, one-time keys"
     left = {one.user: one.one_time_keys for one in found.users if one.one_time_keys is not None}
     if none := [user for user, count in left.items() if count == 0]:
         findings.failed(
             what,
-            f"{_named_users(none)}: none left, who writes next gets the spare one",
-            f"start the bridge, it makes new ones; if they stay away, {_RESET}",
+            f"{_named_users(none)}: none left, so the next sender gets the fallback key",
+            f"start the bridge, which creates new ones; if there are still none, {_RESET}",
         )
     elif left:
         findings.passed(what, f"at least {min(left.values())} left for each user")

@@ -31,7 +31,7 @@ _QUIET_SECONDS = 2.0
 """Seconds after which progress is shown."""
 
 replace_option = click.option(
-    "--replace", is_flag=True, help="Also over a database that holds something: that is gone then."
+    "--replace", is_flag=True, help="Overwrite the target database if it is not empty."
 )
 
 
@@ -88,12 +88,12 @@ def _given_to() -> str:
             return Path(path).read_text(encoding="utf-8").strip()
         except UnicodeDecodeError:
             raise click.UsageError(f"{MIGRATE_TO}_FILE: {path} is not UTF-8 text") from None
-    raise click.UsageError(f"where to? Name a database URL, or set {MIGRATE_TO} (or …_FILE)")
+    raise click.UsageError(f"no target: give its URL, or set {MIGRATE_TO} (or …_FILE)")
 
 
 _WARNING = (
-    "Take the database of database.url back? What was said since it was moved is in the other one"
-    " alone, and the bridge takes this one for a restored backup."
+    "Data written since the move exists only in the other database, and the bridge will treat the"
+    " one in database.url as a restored backup. Use it again?"
 )
 
 
@@ -101,7 +101,9 @@ _WARNING = (
 @config_option
 @click.argument("urls", nargs=-1, metavar="[FROM] [TO]")
 @replace_option
-@click.option("--take-back", is_flag=True, help="Work on with the former database after all.")
+@click.option(
+    "--take-back", is_flag=True, help="Undo the move: let the bridge use the old database again."
+)
 @click.option("--yes", is_flag=True, help="With --take-back: do not ask.")
 @json_option
 @click.pass_obj
@@ -131,19 +133,19 @@ def migrate_db(
     existing(source)
     if take_back:
         if not asyncio.run(transfer.take_back(source, clock, look=True)):
-            stop(ExitCode.FAILED, f"{described(source)} was not moved anywhere")
+            stop(ExitCode.FAILED, f"{described(source)} has not been moved")
         if not yes:
             click.confirm(_WARNING, abort=True)
         asyncio.run(transfer.take_back(source, clock))
-        click.echo(f"{described(source)} is the bridge's again.")
+        click.echo(f"The bridge can use {described(source)} again.")
         return
     tables = _with_progress(
         lambda progress: transfer.move(source, to, clock, progress, replace=replace)
     )
     _report(
         tables,
-        f"All of it is in {described(to)} now, compared row by row.\n"
-        "Set database.url to it and start the bridge. The former one is marked as moved.",
+        f"Moved everything to {described(to)}, compared row by row.\n"
+        "Set database.url to it and start the bridge. The old database is marked as moved.",
         as_json=as_json,
     )
 
@@ -160,11 +162,11 @@ def backup(config: Config, file: Path, *, as_json: bool) -> None:
     """
     url = existing(config.database.url.get_secret_value())
     if file.exists():
-        stop(ExitCode.FAILED, f"{file} is there already")
+        stop(ExitCode.FAILED, f"{file} already exists")
     sums = _with_progress(
         lambda progress: transfer.backup(url, file, SystemClock(), progress, __version__)
     )
-    told = f"{file}: {file.stat().st_size} bytes, read back and compared."
+    told = f"Wrote {file}, {file.stat().st_size} bytes, and verified it."
     _report(sums, told, as_json=as_json)
 
 
@@ -172,7 +174,7 @@ def backup(config: Config, file: Path, *, as_json: bool) -> None:
 @on_config
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @replace_option
-@click.option("--dry-run", is_flag=True, help="Only read FILE and compare it with its digests.")
+@click.option("--dry-run", is_flag=True, help="Only verify FILE by its digests; change nothing.")
 @json_option
 def restore(config: Config, file: Path, *, replace: bool, dry_run: bool, as_json: bool) -> None:
     """Fill the configured database, which must be empty, from a FILE that `backup` wrote.
@@ -181,13 +183,13 @@ def restore(config: Config, file: Path, *, replace: bool, dry_run: bool, as_json
     """
     url = config.database.url.get_secret_value()
     if dry_run:
-        told = f"{file} is whole. Nothing was changed (--dry-run)."
+        told = f"{file} is complete and intact. Nothing was changed (--dry-run)."
         _report(BackupFile(file).check(), told, as_json=as_json)
         return
     tables = _with_progress(
         lambda progress: transfer.restore(file, url, SystemClock(), progress, replace=replace)
     )
-    told = f"{described(url)} holds what {file} does, compared row by row."
+    told = f"Restored {file} to {described(url)}, compared row by row."
     _report(tables, told, as_json=as_json)
 
 
@@ -201,6 +203,7 @@ def _report(tables: Sequence[Compared] | Sequence[Sum], told: str, *, as_json: b
     for one in tables:
         if isinstance(one, Compared) and one.changed:
             click.echo(
-                f"{one.table}: {one.changed} rows have U+FFFD for NUL, unknown to PostgreSQL"
+                f"{one.table}: {one.changed} rows have U+FFFD in place of NUL, which PostgreSQL"
+                " does not support"
             )
     click.echo(told)

@@ -45,7 +45,7 @@ def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
         with_store(config, store_order)
     except BadOrder as bad:
         stop(ExitCode.FAILED, bad.sentence(some))
-    click.echo("Stored; the bridge carries it out within seconds.")
+    click.echo("Stored; a running bridge carries it out within seconds.")
 
 
 @click.command()

@@ -18,16 +18,24 @@ from bridge.rooms.store import NewInput, StorePort
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.query import AlreadyInUse
 
-_WARNING = "All that the bridge holds of {} goes, for ever. Go on?"
+_WARNING = "This permanently erases all data of the bridge about {}. Continue?"
 
 
 @click.command()
 @on_config
 @click.argument("subject")
-@click.option("--dry-run", is_flag=True, help="Only say what there is, and what would stay where.")
-@click.option("--force", is_flag=True, help="End chats that go on; without it they are named.")
-@click.option("--stay", is_flag=True, help="Serve emptied rooms on, as new ones; else leave them.")
-@click.option("--redact", is_flag=True, help="Redact its latest events on Matrix, where we may.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only print what would be erased, and what would be kept."
+)
+@click.option(
+    "--force", is_flag=True, help="End current chats first; without it, they stop the command."
+)
+@click.option(
+    "--stay", is_flag=True, help="Keep serving erased rooms, as new ones; else leave them."
+)
+@click.option(
+    "--redact", is_flag=True, help="Also redact the latest events on Matrix, where allowed."
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @json_option
 def erase(
@@ -51,10 +59,10 @@ def erase(
             there = with_store(config, lambda store: erasure.survey(store, subject, is_ours))
             told = _untouched(there, force=force or dry_run)
             if dry_run:
-                _show(told, as_json=as_json, title="There is")
+                _show(told, as_json=as_json, title="Found")
                 return
             if told.found:
-                _show(told, as_json=False, title="There is", err=True)
+                _show(told, as_json=False, title="Found", err=True)
                 click.confirm(_WARNING.format(subject), abort=True, err=True)
         gone = partial(
             erasure.erase,
@@ -70,15 +78,15 @@ def erase(
             told = with_store(config, lambda store: gone(store, tell=None), sole=True)
         except AlreadyInUse:
             if not as_json:
-                click.echo("The bridge is running: it ends what goes on, and erases it.", err=True)
+                click.echo("The bridge is running and erases the data itself.", err=True)
             told = with_store(config, lambda store: gone(store, tell=partial(_tell, store)))
     except erasure.BadSubject as error:
         stop(ExitCode.FAILED, str(error))
     except erasure.StillChatting as error:
-        stop(ExitCode.FAILED, f"{error}: nothing was erased; --force ends it first")
+        stop(ExitCode.FAILED, f"{error}: nothing was erased; use --force to end it first")
     _show(told, as_json=as_json, title="Erased")
     if not told.done:
-        stop(ExitCode.FAILED, "Not all of it is gone yet: the bridge goes on; run this once more.")
+        stop(ExitCode.FAILED, "Not everything is erased yet: the bridge continues; run this again.")
 
 
 def _untouched(told: Report, *, force: bool) -> Report:
@@ -97,13 +105,13 @@ def _show(told: Report, *, as_json: bool, title: str, err: bool = False) -> None
         click.echo(msgspec.json.encode(told))
         return
     if not told.found:
-        click.echo(f"There is nothing of {told.subject}.")
+        click.echo(f"The bridge has no data about {told.subject}.")
     for room_id in told.chatting:
-        click.echo(f"A chat or a request goes on in {room_id}.", err=err)
+        click.echo(f"There is a current chat or request in {room_id}.", err=err)
     if told.accounts:
         click.echo(f"Accounts at the call centre: {', '.join(told.accounts)}", err=err)
     if told.found:
         counts = ((kind, str(n), str(told.left.get(kind, 0))) for kind, n in told.found.items())
         print_table((title.lower(), "rows", "left"), counts, err=err)
     stays = ((one.what, one.where, one.why) for one in told.kept)
-    print_table(("stays", "where", "why"), stays, err=err)
+    print_table(("kept", "where", "why"), stays, err=err)

@@ -92,21 +92,34 @@ option = partial(click.option, show_default=True)
 
 @program.command()
 @option("--host", default="127.0.0.1", help="Address to listen on.")
-@option("--port", default=8980, type=click.IntRange(0, 65535), help="0: any.")
+@option(
+    "--port",
+    default=8980,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0: any free one.",
+)
 @option(
     "--dialect",
     type=click.Choice(["2016", "2019"]),
     default="2016",
-    help="Revision of the guide that it speaks.",
+    help="Revision of the WebChat guide to follow.",
 )
 @option(
     "--script",
     type=click.Choice(["hand", "accept", "echo", "refuse"]),
     default="hand",
-    help="Agents: played at /desk, accepting at once, or also repeating every message.",
+    help="Agents: played by you at /desk, accept at once, also repeat every message, or refuse.",
 )
-@click.option("--queue", "queues", type=int, multiple=True, help="A known queue id; default: all.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other option.")
+@click.option(
+    "--queue",
+    "queues",
+    type=int,
+    multiple=True,
+    help="Id of a queue that exists (repeatable); default: all.",
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other option (repeatable)."
+)
 def simulate(  # noqa: PLR0917 - click's, by name
     host: str, port: int, dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
 ) -> None:
@@ -133,7 +146,7 @@ def simulate(  # noqa: PLR0917 - click's, by name
 
 @program.command()
 @click.option(
-    "--check", is_flag=True, help="Play it in both dialects, then stop; fail if a step failed."
+    "--check", is_flag=True, help="Play it in both dialects, then exit; fail if a step failed."
 )
 def demo(*, check: bool) -> None:
     """Play a whole conversation through a real Synapse and the simulator."""
@@ -145,6 +158,6 @@ def demo(*, check: bool) -> None:
             raise
         stop(
             ExitCode.FAILED,
-            'The demo\'s customer is not installed here: pip install "matrix-webchat-bridge[demo]"',
+            'The demo needs more packages: pip install "matrix-webchat-bridge[demo]"',
         )
     sys.exit(main(check=check))

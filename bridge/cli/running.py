@@ -46,7 +46,7 @@ def lacks_secret(config: Config) -> bool:
     return config.provisioning.enabled and not config.provisioning.secret
 
 
-UNFILLED = "provisioning.secret is empty: `matrix-webchat register` fills it"
+UNFILLED = "provisioning.secret is empty: run `matrix-webchat register` to fill it"
 
 
 @click.command()
@@ -86,7 +86,7 @@ def check(files: Files, *, as_json: bool) -> None:
         config = files.load()
         warnings = [": ".join(filter(None, (s.detail, s.fix))) for s in slips(files, config)]
         if lacks_tokens(config):
-            warnings.insert(0, "no tokens yet; `matrix-webchat register` fills them")
+            warnings.insert(0, "no tokens yet: run `matrix-webchat register` to fill them")
         if lacks_secret(config):
             warnings.append(UNFILLED)
         told |= {"valid": True, "warnings": warnings}
@@ -111,7 +111,7 @@ def slips(files: Files, config: Config) -> Iterator[Finding]:
             what = f"{enterprise}: {slip.what}" if enterprise else slip.what
             yield replace(slip, what=what)
     if bare := console.exposed(files, config):
-        detail = f"everybody on this machine can read {bare}"
+        detail = f"any user of this machine can read {bare}"
         yield Finding(Verdict.FAIL, "secrets", detail, f"`chmod o= {bare}`")
 
 
@@ -124,15 +124,15 @@ def _slips(config: Config) -> Iterator[Finding]:
     server = config.server
     login = server.login
     if login.type is LoginType.PASSWORD and not (login.password or server.accounts):
-        detail = "webchat.login.type is password, and there is none"
+        detail = "webchat.login.type is password, but no password is set"
         fix = "set webchat.login.password, or list accounts in webchat.accounts"
         yield Finding(Verdict.FAIL, "WebChat login", detail, fix)
     for pattern in shared(server.accounts, config.bridge.limits.rooms_per_user):
         yield Finding(
             Verdict.FAIL,
             "WebChat accounts",
-            f'webchat.accounts."{pattern}": several rooms could have this account at the same time,'
-            " and the server knows one chat per account",
+            f'webchat.accounts."{pattern}": several rooms could use this account at the same time,'
+            " but the server allows one chat per account",
             "put {room_key} into its name, list rooms (!…) instead of people or patterns, or set"
             " bridge.limits.rooms_per_user to 1",
         )
@@ -144,7 +144,7 @@ def _slips(config: Config) -> Iterator[Finding]:
 @console.config_option
 @console.registration_option
 @console.no_update_option
-@click.option("--rotate", is_flag=True, help="Draw new tokens even if there are some.")
+@click.option("--rotate", is_flag=True, help="Replace existing tokens by new ones.")
 @click.pass_obj
 def register(files: Files, *, rotate: bool) -> None:
     """Write the registration file and fill its tokens into the configuration."""
@@ -156,9 +156,15 @@ def register(files: Files, *, rotate: bool) -> None:
     if rotate and (
         given := [one for name in known for one in set_by(("appservice", name), os.environ)]
     ):
-        stop(ExitCode.CONFIG_INVALID, f"{given[0]} sets the token: rotate it there")
+        stop(
+            ExitCode.CONFIG_INVALID,
+            f"the environment variable {given[0]} sets the token: change it there",
+        )
     if rotate and not files.update:
-        stop(ExitCode.CONFIG_INVALID, "--rotate needs to write the configuration; drop -n")
+        stop(
+            ExitCode.CONFIG_INVALID,
+            "--rotate changes the configuration file: it cannot be combined with -n",
+        )
     try:
         earlier = load_registration(files.registration)
     except RegistrationMissing:
@@ -166,7 +172,7 @@ def register(files: Files, *, rotate: bool) -> None:
     except RegistrationError as error:
         if isinstance(error.__cause__, OSError):
             raise
-        kept = "move it away, and register again; tokens that the configuration has are kept"
+        kept = "rename it, and run `register` again; tokens in the configuration are kept"
         raise RegistrationError(f"{error}: {kept}") from error
     # registration_of generates the empty ones.
     tokens = {name: "" if rotate else known[name] or getattr(earlier, name, "") for name in known}
@@ -194,8 +200,8 @@ def register(files: Files, *, rotate: bool) -> None:
             f" {files.registration} into its section appservice."
         )
     click.echo(
-        f"Next: name {files.registration} in the homeserver's app_service_config_files and"
-        " restart the homeserver, and the bridge if it runs."
+        f"Next: list {files.registration} in the homeserver's app_service_config_files and"
+        " restart the homeserver, and the bridge if it is running."
     )
 
 
@@ -257,7 +263,7 @@ def container(context: click.Context, folder: Path) -> None:
     ):
         stop(
             ExitCode.CONFIG_INVALID,
-            f"{files.config} still names the example's servers: set homeserver.domain,"
+            f"{files.config} still has the servers of the example: set homeserver.domain,"
             " webchat.base_url and bridge.permissions, then start the container again.",
         )
     else:
@@ -282,6 +288,6 @@ def _write_config(path: Path) -> None:
         stop(
             ExitCode.CONFIG_UNREADABLE,
             f"{path}: cannot be written: {error.strerror}. The folder must belong to"
-            " the user that the container runs as (1337 unless told otherwise).",
+            " the user that the container runs as (by default 1337).",
         )
     click.echo(f"Wrote {path}. Edit it, then start the container again.")

@@ -151,7 +151,7 @@ def first_starts(engine: Engine, simulator: Simulator, synapse: SynapseServer, p
     with step("as long as it is not edited it says so and ends with 11"):
         code, output = engine.once()
         expect(code, 11, output)
-        expect("still names the example's servers" in output, True, output)
+        expect("still has the servers of the example" in output, True, output)
     with step("config.yaml is edited"):
         edit(config, *ours(synapse.address, simulator.base_url, port))
     with step("the next start writes registration.yaml, fills the tokens, ends with 0"):

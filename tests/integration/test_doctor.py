@@ -24,12 +24,12 @@ async def stage(
 async def test_doctor(stage: Stage) -> None:
     code, table = await examined(stage)
     assert code == 0, table
-    assert "it called the running bridge" in table
+    assert "the homeserver pinged the running bridge" in table
 
     assert await stage.bridge.stop() == 0
     code, table = await examined(stage)
     assert code == 0, table
-    assert "it called http://" in table
+    assert "the homeserver pinged http://" in table
     sound = stage.config.read_text(encoding="utf-8")
 
     stage.config.write_text(sound.replace("demo-hs-token", "another-token"), encoding="utf-8")

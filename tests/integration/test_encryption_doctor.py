@@ -134,9 +134,8 @@ async def test_no_one_time_keys_left(stage: Stage, phones: Phones) -> None:
         for _ in range(60):
             tasks.create_task(phone.call("POST", "v3/keys/claim", dict(wanted)))
     found = await failures(stage)
-    assert found == {
-        "encryption, one-time keys": f"{stage.bot}: none left, who writes next gets the spare one"
-    }
+    none_left = f"{stage.bot}: none left, so the next sender gets the fallback key"
+    assert found == {"encryption, one-time keys": none_left}
     await stage.bridge.start()
     await mended(stage, talk, phone, "with new one-time keys")
 

@@ -96,7 +96,7 @@ async def test_a_chat_goes_on_in_another_database(
     # The very first one, forced: sessions of its keys are used no more.
     await stop(stage, talks)
     set_database(stage, here, first)
-    assert "is the bridge's again" in await succeeds(stage, "migrate-db", "--take-back", "--yes")
+    assert "The bridge can use" in await succeeds(stage, "migrate-db", "--take-back", "--yes")
     await start(stage, talks)
     assert OLDER in stage.bridge.log_file.read_text()
     for talk in talks:
@@ -118,7 +118,7 @@ async def test_a_backup_of_the_running_bridge_goes_on_in_the_other_engine(
     for talk in talks:
         await both_ways(talk, "before the backup")
     file = str(stage.folder / "bridge.backup")
-    assert "read back and compared" in await succeeds(stage, "backup", file)
+    assert "and verified it" in await succeeds(stage, "backup", file)
     # A copy that is less than a minute old may not be recognised, but by the next start.
     await stop(stage, talks)
     await start(stage, talks)

@@ -108,7 +108,7 @@ async def test_two_bridges_on_one_homeserver(stage: Stage, tmp_path: Path) -> No
     assert "@webchat_queue_1:localhost is served by the application service webchat" in log
     assert "bridge.queue_username_template" in log
     code, table = await examined(stage, tmp_path)
-    assert (code, table.count("the application service webchat serves it")) == (1, 2), table
+    assert (code, table.count("the application service webchat uses it")) == (1, 2), table
 
     own = crm2(queue_username_template="crm2_queue_{queue}")
     await restart(stage.synapse)

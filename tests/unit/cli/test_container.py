@@ -78,7 +78,7 @@ def test_an_unedited_configuration_is_not_registered(folder: Folder) -> None:
     for _ in range(2):
         result = start(folder)
         assert result.exit_code == 11
-        assert "still names the example's servers" in result.stderr
+        assert "still has the servers of the example" in result.stderr
     assert not folder.registration.exists()
     assert folder.config.read_bytes() == before
 
@@ -89,7 +89,9 @@ def test_permissions_of_the_example_are_not_registered_either(folder: Folder) ->
     for _ in range(2):
         result = start(folder)
         assert result.exit_code == 11
-        assert "bridge.permissions: serves nobody of homeserver.domain, real.test" in result.stderr
+        assert (
+            "bridge.permissions: serves no user of homeserver.domain (real.test)" in result.stderr
+        )
     assert not folder.registration.exists()
 
 

@@ -145,7 +145,7 @@ def test_migrate(folder: Folder) -> None:
     assert "001 " in dry.stdout
     assert "Nothing was changed" in dry.stdout
     assert not database.exists()
-    assert f"at version {SCHEMA_VERSION} now" in folder.run_here("migrate").stdout
+    assert f"to version {SCHEMA_VERSION}." in folder.run_here("migrate").stdout
     assert database.exists()
     assert "up to date" in folder.run_here("migrate").stdout
 
@@ -247,11 +247,11 @@ def test_it_asks_first_and_then_forgets(tmp_path: Path) -> None:
 
     asyncio.run(fill())
     asked = folder.run_here("crypto", "reset")
-    assert (asked.exit_code, "Go on?" in asked.output) == (1, True)
+    assert (asked.exit_code, "Continue?" in asked.output) == (1, True)
     assert asyncio.run(kept_row(url)) == b"x"
     result = folder.run_here("crypto", "reset", "--yes")
     assert result.exit_code == 0, result.output
-    assert "Forgot 2 sealed rows" in result.output
+    assert "Deleted 2 encrypted rows" in result.output
     kept, epoch = asyncio.run(look())
     assert kept is None
     assert epoch is not None
@@ -269,8 +269,8 @@ def test_nobody_is_asked_while_the_bridge_runs(
 
     result = asyncio.run(beside_it())
     assert result.exit_code == 14
-    assert f"a bridge is at work on {folder.path}/bridge.db: stop it first" in result.stderr
-    assert "Go on?" not in result.output
+    assert f"a bridge is using {folder.path}/bridge.db: stop it first" in result.stderr
+    assert "Continue?" not in result.output
 
 
 async def kept_row(url: str) -> bytes | None:

@@ -82,7 +82,7 @@ def test_the_database(tmp_path: Path, name: str, fault: Fault) -> None:
     folder.config.write_text(text, encoding="utf-8")
     result = folder.run_here(*COMMANDS[name])
     says_it(result, 1 if name == "doctor" else CODES["database"])
-    assert str(path) in result.output or f"no file can be made in {path.parent}" in result.output
+    assert str(path) in result.output or f"cannot create files in {path.parent}" in result.output
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -127,7 +127,7 @@ def test_without_the_rights() -> None:
         assert not one["traceback"], one
         kind = one["fault"].removeprefix("locked ").replace("folder", "config")
         assert one["code"] == (1 if one["command"] == "doctor" else CODES[kind]), one
-        assert "Permission denied" in one["output"] or "no file can be made in" in one["output"]
+        assert "Permission denied" in one["output"] or "cannot create files in" in one["output"]
         assert "example-config" not in one["output"], "advice to overwrite what is there"
 
 

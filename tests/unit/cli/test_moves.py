@@ -70,11 +70,11 @@ def test_the_former_one_is_refused_and_taken_back(folder: Folder) -> None:
     assert result.exit_code == 1  # nobody said yes
     result = folder.run_here("migrate-db", "--take-back", "--yes")
     assert result.exit_code == 0, result.output
-    assert "is the bridge's again" in result.stdout
+    assert "The bridge can use" in result.stdout
     result = folder.run_here("migrate-db", "--take-back")
     assert result.exit_code == 1
-    assert result.stderr.endswith("was not moved anywhere\n")
-    assert "Take the database" not in result.output
+    assert result.stderr.endswith("has not been moved\n")
+    assert "Data written since" not in result.output
     assert folder.run_here("dead-letters", "list").exit_code == 0
 
 
@@ -130,13 +130,13 @@ def test_backup_and_restore(folder: Folder) -> None:
     before = all_of(url(folder))
     result = folder.run_here("backup", str(file))
     assert result.exit_code == 0, result.output
-    assert f"{file.stat().st_size} bytes, read back and compared" in result.stdout
+    assert f"{file.stat().st_size} bytes, and verified it" in result.stdout
     result = folder.run_here("backup", str(file))
     assert result.exit_code == 1
-    assert "is there already" in result.stderr
+    assert "already exists" in result.stderr
     result = folder.run_here("restore", str(file), "--dry-run")
     assert result.exit_code == 0
-    assert "is whole" in result.stdout
+    assert "is complete and intact" in result.stdout
     result = folder.run_here("restore", str(file))
     assert result.exit_code == 14
     assert "--replace" in result.stderr

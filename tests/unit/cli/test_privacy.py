@@ -55,7 +55,7 @@ def there(folder: Folder) -> bool:
 def test_a_dry_run_tells_and_changes_nothing(folder: Folder) -> None:
     result = folder.run_here("erase", ADA, "--dry-run")
     assert result.exit_code == 0, result.output
-    for word in ("rooms", f"goes on in {ROOM}", "homeserver", "retention.rows"):
+    for word in ("rooms", f"request in {ROOM}", "homeserver", "retention.rows"):
         assert word in result.stdout
     assert there(folder)
 
@@ -66,15 +66,15 @@ def test_a_chat_that_goes_on_is_named(folder: Folder, yes: list[str]) -> None:
     assert result.exit_code == 1
     assert ROOM in result.stderr
     assert "--force" in result.stderr
-    assert "Go on?" not in result.stderr
+    assert "Continue?" not in result.stderr
     assert there(folder)
 
 
 def test_somebody_has_to_say_yes_and_is_told_to_what(folder: Folder) -> None:
     result = folder.run_here("erase", ADA, "--force", "--json")
     assert result.exit_code == 1
-    told, _, asked = result.stderr.partition("for ever. Go on?")
-    for word in ("rooms", f"goes on in {ROOM}", "homeserver", "retention.rows"):
+    told, _, asked = result.stderr.partition("Continue?")
+    for word in ("rooms", f"request in {ROOM}", "homeserver", "retention.rows"):
         assert word in told
     assert (asked.split(), result.stdout) == (["[y/N]:", "Aborted!"], "")
     assert there(folder)
@@ -90,7 +90,7 @@ def test_without_a_bridge(folder: Folder) -> None:
     assert not there(folder)
     again = folder.run_here("erase", ADA)  # nothing is there that somebody could say yes to
     assert again.exit_code == 0, again.output
-    assert f"nothing of {ADA}" in again.stdout
+    assert f"no data about {ADA}" in again.stdout
 
 
 def test_also_of_what_a_room_of_several_notes_of_them(folder: Folder) -> None:
@@ -101,7 +101,7 @@ def test_also_of_what_a_room_of_several_notes_of_them(folder: Folder) -> None:
 
     with_store(load_config(folder.config, {}), serve)
     result = folder.run_here("erase", EVE)
-    assert (result.exit_code, "Go on?" in result.stderr) == (1, True), result.output
+    assert (result.exit_code, "Continue?" in result.stderr) == (1, True), result.output
     result = folder.run_here("erase", EVE, "--yes", "--json")
     report = json.loads(result.stdout)
     assert (report["done"], report["shared"], report["left"]) == (True, [SHARED], {})
@@ -126,6 +126,6 @@ async def test_a_bridge_at_work_gets_an_order(
         result = await asyncio.to_thread(folder.run_here, "erase", ROOM, "--yes", "--force")
         assert result.exit_code == 1
         assert "The bridge is running" in result.stderr
-        assert "Not all of it is gone yet" in result.stderr
+        assert "Not everything is erased yet" in result.stderr
         (row,) = (await store.load(ROOM)).inputs
     assert load_input(row.body) == EraseRoom()

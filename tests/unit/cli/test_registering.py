@@ -112,7 +112,7 @@ def test_tokens_of_the_environment_are_not_written_into_the_configuration(folder
 
 @pytest.mark.parametrize(
     ("arguments", "environment", "said"),
-    [(("-n",), {}, "drop -n"), ((), {AS: "from-the-environment"}, f"{AS} sets the token")],
+    [(("-n",), {}, "combined with -n"), ((), {AS: "from-the-environment"}, f"{AS} sets the token")],
 )
 def test_rotating_what_cannot_be_written_is_refused(
     folder: Folder, arguments: tuple[str, ...], environment: dict[str, str], said: str
@@ -146,7 +146,7 @@ def test_a_broken_registration_is_20_and_stays(folder: Folder) -> None:
     result = register(folder)
     assert result.exit_code == 20
     assert "registration.yaml" in result.stderr
-    assert "move it away, and register again" in result.stderr
+    assert "rename it, and run `register` again" in result.stderr
     assert folder.registration.read_text() == "- not ours\n"
 
 
@@ -215,4 +215,4 @@ def test_no_run_without_the_apis_secret(folder: Folder) -> None:
     folder.write(edited("bridge:\n", f"{tokens_there}provisioning: {{enabled: true}}\nbridge:\n"))
     result = folder.run_here("run")
     assert result.exit_code == 11
-    assert "`matrix-webchat register` fills it" in result.output
+    assert "run `matrix-webchat register` to fill it" in result.output

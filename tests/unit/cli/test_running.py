@@ -37,7 +37,7 @@ def test_missing_tokens_are_mentioned_but_valid(folder: Folder) -> None:
     folder.write()
     result = folder.run_here("check")
     assert result.exit_code == 0
-    assert "`matrix-webchat register` fills them" in result.output
+    assert "run `matrix-webchat register` to fill them" in result.output
 
 
 def test_a_password_that_is_missing_is_mentioned(folder: Folder) -> None:
@@ -47,7 +47,9 @@ def test_a_password_that_is_missing_is_mentioned(folder: Folder) -> None:
         folder.write(SMALLEST.replace("webchat:\n", login))
         result = folder.run_here("check")
         assert result.exit_code == 0
-        assert ("webchat.login.type is password, and there is none" in result.output) is missing
+        assert (
+            "webchat.login.type is password, but no password is set" in result.output
+        ) is missing
 
 
 def test_accounts_that_rooms_would_share_are_mentioned_but_valid(folder: Folder) -> None:
@@ -122,7 +124,7 @@ def test_check_for_scripts(folder: Folder) -> None:
     result = folder.run_here("check", "--json")
     told = json.loads(result.stdout)
     assert (result.exit_code, told["valid"], told["problems"]) == (0, True, [])
-    assert told["warnings"] == ["no tokens yet; `matrix-webchat register` fills them"]
+    assert told["warnings"] == ["no tokens yet: run `matrix-webchat register` to fill them"]
     folder.write(edited("domain", "domian"))
     result = folder.run_here("check", "--json")
     told = json.loads(result.stdout)
@@ -148,7 +150,7 @@ def test_permissions_for_nobody_of_our_server_pass_nothing(
     folder.write(edited('"*": customer', '"exmaple.org": customer'))
     result = folder.run_here(command)
     assert result.exit_code == code
-    assert "bridge.permissions: serves nobody of homeserver.domain, example.org" in result.output
+    assert "bridge.permissions: serves no user of homeserver.domain (example.org)" in result.output
     assert not folder.registration.exists()
 
 
@@ -168,7 +170,7 @@ def test_a_missing_file_is_10(folder: Folder, command: str) -> None:
         ),
         (
             SMALLEST + "texts: {result.-3: {en: 'at {when}'}}\n",
-            'line 11: texts."result.-3".en: does not know {when}; it may use: none',
+            'line 11: texts."result.-3".en: has the unknown placeholder {when}; it may use: none',
         ),
         (
             SMALLEST + "texts: {result.-93: {en: x}}\n",

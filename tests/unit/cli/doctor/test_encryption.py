@@ -33,7 +33,7 @@ def judged(*users: KeysOf, newest: bool = True) -> list[Finding]:
 def test_all_well() -> None:
     keys, one_time = judged(KeysOf(BOT, Fit.GOOD, 41), KeysOf(MEI, Fit.GOOD, None))
     assert (keys.verdict, one_time.verdict) == (Verdict.PASS, Verdict.PASS)
-    assert keys.detail == "2 users with the device WEBCHAT_A, cross-signed, as here"
+    assert keys.detail == "2 users with the device WEBCHAT_A, cross-signed, same as the database"
     assert one_time.detail == "at least 41 left for each user"
 
 
@@ -41,7 +41,9 @@ def test_those_who_are_to_get_another_device_are_no_fault() -> None:
     former = KeysOf(MEI, Fit.FORMER, None)
     keys, _ = judged(KeysOf(BOT, Fit.GOOD, 50), former)
     assert keys.verdict is Verdict.PASS
-    assert keys.detail.startswith("1 user with the device WEBCHAT_A, cross-signed, as here; 1 more")
+    assert keys.detail.startswith(
+        "1 user with the device WEBCHAT_A, cross-signed, same as the database; 1 more"
+    )
     gone, _ = judged(KeysOf(BOT, Fit.NO_DEVICE, 50), former)
     assert gone.detail == f"{BOT}: the device WEBCHAT_A has no keys on the homeserver"
 
@@ -49,7 +51,7 @@ def test_those_who_are_to_get_another_device_are_no_fault() -> None:
 def test_nobody_has_keys_before_the_first_start() -> None:
     (finding,) = judged()
     assert finding.verdict is Verdict.PASS
-    assert finding.detail == "none yet: the bridge makes them when it starts"
+    assert finding.detail == "none yet: the bridge creates them when it starts"
 
 
 @pytest.mark.parametrize(
@@ -58,8 +60,8 @@ def test_nobody_has_keys_before_the_first_start() -> None:
         (Fit.NO_DEVICE, "WEBCHAT_A has no keys on the homeserver", "restart the bridge"),
         (Fit.NO_IDENTITY, "no cross-signing keys on the homeserver", "restart the bridge"),
         (Fit.UNSIGNED, "not cross-signed", "restart the bridge"),
-        (Fit.FOREIGN_IDENTITY, "are not those of this database", "bring back the newest database"),
-        (Fit.FOREIGN_DEVICE, "WEBCHAT_A has other keys", "bring back the newest database"),
+        (Fit.FOREIGN_IDENTITY, "are not those of this database", "restore the newest database"),
+        (Fit.FOREIGN_DEVICE, "WEBCHAT_A has other keys", "restore the newest database"),
     ],
 )
 def test_each_state_has_its_name_and_its_fix(fit: Fit, said: str, fix: str) -> None:
@@ -164,10 +166,10 @@ async def test_another_secret(tmp_path: Path) -> None:
     (finding,) = (await examined(config)).all
     assert finding.verdict is Verdict.FAIL
     assert "sealed with another" in finding.detail
-    assert finding.fix.startswith("put back the appservice.as_token")
+    assert finding.fix.startswith("restore the previous appservice.as_token")
     more = f'  encryption: {{pickle_key: "pppppppppppppppp"}}\ndatabase: {{url: "sqlite:///{tmp_path}/bridge.db"}}'
     (finding,) = (await examined(configured(tmp_path, more=more))).all
-    assert finding.fix.startswith("put back the bridge.encryption.pickle_key")
+    assert finding.fix.startswith("restore the previous bridge.encryption.pickle_key")
 
 
 @pytest.mark.asyncio
@@ -176,7 +178,7 @@ async def test_a_homeserver_that_does_not_answer(tmp_path: Path) -> None:
     await fill(config, encryption_secret_of(config))
     (finding,) = (await examined(config)).all
     assert finding.verdict is Verdict.FAIL
-    assert "cannot be asked for" in finding.detail
+    assert "cannot query the keys" in finding.detail
 
 
 @pytest.mark.asyncio

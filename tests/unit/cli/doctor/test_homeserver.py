@@ -43,7 +43,10 @@ async def test_all_well_without_a_running_bridge(tmp_path: Path) -> None:
         "PASS media on the homeserver",
     ]
     detail = the(findings, "homeserver to bridge").detail
-    assert detail == f"it called http://127.0.0.1:{fake.bridge_port} and was answered in 7 ms"
+    assert (
+        detail
+        == f"the homeserver pinged http://127.0.0.1:{fake.bridge_port} and got an answer in 7 ms"
+    )
     # Events that come meanwhile stay with the homeserver.
     assert fake.seen == [
         "webchatbot",
@@ -84,7 +87,7 @@ async def test_with_a_running_bridge(tmp_path: Path) -> None:
     async with serving(routes, fake.bridge_port):
         findings = await examined(tmp_path, fake)
     detail = the(findings, "homeserver to bridge").detail
-    assert detail == "it called the running bridge and was answered in 3 ms"
+    assert detail == "the homeserver pinged the running bridge and got an answer in 3 ms"
 
 
 @pytest.mark.asyncio
@@ -107,7 +110,7 @@ async def test_an_address_that_is_not_ours(tmp_path: Path) -> None:
         config = config.model_copy(update={"appservice": appservice})
         async with homeserver_session(config) as session:
             await HomeserverChecks(findings, config, session).all()
-    assert "cannot be listened on" in the(findings, "homeserver to bridge").detail
+    assert "cannot listen on" in the(findings, "homeserver to bridge").detail
 
 
 @pytest.mark.asyncio
@@ -136,7 +139,7 @@ async def test_something_else_at_our_address(tmp_path: Path) -> None:
     finding = the(
         await examined(tmp_path, FakeHomeserver(ping=(502, said))), "homeserver to bridge"
     )
-    assert finding.fix.startswith("something else answers there")
+    assert finding.fix.startswith("another program answers there")
 
 
 @pytest.mark.asyncio
@@ -219,7 +222,7 @@ async def test_a_queue_user_of_somebody_else(tmp_path: Path) -> None:
     finding = the(findings, "queue users")
     assert finding.verdict is Verdict.FAIL
     assert finding.detail == (
-        f"{QUEUE} is registered by somebody else (1 of its sessions are not ours: ABCDEFGHIJ)"
+        f"{QUEUE} is registered by somebody else (devices not created by the bridge: ABCDEFGHIJ)"
     )
     assert "docs/homeservers.md" in finding.fix
     assert the(findings, "bot").verdict is Verdict.PASS
@@ -243,7 +246,7 @@ async def test_users_that_we_registered_are_ours_whoever_uses_them(tmp_path: Pat
     fake = FakeHomeserver(devices={BOT: ["ABCDEFGHIJ"], QUEUE: ["ABCDEFGHIJ"]})
     findings = await examined(tmp_path, fake)
     assert the(findings, "bot").verdict is Verdict.PASS
-    assert the(findings, "queue users").detail == "2 of 2 ours"
+    assert the(findings, "queue users").detail == "all 2 are registered for the bridge"
 
 
 @pytest.mark.asyncio
@@ -269,6 +272,28 @@ async def test_old_homeserver(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("versions", "newest"),
+    [
+        (["r0.6.1", "v1.6"], None),
+        (["v1.6", "v1.7"], "v1.7"),
+        (["v1.15", "v1.9"], "v1.15"),  # only later ones, in any order
+        (["v2.0"], "v2.0"),
+        (["v1.7-rc1", 7, "v1.", "r0.6.1"], None),
+        ([], None),
+    ],
+)
+async def test_versions_that_a_homeserver_announces(
+    tmp_path: Path, versions: list[object], newest: str | None
+) -> None:
+    fake = FakeHomeserver(versions={"versions": versions})
+    finding = the(await examined(tmp_path, fake), "homeserver")
+    assert finding.verdict is (Verdict.FAIL if newest is None else Verdict.PASS)
+    told = "v1.7 is needed" if newest is None else f"supports Matrix up to {newest}"
+    assert finding.detail.endswith(told)
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("versions", [{}, [], {"versions": 3}])
 async def test_something_else_than_a_homeserver(tmp_path: Path, versions: object) -> None:
     findings = await examined(tmp_path, FakeHomeserver(versions=versions))
@@ -289,9 +314,13 @@ async def test_clock_that_is_wrong(tmp_path: Path) -> None:
         (
             {"status": 502, "text": "<html>"},
             "HTTP 502 without a JSON object",
-            "that the homeserver runs",
+            "that the homeserver is running",
         ),
-        ({"body": b'{"a": "\xe9"}'}, "HTTP 200 without a JSON object", "that the homeserver runs"),
+        (
+            {"body": b'{"a": "\xe9"}'},
+            "HTTP 200 without a JSON object",
+            "that the homeserver is running",
+        ),
         (
             {"status": 301, "headers": {"Location": "https://b.example/_matrix?token=secret"}},
             "HTTP 301 redirects to https://b.example",

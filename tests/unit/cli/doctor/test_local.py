@@ -64,7 +64,7 @@ def test_registration_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "registration.yaml").write_text("id: [", encoding="utf-8")
     check_registration(findings, configured(tmp_path), tmp_path / "registration.yaml")
     assert told(findings) == ["FAIL registration file"]
-    assert "move it away" in findings.all[0].fix
+    assert "rename it" in findings.all[0].fix
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_each_difference_is_named_without_its_value(
     check_registration(findings, config, tmp_path / "registration.yaml")
     finding = the(findings, "registration file")
     assert finding.verdict is Verdict.FAIL
-    assert f" {key} not as config.yaml has it" in finding.detail
+    assert f" differs from config.yaml in {key}" in finding.detail
     assert "x" * 20 not in finding.detail
 
 
@@ -123,7 +123,7 @@ async def test_database_that_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "fix"),
     [
-        ("sqlite:///{0}/no/such/folder/bridge.db", "belong to the bridge's user"),
+        ("sqlite:///{0}/no/such/folder/bridge.db", "belongs to the bridge's user"),
         ("postgres://u:secret-word@127.0.0.1:9/x", "start PostgreSQL"),
     ],
 )
@@ -160,8 +160,12 @@ async def test_database_on_a_full_disk(
 @pytest.mark.parametrize(
     ("told", "detail", "fix"),
     [
-        ("search_path=nowhere", "the role may not make tables there", "let the role make tables"),
-        ("default_transaction_read_only=on", "this server takes no writes", "name the primary"),
+        ("search_path=nowhere", "the role may not make tables there", "let the role create tables"),
+        (
+            "default_transaction_read_only=on",
+            "this server takes no writes",
+            "set database.url to the primary",
+        ),
         ("sslmode=verify-ful", "must be one of: disable,", "user, password and sslmode"),
     ],
 )
@@ -248,12 +252,12 @@ async def test_replicas(postgres_server: PostgresServer, tmp_path: Path) -> None
             await store.shards.beat(name, leaving=False)
             ours.append(store.shards)
         await ours[0].take(range(100))
-        assert (await line()).startswith("FAIL 156 of 256 shards of the rooms are served by")
+        assert (await line()).startswith("FAIL 156 of the 256 shards of rooms are served by")
         await ours[1].take(range(256))
         assert await line() == "PASS 2 alive, all 256 shards are served "
         aged = f"UPDATE {schema}.replicas SET seen = seen - interval '9 s' WHERE name = 'other'"  # noqa: S608
         postgres_server.sql(aged)
-        assert (await line()).startswith("FAIL no sign of life: other another ends")
+        assert (await line()).startswith("FAIL no heartbeat from other another replica")
         postgres_server.sql(
             f"CREATE ROLE stranger LOGIN; GRANT ALL ON SCHEMA {schema} TO stranger; "
             f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO stranger"
@@ -262,7 +266,10 @@ async def test_replicas(postgres_server: PostgresServer, tmp_path: Path) -> None
         third = await stack.enter_async_context(open_store(theirs, clock, sole=True, shared=True))
         assert third.shards is not None
         await third.shards.beat("third", leaving=False)
-        several = "FAIL they come as several roles: postgres, stranger let all replicas use one"
+        several = (
+            "FAIL the replicas use several database roles: postgres, stranger let all replicas use"
+            " one"
+        )
         assert (await line()).startswith(several)
 
 

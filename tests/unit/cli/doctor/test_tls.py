@@ -31,11 +31,15 @@ pytestmark = pytest.mark.asyncio
 DAY = timedelta(days=1)
 AUTHORITY = signed("Our Own Authority", authority=True)
 FAULTS: dict[str, tuple[Signed | None, str, str]] = {
-    "self-signed": (signed("localhost"), "self-signed certificate", "name that certificate: set"),
+    "self-signed": (
+        signed("localhost"),
+        "self-signed certificate",
+        "self-signed certificate, declare it: set",
+    ),
     "unknown authority": (
         signed("localhost", AUTHORITY),
         "unable to get local issuer certificate",
-        "name that authority's certificate: set the environment variable SSL_CERT_FILE",
+        "trust that authority's certificate: set the environment variable SSL_CERT_FILE",
     ),
     "expired": (
         signed("localhost", AUTHORITY, age=9 * DAY),
@@ -45,12 +49,12 @@ FAULTS: dict[str, tuple[Signed | None, str, str]] = {
     "not yet valid": (
         signed("localhost", AUTHORITY, age=-DAY),
         "certificate is not yet valid",
-        "look at this machine's clock",
+        "check this machine's clock",
     ),
     "another name": (
         signed("other.test", AUTHORITY),
         "Hostname mismatch, certificate is not valid for 'localhost'",
-        "write in {key} the name that the certificate is for",
+        "use a name from the certificate in {key}",
     ),
     "no TLS": (None, "TLS: ", "write http:// in {key}"),
 }
@@ -126,7 +130,7 @@ async def test_a_server_that_speaks_another_tls(tmp_path: Path) -> None:
         await answering
     finding = the(findings, "WebChat server")
     assert "TLS: " in finding.detail
-    assert "which TLS it speaks" in finding.fix
+    assert "which TLS versions it accepts" in finding.fix
 
 
 async def test_what_is_no_fault_of_tls_is_none() -> None:

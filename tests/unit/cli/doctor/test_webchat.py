@@ -101,7 +101,7 @@ async def test_a_third_try_within_the_window_is_left_out(tmp_path: Path) -> None
             assert told(await examined(tmp_path, simulator)) == [*SKETCH, "SKIP WebChat login"]
         findings = await examined(tmp_path, simulator)
         detail = the(findings, "WebChat login").detail
-        assert re.fullmatch(r"tried 2 times within 60 s, .* again in \d+ s", detail)
+        assert re.fullmatch(r"tried 2 times within 60 s already, .* again in \d+ s", detail)
         # It is over with the window: here one of no length.
         findings = await examined(tmp_path, simulator, "  login_rate: {per_seconds: 0.1}")
         assert the(findings, "WebChat login").verdict is Verdict.FAIL  # it was the third
@@ -262,5 +262,5 @@ async def test_the_robot_is_asked_where_there_is_one(
         findings = await examined(tmp_path, simulator, robot)
     found = the(findings, "WebChat robot")
     assert found.verdict == verdict
-    assert ("found 1" in found.detail) is (verdict == "PASS")
+    assert ('question "test": 1' in found.detail) is (verdict == "PASS")
     assert ("public_key" in found.fix) is (verdict == "FAIL")
