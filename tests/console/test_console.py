@@ -91,7 +91,7 @@ async def test_chats_move_when_they_go_on(console: Console) -> None:
 
     await page.get_by_role("link", name="Links").click()
     row = page.locator("tbody tr", has_text=talk.room)
-    await expect(row).to_contain_text("stands")
+    await expect(row).to_contain_text("up")
     await row.get_by_role("link").click()
     await expect(page.locator("main")).to_contain_text("@mover:localhost")
     await page.get_by_label("Give a command").fill("close")
@@ -156,7 +156,7 @@ async def test_deliveries_by_their_event(console: Console) -> None:
         await expect(page.locator("tbody")).to_contain_text(what)
     await page.get_by_label("Event or room").fill("$nothing")
     await page.keyboard.press("Enter")
-    await expect(page.locator("main")).to_contain_text("Nothing is known of it")
+    await expect(page.locator("main")).to_contain_text("Nothing found")
 
 
 def dead_order(database: Path, room: str, words: str) -> str:
@@ -184,7 +184,7 @@ async def test_a_dead_letter_is_tried_again_or_thrown_away(console: Console) -> 
     await expect(page.get_by_role("dialog")).to_contain_text('"status"')
     await page.keyboard.press("Escape")
     await row.get_by_role("button", name="Retry").click()
-    await expect(page.locator("#toasts")).to_contain_text(f"{again} is back among the work")
+    await expect(page.locator("#toasts")).to_contain_text(f"{again} will be retried")
     await talk.reads("Chatting with Mei")
     await expect(row).to_have_count(0)
     row = page.locator("tbody tr", has_text=lost)
@@ -273,14 +273,14 @@ async def test_links_of_several_processes(console: Console) -> None:
     told = page.get_by_role("table", name="Processes").get_by_role("row")
     await expect(told.nth(1)).to_contain_text(re.compile("a *now *1"))
     await expect(told.nth(2)).to_contain_text(re.compile("b *1 s ago *250"))
-    await expect(page.get_by_role("row", name="!x:y")).to_contain_text(re.compile("b *stands"))
+    await expect(page.get_by_role("row", name="!x:y")).to_contain_text(re.compile("b *up"))
 
 
 async def test_a_room_is_erased_once_its_name_is_typed(console: Console) -> None:
     """By keyboard alone."""
     page, talk = await console.signed_in(), await chatting(console.stage, "leaver")
     await page.goto(f"{console.url}/admin/#/room/{talk.room}")
-    await page.get_by_role("link", name="Erase what is held").press("Enter")
+    await page.get_by_role("link", name="Erase this room's data").press("Enter")
     await expect(page.get_by_label("Room or person")).to_have_value(talk.room)
     await page.get_by_label("Room or person").press("Enter")
     status = page.locator("main").get_by_role("status")
@@ -294,23 +294,23 @@ async def test_a_room_is_erased_once_its_name_is_typed(console: Console) -> None
           - button "Look up"
           - status
           - table "Content"
-          - heading "What stays, and where" [level=3]
-          - table "What stays, and where"
-          - checkbox "End chats that go on"
-          - checkbox "Serve emptied rooms on, as new ones"
-          - checkbox "Have the homeserver redact the events that the ledger knows of"
-          - textbox /To have it erased, type !/
-          - button "Erase for good" [disabled]
+          - heading "What is kept, and where" [level=3]
+          - table "What is kept, and where"
+          - checkbox "End current chats"
+          - checkbox "Keep serving erased rooms, as new ones"
+          - checkbox "Also redact the events in the ledger on the homeserver"
+          - textbox /To confirm, type !/
+          - button "Erase permanently" [disabled]
     """)
-    again, go = page.get_by_label("To have it erased"), page.get_by_role("button", name="for good")
+    again, go = page.get_by_label("To confirm"), page.get_by_role("button", name="permanently")
     await again.fill(talk.room[:-1])
-    await page.get_by_label("End chats").press("Space")
+    await page.get_by_label("End current chats").press("Space")
     await expect(go).to_be_disabled()
     await again.fill(talk.room)
     await expect(go).to_be_enabled()
-    await page.get_by_label("End chats").press("Space")
+    await page.get_by_label("End current chats").press("Space")
     await expect(go).to_be_disabled()
-    await page.get_by_label("End chats").press("Space")
+    await page.get_by_label("End current chats").press("Space")
     await again.press("Enter")
     await expect(status).to_contain_text(f"{talk.room} is erased.")
     assert (await page.locator("main table").first.get_by_role("cell").last.inner_text()) == "0"
@@ -324,18 +324,18 @@ async def test_a_room_is_erased_once_its_name_is_typed(console: Console) -> None
     await expect(page.locator("tbody tr", has_text="erase").first).to_contain_text("mei")
     await page.goto(f"{console.url}/admin/#/erase/@nobody:example.org")
     await page.get_by_role("button", name="Look up").press("Enter")
-    await expect(status).to_contain_text("Nothing is held of @nobody:example.org")
+    await expect(status).to_contain_text("The bridge has no data about @nobody:example.org")
 
     # One of which nothing more is heard is not said to go on.
     other = await chatting(console.stage, "stayer")
     await page.goto(f"{console.url}/admin/#/erase/{other.room}")
     await page.get_by_role("button", name="Look up").press("Enter")
-    await page.get_by_label("End chats").press("Space")
+    await page.get_by_label("End current chats").press("Space")
     await again.fill(other.room)
     await page.route("**/api/erase", lambda route: route.abort())
     await page.route("**/api/erase", lambda route: route.continue_(), times=1)
     await again.press("Enter")
-    await expect(status).to_contain_text(f"Not all of {other.room} has gone yet")
+    await expect(status).to_contain_text(f"Not all data about {other.room} is erased yet")
 
 
 async def test_what_keeps_people_out_is_found(console: Console) -> None:
@@ -360,7 +360,7 @@ async def test_by_keyboard_alone(console: Console) -> None:
     await page.reload()
     await page.locator("#main[data-drawn]").wait_for()
     await page.keyboard.press("Tab")
-    await expect(page.get_by_text("To the content")).to_be_focused()
+    await expect(page.get_by_text("Skip to content")).to_be_focused()
     for _ in range(40):
         await page.keyboard.press("Tab")
         if await page.evaluate("document.activeElement.textContent") == "Health":

@@ -225,7 +225,7 @@ async def test_own_hours_and_sentences(console: Console) -> None:
         lambda event: content_of(event).get("texts") == {"greeting": "Welcome to {queue} 您好"}
     )
     # For one language alone.
-    await frame.get_by_label("For those who read").select_option("ja")
+    await frame.get_by_label("For readers of").select_option("ja")
     await expect(frame.get_by_label("Greeting")).to_have_value("")
     await frame.get_by_label("Greeting").fill("いらっしゃいませ")
     await save.click()
@@ -237,9 +237,9 @@ async def test_own_hours_and_sentences(console: Console) -> None:
     )
     frame = await opened(console, await console.window(), url, talk, talk.customer)
     await expect(frame.get_by_label("Greeting")).to_have_value("Welcome to {queue} 您好")
-    await frame.get_by_label("For those who read").select_option("ja")
+    await frame.get_by_label("For readers of").select_option("ja")
     await expect(frame.get_by_label("Greeting")).to_have_value("いらっしゃいませ")
-    await frame.get_by_label("For those who read").select_option("")
+    await frame.get_by_label("For readers of").select_option("")
     await frame.get_by_label("Greeting").fill("")
     await frame.get_by_role("button", name="Save").click()
     await expect(frame.locator("#toasts")).to_contain_text("Saved")
@@ -266,7 +266,7 @@ async def test_no_other_token_opens_it(console: Console) -> None:
     url = await widget_url(talk)
     foreign: Json = {"access_token": "of-another-homeserver", "matrix_server_name": "evil.example"}
     frame = await opened(console, await console.window(), url, talk, talk.customer, token=foreign)
-    await expect(frame.get_by_role("status")).to_contain_text("does not vouch")
+    await expect(frame.get_by_role("status")).to_contain_text("does not confirm")
     frame = await opened(console, await console.window(), url, talk, talk.customer, token=None)
     await expect(frame.get_by_role("status")).to_contain_text("did not allow")
     page = await console.window()
