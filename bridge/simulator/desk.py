@@ -70,10 +70,20 @@ def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Ou
     return [told, *delivery.places(centre, request.queue_id)]
 
 
-def timed_out(centre: CallCentre, now: float) -> list[Outgoing]:
-    longest = centre.options.queue_timeout
-    late = [one for one in centre.requests.values() if longest and now - one.since >= longest]
-    return [send for one in late for send in turn_away(centre, one, RequestStatus.TIMEOUT)]
+def overdue(centre: CallCentre, now: float) -> list[Outgoing]:
+    """Turn away who has waited for `queue_timeout` seconds; end the sessions whose customers have
+    had no socket for `session_grace` seconds.
+    """
+    longest, grace = centre.options.queue_timeout, centre.options.session_grace
+    news: list[Outgoing] = []
+    for request in list(centre.requests.values()) if longest else ():
+        if now - request.since >= longest:
+            news += turn_away(centre, request, RequestStatus.TIMEOUT)
+    for session in list(centre.sessions.values()) if grace else ():
+        lost = centre.customers[session.login].link_lost_at
+        if lost is not None and now - lost >= grace:
+            news += end(centre, session, "grace")
+    return news
 
 
 def speak(
@@ -167,8 +177,7 @@ def end(
 ) -> Sequence[Outgoing]:
     """Close a session without a push to its customer; return new positions in the queue it left."""
     request = centre.customers[session.login].request
-    centre.end(session, by)
-    centre.event(session, "closed", agent=agent_id or "", text=by)
+    centre.end(session, by, agent_id)
     return [] if request is None else delivery.places(centre, request.queue_id)
 
 

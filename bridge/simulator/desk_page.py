@@ -157,7 +157,6 @@ class DeskSide:
 
 def view(centre: CallCentre, since: int, now: float) -> Wire:
     """Return the call centre's state, and the transcript entries numbered above `since`."""
-    centre.settle(now)
     options = centre.options
     sessions = [*centre.closed, *centre.sessions.values()]
     return {

@@ -39,7 +39,6 @@ _HOSTED = re.compile(r"/up/(\d+)/([^/?#]+)$")
 
 def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> list[Outgoing]:
     """Carry out one text frame from a customer's socket; return the reply and the pushes."""
-    centre.settle(now)
     call = check(text, centre.options)
     if isinstance(call, Refusal):
         refusal = delivery.reply(call.type, call.code, str(call), call_id=call.call_id)

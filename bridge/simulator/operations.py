@@ -401,7 +401,6 @@ def perform(simulation: Simulation, body: Mapping[str, object], now: float, host
         asked = msgspec.convert(body, _ANY)
     except msgspec.ValidationError as error:
         raise BadOpError(str(error)) from error
-    simulation.centre.settle(now)
     at = _Moment(simulation, simulation.centre, now, host, {})
     do, find = OPERATIONS[type(asked)]
     fields = msgspec.structs.asdict(asked)

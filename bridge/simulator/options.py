@@ -185,8 +185,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     @property
     def beat(self) -> float:
-        """Seconds between two checks for pushes to resend and queue requests to time out."""
-        return min(self.resend_seconds, self.queue_timeout or self.resend_seconds)
+        """Seconds between two checks for what is overdue: at most one, so that `set` acts soon."""
+        return min(1, self.queue_timeout or 1, self.session_grace or 1)
 
     def agent(self, agent_id: AgentId) -> DeskAgent | None:
         return next((agent for agent in self.agents if agent.id == agent_id), None)

@@ -106,6 +106,8 @@ class Simulator:
         running.callback(self._board.hang_up_all, 1001)
         running.callback(stopping.set)
         await web.SockSite(runner, listener).start()
+        self._board.keep_time()
+        running.callback(self._board.stop_clock)
         self._running = running
         self._log.info("simulator listens", base_url=self.base_url)
         return port
@@ -132,6 +134,7 @@ class Simulator:
             return shelf.url(file, self.options.upload_url), f"{file.number}/{file.name}"
 
         wanted = await _with_amr(op)
+        self._board.settle()
         now = asyncio.get_running_loop().time()
         done = operations.perform(self._simulation, wanted, now, host)
         sent = self._board.post(done.outgoing)
@@ -142,7 +145,7 @@ class Simulator:
         """Return the state for scripts to compare; lists are copies, their entries are not."""
         simulation, now = self._simulation, asyncio.get_running_loop().time()
         centre = simulation.centre
-        centre.settle(now)
+        self._board.settle()
         customers = centre.customers.values()
         return {
             "customers": {who.login: _customer(who, now) for who in customers},

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from bridge.ids import CallId, QueueId, RequestId, SessionId
+from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 
 # --- outgoing -------------------------------------------------------------------------
@@ -306,7 +306,7 @@ class CallCentre:
         self.keep(customer, customer.history.sessions, session)
         return session
 
-    def end(self, session: Session, by: Ending) -> None:
+    def end(self, session: Session, by: Ending, agent_id: AgentId | None = None) -> None:
         """Close a session, and its queue request for a person if any; it can still be rated."""
         session.open = False
         session.ended_by = by
@@ -316,6 +316,7 @@ class CallCentre:
         customer.session = None
         if customer.request is not None:
             self.leave_queue(customer.request)
+        self.event(session, "closed", agent=agent_id or "", text=by)
 
     def event(self, session: Session, kind: str, **fields: object) -> None:
         self.note(session.login, "event", kind, session=session.id, **fields)
@@ -332,14 +333,6 @@ class CallCentre:
         if surplus > 0:
             del log[:surplus]
             customer.history.dropped += surplus
-
-    def settle(self, now: float) -> None:
-        """End the sessions whose customers have had no socket for `session_grace` seconds."""
-        grace = self.options.session_grace
-        for session in list(self.sessions.values()) if grace else ():
-            lost = self.customers[session.login].link_lost_at
-            if lost is not None and now - lost >= grace:
-                self.end(session, "grace")
 
     def forget(self, what: Memory) -> None:
         """Drop one kind of state without a push to anybody, as a restarted server does."""

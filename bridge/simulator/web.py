@@ -359,6 +359,7 @@ class Switchboard:
         self._journal = journal
         self._pulse = pulse
         self._lines: dict[str, Line] = {}
+        self._clock: asyncio.TimerHandle | None = None
 
     def post(self, outgoing: Iterable[Outgoing]) -> bool:
         """Queue frames and close sockets; False if a push had no open socket."""
@@ -374,16 +375,32 @@ class Switchboard:
         self._pulse.beat()
         return complete
 
+    def settle(self) -> None:
+        """Do what time has brought (see `desk.overdue`), up to this moment."""
+        transcript = self._simulation.centre.transcript
+        last, news = transcript.last, desk.overdue(self._simulation.centre, _now())
+        if transcript.last > last:  # each of them is noted, though it may send nothing
+            self.post(news)
+
+    def keep_time(self) -> None:
+        """Settle now and again, also while nobody does anything, until `stop_clock`."""
+        beat = self._simulation.centre.options.beat
+        self._clock = asyncio.get_running_loop().call_later(beat, self.keep_time)
+        self.settle()
+
+    def stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+
     def hang_up_all(self, code: int) -> None:
         for login in list(self._lines):
             self._hang_up(login, code)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         centre = self._simulation.centre
-        now = _now()
-        centre.settle(now)
+        self.settle()
         token = request.query.get("token", "")
-        customer = centre.holder(token, now, request.cookies.get(STICKY, ""))
+        customer = centre.holder(token, _now(), request.cookies.get(STICKY, ""))
         if customer is None:
             return await _refuse(request, centre.options.handshake_refusal)
         line = Line(request, customer.login)
@@ -440,8 +457,7 @@ class Switchboard:
     async def _repeat(self, line: Line, customer: Customer) -> None:
         while True:
             centre = self._simulation.centre
-            await asyncio.sleep(centre.options.beat)
-            self.post(desk.timed_out(centre, _now()))
+            await asyncio.sleep(centre.options.resend_seconds)
             if centre.options.has("receipts") and self._lines.get(line.login) is line:
                 for send in delivery.due_again(centre, customer, _now()):
                     self._put(send)

@@ -213,6 +213,35 @@ async def test_who_waits_too_long_is_turned_away() -> None:
 
 
 @pytest.mark.asyncio
+async def test_who_waits_behind_somebody_who_stays_away_moves_up_without_being_asked() -> None:
+    async with site(session_grace=0.05, dialect="2019", robot_queues=[5]) as here:
+        away = await here.phone("ada")
+        await away.send(101, queueId=5, **{"from": "APP"})
+        session = (await away.reply(101))["sessionId"]
+        await away.send(302, sessionId=session, transferInfo='{"queueId": 1}')
+        await away.reply(302)
+        waiting = await here.phone("bob")
+        await waiting.send(101, queueId=1, **{"from": "APP"})
+        await waiting.reply(101)
+        assert (await waiting.push(201))["queueLength"] == 2
+        await away.socket.close()
+        assert (await waiting.push(201))["queueLength"] == 1
+        assert here.simulator.state()["sessions"] == []
+
+
+@pytest.mark.asyncio
+async def test_a_desk_sees_by_itself_that_a_customer_stayed_away() -> None:
+    async with site(session_grace=0.5) as here:
+        phone, _ = await here.chat()
+        async with asyncio.timeout(30), here.http.ws_connect(f"{here.origin}/desk/stream") as desk:
+            await phone.socket.close()
+            kinds: list[str] = []
+            while "closed" not in kinds:
+                kinds += [one["kind"] for one in (await desk.receive_json())["entries"]]
+        assert here.simulator.state()["sessions"] == []
+
+
+@pytest.mark.asyncio
 async def test_stop_hangs_up_with_1001_and_does_not_wait_for_the_hung() -> None:
     async with site() as here:
         phone = await here.phone()

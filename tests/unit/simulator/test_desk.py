@@ -9,7 +9,7 @@ import pytest
 from bridge.simulator import desk
 from bridge.webchat.frames import Received, RobotMessage
 from bridge.webchat.read import parse_frame
-from tests.unit.simulator.centres import Phone, codes, frames, make_centre, perform
+from tests.unit.simulator.centres import Phone, chatting, codes, frames, make_centre, perform
 
 
 def test_a_permanent_session_is_there_at_once_and_needs_no_202() -> None:
@@ -170,16 +170,42 @@ def test_waiting_can_be_too_long() -> None:
     early, late = Phone(centre), Phone(centre, "bob").at(6.0)
     early.queue()
     late.queue()
-    assert desk.timed_out(centre, 10.9) == []
-    ended, moved = frames(desk.timed_out(centre, 11.0))
+    assert desk.overdue(centre, 10.9) == []
+    ended, moved = frames(desk.overdue(centre, 11.0))
     assert (ended["requestStatus"], moved["requestStatus"], moved["queueLength"]) == (3, 0, 1)
     assert [request.login for request in centre.requests.values()] == ["bob"]
-    assert desk.timed_out(make_centre(), 1e9) == []
+    assert desk.overdue(make_centre(), 1e9) == []
 
 
-@pytest.mark.parametrize(("timeout", "beat"), [(0, 3.0), (10, 3.0), (0.5, 0.5)])
-def test_what_is_due_is_looked_for_in_time(timeout: float, beat: float) -> None:
-    assert make_centre(queue_timeout=timeout).options.beat == beat
+def test_a_session_ends_when_its_customer_stays_away_too_long() -> None:
+    centre = make_centre(session_grace=30)
+    phone, session = chatting(centre)
+    phone.customer.link_lost_at = 100
+    assert desk.overdue(centre, 129) == []
+    assert codes(phone.text(session, "x")) == [(110, 1)]
+    assert desk.overdue(centre, 130) == []
+    assert codes(phone.text(session, "x")) == [(110, -11)]
+    assert phone.customer.history.sessions[0].ended_by == "grace"
+
+
+def test_who_waited_behind_somebody_who_stayed_away_moves_up_and_the_desk_is_told() -> None:
+    centre = make_centre(session_grace=30, dialect="2019", robot_queues=[5], queues=[7])
+    away, other = Phone(centre), Phone(centre, "bob")
+    away.queue(5)
+    away.send(302, sessionId=5001, transferInfo='{"queueId": 7}')
+    assert frames(other.queue())[-1]["queueLength"] == 2
+    away.customer.link_lost_at = 100
+    (moved,) = frames(desk.overdue(centre, 130))
+    assert (moved["type"], moved["requestId"], moved["queueLength"]) == (201, 9002, 1)
+    entry = centre.transcript.since(centre.transcript.last - 1)[0]
+    assert (entry["kind"], entry["login"], entry["text"]) == ("closed", "ada", "grace")
+
+
+@pytest.mark.parametrize(
+    ("timeout", "grace", "beat"), [(0, 0, 1), (10, 10, 1), (0.5, 0, 0.5), (0, 0.2, 0.2)]
+)
+def test_what_is_due_is_looked_for_in_time(timeout: float, grace: float, beat: float) -> None:
+    assert make_centre(queue_timeout=timeout, session_grace=grace).options.beat == beat
 
 
 def asked(question: str, **options: object) -> dict[str, object]:

@@ -290,15 +290,6 @@ def test_nested_status_and_ids_as_strings() -> None:
     }
 
 
-def test_a_session_ends_when_its_customer_stays_away_too_long() -> None:
-    centre = make_centre(session_grace=30)
-    phone, session = chatting(centre)
-    phone.customer.link_lost_at = 100
-    assert codes(phone.at(129).text(session, "x")) == [(110, 1)]
-    assert codes(phone.at(130).text(session, "x")) == [(110, -11)]
-    assert phone.customer.history.sessions[0].ended_by == "grace"
-
-
 def test_what_cannot_be_read_is_answered_without_a_number() -> None:
     phone = Phone(make_centre())
     (reply,) = frames(answer(phone.centre, phone.customer, "{", 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.state import CallCentre, shown
+from tests.unit.simulator.centres import chatting, make_centre
 
 
 def three_kept() -> CallCentre:
@@ -39,3 +40,11 @@ def test_a_voice_is_announced_and_not_sent_along() -> None:
         "voice": 1,
     }
     assert "voice" not in shown(centre.note("ada", "customer", "text", text="x"))
+
+
+def test_a_forgotten_session_is_closed_at_the_desk() -> None:
+    centre = make_centre()
+    _, session = chatting(centre)
+    centre.forget("sessions")
+    (entry,) = centre.transcript.since(centre.transcript.last - 1)
+    assert (entry["kind"], entry["session"], entry["text"]) == ("closed", session, "forgotten")
