@@ -41,8 +41,7 @@ def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> lis
     """Carry out one text frame from a customer's socket; return the reply and the pushes."""
     call = check(text, centre.options)
     if isinstance(call, Refusal):
-        refusal = delivery.reply(call.type, call.code, str(call), call_id=call.call_id)
-        return [Send(customer.login, refusal)]
+        return [_reply(centre, customer, call, call.code, str(call))]
     exchange = _Exchange(centre, customer, call, now)
     alive = isinstance(call.command, frames.Heartbeat) and not call.token
     if not alive and centre.holder(call.token, now) is not customer:
@@ -51,6 +50,25 @@ def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> lis
         return exchange.carry_out()
     except Refusal as refused:
         return [exchange.reply(refused.code, str(refused))]
+
+
+def _reply(
+    centre: CallCentre,
+    customer: Customer,
+    call: Accepted | Refusal,
+    code: ResultCode,
+    message: str,
+    *,
+    extra: Wire | None = None,
+) -> Send:
+    """Build the reply; a 110 or 111 that is refused goes into the customer's history."""
+    said = call.type in (FrameType.SEND_MESSAGE, FrameType.SEND_PRE_MESSAGE)
+    if said and code is not ResultCode.SUCCESS:
+        refused: Wire = {"messageId": call.call_id, "type": int(call.type), "result": int(code)}
+        centre.keep(customer, customer.history.refused, refused)
+    call_id = None if centre.options.omit_call_ids else call.call_id
+    frame = delivery.reply(call.type, code, message, call_id=call_id, extra=extra)
+    return Send(customer.login, frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +111,7 @@ class _Exchange:
     def reply(
         self, code: ResultCode = ResultCode.SUCCESS, message: str = "", extra: Wire | None = None
     ) -> Send:
-        """Build the reply; a 110 or 111 that is refused goes into the customer's history."""
-        centre, call = self.centre, self.call
-        said = isinstance(call.command, frames.SendMessage | frames.SendPreMessage)
-        if said and code is not ResultCode.SUCCESS:
-            refused: Wire = {"messageId": call.call_id, "type": int(call.type), "result": int(code)}
-            centre.keep(self.customer, self.customer.history.refused, refused)
-        call_id = None if centre.options.omit_call_ids else call.call_id
-        frame = delivery.reply(call.type, code, message, call_id=call_id, extra=extra)
-        return Send(self.customer.login, frame)
+        return _reply(self.centre, self.customer, self.call, code, message, extra=extra)
 
     # --- asking for an agent ----------------------------------------------------------------------
 

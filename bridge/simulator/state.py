@@ -171,7 +171,7 @@ class History:
     call_ids: dict[CallId, None] = field(default_factory=dict)
     """The messageIds of `messages`, in order of arrival."""
     refused: list[Wire] = field(default_factory=list)
-    """Refused 110 and 111 with their result, without those that `check` refused."""
+    """Every refused 110 and 111 with its result, but for what a fault answered."""
     said: list[Wire] = field(default_factory=list)
     """210 and 301 made by `desk.speak`; `sent` is True once a socket took it."""
     ratings: list[Wire] = field(default_factory=list)

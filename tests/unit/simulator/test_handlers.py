@@ -114,6 +114,24 @@ def test_a_dead_request_is_named_by_102_and_111() -> None:
     assert phone.customer.history.refused == [{"messageId": 3, "type": 111, "result": -10}]
 
 
+def test_whatever_a_message_is_refused_for_it_is_listed() -> None:
+    centre = make_centre()
+    phone, session = chatting(centre)
+    assert codes(phone.text(session, " ")) == [(110, -17)]
+    assert codes(phone.send(110, sessionId=session)) == [(110, -14)]
+    assert codes(phone.send(111, requestId=9001, content="")) == [(111, -17)]
+    assert codes(phone.text(session, "x", token="wrong")) == [(110, -15)]
+    assert codes(phone.send(103, sessionId="x")) == [(103, -14)]
+    listed = [(one["messageId"], one["result"]) for one in phone.customer.history.refused]
+    assert listed == [(2, -17), (3, -14), (4, -17), (5, -15)]
+
+
+def test_no_reply_names_its_command_on_a_server_that_leaves_numbers_out() -> None:
+    phone, session = chatting(make_centre(omit_call_ids=True))
+    for text in ("hi", " "):
+        assert "messageId" not in frames(phone.text(session, text))[0]
+
+
 def test_nobody_touches_the_request_or_session_of_another() -> None:
     centre = make_centre()
     _, session = chatting(centre)
