@@ -227,18 +227,20 @@ def _bad(sentence: str) -> web.Response:
 
 
 async def _with_amr(op: Mapping[str, object]) -> Mapping[str, object]:
-    """Convert the recording of a `voice` operation to AMR, in a thread, unless it is AMR."""
+    """Convert the recording of a `voice` operation to AMR, in a thread, and add its length if none
+    is given; AMR stays as it is, and is not even read if its length is given.
+    """
     data = op.get("data")
     if op.get("op") != "voice" or not isinstance(data, str) or not data:
         return op
     try:
         recording = base64.b64decode(data, validate=True)
-        if recording.startswith(samples.AMR):
+        if recording.startswith(samples.AMR) and "seconds" in op:
             return op
         voice, seconds = await asyncio.to_thread(samples.to_amr, recording)
     except (ValueError, samples.SoundError) as error:
         raise BadOpError(f"data is no voice: {error}") from error
-    return {**op, "data": base64.b64encode(voice).decode(), "seconds": seconds}
+    return {"seconds": seconds, **op, "data": base64.b64encode(voice).decode()}
 
 
 def _wall_ms() -> int:

@@ -1,10 +1,11 @@
 """The simulator over real sockets in dialect 2019: the later guides (protocol reference 5)."""
 
 import asyncio
+import base64
 
 import pytest
 
-from bridge.simulator.samples import voice
+from bridge.simulator.samples import to_wav, voice
 from bridge.simulator.simulator import BadOpError
 from bridge.webchat.frames import ChatStarted, InitConfig, QueueStatus, Received
 from bridge.webchat.read import parse_frame
@@ -164,6 +165,22 @@ async def test_a_voice_of_another_form_becomes_amr() -> None:
             await here.simulator.do({"op": "voice", "data": "AAAA"})
         with pytest.raises(BadOpError, match="no voice"):
             await here.simulator.do({"op": "voice", "data": "!"})
+
+
+@pytest.mark.parametrize("given", [None, 9])
+@pytest.mark.parametrize("recorded", [voice(5), to_wav(voice(5))])
+@pytest.mark.asyncio
+async def test_a_voice_is_as_long_as_it_sounds_or_as_is_said(
+    recorded: bytes, given: int | None
+) -> None:
+    async with site() as here:
+        phone, _ = await here.chat()
+        data = base64.b64encode(recorded).decode()
+        said = {} if given is None else {"seconds": given}
+        await here.simulator.do({"op": "voice", "data": data, "style": "object", **said})
+        msg = (await phone.push(210))["msg"]
+        assert isinstance(msg, dict)
+        assert msg["content"]["voiceLength"] == (given or 5)
 
 
 @pytest.mark.asyncio
