@@ -525,8 +525,8 @@ async def _refuse(request: web.Request, mode: str) -> web.StreamResponse:
 
 
 def _instead(login: str, fault: Fault, frame: object) -> list[Outgoing]:
-    """Build the reply to a command that a fault replaces; none without a `result`."""
-    if fault.result is None:
+    """Build the reply to a command that `answer` or `ignore` replaces; none for `ignore`."""
+    if fault.fault == "ignore":
         return []
     named: Wire = frame if isinstance(frame, dict) else {}
     known: Wire = {key: named[key] for key in ("messageId", "type") if key in named}

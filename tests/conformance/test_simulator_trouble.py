@@ -42,7 +42,7 @@ async def test_ignored_and_refused_commands_are_not_carried_out() -> None:
         phone, session = await here.chat()
         await faults(
             here,
-            {"fault": "ignore", "type": 110},
+            {"fault": "ignore", "type": 110, "result": -1},
             {"fault": "answer", "type": 110, "result": -100},
         )
         await phone.text(session, "ignored")
