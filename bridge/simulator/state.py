@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -86,6 +87,14 @@ class Log:
         # Walking from the right keeps a long poll cheap when the log is full.
         newest = itertools.islice(reversed(self._entries), max(self.last - number, 0))
         return list(newest)[::-1]
+
+
+_TOKEN = re.compile(r"""(token["']?\s*[:=]\s*["']?)[^"',}\s&]+""", re.IGNORECASE)
+
+
+def masked_text(text: str) -> str:
+    """Return a frame that is no JSON, such as a cut one, with what must be its token masked."""
+    return _TOKEN.sub(r"\1<token>", text)
 
 
 def masked(value: object) -> object:

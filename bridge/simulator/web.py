@@ -27,7 +27,18 @@ from aiohttp.typedefs import Handler
 from bridge.simulator import delivery, desk, handlers, samples, tpi
 from bridge.simulator.faults import Fault
 from bridge.simulator.operations import Simulation
-from bridge.simulator.state import STICKY, Customer, HangUp, Log, Outgoing, Send, Wire, masked, node
+from bridge.simulator.state import (
+    STICKY,
+    Customer,
+    HangUp,
+    Log,
+    Outgoing,
+    Send,
+    Wire,
+    masked,
+    masked_text,
+    node,
+)
 from bridge.simulator.tpi import log_in, result
 from bridge.webchat.codes import ResultCode
 
@@ -441,7 +452,7 @@ class Switchboard:
         try:
             frame: object = msgspec.json.decode(text)
         except ValueError:
-            frame = text
+            frame = masked_text(text)
         self._record("in", line.login, frame)
         if self._lines.get(line.login) is not line:
             return  # the socket is closing: its frames are ignored
@@ -504,7 +515,7 @@ class Switchboard:
         self._record("out", send.login, send.frame)
 
     def _record(self, direction: Literal["in", "out"], login: str, frame: object) -> None:
-        """Log a frame from or to a customer; `frame` is the raw text if it is not JSON."""
+        """Log a frame from or to a customer; `frame` is text if it is not JSON."""
         entry: Wire = {"time": self._simulation.centre.wall_ms(), "direction": direction}
         entry |= {"login": login, "frame": masked(frame)}
         self._journal.add(entry)

@@ -274,6 +274,9 @@ async def test_frames_can_be_awaited_and_hide_tokens() -> None:
         async with asyncio.TaskGroup() as group:
             polling = group.create_task(poll())
             await phone.text(session, "hello")
+        await phone.socket.send(f'{{"type": 10, "token": "{phone.token}"')
+        while (await phone.receive())["result"] != -8:
+            pass
         first = polling.result()[0]
         assert (first["number"], first["direction"], first["login"]) == (last + 1, "in", "ada")
         assert phone.token not in json.dumps(here.simulator.frames())

@@ -1,6 +1,8 @@
 """Logs: numbered, masked, bounded."""
 
-from bridge.simulator.state import Log, masked, shortened
+import pytest
+
+from bridge.simulator.state import Log, masked, masked_text, shortened
 
 
 def test_numbers_grow_and_the_oldest_go_first() -> None:
@@ -19,6 +21,19 @@ def test_tokens_are_masked_wherever_they_stand() -> None:
         "list": [{"token": "<token>"}],
         "n": 1,
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":10,"token":"S-1+/=","time":1',
+        '{"type":10, "token" : "S-1+/=',
+        "{type: 10, token: 'S-1+/=', time: 1}",
+        "type=10&token=S-1+/=&time=1",
+    ],
+)
+def test_the_token_of_a_frame_that_cannot_be_read_is_masked(text: str) -> None:
+    assert masked_text(text) == text.replace("S-1+/=", "<token>")
 
 
 def test_long_strings_are_shortened_with_their_digest() -> None:
