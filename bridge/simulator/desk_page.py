@@ -119,11 +119,14 @@ class DeskSide:
         """Push a view after each change, with the transcript entries that are new to this desk: it
         reconnects with `run` and, as `since`, `last` of its last view.
         """
+        try:
+            since = int(request.query.get("since", "0"))
+        except ValueError as error:
+            raise web.HTTPBadRequest(text="since must be an integer") from error
+        if request.query.get("run") != self._run:
+            since = 0
         socket = web.WebSocketResponse(compress=False, heartbeat=20, timeout=1.0)
         await socket.prepare(request)
-        since = 0
-        if request.query.get("run") == self._run:
-            since = int(request.query.get("since", "0"))
         async with asyncio.TaskGroup() as group:
             showing = group.create_task(self._show(socket, since))
             stop = group.create_task(self._close_at_stop(socket))

@@ -259,6 +259,18 @@ async def test_control_over_http() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_desk_that_names_no_entry_is_refused_before_its_socket_opens() -> None:
+    async with site() as here:
+        stream = f"{here.origin}/desk/stream"
+        async with here.http.ws_connect(stream) as desk:
+            run = (await desk.receive_json())["run"]
+        for query in ("since=x", f"run={run}&since=x", f"run={run}&since="):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await here.http.ws_connect(f"{stream}?{query}")
+            assert refused.value.status == 400
+
+
+@pytest.mark.asyncio
 async def test_frames_can_be_awaited_and_hide_tokens() -> None:
     async with site() as here:
         phone, session = await here.chat()
