@@ -135,28 +135,33 @@ def die_with_parent() -> Callable[[], object] | None:
 # --- ports ---------------------------------------------------------------------------------------
 
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_LOWEST, _LINUX = 10_000, 32_768
-"""Lowest port, above common development servers; default start of Linux's ephemeral ports."""
+_LINUX = 32_768, 60_999
+"""First and last ephemeral port of Linux by default."""
+_LOWEST = 10_000
+"""Lowest port that is preferred: above common development servers."""
 _TRIES = 200
 
 
 def free_port() -> int:
-    """Return a free loopback port below the ephemeral ones; OSError if none was found.
+    """Return a free loopback port outside the ephemeral ones; OSError if none was found.
 
-    A client may get an ephemeral port before the server listens, or while it restarts.
+    A client may get an ephemeral port before the server listens, or while it restarts. Where the
+    kernel gives out nearly all ports, it is one of them.
     """
-    ports = range(_LOWEST, _first_ephemeral())
-    for port in random.sample(ports, min(_TRIES, len(ports))):
+    first, last = _ephemeral()
+    outside = (range(_LOWEST, first), range(last + 1, 65_536), range(1024, first))
+    enough = (ports for ports in outside if len(ports) >= _TRIES)
+    ports = next(enough, range(_LOWEST, _LINUX[0]))
+    for port in random.sample(ports, _TRIES):
         if _is_free(port):
             return port
     raise OSError(f"no port of {ports.start} to {ports.stop - 1} is free on 127.0.0.1")
 
 
-def _first_ephemeral() -> int:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        first = int(_EPHEMERAL.read_text().split()[0])
-        if first > _LOWEST:
-            return first
+def _ephemeral() -> tuple[int, int]:
+    with contextlib.suppress(OSError, ValueError):
+        first, last = _EPHEMERAL.read_text().split()
+        return int(first), int(last)
     return _LINUX
 
 

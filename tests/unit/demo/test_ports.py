@@ -27,15 +27,34 @@ def test_a_server_can_listen_on_it() -> None:
         assert free_port() != port
 
 
-@pytest.mark.parametrize("limits", ["", "?\n", "1024 65535\n", "32768 60999\n"])
-def test_on_any_machine(limits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("limits", "lowest", "highest"),
+    [
+        ("", 10_000, 32_767),
+        ("?\n", 10_000, 32_767),
+        ("32768 60999\n", 10_000, 32_767),
+        ("15000\t64000\n", 10_000, 14_999),
+        ("10000 60999\n", 61_000, 65_535),
+        ("1024 20000\n", 20_001, 65_535),
+        ("9000 65535\n", 1024, 8999),
+        ("10100 65535\n", 1024, 10_099),
+        ("1024 65535\n", 10_000, 32_767),  # there is none outside
+    ],
+)
+def test_on_any_machine(
+    limits: str, lowest: int, highest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "range"
     file.write_text(limits)
     monkeypatch.setattr(child_process, "_EPHEMERAL", file)
-    assert 10_000 <= free_port() < 32_768
+    asked: list[int] = []
 
+    def note(port: int) -> bool:
+        asked.append(port)
+        return False
 
-def test_none_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child_process, "_is_free", lambda port: False)
-    with pytest.raises(OSError, match="no port of 10000 to "):
+    monkeypatch.setattr(child_process, "_is_free", note)
+    with pytest.raises(OSError, match=f"no port of {lowest} to {highest} is free"):
         free_port()
+    assert len(asked) == 200
+    assert lowest <= min(asked) < max(asked) <= highest
