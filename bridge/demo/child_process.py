@@ -105,14 +105,16 @@ class ChildProcess:
         process, self._process = self._process, None
         if process is None:
             return 0
-        if process.returncode is None:
-            process.terminate()
+        # It may end by itself at any moment, also when its time is up.
+        with contextlib.suppress(ProcessLookupError):
+            if process.returncode is None:
+                process.terminate()
             try:
                 async with asyncio.timeout(self.patience):
                     await process.wait()
             except TimeoutError:
                 process.kill()
-                await process.wait()
+        await process.wait()
         return process.returncode or 0
 
     async def kill(self) -> None:

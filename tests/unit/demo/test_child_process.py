@@ -1,0 +1,50 @@
+"""A child process that ends by itself at the very moment at which it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from bridge.demo.child_process import ChildProcess
+
+
+class Vanishing:
+    """A process that is gone when it gets a signal, and whose exit code is known later."""
+
+    def __init__(self, at: str) -> None:
+        self.pid = 1
+        self.returncode: int | None = None
+        self._at = at
+        self._gone = asyncio.Event()
+
+    def terminate(self) -> None:
+        self._signal("terminate")
+
+    def kill(self) -> None:
+        self._signal("kill")
+
+    async def wait(self) -> int:
+        await self._gone.wait()
+        self.returncode = 7
+        return self.returncode
+
+    def _signal(self, name: str) -> None:
+        if name == self._at:
+            self._gone.set()
+            raise ProcessLookupError
+
+
+@pytest.mark.parametrize("at", ["terminate", "kill"])
+@pytest.mark.asyncio
+async def test_a_process_that_is_gone_when_it_is_signalled_has_stopped(
+    at: str, tmp_path: Path
+) -> None:
+    child = ChildProcess(
+        name="it", command=(), url="", ready="/", log_file=tmp_path / "log", patience=0.01
+    )
+    child._process = cast("asyncio.subprocess.Process", Vanishing(at))
+    assert await child.stop() == 7
+    assert not child.runs
