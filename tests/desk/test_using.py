@@ -186,6 +186,36 @@ async def test_cards_stay_within_their_column_and_two_of_one_name_can_be_told(
         assert max(cards) <= column
 
 
+async def test_what_was_said_last_stands_in_its_card_with_its_faces(floor: OpenFloor) -> None:
+    async with floor() as here:
+        page = await here.desk()
+        phone, session = await here.chat()
+        last = page.locator("#mine .card .more")
+        for text in ("hi /::)", "x" * 59 + "😟" * 9):
+            await phone.text(session, text)
+            await phone.reply(110)
+            await expect(last).to_have_text("hi 🙂" if text == "hi /::)" else "x" * 59 + "😟")
+        edges = "(one) => [one, one.closest('.card')].map((it) => it.getBoundingClientRect().right)"
+        right, edge = await last.evaluate(edges)
+        assert right < edge
+        await here.here.simulator.do({"op": "say", "text": "see &lt;me&gt; <b>/::)</b>"})
+        await expect(last).to_have_text("see <me> 🙂")
+
+
+async def test_the_fields_of_a_dialog_do_not_touch(floor: OpenFloor) -> None:
+    async with floor() as here:
+        page = await here.desk()
+        await here.chat()
+        await page.locator("#mine .card button").click()
+        await page.keyboard.press("Alt+t")
+        dialog = page.get_by_role("dialog")
+        field, choice = dialog.get_by_role("spinbutton"), dialog.get_by_role("button", name="Jun")
+        above, below = await field.bounding_box(), await choice.bounding_box()
+        assert above is not None
+        assert below is not None
+        assert below["y"] - (above["y"] + above["height"]) >= 8
+
+
 async def test_both_languages_say_everything(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk(language="zh-CN")

@@ -2,6 +2,7 @@
 
 import { face, find, make, replace } from "./dom.js";
 import { chatsOf, customers, desk, nameOf, queueOf, said, unread } from "./people.js";
+import { withFaces } from "./rich.js";
 import { centre, sinceView } from "./stream.js";
 import { clock, timeOfDay, word } from "./words.js";
 
@@ -82,7 +83,7 @@ const chosen = (person) => person.login === desk.login;
 /** An entry in a few words. */
 export function gist(entry) {
   switch (entry.kind) {
-    case "text": case "notice": return plain(entry).slice(0, SHORT);
+    case "text": case "notice": return [...plain(entry)].slice(0, SHORT).join("");
     case "image": return `🖼 ${entry.name ?? ""}`;
     case "video": return `🎬 ${entry.name ?? ""}`;
     case "file": return `📄 ${entry.name ?? ""}`;
@@ -93,7 +94,7 @@ export function gist(entry) {
 }
 
 function plain(entry) {
-  const text = entry.text ?? "";
+  const text = withFaces(entry.text ?? "");
   if (entry.side === "customer") return text;
   return new DOMParser().parseFromString(text, "text/html").body.textContent;
 }
