@@ -62,6 +62,8 @@ class DeskSide:
 
     def routes(self) -> list[web.RouteDef]:
         return [
+            web.get("/", self._to_desk),
+            web.get("/desk/", self._to_desk),
             web.get("/desk", self._asset),
             web.get("/desk/stream", self._stream),
             web.get("/desk/faces", self._faces),
@@ -84,6 +86,12 @@ class DeskSide:
                 why = "Pages of another site cannot control the simulator."
                 return web.Response(status=403, text=why)
         return await handler(request)
+
+    async def _to_desk(self, request: web.Request) -> web.Response:
+        """Lead to the desk from what people type; relatively, for proxies that add a path."""
+        place = "../desk" if request.path == "/desk/" else "desk"
+        query = f"?{request.query_string}" if request.query_string else ""
+        return web.Response(status=302, headers={hdrs.LOCATION: place + query})
 
     async def _asset(self, request: web.Request) -> web.FileResponse:
         file = _PAGE / request.match_info.get("name", "index.html")

@@ -258,6 +258,15 @@ async def test_control_over_http() -> None:
             assert response.status == 400
 
 
+@pytest.mark.parametrize("path", ["/", "/desk/", "/desk/?agent=A00001"])
+@pytest.mark.asyncio
+async def test_what_people_type_leads_to_the_desk(path: str) -> None:
+    async with site() as here, here.http.get(here.origin + path) as response:
+        assert (response.status, response.url.path) == (200, "/desk")
+        assert response.url.query_string == path.partition("?")[2]
+        assert "<title>Agent desk" in await response.text()
+
+
 @pytest.mark.asyncio
 async def test_a_desk_that_names_no_entry_is_refused_before_its_socket_opens() -> None:
     async with site() as here:
