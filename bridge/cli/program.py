@@ -14,7 +14,6 @@ from contextlib import suppress
 from functools import partial
 
 import click
-import msgspec
 
 from bridge import __version__
 from bridge.cli import console, database, moves, ordering, privacy, running
@@ -82,8 +81,8 @@ def parse_options(
         except ValueError:
             values[name] = value
     try:
-        return msgspec.convert(values, SimulatorOptions, strict=False)  # numbers are still strings
-    except msgspec.ValidationError as error:
+        return SimulatorOptions.read(values, strict=False)  # numbers are still strings
+    except ValueError as error:
         raise click.UsageError(f"--set: {error}") from error
 
 
@@ -118,7 +117,11 @@ option = partial(click.option, show_default=True)
     help="Id of a queue that exists (repeatable); default: all.",
 )
 @click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other option (repeatable)."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any switch of docs/simulator.md, lists as JSON (repeatable).",
 )
 def simulate(  # noqa: PLR0917 - click's, by name
     host: str, port: int, dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]

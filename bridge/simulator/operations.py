@@ -121,7 +121,8 @@ def _chat(
         found = _there(_customer(at, login=login).session, f"{login} has no open session")
     else:
         only = next(iter(sessions.values())) if len(sessions) == 1 else None
-        found = _there(only, f"say which session: {len(sessions)} are open")
+        many = f"say which session: {len(sessions)} are open"
+        found = _there(only, many if sessions else "no session is open")
     at.answer["session"] = found.id
     return _Chat(at.centre, found, agent or desk.first_agent(found))
 
@@ -392,6 +393,7 @@ def _shape(find: _Finder | None, do: _Function) -> type[msgspec.Struct]:
 OPERATIONS: Mapping[type[msgspec.Struct], tuple[_Function, _Finder | None]] = {
     _shape(find, do): (do, find) for find, functions in _TABLE for do in functions
 }
+_NAMES = tuple(shape.__name__ for shape in OPERATIONS)
 _ANY: Any = reduce(or_, OPERATIONS)
 
 
@@ -400,7 +402,9 @@ def perform(simulation: Simulation, body: Mapping[str, object], now: float, host
     try:
         asked = msgspec.convert(body, _ANY)
     except msgspec.ValidationError as error:
-        raise BadOpError(str(error)) from error
+        unknown = body.get("op") not in _NAMES
+        sentence = f"op must be one of {', '.join(_NAMES)}" if unknown else str(error)
+        raise BadOpError(sentence) from error
     at = _Moment(simulation, simulation.centre, now, host, {})
     do, find = OPERATIONS[type(asked)]
     fields = msgspec.structs.asdict(asked)

@@ -7,8 +7,12 @@ reference, and R5 of 2019-10-14). Every other behaviour observed or reported of 
 
 from __future__ import annotations
 
+import difflib
+import math
+import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -137,6 +141,11 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     keep_records: int = 10_000
 
     def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if isinstance(value := getattr(self, name), float) and not math.isfinite(value):
+                raise ValueError(f"{name} must be a number of seconds")
+        if self.public_origin and not _is_origin(self.public_origin):
+            raise ValueError("public_origin must be as in http://sim.example.org:8980, no path")
         if self.context and (not self.context.startswith("/") or self.context.endswith("/")):
             raise ValueError("context must be empty or start, and not end, with a slash")
         kept = ("keep_frames", "keep_entries", "keep_records")
@@ -161,10 +170,23 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         """Return a copy with changes; ValueError if one is unknown, wrong or fixed at the start."""
         if fixed := FIXED_AT_START & changes.keys():
             raise ValueError(f"{min(fixed)} cannot change while the simulator runs")
+        return SimulatorOptions.read({**msgspec.to_builtins(self), **changes})
+
+    @classmethod
+    def read(cls, values: Mapping[str, object], *, strict: bool = True) -> SimulatorOptions:
+        """Return options with these values, unless `strict` also numbers as text; ValueError, if
+        possible with what would be right, if one is unknown or wrong.
+        """
+        names = cls.__struct_fields__
+        for name in values:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                meant = f": did you mean {near[0]}?" if near else ""
+                raise ValueError(f"there is no switch {name}{meant}")
         try:
-            return msgspec.convert({**msgspec.to_builtins(self), **changes}, SimulatorOptions)
+            return msgspec.convert(values, cls, strict=strict)
         except msgspec.ValidationError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(f"{error}{_remedy(str(error))}") from error
 
     # --- values derived from the switches ---------------------------------------------------------
 
@@ -198,3 +220,21 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     def queue_name(self, queue_id: QueueId) -> str:
         return self.queue_names.get(str(queue_id), "")
+
+
+def _is_origin(text: str) -> bool:
+    parts = urlsplit(text)
+    named = parts.scheme in {"http", "https"} and parts.netloc
+    return bool(named) and text == f"{parts.scheme}://{parts.netloc}"
+
+
+def _remedy(complaint: str) -> str:
+    """Return what a switch may be, where msgspec only says what it must not be."""
+    found = re.search(r"`\$\.(\w+)`$", complaint)
+    if found and complaint.startswith("Invalid enum value"):
+        hint = get_type_hints(SimulatorOptions)[found[1]]
+        choices = [kind for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal]
+        return ": it may be " + ", ".join(str(one) for kind in choices for one in get_args(kind))
+    if found and re.match("Expected `(array|object)`, got `str`", complaint):
+        return ": it is written as JSON"
+    return ""

@@ -126,7 +126,8 @@ def test_a_text_may_look_like_a_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", ["frame_limit", "nonsense=1", "frame_limit=many", "frame_limit=0"]
+    "setting",
+    ["frame_limit", "nonsense=1", "frame_limit=many", "frame_limit=0", "session_grace=nan"],
 )
 def test_a_wrong_option_is_named(setting: str) -> None:
     with pytest.raises(click.UsageError, match=r"--set"):

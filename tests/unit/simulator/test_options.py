@@ -20,11 +20,27 @@ from bridge.simulator.options import SimulatorOptions
         ({"login_limit": "10"}, "Expected `int`"),
         ({"wrong_upload": 1}, "wrong_upload must be"),
         ({"wrong_upload": 600}, "wrong_upload must be"),
+        ({"frame_limits": 1}, "there is no switch frame_limits: did you mean frame_limit?"),
+        ({"people": "dialect"}, "`$.people`: it may be agents, users, both"),
+        ({"wrong_keys": -7}, "`$.wrong_keys`: it may be -14, -8, -17, -100, blank, shown"),
+        ({"queues": "1,2"}, "`$.queues`: it is written as JSON"),
+        ({"robot": "Helper"}, "`$.robot`: it is written as JSON"),
+        ({"session_grace": float("nan")}, "session_grace must be a number"),
+        ({"queue_timeout": float("inf")}, "queue_timeout must be a number"),
     ],
 )
 def test_a_wrong_value_is_refused(changes: dict[str, object], sentence: str) -> None:
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
         SimulatorOptions().changed(changes)
+
+
+@pytest.mark.parametrize(
+    "origin", ["sim.example.org", "http://x/", "http://x/path", "ftp://x", "http://"]
+)
+def test_an_origin_has_a_scheme_and_no_path(origin: str) -> None:
+    with pytest.raises(ValueError, match="public_origin must"):
+        SimulatorOptions(public_origin=origin)
+    assert SimulatorOptions(public_origin="https://x:8980").public_origin
 
 
 @pytest.mark.parametrize("context", ["webchat", "/webchat/", "/"])
