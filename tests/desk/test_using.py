@@ -202,6 +202,40 @@ async def test_what_was_said_last_stands_in_its_card_with_its_faces(floor: OpenF
         await expect(last).to_have_text("see <me> 🙂")
 
 
+async def test_what_is_written_to_one_customer_never_goes_to_another(floor: OpenFloor) -> None:
+    async with floor() as here:
+        page = await here.desk()
+        ada, _ = await here.chat("ada")
+        bob, _ = await here.chat("bob")
+        words = page.locator("#words")
+        await page.locator("#mine .card").filter(has_text="ada").get_by_role("button").click()
+        await words.fill("secret of Ada")
+        await page.locator("#mine .card").filter(has_text="bob").get_by_role("button").click()
+        await expect(words).to_have_value("")
+        await words.fill("hello Bob")
+        await page.keyboard.press("Enter")
+        assert (await heard(bob))["content"] == "hello Bob"
+        await page.locator("#mine .card").filter(has_text="ada").get_by_role("button").click()
+        await expect(words).to_have_value("secret of Ada")
+        await page.keyboard.press("Enter")
+        assert (await heard(ada))["content"] == "secret of Ada"
+
+
+async def test_a_place_goes_nowhere_once_its_chat_has_ended(floor: OpenFloor) -> None:
+    async with floor(quiet=False) as here:
+        page = await here.desk()
+        ada, session = await here.chat("ada")
+        await page.locator("#mine .card button").click()
+        await here.chat("bob")
+        await page.keyboard.press("Alt+l")
+        await ada.send(103, sessionId=session)
+        await expect(page.locator("#ended .card")).to_have_count(1)
+        await page.get_by_role("dialog").get_by_role("button", name="Send location").click()
+        await expect(page.locator(".toasts")).to_contain_text(f"session {session} is not open")
+        customers = here.here.simulator.customers
+        assert customers["bob"].history.said == []
+
+
 async def test_the_fields_of_a_dialog_do_not_touch(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()

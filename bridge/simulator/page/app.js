@@ -1,7 +1,7 @@
 // The agent desk: a page on the simulator's control API. Begins here.
 
 import { drawChat, drawTyping, extendChat } from "./chat.js";
-import { askFace, askPlace, drawTools, openVoice, pickFile, pickImage, prepareCompose } from "./compose.js";
+import { askFace, askPlace, changeDraft, drawTools, openVoice, pickFile, pickImage, prepareCompose } from "./compose.js";
 import { find } from "./dom.js";
 import { listenToKeys, showKeys, toWords } from "./keys.js";
 import { drawList, drawTitle, inOrder, tick } from "./list.js";
@@ -15,6 +15,7 @@ const THEMES = ["auto", "light", "dark"];
 let asked = false;
 
 function choose(login) {
+  if (login !== desk.login) changeDraft(desk.login, login);
   desk.login = desk.write = login;
   document.body.dataset.pane = login ? "chat" : "list";
   markRead();

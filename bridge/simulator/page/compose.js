@@ -18,6 +18,8 @@ const PLACES = [
 
 let typedAt = 0;
 let facesShown = [];
+/** What is written and not sent, by the customer's login. */
+const drafts = {};
 
 /** Wire the form up; `faces` are for the picker. */
 export function prepareCompose(faces) {
@@ -68,18 +70,33 @@ export function drawTools() {
 
 export const pickImage = () => mine() && find("pick-image").click();
 export const pickFile = () => mine() && find("pick-file").click();
-export const openVoice = () => mine() && askVoice(sendVoice, () => find("pick-voice").click());
+export function openVoice() {
+  if (!mine()) return;
+  const to = from();
+  askVoice((blob) => sendVoice(blob, to), () => find("pick-voice").click());
+}
 
-const from = () => ({ session: mine()?.id, agent: desk.agent });
+/** Who says something to whom; taken before anything is waited for, as the chat may end or change.
+ * 0 is no session: without one, the server would take the only one that is open. */
+const from = () => ({ session: mine()?.id ?? 0, agent: desk.agent });
 
 async function sendText() {
   const words = find("words");
   const text = words.value;
+  const { login } = desk;
   if (!text.trim() || !mine()) return;
   words.value = "";
   typedAt = 0;
   const done = await act({ op: "say", ...from(), text: find("as-html").checked ? text : toHtml(text) });
-  if (!done && !words.value) words.value = text;
+  if (done) return;
+  if (desk.login !== login) drafts[login] ||= text;
+  else words.value ||= text;
+}
+
+/** Put by what is not sent yet to the one customer, and go on with that to the other. */
+export function changeDraft(old, login) {
+  drafts[old] = find("words").value;
+  find("words").value = drafts[login] ?? "";
 }
 
 function tellTyping() {
@@ -94,18 +111,20 @@ function sendAll(files) {
 }
 
 async function sendImage(file) {
+  const to = from();
   const data = await base64(file);
-  if (data) act({ op: "image", ...from(), name: file.name || "picture.png", data });
+  if (data) act({ op: "image", ...to, name: file.name || "picture.png", data });
 }
 
 async function sendFile(file) {
+  const to = from();
   const data = await base64(file);
-  if (data !== null) act({ op: "file", ...from(), name: file.name || "file", data });
+  if (data !== null) act({ op: "file", ...to, name: file.name || "file", data });
 }
 
-async function sendVoice(blob) {
+async function sendVoice(blob, to = from()) {
   const data = await base64(blob);
-  if (data) act({ op: "voice", ...from(), data });
+  if (data) act({ op: "voice", ...to, data });
 }
 
 function base64(blob) {
@@ -144,6 +163,7 @@ function insert(text) {
 
 export function askPlace() {
   if (!mine()) return;
+  const to = from();
   const [[poi, latitude, longitude]] = PLACES;
   const name = field("placeName", { value: poi });
   const north = field("latitude", { type: "number", step: "any", min: -90, max: 90, required: true, value: latitude });
@@ -153,7 +173,7 @@ export function askPlace() {
   const presets = PLACES.map(([label, lat, lon]) => make("button", { type: "button", textContent: label,
     onclick: () => { name.input.value = label; north.input.value = lat; east.input.value = lon; } }));
   const form = make("form", { id: "place-form", method: "dialog", onsubmit: () => act({
-    op: "location", ...from(), poi: name.input.value, map: map.value,
+    op: "location", ...to, poi: name.input.value, map: map.value,
     latitude: Number(north.input.value), longitude: Number(east.input.value) }) },
   make("div", { className: "row" }, ...presets), name.label,
   make("div", { className: "two" }, north.label, east.label),
