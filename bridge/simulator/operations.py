@@ -85,8 +85,14 @@ def _there(found: _T | None, problem: str) -> _T:
     return found
 
 
-def _customer(at: _Moment, *, login: str) -> Customer:
-    return _there(at.centre.customers.get(login), f"nobody has logged in as {login!r}")
+def _customer(at: _Moment, *, login: str = "") -> Customer:
+    """Return the named or only customer."""
+    customers = at.centre.customers
+    if login:
+        return _there(customers.get(login), f"nobody has logged in as {login!r}")
+    only = next(iter(customers.values())) if len(customers) == 1 else None
+    many = f"say which login: {len(customers)} have logged in"
+    return _there(only, many if customers else "nobody has logged in")
 
 
 def _request(at: _Moment, *, request: RequestId | None = None, login: str = "") -> QueueRequest:

@@ -47,6 +47,23 @@ def test_a_field_that_no_operation_has_is_named() -> None:
         perform(make_centre(), {"op": "close", "mood": "good"})
 
 
+def test_the_only_customer_needs_no_name() -> None:
+    centre = make_centre()
+    for op in ({"op": "kick"}, {"op": "expire_token"}, {"op": "push", "frame": {"type": 299}}):
+        with pytest.raises(BadOpError, match="nobody has logged in"):
+            perform(centre, op)
+    ada = join(centre)
+    assert perform(centre, {"op": "kick"}).outgoing == [HangUp("ada", 1001)]
+    assert (
+        frames(perform(centre, {"op": "push", "frame": {"type": 299}}).outgoing)[0]["type"] == 299
+    )
+    perform(centre, {"op": "expire_token"})
+    assert not ada.tokens
+    join(centre, "bob")
+    with pytest.raises(BadOpError, match="say which login: 2 have logged in"):
+        perform(centre, {"op": "kick"})
+
+
 def test_by_name_by_number_or_the_only_one() -> None:
     centre = make_centre()
     chatting(centre, "ada")
