@@ -195,10 +195,13 @@ async def test_what_was_said_last_stands_in_its_card_with_its_faces(floor: OpenF
             await phone.text(session, text)
             await phone.reply(110)
             await expect(last).to_have_text("hi 🙂" if text == "hi /::)" else "x" * 59 + "😟")
-        edges = "(one) => [one, one.closest('.card')].map((it) => it.getBoundingClientRect().right)"
-        right, edge = await last.evaluate(edges)
-        assert right < edge
-        await here.here.simulator.do({"op": "say", "text": "see &lt;me&gt; <b>/::)</b>"})
+        # Looked at in one go: the page draws its cards anew.
+        edges = """all => [all[0], all[0].querySelector(".more")]
+            .map((one) => one.getBoundingClientRect().right)"""
+        card, words = await page.locator("#mine .card").evaluate_all(edges)
+        assert 0 < words < card
+        said = "see &lt;me&gt;<br><b>/::)</b><script>gone()</script>"
+        await here.here.simulator.do({"op": "say", "text": said})
         await expect(last).to_have_text("see <me> 🙂")
 
 

@@ -2,7 +2,7 @@
 
 import { face, find, make, replace } from "./dom.js";
 import { chatsOf, customers, desk, nameOf, queueOf, said, unread } from "./people.js";
-import { withFaces } from "./rich.js";
+import { likeness, withFaces } from "./rich.js";
 import { centre, sinceView } from "./stream.js";
 import { clock, timeOfDay, word } from "./words.js";
 
@@ -94,9 +94,8 @@ export function gist(entry) {
 }
 
 function plain(entry) {
-  const text = withFaces(entry.text ?? "");
-  if (entry.side === "customer") return text;
-  return new DOMParser().parseFromString(text, "text/html").body.textContent;
+  const text = entry.text ?? "";
+  return entry.side === "customer" ? withFaces(text) : likeness(text).textContent;
 }
 
 /** The customers from top to bottom, for the keys that walk through them. */
