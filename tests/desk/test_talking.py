@@ -1,5 +1,6 @@
 """A person at the desk talks with customers: text, typing, and everything else both ways."""
 
+import asyncio
 import base64
 import io
 import wave
@@ -20,6 +21,23 @@ PASTE = """(data) => {
     files.items.add(new File([bytes], "pasted.png", {type: "image/png"}));
     const event = new ClipboardEvent("paste", {clipboardData: files, bubbles: true});
     document.getElementById("words").dispatchEvent(event);
+}"""
+SLOW_MICROPHONE = """() => {
+    const really = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    Object.assign(window, {asked: 0, streams: [], give: null});
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+        window.asked += 1;
+        await new Promise((resolve) => { window.give = resolve; });
+        const stream = await really(wanted);
+        window.streams.push(stream);
+        return stream;
+    };
+}"""
+MICROPHONES_CLOSED = """async () => {
+    const closed = (one) => one.getTracks()[0].readyState === "ended";
+    while (window.streams.length < 2 || !window.streams.every(closed)) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+    }
 }"""
 NO_MICROPHONE = """() => {
     navigator.mediaDevices.getUserMedia = async () => {
@@ -244,6 +262,27 @@ async def test_without_a_microphone_a_sample_can_be_sent(floor: OpenFloor) -> No
         await expect(page.get_by_role("button", name="Record")).to_be_disabled()
         await page.get_by_role("button", name="Send a sample").click()
         assert seconds_of(await heard(phone)) == 1.5
+
+
+async def test_no_microphone_stays_open_that_nobody_sees(floor: OpenFloor) -> None:
+    """It was asked for twice, or its dialog was closed before the browser gave it."""
+    async with floor() as here:
+        page = await here.desk()
+        await page.evaluate(SLOW_MICROPHONE)
+        await here.chat()
+        await page.locator("#mine .card button").click()
+        await page.get_by_role("button", name="Voice").click()
+        await page.get_by_role("button", name="Record").dblclick()
+        await page.evaluate("window.give()")
+        await expect(page.get_by_role("dialog")).to_contain_text("Recording…")
+        assert await page.evaluate("window.asked") == 1
+        await page.keyboard.press("Escape")
+        await page.get_by_role("button", name="Voice").click()
+        await page.get_by_role("button", name="Record").click()
+        await page.keyboard.press("Escape")
+        await page.evaluate("window.give()")
+        async with asyncio.timeout(30):
+            await page.evaluate(MICROPHONES_CLOSED)
 
 
 async def uploaded(here: Floor, phone: Phone, name: str, body: bytes) -> str:

@@ -19,9 +19,14 @@ export function askVoice(send, pickFile) {
   const cancel = make("button", { type: "button", textContent: word("cancel"), onclick: () => box.close() });
   const box = dialog(word("recordTitle"), [status], [cancel, sample, file, start]);
   let recording = null;
+  let asking = false;
   start.addEventListener("click", async () => {
-    if (recording) recording.stop();
-    else recording = await begin(status, start, (blob) => { box.close(); send(blob); });
+    if (asking) return;
+    if (recording) return recording.stop();
+    asking = true; // The browser may ask the agent first: meanwhile the box can be closed.
+    recording = await begin(status, start, (blob) => { box.close(); send(blob); });
+    asking = false;
+    if (!box.open) recording?.drop();
   });
   box.addEventListener("close", () => recording?.drop());
 }
