@@ -161,10 +161,13 @@ def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
 
 
 def worded(centre: CallCentre, send: Send) -> Send:
-    """Return the frame as written: a reply without `type` if `omit_types`."""
-    if send.is_push or not centre.options.omit_types:
+    """Return the frame as written: a reply without what `omit_types` and `omit_call_ids` say."""
+    options = centre.options
+    omitted = {"type": options.omit_types, "messageId": options.omit_call_ids}
+    if send.is_push or not any(omitted.values()):
         return send
-    return replace(send, frame={key: send.frame[key] for key in send.frame if key != "type"})
+    frame = {key: value for key, value in send.frame.items() if not omitted.get(key)}
+    return replace(send, frame=frame)
 
 
 def missed(centre: CallCentre, send: Send) -> None:

@@ -66,8 +66,7 @@ def _reply(
     if said and code is not ResultCode.SUCCESS:
         refused: Wire = {"messageId": call.call_id, "type": int(call.type), "result": int(code)}
         centre.keep(customer, customer.history.refused, refused)
-    call_id = None if centre.options.omit_call_ids else call.call_id
-    frame = delivery.reply(call.type, code, message, call_id=call_id, extra=extra)
+    frame = delivery.reply(call.type, code, message, call_id=call.call_id, extra=extra)
     return Send(customer.login, frame)
 
 

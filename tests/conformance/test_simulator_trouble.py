@@ -52,6 +52,21 @@ async def test_ignored_and_refused_commands_are_not_carried_out() -> None:
         assert messages(here) == []
 
 
+@pytest.mark.parametrize("omit_types", [True, False])
+@pytest.mark.asyncio
+async def test_no_reply_names_its_command_on_a_server_that_leaves_numbers_out(
+    omit_types: bool,
+) -> None:
+    async with site(omit_call_ids=True, omit_types=omit_types) as here:
+        phone = await here.phone()
+        await faults(here, {"fault": "answer", "type": 110, "result": -100})
+        for text, result in (("as a fault says", -100), (" ", -17), ("no chat", -11)):
+            await phone.text(1, text)
+            reply = await phone.receive()
+            assert reply["result"] == result
+            assert reply.keys() == {"result", "message", *([] if omit_types else ["type"])}
+
+
 @pytest.mark.parametrize("carried_out", [True, False])
 @pytest.mark.asyncio
 async def test_a_cut_between_command_and_reply(carried_out: bool) -> None:

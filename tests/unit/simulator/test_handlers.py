@@ -126,12 +126,6 @@ def test_whatever_a_message_is_refused_for_it_is_listed() -> None:
     assert listed == [(2, -17), (3, -14), (4, -17), (5, -15)]
 
 
-def test_no_reply_names_its_command_on_a_server_that_leaves_numbers_out() -> None:
-    phone, session = chatting(make_centre(omit_call_ids=True))
-    for text in ("hi", " "):
-        assert "messageId" not in frames(phone.text(session, text))[0]
-
-
 def test_nobody_touches_the_request_or_session_of_another() -> None:
     centre = make_centre()
     _, session = chatting(centre)
@@ -345,11 +339,6 @@ def test_a_refused_message_can_come_back() -> None:
         "objectName": "RC:TxtMsg",
         "content": '{"content": "lost", "extra": ""}',
     }
-
-
-def test_replies_can_leave_out_the_message_id() -> None:
-    (reply, _) = frames(Phone(make_centre(omit_call_ids=True)).queue())
-    assert reply == {"type": 101, "result": 1, "message": ""}
 
 
 @pytest.mark.parametrize("answered", [True, False])
