@@ -133,7 +133,7 @@ class BackupFile:
         except ValueError:
             told = {}
         if told.get("format") != FORMAT:
-            raise DamagedBackup(f"{path} is no backup of this program")
+            raise DamagedBackup(f"{path} is not a backup of this program")
         if told.get("version") != VERSION:
             raise DamagedBackup(f"{path} was made by a later version of this program")
         self.header: Header = self._decoded(first, Header)
@@ -158,12 +158,12 @@ class BackupFile:
                 rows += 1
             found = Sum(contents.table.name, rows, digest.hexdigest())
             if told != found or contents.rows != rows:
-                raise DamagedBackup(f"{self._path} is damaged: in {contents.table.name}")
+                raise DamagedBackup(f"{self._path} is damaged: in table {contents.table.name}")
             sums.append(found)
             total += rows
         end = self._decoded(next(lines, b"{}"), Sum)
         if end != Sum("", total, whole.hexdigest()) or next(lines, None) is not None:
-            raise DamagedBackup(f"{self._path} is damaged: its end does not fit the rest")
+            raise DamagedBackup(f"{self._path} is damaged: its end does not match its contents")
         return sums
 
     async def count(self, table: Table) -> int:
@@ -184,7 +184,7 @@ class BackupFile:
             try:
                 row: Row = decoder.decode(line)
             except ValueError as error:
-                raise DamagedBackup(f"{self._path} is damaged: in {table.name}") from error
+                raise DamagedBackup(f"{self._path} is damaged: in table {table.name}") from error
             if after and key_of(row) <= after:
                 continue
             page.append(row)
@@ -217,8 +217,8 @@ class BackupFile:
                 else:
                     return
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DamagedBackup(f"{self._path} is damaged, or no backup: {error}") from error
-        raise DamagedBackup(f"{self._path} is damaged: a line has no end")
+            raise DamagedBackup(f"{self._path} is damaged, or not a backup: {error}") from error
+        raise DamagedBackup(f"{self._path} is damaged: a line is incomplete")
 
     def _decoded(self, line: bytes, kind: type[Any]) -> Any:
         try:

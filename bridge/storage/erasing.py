@@ -345,7 +345,7 @@ class Eraser:
         waiting, looks = {one for (one,) in await self._read(WRITING)}, 0
         while waiting:
             if (looks := looks + 1) > MOST_LOOKS:
-                raise Unreachable("PostgreSQL: a transaction that writes rooms does not end")
+                raise Unreachable("PostgreSQL: a transaction that writes rooms did not end in time")
             await asyncio.sleep(LOOK)
             waiting &= {one for (one,) in await self._read(WRITING)}
 

@@ -43,9 +43,9 @@ _LOCK = Statement(sqlite="SELECT 1", postgres="SELECT pg_advisory_xact_lock(7192
 _HINDERED = Statement(
     sqlite="SELECT ''",
     postgres="SELECT CASE WHEN current_setting('transaction_read_only') = 'on' "
-    "THEN 'this server takes no writes (25006)' "
+    "THEN 'this server accepts no writes (25006)' "
     "WHEN has_schema_privilege(current_schema(), 'CREATE') THEN '' "
-    "ELSE 'the role may not make tables there (42501)' END",
+    "ELSE 'the role may not create tables in this database (42501)' END",
 )
 
 
@@ -113,8 +113,8 @@ class UnfinishedError(StoreError):
 
     def __init__(self, mark: Mark) -> None:
         super().__init__(
-            f"the database is not whole yet: it is being filled from {mark.source}; run that "
-            "`migrate-db` or `restore` again, it goes on where it ended (with --replace: anew)"
+            f"the database is incomplete: copying from {mark.source} has not finished; run the "
+            "same `migrate-db` or `restore` again to continue, or with --replace to start over"
         )
 
 
@@ -123,8 +123,8 @@ class MovedError(StoreError):
 
     def __init__(self, moved: Moved) -> None:
         super().__init__(
-            f"the database was moved to {moved.to}: set database.url to that one; or, to work on "
-            "with this one as it was then, `matrix-webchat migrate-db --take-back`"
+            f"the database was moved to {moved.to}: set database.url to that one; or, to go on "
+            "using this one as it was then, run `matrix-webchat migrate-db --take-back`"
         )
 
 

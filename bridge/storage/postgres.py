@@ -231,7 +231,7 @@ class PostgresEngine:
                             return bool(found == token)
         except TimeoutError:
             raise Unreachable(
-                "PostgreSQL went away during a COMMIT: it may or may not have happened"
+                "PostgreSQL was lost during a COMMIT: the write may or may not have happened"
             ) from None
 
     async def close(self) -> None:
@@ -260,8 +260,8 @@ class PostgresEngine:
 
 _ALONE = same(CLAIM.replace("advisory_lock", "advisory_xact_lock"))
 _FORMER = (
-    "bridges of an earlier version are at work on this database, and this one has to change its "
-    "schema: stop all of them, then start it again (docs/scaling.md)"
+    "bridges of an earlier version are using this database, and this version has to change its "
+    "schema: stop all of them, then start this one again (docs/scaling.md)"
 )
 _MARK = for_rows(
     "INSERT INTO writers (id, token) {rows} ON CONFLICT (id) DO UPDATE SET token = excluded.token "
@@ -400,7 +400,7 @@ class Channel(msgspec.Struct, eq=False):
         self.drop()  # frees the socket of a connection that the server closed
         wait = self._backoff.seconds()
         if wait:
-            raise Unreachable(f"PostgreSQL is away; next try in {wait:.1f} s")
+            raise Unreachable(f"PostgreSQL is unreachable; next try in {wait:.1f} s")
         try:
             self._connection = connection = await self._anew()
         except StoreError:

@@ -25,7 +25,7 @@ from bridge.rooms.store import StoreError
 
 Rows = Sequence[Any]
 """Rows of either driver; each can be indexed and unpacked like a tuple."""
-STALE = "the room has changed meanwhile, what is to be ended has ended, or what came is known"
+STALE = "the write is outdated: the room has changed, or its inputs or effects are already recorded"
 """Text of Stale errors: what a commit was based on has changed."""
 
 
@@ -264,9 +264,9 @@ class AlreadyInUse(Unreachable):
 
     def __init__(
         self,
-        message: str = "another bridge is at work on this database, and only one may be: "
-        "stop that one first, or give this one a database of its own. Only on PostgreSQL do "
-        "several bridges, all of this version, share the rooms (docs/scaling.md)",
+        message: str = "another bridge is using this database, and only one may use it: stop "
+        "that one first, or give this one its own database. Several bridges can share the rooms "
+        "only on PostgreSQL, and only if all have this version (docs/scaling.md)",
     ) -> None:
         super().__init__(message)
 
@@ -278,7 +278,7 @@ class Pooled(Unreachable):
         super().__init__(
             "the database is reached through a connection pooler in transaction mode, which "
             "cannot hold the locks by which several bridges share the rooms: connect to PostgreSQL "
-            "itself, or to a pooler in session mode (docs/scaling.md)"
+            "directly, or to a pooler in session mode (docs/scaling.md)"
         )
 
 

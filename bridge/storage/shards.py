@@ -163,7 +163,7 @@ class Locks(msgspec.Struct, eq=False):
         """Raise NotOwned if the session does not hold the shards of all these rooms."""
         for room_id in rooms:
             if shard_of(room_id) not in self.held:
-                raise NotOwned("the room is another process's by now")
+                raise NotOwned("the room is now served by another process")
 
     async def begin(self, connection: asyncpg.Connection, id_: str) -> None:
         """Lock the shards again in a new session, which holds the claim and the mark of this id.

@@ -96,7 +96,7 @@ class Cover(msgspec.Struct, frozen=True):
         try:
             return self._seal.open(room_id, bytes(stored))
         except StoreError as error:
-            _log.error("what was said cannot be read any more", room=room_id, why=str(error))
+            _log.error("stored messages can no longer be decrypted", room=room_id, why=str(error))
             return LOST
 
 

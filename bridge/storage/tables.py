@@ -116,7 +116,7 @@ async def catalogue(engine: Engine) -> list[Table]:
             continue
         kind = _KINDS.get(native.lower())
         if kind is None:
-            raise StoreError(f"{table}.{name} is of a type that cannot be copied: {native}")
+            raise StoreError(f"{table}.{name} has a type that cannot be copied: {native}")
         columns.setdefault(table, []).append(Column(name, kind, native.lower()))
         if place:
             keys.setdefault(table, []).append((place, name))
@@ -251,8 +251,8 @@ def _alike(dialect: Dialect, table: Table) -> Callable[[Sequence[Value]], Row]:
         for value, kind in zip(row, types, strict=True):
             if value is not None and type(value) is not kind:  # SQLite does not enforce types
                 raise CorruptDatabaseError(
-                    f"{table.name} has a row with a {type(value).__name__} for a {kind.__name__}: "
-                    f"{shown(table.keyed()(row))}"
+                    f"{table.name} has a row with {type(value).__name__} instead of "
+                    f"{kind.__name__}: {shown(table.keyed()(row))}"
                 )
         return tuple(row)
 
@@ -289,7 +289,7 @@ def holding(dialect: Dialect, table: Table) -> Callable[[Row], Row]:
             return row
         if any("\0" in str(part) for part in key_of(row)):
             raise StoreError(
-                f"{table.name} has a row whose key holds a NUL, which PostgreSQL cannot store: "
+                f"{table.name} has a row whose key contains a NUL, which PostgreSQL cannot store: "
                 f"{shown(key_of(row))}"
             )
         return tuple(one.replace("\0", "\ufffd") if isinstance(one, str) else one for one in row)

@@ -97,8 +97,8 @@ class NotEmptyError(StoreError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name} holds chats already, and they would be gone: name an empty database, or add "
-            "--replace"
+            f"{name} already contains data, which would be lost: use an empty database, or "
+            "add --replace"
         )
 
 
@@ -112,8 +112,8 @@ class DiffersError(StoreError):
             if one.differ
         )
         super().__init__(
-            f"source and target differ in {told}. The target is not to be used: a disk may be "
-            "faulty, or the source was written to meanwhile. Begin anew with --replace"
+            f"source and target differ in {told}. Do not use the target: a disk may be faulty, "
+            "or the source was changed during the copy. Start over with --replace"
         )
 
 
@@ -126,7 +126,7 @@ async def move(
     """Move a database, or resume a move; no bridge may be at work on either database."""
     name, to = described(from_url), described(to_url)
     if name == to:
-        raise StoreError(f"it is there already: both are {to}")
+        raise StoreError(f"source and target are the same database: {to}")
     async with _opened(from_url, clock, sole=True) as source:
         version = await current_version(source)
         if version != SCHEMA_VERSION:
@@ -231,7 +231,7 @@ async def _opened(url: str, clock: Clock, *, sole: bool = False) -> AsyncIterato
             if sole:
                 await engine.claim()
         except AlreadyInUse:
-            why = f"a bridge is at work on {described(url)}: stop it first"
+            why = f"a bridge is using {described(url)}: stop it first"
             raise AlreadyInUse(why) from None
         yield engine
     finally:
@@ -271,7 +271,7 @@ def _other_schema(name: str, version: int) -> StoreError:
         return NewerSchemaError(version, SCHEMA_VERSION)
     return StoreError(
         f"{name} has schema {version}, this program works with {SCHEMA_VERSION}: "
-        "`matrix-webchat migrate` first"
+        "run `matrix-webchat migrate` first"
     )
 
 
@@ -303,9 +303,7 @@ async def _filled(source: Source, target: Engine, mark: Mark, progress: Progress
     """Copy the missing rows and compare all; raises DiffersError."""
     held = {table.name: table for table in await catalogue(target)}
     if [table.shape for table in source.tables] != [table.shape for table in held.values()]:
-        raise StoreError(
-            "the tables of source and target are not the same: is one of them altered?"
-        )
+        raise StoreError("the tables of source and target differ: was one of them altered?")
     rows = sum([await source.count(table) for table in source.tables])
     progress.begins("copying", rows)
     for table in source.tables:

@@ -73,7 +73,7 @@ async def test_a_chat_goes_on_in_another_database(
         (postgres_server.new_database(), f"sqlite:///{stage.folder}/back.db")
     ):
         code, output = await typed(stage, "migrate-db", to)
-        assert (code, "a bridge is at work on" in output) == (14, True), output
+        assert (code, "a bridge is using" in output) == (14, True), output
         await stop(stage, talks)
         for talk in talks:
             await talk.say(f"said during move {number}")

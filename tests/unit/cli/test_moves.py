@@ -120,7 +120,7 @@ def test_a_bridge_that_runs_is_in_the_way(folder: Folder) -> None:
         owner.execute("BEGIN EXCLUSIVE")
         result = folder.run_here("migrate-db", url(folder, "new.db"))
         assert result.exit_code == 14
-        assert "a bridge is at work on" in result.stderr
+        assert "a bridge is using" in result.stderr
         # A backup is made beside it.
         assert folder.run_here("backup", str(folder.path / "b")).exit_code == 0
 
@@ -193,7 +193,7 @@ def test_a_database_that_is_not_whole_is_named(folder: Folder) -> None:
     for command in ("migrate", "dead-letters list", "backup x"):
         result = folder.run_here(*command.split())
         assert result.exit_code == 14
-        assert f"is being filled from {folder.path / 'bridge.db'}" in result.stderr
+        assert f"copying from {folder.path / 'bridge.db'}" in result.stderr
 
 
 def test_progress_is_shown_on_a_terminal_after_a_while(

@@ -232,5 +232,5 @@ def test_a_second_bridge_on_one_database_is_14(folder: Folder) -> None:
         first.execute("BEGIN EXCLUSIVE")
         result = folder.run_here("run")
         assert result.exit_code == 14
-        assert "another bridge is at work on this database" in result.stderr
+        assert "another bridge is using this database" in result.stderr
         assert folder.run_here("dead-letters", "list").exit_code == 0

@@ -36,7 +36,7 @@ async def try_to_claim(url: str) -> None:
 @pytest.mark.usefixtures("impatient")
 async def test_a_second_bridge_is_refused(url: str) -> None:
     async with open_store(url, CLOCK, sole=True) as store:
-        with pytest.raises(AlreadyInUse, match="another bridge is at work on this database"):
+        with pytest.raises(AlreadyInUse, match="another bridge is using this database"):
             await try_to_claim(url)
         async with open_store(url, CLOCK) as beside:  # a command line may look and repair
             await accept(beside, [said("$1")], 1)

@@ -48,9 +48,9 @@ async def test_a_role_without_rights_is_told_before_anything_is_tried(
 ) -> None:
     postgres_server.sql("CREATE ROLE weak LOGIN")
     url = postgres_server.new_schema().replace("postgres@", "weak@")
-    with pytest.raises(StoreError, match=r"may not make tables there \(42501\)"):
+    with pytest.raises(StoreError, match=r"may not create tables in this database \(42501\)"):
         await pending_migrations(url, CLOCK)
-    with pytest.raises(StoreError, match=r"may not make tables there \(42501\)"):
+    with pytest.raises(StoreError, match=r"may not create tables in this database \(42501\)"):
         async with open_store(url, CLOCK):
             pytest.fail("opened")
 

@@ -394,7 +394,7 @@ async def test_a_number_that_the_server_has_given_to_another_session_ends_nobody
 async def test_who_is_alone_and_who_shares_keep_one_another_out(start: Start, url: str) -> None:
     async with open_store(url, CLOCK, sole=True):
         alone = opened(PostgresEngine(url, CLOCK, shared=True), CLOCK, sole=True)
-        with pytest.raises(AlreadyInUse, match="all of this version"):
+        with pytest.raises(AlreadyInUse, match="only if all have this version"):
             await alone.__aenter__()
     await start()
     await start()

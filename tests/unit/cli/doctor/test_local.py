@@ -160,10 +160,14 @@ async def test_database_on_a_full_disk(
 @pytest.mark.parametrize(
     ("told", "detail", "fix"),
     [
-        ("search_path=nowhere", "the role may not make tables there", "let the role create tables"),
+        (
+            "search_path=nowhere",
+            "the role may not create tables in this database",
+            "let the role create tables",
+        ),
         (
             "default_transaction_read_only=on",
-            "this server takes no writes",
+            "this server accepts no writes",
             "set database.url to the primary",
         ),
         ("sslmode=verify-ful", "must be one of: disable,", "user, password and sslmode"),
