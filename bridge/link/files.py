@@ -82,10 +82,10 @@ async def _measured(blob: Blob) -> AsyncIterator[bytes]:
     async for chunk in blob.chunks:
         sent += len(chunk)
         if blob.size is not None and sent > blob.size:
-            raise Unavailable("the file is longer than its source said")
+            raise Unavailable("the source sent more bytes than it announced")
         yield chunk
     if blob.size is not None and sent < blob.size:
-        raise Unavailable("the file broke off at its source")
+        raise Unavailable("the source sent fewer bytes than it announced")
 
 
 @dataclass(eq=False, repr=False)
@@ -118,7 +118,7 @@ class Uploads:
             # The server may have been replaced. Only the caller can read the stream again.
             self._doubted = True
             code = failure.code if failure.reason is FailureReason.UPLOAD_FAILED else None
-            message = "the server did not take the kind of upload that it took before"
+            message = "the server refused the upload mode that it accepted before"
             raise CallFailure(FailureReason.UPLOAD_FAILED, message, code)
         return verdict.address()
 
@@ -243,7 +243,7 @@ class AllowedHosts:
             except ValueError:
                 parts = SplitResult("", entry, "", "", "")
                 if "/" in entry or not parts.hostname or parts.username is not None:
-                    raise ValueError(f"{entry!r} is no host, host:port or CIDR") from None
+                    raise ValueError(f"{entry!r} is not a host, host:port or CIDR") from None
                 self._named.add((parts.hostname, parts.port))
 
     def is_own(self, url: SplitResult) -> bool:
@@ -290,7 +290,7 @@ class GuardedResolver(AbstractResolver):
         literals = ((one, _literal(one["host"])) for one in found)
         good = [one for one, literal in literals if literal and self._hosts.connectable(literal)]
         if found and not good:
-            raise AddressRefused(f"{host} leads to addresses that are not public")
+            raise AddressRefused(f"{host} has only addresses that are not public")
         return good
 
     async def close(self) -> None:
@@ -351,7 +351,7 @@ class Fetcher:
             if response.status >= 500 or response.status in _BUSY:
                 raise Unavailable(f"HTTP {response.status}")
             if response.status != 200:
-                raise Refused(str(response.status), "the server does not give the file")
+                raise Refused(str(response.status), "the server did not return the file")
             size = None if "Content-Encoding" in response.headers else response.content_length
             if size is not None and size > limit:
                 raise TooBig(f"the file has {size} bytes")
@@ -377,7 +377,7 @@ class Fetcher:
                 response.close()
                 url = urljoin(url, response.headers.get("Location", ""))
         except ValueError:
-            raise Refused("address", "the file's address cannot be read") from None
+            raise Refused("address", "the file's URL is invalid") from None
         raise Refused("redirects", f"more than {MOST_REDIRECTS} redirects")
 
     async def _get(self, url: str) -> aiohttp.ClientResponse:

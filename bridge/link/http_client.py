@@ -214,7 +214,7 @@ def origin_of(url: str) -> str:
     try:
         return str(URL(url).origin())
     except ValueError:
-        return "an address that cannot be read"
+        return "an invalid URL"
 
 
 def timeout_of(timing: Timing, total: float) -> aiohttp.ClientTimeout:
@@ -373,7 +373,7 @@ VISITS = "visits"
 """Name prefix of the fact that holds the times of the latest requests to a login URL."""
 STARTING = frozenset({404, 408, 500, 502, 503, 504})
 """HTTP statuses of a server that is starting, or of a proxy in front of it (row 38)."""
-BLACKLISTED = "the server seems to have blacklisted this address"
+BLACKLISTED = "the server seems to have blacklisted the bridge's address"
 SUSPICIONS = 3
 """Foreign answers in a row, or rooms with refused fresh tokens, that count as blacklisting."""
 
@@ -397,7 +397,7 @@ class Visits:
         try:
             told = await self._facts.fact(self._fact) or ""
         except StoreError as error:
-            _LOG.warning("earlier visits of the webchat server not known", error=str(error))
+            _LOG.warning("earlier login requests not loaded", error=str(error))
             return []
         now = self._clock.now()
         # If the clock was set back since, a stored time may be in the future.
@@ -419,7 +419,7 @@ class Visits:
             try:
                 await self._facts.save_fact(self._fact, " ".join(map(str, self._moments)))
             except StoreError as error:
-                _LOG.warning("visit of the webchat server not noted", error=str(error))
+                _LOG.warning("login request not stored", error=str(error))
 
 
 class Door:

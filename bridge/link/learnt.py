@@ -181,7 +181,7 @@ class Learnt:
         self._later = self._later or keys is Dialect.Y2019
         self._conclude()
         if self._wanted is None:
-            self._log.info("webchat server takes the other keys", keys=keys)
+            self._log.info("webchat server accepts the keys of another dialect", keys=keys)
             self._remember("keys", keys)
         else:
             event = "webchat server refuses the configured dialect; set webchat.dialect"

@@ -134,7 +134,7 @@ class Links:
         links = [self._links.pop(room_id) for room_id in rooms if room_id in self._links]
         for link in links:
             # Fails waiting and later callers: the link will not open again.
-            link.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link closes"), math.inf)
+            link.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link is closing"), math.inf)
             link.task.cancel()
             # A link that still waits for the end of its predecessor has read nothing.
             if self._runs and link.account.room_id not in self._ending:
@@ -214,7 +214,7 @@ class Links:
     def release(self, room_id: RoomId) -> None:
         if (link := self._links.get(room_id)) is not None:
             link.demand.release()
-            link.gate.dismiss(OpenFailure(FailureReason.NO_TURN, "nobody wants it any more"))
+            link.gate.dismiss(OpenFailure(FailureReason.NO_TURN, "the link is no longer needed"))
 
     @property
     def refused(self) -> str:
@@ -243,7 +243,7 @@ class Links:
 
                 await self._shared.logins.login(account, in_line)
         except TimeoutError:
-            raise OpenFailure(FailureReason.NO_TURN, "login: no turn in time") from None
+            raise OpenFailure(FailureReason.NO_TURN, "login: timed out in the queue") from None
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
         """See `LinkPort.history`. It uses the login URL, so it passes the `Door`, one room at a
@@ -266,7 +266,9 @@ class Links:
                     async with self._history_turn:
                         await stack.enter_async_context(self.door.knock(visitor))
             except TimeoutError:
-                raise OpenFailure(FailureReason.NO_TURN, "history: no turn in time") from None
+                raise OpenFailure(
+                    FailureReason.NO_TURN, "history: timed out in the queue"
+                ) from None
             reply, _ = await self.door.post(
                 "history",
                 dump_history(token.value, min(max(1, count), MOST_ENTRIES)),
@@ -287,7 +289,7 @@ class Links:
     async def ask_robot(self, question: str) -> RobotReply:
         """See `LinkPort.ask_robot` (guide 4)."""
         if len(question) > LONGEST_QUESTION:
-            message = f"a question has at most {LONGEST_QUESTION} characters"
+            message = f"the question exceeds {LONGEST_QUESTION} characters"
             raise CallFailure(FailureReason.TOO_BIG, message)
         server, total = self._shared.settings.server, self._timing.reply
         key = server.robot.public_key.get_secret_value()

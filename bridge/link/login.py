@@ -100,7 +100,7 @@ class Logins:
         """Forget a refused token: a second refusal would count as a sign of blacklisting."""
         self._refused[room_id] = token.value
         # If this fails, the token is refused again after a restart, and replaced then.
-        await self._store(room_id, self.store.forget_token(room_id), "token not forgotten")
+        await self._store(room_id, self.store.forget_token(room_id), "token not deleted")
 
     async def _store(self, room_id: RoomId, change: Awaitable[None], event: str) -> None:
         try:
@@ -115,7 +115,7 @@ class Logins:
             token = await self.store.token(room_id)
         except StoreError as error:
             # Without the store nothing can be delivered anyway.
-            message = "the token store does not answer"
+            message = "the database did not answer"
             raise OpenFailure(FailureReason.UNREACHABLE, message) from error
         usable = token is not None and token.value not in {"", self._refused.get(room_id)}
         return token if usable else None
@@ -197,7 +197,7 @@ class Logins:
         told = {"code": code, "retry_in": rest, "if_asked_in": pause, **self.settings.told}
         if credentials.attempt and reason is FailureReason.LOGIN_REFUSED:
             # A customer's typing error: nothing for the operator. The name is the customer's own.
-            _LOG.info("webchat login of a customer's own refused", **told)
+            _LOG.info("webchat login with a customer's own account refused", **told)
         else:
             # Without a password, the login name itself is the secret.
             if isinstance(credentials.login, http.PasswordLogin) and not credentials.attempt:
@@ -292,7 +292,9 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
             if server.accounts:
                 rule = matching_rule(server.accounts, account.room_id, account.customer)
                 if rule is None:
-                    raise OpenFailure(FailureReason.LOGIN_REFUSED, "no account for this room")
+                    raise OpenFailure(
+                        FailureReason.LOGIN_REFUSED, "webchat.accounts has no account for this room"
+                    )
                 name, password = fill(rule.name), rule.password
             login = http.PasswordLogin(name, password.get_secret_value(), enterprise)
         case LoginType.REGISTER:

@@ -119,7 +119,7 @@ def unverified(server: WebChat) -> str:
     """Return a warning if certificates are not verified, else ""."""
     if server.verify_ssl or server.base_url.startswith("http:"):
         return ""
-    return "webchat.verify_ssl is false: whoever is on the way can read and change everything"
+    return "webchat.verify_ssl is false: anyone on the network path can read and change everything"
 
 
 def trusted_by(server: WebChat) -> ssl.SSLContext:
@@ -129,7 +129,7 @@ def trusted_by(server: WebChat) -> ssl.SSLContext:
         if server.ca_file:
             context.load_verify_locations(server.ca_file)
     except OSError as error:
-        why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        why = "it contains no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise ValueError(f"ca_file cannot be used: {server.ca_file}: {why}") from error
     return context
 

@@ -140,7 +140,7 @@ class Budget:
         if (now := time.monotonic()) >= self._quiet_until:
             self._quiet_until = now + SAID_EVERY
             log = structlog.get_logger("bridge.link.links")
-            log.warning("webchat sends more than fits into memory", most=self._most, frame=held)
+            log.warning("frames from webchat exceed the memory limit", most=self._most, frame=held)
 
 
 class Connection(ClientConnection):
@@ -468,9 +468,9 @@ class Wire:
                 await self._socket.send(frame, text=True)
         except TimeoutError:  # a subclass of OSError, so first
             self._socket.transport.abort()
-            raise _no_answer("the server does not read") from None
+            raise _no_answer("the server does not read from the link") from None
         except (ConnectionClosed, OSError):
-            raise _no_answer("the link broke while it was written to") from None
+            raise _no_answer("the link was lost during a write") from None
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -525,7 +525,7 @@ class Wire:
         if (due := min(first, self._look_due)) < math.inf:
             self.pulse.wake(self, due)
         for one in overdue:
-            silent = _no_answer("no reply on a link that stood", FailureReason.SILENT)
+            silent = _no_answer("no reply on an open link", FailureReason.SILENT)
             one.settle(silent if one.patient else _no_answer("no reply in time"))
 
     # --- life cycle ----------------------------------------------------------------------------

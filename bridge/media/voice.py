@@ -168,7 +168,7 @@ def _opened(stream: IO[bytes]) -> av.container.InputContainer:
     container = container_of(stream.read(16))
     stream.seek(0)
     if container is None:
-        raise NoSound("no known container")
+        raise NoSound("unknown container format")
     return av.open(stream, "r", format=container, options=_OPENING)
 
 
@@ -185,15 +185,15 @@ def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
     frame = None
     with _opened(stream) as source:
         if not source.streams.audio:
-            raise NoSound("no sound in it")
+            raise NoSound("no audio in the file")
         if _codec_of(source.streams.audio[0]) is None:
-            raise NoSound("a codec that nobody knows")
+            raise NoSound("unknown codec")
         source.streams.audio[0].codec_context.options = {"max_samples": str(MAX_SAMPLES)}
         for part in _slices(source):
             for frame in resampler.resample(part):
                 yield frame
     if frame is None:
-        raise NoSound("no sound in it")
+        raise NoSound("no audio in the file")
 
 
 def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | None]:
@@ -206,7 +206,7 @@ def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | Non
         for decoded in source.decode(audio=0):
             rate = decoded.sample_rate
             if rate < LOWEST_RATE:
-                raise NoSound("too few samples a second")
+                raise NoSound("the sample rate is too low")
             heard += decoded.samples
             if heard > MAX_SECONDS * rate:
                 raise NoSound("too long")

@@ -227,18 +227,18 @@ _RESULTS = """
   -3  NOT_IN_WORKTIME                state          outside working hours
   -4  INVAILD_SKILLGROUP             configuration  the queue has no such skill group
   -5  NO_AGENT_ONLINE                state          no agent is online
-  -6  INVAILD_CLIENT_ID              relogin        the server does not know us
+  -6  INVAILD_CLIENT_ID              relogin        the server does not know this client id
   -7  INVAILD_QUEUE_ID               configuration  there is no such queue
   -8  REQUEST_ERROR                  refused        the server could not read the command
-  -9  INVAILD_TO_USER_ID             configuration  the wanted agent is unknown or offline
+  -9  INVAILD_TO_USER_ID             configuration  the requested agent is unknown or offline
  -10  INVAILD_CHAT_REQUEST_ID        state          the queue request is gone
  -11  INVAILD_CHAT_SESSION_ID        state          the session is gone
  -12  INVAILD_MESSAGE_TYPE           refused        the server does not know this kind of message
  -13  UPLOAD_FILE_FAILED             retry          the server could not store the file
  -14  INVAILD_PARAMETER              configuration  a parameter is wrong or missing
- -15  INVAILD_TOKEN                  relogin        the token is void
+ -15  INVAILD_TOKEN                  relogin        the token is invalid
  -16  INVAILD_FILE_EXTENSION         refused        files of this kind are not accepted
- -17  EMPTY_MESSAGE                  refused        the server finds the message blank
+ -17  EMPTY_MESSAGE                  refused        the message is blank
  -18  INVAILD_SESSION_TYPE           configuration  a session of another kind exists
  -19  INVAILD_REQUEST_TYPE           refused        the server does not know this command
  -20  INVAILD_LOGINNAME_OR_PASSWORD  configuration  wrong login name or password
@@ -246,7 +246,7 @@ _RESULTS = """
  -22  UPLOAD_IMAGE_FAILED            refused        the server could not store the image
  -23  UPLOAD_VOICE_FAILED            refused        the server could not store the voice message
  -30  INVAILD_SIGN                   configuration  the signature is wrong: check the key
- -31  TRANSFER_ERROR                 refused        the hand-over failed
+ -31  TRANSFER_ERROR                 refused        the transfer failed
  -32  ALREADY_IN_OTHER_CHATTING      refused        the customer chats on another channel
  -33  INVAILD_MESSAGE_ID             refused        there is no such message
  -34  CLIENT_UNTOUCHABLE             refused        the server cannot reach the customer
@@ -290,7 +290,7 @@ def meaning(code: int) -> Meaning:
     return RESULTS.get(code) or Meaning(
         f"undocumented result {code}",
         Verdict.REFUSED,
-        "failed for a reason that no guide explains",
+        "failed for an undocumented reason",
         vague=True,
     )
 

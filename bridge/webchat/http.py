@@ -32,14 +32,14 @@ class Endpoints:
             parts = urlsplit(base_url)
             port = parts.port
         except ValueError:
-            raise ValueError("base_url is not an address: check brackets and port") from None
+            raise ValueError("base_url is not a valid URL: check brackets and port") from None
         faults = {
             "must start with http:// or https://": parts.scheme not in {"http", "https"},
-            "names no host": not parts.hostname,
+            "has no host": not parts.hostname,
             "has port 0": port == 0,
-            "must not hold a user name or password": parts.username is not None,
+            "must not contain a user name or password": parts.username is not None,
             "must not have a query (?) or a fragment (#)": "?" in base_url or "#" in base_url,
-            "must not have spaces or control characters": any(
+            "must not contain spaces or control characters": any(
                 char.isspace() or not char.isprintable() for char in base_url
             ),
         }
@@ -186,7 +186,7 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016, ip: str = "") -> 
     """Return the login body to sign and send. LocalProtocolError if the name is blank."""
     name = login.visitor_id if isinstance(login, VisitorLogin) else login.name
     if not name.strip():
-        raise LocalProtocolError("the login names nobody")
+        raise LocalProtocolError("the login name is blank")
     frame: dict[str, object]
     match login:
         case VisitorLogin():

@@ -70,7 +70,7 @@ class Protocol:
             return Answered(call_id, self._settle(call_id), reply)
         if reply.result == ResultCode.INVALID_TOKEN and not self._is_repeated(reply):
             self.token_refused = True
-        return Ignored(f"reply {reply.type} that nobody awaits")
+        return Ignored(f"unexpected reply {reply.type}")
 
     def forget(self, call_id: CallId) -> None:
         """Stop waiting for a call's reply, which is ignored if it still comes."""

@@ -132,7 +132,7 @@ def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | fram
     except NotJson:
         return frames.Ignored("not JSON")
     if not isinstance(frame, dict):
-        return frames.Ignored("no JSON object")
+        return frames.Ignored("not a JSON object")
     kind = integer(frame.get("type"))
     if kind is None:
         if "result" not in frame:

@@ -197,7 +197,7 @@ async def test_many_links_whose_messages_never_end(*, fragmented: bool, slowly: 
         codes = {one.protocol.close_sent.code for one in sockets if one.protocol.close_sent}
         assert codes == {1009}
         assert heard == []
-        assert [one["event"] for one in logs] == ["webchat sends more than fits into memory"]
+        assert [one["event"] for one in logs] == ["frames from webchat exceed the memory limit"]
     await eventually(lambda: shared.taken == 0)
 
 

@@ -526,7 +526,7 @@ async def test_a_token_store_that_is_down() -> None:
         tokens.broken = True
         timing = replace(FAST, connect=0.3)
         async with rig(settings_for(server.base_url, timing=timing), tokens=tokens) as rigged:
-            with pytest.raises(CallFailure, match="token store"):
+            with pytest.raises(CallFailure, match="database did not answer"):
                 await rigged.call(ADA, 1, ASK)
             assert server.logins == [], "no login for a token that could not be kept"
             assert rigged.links.door.trouble == "", "the server is not to blame"

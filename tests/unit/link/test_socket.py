@@ -453,7 +453,7 @@ async def test_what_is_handed_on() -> None:
     assert socket.kinds == [
         "unknown type 299",
         "unknown type 299",
-        "reply 110 that nobody awaits",
+        "unexpected reply 110",
     ]
 
 

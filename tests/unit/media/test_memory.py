@@ -18,7 +18,7 @@ def test_hours_of_silence_in_55_bytes(reader: str, rate: int) -> None:
     data = silence(rate)
     assert len(data) == 55
     told, grown = reads(reader, data)
-    assert told == "too few samples a second"
+    assert told == "the sample rate is too low"
     assert grown < MOST
 
 

@@ -329,7 +329,7 @@ def test_the_scheme_follows_the_base(base: str, socket: str) -> None:
         ("", "must start with"),
         ("crm.example.org/webchat", "must start with"),
         ("ftp://h/webchat", "must start with"),
-        ("https:///webchat", "names no host"),
+        ("https:///webchat", "has no host"),
         ("https://h:99999/", "check brackets and port"),
         ("https://[::1/webchat", "check brackets and port"),
         ("https://h:0/", "port 0"),

@@ -88,7 +88,7 @@ def test_an_id_of_another_type_does_not_count() -> None:
 def test_a_reply_that_nobody_awaits_is_ignored() -> None:
     protocol = Protocol("T")
     send(protocol, ASK, 1)
-    assert protocol.receive(reply(110, 9)) == Ignored("reply 110 that nobody awaits")
+    assert protocol.receive(reply(110, 9)) == Ignored("unexpected reply 110")
     assert protocol.receive("nonsense") == Ignored("not JSON")
     assert [*protocol.waiting] == [1]
     assert not protocol.token_refused
@@ -98,7 +98,7 @@ def test_a_repeated_reply_settles_no_other_call() -> None:
     protocol = Protocol("T")
     send(protocol, HELLO, 1, 2)
     assert answered(protocol.receive(reply(110, 1))) == 1
-    assert protocol.receive(reply(110, 1)) == Ignored("reply 110 that nobody awaits")
+    assert protocol.receive(reply(110, 1)) == Ignored("unexpected reply 110")
     assert [*protocol.waiting] == [2]
 
 
@@ -118,7 +118,7 @@ def test_a_reply_without_type_answers_the_call_that_it_names() -> None:
     send(protocol, HELLO, 6)
     outcome = protocol.receive('{"messageId":6,"result":-8}')
     assert outcome == Answered(CallId(6), HELLO, Reply(0, -8, call_id=CallId(6)))
-    nobody = Ignored("reply 0 that nobody awaits")
+    nobody = Ignored("unexpected reply 0")
     for late in ('{"messageId":6,"result":1}', '{"messageId":99,"result":1}'):
         assert protocol.receive(late) == nobody
     assert [*protocol.waiting] == [5]
@@ -128,7 +128,7 @@ def test_a_reply_without_type_answers_the_call_that_it_names() -> None:
 def test_a_reply_that_names_nothing_answers_the_only_call() -> None:
     protocol = Protocol("T")
     bare = '{"result":-8,"message":""}'
-    nobody = Ignored("reply 0 that nobody awaits")
+    nobody = Ignored("unexpected reply 0")
     assert protocol.receive(bare) == nobody
     send(protocol, ASK, 1)
     assert answered(protocol.receive(bare)) == 1
@@ -147,7 +147,7 @@ def test_a_reply_that_names_nothing_may_be_a_late_one(stray: str) -> None:
     else:
         send(protocol, Receipt("r-1"), 1)
     send(protocol, HELLO, 2)
-    assert protocol.receive('{"result":1}') == Ignored("reply 0 that nobody awaits")
+    assert protocol.receive('{"result":1}') == Ignored("unexpected reply 0")
     assert [*protocol.waiting] == [2]
     assert answered(protocol.receive('{"result":1,"messageId":2}')) == 2
 
@@ -168,7 +168,7 @@ def test_a_receipt_has_no_reply() -> None:
     protocol = Protocol("T")
     assert '"rsId":"r-1"' in protocol.send(Receipt("r-1"), CallId(5), 0)
     assert not protocol.waiting
-    assert protocol.receive(reply(120, 5)) == Ignored("reply 120 that nobody awaits")
+    assert protocol.receive(reply(120, 5)) == Ignored("unexpected reply 120")
 
 
 def test_a_heartbeat_has_one() -> None:
@@ -189,7 +189,7 @@ def test_a_forgotten_call_leaves_its_late_reply_to_nobody() -> None:
     send(protocol, HELLO, 1, 2)
     protocol.forget(CallId(1))
     protocol.forget(CallId(1))
-    assert protocol.receive(reply(110, 1)) == Ignored("reply 110 that nobody awaits")
+    assert protocol.receive(reply(110, 1)) == Ignored("unexpected reply 110")
     assert [*protocol.waiting] == [2]
 
 

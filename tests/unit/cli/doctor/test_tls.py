@@ -206,13 +206,15 @@ async def test_keys_for_webchat_alone(tmp_path: Path, key: str, certificate: Sig
         f"WebChat {what}" for what in ("server", "login", "socket", "upload", "command")
     ]
     found = [slip.detail for slip in slips(Files(tmp_path / "config.yaml"), config)]
-    unchecked = any("whoever is on the way can read and change everything" in one for one in found)
+    unchecked = any(
+        "anyone on the network path can read and change everything" in one for one in found
+    )
     assert unchecked == (key == "verify_ssl: false")
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [(None, "No such file or directory"), ("no certificate", "it holds no certificate")],
+    [(None, "No such file or directory"), ("no certificate", "it contains no certificate")],
 )
 async def test_a_ca_file_that_cannot_be_used(tmp_path: Path, text: str | None, why: str) -> None:
     if text is not None:
