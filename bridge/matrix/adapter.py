@@ -361,7 +361,7 @@ class MatrixAdapter:
     ) -> EventId:
         if not await self.ghosts.exists(sender):
             # A stranger chose this user id: keys would be made for any ghost they invent.
-            raise ports.Refused(UNREGISTERED, f"{sender} was never made")
+            raise ports.Refused(UNREGISTERED, f"{sender} was never registered by the bridge")
         content = render.cancel_content(request)
         return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
 

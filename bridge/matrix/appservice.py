@@ -232,9 +232,9 @@ class Endpoint:
         try:
             gist = _read_gist(raw)
             if not all(map(is_id, (gist.event_id, gist.room_id, gist.sender))):
-                raise msgspec.ValidationError("an id that is none")
+                raise msgspec.ValidationError("an invalid id")
         except _UNREADABLE as error:
-            self._log.warning("event without identity skipped", error=str(error))
+            self._log.warning("event without valid ids skipped", error=str(error))
             return None
         if is_echo(self.is_ours, gist.type, gist.sender, gist.state_key):
             return None
@@ -256,12 +256,12 @@ class Endpoint:
             if await self.vouch(unquote(request.rel_url.raw_name)):
                 return _done()
         except (Unavailable, Refused) as error:
-            raise Refusal(503, "M_UNKNOWN", "The user could not be made.") from error
-        raise Refusal(404, "M_NOT_FOUND", "No user of ours.")
+            raise Refusal(503, "M_UNKNOWN", "The user could not be registered.") from error
+        raise Refusal(404, "M_NOT_FOUND", "Not a user of this bridge.")
 
     async def _unknown(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
-        raise Refusal(404, "M_NOT_FOUND", "We have no such thing.")
+        raise Refusal(404, "M_NOT_FOUND", "This bridge has no such room alias.")
 
     async def _ping(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
@@ -303,7 +303,7 @@ class Endpoint:
                         size += len(chunk)
                         parts.append(chunk)
             except TimeoutError:
-                self._log.warning("a request's body did not come", seconds=SLOWEST_BODY)
+                self._log.warning("request body timed out", seconds=SLOWEST_BODY)
                 why = f"The body took longer than {SLOWEST_BODY:g} s."
                 raise Refusal(408, "M_UNKNOWN", why) from None
         if size > self.max_body:

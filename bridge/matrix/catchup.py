@@ -150,7 +150,7 @@ class CatchUp:
                 await look()
             except (Unavailable, Refused, StoreError) as error:
                 whole = False
-                _log.info("a room could not be looked into", room=place, why=str(error))
+                _log.info("missed events could not be read", room=place, why=str(error))
                 if isinstance(error, Unavailable) and not await self._is_there(outage=outage):
                     return False
             await self.clock.sleep(SPREAD)
@@ -182,10 +182,10 @@ class CatchUp:
                 open_still = dict((await self.homeserver.invitations(host, since))[0])
                 rooms = [one for one in rooms if one[0] in open_still]
         except Refused as error:  # the user is not registered, or the token is another server's
-            _log.debug("invitations are not told", user=host, why=error.code)
+            _log.debug("the homeserver does not list invitations", user=host, why=error.code)
             rooms, now = [], ""
         except Unavailable as error:  # /sync can be slow after a long time
-            _log.debug("invitations are not told in time", user=host, why=str(error))
+            _log.debug("the homeserver did not list invitations in time", user=host, why=str(error))
             return
         for room_id, state in rooms:
             found = next((one for one in state if is_membership(one, host, "invite")), None)
@@ -196,7 +196,11 @@ class CatchUp:
             )
             dated = {"event_id": event_id, "room_id": room_id, "origin_server_ts": self.clock.now()}
             if await self.accept([(room_id, event_id, found | dated)]):
-                _log.info("an invitation that was not handed over yet", room=room_id, user=host)
+                _log.info(
+                    "found an invitation that the homeserver had not delivered",
+                    room=room_id,
+                    user=host,
+                )
         await self.facts.save_fact(name, now)
 
     async def _look_into(self, room_id: RoomId, host: UserId, since: int) -> None:
@@ -221,10 +225,12 @@ class CatchUp:
         else:
             if gap:  # otherwise the oldest event read is known: the room is just busy
                 most = MOST_PAGES * PAGE
-                _log.warning("older events are not looked for", room=room_id, read=most)
+                _log.warning(
+                    "too many missed events, older ones are not read", room=room_id, read=most
+                )
         new = await self.accept(found[::-1]) if found else 0
         if new:
-            _log.info("events that were not handed over yet", room=room_id, count=new)
+            _log.info("found events that the homeserver had not delivered", room=room_id, count=new)
 
     def _sent(self, event: Raw) -> int:
         """Return when an event was sent, by the bridge's clock if the homeserver tells its age."""

@@ -110,14 +110,14 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
     if response.status < 400:
         # Not followed: tokens and messages go only to the configured address.
         response.close()
-        return Unavailable(f"{response.method} is redirected: is homeserver.address the right one?")
+        return Unavailable(f"{response.method} is redirected: check homeserver.address")
     try:
         error = await _read_error(response)
     finally:
         response.release()
     if response.status == 401 and error.flows is not None and not error.errcode:
         # User-interactive authentication (perhaps without flows): bridge users have no password.
-        return Refused("M_UNAUTHORIZED", "it wants the user to authenticate")
+        return Refused("M_UNAUTHORIZED", "the homeserver requires interactive authentication")
     busy = response.status in {408, 429} or error.errcode == "M_LIMIT_EXCEEDED"
     code = error.errcode or ("M_TOO_LARGE" if response.status == 413 else "")
     if busy or not code or (response.status >= 500 and code not in _UNREACHED):
@@ -389,7 +389,7 @@ class Homeserver:
                 yield Blob(chunks, response.content_length, response.content_type)
         except TimeoutError as error:
             if time.expired():
-                raise Unavailable(f"a download took {FILE_TIMEOUT:.0f} s") from error
+                raise Unavailable(f"the download took longer than {FILE_TIMEOUT:.0f} s") from error
             raise
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:

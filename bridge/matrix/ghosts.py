@@ -54,8 +54,8 @@ SERVICE_MEMBERS = "io.element.functional_members"
 UNREGISTERED = "M_FORBIDDEN"
 """Error code for acting as a bridge user that the homeserver does not know (any more)."""
 FOREIGN_FIX = (
-    "take the account over (docs/homeservers.md, Names that somebody else has), or do without it;"
-    " of another bridge: Several bridges, there"
+    "take the account over (docs/homeservers.md, Names that somebody else has; for an account of"
+    " another bridge, Several bridges), or do without it"
 )
 
 
@@ -261,7 +261,9 @@ class Ghosts:
                 changed = {**content, "service_members": [*known, *new]}
                 await self._homeserver.set_state(host, room_id, SERVICE_MEMBERS, changed)
         except Refused as refusal:
-            _log.info("agents count as members", room=room_id, code=refusal.code)
+            _log.info(
+                "agents could not be listed as functional members", room=room_id, code=refusal.code
+            )
             return
         for user in users:
             self._named[room_id, user] = True
@@ -312,7 +314,7 @@ class Ghosts:
             self._disowned(user, refusal)
             raise
         if lost:
-            _log.warning("the homeserver lost a user of ours", user=user)
+            _log.warning("a bridge user was missing on the homeserver, registered again", user=user)
         try:
             await self.devices.ensure(user)
         except Refused as refusal:
@@ -347,10 +349,10 @@ class Ghosts:
                     )
                     self._pictures[digest] = mxc
         except Unavailable:
-            _log.warning("icon not carried, to be tried again", user=row.user_id)
+            _log.warning("icon could not be transferred, to be retried", user=row.user_id)
             return row
         except (Refused, TooBig) as error:
-            _log.warning("icon of no use", user=row.user_id, error=type(error).__name__)
+            _log.warning("icon cannot be used", user=row.user_id, error=type(error).__name__)
         # An unusable picture is stored too, or it would be fetched again and again.
         seen = msgspec.structs.replace(
             row, avatar_source=source, avatar_hash=digest, avatar_at=self.now()

@@ -24,7 +24,7 @@ from bridge.config.environment import replace_secret
 from bridge.matrix.users import OurUsers
 
 NOT_LOADED = (
-    "the homeserver does not count this user among ours: it has loaded another registration"
+    "the homeserver does not assign this user to the bridge: it has loaded another registration"
 )
 """Explanation of the refusals recognised by `not_loaded`."""
 LOAD_IT = (

@@ -49,10 +49,10 @@ def _ends(key: str, template: str, field: str, domain: str) -> tuple[str, str]:
         raise ValueError(f"{key} must contain {field} once, and no other field")
     if not before + behind:
         raise ValueError(
-            f"{key} needs a prefix or suffix beside {field}: it would claim every user"
+            f"{key} needs a prefix or suffix beside {field}: without one it would claim every user"
         )
     if not re.fullmatch(r"[a-z0-9._=/+-]*", before + behind):
-        raise ValueError(f"{key} may hold only a-z, 0-9 and . _ = - / +")
+        raise ValueError(f"{key} may contain only a-z, 0-9 and . _ = - / +")
     return f"@{before}", f"{behind}:{domain}"
 
 
@@ -104,7 +104,7 @@ class _Names:
     def check_templates(self, other: _Names) -> None:
         """Raise NameTaken if ghosts, or queue users, of both enterprises could get the same id."""
         if _overlap(self.ends, other.ends):
-            names = f"agents names that those of {other.enterprise} could have: begin it otherwise"
+            names = f"agents names that those of {other.enterprise} could have: use another prefix"
             raise self._taken("username_template", names)
         if _overlap(self.queue_ends, other.queue_ends, between=str.isdecimal):
             names = f"queues names that those of {other.enterprise} could have"

@@ -316,7 +316,7 @@ def _keys_late(place: Ground, chat: Chat) -> bool:
     """
     logs = (bridge.log_file.read_text(errors="replace") for bridge in place.shared.bridges)
     lines = (line for log in logs for line in log.splitlines() if chat.talk.room in line)
-    return any("a key is asked for" in line for line in lines)
+    return any("requesting a room key" in line for line in lines)
 
 
 def _replaced(place: Ground, played: Played) -> bool:

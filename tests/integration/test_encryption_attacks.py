@@ -74,7 +74,7 @@ async def test_a_stranger_who_writes_to_our_devices_stops_nobody(
     other, _ = await phones.chatting("attacked2")
     await both_ways(other, "in a new room")
     log = stage.bridge.log_file.read_text(encoding="utf-8")
-    assert "keys cannot be read yet" not in log
+    assert "a mailbox cannot be read yet" not in log
     assert "Traceback" not in log
 
 

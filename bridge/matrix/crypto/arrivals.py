@@ -111,7 +111,7 @@ class Arrivals:
         since = "" if found is None else found.token
         with Despite(*(_STALE if since else ())):
             return Mail(await self._server.sync(user, since, wait=wait, device=device), was)
-        LOG.warning("the homeserver forgot where we were, reading anew", user=user)
+        LOG.warning("the homeserver does not know the sync token, starting a new sync", user=user)
         # Device list changes since the lost token are never reported.
         self._peers.cache.forget_all()
         return Mail(await self._server.sync(user, "", wait=False, device=device), was)
@@ -140,7 +140,7 @@ class Arrivals:
             except StoreError:
                 raise
             except Exception:  # noqa: BLE001 - logged; one event must not block all others
-                LOG.exception("an event for a device could not be handled", user=own.user)
+                LOG.exception("a to-device message could not be handled", user=own.user)
         for channel in news.channels.values():
             news.add(*channel.rows(self._vault, now))
         if news.letters:
@@ -177,18 +177,20 @@ class Arrivals:
         sender, device = letter.sender, (letter.sender, letter.sender_key)
         channel = news.channels.get(device) or await Channel.load(self._vault, own, *device)
         if not channel.open and not self._new_channels.spend(sender, now):
-            LOG.warning("too many new devices of a user, a letter is dropped", user=sender)
+            LOG.warning(
+                "too many new devices of a user, a to-device message is dropped", user=sender
+            )
             return
         try:
             plain = channel.decrypt(letter.number, letter.body)
         except UndecryptableOlm as error:
-            LOG.info("a letter cannot be read", user=sender, why=str(error))
+            LOG.info("a to-device message cannot be decrypted", user=sender, why=str(error))
             news.broken.add(device)
             return
         news.channels[device] = channel
         payload = read_payload(own, letter, plain)
         if payload is None:
-            LOG.warning("a letter that is not for us", user=sender)
+            LOG.warning("a to-device message is not addressed to the bridge", user=sender)
         elif payload.kind in KEY_KINDS:
             taken = await self._room_keys.take(payload, now, news.rows)
             if taken is not None:
@@ -208,7 +210,7 @@ class Arrivals:
         """Store a key or a refusal, unless its sender exceeds the rate limit."""
         name, rows = found
         if rows and not self._new_keys.spend(sender, now):
-            LOG.warning("too many new keys or refusals, one is dropped", user=sender)
+            LOG.warning("too many room keys or refusals from a user, one is dropped", user=sender)
             return
         news.add(*rows)
         news.keys[name] = RoomId(text(content, "room_id"))
@@ -241,7 +243,7 @@ class Mending:
             server = sender.partition(":")[2]
             full = self._servers.total() >= TOGETHER or self._servers[server] >= TOGETHER_OF_SERVER
             if self.group is None or full:
-                LOG.info("a broken session is left as it is for now", user=sender)
+                LOG.info("too many broken olm sessions, one is not replaced yet", user=sender)
                 continue
             work = self._mend(user, sender, curve25519, server)
             try:
@@ -258,9 +260,9 @@ class Mending:
             async with places, self._places:
                 await self._arrivals.renew(user, sender, curve25519, self._clock.now())
         except (Unavailable, Refused, StoreError) as error:
-            LOG.info("a broken session cannot be replaced yet", user=sender, why=str(error))
+            LOG.info("a broken olm session cannot be replaced yet", user=sender, why=str(error))
         except Exception:  # noqa: BLE001 - logged; one device must not end the repair of others
-            LOG.exception("a broken session could not be replaced", user=sender)
+            LOG.exception("a broken olm session could not be replaced", user=sender)
         finally:
             self._servers -= Counter([server])
 

@@ -48,11 +48,11 @@ async def decrypted(
         secret, counter, wanted = (from_base64(part) for part in (key.key, key.iv, key.sha256))
         cipher = _cipher(secret, counter)
     except ValueError as error:
-        raise Refused(CHANGED_FILE, "the file's key is none") from error
+        raise Refused(CHANGED_FILE, "the file's encryption key is invalid") from error
     digest = hashlib.sha256()
     async with keep(Blob(_digested(sealed, digest), None, "")) as kept:
         if not hmac.compare_digest(digest.digest(), wanted):
-            raise Refused(CHANGED_FILE, "the file is not what its sender encrypted")
+            raise Refused(CHANGED_FILE, "the file does not match its hash")
         yield _passed(kept.chunks(), cipher), kept.size
 
 

@@ -218,7 +218,7 @@ class Crypto:
         """Request the key of an event, at most once in `_AGAIN_MS`; failures are only logged."""
         if not self._requested.spend(sealed.key_name, self._clock.now()):
             return
-        LOG.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
+        LOG.info("requesting a room key", user=sealed.sender, room=sealed.room_id)
         content, device_id = mapping(raw, "content"), self.upkeep.device_id
         body = {"algorithm": MEGOLM, "room_id": sealed.room_id, "session_id": sealed.session_id}
         if sender_key := text(content, "sender_key"):
@@ -236,7 +236,7 @@ class Crypto:
             try:
                 await self._server.send_to_devices(host, "m.room_key_request", asked)
             except (Unavailable, Refused) as error:
-                LOG.debug("a key cannot be asked for", user=host, why=str(error))
+                LOG.debug("a room key cannot be requested", user=host, why=str(error))
 
     def heard(self, raw: Json) -> None:
         """Invalidate caches that a state event affects, so that new messages exclude leavers."""
@@ -300,7 +300,7 @@ class Crypto:
                 await again(self._keys.save)
                 await self.upkeep.follow()
             except (Unavailable, Refused, StoreError) as error:
-                LOG.info("replay notes and mark are to be saved later", why=str(error))
+                LOG.info("replay notes and backup mark not saved yet", why=str(error))
 
     async def _follow(self, host: UserId) -> None:
         pause, told = _FIRST_PAUSE, False
@@ -324,9 +324,9 @@ class Crypto:
                 why, wait = str(error), later or pause
                 told = told and not isinstance(error, StoreError)
             except Exception as error:  # noqa: BLE001 - logged; the mailbox must go on being read
-                LOG.exception("unexpected error, reading on", user=host)
+                LOG.exception("unexpected error, reading the mailbox again", user=host)
                 why, wait = type(error).__name__, pause
-            LOG.warning("keys cannot be read yet", user=host, why=why, wait=wait)
+            LOG.warning("a mailbox cannot be read yet", user=host, why=why, wait=wait)
             await self._clock.sleep(min(wait, _LAST_PAUSE))
             pause = min(pause * 2, _LAST_PAUSE)
 

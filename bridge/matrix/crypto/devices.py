@@ -174,7 +174,7 @@ class Upkeep:
 
     async def mend(self, user: UserId) -> None:
         """Publish the user's device again after the homeserver has lost it."""
-        LOG.warning("a device is gone, making it again", user=user)
+        LOG.warning("a device is missing at the homeserver, creating it again", user=user)
         self._offered.discard(user)  # its one-time keys are gone with it
         self._fresh.discard(user)
         await self.current(user)
@@ -215,7 +215,7 @@ class Upkeep:
                 self._next = await again(self._announce)
             await self._server.set_mark(self._bot, self._next)
         except (Unavailable, Refused) as error:
-            LOG.info("the mark cannot be set yet", why=str(error))
+            LOG.info("the backup mark cannot be set yet", why=str(error))
         else:
             self._older, self._last, self._next = self._last, self._next, ""
             self._turns = turns
@@ -245,8 +245,8 @@ class Upkeep:
         stored = await self._read_epoch()
         if not await self.check():
             LOG.warning(
-                "the database was restored from an older copy: all our devices are replaced, "
-                "nothing is encrypted with the old ones any more"
+                "the database was restored from an older copy: the bridge replaces all its "
+                "devices, nothing is encrypted with the old ones any more"
             )
             restored = self._epoch.restored or await self._is_the_bots()
             await self._draw(Epoch.draw(replace=self._epoch.replace, restored=restored), stored)
@@ -302,8 +302,8 @@ class Upkeep:
         kept_out = foreign and (own.state.published or not (self._epoch.replace or lost))
         if kept_out:
             LOG.error(
-                "the keys at the homeserver are not those of this database; customers may be "
-                "unable to read or to be read in encrypted rooms",
+                "the keys at the homeserver do not match this database; in encrypted rooms "
+                "messages of agents or customers may be unreadable",
                 user=own.user,
                 found=fit.value,
                 mend=HINT,
@@ -343,7 +343,9 @@ class Upkeep:
             try:
                 await self._last_look(former)
             except Refused as refusal:
-                LOG.info("no mailbox of the old device", user=user, code=refusal.code)
+                LOG.info(
+                    "the mailbox of the old device cannot be read", user=user, code=refusal.code
+                )
         own = OwnDevice.draw(user, self._epoch.device_id, former)
         await self._save(own)
         return own
@@ -360,8 +362,8 @@ class Upkeep:
             await self._server.upload_signatures(own.user, own.signatures())
         except Refused as refusal:
             LOG.error(
-                "the homeserver takes no cross-signing keys of ours; strict clients will not "
-                "talk to this user in encrypted rooms",
+                "the homeserver refuses the bridge's cross-signing keys; strict clients will "
+                "not talk to this user in encrypted rooms",
                 user=own.user,
                 code=refusal.code,
             )
@@ -380,7 +382,7 @@ class Upkeep:
                 if device_id.startswith(PREFIX) and device_id != own.device_id:
                     await self._server.delete_device(own.user, device_id)
         except Refused as refusal:
-            LOG.warning("older devices remain", user=own.user, code=refusal.code)
+            LOG.warning("older devices could not be deleted", user=own.user, code=refusal.code)
 
     async def replenish(self, own: OwnDevice, reply: wire.Json) -> None:
         """Publish one-time keys that a /sync reports missing. The caller holds the lock."""
@@ -397,7 +399,10 @@ class Upkeep:
         except Refused as refusal:
             # A restored database uploads keys that the homeserver has already handed out.
             LOG.error(
-                "the homeserver does not take our keys", user=own.user, code=refusal.code, mend=HINT
+                "the homeserver refuses the bridge's encryption keys",
+                user=own.user,
+                code=refusal.code,
+                mend=HINT,
             )
             return
         own.account.mark_keys_as_published()

@@ -394,7 +394,7 @@ class Owners:
         try:
             known = (await self._peers.known(self._asker, [user], fresh=True)).get(user)
         except (Unavailable, Refused) as error:
-            LOG.info("the devices of a user cannot be asked for", user=user, why=str(error))
+            LOG.info("the devices of a user cannot be queried", user=user, why=str(error))
             known = None
         else:
             if known is None:
@@ -402,7 +402,7 @@ class Owners:
                 self._away[server] = now
         if _is_owned(user, key, known):
             return True
-        LOG.warning("a key from a device that its sender is not known to have", user=user)
+        LOG.warning("a room key came from a device that its sender is not known to have", user=user)
         return False
 
 

@@ -87,7 +87,7 @@ class KeyServer:
         }
         token = (await self._call("POST", "login", content, user=user)).get("access_token")
         if not isinstance(token, str):
-            raise Refused("M_UNRECOGNIZED", "login without a token")
+            raise Refused("M_UNRECOGNIZED", "the login returned no access token")
         return token
 
     async def devices(self, user: UserId) -> list[str]:
@@ -119,7 +119,7 @@ class KeyServer:
     async def upload_signatures(self, user: UserId, content: Json) -> None:
         reply = await self._call("POST", "keys/signatures/upload", content, user=user, device=True)
         if mapping(reply, "failures"):
-            raise Refused("M_INVALID_SIGNATURE", "the homeserver does not take our signatures")
+            raise Refused("M_INVALID_SIGNATURE", "the homeserver refuses the bridge's signatures")
 
     async def send_to_devices(self, user: UserId, kind: str, messages: Json) -> None:
         """Send events to devices: user -> device -> content."""

@@ -127,7 +127,7 @@ class Channel:
             self._sessions.insert(0, self._sessions.pop(place))
             return bytes(plain)
         if prekey is None:
-            raise UndecryptableOlm("no session")
+            raise UndecryptableOlm("no matching olm session")
         try:
             theirs = vodozemac.Curve25519PublicKey.from_base64(self.curve25519)
             session, plain = self.own.account.create_inbound_session(theirs, prekey)

@@ -70,7 +70,7 @@ class Peers:
             listed = mapping(reply, "device_keys")
             for user in missing:
                 if user not in listed and user.partition(":")[2] in away:
-                    LOG.warning("the devices of a user cannot be asked for", user=user)
+                    LOG.warning("the devices of a user cannot be queried", user=user)
                     continue
                 devices = self._unchanged(user, mapping(listed, user))
                 found[user] = keep(user, Known(devices, read_identity(user, reply)))

@@ -224,7 +224,7 @@ class Sharing:
                 claimed[device] = key
             else:
                 self._barren[user, device.curve25519] = now
-                LOG.info("a device has no key for us", user=device.user)
+                LOG.info("a device has no one-time key for the bridge", user=device.user)
         return claimed
 
     def _is_barren(self, user: UserId, device: Device, now: int) -> bool:
@@ -327,7 +327,7 @@ class Places:
         name = f"room/{room_id}"
         before = await self._vault.load(name, Scheme)
         if before is not None and not _is_megolm(event):
-            LOG.error("a room's encryption is gone from its state; it stays on", room=room_id)
+            LOG.error("a room's encryption was removed from its state; it stays on", room=room_id)
             return before
         told = _scheme(event)
         if told.encrypted and told != before:

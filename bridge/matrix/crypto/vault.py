@@ -65,7 +65,7 @@ class Vault:
         try:
             return msgspec.msgpack.decode(self._sealer.open(name, sealed), type=kind)
         except ValueError as error:
-            raise Unsealable(f"the row is no {kind.__name__} of this version") from error
+            raise Unsealable(f"the row cannot be read as {kind.__name__}") from error
 
     async def load(self, name: str, kind: type[T]) -> T | None:
         """Return a row like `read`, without the bytes that a change needs."""
@@ -132,12 +132,13 @@ class Sealer:
         start = len(_VERSION) + _NONCE
         try:
             if not sealed.startswith(_VERSION):
-                raise Unsealable("a row of a newer version")
+                raise Unsealable("the row was written by a newer version")
             return self._cipher.decrypt(sealed[1:start], sealed[start:], name.encode())
         except (InvalidTag, ValueError) as error:
             raise Unsealable(
                 "the keys in the database are sealed with another bridge.encryption.pickle_key "
-                "(without one: another as_token). Restore it, or run `matrix-webchat crypto reset`"
+                "(without one: another as_token). Restore the former value, or run "
+                "`matrix-webchat crypto reset`"
             ) from error
 
 

@@ -42,7 +42,7 @@ def from_base64(text: str) -> bytes:
     try:
         return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
     except ValueError as error:
-        raise ValueError("no base64") from error
+        raise ValueError("not base64") from error
 
 
 def canonical(fields: Mapping[str, object]) -> bytes:

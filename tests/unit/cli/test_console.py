@@ -75,7 +75,7 @@ def test_a_flag_not_given_keeps_what_an_outer_command_said() -> None:
         ),
         (
             edited("bridge:\n", 'bridge:\n  queue_username_template: "webchatbo{queue}T"\n'),
-            "line 10: bridge.queue_username_template: may hold only a-z",
+            "line 10: bridge.queue_username_template: may contain only a-z",
         ),
     ],
 )

@@ -114,7 +114,7 @@ async def refuse_for_the_registration(store: SqlStore) -> None:
 def test_a_dead_letter_of_a_registration_that_is_not_loaded_says_so(folder: Folder) -> None:
     do(folder, refuse_for_the_registration)
     listed = folder.run_here("dead-letters", "list").stdout
-    cause = "M_EXCLUSIVE: the homeserver does not count this user among ours"
+    cause = "M_EXCLUSIVE: the homeserver does not assign this user to the bridge"
     assert cause in listed
     letter = listed.splitlines()[1].split()[0]
     shown = folder.run_here("dead-letters", "show", letter).stdout

@@ -130,7 +130,7 @@ def test_it_is_valid(tmp_path: Path) -> None:
             "webchat_b_{agent}",
             (
                 "line 18: enterprises[1].bridge.username_template: would give agents names that"
-                " those of acme could have: begin it otherwise"
+                " those of acme could have: use another prefix"
             ),
         ),
         (

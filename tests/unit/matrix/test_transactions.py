@@ -495,7 +495,7 @@ async def test_a_body_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
             response = await rig.client.put(PATH, data=drips(), headers=HEADERS)
             assert response.status == 408
             assert (await response.json())["errcode"] == "M_UNKNOWN"
-    assert [one["event"] for one in logs] == ["a request's body did not come"]
+    assert [one["event"] for one in logs] == ["request body timed out"]
 
 
 @pytest.mark.asyncio

@@ -114,7 +114,7 @@ def test_queue_users_of_another_bridge() -> None:
     ("template", "said"),
     [
         ("webchat_queue_", "must contain {queue} once"),
-        ("Webchat_{queue}", "may hold only"),
+        ("Webchat_{queue}", "may contain only"),
         ("bot{queue}", "would give a queue the name @bot7:a"),
     ],
 )

@@ -76,7 +76,7 @@ async def test_a_full_disk_is_trouble_that_passes(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda max_size: Full())
     key = FileKey("A" * 43, "A" * 22, "A" * 43)
     for both_ways in (encrypted(pieces(b"x")), decrypted(pieces(b"x"), key)):
-        with pytest.raises(Unavailable, match="no room"):
+        with pytest.raises(Unavailable, match="no space"):
             async with both_ways:
                 pytest.fail("it was kept all the same")
 
