@@ -103,7 +103,7 @@ class AsideLane:
                 )
                 return await _patiently(room, partial(self._decline, room, effect), AT_LENGTH, None)
             case _:
-                raise TypeError(f"{type(effect).__name__} is no effect of this lane")
+                raise TypeError(f"{type(effect).__name__} is not an effect of this lane")
 
     async def _recall(self, room: Room, ask: FetchHistory) -> Done:
         """Fetch the call centre's history; empty if the server keeps none."""
@@ -113,7 +113,7 @@ class AsideLane:
             # NO_TURN only waits for the rate limit: the machine asks again later.
             in_line = failure.reason is FailureReason.NO_TURN
             log = _log.debug if in_line else _log.warning
-            log("no history", room=room.room_id, why=failure.reason)
+            log("history not available", room=room.room_id, why=failure.reason)
             nothing = Came(Recalled(ask.session_id, ask.since, failed=True))
             return Done(came=(nothing,), outcome=Outcome.FAILED)
         recalled = Recalled(ask.session_id, ask.since, entries or (), kept=entries is not None)
@@ -152,11 +152,11 @@ async def _patiently(
         try:
             came = await attempt()
         except Unavailable as error:
-            _log.info("not to be had yet", room=room.room_id, why=str(error), wait=wait)
+            _log.info("effect failed, retrying", room=room.room_id, why=str(error), wait=wait)
             if wait is not None:
                 await room.pause(max(wait, min(error.retry_after or 0, 60.0)))
         except Refused as error:
-            _log.warning("not to be had", room=room.room_id, why=error.code)
+            _log.warning("effect refused", room=room.room_id, why=error.code)
             outcome = Outcome.REFUSED
             break
         else:
@@ -194,7 +194,7 @@ async def show_panel(around: Surroundings, record: RoomRecord, order: ShowPanel)
     try:
         await around.matrix.show_panel(*where, rules.panel_url, name, former)
     except Refused as error:
-        _log.info("no room page", room=record.room_id, why=error.code)
+        _log.info("room page not shown", room=record.room_id, why=error.code)
         key = "panel.forbidden"
     return None if event_id is None else LookedUp(event_id, key, {"url": rules.panel_url})
 

@@ -35,7 +35,7 @@ async def at_most(
                 raise TooBig(f"the file has more than {limit} bytes")
             yield chunk
     except broken as error:
-        raise Unavailable(f"the file broke off: {type(error).__name__}") from error
+        raise Unavailable(f"the file transfer was interrupted: {type(error).__name__}") from error
 
 
 # --- temporary storage ----------------------------------------------------------------------------
@@ -81,4 +81,4 @@ async def _on_disk(do: Callable[..., object], *args: bytes) -> None:
     try:
         await asyncio.to_thread(do, *args)
     except OSError as error:
-        raise Unavailable("no room for a temporary file") from error
+        raise Unavailable("no space for a temporary file") from error

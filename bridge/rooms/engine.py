@@ -384,7 +384,7 @@ class Engine:
         except StoreError:
             raise
         except Exception:  # noqa: BLE001 - logged; it must not block later events
-            self._log.exception("an upgrade could not be noted", room=room_id)
+            self._log.exception("a room upgrade could not be recorded", room=room_id)
         return upgrades.record_of(room_id)
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
@@ -398,7 +398,7 @@ class Engine:
         else:
             for room_id, came in by_room.items():
                 if room_id in self._erasing:
-                    failed[room_id] = StoreError("it waits until the room is erased")
+                    failed[room_id] = StoreError("the room is being erased")
                 elif self._is_ours(room_id):
                     taken[room_id] = self._room(room_id).take(came)
                 else:
@@ -415,7 +415,9 @@ class Engine:
                 else:
                     known += answer
         for room_id, error in failed.items():
-            self._log.debug("not at once", room=room_id, why=str(error))
+            self._log.debug(
+                "inputs not handled at once, storing them", room=room_id, why=str(error)
+            )
             known += await self._store_first(room_id, by_room[room_id])
         return known
 
@@ -430,7 +432,7 @@ class Engine:
         try:
             return await self._around.matrix.open(raw, ask=False)
         except Exception:  # noqa: BLE001 - logged; its room retries, and may bury it
-            self._log.exception("an event could not be opened, going the longer way")
+            self._log.exception("an event could not be decrypted at once, trying again later")
             return None
 
     async def _store_first(self, room_id: RoomId, came: Sequence[Came]) -> int:
@@ -714,7 +716,7 @@ class Engine:
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None:
         if self._tasks is None:
             loop.close()
-            raise RuntimeError("the engine does not run")
+            raise RuntimeError("the engine is not running")
         try:
             task = self._tasks.create_task(loop)
         except RuntimeError:

@@ -102,7 +102,9 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
         BadSubject: it is neither, or a bridge user.
     """
     if _NO_ID.search(subject):
-        raise BadSubject(f"{subject!a} ends with a blank, or has what no id has in it")
+        raise BadSubject(
+            f"{subject!a} is not a valid id: it ends with a space or has invalid characters"
+        )
     report, found, upgrades = Report(subject), Counter[str](), Upgrades()
     await upgrades.load(store)
     if subject.startswith("!"):
@@ -110,7 +112,7 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
     elif not subject.startswith("@") or ":" not in subject:
         raise BadSubject(f"{subject} is neither a room (!…) nor a person (@name:server)")
     elif is_ours(subject):
-        raise BadSubject(f"{subject} is a user of the bridge's own, and stands for nobody's data")
+        raise BadSubject(f"{subject} is one of the bridge's own users, not a person")
     else:
         person = UserId(subject)
         for room_id in await store.eraser.rooms_naming(person):
@@ -390,11 +392,15 @@ async def _sort(
     if lines or noted:
         report.shared.append(room_id)
     if _of_nobody(record, known):
-        why = "the ledger knows their sender no more: they go to the agent; or erase the room"
-        report.kept.append(Kept("words that wait, and may be theirs", f"room {room_id}", why))
+        why = (
+            "the ledger no longer has their sender; they go to the agent unless you erase the room"
+        )
+        report.kept.append(Kept("waiting messages that may be theirs", f"room {room_id}", why))
     if people.was_there(record, person):
-        what = "that they are a member, or invited the bridge: user id and name in the room"
-        report.kept.append(Kept(what, f"room {room_id}", "goes once the bridge has left it"))
+        what = "user id and name, as a member of the room or as the bridge's inviter"
+        report.kept.append(
+            Kept(what, f"room {room_id}", "erased once the bridge has left the room")
+        )
     return {_IN_COMPANY: len(lines), _NOTED: int(noted)}
 
 
@@ -413,34 +419,33 @@ def _of_nobody(record: RoomRecord, known: Collection[EventId]) -> bool:
 
 _KEPT = [
     Kept(
-        "the chats' words, files, times and ratings",
+        "messages, files, times and ratings of chats",
         "the call centre, under the rooms' accounts",
-        "they are its records: ask its operator to erase that customer",
+        "these are its own records: ask its operator to erase that customer",
     ),
     Kept(
-        "the ids of the events, alone",
+        "event ids, without content",
         "the bridge's ledger",
-        "until retention.rows: an event that comes again is known by it, and not carried twice",
+        "until retention.rows, so that an event that arrives again is not delivered twice",
     ),
     Kept(
         "events, membership, profiles, files",
         "the homeserver, and those of the other members",
-        "they are the homeserver's: redact the events, erase the account or purge the room there",
+        "the homeserver keeps them: redact the events, erase the account or purge the room there",
     ),
     Kept(
-        "what the database has let go",
+        "deleted rows",
         "dead rows and WAL of PostgreSQL, its standbys, backups of either database, logs",
-        "VACUUM, and the age that you let backups and logs reach; a restored backup holds it again",
+        "run VACUUM, and delete old backups and logs; a restored backup contains them again",
     ),
 ]
 _IN_FILE = Kept(
     "copies of erased rows",
     "free space of the SQLite file",
-    "it is too large to be written anew while the bridge runs: run this once more while it is"
-    " stopped",
+    "it is too large to be rewritten while the bridge runs: stop the bridge and run this again",
 )
 _STILL_MEMBERS = Kept(
     "membership of the bridge's users",
     "the erased rooms",
-    "no bridge was running to leave them: kick its users, or leave the rooms closed",
+    "no bridge was running to leave them: kick its users, or keep the rooms closed",
 )

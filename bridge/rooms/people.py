@@ -90,7 +90,7 @@ ENTRY_PATIENCE = 25 * 3_600_000
 """Further ms for joining the new room: longer than the retries of the join (`to_matrix`)."""
 
 _WHY: Mapping[str, str] = {
-    "refused.other_enterprise": "a chat with another enterprise still ends in this room",
+    "refused.other_enterprise": "a chat with another enterprise is still ending in this room",
     "refused.permission": "bridge.permissions gives none",
     "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
     "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",

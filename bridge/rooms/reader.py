@@ -500,7 +500,7 @@ class Reader:
                 return False
             self._simple(visit, happened)
         except Exception:
-            self.log.exception("unexpected error, going the longer way")
+            self.log.exception("unexpected error, taking the slow path")
             return False
         return True
 
@@ -569,7 +569,7 @@ class Reader:
                 phase, named = visit.record.conversation.phase, stored.push.session_id
                 if isinstance(phase, model.Chatting) and named not in {0, phase.session_id}:
                     # It came by this room's own link: does the server mix up its customers?
-                    self.log.warning("words of another session", here=phase.session_id, of=named)
+                    self.log.warning("message of another session", here=phase.session_id, of=named)
             visit.step(stored)
             return
         match stored:

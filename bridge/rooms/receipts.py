@@ -83,10 +83,10 @@ class Receipts(msgspec.Struct, eq=False):
         except Unavailable as error:
             self._failures += 1
             pause = FIRST_PAUSE * 2**self._failures
-            _log.info("a receipt was not given yet", room=room_id, wait=pause, why=str(error))
+            _log.info("read receipt not sent yet", room=room_id, wait=pause, why=str(error))
             done = self._failures == TRIES
         except Refused as error:
-            _log.info("a receipt cannot be given", room=room_id, why=error.code)
+            _log.info("read receipt refused", room=room_id, why=error.code)
         if done:
             self._done, self._failures = (newest, agent), 0
         self._pause = round(pause * 1000)
@@ -109,7 +109,7 @@ class Receipts(msgspec.Struct, eq=False):
                 await matrix.mark_read(room_id, agent, event_id)
             except Refused as error:
                 why = error.code
-                _log.debug("an agent's ghost cannot read", room=room_id, user=agent, why=why)
+                _log.debug("read receipt of an agent refused", room=room_id, user=agent, why=why)
             else:
                 return
         await matrix.mark_read(room_id, self._room.durable.host, event_id)

@@ -471,7 +471,7 @@ def load_record(data: bytes) -> RoomRecord:
     """Decode a record; raises ValueError if it is none, or was written by a newer version."""
     record = _decoder.decode(data)
     if record.version > RECORD_VERSION:
-        raise ValueError(f"room record of version {record.version}, this bridge reads 1")
+        raise ValueError(f"room record has version {record.version}, newer than this bridge")
     return record
 
 

@@ -267,7 +267,7 @@ class Room:
         self._loops.abandon()
         drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         for draft in drafts:
-            draft.tell(NotOwned("the room is another process's now"))
+            draft.tell(NotOwned("the room is now served by another process"))
 
     # --- what the lanes ask of it -------------------------------------------------------------
 
@@ -479,11 +479,11 @@ class Room:
         if len(signals) + len(done) > 1:
             self._trouble.singly = True
         elif signals:
-            self._log.error("a deadline leads to what cannot be stored; it is let pass")
+            self._log.error("the result of a deadline cannot be stored; it is skipped")
             self._signals = [one for one in self._signals if one not in signals]
         else:
             (row,) = done
-            self._log.error("an input leads to what cannot be stored", seq=row.seq)
+            self._log.error("the result of an input cannot be stored", seq=row.seq)
             self._trouble.poisonous = row.seq
 
     # --- effects ----------------------------------------------------------------------------
@@ -539,7 +539,7 @@ class Room:
                 return True
         except Exception:  # noqa: BLE001 - logged; `run` handles the failure
             self._log.exception(
-                "unexpected error, going the longer way", **log_fields(self.record, row)
+                "unexpected error, taking the slow path", **log_fields(self.record, row)
             )
         self._loops.running.discard(row.lane)
         return False

@@ -256,7 +256,7 @@ class Waits(msgspec.Struct, eq=False):
             try:
                 self._learnt[queue_id] = msgspec.json.decode(stored, type=Learnt)
             except ValueError as error:
-                _log.warning("waits cannot be read", queue=queue_id, why=str(error))
+                _log.warning("stored waiting times cannot be read", queue=queue_id, why=str(error))
 
     async def save(self, facts: StorePort) -> None:
         """Store changed statistics. Raises StoreError; those not stored stay marked as changed."""
@@ -432,7 +432,7 @@ class Loops(msgspec.Struct, eq=False):
         except Stopping:
             return False
         except Stale as error:
-            self._log.warning("the store knows better, reading the room again", why=str(error))
+            self._log.warning("the room in memory is outdated, loading it again", why=str(error))
             return True
         except StoreError as error:
             # A warning only the first time: every room retries each second.

@@ -137,9 +137,9 @@ class MatrixLane:
         effect, wait = load_effect(row.effect), FIRST_WAIT
         said, moved_at = isinstance(effect, model.Say) and effect.key, room.record.moved_at
         if said in _UNSAID or isinstance(effect, model.EndPoll):
-            return Done(outcome=Outcome.DISCARDED, detail="of an earlier version")
+            return Done(outcome=Outcome.DISCARDED, detail="from an earlier version")
         if said == _INVITE_US and room.record.place is not None and row.created <= moved_at:
-            return Done(outcome=Outcome.DISCARDED, detail="we are in the new room")
+            return Done(outcome=Outcome.DISCARDED, detail="the bridge is in the new room")
         while True:
             try:
                 if row.created <= max(moved_at, self._around.clock.now() - REMEMBERED):
@@ -152,7 +152,12 @@ class MatrixLane:
                 asked = error.retry_after
                 pause = wait if asked is None else min(asked, MOST_ASKED)
                 about = log_fields(room.record, row, effect)
-                _log.info("the homeserver did not take it yet", **about, wait=pause, why=str(error))
+                _log.info(
+                    "the homeserver has not accepted an effect yet",
+                    **about,
+                    wait=pause,
+                    why=str(error),
+                )
                 await room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
@@ -200,7 +205,7 @@ class MatrixLane:
         if isinstance(effect, EnterRoom):
             later = (peek(other) for other in room.rows(row.lane) if other.seq > row.seq)
             if any(isinstance(one, EnterRoom) and one.into == effect.into for one in later):
-                return Done(outcome=Outcome.DISCARDED, detail="invited once more: that counts")
+                return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer invitation")
             return Done(came=(Came(EntryFailed(why)),), outcome=Outcome.REFUSED, detail=why)
         left = room.record.membership is Membership.LEFT
         if left or isinstance(effect, LeaveRoom | model.AgentsLeft):
@@ -240,7 +245,7 @@ class MatrixLane:
             case RedactAll():
                 return self._redact_all(room, row, effect)
             case _:
-                raise TypeError(f"{type(effect).__name__} is no effect of this lane")
+                raise TypeError(f"{type(effect).__name__} is not an effect of this lane")
 
     def _transaction_id(self, room: Room, row: EffectRow, sender: UserId) -> str:
         moment = f".{row.created:x}" if row.created >= self._dated else ""
@@ -265,7 +270,7 @@ class MatrixLane:
     async def _report(self, room: Room, row: EffectRow, told: model.Reported) -> Done:
         """Reply to an event that was not delivered; a request for verification is declined."""
         if told.key == model.COUNTED:
-            return Done(outcome=Outcome.DISCARDED, detail="told by the number of such messages")
+            return Done(outcome=Outcome.DISCARDED, detail="reported as a count")
         again = can_be_sent_again(told.key)
         also = "again.hint" if again else ""
         # Element hides call events, and replies to them.
@@ -300,7 +305,7 @@ class MatrixLane:
             other = peek(other_row) if other_row.seq > row.seq else None
             if isinstance(other, model.Card) and other.number == card.number:
                 if earlier is not None:
-                    return Done(outcome=Outcome.DISCARDED, detail="a newer card follows")
+                    return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer card")
                 card = other
         notice = ports.EditableNotice(self._shown(room, card), edits=earlier)
         event_id = await self._notice(room, row, notice)
@@ -366,7 +371,7 @@ class MatrixLane:
             try:
                 event_id = await self._matrix.poll(room.record.matrix_id, record.host, poll, txn_id)
             except ports.Refused as error:
-                _log.info("no poll", **log_fields(room.record, row), why=error.code)
+                _log.info("poll refused", **log_fields(room.record, row), why=error.code)
         if event_id is None:
             event_id = await self._notice(room, row, ports.NoticeText(text))
         card = OurCard(event_id, CardKind.RATING, ask.session_id, choices=tuple(options))
@@ -387,7 +392,7 @@ class MatrixLane:
                 elif (known := await room.anchor(anchor)) is not None:
                     await self._matrix.redact(where, host, known, sign_id)
             except ports.Refused as error:
-                _log.info("no sign", **log_fields(room.record, row), why=error.code)
+                _log.info("reaction refused", **log_fields(room.record, row), why=error.code)
         return done
 
     async def _ask_queue(self, room: Room, row: EffectRow, ask: AskQueue) -> Done:
@@ -413,7 +418,7 @@ class MatrixLane:
                 card = OurCard(event_id, CardKind.QUEUES, choices=choices)
                 return Done(event_id, came=(Came(CardPosted(card)),))
             except ports.Refused as error:
-                _log.info("no poll", **log_fields(record, row), why=error.code)
+                _log.info("poll refused", **log_fields(record, row), why=error.code)
         notice = ports.NoticeText(text, reply_to=ask.event_id or None)
         return Done(await self._notice(room, row, notice))
 
@@ -468,7 +473,7 @@ class MatrixLane:
             try:
                 await self._matrix.leave(where, user, order.reason)
             except ports.Refused as error:
-                log.debug("nothing to leave", why=error.code)
+                log.debug("leave refused", why=error.code)
         return Done()
 
     async def _redact_all(self, room: Room, row: EffectRow, order: RedactAll) -> Done:
@@ -510,7 +515,7 @@ class MatrixLane:
             say = model.Say("agents.outside", {"names": tuple(outside)})
             done = await self._say(room, row, say)
             done.anchor = anchor
-        done.detail = "the room does not let them in" if outside else ""
+        done.detail = "the room does not let the agents in" if outside else ""
         await show_bridge(self._around, room.record)  # may be missing, or the queue renamed
         return done
 
@@ -544,7 +549,7 @@ class MatrixLane:
             return done
         recalled = None if relay.posted is None else _recalled(relay.message_id)
         if recalled is not None and await room.anchor(recalled) is not None:
-            return Done(outcome=Outcome.DISCARDED, detail="taken back before the history told it")
+            return Done(outcome=Outcome.DISCARDED, detail="recalled before the history was shown")
         ghost = self._matrix.ghost_of(relay.agent)
         txn_id, content = self._transaction_id(room, row, ghost), relay.content
         parts: tuple[ports.Part, ...] = ()
@@ -578,14 +583,18 @@ class MatrixLane:
         taken = replace(taken, message_id="" if anchor is None else taken.message_id)
         said = await said_by_agent(self._around, room.record, row.seq, taken)
         if known is not None and (known in said or not said):
-            return Done(outcome=Outcome.DISCARDED, detail="known already")
+            return Done(outcome=Outcome.DISCARDED, detail="already recalled")
         try:
             for place, event_id in enumerate(said):
                 await self._redact(room, row, self._matrix.ghost_of(taken.agent), event_id, place)
         except ports.Refused as error:
-            _log.info("a message is not taken back", **log_fields(room.record, row), why=error.code)
+            _log.info(
+                "a recalled message could not be redacted",
+                **log_fields(room.record, row),
+                why=error.code,
+            )
             if known is not None:
-                return Done(outcome=Outcome.DISCARDED, detail="told already")
+                return Done(outcome=Outcome.DISCARDED, detail="already reported")
         else:
             if said:
                 return Done(said[0], anchor)
@@ -692,7 +701,7 @@ class MatrixLane:
                 blob = await opened.enter_async_context(fetching)
                 return ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
             except ports.Refused as error:
-                told = "an agent's file cannot be had"
+                told = "an agent's file cannot be fetched"
                 _log.info(told, **log_fields(room.record), why=error.code)
                 break
             except ports.Unavailable:

@@ -80,7 +80,7 @@ class WebChatLane:
                 try:
                     await self._around.store.mark_attempted(row, self._around.clock.now())
                 except StoreError as error:
-                    why = f"our own database: {error}"
+                    why = f"the bridge's database: {error}"
                     raise CallFailure(FailureReason.UNREACHABLE, why) from error
             attempted = True
 
@@ -99,7 +99,7 @@ class WebChatLane:
             return Done(outcome=Outcome.DEAD, detail=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - logged, and the conversation goes on
             return _broken(room, row, error, attempted=attempted)
-        wrong = TypeError(f"{type(effect).__name__} is no effect of this lane")
+        wrong = TypeError(f"{type(effect).__name__} is not an effect of this lane")
         return _broken(room, row, wrong, attempted=attempted)
 
     async def _call(
@@ -133,7 +133,7 @@ class WebChatLane:
             why, code = failure.reason, failure.code
             _log.info("upload failed", **log_fields(room.record, row), why=why, code=code)
             return _failed(effect.call_id, failure)
-        return Done(came=(Came(done),), detail="" if done.url else "in the frame")
+        return Done(came=(Came(done),), detail="" if done.url else "sent in the frame")
 
     async def _stream(self, room: Room, effect: UploadMedia) -> Uploaded:
         """Transfer a file; every failure is a CallFailure whose reason tells which side failed."""

@@ -454,7 +454,7 @@ def test_the_engine_has_to_run() -> None:
     async def nothing() -> None:
         """Never started."""
 
-    with pytest.raises(RuntimeError, match="does not run"):
+    with pytest.raises(RuntimeError, match="is not running"):
         World().engine().spawn(nothing())
 
 

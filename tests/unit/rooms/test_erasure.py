@@ -456,7 +456,7 @@ async def test_the_report_names_words_whose_sender_nobody_knows() -> None:
     waiting = Held(EventId("$1"), CustomerText("elephant"), 1)
     await in_company(world, conversation=Conversation(held=(waiting,)))
     report = await survey(world.store, ADA, is_ours)
-    assert [one.where for one in report.kept if one.what.startswith("words that wait")] == [
+    assert [one.where for one in report.kept if one.what.startswith("waiting messages")] == [
         f"room {SHARED}"
     ]
 
@@ -698,7 +698,7 @@ async def test_agents_of_every_chat_take_back_what_they_said() -> None:
         ("#alias:example.org", "neither"),
         ("anna", "neither"),
         (BOT, "bridge's own"),
-        *((f"{ADA}{end}", "ends with a blank") for end in ("\n", " ", "\x00", "\udcff")),
+        *((f"{ADA}{end}", "ends with a space") for end in ("\n", " ", "\x00", "\udcff")),
         (f" {ROOM}", "neither"),
     ],
 )

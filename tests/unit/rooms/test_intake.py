@@ -69,7 +69,7 @@ async def test_words_of_another_session_are_shown_and_an_operator_is_told() -> N
                 await engine.pushed(ROOM, f"p{number}", Received(push))
             await world.clock.turn(60)
     assert [one.text for one in world.matrix.posted] == ["hi 0", "hi 1", "hi 2"]
-    told = [line for line in logs if line["event"] == "words of another session"]
+    told = [line for line in logs if line["event"] == "message of another session"]
     assert [(line["of"], line["here"], line["room"]) for line in told] == [(4711, SESSION, ROOM)]
 
 

@@ -45,7 +45,7 @@ async def test_more_is_not_read_on() -> None:
 
 async def test_a_file_that_breaks_off_says_what_broke_it() -> None:
     error = Broken("the line")
-    with pytest.raises(Unavailable, match="broke off: Broken") as caught:
+    with pytest.raises(Unavailable, match="interrupted: Broken") as caught:
         await passed(pieces(4, fails=error))
     assert caught.value.__cause__ is error
 

@@ -55,6 +55,6 @@ async def test_a_full_disk_is_trouble_that_passes(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda max_size: Full())
-    with pytest.raises(Unavailable, match="no room"):
+    with pytest.raises(Unavailable, match="no space"):
         async with keep(blob(b"abc")):
             pytest.fail("it was kept all the same")
