@@ -90,7 +90,7 @@ def tell_systemd(state: str) -> None:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
                 manager.sendto(state.encode(), address)
         except OSError as error:
-            LOG.warning("systemd was not told", why=str(error))
+            LOG.warning("systemd was not notified", why=str(error))
 
 
 def raise_file_limit() -> None:
@@ -152,9 +152,9 @@ async def reloaded(config: Config, load: Load, apply: Callable[[Config], None]) 
     except (ConfigUnreadable, ConfigInvalid) as error:
         for reason in error.problems if isinstance(error, ConfigInvalid) else [error]:
             LOG.error("the config is wrong", why=str(reason))
-        LOG.error("the config was not reloaded: the bridge goes on by the old one")
+        LOG.error("the config was not reloaded: the bridge keeps the old one")
     except Exception:  # noqa: BLE001 - it is logged
-        LOG.exception("unexpected error: the bridge goes on by the old config")
+        LOG.exception("unexpected error: the bridge keeps the old config")
     else:
         live_ones = sum(changes.values())
         LOG.info("config reloaded", changed=live_ones, need_restart=len(changes) - live_ones)

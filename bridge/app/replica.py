@@ -49,8 +49,8 @@ PATIENCE = 5.0
 ANSWERED = 2.0
 """Timeout in seconds for each answer of the database while the replica leaves."""
 ONE_ROLE = (
-    "let all replicas use one role in database.url; or, as a superuser, `GRANT pg_signal_backend TO"
-    " <role>` to each of theirs"
+    "use the same role in database.url for all replicas; or, as a superuser, run"
+    " `GRANT pg_signal_backend TO <role>` for each replica's role"
 )
 
 LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.replica")
@@ -187,7 +187,7 @@ class Replica:
             await self._balance(await self._beat())
         except StoreError as error:
             say = LOG.debug if self._silenced else LOG.warning
-            say("a sign of life was not taken", why=str(error))
+            say("the heartbeat was not stored", why=str(error))
             self._silenced = True
         else:
             self._silenced = False
@@ -209,11 +209,13 @@ class Replica:
         silent = [one for one in members if one.age >= SILENT and one not in alive]
         for one in silent:
             if one.present and await self._shards.end(one):
-                LOG.warning("a silent replica's session is ended", replica=one.name)
+                LOG.warning("ended the database session of a silent replica", replica=one.name)
                 self._wake.set()
             elif one.present:
                 LOG.error(
-                    "a silent replica's session may not be ended", replica=one.name, fix=ONE_ROLE
+                    "no permission to end the database session of a silent replica",
+                    replica=one.name,
+                    fix=ONE_ROLE,
                 )
         if gone := [one.id for one in silent if not one.present]:
             await self._shards.forget(gone)
@@ -260,7 +262,7 @@ class Replica:
         """Handle a new session of the writer: leave the rooms of lost shards."""
         self._patient_until = asyncio.get_running_loop().time() + DEAF
         if lost:
-            LOG.warning("shards are another replica's now", lost=len(lost), kept=len(kept))
+            LOG.warning("shards were taken over by another replica", lost=len(lost), kept=len(kept))
         self._engine.lose(lost)
         self._engine.look_again(kept)
         self._wake.set()
@@ -272,7 +274,7 @@ class Replica:
             await asyncio.sleep(LOOK)
             limit = DEAF if self._alive > 1 else STORE_AWAY
             if self.served and loop.time() - self._answered > limit:
-                LOG.warning("no answer from the database: the rooms are left to others")
+                LOG.warning("no answer from the database: leaving the rooms to other replicas")
                 self._engine.lose(list(self.served))
 
     async def _listen_to_others(self) -> None:

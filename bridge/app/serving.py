@@ -471,7 +471,7 @@ class Serving:
         except Refused as error:
             raise HomeserverRefused(why_refused(self._config, error)) from error
         except (Unavailable, StoreError, TimeoutError) as error:
-            LOG.debug("the homeserver is not there yet", why=str(error))
+            LOG.debug("the homeserver is not reachable yet", why=str(error))
         finally:
             hurrying.cancel()
 
@@ -589,7 +589,7 @@ class Contact:
                 return await ping(ours.id)
             await ping(ours.id)
         except Unavailable as error:
-            why = f"it does not reach the bridge at {ours.address}: {error}"
+            why = f"the homeserver cannot reach the bridge at {ours.address}: {error}"
             raise Unavailable(why) from error
 
 
@@ -604,19 +604,19 @@ def why_refused(config: Config, error: Refused) -> str:
     if error.code == FOREIGN:
         return (
             f"somebody else has registered {settings.users_of(config).main} on the homeserver, so"
-            f" it cannot be the bot: {FOREIGN_FIX} (another appservice.bot.username, `register`"
-            " again)"
+            f" it cannot be the bot: {FOREIGN_FIX}: set another appservice.bot.username and run"
+            " `register` again"
         )
     if error.code == TAKEN:
         return (
-            f"another bridge is at work on this homeserver with the same users ({error}): give this"
-            " one its own appservice.id, bot.username, bridge.username_template and"
-            " bridge.queue_username_template, `register` again (docs/homeservers.md, Several"
-            " bridges)"
+            f"another bridge on this homeserver has the same users ({error}): give this one its own"
+            " appservice.id, bot.username, bridge.username_template and"
+            " bridge.queue_username_template, then run `register` again (docs/homeservers.md,"
+            " Several bridges)"
         )
     return (
-        f"the homeserver at {config.homeserver.address} refused us ({error}): check "
-        "that it has loaded this bridge's registration.yaml and was restarted since, "
+        f"the homeserver at {config.homeserver.address} refused the bridge ({error}): "
+        "check that it has loaded this bridge's registration.yaml and was restarted since, "
         "and that homeserver.domain is its server name"
     )
 

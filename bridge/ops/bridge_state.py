@@ -61,7 +61,7 @@ class StateReports:
                     pause = LOOK_EVERY
                     continue
                 pause = FIRST_PAUSE if pause == LOOK_EVERY else min(2 * pause, LAST_PAUSE)
-                LOG.warning("the bridge's state was not taken", why=why, wait=pause)
+                LOG.warning("the bridge's state could not be reported", why=why, wait=pause)
 
     def _due(self) -> list[Report]:
         """Return reports that differ from the last sent ones, or are due for repetition."""

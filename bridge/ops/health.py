@@ -27,7 +27,7 @@ GRACE = 30.0
 PROBE_EVERY = 5.0
 PATIENCE = 20.0
 """Timeout of a probe in seconds."""
-REFUSED = "it refuses us"
+REFUSED = "the homeserver refuses the bridge"
 """Start of the reason if the homeserver answers but rejects the bridge's tokens or users."""
 LIVE = "/_matrix/mau/live"
 READY = "/_matrix/mau/ready"

@@ -55,12 +55,12 @@ class Metrics:
         histogram = partial(Histogram, registry=registry, buckets=_FAST)
         whose, lane = ["enterprise"], ["enterprise", "lane"]
         # The homeserver, and all peers.
-        taking_in = "Seconds to take in one event of the homeserver's"
+        taking_in = "Seconds to receive and store one event of the homeserver"
         self.matrix_event = histogram("bridge_matrix_event", taking_in, ["event_type"])
         answers = "1 while the peer (`database`, `homeserver`, `webchat`) answers"
         self.connected = gauge("bridge_connected", answers, ["peer", "enterprise"])
         # The call centre.
-        self.links = gauge("bridge_logged_in", "WebChat links that stand: chats alive", whose)
+        self.links = gauge("bridge_logged_in", "WebChat links that are open", whose)
         logins = "Logins sent, by WebChat's result code (`none`: no answer)"
         self.logins = counter("webchat_logins", logins, ["enterprise", "result"])
         self.connections = counter("webchat_ws_connects", "Links that were opened", whose)
@@ -76,12 +76,12 @@ class Metrics:
         self.recent: deque[tuple[str, Chat]] = deque(maxlen=RECENT)
         """Enterprise and chat of the latest chats whose wait has ended, oldest first."""
         by_people = partial(histogram, buckets=_HUMAN)
-        waiting = "From the customer's request to an agent, or the robot, who takes it"
+        waiting = "From the customer's request until an agent or the robot takes it"
         self.queue_wait = by_people("webchat_queue_wait_seconds", waiting, whose)
-        replying = "From the customer's request to the first words of an agent"
+        replying = "From the customer's request to an agent's first message"
         first = "webchat_first_reply_seconds"
         self.first_reply = by_people(first, replying, ["enterprise", "queue"])
-        ratings = "Ratings that WebChat took, by its id; one that is changed counts again"
+        ratings = "Ratings that WebChat accepted, by rating id; a changed one counts again"
         self.ratings = counter("webchat_ratings", ratings, ["enterprise", "queue", "rating"])
         # The engine.
         self.handling = histogram(
@@ -90,12 +90,12 @@ class Metrics:
         by_retries = partial(histogram, buckets=(*_FAST, 30.0, 60.0, 300.0))
         settled = "From storing an effect to its outcome"
         self.delivery = by_retries("delivery_seconds", settled, [*lane, "outcome"])
-        lag = "How late the process wakes up: it is busy above 0.1"
+        lag = "Event loop lag; above 0.1 the process is too busy"
         self.loop_lag = histogram("event_loop_lag_seconds", lag)
-        shards = "Parts of the rooms (of 256) served here, where several processes serve"
+        shards = "Shards (of 256) that this process serves, if several processes share the rooms"
         self.shards = gauge("webchat_shards", shards)
         # Administration.
-        calls = "Calls of the provisioning API, by operation (`none`: refused before) and status"
+        calls = "Calls of the provisioning API, by operation (`none`: refused earlier) and status"
         self.api_calls = counter("webchat_api_calls", calls, ["operation", "status"])
         # What waits in the store.
         self.inbox_depth = gauge("inbox_depth", "Inputs not handled yet", whose)
@@ -103,7 +103,7 @@ class Metrics:
         unsent = "Effects not carried out yet (lanes `webchat`, `matrix`, `aside`: history, robot)"
         self.outbox_depth = gauge("outbox_depth", unsent, lane)
         self.outbox_age = gauge("outbox_age_seconds", "Age of the oldest of these effects", lane)
-        given_up = "What was given up and waits for the operator"
+        given_up = "Inputs and effects that were given up and wait for the operator"
         self.dead_letters = gauge("dead_letters", given_up, whose)
         self._backlog: dict[tuple[str, str], Depth] = {}
 

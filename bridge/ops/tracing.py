@@ -86,7 +86,9 @@ class Tracing:
                 try:
                     await self.look()
                 except StoreError as error:
-                    self._log.warning("no traces: the database did not answer", why=str(error))
+                    self._log.warning(
+                        "no traces exported: the database did not answer", why=str(error)
+                    )
                 await self._clock.sleep(EVERY)
         finally:
             self._exporter.shutdown()  # type: ignore[no-untyped-call]
@@ -142,7 +144,7 @@ class Tracing:
             return
         result = await asyncio.to_thread(self._exporter.export, spans)
         if result is not SpanExportResult.SUCCESS:
-            self._log.warning("the collector did not take traces", spans=len(spans))
+            self._log.warning("the collector did not accept traces", spans=len(spans))
 
     def _spans(self, room_id: RoomId, row: LedgerRow, room: _Known) -> Iterator[ReadableSpan]:
         message = row.key or row.cause

@@ -101,7 +101,8 @@ async def test_connected_but_deaf(stage: Stage) -> None:
     await stage.synapse.start()
     try:
         await unready(
-            stage, f"{stage.synapse.address}: it does not reach the bridge at {whole.url}: "
+            stage,
+            f"{stage.synapse.address}: the homeserver cannot reach the bridge at {whole.url}: ",
         )
     finally:
         save_registration(whole, path)

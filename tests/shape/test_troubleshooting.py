@@ -43,10 +43,10 @@ TOLD: dict[str, str] = {
     "ConfigInvalid": "unknown key",
     "RegistrationError": "cannot read",
     "RegistrationMissing": "cannot read",
-    "HomeserverRefused": "refused us",
+    "HomeserverRefused": "refused the bridge",
     "CannotListen": "cannot listen",
     "Unreachable": "cannot be reached",
-    "AlreadyInUse": "another bridge is at work on this database",
+    "AlreadyInUse": "another bridge is using this database",
     "Pooled": "connection pooler",
     "CorruptDatabaseError": "is not a database",
     "NewerSchemaError": "the database has schema",
@@ -58,9 +58,9 @@ TOLD: dict[str, str] = {
     "UndecryptableOlm": "could not be handled",
     "TakesNothing": "transaction not stored",
     "MovedError": "the database was moved to",
-    "UnfinishedError": "it is being filled from",
+    "UnfinishedError": "the database is incomplete",
     "DiffersError": "source and target differ",
-    "DamagedBackup": "is no backup of this program",
+    "DamagedBackup": "is not a backup of this program",
 }
 """Classes of errors that operators meet, and words of their rows."""
 WITHIN = {
@@ -170,7 +170,7 @@ def errors_in_the_log() -> Iterator[str]:
 
 def test_every_error_of_the_log_has_a_row() -> None:
     """By its first words. Two are named by a constant: its text is looked for by hand."""
-    named = {"event": "somebody else has registered", "NOT_LOADED": "does not count this user"}
+    named = {"event": "somebody else has registered", "NOT_LOADED": "does not assign this user"}
     events = {named.get(event, event) for event in errors_in_the_log()}
     assert len(events) > 20
     rows = " ".join(CELLS)

@@ -299,7 +299,7 @@ async def test_of_another_role_a_silent_one_is_reported_and_the_balance_kept(
         await other.shards.give(shard)
         await until(lambda: shard in one.rooms.shards)
         await asyncio.sleep(0.3)
-    refused = [line for line in logs if "may not be ended" in line["event"]]
+    refused = [line for line in logs if "no permission to end" in line["event"]]
     assert {(line["replica"], line["fix"]) for line in refused} == {("other", module.ONE_ROLE)}
 
 

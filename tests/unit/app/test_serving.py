@@ -436,7 +436,7 @@ async def test_the_homeservers_way_to_us_is_asked_again(tmp_path: Path) -> None:
     assert await asks() == ["check"]
     server.trouble = {"ping": Unavailable("POST answered 502 M_CONNECTION_FAILED")}
     assert await asks() == ["check", "ping", "ping"], "perhaps over a connection of before"
-    with pytest.raises(Unavailable, match=r"does not reach the bridge at http://.*29340: POST"):
+    with pytest.raises(Unavailable, match=r"cannot reach the bridge at http://.*29340: POST"):
         await contact.probe()
     server.passing = True
     await contact.probe()
