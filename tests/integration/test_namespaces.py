@@ -65,7 +65,7 @@ async def test_agents_users_that_are_not_loaded(stage: Stage) -> None:
     assert "copy registration.yaml" in await dead_letters(stage, "show", letters[-1])
     log = stage.bridge.log_file.read_text(encoding="utf-8")
     assert NOT_LOADED in log
-    assert "lost a user" not in log
+    assert "a bridge user was missing" not in log
 
     await restart(stage.synapse)
     code, table = await examined(stage)
