@@ -85,7 +85,7 @@ async def retry_dead_letter(
     """Retry a dead letter."""
     revive = bridge.around.store.revive
     letter = await _decided(bridge, caller, asked, "dead-letters retry", revive)
-    bridge.orders.look_at(letter.room_id)
+    bridge.orders.reload_room(letter.room_id)
     return shapes.Done()
 
 

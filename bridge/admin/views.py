@@ -27,7 +27,7 @@ from bridge.conversation import model
 from bridge.ids import EventId, QueueId, RoomId
 from bridge.rooms import commands, visit
 from bridge.rooms.record import Chat, MatrixEvent, RoomRecord, load_chat, load_input
-from bridge.rooms.rules import Rules, of_gone
+from bridge.rooms.rules import Rules, unconfigured_rules
 from bridge.rooms.store import AccountRow, DeadLetter, Outcome, StoredRoom
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -293,7 +293,7 @@ def enterprise_of(bridge: Bridge, record: RoomRecord) -> str:
 def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
     """Return the rules of the room's call centre, even if that left the configuration."""
     found = bridge.enterprises.get(enterprise_of(bridge, record))
-    return of_gone(bridge.around.rules) if found is None else found.rules
+    return unconfigured_rules(bridge.around.rules) if found is None else found.rules
 
 
 def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.RoomState:

@@ -67,8 +67,8 @@ async def _serve(config: Config, load: Load) -> int:
     loop.add_signal_handler(signal.SIGHUP, hangup.set)  # set here so that an early one is not lost
     try:
         async with serving:
-            serving.keep(reload_whenever(hangup, config, load, serving.go_by))
-            _collect_seldom()
+            serving.keep(reload_whenever(hangup, config, load, serving.apply_config))
+            _tune_gc()
             tell_systemd("READY=1")
             await serving.until_stopped()
     except HomeserverRefused as error:
@@ -105,7 +105,7 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _collect_seldom() -> None:
+def _tune_gc() -> None:
     """Make the garbage collector run less often, and exclude objects that exist now (`gc.freeze`).
 
     Reference counting frees nearly all garbage of a message; only a few cycles of tasks and

@@ -153,8 +153,8 @@ class Replica:
         self._answered = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            tasks.create_task(self._listen_to_ourselves())
-            tasks.create_task(self._listen_to_others())
+            tasks.create_task(self._watch_own_session())
+            tasks.create_task(self._keep_listening())
             try:
                 while True:
                     self._wake.clear()
@@ -264,10 +264,10 @@ class Replica:
         if lost:
             LOG.warning("shards were taken over by another replica", lost=len(lost), kept=len(kept))
         self._engine.lose(lost)
-        self._engine.look_again(kept)
+        self._engine.reload_shards(kept)
         self._wake.set()
 
-    async def _listen_to_ourselves(self) -> None:
+    async def _watch_own_session(self) -> None:
         """Leave all rooms if the own session gives no answer for too long."""
         loop = asyncio.get_running_loop()
         while True:
@@ -277,7 +277,7 @@ class Replica:
                 LOG.warning("no answer from the database: leaving the rooms to other replicas")
                 self._engine.lose(list(self.served))
 
-    async def _listen_to_others(self) -> None:
+    async def _keep_listening(self) -> None:
         """Keep the connection for notices open, in its own task so as not to delay heartbeats."""
         while True:
             with suppress(StoreError):
@@ -301,7 +301,7 @@ class Replica:
         elif kind == "connected":
             self._keys(None)
             # Notices may have got lost; the engine's sweep finds their inputs only in idle rooms.
-            self._engine.look_again(self.served)
+            self._engine.reload_shards(self.served)
         elif kind == "typing":
             with suppress(msgspec.MsgspecError):
                 told = msgspec.json.decode(about, type=_Typing)

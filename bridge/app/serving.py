@@ -58,7 +58,7 @@ from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import Enterprise, LaneRunner
-from bridge.rooms.rules import GONE, Rules, of_gone
+from bridge.rooms.rules import GONE, Rules, unconfigured_rules
 from bridge.rooms.store import Cutoffs, Depth, Lane, StoreError
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
@@ -138,7 +138,7 @@ class Serving:
         """Run a background task until the bridge stops."""
         self._background.append(self._tasks.create_task(work))
 
-    def go_by(self, config: Config) -> None:
+    def apply_config(self, config: Config) -> None:
         """Apply a reloaded configuration whose changes need no restart (`reloading.take_over`)."""
         configure_logging(
             config.logging.level, config.logging.format, secrets=settings.secrets_of(config)
@@ -147,8 +147,8 @@ class Serving:
         every = self._rules(config)
         for name, rules in every.items():
             self._around[name].rules = rules
-        self._gone.rules = of_gone(next(iter(every.values())))
-        self._contact.go_by(config)
+        self._gone.rules = unconfigured_rules(next(iter(every.values())))
+        self._contact.apply_config(config)
 
     def _rules(self, config: Config) -> dict[str, Rules]:
         learnt = {name: links.learnt for name, links in self._links.items()}
@@ -194,15 +194,15 @@ class Serving:
         ):
             self.keep(work)
         if crypto is not None:
-            self.keep(crypto.run(engine.key_came))
-        self._tell_outside(store, health)
+            self.keep(crypto.run(engine.key_arrived))
+        self._start_exports(store, health)
         if self._replica is not None:
             shown = config.console.enabled or config.provisioning.enabled
             report = partial(report_of, inside) if shown else str
             self.keep(self._replica.run(engine, self._shared_by, report))
         LOG.info("serving", port=port, after_ms=self._clock.now() - began)
 
-    def _tell_outside(self, store: SqlStore, health: Health) -> None:
+    def _start_exports(self, store: SqlStore, health: Health) -> None:
         """Start the configured exports to the operator's systems: state reports and traces."""
         config, clock = self._config, self._clock
         if to := config.homeserver.status_endpoint:
@@ -304,13 +304,13 @@ class Serving:
         for one in self._around.values():
             one.upgrades, one.inviting = main.upgrades, main.inviting
         every = {name: served(around) for name, around in self._around.items()}
-        self._gone = await self._nobody(store, main)
+        self._gone = await self._unconfigured(store, main)
         every[GONE] = served(self._gone)
         every[""] = every.get(self._named(""), every[GONE])
         every.setdefault(self._first, every[""])
         return Engine(*served(main), others=self._replica, enterprises=every)
 
-    async def _nobody(self, store: SqlStore, main: Surroundings) -> Surroundings:
+    async def _unconfigured(self, store: SqlStore, main: Surroundings) -> Surroundings:
         """Return surroundings for enterprises no longer configured: they serve and send nothing.
 
         A single enterprise needs them too: rooms may carry names from an earlier configuration.
@@ -318,7 +318,7 @@ class Serving:
         name, part = next(iter(self._config.parts().items()))
         links = self._make_links(store, settings.link_settings_of(part, name, GONE))
         await links.aclose()
-        return replace(main, link=links, rules=of_gone(main.rules), waits=Waits(GONE))
+        return replace(main, link=links, rules=unconfigured_rules(main.rules), waits=Waits(GONE))
 
     def _endpoint(
         self, engine: Engine, matrix: MatrixAdapter, health: Health, folders: Mapping[str, Page]
@@ -328,9 +328,9 @@ class Serving:
             hs_token=appservice.hs_token.get_secret_value(),
             is_ours=matrix.is_ours,
             accept=engine.accept_events,
-            vouch=matrix.ghosts.vouch,
+            answer_user_query=matrix.ghosts.answer_user_query,
             typing=engine.typing,
-            held=self._kept_back,
+            held=self._catch_up_all,
             home=self._config.homeserver.domain,
             timing=lru_cache(self._metrics.matrix_event.labels),
             max_body=appservice.max_body_size,
@@ -338,7 +338,7 @@ class Serving:
             folders=folders,
         )
 
-    def _kept_back(self) -> None:
+    def _catch_up_all(self) -> None:
         """Make all processes catch up: held-back events may concern rooms of any of them."""
         if not self._held.is_set():
             self._held.set()
@@ -519,7 +519,7 @@ class Serving:
             is_ours=matrix.is_ours,
             known=store.known,
             accept=engine.accept_events,
-            rooms=engine.lively,
+            rooms=engine.recent_rooms,
             hosts=matrix.users.hosts,
             facts=store,
             clock=self._clock,
@@ -548,7 +548,7 @@ class Contact:
     def _first(self) -> MatrixAdapter:
         return next(iter(self._matrix.values()))
 
-    def go_by(self, config: Config) -> None:
+    def apply_config(self, config: Config) -> None:
         """Use a reloaded configuration: the next probe updates users' names and avatars."""
         self._config, self._introduced = config, False
 
@@ -574,10 +574,10 @@ class Contact:
         doubted, self._doubted = self._doubted, True
         await self.introduce()
         if doubted or self._heard() < perf_counter() - SILENCE:
-            await self._be_called()
+            await self._ping_back()
         self._doubted, self.made = False, True
 
-    async def _be_called(self) -> None:
+    async def _ping_back(self) -> None:
         """Ping the bridge through the homeserver; raises Unavailable if it cannot be reached.
 
         Tried twice: Synapse may use a pooled connection that a former process of ours has closed

@@ -146,7 +146,7 @@ class _Memory:
     async def nothing(self, *_: object) -> None: ...
 
     token = save_token = forget_token = nothing
-    pushed = fared = nothing
+    pushed = link_changed = nothing
 
 
 @dataclass

@@ -250,14 +250,14 @@ class HomeserverChecks:
         async def accept(_: object) -> NoReturn:
             raise StoreError("the doctor is listening in place of the bridge")
 
-        async def vouch(_: str) -> bool:
+        async def answer_user_query(_: str) -> bool:
             return False
 
         return Endpoint(
             hs_token=self._config.appservice.hs_token.get_secret_value(),
             is_ours=self._users.is_ours,
             accept=accept,
-            vouch=vouch,
+            answer_user_query=answer_user_query,
             max_body=self._config.appservice.max_body_size,
         )
 

@@ -83,7 +83,7 @@ class MatrixAdapter:
         self.leave = self.ghosts.leave
         self.name_service_members = self.ghosts.name_service_members
         self._markers = Markers(homeserver)
-        self.look_back = self._markers.look_back
+        self.find_markers = self._markers.find_markers
         self._dressed_as: TTLCache[UserId, str] = TTLCache(_MAX_GHOSTS, KNOWN_SECONDS)
         self._bridged: LRUCache[RoomId, Json] = LRUCache(_MAX_GHOSTS)
         """Latest `m.bridge` content per room, also where the room refused it."""
@@ -251,14 +251,14 @@ class MatrixAdapter:
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: ports.Blob | None, icon_source: str
     ) -> UserId:
-        ghost = await self._dressed(agent, icon, icon_source)
+        ghost = await self._with_profile(agent, icon, icon_source)
         await self.ghosts.join(room_id, host, ghost)
         return ghost
 
     async def icon_known(self, agent: Agent, icon_source: str) -> bool:
-        return await self.ghosts.wears(self.ghost_of(agent), icon_source)
+        return await self.ghosts.has_icon(self.ghost_of(agent), icon_source)
 
-    async def _dressed(
+    async def _with_profile(
         self, agent: Agent, icon: ports.Blob | None = None, icon_source: str = ""
     ) -> UserId:
         ghost, name = self.ghost_of(agent), agent.name.strip()
@@ -267,23 +267,23 @@ class MatrixAdapter:
         await self.ghosts.ensure(
             ghost,
             # A frame without the agent's name must not clear the ghost's display name.
-            self._called(agent, name) if name else "",
+            self._unique_name(agent, name) if name else "",
             icon,
             icon_source,
-            otherwise=self._called(agent, agent.id),
+            otherwise=self._unique_name(agent, agent.id),
         )
         self._dressed_as[ghost] = name
         return ghost
 
-    def _called(self, agent: Agent, name: str) -> str:
+    def _unique_name(self, agent: Agent, name: str) -> str:
         """Return an agent's display name; add the ghost's localpart if the name could mislead.
 
         The call centre chooses the names: one may equal the bot's or look like a Matrix user id.
         """
         shown = self.displayname_template.replace("{id}", agent.id).replace("{name}", name)
-        plain = _as_it_looks(shown)
+        plain = _normalised_name(shown)
         like_a_user = plain.startswith("@") and ":" in plain
-        if like_a_user or plain == _as_it_looks(self.ghosts.bot_name):
+        if like_a_user or plain == _normalised_name(self.ghosts.bot_name):
             shown = f"{shown} ({self.ghost_of(agent)[1:].partition(':')[0]})"
         return shown
 
@@ -387,7 +387,7 @@ class MatrixAdapter:
         mentions: tuple[UserId, ...] = (),
     ) -> tuple[ports.Part, ...]:
         """Send an agent's message; a retry sends only the missing parts."""
-        ghost = await self._dressed(agent)
+        ghost = await self._with_profile(agent)
         inside = True
         try:
             await self.ghosts.join(room_id, host, ghost)
@@ -408,7 +408,7 @@ class MatrixAdapter:
                 sent = await self._send_as_ghost(room_id, host, ghost, whole, own)
                 inside = sent is not None
             if sent is None:
-                name = self._called(agent, agent.name.strip() or agent.id)
+                name = self._unique_name(agent, agent.name.strip() or agent.id)
                 sent = await self.send(room_id, host, render.spoken_for(name, whole), own)
             self._markers.keep(ghost, own, sent)
             parts.append(ports.Part(sent, str(content["body"])[:_QUOTABLE]))
@@ -475,7 +475,7 @@ class MatrixAdapter:
         return self._upload_limit
 
 
-def _as_it_looks(name: str) -> str:
+def _normalised_name(name: str) -> str:
     """Normalise a name to how people see it: NFKC, case-folded, without invisible characters."""
     folded = unicodedata.normalize("NFKC", name[:MAX_DISPLAYNAME]).casefold()
     return "".join(char for char in folded if unicodedata.category(char) != "Cf").strip()
@@ -550,7 +550,7 @@ async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
 
 _PAGE = 100
 MOST_PAGES = 5
-"""Maximum pages of `_PAGE` events that `look_back` reads from a room's end."""
+"""Maximum pages of `_PAGE` events that `find_markers` reads from a room's end."""
 KEPT = 2_000
 _SKEW = 10 * 60_000
 """Maximum difference, ms, assumed between the homeserver's clock and the bridge's."""
@@ -581,7 +581,7 @@ class Markers:
     def find(self, sender: UserId, txn: str) -> EventId | None:
         return self._found.get((sender, txn))
 
-    async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
+    async def find_markers(self, room_id: RoomId, reader: UserId, since: int) -> None:
         before = ""
         for _ in range(MOST_PAGES):
             found, before = await self._homeserver.page(reader, room_id, _PAGE, before)

@@ -122,7 +122,7 @@ class Endpoint:
     is_ours: Callable[[str], bool]
     accept: Callable[[Sequence[Arrived]], Awaitable[object]]
     """Stores events, returning when they are durable; raises StoreError."""
-    vouch: Callable[[str], Awaitable[bool]]
+    answer_user_query: Callable[[str], Awaitable[bool]]
     """Registers a bot or queue user; False for any other user id."""
     max_body: int
     """Maximum bytes of a transaction."""
@@ -253,7 +253,7 @@ class Endpoint:
     async def _user(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
         try:
-            if await self.vouch(unquote(request.rel_url.raw_name)):
+            if await self.answer_user_query(unquote(request.rel_url.raw_name)):
                 return _done()
         except (Unavailable, Refused) as error:
             raise Refusal(503, "M_UNKNOWN", "The user could not be registered.") from error

@@ -320,7 +320,7 @@ class Homeserver:
             return json.loads(clean(json.dumps(json.loads(read), ensure_ascii=False)))
 
     async def _within(self, what: str, timeout: float, exchange: Awaitable[T]) -> T:
-        with self._naming(what):
+        with self._translated_errors(what):
             async with asyncio.timeout(timeout):
                 return await exchange
 
@@ -331,7 +331,7 @@ class Homeserver:
         return reply
 
     @contextmanager
-    def _naming(self, what: str) -> Iterator[None]:
+    def _translated_errors(self, what: str) -> Iterator[None]:
         """Translate a request's errors to Unavailable, and set `outage` if it is one."""
         try:
             yield
@@ -360,7 +360,7 @@ class Homeserver:
             headers=self._authorization | {"Content-Type": mime, "Content-Length": str(size)},
             data=chunks,
         )
-        with self._naming("upload"):
+        with self._translated_errors("upload"):
             async with asyncio.timeout(FILE_TIMEOUT), request as response:
                 reply: object = await response.json()
         mxc = reply.get("content_uri") if isinstance(reply, dict) else None
@@ -394,7 +394,7 @@ class Homeserver:
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:
         """Start a download, following redirects to a file store (MSC3916) without the token."""
-        with self._naming("download"):
+        with self._translated_errors("download"):
             response = await self._session.get(
                 f"{self._address}{path}",
                 params={"user_id": self._bot},

@@ -167,18 +167,18 @@ class Ghosts:
     async def _show(self, user: UserId, name: str, mxc: str, draw: Callable[[], bytes]) -> None:
         """Set a user's name and its configured picture, or else a drawn one."""
         icon = None
-        if not mxc and not await self.wears(user, _DRAWN):
+        if not mxc and not await self.has_icon(user, _DRAWN):
             icon = Blob.of(await asyncio.to_thread(draw), "image/png", "avatar.png")
         await self.ensure(user, name, icon, _DRAWN)
         if mxc:
-            await self.wear(user, mxc)
+            await self.set_known_icon(user, mxc)
 
     async def exists(self, user: UserId) -> bool:
         """Whether the database records that the user was registered."""
         row = await self._row(user)
         return row is not None and row.device
 
-    async def vouch(self, user_id: str) -> bool:
+    async def answer_user_query(self, user_id: str) -> bool:
         """Answer the homeserver's user query: register a bot or queue user, False for others."""
         if not self._users.is_host(user_id):
             return False
@@ -211,7 +211,7 @@ class Ghosts:
             if self.now() - row.seen >= _SEEN_EVERY:
                 await self._save(row)
 
-    async def wear(self, user: UserId, mxc: str) -> None:
+    async def set_known_icon(self, user: UserId, mxc: str) -> None:
         """Set a picture that the homeserver already has."""
         async with self._locks.setdefault(user, asyncio.Lock()):
             row = await self._exist(user)
@@ -219,7 +219,7 @@ class Ghosts:
                 row = msgspec.structs.replace(row, avatar_source="", avatar_hash="")
                 await self._set(row, "avatar_url", mxc, avatar_mxc=mxc)
 
-    async def wears(self, user: UserId, icon_source: str) -> bool:
+    async def has_icon(self, user: UserId, icon_source: str) -> bool:
         """True if the picture is from that source and was checked within `_LOOK_AGAIN`."""
         row = await self._row(user)
         if row is None or row.avatar_source != icon_source:

@@ -375,7 +375,7 @@ def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
         _ask_which(visit, spoke.event_id)
     elif soon and is_thanks(words):
         visit.say("chat.thanked", reply_to=spoke.event_id)
-    elif not answers and is_over and _goes_along(visit, spoke):
+    elif not answers and is_over and _added_to_rating(visit, spoke):
         pass
     elif unclear and is_over and (question is not None or of_newest):
         args: model.Args = {"value": int(unclear), "options": shown(offered(visit))}
@@ -385,7 +385,7 @@ def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
     return True
 
 
-def _goes_along(visit: Visit, spoke: Spoke) -> bool:
+def _added_to_rating(visit: Visit, spoke: Spoke) -> bool:
     """Send a text as the comment of a bad rating, and tell its sender; False if not applicable.
 
     It is reported as undelivered, so that the sender can resend it if it was meant for an agent.

@@ -24,7 +24,7 @@ from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms import cards
 from bridge.rooms.logins import log_in, log_out, reads_as_words
-from bridge.rooms.people import at_home, choosing, is_alone, lead, shown_settings
+from bridge.rooms.people import choosing, is_alone, lead, shown_settings, with_home_enterprise
 from bridge.rooms.record import Membership, Order, RoomRecord, RoomSettings
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
@@ -663,7 +663,7 @@ def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> N
 
 def _take(visit: Visit, call: Call, settings: RoomSettings, done: str = "config.taken") -> None:
     """Change the settings and show them; where nothing changed, "taken" is not claimed."""
-    settings = at_home(visit, settings)
+    settings = with_home_enterprise(visit, settings)
     if done == "config.taken" and settings == visit.record.settings:
         done = "config.shown"
     change(visit, settings, call.by)

@@ -26,7 +26,7 @@ from bridge.conversation import model
 from bridge.ids import SHARDS, EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people
 from bridge.rooms.commands import check_order
-from bridge.rooms.erasure import begun_anew, commit_alone, has_ended, places_of
+from bridge.rooms.erasure import commit_alone, emptied_record, has_ended, places_of
 from bridge.rooms.ports import Others
 from bridge.rooms.record import (
     TOMBSTONE,
@@ -171,7 +171,7 @@ class Engine:
             self._tasks, self._writing = tasks, True
             loops = [tasks.create_task(one()) for one in (self._timetable.run, self._sweep)]
             self._urgent = False
-            self._hurry()  # commit what arrived before
+            self._schedule_commit()  # commit what arrived before
             try:
                 self._recover(undone, self.shards)  # each room loads itself
                 ready.set()
@@ -227,7 +227,7 @@ class Engine:
         self._stopping = True
         for room in self._rooms.values():
             room.stop()
-        self._hurry()
+        self._schedule_commit()
         loop = asyncio.get_running_loop()
         end = loop.time() + patience
         while self._has_work:
@@ -280,7 +280,7 @@ class Engine:
         rooms = self._rooms_of([shard])
         for room in rooms:
             room.stop()
-        self._hurry()
+        self._schedule_commit()
         left, loop = [room.room_id for room in rooms], asyncio.get_running_loop()
         end = loop.time() + patience
         while rooms:
@@ -302,7 +302,7 @@ class Engine:
             if rooms:
                 self.spawn(self._leave_links([room.room_id for room in rooms]))
 
-    def look_again(self, shards: Collection[int]) -> None:
+    def reload_shards(self, shards: Collection[int]) -> None:
         """Reload the rooms of these shards: another process may have written to them."""
         for room in self._rooms_of(shards):
             room.look()
@@ -379,7 +379,7 @@ class Engine:
                 record = record_in(former, found.record)
                 may = self.rules(record.enterprise).permission(meaning.by) in SERVED
                 served = new.effects or (new.room is not None and new.room.customer)
-                if people.was_there(record, meaning.by) and may and not served:
+                if people.was_member(record, meaning.by) and may and not served:
                     await upgrades.keep(store, replace(found, ours=True))
         except StoreError:
             raise
@@ -496,7 +496,7 @@ class Engine:
         await self.tell(new.room_id, order, key)
         return key
 
-    def look_at(self, room_id: RoomId) -> None:
+    def reload_room(self, room_id: RoomId) -> None:
         """Reload a room served here after an operator revived a dead letter.
 
         Other processes find that work by polling.
@@ -518,13 +518,13 @@ class Engine:
         if room is not None:
             room.typist.people_type(users)
 
-    def key_came(self, room_id: RoomId | None) -> None:
+    def key_arrived(self, room_id: RoomId | None) -> None:
         """Retry decryption in a room, or in all rooms in memory (None): a key has arrived."""
         if room_id is None:
             for room in [*self._rooms.values()]:
-                room.key_came()
+                room.key_arrived()
         elif self._is_ours(record := self._around.upgrades.record_of(room_id)):
-            self._room(record).key_came()
+            self._room(record).key_arrived()
 
     # --- the call centre ----------------------------------------------------------------------
 
@@ -539,7 +539,7 @@ class Engine:
                 happened = model.Pushed(push, now, numbered=numbered)
                 await self._take({room_id: [Came(happened, key)]})
 
-    async def fared(self, room_id: RoomId, how: Signal) -> None:
+    async def link_changed(self, room_id: RoomId, how: Signal) -> None:
         self._signal(room_id, how)
 
     def _signal(self, room_id: RoomId, happened: Signal) -> None:
@@ -555,12 +555,12 @@ class Engine:
         if self._urgent:
             return
         if urgent or self._stopping or not self._linger:
-            self._hurry()
+            self._schedule_commit()
         elif self._lingering is None:
             loop = asyncio.get_running_loop()
-            self._lingering = loop.call_later(self._linger, self._hurry)
+            self._lingering = loop.call_later(self._linger, self._schedule_commit)
 
-    def _hurry(self) -> None:
+    def _schedule_commit(self) -> None:
         """Schedule a commit for after this turn of the event loop; one is written at a time."""
         if not self._urgent:
             self._urgent = True
@@ -671,7 +671,7 @@ class Engine:
                 return  # handed over, or a new object
             if not has_ended(room.record, now, idle=not waiting):
                 return  # another process stored inputs meanwhile: they come first
-            record, left = room.record, begun_anew(room.record)
+            record, left = room.record, emptied_record(room.record)
             places = places_of(record, around.upgrades)
             self._abandon([room])
             around.matrix.forget(places)
@@ -696,7 +696,7 @@ class Engine:
             if self._is_ours(room_id):
                 self._room(room_id).look()
 
-    def lively(self) -> list[tuple[RoomId, UserId]]:
+    def recent_rooms(self) -> list[tuple[RoomId, UserId]]:
         """Return the joined rooms in memory, the latest used first, and the host of each."""
         served = (
             (room.record.matrix_id, room.record.host)
@@ -727,7 +727,7 @@ class Engine:
         self._owned[task] = room
         task.add_done_callback(self._owned.pop)
 
-    def rested(self, room: Room) -> None:
+    def room_idle(self, room: Room) -> None:
         """Mark a room as idle; evict the least recently used beyond `KEPT_ROOMS`."""
         self._resting[room.room_id] = None
         while len(self._resting) > KEPT_ROOMS:

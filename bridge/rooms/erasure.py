@@ -116,7 +116,7 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
     else:
         person = UserId(subject)
         for room_id in await store.eraser.rooms_naming(person):
-            found.update(await _sort(store, report, room_id, person))
+            found.update(await _add_room(store, report, room_id, person))
         facts = await store.eraser.facts_of(person, begun_fact(person))
         keys = await store.eraser.keys_of(person)
         found |= {"encryption keys": len(keys), "facts": len(facts)}
@@ -244,7 +244,7 @@ async def carry_out(around: Surroundings, visit: Visit, order: EraseRoom | Erase
     if isinstance(order, ErasePerson):
         await _erase_person(around, visit, order)
     else:
-        people.to_be_erased(visit, order)
+        people.begin_erasure(visit, order)
 
 
 async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -> None:
@@ -274,7 +274,7 @@ def has_ended(record: RoomRecord, now: int, *, idle: bool) -> bool:
     return idle or now >= record.gone_at + ENDING
 
 
-def begun_anew(record: RoomRecord) -> RoomRecord | None:
+def emptied_record(record: RoomRecord) -> RoomRecord | None:
     """Return an emptied record for a room that stays in service; None if it does not."""
     if not record.stays or record.membership is not Membership.JOINED:
         return None
@@ -306,7 +306,7 @@ async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool
     await upgrades.load(store)
     stored = (await store.load(room_id)).room
     record = record_in(stored, room_id)
-    left = begun_anew(replace(record, stays=stay))
+    left = emptied_record(replace(record, stays=stay))
     await store.eraser.erase_room(room_id, places_of(record, upgrades), now, record=left is None)
     if left is not None and stored is not None:
         row = stored_as(left, stored.revision, people.due(left))
@@ -317,7 +317,10 @@ async def _is_new(store: StorePort, room_id: RoomId) -> bool:
     """True if a room holds no more data than one that was erased and stays in service."""
     record = await _record_of(store, room_id)
     found = await store.eraser.count_room(room_id, [room_id])
-    return record == begun_anew(replace(record, stays=True)) and not {*found} - {"rooms", "facts"}
+    return record == emptied_record(replace(record, stays=True)) and not {*found} - {
+        "rooms",
+        "facts",
+    }
 
 
 async def commit_alone(store: StorePort, commit: Commit) -> None:
@@ -376,7 +379,7 @@ async def _record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
     return record_in((await store.load(room_id)).room, room_id)
 
 
-async def _sort(
+async def _add_room(
     store: StorePort, report: Report, room_id: RoomId, person: UserId
 ) -> dict[str, int]:
     """Add a room that names a person to `report.rooms` or `report.shared`.
@@ -391,12 +394,12 @@ async def _sort(
     noted = without(record, person) != record or bool(_with_waiting((), record, person))
     if lines or noted:
         report.shared.append(room_id)
-    if _of_nobody(record, known):
+    if _has_unknown_senders(record, known):
         why = (
             "the ledger no longer has their sender; they go to the agent unless you erase the room"
         )
         report.kept.append(Kept("waiting messages that may be theirs", f"room {room_id}", why))
-    if people.was_there(record, person):
+    if people.was_member(record, person):
         what = "user id and name, as a member of the room or as the bridge's inviter"
         report.kept.append(
             Kept(what, f"room {room_id}", "erased once the bridge has left the room")
@@ -404,7 +407,7 @@ async def _sort(
     return {_IN_COMPANY: len(lines), _NOTED: int(noted)}
 
 
-def _of_nobody(record: RoomRecord, known: Collection[EventId]) -> bool:
+def _has_unknown_senders(record: RoomRecord, known: Collection[EventId]) -> bool:
     """True if messages of unknown senders wait, besides the person's `known` events."""
     state = record.conversation
     events = [one.event_id for one in all_pieces(state) if not (one.sender or one.is_note)]

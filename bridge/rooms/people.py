@@ -240,7 +240,7 @@ def choosing(visit: Visit) -> Rules:
     return rules if visit.record.host == rules.bot else replace(rules, choices=())
 
 
-def at_home(visit: Visit, settings: RoomSettings) -> RoomSettings:
+def with_home_enterprise(visit: Visit, settings: RoomSettings) -> RoomSettings:
     """Return the settings to store; a reset enterprise is replaced by the default one, by name.
 
     The default is the first that serves the customer; without a name the room would keep its own.
@@ -340,13 +340,13 @@ def entered(
         empty_since=None,
         people=_kept(rules, (*later, *entry.people)),
     )
-    if _in_company(visit):
+    if _has_company(visit):
         visit.set(direct=False)  # clients may mark a chat of three as direct
     if record.refusal:
         _refuse(visit)
         return ()
     if moving is not None:
-        _go_on_in(visit, moving)
+        _continue_in(visit, moving)
     elif visit.record.direct and other is not None:
         _learn_from(visit, other)
     if entry.config is not None and moving is None:
@@ -385,7 +385,7 @@ def _refuse(visit: Visit) -> None:
     _leave(visit, LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal]))
 
 
-def _go_on_in(visit: Visit, upgrade: Upgrade) -> None:
+def _continue_in(visit: Visit, upgrade: Upgrade) -> None:
     """Continue in the new room of an upgrade, which the bridge has joined; leave the old one."""
     record = visit.record
     former, host = record.matrix_id, record.host
@@ -463,7 +463,7 @@ def configured(
     if visit.record.membership is not Membership.JOINED:
         return
     settings, wrong = visit.record.settings, None
-    home = written(at_home(visit, RoomSettings()))  # enterprise, if not named
+    home = written(with_home_enterprise(visit, RoomSettings()))  # enterprise, if not named
     try:
         settings = settings_of_event({**home, **content}, choosing(visit))
     except BadOrder as bad:
@@ -532,7 +532,7 @@ def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> 
         _tell_agent(visit, who, news.event_id, "agent.left")
         _note_people(visit, others)
     if who == record.host:
-        put_out(visit)
+        host_removed(visit)
     elif who == record.customer and record.direct and record.upgrade is None:
         _end_conversation(visit)
         _leave(visit, LeaveRoom((record.host,)))
@@ -554,12 +554,12 @@ def heard(visit: Visit, who: UserId) -> None:
 def is_alone(visit: Visit, who: UserId) -> bool:
     """True in the bot's direct room, if it stays direct with `who` as a member (`heard`)."""
     record, rules = visit.record, visit.rules
-    if record.host != rules.bot or not record.direct or _in_company(visit):
+    if record.host != rules.bot or not record.direct or _has_company(visit):
         return False
     return who == record.customer or rules.permission(who) is Permission.IGNORED
 
 
-def _in_company(visit: Visit) -> bool:
+def _has_company(visit: Visit) -> bool:
     """True if the room has a member besides the inviter, except people with `ignore`."""
     others = (one.user for one in visit.record.people if one.user != visit.record.customer)
     return any(visit.rules.permission(user) is not Permission.IGNORED for user in others)
@@ -584,7 +584,7 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
         visit.set(people=_kept(visit.rules, there))
     record = visit.record
     if record.membership is Membership.JOINED and (record.direct or record.was_direct):
-        alone = not _in_company(visit)
+        alone = not _has_company(visit)
         if record.direct and not alone:
             visit.set(direct=False, was_direct=True)
             visit.say("room.shared")
@@ -604,7 +604,7 @@ def _kept(rules: Rules, there: tuple[Person, ...]) -> tuple[Person, ...]:
     return tuple(sorted(there, key=lambda one: rules.permission(one.user) in SERVED))[-KEPT_PEOPLE:]
 
 
-def to_be_told(visit: Visit, who: UserId) -> bool:
+def may_be_told(visit: Visit, who: UserId) -> bool:
     """Rate limit of telling a person that they have no permission: True once an hour."""
     known, now = visit.record.turned_away, visit.now
     told = {user: at for user, at in known if 0 <= now - at < TURN_AWAY_EVERY}  # clock set back?
@@ -699,7 +699,7 @@ def _end_conversation(visit: Visit) -> None:
         visit.step(model.Cancel())
 
 
-def put_out(visit: Visit) -> None:
+def host_removed(visit: Visit) -> None:
     """Handle the host's removal from the room, or its loss as a bridge user.
 
     During the join into the replacing room the chat goes on there, or ends if the join fails.
@@ -728,7 +728,7 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
         visit.say("room.upgraded", {"link": link, "left": left})
 
 
-def to_be_erased(visit: Visit, order: EraseRoom) -> None:
+def begin_erasure(visit: Visit, order: EraseRoom) -> None:
     """End the conversation, say so and leave; later the room is erased (`Room.erasable`).
 
     Events that arrive within `ERASED_AFTER` are erased too. With `order.stay` the bridge does not
@@ -752,7 +752,7 @@ def to_be_erased(visit: Visit, order: EraseRoom) -> None:
 
 def _close(visit: Visit) -> None:
     """Report messages that no agent had (impossible after leaving), end the conversation, leave."""
-    for event_id in left_over(visit.record):
+    for event_id in unsent_messages(visit.record):
         visit.step(model.Withdrawn(event_id))
         visit.report(event_id, "room.closed_unsent")
     _end_conversation(visit)
@@ -761,7 +761,7 @@ def _close(visit: Visit) -> None:
     visit.set(upgrade=None)
 
 
-def left_over(record: RoomRecord) -> tuple[EventId, ...]:
+def unsent_messages(record: RoomRecord) -> tuple[EventId, ...]:
     """Return the messages that no agent has had, in the order in which they were written."""
     if isinstance(record.conversation.phase, model.Chatting):
         return ()
@@ -769,5 +769,5 @@ def left_over(record: RoomRecord) -> tuple[EventId, ...]:
     return unique_events(piece for piece in waiting if not piece.is_note)
 
 
-def was_there(record: RoomRecord, who: UserId) -> bool:
+def was_member(record: RoomRecord, who: UserId) -> bool:
     return who == record.customer or any(one.user == who for one in record.people)

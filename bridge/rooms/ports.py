@@ -252,7 +252,9 @@ class LinkEvents(Protocol):
         Returns when it is durable: only then may a receipt be sent.
         """
 
-    async def fared(self, room_id: RoomId, how: LinkRestored | LinkLost | TurnAwaited) -> None:
+    async def link_changed(
+        self, room_id: RoomId, how: LinkRestored | LinkLost | TurnAwaited
+    ) -> None:
         """Take note of a needed link's loss or return, or (repeatedly) of its wait to log in."""
 
 
@@ -345,7 +347,7 @@ class Recorded(msgspec.Struct, frozen=True):
 class MatrixPort(Protocol):
     """The homeserver. Of network errors, methods raise only Unavailable and Refused."""
 
-    async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
+    async def find_markers(self, room_id: RoomId, reader: UserId, since: int) -> None:
         """Find the bridge's events in a room since then (ms), so that they are not sent twice."""
 
     def is_ours(self, user_id: str) -> bool:

@@ -247,7 +247,7 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
         return False
     if permission in SERVED:
         return True
-    if permission is Permission.NONE and people.to_be_told(visit, sender):
+    if permission is Permission.NONE and people.may_be_told(visit, sender):
         visit.report(event_id, "refused.permission", {"user": sender})
     return False
 
@@ -492,7 +492,7 @@ class Reader:
         False if it has to wait, or failed: the caller must then undo or discard the visit.
         """
         try:
-            self._put_out(visit)
+            self._stop_serving(visit)
             happened = came.happened
             if isinstance(happened, MatrixEvent):
                 return self._event_now(visit, happened.raw, came.opened)
@@ -536,7 +536,7 @@ class Reader:
         mark = visit.mark()
         try:
             stored = load_input(row.body)
-            self._put_out(visit)
+            self._stop_serving(visit)
             if isinstance(stored, MatrixEvent):
                 return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
             if isinstance(stored, Entered):
@@ -556,12 +556,12 @@ class Reader:
             self.bury(visit, row, type(error).__name__)
         return True
 
-    def _put_out(self, visit: Visit) -> None:
+    def _stop_serving(self, visit: Visit) -> None:
         """Stop serving a room if its host account is somebody else's, who can read the room."""
         if self.around.matrix.serves(visit.record.host):
             return
         if visit.record.membership is _JOINED:
-            people.put_out(visit)
+            people.host_removed(visit)
 
     def _simple(self, visit: Visit, stored: Simple) -> None:
         if isinstance(stored, (model.Replied, model.Pushed)):  # as nearly always
@@ -657,7 +657,7 @@ class Reader:
         The sender of an undecryptable event is told; it is kept if its key may still come.
         """
         where = _elsewhere(visit.record, raw)
-        if where is not None and self._seen_to(visit, raw, where):
+        if where is not None and self._handle_elsewhere(visit, raw, where):
             return True
         # No question to a homeserver: a transaction, and so all other rooms, may wait for this.
         opened = await self.around.matrix.open(raw, ask=False)
@@ -680,7 +680,7 @@ class Reader:
         encrypted = opened is not raw
         return await self._readable(visit, opened, received, may_wait=may_wait, encrypted=encrypted)
 
-    def _seen_to(self, visit: Visit, raw: Raw, where: RoomId) -> bool:
+    def _handle_elsewhere(self, visit: Visit, raw: Raw, where: RoomId) -> bool:
         """Handle an event of another Matrix room of this record (upgrade); True if that was all.
 
         False for an event of a replaced room, or an invitation to be handled like any other.

@@ -136,7 +136,7 @@ def note_chat(
         chat = known or _begun(after, phase, now, event)
         if isinstance(happened, Said):
             chat = replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
-        by_number[chat.number] = chat if same and known else _gone_on(chat, before, phase, now)
+        by_number[chat.number] = chat if same and known else _continued(chat, before, phase, now)
     return tuple(by_number[number] for number in sorted(by_number))
 
 
@@ -176,7 +176,7 @@ def _begun(after: Conversation, phase: Waiting | Chatting, now: int, event: Even
     return Chat(after.number, phase.queue_id, now, first=waiting or event)
 
 
-def _gone_on(chat: Chat, before: Conversation, phase: Waiting | Chatting, now: int) -> Chat:
+def _continued(chat: Chat, before: Conversation, phase: Waiting | Chatting, now: int) -> Chat:
     """Return the chat as going on; an agent may accept a request after WebChat refused it."""
     chat = replace(chat, ended=None, ending=None)
     if not isinstance(phase, Chatting):

@@ -275,7 +275,7 @@ def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -
     return earlier is None or sum(map(len, texts)) >= len(earlier.words)
 
 
-def _never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
+def _never_sent(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
     """True if the message never went to an agent: the robot or the bridge answered it."""
     # A message being sent at this moment may have no effect in the journal yet.
     going = unique_events(all_pieces(record.conversation))
@@ -334,7 +334,7 @@ def gestured(
     if alone or not visit.rules.tell.reactions or earlier is None or _is_past(record, earlier):
         return []
     quotes = _quoted(record, gesture.target)
-    if _never_went(record, quotes[-1], earlier):
+    if _never_sent(record, quotes[-1], earlier):
         return []
     if isinstance(gesture, Reacted):
         quote = quotation(earlier.text)
@@ -388,7 +388,7 @@ def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) 
         return False
     if earlier.correction and former == taken.target:
         return False  # a redaction of the correction only
-    if _never_went(record, former, earlier) or _is_unseen(record, former, earlier):
+    if _never_sent(record, former, earlier) or _is_unseen(record, former, earlier):
         return False
     begun = isinstance(phase, model.Requesting) and phase.session_id is not None
     present = begun or isinstance(phase, model.Chatting | model.Queued)
@@ -428,7 +428,7 @@ def erasing_due(record: RoomRecord) -> int | None:
     return record.erase_at if record.erasing else None
 
 
-def has_to_ask(record: RoomRecord, now: int) -> bool:
+def needs_io(record: RoomRecord, now: int) -> bool:
     """True if a signal needs I/O: sealed events to try again, copies or the room to erase."""
     moment = erasing_due(record)
     due = moment is not None and moment <= now
@@ -477,7 +477,7 @@ def _told(
     if over or _is_past(visit.record, earlier):
         visit.report(edit.event_id, "undelivered.late_correction")
         return []
-    if _never_went(visit.record, former, earlier):
+    if _never_sent(visit.record, former, earlier):
         return _as_message(visit, edit, former)
     return [model.Said(edit.event_id, told, amends=former, instead=whole)]
 

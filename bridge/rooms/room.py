@@ -126,7 +126,7 @@ class EnginePort(Protocol):
     def reading(self) -> asyncio.Semaphore: ...
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None: ...
     def commit_soon(self, room: Room, *, urgent: bool) -> None: ...
-    def rested(self, room: Room) -> None: ...
+    def room_idle(self, room: Room) -> None: ...
     def due(self, room_id: RoomId, moment: int) -> None: ...
     def erase(self, room: Room) -> None: ...
 
@@ -196,7 +196,7 @@ class Room:
     def signal(self, happened: Signal) -> None:
         """Process an input that need not be stored."""
         now = self.around.clock.now()
-        if self._free and not (self._loops.stopping or references.has_to_ask(self.record, now)):
+        if self._free and not (self._loops.stopping or references.needs_io(self.record, now)):
             visit = self._visit()
             with suppress(Exception):  # the retry below logs it
                 visit.step(happened)
@@ -227,7 +227,7 @@ class Room:
         elif told.revision > self.revision:
             self.look()
 
-    def key_came(self) -> None:
+    def key_arrived(self) -> None:
         """Retry the decryption of sealed events: a key has arrived."""
         if self.behind or self.record.sealed:
             self.signal(model.Tick())
@@ -405,7 +405,7 @@ class Room:
             try:
                 visit = self._visit()
                 visit.turn = turn
-                done = await self._let_happen(visit, signals)
+                done = await self._apply_inputs(visit, signals)
             except BaseException:
                 self._signals[:0] = signals
                 raise
@@ -419,7 +419,7 @@ class Room:
                 try:
                     await self.written()
                 except Unstorable:
-                    self._find_out(signals, done)
+                    self._isolate(signals, done)
                     return True
         self._trouble.singly = self._trouble.singly and not done
         return True
@@ -431,7 +431,7 @@ class Room:
         early = sent and abs(self.around.clock.now() - row.received) < EARLY  # clocks go back too
         return early and await references.is_about_unknown(self.around, self.record, row.body)
 
-    async def _let_happen(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
+    async def _apply_inputs(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
         """Apply signals and waiting inputs to a visit; return the inputs that were handled."""
         limit = int(not signals) if self._trouble.singly else BATCH
         rows = list(islice(self._inputs.values(), limit))
@@ -474,7 +474,7 @@ class Room:
             self.around.measures.handling.observe(max(0, visit.now - row.received) / 1000)
         return True
 
-    def _find_out(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
+    def _isolate(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
         """Isolate the input whose step cannot be stored, or make it a dead letter."""
         if len(signals) + len(done) > 1:
             self._trouble.singly = True
@@ -711,7 +711,7 @@ class Room:
         """Merge what was loaded with what has happened since."""
         found = {row.seq: row for row in loaded.inputs} | self._inputs
         self._inputs = in_turn(dict(sorted(found.items())), found.values())
-        rows = [self._surely(row) for row in loaded.effects if row.seq not in ended]
+        rows = [self._as_unattempted(row) for row in loaded.effects if row.seq not in ended]
         on_their_way = {one.row.seq for draft in self._drafts for one in draft.ended}
         still_open = {row.seq for row in rows}
         for seq, outcome in list(self._outcomes.items()):
@@ -728,7 +728,7 @@ class Room:
                 row.seq: row for row in rows if row.lane is lane and row.seq not in self._outcomes
             }
 
-    def _surely(self, row: EffectRow) -> EffectRow:
+    def _as_unattempted(self, row: EffectRow) -> EffectRow:
         """Return the row as not attempted, if its call was certainly not sent."""
         if row.attempts != 1 or (row.call_id, row.repeat) not in self._unsent:
             return row
@@ -794,6 +794,6 @@ class Room:
                 if self._may_begin(row) and not (at_once and self._begun(row)):
                     self._loops.start(lane, partial(self._carry_out, lane))
         if not wants_link(self.record.conversation) and self.idle:
-            self._engine.rested(self)  # a room with a chat is never evicted
+            self._engine.room_idle(self)  # a room with a chat is never evicted
         if self.record.gone_at is not None and self.erasable:
             self._engine.erase(self)

@@ -307,7 +307,7 @@ def hides(rules: Rules, record: RoomRecord) -> bool:
 # --- settings of a room ---------------------------------------------------------------------------
 
 
-def of_gone(rules: Rules) -> Rules:
+def unconfigured_rules(rules: Rules) -> Rules:
     """Return rules for an enterprise that is no longer configured: nobody has permission."""
     return replace(rules, enterprise=GONE, permission=lambda _: Permission.NONE)
 

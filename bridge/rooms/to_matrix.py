@@ -185,7 +185,7 @@ class MatrixLane:
             places += [(former, record.host), (former, ghost)]
         for room_id, reader in places:
             try:
-                await self._matrix.look_back(room_id, reader, row.created)
+                await self._matrix.find_markers(room_id, reader, row.created)
             except ports.Refused as error:
                 _log.info("a room cannot be read", **log_fields(record, row), why=error.code)
 

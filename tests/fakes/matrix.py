@@ -201,7 +201,7 @@ class FakeMatrix:
 
     # --- rooms ------------------------------------------------------------------------------
 
-    async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
+    async def find_markers(self, room_id: RoomId, reader: UserId, since: int) -> None:
         await self._request(f"look back {room_id} {reader} {since}")
         if (room_id, reader) in self.unreadable:
             raise Refused("M_FORBIDDEN")

@@ -107,7 +107,7 @@ class Homeserver:
             hs_token="s3cret",
             is_ours=OURS.is_ours,
             accept=self._accept,
-            vouch=self._vouch,
+            answer_user_query=self._vouch,
             typing=self._types,
             max_body=MAX_BODY,
         )

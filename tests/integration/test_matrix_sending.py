@@ -271,7 +271,7 @@ async def test_what_the_homeserver_has_forgotten_is_found_in_the_room(rig: Rig) 
     await rig.homeserver.server.start()
 
     adapter = rig.new_adapter()
-    await adapter.look_back(room_id, bot, 0)
+    await adapter.find_markers(room_id, bot, 0)
     assert await adapter.relay(room_id, bot, ALICE, AgentText(html=words), "old") == before
     assert await adapter.say(room_id, bot, NoticeText(text="N"), "old") == notice
     assert await rig.new_adapter().say(room_id, bot, NoticeText(text="N"), "old") != notice

@@ -112,7 +112,7 @@ class Rig:
             hs_token=self.homeserver.registration.hs_token,
             is_ours=self.users.is_ours,
             accept=self.intake.accept,
-            vouch=self.adapter.ghosts.vouch,
+            answer_user_query=self.adapter.ghosts.answer_user_query,
             max_body=64 * 1024 * 1024,
         )
 

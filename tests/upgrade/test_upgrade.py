@@ -107,7 +107,7 @@ async def test_a_history_tells_only_what_was_not_shown(url: str) -> None:
             for number, text in enumerate(words)
         )
         life.link.histories.append(lines)
-        await life.engine.fared(ROOM, LinkRestored())
+        await life.engine.link_changed(ROOM, LinkRestored())
         await life.passes(30)
         assert [text.rpartition("<br>")[2] for text in life.shown()] == ["answer four"]
 
@@ -221,7 +221,7 @@ async def test_a_sealed_event_is_delivered_when_its_key_comes(url: str) -> None:
         _, _, opened = message("$sealed", "secret words")
         life.matrix.keys["$sealed"] = opened
         for _ in range(2):
-            life.engine.key_came(ROOM)
+            life.engine.key_arrived(ROOM)
             await life.rest()
         assert life.heard() == [(6, "secret words")]
 

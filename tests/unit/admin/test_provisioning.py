@@ -17,7 +17,7 @@ from bridge.admin.provisioning import GUESS, PREFIX, TOGETHER, Budget, Provision
 from bridge.matrix.appservice import Endpoint
 from tests.fakes.house import ROOM
 from tests.unit.admin.office import Office, office
-from tests.unit.matrix.test_transactions import OURS, vouch
+from tests.unit.matrix.test_transactions import OURS, answer_user_query
 
 SECRET = "0123456789abcdef0123456789abcdef"
 COUNT, SECONDS = 100, 10.0
@@ -65,7 +65,7 @@ async def rig() -> AsyncIterator[Rig]:
             hs_token="s3cret",
             is_ours=OURS.is_ours,
             accept=accept,
-            vouch=vouch,
+            answer_user_query=answer_user_query,
             max_body=1_000,
             folders={f"{PREFIX}/": provisioning.handle},
         )

@@ -60,7 +60,7 @@ class Rooms:
         self.lost |= set(shards) & self.shards
         self.shards -= set(shards)
 
-    def look_again(self, shards: Collection[int]) -> None:
+    def reload_shards(self, shards: Collection[int]) -> None:
         self.again |= set(shards)
 
     def stored_elsewhere(self, told: PassedOn) -> None:

@@ -128,8 +128,8 @@ async def test_states_are_reported_where_an_endpoint_is_configured(
 async def test_what_the_homeserver_kept_is_told_to_the_other_processes_once(tmp_path: Path) -> None:
     bridge, told_others = Serving(told(tmp_path)), []
     bridge._replica = cast("Replica", SimpleNamespace(tell_held=lambda: told_others.append("held")))
-    bridge._kept_back()
-    bridge._kept_back()  # the rooms are still to be looked into
+    bridge._catch_up_all()
+    bridge._catch_up_all()  # the rooms are still to be looked into
     assert bridge._held.is_set()
     assert told_others == ["held"]
 
@@ -240,7 +240,7 @@ async def test_where_the_first_is_gone_new_rooms_go_by_what_was_reloaded(tmp_pat
         pass
     text = f"{head}  - id: {best}"
     async with Serving(told(tmp_path, text)) as bridge:
-        bridge.go_by(
+        bridge.apply_config(
             told(
                 tmp_path,
                 text.replace('"example.org": admin', '"example.org": none, "other.org": admin'),
@@ -273,7 +273,7 @@ async def test_call_centres_have_links_threads_and_connections_of_their_own(
         ghosts = [one.matrix.ghost_of(agent) for one in (acme, best)]
         assert ghosts == ["@webchat_mei:example.org", "@best_mei:example.org"]
         config = told(tmp_path, TWO.replace("language: ja", "language: en"))
-        bridge.go_by(config)
+        bridge.apply_config(config)
         assert [one.rules.language for one in (acme, best)] == ["en", "en"]
         assert acme.rules.rules_of("best") is best.rules
 
@@ -448,7 +448,7 @@ async def test_the_homeservers_way_to_us_is_asked_again(tmp_path: Path) -> None:
     # Another configuration may have other names and pictures (and no other users).
     (queue,) = contact._config.queues
     changed = queue.model_copy(update={"name": "Verkauf", "avatar": "mxc://a/b"})
-    contact.go_by(contact._config.model_copy(update={"queues": (changed,)}))
+    contact.apply_config(contact._config.model_copy(update={"queues": (changed,)}))
     assert await asks() == ["prepare"]
     assert server.named == [("Verkauf", "mxc://a/b")]
     assert await asks() == ["check"]

@@ -188,7 +188,9 @@ class Events:
             self.pushes.append((key, received))
             self._changed.notify_all()
 
-    async def fared(self, room_id: RoomId, how: LinkRestored | LinkLost | TurnAwaited) -> None:
+    async def link_changed(
+        self, room_id: RoomId, how: LinkRestored | LinkLost | TurnAwaited
+    ) -> None:
         async with self._changed:
             match how:
                 case LinkRestored(brief=brief):

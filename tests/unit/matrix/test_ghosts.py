@@ -277,7 +277,7 @@ async def test_the_same_picture_is_uploaded_once_whatever_its_address() -> None:
     async with running() as rig:
         for source in ("s1", "s1", "s2"):
             await rig.ghosts.ensure(GHOST, "Ann", blob(picture()), source)
-            assert await rig.ghosts.wears(GHOST, source)
+            assert await rig.ghosts.has_icon(GHOST, source)
         assert (rig.count("upload"), rig.count("avatar_url")) == (1, 1)
 
 
@@ -295,11 +295,11 @@ async def test_another_picture_under_the_same_address_is_noticed_after_a_day() -
     async with running() as rig:
         await rig.ghosts.ensure(GHOST, "Ann", blob(picture()), "s")
         rig.time += 24 * 3_600_000 - 1
-        assert await rig.ghosts.wears(GHOST, "s")
+        assert await rig.ghosts.has_icon(GHOST, "s")
         rig.time += 1
-        assert not await rig.ghosts.wears(GHOST, "s")
+        assert not await rig.ghosts.has_icon(GHOST, "s")
         await rig.ghosts.ensure(GHOST, "Ann", blob(picture("blue")), "s")
-        assert await rig.ghosts.wears(GHOST, "s")
+        assert await rig.ghosts.has_icon(GHOST, "s")
         assert rig.count("upload") == 2
 
 
@@ -315,7 +315,7 @@ async def test_another_picture_under_the_same_address_is_noticed_after_a_day() -
 async def test_bad_picture_keeps_nobody_out(icon: Blob, known: bool) -> None:
     async with running() as rig:
         await rig.ghosts.ensure(GHOST, "Ann", icon, "s")
-        assert await rig.ghosts.wears(GHOST, "s") is known
+        assert await rig.ghosts.has_icon(GHOST, "s") is known
         assert rig.count("avatar_url") == 0
         assert rig.rows[GHOST].displayname == "Ann"
 
@@ -324,7 +324,7 @@ async def test_bad_picture_keeps_nobody_out(icon: Blob, known: bool) -> None:
 async def test_given_picture_is_set_on_change() -> None:
     async with running() as rig:
         for mxc in ("mxc://a/1", "mxc://a/1", "mxc://a/2"):
-            await rig.ghosts.wear(GHOST, mxc)
+            await rig.ghosts.set_known_icon(GHOST, mxc)
         assert rig.count("avatar_url") == 2
 
 

@@ -86,7 +86,7 @@ async def test_looks_back_as_far_as_needed() -> None:
     asked, answer = pages(at=lambda number: (10 - number) * hour)
     async with homeserver(answer) as transport:
         ours = Markers(transport)
-        await ours.look_back(ROOM, BOT, 8 * hour)
+        await ours.find_markers(ROOM, BOT, 8 * hour)
     assert asked == ["", "p1", "p2"]
     assert ours.find(BOT, "t2") == "$2"
     # Older than what is looked for: of before a database was restored, maybe.
@@ -117,7 +117,7 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
             profiles=MemoryStore(),
             conversions=ThreadPoolExecutor(1),
         )
-        await adapter.look_back(ROOM, BOT, 9 * hour)
+        await adapter.find_markers(ROOM, BOT, 9 * hour)
         assert await adapter.send(ROOM, BOT, {"body": "anew"}, again) == "$new"
         # A repeat of the very row is known.
         assert await adapter.send(ROOM, BOT, {"body": "of the lost time"}, lost) == "$old"
@@ -128,7 +128,7 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
 async def test_but_no_further_than_some_pages() -> None:
     asked, answer = pages(at=lambda _: 9)
     async with homeserver(answer) as transport:
-        await Markers(transport).look_back(ROOM, BOT, 0)
+        await Markers(transport).find_markers(ROOM, BOT, 0)
     assert len(asked) == MOST_PAGES
 
 
@@ -138,4 +138,4 @@ async def test_an_empty_room_is_looked_at_once() -> None:
         return web.json_response({"chunk": []})
 
     async with homeserver(answer) as transport:
-        await Markers(transport).look_back(ROOM, BOT, 0)
+        await Markers(transport).find_markers(ROOM, BOT, 0)

@@ -71,7 +71,7 @@ class Rig:
         return await self.client.put(path, data=data, headers=HEADERS)
 
 
-async def vouch(user: str) -> bool:
+async def answer_user_query(user: str) -> bool:
     if user == "@trouble:a":
         raise Unavailable("homeserver away")
     return OURS.is_host(user)
@@ -86,7 +86,7 @@ async def running(
         hs_token="s3cret",
         is_ours=OURS.is_ours,
         accept=intake.accept,
-        vouch=vouch,
+        answer_user_query=answer_user_query,
         typing=intake.typing,
         held=intake.held.set,
         home="a",

@@ -438,13 +438,13 @@ async def test_a_key_wakes_a_room_only_if_it_waits_for_one() -> None:
     world = World(store)
     await world.chatting()
     async with world.running() as engine:
-        engine.key_came(OTHER)
+        engine.key_arrived(OTHER)
         await quiet()
         store.calls.clear()
-        engine.key_came(ROOM)
+        engine.key_arrived(ROOM)
         await quiet()
         assert store.calls == []
-        await engine.fared(ROOM, LinkRestored())
+        await engine.link_changed(ROOM, LinkRestored())
         await quiet()
         assert all(row["body"] is None for row in store.rows("journal"))
     assert (await world.writing.load(OTHER)).room is None

@@ -546,7 +546,7 @@ async def test_what_comes_while_rows_are_deleted_is_the_new_rooms_first(
             await engine.accept_events([world.event(text="hello again", room_id=NEXT)])
             await quiet()
             if woken:
-                engine.look_at(ROOM)
+                engine.reload_room(ROOM)
                 engine.due(ROOM, world.clock.now())
                 await world.clock.turn(40)  # and a sweep finds it
             await erase_room(*args, **more)

@@ -210,7 +210,7 @@ async def test_what_was_missed_is_shown_with_its_time() -> None:
         await world.clock.turn(60)
         told = (line(1, "hello", begin), line(2, "are you <b>there</b>?", begin + 30_000))
         world.link.histories.append(told)
-        await engine.fared(ROOM, LinkRestored())
+        await engine.link_changed(ROOM, LinkRestored())
         await quiet()
         first, late = world.matrix.texts(ROOM)
         assert first == "hello"
@@ -235,7 +235,7 @@ async def test_what_was_taken_back_while_the_history_was_on_its_way_is_not_shown
         told = (line(7, "a slip", begin + 30_000), line(8, "you there?", begin + 31_000))
         world.link.histories.append((line(1, "hello", begin), *told))
         world.link.disturb = waits
-        await engine.fared(ROOM, LinkRestored(world.clock.now()))
+        await engine.link_changed(ROOM, LinkRestored(world.clock.now()))
         await quiet()
         notice = AgentNotice(NoticeType.REVOKE_MESSAGE)
         await engine.pushed(ROOM, "2", Received(MessageReceived(SESSION, MEI.id, notice, "7")))
@@ -267,7 +267,7 @@ async def test_a_history_that_cannot_be_had_is_asked_for_later() -> None:
     world.link.histories.append(CallFailure(FailureReason.UNREACHABLE, certain=True))
     world.link.histories.append((line(1, "first\nsecond", world.clock.now()),))
     async with world.running() as engine:
-        await engine.fared(ROOM, LinkRestored())
+        await engine.link_changed(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM) == []
         await world.clock.turn(2 * FIRST_PAUSE / 1000)
@@ -283,7 +283,7 @@ async def test_a_server_without_times_says_so_much() -> None:
     async with world.running() as engine:
         await engine.pushed(ROOM, "1", said("hello"))
         world.link.histories.append((line(1, "hello", 0), line(2, "later", 0)))
-        await engine.fared(ROOM, LinkRestored())
+        await engine.link_changed(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM)[1:] == ["🕘 在连接中断期间发送：<br>later"]
 
@@ -304,7 +304,7 @@ async def test_words_of_an_outage_that_no_history_tells(
         hello = Received(said("hello").push, rs_id)
         await engine.pushed(ROOM, "1", hello)
         world.link.histories.append(history)
-        await engine.fared(ROOM, LinkRestored())
+        await engine.link_changed(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM) == ["hello", *notices]
     assert await world.nothing_left()
@@ -316,8 +316,8 @@ async def test_a_link_that_stays_away_is_told_of() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
-        await engine.fared(ROOM, LinkLost())
+        await engine.link_changed(ROOM, LinkLost())
         await quiet()
-        await engine.fared(ROOM, LinkRestored())
+        await engine.link_changed(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM) == ["outage.away", "trouble.over", "outage.unsure"]

@@ -496,7 +496,7 @@ async def test_a_wait_for_our_own_logins_is_said_in_words() -> None:
     world.speak(Texts())
     async with world.running() as engine:
         for seconds in (1, 100):
-            await engine.fared(ROOM, TurnAwaited(seconds))
+            await engine.link_changed(ROOM, TurnAwaited(seconds))
             await world.clock.turn(1)
     first, _, second = [notice.text for notice in world.matrix.posted]
     assert "预计还需：不到 1 分钟。" in first

@@ -24,12 +24,12 @@ from bridge.rooms.people import (
     ENTRY_PATIENCE,
     UPGRADE_PATIENCE,
     Standing,
+    begin_erasure,
     due,
     entry_failed,
     followed,
-    left_over,
     passed,
-    to_be_erased,
+    unsent_messages,
 )
 from bridge.rooms.record import (
     CardKind,
@@ -185,7 +185,7 @@ def test_a_room_that_is_erased_while_we_enter_the_new_one_is_left_with_that(stay
     house.receive(Upgraded(NEW))
     followed(house.visit, Invited(house.event_id(), ADA, SALES_USER, direct=False), NEW)
     house.effects.clear()
-    to_be_erased(house.visit, EraseRoom(stay=stay))
+    begin_erasure(house.visit, EraseRoom(stay=stay))
     left = [one for one in house.effects if isinstance(one, LeaveRoom)]
     old = LeaveRoom((BOT,), former=house.record.room_id)
     new = LeaveRoom((SALES_USER,), former=NEW)
@@ -235,7 +235,7 @@ def test_what_waits_in_a_room_that_is_closed_is_reported() -> None:
     )
     house.visit.set(conversation=conversation)
     house.effects.clear()
-    assert left_over(house.record) == (one, two, three)
+    assert unsent_messages(house.record) == (one, two, three)
     house.receive(Upgraded())
     told = [one for one in house.effects if isinstance(one, Reported | LeaveRoom)]
     reports = [Reported(event, "room.closed_unsent") for event in (one, two, three)]

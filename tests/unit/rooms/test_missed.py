@@ -86,7 +86,7 @@ async def test_each_word_is_shown_exactly_once(seed: int) -> None:
     await live_and_die(world, fate, [world.agent(room) for room in ROOMS])
     async with world.running() as engine:
         for room in ROOMS:
-            await engine.fared(room, LinkRestored())
+            await engine.link_changed(room, LinkRestored())
         await world.clock.turn(600)
         await quiet()
     for room in ROOMS:

@@ -243,9 +243,9 @@ class Strolling:
         self._do(
             self.dice.choice(
                 [
-                    lambda engine: engine.fared(room, LinkRestored()),
-                    lambda engine: engine.fared(room, LinkLost()),
-                    lambda engine: engine.fared(room, TurnAwaited(30)),
+                    lambda engine: engine.link_changed(room, LinkRestored()),
+                    lambda engine: engine.link_changed(room, LinkLost()),
+                    lambda engine: engine.link_changed(room, TurnAwaited(30)),
                 ]
             )
         )

@@ -431,9 +431,9 @@ async def test_links_that_come_and_go_while_the_store_is_down_are_one_piece_of_n
     async with world.running() as engine:
         world.store.down = True
         for number in range(50):
-            await engine.fared(ROOM, LinkLost())
+            await engine.link_changed(ROOM, LinkLost())
             await world.clock.turn(1)
-            await engine.fared(ROOM, LinkRestored(brief=number > 0))
+            await engine.link_changed(ROOM, LinkRestored(brief=number > 0))
             await world.clock.turn(1)
         (room,) = engine._rooms.values()
         signals = room._signals

@@ -357,9 +357,9 @@ async def test_links_that_close_have_their_last_words() -> None:
     async with two(world) as (one, other, post):
         one.lose(ALL)
         await one.pushed(ROOM, "p", said("from the agent"))
-        await one.fared(ROOM, LinkRestored())
-        await one.fared(ROOM, LinkLost())
-        await one.fared(ROOM, TurnAwaited(3))
+        await one.link_changed(ROOM, LinkRestored())
+        await one.link_changed(ROOM, LinkLost())
+        await one.link_changed(ROOM, TurnAwaited(3))
         await world.clock.turn(120)
         await quiet()
         assert world.matrix.texts(ROOM) == []
@@ -421,7 +421,7 @@ async def test_a_room_that_may_have_been_anothers_is_read_again() -> None:
         await quiet()
         await other.accept_events([world.event(text="two")])
         post.notices.clear()
-        one.look_again(ALL)
+        one.reload_shards(ALL)
         await quiet()
         assert world.link.texts(ROOM) == ["one", "two"]
 
@@ -542,6 +542,6 @@ async def test_keys_wake_the_rooms_that_are_served_here() -> None:
     async with two(world) as (one, other, _):
         await one.accept_events([world.event(text="one")])
         for engine in (one, other):
-            engine.key_came(ROOM)
-            engine.key_came(None)
+            engine.key_arrived(ROOM)
+            engine.key_arrived(None)
         assert not other._rooms
