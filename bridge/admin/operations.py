@@ -26,7 +26,7 @@ Handler = Callable[..., Awaitable[Answer]]
 
 
 class Who(StrEnum):
-    """Who may call an operation."""
+    """Kind of caller that an operation admits."""
 
     OPERATOR = "operator"
     """Only the operator."""

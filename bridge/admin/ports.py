@@ -19,7 +19,7 @@ Busy = Mapping[tuple[str, str, QueueId], int]
 
 class Caller(msgspec.Struct, frozen=True):
     actor: str
-    """Who acts, as in the audit trail."""
+    """Author of an action, as in the audit trail."""
     way: str
     """`api`, `console` or `widget`."""
     room: RoomId | None = None

@@ -59,7 +59,7 @@ class Health(Answer, frozen=True, kw_only=True):
 
     ready: bool
     missing: dict[str, str]
-    """What it cannot reach -> reason; as at `/_matrix/mau/ready`."""
+    """Unreachable parts -> reason; as at `/_matrix/mau/ready`."""
     version: str
     replica: str
     """Name of the answering process; empty if it is the only one."""
@@ -415,7 +415,7 @@ class Chat(Answer, frozen=True, kw_only=True):
     """When an agent first wrote."""
     ended: int | None
     ending: Literal["agent", "customer", "lost", "cancelled", "nobody"] | None
-    """Who or what ended it; `nobody`: no agent came."""
+    """Party that ended it; `nobody` if no agent came."""
     session_id: int | None
     robot: bool
     """Whether it began with a robot."""
@@ -532,7 +532,7 @@ class DeadLetter(Answer, frozen=True, kw_only=True):
     at: int
     why: str
     fix: str
-    """What to do about it; empty if unknown."""
+    """Remedy; empty if unknown."""
 
 
 class DeadLetters(Answer, frozen=True, kw_only=True):

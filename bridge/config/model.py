@@ -52,7 +52,7 @@ from bridge.webchat.codes import LoginType, Source, UploadMode
 
 
 class Permission(StrEnum):
-    """What a Matrix user may do."""
+    """Permission of a Matrix user."""
 
     NONE = "none"
     CUSTOMER = "customer"

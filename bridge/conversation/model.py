@@ -103,7 +103,7 @@ class Held(Value, frozen=True):
     """Replacement without the quotation, or for an agent who lacks the amended message; if empty,
     nothing replaces it."""
     sender: UserId = UserId("")
-    """Who typed it in a room where several people may speak; empty elsewhere and in older rows."""
+    """Author, in a room where several people may speak; empty elsewhere and in older rows."""
 
     @property
     def ready(self) -> bool:
@@ -423,7 +423,7 @@ class Said(Happening, frozen=True):
     """The content without its quotations, None if nothing is left; for an edit, the whole new
     wording for an agent who has no earlier one."""
     sender: UserId = UserId("")
-    """Who says it, where several people may speak."""
+    """Speaker, where several people may speak."""
 
 
 class Withdrawn(Happening, frozen=True):
@@ -543,7 +543,7 @@ class Silence(StrEnum):
 
     NOTHING = "nothing"
     UNREACHABLE = "unreachable"
-    """It does not answer, or refuses the request."""
+    """The knowledge base does not answer, or refuses the request."""
 
 
 class Consulted(Happening, frozen=True):

@@ -103,7 +103,7 @@ class Call(msgspec.Struct, frozen=True):
     reports: EventId | None = None
     """The undelivered message that `target`, a notice of the bridge, reports."""
     by: By = By()
-    """Who gave it, and how."""
+    """Author of the command, and its way."""
     admin: bool = False
     """True if given by a room admin."""
     settings: Mapping[str, str] = {}

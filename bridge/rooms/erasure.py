@@ -84,7 +84,7 @@ class Report(msgspec.Struct):
     shared: list[RoomId] = []
     """Rooms of several people, in which only this person's data is erased."""
     chatting: list[RoomId] = []
-    """Those of `rooms` with a chat or queue request under way."""
+    """Rooms, out of `rooms`, with a chat or queue request under way."""
     found: dict[str, int] = {}
     """Number of items by kind, before the erasure."""
     left: dict[str, int] = {}

@@ -357,7 +357,7 @@ class RoomRecord(Value, frozen=True):
     host: UserId = UserId("")
     """The bridge user whom the customer invited: the bot, or a queue user. It posts notices."""
     customer: UserId = UserId("")
-    """Who last invited the bridge; kept after it has left, for calls that WebChat is still owed."""
+    """Last person to invite the bridge; kept after it has left, for calls that WebChat is still owed."""
     speaker: UserId = UserId("")
     """Sender of the last message: mentioned as well as the customer, if that is another."""
     displayname: str = ""
@@ -546,7 +546,7 @@ class Entered(Value, frozen=True):
     encrypted_by_us: bool = False
     """True if the host turned encryption on, now or when it was there before."""
     configured_by: UserId = UserId("")
-    """Who set `config`; empty in rows of versions that did not record it."""
+    """Author of `config`; empty in rows of versions that did not record it."""
 
 
 class EntryFailed(Value, frozen=True):

@@ -167,7 +167,7 @@ class Room:
         self._deadline: int | None = None
         """Deadline of the newest record stored or being written, ms since the epoch."""
         self._linked: tuple[object, ...] = ()
-        """What the link was last told: whether it is wanted, and for which account."""
+        """Last order to the link: whether it is wanted, and for which account."""
         self._trouble = Trouble()
         self._answered = 0
         """When the call centre last accepted a call, ms since the epoch."""

@@ -467,7 +467,7 @@ are part of the record, which is written with each message."""
 
 
 class By(NamedTuple):
-    """Who changes something, and by which way."""
+    """Author of a change, and its way."""
 
     actor: str = ""
     """A Matrix user, or a name such as `operator`."""

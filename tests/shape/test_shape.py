@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -240,6 +241,30 @@ def test_every_module_says_what_it_is() -> None:
         if path.read_text(encoding="utf-8").strip() and not ast.get_docstring(_tree(path))
     ]
     assert silent == []
+
+
+_PRONOUNS = {
+    "it", "that", "this", "these", "those", "they", "who", "whoever", "whose", "what",
+    "whatever", "which",
+}  # fmt: skip
+
+
+def _docstrings(path: Path) -> Iterator[ast.Constant]:
+    """Strings that stand alone: of modules, classes and functions, and below attributes."""
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.value
+
+
+def test_a_docstring_names_its_subject() -> None:
+    """A reader searches for the technical term; a pronoun at the beginning has none (house.md)."""
+    riddles = [
+        f"{_name(path)}:{text.lineno}"
+        for path in SOURCES
+        for text in _docstrings(path)
+        if re.split(r"\W", str(text.value), maxsplit=1)[0].lower() in _PRONOUNS
+    ]
+    assert riddles == []
 
 
 _MUTABLE = ast.Dict | ast.List | ast.Set | ast.DictComp | ast.ListComp | ast.SetComp
