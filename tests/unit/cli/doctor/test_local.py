@@ -271,8 +271,7 @@ async def test_replicas(postgres_server: PostgresServer, tmp_path: Path) -> None
         assert third.shards is not None
         await third.shards.beat("third", leaving=False)
         several = (
-            "FAIL the replicas use several database roles: postgres, stranger let all replicas use"
-            " one"
+            "FAIL the replicas use several database roles: postgres, stranger use the same role"
         )
         assert (await line()).startswith(several)
 
