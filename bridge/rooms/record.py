@@ -357,7 +357,7 @@ class RoomRecord(Value, frozen=True):
     host: UserId = UserId("")
     """The bridge user whom the customer invited: the bot, or a queue user. It posts notices."""
     customer: UserId = UserId("")
-    """Last person to invite the bridge; kept after it has left, for calls that WebChat is still owed."""
+    """Last person to invite the bridge; kept after it has left, for calls still owed to WebChat."""
     speaker: UserId = UserId("")
     """Sender of the last message: mentioned as well as the customer, if that is another."""
     displayname: str = ""
