@@ -261,6 +261,8 @@ async def _met(place: Ground, faults: Sequence[Fault], rng: Random) -> Met:
         if not silent:
             say(f"   talking again after {took:.1f} s")
             return Met(names, round(took, 2))
+        if await place.heal_synapse():
+            say("   Synapse came back broken, and was started once more")
         if took > RECOVERY:
             rooms = [(c.talk.room, _heard(place, c), _read(c)) for c in silent]
             raise AssertionError(f"{names}: silent for {RECOVERY} s: {rooms} after {marks}")
