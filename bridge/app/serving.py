@@ -14,7 +14,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import lru_cache, partial
 from os import getpid
 from socket import gethostname
@@ -529,6 +529,8 @@ class Serving:
 
 SILENCE = 180.0
 """Seconds without a request from the homeserver after which it is asked to ping the bridge."""
+PING_RETRIED = 2.0
+"""Seconds within which a failed ping is repeated, since a connection was probably stale."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -580,14 +582,18 @@ class Contact:
     async def _ping_back(self) -> None:
         """Ping the bridge through the homeserver; raises Unavailable if it cannot be reached.
 
-        Tried twice: Synapse may use a pooled connection that a former process of ours has closed
-        (`M_CONNECTION_FAILED AlreadyCalled`, 1.163).
+        An immediate failure is retried: Synapse may have used a pooled connection that a former
+        process has closed (`M_CONNECTION_FAILED AlreadyCalled`, 1.163). A slow one, as behind a
+        firewall, is not: two would exceed the time-out of the probe and hide the reason.
         """
-        ours, ping = self._config.appservice, self._first.homeserver.ping
+        ours, ping, began = self._config.appservice, self._first.homeserver.ping, perf_counter()
         try:
-            with suppress(Unavailable):
-                return await ping(ours.id)
-            await ping(ours.id)
+            try:
+                await ping(ours.id)
+            except Unavailable:
+                if perf_counter() - began > PING_RETRIED:
+                    raise
+                await ping(ours.id)
         except Unavailable as error:
             why = f"the homeserver cannot reach the bridge at {ours.address}: {error}"
             raise Unavailable(why) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from bridge.app.serving import (
     DATED,
     INSTANCE,
     MEASURE_EVERY,
+    PING_RETRIED,
     PRUNE_AGAIN,
     PRUNE_EVERY,
     SILENCE,
@@ -411,6 +413,20 @@ class Server:
     async def ping(self, appservice_id: str) -> None:
         assert appservice_id == "webchat"
         self._ask("ping")
+
+
+@pytest.mark.asyncio
+async def test_a_ping_that_took_its_time_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a firewall: two would outlast the probe, and the log would not say what is wrong."""
+    server, now = Server(), itertools.count(0.0, PING_RETRIED + 1)
+    monkeypatch.setattr(serving, "perf_counter", lambda: next(now))
+    server.trouble = {"ping": Unavailable("POST answered 504 M_CONNECTION_TIMEOUT")}
+    matrix: Any = server
+    with pytest.raises(Unavailable, match=r"cannot reach the bridge at .*M_CONNECTION_TIMEOUT"):
+        await Contact(told(tmp_path), {"": matrix}, perf_counter).probe()
+    assert server.asked == ["prepare", "ping"]
 
 
 @pytest.mark.asyncio
