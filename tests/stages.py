@@ -92,7 +92,12 @@ WALKS = Stage(
     (*PYTEST, *(f"tests/unit/conversation/test_{name}.py" for name in ("walk", "missed"))),
 )
 # They stop and kill servers, and wait until that is noticed.
-_SLOW = ("test_hostile.py", "storage/test_postgres_loss.py", "app/test_replica.py")
+_SLOW = (
+    "test_hostile.py",
+    "storage/test_postgres_loss.py",
+    "storage/test_transfer.py",
+    "app/test_replica.py",
+)
 _FAST = workers(
     *("tests/shape", "tests/unit", *(f"--ignore=tests/unit/{name}" for name in _SLOW)),
     environment=_FEW,
