@@ -1,4 +1,4 @@
-"""What integration tests share: one PostgreSQL for the session, and a stage for each module."""
+"""Fixtures of the integration tests: a PostgreSQL per session, a stage per module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["postgres_server"]
 async def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    """The usual one; a module that wants another has a fixture of this name."""
+    """The default stage; a module overrides it with a fixture of the same name."""
     options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage
@@ -28,6 +28,6 @@ async def stage(
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def phones(stage: Stage) -> AsyncIterator[Phones]:
-    """Clients of customers that encrypt, closed with the test."""
+    """Factory of encrypting customer clients, which are closed after the test."""
     async with AsyncExitStack() as closing:
         yield Phones(stage, closing)

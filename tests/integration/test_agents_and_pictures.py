@@ -1,4 +1,4 @@
-"""Who the agents are, and every way in which a picture comes, on a real Synapse."""
+"""Agents' names and avatars, and every form of a picture, on a real Synapse."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def picture(width: int, height: int, colour: tuple[int, int, int] = (30, 120, 20
 
 
 def profile(ghost: str, event: Event) -> dict[str, object]:
-    """What a membership event shows of a ghost, if it is one of that ghost's."""
+    """Return the content of the ghost's membership event; {} for any other event."""
     if event.get("type") != "m.room.member" or event.get("state_key") != ghost:
         return {}
     return dict(content_of(event))
@@ -35,7 +35,7 @@ def notices(talk: Talk) -> list[str]:
 
 
 async def test_conference_rename_and_leave(stage: Stage) -> None:
-    """The room shows all of it, and no sentence says it again; each speaks as themselves."""
+    """Shown by membership events alone, without a notice; each agent speaks as their ghost."""
     talk = await chatting(stage, "conferee")
     await talk.desk("conference", to="A00002")
     await talk.sees(membership(JUN, "join"))
@@ -57,7 +57,7 @@ async def test_conference_rename_and_leave(stage: Stage) -> None:
 
 
 async def test_agents_do_not_count_in_a_direct_chat(stage: Stage) -> None:
-    """Named before they come in, each once, over a restart too: so Element finds the chat again."""
+    """Each becomes a service member once, before the invitation, so Element finds the chat."""
     talk = await chatting(stage, "counter")
     await talk.desk("transfer", to="A00002")
     await talk.sees(membership(JUN, "join"))
@@ -78,8 +78,8 @@ async def test_agents_do_not_count_in_a_direct_chat(stage: Stage) -> None:
         assert events.index(event) < events.index(came)
 
 
-async def test_icons_by_rule(stage: Stage) -> None:
-    """A relative one by ngsIcon.do, an absolute one as it is; the same bytes are sent once."""
+async def test_agents_icons_become_avatars(stage: Stage) -> None:
+    """A relative address is fetched by ngsIcon.do; the same bytes are uploaded once."""
     talk = await chatting(stage, "gallery")
     await talk.desk("image", name="face.png", data=base64.b64encode(picture(9, 9)).decode())
     await talk.sees(lambda event: content_of(event).get("msgtype") == "m.image")
@@ -105,8 +105,8 @@ async def test_icons_by_rule(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("form", ["base64", "data-uri", "object", "address", "rooted", "imageUri"])
-async def test_every_form_of_a_picture(stage: Stage, form: str) -> None:
-    """Trap T8 in the running system: the same picture arrives, byte for byte."""
+async def test_a_picture_in_any_form_arrives_byte_for_byte(stage: Stage, form: str) -> None:
+    """Trap T8."""
     talk = await chatting(stage, f"viewer-{form.lower()}")
     data = picture(96, 64, (len(form), 99, 9))
     encoded = base64.b64encode(data).decode()
@@ -134,13 +134,13 @@ async def test_every_form_of_a_picture(stage: Stage, form: str) -> None:
 
 
 def pushed_file(stage: Stage) -> Any:
-    """The newest frame that named a file of an agent's."""
+    """Return the newest frame with a file from an agent."""
     frames: list[Any] = [entry["frame"] for entry in stage.simulator.frames()]
     return [frame for frame in frames if frame["type"] == 210 and frame["msg"]["type"] == 3][-1]
 
 
 async def test_a_sticker_a_caption_and_a_very_long_text(stage: Stage) -> None:
-    """A sticker is a picture; a caption follows its picture; a long text comes whole."""
+    """A sticker goes as a picture, a caption after its picture, a long text in several frames."""
     talk = await chatting(stage, "talkative")
     data, room = picture(20, 20), talk.room
     captioned = {"body": "this is what came", "filename": "parcel.png"}

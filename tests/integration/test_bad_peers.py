@@ -1,4 +1,4 @@
-"""Peers that are slow, wrong, away or forgetful: other rooms go on, and nothing is lost."""
+"""Faulty peers (slow, failing, away, restarted): other rooms go on, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.talk import Talk, chatting
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PATIENCE = 120.0
-"""Seconds: a request that is never answered is given up after 60."""
+"""Seconds to wait for a message: an unanswered request times out after 60."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ async def stage(
 
 
 async def all_is_well(stage: Stage, chats: list[Chat], in_doubt: dict[str, int]) -> None:
-    """Everything arrives in the end; `in_doubt` says how many repeats a room may have had."""
+    """Check that everything arrives; `in_doubt`: maximum number of repeats per room."""
     for chat in chats:
         await chat.everything_arrived(PATIENCE)
     database = database_of(stage)
@@ -74,7 +74,7 @@ async def all_is_well(stage: Stage, chats: list[Chat], in_doubt: dict[str, int])
 
 
 async def goes_on(chat: Chat) -> None:
-    """This chat works both ways, at once."""
+    """Check that this chat works both ways without delay."""
     await chat.ask()
     await chat.answer()
     await chat.talk.heard(chat.asked[-1])
@@ -84,15 +84,15 @@ async def goes_on(chat: Chat) -> None:
 # --- the homeserver -----------------------------------------------------------------------------
 
 
-async def test_trouble_in_single_rooms(stage: Stage, proxy: Proxy) -> None:
-    """Of both sides at the same time, as each has a request that is given up after a minute."""
+async def test_errors_in_single_rooms_do_not_affect_other_rooms(stage: Stage, proxy: Proxy) -> None:
+    """Homeserver and WebChat at once: each has a request that times out after a minute."""
     async with asyncio.TaskGroup() as group:
         group.create_task(homeserver_trouble(stage, proxy))
         group.create_task(webchat_trouble(stage))
 
 
 async def homeserver_trouble(stage: Stage, proxy: Proxy) -> None:
-    """429, 500, no answer, and an answer that got lost, each in a room of its own."""
+    """429, 500, no answer, and a lost answer, each in a room of its own."""
     chats = await open_chats(stage, 5, "hs")
     limited, failing, hanging, losing, healthy = chats
     asked_to_wait = 2.0
@@ -117,7 +117,7 @@ async def homeserver_trouble(stage: Stage, proxy: Proxy) -> None:
 
 
 async def test_homeserver_restarted_twice(stage: Stage) -> None:
-    """Agents go on talking meanwhile; a text that was on its way is not posted twice."""
+    """Agents go on writing meanwhile; a text in transit is not posted twice."""
     chats = await open_chats(stage, 2, "restart")
     for _ in range(2):
         for chat in chats:
@@ -138,7 +138,7 @@ async def test_homeserver_restarted_twice(stage: Stage) -> None:
 
 
 async def test_transactions_and_events_handled_once(stage: Stage) -> None:
-    """Synapse may repeat both, and count its transactions anew (reference matrix.md 1.2)."""
+    """Synapse may repeat both, and number its transactions anew (reference matrix.md 1.2)."""
     talk = await chatting(stage, "repeated")
     event_id = await talk.say("only once")
     await talk.heard("only once")
@@ -158,13 +158,13 @@ async def test_transactions_and_events_handled_once(stage: Stage) -> None:
 
 
 async def follow_up(talk: Talk, text: str) -> None:
-    """What was put in before this has been handled when this arrives."""
+    """Wait until a new message arrives: everything before it has been handled then."""
     await talk.say(text)
     await talk.heard(text)
 
 
 async def put(stage: Stage, transaction: str, events: list[dict[str, object]]) -> int:
-    """Give the bridge a transaction, as the homeserver does; returns the status."""
+    """Send the bridge a transaction, as the homeserver does; returns the status."""
     async with stage.session.put(
         f"{stage.bridge.url}/_matrix/app/v1/transactions/{transaction}",
         json={"events": events},
@@ -177,7 +177,7 @@ async def put(stage: Stage, transaction: str, events: list[dict[str, object]]) -
 
 
 async def webchat_trouble(stage: Stage) -> None:
-    """-100, no answer, and a socket cut before or after the message was taken."""
+    """-100, no answer, and a socket cut before or after the message was processed."""
     chats = await open_chats(stage, 5, "wc")
     busy, silent, cut, cut_after, healthy = chats
     faults = [
@@ -211,8 +211,8 @@ async def test_webchat_closes_the_socket(stage: Stage, code: int) -> None:
     await all_is_well(stage, [chat, other], {chat.talk.room: 1})
 
 
-async def test_webchat_answers_with_pages(stage: Stage) -> None:
-    """503 with HTML at login and at upload: who waits is served later, the others now."""
+async def test_webchat_answers_503_with_html(stage: Stage) -> None:
+    """At login and upload: the rooms that need these are served later, others at once."""
     chat, other = await open_chats(stage, 2, "pages")
     faults = [{"fault": "http", "path": path, "count": 2} for path in ("tpi", "tpiu")]
     await stage.simulator.do({"op": "set", "faults": faults})
@@ -230,7 +230,7 @@ async def test_webchat_answers_with_pages(stage: Stage) -> None:
 
 
 async def test_webchat_restarted(stage: Stage) -> None:
-    """Away for some seconds, its tokens forgotten: the chats are where they were."""
+    """Away for some seconds, and its tokens are lost: the chats go on."""
     chats = await open_chats(stage, 3, "away")
     await stage.simulator.do({"op": "restart", "seconds": 3, "forget": ["tokens"]})
     for _ in range(3):

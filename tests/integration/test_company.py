@@ -1,7 +1,7 @@
-"""Who else is in the room, and what is written there about a chat instead of in one.
+"""Further members of a room, and messages about a chat that is over.
 
-A direct chat that somebody joins, an agent's user that is invited, a room that goes on elsewhere;
-then what is said of a chat that is over: taken back, rated, thanked for.
+A direct chat that somebody joins, an agent's user that is invited, a room that is closed; then a
+message taken back, a rating and thanks after the chat.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ PASSED_BY = "You're welcome! 👋 (Nobody was called.)"
 LATE = "That chat is over, so this correction was not delivered"
 
 
-# --- a direct chat is one no more ---------------------------------------------------------------
+# --- a direct chat that somebody joins ----------------------------------------------------------
 
 
 async def test_a_colleague_comes_after_the_bot(stage: Stage) -> None:
-    """The room was never said to be direct; with one person in it, it is."""
+    """A room without the direct flag counts as direct while one person is in it."""
     cat, dan = await stage.customer("cat"), await stage.customer("dan")
     room = await cat.create_dm(stage.bot, "hello", preset="private_chat", is_direct=False)
     talk = Talk(stage, cat, room)
@@ -46,7 +46,7 @@ async def test_a_friend_comes_into_an_encrypted_chat(stage: Stage, phones: Phone
 
 
 async def in_company(talk: Talk, friend: Customer) -> None:
-    """A friend comes into a chat in which "hello" was said, and stays when the customer leaves."""
+    """Have a friend join after "hello" was said, and stay when the customer leaves."""
     bot, owner, other = talk.stage.bot, *map(_name, (talk.customer, friend))
     theirs = Talk(talk.stage, friend, talk.room)
     await into(talk, friend)
@@ -80,15 +80,15 @@ async def in_company(talk: Talk, friend: Customer) -> None:
 
 
 def _name(who: Customer) -> str:
-    """What the homeserver calls somebody who has chosen no other name."""
+    """The homeserver's default display name."""
     return who.user_id[1:].partition(":")[0]
 
 
 # --- an agent's user ----------------------------------------------------------------------------
 
 
-async def test_an_agents_user_declines(stage: Stage) -> None:
-    """In a direct room of its own, and in one of ours in which nothing goes on."""
+async def test_an_agents_user_declines_an_invitation(stage: Stage) -> None:
+    """To a direct room with it alone, and to a bridged room without a chat."""
     talk = await chatting(stage, "gus")  # so that Mei's user exists
     await talk.desk("close")
     await talk.sees(membership(MEI, "leave"))
@@ -108,11 +108,11 @@ def _declined(event: Event) -> bool:
     return membership(MEI, "leave")(event) and "reason" in content_of(event)
 
 
-# --- a room that goes on elsewhere --------------------------------------------------------------
+# --- a room that is closed ----------------------------------------------------------------------
 
 
-async def test_a_room_is_closed_in_the_queue(stage: Stage) -> None:
-    """What no agent has had is reported before we leave."""
+async def test_a_room_is_closed_while_its_customer_waits_in_the_queue(stage: Stage) -> None:
+    """Messages that no agent received are reported before the bot leaves."""
     talk = await Talk.open(stage, await stage.customer("hal"))
     await talk.reads("Sales will answer here", stage.bot)
     told = [await talk.say(text) for text in ("order 4711, please", "it is urgent")]
@@ -131,8 +131,8 @@ async def test_a_room_is_closed_in_the_queue(stage: Stage) -> None:
 # --- about a chat that is over ------------------------------------------------------------------
 
 
-async def test_words_of_an_earlier_chat_are_taken_back(stage: Stage) -> None:
-    """They were another agent's; the present one learns nothing of them, corrected or not."""
+async def test_changes_to_an_earlier_chat_do_not_reach_the_present_agent(stage: Stage) -> None:
+    """A correction, reaction or redaction of a message to the previous agent is not sent."""
     talk = await chatting(stage, "ian")
     told = await talk.say("my card is 4111 1111")
     await talk.heard("my card is 4111 1111")
@@ -158,14 +158,14 @@ async def test_words_of_an_earlier_chat_are_taken_back(stage: Stage) -> None:
 
 
 async def corrected(talk: Talk, event: str, text: str) -> str:
-    """Give a message another wording."""
+    """Edit a message."""
     new = {"msgtype": "m.text", "body": text}
     relates = {"rel_type": "m.replace", "event_id": event}
     return await talk.say(f"* {text}", **{"m.new_content": new, "m.relates_to": relates})
 
 
 async def test_a_rating_in_a_reply(stage: Stage) -> None:
-    """Several people are in the room, where a number alone would be for an agent."""
+    """In a room with several people, where a number alone would go to an agent."""
     jo, kim = await stage.customer("jo"), await stage.customer("kim")
     room = await jo.create_dm(stage.bot, preset="private_chat", is_direct=False)
     talk = Talk(stage, jo, room)
@@ -183,7 +183,7 @@ async def test_a_rating_in_a_reply(stage: Stage) -> None:
     await nobody_is_called(talk)
 
 
-async def test_thanks(stage: Stage) -> None:
+async def test_thanks_after_a_chat_call_no_agent(stage: Stage) -> None:
     talk = await chatting(stage, "lea")
     await talk.desk("close")
     await talk.reads("The agent has ended the chat", stage.bot)
@@ -193,7 +193,7 @@ async def test_thanks(stage: Stage) -> None:
 
 
 async def nobody_is_called(talk: Talk) -> None:
-    """After all that was written: no chat, and the desk was asked for one only once."""
+    """Check that there is no chat, and that only one was ever requested."""
     await talk.say("!wc status")
     await talk.reads("No chat at the moment", talk.stage.bot)
     asked = [one for one in talk.stage.simulator.frames() if one["direction"] == "in"]

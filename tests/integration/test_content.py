@@ -1,4 +1,4 @@
-"""Every kind of content beyond plain texts and files, on a real Synapse, seen from both ends."""
+"""Every kind of content beyond plain texts and files, both ways, on a real Synapse."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def picture(width: int, height: int) -> bytes:
 
 
 def of_kind(msgtype: str) -> Callable[[Event], bool]:
-    """An agent's message of this type."""
+    """Match a message of the agent Mei by its type."""
     return lambda event: event.get("sender") == MEI and content_of(event).get("msgtype") == msgtype
 
 
@@ -56,7 +56,7 @@ async def test_a_voice_message_from_the_agent_can_be_played(stage: Stage, style:
 
 
 async def test_voice_messages_to_the_agent(stage: Stage) -> None:
-    """A short one travels in its frame as AMR, a long one as the file that it is."""
+    """A short one goes as AMR inside the frame, a long one as a file."""
     talk = await chatting(stage, "speaker")
     short, long = tone(5), tone(30)
     for data in (short, long):
@@ -73,11 +73,11 @@ async def test_voice_messages_to_the_agent(stage: Stage) -> None:
     assert (file["name"], file["size"]) == ("Voice message.ogg", len(long))
 
 
-# --- what an agent takes back -------------------------------------------------------------------
+# --- recalled messages of an agent --------------------------------------------------------------
 
 
 async def test_a_message_that_an_agent_takes_back(stage: Stage) -> None:
-    """Redacted where the server told its number; else a sentence, and never raw data."""
+    """Redacted if the server gave its number, else reported in a sentence; never raw data."""
     talk = await chatting(stage, "regretted")
     session = (await talk.at_desk(lambda one: one.session is not None)).session
 
@@ -109,8 +109,8 @@ async def test_a_message_that_an_agent_takes_back(stage: Stage) -> None:
 # --- places -------------------------------------------------------------------------------------
 
 
-async def test_places_both_ways(stage: Stage) -> None:
-    """The desk's map is Baidu's; Matrix counts as satellites do."""
+async def test_locations_both_ways(stage: Stage) -> None:
+    """The desk uses Baidu's coordinates, Matrix those of GPS."""
     talk = await chatting(stage, "traveller")
     await talk.desk("location", latitude=39.916465, longitude=116.410113, poi="Tiananmen")
     shown = content_of(await talk.sees(of_kind("m.location")))
@@ -127,7 +127,7 @@ async def test_places_both_ways(stage: Stage) -> None:
 
 
 async def test_pictures_inside_a_text(stage: Stage) -> None:
-    """Their order is kept; what may not be fetched is a link."""
+    """Their order is kept; a picture from a foreign server becomes a link."""
     talk = await chatting(stage, "window-shopper")
     data = picture(40, 30)
     source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
@@ -178,14 +178,13 @@ async def test_replies_corrections_reactions_and_taking_back(stage: Stage) -> No
 
 
 async def take_back(talk: Talk, event_id: str) -> None:
-    """Remove a message, as a client does."""
+    """Redact a message."""
     room, event = quote(talk.room, safe=""), quote(event_id, safe="")
     await talk.customer.call("PUT", f"v3/rooms/{room}/redact/{event}/back-{event}", {})
 
 
-async def test_what_a_refused_request_had_is_gone_with_it(stage: Stage) -> None:
-    """By the desk's own record: the next agent reads neither what was taken back, nor that it was,
-    nor in what words anything stood before it was corrected."""
+async def test_a_message_taken_back_before_a_refusal_is_not_sent_again(stage: Stage) -> None:
+    """The next agent sees neither the message, nor its redaction, nor the text before an edit."""
     secret = "My card number is 9999-8888"
     talk = await Talk.open(stage, await stage.customer("thinks-again"), "hello")
     await talk.heard("hello")
@@ -210,8 +209,8 @@ async def test_what_a_refused_request_had_is_gone_with_it(stage: Stage) -> None:
     assert person.texts[len(before.texts) :] == expected
 
 
-async def test_what_was_taken_back_while_the_call_centre_was_away(stage: Stage) -> None:
-    """It had not been written; the agent reads what came after it, and hears of nothing else."""
+async def test_a_message_taken_back_while_the_call_centre_is_away_is_not_sent(stage: Stage) -> None:
+    """The agent gets the message after it, and no word of the redaction."""
     talk = await chatting(stage, "second-thought")
     await stage.simulator.do({"op": "restart", "seconds": 4})
     secret = await talk.say("my PIN is 1234")

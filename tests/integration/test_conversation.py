@@ -1,4 +1,4 @@
-"""A whole conversation on a real Synapse, in both directions, looked at from both ends."""
+"""A whole conversation on a real Synapse, in both directions, checked at both ends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def picture(width: int, height: int) -> bytes:
 
 
 async def test_first_words_and_queue(stage: Stage) -> None:
-    """What Element sends with the invitation arrives; the place in the queue is one message."""
+    """Messages sent with the invitation arrive; the queue position is one edited message."""
     ahead = await Talk.open(stage, await stage.customer("ahead"), "I was here first")
     await ahead.queued()
     talk = await Talk.open(stage, await stage.customer("first"), "said before anyone joined")
@@ -172,7 +172,7 @@ async def test_files_from_the_agent(stage: Stage) -> None:
 
 
 async def test_files_to_the_agent(stage: Stage) -> None:
-    """Uploaded to WebChat first, byte for byte, and then announced as what they are."""
+    """Uploaded to WebChat byte for byte, then sent as image or file."""
     talk = await chatting(stage, "sender")
     image = picture(40, 30)
     for data, name, mime, msgtype, kind in (
@@ -195,7 +195,7 @@ async def test_files_to_the_agent(stage: Stage) -> None:
 
 
 async def test_transfer(stage: Stage) -> None:
-    """The new agent comes, the old one goes, and each speaks as themselves."""
+    """The new agent joins, the old one leaves, and each speaks as their ghost."""
     talk = await chatting(stage, "handed-over")
     await talk.desk("say", text="My colleague knows more")
     await talk.reads("My colleague knows more", MEI)
@@ -232,8 +232,8 @@ async def test_end_rating_and_a_new_chat(stage: Stage) -> None:
     assert sum(relation(event) == {} for event in cards) == 2  # one card a chat
 
 
-async def test_a_chat_on_another_link(stage: Stage) -> None:
-    """The link of a chat is let go ten seconds after it; what comes by the next one is new."""
+async def test_a_second_chat_uses_a_new_link(stage: Stage) -> None:
+    """A link is closed ten seconds after its chat; pushes on the next link are not duplicates."""
     talk = await chatting(stage, "patient")
     await talk.desk("say", text="a word of the first chat")
     await talk.reads("a word of the first chat", MEI)
@@ -282,8 +282,8 @@ async def test_a_rating_by_poll_is_changed_by_reaction(stage: Stage) -> None:
     assert "org.matrix.msc3381.poll.end" not in [one["type"] for one in await talk.history()]
 
 
-async def test_a_plain_chat_shows_at_most_five_messages_of_ours(stage: Stage) -> None:
-    """Polls counted, edits not; and of membership only the agent's coming and going."""
+async def test_a_plain_chat_shows_at_most_five_messages_of_the_bot(stage: Stage) -> None:
+    """Polls count, edits do not; the only membership events are the agent's."""
     talk = await Talk.open(stage, await stage.customer("plain"), "where is my parcel?")
     await talk.reads("number 1", stage.bot)
     await talk.accept()
@@ -316,8 +316,8 @@ async def test_a_plain_chat_shows_at_most_five_messages_of_ours(stage: Stage) ->
     assert [who for who, _ in members].count(stage.bot) == 2, "invited, and there"
 
 
-async def test_one_star_is_asked_back(stage: Stage) -> None:
-    """A picker gives one only; it was taken for the worst rating."""
+async def test_a_reaction_of_one_star_is_answered_with_a_question(stage: Stage) -> None:
+    """A single star, all that an emoji picker offers, does not count as the worst rating."""
     talk = await chatting(stage, "stargazer")
     await talk.desk("close")
     sentence = await talk.reads("5 — Very satisfied", stage.bot)

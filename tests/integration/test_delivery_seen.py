@@ -1,4 +1,4 @@
-"""Delivery that can be seen, on a real Synapse: receipts, and sending again what did not arrive."""
+"""Read receipts for delivered messages, and resending of undelivered ones, on a real Synapse."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.support.talk import MEI, Talk, chatting, wording
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SLOW = 2_500
-"""ms for which a held reply is under way."""
+"""ms by which the simulator delays a reply."""
 
 
 def read_by(talk: Talk, who: str) -> str | None:
-    """The message up to which that user has read, as the customer's client shows it."""
+    """The user's read receipt in the customer's client."""
     return talk.customer.receipts.get((talk.room, who))
 
 
@@ -29,7 +29,7 @@ async def trouble(talk: Talk, **fault: object) -> None:
 
 
 async def a_held_reply(talk: Talk) -> str:
-    """A message that the desk has, and of which nobody has told the bridge so."""
+    """Send a message that reaches the desk before the bridge gets the reply."""
     await trouble(talk, fault="delay", delay_ms=SLOW)
     event_id = await talk.say("is this read?")
     await talk.heard("is this read?")
@@ -38,9 +38,7 @@ async def a_held_reply(talk: Talk) -> str:
     return event_id
 
 
-async def test_what_was_said_before_the_agent_came_is_read_by_the_bot_and_then_by_her(
-    stage: Stage,
-) -> None:
+async def test_a_queued_message_is_read_by_the_bot_then_by_the_agent(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("seen0"), "")
     first = await talk.say("hello")
     await is_read(talk, first, stage.bot)
@@ -49,7 +47,7 @@ async def test_what_was_said_before_the_agent_came_is_read_by_the_bot_and_then_b
     await is_read(talk, first)
 
 
-async def test_a_receipt_comes_with_the_servers_answer_and_not_before(stage: Stage) -> None:
+async def test_a_receipt_comes_only_with_the_servers_reply(stage: Stage) -> None:
     talk = await chatting(stage, "seen1")
     event_id = await a_held_reply(talk)
     await is_read(talk, event_id)
@@ -63,7 +61,7 @@ async def test_a_receipt_in_an_encrypted_room(phones: Phones) -> None:
 
 
 async def test_a_receipt_after_a_kill(stage: Stage) -> None:
-    """The bridge dies before it knows: the message goes again, marked, and then it is read."""
+    """Killed before the reply, the bridge sends the message again, marked, then the receipt."""
     talk = await chatting(stage, "seen3")
     event_id = await a_held_reply(talk)
     await stage.bridge.kill()
@@ -73,7 +71,7 @@ async def test_a_receipt_after_a_kill(stage: Stage) -> None:
     assert person.messages[-1].repeat
 
 
-async def test_after_the_chat_the_receipt_stays_where_it_was(stage: Stage) -> None:
+async def test_commands_after_a_chat_get_no_receipt(stage: Stage) -> None:
     talk = await chatting(stage, "seen4")
     read = await talk.say("thanks")
     await is_read(talk, read)
@@ -99,7 +97,7 @@ async def test_a_refused_message_is_sent_again_by_reaction(stage: Stage) -> None
     await is_read(talk, refused)
 
 
-async def test_and_by_command_in_its_new_place(stage: Stage) -> None:
+async def test_a_message_resent_by_command_follows_later_ones(stage: Stage) -> None:
     talk = await chatting(stage, "again2")
     await trouble(talk, fault="answer", result=-77)
     refused = await talk.say("order 4711")

@@ -1,4 +1,4 @@
-"""`make demo CHECK=1`, as a newcomer runs it: every step passes, in both dialects."""
+"""`make demo`: every step of its check passes in both dialects; left running, it can be used."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LATER = (
     "what the agent says while the link is cut comes once, later",
     "without receipts, the bridge finds it in the history",
 )
-"""What a server of 2016 does not know."""
+"""Steps that a server of 2016 does not support."""
 
 
 @pytest.mark.asyncio
@@ -65,12 +65,8 @@ async def test_every_step_of_the_demo_passes() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_demo_stays_up_for_whoever_wants_to_try(tmp_path: Path) -> None:
-    """A browser finds the desk, the passwords work, and Ctrl-C ends it all.
-
-    Nothing is left, in the folder that it runs in, in the one for passing files or on its ports: a
-    second run begins as the first did.
-    """
+async def test_the_demo_runs_until_ctrl_c_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The agent desk and the logins work; Ctrl-C leaves no file, no process and no open port."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge", "demo"),
         stdout=asyncio.subprocess.PIPE,
@@ -112,7 +108,7 @@ def _address(name: str, text: str) -> str:
 
 
 async def _logs_in(session: aiohttp.ClientSession, homeserver: str) -> None:
-    """As alice, whose rooms are encrypted."""
+    """Log in as alice, whose room is encrypted."""
     alice = {"type": "m.id.user", "user": "alice"}
     login = {"type": "m.login.password", "identifier": alice, "password": "alice-secret"}
     client = f"{homeserver}/_matrix/client/v3"
@@ -127,7 +123,7 @@ async def _logs_in(session: aiohttp.ClientSession, homeserver: str) -> None:
 
 
 async def _visits(session: aiohttp.ClientSession, homeserver: str, text: str) -> None:
-    """As the page says, with nothing that is not on it; and once more with an account of one's own.
+    """Chat as the printed page says: with the account on it, and with a newly registered one.
 
     The bot's answer shows that the visitor is served.
     """
@@ -162,14 +158,14 @@ async def _visits(session: aiohttp.ClientSession, homeserver: str, text: str) ->
 
 
 def _end_of(log: str) -> str:
-    """What the bridge has said last: the file goes with the demo's folder."""
+    """The end of the bridge's log, which is deleted with the demo's folder."""
     return Path(log).read_text(encoding="utf-8")[-20_000:]
 
 
 async def _reads(
     session: aiohttp.ClientSession, client: str, headers: dict[str, str], room: str, words: str
 ) -> None:
-    """Wait by /sync until these words stand in the room."""
+    """Wait by /sync until these words are in the room."""
     query = {"timeout": "10000", "since": ""}
     while True:
         given = {key: value for key, value in query.items() if value}
@@ -197,11 +193,11 @@ async def test_a_step_that_goes_wrong_is_counted_and_does_not_end_the_demo() -> 
         expect(None, "wanted")
 
 
-def test_the_desk_calls_the_queues_by_their_names() -> None:
+def test_the_demos_desk_shows_the_names_of_the_queues() -> None:
     simulator = options("2019").simulator
     assert [simulator.queue_name(QueueId(number)) for number in (1, 2)] == ["Sales", "Service"]
 
 
-def test_the_recording_is_what_element_records() -> None:
+def test_the_demos_voice_recording_is_opus_like_elements() -> None:
     assert codec_of(recorded_voice(2)) == "opus"
     assert seconds_of(recorded_voice(2)) == pytest.approx(2, rel=0.02)

@@ -1,7 +1,7 @@
-"""compose.demo.yaml without an engine: its scripts and its programs, from the first start to talk.
+"""compose.demo.yaml without Docker: its scripts and programs, from setup to a conversation.
 
-The scripts run as they are, and so do Synapse, the simulator, PostgreSQL and the bridge with what
-`setup.sh` wrote for each; only names of containers and their ports are this machine's.
+The scripts run unchanged, as do Synapse, the simulator, PostgreSQL and the bridge with the files
+of `setup.sh`; only the containers' addresses are replaced by local ones.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run(script: str, folder: Path, **environment: str) -> str:
 
 
 def placed(path: Path, **places: str) -> None:
-    """Put this machine's addresses in place of those of containers, each of which is there."""
+    """Replace the containers' addresses, each of which must occur, by local ones."""
     text = path.read_text(encoding="utf-8")
     for name, place in places.items():
         container = name.replace("_", "-")
@@ -50,7 +50,7 @@ def placed(path: Path, **places: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_from_nothing_to_a_conversation(
+async def test_the_compose_demo_from_setup_to_a_conversation(
     tmp_path: Path, postgres_server: PostgresServer
 ) -> None:
     homeserver, bridge = free_port(), free_port()
@@ -89,7 +89,7 @@ async def test_from_nothing_to_a_conversation(
         )
         await stack.enter_async_context(bridge_process(config, bridge, tmp_path / "bridge.log"))
         welcome = [run("welcome.sh", tmp_path, HOMESERVER=address) for _ in range(2)]
-        assert welcome[0] == welcome[1]  # the next start finds the account
+        assert welcome[0] == welcome[1]  # the second run finds the account
 
         session = await stack.enter_async_context(aiohttp.ClientSession())
         customer = Customer(session, address, "@customer:localhost", "")

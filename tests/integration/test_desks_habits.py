@@ -1,4 +1,4 @@
-"""What operators can say of their desks (films, faces, HTML, JSON), on a real Synapse."""
+"""Settings for differences between desks (videos, emoji, HTML, JSON), on a real Synapse."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def stage(
         yield stage
 
 
-async def test_a_film_goes_as_a_film_and_where_it_may_not_as_a_file(stage: Stage) -> None:
+async def test_a_video_is_sent_as_a_file_once_the_desk_refuses_videos(stage: Stage) -> None:
     talk = await chatting(stage, "director")
     data = film()
     await talk.customer.send_file(talk.room, data, "clip.mp4", "video/mp4", "m.video")
@@ -63,7 +63,7 @@ async def test_a_film_goes_as_a_film_and_where_it_may_not_as_a_file(stage: Stage
     assert sent_as == [6, 6, 3], "tried once as a film"
 
 
-async def test_texts_for_a_desk_that_would_spoil_them(stage: Stage) -> None:
+async def test_texts_are_escaped_for_the_desk_as_configured(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("mathematician"), "1 < 2 🙂")
     await talk.heard("1 &lt; 2 /::)")
     await talk.accept()

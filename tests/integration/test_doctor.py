@@ -44,7 +44,7 @@ async def test_doctor(stage: Stage) -> None:
     assert code == 1
     assert "M_UNKNOWN_TOKEN" in table
 
-    # The bot's name is ours on this server, whatever the server is called.
+    # The bot's name is the bridge's on this server even if the configured domain is wrong.
     domain = f"domain: {stage.synapse.domain}"
     assert domain in sound
     elsewhere = sound.replace(domain, "domain: elsewhere.org")
@@ -56,6 +56,6 @@ async def test_doctor(stage: Stage) -> None:
     assert code == 1
     assert "@webchatbot:elsewhere.org: homeserver.domain is not this server's name" in table
 
-    # Its place is taken back at once.
+    # Right after the doctor took its place to answer the ping, the bridge can start again.
     stage.config.write_text(sound, encoding="utf-8")
     await stage.bridge.start()

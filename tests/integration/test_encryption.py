@@ -1,7 +1,7 @@
-"""Encrypted rooms on a real Synapse: what matrix-nio encrypts the agent reads, and the other way.
+"""Encrypted rooms on a real Synapse, with customers that use matrix-nio.
 
 Both ways and for every kind of content, across a kill of the bridge, with the bridge away while the
-customer writes, with a second device, beside clear rooms.
+customer writes, with a second device, beside unencrypted rooms.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def is_from(sender: str, msgtype: str, event: Event) -> bool:
 
 
 async def test_a_conversation_in_an_encrypted_room(stage: Stage, phones: Phones) -> None:
-    """The whole of it, from the first words, which come with the invitation as in Element."""
+    """From the first message, which is sent with the invitation as by Element."""
     talk, phone = await phones.talk("enc1", "secret words before anyone joined")
     await talk.heard("secret words before anyone joined")
     in_html(await talk.reads("Waiting for", stage.bot))
@@ -72,8 +72,8 @@ async def test_a_conversation_in_an_encrypted_room(stage: Stage, phones: Phones)
     assert in_clear == []
 
 
-async def test_what_is_said_lies_sealed_in_the_database(stage: Stage, phones: Phones) -> None:
-    """What waits, what went, and what came: in the ledger, in the room's record, in the log."""
+async def test_messages_are_encrypted_in_the_database(stage: Stage, phones: Phones) -> None:
+    """Waiting, sent and received texts: in the ledger, the room's record and the journal."""
     talk, _ = await phones.talk("enc0", "zebra that waits")
     await talk.heard("zebra that waits")
     await talk.say("yak that is held")
@@ -90,7 +90,7 @@ async def test_what_is_said_lies_sealed_in_the_database(stage: Stage, phones: Ph
 
 
 async def test_files_both_ways(stage: Stage, phones: Phones) -> None:
-    """Byte for byte, and the homeserver sees neither bytes nor names."""
+    """Byte for byte, and unreadable to the homeserver."""
     talk, phone = await phones.chatting("enc2")
     image = picture(90, 60)
     await phone.send_file(talk.room, image, "parcel.png", "image/png", "m.image")
@@ -132,7 +132,7 @@ async def test_a_kill_loses_nothing_and_doubles_nothing(stage: Stage, phones: Ph
 
 
 async def test_keys_sent_while_the_bridge_is_away(stage: Stage, phones: Phones) -> None:
-    """A new room, with its invitation, its key and its first words, all before the bridge is up."""
+    """A new room: invitation, key and first messages all come before the bridge is up."""
     phone = await phones.of("enc4")
     await stage.bridge.kill()
     talk = await Talk.open(stage, phone, "said to nobody")
@@ -157,7 +157,7 @@ async def test_a_second_device_reads_and_writes(stage: Stage, phones: Phones) ->
     await talk.heard("from the second")
 
 
-async def test_a_device_that_was_reset(stage: Stage, phones: Phones) -> None:
+async def test_a_customer_logs_in_again_with_a_new_device(stage: Stage, phones: Phones) -> None:
     """The customer logs out and in again: new keys, old sessions gone."""
     talk, old = await phones.chatting("enc6")
     await talk.desk("say", text="one")
@@ -170,7 +170,7 @@ async def test_a_device_that_was_reset(stage: Stage, phones: Phones) -> None:
     await anew.heard("three")
 
 
-async def test_who_came_reads_from_then_on_and_who_left_nothing_more(
+async def test_new_members_read_only_later_messages_and_former_members_none(
     stage: Stage, phones: Phones
 ) -> None:
     talk, phone = await phones.chatting("enc7")
@@ -204,9 +204,9 @@ async def test_who_came_reads_from_then_on_and_who_left_nothing_more(
 async def test_a_chat_goes_on_in_the_upgraded_room(
     stage: Stage, phones: Phones, preset: str
 ) -> None:
-    """All is encrypted in it, from the first word on; `preset`: if the bot may speak meanwhile.
+    """The new room is encrypted from the start; `preset`: whether the bot may write in the old one.
 
-    In the first room nobody of us is left to take a message back.
+    No bridge user is left in the old room to redact a recalled message.
     """
     phone = await phones.of(preset.replace("_", "-"))
     talk = await Talk.open(stage, phone, "hello", preset=preset)
@@ -240,7 +240,9 @@ async def test_a_chat_goes_on_in_the_upgraded_room(
         assert [e for e in await room.history() if e["type"] == "m.room.message"] == []
 
 
-async def test_clear_rooms_beside_and_a_room_that_changes(stage: Stage, phones: Phones) -> None:
+async def test_clear_rooms_beside_encrypted_ones_and_a_room_that_turns_encrypted(
+    stage: Stage, phones: Phones
+) -> None:
     clear = await chatting(stage, "clear1")
     talk, _ = await phones.chatting("enc8")
     await clear.desk("say", text="in the open")
@@ -266,7 +268,7 @@ async def test_clear_rooms_beside_and_a_room_that_changes(stage: Stage, phones: 
 
 
 async def test_a_key_that_comes_late(stage: Stage, phones: Phones) -> None:
-    """The message is waited for, then told about, and delivered when its key comes after all."""
+    """The message is held, then reported, and delivered when its key comes after all."""
     talk, phone = await phones.chatting("enc10")
     held = phone.hold_keys()
     event = await talk.say("sealed for now")
@@ -282,7 +284,7 @@ async def test_a_key_that_comes_late(stage: Stage, phones: Phones) -> None:
 
 
 async def test_a_key_that_is_withheld(stage: Stage, phones: Phones) -> None:
-    """The sender's client says that it gives no key: answered at once, with that reason."""
+    """The sender's client says that it gives no key: the message is answered with that reason."""
     talk, phone = await phones.chatting("enc11")
     held = phone.hold_keys()
     event = await talk.say("not for you")
@@ -292,7 +294,7 @@ async def test_a_key_that_is_withheld(stage: Stage, phones: Phones) -> None:
     assert "🔁" not in wording(reply)  # the key does not come afterwards
 
 
-async def test_a_queue_user_of_its_own(stage: Stage, phones: Phones) -> None:
+async def test_an_encrypted_chat_with_a_queue_user(stage: Stage, phones: Phones) -> None:
     host = f"@webchat_queue_2:{stage.synapse.domain}"
     talk = await Talk.open(stage, await phones.of("enc12"), "to service please", host=host)
     await talk.heard("to service please")
@@ -301,8 +303,10 @@ async def test_a_queue_user_of_its_own(stage: Stage, phones: Phones) -> None:
     await talk.reads("service here", MEI)
 
 
-async def test_keys_lie_sealed_and_appear_in_no_log(stage: Stage, phones: Phones) -> None:
-    """Device keys are there before anyone comes, cross-signed; nothing secret is in clear."""
+async def test_keys_are_encrypted_in_the_database_and_not_logged(
+    stage: Stage, phones: Phones
+) -> None:
+    """Every bridge user has one cross-signed device; no secret key is stored or logged in clear."""
     _, phone = await phones.chatting("enc13")
     users = [stage.bot, MEI, f"@webchat_queue_1:{stage.synapse.domain}"]
     reply = await phone.call("POST", "v3/keys/query", {"device_keys": {user: [] for user in users}})

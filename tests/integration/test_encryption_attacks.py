@@ -1,7 +1,6 @@
-"""Who means us ill, on a real Synapse and a bridge that keeps its keys in PostgreSQL.
+"""Attacks on encryption, on a real Synapse and a bridge that keeps its keys in PostgreSQL.
 
-A stranger who writes to our devices, somebody who sends an encrypted message a second time, a room
-whose encryption is taken out of its state.
+To-device messages from a stranger, replayed messages, encryption removed from a room's state.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ async def to_device(customer: Customer, user: str, kind: str, contents: list[Jso
         await customer.call("PUT", path, {"messages": {user: {"*": content}}})
 
 
-async def test_a_stranger_who_writes_to_our_devices_stops_nobody(
+async def test_a_strangers_to_device_messages_do_not_stop_decryption(
     stage: Stage, phones: Phones
 ) -> None:
-    """What PostgreSQL cannot store, and what is no message at all: keys come all the same."""
+    """Ids that PostgreSQL cannot store, and ciphertexts that are none: keys still arrive."""
     talk, _ = await phones.chatting("attacked")
     mallory = await stage.customer("mallory")
     names = ("!nul\x00:evil", "!" + "endless" * 1_000)
@@ -78,8 +77,8 @@ async def test_a_stranger_who_writes_to_our_devices_stops_nobody(
     assert "Traceback" not in log
 
 
-async def test_who_asks_for_the_keys_of_a_room_gets_none(stage: Stage, phones: Phones) -> None:
-    """Neither a stranger who names the session, nor one who brings keys that nobody asked for."""
+async def test_a_stranger_cannot_obtain_or_bring_room_keys(stage: Stage, phones: Phones) -> None:
+    """Requests that name the session are not answered, unrequested keys not used."""
     talk, phone = await phones.chatting("curious")
     await talk.desk("say", text="in secret")
     await talk.reads("in secret", MEI)
@@ -101,7 +100,7 @@ async def test_who_asks_for_the_keys_of_a_room_gets_none(stage: Stage, phones: P
     await both_ways(talk, "what comes after")
     reply = await mallory.call("GET", "v3/sync")
     assert "to_device" not in reply
-    # What claims to be theirs, but is not encrypted by their device, is no word of theirs.
+    # A message encrypted by another device than the sender's is refused.
     forged = content_of(sent) | {"sender_key": "A" * 43, "device_id": "FORGED"}
     wrong = await phone.send(talk.room, forged, "m.room.encrypted")
     await talk.reads_reply("", wrong)
@@ -110,14 +109,14 @@ async def test_who_asks_for_the_keys_of_a_room_gets_none(stage: Stage, phones: P
 
 
 async def identity_keys(customer: Customer, user: str) -> list[str]:
-    """The curve25519 keys of a user's devices."""
+    """Return the curve25519 keys of a user's devices."""
     reply = await customer.call("POST", "v3/keys/query", {"device_keys": {user: []}})
     devices = reply["device_keys"][user]  # type: ignore[index]  # the homeserver's
     return [device["keys"][f"curve25519:{name}"] for name, device in devices.items()]
 
 
-async def test_a_message_that_is_sent_again_counts_once(stage: Stage, phones: Phones) -> None:
-    """Its words would be said twice, by whoever can pass them on; also after a restart of ours."""
+async def test_a_replayed_message_is_delivered_once(stage: Stage, phones: Phones) -> None:
+    """The same ciphertext in a second event is refused, also after a restart of the bridge."""
     talk, _ = await phones.chatting("replayed")
     await talk.say("pay a hundred")
     await talk.heard("pay a hundred")
@@ -137,7 +136,7 @@ async def test_a_message_that_is_sent_again_counts_once(stage: Stage, phones: Ph
 
 
 async def test_a_room_cannot_become_clear_again(stage: Stage, phones: Phones) -> None:
-    """Neither by what its state says now, nor by a restart."""
+    """Neither by a state event nor by a restart."""
     talk, phone = await phones.chatting("undone")
     await talk.desk("say", text="in secret")
     await talk.reads("in secret", MEI)
@@ -151,8 +150,8 @@ async def test_a_room_cannot_become_clear_again(stage: Stage, phones: Phones) ->
     assert "it stays on" in stage.bridge.log_file.read_text(encoding="utf-8")
 
 
-async def test_a_file_that_is_not_what_was_encrypted(stage: Stage, phones: Phones) -> None:
-    """Not a byte of it reaches the agent, and its sender is told."""
+async def test_a_file_with_a_wrong_hash_is_not_delivered(stage: Stage, phones: Phones) -> None:
+    """Nothing of it reaches the agent, and the sender is told."""
     talk, phone = await phones.chatting("changed")
     event_id = await phone.send_file(talk.room, FILE, "order.bin", "application/x-order")
     await announced(talk, FILE)
@@ -167,8 +166,8 @@ async def test_a_file_that_is_not_what_was_encrypted(stage: Stage, phones: Phone
     assert [message.kind for message in person.messages].count("file") == 1
 
 
-async def test_no_key_stands_in_any_log(stage: Stage) -> None:
-    """Not even in the most talkative; the tests before have filled it."""
+async def test_no_key_is_logged_at_debug_level(stage: Stage) -> None:
+    """Checks the log of all tests above."""
     await stage.bridge.stop()
     log = stage.bridge.log_file.read_bytes()
     assert b"[debug" in log

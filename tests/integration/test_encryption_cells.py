@@ -1,8 +1,7 @@
-"""Every cell: two independent encrypting clients × every kind of content × both ways × whatever
-happens to the bridge, its keys and the customer's devices.
+"""Two encrypting clients × every kind of content × both ways × restarts, lost keys and devices.
 
 In each cell a text, a picture, a file and a voice message go to the agent and come from the agent.
-The one client is matrix-nio; the other is Element's crypto engine in its strictest setting, which
+One client is matrix-nio; the other is Element's crypto engine in its strictest setting, which
 reads nothing from and gives no key to a device that is not cross-signed, and shows no shield.
 """
 
@@ -35,7 +34,7 @@ pytestmark = [
 
 
 class Customers:
-    """Makes customers with clients of one kind, and further devices of theirs."""
+    """Factory of customers with clients of one kind, and of further devices for them."""
 
     def __init__(self, stage: Stage, kind: str, closing: AsyncExitStack) -> None:
         self.stage, self.kind = stage, kind
@@ -43,7 +42,7 @@ class Customers:
         self._phones = Phones(stage, closing)
 
     async def chatting(self, name: str) -> tuple[Exchange, Reading]:
-        """A customer in a chat with Mei."""
+        """Return a customer in a chat with Mei."""
         name = f"{name}-{self.kind}"
         if self.kind == "nio":
             talk, phone = await self._phones.talk(name)
@@ -58,7 +57,7 @@ class Customers:
         return Exchange(talk), Reading(side)
 
     async def another(self, exchange: Exchange, first: Side, *, same: bool) -> Reading:
-        """One more device; with `same` under the identity of the first."""
+        """Return a further device; `same`: with the first one's cross-signing identity."""
         name = account(first).user_id[1:].partition(":")[0]
         if isinstance(first, NioSide):
             phone = await self._phones.of(name, new=False)
@@ -96,7 +95,7 @@ async def test_written_while_the_bridge_is_down(stage: Stage, customers: Custome
 
 
 async def test_a_second_device_of_the_customer(customers: Customers) -> None:
-    """Both devices read all that the agent says, and what the second one sends is read."""
+    """Both devices read all agent messages, and the agent those of both."""
     exchange, first = await customers.chatting("second")
     second = await customers.another(exchange, first.side, same=True)
     await first.side.spare_session()
@@ -107,7 +106,7 @@ async def test_a_second_device_of_the_customer(customers: Customers) -> None:
 
 
 async def test_the_customers_device_was_reset(customers: Customers) -> None:
-    """Logged out, and in again with nothing kept: new keys, and a new identity."""
+    """A login without the old data: new keys and a new identity."""
     exchange, old = await customers.chatting("anew")
     await exchange.both_ways(old, "of old")
     other = await customers.another(exchange, old.side, same=False)
@@ -116,7 +115,7 @@ async def test_the_customers_device_was_reset(customers: Customers) -> None:
 
 
 async def test_the_bridges_keys_were_reset(stage: Stage, customers: Customers) -> None:
-    """By `crypto reset`: new devices and new identities of all of our users."""
+    """`crypto reset` gives all bridge users new devices and identities."""
     exchange, mine = await customers.chatting("reset")
     await exchange.both_ways(mine, "before")
     before = await mine.side.devices(stage.bot)
@@ -131,10 +130,10 @@ async def test_the_bridges_keys_were_reset(stage: Stage, customers: Customers) -
 async def test_the_bridges_database_was_restored(
     stage: Stage, customers: Customers, kind: str
 ) -> None:
-    """From a copy of before the last messages: new devices of the same identities.
+    """From a copy older than the last messages: new devices of the same identities.
 
-    The copy does not know what became of the lost time's messages. They stand in the room, so the
-    look that follows each start finds them, and the agent gets them again rather than perhaps not.
+    The copy has no record of the later messages. The check after each start finds them in the room,
+    and they are delivered again, as it cannot be known that they were.
     """
     exchange, mine = await customers.chatting("restored")
     await exchange.both_ways(mine, "before")

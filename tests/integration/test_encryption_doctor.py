@@ -1,6 +1,6 @@
-"""Each state of the keys, made for real: `doctor` names it, and what it advises mends it.
+"""Each state of the keys on a real Synapse: `doctor` names it, and its advice repairs it.
 
-After every mending the next encrypted message is read on both sides, and the doctor is content.
+After each repair the next encrypted message is read on both sides, and the doctor finds no fault.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def mended(stage: Stage, talk: Talk, phone: EncryptedCustomer, word: str) -> None:
-    """The next message is read, on both sides, and nothing is left to complain of."""
+    """Check that both sides read the next message and that the doctor finds no fault."""
     await both_ways(talk, word)
     assert await failures(stage) == {}
     assert phone.unreadable(talk.room) == []
 
 
 async def renewed(stage: Stage, phone: EncryptedCustomer, before: frozenset[str]) -> None:
-    """Return when the customer's client knows the bot's new device, as Element soon would."""
+    """Wait until the customer's client knows the bot's new device, as Element soon would."""
     await phone.learns_anew(stage.bot, before)
     phone.nio.invalidate_outbound_session(phone_room(phone))  # Element does so by itself
 
 
 def phone_room(phone: EncryptedCustomer) -> str:
-    """The one room of this customer."""
+    """The customer's only room."""
     (room,) = phone.nio.rooms
     return str(room)
 
@@ -40,7 +40,7 @@ async def device_of(phone: EncryptedCustomer, user: str) -> frozenset[str]:
     return (await keys_of(phone, [user]))[user].devices
 
 
-async def test_all_well(stage: Stage, phones: Phones) -> None:
+async def test_the_doctor_finds_no_fault_in_sound_keys(stage: Stage, phones: Phones) -> None:
     talk, _ = await phones.chatting("well")
     await both_ways(talk, "well")
     assert await failures(stage) == {}
@@ -50,7 +50,7 @@ async def test_all_well(stage: Stage, phones: Phones) -> None:
 
 
 async def test_a_device_that_was_deleted(stage: Stage, phones: Phones) -> None:
-    """By an administrator of the homeserver, behind the bridge's back."""
+    """By an administrator of the homeserver."""
     talk, phone = await phones.chatting("deleted")
     await both_ways(talk, "before")
     await stage.bridge.stop()
@@ -82,8 +82,8 @@ async def test_a_database_that_was_restored(stage: Stage, phones: Phones) -> Non
     await mended(stage, talk, phone, "with new devices")
 
 
-async def test_keys_of_somebody_else(stage: Stage, phones: Phones) -> None:
-    """The database is new; the homeserver still has the keys of the lost one."""
+async def test_keys_on_the_homeserver_from_a_lost_database(stage: Stage, phones: Phones) -> None:
+    """The bridge's database was lost; the homeserver still has the keys of the old one."""
     await stage.bridge.stop()
     for path in stage.folder.glob("bridge.db*"):
         path.unlink()
@@ -105,7 +105,7 @@ async def test_keys_of_somebody_else(stage: Stage, phones: Phones) -> None:
     await mended(stage, talk, phone, "with new identities")
 
 
-async def test_another_secret(stage: Stage, phones: Phones) -> None:
+async def test_a_changed_pickle_key(stage: Stage, phones: Phones) -> None:
     talk, phone = await phones.chatting("secret")
     await both_ways(talk, "before")
     await stage.bridge.stop()
@@ -125,7 +125,7 @@ async def test_another_secret(stage: Stage, phones: Phones) -> None:
 
 
 async def test_no_one_time_keys_left(stage: Stage, phones: Phones) -> None:
-    """Somebody took them all while the bridge was away."""
+    """Somebody claimed them all while the bridge was away."""
     talk, phone = await phones.chatting("barren")
     await stage.bridge.stop()
     (device,) = await device_of(phone, stage.bot)

@@ -1,9 +1,9 @@
-"""Homeservers of before device management by application services (MSC4190), and registrations of
-before we asked for it.
+"""Homeservers without device management by application services (MSC4190), and registrations that
+do not ask for it.
 
-A Synapse of today makes devices for us with or without the line in the registration. What an older
-one says and does not understand is played by a proxy in front of it; its login, by which each of
-our users gets a device and a token of its own, is the real one.
+A present Synapse creates devices for the bridge with or without that line of the registration. A
+proxy in front of it answers as an older one would; only the login, which gives each bridge user a
+device and a token of its own, is the real one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ASK_FOR_IT = "io.element.msc4190: true"
 
 
 class OlderHomeserver(Proxy):
-    """In front of a Synapse, makes it look like one of 2024 once `older` is set."""
+    """Proxy that makes Synapse look like one of 2024 while `older` is set."""
 
     older = False
 
@@ -42,7 +42,7 @@ class OlderHomeserver(Proxy):
             body = {"errcode": "M_NOT_FOUND", "error": "No device found"}
             return web.json_response(body, status=404)
         if "/devices/" in request.path and request.method == "DELETE":
-            # It wants the user's password, which none of ours has.
+            # It wants the user's password; bridge users have none.
             flows = {"flows": [{"stages": ["m.login.password"]}], "session": "x", "params": {}}
             return web.json_response(flows, status=401)
         return await super().handle(request)
@@ -50,7 +50,7 @@ class OlderHomeserver(Proxy):
     def target(self, request: web.Request) -> str:
         if not self.older:
             return super().target(request)
-        # Parameters that it does not know are passed over in silence.
+        # An older homeserver ignores unknown parameters.
         return str(request.rel_url.without_query_params(*AS_A_DEVICE))
 
 
@@ -73,7 +73,7 @@ async def stage(
     proxy: OlderHomeserver,
     synapse_port: int,
 ) -> AsyncIterator[Stage]:
-    """With a registration that does not ask for device management."""
+    """A stage whose registration does not ask for device management."""
     options = StageOptions(
         synapse_port=synapse_port,
         simulator=UNLIMITED,
@@ -104,7 +104,7 @@ async def test_a_registration_that_does_not_ask_for_devices(stage: Stage, phones
 async def test_a_homeserver_that_gives_devices_by_login_only(
     stage: Stage, phones: Phones, proxy: OlderHomeserver
 ) -> None:
-    """Also after a kill of the bridge, and with keys that came while it was down."""
+    """Also after a kill of the bridge, with keys that came while it was down."""
     await stage.bridge.stop()
     await crypto_reset(stage)
     proxy.older = True

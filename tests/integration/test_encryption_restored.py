@@ -1,6 +1,6 @@
-"""The bridge's database comes back from a backup, or the homeserver begins anew.
+"""The bridge's database is restored from a backup, or the homeserver's is lost.
 
-Old sessions encrypt nothing more, and no customer is warned: a new device under the old identity.
+Old sessions are not used again; a new device under the old identity warns no customer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def test_a_restored_database_uses_no_session_twice(stage: Stage, phones: P
     await talk.say("said while it is being restored")
     backup.restore()
     await stage.bridge.start()
-    # The key to this one was sent to a device that is no more.
+    # The key to this one was sent to a device that has been deleted since.
     await talk.heard("said while it is being restored")
     await talk.desk("say", text="read by all the same")
     await talk.reads("read by all the same", MEI)
@@ -55,7 +55,7 @@ async def test_a_restored_database_uses_no_session_twice(stage: Stage, phones: P
 
 
 async def sessions_of(talk: Talk) -> set[tuple[str, str]]:
-    """Session and event of everything that Mei said encrypted."""
+    """Return the session id and event id of each encrypted message of Mei."""
     return {
         (str(event["content"]["session_id"]), str(event["event_id"]))  # type: ignore[index]  # the homeserver's
         for event in await talk.history()
@@ -63,8 +63,8 @@ async def sessions_of(talk: Talk) -> set[tuple[str, str]]:
     }
 
 
-async def test_a_homeserver_that_begins_anew(stage: Stage, phones: Phones) -> None:
-    """The same name and registration, nothing else left: everything of ours is made again."""
+async def test_a_homeserver_with_an_empty_database(stage: Stage, phones: Phones) -> None:
+    """With the same name and registration: all bridge users and devices are created again."""
     await stage.bridge.stop()
     await stage.synapse.stop()
     for path in stage.synapse.folder.glob("homeserver.db*"):
@@ -82,10 +82,10 @@ async def test_a_homeserver_that_begins_anew(stage: Stage, phones: Phones) -> No
     assert await failures(stage) == {}
 
 
-async def test_an_agent_who_appeared_since_the_backup_is_read_again(
+async def test_an_agent_created_since_the_backup_gets_new_keys(
     stage: Stage, phones: Phones
 ) -> None:
-    """With a new identity, for the former is lost; no `crypto reset`, the doctor is content."""
+    """Their keys are lost, so they get a new identity; no `crypto reset` is needed."""
     talk, phone = await phones.chatting("restored3")
     await both_ways(talk, "before the backup")
     await stage.bridge.stop()

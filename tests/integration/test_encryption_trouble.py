@@ -1,4 +1,4 @@
-"""Encryption when something was lost: a device, the database; and encryption switched off."""
+"""Encryption with a lost device or database, and encryption switched off."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HINT = "matrix-webchat crypto reset"
 
 
 async def devices(phones: Phones, name: str, users: list[str]) -> dict[str, frozenset[str]]:
-    """The ids of these users' devices that have keys."""
+    """Return the ids of these users' devices that have keys."""
     found = await keys_of(await phones.of(name), users)
     return {user: keys.devices for user, keys in found.items()}
 
@@ -28,7 +28,7 @@ def log_of(stage: Stage) -> str:
     return stage.bridge.log_file.read_text(encoding="utf-8")
 
 
-async def test_a_device_that_is_gone_is_made_again(stage: Stage, phones: Phones) -> None:
+async def test_a_deleted_device_is_created_again(stage: Stage, phones: Phones) -> None:
     talk, _ = await phones.chatting("gone1")
     await both_ways(talk, "before")
     (device,) = (await devices(phones, "gone2", [MEI]))[MEI]
@@ -40,13 +40,15 @@ async def test_a_device_that_is_gone_is_made_again(stage: Stage, phones: Phones)
     assert HINT not in log_of(stage)
 
 
-async def test_a_lost_database_is_noticed_and_reset_mends_it(stage: Stage, phones: Phones) -> None:
+async def test_a_lost_database_is_reported_and_repaired_by_crypto_reset(
+    stage: Stage, phones: Phones
+) -> None:
     before = await devices(phones, "lost1", [stage.bot])
     await stage.bridge.stop()
     for path in stage.folder.glob("bridge.db*"):
         path.unlink()
     await stage.bridge.start()
-    # Until then it works, but for those who insist on a cross-signed device.
+    # Until the reset it works, except for clients that insist on a cross-signed device.
     talk, phone = await phones.chatting("lost2")
     await both_ways(talk, "for now")
     assert HINT in log_of(stage)
@@ -69,7 +71,7 @@ async def test_a_lost_database_is_noticed_and_reset_mends_it(stage: Stage, phone
 async def test_encryption_that_is_switched_off(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """No keys are published, and whoever comes with an encrypted room is told."""
+    """No keys are published, and customers in encrypted rooms are told."""
     section = bridge_section(encryption={"allow": False})
     options = StageOptions(simulator=UNLIMITED, config={"bridge": section})
     async with staged(request, tmp_path_factory, options) as stage, AsyncExitStack() as closing:

@@ -27,7 +27,7 @@ class House:
     phones: Phones
 
     async def talk(self, name: str, first: str, **options: object) -> Talk:
-        """A new customer in a room that is clear so far."""
+        """Return a new customer in an unencrypted room."""
         phone = await self.phones.of(name)
         room = await phone.create_dm(self.stage.bot, first, **({"initial_state": []} | options))
         return Talk(self.stage, phone, room)
@@ -64,13 +64,13 @@ def is_encryption(event: Event) -> bool:
 
 
 async def sent_as(talk: Talk, event: Event) -> object:
-    """The type under which the homeserver has an event."""
+    """Return the event's type at the homeserver."""
     kinds = {e["event_id"]: e["type"] for e in await talk.history()}
     return kinds[event["event_id"]]
 
 
 async def test_a_clear_chat_becomes_encrypted(wishing: House) -> None:
-    """As Element makes it without encryption: whoever is invited may do all that she may."""
+    """In a direct room as Element creates it, where the bot has all power."""
     talk = await wishing.talk("wished1", "not secret yet")
     turned_on = await talk.sees(is_encryption)
     assert turned_on["sender"] == wishing.stage.bot
@@ -91,7 +91,7 @@ async def test_a_clear_chat_becomes_encrypted(wishing: House) -> None:
     ],
     ids=["public", "without the power"],
 )
-async def test_where_it_may_not_it_serves_in_clear(
+async def test_a_room_where_the_bot_may_not_turn_on_encryption_stays_clear(
     wishing: House, name: str, options: dict[str, object]
 ) -> None:
     talk = await wishing.talk(name, "in the open", **options)
@@ -102,7 +102,9 @@ async def test_where_it_may_not_it_serves_in_clear(
     assert not any(is_encryption(event) for event in talk.customer.events(talk.room))
 
 
-async def test_nothing_is_carried_in_clear(demanding: House) -> None:
+async def test_unencrypted_messages_are_refused_where_encryption_is_required(
+    demanding: House,
+) -> None:
     talk = await demanding.talk("demanded1", "my card number is 1234")
     event = await talk.reads("my card number", talk.customer.user_id)
     await talk.reads("only encrypted messages are passed on here", demanding.stage.bot)
@@ -120,7 +122,7 @@ async def test_nothing_is_carried_in_clear(demanding: House) -> None:
     await talk.heard("now then")
     await talk.accept()
     await both_ways(talk, "in secret")
-    # Another client of theirs, which knows nothing of encryption, in the same room.
+    # Another client of the customer, without encryption, in the same room.
     plain = await Customer.send(
         talk.customer, talk.room, {"msgtype": "m.text", "body": "by another app"}
     )

@@ -1,4 +1,4 @@
-"""Two call centres in one bridge: the same queue and agent in both, one of them away at first."""
+"""Two call centres in one bridge, with the same queue and agent ids; one is away at first."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ BEST_MEI = "@best__a00001:localhost"
 
 @dataclass(frozen=True)
 class Both:
-    """The stage as each of the call centres sees it: they differ in the simulator alone."""
+    """A stage for each call centre; they differ only in the simulator."""
 
     acme: Stage
     best: Stage
     port: int
-    """Where the second one will listen."""
+    """Port on which the second simulator will listen."""
     with_next: Path
-    """The configuration with one more, at the second one's server."""
+    """Configuration with a third call centre at the second one's server."""
 
     async def open(self, name: str) -> tuple[Talk, Talk]:
-        """A customer of each."""
+        """Open a room with each call centre."""
         ada = await self.acme.customer(f"{name}a")
         acme = await Talk.open(self.acme, ada, "hello", host="@webchat_queue_1:localhost")
         return acme, await self.open_at("best", f"{name}b")
 
     async def open_at(self, enterprise: str, name: str) -> Talk:
-        """A customer of one whose server is the second."""
+        """Open a room with a call centre at the second server."""
         customer, host = await self.best.customer(name), f"@{enterprise}_queue_1:localhost"
         talk = await Talk.open(self.best, customer, "hello", host=host)
         secret = encryption_secret_of(load_config(self.best.config, {}))
@@ -66,7 +66,7 @@ class Both:
 async def two_call_centres(
     folder: Path, database: str, options: SimulatorOptions = UNLIMITED
 ) -> AsyncIterator[Both]:
-    """Synapse, the bridge, and both simulators, of which only the first listens."""
+    """Run Synapse, the bridge, and both simulators, of which only the first listens."""
     acme, best, best_port = Simulator(options), Simulator(options), free_port()
     await acme.start()
     port, registration = free_port(), folder / "registration.yaml"
@@ -118,7 +118,7 @@ async def two_call_centres(
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 @pytest.mark.asyncio
-async def test_each_has_its_own_and_none_waits_for_the_other(
+async def test_two_call_centres_are_separate_and_an_outage_of_one_delays_no_other(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, postgres_server: PostgresServer
 ) -> None:
     show_on_failure(request, tmp_path / "bridge.log")
@@ -163,12 +163,12 @@ async def test_each_has_its_own_and_none_waits_for_the_other(
 
 
 @pytest.mark.asyncio
-async def test_three_processes_share_the_rooms_of_both(
+async def test_three_processes_share_the_rooms_of_two_call_centres(
     request: pytest.FixtureRequest, tmp_path: Path, postgres_server: PostgresServer
 ) -> None:
-    """One call centre is dead, a process is killed, and the processes learn of a third call centre
-    one after the other. In all rooms of the living one both sides go on talking; those of the dead
-    one come, with all that was said, when it comes.
+    """One call centre is down, a process is killed, and a third call centre is added by restarts.
+
+    Chats with the first go on; customers of the second get their chats once it is up.
     """
     show_on_failure(request, *(tmp_path / f"bridge{index}.log" for index in range(3)))
     url = postgres_server.new_database()

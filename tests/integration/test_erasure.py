@@ -1,4 +1,4 @@
-"""A customer is erased while the bridge runs and another talks on; and once with a kill -9."""
+"""`erase` of a customer, while another one's chat goes on, across a kill, and offline."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.support.talk import MEI, Talk, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TRUSTED = "trusted_private_chat"
-"""As Element makes a direct room: who is invited has all power."""
+"""Preset of Element's direct rooms: those invited have all power."""
 
 
 async def typed(stage: Stage, *words: str) -> asyncio.subprocess.Process:
-    """`erase`, as an operator types it."""
+    """Start `erase`, as an operator types it."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge", "erase", "--yes", "--json", "-c", str(stage.config)),
         *words,
@@ -40,7 +40,7 @@ async def reported(process: asyncio.subprocess.Process, code: int = 0) -> dict[s
 
 
 def lying(stage: Stage, *traces: str) -> list[str]:
-    """Those of these words that are in the database's files."""
+    """Return those of the traces that the database's files contain."""
     files = [stage.folder / name for name in ("bridge.db", "bridge.db-wal")]
     lies = b"".join(file.read_bytes() for file in files if file.exists())
     return [one for one in traces if one.encode() in lies]
@@ -57,7 +57,7 @@ async def talked(stage: Stage, name: str, words: str, preset: str = TRUSTED) -> 
     return talk
 
 
-async def test_a_person_goes_and_another_talks_on(stage: Stage) -> None:
+async def test_a_customer_is_erased_while_another_chats_on(stage: Stage) -> None:
     gone = await talked(stage, "goneforever", "an elephant in my garden")
     stays = await talked(stage, "stayshere", "a cup of tea")
     traces = ("goneforever", "elephant", gone.room, gone.login)
@@ -81,7 +81,7 @@ async def test_a_person_goes_and_another_talks_on(stage: Stage) -> None:
     await stays.desk("say", text="here you are")
     await stays.reads("here you are", MEI)
 
-    # Who writes afterwards is new; nothing of before comes back, from the homeserver either.
+    # A customer who writes again is new; nothing old is read back from the homeserver either.
     await gone.say("are you still there?")
     again = await Talk.open(stage, gone.customer, "me again")
     await again.queued()
@@ -90,8 +90,10 @@ async def test_a_person_goes_and_another_talks_on(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("powerful", [True, False])
-async def test_what_may_be_is_redacted_at_the_homeserver(stage: Stage, *, powerful: bool) -> None:
-    """All of it where our host has the power, else what our own users have said."""
+async def test_erase_redacts_every_event_that_it_may_at_the_homeserver(
+    stage: Stage, *, powerful: bool
+) -> None:
+    """Every message if the host has the power, else those of bridge users."""
     words, preset = "an okapi in the attic", TRUSTED if powerful else "private_chat"
     gone = await talked(stage, f"redacted{powerful}".lower(), words, preset)
     there = {wording(event) for event in await gone.history()}
@@ -102,16 +104,16 @@ async def test_what_may_be_is_redacted_at_the_homeserver(stage: Stage, *, powerf
     left = {wording(event) for event in await gone.history()}
     assert f"you said: {words}" not in left
     assert {"hello", words} & left == (set() if powerful else {"hello", words})
-    # Who is left is told so, by what was said last.
+    # The last message tells the remaining members.
     await gone.reads("reaches nobody", stage.bot)
 
 
-async def test_a_kill_in_the_middle(stage: Stage) -> None:
+async def test_erasure_is_completed_after_a_kill(stage: Stage) -> None:
     gone = await talked(stage, "killedhalfway", "a giraffe on my roof")
     mute = {"fault": "ignore", "login": gone.login, "type": 103, "count": 1}
     await stage.simulator.do({"op": "set", "faults": [mute]})
     process = await typed(stage, gone.customer.user_id, "--force")
-    # The order is carried out: we have left, and wait for the call centre's answer.
+    # The order is under way: the bot has left and waits for the call centre's reply.
     await gone.sees(membership(stage.bot, "leave"), 60)
     await stage.bridge.kill()
     assert lying(stage, "giraffe", gone.room) == ["giraffe", gone.room]
@@ -120,7 +122,7 @@ async def test_a_kill_in_the_middle(stage: Stage) -> None:
     assert lying(stage, "killedhalfway", "giraffe", gone.room, gone.login) == []
 
 
-async def test_without_the_bridge(stage: Stage) -> None:
+async def test_erasure_without_a_running_bridge(stage: Stage) -> None:
     gone = await talked(stage, "nobridge", "a hippo in the bath")
     await stage.bridge.stop()
     try:
@@ -132,8 +134,8 @@ async def test_without_the_bridge(stage: Stage) -> None:
         await stage.bridge.start()
 
 
-async def test_on_postgresql(tmp_path: Path, postgres_server: PostgresServer) -> None:
-    """Where each process may be one of several: the order is found by the owner of the room."""
+async def test_erasure_on_postgresql(tmp_path: Path, postgres_server: PostgresServer) -> None:
+    """Where several processes may share the rooms: the room's owner finds the order."""
     url = postgres_server.new_schema()
     config = {"bridge": bridge_section()}
     options = StageOptions(database=url, simulator=UNLIMITED, config=config)
@@ -147,7 +149,7 @@ async def test_on_postgresql(tmp_path: Path, postgres_server: PostgresServer) ->
 
 
 async def in_tables(url: str, *traces: str) -> list[str]:
-    """Those of these words that are in a table of the database."""
+    """Return those of the traces that a table of the database contains."""
     connection, found = await asyncpg.connect(url), b""
     try:
         tables = await connection.fetch(

@@ -1,4 +1,4 @@
-"""The robot of a queue, in every way in which one was seen to speak and to hand over."""
+"""The robot of a queue, in every way in which robots were seen to speak and to hand over."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One whole chat on a real Synapse under each behaviour that servers were seen to have.
+"""One whole chat on a real Synapse under each known server behaviour.
 
-Reference 8: every switch that a customer could notice. Whatever the server is like, the same chat
-comes out: what was typed before and after the agent came arrives once and in order, the agent is
-heard once, the rating counts, and nothing is said of errors.
+Reference 8: every switch that a customer could notice. The chat is the same each time: texts from
+before and after the agent came arrive once and in order, as do the agent's, the rating counts, and
+no error is reported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.support.talk import MEI, Talk, chatting, reply_to, wording
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LATER: dict[str, object] = {"dialect": "2019"}
-"""One bridge meets all of these servers, and each wants the keys of its own guide (-14)."""
+"""The bridge must notice each change of dialect: a server refuses keys of another guide (-14)."""
 SWITCHES: dict[str, dict[str, object]] = {
     "as of 2016": {},
     "ids as strings": {"ids_as_strings": True, "request_id_in_reply": True},
@@ -52,7 +52,7 @@ SWITCHES: dict[str, dict[str, object]] = {
 
 
 async def become(stage: Stage, options: dict[str, object]) -> None:
-    """Let the simulated server be like that from now on."""
+    """Switch the simulator to these options; all others get their defaults."""
     usual = msgspec.to_builtins(UNLIMITED)
     fixed = {"context", "keep_frames", "keep_entries", "public_origin"}
     changes = {key: value for key, value in usual.items() if key not in fixed} | options
@@ -110,8 +110,8 @@ async def test_the_same_chat_whatever_the_server_is_like(stage: Stage, name: str
     assert not [line for line in told if "code" in line or "trouble" in line.lower()], told
 
 
-async def test_a_long_voice_by_its_address(stage: Stage) -> None:
-    """A server of the guide of 2019-10-14 (`voiceUri`); one that refuses it gets the file."""
+async def test_a_long_voice_message_is_sent_by_address_or_as_a_file(stage: Stage) -> None:
+    """As `voiceUri` to a server of the guide of 2019-10-14; as a file to one that refuses it."""
     data, name = tone(30), "Voice.ogg"
     voice: dict[str, object] = {"org.matrix.msc3245.voice": {}}
     for revision, kind in (("R5", "voice"), ("R4", "file")):
@@ -128,7 +128,7 @@ async def test_a_long_voice_by_its_address(stage: Stage) -> None:
 
 
 async def test_a_server_with_a_small_buffer(stage: Stage) -> None:
-    """Close 1009 (trap T23): told, learnt, and then the same text arrives in pieces; no circle."""
+    """Close 1009 (trap T23) is reported and the limit learnt; a retry arrives in pieces."""
     await become(stage, LATER | {"frame_limit": 2048})
     talk = await Talk.open(stage, await stage.customer("long-winded"), "one")
     await talk.accept()
@@ -153,7 +153,7 @@ async def test_a_server_with_a_small_buffer(stage: Stage) -> None:
         too_big = Texts().render("zh-CN", "undelivered.too_big", {})
         assert delivered() or too_big in reports(event)[0], "in the language of the words"
         await talk.say(f"short {tries}")
-        await talk.heard(f"short {tries}")  # what follows is not held up
+        await talk.heard(f"short {tries}")  # later messages are not held up
     assert tries > 1
     person = talk.person
     assert person is not None
@@ -162,8 +162,8 @@ async def test_a_server_with_a_small_buffer(stage: Stage) -> None:
     assert len([text for text in person.texts if "客服" in text]) > 2
 
 
-async def test_the_list_knows_every_switch_that_customers_notice() -> None:
-    """A new switch of the simulator wants a line above, or one here that says where it is tried."""
+async def test_every_simulator_option_is_in_the_list_of_switches() -> None:
+    """A new option needs an entry in `SWITCHES`, or below if another test covers it."""
     elsewhere = {
         *("script", "agents", "queues", "queue_names", "queue_timeout", "open_hours", "context"),
         *("public_origin", "missed_pushes", "resume_push", "max_pending", "session_grace"),

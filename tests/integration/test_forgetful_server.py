@@ -1,7 +1,6 @@
-"""WebChat restarts and forgets, in a queue and in a chat, on a real Synapse (table rows 30 to 38).
+"""WebChat restarts and loses state, in a queue and in a chat, on Synapse (table rows 30 to 38).
 
-Each text is with the agent once in the end, nobody is logged in more often than needed, and the
-customer is told nothing that is not so.
+Each text reaches the agent once, there is no needless login, and notices to the customer are true.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ FORGOTTEN = {
 
 
 async def restarted(stage: Stage, talk: Talk, forgotten: str, refusal: str) -> int:
-    """Restart the server, that forgets; how often the customer had logged in before."""
+    """Restart the server without its `forgotten` state; returns the customer's logins so far."""
     await stage.simulator.do({"op": "set", "options": {"handshake_refusal": refusal}})
     before = talk.person
     assert before is not None
@@ -35,14 +34,14 @@ async def restarted(stage: Stage, talk: Talk, forgotten: str, refusal: str) -> i
 
 
 async def back(talk: Talk, logins: int, forgotten: str) -> None:
-    """The link stands again; a login was made if, and only if, the token was forgotten."""
+    """Wait for the link; check that there was a login only if the token was lost."""
     needed = logins + ("tokens" in FORGOTTEN[forgotten])
     person = await talk.at_desk(lambda one: one.linked and one.logins >= needed)
     assert person.logins == needed
 
 
 def with_agent(person: DeskPerson) -> list[str]:
-    """What the agent of the session that runs now, or of an earlier one, got to read."""
+    """Return the texts that an agent of the present or an earlier session received."""
     return [message.text for message in person.messages if message.session_id is not None]
 
 
@@ -50,8 +49,8 @@ def with_agent(person: DeskPerson) -> list[str]:
     ("forgotten", "refusal"),
     [*((one, "401") for one in FORGOTTEN), ("tokens", "close"), ("everything", "frame")],
 )
-async def test_in_a_chat(stage: Stage, forgotten: str, refusal: str) -> None:
-    """Table rows 24, 31, 35 and 38: nothing is asked for unless the session is gone."""
+async def test_webchat_restarts_during_a_chat(stage: Stage, forgotten: str, refusal: str) -> None:
+    """Table rows 24, 31, 35 and 38: an agent is requested only if the session is lost."""
     talk = await chatting(stage, f"chat-{forgotten}-{refusal}")
     await talk.say("before")
     await talk.heard("before")
@@ -74,8 +73,10 @@ async def test_in_a_chat(stage: Stage, forgotten: str, refusal: str) -> None:
 
 
 @pytest.mark.parametrize("forgotten", FORGOTTEN)
-async def test_in_the_queue(stage: Stage, forgotten: str) -> None:
-    """Table rows 30, 35 and 38: asked for again; what an agent never got is told the next."""
+async def test_webchat_restarts_while_a_customer_waits_in_the_queue(
+    stage: Stage, forgotten: str
+) -> None:
+    """Table rows 30, 35 and 38: requested again; texts that no agent received are resent."""
     talk = await Talk.open(stage, await stage.customer(f"queue-{forgotten}"), "one")
     await talk.heard("one")
     logins = await restarted(stage, talk, forgotten, "401")

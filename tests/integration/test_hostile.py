@@ -1,8 +1,7 @@
 """Attacks on a running bridge, one after the other, while another room's chat goes on.
 
-Each attack has a moment's memory, the longest delay of the other room's words, and what is left
-behind as its figures; `-s` prints them, and docs/security.md has those of a run with
-`HOSTILE=4`, which makes the floods four times as long.
+`-s` prints each attack's peak memory and the longest delay of the other room's messages;
+docs/security.md has those of a run with `HOSTILE=4`, which makes the floods four times as long.
 """
 
 from __future__ import annotations
@@ -39,20 +38,20 @@ from tests.support.talk import DeskPerson, Talk, chatting
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SCALE = int(os.environ.get("HOSTILE", "1"))
 MOST_MEMORY = 512 * 1024
-"""KiB that the bridge may ever have had: a body of 60 MiB is read whole, and is decoded once."""
+"""Maximum peak memory of the bridge in KiB: a body of 60 MiB is read whole and decoded once."""
 MOST_OF_FRAMES = 300 * 1024
-"""The same of eleven links with 15 MiB each."""
+"""The same with eleven links of 15 MiB each."""
 LONGEST_DELAY = 15.0
-"""Seconds of the other room's words, there and back, in the worst moment, on a busy machine."""
+"""Maximum seconds for a message and its answer in the other room, on a busy machine."""
 PATIENCE = 240.0 * SCALE
 DEEP = 100_000
 ODD: tuple[object, ...] = (
     *(None, True, -1, 1.5, 10**30, float("inf"), "", "\0", "\ud83d", "x" * 60_000, [], {}, [[]]),
     *({"": None}, ["\ud83d", {"a": [1]}], "@:", "!", "mxc://", "geo:a", "\u202e"),
-    # What no index of a database takes, and cannot be made smaller.
+    # Too long for an index even compressed; a NUL; beyond 64 bits.
     *(Random(1).randbytes(4_000).hex(), "!a\0:b", 2**63, -(2**63) - 1),  # noqa: S311
 )
-"""What may stand in any field of an event."""
+"""Values that an attacker may put into any field of an event."""
 IDENTITY = ("event_id", "room_id", "state_key", "sender", "origin_server_ts", "type")
 
 
@@ -67,7 +66,7 @@ async def stage(
     tmp_path_factory: pytest.TempPathFactory,
     postgres_server: PostgresServer,
 ) -> AsyncIterator[Stage]:
-    """A bridge, on PostgreSQL unless told otherwise, with the limits of messages as shipped."""
+    """A bridge on PostgreSQL (`HOSTILE_DATABASE`) with the default message rate limit."""
     limits = PATIENT_LIMITS | {"messages_per_minute": 60}
     sqlite = os.environ.get("HOSTILE_DATABASE") == "sqlite"
     options = StageOptions(
@@ -83,7 +82,7 @@ async def stage(
 
 
 class Scene:
-    """The attacked bridge, the attacker's room, and another room in which all goes on."""
+    """The attacked bridge, the attacker's room (mallory), and another room (alice)."""
 
     def __init__(self, stage: Stage, mallory: Talk, alice: Talk) -> None:
         self.stage, self.mallory, self.alice = stage, mallory, alice
@@ -96,7 +95,7 @@ class Scene:
 
     @asynccontextmanager
     async def goes_on(self, name: str) -> AsyncIterator[None]:
-        """Have the other room's chat go on meanwhile, and look at what the attack has cost."""
+        """Chat in the other room during the block; print and check memory and delay."""
         worst, over = 0.0, asyncio.Event()
 
         async def talk() -> None:
@@ -113,13 +112,13 @@ class Scene:
                     await asyncio.wait_for(over.wait(), 1.1)  # 60 a minute are allowed
 
         process = Path(f"/proc/{self.stage.bridge.pid}")
-        (process / "clear_refs").write_text("5")  # its memory's mark is as it is now
+        (process / "clear_refs").write_text("5")  # reset the peak memory
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             talking = group.create_task(talk())
             await asyncio.sleep(0.05)
             yield
-            # Until all of it is dealt with.
+            # Wait until the bridge has handled the whole attack.
             await self.said(f"after {name}")
             await self.mallory.reads(f"after {name}", patience=PATIENCE)
             took = time.monotonic() - began
@@ -138,7 +137,7 @@ class Scene:
         assert worst < LONGEST_DELAY
 
     async def transaction(self, body: bytes, token: str = "demo-hs-token") -> int:  # noqa: S107
-        """What the homeserver might say; the status of the answer."""
+        """Send a transaction as the homeserver; returns the status, or 0 if cut off."""
         self.transactions += 1
         path = f"{self.stage.bridge.url}/_matrix/app/v1/transactions/h{self.transactions}"
         head = {"Authorization": f"Bearer {token}"}
@@ -162,12 +161,12 @@ class Scene:
         }
 
     async def push(self, kind: object, **frame: object) -> None:
-        """A frame of the server's to the attacked room's link."""
+        """Push a frame to the attacked room's link."""
         whole = {"type": kind, "sessionId": self.session, "agentId": "A00001", **frame}
         await self.mallory.desk("push", frame=whole)
 
     async def said(self, content: object, number: int = 1) -> None:
-        """A message of the agent's, of that wire type."""
+        """Push a message of the agent with this wire type."""
         await self.push(210, msg={"type": number, "content": content})
 
 
@@ -180,7 +179,7 @@ async def scene(stage: Stage) -> Scene:
 
 
 def odd_events(scene: Scene) -> Iterator[Json]:
-    """Events of each kind with each value in each field."""
+    """Yield events of each kind with each odd value in each field."""
     about: Json = {"rel_type": "m.annotation", "event_id": "$x", "key": "👍"}
     media: Json = {"msgtype": "m.file", "url": "mxc://a/b", "info": {"size": 1}, "filename": "a"}
     kinds: Mapping[str, Json] = {
@@ -202,7 +201,7 @@ def odd_events(scene: Scene) -> Iterator[Json]:
                 event = scene.event(number, content, kind)
                 changed = content | {field: value} if field in content else content
                 event |= {"content": changed} if field in content else {field: value}
-                # The attacked room answers each of its own; others only have to be read.
+                # The bridge answers each event of the attacked room, and only reads others.
                 mine = number % 40 == 0 or field == "room_id"
                 yield event if mine else event | {"room_id": "!odd:localhost"}
             yield scene.event(number, content, kind) | {"content": value}
@@ -236,7 +235,7 @@ async def nested_html(scene: Scene) -> None:
 
 
 async def one_user(scene: Scene) -> None:
-    """Many more words, edits, gestures and signs than a minute may have."""
+    """Exceed the rate limits with messages, reactions, edits, redactions, commands, typing."""
     for start in range(1, 30 * SCALE, 30):
         numbers = range(start, start + 30)
         new: Json = {"m.new_content": {"msgtype": "m.text", "body": "x"}}
@@ -262,7 +261,7 @@ def taken_back(number: int) -> Json:
 
 
 async def many_rooms(scene: Scene) -> None:
-    """The same person asks for an agent in many rooms, and writes in all of them."""
+    """Request an agent in many rooms as one customer, and write in all of them."""
     customer, stage = scene.mallory.customer, scene.stage
     talks = [await Talk.open(stage, customer, "flood") for _ in range(6 * SCALE)]
     for first, talk in enumerate(talks):
@@ -318,7 +317,7 @@ async def media_bombs(scene: Scene) -> None:
 
 
 async def addresses(scene: Scene) -> None:
-    """An agent's files at what only the bridge can reach: nobody is asked."""
+    """Push file addresses on the bridge's own host: none is fetched."""
     hits: list[object] = []
 
     async def canary(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -343,12 +342,12 @@ PUT = (
     b"PUT /_matrix/app/v1/transactions/1 HTTP/1.1\r\nHost: a\r\n"
     b"Authorization: Bearer demo-hs-token\r\n"
 )
-"""The head of a transaction, but for its end."""
+"""The head of a transaction request without its end."""
 
 
 @asynccontextmanager
 async def crowd(scene: Scene, count: int, *sent: bytes) -> AsyncIterator[None]:
-    """So many connections to each port, on which one of these is sent, and nothing is read."""
+    """Hold `count` connections to each port, each with one of `sent` written and nothing read."""
     simulator = urlsplit(scene.stage.simulator.base_url).port or 0
     opened, (_, most) = [], resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -373,7 +372,7 @@ async def crowd(scene: Scene, count: int, *sent: bytes) -> AsyncIterator[None]:
 
 
 async def half_open(scene: Scene) -> None:
-    """Connections on which no request is ever whole: idle ones, half a head, half a body."""
+    """Open connections without a complete request: idle, half a head, half a body."""
     long = PUT + b"Content-Length: 60000000\r\n\r\n{"
     async with crowd(scene, 400 * SCALE, b"", PUT + b"X: ", long):
         files = await asyncio.to_thread(os.listdir, f"/proc/{scene.stage.bridge.pid}/fd")
@@ -382,7 +381,7 @@ async def half_open(scene: Scene) -> None:
 
 
 async def unread(scene: Scene) -> None:
-    """Many requests on each connection, whose answers nobody reads."""
+    """Send many requests on each connection and read no answer."""
     event = json.dumps({"events": [scene.event(1, {"body": "again"})]}).encode()
     transaction = PUT + b"Content-Length: %d\r\n\r\n" % len(event) + event
     asked = (b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", transaction)
@@ -391,7 +390,7 @@ async def unread(scene: Scene) -> None:
 
 
 async def endless_frames(scene: Scene) -> None:
-    """Messages of 16 MiB that begin on many links, whole or in fragments, and never end."""
+    """Begin messages of 16 MiB on many links, in one frame or in fragments, and never end them."""
     names = (f"link{number}" for number in range(10))
     talks = [scene.mallory, *await asyncio.gather(*(chatting(scene.stage, one) for one in names))]
     lines, longest, piece = scene.stage.simulator._board._lines, 16 << 20, bytes(1 << 20)
@@ -416,7 +415,7 @@ async def endless_frames(scene: Scene) -> None:
 
 
 async def without_a_token(scene: Scene) -> None:
-    """Whoever reaches the port learns nothing, however often it is tried."""
+    """Guess the homeserver's token: each try gets 403."""
     for number in range(200 * SCALE):
         assert await scene.transaction(b"{}", token=f"guess{number}") == 403
 
@@ -439,13 +438,13 @@ ATTACKS: Mapping[str, Callable[[Scene], Awaitable[None]]] = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-async def test_another_room_does_not_notice(scene: Scene, name: str) -> None:
+async def test_an_attack_does_not_affect_another_room(scene: Scene, name: str) -> None:
     async with scene.goes_on(name), asyncio.timeout(2 * PATIENCE):
         await ATTACKS[name](scene)
     await both_ways(scene.alice, name)
 
 
-async def test_afterwards_the_attacked_room_lives_and_all_is_settled(scene: Scene) -> None:
+async def test_after_all_attacks_every_message_is_settled(scene: Scene) -> None:
     stage, alice = scene.stage, scene.alice
     await both_ways(await chatting(stage, "newcomer"), "a new chat")
     await everything_settled(database_of(stage), 60)

@@ -1,4 +1,4 @@
-"""Who is who: rooms at the call centre, and our own users on the homeserver."""
+"""Bridge users' names that somebody else registered, and rooms' login names at the call centre."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def change(stage: Stage, section: str, **keys: object) -> None:
         yaml.dump(config, stream)
 
 
-# --- our own users on the homeserver ------------------------------------------------------------
+# --- the bridge's users on the homeserver -------------------------------------------------------
 
 QUEUES = [
     {"id": 1, "name": "Sales", "aliases": ["sales"]},
@@ -57,7 +57,7 @@ RETURNS = "@webchat_queue_3:localhost"
 
 
 async def take_over(stage: Stage, user: str, password: str, *, logout: bool) -> None:
-    """As an administrator of Synapse."""
+    """Reset a user's password as an administrator of Synapse."""
     name = f"root{secrets.token_hex(4)}"
     await stage.synapse.register(stage.session, name, "root-secret", admin=True)
     administrator = await log_in(stage, name, "root-secret")
@@ -89,7 +89,7 @@ def log_of(stage: Stage) -> str:
 
 
 async def until_left(stage: Stage, room: str) -> None:
-    """Wait until the bridge has dealt with its invitation into the room, and is not in it."""
+    """Wait until the bridge has handled its invitation and is not in the room."""
     async with asyncio.timeout(PATIENCE):
         while True:
             database = sqlite3.connect(stage.folder / "bridge.db")
@@ -102,7 +102,7 @@ async def until_left(stage: Stage, room: str) -> None:
 
 
 async def test_a_queue_that_a_stranger_registered_first(stage: Stage) -> None:
-    """It is not served: the bridge neither comes in as it nor declines; all others are served."""
+    """The bridge neither accepts nor declines its invitations; all other queues are served."""
     stranger, bob = await stage.customer("webchat_queue_3"), await stage.customer("bob")
     assert stranger.user_id == RETURNS
     early = await bob.create_dm(RETURNS, "hello?")
@@ -128,7 +128,7 @@ async def test_a_queue_that_a_stranger_registered_first(stage: Stage) -> None:
     served = await Talk.open(stage, bob, "to service", host="@webchat_queue_2:localhost")
     await served.queued()
 
-    # The way that docs/homeservers.md shows: the account is taken over.
+    # The fix in docs/homeservers.md: take over the account.
     await take_over(stage, RETURNS, secrets.token_hex(16), logout=True)
     await room_call(bob, "invite", room, {"user_id": RETURNS})
     await Talk(stage, bob, room).reads("Returns will answer here", RETURNS)
@@ -136,14 +136,14 @@ async def test_a_queue_that_a_stranger_registered_first(stage: Stage) -> None:
     assert code == 0, table
 
 
-async def test_a_bot_that_somebody_else_has(stage: Stage) -> None:
-    """The start ends with a sentence. One that the bridge registered is an operator's to use."""
+async def test_a_bot_name_that_somebody_else_registered_ends_the_start(stage: Stage) -> None:
+    """The start fails, unless the bridge's own database knows that it registered the bot."""
     assert await stage.bridge.stop() == 0
     known = Backup(stage)
     known.make()
     for path in stage.folder.glob("bridge.db*"):
         path.unlink()
-    await stage.bridge.start()  # a new database, and users of the bridge's from before
+    await stage.bridge.start()  # a new database, with bridge users from before
     assert await stage.bridge.stop() == 0
 
     await take_over(stage, stage.bot, "known to somebody", logout=False)
@@ -165,7 +165,7 @@ async def test_a_bot_that_somebody_else_has(stage: Stage) -> None:
 
 
 def as_a_version_before_wrote_it(stage: Stage, room: str) -> None:
-    """Take out of a room's record what it did not know; of the login nothing is left."""
+    """Remove the room's login key from its record, and its login from the accounts."""
     with sqlite3.connect(stage.folder / "bridge.db") as database:
         (row,) = database.execute("SELECT record FROM rooms WHERE room_id = ?", (room,))
         record = json.loads(row[0])
@@ -177,10 +177,7 @@ def as_a_version_before_wrote_it(stage: Stage, room: str) -> None:
 
 
 async def test_a_room_keeps_its_login_name(stage: Stage) -> None:
-    """One that was known before names were secret, and one that has a secret one.
-
-    Neither a restart changes it nor another secret; and nobody can work out the new one.
-    """
+    """Both an old, guessable name and a keyed one: neither changes with a restart or a new key."""
     new = await Talk.open(stage, await stage.customer("newcomer"), "hello")
     old = await Talk.open(stage, await stage.customer("regular"), "hello")
     for talk in (new, old):

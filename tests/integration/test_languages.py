@@ -1,4 +1,4 @@
-"""A room speaks its own language, from the welcome to the rating, and as the operator worded it."""
+"""Each room has its own language, from the welcome to the rating, with the operator's texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SETTINGS = "org.matrix_webchat.room"
 BOUGHT = "ご購入ありがとうございました。"
-"""What this operator says in Japanese instead of our thanks."""
+"""The operator's own Japanese text for `rating.thanks`."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -44,7 +44,7 @@ def said_by(talk: Talk, bot: str) -> str:
 
 
 async def test_a_room_that_is_made_japanese(stage: Stage) -> None:
-    """From the state that it is created with on, all of it."""
+    """By a state event at its creation: every text of the bridge is Japanese."""
     settings = {"type": SETTINGS, "state_key": "", "content": {"language": "ja"}}
     customer = await stage.customer("hanako")
     talk = await Talk.open(stage, customer, "荷物が届きません", initial_state=[settings])
@@ -58,7 +58,7 @@ async def test_a_room_that_is_made_japanese(stage: Stage) -> None:
     await talk.heard("👍 (in reaction to “配送中です”)")  # `tell_agents.language`
     await talk.desk("close")
     await talk.reads("担当者がチャットを終了しました。", stage.bot)
-    # The operator's labels: the nearest there is where there is none in this language.
+    # The operator's labels, or the fallback language's where one is missing.
     await talk.reads("今回の対応はいかがでしたか？\n1 — よかった\n0 — Bad", stage.bot)
     await talk.say("rate 1")
     await talk.reads(BOUGHT, stage.bot)
@@ -76,7 +76,7 @@ async def test_a_room_that_is_made_japanese(stage: Stage) -> None:
 async def test_a_room_speaks_as_its_customer_does(
     stage: Stage, first: str, language: str, cancel: str
 ) -> None:
-    """From the first words on; and it listens so."""
+    """In answers from the first message on, and in the words of commands."""
     talk = await Talk.open(stage, await stage.customer(f"speaker-{language.lower()}"), first)
     args: dict[str, str | int] = {"queue": "Sales", "position": 1, "prefix": "!wc"}
     await talk.reads(Texts().render(language, "queue.position", args), stage.bot)
@@ -84,7 +84,7 @@ async def test_a_room_speaks_as_its_customer_does(
     await talk.at_desk(lambda one: one.request is None)
 
 
-async def test_a_room_is_switched_by_whatever_people_call_a_language(stage: Stage) -> None:
+async def test_the_language_command_accepts_every_usual_name_of_a_language(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("polyglot"))
     await talk.reads("「Sales」會在這裡回覆您。", stage.bot)
     await talk.reads("English: lang English · 简体中文：lang 简体中文", stage.bot)
@@ -98,9 +98,9 @@ async def test_a_room_is_switched_by_whatever_people_call_a_language(stage: Stag
         await talk.say(f"!wc lang {name}")
         answer = Texts().render(language, "config.language_set", {"language": language})
         await talk.reads(answer, stage.bot)
-    slip = await talk.say("lang fr")  # no language of ours, but hardly a word for an agent
+    slip = await talk.say("lang fr")  # not a supported language, but hardly meant for an agent
     await talk.reads_reply("コマンドのように見えるため", slip)
-    await talk.customer.react(talk.room, slip, "🔁")  # all the same
+    await talk.customer.react(talk.room, slip, "🔁")  # send it all the same
     await talk.reads("「Sales」の順番待ち：ただいま1番目です。", stage.bot)
     refused = await talk.say("!wc lang fr")
     await talk.reads_reply(f"使える値：{'、'.join(LANGUAGES)}", refused)

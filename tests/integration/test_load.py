@@ -1,4 +1,4 @@
-"""Many rooms at once: everything arrives once and in order, on either database."""
+"""Many rooms at once: everything arrives once and in order, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOMS = 10
 TEXTS = 20
-"""In each room, each way."""
+"""Texts per room and direction."""
 PATIENCE = 90.0
 
 

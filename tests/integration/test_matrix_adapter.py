@@ -1,4 +1,4 @@
-"""The Matrix adapter against a real Synapse: rooms, transactions, directory, rights."""
+"""The Matrix adapter against a real Synapse: rooms, transactions, directory, permissions."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         yield made
 
 
-async def test_ping_reaches_our_endpoint(rig: Rig) -> None:
+async def test_ping_reaches_the_bridge(rig: Rig) -> None:
     await rig.adapter.homeserver.ping("webchat")
     with pytest.raises(Refused):
         await rig.adapter.homeserver.ping("somebody-else")
 
 
-async def test_first_message_sent_before_we_joined_is_found(rig: Rig) -> None:
+async def test_messages_sent_before_the_bridge_joined_are_found(rig: Rig) -> None:
     customer = await rig.customer()
     await customer.call(
         "PUT", f"v3/profile/{customer.user_id}/displayname", {"displayname": "Wang  Wei"}
@@ -66,7 +66,7 @@ async def test_first_message_sent_before_we_joined_is_found(rig: Rig) -> None:
     assert [raw["event_id"] for raw in again.earlier] == [raw["event_id"] for raw in entry.earlier]
 
 
-async def test_what_was_said_before_the_invitation_is_not_ours(rig: Rig) -> None:
+async def test_messages_before_the_invitation_are_not_read(rig: Rig) -> None:
     customer = await rig.customer()
     other = await rig.customer()
     room_id = RoomId(await customer.create_dm(other.user_id, "a private matter", is_direct=False))
@@ -80,7 +80,7 @@ async def test_what_was_said_before_the_invitation_is_not_ours(rig: Rig) -> None
     assert not entry.found.direct
 
 
-async def test_room_settings_made_before_we_came_are_found(rig: Rig) -> None:
+async def test_room_settings_made_before_the_bridge_joined_are_found(rig: Rig) -> None:
     customer = await rig.customer()
     settings: dict[str, object] = {"queue": 2}
     state = {"type": "org.matrix_webchat.room", "content": settings}
@@ -106,7 +106,7 @@ async def test_encrypted_room_is_recognised_and_its_messages_are_reported(rig: R
     ]
 
 
-async def test_transactions_bring_what_customers_say_and_no_echo(rig: Rig) -> None:
+async def test_transactions_bring_customers_messages_but_not_the_bridges(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     ours = await rig.adapter.say(room_id, rig.users.bot, NoticeText(text="welcome"), "t1")
     event_id = await customer.say(
@@ -163,7 +163,7 @@ async def test_hosts_are_found_in_the_user_directory(rig: Rig) -> None:
     customer = await rig.customer()
 
     async def search(term: str) -> list[object]:
-        """Synapse fills its directory in the background: ask until there is an answer."""
+        """Search until there is a result: Synapse fills its directory in the background."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 found = await customer.call(
@@ -186,7 +186,7 @@ async def test_nobody_else_can_take_a_ghosts_name(rig: Rig) -> None:
         await rig.homeserver.server.register(rig.people, "webchat_queue_1", "secret")
 
 
-async def test_stranger_cannot_make_us_join(rig: Rig) -> None:
+async def test_stranger_cannot_make_the_bridge_join(rig: Rig) -> None:
     customer = await rig.customer()
     room_id = RoomId(await customer.create_dm("@nobody:localhost", is_direct=False))
     with pytest.raises(Refused, match="M_FORBIDDEN"):

@@ -1,4 +1,4 @@
-"""The Matrix adapter against a real Synapse: notices, ghosts, texts, files, repetitions."""
+"""The Matrix adapter against a real Synapse: notices, ghosts, texts, files, resends."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_notice_reply_and_edit_in_place(rig: Rig) -> None:
     assert content_of(edit)["m.relates_to"] == {"rel_type": "m.replace", "event_id": card}
 
 
-async def test_service_members_of_others_stay_and_a_refusal_is_no_failure(rig: Rig) -> None:
+async def test_other_service_members_are_kept_and_a_refusal_is_ignored(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     bot, ghost = rig.users.bot, rig.adapter.ghost_of(ALICE)
     await set_state(customer, room_id, SERVICE_MEMBERS, {"service_members": ["@helper:localhost"]})
@@ -67,7 +67,7 @@ async def test_service_members_of_others_stay_and_a_refusal_is_no_failure(rig: R
         await customer.state(strict, SERVICE_MEMBERS)
 
 
-async def test_a_room_says_who_bridges_it_where_it_lets_us(rig: Rig) -> None:
+async def test_the_bridge_state_event_is_written_where_the_room_permits(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     bot, key = rig.users.bot, f"org.matrix_webchat://webchat/{rig.users.bot}"
     for queue in ("1", "2"):
@@ -109,7 +109,7 @@ async def test_profile_is_written_only_on_change(rig: Rig) -> None:
     renamed = Agent(id=AgentId("c3"), name="Carol B.")
     await rig.new_adapter().relay(room_id, rig.users.bot, renamed, AgentText(html="ho"), "r2")
     await customer.wait_for(room_id, said("ho", ghost))
-    # Synapse writes a member event for each change of profile, and for a second join none.
+    # Synapse writes a member event for each change of profile, but none for a second join.
     names = [
         content_of(event)["displayname"]
         for event in customer.events(room_id)
@@ -232,7 +232,7 @@ async def test_removed_ghost_comes_back_to_speak(rig: Rig) -> None:
     assert (gone.who, gone.by) == (ghost, UserId(customer.user_id))
 
 
-async def test_same_transaction_id_is_one_event_also_across_a_restart(rig: Rig) -> None:
+async def test_a_transaction_id_makes_one_event_also_across_a_restart(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     bob = Agent(id=AgentId("Bob_1"), name="Bob")
     (first,) = await rig.adapter.relay(room_id, rig.users.bot, ALICE, AgentText(html="A"), "same")
@@ -256,8 +256,8 @@ async def test_same_transaction_id_is_one_event_also_across_a_restart(rig: Rig) 
     assert [content_of(e)["body"] for e in customer.events(room_id) if said("A")(e)] == ["A"]
 
 
-async def test_what_the_homeserver_has_forgotten_is_found_in_the_room(rig: Rig) -> None:
-    """A day later Synapse knows no transaction id any more; what stands in the room it knows."""
+async def test_messages_of_forgotten_transaction_ids_are_found_in_the_room(rig: Rig) -> None:
+    """Synapse forgets transaction ids after a day; the messages are still in the room."""
     customer, room_id = await rig.served_room()
     bot = rig.users.bot
     words = " ".join(f"word{number}" for number in range(5_000))
@@ -277,4 +277,4 @@ async def test_what_the_homeserver_has_forgotten_is_found_in_the_room(rig: Rig) 
     assert await rig.new_adapter().say(room_id, bot, NoticeText(text="N"), "old") != notice
     await customer.sync()
     bodies = [content_of(e).get("body") for e in customer.events(room_id)]
-    assert bodies.count("N") == 2  # the second by the one that did not look
+    assert bodies.count("N") == 2  # the second by the adapter without `find_markers`

@@ -1,7 +1,6 @@
-"""A chat goes on from SQLite to PostgreSQL and back, in a clear and in an encrypted room.
+"""Moves from SQLite to PostgreSQL and back during chats in a clear and an encrypted room.
 
-And what becomes of the database that was left: a start on it is refused, and one that is forced is
-taken for what it is, an older copy.
+A start on the abandoned database is refused; a forced one treats it as an older copy.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ OLDER = "restored from an older copy"
 
 
 async def typed(stage: Stage, *line: str) -> tuple[int, str]:
-    """A command as an operator types it: its exit code, and what it printed."""
+    """Run a command as an operator types it; returns its exit code and output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge", *line, "-c", str(stage.config)),
         stdout=asyncio.subprocess.PIPE,
@@ -86,14 +85,14 @@ async def test_a_chat_goes_on_in_another_database(
         for talk in talks:
             await talk.heard(f"said during move {number}")
             await both_ways(talk, f"after move {number}")
-            # As one conversation, and nothing twice.
+            # As one conversation, without duplicates.
             person = await talk.at_desk(lambda person: person.session is not None)
             assert len(set(person.texts)) == len(person.texts)
         assert await keys_of(phone, [stage.bot, MEI]) == keys
         assert await failures(stage) == {}
     assert OLDER not in stage.bridge.log_file.read_text()
 
-    # The very first one, forced: sessions of its keys are used no more.
+    # A forced start on the first database: its encryption sessions are not used again.
     await stop(stage, talks)
     set_database(stage, here, first)
     assert "The bridge can use" in await succeeds(stage, "migrate-db", "--take-back", "--yes")
@@ -119,7 +118,7 @@ async def test_a_backup_of_the_running_bridge_goes_on_in_the_other_engine(
         await both_ways(talk, "before the backup")
     file = str(stage.folder / "bridge.backup")
     assert "and verified it" in await succeeds(stage, "backup", file)
-    # A copy that is less than a minute old may not be recognised, but by the next start.
+    # A copy less than a minute old may be recognised only by the next start.
     await stop(stage, talks)
     await start(stage, talks)
     for talk in talks:

@@ -1,4 +1,4 @@
-"""Whose users are whose: agents' users that are not loaded, and two bridges on one homeserver."""
+"""Namespaces of users: one that Synapse has not loaded, and two bridges on one homeserver."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ async def dead_letters(stage: Stage, *arguments: str) -> str:
     return (await process.communicate())[0].decode()
 
 
-async def test_agents_users_that_are_not_loaded(stage: Stage) -> None:
+async def test_the_doctor_reports_a_namespace_that_synapse_has_not_loaded(stage: Stage) -> None:
     registration = stage.folder / "registration.yaml"
     whole = load_registration(registration)
     agents = whole.namespaces.users[0]
     older = msgspec.structs.replace(whole.namespaces, users=whole.namespaces.users[1:])
     save_registration(msgspec.structs.replace(whole, namespaces=older), registration)
     await restart(stage.synapse)
-    save_registration(whole, registration)  # as `register` writes it, and nobody restarts
+    save_registration(whole, registration)  # as `register` writes it, without a restart
 
     code, table = await examined(stage)
     failed = [line for line in table.splitlines() if line.startswith("FAIL")]
@@ -77,7 +77,7 @@ async def test_agents_users_that_are_not_loaded(stage: Stage) -> None:
 
 
 async def test_two_bridges_on_one_homeserver(stage: Stage, tmp_path: Path) -> None:
-    """Queue users that another bridge serves end the start; with names of their own both serve."""
+    """A start fails if another bridge serves its queue users; with different names both run."""
     port = free_port()
     appservice: dict[str, object] = {
         "id": "crm2",

@@ -1,4 +1,4 @@
-"""What an outage hides is found again, and who is typing is seen on the other side."""
+"""Messages missed in an outage are found again; and typing notifications both ways."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LATE = re.compile(r"🕘 Sent at (?:\d+ \w{3}, )?\d\d:\d\d:\n")
 async def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    """A later server that keeps a history, and neither keeps nor repeats what nobody received."""
+    """A server of 2019 with a history, which neither keeps nor repeats unreceived pushes."""
     simulator = SimulatorOptions(strict=True, login_limit=0, dialect="2019", receipts=False)
     config = {"bridge": bridge_section(timezone="Asia/Shanghai")}
     options = StageOptions(simulator=simulator, config=config)
@@ -35,7 +35,7 @@ async def stage(
 
 
 async def read(talk: Talk) -> list[str]:
-    """All that Mei said in the room."""
+    """Return all messages of Mei in the room."""
     return [
         wording(event)
         for event in await timeline(talk)
@@ -44,14 +44,14 @@ async def read(talk: Talk) -> list[str]:
 
 
 async def cut(talk: Talk) -> None:
-    """Cut the link, and let no new one up at the first try."""
+    """Cut the link, and refuse the first try of a new one."""
     refusal: Wire = {"fault": "http", "path": "cws", "status": 503}
     await talk.stage.simulator.do({"op": "set", "faults": [refusal]})
     await talk.desk("kick", code=1006)
     await talk.at_desk(lambda person: not person.linked)
 
 
-async def test_what_the_agent_said_while_the_link_was_cut(stage: Stage) -> None:
+async def test_agents_messages_while_the_link_is_cut_are_delivered_late(stage: Stage) -> None:
     talk = await chatting(stage, "cut-off")
     await talk.desk("say", text="I am looking")
     await talk.reads("I am looking", MEI)
@@ -68,8 +68,8 @@ async def test_what_the_agent_said_while_the_link_was_cut(stage: Stage) -> None:
         assert late != words
 
 
-async def test_what_the_agent_took_back_while_the_link_was_cut(stage: Stage) -> None:
-    """The history tells (`revokeFlag`) of a message that was pushed without a number."""
+async def test_a_message_recalled_while_the_link_is_cut_is_redacted(stage: Stage) -> None:
+    """By the history's `revokeFlag`, for a message that was pushed without a number."""
     talk = await chatting(stage, "misled")
     await talk.desk("say", text="the price is 12")
     said = await talk.reads("the price is 12", MEI)
@@ -82,8 +82,8 @@ async def test_what_the_agent_took_back_while_the_link_was_cut(stage: Stage) -> 
 
 
 @pytest.mark.parametrize("running", ["asked", "never"])
-async def test_a_server_that_leaves_the_running_chat_out(stage: Stage, running: str) -> None:
-    """Unless it is asked for, as of 2020; or whatever is asked: then the customer is told."""
+async def test_a_history_without_the_running_chat(stage: Stage, running: str) -> None:
+    """`asked`: told only if the query says so (2020), as it does; `never`: the customer is told."""
     await stage.simulator.do({"op": "set", "options": {"running_history": running}})
     try:
         talk = await chatting(stage, f"left-out-{running}")
@@ -100,7 +100,7 @@ async def test_a_server_that_leaves_the_running_chat_out(stage: Stage, running: 
         await stage.simulator.do({"op": "set", "options": {"running_history": "told"}})
 
 
-async def test_what_the_agent_said_while_the_bridge_was_dead(stage: Stage) -> None:
+async def test_agents_messages_while_the_bridge_is_dead_are_delivered_late(stage: Stage) -> None:
     talk = await chatting(stage, "unlucky")
     await talk.desk("say", text="before")
     await talk.reads("before", MEI)
@@ -124,7 +124,7 @@ async def test_what_the_agent_said_while_the_bridge_was_dead(stage: Stage) -> No
 
 
 async def test_typing_is_seen_on_both_sides(stage: Stage) -> None:
-    """Neither leaves a trace in the room."""
+    """Without events in the room."""
     talk = await chatting(stage, "typing")
     await talk.desk("typing")
     await talk.customer.wait_until(lambda: MEI in talk.customer.typing.get(talk.room, set()))
@@ -145,22 +145,22 @@ def homeserver_database(stage: Stage) -> closing[sqlite3.Connection]:
 
 
 def keeps_for_us(stage: Stage, event_id: str) -> bool:
-    """True once Synapse has noted that we still are to get an event: it is handed over later."""
+    """Whether Synapse has queued the event for the application service."""
     noted = "SELECT 1 FROM application_services_txns WHERE instr(event_ids, ?)"
     with homeserver_database(stage) as database:
         return database.execute(noted, (event_id,)).fetchone() is not None
 
 
 def forget_transactions(stage: Stage) -> int:
-    """What a killed Synapse may forget: which events an application service still is to get."""
+    """Delete the queue of events for application services, as a killed Synapse may lose it."""
     with homeserver_database(stage) as database:
         forgotten = database.execute("DELETE FROM application_services_txns").rowcount
         database.commit()
     return forgotten
 
 
-async def test_events_that_the_homeserver_never_hands_over(stage: Stage) -> None:
-    """They stand in the room, so they are found there."""
+async def test_events_that_the_homeserver_never_sends_are_found(stage: Stage) -> None:
+    """The bridge finds them in the room."""
     talk = await chatting(stage, "overlooked")
     await stage.bridge.kill()
     await talk.say("my first question")
@@ -179,8 +179,8 @@ async def test_events_that_the_homeserver_never_hands_over(stage: Stage) -> None
     assert person.texts[3:] == ["my third question"]
 
 
-async def test_an_invitation_that_the_homeserver_never_hands_over(stage: Stage) -> None:
-    """Nobody is in the room who could find it there."""
+async def test_an_invitation_that_the_homeserver_never_sends_is_found(stage: Stage) -> None:
+    """No bridge user is in the room yet to find it there."""
     customer = await stage.customer("uninvited")
     await stage.bridge.kill()
     talk = await Talk.open(stage, customer, "is anybody there?")

@@ -1,4 +1,4 @@
-"""The provisioning API of a real bridge: an operator's program looks, orders and mends."""
+"""The provisioning API of a real bridge: reading, orders, dead letters, erasure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def stage(
 
 
 class Api:
-    """The program of the operator's."""
+    """An operator's program."""
 
     def __init__(self, stage: Stage, url: str = "") -> None:
         self._session = stage.session
@@ -56,7 +56,7 @@ class Api:
             return answer
 
     async def done(self, room: str, order: str) -> None:
-        """Return once an order is carried out."""
+        """Wait until an order is carried out."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 state = await self.ask("GET", f"/rooms/{quote(room)}/orders/{order}")
@@ -66,7 +66,7 @@ class Api:
                 await asyncio.sleep(0.05)
 
 
-async def test_an_operators_program_looks_orders_and_mends(stage: Stage) -> None:
+async def test_an_operators_program_reads_orders_retries_and_erases(stage: Stage) -> None:
     api = Api(stage)
     other = await chatting(stage, "grace")
     talk = await Talk.open(stage, await stage.customer("ada"))
@@ -81,7 +81,7 @@ async def test_an_operators_program_looks_orders_and_mends(stage: Stage) -> None
     (link,) = (await api.ask("GET", "/links"))["links"]
     assert (link["room_id"], link["state"]) == (other.room, "up")
 
-    # A setting: the room is told, and the next chat goes there.
+    # A change of the queue: the room is told, and the next chat goes there.
     ordered = await api.ask(
         "POST", f"/rooms/{quote(talk.room)}/orders", {"words": "queue set Service"}
     )
@@ -99,7 +99,7 @@ async def test_an_operators_program_looks_orders_and_mends(stage: Stage) -> None
     trace = await api.ask("GET", f"/deliveries/{quote(said)}")
     assert trace["lines"][0]["what"] == "received"
 
-    # A dead letter, as if a fault of ours had made one, comes to the agent after all.
+    # A dead letter, as after a bug of the bridge, is retried and reaches the agent.
     bury(stage, talk, "$given-up", "the lost question")
     (letter,) = (await api.ask("GET", "/dead-letters"))["dead_letters"]
     opened = await api.ask("GET", f"/dead-letters/{letter['id']}")
@@ -110,7 +110,7 @@ async def test_an_operators_program_looks_orders_and_mends(stage: Stage) -> None
     (retried, *_) = (await api.ask("GET", "/changes"))["changes"]
     assert (retried["key"], retried["room_id"]) == ("dead-letters retry", talk.room)
 
-    # Erased, the chat in it first ended.
+    # The room is erased, after its chat was ended.
     wish = {"subject": talk.room, "force": True}
     async with asyncio.timeout(90):
         while not (erased := await api.ask("POST", "/erase", wish))["done"]:  # noqa: ASYNC110
@@ -118,7 +118,7 @@ async def test_an_operators_program_looks_orders_and_mends(stage: Stage) -> None
     assert erased["left"] == {}
     assert [one["room_id"] for one in (await api.ask("GET", "/rooms"))["rooms"]] == [other.room]
 
-    # Meanwhile the other room's chat has gone on.
+    # The other room's chat goes on.
     await other.say("still here")
     await other.heard("still here")
     await other.desk("say", text="so am I")
@@ -126,7 +126,7 @@ async def test_an_operators_program_looks_orders_and_mends(stage: Stage) -> None
 
 
 def bury(stage: Stage, talk: Talk, event_id: str, text: str) -> None:
-    """Put an event into the journal as one that was given up."""
+    """Put an event into the journal as a dead letter."""
     raw: Raw = {
         "type": "m.room.message",
         "event_id": event_id,
@@ -147,14 +147,14 @@ def bury(stage: Stage, talk: Talk, event_id: str, text: str) -> None:
 
 @asynccontextmanager
 async def with_api(stage: Stage, index: int, port: int) -> AsyncIterator[Mapping[str, str]]:
-    """What each of several bridges gets from its environment."""
+    """Return the environment variables of each of several bridges."""
     yield {
         "MATRIX_WEBCHAT_PROVISIONING__ENABLED": "true",
         "MATRIX_WEBCHAT_PROVISIONING__SECRET": SECRET,
     }
 
 
-async def test_any_of_several_processes_takes_an_order(
+async def test_any_of_several_processes_accepts_an_order(
     tmp_path: Path, postgres_server: PostgresServer
 ) -> None:
     database = postgres_server.new_database()
@@ -165,7 +165,7 @@ async def test_any_of_several_processes_takes_an_order(
             words = {"settings": {"queue": queue, "from": None}}
             ordered = await api.ask("PATCH", f"/rooms/{quote(talk.room)}/settings", words)
             await api.done(talk.room, ordered["order"])
-        # Asked of both, as one would whose answer was lost: it is given once.
+        # Sent to both, as after a lost answer: the order is stored once.
         again = {"words": "lang en", "request_id": "0b6e5f"}
         path = f"/rooms/{quote(talk.room)}/orders"
         given = await asyncio.gather(*(api.ask("POST", path, again) for api in apis))
@@ -184,7 +184,7 @@ async def test_any_of_several_processes_takes_an_order(
         assert [one["chatting"] for one in queues] == [1, 0]
         assert [one["after"] for one in changes] == ["en", "1", "2"]
         for number, api in enumerate(apis):
-            async with asyncio.timeout(PATIENCE):  # the owner tells with its signs of life
+            async with asyncio.timeout(PATIENCE):  # the owner reports with its heartbeat
                 while not (links := await api.ask("GET", "/links"))["links"]:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
                 while not (waits := await api.ask("GET", "/waits"))["waits"]:  # noqa: ASYNC110
@@ -199,7 +199,7 @@ async def test_any_of_several_processes_takes_an_order(
         await talk.heard("still here")
 
 
-async def test_strangers_get_nothing_and_the_homeserver_goes_on(stage: Stage) -> None:
+async def test_calls_with_a_wrong_secret_are_refused_and_chats_go_on(stage: Stage) -> None:
     address = f"{stage.bridge.url}/_matrix/provision/v1/rooms"
     for _ in range(20):
         headers = {"Authorization": "Bearer guess"}

@@ -1,4 +1,4 @@
-"""Past chats as the customer gets them back: `history`, `transcript`; and `login`, `logout`."""
+"""The commands `history` and `transcript` for past chats, and `login` and `logout`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def stage(
 
 
 class Page(HTMLParser):
-    """What a page shows and what it would load or run."""
+    """The text of a page, and the addresses that it would load."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def is_file(prefix: str, suffix: str, event: Event) -> bool:
 
 
 async def files(talk: Talk, read: Read, number: int) -> tuple[Page, Transcript]:
-    """The two files of a transcript, fetched and read."""
+    """Fetch and parse the two files of a transcript."""
     found: list[bytes] = []
     for suffix in (".html", ".json"):
         event = await talk.sees(partial(is_file, f"chat-{number}.", suffix))
@@ -93,7 +93,7 @@ async def files(talk: Talk, read: Read, number: int) -> tuple[Page, Transcript]:
 
 
 async def a_rated_chat(talk: Talk) -> list[str]:
-    """A chat with something of everything; returns what was said in it, in order."""
+    """Hold a chat with texts, an edit, a file and a rating; returns its texts in order."""
     await talk.accept()
     await talk.desk("say", text="Hello <b>dear</b> customer")
     await talk.reads("Hello dear customer", MEI)
@@ -153,7 +153,7 @@ def check(page: Page, found: Transcript, said: list[str]) -> None:
 
 
 async def opens(talk: Talk, link: str) -> Event:
-    """What a client does with a permalink."""
+    """Return the event of a permalink, as a client opens it."""
     parts = urlsplit(link.replace("/#/", "/", 1))
     room, event_id = (unquote(part) for part in parts.path.strip("/").split("/"))
     assert room == talk.room
@@ -162,7 +162,7 @@ async def opens(talk: Talk, link: str) -> Event:
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["clear", "encrypted"])
-async def test_a_chat_is_listed_and_written_down(
+async def test_a_chat_is_in_the_history_and_in_a_transcript(
     stage: Stage, phones: Phones, encrypted: bool
 ) -> None:
     read = decrypted if encrypted else in_clear
@@ -175,7 +175,7 @@ async def test_a_chat_is_listed_and_written_down(
     said = await a_rated_chat(talk)
     await talk.say("again about order 4712")
     await talk.heard("again about order 4712")
-    await stage.bridge.kill()  # what is needed to read the room again outlives the process
+    await stage.bridge.kill()  # the keys for reading the room again are stored
     await stage.bridge.start()
     asked = await talk.say("!wc history 2")
     told = await talk.reads_reply("the latest first", asked)
@@ -198,7 +198,7 @@ async def test_a_chat_is_listed_and_written_down(
     database = f"sqlite:///{stage.folder / 'bridge.db'}"
     async with open_store(database, SystemClock()) as store, asyncio.timeout(30):
         trace: list[tuple[str, str]] = []
-        while len(trace) < 4:  # an outcome is written with the next commit, a moment later
+        while len(trace) < 4:  # an outcome is written with the next commit
             trace = [(one.what, one.detail) for one in await store.trace(EventId(wanted))]
             await asyncio.sleep(0.02)
     assert [what for what, _ in trace] == ["received", "handled", "stored", "delivered"]
@@ -207,7 +207,7 @@ async def test_a_chat_is_listed_and_written_down(
     await talk.reads_reply("A transcript was made a moment ago", refused)
 
 
-async def test_what_there_is_not(stage: Stage) -> None:
+async def test_history_and_transcript_without_a_past_chat(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("newcomer"))
     await talk.reads("will answer here", stage.bot)
     await talk.reads_reply("There has been no chat", await talk.say("history"))
@@ -216,7 +216,7 @@ async def test_what_there_is_not(stage: Stage) -> None:
     await talk.reads("transcript [number of the chat]", stage.bot)
 
 
-# --- one's own account --------------------------------------------------------------------------
+# --- the customer's own account -----------------------------------------------------------------
 
 
 async def gone(talk: Talk, event_id: str) -> bool:
@@ -236,7 +236,7 @@ async def test_logging_in_and_out(stage: Stage) -> None:
         assert await store.body_of(RoomId(talk.room), EventId(secret)) is None
         assert next(line.what for line in await store.trace(EventId(secret))) == "received"
     for file in stage.folder.glob("bridge.db*"):
-        # The journal is written over in time; the database itself must not hold it any more.
+        # SQLite's WAL is overwritten in time; the database itself must not hold it any more.
         assert file.name.endswith("-wal") or b"s3cret-of-carla" not in file.read_bytes()
     assert "s3cret-of-carla" not in (stage.folder / "bridge.log").read_text()
 
@@ -256,7 +256,7 @@ async def test_logging_in_and_out(stage: Stage) -> None:
     await talk.heard("hello from the room")
 
 
-async def test_a_wrong_password(stage: Stage) -> None:
+async def test_login_with_a_wrong_password(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("mistaken"))
     await talk.reads("will answer here", stage.bot)
     wrong = await talk.say("!wc login carla wrong-password")
@@ -269,8 +269,8 @@ async def test_a_wrong_password(stage: Stage) -> None:
     await talk.sees(lambda one: one.get("type") == "m.room.redaction" and misspelt in str(one))
 
 
-async def test_where_the_bridge_may_not_redact(stage: Stage) -> None:
-    """Several people, and no power: the customer is told what to do."""
+async def test_login_where_the_bridge_may_not_redact_the_password(stage: Stage) -> None:
+    """In a room with several people, without the power: the customer is told what to do."""
     owner = await stage.customer("hostess")
     room = await owner.create_dm(
         stage.bot, preset="private_chat", is_direct=False, invite=[stage.bot, MEI]

@@ -24,7 +24,7 @@ def log(stage: Stage) -> str:
 
 
 async def reload(stage: Stage, says: str, **sections: object) -> str:
-    """Write these sections and hang up."""
+    """Write these sections into the configuration and send SIGHUP."""
     yaml = YAML(typ="safe", pure=True)
     document = yaml.load(stage.config.read_text(encoding="utf-8"))
     for name, section in sections.items():
@@ -37,7 +37,7 @@ async def reload(stage: Stage, says: str, **sections: object) -> str:
 
 
 async def hang_up(stage: Stage, says: str) -> str:
-    """Signal, and wait for the log to say so; returns what was logged since."""
+    """Send SIGHUP and wait for the log to contain `says`; returns the new part of the log."""
     before = len(log(stage))
     assert stage.bridge.pid is not None
     os.kill(stage.bridge.pid, signal.SIGHUP)
@@ -47,7 +47,7 @@ async def hang_up(stage: Stage, says: str) -> str:
     return said
 
 
-async def test_rooms_go_by_the_new_rules(stage: Stage) -> None:
+async def test_rooms_follow_the_reloaded_configuration(stage: Stage) -> None:
     customer = await stage.customer("regular")
     talk = await Talk.open(stage, customer)
     await talk.reads("Sales will answer here", stage.bot)
@@ -71,7 +71,7 @@ async def test_rooms_go_by_the_new_rules(stage: Stage) -> None:
     assert "ルーム" in other.shown()[-1]  # too many rooms, in Japanese
 
 
-async def test_what_needs_a_restart_is_refused_and_secrets_stay_secret(stage: Stage) -> None:
+async def test_a_reload_refuses_keys_that_need_a_restart_and_logs_no_secret(stage: Stage) -> None:
     said = await reload(
         stage,
         "config reloaded",
@@ -86,7 +86,7 @@ async def test_what_needs_a_restart_is_refused_and_secrets_stay_secret(stage: St
     assert SECRET not in log(stage)
 
 
-async def test_a_wrong_file_changes_nothing(stage: Stage) -> None:
+async def test_an_invalid_configuration_file_changes_nothing(stage: Stage) -> None:
     pid = stage.bridge.pid
     said = await reload(stage, "was not reloaded", default_queue=77)
     assert "default_queue: must be the id of a queue (1, 2)" in said

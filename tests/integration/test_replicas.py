@@ -1,4 +1,4 @@
-"""Three bridges that share one PostgreSQL, as an operator starts them: chats go on, whoever ends.
+"""Three bridge processes on one PostgreSQL: chats go on if one is killed, suspended or restarted.
 
 The long form is tests/chaos/test_replicas.py.
 """
@@ -31,7 +31,7 @@ __all__ = ["postgres_server", "three"]
 
 
 @pytest.mark.asyncio
-async def test_one_dies_one_stands_still_and_one_is_restarted(three: Replicas) -> None:
+async def test_one_process_is_killed_one_suspended_and_one_restarted(three: Replicas) -> None:
     async with under_load(three, 3) as (chats, _):
         owner = await three.owner(chats[0].talk.room)
         await three.bridges[owner].kill()
@@ -52,8 +52,8 @@ async def test_one_dies_one_stands_still_and_one_is_restarted(three: Replicas) -
 
 
 @pytest.mark.asyncio
-async def test_encrypted_chats_whoever_serves_them(three: Replicas) -> None:
-    """An owner is killed, the reader of the bot's keys ends, and the next one stands still."""
+async def test_encrypted_chats_go_on_whichever_process_serves_them(three: Replicas) -> None:
+    """A room's owner is killed, the bot's owner is stopped, and the next one is suspended."""
     bot = three.stage.bot
     async with AsyncExitStack() as closing:
         phones = Phones(three.stage, closing)
@@ -61,7 +61,7 @@ async def test_encrypted_chats_whoever_serves_them(three: Replicas) -> None:
         said = ["before", "killed", "read by another", "paused", "awake"]
 
         async def both(talk: Talk, phone: EncryptedCustomer, word: str) -> None:
-            # A new key each time, which the bot's mailbox has to bring.
+            # A new key each time, which the bot gets by a to-device message.
             phone.nio.olm.outbound_group_sessions.clear()
             await both_ways(talk, word)
 
@@ -95,17 +95,17 @@ async def test_encrypted_chats_whoever_serves_them(three: Replicas) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_an_agent_says_while_the_database_stands_still_is_read(
+async def test_a_push_while_the_database_is_suspended_is_delivered(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
 ) -> None:
-    """The links are closed meanwhile, and a server of 2016 repeats nothing."""
+    """The links must be closed meanwhile, as a server of 2016 repeats no push."""
     folder, database = tmp_path_factory.mktemp("stall"), postgres_server.new_database()
     of_2016 = SimulatorOptions(strict=True, login_limit=0)
     async with replicas(folder, database, 2, of_2016) as shared:
         (chat,) = await open_chats(shared.stage, 1, "stall")
         postgres_server.signal(signal.SIGSTOP)
         try:
-            await asyncio.sleep(BEAT)  # what was sent by then is done when it wakes
+            await asyncio.sleep(BEAT)  # heartbeats sent by now are still carried out on resume
             await chat.talk.desk("say", text="in the stall")
             await asyncio.sleep(7)
         finally:

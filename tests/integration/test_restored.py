@@ -1,7 +1,7 @@
-"""The database comes back from a backup, with no encryption whose devices would tell of it.
+"""A database restored from a backup, without encryption, whose devices would reveal the restore.
 
-The rows of the outbox are counted again from an earlier number on, and the homeserver still knows
-what it was sent under those numbers. With encryption: `test_encryption_restored`.
+The outbox reuses row numbers, under which the homeserver has already been sent other messages.
+With encryption: `test_encryption_restored`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def stage(
 
 
 async def says(talk: Talk, when: str) -> list[str]:
-    """Mei speaks, and the customer reads each word of hers before the next one."""
+    """Have Mei send texts, each after the customer has read the last."""
     words = [f"{when} {number}" for number in range(WORDS)]
     for word in words:
         await talk.desk("say", text=word)
@@ -51,7 +51,7 @@ async def start(talk: Talk) -> None:
     await talk.at_desk(lambda person: person.linked)
 
 
-async def test_an_agents_new_words_are_not_taken_for_old_ones(stage: Stage) -> None:
+async def test_new_messages_after_a_restore_are_not_taken_for_old_ones(stage: Stage) -> None:
     talk = await chatting(stage, "restored")
     said = await says(talk, "before the backup")
     await stop(talk)

@@ -1,4 +1,4 @@
-"""The robots of a call centre, as a customer meets them on a real Synapse."""
+"""A call centre's robots (knowledge base, queue robot) on a real Synapse."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def stage(
 async def lonely(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    """A call centre whose robot stands in for agents who are not there."""
+    """A call centre whose robot answers only while no agent is online."""
     options = StageOptions(
         simulator=msgspec.structs.replace(UNLIMITED, robot_answers={KNOWN: "Send it back"}),
         config={"bridge": bridge_section()},
@@ -59,7 +59,7 @@ async def lonely(
 
 
 async def tap(talk: Talk, message: Event, sign: str) -> None:
-    """Tap a sign that stands under a message already."""
+    """Tap a reaction that the bot has placed below a message."""
 
     def stands(event: Event) -> bool:
         about = relation(event)
@@ -69,7 +69,7 @@ async def tap(talk: Talk, message: Event, sign: str) -> None:
     await talk.customer.react(talk.room, str(message["event_id"]), sign)
 
 
-async def test_the_robot_answers_and_nobody_else_hears_of_it(stage: Stage) -> None:
+async def test_a_question_that_the_robot_answered_goes_to_no_agent(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("curious"), KNOWN)
     card = await talk.reads(f"This may be what you need:\n\n▪ {KNOWN}\nSend it back", stage.bot)
     assert "https://kb.example.org/km/km/ArticleStore/" in str(content_of(card)["body"])
@@ -78,7 +78,7 @@ async def test_the_robot_answers_and_nobody_else_hears_of_it(stage: Stage) -> No
     assert talk.person is None
 
 
-async def test_a_thumb_down_brings_a_person_who_knows_what_was_said(stage: Stage) -> None:
+async def test_a_thumbs_down_requests_an_agent_who_gets_question_and_note(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("doubtful"), KNOWN)
     card = await talk.reads("This may be what you need", stage.bot)
     await tap(talk, card, "👎")
@@ -93,8 +93,8 @@ async def test_a_thumb_down_brings_a_person_who_knows_what_was_said(stage: Stage
     await talk.desk("close")
 
 
-async def test_in_an_encrypted_room(stage: Stage) -> None:
-    """Question, card, tap and rating, each as an encrypting client sees and sends it."""
+async def test_the_robot_in_an_encrypted_room(stage: Stage) -> None:
+    """Question, card, reaction and rating, all encrypted."""
     async with AsyncExitStack() as closing:
         talk, _ = await Phones(stage, closing).talk("sealed", KNOWN)
         card = await talk.reads("This may be what you need", stage.bot)
@@ -115,7 +115,7 @@ async def test_in_an_encrypted_room(stage: Stage) -> None:
         assert (person.ratings[-1].rating, person.ratings[-1].comments) == (2, "it took too long")
 
 
-async def test_human_in_plain_words(stage: Stage) -> None:
+async def test_a_customer_asks_for_a_person_in_plain_words(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("direct"), "转人工")
     await talk.queued()
     await talk.say("!wc cancel")
@@ -131,7 +131,7 @@ async def test_what_the_robot_does_not_know_goes_to_a_person(stage: Stage) -> No
 
 
 async def test_the_robot_of_a_queue(stage: Stage) -> None:
-    """It answers under its own name, with links; its proposals are answered by number or tap."""
+    """It answers as its own ghost, with links; its suggestions are chosen by number or tap."""
     talk = await Talk.open(stage, await stage.customer("lonely"))
     await talk.say("start service")
     await talk.sees(membership(ROBOT, "join"))
@@ -151,13 +151,13 @@ async def test_the_robot_of_a_queue(stage: Stage) -> None:
     assert any("'type': 302" in str(frame) for frame in frames)
 
 
-async def test_where_nobody_is_there_the_robot_helps(lonely: Stage) -> None:
+async def test_the_robot_helps_while_no_agent_is_online(lonely: Stage) -> None:
     talk = await Talk.open(lonely, await lonely.customer("late"), KNOWN)
     await talk.heard(KNOWN)
     await talk.desk("refuse", status=5)
     await talk.reads("No agent is online at the moment", lonely.bot)
     card = await talk.reads("This may help in the meantime", lonely.bot)
-    await talk.say("and who pays?")  # asks for a person again, with all that was said
+    await talk.say("and who pays?")  # requests an agent again, with all texts so far
     await talk.heard(NOTE)
     await talk.heard("and who pays?")
     person = talk.person

@@ -1,4 +1,4 @@
-"""Room admins in a real room: a tap on a queue, undo, audit, figures, and orders from outside."""
+"""Room admins in a real room: choice of a queue, undo, audit, statistics, operators' orders."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def stage(
 
 
 async def command(stage: Stage, *words: str, expected: int = 0) -> str:
-    """A command as an operator types it, beside the running bridge; returns what it printed."""
+    """Run a command as an operator types it, beside the running bridge; returns its output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge", *words, "-c", str(stage.config)),
         stdout=asyncio.subprocess.PIPE,
@@ -48,7 +48,7 @@ async def command(stage: Stage, *words: str, expected: int = 0) -> str:
 
 
 async def shows(talk: Talk, settings: dict[str, object]) -> None:
-    """Wait until the room's state event says so."""
+    """Wait until the room's state event has these settings."""
 
     def newest() -> object:
         told = [one for one in talk.customer.events(talk.room) if one.get("type") == SETTINGS]
@@ -58,8 +58,10 @@ async def shows(talk: Talk, settings: dict[str, object]) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_command_poll_state_event_and_order_are_one_truth(stage: Stage) -> None:
-    talk = await Talk.open(stage, await stage.customer("governor"))  # where all may all
+async def test_commands_polls_state_events_and_orders_change_the_same_settings(
+    stage: Stage,
+) -> None:
+    talk = await Talk.open(stage, await stage.customer("governor"))  # all have power level 100
     await talk.reads("Sales will answer here", stage.bot)
     await talk.say("!wc lang en")
     await talk.reads("The language is now English", stage.bot)
@@ -122,7 +124,7 @@ async def test_a_members_tap_asks_for_an_agent(stage: Stage) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_figures_of_a_chat(stage: Stage) -> None:
+async def test_the_stats_command_counts_a_chat(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("counter"), "hello")
     await talk.heard("hello")
     await talk.accept()
@@ -144,7 +146,7 @@ async def test_figures_of_a_chat(stage: Stage) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_sentence_of_the_rooms_own_goes_along_into_the_upgraded_room(stage: Stage) -> None:
+async def test_a_rooms_own_text_is_kept_in_the_upgraded_room(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("mover"))
     await talk.reads("Sales will answer here", stage.bot)
     await talk.say("!wc config set text.ended Until next time from {queue}!")
@@ -159,7 +161,7 @@ async def test_a_sentence_of_the_rooms_own_goes_along_into_the_upgraded_room(sta
 
 
 @pytest.mark.asyncio
-async def test_the_owner_of_the_room_carries_out_what_another_process_stored(
+async def test_the_owner_of_a_room_carries_out_an_order_stored_by_another_process(
     three: Replicas,
 ) -> None:
     talk = await Talk.open(three.stage, await three.stage.customer("shared"))

@@ -1,4 +1,4 @@
-"""Rooms other than the plain direct one, and what their people and admins may do there."""
+"""Rooms beyond the plain direct one: queues, permissions, commands, settings, upgrades."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ async def stage(
         yield stage
 
 
-# --- coming in ----------------------------------------------------------------------------------
+# --- invitations --------------------------------------------------------------------------------
 
 
-async def test_direct_room_with_a_queue(stage: Stage) -> None:
-    """A queue's user is found by its name, and who writes to it gets that queue."""
+async def test_a_direct_room_with_a_queue_user(stage: Stage) -> None:
+    """A queue's user is found by its name, and a room with it uses that queue."""
     customer = await stage.customer("searcher")
     results: object = []
     async with asyncio.timeout(PATIENCE):  # Synapse fills its directory in the background
@@ -61,9 +61,9 @@ async def test_direct_room_with_a_queue(stage: Stage) -> None:
 
 
 async def test_two_rooms_of_one_person(stage: Stage) -> None:
-    """A second one is led to the first; who insists has two chats, and neither disturbs the other.
+    """The second room points to the first; a customer who insists has two independent chats.
 
-    Clients make a second direct room where "start chat" does not find the first.
+    Clients create a second direct room if "start chat" does not find the first.
     """
     customer = await stage.customer("twofold")
     one = await Talk.open(stage, customer, "about my bill")
@@ -103,7 +103,7 @@ async def test_two_rooms_of_one_person(stage: Stage) -> None:
 
 
 async def test_a_person_without_permission(stage: Stage) -> None:
-    """The refusal says why, and we leave again."""
+    """The refusal says why, and the bot leaves."""
     talk = await Talk.open(stage, await stage.customer("mallory"), "let me in")
     await talk.reads("@mallory:localhost may not use this service", stage.bot)
     left = await talk.sees(membership(stage.bot, "leave"))
@@ -119,8 +119,8 @@ async def test_a_person_without_permission(stage: Stage) -> None:
     assert talk.person is None
 
 
-async def test_encrypted_room(stage: Stage) -> None:
-    """Encryption switched off: a sentence says so, and nobody is led to encrypt for us."""
+async def test_an_encrypted_room_while_encryption_is_switched_off(stage: Stage) -> None:
+    """The bot says so, and publishes no device keys to encrypt for."""
     customer = await stage.customer("cautious")
     encryption = {
         "type": "m.room.encryption",
@@ -147,7 +147,7 @@ async def test_encrypted_room(stage: Stage) -> None:
     assert [devices.get(user) or {} for user in users] == [{}, {}]
 
 
-async def test_a_room_that_becomes_encrypted(stage: Stage) -> None:
+async def test_a_room_becomes_encrypted_while_encryption_is_switched_off(stage: Stage) -> None:
     talk = await chatting(stage, "late-convert")
     await set_state(
         talk.customer, talk.room, "m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}
@@ -192,7 +192,7 @@ async def test_commands_of_a_room_admin(stage: Stage) -> None:
 
 
 async def test_commands_of_an_ordinary_member(stage: Stage) -> None:
-    """Power level 0: may ask, may not change the room."""
+    """Power level 0: may read settings, not change them."""
     owner, member = await stage.customer("owner"), await stage.customer("member")
     room = await owner.create_dm(
         stage.bot, preset="private_chat", is_direct=False, invite=[stage.bot, member.user_id]
@@ -208,8 +208,8 @@ async def test_commands_of_an_ordinary_member(stage: Stage) -> None:
     await Talk(stage, owner, room).reads_reply("The queue is now Service", allowed)
 
 
-async def test_settings_that_stood_in_the_room_before_us(stage: Stage) -> None:
-    """Believed as later ones are: of an admin, and not of a member whom the room lets set them."""
+async def test_settings_made_before_the_bridge_joined(stage: Stage) -> None:
+    """Accepted from an admin, not from a member whom the room permits to send the state event."""
     owner, member = await stage.customer("founder"), await stage.customer("meddler")
     room = await owner.create_dm(
         member.user_id,
@@ -232,7 +232,7 @@ async def test_settings_that_stood_in_the_room_before_us(stage: Stage) -> None:
 
 
 async def test_settings_by_state_event(stage: Stage) -> None:
-    """A good one is taken, a bad one is answered and leaves the old one in force."""
+    """A valid one is applied; an invalid one is answered, and the old settings stay."""
     talk = await Talk.open(stage, await stage.customer("configurer"))
     await talk.reads("Sales will answer here", stage.bot)
     good: dict[str, object] = {
@@ -259,11 +259,11 @@ async def test_settings_by_state_event(stage: Stage) -> None:
     await talk.heard("kept until the command")
 
 
-# --- a customer's own decisions -----------------------------------------------------------------
+# --- cancelling, closing, leaving, upgrading ----------------------------------------------------
 
 
-async def test_cancelling(stage: Stage) -> None:
-    """Out of the queue; what waited for the agent is answered for."""
+async def test_cancelling_a_queue_request(stage: Stage) -> None:
+    """The customer is told of the undelivered messages and can resend them."""
     talk = await Talk.open(stage, await stage.customer("impatient"), "is anybody there?")
     await talk.heard("is anybody there?")
     await talk.customer.send_file(talk.room, b"x" * 10, "x.txt", "text/plain")
@@ -277,7 +277,7 @@ async def test_cancelling(stage: Stage) -> None:
     await talk.reads("Messages delivered now: 2", stage.bot)
 
 
-async def test_closing(stage: Stage) -> None:
+async def test_a_customer_closes_the_chat(stage: Stage) -> None:
     talk = await chatting(stage, "finished")
     await talk.say("last words")
     await talk.say("!wc close")
@@ -290,14 +290,14 @@ async def test_closing(stage: Stage) -> None:
 
 
 async def test_answers_in_plain_words(stage: Stage) -> None:
-    """A number alone answers the question for a rating; a sentence is no command."""
+    """A number alone is a rating; a sentence that begins like a command is none."""
     talk = await chatting(stage, "plain")
     await talk.desk("close")
     await talk.reads("How was this chat?", stage.bot)
     odd = await talk.say("6")
     await talk.reads_reply("There is no rating 6", odd)
     await talk.say("order 6")
-    await talk.heard("order 6")  # more than a number is what a customer says to the next agent
+    await talk.heard("order 6")  # more than a number is a message to the next agent
     await talk.say("！wc cancel")
     await talk.at_desk(lambda one: one.request is None)
     again = await chatting(stage, "plainer")
@@ -313,7 +313,7 @@ async def test_answers_in_plain_words(stage: Stage) -> None:
     await again.say("rate 9 of your shops for me")
     await again.heard("rate 9 of your shops for me")
     await again.customer.sync()
-    # Only signs of ours below cards.
+    # The bot redacts only its own reactions below cards.
     assert asked not in {event.get("redacts") for event in again.customer.events(again.room)}
 
 
@@ -323,7 +323,7 @@ async def test_leaving_ends_the_chat(stage: Stage) -> None:
     await talk.at_desk(lambda one: one.session is None)
 
 
-async def test_what_cannot_be_carried_is_answered(stage: Stage) -> None:
+async def test_messages_that_cannot_be_delivered_are_answered(stage: Stage) -> None:
     talk = await chatting(stage, "odd")
     blank = await talk.say("   \n ")
     await talk.reads_reply("This message is empty, so it was not sent", blank)
@@ -358,7 +358,7 @@ async def test_a_paused_room(stage: Stage) -> None:
 
 @pytest.mark.parametrize("preset", ["trusted_private_chat", "private_chat"])
 async def test_a_running_chat_goes_on_in_the_upgraded_room(stage: Stage, preset: str) -> None:
-    """The same session; `preset`: in the second of these the bot may say nothing any more."""
+    """In the same session; with `private_chat` the bot may not write in the old room any more."""
     name = preset.replace("_", "-")
     talk = await Talk.open(stage, await stage.customer(name), "hello", preset=preset)
     await talk.heard("hello")
@@ -371,7 +371,7 @@ async def test_a_running_chat_goes_on_in_the_upgraded_room(stage: Stage, preset:
     await talk.say("my order is late")
     await talk.heard("my order is late")
     await talk.desk("say", text="let me see")
-    if preset == "trusted_private_chat":  # the bot speaks for who may not
+    if preset == "trusted_private_chat":  # the bot may write, the ghost may not
         link = f"https://matrix.to/#/{there.room}?via="
         assert link in wording(await talk.reads("This room was upgraded", stage.bot))
         await talk.reads("let me see", stage.bot)
@@ -400,8 +400,8 @@ async def test_a_running_chat_goes_on_in_the_upgraded_room(stage: Stage, preset:
     await there.sees(membership(MEI, "leave"))
 
 
-async def test_a_place_in_the_queue_goes_along_into_the_upgraded_room(stage: Stage) -> None:
-    """The same request, its card, the settings, and what has not gone to the call centre yet."""
+async def test_a_queue_request_goes_on_in_the_upgraded_room(stage: Stage) -> None:
+    """With its card, the settings, and files that wait for an agent."""
     talk = await Talk.open(stage, await stage.customer("settler"), "my order 4711")
     await talk.say("!wc lang en")
     await talk.heard("my order 4711")
@@ -420,7 +420,7 @@ async def test_a_place_in_the_queue_goes_along_into_the_upgraded_room(stage: Sta
 
 
 async def test_a_second_host_leaves(stage: Stage) -> None:
-    """One of our users is enough for a room."""
+    """A room has only one bot or queue user."""
     talk = await chatting(stage, "collector-of-bots")
     await room_call(talk.customer, "invite", talk.room, {"user_id": SERVICE})
     await talk.reads("no other account of ours needs to be here", stage.bot)

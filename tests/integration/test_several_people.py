@@ -1,4 +1,4 @@
-"""Several people, and a program, in one room: one chat at the desk, and it is plain who speaks."""
+"""Several people and a program in one room: one chat, with the sender's name before each text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def stage(
         yield stage
 
 
-async def test_a_family_talks_to_one_agent(stage: Stage) -> None:
+async def test_several_people_in_a_room_share_one_chat(stage: Stage) -> None:
     ada, bob = await stage.customer("ada"), await stage.customer("bob")
     robot = await stage.customer("robot1")
     room = await ada.call("POST", "v3/createRoom", {"preset": "private_chat"})
@@ -41,7 +41,7 @@ async def test_a_family_talks_to_one_agent(stage: Stage) -> None:
     await talk.accept()
     await talk.desk("say", text="good morning")
     said = await talk.reads("good morning", MEI)
-    # Who invited us, and who asked.
+    # The one who invited the bot, and the one who wrote.
     assert content_of(said)["m.mentions"] == {"user_ids": [ada.user_id, bob.user_id]}
 
     assert not [e for e in await talk.history() if e["type"] == SERVICE_MEMBERS], "for two only"
@@ -50,7 +50,7 @@ async def test_a_family_talks_to_one_agent(stage: Stage) -> None:
     await talk.heard("bob: it is order 4711")
     await ada.wait_until(lambda: ada.receipts.get((talk.room, MEI)) == read)
 
-    # A program's words are not for the agent, whether it says what it is or the operator does.
+    # A program's messages do not go to the agent: m.notice, or ignored by the operator.
     await bob.send(talk.room, {"msgtype": "m.notice", "body": "build 7 failed"})
     await into(talk, robot)
     await robot.say(talk.room, "beep")

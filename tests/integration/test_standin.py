@@ -1,4 +1,4 @@
-"""Agents whom a room does not let in: the host says their words, until they may come."""
+"""Rooms that agents' ghosts cannot join: the host relays their messages until they can."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def closed_room(stage: Stage, name: str) -> Talk:
-    """A room in which only its admin may invite, and a chat that Mei has taken."""
+    """Open a room in which only its admin may invite, with a chat accepted by Mei."""
     customer = await stage.customer(name)
     talk = await Talk.open(
         stage,
@@ -27,7 +27,7 @@ async def closed_room(stage: Stage, name: str) -> Talk:
     return talk
 
 
-async def test_the_host_speaks_for_an_agent_who_may_not_come_in(stage: Stage) -> None:
+async def test_the_host_relays_for_an_agent_who_cannot_be_invited(stage: Stage) -> None:
     talk = await closed_room(stage, "strict")
     await talk.reads("This room does not let Mei in, so I pass the words on", stage.bot)
     await talk.desk("say", text="Hello, <b>how</b> can I help?")
@@ -41,7 +41,7 @@ async def test_the_host_speaks_for_an_agent_who_may_not_come_in(stage: Stage) ->
     await talk.say("thank you")
     await talk.heard("thank you")
 
-    # The admin changes the room, and the next word is the agent's own.
+    # The admin permits invitations, and the next message is from the agent's ghost.
     levels = await talk.customer.state(talk.room, "m.room.power_levels")
     await set_state(talk.customer, talk.room, "m.room.power_levels", levels | {"invite": 0})
     await talk.desk("say", text="there you are")
@@ -50,7 +50,7 @@ async def test_the_host_speaks_for_an_agent_who_may_not_come_in(stage: Stage) ->
     await talk.sees(membership(MEI, "leave"))
 
 
-async def test_an_agent_who_was_banned(stage: Stage) -> None:
+async def test_the_host_relays_for_a_banned_agent(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("angry"), "hello")
     await talk.heard("hello")
     await talk.accept()
@@ -63,7 +63,7 @@ async def test_an_agent_who_was_banned(stage: Stage) -> None:
     await talk.reads("The agent has ended the chat", stage.bot)
 
 
-async def test_who_comes_and_goes_is_seen_in_the_room(stage: Stage) -> None:
+async def test_agents_joins_renames_and_leaves_are_shown_in_the_room(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("popular"), "hello")
     await talk.heard("hello")
     await talk.accept()

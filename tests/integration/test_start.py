@@ -1,4 +1,4 @@
-"""Starting and stopping: how long, with what exit code, and what becomes of work under way."""
+"""Starting and stopping: duration, exit codes, readiness, and work in progress."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def stage(
 
 
 async def test_sigterm_under_load(stage: Stage) -> None:
-    """Exit code 0 each time; what was under way goes on after the next start."""
+    """Exit code 0 each time; work in progress goes on after the next start."""
     chats = await open_chats(stage, 3, "term")
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -70,7 +70,7 @@ async def test_sigterm_under_load(stage: Stage) -> None:
     database = database_of(stage)
     await everything_settled(database, PATIENCE)
     for chat in chats:
-        # Calls get ten seconds to be answered, so an orderly stop leaves nothing in doubt.
+        # Calls get ten seconds for their replies, so an orderly stop leaves none in doubt.
         assert await check_towards_the_agent(chat, database, 0) == 0
         await check_towards_the_customer(chat)
 
@@ -91,8 +91,8 @@ async def unready(stage: Stage, says: str, bridge: ChildProcess | None = None) -
             await asyncio.sleep(0.5)
 
 
-async def test_connected_but_deaf(stage: Stage) -> None:
-    """A homeserver that comes back and calls another address: it answers us, and we hear none."""
+async def test_not_ready_while_the_homeserver_cannot_reach_the_bridge(stage: Stage) -> None:
+    """The homeserver answers, but sends its transactions to a wrong address."""
     path = stage.folder / "registration.yaml"
     whole = load_registration(path)
     await stage.synapse.stop()
@@ -110,12 +110,10 @@ async def test_connected_but_deaf(stage: Stage) -> None:
     await stage.bridge.wait_until("/_matrix/mau/ready")
 
 
-async def test_an_idle_bridge_knows_that_webchat_is_not_there(
+async def test_an_idle_bridge_is_not_ready_while_webchat_is_unreachable(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And a healthy start warns of nothing, and says that it is ready when it is; to systemd, that
-    it serves.
-    """
+    """A healthy start logs no warning, and reports "ready" to the log and to systemd."""
     nowhere: dict[str, object] = {"base_url": f"http://127.0.0.1:{free_port()}/webchat"}
     url = f"sqlite:///{tmp_path}/other.db"
     await stage.bridge.stop()
@@ -150,7 +148,7 @@ async def test_start_with_10_000_rooms(
     request: pytest.FixtureRequest,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """The time from exec to ready is printed, not judged: see the issue's goal of 3 s."""
+    """The time from exec to ready is printed, not checked; the goal is 3 s."""
     url = f"sqlite:///{tmp_path}/bridge.db"
     if kind == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres_server")

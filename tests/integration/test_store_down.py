@@ -1,4 +1,4 @@
-"""The database goes away under way: the homeserver is told to keep what it has, and does."""
+"""The database stops during chats: the homeserver gets 503 and keeps its events."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ async def stage(
 
 
 Opened = dict[tuple[bool, bool], list[Chat]]
-"""The chats of each case: crash, receipts."""
+"""The chats of each case, by (crash, receipts)."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def opened(stage: Stage) -> Opened:
-    """All are opened before the first trouble: an invitation soon after one may be Synapse's to
-    keep (`matrix.catchup`).
+    """Open all chats before the first outage: Synapse may hold back an invitation soon after one
+    (`matrix.catchup`).
     """
     chats = {}
     for receipts in (True, False):
@@ -61,9 +61,9 @@ async def serves(stage: Stage, *, receipts: bool) -> None:
 async def test_database_away(
     stage: Stage, opened: Opened, postgres_server: PostgresServer, crash: bool, receipts: bool
 ) -> None:
-    """503, and later everything arrives once and in order, both ways.
+    """503; later everything arrives once and in order, both ways.
 
-    Also where the server pushes nothing twice: the links stay.
+    Also from a server without repeated pushes, as the links stay up.
     """
     await serves(stage, receipts=receipts)
     chats = opened[crash, receipts]

@@ -1,6 +1,6 @@
-"""What Element shows in its strictest setting, read from its own crypto engine: no shield at all.
+"""Element's crypto engine in its strictest setting shows no shield on the bridge's messages.
 
-The client gives keys only to cross-signed devices and shows only what such devices sent (MSC4153,
+The client gives keys only to cross-signed devices and shows only messages from such (MSC4153,
 "exclude insecure devices").
 """
 
@@ -17,7 +17,7 @@ from tests.support.talk import JUN, MEI, Talk
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_a_strict_client_reads_and_is_read(stage: Stage) -> None:
+async def test_a_strict_client_and_the_bridge_read_each_other(stage: Stage) -> None:
     async with strict_client(stage, "strict") as client:
         opened = await client.do("open", host=stage.bot, text="only signed devices, please")
         room = str(opened["room"])
@@ -44,10 +44,10 @@ async def test_a_strict_client_reads_and_is_read(stage: Stage) -> None:
         assert await client.do("see", room=room, text="from Jun's own", sender=JUN) == CLEAN
 
 
-async def test_a_key_that_got_lost_is_asked_for(stage: Stage) -> None:
-    """The letter with it vanishes at the homeserver; Element gives it again by itself.
+async def test_the_bridge_requests_a_room_key_that_got_lost(stage: Stage) -> None:
+    """The to-device message with it is lost at the homeserver; Element sends it again on request.
 
-    It does so for a device that it had given the key to before, and only then.
+    It does so only for a device that it had given the key to before.
     """
     async with strict_client(stage, "asked") as client:
         (device,) = (await keys_of(client.customer, [stage.bot]))[stage.bot].devices
@@ -63,7 +63,7 @@ async def test_a_key_that_got_lost_is_asked_for(stage: Stage) -> None:
 
 
 async def letter(stage: Stage, device: str) -> dict[str, object]:
-    """What lies there for the bot's device, once something does."""
+    """Wait for to-device messages to the bot's device; returns the sync response."""
     for _ in range(60):
         reply = await mailbox(stage, device)
         if "to_device" in reply:
@@ -72,6 +72,6 @@ async def letter(stage: Stage, device: str) -> dict[str, object]:
 
 
 async def mailbox(stage: Stage, device: str, since: str = "") -> dict[str, object]:
-    """What lies there for the bot's device."""
+    """Return a sync response of the bot's device."""
     query = {"device_id": device, "timeout": "500"} | ({"since": since} if since else {})
     return await operate(stage, "GET", "sync", stage.bot, query=query)

@@ -1,4 +1,4 @@
-"""The launcher of a real Synapse: on PostgreSQL, through restarts, and when it cannot start."""
+"""The launcher of a real Synapse: on PostgreSQL, across restarts, and if it cannot start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.postgres import PostgresServer
 
 
 @pytest.mark.asyncio
-async def test_runs_on_postgresql_and_keeps_everything_through_stop_and_kill(
+async def test_synapse_on_postgresql_keeps_its_data_through_stop_and_kill(
     tmp_path: Path,
 ) -> None:
     postgres = PostgresServer()

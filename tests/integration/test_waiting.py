@@ -1,4 +1,4 @@
-"""Waiting, as a customer sees it: the card, the pings, and being called back."""
+"""Waiting for an agent: the queue card, the pings, and the callback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.talk import MEI, Talk, annotates, relation, wording
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ALWAYS_CLOSED = "Mon 00:00-00:01 UTC"
-"""But for a minute a week, by the operator's hours; by the call centre's it is the test's word."""
+"""The operator's hours, open for a minute a week; `set_open` sets the call centre's own."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -33,7 +33,7 @@ async def stage(
 
 
 def pings(talk: Talk) -> list[str]:
-    """What the bot has said so that a phone rings."""
+    """Return the bot's messages that make a phone ring."""
     return [
         wording(event)
         for event in talk.messages(talk.stage.bot)
@@ -42,7 +42,7 @@ def pings(talk: Talk) -> list[str]:
 
 
 def requests(stage: Stage) -> int:
-    """How often the call centre was asked for a chat."""
+    """Return the number of queue requests so far."""
     frames = [one["frame"] for one in stage.simulator.frames() if one["direction"] == "in"]
     return sum(isinstance(frame, dict) and frame.get("type") == 101 for frame in frames)
 
@@ -52,7 +52,7 @@ async def set_open(stage: Stage, *, hours: bool) -> None:
 
 
 async def test_the_card_and_the_two_pings(stage: Stage) -> None:
-    """Three wait; each that goes makes one edit and no noise, until the last one is next."""
+    """Three wait; each one that leaves causes a silent edit, until the last one is next."""
     first = await Talk.open(stage, await stage.customer("wait-1"), "one")
     await first.reads("number 1", stage.bot)
     second = await Talk.open(stage, await stage.customer("wait-2"), "two")
@@ -77,8 +77,8 @@ async def test_the_card_and_the_two_pings(stage: Stage) -> None:
     assert pings(third) == ["You are next: please keep an eye on this chat."]
 
 
-async def test_the_card_outlives_the_bridge(stage: Stage) -> None:
-    """Killed and started again, it goes on writing the same card."""
+async def test_the_queue_card_is_still_edited_after_a_kill_of_the_bridge(stage: Stage) -> None:
+    """After a kill the bridge goes on editing the same card."""
     ahead = await Talk.open(stage, await stage.customer("wait-4"), "one")
     await ahead.reads("number 1", stage.bot)
     behind = await Talk.open(stage, await stage.customer("wait-5"), "two")
@@ -96,8 +96,8 @@ async def test_the_card_outlives_the_bridge(stage: Stage) -> None:
     await behind.reads("You have left the queue", stage.bot)
 
 
-async def test_called_back_when_somebody_is_there(stage: Stage) -> None:
-    """Closed; a bell; the bridge is restarted, opening time comes, and the agent reads it all."""
+async def test_a_customer_is_called_back_when_an_agent_is_there(stage: Stage) -> None:
+    """Closed; a bell reaction; a restart; opening time; the agent gets the kept messages."""
     talk = await Talk.open(stage, await stage.customer("night-owl"))
     await talk.reads("Sales will answer here", stage.bot)
     await set_open(stage, hours=False)
@@ -132,7 +132,7 @@ async def test_called_back_when_somebody_is_there(stage: Stage) -> None:
     await talk.heard("is anybody there?")
 
 
-async def test_a_cross_ends_it(stage: Stage) -> None:
+async def test_a_cross_reaction_cancels_the_callback(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("changes-mind"))
     await talk.reads("Sales will answer here", stage.bot)
     await set_open(stage, hours=False)
@@ -146,7 +146,7 @@ async def test_a_cross_ends_it(stage: Stage) -> None:
     await set_open(stage, hours=True)
 
 
-async def test_the_opening_is_named(stage: Stage) -> None:
+async def test_the_closed_notice_names_the_opening_time(stage: Stage) -> None:
     host = "@webchat_queue_2:localhost"
     talk = await Talk.open(stage, await stage.customer("early-bird"), host=host)
     await talk.reads("Service will answer here", host)
@@ -158,7 +158,7 @@ async def test_the_opening_is_named(stage: Stage) -> None:
     promise = await talk.reads("I will tell you here as soon as somebody is there", host)
     assert "00:00." in wording(promise)
     await set_open(stage, hours=True)
-    await talk.say("now?")  # a word asks at once, whatever the operator's hours say
+    await talk.say("now?")  # a message requests an agent, whatever the operator's hours
     await talk.reads("number 1", host)
     await talk.accept()
     await talk.heard("now?")

@@ -1,6 +1,6 @@
 // A strict Matrix client: Element's own crypto engine, which gives keys to and takes messages from
 // cross-signed devices only (MSC4153). Commands come as lines of JSON on the standard input; each
-// is answered by one line on the standard output. Who it is stands in the one argument, as JSON.
+// is answered by one line on the standard output. The only argument is the account, as JSON.
 
 import readline from "node:readline";
 import attachments from "matrix-encrypt-attachment";
@@ -13,10 +13,10 @@ import {
 } from "matrix-js-sdk/lib/crypto-api/index.js";
 
 logger.setLevel("silent");
-// The engine and the SDK talk on the console; the standard output is ours.
+// Silence the engine's and the SDK's console messages: the standard output is for answers.
 for (const name of ["log", "info", "debug", "warn"]) console[name] = () => {};
 
-// Node 20 lacks it; the SDK asks for 22 because of it.
+// Missing in Node 20; the only reason why the SDK requires 22.
 Promise.withResolvers ??= () => {
     const made = {};
     made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
@@ -40,10 +40,10 @@ const client = sdk.createClient({
 async function start() {
     await client.initRustCrypto({ useIndexedDB: false });
     const crypto = client.getCrypto();
-    // The engine takes private keys only for an identity that it has heard of.
+    // The engine accepts private keys only for an identity that it knows.
     await crypto.userHasCrossSigningKeys(userId, true);
     await crypto.bootstrapCrossSigning({
-        // Without the key of before there is nothing to go on with: a new identity.
+        // Without the key of an existing identity, create a new one.
         setupNewCrossSigning: storageKey === null,
         authUploadDeviceSigningKeys: (upload) =>
             upload({
@@ -74,7 +74,7 @@ async function recover() {
     return { recovery: Buffer.from(storageKey).toString("base64") };
 }
 
-// As Element does it: room, invitation and encryption at once, and the first words right after.
+// As Element does it: room, invitation and encryption at once, then the first message.
 async function open({ host, text }) {
     const { room_id } = await client.createRoom({
         preset: "trusted_private_chat",
@@ -97,7 +97,7 @@ async function say({ room, text }) {
     return await client.sendTextMessage(room, text);
 }
 
-// Encrypt a file as Element does, and send it; `more` goes into the content.
+// Encrypt a file as Element does, and send it; `more` is added to the content.
 async function send({ room, msgtype, name, mime, data, more }) {
     const plain = new Uint8Array(Buffer.from(data, "base64"));
     const { data: sealed, info } = await attachments.encryptAttachment(plain.buffer);
@@ -114,12 +114,12 @@ async function send({ room, msgtype, name, mime, data, more }) {
     });
 }
 
-// The first message with this text in it, and what the client shows beside it.
+// Return the first message that contains the text, with the client's shield.
 async function see({ room, text, sender }) {
     return await shown(room, (e) => e.getSender() === sender && body(e).includes(text));
 }
 
-// A sender's nth file of a kind, opened, and what the client shows beside it.
+// Return a sender's nth file of a type, decrypted, with the client's shield.
 async function fetchFile({ room, sender, msgtype, nth }) {
     const those = (e) => e.getSender() === sender && e.getContent().msgtype === msgtype;
     const seen = await shown(room, those, nth);
@@ -146,7 +146,7 @@ async function shown(room, wanted, nth = 1) {
     };
 }
 
-// The devices of a user that the engine knows, once none of `unlike` is among them.
+// Wait until the engine knows no device in `unlike`, and return those that it knows.
 async function devices({ user, unlike }) {
     const deadline = Date.now() + PATIENCE_MS;
     for (;;) {
@@ -158,8 +158,7 @@ async function devices({ user, unlike }) {
     }
 }
 
-// Who is in the room, as Element counts when it looks for the direct chat with somebody, and what
-// it calls the room.
+// Return the room's members, as Element counts them to find a direct chat, and its name.
 async function count({ room }) {
     const found = client.getRoom(room);
     const members = found.getJoinedMembers().map((member) => member.userId);
