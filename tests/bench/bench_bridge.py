@@ -1,20 +1,20 @@
-"""What a message costs: the bridge beside lean forwarders and beside heisenbridge, in one run.
+"""Cost of a message: the bridge compared with lean forwarders and heisenbridge, in one run.
 
-`make bench` runs it; `python -m tests.bench.bench_bridge --help` tells what else it can do. Each
-subject is a program with its peers around it: stubs in this process, a durable PostgreSQL (fsync
-on). All subjects of a round are up together, and the columns go from subject to subject, so that
-whatever else the machine does falls on all of them; figures are medians of the rounds, ratios are
-taken within a round. What is measured once comes after: live sessions and their return, starts,
-large files, encryption, writes.
+`make bench` runs it; `python -m tests.bench.bench_bridge --help` lists its options. Each subject
+is a program whose peers are stubs in this process and a durable PostgreSQL (fsync on). All subjects
+of a round are up together, and each column is measured on one after the other, so that other load
+on the machine affects all alike; figures are medians over the rounds, ratios are taken within a
+round. Then come measurements that are made once: live sessions and their return, starts, large
+files, encryption, writes.
 
-The subjects: `L`, the lean forwarder that stores nothing, on asyncio (and, if asked for, on
-uvloop); `D`, the same with each message stored first, in SQLite and in PostgreSQL; `H`,
-heisenbridge, which stores nothing either; the bridge on SQLite and on PostgreSQL, there with one
-process, two and three; and, as "before", the bridge of another checkout on both.
+The subjects: `L`, the lean forwarder that stores nothing, on asyncio (on request also on uvloop);
+`D`, the same with each message stored first, in SQLite and in PostgreSQL; `H`, heisenbridge, which
+stores nothing either; the bridge on SQLite and on PostgreSQL, there with one, two and three
+processes; and, as "before", the bridge of another checkout on both.
 
-Every measurement goes into a JSON file of its commit below `.cache/bench/`, part by part: parts
-that are measured alone (`--only`) replace those that are there. A whole run ends with
-`tests.bench.publish`, which compares it with the last one in git; a quick one (one round) does not.
+Every measurement goes into a JSON file of its commit below `.cache/bench/`; parts that are measured
+alone (`--only`) replace those in the file. A complete run ends with `tests.bench.publish`, which
+compares it with the last one in git; a quick one (one round) does not.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ from tests.support.postgres import PostgresServer
 ROOMS = 100
 ROUNDS = 5
 WORK = CACHE / "bench"
-"""Where the JSON of a commit grows, part by part."""
+"""Folder of the JSON files, to which a run adds part by part."""
 SATURATED = ("in1", "in10", "in100", "out")
 PLAIN = (*SATURATED, "in_paced", "out_paced")
 SLOW = ("writes",)
 """Parts that a quick run leaves out."""
 WARMING = {"in10": 1_000, "out": 500}
-"""Messages before the first measurement of a process."""
+"""Messages per column before the first measurement of a process."""
 VERSIONS = ("aiohttp", "websockets", "uvloop", "asyncpg", "mautrix", "msgspec", "vodozemac")
 
 Open = Callable[[Path], AbstractAsyncContextManager[Subject]]
@@ -74,9 +74,9 @@ class Candidate:
     """A subject that can be opened.
 
     Attributes:
-        opened: opens it in a folder.
-        database: µs of CPU of its database's processes so far; None where it has no server.
-        columns: those that it is measured in.
+        opened: starts it in a folder.
+        database: returns the µs of CPU of its database server so far; None without a server.
+        columns: keys of the columns to measure.
     """
 
     opened: Open
@@ -98,7 +98,7 @@ class Cluster:
         return self.server.sql("SHOW server_version").strip()
 
     def cpu(self) -> float:
-        """Microseconds; those of processes that have ended are missing."""
+        """Return µs of CPU, without those of processes that have ended."""
         postmaster = self.server.postmaster()
         total = 0.0
         for process in _children(postmaster):
@@ -126,7 +126,7 @@ def _children(parent: int) -> Iterator[int]:
 async def candidates(
     cluster: Cluster, before: Path | None, wanted: Sequence[str]
 ) -> tuple[dict[str, Candidate], str]:
-    """The subjects of this machine by name, and the version of H or why it is missing.
+    """Return the subjects by name, and the version of H or why it is missing.
 
     Args:
         wanted: names; empty: all but L on uvloop.
@@ -173,14 +173,14 @@ async def candidates(
 
 
 def sqlite_in(folder: Path) -> str:
-    """The URL of a SQLite database in a folder."""
+    """Return the URL of a SQLite database in a folder."""
     return f"sqlite:///{folder}/bridge.db"
 
 
 async def one_round(
     number: int, subjects: Mapping[str, Candidate], columns: Mapping[str, Column]
 ) -> list[Row]:
-    """All columns of all subjects; each has a new process and a new database."""
+    """Measure all columns of all subjects, each with a new process and a new database."""
     rows: list[Row] = []
     async with AsyncExitStack() as stack:
         opened: dict[str, Subject] = {}
@@ -206,13 +206,13 @@ async def one_round(
 
 
 def _rate(rows: Sequence[Row], name: str, column: str) -> float:
-    """What a subject carried in this round, messages a second; 1,000 where that was left out."""
+    """Return a subject's rate in this round, in messages a second; 1,000 if not measured."""
     found = (row.figure.rate for row in rows if (row.subject, row.column) == (name, column))
     return next(found, 1_000.0)
 
 
 async def warm(subject: Subject, columns: Mapping[str, Column]) -> None:
-    """The first messages of a process, which are not measured."""
+    """Send the first messages of a process, which are not measured."""
     share = 1 if columns is COLUMNS else QUICK
     for key, messages in WARMING.items():
         column = replace(COLUMNS[key], messages=messages // share)
@@ -231,7 +231,7 @@ def _brief(figure: Figure) -> str:
 
 
 async def profile(candidate: Candidate, name: str, column: Column, stacks: Path) -> None:
-    """Sample a subject's process while it does the work of one column."""
+    """Sample a subject's process during one column."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         async with candidate.opened(Path(folder)) as subject:
             await warm(subject, COLUMNS)
@@ -272,7 +272,7 @@ def options() -> argparse.Namespace:
 
 
 def asked_columns(asked: argparse.Namespace) -> Mapping[str, Column]:
-    """The columns, with fewer messages in a quick run."""
+    """Return the columns to measure, with fewer messages in a quick run."""
     if asked.rounds > 1 and not asked.columns and not asked.messages:
         return COLUMNS
     wanted = (asked.columns or ",".join(COLUMNS)).split(",")
@@ -284,9 +284,9 @@ def asked_columns(asked: argparse.Namespace) -> Mapping[str, Column]:
 
 
 async def run(asked: argparse.Namespace, cluster: Cluster) -> int:
-    """All parts that are asked for; returns the exit code.
+    """Measure all requested parts; returns the exit code.
 
-    The JSON is written after each part and round, lest a late fault cost what was measured.
+    The JSON is written after each part and round, so that a late failure loses no measurement.
     """
     subjects, peer = await candidates(cluster, asked.before, asked.subjects)
     if asked.profile:
@@ -319,7 +319,7 @@ async def run(asked: argparse.Namespace, cluster: Cluster) -> int:
 
 
 def kept_at(asked: argparse.Namespace, commit: str) -> tuple[Path, bool]:
-    """The JSON file, and whether what is measured may go into its commit's."""
+    """Return the JSON file, and whether the run is complete enough for the commit's file."""
     some = asked.rounds == 1 or asked.subjects or asked.columns or asked.messages
     kept = WORK / ("trial.json" if some else f"{commit.rstrip('+')}.json")
     found: Path = asked.output.resolve() if asked.output else kept
@@ -334,7 +334,7 @@ async def measured(
     subjects: Mapping[str, Candidate],
     report: Report,
 ) -> AsyncIterator[None]:
-    """Measure a part into the report; comes back whenever there is something to be kept."""
+    """Measure a part into the report; yields whenever there is something to save."""
     quick = asked.rounds == 1
     if part == "columns":
         columns, began = asked_columns(asked), time.monotonic()
@@ -369,7 +369,7 @@ async def measured(
 
 
 async def all_starts(cluster: Cluster, report: Report, *, quick: bool) -> None:
-    """Both databases, with ever more rooms at rest."""
+    """Measure starts on both databases, with increasing numbers of rooms at rest."""
     sizes, times = (starts.QUICK, 1) if quick else (starts.STEPS, starts.TIMES)
     for name in ("SQLite", "PostgreSQL"):
         for rooms in sizes:
@@ -386,7 +386,7 @@ async def live_sessions(
     checkout: Path,
     steps: Sequence[Sequence[int]],
 ) -> None:
-    """Processes that grow to so many sessions, whose call centre then goes away and comes back."""
+    """Measure processes with growing numbers of sessions, then an outage of the call centre."""
     for name in ("SQLite", "PostgreSQL"):
         for sizes in steps:
             with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -409,12 +409,12 @@ async def live_sessions(
 
 
 def database_of(name: str, folder: str, cluster: Cluster) -> str:
-    """The URL of a new database, of SQLite or PostgreSQL."""
+    """Return the URL of a new SQLite or PostgreSQL database."""
     return cluster.new_database() if name == "PostgreSQL" else sqlite_in(Path(folder))
 
 
 def crypto(checkout: Path, messages: int) -> dict[str, float]:
-    """What a checkout's own bench of encryption prints: µs of CPU by case."""
+    """Run a checkout's own `bench_crypto`; returns µs of CPU by case."""
     command = [sys.executable, "-m", "tests.bench.bench_crypto", str(messages)]
     environment = os.environ | {"COLUMNS": "100", "PYTHONPATH": str(checkout)}
     done = subprocess.run(  # noqa: S603
@@ -431,7 +431,7 @@ _CRYPTO = re.compile(r"((?:de|en)crypt, \w+)\s+│\s+(\d+)\s+│")
 
 
 def machine(before: Path | None, cluster: Cluster, peer: str) -> dict[str, str]:
-    """What the figures depend on, as far as it can be told."""
+    """Return facts about the machine and versions on which the figures depend."""
     cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     model = next((line for line in cpu.splitlines() if line.startswith("model name")), ": ?")
     found = {
@@ -452,7 +452,7 @@ def machine(before: Path | None, cluster: Cluster, peer: str) -> dict[str, str]:
 
 
 def fsync() -> float:
-    """Milliseconds that a write to the disk takes, where the databases are: the median of many."""
+    """Return the median milliseconds of an fsync in the folder of the databases."""
     took = []
     with tempfile.TemporaryFile() as file:
         for _ in range(50):
@@ -465,7 +465,7 @@ def fsync() -> float:
 
 
 def _commit(checkout: Path) -> str:
-    """A checkout's commit, with a plus where something is changed."""
+    """Return a checkout's commit, with a plus if it has local changes."""
     git = ("git", "-C", str(checkout), "describe", "--always", "--dirty=+", "--exclude=*")
     done = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603
     return done.stdout.strip() or "?"
@@ -478,7 +478,7 @@ def say(line: str) -> None:
 
 def main() -> None:
     configure_logging("ERROR", "text")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all servers are stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to stop all servers
     asked = options()
     cluster = Cluster()
     try:

@@ -1,9 +1,9 @@
-"""CPU per encrypted message: opening a customer's, and encrypting one of ours.
+"""CPU per encrypted message: decrypting a customer's, and encrypting one of the bridge.
 
 Run it as a program: `python -m tests.bench.bench_crypto [messages] [rounds]`. The CPU is that of
-this process, all threads; shown are the median and the range of the rounds, in which all cases take
-turns. "Bare" is vodozemac alone; the rest is with everything around it: keys and replay notes read
-from the store and written to it, sessions begun and shared with a customer's two devices.
+this process, all threads; it prints the median and range of the rounds, in which all cases
+alternate. "Bare" is vodozemac alone; the other cases include reading and writing keys and replay
+records in the store, and starting sessions and sharing them with a customer's two devices.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TEXT = "x" * 200
 
 
 async def cpu(times: int, once: Callable[[int], Awaitable[object]]) -> tuple[float, float]:
-    """CPU and wall-clock microseconds for each call."""
+    """Return CPU and wall-clock microseconds per call."""
     wall, used = time.perf_counter(), time.process_time()
     for number in range(times):
         await once(number)
@@ -57,7 +57,7 @@ async def cpu(times: int, once: Callable[[int], Awaitable[object]]) -> tuple[flo
 
 
 async def opening(rows: StorePort, messages: int) -> tuple[float, float]:
-    """A customer's messages, a new session every hundred, as clients do."""
+    """Measure decrypting a customer's messages, with a new session every hundred, as clients do."""
     vault, world = Vault(rows, Sealer("secret")), World()
     keys, phone = RoomKeys(vault, Believing()), Phone(world)
     raws: list[Json] = []
@@ -82,7 +82,7 @@ async def opening(rows: StorePort, messages: int) -> tuple[float, float]:
 
 
 async def sealing(rows: StorePort, messages: int) -> tuple[float, float]:
-    """A ghost's messages to a room with one customer with two devices; rotation included."""
+    """Measure encrypting a ghost's messages to a customer's two devices, with key rotation."""
     vault, world, rooms = Vault(rows, Sealer("secret")), World(), Rooms()
     server = FakeServer(world)
     await server.make_device(BOT, "D")
@@ -116,7 +116,7 @@ async def bare(messages: int) -> tuple[tuple[float, float], tuple[float, float]]
 
 
 async def one_round(store: StorePort, messages: int) -> dict[str, tuple[float, float]]:
-    """CPU and wall-clock microseconds of each case."""
+    """Return CPU and wall-clock microseconds per message of each case."""
     sealed, opened = await bare(messages)
     found = {"decrypt, bare": opened, "encrypt, bare": sealed}
     for name, rows in (("memory", MemoryStore()), ("SQLite", store)):

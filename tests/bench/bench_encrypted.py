@@ -1,18 +1,17 @@
-"""CPU of the whole bridge per message in an encrypted room, beside a clear one in the same run.
+"""CPU of the whole bridge per message in an encrypted room, compared with a clear one.
 
-`make bench` has it as a part; alone: `python -m tests.bench.bench_encrypted [messages]`. A real
-Synapse (SQLite), the simulator and the bridge run on this machine; what is measured is the bridge's
-process, all of its threads. The customer's client is matrix-nio, with one device, which begins a
-session every hundred messages, as the bridge does. Each direction has a go in both rooms, by turns,
-so that whatever else the machine does falls on both. What the bridge does anyway in each second
-(reading mailboxes, asking whether the homeserver is there) is measured first and taken off, for the
-two clients take unlike long for a message; "added" is the median of the turns' differences, with
-their quartiles.
+A part of `make bench`; alone: `python -m tests.bench.bench_encrypted [messages]`. A real Synapse
+(SQLite), the simulator and the bridge run on this machine; the bridge's process is measured, all
+threads. The customer's client is matrix-nio with one device, which starts a session every hundred
+messages, as the bridge does. The two rooms take turns in each direction, so that other load on the
+machine affects both alike. The bridge's idle CPU per second (fetching to-device messages, pinging
+the homeserver) is measured first and subtracted, as the two clients need different times per
+message; "added" is the median of the turns' differences, with their quartiles.
 
-What is added is split: "vodozemac" is the cipher alone, in this process and at the messages' pace,
-for its code and its data have to be fetched into the processor's caches anew each time: 50-90 µs,
-where the same in a loop takes 20-50 (`bench_crypto`). "Ours" is the rest: envelope, checks, replay
-notes, the second JSON, the larger bodies, and a hundredth of a session's key.
+The addition is split: "vodozemac" is the cipher alone, in this process and at the messages' pace,
+where its code and data must be fetched into the processor's caches each time: 50-90 µs instead of
+the 20-50 in a loop (`bench_crypto`). "Ours" is the rest: envelope, checks, replay records, the
+second JSON, the larger bodies, and a hundredth of a session's key.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from tests.support.talk import MEI, Talk, chatting
 
 TURNS = 10
 IDLE = 20.0
-"""Seconds for which the bridge is looked at while nobody speaks."""
+"""Seconds for which the idle CPU is measured."""
 PATIENCE = 300.0
 TEXT = "x" * 200
 TO_AGENT, TO_CUSTOMER = "to the agent", "to the customer"
@@ -50,7 +49,7 @@ Go = Callable[[Talk, str, int, Alone], Awaitable[None]]
 
 
 def cpu(stage: Stage) -> float:
-    """Microseconds of CPU that the bridge has used."""
+    """Return the bridge's µs of CPU so far."""
     total = 0
     for thread in Path(f"/proc/{stage.bridge.pid}/task").iterdir():
         total += int((thread / "schedstat").read_text().split()[0])
@@ -58,7 +57,7 @@ def cpu(stage: Stage) -> float:
 
 
 class Cipher:
-    """Vodozemac alone, on a message like those that are said; `spent`: µs of each time."""
+    """Vodozemac alone, on a message like those of the chat; `spent`: µs of each call."""
 
     def __init__(self) -> None:
         self.spent: list[float] = []
@@ -70,7 +69,7 @@ class Cipher:
         self._sealed: Iterator[str] = iter(())
 
     def prepare(self, messages: int) -> None:
-        # All before, or the cipher would be at hand when it is measured.
+        # Encrypted in advance, or the cipher would be in the caches when it is measured.
         self._sealed = iter([self._group.encrypt(self._plain).to_base64() for _ in range(messages)])
 
     def open(self) -> None:
@@ -85,7 +84,7 @@ class Cipher:
 
 
 async def to_agent(talk: Talk, name: str, messages: int, alone: Alone) -> None:
-    """The customer speaks; until the agent has the last of it."""
+    """Send the customer's messages and wait until the agent has the last."""
     for number in range(messages):
         await talk.say(f"{name} {number} {TEXT}")
         alone()
@@ -95,21 +94,21 @@ async def to_agent(talk: Talk, name: str, messages: int, alone: Alone) -> None:
 
 
 async def to_customer(talk: Talk, name: str, messages: int, alone: Alone) -> None:
-    """The agent speaks; until the customer has read the last of it."""
+    """Send the agent's messages and wait until the customer has read the last."""
     for number in range(messages):
         await talk.desk("say", text=f"{name} {number} {TEXT}")
-        if number % 20 == 19 or number == messages - 1:  # as fast as the homeserver takes them
+        if number % 20 == 19 or number == messages - 1:  # as fast as the homeserver accepts them
             await talk.reads(f"{name} {number} ", MEI, PATIENCE)
             alone()
 
 
 class Added(msgspec.Struct, frozen=True):
-    """What encryption adds one way; µs of CPU a message, medians of the turns.
+    """CPU added by encryption in one direction: µs per message, medians of the turns.
 
     Attributes:
         way: TO_AGENT or TO_CUSTOMER.
-        added: of the differences within each turn; `least` and `most` are their quartiles.
-        cipher: of it vodozemac.
+        added: median of the differences within each turn; `least`, `most`: their quartiles.
+        cipher: the part of vodozemac alone.
     """
 
     way: str
@@ -122,7 +121,7 @@ class Added(msgspec.Struct, frozen=True):
 
 
 async def encrypted(messages: int, say: Callable[[str], None]) -> list[Added]:
-    """So many messages in a clear and in an encrypted room, each way."""
+    """Measure `messages` messages in a clear and in an encrypted room, each way."""
     found = []
     options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
     each = messages // TURNS

@@ -1,28 +1,26 @@
-"""What one call centre costs another in the same process, while it is dead, hangs or floods.
+"""Cost of one call centre to another in the same process, while it is dead, hangs or floods.
 
 Run it as a program:
 `python -m tests.bench.bench_enterprises [messages] [rounds] [checkout] [states]`.
-One bridge (of another checkout, where one is named) with SQLite serves `acme` and `best`;
-homeserver and call centres are stubs. Measured are messages of acme's rooms, one each way every
-`GAP` seconds, each by itself; what best does meanwhile is done by another process (`Neighbour`), so
-that it does not hold up who measures:
+One bridge (of another checkout if one is given) with SQLite serves `acme` and `best`; homeserver
+and call centres are stubs. It measures single messages in acme's rooms, one each way every `GAP`
+seconds; another process (`Neighbour`) plays best, so as not to delay the measuring one:
 
-- quiet: its chats stand, nobody talks;
+- quiet: best's chats are open, nobody writes;
 - flooding: its agents and its customers write `FLOOD` times a second each, together with acme's as
-  much as a Synapse beside it carries;
+  much as a Synapse on the same machine can handle;
 - dead: nothing listens at its address, all its rooms want their link, and customers write there;
-- hanging: its address takes connections and answers nothing; the same besides.
+- hanging: as dead, but its address accepts connections and answers nothing.
 
-Each state stands between two quiet ones, with which it is compared: ratios of the p50 and the p99,
-with the interval in which they lie when the rounds are drawn again and again (bootstrap, 95 %). The
-quiet ones after against those before say what such an interval is worth on this machine. `ms` are
-what people wait, and have the machine's other work in them. `cpu` is the processor time that the
-bridge spends from the moment in which a message is sent until it is there, for the message or for
-others: what stood before it, as long as the machine has time for the bridge.
+Each state is compared with the quiet ones before and after it: ratios of the p50 and the p99, with
+a bootstrap interval (95 %) over the rounds. The ratio of the quiet slices after to those before
+shows how reliable such an interval is on this machine. `ms` is the wait of people, including other
+work of the machine. `cpu` is the bridge's processor time from sending a message to its arrival,
+for this message or for others: its wait in queue, as long as the machine has time for the bridge.
 
-Last comes what no other load touches: the bridge is stopped, gets `BURST` messages of best's agents
-and then one of acme's, and goes on. How much it computes until that one is there is what a
-neighbour can put before a message at the worst.
+The last figure depends on no other load: the bridge is suspended, gets `BURST` messages of best's
+agents and then one of acme's, and resumes. Its CPU until that message arrives is the worst delay
+that a neighbour can cause.
 """
 
 from __future__ import annotations
@@ -57,18 +55,18 @@ GAP = 0.025
 FLOOD = 25
 BURST, TRIALS = 100, 40
 SETTLED = 10.0
-"""Seconds after which a server that is away is tried no more all at once."""
+"""Seconds after which the rooms' reconnects to an absent server no longer coincide."""
 BEST_USER = "@best_queue_1:localhost"
 GOAL = 1.2
 NEIGHBOUR = "neighbour"
 FEWEST = 4
-"""Rounds of which an interval is made."""
+"""Minimum number of rounds for an interval."""
 DRAWN = 200
-"""How often rounds are drawn for an interval."""
+"""Bootstrap samples per interval."""
 
 
 def write_both(folder: Path, homeserver: str, acme: str, best: str) -> Path:
-    """The configuration for both call centres."""
+    """Write the configuration for both call centres; returns its path."""
     url = f"sqlite:///{folder}/bridge.db"
     path = write_config(folder, homeserver, acme, free_port(), url)
     yaml = YAML(typ="safe", pure=True)
@@ -89,14 +87,14 @@ def write_both(folder: Path, homeserver: str, acme: str, best: str) -> Path:
 
 
 class Best:
-    """What best's customers, its agents and its server do."""
+    """The customers, agents and server of `best`."""
 
     def __init__(self, best: Subject, server: StubWebChat) -> None:
         self._best, self._server = best, server
         self._runs = count(1)
 
     async def seated_again(self) -> None:
-        """Best's rooms have their links again, and say who they are."""
+        """Have each of best's rooms send its name, and wait until all arrived over new links."""
         run = next(self._runs)
         expected = self._server.heard.count("first") + len(BEST)
         for room in BEST:
@@ -104,7 +102,7 @@ class Best:
         await self._server.heard.reach("first", expected)
 
     async def write_on(self, *, agents: bool, a_second: int) -> None:
-        """Best's customers write, for ever, and its agents too."""
+        """Write as best's customers until cancelled, and as its agents too if asked."""
         run = next(self._runs)
         for number in range(1_000_000):
             room = BEST[number % len(BEST)]
@@ -115,7 +113,7 @@ class Best:
             await asyncio.sleep(random.uniform(0.5, 1.5) / a_second)  # noqa: S311
 
     async def _say(self, room: int) -> None:
-        with suppress(aiohttp.ClientError):  # its link is coming back
+        with suppress(aiohttp.ClientError):  # its link is reconnecting
             await self._best.say(room, wording("din", 0))
 
     @asynccontextmanager
@@ -172,11 +170,11 @@ async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
 
 
 def tell(told: str) -> None:
-    print(told, flush=True)  # noqa: T201 - to the process that started us
+    print(told, flush=True)  # noqa: T201 - to the process that started this one
 
 
 async def be_one() -> None:
-    """Say where best's server is, hear where the bridge is, then follow the orders."""
+    """Print the address of best's server, read the bridge's, then carry out orders."""
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
@@ -185,7 +183,7 @@ async def be_one() -> None:
         tell(server.base_url)
         urls = json.loads(await lines.readline())
         best = Subject(urls, [], session, StubHomeserver(), server.heard, server.say)
-        best._numbers = count(1_000_000)  # the other process has those below
+        best._numbers = count(1_000_000)  # transaction ids above the other process's
         await open_chats(best, server, BEST, BEST_USER)
         tell("ready")
         while order := (await lines.readline()).decode().strip():
@@ -196,7 +194,7 @@ async def be_one() -> None:
 
 
 class Neighbour:
-    """The process in which best's side is, as who measures sees it."""
+    """Handle of the process that plays best."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -241,7 +239,7 @@ async def neighbour() -> AsyncIterator[Neighbour]:
 
 
 class Slice(NamedTuple):
-    """Some seconds of acme's messages: for each kind and unit, a value a message; CPU a second."""
+    """A run of acme's messages: a value per message for each column; `busy`: CPU per second."""
 
     values: dict[str, list[float]]
     busy: float
@@ -251,7 +249,7 @@ COLUMNS = ("c→a ms", "a→c ms", "c→a cpu", "a→c cpu")
 
 
 async def said(acme: Subject, kind: str, mark: str, number: int) -> None:
-    """A message of acme's, of that kind."""
+    """Send a message of acme of this kind."""
     room, text = ACME[number % len(ACME)], wording(mark, number)
     if kind == "question":
         await acme.put([acme.text(room, f"{mark}x{number}", text)])
@@ -260,7 +258,7 @@ async def said(acme: Subject, kind: str, mark: str, number: int) -> None:
 
 
 async def measured(acme: Subject, run: int, messages: int) -> Slice:
-    """Messages of acme's on their way, in both directions."""
+    """Measure messages of acme in both directions."""
     sides = {"question": acme.heard, "answer": acme.homeserver.shown}
     sent: dict[str, list[tuple[float, float]]] = {kind: [] for kind in sides}
     began = time.monotonic(), acme.cpu()
@@ -285,7 +283,7 @@ async def measured(acme: Subject, run: int, messages: int) -> Slice:
 
 
 async def behind(acme: Subject, best: Neighbour, run: int, *, burst: bool) -> list[list[float]]:
-    """CPU of the bridge until a message is there that came with others before it, each way; ms."""
+    """Return ms of the bridge's CPU until a message arrives that came after a burst, each way."""
     sides = {"question": acme.heard, "answer": acme.homeserver.shown}
     spent: dict[str, list[float]] = {kind: [] for kind in sides}
     shown = acme.homeserver.shown
@@ -296,7 +294,7 @@ async def behind(acme: Subject, best: Neighbour, run: int, *, burst: bool) -> li
         async with best.being("burst") if burst else nullcontext(), asyncio.TaskGroup() as tasks:
             began = acme.cpu()
             tasks.create_task(said(acme, kind, mark, number))
-            await asyncio.sleep(0.05)  # all of it is in the sockets' buffers
+            await asyncio.sleep(0.05)  # until all of it is in the sockets' buffers
             os.kill(acme.pids[0], signal.SIGCONT)
             await side.reach(mark, number + 1)
         spent[kind].append((side.metered(mark)[number][1] - began) / 1000)
@@ -307,7 +305,7 @@ async def behind(acme: Subject, best: Neighbour, run: int, *, burst: bool) -> li
 
 
 Rounds = dict[str, list[tuple[Slice, Slice, Slice]]]
-"""By state: the quiet slice before, the slice, the quiet one after; of each round."""
+"""By state and round: the quiet slice before, the state's slice, the quiet one after."""
 
 
 async def main(
@@ -325,7 +323,7 @@ async def main(
                 await open_chats(acme, server, ACME)
                 best.order(json.dumps(urls))
                 assert await best.told() == "ready"
-                await measured(acme, next(runs), 100)  # warms everything up
+                await measured(acme, next(runs), 100)  # warm-up
                 for _ in range(int(rounds)):
                     before = await measured(acme, next(runs), int(messages))
                     for state, kept in taken.items():
@@ -343,7 +341,7 @@ async def main(
 
 
 def quantile(slices: Sequence[Slice], column: str, percent: int) -> float:
-    """Of all messages of all these slices."""
+    """Return a percentile of a column over all messages of the slices."""
     every = [value for one in slices for value in one.values[column]]
     return statistics.quantiles(every, n=100)[percent - 1]
 
@@ -352,7 +350,7 @@ Pairs = Sequence[tuple[Sequence[Slice], Sequence[Slice]]]
 
 
 def ratio(taken: Pairs, column: str, percent: int) -> tuple[float, float, float]:
-    """Of pairs of slices, the second to the first; and between what, when rounds are drawn."""
+    """Return the ratio of the pairs' second slices to the first, and its bootstrap interval."""
 
     def of(rounds: Pairs) -> float:
         first = [one for pair in rounds for one in pair[0]]
@@ -364,7 +362,7 @@ def ratio(taken: Pairs, column: str, percent: int) -> tuple[float, float, float]
 
 
 def verdict(low: float, high: float, rounds: int) -> str:
-    """Whether a p99 changes by less than the goal, as far as the interval tells."""
+    """Return whether a p99's ratio meets the goal; "open" if the interval does not decide it."""
     if rounds < FEWEST:
         return "open"
     if high <= GOAL:
@@ -373,7 +371,7 @@ def verdict(low: float, high: float, rounds: int) -> str:
 
 
 def show(taken: Rounds) -> None:
-    """Quantiles of each state, and its ratios to the quiet slices around it."""
+    """Print percentiles of each state, and its ratios to the quiet slices around it."""
     table = Table("best is", "CPU s/s", *(f"{one} p{p}" for one in COLUMNS for p in (50, 99)))
     every = [one for rounds in taken.values() for one in rounds]
     cases = {"quiet": [one for before, _, after in every for one in (before, after)]}

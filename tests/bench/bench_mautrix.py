@@ -1,9 +1,9 @@
-"""CPU per call to the homeserver: our client beside mautrix's layers, and contents as its types.
+"""CPU per call to the homeserver: the bridge's client compared with mautrix's layers and types.
 
 Run it as a program: `python -m tests.bench.bench_mautrix [calls] [rounds]`; it prints JSON, medians
-of CPU microseconds of this process (the homeserver is another, and says yes to everything). In a
-round all cases take turns. mautrix's intent is given all that it would ask for: the user is
-registered and joined, power levels and creator are in its memory store.
+of CPU microseconds of this process (the homeserver, another one, accepts everything). In a round
+all cases alternate. mautrix's intent need not query anything: the user is registered and joined,
+power levels and creator are in its memory store.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:
 
 
 class _Yes(asyncio.Protocol):
-    """One connection: an answer for each whole request."""
+    """A connection of a server that gives the same answer to each complete request."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport, self._read = cast(asyncio.Transport, transport), b""
@@ -82,7 +82,7 @@ def _serve(told: Connection) -> None:
 
 
 def plain(number: int) -> Json:
-    """An agent's message as `render` makes it."""
+    """Return an agent's message as `render` makes it."""
     return {
         "msgtype": "m.text",
         "body": BODY,
@@ -103,7 +103,7 @@ def typed(number: int) -> TextMessageEventContent:
 
 
 class _Remembers(ASStateStore, MemoryStateStore):
-    """mautrix's memory, as its file store has it, without the file."""
+    """mautrix's state store, in memory instead of a file."""
 
     def __init__(self) -> None:
         ASStateStore.__init__(self)
@@ -111,7 +111,7 @@ class _Remembers(ASStateStore, MemoryStateStore):
 
 
 async def intent_of(api: AppServiceAPI) -> IntentAPI:
-    """The ghost's intent, whose store knows all that it looks up."""
+    """Return the ghost's intent, with everything that it looks up in its store."""
     store = _Remembers()
     api.state_store = store
     user, room = UserID(GHOST), RoomID(ROOM)

@@ -1,10 +1,10 @@
-"""Rows a second and memory of `migrate-db`, `backup` and `restore`, as commands of their own.
+"""Rows per second and memory of the commands `migrate-db`, `backup` and `restore`.
 
-Run it as a program: `python -m tests.bench.bench_moves [rows] [--write]`. A database of so many
-rows of the journal, a tenth as many rooms and chats, goes from SQLite to PostgreSQL (with fsync)
-and back, and into a file and out of it. Seconds are of the whole command, with Python's start;
-memory is the most that its process held (PostgreSQL's own is not in it). `--write` puts the table
-into docs/operators.md.
+Run it as a program: `python -m tests.bench.bench_moves [rows] [--write]`. A database with `rows`
+journal rows, and a tenth as many rooms and chats, is moved from SQLite to PostgreSQL (with fsync)
+and back, and to and from a backup file. Seconds are of the whole command, with Python's start;
+memory is the peak of its process, without PostgreSQL's. `--write` puts the table into
+docs/operators.md.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tests.unit.config.configs import SMALLEST
 PAGE = Path("docs/operators.md")
 MARKS = "<!-- tests/bench/bench_moves.py -->"
 EACH = 10
-"""Rows of the journal of each room."""
+"""Journal rows per room."""
 
 
 async def fill(url: str, rows: int) -> None:
-    """What the bridge leaves of chats: about 700 bytes a message, 900 a room."""
+    """Fill a database as chats do: about 700 bytes per message, 900 per room."""
     async with open_store(url, SystemClock()) as store:
         for first in range(0, rows // EACH, 100):
             commits = []
@@ -51,7 +51,7 @@ async def fill(url: str, rows: int) -> None:
 
 
 def timed(*line: str) -> tuple[float, float, int]:
-    """Run a command; seconds, those of CPU, and the most memory it held, in bytes."""
+    """Run a command; returns its seconds, seconds of CPU, and peak memory in bytes."""
     began = time.perf_counter()
     pid = os.posix_spawn(
         sys.executable,

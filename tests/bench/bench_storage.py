@@ -1,9 +1,9 @@
-"""CPU per message of the storage: what so many rooms have to write, in one commit.
+"""CPU per message of the storage: commits of 1 and of 100 rooms at once.
 
-A message is a room's record, the event that came with the effect that it led to, and, in half of
-the lines, the end of the effect before. Run it as a program: `python -m tests.bench.bench_storage
-[messages]`. The CPU is that of this process, all threads (PostgreSQL's own is shown apart); rates
-depend on the disk. It runs on uvloop, as the bridge does, and PostgreSQL with fsync on.
+A message is a room's record, an input with its effect, and, in half of the lines, the outcome of
+the previous effect. Run it as a program: `python -m tests.bench.bench_storage [messages]`. The CPU
+is that of this process, all threads (PostgreSQL's is a column of its own); rates depend on the
+disk. It runs on uvloop, as the bridge does, and PostgreSQL with fsync on.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class WallClock:
 
 
 class Load:
-    """Rooms with something to write, again and again."""
+    """Rooms that write a message each per commit."""
 
     def __init__(self, store: SqlStore, name: str, rooms: int, *, ending: bool) -> None:
         self._store = store
@@ -80,7 +80,7 @@ class Load:
 
 
 def cpu_of(postmaster: int | None) -> float:
-    """Seconds of CPU that a PostgreSQL's processes have used; 0 without one or without /proc."""
+    """Return a PostgreSQL server's seconds of CPU so far; 0 without one or without /proc."""
     if postmaster is None or not Path("/proc/self/stat").exists():
         return 0.0
     ticks = 0

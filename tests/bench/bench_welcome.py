@@ -1,11 +1,11 @@
-"""How long a customer waits for the welcome: from the invitation to the sentence on their screen.
+"""Time from a customer's invitation to the welcome on their screen.
 
 Run it as a program: `python -m tests.bench.bench_welcome [invitations]`. A real Synapse (SQLite),
-the simulator and the bridge run on this machine; the invitations come one by one, so what is
-measured is the way through all of them and no queue. Clear rooms, then encrypted ones.
+the simulator and the bridge run on this machine; the invitations come one by one, so no time is
+spent in queues. Clear rooms, then encrypted ones.
 
-"seen" is from before the customer's own call to after their /sync; "server" is between the times
-that Synapse put on the two events.
+"seen" is from before the customer's call to after their /sync; "server" is the difference of
+Synapse's timestamps of the two events.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ENCRYPTED = {
 
 
 async def welcome(stage: Stage, customer: Customer, *, encrypted: bool) -> tuple[float, float]:
-    """Invite the bot into a new room; returns seconds, as seen and by the server's clock."""
+    """Invite the bot into a new room; returns the seconds "seen" and "server"."""
     state = [ENCRYPTED] if encrypted else []
     reply = await customer.call(
         "POST", "v3/createRoom", {"preset": "trusted_private_chat", "initial_state": state}
@@ -70,7 +70,7 @@ async def main(invitations: int) -> None:
         async with set_stage(Path(folder), StageOptions(config={"bridge": bridge})) as stage:
             customer = await stage.customer("newcomer")
             for encrypted in (False, True):
-                await welcome(stage, customer, encrypted=encrypted)  # warms everything up
+                await welcome(stage, customer, encrypted=encrypted)  # warm-up
                 measured = [
                     await welcome(stage, customer, encrypted=encrypted) for _ in range(invitations)
                 ]

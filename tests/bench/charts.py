@@ -1,7 +1,7 @@
-"""Bar charts as SVG: horizontal, one group below the other, readable on light and dark pages.
+"""Horizontal bar charts as SVG, in groups, readable on light and dark pages.
 
-Each group has a scale of its own, its longest bar being the whole width, and every bar has its
-figure beside it. A chart names what it shows in `title` and `desc`, which screen readers read.
+Each group has its own scale, on which the longest bar takes the whole width; every bar has its
+figure beside it. `title` and `desc` of a chart are for screen readers.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from xml.sax.saxutils import escape
 
 WIDTH = 760
 LEFT, RIGHT = 130, 120
-"""Pixels for the names of bars, and for their figures."""
+"""Width in pixels of the bars' names, and of their figures."""
 ROW, HEAD, TOP = 20, 34, 40
-"""Pixels of a bar with its gap, of a group's name, and above the first group."""
+"""Height in pixels of a bar with its gap, of a group's name, and above the first group."""
 
 _STYLE = """
 svg { font: 13px system-ui, sans-serif; }
@@ -33,9 +33,9 @@ class Bar:
     """One bar.
 
     Attributes:
-        more: what follows the value, paler, such as the database's share or a 99th percentile.
-        figure: as it stands beside the bar.
-        ours: of the bridge; the others are grey.
+        more: length of a paler continuation, such as the database's share or a 99th percentile.
+        figure: text beside the bar.
+        ours: whether it is the bridge's; the others are grey.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Group:
 
 
 def chart(title: str, description: str, groups: Sequence[Group]) -> str:
-    """The SVG document of some groups that are not empty."""
+    """Return the SVG document of groups, none of them empty."""
     height = TOP + sum(HEAD + ROW * len(group.bars) for group in groups) + 10
     size = f'viewBox="0 0 {WIDTH} {height}"'
     parts = [

@@ -1,13 +1,12 @@
-"""The columns of the bench: one kind of traffic each, and what it costs a subject.
+"""The columns of the bench, one kind of traffic each, and their measurement.
 
-Saturated: transactions one after the other, as a homeserver sends them, or agents that speak as
-fast as they are carried, a bounded number of texts under way. Paced: texts at random times (Poisson
-arrivals), a hundred a second or half of what the subject carried when it was saturated; customers'
-texts that have come meanwhile wait for the transaction that is under way and go together in the
-next, as a homeserver does it.
+Saturated: transactions one after the other, as a homeserver sends them, or agents' texts as fast as
+they are delivered, with a bounded number in transit. Paced: texts at random times (Poisson
+arrivals), a hundred a second or half of the subject's saturated rate; customers' texts that come
+during a transaction go together in the next one, as a homeserver does it.
 
-A second after the last text has arrived the CPU is read, so what a subject still has to do for
-them (marks in a database, read receipts) is in it.
+The CPU is read a second after the last text has arrived, so it includes the work that follows
+delivery (database marks, read receipts).
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from tests.bench.subjects import Subject
 
 SETTLING = 1.0
 HALF_LASTS = 2.5
-"""Seconds for which texts come at half of the saturated rate."""
+"""Duration of the half-rate columns in seconds."""
 UNDER_WAY = 400
-"""Texts of agents that have been said and not yet shown."""
+"""Maximum number of agents' texts in transit."""
 LARGEST_TRANSACTION = 100
 Way = Literal["in", "out"]
 
@@ -39,10 +38,10 @@ class Column:
     """One kind of traffic.
 
     Attributes:
-        batch: customers' texts in a transaction; 0: not by the batch.
-        rate: texts a second; 0: as fast as they are carried.
-        half_of: the saturated column at half of whose rate the texts come.
-        messages: in a measurement; of a half, at most.
+        batch: customers' texts per transaction; 0: not in batches.
+        rate: texts per second; 0: as fast as they are delivered.
+        half_of: the saturated column whose rate is halved; empty: none.
+        messages: number in a measurement; of a half-rate column the maximum.
     """
 
     title: str
@@ -57,7 +56,7 @@ class Column:
         return bool(self.rate or self.half_of)
 
     def at_half(self, saturated: float) -> Column:
-        """The column at half of a rate (messages a second), for `HALF_LASTS`."""
+        """Return the column at half of a rate (messages per second), for `HALF_LASTS`."""
         rate = max(saturated / 2, 1.0)
         return replace(self, rate=rate, messages=min(self.messages, int(rate * HALF_LASTS) + 1))
 
@@ -73,19 +72,19 @@ COLUMNS = {
     "out_half": Column("a→c, half", "out", 20_000, half_of="out"),
 }
 QUICK = 5
-"""Quick measurements have so many times fewer messages."""
+"""Factor by which quick measurements have fewer messages."""
 
 
 class Figure(msgspec.Struct, frozen=True):
     """One measurement of one column.
 
     Attributes:
-        cpu: µs a message of the process, all of its threads.
-        database_cpu: µs a message of the database's processes; None where there are none.
-        rate: messages a second, until the last has arrived.
-        p50: milliseconds from a text's arrival at the homeserver, or from its saying, to the other
-            side; of paced columns.
-        requests: events and read receipts that reached the homeserver, a message.
+        cpu: µs per message of the subject's processes, all threads.
+        database_cpu: µs per message of the database's processes; None without a server.
+        rate: messages per second, until the last has arrived.
+        p50: median delay in ms from sending a text to its arrival at the other side; 0 unless
+            paced.
+        requests: events and read receipts that reached the homeserver, per message.
     """
 
     messages: int
@@ -104,15 +103,15 @@ class Figure(msgspec.Struct, frozen=True):
 async def measure(
     subject: Subject, column: Column, run: str, rooms: int, database: Callable[[], float] | None
 ) -> Figure:
-    """What the traffic of a column costs a subject.
+    """Measure a column on a subject.
 
     Args:
-        run: a name that no other measurement of this process has.
-        rooms: in a chat; they speak by turns.
-        database: µs of CPU that the database's processes have used.
+        run: a name unique among the measurements of this process.
+        rooms: number of rooms in a chat, which take turns.
+        database: returns the µs of CPU of the database's processes so far.
     """
     ledger = subject.heard if column.way == "in" else subject.homeserver.shown
-    gc.collect()  # here and not in the midst of it
+    gc.collect()  # not during the measurement
     requests = _requests(subject)
     cpu, theirs, began = subject.cpu(), database() if database else 0.0, time.monotonic()
     if column.rate:
@@ -143,7 +142,7 @@ def _requests(subject: Subject) -> int:
 
 
 def _delays(said: Sequence[float], ledger: Ledger, run: str) -> tuple[float, float]:
-    """Median and 99th percentile, ms."""
+    """Return the median and the 99th percentile in ms."""
     times = ledger.times(run)
     delays = sorted(times[number] - at for number, at in enumerate(said) if number in times)
     if not delays:
@@ -197,7 +196,7 @@ async def _paced(subject: Subject, column: Column, run: str, rooms: int) -> list
 
 
 async def _send(subject: Subject, waiting: asyncio.Queue[int], run: str, rooms: int) -> None:
-    """Put what waits, one transaction at a time."""
+    """Send waiting texts, one transaction at a time."""
     while True:
         batch = [await waiting.get()]
         while not waiting.empty() and len(batch) < LARGEST_TRANSACTION:

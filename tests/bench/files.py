@@ -1,9 +1,8 @@
-"""A large file through the bridge, each way: seconds, CPU, and the most memory that it held.
+"""A large file through the bridge, each way: seconds, CPU, and peak memory.
 
-A homeserver and a call centre that send and take bytes as fast as they can stand around it in this
-process; the file is made of zeros, so that neither side keeps it. The first file of a process goes
-through the disk towards WebChat, for how the server takes uploads is not known yet; later ones are
-passed on while they come.
+Homeserver and call centre are stubs in this process that send and accept bytes as fast as they can;
+the file consists of zeros, so that neither keeps it. The first file of a process to WebChat goes
+through the disk, as the server's form of uploads is not known yet; later ones are streamed.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ _PIECE = bytes(1 << 18)
 
 
 class Carried(msgspec.Struct, frozen=True):
-    """One file.
+    """Measurement of one file.
 
     Attributes:
-        to_agent: the customer sent it; False: the agent did.
-        seconds: from the event, or the push, until the other side has its message about the file.
-        cpu: seconds of the bridge.
-        memory: MiB over what the process held before, at most.
+        to_agent: True if the customer sent it, False if the agent did.
+        seconds: from the event, or the push, until the other side has the message with the file.
+        cpu: the bridge's seconds of CPU.
+        memory: peak memory in MiB above that before the file.
     """
 
     to_agent: bool
@@ -53,13 +52,13 @@ class Carried(msgspec.Struct, frozen=True):
 
 
 class _Bytes:
-    """Where files come from and where they go, on either side."""
+    """Routes for file downloads and uploads of the stub homeserver and the stub WebChat."""
 
     def __init__(self, homeserver: StubHomeserver, size: int) -> None:
         self.address = ""
-        """Of the homeserver that also carries files."""
+        """Address of the homeserver with its media API."""
         self.whole = Counter()
-        """Uploads that came whole."""
+        """Complete uploads."""
         self.size = size
         self._homeserver = homeserver
         self.of_webchat = (
@@ -115,7 +114,7 @@ class _Bytes:
 async def carry(
     folder: Path, database: str, megabytes: int, times: int, say: Callable[[str], None]
 ) -> list[Carried]:
-    """So many files each way, one after the other, through one process."""
+    """Measure `times` files each way, one after the other, through one process."""
     found = []
     homeserver, webchat, size = StubHomeserver(), StubWebChat(), megabytes * 1_000_000
     files = _Bytes(homeserver, size)
@@ -127,7 +126,7 @@ async def carry(
         async with bridge_program(config, session) as (urls, pids):
             subject = Subject(urls, pids, session, homeserver, webchat.heard, webchat.say)
             await open_chats(subject, webchat, [0])
-            await webchat.say(0, "hello=0")  # so that the agent is in the room
+            await webchat.say(0, "hello=0")  # brings the agent into the room
             await homeserver.shown.reach("hello", 1)
             for to_agent in (True, False):
                 for number in range(times):

@@ -1,12 +1,12 @@
-"""The lean forwarders L and D: what carrying a message costs at the very least, in Python.
+"""The lean forwarders L and D: the minimum cost of forwarding a message in Python.
 
-aiohttp towards Matrix, websockets towards WebChat, nothing known. L stores nothing: a message that
-is under way when it stops is lost, a repeated transaction is carried twice. D, the durable one,
-writes each message to a journal before it acknowledges or carries it, and nothing more: no outcome,
-no recovery. They are the measure for the bridge (`bench_bridge`), run as a program of their own:
+aiohttp towards Matrix, websockets towards WebChat, no state. L stores nothing: a message in transit
+when it stops is lost, a repeated transaction is delivered twice. D, the durable one, writes each
+message to a journal before acknowledging or forwarding it, and nothing more: no outcome, no
+recovery. The bridge is compared with them (`bench_bridge`). They run as a program:
 `python -m tests.bench.forwarder LOOP PORT ROOMS HOMESERVER WEBCHAT [DATABASE]`; the loop is
-`asyncio` or `uvloop`, a room's number is appended to the address of WebChat, and with a database's
-URL it is D.
+`asyncio` or `uvloop`, a room's number is appended to the address of WebChat; with a database's URL
+it is D.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.bench.journal import Journal, journal_in
 
 
 class Forwarder:
-    """Room `!N:localhost` belongs to the socket of the token N."""
+    """Forwards between room `!N:localhost` and the socket with the token N."""
 
     def __init__(
         self, session: aiohttp.ClientSession, homeserver: str, journal: Journal | None

@@ -1,12 +1,13 @@
-"""H: heisenbridge, the Matrix bridge to IRC, with ngircd and four speakers behind it.
+"""H: heisenbridge, the Matrix bridge to IRC, with ngircd and four IRC clients behind it.
 
-It comes from PyPI, into an environment of its own; ngircd is Debian's. Its pacing (a line in 1.5
-seconds) is taken out, its collecting of lines of one speaker within 100 ms is not. It stores
-nothing, and acknowledges a transaction before it delivers.
+It is installed from PyPI into its own environment; ngircd is Debian's. Its pacing (a line per 1.5
+seconds) is removed, its merging of lines of one speaker within 100 ms is not. It stores nothing,
+and acknowledges a transaction before it delivers.
 
-All that it knows it keeps in its homeserver's account data. Our homeserver has it there before the
-start: one network, and one channel a room, all of one owner and so on one connection. The speakers
-are in all channels, speak by turns and show up as ghosts; the first also hears what the owner says.
+It keeps its state in the homeserver's account data, where the stub homeserver has it before the
+start: one network, and one channel per room, all of one owner and so on one connection. The
+speakers are in all channels, take turns and appear as ghosts; the first also records the owner's
+messages.
 """
 
 from __future__ import annotations
@@ -83,11 +84,11 @@ _REGISTRATION = {
 
 
 class HeisenbridgeMissing(RuntimeError):
-    """ngircd or heisenbridge is not to be had here; the text says which."""
+    """ngircd or heisenbridge is not available; the text says which."""
 
 
 def server_program() -> str:
-    """Where ngircd is.
+    """Return the path of ngircd.
 
     Raises:
         HeisenbridgeMissing: it is not installed.
@@ -100,7 +101,7 @@ def server_program() -> str:
 
 @asynccontextmanager
 async def heisenbridge(rooms: int, folder: Path) -> AsyncIterator[Subject]:
-    """H, in so many channels."""
+    """Run H with this number of channels."""
     programs = await installed("heisenbridge")
     homeserver, heard = StubHomeserver("irc_net_"), Ledger()
     memory = _Memory(rooms, port := free_port(), homeserver)
@@ -128,7 +129,7 @@ async def heisenbridge(rooms: int, folder: Path) -> AsyncIterator[Subject]:
 
 
 class _Memory:
-    """Account data and members of rooms, as if it had been at work before."""
+    """Account data and members of rooms, as from an earlier run of heisenbridge."""
 
     def __init__(self, rooms: int, port: int, homeserver: StubHomeserver) -> None:
         self._homeserver = homeserver
@@ -147,7 +148,7 @@ class _Memory:
         self._config = {"networks": networks, "owner": OWNER, "namespace": "irc_"}
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
-        """Answer one request, those that are of no interest as every homeserver stub does."""
+        """Answer a request; unrelated ones as `StubHomeserver` does."""
         if "/send/" in path:
             return self._homeserver.answer(method, path, body)
         plain = unquote(path.partition("?")[0])
@@ -188,7 +189,7 @@ def _members(room: str, joined: bool) -> dict[str, object]:
 
 
 class _Speakers:
-    """Clients of the IRC server."""
+    """IRC clients that play the agents."""
 
     def __init__(self, heard: Ledger) -> None:
         self._heard = heard
@@ -197,7 +198,7 @@ class _Speakers:
         self._joined = 0
 
     async def say(self, room: int, text: str) -> None:
-        """The next speaker says something; by turns, for lines of one in a row become one event."""
+        """Send a line as the next speaker: consecutive lines of one would become one event."""
         self._said[room] += 1
         writer = self._writers[self._said[room] % len(self._writers)]
         writer.write(f"PRIVMSG #{room} :{text}\r\n".encode())
@@ -207,7 +208,7 @@ class _Speakers:
         """Wait until heisenbridge is in all channels.
 
         Raises:
-            HeisenbridgeMissing: it is not within a minute.
+            HeisenbridgeMissing: it is not in all of them within a minute.
         """
         until = time.monotonic() + PATIENCE
         while self._joined < rooms:
@@ -216,7 +217,7 @@ class _Speakers:
             await asyncio.sleep(0.05)
 
     async def connect(self, name: str, port: int, rooms: int) -> asyncio.StreamReader:
-        """One client, and what comes to it from then on."""
+        """Connect a client and join all channels; returns its reader."""
         for _ in range(200):
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
@@ -235,7 +236,7 @@ class _Speakers:
         return reader
 
     async def listen(self, reader: asyncio.StreamReader, writer: int, *, first: bool) -> None:
-        """Read all that comes; the first client takes what the owner says and who has come."""
+        """Read and answer pings; the first client records the owner's messages and joins."""
         while line := await reader.readline():
             if line.startswith(b"PING"):
                 self._writers[writer].write(b"PONG" + line[4:])
@@ -265,10 +266,10 @@ async def _speakers(port: int, rooms: int, heard: Ledger) -> AsyncIterator[_Spea
 
 
 async def available() -> str:
-    """The version of heisenbridge that can be measured here.
+    """Return the version of the installed heisenbridge.
 
     Raises:
-        HeisenbridgeMissing: it cannot.
+        HeisenbridgeMissing: ngircd is missing or heisenbridge cannot be installed.
     """
     server_program()
     try:

@@ -1,8 +1,8 @@
-"""The journal of the durable lean forwarder: each message in one row, written in groups.
+"""The journal of the durable lean forwarder: a row per message, with group commit.
 
-What comes while a group is written goes into the next (group commit), so the disk is waited for
-once a group. SQLite in WAL mode with `synchronous = FULL`, PostgreSQL with its own defaults: what
-the bridge has. A key that is there already is left as it is.
+Messages that come while a group is written go into the next, so there is one disk sync per group.
+SQLite in WAL mode with `synchronous = FULL`, PostgreSQL with its defaults, as for the bridge. A
+row whose key exists is ignored.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Journal:
         self._write = write
         self._waiting: list[Row] = []
         self._written: asyncio.Future[None] | None = None
-        """Of the group that is gathered now."""
+        """Set once the group that is being collected is stored."""
         self._some = asyncio.Event()
 
     async def keep(self, rows: Sequence[Row]) -> None:
-        """Return when the rows are stored."""
+        """Store the rows; returns once they are durable."""
         self._waiting += rows
         self._some.set()
         if self._written is None:
@@ -40,7 +40,7 @@ class Journal:
         await asyncio.shield(self._written)
 
     async def run(self) -> None:
-        """Write one group after the other, for ever."""
+        """Write one group after the other until cancelled."""
         while True:
             await self._some.wait()
             self._some.clear()
@@ -53,7 +53,7 @@ class Journal:
 
 @asynccontextmanager
 async def journal_in(database: str) -> AsyncIterator[Journal]:
-    """A journal in a new database, `sqlite:///PATH` or PostgreSQL's URL."""
+    """Open a journal in a new database, `sqlite:///PATH` or PostgreSQL's URL."""
     async with AsyncExitStack() as stack:
         if database.startswith("sqlite:///"):
             loop, thread = asyncio.get_running_loop(), stack.enter_context(ThreadPoolExecutor(1))

@@ -1,8 +1,8 @@
-"""A sampling profile of one process while it does one piece of work.
+"""A sampling profile of a process during one piece of work.
 
-The sampler is py-spy, from PyPI, in an environment of its own below `.cache/`. It writes collapsed
-stacks (`flamegraph.pl` and speedscope.app read them) and the summary beside them: the share of
-samples by package and file where the time is spent, and by function, alone and with what it calls.
+The sampler is py-spy from PyPI, in its own environment below `.cache/`. It writes collapsed stacks
+(for `flamegraph.pl` and speedscope.app) and a summary beside them: the share of samples by package
+and file where the time is spent, and by function, alone and with its callees.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 
 CACHE = Path(__file__).parents[2] / ".cache"
 RATE = 200
-"""Samples a second."""
+"""Samples per second."""
 _FRAME = re.compile(r"(?P<function>\S+) \((?P<file>[^:()]+)(?::(?P<line>\d+))?\)")
 LONGEST = 60
-"""Lines of a table."""
+"""Maximum number of lines of a table."""
 
 
 async def installed(package: str) -> Path:
-    """The folder of programs of an environment that holds the package; made at first use."""
+    """Return the `bin` folder of an environment with the package, created at first use."""
     folder = CACHE / package
     programs = folder / "bin"
     if not (folder / ".done").exists():
@@ -44,10 +44,10 @@ async def _run(*command: str) -> None:
 
 @asynccontextmanager
 async def sampling(pid: int, stacks: Path) -> AsyncIterator[None]:
-    """Sample a process as long as the block lasts, and write collapsed stacks to a file.
+    """Sample a process during the block, and write collapsed stacks to a file.
 
-    Only the thread that holds the interpreter's lock counts, so a sample stands for CPU (but of
-    what runs without the lock, such as SQLite). The process is stopped for each sample.
+    Only the thread that holds the GIL counts, so samples measure CPU (except code that runs without
+    the GIL, such as SQLite). The process is paused for each sample.
     """
     sampler = await installed("py-spy")
     process = await asyncio.create_subprocess_exec(
@@ -57,7 +57,7 @@ async def sampling(pid: int, stacks: Path) -> AsyncIterator[None]:
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    await asyncio.sleep(1)  # it reads the process's symbols first
+    await asyncio.sleep(1)  # py-spy reads the process's symbols first
     try:
         yield
     finally:
@@ -66,11 +66,11 @@ async def sampling(pid: int, stacks: Path) -> AsyncIterator[None]:
 
 
 def summary(stacks: Path, cost: float) -> str:
-    """Tables of where the samples are; they are kept beside the stacks as well.
+    """Return tables of the samples; they are also written to a file beside the stacks.
 
     Args:
         stacks: the file of collapsed stacks.
-        cost: µs of CPU that all of them together stand for, such as those of one message.
+        cost: µs of CPU that all samples together represent, such as those of one message.
     """
     total = 0
     package: Counter[str] = Counter()
@@ -109,7 +109,7 @@ def summary(stacks: Path, cost: float) -> str:
 
 
 def _named(frame: str) -> tuple[str, str]:
-    """File and function of a frame, the file from its package on."""
+    """Return a frame's file, relative to the parent of its package, and its function."""
     found = _FRAME.match(frame)
     if found is None:
         return (frame, "")

@@ -1,12 +1,12 @@
-"""What becomes of a whole run: a comparison with the last one in git, then the tables and the page.
+"""Publish a complete run: compare it with the last one in git, then write the tables and the page.
 
-`python -m tests.bench.publish FILE…` does it with the JSON of one or more runs; of several, a later
-one's parts replace an earlier one's. A ratio that got worse by more than a fifth is named, and the
-run is not published, unless `--accept` says so.
+`python -m tests.bench.publish FILE…` does so with the JSON of one or more runs; of several, later
+parts replace earlier ones. It lists each ratio that got worse by more than a fifth, and then does
+not publish the run without `--accept`.
 
-A ratio is a figure of the bridge by that of another program in the same round, or one that does not
-hang on how fast a machine is, such as memory. What is measured beside both the lean forwarder and
-heisenbridge has to be worse beside both, for else it is one of these two that has changed.
+A ratio is a figure of the bridge divided by another program's in the same round, or a figure that
+does not depend on the machine's speed, such as memory. A figure with a ratio to both the lean
+forwarder and heisenbridge must be worse in both: else one of these two has changed.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ from tests.bench.subjects import ROOT
 
 RESULTS, TABLES = Path("tests/bench/results"), Path("tests/bench/results.md")
 PAGE, IMAGES = Path("docs/performance.md"), Path("docs/images")
-"""In a checkout."""
+"""Paths relative to a checkout."""
 WORSE = 1.2
-"""By so much a ratio may grow from run to run."""
+"""Maximum factor by which a ratio may grow from run to run."""
 Say = Callable[[str], None]
 
 
 def read(path: Path) -> Report:
-    """A run's JSON."""
+    """Read a run's JSON."""
     return msgspec.json.decode(path.read_bytes(), type=Report)
 
 
@@ -66,7 +66,7 @@ def publish(
     """Compare a run with the one before, and write tables, charts and page; returns an exit code.
 
     Args:
-        accept: also if a ratio got worse.
+        accept: publish even if a ratio got worse.
         root: the checkout to write into.
     """
     lines = worse(before, report) if before is not None else []
@@ -93,14 +93,14 @@ def _commit(report: Report) -> str:
 
 
 def last_committed(but: Report) -> Report | None:
-    """The newest run in git that is of another commit than the given one; None without any."""
+    """Return the newest run in git of a different commit; None if there is none."""
     names = _git("ls-tree", "--name-only", "HEAD", f"{RESULTS.as_posix()}/").decode().split()
     found = []
     for name in names:
         try:
             report = msgspec.json.decode(_git("show", f"HEAD:{name}"), type=Report)
         except msgspec.ValidationError:
-            continue  # of another bench
+            continue  # a file of another bench
         if _commit(report) != _commit(but):
             found.append(report)
     return max(found, key=lambda report: report.machine["when"], default=None)
@@ -120,7 +120,7 @@ class Ratio:
 
     Attributes:
         what: such as `CPU, c→a, 10, SQLite`.
-        to: the program that it is measured by; empty: it is a figure of its own.
+        to: the program in the denominator; empty if `value` is an absolute figure.
         more_is_worse: False for rates.
     """
 
@@ -130,13 +130,13 @@ class Ratio:
     more_is_worse: bool = True
 
     def grown(self, before: Ratio) -> bool:
-        """Whether it got worse since, by more than is allowed."""
+        """Whether it got worse by more than `WORSE`."""
         now, then = self.value, before.value
         return now > then * WORSE if self.more_is_worse else now * WORSE < then
 
 
 def worse(before: Report, now: Report) -> list[str]:
-    """A line for each ratio that got worse by more than a fifth: what, before, now."""
+    """Return a line for each ratio that got worse by more than a fifth: what, before, now."""
     known = {(one.what, one.to): one for one in ratios(before)}
     pairs: dict[str, list[tuple[Ratio, Ratio]]] = {}
     for one in ratios(now):
@@ -155,7 +155,7 @@ def _times(ratio: Ratio) -> str:
 
 
 def ratios(report: Report) -> Iterator[Ratio]:
-    """All ratios of a run: medians of those within each round."""
+    """Yield all ratios of a run: medians of those within each round."""
     picks: tuple[tuple[str, Pick, bool], ...] = (
         ("CPU", cpu, True),
         ("rate", rate, False),
@@ -166,7 +166,7 @@ def ratios(report: Report) -> Iterator[Ratio]:
             for title, pick, more_is_worse in picks:
                 paced = COLUMNS[column].paced
                 if paced != (title == "p50") and title != "CPU":
-                    continue  # a paced rate is the pace, and a saturated delay the queue
+                    continue  # a paced rate is only the pace, a saturated delay only the queue
                 what = f"{title}, {COLUMNS[column].title}, {name}"
                 for to in ("L", "H"):
                     if found := report.ratios(name, to, column, pick):
@@ -189,10 +189,10 @@ _MARKED = re.compile(r"(<!-- figures: ([a-z]+) -->\n).*?(<!-- end -->)", re.DOTA
 
 
 def filled(page: str, parts: Mapping[str, Sequence[str]]) -> str:
-    """A page with new figures in its places, from `<!-- figures: NAME -->` to `<!-- end -->`.
+    """Return a page with new figures between each `<!-- figures: NAME -->` and `<!-- end -->`.
 
     Raises:
-        KeyError: a mark asks for figures that there are not.
+        KeyError: a mark has an unknown name.
     """
 
     def anew(found: re.Match[str]) -> str:
@@ -203,7 +203,7 @@ def filled(page: str, parts: Mapping[str, Sequence[str]]) -> str:
 
 
 def sections(report: Report) -> dict[str, list[str]]:
-    """The page's figures by the name of their mark; without lines where nothing was measured."""
+    """Return the page's lines by the name of their mark; no lines where nothing was measured."""
     drawn = charts(report)
     saturated, paced = _columns(report, paced=False), _columns(report, paced=True)
     return {
@@ -261,7 +261,7 @@ def _columns(report: Report, *, paced: bool) -> list[str]:
 def _table(
     report: Report, columns: Sequence[str], cell: Callable[[Report, str, str], str]
 ) -> list[str]:
-    """Subjects by columns."""
+    """Return a table of subjects by columns."""
     if not columns:
         return []
     lines = [f"| | {' | '.join(COLUMNS[key].title for key in columns)} |"]
@@ -290,7 +290,7 @@ def _delay(report: Report, name: str, column: str) -> str:
 
 
 def _targets(report: Report) -> list[str]:
-    """Those that are missed, each in a line."""
+    """Return a line for each missed goal."""
     lines = list(goals(report))
     head, missed = [cell.strip() for cell in lines[0].split("|")], []
     for line in lines[2:]:
@@ -311,11 +311,11 @@ def _targets(report: Report) -> list[str]:
 # --- its charts ---------------------------------------------------------------------------------
 
 Drawing = tuple[str, str, list[Group]]
-"""Title, what it shows, its groups."""
+"""Title, description, groups."""
 
 
 def charts(report: Report) -> dict[str, Drawing]:
-    """The page's charts; without groups where nothing was measured."""
+    """Return the page's charts; no groups where nothing was measured."""
     saturated, paced = _columns(report, paced=False), _columns(report, paced=True)
     sized = {size.rooms for sizes in report.sessions.values() for size in sizes}
     memory = [
@@ -378,7 +378,7 @@ def _groups(
 
 
 def _spelt(title: str) -> str:
-    """A column's title in full, for those who see a chart alone."""
+    """Return a column's title in full, for a chart without the page."""
     way, _, pace = title.replace(",", "").partition(" ")
     ways = {"c→a": "customer → agent", "a→c": "agent → customer"}
     paces = {"": "as fast as they go", "half": "at half of its rate", "100/s": "100 a second"}

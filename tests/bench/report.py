@@ -1,6 +1,6 @@
-"""The bench's report: every measurement as JSON, and the long tables made from it.
+"""The bench's report: every measurement, as JSON and as long tables.
 
-`tests.bench.publish` compares it with the run before, and writes the tables and the page.
+`tests.bench.publish` compares it with the previous run, and writes the tables and the page.
 """
 
 from __future__ import annotations
@@ -33,12 +33,10 @@ PARTS = {
     "writes": ("writes",),
     "crypto": ("crypto",),
 }
-"""The parts of a run, in order, and the fields of the report that hold what they measured."""
+"""The parts of a run, in order, and the fields of the report with their measurements."""
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One measurement."""
-
     round: int
     subject: str
     column: str
@@ -49,8 +47,8 @@ class Part(msgspec.Struct, frozen=True):
     """When a part of a run was measured, and on which commit.
 
     Attributes:
-        load: of the machine before it (processes that want to run).
-        minutes: that it took.
+        load: the machine's load average before it.
+        minutes: its duration.
     """
 
     when: str
@@ -74,11 +72,11 @@ class Report(msgspec.Struct):
     files: list[Carried] = []
     encrypted: list[Added] = []
     crypto: dict[str, dict[str, float]] = {}
-    """By checkout (empty: this one): µs of CPU to open and to seal a message."""
+    """By checkout (empty: this one): µs of CPU to decrypt and to encrypt a message."""
     parts: dict[str, Part] = {}
 
     def take(self, newer: Report) -> None:
-        """Replace the parts that a newer run has by that run's."""
+        """Replace parts by those of a newer run."""
         for part in newer.parts:
             for name in PARTS[part]:
                 setattr(self, name, getattr(newer, name))
@@ -96,7 +94,7 @@ class Report(msgspec.Struct):
         return list(dict.fromkeys(row.column for row in self.rows))
 
     def values(self, subject: str, column: str, pick: Pick) -> dict[int, float]:
-        """Of each round that has one."""
+        """Return the figure of each round that has one."""
         return {
             row.round: pick(row.figure)
             for row in self.rows
@@ -104,12 +102,12 @@ class Report(msgspec.Struct):
         }
 
     def median(self, subject: str, column: str, pick: Pick) -> float | None:
-        """Of all rounds; None if there is none."""
+        """Return the median of all rounds; None without any."""
         values = self.values(subject, column, pick).values()
         return statistics.median(values) if values else None
 
     def ratios(self, subject: str, other: str, column: str, pick: Pick) -> list[float]:
-        """A subject by another one, within each round."""
+        """Return the ratios of a subject to another one, within each round."""
         ours, theirs = self.values(subject, column, pick), self.values(other, column, pick)
         return [ours[number] / theirs[number] for number in ours if theirs.get(number)]
 
@@ -138,14 +136,14 @@ def p99(figure: Figure) -> float:
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """What a figure has to be at most, or at least, and what it should be."""
+    """Limits of a figure: `must` be met, `good` is the goal; upper bounds if `most`, else lower."""
 
     must: float
     good: float
     most: bool = True
 
     def standing(self, value: float) -> str:
-        """A value, and how it stands to the limit."""
+        """Return a value with "goal", "must" or "missed"."""
 
         def meets(bound: float) -> bool:
             return value <= bound if self.most else value >= bound
@@ -155,10 +153,10 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """What a bridge's figure has to be: a ratio to another subject, or the figure itself.
+    """The limit of a bridge's figure, or of its ratio to another subject.
 
     Attributes:
-        to: the other subject; empty: none.
+        to: the other subject; empty: the figure itself.
     """
 
     title: str
@@ -178,11 +176,11 @@ GOALS = (
     Goal("p50 at 100/s", ("in_paced", "out_paced"), p50, "L", Limit(3, 2)),
     Goal("p99 at 100/s, ms", ("in_paced", "out_paced"), p99, "", Limit(40, 25)),
 )
-"""Issue 9's, of the columns."""
+"""Goals of issue 9 for the columns."""
 
 
 def goals(report: Report) -> Iterator[str]:
-    """How one process stands to each of them."""
+    """Yield a table of the goals and the figures of bridges with one process."""
     known = {*report.subjects(), *report.sessions, *report.starts}
     bridges = [name for name in BRIDGES if name in known and "×" not in name]
     yield f"| | must | goal | {' | '.join(bridges)} |"
@@ -212,7 +210,7 @@ def _standing(report: Report, goal: Goal, column: str, name: str) -> str:
 
 
 def _other_goals(report: Report, bridges: Sequence[str]) -> Iterator[str]:
-    """Issue 9's and 11's, of what is measured once."""
+    """Yield the lines of issues 9 and 11 for figures that are measured once."""
     sized = {name: {one.rooms: one for one in report.sessions.get(name, ())} for name in bridges}
     started = {name: report.starts.get(name, ()) for name in bridges}
     goals: list[tuple[str, Limit, list[float | None]]] = [
@@ -258,7 +256,7 @@ def _other_goals(report: Report, bridges: Sequence[str]) -> Iterator[str]:
             for lost in (False, True)
         ),
         (
-            # Set by what `bench_crypto` measures: 390 with each key read from the database.
+            # Set from `bench_crypto`, which shows 390 if each key is read from the database.
             "encrypted: µs to open a message",
             Limit(120, 90),
             [
@@ -274,7 +272,7 @@ def _other_goals(report: Report, bridges: Sequence[str]) -> Iterator[str]:
 
 
 def against_bare(report: Report, name: str, number: int, *, lost: bool) -> float | None:
-    """How many times as long a return took as the bare client's."""
+    """Return the ratio of a return's duration to the bare client's."""
     found = {
         who: one.whole
         for who in (name, "bare client")
@@ -289,7 +287,7 @@ def against_bare(report: Report, name: str, number: int, *, lost: bool) -> float
 
 
 def tables(report: Report, source: str) -> str:
-    """The report in Markdown."""
+    """Return the report in Markdown."""
     lines = ["# Every figure of the bench", "", _conditions(report, source)]
     if report.rows:
         titles = [COLUMNS[key].title for key in report.columns()]
@@ -445,14 +443,14 @@ def starts_table(report: Report) -> Iterator[str]:
         sizes = by_rooms(report, name)
         for rooms, one in sizes.items():
             over = one.memory - sizes[0].memory
-            # Of two processes without a room, one may hold this much more.
+            # Two processes without rooms may differ by this much.
             more = "" if not rooms else "≈ 0" if over < 0.3 else f"{over * 2**20 / rooms:.0f}"
             cells = f"{one.ready:.2f} | {one.cpu:.2f} | {one.memory:.1f} | {more}"
             yield f"| {name} | {rooms:,} | {cells} |"
 
 
 def by_rooms(report: Report, name: str) -> dict[int, Start]:
-    """The medians of the starts of each size."""
+    """Return the medians of the starts by number of rooms."""
     starts = report.starts[name]
     return {
         rooms: Start(
@@ -514,7 +512,7 @@ def _crypto(report: Report) -> Iterator[str]:
 
 
 def _spread(values: Sequence[float]) -> str:
-    """Median, and the range where there are several."""
+    """Return the median, and the range if there are several."""
     if not values:
         return ""
     middle = statistics.median(values)

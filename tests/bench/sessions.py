@@ -1,6 +1,6 @@
-"""What live sessions cost a bridge: memory, CPU while nothing is said, and a message among many.
+"""Cost of live sessions: memory, idle CPU, and CPU of a message among many sessions.
 
-One process grows from no room to thousands; at each size it is looked at. Each room is in a chat,
+One process grows from no room to thousands and is measured at each size. Each room is in a chat,
 with its record, its socket and a text each way. "Idle" is measured once the work that follows the
 opening of rooms is done.
 """
@@ -18,26 +18,26 @@ from tests.bench.stubs import StubWebChat, wording
 from tests.bench.subjects import Subject, open_chats
 
 STEPS = ((100, 1_000), (5_000,))
-"""Sizes of each process; after the last of them its call centre goes away (`storms`)."""
+"""Numbers of rooms for each process; after the last one its call centre goes away (`storms`)."""
 QUICK = ((50, 100),)
 GROUP = 50
-"""Rooms that are opened at once."""
+"""Number of rooms opened at once."""
 CALM = 40.0
-"""Seconds after the opening until nothing is left to do; a tenth for less than 1,000 rooms."""
+"""Seconds of follow-up work after the opening; a tenth for less than 1,000 rooms."""
 IDLE = 10.0
 TURNS = 2
-"""Texts of each room in a measurement."""
+"""Texts per room in a measurement."""
 
 
 class Size(msgspec.Struct, frozen=True):
-    """A bridge with so many live sessions.
+    """Measurement of a bridge with `rooms` live sessions.
 
     Attributes:
-        kib: KiB of memory a session, over the same process without rooms.
-        opening: ms of CPU that a room took from its invitation to its agent's first text.
-        idle: share of a core, in percent, while nothing is said.
-        cpu: µs a customer's message, ten in a transaction, all rooms by turns.
-        memory: MiB of the whole process (RSS), while nothing is said.
+        kib: KiB of memory per session, above the same process without rooms.
+        opening: ms of CPU per room from its invitation to its agent's first text.
+        idle: percent of a core without messages.
+        cpu: µs per customer's message, ten in a transaction, all rooms in turn.
+        memory: MiB of the whole process (RSS) without messages.
     """
 
     rooms: int
@@ -51,7 +51,7 @@ class Size(msgspec.Struct, frozen=True):
 async def grow(
     subject: Subject, webchat: StubWebChat, sizes: Sequence[int], say: Callable[[str], None]
 ) -> list[Size]:
-    """Look at a bridge, which has no room yet, at several sizes."""
+    """Measure a bridge without rooms yet at several sizes."""
     found: list[Size] = []
     await asyncio.sleep(2)
     empty, rooms = subject.memory(), 0

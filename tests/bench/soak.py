@@ -1,10 +1,9 @@
-"""The bridge under an even load for an hour or a day: its memory has to stay flat.
+"""The bridge under an even load for an hour or a day: its memory must stay flat.
 
-`make soak HOURS=1` (24; or `python -m tests.bench.soak --minutes 10` to try it) keeps a hundred
-chats talking, 50 messages a second each way. It fails if a message is lost, doubled or out of
-order, or if the memory (RSS) of the last quarter is more than 5 % and 4 MiB above that of the
-second: the first still fills caches. From an hour on, its figures are kept for the page
-(`tests.bench.publish`).
+`make soak HOURS=1` (or 24; `python -m tests.bench.soak --minutes 10` for a try) runs a hundred
+chats with 50 messages a second each way. It fails if a message is lost, doubled or out of order, or
+if the memory (RSS) of the last quarter is more than 5 % and 4 MiB above that of the second: the
+first still fills caches. Figures of an hour or more are kept for the page (`tests.bench.publish`).
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from tests.support.postgres import PostgresServer
 
 ROOMS = 100
 RATE = 50.0
-"""Messages a second, each way."""
+"""Messages per second, each way."""
 TURN = 30.0
-"""Seconds of load between two looks."""
+"""Seconds of load between two measurements."""
 SHARE, SLACK = 1.05, 4.0
-"""Growth that is allowed: as a share, and in MiB."""
+"""Allowed growth: as a factor, and in MiB."""
 KEPT = Path(__file__).with_name("results") / "soak.json"
 
 
@@ -42,9 +41,9 @@ class Look(msgspec.Struct, frozen=True):
     Attributes:
         minutes: since the start.
         memory: MiB (RSS).
-        cpu: percent of a core since the look before.
-        messages: carried so far.
-        faults: messages lost, doubled, out of order or astray so far.
+        cpu: percent of a core since the previous look.
+        messages: delivered so far.
+        faults: messages lost, doubled, out of order or in a wrong room so far.
     """
 
     minutes: float
@@ -60,7 +59,7 @@ class Soak(msgspec.Struct, frozen=True):
     looks: list[Look]
 
     def memory(self, quarter: int) -> float:
-        """Median MiB of a quarter of the time, the first being 0."""
+        """Return the median MiB of a quarter of the time, numbered from 0."""
         most = self.looks[-1].minutes
         inside = [one for one in self.looks if quarter < one.minutes / most * 4 <= quarter + 1]
         return statistics.median(one.memory for one in inside or self.looks)
@@ -79,7 +78,7 @@ class Soak(msgspec.Struct, frozen=True):
 
 
 def told() -> list[str]:
-    """What the last long run in this checkout showed, for the page."""
+    """Return the page's lines about the last long runs in this checkout."""
     return [f"- {one.told()}." for one in _kept()]
 
 
@@ -90,7 +89,7 @@ def _kept() -> list[Soak]:
 
 
 async def soak(folder: Path, database: str, url: str, hours: float) -> Soak:
-    """Load a new bridge for so long."""
+    """Load a new bridge for `hours`."""
     looks: list[Look] = []
     async with silent_bridge(folder, url) as (subject, webchat):
         await open_chats(subject, webchat, range(ROOMS))

@@ -1,4 +1,4 @@
-"""How long the bridge takes to start with many rooms at rest, and what such a room holds in memory.
+"""Time to start the bridge with many rooms at rest, and the memory of such a room.
 
 The database is filled before (`tests.support.filling`); rooms at rest have no chat, and their
 records stay in the database.
@@ -27,19 +27,19 @@ from tests.support.filling import fill
 STEPS = (0, 100, 1_000, 5_000, 10_000)
 QUICK = (0, 1_000)
 TIMES = 3
-"""Starts of each size; the medians count."""
+"""Number of starts per size, for the medians."""
 AFTER = 1.5
-"""Seconds after which memory is read."""
+"""Seconds from ready to the measurement of memory."""
 
 
 class Start(msgspec.Struct, frozen=True):
-    """One start.
+    """Measurement of one start.
 
     Attributes:
-        rooms: in the database, at rest.
-        ready: seconds from the start of the program until it says that it is ready.
+        rooms: number of rooms at rest in the database.
+        ready: seconds from the start of the program until it reports ready.
         cpu: seconds of CPU until then.
-        memory: MiB of the process (RSS), a moment later.
+        memory: MiB of the process (RSS), `AFTER` seconds later.
     """
 
     rooms: int
@@ -51,7 +51,7 @@ class Start(msgspec.Struct, frozen=True):
 async def starts(
     folder: Path, database: str, rooms: int, times: int, say: Callable[[str], None]
 ) -> list[Start]:
-    """Fill a new database with so many rooms, and start the bridge on it again and again."""
+    """Fill a new database with rooms, and start the bridge on it `times` times."""
     await fill(database, rooms, chatting=0)
     found = []
     homeserver, webchat = StubHomeserver(), StubWebChat()

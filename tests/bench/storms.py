@@ -1,8 +1,8 @@
-"""What it takes until all sessions are back after the call centre was away, beside a bare client.
+"""Time until all sessions are back after an outage of the call centre, compared with a bare client.
 
-The bare client (this file as a program) knows no Matrix and stores nothing: a login and a socket
-for each session, at the bridge's own pace, which is its backoff and so many sockets at a time. The
-limit of logins is lifted for both. A session is back when its socket stands.
+The bare client (this file as a program) has no Matrix side and stores nothing: a login and a socket
+for each session, with the bridge's back-off and limit of concurrent reconnects. The login rate
+limit is lifted for both. A session is back once its socket is open.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tests.bench.stubs import StubWebChat
 from tests.bench.subjects import ROOT, process_cpu, program
 
 AWAY = 3.0
-"""Seconds without a call centre."""
+"""Seconds that the call centre is away."""
 PATIENCE = 300.0
 QUIET = 5.0
 STABLE = Timing().stable + QUIET
-"""Seconds after which the loss of a link is no longer the next of a row."""
+"""Seconds of uptime after which the loss of a link restarts its back-off from the beginning."""
 Say = Callable[[str], None]
 
 
@@ -39,12 +39,12 @@ class Storm(msgspec.Struct, frozen=True):
     """One return of all sessions.
 
     Attributes:
-        lost: the call centre has forgotten its tokens too, so that each session needs a login.
+        lost: True if the call centre has lost its tokens too, so that each session needs a login.
         half: seconds from when it listens again until half of the sessions are back; None if that
             takes more than five minutes.
-        whole: until all are; None if that takes five minutes more.
-        cpu: ms a session.
-        warnings: lines of the log at warning or above, meanwhile; a bare client writes none.
+        whole: seconds until all are; None if that takes another five minutes.
+        cpu: ms per session.
+        warnings: log lines at warning or above meanwhile; a bare client writes none.
     """
 
     sessions: int
@@ -56,7 +56,7 @@ class Storm(msgspec.Struct, frozen=True):
 
 
 async def bare_storms(folder: Path, sessions: int, say: Say) -> list[Storm]:
-    """The storms of a bare client."""
+    """Measure the returns of a bare client."""
     webchat, log = StubWebChat(), folder / "bare.log"
     async with webchat.running():
         command = [sys.executable, "-m", "tests.bench.storms", webchat.base_url, str(sessions)]
@@ -69,12 +69,12 @@ async def bare_storms(folder: Path, sessions: int, say: Say) -> list[Storm]:
 async def storms(
     webchat: StubWebChat, sessions: int, pid: int, log: Path, say: Say, *, pause: float = STABLE
 ) -> list[Storm]:
-    """One with the tokens kept, and one with them lost.
+    """Measure a return with the tokens kept, and one with them lost.
 
     Args:
-        pid: the process whose live sessions they are, all of which have stood for `pause` seconds.
-        log: what it writes.
-        pause: until the second.
+        pid: the process with the live sessions, all of which have been up for `pause` seconds.
+        log: its log file.
+        pause: seconds before the second outage.
     """
     found: list[Storm] = []
     for lost in (False, True):
@@ -112,7 +112,7 @@ def _brief(storm: Storm) -> str:
 
 
 def told(seconds: float | None) -> str:
-    """How long a return took."""
+    """Return the duration of a return as text."""
     return f"> {PATIENCE:.0f}" if seconds is None else f"{seconds:.1f}"
 
 
@@ -122,7 +122,7 @@ def told(seconds: float | None) -> str:
 async def keep(
     number: int, session: aiohttp.ClientSession, base_url: str, dialling: asyncio.Semaphore
 ) -> None:
-    """One session, for ever."""
+    """Keep one session up until cancelled."""
     timing, token = Timing(), ""
     backoff = Backoff(timing.backoff_first, timing.backoff_last, random.Random(number))  # noqa: S311
     socket_url = base_url.replace("http", "ws", 1) + "/cws?token="

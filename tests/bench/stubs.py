@@ -1,8 +1,8 @@
-"""The peers of the bench: cheap, obliging, and with a good memory for what arrived.
+"""Stub homeserver and call centre of the bench, which record what arrived.
 
-Each text of a measurement carries a mark, the name of its run and its number in it. A ledger notes
-when the text of a mark arrived in which room, and tells afterwards what was lost, came twice, or
-came before an earlier text of its room. Times are of this process's monotonic clock, in seconds.
+Each text of a measurement contains a mark: the name of its run and its number in it. A ledger
+records when each mark arrived in which room, and finds texts that were lost, doubled, or delivered
+before an earlier text of their room. Times are in seconds of this process's monotonic clock.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ import msgspec
 from aiohttp import WSCloseCode, web
 
 GHOSTS = "webchat__"
-"""In the ids of agents' ghosts, but not in those of queues."""
+"""Text in the user ids of agents' ghosts, but not of queue users."""
 STALLED = 20.0
-"""Seconds without any arrival after which what is missing counts as lost."""
+"""Seconds without an arrival after which missing texts count as lost."""
 
 _MARK = re.compile(r"\b([a-z][a-z0-9]*)=(\d+)\b")
 _FILLING = " is a line of a talk about an order that has not come, of the usual length"
 
 
 def wording(run: str, number: int) -> str:
-    """A text of 80 characters with its mark."""
+    """Return a text of 80 characters with its mark."""
     return f"{run}={number}{_FILLING}"[:80].ljust(80, ".")
 
 
 class Faults(msgspec.Struct, frozen=True):
-    """What went wrong among the texts of a run."""
+    """Numbers of texts of a run that went wrong."""
 
     lost: int
     doubled: int
     disordered: int
     """Texts that arrived after a later one of their room."""
     astray: int
-    """In another room than theirs."""
+    """Texts that arrived in a wrong room."""
 
 
 class Ledger:
-    """What has arrived at one side."""
+    """Record of the texts that arrived at one side."""
 
     def __init__(self) -> None:
         self._arrivals: dict[str, list[tuple[int, int, float, float]]] = {}
         self._more = asyncio.Event()
         self.meter: Callable[[], float] = float
-        """What is noted at each arrival beside the time."""
+        """Returns a further value to record at each arrival, such as CPU."""
         self.last = 0.0
-        """When the latest text arrived."""
+        """Time of the latest arrival."""
 
     def note(self, room: int, text: str) -> None:
-        """A text, or several in one, came to a room."""
+        """Record the arrival of one or several marks in a room."""
         now = time.monotonic()
         for run, number in _MARK.findall(text):
             arrival = int(number), room, now, self.meter()
@@ -66,31 +66,31 @@ class Ledger:
         self._more.set()
 
     def count(self, run: str) -> int:
-        """How many arrivals of a run there were, repetitions included."""
+        """Return the number of arrivals of a run, duplicates included."""
         return len(self._arrivals.get(run, ()))
 
     async def reach(self, run: str, number: int) -> None:
-        """Wait for so many arrivals, or until none has come for a while."""
+        """Wait for this number of arrivals, or until none has come for `STALLED` seconds."""
         with suppress(TimeoutError):
             while self.count(run) < number:
                 self._more.clear()
                 await asyncio.wait_for(self._more.wait(), STALLED)
 
     def forget(self, run: str) -> None:
-        """Give up what a run's arrivals hold in memory."""
+        """Free the memory of a run's arrivals."""
         self._arrivals.pop(run, None)
 
     def times(self, run: str) -> dict[int, float]:
-        """When each number of a run arrived first."""
+        """Return the time of the first arrival of each number of a run."""
         return {number: at for number, (at, _) in self.metered(run).items()}
 
     def metered(self, run: str) -> dict[int, tuple[float, float]]:
-        """The same, and what the meter said then."""
+        """The same, with the meter's value."""
         arrivals = reversed(self._arrivals.get(run, []))
         return {number: (at, metered) for number, _, at, metered in arrivals}
 
     def faults(self, run: str, rooms: Sequence[int]) -> Faults:
-        """Compare a run with what was said: the room of each number."""
+        """Compare a run with the texts sent; `rooms`: the room of each number."""
         arrivals = self._arrivals.get(run, [])
         seen = Counting(number for number, *_ in arrivals)
         newest: dict[int, int] = {}
@@ -107,7 +107,7 @@ class Ledger:
 
 
 class Counter:
-    """Counts, and wakes whoever waits for a number."""
+    """Counter whose value can be awaited."""
 
     def __init__(self) -> None:
         self.value = 0
@@ -118,7 +118,7 @@ class Counter:
         self._more.set()
 
     async def reach(self, number: int) -> None:
-        """Wait for the number, at most two minutes."""
+        """Wait until the value is at least `number`, at most two minutes."""
         async with asyncio.timeout(120):
             while self.value < number:
                 self._more.clear()
@@ -129,7 +129,7 @@ class Counter:
 
 Answer = tuple[int, bytes]
 Handler = Callable[[str, str, bytes], Answer | asyncio.Future[Answer]]
-"""Method, path with query, body; the answer may come later."""
+"""Answers a request (method, path with query, body), or returns a future of the answer."""
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -137,7 +137,7 @@ _ROOM = re.compile(r"/rooms/(?:!|%21)(\d+)(?::|%3A)", re.IGNORECASE)
 
 
 class _Requests(asyncio.Protocol):
-    """HTTP/1.1 with bodies of known length: a tenth of the cost of a whole server."""
+    """HTTP/1.1 with bodies of known length: a tenth of the cost of a complete server."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -179,13 +179,13 @@ class _Requests(asyncio.Protocol):
 
 
 class StubHomeserver:
-    """Says yes to everything; a room has one member beside the bot.
+    """Homeserver that accepts every request; a room has one member besides the bot.
 
     Attributes:
-        address: of its client-server API.
-        shown: agents' messages as they came into the rooms.
-        from_agents: how many requests brought them.
-        receipts: read receipts.
+        address: base URL of its client-server API.
+        shown: agents' messages that arrived in rooms.
+        from_agents: number of requests with such messages.
+        receipts: number of read receipts.
     """
 
     def __init__(self, ghosts: str = GHOSTS) -> None:
@@ -197,7 +197,6 @@ class StubHomeserver:
         self._numbers = itertools.count(1)
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
-        """Answer one request."""
         if "/send/" in path and method == "PUT":
             if self._ghosts in path.partition("?")[2]:
                 self._show(path, body)
@@ -224,7 +223,7 @@ class StubHomeserver:
 
     @asynccontextmanager
     async def running(self, handler: Handler | None = None) -> AsyncIterator[StubHomeserver]:
-        """Listen; a handler of one's own stands before `answer`."""
+        """Listen; `handler` replaces `answer`."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
             lambda: _Requests(handler or self.answer), "127.0.0.1", 0, backlog=512
@@ -237,7 +236,7 @@ class StubHomeserver:
 
 
 def member(user: str, name: str = "") -> dict[str, object]:
-    """The state event of somebody who is in a room."""
+    """Return the membership event of a joined user."""
     content = {"membership": "join", "displayname": name or user[1:].partition(":")[0]}
     return {
         "type": "m.room.member",
@@ -264,15 +263,15 @@ class _Seat(NamedTuple):
 
 
 class StubWebChat:
-    """The server of 2016: lets everybody in, gives each an agent at once, takes what is said.
+    """WebChat server of 2016 that accepts every login, assigns an agent at once, and records texts.
 
     A socket belongs to the room that its first text names (`first=3`). The lean forwarder, which
-    knows no login, says the room's number for a token.
+    does not log in, uses the room's number as its token.
 
     Attributes:
         base_url: for the bridge's configuration.
-        heard: what customers said.
-        files: what they sent that is no text.
+        heard: customers' texts.
+        files: number of their messages that are not texts.
     """
 
     def __init__(self) -> None:
@@ -289,22 +288,22 @@ class StubWebChat:
         self._numbers = itertools.count(5001)
 
     async def say(self, room: int, text: str) -> None:
-        """The agent of a room says something."""
+        """Send a text as the agent of a room."""
         seat = self._seats[room]
         await seat.socket.send_str(_PUSHED % (seat.session, text))
 
     async def push(self, room: int, message: dict[str, object]) -> None:
-        """The agent of a room sends a `msg` of any type."""
+        """Send a `msg` of any type as the agent of a room."""
         seat = self._seats[room]
         frame = {"type": 210, "sessionId": seat.session, "agentId": "A00001", "msg": message}
         await seat.socket.send_str(msgspec.json.encode(frame).decode())
 
     def seated(self) -> int:
-        """How many rooms have a socket."""
+        """Return the number of rooms with a socket."""
         return len(self._seats)
 
     async def connected(self, number: int, patience: float) -> bool:
-        """Wait for so many sockets; False if they did not stand within so many seconds."""
+        """Wait for `number` open sockets; False if there are fewer after `patience` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 while len(self._sockets) < number:
@@ -315,7 +314,7 @@ class StubWebChat:
 
     @asynccontextmanager
     async def away(self, *, forgetful: bool) -> AsyncIterator[None]:
-        """Cut all sockets and listen no more; when it is back its tokens may be forgotten."""
+        """Cut all sockets and stop listening during the block; `forgetful`: lose the tokens too."""
         assert self._site is not None
         await self._site.stop()
         for transport in list(self._sockets):
@@ -371,7 +370,7 @@ class StubWebChat:
     async def running(
         self, more: Iterable[web.AbstractRouteDef] = ()
     ) -> AsyncIterator[StubWebChat]:
-        """Listen, with some more routes where they are wanted."""
+        """Listen, with further routes if given."""
         application = web.Application()
         application.add_routes(more)
         application.router.add_post("/webchat/tpi", self._login)

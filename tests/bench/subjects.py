@@ -1,8 +1,8 @@
-"""Programs under measurement, processes of their own with their peers around them in this one.
+"""Programs under measurement, as processes whose peers are stubs in this process.
 
-The bridge is used as an operator uses it: its program, its configuration, its ports. So another
-checkout's bridge can stand beside ours in the same run. Where several processes share a database
-their balancer is `Subject.put`, which asks them by turns, so that it costs none of them anything.
+The bridge is used as by an operator: by program, configuration and ports. So the bridge of another
+checkout can be measured in the same run. If several processes share a database, `Subject.put` is
+their load balancer (round-robin), at no cost to them.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ AS_TOKEN = "as-token"
 TOKEN = "hs-token"
 BOT = "@webchatbot:localhost"
 PATIENCE = 60.0
-"""Seconds for a program to be ready, or to end when it is told to."""
+"""Timeout in seconds for a program to be ready, or to end after SIGTERM."""
 Event = dict[str, object]
 
 
 @dataclass(eq=False)
 class Subject:
-    """One program under measurement; several processes where it is the bridge's replicas.
+    """A program under measurement; several processes if it is a bridge with replicas.
 
     Attributes:
-        urls: where its processes take transactions.
-        pids: its processes.
-        session: what plays the homeserver towards it.
-        homeserver: where agents' messages arrive.
-        heard: what customers said, as the other side got it.
-        say: says a text in a room, on the other side.
-        customer: who speaks in a room; the customer of its number when empty.
+        urls: base URLs of its processes for transactions.
+        pids: process ids.
+        session: HTTP client that plays the homeserver.
+        homeserver: stub at which agents' messages arrive.
+        heard: customers' texts that arrived at the other side.
+        say: sends a text to a room as its agent.
+        customer: sender in all rooms; empty: a customer per room.
     """
 
     urls: list[str]
@@ -60,24 +60,24 @@ class Subject:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def cpu(self) -> float:
-        """Microseconds of CPU that all processes have used, all of their threads."""
+        """Return µs of CPU of all processes and threads so far."""
         return sum(process_cpu(pid) for pid in self.pids)
 
     def memory(self, what: str = "VmRSS") -> int:
-        """KiB of memory that all processes hold; with `VmHWM` what they have held at most."""
+        """Return KiB of memory of all processes; with `VmHWM` their peak."""
         return sum(process_memory(pid, what) for pid in self.pids)
 
     def text(self, room: int, event_id: str, body: str) -> Event:
-        """A message of the customer of a room."""
+        """Return a message of a room's customer."""
         return text(room, event_id, body, self.customer)
 
     def forget_peak(self) -> None:
-        """Have the most that was held (`VmHWM`) begin anew with what is held now."""
+        """Reset the peak memory (`VmHWM`) to the present memory."""
         for pid in self.pids:
             Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 
     async def put(self, events: Sequence[Event]) -> None:
-        """One transaction, as the homeserver sends it; returns when it is acknowledged."""
+        """Send a transaction as the homeserver; returns once it is acknowledged."""
         number = next(self._numbers)
         async with self.session.put(
             f"{self.urls[number % len(self.urls)]}/_matrix/app/v1/transactions/{number}",
@@ -89,18 +89,18 @@ class Subject:
 
 
 def process_cpu(pid: int) -> float:
-    """Microseconds of CPU of a process, by its own clock: threads that have ended included."""
+    """Return µs of CPU of a process by its CPU clock, which includes ended threads."""
     return time.clock_gettime((~pid << 3) | 2) * 1e6  # CPUCLOCK_SCHED of clock_getcpuclockid(3)
 
 
 def process_memory(pid: int, what: str = "VmRSS") -> int:
-    """KiB of a process, by a key of its status."""
+    """Return a value in KiB from a process's /proc status."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(status.partition(f"{what}:")[2].split()[0])
 
 
 def text(room: int, event_id: str, body: str, customer: str = "") -> Event:
-    """A customer's message."""
+    """Return a customer's message."""
     return {
         "type": "m.room.message",
         "event_id": f"${event_id}",
@@ -113,14 +113,14 @@ def text(room: int, event_id: str, body: str, customer: str = "") -> Event:
 
 
 class ProgramError(Exception):
-    """A program under measurement did not start, or ended by itself."""
+    """A program under measurement did not start or ended unexpectedly."""
 
 
 @asynccontextmanager
 async def program(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process as long as the block lasts; what it prints goes to a file."""
+    """Run a process during the block; its output goes to a file."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -149,10 +149,10 @@ async def answering(
     log: Path,
     statuses: Sequence[int] = (),
 ) -> None:
-    """Wait until something answers at an address, with one of the statuses where some are given.
+    """Wait until a URL answers, with one of `statuses` if given.
 
     Raises:
-        ProgramError: the process ended, or nothing did within a minute.
+        ProgramError: the process ended, or nothing answered within a minute.
     """
     until = time.monotonic() + PATIENCE
     while process.returncode is None and time.monotonic() < until:
@@ -169,7 +169,7 @@ def _tail(log: Path) -> str:
 
 
 def client() -> aiohttp.ClientSession:
-    """What plays the homeserver towards a subject."""
+    """Return an HTTP client that plays the homeserver towards a subject."""
     return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300))
 
 
@@ -180,7 +180,7 @@ def client() -> aiohttp.ClientSession:
 async def lean_forwarder(
     rooms: int, folder: Path, loop: str, database: str = ""
 ) -> AsyncIterator[Subject]:
-    """L, connected for so many rooms, on `asyncio` or `uvloop`; with a database's URL it is D."""
+    """Run L, connected for `rooms` rooms, on `asyncio` or `uvloop`; with a database's URL, D."""
     homeserver, webchat, port = StubHomeserver(), StubWebChat(), free_port()
     async with homeserver.running(), webchat.running(), client() as session:
         socket = webchat.base_url.replace("http", "ws", 1) + "/cws?token="
@@ -200,7 +200,7 @@ async def lean_forwarder(
 async def bridge(
     rooms: int, folder: Path, database: str, checkout: Path = ROOT, processes: int = 1
 ) -> AsyncIterator[Subject]:
-    """The bridge of a checkout with its durable database, in a chat in each of so many rooms."""
+    """Run the bridge of a checkout with a durable database, in a chat in each of the rooms."""
     async with silent_bridge(folder, database, checkout, processes) as (subject, webchat):
         await open_chats(subject, webchat, range(rooms))
         yield subject
@@ -210,7 +210,7 @@ async def bridge(
 async def silent_bridge(
     folder: Path, database: str, checkout: Path = ROOT, processes: int = 1
 ) -> AsyncIterator[tuple[Subject, StubWebChat]]:
-    """The bridge of a checkout, without a room; several processes share the shards evenly."""
+    """Run the bridge of a checkout without rooms; several processes share the shards evenly."""
     homeserver, webchat = StubHomeserver(), StubWebChat()
     async with homeserver.running(), webchat.running(), client() as session:
         config = write_config(folder, homeserver.address, webchat.base_url, free_port(), database)
@@ -223,16 +223,16 @@ async def silent_bridge(
 async def bridge_program(
     config: Path, session: aiohttp.ClientSession, checkout: Path = ROOT, processes: int = 1
 ) -> AsyncIterator[tuple[list[str], list[int]]]:
-    """So many processes of the bridge with one configuration, ready: their addresses and ids.
+    """Run bridge processes with one configuration; yields their URLs and pids once ready.
 
-    Logs go beside the configuration; that of the first is `bridge.log`.
+    Logs go beside the configuration; that of the first process is `bridge.log`.
     """
     command = [sys.executable, "-m", "bridge", "run", "-c", str(config)]
     urls, pids = [], []
     async with contextlib.AsyncExitStack() as stack:
         started = []
         for number in range(processes):
-            # Safe path: our own folder does not go before the checkout's.
+            # Safe path: keep the current folder from taking precedence over the checkout.
             environment = {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1"}
             port, log = free_port(), config.parent / f"bridge{number or ''}.log"
             environment |= {
@@ -253,7 +253,7 @@ async def bridge_program(
 
 
 async def _evenly_shared(session: aiohttp.ClientSession, urls: Sequence[str]) -> None:
-    """Wait until all shards are served, about as many by each process."""
+    """Wait until all shards are served, the same number by each process, give or take one."""
     async with asyncio.timeout(PATIENCE):
         while True:
             served = []
@@ -268,7 +268,7 @@ async def _evenly_shared(session: aiohttp.ClientSession, urls: Sequence[str]) ->
 async def open_chats(
     subject: Subject, webchat: StubWebChat, rooms: Sequence[int], host: str = BOT
 ) -> None:
-    """Invite the bot into rooms and say a first word there; returns when all are in a chat."""
+    """Invite the bot into rooms and send a first text; returns once all are in a chat."""
     expected = webchat.heard.count("first") + len(rooms)
     for room in rooms:
         invitation: Event = {
@@ -295,7 +295,7 @@ def write_config(
     encryption: bool = False,
     largest_file: str = "50MiB",
 ) -> Path:
-    """The bridge's configuration for two addresses and a database."""
+    """Write the bridge's configuration; returns its path."""
     config = {
         "homeserver": {"address": homeserver, "domain": "localhost"},
         "appservice": {

@@ -1,4 +1,4 @@
-"""The bench notices what goes wrong, and its tables say what was measured."""
+"""Tests of the bench: lost or disordered messages are counted, tables and comparisons are right."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.bench.subjects import ROOT, bridge, lean_forwarder
 ROOMS = 3
 
 
-def test_a_ledger_knows_what_was_lost_or_came_twice_or_too_late() -> None:
+def test_a_ledger_counts_lost_doubled_disordered_and_astray_texts() -> None:
     ledger = Ledger()
     for room, number in [(0, 0), (1, 4), (1, 1), (0, 0), (1, 3)]:
         ledger.note(room, f"{wording('run', number)}")
@@ -35,7 +35,7 @@ def test_a_ledger_knows_what_was_lost_or_came_twice_or_too_late() -> None:
     assert ledger.faults("run", [0, 1, 2, 0, 1, 2]) == expected
 
 
-def test_what_a_neighbour_costs_is_told_where_the_interval_tells_it() -> None:
+def test_the_verdict_on_a_neighbours_cost_depends_on_the_interval() -> None:
     quiet, noisy = (Slice({"ms": [size * n for n in range(100)]}, 0.1) for size in (1, 1.5))
     assert ratio([((quiet, quiet), (noisy,))] * 4, "ms", 99) == pytest.approx((1.5,) * 3)
     value, low, high = ratio([((quiet,), (noisy,)), ((noisy,), (quiet,))] * 2, "ms", 50)
@@ -47,7 +47,7 @@ def test_what_a_neighbour_costs_is_told_where_the_interval_tells_it() -> None:
     assert verdict(1, 1, 1) == "open", "of one round there is no interval"
 
 
-def test_a_table_has_medians_ratios_within_a_round_and_the_goals() -> None:
+def test_tables_have_medians_ratios_within_a_round_and_goals() -> None:
     def figure(cpu: float, lost: int = 0) -> Figure:
         return Figure(100, cpu, None, 10, 0, 0, 0, lost, 0, 0, 0)
 
@@ -64,7 +64,7 @@ def test_a_table_has_medians_ratios_within_a_round_and_the_goals() -> None:
     assert "PostgreSQL: 2 lost" in tables(report, "abc.json")
 
 
-def test_a_storm_without_an_end_can_be_read_back() -> None:
+def test_a_storm_that_exceeds_its_timeout_can_be_read_back() -> None:
     report = Report({"commit": "abc"}, rounds=1, rooms=ROOMS)
     report.storms = {
         "bare client": [Storm(50, lost=False, half=1.0, whole=2.0, cpu=3.0)],
@@ -76,7 +76,7 @@ def test_a_storm_without_an_end_can_be_read_back() -> None:
 
 
 def made_up(costs: Mapping[str, float], *, rate: float = 100, kib: float = 30) -> Report:
-    """One round of one column, and one size of live sessions on SQLite."""
+    """Return a report with one round of one column, and one size of live sessions on SQLite."""
     report = Report({"commit": "abc", "when": "2026-11-27"}, rounds=1, rooms=ROOMS)
     for name, cost in costs.items():
         carried = rate if name == "SQLite" else 100
@@ -98,7 +98,7 @@ BEFORE = {"L": 10.0, "H": 50.0, "SQLite": 30.0}
             made_up(BEFORE | {"SQLite": 37.0}),
             ["CPU, c→a, 10, SQLite: 3 × L before, 3.7 × L now"],
         ),
-        # It is the other program that has changed.
+        # The other program has changed.
         (made_up(BEFORE | {"L": 5.0}), []),
         (
             made_up(BEFORE, rate=80),
@@ -108,7 +108,7 @@ BEFORE = {"L": 10.0, "H": 50.0, "SQLite": 30.0}
             made_up(BEFORE, kib=37),
             ["KiB a session of 1,000, SQLite: 30 before, 37 now"],
         ),
-        # What was not measured before cannot have got worse.
+        # A figure that was not measured before cannot have got worse.
         (made_up(BEFORE | {"PostgreSQL": 500.0}), []),
     ],
 )
@@ -134,14 +134,14 @@ def test_a_run_with_worse_ratios_is_published_only_if_it_is_accepted(tmp_path: P
     chart = ElementTree.parse(tmp_path / IMAGES / "performance-costs.svg").getroot()  # noqa: S314
     assert chart.get("role") == "img"
     assert "SQLite" in [found.text for found in chart.iter("{http://www.w3.org/2000/svg}text")]
-    # What was published is what the next run is compared with, and its page is the same.
+    # The published run is the baseline of the next comparison; publishing it changes no page.
     again = read(tmp_path / RESULTS / "abc.json")
     assert worse(again, slow) == []
     assert publish(again, slow, accept=False, say=said.append, root=tmp_path) == 0
     assert page.read_text(encoding="utf-8") == text
 
 
-def test_parts_of_another_run_replace_those_that_are_there() -> None:
+def test_parts_of_a_newer_run_replace_those_of_a_report() -> None:
     first, second = made_up(BEFORE), made_up(BEFORE | {"SQLite": 60.0}, kib=50)
     part = Part("2026-11-27", "abc", load=0.1, minutes=1)
     later = msgspec.structs.replace(part, minutes=2)
@@ -157,7 +157,7 @@ def test_parts_of_another_run_replace_those_that_are_there() -> None:
     assert told.startswith("Commit `def` (columns at `abc`), ")
 
 
-def test_what_the_bench_of_encryption_prints_is_read() -> None:
+def test_the_output_of_bench_crypto_is_parsed() -> None:
     cases = [
         f"{way}, {rows}" for rows in ("bare", "memory", "SQLite") for way in ("decrypt", "encrypt")
     ]
@@ -170,7 +170,7 @@ def test_memory_that_grows_in_a_soak_is_noticed() -> None:
         return Soak("SQLite", 1, looks)
 
     assert soak(90, 100, 101, 103).flat()
-    assert soak(10, 20, 22, 23).flat()  # within what a process varies by
+    assert soak(10, 20, 22, 23).flat()  # within the usual variation of a process
     assert not soak(100, 101, 104, 112).flat()
 
 

@@ -1,9 +1,9 @@
-"""What a message writes to PostgreSQL: statements, commits, rows and bytes of its log (WAL).
+"""Writes to PostgreSQL per message: statements, commits, rows and bytes of its WAL.
 
-Statements are counted in the server's log, which a database is told to fill, so they are one for
-each round trip of a driver that waits for every answer, as asyncpg does. Rows are those of the
-server's own statistics, which a connection hands in ten seconds after its last statement. A run
-that logs is slower than others, so its CPU is not looked at.
+Statements are counted in the server's log (`log_statement`), so they equal the round trips of a
+driver that waits for every answer, as asyncpg does. Rows are from the server's statistics, to which
+a connection reports ten seconds after its last statement. Logging slows a run down, so its CPU is
+not used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.postgres import PostgresServer
 WAYS = ("in1", "in10", "in100", "out")
 MESSAGES = 500
 HANDED_IN = 11.0
-"""Seconds until all statistics are there."""
+"""Seconds until the statistics are complete."""
 _STATEMENTS = (b"LOG:  execute ", b"LOG:  statement: ")
 _COUNTS = """
 SELECT 'commits', xact_commit FROM pg_stat_database WHERE datname = current_database()
@@ -35,11 +35,11 @@ UNION ALL SELECT 'deletes ' || relname, n_tup_del FROM pg_stat_user_tables
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What the messages of a column wrote, each.
+    """Writes per message of a column.
 
     Attributes:
-        rows: by kind and table, such as `inserts inbox`; those below a hundredth are left out.
-        log_bytes: of the server's write-ahead log.
+        rows: by kind and table, such as `inserts inbox`, without values below 0.01.
+        log_bytes: bytes of the server's write-ahead log.
     """
 
     statements: float
@@ -51,7 +51,7 @@ class Written(msgspec.Struct, frozen=True):
 async def count(
     server: PostgresServer, folder: Path, checkout: Path, rooms: int, say: Callable[[str], None]
 ) -> dict[str, Written]:
-    """By column."""
+    """Measure the writes of each column in `WAYS`."""
     url = server.new_database()
     name = urlsplit(url).path.strip("/")
     server.sql(f"ALTER DATABASE {name} SET log_statement = 'all'")
@@ -80,7 +80,7 @@ async def _counts(server: PostgresServer, database: str) -> dict[str, float]:
     log = await asyncio.to_thread((server.directory / "log").read_bytes)
     lines = server.sql(_COUNTS, database).splitlines()
     counts = {kind: float(value) for kind, _, value in (line.partition("|") for line in lines)}
-    # Those of our own question are not the bridge's.
+    # Without the statements of this query itself.
     own = log.count(b"LOG:  statement: \nSELECT 'commits'")
     counts["statements"] = sum(log.count(mark) for mark in _STATEMENTS) - own
     return counts
