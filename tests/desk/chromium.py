@@ -1,6 +1,6 @@
-"""A real Chromium for the tests of the desk: the machine's own, or Debian's installed on the spot.
+"""Chromium for the tests of the desk: the machine's own, or Debian's, installed on demand.
 
-`python -m tests.desk.chromium` installs it ahead of the tests and prints where it is.
+`python -m tests.desk.chromium` installs it ahead of the tests and prints its path.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # A microphone that hums, and leave to use it.
+    # A fake microphone, and the permission to use it.
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
 
 
 class NoChromiumError(Exception):
-    """There is none and none could be installed; the message says what to do."""
+    """No Chromium was found, and none could be installed; the message says what to do."""
 
 
 def find_or_install() -> str:
-    """The path of a Chromium.
+    """Return the path of a Chromium.
 
     Raises:
-        NoChromiumError: there is none, and it cannot be installed here.
+        NoChromiumError: none was found, and it cannot be installed.
     """
     named = os.environ.get("CHROMIUM")
     return named or _found() or _install()
@@ -65,7 +65,7 @@ def _install() -> str:
         command = [sudo, "--non-interactive", apt]
     CACHE.mkdir(exist_ok=True)
     with (CACHE / "chromium.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # apt-get fails beside another one
+        fcntl.flock(lock, fcntl.LOCK_EX)  # apt-get fails while another one runs
         return _found() or _install_by(command)
 
 

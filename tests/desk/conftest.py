@@ -1,4 +1,4 @@
-"""One Chromium for the tests of a module, in which each opens windows of its own."""
+"""Fixtures of the desk: a Chromium per module, in which each test opens its own windows."""
 
 from __future__ import annotations
 

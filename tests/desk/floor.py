@@ -1,4 +1,4 @@
-"""A call centre with desks in a browser: the simulator, a Chromium, and customers on sockets."""
+"""Rig of the desk's tests: the simulator, desks in Chromium, and customers on WebSockets."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.desk.chromium import FLAGS, NoChromiumError, find_or_install
 
 SECOND = 1000
 PATIENCE = 30 * SECOND
-"""How long a page may take to show what it should; milliseconds."""
+"""Timeout of each expectation in milliseconds."""
 
 
 class Floor:
-    """The desks of one test. At its end no page may have complained or asked anybody else."""
+    """The desks of one test; records pages' errors and their requests to other servers."""
 
     def __init__(self, here: Site, browser: Browser) -> None:
         self.here = here
@@ -44,7 +44,7 @@ class Floor:
         height: int = 800,
         scheme: str = "light",
     ) -> Page:
-        """Open a desk in a window of its own; without an agent it asks who sits there."""
+        """Open a desk in its own window; with an empty `agent` it asks for the agent's name."""
         context = await self.browser.new_context(
             locale=language,
             viewport={"width": width, "height": height},
@@ -57,8 +57,8 @@ class Floor:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         page.on("request", self._request)
-        # Without a listener from the start, the order to tell of file choosers goes another way
-        # than the key that opens one, and may come after it.
+        # Without a listener from the start, Playwright's command to intercept file choosers may
+        # arrive after the key press that opens one.
         page.on("filechooser", lambda _: None)
         query = f"?agent={agent}" if agent else ""
         await page.goto(f"{self.here.origin}/desk{query}")
@@ -66,7 +66,7 @@ class Floor:
         return page
 
     async def waiting(self, name: str = "ada", queue: int = 1) -> tuple[Phone, int]:
-        """A customer in a queue, and the number of the request."""
+        """Return a customer in a queue, and the request's id."""
         phone = await self.here.phone(name)
         await phone.send(101, queueId=queue, **{"from": "APP"})
         await phone.reply(101)
@@ -74,7 +74,7 @@ class Floor:
         return phone, int(str(status["requestId"]))
 
     async def chat(self, name: str = "ada", agent: str = "A00001") -> tuple[Phone, int]:
-        """A customer in a session with an agent, and its number."""
+        """Return a customer in a session with an agent, and the session's id."""
         phone, _ = await self.waiting(name)
         await self.here.simulator.do({"op": "accept", "login": name, "agent": agent})
         started = await phone.push(202)
@@ -93,10 +93,10 @@ class OpenFloor(Protocol):
     def __call__(
         self, *, quiet: bool = True, **options: object
     ) -> AbstractAsyncContextManager[Floor]:
-        """A call centre with these options of the simulator.
+        """Open a floor with these simulator options.
 
-        With `quiet` it fails if a page wrote an error; asking another server for anything always
-        fails.
+        At its end, a page's request to another server fails the test; with `quiet` also an error or
+        warning on a page's console.
         """
 
 

@@ -1,4 +1,4 @@
-"""Pictures for the tests of the desk: a parcel's label and a receipt, drawn here."""
+"""A picture for the tests of the desk."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 
 def label() -> bytes:
-    """A parcel's label as a PNG."""
+    """Draw a parcel's label as a PNG."""
     image = Image.new("RGB", (420, 260), "#f6e7cf")
     draw = ImageDraw.Draw(image)
     draw.rectangle((18, 18, 402, 242), fill="white", outline="#8a6d3b", width=3)
     large, small = ImageFont.load_default(30), ImageFont.load_default(17)
     draw.text((38, 32), "EXPRESS", fill="#b3261e", font=large)
     draw.text((38, 78), "To: Ada Wong\n88 Century Avenue\nShanghai 200120", fill="#222", font=small)
-    # A barcode: widths from a fixed pattern, so that the picture is always the same.
+    # A barcode with a fixed pattern, so that the picture is always the same.
     at = 38
     for index in range(58):
         width = 2 + (index * 7919 % 5)

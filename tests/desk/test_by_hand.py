@@ -1,4 +1,4 @@
-"""The rest of what a hand can do at the desk: dropping files, each reason, and every key."""
+"""Further actions at the desk: dropped files, each reason for a refusal, more shortcut keys."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_pictures_and_files_can_be_dropped(floor: OpenFloor) -> None:
 
 
 @pytest.mark.parametrize("status", [2, 3, 4, 5, 6])
-async def test_every_reason_to_turn_away(floor: OpenFloor, status: int) -> None:
+async def test_a_request_is_refused_with_each_reason(floor: OpenFloor, status: int) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.waiting()
@@ -57,8 +57,8 @@ async def test_every_reason_to_turn_away(floor: OpenFloor, status: int) -> None:
         await expect(page.locator("#waiting .card")).to_have_count(0)
 
 
-async def test_the_keys_that_no_conversation_used(floor: OpenFloor) -> None:
-    """Alt+W writes, Alt+T hands over, Alt+H helps; none of them types anything."""
+async def test_shortcuts_for_writing_transfer_and_help(floor: OpenFloor) -> None:
+    """Alt+W focuses the text field, Alt+T transfers, Alt+H shows help; none types a letter."""
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.chat()
@@ -77,7 +77,7 @@ async def test_the_keys_that_no_conversation_used(floor: OpenFloor) -> None:
         await expect(page.locator("#words")).to_have_value("")
 
 
-async def test_a_film_can_be_fetched(floor: OpenFloor) -> None:
+async def test_a_customers_video_can_be_downloaded(floor: OpenFloor) -> None:
     async with floor(videos=True) as here:
         page = await here.desk()
         phone, session = await here.chat()

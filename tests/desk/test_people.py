@@ -1,4 +1,4 @@
-"""Several desks at once, and who they are."""
+"""Several desks at once: transfers, conferences, agents that come and go."""
 
 import pytest
 from playwright.async_api import expect
@@ -8,7 +8,7 @@ from tests.desk.floor import OpenFloor
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_two_desks_hand_over_confer_and_leave(floor: OpenFloor) -> None:
+async def test_two_desks_transfer_confer_and_leave(floor: OpenFloor) -> None:
     async with floor(queue_names={"8": "Returns"}) as here:
         mei, jun = await here.desk("A00001"), await here.desk("A00002")
         phone, _ = await here.waiting("ada")
@@ -48,7 +48,7 @@ def people(frame: dict[str, object]) -> list[dict[str, object]]:
     return agents
 
 
-async def test_a_new_agent_comes_online_and_goes(floor: OpenFloor) -> None:
+async def test_a_new_agent_goes_online_and_offline(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk(agent="")
         await page.get_by_role("dialog").get_by_label("Name").fill("Lin")
@@ -66,7 +66,7 @@ async def test_a_new_agent_comes_online_and_goes(floor: OpenFloor) -> None:
         assert len(here.here.simulator.options.agents) == 2
 
 
-async def test_turning_away_says_why(floor: OpenFloor) -> None:
+async def test_refusing_a_request_sends_the_reason(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.waiting()
@@ -76,7 +76,7 @@ async def test_turning_away_says_why(floor: OpenFloor) -> None:
         await expect(page.locator("#waiting .card")).to_have_count(0)
 
 
-async def test_the_one_who_comes_second_is_told(floor: OpenFloor) -> None:
+async def test_accepting_a_request_that_is_gone_shows_an_error(floor: OpenFloor) -> None:
     async with floor(quiet=False) as here:
         page = await here.desk()
         await here.waiting()
@@ -92,7 +92,7 @@ async def test_the_one_who_comes_second_is_told(floor: OpenFloor) -> None:
         await expect(page.get_by_role("alert")).to_contain_text("no request 9001 is waiting")
 
 
-async def test_a_robot_hands_over_to_a_person(floor: OpenFloor) -> None:
+async def test_a_robots_chat_is_handed_over_to_an_agent(floor: OpenFloor) -> None:
     async with floor(dialect="2019", robot_queues=[5]) as here:
         page = await here.desk()
         phone = await here.here.phone("ada")
@@ -107,12 +107,12 @@ async def test_a_robot_hands_over_to_a_person(floor: OpenFloor) -> None:
         assert (await phone.push(201))["sessionId"] == session
         await page.get_by_role("button", name="Accept: ada").click()
         assert people(await phone.push(204))[0]["id"] == "A00001"
-        # What was said to the robot is there for the person.
+        # The agent sees the chat with the robot.
         await expect(page.locator(".entry.customer")).to_contain_text("hello?")
         await expect(page.locator(".entry.robot")).to_contain_text("对不起")
 
 
-async def test_a_desk_comes_back_when_the_server_does(floor: OpenFloor) -> None:
+async def test_a_desk_reconnects_after_a_restart_of_the_server(floor: OpenFloor) -> None:
     async with floor(quiet=False) as here:
         page = await here.desk()
         simulator = here.here.simulator
@@ -125,6 +125,6 @@ async def test_a_desk_comes_back_when_the_server_does(floor: OpenFloor) -> None:
         await expect(page.locator("#link[data-up]")).to_have_text("connected")
         await simulator.do({"op": "say", "text": "still here"})
         await expect(page.locator(".entry.agent")).to_have_count(1)
-        # Nothing is shown twice: the new run's entries replaced the old ones.
+        # The restarted simulator's entries replaced the old ones.
         await expect(page.locator(".event.accepted")).to_have_count(1)
         await expect(page.locator("#typing")).to_contain_text("connection is down")

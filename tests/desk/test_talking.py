@@ -1,4 +1,4 @@
-"""A person at the desk talks with customers: text, typing, and everything else both ways."""
+"""An agent at the desk chats with customers: texts, typing, and media both ways."""
 
 import asyncio
 import base64
@@ -47,7 +47,7 @@ NO_MICROPHONE = """() => {
 
 
 async def heard(phone: Phone) -> Json:
-    """The `msg` of the next 210 that is not a sign of typing."""
+    """Return the `msg` of the next push 210 other than a typing notice."""
     while True:
         msg = (await phone.push(210))["msg"]
         assert isinstance(msg, dict)
@@ -126,13 +126,13 @@ async def test_typing_is_seen_on_both_sides(floor: OpenFloor) -> None:
         assert typed == {"type": 99, "content": "", "noticeType": 5}
         await page.keyboard.press("Enter")
         assert (await heard(phone))["content"] == "one moment"
-        # What a customer is typing is forgotten when they stop, without anything happening.
+        # A typing notice disappears by itself after some seconds.
         await phone.send(113, sessionId=session)
         await expect(page.locator("#typing")).to_have_text("ada is typing…")
         await expect(page.locator("#typing")).to_have_text("", timeout=10_000)
 
 
-async def test_the_guide_of_2016_knows_no_typing(floor: OpenFloor) -> None:
+async def test_no_typing_notices_are_sent_in_the_dialect_of_2016(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.chat()
@@ -147,7 +147,9 @@ async def test_the_guide_of_2016_knows_no_typing(floor: OpenFloor) -> None:
         }
 
 
-async def test_picture_file_and_place_go_out(floor: OpenFloor, tmp_path: Path) -> None:
+async def test_an_agent_sends_a_picture_a_file_and_a_location(
+    floor: OpenFloor, tmp_path: Path
+) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.chat()
@@ -191,14 +193,14 @@ async def test_picture_file_and_place_go_out(floor: OpenFloor, tmp_path: Path) -
 
 
 async def loaded(page: Page, image: str, width: int) -> None:
-    """Wait until a picture is really there."""
+    """Wait until the picture is loaded."""
     await page.wait_for_function(
         "([image, width]) => document.querySelector(image)?.naturalWidth === width",
         arg=[image, width],
     )
 
 
-async def test_a_picture_can_be_pasted_and_faces_picked(floor: OpenFloor) -> None:
+async def test_a_picture_can_be_pasted_and_emoji_picked(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.chat()
@@ -217,7 +219,7 @@ async def test_a_picture_can_be_pasted_and_faces_picked(floor: OpenFloor) -> Non
             await expect(page.locator(".entry.agent").last).to_contain_text("🌹")
 
 
-async def test_voices_go_out_as_amr(floor: OpenFloor) -> None:
+async def test_voice_messages_are_sent_as_amr(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, _ = await here.chat()
@@ -231,7 +233,7 @@ async def test_voices_go_out_as_amr(floor: OpenFloor) -> None:
         await page.get_by_role("button", name="Send a sample").click()
         assert seconds_of(await heard(phone)) == 1.5
         await expect(page.locator(".entry.agent audio")).to_have_count(2)
-        # A recording that is called off is not sent.
+        # A cancelled recording is not sent.
         await page.get_by_role("button", name="Voice").click()
         await page.get_by_role("button", name="Record").click()
         await expect(page.get_by_role("dialog")).to_contain_text("Recording…")
@@ -242,7 +244,7 @@ async def test_voices_go_out_as_amr(floor: OpenFloor) -> None:
 
 
 def seconds_of(msg: Json) -> float:
-    """The length of a voice, half seconds, after checking that it is AMR."""
+    """Return the seconds of a voice message in half seconds, after checking that it is AMR."""
     assert msg["type"] == 5
     voice = base64.b64decode(str(msg["content"]))
     assert voice.startswith(samples.AMR)
@@ -264,8 +266,8 @@ async def test_without_a_microphone_a_sample_can_be_sent(floor: OpenFloor) -> No
         assert seconds_of(await heard(phone)) == 1.5
 
 
-async def test_no_microphone_stays_open_that_nobody_sees(floor: OpenFloor) -> None:
-    """It was asked for twice, or its dialog was closed before the browser gave it."""
+async def test_no_microphone_stays_open_without_its_dialog(floor: OpenFloor) -> None:
+    """If "Record" is clicked twice, or the dialog closed before the browser grants access."""
     async with floor() as here:
         page = await here.desk()
         await page.evaluate(SLOW_MICROPHONE)
@@ -286,14 +288,14 @@ async def test_no_microphone_stays_open_that_nobody_sees(floor: OpenFloor) -> No
 
 
 async def uploaded(here: Floor, phone: Phone, name: str, body: bytes) -> str:
-    """Upload as a customer does; the absolute address."""
+    """Upload a file as a customer does; returns its absolute address."""
     url = f"{here.here.simulator.base_url}/tpiu?token={phone.token}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     async with here.here.http.post(url, data=io.BytesIO(body), headers=headers) as response:
         return here.here.origin + str((await response.json())["url"])
 
 
-async def test_what_customers_send_is_shown(floor: OpenFloor) -> None:
+async def test_customers_media_are_shown(floor: OpenFloor) -> None:
     async with floor(upload_mode="both", frame_limit=100_000) as here:
         page = await here.desk()
         phone, session = await here.chat()
@@ -328,7 +330,7 @@ async def test_what_customers_send_is_shown(floor: OpenFloor) -> None:
             })"""
         )
         assert round(length) == 3
-        # An address elsewhere is a link, never a picture: the desk asks nobody else for anything.
+        # A picture on another server becomes a link: the desk makes no requests to others.
         remote = {"name": "far.png", "imageUri": "https://example.org/far.png", "thumbData": ""}
         await send(2, {**remote, "extra": ""})
         await expect(page.get_by_role("link", name="far.png")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The desk for everybody: by keyboard, in two languages, on a phone, in the dark; and safe."""
+"""Accessibility and safety of the desk: keyboard, two languages, small screens, dark mode."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_a_whole_conversation_without_a_mouse(floor: OpenFloor) -> None:
         await press("Alt+r")
         await tab_to(page, "Refused")
         await press("Enter")
-        assert (await other.push(201))["queueLength"] == 1  # ada was before
+        assert (await other.push(201))["queueLength"] == 1  # ada was first
         assert (await other.push(201))["requestStatus"] == 2
         await press("Alt+c")
         await tab_to(page, "Jun")
@@ -111,7 +111,7 @@ async def test_a_whole_conversation_without_a_mouse(floor: OpenFloor) -> None:
 
 
 async def tab_to(page: Page, name: str) -> None:
-    """Walk with Tab to the control that says so."""
+    """Press Tab until the control with this text has the focus."""
     await expect(page.get_by_role("dialog")).to_be_visible()
     for _ in range(30):
         if name in await page.evaluate("document.activeElement.textContent"):
@@ -120,7 +120,7 @@ async def tab_to(page: Page, name: str) -> None:
     pytest.fail(f"Tab never came to {name}")
 
 
-async def test_walking_through_customers_keeps_the_place_of_the_focus(floor: OpenFloor) -> None:
+async def test_the_focus_is_kept_while_the_list_of_customers_changes(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         for name in ("ada", "bob", "eve"):
@@ -131,7 +131,7 @@ async def test_walking_through_customers_keeps_the_place_of_the_focus(floor: Ope
             await page.keyboard.press(f"Alt+{key}")
             seen.append(await page.locator("#who").text_content())
         assert seen == ["ada", "bob", "ada"]
-        # The list is drawn anew with every message; the button that has the focus keeps it.
+        # The list is redrawn with every message; the focused button keeps the focus.
         await page.locator('[data-key="open-eve"]').focus()
         await here.here.simulator.do({"op": "say", "login": "bob", "text": "news"})
         await expect(page.locator("#mine")).to_contain_text("news")
@@ -149,7 +149,7 @@ async def test_unread_messages_are_counted(floor: OpenFloor) -> None:
         await expect(page.locator("#mine .unread")).to_have_count(0)
         await here.waiting("bob")
         await expect(page).to_have_title("(1) Agent desk")
-        # Of a chat that is over nobody has to read anything.
+        # Messages of an ended chat do not count as unread.
         await page.locator("#back").evaluate("button => button.click()")
         await phone.text(session, "bye")
         await expect(page.locator("#mine .unread")).to_have_text("1")
@@ -158,10 +158,10 @@ async def test_unread_messages_are_counted(floor: OpenFloor) -> None:
         await expect(page.locator(".unread")).to_have_count(0)
 
 
-async def test_cards_stay_within_their_column_and_two_of_one_name_can_be_told(
+async def test_cards_fit_their_column_and_customers_of_one_name_are_marked(
     floor: OpenFloor,
 ) -> None:
-    """A customer with two rooms is two customers to WebChat, of one name."""
+    """A customer with two rooms is two customers of the same name to WebChat."""
     async with floor() as here:
         page = await here.desk()
         for name, login in (("wang", "mx-1"), ("wang", "mx-2"), ("eve", "mx-3")):
@@ -179,14 +179,14 @@ async def test_cards_stay_within_their_column_and_two_of_one_name_can_be_told(
         )
         assert hues[0] == hues[1] != hues[2]
         rights = "all => all.map(one => one.getBoundingClientRect().right)"
-        # Looked at in one go: the page draws its cards anew with each word that comes.
+        # Measured in one call, as the page redraws its cards with each text.
         cards = await page.locator("#mine .card").evaluate_all(rights)
         (column,) = await page.locator(".list").evaluate_all(rights)
         assert len(cards) == 3
         assert max(cards) <= column
 
 
-async def test_what_was_said_last_stands_in_its_card_with_its_faces(floor: OpenFloor) -> None:
+async def test_a_card_shows_the_last_text_with_emoji(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         phone, session = await here.chat()
@@ -195,7 +195,7 @@ async def test_what_was_said_last_stands_in_its_card_with_its_faces(floor: OpenF
             await phone.text(session, text)
             await phone.reply(110)
             await expect(last).to_have_text("hi 🙂" if text == "hi /::)" else "x" * 59 + "😟")
-        # Looked at in one go: the page draws its cards anew.
+        # Measured in one call, as the page redraws its cards.
         edges = """all => [all[0], all[0].querySelector(".more")]
             .map((one) => one.getBoundingClientRect().right)"""
         card, words = await page.locator("#mine .card").evaluate_all(edges)
@@ -205,7 +205,7 @@ async def test_what_was_said_last_stands_in_its_card_with_its_faces(floor: OpenF
         await expect(last).to_have_text("see <me> 🙂")
 
 
-async def test_what_is_written_to_one_customer_never_goes_to_another(floor: OpenFloor) -> None:
+async def test_a_draft_to_one_customer_is_not_sent_to_another(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk()
         ada, _ = await here.chat("ada")
@@ -224,7 +224,7 @@ async def test_what_is_written_to_one_customer_never_goes_to_another(floor: Open
         assert (await heard(ada))["content"] == "secret of Ada"
 
 
-async def test_a_place_goes_nowhere_once_its_chat_has_ended(floor: OpenFloor) -> None:
+async def test_a_location_is_not_sent_once_its_chat_has_ended(floor: OpenFloor) -> None:
     async with floor(quiet=False) as here:
         page = await here.desk()
         ada, session = await here.chat("ada")
@@ -253,7 +253,7 @@ async def test_the_fields_of_a_dialog_do_not_touch(floor: OpenFloor) -> None:
         assert below["y"] - (above["y"] + above["height"]) >= 8
 
 
-async def test_both_languages_say_everything(floor: OpenFloor) -> None:
+async def test_both_languages_have_all_texts(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk(language="zh-CN")
         await expect(page.locator("h1")).to_have_text("坐席台")
@@ -271,14 +271,14 @@ async def test_both_languages_say_everything(floor: OpenFloor) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_light_and_dark_can_be_read(floor: OpenFloor, scheme: str) -> None:
+async def test_light_and_dark_mode_have_enough_contrast(floor: OpenFloor, scheme: str) -> None:
     async with floor() as here:
         page = await here.desk(scheme=scheme)
         dim = [pair for pair in await page.evaluate(CONTRASTS) if pair[1] < 4.5]
         assert dim == []
         background = "getComputedStyle(document.body).backgroundColor"
         before = await page.evaluate(background)
-        # The button goes round: as the system, light, dark; one of the two is the other one.
+        # The button cycles through system, light, dark; the system's scheme is one of the two.
         seen = set()
         for _ in range(3):
             await page.get_by_role("button", name="Light or dark").click()
@@ -287,7 +287,7 @@ async def test_light_and_dark_can_be_read(floor: OpenFloor, scheme: str) -> None
         assert len(seen) == 2
 
 
-async def test_on_a_phone_one_thing_at_a_time(floor: OpenFloor) -> None:
+async def test_a_phone_shows_either_the_list_or_the_chat(floor: OpenFloor) -> None:
     async with floor() as here:
         page = await here.desk(width=390, height=780)
         phone, _ = await here.waiting("ada")
@@ -325,8 +325,8 @@ async def test_every_control_has_a_name(floor: OpenFloor) -> None:
             await page.keyboard.press("Escape")
 
 
-async def test_nothing_that_is_said_can_run_or_call_home(floor: OpenFloor) -> None:
-    # Not quiet: Chromium reports what it refuses to do even while the text is only being read.
+async def test_texts_cannot_run_scripts_or_request_other_servers(floor: OpenFloor) -> None:
+    # Not quiet: Chromium reports blocked actions even while the text is only being parsed.
     async with floor(quiet=False) as here:
         page = await here.desk()
         await here.chat("ada")
@@ -344,7 +344,7 @@ async def test_nothing_that_is_said_can_run_or_call_home(floor: OpenFloor) -> No
         assert await page.evaluate("window.hit") is None
 
 
-async def test_other_sites_cannot_play_the_agent(floor: OpenFloor) -> None:
+async def test_other_sites_cannot_act_as_the_agent(floor: OpenFloor) -> None:
     async with floor() as here:
         http, origin = here.here.http, here.here.origin
         for path in ("/desk", "/desk/app.js"):
@@ -357,7 +357,7 @@ async def test_other_sites_cannot_play_the_agent(floor: OpenFloor) -> None:
                 assert response.status == 403, path
         port = urlsplit(origin).port
         for name, status in (("evil.example", 403), ("localhost", 200), ("[::1]", 200)):
-            # A name that was made to lead here: to the browser that is one origin.
+            # DNS rebinding: a foreign name that resolves to this host is its own origin.
             own = {"Host": f"{name}:{port}", "Origin": f"http://{name}:{port}"}
             for path in ("/_sim/state", "/desk"):
                 async with http.get(origin + path, headers=own) as response:
@@ -370,7 +370,7 @@ async def test_other_sites_cannot_play_the_agent(floor: OpenFloor) -> None:
 
 
 async def a_real_conversation(here: Floor, tmp_path: Path) -> Page:
-    """What the picture in the documentation shows: all of it went over sockets."""
+    """Hold the chat in the documentation's picture, with every message sent over sockets."""
     page = await here.desk(width=1320, height=960)
     bob, request = await here.waiting("林晓")
     await bob.send(111, requestId=request, content="你好，我想退货")
@@ -407,7 +407,7 @@ async def a_real_conversation(here: Floor, tmp_path: Path) -> Page:
 
 
 async def test_the_picture_in_the_documentation(floor: OpenFloor, tmp_path: Path) -> None:
-    """Taken anew with DESK_PICTURE=1 (`tests/desk/run --picture`), else kept as it is."""
+    """Replaced with DESK_PICTURE=1 (`tests/desk/run --picture`), else left unchanged."""
     queues = {"1": "Sales 售前"}
     async with floor(dialect="2019", upload_mode="both", queue_names=queues) as here:
         page = await a_real_conversation(here, tmp_path)
