@@ -1,4 +1,4 @@
-"""The console's stage: a Synapse that vouches by OpenID, a bridge with its console, a Chromium."""
+"""Fixtures of the console: a Synapse with OpenID, a bridge with its console, a Chromium."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 
 @dataclass
 class Console:
-    """The console of a stage, and browsers for it; no page may complain or ask anybody else."""
+    """The console of a stage with browser windows; records errors and requests to others."""
 
     stage: Stage
     url: str
     client: str
-    """Address of another page, on the same machine as browsers let no other show one of it."""
+    """Address of the page that embeds the widget; a local one, as browsers let no other do so."""
     browser: Browser
     shown: str = ""
-    """What that page is."""
+    """HTML of that page."""
     session: Any = None
-    """The cookie of whoever is signed in."""
+    """Cookies of the signed-in operator; None before the first sign-in."""
     contexts: list[BrowserContext] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
@@ -65,7 +65,7 @@ class Console:
         return page
 
     def _heard(self, kind: str, text: str) -> None:
-        # A refusal that a test provokes is shown by the browser as well.
+        # Browsers log each refused request, also those that a test provokes.
         if kind in {"error", "warning"} and "Failed to load resource" not in text:
             self.complaints.append(f"{kind}: {text}")
 
@@ -74,7 +74,7 @@ class Console:
             self.complaints.append(f"asked for {url}")
 
     async def link(self, *more: str) -> str:
-        """What `console-link` prints."""
+        """Return the link that `console-link` prints."""
         words = ("-m", "bridge", "console-link", "-c", str(self.stage.config), *more)
         process = await asyncio.create_subprocess_exec(
             sys.executable, *words, stdout=asyncio.subprocess.PIPE
@@ -95,7 +95,7 @@ class Console:
 
 
 async def faults(page: Page | Frame) -> list[str]:
-    """What axe-core finds on a page, by all of its rules; nothing where it cannot be had."""
+    """Return axe-core's violations on a page; none if axe-core is not installed."""
     if not AXE.exists():
         return []
     if not await page.evaluate("'axe' in window"):
@@ -106,7 +106,7 @@ async def faults(page: Page | Frame) -> list[str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def axe() -> None:
-    """Have axe-core at hand (`faults`), where npm's registry can be reached."""
+    """Install axe-core for `faults` if npm's registry can be reached."""
     with suppress(pytest.skip.Exception):
         await strict.install()
 
@@ -155,7 +155,7 @@ async def console(
 
 @pytest_asyncio.fixture(loop_scope="module", autouse=True)
 async def quiet(console: Console) -> AsyncIterator[None]:
-    """After each test: no page has complained, and all windows are closed."""
+    """After each test, close all windows and check that no page had an error."""
     console.complaints.clear()
     yield
     for context in console.contexts:

@@ -25,7 +25,7 @@ TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clie
 
 
 async def test_the_picture_in_the_documentation(console: Console, tmp_path: Path) -> None:
-    """Taken anew with CONSOLE_PICTURES=1, else kept as it is. First, while nobody else is there."""
+    """Replaced if CONSOLE_PICTURES is set. Must be the first test, before there are other rooms."""
     stage, page = console.stage, await console.signed_in(width=1180, height=760)
     talks = []
     for name, words in (("Bo Lin", "hello"), ("周敏", "你好"), ("Ada Wong", "good morning")):
@@ -73,7 +73,7 @@ async def test_a_link_signs_in_once(console: Console) -> None:
     await expect(page.locator("main")).to_contain_text("matrix-webchat console-link")
 
 
-async def test_chats_move_when_they_go_on(console: Console) -> None:
+async def test_chats_move_between_lists_as_their_phase_changes(console: Console) -> None:
     page = await console.signed_in()
     talk = await Talk.open(console.stage, await console.stage.customer("mover"), "hello")
     queued = page.locator(f'[data-phase="Queued"] [data-room="{talk.room}"]')
@@ -117,7 +117,7 @@ async def test_a_wrong_command_is_refused_with_a_sentence(console: Console) -> N
     assert await page.get_by_label("Give a command").input_value() == "queue set 77"
 
 
-async def test_a_command_whose_answer_is_lost_is_given_once(console: Console) -> None:
+async def test_a_command_whose_answer_is_lost_is_stored_once(console: Console) -> None:
     page = await console.signed_in()
     talk = await chatting(console.stage, "unheard")
     await page.goto(f"{console.url}/admin/#/room/{talk.room}")
@@ -137,14 +137,14 @@ async def test_a_command_whose_answer_is_lost_is_given_once(console: Console) ->
 
 
 def orders(database: Path, room: str) -> int:
-    """How many orders a room was given."""
+    """Return the number of orders stored for a room."""
     with closing(sqlite3.connect(database, timeout=10)) as connection:
         wanted = "SELECT count(*) FROM journal WHERE room_id = ? AND key LIKE 'order:%'"
         ((count,),) = connection.execute(wanted, (room,))
     return int(count)
 
 
-async def test_deliveries_by_their_event(console: Console) -> None:
+async def test_deliveries_are_looked_up_by_event(console: Console) -> None:
     page = await console.signed_in()
     talk = await chatting(console.stage, "traced")
     event = await talk.say("where is it?")
@@ -160,7 +160,7 @@ async def test_deliveries_by_their_event(console: Console) -> None:
 
 
 def dead_order(database: Path, room: str, words: str) -> str:
-    """A dead letter, as a mended bug of ours has left it: an order that can be carried out."""
+    """Store a dead letter as left by a bug fixed since: a valid order; returns its id."""
     body, now = dump_input(Order("mei", "console", words)), SystemClock().now()
     with closing(sqlite3.connect(database, timeout=10)) as connection, connection:
         added = connection.execute(
@@ -171,7 +171,7 @@ def dead_order(database: Path, room: str, words: str) -> str:
         return f"i{added.lastrowid}"
 
 
-async def test_a_dead_letter_is_tried_again_or_thrown_away(console: Console) -> None:
+async def test_dead_letters_are_retried_and_discarded(console: Console) -> None:
     page = await console.signed_in()
     talk = await chatting(console.stage, "unlucky")
     database = console.stage.folder / "bridge.db"
@@ -191,14 +191,14 @@ async def test_a_dead_letter_is_tried_again_or_thrown_away(console: Console) -> 
     await row.get_by_role("button", name="Discard").press("Enter")
     await page.get_by_role("dialog").get_by_role("button", name="Discard").press("Enter")
     await expect(page.locator("main")).to_contain_text("No dead letters.")
-    # The button that had the focus is gone; it is not lost.
+    # The focused button is gone; the focus moves to the page's main part.
     await expect(page.locator("main")).to_be_focused()
     await page.get_by_role("link", name="Changes").click()
     await expect(page.locator("tbody")).to_contain_text("dead-letters discard")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_on_a_phone_in_both_languages(console: Console, scheme: str) -> None:
+async def test_the_console_on_a_phone_in_both_languages(console: Console, scheme: str) -> None:
     talk = await chatting(console.stage, f"narrow_{scheme}")
     letter = dead_order(console.stage.folder / "bridge.db", talk.room, "status")
     page = await console.signed_in(language="zh-CN", width=360, height=740, scheme=scheme)
@@ -234,7 +234,7 @@ async def test_on_a_phone_in_both_languages(console: Console, scheme: str) -> No
     console.session = None
 
 
-async def test_the_words_are_the_same_in_both_languages(console: Console) -> None:
+async def test_both_languages_have_the_same_text_keys(console: Console) -> None:
     page = await console.signed_in()
     keys = await page.evaluate("import('./words.js').then(({ KEYS }) => KEYS)")
     assert sorted(keys["en"]) == sorted(keys["zh"])
@@ -259,7 +259,7 @@ async def test_a_refusal_is_in_the_language_of_the_page(console: Console) -> Non
 
 
 async def test_links_of_several_processes(console: Console) -> None:
-    """As the API tells of them; here there is one."""
+    """With a stubbed API, as there is only one process here."""
     counts = {"opening": 0, "waiting": 0}
     reports = [
         {"replica": "a", "seconds": 0, "up": 1, **counts},
@@ -326,7 +326,7 @@ async def test_a_room_is_erased_once_its_name_is_typed(console: Console) -> None
     await page.get_by_role("button", name="Look up").press("Enter")
     await expect(status).to_contain_text("The bridge has no data about @nobody:example.org")
 
-    # One of which nothing more is heard is not said to go on.
+    # A lost connection ends the progress message.
     other = await chatting(console.stage, "stayer")
     await page.goto(f"{console.url}/admin/#/erase/{other.room}")
     await page.get_by_role("button", name="Look up").press("Enter")
@@ -338,8 +338,8 @@ async def test_a_room_is_erased_once_its_name_is_typed(console: Console) -> None
     await expect(status).to_contain_text(f"Not all data about {other.room} is erased yet")
 
 
-async def test_what_keeps_people_out_is_found(console: Console) -> None:
-    """Skipped where axe-core cannot be had; the other tests then look for less."""
+async def test_axe_finds_a_button_without_a_name(console: Console) -> None:
+    """Skipped if axe-core cannot be installed; the other tests then do not check with it."""
     await strict.install()
     page = await console.signed_in()
     await page.evaluate("""() => document.querySelector("main").append(
@@ -347,12 +347,12 @@ async def test_what_keeps_people_out_is_found(console: Console) -> None:
     assert [one.partition(":")[0] for one in await faults(page)] == ["button-name"]
 
 
-async def test_by_keyboard_alone(console: Console) -> None:
+async def test_the_console_by_keyboard_alone(console: Console) -> None:
     talk = await chatting(console.stage, "tabbed")
     page = await console.signed_in()
     card = page.locator(f'[data-room="{talk.room}"]').get_by_role("link")
     await card.focus()
-    # The look at the server takes the focus from nobody.
+    # A refresh does not take the focus away.
     async with page.expect_response(lambda response: "/chats" in response.url):
         pass
     await expect(card).to_be_focused()
@@ -371,7 +371,7 @@ async def test_by_keyboard_alone(console: Console) -> None:
     await expect(page.locator("#tabs [aria-current]")).to_be_focused()
 
 
-async def test_no_frame_shows_the_console(console: Console) -> None:
+async def test_the_console_cannot_be_framed_but_the_room_page_can(console: Console) -> None:
     page = await console.window()
     console.shown = f'<iframe src="{console.url}/admin/"></iframe>'
     await page.goto(console.client)

@@ -1,4 +1,4 @@
-"""The room page in a frame, as a Matrix client shows it: signed in by a real Synapse's OpenID."""
+"""The room page as a widget in a Matrix client's frame, signed in by a real Synapse's OpenID."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ IN_CHINESE = """
 
 
 async def a_room(console: Console, name: str, **levels: int) -> Talk:
-    """A room of its maker's (level 100), who has invited the bot; it has the level 50."""
+    """Create a room as a new customer (level 100) with a friend and the bot (level 50)."""
     stage = console.stage
     maker = await stage.customer(name)
     users = {stage.bot: levels.get("bot", 50)}
@@ -94,7 +94,7 @@ async def a_room(console: Console, name: str, **levels: int) -> Talk:
 
 
 async def widget_url(talk: Talk) -> str:
-    """The address in the room's state event, as a client fills it in."""
+    """Return the widget's URL in the room's state event, with its variables."""
     await talk.sees(lambda event: event.get("type") == WIDGET and event.get("state_key") == KEY)
     path = f"v3/rooms/{quote(talk.room, safe='')}/state/{WIDGET}/{KEY}"
     content = await talk.customer.call("GET", path)
@@ -118,7 +118,7 @@ async def opened(
     language: str = "en",
     theme: str = "light",
 ) -> FrameLocator:
-    """Open the widget in a client in which somebody is logged in."""
+    """Open the widget in a client in which `who` is logged in."""
     fill = {
         "$matrix_room_id": quote(talk.room, safe=""),
         "$org.matrix.msc2873.client_language": language,
@@ -139,7 +139,7 @@ async def opened(
 
 
 async def in_both_languages(page: Page, frame: FrameLocator) -> None:
-    """Nothing keeps anybody out."""
+    """Check that axe-core finds nothing in either language."""
     button, other = frame.locator("#language"), {"中文": "English", "English": "中文"}
     for _ in other:
         assert await faults(page.frames[-1]) == []
@@ -148,7 +148,7 @@ async def in_both_languages(page: Page, frame: FrameLocator) -> None:
         await expect(button).to_have_text(meant)
 
 
-async def test_a_room_admin_looks_and_sets(console: Console, tmp_path: Path) -> None:
+async def test_a_room_admin_reads_and_changes_settings(console: Console, tmp_path: Path) -> None:
     talk = await a_room(console, "keeper")
     page = await console.window(width=420, height=900)
     frame = await opened(console, page, await widget_url(talk), talk, talk.customer)
@@ -164,7 +164,7 @@ async def test_a_room_admin_looks_and_sets(console: Console, tmp_path: Path) -> 
     await in_both_languages(page, frame)
     await service.check()
     await frame.get_by_label("Language").select_option("ja")
-    # What was touched stays so in the page's other language, too.
+    # Unsaved changes are kept when the language changes.
     for words in ("保存", "Save"):
         await frame.locator("#language").click()
         await expect(frame.get_by_role("button", name=words)).to_be_enabled()
@@ -172,7 +172,7 @@ async def test_a_room_admin_looks_and_sets(console: Console, tmp_path: Path) -> 
     await expect(service).to_be_checked()
     await frame.get_by_role("button", name="Save").press("Enter")
     await expect(frame.get_by_role("alert")).to_contain_text("Saved")
-    # The button can be pressed no more; whoever goes by keyboard is not thrown out.
+    # The focused button is disabled now; the focus moves to the page's main part.
     await expect(frame.locator("main")).to_be_focused()
     await talk.reads("Service", console.stage.bot)
     await expect(frame.locator("tbody")).to_contain_text(talk.customer.user_id)
@@ -180,18 +180,18 @@ async def test_a_room_admin_looks_and_sets(console: Console, tmp_path: Path) -> 
     await expect(service).to_be_checked()
     await frame.get_by_role("button", name="Pause").click()
     await expect(frame.get_by_text("This room is paused")).to_be_visible()
-    # One truth: what a command changes is seen here.
+    # A change by command is shown on the page.
     await talk.say("!wc resume")
     await expect(frame.get_by_text("This room is served.")).to_be_visible()
     await frame.get_by_role("button", name="Undo the last change").click()
     await expect(frame.get_by_text("This room is paused")).to_be_visible()
-    for _ in range(2):  # what a form has saved is one change
+    for _ in range(2):  # all fields of one save are undone together
         await frame.get_by_role("button", name="Undo the last change").click()
     await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
     await expect(frame.get_by_label("Language")).to_have_value("")
 
 
-async def test_a_request_in_another_queue_is_not_taken_for_the_rooms(console: Console) -> None:
+async def test_the_queue_of_a_request_is_not_shown_as_the_rooms(console: Console) -> None:
     talk = await a_room(console, "elsewhere")
     url = await widget_url(talk)
     await talk.say("!wc start service")
@@ -204,7 +204,7 @@ async def test_a_request_in_another_queue_is_not_taken_for_the_rooms(console: Co
     await expect(frame.get_by_role("radio", name="Service")).to_be_checked()
 
 
-async def test_own_hours_and_sentences(console: Console) -> None:
+async def test_a_room_admin_sets_hours_and_texts(console: Console) -> None:
     talk = await a_room(console, "writer")
     url = await widget_url(talk)
     frame = await opened(console, await console.window(), url, talk, talk.customer)
@@ -220,11 +220,11 @@ async def test_own_hours_and_sentences(console: Console) -> None:
     await save.click()
     await expect(frame.locator("tbody")).to_contain_text("Welcome to {queue} 您好")
     await expect(save).to_be_disabled()
-    # As the state event has it, which the bot may write here.
+    # The state event has it too, as the bot may write it here.
     await talk.sees(
         lambda event: content_of(event).get("texts") == {"greeting": "Welcome to {queue} 您好"}
     )
-    # For one language alone.
+    # A text for one language.
     await frame.get_by_label("For readers of").select_option("ja")
     await expect(frame.get_by_label("Greeting")).to_have_value("")
     await frame.get_by_label("Greeting").fill("いらっしゃいませ")
@@ -247,7 +247,7 @@ async def test_own_hours_and_sentences(console: Console) -> None:
     await expect(frame.get_by_label("Greeting")).to_have_value("Welcome to {queue} 您好")
 
 
-async def test_a_customer_sees_and_sets_nothing(console: Console) -> None:
+async def test_a_customer_can_neither_read_nor_change_settings(console: Console) -> None:
     talk = await a_room(console, "owner")
     url = await widget_url(talk)
     friend = await Customer.sign_in(console.stage.session, console.stage.synapse, "owner_friend")
@@ -261,7 +261,7 @@ async def test_a_customer_sees_and_sets_nothing(console: Console) -> None:
     assert await faults(console.contexts[-1].pages[0].frames[-1]) == []
 
 
-async def test_no_other_token_opens_it(console: Console) -> None:
+async def test_foreign_and_missing_tokens_do_not_open_the_room_page(console: Console) -> None:
     talk = await a_room(console, "host")
     url = await widget_url(talk)
     foreign: Json = {"access_token": "of-another-homeserver", "matrix_server_name": "evil.example"}
@@ -274,7 +274,7 @@ async def test_no_other_token_opens_it(console: Console) -> None:
     await expect(page.locator("main")).to_contain_text("!wc panel")
 
 
-async def test_where_the_bot_may_not_put_it(console: Console) -> None:
+async def test_the_widget_where_the_bot_may_not_add_it(console: Console) -> None:
     talk = await a_room(console, "strict", bot=0)
     path = f"v3/rooms/{quote(talk.room, safe='')}/state/{WIDGET}/{KEY}"
     with pytest.raises(CustomerError):
@@ -289,7 +289,7 @@ async def test_where_the_bot_may_not_put_it(console: Console) -> None:
     await talk.reads("strict", console.stage.bot)
 
 
-async def test_it_goes_along_into_an_upgraded_room(console: Console) -> None:
+async def test_the_widget_is_added_to_the_upgraded_room(console: Console) -> None:
     talk = await a_room(console, "mover_on")
     await widget_url(talk)
     there = await upgraded(talk, "12")
@@ -299,7 +299,7 @@ async def test_it_goes_along_into_an_upgraded_room(console: Console) -> None:
     await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
 
 
-async def test_the_command_puts_it_into_a_direct_room(console: Console) -> None:
+async def test_the_panel_command_adds_the_widget_to_a_direct_room(console: Console) -> None:
     talk = await Talk.open(console.stage, await console.stage.customer("direct"))
     await talk.say("!wc panel")
     await talk.reads("Extensions", console.stage.bot)
