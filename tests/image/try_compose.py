@@ -1,7 +1,7 @@
 """`make compose-check`: compose.demo.yaml and compose.yaml, each from nothing to a conversation.
 
-As root, for /data is the image's user's. Needs docker with compose, the image (`make image`), those
-that the files name, and their ports. Not part of `make test`.
+Run as root, as /data must belong to the image's user. Needs docker with compose, the image (`make
+image`), the images named in the files, and their ports. Not part of `make test`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ services:
     ports: ["127.0.0.1:8980:8980"]
     healthcheck: {disable: true}
 """
-"""A homeserver and a call centre in the network of compose.yaml."""
+"""compose.override.yaml: a homeserver and a call centre in the network of compose.yaml."""
 
 
 def docker(*arguments: str) -> str:
@@ -62,9 +62,9 @@ class Chat:
         (self._login,) = await self._until(self._who_said(f"I am {self._who}"))
 
     async def both_ways(self, text: str) -> None:
-        """Each says it, and the other has it, once."""
+        """Send the text both ways, and check that each arrives once."""
         await self._customer.say(self._room, f"{self._who}: {text}")
-        # What is said while there is no socket, a call centre may lose.
+        # A call centre may lose texts while there is no socket.
         await self._until(lambda everybody: everybody[self._login]["linked"])
         await self.desk("do", op="say", login=self._login, text=text)
         await self._customer.wait_for(self._room, said(text), PATIENCE)
@@ -73,7 +73,7 @@ class Chat:
         expect(sum(map(said(text), self._customer.events(self._room))), 1, f"{text!r}, heard")
 
     async def has_picture(self) -> None:
-        """The agent's, which the bridge gets from the call centre."""
+        """Check that the agent's ghost has an avatar, which comes from the call centre."""
         profile = await self._customer.call("GET", f"v3/profile/{quote(GHOST)}")
         expect("avatar_url" in profile, True, "a picture")
 
@@ -86,7 +86,7 @@ class Chat:
         ]
 
     async def _until(self, found: Callable[[Any], Any]) -> Any:
-        """Wait for something that is to be seen of the customers at the call centre."""
+        """Wait until `found` is truthy for the call centre's customers; returns its result."""
         async with asyncio.timeout(PATIENCE):
             while not (seen := found((await self.desk("state"))["customers"])):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
@@ -104,7 +104,7 @@ async def demo(session: aiohttp.ClientSession) -> None:
     def compose(*arguments: str) -> str:
         return docker("compose", f"--file={ROOT}/compose.demo.yaml", "-p=webchat-try", *arguments)
 
-    compose("down", "--volumes")  # what an interrupted trial may have left
+    compose("down", "--volumes")  # leftovers of an interrupted run
     try:
         with step("compose.demo.yaml: up, and `welcome` says where to go"):
             compose("up", "--detach")
@@ -134,7 +134,7 @@ OURS = (
     ("count: 8  # Maximum number within the window.", "count: 60"),
     ('"example.org": customer', '"localhost": customer'),
 )
-"""What becomes of which lines of config.yaml."""
+"""Replacements in config.yaml."""
 
 
 def first_starts(folder: Path, compose: Callable[..., str]) -> None:

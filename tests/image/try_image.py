@@ -1,9 +1,9 @@
-"""`make image-check`: the built image, from its first start to a conversation, on real parts.
+"""`make image-check`: the built image, from its first start to a conversation.
 
     python -m tests.image.try_image [--engine podman] [--image matrix-webchat-bridge]
 
 A real Synapse and the WebChat simulator run on this machine; the container shares its network. Not
-part of `make test`, since it needs an engine and an image.
+part of `make test`, since it needs a container engine and an image.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.support.postgres import PostgresServer
 
 NAME = "matrix-webchat-try"
 OWNER = 1337
-"""The image's own user."""
+"""User id of the image."""
 GHOST = "@webchat__a00001:localhost"
 HEALTH = (
     "import urllib.request as r; print(r.urlopen('http://127.0.0.1:{}/_matrix/mau/live').status)"
@@ -49,7 +49,7 @@ print({(one.name, one.version) for one in distributions()} ^ told)
 
 
 class Failed(Exception):
-    """A step did not go as promised."""
+    """A step did not give the expected result."""
 
 
 def say(line: str) -> None:
@@ -59,7 +59,7 @@ def say(line: str) -> None:
 
 @contextmanager
 def step(what: str) -> Iterator[None]:
-    """One line of the report."""
+    """Print PASS or FAIL for the block; a failure ends the program."""
     began = time.monotonic()
     try:
         yield
@@ -71,7 +71,7 @@ def step(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Engine:
-    """docker or podman, and what every start of the image has in common."""
+    """docker or podman, with the options common to all starts of the image."""
 
     program: str
     image: str
@@ -91,7 +91,7 @@ class Engine:
         return ["run", "--name", NAME, f"--user={user}", "--network=host", *volumes]
 
     def once(self) -> tuple[int, str]:
-        """Start it, wait for its end; the exit code and what it said."""
+        """Run the image to its end; returns exit code and output."""
         done = self.call(*self.common(), "--rm", self.image, check=False)
         return done.returncode, done.stdout + done.stderr
 
@@ -100,7 +100,7 @@ class Engine:
         self.call(*self.common(*mounts), "--detach", *given, self.image)
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM; returns the exit code."""
         self.call("stop", "--time=20", NAME)
         code = self.call("inspect", "--format={{.State.ExitCode}}", NAME).stdout.strip()
         self.call("rm", NAME)
@@ -117,7 +117,7 @@ def expect(seen: object, wanted: object, what: str) -> None:
 
 
 def ours(homeserver: str, webchat: str, port: int) -> tuple[tuple[str, str], ...]:
-    """What becomes of which lines of config.yaml, so that it is for our servers."""
+    """Return the replacements in config.yaml for the local servers."""
     return (
         ("address: http://synapse:8008", f"address: {homeserver}"),
         ("domain: example.org", "domain: localhost"),
@@ -140,7 +140,7 @@ def edit(path: Path, *changes: tuple[str, str]) -> None:
 
 
 def first_starts(engine: Engine, simulator: Simulator, synapse: SynapseServer, port: int) -> None:
-    """Nothing there -> config.yaml -> edited -> registration.yaml."""
+    """Check the starts from an empty folder: config.yaml, edited, registration.yaml."""
     config = engine.data / "config.yaml"
     with step("first start writes config.yaml and ends with 0"):
         code, output = engine.once()
@@ -174,7 +174,7 @@ async def ready(port: int) -> None:
 
 
 async def converse(simulator: Simulator, synapse: SynapseServer, who: str) -> None:
-    """One text each way, and the end."""
+    """Send a text each way and close the chat."""
     async with aiohttp.ClientSession() as session:
         customer = await Customer.sign_up(session, synapse, who)
         room = await customer.create_dm("@webchatbot:localhost", f"hello, I am {who}")
@@ -187,7 +187,7 @@ async def converse(simulator: Simulator, synapse: SynapseServer, who: str) -> No
 async def serving(
     engine: Engine, simulator: Simulator, synapse: SynapseServer, port: int, database: str = ""
 ) -> None:
-    """Serve with one database, talk, stop."""
+    """Start the bridge on one database, hold a chat, stop."""
     kind = "PostgreSQL" if database else "SQLite"
     environment = {"MATRIX_WEBCHAT_DATABASE__URL": database} if database else {}
     mounts = [Path(database.partition("host=")[2])] if database else []
@@ -209,7 +209,7 @@ async def serving(
 
 
 async def play(engine: Engine, folder: Path) -> None:
-    engine.remove()  # what an interrupted trial may have left
+    engine.remove()  # leftovers of an interrupted run
     simulator = Simulator(SimulatorOptions(script="accept", login_limit=0))
     await simulator.start()
     port = free_port()
@@ -221,7 +221,7 @@ async def play(engine: Engine, folder: Path) -> None:
             postgres = await asyncio.to_thread(PostgresServer)
             try:
                 await asyncio.to_thread(postgres.start)
-                # The container's user must find the socket, for the length of the trial.
+                # The container's user must be able to reach the socket.
                 postgres.directory.chmod(0o755)
                 await serving(engine, simulator, synapse, port, postgres.new_database())
             finally:
@@ -245,7 +245,7 @@ def main() -> None:
     data.mkdir()
     if os.getuid() == 0:
         os.chown(data, OWNER, OWNER)
-        folder.chmod(0o755)  # the container's user must get to its data
+        folder.chmod(0o755)  # the container's user must be able to reach its data
     try:
         asyncio.run(play(Engine(given.engine, given.image, data), folder))
     finally:
