@@ -1,4 +1,4 @@
-"""A child process that ends by itself at the very moment at which it is stopped."""
+"""A child process that ends by itself while it is being stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bridge.demo.child_process import ChildProcess
 
 
 class Vanishing:
-    """A process that is gone when it gets a signal, and whose exit code is known later."""
+    """A process that ends just before it gets a signal; its exit code is known later."""
 
     def __init__(self, at: str) -> None:
         self.pid = 1
@@ -39,9 +39,7 @@ class Vanishing:
 
 @pytest.mark.parametrize("at", ["terminate", "kill"])
 @pytest.mark.asyncio
-async def test_a_process_that_is_gone_when_it_is_signalled_has_stopped(
-    at: str, tmp_path: Path
-) -> None:
+async def test_stopping_a_process_that_has_just_ended_succeeds(at: str, tmp_path: Path) -> None:
     child = ChildProcess(
         name="it", command=(), url="", ready="/", log_file=tmp_path / "log", patience=0.01
     )

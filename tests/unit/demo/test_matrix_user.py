@@ -1,4 +1,4 @@
-"""The customer's client, against a homeserver of a few lines."""
+"""The customer's client against a stub homeserver."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support.matrix_user import Customer, CustomerError
 
 
 @pytest.mark.asyncio
-async def test_a_large_file_goes_without_a_warning_and_a_refusal_is_told() -> None:
-    """aiohttp warns of more than 1 MiB in one piece of memory, and warnings are errors here."""
+async def test_upload_of_a_large_file_gives_no_warning_and_a_refusal_raises() -> None:
+    """aiohttp warns of a body of more than 1 MiB in one piece, and warnings are errors here."""
 
     async def take(request: web.Request) -> web.Response:
         if request.query["filename"] == "no.bin":

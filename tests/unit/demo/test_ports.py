@@ -1,4 +1,4 @@
-"""A server that is told its port in advance can have it, whatever clients connect meanwhile."""
+"""`free_port` returns ports that no outgoing connection takes before the server listens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bridge.demo import child_process
 from bridge.demo.child_process import free_port
 
 
-def test_no_outgoing_connection_is_given_that_port() -> None:
+def test_no_outgoing_connection_gets_a_free_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
         given = []
@@ -21,7 +21,7 @@ def test_no_outgoing_connection_is_given_that_port() -> None:
     assert all(free_port() < min(given) for _ in range(50))
 
 
-def test_a_server_can_listen_on_it() -> None:
+def test_a_server_can_listen_on_a_free_port() -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
         assert free_port() != port
@@ -38,10 +38,10 @@ def test_a_server_can_listen_on_it() -> None:
         ("1024 20000\n", 20_001, 65_535),
         ("9000 65535\n", 1024, 8999),
         ("10100 65535\n", 1024, 10_099),
-        ("1024 65535\n", 10_000, 32_767),  # there is none outside
+        ("1024 65535\n", 10_000, 32_767),  # no port lies outside
     ],
 )
-def test_on_any_machine(
+def test_free_ports_lie_outside_the_ephemeral_range(
     limits: str, lowest: int, highest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "range"

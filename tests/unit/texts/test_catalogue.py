@@ -1,4 +1,4 @@
-"""Every sentence that we ship: complete, the same in every language, and written as it is there."""
+"""Rules for every shipped text: complete, equivalent in all languages, and correct in each."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ KANA = re.compile(r"[\u3040-\u30fa\u30fd-\u30ff]")
 SYMBOL = re.compile(r"[\u2190-\u2bff\u2100-\u214f\U0001f000-\U0001faff]")
 WORD = re.compile(r"[^\W\d_]{2,}")
 NOT_TRANSLATED = {"command.version"}
-"""A product's name and a number."""
+"""Keys with the same text in every language: a product's name and a number."""
 REPERTOIRES = {"zh-CN": "gb2312", "zh-TW": "big5", "ja": "shift_jis"}
-"""The character set of each script: what a foreign form of a character is not in."""
+"""A character set per language that lacks the other languages' forms of characters."""
 TAIWAN_WRITES_OTHERWISE = (
-    *("后", "里", "几", "么", "于", "游", "准", "干"),  # in Big5, but as other words
+    *("后", "里", "几", "么", "于", "游", "准", "干"),  # in Big5, but with other meanings
     *("消息", "文件", "信息", "發送", "發消息", "視頻", "網絡", "默認", "服務器", "軟件", "用戶"),
     *("賬號", "設置", "登錄", "質量", "屏蔽", "客戶端", "不支持", "隊列", "命令", "房間", "更改"),
 )
 
 COMMAND = r"\{prefix\} (\w+)"
-"""A command in a sentence, or what else stands behind the prefix."""
+"""A command in a text, or another word after the prefix."""
 
 Complaints = Iterator[str]
 
 
 def bare(text: str) -> str:
-    """Without placeholders."""
+    """Return the text without placeholders."""
     return re.sub(r"\{\w+\}", "", text)
 
 
@@ -66,7 +66,7 @@ def the_same_in_every_language(key: str, sentence: Sentence) -> Complaints:
 
 
 def with_commands_as_its_readers_write_them(key: str, sentence: Sentence) -> Complaints:
-    """In the word that `help` names, in quotes where no letters tell it from its sentence."""
+    """With the command's word in that language, as in `help`, in quotes unless it is in English."""
     for number, language in enumerate(REPERTOIRES):
         quoted = re.findall("「({prefix} .+?)」", sentence[language])
         if len(quoted) != len(re.findall(COMMAND, sentence["en"])):
@@ -133,7 +133,7 @@ def with_the_punctuation_of_the_language(key: str, sentence: Sentence) -> Compla
 
 
 def ended_in_all_languages_or_in_none(key: str, sentence: Sentence) -> Complaints:
-    """A Japanese list after a colon, and a command at the very end, stand without a full stop."""
+    """A Japanese list after a colon, and a final command, have no full stop."""
     ended = sentence["en"].endswith((".", "!", "?"))
     for language in REPERTOIRES:
         last = sentence[language][-1]
@@ -159,7 +159,7 @@ def test_every_sentence_is(rule: Callable[[str, Sentence], Complaints]) -> None:
     wrong = [
         f"{key}: {complaint}"
         for key, sentence in CATALOGUE.items()
-        if key != "room.languages"  # each names the others in their own
+        if key != "room.languages"  # it names each language in that language
         for complaint in rule(key, sentence)
     ]
     assert not wrong, "\n  ".join([f"not {rule.__name__.replace('_', ' ')}:", *wrong])
@@ -176,15 +176,15 @@ def test_every_command_has_a_line_and_every_language_is_named() -> None:
         assert "|".join(LANGUAGES) in text
 
 
-def test_the_words_that_the_robot_is_said_to_understand_it_does() -> None:
+def test_the_robot_understands_the_words_that_its_text_names() -> None:
     for language, text in CATALOGUE["robot.answers_first"].items():
         solved, person = re.findall("[「“](.+?)[」”]", text)
         assert solved in cards._ENOUGH_WORDS, language
         assert person in cards._PERSON_WORDS, language
 
 
-def test_every_sentence_is_said_somewhere() -> None:
-    """By its whole key, or by one that is put together (`f"status.{status}"`), or for a count."""
+def test_every_text_is_used_in_the_code() -> None:
+    """By its whole key, by a key built in an f-string (`f"status.{status}"`), or for a count."""
     texts = Path(bridge.texts.__path__[0])
     files = (path for path in texts.parent.rglob("*.py") if path.parent != texts)
     code = "\n".join(path.read_text(encoding="utf-8") for path in files)
@@ -199,7 +199,7 @@ def test_every_sentence_is_said_somewhere() -> None:
     assert [key for key in keys if key not in named and not key.startswith(tuple(made))] == []
 
 
-def test_the_signs_below_a_sentence_are_those_that_it_names() -> None:
+def test_texts_name_the_reactions_placed_below_them() -> None:
     for key, sign in SIGNS.items():
         for each in (key, f"{key}_one"):
             for language, text in CATALOGUE.get(each, {}).items():

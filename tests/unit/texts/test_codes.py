@@ -1,4 +1,4 @@
-"""Every number of the protocol has its sentence."""
+"""Every result code and request status of the protocol has a text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SENTENCES = {
     for key, sentence in CATALOGUE.items()
     if re.match(r"(result|status)\.", key) and not key.endswith(("_command", "_paused"))
 }
-"""Those of a number as such; the others are for rooms in which writing does not ask again."""
+"""Texts of codes, without the variants for rooms where a message requests no agent."""
 
 
 def test_every_result_code_has_a_sentence_and_nothing_else() -> None:
@@ -33,7 +33,7 @@ def test_only_unknown_codes_show_a_number() -> None:
             assert placeholders(sentence[language]) == expected
 
 
-def test_sentences_are_short_and_end() -> None:
+def test_sentences_are_short_and_end_with_a_full_stop() -> None:
     for key, sentence in SENTENCES.items():
         assert len(sentence["en"]) <= 130, key
         assert sentence["en"].endswith(".")

@@ -1,4 +1,4 @@
-"""How long and when, in every language."""
+"""Durations and times in every language."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_wait_is_never_promised_shorter_than_it_is(low: float, extra: float, l
         (8460, ("2 小时 21 分钟", "2 小時 21 分鐘", "2 hours 21 minutes", "2時間21分")),
     ],
 )
-def test_how_long_something_took(seconds: float, expected: tuple[str, ...]) -> None:
+def test_durations_are_rounded_down(seconds: float, expected: tuple[str, ...]) -> None:
     assert tuple(duration(language, seconds) for language in LANGUAGES) == expected
 
 
@@ -90,25 +90,25 @@ def test_how_long_something_took(seconds: float, expected: tuple[str, ...]) -> N
         ),
     ],
 )
-def test_a_moment_is_said_as_its_readers_clock_shows_it(
+def test_times_are_in_the_given_zone_with_the_date_of_another_day(
     now: int | None, expected: tuple[str, ...]
 ) -> None:
     ms = at(2026, 11, 25, 6, 5)
     assert tuple(clock_time(one, ms, SHANGHAI, now_ms=now) for one in LANGUAGES) == expected
 
 
-def test_another_year_is_said() -> None:
+def test_the_year_is_shown_if_it_is_another_one() -> None:
     said = clock_time("en", at(2025, 12, 31, 23, 59), now_ms=at(2026, 1, 1))
     assert said == "31 Dec 2025, 23:59 UTC"
 
 
-def test_a_clock_whose_zone_nobody_knows_is_utc_and_says_so() -> None:
+def test_a_time_without_a_zone_is_in_utc_and_marked_so() -> None:
     ms = at(2026, 11, 25, 6, 5)
     assert clock_time("ja", ms, now_ms=ms) == "06:05 UTC"
 
 
 @pytest.mark.parametrize("language", ["fr", "zh"])
-def test_a_language_that_we_do_not_have_is_our_own_mistake(language: str) -> None:
+def test_an_unknown_language_raises(language: str) -> None:
     with pytest.raises(KeyError):
         waiting_range(language, 60, 120)
     with pytest.raises(KeyError):

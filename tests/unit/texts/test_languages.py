@@ -1,4 +1,4 @@
-"""Which language somebody means, and where to look for a sentence that is not there."""
+"""Names of languages, fallbacks of a missing text, and the language of a customer's text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bridge.texts.languages import CLEAR, DEFAULT_LANGUAGE, LANGUAGES, fallbacks
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("written", [str, str.upper, str.lower, lambda tag: tag.replace("-", "_")])
-def test_our_own_codes_however_they_are_written(language: str, written: object) -> None:
+def test_codes_of_supported_languages_in_any_spelling(language: str, written: object) -> None:
     assert callable(written)
     assert nearest(f" {written(language)} ") == language
 
@@ -44,16 +44,16 @@ def test_our_own_codes_however_they_are_written(language: str, written: object) 
         ("en—please", None),
     ],
 )
-def test_other_names(word: str, language: str | None) -> None:
+def test_other_names_of_languages(word: str, language: str | None) -> None:
     assert nearest(word) == language
 
 
 @given(st.text(max_size=12))
-def test_any_word_has_an_answer(word: str) -> None:
+def test_any_word_names_a_supported_language_or_none(word: str) -> None:
     assert nearest(word) in (*LANGUAGES, None)
 
 
-def test_where_an_operators_word_is_looked_for() -> None:
+def test_fallbacks_of_each_language() -> None:
     assert fallbacks("zh-TW") == ("zh-TW", "zh-CN", "en")
     assert fallbacks("ja")[:2] == ("ja", "en")
     for language in LANGUAGES:
@@ -64,13 +64,13 @@ def test_where_an_operators_word_is_looked_for() -> None:
         fallbacks("fr")
 
 
-def test_the_default_is_one_of_ours() -> None:
+def test_the_default_language_is_supported() -> None:
     assert DEFAULT_LANGUAGE in LANGUAGES
 
 
 @pytest.mark.parametrize(
     ("level", "texts", "languages"),
-    [  # where the operator's default is zh-CN, zh-TW, en, ja
+    [  # with the operator's default zh-CN, zh-TW, en, ja
         (0, ("", "4711", "A1", "?", "👍", "привет", "안녕"), LANGUAGES),
         (0, ("OK", "ok!", "hi", "Yes", "test", "a b c d e f", "ok ok 4711", "VIP"), LANGUAGES),
         (
@@ -78,7 +78,7 @@ def test_the_default_is_one_of_ours() -> None:
             ("hello", "is it ok?", "Größe 38", "où est mon colis ?", "I live at 北京路"),
             ("en",) * 4,
         ),
-        (1, ("x" * 500 + "请问",), ("en",) * 4),  # it is not read to its end
+        (1, ("x" * 500 + "请问",), ("en",) * 4),  # only its beginning is read
         (2, ("在", "返品希望", "人工"), ("zh-CN", "zh-TW", "zh-CN", "ja")),
         (2, ("你好", "嗨", "你好 iPhone 15"), ("zh-CN", "zh-TW", "zh-CN", "zh-CN")),
         (3, ("請問", "我想退貨", "優の良品", "予約確認"), ("zh-TW", "zh-TW", "zh-TW", "ja")),
@@ -88,7 +88,7 @@ def test_the_default_is_one_of_ours() -> None:
         (CLEAR, ("荷物が届きません", "スピーカー", "営業", "お願い"), ("ja",) * 4),
     ],
 )
-def test_the_language_that_a_text_tells(
+def test_the_language_of_a_text(
     level: int, texts: tuple[str, ...], languages: tuple[str, ...]
 ) -> None:
     for text in texts:

@@ -1,4 +1,4 @@
-"""The mechanism: rendering, overrides, and what is wrong with an override."""
+"""Rendering of texts, operators' replacements, and faults of a replacement."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SMALL = {
         ("ja", "Mei、Jun がチャットに加わりました。"),
     ],
 )
-def test_several_are_listed_as_the_language_does_it(language: str, shown: str) -> None:
+def test_several_names_are_joined_as_in_the_language(language: str, shown: str) -> None:
     assert Texts().render(language, "chat.agent_joined", {"names": ("Mei", "Jun")}) == shown
 
 
-def test_one_of_a_thing_has_a_sentence_of_its_own() -> None:
+def test_a_count_of_one_has_its_own_text() -> None:
     counted = {"kept": {"en": "{count} messages"}, "kept_one": {"en": "your message"}}
     texts = Texts(catalogue=counted)
     shown = [texts.render("en", "kept", {"count": count}) for count in (0, 1, 2)]
@@ -49,7 +49,9 @@ def test_values_are_never_read_as_placeholders(name: str) -> None:
     ("language", "key", "args"),
     [("en", "nothing", {}), ("fr", "bye", {}), ("en", "greet", {})],
 )
-def test_our_own_mistakes_raise(language: str, key: str, args: dict[str, str]) -> None:
+def test_unknown_keys_unknown_languages_and_missing_arguments_raise(
+    language: str, key: str, args: dict[str, str]
+) -> None:
     with pytest.raises(KeyError):
         Texts(catalogue=SMALL).render(language, key, args)
 
@@ -61,7 +63,7 @@ def test_an_operator_replaces_one_sentence_in_one_language() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_language_is_replaced_by_itself(language: str) -> None:
+def test_a_replacement_affects_its_language_only(language: str) -> None:
     texts = Texts({"rating.thanks": {language: "Ta!"}})
     for other in LANGUAGES:
         expected = "Ta!" if other == language else CATALOGUE["rating.thanks"][other]
@@ -87,7 +89,7 @@ def test_a_replacement_may_leave_placeholders_out() -> None:
         ({"bye": {"en": "{who}"}}, "en", "has the unknown placeholder {who}; it may use: none"),
     ],
 )
-def test_what_is_wrong_with_a_replacement(
+def test_an_invalid_replacement_is_reported(
     override: dict[str, dict[str, str]], language: str, said: str
 ) -> None:
     (bad,) = check_overrides(override, SMALL)
@@ -96,7 +98,7 @@ def test_what_is_wrong_with_a_replacement(
         Texts(override, SMALL)
 
 
-def test_all_mistakes_are_found() -> None:
+def test_all_invalid_replacements_are_found() -> None:
     overrides = {"bye": {"fr": "x", "en": ""}, "no": {"en": "x"}, "greet": {"en": "{name}"}}
     assert [bad.key for bad in check_overrides(overrides, SMALL)] == ["bye", "bye", "no"]
 
