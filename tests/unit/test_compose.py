@@ -1,5 +1,5 @@
-"""`compose.yaml` and the image: what an operator gets who sets nothing, and what may be set; and
-`compose.demo.yaml`, of which `tests/integration/test_demo_compose.py` runs the parts.
+"""`compose.yaml` and the image: defaults and settings; and `compose.demo.yaml`, whose parts
+`tests/integration/test_demo_compose.py` runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SERVICES: dict[str, Any] = YAML(typ="safe").load(ROOT / "compose.yaml")["service
 
 
 def filled_in(value: str, environment: dict[str, str]) -> str:
-    """A value with `${NAME:-default}` and `${NAME:?error}` replaced, as compose does it."""
+    """Replace `${NAME:-default}` and `${NAME:?error}` in a value, as compose does."""
 
     def found(variable: re.Match[str]) -> str:
         name, otherwise, word = variable.groups()
@@ -43,7 +43,7 @@ def environment_of(service: str, **environment: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("service", ["matrix-webchat", "postgres"])
-def test_no_password_is_known_to_everybody(service: str) -> None:
+def test_the_database_has_no_default_password(service: str) -> None:
     with pytest.raises(LookupError, match="first lines"):
         environment_of(service, POSTGRES_PASSWORD="")
 
@@ -63,7 +63,7 @@ def test_the_bridge_uses_the_postgresql_beside_it() -> None:
     assert bridge["PGPASSWORD"] == database["POSTGRES_PASSWORD"]
     assert SERVICES["matrix-webchat"]["depends_on"]["postgres"]["condition"] == "service_healthy"
     assert "profiles" not in SERVICES["postgres"]
-    # By the socket there answers a server that is shut down again once it has made the database.
+    # By TCP, as on the socket a temporary server answers while the database is created.
     for postgres in (SERVICES["postgres"], STAGE["services"]["postgres"]):
         assert "-h 127.0.0.1" in " ".join(postgres["healthcheck"]["test"])
 
@@ -79,7 +79,7 @@ def test_a_password_may_hold_any_characters() -> None:
     assert odd not in bridge["MATRIX_WEBCHAT_DATABASE__URL"]
 
 
-def test_three_that_share_the_rooms_differ_in_their_names_only() -> None:
+def test_the_replicas_differ_in_their_names_only() -> None:
     first = SERVICES["matrix-webchat"]
     balanced = re.findall(
         r"server ([\w-]+):29340 ", (ROOT / "docs/balancer.conf.template").read_text("utf-8")
@@ -100,14 +100,14 @@ def test_three_that_share_the_rooms_differ_in_their_names_only() -> None:
     assert (ROOT / mounted).is_file()
 
 
-def test_another_database() -> None:
+def test_another_database_can_be_set() -> None:
     file = "sqlite:////data/bridge.db"
     assert (
         environment_of("matrix-webchat", DATABASE_URL=file)["MATRIX_WEBCHAT_DATABASE__URL"] == file
     )
 
 
-def test_the_image_says_what_it_is_made_of() -> None:
+def test_the_image_is_labelled_with_version_revision_and_source() -> None:
     recipe = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     stage = recipe.partition("AS build")[2].partition("\nFROM ")[2]
     made = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -124,7 +124,7 @@ STAGE: dict[str, Any] = YAML(typ="safe").load(ROOT / "compose.demo.yaml")
 OURS = {"setup", "simulator", "matrix-webchat"}
 
 
-def test_the_demo_is_for_this_machine_alone_and_has_no_secret_in_git() -> None:
+def test_the_demo_listens_on_localhost_only_and_has_no_secret_in_git() -> None:
     services = STAGE["services"]
     ports = [port for one in services.values() for port in one.get("ports", ())]
     assert len(ports) == 3
@@ -133,7 +133,7 @@ def test_the_demo_is_for_this_machine_alone_and_has_no_secret_in_git() -> None:
         assert one["security_opt"] == ["no-new-privileges:true"]
         assert ":latest" not in one["image"]
         assert not [name for name in one.get("environment", ()) if name.endswith("PASSWORD")]
-    # Nothing of the operator's own installation: other project, other volumes, no ./data.
+    # Separate from the operator's own installation: other project, other volumes, no ./data.
     assert STAGE["name"] != YAML(typ="safe").load(ROOT / "compose.yaml")["name"]
     mounts = [mount for one in services.values() for mount in one.get("volumes", ())]
     assert {mount.split(":")[0] for mount in mounts} == {
@@ -150,7 +150,7 @@ def test_the_demos_image_is_built_once_and_never_fetched() -> None:
 
 
 def test_the_demo_starts_in_order() -> None:
-    """Whoever reads what `setup` writes waits for it, if only by waiting for who does."""
+    """Services that read files of `setup` wait for it, directly or indirectly."""
     services = STAGE["services"]
 
     def waits(name: str) -> set[str]:

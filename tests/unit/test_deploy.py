@@ -1,4 +1,4 @@
-"""`deploy/`: what operators take over as it is goes by the names that the bridge has."""
+"""`deploy/`: dashboard, alerts, systemd unit and Helm chart fit the bridge."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DASHBOARD = DEPLOY / "grafana" / "matrix-webchat.json"
 KEYWORDS = frozenset({"absent", "by", "max", "min", "sum", "on", "or", "and", "unless", "vector"})
 KEYWORDS_OF_COUNTERS = frozenset({"rate", "increase", "histogram_quantile"})
 BY_PROMETHEUS = frozenset({"instance", "le"})
-"""Labels that every series has, or every histogram."""
+"""Labels that Prometheus adds to every series, or to every histogram."""
 LABELS = {name: frozenset(one.labels) for one in metrics() for name in one.series}
 
 
@@ -51,7 +51,7 @@ def panels() -> Iterator[str]:
 
 
 def unknown(expression: str) -> set[str]:
-    """Names of metrics and labels in a PromQL expression that the bridge does not have."""
+    """Return metrics and labels in a PromQL expression that the bridge does not have."""
     matchers = "".join(re.findall(r"\{([^}]*)\}", expression))
     labels = set(re.findall(r"(\w+)\s*[=!]", matchers))
     labels |= set(re.findall(r"\w+", " ".join(re.findall(r"\bby \(([^)]*)\)", expression))))
@@ -63,11 +63,11 @@ def unknown(expression: str) -> set[str]:
 
 
 @pytest.mark.parametrize("expression", [*alerts(), *panels()])
-def test_dashboard_and_alerts_name_what_there_is(expression: str) -> None:
+def test_dashboard_and_alerts_use_existing_metrics_and_labels(expression: str) -> None:
     assert unknown(expression) == set()
 
 
-def test_what_there_is_not_is_noticed() -> None:
+def test_unknown_metrics_and_labels_are_found() -> None:
     assert unknown("sum by (room) (rate(webchat_phases[5m]))") == {"webchat_phases", "room"}
     assert unknown('max(dead_letters{lane="matrix"})') == {"lane"}
 
@@ -78,8 +78,8 @@ def test_every_metric_is_on_the_dashboard() -> None:
     assert missing == {"webchat_phases_total", "inbox_age_seconds"}
 
 
-def test_prometheus_takes_the_rules_and_the_dashboard(tmp_path: Path) -> None:
-    """By its own tool (Debian's `prometheus`), where that is at hand."""
+def test_promtool_accepts_the_rules_and_the_dashboard(tmp_path: Path) -> None:
+    """Skipped without promtool (in Debian's `prometheus`)."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("no promtool")
@@ -113,13 +113,13 @@ def settings(section: str) -> dict[str, str]:
     return dict(parser[section])
 
 
-def test_the_unit_fits_the_program_and_the_page() -> None:
+def test_the_systemd_unit_fits_the_program_and_its_page() -> None:
     service, page = settings("Service"), (ROOT / "docs" / "install.md").read_text("utf-8")
     assert set(service["RestartPreventExitStatus"].split()) <= {
         str(code.value) for code in ExitCode
     }
     assert float(service["TimeoutStopSec"]) > 10, "a stop takes as long"
-    # Else systemd would end an upgrade of the schema, and every further one, half-way.
+    # Else systemd would kill a schema upgrade half-way, and each retry too.
     probe = container()["startupProbe"]
     assert float(service["TimeoutStartSec"]) == probe["periodSeconds"] * probe["failureThreshold"]
     program, home = service["ExecStart"].split()[0], service["WorkingDirectory"]
@@ -129,8 +129,8 @@ def test_the_unit_fits_the_program_and_the_page() -> None:
     assert f" {UNIT.relative_to(ROOT)} " in page
 
 
-def test_several_by_systemd_differ_in_what_has_to_differ(tmp_path: Path) -> None:
-    """Each in its name and ports; they are those that the page names for the balancer."""
+def test_systemd_replicas_differ_in_name_and_ports(tmp_path: Path) -> None:
+    """The ports are those that docs/scaling.md names for the load balancer."""
     drop_in = (UNIT.parent / "replicas.conf").read_text("utf-8")
     given = re.findall(r"^Environment=(\w+)=(.*)$", drop_in, flags=re.MULTILINE)
     page = (ROOT / "docs" / "scaling.md").read_text("utf-8")
@@ -147,8 +147,8 @@ def test_several_by_systemd_differ_in_what_has_to_differ(tmp_path: Path) -> None
     assert "29341 to 29343, with metrics on 8001 to 8003" in page
 
 
-def test_systemd_takes_the_unit_and_finds_it_well_shut(tmp_path: Path) -> None:
-    """By `systemd-analyze`, where that is at hand; 1.2 of 10 is what it counts, less is better."""
+def test_systemd_accepts_the_unit_and_rates_it_as_well_isolated(tmp_path: Path) -> None:
+    """Skipped without `systemd-analyze`; its exposure score is 1.2 of 10, less is better."""
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("no systemd-analyze")
@@ -169,7 +169,7 @@ def test_systemd_takes_the_unit_and_finds_it_well_shut(tmp_path: Path) -> None:
 
 
 def manifests() -> dict[str, Any]:
-    """What the chart makes, by kind and name."""
+    """Return the chart's manifests by kind and name."""
     documents = YAML(typ="safe").load_all(chart.RENDERED)
     return {f"{one['kind']} {one['metadata']['name']}": one for one in documents}
 
@@ -180,18 +180,18 @@ def container() -> Any:
 
 
 def test_the_manifests_are_those_of_the_chart() -> None:
-    """If not: `python -m tests.support.chart`."""
+    """If it fails, run `python -m tests.support.chart`."""
     assert f"\n# {chart.digest()}\n" in chart.RENDERED.read_text(encoding="utf-8")
 
 
-def test_the_chart_is_of_this_version() -> None:
+def test_the_chart_has_the_bridges_version() -> None:
     about = yaml(chart.CHART / "Chart.yaml")
     assert about["version"] == about["appVersion"] == __version__
     assert container()["image"] == f"matrix-webchat-bridge:{__version__}"
 
 
-def test_a_pod_begins_with_its_configuration(tmp_path: Path) -> None:
-    """ConfigMap, variables and the files of the Secret are a configuration that is valid."""
+def test_a_pods_configuration_is_valid(tmp_path: Path) -> None:
+    """Made up of the ConfigMap, environment variables and the files of the Secret."""
     data = manifests()[f"ConfigMap {chart.RELEASE}"]["data"]
     environment = {
         one["name"]: one.get("value", "matrix-webchat-0").replace("/secrets/", f"{tmp_path}/")
@@ -213,8 +213,8 @@ def test_a_pod_begins_with_its_configuration(tmp_path: Path) -> None:
     assert _unknown(container()["args"]) == ""
 
 
-def test_what_register_draws_is_in_the_secret_and_no_config_map() -> None:
-    """The page that says how to make the Secret names each of its files."""
+def test_tokens_that_register_generates_are_in_the_secret() -> None:
+    """And the README's command for creating the Secret names each of its files."""
     secret = yaml(chart.CHART / "values.yaml")["secret"]["keys"]
     drawn = {"appservice.as_token", "appservice.hs_token", render_path(PICKLE_KEY)}
     assert drawn <= set(secret)
@@ -223,7 +223,7 @@ def test_what_register_draws_is_in_the_secret_and_no_config_map() -> None:
     assert files == {*secret.values(), "registration.yaml"}
 
 
-def test_a_pod_may_do_nothing_and_is_reached_by_whom_it_must() -> None:
+def test_a_pod_has_no_privileges_and_selectors_and_probes_match_it() -> None:
     pod = manifests()[f"StatefulSet {chart.RELEASE}"]["spec"]["template"]
     about, spec = pod["metadata"], pod["spec"]
     assert spec["securityContext"]["runAsNonRoot"]

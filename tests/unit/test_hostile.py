@@ -1,9 +1,9 @@
-"""No text of a customer's, an agent's or a server's holds up the bridge.
+"""No hostile text of a customer, an agent or a server blocks the event loop.
 
-All of it is read on the event loop, on which every room waits: a reader that takes a minute for one
-message stops all of them for a minute. So whatever reads is given what nobody would write. Regular
-expressions, and functions that take nothing but text, are found by walking through the bridge, so
-that a new one is tried without being named here; what takes more is named at the end.
+Every room waits for the event loop: a parser that takes a minute for one message stops all rooms
+for a minute. So every parser is given hostile texts. Regular expressions, and functions of text
+alone, are found by searching the bridge, so that new ones are tested too; others are listed at the
+end.
 """
 
 from __future__ import annotations
@@ -56,22 +56,22 @@ from tests.unit.rooms.test_transcript import line, whole
 from tests.unit.rooms.visits import ADA, RULES, House
 
 LIMIT = 0.5
-"""Seconds of work; of this thread alone, so that a busy machine makes no difference."""
+"""Maximum CPU seconds of this thread, so that a busy machine makes no difference."""
 TEXTS = hostile()
 SENT = {name: text for name, text in TEXTS.items() if "\ud800" not in text}
-"""Those that JSON can hold: where what came has been read already, nothing else is left."""
+"""Texts that JSON can hold, for functions that only get decoded JSON."""
 OPERATORS = frozenset({"cli", "config", "demo", "simulator", "__main__"})
-"""Parts of the bridge that read what an operator or a tester has written."""
+"""Parts of the bridge that only read input of operators and testers."""
 PURE = frozenset({"webchat", "conversation", "rooms", "matrix", "media", "link", "texts"})
-"""Parts whose functions read what others have written."""
+"""Parts whose functions read input of others."""
 Reader = Callable[[str], object]
 
 
 def fast(*readers: Reader, texts: Mapping[str, str] = SENT) -> None:
-    """Assert that each of them reads each of the texts within the limit."""
+    """Assert that each reader reads each text within the limit."""
     for name, text in texts.items():
         for read in readers:
-            gc.disable()  # a collection goes through all that thousands of tests have left
+            gc.disable()  # a collection would traverse the objects of thousands of tests
             try:
                 began = time.thread_time()
                 read(text)
@@ -96,7 +96,7 @@ METHODS = ("search", "match", "fullmatch", "sub", "split", "findall", "finditer"
 
 
 def patterns() -> Iterator[tuple[str, Reader]]:
-    """Every pattern of a module, and every one in a function, as it is used there."""
+    """Yield every pattern of a module or a function, with each method used on it."""
     for module in MODULES:
         tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Call)]
@@ -107,7 +107,7 @@ def patterns() -> Iterator[tuple[str, Reader]]:
         }
         for name, value in vars(module).items():
             if isinstance(value, re.Pattern):
-                # One that is handed on may be used in any way.
+                # A pattern that is passed on may be used with any method.
                 ways = [way for way in METHODS if (name, way) in used] or METHODS
                 for way in ways:
                     yield f"{module.__name__}.{name}.{way}", partial(applied, value, way)
@@ -131,7 +131,7 @@ PATTERNS = dict(patterns())
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_regular_expression(name: str) -> None:
+def test_regular_expression_is_fast(name: str) -> None:
     fast(PATTERNS[name], texts=TEXTS)
 
 
@@ -141,7 +141,7 @@ TEXTUAL = (str, bytes, object, str | bytes, str | None)
 
 
 def functions() -> Iterator[tuple[str, list[Reader]]]:
-    """Every function, private ones as well, that needs nothing but text."""
+    """Yield every function, also private, whose required parameters are all text."""
     for module in MODULES:
         if module.__name__.split(".")[1] in PURE:
             for name, value in vars(module).items():
@@ -152,7 +152,7 @@ def functions() -> Iterator[tuple[str, list[Reader]]]:
 
 
 def wanted(function: Callable[..., object], known: dict[str, object]) -> list[object] | None:
-    """The types of a function's parameters; None if it takes something else than text."""
+    """Return the types of a function's required parameters; None unless all are text."""
     if inspect.iscoroutinefunction(function):
         return None
     parameters = inspect.signature(function).parameters.values()
@@ -170,7 +170,7 @@ def wanted(function: Callable[..., object], known: dict[str, object]) -> list[ob
 
 
 def called(function: Callable[..., object], kinds: list[object]) -> Iterator[Reader]:
-    """All arguments hostile, and each of them beside honest ones."""
+    """Yield calls with all arguments hostile, and with one hostile and the others harmless."""
     count = len(kinds)
     for which in {
         (True,) * count,
@@ -187,7 +187,7 @@ def call(
         word.encode("utf-8", "replace") if kind is bytes else word
         for kind, word in zip(kinds, words, strict=True)
     ]
-    with suppress(Exception):  # what is raised is another test's
+    with suppress(Exception):  # other tests check what is raised
         found = function(*arguments)
         if isinstance(found, Iterator):
             list(found)
@@ -197,11 +197,11 @@ FUNCTIONS = dict(functions())
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_function_of_text(name: str) -> None:
+def test_function_of_text_is_fast(name: str) -> None:
     fast(*FUNCTIONS[name], texts=TEXTS)
 
 
-def test_the_search_finds_and_the_limit_counts() -> None:
+def test_patterns_and_functions_are_found_and_the_limit_is_enforced() -> None:
     assert "bridge.rooms.logins._AROUND_WORDS.sub" in PATTERNS
     assert "bridge.rooms.logins.reads_as_words" in FUNCTIONS
 
@@ -214,14 +214,14 @@ def test_the_search_finds_and_the_limit_counts() -> None:
         fast(slow)
 
 
-# --- whole ways ---------------------------------------------------------------------------------
+# --- frames, events, conversations --------------------------------------------------------------
 
 Json = dict[str, object]
 OURS = OurUsers("example.org", "webchatbot", "webchat_{agent}", ())
 
 
 def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Where the texts of a JSON value are."""
+    """Yield the paths of the texts in a JSON value."""
     if isinstance(value, str):
         yield path
     elif isinstance(value, dict):
@@ -233,7 +233,7 @@ def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[st
 
 
 def filled(value: object, path: tuple[str | int, ...], text: str) -> object:
-    """The value with this text in that place."""
+    """Return the value with this text at that path."""
     if not path:
         return text
     whole = copy.copy(value)
@@ -255,7 +255,7 @@ def read_filled(
 
 
 @pytest.mark.parametrize("frame", tuple(frames()), ids=lambda frame: str(frame["type"]))
-def test_frame(frame: Json) -> None:
+def test_parsing_a_frame_is_fast(frame: Json) -> None:
     def read(filled: object) -> None:
         parse_frame(json.dumps(filled))
 
@@ -263,7 +263,7 @@ def test_frame(frame: Json) -> None:
 
 
 @pytest.mark.parametrize("body", tuple(bodies()), ids="-".join)
-def test_http_reply(body: Json) -> None:
+def test_parsing_an_http_reply_is_fast(body: Json) -> None:
     parsers = (parse_login_reply, parse_upload_reply, parse_robot_reply, parse_history_reply)
 
     def read(filled: object) -> None:
@@ -274,7 +274,7 @@ def test_http_reply(body: Json) -> None:
 
 
 def events() -> Mapping[str, Reader]:
-    """Each text of each kind of event that customers' clients send."""
+    """Return a reader for each text of each kind of event that customers' clients send."""
 
     def read(filled: object) -> None:
         assert isinstance(filled, dict)
@@ -295,7 +295,7 @@ EVENTS = events()
 
 
 @pytest.mark.parametrize("name", EVENTS)
-def test_event(name: str) -> None:
+def test_reading_an_event_is_fast(name: str) -> None:
     fast(EVENTS[name])
 
 
@@ -325,7 +325,7 @@ def replied(text: str) -> None:
 
 
 def customers_name(text: str) -> None:
-    """It goes before a customer's words, where several people are."""
+    """Handle a display name, which precedes texts in a room with several people."""
     house = House().served(direct=False)
     house.receive(MemberJoined(ADA, text, EVENT))
     house.say("hello")
@@ -343,7 +343,7 @@ def user(text: str) -> None:
 
 
 def missed(text: str) -> None:
-    """An agent's words while the link was away, and almost the same before."""
+    """Handle an agent's text during an outage of the link, after an almost equal one."""
     after_an_outage(f"{text} ", text).tell()
 
 
@@ -385,12 +385,12 @@ WAYS: Mapping[str, Sequence[Reader]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_way(way: str) -> None:
+def test_handling_a_text_is_fast(way: str) -> None:
     fast(*WAYS[way])
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
-def test_command(verb: str) -> None:
+def test_handling_a_command_is_fast(verb: str) -> None:
     fast(
         lambda text: before_a_chat(f"!wc {verb} {text}"),
         lambda text: before_a_chat(f"!wc {verb} set {text} x"),

@@ -1,4 +1,4 @@
-"""What a newcomer sees of pip: one line, or all of it."""
+"""tests/install.py shows one line of progress, or pip's whole output if it fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(code: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
 
 
-def test_of_250_lines_there_is_one() -> None:
+def test_250_lines_of_pip_become_one_line() -> None:
     done = run(0)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1].startswith("   installed: 250 packages, ")
@@ -34,7 +34,7 @@ def test_of_250_lines_there_is_one() -> None:
     assert done.stderr == ""
 
 
-def test_a_failure_is_shown_whole() -> None:
+def test_a_failure_shows_pips_whole_output() -> None:
     done = run(3)
     assert done.returncode == 3
     lines = done.stdout.splitlines()
@@ -43,7 +43,7 @@ def test_a_failure_is_shown_whole() -> None:
     assert lines[-1].startswith("   NOT installed: ")
 
 
-def test_a_terminal_has_one_line() -> None:
+def test_a_terminal_shows_one_line() -> None:
     ours, theirs = os.openpty()
     command = [sys.executable, str(SCRIPT), sys.executable, "-c", PIP % 0]
     try:
@@ -56,7 +56,7 @@ def test_a_terminal_has_one_line() -> None:
     assert "installed: 250 packages" in shown
 
 
-def test_a_log_hears_every_ten_seconds_that_it_goes_on() -> None:
+def test_a_log_gets_a_line_of_progress_every_ten_seconds() -> None:
     log = io.StringIO()
     progress = Progress(log, began=100.0)
     progress.read("Collecting aiohttp>=3.14 (from matrix-webchat-bridge==0.1.0)\n")
@@ -74,7 +74,7 @@ def test_a_log_hears_every_ten_seconds_that_it_goes_on() -> None:
     ]
 
 
-def test_a_terminals_line_is_written_over_each_second() -> None:
+def test_a_terminals_line_is_overwritten_each_second() -> None:
     screen = Screen()
     progress = Progress(screen, began=0.0)
     progress.tell(0.5)

@@ -21,6 +21,6 @@ def test_the_module_starts_the_program() -> None:
     assert result.stdout == f"matrix-webchat-bridge {__version__}\n"
 
 
-def test_the_console_script_is_the_same() -> None:
+def test_the_console_script_is_the_modules_main() -> None:
     (script,) = entry_points(group="console_scripts", name="matrix-webchat")
     assert script.load() is bridge.__main__.main

@@ -1,4 +1,4 @@
-"""What may be released, and what it is built of."""
+"""Checks before a release, and the locks that it is built from."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A repository that may be released as 1.2.3."""
+    """A repository that is ready for the release of 1.2.3."""
     (tmp_path / "bridge").mkdir()
     (tmp_path / "bridge" / "__init__.py").write_text('__version__ = "1.2.3"\n')
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG)
@@ -55,10 +55,10 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_clean_tree_whose_version_has_an_entry(tree: Path) -> None:
+def test_a_clean_tree_with_a_changelog_entry_is_ready(tree: Path) -> None:
     check(tree)
     git(tree, "tag", "v1.2.3")
-    check(tree)  # once more, of the same commit
+    check(tree)  # with a tag of the same commit
     assert entry(tree) == "### Added\n\n- Wings.\n"
 
 
@@ -77,7 +77,7 @@ def test_a_version_without_an_entry_is_refused(tree: Path, heading: str) -> None
         entry(tree)
 
 
-def test_an_empty_entry_is_none(tree: Path) -> None:
+def test_an_empty_entry_is_refused(tree: Path) -> None:
     (tree / "CHANGELOG.md").write_text(CHANGELOG.replace("### Added\n\n- Wings.\n", ""))
     with pytest.raises(NotReady, match="no entry"):
         entry(tree)
@@ -90,7 +90,7 @@ def test_a_tag_of_another_commit_is_refused(tree: Path) -> None:
         check(tree)
 
 
-def test_notes_and_checksums(tree: Path) -> None:
+def test_finish_writes_notes_and_checksums(tree: Path) -> None:
     (tree / "dist").mkdir()
     (tree / "dist" / "a.whl").write_bytes(b"wheel")
     for _ in range(2):
@@ -101,7 +101,7 @@ def test_notes_and_checksums(tree: Path) -> None:
     assert lines[1].startswith(sha256(b"wheel").hexdigest())
 
 
-def test_our_own_changelog_begins_with_what_is_not_released() -> None:
+def test_the_changelog_begins_with_unreleased_changes() -> None:
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert headings[0] == "[Unreleased]"
     assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", one) for one in headings[1:])
@@ -112,7 +112,7 @@ def test_our_own_changelog_begins_with_what_is_not_released() -> None:
 
 
 def locked(name: str) -> dict[str, list[str]]:
-    """The pins of a lock, by package; each with hashes and nothing else."""
+    """Return a lock's pins by package; checks that each has hashes and nothing else."""
     pins: dict[str, list[str]] = {}
     text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
     for line in text.splitlines():
@@ -126,7 +126,7 @@ def locked(name: str) -> dict[str, list[str]]:
 
 
 def unmet(wanted: list[str], pins: dict[str, list[str]]) -> list[str]:
-    """Requirements that count on this machine and that no pin meets."""
+    """Return the requirements that apply to this machine and that no pin meets."""
     needs = [one for one in map(Requirement, wanted) if not one.marker or one.marker.evaluate()]
     return [
         str(one)
@@ -135,16 +135,16 @@ def unmet(wanted: list[str], pins: dict[str, list[str]]) -> list[str]:
     ]
 
 
-def test_the_image_is_locked_to_what_the_wheel_allows() -> None:
-    """If not: `make lock`."""
+def test_the_locks_meet_the_projects_requirements() -> None:
+    """If it fails, run `make lock`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     pins = locked("requirements.lock")
     assert unmet(project["project"]["dependencies"], pins) == []
     assert unmet(project["build-system"]["requires"], locked("requirements-build.lock")) == []
 
 
-def test_the_lock_is_whole() -> None:
-    """What the parts need themselves is in it, as far as they are installed here."""
+def test_the_lock_has_the_dependencies_of_its_packages() -> None:
+    """Checked for the packages that are installed here."""
     pins = locked("requirements.lock")
     for name in pins:
         try:
@@ -154,7 +154,7 @@ def test_the_lock_is_whole() -> None:
         assert unmet(wanted, pins) == [], name
 
 
-def test_an_unmet_lock_is_noticed() -> None:
+def test_unmet_requirements_are_found() -> None:
     pins = {"aiohttp": ["3.14.5"]}
     assert unmet(["aiohttp>=3.14", "aiohttp<3", "Nothing_Here"], pins) == [
         "aiohttp<3",

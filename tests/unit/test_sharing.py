@@ -1,4 +1,4 @@
-"""Processes that share the test files: each file is run by one of them, and all of its tests."""
+"""Test files shared among processes: all tests of a file run in one of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def runs(config: Any, path: Path) -> bool:
     return runs
 
 
-def test_whoever_comes_first_has_a_long_file_to_its_end(tmp_path: Path) -> None:
+def test_all_of_a_long_file_runs_in_the_process_that_starts_it(tmp_path: Path) -> None:
     one, other = process("1/2", tmp_path), process("2/2", tmp_path)
     assert runs(one, LONG[0])
     assert not runs(other, LONG[0])
@@ -37,7 +37,7 @@ def test_whoever_comes_first_has_a_long_file_to_its_end(tmp_path: Path) -> None:
     assert runs(one, LONG[2])
 
 
-def test_a_short_file_is_read_by_one_process_and_run_there(tmp_path: Path) -> None:
+def test_a_short_file_is_collected_and_run_by_one_process(tmp_path: Path) -> None:
     all_of_them = [process(f"{number}/3", tmp_path) for number in (1, 2, 3)]
     for path in SHORT:
         readers = [one for one in all_of_them if pytest_ignore_collect(path, one) is None]

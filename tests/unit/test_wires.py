@@ -1,4 +1,4 @@
-"""Wires of the tests' own: what they take, they close."""
+"""`Wire`, the tests' TCP proxy, closes each connection that it accepts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.support.wires import Wire
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("turns", range(6))
-async def test_a_connection_that_is_taken_as_the_wire_goes_is_closed(turns: int) -> None:
-    """Else a warning ends the whole run of tests, some time after all have passed."""
+async def test_a_connection_accepted_while_the_wire_stops_is_closed(turns: int) -> None:
+    """Else a ResourceWarning fails the whole test run, after all tests have passed."""
     clients = [socket.socket() for _ in range(10)]
     wire = Wire(there=1)
     async with wire.running():
