@@ -15,8 +15,8 @@ seconds; another process (`Neighbour`) plays best, so as not to delay the measur
 Each state is compared with the quiet ones before and after it: ratios of the p50 and the p99, with
 a bootstrap interval (95 %) over the rounds. The ratio of the quiet slices after to those before
 shows how reliable such an interval is on this machine. `ms` is the wait of people, including other
-work of the machine. `cpu` is the bridge's processor time from sending a message to its arrival,
-for this message or for others: its wait in queue, as long as the machine has time for the bridge.
+work of the machine. `cpu` is the bridge's processor time from sending a message to its arrival, for
+this message or for others: the work queued before it, as long as the bridge gets CPU on demand.
 
 The last figure depends on no other load: the bridge is suspended, gets `BURST` messages of best's
 agents and then one of acme's, and resumes. Its CPU until that message arrives is the worst delay

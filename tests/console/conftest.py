@@ -39,7 +39,7 @@ class Console:
     stage: Stage
     url: str
     client: str
-    """Address of the page that embeds the widget; a local one, as browsers let no other do so."""
+    """Address of the page that embeds the widget; a local one, as browsers require here."""
     browser: Browser
     shown: str = ""
     """HTML of that page."""
@@ -155,7 +155,7 @@ async def console(
 
 @pytest_asyncio.fixture(loop_scope="module", autouse=True)
 async def quiet(console: Console) -> AsyncIterator[None]:
-    """After each test, close all windows and check that no page had an error."""
+    """After each test, close all windows and check that no complaint was recorded."""
     console.complaints.clear()
     yield
     for context in console.contexts:

@@ -57,7 +57,7 @@ async def test_conference_rename_and_leave(stage: Stage) -> None:
 
 
 async def test_agents_do_not_count_in_a_direct_chat(stage: Stage) -> None:
-    """Each becomes a service member once, before the invitation, so Element finds the chat."""
+    """Each becomes a service member once, before the invitation: Element does not count these."""
     talk = await chatting(stage, "counter")
     await talk.desk("transfer", to="A00002")
     await talk.sees(membership(JUN, "join"))

@@ -195,7 +195,7 @@ async def test_new_members_read_only_later_messages_and_former_members_none(
         for e in await talk.history()
         if e["type"] == "m.room.encrypted" and e["sender"] == MEI
     }
-    # The first event of each session: it began before they came, and anew after they left.
+    # The first event of each session: one began before the friend came, one after they left.
     assert set(sessions.values()) == {early["event_id"], event["event_id"]}
     assert before["event_id"] not in sessions.values()
 

@@ -49,7 +49,7 @@ async def to_device(customer: Customer, user: str, kind: str, contents: list[Jso
 async def test_a_strangers_to_device_messages_do_not_stop_decryption(
     stage: Stage, phones: Phones
 ) -> None:
-    """Ids that PostgreSQL cannot store, and ciphertexts that are none: keys still arrive."""
+    """Ids that PostgreSQL cannot store, and invalid ciphertexts: room keys still arrive."""
     talk, _ = await phones.chatting("attacked")
     mallory = await stage.customer("mallory")
     names = ("!nul\x00:evil", "!" + "endless" * 1_000)

@@ -65,7 +65,7 @@ async def test_a_customer_is_erased_while_another_chats_on(stage: Stage) -> None
 
     refused = await typed(stage, gone.customer.user_id)
     await reported(refused, 1)
-    assert lying(stage, *traces) == list(traces)  # its chat goes on, and nobody said --force
+    assert lying(stage, *traces) == list(traces)  # refused during a chat without --force
 
     report = await reported(await typed(stage, gone.customer.user_id, "--force"))
     assert report["done"]

@@ -25,7 +25,7 @@ from tests.support.talk import MEI, Talk, chatting, reply_to, wording
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LATER: dict[str, object] = {"dialect": "2019"}
-"""The bridge must notice each change of dialect: a server refuses keys of another guide (-14)."""
+"""The dialect of 2019. One bridge meets all these servers; each wants its guide's keys (-14)."""
 SWITCHES: dict[str, dict[str, object]] = {
     "as of 2016": {},
     "ids as strings": {"ids_as_strings": True, "request_id_in_reply": True},

@@ -66,7 +66,7 @@ async def stage(
     tmp_path_factory: pytest.TempPathFactory,
     postgres_server: PostgresServer,
 ) -> AsyncIterator[Stage]:
-    """A bridge on PostgreSQL (`HOSTILE_DATABASE`) with the default message rate limit."""
+    """A bridge with the default message limit, on PostgreSQL (or HOSTILE_DATABASE=sqlite)."""
     limits = PATIENT_LIMITS | {"messages_per_minute": 60}
     sqlite = os.environ.get("HOSTILE_DATABASE") == "sqlite"
     options = StageOptions(

@@ -177,7 +177,7 @@ def as_a_version_before_wrote_it(stage: Stage, room: str) -> None:
 
 
 async def test_a_room_keeps_its_login_name(stage: Stage) -> None:
-    """Both an old, guessable name and a keyed one: neither changes with a restart or a new key."""
+    """Both an old, guessable name and a secret one: a restart with another key changes neither."""
     new = await Talk.open(stage, await stage.customer("newcomer"), "hello")
     old = await Talk.open(stage, await stage.customer("regular"), "hello")
     for talk in (new, old):

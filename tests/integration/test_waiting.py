@@ -123,7 +123,7 @@ async def test_a_customer_is_called_back_when_an_agent_is_there(stage: Stage) ->
     await stage.bridge.start()
     said, tried = len(talk.messages(stage.bot)), requests(stage)
     await stage.simulator.wait_for(lambda _: requests(stage) >= tried + 3)
-    assert len(talk.messages(stage.bot)) == said  # vain attempts say nothing
+    assert len(talk.messages(stage.bot)) == said  # failed attempts send no message
     await set_open(stage, hours=True)
     await talk.queued()
     await talk.accept()
