@@ -128,7 +128,7 @@ class Best:
 
     @asynccontextmanager
     async def flooding(self) -> AsyncIterator[None]:
-        async with beside(self.write_on(agents=True, a_second=FLOOD)):
+        async with running_beside(self.write_on(agents=True, a_second=FLOOD)):
             await asyncio.sleep(1)
             yield
         await asyncio.sleep(2)
@@ -136,7 +136,7 @@ class Best:
     @asynccontextmanager
     async def dead(self) -> AsyncIterator[None]:
         writing = self.write_on(agents=False, a_second=20)
-        async with self._server.away(forgetful=False), beside(writing):
+        async with self._server.away(forgetful=False), running_beside(writing):
             await asyncio.sleep(SETTLED)
             yield
         await self.seated_again()
@@ -147,7 +147,7 @@ class Best:
         async with self._server.away(forgetful=False):
             loop = asyncio.get_running_loop()
             mute = await loop.create_server(asyncio.Protocol, "127.0.0.1", port)
-            async with beside(self.write_on(agents=False, a_second=20)):
+            async with running_beside(self.write_on(agents=False, a_second=20)):
                 await asyncio.sleep(SETTLED)
                 yield
             mute.close()
@@ -162,7 +162,7 @@ STATES: dict[str, Callable[[Best], AbstractAsyncContextManager[None]]] = {
 
 
 @asynccontextmanager
-async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+async def running_beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(work)
         yield
@@ -173,7 +173,7 @@ def tell(told: str) -> None:
     print(told, flush=True)  # noqa: T201 - to the process that started this one
 
 
-async def be_one() -> None:
+async def run_neighbour() -> None:
     """Print the address of best's server, read the bridge's, then carry out orders."""
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
@@ -399,6 +399,6 @@ def show(taken: Rounds) -> None:
 
 if __name__ == "__main__":
     told = sys.argv[1:]
-    work = be_one() if told == [NEIGHBOUR] else main(*told)
+    work = run_neighbour() if told == [NEIGHBOUR] else main(*told)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)

@@ -61,7 +61,7 @@ async def stage(
         yield stage
 
 
-async def all_is_well(stage: Stage, chats: list[Chat], in_doubt: dict[str, int]) -> None:
+async def check_all_arrived(stage: Stage, chats: list[Chat], in_doubt: dict[str, int]) -> None:
     """Check that everything arrives; `in_doubt`: maximum number of repeats per room."""
     for chat in chats:
         await chat.everything_arrived(PATIENCE)
@@ -73,7 +73,7 @@ async def all_is_well(stage: Stage, chats: list[Chat], in_doubt: dict[str, int])
         await check_towards_the_customer(chat)
 
 
-async def goes_on(chat: Chat) -> None:
+async def check_both_ways(chat: Chat) -> None:
     """Check that this chat works both ways without delay."""
     await chat.ask()
     await chat.answer()
@@ -108,10 +108,10 @@ async def homeserver_trouble(stage: Stage, proxy: Proxy) -> None:
             await chat.ask()
     for chat in chats:  # towards the agents nothing is wrong
         await chat.talk.heard(chat.asked[-1])
-    await goes_on(healthy)
+    await check_both_ways(healthy)
     assert hang.met, "the trouble has begun"
     assert not await hanging.read(), "and is not over"
-    await all_is_well(stage, chats, {})
+    await check_all_arrived(stage, chats, {})
     assert [len(trouble.met) for trouble in (limit, fail, hang, lose)] == [2, 3, 1, 2]
     assert limit.met[1] - limit.met[0] >= asked_to_wait
 
@@ -121,7 +121,7 @@ async def test_homeserver_restarted_twice(stage: Stage) -> None:
     chats = await open_chats(stage, 2, "restart")
     for _ in range(2):
         for chat in chats:
-            await goes_on(chat)
+            await check_both_ways(chat)
 
         async def talking() -> None:
             for _ in range(5):
@@ -134,7 +134,7 @@ async def test_homeserver_restarted_twice(stage: Stage) -> None:
             await restart(stage.synapse)
         for chat in chats:
             await chat.ask()
-    await all_is_well(stage, chats, {})
+    await check_all_arrived(stage, chats, {})
 
 
 async def test_transactions_and_events_handled_once(stage: Stage) -> None:
@@ -193,22 +193,22 @@ async def webchat_trouble(stage: Stage) -> None:
             await chat.answer()
     for chat in chats:  # towards the customers nothing is wrong
         await chat.talk.reads_exactly(chat.answered[-1], GHOSTS)
-    await goes_on(healthy)
+    await check_both_ways(healthy)
     assert not silent.heard(), "no answer yet, so nothing after it either"
     doubtful = (silent, cut, cut_after)
-    await all_is_well(stage, chats, {chat.talk.room: 1 for chat in doubtful})
+    await check_all_arrived(stage, chats, {chat.talk.room: 1 for chat in doubtful})
     assert stage.simulator.state()["faults"] == []
 
 
 @pytest.mark.parametrize("code", [1001, 1006, 1008, 1011, 4000])
 async def test_webchat_closes_the_socket(stage: Stage, code: int) -> None:
     chat, other = await open_chats(stage, 2, f"close-{code}")
-    await goes_on(chat)
+    await check_both_ways(chat)
     await stage.simulator.do({"op": "kick", "login": chat.talk.login, "code": code})
     await chat.ask()
     await chat.answer()
-    await goes_on(other)
-    await all_is_well(stage, [chat, other], {chat.talk.room: 1})
+    await check_both_ways(other)
+    await check_all_arrived(stage, [chat, other], {chat.talk.room: 1})
 
 
 async def test_webchat_answers_503_with_html(stage: Stage) -> None:
@@ -220,7 +220,7 @@ async def test_webchat_answers_503_with_html(stage: Stage) -> None:
     await chat.talk.customer.send_file(chat.talk.room, data, "pages.txt", "text/plain")
     await chat.ask()
     newcomer = await Talk.open(stage, await stage.customer("pages-newcomer"), "good morning")
-    await goes_on(other)
+    await check_both_ways(other)
     await newcomer.heard("good morning", PATIENCE)
     await chat.talk.heard(chat.asked[-1], PATIENCE)
     person = chat.talk.person
@@ -237,4 +237,4 @@ async def test_webchat_restarted(stage: Stage) -> None:
         for chat in chats:
             await chat.ask()
             await chat.answer()
-    await all_is_well(stage, chats, {chat.talk.room: 1 for chat in chats})
+    await check_all_arrived(stage, chats, {chat.talk.room: 1 for chat in chats})

@@ -33,19 +33,19 @@ async def test_a_colleague_comes_after_the_bot(stage: Stage) -> None:
     talk = Talk(stage, cat, room)
     await talk.heard("hello")
     await talk.accept()
-    await in_company(talk, dan)
+    await friend_joins_and_stays(talk, dan)
 
 
 async def test_a_friend_comes_into_an_encrypted_chat(stage: Stage, phones: Phones) -> None:
     talk, phone = await phones.chatting("eve")
     friend = await phones.of("fay")
-    await in_company(talk, friend)
+    await friend_joins_and_stays(talk, friend)
     assert phone.unreadable(talk.room) == []
     clear = [e for e in await Talk(stage, friend, talk.room).history() if wording(e)]
     assert clear == []
 
 
-async def in_company(talk: Talk, friend: Customer) -> None:
+async def friend_joins_and_stays(talk: Talk, friend: Customer) -> None:
     """Have a friend join after "hello" was said, and stay when the customer leaves."""
     bot, owner, other = talk.stage.bot, *map(_name, (talk.customer, friend))
     theirs = Talk(talk.stage, friend, talk.room)
@@ -180,7 +180,7 @@ async def test_a_rating_in_a_reply(stage: Stage) -> None:
     await talk.reads("Thank you for your rating: Very satisfied.", stage.bot)
     person = await talk.at_desk(lambda one: bool(one.ratings))
     assert [(one.rating, one.comments) for one in person.ratings] == [(5, "thanks")]
-    await nobody_is_called(talk)
+    await check_no_new_request(talk)
 
 
 async def test_thanks_after_a_chat_call_no_agent(stage: Stage) -> None:
@@ -189,10 +189,10 @@ async def test_thanks_after_a_chat_call_no_agent(stage: Stage) -> None:
     await talk.reads("The agent has ended the chat", stage.bot)
     for words in ("Thank you!", "thanks, bye"):
         await talk.reads_reply(PASSED_BY, await talk.say(words))
-    await nobody_is_called(talk)
+    await check_no_new_request(talk)
 
 
-async def nobody_is_called(talk: Talk) -> None:
+async def check_no_new_request(talk: Talk) -> None:
     """Check that there is no chat, and that only one was ever requested."""
     await talk.say("!wc status")
     await talk.reads("No chat at the moment", talk.stage.bot)

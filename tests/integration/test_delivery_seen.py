@@ -19,7 +19,7 @@ def read_by(talk: Talk, who: str) -> str | None:
     return talk.customer.receipts.get((talk.room, who))
 
 
-async def is_read(talk: Talk, event_id: str, who: str = MEI) -> None:
+async def until_read(talk: Talk, event_id: str, who: str = MEI) -> None:
     await talk.customer.wait_until(lambda: read_by(talk, who) == event_id)
 
 
@@ -28,7 +28,7 @@ async def trouble(talk: Talk, **fault: object) -> None:
     await talk.stage.simulator.do({"op": "set", "faults": [fault]})
 
 
-async def a_held_reply(talk: Talk) -> str:
+async def send_with_delayed_reply(talk: Talk) -> str:
     """Send a message that reaches the desk before the bridge gets the reply."""
     await trouble(talk, fault="delay", delay_ms=SLOW)
     event_id = await talk.say("is this read?")
@@ -41,32 +41,32 @@ async def a_held_reply(talk: Talk) -> str:
 async def test_a_queued_message_is_read_by_the_bot_then_by_the_agent(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("seen0"), "")
     first = await talk.say("hello")
-    await is_read(talk, first, stage.bot)
+    await until_read(talk, first, stage.bot)
     await talk.heard("hello")
     await talk.accept()
-    await is_read(talk, first)
+    await until_read(talk, first)
 
 
 async def test_a_receipt_comes_only_with_the_servers_reply(stage: Stage) -> None:
     talk = await chatting(stage, "seen1")
-    event_id = await a_held_reply(talk)
-    await is_read(talk, event_id)
+    event_id = await send_with_delayed_reply(talk)
+    await until_read(talk, event_id)
     assert read_by(talk, stage.bot) is None
 
 
 async def test_a_receipt_in_an_encrypted_room(phones: Phones) -> None:
     talk, _ = await phones.chatting("seen2")
-    event_id = await a_held_reply(talk)
-    await is_read(talk, event_id)
+    event_id = await send_with_delayed_reply(talk)
+    await until_read(talk, event_id)
 
 
 async def test_a_receipt_after_a_kill(stage: Stage) -> None:
     """Killed before the reply, the bridge sends the message again, marked, then the receipt."""
     talk = await chatting(stage, "seen3")
-    event_id = await a_held_reply(talk)
+    event_id = await send_with_delayed_reply(talk)
     await stage.bridge.kill()
     await stage.bridge.start()
-    await is_read(talk, event_id)
+    await until_read(talk, event_id)
     person = await talk.at_desk(lambda one: one.texts.count("is this read?") == 2)
     assert person.messages[-1].repeat
 
@@ -74,7 +74,7 @@ async def test_a_receipt_after_a_kill(stage: Stage) -> None:
 async def test_commands_after_a_chat_get_no_receipt(stage: Stage) -> None:
     talk = await chatting(stage, "seen4")
     read = await talk.say("thanks")
-    await is_read(talk, read)
+    await until_read(talk, read)
     await talk.desk("close")
     await talk.reads("has ended the chat")
     status = await talk.say("!wc status")
@@ -85,7 +85,7 @@ async def test_commands_after_a_chat_get_no_receipt(stage: Stage) -> None:
 async def test_a_refused_message_is_sent_again_by_reaction(stage: Stage) -> None:
     talk = await chatting(stage, "again1")
     before = await talk.say("before")
-    await is_read(talk, before)
+    await until_read(talk, before)
     await trouble(talk, fault="answer", result=-77)
     refused = await talk.say("order 4711")
     report = await talk.reads_reply("🔁 (or !wc retry) sends it again.", refused)
@@ -94,7 +94,7 @@ async def test_a_refused_message_is_sent_again_by_reaction(stage: Stage) -> None
     await talk.customer.react(talk.room, str(report["event_id"]), "🔁")
     await talk.heard("order 4711")
     await talk.reads_reply("has been delivered now", refused)
-    await is_read(talk, refused)
+    await until_read(talk, refused)
 
 
 async def test_a_message_resent_by_command_follows_later_ones(stage: Stage) -> None:
@@ -103,7 +103,7 @@ async def test_a_message_resent_by_command_follows_later_ones(stage: Stage) -> N
     refused = await talk.say("order 4711")
     await talk.reads_reply("🔁 (or !wc retry) sends it again.", refused)
     later = await talk.say("are you there?")
-    await is_read(talk, later)
+    await until_read(talk, later)
     await talk.say("!wc retry")
     await talk.reads_reply("has been delivered now", refused)
     person = await talk.at_desk(lambda one: "order 4711" in one.texts)

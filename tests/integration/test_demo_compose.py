@@ -39,7 +39,7 @@ def run(script: str, folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-def placed(path: Path, **places: str) -> None:
+def replace_addresses(path: Path, **places: str) -> None:
     """Replace the containers' addresses, each of which must occur, by local ones."""
     text = path.read_text(encoding="utf-8")
     for name, place in places.items():
@@ -61,13 +61,13 @@ async def test_the_compose_demo_from_setup_to_a_conversation(
         await simulator.start()
         stack.push_async_callback(simulator.stop)
         simulated = simulator.base_url.removeprefix("http://").partition("/")[0]
-        placed(
+        replace_addresses(
             config,
             synapse=f"127.0.0.1:{homeserver}",
             matrix_webchat=f"127.0.0.1:{bridge}",
             simulator=simulated,
         )
-        placed(tmp_path / "registration.yaml", matrix_webchat=f"127.0.0.1:{bridge}")
+        replace_addresses(tmp_path / "registration.yaml", matrix_webchat=f"127.0.0.1:{bridge}")
         text = config.read_text("utf-8").replace(
             "hostname: 0.0.0.0", f"hostname: 127.0.0.1, port: {bridge}"
         )

@@ -17,14 +17,14 @@ from tests.support.talk import MEI, Talk
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def mended(stage: Stage, talk: Talk, phone: EncryptedCustomer, word: str) -> None:
+async def check_repaired(stage: Stage, talk: Talk, phone: EncryptedCustomer, word: str) -> None:
     """Check that both sides read the next message and that the doctor finds no fault."""
     await both_ways(talk, word)
     assert await failures(stage) == {}
     assert phone.unreadable(talk.room) == []
 
 
-async def renewed(stage: Stage, phone: EncryptedCustomer, before: frozenset[str]) -> None:
+async def until_renewed(stage: Stage, phone: EncryptedCustomer, before: frozenset[str]) -> None:
     """Wait until the customer's client knows the bot's new device, as Element soon would."""
     await phone.learns_anew(stage.bot, before)
     phone.nio.invalidate_outbound_session(phone_room(phone))  # Element does so by itself
@@ -61,7 +61,7 @@ async def test_a_device_that_was_deleted(stage: Stage, phones: Phones) -> None:
         "encryption, keys": f"{MEI}: the device {device} has no keys on the homeserver"
     }
     await stage.bridge.start()
-    await mended(stage, talk, phone, "after the device was made again")
+    await check_repaired(stage, talk, phone, "after the device was made again")
 
 
 async def test_a_database_that_was_restored(stage: Stage, phones: Phones) -> None:
@@ -78,8 +78,8 @@ async def test_a_database_that_was_restored(stage: Stage, phones: Phones) -> Non
     assert list(found) == ["encryption, database"]
     assert "older copy" in found["encryption, database"]
     await stage.bridge.start()
-    await renewed(stage, phone, before)
-    await mended(stage, talk, phone, "with new devices")
+    await until_renewed(stage, phone, before)
+    await check_repaired(stage, talk, phone, "with new devices")
 
 
 async def test_keys_on_the_homeserver_from_a_lost_database(stage: Stage, phones: Phones) -> None:
@@ -101,8 +101,8 @@ async def test_keys_on_the_homeserver_from_a_lost_database(stage: Stage, phones:
     await stage.bridge.stop()
     await crypto_reset(stage)
     await stage.bridge.start()
-    await renewed(stage, phone, before)
-    await mended(stage, talk, phone, "with new identities")
+    await until_renewed(stage, phone, before)
+    await check_repaired(stage, talk, phone, "with new identities")
 
 
 async def test_a_changed_pickle_key(stage: Stage, phones: Phones) -> None:
@@ -120,8 +120,8 @@ async def test_a_changed_pickle_key(stage: Stage, phones: Phones) -> None:
     before = await device_of(phone, stage.bot)
     await crypto_reset(stage)
     await stage.bridge.start()
-    await renewed(stage, phone, before)
-    await mended(stage, talk, phone, "with the new secret")
+    await until_renewed(stage, phone, before)
+    await check_repaired(stage, talk, phone, "with the new secret")
 
 
 async def test_no_one_time_keys_left(stage: Stage, phones: Phones) -> None:
@@ -137,7 +137,7 @@ async def test_no_one_time_keys_left(stage: Stage, phones: Phones) -> None:
     none_left = f"{stage.bot}: none left, so the next sender gets the fallback key"
     assert found == {"encryption, one-time keys": none_left}
     await stage.bridge.start()
-    await mended(stage, talk, phone, "with new one-time keys")
+    await check_repaired(stage, talk, phone, "with new one-time keys")
 
 
 async def test_reset_waits_until_the_bridge_has_stopped(stage: Stage) -> None:

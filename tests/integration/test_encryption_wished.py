@@ -34,7 +34,7 @@ class House:
 
 
 @asynccontextmanager
-async def housed(
+async def house_with(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, **encryption: bool
 ) -> AsyncIterator[House]:
     section = bridge_section(encryption=encryption)
@@ -44,18 +44,18 @@ async def housed(
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def wishing(
+async def encrypting_by_default(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[House]:
-    async with housed(request, tmp_path_factory, default=True) as house:
+    async with house_with(request, tmp_path_factory, default=True) as house:
         yield house
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def demanding(
+async def requiring_encryption(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[House]:
-    async with housed(request, tmp_path_factory, require=True) as house:
+    async with house_with(request, tmp_path_factory, require=True) as house:
         yield house
 
 
@@ -69,13 +69,13 @@ async def sent_as(talk: Talk, event: Event) -> object:
     return kinds[event["event_id"]]
 
 
-async def test_a_clear_chat_becomes_encrypted(wishing: House) -> None:
+async def test_a_clear_chat_becomes_encrypted(encrypting_by_default: House) -> None:
     """In a direct room as Element creates it, where the bot has all power."""
-    talk = await wishing.talk("wished1", "not secret yet")
+    talk = await encrypting_by_default.talk("wished1", "not secret yet")
     turned_on = await talk.sees(is_encryption)
-    assert turned_on["sender"] == wishing.stage.bot
+    assert turned_on["sender"] == encrypting_by_default.stage.bot
     assert content_of(turned_on) == ENCRYPTED
-    told = await talk.reads("I have turned on encryption", wishing.stage.bot)
+    told = await talk.reads("I have turned on encryption", encrypting_by_default.stage.bot)
     assert await sent_as(talk, told) == "m.room.encrypted"
     await talk.heard("not secret yet")
     await talk.accept()
@@ -92,9 +92,9 @@ async def test_a_clear_chat_becomes_encrypted(wishing: House) -> None:
     ids=["public", "without the power"],
 )
 async def test_a_room_where_the_bot_may_not_turn_on_encryption_stays_clear(
-    wishing: House, name: str, options: dict[str, object]
+    encrypting_by_default: House, name: str, options: dict[str, object]
 ) -> None:
-    talk = await wishing.talk(name, "in the open", **options)
+    talk = await encrypting_by_default.talk(name, "in the open", **options)
     await talk.heard("in the open")
     await talk.accept()
     await talk.desk("say", text="so am I")
@@ -103,21 +103,21 @@ async def test_a_room_where_the_bot_may_not_turn_on_encryption_stays_clear(
 
 
 async def test_unencrypted_messages_are_refused_where_encryption_is_required(
-    demanding: House,
+    requiring_encryption: House,
 ) -> None:
-    talk = await demanding.talk("demanded1", "my card number is 1234")
+    talk = await requiring_encryption.talk("demanded1", "my card number is 1234")
     event = await talk.reads("my card number", talk.customer.user_id)
-    await talk.reads("only encrypted messages are passed on here", demanding.stage.bot)
+    await talk.reads("only encrypted messages are passed on here", requiring_encryption.stage.bot)
     await talk.reads_reply("Not delivered: this message was not encrypted", str(event["event_id"]))
     await talk.say("!wc status")
-    await talk.reads("No chat at the moment", demanding.stage.bot)
+    await talk.reads("No chat at the moment", requiring_encryption.stage.bot)
     start = await talk.say("!wc start")
     await talk.reads_reply("Not delivered", start)
     assert talk.person is None, "the call centre was never asked"
 
     await set_state(talk.customer, talk.room, "m.room.encryption", ENCRYPTED)
     await talk.sees(is_encryption)
-    await talk.reads("will answer here", demanding.stage.bot)
+    await talk.reads("will answer here", requiring_encryption.stage.bot)
     await talk.say("now then")
     await talk.heard("now then")
     await talk.accept()

@@ -22,7 +22,7 @@ TRUSTED = "trusted_private_chat"
 """Preset of Element's direct rooms: those invited have all power."""
 
 
-async def typed(stage: Stage, *words: str) -> asyncio.subprocess.Process:
+async def start_erase(stage: Stage, *words: str) -> asyncio.subprocess.Process:
     """Start `erase`, as an operator types it."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge", "erase", "--yes", "--json", "-c", str(stage.config)),
@@ -32,21 +32,21 @@ async def typed(stage: Stage, *words: str) -> asyncio.subprocess.Process:
     )
 
 
-async def reported(process: asyncio.subprocess.Process, code: int = 0) -> dict[str, Any]:
+async def report_of(process: asyncio.subprocess.Process, code: int = 0) -> dict[str, Any]:
     output, errors = await process.communicate()
     assert process.returncode == code, errors.decode()
     found: dict[str, Any] = json.loads(output or "{}")
     return found
 
 
-def lying(stage: Stage, *traces: str) -> list[str]:
+def traces_in_files(stage: Stage, *traces: str) -> list[str]:
     """Return those of the traces that the database's files contain."""
     files = [stage.folder / name for name in ("bridge.db", "bridge.db-wal")]
     lies = b"".join(file.read_bytes() for file in files if file.exists())
     return [one for one in traces if one.encode() in lies]
 
 
-async def talked(stage: Stage, name: str, words: str, preset: str = TRUSTED) -> Talk:
+async def chatted(stage: Stage, name: str, words: str, preset: str = TRUSTED) -> Talk:
     talk = await Talk.open(stage, await stage.customer(name), "hello", preset=preset)
     await talk.heard("hello")
     await talk.accept()
@@ -58,20 +58,20 @@ async def talked(stage: Stage, name: str, words: str, preset: str = TRUSTED) -> 
 
 
 async def test_a_customer_is_erased_while_another_chats_on(stage: Stage) -> None:
-    gone = await talked(stage, "goneforever", "an elephant in my garden")
-    stays = await talked(stage, "stayshere", "a cup of tea")
+    gone = await chatted(stage, "goneforever", "an elephant in my garden")
+    stays = await chatted(stage, "stayshere", "a cup of tea")
     traces = ("goneforever", "elephant", gone.room, gone.login)
-    assert lying(stage, *traces) == list(traces)
+    assert traces_in_files(stage, *traces) == list(traces)
 
-    refused = await typed(stage, gone.customer.user_id)
-    await reported(refused, 1)
-    assert lying(stage, *traces) == list(traces)  # refused during a chat without --force
+    refused = await start_erase(stage, gone.customer.user_id)
+    await report_of(refused, 1)
+    assert traces_in_files(stage, *traces) == list(traces)  # refused during a chat without --force
 
-    report = await reported(await typed(stage, gone.customer.user_id, "--force"))
+    report = await report_of(await start_erase(stage, gone.customer.user_id, "--force"))
     assert report["done"]
     assert report["rooms"] == [gone.room]
     assert report["accounts"] == [gone.login]
-    assert lying(stage, *traces) == []
+    assert traces_in_files(stage, *traces) == []
     await gone.sees(membership(stage.bot, "leave"))
     await gone.sees(membership(MEI, "leave"))
     await gone.at_desk(lambda person: person.session is None and not person.linked)
@@ -86,7 +86,7 @@ async def test_a_customer_is_erased_while_another_chats_on(stage: Stage) -> None
     again = await Talk.open(stage, gone.customer, "me again")
     await again.queued()
     assert again.login != gone.login
-    assert lying(stage, "elephant", gone.login) == []
+    assert traces_in_files(stage, "elephant", gone.login) == []
 
 
 @pytest.mark.parametrize("powerful", [True, False])
@@ -95,10 +95,10 @@ async def test_erase_redacts_every_event_that_it_may_at_the_homeserver(
 ) -> None:
     """Every message if the host has the power, else those of bridge users."""
     words, preset = "an okapi in the attic", TRUSTED if powerful else "private_chat"
-    gone = await talked(stage, f"redacted{powerful}".lower(), words, preset)
+    gone = await chatted(stage, f"redacted{powerful}".lower(), words, preset)
     there = {wording(event) for event in await gone.history()}
     assert {"hello", words, f"you said: {words}"} <= there
-    report = await reported(await typed(stage, gone.room, "--force", "--redact"))
+    report = await report_of(await start_erase(stage, gone.room, "--force", "--redact"))
     assert report["done"]
     await gone.sees(membership(stage.bot, "leave"))
     left = {wording(event) for event in await gone.history()}
@@ -109,27 +109,27 @@ async def test_erase_redacts_every_event_that_it_may_at_the_homeserver(
 
 
 async def test_erasure_is_completed_after_a_kill(stage: Stage) -> None:
-    gone = await talked(stage, "killedhalfway", "a giraffe on my roof")
+    gone = await chatted(stage, "killedhalfway", "a giraffe on my roof")
     mute = {"fault": "ignore", "login": gone.login, "type": 103, "count": 1}
     await stage.simulator.do({"op": "set", "faults": [mute]})
-    process = await typed(stage, gone.customer.user_id, "--force")
+    process = await start_erase(stage, gone.customer.user_id, "--force")
     # The order is under way: the bot has left and waits for the call centre's reply.
     await gone.sees(membership(stage.bot, "leave"), 60)
     await stage.bridge.kill()
-    assert lying(stage, "giraffe", gone.room) == ["giraffe", gone.room]
+    assert traces_in_files(stage, "giraffe", gone.room) == ["giraffe", gone.room]
     await stage.bridge.start()
-    assert (await reported(process))["done"]
-    assert lying(stage, "killedhalfway", "giraffe", gone.room, gone.login) == []
+    assert (await report_of(process))["done"]
+    assert traces_in_files(stage, "killedhalfway", "giraffe", gone.room, gone.login) == []
 
 
 async def test_erasure_without_a_running_bridge(stage: Stage) -> None:
-    gone = await talked(stage, "nobridge", "a hippo in the bath")
+    gone = await chatted(stage, "nobridge", "a hippo in the bath")
     await stage.bridge.stop()
     try:
-        report = await reported(await typed(stage, gone.room, "--force"))
+        report = await report_of(await start_erase(stage, gone.room, "--force"))
         assert report["done"]
         assert "kick" in json.dumps(report["kept"])
-        assert lying(stage, "hippo", gone.room, gone.login) == []
+        assert traces_in_files(stage, "hippo", gone.room, gone.login) == []
     finally:
         await stage.bridge.start()
 
@@ -140,15 +140,15 @@ async def test_erasure_on_postgresql(tmp_path: Path, postgres_server: PostgresSe
     config = {"bridge": bridge_section()}
     options = StageOptions(database=url, simulator=UNLIMITED, config=config)
     async with set_stage(tmp_path, options) as stage:
-        gone = await talked(stage, "gonefromtables", "an emu in the hall")
+        gone = await chatted(stage, "gonefromtables", "an emu in the hall")
         traces = ("gonefromtables", "emu in the hall", gone.room, gone.login)
-        assert await in_tables(url, *traces) == list(traces)
-        assert (await reported(await typed(stage, gone.customer.user_id, "--force")))["done"]
-        assert await in_tables(url, *traces) == []
+        assert await traces_in_tables(url, *traces) == list(traces)
+        assert (await report_of(await start_erase(stage, gone.customer.user_id, "--force")))["done"]
+        assert await traces_in_tables(url, *traces) == []
         await gone.sees(membership(stage.bot, "leave"))
 
 
-async def in_tables(url: str, *traces: str) -> list[str]:
+async def traces_in_tables(url: str, *traces: str) -> list[str]:
     """Return those of the traces that a table of the database contains."""
     connection, found = await asyncpg.connect(url), b""
     try:

@@ -51,7 +51,7 @@ SWITCHES: dict[str, dict[str, object]] = {
 }
 
 
-async def become(stage: Stage, options: dict[str, object]) -> None:
+async def switch_to(stage: Stage, options: dict[str, object]) -> None:
     """Switch the simulator to these options; all others get their defaults."""
     usual = msgspec.to_builtins(UNLIMITED)
     fixed = {"context", "keep_frames", "keep_entries", "public_origin"}
@@ -62,7 +62,7 @@ async def become(stage: Stage, options: dict[str, object]) -> None:
 @pytest.mark.parametrize("name", SWITCHES)
 async def test_the_same_chat_whatever_the_server_is_like(stage: Stage, name: str) -> None:
     options = SWITCHES[name]
-    await become(stage, options)
+    await switch_to(stage, options)
     number = list(SWITCHES).index(name)
     talk = await Talk.open(stage, await stage.customer(f"switch{number}"), "one")
     if options.get("script") == "accept":
@@ -115,7 +115,7 @@ async def test_a_long_voice_message_is_sent_by_address_or_as_a_file(stage: Stage
     data, name = tone(30), "Voice.ogg"
     voice: dict[str, object] = {"org.matrix.msc3245.voice": {}}
     for revision, kind in (("R5", "voice"), ("R4", "file")):
-        await become(stage, LATER | {"revision": revision, "strict": True})
+        await switch_to(stage, LATER | {"revision": revision, "strict": True})
         talk = await chatting(stage, f"long-speaker-{revision.lower()}")
         await talk.customer.send_file(talk.room, data, name, "audio/ogg", "m.audio", **voice)
         told: Any = (await talk.got(kind)).content
@@ -129,7 +129,7 @@ async def test_a_long_voice_message_is_sent_by_address_or_as_a_file(stage: Stage
 
 async def test_a_server_with_a_small_buffer(stage: Stage) -> None:
     """Close 1009 (trap T23) is reported and the limit learnt; a retry arrives in pieces."""
-    await become(stage, LATER | {"frame_limit": 2048})
+    await switch_to(stage, LATER | {"frame_limit": 2048})
     talk = await Talk.open(stage, await stage.customer("long-winded"), "one")
     await talk.accept()
     long = "客服你好，" * 400

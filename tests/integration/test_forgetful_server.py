@@ -33,7 +33,7 @@ async def restarted(stage: Stage, talk: Talk, forgotten: str, refusal: str) -> i
     return before.logins
 
 
-async def back(talk: Talk, logins: int, forgotten: str) -> None:
+async def until_linked(talk: Talk, logins: int, forgotten: str) -> None:
     """Wait for the link; check that there was a login only if the token was lost."""
     needed = logins + ("tokens" in FORGOTTEN[forgotten])
     person = await talk.at_desk(lambda one: one.linked and one.logins >= needed)
@@ -56,7 +56,7 @@ async def test_webchat_restarts_during_a_chat(stage: Stage, forgotten: str, refu
     await talk.heard("before")
     logins = await restarted(stage, talk, forgotten, refusal)
     await talk.say("during")
-    await back(talk, logins, forgotten)
+    await until_linked(talk, logins, forgotten)
     if "sessions" in FORGOTTEN[forgotten]:
         await talk.queued()
         await talk.desk("accept", agent="A00001")
@@ -81,7 +81,7 @@ async def test_webchat_restarts_while_a_customer_waits_in_the_queue(
     await talk.heard("one")
     logins = await restarted(stage, talk, forgotten, "401")
     await talk.say("two")
-    await back(talk, logins, forgotten)
+    await until_linked(talk, logins, forgotten)
     await talk.at_desk(lambda one: "two" in one.texts and one.request is not None)
     await talk.desk("accept", agent="A00001")
     await talk.sees(membership(MEI, "join"))

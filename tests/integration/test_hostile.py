@@ -346,7 +346,7 @@ PUT = (
 
 
 @asynccontextmanager
-async def crowd(scene: Scene, count: int, *sent: bytes) -> AsyncIterator[None]:
+async def hold_connections(scene: Scene, count: int, *sent: bytes) -> AsyncIterator[None]:
     """Hold `count` connections to each port, each with one of `sent` written and nothing read."""
     simulator = urlsplit(scene.stage.simulator.base_url).port or 0
     opened, (_, most) = [], resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -374,7 +374,7 @@ async def crowd(scene: Scene, count: int, *sent: bytes) -> AsyncIterator[None]:
 async def half_open(scene: Scene) -> None:
     """Open connections without a complete request: idle, half a head, half a body."""
     long = PUT + b"Content-Length: 60000000\r\n\r\n{"
-    async with crowd(scene, 400 * SCALE, b"", PUT + b"X: ", long):
+    async with hold_connections(scene, 400 * SCALE, b"", PUT + b"X: ", long):
         files = await asyncio.to_thread(os.listdir, f"/proc/{scene.stage.bridge.pid}/fd")
         print(f"{len(files)} descriptors")  # noqa: T201 - a figure
         assert len(files) < 2 * MOST_CONNECTIONS + 500
@@ -385,7 +385,7 @@ async def unread(scene: Scene) -> None:
     event = json.dumps({"events": [scene.event(1, {"body": "again"})]}).encode()
     transaction = PUT + b"Content-Length: %d\r\n\r\n" % len(event) + event
     asked = (b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", transaction)
-    async with crowd(scene, 20 * SCALE, *(one * 500 for one in asked)):
+    async with hold_connections(scene, 20 * SCALE, *(one * 500 for one in asked)):
         pass
 
 

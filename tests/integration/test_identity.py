@@ -164,7 +164,7 @@ async def test_a_bot_name_that_somebody_else_registered_ends_the_start(stage: St
 # --- rooms at the call centre -------------------------------------------------------------------
 
 
-def as_a_version_before_wrote_it(stage: Stage, room: str) -> None:
+def make_record_older(stage: Stage, room: str) -> None:
     """Remove the room's login key from its record, and its login from the accounts."""
     with sqlite3.connect(stage.folder / "bridge.db") as database:
         (row,) = database.execute("SELECT record FROM rooms WHERE room_id = ?", (room,))
@@ -186,7 +186,7 @@ async def test_a_room_keeps_its_login_name(stage: Stage) -> None:
         await talk.say("!wc cancel")
         await talk.at_desk(lambda one: one.request is None)
     await stage.bridge.stop()
-    as_a_version_before_wrote_it(stage, old.room)
+    make_record_older(stage, old.room)
     old.login = f"mx-{room_key(old.room)}"
     change(stage, "bridge", encryption={"allow": False, "pickle_key": "another" * 5})
     await stage.bridge.start()

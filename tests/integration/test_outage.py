@@ -144,7 +144,7 @@ def homeserver_database(stage: Stage) -> closing[sqlite3.Connection]:
     return closing(sqlite3.connect(stage.folder / "synapse" / "homeserver.db"))
 
 
-def keeps_for_us(stage: Stage, event_id: str) -> bool:
+def is_queued_for_the_bridge(stage: Stage, event_id: str) -> bool:
     """Whether Synapse has queued the event for the application service."""
     noted = "SELECT 1 FROM application_services_txns WHERE instr(event_ids, ?)"
     with homeserver_database(stage) as database:
@@ -165,7 +165,7 @@ async def test_events_that_the_homeserver_never_sends_are_found(stage: Stage) ->
     await stage.bridge.kill()
     await talk.say("my first question")
     second = await talk.say("my second question")
-    await talk.customer.wait_until(lambda: keeps_for_us(stage, second))
+    await talk.customer.wait_until(lambda: is_queued_for_the_bridge(stage, second))
     await stage.synapse.kill()
     assert forget_transactions(stage) > 0
     await stage.synapse.start()
@@ -184,7 +184,7 @@ async def test_an_invitation_that_the_homeserver_never_sends_is_found(stage: Sta
     customer = await stage.customer("uninvited")
     await stage.bridge.kill()
     talk = await Talk.open(stage, customer, "is anybody there?")
-    await customer.wait_until(lambda: keeps_for_us(stage, "$"))
+    await customer.wait_until(lambda: is_queued_for_the_bridge(stage, "$"))
     await stage.synapse.kill()
     assert forget_transactions(stage) > 0
     await stage.synapse.start()
