@@ -1,6 +1,6 @@
-"""Tests of every kind, and what they share."""
+"""All tests, and the code that several kinds of tests share."""
 
 import pytest
 
-# What the shared modules assert is explained on failure, as it is in the tests themselves.
+# Rewrite the assertions of the shared modules too, so that pytest explains their failures.
 pytest.register_assert_rewrite("tests.support")

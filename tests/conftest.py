@@ -1,12 +1,13 @@
-"""For every test: when one fails, the ends of its processes' logs are part of the report.
+"""pytest hooks for all tests: log excerpts in failure reports, and sharing files among processes.
 
-No property fails because the machine was busy: hypothesis has limits of time of its own. A logged
-traceback is printed without the frames' values and colours, which would take a second.
+The report of a failed test includes the last lines of its processes' logs. hypothesis has no time
+limits here, so that a busy machine fails no test. Logged tracebacks are rendered without local
+variables and colours: that would take a second each.
 
-Several processes share the files, `--part=1/4 --shared=FOLDER` being one of four: the many short
-ones in the folders of `tests/unit` by their number, as to read those of others would take longer;
-of the rest whoever is free takes the next, the long ones first and those of a few seconds at the
-end, so that all end at the same time.
+Several pytest processes share the test files; `--part=1/4 --shared=FOLDER` is the first of four.
+The short files (in the folders of `tests/unit`) are dealt out by number, as each process need not
+read those of the others. Each other file goes to the first process that claims it, long files
+first and those of a few seconds last, so that all processes end at about the same time.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.p
 TESTS = Path(__file__).parent
 UNIT = sorted((TESTS / "unit").glob("*/**/test_*.py"))
 WITH_SERVERS = {path for path in UNIT if path.parent.name in {"app", "link", "storage"}}
-"""They take some seconds each."""
+"""Test files that start servers: some seconds each."""
 LONGEST = {path for path in WITH_SERVERS if path.stem in {"test_transfer", "test_socket"}}
 SHORT = {path: number for number, path in enumerate(sorted({*UNIT} - WITH_SERVERS))}
 CLAIMED = pytest.StashKey[dict[Path, bool]]()
-"""Of each file that came up, whether this process has it."""
+"""Test files seen so far, and whether this process claimed each."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,10 +61,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Pass over a test whose file another process has.
+    """Skip a test whose file another process has claimed.
 
-    What the test before left for this one is put away, as after a test: the next may stand in
-    another folder.
+    Tear down the fixtures left by the test before: the next may be in another folder.
     """
     folder: Path | None = item.config.getoption("--shared")
     if folder is None or item.path in SHORT:

@@ -1,7 +1,7 @@
-"""Runs pip and shows one line of progress for its hundreds; all of them if it fails.
+"""Run pip with a one-line progress display; print pip's whole output if it fails.
 
-`python tests/install.py PIP-COMMAND…`. Only the standard library: nothing is installed yet. On a
-terminal the line is written over each second; elsewhere, in CI's log, there is one every ten.
+`python tests/install.py PIP-COMMAND…`. Uses only the standard library: nothing is installed yet.
+A terminal's line is overwritten each second; elsewhere (CI) a line is added every ten seconds.
 """
 
 from __future__ import annotations
@@ -15,16 +15,11 @@ import time
 from typing import TextIO
 
 WIDTH = min(78, shutil.get_terminal_size().columns - 1)
-"""Columns of the line; a longer one would be broken in two."""
+"""Maximum length of the progress line: a longer one would wrap."""
 
 
 class Progress:
-    """What pip has come to, told in one line.
-
-    Args:
-        out: where to.
-        began: seconds, as every other time here.
-    """
+    """The progress line. All times are seconds of one monotonic clock."""
 
     def __init__(self, out: TextIO, began: float) -> None:
         self._out = out
@@ -35,7 +30,7 @@ class Progress:
         self._doing = "looking for packages"
 
     def read(self, line: str) -> None:
-        """Take in a line of pip's."""
+        """Update the progress from a line of pip's output."""
         first, _, rest = line.strip().partition(" ")
         if first == "Collecting":
             self._packages += 1
@@ -46,11 +41,11 @@ class Progress:
             self._doing = "building"
 
     def due(self, now: float) -> float:
-        """Seconds until there is something to tell."""
+        """Return the seconds until the next progress line is due."""
         return max(0.0, self._told + self._every - now)
 
     def tell(self, now: float) -> None:
-        """Tell it, if it is time."""
+        """Write the progress line if it is due."""
         if self.due(now) > 0:
             return
         self._told = now
@@ -59,7 +54,7 @@ class Progress:
         self._out.flush()
 
     def end(self, now: float, *, well: bool) -> None:
-        """The last line."""
+        """Write the final line."""
         word = "installed" if well else "NOT installed"
         text = f"   {word}: {self._packages} packages, {now - self._began:.0f} s"
         self._out.write(f"\r{text:{WIDTH}}\n" if self._over else f"{text}\n")
@@ -67,11 +62,11 @@ class Progress:
 
 
 def main(command: list[str], out: TextIO) -> int:
-    """Run pip; returns its exit code."""
+    """Run pip; return its exit code."""
     progress = Progress(out, time.monotonic())
     said: list[str] = []
     lines: queue.Queue[str | None] = queue.Queue()
-    with subprocess.Popen(  # noqa: S603 - what the Makefile says
+    with subprocess.Popen(  # noqa: S603 - the command comes from the Makefile
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -1,7 +1,7 @@
-"""What `make release` does beside building. Needs nothing but Python and git.
+"""The steps of `make release` before and after the build. Needs only Python and git.
 
-`check` refuses what must not be released; `finish` writes the notes (the entry of CHANGELOG.md) and
-the checksums into dist/. Nothing is published.
+`check` fails unless the working tree may be released; `finish` writes the release notes (from
+CHANGELOG.md) and the checksums to dist/. Nothing is published.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NOTES, SUMS = "NOTES.md", "SHA256SUMS"
 
 
 class NotReady(Exception):
-    """It must not be released; the text says why."""
+    """The working tree must not be released; the message says why."""
 
 
 def version(root: Path) -> str:
@@ -32,7 +32,7 @@ def version(root: Path) -> str:
 
 
 def entry(root: Path) -> str:
-    """What CHANGELOG.md says of this version, without its heading; it has to have a date."""
+    """Return this version's entry in CHANGELOG.md, without its heading, which must have a date."""
     text, number = (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.escape(version(root))
     found = re.search(
         rf"^## \[{number}\] - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL
@@ -43,7 +43,7 @@ def entry(root: Path) -> str:
 
 
 def check(root: Path) -> None:
-    """Raise NotReady if the tree is not exactly a commit, untagged, of a version with an entry."""
+    """Raise NotReady if there are changes, no changelog entry, or a tag on another commit."""
     if changed := _git(root, "status", "--porcelain"):
         raise NotReady(f"the tree has changes:\n{changed}")
     entry(root)
@@ -53,7 +53,7 @@ def check(root: Path) -> None:
 
 
 def finish(root: Path) -> str:
-    """Write notes and checksums beside what was built; returns the command that is left to do."""
+    """Write release notes and checksums to dist/; return the `git tag` command to run."""
     built = root / "dist"
     (built / NOTES).write_text(entry(root), encoding="utf-8")
     sums = (
@@ -66,8 +66,8 @@ def finish(root: Path) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603 - our own
-        ["git", *arguments],  # noqa: S607 - whichever there is
+    done = subprocess.run(  # noqa: S603 - fixed arguments
+        ["git", *arguments],  # noqa: S607 - git of the PATH
         cwd=root,
         capture_output=True,
         text=True,

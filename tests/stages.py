@@ -1,14 +1,13 @@
-"""Runs the checks of `make check` and `make test`, each as a stage with a name and a duration.
+"""Run the checks of `make check` and `make test`, each as a stage with a name and a duration.
 
-Stages run side by side, `JOBS` at a time (from the environment; else two more than there are cores,
-four at most: tests of real servers wait for much of their time, but have limits of time). No two
-share a port, a file or a database. Each one's output is shown whole when it ends.
-A failed stage stops no other: one run shows everything that is wrong, and its last lines say what
-failed and how many tests there were.
+Stages run in parallel, `JOBS` at a time (environment variable; default: CPU cores + 2, at most 4,
+as tests of real servers mostly wait, but have time limits). No two share a port, a file or a
+database. A stage's output is printed when it ends.
+All stages run even if one fails; the last lines list the failures and the number of tests.
 
-Tests by chance are as long as the environment says: `WALK_STEPS` (200,000 in `make test`, a night's
-run: 4,000,000), `MISSED_SEEDS` (60; 300), `KINDS_SEEDS` (20; 300) and `API_EXAMPLES` (30; 1,000).
-`make check` has a tenth, and leaves to `make test` the unit tests that take longest (`_SLOW`).
+The environment sets the length of randomised tests: `WALK_STEPS` (200,000 in `make test`, 4,000,000
+at night), `MISSED_SEEDS` (60; 300), `KINDS_SEEDS` (20; 300) and `API_EXAMPLES` (30; 1,000).
+`make check` runs a tenth, without the slowest unit tests (`_SLOW`).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).parents[1]
 JOBS = int(os.environ.get("JOBS") or min(4, (os.cpu_count() or 1) + 2))
 PROGRESS_EVERY = 30.0
-"""Seconds; a stage's output comes whole, at its end."""
+"""Seconds between progress lines while no stage ends."""
 PYTEST = ("-m", "pytest", "-q")
 CORE = ("webchat", "conversation")
 
@@ -36,30 +35,29 @@ CORE = ("webchat", "conversation")
 class Stage:
     name: str
     arguments: tuple[str, ...]
-    """For this Python, or another program."""
+    """Arguments of `program`."""
     environment: tuple[tuple[str, str], ...] = ()
-    """Defaults; what is set outside counts more."""
+    """Default environment variables; those of this process take precedence."""
     program: str = sys.executable
     shared: bool = False
-    """Runs the test files that no other such stage has begun."""
+    """True if the stage claims test files one by one, shared with the other such stages."""
 
 
 Round = Sequence[Stage]
 
 
 def workers(*arguments: str, environment: tuple[tuple[str, str], ...] = ()) -> Round:
-    """A set of test files as a stage for each job; how these share them, conftest.py says."""
+    """Return one stage per job; they share the test files as described in conftest.py."""
     return [
         Stage(f"tests {part}", (*PYTEST, f"--part={part}", *arguments), environment, shared=True)
         for part in (f"{number}/{JOBS}" for number in range(1, JOBS + 1))
     ]
 
 
-# ruff and mypy take their own settings and folders from pyproject.toml.
 STATIC: Round = (
     Stage("format", ("-m", "ruff", "format", "--check", ".")),
     Stage("lint", ("-m", "ruff", "check", ".")),
-    # The function behind the script `lint-imports`, which has no module to be run as.
+    # `lint-imports` cannot be run with -m.
     Stage(
         "imports",
         ("-c", "from importlinter.cli import lint_imports_command as run; run()"),
@@ -73,8 +71,8 @@ _FEW = (
     ("KINDS_SEEDS", "2"),
     ("API_EXAMPLES", "3"),
 )
-# The protocol and the life cycle, by their own unit tests alone: every branch. What goes by chance
-# is long in another stage: counting branches makes it five times as slow.
+# Full branch coverage of the pure packages by their own unit tests. Randomised tests are kept short
+# here and run in another stage: measuring branches makes them five times as slow.
 COVERAGE = Stage(
     "coverage of the pure core",
     (
@@ -91,7 +89,7 @@ WALKS = Stage(
     "walks",
     (*PYTEST, *(f"tests/unit/conversation/test_{name}.py" for name in ("walk", "missed"))),
 )
-# They stop and kill servers, and wait until that is noticed.
+# These stop and kill servers, and wait until the bridge notices.
 _SLOW = (
     "test_hostile.py",
     "storage/test_postgres_loss.py",
@@ -102,19 +100,18 @@ _FAST = workers(
     *("tests/shape", "tests/unit", *(f"--ignore=tests/unit/{name}" for name in _SLOW)),
     environment=_FEW,
 )
-# Chaos at its full length is in `make chaos`, with the replicas' tests and the storm's long form,
-# and with another seed each time. Here the same faults come in the same order, so that a change is
-# judged by what it did.
+# A short chaos run with a fixed seed, so that a result depends on the change alone. `make chaos`
+# runs it in full with a new seed, and the tests of several replicas.
 _SHORT = (("CHAOS_KILLS", "5"), ("CHAOS_CUTS", "10"), ("CHAOS_SEED", "7"))
 _ALL = workers(
     *("tests", "--durations=10", "--ignore=tests/chaos/test_replicas.py"),
-    # The core's own tests run in the stage of its coverage.
+    # These run in the coverage stage.
     *(f"--ignore=tests/unit/{ring}" for ring in CORE),
     environment=_SHORT,
 )
 SETS: Mapping[str, Round] = {
     "check": [*STATIC, *_FAST],
-    # The last worker joins the others when all else is done.
+    # The last worker starts when the other stages have.
     "test": [*_ALL[:-1], COVERAGE, *reversed(STATIC), WALKS, DOCS, _ALL[-1]],
 }
 
@@ -127,20 +124,20 @@ class Done:
     output: str
 
     def counted(self, word: str) -> int:
-        """So many tests passed, failed, … by pytest's last line."""
+        """Return the number of tests that "passed", "failed" etc., from pytest's last line."""
         found = re.search(rf"(\d+) {word}", self.output.rstrip().rpartition("\n")[2])
         return int(found[1]) if found and "pytest" in self.stage.arguments else 0
 
 
 def carried_out(stage: Stage, folder: Path, progress: dict[Stage, str]) -> Done:
-    """Run a stage to its end; `progress` gets the percentages that pytest writes.
+    """Run a stage; write pytest's percentages to `progress`.
 
-    `folder`: by which those that share test files do.
+    `folder`: holds a marker for each test file that a `shared` stage has claimed.
     """
     began = time.monotonic()
     lines: list[str] = []
     sharing = [f"--shared={folder}"] if stage.shared else []
-    with subprocess.Popen(  # noqa: S603 - our own
+    with subprocess.Popen(  # noqa: S603 - fixed arguments
         [stage.program, *stage.arguments, *sharing],
         cwd=ROOT,
         env={**dict(stage.environment), **os.environ},
@@ -163,7 +160,7 @@ def say(line: str) -> None:
 
 
 def run(stages: Round) -> int:
-    """Run all stages; 0 if all passed."""
+    """Run all stages; return 0 if all passed."""
     began = time.monotonic()
     done: list[Done] = []
     say(f"== {', '.join(stage.name for stage in stages)} ({JOBS} at a time)")
@@ -190,6 +187,6 @@ def run(stages: Round) -> int:
 
 
 if __name__ == "__main__":
-    # Hundreds of processes import the same files, and would each compile them anew.
+    # Cache bytecode: hundreds of processes import the same files.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.exit(run(SETS[sys.argv[1]]))
