@@ -1,6 +1,6 @@
-"""docs/openapi.json, and the table of docs/api.md between its two marks, of the operations.
+"""Generator of docs/openapi.json and of the table of API operations in docs/api.md.
 
-To write them again, after an operation has changed:
+Run it after an operation has changed:
 
     python -m tests.support.api_table
 """
@@ -23,7 +23,7 @@ def openapi() -> str:
 
 
 def table() -> str:
-    """The operations as a table of Markdown."""
+    """Return the operations as a Markdown table."""
     lines = ["| request | what | room admins, too |", "| --- | --- | --- |"]
     for one in OPERATIONS:
         beside = f" ({', '.join(f'`{name}`' for name in one.beside)})" if one.beside else ""
@@ -33,7 +33,7 @@ def table() -> str:
 
 
 def page() -> str:
-    """The page with the table of today."""
+    """Return the page with an up-to-date table."""
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"

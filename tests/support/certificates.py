@@ -1,4 +1,4 @@
-"""Certificates for servers on the loopback interface, good and bad."""
+"""Valid and invalid TLS certificates for servers on the loopback interface."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Signed:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def server(self, folder: Path) -> ssl.SSLContext:
-        """What a server needs that shows this certificate."""
+        """Return the TLS context of a server with this certificate."""
         path = folder / f"{self.certificate.serial_number}.pem"
         key = self.key.private_bytes(
             serialization.Encoding.PEM,
@@ -46,13 +46,13 @@ class Signed:
 def signed(
     name: str, issuer: Signed | None = None, *, authority: bool = False, age: timedelta = _DAY
 ) -> Signed:
-    """A certificate that is valid for two days.
+    """Return a certificate that is valid for two days.
 
     Args:
-        name: of the host (or of an authority); the loopback address is always added to localhost.
-        issuer: who signs it; itself if None.
-        authority: it may sign others.
-        age: how long ago it became valid; below zero it is of a time to come.
+        name: of the host or authority; "localhost" includes 127.0.0.1.
+        issuer: signs the certificate; self-signed if None.
+        authority: whether it may sign other certificates.
+        age: time since it became valid; negative if it is not valid yet.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -82,7 +82,7 @@ def signed(
 
 @asynccontextmanager
 async def tls_before(port: int, tls: ssl.SSLContext) -> AsyncIterator[int]:
-    """Speak TLS and hand everything on to `port`, as proxies before servers do; yields a port."""
+    """Run a reverse proxy that terminates TLS and forwards to `port`; yield its own port."""
 
     async def pour(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with suppress(OSError):

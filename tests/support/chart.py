@@ -1,9 +1,9 @@
-"""deploy/kubernetes.yaml: the Helm chart as rendered with its own values. To write it again:
+"""Generator of deploy/kubernetes.yaml: the Helm chart rendered with its default values.
 
-pip install helm-python-sdk   # Helm itself, as a library; large, so no extra of ours has it
+pip install helm-python-sdk   # Helm as a library; too large for an extra of the project
 python -m tests.support.chart
 
-Without Helm, tests see by a digest whether the chart has changed since, and look at what it makes.
+Tests do not need Helm: they compare a digest of the chart, and check the rendered file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEAD = """\
 
 
 def digest() -> str:
-    """SHA-256 of all that decides on what the chart makes."""
+    """Return the SHA-256 of all files of the chart."""
     made = sha256()
     for path in sorted(path for path in CHART.rglob("*") if path.is_file()):
         made.update(f"{path.relative_to(CHART).as_posix()}\n".encode() + path.read_bytes())
@@ -32,7 +32,7 @@ def digest() -> str:
 
 
 def render(values: dict[str, Any] | None = None) -> str:
-    """The manifests, one document after the other."""
+    """Render the chart into one YAML stream of manifests."""
     from helm_python import Chart
 
     files = Chart.load(CHART).render(values, name=RELEASE, namespace="NAMESPACE")

@@ -1,7 +1,4 @@
-"""Customers whose clients encrypt: `tests.support.matrix_user`, and what tests do to such a client.
-
-A `Talk` works with either kind of customer.
-"""
+"""Customers with an encrypting client (`EncryptedCustomer`), for use alone or in a `Talk`."""
 
 from __future__ import annotations
 
@@ -29,25 +26,25 @@ from tests.support.talk import MEI, Talk
 
 
 class EncryptedCustomer(Phone):
-    """The demo's encrypting client, with what only tests do to one."""
+    """The demo's encrypting client, with operations that only tests need."""
 
     async def learns_of(self, user: str, devices: Collection[str]) -> None:
-        """Return when the client knows these devices of the user and no others.
+        """Return once the client knows exactly these devices of the user.
 
         Raises:
-            TimeoutError: it did not within `PATIENCE` seconds.
+            TimeoutError: after `PATIENCE` seconds.
         """
         async with asyncio.timeout(PATIENCE):
             while self._live_devices(user) != set(devices):
                 await self.sync(timeout_ms=1_000)
 
     async def learns_anew(self, user: str, before: Collection[str]) -> None:
-        """Return when the client knows the user's signed devices, none of them of `before`.
+        """Return once the client knows the user's signed devices and none is in `before`.
 
-        The homeserver is asked each time: a new device is there before the former one is gone.
+        Polls the homeserver: a new device appears before the former one is deleted.
 
         Raises:
-            TimeoutError: it did not within `PATIENCE` seconds.
+            TimeoutError: after `PATIENCE` seconds.
         """
         async with asyncio.timeout(PATIENCE):
             while True:
@@ -60,7 +57,7 @@ class EncryptedCustomer(Phone):
         return {one.id for one in self.nio.device_store.active_user_devices(user)}
 
     def hold_keys(self) -> HeldKeys:
-        """Encrypt with a new session from now on, whose key nobody gets yet."""
+        """Encrypt with a new Megolm session, whose key is withheld until released."""
         return HeldKeys(self)
 
     async def join(self, room_id: str) -> None:
@@ -69,13 +66,13 @@ class EncryptedCustomer(Phone):
 
 
 class HeldKeys:
-    """Keys of a device's next messages, kept back until they are released."""
+    """Room keys of a device's next messages, withheld until released."""
 
     def __init__(self, customer: EncryptedCustomer) -> None:
         self._customer = customer
         self._send = customer.nio._send
         self._kept: list[tuple[object, ...]] = []
-        # A new session: the one that everybody has would do.
+        # Everybody has the key of the present session, so start a new one.
         customer.nio.olm.outbound_group_sessions.clear()
         customer.nio._send = self._keep
 
@@ -86,13 +83,13 @@ class HeldKeys:
         return ShareGroupSessionResponse(*more["response_data"])
 
     async def release(self) -> None:
-        """Let them go; the next messages' keys are sent at once again."""
+        """Send the withheld keys; later keys are sent at once again."""
         self._customer.nio._send = self._send
         for kind, *request in self._kept:
             await self._send(kind, *request, response_data=("", set()))
 
     async def refuse(self, code: str, user: str) -> None:
-        """Say that the key of the newest session will not come."""
+        """Send m.room_key.withheld for the newest session."""
         for room_id, session in self._customer.nio.olm.outbound_group_sessions.items():
             content = {
                 "algorithm": "m.megolm.v1.aes-sha2",
@@ -109,18 +106,18 @@ class HeldKeys:
 
 
 class Published(msgspec.Struct, frozen=True):
-    """What the homeserver has of a user's keys."""
+    """A user's device and cross-signing keys on the homeserver."""
 
     devices: frozenset[str]
-    """The ids of devices that have keys."""
+    """Ids of devices with keys."""
     signed: frozenset[str]
-    """Those that the user's identity has signed."""
+    """Ids of cross-signed devices."""
     master: str
-    """Empty: the user has no identity."""
+    """Master key, empty if the user has no cross-signing identity."""
 
 
 async def keys_of(customer: Customer, users: Sequence[str]) -> dict[str, Published]:
-    """Ask the homeserver for the keys of some users, as this customer."""
+    """Query the keys of some users, as this customer."""
     reply = await customer.call("POST", "v3/keys/query", {"device_keys": {u: [] for u in users}})
     found = msgspec.convert(reply, _Queried)
     return {user: found.of(user) for user in users}
@@ -149,11 +146,9 @@ class _Queried(msgspec.Struct):
 
 
 async def key_material(url: str, secret: str) -> list[bytes]:
-    """All that must never be read by others, of a bridge's database, in the ways it may be written.
+    """Return the secret keys in a bridge's database, raw and as base64, to search for leaks.
 
-    Args:
-        url: of the database.
-        secret: what its keys are sealed with.
+    `url`: of the database; `secret`: its encryption secret.
     """
     found: list[bytes] = []
     async with open_store(url, SystemClock()) as store:
@@ -168,7 +163,7 @@ async def key_material(url: str, secret: str) -> list[bytes]:
             session = InboundGroupSession.from_pickle(row.pickle, vault.pickle_key)
             key = session.export_at(session.first_known_index)
             assert key is not None
-            # Version and number stand before the ratchet's 128 bytes, and are no secret.
+            # Skip the version and index before the ratchet's 128 bytes: they are not secret.
             found += [from_base64(key.to_base64())[5:133], row.pickle.encode()]
         for name in await vault.names("olm/"):
             found += [pickle.encode() for pickle in (await _sessions(vault, name)).pickles]
@@ -182,7 +177,7 @@ async def _sessions(vault: Vault, name: str) -> _Sessions:
 
 
 async def both_ways(talk: Talk, word: str) -> None:
-    """Each side says something that the other can read."""
+    """Send a text each way, and wait until the other side can read it."""
     await talk.say(f"can you read {word}?")
     await talk.heard(f"can you read {word}?")
     await talk.desk("say", text=f"yes, {word}")
@@ -190,7 +185,7 @@ async def both_ways(talk: Talk, word: str) -> None:
 
 
 class Phones:
-    """Customers with encrypting clients, closed at the end."""
+    """Factory of customers with encrypting clients, which are closed at the end."""
 
     def __init__(self, stage: Stage, closing: AsyncExitStack) -> None:
         self.stage = stage
@@ -207,12 +202,12 @@ class Phones:
         return phone
 
     async def talk(self, name: str, first: str = "hello") -> tuple[Talk, EncryptedCustomer]:
-        """A new customer in an encrypted direct room with the bot, its first words said."""
+        """Create a customer and an encrypted direct room with the bot; send the first message."""
         phone = await self.of(name)
         return await Talk.open(self.stage, phone, first), phone
 
     async def chatting(self, name: str) -> tuple[Talk, EncryptedCustomer]:
-        """The same, accepted by Mei."""
+        """Like `talk`, and the agent Mei has accepted the chat."""
         talk, phone = await self.talk(name)
         await talk.heard("hello")
         await talk.accept()

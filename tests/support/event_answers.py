@@ -1,4 +1,4 @@
-"""Examples of all that an agent's desk can send, as they arrive in Matrix."""
+"""Examples of every kind of agent message as it appears in Matrix, for docs/matrix-events.md."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TEXTS = (
 
 
 async def answers() -> AsyncIterator[Row]:
-    """All rows, in the order of the table."""
+    """Yield all rows, in the order of the table."""
     for name, html in TEXTS:
         yield _text(name, html)
     yield _row(

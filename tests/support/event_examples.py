@@ -1,4 +1,4 @@
-"""Examples of all that a customer's client can send, for the table of events."""
+"""Examples of every event a customer's client can send, for docs/matrix-events.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VERIFY: Json = {"msgtype": "m.key.verification.request", "body": "wants to verif
 
 
 def examples() -> Iterator[Example]:
-    """All rows, in the order of the table."""
+    """Yield all examples, in the order of the table."""
     yield from _texts()
     yield from _things()
     yield from relations()
@@ -211,7 +211,7 @@ def _the_rest() -> Iterator[Example]:
 
 
 def _sealed() -> Iterator[Example]:
-    """What is encrypted and cannot be read."""
+    """Yield encrypted events that cannot be decrypted."""
     sealed = event("m.room.encrypted", {"algorithm": "m.megolm.v1.aes-sha2"})
     for name, key in (
         ("encryption is off here", "unreadable.encrypted"),
@@ -224,7 +224,7 @@ def _sealed() -> Iterator[Example]:
 
 
 def _of_the_room() -> Iterator[Example]:
-    """State: it is never encrypted."""
+    """Yield state events, which are never encrypted."""
 
     def member(membership: str, before: str = "") -> Json:
         unsigned = {"prev_content": {"membership": before}} if before else {}

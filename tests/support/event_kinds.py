@@ -1,4 +1,4 @@
-"""What an example of the table of events is, and the events that people send."""
+"""The type of the examples for docs/matrix-events.md, and builders of their events."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ REPLY: Json = {"m.in_reply_to": {"event_id": "$x"}}
 
 
 class Example(msgspec.Struct, frozen=True):
-    """One event."""
+    """One customer event and its circumstances."""
 
     name: str
     raw: Json
     about: str = ""
-    """Which earlier message it is about: a key of EARLIER."""
+    """Key in EARLIER of the message that the event relates to."""
     never_sealed: bool = False
     forgotten: bool = False
     shared: bool = False
-    """In a room of several people, whose coming and going is told to the agent."""
+    """True in a room of several people (with `tell_agents.members` on)."""
     left: bool = False
-    """We have left the room."""
+    """True if the bot has left the room."""
     key: str = ""
-    """Encrypted, and it cannot be read: why."""
+    """Why an encrypted event cannot be decrypted, if so: the key of a sentence."""
     ours: OurUsers = OURS
 
     def sealed(self) -> Json:
-        """The same event as it is once an encrypted one was opened: files bring their keys."""
+        """Return the event as decrypted in an encrypted room: files carry their keys."""
         content = self.raw.get("content")
         return (
             self.raw | {"content": _with_keys(content)} if isinstance(content, dict) else self.raw

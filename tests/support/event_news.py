@@ -1,4 +1,4 @@
-"""Examples of what a call centre says besides its agents' messages, for the table of events."""
+"""Examples of server pushes other than agents' messages, for docs/matrix-events.md."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MEI, JUN = Agent(AgentId("K17"), "Mei"), Agent(AgentId("K18"), "Jun")
 
 
 def news() -> Iterator[Row]:
-    """All rows, in the order of the table."""
+    """Yield all rows, in the order of the table."""
     waiting = QueueStatus(RequestId(9), RequestStatus.WAITING, 3)
     yield _row("place in the queue (201)", waiting, queued=True)
     yield _row("the last place before the turn", _at(waiting, 1), queued=True)

@@ -1,4 +1,4 @@
-"""Examples of events about other events: replies, threads, corrections, reactions, redactions."""
+"""Examples of events with relations: replies, threads, edits, reactions, redactions."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _corrections() -> Iterator[Example]:
 
 
 def gestures() -> Iterator[Example]:
-    """Reactions, and what was taken back: never encrypted."""
+    """Yield reactions and redactions, which are never encrypted."""
     reacted = {"rel_type": "m.annotation", "event_id": "$x", "key": "👍"}
     picture = reacted | {"key": "mxc://example.org/party"}
     again = reacted | {"key": "🔁"}

@@ -1,7 +1,7 @@
-"""docs/matrix-events.md: every kind of event, both ways, as the code really handles it.
+"""Generator of docs/matrix-events.md: what the bridge makes of every kind of event, both ways.
 
-Each row is an example that goes through the real reader, the real decisions and the real writer;
-nothing in the table is written by hand but the names of the examples. To write the file again:
+Each row is an example run through the bridge's own reader, conversation and writer; only the names
+of the examples are written by hand. To regenerate:
 
     python -m tests.support.event_table
 """
@@ -56,7 +56,7 @@ from tests.unit.rooms.visits import ADA, RULES
 
 TELLING = msgspec.structs.replace(RULES, tell=TellAgents(members=True), encryption=Encryption())
 SHOWN = 200
-"""Characters of a text that are worth showing."""
+"""Maximum characters of a text that is shown in full."""
 TARGET = Path(__file__).parents[2] / "docs" / "matrix-events.md"
 
 HEAD = """\
@@ -94,7 +94,7 @@ shifted coordinates below agree with two programs of others in every digit (see
 
 
 async def table() -> str:
-    """The whole file."""
+    """Return the text of the file."""
     lines = [HEAD, "## From the customer to the agent", ""]
     lines += _rows(("the customer's event", "the agent gets", "encrypted", "the customer sees"))
     for example in examples():
@@ -122,7 +122,7 @@ def _point(place: Place) -> Iterator[str]:
     shown = {datum: to_datum(place, datum) for datum in Datum}
     for one in shown.values():
         yield f"{one.latitude:.6f}, {one.longitude:.6f}"
-    # Over the wire a place has six decimals, which is ten centimetres.
+    # WebChat frames carry six decimals, about ten centimetres.
     sent = {
         datum: Place(round(one.latitude, 6), round(one.longitude, 6))
         for datum, one in shown.items()
@@ -136,7 +136,7 @@ def _same(clear: tuple[str, str], sealed: tuple[str, str]) -> str:
 
 
 def _handled(raw: dict[str, object], example: Example) -> tuple[str, str]:
-    """What the agent gets of an event, and what the customer is told."""
+    """Return what the agent gets of an event, and what the customer is shown."""
     desk = Desk(TELLING)
     if example.shared:
         desk.visit.set(direct=False, people=(Person(ADA, "Ada"), Person(BOB, "Bob")))
@@ -154,7 +154,7 @@ def _handled(raw: dict[str, object], example: Example) -> tuple[str, str]:
     left = next((at for at, one in enumerate(desk.effects) if isinstance(one, LeaveRoom)), None)
     seen = [
         f"reply: {_sentence(one)}" if isinstance(one, Reported) or one.reply_to else _sentence(one)
-        for one in desk.effects[:left]  # from outside the room nothing is said in it
+        for one in desk.effects[:left]  # nothing can be said after the bot has left
         if isinstance(one, Say | Reported)
     ]
     nothing = "nothing" if isinstance(meaning, Nothing) or not got else ""
@@ -162,7 +162,7 @@ def _handled(raw: dict[str, object], example: Example) -> tuple[str, str]:
 
 
 def _frames(desk: Desk) -> Iterator[Content]:
-    """What goes out until nothing is left to do; uploads and calls succeed."""
+    """Yield the contents sent to the agent; every upload and call succeeds."""
     seen = 0
     while True:
         new = desk.effects[seen:]

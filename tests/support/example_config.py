@@ -1,6 +1,6 @@
-"""config.example.yaml as the model says it: every key once, with its default and its docstring.
+"""Generator of config.example.yaml: every key of the config model, with default and docstring.
 
-The bridge ships the file and does not make it. To write it again, after the model has changed:
+The bridge ships the generated file. To regenerate it after the model has changed:
 
     python -m tests.support.example_config
 """
@@ -21,7 +21,7 @@ from bridge.config.model import Config
 
 ROOT = Path(__file__).parents[2]
 TARGETS = (ROOT / "config.example.yaml", ROOT / "bridge" / "config" / "example.yaml")
-"""For who looks into the repository, and for the program."""
+"""The copy for readers of the repository, and the one that the program ships."""
 
 _WIDTH = 100
 _AGES = {"chats", "accounts", "ghosts", "audit"}
@@ -36,7 +36,7 @@ _HEAD = """\
 
 
 def example_config() -> str:
-    """The text of config.example.yaml."""
+    """Return the text of config.example.yaml."""
     return _HEAD + "\n".join(_section(Config, 0)) + "\n"
 
 
@@ -58,7 +58,6 @@ def _section(model: type[BaseModel], depth: int) -> Iterator[str]:
         if key.model is not None and (several or key.shape is Shape.SECTION):
             yield from _comment(comment, indent)
             yield f"{indent}{key.name}:"
-            # One mapping where that is allowed, else a list of one.
             listed = several and not key.single
             entry = list(_section(key.model, depth + (2 if listed else 1)))
             if listed:
@@ -70,7 +69,7 @@ def _section(model: type[BaseModel], depth: int) -> Iterator[str]:
 
 
 def _entry(model: type[BaseModel] | None) -> Iterator[str]:
-    """An entry of `enterprises`, within a comment: what is as above in it is only named."""
+    """Yield a commented-out entry of `enterprises`, without repeating the top-level sections."""
     for key in keys_of(model or Config).values():
         comment = key.info.description or (key.model.__doc__ if key.model else None) or ""
         if key.name == "bridge":
@@ -109,7 +108,7 @@ def _comment(text: str, indent: str) -> list[str]:
 
 
 def readable(name: str, value: object) -> object:
-    """Sizes and durations as people write them."""
+    """Return sizes and durations with a unit, other values unchanged."""
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     if name in _AGES and value == EVER:
@@ -121,7 +120,7 @@ def readable(name: str, value: object) -> object:
 
 
 def scalar(value: object) -> str:
-    """A value in YAML's flow style."""
+    """Return a value in YAML's flow style."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if isinstance(value, Enum):
@@ -134,7 +133,7 @@ def scalar(value: object) -> str:
 
 
 def _flow(value: object) -> str:
-    """The same of what may hold mappings."""
+    """Like `scalar`, for values that may contain mappings."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{scalar(one)}: {_flow(value[one])}" for one in value) + "}"
     if isinstance(value, list):
@@ -143,7 +142,7 @@ def _flow(value: object) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """True if YAML reads the unquoted text as this very text."""
+    """True if YAML reads the unquoted text as the same string."""
     words = text.translate(_MARKS).isalnum() and text[:1].isalnum() and not text.endswith(":")
     known = {"true", "false", "null", "yes", "no", "on"}
     return words and not text.isdecimal() and text.lower() not in known

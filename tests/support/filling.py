@@ -1,4 +1,4 @@
-"""A database full of rooms, as years of service leave it behind."""
+"""Fill a database with rooms, to test the bridge after years of service."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bridge.storage.sqlstore import open_store
 from bridge.webchat.frames import Agent
 
 _AT_ONCE = 500
-"""Rooms that are written together."""
+"""Rooms per commit."""
 
 
 async def fill(url: str, rooms: int, *, chatting: int) -> None:
-    """Store so many rooms, the last `chatting` of which are in the middle of a chat."""
+    """Store `rooms` rooms, the last `chatting` of them with a chat in progress."""
     clock = SystemClock()
     async with open_store(url, clock) as store:
         numbers = range(rooms)

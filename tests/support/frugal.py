@@ -1,8 +1,8 @@
-"""Reads a file in a process of its own, and says how much memory that took.
+"""Measure the memory that a media reader needs for a file, in a separate process.
 
-`python -m tests.support.frugal READER < FILE`: prints what came of it and, below, by how many
-MiB the most memory that the process ever had has grown. It is stopped at `ALLOWANCE`, so that a
-reader without bounds fails its test and not the machine.
+`python -m tests.support.frugal READER < FILE` prints the result and the growth of the process's
+peak memory in MiB. Memory is limited (`ALLOWANCE`), so that an unbounded reader fails its test
+rather than the machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bridge.media import voice
 from tests.support.sounds import film, png, tone
 
 ALLOWANCE = 512 * 1024 * 1024
-"""Bytes of address space above what there is at the beginning."""
+"""Bytes of address space that the reader may add."""
 _ROOT = Path(__file__).parents[2]
 
 
@@ -34,12 +34,12 @@ READERS: dict[str, tuple[Callable[[bytes], object], Callable[[], bytes]]] = {
     "look": (lambda data: voice.look(io.BytesIO(data)), film),
     "dimensions": (lambda data: media.dimensions(io.BytesIO(data)), lambda: png(10)),
 }
-"""By name, and an honest file for each: what a library takes at its first use is not counted."""
+"""Readers by name, each with a harmless file to read first: library start-up is not counted."""
 
 
 def reads(reader: str, data: bytes) -> tuple[str, int]:
-    """What came of reading it, and the memory that it took, MiB."""
-    run = subprocess.run(  # noqa: S603 - ourselves
+    """Return the printed result of a reader, and the memory it took in MiB."""
+    run = subprocess.run(  # noqa: S603 - runs this module
         [sys.executable, "-m", __name__, reader],
         input=data,
         cwd=_ROOT,

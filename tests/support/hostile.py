@@ -1,7 +1,7 @@
-"""Texts that nobody would write, of 60 KB: about the largest that an event of Matrix can hold.
+"""Hostile texts of 60 KB, about the most that a Matrix event can hold, to find quadratic parsing.
 
-Each is one of the things over which a reader may do the same work again and again: long runs of one
-character, word or tag, what begins and never ends, and what grows or is sorted when it is compared.
+They are long runs of one character, word or tag; constructs that begin and never end; and
+characters that grow or are reordered by Unicode normalisation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 SIZE = 60_000
 """Bytes of UTF-8."""
 
-# Also between words: a pattern that is bound to an end tries again from each character of a run.
+# Used between words too: an anchored pattern tries again from each character of a run.
 _RUNS = ("a", "0", "!", " ", "\n", "-", "'", '"', "[", "(", "<", "&", ":", "中", "\u0301")
 _SIGNS = (
     *("\x00", "\xa0", "\u200b", "\u202e", "\ufe0f", "\ud800", "㎯", "ﷺ", "👍"),
@@ -26,7 +26,7 @@ _WORDS = (
 
 
 def hostile() -> Mapping[str, str]:
-    """All texts, by what they are made of."""
+    """Return all texts, by their repeated unit."""
     return dict(_named())
 
 

@@ -1,7 +1,6 @@
-"""What the bridge's own ledger says afterwards, and whether it covers what was seen.
+"""Check arrivals against the bridge's journal table, on SQLite or PostgreSQL.
 
-A database is given by its URL (`database_of`); the three statements that know its tables stand
-first, and run on either engine.
+A database is given by its URL (`database_of`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tests.support.stage import Stage
 from tests.support.talk import Talk
 
 _LOOKS = 60
-"""Looks, 0.2 s apart, at a backlog that does not shrink until it is held to be forgotten."""
+"""Polls, 0.2 s apart, without progress after which a backlog counts as stuck."""
 
 
 _REPEATED = "SELECT call_id FROM journal WHERE room_id = $1 AND repeat"
@@ -31,12 +30,12 @@ _UNSETTLED = (
 
 
 def database_of(stage: Stage) -> str:
-    """The URL of the bridge's database."""
+    """Return the URL of the bridge's database."""
     return load_config(stage.config, {}).database.url.get_secret_value()
 
 
 async def _column(database: str, query: str, *values: str) -> list[object]:
-    """The first column of what a database answers; nothing is changed by looking."""
+    """Return the first column of a query's result."""
     if not database.startswith("sqlite"):
         server = await asyncpg.connect(database)
         try:
@@ -49,32 +48,29 @@ async def _column(database: str, query: str, *values: str) -> list[object]:
 
 
 async def repeated_calls(database: str, room: str) -> set[int]:
-    """Call ids of the messages that the ledger marks as sent again, possibly a second time."""
+    """Return the call ids of messages that the journal marks as possibly sent twice."""
     return {int(str(call_id)) for call_id in await _column(database, _REPEATED, room)}
 
 
 async def handed_over(database: str, chat: Chat) -> list[str]:
-    """The customer's texts that the homeserver has given to the bridge, in the order it did."""
+    """Return the customer's texts that the homeserver delivered to the bridge, in that order."""
     texts: dict[object, str] = {event_id: text for text, event_id in chat.events.items()}
     keys = await _column(database, _RECEIVED, chat.talk.room)
     return [texts[key] for key in keys if key in texts]
 
 
 async def _unsettled(database: str) -> Counter[str]:
-    """How many inputs and effects are open or dead, by outcome."""
+    """Return the number of open and of dead journal rows, by outcome."""
     return Counter(str(outcome) for outcome in await _column(database, _UNSETTLED))
 
 
 async def all_handed_over(stage: Stage, chats: Sequence[Chat]) -> int:
-    """See to it that the homeserver gives the bridge whatever the customers said.
+    """Make the homeserver deliver every customer text; return the recoveries that took (mostly 0).
 
     Synapse (1.163, `appservice/scheduler.py`) can leave a transaction behind: `send` finds the
-    service to be down, the recoverer finds nothing more to send and declares it up, and only then
-    does `send` store its transaction, which waits for the next recovery. So recoveries are made,
-    in a quiet moment, until nothing is left.
-
-    Returns:
-        How many it took; usually none.
+    service down, the recoverer finds nothing more to send and declares it up, and only then does
+    `send` store its transaction, which waits for the next recovery. So restart the bridge, which
+    triggers a recovery, until nothing is missing.
     """
     database = database_of(stage)
 
@@ -83,7 +79,7 @@ async def all_handed_over(stage: Stage, chats: Sequence[Chat]) -> int:
 
     for recoveries in range(6):
         left, looks = await missing(), 0
-        while left and looks < _LOOKS:  # a slow backlog is no forgotten one: as long as it shrinks
+        while left and looks < _LOOKS:  # a backlog that shrinks is slow, not stuck
             await asyncio.sleep(0.2)
             before, left = left, await missing()
             looks = looks + 1 if left == before else 0
@@ -96,10 +92,10 @@ async def all_handed_over(stage: Stage, chats: Sequence[Chat]) -> int:
 
 
 async def heard_at_last(stage: Stage, talks: Sequence[Talk], text: str) -> None:
-    """Wait until the desk has what all of them said, with recoveries as in `all_handed_over`.
+    """Wait until the desk has the text from each room, with recoveries as in `all_handed_over`.
 
     Raises:
-        AssertionError: it never came.
+        AssertionError: the text never arrived.
     """
     for _ in range(5):
         try:
@@ -116,10 +112,10 @@ async def heard_at_last(stage: Stage, talks: Sequence[Talk], text: str) -> None:
 
 
 async def all_taken_in(database: str, chat: Chat, patience: float) -> None:
-    """Wait until the bridge has whatever the customer said, handed over or found.
+    """Wait until the journal has every customer text, from a transaction or from catch-up.
 
     Raises:
-        AssertionError: something never came.
+        AssertionError: a text is missing.
     """
     missing = set(chat.asked)
     try:
@@ -132,7 +128,7 @@ async def all_taken_in(database: str, chat: Chat, patience: float) -> None:
 
 
 def in_order(given: Sequence[str], asked: Sequence[str]) -> list[str]:
-    """Those that came no later than whatever was asked after them."""
+    """Return the texts of `given` that arrived before all texts asked after them."""
     kept: list[str] = []
     for text in reversed(given):
         if not kept or asked.index(text) < asked.index(kept[-1]):
@@ -141,10 +137,10 @@ def in_order(given: Sequence[str], asked: Sequence[str]) -> list[str]:
 
 
 async def everything_settled(database: str, patience: float) -> None:
-    """Wait until the bridge has nothing left to do; nothing may have been given up.
+    """Wait until the journal has no open entries.
 
     Raises:
-        AssertionError: something is left, or is a dead letter.
+        AssertionError: entries stay open, or there is a dead letter.
     """
     left = Counter({"": 1})
     try:
@@ -158,7 +154,7 @@ async def everything_settled(database: str, patience: float) -> None:
 
 
 def are_in_order(numbers: Iterable[int], *, two_lines: bool = False) -> bool:
-    """True if the numbers grow; or, with `two_lines`, are two such lines merged into one."""
+    """True if the numbers never fall; with `two_lines`, if two such sequences were merged."""
     front = behind = -1
     for number in numbers:
         if number >= front:
@@ -173,17 +169,17 @@ def are_in_order(numbers: Iterable[int], *, two_lines: bool = False) -> bool:
 async def check_towards_the_agent(
     chat: Chat, database: str, disturbances: int, *, keys_late: bool = False
 ) -> int:
-    """See that nothing is missing or out of order, and that each double is marked in the ledger.
+    """Assert that texts reached the desk complete and in order, with duplicates marked as such.
 
     Args:
-        chat: with everything arrived.
-        database: the bridge's.
-        disturbances: how often the bridge or this chat's link was cut off; each may have left one
-            message in doubt.
-        keys_late: texts have waited for their key, while later ones went on.
+        chat: all its texts have arrived.
+        database: of the bridge.
+        disturbances: interruptions of the bridge or of this chat's link; each may cause one
+            duplicate.
+        keys_late: whether later texts may overtake those that waited for their key.
 
     Returns:
-        How many messages the desk got twice.
+        The number of messages that the desk got twice.
     """
     person = chat.talk.person
     assert person is not None
@@ -212,7 +208,7 @@ async def check_towards_the_agent(
 
 
 async def check_towards_the_customer(chat: Chat) -> None:
-    """See that each of the agent's texts stands in the room once, and in order."""
+    """Assert that the room has each of the agent's texts once, and in order."""
     read = await chat.read()
     assert read == chat.answered, difference(
         chat.answered, read, f"to the customer in {chat.talk.room}"

@@ -1,7 +1,6 @@
-"""Texts both ways in several chats at once, and the counting of what arrived.
+"""Generate texts both ways in several chats at once, and check what arrived.
 
-Every text is numbered within its room and direction, so that a list of what was seen tells at once
-what is missing, doubled, or out of place.
+Texts are numbered by room and direction: lost, duplicate or reordered ones are easy to see.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from tests.support.stage import Stage
 from tests.support.talk import MEI, Talk, chatting, wording
 
 GHOSTS = "@webchat__"
-"""How the user id of every ghost begins."""
+"""Prefix of the user id of every ghost."""
 RETRY = 0.25
-"""Seconds until a send that the homeserver did not take is repeated."""
+"""Seconds between attempts to send to the homeserver."""
 
 
 class Chat:
     """One chat under load.
 
     Attributes:
-        asked: texts that the customer's homeserver has taken, in order.
-        events: the event that each of them became.
-        answered: texts that the agent's server has taken, in order.
+        asked: texts that the customer's homeserver has accepted, in order.
+        events: the event id of each of them.
+        answered: texts that the agent's server has accepted, in order.
     """
 
     def __init__(self, talk: Talk, ghosts: str = GHOSTS) -> None:
@@ -44,7 +43,7 @@ class Chat:
         self.answered: list[str] = []
 
     async def ask(self) -> None:
-        """The customer says the next text; repeated until the homeserver has it, once."""
+        """Send the customer's next text, repeated (same transaction id) until accepted."""
         number = len(self.asked) + 1
         text = f"question {number}"
         content: Event = {"msgtype": "m.text", "body": text}
@@ -66,22 +65,22 @@ class Chat:
                 return
 
     async def until_asked(self, number: int) -> None:
-        """Wait until the customer has said so many texts."""
+        """Wait until the customer has sent `number` texts."""
         while len(self.asked) < number:
             self._asked_one.clear()
             await self._asked_one.wait()
 
     async def answer(self) -> None:
-        """The agent says the next text."""
+        """Send the agent's next text."""
         text = f"answer {len(self.answered) + 1}"
         await self.talk.desk("say", text=text)
         self.answered.append(text)
 
     async def everything_arrived(self, patience: float) -> None:
-        """Wait for the last text of either direction, for as long as texts come at all.
+        """Wait for the last text of each direction while texts keep arriving.
 
         Raises:
-            AssertionError: one did not come, nor any other within `patience`.
+            AssertionError: it is missing, and no text arrived for `patience` seconds.
         """
         while True:
             before = len(self.talk.messages()) + len(self.heard())
@@ -97,10 +96,10 @@ class Chat:
                 return
 
     async def everything_read(self, patience: float) -> None:
-        """Wait until the room shows the customer's last text as read by the agent.
+        """Wait for the ghost's read receipt on the customer's last text.
 
         Raises:
-            AssertionError: it does not.
+            AssertionError: there is none within `patience` seconds.
         """
         customer, last = self.talk.customer, self.events[self.asked[-1]]
         try:
@@ -111,13 +110,13 @@ class Chat:
             raise AssertionError(f"{last} is not read: {customer.receipts}") from None
 
     def heard(self) -> list[str]:
-        """The customer's numbered texts as the desk got them, repetitions included."""
+        """Return the customer's numbered texts at the desk, with duplicates."""
         person = self.talk.person
         assert person is not None
         return [text for text in person.texts if text.startswith("question ")]
 
     async def read(self) -> list[str]:
-        """The agent's texts as they stand in the room."""
+        """Return the agent's texts in the room."""
         return [
             wording(event)
             for event in await timeline(self.talk)
@@ -126,12 +125,12 @@ class Chat:
 
 
 async def open_chats(stage: Stage, count: int, name: str = "load") -> list[Chat]:
-    """Sign up so many customers and have each accepted by an agent."""
+    """Sign up `count` customers and have each accepted by an agent."""
     return [Chat(await chatting(stage, f"{name}-{number}")) for number in range(count)]
 
 
 async def converse(chat: Chat, texts: int, pause: float = 0) -> None:
-    """Both sides say so many texts, at the same time."""
+    """Send `texts` texts from each side, concurrently."""
 
     async def asking() -> None:
         for _ in range(texts):
@@ -149,7 +148,7 @@ async def converse(chat: Chat, texts: int, pause: float = 0) -> None:
 
 
 async def converse_until(chats: Sequence[Chat], stop: asyncio.Event, pause: float) -> None:
-    """In every chat both sides go on talking until `stop` is set, a text every `pause` seconds."""
+    """Send a text every `pause` seconds from both sides of every chat until `stop` is set."""
 
     async def asking(chat: Chat) -> None:
         while not stop.is_set():
@@ -171,7 +170,7 @@ async def converse_until(chats: Sequence[Chat], stop: asyncio.Event, pause: floa
 
 
 async def timeline(talk: Talk) -> list[Event]:
-    """All events of a room, oldest first, as the homeserver has them; opened if sealed."""
+    """Return all events of a room from the homeserver, oldest first and decrypted."""
     events: list[Event] = []
     path, since = f"v3/rooms/{quote(talk.room, safe='')}/messages", ""
     while True:
@@ -186,7 +185,7 @@ async def timeline(talk: Talk) -> list[Event]:
 
 
 async def check_arrivals(chats: Sequence[Chat], patience: float) -> None:
-    """Wait for everything, and see that it all arrived once and in order, both ways."""
+    """Wait for all texts; assert that each arrived once and in order, both ways."""
     for chat in chats:
         await chat.everything_arrived(patience)
     for chat in chats:
@@ -196,7 +195,7 @@ async def check_arrivals(chats: Sequence[Chat], patience: float) -> None:
 
 
 def difference(sent: Sequence[str], seen: Sequence[str], where: str) -> str:
-    """What happened to the texts, in one sentence."""
+    """Describe lost, duplicate and reordered texts."""
     lost = [text for text in sent if text not in set(seen)]
     doubled = [text for text, count in Counter(seen).items() if count > 1]
     placed = [text for text in seen if text in set(sent)]

@@ -1,4 +1,4 @@
-"""Which log files belong to a test: `tests/conftest.py` shows their ends when it fails."""
+"""Log files to quote in a test's failure report (see `tests/conftest.py`)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 LOGS = pytest.StashKey[list[Path]]()
-"""On a test, module or session: the logs of the processes that it runs."""
+"""Stash key, on a test, module or session, of the log files of its processes."""
 
 SHOWN = 40
-"""Lines of each log."""
+"""Lines quoted of each log."""
 
 
 def show_on_failure(request: pytest.FixtureRequest, *files: Path) -> None:
-    """Have the ends of these files shown when a test in the scope of `request` fails."""
+    """Quote the last lines of these files when a test in the scope of `request` fails."""
     request.node.stash.setdefault(LOGS, []).extend(files)
 
 
 def end_of(path: Path) -> str:
-    """The last lines of a log, or why there are none."""
+    """Return the last lines of a log, or the error of reading it."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The Matrix side of the bridge without the rest of it: adapter, endpoint and a list as store."""
+"""The Matrix side of the bridge alone: adapter and appservice endpoint, events kept in memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ QUEUES = (Queue(id=1, name="Sales"), Queue(id=2, name="Support"))
 
 
 class MemoryIntake:
-    """Takes transactions in, and can be out of order."""
+    """Accepts the events of transactions, or refuses them while `down`."""
 
     def __init__(self) -> None:
         self.events: dict[str, Raw] = {}
@@ -58,7 +58,7 @@ class MemoryIntake:
             return self.events[event_id]
 
     async def meaning(self, adapter: MatrixAdapter, room_id: str, kind: type[T]) -> T:
-        """The first event of the room that means this, arrived already or still to come."""
+        """Wait for the room's first event that is interpreted as `kind`; return its meaning."""
 
         def find() -> T | None:
             for event in self.events.values():
@@ -76,7 +76,7 @@ class MemoryIntake:
 
 
 class Rig:
-    """Our side of it, up and running."""
+    """The running Matrix side of the bridge."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Rig:
         self._count = 0
 
     def new_adapter(self) -> MatrixAdapter:
-        """An adapter that remembers nothing but what is stored, as after a start of ours."""
+        """Return an adapter without cached state, as after a restart of the bridge."""
         return MatrixAdapter(
             client.Homeserver(
                 self.session,
@@ -121,7 +121,7 @@ class Rig:
         return await Customer.sign_up(self.people, self.homeserver.server, f"customer{self._count}")
 
     async def served_room(self, first: str = "hello") -> tuple[Customer, RoomId]:
-        """A customer in a direct room with the bot, which has come in."""
+        """Create a customer and a direct room that the bot has joined."""
         customer = await self.customer()
         room_id = RoomId(await customer.create_dm(self.users.bot, first))
         await self.adapter.enter(room_id, self.users.bot, UserId(customer.user_id))
@@ -130,14 +130,14 @@ class Rig:
 
 @asynccontextmanager
 async def running_rig(folder: Path) -> AsyncIterator[Rig]:
-    """Start Synapse and our Matrix side in front of it."""
+    """Start Synapse and the Matrix side of the bridge."""
     async with (
         running_homeserver(folder) as homeserver,
         client.new_session(verify_tls=True) as session,
         aiohttp.ClientSession() as people,
     ):
         made = Rig(homeserver, session, people)
-        # That the adapter is what the engine asks for is the type checker's to say.
+        # Let the type checker verify that the adapter implements the port.
         port: MatrixPort = made.adapter
         assert port.is_ours(made.users.bot)
         runner = web.ServerRunner(web.Server(made.endpoint().handle))

@@ -1,7 +1,7 @@
-"""A customer's Matrix client: a few calls, and waiting with a bound.
+"""A customer's Matrix client: a few calls, and waiting with a time limit.
 
-`Customer` shares no code with the bridge, so that both sides of a conversation cannot be wrong in
-the same way. `Phone` is one that encrypts, by the demo's client.
+`Customer` shares no code with the bridge, so that both sides cannot be wrong in the same way.
+`Phone` is an encrypting one, based on the demo's client.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from bridge.demo import phone
 from bridge.demo.phone import RefusedError, password_of
 from bridge.demo.synapse import SynapseServer
 
-# --- in clear ------------------------------------------------------------------------------------
+# --- unencrypted ---------------------------------------------------------------------------------
 
 Event = dict[str, object]
 Json = dict[str, object]
 
 PATIENCE = 30.0
-"""Seconds after which something awaited is held not to come."""
+"""Default timeout of waits, seconds."""
 
 
 class CustomerError(Exception):
@@ -42,7 +42,7 @@ class CustomerError(Exception):
 
 
 class Customer:
-    """A logged-in user's client. Everything seen by `sync` is kept per room, in order, once."""
+    """A logged-in user's client, which keeps all events seen by `sync`, once, by room, in order."""
 
     def __init__(
         self, session: aiohttp.ClientSession, address: str, user_id: str, token: str
@@ -50,9 +50,9 @@ class Customer:
         self.user_id = user_id
         self.invitations: dict[str, list[Event]] = {}
         self.receipts: dict[tuple[str, str], str] = {}
-        """The newest event that somebody has read: by room and user."""
+        """Event id of the newest read receipt, by room and user."""
         self.typing: dict[str, set[str]] = {}
-        """Room -> users who are typing."""
+        """Users who are typing, by room."""
         self._session = session
         self._address = address
         self._token = token
@@ -72,7 +72,7 @@ class Customer:
     async def sign_in(
         cls, session: aiohttp.ClientSession, server: SynapseServer, localpart: str
     ) -> Self:
-        """Log in, as a new device, as somebody who is registered."""
+        """Log in an existing user on a new device."""
         customer = cls(session, server.address, f"@{localpart}:{server.domain}", "")
         who, password = {"type": "m.id.user", "user": localpart}, password_of(localpart)
         login: Json = {"type": "m.login.password", "identifier": who, "password": password}
@@ -92,7 +92,7 @@ class Customer:
         return msgspec.json.decode(body, type=Json)
 
     async def download(self, mxc: str) -> bytes:
-        """Fetch a file with authentication, as clients do since v1.11 of the specification."""
+        """Download a file with authentication, as clients do since Matrix v1.11."""
         file = mxc.removeprefix("mxc://")
         return await self._request("GET", f"client/v1/media/download/{file}")
 
@@ -112,16 +112,16 @@ class Customer:
     # --- rooms ------------------------------------------------------------------------------------
 
     async def types(self, room_id: str, *, typing: bool = True) -> None:
-        """Show the others that this customer types, for half a minute or until it is taken back."""
+        """Send a typing notification, which expires after half a minute; `typing=False` ends it."""
         path = in_room(room_id, "typing", self.user_id)
         await self.call("PUT", path, {"typing": typing, "timeout": 30_000})
 
     async def state(self, room_id: str, kind: str) -> Json:
-        """The content of a state event with an empty key; CustomerError 404 if there is none."""
+        """Return the content of a state event with an empty key; CustomerError 404 if absent."""
         return await self.call("GET", in_room(room_id, "state", kind, ""))
 
     async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
-        """Make a direct room with somebody, as Element does: the first words come at once."""
+        """Create a direct room as Element does, and send the first message at once."""
         content: Json = {"preset": "trusted_private_chat", "is_direct": True, "invite": [whom]}
         reply = await self.call("POST", "v3/createRoom", content | options)
         room_id = str(reply["room_id"])
@@ -135,7 +135,7 @@ class Customer:
     async def send(
         self, room_id: str, content: Json, kind: str = "m.room.message", *, txn: str = ""
     ) -> str:
-        """Send an event; `txn` names one that may be a repetition."""
+        """Send an event; return its id. `txn`: transaction id, the same for a repetition."""
         self._counter += 1
         path = in_room(room_id, "send", kind, txn or f"c{self._counter}")
         return str((await self.call("PUT", path, content))["event_id"])
@@ -156,7 +156,7 @@ class Customer:
         return await self.send(room_id, content | where | more)
 
     async def upload(self, data: bytes, name: str, mime: str) -> Json:
-        """Put a file into the media repository; returns what an event says of where it lies."""
+        """Upload a file; return the content fields that refer to it (`url` or `file`)."""
         kind, query = {"Content-Type": mime}, {"filename": name}
         body = await self._request(
             "POST", "media/v3/upload", kind, params=query, data=io.BytesIO(data)
@@ -171,7 +171,7 @@ class Customer:
         return await self.send(room_id, {"m.relates_to": relation}, "m.reaction")
 
     async def vote(self, room_id: str, poll: Event, answer: str) -> str:
-        """Choose an answer of a poll (MSC3381)."""
+        """Vote for an answer of a poll (MSC3381)."""
         content: Json = {
             "m.relates_to": {"rel_type": "m.reference", "event_id": poll["event_id"]},
             "org.matrix.msc3381.poll.response": {"answers": [answer]},
@@ -179,7 +179,7 @@ class Customer:
         return await self.send(room_id, content, "org.matrix.msc3381.poll.response")
 
     async def sync(self, timeout_ms: int = 0) -> None:
-        # Ten events a room is the server's default: a burst between two calls would leave a gap.
+        # The server's default of ten events a room would leave a gap after a burst.
         query = {"timeout": str(timeout_ms), "filter": '{"room":{"timeline":{"limit":500}}}'}
         if self._since:
             query["since"] = self._since
@@ -204,7 +204,7 @@ class Customer:
         self._since = str(answer["next_batch"])
 
     def opened(self, room_id: str, events: Sequence[Event]) -> Sequence[Event]:
-        """Events as the homeserver has them, as this client shows them."""
+        """Return events from the homeserver as this client shows them."""
         return events
 
     def events(self, room_id: str) -> list[Event]:
@@ -213,12 +213,12 @@ class Customer:
     async def wait_for(
         self, room_id: str, wanted: Callable[[Event], bool], patience: float = PATIENCE
     ) -> Event:
-        """Return the room's first event that is wanted, seen already or to come in time."""
+        """Return the room's first wanted event, seen already or within `patience` seconds."""
         await self.wait_until(lambda: any(map(wanted, self.events(room_id))), patience)
         return next(filter(wanted, self.events(room_id)))
 
     async def wait_until(self, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
-        """Sync until something holds of what has been seen, or raise TimeoutError."""
+        """Sync until `holds` returns True; raise TimeoutError after `patience` seconds."""
         async with asyncio.timeout(patience):
             while not holds():
                 await self.sync(timeout_ms=2_000)
@@ -229,7 +229,7 @@ def in_room(room_id: str, *parts: str) -> str:
 
 
 def membership(user_id: str, value: str) -> Callable[[Event], bool]:
-    """For `wait_for`: a member event that says so."""
+    """Return a predicate for `wait_for`: a member event with this membership."""
     return lambda event: (
         event.get("type") == "m.room.member"
         and event.get("state_key") == user_id
@@ -246,7 +246,7 @@ def _object(value: object) -> Json:
 
 
 def _events(room: object, part: str) -> list[Event]:
-    """The events in one part of a room in the answer to /sync."""
+    """Return the events in one section of a room in a /sync response."""
     return msgspec.convert(_object(_object(room).get(part)).get("events", []), list[Event])
 
 
@@ -254,7 +254,7 @@ def _events(room: object, part: str) -> list[Event]:
 
 
 class Phone(Customer):
-    """One device of one user; what it shows of a room is decrypted. The demo's, with more to do."""
+    """An encrypting client, one device of one user, around the demo's; its events are decrypted."""
 
     def __init__(self, session: aiohttp.ClientSession, address: str, device: phone.Phone) -> None:
         super().__init__(session, address, device.nio.user_id, device.nio.access_token)
@@ -273,13 +273,13 @@ class Phone(Customer):
         *,
         new: bool = True,
     ) -> Self:
-        """A new device, with its keys in a new folder; with `new` of a new user."""
+        """Log in on a new device with its keys in `folder`; `new` registers the user first."""
         if new:
             await server.register(session, localpart, password_of(localpart))
         return cls(session, server.address, await phone.Phone.log_in(server, localpart, folder))
 
     async def sync(self, timeout_ms: int = 0) -> None:
-        """Take in what is new, decrypt it, and see to our keys."""
+        """Receive and decrypt new events, and maintain the device's keys."""
         try:
             answer = await self._device.sync(timeout_ms)
         except RefusedError as error:
@@ -290,12 +290,12 @@ class Phone(Customer):
         return self._device.events(room_id)
 
     async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
-        """As Element: encrypted from the start, and the first words come at once."""
+        """Create a direct room as Element does: encrypted from the start."""
         encrypted: Json = {"initial_state": [phone.ENCRYPTION]}
         return await super().create_dm(whom, first_text, **(encrypted | options))
 
     def opened(self, room_id: str, events: Sequence[Event]) -> Sequence[Event]:
-        """Also those that no /sync has shown, as it leaves out what is older than ten events."""
+        """Return the events decrypted where possible, also those that no /sync has returned."""
         return [self._opened(room_id, event) for event in events]
 
     def _opened(self, room_id: str, event: Event) -> Event:

@@ -1,4 +1,4 @@
-"""docs/metrics.md: every metric with its labels, as the code has them. To write the file again:
+"""Generator of docs/metrics.md: every metric with its labels, from the code. To regenerate:
 
 python -m tests.support.metric_table
 """
@@ -30,19 +30,19 @@ rules and a dashboard lie in [deploy](../deploy/README.md).
 | --- | --- | --- | --- |
 """
 PROCESS = "| `process_*` | | | memory, CPU, files and start of the process, as everywhere |\n"
-"""By prometheus_client; where the system does not tell, there are none."""
+"""Metrics of prometheus_client, which has them only on systems with /proc."""
 
 
 class Metric(NamedTuple):
     name: str
-    """As Prometheus stores it; of a histogram, without `_bucket`, `_sum` and `_count`."""
+    """Name in Prometheus; of a histogram, without `_bucket`, `_sum` and `_count`."""
     type: str
     labels: tuple[str, ...]
     meaning: str
 
     @property
     def series(self) -> frozenset[str]:
-        """The names under which Prometheus has it."""
+        """Names of the metric's series in Prometheus."""
         if self.type != "histogram":
             return frozenset({self.name})
         return frozenset(f"{self.name}_{part}" for part in ("bucket", "sum", "count"))
@@ -57,7 +57,7 @@ def metrics() -> Iterator[Metric]:
 
 
 def page() -> str:
-    """The whole file."""
+    """Return the text of the file."""
     rows = ""
     for one in metrics():
         labels = ", ".join(f"`{label}`" for label in one.labels)

@@ -1,4 +1,4 @@
-"""What an operator does beside the running bridge: look, reset, keep a copy of the database."""
+"""An operator's actions: run the doctor, reset encryption, back up and restore the database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.stage import Stage
 
 
 async def crypto_reset(stage: Stage, expected: int = 0) -> str:
-    """As an operator types it; returns what it printed."""
+    """Run `matrix-webchat crypto reset`; return its output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge", "crypto", "reset", "--yes", "-c", str(stage.config)),
         stdout=asyncio.subprocess.PIPE,
@@ -25,7 +25,7 @@ async def crypto_reset(stage: Stage, expected: int = 0) -> str:
 
 
 async def examined(stage: Stage, folder: Path | None = None) -> tuple[int, str]:
-    """The doctor's exit code and table; `folder`: of another bridge than the stage's."""
+    """Run the doctor; return its exit code and output. `folder`: another bridge's folder."""
     folder = folder or stage.folder
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge", "doctor", "-c", str(folder / "config.yaml")),
@@ -38,7 +38,7 @@ async def examined(stage: Stage, folder: Path | None = None) -> tuple[int, str]:
 
 
 async def failures(stage: Stage) -> dict[str, str]:
-    """What the doctor finds wrong with encryption -> its detail. Each has a fix, or this fails."""
+    """Return the doctor's failed encryption checks with details; assert that each names a fix."""
     _, table = await examined(stage)
     lines = table.splitlines()
     found = {}
@@ -59,7 +59,7 @@ async def operate(
     *,
     query: Mapping[str, str] | None = None,
 ) -> Json:
-    """Call the homeserver as one of the bridge's users, behind the bridge's back."""
+    """Call the homeserver as a user of the bridge, without the bridge's knowledge."""
     async with stage.session.request(
         method,
         f"{stage.synapse.address}/_matrix/client/v3/{path}",
@@ -73,7 +73,7 @@ async def operate(
 
 
 class Backup:
-    """A copy of the bridge's database, made and brought back while the bridge is stopped."""
+    """A copy of the bridge's database; made and restored while the bridge is stopped."""
 
     def __init__(self, stage: Stage, name: str = "backup") -> None:
         self._folder = stage.folder

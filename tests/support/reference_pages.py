@@ -1,9 +1,9 @@
-"""Reference pages in docs/ that the code itself dictates. To write them again:
+"""Generator of reference pages in docs/. To regenerate them:
 
 python -m tests.support.reference_pages
 
-docs/config.md is read off the model of the configuration, docs/command-line.md off the program,
-docs/commands.md off the table of commands in a room and the sentences of each language.
+docs/config.md comes from the config model, docs/command-line.md from the click program,
+docs/commands.md from the table of room commands and the texts of each language.
 """
 
 from __future__ import annotations
@@ -67,16 +67,16 @@ def _keys(key: Key, above: KeyPath) -> Iterator[tuple[str, str, str]]:
     name = f"`{render_path(path)}{listed}`{' ↻' if _is_live(path) else ''}"
     yield name, _default(key), _meaning(key)
     if path in {("enterprises", "webchat"), ("enterprises", "queues"), ("enterprises", "rating")}:
-        return  # with the keys of the top level
+        return  # documented with the keys of the top level
     if key.model is not None and key.shape is not Shape.MAPPING:
         for inner in keys_of(key.model).values():
             yield from _keys(inner, path)
 
 
 def _is_live(path: KeyPath) -> bool:
-    """True if SIGHUP is enough, for it or for all that lies below it."""
+    """True if SIGHUP applies a change of this key and of all keys below it."""
     below_server = [("webchat", *one[2:]) for one in LIVE if one[:1] == ("webchat",)]
-    if path[0] == "enterprises":  # what is live of one call centre is so of each
+    if path[0] == "enterprises":  # an enterprise's keys are reloaded like the top level's
         path = path[1:]
     names = {*LIVE, *(tuple("from" if part == "source" else part for part in one)
                       for one in below_server)}  # fmt: skip
@@ -168,7 +168,7 @@ languages work in every room. *In clear*: also works unencrypted where encryptio
 
 
 def commands_page() -> str:
-    """What `COMMANDS` says of each command, then how each language writes it."""
+    """Return the table of all commands, then their usage in each language."""
     rows = "".join(
         f"| `{verb}` | {_listed(row.names)} | {_who(row)} | {'yes' if row.in_clear else ''} |\n"
         for verb, row in COMMANDS.items()
@@ -198,7 +198,7 @@ def _listed(words: str) -> str:
     return " ".join(f"`{word}`" for word in dict.fromkeys(words.split()))
 
 
-# --- all of them ----------------------------------------------------------------------------------
+# --- all pages ------------------------------------------------------------------------------------
 
 
 def _table(first: str, second: str, rows: list[tuple[str, str, str]]) -> str:
@@ -207,7 +207,7 @@ def _table(first: str, second: str, rows: list[tuple[str, str, str]]) -> str:
 
 
 def escaped(text: str) -> str:
-    """As a cell of a table: code is left as it is, but for the mark between cells."""
+    """Escape a text for a table cell; inside code, only the column separator."""
     parts = text.replace("|", "\\|").split("`")
     parts[::2] = [part.replace("<", "&lt;").replace("*", "\\*") for part in parts[::2]]
     return "`".join(parts)

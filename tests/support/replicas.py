@@ -1,4 +1,4 @@
-"""Several bridges that share one PostgreSQL, behind a balancer: what an operator would start."""
+"""Several bridge processes (replicas) that share a PostgreSQL, behind a load balancer."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ from tests.support.staging import bridge_section
 from tests.support.wires import take_no_more
 
 PATIENCE = 3.0
-"""Seconds after which the balancer asks another bridge, where there is one."""
+"""Seconds until the balancer tries the next bridge, if there are several."""
 ONE = 50.0
-"""The same where there is none: the homeserver itself gives up after a minute."""
+"""Request timeout in seconds with a single bridge: the homeserver gives up after 60."""
 REST = 2.0
-"""Seconds for which one that did not answer is left alone."""
+"""Seconds for which a bridge that did not answer is asked last."""
 
 
 class Balancer:
-    """A reverse proxy: a request goes to the next bridge, or to another if that does not answer.
+    """A round-robin reverse proxy that fails over to another bridge.
 
     Attributes:
-        doubled: so many transactions will be handed over twice, at the same time.
-        repeated: so many will come once more after one that is newer.
-        played: how many of these did.
+        doubled: number of coming transactions to deliver twice, concurrently.
+        repeated: number of coming transactions to deliver again after a newer one.
+        played: number of transactions delivered twice so far.
     """
 
     def __init__(self, port: int, targets: list[str]) -> None:
@@ -83,7 +83,7 @@ class Balancer:
                 await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.Response:
-        """Hand a request on; of transactions, which come one after the other, copies as well."""
+        """Forward a request, and duplicates of transactions, which arrive one at a time."""
         body = await request.read()
         if request.method != "PUT" or not (self.doubled or self.repeated):
             return await self._pass_on(request, body)
@@ -130,7 +130,7 @@ class Balancer:
 
 @dataclass(frozen=True)
 class Replicas:
-    """The bridges, and the stage on which they play."""
+    """The bridges, with their homeserver and simulator."""
 
     stage: Stage
     bridges: list[ChildProcess]
@@ -138,7 +138,7 @@ class Replicas:
     balancer: Balancer
 
     async def holders(self) -> dict[str, set[int]]:
-        """The shards that each replica holds, by its name, as the server's locks tell it."""
+        """Return the shards of each replica by its name, from the database's advisory locks."""
         connection = await asyncpg.connect(self.database)
         try:
             rows = await connection.fetch(
@@ -155,14 +155,14 @@ class Replicas:
         return holders
 
     async def owner(self, room: str) -> int:
-        """Index of the bridge that owns a room; -1 while nobody does."""
+        """Return the index of the bridge that owns a room, -1 if none does."""
         for name, shards in (await self.holders()).items():
             if shard_of(room) in shards:
                 return int(name.removeprefix("r"))
         return -1
 
     async def until_shared(self, count: int, patience: float = 30.0) -> None:
-        """Wait until so many hold all shards, and about as many each."""
+        """Wait until `count` bridges hold all shards in equal shares (± 1)."""
         async with asyncio.timeout(patience):
             while True:
                 sizes = [len(shards) for shards in (await self.holders()).values()]
@@ -194,11 +194,11 @@ async def replicas(
     *,
     wiring: Wiring = _unwired,
 ) -> AsyncIterator[Replicas]:
-    """So many bridges that share the rooms, once they do; also one alone, then on any database.
+    """Start `count` bridges on a new stage; a single one may use any database.
 
     Args:
-        wiring: by stage, index and the port at which the balancer finds it: what stands between
-            each bridge and the others, and its environment by that.
+        wiring: called with stage, index and port of each bridge; starts proxies between it and
+            other servers, and yields the environment variables for them.
     """
     options = StageOptions(
         database=database,
@@ -216,7 +216,7 @@ async def replicas(
 async def sharing(
     stage: Stage, database: str, count: int = 3, wiring: Wiring = _unwired
 ) -> AsyncIterator[Replicas]:
-    """So many bridges in the place of a stage's own, with a balancer at its address."""
+    """Replace a stage's bridge by `count` bridges and a load balancer at its address."""
     ports = [free_port() for _ in range(count)]
     async with AsyncExitStack() as stack:
         await stage.bridge.stop()
@@ -244,7 +244,7 @@ async def sharing(
 LASTING = SimulatorOptions(
     strict=True, login_limit=0, receipts=True, missed_pushes="kept", resend_seconds=2.0
 )
-"""A call centre that repeats what was not receipted; else nobody could promise anything."""
+"""A call centre that resends unacknowledged pushes; without that, some loss is unavoidable."""
 
 
 @pytest_asyncio.fixture
@@ -259,13 +259,13 @@ async def three(
         yield shared
 
 
-# --- load, and the judgement ----------------------------------------------------------------------
+# --- load, and its checks -------------------------------------------------------------------------
 
 ROOMS = 6
 PAUSE = 0.8
-"""Seconds between two texts of one person."""
+"""Seconds between two texts of a person."""
 ARRIVAL = 90.0
-"""Seconds in which the last text has to arrive."""
+"""Maximum seconds until the last text has arrived."""
 LOOK = 0.02
 
 
@@ -275,18 +275,18 @@ def now() -> float:
 
 
 def say(line: str) -> None:
-    print(line)  # noqa: T201 - shown by pytest on failure, and with -s
+    print(line)  # noqa: T201 - pytest shows it on failure, and with -s
 
 
 class Gaps:
-    """How long nothing arrived in a chat, at the longest: towards the agent, and the customer."""
+    """Measures the longest time without an arrival in a chat, in each direction."""
 
     def __init__(self, chats: list[Chat]) -> None:
         self.chats = chats
         self._heard: dict[str, list[float]] = {chat.talk.room: [] for chat in chats}
 
     async def watch(self) -> None:
-        """Note when the desk gets something new, for ever."""
+        """Record the time of each text that arrives at the desk, until cancelled."""
         while True:
             await asyncio.sleep(LOOK)
             for chat in self.chats:
@@ -294,7 +294,7 @@ class Gaps:
                 moments += [now()] * (len(chat.heard()) - len(moments))
 
     async def longest(self, since: float, until: float) -> tuple[float, float]:
-        """Seconds of the longest gap that ended in that time, either way."""
+        """Return the longest gap (seconds) that ended in this period, to the agent and customer."""
         read = [
             [
                 int(str(event["origin_server_ts"])) / 1000
@@ -313,7 +313,7 @@ class Gaps:
 async def under_load(
     shared: Replicas, rooms: int = ROOMS
 ) -> AsyncIterator[tuple[list[Chat], Gaps]]:
-    """Chats in which both sides go on talking; at the end everything is judged."""
+    """Run chats in which both sides keep talking; `judge` checks them afterwards."""
     chats = await open_chats(shared.stage, rooms, "replica")
     stop, gaps = asyncio.Event(), Gaps(chats)
     async with asyncio.TaskGroup() as group:
@@ -344,12 +344,12 @@ async def judge(shared: Replicas, chats: list[Chat], disturbances: int) -> None:
 
 
 async def taken_over(shared: Replicas, rooms: list[Chat], by_others_than: int) -> float:
-    """Seconds until all these rooms are another's, and their links stand again."""
+    """Return the seconds until these rooms have another owner and their links are up."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with asyncio.timeout(60):
         for chat in rooms:
-            while (  # noqa: ASYNC110 - other processes' doing
+            while (  # noqa: ASYNC110 - changed by other processes
                 await shared.owner(chat.talk.room) in {-1, by_others_than} or not linked(chat)
             ):
                 await asyncio.sleep(LOOK)

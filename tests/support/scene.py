@@ -1,9 +1,8 @@
-"""One conversation on a stage without a world: what is said to it, and what it then does.
+"""A driver of the pure conversation machine for tests, without I/O.
 
-A `Scene` holds the pure machine. The server speaks in the words of the wire (`push`, `reply` take
-the guide's own keys and go through the real reader), and what the machine asks of the server is
-shown as frames of the wire (`frames`), so that a test reads like a row of the protocol reference.
-Time is virtual: `later` lets it pass and delivers every deadline on its way.
+`push` and `reply` take the keys of the protocol guide and go through the real frame reader;
+`frames` returns the commands of the machine as written to the wire. So a test reads like a row of
+the protocol reference. Time is virtual: `later` advances it and fires each deadline on the way.
 """
 
 from __future__ import annotations
@@ -62,23 +61,23 @@ JUN: Json = {"id": "K00021", "name": "Jun", "icon": "", "comments": "lead"}
 SESSION = 5150
 REQUEST = 9001
 ASK: Json = {"type": 101, "queueId": 7, "from": "APP"}
-"""The 101 of a scene whose queue is 7."""
+"""The command 101 for queue 7."""
 
 
 def message(text: str, session: int = SESSION) -> Json:
-    """The 110 that carries this text."""
+    """Return the command 110 with this text."""
     content = {"content": text, "extra": ""}
     return {"type": 110, "sessionId": session, "msg": {"type": 1, "content": content}}
 
 
 class Scene:
-    """See the module.
+    """One conversation with a virtual clock.
 
     Attributes:
-        state: the conversation as it stands.
+        state: the present conversation.
         now: ms since the epoch.
-        policy: unless told otherwise queue 7, and agents are announced at once.
-        effects: all that was asked for so far.
+        policy: by default queue 7, and agents are announced at once.
+        effects: all effects so far.
     """
 
     def __init__(self, policy: Policy | None = None) -> None:
@@ -89,7 +88,7 @@ class Scene:
         self._events = 0
 
     def happen(self, happened: Input) -> None:
-        """One step of the machine."""
+        """Feed one input to the machine, and a Tick if an agent's announcement is due at once."""
         self.state, effects = step(self.state, happened, self.now, self.policy)
         self.effects.extend(effects)
         if isinstance(self.state.phase, Chatting) and self.state.phase.ping_at == self.now:
@@ -98,7 +97,7 @@ class Scene:
     # --- the customer -----------------------------------------------------------------------
 
     def text(self, text: str) -> EventId:
-        """Say something; returns the id of the event."""
+        """Send a text as the customer; return the event id."""
         return self.content(CustomerText(text))
 
     def image(self, name: str = "cat.png", caption: str = "") -> EventId:
@@ -129,13 +128,13 @@ class Scene:
     # --- the server -------------------------------------------------------------------------
 
     def push(self, kind: int, **told: object) -> None:
-        """The server says something unasked; keys are those of the wire."""
+        """Deliver a server push with the keys of the wire."""
         read = parse_frame(json.dumps({"type": kind, **told}))
         assert isinstance(read, Received), read
         self.happen(Pushed(read.push))
 
     def reply(self, result: object = 1, **told: object) -> None:
-        """The server answers the call that is under way; keys are those of the wire."""
+        """Answer the outstanding call with the keys of the wire."""
         outstanding = self.outstanding
         assert not isinstance(outstanding.what, Upload), "an upload is under way"
         call_id, kind = outstanding.call_id, outstanding.what.type
@@ -150,20 +149,20 @@ class Scene:
     # --- the link and the clock -------------------------------------------------------------
 
     def fail(self, reason: FailureReason, *, certain: bool = True, code: int | None = None) -> None:
-        """The call that is under way comes to nothing."""
+        """Let the outstanding call fail."""
         call_id = self.outstanding.call_id
         self.happen(CallFailed(call_id, reason, certain=certain, code=code))
 
     def cut(self) -> None:
-        """The link is lost while a call is under way: nobody knows whether it arrived."""
+        """Lose the link during a call, so that its outcome is uncertain."""
         self.fail(FailureReason.NO_ANSWER, certain=False)
 
     def restored(self) -> None:
-        """The link was lost and stands again."""
+        """Report that the link is up again."""
         self.happen(LinkRestored())
 
     def later(self, seconds: float) -> None:
-        """Let time pass, with every deadline on its way."""
+        """Advance the clock, firing each deadline on the way."""
         end = self.now + round(seconds * 1000)
         while (due := deadline(self.state, self.policy)) is not None and due <= end:
             self.now = max(self.now, due)
@@ -173,23 +172,23 @@ class Scene:
     # --- usual beginnings -------------------------------------------------------------------
 
     def queue_up(self, text: str = "hello") -> EventId:
-        """Write, and stand in the queue as request REQUEST; `text` went as a pre-message."""
+        """Send `text` as a pre-message, and be queued as request REQUEST."""
         event_id = self.text(text)
         self.reply(requestId=REQUEST, queueLength=3)
         self.reply()
         return event_id
 
     def begin(self, *agents: Json, session: int = SESSION) -> None:
-        """Ask for a chat and have it, without a word."""
+        """Start a chat without a message, and have it accepted."""
         self.start()
         self.reply(requestId=REQUEST)
         self.push(202, sessionId=session, agents=list(agents or (MEI,)))
 
-    # --- what came of it --------------------------------------------------------------------
+    # --- effects ----------------------------------------------------------------------------
 
     @property
     def outstanding(self) -> Outstanding:
-        """The call that is under way."""
+        """The outstanding call."""
         assert self.state.outstanding is not None, "no call is under way"
         return self.state.outstanding
 
@@ -199,7 +198,7 @@ class Scene:
 
     @property
     def frames(self) -> list[Json]:
-        """Every command so far as it goes over the wire, less what all of them have."""
+        """All commands so far as frames, without the fields common to all commands."""
         return [_frame(one) for one in self.effects if isinstance(one, CallWebChat)]
 
     @property
@@ -207,52 +206,52 @@ class Scene:
         return self.frames[-1]
 
     def sent(self, kind: int) -> list[Json]:
-        """The frames of one type."""
+        """Return the frames of one type."""
         return [frame for frame in self.frames if frame["type"] == kind]
 
     @property
     def texts(self) -> list[object]:
-        """What was written by 110 and 111, in order."""
+        """Contents of the frames 110 and 111, in order."""
         return [_written(frame) for frame in self.frames if frame["type"] in {110, 111}]
 
     @property
     def cards(self) -> list[str]:
-        """The keys of the queue card's versions."""
+        """Sentence keys of all versions of the queue card."""
         return [one.key for one in self.effects if isinstance(one, Card)]
 
     @property
     def card(self) -> list[str]:
-        """The keys of all sentences of the queue card's newest version."""
+        """All sentence keys of the newest queue card."""
         newest = [one for one in self.effects if isinstance(one, Card)][-1]
         return [newest.key, *newest.more, *newest.below]
 
     @property
     def card_args(self) -> Args:
-        """What is filled into them."""
+        """Arguments of the newest queue card's sentences."""
         return [one.args for one in self.effects if isinstance(one, Card)][-1]
 
     @property
     def promises(self) -> list[str]:
-        """The keys of what was said about calling back."""
+        """Sentence keys of the callback cards."""
         return [one.key for one in self.effects if isinstance(one, CallbackCard)]
 
     @property
     def pings(self) -> list[str]:
-        """The keys of the sentences for which a phone rings."""
+        """Keys of the sentences that notify the customer."""
         return [one.key for one in self.effects if isinstance(one, Say) and one.ping]
 
     def filled(self, key: str) -> list[Json]:
-        """What was filled into this sentence, each time that it was said."""
+        """Return the arguments of each use of this sentence."""
         return [dict(one.args) for one in self.effects if isinstance(one, Say) and one.key == key]
 
     @property
     def notices(self) -> list[str]:
-        """The keys of our sentences."""
+        """Keys of all sentences said by the bridge."""
         return [one.key for one in self.effects if isinstance(one, Say)]
 
     @property
     def asked(self) -> list[int]:
-        """The sessions for which a rating was asked."""
+        """Session ids of all rating requests."""
         return [one.session_id for one in self.effects if isinstance(one, AskRating)]
 
     @property
@@ -265,12 +264,12 @@ class Scene:
 
     @property
     def reported(self) -> dict[EventId, str]:
-        """What the customer was told about single messages."""
+        """Sentence keys of reports on single messages, by event id."""
         return {one.event_id: one.key for one in self.effects if isinstance(one, Reported)}
 
     @property
     def ghosts(self) -> set[str]:
-        """The agents whose ghosts are in the room."""
+        """Ids of agents whose ghosts are in the room."""
         present: set[str] = set()
         for effect in self.effects:
             if isinstance(effect, AgentsCame):
@@ -278,7 +277,7 @@ class Scene:
             elif isinstance(effect, AgentsLeft):
                 present -= set(effect.agents)
             elif isinstance(effect, Relay):
-                present.add(effect.agent.id)  # whoever speaks is let in
+                present.add(effect.agent.id)  # relaying a message makes the ghost join
         return present
 
     @property
@@ -286,7 +285,7 @@ class Scene:
         return type(self.state.phase).__name__
 
     def forget(self) -> None:
-        """From here on only what comes now is seen."""
+        """Discard the effects so far."""
         self.effects.clear()
 
 

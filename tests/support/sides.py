@@ -1,7 +1,7 @@
-"""A customer's client of either kind, with the same few verbs: the cells of the encryption table.
+"""A common interface to two encrypting clients, for the table of encryption tests.
 
-`NioSide` is matrix-nio, `StrictSide` is Element's crypto engine in its strictest setting, which
-also tells what it shows beside a message: here that is always nothing.
+`NioSide` is matrix-nio. `StrictSide` is Element's crypto engine in its strictest mode; it also
+asserts that a message is shown without a warning shield.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VOICE: dict[str, object] = {"org.matrix.msc3245.voice": {}}
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """One of each kind of content, unlike those of every other batch."""
+    """A text, image, file and voice message, unique to this batch."""
 
     word: str
     image: bytes
@@ -36,15 +36,15 @@ class Batch(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, word: str, voice: str) -> Batch:
-        """Made from a word; `voice` names the container of the sound."""
+        """Derive a batch from a word; `voice` is the container of the sound."""
         out = io.BytesIO()
         Image.new("L", (16 + len(word), 12), sum(word.encode()) % 256).save(out, "PNG")
-        # Equal sounds within three seconds of a new link would be one message (trap T34).
+        # Equal sounds within three seconds of a new link are taken for duplicates (trap T34).
         return cls(word, out.getvalue(), word.encode() * 5_000, tone(2 + len(word) / 20, voice))
 
 
 class Side(Protocol):
-    """One device of the customer, in the room."""
+    """A device of the customer, in the room."""
 
     async def say(self, text: str) -> None: ...
 
@@ -53,19 +53,19 @@ class Side(Protocol):
     ) -> None: ...
 
     async def reads(self, text: str, sender: str) -> None:
-        """Return once the device shows a text, with nothing to warn of."""
+        """Return once the device shows a text without a warning."""
         ...
 
     async def file(self, msgtype: str, nth: int) -> bytes:
-        """Mei's nth file of that kind that this device can open."""
+        """Return Mei's nth file of this kind that the device can decrypt."""
         ...
 
     async def devices(self, user: str, unlike: Collection[str] = ()) -> set[str]:
-        """The devices of a user that this one knows, once none of `unlike` is among them."""
+        """Return the known devices of a user, once they include none of `unlike`."""
         ...
 
     async def spare_session(self) -> None:
-        """Encrypt with a new session from now on; Element does so by itself when devices change."""
+        """Rotate the Megolm session; Element does so by itself when devices change."""
         ...
 
 
@@ -136,18 +136,18 @@ class StrictSide:
         return set(msgspec.convert(reply["devices"], list[str]))
 
     async def spare_session(self) -> None:
-        """It does."""
+        """Do nothing: Element rotates the session by itself."""
 
 
 class Exchange:
-    """A chat with Mei in which everything is sent in batches, and found again on the other side."""
+    """A chat with Mei that sends batches and checks their arrival on the other side."""
 
     def __init__(self, talk: Talk) -> None:
         self.talk = talk
         self._voices = 0
 
     async def ask(self, side: Side, word: str) -> None:
-        """Send one of each; what comes of it is for `heard`."""
+        """Send a batch from the customer; `heard` checks its arrival."""
         batch = Batch.of(word, "ogg")
         await side.say(f"text {word}")
         await side.send("m.image", batch.image, f"{word}.png", "image/png", {})
@@ -155,7 +155,7 @@ class Exchange:
         await side.send("m.audio", batch.voice, "Voice message.ogg", "audio/ogg", VOICE)
 
     async def heard(self, word: str) -> None:
-        """The desk has all of a batch, the files byte for byte, each once."""
+        """Assert that the desk gets a whole batch, files unchanged, each item once."""
         batch = Batch.of(word, "ogg")
         self._voices += 1
         await self.talk.heard(f"text {word}")
@@ -168,7 +168,7 @@ class Exchange:
         assert person.texts.count(f"text {word}") == 1, person
 
     async def heard_again(self, word: str) -> None:
-        """The desk has all of a batch once more, and nothing beside it."""
+        """Assert that the desk gets a whole batch a second time, and nothing else."""
         self._voices += 1
         person = await self.talk.at_desk(
             lambda one: [m.kind for m in one.messages].count("voice") >= self._voices
@@ -178,7 +178,7 @@ class Exchange:
         assert {kinds[kind] for kind in ("image", "file", "voice")} == {self._voices}, person
 
     async def answer(self, word: str) -> None:
-        """The agent sends one of each."""
+        """Send a batch from the agent."""
         batch, desk = Batch.of(word, "amr"), self.talk.desk
         await desk("say", text=f"answer {word}")
         for op, name, data in (("image", "png", batch.image), ("file", "bin", batch.file)):
@@ -186,7 +186,7 @@ class Exchange:
         await desk("voice", data=base64.b64encode(batch.voice).decode(), seconds=2)
 
     async def read(self, side: Reading, word: str) -> None:
-        """The device shows all of it, the files byte for byte."""
+        """Assert that the device shows the whole batch, image and file unchanged."""
         batch = Batch.of(word, "amr")
         await side.side.reads(f"answer {word}", MEI)
         assert await side.next("m.image") == batch.image
@@ -201,20 +201,20 @@ class Exchange:
 
 
 class Reading:
-    """A device, and how far it has read."""
+    """A device, and how many files of each kind it has read."""
 
     def __init__(self, side: Side) -> None:
         self.side = side
         self._read: Counter[str] = Counter()
 
     async def next(self, msgtype: str) -> bytes:
-        """The next file of that kind."""
+        """Return the next file of this kind."""
         self._read[msgtype] += 1
         return await self.side.file(msgtype, self._read[msgtype])
 
 
 def account(side: Side) -> Customer:
-    """The device's access to the homeserver, for what has nothing to do with encryption."""
+    """Return the device's client for calls that are not about encryption."""
     if isinstance(side, NioSide):
         return side.phone
     assert isinstance(side, StrictSide)

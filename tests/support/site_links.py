@@ -1,9 +1,8 @@
-"""The pages of docs/ as mkdocs wants them, its hook (mkdocs.yml): links, and numbered lists.
+"""A mkdocs hook (mkdocs.yml) that adapts the pages of docs/: links, and numbered lists.
 
-Pages name files of the repository (`../deploy/README.md`), and those name pages again. The site
-takes each such file along, below repository/, and every link is written anew for its place there;
-one to a folder, which a site cannot show, is left as words. What leads nowhere stays as it is, for
-mkdocs to complain of.
+Pages link to files of the repository (`../deploy/README.md`), and those to pages. The site includes
+each such file below repository/ and rewrites every link; a link to a folder, which a site cannot
+show, becomes plain text. Broken links stay as they are, so that mkdocs reports them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _LINK = re.compile(
 
 
 def on_files(files: Any, config: Any, **_: object) -> Any:
-    """Add all that is linked to and not below docs/, and what that links to."""
+    """Add linked files outside docs/, and the files that these link to."""
     from mkdocs.structure.files import File
 
     known: set[str] = {file.src_uri for file in files}
@@ -40,7 +39,7 @@ def on_files(files: Any, config: Any, **_: object) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
-    """Rewrite the links of one page; set in by four what belongs to a number (`1.`)."""
+    """Rewrite the links of a page; indent list continuations of three spaces by four."""
     name: str = page.file.src_uri
     here = ROOT / name.removeprefix(BESIDE) if name.startswith(BESIDE) else DOCS / name
     parts = _FENCED.split(markdown)

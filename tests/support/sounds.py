@@ -1,4 +1,4 @@
-"""Sound, video and picture files, made on the spot: honest ones, and some that are not."""
+"""Generators of sound, video and picture files, some of them malicious."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CODECS = {
 
 
 def tone(seconds: float, container: str = "ogg", channels: int = 1) -> bytes:
-    """A tone that grows louder, `seconds` long, in a container that FFmpeg names so."""
+    """Return a tone of rising volume; `container` is FFmpeg's name."""
     codec, rate, _ = _CODECS[container]
     layout = "mono" if channels == 1 else "stereo"
     out = io.BytesIO()
@@ -61,7 +61,7 @@ def _frame(start: int, count: int, total: int, rate: int) -> av.AudioFrame:
 
 
 def film(width: int = 64, height: int = 48, pictures: int = 10) -> bytes:
-    """A grey MP4 without sound, at ten pictures a second."""
+    """Return a grey MP4 without sound, at ten frames a second."""
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as target:
         encoder = target.add_stream("mpeg4", rate=10)
@@ -77,11 +77,11 @@ def film(width: int = 64, height: int = 48, pictures: int = 10) -> bytes:
 
 
 def silence(rate: int, samples: int = 65_535) -> bytes:
-    """A FLAC of one frame that holds the same sample again and again: 55 bytes.
+    """Return a FLAC of 55 bytes: one frame that repeats a sample.
 
     Args:
-        rate: samples a second, as it claims.
-        samples: how many; 65,535 is the most that a frame can hold.
+        rate: declared sample rate, Hz.
+        samples: number of samples, at most 65,535 in a frame.
     """
     size = struct.pack(">HH", samples, samples)
     about = struct.pack(">Q", rate << 44 | 15 << 36 | samples)  # one channel, 16 bits
@@ -102,7 +102,7 @@ def _crc(data: bytes, bits: int, polynomial: int) -> bytes:
 
 
 def png(side: int) -> bytes:
-    """A black square: some bytes of file for each thousand pixels."""
+    """Return a black square PNG: a few bytes of file for each thousand pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -117,7 +117,7 @@ def png(side: int) -> bytes:
 
 
 def film_of(picture: bytes, side: int) -> bytes:
-    """An AVI whose only picture is this PNG."""
+    """Return an AVI whose only frame is this PNG."""
     out = io.BytesIO()
     with av.open(out, "w", format="avi") as target:
         stream = target.add_stream("png", rate=10)
@@ -131,7 +131,7 @@ def film_of(picture: bytes, side: int) -> bytes:
 
 
 def seconds_of(data: bytes) -> float:
-    """How long it plays, by decoding all of it."""
+    """Return the duration in seconds, by decoding the whole sound."""
     samples, rate = 0, 1
     with av.open(io.BytesIO(data), "r") as source:
         for frame in source.decode(audio=0):
@@ -140,6 +140,6 @@ def seconds_of(data: bytes) -> float:
 
 
 def codec_of(data: bytes) -> str:
-    """The name of its sound's codec."""
+    """Return the name of the audio codec."""
     with av.open(io.BytesIO(data), "r") as source:
         return source.streams.audio[0].codec_context.name

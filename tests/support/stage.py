@@ -1,4 +1,4 @@
-"""The demo's stage, for tests: on it customers need no more than a name."""
+"""The demo's stage (Synapse, simulator, bridge) for tests, with customers by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Stage", "StageOptions", "bridge_process", "set_stage"]
 @dataclass(frozen=True)
 class Stage(stage.Stage):
     async def customer(self, name: str) -> Customer:
-        """A new user's client, which does not encrypt."""
+        """Register a user; return an unencrypted client."""
         return await Customer.sign_up(self.session, self.synapse, name)
 
 

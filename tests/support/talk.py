@@ -1,7 +1,6 @@
-"""One room with both of its ends in one hand: the customer's client and the agent's desk.
+"""One room with access to both ends: the customer's client and the agent's desk.
 
-Everything awaited is awaited for with a bound: what a test waits for is an event in the room, or a
-state of the simulated server.
+Every wait has a time limit and is for an event in the room or a state of the simulator.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from tests.support.matrix_user import PATIENCE, Customer, Event, content_of, mem
 from tests.support.stage import Stage
 
 MEI = "@webchat__a00001:localhost"
-"""The ghost of agent A00001."""
+"""Ghost of agent A00001."""
 JUN = "@webchat__a00002:localhost"
 
 
 class DeskMessage(msgspec.Struct, rename="camel"):
-    """A message of the customer's as the desk got it; a repeated one is listed again."""
+    """A customer's message as received at the desk; a duplicate is listed again."""
 
     n: int
     type: int
@@ -51,7 +50,7 @@ class DeskRequest(msgspec.Struct, rename="camel"):
 
 
 class DeskPerson(msgspec.Struct):
-    """One customer as the simulated server sees them."""
+    """A customer in the state of the simulated server."""
 
     name: str
     logins: int
@@ -62,11 +61,11 @@ class DeskPerson(msgspec.Struct):
     refused: list[dict[str, object]]
     ratings: list[DeskRating]
     signals: list[dict[str, object]]
-    """Who typed: each 112 and 113."""
+    """Typing signals: each frame 112 and 113."""
 
     @property
     def texts(self) -> list[str]:
-        """What was said, repetitions included."""
+        """Texts of all messages, with duplicates."""
         return [message.text for message in self.messages]
 
 
@@ -81,7 +80,7 @@ class Talk:
 
     @property
     def login(self) -> str:
-        """The room's name at the call centre, by the secret that the bridge has at first use."""
+        """Login name of the room at the call centre, from the bridge's secret at first use."""
         if not self._login:
             secret = encryption_secret_of(load_config(self.stage.config, {}))
             self._login = f"mx-{login_keys(secret)(RoomId(self.room))}"
@@ -95,7 +94,7 @@ class Talk:
     async def open(
         cls, stage: Stage, customer: Customer, first: str = "", *, host: str = "", **options: object
     ) -> Self:
-        """Make a direct room as Element does, the first words included."""
+        """Create a direct room with the bot as Element does, with a first message."""
         room = await customer.create_dm(host or stage.bot, first, **options)
         return cls(stage, customer, room)
 
@@ -109,10 +108,10 @@ class Talk:
         return await self.customer.send(self.room, content)
 
     async def sees(self, wanted: Callable[[Event], bool], patience: float = PATIENCE) -> Event:
-        """The first such event of the room.
+        """Wait for the room's first wanted event.
 
         Raises:
-            AssertionError: it did not come; the room is described.
+            AssertionError: it did not come; the message lists the room's messages.
         """
         try:
             return await self.customer.wait_for(self.room, wanted, patience)
@@ -122,7 +121,7 @@ class Talk:
             ) from None
 
     async def reads(self, part: str, sender: str = "", patience: float = PATIENCE) -> Event:
-        """The first message with this text in it; an edit counts with its new wording."""
+        """Wait for a message that contains this text; an edit counts with its new text."""
         try:
             return await self.sees(
                 lambda event: sender in {"", event.get("sender")} and part in wording(event),
@@ -132,28 +131,28 @@ class Talk:
             raise AssertionError(f"“{part}” {error}") from None
 
     async def reads_exactly(self, text: str, sender: str, patience: float = PATIENCE) -> Event:
-        """The first message with this text and nothing else, of a sender whose id begins so."""
+        """Wait for a message with exactly this text, by a sender with this id prefix."""
         return await self.sees(
             lambda event: str(event.get("sender")).startswith(sender) and wording(event) == text,
             patience,
         )
 
     async def reads_reply(self, part: str, to: str) -> Event:
-        """The answer to one event, with this text in it."""
+        """Wait for a reply to event `to` that contains this text."""
         return await self.sees(lambda event: reply_to(event) == to and part in wording(event))
 
     async def history(self) -> list[Event]:
-        """The room's latest events as the homeserver has them, newest first."""
+        """Return the room's latest events from the homeserver, newest first."""
         path = f"v3/rooms/{quote(self.room, safe='')}/messages"
         reply = await self.customer.call("GET", path, query={"dir": "b", "limit": "200"})
         return msgspec.convert(reply["chunk"], list[dict[str, object]])
 
     def shown(self) -> list[str]:
-        """The room's messages, as sender and wording."""
+        """Return the room's messages as "sender: text"."""
         return [f"{e.get('sender')}: {wording(e)}" for e in self.messages()]
 
     def messages(self, sender: str = "") -> list[Event]:
-        """The messages seen so far."""
+        """Return the messages seen so far."""
         return [
             event
             for event in self.customer.events(self.room)
@@ -164,13 +163,13 @@ class Talk:
 
     @property
     def person(self) -> DeskPerson | None:
-        """The customer as the desk knows them by now."""
+        """The customer's present state at the desk, None before the first login."""
         return person_in(self.stage.simulator.state(), self.login)
 
     async def at_desk(
         self, wanted: Callable[[DeskPerson], bool], patience: float = PATIENCE
     ) -> DeskPerson:
-        """The customer, once the desk sees them so."""
+        """Wait until the customer's state at the desk is as wanted; return it."""
 
         def seen(state: Wire) -> bool:
             person = person_in(state, self.login)
@@ -184,39 +183,39 @@ class Talk:
         return person
 
     async def heard(self, text: str, patience: float = PATIENCE) -> DeskMessage:
-        """The customer's message with this text, once the desk has it."""
+        """Wait until the desk has the customer's message with this text; return it."""
         person = await self.at_desk(lambda one: text in one.texts, patience)
         return next(message for message in person.messages if message.text == text)
 
     async def got(self, kind: str) -> DeskMessage:
-        """The newest message of that kind, once the desk has one."""
+        """Wait until the desk has a message of this kind; return the newest."""
         person = await self.at_desk(lambda one: any(m.kind == kind for m in one.messages))
         return [message for message in person.messages if message.kind == kind][-1]
 
     async def desk(self, op: str, **fields: object) -> Wire:
-        """A move of the agent's."""
+        """Perform an agent's operation on this customer."""
         return await self.stage.simulator.do({"op": op, "login": self.login, **fields})
 
     async def queued(self) -> DeskPerson:
         return await self.at_desk(lambda person: person.request is not None)
 
     async def accept(self, agent: str = "A00001", ghost: str = MEI) -> None:
-        """Take the customer's request; returns when the agent is in the room."""
+        """Accept the customer's queue request; return once the ghost is in the room."""
         await self.queued()
         await self.desk("accept", agent=agent)
         await self.sees(membership(ghost, "join"))
 
 
 async def chatting(stage: Stage, name: str) -> Talk:
-    """A new customer who has been accepted by Mei; the first words were "hello"."""
+    """Create a customer who said "hello" and was accepted by Mei."""
     talk = await Talk.open(stage, await stage.customer(name), "hello")
-    await talk.heard("hello")  # as a pre-message, for certain: not while the agent accepts
+    await talk.heard("hello")  # so that it is a pre-message: it must not race with `accept`
     await talk.accept()
     return talk
 
 
 async def upgraded(talk: Talk, version: str = "11") -> Talk:
-    """The customer upgrades the room; returns the new one, the bot not yet in it."""
+    """Upgrade the room as the customer; return the new room, which the bot has not joined yet."""
     new = await room_call(talk.customer, "upgrade", talk.room, {"new_version": version})
     there = Talk(talk.stage, talk.customer, str(new["replacement_room"]))
     there.login = talk.login
@@ -224,14 +223,14 @@ async def upgraded(talk: Talk, version: str = "11") -> Talk:
 
 
 async def into(talk: Talk, who: Customer) -> None:
-    """Bring somebody else into the room."""
+    """Invite another customer, who joins the room."""
     await room_call(talk.customer, "invite", talk.room, {"user_id": who.user_id})
     await room_call(who, "join", talk.room)
     await talk.sees(membership(who.user_id, "join"))
 
 
 async def announced(talk: Talk, data: bytes) -> DeskMessage:
-    """The message that names the address at which WebChat holds exactly these bytes."""
+    """Wait for the message that links to an upload of exactly these bytes."""
     digest = hashlib.sha256(data).hexdigest()
 
     def find(person: DeskPerson) -> DeskMessage | None:
@@ -253,11 +252,11 @@ def uploads(stage: Stage) -> list[dict[str, object]]:
     return found
 
 
-# --- looking ------------------------------------------------------------------------------------
+# --- helpers ------------------------------------------------------------------------------------
 
 
 def person_in(state: Wire, login: str) -> DeskPerson | None:
-    """One customer in a description of the simulator's state."""
+    """Return a customer in the simulator's state, None if unknown."""
     customers = state["customers"]
     assert isinstance(customers, dict)
     found = customers.get(login)
@@ -265,7 +264,7 @@ def person_in(state: Wire, login: str) -> DeskPerson | None:
 
 
 def in_html(card: Event) -> None:
-    """Assert that a message may be edited: else Element shows stale words then, or none."""
+    """Assert that a message has HTML: else Element shows an edit with stale text, or none."""
     content = content_of(card)
     new = content.get("m.new_content", content)
     assert isinstance(new, dict)
@@ -275,7 +274,7 @@ def in_html(card: Event) -> None:
 
 
 def wording(event: Event) -> str:
-    """What a client shows of a message: an edit shows its new text."""
+    """Return the body of a message, of an edit its new one."""
     content = content_of(event)
     new = content.get("m.new_content")
     body = new.get("body") if isinstance(new, dict) else content.get("body")
@@ -283,25 +282,25 @@ def wording(event: Event) -> str:
 
 
 def relation(event: Event) -> dict[str, object]:
-    """The event's `m.relates_to`, empty if it has none."""
+    """Return the event's `m.relates_to`, empty if it has none."""
     found = content_of(event).get("m.relates_to")
     return found if isinstance(found, dict) else {}
 
 
 def annotates(event: Event, target: str, key: str) -> bool:
-    """True for that reaction to the event."""
+    """True if the event is a reaction with `key` to `target`."""
     wanted = {"rel_type": "m.annotation", "event_id": target, "key": key}
     return event.get("type") == "m.reaction" and relation(event) == wanted
 
 
 def reply_to(event: Event) -> str | None:
-    """The event that this one answers."""
+    """Return the id of the event that this one replies to."""
     found = relation(event).get("m.in_reply_to")
     return str(found.get("event_id")) if isinstance(found, dict) else None
 
 
 def info_of(event: Event) -> dict[str, object]:
-    """The facts of a media event."""
+    """Return the `info` of a media event."""
     info = content_of(event)["info"]
     assert isinstance(info, dict)
     return info

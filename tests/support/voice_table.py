@@ -1,4 +1,4 @@
-"""The voices in docs/matrix-events.md: each goes to the agent and back, through the real code."""
+"""The table of voice messages in docs/matrix-events.md, converted both ways by the real code."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bridge.media.voice import Sound, to_amr, to_opus
 from tests.support.sounds import codec_of, seconds_of, tone
 
 LENGTHS = (0.4, 0.7, 1.0, 2.5, 5.0, 8.0, 9.7, 15.0, 30.0, 60.0)
-"""Seconds."""
+"""Durations of the voices, seconds."""
 MOST = 0.05
-"""The share of its length by which a voice may be off (issue 3)."""
+"""Maximum relative error of a voice's duration (issue 3)."""
 _PLENTY = 1_000_000
-"""Bytes: room for the best quality of each."""
+"""Size limit in bytes that allows the best quality of each."""
 _LONGEST = 8.5
-"""Seconds that fit into a frame of the default length."""
+"""Seconds of the longest voice that fits into a frame of the default size."""
 
 HEAD = ("a voice of", "as Element records it", "as the agent hears it", "back in Element", "off by")
 WORDS = """\
@@ -30,23 +30,23 @@ first ones), and goes to others as the file that it is, unchanged."""
 
 
 def words() -> str:
-    """What is said above the table.
+    """Return the text above the table.
 
     Raises:
-        AssertionError: another length than the one we name is the longest that fits.
+        AssertionError: `_LONGEST` is not the longest voice that fits.
     """
     frame: int = WebChat.model_fields["max_frame_bytes"].default
-    room = (frame - FRAME_OVERHEAD) // 4 * 3  # as base64 has it
+    room = (frame - FRAME_OVERHEAD) // 4 * 3  # base64
     assert to_amr(io.BytesIO(tone(_LONGEST)), room) is not None
     assert to_amr(io.BytesIO(tone(_LONGEST + 0.1)), room) is None
     return WORDS.format(longest=_LONGEST)
 
 
 def rows() -> Iterator[tuple[str, ...]]:
-    """One voice each.
+    """Yield one row per voice.
 
     Raises:
-        AssertionError: one does not decode as what it should be, or is off by too much.
+        AssertionError: a voice has a wrong codec, or its duration is off by more than `MOST`.
     """
     for seconds in LENGTHS:
         recorded = tone(seconds)

@@ -1,8 +1,7 @@
-"""Wires between two programs, to be cut (openly, or so that nobody is told), stalled or delayed, or
-to break in the middle of a frame.
+"""TCP proxies with faults: reset, silent loss, stall, delay, or a break in the middle of a frame.
 
-A wire knows nothing of what it carries: HTTP, WebSocket and PostgreSQL's protocol alike. To carry
-the last one it may lie between two Unix sockets.
+A wire does not interpret what it carries, be it HTTP, WebSocket or PostgreSQL's protocol. For
+PostgreSQL it may connect two Unix sockets.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from tempfile import TemporaryDirectory
 from bridge.demo.child_process import free_port
 
 SOCKET = ".s.PGSQL.5432"
-"""PostgreSQL's, in a directory that takes the place of a host in its URL."""
+"""PostgreSQL's socket file, in the directory that its URL names as host."""
 _PIECE = 64 * 1024
 _TURNS = 5
-"""Of the event loop, after which a connection that was taken is known."""
+"""Event loop iterations after which an accepted connection is registered."""
 
 
 async def take_no_more(*listeners: int) -> None:
-    """Take no more connections from these sockets (descriptors), before their server is closed.
+    """Stop accepting connections from these sockets (descriptors) before their server closes.
 
-    One that was taken just now would stay unclosed if the server were gone before it has its turn.
+    A connection accepted just before would otherwise never be closed.
     """
     for one in listeners:
         asyncio.get_running_loop().remove_reader(one)
@@ -34,11 +33,11 @@ async def take_no_more(*listeners: int) -> None:
 
 
 class Wire:
-    """One wire, from `here` to `there`: loopback ports, or Unix sockets.
+    """A proxy from `here` to `there`: loopback ports, or Unix sockets.
 
     Attributes:
-        delay: seconds by which everything comes later, both ways.
-        halves: so many pieces will be carried by half only, and their connections cut.
+        delay: seconds by which everything is delayed, both ways.
+        halves: number of coming pieces to cut in half, closing their connections.
     """
 
     def __init__(self, there: int | Path, here: int | Path = 0) -> None:
@@ -50,10 +49,10 @@ class Wire:
         self._moves = asyncio.Event()
         self._moves.set()
         self._lost = asyncio.Event()
-        """Of the connections made until `mend`: what is carried by them vanishes."""
+        """Set if the data of connections made until the next `mend` is dropped."""
         self._ends: set[asyncio.StreamWriter] = set()
         self._far: set[asyncio.StreamWriter] = set()
-        """Those of them that lead `there`."""
+        """The ends on the side of `there`."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Wire]:
@@ -69,27 +68,27 @@ class Wire:
             self.cut()
 
     def cut(self) -> None:
-        """Break all connections without a word, and each new one, until `mend`."""
+        """Reset all connections, and each new one, until `mend`."""
         self._cut = True
         self._moves.set()
         for end in list(self._ends):
             end.transport.abort()
 
     def stall(self) -> None:
-        """Go on taking connections, and carry nothing, until `mend`: so a stopped program looks."""
+        """Accept connections but carry nothing until `mend`, like a stopped program."""
         self._moves.clear()
 
     def lose(self) -> None:
-        """Let all that is carried vanish, and answer no new connection, until `mend`.
+        """Drop all data, and do not answer new connections, until `mend`.
 
-        So does a network that drops every packet: there is no answer, no reset and no end.
+        Like a network that drops every packet: there is no answer, no reset and no EOF.
         """
         self._lost.set()
 
     def mend(self) -> None:
-        """Carry everything again. Connections that have `lose`d something stay as they are.
+        """Carry everything again. After `lose`, the connections made so far stay silent.
 
-        The far side is rid of its ends of these, as TCP's keepalives would have it by themselves.
+        Their far ends are closed, as TCP keepalives would do.
         """
         self._cut, self.delay, self.halves = False, 0.0, 0
         self._moves.set()
@@ -99,14 +98,14 @@ class Wire:
                 end.close()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection until either side ends it, or it is cut."""
+        """Forward one connection until either side closes it, or it is cut."""
         ends, lost = {writer}, self._lost
         self._ends |= ends
         try:
             if self._cut:
                 return
             if lost.is_set():
-                await reader.read()  # until it is given up
+                await reader.read()  # until the peer gives up
                 return
             if isinstance(self._there, Path):
                 far, back = await asyncio.open_unix_connection(self._there)
@@ -115,7 +114,7 @@ class Wire:
             ends.add(back)
             self._ends.add(back)
             self._far.add(back)
-            if writer.transport.is_closing():  # cut while it was made
+            if writer.transport.is_closing():  # cut during the connect
                 return
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, back, lost))
@@ -131,7 +130,7 @@ class Wire:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: asyncio.Event
     ) -> None:
-        """Carry one direction, or let it vanish. OSError, EOFError: it is over."""
+        """Forward or drop one direction. Raises OSError or EOFError when it breaks."""
         while piece := await reader.read(_PIECE):
             if self.delay:
                 await asyncio.sleep(self.delay)
@@ -151,7 +150,7 @@ class Wire:
 
 @asynccontextmanager
 async def wire_to_postgres(server: Path) -> AsyncIterator[tuple[Wire, Path]]:
-    """A wire to the PostgreSQL whose socket is in that directory, and the directory to be used."""
-    with TemporaryDirectory(prefix="w-") as folder:  # a socket's path may have 107 bytes
+    """Run a wire to the PostgreSQL with its socket in `server`; yield it and its own directory."""
+    with TemporaryDirectory(prefix="w-") as folder:  # a socket's path is at most 107 bytes
         async with Wire(server / SOCKET, Path(folder) / SOCKET).running() as wire:
             yield wire, Path(folder)
