@@ -1,4 +1,4 @@
-"""A clock that stands until a test turns it."""
+"""A manual clock, and an event loop with virtual time."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Result = TypeVar("Result")
 
 START = 1_733_011_200_000
 TURNS = 60
-"""Turns of the event loop after which no more is waited for what never rests."""
+"""Maximum number of event loop iterations in `quiet`, for loops that never become idle."""
 
 
 async def quiet(turns: int = TURNS) -> None:
-    """Let everything run that does not wait for time or for a gate."""
+    """Run the event loop until no callback is ready: the rest waits for time or for a gate."""
     ready = vars(asyncio.get_running_loop())["_ready"]
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -26,7 +26,7 @@ async def quiet(turns: int = TURNS) -> None:
 
 
 def leap(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """Run something on a loop whose time leaps to the next timer instead of passing."""
+    """Run a coroutine on an event loop whose time jumps to the next timer."""
     with asyncio.Runner(loop_factory=_LeapingLoop) as runner:
         return runner.run(coroutine)
 
@@ -55,7 +55,7 @@ class _LeapingSelector(selectors.SelectSelector):
 
 
 class ManualClock:
-    """Implements `ports.Clock`. Sleepers wake in order, each at its own moment."""
+    """Implements `ports.Clock`; sleepers wake in the order of their deadlines."""
 
     def __init__(self) -> None:
         self._now = START
@@ -72,12 +72,12 @@ class ManualClock:
         await woken
 
     def set_back(self, ms: int) -> None:
-        """Set the time back; who sleeps does not sleep for longer."""
+        """Set the time back; running sleeps are not extended."""
         self._now -= ms
         self._sleepers = [(moment - ms, number, one) for moment, number, one in self._sleepers]
 
     async def turn(self, seconds: float) -> None:
-        """Let so much time pass, and everything happen that happens in it."""
+        """Advance the time, and run everything that is due meanwhile."""
         end = self._now + round(seconds * 1000)
         await quiet()
         while self._sleepers and self._sleepers[0][0] <= end:

@@ -1,4 +1,4 @@
-"""Single writes to a store, for tests that prepare or look at its rows one at a time."""
+"""Single writes to and reads of a store, for tests that prepare or check its rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bridge.rooms.store import (
 
 
 async def one(store: StorePort, commit: Commit) -> Committed:
-    """Commit what one room has to write, and raise the error that it is answered by."""
+    """Commit the writes of one room; raise the error if the store answers with one."""
     (answer,) = await store.commit([commit])
     if isinstance(answer, StoreError):
         raise answer
@@ -30,7 +30,7 @@ async def one(store: StorePort, commit: Commit) -> Committed:
 
 
 async def accept(store: StorePort, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
-    """Store inputs to be handled later; returns those that were new, in the order given."""
+    """Store inputs to be handled later; return the rows of the new ones, in their order."""
     rooms: dict[RoomId, list[NewInput]] = {}
     for new in inputs:
         rooms.setdefault(new.room_id, []).append(new)
@@ -55,7 +55,7 @@ async def step(
     fresh: Sequence[NewInput] = (),
     settled: Sequence[Settlement] = (),
 ) -> list[EffectRow]:
-    """Write a room's record and what a step of it led to; returns the effects' rows."""
+    """Store a room's record and the result of a step; return the rows of its effects."""
     entries = [*map(Entry, fresh), *(Entry(effect=effect) for effect in effects)]
     commit = Commit(
         room.room_id,
@@ -73,7 +73,7 @@ async def step(
 async def settle(
     store: StorePort, room_id: RoomId, settlement: Settlement, inputs: Sequence[NewInput] = ()
 ) -> list[InputRow]:
-    """End an effect, and store what came of it to be handled later."""
+    """Settle an effect, and store the resulting inputs to be handled later."""
     commit = Commit(room_id, settlement.now, waiting=inputs, settled=[settlement])
     return list((await one(store, commit)).waiting)
 

@@ -1,4 +1,4 @@
-"""A whole engine between a homeserver, a call centre and a database, all in memory."""
+"""A whole engine with a homeserver, a call centre and a database in memory."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ SESSION = SessionId(5150)
 
 
 WHOLE = ("agent.", "outage.late", "rating.")
-"""Families that agents read, or whose words a test is about."""
+"""Key prefixes of sentences kept in full: agents read them, or tests check their wording."""
 KEYS = Texts(
     catalogue={
         key: whole if key.startswith(WHOLE) else dict.fromkeys(LANGUAGES, key)
         for key, whole in CATALOGUE.items()
     }
 )
-"""Each sentence to a room is its key."""
+"""Texts in which every other sentence is replaced by its key."""
 
 
 class Settled:
-    """The child of a histogram."""
+    """A labelled child of a histogram."""
 
     def __init__(self, counts: Counts, labels: tuple[str, ...]) -> None:
         self._counts = counts
@@ -62,9 +62,9 @@ class Counts:
     """Implements `surroundings.Measures`.
 
     Attributes:
-        settled_rows: lane and outcome of each row.
-        phases: those entered.
-        chats: each as it was and as it is, as they changed.
+        settled_rows: labels (lane, outcome) of each settled row.
+        phases: phases entered.
+        chats: each change of a chat, before and after.
     """
 
     def __init__(self) -> None:
@@ -95,16 +95,16 @@ class Counts:
 
 
 class World:
-    """What outlives an engine: the peers, the database, the time.
+    """Everything that outlives an engine: peers, database, time.
 
     Attributes:
-        dated: what an engine is told of the rows that a version before has stored.
+        dated: `MatrixLane`'s argument about rows stored by an older version.
     """
 
     def __init__(self, store: MemoryStore | None = None, rules: Rules = RULES) -> None:
         self.store = store or MemoryStore()
         self.writing = self.store.plain
-        """The same database, without faults."""
+        """The same database without injected faults."""
         self.matrix = FakeMatrix()
         self.link = FakeLink()
         self.clock = ManualClock()
@@ -123,11 +123,11 @@ class World:
         self._events = 0
 
     def speak(self, texts: Texts) -> None:
-        """Say whole sentences, and not their keys."""
+        """Use real sentences instead of their keys."""
         self.around.rules = msgspec.structs.replace(self.around.rules, texts=texts)
 
     def engine(self, others: Others | None = None) -> Engine:
-        """A new one: what a start of the process makes."""
+        """Return a new engine, as a start of the process creates it."""
         self.around.upgrades = Upgrades()
         return Engine(
             self.around,
@@ -142,7 +142,7 @@ class World:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Engine]:
-        """An engine that runs, and has done all it can without time when the body begins."""
+        """Run an engine; yield it once it is idle."""
         engine = self.engine()
         undone, ready = await engine.undone(), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
@@ -154,16 +154,16 @@ class World:
             finally:
                 running.cancel()
 
-    # --- what is there -----------------------------------------------------------------------
+    # --- stored rooms ------------------------------------------------------------------------
 
     async def chatting(self, room_id: RoomId = ROOM, **more: object) -> None:
-        """A room in the middle of a chat; `more`: of its phase."""
+        """Store a room with a chat in progress; `more`: fields of the phase `Chatting`."""
         phase = Chatting(SESSION, self.clock.now(), QueueId(1), (MEI,))
         phase = msgspec.structs.replace(phase, **more)
         await self.record(room_id, phase)
 
     async def record(self, room_id: RoomId, phase: Phase, deadline: int | None = None) -> None:
-        """A room that we serve, in that phase."""
+        """Store a served room in this phase."""
         conversation = Conversation(phase=phase, number=1, last_session=SESSION)
         record = RoomRecord(
             room_id,
@@ -178,24 +178,24 @@ class World:
         await flow.step(self.writing, stored)
 
     async def stored(self, room_id: RoomId = ROOM) -> RoomRecord:
-        """The room as the database has it."""
+        """Return the room as recovered from the database."""
         found = await self.writing.load(room_id)
         assert found.room is not None
         return recovered(load_record(found.room.record), found)
 
     async def nothing_left(self) -> bool:
-        """True if the database has no open work."""
+        """Whether the database has no open work."""
         return await self.writing.busy_rooms() == []
 
     async def open_rows(self, room_id: RoomId = ROOM) -> list[EffectRow]:
         return await flow.open_effects(self.writing, room_id)
 
-    # --- what happens -----------------------------------------------------------------------
+    # --- inputs -----------------------------------------------------------------------------
 
     def event(
         self, kind: str = "say", text: str = "hello", room_id: RoomId = ROOM, **fields: object
     ) -> tuple[RoomId, EventId, dict[str, object]]:
-        """An event of the customer's, as a transaction brings it."""
+        """Return an event of the customer for `Engine.accept_events`."""
         self._events += 1
         event_id = EventId(f"$e{self._events}")
         raw: dict[str, object] = {"event_id": event_id, "kind": kind, "sender": ADA, "text": text}
@@ -210,5 +210,5 @@ class World:
 
 
 def said(text: str) -> Received:
-    """An agent's word."""
+    """Return the push of an agent's text."""
     return Received(MessageReceived(SESSION, MEI.id, AgentText(text)))

@@ -1,4 +1,4 @@
-"""A call centre in memory: it answers every call, keeps count, and fails as told."""
+"""A fake link to a call centre: it records and answers all calls, and fails on demand."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class FakeLink:
     """Implements `ports.LinkPort`.
 
     Attributes:
-        calls: what arrived, in order.
-        before: raised by the next calls before anything is written.
-        after: raised by the next calls after they have arrived.
-        answers: replies to the next calls; success when there are no more.
-        gate: calls wait for it once they have arrived.
-        kept: rooms whose link is to stay up.
-        free: says whether a call can be written without waiting.
-        kept_back: takes what tells the answers to such calls; None: they come at once.
-        disturb: awaited before and after the writing.
-        hints: who was said to be typing, in which session.
-        histories: what the next questions for the history bring; None when there are no more.
-        uploads: how many files came.
-        logins: the accounts that were tried.
+        calls: calls that arrived, in order.
+        before: exceptions for the next calls, raised before anything is written.
+        after: exceptions for the next calls, raised after they arrived.
+        answers: replies to the next calls; success when empty.
+        gate: calls wait for it after they arrived.
+        kept: rooms whose link is kept up.
+        free: whether `call_now` can write a call without waiting.
+        kept_back: collects the callbacks of `call_now` that report answers; None calls them soon.
+        disturb: awaited before and after each write.
+        hints: typing signals: room and session.
+        histories: results of the next history requests; None when empty.
+        uploads: number of uploaded files.
+        logins: accounts that logged in.
     """
 
     def __init__(self, disturb: Callable[[], Awaitable[None]] = at_once) -> None:
@@ -61,7 +61,7 @@ class FakeLink:
         self.logins: list[Account] = []
 
     def texts(self, room_id: RoomId) -> list[str]:
-        """All that the agent of a room has read, in order."""
+        """Return all texts that reached the agent of a room, in order."""
         return [
             one.command.content.text
             for one in self.calls

@@ -1,6 +1,6 @@
-"""A room as the engine has it in memory, and as one that starts now would read it.
+"""A room's state in the engine's memory, and as loaded from the database, to be compared.
 
-Whoever changes how a room is kept changes it here, and nowhere else in the tests of recovery.
+The tests of recovery know only through this module how a room is represented.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from bridge.rooms.visit import StoredEffect, in_turn, load_effect, recovered
 
 
 class Room(msgspec.Struct, frozen=True):
-    """What of a room decides how it goes on."""
+    """The state of a room that determines its further behaviour."""
 
     record: RoomRecord
     inputs: tuple[Stored, ...]
-    """Those that are stored and not handled, in order."""
+    """Stored unhandled inputs, in order."""
     work: tuple[tuple[Lane, tuple[Work, ...]], ...]
-    """What is to be carried out or is being carried out, in order, of each lane."""
+    """Waiting and running effects of each lane, in order."""
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 async def live(engine: Engine, room_id: RoomId) -> Room | None:
-    """The room in memory, once all that it has come to is stored; None if it is not there."""
+    """Return the room in memory, None if it is not loaded or has unstored changes."""
     room = engine._rooms.get(room_id)
     if room is None or room.behind or room._on_its_way is not None or not room._draft.empty:
         return None
@@ -46,7 +46,7 @@ async def live(engine: Engine, room_id: RoomId) -> Room | None:
 
 
 async def loaded(around: Surroundings, room_id: RoomId) -> Room:
-    """The room as a process would read it that starts now, in these surroundings."""
+    """Return the room as a starting process would load it."""
     found = await around.store.load(room_id)
     record = RoomRecord(room_id)
     if found.room is not None:

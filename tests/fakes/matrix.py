@@ -1,4 +1,4 @@
-"""A homeserver in memory: it keeps what is sent, once per transaction id, and fails as told."""
+"""A fake homeserver: it keeps sent events, one per transaction id, and fails on demand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from bridge.webchat.frames import Agent, AgentMedia, AgentText
 
 
 class Posted(msgspec.Struct, frozen=True):
-    """An event of ours in a room."""
+    """An event that the bridge sent."""
 
     event_id: EventId
     room_id: RoomId
@@ -56,7 +56,7 @@ class Posted(msgspec.Struct, frozen=True):
 
 
 class SentFile(msgspec.Struct, frozen=True):
-    """A file of ours, read to its end."""
+    """A file that the bridge sent."""
 
     name: str
     mime: str
@@ -65,40 +65,39 @@ class SentFile(msgspec.Struct, frozen=True):
 
 
 async def at_once() -> None:
-    """No disturbance."""
+    """Do nothing: the default of `disturb`."""
 
 
 class FakeMatrix:
     """Implements `ports.MatrixPort`. Raw events are `{"event_id", "kind", "sender", …}`.
 
     Attributes:
-        posted: what stands in the rooms, in order.
-        requests: the transaction ids of all requests, repeats included.
-        trouble: raised by the next requests, in order.
-        gate: requests wait while it is not set.
-        answering: while it is not set, what was posted is to be seen, and its answer waits.
+        posted: events sent by the bridge, in order.
+        requests: transaction id or description of each request, with repeats.
+        trouble: exceptions raised by the next requests, in order.
+        gate: requests wait until it is set.
+        answering: sends are visible at once, but answered only once it is set.
         disturb: awaited before and after each request.
-        poison: events that make the reader fail.
-        ours: true for the rooms and users that are served.
-        forgotten: rooms and persons whose keys are to be in memory no more.
-        earlier: what is found in a room when it is entered.
-        config: how the room is configured when it is entered, and by whom.
-        members: who of ours is in which room.
-        named: who of ours was named as a member not to be counted, in which room; True: before one
-            of them was there.
-        reasons: why who of ours has left which room, as people read it.
-        foreign: hosts that turned out to be somebody else's accounts.
-        level: everybody's power level.
-        sign_trouble: raised by the next receipts, in order.
-        signs: how long one of ours was to be seen typing, or how far it has read.
-        room: what a timeline finds, oldest first; `recorded` in it is what is written down.
-        sent_files: those of our own that we sent.
-        polls: our questions, each once.
-        configured: the state event of each room; we write it with a `level` of 50.
-        redacted: events that were taken out of their rooms; that needs a `level` of 50.
-        event_ids: pattern of the ids that it gives.
-        replaced: rooms that were upgraded, in which only people may speak.
-        unreadable: rooms, and who of ours cannot read them.
+        poison: ids of events that `interpret` fails on.
+        ours: predicate of `limit_to`: rooms and users served by this process.
+        forgotten: arguments of `forget`: rooms and person whose keys are dropped from memory.
+        earlier: raw events found in a room on entering it.
+        config: configuration found in a room on entering it, and its author.
+        members: rooms and the bridge users in them.
+        named: room and users of each `name_service_members`; True if none of them had joined.
+        reasons: reason shown when a bridge user left a room.
+        foreign: hosts that turned out to be accounts of someone else.
+        level: power level of everybody.
+        sign_trouble: exceptions raised by the next receipts, in order.
+        signs: typing notices (seconds) and read receipts (event id) of bridge users.
+        room: result of `timeline`, oldest first; key `recorded` of an event: its `Recorded`.
+        sent_files: files sent by `send_file`.
+        polls: polls sent, each once.
+        configured: configuration state event by room; writing one needs a `level` of 50.
+        redacted: redacted events; others' events need a `level` of 50.
+        event_ids: format of the event ids.
+        replaced: upgraded rooms, in which the bridge may not send.
+        unreadable: rooms, and the bridge users that cannot read them.
     """
 
     def __init__(self, disturb: Callable[[], Awaitable[None]] = at_once) -> None:
@@ -139,7 +138,7 @@ class FakeMatrix:
         self._found: dict[str, Posted] = {}
 
     def texts(self, room_id: RoomId) -> list[str]:
-        """All that we said in a room, in order."""
+        """Return all texts sent by the bridge to a room, in order."""
         return [one.text for one in self.posted if one.room_id == room_id]
 
     # --- reading ----------------------------------------------------------------------------

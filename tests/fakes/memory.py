@@ -1,7 +1,7 @@
-"""The store for tests of everything else: SQLite in memory, asked without a thread.
+"""An in-memory SQLite store without a thread, for tests that are not about storage.
 
-The statements are those of the program. Nothing is durable, nothing shared, and every call is
-answered within one turn of the event loop, so time in tests stays the tests' own.
+It runs the program's own SQL. Every call is answered within one iteration of the event loop, so
+that virtual time works.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from bridge.storage.sqlstore import SqlStore
 T = TypeVar("T")
 
 MAX_TEXT = 2_600
-"""Bytes of a text that PostgreSQL can index."""
+"""Maximum bytes of a text that PostgreSQL can index."""
 
 
 class _Writer(GroupWriter[Write]):
-    """Commits each request as it comes."""
+    """Commits each request at once."""
 
     def __init__(self, engine: _Engine) -> None:
         super().__init__(lambda group: carry_out(group, engine))
@@ -47,14 +47,14 @@ class _Writer(GroupWriter[Write]):
 
 
 class _Engine:
-    """Implements `storage.query.Engine`, over a connection of this thread."""
+    """Implements `storage.query.Engine` with a connection in the calling thread."""
 
     dialect = Dialect.SQLITE
 
     def __init__(self) -> None:
         self.down = ""
-        """Why every call fails; empty while none does."""
-        # Closed with the object, which a thread may be the last to know (Python 3.13 wants it so).
+        """Error of every call; empty while the database is up."""
+        # Closed by a finalizer, maybe in another thread: Python 3.13 warns of unclosed connections.
         self._connection = sqlite3.connect(
             ":memory:", isolation_level=None, check_same_thread=False
         )
@@ -115,18 +115,18 @@ class _Engine:
 
 
 def _check(values: object) -> None:
-    """Refuse what PostgreSQL cannot hold, and SQLite can."""
+    """Raise Unstorable for values that SQLite can store but PostgreSQL cannot."""
     assert hasattr(values, "__iter__")
     for value in values:
         if isinstance(value, str):
-            length = len(value.encode())  # half a surrogate pair fails here as in both engines
+            length = len(value.encode())  # raises for a lone surrogate, as both engines do
             if length > MAX_TEXT or "\0" in value:
                 raise Unstorable("a value cannot be stored: too long, or with a NUL")
 
 
 @cache
 def _empty() -> bytes:
-    """A database of the newest schema, as its file would be."""
+    """Return a serialised empty database with the newest schema."""
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(
             "CREATE TABLE schema_version (version INTEGER PRIMARY KEY, name TEXT, applied BIGINT);"
@@ -137,36 +137,36 @@ def _empty() -> bytes:
 
 
 async def dead_letters(store: SqlStore, limit: int = 100) -> list[DeadLetter]:
-    """The dead letters of a store, with their content."""
+    """Return the dead letters of a store, with their content."""
     listed = await store.letters((0, 0), limit)
     opened = [await store.letter(one.id) for one in listed]
     return [one for one in opened if one is not None]
 
 
 class MemoryStore(SqlStore):
-    """A StorePort that forgets everything with the object."""
+    """A StorePort whose data exists only as long as the object."""
 
     def __init__(self) -> None:
         self._memory = _Engine()
         super().__init__(self._memory, _Writer(self._memory))
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """All rows of a table, each by its columns."""
+        """Return all rows of a table as dicts."""
         return self._memory.rows(table)
 
     def write(self, statement: str, *params: object) -> None:
-        """Change rows by hand, as an operator might."""
+        """Run a statement outside of the store's code."""
         self._memory.write(statement, params)
 
     def copy(self) -> MemoryStore:
-        """Another database that holds the same, as a restored backup does."""
+        """Return a copy of the database, like a restored backup."""
         other = MemoryStore()
         other._memory.restore(self._memory)
         return other
 
     @property
     def plain(self) -> SqlStore:
-        """The same database, for tests: without whatever a subclass does to calls."""
+        """The same database without the faults of a subclass."""
         return SqlStore(self._memory, _Writer(self._memory))
 
     @property

@@ -1,4 +1,4 @@
-"""A homeserver in memory whose events are read as the real ones are, and which keeps files."""
+"""A fake homeserver with real Matrix events and with files."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ Json = dict[str, object]
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """What was relayed."""
+    """A relayed agent message."""
 
     event_id: EventId
     what: str
-    """The fragment, the file's bytes, or the place."""
+    """The HTML fragment, the file's content, or the place."""
     kind: str = "text"
     thread: Thread | None = None
 
 
 class ReadingMatrix(FakeMatrix):
-    """See the module.
+    """A FakeMatrix that interprets raw events with the bridge's own code.
 
     Attributes:
-        files: by mxc address.
-        shown: what agents said, in order, repeats included once.
-        notices: what we said.
+        files: content by mxc address.
+        shown: relayed agent messages, in order, without repeats.
+        notices: notices of the bridge.
     """
 
     def __init__(self) -> None:
@@ -113,10 +113,10 @@ class ReadingMatrix(FakeMatrix):
 
 
 class TellingCounts(Counts):
-    """Says when a row was settled.
+    """Counts that signal each settled row.
 
     Attributes:
-        news: set each time.
+        news: set whenever a row is settled.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class TellingCounts(Counts):
 
 
 class ReadingWorld(World):
-    """A `World` with real events."""
+    """A `World` with real Matrix events."""
 
     def __init__(self, rules: Rules = RULES) -> None:
         super().__init__(rules=rules)
@@ -147,12 +147,12 @@ class ReadingWorld(World):
         )
 
     def message(self, event_id: str, **content: object) -> tuple[RoomId, EventId, Json]:
-        """A message of the customer's, as a transaction brings it."""
+        """Return a customer's m.room.message for `Engine.accept_events`."""
         return self.real("m.room.message", event_id, content)
 
     def real(
         self, kind: str, event_id: str, content: Json, **more: object
     ) -> tuple[RoomId, EventId, Json]:
-        """An event of the customer's."""
+        """Return a customer's event for `Engine.accept_events`."""
         raw: Json = {"type": kind, "event_id": event_id, "sender": ADA, "content": content}
         return ROOM, EventId(event_id), raw | more

@@ -1,4 +1,4 @@
-"""A store that fails in every way in which a database can, over one in memory."""
+"""An in-memory store that simulates all failures of a database."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ WRITES = frozenset({"commit", "mark_attempted"})
 
 
 class Fault(Enum):
-    """What becomes of one call."""
+    """The fault of one call."""
 
     NONE = "none"
     BEFORE = "before"
-    """It fails, and nothing was written."""
+    """The call fails without writing."""
     LOST = "lost"
-    """It was written, and the answer is lost."""
+    """The write succeeds, but its answer is lost."""
     LATE = "late"
-    """The caller gives up; it is written only then (`FlakyStore.late`), or never."""
+    """The call fails, but the write may still happen (`FlakyStore.late`)."""
     SLOW = "slow"
-    """It takes some turns of the event loop, before and after."""
+    """The call takes extra event loop iterations, before and after the write."""
 
 
 class FlakyStore(MemoryStore):
-    """Every call asks `decide` for its fault; by default there is none.
+    """A store whose calls each ask `decide` for a fault; by default there is none.
 
     Attributes:
-        faults: for calls by name, in order; they come before `decide`.
-        late: writes that were given up for lost and may still happen.
-        calls: the names of all calls.
-        turns: dice for slow calls.
-        gate: while it is closed, what is written is answered to nobody.
+        faults: faults of the next calls by name, in order; they take precedence over `decide`.
+        late: writes that failed for the caller and may still happen.
+        calls: names of all calls.
+        turns: random source for slow calls.
+        gate: writes are not answered until it is set.
     """
 
     def __init__(self, decide: Callable[[str], Fault] = lambda _: Fault.NONE) -> None:
@@ -53,11 +53,11 @@ class FlakyStore(MemoryStore):
         self.gate.set()
 
     def fail(self, name: str, *faults: Fault) -> None:
-        """The next calls of that name end so."""
+        """Set the faults of the next calls of this name."""
         self.faults.setdefault(name, deque()).extend(faults)
 
     async def write_late(self) -> None:
-        """What was given up for lost comes through after all, or fails for good."""
+        """Carry out the `late` writes; one that raises StoreError is dropped."""
         while self.late:
             try:
                 await self.late.pop(0)()
@@ -65,7 +65,7 @@ class FlakyStore(MemoryStore):
                 continue
 
     def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
-        """Like a commit that somebody waits for, with its faults."""
+        """Commit in a task, with the faults of `commit`."""
 
         async def wait() -> None:
             try:

@@ -1,4 +1,4 @@
-"""Threads that remember what they were asked to do."""
+"""Thread pool executors for tests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 class NotedThreads(ThreadPoolExecutor):
-    """Implements `concurrent.futures.Executor`.
+    """An executor that records its calls.
 
     Attributes:
-        asked: names of the functions.
+        asked: names of the submitted functions.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class NotedThreads(ThreadPoolExecutor):
 
 
 class AtOnce(ThreadPoolExecutor):
-    """Implements `concurrent.futures.Executor` in the caller's own thread."""
+    """An executor that runs everything in the caller's thread."""
 
     def submit(self, fn: Callable[..., T], /, *args: object, **kwargs: object) -> Future[T]:
         done: Future[T] = Future()
