@@ -1,6 +1,6 @@
-"""What the package imports is what pyproject.toml says that it needs: no more, no less.
+"""The imports of the package match the dependencies in pyproject.toml.
 
-A clean installation holds nothing else: the test extra would hide a forgotten dependency.
+In a development environment the test extra would hide a missing dependency.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pathlib import Path
 import pytest
 
 PART_OF = {"pydantic-core": "pydantic"}
-"""Distributions that are another's inner half, pinned by it to one version."""
+"""Distributions that are part of another one, which pins their version."""
 LOADED_BY_NAME = {"tzdata": "zoneinfo looks for it where the system has no time zones"}
-"""Distributions that nothing of ours imports, and who does."""
+"""Dependencies that the package does not import, and why they are needed."""
 EXTRAS = {"demo": "bridge/demo/", "tracing": "bridge/ops/tracing.py"}
-"""Extras, and what of the package needs them."""
+"""Extras, and the part of the package that needs them."""
 ROOT = Path(__file__).parents[2]
 
 
 def normal(name: str) -> str:
-    """A distribution's name in its normal form (packaging specification, "Names")."""
+    """Return a distribution's normalised name (packaging specification, "Names")."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def imported(extra: str = "") -> dict[str, str]:
-    """Top-level names that the part of an extra imports, or the rest, and one file that does."""
+    """Return the top-level names that an extra's code (or the other code) imports, and a file."""
     found: dict[str, str] = {}
     for path in sorted((ROOT / "bridge").rglob("*.py")):
         place = path.relative_to(ROOT).as_posix()
@@ -47,20 +47,20 @@ def imported(extra: str = "") -> dict[str, str]:
 
 
 def declared(extra: str = "") -> set[str]:
-    """What a plain installation brings, or what one of the extras adds to it."""
+    """Return the declared dependencies, or those of an extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needs = project["optional-dependencies"][extra] if extra else project["dependencies"]
     return {normal(re.split(r"[^\w.-]", need, maxsplit=1)[0]) for need in needs}
 
 
-def test_dependencies() -> None:
+def test_declared_dependencies_match_the_imports() -> None:
     owners = packages_distributions()
     used: dict[str, str] = {}
     for name, path in imported().items():
         if name in sys.stdlib_module_names or name == "bridge":
             continue
         assert name in owners, f"{path} imports {name}, which nothing installed provides"
-        # A name that several distributions share is used through whichever is declared.
+        # If several distributions provide the name, the declared one counts.
         candidates = {PART_OF.get(normal(owner), normal(owner)) for owner in owners[name]}
         used[min(candidates & declared() or candidates)] = path
     missing = {name: path for name, path in used.items() if name not in declared()}
@@ -70,7 +70,7 @@ def test_dependencies() -> None:
 
 
 @pytest.mark.parametrize(("extra", "needed"), [("demo", "nio"), ("tracing", "opentelemetry")])
-def test_a_part_with_an_extra_needs_no_more_than_that(extra: str, needed: str) -> None:
+def test_optional_code_imports_only_its_extra(extra: str, needed: str) -> None:
     owners = packages_distributions()
     allowed = declared() | declared(extra)
     foreign = {

@@ -1,8 +1,7 @@
-"""What README.md and docs/ name exists, and what exists for people is named there.
+"""README.md and docs/ agree with the code.
 
-Links and their anchors, commands and their flags, commands in a room, keys of the configuration,
-metrics, exit codes, log messages. That config.example.yaml has every key is seen by
-`tests/unit/config/test_known_keys.py`.
+Links and anchors, command lines, room commands, config keys, metrics, exit codes, names of log
+fields. `tests/unit/config/test_known_keys.py` checks that config.example.yaml has every key.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ CUSTOMERS = {
 }
 ROOMS = {**CUSTOMERS, "admins": (ROOT / "docs" / "using.md").read_text(encoding="utf-8")}
 USAGE_ERROR = 2
-"""The exit code that is click's, for a wrong command line."""
+"""click's exit code for a wrong command line."""
 NOT_COMMANDS = frozenset({"org.matrix_webchat.room"})
-"""Lower-case words that pages about rooms set as code and that are no commands of one."""
+"""Lower-case words in code style that are not room commands."""
 
 BY_MAKE = frozenset({"demo"})
-"""Commands that people start as `make <command>`."""
+"""Commands that the docs name as `make <command>`."""
 
 _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -59,7 +58,7 @@ def _name(path: Path) -> str:
 
 
 def _anchors(path: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub generates them."""
     found: dict[str, int] = {}
     for heading in _HEADING.findall(_FENCE.sub("", path.read_text(encoding="utf-8"))):
         words = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower())
@@ -71,7 +70,7 @@ def _anchors(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_a_target(page: Path) -> None:
     broken = []
     for link in _LINK.findall(_FENCE.sub("", page.read_text(encoding="utf-8"))):
         if re.match(r"[a-z]+:", link):
@@ -83,8 +82,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
-def test_files_that_are_named_are_there() -> None:
-    """A file that has moved is named by its new place, in the pages as well."""
+def test_python_files_named_in_the_docs_exist() -> None:
     modules = [
         f"/{path.relative_to(ROOT).as_posix()}"
         for folder in ("bridge", "tests")
@@ -100,7 +98,7 @@ def test_files_that_are_named_are_there() -> None:
 
 
 def _unknown(words: list[str]) -> str:
-    """What of a command line the program does not have; empty if it has everything."""
+    """Return the first unknown command or flag of a command line, empty if there is none."""
     command: click.Command = program
     flags = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)}
     takes_value = _with_value(command)
@@ -132,21 +130,21 @@ def _command_lines(text: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_commands_exist(page: Path) -> None:
+def test_command_lines_are_valid(page: Path) -> None:
     lines = list(_command_lines(page.read_text(encoding="utf-8")))
     wrong = {line: missing for line in lines if (missing := _unknown(_split(line)))}
     assert wrong == {}
 
 
 def _split(line: str) -> list[str]:
-    """Words of a shell's line; an unfinished quotation ends with it."""
+    """Split a shell command line, also one with an unclosed quote."""
     try:
         return shlex.split(line)
     except ValueError:
         return line.split()
 
 
-def test_every_command_is_named() -> None:
+def test_every_command_is_documented() -> None:
     everything = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     named = {line.split(" ")[0] for line in _command_lines(everything)}
     named |= {command for command in BY_MAKE if f"make {command}" in everything}
@@ -154,8 +152,8 @@ def test_every_command_is_named() -> None:
     assert public - named == set()
 
 
-def test_room_commands_that_are_named_exist() -> None:
-    """With the prefix on any page, and without it where a page shows how to do something."""
+def test_documented_room_commands_exist() -> None:
+    """Commands with the prefix are checked on every page, those without it on pages about rooms."""
     verbs = set(COMMANDS)
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -166,8 +164,8 @@ def test_room_commands_that_are_named_exist() -> None:
         assert words - verbs - NOT_COMMANDS == set(), language
 
 
-def test_customers_read_the_same_in_each_language() -> None:
-    """As many sections and pictures, the queue card as it is, and only words that are commands."""
+def test_customer_guides_match_in_all_languages() -> None:
+    """The guides have the same structure, the real queue card and commands in their language."""
     shapes = {
         tuple(re.findall(r"^#+(?= )|^\d\.|^!|^```", text, re.MULTILINE))
         for text in CUSTOMERS.values()
@@ -186,21 +184,21 @@ def test_customers_read_the_same_in_each_language() -> None:
 
 
 @pytest.mark.parametrize("name", reference_pages.PAGES)
-def test_reference_pages(name: str) -> None:
-    """They are what `python -m tests.support.reference_pages` writes."""
+def test_reference_pages_are_up_to_date(name: str) -> None:
+    """`python -m tests.support.reference_pages` updates them."""
     written = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert written == reference_pages.PAGES[name]()
 
 
-def test_every_page_is_found_in_the_site() -> None:
+def test_every_page_is_in_the_site_navigation() -> None:
     listed = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
     pages = {path.name for path in (ROOT / "docs").glob("*.md")}
     assert pages - set(re.findall(r"[\w.-]+\.md", listed)) == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_keys_of_the_configuration_exist(page: Path) -> None:
-    """A key that is named with its section, such as `webchat.login_rate`."""
+def test_documented_config_keys_exist(page: Path) -> None:
+    """Checks keys written with their section, such as `webchat.login_rate`."""
     known = {render_path(path) for path in known_paths()}
     sections = {str(path[0]) for path in known_paths()}
     named = {
@@ -212,12 +210,12 @@ def test_keys_of_the_configuration_exist(page: Path) -> None:
     assert keys - known - {"homeserver.yaml"} == set()
 
 
-def test_metrics() -> None:
-    """Their page is what `python -m tests.support.metric_table` writes."""
+def test_metrics_page_is_up_to_date() -> None:
+    """`python -m tests.support.metric_table` updates it."""
     assert metric_table.TARGET.read_text(encoding="utf-8") == metric_table.page()
 
 
-def test_exit_codes() -> None:
+def test_exit_codes_are_documented() -> None:
     table = OPERATORS.partition("## Exit codes")[2].partition("\n\nSIGTERM")[0]
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == {
         *(code.value for code in ExitCode),
@@ -226,15 +224,14 @@ def test_exit_codes() -> None:
 
 
 def test_fields_of_log_lines_have_one_name() -> None:
-    """`room`, `user`, `event_id`, as docs/operators.md says; `event` is the line's own text."""
+    """`room`, `user`, `event_id`, see docs/operators.md; structlog uses `event` for the message."""
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "bridge").rglob("*.py"))
     fields = {field for call in _LOG_CALL.findall(code) for field in re.findall(r"(\w+)=", call)}
     assert {"room", "user"} <= fields
     assert fields & {"event", "mxid", "room_id", "user_id", "session_id", "ghost", "who"} == set()
 
 
-def test_a_wrong_command_line_is_noticed() -> None:
-    """The check itself: it must not pass for want of looking."""
+def test_the_check_detects_unknown_commands_and_flags() -> None:
     wrong: Mapping[str, str] = {"frobnicate": "frobnicate", "register --rotat": "--rotat"}
     assert {line: _unknown(line.split()) for line in wrong} == wrong
     assert _unknown(["run", "-c", "config.yaml"]) == ""

@@ -1,9 +1,9 @@
-"""How many files of the bridge an encrypted message passes: a count that may only go down.
+"""The number of files of the bridge on the path of an encrypted message, which may only fall.
 
-As `test_path`, with a homeserver that also keeps devices and keys, and a customer's device beside
-it. What /sync brings (keys) is left out: it comes once in a hundred messages.
+As `test_path`, with a homeserver that also has devices and keys, and a customer's device. The path
+of the keys from /sync is not counted: they come once in a hundred messages.
 
-`python -m tests.shape.test_encrypted_path` prints the two walks.
+`python -m tests.shape.test_encrypted_path` prints both paths.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from tests.unit.matrix.crypto.world import FakeServer, Phone, World
 
 ROOM, CUSTOMER = "!0:localhost", "@customer0:localhost"
 FROM_CUSTOMER, FROM_AGENT = 34, 33
-"""Most files each way: lower a number whenever the way has become shorter. Beside those of
-`test_path`: what is said is sealed where it is stored, by the vault of the keys."""
+"""Maximum number of files each way; lower it whenever the path gets shorter. More than in
+`test_path`, as message bodies are stored encrypted by the vault."""
 
 
 class Keys:
-    """Stands before a homeserver: its one room is encrypted, and a world has devices and keys.
+    """Adds encryption to a stub homeserver: an encrypted room, and the devices and keys of `world`.
 
     Attributes:
-        news: set when there is something for /sync.
+        news: set when /sync has something to return.
     """
 
     def __init__(self, homeserver: StubHomeserver, world: World, tasks: asyncio.TaskGroup) -> None:
@@ -49,7 +49,6 @@ class Keys:
         self._tasks = tasks
 
     def answer(self, method: str, path: str, body: bytes) -> asyncio.Future[Answer]:
-        """Answer one request."""
         return self._tasks.create_task(self._answer(method, path, body))
 
     async def _answer(self, method: str, path: str, body: bytes) -> Answer:
@@ -93,7 +92,7 @@ class Keys:
 
 
 async def both_ways(folder: Path) -> tuple[Walk, Walk]:
-    """A customer's text to the agent and back to the read receipt, and an agent's text."""
+    """Return the paths of a customer's text (up to its read receipt) and of an agent's text."""
     keep = Serving.keep
 
     def left_out(self: Serving, work: Coroutine[Any, Any, None]) -> None:
@@ -114,7 +113,7 @@ async def both_ways(folder: Path) -> tuple[Walk, Walk]:
             async with serving(folder, homeserver, keys.answer) as served:
                 phone.send_key(BOT, ROOM)
                 keys.news.set()
-                await served.asked(event)  # the first of each begins a session
+                await served.asked(event)  # the first message each way starts a Megolm session
                 await served.answered()
                 await served.at_rest()
                 inwards = await served.shortest(lambda: served.asked(event))
@@ -125,7 +124,7 @@ async def both_ways(folder: Path) -> tuple[Walk, Walk]:
 
 @pytest.mark.asyncio
 async def test_an_encrypted_message_passes_few_files(tmp_path: Path) -> None:
-    """With `-s` it prints the two walks."""
+    """`-s` shows both paths."""
     inwards, outwards = await both_ways(tmp_path)
     sys.stdout.write(f"\n{told(inwards, outwards)}")
     assert "matrix/crypto/keys.py" in inwards.files

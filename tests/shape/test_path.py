@@ -1,12 +1,11 @@
-"""How many files of the bridge a message passes: a count that may only go down.
+"""The number of files of the bridge on the path of a message, which may only fall.
 
-The bridge is the real one, in this process, with SQLite and a socket on either side; the homeserver
-and the call centre are stubs. What runs beside serving (health, figures, upkeep) is left out, so
-that each file that is counted is on the message's way: from its arrival to the last row written,
-the customer's read receipt among it.
+The real bridge runs in this process with SQLite, and connects to a stub homeserver and a stub call
+centre by sockets. Background tasks (health, metrics, upkeep) are disabled, so that every counted
+file is on the message's path: from its arrival to the last row written, including the customer's
+read receipt.
 
-`python -m tests.shape.test_path` prints the two walks: files in their order, with the calls of
-functions in each.
+`python -m tests.shape.test_path` prints both paths: files in order, with the number of calls.
 """
 
 from __future__ import annotations
@@ -37,18 +36,18 @@ from tests.bench.subjects import Subject, client, open_chats, write_config
 
 BRIDGE = Path(__file__).parents[2] / "bridge"
 FROM_CUSTOMER, FROM_AGENT = 31, 28
-"""Most files each way: lower a number whenever the way has become shorter. One is the guard that
-counts connections to our ports (`ops/metrics.py`), one the gate to the socket (`link/gate.py`)."""
+"""Maximum number of files each way; lower it whenever the path gets shorter. One counts connections
+to the bridge's ports (`ops/metrics.py`), one is the gate to the socket (`link/gate.py`)."""
 MESSAGES = 5
-"""Of each kind; the fewest files count, for a timer of the room's own may go off in between."""
+"""Messages each way; the shortest path counts, as a timer of the room may add files to one."""
 
 
 class Walk:
-    """Notes which functions of the bridge are entered, in every thread.
+    """A profiler that records which functions of the bridge are called, in every thread.
 
     Attributes:
-        files: in the order in which they are first entered, with the calls of functions in each.
-        functions: file and name.
+        files: files in the order of their first call, with the number of calls.
+        functions: file and name of each function.
     """
 
     def __init__(self) -> None:
@@ -70,7 +69,7 @@ class Walk:
 
 
 class Walker:
-    """Hands each call to the walk of the moment."""
+    """A profiler that passes each call on to the present walk."""
 
     def __init__(self) -> None:
         self.walk = Walk()
@@ -81,14 +80,14 @@ class Walker:
 
 @dataclass(frozen=True)
 class Served:
-    """The bridge in this process, in a chat in one room."""
+    """The bridge in this process, with a chat in one room."""
 
     subject: Subject
     walker: Walker
     database: Path
 
     async def shortest(self, message: Callable[[], Awaitable[None]]) -> Walk:
-        """The walk of the message that passes the fewest files."""
+        """Send `MESSAGES` messages; return the walk with the fewest files."""
         walks = []
         for _ in range(MESSAGES):
             self.walker.walk = Walk()
@@ -96,14 +95,14 @@ class Served:
             try:
                 await message()
                 await self.at_rest()
-                await asyncio.sleep(0.05)  # until the last answer is taken in
+                await asyncio.sleep(0.05)  # until the last answer is processed
             finally:
                 sys.setprofile(None)
             walks.append(self.walker.walk)
         return min(walks, key=lambda walk: len(walk.files))
 
     async def at_rest(self) -> None:
-        """Wait until nothing that is stored is still to be done, at most half a minute."""
+        """Wait until the journal has no open row, at most half a minute."""
         with closing(sqlite3.connect(self.database)) as connection:
             for _ in range(3_000):
                 found = connection.execute("SELECT count(*) FROM journal WHERE outcome IS NULL")
@@ -113,7 +112,7 @@ class Served:
         raise TimeoutError("something stored is not done")
 
     async def asked(self, event: Callable[[str, str], dict[str, object]]) -> None:
-        """A customer's text, made from an id and words, comes to the agent, and is read."""
+        """Send a customer's text (`event` makes it of an id and a text); wait for its receipt."""
         subject = self.subject
         number, receipts = subject.heard.count("question"), subject.homeserver.receipts.value
         await subject.put([event(f"walk{number}", f"question={number}")])
@@ -121,7 +120,7 @@ class Served:
         await subject.homeserver.receipts.reach(receipts + 1)
 
     async def answered(self) -> None:
-        """An agent's text comes into the room."""
+        """Send an agent's text; wait until it is in the room."""
         shown = self.subject.homeserver.from_agents
         number = shown.value + 1
         await self.subject.say(0, f"answer={number}")
@@ -135,13 +134,13 @@ async def serving(
     handler: Handler | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Served]:
-    """Serve a room; the walk is noted from the start on.
+    """Run the bridge with a chat in one room, profiled from the start.
 
     Args:
         folder: for configuration and database.
         homeserver: not yet running.
-        handler: stands before it, and knows of devices and keys: then the bridge encrypts.
-        environment: lies over the configuration.
+        handler: answers requests before the homeserver; if given, the bridge encrypts.
+        environment: environment variables that override the configuration.
     """
     webchat, port, database, walker = StubWebChat(), free_port(), folder / "bridge.db", Walker()
     async with homeserver.running(handler), webchat.running(), client() as session:
@@ -153,16 +152,16 @@ async def serving(
             f"sqlite:///{database}",
             encryption=handler is not None,
         )
-        threading.setprofile(walker)  # of SQLite's thread, which is yet to start
+        threading.setprofile(walker)  # for SQLite's thread, which starts later
         try:
-            # Each message's receipt at once, instead of some seconds after the one before.
+            # Send each receipt at once, not some seconds after the last one.
             with patch("bridge.rooms.receipts.PAUSE", 0.0):
                 async with Serving(load_config(config, environment)):
                     url, pid = f"http://127.0.0.1:{port}", os.getpid()
                     subject = Subject([url], [pid], session, homeserver, webchat.heard, webchat.say)
                     served = Served(subject, walker, database)
                     await open_chats(subject, webchat, range(1))
-                    await served.answered()  # nobody waits for the agent's first words any more
+                    await served.answered()  # the agent's first message takes another path
                     await served.at_rest()
                     yield served
         finally:
@@ -170,7 +169,7 @@ async def serving(
 
 
 async def both_ways(folder: Path) -> tuple[Walk, Walk]:
-    """A customer's text to the agent and back to the read receipt, and an agent's text."""
+    """Return the paths of a customer's text (up to its read receipt) and of an agent's text."""
 
     def left_out(self: Serving, work: Coroutine[Any, Any, None]) -> None:
         work.close()
@@ -187,7 +186,7 @@ def told(inwards: Walk, outwards: Walk) -> str:
 
 
 def check(walk: Walk, most: int) -> None:
-    """Compare the files of a walk with their limit."""
+    """Assert that a path is within its limit, and that the limit is not too high."""
     files = len(walk.files)
     assert files <= most, f"a message passes more files: {walk}"
     assert files >= most - 3, f"lower the limit: a message passes {files} files"
@@ -195,7 +194,7 @@ def check(walk: Walk, most: int) -> None:
 
 @pytest.mark.asyncio
 async def test_a_message_passes_few_files(tmp_path: Path) -> None:
-    """With `-s` it prints the two walks."""
+    """`-s` shows both paths."""
     inwards, outwards = await both_ways(tmp_path)
     sys.stdout.write(f"\n{told(inwards, outwards)}")
     check(inwards, FROM_CUSTOMER)

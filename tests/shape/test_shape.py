@@ -1,8 +1,7 @@
-"""The shape of the code: sizes, names, circles of imports, docstrings, mutable module state.
+"""Rules for the code: sizes, names, import cycles, inheritance, docstrings, mutable module state.
 
-A rule has a list of named exceptions, each with its reason, and an exception that is no longer
-needed fails too. So the lists only shrink, or grow on purpose. Each rule is one test, which names
-all that break it.
+A rule has a list of exceptions with reasons; a stale exception fails the test too. Each rule is one
+test, which lists all violations.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ TESTS = ROOT / "tests"
 MAX_FILE = 800
 MAX_FUNCTION = 60
 MAX_FOLDER = 25
-"""Modules in one folder, `__init__` not counted."""
+"""Maximum number of modules in a folder, without `__init__`."""
 MAX_FLOORS = 8
-"""Modules of one folder in the longest chain of imports."""
+"""Maximum length of an import chain within a folder."""
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
 
 LONG_FILES: Mapping[str, str] = {}
@@ -45,9 +44,9 @@ HEIRS: Mapping[str, str] = {
     "bridge/matrix/client.py:_Answer": "mautrix reads answers whole, however long",
     "bridge/matrix/client.py:_Silence": _HOOK,
 }
-"""Classes that inherit more than the shape of a value, a port or an exception."""
+"""Classes that inherit behaviour, not only the form of a value, a port or an exception."""
 HIGH_FOLDERS: Mapping[str, str] = {}
-"""They may only get lower: an exception names the height."""
+"""Folders with longer import chains; the key contains the length, so that it cannot grow."""
 REPEATED_NAMES: Mapping[str, str] = {
     "operations": "of the bridge (`admin`) and of the simulator: each is the field's word"
 }
@@ -74,7 +73,7 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _length(node: Defined) -> int:
-    """Lines of a function from `def` on, without its docstring: explaining is not punished."""
+    """Return the number of lines of a function from `def` on, without its docstring."""
     lines = (node.end_lineno or node.lineno) - node.lineno + 1
     first = node.body[0]
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
@@ -96,7 +95,7 @@ def _too_long_functions() -> Iterator[str]:
 
 
 def _meant(base: ast.expr, path: Path) -> object:
-    """The object that a base class's expression names at the top of its module."""
+    """Return the object that a base class expression names."""
     if isinstance(base, ast.Subscript):
         return _meant(base.value, path)
     if isinstance(base, ast.Attribute):
@@ -107,7 +106,7 @@ def _meant(base: ast.expr, path: Path) -> object:
 
 
 def _heirs() -> Iterator[str]:
-    """Classes that inherit how something is done, not only what shape it has."""
+    """Yield classes that inherit behaviour."""
     shapes: tuple[object, ...] = (Generic, NamedTuple, TypedDict)
     values = (Enum, msgspec.Struct, pydantic.BaseModel, BaseException)
     for path in SOURCES:
@@ -115,7 +114,7 @@ def _heirs() -> Iterator[str]:
             if not isinstance(node, ast.ClassDef):
                 continue
             bases = [_meant(base, path) for base in node.bases]
-            if Protocol in bases:  # then Python itself lets the others be nothing else
+            if Protocol in bases:  # Python itself allows only Protocols as other bases
                 continue
             for base in bases:
                 if base not in shapes and not (isinstance(base, type) and issubclass(base, values)):
@@ -134,7 +133,7 @@ def _names_that_stand_twice() -> Iterator[str]:
 
 @cache
 def _imported(path: Path) -> frozenset[Path]:
-    """The files of the bridge that a file names in its imports, wherever in it they stand."""
+    """Return the files of the bridge that a file imports, at top level or in functions."""
     found: set[Path] = set()
     for node in ast.walk(_tree(path)):
         names: list[str] = []
@@ -143,7 +142,7 @@ def _imported(path: Path) -> frozenset[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
-            # A module, a package, or a name inside of one.
+            # A module, a package, or a name in one.
             for inner in (name, name.rpartition(".")[0]):
                 place = ROOT.joinpath(*inner.split("."))
                 files = (place.with_suffix(".py"), place / "__init__.py")
@@ -154,7 +153,7 @@ def _imported(path: Path) -> frozenset[Path]:
 
 
 def _circles(arrows: Mapping[Path, set[Path]]) -> Iterator[str]:
-    """The groups in which each can be reached from each other."""
+    """Yield the import cycles: the groups whose members all reach one another."""
     reached = {start: set(ends) for start, ends in arrows.items()}
     changed = True
     while changed:
@@ -177,7 +176,7 @@ def _circles_of_files() -> Iterator[str]:
 
 @cache
 def _height(path: Path) -> int:
-    """The floor on which a module stands in its folder, counted from 1."""
+    """Return the length of a module's longest import chain within its folder."""
     below = (file for file in _imported(path) - {path} if file.parent == path.parent)
     return 1 + max(map(_height, below), default=0)
 
@@ -192,7 +191,7 @@ def _too_high_folders() -> Iterator[str]:
 
 
 def _folder(path: Path) -> Path:
-    """What lies in `bridge` itself (`ids`, `__main__`) is no ring of its own."""
+    """Return a file's folder; a module directly in `bridge` (`ids`, `__main__`) is its own."""
     return path if path.parent == BRIDGE else path.parent
 
 
@@ -228,13 +227,13 @@ def test_rule(found: Callable[[], Iterator[str]], exceptions: Mapping[str, str],
     assert not stale, listed("no exception needed any more", stale)
 
 
-def test_names_say_something() -> None:
+def test_file_and_folder_names_are_not_vague() -> None:
     vague = [_name(path) for path in EVERYTHING if path.stem in VAGUE_NAMES]
     vague += [_name(path) for path in EVERYTHING if path.parent.name in VAGUE_NAMES]
     assert vague == []
 
 
-def test_every_module_says_what_it_is() -> None:
+def test_every_module_has_a_docstring() -> None:
     silent = [
         _name(path)
         for path in SOURCES
@@ -250,14 +249,14 @@ _PRONOUNS = {
 
 
 def _docstrings(path: Path) -> Iterator[ast.Constant]:
-    """Strings that stand alone: of modules, classes and functions, and below attributes."""
+    """Yield the docstrings of modules, classes, functions and attributes."""
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             yield node.value
 
 
 def test_a_docstring_names_its_subject() -> None:
-    """A reader searches for the technical term; a pronoun at the beginning has none (house.md)."""
+    """A docstring must begin with a technical term to search for, not with a pronoun."""
     riddles = [
         f"{_name(path)}:{text.lineno}"
         for path in SOURCES
@@ -275,7 +274,7 @@ _MUTATORS = {
 
 
 def _bound(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
-    """Names and values of a module's or class's assignment."""
+    """Yield the names and values of an assignment."""
     if isinstance(node, ast.Assign):
         for target in node.targets:
             if isinstance(target, ast.Name):
@@ -285,7 +284,7 @@ def _bound(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _written_into(tree: ast.Module) -> Iterator[str]:
-    """Names of which an entry is set or that are told to change."""
+    """Yield names of containers that the code modifies."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
             if isinstance(node.value, ast.Name):
@@ -318,8 +317,7 @@ def test_no_module_has_mutable_state() -> None:
     assert not found, listed("no mutable module state", found)
 
 
-def test_circles_are_found() -> None:
-    """The check itself: it must not pass for want of looking."""
+def test_the_check_detects_import_cycles() -> None:
     a, b, c, d = (BRIDGE / name for name in "abcd")
     assert list(_circles({a: {b}, b: {c}, c: {b}, d: {a}})) == ["bridge/b ⇄ bridge/c"]
     assert list(_circles({a: {b, c}, b: {d}, c: {d}, d: set()})) == []

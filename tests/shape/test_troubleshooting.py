@@ -1,7 +1,7 @@
-"""docs/troubleshooting.md beside the code: what it quotes is said, and what is said has a row.
+"""docs/troubleshooting.md agrees with the code: quoted messages exist, and every error has a row.
 
-Quoted is what its first column sets as code or in "quotation marks"; `…` stands for what differs,
-and `name=value` for a field of a log line, of which the name has to exist.
+Its first column quotes messages as code or in "quotation marks"; `…` stands for variable parts, and
+`name=value` for a field of a log line, whose name has to exist.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OTHERS = {
     "No such file or directory": "the system's",
     '{"content":': "a desk's",
 }
-"""Quotations of what other programs say, and whose they are."""
+"""Quoted messages of other programs, and whose they are."""
 
 TOLD: dict[str, str] = {
     "ConfigUnreadable": "No such file",
@@ -62,7 +62,7 @@ TOLD: dict[str, str] = {
     "DiffersError": "source and target differ",
     "DamagedBackup": "is not a backup of this program",
 }
-"""Classes of errors that operators meet, and words of their rows."""
+"""Error classes that operators see, and a part of their row."""
 WITHIN = {
     "caught where it is raised for; nobody sees it": (
         "Stale NotOwned Shut Stopping NotJson NoSound _TooDeep Unwanted LocalProtocolError"
@@ -77,7 +77,7 @@ WITHIN = {
     "the simulator's answer to a script": "SoundError BadOpError Refusal",
     "of the demo, which prints it": "ServerError StepFailedError RefusedError",
 }
-"""Why the other classes have no row."""
+"""Why the other error classes have no row."""
 
 
 @cache
@@ -90,7 +90,7 @@ def trees() -> list[ast.Module]:
 
 @cache
 def said() -> tuple[str, list[re.Pattern[str]]]:
-    """All texts of the code, and those with something filled in as patterns."""
+    """Return all string literals of the code as one text, and its f-strings as patterns."""
     plain, patterns = [*shipped("en").values()], []
     comments = {
         id(node.value) for tree in trees() for node in ast.walk(tree) if isinstance(node, ast.Expr)
@@ -106,7 +106,7 @@ def said() -> tuple[str, list[re.Pattern[str]]]:
 
 
 def _pattern(parts: Sequence[object]) -> str:
-    """Of a text's parts, no string where something is filled in; empty: it says too little."""
+    """Return the pattern of an f-string's parts (values: no string), empty if too unspecific."""
     words = [part if isinstance(part, str) else "" for part in parts]
     while words and not words[-1]:
         words.pop()
@@ -117,22 +117,22 @@ def _pattern(parts: Sequence[object]) -> str:
 
 @cache
 def fields() -> set[str]:
-    """Every name by which something is handed over, so every field of a log line."""
+    """Return the names of all keyword arguments, among them all fields of log lines."""
     named = (node for tree in trees() for node in ast.walk(tree))
     return {node.arg for node in named if isinstance(node, ast.keyword) and node.arg}
 
 
 def quotations(cell: str) -> Iterator[str]:
-    """The parts of what a cell quotes, between what differs."""
-    pieces = cell.split("`")  # every other one is code
+    """Yield the constant parts of a cell's quotations."""
+    pieces = cell.split("`")  # every second piece is code
     for quoted in (*pieces[1::2], *re.findall(r'"([^"]+)"', " ".join(pieces[::2]))):
         for part in re.split(r"…|\bwhy='(?:[a-z]+: )?", quoted):
-            # A mistake in the configuration begins with its key.
+            # Config errors begin with their key.
             yield re.sub(r"^[\w.]+: ", "", part.strip(" '():;,"))
 
 
 def unsaid(part: str) -> bool:
-    """True if nothing of ours says it, nor a field of a line has its name."""
+    """Whether no message of the bridge has this part and no log field has its name."""
     if part in OTHERS or len(part) < 4:
         return False
     plain, patterns = said()
@@ -144,12 +144,11 @@ def unsaid(part: str) -> bool:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_is_quoted_is_said(cell: str) -> None:
+def test_quoted_messages_exist_in_the_code(cell: str) -> None:
     assert [part for part in quotations(cell) if unsaid(part)] == []
 
 
-def test_a_text_that_nobody_says_is_noticed() -> None:
-    """The check itself: it must not pass for want of looking."""
+def test_the_check_detects_unknown_messages() -> None:
     assert list(quotations('log: `peer unreachable … part=x`, and `it is` "so"')) == [
         *("peer unreachable", "part=x", "it is", "so")
     ]
@@ -168,8 +167,8 @@ def errors_in_the_log() -> Iterator[str]:
             yield str(text.value) if isinstance(text, ast.Constant) else ast.unparse(text)
 
 
-def test_every_error_of_the_log_has_a_row() -> None:
-    """By its first words. Two are named by a constant: its text is looked for by hand."""
+def test_every_logged_error_has_a_row() -> None:
+    """Messages are found by their beginning; two that are constants are listed here."""
     named = {"event": "somebody else has registered", "NOT_LOADED": "does not assign this user"}
     events = {named.get(event, event) for event in errors_in_the_log()}
     assert len(events) > 20
@@ -177,12 +176,12 @@ def test_every_error_of_the_log_has_a_row() -> None:
     assert {event for event in events if event.split(";")[0].split(",")[0] not in rows} == set()
 
 
-def test_every_class_of_errors_has_a_row_or_a_reason() -> None:
+def test_every_error_class_has_a_row_or_a_reason() -> None:
     known: set[str] = {"Exception", "OSError", "ValueError"}
     classes = [
         node for tree in trees() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
     ]
-    for _ in range(4):  # those of those of those
+    for _ in range(4):  # subclasses of subclasses
         known |= {one.name for one in classes if {ast.unparse(base) for base in one.bases} & known}
     ours = known - {"Exception", "OSError", "ValueError"}
     reasons = {name for names in WITHIN.values() for name in names.split()}
