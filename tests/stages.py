@@ -100,8 +100,8 @@ _FAST = workers(
     *("tests/shape", "tests/unit", *(f"--ignore=tests/unit/{name}" for name in _SLOW)),
     environment=_FEW,
 )
-# A short chaos run with a fixed seed, so that a result depends on the change alone. `make chaos`
-# runs it in full with a new seed, and the tests of several replicas.
+# A short chaos run, whose storm has a fixed seed, so that its result depends on the change alone.
+# `make chaos` runs it in full with a new seed, and the tests of several replicas.
 _SHORT = (("CHAOS_KILLS", "5"), ("CHAOS_CUTS", "10"), ("CHAOS_SEED", "7"))
 _ALL = workers(
     *("tests", "--durations=10", "--ignore=tests/chaos/test_replicas.py"),

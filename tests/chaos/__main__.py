@@ -1,8 +1,8 @@
-"""The long form of chaos, its report, and all other chaos tests: what `make chaos` runs.
+"""`make chaos`: a long run of random faults with a report, and all other chaos tests.
 
-`CHAOS_SEED`, `CHAOS_FAULTS` (100) and `CHAOS_MESSAGES` (10,000) come from the environment. The same
-seed deals the same faults in the same order; the moments are those of several processes. With names
-of acts behind it ("SQLite, plain") only these are played, and nothing is written.
+The environment may set `CHAOS_SEED`, `CHAOS_FAULTS` (100) and `CHAOS_MESSAGES` (10,000). The same
+seed gives the same faults in the same order, though not at exactly the same times. If act names
+("SQLite, plain") are given as arguments, only these run, and no report is written.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VERSIONS = ("matrix-synapse", "asyncpg", "aiohttp", "websockets", "vodozemac", "
 
 
 def acts() -> Sequence[Act]:
-    """Each store with each server."""
+    """Return an act for each combination of store and server."""
     return [Act(store, server) for server, store in product(SERVERS, SIZE)]
 
 
@@ -57,7 +57,7 @@ async def run(seed: str, wanted: Sequence[str]) -> Report:
     report = Report(machine(), seed, [])
     faults: dict[str, list[str]] = {}
     for store in SIZE:
-        rng = random.Random(f"{seed} {store}")  # noqa: S311 - moments, no secrets
+        rng = random.Random(f"{seed} {store}")  # noqa: S311 - not for secrets
         mine = [act for act in chosen if act.store == store]
         hands = dealt(store, len(mine), each, rng)
         faults |= {act.name: names for act, names in zip(mine, hands, strict=True)}
@@ -67,7 +67,7 @@ async def run(seed: str, wanted: Sequence[str]) -> Report:
             say(f"== logs: {folder}")
             names = faults[act.name]
             report.played.append(await play(act, folder, f"{seed} {act.name}", names, texts))
-            if not wanted:  # after each act: what ends this must not take along what was found
+            if not wanted:  # write after each act, lest a later crash lose the results
                 RESULTS.mkdir(exist_ok=True)
                 (RESULTS / f"{report.machine['commit']}.json").write_bytes(report.encoded())
                 write(report)
@@ -76,7 +76,7 @@ async def run(seed: str, wanted: Sequence[str]) -> Report:
 
 def main() -> int:
     configure_logging("ERROR", "text")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all servers are stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop all servers on SIGTERM too
     seed = os.environ.get("CHAOS_SEED") or str(random.SystemRandom().randrange(1 << 32))
     report = asyncio.run(run(seed, sys.argv[1:]))
     failed: list[Played] = [one for one in report.played if one.failure]
@@ -91,7 +91,7 @@ def main() -> int:
             "tests/chaos",
             "--ignore=tests/chaos/test_storm.py",
         )
-        others = subprocess.run(command, check=False).returncode  # noqa: S603 - our own
+        others = subprocess.run(command, check=False).returncode  # noqa: S603 - fixed arguments
     return 1 if failed or others else 0
 
 

@@ -1,4 +1,4 @@
-"""Each chaos test gets a stage of its own: what one breaks must not excuse the next."""
+"""A stage for each chaos test, so that damage done by one cannot affect the next."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["postgres_server"]
 async def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    """A call centre that repeats what was not receipted; else nobody could promise anything.
+    """A stage whose call centre resends unacknowledged pushes; without that, loss is unavoidable.
 
-    Its frames come late, so that at any moment some calls have been made and not been answered.
-    The bridge's database is SQLite unless the test says otherwise.
+    Its replies are delayed, so that calls are outstanding at any moment. The bridge's database is
+    SQLite, or PostgreSQL by indirect parametrisation.
     """
     database = ""
     if getattr(request, "param", "sqlite") == "postgres":

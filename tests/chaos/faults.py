@@ -1,7 +1,6 @@
-"""The faults, each a row of one table: what happens to whom, and for how long.
+"""The table of faults: what happens to which part of the installation.
 
-A fault is over when its function returns: everything is then as before, but for what the bridges
-have to make good.
+A fault is over when its function returns: all servers and connections are then restored.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from tests.support.replicas import taken_over
 from tests.support.wires import Wire
 
 SHORT = (0.5, 4.5)
-"""Seconds that a replica may stand still and keep its rooms."""
+"""Range of seconds for which a suspended replica keeps its rooms."""
 LONG = (8.5, 11.0)
-"""Seconds after which another has taken them over."""
+"""Range of seconds after which another replica has taken them over."""
 WHILE = (1.0, 5.0)
-"""Seconds of every other fault."""
+"""Range of the duration of every other fault, seconds."""
 HOURS = (1, 6)
-"""By which a clock is turned."""
+"""Range of hours by which a clock is changed."""
 
 Play = Callable[[Ground, Random], Awaitable[None]]
 
@@ -37,10 +36,10 @@ Play = Callable[[Ground, Random], Awaitable[None]]
 class Fault:
     kind: str
     subject: str
-    """Two of one subject do not go together."""
+    """Affected part; two faults of the same subject are not combined."""
     play: Play
     there: Callable[[Ground], bool] = lambda ground: True
-    """Whether it can be played here."""
+    """Whether the fault is possible in this installation."""
 
     @property
     def name(self) -> str:
@@ -51,7 +50,7 @@ class Fault:
 
 
 async def _down(ground: Ground, rng: Random, index: int, kind: str, least: float) -> None:
-    """Wait while a bridge is down; with others there, at least until they have its rooms."""
+    """Wait while a bridge is down, at least until other replicas have taken over its rooms."""
     until = asyncio.get_running_loop().time() + least
     if ground.store == "three" and ground.alone:
         chats = [one for one in ground.chats if await ground.shared.owner(one.talk.room) == index]
@@ -89,7 +88,7 @@ async def _kill_postgres(ground: Ground, rng: Random) -> None:
 
 
 async def _postgres_again(ground: Ground) -> None:
-    """Have PostgreSQL run. A process that was killed may hold its memory for a moment."""
+    """Start PostgreSQL, with retries: killed processes may keep its shared memory for a moment."""
     assert ground.postgres is not None
     for _ in range(20):
         if ground.postgres.runs():
@@ -151,7 +150,7 @@ async def _stop_webchat(seconds: tuple[float, float], ground: Ground, rng: Rando
 async def _on_wires(
     link: Link, break_it: Callable[[Wire, Random], None], ground: Ground, rng: Random
 ) -> None:
-    """Spoil the wire of one bridge, or of all."""
+    """Break the wire of one bridge or of all bridges for a while."""
     wires = ground.wires[link]
     chosen = wires if rng.random() < 0.5 else [rng.choice(wires)]
     for wire in chosen:
@@ -183,8 +182,8 @@ async def _transactions(which: str, ground: Ground, rng: Random) -> None:
 
 
 async def _frames(fault: Mapping[str, object], ground: Ground, rng: Random) -> None:
-    """Frames of WebChat's to some of the customers, for a while."""
-    # Without numbers a copy cannot be told from the same words said again: only replies then.
+    """Let the simulator double, reorder or delay frames of half of the customers for a while."""
+    # Without push numbers a duplicate looks like a repeated text: double only replies then.
     kinds = (110, 210) if ground.server == "receipts" and fault["fault"] == "double" else (110,)
     planned: list[Frame] = [
         {**fault, "type": kind, "login": chat.talk.login, "count": rng.randint(1, 3)}
@@ -193,12 +192,12 @@ async def _frames(fault: Mapping[str, object], ground: Ground, rng: Random) -> N
     ]
     async with asyncio.timeout(30):
         while True:
-            with suppress(RuntimeError):  # another fault has stopped it
+            with suppress(RuntimeError):  # stopped by another fault
                 await ground.stage.simulator.do({"op": "set", "faults": planned})
                 break
             await asyncio.sleep(0.2)
     await asyncio.sleep(rng.uniform(*WHILE))
-    with suppress(RuntimeError):  # it is down
+    with suppress(RuntimeError):  # the simulator is down
         await ground.stage.simulator.do({"op": "set", "faults": []})
 
 
@@ -219,7 +218,7 @@ async def _turn(sign: str, ground: Ground, rng: Random) -> None:
     await asyncio.sleep(rng.uniform(3, 6))
     for clock in clocks:
         clock.write_text("+0")
-    await asyncio.sleep(1.1)  # that long it is not read again
+    await asyncio.sleep(1.1)  # libfaketime caches the file for a second
 
 
 # --- the table ------------------------------------------------------------------------------------

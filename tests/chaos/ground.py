@@ -1,9 +1,8 @@
-"""The installation on which chaos plays, with a wire on each of its links.
+"""The installation for chaos tests, with a wire (fault proxy) on each of its connections.
 
-What is real: the bridges, PostgreSQL and Synapse, each a process of its own. WebChat is the
-simulator, which runs in this process: it is killed by cutting all its wires and closing its port,
-and keeps its memory as a real server keeps its database; it is stopped by stalling its wires, which
-look from outside as those of a stopped process do.
+The bridges, PostgreSQL and Synapse are real processes. WebChat is the simulator in this process: to
+"kill" it, its wires are cut and its port closed, while its state survives as a real server's
+database would; to "stop" it, its wires are stalled, which looks like a stopped process.
 """
 
 from __future__ import annotations
@@ -36,33 +35,33 @@ Server = Literal["receipts", "history", "plain"]
 Link = Literal["WebChat", "Synapse", "appservice", "PostgreSQL"]
 
 SERVERS: Mapping[Server, SimulatorOptions] = {
-    # Repeats what was not receipted, and keeps what nobody received.
+    # Resends unacknowledged pushes, and keeps those of an offline customer.
     "receipts": SimulatorOptions(
         strict=True, login_limit=0, receipts=True, missed_pushes="kept", resend_seconds=2.0
     ),
-    # Neither, but its history tells.
+    # Loses pushes, but returns them in the history.
     "history": SimulatorOptions(strict=True, login_limit=0, dialect="2019", receipts=False),
-    # Of 2016: what it says while no link stands is gone.
+    # Version of 2016: pushes without a link are lost.
     "plain": SimulatorOptions(strict=True, login_limit=0),
 }
 SIZE: Mapping[Store, str] = {"SQLite": "64m", "PostgreSQL": "480m", "three": "480m"}
-"""Of the disk that gets full, by who lives on it."""
+"""Size of the disk that a fault fills, by the database on it."""
 SMALL = "-c max_wal_size=64MB -c min_wal_size=32MB"
 GLIMPSE = 0.05
 BEFORE = 0.5
-"""Seconds by which the call centre learns later than the bridge that a link is gone."""
+"""Seconds until the call centre notices a lost link, after the bridge did."""
 
 
 @dataclass
 class Absences:
-    """When a chat had no link, as the call centre sees it, and when the agent spoke."""
+    """Times without a link of a chat, as seen by the call centre, and of the agent's texts."""
 
     login: str
     moments: dict[str, float] = field(default_factory=dict)
     spans: list[tuple[float, float]] = field(default_factory=list)
 
     async def watch(self, stage: Stage) -> None:
-        """Note each absence once it is over, for ever; some are shorter than a glimpse."""
+        """Record each absence once it is over, until cancelled; also those shorter than a poll."""
         since: float | None = None
         last, links = time.monotonic(), stage.simulator.customers[self.login].links
         while True:
@@ -76,7 +75,7 @@ class Absences:
                 since = None
 
     def brief(self, text: str) -> bool:
-        """True for what fell into an absence too short for a word, or into the socket before it."""
+        """Whether a text was sent in an absence too short for a notice, or just before it."""
         at = self.moments[text]
         return any(
             since - BEFORE <= at <= until and until - since < BRIEF + BEFORE
@@ -86,46 +85,46 @@ class Absences:
 
 @dataclass(kw_only=True)
 class Ground:
-    """Everything that a fault can touch."""
+    """The running installation, with everything that a fault can affect."""
 
     store: Store
     server: Server
     shared: Replicas
     wires: dict[Link, list[Wire]]
-    """One a bridge."""
+    """Wires of each link, one for each bridge."""
     postgres: PostgresServer | None
     disk: Path | None
-    """What the database lies on; None where nothing may be mounted."""
+    """Mount point of the database's disk; None without permission to mount."""
     clocks: list[Path]
-    """Each bridge's deviation, as libfaketime reads it; empty where that is not installed."""
+    """Each bridge's file with the clock offset for libfaketime; empty if not installed."""
     resting: set[int] = field(default_factory=set)
-    """The bridges that are down on purpose."""
+    """Indices of bridges that are down on purpose."""
     restarts: int = 0
-    """Of bridges that ended by themselves, as a service manager does."""
+    """Number of restarts of bridges that exited by themselves."""
     takeovers: list[tuple[str, float]] = field(default_factory=list)
-    """What had happened to the former owner, and seconds."""
+    """Fault of the former owner and seconds, for each takeover of its rooms."""
     chats: list[Chat] = field(default_factory=list)
     absences: list[Absences] = field(default_factory=list)
-    """Of the chats, in their order."""
+    """Absences of each chat, in the order of `chats`."""
     alone: bool = True
-    """One fault at a time: what it does can be measured."""
+    """True while no two faults are combined, so that takeovers can be measured."""
     _log_read: int = 0
-    """Bytes of Synapse's log that `heal_synapse` has looked at."""
+    """Bytes of Synapse's log that `heal_synapse` has read."""
 
     @property
     def stage(self) -> Stage:
         return self.shared.stage
 
     def mend(self) -> None:
-        """Have all wires carry again."""
+        """Mend all wires."""
         for wire in (wire for wires in self.wires.values() for wire in wires):
             wire.mend()
 
     async def heal_synapse(self) -> bool:
-        """Restart Synapse if it answers each /sync with 500 since it was killed; True if it did.
+        """Restart Synapse if every /sync fails with 500 after a kill; return True if it did.
 
         Seen with 1.163 on SQLite, where a kill had left a gap in a stream: its positions then need
-        the table `instance_map`, which only PostgreSQL has. The next start is sound.
+        the table `instance_map`, which only PostgreSQL has. The next start repairs it.
         """
         with self.stage.synapse.log_file.open("rb") as log:
             log.seek(self._log_read)
@@ -137,7 +136,7 @@ class Ground:
         return broken
 
     async def supervise(self) -> None:
-        """Start bridges that ended by themselves again after a second, for ever."""
+        """Restart bridges that exited by themselves, like a service manager, until cancelled."""
         while True:
             await asyncio.sleep(1)
             for index, bridge in enumerate(self.shared.bridges):
@@ -148,11 +147,11 @@ class Ground:
 
 @dataclass(kw_only=True)
 class Wiring:
-    """The wires of all bridges, laid as each is started; and their clocks."""
+    """The wires of all bridges, set up as each is started, and their clocks."""
 
     folder: Path
     sockets: Path
-    """Of wires to PostgreSQL: short, as a socket's path may have 107 bytes."""
+    """Folder of wires to PostgreSQL, with a short path: a socket's path is at most 107 bytes."""
     database: str
     postgres: PostgresServer | None
     wires: dict[Link, list[Wire]] = field(default_factory=dict)
@@ -160,7 +159,7 @@ class Wiring:
 
     @asynccontextmanager
     async def around(self, stage: Stage, index: int, port: int) -> AsyncIterator[Mapping[str, str]]:
-        """Lay the wires of one bridge, which the balancer finds at `port`; its environment."""
+        """Run the wires of a bridge that the balancer expects at `port`; yield its environment."""
         webchat, inner = urlsplit(stage.simulator.base_url), free_port()
         mine: dict[Link, Wire] = {
             "WebChat": Wire(webchat.port or 0),
@@ -192,7 +191,7 @@ class Wiring:
 
 @asynccontextmanager
 async def ground(folder: Path, store: Store, server: Server) -> AsyncIterator[Ground]:
-    """Start everything; a folder that exists takes logs and Synapse."""
+    """Run the installation; `folder`, which must exist, is for logs and Synapse."""
     async with AsyncExitStack() as stack:
         disk = stack.enter_context(_small_disk(SIZE[store]))
         postgres: PostgresServer | None = None
@@ -227,7 +226,7 @@ async def ground(folder: Path, store: Store, server: Server) -> AsyncIterator[Gr
 
 @contextmanager
 def _small_disk(size: str) -> Iterator[Path | None]:
-    """A file system of its own, where we may mount one; else None."""
+    """Mount a tmpfs of this size; yield None without permission to mount."""
     place = Path(tempfile.mkdtemp(prefix="d-"))
     mounted = _run("mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "chaos", str(place))
     try:
@@ -240,13 +239,13 @@ def _small_disk(size: str) -> Iterator[Path | None]:
 
 def _run(*command: str) -> bool:
     with suppress(OSError):
-        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - our own
+        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - trusted
         return done.returncode == 0
     return False
 
 
 def fill(disk: Path) -> None:
-    """Leave not one free byte, until the file `filling` goes."""
+    """Fill the disk completely; deleting the file `filling` frees it."""
     file = os.open(disk / "filling", os.O_WRONLY | os.O_CREAT)
     try:
         with suppress(OSError):
@@ -265,15 +264,14 @@ def _faketime() -> Path | None:
 
 
 def _turnable(library: Path, clock: Path) -> Mapping[str, str]:
-    """The environment of a process whose clock of the day is turned by what a file says."""
+    """Return the environment for a process whose wall clock is offset by a file."""
     return {
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
-        # Without it each hand-over between two threads takes 20 ms (0.9.10), and a room ten times
-        # as much CPU.
+        # Otherwise a thread switch takes 20 ms (0.9.10), and a room ten times as much CPU.
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         "NO_FAKE_STAT": "1",
     }

@@ -1,6 +1,6 @@
-"""The report of `make chaos`: what was played as JSON, and the tables of docs/reliability.md.
+"""The report of `make chaos`: JSON results, and the tables of docs/reliability.md.
 
-As a program it writes the tables anew from a JSON file: `python -m tests.chaos.report FILE`.
+`python -m tests.chaos.report FILE` regenerates the tables from a JSON file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BEGIN, END = "<!-- the report of make chaos -->", "<!-- its end -->"
 
 
 class Report(msgspec.Struct):
-    """One run."""
+    """Results of one run."""
 
     machine: dict[str, str]
     seed: str
@@ -45,7 +45,7 @@ def rooms_of(act: Act) -> str:
 
 
 def tables(report: Report) -> Iterator[str]:
-    """The lines of the report."""
+    """Yield the lines of the report in Markdown."""
     failed = [one for one in report.played if one.failure]
     texts = sum(one.messages for one in report.played)
     minutes = sum(one.seconds for one in report.played) / 60
@@ -98,7 +98,7 @@ def tables(report: Report) -> Iterator[str]:
 
 
 def write(report: Report) -> None:
-    """Put the tables between the page's marks."""
+    """Write the tables between the markers of the page."""
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     lines = "\n".join(tables(report))

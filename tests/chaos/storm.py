@@ -1,10 +1,9 @@
-"""One act of chaos: chats under load, faults in random order, and the judgement from outside.
+"""One chaos run ("act"): chats under load, faults in random order, and checks of the result.
 
-Of a text that was acknowledged by its homeserver, or by the call centre, none may be lost; towards
-customers none may come twice, towards agents only where the ledger marks it; order is kept in each
-room and direction; afterwards the agents in the room are those of the session, and a last text goes
-through each way. What a server of 2016 lost while no link stood cannot be had again: it has to be
-said in the room.
+No text that the homeserver or the call centre acknowledged may be lost. Customers get no
+duplicates, agents only those marked in the journal. Order is kept in each room and direction.
+Afterwards the ghosts in a room are the agents of its session, and a last text passes each way. What
+a server of 2016 lost without a link cannot be recovered: a notice in the room must say so.
 """
 
 from __future__ import annotations
@@ -43,35 +42,35 @@ from tests.support.stage import Stage
 from tests.support.talk import JUN, wording
 
 PAUSE = 0.8
-"""Seconds between two texts of one person."""
+"""Seconds between two texts of a person."""
 MANY = 8
-"""Texts that the customer has not got: an agent who sees that waits."""
+"""Number of texts not yet shown to the customer at which the agent slows down (`PATIENT`)."""
 COMPANY = 7
-"""Texts of an agent between a colleague's coming and going."""
+"""Texts of an agent between joins and leaves of a second agent."""
 PATIENT = 3.0
-"""Seconds for which the agent does: a slow machine would never catch up with an impatient one."""
+"""Seconds between texts of an agent who waits, so that a slow machine can catch up."""
 RECOVERY = 90.0
-"""Seconds after a fault in which each room has to carry what is said then, both ways."""
+"""Maximum seconds after a fault until new texts pass both ways in each room."""
 ARRIVAL = 120.0
-"""Seconds after the last fault in which the last text has to arrive."""
+"""Maximum seconds after the last fault until the last text arrives."""
 TWO = 0.2
-"""How often two faults come together."""
+"""Probability that two faults are combined."""
 GLANCE = 0.4
-"""Seconds between two looks at a room: clients that answer at once would be half of the load."""
+"""Seconds between two syncs of a customer: without a pause they would be half of the load."""
 LOOK = 0.1
 LATE = re.compile(r"^🕘 Sent [^\n]*:\n")
-"""Before what was found in a history."""
+"""Prefix of a message recovered from the history."""
 UNSURE = "may be missing here"
 SOON = 60
-"""Messages of a room, both ways, within which it has to be said: a room that changed hands asks for
-the history after 15 s."""
+"""Number of messages, both ways, within which the notice of a loss must appear: after a takeover
+the history is requested only after 15 s."""
 
 
 class Act(msgspec.Struct, frozen=True):
     store: Store
     server: Server
     clear: int = 3
-    """Rooms."""
+    """Number of unencrypted rooms."""
     encrypted: int = 3
 
     @property
@@ -80,14 +79,14 @@ class Act(msgspec.Struct, frozen=True):
 
 
 class Met(msgspec.Struct, frozen=True):
-    """Faults that came together, and the seconds from their end until all rooms talked again."""
+    """Combined faults, and the seconds from their end until texts passed in all rooms."""
 
     faults: list[str]
     recovery: float
 
 
 class Played(msgspec.Struct):
-    """What came of an act."""
+    """The result of an act."""
 
     act: Act
     seed: str
@@ -95,14 +94,14 @@ class Played(msgspec.Struct):
     asked: int = 0
     answered: int = 0
     doubled: int = 0
-    """Texts that came to an agent twice, all of them marked."""
+    """Number of texts that reached an agent twice, all marked."""
     marked: int = 0
     told: int = 0
-    """Texts that a server of 2016 lost and the customer was told of."""
+    """Number of texts lost by a server of 2016, with a notice to the customer."""
     brief: int = 0
-    """Texts that it lost in an absence too short for a word."""
+    """Number of texts that it lost in an absence too short for a notice."""
     late: int = 0
-    """Texts of customers that the homeserver never handed over, found by the bridge."""
+    """Number of customers' texts that the homeserver never delivered, found by catch-up."""
     restarts: int = 0
     takeovers: list[tuple[str, float]] = []
     seconds: float = 0
@@ -114,11 +113,11 @@ class Played(msgspec.Struct):
 
 
 def say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - shown by pytest on failure, and with -s
+    print(line, flush=True)  # noqa: T201 - pytest shows it on failure, and with -s
 
 
 def dealt(store: Store, acts: int, each: int, rng: Random) -> list[list[str]]:
-    """The names of faults for the acts on one store: each kind once before any comes again."""
+    """Return fault names for the acts on a store, each kind once before any is repeated."""
     kinds = [one.name for one in FAULTS if store != "SQLite" or "PostgreSQL" not in one.subject]
     names: list[str] = []
     while len(names) < acts * each:
@@ -127,7 +126,7 @@ def dealt(store: Store, acts: int, each: int, rng: Random) -> list[list[str]]:
 
 
 async def play(act: Act, folder: Path, seed: str, names: Sequence[str], messages: int) -> Played:
-    """Play an act to its end, with at least so many messages; a failure is part of what is told."""
+    """Run an act with at least `messages` texts; a failure is reported in the result."""
     played, began = Played(act, seed), time.monotonic()
     say(f"== {act.name}, seed {seed}")
     try:
@@ -135,10 +134,10 @@ async def play(act: Act, folder: Path, seed: str, names: Sequence[str], messages
             place = await stack.enter_async_context(ground(folder, act.store, act.server))
             place.chats = await _opened(place.stage, act, stack)
             place.absences = [Absences(chat.talk.login) for chat in place.chats]
-            rng = Random(seed)  # noqa: S311 - no secrets
+            rng = Random(seed)  # noqa: S311 - not for secrets
             await _storm(place, rng, names, messages, played)
             await _judge(place, played)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other acts are played
+    except Exception as error:  # noqa: BLE001 - reported; the other acts go on
         found: BaseException = error
         while isinstance(found, BaseExceptionGroup):
             found = found.exceptions[0]
@@ -170,7 +169,7 @@ async def _asking(chat: Chat, stop: asyncio.Event) -> None:
 
 async def _answering(chat: Chat, absences: Absences, company: bool, stop: asyncio.Event) -> None:
     while not stop.is_set():
-        with suppress(RuntimeError):  # the call centre is down, and so is its desk
+        with suppress(RuntimeError):  # the call centre is down
             try:
                 await chat.answer()
                 absences.moments[chat.answered[-1]] = time.monotonic()
@@ -183,7 +182,7 @@ async def _answering(chat: Chat, absences: Absences, company: bool, stop: asynci
 
 
 async def _come_or_go(chat: Chat) -> None:
-    """Have a second agent come into the session, or leave it."""
+    """Let a second agent join the session, or leave it."""
     person = chat.talk.person
     assert person is not None
     assert person.session is not None
@@ -194,7 +193,7 @@ async def _come_or_go(chat: Chat) -> None:
 
 
 async def _looking(chat: Chat) -> None:
-    """The customer's client, which is open all the time."""
+    """Keep the customer's client syncing, until cancelled."""
     while True:
         with suppress(aiohttp.ClientError, OSError, TimeoutError, CustomerError):
             await chat.talk.customer.sync(timeout_ms=5_000)
@@ -210,7 +209,7 @@ async def _load(place: Ground) -> AsyncIterator[None]:
         always += [group.create_task(one.watch(place.stage)) for one in place.absences]
         talking = [group.create_task(_asking(chat, stop)) for chat in place.chats]
         talking += [
-            # Of other servers nobody hears who came or went while no link stood.
+            # Only this server reports agents who joined or left while there was no link.
             group.create_task(_answering(chat, one, place.server == "receipts", stop))
             for chat, one in zip(place.chats, place.absences, strict=True)
         ]
@@ -228,7 +227,7 @@ async def _storm(
     place: Ground, rng: Random, names: Sequence[str], messages: int, played: Played
 ) -> None:
     possible = {fault.name: fault for fault in FAULTS if fault.there(place)}
-    # What this machine cannot do, another takes the place of.
+    # Replace faults that are impossible on this machine.
     deck = deque(possible.get(name) or rng.choice(list(possible.values())) for name in names)
     async with _load(place):
         await asyncio.sleep(2)
@@ -270,19 +269,19 @@ async def _met(place: Ground, faults: Sequence[Fault], rng: Random) -> Met:
 
 
 def _heard(place: Ground, chat: Chat) -> int:
-    """The number of the newest text that the agent has."""
+    """Return the number of the newest text at the agent."""
     found = place.stage.simulator.customers[chat.talk.login].history.messages
     texts = (str(message["text"]) for message in reversed(found))
     return next((_number(text) for text in texts if text.startswith("question ")), 0)
 
 
 def _read(chat: Chat) -> int:
-    """The number of the newest text that the customer has."""
+    """Return the number of the newest text at the customer."""
     texts = (LATE.sub("", wording(event)) for event in reversed(chat.talk.messages()))
     return next((_number(text) for text in texts if text.startswith("answer ")), 0)
 
 
-# --- the judgement --------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 async def _judge(place: Ground, played: Played) -> None:
@@ -312,9 +311,9 @@ async def _judge(place: Ground, played: Played) -> None:
 
 
 def _keys_late(place: Ground, chat: Chat) -> bool:
-    """True if a key of the room's was missing: after 10 s later texts do not wait for it any more.
+    """Whether a room key was late, so that later texts overtook: they wait 10 s for it.
 
-    Then its bridge has asked for it, and says so.
+    The bridge logs its request for the key.
     """
     logs = (bridge.log_file.read_text(errors="replace") for bridge in place.shared.bridges)
     lines = (line for log in logs for line in log.splitlines() if chat.talk.room in line)
@@ -322,10 +321,9 @@ def _keys_late(place: Ground, chat: Chat) -> bool:
 
 
 def _replaced(place: Ground, played: Played) -> bool:
-    """True if one of several bridges has stood still, or was cut off the database, and may have
-    been replaced meanwhile.
+    """Whether a suspended or disconnected bridge may have been replaced by another.
 
-    What it has read by then comes when it is back: behind what its successor has shown.
+    Pushes that it had read then appear late, after those that its successor handled.
     """
     faults = {fault for met in played.met for fault in met.faults}
     still = any(one.startswith(("bridge: SIGSTOP", "link to PostgreSQL")) for one in faults)
@@ -335,10 +333,10 @@ def _replaced(place: Ground, played: Played) -> bool:
 async def _towards_the_customer(
     place: Ground, chat: Chat, absences: Absences, *, replaced: bool
 ) -> tuple[int, int]:
-    """See that each text of the agent's is there once and in order, or that its loss is said.
+    """Assert that each agent text is in the room once and in order, or its loss is announced.
 
-    Only servers with receipts say again, in order, what a process has that was `replaced`. Returns
-    how many are only said, and how many were lost in so short an absence that they are not.
+    Return the number of announced losses, and of losses in an absence too short for a notice. Only
+    servers with receipts resend, in order, what a `replaced` bridge had read.
     """
     bodies = [
         wording(event) if str(event.get("sender")).startswith(GHOSTS) else
@@ -349,7 +347,7 @@ async def _towards_the_customer(
     room = [LATE.sub("", body) for body in bodies]
     read = [text for text in room if text.startswith("answer ")]
     if place.server == "history":
-        # What was found there has its time before it, and may stand behind what came since.
+        # Messages recovered from the history have a time stamp, and may follow newer ones.
         late = [text for body, text in zip(bodies, room, strict=True) if body != text]
         prompt = [text for text in read if text not in set(late)]
         assert are_in_order(map(_number, late), two_lines=replaced), f"in {chat.talk.room}: {late}"
@@ -370,7 +368,7 @@ async def _towards_the_customer(
     lost = [text for text in chat.answered if text not in there]
     brief = 0
     for text in lost:
-        # Said between its neighbours, or shortly after: the sentence waits for a question.
+        # The notice is between the text's neighbours or soon after: it waits for the history.
         place_of = chat.answered.index(text)
         before = [one for one in chat.answered[:place_of] if one in there]
         after = [one for one in chat.answered[place_of:] if one in there]

@@ -1,4 +1,4 @@
-"""Links cut at random, and a homeserver killed, in the middle of many chats."""
+"""Random link failures and a killed homeserver during many chats."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ CUTS = int(os.environ.get("CHAOS_CUTS") or 30)
 PAUSE = 0.3
 PATIENCE = 90.0
 CODES = (1001, 1006, 1011, 1006, 4000)
-"""Going away, cut without a word, internal error, and one that nobody documents."""
+"""Close codes: going away, no close frame, internal error, and an undocumented one."""
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("stage", ["sqlite", "postgres"], indirect=True)
 async def test_links_cut_under_load(stage: Stage) -> None:
-    """Each cut may leave one message of that room in doubt; nothing is lost, nothing unmarked."""
+    """Each cut may cause one marked duplicate in its room; nothing is lost."""
     seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")  # noqa: T201 - shown by pytest on failure
-    rng = random.Random(seed)  # noqa: S311 - moments, no secrets
+    print(f"seed {seed}")  # noqa: T201 - pytest shows it on failure
+    rng = random.Random(seed)  # noqa: S311 - not for secrets
     chats = await open_chats(stage, ROOMS, "cut")
     cuts: Counter[str] = Counter()
     stop = asyncio.Event()
@@ -48,7 +48,7 @@ async def test_links_cut_under_load(stage: Stage) -> None:
             try:
                 await stage.simulator.do({"op": "kick", "login": login, "code": rng.choice(CODES)})
             except BadOpError:
-                continue  # that link is away already
+                continue  # the link is down already
             cuts[login] += 1
         stop.set()
     for chat in chats:
@@ -63,12 +63,11 @@ async def test_links_cut_under_load(stage: Stage) -> None:
 
 @pytest.mark.asyncio
 async def test_homeserver_killed_under_load(stage: Stage) -> None:
-    """What it has is neither lost nor doubled, and what it is sent is there once.
+    """No text is lost or duplicated in either direction, though some reach the agent late.
 
-    Synapse itself keeps events for application services in memory from the moment when it notes
-    its own position until it writes the transaction down (1.163, `appservice/scheduler.py`): what
-    is there at that moment is in the room, but is never handed over. The bridge finds it there,
-    and the agent gets it late.
+    Synapse stores its stream position before it stores the transaction for the application
+    service (1.163, `appservice/scheduler.py`). Events in between are in the room, but never
+    delivered after a kill. The bridge finds them by catch-up.
     """
     chats = await open_chats(stage, ROOMS, "crash")
     stop = asyncio.Event()
@@ -81,7 +80,7 @@ async def test_homeserver_killed_under_load(stage: Stage) -> None:
         stop.set()
     database = database_of(stage)
     for chat in chats:
-        await chat.ask()  # nobody was killed since: this one is handed over
+        await chat.ask()  # sent after the last kill, so Synapse delivers it
         await chat.everything_arrived(PATIENCE)
         await all_taken_in(database, chat, PATIENCE)
     await everything_settled(database, PATIENCE)
@@ -89,6 +88,6 @@ async def test_homeserver_killed_under_load(stage: Stage) -> None:
     for chat in chats:
         given = await handed_over(database, chat)
         late = len(given) - len(in_order(given, chat.asked))
-        print(f"{len(chat.asked)} asked, {late} of them found later")  # noqa: T201 - as above
+        print(f"{len(chat.asked)} asked, {late} of them found later")  # noqa: T201 - see above
         assert await check_towards_the_agent(chat, database, 0) == 0
         await check_towards_the_customer(chat)

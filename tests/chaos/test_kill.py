@@ -1,8 +1,7 @@
-"""The bridge is killed at random moments under load; what was acknowledged must not get lost.
+"""The bridge is killed at random moments under load; no acknowledged text may be lost.
 
-Towards the customer everything arrives exactly once. Towards the agent WebChat has no way to say a
-message again without risk, so a kill may leave one message a room in doubt; it is then sent again
-and marked in the ledger. A run is repeated by its seed, as far as two processes can be.
+Customers get each text exactly once. WebChat has no idempotent send, so a kill may leave the
+delivery of one message a room uncertain; it is sent again and marked in the journal.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ from tests.support.stage import Stage
 KILLS = int(os.environ.get("CHAOS_KILLS") or 20)
 ROOMS = 5
 PAUSE = 0.4
-"""Seconds between two texts of one person."""
+"""Seconds between two texts of a person."""
 PATIENCE = 180.0
-"""Seconds for the backlog to arrive once the last kill is over."""
+"""Maximum seconds until the backlog has arrived after the last kill."""
 
 
 def say(line: str) -> None:
-    print(line)  # noqa: T201 - shown by pytest on failure, and with -s
+    print(line)  # noqa: T201 - pytest shows it on failure, and with -s
 
 
 async def disturb(stage: Stage, chats: list[Chat], rng: random.Random) -> None:
-    """Kill and start again; a quarter of the kills come while the bridge is still starting."""
+    """Kill and restart the bridge repeatedly, in a quarter of the cases while it is starting."""
     for number in range(1, KILLS + 1):
         await stage.bridge.kill()
         await stage.bridge.start(ready=False)
@@ -53,7 +52,7 @@ async def disturb(stage: Stage, chats: list[Chat], rng: random.Random) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("stage", ["sqlite", "postgres"], indirect=True)
-async def test_killed_20_times_under_load(stage: Stage) -> None:
+async def test_bridge_killed_20_times_under_load(stage: Stage) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     say(f"seed {seed}")
     chats = await open_chats(stage, ROOMS, "kill")
@@ -61,7 +60,7 @@ async def test_killed_20_times_under_load(stage: Stage) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(converse_until(chats, stop, PAUSE))
         try:
-            await disturb(stage, chats, random.Random(seed))  # noqa: S311 - moments, no secrets
+            await disturb(stage, chats, random.Random(seed))  # noqa: S311 - not for secrets
         finally:
             stop.set()
     say(f"{await all_handed_over(stage, chats)} more recoveries to empty the homeserver")

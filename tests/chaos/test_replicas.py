@@ -1,8 +1,8 @@
-"""Three bridges on one PostgreSQL: killed, paused, cut off and restarted under load.
+"""Three bridges on one PostgreSQL: killed, suspended, disconnected and restarted under load.
 
-Nothing is lost or doubled, and the order of each room is kept; towards the agent a message may come
-twice where the ledger marks it, as after a kill of a single bridge. TAKEOVERS=20 has so many of
-either kind.
+Nothing is lost, and the order of each room is kept. The only duplicates are messages to agents that
+the journal marks, as after a kill of a single bridge. TAKEOVERS=20 sets the number of kills and of
+disconnections.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TAKEOVERS = int(os.environ.get("TAKEOVERS") or 0)
 async def owner_and_owned(
     shared: Replicas, chats: list[Chat], number: int
 ) -> tuple[int, list[Chat]]:
-    """The bridge that owns one of the chats, by turns, and all the chats that it owns."""
+    """Return the owner of chat `number` (modulo their count), and all chats that it owns."""
     owners = [await shared.owner(chat.talk.room) for chat in chats]
     index = owners[number % len(chats)]
     return index, [chat for chat, owner in zip(chats, owners, strict=True) if owner == index]
@@ -54,7 +54,7 @@ def told(after: str, times: list[float]) -> None:
 
 
 @pytest.mark.asyncio
-async def test_killed_one_after_the_other(three: Replicas) -> None:
+async def test_takeover_after_each_replica_is_killed(three: Replicas) -> None:
     times = []
     async with under_load(three) as (chats, _):
         for number in range(TAKEOVERS or 6):
@@ -68,10 +68,9 @@ async def test_killed_one_after_the_other(three: Replicas) -> None:
 
 
 @pytest.mark.asyncio
-async def test_cut_off_silently_one_after_the_other(
+async def test_takeover_when_packets_to_the_database_are_dropped(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
 ) -> None:
-    """As if the network dropped every packet between a host and the database's."""
     folder, times = tmp_path_factory.mktemp("cut"), []
     url, server = postgres_server.new_database(), postgres_server.directory
     wires: list[Wire] = []
@@ -95,8 +94,10 @@ async def test_cut_off_silently_one_after_the_other(
 
 
 @pytest.mark.asyncio
-async def test_the_standby_takes_over(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The primary is killed; whatever it acknowledged is on the standby, which is promoted."""
+async def test_postgres_failover_to_a_synchronous_standby(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """The primary is killed, and its synchronous standby promoted."""
     folder, ports = tmp_path_factory.mktemp("failover"), [free_port(), free_port()]
     first = PostgresServer(port=ports[0])
     first.start()
@@ -105,14 +106,14 @@ async def test_the_standby_takes_over(tmp_path_factory: pytest.TempPathFactory) 
     try:
         at, both = (f"127.0.0.1:{port}" for port in ports), "127.0.0.1:{},127.0.0.1:{}"
         url = first.new_database().replace(next(at), both.format(*ports))
-        url += "?target_session_attrs=primary"  # for these tests' own eyes
+        url += "?target_session_attrs=primary"  # for the connections of this test
         async with replicas(folder, url, simulator=LASTING) as shared:
             async with under_load(shared) as (chats, gaps):
                 began = now()
                 await asyncio.sleep(8)
                 killed = now()
                 first.kill()
-                await asyncio.sleep(1)  # in which a manager such as Patroni would decide
+                await asyncio.sleep(1)  # time for a failover manager (Patroni) to decide
                 await asyncio.to_thread(second.promote)
                 promoted = now()
                 await shared.until_shared(3)
@@ -129,8 +130,8 @@ async def test_the_standby_takes_over(tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.asyncio
-async def test_paused_for_long(three: Replicas) -> None:
-    """Its session is ended by another; when it wakes it writes nothing, and finds its place."""
+async def test_takeover_from_a_replica_suspended_for_long(three: Replicas) -> None:
+    """Another bridge ends its database session; resumed, it writes nothing and rejoins."""
     async with under_load(three) as (chats, _):
         owned = [chat for chat in chats if await three.owner(chat.talk.room) == 1]
         three.signal(1, signal.SIGSTOP)
@@ -143,7 +144,7 @@ async def test_paused_for_long(three: Replicas) -> None:
 
 
 @pytest.mark.asyncio
-async def test_restarted_one_after_the_other(three: Replicas) -> None:
+async def test_rolling_restart_of_all_replicas(three: Replicas) -> None:
     async with under_load(three) as (chats, gaps):
         began = now()
         await asyncio.sleep(8)
@@ -159,8 +160,10 @@ async def test_restarted_one_after_the_other(three: Replicas) -> None:
 
 
 @pytest.mark.asyncio
-async def test_cut_off_from_the_database(three: Replicas, postgres_server: PostgresServer) -> None:
-    """Sessions end, one after the other and then all: the rooms stay, or are taken over."""
+async def test_database_sessions_of_replicas_are_terminated(
+    three: Replicas, postgres_server: PostgresServer
+) -> None:
+    """Database sessions are terminated, first one by one and then all at once."""
     name = urlsplit(three.database).path.removeprefix("/")
     end = "SELECT pg_terminate_backend(pid) FROM"
     of_ours = f"pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
@@ -180,7 +183,9 @@ async def test_cut_off_from_the_database(three: Replicas, postgres_server: Postg
 
 
 @pytest.mark.asyncio
-async def test_the_database_is_killed(three: Replicas, postgres_server: PostgresServer) -> None:
+async def test_database_crash_and_restart_with_replicas(
+    three: Replicas, postgres_server: PostgresServer
+) -> None:
     async with under_load(three) as (chats, gaps):
         first, before = now(), await three.holders()
         await asyncio.to_thread(postgres_server.stop, crash=True)

@@ -176,7 +176,7 @@ ALSO = """\
 6 T26: test_login_body test_login_body_of_other_dialects
 6 T31: test_32_accepted_11
 6 T36: test_extensions
-7 66: test_killed_20_times_under_load
+7 66: test_bridge_killed_20_times_under_load
 7 60: test_notice_types test_a_desk_that_says_it_every_second
 7 60: test_it_ends_when_the_message_is_there"""
 """A line each: section, rows, and the names of tests."""
