@@ -94,9 +94,7 @@ async def test_takeover_when_packets_to_the_database_are_dropped(
 
 
 @pytest.mark.asyncio
-async def test_postgres_failover_to_a_synchronous_standby(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+async def test_postgres_failover_to_a_standby(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The primary is killed, and its synchronous standby promoted."""
     folder, ports = tmp_path_factory.mktemp("failover"), [free_port(), free_port()]
     first = PostgresServer(port=ports[0])
@@ -160,9 +158,7 @@ async def test_rolling_restart_of_all_replicas(three: Replicas) -> None:
 
 
 @pytest.mark.asyncio
-async def test_database_sessions_of_replicas_are_terminated(
-    three: Replicas, postgres_server: PostgresServer
-) -> None:
+async def test_database_sessions_are_cut(three: Replicas, postgres_server: PostgresServer) -> None:
     """Database sessions are terminated, first one by one and then all at once."""
     name = urlsplit(three.database).path.removeprefix("/")
     end = "SELECT pg_terminate_backend(pid) FROM"
@@ -183,9 +179,7 @@ async def test_database_sessions_of_replicas_are_terminated(
 
 
 @pytest.mark.asyncio
-async def test_database_crash_and_restart_with_replicas(
-    three: Replicas, postgres_server: PostgresServer
-) -> None:
+async def test_database_crash_and_restart(three: Replicas, postgres_server: PostgresServer) -> None:
     async with under_load(three) as (chats, gaps):
         first, before = now(), await three.holders()
         await asyncio.to_thread(postgres_server.stop, crash=True)
