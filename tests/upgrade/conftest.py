@@ -1,4 +1,4 @@
-"""Both engines, as in the store's own tests."""
+"""The fixtures of the storage tests: a database on either engine."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""A database of schema 6 as text, and back again into either engine.
+"""Dump a database of schema 6 to text, and load it into either engine.
 
-A file of JSON lines: first what the peers remember (`life.Memory`, `peers.Killed`), then one line a
-row: `{"table": …, column: value, …}`. Bytes stand as the text that they are; what was numbered by
-the database keeps its number.
+The file has JSON lines: first the state of the peers (`life.Memory`, `peers.Killed`), then one line
+per row: `{"table": …, column: value, …}`. Bytes are stored as text; sequence numbers are kept.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ _SINCE = {
     ("ghosts", "avatar_at"): 5,
     ("accounts", "cookies"): 6,
 }
-"""The schema with which a table came, or a column."""
+"""The schema version that introduced a table or column."""
 _DAY = 86_400_000
 Row = dict[str, Any]
 Memory = TypeVar("Memory")
 
 
 def dump(database: Path, memory: msgspec.Struct) -> str:
-    """All rows of a SQLite file, as text."""
+    """Return all rows of a SQLite file as text."""
     lines = [msgspec.json.encode(memory).decode()]
     with closing(sqlite3.connect(database)) as connection:
         connection.row_factory = sqlite3.Row
@@ -56,10 +55,9 @@ def dump(database: Path, memory: msgspec.Struct) -> str:
 
 
 def read(name: str, kind: type[Memory], now: int | None = None) -> tuple[Memory, list[Row]]:
-    """A stored database: what the peers remember, which is of that kind, and the rows.
+    """Return the peers' state (a `kind`) and the rows of a stored database.
 
-    With `now` (ms) everything was stored so much later that this is the moment: for what goes by a
-    clock of its own.
+    `now` (ms) shifts all its times to that moment, for a process that uses the real clock.
     """
     text = (STORED / f"{name}.jsonl").read_text(encoding="utf-8")
     then = json.loads(text.splitlines()[0])["now"]
@@ -68,7 +66,7 @@ def read(name: str, kind: type[Memory], now: int | None = None) -> tuple[Memory,
 
 
 def _moved(text: str, then: int, now: int) -> str:
-    """Move every moment of the day before `then`, in decimal and (transaction ids) in hex."""
+    """Shift every time within a day of `then`, decimal or (in transaction ids) hexadecimal."""
 
     def move(found: re.Match[str], base: int, form: str) -> str:
         moment = int(found[0], base)
@@ -79,10 +77,10 @@ def _moved(text: str, then: int, now: int) -> str:
 
 
 async def restore(url: str, rows: list[Row], schema: int = SCHEMA) -> None:
-    """Fill a new database: our own migrations up to schema 6, then the rows.
+    """Fill a new database: migrations up to schema 6, then the rows.
 
-    Of an earlier schema it is without the tables and columns that came since; to a later one it is
-    brought by the migrations.
+    For an earlier schema, tables and columns introduced later are left out; to a later one, the
+    database is migrated.
     """
     await made_at(url, min(schema, SCHEMA))
     rows = [

@@ -1,7 +1,6 @@
-"""A life of the bridge's engine over a real database, between a homeserver and a call centre.
+"""The bridge's engine over a real database, with a fake homeserver and call centre.
 
-How an engine is made over an open store stands in `Life.begin`, and how one sees that nothing is
-left to do in `Life.rest`; the tests go through nothing else of the engine.
+Only `Life` knows how an engine is created over a store, and when it is idle.
 """
 
 from __future__ import annotations
@@ -44,17 +43,17 @@ MEI = Agent(AgentId("K00017"), "Mei")
 BUSY = RULES.limits.model_copy(update={"messages_per_minute": 1000})
 RULES_HERE = msgspec.structs.replace(RULES, limits=BUSY, robot=True, language="en")
 RECEIPT = int(PAUSE) + 1
-"""Seconds until the newest receipt is given."""
+"""Seconds until the newest read receipt is sent."""
 PATIENCE = 60.0
-"""Seconds until the engine must have come to rest."""
+"""Maximum seconds until the engine is idle."""
 
 
 class LockedMatrix(ReadingMatrix):
-    """A homeserver whose encrypted events need a key.
+    """A homeserver with encrypted events.
 
     Attributes:
-        keys: events that can be opened, and what is in them.
-        stuck: what is posted stays without an answer.
+        keys: decrypted events by event id; others have no key.
+        stuck: if True, sends are carried out but never answered.
     """
 
     def __init__(self) -> None:
@@ -83,11 +82,11 @@ class LockedMatrix(ReadingMatrix):
 
 
 class RobotLink(FakeLink):
-    """A call centre with a knowledge base.
+    """A call centre with a robot.
 
     Attributes:
-        questions: what it was asked.
-        robot: its answers wait for it.
+        questions: questions asked.
+        robot: answers wait until it is set.
     """
 
     def __init__(self) -> None:
@@ -103,21 +102,16 @@ class RobotLink(FakeLink):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What outlives a life, beside the database: the moment, and what the homeserver has."""
+    """The state that outlives an engine beside the database: time, and the homeserver's events."""
 
     now: int
     """ms since the epoch."""
     posted: tuple[tuple[str, Posted], ...] = ()
-    """What stands in the rooms, each with its transaction id."""
+    """Events of the bridge, each with its transaction id."""
 
 
 class Life:
-    """One process: an engine that runs over a store.
-
-    Attributes:
-        world: its surroundings.
-        store: the open store.
-    """
+    """A process of the bridge: an engine over a store."""
 
     def __init__(self, store: Any, memory: Memory | None = None) -> None:
         self.store = store
@@ -150,11 +144,11 @@ class Life:
 
     @property
     def new(self) -> list[Posted]:
-        """What we have posted in this life."""
+        """Events that the bridge posted since the start."""
         return self.matrix.posted[self._known :]
 
     def memory(self) -> Memory:
-        """For the next life."""
+        """Return the state for the next process."""
         known = self.matrix._by_transaction.items()
         return Memory(self.world.clock.now(), tuple((txn_id, one) for (_, txn_id), one in known))
 
@@ -165,7 +159,7 @@ class Life:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Engine]:
-        """Start the engine; it is abandoned, as by a kill, at the end."""
+        """Run the engine; cancel it at the end, like a kill."""
         self._engine = engine = self.world.engine()
         undone, ready = await engine.undone(), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
@@ -177,7 +171,7 @@ class Life:
                 running.cancel()
 
     async def rest(self) -> None:
-        """Wait until nothing is left to do, receipts and all."""
+        """Wait until the engine is idle."""
         async with asyncio.timeout(PATIENCE):
             calm = 0
             while calm < 3:
@@ -186,10 +180,9 @@ class Life:
                 calm = calm + 1 if not waiting and before == self._seen() else 0
 
     async def _round(self) -> int:
-        """Let everything go on, and the database come along; returns how much waits in it.
+        """Run until all pending reads and writes are done; return the open rows in the database.
 
-        What was to be written before this was is written, and what was to be read is read,
-        however long the database takes: no time passes meanwhile.
+        The virtual time does not advance, however long the database takes.
         """
         reading = True
         while reading:
@@ -204,7 +197,7 @@ class Life:
         )
 
     async def passes(self, seconds: int) -> None:
-        """So much time, second by second, and all that happens in it."""
+        """Advance the time second by second, running everything that is due."""
         for _ in range(seconds):
             await self.world.clock.turn(1)
             await self._round()
@@ -214,22 +207,22 @@ class Life:
         matrix = self.matrix
         return (len(self.link.calls), len(matrix.requests), len(matrix.signs))
 
-    # --- what happens -----------------------------------------------------------------------
+    # --- inputs -----------------------------------------------------------------------------
 
     async def take(self, *events: tuple[RoomId, EventId, Json]) -> None:
-        """A transaction of the homeserver's, and all that follows."""
+        """Process a transaction of the homeserver until the engine is idle."""
         await self.engine.accept_events(events)
         await self.rest()
 
     async def push(self, key: str, push: Push, room: RoomId = ROOM) -> None:
-        """A push of the call centre's, and all that follows."""
+        """Process a push of the call centre until the engine is idle."""
         await self.engine.pushed(room, key, Received(push, rs_id=key))
         await self.rest()
 
-    # --- what has come ----------------------------------------------------------------------
+    # --- results ----------------------------------------------------------------------------
 
     def heard(self, room: RoomId = ROOM) -> list[tuple[int, str]]:
-        """Call id and words of all texts that came to the call centre."""
+        """Return call id and text of all messages that reached the call centre."""
         found = []
         for call in self.link.calls:
             if call.room_id != room:
@@ -243,12 +236,12 @@ class Life:
         return found
 
     def commands(self, room: RoomId = ROOM) -> list[tuple[int, str]]:
-        """Call id and kind of all commands that came to the call centre."""
+        """Return call id and type of all commands that reached the call centre."""
         calls = [call for call in self.link.calls if call.room_id == room]
         return [(int(call.call_id), type(call.command).__name__) for call in calls]
 
     def shown(self, room: RoomId = ROOM) -> list[str]:
-        """What agents said and the room shows, in order, of this life."""
+        """Return the agents' texts posted to the room since the start, in order."""
         return [
             one.text
             for one in self.new
@@ -256,12 +249,12 @@ class Life:
         ]
 
     def read_by_mei(self, room: RoomId = ROOM) -> str | float:
-        """The message up to which the agent is shown to have read, at last."""
+        """Return the event id of the agent's last read receipt (or a typing time)."""
         ghost = self.matrix.ghost_of(MEI)
         return [sign for where, who, sign in self.matrix.signs if (where, who) == (room, ghost)][-1]
 
     def told(self, room: RoomId = ROOM) -> list[tuple[str, str | None]]:
-        """What we said in the room, in order, of this life, and what it answers or edits."""
+        """Return the bot's texts since the start, each with the event that it edits or answers."""
         return [
             (one.text, one.edits or one.reply_to)
             for one in self.new
@@ -272,7 +265,7 @@ class Life:
 def message(
     event_id: str, text: str, room: RoomId = ROOM, more: Json | None = None
 ) -> tuple[RoomId, EventId, Json]:
-    """A text of the customer's, and what else is in its content."""
+    """Return a customer's text; `more`: further fields of its content."""
     content: Json = {"msgtype": "m.text", "body": text, **(more or {})}
     return event("m.room.message", event_id, content, room)
 
@@ -280,7 +273,7 @@ def message(
 def event(
     kind: str, event_id: str, content: Json, room: RoomId = ROOM, **more: object
 ) -> tuple[RoomId, EventId, Json]:
-    """An event of the customer's."""
+    """Return an event of the customer for `Engine.accept_events`."""
     raw: Json = {
         "type": kind,
         "event_id": event_id,

@@ -1,4 +1,4 @@
-"""The whole bridge as a process, between a homeserver that takes notes and a simulator."""
+"""The whole bridge as a process, with a stub homeserver and the simulator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOMS = 3
 
 
 class Posted(msgspec.Struct, frozen=True):
-    """A message that stands in a room."""
+    """A message in a room."""
 
     event_id: str
     room: str
@@ -33,25 +33,25 @@ class Posted(msgspec.Struct, frozen=True):
 
 
 class Killed(msgspec.Struct, frozen=True):
-    """What a stored database's peers had when the bridge was killed."""
+    """The state of a stored database's peers when the bridge was killed."""
 
     now: int
     """ms since the epoch."""
     sessions: dict[str, int]
-    """Login → session, in the order in which they began."""
+    """Session id by login, in the order of their start."""
     asked: list[str]
-    """Texts of customers, `<room> …`, in order; all but the last were acknowledged for certain."""
+    """Texts of customers, `<room> …`, in order; all but the last were certainly acknowledged."""
     heard: list[tuple[int, str]]
-    """What came to the desk: call id and text."""
+    """Call id and text of the messages that reached the desk."""
     posted: dict[str, Posted]
-    """Transaction id and sender → what was posted."""
+    """Posted messages by transaction id and sender."""
 
 
 class Homeserver(StubHomeserver):
-    """Keeps what is posted, once per sender and transaction id.
+    """A stub that keeps posted messages, one per sender and transaction id.
 
     Attributes:
-        posted: by transaction id and sender.
+        posted: messages by transaction id and sender.
     """
 
     def __init__(self, posted: dict[str, Posted]) -> None:
@@ -71,12 +71,12 @@ class Homeserver(StubHomeserver):
                 return super().answer(method, path, body)
 
     def from_ghosts(self) -> list[str]:
-        """What ghosts have posted, in order."""
+        """Return the texts posted by ghosts, in order."""
         return [one.body for one in self.posted.values() if one.sender[1:].startswith(GHOSTS)]
 
 
 def heard(simulator: Simulator) -> list[tuple[int, str]]:
-    """Call id and text of what customers said, as it came to the desk."""
+    """Return call id and text of the messages that reached the desk."""
     found = []
     for entry in simulator.frames():
         frame = entry["frame"]
@@ -86,7 +86,7 @@ def heard(simulator: Simulator) -> list[tuple[int, str]]:
 
 
 def _text(msg: object) -> str:
-    """The words of a message, wherever this dialect has them."""
+    """Return the text of a message in any dialect."""
     content = msg["content"] if isinstance(msg, dict) else msg
     if isinstance(content, str) and content.startswith("{"):
         content = json.loads(content)
@@ -97,7 +97,7 @@ def _text(msg: object) -> str:
 async def sessions_again(
     simulator: Simulator, sessions: dict[str, int]
 ) -> AsyncIterator[dict[str, str]]:
-    """Have the simulator be in the sessions of a stored database; yields login → token."""
+    """Open the sessions of a stored database in the simulator; yield the token by login."""
     async with aiohttp.ClientSession() as http:
         site = Site(simulator, http)
         tokens = {}
@@ -113,7 +113,7 @@ async def sessions_again(
 async def bridge(
     folder: Path, homeserver: Homeserver, simulator: Simulator, database: str
 ) -> AsyncIterator[Subject]:
-    """The bridge at work on a database."""
+    """Run the bridge on a database."""
     port, key = free_port(), login_keys(AS_TOKEN)
     config = write_config(folder, homeserver.address, simulator.base_url, port, database)
 
@@ -123,7 +123,7 @@ async def bridge(
 
     async with client() as session, bridge_process(config, port, folder / "bridge.log") as process:
         assert process.pid is not None
-        # What the desk hears is the simulator's to tell (`heard`).
+        # An empty ledger: `heard` asks the simulator instead.
         yield Subject([process.url], [process.pid], session, homeserver, Ledger(), say)
 
 

@@ -1,4 +1,4 @@
-"""A database that a later version has upgraded: refused with a sentence, and left as it is."""
+"""A database with a later schema is refused with an explanation, and not changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LATER = SCHEMA_VERSION + 1
 
 
 async def version(url: str, *, upgrade: bool = False) -> int:
-    """The version of a database's schema; with `upgrade`, after that of a later program."""
+    """Return a database's schema version; `upgrade` migrates it to `LATER` first."""
     engine = engine_for(url, FixedClock())
     await engine.open()
     try:

@@ -1,4 +1,4 @@
-"""The whole bridge goes on from a database of schema 6 of which it was killed under load."""
+"""The bridge resumes from a database of schema 6 that a kill under load left behind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def until(reached: Callable[[], bool]) -> None:
 
 
 def answers(rows: list[Row]) -> list[str]:
-    """What agents said, as far as the killed bridge has stored it."""
+    """Return the agents' texts that the killed bridge had stored."""
     bodies = [json.loads(row["body"]) for row in rows if row["table"] == "inbox"]
     contents = [body["push"]["content"] for body in bodies if "content" in body.get("push", {})]
     return [content["html"] for content in contents if content["is"] == "AgentText"]
@@ -46,13 +46,13 @@ def of_room(room: int, texts: Iterable[str]) -> list[str]:
 
 
 def asked_of(calls: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The texts without the name of their sender, and without the first of each room."""
+    """Strip the sender's name of each text; drop the first text of each room."""
     plain = [(number, text.partition("：")[2]) for number, text in calls]
     return [(number, text) for number, text in plain if text != "hello"]
 
 
 @pytest.mark.asyncio
-async def test_nothing_is_lost_and_nothing_doubled_in_silence(url: str, tmp_path: Path) -> None:
+async def test_bridge_resumes_without_loss_or_unmarked_duplicates(url: str, tmp_path: Path) -> None:
     before, rows = read("killed", Killed, SystemClock().now())
     homeserver, simulator = Homeserver(before.posted), Simulator(options())
     new = [f"{room} new" for room in range(ROOMS)]
@@ -71,7 +71,7 @@ async def test_nothing_is_lost_and_nothing_doubled_in_silence(url: str, tmp_path
                     await subject.say(room, f"{room} new")
                 await until(lambda: {*new} <= {said for _, said in asked_of(heard(simulator))})
                 await until(lambda: {*shown} <= {*homeserver.from_ghosts()})
-                await asyncio.sleep(1.0)  # for what should not come
+                await asyncio.sleep(1.0)  # time for unexpected messages
             after = asked_of(heard(simulator))
         marked = await asyncio.to_thread(looked_up, tmp_path, before.asked)
     finally:
@@ -82,7 +82,7 @@ async def test_nothing_is_lost_and_nothing_doubled_in_silence(url: str, tmp_path
 
 
 def repeated(before: Killed) -> list[dict[str, object]]:
-    """What the homeserver may not have had an answer to: here, everything."""
+    """Return all events again, as if the homeserver had got no acknowledgement."""
     return [
         text(int(said.split()[0]), f"q{number}", said) for number, said in enumerate(before.asked)
     ]
@@ -95,7 +95,7 @@ def check_desk(
     asked: list[str],
     marked: set[str],
 ) -> None:
-    """Everything once and in order; doubles under their old call ids, and in the ledger."""
+    """Assert that texts arrived once and in order; duplicates have their old call id and a mark."""
     calls = [(number, said) for number, said in [*before, *after] if said in of_room(room, asked)]
     assert list(dict.fromkeys(said for _, said in calls)) == of_room(room, asked)
     numbers = Counter(number for number, _ in set(calls))
@@ -107,7 +107,7 @@ def check_desk(
 
 
 def looked_up(folder: Path, asked: list[str]) -> set[str]:
-    """Have an operator look at it all; returns the texts that are marked as possible doubles."""
+    """Check dead letters and traces on the command line; return texts marked as duplicates."""
     here = Folder(folder)
     assert here.run_here("dead-letters", "list").stdout == "No dead letters.\n"
     marked = set()

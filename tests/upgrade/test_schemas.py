@@ -1,6 +1,6 @@
-"""From every schema that there was to today's, on both engines: in place, and by way of a backup.
+"""Upgrades from every schema to the present one, on both engines: in place, and by a backup.
 
-What is stored is of schema 6; `database.restore` makes of it what an earlier or a later one had.
+The stored database has schema 6; `database.restore` converts it to an earlier or later one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def begun(url: str, name: str) -> AsyncIterator[Life]:
 
 
 async def goes_on(url: str) -> None:
-    """What was under way goes once, and the chat goes on, in a database made of `unattempted`."""
+    """Assert that pending work is done once and the chat continues (database `unattempted`)."""
     async with begun(url, "unattempted") as life:
         await life.rest()
         await life.take(message("$new", "and five"))
@@ -51,7 +51,7 @@ async def goes_on(url: str) -> None:
 
 @every_schema
 @either
-async def test_in_place(new_url: NewUrl, engine: str, schema: int) -> None:
+async def test_upgrade_in_place(new_url: NewUrl, engine: str, schema: int) -> None:
     url = new_url(engine)
     _, rows = read("unattempted", Memory)
     await database.restore(url, rows, schema)
@@ -60,10 +60,10 @@ async def test_in_place(new_url: NewUrl, engine: str, schema: int) -> None:
 
 @every_schema
 @either
-async def test_by_a_backup_into_the_other_engine(
+async def test_upgrade_by_backup_into_the_other_engine(
     new_url: NewUrl, tmp_path: Path, engine: str, schema: int
 ) -> None:
-    """A backup that is older than the program is brought to its schema."""
+    """Restoring an old backup migrates it."""
     other = {"sqlite": "postgres", "postgres": "sqlite"}[engine]
     before, after, file = new_url(engine), new_url(other), tmp_path / "old.backup"
     _, rows = read("unattempted", Memory)
@@ -77,8 +77,8 @@ async def test_by_a_backup_into_the_other_engine(
             await move(before, new_url(other), CLOCK, Silent())
 
 
-async def test_the_file_of_a_former_version(url: str) -> None:
-    """Written by the first version that could, with schema 10, from `unattempted`."""
+async def test_restore_of_a_backup_with_schema_10(url: str) -> None:
+    """The file was made from `unattempted` by the first version with backups."""
     file = STORED / "schema_10.backup"
     await restore(file, url, CLOCK, Silent())
     await goes_on(url)

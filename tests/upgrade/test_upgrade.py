@@ -1,6 +1,6 @@
-"""A database of schema 6, the last with inbox and outbox, goes on without loss or double.
+"""A database of schema 6, the last with inbox and outbox, is used on without loss or duplicates.
 
-Each test opens a stored database (see README.md), starts the engine over it, and looks at what the
+Each test opens a stored database (see README.md), starts the engine over it, and checks what the
 homeserver and the call centre get from then on.
 """
 
@@ -28,7 +28,7 @@ OTHER = RoomId("!other:example.org")
 
 @asynccontextmanager
 async def upgraded(url: str, name: str) -> AsyncIterator[Life]:
-    """A life over a stored database, which has done all that it can without time."""
+    """Run an engine over a stored database, migrated from schema 6."""
     memory, rows = read(name, Memory)
     await restore(url, rows)
     async with open_store(url, ManualClock(), sole=True) as store:
@@ -41,7 +41,7 @@ async def traced(life: Life, event_id: str) -> list[str]:
     return [line.what for line in await life.store.trace(EventId(event_id))]
 
 
-async def test_what_has_arrived_is_not_sent_again(url: str) -> None:
+async def test_delivered_messages_are_not_sent_again(url: str) -> None:
     async with upgraded(url, "at_rest") as life:
         await life.passes(40)
         assert (life.heard(), life.heard(OTHER), life.new) == ([], [], [])
@@ -49,8 +49,8 @@ async def test_what_has_arrived_is_not_sent_again(url: str) -> None:
         assert life.link.kept == {ROOM, OTHER}
 
 
-async def test_what_comes_again_is_known(url: str) -> None:
-    """The homeserver and the call centre repeat what they had no answer to."""
+async def test_repeated_events_and_pushes_are_recognised(url: str) -> None:
+    """Repeats of handled events and pushes are dropped."""
     async with upgraded(url, "at_rest") as life:
         await life.take(message(f"$two-{ROOM}", "question two"), message("$new", "new"))
         await life.push(f"a3-{ROOM}", said("answer three"))
@@ -61,7 +61,7 @@ async def test_what_comes_again_is_known(url: str) -> None:
         assert life.read_by_mei() == "$new"
 
 
-async def test_the_ledger_of_the_former_version(url: str) -> None:
+async def test_trace_shows_rows_of_the_old_version(url: str) -> None:
     async with upgraded(url, "at_rest") as life:
         wanted = ["received", "handled", "stored", "attempted", "delivered"]
         assert sorted(await traced(life, f"$two-{OTHER}")) == sorted(wanted)
@@ -70,8 +70,8 @@ async def test_the_ledger_of_the_former_version(url: str) -> None:
         assert await traced(life, shown.event_id) == ["stored", "delivered"]
 
 
-async def test_what_is_quoted_is_still_known(url: str) -> None:
-    """Words of the customer's and of the agent's that the former version has stored."""
+async def test_replies_quote_messages_of_the_old_version(url: str) -> None:
+    """Texts of the customer and of the agent, stored by the old version."""
     async with upgraded(url, "at_rest") as life:
         shown = next(one for one in life.matrix.posted if one.text == "answer two")
         for number, target in enumerate((f"$one-{ROOM}", shown.event_id)):
@@ -82,7 +82,7 @@ async def test_what_is_quoted_is_still_known(url: str) -> None:
         assert "answer two" in second
 
 
-async def test_a_correction_and_a_withdrawal_of_what_the_former_version_carried(url: str) -> None:
+async def test_edit_and_redaction_of_messages_of_the_old_version(url: str) -> None:
     async with upgraded(url, "at_rest") as life:
         relation = {"rel_type": "m.replace", "event_id": f"$one-{ROOM}"}
         new = {"msgtype": "m.text", "body": "question uno"}
@@ -97,8 +97,8 @@ async def test_a_correction_and_a_withdrawal_of_what_the_former_version_carried(
         assert len(heard) == 2
 
 
-async def test_a_history_tells_only_what_was_not_shown(url: str) -> None:
-    """The marks of what agents said outlive the upgrade, wherever they are kept."""
+async def test_history_shows_only_messages_not_shown_before(url: str) -> None:
+    """The record of shown agent messages survives the upgrade."""
     async with upgraded(url, "at_rest") as life:
         now = life.world.clock.now()
         words = ["answer one", "answer two", "answer three", "answer four"]
@@ -112,7 +112,7 @@ async def test_a_history_tells_only_what_was_not_shown(url: str) -> None:
         assert [text.rpartition("<br>")[2] for text in life.shown()] == ["answer four"]
 
 
-async def test_inputs_that_were_stored_are_handled_once(url: str) -> None:
+async def test_stored_inputs_are_handled_once(url: str) -> None:
     async with upgraded(url, "inputs") as life:
         await life.rest()
         await life.take(message("$q4", "question 4"))
@@ -121,7 +121,7 @@ async def test_inputs_that_were_stored_are_handled_once(url: str) -> None:
         assert life.shown() == ["answer 3", "answer 4"]
 
 
-async def test_effects_that_went_to_nobody_go_once(url: str) -> None:
+async def test_unattempted_effects_are_carried_out_once(url: str) -> None:
     async with upgraded(url, "unattempted") as life:
         await life.rest()
         assert life.heard() == [(5, "question three"), (6, "question four")]
@@ -130,8 +130,8 @@ async def test_effects_that_went_to_nobody_go_once(url: str) -> None:
         assert not any(repeats)
 
 
-async def test_what_may_have_arrived_goes_again_and_is_marked(url: str) -> None:
-    """To the agent under its old call id; in the room under its old transaction id."""
+async def test_uncertain_messages_are_sent_again_and_marked(url: str) -> None:
+    """They keep their call id (to the agent) or transaction id (to the room)."""
     async with upgraded(url, "attempted") as life:
         await life.passes(10)
         assert life.heard() == [(5, "question three"), (6, "question four")]
@@ -143,7 +143,7 @@ async def test_what_may_have_arrived_goes_again_and_is_marked(url: str) -> None:
         assert not any(line.repeat for line in await life.store.trace(EventId("$q4")))
 
 
-async def test_answers_that_were_stored_are_handled(url: str) -> None:
+async def test_stored_answers_to_calls_are_handled(url: str) -> None:
     async with upgraded(url, "answered") as life:
         await life.rest()
         assert life.heard() == [(6, "question four")]
@@ -152,8 +152,8 @@ async def test_answers_that_were_stored_are_handled(url: str) -> None:
         assert (await traced(life, "$q3"))[-1] == "delivered"
 
 
-async def test_a_queue_goes_on(url: str) -> None:
-    """Its one card is edited; what was typed goes to the agent who comes."""
+async def test_waiting_in_the_queue_continues(url: str) -> None:
+    """The queue card is edited; later messages go to the agent who accepts."""
     async with upgraded(url, "queue") as life:
         await life.rest()
         card = next(one for one in life.matrix.posted if one.text == "queue.position")
@@ -169,7 +169,7 @@ async def test_a_queue_goes_on(url: str) -> None:
         assert [kind for _, kind in life.commands()] == ["SendMessage"]
 
 
-async def test_words_that_are_held_go_in_order(url: str) -> None:
+async def test_held_messages_are_sent_in_order(url: str) -> None:
     async with upgraded(url, "held") as life:
         await life.passes(10)
         assert [kind for _, kind in life.commands()].count("RequestChat") == 1
@@ -177,7 +177,7 @@ async def test_words_that_are_held_go_in_order(url: str) -> None:
         assert [words for _, words in life.heard()] == [f"question {n}" for n in (1, 2, 3)]
 
 
-async def test_dead_letters_are_shown_and_put_back(url: str) -> None:
+async def test_dead_letters_are_listed_and_revived(url: str) -> None:
     async with upgraded(url, "dead") as life:
         await life.rest()
         assert (life.heard(), life.new) == ([], [])
@@ -205,7 +205,7 @@ async def test_a_dead_letter_is_discarded(url: str) -> None:
         assert (life.heard(), life.shown()) == ([], [])
 
 
-async def test_what_was_refused_is_sent_again_by_a_reaction(url: str) -> None:
+async def test_reaction_resends_an_undelivered_message(url: str) -> None:
     async with upgraded(url, "undelivered") as life:
         answer = life.matrix.posted[-1]
         relation = {"rel_type": "m.annotation", "event_id": answer.event_id, "key": "🔁"}
@@ -214,7 +214,7 @@ async def test_what_was_refused_is_sent_again_by_a_reaction(url: str) -> None:
         assert life.told() == [("again.delivered", "$q3")]
 
 
-async def test_a_sealed_event_is_delivered_when_its_key_comes(url: str) -> None:
+async def test_encrypted_event_is_delivered_when_its_key_arrives(url: str) -> None:
     async with upgraded(url, "sealed") as life:
         await life.rest()
         assert life.heard() == []
@@ -226,7 +226,7 @@ async def test_a_sealed_event_is_delivered_when_its_key_comes(url: str) -> None:
         assert life.heard() == [(6, "secret words")]
 
 
-async def test_a_room_is_entered_and_what_was_said_meanwhile_goes(url: str) -> None:
+async def test_invited_room_is_joined_and_its_messages_are_sent(url: str) -> None:
     async with upgraded(url, "entering") as life:
         await life.rest()
         assert life.matrix.requests.count(f"enter {ROOM}") == 1
@@ -235,7 +235,7 @@ async def test_a_room_is_entered_and_what_was_said_meanwhile_goes(url: str) -> N
         assert [kind for _, kind in life.commands()].count("RequestChat") == 1
 
 
-async def test_what_was_found_in_an_entered_room_goes(url: str) -> None:
+async def test_messages_found_in_a_joined_room_are_sent(url: str) -> None:
     async with upgraded(url, "arrived") as life:
         await life.rest()
         assert life.matrix.requests.count(f"enter {ROOM}") == 0
@@ -243,7 +243,7 @@ async def test_what_was_found_in_an_entered_room_goes(url: str) -> None:
         assert [words for _, words in life.heard()] == ["is this the shop?", "hello"]
 
 
-async def test_who_wished_it_is_called_back(url: str) -> None:
+async def test_requested_callback_takes_place(url: str) -> None:
     async with upgraded(url, "callback") as life:
         await life.rest()
         assert life.commands() == []
@@ -254,7 +254,7 @@ async def test_who_wished_it_is_called_back(url: str) -> None:
         assert [words for _, words in life.heard()] == ["hello"]
 
 
-async def test_questions_aside_are_answered_once(url: str) -> None:
+async def test_robot_and_history_questions_are_answered_once(url: str) -> None:
     async with upgraded(url, "aside") as life:
         await life.rest()
         assert life.link.questions == ["where is it?"]
@@ -262,7 +262,7 @@ async def test_questions_aside_are_answered_once(url: str) -> None:
         assert sorted(answers) == ["$ask", "$history"]
 
 
-async def test_a_history_that_was_asked_for_is_told(url: str) -> None:
+async def test_pending_history_request_shows_missed_messages(url: str) -> None:
     memory, _ = read("recalling", Memory)
     lines = (
         HistoryEntry("8", MEI.id, "Mei", 2, "answer three", memory.now - 60_000),
@@ -274,7 +274,7 @@ async def test_a_history_that_was_asked_for_is_told(url: str) -> None:
         assert [text.rpartition("<br>")[2] for text in life.shown()] == ["missed"]
 
 
-async def test_a_chat_that_is_over_is_rated(url: str) -> None:
+async def test_ended_chat_can_be_rated(url: str) -> None:
     async with upgraded(url, "ended") as life:
         await life.rest()
         assert life.new == []
@@ -288,7 +288,7 @@ async def test_a_chat_that_is_over_is_rated(url: str) -> None:
         assert kinds == ["RateSession", "RequestChat", "SendPreMessage"]
 
 
-async def test_a_file_on_its_way_arrives_and_what_waits_behind_it(url: str) -> None:
+async def test_pending_upload_and_the_messages_behind_it_arrive(url: str) -> None:
     async with upgraded(url, "upload") as life:
         life.matrix.files["mxc://example.org/a"] = b"abc"
         await life.passes(10)
@@ -296,7 +296,7 @@ async def test_a_file_on_its_way_arrives_and_what_waits_behind_it(url: str) -> N
         assert [words for _, words in life.heard()] == ["File", "question three"]
 
 
-async def test_a_database_whose_bodies_are_erased(url: str) -> None:
+async def test_database_with_pruned_bodies_continues(url: str) -> None:
     async with upgraded(url, "pruned") as life:
         assert await traced(life, f"$one-{ROOM}") == []
         assert "delivered" in await traced(life, f"$one-{OTHER}")
@@ -307,7 +307,7 @@ async def test_a_database_whose_bodies_are_erased(url: str) -> None:
         assert life.shown(OTHER) == ["new"]
 
 
-async def test_what_is_taken_back_is_erased_from_the_rows_of_the_former_version(url: str) -> None:
+async def test_redaction_erases_the_body_stored_by_the_old_version(url: str) -> None:
     async with upgraded(url, "at_rest") as life:
         taken = EventId(f"$two-{ROOM}")
         assert b"question two" in (await life.store.body_of(ROOM, taken) or b"")
@@ -317,7 +317,7 @@ async def test_what_is_taken_back_is_erased_from_the_rows_of_the_former_version(
         assert "delivered" in await traced(life, taken)
 
 
-async def test_rows_of_the_former_version_are_pruned(url: str) -> None:
+async def test_rows_of_the_old_version_are_pruned(url: str) -> None:
     async with upgraded(url, "dead") as life:
         later = life.world.clock.now() + 1
         assert await life.store.prune(later, 0)
