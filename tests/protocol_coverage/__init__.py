@@ -1,5 +1,5 @@
-"""Which test covers which part of the protocol: a collector, and docs/protocol-coverage.md.
+"""Coverage of the protocol reference by tests, and its document docs/protocol-coverage.md.
 
-`python -m tests.protocol_coverage` writes the document; a test fails when it is not up to date,
-when a row has no test and no reason, and when a test cites a row that does not exist.
+`python -m tests.protocol_coverage` updates the document. A test fails if it is not up to date, if
+a row has neither a test nor a reason, or if a test cites a row that does not exist.
 """

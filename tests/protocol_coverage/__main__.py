@@ -1,4 +1,4 @@
-"""`python -m tests.protocol_coverage`: writes the column of tests in docs/protocol-coverage.md."""
+"""`python -m tests.protocol_coverage`: update the test column of docs/protocol-coverage.md."""
 
 from __future__ import annotations
 

@@ -1,16 +1,15 @@
 """The rows of the protocol reference and the tests that cover each: docs/protocol-coverage.md.
 
-The document is the table. Its rows and titles are written by hand, and so is the reason of a row
-that has no test (`**none**: why`); the column of tests is written by
-`python -m tests.protocol_coverage`. How a test cites a row:
+In the document, the rows, their titles and the reasons for rows without a test (`**none**: why`)
+are written by hand, the test column by `python -m tests.protocol_coverage`. A test cites a row by:
 
 - `test_24_…` in its name: row 24 of the conformance tests (reference 7), `test_38_39_…` two rows;
 - `test_row_24_…` in its name: row 24 of the table (reference 4);
 - `trap T23`, `traps T8 and T12` in its docstring or a comment: a trap (reference 6);
-- `Row 24:`, `Rows 10 and 26:` in the docstring: more rows of the list that its name speaks of,
-  and `table row 24` a row of the table in any test;
-- a number of the wire (reference 1 and 2): the number or its name in the test's code, see WIRE;
-- its name in ALSO, where the test is named after something else.
+- `Row 24:`, `Rows 10 and 26:` in the docstring: further rows of the list that its name refers to;
+- `table row 24` in its code, docstring or comments: a row of the table (reference 4);
+- a number of the protocol (reference 1 and 2), or its name in the bridge, in its source: see WIRE;
+- its name in ALSO, if no other way applies.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from bridge.webchat.codes import NoticeType, RequestStatus, ResultCode
 TESTS = Path(__file__).parents[1]
 DOCUMENT = TESTS.parent / "docs" / "protocol-coverage.md"
 SHOWN = 3
-"""So many tests of a row are named; the rest are counted."""
+"""Maximum number of tests named for a row; the rest are only counted."""
 WIRE_FOLDERS = ("conformance", "unit/webchat", "unit/conversation", "unit/link", "unit/matrix")
-"""Where a number of the wire in the code means that number and not something else."""
+"""Folders of tests in which such a number in code is one of the protocol."""
 
 
 class Key(NamedTuple):
@@ -40,11 +39,11 @@ class Key(NamedTuple):
     row: str
 
 
-# --- what stands for a number of the wire in code ------------------------------------------------
+# --- patterns of protocol numbers in code --------------------------------------------------------
 
 
 def _numbered(section: str, pattern: str, names: Mapping[str, str]) -> dict[Key, str]:
-    """Marks of a section: a row's names in our code, or its number as it is written in frames."""
+    """Return a section's patterns: a row's names in the bridge, or its number in frames."""
     return {
         Key(section, row): "|".join(
             filter(None, (name and rf"\b(?:{name})\b", pattern.format(row)))
@@ -59,7 +58,7 @@ def _members(kind: type[IntEnum], *unknown: str) -> dict[str, str]:
 
 
 WIRE: Mapping[Key, str] = {
-    # Small numbers stand for too much else to be looked for as such.
+    # Small numbers are too ambiguous: search for names only.
     Key("1.2", "1"): r"\bPasswordLogin\b",
     Key("1.2", "3"): r"\bRegisterLogin\b",
     Key("1.2", "4"): r"\bVisitorLogin\b",
@@ -122,7 +121,7 @@ WIRE: Mapping[Key, str] = {
         _members(RequestStatus, "42"),
     ),
     **{
-        # A negative number stands for a result wherever it is not the index in `cards[-1]`.
+        # A negative number is a result code unless it is an index, as in `cards[-1]`.
         Key("2.5", str(code.value)): rf"\bResultCode\.{code.name}\b"
         + (rf"|(?<![\w.-])(?!(?<=\[){code.value}\]){code.value}\b" if code < 0 else "")
         for code in ResultCode
@@ -179,7 +178,7 @@ ALSO = """\
 7 66: test_bridge_killed_20_times_under_load
 7 60: test_notice_types test_a_desk_that_says_it_every_second
 7 60: test_it_ends_when_the_message_is_there"""
-"""A line each: section, rows, and the names of tests."""
+"""One line each: section, rows, and names of tests."""
 
 # --- reading the tests ---------------------------------------------------------------------------
 
@@ -198,16 +197,16 @@ class Case:
     name: str
     """`folder/test_file.py::test_name`, from the folder `tests` on."""
     source: str
-    """With its decorators, docstring and comments."""
+    """Its source code with decorators, docstring and comments."""
     docstring: str = ""
 
 
 def all_tests(folder: Path = TESTS) -> list[Case]:
-    """Every test function below a folder, in the order of their names."""
+    """Return all test functions below a folder, ordered by file."""
     found = []
     for path in sorted(folder.rglob("test_*.py")):
         if path.parent == Path(__file__).parent:
-            continue  # its examples are no citations
+            continue  # its examples are not citations
         text = path.read_text(encoding="utf-8")
         lines = text.splitlines()
         for node in ast.walk(ast.parse(text)):
@@ -222,7 +221,7 @@ def all_tests(folder: Path = TESTS) -> list[Case]:
 
 
 def cited(test: Case) -> set[Key]:
-    """The rows of behaviour that a test names."""
+    """Return the rows of behaviour that a test cites."""
     name = test.name.partition("::")[2]
     rows: set[Key] = set()
     own = ""
@@ -243,7 +242,7 @@ def cited(test: Case) -> set[Key]:
 
 
 def _listed(text: str) -> Iterator[str]:
-    """`10 and 26` -> 10, 26; `30 to 34` -> 30 … 34."""
+    """Yield the rows of a list: `10 and 26` -> 10, 26; `30 to 34` -> 30 … 34."""
     for part in re.split(r", | and ", text):
         first, _, last = part.partition(" to ")
         if last:
@@ -253,10 +252,10 @@ def _listed(text: str) -> Iterator[str]:
 
 
 def coverage(rows: Sequence[Key], tests: Sequence[Case]) -> dict[Key, list[str]]:
-    """For each row the tests that cover it; those of `conformance` first.
+    """Return the tests that cover each row, those of `conformance` first.
 
     Raises:
-        ValueError: a test cites a row that there is not.
+        ValueError: a test cites an unknown row.
     """
     covered: dict[Key, set[str]] = {row: set() for row in rows}
     marks = [(row, re.compile(WIRE[row])) for row in rows if row in WIRE]
@@ -276,10 +275,10 @@ def coverage(rows: Sequence[Key], tests: Sequence[Case]) -> dict[Key, list[str]]
 
 
 def with_also(covered: Mapping[Key, list[str]], tests: Sequence[Case]) -> dict[Key, list[str]]:
-    """The same with the tests that ALSO names.
+    """Return the coverage with the tests named in ALSO.
 
     Raises:
-        ValueError: ALSO names a row or a test that there is not.
+        ValueError: ALSO names an unknown row or test.
     """
     by_name: dict[str, list[str]] = {}
     for test in tests:
@@ -306,7 +305,7 @@ _NONE = "**none**: "
 
 
 def document() -> list[tuple[str, Key | None]]:
-    """The lines of the document, each with its row if it is one."""
+    """Return the lines of the document, each with its row, None for other lines."""
     section, lines = "", []
     for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
         if heading := _HEADING.fullmatch(line):
@@ -321,10 +320,10 @@ def rows_of(lines: Sequence[tuple[str, Key | None]]) -> list[Key]:
 
 
 def updated(lines: Sequence[tuple[str, Key | None]], covered: Mapping[Key, list[str]]) -> str:
-    """The document with its column of tests as it should be.
+    """Return the document with an updated test column.
 
     Raises:
-        ValueError: rows have neither a test nor a reason; one a line.
+        ValueError: rows, one per line of the message, have neither a test nor a reason.
     """
     done = sum(bool(names) for names in covered.values())
     written, wrong = [], []
@@ -346,6 +345,6 @@ def updated(lines: Sequence[tuple[str, Key | None]], covered: Mapping[Key, list[
 
 
 def up_to_date() -> str:
-    """The document as it should be now."""
+    """Return the up-to-date document."""
     lines, tests = document(), all_tests()
     return updated(lines, with_also(coverage(rows_of(lines), tests), tests))

@@ -1,4 +1,4 @@
-"""Every row of the protocol has a test or a reason, and the document says what the tests say."""
+"""Every row of the protocol has a test or a reason, and the document is up to date."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_document_is_up_to_date() -> None:
     assert written == up_to_date(), "run: python -m tests.protocol_coverage"
 
 
-def test_no_row_is_missing_and_none_is_there_twice() -> None:
+def test_rows_are_complete_and_unique() -> None:
     rows = rows_of(document())
     assert len(rows) == len(set(rows))
     assert set(WIRE) <= set(rows)
@@ -61,12 +61,12 @@ def test_citations(name: str, docstring: str, expected: str) -> None:
     }
 
 
-def test_a_row_that_there_is_not() -> None:
+def test_citing_an_unknown_row_is_an_error() -> None:
     with pytest.raises(ValueError, match="7 row 99: unknown"):
         coverage([Key("7", "24")], [a_test("test_99_imagined")])
 
 
-def test_a_number_of_the_wire_is_found_in_code_of_the_protocols_tests_only() -> None:
+def test_protocol_numbers_are_searched_in_protocol_tests_only() -> None:
     row = Key("2.5", "-16")
     inside = Case("conformance/test_x.py::test_a", "scene.reply(-16)")
     outside = Case("integration/test_x.py::test_a", "scene.reply(-16)")
@@ -74,7 +74,7 @@ def test_a_number_of_the_wire_is_found_in_code_of_the_protocols_tests_only() -> 
     assert coverage([row], [inside, outside, other]) == {row: [inside.name]}
 
 
-def test_what_is_missing_is_told() -> None:
+def test_a_row_without_test_or_reason_is_an_error() -> None:
     row = Key("4", "1")
     with pytest.raises(ValueError, match="4 row 1: no test cites it"):
         updated([("| 1 | a text | `a` |", row)], {row: []})
