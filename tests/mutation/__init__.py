@@ -1,1 +1,1 @@
-"""Whether the tests notice small changes of the pure core."""
+"""Mutation testing of the pure core."""

@@ -1,11 +1,10 @@
 """Mutation testing of the pure core: `make mutants`, or `python -m tests.mutation --sample 600`.
 
-A line that a test runs is not yet a line that a test looks at: of each mutant (`mutants.py`) some
-test of the core must fail. Printed are the mutants that live, each as a line that `--again FILE`
-takes, and the score. A mutant of a function is tried in a fork of a process that has imported
-everything: the function's code is exchanged, and only those tests run that came to its lines
-before, the fastest first. What runs at the import too (tables, defaults; `--tables` tries these as
-well) needs a process of its own with all tests, which takes half a minute.
+Each mutant (`mutants.py`) should fail some test. Prints the surviving mutants, in lines that
+`--again FILE` reads, and the score. A mutant of a function is run in a fork of a process that has
+imported everything: the function's code object is replaced, and only the tests that execute its
+lines run, fastest first. Code that runs at import (tables and defaults, included by `--tables`)
+needs a new process with all tests, which takes half a minute.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ TESTS = (
 )
 QUIET = ("-q", "-s", "-x", "-p", "no:cacheprovider")
 SHORT = {"WALK_STEPS": "2000", "MISSED_SEEDS": "6"}
-"""Tests by chance: what only a long walk finds counts as alive."""
+"""Length of randomised tests: a mutant that only longer ones would kill counts as a survivor."""
 MEMORY = 3 << 30
-"""Bytes, for a mutant that never stops."""
+"""Memory limit in bytes, for mutants with endless loops."""
 Place = tuple[str, str, int]
 """File, qualified name and first line of a function."""
 
@@ -65,7 +64,7 @@ def place_of(code: CodeType) -> Place:
 
 
 def code_of(module: CodeType, place: Place) -> CodeType:
-    """The code of a function in that of its module."""
+    """Return the code object of a function in that of its module."""
     left = [module]
     while place_of(left[-1]) != place:
         left[-1:] = [one for one in left[-1].co_consts if isinstance(one, CodeType)]
@@ -73,7 +72,7 @@ def code_of(module: CodeType, place: Place) -> CodeType:
 
 
 def survives(trial: Callable[[], bool], seconds: float) -> bool:
-    """Whether the trial is true in a fork that may take so many seconds of CPU time."""
+    """Whether `trial` returns True in a fork, within this CPU time."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -89,13 +88,13 @@ def survives(trial: Callable[[], bool], seconds: float) -> bool:
 
 
 def survives_alone(mutant: Mutant) -> bool:
-    """Try a mutant in a process of its own, with all tests."""
+    """Whether all tests pass with a mutant, in a new process."""
     command = [sys.executable, "-m", "tests.mutation", "--alone", str(mutant), str(mutant.path)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
 
 
 class Laboratory:
-    """A plugin of pytest: it runs all tests once, notes who comes where, and tries the mutants."""
+    """A pytest plugin that runs all tests once with coverage, then tries the mutants."""
 
     def __init__(self, tried: Sequence[Mutant]) -> None:
         self.tried = tried
@@ -107,7 +106,7 @@ class Laboratory:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
-        from hypothesis import Phase, settings  # not before pytest, which warns
+        from hypothesis import Phase, settings  # pytest warns if imported earlier
 
         phases = (Phase.explicit, Phase.generate)
         settings.register_profile("mutants", settings(), database=None, phases=phases)
@@ -138,11 +137,11 @@ class Laboratory:
         return True
 
     def _run_once(self, items: Sequence[pytest.Item]) -> dict[str, float]:
-        """Seconds of CPU time of each test; one that fails by itself is shown, and left out."""
+        """Return the CPU seconds of each test; report and skip tests that fail without a mutant."""
         took = {}
         for item in items:
             if item.get_closest_marker("asyncio"):
-                continue  # it has servers: slow, and not of the pure core
+                continue  # runs servers: slow, and not a test of the pure core
             self._coverage.switch_context(item.nodeid)
             started = time.process_time()
             reports = runtestprotocol(item, log=False, nextitem=None)
@@ -155,14 +154,14 @@ class Laboratory:
 
     def _learn_functions(self) -> None:
         for one in gc.get_objects():
-            if type(one) is FunctionType:  # of a dead proxy, isinstance raises
+            if type(one) is FunctionType:  # isinstance raises for a dead proxy
                 self._functions[place_of(one.__code__)].append(one)
             elif type(one) is functools._lru_cache_wrapper:
                 self._caches.append(one)
-        gc.freeze()  # else each fork would copy most of the memory at its first collection
+        gc.freeze()  # otherwise the first collection in each fork copies most of the memory
 
     def _passes(self, mutant: Mutant, items: Sequence[pytest.Item]) -> bool:
-        """Exchange the code of a function in this process, and run tests until one fails."""
+        """Mutate a function in this process; return whether the tests pass, run until one fails."""
         assert mutant.function is not None
         place = (str(mutant.path.resolve()), *mutant.function)
         code = code_of(mutant.compiled(), place)
@@ -182,7 +181,7 @@ class Loader(importlib.machinery.SourceFileLoader):
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Imports the mutated module in place of its original."""
+    """An import hook that loads the mutated module instead of the original."""
 
     def __init__(self, mutant: Mutant) -> None:
         name = ".".join(mutant.path.with_suffix("").parts)

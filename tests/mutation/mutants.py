@@ -1,8 +1,7 @@
-"""Small changes of a source file's meaning, each of which some test ought to notice.
+"""Generate mutants of a source file: small changes that some test should detect.
 
-A mutant replaces one value of one field of one node of the syntax tree: an operator, a constant, a
-condition, an element, a keyword, a statement, a returned value. Annotations and docstrings have no
-meaning at run time and are left alone.
+A mutant changes one field of one node of the syntax tree: an operator, a constant, a condition, an
+element, a keyword, a statement, a returned value. Annotations and docstrings are not changed.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _OPPOSITES: dict[type[ast.AST], type[ast.AST]] = {
 }  # fmt: skip
 _OPPOSITES |= {there: here for here, there in _OPPOSITES.items()}
 _TURNED = (ast.Compare, ast.UnaryOp)
-"""Conditions that are turned round by another mutant."""
+"""Conditions that other mutants negate already."""
 _ANNOTATIONS = {"annotation", "returns", "type_params"}
 _AT_IMPORT = {"defaults", "kw_defaults", "decorator_list"}
 
@@ -36,14 +35,14 @@ class Mutant:
     what: str
     lines: range
     function: tuple[str, int] | None
-    """Qualified name and line of the outermost function; None for what runs at the import."""
+    """Qualified name and line of the outermost function; None for code that runs at import."""
 
     def __str__(self) -> str:
         name = self.function[0] if self.function else "-"
         return f"{self.path}:{self.lines.start} {name}: {self.what}"
 
     def compiled(self) -> CodeType:
-        """The code of the mutated module; the tree is as before afterwards."""
+        """Return the code object of the mutated module; restore the tree."""
         before = getattr(self.node, self.field)
         setattr(self.node, self.field, self.value)
         try:
@@ -53,7 +52,7 @@ class Mutant:
 
 
 def mutants(path: Path) -> Iterator[Mutant]:
-    """All mutants of a file; no two have the same text."""
+    """Yield all mutants of a file, each with a unique description."""
     tree = ast.parse(path.read_text())
     known: Counter[str] = Counter()
     for found in _below(tree, "", None, range(0)):
@@ -92,14 +91,14 @@ def _below(
 
 
 def _lines(node: ast.AST) -> range:
-    """Lines of which a test must have run one, if the node has any of its own."""
+    """Return the lines of a node, one of which a test must execute; empty if it has none."""
     if not isinstance(node, (ast.expr, ast.stmt, ast.keyword)):
         return range(0)
     return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, Any, str, ast.AST]]:
-    """Fields of a node, their other values, what that does, and the child that is replaced."""
+    """Yield each change of a node: field, new value, description and replaced child."""
     for field, value in ast.iter_fields(node):
         if isinstance(value, list):
             for index, child in enumerate(value):
@@ -112,7 +111,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Any, str, ast.AST]]:
 
 
 def _instead(node: ast.AST, field: str, child: Any) -> Iterator[tuple[list[ast.AST], str]]:
-    """What may stand in the place of a child: one node, or none."""
+    """Yield replacements of a child (one node, or none), each with a description."""
     if not isinstance(child, ast.AST):
         return
     told = f"`{ast.unparse(child)[:70]}`"
@@ -133,7 +132,7 @@ def _instead(node: ast.AST, field: str, child: Any) -> Iterator[tuple[list[ast.A
 
 
 def _is_dispensable(child: ast.AST) -> bool:
-    """Whether a statement's absence need not be an error at once."""
+    """Whether a statement can be removed without an immediate error."""
     match child:
         case ast.Expr(value=ast.Call() | ast.Yield()) | ast.Return(value=None):
             return True
