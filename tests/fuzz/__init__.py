@@ -1,13 +1,13 @@
-"""Inputs that nobody would write: what strangers send is read without falling over, or growing.
+"""Fuzzing of all code that reads input from outside: no crash, no broken invariant, no growth.
 
-Four targets, each one function from bytes to nothing that fails when a promise is broken:
+Four targets, each a function that takes bytes and raises if an invariant is broken:
 
-* `codec`: frames and HTTP bodies of a WebChat server, and our own commands in every dialect;
+* `codec`: frames and HTTP bodies of a WebChat server, and the bridge's commands in every dialect;
 * `markup`: HTML from agents and from customers;
 * `media`: pictures, sound, video, file names and coordinates;
-* `transactions`: what a homeserver sends, down to what each event means.
+* `transactions`: transactions of a homeserver, and the interpretation of their events.
 
-Two drivers: `generated` (hypothesis, which knows what the inputs look like) and `guided` (atheris,
-which does not, but sees which branches an input reaches). `make fuzz MINUTES=10` runs all eight and
-prints figures; `test_targets` is the same in seconds, for every run of the tests.
+Two drivers: `generated` (hypothesis, which knows the structure of the inputs) and `guided`
+(atheris, guided by the branches that an input reaches). `make fuzz MINUTES=10` runs all eight
+combinations and prints figures; `test_targets` is a run of seconds.
 """

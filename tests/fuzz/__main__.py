@@ -1,14 +1,11 @@
-"""All targets with all drivers, and what came of it.
+"""Run all fuzzing targets with all drivers, and report the results.
 
     python -m tests.fuzz [--minutes 10] [--target NAME ...] [--driver NAME ...] [--parallel N]
     python -m tests.fuzz replay TARGET FILE
 
-What a run of all targets and drivers over at least ten minutes each has come to is written to
-`results.md` beside this file.
-
-Each pair of target and driver is a process of its own that runs for so many minutes. Inputs that
-reached something are kept in .fuzz/ for the next run. The exit code is 1 if an input failed, or if
-memory grew.
+Each pair of target and driver runs in its own process. Inputs that reach new branches are kept in
+.fuzz/ for the next run. The exit code is 1 if an input failed or memory grew. A run of all pairs
+for at least ten minutes each also writes `results.md` in this folder.
 """
 
 from __future__ import annotations
@@ -35,10 +32,10 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".fuzz"
 DRIVERS = ("generated", "guided")
 GROWTH = 1.25
-"""How much more Python may hold at the end than at a tenth of the run; hypothesis remembers what
-it has tried in a batch, and the two moments fall anywhere in one."""
+"""Maximum ratio of Python's memory blocks at the end and after a tenth of the run. Not 1, as
+hypothesis remembers the inputs of the current batch."""
 LONG = 600
-"""Seconds of each run from which on the figures are worth keeping."""
+"""Minimum seconds of each run for `results.md`."""
 RESULTS = Path(__file__).with_name("results.md")
 COLUMNS = (
     *("target", "driver", "seconds", "CPU s", "executions", "inputs kept", "branches"),
@@ -52,7 +49,7 @@ holds, and must not grow.
 
 """
 GRACE = 120
-"""Seconds to load, measure and end beside the run itself."""
+"""Seconds added to a run's timeout for loading, measuring and ending."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ Results = Sequence[tuple[Run, Figures]]
 
 
 def carry_out(run: Run, seconds: int) -> Figures:
-    """Run one driver on one target in a process of its own."""
+    """Run a driver on a target in a new process."""
     run.folder.mkdir(parents=True, exist_ok=True)
     run.figures.unlink(missing_ok=True)
     command = [sys.executable, "-m", f"tests.fuzz.{run.driver}", run.target, str(seconds)]
@@ -86,7 +83,7 @@ def carry_out(run: Run, seconds: int) -> Figures:
         command.append(str(run.folder))
     with run.log.open("wb") as log:
         try:
-            code = subprocess.run(  # noqa: S603 - our own
+            code = subprocess.run(  # noqa: S603 - fixed arguments
                 command, cwd=ROOT, stdout=log, stderr=log, timeout=seconds + GRACE, check=False
             ).returncode
         except subprocess.TimeoutExpired:
@@ -102,7 +99,7 @@ def carry_out(run: Run, seconds: int) -> Figures:
 
 
 def _complete(run: Run, told: Figures) -> None:
-    """What libFuzzer says at its end, and what its corpus reaches."""
+    """Add the final statistics of libFuzzer, and the branches that its corpus reaches."""
     log = run.log.read_text(encoding="utf-8", errors="replace")
     if found := re.search(r"number_of_executed_units: *(\d+)", log):
         told.executions = int(found[1])
@@ -121,14 +118,14 @@ def _end_of(log: Path) -> str:
 
 
 def grew(told: Figures) -> bool:
-    """Whether Python held clearly more at the end than at a tenth of the run."""
+    """Whether memory grew clearly after the first tenth of the run."""
     if told.warm is None or told.last is None:
         return False
     return told.last.blocks > told.warm.blocks * GROWTH
 
 
 def row(run: Run, told: Figures) -> tuple[str, ...]:
-    """What stands below `COLUMNS`."""
+    """Return the table row of a run, see `COLUMNS`."""
     rss, blocks = "?", "?"
     if told.warm is not None and told.last is not None:
         rss = f"{told.warm.rss // 1024} → {told.last.rss // 1024}"
@@ -150,7 +147,7 @@ def table(results: Results) -> Table:
 
 
 def markdown(results: Results) -> str:
-    """The same for `results.md`."""
+    """Return the text of `results.md`."""
     lines = [COLUMNS, tuple("---" for _ in COLUMNS), *(row(run, told) for run, told in results)]
     return HEAD + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 

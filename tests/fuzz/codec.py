@@ -1,7 +1,7 @@
-"""Target `codec`: everything that a WebChat server can send, and all that we write to it.
+"""Target `codec`: the reading of everything a WebChat server can send, and the writing of commands.
 
-The same bytes are read as a frame, as each of the HTTP bodies, as text to be split, and as a
-command of ours (its stored form), which is then written in every dialect.
+The same bytes are read as a frame, as each of the HTTP bodies, as text to be split, and as a stored
+command, which is then written in every dialect.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ from tests.fuzz.target import Target
 Frame = Reply | Received | Ignored
 _KIND = re.compile(r"[A-Za-z0-9 -]{1,60}")
 _GROWTH = 16
-"""A character may become an entity inside JSON inside JSON."""
+"""Maximum growth of a frame: a character may become an entity in JSON in JSON."""
 _FIXED = 30_000
-"""Foreign JSON is shown up to 2,000 characters, each of them perhaps an entity."""
+"""Additional bytes: unknown JSON is shown, up to 2,000 characters, each perhaps an entity."""
 _FRAMES = msgspec.json.Decoder(Frame)
 _COMMANDS = msgspec.json.Decoder(Command)
 _INT64 = range(-(2**63), 2**63)
@@ -82,7 +82,7 @@ def _reads_frames(data: bytes, text: str) -> None:
     _fit_to_store(msgspec.to_builtins(frame))
     if isinstance(frame, Ignored):
         assert _KIND.fullmatch(frame.kind), "a kind says nothing of the content"
-    # The other half of what lone surrogates can do: they come as escapes, not as bytes.
+    # Lone surrogates arrive as escapes too, not only as bytes.
     assert isinstance(parse_frame(data.decode("utf-8", "surrogateescape")), Frame)
 
 
@@ -123,9 +123,9 @@ def _reads_bodies(data: bytes) -> None:
 
 
 def _answers(data: bytes) -> None:
-    """A reply is given to one call of its own type, and a repeated one to none.
+    """Assert that a reply answers one call of its type, and a repeated reply none.
 
-    One without a type is given to the call that it names, or, if it names none, to the only one.
+    A reply without a type answers the call it names, or, if it names none, the only waiting one.
     """
     protocol = Protocol("secret", client_id="me")
     told = parse_frame(data)
@@ -209,7 +209,7 @@ CUSTOMER = {"id": "7b0c2c58-6f0e-4d0e-9d51-0d7b3a3f5a10", "name": "room-42", "ic
 
 
 def frames() -> Iterator[dict[str, object]]:
-    """One honest frame of each kind and revision."""
+    """Yield a valid frame of each kind and revision."""
     yield {"type": 101, "messageId": 1, "result": 1, "requestId": "9001", "queueLength": 3}
     yield {"type": 101, "result": True, "sessionId": 5150, "perm": {}, "agentId": AgentId("K1")}
     yield {"type": 110, "messageId": 5, "result": -11, "message": "no such session"}
@@ -252,7 +252,7 @@ def frames() -> Iterator[dict[str, object]]:
 
 
 def bodies() -> Iterator[dict[str, object]]:
-    """One honest HTTP body of each kind."""
+    """Yield a valid HTTP body of each kind."""
     yield {"type": 1, "result": 1, "token": "abc", "clientId": "me"}
     yield {"result": -9, "message": "not allowed"}
     yield {"result": 1, "url": "/up/a.png", "fileName": "a.png"}
@@ -264,7 +264,7 @@ def bodies() -> Iterator[dict[str, object]]:
 
 
 def commands() -> Iterator[bytes]:
-    """Each command of ours as it is stored."""
+    """Return the stored form of each command."""
     return (msgspec.json.encode(command) for command in COMMANDS)
 
 

@@ -1,6 +1,6 @@
-"""How a run goes: executions, seconds, and memory at a tenth of it and at its end.
+"""Measure a run: executions, seconds, and memory after a tenth of it and at its end.
 
-libFuzzer ends the process in its own way, so the figures are written to a file as the run goes on.
+The figures are written to a file during the run, as libFuzzer exits the process by itself.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 import msgspec
 
 WARM = 0.1
-"""From this part of the run on, memory should not grow any more."""
+"""Fraction of the run after which memory should no longer grow."""
 _EVERY = 64
-"""Executions between two looks at the clock."""
+"""Executions between two checks of the clock."""
 _BETWEEN = 2.0
-"""Seconds between two writings of the file."""
+"""Minimum seconds between two writes of the file."""
 
 
 class Memory(msgspec.Struct, frozen=True):
     rss: int
-    """KiB that the process holds."""
+    """Resident memory of the process, KiB."""
     blocks: int
-    """What Python has allocated, after a collection: no cache of an engine is in it."""
+    """Number of blocks allocated by Python after a garbage collection, without libFuzzer's."""
 
 
 class Figures(msgspec.Struct):
@@ -35,9 +35,9 @@ class Figures(msgspec.Struct):
     warm: Memory | None = None
     last: Memory | None = None
     branches: str = ""
-    """Branches of the modules under test that were taken, of how many."""
+    """Branches of the modules under test that were taken, of all, as `123/140`."""
     corpus: int = 0
-    """Inputs that each reach something which no other does; 0: the driver keeps none."""
+    """Number of inputs in libFuzzer's corpus, 0 for a driver without one."""
     failure: str = ""
 
 
@@ -48,11 +48,11 @@ def memory() -> Memory:
 
 
 class Gauge:
-    """Counts the executions of one run.
+    """Counter of the executions of one run.
 
     Args:
-        path: where the figures go.
-        seconds: how long the run is to be.
+        path: file for the figures.
+        seconds: planned length of the run.
     """
 
     def __init__(self, path: Path, seconds: float) -> None:
@@ -67,7 +67,7 @@ class Gauge:
         return time.monotonic() - self._started >= self._length
 
     def count(self) -> None:
-        """One more execution."""
+        """Count an execution; update the file from time to time."""
         self.figures.executions += 1
         if self.figures.executions % _EVERY:
             return

@@ -1,9 +1,9 @@
-"""The driver of atheris: one target, inputs mutated towards branches that no input has reached.
+"""The atheris driver: run a target on inputs mutated towards new branches.
 
     python -m tests.fuzz.guided TARGET SECONDS FIGURES FOLDER
 
-`FOLDER/corpus` holds the inputs that reached something; a later run goes on from there. An input
-that fails is left in FOLDER; `python -m tests.fuzz replay TARGET FILE` tries it again.
+`FOLDER/corpus` keeps the inputs that reached new branches, for later runs. A failing input is saved
+in FOLDER; `python -m tests.fuzz replay TARGET FILE` runs it again.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 import atheris
 
 LONGEST = 8_192
-"""Bytes of an input. Long inputs are left to hypothesis, which can repeat a piece."""
+"""Maximum bytes of an input. Hypothesis covers long inputs, as it can repeat a piece."""
 SLOW = 20
-"""Seconds after which one input counts as hanging; the machine may be busy."""
+"""Seconds after which an input counts as hanging, long enough for a busy machine."""
 
-# Before anything of the bridge is imported: it is the import that adds the counters.
+# All imports of the bridge must be in here: importing adds the branch counters.
 with atheris.instrument_imports(include=["bridge"], enable_loader_override=False):
     from tests.fuzz.gauge import Gauge
     from tests.fuzz.quiet import quiet
@@ -55,7 +55,7 @@ def main(name: str, seconds: int, path: Path, folder: Path) -> None:
 
 
 def _entry(word: str) -> str:
-    """A word as libFuzzer's dictionaries spell it."""
+    """Return a word as an entry of a libFuzzer dictionary."""
     return '"' + "".join(f"\\x{byte:02x}" for byte in word.encode()) + '"'
 
 

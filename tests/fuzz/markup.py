@@ -1,6 +1,6 @@
-"""Target `markup`: HTML from agents, as Matrix shows it, and from customers, as agents read it.
+"""Target `markup`: conversion of HTML from agents to Matrix, and from customers to plain text.
 
-What is promised to Matrix is looked at by another parser than the one that made it.
+The HTML sent to Matrix is checked with a different parser than the one that produced it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.fuzz.target import Target
 
 SERVER = Endpoints("https://crm.example.org/webchat")
 MAX_EVENT = 65_536
-"""Bytes of an event in all (Matrix specification, "Size limits")."""
+"""Maximum bytes of an event (Matrix specification, "Size limits")."""
 _ROOM_FOR_THE_REST = 2_000
 _TAGS = frozenset(
     {"a", "b", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6"}
@@ -70,7 +70,7 @@ def _harmless(content: Content) -> None:
 
 
 class _Guard(HTMLParser):
-    """Fails over everything that could run, load or deceive."""
+    """A parser that fails on everything that could run, load or deceive."""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag in _TAGS, f"<{tag}>"

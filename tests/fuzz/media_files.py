@@ -1,6 +1,6 @@
-"""Target `media`: files whose type, size and length are told from their bytes alone.
+"""Target `media`: detection of type, size and length of a file from its bytes, and conversion.
 
-The first line of an input (up to a line feed) is also a file's name, a claimed type and a place.
+The first line of an input is also used as a file name, a claimed type and a place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MIME = re.compile(r"[a-z0-9][^\s/;,]*/[a-z0-9][^\s/;,]*")
 _BAD_IN_NAMES = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069\u200e\u200f]')
 _AMR_ROOM = 6_000
 _MOST = 3_000_000
-"""Bytes: ten minutes of Opus at 32,000 bits a second, with room for its containers."""
+"""Maximum bytes of a sound: ten minutes of Opus at 32,000 bit/s, and its container."""
 
 
 def run(data: bytes) -> None:
@@ -105,7 +105,6 @@ def seeds() -> Iterable[bytes]:
     turned[0x0112] = 6
     for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "ICO", "PPM"):
         out = io.BytesIO()
-        # Formats without EXIF leave it out.
         Image.new("RGB", (8, 6)).save(out, kind, exif=turned)
         yield out.getvalue()
     yield b"geo:39.9042,116.4074;crs=wgs84;u=30\n"

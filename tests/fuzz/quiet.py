@@ -1,4 +1,4 @@
-"""No log lines: the transactions target would write one for each odd event."""
+"""Suppress log lines: the transactions target would write one for each odd event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop what is logged through structlog."""
+    """Drop all log events of structlog."""
     before = structlog.get_config()
     structlog.configure(processors=[_drop])
     try:

@@ -1,8 +1,8 @@
-"""Which branches of the modules under test some inputs take, by coverage.py.
+"""Measure with coverage.py the branches of the modules under test that inputs take.
 
     python -m tests.fuzz.reach TARGET FOLDER
 
-prints it for the inputs in a folder, as `123/140`.
+prints them for the inputs in a folder, as `123/140`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from tests.fuzz.target import Target
 
 
 def reached(target: Target, inputs: Iterable[bytes]) -> str:
-    """Run the target on all inputs; the branches that were taken, of how many.
+    """Run the target on all inputs; return the branches taken, as `123/140`.
 
-    Raises:
-        AssertionError: as the target.
+    Raises whatever the target raises.
     """
     measured = Coverage(
         data_file=None, branch=True, config_file=False, include=_files(target.modules)

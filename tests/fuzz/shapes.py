@@ -1,7 +1,7 @@
-"""Inputs for hypothesis: bytes that look like what each target reads, and are wrong in one place.
+"""Hypothesis strategies for each target: inputs that are almost valid.
 
-Honest frames, fragments, files and events are made first and then bent: a value of another kind, a
-key left out or twice, JSON inside JSON, a byte flipped, a piece repeated a thousand times.
+Valid frames, fragments, files and events are corrupted: a value of another type, a missing key,
+JSON in JSON, a changed byte, a piece repeated a thousand times.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _DEEP = st.sampled_from((50, 101, 1_000, 100_000)).map(lambda depth: "[" * depth
 
 
 def _bent(told: Mapping[str, Json]) -> st.SearchStrategy[Json]:
-    """An object with some fields replaced, left out, or given as JSON text."""
+    """Return objects with some fields replaced, removed, or converted to JSON text."""
 
     def bend(draw: st.DrawFn) -> Json:
         fields: dict[str, Json] = dict(told)
@@ -78,7 +78,7 @@ def _as_json(values: st.SearchStrategy[Json]) -> st.SearchStrategy[bytes]:
 
 
 def _damaged(whole: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    """The same, cut off, with bytes flipped, or with a piece of it repeated."""
+    """Return the inputs truncated, with a changed byte, a repeated piece or inserted bytes."""
 
     def damage(draw: st.DrawFn) -> bytes:
         data = bytearray(draw(whole))

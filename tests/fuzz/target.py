@@ -1,4 +1,4 @@
-"""What a driver needs to know of a target."""
+"""The description of a target for the drivers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 class Target:
     name: str
     run: Callable[[bytes], None]
-    """Fails with an AssertionError, or with whatever was not to be raised."""
+    """Function under test; any exception is a finding."""
     seeds: Callable[[], Iterable[bytes]]
-    """Honest inputs, from which a guided driver starts."""
+    """Valid inputs, from which a guided driver starts."""
     words: tuple[str, ...]
-    """What to put into inputs, for a driver that only knows bytes."""
+    """Dictionary of words for a driver that only knows bytes."""
     modules: tuple[str, ...]
-    """The modules under test, whose branches count as coverage."""
+    """Modules whose branches are measured."""

@@ -1,4 +1,4 @@
-"""The fuzzing targets for seconds: honest inputs and some hundred bent ones, always the same."""
+"""A short fuzzing run: valid inputs and some hundred corrupted ones, always the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXAMPLES = 150
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_honest_inputs(name: str) -> None:
+def test_valid_inputs_break_no_invariant(name: str) -> None:
     seeds = list(TARGETS[name].seeds())
     assert len(seeds) > 10
     with quiet():
@@ -21,7 +21,7 @@ def test_honest_inputs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_bent_inputs(name: str) -> None:
+def test_corrupted_inputs_break_no_invariant(name: str) -> None:
     seen: list[int] = []
 
     def run(data: bytes) -> None:

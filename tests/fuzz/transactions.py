@@ -1,7 +1,7 @@
-"""Target `transactions`: what a homeserver may send, from the body of a call to what events mean.
+"""Target `transactions`: transactions of a homeserver, from the request body to event meanings.
 
-An input is taken as a whole body, as one event between two honest ones, and as a passing sign (who
-types) beside an honest event: whatever it is, the honest ones must come through.
+An input is used as a whole body, as an event between two valid ones, and as an ephemeral event
+(typing) beside a valid event. The valid events must always be accepted.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ BEFORE, AFTER = honest(1), honest(2)
 
 
 class _Body:
-    """A body that is there already, in two chunks."""
+    """A complete request body in two chunks."""
 
     def __init__(self, data: bytes) -> None:
         half = len(data) // 2
@@ -63,7 +63,7 @@ class _Body:
 
 
 class _Socket:
-    """Where an answer is written to."""
+    """A payload writer that discards the response."""
 
     length: int | None = None
     output_size = 0
@@ -79,7 +79,7 @@ class _Socket:
 
 
 class _Call:
-    """What the endpoint looks at in a request. aiohttp's own mock takes most of a run's time."""
+    """The parts of a request that the endpoint uses. aiohttp's mock would take most of the time."""
 
     method = "PUT"
     rel_url = URL("/_matrix/app/v1/transactions/1")
@@ -95,11 +95,11 @@ class _Call:
         self._payload_writer = _Socket()
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        """aiohttp's own face of a request, which an answer calls before its headers."""
+        """Do nothing; aiohttp's response calls this before its headers."""
 
 
 class Homeserver:
-    """Calls the endpoint without a socket or a loop: nothing in it waits for anything."""
+    """Caller of the endpoint without a socket or event loop, as the endpoint never waits."""
 
     def __init__(self) -> None:
         self.taken: list[Arrived] = []
@@ -114,7 +114,7 @@ class Homeserver:
         self._handler = cast("Handler", endpoint.handle)
 
     def put(self, body: bytes) -> int:
-        """Send one transaction; the status of the answer."""
+        """Send a transaction; return the status of the response."""
         self.taken.clear()
         answer = self._handler(cast("web.Request", _Call(body)))
         try:
@@ -156,7 +156,7 @@ def _whole(homeserver: Homeserver, body: bytes) -> None:
 
 
 def _between(homeserver: Homeserver, event: bytes) -> None:
-    """One odd event does not hold back the others."""
+    """Assert that an odd event does not affect the others."""
     parts = (msgspec.json.encode(BEFORE), event, msgspec.json.encode(AFTER))
     status = homeserver.put(b'{"events":[' + b",".join(parts) + b"]}")
     try:
@@ -175,7 +175,7 @@ def _between(homeserver: Homeserver, event: bytes) -> None:
 
 
 def _beside(homeserver: Homeserver, sign: bytes) -> None:
-    """Nothing that passes costs an event."""
+    """Assert that an odd ephemeral event does not affect events."""
     body = b'{"ephemeral":[%b],"events":[%b]}' % (sign, msgspec.json.encode(BEFORE))
     status = homeserver.put(body)
     if _is_json(b"[" + sign + b"]") and len(sign) < MAX_BODY // 2:
@@ -192,7 +192,7 @@ def _is_json(text: bytes) -> bool:
 
 
 def _stored(room_id: RoomId, event_id: EventId, raw: Raw) -> None:
-    """What is stored is what came, and its meaning can be told."""
+    """Assert that an event is stored unchanged, and can be interpreted."""
     assert raw["event_id"] == event_id
     assert raw["room_id"] == room_id
     entry = MatrixEvent(raw)
@@ -208,7 +208,7 @@ def _stored(room_id: RoomId, event_id: EventId, raw: Raw) -> None:
         and "state_key" not in raw
         and isinstance(content, dict)
         and content
-        and content.get("msgtype") != "m.key.verification.request"  # maybe of somebody else
+        and content.get("msgtype") != "m.key.verification.request"  # maybe for someone else
         and sender
         and event_id
     ):
