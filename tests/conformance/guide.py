@@ -1,13 +1,13 @@
-"""The frames of the vendor's guide, cut out of its text by machine.
+"""The example frames of the vendor's guide, extracted from its text.
 
-The guide is not part of this repository; its frames are, as data: `guide_2016.json`, one a line, in
-the order of the text: 13 of requests (five of them contents), 9 of answers, 6 of pushes. The answer
-of robotSearch, a 29th object, is left out. They were cut from the Markdown of 2017-11-13 by
+The guide is not in this repository; its frames are, in `guide_2016.json`, one per line in the order
+of the text: 13 of requests (five of them contents), 9 of answers, 6 of pushes; robotSearch's answer
+is omitted. They were extracted from the Markdown of 2017-11-13 by
 
     python -m tests.conformance.guide GUIDE.md > tests/conformance/guide_2016.json
 
-The examples are a notation for readers, not JSON: comments, keys and strings in any quotes or none,
-commas left out or in full width (trap T1).
+The examples are not JSON: they have comments, keys and strings in any quotes or none, and missing
+or full-width commas (trap T1).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TOKEN = re.compile(
 
 
 def cut(text: str) -> Iterator[dict[str, object]]:
-    """Every object in the text that has only values: no call, no variable."""
+    """Yield every object literal in the text that contains only values."""
     tokens = [found[1] for found in _TOKEN.finditer(text)]
     at = 0
     while at < len(tokens):
@@ -44,7 +44,7 @@ def cut(text: str) -> Iterator[dict[str, object]]:
 
 
 def _object(tokens: list[str], at: int) -> tuple[dict[str, object], int]:
-    """The object whose brace was read, and the place behind it."""
+    """Return the object after its opening brace, and the index after it."""
     members: dict[str, object] = {}
     while tokens[at] != "}":
         if tokens[at + 1] != ":":

@@ -1,4 +1,4 @@
-"""A bare WebChat customer over real sockets, written from the guide, for tests of the simulator."""
+"""A minimal WebChat client over real sockets, independent of the bridge, to test the simulator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Json = dict[str, object]
 
 
 class Site:
-    """A running simulator and the means to reach it."""
+    """A running simulator and an HTTP session for it."""
 
     def __init__(self, simulator: Simulator, http: aiohttp.ClientSession) -> None:
         self.simulator = simulator
@@ -28,7 +28,7 @@ class Site:
         self._stack = AsyncExitStack()
 
     async def login(self, name: str = "ada", shown: str = "") -> str:
-        """Log in by the guide's type 1, or by type 3 with a name for agents; the token."""
+        """Log in by type 1, or by type 3 with the name `shown` to agents; return the token."""
         body: Json = {"type": 1, "loginName": name, "password": "", "epid": ""}
         if shown:
             body = {"type": 3, "loginName": name, "name": shown, "epid": ""}
@@ -36,7 +36,7 @@ class Site:
             return str((await response.json())["token"])
 
     async def phone(self, name: str = "ada", token: str = "") -> Phone:
-        """Log in if there is no token, and open the socket; closed with the site."""
+        """Log in if no token is given, and open a socket, which is closed with the site."""
         token = token or await self.login(name)
         url = self.simulator.base_url.replace("http", "ws", 1) + f"/cws?token={quote(token, '')}"
         socket = await self._stack.enter_async_context(connect(url, compression=None))
@@ -46,7 +46,7 @@ class Site:
         return phone
 
     async def chat(self, name: str = "ada") -> tuple[Phone, int]:
-        """A customer in an open session, whatever the script; and the session's id."""
+        """Open a session for a customer, with any script; return the socket and session id."""
         phone = await self.phone(name)
         await phone.send(101, queueId=1, **{"from": "APP"})
         await phone.reply(101)
@@ -60,7 +60,7 @@ class Site:
 
 
 class Phone:
-    """One socket."""
+    """A customer's socket."""
 
     def __init__(self, socket: ClientConnection, token: str) -> None:
         self.socket = socket
@@ -68,7 +68,7 @@ class Phone:
         self._ids = itertools.count(1)
 
     async def send(self, frame_type: int, **fields: object) -> int:
-        """Send a frame; its messageId."""
+        """Send a frame; return its messageId."""
         number = next(self._ids)
         frame = {"messageId": number, "type": frame_type, "token": self.token, "time": 1, **fields}
         await self.socket.send(json.dumps(frame))
@@ -79,27 +79,27 @@ class Phone:
         return await self.send(110, sessionId=session_id, msg=msg, **fields)
 
     async def receive(self) -> Json:
-        """The next frame, within half a minute."""
+        """Return the next frame, within half a minute."""
         async with asyncio.timeout(30):
             frame = json.loads(await self.socket.recv())
         assert isinstance(frame, dict)
         return frame
 
     async def reply(self, frame_type: int) -> Json:
-        """The next frame, which must be a reply of that type."""
+        """Return the next frame, which must be a reply of this type."""
         frame = await self.receive()
         assert frame["type"] == frame_type, frame
         assert "result" in frame
         return frame
 
     async def push(self, frame_type: int) -> Json:
-        """The next push of that type; other pushes before it are passed over."""
+        """Return the next push of this type, skipping other pushes."""
         while (frame := await self.receive())["type"] != frame_type:
             assert "result" not in frame, frame
         return frame
 
     async def closed(self) -> int | None:
-        """Wait for the other side to close; the code."""
+        """Wait for the server to close the socket; return the close code."""
         async with asyncio.timeout(30):
             await self.socket.wait_closed()
         return self.socket.close_code
@@ -107,10 +107,7 @@ class Phone:
 
 @asynccontextmanager
 async def site(**options: object) -> AsyncIterator[Site]:
-    """A strict simulator on a free port, with these options, stopped at the end.
-
-    The port is one that it can have again after a stop.
-    """
+    """Run a strict simulator with these options, on a port that a restart can reuse."""
     simulator = Simulator(SimulatorOptions(strict=True).changed(options))
     await simulator.start(port=free_port())
     try:

@@ -1,7 +1,7 @@
-"""Every result code of reference 2.5, given as the answer to every command, over and over.
+"""Every result code of reference 2.5 as the repeated answer to every command.
 
-Whatever a server answers, and however often: no call is made in a circle, the customer reads a
-sentence that is about this code, what was typed stays or is given back, and the room goes on.
+Whatever a server answers: no endless retries, the customer is shown a sentence for this code, texts
+are kept or reported as undelivered, and the room remains usable.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ EVERY_CODE = [code for code, _ in REFUSALS] + [-1, -2, -15, -100]
 
 
 def answered(scene: Scene, code: int, seconds: float = HOUR) -> int:
-    """Answer every call alike for so long; how many calls there were."""
+    """Answer every call with `code` for this time; return the number of calls."""
     end, count = scene.now + round(seconds * 1000), 0
     while scene.now < end:
         if scene.state.outstanding is None:
@@ -62,7 +62,7 @@ def answered(scene: Scene, code: int, seconds: float = HOUR) -> int:
 
 @pytest.mark.parametrize(("code", "key"), REFUSALS)
 def test_a_request_for_an_agent_is_refused(code: int, key: str) -> None:
-    """101: asked once, told once, and what was typed is kept for the next word."""
+    """101 is sent once and its failure reported once; the text is kept for the next request."""
     scene = Scene()
     event = scene.text("one")
     assert answered(scene, code) == 1
@@ -75,7 +75,7 @@ def test_a_request_for_an_agent_is_refused(code: int, key: str) -> None:
 
 
 def test_a_request_that_breaks_the_server_is_made_three_times() -> None:
-    """-100 may pass: tried again with pauses, then told."""
+    """-100 may be temporary: the request is retried with pauses, then reported."""
     scene = Scene()
     scene.text("one")
     assert answered(scene, -100) == scene.policy.max_tries == 3
@@ -84,12 +84,12 @@ def test_a_request_that_breaks_the_server_is_made_three_times() -> None:
 
 @pytest.mark.parametrize("code", EVERY_CODE)
 def test_a_message_is_refused(code: int) -> None:
-    """110: reported once, with a reason, after a few tries at most; the next one gets through."""
+    """110 is reported once, with a reason, after at most a few tries; the next one succeeds."""
     scene = Scene()
     scene.begin()
     event = scene.text("one")
     tries = answered(scene, code, HOUR)
-    if code == -11:  # a new chat is wanted, and refused as well: the text waits for the next word
+    if code == -11:  # the request for a new chat is refused too: the text is kept
         assert (tries, scene.card) == (2, ["result.-11", "queue.kept"])
         assert [piece.event_id for piece in scene.state.held] == [event]
         return
@@ -131,7 +131,7 @@ def _ask_for_person(scene: Scene) -> None:
 @pytest.mark.parametrize("code", EVERY_CODE)
 @pytest.mark.parametrize("begin", [_cancel, _close, _rate, _pre_message, _ask_for_person])
 def test_any_other_command_is_refused(begin: Callable[[Scene], None], code: int) -> None:
-    """102, 103, 104, 111 and 302: no circle, something is said, and the room goes on."""
+    """102, 103, 104, 111 and 302: no endless retries, a notice, and the room remains usable."""
     scene = Scene()
     begin(scene)
     scene.forget()
@@ -154,7 +154,7 @@ def test_any_other_command_is_refused(begin: Callable[[Scene], None], code: int)
 
 @pytest.mark.parametrize("status", [*RequestStatus, 42])
 def test_every_end_of_a_request_has_its_own_sentence(status: int) -> None:
-    """201: one true sentence for each status, told once, however often it comes."""
+    """201: each status has its sentence, which is shown once even if the push is repeated."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST)
@@ -176,10 +176,8 @@ def test_every_end_of_a_request_has_its_own_sentence(status: int) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("family", ["result.", "status."])
-def test_no_two_numbers_share_a_sentence_that_is_not_the_same_news(
-    family: str, language: str
-) -> None:
-    """A sentence for each, in each language; only numbers that mean the same may say the same."""
+def test_each_result_code_and_status_has_its_own_sentence(family: str, language: str) -> None:
+    """In each language, no two codes share a sentence."""
     said: dict[str, list[str]] = {}
     for key, sentence in CATALOGUE.items():
         if key.startswith(family) and not key.endswith(("_command", "_paused")):

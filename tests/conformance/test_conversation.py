@@ -1,9 +1,8 @@
-"""Rows of the protocol reference, section 7: from the first word to the chat.
+"""Rows of the protocol reference, section 7: from the first message to the chat.
 
-What the life cycle does, frames in, frames out. Chats and their ends are in
-`test_conversation_chat.py`; rows of the state table (section 4) that section 7 leaves out, in
-`test_conversation_table.py`; the reading and writing of frames, in `test_protocol*.py`; the link,
-in `test_link.py`.
+The life cycle, frames in and frames out. Chats and their ends: `test_conversation_chat.py`; rows of
+the state table (section 4) that are not in section 7: `test_conversation_table.py`; reading and
+writing of frames: `test_protocol*.py`; the link: `test_link.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from tests.support.scene import ASK, MEI, SESSION, Scene, message
 
 
 def test_12_queue_minimal() -> None:
-    """Row 12: 101 ok without a word more, then 201, then 202."""
+    """Row 12: 101 succeeds without details, then 201, then 202."""
     scene = Scene()
     scene.text("one")
     scene.reply()
@@ -30,7 +29,7 @@ def test_12_queue_minimal() -> None:
 
 
 def test_13_queue_requestid_in_101() -> None:
-    """Row 13: 111 is allowed at once."""
+    """Row 13: the pre-message 111 is sent at once."""
     scene = Scene()
     scene.text("one")
     scene.reply(requestId=9001, queueLength=3)
@@ -38,7 +37,7 @@ def test_13_queue_requestid_in_101() -> None:
 
 
 def test_14_201_before_101() -> None:
-    """Row 14: a status overtakes the reply."""
+    """Row 14: the status push arrives before the reply to 101."""
     scene = Scene()
     scene.start()
     scene.push(201, requestId=9001, requestStatus=0, queueLength=2)
@@ -51,7 +50,7 @@ def test_14_201_before_101() -> None:
 
 
 def test_15_202_before_101() -> None:
-    """Row 15: the chat stays a chat."""
+    """Row 15: the late reply to 101 does not end the chat."""
     scene = Scene()
     scene.text("one")
     scene.push(202, sessionId=5150, agents=[MEI])
@@ -61,7 +60,7 @@ def test_15_202_before_101() -> None:
 
 
 def test_16_201_nested_data() -> None:
-    """Row 16: the nested form says the same."""
+    """Row 16: a status in a nested `data` object is read too."""
     scene = Scene()
     scene.text("one")
     scene.reply()
@@ -71,7 +70,7 @@ def test_16_201_nested_data() -> None:
 
 
 def test_17_position_dedupe() -> None:
-    """Row 17: 3, 3, 2 are two versions of the card."""
+    """Row 17: positions 3, 3, 2 show the queue card twice."""
     scene = Scene()
     scene.start()
     scene.reply()
@@ -81,7 +80,7 @@ def test_17_position_dedupe() -> None:
 
 
 def test_18_pre_then_start() -> None:
-    """Row 18: what 111 took is not sent again."""
+    """Row 18: texts accepted as pre-messages (111) are not sent again."""
     scene = Scene()
     first = scene.queue_up("one")
     second = scene.text("two")
@@ -92,7 +91,7 @@ def test_18_pre_then_start() -> None:
 
 
 def test_19_pre_minus_10() -> None:
-    """Row 19: a text that 111 refused goes once, by 110."""
+    """Row 19: a text refused as a pre-message (111) is sent once by 110."""
     scene = Scene()
     event = scene.text("one")
     scene.reply(requestId=9001)
@@ -104,7 +103,7 @@ def test_19_pre_minus_10() -> None:
 
 
 def test_20_media_in_queue() -> None:
-    """Row 20: uploaded while queued, sent in the chat, in order."""
+    """Row 20: a file is uploaded while queued and sent in the chat, in order."""
     scene = Scene()
     scene.queue_up("one")
     image = scene.image("cat.png")
@@ -119,7 +118,7 @@ def test_20_media_in_queue() -> None:
 
 
 def test_21_cancel() -> None:
-    """Row 21: 102, and late news of the request is ignored."""
+    """Row 21: 102 is sent, and later pushes about the request are ignored."""
     scene = Scene()
     event = scene.queue_up("one")
     scene.cancel()
@@ -138,7 +137,7 @@ def test_21_cancel() -> None:
 
 
 def test_22_cancel_race() -> None:
-    """Row 22: the agent was faster than 102, so the session is closed at once."""
+    """Row 22: the agent accepts before 102 arrives, so the session is closed at once."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=9001)
@@ -167,7 +166,7 @@ def test_23_cancel_without_id() -> None:
 
 
 def test_24_already_routing() -> None:
-    """Row 24: -1 means queued; no second 101 within 60 s."""
+    """Row 24: -1 means already queued; no second 101 within 60 s."""
     scene = Scene()
     scene.text("one")
     scene.reply(-1, requestId=9001)
@@ -179,12 +178,12 @@ def test_24_already_routing() -> None:
 
 
 def test_25_already_chatting_known() -> None:
-    """Row 25: -2 without a session id means the one that we remember."""
+    """Row 25: -2 without a session id refers to the remembered session."""
     scene = Scene()
     scene.begin()
     scene.close()
     scene.fail(FailureReason.UNREACHABLE)
-    while scene.phase == "Chatting":  # the server is away until we give the chat up
+    while scene.phase == "Chatting":  # the server is unreachable until the chat is given up
         scene.later(60)
         if scene.state.outstanding is not None:
             scene.fail(FailureReason.UNREACHABLE)
@@ -196,7 +195,7 @@ def test_25_already_chatting_known() -> None:
 
 
 def test_26_already_chatting_unknown() -> None:
-    """Row 26: -2, and nobody knows of which session: one clear error after 5 s."""
+    """Row 26: -2 with an unknown session: one clear error after 5 s."""
     scene = Scene()
     scene.text("one")
     scene.reply(-2)
@@ -208,7 +207,7 @@ def test_26_already_chatting_unknown() -> None:
 
 
 def test_27_off_hours() -> None:
-    """Row 27: the first text is kept, and both arrive in order."""
+    """Row 27: the first text is kept, and sent before the second."""
     scene = Scene()
     first = scene.text("one")
     scene.reply(-3)
@@ -224,7 +223,7 @@ def test_27_off_hours() -> None:
 
 
 def test_28_status_6_in_queue() -> None:
-    """Row 28: told, idle, and what was typed is kept."""
+    """Row 28: the customer is told, and the text is kept."""
     scene = Scene()
     event = scene.queue_up("one")
     scene.push(201, requestId=9001, requestStatus=6)
@@ -235,7 +234,7 @@ def test_28_status_6_in_queue() -> None:
 
 @pytest.mark.parametrize("status", [3, 4, 2])
 def test_29_timeout_dropped_refused(status: int) -> None:
-    """Row 29: three ends, three sentences."""
+    """Row 29: each kind of end has its own sentence."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=9001)
@@ -245,7 +244,7 @@ def test_29_timeout_dropped_refused(status: int) -> None:
 
 
 def test_30_refused_then_202() -> None:
-    """Row 30: a refused request may still be taken up."""
+    """Row 30: a refused request may still be accepted."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=9001)
@@ -257,7 +256,7 @@ def test_30_refused_then_202() -> None:
 
 @pytest.mark.parametrize(("status", "card"), [(0, "queue.position"), (1, "queue.accepted")])
 def test_30_refused_then_201_then_202(status: int, card: str) -> None:
-    """Reference 2.3, status 2: a 201 for the same request brings the place in the queue back."""
+    """Reference 2.3, status 2: a 201 for the same request restores the place in the queue."""
     scene = Scene()
     event = scene.queue_up("one")
     scene.push(201, requestId=9001, requestStatus=2)
@@ -272,7 +271,7 @@ def test_30_refused_then_201_then_202(status: int, card: str) -> None:
 
 
 def test_31_unknown_status() -> None:
-    """Row 31: an undocumented number is an end, and is shown."""
+    """Row 31: an undocumented status ends the request, with a notice."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=9001)
@@ -282,7 +281,7 @@ def test_31_unknown_status() -> None:
 
 
 def test_32_accepted_11() -> None:
-    """Row 32: 11 is no error."""
+    """Row 32: status 11 is not an error."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=9001)
@@ -293,7 +292,7 @@ def test_32_accepted_11() -> None:
 
 
 def test_33_robot_queue() -> None:
-    """Row 33: a session with a robot begins with the reply; text goes as 110."""
+    """Row 33: a robot's session starts with the reply to 101; text is sent as 110."""
     scene = Scene()
     scene.text("one")
     scene.reply(sessionId=5150, agentId="BOT007", agentName="Helper", robotType=3, queueLength=0)
@@ -304,7 +303,7 @@ def test_33_robot_queue() -> None:
 
 
 def test_34_robot_then_202_same() -> None:
-    """Row 34: one greeting only."""
+    """Row 34: a 202 for the same session does not repeat the greeting."""
     scene = Scene()
     scene.start()
     scene.reply(sessionId=5150, agentId="BOT007", agentName="Helper", robotType=3)
@@ -317,7 +316,7 @@ def test_34_robot_then_202_same() -> None:
 
 
 def test_35_robot_transfer() -> None:
-    """Row 35, without our own 302 (a later dialect): news of the transfer ends nothing."""
+    """Row 35, without a 302 (a later dialect): pushes about the transfer do not end the chat."""
     scene = Scene()
     scene.start()
     scene.reply(sessionId=5150, agentId="BOT007", agentName="Helper", robotType=3)

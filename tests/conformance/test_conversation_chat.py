@@ -28,7 +28,7 @@ def test_36_perm_session() -> None:
 
 
 def test_37_continue_last() -> None:
-    """Row 37: after a reconnect the same session goes on without a greeting."""
+    """Row 37: after a reconnect the same session continues without a greeting."""
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -43,7 +43,7 @@ def test_37_continue_last() -> None:
 
 @pytest.mark.parametrize("people", [{"users": [MEI, CUSTOMER]}, {"agents": [MEI]}])
 def test_38_39_people_lists(people: dict[str, object]) -> None:
-    """Rows 38 and 39: `users` with the customer among them, and `agents`, mean the same."""
+    """Rows 38 and 39: `users`, which includes the customer, and `agents` mean the same."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=9001)
@@ -52,7 +52,7 @@ def test_38_39_people_lists(people: dict[str, object]) -> None:
 
 
 def test_40_transfer_204() -> None:
-    """Row 40: one hands over to another."""
+    """Row 40: an agent transfers the chat to another."""
     scene = Scene()
     scene.begin(MEI)
     scene.forget()
@@ -63,7 +63,7 @@ def test_40_transfer_204() -> None:
 
 
 def test_41_conference_204() -> None:
-    """Row 41: two agents, each with their own words."""
+    """Row 41: messages of two agents are attributed to each."""
     scene = Scene()
     scene.begin(MEI)
     scene.push(204, sessionId=5150, agents=[MEI, JUN])
@@ -74,7 +74,7 @@ def test_41_conference_204() -> None:
 
 
 def test_42_rename_204() -> None:
-    """Row 42: a new name is no arrival; the ghost has it, and the room shows that."""
+    """Row 42: a new name renames the ghost, without a notice."""
     scene = Scene()
     scene.begin(MEI)
     scene.forget()
@@ -86,7 +86,7 @@ def test_42_rename_204() -> None:
 
 
 def test_46_rating_zero() -> None:
-    """Row 46: 0 is a rating like any other."""
+    """Row 46: 0 is a valid rating."""
     scene = Scene()
     scene.begin()
     scene.rate(0)
@@ -96,7 +96,7 @@ def test_46_rating_zero() -> None:
 
 
 def test_47_rating_after_205() -> None:
-    """Row 47: the session that is over is the one that is rated."""
+    """Row 47: the ended session is rated."""
     scene = Scene()
     scene.begin()
     scene.push(205, sessionId=5150, agentId="K00017")
@@ -106,7 +106,7 @@ def test_47_rating_after_205() -> None:
 
 
 def test_48_rating_push_once() -> None:
-    """Row 48: 203 twice and a notice of type 2 are one question."""
+    """Row 48: 203 twice and a notice of type 2 ask for one rating."""
     scene = Scene()
     scene.begin()
     notice = {"type": 99, "noticeType": 2, "content": ""}
@@ -117,7 +117,7 @@ def test_48_rating_push_once() -> None:
 
 
 def test_49_session_invalid() -> None:
-    """Row 49: -11 asks for a new chat; the same text goes once, before newer ones."""
+    """Row 49: -11 starts a new chat; the text is sent again once, before newer ones."""
     scene = Scene()
     scene.begin()
     first = scene.text("one")
@@ -133,7 +133,7 @@ def test_49_session_invalid() -> None:
 
 
 def test_50_session_invalid_pipelined() -> None:
-    """Row 50: one message is under way at a time, so one -11 asks for one chat."""
+    """Row 50: messages are sent one at a time, so -11 starts a single new chat."""
     scene = Scene()
     scene.begin()
     for text in ("one", "two", "three"):
@@ -148,7 +148,7 @@ def test_50_session_invalid_pipelined() -> None:
 
 
 def test_51_close_by_customer() -> None:
-    """Row 51: 103, then 205 as well: one end."""
+    """Row 51: 103 and the 205 after it are one end of the chat."""
     scene = Scene()
     scene.begin()
     scene.close()
@@ -159,7 +159,7 @@ def test_51_close_by_customer() -> None:
 
 
 def test_52_close_minus_11() -> None:
-    """Row 52: what is gone is closed."""
+    """Row 52: closing a session that is gone succeeds."""
     scene = Scene()
     scene.begin()
     scene.close()
@@ -169,7 +169,7 @@ def test_52_close_minus_11() -> None:
 
 
 def test_53_210_html() -> None:
-    """Row 53, our share: the fragment is handed on as it came."""
+    """Row 53 in the conversation: the HTML is passed on unchanged."""
     scene = Scene()
     scene.begin()
     html = 'see <a href="https://h/faq">the FAQ</a>'
@@ -178,7 +178,7 @@ def test_53_210_html() -> None:
 
 
 def test_54b_faces_as_codes() -> None:
-    """Reference 3.9: as typed, unless the operator's desks draw nothing but WeChat's codes."""
+    """Reference 3.9: emoji are sent unchanged, or as WeChat codes if configured."""
     for codes, sent in ((False, "hello 🙂🌹"), (True, "hello /::)/:rose")):
         scene = Scene(Policy(emoji_codes=codes))
         scene.begin()
@@ -187,7 +187,7 @@ def test_54b_faces_as_codes() -> None:
 
 
 def test_60_notice_typing() -> None:
-    """Row 60, our share: never a message."""
+    """Row 60 in the conversation: a typing notice is not shown."""
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -198,7 +198,7 @@ def test_60_notice_typing() -> None:
 
 @pytest.mark.parametrize("number", [{}, {"noticeType": 120}])
 def test_61_notice_unknown(number: dict[str, object]) -> None:
-    """Row 61: shown."""
+    """Row 61: an unknown notice is shown."""
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -208,7 +208,7 @@ def test_61_notice_unknown(number: dict[str, object]) -> None:
 
 
 def test_62_msgtype_unknown() -> None:
-    """Row 62: handed on as what it is, to be shown as a placeholder."""
+    """Row 62: a message of unknown type is passed on, to be shown as a placeholder."""
     scene = Scene()
     scene.begin()
     scene.push(210, sessionId=5150, agentId="K00017", msg={"type": 77, "content": "?"})
@@ -219,12 +219,12 @@ def test_62_msgtype_unknown() -> None:
 
 @pytest.mark.parametrize("frame", ['{"type":299}', "{}", "hello", "[1]", b"\xff"])
 def test_63_frame_unknown(frame: str | bytes) -> None:
-    """Row 63: it never reaches the life cycle."""
+    """Row 63: an unknown frame never reaches the conversation."""
     assert isinstance(parse_frame(frame), Ignored)
 
 
 def test_70_link_lost_in_chat() -> None:
-    """Row 70: no 101; the next text tries the old session."""
+    """Row 70: no new 101; the next text is sent in the old session."""
     scene = Scene()
     scene.begin()
     scene.restored()
@@ -234,7 +234,7 @@ def test_70_link_lost_in_chat() -> None:
 
 
 def test_71_link_lost_in_queue() -> None:
-    """Row 71: one 101 for the same queue."""
+    """Row 71: 101 is repeated once for the same queue."""
     scene = Scene()
     scene.start(queue=8)
     scene.reply(requestId=9001)
@@ -246,7 +246,7 @@ def test_71_link_lost_in_queue() -> None:
 
 
 def test_72_unanswered_110() -> None:
-    """Row 72: again, once, under the same id, and marked."""
+    """Row 72: the message is sent again once, with the same call id, and marked."""
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -260,7 +260,7 @@ def test_72_unanswered_110() -> None:
 
 
 def test_73_server_restart() -> None:
-    """Row 73: everything is forgotten there; the text still arrives once."""
+    """Row 73: the server has lost its state; the text still arrives once."""
     scene = Scene()
     scene.begin()
     event = scene.text("one")
@@ -275,7 +275,7 @@ def test_73_server_restart() -> None:
 
 
 def test_74_close_1009() -> None:
-    """Row 74: the message that burst the link is reported and not sent again."""
+    """Row 74: the message that was too big for the link is reported and not sent again."""
     scene = Scene()
     scene.begin()
     event = scene.text("one")
@@ -286,7 +286,7 @@ def test_74_close_1009() -> None:
 
 
 def test_75_long_text() -> None:
-    """Row 75: 20,000 Chinese characters in frames that fit, in order, told about once."""
+    """Row 75: 20,000 Chinese characters are split into frames, in order, and reported once."""
     scene = Scene()
     scene.begin()
     text = "你好，请问我的包裹到哪里了？\n" * 1334
@@ -310,7 +310,7 @@ def test_78_upload_refused(code: int) -> None:
 
 
 def test_80_ids_as_strings() -> None:
-    """Row 80: read as they are, written as integers."""
+    """Row 80: ids are read as strings and written as integers."""
     scene = Scene()
     scene.text("one")
     scene.reply("1", requestId="9001")
@@ -322,7 +322,7 @@ def test_80_ids_as_strings() -> None:
 
 
 def test_81_foreign_205() -> None:
-    """Row 81: another session's end is not ours."""
+    """Row 81: the end of another session is ignored."""
     scene = Scene()
     scene.begin()
     scene.push(205, sessionId=1, agentId="K00017")
@@ -330,7 +330,7 @@ def test_81_foreign_205() -> None:
 
 
 def test_84_blank_text() -> None:
-    """Row 84: nothing is sent, and the customer knows."""
+    """Row 84: a blank text is not sent, and reported."""
     scene = Scene()
     event = scene.content(CustomerText("  \n "))
     assert scene.frames == []
@@ -338,7 +338,7 @@ def test_84_blank_text() -> None:
 
 
 def test_85_two_rooms_one_user() -> None:
-    """Row 85, our share: two rooms are two conversations (their logins: `test_link.py`)."""
+    """Row 85 in the conversation: two rooms have separate sessions (logins: `test_link.py`)."""
     scenes = Scene(), Scene(Policy())
     for number, scene in enumerate(scenes):
         scene.begin(session=SESSION + number)
@@ -346,7 +346,7 @@ def test_85_two_rooms_one_user() -> None:
 
 
 def test_87_shutdown_in_chat() -> None:
-    """Row 87: stopping is no input, so neither 2 nor 103 goes; the stored state goes on."""
+    """Row 87: a stop of the bridge sends neither 2 nor 103; the chat continues afterwards."""
     scene = Scene()
     scene.begin()
     scene.restored()

@@ -1,8 +1,7 @@
-"""Rows of the protocol reference, section 4 (the state table), that section 7 has no test for.
+"""Rows of the protocol reference, section 4 (the state table), without a test for section 7.
 
-Rows 2, 4, 5, 36 and 37 are the link's and the store's; row 27 (asking the robot for a person) has
-tests of its own among those of the life cycle. Rows 30 to 40 are in
-`test_conversation_table_links.py`.
+Rows 2, 4, 5, 36 and 37 concern the link and the store; row 27 (asking the robot for a human) is in
+the unit tests of the conversation; rows 30 to 40 are in `test_conversation_table_links.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from tests.support.scene import ASK, JUN, MEI, SESSION, Scene, message
 
 
 def test_row_1_text_when_there_is_no_login_yet() -> None:
-    """The text is held, and a link is wanted for the first call."""
+    """The text is held, and the first call requires a link."""
     scene = Scene()
     scene.text("one")
     assert scene.frames == [ASK]
@@ -34,7 +33,7 @@ def test_row_1_text_when_there_is_no_login_yet() -> None:
 
 @pytest.mark.parametrize("reason", [FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED])
 def test_row_3_login_refused(reason: FailureReason) -> None:
-    """No retry: the room is told, and what was typed is kept."""
+    """No retry: the room is told, and the text is kept."""
     scene = Scene()
     scene.text("one")
     scene.fail(reason, code=-20)
@@ -44,7 +43,7 @@ def test_row_3_login_refused(reason: FailureReason) -> None:
 
 
 def test_row_6_text_after_the_end_asks_again() -> None:
-    """One 101 for any number of texts, and a card of its own for the new chat."""
+    """Several texts start one request, with a new queue card."""
     scene = Scene()
     scene.begin()
     scene.push(205, sessionId=SESSION, agentId="K00017")
@@ -58,7 +57,7 @@ BOT = {"id": "BOT007", "name": "Helper", "icon": "", "comments": ""}
 
 
 def with_robot(*held: str) -> Scene:
-    """A session with the robot begins with the reply to 101."""
+    """Start a session with the robot by the reply to 101; send `held` before it."""
     scene = Scene()
     scene.start()
     for text in held:
@@ -68,8 +67,8 @@ def with_robot(*held: str) -> Scene:
 
 
 @pytest.mark.parametrize("mode", [{}, {"robotMode": True}])
-def test_row_10_a_later_202_is_a_refresh(mode: dict[str, object]) -> None:
-    """Adopted and flushed at once; the 202, as guides and clients print it, changes nothing."""
+def test_row_10_later_202_of_a_robot_session_changes_nothing(mode: dict[str, object]) -> None:
+    """The session is used at once; a later 202, in either documented form, changes nothing."""
     scene = with_robot("one")
     assert scene.last == message("one")
     scene.reply()
@@ -84,8 +83,8 @@ def test_row_10_a_later_202_is_a_refresh(mode: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("kind", [202, 204])
-def test_row_26_a_person_takes_over(kind: int) -> None:
-    """By either frame: no second greeting, but the person is announced, and is no robot."""
+def test_row_26_agent_takes_over_from_the_robot(kind: int) -> None:
+    """By 202 or 204: the agent is announced, without a second greeting."""
     scene = with_robot()
     scene.push(kind, sessionId=5150, agents=[MEI])
     assert isinstance(scene.state.phase, Chatting)
@@ -97,7 +96,7 @@ def test_row_26_a_person_takes_over(kind: int) -> None:
 
 
 def test_row_12_session_in_the_reply_waits_for_202() -> None:
-    """The session of the reply is adopted after 10 s without a 202."""
+    """The session id of the reply to 101 is used after 10 s without a 202."""
     scene = Scene()
     scene.text("one")
     scene.reply(sessionId=5150)
@@ -113,7 +112,7 @@ def test_row_12_session_in_the_reply_waits_for_202() -> None:
 
 
 def test_row_12_202_in_time() -> None:
-    """One greeting, at the 202."""
+    """The greeting comes once, at the 202."""
     scene = Scene()
     scene.text("one")
     scene.reply(sessionId=5150)
@@ -123,7 +122,7 @@ def test_row_12_202_in_time() -> None:
 
 @pytest.mark.parametrize("code", [-4, -7, -14, -18])
 def test_row_16_configuration_error(code: int) -> None:
-    """Said in the room; not asked again by itself."""
+    """The error is shown, and the request not retried."""
     scene = Scene()
     scene.start()
     scene.reply(code)
@@ -133,7 +132,7 @@ def test_row_16_configuration_error(code: int) -> None:
 
 
 def test_row_16_wanted_agent_is_away() -> None:
-    """-9 (trap T38): asked once more, for anybody."""
+    """-9 (trap T38): the request is repeated once, for any agent."""
     scene = Scene(Policy(queue_id=QueueId(7), to_agent="K00017"))
     scene.start()
     assert scene.last == {**ASK, "toUserId": "K00017"}
@@ -144,13 +143,13 @@ def test_row_16_wanted_agent_is_away() -> None:
 
 
 UNANSWERED = [FailureReason.NO_ANSWER, FailureReason.SILENT]
-"""The link was lost; or it stood, and the server said nothing for 20 s, which the link counts."""
+"""The link was lost, or the server did not answer for 20 s (measured by the link)."""
 
 
 @pytest.mark.parametrize("reason", UNANSWERED)
 @pytest.mark.parametrize("told", [{"requestId": 9001}, {}])
 def test_row_17_no_answer_to_101(reason: FailureReason, told: dict[str, object]) -> None:
-    """Asked once more, at once and under a new id; -1 heals the duplicate."""
+    """101 is repeated once, at once and with a new id; -1 tells that both are one request."""
     scene = Scene()
     scene.start()
     first = scene.outstanding.call_id
@@ -166,8 +165,8 @@ def test_row_17_no_answer_to_101(reason: FailureReason, told: dict[str, object])
 
 
 @pytest.mark.parametrize("reason", UNANSWERED)
-def test_row_17_the_request_had_become_a_session(reason: FailureReason) -> None:
-    """-2 heals as well."""
+def test_row_17_repeated_101_finds_a_session(reason: FailureReason) -> None:
+    """-2 tells that the first request had become a session."""
     scene = Scene()
     scene.text("one")
     scene.fail(reason, certain=False)
@@ -176,7 +175,7 @@ def test_row_17_the_request_had_become_a_session(reason: FailureReason) -> None:
 
 
 @pytest.mark.parametrize("reason", UNANSWERED)
-def test_row_17_only_the_first_retry_is_at_once(reason: FailureReason) -> None:
+def test_row_17_only_the_first_retry_is_immediate(reason: FailureReason) -> None:
     scene = Scene()
     scene.start()
     for _ in range(2):
@@ -186,7 +185,7 @@ def test_row_17_only_the_first_retry_is_at_once(reason: FailureReason) -> None:
 
 
 def test_row_20_accepted_but_no_202() -> None:
-    """Trap T14: asked after, not before 20 s."""
+    """Trap T14: 101 is repeated after 20 s without a 202."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=9001)
@@ -200,8 +199,8 @@ def test_row_20_accepted_but_no_202() -> None:
     assert scene.sent(101) == [ASK, ASK]
 
 
-def test_row_21_dropped_during_an_outage() -> None:
-    """Status 4 for the request that was lost with the link: asked again, texts sent again."""
+def test_row_21_request_dropped_during_an_outage() -> None:
+    """Status 4 for the request before the outage: it is repeated, and its texts sent again."""
     scene = Scene()
     event = scene.queue_up("one")
     scene.restored()
@@ -214,8 +213,8 @@ def test_row_21_dropped_during_an_outage() -> None:
     assert scene.delivered == [event]
 
 
-def test_row_21_dropped_some_time_after_an_outage() -> None:
-    """The same, where the server first said that the request still stands."""
+def test_row_21_request_dropped_after_an_outage() -> None:
+    """The same if the server said first that the request still exists."""
     scene = Scene()
     event = scene.queue_up("one")
     scene.restored()
@@ -235,8 +234,8 @@ def test_row_21_dropped_some_time_after_an_outage() -> None:
 
 
 @pytest.mark.parametrize("status", [2, 3, 4, 5, 6])
-def test_row_21_texts_of_an_ended_queue_go_with_the_next(status: int) -> None:
-    """Told, idle; not by themselves, but with the customer's next word."""
+def test_row_21_texts_of_an_ended_request_go_with_the_next(status: int) -> None:
+    """The customer is told; the texts are sent again with the customer's next message."""
     scene = Scene()
     first = scene.queue_up("one")
     scene.push(201, requestId=9001, requestStatus=status)
@@ -254,7 +253,7 @@ def test_row_21_texts_of_an_ended_queue_go_with_the_next(status: int) -> None:
 
 
 def test_row_22_cancel_confirmed_by_status_7() -> None:
-    """Whichever comes first counts, once."""
+    """The status and the reply confirm the cancel once."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=9001)
@@ -265,8 +264,8 @@ def test_row_22_cancel_confirmed_by_status_7() -> None:
     assert scene.phase == "Idle"
 
 
-def test_row_22_words_after_the_cancel_ask_anew() -> None:
-    """Neither lost with what was cancelled nor said to an agent who is sent away."""
+def test_row_22_text_after_a_cancel_starts_a_new_request() -> None:
+    """The text is not lost with the cancelled request, nor sent in the session being closed."""
     scene = Scene()
     scene.queue_up("one")
     scene.cancel()
@@ -279,8 +278,8 @@ def test_row_22_words_after_the_cancel_ask_anew() -> None:
     assert [piece.event_id for piece in scene.state.held] == [later]
 
 
-def test_row_24_a_server_that_disowns_every_session() -> None:
-    """The message is given back after some tries; the room does not circle for ever."""
+def test_row_24_server_rejects_every_session() -> None:
+    """The message is reported as undelivered after some tries, not retried for ever."""
     scene = Scene()
     scene.begin()
     event = scene.text("one")
@@ -295,8 +294,8 @@ def test_row_24_a_server_that_disowns_every_session() -> None:
     assert len(scene.sent(110)) == 1 + scene.policy.max_repeats
 
 
-def test_row_24_the_same_session_again() -> None:
-    """The session that was disowned is handed out again: an end, not a circle."""
+def test_row_24_server_returns_the_session_it_rejected() -> None:
+    """The server returns the session that it had rejected: give up, no endless retries."""
     for told in ({"result": 1, "perm": 1}, {"result": -2}):
         scene = Scene()
         scene.begin()
@@ -308,10 +307,10 @@ def test_row_24_the_same_session_again() -> None:
         assert len(scene.sent(110)) == 1
 
 
-def test_row_25_who_the_agents_are() -> None:
-    """Who comes, goes or has another name is seen in the room; a handing over is said (trap T17).
+def test_row_25_agents_join_leave_and_change_names() -> None:
+    """The room shows agents who join, leave or are renamed; a transfer is announced (trap T17).
 
-    The queue that a 204 names counts from then on: the agents' pictures may depend on it.
+    The queue named by a 204 replaces the former one: agents' pictures may depend on it.
     """
     scene = Scene()
     scene.begin(MEI)
@@ -337,7 +336,7 @@ def test_row_25_who_the_agents_are() -> None:
 
 
 def came(scene: Scene) -> list[str]:
-    """The names of the agents who are brought in, or shown under another name."""
+    """Return the names of agents who were added or renamed."""
     shown = (one.agents for one in scene.effects if isinstance(one, AgentsCame))
     return [agent.name for agents in shown for agent in agents]
 
@@ -347,8 +346,8 @@ def gone(scene: Scene) -> list[str]:
     return [agent for agents in left for agent in agents]
 
 
-def test_row_25_a_person_after_the_robot_rings() -> None:
-    """Who takes over from the robot, or joins with a note of the call centre's, is announced."""
+def test_row_25_agent_who_joins_the_robot_is_announced() -> None:
+    """A human agent who joins the robot is announced, as is one with a comment."""
     scene = with_robot()
     scene.forget()
     scene.push(204, sessionId=SESSION, agents=[BOT, MEI])
@@ -360,10 +359,10 @@ def test_row_25_a_person_after_the_robot_rings() -> None:
     assert (noted.filled("chat.agent_joined"), noted.pings) == ([{"names": ("Jun (lead)",)}], [])
 
 
-def test_row_28_asked_for_a_rating_once() -> None:
-    """A 203 asks in the chat, and so does the later notice, which need not name the session.
+def test_row_28_rating_is_requested_once() -> None:
+    """A 203 asks for a rating, and so does the later notice, which may omit the session.
 
-    A second one does not, nor one for a session that nobody here had.
+    A second one does not, nor does one for an unknown session.
     """
     scene = Scene()
     scene.begin()
@@ -380,8 +379,8 @@ def test_row_28_asked_for_a_rating_once() -> None:
     assert other.asked == [SESSION]
 
 
-def test_row_28_203_after_the_end() -> None:
-    """The end itself asks (row 29): a 203 that comes late does not ask again."""
+def test_row_28_rating_is_not_requested_again_after_the_end() -> None:
+    """The end of the chat asks for a rating (row 29); a later 203 does not ask again."""
     scene = Scene()
     scene.begin()
     scene.push(205, sessionId=5150, agentId="K00017")

@@ -1,6 +1,6 @@
-"""Rows 30 to 40 of the protocol reference, section 4: links that come back, and foreign sessions.
+"""Rows 30 to 40 of the protocol reference, section 4: reconnected links, and unknown sessions.
 
-What section 7 has no test for; see `test_conversation_table.py`.
+See `test_conversation_table.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from bridge.ids import AgentId
 from tests.support.scene import JUN, MEI, SESSION, Scene, message
 
 
-def test_row_30_the_former_request_still_stands() -> None:
-    """-1 after a reconnect: the pre-messages are still with it."""
+def test_row_30_request_survives_a_reconnect() -> None:
+    """-1 after a reconnect: the request still has its pre-messages."""
     scene = Scene()
     event = scene.queue_up("one")
     scene.restored()
@@ -24,8 +24,8 @@ def test_row_30_the_former_request_still_stands() -> None:
     assert scene.delivered == [event]
 
 
-def test_row_30_the_former_request_is_gone() -> None:
-    """A new requestId: what went with the dropped one goes again."""
+def test_row_30_request_is_lost_during_a_reconnect() -> None:
+    """A new requestId: the pre-messages of the lost request are sent again."""
     scene = Scene()
     event = scene.queue_up("one")
     scene.restored()
@@ -36,8 +36,8 @@ def test_row_30_the_former_request_is_gone() -> None:
     assert scene.delivered == [event]
 
 
-def test_row_30_the_former_request_was_taken_meanwhile() -> None:
-    """-2 with the session: the pre-messages are with the agent."""
+def test_row_30_request_is_accepted_during_a_reconnect() -> None:
+    """-2 with the session: the agent has the pre-messages."""
     scene = Scene()
     event = scene.queue_up("one")
     scene.restored()
@@ -47,8 +47,8 @@ def test_row_30_the_former_request_was_taken_meanwhile() -> None:
     assert scene.sent(110) == []
 
 
-def test_row_32_another_session_goes_on() -> None:
-    """A 202 with another id: switch, and say so."""
+def test_row_32_202_switches_to_another_session() -> None:
+    """A 202 with another session id: the chat switches, with a notice."""
     scene = Scene()
     scene.begin(MEI)
     scene.push(202, sessionId=5151, agents=[JUN], continueLastSession=True)
@@ -58,8 +58,8 @@ def test_row_32_another_session_goes_on() -> None:
     assert scene.last == message("one", 5151)
 
 
-def test_row_32_the_same_session_goes_on() -> None:
-    """A 202 with the id that is known tells who is there by now, and begins nothing."""
+def test_row_32_202_updates_the_same_session() -> None:
+    """A 202 with the known session id updates the agents, and starts no new chat."""
     scene = Scene()
     scene.begin(MEI)
     scene.text("one")
@@ -78,8 +78,8 @@ def test_row_32_the_same_session_goes_on() -> None:
     assert scene.effects == [], "it names nobody: nothing is new"
 
 
-def test_row_33_unanswered_messages_go_again_under_their_ids() -> None:
-    """In order, once each, and known to be possible doubles."""
+def test_row_33_unanswered_messages_are_resent_with_their_call_ids() -> None:
+    """They are resent in order, once each, and marked as possible duplicates."""
     scene = Scene()
     scene.begin()
     events = [scene.text(text) for text in ("one", "two")]
@@ -95,8 +95,8 @@ def test_row_33_unanswered_messages_go_again_under_their_ids() -> None:
     assert scene.reported == {}
 
 
-def test_row_33_in_doubt_for_the_third_time() -> None:
-    """After `max_repeats` attempts whose fate is unknown the customer is told so."""
+def test_row_33_message_is_reported_after_max_repeats() -> None:
+    """After `max_repeats` uncertain attempts the customer is told."""
     scene = Scene()
     scene.begin()
     event = scene.text("one")
@@ -108,7 +108,7 @@ def test_row_33_in_doubt_for_the_third_time() -> None:
 
 
 def test_row_35_token_refused_twice() -> None:
-    """-15 although the link has logged in anew: again with growing pauses."""
+    """-15 even after a new login: retried with growing pauses."""
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -124,7 +124,7 @@ def test_row_35_token_refused_twice() -> None:
 
 
 def test_row_39_logout_is_never_sent() -> None:
-    """The link is let go of when nothing is wanted of it, without a type 2."""
+    """An unneeded link is closed without a logout (type 2)."""
     scene = Scene()
     scene.begin()
     scene.push(205, sessionId=5150, agentId="K00017")
@@ -143,7 +143,7 @@ def test_row_40_foreign_agents_and_ratings() -> None:
 
 
 def test_row_40_foreign_message() -> None:
-    """A message of another session is delivered; outside a chat its session is adopted."""
+    """A message of another session is relayed; outside of a chat, its session becomes current."""
     scene = Scene()
     said = {"type": 1, "content": "hello?"}
     scene.push(210, sessionId=77, agentId="K00017", msg=said)
@@ -155,7 +155,7 @@ def test_row_40_foreign_message() -> None:
 
 
 def test_row_40_message_after_the_end() -> None:
-    """A late word is delivered, and its ghost does not stay."""
+    """A late message is relayed, and its ghost leaves again."""
     scene = Scene()
     scene.begin()
     scene.push(205, sessionId=5150, agentId="K00017")

@@ -1,6 +1,6 @@
-"""Films: no guide shows how a customer sends one, so they go as files unless somebody knows better.
+"""Videos: no guide shows how a customer sends one, so they are sent as files unless configured.
 
-Reference 1.5, type 6: it stands among the constants, and only the vendor's phone clients had it.
+Reference 1.5, type 6: defined as a constant, but used only by the vendor's phone clients.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ FILM = CustomerMedia("video", "clip.mp4", "mxc://example.org/clip", "video/mp4",
 
 
 def kinds(scene: Scene) -> list[object]:
-    """The types of the messages that went out."""
+    """Return the types of the messages sent."""
     return [
         message["type"] for frame in scene.sent(110) if isinstance(message := frame["msg"], dict)
     ]
 
 
 @pytest.mark.parametrize(("videos", "kind"), [(False, 3), (True, 6)])
-def test_a_film_is_a_file_unless_the_operator_knows_better(*, videos: bool, kind: int) -> None:
+def test_video_is_sent_as_a_file_unless_configured(*, videos: bool, kind: int) -> None:
     scene = Scene(Policy(queue_id=QueueId(7), videos=videos))
     scene.begin()
     event = scene.content(FILM)
@@ -38,8 +38,8 @@ def test_a_film_is_a_file_unless_the_operator_knows_better(*, videos: bool, kind
 
 
 @pytest.mark.parametrize("code", [-12, -14])
-def test_a_film_that_is_refused_as_such_goes_as_a_file(code: int) -> None:
-    """Without another upload, in its place, once; if that is refused too it is reported."""
+def test_refused_video_is_sent_as_a_file(code: int) -> None:
+    """It is sent again as a file, in order and without another upload, else reported."""
     for last in (1, code):
         scene = Scene(Policy(queue_id=QueueId(7), videos=True))
         scene.begin()
@@ -55,7 +55,7 @@ def test_a_film_that_is_refused_as_such_goes_as_a_file(code: int) -> None:
         assert kinds(scene) == [6, 3, 1]
 
 
-def test_a_film_whose_session_is_gone_stays_a_film() -> None:
+def test_video_is_sent_again_as_a_video_in_a_new_session() -> None:
     scene = Scene(Policy(queue_id=QueueId(7), videos=True))
     scene.begin()
     scene.content(FILM)
@@ -69,8 +69,8 @@ def test_a_film_whose_session_is_gone_stays_a_film() -> None:
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
 @pytest.mark.parametrize(("videos", "result"), [(False, -12), (True, 1)])
 @pytest.mark.asyncio
-async def test_a_film_on_the_wire(dialect: str, *, videos: bool, result: int) -> None:
-    """`"msg": {"type": 6}`: -12 of a server that follows the guide, taken by one that is told."""
+async def test_video_frame_over_the_socket(dialect: str, *, videos: bool, result: int) -> None:
+    """`"msg": {"type": 6}`: answered by -12 unless the simulator's option `videos` is on."""
     async with simulated(dialect=dialect, videos=videos) as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
             session = SessionId(await chat(rigged))

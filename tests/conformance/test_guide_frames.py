@@ -1,7 +1,7 @@
-"""Every frame of the vendor's guide, as its text has it, against the simulator.
+"""Every frame of the vendor's guide against the simulator.
 
-Each request is understood, and each answer and push has the keys that the guide shows. Only the
-token and the ids are replaced, and for a strict server the placeholders of base64.
+Each request is accepted, and each answer and push has the keys of the guide. Only the token and
+the ids are replaced, and for a strict server the base64 placeholders.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.conformance.simulator_client import Json, Phone, Site, site
 
 LOGIN, LOGGED_IN, UPLOADED = FRAMES[0], FRAMES[1], FRAMES[13]
 CONTENTS = dict(enumerate(FRAMES[8:13], start=1))
-"""By the type of the message: text, picture, file, place, voice."""
+"""Contents by message type: text, picture, file, place, voice."""
 TYPED = [one for one in FRAMES[2:] if isinstance(one.get("type"), int)]
 COMMANDS = {cast("int", one["type"]): one for one in TYPED if "token" in one}
 ANSWERS = {cast("int", one["type"]): one for one in TYPED if "result" in one}
@@ -36,7 +36,7 @@ call({url: there(1), method: "post"}) { and } no frame { at: all
 """
 
 
-def test_frames_are_cut_out_of_a_text_for_readers() -> None:
+def test_frames_are_extracted_from_the_guides_notation() -> None:
     assert list(cut(SAMPLE)) == [
         {
             "type": 1,
@@ -49,21 +49,21 @@ def test_frames_are_cut_out_of_a_text_for_readers() -> None:
     ]
 
 
-def test_the_guide_has_so_many_frames() -> None:
+def test_the_guide_has_28_frames() -> None:
     assert set(COMMANDS) == set(ANSWERS) == {2, 101, 102, 103, 104, 110, 111}
     assert set(PUSHES) == {201, 202, 203, 204, 205, 210}
     assert len(FRAMES) == 3 + len(CONTENTS) + len(COMMANDS) + len(ANSWERS) + len(PUSHES) == 28
 
 
 class Guide:
-    """A client that says what the guide says and nothing else."""
+    """A client that sends only frames of the guide."""
 
     def __init__(self, phone: Phone, *, strict: bool) -> None:
         self.phone = phone
         self._strict = strict
 
     async def ask(self, kind: int, **ids: object) -> Json:
-        """Send the guide's command; its answer, as it is."""
+        """Send the guide's command; return the checked answer."""
         command = {**COMMANDS[kind], "token": self.phone.token, **ids}
         text = json.dumps(command)
         await self.phone.socket.send(text.replace('"xxxxx"', '"eHh4"') if self._strict else text)
@@ -79,7 +79,7 @@ class Guide:
 
 
 def check_keys(told: Mapping[str, object], guide: Mapping[str, object]) -> None:
-    """All that the guide shows is there, and of the same kind, in what it holds as well."""
+    """Assert that `told` has all keys of the guide's frame, with values of the same types."""
     for key, value in guide.items():
         assert type(told[key]) is type(value), key
         if isinstance(value, dict):
@@ -89,7 +89,7 @@ def check_keys(told: Mapping[str, object], guide: Mapping[str, object]) -> None:
 
 
 async def log_in(here: Site) -> Phone:
-    """Log in, and upload a file, as the guide's client does: with the form type of its library."""
+    """Log in and upload a file as the guide's client does: with a form content type."""
     form = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
     base = here.simulator.base_url
     async with here.http.post(f"{base}/tpi", data=json.dumps(LOGIN), headers=form) as response:
@@ -103,7 +103,7 @@ async def log_in(here: Site) -> Phone:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("strict", [False, True])
 async def test_a_conversation_in_the_guides_own_frames(strict: bool) -> None:
-    """Sections 1 to 3: a wait that is given up, and a chat with all contents, rated and ended."""
+    """Sections 1 to 3: a cancelled request, and a chat with all contents, rated and ended."""
     async with site(strict=strict) as here:
         client = Guide(await log_in(here), strict=strict)
         for given_up in (True, False):
@@ -141,13 +141,13 @@ async def test_a_conversation_in_the_guides_own_frames(strict: bool) -> None:
 
 
 @pytest.mark.parametrize("told", [*ANSWERS.values(), *PUSHES.values()])
-def test_the_bridge_reads_what_the_guides_server_says(told: Json) -> None:
+def test_the_bridge_reads_every_answer_and_push_of_the_guide(told: Json) -> None:
     assert isinstance(parse_frame(json.dumps(told)), Received | Reply)
 
 
 @pytest.mark.asyncio
-async def test_a_client_of_before_the_first_guide_with_numbers() -> None:
-    """2016-12: no messageId, no epid, the time as text, a bare string; the answers have no id."""
+async def test_client_of_2016_12_without_message_ids() -> None:
+    """No messageId and no epid, the time as text, contents as strings; the answers have no id."""
     async with site(strict=False) as here:
         login = {"type": 1, "loginName": "old", "password": ""}
         async with here.http.post(f"{here.simulator.base_url}/tpi", json=login) as response:

@@ -1,7 +1,7 @@
-"""The link logs in and keeps its token: rows 1-11, 36 of protocol reference 7.
+"""Login and token of the link: rows 1-11, 36 of protocol reference 7.
 
-Against the simulator and, for what no proper server does, against wilder ones. Each test is named
-after its row; rows that the protocol core shows alone are in `test_protocol`.
+Runs against the simulator, and against a `WildServer` for misbehaviour. Tests are named after their
+row; rows that concern only the protocol core are in `test_protocol`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from tests.unit.link.simulated import (
 
 @pytest.mark.asyncio
 async def test_01_login_body() -> None:
-    """Row 1: the raw JSON body, in the guide's key order, no form encoding."""
+    """Row 1: the login body is raw JSON in the guide's key order, not form-encoded."""
     async with WildServer().running() as server:
         settings = settings_for(server.base_url, login_type=LoginType.PASSWORD, password="pw")
         async with rig(settings) as rigged:
@@ -61,7 +61,7 @@ async def test_01_login_body() -> None:
 
 @pytest.mark.asyncio
 async def test_02_login_sign() -> None:
-    """Row 2: the sign covers the very bytes that are sent."""
+    """Row 2: the sign is computed from the bytes sent."""
     async with WildServer().running() as server:
         async with rig(settings_for(server.base_url, sign_key="DEMO_KEY_0001")) as rigged:
             assert (await rigged.call(ADA, 1, ASK)).ok
@@ -76,7 +76,7 @@ async def test_02_login_sign() -> None:
 
 @pytest.mark.asyncio
 async def test_03_login_no_key() -> None:
-    """Row 3: no key, no sign header."""
+    """Row 3: without a key there is no sign header."""
     async with WildServer().running() as server:
         async with rig(settings_for(server.base_url)) as rigged:
             assert (await rigged.call(ADA, 1, ASK)).ok
@@ -85,7 +85,7 @@ async def test_03_login_no_key() -> None:
 
 @pytest.mark.asyncio
 async def test_02b_wrong_sign_stops() -> None:
-    """-30: a configuration error, told as such."""
+    """-30 is reported as a configuration error."""
     async with (
         simulated(sign_key="K") as simulator,
         rig(settings_for(simulator.base_url, sign_key="wrong")) as rigged,
@@ -99,7 +99,7 @@ async def test_02b_wrong_sign_stops() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("code", [-20, -6])
 async def test_04_login_bad(code: int) -> None:
-    """Row 4: exactly one login request in 60 s, whatever is asked meanwhile."""
+    """Row 4: one login request in 60 s, however many calls are made."""
 
     async def refuse(_: web.Request) -> web.StreamResponse:
         return web.json_response({"result": code, "message": "bad login"})
@@ -119,8 +119,8 @@ async def test_04_login_bad(code: int) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("code", [-20, -30])
-async def test_04b_nothing_is_tried_by_itself(code: int) -> None:
-    """Row 4, table row 3: for an hour (1 s here) only what a customer does is a reason to try."""
+async def test_04b_refused_login_is_not_retried_for_an_hour(code: int) -> None:
+    """Row 4, table row 3: for an hour (1 s here) only a customer's action retries the login."""
     assert (Timing().refusal, Timing().refusal_first, Timing().refusal_last) == (3600, 60, 600)
 
     async def refuse(_: web.Request) -> web.StreamResponse:
@@ -143,7 +143,7 @@ async def test_04b_nothing_is_tried_by_itself(code: int) -> None:
 
 @pytest.mark.asyncio
 async def test_05_login_html_503() -> None:
-    """Row 5: an error page is no refusal: tried again with backoff inside the call."""
+    """Row 5: an error page is not a refusal: the call retries with back-off."""
     async with simulated() as simulator:
         await simulator.do(
             {"op": "set", "faults": [{"fault": "http", "path": "tpi", "status": 503, "count": 3}]}
@@ -155,8 +155,8 @@ async def test_05_login_html_503() -> None:
 
 
 @pytest.mark.asyncio
-async def test_05b_never_there() -> None:
-    """Row 5: in the end the call is told, for certain, and health knows since when."""
+async def test_05b_unreachable_server() -> None:
+    """Row 5: the call fails with certainty in the end, and the trouble is recorded."""
     async with WildServer(login=_page(503)).running() as server:
         timing = replace(FAST, connect=0.5)
         async with rig(settings_for(server.base_url, timing=timing)) as rigged:
@@ -177,7 +177,7 @@ def _page(status: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @pytest.mark.asyncio
 async def test_07_token_escaped() -> None:
-    """Row 7: the token is percent-encoded in the socket's address."""
+    """Row 7: the token is percent-encoded in the socket's URL."""
 
     async def give(_: web.Request) -> web.StreamResponse:
         return web.json_response({"result": 1, "token": "A+B/="})
@@ -193,7 +193,7 @@ async def test_07_token_escaped() -> None:
 
 @pytest.mark.asyncio
 async def test_token_reuse_and_renewal() -> None:
-    """Reference 3.6: a stored token saves the login; one of 23 h is renewed when connecting."""
+    """Reference 3.6: a stored token needs no login; after 23 h it is renewed on connecting."""
     async with simulated() as simulator:
         tokens = Tokens()
         for _ in range(2):
@@ -212,7 +212,7 @@ async def test_token_reuse_and_renewal() -> None:
 
 @pytest.mark.asyncio
 async def test_token_of_another_account_is_not_reused() -> None:
-    """The operator has changed the accounts: the old name's token is of no use."""
+    """The token belongs to the old login name, after a change of the config."""
     async with simulated() as simulator:
         tokens = Tokens()
         async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
@@ -226,7 +226,7 @@ async def test_token_of_another_account_is_not_reused() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("mode", ["401", "close", "frame"])
 async def test_08_handshake_refused(mode: str) -> None:
-    """Row 8, and the two other ways of 3.3: one relogin, then open; nothing is written before."""
+    """Row 8, in the three ways of reference 3.3: one new login, then the command, written once."""
     async with simulated(handshake_refusal=mode) as simulator:
         tokens = Tokens()
         tokens.kept[ADA.room_id] = Token(ADA.room_id, LOGIN, "STALE", RealClock().now())
@@ -245,7 +245,7 @@ async def test_08_handshake_refused(mode: str) -> None:
 
 @pytest.mark.asyncio
 async def test_09_accept_then_refuse() -> None:
-    """Row 9: -15 to the command: relogin once, the same command once more, same call id."""
+    """Row 9: -15 to a command: one new login, then the command again with its call id."""
     async with simulated() as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
             session = await chat(rigged)
@@ -259,7 +259,7 @@ async def test_09_accept_then_refuse() -> None:
 
 @pytest.mark.asyncio
 async def test_10_storm_of_refusals() -> None:
-    """Row 10: 20 pipelined commands all -15: one login, all replayed in order, once."""
+    """Row 10: -15 to 20 pipelined commands: one login, then all again in order, once."""
     async with simulated() as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
             session = await chat(rigged)
@@ -279,8 +279,8 @@ async def test_10_storm_of_refusals() -> None:
 
 
 @pytest.mark.asyncio
-async def test_11_refused_twice() -> None:
-    """Row 11: the fresh token is refused too: the call is told, the keeper backs off."""
+async def test_11_new_token_is_refused_too() -> None:
+    """Row 11: the new token is refused too: the call fails, and logins back off."""
     seen: list[int] = []
 
     async def refuse(socket: web.WebSocketResponse) -> None:
@@ -305,7 +305,7 @@ async def test_11_refused_twice() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("mode", ["401", "close", "frame"])
 async def test_11b_refused_twice_at_the_handshake(mode: str) -> None:
-    """Row 11 with 3.3's three ways: no tight loop, certain failure."""
+    """Row 11 in the three ways of reference 3.3: a certain failure, no tight loop."""
 
     async def close(socket: web.WebSocketResponse) -> None:
         if mode == "frame":

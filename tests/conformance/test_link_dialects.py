@@ -1,6 +1,6 @@
-"""All revisions over a real socket: rows 43-46, 64, 66, 68, 69 and 80 of protocol reference 7.
+"""Dialects over a real socket: rows 43-46, 64, 66, 68, 69 and 80 of protocol reference 7.
 
-The simulator speaks 2016 or 2019 and refuses the keys of the other; the link finds out which.
+The simulator uses the keys of 2016 or 2019 and refuses the others; the link detects which.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PATIENT = replace(FAST, dialect_wait=5.0)
 
 
 def contents(simulator: Simulator) -> list[dict[str, object]]:
-    """The content of every 110 that the server was sent."""
+    """Return the content of every 110 that the server received."""
     messages = [cast("dict[str, object]", frame["msg"]) for frame in commands(simulator, 110)]
     return [cast("dict[str, object]", message["content"]) for message in messages]
 
@@ -50,8 +50,8 @@ def contents(simulator: Simulator) -> list[dict[str, object]]:
 
 
 @pytest.mark.asyncio
-async def test_43_text_seed() -> None:
-    """Row 43: dialect 2016: the guide's keys, exactly, and nothing later."""
+async def test_43_text_2016() -> None:
+    """Row 43: dialect 2016 uses exactly the guide's keys, and no later commands."""
     async with simulated(foreign_keys="refuse") as simulator:
         timing = replace(FAST, ping_after=0.1)
         settings = settings_for(simulator.base_url, timing=timing, dialect=Dialect.Y2016)
@@ -69,8 +69,8 @@ async def test_43_text_seed() -> None:
 
 
 @pytest.mark.asyncio
-async def test_43b_auto_where_nothing_is_known() -> None:
-    """Row 43, row 45: a server of 2016 tells nothing: the keys of both, and no later commands."""
+async def test_43b_auto_sends_the_keys_of_both_dialects() -> None:
+    """Row 43, row 45: the dialect is unknown: keys of both dialects, and no later commands."""
     async with simulated() as simulator:
         timing = replace(FAST, ping_after=0.1)
         async with rig(settings_for(simulator.base_url, timing=timing)) as rigged:
@@ -89,7 +89,7 @@ async def test_43b_auto_where_nothing_is_known() -> None:
 
 @pytest.mark.asyncio
 async def test_44_auto_switch() -> None:
-    """Row 44: a 200 after opening: `text` from the first 110, remembered over a restart."""
+    """Row 44: a 200 shows dialect 2019: `text` from the first 110 on, also after a restart."""
     async with simulated(dialect="2019") as simulator:
         tokens, facts = Tokens(), Facts()
         settings = settings_for(simulator.base_url, timing=PATIENT)
@@ -104,8 +104,8 @@ async def test_44_auto_switch() -> None:
 
 
 @pytest.mark.asyncio
-async def test_44b_first_message_of_a_resumed_chat() -> None:
-    """Row 44: the 110 itself opens the link: it is held until the 200 has told."""
+async def test_44b_first_message_waits_for_the_dialect() -> None:
+    """Row 44: a 110 that opens the link waits for the 200."""
     async with simulated(dialect="2019", reply_delay_ms=200) as simulator:
         tokens = Tokens()
         async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
@@ -119,9 +119,9 @@ async def test_44b_first_message_of_a_resumed_chat() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
 @pytest.mark.parametrize("code", [-14, -8, -17, -100])
-async def test_44c_a_silent_server(dialect: str, code: int) -> None:
-    """Reference 5: nothing told in time, and a server that refuses what it does not know: the keys
-    of both, then of each; what it takes is remembered."""
+async def test_44c_auto_tries_the_keys_of_each_dialect(dialect: str, code: int) -> None:
+    """Reference 5: no 200, and unknown keys are refused: try the keys of both dialects, then of
+    each, and remember which were accepted."""
     server = simulated(
         dialect=dialect,
         init_config=False,
@@ -148,8 +148,8 @@ async def test_44c_a_silent_server(dialect: str, code: int) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
-async def test_44f_a_silent_server_that_picks_the_keys_it_knows(dialect: str) -> None:
-    """Reference 5: it reads the keys of both at once, and nothing is refused."""
+async def test_44f_server_picks_the_keys_it_knows(dialect: str) -> None:
+    """Reference 5: without a 200, the keys of both dialects are sent, and none is refused."""
     async with simulated(dialect=dialect, init_config=False, receipts=False) as simulator:
         tokens = Tokens()
         async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
@@ -164,9 +164,9 @@ async def test_44f_a_silent_server_that_picks_the_keys_it_knows(dialect: str) ->
 
 
 @pytest.mark.asyncio
-async def test_44e_a_picture_says_nothing_of_the_keys_of_texts() -> None:
-    """Reference 5: pictures have the same names in both dialects, and a -14 on one may mean the
-    empty fields that the later one leaves out: it is written again with them, and that is all."""
+async def test_44e_refused_picture_does_not_change_the_dialect() -> None:
+    """Reference 5: the -14 may be about empty fields that the later dialect omits: the picture is
+    sent again with them, and the dialect stays."""
     seen: list[dict[str, object]] = []
 
     async def choosy(socket: web.WebSocketResponse) -> None:
@@ -200,7 +200,7 @@ async def test_44e_a_picture_says_nothing_of_the_keys_of_texts() -> None:
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
 @pytest.mark.parametrize("code", [-14, -8, -17, -100])
 async def test_44d_a_misconfigured_dialect(dialect: str, code: int) -> None:
-    """A named dialect that the server refuses: messages go through all the same."""
+    """Messages are delivered although the server refuses the configured dialect."""
     async with simulated(dialect=dialect, wrong_keys=code) as simulator:
         wrong = Dialect.Y2019 if dialect == "2016" else Dialect.Y2016
         settings = settings_for(simulator.base_url, dialect=wrong)
@@ -220,7 +220,7 @@ async def test_44d_a_misconfigured_dialect(dialect: str, code: int) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
 async def test_45_dual(dialect: str) -> None:
-    """Row 45: both keys present; a server of either revision finds its own."""
+    """Row 45: both keys are sent; servers of either dialect find theirs."""
     async with simulated(dialect=dialect) as simulator:
         settings = settings_for(simulator.base_url, dialect=Dialect.DUAL)
         async with rig(settings) as rigged:
@@ -239,7 +239,7 @@ async def test_45_dual(dialect: str) -> None:
 
 @pytest.mark.asyncio
 async def test_46_rating_2019() -> None:
-    """Row 46: a zero is a rating in the later keys too."""
+    """Row 46: 0 is a valid rating in the later dialect too."""
     async with simulated(dialect="2019") as simulator, rig(settings_for(simulator.base_url)) as r:
         session = await chat(r)
         assert (await r.call(ADA, 2, RateSession(SessionId(session), 0))).ok
@@ -249,7 +249,7 @@ async def test_46_rating_2019() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
 async def test_80_ids_as_strings(dialect: str) -> None:
-    """Row 80 on the socket: read as strings, written back as integers."""
+    """Row 80 on the socket: ids are read as strings and written as integers."""
     async with simulated(dialect=dialect, ids_as_strings=True) as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
             session = await chat(rigged)
@@ -261,7 +261,7 @@ async def test_80_ids_as_strings(dialect: str) -> None:
 
 
 class Storing(Events):
-    """Stores pushes as the engine does."""
+    """Events that stores pushes like the engine."""
 
     def __init__(self, store: StorePort) -> None:
         super().__init__()
@@ -276,7 +276,7 @@ class Storing(Events):
 
 @pytest.mark.asyncio
 async def test_66_receipt_after_restart(tmp_path: Path) -> None:
-    """Row 66, with a real database: receipts get lost, we restart, the push is delivered once."""
+    """Row 66, with a real database: receipts are lost and the bridge restarts; one delivery."""
     url = f"sqlite:///{tmp_path}/bridge.db"
     tokens, facts = Tokens(), Facts()
     async with simulated(dialect="2019", resend_seconds=0.1, max_resends=1000) as simulator:
@@ -316,8 +316,8 @@ def _times(pushes: Sequence[tuple[str, Received]]) -> int:
 
 
 @pytest.mark.asyncio
-async def test_64b_a_push_of_an_unknown_type_is_receipted_too() -> None:
-    """Reference 1.4: whatever carries an rsId gets its 120, or it comes again and again."""
+async def test_64b_push_of_an_unknown_type_is_acknowledged() -> None:
+    """Reference 1.4: any push with an rsId is acknowledged by 120, lest the server resend it."""
     async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
         await chat(rigged)
         rigged.links.keep(ADA)
@@ -340,7 +340,7 @@ BEATING = replace(FAST, ping_after=0.1, ping_wait=0.2)
 
 @pytest.mark.asyncio
 async def test_68_heartbeat_2019() -> None:
-    """Row 68: type 10 into the silence and again and again; answered, the link stays."""
+    """Row 68: an idle link sends heartbeats (type 10), and stays open if they are answered."""
     async with simulated(dialect="2019") as simulator:
         async with rig(settings_for(simulator.base_url, timing=BEATING)) as rigged:
             rigged.links.keep(ADA)
@@ -351,7 +351,7 @@ async def test_68_heartbeat_2019() -> None:
 
 @pytest.mark.asyncio
 async def test_68b_heartbeat_unanswered() -> None:
-    """Row 68: pongs come, but no answer to type 10 within the limit: reconnect."""
+    """Row 68: no answer to type 10 within the limit, despite pongs: reconnect."""
     async with (
         simulated(dialect="2019") as simulator,
         rig(settings_for(simulator.base_url, timing=BEATING)) as rigged,
@@ -367,7 +367,7 @@ async def test_68b_heartbeat_unanswered() -> None:
 
 @pytest.mark.asyncio
 async def test_68c_heartbeat_never_answered() -> None:
-    """A server that answers none at all costs a few reconnects, not one a minute for ever."""
+    """A server that never answers heartbeats causes only a few reconnects."""
     async with simulated(dialect="2019", heartbeat="silent") as simulator:
         async with rig(settings_for(simulator.base_url, timing=BEATING)) as rigged:
             rigged.links.keep(ADA)
@@ -380,7 +380,7 @@ async def test_68c_heartbeat_never_answered() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("code", [-12, -19])
 async def test_69_heartbeat_refused(code: int) -> None:
-    """Row 69: link kept, no further type 10, on no link of this server; pings go on."""
+    """Row 69: no further heartbeats on any link of the server; pings continue."""
     async with simulated(dialect="2019", heartbeat="refuse", unknown_type=code) as simulator:
         async with rig(settings_for(simulator.base_url, timing=BEATING)) as rigged:
             rigged.links.keep(ADA)

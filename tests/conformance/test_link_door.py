@@ -1,4 +1,4 @@
-"""The link does not knock too often: rows 5 and 6 of protocol reference 7, and its section 3.7."""
+"""Rate limit of logins, and blacklisting: rows 5 and 6 of protocol reference 7, and section 3.7."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tests.unit.link.simulated import ADA, ASK, connected
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("status", [403, 200])
-async def test_05c_blacklisted(status: int) -> None:
-    """Reference 3.7: repeated 403 or foreign pages close the door for all, for ten minutes."""
+async def test_05c_blacklisting_stops_all_logins(status: int) -> None:
+    """Reference 3.7: repeated 403 or HTML pages stop the logins of all rooms for ten minutes."""
     async with WildServer(login=_page(status)).running() as server:
         async with rig(settings_for(server.base_url)) as rigged:
             for name in "abcde":
@@ -40,8 +40,8 @@ async def test_05c_blacklisted(status: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_05d_a_blacklist_costs_no_token() -> None:
-    """Reference 3.7: the door is closed, and a 403 to a socket then says nothing of its token."""
+async def test_05d_blacklisting_does_not_invalidate_tokens() -> None:
+    """Reference 3.7: while blacklisted, a 403 at the socket does not invalidate the token."""
     banned = asyncio.Event()
 
     async def login(_: web.Request) -> web.StreamResponse:
@@ -73,10 +73,10 @@ async def test_05d_a_blacklist_costs_no_token() -> None:
 
 
 @pytest.mark.asyncio
-async def test_05e_blacklisted_at_the_socket() -> None:
-    """Reference 3.7: logins are answered, but each socket gets a 403, with whatever token.
+async def test_05e_blacklisting_by_403_at_the_socket() -> None:
+    """Reference 3.7: logins succeed, but every socket gets a 403.
 
-    Three rooms whose new tokens are refused close the door for all.
+    Three rooms whose new tokens are refused stop the logins of all.
     """
     server = WildServer(handshake=lambda _: web.Response(status=403, text="<html>Forbidden</html>"))
     async with server.running():
@@ -87,7 +87,7 @@ async def test_05e_blacklisted_at_the_socket() -> None:
             await eventually(lambda: rigged.links.door.trouble != "")
             await asyncio.sleep(0.5)
             first = len(server.logins)
-            most = 3 * 2 + 2 * 4  # it takes three struck twice; two may have had all their tries
+            most = 3 * 2 + 2 * 4  # three rooms refused twice; the other two may have used all tries
             assert first <= most
             assert len(server.sockets) <= most
             with pytest.raises(CallFailure, match="blacklisted"):
@@ -101,8 +101,8 @@ async def test_05e_blacklisted_at_the_socket() -> None:
 
 
 @pytest.mark.asyncio
-async def test_05f_one_room_that_is_shut_out_is_left_alone() -> None:
-    """The others log in meanwhile; it is tried four times, and again after the pause."""
+async def test_05f_room_with_refused_tokens_does_not_block_others() -> None:
+    """A room whose tokens are refused is tried four times, and again after a pause."""
     bad: list[str] = []
 
     async def login(request: web.Request) -> web.StreamResponse:
@@ -136,7 +136,7 @@ def _page(status: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @pytest.mark.asyncio
 async def test_06_login_rate() -> None:
-    """Row 6: 30 customers at once, at most 8 logins in any window (0.5 s here)."""
+    """Row 6: 30 customers at once cause at most 8 logins in any window (0.5 s here)."""
     async with WildServer().running() as server:
         settings = settings_for(server.base_url, login_count=8, login_seconds=0.5)
         async with rig(settings) as rigged, asyncio.TaskGroup() as tasks:
@@ -149,9 +149,9 @@ async def test_06_login_rate() -> None:
 
 @pytest.mark.asyncio
 async def test_06b_login_rate_over_a_restart() -> None:
-    """Row 6: the server does not know that we were started anew between two of its windows.
+    """Row 6: the limit also holds across restarts of the bridge.
 
-    By the moments that we note, on our own clock: how long a request then takes is the machine's.
+    Checked by the bridge's stored login times, as arrival times depend on the machine.
     """
     facts, seen = Facts(), Counter[int]()
     save = facts.save_fact

@@ -1,4 +1,4 @@
-"""Uploads, and what never leaks: rows 35, 76-78 and 86 of protocol reference 7."""
+"""Uploads, cookies, and secrets in logs: rows 35, 76-78 and 86 of protocol reference 7."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def uploads(simulator: Simulator) -> list[dict[str, object]]:
     ("server_mode", "mode"), list(itertools.product(["raw", "multipart"], ["auto", "same"]))
 )
 async def test_76_upload(server_mode: str, mode: str) -> None:
-    """Row 76: both kinds of body; `auto` finds out and remembers, over a restart too."""
+    """Row 76: raw and multipart bodies; `auto` detects the mode and stores it."""
     wanted = UploadMode.AUTO if mode == "auto" else UploadMode(server_mode)
     async with simulated(upload_mode=server_mode) as simulator:
         settings = settings_for(simulator.base_url, upload_mode=wanted)
@@ -68,8 +68,8 @@ async def test_76_upload(server_mode: str, mode: str) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("refusal", [0, -8, -12, -13, -14, -16, -100, 200, 302, 400, 415, 500])
-async def test_76b_whatever_a_server_says_to_a_raw_body(refusal: int) -> None:
-    """No guide says what it is: the form is tried once, and remembered."""
+async def test_76b_multipart_is_tried_after_any_refusal_of_raw(refusal: int) -> None:
+    """No guide documents the refusal of raw bodies: after any, multipart is tried and stored."""
     async with simulated(upload_mode="multipart", wrong_upload=refusal) as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
             for _ in range(2):
@@ -81,7 +81,7 @@ async def test_76b_whatever_a_server_says_to_a_raw_body(refusal: int) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("style", ["context", "root", "bare", "absolute"])
 async def test_77_upload_url(style: str) -> None:
-    """Row 77: four ways to write an address, one absolute address, and the file lies there."""
+    """Row 77: each form of upload URL is made absolute, and the file can be fetched from it."""
     async with (
         simulated(upload_url=style) as simulator,
         rig(settings_for(simulator.base_url)) as rigged,
@@ -98,7 +98,7 @@ async def test_77_upload_url(style: str) -> None:
     [({"allowed_extensions": ("png",)}, -16), ({"max_upload": 100}, -13)],
 )
 async def test_78_upload_refused(options: dict[str, object], code: int) -> None:
-    """Row 78: refused with the server's code, for certain."""
+    """Row 78: the upload fails with certainty, with the server's code."""
     async with (
         simulated(**options) as simulator,
         rig(settings_for(simulator.base_url)) as rigged,
@@ -112,7 +112,7 @@ async def test_78_upload_refused(options: dict[str, object], code: int) -> None:
 
 @pytest.mark.asyncio
 async def test_row_35_upload_with_a_dead_token() -> None:
-    """For uploads: one new login; the caller's next try works."""
+    """One new login; the caller's next attempt succeeds."""
     async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
         await chat(rigged)
         await simulator.do({"op": "expire_token", "login": LOGIN})
@@ -127,10 +127,10 @@ async def test_row_35_upload_with_a_dead_token() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_logins_cookies_go_where_its_token_goes() -> None:
-    """A balancer leads each login to the server that knows it: socket, upload and history too.
+async def test_login_cookies_are_sent_with_the_token() -> None:
+    """A load balancer routes by cookie: socket, upload and history must send the login's cookie.
 
-    Over a restart of ours as well, and each room's own.
+    Each room has its own, also after a restart of the bridge.
     """
     async with simulated(dialect="2019", sticky_cookie=True) as simulator:
         settings, tokens = settings_for(simulator.base_url), Tokens()
@@ -158,8 +158,8 @@ async def test_a_logins_cookies_go_where_its_token_goes() -> None:
 
 
 @pytest.mark.asyncio
-async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
-    """Row 86: at no log level does a token, password, key or sign come out, whoever logs."""
+async def test_86_secrets_are_not_disclosed(caplog: pytest.LogCaptureFixture) -> None:
+    """Row 86: no token, password, key or sign is logged at any level, by any library."""
     caplog.set_level(logging.DEBUG)
     for name in ("websockets", "websockets.client", "aiohttp", "aiohttp.client", "asyncio"):
         caplog.set_level(logging.DEBUG, logger=name)
@@ -223,7 +223,7 @@ def _sign_of(settings: LinkSettings) -> str:
 
 
 async def _dead_server(settings: LinkSettings, tokens: Tokens, shown: list[str]) -> None:
-    """Collect what is said when nobody listens any more, with its whole chain of causes."""
+    """Append the error of an unreachable server to `shown`, with its chain of causes."""
     quick = replace(settings, timing=replace(FAST, connect=0.2))
     async with rig(quick, tokens=tokens) as rigged:
         with pytest.raises(CallFailure) as caught:

@@ -1,4 +1,4 @@
-"""Long frames, hints, robot and history: rows 74, 75, 82, 83 of protocol reference 7, and 3.8."""
+"""Long frames, typing, robot and history: rows 74, 75, 82, 83 of protocol reference 7, and 3.8."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.link.simulated import ADA, chat, commands, said, simulated, text
 
 @pytest.mark.asyncio
 async def test_74c_close_1009_is_learnt() -> None:
-    """Row 74 and trap T23: the limit falls, the next long one is never written; a restart knows."""
+    """Row 74 and trap T23: close code 1009 lowers the frame limit, also after a restart."""
     async with simulated() as simulator:
         settings = settings_for(simulator.base_url, max_frame_bytes=100_000)
         tokens, facts = Tokens(), Facts()
@@ -39,7 +39,7 @@ async def test_74c_close_1009_is_learnt() -> None:
 
 
 async def _too_big(rigged: Rig, call_id: int, session: int) -> int | None:
-    """The code with which a text of 9,000 bytes fails."""
+    """Send a text of 9,000 bytes; return the code of its failure."""
     with pytest.raises(CallFailure) as caught:
         await rigged.call(ADA, call_id, text("x" * 9000, session))
     assert (caught.value.reason, caught.value.certain) == (FailureReason.TOO_BIG, True)
@@ -49,7 +49,7 @@ async def _too_big(rigged: Rig, call_id: int, session: int) -> int | None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("dialect", Dialect)
 async def test_75_long_text(dialect: Dialect) -> None:
-    """Row 75 on the socket: 20,000 characters in frames that the server takes, in order."""
+    """Row 75 on the socket: 20,000 characters in frames that the server accepts, in order."""
     options = {"dialect": "2019" if dialect is Dialect.Y2019 else "2016"}
     long = "客服你好" * 5000
     async with simulated(**options) as simulator:
@@ -66,12 +66,12 @@ async def test_75_long_text(dialect: Dialect) -> None:
         assert "".join(str(part) for part in said(simulator)) == long
 
 
-# --- hints, robot, history ------------------------------------------------------------------------
+# --- typing, robot, history -----------------------------------------------------------------------
 
 
 @pytest.mark.asyncio
 async def test_112_and_113_as_the_later_guides_show_them() -> None:
-    """Reference 1.2: known to a later server, at most one 113 in so long."""
+    """Reference 1.2: a server of the later dialect gets both, with the rate of 113 limited."""
     async with simulated(dialect="2019") as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
             session = SessionId(await chat(rigged))
@@ -88,7 +88,7 @@ async def test_112_and_113_as_the_later_guides_show_them() -> None:
 
 @pytest.mark.asyncio
 async def test_82_robot_sign() -> None:
-    """Row 82: a server that checks the sign takes ours, and -30 is told as such."""
+    """Row 82: the sign is accepted by a server that checks it; -30 is reported as a wrong sign."""
     answers = {"退货 & 换货?": "<b>yes</b>"}
     async with simulated(robot_key="K1", robot_answers=answers) as simulator:
         async with rig(settings_for(simulator.base_url, robot_key="K1")) as rigged:
@@ -102,15 +102,15 @@ async def test_82_robot_sign() -> None:
 
 @pytest.mark.asyncio
 async def test_83_robot_search_empty() -> None:
-    """Row 83: no answer is a proper answer."""
+    """Row 83: an empty result is valid."""
     async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
         assert (await rigged.links.ask_robot("x")).answers == ()
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("style", ["named", "rows"])
-async def test_38b_history(style: str) -> None:
-    """Reference 3.8: what was said, both ways, newest last, in both forms of the server."""
+async def test_history_in_both_formats(style: str) -> None:
+    """Reference 3.8: messages of both sides, newest last, in both formats."""
     async with simulated(dialect="2019", history_style=style) as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
             session = await chat(rigged)
@@ -132,8 +132,8 @@ async def test_38b_history(style: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_38c_no_history_in_2016() -> None:
-    """Reference 3.8: not in the guide; a server of 2016 is asked once."""
+async def test_no_history_in_2016() -> None:
+    """Reference 3.8: a server of 2016 has no history."""
     async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
         await chat(rigged)
         assert await rigged.links.history(ADA, 10) is None
@@ -142,7 +142,7 @@ async def test_38c_no_history_in_2016() -> None:
 
 @pytest.mark.asyncio
 async def test_200_init_config_reaches_the_engine() -> None:
-    """Reference 1.4: ratings and extensions are handed on, not swallowed by the learning."""
+    """Reference 1.4: ratings and extensions are passed on, not only used to detect the dialect."""
     async with simulated(dialect="2019", allowed_extensions=("png",)) as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
             await chat(rigged)

@@ -1,7 +1,6 @@
-"""What an agent says while the link is cut, on the wire: request 5003 of protocol reference 3.8.
+"""Messages of an agent while the link is down: request 5003 of protocol reference 3.8.
 
-The link talks to the simulator, and what it hears goes through the conversation as the engine
-takes it there.
+The link talks to the simulator; its pushes go through the conversation, as in the engine.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ async def say(simulator: Simulator, text: str) -> None:
 
 
 async def over_a_cut(simulator: Simulator, rigged: Rig) -> Centre:
-    """The agent says "hello", and "here it is" while the link is cut.
+    """Let the agent say "hello", and "here it is" while the link is down.
 
     Returns:
-        What the customer's side makes of it, up to the answer to its question for the history.
+        The conversation after the pushes and the answer to its history request.
     """
     await chat(rigged)
     rigged.links.keep(ADA)
@@ -52,7 +51,7 @@ async def over_a_cut(simulator: Simulator, rigged: Rig) -> Centre:
 
     centre = Centre()
     centre.queue_up()
-    stored = dict(rigged.events.pushes)  # each once, as the store has it
+    stored = dict(rigged.events.pushes)  # once each, as in the store
     cut = len(dict(rigged.events.pushes[:before]))
     take(centre, list(stored.values())[:cut])
     centre.link_back(brief=rigged.events.brief[-1])
@@ -64,7 +63,7 @@ async def over_a_cut(simulator: Simulator, rigged: Rig) -> Centre:
 
 
 def take(centre: Centre, pushes: Sequence[Received]) -> None:
-    """Hand these pushes to the conversation."""
+    """Pass pushes to the conversation."""
     for received in pushes:
         centre.now += 1
         centre.happen(Pushed(received.push, centre.now, numbered=bool(received.rs_id)))
@@ -81,10 +80,10 @@ def take(centre: Centre, pushes: Sequence[Received]) -> None:
     ],
     ids=["told", "only if it is asked for", "left out", "behind"],
 )
-async def test_words_said_while_the_link_was_cut(
+async def test_messages_sent_while_the_link_is_down(
     options: dict[str, object], words: list[str], unsure: int
 ) -> None:
-    """They come late; where the server leaves them out, the customer is told."""
+    """They are recovered from the history; if it omits them, the customer gets a notice."""
     server = simulated(**NO_RECEIPTS, **options)
     async with server as simulator, rig(settings_for(simulator.base_url)) as rigged:
         centre = await over_a_cut(simulator, rigged)
@@ -94,10 +93,10 @@ async def test_words_said_while_the_link_was_cut(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("options", [{"running_history": "never"}, {"history_behind": 2}])
-async def test_receipts_make_up_for_a_history_that_leaves_words_out(
+async def test_receipts_recover_messages_missing_in_the_history(
     options: dict[str, object],
 ) -> None:
-    """Such a server pushes again what nobody received: all is there, and no notice is due."""
+    """A server with receipts resends unacknowledged pushes, so no notice is needed."""
     server = simulated(dialect="2019", resend_seconds=0.05, **options)
     async with server as simulator, rig(settings_for(simulator.base_url)) as rigged:
         centre = await over_a_cut(simulator, rigged)
@@ -107,10 +106,10 @@ async def test_receipts_make_up_for_a_history_that_leaves_words_out(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("seconds", "unsure"), [(0.0, 1), (link.BRIEF, 0)])
-async def test_a_server_of_2016_keeps_no_history_and_the_customer_is_told(
+async def test_loss_is_announced_if_the_server_has_no_history(
     monkeypatch: pytest.MonkeyPatch, seconds: float, unsure: int
 ) -> None:
-    """But not of a moment, in which a token is changed."""
+    """A short interruption, such as a token change, causes no notice."""
     monkeypatch.setattr(link, "BRIEF", seconds)
     async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
         centre = await over_a_cut(simulator, rigged)

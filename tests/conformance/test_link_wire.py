@@ -1,6 +1,6 @@
-"""The link's socket: silence, pushes and losses: rows 36, 64-74, 79 and 87 of protocol reference 7.
+"""The link's socket: idle, pushes and losses: rows 36, 64-74, 79 and 87 of protocol reference 7.
 
-What only the whole bridge can show (rows 20, 71, 75, …) is not here.
+Rows that need the whole bridge (20, 71, 75, …) are tested elsewhere.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from tests.unit.link.simulated import (
 
 @pytest.mark.asyncio
 async def test_row_36_ping_into_silence() -> None:
-    """Dialect 2016: protocol-level pings keep an idle link, no frame of type 10."""
+    """Dialect 2016: WebSocket pings keep an idle link open, without frames of type 10."""
     async with simulated() as simulator:
         timing = replace(FAST, ping_after=0.1, ping_wait=0.5)
         async with rig(settings_for(simulator.base_url, timing=timing)) as rigged:
@@ -62,7 +62,7 @@ async def test_row_36_ping_into_silence() -> None:
 
 @pytest.mark.asyncio
 async def test_68_no_pong() -> None:
-    """Row 68 (2016 part), table row 36: no pong, no frame: the link is closed and opened anew."""
+    """Row 68 (2016 part), table row 36: without pong or frame, the link reconnects."""
     stuck = asyncio.Event()
 
     async def deaf(socket: web.WebSocketResponse) -> None:
@@ -86,7 +86,7 @@ async def test_68_no_pong() -> None:
 
 @pytest.mark.asyncio
 async def test_64_receipt_only_after_storing() -> None:
-    """Row 64 in the bridge's order: stored, then 120 with the same rsId."""
+    """Row 64: the push is stored before it is acknowledged by 120 with its rsId."""
     async with (
         simulated(receipts=True, resend_seconds=60) as simulator,
         rig(settings_for(simulator.base_url)) as rigged,
@@ -104,13 +104,13 @@ async def test_64_receipt_only_after_storing() -> None:
 
 @pytest.mark.asyncio
 async def test_65_receipt_for_each_copy() -> None:
-    """Row 65: three copies, three receipts, one key (the store knows it again)."""
+    """Row 65: three copies get three receipts, and one key, so the store drops repeats."""
 
     async def thrice(socket: web.WebSocketResponse) -> None:
         for _ in range(3):
             await socket.send_json({"type": 203, "sessionId": 1, "agentId": "a", "rsId": "r-1"})
         async for message in socket:
-            receipts.append(message.json())  # noqa: PERF401 - wanted one by one
+            receipts.append(message.json())  # noqa: PERF401 - read while it grows
 
     receipts: list[dict[str, object]] = []
     async with WildServer(socket=thrice).running() as server:
@@ -125,7 +125,7 @@ async def test_65_receipt_for_each_copy() -> None:
 
 @pytest.mark.asyncio
 async def test_67_no_receipt_2016() -> None:
-    """Row 67: a push without rsId gets no 120, and a key of its own."""
+    """Row 67: a push without rsId gets no receipt (120), and a unique key."""
     async with simulated() as simulator:
         tokens = Tokens()
         keys: list[str] = []
@@ -147,7 +147,7 @@ async def test_67_no_receipt_2016() -> None:
 
 @pytest.mark.asyncio
 async def test_pushes_survive_a_store_that_is_down() -> None:
-    """A push is tried again until it is stored; nothing is skipped, reordered, or lost by a cut."""
+    """Storing a push is retried; none is skipped or reordered, and the link stays up."""
     async with (
         simulated() as simulator,
         rig(settings_for(simulator.base_url)) as rigged,
@@ -170,7 +170,7 @@ async def test_pushes_survive_a_store_that_is_down() -> None:
 
 @pytest.mark.asyncio
 async def test_70_link_lost_in_chat() -> None:
-    """Row 70: the link comes back by itself, says so, and the session goes on; no 101."""
+    """Row 70: the link reconnects by itself, and the session continues without a 101."""
     async with simulated() as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
             rigged.links.keep(ADA)
@@ -186,7 +186,7 @@ async def test_70_link_lost_in_chat() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("carried_out", [True, False])
 async def test_72_unanswered(*, carried_out: bool) -> None:
-    """Row 72: cut between write and reply: uncertain; sent again with the same call id."""
+    """Row 72: a cut between write and reply is an uncertain failure; the call id is reused."""
     async with simulated() as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
             session = await chat(rigged)
@@ -210,7 +210,7 @@ CONTENT: dict[int, Command] = {
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", list(CONTENT))
 async def test_72b_a_slow_server_gets_a_message_once(kind: int) -> None:
-    """Table row 33: nobody has cut the link, so a late reply is waited for; it has its old id."""
+    """Table row 33: while the link is up, a late reply is awaited."""
     heard: list[int] = []
 
     async def slow(socket: web.WebSocketResponse) -> None:
@@ -230,10 +230,10 @@ async def test_72b_a_slow_server_gets_a_message_once(kind: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_72c_a_mute_server() -> None:
-    """Row 72, table row 33: no reply for a minute (less here): once more, on a link opened anew.
+async def test_72c_silent_server_causes_a_reconnect() -> None:
+    """Row 72, table row 33: no reply for a minute (less here): reconnect and send again.
 
-    Others do not notice.
+    Other rooms are not affected.
     """
     assert Timing().mute == 60
     async with simulated() as simulator:
@@ -258,7 +258,7 @@ async def test_72c_a_mute_server() -> None:
 
 @pytest.mark.asyncio
 async def test_row_17_no_answer_to_101() -> None:
-    """Row 17: 20 s (less here), and the link goes on: the engine asks again under a new id."""
+    """Row 17: after 20 s (less here) the call fails and the link stays; the caller asks again."""
     assert Timing().reply == 20
     async with simulated() as simulator:
         timing = replace(FAST, reply=0.2)
@@ -279,7 +279,7 @@ async def _failure(rigged: Rig, call_id: int, command: Command) -> tuple[Failure
 
 @pytest.mark.asyncio
 async def test_73_server_restart() -> None:
-    """Row 73, table row 38: 1001, 404 for a while, all tokens forgotten: back by itself."""
+    """Row 73, table row 38: the link recovers from 1001, 404 for a while, and lost tokens."""
     async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
         rigged.links.keep(ADA)
         await chat(rigged)
@@ -294,8 +294,8 @@ async def test_73_server_restart() -> None:
 
 
 @pytest.mark.asyncio
-async def test_row_38_a_restart_costs_no_login() -> None:
-    """404 while the server comes up is no word about the token, which it still knows."""
+async def test_row_38_server_restart_needs_no_login() -> None:
+    """A 404 while the server starts does not invalidate the token."""
     async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
         rigged.links.keep(ADA)
         session = await chat(rigged)
@@ -309,7 +309,7 @@ async def test_row_38_a_restart_costs_no_login() -> None:
 
 @pytest.mark.asyncio
 async def test_74_close_1009() -> None:
-    """Row 74: the frame was too big: told for certain; the link comes back without a loop."""
+    """Row 74: a too big frame fails with certainty; the link reconnects once."""
     async with simulated() as simulator:
         settings = settings_for(simulator.base_url, max_frame_bytes=100_000)
         async with rig(settings) as rigged:
@@ -323,8 +323,8 @@ async def test_74_close_1009() -> None:
 
 
 @pytest.mark.asyncio
-async def test_74b_never_written() -> None:
-    """Trap T23: a frame beyond our own cap is not written at all."""
+async def test_74b_too_big_frame_is_not_written() -> None:
+    """Trap T23: a frame above the configured limit is not written."""
     async with simulated() as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
             session = await chat(rigged)
@@ -338,7 +338,7 @@ async def test_74b_never_written() -> None:
 
 @pytest.mark.asyncio
 async def test_79_reply_without_id() -> None:
-    """Row 79 on the socket: replies without messageId go to the oldest waiter of their type."""
+    """Row 79 on the socket: a reply without messageId answers the oldest call of its type."""
 
     async def nameless(socket: web.WebSocketResponse) -> None:
         async for message in socket:
@@ -350,15 +350,15 @@ async def test_79_reply_without_id() -> None:
         assert all(task.result().ok for task in calls)
 
 
-# --- a stop, and the others ---------------------------------------------------------------------
+# --- replies without type, a stop, other rooms --------------------------------------------------
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("omit_call_ids", [False, True])
 async def test_79b_reply_without_type(*, omit_call_ids: bool) -> None:
-    """Neither waits for a time-out: the call is known by its number, or is the only one.
+    """Such a reply answers the call with its messageId, or the only waiting call, at once.
 
-    Also where the server only says that it could not read the command, or that the token is gone.
+    Also if it reports an unreadable command or an expired token.
     """
     async with simulated(omit_types=True, omit_call_ids=omit_call_ids) as simulator:
         timing = replace(FAST, reply=60.0, mute=60.0)
@@ -379,7 +379,7 @@ async def test_79b_reply_without_type(*, omit_call_ids: bool) -> None:
 
 @pytest.mark.asyncio
 async def test_87_shutdown_in_chat() -> None:
-    """Row 87: no 2, no 103; the chat goes on after a restart, without a login."""
+    """Row 87: neither 2 nor 103 is sent; the chat continues after a restart without a login."""
     async with simulated() as simulator:
         tokens = Tokens()
         async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
@@ -396,7 +396,7 @@ async def test_87_shutdown_in_chat() -> None:
 
 @pytest.mark.asyncio
 async def test_one_link_never_delays_another() -> None:
-    """A room whose account hangs, is refused or has a dead store leaves the others alone."""
+    """A room whose login hangs or is refused does not delay the others."""
 
     async def login(request: web.Request) -> web.StreamResponse:
         body = await request.text()

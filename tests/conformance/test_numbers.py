@@ -1,4 +1,4 @@
-"""Every notice type and request status of the reference (2.2, 2.3): what it does to a chat."""
+"""The effect of every notice type and request status of the reference (2.2, 2.3) on a chat."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.scene import SESSION, Scene
 @pytest.mark.parametrize(
     ("notice", "shown"),
     [
-        ({"content": "hold the line"}, True),  # 2016: no noticeType at all
+        ({"content": "hold the line"}, True),  # 2016: no noticeType
         ({"noticeType": 1, "content": "track"}, False),
         ({"noticeType": 3, "content": "still there?"}, True),
         ({"noticeType": 4, "content": "closing soon"}, True),
@@ -30,7 +30,7 @@ from tests.support.scene import SESSION, Scene
     ],
 )
 def test_notice_types(notice: dict[str, object], *, shown: bool) -> None:
-    """Trap T33 among them: none of them ends the chat, notice 4 (idle too long) neither."""
+    """Trap T33: no notice ends the chat, not even notice 4 (idle too long)."""
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -42,8 +42,8 @@ def test_notice_types(notice: dict[str, object], *, shown: bool) -> None:
 
 
 @pytest.mark.parametrize("content", [{"messageId": 152820}, '{"messageId":152820}', "<img>", None])
-def test_notice_6_is_told_and_never_shown(content: object) -> None:
-    """A message was taken back: a sentence of ours, whatever the server wrote of it."""
+def test_notice_6_is_a_recall_whose_content_is_not_shown(content: object) -> None:
+    """A recalled message has a notice of the bridge, whatever content the server sends."""
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -57,8 +57,8 @@ def test_notice_6_is_told_and_never_shown(content: object) -> None:
     assert scene.phase == "Chatting"
 
 
-def test_notice_0_is_words_of_the_agent() -> None:
-    """Shown as theirs, as a text is: a repeat over a new link is known, a session is revealed."""
+def test_notice_0_is_a_message_of_the_agent() -> None:
+    """It is treated like a text: relayed once, though repeated on a new link, and starts a chat."""
     said = {"type": 99, "noticeType": 0, "content": 'see <a href="https://h/x">this</a>'}
     scene = Scene()
     scene.push(210, sessionId=SESSION, agentId="K00017", msg=said)
@@ -72,8 +72,8 @@ def test_notice_0_is_words_of_the_agent() -> None:
     assert (scene.phase, scene.state.last_session) == ("Chatting", SESSION)
 
 
-def test_a_notice_without_a_type_reveals_no_session() -> None:
-    """Seed: there is no noticeType at all; such a notice is one of the system's."""
+def test_notice_without_a_type_starts_no_chat() -> None:
+    """In dialect 2016 there is no noticeType: it is a system notice."""
     scene = Scene()
     scene.push(
         210, sessionId=SESSION, agentId="K00017", msg={"type": 99, "content": "hold the line"}
@@ -81,7 +81,7 @@ def test_a_notice_without_a_type_reveals_no_session() -> None:
     assert (scene.phase, scene.notices, scene.relayed) == ("Idle", ["chat.notice"], [])
 
 
-def test_notice_0_without_words_says_nothing() -> None:
+def test_empty_notice_0_is_ignored() -> None:
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -114,7 +114,7 @@ def test_notice_2_asks_for_a_rating() -> None:
     ],
 )
 def test_request_statuses(status: dict[str, object], phase: str) -> None:
-    """Whatever ends the request says so in a sentence of its own."""
+    """Every status that ends the request is reported to the customer."""
     scene = Scene()
     scene.queue_up()
     scene.forget()
@@ -126,7 +126,7 @@ def test_request_statuses(status: dict[str, object], phase: str) -> None:
 
 @pytest.mark.parametrize("code", [-13, -16, -21, -22, -23])
 def test_a_file_that_is_refused_is_reported(code: int) -> None:
-    """-13 to -23: what the customer sent is answered, not dropped."""
+    """-13 to -23: the file is reported as undelivered, not dropped."""
     scene = Scene()
     scene.begin()
     event_id = scene.image()
@@ -139,7 +139,7 @@ def test_a_file_that_is_refused_is_reported(code: int) -> None:
 
 
 def test_the_reference_frames_are_json() -> None:
-    """Trap T1: what we hold for examples is strict JSON, whatever the guide prints."""
+    """Trap T1: the example frames of the tests are strict JSON, unlike the guide's."""
     from tests.unit.webchat.examples import COMMANDS
 
     assert COMMANDS
@@ -154,9 +154,9 @@ INVAILD_CHAT_REQUEST_ID INVAILD_CHAT_SESSION_ID INVAILD_MESSAGE_TYPE UPLOAD_FILE
 INVAILD_PARAMETER INVAILD_TOKEN INVAILD_FILE_EXTENSION EMPTY_MESSAGE
 INVAILD_LOGINNAME_OR_PASSWORD INVAILD_SIGN INTERNAL_ERROR
 """
-"""The guide's names, misspelt as there (guide 5.4)."""
+"""The guide's names, with its spelling mistakes (guide 5.4)."""
 
 
-def test_vendors_spelling_is_kept_where_it_can_be_searched() -> None:
-    """Trap T30: logs and `doctor` name a code as the vendor does."""
+def test_result_codes_have_the_vendors_names() -> None:
+    """Trap T30: logs and `doctor` use the vendor's names, which can be searched for."""
     assert {meaning(code).name for code in ResultCode} >= set(VENDORS.split())

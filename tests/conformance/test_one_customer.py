@@ -1,7 +1,7 @@
-"""One customer must not use up everybody's logins: engine, links and a call centre as one.
+"""One customer cannot use up the logins of all others, tested with engine, links and simulator.
 
-Security M2: mallory makes room after room. The simulator's own blacklist stands where the bridge's
-limit does, so that it would shut everybody out for one login too many.
+Security M2: mallory creates many rooms. The simulator's login limit equals the bridge's, so that it
+would blacklist the bridge for a single login too many.
 """
 
 from __future__ import annotations
@@ -62,19 +62,19 @@ async def call_centre() -> AsyncIterator[tuple[World, Engine, Simulator]]:
 
 
 async def write(world: World, engine: Engine, room_id: RoomId, person: UserId) -> None:
-    """Make a room with us, and ask for a chat in it, however many there are."""
+    """Create a room with the bot, and start a chat in it."""
     invited = world.event("invite", room_id=room_id, whom=BOT, sender=person)
     await engine.accept_events([invited, world.event(text="start", room_id=room_id, sender=person)])
 
 
 def logged_in(simulator: Simulator, *rooms: RoomId) -> list[RoomId]:
-    """Those of the rooms that were logged in."""
+    """Return those of the rooms that have logged in."""
     known = order(simulator)
     return [room_id for room_id in rooms if f"mx-{room_key(room_id)}" in known]
 
 
 def order(simulator: Simulator) -> list[str]:
-    """The login names, in the order in which they came."""
+    """Return the login names, in the order of their logins."""
     return list(cast("dict[str, object]", simulator.state()["customers"]))
 
 
@@ -83,7 +83,7 @@ def said(world: World, room_id: RoomId) -> list[str]:
 
 
 @pytest.mark.asyncio
-async def test_a_newcomer_is_served_at_once_beside_fourteen_rooms_of_one_person() -> None:
+async def test_new_customer_logs_in_at_once_beside_fourteen_rooms_of_another() -> None:
     async with call_centre() as (world, engine, simulator):
         for room_id in ROOMS:
             await write(world, engine, room_id, MALLORY)
@@ -99,8 +99,8 @@ async def test_a_newcomer_is_served_at_once_beside_fourteen_rooms_of_one_person(
 
 
 @pytest.mark.asyncio
-async def test_who_comes_when_all_is_taken_has_the_next_login() -> None:
-    """Three people's rooms have taken what there is; then it is the newcomer's turn."""
+async def test_new_customer_gets_the_next_login_when_all_are_used() -> None:
+    """Rooms of three other customers have used all logins of the window."""
     async with call_centre() as (world, engine, simulator):
         rooms = []
         for who, number in itertools.product(("mallory", "trudy", "eve"), range(14)):
@@ -116,7 +116,7 @@ async def test_who_comes_when_all_is_taken_has_the_next_login() -> None:
 
 
 @pytest.mark.asyncio
-async def test_rooms_that_are_left_in_the_line_are_logged_in_no_more() -> None:
+async def test_abandoned_rooms_waiting_for_a_login_are_skipped() -> None:
     async with call_centre() as (world, engine, simulator):
         for room_id in ROOMS:
             await write(world, engine, room_id, MALLORY)

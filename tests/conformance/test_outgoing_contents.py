@@ -1,8 +1,8 @@
-"""Every content that we send is readable and usable in the plainest client.
+"""Every event content that the bridge sends is readable in the simplest client.
 
-Clients differ in what they know of polls, edits, reactions, threads, captions and formatted text.
-So each content must say everything in its plain body, and be what the specification says it is: it
-is read here by matrix-nio, whose schemas are not ours, and looked at field by field.
+Not all clients support polls, edits, reactions, threads, captions and formatted text. So each
+content must say everything in its plain body and follow the specification: it is read here by
+matrix-nio, which has its own schemas, and checked field by field.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ KEY = FileKey("A" * 43, "A" * 22, "A" * 43)
 MXC = "mxc://example.org/file"
 BRIDGE = Path(__file__).parents[2] / "bridge"
 LARGEST = 65_536
-"""Bytes of an event (specification, "Size limits"); encryption makes four of three."""
+"""Maximum bytes of an event (specification, "Size limits"); encryption adds a third."""
 ENVELOPE = 2_000
-"""Bytes of everything but the content, generously."""
+"""Generous allowance for the bytes of an event without its content."""
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """One content as it goes out, with the function that wrote it."""
+    """A content, with the function that wrote it."""
 
     maker: str
     content: Content
@@ -144,7 +144,7 @@ every_message = pytest.mark.parametrize("sent", MESSAGES, ids=lambda sent: sent.
 
 
 def makers(module: ModuleType) -> set[str]:
-    """The functions of a module that write contents for others."""
+    """Return the names of a module's public functions that return contents."""
     return {
         name
         for name, one in inspect.getmembers(module, inspect.isfunction)
@@ -154,18 +154,18 @@ def makers(module: ModuleType) -> set[str]:
     }
 
 
-def test_nothing_that_writes_contents_was_forgotten() -> None:
+def test_every_content_function_is_covered() -> None:
     assert {sent.maker for sent in ALL} == makers(render)
 
 
 @every
-def test_it_is_an_event_of_the_specifications_size(sent: Sent) -> None:
+def test_content_fits_into_an_event(sent: Sent) -> None:
     encoded = json.dumps(sent.content, ensure_ascii=False).encode()
     assert len(encoded) * 4 / 3 + ENVELOPE < LARGEST
 
 
 @every
-def test_an_independent_client_reads_it(sent: Sent) -> None:
+def test_matrix_nio_reads_the_content(sent: Sent) -> None:
     raw = {
         "type": sent.kind,
         "event_id": "$e",
@@ -183,12 +183,12 @@ def test_an_independent_client_reads_it(sent: Sent) -> None:
     elif sent.kind == "m.reaction":
         read = ReactionEvent.from_dict(raw)
     else:
-        return  # nio knows no polls: like the clients for whom the text is
+        return  # nio does not support polls
     assert not isinstance(read, BadEvent | UnknownBadEvent), read
 
 
 @every_message
-def test_the_plain_body_says_it(sent: Sent) -> None:
+def test_plain_body_contains_all_words(sent: Sent) -> None:
     content = sent.content
     assert content["msgtype"] in {
         "m.text", "m.notice", "m.image", "m.file", "m.audio", "m.video", "m.location",
@@ -212,7 +212,7 @@ def words(text: str) -> set[str]:
 
 
 @every_message
-def test_what_it_is_about_is_said_as_clients_expect(sent: Sent) -> None:
+def test_relation_has_the_form_that_clients_expect(sent: Sent) -> None:
     relation = sent.content.get("m.relates_to")
     if relation is None:
         return
@@ -221,7 +221,7 @@ def test_what_it_is_about_is_said_as_clients_expect(sent: Sent) -> None:
         case None:
             assert relation == {"m.in_reply_to": {"event_id": ASKED}}
         case "m.thread":
-            # Without threads it is a reply; with them, a reply only where one is meant.
+            # Clients without threads show a reply.
             assert relation["m.in_reply_to"] == {"event_id": ASKED}
             assert isinstance(relation["is_falling_back"], bool)
         case "m.replace":
@@ -236,15 +236,15 @@ def test_what_it_is_about_is_said_as_clients_expect(sent: Sent) -> None:
 
 
 @every
-def test_nothing_pings_but_what_is_to_ping(sent: Sent) -> None:
+def test_only_pings_mention_the_customer(sent: Sent) -> None:
     if sent.kind in {"m.reaction", render.WIDGET}:
-        return  # neither has words that could
+        return  # they contain no text that could mention anyone
     mentions = sent.content["m.mentions"]
     assert mentions == ({"user_ids": [ADA]} if "is here" in str(sent.content) else {})
 
 
 @pytest.mark.parametrize("sent", [one for one in MESSAGES if one.maker == "media_content"])
-def test_a_file_is_whole(sent: Sent) -> None:
+def test_file_content_is_complete(sent: Sent) -> None:
     content = sent.content
     assert ("url" in content) != ("file" in content)
     assert content["filename"] == content["body"]
@@ -253,7 +253,7 @@ def test_a_file_is_whole(sent: Sent) -> None:
     assert "/" in info["mimetype"]
     assert info["size"] == 9
     if "org.matrix.msc3245.voice" in content:
-        # Clients without voice messages play it as a sound like any other.
+        # Clients without voice messages play it as ordinary audio.
         assert (content["msgtype"], info["mimetype"]) == ("m.audio", "audio/ogg")
         assert info["duration"] == 3200
         about = content["org.matrix.msc1767.audio"]
@@ -262,35 +262,35 @@ def test_a_file_is_whole(sent: Sent) -> None:
         assert {"w", "h"} <= info.keys()
 
 
-def test_a_caption_stands_in_place_of_the_name_which_is_said_beside_it() -> None:
+def test_caption_is_the_body_beside_the_filename() -> None:
     (content,) = (one.content for one in MESSAGES if one.maker == "captioned")
     assert (content["filename"], content["msgtype"]) == ("a.image", "m.image")
     assert str(content["body"]).startswith("chats a day")
 
 
 @pytest.mark.parametrize("sent", [one for one in MESSAGES if one.maker == "location_content"])
-def test_a_place_can_be_opened_without_a_map(sent: Sent) -> None:
+def test_location_has_a_geo_uri_and_a_link(sent: Sent) -> None:
     content = sent.content
     if content["msgtype"] == "m.text":
-        assert "180.345" in str(content["body"])  # not on earth: the numbers are all there is
+        assert "180.345" in str(content["body"])  # invalid coordinates are shown as text
         return
     assert re.fullmatch(r"geo:-?\d+\.\d+,-?\d+\.\d+", str(content["geo_uri"]))
     assert re.search(r"https://\S+", str(content["body"]))
 
 
-def test_a_poll_can_be_read_where_there_are_none() -> None:
+def test_poll_has_a_plain_text_fallback() -> None:
     content = render.poll_content(POLL)
     assert content["org.matrix.msc1767.text"] == content["body"] == POLL.text
 
 
-# --- what is edited in place ----------------------------------------------------------------------
+# --- edits ----------------------------------------------------------------------------------------
 
 TRYING = "R&D <b>\n“new”</b> https://shop.example/?a=1&b=2"
-"""What stands for each placeholder: a queue may be called so."""
+"""Value of each placeholder: a possible queue name."""
 
 
 def versions(text: str) -> Iterator[Content]:
-    """Whatever a client may show of it: the first version, an edit, and what replaces it."""
+    """Yield all contents of a notice that a client may show: original, edit, and new content."""
     yield render.editable_content(EditableNotice(text))
     edit = render.editable_content(EditableNotice(text, edits=ASKED))
     new = edit["m.new_content"]
@@ -299,11 +299,11 @@ def versions(text: str) -> Iterator[Content]:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_sentence_could_be_edited_in_place(language: str) -> None:
-    """Each has HTML in every version, which says what its body says, also in an operator's words.
+def test_every_sentence_has_html_in_original_and_edit(language: str) -> None:
+    """The HTML says the same as the body, also of texts overridden by an operator.
 
-    Without it Element shows stale words after an edit, or "Can't load this message". Nobody has to
-    remember which sentences stand on a card: all of them are tried.
+    Without HTML Element shows stale text after an edit, or "Can't load this message". All
+    sentences are checked, so that any may be used on a card.
     """
     for key, sentence in CATALOGUE.items():
         names = placeholders(sentence[language])
@@ -325,8 +325,8 @@ def functions(path: Path) -> Iterator[tuple[str, ast.AST]]:
             yield f"{path.stem}.{node.name}", node
 
 
-def test_one_function_alone_writes_edits() -> None:
-    """The one whose contents are looked at above."""
+def test_only_one_function_writes_edits() -> None:
+    """The tests above check its contents."""
     writers = {
         name
         for path in BRIDGE.rglob("*.py")
@@ -338,17 +338,17 @@ def test_one_function_alone_writes_edits() -> None:
     assert writers == {"render.editable_content"}
 
 
-# --- nothing goes out that is not looked at here --------------------------------------------------
+# --- completeness of these tests ------------------------------------------------------------------
 
 WRITERS = {render.__name__}
 READERS = {"bridge.matrix.events", "bridge.matrix.crypto.keys"}
-"""They put what others wrote into a shape that can be read."""
+"""Modules that use these keys for events of others."""
 TELLTALE = {"msgtype", "formatted_body", "m.relates_to", "m.new_content"}
-"""Keys that only a content has."""
+"""Keys that occur only in contents."""
 
 
 def keys_written(tree: ast.AST) -> Iterator[str]:
-    """The constant keys of all dictionaries that a module makes or fills."""
+    """Yield the constant keys of all dicts that a module creates or fills."""
     for node in ast.walk(tree):
         keys: Sequence[ast.expr | None] = ()
         if isinstance(node, ast.Dict):
@@ -360,7 +360,7 @@ def keys_written(tree: ast.AST) -> Iterator[str]:
                 yield key.value
 
 
-def test_contents_are_written_by_these_modules_only() -> None:
+def test_only_known_modules_write_contents() -> None:
     found = set()
     for path in BRIDGE.rglob("*.py"):
         if path.relative_to(BRIDGE).parts[0] in {"demo", "simulator"}:
@@ -373,12 +373,12 @@ def test_contents_are_written_by_these_modules_only() -> None:
 @pytest.mark.parametrize(
     "seen", [[*notices()], [*EDITABLES], [media for _, media in MEDIA], [*PLACES]]
 )
-def test_every_property_of_what_is_sent_occurs_here(seen: Sequence[msgspec.Struct]) -> None:
-    """Also one that is added some day."""
+def test_every_field_of_the_inputs_is_covered(seen: Sequence[msgspec.Struct]) -> None:
+    """Fails if a new field is not covered."""
     kind = type(seen[0])
     for field in msgspec.structs.fields(kind):
         assert any(getattr(one, field.name) != field.default for one in seen), field.name
 
 
-def test_there_is_nothing_else_of_an_agents_to_relay() -> None:
+def test_every_type_of_relayed_message_is_covered() -> None:
     assert set(get_args(Relayed)) == {AgentText, RelayedMedia, AgentLocation}

@@ -1,7 +1,7 @@
 """Rows of the protocol reference, section 7: envelopes, calls, HTTP bodies, addresses.
 
-Only the share of the pure protocol package; what agents and customers write is in
-`test_protocol_content.py`, the guide itself in `test_protocol_guide.py`.
+Only what concerns the pure protocol package. Message contents are in `test_protocol_content.py`,
+the frames of the guide in `test_protocol_guide.py`.
 """
 
 import json
@@ -79,7 +79,7 @@ def reply(told: dict[str, object]) -> Reply:
 
 
 def linked(*commands: Command) -> Protocol:
-    """A link on which these commands wait under call ids 1, 2, …"""
+    """Return a protocol on which these commands wait with call ids 1, 2, …"""
     protocol = Protocol(TOKEN)
     for call_id, command in enumerate(commands, 1):
         protocol.send(command, CallId(call_id), TIME)
@@ -87,43 +87,42 @@ def linked(*commands: Command) -> Protocol:
 
 
 def test_01_login_body() -> None:
-    """Row 1: a raw JSON body with the guide's four fields."""
+    """Row 1: the login body is JSON with the guide's four fields."""
     assert dump_login(PasswordLogin("lori", "")) == (
         b'{"type":1,"loginName":"lori","password":"","epid":""}'
     )
 
 
 def test_02_login_sign() -> None:
-    """Row 2: MD5 of the body's bytes and the key."""
+    """Row 2: the sign is the MD5 of the body's bytes and the key."""
     body = dump_login(RegisterLogin("room-42", "小林"))
     assert login_sign(body, "DEMO_KEY_0001") == "89453c6fbca4de09197944045a55b56f"
 
 
-def test_03_login_without_key_is_the_same_body() -> None:
-    """Row 3: the signature is a header of the link's; the body never holds one."""
+def test_03_login_body_contains_no_sign() -> None:
+    """Row 3: the sign is an HTTP header, set by the link."""
     assert "sign" not in json.loads(dump_login(RegisterLogin("room-42", "小林")))
 
 
 def test_04_login_refused() -> None:
-    """Row 4: -20 is a refusal to be reported, not to be repeated."""
+    """Row 4: -20 is a refusal that is reported and not retried."""
     refused = parse_login_reply(b'{"result":-20,"message":"bad login"}')
     assert refused == LoginReply(-20)
     assert meaning(-20).verdict is Verdict.CONFIGURATION
 
 
 def test_05_login_html_503() -> None:
-    """Row 5: a page of HTML is no refusal."""
+    """Row 5: an HTML page is not a refusal."""
     assert parse_login_reply(HTML) is None
 
 
 def test_07_token_in_the_socket_address_is_escaped() -> None:
-    """Row 7."""
     address = Endpoints("https://h/webchat").socket("A+B/=")
     assert address == "wss://h/webchat/cws?token=A%2BB%2F%3D"
 
 
 def test_09_token_refused_in_a_frame() -> None:
-    """Row 9: the reply says which command to send again, after a new login."""
+    """Row 9: the outcome contains the command to send again after a new login."""
     outcome = linked(RequestChat(QueueId(7))).receive('{"type":101,"messageId":1,"result":-15}')
     assert isinstance(outcome, Answered)
     assert outcome.command == RequestChat(QueueId(7))
@@ -131,7 +130,7 @@ def test_09_token_refused_in_a_frame() -> None:
 
 
 def test_10_pipelined_refusals_keep_their_order() -> None:
-    """Row 10: twenty refusals name twenty calls, in order."""
+    """Row 10: twenty refusals without ids answer twenty calls, in order."""
     protocol = linked(*[HELLO] * 20)
     outcomes = [protocol.receive('{"type":110,"result":-15}') for _ in range(20)]
     calls = [outcome.call_id for outcome in outcomes if isinstance(outcome, Answered)]
@@ -139,26 +138,25 @@ def test_10_pipelined_refusals_keep_their_order() -> None:
 
 
 def test_12_queue_minimal() -> None:
-    """Row 12: the request id comes by 201."""
+    """Row 12: the request id arrives by 201."""
     assert reply({"messageId": 3, "type": 101, "result": 1, "message": ""}).request_id is None
     status = push({"type": 201, "requestId": 9001, "requestStatus": 0, "queueLength": 2})
     assert status == QueueStatus(RequestId(9001), 0, 2)
 
 
 def test_13_request_id_in_101() -> None:
-    """Row 13."""
     queued = reply({"type": 101, "result": 1, "requestId": 9001, "queueLength": 3})
     assert (queued.request_id, queued.queue_length) == (9001, 3)
 
 
 def test_16_status_nested_in_data() -> None:
-    """Row 16: flat or nested, the same push."""
+    """Row 16: flat and nested fields give the same push."""
     told: dict[str, object] = {"requestId": 9001, "requestStatus": 0, "queueLength": 2}
     assert push({"type": 201, "data": told}) == push({"type": 201, **told})
 
 
 def test_24_already_routing() -> None:
-    """Row 24: a refused 101 may still tell the request id."""
+    """Row 24: a refused 101 may still contain the request id."""
     refused = reply({"type": 101, "messageId": 3, "result": -1, "requestId": 9001})
     assert not refused.ok
     assert refused.request_id == 9001
@@ -166,7 +164,7 @@ def test_24_already_routing() -> None:
 
 
 def test_31_unknown_status() -> None:
-    """Row 31: an end, with its number kept."""
+    """Row 31: an unknown status ends the request; its number is kept."""
     assert push({"type": 201, "requestId": 9001, "requestStatus": 42}) == QueueStatus(
         RequestId(9001), 42
     )
@@ -174,12 +172,12 @@ def test_31_unknown_status() -> None:
 
 
 def test_32_accepted_11() -> None:
-    """Row 32: no error."""
+    """Row 32: status 11 is not an error."""
     assert progress(11) is Progress.ACCEPTED
 
 
 def test_33_robot_queue() -> None:
-    """Row 33: a session and a robot, no request id."""
+    """Row 33: the reply has a session and a robot, but no request id."""
     taken = reply(
         {
             "type": 101,
@@ -196,34 +194,32 @@ def test_33_robot_queue() -> None:
 
 
 def test_36_permanent_session() -> None:
-    """Row 36."""
     taken = reply({"type": 101, "result": 1, "sessionId": 5150, "perm": 1, "agentId": "K00017"})
     assert taken.permanent
     assert taken.session_id == 5150
 
 
 def test_37_continued_session() -> None:
-    """Row 37."""
     told: dict[str, object] = {"type": 202, "sessionId": 5150, "continueLastSession": True}
     assert push(told) == ChatStarted(SESSION)
 
 
 @pytest.mark.parametrize("client_id", ["", str(CUSTOMER_ENTRY["id"])])
 def test_38_users_list(client_id: str) -> None:
-    """Row 38: the customer is no agent, whether or not the login told our id."""
+    """Row 38: the customer is not an agent, whether or not the client id is known."""
     told = {"type": 202, "sessionId": 5150, "users": [CUSTOMER_ENTRY, MEI_ENTRY]}
     assert push(told, client_id) == ChatStarted(SESSION, (MEI,))
 
 
 @pytest.mark.parametrize("client_id", ["", str(CUSTOMER_ENTRY["id"])])
 def test_39_agents_list(client_id: str) -> None:
-    """Row 39: the same under the name of 2016."""
+    """Row 39: the list under its name in dialect 2016."""
     told = {"type": 202, "sessionId": 5150, "agents": [MEI_ENTRY]}
     assert push(told, client_id) == ChatStarted(SESSION, (MEI,))
 
 
 def test_49_session_invalid() -> None:
-    """Row 49: with or without the vendor's `originalMessage`, which nobody depends on."""
+    """Row 49: the vendor's `originalMessage` is ignored."""
     plain = reply({"messageId": 9, "type": 110, "result": -11})
     wrapped = reply({"messageId": 9, "type": 110, "result": -11, "originalMessage": {"content": 1}})
     assert plain == wrapped
@@ -233,8 +229,8 @@ def test_49_session_invalid() -> None:
 @pytest.mark.parametrize(
     "frame", ['{"type":299}', '{"sessionId":1}', "hello", "[1,2]", b"\x00\xff\xfe"]
 )
-def test_63_frames_that_mean_nothing(frame: str | bytes) -> None:
-    """Row 63: ignored, with a reason to log that holds none of the content."""
+def test_63_meaningless_frames_are_ignored(frame: str | bytes) -> None:
+    """Row 63: the reason to be logged contains nothing of the frame's content."""
     found = parse_frame(frame)
     assert isinstance(found, Ignored)
     assert found.kind
@@ -243,7 +239,7 @@ def test_63_frames_that_mean_nothing(frame: str | bytes) -> None:
 
 
 def test_64_receipt() -> None:
-    """Row 64, our part: the same id goes back, and nothing waits for an answer."""
+    """Row 64 in the protocol: the receipt has the push's id, and no answer is expected."""
     received = parse_frame('{"type":205,"sessionId":5150,"agentId":"K00017","rsId":"r-1"}')
     assert isinstance(received, Received)
     protocol = linked()
@@ -252,19 +248,17 @@ def test_64_receipt() -> None:
 
 
 def test_67_no_receipt_id_in_2016() -> None:
-    """Row 67."""
     received = parse_frame('{"type":205,"sessionId":5150,"agentId":"K00017"}')
     assert isinstance(received, Received)
     assert received.rs_id == ""
 
 
 def test_68_heartbeat_frame() -> None:
-    """Row 68, our part: the later revisions' heartbeat is two keys."""
+    """Row 68 in the protocol: a heartbeat has only two keys."""
     assert wire(Heartbeat(), 2) == {"messageId": 2, "type": 10}
 
 
-def test_69_heartbeat_refused_is_an_answer_all_the_same() -> None:
-    """Row 69."""
+def test_69_refused_heartbeat_counts_as_an_answer() -> None:
     outcome = linked(Heartbeat()).receive('{"messageId":1,"type":10,"result":-12}')
     assert isinstance(outcome, Answered)
 
@@ -279,26 +273,26 @@ def test_69_heartbeat_refused_is_an_answer_all_the_same() -> None:
     ],
 )
 def test_77_upload_url(url: str, expected: str) -> None:
-    """Row 77: four spellings, four right addresses."""
+    """Row 77: each form of upload URL is made absolute."""
     assert Endpoints("https://h/webchat").absolute(url) == expected
 
 
 @pytest.mark.parametrize("code", [-16, -21])
 def test_78_upload_refused(code: int) -> None:
-    """Row 78, our part."""
+    """Row 78 in the protocol."""
     assert parse_upload_reply(json.dumps({"result": code}).encode()) == UploadReply(code)
     assert meaning(code).verdict is Verdict.REFUSED
 
 
 def test_79_reply_without_id() -> None:
-    """Row 79: the oldest waiter of that type takes it."""
+    """Row 79: the reply answers the oldest call of its type."""
     outcome = linked(RequestChat(QueueId(7)), HELLO, HELLO).receive('{"type":110,"result":1}')
     assert isinstance(outcome, Answered)
     assert outcome.call_id == 2
 
 
 def test_80_ids_as_strings() -> None:
-    """Row 80: read in any spelling, written as integers."""
+    """Row 80: ids are read in any form and written as integers."""
     told = reply({"type": 101, "result": "1", "requestId": "9001", "sessionId": 5150.0})
     assert told.ok
     assert (told.request_id, told.session_id) == (9001, 5150)
@@ -310,19 +304,18 @@ def test_80_ids_as_strings() -> None:
 
 
 def test_82_robot_sign() -> None:
-    """Row 82: the guide's example."""
+    """Row 82: the sign of the guide's example."""
     form = robot_form("E00001", "测试", "123456")
     assert form["sign"] == "78f2252ff6452a870574b1a51f85a08f"
     assert robot_sign(form, "123456") == form["sign"]
 
 
 def test_83_robot_without_answers() -> None:
-    """Row 83."""
     assert parse_robot_reply(b'{"searchResult":{"question":"x"},"result":1}') == RobotReply(1)
 
 
-def test_86_secrets() -> None:
-    """Row 86, our part: no repr and no error shows token or password."""
+def test_86_secrets_are_not_disclosed() -> None:
+    """Row 86 in the protocol: no repr or error contains a token or password."""
     assert "hunter2" not in repr(PasswordLogin("lori", "hunter2"))
     assert "hunter2" not in repr(parse_login_reply(b'{"result":1,"token":"hunter2"}'))
     protocol = Protocol("hunter2")

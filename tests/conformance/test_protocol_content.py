@@ -1,4 +1,4 @@
-"""Rows of the protocol reference, section 7, about what agents and customers write."""
+"""Rows of the protocol reference, section 7, about message contents."""
 
 import json
 
@@ -46,20 +46,20 @@ def content(msg: dict[str, object]) -> object:
     return received.push.content
 
 
-def test_43_text_seed() -> None:
-    """Row 43: exactly the two keys of the guide."""
+def test_43_text_2016() -> None:
+    """Row 43: a text has exactly the guide's two keys."""
     msg = wire(HELLO)["msg"]
     assert msg == {"type": 1, "content": {"content": "my parcel is late", "extra": ""}}
 
 
 def test_44_text_2019() -> None:
-    """Row 44, our part: the later key, and nothing optional beside it."""
+    """Row 44 in the protocol: only the later key, without optional ones."""
     msg = wire(HELLO, dialect=Dialect.Y2019)["msg"]
     assert msg == {"type": 1, "content": {"text": "my parcel is late"}}
 
 
-def test_44b_what_shows_a_later_server() -> None:
-    """Row 44, our part: a 200, an rsId or `users` prove it; nothing else does."""
+def test_44b_pushes_that_prove_the_later_dialect() -> None:
+    """Row 44 in the protocol: only a 200, an rsId or `users` prove the later dialect."""
     for proof in (
         {"type": 200},
         {"type": 203, "sessionId": 1, "rsId": "r"},
@@ -74,7 +74,7 @@ def test_44b_what_shows_a_later_server() -> None:
 
 
 def test_45_dual() -> None:
-    """Row 45: both keys, for text and for ratings."""
+    """Row 45: texts and ratings have the keys of both dialects."""
     msg = wire(HELLO, dialect=Dialect.DUAL)["msg"]
     both = {"content": "my parcel is late", "text": "my parcel is late", "extra": ""}
     assert msg == {"type": 1, "content": both}
@@ -82,20 +82,20 @@ def test_45_dual() -> None:
     assert rated == {"id": 1, "ratingId": 1, "comments": "c", "ratingComments": "c"}
 
 
-def test_46_rating_seed() -> None:
-    """Row 46, dialect 2016: a zero is a rating."""
+def test_46_rating_2016() -> None:
+    """Row 46, dialect 2016: 0 is a valid rating."""
     assert wire(RateSession(SESSION, 0))["rating"] == {"id": 0, "comments": ""}
 
 
 def test_46b_rating_2019() -> None:
-    """Row 46, dialect 2019: the zero is not lost."""
+    """Row 46, dialect 2019: 0 is not omitted."""
     assert wire(RateSession(SESSION, 0), dialect=Dialect.Y2019)["rating"] == {"ratingId": 0}
     rated = wire(RateSession(SESSION, 0, "slow"), dialect=Dialect.Y2019)["rating"]
     assert rated == {"ratingId": 0, "ratingComments": "slow"}
 
 
 def test_53_agent_html_passes_untouched() -> None:
-    """Row 53, our part: the fragment reaches the Matrix side as it came."""
+    """Row 53 in the protocol: the HTML is not changed."""
     html = '<a href="https://h/faq">FAQ</a> &amp; <img src="a.png"><br>end'
     assert content({"type": 1, "content": html}) == AgentText(html)
 
@@ -112,25 +112,24 @@ def test_53_agent_html_passes_untouched() -> None:
     ],
 )
 def test_54_emoji(text: str, face: str) -> None:
-    """Row 54: five faces and a word that only looks like one."""
+    """Row 54: five emoji codes, and a text that only looks like one."""
     assert decode_emoji(text) == face
 
 
 def test_55_jpeg_as_base64() -> None:
-    """Row 55: what begins like a path is a picture."""
+    """Row 55: base64 that begins like a path is a picture."""
     jpeg = "/9j/4AAQSkZJRgABAQAAAQABAAD/2w=="
     assert content({"type": 2, "content": jpeg}) == AgentMedia("image", data=jpeg)
 
 
 def test_56_image_as_object() -> None:
-    """Row 56: a relative address, made absolute by the rule of 3.4."""
+    """Row 56: a relative URL, made absolute by the rule of 3.4."""
     found = content({"type": 2, "content": {"imgUrl": "/up/a.jpg", "imgName": "a.jpg"}})
     assert found == AgentMedia("image", url="/up/a.jpg", name="a.jpg")
     assert Endpoints("https://h/webchat").absolute("/up/a.jpg") == "https://h/webchat/up/a.jpg"
 
 
 def test_57_file_as_json_text() -> None:
-    """Row 57."""
     told = json.dumps({"name": "terms.pdf", "url": "/webchat/up/terms.pdf", "size": 20480})
     assert content({"type": 3, "content": told}) == AgentMedia(
         "file", url="/webchat/up/terms.pdf", name="terms.pdf", size=20480
@@ -138,7 +137,6 @@ def test_57_file_as_json_text() -> None:
 
 
 def test_58_location_with_strings() -> None:
-    """Row 58."""
     told = {"longitude": "121.5", "latitude": "31.25", "poi": "Bund"}
     assert content({"type": 4, "content": told}) == AgentLocation(31.25, 121.5, "Bund")
 
@@ -147,28 +145,28 @@ def test_58_location_with_strings() -> None:
     ("odd", "shown"), [(None, "null"), ([1, "a"], '[1,"a"]'), (7, "7"), ({"text": "x"}, "x")]
 )
 def test_59_odd_text(odd: object, shown: str) -> None:
-    """Row 59: shown, whatever it is."""
+    """Row 59: any JSON value is shown as text."""
     assert content({"type": 1, "content": odd}) == AgentText(shown)
 
 
 def test_60_typing_notice() -> None:
-    """Row 60, our part: a notice of type 5 without words."""
+    """Row 60 in the protocol: a notice of type 5 without text."""
     assert content({"type": 99, "noticeType": 5, "content": ""}) == AgentNotice(5)
 
 
 @pytest.mark.parametrize(("told", "kind"), [({}, 0), ({"noticeType": 120}, 120)])
 def test_61_unknown_notice(told: dict[str, object], kind: int) -> None:
-    """Row 61: the guide of 2016 has no notice types at all."""
+    """Row 61: notices of dialect 2016 have no type."""
     assert content({"type": 99, "content": "hello", **told}) == AgentNotice(kind, "hello")
 
 
 def test_62_unknown_message_type() -> None:
-    """Row 62: kept for a placeholder with its number."""
+    """Row 62: it is kept, with its number, for a placeholder."""
     assert content({"type": 77, "content": "x"}) == UnknownContent(77, '"x"')
 
 
 def test_75_long_text() -> None:
-    """Row 75: 20,000 Chinese characters, in order, none divided, each frame within 8,000 bytes."""
+    """Row 75: 20,000 Chinese characters are split, in order, into frames of up to 8,000 bytes."""
     text = "客服你好" * 5000
     parts = split_text(text, 7000)
     assert "".join(parts) == text
@@ -181,7 +179,7 @@ def test_75_long_text() -> None:
 
 
 def test_84_blank_text() -> None:
-    """Row 84: there is nothing to send, and no way to send it."""
+    """Row 84: splitting yields no part, and writing a blank text is refused."""
     assert split_text("  \n ", 7000) == ()
     with pytest.raises(LocalProtocolError):
         wire(SendMessage(SESSION, Text("  \n ")))

@@ -1,7 +1,4 @@
-"""The guide of 2016 frame by frame (sections 1 to 3).
-
-Only what is not JSON in its examples (comments, missing commas, single quotes) is put right.
-"""
+"""The guide of 2016 frame by frame (sections 1 to 3), its examples corrected into valid JSON."""
 
 import json
 
@@ -89,7 +86,7 @@ ENVELOPE: dict[str, object] = {"token": TOKEN, "time": TIME}
     ],
 )
 def test_guide_2_commands(command: Command, call_id: int, expected: dict[str, object]) -> None:
-    """Guide 2: every command, with the four keys that all of them share."""
+    """Guide 2: every command, with the four common keys."""
     assert wire(command, call_id) == {"messageId": call_id, **expected, **ENVELOPE}
 
 
@@ -146,7 +143,7 @@ def test_guide_2_content(said: Content, kind: int, expected: dict[str, object]) 
 
 @pytest.mark.parametrize("kind", [2, 101, 102, 103, 104, 110, 111])
 def test_guide_3_1_replies(kind: int) -> None:
-    """Guide 3, first half: seven replies of one shape."""
+    """Guide 3, first half: seven replies of the same form."""
     told: dict[str, object] = {"messageId": 4, "type": kind, "result": 1, "message": ""}
     assert reply(told) == Reply(kind, 1, call_id=CallId(4))
 

@@ -1,4 +1,4 @@
-"""The simulator over real sockets: it answers as the guide of 2016 says (numbers: its chapters)."""
+"""The simulator over real sockets answers as in the guide of 2016 (numbers are its chapters)."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,7 @@ from tests.conformance.simulator_client import Site, site
 
 @pytest.mark.asyncio
 async def test_a_whole_conversation() -> None:
-    """1 login, 2 queue, pre-message, 202, texts both ways, 203, 104, 205, 104 after the end."""
+    """1 login, 2 queue, pre-message, 202, texts both ways, 203, 205, 104 after the end."""
     async with site() as here:
         do = here.simulator.do
         phone = await here.phone()
@@ -226,7 +226,7 @@ async def test_an_agents_file_and_picture_can_be_fetched() -> None:
 
 @pytest.mark.asyncio
 async def test_robot_search_takes_a_form() -> None:
-    """4, with the guide's own values."""
+    """4, with the guide's example values."""
     async with site(robot_key="123456", robot_answers={"测试": "yes"}) as here:
         url = f"{here.simulator.base_url}/robotSearch"
         form = {"epid": "E00001", "action": "search", "question": "测试"}
@@ -260,7 +260,7 @@ async def test_control_over_http() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/desk/", "/desk/?agent=A00001"])
 @pytest.mark.asyncio
-async def test_what_people_type_leads_to_the_desk(path: str) -> None:
+async def test_short_urls_redirect_to_the_desk(path: str) -> None:
     async with site() as here, here.http.get(here.origin + path) as response:
         assert (response.status, response.url.path) == (200, "/desk")
         assert response.url.query_string == path.partition("?")[2]
@@ -268,7 +268,7 @@ async def test_what_people_type_leads_to_the_desk(path: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_desk_that_names_no_entry_is_refused_before_its_socket_opens() -> None:
+async def test_desk_stream_refuses_an_invalid_since_parameter() -> None:
     async with site() as here:
         stream = f"{here.origin}/desk/stream"
         async with here.http.ws_connect(stream) as desk:
@@ -321,7 +321,7 @@ async def test_serve_prints_where_it_listens(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.asyncio
-async def test_it_cannot_run_twice_and_can_run_again() -> None:
+async def test_simulator_runs_once_at_a_time_and_can_be_restarted() -> None:
     simulator = Simulator()
     with pytest.raises(RuntimeError, match="does not run"):
         await simulator.do({"op": "accept"})

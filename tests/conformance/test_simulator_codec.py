@@ -1,4 +1,4 @@
-"""The simulator and the codec agree, each written from the guide by another hand."""
+"""The simulator and the codec agree, each written independently from the guide."""
 
 import pytest
 
@@ -43,9 +43,7 @@ LATER_COMMANDS = (
         *((Dialect.Y2019, command) for command in LATER_COMMANDS),
     ],
 )
-def test_what_the_codec_writes_passes_the_strict_eye(
-    dialect: Dialect, command: frames.Command
-) -> None:
+def test_strict_simulator_accepts_every_command(dialect: Dialect, command: frames.Command) -> None:
     text = dump_command(command, call_id=CallId(3), token="T", time_ms=1, dialect=dialect)
     options: dict[str, object] = {"dialect": dialect.value, "foreign_keys": "refuse"}
     checked = check(text, SimulatorOptions(strict=True).changed(options))
@@ -55,7 +53,9 @@ def test_what_the_codec_writes_passes_the_strict_eye(
 
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_is_written_for_both_passes(dialect: str, command: frames.Command) -> None:
+def test_strict_simulator_accepts_commands_of_the_dual_dialect(
+    dialect: str, command: frames.Command
+) -> None:
     text = dump_command(command, call_id=CallId(3), token="T", time_ms=1, dialect=Dialect.DUAL)
     checked = check(text, SimulatorOptions(strict=True).changed({"dialect": dialect}))
     assert isinstance(checked, Accepted), checked
@@ -63,7 +63,7 @@ def test_what_is_written_for_both_passes(dialect: str, command: frames.Command) 
 
 
 @pytest.mark.asyncio
-async def test_what_the_simulator_pushes_the_codec_reads() -> None:
+async def test_codec_reads_every_push_of_the_simulator() -> None:
     async with site() as here:
         phone, session = await here.chat()
         for op in (

@@ -1,4 +1,4 @@
-"""docs/simulator.md names every operation, every fault and every switch, with its default."""
+"""docs/simulator.md documents every operation, fault and option, with its default."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ SHOWN = {
     if line.startswith("| `") and len(cells := line.split("|")[1:]) > 2
     for name in re.findall(r"`([a-z_]+)`", cells[0])
 }
-"""Each row of a table: what is named first, and the second cell."""
+"""Second cell of each table row by the names in the first."""
 
 
-def test_every_operation_is_told() -> None:
+def test_every_operation_is_documented() -> None:
     tags = {shape.__name__ for shape in operations.OPERATIONS}
     assert len(tags) > 20
     assert tags - NAMED == set()
 
 
-def test_every_fault_is_told() -> None:
+def test_every_fault_is_documented() -> None:
     kinds = set(get_args(get_type_hints(Fault)["fault"]))
     assert len(kinds) > 8
     assert kinds - NAMED == set()
 
 
 @pytest.mark.parametrize("name", SimulatorOptions.__struct_fields__)
-def test_every_switch_is_told_with_its_default(name: str) -> None:
-    """Where a default is one word or a number; `dialect` means what the dialect has."""
+def test_every_option_is_documented_with_its_default(name: str) -> None:
+    """Checks boolean defaults, and `dialect` where the dialect determines the default."""
     assert name in SHOWN
     usual = getattr(SimulatorOptions(), name)
     if usual is None:

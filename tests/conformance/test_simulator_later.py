@@ -13,7 +13,7 @@ from tests.conformance.simulator_client import Json, Phone, site
 
 
 async def receive(phone: Phone) -> Json:
-    """The next frame; a push is receipted at once, as a client must."""
+    """Return the next frame; acknowledge a push at once."""
     frame = await phone.receive()
     if "rsId" in frame:
         await phone.send(120, rsId=frame["rsId"])
@@ -54,7 +54,7 @@ async def test_a_whole_conversation() -> None:
         assert (await receive(phone))["type"] == 205
         await phone.send(104, sessionId=5001, rating={"ratingId": 0})
         assert (await phone.reply(104))["result"] == 1
-        # All was receipted but the greeting, which `phone` passes over.
+        # All pushes but the greeting (200), which `Site.phone` reads, were acknowledged.
         pending = await here.simulator.wait_for(lambda state: ada(state)["pending_pushes"] == 1)
         assert ada(pending)["signals"] != []
 
@@ -78,7 +78,7 @@ def ada(state: Json) -> Json:
 
 
 @pytest.mark.asyncio
-async def test_the_codec_reads_what_a_later_server_pushes() -> None:
+async def test_codec_reads_pushes_of_the_later_dialect() -> None:
     async with site(dialect="2019", allowed_extensions=["png"], nested_status=True) as here:
         token = await here.login()
         url = here.simulator.base_url.replace("http", "ws", 1) + f"/cws?token={token}"
@@ -104,7 +104,7 @@ async def test_the_codec_reads_what_a_later_server_pushes() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_missed_push_is_told_by_history_and_repeated() -> None:
+async def test_missed_push_is_in_the_history_and_resent() -> None:
     async with site(dialect="2019", resend_seconds=0.05, max_resends=2) as here:
         phone, _ = await here.chat()
         await phone.socket.close()
@@ -121,7 +121,7 @@ async def test_a_missed_push_is_told_by_history_and_repeated() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_file_that_is_too_large_has_a_code_of_its_own() -> None:
+async def test_too_large_upload_has_its_own_code() -> None:
     async with site(dialect="2019", max_upload=3) as here:
         url = f"{here.simulator.base_url}/tpiu?token={await here.login()}"
         async with here.http.post(url, data=b"1234") as response:
@@ -130,7 +130,7 @@ async def test_a_file_that_is_too_large_has_a_code_of_its_own() -> None:
 
 @pytest.mark.parametrize(("covers", "status"), [("login", 401), ("everything", 403)])
 @pytest.mark.asyncio
-async def test_what_a_blacklisted_address_still_reaches(covers: str, status: int) -> None:
+async def test_blacklist_covers_logins_or_everything(covers: str, status: int) -> None:
     async with site(login_limit=1, ban_covers=covers) as here:
         await here.login()
         async with here.http.post(f"{here.simulator.base_url}/tpi", data=b"{}") as response:
@@ -140,7 +140,7 @@ async def test_what_a_blacklisted_address_still_reaches(covers: str, status: int
 
 
 @pytest.mark.asyncio
-async def test_one_reply_can_be_late_and_a_socket_closed_with_a_code_instead() -> None:
+async def test_faults_delay_a_reply_and_close_a_socket_with_a_code() -> None:
     async with site() as here:
         phone, session = await here.chat()
         plan = [
@@ -158,7 +158,7 @@ async def test_one_reply_can_be_late_and_a_socket_closed_with_a_code_instead() -
 
 
 @pytest.mark.asyncio
-async def test_a_voice_of_another_form_becomes_amr() -> None:
+async def test_invalid_voice_data_is_refused() -> None:
     async with site() as here:
         await here.chat()
         with pytest.raises(BadOpError, match="no voice"):
@@ -170,9 +170,7 @@ async def test_a_voice_of_another_form_becomes_amr() -> None:
 @pytest.mark.parametrize("given", [None, 9])
 @pytest.mark.parametrize("recorded", [voice(5), to_wav(voice(5))])
 @pytest.mark.asyncio
-async def test_a_voice_is_as_long_as_it_sounds_or_as_is_said(
-    recorded: bytes, given: int | None
-) -> None:
+async def test_voice_length_is_measured_or_as_given(recorded: bytes, given: int | None) -> None:
     async with site() as here:
         phone, _ = await here.chat()
         data = base64.b64encode(recorded).decode()
@@ -184,7 +182,7 @@ async def test_a_voice_is_as_long_as_it_sounds_or_as_is_said(
 
 
 @pytest.mark.asyncio
-async def test_unreceipted_pushes_give_up_after_so_many() -> None:
+async def test_unacknowledged_push_is_resent_max_resends_times() -> None:
     async with site(dialect="2019", resend_seconds=0.05, max_resends=2, init_config=False) as here:
         phone = await here.phone()
         await phone.send(101, queueId=1)
@@ -197,8 +195,8 @@ async def test_unreceipted_pushes_give_up_after_so_many() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_voice_that_lies_on_the_server_can_be_heard_at_the_desk() -> None:
-    """The guide of 2019-10-14: `voiceUri`, for voices too long for a frame."""
+async def test_uploaded_voice_can_be_played_at_the_desk() -> None:
+    """Guide of 2019-10-14: `voiceUri`, for voices too long for a frame."""
     async with site(dialect="2019", upload_url="absolute", script="accept") as here:
         phone, session = await here.chat()
         upload = f"{here.simulator.base_url}/tpiu?token={phone.token}"

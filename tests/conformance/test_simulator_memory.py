@@ -1,4 +1,4 @@
-"""The simulator over real sockets: what it remembers, what it forgets, and how much of it."""
+"""The simulator over real sockets: its state, loss of state, and size limits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ KINDS = ("tokens", "requests", "sessions")
 @pytest.mark.parametrize("how", ["restart", "forget"])
 @pytest.mark.parametrize("forgotten", [*KINDS, "nothing"])
 @pytest.mark.asyncio
-async def test_each_kind_of_memory_is_lost_by_itself(forgotten: str, how: str) -> None:
-    """Reference 8: tokens (-15), requests (-10) and sessions (-11) separately, by either way."""
+async def test_each_kind_of_state_can_be_lost_separately(forgotten: str, how: str) -> None:
+    """Reference 8: tokens (-15), requests (-10) and sessions (-11), by `restart` or `forget`."""
     async with site() as here:
         chatting, session = await here.chat("ada")
         waiting = await here.phone("bob")
@@ -50,7 +50,7 @@ async def test_each_kind_of_memory_is_lost_by_itself(forgotten: str, how: str) -
 
 
 @pytest.mark.asyncio
-async def test_a_restart_that_forgets_tokens_refuses_the_old_ones() -> None:
+async def test_restart_that_forgets_tokens_refuses_old_ones() -> None:
     async with site(handshake_refusal="frame") as here:
         phone = await here.phone()
         await here.simulator.do({"op": "restart", "forget": ["tokens"]})
@@ -60,8 +60,8 @@ async def test_a_restart_that_forgets_tokens_refuses_the_old_ones() -> None:
 
 
 @pytest.mark.asyncio
-async def test_how_long_an_address_is_shut_out() -> None:
-    """Reference 3.7 with short times: the count is of a window, and the ban ends."""
+async def test_blacklisting_ends_after_its_time() -> None:
+    """Reference 3.7 with short times: logins are counted per window, and the ban ends."""
     async with site(login_limit=1, login_window=0.05, login_ban=0.05) as here:
         url = f"{here.simulator.base_url}/tpi"
         body: Json = {"type": 1, "loginName": "ada", "password": "", "epid": ""}
@@ -75,8 +75,8 @@ async def test_how_long_an_address_is_shut_out() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_token_has_an_end() -> None:
-    async with site(token_lifetime=1.0) as here:  # time for the handshake, on any machine
+async def test_tokens_expire() -> None:
+    async with site(token_lifetime=1.0) as here:  # enough for the handshake on a slow machine
         phone = await here.phone()
         async with asyncio.timeout(30):
             while True:
@@ -86,8 +86,8 @@ async def test_a_token_has_an_end() -> None:
 
 
 @pytest.mark.asyncio
-async def test_only_so_much_is_kept() -> None:
-    """Frames, the desk's record, and each list of a customer: bounded, the oldest goes first."""
+async def test_stored_frames_and_messages_are_limited() -> None:
+    """Frames, the desk's entries and each list of a customer keep only the newest items."""
     options = SimulatorOptions(keep_frames=5, keep_entries=3, keep_records=2, script="accept")
     simulator = Simulator(options)
     await simulator.start()

@@ -1,4 +1,4 @@
-"""The simulator over real sockets: trouble on purpose, and many customers at once."""
+"""The simulator over real sockets: injected faults, and many customers at once."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ def messages(here: Site, login: str = "ada") -> list[dict[str, object]]:
 
 
 @pytest.mark.asyncio
-async def test_a_lost_reply_hides_a_message_that_arrived() -> None:
+async def test_dropped_reply_of_a_delivered_message() -> None:
     async with site() as here:
         phone, session = await here.chat()
         await faults(here, {"fault": "drop", "type": 110})
@@ -54,7 +54,7 @@ async def test_ignored_and_refused_commands_are_not_carried_out() -> None:
 
 @pytest.mark.parametrize("omit_types", [True, False])
 @pytest.mark.asyncio
-async def test_no_reply_names_its_command_on_a_server_that_leaves_numbers_out(
+async def test_replies_without_message_ids_and_types(
     omit_types: bool,
 ) -> None:
     async with site(omit_call_ids=True, omit_types=omit_types) as here:
@@ -79,7 +79,7 @@ async def test_a_cut_between_command_and_reply(carried_out: bool) -> None:
 
 
 @pytest.mark.asyncio
-async def test_replies_can_change_places_with_pushes_and_come_twice() -> None:
+async def test_frames_can_be_reordered_and_doubled() -> None:
     async with site(script="accept") as here:
         phone = await here.phone()
         await faults(here, {"fault": "reorder", "type": 101}, {"fault": "double", "type": 202})
@@ -89,7 +89,7 @@ async def test_replies_can_change_places_with_pushes_and_come_twice() -> None:
 
 
 @pytest.mark.asyncio
-async def test_replies_can_be_late_and_stay_in_order() -> None:
+async def test_delayed_replies_stay_in_order() -> None:
     async with site(reply_delay_ms=100, script="echo") as here:
         phone, session = await here.chat()
         began = asyncio.get_running_loop().time()
@@ -97,7 +97,7 @@ async def test_replies_can_be_late_and_stay_in_order() -> None:
         got = [await phone.receive() for _ in range(40)]
         took = asyncio.get_running_loop().time() - began
         assert [frame["messageId"] for frame in got if "result" in frame] == numbers
-        # Each is late by itself: twenty together are not twenty times as late.
+        # Delays overlap: twenty replies do not take twenty times as long.
         assert 0.1 <= took < 2
 
 
@@ -114,7 +114,7 @@ async def test_kick(code: int, seen: int) -> None:
 
 @pytest.mark.parametrize("mode", ["lost", "kept"])
 @pytest.mark.asyncio
-async def test_what_an_agent_says_to_a_closed_socket(mode: str) -> None:
+async def test_push_without_a_socket_is_lost_or_kept(mode: str) -> None:
     async with site(missed_pushes=mode) as here:
         phone, _ = await here.chat()
         await here.simulator.do({"op": "kick", "login": "ada"})
@@ -130,7 +130,7 @@ async def test_what_an_agent_says_to_a_closed_socket(mode: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_was_not_written_when_the_socket_died_is_kept_too() -> None:
+async def test_unwritten_pushes_of_a_lost_socket_are_kept() -> None:
     async with site(missed_pushes="kept") as here:
         phone, _ = await here.chat()
         await here.simulator.do({"op": "set", "options": {"reply_delay_ms": 50}})
@@ -144,7 +144,7 @@ async def test_what_was_not_written_when_the_socket_died_is_kept_too() -> None:
 
 
 @pytest.mark.asyncio
-async def test_pushes_come_again_until_they_are_receipted() -> None:
+async def test_pushes_are_resent_until_acknowledged() -> None:
     async with site(receipts=True, resend_seconds=0.05, script="accept") as here:
         phone = await here.phone()
         await phone.send(101, queueId=1, **{"from": "APP"})
@@ -164,7 +164,7 @@ def _ada(state: dict[str, object]) -> dict[str, object]:
 
 
 @pytest.mark.asyncio
-async def test_a_restart_drops_everybody_and_is_down_for_a_while() -> None:
+async def test_restart_closes_all_sockets_and_answers_404() -> None:
     async with site() as here:
         phone, session = await here.chat()
         base = here.simulator.base_url
@@ -183,7 +183,7 @@ async def test_a_restart_drops_everybody_and_is_down_for_a_while() -> None:
 
 
 @pytest.mark.asyncio
-async def test_http_trouble() -> None:
+async def test_http_faults() -> None:
     async with site() as here:
         url = f"{here.simulator.base_url}/tpi"
         await faults(
@@ -217,7 +217,7 @@ async def test_the_blacklist_answers_with_html() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_waits_too_long_is_turned_away() -> None:
+async def test_queue_timeout_ends_the_request() -> None:
     async with site(queue_timeout=0.05) as here:
         phone = await here.phone()
         await phone.send(101, queueId=1, **{"from": "APP"})
@@ -228,7 +228,7 @@ async def test_who_waits_too_long_is_turned_away() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_waits_behind_somebody_who_stays_away_moves_up_without_being_asked() -> None:
+async def test_queue_moves_up_when_a_customer_stays_away() -> None:
     async with site(session_grace=0.05, dialect="2019", robot_queues=[5]) as here:
         away = await here.phone("ada")
         await away.send(101, queueId=5, **{"from": "APP"})
@@ -245,7 +245,7 @@ async def test_who_waits_behind_somebody_who_stays_away_moves_up_without_being_a
 
 
 @pytest.mark.asyncio
-async def test_a_desk_sees_by_itself_that_a_customer_stayed_away() -> None:
+async def test_desk_is_told_that_an_absent_customers_session_ended() -> None:
     async with site(session_grace=0.5) as here:
         phone, _ = await here.chat()
         async with asyncio.timeout(30), here.http.ws_connect(f"{here.origin}/desk/stream") as desk:
@@ -257,7 +257,7 @@ async def test_a_desk_sees_by_itself_that_a_customer_stayed_away() -> None:
 
 
 @pytest.mark.asyncio
-async def test_stop_hangs_up_with_1001_and_does_not_wait_for_the_hung() -> None:
+async def test_stop_closes_sockets_and_ends_hanging_requests() -> None:
     async with site() as here:
         phone = await here.phone()
         await faults(here, {"fault": "hang", "path": "tpi"})
@@ -283,7 +283,7 @@ async def test_wait_for_gives_up() -> None:
 
 
 @pytest.mark.asyncio
-async def test_fifty_customers_say_two_thousand_things_in_order() -> None:
+async def test_fifty_customers_get_two_thousand_echoes_in_order() -> None:
     rounds = 40
 
     async def talk(here: Site, phone: Phone, session: int) -> None:

@@ -1,4 +1,4 @@
-"""Traps of the guide (reference 6) that no other test is about."""
+"""Traps of the guide (reference 6) without a test elsewhere."""
 
 from __future__ import annotations
 
@@ -45,28 +45,28 @@ def written(command: Command, dialect: Dialect = Dialect.Y2016) -> dict[str, obj
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_no_number_of_the_http_sibling_goes_on_the_socket(dialect: Dialect) -> None:
-    """Traps T27 and T29: nothing from 1000 on, and no login of any kind (1, 3, 4)."""
+def test_no_http_only_type_is_written_to_the_socket(dialect: Dialect) -> None:
+    """Traps T27 and T29: no type from 1000 on, and no login type (1, 3, 4)."""
     kinds = {written(command, dialect)["type"] for command in EVERY_COMMAND}
     assert kinds == {2, 10, 101, 102, 103, 104, 110, 111, 112, 113, 120, 302}
 
 
-def test_every_command_is_listed_here() -> None:
+def test_every_command_is_covered() -> None:
     assert {type(command) for command in EVERY_COMMAND} == set(Command.__args__)
 
 
 def test_type_2_is_logout() -> None:
-    """Trap T2: the guide's comment calls it a login."""
+    """Trap T2: a comment in the guide calls it a login."""
     assert written(frames.Logout())["type"] == 2
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_what_is_written_is_strict_json(dialect: Dialect) -> None:
-    """Trap T1: one object, each key once, no comment, no constant that JSON has not."""
+def test_commands_are_strict_json(dialect: Dialect) -> None:
+    """Trap T1: one object with unique keys, no comments, and no constants unknown to JSON."""
     awkward = frames.SendMessage(S, frames.Text("// 'a', \"b\" \\ \n\t\0 \ud83d 😀 NaN,]"))
     for command in (*EVERY_COMMAND, awkward):
         text = dump_command(command, call_id=CallId(3), token="T", time_ms=1, dialect=dialect)
-        strict = msgspec.json.decode(text)  # beside our own reader, one that forgives nothing
+        strict = msgspec.json.decode(text)  # a strict reader, unlike the bridge's
         assert strict == json.loads(text, object_pairs_hook=_each_once)
 
 
@@ -86,13 +86,13 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         '{"type": 2, "messageId": 1, "result": 1,}',
     ],
 )
-def test_the_guides_notation_is_read_as_no_frame(printed: str) -> None:
-    """Trap T1: nothing is guessed at; whoever sends that is not a WebChat server."""
+def test_the_guides_notation_is_not_read_as_a_frame(printed: str) -> None:
+    """Trap T1: a WebChat server never sends the notation of the guide."""
     assert parse_frame(printed) == frames.Ignored("not JSON")
 
 
 def test_preview_is_no_pre_message() -> None:
-    """Trap T28: 111 is delivered later and names the request, 112 is shown in the session."""
+    """Trap T28: 111 belongs to a request and is delivered later, 112 is shown in a session."""
     assert written(PRE)["type"] == 111
     assert "requestId" in written(PRE)
     assert written(PREVIEW, Dialect.Y2019)["type"] == 112
@@ -100,8 +100,8 @@ def test_preview_is_no_pre_message() -> None:
 
 
 @pytest.mark.parametrize("typed", ["<b>1 < 2</b> & more", "&lt;", "null", "[1,2]", '{"a":1}'])
-def test_the_customers_text_goes_as_it_was_typed(typed: str) -> None:
-    """Traps T24 and T35: neither escaped as HTML nor taken for JSON on our side."""
+def test_customer_text_is_sent_unchanged(typed: str) -> None:
+    """Traps T24 and T35: text is neither escaped as HTML nor interpreted as JSON."""
     scene = Scene()
     scene.begin()
     scene.text(typed)
@@ -109,8 +109,8 @@ def test_the_customers_text_goes_as_it_was_typed(typed: str) -> None:
 
 
 @pytest.mark.parametrize("queued", [True, False])
-def test_where_an_operator_has_seen_texts_spoilt(*, queued: bool) -> None:
-    """Traps T24 and T35: escaped and guarded, by 110 and by 111, within the frame's limit."""
+def test_text_is_escaped_and_guarded_if_configured(*, queued: bool) -> None:
+    """Traps T24 and T35: `escape_html` and `guard_json`, in 110 and 111, within the frame limit."""
     policy = Policy(queue_id=QueueId(7), escape_html=True, guard_json=True, max_text_bytes=200)
     scene = Scene(policy)
     if queued:
@@ -132,8 +132,8 @@ def test_where_an_operator_has_seen_texts_spoilt(*, queued: bool) -> None:
     assert scene.delivered == events
 
 
-def test_a_rating_may_come_unasked() -> None:
-    """Traps T20 and T21: no 203 before it, and 0 is a rating."""
+def test_rating_needs_no_rating_push() -> None:
+    """Traps T20 and T21: a rating without a 203, and 0 as a rating."""
     scene = Scene()
     scene.begin()
     scene.rate(0)
@@ -145,7 +145,7 @@ def test_a_rating_may_come_unasked() -> None:
 
 
 def test_the_ended_session_is_rated_until_the_next_begins() -> None:
-    """Trap T19: after 205 the old id, after the next 202 the new one."""
+    """Trap T19: after 205 the old session id is used, after the next 202 the new one."""
     scene = Scene()
     scene.begin()
     scene.push(205, sessionId=SESSION, agentId="K00017")
@@ -158,7 +158,7 @@ def test_the_ended_session_is_rated_until_the_next_begins() -> None:
 
 
 def test_an_empty_agents_list_keeps_the_old() -> None:
-    """Trap T17: a rename is no arrival, and an empty list no departure."""
+    """Trap T17: a rename is not a join, and an empty list not a departure."""
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -171,7 +171,7 @@ def test_an_empty_agents_list_keeps_the_old() -> None:
 
 
 def test_202_belongs_to_the_only_request() -> None:
-    """Trap T5: it names no request, whether that one stands in the queue or has no reply yet."""
+    """Trap T5: a 202 names no request; it may be queued, or still without a reply."""
     for replied in (True, False):
         scene = Scene()
         scene.text("one")
@@ -184,8 +184,8 @@ def test_202_belongs_to_the_only_request() -> None:
         assert scene.last == message("one")
 
 
-def test_whoever_tells_the_request_first() -> None:
-    """Trap T3: the reply to 101, a 201, or a refused 101; 111 and 102 wait until it is known."""
+def test_request_id_is_taken_from_the_first_frame_with_it() -> None:
+    """Trap T3: a reply to 101, also a refusal, or a 201; 111 and 102 wait for the id."""
     for way in ("reply", "push", "refusal"):
         scene = Scene()
         scene.text("one")
@@ -203,8 +203,8 @@ def test_whoever_tells_the_request_first() -> None:
         assert scene.last == {"type": 102, "requestId": 9001}, way
 
 
-def test_accepted_and_then_silence() -> None:
-    """Trap T14: the 202 may be lost; nobody is asked again before 20 s, and a 110 may tell."""
+def test_silence_in_the_queue_causes_no_second_101() -> None:
+    """Trap T14: without a 202, there is no second 101 within 20 s."""
     scene = Scene()
     scene.text("one")
     scene.reply(requestId=9001)
@@ -213,13 +213,13 @@ def test_accepted_and_then_silence() -> None:
     assert len(scene.sent(101)) == 1
 
 
-def test_pre_messages_are_not_said_again() -> None:
-    """Trap T22: the agent who accepts has them; what 111 never took goes by 110."""
+def test_pre_messages_are_not_sent_again() -> None:
+    """Trap T22: the agent gets them on accepting; only a text refused by 111 is sent by 110."""
     scene = Scene()
     first = scene.queue_up("one")
     second = scene.text("two")
     scene.push(202, sessionId=SESSION, agents=[MEI])
-    scene.reply(-10)  # to the 111 of "two", which came too late
+    scene.reply(-10)  # the 111 of "two" arrived too late
     scene.reply()
     assert scene.sent(110) == [message("two")]
     assert scene.delivered == [first, second]
@@ -237,8 +237,8 @@ def test_pre_messages_are_not_said_again() -> None:
         ('"quoted"', '"quoted"'),
     ],
 )
-def test_what_a_json_lib_made_of_an_agents_text(content: object, read: str) -> None:
-    """Trap T24: compact JSON, and without the quotes that it has put around."""
+def test_agent_text_damaged_by_a_json_library(content: object, read: str) -> None:
+    """Trap T24: JSON values are shown as compact JSON, and added quotes are removed."""
     scene = Scene()
     scene.begin()
     scene.push(210, sessionId=SESSION, agentId="K00017", msg={"type": 1, "content": content})
@@ -248,8 +248,8 @@ def test_what_a_json_lib_made_of_an_agents_text(content: object, read: str) -> N
 
 
 @pytest.mark.parametrize("mine", [1, 9])
-def test_the_same_number_only_for_a_repeat(mine: int) -> None:
-    """Traps T11 and T12: each command has its own; a reply with a foreign one is not lost."""
+def test_call_ids_are_unique_except_for_repeats(mine: int) -> None:
+    """Traps T11 and T12: a reply with an unknown call id answers the only waiting call."""
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -267,15 +267,15 @@ def test_the_same_number_only_for_a_repeat(mine: int) -> None:
     assert answer.call_id == 3
 
 
-def test_a_place_of_zero_is_none() -> None:
-    """Trap T4: zero means being served, and a place is never made into a waiting time."""
+def test_queue_position_zero_is_not_shown() -> None:
+    """Trap T4: zero means being served."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=9001, queueLength=0)
     assert "queue.position" not in scene.cards
 
 
-def test_what_agents_note_about_themselves_is_not_shown() -> None:
+def test_agents_comments_are_not_shown() -> None:
     """Trap T39: `comments` may be meant for colleagues only."""
     scene = Scene()
     scene.text("hello")

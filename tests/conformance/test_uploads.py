@@ -1,4 +1,4 @@
-"""Files on their way through the whole engine and a real link to the simulator."""
+"""Uploads of files by the whole engine, with a real link to the simulator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FAST = Policy(backoff_first=5, upload_tries=TRIES)
 
 @asynccontextmanager
 async def served(simulator: Simulator) -> AsyncIterator[tuple[World, Engine]]:
-    """A room whose customer has said "one" to an agent, and the engine that serves it."""
+    """Run an engine with a room whose customer has sent "one" to an agent."""
     limits = RULES.limits.model_copy(update={"messages_per_minute": 100})
     world = World(rules=msgspec.structs.replace(RULES, policy=FAST, limits=limits))
     clock = RealClock()
@@ -63,13 +63,13 @@ def texts(simulator: Simulator) -> list[object]:
 
 
 def trouble(world: World) -> list[str]:
-    """What was said of an outage."""
+    """Return the keys of all notices about an outage."""
     return [key for key in world.matrix.texts(ROOM) if key.startswith(("trouble", "outage"))]
 
 
 @pytest.mark.asyncio
-async def test_a_token_that_ends_in_an_upload_is_no_outage() -> None:
-    """README: the customer does not notice. A login, the file, and not a word."""
+async def test_token_expiry_during_an_upload_is_not_noticed() -> None:
+    """README: the customer does not notice. The link logs in, and the file is delivered."""
     async with simulated() as simulator, served(simulator) as (world, engine):
         await simulator.do({"op": "expire_token", "login": LOGIN})
         await engine.accept_events([world.event("file"), world.event(text="two")])
@@ -81,8 +81,8 @@ async def test_a_token_that_ends_in_an_upload_is_no_outage() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", ["http", "result"])
-async def test_a_file_that_fails_for_ever_holds_nothing_up(kind: str) -> None:
-    """It is tried a few times in both kinds and answered with the reason; the rest goes on."""
+async def test_failing_upload_does_not_block_later_messages(kind: str) -> None:
+    """It is tried a few times in both upload modes, then reported with the reason."""
     fault: dict[str, object] = {"fault": "http", "path": "tpiu", "count": 1000, "status": 500}
     if kind == "result":
         fault["result"] = -100
@@ -101,8 +101,8 @@ async def test_a_file_that_fails_for_ever_holds_nothing_up(kind: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_file_waits_while_the_whole_server_is_away() -> None:
-    """Nothing is answered as undelivered: it goes with the next link, as a text does."""
+async def test_upload_waits_for_an_unreachable_server() -> None:
+    """The file is delivered after the restart, like a text, and not reported as undelivered."""
     async with simulated() as simulator, served(simulator) as (world, engine):
         await simulator.do({"op": "restart", "seconds": 1.0})
         await engine.accept_events([world.event("file"), world.event(text="two")])

@@ -145,7 +145,7 @@ ALSO = """\
 2.5 0 -3 -4 -5 -6 -7 -8 -9 -10 -11 -12 -13 -14 -16 -17 -18: test_a_request_for_an_agent_is_refused
 2.5 -19 -20 -21 -22 -23 -30 -31 -32 -33 -34 -35 other: test_a_request_for_an_agent_is_refused
 4 2: test_01_login_body test_08_handshake_refused
-4 4: test_05_login_html_503 test_05b_never_there
+4 4: test_05_login_html_503 test_05b_unreachable_server
 4 5 31: test_70_link_lost_in_chat
 4 7: test_12_queue_minimal test_13_queue_requestid_in_101
 4 8: test_14_201_before_101
@@ -163,7 +163,7 @@ ALSO = """\
 4 34: test_70_link_lost_in_chat test_delays_double_up_to_the_last test_links_cut_under_load
 4 37: test_64_receipt_only_after_storing test_65_receipt_for_each_copy
 6 T6: test_text test_57_file_as_json_text
-6 T7: test_43_text_seed test_44_text_2019
+6 T7: test_43_text_2016 test_44_text_2019
 6 T8: test_data_or_address test_55_jpeg_as_base64
 6 T9: test_type test_every_container_becomes_what_either_side_plays
 6 T10: test_80_ids_as_strings test_integer
