@@ -13,7 +13,7 @@ from bridge.conversation.model import Chatting, FailureReason
 from tests.support.scene import ASK, MEI, SESSION, Scene, message
 
 
-def test_12_queue_minimal() -> None:
+def test_12_request_id_arrives_by_201() -> None:
     """Row 12: 101 succeeds without details, then 201, then 202."""
     scene = Scene()
     scene.text("one")
@@ -28,7 +28,7 @@ def test_12_queue_minimal() -> None:
     assert scene.notices == ["chat.started"]
 
 
-def test_13_queue_requestid_in_101() -> None:
+def test_13_pre_message_is_sent_at_once() -> None:
     """Row 13: the pre-message 111 is sent at once."""
     scene = Scene()
     scene.text("one")
@@ -36,7 +36,7 @@ def test_13_queue_requestid_in_101() -> None:
     assert scene.last == {"type": 111, "requestId": 9001, "content": "one"}
 
 
-def test_14_201_before_101() -> None:
+def test_14_status_arrives_before_the_reply() -> None:
     """Row 14: the status push arrives before the reply to 101."""
     scene = Scene()
     scene.start()
@@ -49,7 +49,7 @@ def test_14_201_before_101() -> None:
     assert scene.last == {"type": 111, "requestId": 9001, "content": "one"}
 
 
-def test_15_202_before_101() -> None:
+def test_15_chat_starts_before_the_reply() -> None:
     """Row 15: the late reply to 101 does not end the chat."""
     scene = Scene()
     scene.text("one")
@@ -69,7 +69,7 @@ def test_16_201_nested_data() -> None:
     assert scene.cards == ["queue.asking", "queue.position"]
 
 
-def test_17_position_dedupe() -> None:
+def test_17_unchanged_position_is_not_shown_again() -> None:
     """Row 17: positions 3, 3, 2 show the queue card twice."""
     scene = Scene()
     scene.start()
@@ -79,7 +79,7 @@ def test_17_position_dedupe() -> None:
     assert scene.cards == ["queue.asking", "queue.position", "queue.position"]
 
 
-def test_18_pre_then_start() -> None:
+def test_18_pre_messages_are_not_sent_again() -> None:
     """Row 18: texts accepted as pre-messages (111) are not sent again."""
     scene = Scene()
     first = scene.queue_up("one")
@@ -90,7 +90,7 @@ def test_18_pre_then_start() -> None:
     assert scene.delivered == [first, second]
 
 
-def test_19_pre_minus_10() -> None:
+def test_19_refused_pre_message_is_sent_in_the_chat() -> None:
     """Row 19: a text refused as a pre-message (111) is sent once by 110."""
     scene = Scene()
     event = scene.text("one")
@@ -102,7 +102,7 @@ def test_19_pre_minus_10() -> None:
     assert scene.delivered == [event]
 
 
-def test_20_media_in_queue() -> None:
+def test_20_file_is_uploaded_while_queued() -> None:
     """Row 20: a file is uploaded while queued and sent in the chat, in order."""
     scene = Scene()
     scene.queue_up("one")
@@ -136,7 +136,7 @@ def test_21_cancel() -> None:
     assert len(scene.sent(101)) == 2
 
 
-def test_22_cancel_race() -> None:
+def test_22_agent_accepts_before_the_cancel() -> None:
     """Row 22: the agent accepts before 102 arrives, so the session is closed at once."""
     scene = Scene()
     scene.start()
@@ -152,7 +152,7 @@ def test_22_cancel_race() -> None:
     assert scene.ghosts == set()
 
 
-def test_23_cancel_without_id() -> None:
+def test_23_cancel_waits_for_the_request_id() -> None:
     """Row 23: 102 waits for the request id."""
     scene = Scene()
     scene.start()
@@ -177,7 +177,7 @@ def test_24_already_routing() -> None:
     assert len(scene.sent(101)) == 1
 
 
-def test_25_already_chatting_known() -> None:
+def test_25_already_chatting_in_the_known_session() -> None:
     """Row 25: -2 without a session id refers to the remembered session."""
     scene = Scene()
     scene.begin()
@@ -194,7 +194,7 @@ def test_25_already_chatting_known() -> None:
     assert scene.last == message("one")
 
 
-def test_26_already_chatting_unknown() -> None:
+def test_26_already_chatting_in_an_unknown_session() -> None:
     """Row 26: -2 with an unknown session: one clear error after 5 s."""
     scene = Scene()
     scene.text("one")
@@ -206,7 +206,7 @@ def test_26_already_chatting_unknown() -> None:
     assert len(scene.sent(101)) == 1
 
 
-def test_27_off_hours() -> None:
+def test_27_text_outside_working_hours_is_kept() -> None:
     """Row 27: the first text is kept, and sent before the second."""
     scene = Scene()
     first = scene.text("one")
@@ -222,7 +222,7 @@ def test_27_off_hours() -> None:
     assert scene.delivered == [first, second]
 
 
-def test_28_status_6_in_queue() -> None:
+def test_28_text_is_kept_when_working_hours_end() -> None:
     """Row 28: the customer is told, and the text is kept."""
     scene = Scene()
     event = scene.queue_up("one")
@@ -233,7 +233,7 @@ def test_28_status_6_in_queue() -> None:
 
 
 @pytest.mark.parametrize("status", [3, 4, 2])
-def test_29_timeout_dropped_refused(status: int) -> None:
+def test_29_each_end_of_a_request_has_its_own_sentence(status: int) -> None:
     """Row 29: each kind of end has its own sentence."""
     scene = Scene()
     scene.start()
@@ -243,7 +243,7 @@ def test_29_timeout_dropped_refused(status: int) -> None:
     assert scene.card == [f"status.{status}"]
 
 
-def test_30_refused_then_202() -> None:
+def test_30_refused_request_is_accepted_later() -> None:
     """Row 30: a refused request may still be accepted."""
     scene = Scene()
     scene.start()
@@ -255,7 +255,7 @@ def test_30_refused_then_202() -> None:
 
 
 @pytest.mark.parametrize(("status", "card"), [(0, "queue.position"), (1, "queue.accepted")])
-def test_30_refused_then_201_then_202(status: int, card: str) -> None:
+def test_30_refused_request_is_queued_again(status: int, card: str) -> None:
     """Reference 2.3, status 2: a 201 for the same request restores the place in the queue."""
     scene = Scene()
     event = scene.queue_up("one")
@@ -280,7 +280,7 @@ def test_31_unknown_status() -> None:
     assert scene.card == ["status.other"]
 
 
-def test_32_accepted_11() -> None:
+def test_32_status_11_is_not_an_error() -> None:
     """Row 32: status 11 is not an error."""
     scene = Scene()
     scene.start()
@@ -291,7 +291,7 @@ def test_32_accepted_11() -> None:
     assert scene.notices == ["chat.started"]
 
 
-def test_33_robot_queue() -> None:
+def test_33_robot_session_starts_with_the_reply() -> None:
     """Row 33: a robot's session starts with the reply to 101; text is sent as 110."""
     scene = Scene()
     scene.text("one")
@@ -302,7 +302,7 @@ def test_33_robot_queue() -> None:
     assert scene.sent(111) == []
 
 
-def test_34_robot_then_202_same() -> None:
+def test_34_robots_session_is_greeted_once() -> None:
     """Row 34: a 202 for the same session does not repeat the greeting."""
     scene = Scene()
     scene.start()

@@ -17,7 +17,7 @@ from tests.support.scene import ASK, JUN, MEI, REQUEST, SESSION, Scene, message
 CUSTOMER = {"id": "7b0c2c58-6f0e-4d0e-9d51-0d7b3a3f5a10", "name": "room-42", "icon": ""}
 
 
-def test_36_perm_session() -> None:
+def test_36_permanent_session_needs_no_202() -> None:
     """Row 36: a permanent session needs no 202."""
     scene = Scene()
     scene.text("one")
@@ -27,7 +27,7 @@ def test_36_perm_session() -> None:
     assert scene.ghosts == {"K00017"}
 
 
-def test_37_continue_last() -> None:
+def test_37_session_continues_after_a_reconnect() -> None:
     """Row 37: after a reconnect the same session continues without a greeting."""
     scene = Scene()
     scene.begin()
@@ -51,7 +51,7 @@ def test_38_39_people_lists(people: dict[str, object]) -> None:
     assert scene.ghosts == {"K00017"}
 
 
-def test_40_transfer_204() -> None:
+def test_40_transfer_to_another_agent() -> None:
     """Row 40: an agent transfers the chat to another."""
     scene = Scene()
     scene.begin(MEI)
@@ -62,7 +62,7 @@ def test_40_transfer_204() -> None:
     assert scene.relayed[0].agent.name == "Jun"
 
 
-def test_41_conference_204() -> None:
+def test_41_two_agents_in_a_chat() -> None:
     """Row 41: messages of two agents are attributed to each."""
     scene = Scene()
     scene.begin(MEI)
@@ -73,7 +73,7 @@ def test_41_conference_204() -> None:
     assert scene.ghosts == {"K00017", "K00021"}
 
 
-def test_42_rename_204() -> None:
+def test_42_agent_is_renamed() -> None:
     """Row 42: a new name renames the ghost, without a notice."""
     scene = Scene()
     scene.begin(MEI)
@@ -85,7 +85,7 @@ def test_42_rename_204() -> None:
     assert scene.relayed[0].agent.name == "Mei Li"
 
 
-def test_46_rating_zero() -> None:
+def test_46_rating_of_zero_is_sent() -> None:
     """Row 46: 0 is a valid rating."""
     scene = Scene()
     scene.begin()
@@ -95,7 +95,7 @@ def test_46_rating_zero() -> None:
     assert scene.notices[-1] == "rating.thanks"
 
 
-def test_47_rating_after_205() -> None:
+def test_47_ended_session_can_be_rated() -> None:
     """Row 47: the ended session is rated."""
     scene = Scene()
     scene.begin()
@@ -105,7 +105,7 @@ def test_47_rating_after_205() -> None:
     assert scene.last == {"type": 104, "sessionId": 5150, "rating": rating}
 
 
-def test_48_rating_push_once() -> None:
+def test_48_rating_is_requested_once() -> None:
     """Row 48: 203 twice and a notice of type 2 ask for one rating."""
     scene = Scene()
     scene.begin()
@@ -132,7 +132,7 @@ def test_49_session_invalid() -> None:
     assert scene.delivered == [first, second]
 
 
-def test_50_session_invalid_pipelined() -> None:
+def test_50_invalid_session_starts_one_new_chat() -> None:
     """Row 50: messages are sent one at a time, so -11 starts a single new chat."""
     scene = Scene()
     scene.begin()
@@ -158,7 +158,7 @@ def test_51_close_by_customer() -> None:
     assert scene.notices[1:] == ["chat.ended_by_you"]
 
 
-def test_52_close_minus_11() -> None:
+def test_52_closing_a_lost_session_succeeds() -> None:
     """Row 52: closing a session that is gone succeeds."""
     scene = Scene()
     scene.begin()
@@ -168,7 +168,7 @@ def test_52_close_minus_11() -> None:
     assert scene.notices[1:] == ["chat.ended_by_you"]
 
 
-def test_53_210_html() -> None:
+def test_53_html_is_passed_on_unchanged() -> None:
     """Row 53 in the conversation: the HTML is passed on unchanged."""
     scene = Scene()
     scene.begin()
@@ -177,7 +177,7 @@ def test_53_210_html() -> None:
     assert getattr(scene.relayed[0].content, "html", None) == html
 
 
-def test_54b_faces_as_codes() -> None:
+def test_54b_emoji_are_sent_as_codes_if_configured() -> None:
     """Reference 3.9: emoji are sent unchanged, or as WeChat codes if configured."""
     for codes, sent in ((False, "hello 🙂🌹"), (True, "hello /::)/:rose")):
         scene = Scene(Policy(emoji_codes=codes))
@@ -186,7 +186,7 @@ def test_54b_faces_as_codes() -> None:
         assert scene.texts == [sent]
 
 
-def test_60_notice_typing() -> None:
+def test_60_typing_notice_is_not_shown() -> None:
     """Row 60 in the conversation: a typing notice is not shown."""
     scene = Scene()
     scene.begin()
@@ -197,7 +197,7 @@ def test_60_notice_typing() -> None:
 
 
 @pytest.mark.parametrize("number", [{}, {"noticeType": 120}])
-def test_61_notice_unknown(number: dict[str, object]) -> None:
+def test_61_unknown_notice_is_shown(number: dict[str, object]) -> None:
     """Row 61: an unknown notice is shown."""
     scene = Scene()
     scene.begin()
@@ -207,7 +207,7 @@ def test_61_notice_unknown(number: dict[str, object]) -> None:
     assert scene.notices == ["chat.notice"]
 
 
-def test_62_msgtype_unknown() -> None:
+def test_62_message_of_unknown_type_is_passed_on() -> None:
     """Row 62: a message of unknown type is passed on, to be shown as a placeholder."""
     scene = Scene()
     scene.begin()
@@ -218,7 +218,7 @@ def test_62_msgtype_unknown() -> None:
 
 
 @pytest.mark.parametrize("frame", ['{"type":299}', "{}", "hello", "[1]", b"\xff"])
-def test_63_frame_unknown(frame: str | bytes) -> None:
+def test_63_unknown_frame_is_ignored(frame: str | bytes) -> None:
     """Row 63: an unknown frame never reaches the conversation."""
     assert isinstance(parse_frame(frame), Ignored)
 
@@ -245,7 +245,7 @@ def test_71_link_lost_in_queue() -> None:
     assert scene.state.phase.request_id == REQUEST
 
 
-def test_72_unanswered_110() -> None:
+def test_72_unanswered_message_is_sent_again_and_marked() -> None:
     """Row 72: the message is sent again once, with the same call id, and marked."""
     scene = Scene()
     scene.begin()
@@ -321,7 +321,7 @@ def test_80_ids_as_strings() -> None:
     assert scene.last == message("two")
 
 
-def test_81_foreign_205() -> None:
+def test_81_end_of_another_session_is_ignored() -> None:
     """Row 81: the end of another session is ignored."""
     scene = Scene()
     scene.begin()

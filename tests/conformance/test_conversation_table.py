@@ -42,7 +42,7 @@ def test_row_3_login_refused(reason: FailureReason) -> None:
     assert len(scene.calls) == 1
 
 
-def test_row_6_text_after_the_end_asks_again() -> None:
+def test_row_6_text_after_the_end_starts_a_new_request() -> None:
     """Several texts start one request, with a new queue card."""
     scene = Scene()
     scene.begin()
@@ -111,7 +111,7 @@ def test_row_12_session_in_the_reply_waits_for_202() -> None:
     assert scene.ghosts == {"K00017"}
 
 
-def test_row_12_202_in_time() -> None:
+def test_row_12_greeting_comes_with_the_202() -> None:
     """The greeting comes once, at the 202."""
     scene = Scene()
     scene.text("one")

@@ -98,7 +98,7 @@ async def test_02b_wrong_sign_stops() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("code", [-20, -6])
-async def test_04_login_bad(code: int) -> None:
+async def test_04_refused_login_is_not_repeated(code: int) -> None:
     """Row 4: one login request in 60 s, however many calls are made."""
 
     async def refuse(_: web.Request) -> web.StreamResponse:
@@ -142,7 +142,7 @@ async def test_04b_refused_login_is_not_retried_for_an_hour(code: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_05_login_html_503() -> None:
+async def test_05_html_error_page_is_not_a_refusal() -> None:
     """Row 5: an error page is not a refusal: the call retries with back-off."""
     async with simulated() as simulator:
         await simulator.do(
@@ -244,7 +244,7 @@ async def test_08_handshake_refused(mode: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_09_accept_then_refuse() -> None:
+async def test_09_token_refused_by_a_command() -> None:
     """Row 9: -15 to a command: one new login, then the command again with its call id."""
     async with simulated() as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
@@ -258,7 +258,7 @@ async def test_09_accept_then_refuse() -> None:
 
 
 @pytest.mark.asyncio
-async def test_10_storm_of_refusals() -> None:
+async def test_10_pipelined_commands_are_replayed_after_one_login() -> None:
     """Row 10: -15 to 20 pipelined commands: one login, then all again in order, once."""
     async with simulated() as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:

@@ -339,7 +339,7 @@ BEATING = replace(FAST, ping_after=0.1, ping_wait=0.2)
 
 
 @pytest.mark.asyncio
-async def test_68_heartbeat_2019() -> None:
+async def test_68_idle_link_sends_heartbeats() -> None:
     """Row 68: an idle link sends heartbeats (type 10), and stays open if they are answered."""
     async with simulated(dialect="2019") as simulator:
         async with rig(settings_for(simulator.base_url, timing=BEATING)) as rigged:
@@ -350,7 +350,7 @@ async def test_68_heartbeat_2019() -> None:
 
 
 @pytest.mark.asyncio
-async def test_68b_heartbeat_unanswered() -> None:
+async def test_68b_unanswered_heartbeat_causes_a_reconnect() -> None:
     """Row 68: no answer to type 10 within the limit, despite pongs: reconnect."""
     async with (
         simulated(dialect="2019") as simulator,
@@ -366,7 +366,7 @@ async def test_68b_heartbeat_unanswered() -> None:
 
 
 @pytest.mark.asyncio
-async def test_68c_heartbeat_never_answered() -> None:
+async def test_68c_reconnects_for_heartbeats_are_limited() -> None:
     """A server that never answers heartbeats causes only a few reconnects."""
     async with simulated(dialect="2019", heartbeat="silent") as simulator:
         async with rig(settings_for(simulator.base_url, timing=BEATING)) as rigged:

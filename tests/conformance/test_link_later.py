@@ -70,7 +70,7 @@ async def test_75_long_text(dialect: Dialect) -> None:
 
 
 @pytest.mark.asyncio
-async def test_112_and_113_as_the_later_guides_show_them() -> None:
+async def test_112_and_113_in_the_later_dialect() -> None:
     """Reference 1.2: a server of the later dialect gets both, with the rate of 113 limited."""
     async with simulated(dialect="2019") as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:

@@ -48,7 +48,7 @@ from tests.unit.link.simulated import (
 
 
 @pytest.mark.asyncio
-async def test_row_36_ping_into_silence() -> None:
+async def test_row_36_idle_link_sends_pings() -> None:
     """Dialect 2016: WebSocket pings keep an idle link open, without frames of type 10."""
     async with simulated() as simulator:
         timing = replace(FAST, ping_after=0.1, ping_wait=0.5)
@@ -61,7 +61,7 @@ async def test_row_36_ping_into_silence() -> None:
 
 
 @pytest.mark.asyncio
-async def test_68_no_pong() -> None:
+async def test_68_missing_pong_causes_a_reconnect() -> None:
     """Row 68 (2016 part), table row 36: without pong or frame, the link reconnects."""
     stuck = asyncio.Event()
 
@@ -124,7 +124,7 @@ async def test_65_receipt_for_each_copy() -> None:
 
 
 @pytest.mark.asyncio
-async def test_67_no_receipt_2016() -> None:
+async def test_67_push_without_rs_id_gets_no_receipt() -> None:
     """Row 67: a push without rsId gets no receipt (120), and a unique key."""
     async with simulated() as simulator:
         tokens = Tokens()
@@ -185,7 +185,7 @@ async def test_70_link_lost_in_chat() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("carried_out", [True, False])
-async def test_72_unanswered(*, carried_out: bool) -> None:
+async def test_72_cut_before_the_reply_is_uncertain(*, carried_out: bool) -> None:
     """Row 72: a cut between write and reply is an uncertain failure; the call id is reused."""
     async with simulated() as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:

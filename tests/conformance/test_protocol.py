@@ -111,7 +111,7 @@ def test_04_login_refused() -> None:
     assert meaning(-20).verdict is Verdict.CONFIGURATION
 
 
-def test_05_login_html_503() -> None:
+def test_05_html_error_page_is_not_a_refusal() -> None:
     """Row 5: an HTML page is not a refusal."""
     assert parse_login_reply(HTML) is None
 
@@ -137,7 +137,7 @@ def test_10_pipelined_refusals_keep_their_order() -> None:
     assert calls == list(range(1, 21))
 
 
-def test_12_queue_minimal() -> None:
+def test_12_request_id_arrives_by_201() -> None:
     """Row 12: the request id arrives by 201."""
     assert reply({"messageId": 3, "type": 101, "result": 1, "message": ""}).request_id is None
     status = push({"type": 201, "requestId": 9001, "requestStatus": 0, "queueLength": 2})
@@ -171,12 +171,12 @@ def test_31_unknown_status() -> None:
     assert progress(42) is Progress.OVER
 
 
-def test_32_accepted_11() -> None:
+def test_32_status_11_is_not_an_error() -> None:
     """Row 32: status 11 is not an error."""
     assert progress(11) is Progress.ACCEPTED
 
 
-def test_33_robot_queue() -> None:
+def test_33_robot_session_starts_with_the_reply() -> None:
     """Row 33: the reply has a session and a robot, but no request id."""
     taken = reply(
         {

@@ -144,7 +144,7 @@ def test_58_location_with_strings() -> None:
 @pytest.mark.parametrize(
     ("odd", "shown"), [(None, "null"), ([1, "a"], '[1,"a"]'), (7, "7"), ({"text": "x"}, "x")]
 )
-def test_59_odd_text(odd: object, shown: str) -> None:
+def test_59_any_json_value_is_shown_as_text(odd: object, shown: str) -> None:
     """Row 59: any JSON value is shown as text."""
     assert content({"type": 1, "content": odd}) == AgentText(shown)
 

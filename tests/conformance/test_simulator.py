@@ -190,7 +190,7 @@ async def upload(here: Site, token: str, *, multipart: bool, body: bytes = b"abc
     ("mode", "raw", "multipart"), [("raw", 1, -14), ("multipart", -14, 1), ("both", 1, 1)]
 )
 @pytest.mark.asyncio
-async def test_upload_strictness(mode: str, raw: int, multipart: int) -> None:
+async def test_upload_in_the_wrong_mode_is_refused(mode: str, raw: int, multipart: int) -> None:
     async with site(upload_mode=mode) as here:
         token = await here.login()
         assert await upload(here, token, multipart=False) == raw

@@ -103,7 +103,7 @@ async def test_delayed_replies_stay_in_order() -> None:
 
 @pytest.mark.parametrize(("code", "seen"), [(1001, 1001), (4000, 4000), (1006, 1006)])
 @pytest.mark.asyncio
-async def test_kick(code: int, seen: int) -> None:
+async def test_kick_closes_the_socket_with_the_code(code: int, seen: int) -> None:
     async with site() as here:
         phone = await here.phone()
         await here.simulator.do({"op": "kick", "login": "ada", "code": code})
@@ -276,7 +276,7 @@ async def _status(here: Site, body: bytes) -> int:
 
 
 @pytest.mark.asyncio
-async def test_wait_for_gives_up() -> None:
+async def test_wait_for_times_out() -> None:
     async with site() as here:
         with pytest.raises(TimeoutError):
             await here.simulator.wait_for(lambda state: state["logins"] == 1, timeout=0.01)

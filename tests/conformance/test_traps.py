@@ -157,7 +157,7 @@ def test_the_ended_session_is_rated_until_the_next_begins() -> None:
     assert scene.last["sessionId"] == 5151
 
 
-def test_an_empty_agents_list_keeps_the_old() -> None:
+def test_empty_agent_list_keeps_the_agents() -> None:
     """Trap T17: a rename is not a join, and an empty list not a departure."""
     scene = Scene()
     scene.begin()

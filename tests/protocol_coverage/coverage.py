@@ -132,12 +132,12 @@ WIRE: Mapping[Key, str] = {
 # --- rows tested under another name --------------------------------------------------------------
 
 ALSO = """\
-1.3 minimal: test_12_queue_minimal test_reply_minimal_and_full
-1.3 queued: test_13_queue_requestid_in_101
-1.3 continued: test_37_continue_last test_37_continued_session
+1.3 minimal: test_12_request_id_arrives_by_201 test_reply_minimal_and_full
+1.3 queued: test_13_pre_message_is_sent_at_once
+1.3 continued: test_37_session_continues_after_a_reconnect test_37_continued_session
 1.3 session: test_row_12_session_in_the_reply_waits_for_202
-1.3 robot: test_33_robot_queue
-1.3 permanent: test_36_perm_session
+1.3 robot: test_33_robot_session_starts_with_the_reply
+1.3 permanent: test_36_permanent_session_needs_no_202
 1.3 refused: test_a_refused_reply_may_tell_the_request
 1.4 302: test_302_unasked
 1.5 6 11: test_other_media
@@ -145,21 +145,21 @@ ALSO = """\
 2.5 0 -3 -4 -5 -6 -7 -8 -9 -10 -11 -12 -13 -14 -16 -17 -18: test_a_request_for_an_agent_is_refused
 2.5 -19 -20 -21 -22 -23 -30 -31 -32 -33 -34 -35 other: test_a_request_for_an_agent_is_refused
 4 2: test_01_login_body test_08_handshake_refused
-4 4: test_05_login_html_503 test_05b_unreachable_server
+4 4: test_05_html_error_page_is_not_a_refusal test_05b_unreachable_server
 4 5 31: test_70_link_lost_in_chat
-4 7: test_12_queue_minimal test_13_queue_requestid_in_101
-4 8: test_14_201_before_101
-4 9: test_12_queue_minimal test_20_media_in_queue
-4 11: test_36_perm_session
+4 7: test_12_request_id_arrives_by_201 test_13_pre_message_is_sent_at_once
+4 8: test_14_status_arrives_before_the_reply
+4 9: test_12_request_id_arrives_by_201 test_20_file_is_uploaded_while_queued
+4 11: test_36_permanent_session_needs_no_202
 4 13: test_24_already_routing
-4 14: test_25_already_chatting_known test_26_already_chatting_unknown
-4 15: test_27_off_hours
-4 18: test_18_pre_then_start test_20_media_in_queue
-4 19: test_17_position_dedupe
-4 23: test_49_session_invalid test_72_unanswered_110
+4 14: test_25_already_chatting_in_the_known_session test_26_already_chatting_in_an_unknown_session
+4 15: test_27_text_outside_working_hours_is_kept
+4 18: test_18_pre_messages_are_not_sent_again test_20_file_is_uploaded_while_queued
+4 19: test_17_unchanged_position_is_not_shown_again
+4 23: test_49_session_invalid test_72_unanswered_message_is_sent_again_and_marked
 4 23: test_an_answer_to_another_call_changes_nothing
-4 29: test_47_rating_after_205
-4 29b: test_51_close_by_customer test_52_close_minus_11
+4 29: test_47_ended_session_can_be_rated
+4 29b: test_51_close_by_customer test_52_closing_a_lost_session_succeeds
 4 34: test_70_link_lost_in_chat test_delays_double_up_to_the_last test_links_cut_under_load
 4 37: test_64_receipt_only_after_storing test_65_receipt_for_each_copy
 6 T6: test_text test_57_file_as_json_text
@@ -173,7 +173,7 @@ ALSO = """\
 6 T16: test_the_customer_is_taken_off_users
 6 T18: test_flag_true test_chat_started
 6 T26: test_login_body test_login_body_of_other_dialects
-6 T31: test_32_accepted_11
+6 T31: test_32_status_11_is_not_an_error
 6 T36: test_extensions
 7 66: test_bridge_killed_20_times_under_load
 7 60: test_notice_types test_a_desk_that_says_it_every_second
