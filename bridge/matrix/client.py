@@ -61,6 +61,8 @@ FILE_TIMEOUT = 600.0
 """Maximum seconds of an upload or download, even if bytes keep coming."""
 LONGEST_ANSWER = 32 * 1024 * 1024
 """Maximum bytes of a reply: a member of a room takes 500, a page of events 6 MB."""
+LIMITED = 5.0
+"""Retry delay in seconds of a rate limit that names none: without one it would be an outage."""
 _MAX_ERROR = 64 * 1024
 """Maximum bytes of an error reply's body."""
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
@@ -118,11 +120,13 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
     if response.status == 401 and error.flows is not None and not error.errcode:
         # User-interactive authentication (perhaps without flows): bridge users have no password.
         return Refused("M_UNAUTHORIZED", "the homeserver requires interactive authentication")
-    busy = response.status in {408, 429} or error.errcode == "M_LIMIT_EXCEEDED"
+    limited = response.status == 429 or error.errcode == "M_LIMIT_EXCEEDED"
+    busy = limited or response.status == 408
     code = error.errcode or ("M_TOO_LARGE" if response.status == 413 else "")
     if busy or not code or (response.status >= 500 and code not in _UNREACHED):
         where = f"{response.method} answered {response.status} {error.errcode}".strip()
-        return Unavailable(where, _retry_after(response.headers, error))
+        delay = _retry_after(response.headers, error)
+        return Unavailable(where, LIMITED if limited and delay is None else delay)
     return Refused(code, error.error[:200])
 
 
@@ -176,7 +180,7 @@ def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """True if the homeserver cannot be reached; False if it timed out or named a retry delay."""
+    """True if the homeserver cannot be reached; False if it timed out or asked for a pause."""
     if isinstance(error, Unavailable):
         return error.retry_after is None
     return isinstance(error, aiohttp.ClientConnectionError) and not isinstance(

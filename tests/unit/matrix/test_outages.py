@@ -89,6 +89,9 @@ async def test_each_way_of_a_request_tells() -> None:
         body = {"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 5}
         return web.json_response(body, status=429)
 
+    async def silent_about_the_pause(_: web.Request) -> web.Response:
+        return web.Response(status=429, text="slow down")
+
     async def fail(transport: Homeserver) -> None:
         with pytest.raises(Unavailable):
             await transport.request("PUT", "_matrix/x")
@@ -111,12 +114,12 @@ async def test_each_way_of_a_request_tells() -> None:
     noted: list[bool] = []
     async with new_session(verify_tls=True) as session:
         await fail(Homeserver(session, f"http://127.0.0.1:{free_port()}", "t", users, outage))
-        for answer in (away, busy):
+        for answer in (away, busy, silent_about_the_pause):
             app = web.Application()
             app.router.add_route("*", "/{path:.*}", answer)
             async with TestServer(app) as server:
                 await fail(Homeserver(session, str(server.make_url("/")), "t", users, outage))
-    assert noted == [True] * 8 + [False] * 4
+    assert noted == [True] * 8 + [False] * 8
 
 
 @pytest.mark.asyncio

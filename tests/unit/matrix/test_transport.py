@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.client import FOREIGN, Homeserver, new_session
+from bridge.matrix.client import FOREIGN, LIMITED, Homeserver, new_session
 from bridge.matrix.crypto.wire import Json
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, TooBig, Unavailable
@@ -224,10 +224,12 @@ async def test_the_homeservers_no_is_a_refusal(
     [
         (429, '{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}', {}, 1.5),
         (429, '{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}', {"Retry-After": "7"}, 7),
-        (429, "slow down", {"Retry-After": "soon"}, None),
-        (429, '{"retry_after_ms":-5}', {}, None),
-        (429, '{"retry_after_ms":"x"}', {}, None),
+        (429, "slow down", {"Retry-After": "soon"}, LIMITED),
+        (429, '{"retry_after_ms":-5}', {}, LIMITED),
+        (429, '{"retry_after_ms":"x"}', {}, LIMITED),
         (413, '{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}', {}, 1.5),
+        (400, '{"errcode":"M_LIMIT_EXCEEDED"}', {}, LIMITED),
+        (408, "", {}, None),
         (500, '{"errcode":"M_UNKNOWN","error":"oops"}', {}, None),
         (502, "<html>bad gateway</html>", {}, None),
         (503, "[]", {"Retry-After": "3"}, 3),
