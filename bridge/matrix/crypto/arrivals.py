@@ -283,9 +283,11 @@ class Allowance:
 
     def spend(self, user: str, now: int) -> bool:
         server = user.partition(":")[2]
-        return self._users.spend(user, now) and (
-            server == self._home or self._servers.spend(server, now)
-        )
+        if server == self._home:
+            return self._users.spend(user, now)
+        # One that is refused costs neither of them anything.
+        left = self._servers.left(server, now) and self._users.spend(user, now)
+        return left and self._servers.spend(server, now)
 
 
 class Budget:
@@ -297,12 +299,18 @@ class Budget:
         self._spent: LRUCache[str, tuple[int, int]] = LRUCache(20_000)
         """Name -> start of its window (ms), and items taken since."""
 
+    def left(self, name: str, now: int) -> bool:
+        """False if the limit of this window is reached."""
+        return self._window(name, now)[1] < self._each
+
     def spend(self, name: str, now: int) -> bool:
-        """Take one item; False if the limit of this window is reached."""
-        began, count = self._spent.get(name) or (now, 0)
-        if not 0 <= now - began < self._period:
-            began, count = now, 0
+        """Take one item, if there is one `left`."""
+        began, count = self._window(name, now)
         if count >= self._each:
             return False
         self._spent[name] = (began, count + 1)
         return True
+
+    def _window(self, name: str, now: int) -> tuple[int, int]:
+        began, count = self._spent.get(name) or (now, 0)
+        return (began, count) if 0 <= now - began < self._period else (now, 0)

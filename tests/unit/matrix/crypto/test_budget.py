@@ -23,6 +23,15 @@ def test_a_homeserver_has_a_limit_for_all_its_users() -> None:
     assert allowance.spend("@9:there", DAY_MS)
 
 
+def test_a_refused_one_is_charged_to_nobody() -> None:
+    allowance = Allowance(2, 3, "here")
+    assert all(allowance.spend(f"@{n}:there", 0) for n in range(3))
+    late = DAY_MS - 1
+    assert [allowance.spend("@a:there", late) for _ in range(3)] == [False] * 3
+    assert [allowance.spend("@a:there", DAY_MS) for _ in range(3)] == [True, True, False]
+    assert allowance.spend("@b:there", DAY_MS)
+
+
 def test_a_thousand_customers_of_one_homeserver_come_back_at_once() -> None:
     """With four devices each, in a room with the bot and a queue user, whom six agents served."""
     channels = Allowance(arrivals._CHANNELS, arrivals._CHANNELS_OF_SERVER, "here")
