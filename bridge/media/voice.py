@@ -33,6 +33,9 @@ LOWEST_RATE = 4_000
 """Minimum sample rate in Hz, below which sound is rejected as not speech. Telephones use 8,000."""
 MAX_SAMPLES = 2_000_000
 """Maximum samples per frame over all channels (FFmpeg `max_samples`). FLAC allows 8 × 65,535."""
+MAX_FRAME = 65_535
+"""Maximum samples per frame and channel: a frame is resampled as a whole, for tens of MB if it has
+more. FLAC's frames are the largest."""
 
 _OPUS_RATE = 48_000
 _OPUS_BITS = 32_000
@@ -189,46 +192,32 @@ def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
         if _codec_of(source.streams.audio[0]) is None:
             raise NoSound("unknown codec")
         source.streams.audio[0].codec_context.options = {"max_samples": str(MAX_SAMPLES)}
-        for part in _slices(source):
+        for part in _decoded(source):
             for frame in resampler.resample(part):
                 yield frame
     if frame is None:
         raise NoSound("no audio in the file")
 
 
-def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | None]:
-    """Yield decoded sound in parts of at most a second, then None to flush the resampler."""
+def _decoded(source: av.container.InputContainer) -> Iterator[av.AudioFrame | None]:
+    """Yield decoded sound without timestamps, then None to flush the resampler."""
     import av
 
     heard = 0
     # A recording that breaks off counts up to there.
     with suppress(av.error.InvalidDataError):
-        for decoded in source.decode(audio=0):
-            rate = decoded.sample_rate
-            if rate < LOWEST_RATE:
+        for frame in source.decode(audio=0):
+            if frame.sample_rate < LOWEST_RATE:
                 raise NoSound("the sample rate is too low")
-            heard += decoded.samples
-            if heard > MAX_SECONDS * rate:
+            if frame.samples > MAX_FRAME:
+                raise NoSound("a frame is too long")
+            heard += frame.samples
+            if heard > MAX_SECONDS * frame.sample_rate:
                 raise NoSound("too long")
-            for start in range(0, decoded.samples, rate):
-                yield _slice(decoded, start, min(rate, decoded.samples - start))
+            # Timestamps of broken recordings jump, so only the samples are counted.
+            frame.pts = None
+            yield frame
     yield None
-
-
-def _slice(whole: av.AudioFrame, start: int, count: int) -> av.AudioFrame:
-    import av
-
-    part = whole
-    if count != whole.samples:
-        part = av.AudioFrame(whole.format, whole.layout, count)
-        channels = 1 if whole.format.is_planar else whole.layout.nb_channels
-        width = whole.format.bytes * channels
-        for into, plane in zip(part.planes, whole.planes, strict=True):
-            into.update(bytes(plane)[start * width : (start + count) * width])
-        part.sample_rate = whole.sample_rate
-    # Timestamps of broken recordings jump, so only the samples are counted.
-    part.pts = None
-    return part
 
 
 def _waveform(peaks: list[int]) -> tuple[int, ...]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import random
 
-import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,21 +98,11 @@ def test_a_frame_of_too_many_samples_is_not_decoded(monkeypatch: pytest.MonkeyPa
             to_opus(io.BytesIO(tone(1, container)))
 
 
-@pytest.mark.parametrize("form", ["s16", "s16p", "s32", "fltp", "u8"])
-@pytest.mark.parametrize("layout", ["mono", "stereo", "5.1"])
-def test_slices_are_the_whole(form: str, layout: str) -> None:
-    whole = av.AudioFrame(form, layout, 1_000)
-    whole.sample_rate = 8_000
-    for number, plane in enumerate(whole.planes):
-        plane.update(random.Random(number).randbytes(plane.buffer_size))  # noqa: S311 - repeatable
-    bounds = ((0, 400), (400, 400), (800, 200))
-    parts = [voice._slice(whole, start, count) for start, count in bounds]
-    assert [(part.samples, part.sample_rate, part.pts) for part in parts] == [
-        (count, 8_000, None) for _, count in bounds
-    ]
-    for number, plane in enumerate(whole.planes):
-        assert b"".join(bytes(part.planes[number]) for part in parts) == bytes(plane)
-    assert voice._slice(whole, 0, 1_000) is whole
+def test_a_frame_of_minutes_is_not_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(voice, "MAX_FRAME", 1_000)
+    assert to_opus(io.BytesIO(tone(1, "amr"))).seconds == pytest.approx(1, rel=0.05)
+    with pytest.raises(NoSound):
+        to_opus(io.BytesIO(tone(1, "flac")))
 
 
 def test_cut_off_recording_is_played_as_far_as_it_goes() -> None:
