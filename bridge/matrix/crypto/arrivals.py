@@ -142,7 +142,7 @@ class Arrivals:
             except Exception:  # noqa: BLE001 - logged; one event must not block all others
                 LOG.exception("a to-device message could not be handled", user=own.user)
         for channel in news.channels.values():
-            news.add(*channel.rows(self._vault, now))
+            news.add(channel.row(self._vault, now))
         if news.letters:
             # Even if none was readable: Stale tells if another process has newer one-time keys.
             news.add(own.row(self._vault))

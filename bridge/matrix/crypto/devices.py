@@ -503,13 +503,6 @@ class OwnDevice:
         account = vodozemac.Account.from_pickle(state.account, vault.pickle_key)
         return cls(user, state, account, stored)
 
-    def owns(self, device_id: str) -> bool:
-        """True if rows stored for a device of this id belong to this device.
-
-        The id is empty in rows of an early version, in which a user kept one device for ever.
-        """
-        return device_id == self.device_id or not (device_id or self.state.successor)
-
     def row(self, vault: Vault) -> SecretRow:
         self.state.account = self.account.pickle(vault.pickle_key)
         row = vault.row(own_name(self.user), self.state, was=self.stored)

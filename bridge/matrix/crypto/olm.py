@@ -48,32 +48,26 @@ class Channel:
         self.own = own
         self.curve25519 = curve25519
         self._name = f"olm/{own.user}/{user}/{curve25519}"
-        self._former_name = f"olm/{own.user}/{curve25519}"
         self._sessions: list[vodozemac.Session] = []
         self._stored: bytes | None = None
         """The row's bytes as last read or written, for compare-and-swap."""
-        self._former = False
-        """Whether the row still has an early version's name, without the user."""
 
     @classmethod
     async def load(cls, vault: Vault, own: OwnDevice, user: str, curve25519: str) -> Channel:
         channel = cls(own, user, curve25519)
         found, channel._stored = await vault.read(channel._name, _Sessions)
-        if found is None:
-            found = await vault.load(channel._former_name, _Sessions)
-            channel._former = found is not None
-        if found is not None and own.owns(found.device_id):
+        if found is not None and found.device_id == own.device_id:
             channel._sessions = [
                 vodozemac.Session.from_pickle(pickle, vault.pickle_key) for pickle in found.pickles
             ]
         return channel
 
-    def rows(self, vault: Vault, now: int) -> list[SecretRow]:
+    def row(self, vault: Vault, now: int) -> SecretRow:
         pickles = [session.pickle(vault.pickle_key) for session in self._sessions[:_KEPT]]
         sessions = _Sessions(pickles, self.own.device_id)
         row = vault.row(self._name, sessions, now + _UNUSED_MS, self._stored)
         self._stored = row.value
-        return [row, SecretRow(self._former_name, None)] if self._former else [row]
+        return row
 
     @property
     def open(self) -> bool:

@@ -195,8 +195,7 @@ class Sharing:
             messages: dict[str, dict[str, Json]] = defaultdict(dict)
             for device, channel in part:
                 messages[device.user][device.device_id] = channel.encrypt(device, *event)
-            rows = [row for _, channel in part for row in channel.rows(self._vault, now)]
-            await self._vault.save(rows)
+            await self._vault.save([channel.row(self._vault, now) for _, channel in part])
             await self._server.send_to_devices(own.user, "m.room.encrypted", {**messages})
 
     async def renew(self, own: OwnDevice, device: Device, one_time: str, now: int) -> bool:

@@ -71,7 +71,7 @@ async def test_letters_go_both_ways_and_across_a_restart(two: Two) -> None:
     assert not channel.open
     assert begin(channel, two.device, two.claimed())
     two.world.post(BOT, ALICE, "PHONE", "m", channel.encrypt(two.device, "m.dummy", {"a": 1}))
-    await two.vault.save(channel.rows(two.vault, 0))
+    await two.vault.save([channel.row(two.vault, 0)])
     (payload,) = two.phone.fetch()
     assert (payload["type"], payload["content"], payload["recipient"]) == (
         "m.dummy",
@@ -188,7 +188,7 @@ async def test_sessions_belong_to_one_device_of_ours(two: Two) -> None:
     successor = OwnDevice.draw(BOT, "BOT_2", two.own)
     for device_id in ("BOT", ""):  # an earlier version did not say whose they were
         await two.vault.save([two.vault.row(name, _Sessions(pickles, device_id))])
-        assert (await two.channel()).open
+        assert (await two.channel()).open is (device_id == "BOT")
         theirs = await Channel.load(two.vault, successor, ALICE, two.phone.keys["curve25519"])
         assert not theirs.open
 
@@ -206,19 +206,5 @@ async def test_whoever_says_that_anothers_key_is_theirs_has_a_channel_of_their_o
     theirs = await Channel.load(two.vault, two.own, "@eve:here", curve25519)
     keys = two.world.one_time["@eve:here", "PHONE"]
     assert begin(theirs, device, keys)
-    await two.vault.save(theirs.rows(two.vault, 0))
+    await two.vault.save([theirs.row(two.vault, 0)])
     assert not (await two.channel()).open
-
-
-async def test_a_channel_of_a_version_that_did_not_name_the_user_goes_on(two: Two) -> None:
-    channel = await two.channel()
-    assert begin(channel, two.device, two.claimed())
-    former = f"olm/{BOT}/{two.phone.keys['curve25519']}"
-    pickles = [one.pickle(two.vault.pickle_key) for one in channel._sessions]
-    await two.vault.save([two.vault.row(former, _Sessions(pickles, "BOT"))])
-    channel = await two.channel()
-    assert channel.open
-    await two.vault.save(channel.rows(two.vault, 0))
-    (name,) = await two.vault.names("olm/")  # no ratchet stands in two places
-    assert name != former
-    assert (await two.channel()).open
