@@ -99,12 +99,6 @@ class Arrivals:
         self._new_keys = Allowance(_KEYS, _KEYS_OF_SERVER, home)
         self._new_channels = Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
 
-    async def last_look(self, own: OwnDevice, now: int) -> News:
-        """Read and store the pending to-device messages of a device that is about to be deleted."""
-        # A device with an access token (no MSC4190) is identified by the token alone.
-        device = "" if own.state.token else own.device_id
-        return await self.absorb(own, await self.fetch(own.user, wait=False, device=device), now)
-
     async def fetch(self, user: UserId, *, wait: bool, device: str = "") -> Mail:
         """Call /sync from the stored token, or from the start if the homeserver rejects it."""
         found, was = await self._vault.read(f"since/{user}", Position)

@@ -444,7 +444,11 @@ class Crypto:
             await asyncio.wait(begun, timeout=_MENDING)
 
     async def _last_look(self, own: OwnDevice) -> None:
-        await self._pass_on(await self._arrivals.last_look(own, self._clock.now()))
+        """Read and store the pending to-device messages of a device that is about to be deleted."""
+        # A device with an access token (no MSC4190) is identified by the token alone.
+        device, now = "" if own.state.token else own.device_id, self._clock.now()
+        mail = await self._arrivals.fetch(own.user, wait=False, device=device)
+        await self._pass_on(await self._arrivals.absorb(own, mail, now))
 
 
 def _may_come(found: Json | Undecryptable) -> bool:

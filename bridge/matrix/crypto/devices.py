@@ -335,7 +335,10 @@ class Upkeep:
             if not kept_out:
                 await self._publish_identity(own)
         if not kept_out:
-            await self._finish(own)
+            if self._epoch.replace or self._epoch.restored or own.state.successor:
+                await self._drop_older(own)
+            own.state.published = True
+            await self._save(own)
 
     async def _draw_device(self, user: UserId, former: OwnDevice | None) -> OwnDevice:
         """Create a device for a user that has none, or has one of a former device id."""
@@ -367,13 +370,6 @@ class Upkeep:
                 user=own.user,
                 code=refusal.code,
             )
-
-    async def _finish(self, own: OwnDevice) -> None:
-        """Store the device as published; first delete the devices that it replaces, if any."""
-        if self._epoch.replace or self._epoch.restored or own.state.successor:
-            await self._drop_older(own)
-        own.state.published = True
-        await self._save(own)
 
     async def _drop_older(self, own: OwnDevice) -> None:
         """Delete the user's other bridge devices: clients would go on encrypting for them."""

@@ -78,10 +78,6 @@ class RoomKey(msgspec.Struct, frozen=True):
     device_keys: wire.Json | None = None
     """Device keys sent along as proof (MSC4147); None once proven, or if none came."""
 
-    def is_as_used(self, now: int) -> bool:
-        """True if a use need not be stored: it is proven, and at least half of `KEPT` remains."""
-        return not self.unproven and self.keep_until - now >= KEPT // 2
-
 
 class Withheld(msgspec.Struct, frozen=True):
     """Row `no/{key name}`: a device's refusal to send a key."""
@@ -238,7 +234,8 @@ class RoomKeys:
             return found
         opened, plain = found
         key = opened.key
-        used = key.is_as_used(now)
+        # A use need not be stored if the key is proven and at least half of `KEPT` remains.
+        used = not key.unproven and key.keep_until - now >= KEPT // 2
         if not used:
             if key.unproven and not await self._owners.is_owner(sealed.sender, key, now, ask=ask):
                 return Undecryptable(UNKNOWN_DEVICE, later=True)
