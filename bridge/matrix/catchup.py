@@ -83,37 +83,31 @@ class CatchUp:
     """Returns the maximum age of events in ms: older ones may have been pruned from the journal."""
 
     async def run(self) -> None:
-        since, took = await self._noted(), 0.0
+        since, took, looks, quiet = await self._noted(), 0.0, 0, 0.0
         while True:
-            await self._until_back()
-            looks = 0
-            while looks < len(LOOKS) and not self.outage.is_set():
-                if looks == 0:
-                    self.held.clear()
-                    # Some homeservers always push late: limit the share of time spent on looks.
-                    await slept(self.clock, max(LOOKS[0], 2 * took), self.outage)
-                else:
-                    pause = self.clock.sleep(LOOKS[looks])
-                    await first_of(pause, self.outage.wait(), self.held.wait())
-                    if self.held.is_set():
-                        looks = 0
-                        continue
-                if not self.outage.is_set():
-                    began = self.clock.now()
-                    whole = await self._look(since, self.rooms())
-                    took = min((self.clock.now() - began) / 1000, LOOKS[1])
-                    again = self.held.is_set() or self.outage.is_set()
-                    looks = 0 if again else looks + 1
-                    if whole or looks == len(LOOKS):
-                        since = await self._note(began)
-            quiet = 0.0
-            while not (self.outage.is_set() or self.held.is_set()):
-                await first_of(self.clock.sleep(WELL), self.outage.wait(), self.held.wait())
-                if not (self.outage.is_set() or self.held.is_set()):
-                    since = await self._note(self.clock.now())
-                    quiet += WELL
-                    if quiet % QUIET == 0:
-                        await self._look(since, rooms=())
+            if looks == 0:
+                await self._until_back()
+                self.held.clear()
+                # Some homeservers always push late: limit the share of time spent on looks.
+                await slept(self.clock, max(LOOKS[0], 2 * took), self.outage)
+            else:
+                pause = self.clock.sleep(LOOKS[looks] if looks < len(LOOKS) else WELL)
+                await first_of(pause, self.outage.wait(), self.held.wait())
+            if self.outage.is_set() or (looks and self.held.is_set()):
+                looks = 0
+                continue
+            began = self.clock.now()
+            if looks < len(LOOKS):
+                whole = await self._look(since, self.rooms())
+                took = min((self.clock.now() - began) / 1000, LOOKS[1])
+                again = self.held.is_set() or self.outage.is_set()
+                looks, quiet = 0 if again else looks + 1, 0.0
+                if whole or looks == len(LOOKS):
+                    since = await self._note(began)
+            else:  # all is well
+                since, quiet = await self._note(began), quiet + WELL
+                if quiet % QUIET == 0:
+                    await self._look(since, rooms=())
 
     async def _noted(self) -> int:
         """Return since when events may be missing, ms since the epoch."""
