@@ -120,11 +120,10 @@ class Upkeep:
         self._settled = False
         self._settling = asyncio.Lock()
         self._devices: dict[UserId, OwnDevice] = {}
+        """Published devices, equal to the stored ones."""
         self._offered: set[UserId] = set()
         """Users whose device and one-time keys were uploaded since the start."""
         self._locks: defaultdict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._fresh: set[UserId] = set()
-        """Users whose device in memory equals the stored one."""
         self.ready: defaultdict[UserId, asyncio.Event] = defaultdict(asyncio.Event)
         """Set once the user's device is published; stays set when the row is read again."""
 
@@ -153,22 +152,21 @@ class Upkeep:
         """
         async with self._locks[user]:
             try:
-                if user not in self._fresh:
-                    await again(lambda: self._bring_up(user))
-                    self._fresh.add(user)
+                if user not in self._devices:
+                    self._devices[user] = await again(lambda: self._bring_up(user))
                     self.ready[user].set()
                 yield self._devices[user]
             except (Unavailable, Refused):
                 raise  # changes made before the call are stored
             except BaseException:
                 # The device in memory may differ from the stored one: read it again next time.
-                self._fresh.discard(user)
+                self._devices.pop(user, None)
                 raise
 
     async def current(self, user: UserId) -> OwnDevice:
         """Return the user's device for reading, without the lock."""
-        if user in self._fresh:
-            return self._devices[user]
+        if (known := self._devices.get(user)) is not None:
+            return known
         async with self.holding(user) as own:
             return own
 
@@ -176,7 +174,7 @@ class Upkeep:
         """Publish the user's device again after the homeserver has lost it."""
         LOG.warning("a device is missing at the homeserver, creating it again", user=user)
         self._offered.discard(user)  # its one-time keys are gone with it
-        self._fresh.discard(user)
+        self._devices.pop(user, None)
         await self.current(user)
 
     # --- detection of a restored backup -----------------------------------------------------
@@ -271,27 +269,27 @@ class Upkeep:
         self._server.use_device(epoch.device_id)
         return row.value
 
-    async def _bring_up(self, user: UserId) -> None:
+    async def _bring_up(self, user: UserId) -> OwnDevice:
         """Load the user's device; create and publish the missing parts."""
         await self._settle()
-        if not await self._is_up(user):
+        own = await self._published(user)
+        if own is None:
             async with self._alone(own_name(user)):
                 # Another process may have done it by now.
-                if not await self._is_up(user):
-                    await self._publish(user)
+                own = await self._published(user) or await self._publish(user)
+        return own
 
-    async def _is_up(self, user: UserId) -> bool:
-        """Load the user's device, if any; return True if nothing of it needs publishing."""
+    async def _published(self, user: UserId) -> OwnDevice | None:
+        """Load the user's device; None if there is none, or a part of it needs publishing."""
         own = await OwnDevice.load(self._vault, user)
         if own is None:
-            return False
+            return None
         if own.state.token:
             self._server.use_token(user, own.state.token)
-        self._devices[user] = own
         if own.device_id != self._epoch.device_id or not own.state.published:
-            return False
+            return None
         fit = compare(own, await self._server.query(user, [user]))
-        return fit is Fit.GOOD or self._is_kept_out(own, fit)
+        return own if fit is Fit.GOOD or self._is_kept_out(own, fit) else None
 
     def _is_kept_out(self, own: OwnDevice, fit: Fit) -> bool:
         """True if the homeserver has foreign keys that must not be replaced."""
@@ -310,10 +308,10 @@ class Upkeep:
             )
         return kept_out
 
-    async def _publish(self, user: UserId) -> None:
-        own = self._devices.get(user)
+    async def _publish(self, user: UserId) -> OwnDevice:
+        own = await OwnDevice.load(self._vault, user)
         if own is None or own.device_id != self._epoch.device_id:
-            own = self._devices[user] = await self._draw_device(user, own)
+            own = await self._draw_device(user, own)
         await self.witness()  # before it is published, so that a backup without it counts as older
         kept_out, fit = False, None
         if own.state.published:
@@ -326,7 +324,7 @@ class Upkeep:
             fit = compare(own, await self._server.query(user, [user]))
             kept_out = self._is_kept_out(own, fit)
             if kept_out and fit is Fit.FOREIGN_DEVICE:
-                return
+                return own
         if fit is not Fit.GOOD:
             if user not in self._offered:
                 own.replenish({}, [])  # once: homeservers limit the number of one-time keys
@@ -339,6 +337,7 @@ class Upkeep:
                 await self._drop_older(own)
             own.state.published = True
             await self._save(own)
+        return own
 
     async def _draw_device(self, user: UserId, former: OwnDevice | None) -> OwnDevice:
         """Create a device for a user that has none, or has one of a former device id."""
