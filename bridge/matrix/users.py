@@ -64,56 +64,6 @@ class NameTaken(ValueError):
         self.enterprise = enterprise
 
 
-class _Names:
-    """User ids of one enterprise: of its bot, queues and agents."""
-
-    def __init__(
-        self,
-        domain: str,
-        bot_localpart: str,
-        username_template: str,
-        queue_ids: Iterable[QueueId],
-        queue_template: str,
-        *,
-        enterprise: str,
-    ) -> None:
-        try:
-            self.ends = _ends("username_template", username_template, "{agent}", domain)
-            self.queue_ends = _ends("queue_username_template", queue_template, "{queue}", domain)
-        except ValueError as error:
-            raise NameTaken(str(error), enterprise) from None
-        self.enterprise = enterprise
-        self.ghost = re.compile(ESCAPED.join(map(re.escape, self.ends)))
-        self.queue = re.compile("[0-9]+".join(map(re.escape, self.queue_ends)))
-        self.bot = UserId(f"@{bot_localpart}:{domain}")
-        self.queues = {self.queue_user(one): one for one in queue_ids}
-
-    def queue_user(self, queue_id: QueueId) -> UserId:
-        return UserId(str(queue_id).join(self.queue_ends))
-
-    def check(self, other: _Names, bots: Iterable[UserId]) -> None:
-        """Raise NameTaken if a ghost can match bots or the other's queue users, or a queue bots."""
-        some = (other.queue_user(QueueId(number)) for number in (1, 10))
-        for name in (*bots, *other.queues, *some):
-            if self.ghost.fullmatch(name):
-                raise self._taken("username_template", f"an agent the name {name}")
-        for name in bots:
-            if self.queue.fullmatch(name):
-                raise self._taken("queue_username_template", f"a queue the name {name}")
-
-    def check_templates(self, other: _Names) -> None:
-        """Raise NameTaken if ghosts, or queue users, of both enterprises could get the same id."""
-        if _overlap(self.ends, other.ends):
-            names = f"agents names that those of {other.enterprise} could have: use another prefix"
-            raise self._taken("username_template", names)
-        if _overlap(self.queue_ends, other.queue_ends, between=str.isdecimal):
-            names = f"queues names that those of {other.enterprise} could have"
-            raise self._taken("queue_username_template", names)
-
-    def _taken(self, key: str, whom: str) -> NameTaken:
-        return NameTaken(f"{key} would give {whom}", self.enterprise)
-
-
 def _overlap(
     one: tuple[str, str], other: tuple[str, str], between: Callable[[str], bool] = lambda _: True
 ) -> bool:
@@ -148,12 +98,18 @@ class OurUsers:
         *,
         enterprise: str = "",
     ) -> None:
-        own = (domain, bot_localpart, username_template, queue_ids, queue_template)
-        self.own = _Names(*own, enterprise=enterprise)
-        self.enterprise, self.bot = enterprise, self.own.bot
-        self.queue_user = self.own.queue_user
-        self.ghost_regex = f"^{self.own.ghost.pattern}$"
-        self.know((self.own,), self.bot)
+        try:
+            self.ends = _ends("username_template", username_template, "{agent}", domain)
+            self.queue_ends = _ends("queue_username_template", queue_template, "{queue}", domain)
+        except ValueError as error:
+            raise NameTaken(str(error), enterprise) from None
+        self.enterprise = enterprise
+        self.bot = UserId(f"@{bot_localpart}:{domain}")
+        self.ghost_pattern = re.compile(ESCAPED.join(map(re.escape, self.ends)))
+        self.queue_pattern = re.compile("[0-9]+".join(map(re.escape, self.queue_ends)))
+        self.queues = {self.queue_user(one): one for one in queue_ids}
+        self.ghost_regex = f"^{self.ghost_pattern.pattern}$"
+        self.know((self,), self.bot)
 
     @classmethod
     def several(cls, users: Sequence[OurUsers], bot_localpart: str) -> dict[str, OurUsers]:
@@ -161,13 +117,12 @@ class OurUsers:
 
         `bot_localpart`: the bot shared by all enterprises without a bot of their own.
         """
-        every = tuple(one.own for one in users)
-        home = every[0].bot.partition(":")[2]
+        home = users[0].bot.partition(":")[2]
         for one in users:
-            one.know(every, UserId(f"@{bot_localpart}:{home}"))
+            one.know(users, UserId(f"@{bot_localpart}:{home}"))
         return {one.enterprise: one for one in users}
 
-    def know(self, every: tuple[_Names, ...], main: UserId) -> None:
+    def know(self, every: Sequence[OurUsers], main: UserId) -> None:
         self.main = main
         """Bot that receives keys for all enterprises; with one enterprise, its bot."""
         self._every = every
@@ -185,16 +140,41 @@ class OurUsers:
         self.ghost: Callable[[AgentId], UserId] = lru_cache(_MAX_CACHED)(self._ghost_of)
         """Returns the ghost of an agent of this enterprise; its user id never changes."""
 
+    def queue_user(self, queue_id: QueueId) -> UserId:
+        return UserId(str(queue_id).join(self.queue_ends))
+
+    def check(self, other: OurUsers, bots: Iterable[UserId]) -> None:
+        """Raise NameTaken if a ghost can match bots or the other's queue users, or a queue bots."""
+        some = (other.queue_user(QueueId(number)) for number in (1, 10))
+        for name in (*bots, *other.queues, *some):
+            if self.ghost_pattern.fullmatch(name):
+                raise self._taken("username_template", f"an agent the name {name}")
+        for name in bots:
+            if self.queue_pattern.fullmatch(name):
+                raise self._taken("queue_username_template", f"a queue the name {name}")
+
+    def check_templates(self, other: OurUsers) -> None:
+        """Raise NameTaken if ghosts, or queue users, of both enterprises could get the same id."""
+        if _overlap(self.ends, other.ends):
+            names = f"agents names that those of {other.enterprise} could have: use another prefix"
+            raise self._taken("username_template", names)
+        if _overlap(self.queue_ends, other.queue_ends, between=str.isdecimal):
+            names = f"queues names that those of {other.enterprise} could have"
+            raise self._taken("queue_username_template", names)
+
+    def _taken(self, key: str, whom: str) -> NameTaken:
+        return NameTaken(f"{key} would give {whom}", self.enterprise)
+
     @property
     def namespaces(self) -> tuple[tuple[str, bool], ...]:
         """Regular expressions of the registration's namespaces, and whether each is exclusive."""
-        ghosts = [(one.ghost.pattern, True) for one in self._every]
-        queues = [(one.queue.pattern, False) for one in self._every]
+        ghosts = [(one.ghost_pattern.pattern, True) for one in self._every]
+        queues = [(one.queue_pattern.pattern, False) for one in self._every]
         bots = [(re.escape(one), False) for one in self._hosts if one in self._bots]
         return tuple((f"^{pattern}$", only) for pattern, only in (*ghosts, *queues, *bots))
 
     def _is_ours(self, user_id: str) -> bool:
-        ghost = any(one.ghost.fullmatch(user_id) for one in self._every)
+        ghost = any(one.ghost_pattern.fullmatch(user_id) for one in self._every)
         return ghost or self.is_open_to_all(user_id)
 
     def is_host(self, user_id: str) -> bool:
@@ -203,14 +183,16 @@ class OurUsers:
 
     def is_open_to_all(self, user_id: str) -> bool:
         """Whether anybody may register the user id: those of bots and queue users."""
-        return user_id in self._bots or any(one.queue.fullmatch(user_id) for one in self._every)
+        return user_id in self._bots or any(
+            one.queue_pattern.fullmatch(user_id) for one in self._every
+        )
 
     def hosts(self) -> tuple[UserId, ...]:
         """Return all users that customers may invite, the main bot first."""
         return self._hosts
 
     def queue_of(self, user_id: str) -> QueueId | None:
-        return self.own.queues.get(UserId(user_id))
+        return self.queues.get(UserId(user_id))
 
     def enterprises_of(self, user_id: str) -> tuple[str, ...]:
         """Return the enterprises that a bridge user serves, in order of configuration.
@@ -220,15 +202,17 @@ class OurUsers:
         found = tuple(
             one.enterprise
             for one in self._every
-            if user_id == one.bot or one.queue.fullmatch(user_id) or one.ghost.fullmatch(user_id)
+            if user_id == one.bot
+            or one.queue_pattern.fullmatch(user_id)
+            or one.ghost_pattern.fullmatch(user_id)
         )
         everybody = tuple(one.enterprise for one in self._every) if user_id == self.main else ()
         return found or everybody
 
     def _ghost_of(self, agent_id: AgentId) -> UserId:
-        name = escape(agent_id).join(self.own.ends)
+        name = escape(agent_id).join(self.ends)
         if len(name) > _MAX_USER_ID:
             # "h" is not a hex digit, so no escaped id contains "=h".
             digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()
-            name = f"=h{digest[:40]}".join(self.own.ends)
+            name = f"=h{digest[:40]}".join(self.ends)
         return UserId(name)

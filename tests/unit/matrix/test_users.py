@@ -14,7 +14,7 @@ OURS = OurUsers("example.org", "webchatbot", "webchat_{agent}", (QueueId(1), Que
 
 def queue_regex(users: OurUsers) -> str:
     """That of the registration's namespace."""
-    return f"^{users.own.queue.pattern}$"
+    return f"^{users.queue_pattern.pattern}$"
 
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=120)
