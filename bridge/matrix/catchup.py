@@ -30,6 +30,8 @@ from bridge.matrix.appservice import Arrived, age_of, is_echo, is_id
 from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.wire import mapping, text
 from bridge.matrix.events import is_membership, sent_at
+from bridge.matrix.users import OurUsers
+from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.record import Raw
 from bridge.rooms.store import Facts, StoreError
@@ -67,15 +69,11 @@ class CatchUp:
     held: asyncio.Event
     """Set when it pushed events that it had queued for a while; cleared here."""
     homeserver: Homeserver
-    is_ours: Callable[[str], bool]
+    users: OurUsers
+    engine: Engine
+    """Stores events, once each, and knows the active rooms."""
     known: Callable[[Collection[EventId]], Awaitable[Collection[EventId]]]
     """Returns which of these events are stored."""
-    accept: Callable[[Sequence[Arrived]], Awaitable[int]]
-    """Stores events, once each; returns how many were new. Raises StoreError."""
-    rooms: Callable[[], Sequence[tuple[RoomId, UserId]]]
-    """Returns the active rooms, each with its host, the latest used first."""
-    hosts: Callable[[], Sequence[UserId]]
-    """Returns the bots and queue users, which people invite."""
     facts: Facts
     """Stores `_SINCE`, and for each host the /sync token up to which invitations were read."""
     clock: Clock
@@ -98,7 +96,7 @@ class CatchUp:
                 continue
             began = self.clock.now()
             if looks < len(LOOKS):
-                whole = await self._look(since, self.rooms())
+                whole = await self._look(since, self.engine.recent_rooms())
                 took = min((self.clock.now() - began) / 1000, LOOKS[1])
                 again = self.held.is_set() or self.outage.is_set()
                 looks, quiet = 0 if again else looks + 1, 0.0
@@ -135,7 +133,7 @@ class CatchUp:
         """Read all rooms and invitations once; False if some failed and need another look."""
         looks: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             *((room, partial(self._look_into, room, host, since)) for room, host in rooms),
-            *((host, partial(self._look_for_invitations, host)) for host in self.hosts()),
+            *((host, partial(self._look_for_invitations, host)) for host in self.users.hosts()),
         ]
         whole = True
         for place, look in looks:
@@ -189,7 +187,7 @@ class CatchUp:
                 f"$invited.{sha256(f'{room_id} {host} {since}'.encode()).hexdigest()}"
             )
             dated = {"event_id": event_id, "room_id": room_id, "origin_server_ts": self.clock.now()}
-            if await self.accept([(room_id, event_id, found | dated)]):
+            if await self.engine.accept_events([(room_id, event_id, found | dated)]):
                 _log.info(
                     "found an invitation that the homeserver had not delivered",
                     room=room_id,
@@ -222,7 +220,7 @@ class CatchUp:
                 _log.warning(
                     "too many missed events, older ones are not read", room=room_id, read=most
                 )
-        new = await self.accept(found[::-1]) if found else 0
+        new = await self.engine.accept_events(found[::-1]) if found else 0
         if new:
             _log.info("found events that the homeserver had not delivered", room=room_id, count=new)
 
@@ -238,7 +236,7 @@ class CatchUp:
             event, "unsigned"
         ):
             return None
-        if is_echo(self.is_ours, kind, sender, event.get("state_key")):
+        if is_echo(self.users.is_ours, kind, sender, event.get("state_key")):
             return None
         return room_id, EventId(event_id), event | {"room_id": room_id}
 

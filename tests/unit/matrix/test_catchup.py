@@ -26,6 +26,7 @@ from bridge.matrix.catchup import (
 )
 from bridge.matrix.client import Homeserver
 from bridge.matrix.users import OurUsers
+from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
@@ -123,7 +124,10 @@ class House:
     async def known(self, events: Collection[EventId]) -> set[EventId]:
         return {one for one in events if one in self.taken}
 
-    async def accept(self, events: Sequence[Arrived]) -> int:
+    def recent_rooms(self) -> list[tuple[RoomId, UserId]]:
+        return self.looked_into
+
+    async def accept_events(self, events: Sequence[Arrived]) -> int:
         if self.trouble:
             raise self.trouble.pop()
         assert events, "live rooms are not disturbed"
@@ -139,11 +143,9 @@ class House:
             self.outage,
             self.held,
             cast(Homeserver, self),
-            is_ours=OURS.is_ours,
+            OURS,
+            cast(Engine, self),
             known=self.known,
-            accept=self.accept,
-            rooms=lambda: self.looked_into,
-            hosts=OURS.hosts,
             facts=self,
             clock=self.clock,
             reach=lambda: REACH,
