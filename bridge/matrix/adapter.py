@@ -87,7 +87,6 @@ class MatrixAdapter:
         self._dressed_as: TTLCache[UserId, str] = TTLCache(_MAX_GHOSTS, KNOWN_SECONDS)
         self._bridged: LRUCache[RoomId, Json] = LRUCache(_MAX_GHOSTS)
         """Latest `m.bridge` content per room, also where the room refused it."""
-        self._upload_limit: int | None = None
 
     pieces = staticmethod(render.pieces)
     recorded = staticmethod(events.recorded)
@@ -449,7 +448,9 @@ class MatrixAdapter:
         """Upload a file and return the message content for it."""
         async with spool(what.blob, what.kind) as original:
             file = await playable(original, what.kind, self.conversions)
-            limit = await self._limit()
+            limit = None
+            with suppress(ports.Refused):  # a homeserver without this endpoint
+                limit = await self.homeserver.upload_limit()
             if limit is not None and file.size > limit:
                 # Above its limit Synapse cuts the connection, which looks like a transient failure.
                 raise ports.Refused("M_TOO_LARGE", f"{file.size} bytes, {limit} allowed")
@@ -467,12 +468,6 @@ class MatrixAdapter:
             # The MIME type and name of an encrypted file are hidden from the homeserver.
             mxc = await upload(sealed.chunks(), sealed.size, OCTETS, "", user)
             return {"file": file_field(mxc, key)}
-
-    async def _limit(self) -> int | None:
-        if self._upload_limit is None:
-            with suppress(ports.Refused):  # a homeserver without this endpoint
-                self._upload_limit = await self.homeserver.upload_limit()
-        return self._upload_limit
 
 
 def _normalised_name(name: str) -> str:

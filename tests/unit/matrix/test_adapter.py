@@ -218,3 +218,23 @@ async def test_who_bridges_a_room_is_written_under_both_names_where_it_says_othe
             await adapter.show_bridge(third, HOST, key, content)
         await adapter.show_bridge(third, HOST, key, content)
         assert asked == [read, written[0]], "a refusal is not asked for again at each chat"
+
+
+@pytest.mark.asyncio
+async def test_the_limit_of_a_file_is_the_homeservers_of_now() -> None:
+    """An operator may change it while the bridge runs."""
+    limit = 10
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/media/config"):
+            return web.json_response({"m.upload.size": limit})
+        return web.json_response({"event_id": "$e", "content_uri": "mxc://a/f"})
+
+    async with adapting(answer) as adapter:
+        for limit, fits in ((10, True), (5, False), (10, True)):
+            file = Blob.of(b"123456", "text/plain", "x.txt")
+            if fits:
+                assert await adapter.send_file(ROOM, HOST, file, f"t{limit}") == "$e"
+                continue
+            with pytest.raises(Refused, match="M_TOO_LARGE 6 bytes, 5 allowed"):
+                await adapter.send_file(ROOM, HOST, file, "t5")
