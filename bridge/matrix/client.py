@@ -63,6 +63,8 @@ LONGEST_ANSWER = 32 * 1024 * 1024
 """Maximum bytes of a reply: a member of a room takes 500, a page of events 6 MB."""
 LIMITED = 5.0
 """Retry delay in seconds of a rate limit that names none: without one it would be an outage."""
+SHORTEST = 0.5
+"""Minimum retry delay in seconds: with a delay of 0 the lanes would repeat a request in a loop."""
 _MAX_ERROR = 64 * 1024
 """Maximum bytes of an error reply's body."""
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
@@ -146,8 +148,8 @@ def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
     """Return the retry delay in seconds: the header (specification v1.10) or the older field."""
     header, told = headers.get("Retry-After", ""), error.retry_after_ms
     if header.isascii() and header.isdigit() and len(header) < 7:
-        return float(header)
-    return told / 1000 if told is not None and 0 <= told < 1e9 else None
+        return max(SHORTEST, float(header))
+    return max(SHORTEST, told / 1000) if told is not None and 0 <= told < 1e9 else None
 
 
 class _Answer(aiohttp.ClientResponse):

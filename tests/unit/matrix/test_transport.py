@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.client import FOREIGN, LIMITED, Homeserver, new_session
+from bridge.matrix.client import FOREIGN, LIMITED, SHORTEST, Homeserver, new_session
 from bridge.matrix.crypto.wire import Json
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, TooBig, Unavailable
@@ -230,6 +230,8 @@ async def test_the_homeservers_no_is_a_refusal(
         (413, '{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}', {}, 1.5),
         (400, '{"errcode":"M_LIMIT_EXCEEDED"}', {}, LIMITED),
         (408, "", {}, None),
+        (429, '{"retry_after_ms":0}', {}, SHORTEST),
+        (503, "", {"Retry-After": "0"}, SHORTEST),
         (500, '{"errcode":"M_UNKNOWN","error":"oops"}', {}, None),
         (502, "<html>bad gateway</html>", {}, None),
         (503, "[]", {"Retry-After": "3"}, 3),
