@@ -3,7 +3,7 @@
 Query parameters name the acting user (application service API, "Identity assertion") and device
 (MSC3202). mautrix's `ClientAPI` makes the calls whose replies carry no data; from other replies it
 keeps less than the bridge needs (docs/how-it-works.md, "mautrix"), so `request` only builds them
-with its `AppServiceAPI`. `fast_request` is for calls made for every message: it uses aiohttp with
+with its `HTTPAPI`. `fast_request` is for calls made for every message: it uses aiohttp with
 parameters quoted once per user, skipping mautrix's queries, headers and logs, and middlewares.
 
 Every failure is `Unavailable` (a retry may help) or `Refused` (the homeserver's own error code). A
@@ -25,11 +25,10 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
-from mautrix.api import Method, PathBuilder
-from mautrix.appservice import AppServiceAPI
+from mautrix.api import HTTPAPI, Method, PathBuilder
 from mautrix.client import ClientAPI
 from mautrix.errors import MatrixError
-from mautrix.types import ContentURI, DeviceID, RoomID, UserID
+from mautrix.types import ContentURI, RoomID, UserID
 from mautrix.util.logging import TraceLogger
 from yarl import URL
 
@@ -72,17 +71,8 @@ _FAILED = (*_BROKEN, MatrixError, RecursionError, ValueError)
 """Errors of a request: no reply, or (the last two) a successful reply that is not JSON."""
 
 
-class _Silence(TraceLogger):
-    """Logger for mautrix at level warning: at debug it logs request bodies, passwords included.
-
-    mautrix asks for a child logger per user, and Python never frees loggers: all share this one.
-    """
-
-    def getChild(self, suffix: str) -> TraceLogger:  # noqa: N802  (logging's own name)
-        return self
-
-
-_SILENCE = _Silence("bridge.matrix.requests", logging.WARNING)
+_SILENCE = TraceLogger("bridge.matrix.requests", logging.WARNING)
+"""Logger for mautrix: at level debug it logs request bodies, passwords included."""
 
 
 class _ErrorBody(msgspec.Struct):
@@ -415,19 +405,16 @@ class Homeserver:
         if user in self.foreign:
             raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
-    def _as_user(self, user: UserId, *, device: bool) -> AppServiceAPI:
+    def _as_user(self, user: UserId, *, device: bool) -> HTTPAPI:
         token = self._devices.tokens.get(user) if device else None
-        # Not `AppServiceAPI.user()`, which never frees the objects it returns.
-        api = AppServiceAPI(
+        return HTTPAPI(
             self._address,
-            UserID(user),
             token or self._token,
-            log=_SILENCE,
             client_session=self._session,
-            default_retry_count=0,
+            log=_SILENCE,
+            as_user_id=UserID(user),
+            as_device_id=UserID(self._devices.name) if device and token is None else None,
         )
-        api.as_device_id = DeviceID(self._devices.name) if device and token is None else None
-        return api
 
     def _client(self, user: UserId) -> ClientAPI:
         """Return mautrix's client-server API, acting as the user's device."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import multiprocessing
 import statistics
 import sys
@@ -34,6 +35,7 @@ from mautrix.types import (
     TextMessageEventContent,
     UserID,
 )
+from mautrix.util.logging import TraceLogger
 from rich.console import Console
 
 from bridge.ids import EventId, RoomId, UserId
@@ -131,7 +133,8 @@ async def cases(
     ours = Homeserver(session, address, "token", USERS)
     api = ours._as_user(GHOST, device=True)
     client = ClientAPI(UserID(GHOST), api=api)
-    intent = await intent_of(ours._as_user(GHOST, device=True))
+    user, log = UserID(GHOST), TraceLogger("bench", logging.WARNING)
+    intent = await intent_of(AppServiceAPI(address, user, "token", log=log, client_session=session))
     room, message = RoomID(ROOM), EventType.ROOM_MESSAGE
 
     async def cold(number: int) -> None:
@@ -159,13 +162,13 @@ async def cases(
 
     return {
         "send: ours": lambda n: ours.send(GHOST, ROOM, "m.room.message", plain(n), str(n)),
-        "send: AppServiceAPI": cold,
+        "send: HTTPAPI": cold,
         "send: ClientAPI": by_client,
         "send: IntentAPI": by_intent,
         "send: IntentAPI, typed content": by_intent_typed,
         "receipt: ours": lambda n: ours.mark_read(ROOM, GHOST, EventId(f"${n}")),
         "receipt: ClientAPI": lambda n: client.send_receipt(room, EventID(f"${n}")),
-        "invite: AppServiceAPI": lambda _: ours.request(
+        "invite: HTTPAPI": lambda _: ours.request(
             "POST", f"{HERE}/invite", {"user_id": OTHER}, user=GHOST
         ),
         "invite: ours (ClientAPI)": lambda _: ours.invite(GHOST, ROOM, OTHER),

@@ -42,7 +42,6 @@ HEIRS: Mapping[str, str] = {
     "bridge/link/socket.py:Connection": _HOOK,
     "bridge/link/files.py:GuardedResolver": "aiohttp takes no other resolver",
     "bridge/matrix/client.py:_Answer": "mautrix reads answers whole, however long",
-    "bridge/matrix/client.py:_Silence": _HOOK,
 }
 """Classes that inherit behaviour, not only the form of a value, a port or an exception."""
 HIGH_FOLDERS: Mapping[str, str] = {}
