@@ -126,13 +126,13 @@ class Endpoint:
     """Registers a bot or queue user; False for any other user id."""
     max_body: int
     """Maximum bytes of a transaction."""
-    typing: Callable[[RoomId, Collection[UserId]], None] | None = None
+    typing: Callable[[RoomId, Collection[UserId]], None] = lambda _room, _users: None
     """Called with all users typing in a room, whenever that changes."""
     pages: Mapping[str, Page] = field(default_factory=dict)
     """Handlers of further paths on this port, open to anyone without a token."""
     folders: Mapping[str, Page] = field(default_factory=dict)
     """Handlers by path prefix, which authenticate requests themselves."""
-    held: Callable[[], None] | None = None
+    held: Callable[[], None] = lambda: None
     """Called when an event of a user of `home` arrives that is older than `HELD`."""
     home: str = ""
     """The homeserver's name. The age of other servers' events is whatever those claim."""
@@ -194,7 +194,7 @@ class Endpoint:
         with suppress(ConnectionError):  # aiohttp itself handles the closed connection
             await answer.prepare(request)
             await answer.write_eof()
-        if self.held is not None and any(self._is_late(event) for _, _, event in events):
+        if any(self._is_late(event) for _, _, event in events):
             self.held()
         if self.timing is not None:
             took = perf_counter() - began
@@ -204,10 +204,9 @@ class Endpoint:
         if self._wants_debug(logging.DEBUG):
             skipped = len(told.events) - len(events)
             self._log.debug("transaction", events=len(events), skipped=skipped, size=len(body))
-        if self.typing is not None:
-            signs = bytes(told.ephemeral)
-            for room_id, users in _typing_in(bytes(told.former) if signs == b"[]" else signs):
-                self.typing(room_id, users)
+        signs = bytes(told.ephemeral)
+        for room_id, users in _typing_in(bytes(told.former) if signs == b"[]" else signs):
+            self.typing(room_id, users)
         return answer
 
     def _is_late(self, event: Raw) -> bool:
