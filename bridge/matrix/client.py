@@ -379,10 +379,11 @@ class Homeserver:
         time = asyncio.timeout(FILE_TIMEOUT)
         try:
             async with time, response:
-                if response.content_length is not None and response.content_length > limit:
-                    raise TooBig(f"{response.content_length} bytes, {limit} allowed")
+                size = None if "Content-Encoding" in response.headers else response.content_length
+                if size is not None and size > limit:
+                    raise TooBig(f"{size} bytes, {limit} allowed")
                 chunks = at_most(limit, response.content.iter_chunked(PIECE), _BROKEN)
-                yield Blob(chunks, response.content_length, response.content_type)
+                yield Blob(chunks, size, response.content_type)
         except TimeoutError as error:
             if time.expired():
                 raise Unavailable(f"the download took longer than {FILE_TIMEOUT:.0f} s") from error

@@ -344,6 +344,24 @@ async def test_download_is_capped_and_falls_back_to_the_old_path() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_compressed_download_has_the_size_of_what_it_holds() -> None:
+    """Its Content-Length is another: with that one no call centre would get the whole file."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        response = web.Response(body=b"x" * 10_000, content_type="text/plain")
+        response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    async with homeserver(answer) as transport:
+        async with transport.download("mxc://s/i", 10_000) as found:
+            assert found.size in {None, 10_000}
+            assert b"".join([chunk async for chunk in found.chunks]) == b"x" * 10_000
+        async with transport.download("mxc://s/i", 9_999) as found:
+            with pytest.raises(TooBig):
+                [chunk async for chunk in found.chunks]
+
+
+@pytest.mark.asyncio
 async def test_download_that_breaks_off_is_unavailable() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
