@@ -6,10 +6,6 @@ homeserver deletes the messages only when that token is used, so a crash at any 
 `Mending` replaces broken olm sessions in background tasks. A homeserver may be slow on purpose, so
 each gets only a few tasks at a time. Repairs beyond the waiting list are dropped; the next message
 that cannot be decrypted starts them again.
-
-`Allowance` is the rate limit on new keys and new devices that strangers can make the bridge store:
-per sender and hour, and per homeserver and day. Homeservers get a day because honest users all send
-at once after a weekend without the bridge, or when the bridge's devices are new.
 """
 
 from __future__ import annotations
@@ -21,12 +17,12 @@ from dataclasses import InitVar, dataclass
 from weakref import WeakValueDictionary
 
 import msgspec
-from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keys import KEY_KINDS, RoomKeys
 from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.limits import Allowance, Budget
 from bridge.matrix.crypto.olm import Channel, UndecryptableOlm, letter_of, read_payload
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Sharing
@@ -36,7 +32,8 @@ from bridge.rooms.ports import Clock, Despite, Refused, Unavailable
 from bridge.rooms.store import SecretRow, StoreError
 
 _RENEWED_MS, _RETRIED_MS = 3_600_000, 60_000
-"""Minimum ms between replacements of a broken session with one device, and between attempts."""
+"""Minimum ms between replacements of a broken session with one device, and between attempts: the
+other homeserver may be briefly unavailable."""
 _KEYS, _KEYS_OF_SERVER = 300, 60_000
 """Maximum new keys and refusals stored per user and hour, and per other homeserver and day.
 An honest client starts a new megolm session every hundred messages."""
@@ -95,7 +92,8 @@ class Arrivals:
     def __post_init__(self, home: str) -> None:
         self._absorbing = asyncio.Lock()
         """Held from reading a stored key until a better copy of it is written."""
-        self._renewed: LRUCache[tuple[str, str, str], int] = LRUCache(10_000)
+        self._renewals = Budget(1, _RENEWED_MS)
+        self._attempts = Budget(1, _RETRIED_MS)
         self._new_keys = Allowance(_KEYS, _KEYS_OF_SERVER, home)
         self._new_channels = Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
 
@@ -147,18 +145,15 @@ class Arrivals:
     async def renew(self, user: UserId, sender: str, curve25519: str, now: int) -> None:
         """Replace the olm session with a device whose messages `user`'s device cannot decrypt."""
         broken = user, sender, curve25519
-        last = self._renewed.get(broken)
-        if last is not None and 0 <= now - last < _RENEWED_MS:
+        if not (self._renewals.left(broken, now) and self._attempts.spend(broken, now)):
             return
-        # Recorded as failed until it succeeds: the other homeserver may be briefly unavailable.
-        self._renewed[broken] = now - _RENEWED_MS + _RETRIED_MS
         devices = await self._peers.devices(user, [sender])
         for device in devices.get(sender, ()):
             if device.curve25519 == curve25519:
                 claimed = await self._sharing.claim(user, [device], now, anew=True)
                 async with self._upkeep.holding(user) as own:
                     if await self._sharing.renew(own, device, claimed.get(device, ""), now):
-                        self._renewed[broken] = now
+                        self._renewals.spend(broken, now)
 
     async def _take(self, own: OwnDevice, event: Json, news: News, now: int) -> None:
         kind = text(event, "type")
@@ -259,52 +254,3 @@ class Mending:
             LOG.exception("a broken olm session could not be replaced", user=sender)
         finally:
             self._servers -= Counter([server])
-
-
-# --- rate limits on strangers ---------------------------------------------------------------------
-
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
-
-
-class Allowance:
-    """Rate limits per user and hour, and per homeserver and day (none for the bridge's `home`)."""
-
-    def __init__(self, each: int, together: int, home: str) -> None:
-        self._users = Budget(each, HOUR_MS)
-        self._servers = Budget(together, DAY_MS)
-        self._home = home
-
-    def spend(self, user: str, now: int) -> bool:
-        server = user.partition(":")[2]
-        if server == self._home:
-            return self._users.spend(user, now)
-        # One that is refused costs neither of them anything.
-        left = self._servers.left(server, now) and self._users.spend(user, now)
-        return left and self._servers.spend(server, now)
-
-
-class Budget:
-    """Rate limit: `each` items per name in a window of `period` ms."""
-
-    def __init__(self, each: int, period: int) -> None:
-        self._each = each
-        self._period = period
-        self._spent: LRUCache[str, tuple[int, int]] = LRUCache(20_000)
-        """Name -> start of its window (ms), and items taken since."""
-
-    def left(self, name: str, now: int) -> bool:
-        """False if the limit of this window is reached."""
-        return self._window(name, now)[1] < self._each
-
-    def spend(self, name: str, now: int) -> bool:
-        """Take one item, if there is one `left`."""
-        began, count = self._window(name, now)
-        if count >= self._each:
-            return False
-        self._spent[name] = (began, count + 1)
-        return True
-
-    def _window(self, name: str, now: int) -> tuple[int, int]:
-        began, count = self._spent.get(name) or (now, 0)
-        return (began, count) if 0 <= now - began < self._period else (now, 0)

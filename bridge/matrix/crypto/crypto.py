@@ -28,13 +28,13 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
-from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import keys
-from bridge.matrix.crypto.arrivals import Arrivals, Budget, Mending, News
+from bridge.matrix.crypto.arrivals import Arrivals, Mending, News
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keyserver import SYNC_SECONDS, KeyServer
+from bridge.matrix.crypto.limits import Budget
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing, Users
 from bridge.matrix.crypto.vault import LOG, Vault, again
@@ -137,11 +137,11 @@ class Crypto:
         """When this process last took over a host's mailbox."""
         self._waited_for: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         """Key name -> event set when the key is received or refused, while it is waited for."""
-        self._in_vain: LRUCache[tuple[str, str], int] = LRUCache(10_000)
-        """Room and sender -> when a wait for one of the sender's keys last timed out."""
+        self._in_vain = Budget(1, _IN_VAIN_MS)
+        """Waits for the keys of a sender in a room that timed out."""
         self._requested = Budget(1, _AGAIN_MS)
-        self._mailboxes: dict[UserId, int] = {}
-        """Ghost -> when its mailbox was read."""
+        self._mailboxes = Budget(1, _MAILBOX_MS)
+        """Reads of a ghost's mailbox."""
 
     async def ensure(self, user: UserId) -> None:
         """Create and publish the user's device. Refused: `M_FORBIDDEN` if there is no such user."""
@@ -176,12 +176,11 @@ class Crypto:
         self, raw: Json, sealed: keys.Sealed, arrival: asyncio.Event, patience: float
     ) -> Json | Undecryptable:
         """Wait up to `patience` seconds for a key and proof of its device; request the key."""
-        writer = sealed.room_id, sealed.sender
-        last, now = self._in_vain.get(writer), self._clock.now()
+        writer, now = (sealed.room_id, sealed.sender), self._clock.now()
         behind = not self._caught_up.issuperset(self._readable())
         if behind and 0 <= now - self._began < _CATCHING_UP_MS:
             patience = max(patience, CATCHING_UP)
-        elif last is not None and 0 <= now - last < _IN_VAIN_MS:
+        elif not self._in_vain.left(writer, now):
             patience = 0.0
         found = await self._once_it_came(raw, sealed, arrival, min(patience, AFTER))
         if not _may_come(found):
@@ -190,7 +189,7 @@ class Crypto:
             await self._request(raw, sealed)
         found = await self._once_it_came(raw, sealed, arrival, patience - AFTER)
         if patience and _may_come(found):
-            self._in_vain[writer] = self._clock.now()
+            self._in_vain.spend(writer, self._clock.now())
         return found
 
     async def _once_it_came(
@@ -422,8 +421,7 @@ class Crypto:
     async def _empty_mailbox(self, user: UserId, room_id: RoomId, scheme: Scheme) -> None:
         """Before a new megolm session, read a ghost's mailbox and repair broken olm sessions."""
         now = self._clock.now()
-        last = self._mailboxes.get(user)
-        if user in self._hosts or (last is not None and 0 <= now - last < _MAILBOX_MS):
+        if user in self._hosts or not self._mailboxes.left(user, now):
             return
         async with self.upkeep.holding(user) as own:
             if not self._sharing.needs_session(own, room_id, scheme, now):
@@ -437,7 +435,7 @@ class Crypto:
                 LOG.info("a mailbox cannot be read now", user=user, why=str(error))
                 return
             news = await self._arrivals.absorb(own, mail, now)
-            self._mailboxes[user] = now
+            self._mailboxes.spend(user, now)
             await self.upkeep.replenish(own, mail.reply)
         begun = self._mending.begin(user, news.broken)
         if begun:

@@ -24,12 +24,12 @@ from weakref import WeakValueDictionary
 
 import msgspec
 import vodozemac
-from cachetools import LRUCache
 from msgspec.structs import replace
 
 from bridge.ids import UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.limits import Budget
 from bridge.matrix.crypto.olm import Payload
 from bridge.matrix.crypto.peers import Known, Peers, read_device
 from bridge.matrix.crypto.vault import LOG, Recall, Vault, again
@@ -375,19 +375,19 @@ class Owners:
     def __init__(self, peers: Peers, asker: UserId) -> None:
         self._peers = peers
         self._asker = asker
-        self._asked: LRUCache[str, int] = LRUCache(10_000)
-        self._away: LRUCache[str, int] = LRUCache(10_000)
-        """Homeserver that did not answer -> when it was queried."""
+        self._asked = Budget(1, _AGAIN_MS)
+        self._away = Budget(1, _AGAIN_MS)
+        """Homeservers that did not answer."""
 
     async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
         """True if a key's device is its sender's; `ask` allows a query for the device list."""
         known, server = self._peers.cache.get(user), user.partition(":")[2]
         if _is_owned(user, key, known):
             return True
-        last = self._away.get(server) if known is None else self._asked.get(user)
-        if not ask or (last is not None and 0 <= now - last < _AGAIN_MS):
+        free = self._away.left(server, now) if known is None else self._asked.left(user, now)
+        if not ask or not free:
             return False
-        self._asked[user] = now
+        self._asked.spend(user, now)
         try:
             known = (await self._peers.known(self._asker, [user], fresh=True)).get(user)
         except (Unavailable, Refused) as error:
@@ -396,7 +396,7 @@ class Owners:
         else:
             if known is None:
                 # Otherwise each message of its users would wait for the server again.
-                self._away[server] = now
+                self._away.spend(server, now)
         if _is_owned(user, key, known):
             return True
         LOG.warning("a room key came from a device that its sender is not known to have", user=user)

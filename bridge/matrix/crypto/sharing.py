@@ -30,6 +30,7 @@ from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keys import own_key
 from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.limits import Budget
 from bridge.matrix.crypto.olm import Channel, one_time_key
 from bridge.matrix.crypto.peers import Device, Peers
 from bridge.matrix.crypto.vault import LOG, Recall, Vault
@@ -92,7 +93,8 @@ class Sharing:
         self._peers = peers
         self._places = places
         self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_MOST_SESSIONS)
-        self._barren: LRUCache[tuple[str, str], int] = LRUCache(10_000)
+        self._barren = Budget(1, _BARREN_MS)
+        """Vain claims of a one-time key by a bridge user from a device."""
 
     def needs_session(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> bool:
         return self._current(own, room_id, scheme, now) is None
@@ -210,7 +212,8 @@ class Sharing:
         self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False
     ) -> dict[Device, str]:
         """Claim a one-time key of each device; `anew` ignores the back-off (`_BARREN_MS`)."""
-        wanting = [one for one in devices if anew or not self._is_barren(user, one, now)]
+        left = self._barren.left
+        wanting = [one for one in devices if anew or left((user, one.curve25519), now)]
         if not wanting:
             return {}
         request: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -222,13 +225,9 @@ class Sharing:
             if key:
                 claimed[device] = key
             else:
-                self._barren[user, device.curve25519] = now
+                self._barren.spend((user, device.curve25519), now)
                 LOG.info("a device has no one-time key for the bridge", user=device.user)
         return claimed
-
-    def _is_barren(self, user: UserId, device: Device, now: int) -> bool:
-        since = self._barren.get((user, device.curve25519))
-        return since is not None and 0 <= now - since < _BARREN_MS
 
 
 def _sealed(own: OwnDevice, found: _Outbound, room_id: RoomId, event: tuple[str, Json]) -> Json:

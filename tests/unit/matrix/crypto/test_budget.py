@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from bridge.matrix.crypto import arrivals
-from bridge.matrix.crypto.arrivals import DAY_MS, HOUR_MS, Allowance, Budget
+from bridge.matrix.crypto.limits import DAY_MS, HOUR_MS, Allowance, Budget
 
 
 def test_so_many_an_hour() -> None:
