@@ -541,13 +541,9 @@ class Homeserver:
         `outage`: anybody can cause them, and a proxy's 404 is none.
         """
         path = "_matrix/federation/v1/openid/userinfo"
-        url = URL(f"{self._address}/{path}").with_query(access_token=token)
-
-        request = self._session.get(url, middlewares=(), allow_redirects=False)
+        request = self._session.get(f"{self._address}/{path}", params={"access_token": token})
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT), request as response:
-                if response.status >= 300:
-                    raise await _failure(response)
                 reply: object = await response.json()
         except _FAILED as error:
             raise Unavailable(f"openid failed: {describe(error)}") from error
