@@ -257,11 +257,8 @@ class RoomKeys:
         self, sealed: Sealed, now: int
     ) -> tuple[_Opened, vodozemac.DecryptedMessage] | None:
         """Decrypt with the cached session; None if the stored one must be read."""
-        try:
-            opened = self._cache.at(sealed.key_name)
-        except KeyError:
-            return None
-        if opened.key.keep_until < now:
+        opened = self._cache.get(sealed.key_name)
+        if opened is None or opened.key.keep_until < now:
             return None
         plain = _decrypt(opened.session, sealed)
         return None if isinstance(plain, Undecryptable) else (opened, plain)

@@ -163,10 +163,8 @@ class Recall(Generic[K, V]):
         """Running fetch -> keys forgotten since it began."""
         self._changes: dict[object, frozenset[K]] = {}
         """Running change -> its keys."""
-        # Bound methods of the LRUCache, so that a hit costs one call.
+        # The bound method of the LRUCache, so that a hit costs one call.
         self.get: Callable[[K], V | None] = self._values.get
-        self.at: Callable[[K], V] = self._values.__getitem__
-        """Like `get` but faster, as that does two look-ups; raises KeyError."""
 
     def forget(self, key: K) -> None:
         self._values.pop(key, None)
