@@ -29,6 +29,7 @@ import structlog
 from aiohttp import web
 
 from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix.crypto.wire import whole_number
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
@@ -57,8 +58,6 @@ HELD = 2_000
 """Age in ms above which the homeserver must have queued an event before this attempt."""
 _MAX_NESTING = 100
 """Maximum nesting depth of an event; honest ones stay below ten."""
-_LONGEST_NUMBER = 400
-"""Maximum digits of an integer; Python's own limit is 4,300."""
 _NONE = msgspec.Raw(b"[]")
 _TYPING = b'"m.typing"'
 _UNREADABLE = (ValueError, RecursionError)
@@ -354,11 +353,6 @@ def _too_deep(value: object, levels: int = _MAX_NESTING) -> bool:
     return any(_too_deep(child, levels - 1) for child in children)
 
 
-def _whole_number(digits: str) -> float:
-    """Convert to int, or to infinity if it has too many digits."""
-    return int(digits) if len(digits) < _LONGEST_NUMBER else float(digits)
-
-
 def _salvage(body: bytes) -> list[msgspec.Raw]:
     """Decode a transaction with Python's json, which accepts lone surrogates and NaN.
 
@@ -366,7 +360,7 @@ def _salvage(body: bytes) -> list[msgspec.Raw]:
     dropped if they are in its ids. Raises ValueError (msgspec's included) or RecursionError if the
     body is not a transaction.
     """
-    transaction = json.loads(body, parse_int=_whole_number)
+    transaction = json.loads(body, parse_int=whole_number)
     events = transaction.get("events", []) if isinstance(transaction, dict) else None
     salvaged: list[msgspec.Raw] = []
     for event in msgspec.convert(events, list[object]):

@@ -35,7 +35,7 @@ from yarl import URL
 from bridge import __version__
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto.keyserver import NOTHING, NOTHING_BUT_KEYS, QUIET
-from bridge.matrix.crypto.wire import Json, device_ids, mapping, objects, text
+from bridge.matrix.crypto.wire import Json, device_ids, mapping, objects, text, whole_number
 from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
@@ -312,8 +312,10 @@ class Homeserver:
         try:
             return msgspec.json.decode(read)
         except ValueError:
-            # Strangers' events may contain NaN, and lone surrogates, which no database stores.
-            return json.loads(clean(json.dumps(json.loads(read), ensure_ascii=False)))
+            # Strangers' events may contain NaN, endless integers, and lone surrogates, which no
+            # database stores.
+            found = json.loads(read, parse_int=whole_number)
+            return json.loads(clean(json.dumps(found, ensure_ascii=False)))
 
     async def _within(self, what: str, timeout: float, exchange: Awaitable[T]) -> T:
         with self._translated_errors(what):

@@ -26,6 +26,8 @@ MARKER = "org.matrix_webchat.origin"
 
 _KEY = re.compile(r"[A-Za-z0-9+/_-]{,64}")
 """Base64 of 32 bytes (43 characters), with some leeway."""
+_LONGEST_NUMBER = 400
+"""Maximum digits of an integer; Python's own limit is 4,300."""
 _MAX_ID = 255
 """Maximum bytes of a Matrix identifier (specification, appendix "Common identifier format")."""
 
@@ -98,6 +100,11 @@ def objects(fields: Mapping[str, object], key: str) -> list[Json]:
 def strings(fields: Mapping[str, object], key: str) -> list[str]:
     value = fields.get(key)
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def whole_number(digits: str) -> float:
+    """Convert to int, or to infinity if it has too many digits: `parse_int` for Python's json."""
+    return int(digits) if len(digits) < _LONGEST_NUMBER else float(digits)
 
 
 def device_ids(reply: Mapping[str, object]) -> list[str]:

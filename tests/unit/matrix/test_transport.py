@@ -172,15 +172,20 @@ async def test_what_no_strict_json_holds_passes_both_ways(call: Call) -> None:
 @pytest.mark.asyncio
 async def test_a_page_of_a_room_is_read_whatever_its_events_hold() -> None:
     """They are stored: half a character, which no database holds, becomes U+FFFD."""
-    events = b'[{"type":"a","content":{"body":"a \\ud83d","n":1e400}},{"type":"\\ud83d\\ude00"}]'
+    events = (
+        b'[{"type":"a","content":{"body":"a \\ud83d","n":1e400,"m":%s}},{"type":"\\ud83d\\ude00"}]'
+    )
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        body = b'{"chunk":%s,"end":"t1"}' % events
+        body = b'{"chunk":%s,"end":"t1"}' % (events % (b"9" * 5_000))
         return web.Response(body=body, content_type="application/json")
 
     async with homeserver(answer) as transport:
         page, end = await transport.page(GHOST, RoomId("!r:a"), 2)
-    read = [{"type": "a", "content": {"body": "a \ufffd", "n": inf}}, {"type": "\N{GRINNING FACE}"}]
+    read = [
+        {"type": "a", "content": {"body": "a \ufffd", "n": inf, "m": inf}},
+        {"type": "\N{GRINNING FACE}"},
+    ]
     assert (page, end) == (read, "t1")
 
 
