@@ -602,7 +602,7 @@ class Homeserver:
         Raises Refused if the homeserver lacks `first` or does not show it to `reader`.
         """
         path = _room(room_id, "context", first)
-        found = await self.request("GET", path, user=reader, query={"limit": "0"})
+        found = await self.fast_request("GET", path, None, reader, "limit=0")
         yield mapping(found, "event")
         after = text(found, "end")
         while after:

@@ -177,16 +177,18 @@ async def test_a_page_of_a_room_is_read_whatever_its_events_hold() -> None:
     )
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        body = b'{"chunk":%s,"end":"t1"}' % (events % (b"9" * 5_000))
+        found = events % (b"9" * 5_000)
+        body = b'{"chunk":%s,"end":"t1","event":%s}' % (found, found[1 : found.index(b"},{") + 1])
         return web.Response(body=body, content_type="application/json")
 
     async with homeserver(answer) as transport:
         page, end = await transport.page(GHOST, RoomId("!r:a"), 2)
+        first = await anext(transport.timeline(RoomId("!r:a"), GHOST, EventId("$e")))
     read = [
         {"type": "a", "content": {"body": "a \ufffd", "n": inf, "m": inf}},
         {"type": "\N{GRINNING FACE}"},
     ]
-    assert (page, end) == (read, "t1")
+    assert (page, end, first) == (read, "t1", read[0])
 
 
 @pytest.mark.asyncio
