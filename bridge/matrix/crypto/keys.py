@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -51,8 +50,6 @@ KEY_KINDS = frozenset({"m.room_key", FORWARDED})
 """Types of to-device messages that carry room keys."""
 MOST_CACHED = 2_000
 """Maximum cached sessions: about 2 KiB each, plus up to 14 KiB of replay notes."""
-_LONGEST = 600
-"""Maximum total characters of the three ids in a key's name; valid ones are shorter."""
 NO_KEY = "unreadable.no_key"
 BROKEN = "unreadable.undecryptable"
 REPEATED = "unreadable.repeated"
@@ -129,16 +126,6 @@ def key_name(room_id: str, session_id: str, sender: str) -> str:
     return f"in/{room_id}/{session_id}/{sender}"
 
 
-@lru_cache(MOST_CACHED)
-def _good_name(room_id: str, session_id: str, sender: str) -> str:
-    """Return the key's name, "" if an id is invalid. Cached, so checked once per session."""
-    ids = {"room": room_id, "sender": sender, "session": session_id}
-    good = (
-        wire.id_text(ids, "room") and wire.id_text(ids, "sender") and wire.key_text(ids, "session")
-    )
-    return key_name(room_id, session_id, sender) if good else ""
-
-
 def own_key(
     vault: Vault, own: OwnDevice, room_id: str, session: vodozemac.GroupSession, now: int
 ) -> SecretRow:
@@ -157,12 +144,12 @@ def sealed_of(raw: wire.Json) -> Sealed | None:
     content = wire.mapping(raw, "content")
     if wire.text(content, "algorithm") != wire.MEGOLM:
         return None
-    room_id, sender = wire.text(raw, "room_id"), wire.text(raw, "sender")
-    session_id, ciphertext = wire.text(content, "session_id"), wire.text(content, "ciphertext")
-    if len(room_id) + len(session_id) + len(sender) > _LONGEST:
-        return None  # keep oversized ids out of the cache of names
-    name = _good_name(room_id, session_id, sender)
-    return Sealed(room_id, session_id, sender, ciphertext, name) if name and ciphertext else None
+    room_id, sender = wire.id_text(raw, "room_id"), wire.id_text(raw, "sender")
+    session_id, ciphertext = wire.key_text(content, "session_id"), wire.text(content, "ciphertext")
+    if not (room_id and sender and session_id and ciphertext):
+        return None
+    name = key_name(room_id, session_id, sender)
+    return Sealed(room_id, session_id, sender, ciphertext, name)
 
 
 class RoomKeys:
