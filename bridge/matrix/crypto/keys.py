@@ -83,12 +83,9 @@ class Withheld(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct):
-    """Row: message index -> hash of the event id; in memory the id itself until it is stored.
+    """Row: message index -> hash of the event id."""
 
-    Ids are hashed in batches: hashing each singly would cost as much as the rest of a message.
-    """
-
-    events: dict[int, object] = {}
+    events: dict[int, bytes] = {}
     until: int = 0
     """Expiry, ms since the epoch: the key's own."""
 
@@ -441,14 +438,14 @@ class Replays:
 
     def is_one(self, notes: Notes, index: int, event_id: str, keep_until: int) -> bool:
         """Replay check: True if another event carried this message before; else note it."""
-        seen = notes.seen
+        seen, digest = notes.seen, _digest(event_id)
         count = len(seen.events)
-        known = seen.events.setdefault(index, event_id)
+        known = seen.events.setdefault(index, digest)
         if len(seen.events) > count or seen.until < keep_until:
             seen.until = max(seen.until, keep_until)
             self._unsaved[notes.name] = notes
             self.waiting += 1
-        return known != (event_id if isinstance(known, str) else _digest(event_id))
+        return known != digest
 
     async def save(self, others: Sequence[SecretRow] = ()) -> None:
         """Store the unsaved notes together with other rows (`Vault.save`).
@@ -476,11 +473,7 @@ class Replays:
         self._unsaved = {n: one for n, one in self._unsaved.items() if not erased(n)}
 
     def _row(self, notes: Notes) -> SecretRow:
-        seen = notes.seen
-        for index, known in seen.events.items():
-            if isinstance(known, str):
-                seen.events[index] = _digest(known)
-        row = self._vault.row(notes.name, seen, seen.until, notes.stored)
+        row = self._vault.row(notes.name, notes.seen, notes.seen.until, notes.stored)
         notes.stored = row.value  # the next save replaces this value
         return row
 
