@@ -395,7 +395,7 @@ class Crypto:
         """Encrypt an event if the room is encrypted. If this raises, the event must not be sent."""
         if kind in _IN_CLEAR:
             return kind, content
-        scheme = self._places.scheme_known(room_id) or await self._places.scheme(sender, room_id)
+        scheme = await self._places.scheme(sender, room_id)
         if not scheme.encrypted:
             return kind, content
         own, now, event = await self.upkeep.current(sender), self._clock.now(), (kind, content)

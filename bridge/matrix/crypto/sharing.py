@@ -293,7 +293,6 @@ class Places:
         self._schemes: Recall[RoomId, Scheme] = Recall(_MOST_ROOMS)
         self._audiences: Recall[RoomId, frozenset[str]] = Recall(_MOST_ROOMS)
         self.audience_known = self._audiences.get
-        self.scheme_known = self._schemes.get
 
     def changed(self, raw: Json) -> None:
         """Invalidate the cached settings or audience that a state event may have changed."""
