@@ -416,6 +416,7 @@ class Homeserver:
             client_session=self._session,
             log=_SILENCE,
             as_user_id=UserID(user),
+            # mautrix declares the device as a UserID.
             as_device_id=UserID(self._devices.name) if device and token is None else None,
         )
 
