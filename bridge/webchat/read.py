@@ -321,7 +321,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _ABSOLUTE = re.compile(r"https?://", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:([^,]*),", re.IGNORECASE)
 _ROOTED_PATH = re.compile(r"/[^\n<>]+")
-_PATH = re.compile(r"[^\s<>\"{}\[\]]+\.[^\s<>\"{}\[\]]+")
+_PATH = re.compile(r"[^\s<>\"{}\[\]]+")
 _JPEG = "/9j/"
 _SHORTEST_ROOTED_BASE64 = 200
 
@@ -440,7 +440,8 @@ def locate(source: str) -> tuple[str, str] | None:
         return ("", source) if _ROOTED_PATH.fullmatch(source) else None
     if data := _base64(source):
         return data, ""
-    return ("", source) if _PATH.fullmatch(source) else None
+    # The dot is not part of the pattern: many dots would take it quadratic time to fail.
+    return ("", source) if "." in source[1:-1] and _PATH.fullmatch(source) else None
 
 
 def _base64(source: str) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -110,6 +111,12 @@ def test_long_base64_is_recognised_whatever_it_begins_with(data: bytes) -> None:
 def test_never_both_never_empty(source: str) -> None:
     found = locate(source)
     assert found is None or bool(found[0]) != bool(found[1])
+
+
+def test_dots_that_are_no_path_are_read_in_linear_time() -> None:
+    started = time.process_time()
+    assert locate("." * 40_000 + "<") is None
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(
