@@ -324,6 +324,9 @@ _ROOTED_PATH = re.compile(r"/[^\n<>]+")
 _PATH = re.compile(r"[^\s<>\"{}\[\]]+")
 _JPEG = "/9j/"
 _SHORTEST_ROOTED_BASE64 = 200
+_WHITE_SPACE = str.maketrans("", "", " \t\r\n\f\v")
+_MOST_ESCAPES = 100_000
+"""Maximum number of percent escapes in a data URI: each takes 200 bytes while it is unquoted."""
 
 _QUOTED_JSON = re.compile(r"(['\"])(\[.*\]|\{.*\})\1", re.DOTALL)
 
@@ -427,13 +430,15 @@ def locate(source: str) -> tuple[str, str] | None:
     if _ABSOLUTE.match(source):
         return "", source
     if prefix := _DATA_URI.match(source):
+        if source.count("%") > _MOST_ESCAPES:
+            return None
         payload = unquote_to_bytes(source[prefix.end() :])
         if not prefix[1].lower().endswith(";base64"):
             payload = base64.b64encode(payload)
         data = _base64(payload.decode("ascii", "replace"))
         return (data, "") if data else None
     if source.startswith("/"):
-        data = "".join(source.split())
+        data = _on_one_line(source)
         strict = len(data) % 4 == 0 and _STRICT_BASE64.fullmatch(data)
         if strict and (data.startswith(_JPEG) or len(data) >= _SHORTEST_ROOTED_BASE64):
             return data, ""
@@ -444,9 +449,16 @@ def locate(source: str) -> tuple[str, str] | None:
     return ("", source) if "." in source[1:-1] and _PATH.fullmatch(source) else None
 
 
+def _on_one_line(source: str) -> str:
+    """Return base64 without white space (not by `split`, as each word takes 60 bytes); "" for text
+    that is not ASCII.
+    """
+    return source.translate(_WHITE_SPACE) if source.isascii() else ""
+
+
 def _base64(source: str) -> str:
     """Return base64 in the standard alphabet, on one line and padded; "" if it is not base64."""
-    joined = "".join(source.split())
+    joined = _on_one_line(source)
     if not _BASE64.fullmatch(joined):
         return ""
     body = joined.rstrip("=").replace("-", "+").replace("_", "/")
@@ -538,6 +550,8 @@ _INT64 = range(-(2**63), 2**63)
 _DIGITS = re.compile(r"[+-]?[0-9]{1,19}(\.0*)?")
 _MAX_SHOWN = 2000
 """Maximum length of JSON that is shown to people, in characters."""
+_MOST_VALUES = 250_000
+"""Maximum number of values in a document: an empty list takes 40 times its text in memory."""
 
 
 class NotJson(ValueError):
@@ -545,11 +559,14 @@ class NotJson(ValueError):
 
 
 def decode(text: str) -> object:
-    """Decode one JSON document; NotJson also for deep nesting or a number of thousands of digits.
+    """Decode one JSON document; NotJson also for deep nesting, for more than `_MOST_VALUES` values,
+    or for a number of thousands of digits.
 
     Tolerates three faults of real servers: a byte order mark, raw control characters inside
     strings, and the constants NaN and Infinity (read as null).
     """
+    if len(text) > _MOST_VALUES and sum(map(text.count, ",[{")) > _MOST_VALUES:
+        raise NotJson("too many values")
     try:
         value: object = _DECODER.decode(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:

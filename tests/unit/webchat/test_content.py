@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -117,6 +118,29 @@ def test_dots_that_are_no_path_are_read_in_linear_time() -> None:
     started = time.process_time()
     assert locate("." * 40_000 + "<") is None
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "data:image/png," + "%41" * 500_000,
+        "data:image/png;base64," + "aa " * 500_000,
+        "aa " * 500_000,
+        "[" + "[]," * 500_000 + "[]]",
+        [[] for _ in range(500_000)],
+    ],
+    ids=["escapes", "white space in a data URI", "white space", "lists in a text", "lists"],
+)
+def test_no_frame_takes_many_times_its_length_in_memory(content: object) -> None:
+    told = {"type": 210, "sessionId": 1, "msg": {"type": 2, "content": content}}
+    frame = json.dumps(told, separators=(",", ":"))
+    tracemalloc.start()
+    try:
+        parse_frame(frame)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * len(frame)
 
 
 @pytest.mark.parametrize(
