@@ -37,6 +37,8 @@ _FIRST_PUSH = 200
 _LONGEST_LOT = 1024 * 1024
 """Maximum length of a text that `divided` splits, in characters."""
 _GUID_LENGTH = 32
+_MOST_OPTIONS = 500
+"""Maximum number of file extensions, ratings, and suggestions: the room's record keeps them."""
 _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 
 
@@ -248,16 +250,17 @@ def _robot_transfer(frame: JsonObject) -> frames.QueueStatus | frames.RobotMessa
 
 def _init_config(frame: JsonObject) -> frames.InitConfig:
     listed = frame.get("fileAcceptExtensionsArr")  # a string, despite its name (trap T36)
-    named = sequence(listed) or _EXTENSION_BORDERS.split(string(listed))
-    cleaned = (string(name).strip().strip(".*").strip().lower() for name in named)
+    named = sequence(listed) or _EXTENSION_BORDERS.split(string(listed), _MOST_OPTIONS)
+    shown = (string(name)[:_MAX_SHOWN] for name in named[:_MOST_OPTIONS])
+    cleaned = (name.strip().strip(".*").strip().lower() for name in shown)
     ratings = []
-    for entry in sequence(frame.get("ratings")):
+    for entry in sequence(frame.get("ratings"))[:_MOST_OPTIONS]:
         # The guide does not document the elements; these keys are guesses.
         rating = mapping(entry) or {}
         value = integer(first(rating, "id", "ratingId", "value"))
         label = text_of(rating, "name", "label", "text", "title", "comments", "ratingComments")
         if value is not None and label:
-            ratings.append((value, label))
+            ratings.append((value, label[:_MAX_SHOWN]))
     return frames.InitConfig(
         extensions=tuple(dict.fromkeys(filter(None, cleaned))), ratings=tuple(ratings)
     )
@@ -512,8 +515,8 @@ def _answer(told: JsonObject) -> tuple[str, tuple[str, ...]]:
         group = mapping(entry) or {}
         lines.append(text_of(group, "title"))
         related = (mapping(item) or {} for item in sequence(group.get("relates")))
-        suggestions += [name for item in related if (name := text_of(item, "name"))]
-    return "\n".join(filter(None, lines)), tuple(suggestions)
+        suggestions += [name[:_MAX_SHOWN] for item in related if (name := text_of(item, "name"))]
+    return "\n".join(filter(None, lines)), tuple(suggestions[:_MOST_OPTIONS])
 
 
 def _pictured(told: JsonObject, *, picture: bool) -> str:

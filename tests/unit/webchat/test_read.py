@@ -313,6 +313,20 @@ def test_a_ratings_label_may_have_any_of_these_names(number: str, key: str) -> N
     assert push(type=200, ratings=[{number: 4, key: ""}, {key: "good"}]) == InitConfig()
 
 
+@pytest.mark.parametrize("listed", [",".join(map(str, range(2000))), [*map(str, range(2000))]])
+def test_a_room_keeps_few_options_of_a_server_that_sends_many(listed: object) -> None:
+    rated = [{"id": number, "name": "x" * 5000} for number in range(2000)]
+    told = push(type=200, fileAcceptExtensionsArr=listed, ratings=rated)
+    assert isinstance(told, InitConfig)
+    assert told.extensions == tuple(map(str, range(500)))
+    assert told.ratings == tuple((number, "x" * 2000) for number in range(500))
+    suggested = [{"relates": [{"name": "x" * 5000} for _ in range(2000)]}]
+    answer = {"type": "text", "content": "", "relatedQuestions": suggested}
+    robot = push(type=301, content=answer)
+    assert isinstance(robot, RobotMessage)
+    assert robot.suggestions == ("x" * 2000,) * 500
+
+
 def test_a_push_that_says_nothing_wants_its_receipt_too() -> None:
     assert parse_frame('{"type":299,"rsId":"r-9"}') == Ignored("unknown type 299", "r-9")
     assert parse_frame('{"type":205,"rsId":"r-9"}') == Ignored("push 205 without sessionId", "r-9")
