@@ -327,6 +327,8 @@ _ROOTED_PATH = re.compile(r"/[^\n<>]+")
 _PATH = re.compile(r"[^\s<>\"{}\[\]]+")
 _JPEG = "/9j/"
 _SHORTEST_ROOTED_BASE64 = 200
+_LONGEST_CLIP = 1e9
+"""Maximum seconds of sound or video: Matrix has no integers beyond 2^53 milliseconds."""
 _WHITE_SPACE = str.maketrans("", "", " \t\r\n\f\v")
 _MOST_ESCAPES = 100_000
 """Maximum number of percent escapes in a data URI: each takes 200 bytes while it is unquoted."""
@@ -419,7 +421,7 @@ def _media(kind: str, data_keys: tuple[str, ...], content: object) -> frames.Age
         url=url,
         name=text_of(about, *_NAME_KEYS),
         size=size if size is not None and size >= 0 else None,
-        seconds=seconds if seconds is not None and seconds >= 0 else None,
+        seconds=seconds if seconds is not None and 0 <= seconds <= _LONGEST_CLIP else None,
     )
 
 

@@ -192,6 +192,7 @@ def test_image(content: object, expected: AgentMedia) -> None:
             AgentMedia("voice", data="IyFBTVI="),
         ),
         (5, {"url": "up/a.amr", "length": 3}, AgentMedia("voice", url="up/a.amr", seconds=3.0)),
+        (5, {"url": "up/a.amr", "length": "1e308"}, AgentMedia("voice", url="up/a.amr")),
         (11, {"data": "IyFBTVI=", "length": 3}, AgentMedia("voice", data="IyFBTVI=", seconds=3.0)),
         (11, {"voiceData": "IyFBTVI="}, AgentMedia("voice", data="IyFBTVI=")),
         (
