@@ -34,7 +34,7 @@ from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
 from bridge.rooms.store import Token
 from bridge.webchat import frames
-from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning
+from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.protocol import Answered, Protocol
 from bridge.webchat.read import divided
 from bridge.webchat.write import LocalProtocolError
@@ -484,7 +484,7 @@ class Wire:
     def _take(self, told: Answered | frames.Received | frames.Ignored, size: int) -> None:
         if isinstance(told, Answered):
             if not self._proven:
-                self._proven = meaning(told.reply.result).verdict is not Verdict.RELOGIN
+                self._proven = not meaning(told.reply.result).relogin
             if told.call_id in self._waiters:
                 self._remove(told.call_id).settle(told.reply)
             return

@@ -37,7 +37,7 @@ from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Outcome, StoreError
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Came, Done, load_effect, log_fields
-from bridge.webchat.codes import ResultCode, Verdict, meaning
+from bridge.webchat.codes import ResultCode, meaning
 from bridge.webchat.frames import Reply
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.webchat")
@@ -220,7 +220,7 @@ def _answered(room: Room, row: EffectRow, effect: CallWebChat, answer: Reply | C
         return Done(came=came, detail=str(code))
     said = meaning(code)
     _log.log(
-        logging.WARNING if said.verdict is Verdict.CONFIGURATION else logging.INFO,
+        logging.WARNING if said.operator else logging.INFO,
         "WebChat refused a command",
         **log_fields(room.record, row, effect.command),
         result=code,

@@ -165,22 +165,6 @@ class Dialect(StrEnum):
         return tuple(one for one in (Dialect.Y2016, Dialect.Y2019) if one is not self)
 
 
-class Verdict(StrEnum):
-    """Verdict on a `result`: what to do about it."""
-
-    OK = "ok"
-    RETRY = "retry"
-    """Server error: retry with back-off, at most three attempts, then report."""
-    REFUSED = "refused"
-    """Tell the person concerned. A retry would be refused again."""
-    CONFIGURATION = "configuration"
-    """Also tell the room admin and the operator, who alone can mend it. No retry."""
-    STATE = "state"
-    """Bridge and server differ on the state of the conversation: the state machine resolves it."""
-    RELOGIN = "relogin"
-    """Log in again and resend the command once; twice in a row is a failure."""
-
-
 class Progress(StrEnum):
     """State of a queue request, by its `requestStatus`."""
 
@@ -196,7 +180,6 @@ class Meaning(msgspec.Struct, frozen=True):
 
     name: str
     """The vendor's spelling."""
-    verdict: Verdict
     says: str
     """English description for logs and operators."""
     undelivered: str = "undelivered.refused"
@@ -211,6 +194,10 @@ class Meaning(msgspec.Struct, frozen=True):
     """True if nobody is there to answer: a callback is offered."""
     vague: bool = False
     """True if the bridge's sentence says little, so that the server's message is quoted too."""
+    operator: bool = False
+    """True if only the operator can mend it."""
+    relogin: bool = False
+    """True if a new login may help, once; a second refusal is a failure."""
     no_command: bool = False
     """True if the server's revision may lack the command."""
     no_media: bool = False
@@ -220,40 +207,40 @@ class Meaning(msgspec.Struct, frozen=True):
 
 
 _RESULTS = """
-   1  SUCCESS                        ok             done
-   0  FAILURE                        refused        failed, no reason given
-  -1  REQUEST_ALREADY_IN_ROULTING    state          a queue request exists already
-  -2  ALREADY_IN_CHATTING            state          a session exists already
-  -3  NOT_IN_WORKTIME                state          outside working hours
-  -4  INVAILD_SKILLGROUP             configuration  the queue has no such skill group
-  -5  NO_AGENT_ONLINE                state          no agent is online
-  -6  INVAILD_CLIENT_ID              relogin        the server does not know this client id
-  -7  INVAILD_QUEUE_ID               configuration  there is no such queue
-  -8  REQUEST_ERROR                  refused        the server could not read the command
-  -9  INVAILD_TO_USER_ID             configuration  the requested agent is unknown or offline
- -10  INVAILD_CHAT_REQUEST_ID        state          the queue request is gone
- -11  INVAILD_CHAT_SESSION_ID        state          the session is gone
- -12  INVAILD_MESSAGE_TYPE           refused        the server does not know this kind of message
- -13  UPLOAD_FILE_FAILED             retry          the server could not store the file
- -14  INVAILD_PARAMETER              configuration  a parameter is wrong or missing
- -15  INVAILD_TOKEN                  relogin        the token is invalid
- -16  INVAILD_FILE_EXTENSION         refused        files of this kind are not accepted
- -17  EMPTY_MESSAGE                  refused        the message is blank
- -18  INVAILD_SESSION_TYPE           configuration  a session of another kind exists
- -19  INVAILD_REQUEST_TYPE           refused        the server does not know this command
- -20  INVAILD_LOGINNAME_OR_PASSWORD  configuration  wrong login name or password
- -21  INVAILD_FILE_SIZE              refused        the file is too large
- -22  UPLOAD_IMAGE_FAILED            refused        the server could not store the image
- -23  UPLOAD_VOICE_FAILED            refused        the server could not store the voice message
- -30  INVAILD_SIGN                   configuration  the signature is wrong: check the key
- -31  TRANSFER_ERROR                 refused        the transfer failed
- -32  ALREADY_IN_OTHER_CHATTING      refused        the customer chats on another channel
- -33  INVAILD_MESSAGE_ID             refused        there is no such message
- -34  CLIENT_UNTOUCHABLE             refused        the server cannot reach the customer
- -35  DIFFERENT_SESSION_TYPE         configuration  a session of another kind exists
--100  INTERNAL_ERROR                 retry          the server had an internal error
+   1  SUCCESS                        done
+   0  FAILURE                        failed, no reason given
+  -1  REQUEST_ALREADY_IN_ROULTING    a queue request exists already
+  -2  ALREADY_IN_CHATTING            a session exists already
+  -3  NOT_IN_WORKTIME                outside working hours
+  -4  INVAILD_SKILLGROUP             the queue has no such skill group
+  -5  NO_AGENT_ONLINE                no agent is online
+  -6  INVAILD_CLIENT_ID              the server does not know this client id
+  -7  INVAILD_QUEUE_ID               there is no such queue
+  -8  REQUEST_ERROR                  the server could not read the command
+  -9  INVAILD_TO_USER_ID             the requested agent is unknown or offline
+ -10  INVAILD_CHAT_REQUEST_ID        the queue request is gone
+ -11  INVAILD_CHAT_SESSION_ID        the session is gone
+ -12  INVAILD_MESSAGE_TYPE           the server does not know this kind of message
+ -13  UPLOAD_FILE_FAILED             the server could not store the file
+ -14  INVAILD_PARAMETER              a parameter is wrong or missing
+ -15  INVAILD_TOKEN                  the token is invalid
+ -16  INVAILD_FILE_EXTENSION         files of this kind are not accepted
+ -17  EMPTY_MESSAGE                  the message is blank
+ -18  INVAILD_SESSION_TYPE           a session of another kind exists
+ -19  INVAILD_REQUEST_TYPE           the server does not know this command
+ -20  INVAILD_LOGINNAME_OR_PASSWORD  wrong login name or password
+ -21  INVAILD_FILE_SIZE              the file is too large
+ -22  UPLOAD_IMAGE_FAILED            the server could not store the image
+ -23  UPLOAD_VOICE_FAILED            the server could not store the voice message
+ -30  INVAILD_SIGN                   the signature is wrong: check the key
+ -31  TRANSFER_ERROR                 the transfer failed
+ -32  ALREADY_IN_OTHER_CHATTING      the customer chats on another channel
+ -33  INVAILD_MESSAGE_ID             there is no such message
+ -34  CLIENT_UNTOUCHABLE             the server cannot reach the customer
+ -35  DIFFERENT_SESSION_TYPE         a session of another kind exists
+-100  INTERNAL_ERROR                 the server had an internal error
 """
-"""Per result code: the vendor's name, the verdict, and the meaning in English."""
+"""Per result code: the vendor's name, and the meaning in English."""
 _UNDELIVERED: Mapping[int, str] = (
     {code: f"result.{code}" for code in (-12, -13, -16, -21, -22, -23)}
     | dict.fromkeys((0, -100), "undelivered.server_failed")
@@ -264,7 +251,6 @@ _UNDELIVERED: Mapping[int, str] = (
 RESULTS: Mapping[int, Meaning] = {
     (code := int(number)): Meaning(
         name,
-        Verdict(verdict),
         says,
         _UNDELIVERED.get(code, "undelivered.refused"),
         resend=code not in {-12, -16, -17, -21},
@@ -274,13 +260,13 @@ RESULTS: Mapping[int, Meaning] = {
         hopeless=code in {-4, -6, -7, -8, -9, -14, -18, -19, -35},
         nobody=code in {-3, -5},
         vague=code in {0, -3},
+        operator=code in {-4, -7, -9, -14, -18, -20, -30, -35},
+        relogin=code in {-6, -15},
         no_command=code in {-12, -19},
         no_media=code in {-12, -14},
         no_history=code in {-8, -12, -14, -19},
     )
-    for number, name, verdict, says in (
-        line.split(maxsplit=3) for line in _RESULTS.strip().splitlines()
-    )
+    for number, name, says in (line.split(maxsplit=2) for line in _RESULTS.strip().splitlines())
 }
 """The only table of result codes: each column selects the codes that are treated alike."""
 
@@ -288,10 +274,7 @@ RESULTS: Mapping[int, Meaning] = {
 def meaning(code: int) -> Meaning:
     """Return the row of a `result`; an undocumented number is a plain failure."""
     return RESULTS.get(code) or Meaning(
-        f"undocumented result {code}",
-        Verdict.REFUSED,
-        "failed for an undocumented reason",
-        vague=True,
+        f"undocumented result {code}", "failed for an undocumented reason", vague=True
     )
 
 

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
-from bridge.webchat.codes import Progress, Verdict, meaning, progress
+from bridge.webchat.codes import Progress, meaning, progress
 from bridge.webchat.frames import (
     Agent,
     CancelRequest,
@@ -108,7 +108,7 @@ def test_04_login_refused() -> None:
     """Row 4: -20 is a refusal that is reported and not retried."""
     refused = parse_login_reply(b'{"result":-20,"message":"bad login"}')
     assert refused == LoginReply(-20)
-    assert meaning(-20).verdict is Verdict.CONFIGURATION
+    assert meaning(-20).operator
 
 
 def test_05_html_error_page_is_not_a_refusal() -> None:
@@ -126,7 +126,7 @@ def test_09_token_refused_in_a_frame() -> None:
     outcome = linked(RequestChat(QueueId(7))).receive('{"type":101,"messageId":1,"result":-15}')
     assert isinstance(outcome, Answered)
     assert outcome.command == RequestChat(QueueId(7))
-    assert meaning(outcome.reply.result).verdict is Verdict.RELOGIN
+    assert meaning(outcome.reply.result).relogin
 
 
 def test_10_pipelined_refusals_keep_their_order() -> None:
@@ -160,7 +160,8 @@ def test_24_already_routing() -> None:
     refused = reply({"type": 101, "messageId": 3, "result": -1, "requestId": 9001})
     assert not refused.ok
     assert refused.request_id == 9001
-    assert meaning(refused.result).verdict is Verdict.STATE
+    assert not meaning(refused.result).operator
+    assert not meaning(refused.result).relogin
 
 
 def test_31_unknown_status() -> None:
@@ -223,7 +224,8 @@ def test_49_session_invalid() -> None:
     plain = reply({"messageId": 9, "type": 110, "result": -11})
     wrapped = reply({"messageId": 9, "type": 110, "result": -11, "originalMessage": {"content": 1}})
     assert plain == wrapped
-    assert meaning(plain.result).verdict is Verdict.STATE
+    assert not meaning(plain.result).operator
+    assert not meaning(plain.result).relogin
 
 
 @pytest.mark.parametrize(
@@ -281,7 +283,7 @@ def test_77_upload_url(url: str, expected: str) -> None:
 def test_78_upload_refused(code: int) -> None:
     """Row 78 in the protocol."""
     assert parse_upload_reply(json.dumps({"result": code}).encode()) == UploadReply(code)
-    assert meaning(code).verdict is Verdict.REFUSED
+    assert not meaning(code).resend
 
 
 def test_79_reply_without_id() -> None:

@@ -14,7 +14,6 @@ from bridge.webchat.codes import (
     RequestStatus,
     ResultCode,
     Source,
-    Verdict,
     meaning,
     progress,
 )
@@ -82,7 +81,6 @@ def test_every_result_is_explained(code: ResultCode) -> None:
     found = meaning(code)
     assert not found.name.startswith("undocumented")
     assert found.says
-    assert (found.verdict is Verdict.OK) == (code == ResultCode.SUCCESS)
 
 
 @pytest.mark.parametrize(("code", "spelling"), GUIDE_NAMES.items())
@@ -109,6 +107,8 @@ def test_the_table_has_a_row_for_each_code_and_no_other() -> None:
         ("hopeless", {-4, -6, -7, -8, -9, -14, -18, -19, -35}),
         ("nobody", {-3, -5}),
         ("vague", {0, -3, -77}),
+        ("operator", {-4, -7, -9, -14, -18, -20, -30, -35}),
+        ("relogin", {-6, -15}),
         ("no_command", {-12, -19}),
         ("no_media", {-12, -14}),
         ("no_history", {-8, -12, -14, -19}),
@@ -120,29 +120,6 @@ def test_columns(column: str, codes: set[int]) -> None:
 
 def test_what_is_refused_for_good() -> None:
     assert {code for code in (*ResultCode, -77) if not meaning(code).resend} == {-12, -16, -17, -21}
-
-
-def test_every_verdict_is_used() -> None:
-    assert {meaning(code).verdict for code in ResultCode} == set(Verdict)
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        (-1, Verdict.STATE),
-        (-7, Verdict.CONFIGURATION),
-        (-11, Verdict.STATE),
-        (-15, Verdict.RELOGIN),
-        (-16, Verdict.REFUSED),
-        (-17, Verdict.REFUSED),
-        (-20, Verdict.CONFIGURATION),
-        (-100, Verdict.RETRY),
-        (-77, Verdict.REFUSED),
-        (2, Verdict.REFUSED),
-    ],
-)
-def test_verdicts(code: int, expected: Verdict) -> None:
-    assert meaning(code).verdict is expected
 
 
 def test_undocumented_numbers_are_named_by_number() -> None:
