@@ -230,7 +230,7 @@ class Links:
             return
         if now >= link.typing_not_before:
             link.typing_not_before = now + self._timing.hint_gap
-            self._tasks.create_task(wire.typing(session_id))
+            wire.typing(session_id)
 
     async def log_in(self, account: Account) -> None:
         """See `LinkPort.log_in`; the room's link stays until a call has another account."""

@@ -396,17 +396,18 @@ class Wire:
             raise
         return reply
 
-    async def typing(self, session_id: SessionId) -> None:
-        """Send a typing notice, and learn from its reply, if any, whether the server knows them."""
-        own = CallId(next(self._own))
+    def typing(self, session_id: SessionId) -> None:
+        """Send a typing notice if the socket takes it; learn whether the server knows notices."""
+        own, learn = CallId(next(self._own)), partial(self._learn, Feature.TYPING)
         with suppress(CallFailure):
-            reply = await self.write(own, frames.Typing(session_id), self.learnt.keys)
-            self._learn(await reply, Feature.TYPING)
+            self.write_now(own, frames.Typing(session_id), self.learnt.keys, learn)
 
-    def _learn(self, reply: frames.Reply, feature: Feature) -> None:
-        if meaning(reply.result).no_command:  # the server does not know the command (row 69)
+    def _learn(self, feature: Feature, told: frames.Reply | CallFailure) -> None:
+        if isinstance(told, CallFailure):
+            return
+        if meaning(told.result).no_command:  # the server does not know the command (row 69)
             self.learnt.has_not(feature)
-        elif reply.result == ResultCode.INVALID_TOKEN:
+        elif told.result == ResultCode.INVALID_TOKEN:
             self.refuse()
 
     async def receipt(self, rs_id: str) -> None:
@@ -648,11 +649,10 @@ class Wire:
             self._flush()
 
     def _beaten(self, told: frames.Reply | CallFailure) -> None:
-        if isinstance(told, frames.Reply):
-            self._learn(told, Feature.HEARTBEAT)
-            self.learnt.beat(answered=True)
-        elif not self._over.is_set():
-            self.learnt.beat(answered=False)
+        self._learn(Feature.HEARTBEAT, told)
+        answered = isinstance(told, frames.Reply)
+        if answered or not self._over.is_set():
+            self.learnt.beat(answered=answered)
 
 
 def _fulfil(reply: asyncio.Future[_Told], told: _Told | CallFailure) -> None:

@@ -427,10 +427,8 @@ async def test_own_ids_are_not_those_of_conversations() -> None:
     await socket.wire.receipt("r-1")
     receipt = json.loads(socket.sent[0])
     assert (receipt["rsId"], receipt["messageId"]) == ("r-1", FIRST_OWN)
-    asked = asyncio.get_running_loop().create_task(socket.wire.typing(SESSION))
-    await asyncio.sleep(0)
+    socket.wire.typing(SESSION)
     socket.hear(type=113, result=-12)
-    await asked
     assert Feature.TYPING in socket.learnt._missing
     assert json.loads(socket.sent[1])["messageId"] == FIRST_OWN + 1
 
