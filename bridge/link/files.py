@@ -232,19 +232,17 @@ class AllowedHosts:
     """Allow-list of the hosts and networks from which files may be fetched."""
 
     def __init__(self, own: SplitResult, entries: Iterable[str]) -> None:
-        """Raise ValueError for an entry that is not `host`, `host:port` or CIDR."""
+        """Read the entries, which the configuration has checked: `host`, `host:port` or CIDR."""
         self._own_scheme = own.scheme
         self.own = (own.hostname or "", _port_of(own))
         self._named: set[tuple[str, int | None]] = set()
         self._networks: list[Network] = []
-        for entry in map(str.strip, entries):
+        for entry in entries:
             try:
                 self._networks.append(ipaddress.ip_network(entry))
             except ValueError:
                 parts = SplitResult("", entry, "", "", "")
-                if "/" in entry or not parts.hostname or parts.username is not None:
-                    raise ValueError(f"{entry!r} is not a host, host:port or CIDR") from None
-                self._named.add((parts.hostname, parts.port))
+                self._named.add((parts.hostname or "", parts.port))
 
     def is_own(self, url: SplitResult) -> bool:
         return url.scheme == self._own_scheme and (url.hostname, _port_of(url)) == self.own
@@ -328,7 +326,6 @@ class Fetcher:
     def __init__(
         self, settings: LinkSettings, endpoints: Endpoints, tls: ssl.SSLContext | None = None
     ) -> None:
-        """Raise ValueError for an invalid entry of `allowed_media_hosts`."""
         server = settings.server
         self._timing, self._tls = settings.timing, tls
         self._endpoints = endpoints

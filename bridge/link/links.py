@@ -77,7 +77,6 @@ class Links:
     """Implements `LinkPort`, inside `running`."""
 
     def __init__(self, shared: Shared) -> None:
-        """Raise ValueError for an invalid entry of `allowed_media_hosts`."""
         self._shared, settings = shared, shared.settings
         self.learnt, self.door = shared.learnt, shared.door
         self._timing, self._http = settings.timing, shared.http
