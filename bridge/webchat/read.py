@@ -39,6 +39,8 @@ _LONGEST_LOT = 1024 * 1024
 _GUID_LENGTH = 32
 _MOST_OPTIONS = 500
 """Maximum number of file extensions, ratings, and suggestions: the room's record keeps them."""
+_LONGEST_ICON = 64 * 1024
+"""Maximum length of an agent's picture or its address, kept in the record as well."""
 _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 
 
@@ -293,13 +295,14 @@ def _people(frame: JsonObject, client_id: str) -> tuple[frames.Agent, ...]:
 
 def _agent(person: JsonObject) -> frames.Agent | None:
     agent_id = text_of(person, "id", "agentId").strip()
-    if not agent_id:
+    if not 0 < len(agent_id) <= _MAX_SHOWN:
         return None
+    icon = text_of(person, "icon", "portraitUri")
     return frames.Agent(
         AgentId(agent_id),
         name_line(text_of(person, "name", "agentName")),
-        text_of(person, "icon", "portraitUri"),
-        text_of(person, "comments", "commonts"),
+        icon if len(icon) <= _LONGEST_ICON else "",
+        text_of(person, "comments", "commonts")[:_MAX_SHOWN],
     )
 
 
@@ -554,7 +557,8 @@ def _image(source: str) -> str:
 _INT64 = range(-(2**63), 2**63)
 _DIGITS = re.compile(r"[+-]?[0-9]{1,19}(\.0*)?")
 _MAX_SHOWN = 2000
-"""Maximum length of JSON that is shown to people, in characters."""
+"""Maximum length of JSON that is shown to people, and of an agent's id and comments, in
+characters."""
 _MOST_VALUES = 250_000
 """Maximum number of values in a document: an empty list takes 40 times its text in memory."""
 

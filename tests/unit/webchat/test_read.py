@@ -239,6 +239,12 @@ def test_agents_updated_with_queue() -> None:
     assert told == AgentsUpdated(SESSION, (MEI,), QueueId(8), "Returns")
 
 
+def test_a_room_keeps_little_of_an_agent() -> None:
+    entries = [{"id": "B", "icon": "x" * 70_000, "comments": "x" * 5000}, {"id": "x" * 5000}]
+    told = push(type=204, sessionId=5150, agents=entries)
+    assert told == AgentsUpdated(SESSION, (Agent(AgentId("B"), comments="x" * 2000),))
+
+
 def test_an_agent_s_picture_under_its_other_name() -> None:
     entry = {"id": "K00017", "portraitUri": "head/mei.png"}
     started = push(type=202, sessionId=5150, agents=[entry])
