@@ -551,7 +551,11 @@ class Wire:
         self.resume()  # to read the server's part of the closing handshake
         if self._socket.paused:  # a peer that does not read would not read a close frame either
             self._socket.transport.abort()
-        await self._socket.close()
+        try:
+            await self._socket.close()
+        except asyncio.CancelledError:  # else it would stay open, and what it brings be lost
+            self._socket.transport.abort()
+            raise
 
     async def serve(self, up: Callable[[Wire], None], push: Push) -> Loss:
         """Run the socket until it ends. Calls `up` once commands may be written, and `push` for
@@ -571,10 +575,12 @@ class Wire:
             await self._drained.wait(self._timing.settle)
         finally:
             self._told.set()
-            await self.close()
-            self._look_due = math.inf
-            self.pulse.forget(self)
-            self.lost(_close_code(self._socket))
+            try:
+                await self.close()
+            finally:
+                self._look_due = math.inf
+                self.pulse.forget(self)
+                self.lost(_close_code(self._socket))
         if self._socket.fault is not None:
             raise self._socket.fault
         return self._loss()

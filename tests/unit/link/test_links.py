@@ -303,6 +303,32 @@ async def test_a_room_that_is_left_goes_on_elsewhere() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_room_that_is_left_while_its_link_closes_holds_no_socket() -> None:
+    """The server does not answer the close frame; what it sends from now on is for another one."""
+
+    async def deaf(socket: web.WebSocketResponse) -> None:
+        frame = (await socket.receive()).json()
+        await socket.send_json({"type": 101, "messageId": frame["messageId"], "result": 1})
+        await over.wait()
+
+    over = asyncio.Event()
+    timing = replace(FAST, release=0.01, close=20.0)
+    async with (
+        WildServer(socket=deaf).running() as server,
+        rig(settings_for(server.base_url, timing=timing)) as rigged,
+    ):
+        assert (await rigged.call(ADA, 1, ASK)).ok
+        wire = rigged.links._links[ADA.room_id].gate.wire
+        assert wire is not None
+        await eventually(lambda: not wire.usable)
+        async with asyncio.timeout(5):
+            await rigged.links.leave([ADA.room_id])
+        assert wire._socket.transport.is_closing()
+        assert wire.woken_at is None
+        over.set()
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("back", [True, False])
 async def test_what_a_room_has_read_that_is_left_is_stored_before_it_comes_back(
     monkeypatch: pytest.MonkeyPatch, back: bool
