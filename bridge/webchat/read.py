@@ -36,6 +36,8 @@ _SEND_MESSAGE = int(FrameType.SEND_MESSAGE)
 _FIRST_PUSH = 200
 _LONGEST_LOT = 1024 * 1024
 """Maximum length of a text that `divided` splits, in characters."""
+_MOST_PARTS = 10_000
+"""Maximum number of frames in such a text: reading half a million would take a second."""
 _GUID_LENGTH = 32
 _MOST_OPTIONS = 500
 """Maximum number of file extensions, ratings, and suggestions: the room's record keeps them."""
@@ -75,6 +77,8 @@ def divided(text: str | bytes) -> tuple[str, ...]:
             _, after = _DECODER.raw_decode(text, place)  # as tolerant as `decode`
             parts.append(text[place:after])
             place = after
+            if len(parts) > _MOST_PARTS:
+                return ()
     except (ValueError, RecursionError):
         return ()
     return tuple(parts) if listed or len(parts) > 1 else ()

@@ -522,6 +522,11 @@ def test_several_frames_in_one_text(text: str | bytes, frames: list[str]) -> Non
     assert read.divided(text) == tuple(frames)
 
 
+def test_a_text_of_too_many_frames_is_not_divided() -> None:
+    assert len(read.divided("[" + "1," * 10_000 + "]")) == 10_000
+    assert read.divided("[" + "1," * 10_001 + "]") == ()
+
+
 @given(st.lists(ANY_JSON, max_size=4), st.text('{}[],:1"', max_size=20))
 def test_dividing_never_raises(values: list[object], tail: str) -> None:
     whole = "".join(json.dumps(one) for one in values)
