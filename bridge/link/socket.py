@@ -101,6 +101,11 @@ USUAL = 64 << 10
 """Bytes up to which a half-read message never costs its link."""
 SAID_EVERY = 10.0
 """Minimum seconds between log lines about the memory limit."""
+SLICE = 16 << 10
+"""Bytes of data that are read at once; at most 8,000 frames."""
+TURN = 0.02
+"""Seconds for which a link reads in one turn of the event loop. A server that sends millions of
+tiny frames would stop all others for the better part of a minute: uvloop gives 8 MB at a time."""
 
 
 class Budget:
@@ -149,8 +154,8 @@ class Connection(ClientConnection):
     # Slots, because a further attribute would exceed the number that a key-sharing `__dict__` takes
     # (the library's own fill it), and cost each connection a kilobyte.
     __slots__ = (
-        *("_early", "_fragments", "_half", "_is_text"),
-        *("budget", "fault", "heard", "on_end", "on_message"),
+        *("_early", "_fragments", "_half", "_is_text", "_rest"),
+        *("budget", "fault", "heard", "held", "on_end", "on_message"),
     )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -160,6 +165,10 @@ class Connection(ClientConnection):
         self._is_text = True
         self._half = 0
         """Bytes of a half-read message."""
+        self._rest = b""
+        """Data that the next turn of the event loop will read."""
+        self.held = False
+        """True while nothing is to be read; `flow` applies a change."""
         self.budget: Budget | None = None
         self.heard = self.loop.time()
         """When the last data came, pongs included, in loop time."""
@@ -184,6 +193,40 @@ class Connection(ClientConnection):
 
     def data_received(self, data: bytes) -> None:
         self.heard = self.loop.time()
+        if self._rest:
+            self._rest += data
+        elif len(data) > SLICE:
+            self._rest = data
+            self._read_on()
+        else:
+            self._read(data)
+
+    def _read_on(self) -> None:
+        """Read what has come, for up to `TURN` seconds; the rest after everybody else's turn."""
+        end = time.monotonic() + TURN  # uvloop's own time stands still during a turn
+        while self._rest:
+            self._read_slice()
+            if self._rest and time.monotonic() >= end:
+                self.loop.call_soon(self._read_on)
+                break
+        self.flow()
+
+    def _read_slice(self) -> None:
+        data, self._rest = self._rest[:SLICE], self._rest[SLICE:]
+        self._read(data)
+
+    def flow(self) -> None:
+        """Pause or resume reading. It is paused also while the peer does not read, else pongs to
+        its pings would pile up.
+        """
+        if self.transport.is_closing():
+            return
+        if self.held or self.paused or self._rest:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def _read(self, data: bytes) -> None:
         super().data_received(data)
         half = len(self._fragments) + len(self.protocol.reader.buffer)
         if half != self._half and self.budget is not None:
@@ -233,15 +276,21 @@ class Connection(ClientConnection):
         self.on_end()
 
     def pause_writing(self) -> None:
-        """Stop reading while the peer does not read, else pongs to its pings would pile up."""
         super().pause_writing()
-        self.transport.pause_reading()
+        self.flow()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.transport.resume_reading()  # if needed, the next push calls `Wire.pause` again
+        self.flow()
+
+    def eof_received(self) -> None:
+        while self._rest:  # nothing can be read any more after `super`
+            self._read_slice()
+        super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        while self._rest:
+            self._read_slice()
         super().connection_lost(exc)
         self._let_go()
         self.on_end()
@@ -540,11 +589,12 @@ class Wire:
             self._drained.set()
 
     def pause(self) -> None:
-        self._socket.transport.pause_reading()
+        self._socket.held = True
+        self._socket.flow()
 
     def resume(self) -> None:
-        if not self._socket.paused:  # else `resume_writing` resumes reading
-            self._socket.transport.resume_reading()
+        self._socket.held = False
+        self._socket.flow()
 
     async def close(self) -> None:
         """Close the socket without a logout (row 87)."""

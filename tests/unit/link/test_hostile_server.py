@@ -19,10 +19,12 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
+from websockets.protocol import State
 
 from bridge.conversation.model import FailureReason
+from bridge.link import socket as socket_module
 from bridge.link.http_client import LONGEST_ANSWER
-from bridge.link.socket import MOST, USUAL, Budget, Connection
+from bridge.link.socket import MOST, SLICE, USUAL, Budget, Connection
 from bridge.rooms.ports import CallFailure, TooBig, Unavailable
 from tests.unit.link.rig import WildServer, eventually, rig, settings_for
 from tests.unit.link.simulated import ADA, ASK
@@ -140,6 +142,66 @@ async def test_a_frame_that_says_it_has_64_mib() -> None:
         await ended.wait()
         assert socket.protocol.close_sent is not None
         assert socket.protocol.close_sent.code == 1009
+
+
+async def idle(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+
+
+TINY = b"\x81\x011" * 100_000
+"""Frames of one character."""
+
+
+async def test_tiny_frames_by_the_million_leave_others_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are read a slice at a time, and nothing else meanwhile."""
+    monkeypatch.setattr(socket_module, "TURN", 0.0)
+    async with facing(idle) as socket:
+        heard: list[object] = []
+        socket.hand_over(heard.append, lambda: None)
+        socket.data_received(TINY)
+        assert len(heard) == SLICE // 3
+        assert not socket.transport.is_reading()
+        socket.data_received(b"\x81\x012")  # which the transport had read already
+        await asyncio.sleep(0)
+        assert len(heard) == 2 * SLICE // 3
+        await eventually(lambda: len(heard) == 100_001)
+        assert heard[-1] == "2"
+        assert socket.transport.is_reading()
+
+
+async def test_a_link_that_reads_nothing_more_stays_so_after_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket_module, "TURN", 0.0)
+    async with facing(idle) as socket:
+        heard: list[object] = []
+        socket.hand_over(heard.append, lambda: None)
+        socket.data_received(TINY)
+        socket.held = True
+        await eventually(lambda: len(heard) == 100_000)
+        assert not socket.transport.is_reading()
+        socket.held = False
+        socket.flow()
+        assert socket.transport.is_reading()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_came_before_the_end_is_read(
+    monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    monkeypatch.setattr(socket_module, "TURN", 0.0)
+    async with facing(idle) as socket:
+        heard: list[object] = []
+        socket.hand_over(heard.append, lambda: None)
+        socket.data_received(TINY)
+        if lost:
+            socket.transport.abort()
+        else:
+            socket.eof_received()
+        await eventually(lambda: socket.protocol.state is State.CLOSED)
+        assert len(heard) == 100_000
 
 
 @pytest.mark.parametrize("slowly", [False, True])
