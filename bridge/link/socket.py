@@ -435,9 +435,7 @@ class Wire:
         and the link dropped), TOO_BIG. Raises as `_expect`, or NO_ANSWER if the link broke.
         """
         reply: asyncio.Future[frames.Reply] = self._loop.create_future()
-        settle = partial(_fulfil, reply)
-        frame = self._expect(call_id, command, keys, settle)
-        reply.add_done_callback(partial(self._forget, call_id, settle))
+        frame = self._expect(call_id, command, keys, partial(_fulfil, reply))
         try:
             await self._send(frame)
         except BaseException:
@@ -484,13 +482,6 @@ class Wire:
         self._waiters[call_id] = _Waiter(settle, size, deadline, patient)
         self.pulse.wake(self, deadline)
         return frame
-
-    def _forget(self, call_id: CallId, settle: Settle, _: asyncio.Future[frames.Reply]) -> None:
-        """Callback of a reply's future: if its task was cancelled, ignore a late reply."""
-        waiter = self._waiters.get(call_id)
-        if waiter is not None and waiter.settle is settle:
-            self._remove(call_id)
-            self._protocol.forget(call_id)
 
     def _takes(self, size: int) -> bool:
         """Return whether `size` more bytes can be written without waiting for the peer to read."""
