@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import ssl
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
@@ -99,6 +100,9 @@ class Backoff:
 
 LONGEST_ANSWER = 256 * 1024
 """Default maximum bytes read of an HTTP answer; most have a few hundred."""
+RECEIVED = 64 * 1024
+"""Receive buffer in bytes: uvloop reads a full one of 256,000 and more up to 32 times in one turn
+of the event loop, and aiohttp parses millions of "100 Continue" then."""
 LONGEST_COOKIES = 4096
 """Maximum bytes of a login's cookies; a servlet container accepts 8 KiB of headers in all."""
 
@@ -140,7 +144,9 @@ class Http:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
+        connector = aiohttp.TCPConnector(
+            limit=0, ssl=self._tls or True, socket_factory=_small_buffer
+        )
         async with new_session(connector) as self._session:
             yield
 
@@ -186,6 +192,13 @@ class Http:
             # Without the cause: an aiohttp error may quote the URL, which holds the token.
             raise Unavailable(describe(error)) from None
         raise Unavailable(f"more than {MOST_REDIRECTS} redirects")
+
+
+def _small_buffer(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, proto, *_ = address
+    made = socket.socket(family, kind, proto)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
+    return made
 
 
 async def _read(response: aiohttp.ClientResponse, url: str, longest: int) -> Answer:

@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from socket import SO_RCVBUF, SOL_SOCKET
 
 import pytest
 from aiohttp import web
@@ -23,7 +24,7 @@ from websockets.protocol import State
 
 from bridge.conversation.model import FailureReason
 from bridge.link import socket as socket_module
-from bridge.link.http_client import LONGEST_ANSWER
+from bridge.link.http_client import LONGEST_ANSWER, RECEIVED
 from bridge.link.socket import MOST, SLICE, USUAL, Budget, Connection
 from bridge.rooms.ports import CallFailure, TooBig, Unavailable
 from tests.unit.link.rig import WildServer, eventually, rig, settings_for
@@ -298,6 +299,20 @@ async def test_an_answer_to_a_login_that_never_ends(packed: bool) -> None:
             await rigged.call(ADA, 1, ASK)
     assert caught.value.reason is FailureReason.UNREACHABLE
     assert given < 1000 > LONGEST_ANSWER // 65_536
+
+
+async def test_an_answer_that_never_begins_is_read_a_little_at_a_time() -> None:
+    """A loop of uvloop would read and parse megabytes of "100 Continue" in one turn."""
+    server = WildServer()
+    async with server.running(), rig(settings_for(server.base_url)) as rigged:
+        assert (await rigged.call(ADA, 1, ASK)).ok
+        session = rigged.links._http._session
+        assert session is not None
+        assert session.connector is not None
+        (((protocol, _), *_),) = session.connector._conns.values()
+        assert protocol.transport is not None
+        made = protocol.transport.get_extra_info("socket")
+        assert made.getsockopt(SOL_SOCKET, SO_RCVBUF) <= 2 * RECEIVED  # Linux doubles it
 
 
 async def test_a_file_that_unpacks_to_more_than_is_allowed() -> None:
