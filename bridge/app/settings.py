@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from pydantic import SecretStr
 
 from bridge.config import Config
+from bridge.config.fields import SQLITE
 from bridge.config.hours import parse_hours
 from bridge.config.model import permission_of
 from bridge.config.reloading import leaves
@@ -200,8 +201,11 @@ def console_key_of(config: Config) -> bytes:
 
 def secrets_of(config: Config) -> list[str]:
     """Return every secret of the config, for the log redactor."""
+    url = config.database.url.get_secret_value()
     found = [one.get_secret_value() for _, one in leaves(config) if isinstance(one, SecretStr)]
-    password = urlsplit(config.database.url.get_secret_value()).password
+    if url.startswith(SQLITE):  # no secret, and the address of the database in log lines
+        found.remove(url)
+    password = urlsplit(url).password
     return [*found, unquote(password), password] if password else found
 
 

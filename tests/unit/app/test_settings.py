@@ -11,6 +11,7 @@ from bridge.app.settings import (
     all_rules_of,
     link_settings_of,
     rules_of,
+    secrets_of,
     users_of,
 )
 from bridge.config.hours import parse_hours
@@ -151,3 +152,15 @@ def test_who_shares_the_bot_can_be_chosen(tmp_path: Path) -> None:
     rules = all_rules_of(config, first="acme")
     assert {one.choices for one in rules.values()} == {("acme", "best")}
     assert {one.bot for one in rules.values()} == {"@webchatbot:example.org"}
+
+
+def test_what_log_lines_must_not_show(tmp_path: Path) -> None:
+    def secrets(url: str) -> set[str]:
+        text = f'{SMALLEST}database: {{url: "{url}"}}\nappservice: {{as_token: as-token}}\n'
+        return set(secrets_of(load(tmp_path, text)))
+
+    assert secrets("sqlite:////data/bridge.db") == {"as-token", ""}, "it says which disk is full"
+    url = "postgres://me:s%40e@db/name"
+    assert secrets(url) == {"as-token", "", url, "s%40e", "s@e"}
+    url = "postgres:///name?host=/run/pg&password=x"
+    assert secrets(url) == {"as-token", "", url}
