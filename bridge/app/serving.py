@@ -63,6 +63,7 @@ from bridge.rooms.store import Cutoffs, Depth, Lane, StoreError
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
+from bridge.storage.query import Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store
 from bridge.webchat.codes import LoginType
 from bridge.webchat.http import Endpoints
@@ -471,7 +472,7 @@ class Serving:
         except Refused as error:
             raise HomeserverRefused(why_refused(self._config, error)) from error
         except (Unavailable, StoreError, TimeoutError) as error:
-            LOG.debug("the homeserver is not reachable yet", why=str(error))
+            LOG.debug("the bridge users could not be registered yet", why=str(error))
         finally:
             hurrying.cancel()
 
@@ -481,6 +482,8 @@ class Serving:
         async def homeserver() -> None:
             try:
                 await contact.probe()
+            except Unreachable as error:  # by now the homeserver has answered a request
+                LOG.debug("the bridge users could not be stored yet", why=str(error))
             except Refused as error:
                 if not contact.made and self._refusal is None:
                     self._refusal = HomeserverRefused(why_refused(config, error))

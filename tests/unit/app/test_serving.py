@@ -490,6 +490,38 @@ async def test_a_refusal_comes_before_any_event(
 
 
 @pytest.mark.asyncio
+async def test_a_full_disk_is_not_blamed_on_the_homeserver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a start the bot's row is written as soon as the homeserver has the bot."""
+    server, trouble = Server(), [Unreachable("SQLite: database or disk is full")]
+    server.trouble = {"prepare": trouble[0]}
+    matrix: Any = server
+    bridge, store = Serving(told(tmp_path)), MemoryStore()
+    contact = Contact(bridge._config, {"": matrix}, perf_counter)
+
+    async def ping() -> None:
+        if trouble:
+            raise trouble[0]
+
+    monkeypatch.setattr(store, "ping", ping)
+    bridge._links[""] = cast("Links", SimpleNamespace(probe=ping))
+    health = bridge._health(cast("SqlStore", store), contact)
+    for part in ("database", "homeserver"):
+        await health.probe(part)
+    assert health.parts()["homeserver"][1] == ""
+    assert health.away()["database"].endswith("bridge.db: SQLite: database or disk is full")
+    assert not contact.made
+    server.trouble = {}
+    trouble.clear()
+    for part in ("database", "homeserver"):
+        await health.probe(part)
+    assert health.away().keys() == {"webchat"}
+    assert server.asked == ["prepare", "prepare", "ping"]
+    assert contact.made
+
+
+@pytest.mark.asyncio
 async def test_a_stop_waits_for_no_homeserver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
