@@ -104,7 +104,9 @@ _UNSTORABLE = (
     ValueError,  # asyncpg cannot encode a value
     asyncpg.exceptions.DataError,
     asyncpg.exceptions.ProgramLimitExceededError,
-    asyncpg.exceptions.IntegrityConstraintViolationError,
+    # Not UniqueViolationError: see `_fetch_together`.
+    asyncpg.exceptions.NotNullViolationError,
+    asyncpg.exceptions.CheckViolationError,
 )
 _CORRUPT = (asyncpg.exceptions.DataCorruptedError, asyncpg.exceptions.IndexCorruptedError)
 
@@ -310,11 +312,19 @@ async def _fetch(
 
 
 async def _fetch_together(connection: asyncpg.Connection, parts: Sequence[Part]) -> Rows:
-    """Run statements as one; Stale if a strict one did not write all rows, or a key is known."""
+    """Run statements as one; Stale if a strict one did not write all rows, or a key is known.
+
+    A generated number that a row has already is no such key: its sequence is behind, as after a
+    failover to a logical replica, and a later try gets a free number.
+    """
     text, params = as_one(parts)
     try:
         rows = await connection.fetch(text, *params)
-    except (asyncpg.exceptions.DivisionByZeroError, asyncpg.exceptions.UniqueViolationError):
+    except asyncpg.exceptions.DivisionByZeroError:
+        raise Stale(STALE) from None
+    except asyncpg.exceptions.UniqueViolationError as error:
+        if error.constraint_name != "journal_key":
+            raise
         raise Stale(STALE) from None
     return [row for row in rows if row[0] is not None]
 

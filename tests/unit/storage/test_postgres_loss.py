@@ -17,7 +17,7 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.demo.child_process import free_port
-from bridge.ids import RoomId
+from bridge.ids import SHARDS, RoomId
 from bridge.rooms.store import (
     Commit,
     Committed,
@@ -34,10 +34,10 @@ from bridge.rooms.store import (
 from bridge.storage import postgres, tables
 from bridge.storage.migrate import MovedError
 from bridge.storage.postgres import PostgresEngine, turned
-from bridge.storage.query import Unreachable
+from bridge.storage.query import Unreachable, same
 from bridge.storage.sqlstore import SqlStore, open_store, opened
 from bridge.storage.transfer import move
-from tests.fakes.flow import accept, open_inputs
+from tests.fakes.flow import accept, one, open_inputs
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
 from tests.unit.storage.contents import Silent, contents, fill
@@ -251,6 +251,29 @@ async def test_a_server_that_takes_nothing_for_now(
         server.sql(over.format(name))
         await soon(store, "after")
         assert [row.key for row in await open_inputs(store, A)] == ["before", "after"]
+
+
+@pytest.mark.asyncio
+async def test_a_sequence_behind_its_rows_is_no_outdated_write(server: PostgresServer) -> None:
+    """As after a failover to a logical replica. Nothing is stale, and no message is unstorable."""
+    url = server.new_schema()
+    async with open_store(url, FixedClock(), sole=True, shared=True) as store:
+        await store.shards.take(range(SHARDS))  # type: ignore[union-attr]
+        first, _, _ = [await accepted(store, key) for key in ("$1", "$2", "$3")]
+        restart = f"ALTER TABLE journal ALTER COLUMN seq RESTART WITH {first[0].seq}"
+        await store._read(same(restart))
+        fresh = Commit(A, 1, entries=[Entry(said("$4"))])
+        writes = (
+            lambda: accepted(store, "$4"),
+            lambda: one(store, fresh),
+            lambda: store.shards.pass_on([said("$4")], 1),  # type: ignore[union-attr]
+        )
+        for write in writes:
+            with pytest.raises(StoreError, match="UniqueViolationError") as raised:
+                await write()
+            assert type(raised.value) is StoreError
+        assert len((await one(store, fresh)).waiting) == 0
+        assert [row.key for row in await open_inputs(store, A)] == ["$1", "$2", "$3"]
 
 
 @pytest.mark.asyncio
