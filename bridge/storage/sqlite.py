@@ -273,6 +273,8 @@ def translated(work: Callable[[], T]) -> T:
             raise Stale(STALE) from error
         code = whole & 0xFF
         text = f"SQLite: {error}"
+        if whole == sqlite3.SQLITE_IOERR_SHMSIZE:  # the -shm file cannot be made: no space
+            text = f"SQLite: database or disk is full ({error})"
         if code in _CORRUPT:
             raise CorruptDatabaseError(text) from error
         if code in _AWAY:

@@ -33,6 +33,7 @@ OTHERS = {
     "Cannot assign requested address": "the system's",
     "InsufficientPrivilegeError (42501": "asyncpg's and PostgreSQL's",
     "UniqueViolationError (23505": "asyncpg's and PostgreSQL's",
+    "DiskFullError": "asyncpg's",
     "SQLite: file is not a database": "SQLite's",
     "No such file or directory": "the system's",
     '{"content":': "a desk's",

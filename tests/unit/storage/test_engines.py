@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import resource
 import stat
 from pathlib import Path
 
@@ -260,6 +261,22 @@ async def test_no_such_directory(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="cannot open"):
         async with open_store(f"sqlite:///{tmp_path}/none/b.db", CLOCK):
             pytest.fail("opened")
+
+
+@pytest.mark.asyncio
+async def test_a_disk_that_was_full_before_the_start_is_named(tmp_path: Path) -> None:
+    """SQLite itself only says that some I/O failed, as it makes a file beside the database's."""
+    url = f"sqlite:///{tmp_path}/b.db"
+    async with open_store(url, CLOCK):
+        pass
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(Unreachable, match="database or disk is full"):
+            async with open_store(url, CLOCK):
+                pytest.fail("opened")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.asyncio
