@@ -11,7 +11,7 @@ import json
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -76,9 +76,10 @@ STRETCH, STRETCHES = 2_000, 5
 """Journal rows that `deliveries` reads at a time, and maximum number of such reads per page."""
 
 
-def open_store(
+@asynccontextmanager
+async def open_store(
     url: str, clock: Clock, *, sole: bool = False, shared: bool = False, seal: Seal | None = None
-) -> AbstractAsyncContextManager[SqlStore]:
+) -> AsyncIterator[SqlStore]:
     """Open the database of a URL (see `engine_for`), migrate its schema and run its writer.
 
     `sole`: take the claim as the one bridge at work on it; others may only inspect or repair.
@@ -93,15 +94,7 @@ def open_store(
         MovedError, UnfinishedError: it was moved elsewhere, or is only partly filled.
         CorruptDatabaseError: it is damaged or not a database.
     """
-    return opened(engine_for(url, clock, shared=sole and shared), clock, sole=sole, seal=seal)
-
-
-@asynccontextmanager
-async def opened(
-    engine: Engine, clock: Clock, *, sole: bool = False, seal: Seal | None = None
-) -> AsyncIterator[SqlStore]:
-    """Run the store on an engine, which is closed at the end; see `open_store`."""
-    cover = Cover(seal)
+    engine, cover = engine_for(url, clock, shared=sole and shared), Cover(seal)
     shards = engine.shards if isinstance(engine, PostgresEngine) else None
     try:
         await engine.open()

@@ -228,7 +228,7 @@ async def test_a_start_finds_the_few_rooms_that_have_something_to_do(open_sql: S
 )
 def test_bad_urls_are_refused_without_being_repeated(url: str) -> None:
     with pytest.raises(ValueError, match="must be sqlite:///") as caught:
-        open_store(url, CLOCK)
+        engine_for(url, CLOCK)
     assert "secret" not in str(caught.value)
 
 

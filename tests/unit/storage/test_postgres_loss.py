@@ -31,11 +31,11 @@ from bridge.rooms.store import (
     StoredRoom,
     StoreError,
 )
-from bridge.storage import postgres, tables
+from bridge.storage import postgres, sqlstore, tables
 from bridge.storage.migrate import MovedError
 from bridge.storage.postgres import PostgresEngine, turned
 from bridge.storage.query import Unreachable, same
-from bridge.storage.sqlstore import SqlStore, open_store, opened
+from bridge.storage.sqlstore import SqlStore, open_store
 from bridge.storage.transfer import move
 from tests.fakes.flow import accept, one, open_inputs
 from tests.support.postgres import PostgresServer
@@ -189,12 +189,14 @@ async def test_no_such_database(server: PostgresServer) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_hung_backend_is_given_up(server: PostgresServer) -> None:
-    clock = FixedClock()
-    engine = PostgresEngine(server.new_schema(), clock, seconds=0.3)
-    async with opened(engine, clock) as store:
+async def test_a_hung_backend_is_given_up(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlstore, "STATEMENT_SECONDS", 0.3)
+    async with open_store(server.new_schema(), FixedClock()) as store:
         await accepted(store, "before")
-        async with engine._writer as connection:
+        assert isinstance(store._engine, PostgresEngine)
+        async with store._engine._writer as connection:
             backend = connection.get_server_pid()
         os.kill(backend, signal.SIGSTOP)
         try:

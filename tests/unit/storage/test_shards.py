@@ -35,7 +35,7 @@ from bridge.storage import shards as module
 from bridge.storage.postgres import PostgresEngine
 from bridge.storage.query import AlreadyInUse, Pooled, Unreachable
 from bridge.storage.shards import LONGEST_NOTICE, Shards
-from bridge.storage.sqlstore import SqlStore, open_store, opened
+from bridge.storage.sqlstore import SqlStore, open_store
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
 
@@ -393,7 +393,7 @@ async def test_a_number_that_the_server_has_given_to_another_session_ends_nobody
 @pytest.mark.usefixtures("impatient")
 async def test_who_is_alone_and_who_shares_keep_one_another_out(start: Start, url: str) -> None:
     async with open_store(url, CLOCK, sole=True):
-        alone = opened(PostgresEngine(url, CLOCK, shared=True), CLOCK, sole=True)
+        alone = open_store(url, CLOCK, sole=True, shared=True)
         with pytest.raises(AlreadyInUse, match="only if all have this version"):
             await alone.__aenter__()
     await start()
