@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from bridge.storage.query import CorruptDatabaseError
-from bridge.storage.tables import MOST_ROWS, PAGE_BYTES, TYPES, Key, Row, Table
+from bridge.storage.tables import PAGE, TYPES, Key, Row, Table
 
 FORMAT = "matrix-webchat-bridge backup"
 VERSION = 1
@@ -177,7 +177,6 @@ class BackupFile:
         kinds = tuple(TYPES[one.kind] | None for one in table.columns)
         decoder, key_of = msgspec.json.Decoder(tuple[kinds]), table.keyed()  # type: ignore[valid-type]
         page: list[Row] = []
-        size = 0
         for line in lines:
             if line.startswith(b"{"):
                 break
@@ -188,10 +187,9 @@ class BackupFile:
             if after and key_of(row) <= after:
                 continue
             page.append(row)
-            size += len(line)
-            if len(page) == MOST_ROWS or size > PAGE_BYTES:
+            if len(page) == PAGE:
                 yield page
-                page, size = [], 0
+                page = []
         self._left = lines
         if page:
             yield page

@@ -34,10 +34,8 @@ Value = str | bytes | int | None
 Row = tuple[Value, ...]
 Key = tuple[str | int, ...]
 """Key of a row; no key column has another type."""
-MOST_ROWS = 200
-"""Maximum rows of a page."""
-PAGE_BYTES = 1 << 20
-"""Intended bytes of a page; exceeded if rows are suddenly much larger."""
+PAGE = 200
+"""Rows of a page: 13 MB at most if each is as large as a Matrix event may be (64 KiB)."""
 
 _LOCAL = {"schema_version", "writers", "replicas"}
 """Tables about the database itself and the processes that use it; never copied."""
@@ -176,40 +174,27 @@ class Snapshot(msgspec.Struct, eq=False):
     async def rows(self, table: Table, after: Key = ()) -> AsyncIterator[list[Row]]:
         """Yield pages of a table's rows in key order, starting after the key `after`."""
         paged = self._fetched if self._engine.dialect is Dialect.POSTGRES else self._looked_up
-        alike, pace = _alike(self._engine.dialect, table), _Pace()
-        async for rows in paged(table, after, pace):
-            page = [alike(row) for row in rows]
-            yield page
-            pace.saw(page)
+        alike = _alike(self._engine.dialect, table)
+        async for rows in paged(table, after):
+            yield [alike(row) for row in rows]
 
-    async def _looked_up(self, table: Table, after: Key, pace: _Pace) -> AsyncIterator[Rows]:
+    async def _looked_up(self, table: Table, after: Key) -> AsyncIterator[Rows]:
         key_of = table.keyed()
         while True:
-            text = f"{selecting(table, Dialect.SQLITE, after=bool(after))} LIMIT {pace.rows}"
+            text = f"{selecting(table, Dialect.SQLITE, after=bool(after))} LIMIT {PAGE}"
             rows = await self._engine.read(Query(same(text), after))
             if not rows:
                 return
             after = key_of(rows[-1])
             yield rows
 
-    async def _fetched(self, table: Table, after: Key, pace: _Pace) -> AsyncIterator[Rows]:
+    async def _fetched(self, table: Table, after: Key) -> AsyncIterator[Rows]:
         cursor = f"copied_{table.name}"  # per table: asyncpg caches a statement's columns by text
         text = selecting(table, Dialect.POSTGRES, after=bool(after))
         await self._engine.read(Query(same(f"DECLARE {cursor} NO SCROLL CURSOR FOR {text}"), after))
-        while rows := await self._engine.read(Query(same(f"FETCH {pace.rows} FROM {cursor}"))):
+        while rows := await self._engine.read(Query(same(f"FETCH {PAGE} FROM {cursor}"))):
             yield rows
         await self._engine.read(Query(same(f"CLOSE {cursor}")))
-
-
-class _Pace(msgspec.Struct, eq=False):
-    """Number of rows of the next page, adapted so that a page has about `PAGE_BYTES`."""
-
-    rows: int = 10
-
-    def saw(self, page: Sequence[Row]) -> None:
-        size = sum(len(value) for row in page for value in row if isinstance(value, str | bytes))
-        fitting = len(page) * PAGE_BYTES // max(size, 1)
-        self.rows = max(1, min(4 * self.rows, MOST_ROWS, fitting))
 
 
 @asynccontextmanager

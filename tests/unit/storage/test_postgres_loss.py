@@ -344,7 +344,7 @@ async def test_a_move_goes_on_after_the_server_was_killed(
     server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str
 ) -> None:
     monkeypatch.setattr(postgres, "DOUBT_SECONDS", 0.5)
-    monkeypatch.setattr(tables, "MOST_ROWS", 20)
+    monkeypatch.setattr(tables, "PAGE", 20)
     ours, theirs = f"sqlite:///{tmp_path / 'bridge.db'}", server.new_schema()
     before, after = (ours, theirs) if dies == "target" else (theirs, ours)
     clock = FixedClock()
