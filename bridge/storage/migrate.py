@@ -69,15 +69,13 @@ def known(dialect: Dialect) -> list[Migration]:
 
 
 class NewerSchemaError(StoreError):
-    """The database was upgraded by a later version of this program, to schema `found`."""
+    """The database was upgraded by a later version of this program."""
 
     def __init__(self, found: int, known: int) -> None:
         super().__init__(
             f"the database has schema {found}, this program knows schemas up to {known}: "
             "upgrade the program, or restore the backup made before the upgrade"
         )
-        self.found = found
-        self.known = known
 
 
 UNFINISHED, MOVED = "transfer", "moved"

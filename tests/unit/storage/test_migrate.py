@@ -61,10 +61,9 @@ async def test_a_newer_schema_is_refused_untouched(url: str) -> None:
         engine = store._engine
         future = "INSERT INTO schema_version (version, name, applied) VALUES (99, 'future', 0)"
         await engine.migrate([Query(same(future))])
-    with pytest.raises(NewerSchemaError, match="99") as caught:
+    with pytest.raises(NewerSchemaError, match=rf"has schema 99, .* up to {SCHEMA_VERSION}:"):
         async with open_store(url, CLOCK):
             pytest.fail("opened")
-    assert (caught.value.found, caught.value.known) == (99, SCHEMA_VERSION)
     with pytest.raises(NewerSchemaError):
         await pending_migrations(url, CLOCK)
 
