@@ -476,13 +476,12 @@ ACCOUNTS = same(
     "WHERE accounts.room_id > $1 ORDER BY accounts.room_id LIMIT $2"
 )
 FORGET_ACCOUNT = same("DELETE FROM accounts WHERE room_id = $1 RETURNING room_id")
-_LEDGER_COLUMNS = (
-    "seq, key, cause, received, handled, lane, attempted, attempts, repeat, outcome, "
-    "settled, detail, event_id FROM journal "
+_LEDGER = (
+    "SELECT room_id, seq, key, cause, received, handled, lane, attempted, attempts, repeat, "
+    "outcome, settled, detail, event_id FROM journal "
 )
-_LEDGER = f"SELECT {_LEDGER_COLUMNS}"
-ROWS_AFTER = same(f"SELECT room_id, {_LEDGER_COLUMNS} WHERE seq > $1 ORDER BY seq LIMIT $2")
-ROW = same(f"SELECT room_id, {_LEDGER_COLUMNS} WHERE seq = $1")
+ROWS_AFTER = same(_LEDGER + "WHERE seq > $1 ORDER BY seq LIMIT $2")
+ROW = same(_LEDGER + "WHERE seq = $1")
 ENDS = same("SELECT (SELECT min(seq) FROM journal), (SELECT max(seq) FROM journal)")
 DELIVERIES = same(
     _LEDGER + "WHERE seq >= $2 AND seq < $3 AND room_id = $1 ORDER BY seq DESC LIMIT $4"
@@ -507,10 +506,10 @@ def stored_room(row: Sequence[Any], cover: Cover) -> StoredRoom:
     return StoredRoom(room_id, known, bool(live), phase, deadline, customer, revision)
 
 
-def ledger_row(row: Sequence[Any]) -> LedgerRow:
-    seq, key, cause, received, handled, lane, attempted, attempts, repeat, *rest = row
+def ledger_row(row: Sequence[Any]) -> tuple[RoomId, LedgerRow]:
+    room_id, seq, key, cause, received, handled, lane, attempted, attempts, repeat, *rest = row
     came = seq, key, cause, received, handled, None if lane is None else Lane(lane)
-    return LedgerRow(*came, attempted, attempts, bool(repeat), *rest)
+    return room_id, LedgerRow(*came, attempted, attempts, bool(repeat), *rest)
 
 
 def dead_letter(row: Sequence[Any], cover: Cover) -> DeadLetter:

@@ -377,7 +377,7 @@ class SqlStore:
         for _ in range(STRETCHES):
             begin = max(first, end - STRETCH)
             rows = await self._read(sql.DELIVERIES, room_id, begin, end, limit - len(found))
-            found += map(sql.ledger_row, rows)
+            found += [sql.ledger_row(row)[1] for row in rows]
             if len(found) == limit:
                 return found, found[-1].seq
             if (end := begin) <= first:
@@ -389,16 +389,15 @@ class SqlStore:
         return last or 0
 
     async def rows_after(self, seq: int, limit: int) -> list[tuple[RoomId, LedgerRow]]:
-        found = await self._read(sql.ROWS_AFTER, seq, limit)
-        return [(room_id, sql.ledger_row(row)) for room_id, *row in found]
+        return [sql.ledger_row(row) for row in await self._read(sql.ROWS_AFTER, seq, limit)]
 
     async def row(self, seq: int) -> tuple[RoomId, LedgerRow] | None:
-        found = await self._read(sql.ROW, seq)
-        return (found[0][0], sql.ledger_row(found[0][1:])) if found else None
+        rows = await self._read(sql.ROW, seq)
+        return sql.ledger_row(rows[0]) if rows else None
 
     async def input(self, room_id: RoomId, key: str) -> LedgerRow | None:
         rows = await self._read(sql.INPUT, key, room_id)
-        return sql.ledger_row(rows[0]) if rows else None
+        return sql.ledger_row(rows[0])[1] if rows else None
 
     async def letters(self, after: tuple[int, int], limit: int) -> list[DeadLetter]:
         return [
