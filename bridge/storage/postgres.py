@@ -169,7 +169,8 @@ class PostgresEngine:
                     mark = Part(_MARK, [(writer, token)], strict=True)
                     sent = True
                     return [await _fetch_together(connection, (*only.parts, mark))]
-                answers = await _uncommitted(connection, queries, _marked(writer, token))
+                await connection.execute(_marked(writer, token))
+                answers = await _uncommitted(connection, queries)
                 sent = True
                 await connection.execute("COMMIT")
                 return answers
@@ -196,12 +197,13 @@ class PostgresEngine:
         """
         async with self._writer as connection:
             await self._writer.let_go(connection)
+            await connection.execute("BEGIN")
             first = (*queries[:1], Query(_ALONE))
-            *_, ((alone,),) = await _uncommitted(connection, first, "BEGIN", MIGRATION_SECONDS)
+            *_, ((alone,),) = await _uncommitted(connection, first, MIGRATION_SECONDS)
             if not alone:
                 await connection.execute("ROLLBACK")
                 raise AlreadyInUse(_FORMER)
-            await _uncommitted(connection, queries[1:], "", MIGRATION_SECONDS)
+            await _uncommitted(connection, queries[1:], MIGRATION_SECONDS)
             await connection.execute("COMMIT")
 
     async def read(self, query: Query) -> Rows:
@@ -288,12 +290,9 @@ def _marked(writer: str, token: int) -> str:
 async def _uncommitted(
     connection: asyncpg.Connection,
     queries: Sequence[Query | Together],
-    begin: str,
     seconds: float | None = None,
 ) -> list[Rows]:
-    """Begin (unless `begin` is empty) and run queries; roll back if one is refused."""
-    if begin:
-        await connection.execute(begin)
+    """Run queries in the open transaction; roll back if one is refused."""
     try:
         return [await _fetch(connection, query, seconds) for query in queries]
     except (asyncpg.PostgresError, asyncpg.InterfaceError, StoreError) as error:
