@@ -562,10 +562,11 @@ KNOWN = Statement(
     "SELECT key FROM journal WHERE key IN (SELECT value FROM json_each(?1))",
     "SELECT key FROM journal WHERE key = ANY(ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))",
 )
-INPUT_OF = same("SELECT body FROM journal WHERE key = $1 AND room_id = $2 AND body IS NOT NULL")
-EFFECT_OF = same(
-    "SELECT effect FROM journal WHERE event_id = $1 AND room_id = $2 AND effect IS NOT NULL "
-    "ORDER BY seq LIMIT 1"
+# An event came from the room, or was sent into it by the first effect that has its id.
+BODY_OF = same(
+    "SELECT body FROM journal WHERE key = $1 AND room_id = $2 AND body IS NOT NULL UNION ALL "
+    "SELECT effect FROM (SELECT effect FROM journal WHERE event_id = $1 AND room_id = $2 "
+    "AND effect IS NOT NULL ORDER BY seq LIMIT 1) AS sent"
 )
 # Effects that became events, and inputs with a key. These include `PartPosted`: the event of a
 # later part of a message, known only once that was sent, so its row may come after $5.

@@ -287,9 +287,7 @@ class SqlStore:
         return {EventId(key) for (key,) in rows}
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
-        body: bytes | None = await self._value(sql.INPUT_OF, event_id, room_id)
-        if body is None:
-            body = await self._value(sql.EFFECT_OF, event_id, room_id)
+        body: bytes | None = await self._value(sql.BODY_OF, event_id, room_id)
         return None if body is None else self._cover.open(room_id, body)
 
     async def posted(
