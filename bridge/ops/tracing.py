@@ -56,7 +56,8 @@ class Ledger(Protocol):
     async def rows_after(self, seq: int, limit: int) -> list[tuple[RoomId, LedgerRow]]:
         """Return up to `limit` rows with a higher number than `seq`, in order."""
 
-    async def row(self, seq: int) -> tuple[RoomId, LedgerRow] | None: ...
+    async def rows_at(self, seqs: Sequence[int]) -> list[tuple[RoomId, LedgerRow]]:
+        """Return the rows with these numbers, in order."""
 
     async def room(self, room_id: RoomId) -> StoredRoom | None: ...
 
@@ -122,15 +123,13 @@ class Tracing:
             del self._open[seq]
 
     async def _settled_late(self) -> list[tuple[RoomId, LedgerRow]]:
-        settled = []
-        for seq in list(islice(self._open, PAGE)):
+        asked = list(islice(self._open, PAGE))
+        found = await self._ledger.rows_at(asked) if asked else []
+        for seq in asked:
             del self._open[seq]
-            found = await self._ledger.row(seq)
-            if found is not None and found[1].settled is None:
-                self._open[seq] = None  # to the end of the queue
-            elif found is not None:
-                settled.append(found)
-        return settled
+        # To the end of the queue.
+        self._open |= {row.seq: None for _, row in found if row.settled is None}
+        return [one for one in found if one[1].settled is not None]
 
     async def _export(self, settled: Sequence[tuple[RoomId, LedgerRow]]) -> None:
         spans: list[ReadableSpan] = []

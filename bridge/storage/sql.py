@@ -481,7 +481,12 @@ _LEDGER = (
     "outcome, settled, detail, event_id FROM journal "
 )
 ROWS_AFTER = same(_LEDGER + "WHERE seq > $1 ORDER BY seq LIMIT $2")
-ROW = same(_LEDGER + "WHERE seq = $1")
+# $1: the numbers, as a JSON list.
+ROWS_AT = Statement(
+    _LEDGER + "WHERE seq IN (SELECT value FROM json_each(?1)) ORDER BY seq",  # noqa: S608 - ours
+    _LEDGER + "WHERE seq = ANY(ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::bigint)) "
+    "ORDER BY seq",
+)
 ENDS = same("SELECT (SELECT min(seq) FROM journal), (SELECT max(seq) FROM journal)")
 DELIVERIES = same(
     _LEDGER + "WHERE seq >= $2 AND seq < $3 AND room_id = $1 ORDER BY seq DESC LIMIT $4"

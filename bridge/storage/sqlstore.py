@@ -389,9 +389,9 @@ class SqlStore:
     async def rows_after(self, seq: int, limit: int) -> list[tuple[RoomId, LedgerRow]]:
         return [sql.ledger_row(row) for row in await self._read(sql.ROWS_AFTER, seq, limit)]
 
-    async def row(self, seq: int) -> tuple[RoomId, LedgerRow] | None:
-        rows = await self._read(sql.ROW, seq)
-        return sql.ledger_row(rows[0]) if rows else None
+    async def rows_at(self, seqs: Sequence[int]) -> list[tuple[RoomId, LedgerRow]]:
+        rows = await self._read(sql.ROWS_AT, json.dumps([*seqs]))
+        return [sql.ledger_row(row) for row in rows]
 
     async def input(self, room_id: RoomId, key: str) -> LedgerRow | None:
         rows = await self._read(sql.INPUT, key, room_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -167,6 +167,8 @@ class Rows:
     def __init__(self) -> None:
         self.rows: dict[int, LedgerRow] = {}
         self.away = False
+        self.queries = 0
+        """For rows that are read again."""
 
     def add(self, seq: int, received: int, **fields: object) -> None:
         empty = LedgerRow(
@@ -185,8 +187,11 @@ class Rows:
             raise StoreError("away")
         return [(ROOM, row) for at, row in sorted(self.rows.items()) if at > seq][:limit]
 
-    async def row(self, seq: int) -> tuple[RoomId, LedgerRow] | None:
-        return (ROOM, self.rows[seq]) if seq in self.rows else None
+    async def rows_at(self, seqs: Sequence[int]) -> list[tuple[RoomId, LedgerRow]]:
+        self.queries += 1
+        if self.away:
+            raise StoreError("away")
+        return [(ROOM, self.rows[seq]) for seq in sorted(seqs) if seq in self.rows]
 
     async def room(self, room_id: RoomId) -> StoredRoom | None:
         record = b'{"enterprise":"north","chats":[{"number":1,"asked":0},{"number":2,"asked":%d}]}'
@@ -274,6 +279,27 @@ async def test_many_rows_go_in_pages_and_of_those_under_way_the_oldest_are_let_g
         await traced.look(EVERY)
         await traced.look(EVERY)
         assert [one.about["event_id"] for one in collector.spans] == ["$8", "$9", "$10", "$11"]
+
+
+@pytest.mark.asyncio
+async def test_rows_under_way_are_read_again_together_and_kept_if_that_fails() -> None:
+    async with collecting() as collector:
+        traced = Traced(collector)
+        await traced.look()
+        for seq in range(2, 12):
+            traced.ledger.add(seq, traced.begun, key=f"${seq}")
+        await traced.pass_by()
+        assert traced.ledger.queries == 0
+        for seq in range(2, 11):
+            traced.ledger.change(seq, outcome="handled", settled=traced.begun)
+        traced.ledger.away = True
+        with pytest.raises(StoreError):
+            await traced.look(EVERY)
+        traced.ledger.away = False
+        await traced.look(EVERY)
+        assert traced.ledger.queries == 2
+        assert [one.about["event_id"] for one in collector.spans] == [f"${n}" for n in range(2, 11)]
+        assert list(traced.tracing._open) == [11]
 
 
 @pytest.mark.asyncio

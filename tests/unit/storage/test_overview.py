@@ -140,9 +140,9 @@ async def test_rows_of_all_rooms_behind_a_number(open_any: Opener) -> None:
         ]  # fmt: skip
         assert await store.newest() == effect.seq
         assert await store.rows_after(first.seq, 1) == rows[1:2]
-        assert await store.row(effect.seq) == rows[2]
+        assert await store.rows_at([effect.seq, first.seq, effect.seq + 1]) == [rows[0], rows[2]]
         assert (rows[2][1].settled, rows[1][1].settled) == (93, None)
-        assert await store.row(effect.seq + 1) is None
+        assert await store.rows_at([]) == []
 
 
 @pytest.mark.asyncio
