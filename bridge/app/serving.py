@@ -282,8 +282,7 @@ class Serving:
 
     def _named(self, enterprise: str) -> str:
         """Return the configured name of a room's stored enterprise name."""
-        home = enterprise in {"", self._first}
-        return settings.home_of(self._config, self._first) if home else enterprise
+        return settings.named(self._config, self._first, enterprise)
 
     def _make_links(self, store: SqlStore, link: LinkSettings) -> Links:
         measures = self._metrics.of(link.enterprise)

@@ -36,8 +36,10 @@ FIRST = "enterprise.first"
 """Stored fact: the first enterprise, which owns the rooms and facts without an enterprise name."""
 
 
-def home_of(config: Config, first: str) -> str:
-    """Return the name for rooms of the first enterprise (`FIRST`); "" if the config names none."""
+def named(config: Config, first: str, enterprise: str) -> str:
+    """Return the configured name of a room's stored enterprise name; `first`: see `FIRST`."""
+    if enterprise not in {"", first}:
+        return enterprise
     return first if config.enterprises else ""
 
 
@@ -83,7 +85,6 @@ def all_rules_of(
 ) -> dict[str, Rules]:
     """Return the rules of each enterprise, linked with one another; `first`: see `FIRST`."""
     made: dict[str, Rules] = {}
-    home = home_of(config, first)
     users, learnt = users or all_users_of(config), learnt or {}
     bots = Counter(one.bot for one in users.values())
     for name, part in config.parts().items():
@@ -94,7 +95,7 @@ def all_rules_of(
             enterprise=name,
             choices=tuple(choices) if bots[ours.bot] > 1 else (),
             enterprises_of=ours.enterprises_of,
-            rules_of=lambda one: made.get(home if one in {"", first} else one),
+            rules_of=lambda one: made.get(named(config, first, one)),
         )
     return made
 
