@@ -220,11 +220,10 @@ async def get_room(bridge: Bridge, asked: shapes.RoomAsked) -> shapes.RoomState:
 async def list_room_chats(bridge: Bridge, asked: shapes.RoomPage) -> shapes.RoomChats:
     """The chats of a room, newest first."""
     row, _ = await room_of(bridge, asked.room_id)
-    stored = await bridge.around.store.chats(row.room_id, asked.limit, _number(asked.after))
-    chats = [chat_shape(row.room_id, load_chat(one.chat)) for one in stored]
-    more = len(stored) == asked.limit and stored[-1].number > 1
-    after = str(stored[-1].number - 1) if more else None
-    return shapes.RoomChats(chats=chats, next=after)
+    stored = await bridge.around.store.chats(row.room_id, asked.limit + 1, _number(asked.after))
+    page, further = stored[: asked.limit], stored[asked.limit :]
+    chats = [chat_shape(row.room_id, load_chat(one.chat)) for one in page]
+    return shapes.RoomChats(chats=chats, next=str(further[0].number) if further else None)
 
 
 async def list_chats(bridge: Bridge, asked: shapes.ChatsAsked) -> shapes.Rooms:
@@ -363,10 +362,10 @@ async def list_room_changes(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Ch
 async def _changes(
     bridge: Bridge, room_id: RoomId | None, before: str, limit: int
 ) -> shapes.Changes:
-    rows = await bridge.around.store.changes(room_id, _number(before), limit)
-    changes = [made(shapes.Change, one) for one in rows]
+    rows = await bridge.around.store.changes(room_id, _number(before), limit + 1)
+    changes = [made(shapes.Change, one) for one in rows[:limit]]
     return shapes.Changes(
-        changes=changes, next=str(rows[-1].number) if len(rows) == limit else None
+        changes=changes, next=str(changes[-1].number) if len(rows) > limit else None
     )
 
 
@@ -380,9 +379,10 @@ def _number(after: str) -> int | None:
 
 async def list_accounts(bridge: Bridge, asked: shapes.Page) -> shapes.Accounts:
     """The WebChat accounts of rooms, ordered by room id."""
-    rows = await bridge.around.store.accounts(asked.after, asked.limit)
-    after = rows[-1].room_id if len(rows) == asked.limit else None
-    return shapes.Accounts(accounts=[_account(bridge, row) for row in rows], next=after)
+    rows = await bridge.around.store.accounts(asked.after, asked.limit + 1)
+    accounts = [_account(bridge, row) for row in rows[: asked.limit]]
+    after = accounts[-1].room_id if len(rows) > asked.limit else None
+    return shapes.Accounts(accounts=accounts, next=after)
 
 
 def _account(bridge: Bridge, row: AccountRow) -> shapes.Account:
@@ -424,14 +424,12 @@ async def list_deliveries(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Deli
 async def list_dead_letters(bridge: Bridge, asked: shapes.Letters) -> shapes.DeadLetters:
     """Dead letters: inputs and effects that failed and need a decision, oldest first."""
     at, _, number = asked.after.partition(".")
-    letters = await bridge.around.store.letters((int(at or 0), int(number or 0)), asked.limit)
-    after = None
-    if len(letters) == asked.limit:
-        after = f"{letters[-1].at}.{letters[-1].id[1:]}"
-    return shapes.DeadLetters(
-        dead_letters=[made(shapes.DeadLetter, one, fix=bridge.advice(one.why)) for one in letters],
-        next=after,
-    )
+    since = int(at or 0), int(number or 0)
+    rows = await bridge.around.store.letters(since, asked.limit + 1)
+    letters = [made(shapes.DeadLetter, one, fix=bridge.advice(one.why)) for one in rows]
+    page = letters[: asked.limit]
+    after = f"{page[-1].at}.{page[-1].id[1:]}" if len(rows) > asked.limit else None
+    return shapes.DeadLetters(dead_letters=page, next=after)
 
 
 async def get_dead_letter(bridge: Bridge, asked: shapes.LetterAsked) -> shapes.OpenedLetter:

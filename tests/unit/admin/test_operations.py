@@ -83,6 +83,28 @@ async def test_whatever_changes_something_says_who_did_it() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_last_page_that_is_full_offers_no_next() -> None:
+    async with office() as there:
+        for words in ("pause", "resume"):
+            await there.ask("POST", f"/rooms/{ROOM}/orders", {"words": words})
+        lists = {
+            f"/rooms/{ROOM}/chats": "chats",
+            f"/rooms/{ROOM}/changes": "changes",
+            "/changes": "changes",
+            "/accounts": "accounts",
+            "/dead-letters": "dead_letters",
+        }
+        for path, name in lists.items():
+            whole = (await there.get(path))[name]
+            assert len(whole) > 1, path
+            page = await there.get(path, limit=len(whole))
+            assert (page[name], page["next"]) == (whole, None), path
+            first = await there.get(path, limit=len(whole) - 1)
+            rest = await there.get(path, limit=len(whole), after=first["next"])
+            assert (first[name] + rest[name], rest["next"]) == (whole, None), path
+
+
+@pytest.mark.asyncio
 async def test_rooms_come_in_pages_and_by_what_is_asked() -> None:
     async with office() as there:
         for number in range(7):
