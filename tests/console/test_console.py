@@ -22,6 +22,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TABS = ("live", "waits", "links", "deliveries", "dead", "changes", "health", "erase")
 TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+BROKEN = """[...document.querySelectorAll("button, td.whole")]
+  .filter((one) => one.getClientRects().length && one.innerText && one.offsetHeight > 40)
+  .map((one) => one.innerText)"""
+"""Buttons and cells whose words take more than one line."""
 
 
 async def test_the_picture_in_the_documentation(console: Console, tmp_path: Path) -> None:
@@ -219,6 +223,9 @@ async def test_the_console_on_a_phone_in_both_languages(console: Console, scheme
                 assert await faults(page) == []
                 await page.keyboard.press("Escape")
             assert await page.evaluate(TOO_WIDE) <= 0, tab
+            assert await page.evaluate(BROKEN) == [], tab
+            if tab in TABS:
+                await expect(page.locator(".tabs [aria-current]")).to_be_in_viewport(ratio=0.9)
             assert await faults(page) == [], tab
             text = await page.locator("main").inner_text()
             assert bool(re.search("[一-鿿]", text)) is chinese, text

@@ -43,6 +43,7 @@ function drawTabs() {
     href: `#/${name}`, textContent: word(name), "aria-current": name === page && "page", "data-key": name,
   })));
   find("tabs").setAttribute("aria-label", word("menu"));
+  find("tabs").querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 function show() {

@@ -12,7 +12,7 @@ const MOST_ASKED = 60;
 const sum = (counts) => Object.values(counts).reduce((all, one) => all + one, 0);
 
 const counts = (title, columns, kinds) => table(title, [[word("kind"), said],
-  ...columns.map(([name, of]) => [name, (kind) => String(of[kind] ?? 0), true])], kinds);
+  ...columns.map(([name, of]) => [name, (kind) => String(of[kind] ?? 0), "number"])], kinds);
 
 const stays = ({ kept }) => [make("h3", { textContent: word("stays") }), table(word("stays"), [
   [word("content"), (one) => said(one.what)],
@@ -43,7 +43,7 @@ export function erase(about) {
     if (!told) return subject.focus();
     const { rooms, shared } = told;
     if (!sum(told.found) && !rooms.length && !shared.length) return say(word("nothingHeld", told));
-    return say(word("isHeld", told), facts([[word("wholeRooms"), rooms.join(" ") || null], [word("sharedRooms"), shared.join(" ") || null]]),
+    return say(word("isHeld", told), facts([[word("wholeRooms"), rooms.join(" ")], [word("sharedRooms"), shared.join(" ")]]),
       counts(word("content"), [[word("there"), told.found]], Object.keys(told.found)), stays(told), confirmation(told));
   }
 

@@ -7,17 +7,19 @@ import { known, said, word } from "./words.js";
 export const box = (title, ...children) =>
   make("section", { className: "box", "aria-label": title }, make("h2", { textContent: title }), ...children);
 
+const orNone = (shown) => (shown === null || shown === undefined || shown === "" ? word("none") : shown);
+
 /**
  * A table that is a list of blocks on a phone; its roles are written out, for there it has no other.
- * `columns`: [[name, cell(row), number?], …], where a cell is a text or an element.
+ * `columns`: [[name, cell(row), kind?], …], where a cell is a text or an element, and the kind is
+ * "number", or "whole" for what stays on one line.
  */
 export function table(title, columns, rows) {
-  const head = columns.map(([name, , number]) =>
-    make("th", { role: "columnheader", scope: "col", className: number ? "number" : "", textContent: name }));
-  const body = rows.map((row) => make("tr", { role: "row" }, columns.map(([name, cell, number]) => {
-    const shown = cell(row);
-    return make("td", { role: "cell", className: number ? "number" : "", "data-name": name },
-      make("span", {}, shown === null || shown === undefined || shown === "" ? word("none") : shown));
+  const head = columns.map(([name, , kind = ""]) =>
+    make("th", { role: "columnheader", scope: "col", className: kind, textContent: name }));
+  const body = rows.map((row) => make("tr", { role: "row" }, columns.map(([name, cell, kind = ""]) => {
+    return make("td", { role: "cell", className: kind, "data-name": name },
+      make("span", {}, orNone(cell(row))));
   })));
   return make("table", { role: "table" },
     make("caption", { className: "unseen", textContent: title }),
@@ -26,7 +28,7 @@ export function table(title, columns, rows) {
 }
 
 export const facts = (pairs) => make("dl", { className: "facts" }, pairs.flatMap(([name, value]) => [
-  make("dt", { textContent: name }), make("dd", {}, value ?? word("none")),
+  make("dt", { textContent: name }), make("dd", {}, orNone(value)),
 ]));
 
 export const muted = (text) => make("p", { className: "muted", textContent: text });

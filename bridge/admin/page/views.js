@@ -91,8 +91,8 @@ function live(_, again) {
       [word("queue"), nameOf],
       [word("state"), openness],
       [word("hours"), (one) => one.hours],
-      [word("waiting"), (one) => String(one.waiting), true],
-      [word("chatting"), (one) => String(one.chatting), true],
+      [word("waiting"), (one) => String(one.waiting), "number"],
+      [word("chatting"), (one) => String(one.chatting), "number"],
       [word("usual"), usualWait],
     ], queues));
     replace(board, columns, more && muted("…"));
@@ -134,10 +134,10 @@ function waits() {
       box(word("waitsBars"), bars(rows, { title: word("waitsBars"), unit: duration }),
         table(word("waitsBars"), [
           [word("queue"), (row) => row.name],
-          [word("count"), (row) => String(row.count), true],
-          [word("median"), (row) => duration(row.value), true],
-          [word("longest"), (row) => duration(row.longest), true],
-          [word("given"), (row) => String(row.given), true],
+          [word("count"), (row) => String(row.count), "number"],
+          [word("median"), (row) => duration(row.value), "number"],
+          [word("longest"), (row) => duration(row.longest), "number"],
+          [word("given"), (row) => String(row.given), "number"],
         ], rows)),
     ];
   };
@@ -151,8 +151,8 @@ function links() {
     const several = reports.length > 1;
     const told = several && box(word("replicas"), table(word("replicas"), [
       [word("replica"), (one) => process(one.replica)],
-      [word("seen"), (one) => ago(one.seconds)],
-      ...["up", "opening", "waiting"].map((state) => [word(state === "waiting" ? "waiting_" : state), (one) => String(one[state]), true]),
+      [word("seen"), (one) => ago(one.seconds), "whole"],
+      ...["up", "opening", "waiting"].map((state) => [word(state === "waiting" ? "waiting_" : state), (one) => String(one[state]), "number"]),
     ], reports));
     const hint = muted(word("linksHint"));
     if (!found.length) return [told, box(word("links"), hint, muted(word("noLinks")))];
@@ -163,7 +163,7 @@ function links() {
         className: "mark", "data-up": one.state === "up", "data-half": one.state === "opening",
         textContent: word(one.state === "waiting" ? "waiting_" : one.state),
       })],
-      [word("since", { time: "" }).trim(), (one) => moment(one.since)],
+      [word("since_"), (one) => moment(one.since), "whole"],
       [word("why"), (one) => one.why],
     ], found), next && muted("…"))];
   };
@@ -179,14 +179,14 @@ function outcome(one) {
 
 function ledger(rows) {
   return table(word("deliveries"), [
-    [word("time"), (one) => moment(one.received)],
+    [word("time"), (one) => moment(one.received), "whole"],
     [word("what"), (one) => {
       const event = [one.key, one.event_id, one.cause].find((id) => id?.startsWith("$"));
       return event ? eventLink(event) : one.key && mono(one.key);
     }],
-    [word("lane"), (one) => one.lane],
-    [word("attempts"), (one) => String(one.attempts || ""), true],
-    [word("outcome"), outcome],
+    [word("lane"), (one) => one.lane, "whole"],
+    [word("attempts"), (one) => String(one.attempts || ""), "number"],
+    [word("outcome"), outcome, "whole"],
     [word("detail"), (one) => [one.detail, one.possible_double && word("doubled")].filter(Boolean).join(" ")],
   ], rows);
 }
@@ -209,7 +209,7 @@ function deliveries(about) {
       throw error;
     });
     replace(found, lines.length ? table(word("deliveries"), [
-      [word("time"), (one) => moment(one.at)],
+      [word("time"), (one) => moment(one.at), "whole"],
       [word("what"), (one) => (one.possible_double ? `${one.what} ${word("doubled")}` : one.what)],
       [word("room"), (one) => roomLink(one.room_id)],
       [word("detail"), (one) => one.detail],
@@ -244,8 +244,8 @@ function dead(_, again) {
     const { dead_letters: letters, next } = await call("dead-letters", { query: { limit: 100 } });
     if (!letters.length) return [box(word("dead"), muted(word("noLetters")))];
     return [box(word("dead"), table(word("dead"), [
-      [word("number"), (one) => mono(one.id)],
-      [word("time"), (one) => moment(one.at)],
+      [word("number"), (one) => mono(one.id), "whole"],
+      [word("time"), (one) => moment(one.at), "whole"],
       [word("room"), (one) => roomLink(one.room_id)],
       [word("why"), (one) => [one.why, one.fix].filter(Boolean).join(": ")],
       [word("act"), (one) => make("span", { className: "row" },
@@ -270,14 +270,14 @@ function health() {
       box(word("health"),
         make("p", {}, make("strong", { className: `mark ${state.ready ? "good" : "bad"}`, "data-up": state.ready, textContent: word(state.ready ? "ready" : "notReady") })),
         missing.length ? facts(missing) : muted(word("allReached")),
-        facts([[word("replica"), process(state.replica)], ["", word("version", { version: state.version })],
+        facts([[word("replica"), process(state.replica)], [word("version"), state.version],
           [word("dead"), make("a", { href: "#/dead", textContent: `${letters.length}${next ? "+" : ""}` })]])),
       box(word("replicas"), replicas.length ? table(word("replicas"), [
         [word("replica"), (one) => one.name],
         [word("state"), (one) => make("span", { className: "mark", "data-up": one.state === "serves", "data-half": one.state === "leaving", textContent: word(one.state) })],
-        [word("shards"), (one) => `${one.shards} / 256`, true],
-        [word("started"), (one) => moment(one.started)],
-        [word("seen"), (one) => ago(one.seen)],
+        [word("shards"), (one) => `${one.shards} / 256`, "number"],
+        [word("started"), (one) => moment(one.started), "whole"],
+        [word("seen"), (one) => ago(one.seen), "whole"],
       ], replicas) : muted(word("oneProcess"))),
     ];
   };
@@ -297,7 +297,7 @@ export function changesTable(changes, { rooms = true } = {}) {
     else lines.push([one]);
   }
   return table(word("changes"), [
-    [word("time"), ([one]) => moment(one.at)],
+    [word("time"), ([one]) => moment(one.at), "whole"],
     [word("who"), ([one]) => one.actor],
     [word("way"), ([one]) => word(WAYS[one.way] ?? one.way)],
     ...(rooms ? [[word("room"), ([one]) => one.room_id && roomLink(one.room_id)]] : []),
@@ -347,18 +347,18 @@ function room(about, again) {
           [word("state"), [word(state.phase), state.since && word("since", { time: moment(state.since) }),
             state.position && word("place", { place: state.position }), state.held && word("held", { count: state.held })].filter(Boolean).join(" · ")],
           [word("queue"), nameOf(state)],
-          [word("agent"), state.agents.map((one) => one.name || one.id).join(", ") || null],
+          [word("agent"), state.agents.map((one) => one.name || one.id).join(", ")],
           [word("settings"), [settings.queue !== null && named(settings.queue), settings.from, settings.language,
             settings.start && word(settings.start), settings.hours, settings.paused && word("paused"),
             ...Object.keys(settings.texts)].filter(Boolean).join(" · ") || word("byOperator")],
         ]));
     replace(below,
       box(word("chats"), chats.length ? table(word("chats"), [
-        [word("number"), (one) => String(one.number), true],
+        [word("number"), (one) => String(one.number), "number"],
         [word("queue"), (one) => named(one.queue)],
-        [word("asked"), (one) => moment(one.asked)],
-        [word("started"), (one) => moment(one.started)],
-        [word("endedAt"), (one) => moment(one.ended)],
+        [word("asked"), (one) => moment(one.asked), "whole"],
+        [word("started"), (one) => moment(one.started), "whole"],
+        [word("endedAt"), (one) => moment(one.ended), "whole"],
         [word("how"), (one) => one.ending && word(ENDINGS[one.ending])],
         [word("agent"), (one) => one.agents.map((agent) => agent.name || agent.id).join(", ")],
         [word("rating"), (one) => one.rating === null ? "" : String(one.rating)],
