@@ -62,7 +62,9 @@ async def test_a_whole_conversation_without_a_mouse(floor: OpenFloor) -> None:
         await expect(page.locator("#waiting .card")).to_have_count(2)
         press = page.keyboard.press
         await press("?")
-        await expect(page.get_by_role("dialog")).to_contain_text("accept who has waited longest")
+        await expect(page.get_by_role("dialog")).to_contain_text(
+            "accept the customer who has waited longest"
+        )
         await press("Escape")
         await press("Alt+a")
         await phone.push(202)

@@ -56,7 +56,7 @@ function changed(fresh, anew) {
   const link = find("link");
   link.toggleAttribute("data-up", centre.up);
   link.textContent = word(centre.up ? "up" : "down");
-  find("dialect").textContent = [centre.dialect, centre.open_hours ? "" : word("closedHours")].filter(Boolean).join(" · ");
+  find("dialect").textContent = [centre.dialect && `WebChat ${centre.dialect}`, centre.open_hours ? "" : word("closedHours")].filter(Boolean).join(" · ");
   markRead();
   drawMe();
   drawList(choose, accept, askRefusal);

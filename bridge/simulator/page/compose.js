@@ -175,7 +175,7 @@ export function askPlace() {
   const form = make("form", { id: "place-form", method: "dialog", onsubmit: () => act({
     op: "location", ...to, poi: name.input.value, map: map.value,
     latitude: Number(north.input.value), longitude: Number(east.input.value) }) },
-  make("div", { className: "row" }, ...presets), name.label,
+  make("div", { className: "row presets" }, ...presets), name.label,
   make("div", { className: "two" }, north.label, east.label),
   make("label", { className: "field" }, make("span", { textContent: word("map") }), map));
   const box = dialog(word("locationTitle"), [form], [

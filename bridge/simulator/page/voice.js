@@ -17,7 +17,7 @@ export function askVoice(send, pickFile) {
   const sample = make("button", { type: "button", textContent: word("sample"),
     onclick: () => { box.close(); send(notes()); } });
   const cancel = make("button", { type: "button", textContent: word("cancel"), onclick: () => box.close() });
-  const box = dialog(word("recordTitle"), [status], [cancel, sample, file, start]);
+  const box = dialog(word("recordTitle"), [make("div", { className: "row presets" }, file, sample), status], [cancel, start]);
   let recording = null;
   let asking = false;
   start.addEventListener("click", async () => {
