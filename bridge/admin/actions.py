@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from bridge.admin import shapes
 from bridge.admin.ports import ApiError, Bridge, Caller, not_found
-from bridge.admin.views import LETTER_GONE, enterprise_of, made, record_in, room_of, rules_of
+from bridge.admin.views import LETTER_GONE, made, record_in, room_of, rules_of
 from bridge.ids import EventId, RoomId
 from bridge.rooms import erasure
 from bridge.rooms.record import Order, RoomRecord, load_input
@@ -144,6 +144,6 @@ async def _decided(
 async def _audit(
     bridge: Bridge, caller: Caller, key: str, record: RoomRecord, about: str = ""
 ) -> None:
-    now, enterprise = bridge.around.clock.now(), enterprise_of(bridge, record)
+    now, enterprise = bridge.around.clock.now(), bridge.named(record.enterprise)
     done = Change(now, caller.actor, caller.way, key, about, "", record.room_id, enterprise)
     await bridge.around.store.record_changes([done])

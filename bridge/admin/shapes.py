@@ -595,10 +595,6 @@ class Erasure(Answer, frozen=True, kw_only=True):
     """False while rooms are still being erased: repeat the request in a few seconds."""
 
 
-class Letters(NumberedPage, frozen=True, kw_only=True):
-    """Request for a page of dead letters."""
-
-
 class Trouble(Answer, frozen=True, kw_only=True, omit_defaults=True):
     """An error, in Matrix's form."""
 

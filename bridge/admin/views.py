@@ -148,7 +148,7 @@ async def list_queues(bridge: Bridge, caller: Caller, asked: shapes.QueuesAsked)
     busy, wanted = await bridge.busy(), asked.enterprise
     if caller.room is not None:  # a room admin sees their own call centre's
         _, record = await room_of(bridge, caller.room)
-        wanted = enterprise_of(bridge, record)
+        wanted = bridge.named(record.enterprise)
     return shapes.Queues(
         queues=[
             _queue(bridge, name, queue, busy)
@@ -222,7 +222,7 @@ async def list_room_chats(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Room
     row, _ = await room_of(bridge, asked.room_id)
     stored = await bridge.around.store.chats(row.room_id, asked.limit + 1, _number(asked.after))
     page, further = stored[: asked.limit], stored[asked.limit :]
-    chats = [chat_shape(row.room_id, load_chat(one.chat)) for one in page]
+    chats = [_chat(row.room_id, load_chat(one.chat)) for one in page]
     return shapes.RoomChats(chats=chats, next=str(further[0].number) if further else None)
 
 
@@ -285,13 +285,9 @@ def record_in(row: StoredRoom) -> RoomRecord:
         return RoomRecord(row.room_id)
 
 
-def enterprise_of(bridge: Bridge, record: RoomRecord) -> str:
-    return bridge.named(record.enterprise)
-
-
 def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
     """Return the rules of the room's call centre, even if that left the configuration."""
-    found = bridge.enterprises.get(enterprise_of(bridge, record))
+    found = bridge.enterprises.get(bridge.named(record.enterprise))
     return unconfigured_rules(bridge.around.rules) if found is None else found.rules
 
 
@@ -305,7 +301,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
         shapes.RoomState,
         record,
         room_id=row.room_id,
-        enterprise=enterprise_of(bridge, record),
+        enterprise=bridge.named(record.enterprise),
         queue=queue,
         next_queue=coming,
         language=rules.language_for(record),
@@ -321,7 +317,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
     )
 
 
-def chat_shape(room_id: RoomId, chat: Chat) -> shapes.Chat:
+def _chat(room_id: RoomId, chat: Chat) -> shapes.Chat:
     agents = _agents(chat.agents)
     return made(shapes.Chat, chat, room_id=room_id, queue=chat.queue_id, agents=agents)
 
@@ -350,23 +346,22 @@ async def get_order(bridge: Bridge, asked: shapes.OrderNumber) -> shapes.OrderSt
 
 async def list_changes(bridge: Bridge, asked: shapes.NumberedPage) -> shapes.Changes:
     """Audit trail: who changed what, when and how, newest first."""
-    return await _changes(bridge, None, asked.after, asked.limit)
+    return await _changes(bridge, None, asked)
 
 
 async def list_room_changes(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Changes:
     """Audit trail of a room: who changed what, when and how, newest first."""
     row, _ = await room_of(bridge, asked.room_id)
-    return await _changes(bridge, row.room_id, asked.after, asked.limit)
+    return await _changes(bridge, row.room_id, asked)
 
 
 async def _changes(
-    bridge: Bridge, room_id: RoomId | None, before: str, limit: int
+    bridge: Bridge, room_id: RoomId | None, asked: shapes.NumberedPage
 ) -> shapes.Changes:
-    rows = await bridge.around.store.changes(room_id, _number(before), limit + 1)
-    changes = [made(shapes.Change, one) for one in rows[:limit]]
-    return shapes.Changes(
-        changes=changes, next=str(changes[-1].number) if len(rows) > limit else None
-    )
+    rows = await bridge.around.store.changes(room_id, _number(asked.after), asked.limit + 1)
+    changes = [made(shapes.Change, one) for one in rows[: asked.limit]]
+    after = str(changes[-1].number) if len(rows) > asked.limit else None
+    return shapes.Changes(changes=changes, next=after)
 
 
 def _number(after: str) -> int | None:
@@ -389,7 +384,7 @@ def _account(bridge: Bridge, row: AccountRow) -> shapes.Account:
     record = RoomRecord(row.room_id) if row.room is None else record_in(row.room)
     name = row.login_name.rpartition("\n")[2]  # without the prefix of its call centre
     own = record.login is not None and record.login.name == name
-    shown = own or bridge.open_names(enterprise_of(bridge, record))
+    shown = own or bridge.open_names(bridge.named(record.enterprise))
     return shapes.Account(
         room_id=row.room_id,
         customer=record.customer,
@@ -421,7 +416,7 @@ async def list_deliveries(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Deli
     return shapes.Deliveries(deliveries=deliveries, next=None if after is None else str(after))
 
 
-async def list_dead_letters(bridge: Bridge, asked: shapes.Letters) -> shapes.DeadLetters:
+async def list_dead_letters(bridge: Bridge, asked: shapes.NumberedPage) -> shapes.DeadLetters:
     """Dead letters: inputs and effects that failed and need a decision, oldest first."""
     at, _, number = asked.after.partition(".")
     since = int(at or 0), int(number or 0)
