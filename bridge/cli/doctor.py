@@ -16,7 +16,7 @@ from rich.text import Text
 from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import ExitCode, Files
 from bridge.cli.findings import Finding, Findings, Verdict
-from bridge.cli.homeserver import HomeserverChecks, homeserver_session
+from bridge.cli.homeserver import check_homeserver
 from bridge.cli.installation import (
     ENCRYPTION,
     READABLE,
@@ -84,8 +84,7 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
     usable = await findings.of("database", check_database(config))
     await findings.of("replicas", check_replicas(config))
     if not lacks_tokens(config):
-        async with homeserver_session(config) as session:
-            known = await HomeserverChecks(findings, config, session).all()
+        known = await check_homeserver(findings, config)
         if known and usable:
             await check_encryption(findings, config)
         elif known:

@@ -33,6 +33,7 @@ from bridge.ops.health import LIVE
 from bridge.ops.metrics import runner_of
 from bridge.rooms.ports import describe, tls_context
 from bridge.rooms.store import StoreError
+from bridge.storage.sqlstore import SqlStore
 
 _CLIENT = "/_matrix/client/v3"
 _PING_SINCE = (1, 7)  # version of the Matrix specification
@@ -77,20 +78,38 @@ def _written(version: tuple[int, int]) -> str:
     return "v{}.{}".format(*version) if version > _LEGACY else "r0"
 
 
-class HomeserverChecks:
+async def check_homeserver(findings: Findings, config: Config) -> bool:
+    """Run all checks; return False if it lacks users of the bridge: keys cannot be judged."""
+    tls = tls_context(verify=config.homeserver.verify_ssl)
+    async with (
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls), timeout=aiohttp.ClientTimeout(total=20)
+        ) as session,
+        migrated_store(config) as store,
+    ):
+        return await _Checks(findings, config, session, store).all()
+
+
+class _Checks:
     """All checks of the homeserver, in order of dependency."""
 
-    def __init__(self, findings: Findings, config: Config, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        findings: Findings,
+        config: Config,
+        session: aiohttp.ClientSession,
+        store: SqlStore | None,
+    ) -> None:
         self._findings = findings
         self._config = config
         self._session = session
+        self._store = store
         self._address = config.homeserver.address.rstrip("/")
         self._every = all_users_of(config)
         self._users = next(iter(self._every.values()))
         self._all_ours = True
 
     async def all(self) -> bool:
-        """Run all checks; return False if it lacks users of the bridge: keys cannot be judged."""
         of = self._findings.of
         if not await of(_HOMESERVER, self._there()) or not await of("bot", self._bot()):
             return False
@@ -165,10 +184,9 @@ class HomeserverChecks:
 
     async def _sessions_of_others(self, user: UserId) -> str:
         """Return who else uses a bridge user (devices, another appservice); empty if nobody."""
-        async with migrated_store(self._config) as store:
-            with suppress(StoreError):
-                if store is not None and await store.fact(made_fact(user)) is not None:
-                    return ""  # the bridge has registered it
+        with suppress(StoreError):
+            if self._store is not None and await self._store.fact(made_fact(user)) is not None:
+                return ""  # the bridge has registered it
         mark = f"{_CLIENT}/user/{quote(user)}/account_data/{OWNER}?user_id={quote(user)}"
         owner = str((await self._ask("GET", mark)).body.get("appservice", ""))
         if owner not in {"", self._config.appservice.id}:
@@ -363,10 +381,3 @@ class HomeserverChecks:
         if to := response.headers.get("Location"):
             why, fix = f"HTTP {status} redirects to {origin_of(to)}", _MOVED
         raise Failed(why, fix, _HOMESERVER)
-
-
-def homeserver_session(config: Config) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls_context(verify=config.homeserver.verify_ssl)),
-        timeout=aiohttp.ClientTimeout(total=20),
-    )

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from bridge.cli.findings import Findings, Verdict
-from bridge.cli.homeserver import HomeserverChecks, homeserver_session
+from bridge.cli.homeserver import check_homeserver
 from bridge.config.model import Console
 from bridge.ids import UserId
 from bridge.matrix.ghosts import made_fact
@@ -23,8 +23,7 @@ async def examined(folder: Path, fake: FakeHomeserver) -> Findings:
     findings = Findings()
     async with serving(fake.routes()) as fake.port:
         config = configured(folder, homeserver=fake.address, port=fake.bridge_port)
-        async with homeserver_session(config) as session:
-            await HomeserverChecks(findings, config, session).all()
+        await check_homeserver(findings, config)
     return findings
 
 
@@ -70,8 +69,7 @@ async def test_the_room_page_needs_somebody_who_vouches(tmp_path: Path, code: st
         config = configured(tmp_path, homeserver=fake.address, port=fake.bridge_port)
         console = Console(enabled=True, public_url="https://chat.example.org")
         config = config.model_copy(update={"console": console})
-        async with homeserver_session(config) as session:
-            await HomeserverChecks(findings, config, session).all()
+        await check_homeserver(findings, config)
     well = code == "M_UNKNOWN_TOKEN"
     assert the(findings, "room page").verdict is (Verdict.PASS if well else Verdict.FAIL)
     assert well or "resource `openid`" in the(findings, "room page").fix
@@ -108,8 +106,7 @@ async def test_an_address_that_is_not_ours(tmp_path: Path) -> None:
         # 192.0.2.0/24 is for documentation: no machine has it.
         appservice = config.appservice.model_copy(update={"hostname": "192.0.2.1"})
         config = config.model_copy(update={"appservice": appservice})
-        async with homeserver_session(config) as session:
-            await HomeserverChecks(findings, config, session).all()
+        await check_homeserver(findings, config)
     assert "cannot listen on" in the(findings, "homeserver to bridge").detail
 
 
@@ -337,8 +334,7 @@ async def test_a_proxy_with_a_page_of_its_own(
     findings = Findings()
     async with serving([web.get("/_matrix/client/versions", page)]) as port:
         config = configured(tmp_path, homeserver=f"http://127.0.0.1:{port}")
-        async with homeserver_session(config) as session:
-            await HomeserverChecks(findings, config, session).all()
+        await check_homeserver(findings, config)
     finding = the(findings, "homeserver")
     assert detail in finding.detail
     assert "secret" not in finding.detail
@@ -349,7 +345,6 @@ async def test_a_proxy_with_a_page_of_its_own(
 async def test_nobody_there(tmp_path: Path) -> None:
     findings = Findings()
     config = configured(tmp_path)
-    async with homeserver_session(config) as session:
-        await HomeserverChecks(findings, config, session).all()
+    await check_homeserver(findings, config)
     assert told(findings) == ["FAIL homeserver"]
     assert "homeserver.address" in the(findings, "homeserver").fix

@@ -18,7 +18,7 @@ import pytest
 from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import Files
 from bridge.cli.findings import Finding, Findings, Verdict, tls_fault
-from bridge.cli.homeserver import HomeserverChecks, homeserver_session
+from bridge.cli.homeserver import check_homeserver
 from bridge.cli.running import slips
 from bridge.config import ConfigInvalid
 from bridge.rooms.ports import describe
@@ -84,8 +84,7 @@ async def found(folder: Path, kind: str, peer: str) -> Finding:
             await check_webchat(findings, config)
         else:
             config = configured(folder, homeserver=address)
-            async with homeserver_session(config) as session:
-                await HomeserverChecks(findings, config, session).all()
+            await check_homeserver(findings, config)
     return the(findings, peer)
 
 
