@@ -30,7 +30,7 @@ function queueNames(queues) {
 export function openness(queue) {
   if (queue.open === null) return make("span", { className: "muted", textContent: word("noHours") });
   const said = queue.open ? word("open")
-    : queue.opens ? `${word("closed")} · ${word("opensAt", { time: moment(queue.opens) })}` : word("closed");
+    : queue.opens ? `${word("closed")} · ${word("opensAt", { time: moment(queue.opens, { seconds: false }) })}` : word("closed");
   return make("span", { className: "mark", "data-up": queue.open, textContent: said });
 }
 

@@ -188,13 +188,13 @@ export const KEYS = Object.fromEntries(Object.entries(WORDS).map(([name, all]) =
 /** As the browser's user writes times, if that is in the page's language. */
 const locale = () => navigator.languages.find((tag) => tag.startsWith(language)) ?? document.documentElement.lang;
 
-/** A moment (ms): the time, with the day if it is not today's. */
-export function moment(ms) {
+/** A moment (ms): the time, with the day if it is not today's; without `seconds` to the minute. */
+export function moment(ms, { seconds = true } = {}) {
   if (ms === null || ms === undefined) return word("none");
   const at = new Date(ms);
   const today = at.toDateString() === new Date().toDateString();
   return at.toLocaleString(locale(), {
-    hour: "2-digit", minute: "2-digit", second: "2-digit", ...(today ? {} : { month: "2-digit", day: "2-digit" }),
+    hour: "2-digit", minute: "2-digit", second: seconds ? "2-digit" : undefined, ...(today ? {} : { month: "2-digit", day: "2-digit" }),
   });
 }
 
