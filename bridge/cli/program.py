@@ -16,7 +16,7 @@ from functools import partial
 import click
 
 from bridge import __version__
-from bridge.cli import console, database, moves, privacy, running
+from bridge.cli import console, database, moves, running
 from bridge.cli.console import ExitCode, Files, errors_become_exits, stop
 from bridge.simulator.options import SimulatorOptions
 
@@ -47,8 +47,8 @@ def program(
 for command in (
     *(running.run, running.check, running.register, running.example, running.container),
     *(database.trace, database.migrate, database.crypto, database.dead_letters),
-    *(database.replicas, database.console_link, database.order, database.changes),
-    *(privacy.erase, moves.migrate_db, moves.backup, moves.restore),
+    *(database.replicas, database.console_link, database.order, database.changes, database.erase),
+    *(moves.migrate_db, moves.backup, moves.restore),
 ):
     program.add_command(command)
 
