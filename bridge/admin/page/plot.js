@@ -1,4 +1,6 @@
-// Plots as SVG: points over time with their grid, and bars. Colours and sizes are the stylesheet's.
+// Plots: points over time with their grid (SVG), and bars. Colours and sizes are the stylesheet's.
+
+import { make } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 640;
@@ -56,22 +58,12 @@ export function scatter(series, { title, unit, moment, vain, height = 220 }) {
   return plot;
 }
 
-/** Bars side by side. `bars`: [{name, value}]; each says its own number. */
-export function bars(rows, { title, unit, height = 30 }) {
+/** Bars, one below the other. `rows`: [{name, value}]; each says its own number. */
+export function bars(rows, { title, unit }) {
   const most = Math.max(1, ...rows.map((row) => row.value));
-  const label = 150;
-  const whole = rows.length * height + 4;
-  const plot = draw("svg", {
-    class: "plot", viewBox: `0 0 ${WIDTH} ${whole}`, role: "img", "aria-label": title,
-  });
-  rows.forEach((row, index) => {
-    const top = index * height + 4;
-    const wide = (row.value / most) * (WIDTH - label - 90);
-    plot.append(
-      draw("text", { class: "tick", x: label - 8, y: top + height / 2 + 2, "text-anchor": "end" }, row.name),
-      draw("rect", { class: `bar s${index % 4}`, x: label, y: top, width: Math.max(1, wide), height: height - 10, rx: 4 }),
-      draw("text", { class: "tick", x: label + wide + 8, y: top + height / 2 + 2 }, unit(row.value)),
-    );
-  });
-  return plot;
+  return make("div", { className: "bars", role: "img", "aria-label": title }, rows.flatMap(({ name, value }, index) => {
+    const bar = make("span", { className: `filled s${index % 4}` });
+    bar.style.width = `calc((100% - 6.5em) * ${value / most})`;
+    return [make("span", { textContent: name }), make("span", {}, bar, unit(value))];
+  }));
 }
