@@ -103,7 +103,6 @@ async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -
     try:
         if asked.dry_run:
             told = await erasure.survey(around.store, asked.subject, around.matrix.is_ours)
-            told.left = told.found
         else:
             told = await erasure.erase(
                 around.store,

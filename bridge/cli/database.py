@@ -352,11 +352,12 @@ def erase(
     is_ours = users_of(config).is_ours
     try:
         if dry_run or not yes:
-            there = with_store(config, lambda store: erasure.survey(store, subject, is_ours))
-            told = _untouched(there, force=force or dry_run)
+            told = with_store(config, lambda store: erasure.survey(store, subject, is_ours))
             if dry_run:
                 _show(told, as_json=as_json, title="Found")
                 return
+            if not force:
+                _check_chatting(told)
             if told.found:
                 _show(told, as_json=False, title="Found", err=True)
                 click.confirm(_ERASURE.format(subject), abort=True, err=True)
@@ -385,11 +386,9 @@ def erase(
         stop(ExitCode.FAILED, "Not everything is erased yet: the bridge continues; run this again.")
 
 
-def _untouched(told: erasure.Report, *, force: bool) -> erasure.Report:
-    if told.chatting and not force:
+def _check_chatting(told: erasure.Report) -> None:
+    if told.chatting:
         raise erasure.StillChatting(told.chatting)
-    told.left, told.done = told.found, False
-    return told
 
 
 async def _tell(store: StorePort, room_id: RoomId, order: Stored, key: str) -> None:

@@ -90,24 +90,20 @@ async def check_homeserver(findings: Findings, config: Config) -> bool:
         return await _Checks(findings, config, session, store).all()
 
 
+@dataclass
 class _Checks:
     """All checks of the homeserver, in order of dependency."""
 
-    def __init__(
-        self,
-        findings: Findings,
-        config: Config,
-        session: aiohttp.ClientSession,
-        store: SqlStore | None,
-    ) -> None:
-        self._findings = findings
-        self._config = config
-        self._session = session
-        self._store = store
-        self._address = config.homeserver.address.rstrip("/")
-        self._every = all_users_of(config)
+    _findings: Findings
+    _config: Config
+    _session: aiohttp.ClientSession
+    _store: SqlStore | None
+    _all_ours: bool = True
+
+    def __post_init__(self) -> None:
+        self._address = self._config.homeserver.address.rstrip("/")
+        self._every = all_users_of(self._config)
         self._users = next(iter(self._every.values()))
-        self._all_ours = True
 
     async def all(self) -> bool:
         of = self._findings.of

@@ -131,7 +131,7 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
         name = await store.eraser.login_of(room_id) or (record.login and record.login.name)
         if name:
             report.accounts.append(name)
-    report.found = dict(+found)
+    report.found = report.left = dict(+found)
     report.kept += _KEPT
     return report
 
