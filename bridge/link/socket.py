@@ -106,6 +106,8 @@ SLICE = 16 << 10
 TURN = 0.02
 """Seconds for which a link reads in one turn of the event loop. A server that sends millions of
 tiny frames would stop all others for the better part of a minute: uvloop gives 8 MB at a time."""
+LAST_TURN = 0.5
+"""The same for the last data of a connection. What remains is lost, as if it had come no more."""
 
 
 class Budget:
@@ -165,7 +167,7 @@ class Connection(ClientConnection):
         self._is_text = True
         self._half = 0
         """Bytes of a half-read message."""
-        self._rest = b""
+        self._rest = bytearray()
         """Data that the next turn of the event loop will read."""
         self.held = False
         """True while nothing is to be read; `flow` applies a change."""
@@ -196,7 +198,7 @@ class Connection(ClientConnection):
         if self._rest:
             self._rest += data
         elif len(data) > SLICE:
-            self._rest = data
+            self._rest += data
             self._read_on()
         else:
             self._read(data)
@@ -212,8 +214,16 @@ class Connection(ClientConnection):
         self.flow()
 
     def _read_slice(self) -> None:
-        data, self._rest = self._rest[:SLICE], self._rest[SLICE:]
+        data = bytes(self._rest[:SLICE])
+        del self._rest[:SLICE]  # a bytearray moves no other byte for that
         self._read(data)
+
+    def _read_last(self) -> None:
+        """Read what is left at the end of the connection, for up to `LAST_TURN` seconds."""
+        end = time.monotonic() + LAST_TURN
+        while self._rest and time.monotonic() < end:
+            self._read_slice()
+        self._rest.clear()
 
     def flow(self) -> None:
         """Pause or resume reading. It is paused also while the peer does not read, else pongs to
@@ -284,13 +294,11 @@ class Connection(ClientConnection):
         self.flow()
 
     def eof_received(self) -> None:
-        while self._rest:  # nothing can be read any more after `super`
-            self._read_slice()
+        self._read_last()  # nothing can be read any more after `super`
         super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        while self._rest:
-            self._read_slice()
+        self._read_last()
         super().connection_lost(exc)
         self._let_go()
         self.on_end()
