@@ -578,7 +578,7 @@ def decode(text: str) -> object:
     Tolerates three faults of real servers: a byte order mark, raw control characters inside
     strings, and the constants NaN and Infinity (read as null).
     """
-    if len(text) > _MOST_VALUES and sum(map(text.count, ",[{")) > _MOST_VALUES:
+    if len(text) > _MOST_VALUES and _has_too_many_values(text):
         raise NotJson("too many values")
     try:
         value: object = _DECODER.decode(text.removeprefix("\ufeff"))
@@ -587,6 +587,16 @@ def decode(text: str) -> object:
     return value
 
 
+def _has_too_many_values(text: str) -> bool:
+    """True if a document has more than `_MOST_VALUES` values; brackets in strings are no values."""
+    if sum(map(text.count, ",[{")) <= _MOST_VALUES:
+        return False
+    # Each value and key that is a string has two quotation marks.
+    strings = (text.count('"') - text.count('\\"')) // 2
+    return strings > 2 * _MOST_VALUES or sum(map(_STRING.sub("", text).count, ",[{")) > _MOST_VALUES
+
+
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _DECODER = json.JSONDecoder(strict=False, parse_constant=lambda _name: None)
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
