@@ -35,8 +35,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
 PAUSE = 5.0
 """Seconds between two receipts of a room; doubled while people go on writing."""
 FIRST_PAUSE = 2.0
-"""Base of the back-off in seconds: it is doubled with every failure, the first included."""
-TRIES = 6
+"""Seconds until the second attempt; the back-off is doubled with each further failure."""
+TRIES = 7
 """Attempts while the homeserver does not answer; after that, the next message's receipt counts."""
 _LOOKED_AT = 6
 """Number of rows of the Matrix lane that are searched for an agent's joining."""
@@ -81,8 +81,8 @@ class Receipts(msgspec.Struct, eq=False):
         try:
             await self._give(newest)
         except Unavailable as error:
-            self._failures += 1
             pause = FIRST_PAUSE * 2**self._failures
+            self._failures += 1
             _log.info("read receipt not sent yet", room=room_id, wait=pause, why=str(error))
             done = self._failures == TRIES
         except Refused as error:

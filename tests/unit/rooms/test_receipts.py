@@ -8,7 +8,7 @@ import pytest
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, EventId, SessionId, UserId
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
-from bridge.rooms.receipts import PAUSE, TRIES, Receipts
+from bridge.rooms.receipts import FIRST_PAUSE, PAUSE, TRIES, Receipts
 from bridge.rooms.record import Membership, RoomRecord
 from bridge.rooms.store import Lane
 from bridge.webchat.frames import Agent, ChatStarted, Received, Reply, SessionClosed
@@ -165,7 +165,7 @@ async def test_tried_again_but_not_for_ever() -> None:
     world.matrix.sign_trouble.append(Unavailable("away"))
     async with world.running() as engine:
         await engine.accept_events([world.event()])
-        await world.clock.turn(4)
+        await world.clock.turn(FIRST_PAUSE)
         assert receipts(world) == [(GHOST, "$e1")]
         world.matrix.sign_trouble.extend([Unavailable("away")] * TRIES)
         await engine.accept_events([world.event()])
