@@ -521,21 +521,17 @@ class MatrixLane:
 
     async def _welcome(self, room: Room, agent: frames.Agent, queue_id: QueueId | None) -> None:
         """Join the ghost to the room; without a picture if there is none (reference 3.9)."""
-        matrix, host = self._matrix, room.record.host
-        source = self._around.link.icon_url(agent.icon, queue_id) if agent.icon else ""
-        if source and not await matrix.icon_known(agent, source):
-            opened = False
-            try:
-                async with self._around.link.fetch(source, ICON_LIMIT) as icon:
-                    opened = True
-                    await matrix.welcome_agent(room.record.matrix_id, host, agent, icon, source)
-                    return
-            except (ports.TooBig, ports.Unavailable, ports.Refused) as error:
-                if opened and isinstance(error, ports.Refused):
-                    raise  # the homeserver's refusal, not the file server's
-                told = "no picture for an agent"
-                _log.info(told, **log_fields(room.record), agent=agent.id, why=str(error))
-        await matrix.welcome_agent(room.record.matrix_id, host, agent, None, "")
+        matrix, link, host, icon = self._matrix, self._around.link, room.record.host, None
+        source = link.icon_url(agent.icon, queue_id) if agent.icon else ""
+        async with AsyncExitStack() as opened:
+            if source and not await matrix.icon_known(agent, source):
+                try:
+                    icon = await opened.enter_async_context(link.fetch(source, ICON_LIMIT))
+                except (ports.TooBig, ports.Unavailable, ports.Refused) as error:
+                    told = "no picture for an agent"
+                    _log.info(told, **log_fields(room.record), agent=agent.id, why=str(error))
+            where, shown = room.record.matrix_id, "" if icon is None else source
+            await matrix.welcome_agent(where, host, agent, icon, shown)
 
     # --- agents' messages -----------------------------------------------------------------------
 

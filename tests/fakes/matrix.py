@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import msgspec
 
 from bridge.conversation.model import CustomerMedia, CustomerText
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.rooms.ports import (
     Blob,
     EditableNotice,
@@ -84,6 +84,7 @@ class FakeMatrix:
         earlier: raw events found in a room on entering it.
         config: configuration found in a room on entering it, and its author.
         members: rooms and the bridge users in them.
+        pictures: source of each agent's picture.
         named: room and users of each `name_service_members`; True if none of them had joined.
         reasons: reason shown when a bridge user left a room.
         foreign: hosts that turned out to be accounts of someone else.
@@ -115,6 +116,7 @@ class FakeMatrix:
         self.told: list[str] = []
         self.forgotten: list[tuple[tuple[RoomId, ...], UserId | None]] = []
         self.members: set[tuple[RoomId, UserId]] = set()
+        self.pictures: dict[AgentId, str] = {}
         self.named: list[tuple[RoomId, tuple[UserId, ...], bool]] = []
         self.reasons: dict[tuple[RoomId, UserId], str] = {}
         self.config: tuple[dict[str, object], UserId] | None = None
@@ -314,8 +316,10 @@ class FakeMatrix:
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str
     ) -> UserId:
-        del host, icon, icon_source
+        del host
         await self._request(f"welcome {room_id} {agent.id}")
+        if icon is not None:
+            self.pictures[agent.id] = icon_source
         ghost = self.ghost_of(agent)
         self.members.add((room_id, ghost))
         return ghost

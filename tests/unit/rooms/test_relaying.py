@@ -237,6 +237,20 @@ async def test_a_ghost_comes_with_or_without_its_picture(trouble: Exception | No
         await engine.pushed(ROOM, "p", Received(AgentsUpdated(SESSION, (MEI, ann))))
         await quiet()
     assert (ROOM, "@webchat_K00018:example.org") in world.matrix.members
+    assert (ann.id in world.matrix.pictures) is (trouble is None)
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_homeserver_that_is_away_costs_no_picture() -> None:
+    world = World()
+    await world.chatting()
+    ann = Agent(AgentId("K00018"), "Ann", icon="ann.png")
+    world.matrix.trouble.append(Unavailable("away"))
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", Received(AgentsUpdated(SESSION, (ann,))))
+        await world.clock.turn(1)
+    assert world.matrix.pictures == {ann.id: "https://crm.example.org/ann.png"}
     assert await world.nothing_left()
 
 
