@@ -202,8 +202,9 @@ def call_failed(turn: Turn, failure: model.CallFailed) -> None:
     if outstanding is None or outstanding.call_id != failure.call_id:
         return
     turn.set(outstanding=None)
-    if failure.reason == model.FailureReason.OVERTAKEN and outstanding.held is not None:
-        take_back(turn, outstanding, outstanding.held)
+    if failure.reason == model.FailureReason.OVERTAKEN:
+        if outstanding.held is not None:  # else a 101, which a newer one replaces
+            take_back(turn, outstanding, outstanding.held)
         return
     mute = failure.reason is model.FailureReason.SILENT
     if failure.reason in _ABOUT_CONTENT and _blame_content(turn, outstanding, failure):

@@ -126,8 +126,8 @@ class Outstanding(Value, frozen=True):
     held: Held | None = None
     """The content that the call carries, meanwhile removed from `Conversation.held`."""
     moot: bool = False
-    """True if the customer gave the content up, so that an unwritten frame must not be written; or
-    if the request of this 101 has ended, so that its reply is ignored."""
+    """True if the customer gave the content up, or if the request of this 101 has ended, so that
+    its reply is ignored; an unwritten frame must not be written."""
     stale: bool = False
     """True if the content has changed (see `held`): an unwritten frame must not be written."""
 
@@ -524,7 +524,7 @@ class FailureReason(StrEnum):
     UPLOAD_FAILED = "upload_failed"
     """The answer to an upload is not one of the guide's; `code` is the HTTP status, if it helps."""
     OVERTAKEN = "overtaken"
-    """Not written, because the content was given up, redacted or changed first."""
+    """Not written, because the content or the request was given up, redacted or changed first."""
 
 
 class CallFailed(Happening, frozen=True):

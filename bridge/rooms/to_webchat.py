@@ -199,11 +199,9 @@ class WebChatLane:
 
 
 def _overtaken(record: RoomRecord, call_id: CallId) -> bool:
-    """True if the call is moot or stale: its content was taken back or changed while it waited."""
+    """True if the call is moot or stale: what it asks for was taken back or changed meanwhile."""
     asked = record.conversation.outstanding
-    if asked is None or asked.call_id != call_id or asked.held is None:
-        return False
-    return asked.moot or asked.stale
+    return asked is not None and asked.call_id == call_id and (asked.moot or asked.stale)
 
 
 def _answered(room: Room, row: EffectRow, effect: CallWebChat, answer: Reply | CallFailure) -> Done:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.model import Conversation, Queued
+from bridge.conversation.model import Conversation, FailureReason, Queued
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Json, Scene
@@ -188,3 +188,20 @@ def test_a_place_that_an_earlier_version_stored() -> None:
     row = b'{"is":"Queued","queue_id":7,"since":1,"request_id":9001}'
     place = msgspec.json.decode(row, type=Queued)
     assert (place.cut, place.any_agent) == (False, False)
+
+
+def test_a_request_that_was_given_up_before_it_was_written_is_not_made() -> None:
+    """It waits for a link, like the customer, who leaves, and writes again: one 101 does for both."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.restored()
+    scene.cancel()
+    scene.later(20)
+    scene.text("are you there?")
+    former = scene.outstanding
+    scene.forget()
+    scene.fail(FailureReason.OVERTAKEN)
+    assert scene.frames == [ASK]
+    assert (former.moot, scene.outstanding.moot) == (True, False)
+    assert (scene.notices, scene.state.failures) == ([], 0)

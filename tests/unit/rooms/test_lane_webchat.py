@@ -13,16 +13,26 @@ from bridge.conversation.model import (
     CallFailed,
     FailureReason,
     Idle,
+    LinkRestored,
     Outstanding,
+    Queued,
     Replied,
     Uploaded,
 )
-from bridge.ids import CallId
+from bridge.ids import CallId, QueueId, RequestId
 from bridge.rooms.ports import CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.record import load_input
 from bridge.rooms.store import Lane, NewEffect, Outcome
 from bridge.rooms.visit import stored_as
-from bridge.webchat.frames import File, RateSession, Reply, SendMessage, Voice
+from bridge.webchat.frames import (
+    File,
+    RateSession,
+    Reply,
+    RequestChat,
+    SendMessage,
+    SendPreMessage,
+    Voice,
+)
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, SESSION, World
@@ -323,3 +333,24 @@ async def test_an_answer_that_our_code_fails_at_is_an_outcome_where_no_task_wait
     assert world.link.texts(ROOM)[:2] == ["one", "two"]
     assert len({call.call_id for call in world.link.calls}) == 2
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_was_given_up_while_it_waited_is_not_written() -> None:
+    world, linked = World(), asyncio.Event()
+
+    async def opening() -> None:
+        await linked.wait()
+
+    phase = Queued(QueueId(1), world.clock.now(), RequestId(9001), heard_at=world.clock.now())
+    await world.record(ROOM, phase)
+    world.link.free, world.link.disturb = lambda: False, opening
+    async with world.running() as engine:
+        await engine.link_changed(ROOM, LinkRestored())
+        await engine.accept_events([world.event(text="cancel")])
+        await world.clock.turn(20)
+        await engine.accept_events([world.event(text="are you there?")])
+        await quiet()
+        linked.set()
+        await quiet()
+    assert [type(call.command) for call in world.link.calls] == [RequestChat, SendPreMessage]
