@@ -729,7 +729,7 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
 
 
 def begin_erasure(visit: Visit, order: EraseRoom) -> None:
-    """End the conversation, say so and leave; later the room is erased (`Room.erasable`).
+    """End the conversation, say so and leave; later the room is erased (`Room.go_on`).
 
     Events that arrive within `ERASED_AFTER` are erased too. With `order.stay` the bridge does not
     leave, and answers messages that arrive meanwhile.

@@ -91,7 +91,7 @@ AGAIN = 1_000
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer while a call is stored as attempted from the start."""
 EARLY, LOOK = 10_000, 0.05
-"""Maximum ms that an input about an event not known yet waits; seconds between checks."""
+"""Maximum ms that an input about an unknown event waits in this process; seconds between checks."""
 _UNDER_WAY = (model.Queued, model.Chatting)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
@@ -121,9 +121,9 @@ class Enterprise(NamedTuple):
 class EnginePort(Protocol):
     """The `Engine`, as its rooms see it."""
 
+    reading: asyncio.Semaphore
+
     def enterprise(self, name: str) -> Enterprise: ...
-    @property
-    def reading(self) -> asyncio.Semaphore: ...
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None: ...
     def commit_soon(self, room: Room, *, urgent: bool) -> None: ...
     def room_idle(self, room: Room) -> None: ...
@@ -144,6 +144,7 @@ class Room:
         self.around, self._runners = engine.enterprise("")
         self._engine = engine
         self._reader = Reader(room_id, self.around)
+        self._began = self.around.clock.now()  # this process to serve the room
         self.revision = 0
         self._lags = False
         """True if the stored record lacks what follows from an outcome (`record.taken`)."""
@@ -307,12 +308,6 @@ class Room:
             or not self._draft.empty
         )
 
-    @property
-    def erasable(self) -> bool:
-        """True once a room to be erased is idle, or its time for that is over."""
-        idle = self.idle and not wants_link(self.record.conversation)
-        return not self.behind and has_ended(self.durable, self.around.clock.now(), idle=idle)
-
     # --- steps ----------------------------------------------------------------------------------
 
     @property
@@ -428,7 +423,8 @@ class Room:
         """True if an input may be about an event being sent, which is not in the journal yet."""
         matrix = (one for one in self._outcomes.values() if one.row.lane is Lane.MATRIX)
         sent = bool(self._rows[Lane.MATRIX]) or any(matrix)
-        early = sent and abs(self.around.clock.now() - row.received) < EARLY  # clocks go back too
+        waited = self.around.clock.now() - max(row.received, self._began)
+        early = sent and abs(waited) < EARLY  # clocks go back too
         return early and await references.is_about_unknown(self.around, self.record, row.body)
 
     async def _apply_inputs(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
@@ -793,7 +789,9 @@ class Room:
                 at_once = row.marked and not stopping
                 if self._may_begin(row) and not (at_once and self._begun(row)):
                     self._loops.start(lane, partial(self._carry_out, lane))
-        if not wants_link(self.record.conversation) and self.idle:
+        idle = not wants_link(self.record.conversation) and self.idle
+        if idle:
             self._engine.room_idle(self)  # a room with a chat is never evicted
-        if self.record.gone_at is not None and self.erasable:
+        gone = self.record.gone_at is not None and not self.behind
+        if gone and has_ended(self.durable, self.around.clock.now(), idle=idle):
             self._engine.erase(self)

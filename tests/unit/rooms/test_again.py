@@ -153,6 +153,23 @@ async def test_a_refusal_overtakes_no_end_of_the_chat_that_waits() -> None:
     assert isinstance((await world.stored()).conversation.phase, Ended)
 
 
+async def test_by_a_reaction_from_long_before_a_restart() -> None:
+    """What we said before a crash gets its answer only after it, however long that takes."""
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    world.matrix.answering.clear()
+    async with world.running() as engine:
+        await happens(engine, word(world, "order 4711", "$1"))
+        await happens(engine, react(world, world.matrix.posted[0].event_id))
+    await world.clock.turn(60)
+    async with world.running():
+        await world.clock.turn(3)
+        assert world.link.texts(ROOM) == ["order 4711"]
+        world.matrix.answering.set()
+        await world.clock.turn(1)
+    assert world.link.texts(ROOM) == ["order 4711", "order 4711"]
+
+
 @pytest.mark.parametrize("set_back", [0, 3_600_000])
 async def test_no_answer_holds_up_the_room_for_long(set_back: int) -> None:
     """What is about an event that nobody knows may be about nothing of ours."""
