@@ -478,9 +478,9 @@ class MatrixLane:
 
     async def _redact_all(self, room: Room, row: EffectRow, order: RedactAll) -> Done:
         """Redact events where allowed: as the host, or, for the bridge's own events, as a ghost."""
-        record, done, theirs, ours = room.record, 0, [*order.theirs], [*order.ours]
-        host, where = record.host, record.matrix_id
-        if not (theirs or ours):
+        record, done, theirs = room.record, 0, [*order.theirs]
+        host, where, ours = record.host, record.matrix_id, list[EventId]()
+        if not theirs:
             await room.written()  # events that were just being sent
             theirs, ours = await self._around.store.eraser.events_of(record.room_id)
         own = frozenset(ours)

@@ -113,8 +113,6 @@ class RedactAll(Value, frozen=True):
     """
 
     theirs: tuple[EventId, ...] = ()
-    ours: tuple[EventId, ...] = ()
-    """Events of bridge users, who may redact their own; set only in rows of an earlier version."""
 
 
 class PutSigns(Value, frozen=True):

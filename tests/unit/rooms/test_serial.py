@@ -123,7 +123,7 @@ MATRIX: list[Effect] = [
     AskQueue(EventId("")),
     EnterRoom(UserId("@bot:h"), UserId("@ada:h")),
     LeaveRoom((UserId("@bot:h"),)),
-    RedactAll((EVENT,), (EVENT,)),
+    RedactAll((EVENT,)),
 ]
 
 ASIDE: list[Effect] = [
@@ -181,7 +181,7 @@ ROWS = [
 """As released versions stored them: lines are added, and never changed."""
 
 
-DROPPED = {"marked", "rating_asked", "vote", "poll", "place"}
+DROPPED = {"marked", "ours", "rating_asked", "vote", "poll", "place"}
 """Fields of earlier versions that nothing reads any more."""
 
 
