@@ -191,7 +191,7 @@ def test_a_place_that_an_earlier_version_stored() -> None:
 
 
 def test_a_request_that_was_given_up_before_it_was_written_is_not_made() -> None:
-    """It waits for a link, like the customer, who leaves, and writes again: one 101 does for both."""
+    """The customer leaves while it waits for a link, and writes again: one 101 does for both."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST)
