@@ -675,12 +675,12 @@ class Engine:
             places = places_of(record, around.upgrades)
             self._abandon([room])
             around.matrix.forget(places)
-            if left is None:
-                around.upgrades.drop(room_id)
             known = max((row.seq for row in waiting), default=0)
             erase = store.eraser.erase_room
             await erase(room_id, places, now, record=left is None, known=known)
-            if left is not None:
+            if left is None:
+                around.upgrades.drop(room_id)
+            else:
                 stored = (await store.load(room_id)).room  # other processes raise its revision
                 revision = room.revision if stored is None else stored.revision
                 row = stored_as(left, revision, people.due(left))

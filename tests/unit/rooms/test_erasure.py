@@ -30,10 +30,12 @@ from bridge.rooms.store import (
     NewInput,
     SecretRow,
     StoredRoom,
+    StoreError,
     Token,
 )
 from bridge.rooms.surroundings import begun_fact
 from bridge.rooms.visit import Came, stored_as
+from bridge.storage.erasing import Eraser
 from bridge.webchat.frames import (
     Agent,
     AgentText,
@@ -273,6 +275,29 @@ async def test_a_database_that_is_away_is_tried_again() -> None:
         world.store.down = False
         await world.clock.turn(10)
     assert of_room(world, ROOM) == []
+
+
+async def test_an_attempt_that_failed_forgets_no_place_of_an_upgraded_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, between = World(), RoomId("!between:example.org")
+    await full(world)
+    fact = f'{{"room_id":"{between}","record":"{ROOM}","ours":true}}'
+    await world.store.save_fact(f"in place {between}", fact)
+    await world.store.save_secrets([SecretRow(f"room/{between}", b"sealed")])
+    erase_room, failures = Eraser.erase_room, [StoreError("away")]
+
+    async def fails_once(*args: Any, **more: Any) -> None:
+        if failures:
+            raise failures.pop()
+        await erase_room(*args, **more)
+
+    monkeypatch.setattr(Eraser, "erase_room", fails_once)
+    async with world.running() as engine:
+        await engine.tell(ROOM, EraseRoom(), "erase:1")
+        await world.clock.turn(10)
+    assert not failures
+    assert left(world, (ROOM, NEXT, between)) == []
 
 
 async def test_in_a_room_of_several_only_theirs_goes() -> None:
