@@ -13,14 +13,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from bridge.conversation.model import (
-    CustomerContent,
-    CustomerMedia,
-    FailureReason,
-    LinkLost,
-    LinkRestored,
-    TurnAwaited,
-)
+from bridge.conversation import model
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.record import Entered, Meaning, OwnLogin, Raw, Thread, Undecryptable
 from bridge.rooms.store import NewInput
@@ -101,7 +94,7 @@ class CallFailure(Exception):
 
     def __init__(
         self,
-        reason: FailureReason,
+        reason: model.FailureReason,
         message: str = "",
         code: int | None = None,
         *,
@@ -253,7 +246,7 @@ class LinkEvents(Protocol):
         """
 
     async def link_changed(
-        self, room_id: RoomId, how: LinkRestored | LinkLost | TurnAwaited
+        self, room_id: RoomId, how: model.LinkRestored | model.LinkLost | model.TurnAwaited
     ) -> None:
         """Take note of a needed link's loss or return, or (repeatedly) of its wait to log in."""
 
@@ -334,7 +327,7 @@ class Recorded(msgspec.Struct, frozen=True):
     sender: UserId
     at: int
     """`origin_server_ts`, ms since the epoch: by the clock of the sender's homeserver."""
-    content: CustomerContent | None = None
+    content: model.CustomerContent | None = None
     """None if it was redacted (`withdrawn`), or is of an unsupported kind."""
     words: str = ""
     """Text, or a file's caption."""
@@ -472,7 +465,7 @@ class MatrixPort(Protocol):
         `mentions`: see `NoticeText`.
         """
 
-    def download(self, media: CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:
+    def download(self, media: model.CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:
         """Open a customer's file; TooBig if the homeserver states more than `limit` bytes."""
 
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
