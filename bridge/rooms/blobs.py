@@ -13,7 +13,7 @@ from typing import IO
 
 import msgspec
 
-from bridge.rooms.ports import Blob, TooBig, Unavailable
+from bridge.rooms.ports import Blob, BrokenOff, TooBig, Unavailable
 
 PIECE = 64 * 1024
 """Bytes per read."""
@@ -24,7 +24,7 @@ async def at_most(
 ) -> AsyncIterator[bytes]:
     """Yield the chunks of a file as `Blob.chunks` promises: TooBig after more than `limit` bytes.
 
-    Exceptions of the types `broken` become Unavailable; they are kept as its cause, so their text
+    Exceptions of the types `broken` become BrokenOff; they are kept as its cause, so their text
     must hold no secret.
     """
     count = 0
@@ -35,7 +35,7 @@ async def at_most(
                 raise TooBig(f"the file has more than {limit} bytes")
             yield chunk
     except broken as error:
-        raise Unavailable(f"the file transfer was interrupted: {type(error).__name__}") from error
+        raise BrokenOff(f"the file transfer was interrupted: {type(error).__name__}") from error
 
 
 # --- temporary storage ----------------------------------------------------------------------------

@@ -30,6 +30,10 @@ class Unavailable(Exception):
         self.retry_after = retry_after
 
 
+class BrokenOff(Unavailable):
+    """The source of a file does not answer, or breaks off in the middle."""
+
+
 def describe(error: BaseException) -> str:
     """Describe a network error without its own message, which may quote a URL and so a token."""
     if isinstance(error, TimeoutError) and not error.strerror:
@@ -129,7 +133,7 @@ class Blob(msgspec.Struct, frozen=True):
     """A file that is streamed through the bridge: read once, never held in memory as a whole."""
 
     chunks: AsyncIterator[bytes]
-    """Raises TooBig past the size limit, Unavailable if the source breaks off."""
+    """Raises TooBig past the size limit, BrokenOff if the source breaks off."""
     size: int | None
     """Size in bytes; None if the source does not state it."""
     mime: str

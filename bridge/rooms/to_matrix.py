@@ -666,44 +666,46 @@ class MatrixLane:
         self, room: Room, relay: model.Relay, media: frames.AgentMedia, txn_id: str
     ) -> tuple[ports.Part, ...]:
         """Send a file; return () if it cannot be fetched or exceeds the homeserver's limit."""
-        try:
-            async with AsyncExitStack() as opened:
-                blob = await self._file(room, media, opened)
-                if blob is not None:
+        for attempt in range(FETCH_TRIES):
+            try:
+                async with AsyncExitStack() as opened:
+                    blob = await self._file(room, media, opened)
+                    if blob is None:
+                        break
                     what = ports.RelayedMedia(media.kind, blob, media.seconds)
                     return await self._send(room, relay, what, txn_id)
-        except ports.TooBig:
-            pass
-        except ports.Refused as error:
-            if error.code != "M_TOO_LARGE":
-                raise
-            told = "an agent's file is too large for the homeserver"
-            _log.warning(told, **log_fields(room.record), why=str(error))
+            except ports.BrokenOff:
+                if attempt + 1 < FETCH_TRIES:
+                    await room.pause(2**attempt)
+            except ports.TooBig:
+                break
+            except ports.Refused as error:
+                if error.code != "M_TOO_LARGE":
+                    raise
+                told = "an agent's file is too large for the homeserver"
+                _log.warning(told, **log_fields(room.record), why=str(error))
+                break
         return ()
 
     async def _file(
         self, room: Room, media: frames.AgentMedia, opened: AsyncExitStack
     ) -> ports.Blob | None:
-        """Open an agent's file until the stack is closed; None if it cannot be fetched."""
+        """Open an agent's file until the stack is closed; None if there is none to be had."""
         limit = self._around.rules.limits.file
         if media.data:
             with suppress(ValueError):
                 data = base64.b64decode(media.data, validate=False)
                 return ports.Blob.of(data, name=media.name) if 0 < len(data) <= limit else None
             return None
-        for attempt in range(FETCH_TRIES):
-            try:
-                fetching = self._around.link.fetch(media.url, limit)
-                blob = await opened.enter_async_context(fetching)
-                return ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
-            except ports.Refused as error:
-                told = "an agent's file cannot be fetched"
-                _log.info(told, **log_fields(room.record), why=error.code)
-                break
-            except ports.Unavailable:
-                if attempt + 1 < FETCH_TRIES:
-                    await room.pause(2**attempt)
-        return None
+        try:
+            blob = await opened.enter_async_context(self._around.link.fetch(media.url, limit))
+        except ports.Refused as error:
+            told = "an agent's file cannot be fetched"
+            _log.info(told, **log_fields(room.record), why=error.code)
+            return None
+        except ports.Unavailable as error:
+            raise ports.BrokenOff(str(error)) from error
+        return ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
 
 
 def _rung(record: RoomRecord) -> tuple[UserId, ...]:

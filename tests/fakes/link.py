@@ -31,6 +31,7 @@ class FakeLink:
     Attributes:
         calls: calls that arrived, in order.
         before: exceptions for the next calls, raised before anything is written.
+        cut: exceptions raised in the middle of the next files.
         after: exceptions for the next calls, raised after they arrived.
         answers: replies to the next calls; success when empty.
         gate: calls wait for it after they arrived.
@@ -50,6 +51,7 @@ class FakeLink:
         self.kept_back: list[Callable[[], None]] | None = None
         self.before: deque[Exception] = deque()
         self.after: deque[Exception] = deque()
+        self.cut: deque[Exception] = deque()
         self.answers: deque[Reply] = deque()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -145,6 +147,8 @@ class FakeLink:
 
         async def chunks() -> AsyncIterator[bytes]:
             yield url.encode()
+            if self.cut:
+                raise self.cut.popleft()
 
         yield Blob(chunks(), None, "image/png", "a.png")
 

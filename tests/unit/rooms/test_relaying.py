@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bridge.ids import AgentId
-from bridge.rooms.ports import NoticeText, Refused, TooBig, Unavailable
+from bridge.rooms.ports import BrokenOff, NoticeText, Refused, TooBig, Unavailable
 from bridge.rooms.to_matrix import FETCH_TRIES
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import (
@@ -212,6 +212,23 @@ async def test_a_room_that_takes_nothing_leaves_a_dead_letter() -> None:
     world.matrix.trouble += [Refused("M_FORBIDDEN")] * 3
     assert await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf")) == []
     assert len(await dead_letters(world.store)) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("times", [1, FETCH_TRIES])
+async def test_a_file_that_breaks_off_holds_up_nothing(times: int) -> None:
+    """The call centre's file is no good: the homeserver would be waited for, for a day."""
+    world = ReadingWorld()
+    await world.chatting()
+    world.link.cut.extend([BrokenOff("the connection was lost")] * times)
+    file = AgentMedia("file", url="/a.pdf", name="a.pdf")
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p1", Received(MessageReceived(SESSION, MEI.id, file)))
+        await engine.pushed(ROOM, "p2", said("did you get it?"))
+        await world.clock.turn(20)
+    shown = "/a.pdf" if times < FETCH_TRIES else "chat.media_failed"
+    assert world.matrix.texts(ROOM) == [shown, "did you get it?"]
+    assert not world.link.cut
 
 
 @pytest.mark.asyncio
