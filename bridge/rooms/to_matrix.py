@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from contextlib import AsyncExitStack, suppress
 from functools import lru_cache
 from hashlib import sha256
@@ -203,7 +203,7 @@ class MatrixLane:
 
     def _give_up(self, room: Room, row: EffectRow, effect: StoredEffect, why: str) -> Done:
         if isinstance(effect, EnterRoom):
-            later = (peek(other) for other in room.rows(row.lane) if other.seq > row.seq)
+            later = _behind(room, row)
             if any(isinstance(one, EnterRoom) and one.into == effect.into for one in later):
                 return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer invitation")
             return Done(came=(Came(EntryFailed(why)),), outcome=Outcome.REFUSED, detail=why)
@@ -241,7 +241,7 @@ class MatrixLane:
             case EnterRoom():
                 return self._enter(room, effect)
             case LeaveRoom() | model.AgentsLeft():
-                return self._leave(room, effect)
+                return self._leave(room, row, effect)
             case RedactAll():
                 return self._redact_all(room, row, effect)
             case _:
@@ -301,8 +301,7 @@ class MatrixLane:
         """
         anchor = room.record.anchored(f"card:{card.number}")
         earlier = await room.anchor(anchor)
-        for other_row in room.rows(row.lane):
-            other = peek(other_row) if other_row.seq > row.seq else None
+        for other in _behind(room, row):
             if isinstance(other, model.Card) and other.number == card.number:
                 if earlier is not None:
                     return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer card")
@@ -456,8 +455,11 @@ class MatrixLane:
         order = tuple(EventId(one.key) for one in earlier if one.key is not None)
         return Done(came=(*earlier, Came(replace(entry.found, order=order))))
 
-    async def _leave(self, room: Room, order: LeaveRoom | model.AgentsLeft) -> Done:
-        """Leave the room; not being a member is no error."""
+    async def _leave(self, room: Room, row: EffectRow, order: LeaveRoom | model.AgentsLeft) -> Done:
+        """Leave the room; not being a member is no error.
+
+        A host that is invited again has left: only this answer was lost, or it was removed.
+        """
         if isinstance(order, model.AgentsLeft):
             ghosts = map(self._matrix.ghost_of, map(frames.Agent, order.agents))
             order = LeaveRoom(tuple(ghosts))
@@ -469,7 +471,11 @@ class MatrixLane:
             chats = room.record.chats
             agents = (frames.Agent(agent.id) for chat in chats for agent in chat.agents)
             users += tuple(map(self._matrix.ghost_of, agents))
+        entering = (one for one in _behind(room, row) if isinstance(one, EnterRoom))
+        invited = {one.host for one in entering if (one.into or room.record.matrix_id) == where}
         for user in users:
+            if user in invited:
+                continue
             try:
                 await self._matrix.leave(where, user, order.reason)
             except ports.Refused as error:
@@ -706,6 +712,11 @@ class MatrixLane:
         except ports.Unavailable as error:
             raise ports.BrokenOff(str(error)) from error
         return ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
+
+
+def _behind(room: Room, row: EffectRow) -> Iterator[StoredEffect | None]:
+    """Return the effects that wait for this one."""
+    return (peek(other) for other in room.rows(row.lane) if other.seq > row.seq)
 
 
 def _rung(record: RoomRecord) -> tuple[UserId, ...]:
