@@ -174,9 +174,8 @@ class Room:
         """When the call centre last accepted a call, ms since the epoch."""
         self._shut: RoomId | None = None
         """Matrix room that refuses the bridge's events while it is being replaced."""
-        self._log = self._reader.log
         spawn = partial(engine.spawn, room=self)
-        self._loops = Loops(spawn, self.around.clock.sleep, self.go_on, self._log)
+        self._loops = Loops(spawn, self.around.clock.sleep, self.go_on, self._reader.log)
         self._receipts = Receipts(self)
         self.typist = Typist(self, spawn)
 
@@ -475,11 +474,11 @@ class Room:
         if len(signals) + len(done) > 1:
             self._trouble.singly = True
         elif signals:
-            self._log.error("the result of a deadline cannot be stored; it is skipped")
+            self._reader.log.error("the result of a deadline cannot be stored; it is skipped")
             self._signals = [one for one in self._signals if one not in signals]
         else:
             (row,) = done
-            self._log.error("the result of an input cannot be stored", seq=row.seq)
+            self._reader.log.error("the result of an input cannot be stored", seq=row.seq)
             self._trouble.poisonous = row.seq
 
     # --- effects ----------------------------------------------------------------------------
@@ -507,11 +506,11 @@ class Room:
                 raise
             why, about = type(error).__name__, log_fields(self.record, row)
             if isinstance(peek(row), EnterRoom):  # the room waits for its outcome
-                self._log.exception("a room cannot be entered", **about)
+                self._reader.log.exception("a room cannot be entered", **about)
                 failed = Came(EntryFailed(why))
                 done = Done(came=(failed,), outcome=Outcome.REFUSED, detail=why)
             else:
-                self._log.exception("an effect is a dead letter now", **about)
+                self._reader.log.exception("an effect is a dead letter now", **about)
                 done = Done(outcome=Outcome.DEAD, detail=why)
         self._ended_with(row, done)
         return bool(self._rows[lane])
@@ -533,8 +532,8 @@ class Room:
         try:
             if begin(self, row, partial(self._told, row)):
                 return True
-        except Exception:  # noqa: BLE001 - logged; `run` handles the failure
-            self._log.exception(
+        except Exception:  # `run` handles the failure
+            self._reader.log.exception(
                 "unexpected error, taking the slow path", **log_fields(self.record, row)
             )
         self._loops.running.discard(row.lane)
@@ -547,8 +546,10 @@ class Room:
             return
         try:
             self._ended_with(row, done)
-        except Exception:  # noqa: BLE001 - logged; the outcome is kept
-            self._log.exception("an outcome could not be handled", **log_fields(self.record, row))
+        except Exception:  # the outcome is kept
+            self._reader.log.exception(
+                "an outcome could not be handled", **log_fields(self.record, row)
+            )
             self.behind = True
         if self.behind or self._rows[row.lane]:  # else nothing can go on before the commit
             self.go_on()
@@ -650,7 +651,7 @@ class Room:
         for was, chat in draft.chats:
             self.around.measures.chat_went_on(was, chat)
         for before, after, now in draft.phases:
-            self.around.note_phase(self._log, before.conversation, after.conversation, now)
+            self.around.note_phase(self._reader.log, before.conversation, after.conversation, now)
         if draft.record is not None:
             self._announce(self._deadline)
 
@@ -740,7 +741,7 @@ class Room:
         commit = Commit(self.room_id, now, waiting=came, settled=[ended.settlement])
         (answer,) = await store.commit([commit])
         if isinstance(answer, Unstorable):
-            self._log.error("an outcome cannot be stored as it is", seq=seq)
+            self._reader.log.error("an outcome cannot be stored as it is", seq=seq)
             came = [one for one in came if one.key is None]
             bare = Settlement(seq, Outcome.DEAD, ended.settlement.now, Unstorable.__name__)
             commit = Commit(self.room_id, now, waiting=came, settled=[bare])
