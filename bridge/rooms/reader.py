@@ -242,12 +242,11 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     if visit.record.membership is not _JOINED:
         return False
     permission = visit.rules.permission(sender)
-    if permission in SERVED and visit.record.gone_at is not None:
-        visit.say("room.erasing", reply_to=event_id)
-        return False
     if permission in SERVED:
-        return True
-    if permission is Permission.NONE and people.may_be_told(visit, sender):
+        if visit.record.gone_at is None:
+            return True
+        visit.say("room.erasing", reply_to=event_id)
+    elif permission is Permission.NONE and people.may_be_told(visit, sender):
         visit.report(event_id, "refused.permission", {"user": sender})
     return False
 
