@@ -445,9 +445,10 @@ class RoomRecord(Value, frozen=True):
         """Return the Matrix room at a moment (ms), as far back as to the last upgrade but one."""
         return self.came_from or self.room_id if moment < self.moved_at else self.matrix_id
 
-    def anchored(self, name: str) -> str:
-        """Return the stored name of an anchor, which is separate for each Matrix room."""
-        return name if self.place is None else f"{self.place} {name}"
+    def anchored(self, name: str, place: RoomId | None = None) -> str:
+        """Return the stored name of an anchor in a Matrix room; None: the present one."""
+        place = place or self.matrix_id
+        return name if place == self.room_id else f"{place} {name}"
 
 
 RECORD_VERSION = 1

@@ -286,7 +286,7 @@ async def list_chats(around: Surroundings, record: RoomRecord, order: TellHistor
 
 async def began_with(around: Surroundings, record: RoomRecord, chat: Chat) -> EventId | None:
     """Return the event that begins a chat: the customer's first, else the chat's queue card."""
-    card = record.anchored(f"card:{chat.number}")
+    card = record.anchored(f"card:{chat.number}", record.room_at(chat.asked))
     return chat.first or await around.store.anchor(record.room_id, card)
 
 

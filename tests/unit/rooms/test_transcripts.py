@@ -352,6 +352,29 @@ async def test_what_cannot_be_opened_is_looked_up_or_said_to_be_gone() -> None:
     assert not found.complete
 
 
+@pytest.mark.parametrize("moved_at", [500, 9_001])
+async def test_of_an_upgraded_room_the_card_stands_where_the_chat_began(moved_at: int) -> None:
+    scene, new = Scene(msgspec.structs.replace(FIRST, first=None)), RoomId("!new:example.org")
+    place = {"place": new, "came_from": ROOM, "moved_at": moved_at}
+    scene.record = msgspec.structs.replace(scene.record, **place)
+    scene.stands("card", BOT, "You are number 1")
+    scene.stands("a", MEI, "hello")
+    effects = [NewEffect(Lane.MATRIX, b""), NewEffect(Lane.MATRIX, b"")]
+    rows = await flow.step(
+        scene.world.store, StoredRoom(ROOM, b"", live=False, phase="Idle"), effects=effects
+    )
+    there, elsewhere = ("card:1", f"{new} card:1")[:: 1 if moved_at > FIRST.asked else -1]
+    for row, name, event_id in zip(rows, (there, elsewhere), ("$card", "$other"), strict=True):
+        card = Settlement(row.seq, Outcome.DELIVERED, 1, event_id=EventId(event_id), anchor=name)
+        await flow.settle(scene.world.store, ROOM, card)
+    chats = [ChatRow(1, dump_chat(scene.chats[0]))]
+    room = StoredRoom(ROOM, b"", live=False, phase="Idle", revision=1)
+    await flow.step(scene.world.store, room, chats=chats)
+    await send_transcript(scene.world.around, scene.record, SendTranscript(ORDER, json=True))
+    whole = msgspec.json.decode(scene.world.matrix.sent_files[1].data, type=Transcript)
+    assert people(whole) == [("Mei", "hello")]
+
+
 async def test_a_beginning_that_is_gone() -> None:
     """The queue card stands in for it; if that is gone too, the file says so."""
     for chat in (FIRST, msgspec.structs.replace(FIRST, first=None)):
