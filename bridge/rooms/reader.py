@@ -63,6 +63,7 @@ from bridge.rooms.record import (
     Renamed,
     RobotAnswered,
     RoomConfigured,
+    RoomEvent,
     RoomRecord,
     Simple,
     Spoke,
@@ -97,23 +98,22 @@ _ANSWERED = (Spoke, Corrected, Withdrew, Unreadable)
 _PARKED = (*_ANSWERED, RoomConfigured, EncryptionOn)
 """Events parked while entering: messages, and state newer than the first look at the room."""
 
+Gesture = Withdrew | Reacted | PollAnswered
 Reading = Parsed | Malformed | None
 """A message read as a command; None if it is a customer's message, or no text."""
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """Facts of the outside world, fetched before the step."""
+    """Facts of the outside world about an event, fetched before the step."""
 
+    received: int
+    """When the event was stored, ms since the epoch."""
     standing: Standing = Standing.ORDINARY
-    rooms_of_inviter: int = 0
-    """Number of other rooms served because of this person's invitations."""
     earlier: Earlier | None = None
     """The message that this one is about (`references.refers_to`); None if none or erased."""
     encrypted: bool = False
     elsewhere: str = ""
     """Address of the other room in which the customer's chat goes on; empty if there is none."""
-    rooms_begun: tuple[int, ...] = ()
-    """ms times of this person's recent invitations to other rooms, sorted (`surroundings`)."""
 
 
 # --- what an event means --------------------------------------------------------------------------
@@ -148,10 +148,8 @@ def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId |
     return None
 
 
-def receive(
-    visit: Visit, meaning: Meaning, raw: Raw, received: int, facts: Facts, *, command: Reading
-) -> None:
-    """Handle one Matrix event; `received` is when it was stored (ms since the epoch).
+def receive(visit: Visit, meaning: RoomEvent, raw: Raw, facts: Facts, *, command: Reading) -> None:
+    """Handle one Matrix event, except an invitation (`people.invited`).
 
     `raw` is the event, to be parked while entering; `command` is the result of `read_command`.
     """
@@ -161,15 +159,13 @@ def receive(
     if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
         visit.set(greet_at=None)
     if isinstance(meaning, (Spoke, Corrected)):  # as nearly always
-        _spoke(visit, meaning, received, facts, command)
+        _spoke(visit, meaning, facts, command)
         if command is not None:
             _conceal(visit, meaning, command)
         return
     match meaning:
         case Withdrew() | Reacted() | PollAnswered():
-            _gestured(visit, meaning, received, facts)
-        case Invited():
-            people.invited(visit, meaning, facts.rooms_of_inviter, facts.rooms_begun)
+            _gestured(visit, meaning, facts)
         case AgentInvited():
             people.agent_invited(visit, meaning)
         case MemberGone() | MemberJoined() | Renamed():
@@ -191,28 +187,23 @@ def receive(
             assert_never(meaning)
 
 
-def _gestured(
-    visit: Visit, gesture: Withdrew | Reacted | PollAnswered, received: int, facts: Facts
-) -> None:
+def _gestured(visit: Visit, gesture: Gesture, facts: Facts) -> None:
     if visit.record.membership is not _JOINED or visit.record.gone_at is not None:
         return
     queue = cards.chosen_queue(visit, gesture)
     if queue is not None:
-        _chose_queue(visit, gesture, queue, received, facts)
+        _chose_queue(visit, gesture, queue, facts)
     else:
-        happened = _ordered_by(visit, gesture, received, facts.earlier)
-        _step(visit, gesture.sender, happened)
+        _step(visit, gesture.sender, _ordered_by(visit, gesture, facts))
 
 
-def _chose_queue(
-    visit: Visit, vote: FromPerson, queue: QueueId, received: int, facts: Facts
-) -> None:
+def _chose_queue(visit: Visit, vote: FromPerson, queue: QueueId, facts: Facts) -> None:
     """Handle a vote for a queue as a command: an admin's sets it, a customer's starts a chat there.
 
     The answer replies to the vote.
     """
     admin, served = facts.standing is Standing.ADMIN, visit.rules.permission(vote.sender) in SERVED
-    if not (admin or served) or _excessive(visit, vote.event_id, received):
+    if not (admin or served) or _excessive(visit, vote.event_id, facts.received):
         return
     words = ("set", str(queue)) if admin else (str(queue),)
     call = Call(words, vote.event_id, by=By(vote.sender), admin=admin)
@@ -251,9 +242,7 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     return False
 
 
-def _spoke(
-    visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts, command: Reading
-) -> None:
+def _spoke(visit: Visit, spoke: Spoke | Corrected, facts: Facts, command: Reading) -> None:
     watched = visit.record.direct or visit.record.empty_since is not None
     if watched and not _is_only_customer(visit.record, spoke.sender):
         people.heard(visit, spoke.sender)
@@ -271,7 +260,7 @@ def _spoke(
         _hear_language(visit, spoke.plain, command)
     if isinstance(spoke, Spoke):
         root = spoke.thread
-        thread = None if root is None else Thread(root, spoke.event_id, received)
+        thread = None if root is None else Thread(root, spoke.event_id, facts.received)
         if thread != visit.record.thread:
             visit.set(thread=thread)
     if visit.rules.encryption.require and not facts.encrypted and not _goes_in_clear(command):
@@ -279,10 +268,10 @@ def _spoke(
         key = "encrypting.refused_here" if encrypted else "encrypting.refused"
         visit.report(spoke.event_id, key)
     elif command is not None:
-        _commanded(visit, spoke, received, facts, command)
+        _commanded(visit, spoke, facts, command)
     elif visit.record.settings.paused:
-        _said_in_pause(visit, spoke, received, facts)
-    elif _too_fast(visit, received):
+        _said_in_pause(visit, spoke, facts)
+    elif _too_fast(visit, facts.received):
         limit = visit.rules.limits.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, Spoke):
@@ -293,11 +282,11 @@ def _spoke(
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
 
 
-def _said_in_pause(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) -> None:
+def _said_in_pause(visit: Visit, spoke: Spoke | Corrected, facts: Facts) -> None:
     """Handle words in a paused room: they may only rate, or give thanks for, the last chat."""
     if isinstance(spoke, Spoke) and isinstance(visit.record.conversation.phase, model.NoChat):
         answers = facts.earlier is not None
-        if not _too_fast(visit, received) and cards.about_chat(visit, spoke, answers=answers):
+        if not _too_fast(visit, facts.received) and cards.about_chat(visit, spoke, answers=answers):
             return
     visit.report(spoke.event_id, "undelivered.paused")
 
@@ -333,13 +322,9 @@ def _goes_in_clear(command: Reading) -> bool:
 
 
 def _commanded(
-    visit: Visit,
-    spoke: Spoke | Corrected,
-    received: int,
-    facts: Facts,
-    command: Parsed | Malformed,
+    visit: Visit, spoke: Spoke | Corrected, facts: Facts, command: Parsed | Malformed
 ) -> None:
-    if _excessive(visit, spoke.event_id, received):
+    if _excessive(visit, spoke.event_id, facts.received):
         return
     if isinstance(command, Malformed):
         commands.explain(visit, command, spoke.event_id)
@@ -385,13 +370,9 @@ def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     _step(visit, spoke.sender, [meant])
 
 
-def _ordered_by(
-    visit: Visit,
-    gesture: Withdrew | Reacted | PollAnswered,
-    received: int,
-    earlier: Earlier | None,
-) -> list[model.Input]:
+def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Input]:
     """Return the inputs of a reaction, a vote or a redaction; none if it is not carried."""
+    earlier = facts.earlier
     if isinstance(gesture, Withdrew):  # by anybody: the homeserver has checked the right to it
         cards.forget(visit, gesture.target)
         return references.withdrew(visit, gesture, earlier)
@@ -399,7 +380,7 @@ def _ordered_by(
         return []
     if isinstance(gesture, Reacted) and references.resend_by_reaction(visit, gesture, earlier):
         return []
-    if _excessive(visit, gesture.event_id, received):
+    if _excessive(visit, gesture.event_id, facts.received):
         return []
     ordered, paused = cards.meant_by(visit, gesture), visit.record.settings.paused
     if ordered is not None:
@@ -519,12 +500,14 @@ class Reader:
             asks = command is None or command.verb in {"help", "status"}
             wait = meaning.about is not None or (asks and _begins_chat(visit.record))
         else:
+            if isinstance(meaning, Invited):
+                return False
             about = references.refers_to(visit.record, meaning)
-            wait = about is not None or isinstance(meaning, (Invited, Withdrew))
+            wait = about is not None or isinstance(meaning, Withdrew)
         if wait:
             return False
-        facts = Facts(encrypted=opened is not raw)
-        receive(visit, meaning, opened, visit.now, facts, command=command)
+        facts = Facts(visit.now, encrypted=opened is not raw)
+        receive(visit, meaning, opened, facts, command=command)
         return not visit.again
 
     async def handle(self, visit: Visit, row: InputRow, *, may_wait: bool = True) -> bool:
@@ -672,7 +655,7 @@ class Reader:
             meaning = self.around.matrix.interpret(raw)
             if isinstance(meaning, Unreadable):
                 meaning = replace(meaning, key=opened.key)
-                receive(visit, meaning, raw, received, Facts(), command=None)
+                receive(visit, meaning, raw, Facts(received), command=None)
                 if opened.later:
                     references.keep_sealed(visit, raw)
             return True
@@ -708,15 +691,15 @@ class Reader:
         if not may_wait and (person is not None or isinstance(meaning, Invited)):
             return False
         if isinstance(meaning, Invited):
-            await self._invited(visit, meaning, raw, received)
+            await self._invited(visit, meaning)
             return True
         if person is not None:
             standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
         begins = isinstance(meaning, (Spoke, Corrected)) and _begins_chat(before)
         link = people.address(await self._other_room(visit.rules, before)) if begins else ""
-        facts = Facts(standing, earlier=earlier, encrypted=encrypted, elsewhere=link)
-        receive(visit, meaning, raw, received, facts, command=command)
+        facts = Facts(received, standing, earlier, encrypted, link)
+        receive(visit, meaning, raw, facts, command=command)
         wanted, visit.again = visit.again, []
         for event_id in wanted:
             await self._send_again(visit, event_id, last=event_id == wanted[-1])
@@ -724,7 +707,7 @@ class Reader:
             await references.erase(self.around, visit, before, meaning.target)
         return True
 
-    async def _invited(self, visit: Visit, invited: Invited, raw: Raw, received: int) -> None:
+    async def _invited(self, visit: Visit, invited: Invited) -> None:
         """Process an invitation under its inviter's lock: concurrent ones count each other."""
         store, before = self.around.store, visit.record
         if visit.turn is not None and not visit.alone:
@@ -738,8 +721,7 @@ class Reader:
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         lately = () if self._room_id in begun else begun
         others = tuple([begun[one] for one in lately if await self._serve(rules, one)])
-        facts = Facts(rooms_of_inviter=rooms, rooms_begun=others)
-        receive(visit, invited, raw, received, facts, command=None)
+        people.invited(visit, invited, rooms, others)
         after = visit.record
         if after != before and after.membership is _ENTERING and not after.refusal:
             await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)

@@ -788,6 +788,8 @@ class Nothing(msgspec.Struct, frozen=True):
     """An event to ignore: an echo of a bridge user, a topic, …"""
 
 
-_OfMembers = Invited | AgentInvited | MemberJoined | MemberGone | Renamed
+_OfMembers = AgentInvited | MemberJoined | MemberGone | Renamed
 OfMessages = Spoke | Corrected | Withdrew | Reacted | PollAnswered | Unreadable
-Meaning = _OfMembers | OfMessages | RoomConfigured | EncryptionOn | Upgraded | Nothing
+RoomEvent = _OfMembers | OfMessages | RoomConfigured | EncryptionOn | Upgraded | Nothing
+"""An event of a room in which the bridge is, or which it is entering."""
+Meaning = Invited | RoomEvent

@@ -28,9 +28,9 @@ from bridge.conversation.model import (
 )
 from bridge.matrix.events import interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum
-from bridge.rooms.people import Standing
+from bridge.rooms.people import Standing, invited
 from bridge.rooms.reader import Facts, read_command, receive
-from bridge.rooms.record import Meaning, Membership, Nothing, Person, Unreadable
+from bridge.rooms.record import Invited, Meaning, Membership, Nothing, Person, Unreadable
 from bridge.rooms.visit import LeaveRoom
 from bridge.texts import Texts
 from bridge.webchat.frames import (
@@ -145,11 +145,13 @@ def _handled(raw: dict[str, object], example: Example) -> tuple[str, str]:
     meaning: Meaning = interpret(raw, example.ours)
     if example.key and isinstance(meaning, Unreadable):
         meaning = msgspec.structs.replace(meaning, key=example.key)
-    facts = Facts(Standing.ADMIN, 0, EARLIER.get(example.about) if example.about else None)
-    if example.forgotten:
-        facts = msgspec.structs.replace(facts, earlier=None)
-    command = read_command(desk.visit, meaning)
-    receive(desk.visit, meaning, raw, desk.now, facts, command=command)
+    known = example.about and not example.forgotten
+    facts = Facts(desk.now, Standing.ADMIN, EARLIER.get(example.about) if known else None)
+    if isinstance(meaning, Invited):
+        invited(desk.visit, meaning, 0, ())
+    else:
+        command = read_command(desk.visit, meaning)
+        receive(desk.visit, meaning, raw, facts, command=command)
     got = [_content(content) for content in _frames(desk)]
     left = next((at for at, one in enumerate(desk.effects) if isinstance(one, LeaveRoom)), None)
     seen = [

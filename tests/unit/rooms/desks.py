@@ -10,7 +10,7 @@ from bridge.conversation.model import CustomerText as Text
 from bridge.ids import EventId
 from bridge.rooms.people import Standing
 from bridge.rooms.reader import Facts, read_command, receive
-from bridge.rooms.record import Corrected, Meaning, RoomSettings
+from bridge.rooms.record import Corrected, RoomEvent, RoomSettings
 from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
 from bridge.webchat.frames import Content, SendMessage
@@ -35,10 +35,10 @@ class Desk(House):
         self.served().chat()
         self.visit.set(settings=RoomSettings(language="en"))
 
-    def happen(self, meaning: Meaning, earlier: Earlier | None = None) -> None:
+    def happen(self, meaning: RoomEvent, earlier: Earlier | None = None) -> None:
         command = read_command(self.visit, meaning)
-        facts = Facts(Standing.ORDINARY, 0, earlier)
-        receive(self.visit, meaning, {}, self.now, facts, command=command)
+        facts = Facts(self.now, Standing.ORDINARY, earlier)
+        receive(self.visit, meaning, {}, facts, command=command)
 
     def phase(self, phase: Phase) -> Desk:
         conversation = msgspec.structs.replace(self.record.conversation, phase=phase)

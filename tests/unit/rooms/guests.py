@@ -17,7 +17,7 @@ from bridge.conversation.model import (
     Say,
 )
 from bridge.ids import EventId, RoomId
-from bridge.rooms.people import Standing, entry_failed, followed
+from bridge.rooms.people import Standing, entry_failed, followed, invited
 from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import (
     Corrected,
@@ -122,9 +122,12 @@ class Guests:
         before = house.membership()
         house.visit.effects.clear()
         standing = self.random.choice(list(Standing))
-        facts = Facts(standing, self.random.randrange(4), self.earlier())
-        command = read_command(house.visit, meaning)
-        receive(house.visit, meaning, raw, house.now, facts, command=command)
+        facts, rooms = Facts(house.now, standing, self.earlier()), self.random.randrange(4)
+        if isinstance(meaning, Invited):
+            invited(house.visit, meaning, rooms, ())
+        else:
+            command = read_command(house.visit, meaning)
+            receive(house.visit, meaning, raw, facts, command=command)
         self.render()
         if not isinstance(meaning, Spoke | Unreadable) or meaning.sender != ADA:
             return

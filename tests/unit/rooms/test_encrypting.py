@@ -27,9 +27,9 @@ CLEAR, SECRET = Entered(), Entered(encrypted=True)
 def hears(house: House, text: str, *, encrypted: bool) -> EventId:
     event_id = house.event_id()
     spoke = Spoke(event_id, ADA, CustomerText(text), plain=text)
-    facts = Facts(Standing.ADMIN, encrypted=encrypted)
+    facts = Facts(house.now, Standing.ADMIN, encrypted=encrypted)
     command = read_command(house.visit, spoke)
-    receive(house.visit, spoke, {"event_id": event_id}, house.now, facts, command=command)
+    receive(house.visit, spoke, {"event_id": event_id}, facts, command=command)
     return event_id
 
 
@@ -68,7 +68,7 @@ def test_a_clear_room_is_told_what_to_do_and_carries_nothing() -> None:
     assert house.reported == {event_id: "encrypting.refused"}
     corrected = Corrected(EventId("$c"), ADA, event_id, CustomerText("no"), plain="no")
     command = read_command(house.visit, corrected)
-    receive(house.visit, corrected, {}, house.now, Facts(), command=command)
+    receive(house.visit, corrected, {}, Facts(house.now), command=command)
     assert house.reported[EventId("$c")] == "encrypting.refused"
     assert house.carried == []
     assert house.record.conversation.number == 0

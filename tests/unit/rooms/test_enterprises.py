@@ -413,10 +413,10 @@ def test_no_other_is_told_of_what_was_said_to_the_former(phase: Phase) -> None:
     said = CustomerText("my card is 4711")
     fix = Corrected(EventId("$fix"), ADA, EventId("$old"), CustomerText("it is 4712"), "it is 4712")
     card = Earlier(said.text, said, ADA, at=NOW - 10)
-    receive(house.visit, fix, {}, NOW, Facts(earlier=card), command=None)
+    receive(house.visit, fix, {}, Facts(NOW, earlier=card), command=None)
     liked = Reacted(EventId("$liked"), ADA, EventId("$refund"), "👍")
     refund = Earlier("We refund 100 at Acme", at=NOW - 10)
-    receive(house.visit, liked, {}, NOW, Facts(earlier=refund), command=None)
+    receive(house.visit, liked, {}, Facts(NOW, earlier=refund), command=None)
     assert house.record.conversation.held == ()
     assert [one for one in house.effects if isinstance(one, CallWebChat)] == []
     reports = [(one.event_id, one.key) for one in house.effects if isinstance(one, Reported)]

@@ -236,8 +236,8 @@ def test_what_does_not_go_along() -> None:
     late.visit.now += late.visit.rules.policy.rating_change + 1
     events = [long.say("x" * 8000), late.say("too slow"), EventId("$reply")]
     reply = Spoke(events[2], ADA, CustomerText("and this?"), "and this?", reply_to=EventId("$hers"))
-    facts = Facts(earlier=Earlier("it is on its way"))
-    receive(answering.visit, reply, {}, answering.now, facts, command=None)
+    facts = Facts(answering.now, earlier=Earlier("it is on its way"))
+    receive(answering.visit, reply, {}, facts, command=None)
     bob = UserId("@bob:example.org")
     company.receive(MemberJoined(bob, "Bob"))
     events.append(company.say("hello, I am new here", bob))

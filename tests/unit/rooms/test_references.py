@@ -23,7 +23,6 @@ from bridge.conversation.model import CustomerLocation as Location
 from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId, UserId
-from bridge.rooms.people import Standing
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import (
     Corrected,
@@ -193,7 +192,7 @@ def test_a_thread_is_in_use_for_three_minutes_after_the_customers_last_words_the
     desk = Desk()
     spoke = Spoke(EVENT, ADA, Text("a"), "a", thread=EventId("$root"))
     received = desk.now - 60_000  # it waited for us, e.g. for its key
-    receive(desk.visit, spoke, {}, received, Facts(Standing.ORDINARY, 0, None), command=None)
+    receive(desk.visit, spoke, {}, Facts(received), command=None)
     thread = desk.visit.record.thread
     assert thread == Thread(EventId("$root"), EVENT, received)
     assert thread_in_use(desk.visit.record, received + 179_999) == thread

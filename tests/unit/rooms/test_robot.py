@@ -137,8 +137,8 @@ def test_no_answer_leads_to_a_person() -> None:
 def test_who_has_a_chat_elsewhere_asks_for_no_second_person_by_a_word() -> None:
     house = House(FIRST).served(SALES_USER)
     spoke = Spoke(house.event_id(), ADA, CustomerText("person"), "person")
-    facts = Facts(elsewhere="https://matrix.to/#/!first:example.org")
-    receive(house.visit, spoke, {}, house.now, facts, command=None)
+    facts = Facts(house.now, elsewhere="https://matrix.to/#/!first:example.org")
+    receive(house.visit, spoke, {}, facts, command=None)
     assert house.reported == {spoke.event_id: "undelivered.elsewhere"}
     assert isinstance(house.record.conversation.phase, Idle)
 

@@ -9,7 +9,7 @@ from bridge.conversation.model import Args, Chatting, CustomerText, Reported, Sa
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
-from bridge.rooms.people import GREET_AFTER, Standing, entered, passed
+from bridge.rooms.people import GREET_AFTER, Standing, entered, invited, passed
 from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import Entered, Invited, Meaning, Membership, RoomRecord, Spoke
 from bridge.rooms.rules import Rules
@@ -72,9 +72,11 @@ class House:
         event_id = getattr(meaning, "event_id", None)
         if event_id is not None:
             raw["event_id"] = event_id
-        facts = Facts(standing, rooms, rooms_begun=begun)
+        if isinstance(meaning, Invited):
+            invited(self.visit, meaning, rooms, begun)
+            return
         command = read_command(self.visit, meaning)
-        receive(self.visit, meaning, raw, self.now, facts, command=command)
+        receive(self.visit, meaning, raw, Facts(self.now, standing), command=command)
 
     def invite(
         self,
