@@ -147,7 +147,7 @@ async def erase(
     force: bool = False,
     stay: bool = False,
     redact: bool = False,
-    patience: float | None = None,
+    patience: float = PATIENCE,
 ) -> Report:
     """Erase all data about a room or a person, and report what was erased and what is kept.
 
@@ -187,14 +187,7 @@ async def erase(
             await _erase_person_here(store, room_id, UserId(subject), clock.now())
         else:
             orders[room_id] = ErasePerson(fact, redact)
-    ended = tell is None or await _told(
-        store,
-        orders,
-        fact,
-        tell=tell,
-        clock=clock,
-        within=PATIENCE if patience is None else patience,
-    )
+    ended = tell is None or await _told(store, orders, fact, tell, clock=clock, within=patience)
     if person is not None and ended:
         await store.eraser.erase_person(person, begun_fact(person))
     if ended and not await store.eraser.overwrite(at_all_cost=tell is None):
@@ -214,8 +207,8 @@ async def _told(
     store: StorePort,
     orders: Mapping[RoomId, Stored | None],
     name: str,
-    *,
     tell: Tell,
+    *,
     clock: Clock,
     within: float,
 ) -> bool:
