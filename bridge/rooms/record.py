@@ -89,8 +89,6 @@ class Chat(Value, frozen=True):
     """The rating's id, as accepted by WebChat."""
     first: EventId | None = None
     """The customer's event that began it; None if it began without one."""
-    last: EventId | None = None
-    """The customer's newest event in it."""
 
 
 _encoder = msgspec.json.Encoder()
@@ -118,7 +116,7 @@ def note_chat(
     else:
         known = chats[-1] if chats and chats[-1].number == after.number else None
         if known is not None and same and isinstance(after.phase, Chatting) and known.first:
-            return (*chats[:-1], replace(known, last=happened.event_id))  # as nearly always
+            return chats  # as nearly always
         event = happened.event_id
     former, phase = _going_on(before), _going_on(after)
     by_number = {one.number: one for one in chats}
@@ -135,7 +133,7 @@ def note_chat(
         known = by_number.get(after.number)
         chat = known or _begun(after, phase, now, event)
         if isinstance(happened, Said):
-            chat = replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
+            chat = replace(chat, first=chat.first or happened.event_id)
         by_number[chat.number] = chat if same and known else _continued(chat, before, phase, now)
     return tuple(by_number[number] for number in sorted(by_number))
 
@@ -149,17 +147,9 @@ def kept_chats(chats: tuple[Chat, ...]) -> tuple[Chat, ...]:
 def changed_chats(
     before: tuple[Chat, ...], after: tuple[Chat, ...]
 ) -> list[tuple[Chat | None, Chat]]:
-    """Return the chats to be written as (before, after); before is None for a new chat.
-
-    A change of `last` alone is not written at once: it changes with every message.
-    """
-    changed: list[tuple[Chat | None, Chat]] = []
+    """Return the chats to be written as (before, after); before is None for a new chat."""
     known = {one.number: one for one in before}
-    for one in after:
-        old = known.get(one.number)
-        if old is None or (old is not one and replace(old, last=one.last) != one):
-            changed.append((old, one))
-    return changed
+    return [(old, one) for one in after if (old := known.get(one.number)) != one]
 
 
 def _going_on(conversation: Conversation) -> Waiting | Chatting | None:

@@ -102,14 +102,14 @@ class Room:
 def test_a_chat_from_the_first_word_to_the_rating() -> None:
     room = Room()
     asked = room.says()
-    assert asked == Chat(1, QueueId(2), room.began + 1_000, first=EventId("$1"), last=EventId("$1"))
+    assert asked == Chat(1, QueueId(2), room.began + 1_000, first=EventId("$1"))
     room.replies()
     room.replies()
     started = room.happens(Pushed(ChatStarted(SESSION, (MEI,))))
     assert (started.started, started.session_id) == (room.began + 4_000, SESSION)
     assert started.agents == (ChatAgent(MEI.id, "Mei"),)
     room.happens(Pushed(AgentsUpdated(SESSION, (JUN,))))
-    assert room.says("$2").last == EventId("$2")
+    assert room.says("$2").first == EventId("$1")
     ended = room.happens(Pushed(SessionClosed(SESSION, JUN.id)))
     assert (ended.ended, ended.ending) == (room.began + 7_000, Ending.AGENT)
     assert [one.name for one in ended.agents] == ["Mei", "Jun"]
@@ -318,9 +318,8 @@ def test_what_is_kept_and_what_is_written() -> None:
     assert kept_chats((rated, empty, newest)) == (rated, newest)
     assert kept_chats((rated,)) == (rated,)
     assert kept_chats(()) == ()
-    moved = msgspec.structs.replace(newest, last=EventId("$2"))
-    assert changed_chats((newest,), (moved,)) == []
-    ended = msgspec.structs.replace(moved, ended=9)
+    assert changed_chats((newest,), (newest,)) == []
+    ended = msgspec.structs.replace(newest, ended=9)
     assert changed_chats((rated, newest), (rated, ended)) == [(newest, ended)]
     assert changed_chats((), (newest,)) == [(None, newest)]
 
