@@ -277,25 +277,6 @@ async def test_a_card_waits_for_the_database() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("killed", [False, True])
-async def test_a_leave_that_is_tried_again_declines_no_later_invitation(killed: bool) -> None:
-    """The answer to the first was lost; who invites the bridge again wants it to come."""
-    world = World()
-    await world.record(ROOM, Idle())
-    async with world.running() as engine:
-        world.matrix.trouble.append(Unavailable("no answer"))
-        await engine.accept_events([world.event("gone"), world.invitation()])
-        await quiet()
-        assert (await world.stored()).membership is Membership.ENTERING
-        if not killed:
-            await world.clock.turn(1)
-    async with world.running():
-        await quiet()
-    assert (await world.stored()).membership is Membership.JOINED
-    assert world.matrix.requests[:2] == [f"leave {ROOM} {BOT}", f"enter {ROOM}"]
-
-
-@pytest.mark.asyncio
 async def test_an_invitation_is_accepted_and_what_was_said_before_is_handled() -> None:
     world = World()
     _, _, early = world.event(text="early")

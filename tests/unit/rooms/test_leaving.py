@@ -31,6 +31,7 @@ from bridge.rooms.people import (
     passed,
     unsent_messages,
 )
+from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import (
     CardKind,
     EncryptionOn,
@@ -51,6 +52,8 @@ from bridge.rooms.record import (
 from bridge.rooms.visit import EnterRoom, LeaveRoom, ShowBridge, ShowSettings
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Reply, SendPreMessage
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER, House
 
 MEI = UserId("@webchat_k00017:example.org")
@@ -254,3 +257,22 @@ def test_what_is_kept_in_a_room_that_is_closed_is_reported() -> None:
     house.receive(Upgraded())
     assert house.reported == {event: "room.closed_unsent"}
     assert house.carried == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_leave_that_is_tried_again_declines_no_later_invitation(killed: bool) -> None:
+    """The answer to the first was lost; who invites the bridge again wants it to come."""
+    world = World()
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        world.matrix.trouble.append(Unavailable("no answer"))
+        await engine.accept_events([world.event("gone"), world.invitation()])
+        await quiet()
+        assert (await world.stored()).membership is Membership.ENTERING
+        if not killed:
+            await world.clock.turn(1)
+    async with world.running():
+        await quiet()
+    assert (await world.stored()).membership is Membership.JOINED
+    assert world.matrix.requests[:2] == [f"leave {ROOM} {BOT}", f"enter {ROOM}"]
