@@ -652,7 +652,7 @@ class Room:
             self.around.measures.chat_went_on(was, chat)
         for before, after, now in draft.phases:
             self.around.note_phase(self._reader.log, before.conversation, after.conversation, now)
-        if draft.record is not None:
+        if draft.record is not None and not draft.implied:  # else as before: deadline and link
             self._announce(self._deadline)
 
     def failed(self, error: StoreError) -> None:
