@@ -25,7 +25,7 @@ from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms import cards
 from bridge.rooms.logins import log_in, log_out, reads_as_words
 from bridge.rooms.people import choosing, is_alone, lead, shown_settings, with_home_enterprise
-from bridge.rooms.record import Membership, Order, RoomRecord, RoomSettings
+from bridge.rooms.record import Membership, Order, RoomRecord
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
     BY_COMMAND,
@@ -37,10 +37,9 @@ from bridge.rooms.rules import (
     folded,
     narrow,
     parted,
-    set_by_name,
     set_together,
     unended,
-    unset,
+    written,
 )
 from bridge.rooms.visit import (
     AskQueue,
@@ -591,11 +590,9 @@ def _queue(visit: Visit, call: Call) -> None:
 
 
 def _hours(visit: Visit, call: Call) -> None:
-    word, mine = call.words[0], visit.record.settings
-    if word == "set":
-        _change("hours", "hours.shown", visit, call)
-    else:
-        _take(visit, call, unset("hours", mine) if word == "reset" else mine, "hours.shown")
+    action, *value = call.words
+    shown = _take(visit, call, {} if action == "show" else {"hours": "".join(value)})
+    _answer(visit, call, "hours.shown" if shown["hours"] else "hours.none", **shown)
 
 
 def _undo(visit: Visit, call: Call) -> None:
@@ -623,16 +620,14 @@ def _stats(visit: Visit, call: Call) -> None:
 
 
 def _config(visit: Visit, call: Call) -> None:
-    mine = visit.record.settings
-    match call.words:
-        case ():
-            _take(visit, call, set_together(call.settings, mine, choosing(visit)))
-        case ("set", key, _):
-            _change(key, "config.taken", visit, call)
-        case ("reset", *keys):
-            _take(visit, call, unset(keys[0], mine) if keys else RoomSettings())
-        case _:
-            _take(visit, call, mine)
+    """Show or change any settings; where nothing changed, "taken" is not claimed."""
+    before, wished = visit.record.settings, call.settings
+    if call.words[:1] == ("set",):
+        wished = {call.words[1]: call.words[2]}
+    elif call.words[:1] == ("reset",):
+        wished = dict.fromkeys(call.words[1:] or written(before), "")
+    shown, same = _take(visit, call, wished), visit.record.settings == before
+    _answer(visit, call, "config.shown" if same else "config.taken", **shown)
 
 
 def _pause(visit: Visit, call: Call) -> None:
@@ -656,20 +651,15 @@ def _panel(visit: Visit, call: Call) -> None:
 
 
 def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
-    """Set a setting to `value`, by default the command's last word; BadOrder names valid values."""
-    settings = set_by_name(key, visit.record.settings, value or call.words[-1], choosing(visit))
-    _take(visit, call, settings, done)
+    """Set a setting to `value`, by default the command's last word."""
+    _answer(visit, call, done, **_take(visit, call, {key: value or call.words[-1]}))
 
 
-def _take(visit: Visit, call: Call, settings: RoomSettings, done: str = "config.taken") -> None:
-    """Change the settings and show them; where nothing changed, "taken" is not claimed."""
-    settings = with_home_enterprise(visit, settings)
-    if done == "config.taken" and settings == visit.record.settings:
-        done = "config.shown"
-    change(visit, settings, call.by)
-    shown = shown_settings(visit)
-    done = "hours.none" if done == "hours.shown" and not shown["hours"] else done
-    _answer(visit, call, done, **shown)
+def _take(visit: Visit, call: Call, wished: Mapping[str, str]) -> model.Args:
+    """Change settings ("" resets one), and return all for the answer; BadOrder if one is wrong."""
+    settings = set_together(wished, visit.record.settings, choosing(visit))
+    change(visit, with_home_enterprise(visit, settings), call.by)
+    return shown_settings(visit)
 
 
 def _status(visit: Visit, call: Call) -> None:
