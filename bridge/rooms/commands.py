@@ -134,6 +134,8 @@ class Command(msgspec.Struct, frozen=True):
     outside: str = ""
     """Use from outside the room: `tells`, `sets` (the setting's change writes the audit row) or
     `acts` (the order itself is written to the audit); empty if not allowed."""
+    provided: Callable[[Rules], bool] = lambda _: True
+    """Whether the operator has switched it on: `help` lists no other commands."""
     makes_sense: Callable[[Visit, Words], bool] = lambda _, __: True
     """Whether it is a command without the prefix, in a direct chat with the bot while no chat runs:
     "start over, please" and "rate 5 is too high" are messages."""
@@ -507,7 +509,8 @@ def _help(visit: Visit, call: Call) -> None:
     now = idle if policy.paused else now
     queue = rules.queue_name(rules.queue_for(visit.record))
     now = visit.part(now, {"queue": queue, "prefix": rules.prefix, "link": call.elsewhere})
-    lines = [visit.part(f"usage.{verb}", {"command": _written(visit, verb)}) for verb in verbs]
+    provided = (verb for verb in verbs if COMMANDS[verb].provided(rules))
+    lines = [visit.part(f"usage.{verb}", {"command": _written(visit, verb)}) for verb in provided]
     _answer(visit, call, "command.help", now=now, commands="\n".join(lines))
 
 
@@ -707,6 +710,8 @@ def _changes(words: Words) -> bool:
 
 _Setting = partial(Command, in_clear=True, setting=True, outside="sets")
 _ForAdmins = partial(Command, in_clear=True, for_admins=lambda _: True, outside="sets")
+_OfRobot = partial(Command, provided=lambda rules: rules.robot)
+_OfAccounts = partial(Command, provided=lambda rules: rules.seal is not None)
 
 # fmt: off
 # Every command, by verb; below, the words for actions such as `set` and `list`.
@@ -726,16 +731,16 @@ COMMANDS: Mapping[str, Command] = {
         lambda visit, call: cards.rate(visit, call.words, call.event_id),
         partial(_number_and_words, form=_RATING), "评价 評分 評価 评分 評價", "rating stars score",
         own=1, makes_sense=cards.rates),
-    "ask": Command(_ask, _sentence, "提问 提問 質問", own=0,
+    "ask": _OfRobot(_ask, _sentence, "提问 提問 質問", own=0,
         makes_sense=lambda visit, _: visit.rules.robot),
     "human": Command(_human, _no_words, "人工 真人 担当者 转人工 轉人工 轉真人 人工客服 转人工客服 "
         "真人客服 客服 オペレーター 有人対応", "agent person operator", asks=True),
-    "solved": Command(partial(_step, model.Solved), _no_words,
+    "solved": _OfRobot(partial(_step, model.Solved), _no_words,
         "已解决 已解決 解決しました 解决了 解決了",
         makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
     "callback": Command(partial(_step, model.CallBack), _no_words,
         "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True,
-        outside="acts"),
+        outside="acts", provided=lambda rules: rules.policy.callback),
     "queue": _Setting(_queue, _queue_words, "队列 佇列 窓口 キュー",
         "queues department", for_admins=_changes,
         makes_sense=lambda visit, words: words[:1] != ("set",) or _names_queue(visit, words)),
@@ -763,18 +768,19 @@ COMMANDS: Mapping[str, Command] = {
         _maybe_number, "历史 歷史 履歴", "chats log"),
     "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
         "export save download"),
-    "login": Command(
+    "login": _OfAccounts(
         lambda visit, call: log_in(visit, call.words, call.event_id, bare=call.bare),
         partial(_just, 2), "登录 登入 ログイン 登陆 登陸 登錄 サインイン ログオン",
         "signin signon logon 登 ログ サイン", secret=True, own=0,
         makes_sense=lambda visit, _: visit.rules.seal is not None),
-    "logout": Command(
+    "logout": _OfAccounts(
         lambda visit, call: log_out(visit, call.event_id), _no_words,
         "退出登录 登出 ログアウト 退出登陆 サインアウト", "signout", in_clear=True),
     "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
     "panel": Command(_panel, _no_words, "面板 面板 パネル", "widget page 页面 頁面 ページ",
-        in_clear=True, for_admins=lambda _: True, outside="acts"),
+        in_clear=True, for_admins=lambda _: True, outside="acts",
+        provided=lambda rules: bool(rules.panel_url)),
     "version": Command(
         lambda visit, call: _answer(visit, call, "command.version", version=__version__),
         _no_words, "版本 版本 バージョン", "about", in_clear=True, outside="tells"),

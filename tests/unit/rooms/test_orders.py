@@ -21,6 +21,7 @@ from bridge.conversation.model import (
     Requesting,
     Say,
 )
+from bridge.conversation.policy import Policy
 from bridge.conversation.queue import callback_wanted
 from bridge.ids import AgentId, EventId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
@@ -54,6 +55,10 @@ def test_questions(text: str, key: str, prefix: str) -> None:
 QUIET = Conversation()
 WAITS = Conversation(phase=Queued(QueueId(2), 1))
 TALKS = Conversation(phase=Chatting(SessionId(5), 1, QueueId(2)))
+EVERYTHING = replace(
+    RULES, robot=True, seal=lambda _, __: b"", panel_url="https://example.org/room/"
+)
+"""Nothing is switched off."""
 OVER = Conversation(phase=Ended(SessionId(5), since=House().now), last_session=SessionId(5))
 
 
@@ -135,13 +140,40 @@ def test_help_while_a_callback_is_promised_says_how_to_end_it() -> None:
 
 @pytest.mark.parametrize("text", ["help all", "帮助 全部", "!wc help all", "!wc ヘルプ すべて"])
 def test_help_all_names_every_command(text: str) -> None:
-    house = House().served()
+    house = House(EVERYTHING).served()
     house.visit.set(settings=RoomSettings(language="en"))
     lines = helped(house, text).splitlines()[1:]
     assert [line.split(" ")[0] for line in lines] == list(COMMANDS)
     for verb, line in zip(COMMANDS, lines, strict=True):
         theirs = COMMANDS[verb].for_admins(()) or COMMANDS[verb].for_admins(("set",))
         assert ("room admins" in line) is theirs
+
+
+@pytest.mark.parametrize("admin", [True, False])
+@pytest.mark.parametrize(
+    ("rules", "verbs"),
+    [
+        ({"robot": False}, {"ask", "solved"}),
+        ({"seal": None}, {"login", "logout"}),
+        ({"policy": Policy(callback=False)}, {"callback"}),
+        ({"panel_url": ""}, {"panel"}),
+    ],
+)
+def test_help_leaves_out_what_is_switched_off(
+    rules: dict[str, Any], verbs: set[str], admin: bool
+) -> None:
+    house = House(replace(EVERYTHING, **rules)).served()
+    house.visit.set(settings=RoomSettings(language="en"))
+    house.say("help all", standing=Standing.ADMIN if admin else Standing.ORDINARY)
+    told = {line.split()[0] for line in str(answer(house)[1]["commands"]).splitlines()}
+    theirs = {verb for verb, row in COMMANDS.items() if admin or not row.for_admins(())}
+    assert told == theirs - verbs
+
+
+def test_help_offers_no_callback_where_there_is_none() -> None:
+    house = House(replace(RULES, policy=Policy(callback=False))).served()
+    house.visit.set(conversation=WAITS, settings=RoomSettings(language="en"))
+    assert "callback" not in helped(house)
 
 
 @pytest.mark.parametrize(
