@@ -73,6 +73,11 @@ class Parsed(msgspec.Struct, frozen=True):
         return COMMANDS[self.verb].for_admins(self.words)
 
     @property
+    def configures(self) -> bool:
+        """True if it is about the room, not a chat: room admins need not be customers for it."""
+        return self.for_admins or COMMANDS[self.verb].outside in {"sets", "tells"}
+
+    @property
     def lists_all(self) -> bool:
         """True for `help all`, which lists more commands to an admin."""
         return self.verb == "help" and bool(self.words)

@@ -141,8 +141,10 @@ def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId |
     """Return the person whose `Standing` must be known before `receive`; None if not needed."""
     if isinstance(meaning, RoomConfigured):
         return meaning.sender if visit.record.membership is _JOINED else None
-    if isinstance(command, Parsed) and (command.for_admins or command.lists_all):
-        return meaning.sender if isinstance(meaning, (Spoke, Corrected)) else None
+    if isinstance(command, Parsed) and isinstance(meaning, (Spoke, Corrected)):
+        stranger = visit.rules.permission(meaning.sender) is Permission.NONE
+        asks = command.for_admins or command.lists_all or (stranger and command.configures)
+        return meaning.sender if asks else None
     if isinstance(meaning, PollAnswered) and cards.chosen_queue(visit, meaning) is not None:
         return meaning.sender
     return None
@@ -248,7 +250,7 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, facts: Facts, command: Readin
         people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
         return  # in a shared room, notices of other bots are not for the agent
-    configures = isinstance(command, Parsed) and command.for_admins
+    configures = isinstance(command, Parsed) and command.configures
     admin = configures and facts.standing is Standing.ADMIN and visit.record.membership is _JOINED
     if admin and visit.rules.permission(spoke.sender) is not Permission.IGNORED:
         pass  # a room admin need not be a customer

@@ -608,6 +608,38 @@ def test_whose_standing_is_asked_for() -> None:
     assert standing_for(House().visit, configured) is None
 
 
+LOOKED_AT = ("config show", "queue show", "queue list", "hours show", "status", "audit", "stats")
+"""Commands that only tell something of the room."""
+
+
+@pytest.mark.parametrize("words", LOOKED_AT)
+def test_a_room_admin_need_not_be_a_customer_to_look_at_settings(words: str) -> None:
+    order = Spoke(EventId("$o"), STRANGER, CustomerText("x"), plain=f"!wc {words}")
+    house = House().served(direct=False)
+    assert standing_for(house.visit, order) == STRANGER
+    house.receive(order, Standing.ADMIN)
+    assert house.reported == {}
+    assert house.effects
+    house.visit.effects.clear()
+    house.receive(order, Standing.ORDINARY)
+    assert house.reported == {EventId("$o"): "refused.permission"}
+
+
+@pytest.mark.parametrize("words", ["start", "close", "cancel", "rate 5", "retry", "transcript"])
+def test_who_is_no_customer_has_no_chat_though_they_are_a_room_admin(words: str) -> None:
+    order = Spoke(EventId("$o"), STRANGER, CustomerText("x"), plain=f"!wc {words}")
+    house = House().served(direct=False)
+    assert standing_for(house.visit, order) is None
+    house.receive(order, Standing.ADMIN)
+    assert house.reported == {EventId("$o"): "refused.permission"}
+
+
+@pytest.mark.parametrize("words", ["config show", "status"])
+def test_for_a_customer_who_looks_at_settings_nobody_is_asked(words: str) -> None:
+    order = Spoke(EventId("$o"), ADA, CustomerText("x"), plain=f"!wc {words}")
+    assert standing_for(House().served().visit, order) is None
+
+
 # --- anything at all ----------------------------------------------------------------------------
 
 
