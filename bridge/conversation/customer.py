@@ -50,17 +50,27 @@ def said(turn: Turn, event: model.Said) -> None:
         queue.want_person(turn, robot.consult(turn, event))
     elif turn.policy.start_on_message:
         queue.request_chat(turn, said=True)
-    else:
-        _say_held(turn, state.held, asked=event.again)
+    elif not event.again:
+        _say_held(turn, state.held)
 
 
-def _say_held(turn: Turn, before: tuple[model.Held, ...], *, asked: bool) -> None:
+def _say_held(turn: Turn, before: tuple[model.Held, ...]) -> None:
     """Remind the customer, not with every message, that here only a command requests a chat."""
-    count = len(unique_events(turn.state.held))
-    if not before:
-        turn.say("start.needed")
-    elif asked or count == 2 or turn.now - before[-1].at >= REMIND_AFTER:
-        turn.say("start.needed_still", {"count": count})
+    if queue.kept(turn.state) <= 2 or turn.now - before[-1].at >= REMIND_AFTER:
+        _remind(turn)
+
+
+def pending(turn: Turn) -> None:
+    """Outside a chat, request one for held content, or say which command does."""
+    if turn.policy.start_on_message:
+        queue.resume_held(turn)
+    elif isinstance(turn.state.phase, model.NoChat):
+        _remind(turn)
+
+
+def _remind(turn: Turn) -> None:
+    count = queue.kept(turn.state)
+    turn.say("start.needed_still" if count > 1 else "start.needed", {"count": count})
 
 
 def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:

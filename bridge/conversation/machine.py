@@ -126,6 +126,9 @@ def _customer_did(turn: Turn, happened: model.CustomerAct) -> None:
             robot.solved(turn, happened)
         case model.CallBack():
             customer.call_back(turn)
+        case model.Pending():
+            if _waiting_for_a_person(turn.state):
+                customer.pending(turn)
         case model.Rate():
             chat.rate(turn, happened)
         case _:

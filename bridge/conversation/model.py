@@ -415,7 +415,7 @@ class Said(Happening, frozen=True):
     words: str = ""
     """The customer's own words, if the content adds to them (a name, a quotation)."""
     again: bool = False
-    """True if it is sent again on request, so that the customer expects an answer."""
+    """True if it is sent again on request: `Pending` follows, once for all such messages."""
     quotes: tuple[EventId, ...] = ()
     amends: EventId | None = None
     """For an edit, the earlier message, which the agent may have."""
@@ -460,6 +460,10 @@ class Solved(Happening, frozen=True):
     """The knowledge base's answer to this question, or to all if None, was enough."""
 
     event_id: EventId | None = None
+
+
+class Pending(Happening, frozen=True):
+    """Held content wants an agent now: it was sent again, or the room is no longer paused."""
 
 
 class CallBack(Happening, frozen=True):
@@ -598,7 +602,7 @@ class Tick(Happening, frozen=True):
     """A deadline has passed."""
 
 
-CustomerAct = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate
+CustomerAct = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate | Pending
 Outcome = Replied | Uploaded | CallFailed | Consulted | Recalled
 _Link = LinkLost | TurnAwaited | LinkRestored
 Input = CustomerAct | Pushed | Outcome | _Link | Resumed | Moved | Tick

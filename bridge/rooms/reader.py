@@ -250,8 +250,7 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, facts: Facts, command: Readin
         people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
         return  # in a shared room, notices of other bots are not for the agent
-    configures = isinstance(command, Parsed) and command.configures
-    admin = configures and facts.standing is Standing.ADMIN and visit.record.membership is _JOINED
+    admin = facts.standing is Standing.ADMIN and isinstance(command, Parsed) and command.configures
     if admin and visit.rules.permission(spoke.sender) is not Permission.IGNORED:
         pass  # a room admin need not be a customer
     elif not _served(visit, spoke.event_id, spoke.sender):
@@ -704,7 +703,9 @@ class Reader:
         receive(visit, meaning, raw, facts, command=command)
         wanted, visit.again = visit.again, []
         for event_id in wanted:
-            await self._send_again(visit, event_id, last=event_id == wanted[-1])
+            await self._send_again(visit, event_id)
+        if wanted:
+            visit.step(model.Pending())
         if isinstance(meaning, Withdrew):
             await references.erase(self.around, visit, before, meaning.target)
         return True
@@ -732,7 +733,7 @@ class Reader:
         """Like the function `_serve`; reads no record if there is only one enterprise."""
         return not rules.enterprise or _serve(rules, await self._record_of(room_id))
 
-    async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
+    async def _send_again(self, visit: Visit, event_id: EventId) -> None:
         found = await references.original(self.around, self._room_id, event_id)
         earlier, sender = None, UserId("")
         if isinstance(found, (Spoke, Corrected, Reacted)):
@@ -743,7 +744,7 @@ class Reader:
             and commands.parse(found.plain, visit.rules.prefix, prefix_needed=True) is not None
         ):
             found = Nothing()  # it was a command, so there is nothing to resend
-        _step(visit, sender, references.resend(visit, event_id, found, earlier, last=last))
+        _step(visit, sender, references.resend(visit, event_id, found, earlier))
 
     async def _earlier(self, visit: Visit, meaning: Meaning) -> Earlier | None:
         """Return the message that this one is about; None if none, unknown or redacted."""

@@ -634,13 +634,10 @@ def resend(
     event_id: EventId,
     found: Meaning | Undecryptable | None,
     earlier: Earlier | None,
-    *,
-    last: bool = True,
 ) -> list[model.Input]:
     """Return the inputs that resend the event `found`, or say why it cannot be resent.
 
-    `earlier` is the message to which it refers. `last`: it is the last of a group of resends, whose
-    answer stands for all of them.
+    `earlier` is the message to which it refers. `Pending` has to follow.
     """
     if isinstance(found, Undecryptable):
         visit.report(event_id, found.key)
@@ -662,7 +659,7 @@ def resend(
         return []
     visit.record = sent_again(visit.record, event_id)
     drop_sealed(visit, event_id)  # or it would be sent again when its key comes
-    return [replace(one, again=last) if isinstance(one, model.Said) else one for one in happened]
+    return [replace(one, again=True) if isinstance(one, model.Said) else one for one in happened]
 
 
 def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:

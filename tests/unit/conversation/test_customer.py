@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.conversation.model import (
     CallBack,
@@ -15,6 +16,7 @@ from bridge.conversation.model import (
     Human,
     Input,
     LinkLost,
+    Pending,
     Said,
     Start,
     Upload,
@@ -22,7 +24,7 @@ from bridge.conversation.model import (
     Withdrawn,
 )
 from bridge.conversation.policy import Policy
-from bridge.ids import EventId, QueueId
+from bridge.ids import EventId, QueueId, SessionId
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 
 ON_COMMAND = Policy(start_on_message=False)
@@ -51,9 +53,38 @@ def test_who_wishes_to_send_again_is_answered_each_time() -> None:
     for word in ("one", "two", "three"):
         scene.text(word)
     assert len(scene.notices) == 2
-    scene.happen(Said(EventId("$again"), CustomerText("four"), again=True))
-    assert scene.filled("start.needed_still")[-1] == {"count": 4}
+    for number in (1, 2):
+        scene.happen(Said(EventId(f"$again{number}"), CustomerText("again"), again=True))
+    assert len(scene.notices) == 2
+    scene.happen(Pending())
+    assert scene.filled("start.needed_still")[-1] == {"count": 5}
     assert len(scene.notices) == 3
+
+
+def test_many_messages_sent_again_are_answered_once() -> None:
+    scene = Scene(ON_COMMAND)
+    for number in (1, 2, 3):
+        scene.happen(Said(EventId(f"$again{number}"), CustomerText("again"), again=True))
+    scene.happen(Pending())
+    assert scene.notices == ["start.needed_still"]
+    assert scene.filled("start.needed_still") == [{"count": 3}]
+
+
+@pytest.mark.parametrize("policy", [Policy(), ON_COMMAND])
+def test_what_a_pause_kept_asks_for_an_agent_once_it_is_over(policy: Policy) -> None:
+    """Or the customer is told how; if nothing is kept, nothing happens."""
+    scene = Scene(replace(policy, paused=True))
+    scene.state = replace(scene.state, phase=Chatting(SessionId(SESSION), scene.now, QueueId(7)))
+    scene.text("one")
+    scene.reply(-11)
+    assert scene.notices[-1] == "queue.kept"
+    scene.policy = policy
+    scene.happen(Pending())
+    assert (scene.phase == "Requesting") is policy.start_on_message
+    assert ("start.needed" in scene.notices) is not policy.start_on_message
+    quiet = Scene(policy)
+    quiet.happen(Pending())
+    assert (quiet.phase, quiet.effects) == ("Idle", [])
 
 
 def test_a_long_text_that_is_kept_is_one_message() -> None:

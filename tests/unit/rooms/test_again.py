@@ -363,6 +363,18 @@ async def test_every_wish_is_answered_where_only_a_command_asks_for_somebody() -
     assert world.link.calls == []
 
 
+async def test_many_messages_sent_again_are_answered_once_though_none_was_kept() -> None:
+    world = ReadingWorld(msgspec.structs.replace(ENGLISH, start="on_command"))
+    await world.record(ROOM, Idle())
+    slips = [word(world, f"from {city}", f"${city}") for city in ("Berlin", "Paris", "Rome")]
+    async with world.running() as engine:
+        await happens(engine, *slips)
+        before = len(told(world))
+        await happens(engine, command(world, "retry all"))
+    assert told(world)[before:] == [("start.needed_still", None)]
+    assert world.link.calls == []
+
+
 async def test_nothing_to_send_again() -> None:
     world = await chat()
     async with world.running() as engine:
