@@ -490,6 +490,8 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
         visit.ask(ShowSettings())
         if {"queue", "enterprise"} & set(keys):
             visit.ask(ShowBridge())
+        if record.settings.paused and not settings.paused:
+            visit.step(model.Pending())
 
 
 def note(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> None:

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.config.model import Encryption, Queue
-from bridge.conversation.model import Args, Idle, Requesting, Say
+from bridge.conversation.model import Args, Conversation, CustomerText, Held, Idle, Requesting, Say
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards
 from bridge.rooms.people import Standing, followed
@@ -575,6 +575,27 @@ async def test_more_queues_than_a_poll_has_answers_are_all_listed() -> None:
         await quiet()
     assert world.matrix.polls == []
     assert f"Q{MOST_ANSWERS + 1}" in world.matrix.texts(ROOM)[-1]
+
+
+# --- a pause --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["on_message", "on_command"])
+@pytest.mark.parametrize("ends", ["resume", "config set paused false", "undo", "config reset"])
+def test_the_end_of_a_pause_asks_for_an_agent_for_what_was_kept(ends: str, start: str) -> None:
+    house = House(replace(RULES, start=start)).served()
+    kept = Held(EventId("$kept"), CustomerText("hello"), house.now)
+    house.visit.set(conversation=Conversation(held=(kept,)))
+    order(house, "pause", ends)
+    asked = isinstance(house.record.conversation.phase, Requesting)
+    assert asked is (start == "on_message")
+    assert ("start.needed" in answer_keys(house)) is not asked
+
+
+def test_the_end_of_a_pause_asks_for_nobody_if_nothing_was_kept() -> None:
+    house = House().served()
+    order(house, "pause", "resume")
+    assert isinstance(house.record.conversation.phase, Idle)
 
 
 # --- what is asked for ----------------------------------------------------------------------------
