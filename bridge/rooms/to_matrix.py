@@ -233,7 +233,7 @@ class MatrixLane:
             case AskQueue():
                 return self._ask_queue(room, row, effect)
             case ShowSettings():
-                return self._show_settings(room)
+                return self._show_settings(room, effect)
             case model.TakeBack():
                 return self._take_back(room, row, effect)
             case model.AgentsCame():
@@ -421,24 +421,25 @@ class MatrixLane:
         notice = ports.NoticeText(text, reply_to=ask.event_id or None)
         return Done(await self._notice(room, row, notice))
 
-    async def _show_settings(self, room: Room) -> Done:
+    async def _show_settings(self, room: Room, effect: ShowSettings) -> Done:
         """Write the current settings to the state event, if it differs.
 
-        If the host may not, and such an event exists, the room is told that it differs.
+        If the host may not, the room is told so once: by the change that made it differ.
         """
-        record, matrix = room.record, self._matrix
+        record, matrix, told = room.record, self._matrix, None
         try:
             shown = await matrix.configuration(record.matrix_id, record.host)
         except ports.Refused as error:
             return Done(outcome=Outcome.REFUSED, detail=error.code)
         with suppress(BadOrder):
-            if settings_of_event(shown or {}, self._around.rules) == record.settings:
-                return Done()
+            told = settings_of_event(shown or {}, self._around.rules)
+        if told == record.settings:
+            return Done()
         try:
             await matrix.configure(record.matrix_id, record.host, state_of(record.settings))
         except ports.Refused as error:
             differs = LookedUp(EventId(""), "config.state_differs")
-            came = () if shown is None else (Came(differs),)
+            came = (Came(differs),) if shown is not None and told == effect.former else ()
             return Done(came=came, outcome=Outcome.REFUSED, detail=error.code)
         return Done()
 

@@ -127,6 +127,9 @@ class PutSigns(Value, frozen=True):
 class ShowSettings(Value, frozen=True):
     """Write the room's settings into its state event, where the host may."""
 
+    former: RoomSettings | None = None
+    """The settings until a change; None if nothing was changed."""
+
 
 class ShowBridge(Value, frozen=True):
     """Write the room's state event `m.bridge` (MSC2346), where the host may."""
@@ -487,7 +490,7 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
         while sum(len(value) for values in former for _, value in values) > LONGEST_UNDONE:
             former = former[1:]
         visit.set(settings=settings, former=former)
-        visit.ask(ShowSettings())
+        visit.ask(ShowSettings(record.settings))
         if {"queue", "enterprise"} & set(keys):
             visit.ask(ShowBridge())
         if record.settings.paused and not settings.paused:
