@@ -252,7 +252,7 @@ def show_card(turn: Turn) -> None:
     key = "queue.position" if phase.position else "queue.waiting"
     if phase.words:
         key, args["text"] = "queue.place_said", phase.words.rstrip(".。")
-    turn.card(key, args)
+    turn.card(inviting(key, turn.policy), args)
 
 
 def show_leaving(turn: Turn) -> None:

@@ -33,6 +33,9 @@ _OTHERWISE: Mapping[str, tuple[str, str]] = {
     "status.3": ("status.3_command", "queue.ended_paused"),
     "status.4": ("status.4_command", "queue.ended_paused"),
     "status.other": ("status.other_command", "status.other_paused"),
+    "queue.position": ("queue.position", "queue.position_paused"),
+    "queue.place_said": ("queue.place_said", "queue.place_said_paused"),
+    "queue.waiting": ("queue.waiting", "queue.waiting_paused"),
 }
 """Key -> its variants if only a command requests a chat, and if the room is paused."""
 

@@ -67,7 +67,10 @@ from bridge.webchat.words import decode_emoji
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
 
 HELPED, NOT_HELPED, PERSON, BELL, CROSS, AGAIN = "👍", "👎", "🙋", "🔔", "❌", "🔁"
-WAITING = ("queue.position", "queue.waiting", "queue.place_said")
+WAITING = (
+    *("queue.position", "queue.waiting", "queue.place_said"),
+    *("queue.position_paused", "queue.waiting_paused", "queue.place_said_paused"),
+)
 """Text keys of the queue card while the customer waits."""
 SIGNS = {
     **dict.fromkeys(("queue.turn", *WAITING, "callback.promised"), CROSS),

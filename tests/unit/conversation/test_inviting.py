@@ -54,6 +54,26 @@ def test_the_end_of_a_queue_says_how_to_come_back(policy: Policy, ended: str) ->
     assert scene.card == [ended]
 
 
+@pytest.mark.parametrize(
+    ("place", "key"),
+    [
+        ({"queueLength": 3}, "queue.position"),
+        ({"queueLength": 3, "positionInQueueMessage": "a while"}, "queue.place_said"),
+        ({}, "queue.waiting"),
+    ],
+)
+def test_the_card_of_a_paused_room_does_not_ask_for_words(
+    place: dict[str, object], key: str
+) -> None:
+    for policy in (Policy(), ON_COMMAND, PAUSED):
+        scene = Scene(policy)
+        scene.start()
+        scene.reply(requestId=REQUEST, **place)
+        scene.later(60)
+        assert scene.card == [f"{key}_paused" if policy.paused else key]
+        assert ("You may write" in CATALOGUE[scene.card[0]]["en"]) is not policy.paused
+
+
 @pytest.mark.parametrize("policy", [Policy(), ON_COMMAND, PAUSED])
 def test_any_other_is_true_everywhere(policy: Policy) -> None:
     assert inviting("chat.started", policy) == "chat.started"
