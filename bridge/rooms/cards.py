@@ -74,6 +74,18 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
         forget(visit, card.asked)
     if signs or gone:
         visit.ask(PutSigns(card.event_id, signs, gone))
+    for one in others:
+        _remove_signs(visit, one)
+
+
+def _remove_signs(visit: Visit, card: OurCard) -> None:
+    """Remove the reactions that no longer mean anything from a card about an earlier request."""
+    own = (sign for sign in card.signs if sign in _CROSSES | _BELLS)
+    gone = tuple(sign for sign in own if not _about_request(visit, card, sign))
+    if gone:
+        known = replace(card, signs=tuple(sign for sign in card.signs if sign not in gone))
+        visit.set(cards=tuple(known if one == card else one for one in visit.record.cards))
+        visit.ask(PutSigns(card.event_id, (), gone))
 
 
 def forget(visit: Visit, asked: EventId) -> None:

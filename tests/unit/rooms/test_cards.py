@@ -21,6 +21,7 @@ from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
 from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RoomSettings, Withdrew
+from bridge.rooms.visit import PutSigns
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
 
 CARD, OTHER = EventId("$card"), EventId("$other")
@@ -153,6 +154,33 @@ def test_the_oldest_cards_are_forgotten() -> None:
         cards.remember(house.visit, OurCard(EventId(f"${number}"), CardKind.QUEUE))
     assert len(house.record.cards) == cards.KEPT_CARDS
     assert house.record.cards[0].event_id == "$3"
+
+
+@pytest.mark.parametrize(
+    ("callback", "sign", "stays"),
+    [
+        (Callback(QueueId(2), wanted=5), "❌", True),
+        (Callback(QueueId(2)), "❌", False),
+        (Callback(QueueId(2)), "🔔", True),
+        (None, "🔔", False),
+        (None, "❌", False),
+        (None, "🔁", True),
+    ],
+)
+def test_signs_of_an_earlier_request_go_once_they_mean_nothing(
+    callback: Callback | None, sign: str, stays: bool
+) -> None:
+    house = House().served()
+    asking = Conversation(phase=Queued(QueueId(1), 0), number=4, callback=callback)
+    house.visit.set(conversation=asking)
+    cards.remember(house.visit, OurCard(CARD, CardKind.QUEUE, number=3, signs=(sign,)))
+    for _ in range(2):
+        cards.remember(
+            house.visit, OurCard(OTHER, CardKind.QUEUE, number=4, signs=("❌",)), ("❌",)
+        )
+    expected = [] if stays else [PutSigns(CARD, (), (sign,))]
+    assert [one for one in house.effects if one == PutSigns(CARD, (), (sign,))] == expected
+    assert [one.signs for one in house.record.cards] == [(sign,) if stays else (), ("❌",)]
 
 
 ROBOT = OurCard(CARD, CardKind.ROBOT, text="how do I return it?")
