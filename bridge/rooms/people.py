@@ -769,5 +769,12 @@ def unsent_messages(record: RoomRecord) -> tuple[EventId, ...]:
     return unique_events(piece for piece in waiting if not piece.is_note)
 
 
+def inviter_stays(record: RoomRecord) -> bool:
+    """False for a shared room that its inviter has left: others are served there."""
+    entering = record.membership is Membership.ENTERING
+    known = any(one.user == record.customer for one in record.people)
+    return entering or record.direct or known
+
+
 def was_member(record: RoomRecord, who: UserId) -> bool:
     return who == record.customer or any(one.user == who for one in record.people)

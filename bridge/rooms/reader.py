@@ -717,21 +717,17 @@ class Reader:
             await surroundings.take_turn(visit.turn, self.around.inviting, invited.by)
             visit.alone = True
         rules = people.enterprise_for(visit, invited)
-        rooms, most = 0, rules.limits.rooms_per_user
-        for one in await store.rooms_of(invited.by):
-            other = one != self._room_id  # the store may list this room, too
-            rooms += other and rooms < most and await self._serve(rules, one)
+        # The store may list this room, too.
+        listed = [one for one in await store.rooms_of(invited.by) if one != self._room_id]
+        records = [await self._record_of(one) for one in listed]
+        rooms = sum(_serve(rules, one) and people.inviter_stays(one) for one in records)
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         lately = () if self._room_id in begun else begun
-        others = tuple([begun[one] for one in lately if await self._serve(rules, one)])
-        people.invited(visit, invited, rooms, others)
+        others = [begun[one] for one in lately if _serve(rules, await self._record_of(one))]
+        people.invited(visit, invited, rooms, tuple(others))
         after = visit.record
         if after != before and after.membership is _ENTERING and not after.refusal:
             await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)
-
-    async def _serve(self, rules: Rules, room_id: RoomId) -> bool:
-        """Like the function `_serve`; reads no record if there is only one enterprise."""
-        return not rules.enterprise or _serve(rules, await self._record_of(room_id))
 
     async def _send_again(self, visit: Visit, event_id: EventId) -> None:
         found = await references.original(self.around, self._room_id, event_id)

@@ -13,11 +13,13 @@ from bridge.conversation.history import FIRST_PAUSE, SETTLING
 from bridge.conversation.model import FailureReason, LinkLost, LinkRestored, Pushed
 from bridge.ids import AgentId, RoomId, SessionId, UserId
 from bridge.rooms.ports import CallFailure, Refused
-from bridge.rooms.record import Membership, load_input
+from bridge.rooms.record import Membership, Person, RoomRecord, load_input
 from bridge.rooms.rules import hides
+from bridge.rooms.visit import stored_as
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, AgentText, MessageReceived, Received
 from bridge.webchat.http import HistoryEntry
+from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.reading import ReadingWorld
@@ -127,6 +129,21 @@ async def test_the_limit_of_rooms_holds_for_invitations_that_come_together(
     assert entered.count(Membership.JOINED) == world.rules.limits.rooms_per_user
     assert entered.count(Membership.LEFT) == 10 - world.rules.limits.rooms_per_user
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("left", [True, False])
+async def test_a_shared_room_that_its_inviter_has_left_does_not_count(left: bool) -> None:
+    limits = RULES.limits.model_copy(update={"rooms_per_user": 1})
+    world, joined = World(rules=replace(RULES, limits=limits)), Membership.JOINED
+    people = (Person(BOB),) if left else (Person(BOB), Person(ADA))
+    shared = RoomRecord(ROOM, membership=joined, host=BOT, customer=ADA, direct=False)
+    await flow.step(world.writing, stored_as(replace(shared, people=people), 0))
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation(OTHER)])
+        await quiet()
+    membership = (await world.stored(OTHER)).membership
+    assert membership is (Membership.JOINED if left else Membership.LEFT)
 
 
 @pytest.mark.asyncio
