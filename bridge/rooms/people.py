@@ -33,6 +33,7 @@ from bridge.rooms.record import (
     Entered,
     EraseRoom,
     Invited,
+    Meaning,
     MemberGone,
     MemberJoined,
     Membership,
@@ -323,12 +324,10 @@ def entered(
     moving = record.upgrade if record.membership is Membership.JOINED else None
     if record.membership is not Membership.ENTERING and (moving is None or moving.into is None):
         return ()
-    # Events and members missing from the homeserver's list arrived after it was made.
+    # Events missing from the homeserver's list arrived after it was made.
     place = {str(event_id): index for index, event_id in enumerate(entry.order)}
     parked = sorted(record.parked, key=lambda raw: place.get(str(raw.get("event_id")), len(place)))
     words_came = any("state_key" not in raw for raw in parked)
-    known = {one.user for one in entry.people}
-    later = [one for one in record.people if one.user not in known and moving is None]
     visit.set(
         membership=Membership.JOINED,
         # The invitation into an upgraded room does not say whether it is direct.
@@ -338,7 +337,7 @@ def entered(
         parked=(),
         greet_at=None,
         empty_since=None,
-        people=_kept(rules, (*later, *entry.people)),
+        people=_kept(rules, entry.people),
     )
     if _has_company(visit):
         visit.set(direct=False)  # clients may mark a chat of three as direct
@@ -533,10 +532,17 @@ def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> 
         _note_people(visit, others)
     if who == record.host:
         host_removed(visit)
-    elif who == record.customer and record.direct and record.upgrade is None:
+    elif ends_service(record, news):
         _end_conversation(visit)
         _leave(visit, LeaveRoom((record.host,)))
         visit.set(parked=())
+
+
+def ends_service(record: RoomRecord, news: Meaning) -> bool:
+    """True if the bridge's host is gone, or the customer of a direct room."""
+    alone = record.direct and record.upgrade is None
+    needed = {record.host, record.customer} if alone else {record.host}
+    return isinstance(news, MemberGone) and news.who in needed
 
 
 def heard(visit: Visit, who: UserId) -> None:
@@ -583,7 +589,7 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
     if there != visit.record.people:
         visit.set(people=_kept(visit.rules, there))
     record = visit.record
-    if record.membership is Membership.JOINED and (record.direct or record.was_direct):
+    if record.direct or record.was_direct:
         alone = not _has_company(visit)
         if record.direct and not alone:
             visit.set(direct=False, was_direct=True)

@@ -95,8 +95,8 @@ PARKED_LIMIT = 100
 _ASKING = (model.Human, model.CallBack, model.Said)
 """Inputs that ask for a person or a robot: refused in a paused room."""
 _ANSWERED = (Spoke, Corrected, Withdrew, Unreadable)
-_PARKED = (*_ANSWERED, RoomConfigured, EncryptionOn)
-"""Events parked while entering: messages, and state newer than the first look at the room."""
+_NEWS = (MemberGone, MemberJoined, Renamed, RoomConfigured, EncryptionOn)
+"""State that may be newer than the first look at the room."""
 
 Gesture = Withdrew | Reacted | PollAnswered
 Reading = Parsed | Malformed | None
@@ -155,7 +155,7 @@ def receive(visit: Visit, meaning: RoomEvent, raw: Raw, facts: Facts, *, command
 
     `raw` is the event, to be parked while entering; `command` is the result of `read_command`.
     """
-    if visit.record.membership is _ENTERING and isinstance(meaning, _PARKED):
+    if visit.record.membership is _ENTERING and _is_parked(visit.record, meaning):
         _park(visit, meaning, raw)
         return
     if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
@@ -217,6 +217,11 @@ def _chose_queue(visit: Visit, vote: FromPerson, queue: QueueId, facts: Facts) -
         visit.say("encrypting.refused", reply_to=vote.event_id)
     else:
         commands.carry_out(visit, "start", call)
+
+
+def _is_parked(record: RoomRecord, meaning: Meaning) -> bool:
+    """True for an event that is to be handled once the bridge has entered the room."""
+    return isinstance(meaning, (*_ANSWERED, *_NEWS)) and not people.ends_service(record, meaning)
 
 
 def _park(visit: Visit, meaning: Meaning, raw: Raw) -> None:
@@ -765,8 +770,7 @@ class Reader:
         members = [one.user for one in visit.record.people]
         for attempt in range(STANDING_TRIES):
             try:
-                asked = self.around.matrix.power_levels(room_id, host, (person, *members))
-                levels = await asked
+                levels = await self.around.matrix.power_levels(room_id, host, (person, *members))
             except Unavailable:
                 await self.around.clock.sleep(attempt + 1)
             except Refused:

@@ -396,7 +396,7 @@ class RoomRecord(Value, frozen=True):
     """When the last customer left a shared room, ms; None while there is one."""
     people: tuple[Person, ...] = ()
     """Members other than bridge users, the newest last; in a large room, customers take precedence.
-    While entering: who has joined since the invitation."""
+    None while entering."""
     turned_away: tuple[tuple[UserId, int], ...] = ()
     """People without permission, and when they were told so (ms)."""
     chats: tuple[Chat, ...] = ()

@@ -30,7 +30,9 @@ from bridge.rooms.record import (
     Invited,
     Meaning,
     MemberGone,
+    MemberJoined,
     Nothing,
+    Person,
     PollAnswered,
     RoomConfigured,
     Spoke,
@@ -73,6 +75,7 @@ class FakeMatrix:
 
     Attributes:
         posted: events sent by the bridge, in order.
+        people: members found in a room on entering it.
         requests: transaction id or description of each request, with repeats.
         trouble: exceptions raised by the next requests, in order.
         gate: requests wait until it is set.
@@ -112,6 +115,7 @@ class FakeMatrix:
         self.disturb = disturb
         self.poison: set[str] = set()
         self.earlier: list[dict[str, object]] = []
+        self.people: tuple[Person, ...] = ()
         self.ours: Callable[[str], bool] = lambda one: True
         self.told: list[str] = []
         self.forgotten: list[tuple[tuple[RoomId, ...], UserId | None]] = []
@@ -176,6 +180,8 @@ class FakeMatrix:
                 return AgentInvited(event_id, sender, UserId(str(raw["whom"])))
             case "gone":
                 return MemberGone(sender, sender)
+            case "came":
+                return MemberJoined(sender)
             case "say":
                 text = str(raw["text"])
                 thread = None if "thread" not in raw else EventId(str(raw["thread"]))
@@ -221,7 +227,9 @@ class FakeMatrix:
         self.members.add((room_id, host))
         config, configured_by = self.config or (None, UserId(""))
         name = str(inviter)
-        found = Entered(displayname=name, config=config, configured_by=configured_by)
+        found = Entered(
+            displayname=name, config=config, people=self.people, configured_by=configured_by
+        )
         return Entry(tuple(self.earlier), found)
 
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:

@@ -35,9 +35,11 @@ from bridge.rooms.record import (
     Upgrade,
 )
 from bridge.rooms.visit import LeaveRoom, Visit
+from tests.fakes.clock import quiet
+from tests.fakes.house import World
 from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
 
-BOB = UserId("@bob:example.org")
+BOB, EVE = UserId("@bob:example.org"), UserId("@eve:example.org")
 
 
 def shared() -> House:
@@ -383,17 +385,33 @@ def test_a_chat_called_direct_in_which_somebody_was_before_us_is_none() -> None:
     assert "room.shared" not in house.notices, "it never was direct"
 
 
-def test_who_joins_while_we_enter_is_seen() -> None:
+@pytest.mark.asyncio
+async def test_who_comes_and_goes_while_we_enter_is_seen() -> None:
     """The members may have been asked for before, and the room be ours only afterwards."""
+    world = World()
+    world.matrix.people = (Person(ADA), Person(EVE))
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        came, gone = world.event("came", sender=BOB), world.event("gone", sender=EVE)
+        await engine.accept_events([world.invitation(), came, gone])
+        await quiet()
+        entering = await world.stored()
+        world.matrix.gate.set()
+        await quiet()
+        await engine.accept_events([world.event(sender=BOB)])
+        await quiet()
+    assert (entering.membership, entering.people) == (Membership.ENTERING, ())
+    assert [one.user for one in (await world.stored()).people] == [ADA, BOB]
+    said = [getattr(call.command, "text", "") for call in world.link.calls]
+    assert said == ["", "bob：hello"]
+
+
+@pytest.mark.parametrize("gone", [ADA, BOT])
+def test_who_goes_while_we_enter_may_end_it(gone: UserId) -> None:
     house = House()
     house.invite()
-    house.receive(MemberJoined(BOB, "Bob"))
-    house.receive(MemberJoined(STRANGER, "Eve"))
-    house.receive(MemberGone(STRANGER, STRANGER))
-    house.enter(Entered(direct=True, displayname="Ada", people=(Person(ADA, "Ada"),)))
-    assert [one.user for one in house.record.people] == [BOB, ADA]
-    house.say("hello", BOB)
-    assert told(house) == ["Bob：hello"]
+    house.receive(MemberGone(gone, gone))
+    assert house.membership() is Membership.LEFT
 
 
 def test_whom_an_earlier_visit_knew_is_forgotten_on_the_next() -> None:
