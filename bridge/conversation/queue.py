@@ -330,7 +330,8 @@ def turn_awaited(turn: Turn, seconds: int) -> None:
     else:
         asked = state.outstanding
         waits = state.held or (asked is not None and asked.held is not None)
-        if expected is not None or state.told_trouble or not waits:
+        told = expected is not None or state.told_trouble or state.told_away
+        if told or not waits:
             return
         turn.say("trouble.turn")
     turn.set(turn_at=turn.now + 1000 * seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Card, FailureReason, TurnAwaited, Withdrawn
+from bridge.conversation.model import Card, FailureReason, LinkLost, TurnAwaited, Withdrawn
 from tests.support.scene import ASK, SESSION, Scene, message
 
 
@@ -145,6 +145,18 @@ def test_who_was_told_of_worse_is_told_of_no_turn() -> None:
     scene.fail(FailureReason.UNREACHABLE)
     waits(scene)
     assert scene.notices == ["trouble.unreachable"]
+
+
+def test_who_was_told_of_an_outage_is_only_told_of_its_end() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    scene.happen(LinkLost())
+    scene.text("are you there?")
+    waits(scene)
+    scene.restored()
+    scene.reply()
+    assert scene.notices == ["outage.away", "trouble.over"]
 
 
 def test_in_a_queue_the_card_is_brought_up_to_date_afterwards() -> None:
