@@ -44,7 +44,6 @@ from bridge.rooms.rules import (
 from bridge.rooms.visit import (
     AskQueue,
     By,
-    Conceal,
     SendTranscript,
     ShowPanel,
     TellChanges,
@@ -406,9 +405,7 @@ def _tells_hours(visit: Visit, words: Words) -> bool:
 
 
 def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
-    """Answer a malformed command with its usage, and redact it if it may contain a password."""
-    if malformed.secret:
-        visit.ask(Conceal(event_id))
+    """Answer a malformed command with its usage."""
     args: model.Args = {"command": _written(visit, malformed.verb)} if malformed.verb else {}
     if not malformed.bare:
         visit.say(malformed.key, args, reply_to=event_id)

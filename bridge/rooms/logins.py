@@ -13,7 +13,7 @@ from bridge.conversation import model
 from bridge.conversation.queue import result_key
 from bridge.ids import EventId
 from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord
-from bridge.rooms.visit import Conceal, TryLogin, Visit
+from bridge.rooms.visit import TryLogin, Visit
 
 LOGIN_EVERY = 60_000
 """ms between two login attempts of a room: all share the server's rate limit (reference 3.7)."""
@@ -37,12 +37,11 @@ def reads_as_words(name: str, password: str) -> bool:
 
 
 def log_in(visit: Visit, words: tuple[str, ...], event_id: EventId, *, bare: bool) -> None:
-    """Handle the command `login`; whatever its result, the password is removed from the room."""
+    """Handle the command `login`; the reader has asked for its removal from the room."""
     name, password = words
     if bare and reads_as_words(name, password):
         visit.report(event_id, "undelivered.like_login")
         return
-    visit.ask(Conceal(event_id))
     seal = visit.rules.seal
     if seal is None:
         visit.say("login.off", reply_to=event_id)

@@ -161,9 +161,9 @@ def receive(visit: Visit, meaning: RoomEvent, raw: Raw, facts: Facts, *, command
     if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
         visit.set(greet_at=None)
     if isinstance(meaning, (Spoke, Corrected)):  # as nearly always
-        _spoke(visit, meaning, facts, command)
         if command is not None:
             _conceal(visit, meaning, command)
+        _spoke(visit, meaning, facts, command)
         return
     match meaning:
         case Withdrew() | Reacted() | PollAnswered():
@@ -347,15 +347,15 @@ def _commanded(
 
 
 def _conceal(visit: Visit, spoke: Spoke | Corrected, command: Parsed | Malformed) -> None:
-    """Redact a password, even if the command itself was not carried out."""
+    """Redact a password, whatever becomes of the command itself."""
     if isinstance(command, Malformed):
         secret = command.secret
     else:
         secret = COMMANDS[command.verb].secret
         secret = secret and not (command.bare and logins.reads_as_words(*command.words))
     programs = spoke.notice and not visit.record.direct
-    if secret and not programs and (concealed := Conceal(spoke.event_id)) not in visit.effects:
-        visit.ask(concealed)
+    if secret and not programs:
+        visit.ask(Conceal(spoke.event_id))
 
 
 def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
