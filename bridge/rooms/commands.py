@@ -24,7 +24,7 @@ from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms import cards
 from bridge.rooms.logins import log_in, log_out, reads_as_words
-from bridge.rooms.people import choosing, is_alone, lead, shown_settings, with_home_enterprise
+from bridge.rooms.people import choosing, home_enterprise, is_alone, lead, shown_settings
 from bridge.rooms.record import Membership, Order, RoomRecord
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
@@ -662,8 +662,9 @@ def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> N
 
 def _take(visit: Visit, call: Call, wished: Mapping[str, str]) -> model.Args:
     """Change settings ("" resets one), and return all for the answer; BadOrder if one is wrong."""
-    settings = set_together(wished, visit.record.settings, choosing(visit))
-    change(visit, with_home_enterprise(visit, settings), call.by)
+    if wished.get(ENTERPRISE) == "":
+        wished = {**wished, **home_enterprise(visit)}
+    change(visit, set_together(wished, visit.record.settings, choosing(visit)), call.by)
     return shown_settings(visit)
 
 

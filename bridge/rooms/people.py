@@ -41,7 +41,6 @@ from bridge.rooms.record import (
     Raw,
     Renamed,
     RoomRecord,
-    RoomSettings,
     Upgrade,
     permalink,
     via,
@@ -52,7 +51,6 @@ from bridge.rooms.rules import (
     KEYS,
     BadOrder,
     Rules,
-    set_by_name,
     settings_of_event,
     written,
 )
@@ -241,16 +239,14 @@ def choosing(visit: Visit) -> Rules:
     return rules if visit.record.host == rules.bot else replace(rules, choices=())
 
 
-def with_home_enterprise(visit: Visit, settings: RoomSettings) -> RoomSettings:
-    """Return the settings to store; a reset enterprise is replaced by the default one, by name.
+def home_enterprise(visit: Visit) -> dict[str, str]:
+    """Return the setting that stands in for a reset choice of enterprise: the default one, by name.
 
     The default is the first that serves the customer; without a name the room would keep its own.
     """
-    if visit.record.settings.enterprise is None or settings.enterprise is not None:
-        return settings
-    rules = choosing(visit)
-    home = _serving(visit, rules.choices, visit.record.customer)
-    return settings if home is None else set_by_name(ENTERPRISE, settings, home.enterprise, rules)
+    chosen = visit.record.settings.enterprise is not None
+    home = _serving(visit, choosing(visit).choices, visit.record.customer) if chosen else None
+    return {} if home is None else {ENTERPRISE: home.enterprise}
 
 
 def followed(visit: Visit, invitation: Invited, into: RoomId) -> None:
@@ -462,9 +458,8 @@ def configured(
     if visit.record.membership is not Membership.JOINED:
         return
     settings, wrong = visit.record.settings, None
-    home = written(with_home_enterprise(visit, RoomSettings()))  # enterprise, if not named
     try:
-        settings = settings_of_event({**home, **content}, choosing(visit))
+        settings = settings_of_event({**home_enterprise(visit), **content}, choosing(visit))
     except BadOrder as bad:
         wrong = bad
     changed = wrong is not None or settings != visit.record.settings

@@ -260,7 +260,9 @@ async def test_the_choice_is_undone_with_the_queue_that_went_with_it() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("way", ["config reset", "config reset enterprise", "api", "state"])
+@pytest.mark.parametrize(
+    "way", ["config reset", "config reset enterprise", "api", "api with a queue", "state"]
+)
 async def test_a_choice_that_is_reset_brings_the_room_back_to_whose_it_was(way: str) -> None:
     world = Two()
     world.matrix.level = 50
@@ -274,14 +276,15 @@ async def test_a_choice_that_is_reset_brings_the_room_back_to_whose_it_was(way: 
         if way == "state":
             content: dict[str, object] = {"queue": 2}
             await engine.accept_events([world.event("configure", content=content)])
-        elif way == "api":
-            await engine.order(ROOM, Order("operator", "api", settings={"enterprise": ""}))
+        elif way.startswith("api"):
+            chosen = {"enterprise": ""} | ({"queue": "2"} if "queue" in way else {})
+            await engine.order(ROOM, Order("operator", "api", settings=chosen))
         else:
             await engine.order(ROOM, Order("operator", "api", way))
         await quiet()
         await engine.order(ROOM, Order("operator", "api", "status"))
         await quiet()
-    record, queue = await world.stored(), QueueId(2) if way == "state" else None
+    record, queue = await world.stored(), QueueId(2) if "state" in way or "queue" in way else None
     assert record.enterprise == "acme"
     assert record.settings == RoomSettings(queue, enterprise="acme")
     assert world.matrix.configured[ROOM] == state_of(record.settings)
