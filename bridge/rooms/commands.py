@@ -612,8 +612,8 @@ def _undo(visit: Visit, call: Call) -> None:
         _answer(visit, call, key, **args)
 
 
-def _audit(visit: Visit, call: Call) -> None:
-    visit.ask(TellChanges(call.event_id, *map(int, call.words or ("0",))))
+def _list(effect: type[TellChanges | TellHistory], visit: Visit, call: Call) -> None:
+    visit.ask(effect(call.event_id, *map(int, call.words or ("0",))))
 
 
 def _stats(visit: Visit, call: Call) -> None:
@@ -759,16 +759,15 @@ COMMANDS: Mapping[str, Command] = {
         "opening schedule", for_admins=_changes, setting=False, makes_sense=_tells_hours),
     "undo": _ForAdmins(_undo, _no_words, "撤销 復原 元に戻す", "revert",
         makes_sense=lambda visit, _: bool(visit.record.former)),
-    "audit": _ForAdmins(_audit, _maybe_number, "变更记录 變更紀錄 変更履歴", "changes"),
+    "audit": _ForAdmins(partial(_list, TellChanges), _maybe_number, "变更记录 變更紀錄 変更履歴",
+        "changes"),
     "stats": Command(_stats, _maybe_days, "统计 統計 統計", "statistics figures report",
         for_admins=lambda _: True, outside="tells"),
     "status": Command(_status, _no_words, "状态 狀態 状況", "state info position", in_clear=True,
         outside="tells"),
     "retry": Command(_retry, _maybe_all, "重发 重傳 再送 重试 重試 重發", "resend again",
         makes_sense=lambda visit, _: bool(visit.record.undelivered)),
-    "history": Command(
-        lambda visit, call: visit.ask(TellHistory(call.event_id, *map(int, call.words))),
-        _maybe_number, "历史 歷史 履歴", "chats log"),
+    "history": Command(partial(_list, TellHistory), _maybe_number, "历史 歷史 履歴", "chats log"),
     "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
         "export save download"),
     "login": _OfAccounts(

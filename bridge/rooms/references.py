@@ -53,7 +53,7 @@ from bridge.rooms.record import (
     Withdrew,
     load_input,
 )
-from bridge.rooms.rules import bare_sign
+from bridge.rooms.rules import TURNS, bare_sign
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (
@@ -71,9 +71,6 @@ from bridge.webchat.words import decode_emoji
 
 QUOTED = 60
 """Maximum characters of a quotation."""
-
-_DIRECTIONS = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
-"""Bidirectional control characters: an unclosed one would reverse all text after it."""
 
 
 class Earlier(msgspec.Struct, frozen=True):
@@ -354,7 +351,7 @@ def gestured(
 def quotation(text: str) -> str:
     """Return the beginning of a message on one line, without lines that quote others."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("> ")]
-    words = _DIRECTIONS.sub("", " ".join(" ".join(lines).split()))
+    words = TURNS.sub("", " ".join(" ".join(lines).split()))
     return words if len(words) <= QUOTED else words[: QUOTED - 1].rstrip() + "…"
 
 

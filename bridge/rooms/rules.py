@@ -23,7 +23,7 @@ from bridge.conversation.model import Args
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings
-from bridge.texts import DEFAULT_LANGUAGE, Texts, placeholders
+from bridge.texts import CATALOGUE, DEFAULT_LANGUAGE, Texts, placeholders
 from bridge.texts.languages import LANGUAGES, nearest
 from bridge.webchat.codes import Source
 
@@ -52,16 +52,14 @@ LONGEST_TEXTS = 3_600
 SOURCES = tuple(source.value for source in Source)
 STARTS = ("on_message", "on_command")
 """Values of `start`: when the bridge asks for an agent."""
-WAYS = frozenset({"command", "state", "console", "api", "cli", "widget"})
-"""Origins of changes of settings and of orders."""
 GONE = "?"
 """Name for every enterprise that is no longer configured; it serves nobody."""
 LONGEST_WORD = 100
 """Maximum characters of a word that may be a command."""
 _PART = 500
 """Characters that `narrow` normalises at a time."""
-_TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Bidirectional control characters."""
+TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Bidirectional control characters: an unclosed one would reverse all text after it."""
 _SKINS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
 """Skin-tone modifiers and variation selectors of emoji."""
 KNOWN = 4096
@@ -195,9 +193,9 @@ class Rules(msgspec.Struct, frozen=True):
         return f"{said} {usual}" if said else usual
 
     def way(self, record: RoomRecord, way: str) -> str:
-        """Return the name of one of `WAYS` in the room's language; others unchanged."""
-        language = self.language_for(record)
-        return self.texts.render(language, f"way.{way}", {}) if way in WAYS else way
+        """Return the name of `visit.By.way` in the room's language; an unknown one unchanged."""
+        key = f"way.{way}"
+        return self.texts.render(self.language_for(record), key, {}) if key in CATALOGUE else way
 
     def language_for(self, record: RoomRecord) -> str:
         """Return the room's language: as set, else as its customers write, else the default."""
@@ -494,7 +492,7 @@ def _sentence(key: str, value: object) -> str:
     """Validate a room's own sentence: on one line, without control characters."""
     given = value if isinstance(value, str) else ""
     seen = ("" if unicodedata.category(one) == "Cc" and not one.isspace() else one for one in given)
-    sentence = " ".join(_TURNS.sub("", "".join(seen)).split())
+    sentence = " ".join(TURNS.sub("", "".join(seen)).split())
     try:
         fits = 0 < len(sentence) <= LONGEST_SENTENCE and placeholders(sentence) <= IN_TEXTS
     except ValueError:  # unmatched braces, or more than a name within
