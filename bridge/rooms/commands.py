@@ -21,10 +21,10 @@ from bridge.conversation import model
 from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
-from bridge.ids import EventId, QueueId, UserId
+from bridge.ids import EventId, QueueId
 from bridge.rooms import cards
 from bridge.rooms.logins import log_in, log_out, reads_as_words
-from bridge.rooms.people import choosing, home_enterprise, is_alone, lead, shown_settings
+from bridge.rooms.people import choosing, home_enterprise, lead, shown_settings
 from bridge.rooms.record import Membership, Order, RoomRecord
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
@@ -75,6 +75,12 @@ class Parsed(msgspec.Struct, frozen=True):
     def configures(self) -> bool:
         """True if it is about the room, not a chat: room admins need not be customers for it."""
         return self.for_admins or COMMANDS[self.verb].outside in {"sets", "tells"}
+
+    @property
+    def secret(self) -> bool:
+        """True if it holds a password."""
+        secret = COMMANDS[self.verb].secret
+        return secret and not (self.bare and reads_as_words(*self.words))
 
     @property
     def lists_all(self) -> bool:
@@ -202,7 +208,7 @@ def slip(visit: Visit, text: str) -> Malformed | None:
     set"). "From Berlin" looks the same, so the report says how to send it to an agent after all.
     For other commands a single word: "rate" after a chat, or a verb with a typing error.
     """
-    login, words = _like_login(visit, text), _split(unended(text.split()))
+    login, words = like_login(visit, text), _split(unended(text.split()))
     if login is not None or not words[0] or "\n" in text.strip():
         return login
     verb, alone = _VERBS.get(words[0]), len(words) == 1
@@ -216,13 +222,7 @@ def slip(visit: Visit, text: str) -> Malformed | None:
     return None
 
 
-def like_login(visit: Visit, sender: UserId, text: str) -> Malformed | None:
-    """Recognise a login in a message to an agent; None if it is none, or the room is not direct."""
-    found = _like_login(visit, text)
-    return found if found is not None and is_alone(visit, sender) else None
-
-
-def _like_login(visit: Visit, text: str) -> Malformed | None:
+def like_login(visit: Visit, text: str) -> Malformed | None:
     """Recognise a login without prefix that is miswritten, or sent during a chat.
 
     It may be an ordinary message ("login failed E42"), so it is neither deleted nor sent on.

@@ -132,7 +132,8 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     words = text.split(None, 4)
     if not bare and not (words and rules.begins_command(words[0])):
         short = chatting and 2 <= len(words) <= 4  # the lengths that a login can have
-        return commands.like_login(visit, meaning.sender, text) if short else None
+        login = commands.like_login(visit, text) if short else None
+        return login if login is not None and people.is_alone(visit, meaning.sender) else None
     command = commands.read(visit, text, bare=bare)
     return commands.slip(visit, text) if bare and command is None else command
 
@@ -161,8 +162,9 @@ def receive(visit: Visit, meaning: RoomEvent, raw: Raw, facts: Facts, *, command
     if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
         visit.set(greet_at=None)
     if isinstance(meaning, (Spoke, Corrected)):  # as nearly always
-        if command is not None:
-            _conceal(visit, meaning, command)
+        heard = visit.record.direct or not meaning.notice  # else it is another program's
+        if command is not None and command.secret and heard:
+            visit.ask(Conceal(meaning.event_id))  # whatever becomes of the command itself
         _spoke(visit, meaning, facts, command)
         return
     match meaning:
@@ -344,18 +346,6 @@ def _commanded(
     by, link = By(spoke.sender), facts.elsewhere
     call = Call(command.words, spoke.event_id, command.bare, target, reports, by, admin, {}, link)
     commands.carry_out(visit, command.verb, call)
-
-
-def _conceal(visit: Visit, spoke: Spoke | Corrected, command: Parsed | Malformed) -> None:
-    """Redact a password, whatever becomes of the command itself."""
-    if isinstance(command, Malformed):
-        secret = command.secret
-    else:
-        secret = COMMANDS[command.verb].secret
-        secret = secret and not (command.bare and logins.reads_as_words(*command.words))
-    programs = spoke.notice and not visit.record.direct
-    if secret and not programs:
-        visit.ask(Conceal(spoke.event_id))
 
 
 def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
