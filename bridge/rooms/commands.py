@@ -79,8 +79,7 @@ class Parsed(msgspec.Struct, frozen=True):
     @property
     def secret(self) -> bool:
         """True if it holds a password."""
-        secret = COMMANDS[self.verb].secret
-        return secret and not (self.bare and reads_as_words(*self.words))
+        return COMMANDS[self.verb].secret
 
     @property
     def lists_all(self) -> bool:
@@ -106,7 +105,6 @@ class Call(msgspec.Struct, frozen=True):
     words: Words
     event_id: EventId
     """Empty for an order from outside the room (`Order`)."""
-    bare: bool = False
     target: EventId | None = None
     """The message to which the command is a reply."""
     reports: EventId | None = None
@@ -159,7 +157,10 @@ def read(visit: Visit, text: str, *, bare: bool) -> Parsed | Malformed | None:
     parsed = parse(text, visit.rules.prefix, prefix_needed=not bare)
     if not isinstance(parsed, Parsed) or not parsed.bare:
         return parsed
-    return parsed if COMMANDS[parsed.verb].makes_sense(visit, parsed.words) else None
+    if not COMMANDS[parsed.verb].makes_sense(visit, parsed.words):
+        return None
+    sentence = parsed.secret and reads_as_words(*parsed.words)
+    return Malformed("undelivered.like_login", parsed.verb, bare=True) if sentence else parsed
 
 
 def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed | None:
@@ -771,7 +772,7 @@ COMMANDS: Mapping[str, Command] = {
     "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
         "export save download"),
     "login": _OfAccounts(
-        lambda visit, call: log_in(visit, call.words, call.event_id, bare=call.bare),
+        lambda visit, call: log_in(visit, call.words, call.event_id),
         partial(_just, 2), "登录 登入 ログイン 登陆 登陸 登錄 サインイン ログオン",
         "signin signon logon 登 ログ サイン", secret=True, own=0,
         makes_sense=lambda visit, _: visit.rules.seal is not None),

@@ -36,12 +36,9 @@ def reads_as_words(name: str, password: str) -> bool:
     return name.isalpha() and (number or not password or password.isalpha())
 
 
-def log_in(visit: Visit, words: tuple[str, ...], event_id: EventId, *, bare: bool) -> None:
+def log_in(visit: Visit, words: tuple[str, ...], event_id: EventId) -> None:
     """Handle the command `login`; the reader has asked for its removal from the room."""
     name, password = words
-    if bare and reads_as_words(name, password):
-        visit.report(event_id, "undelivered.like_login")
-        return
     seal = visit.rules.seal
     if seal is None:
         visit.say("login.off", reply_to=event_id)

@@ -344,7 +344,7 @@ def _commanded(
     target = spoke.reply_to if isinstance(spoke, Spoke) else None
     reports = None if facts.earlier is None else facts.earlier.reports
     by, link = By(spoke.sender), facts.elsewhere
-    call = Call(command.words, spoke.event_id, command.bare, target, reports, by, admin, {}, link)
+    call = Call(command.words, spoke.event_id, target, reports, by, admin, {}, link)
     commands.carry_out(visit, command.verb, call)
 
 
