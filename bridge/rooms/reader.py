@@ -708,9 +708,9 @@ class Reader:
     async def _invited(self, visit: Visit, invited: Invited) -> None:
         """Process an invitation under its inviter's lock: concurrent ones count each other."""
         store, before = self.around.store, visit.record
-        if visit.turn is not None and not visit.alone:
+        if visit.turn is not None:
             await surroundings.take_turn(visit.turn, self.around.inviting, invited.by)
-            visit.alone = True
+            visit.turn = None
         rules = people.enterprise_for(visit, invited)
         # The store may list this room, too.
         listed = [one for one in await store.rooms_of(invited.by) if one != self._room_id]

@@ -448,7 +448,7 @@ class Room:
             elif early or not await self._reader.handle(visit, row, may_wait=first):
                 break
             done.append(row)
-            if visit.alone:
+            if visit.turn is None:
                 break
         return done
 

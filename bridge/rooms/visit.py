@@ -307,9 +307,8 @@ class Visit(msgspec.Struct, eq=False):
     changes: list[Change] = []
     """Rows of the audit."""
     turn: ExitStack | None = None
-    """Holder of the inviter's lock until the end of the step; None if the step may not wait."""
-    alone: bool = False
-    """True once it holds that lock: other rooms may wait for it, so the step takes no more in."""
+    """Holder of an inviter's lock until the end of the step; None if the step may not wait, or once
+    it holds one: other rooms may wait for that, so the step takes no more in."""
     under_way: bool = False
     """True while effects of the room's enterprise are unfinished; False if it is the only one."""
 
