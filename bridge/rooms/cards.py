@@ -178,13 +178,12 @@ def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list
     return [] if value is None else [rating(visit, card, value)]
 
 
-def wants_person(visit: Visit, event_id: EventId) -> list[model.Input]:
-    """Return the inputs of `human`, with the newest question to the robot since the last chat."""
-    number = visit.record.conversation.number
-    for card in reversed(visit.record.cards):
-        if card.kind is CardKind.ROBOT and card.text and card.number == number:
-            return _handed_over(visit, card, event_id)
-    return [model.Human()]
+def want_person(visit: Visit, event_id: EventId) -> None:
+    """Carry out `human`, with the newest question to the robot since the last chat."""
+    cards = [one for one in visit.record.cards if one.kind is CardKind.ROBOT and one.text]
+    asked = [one for one in cards if one.number == visit.record.conversation.number]
+    for happened in _handed_over(visit, asked[-1], event_id) if asked else [model.Human()]:
+        visit.step(happened, event_id)
 
 
 def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.Input]:

@@ -144,6 +144,8 @@ class Command(msgspec.Struct, frozen=True):
     `acts` (the order itself is written to the audit); empty if not allowed."""
     provided: Callable[[Rules], bool] = lambda _: True
     """Whether the operator has switched it on: `help` lists no other commands."""
+    off: str = ""
+    """Text key of the answer where it is off; empty if `run` has one."""
     makes_sense: Callable[[Visit, Words], bool] = lambda _, __: True
     """Whether it is a command without the prefix, in a direct chat with the bot while no chat runs:
     "start over, please" and "rate 5 is too high" are messages."""
@@ -424,6 +426,10 @@ def _written(visit: Visit, verb: str) -> str:
 
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
+    command = COMMANDS[verb]
+    if command.off and not command.provided(visit.rules):
+        _answer(visit, call, command.off)
+        return
     try:
         _run(visit, verb, call)
     except BadOrder as bad:
@@ -534,18 +540,6 @@ def _start(visit: Visit, call: Call) -> None:
         _answer(visit, call, "start.other_queue", queue=present, other=queue.name)
 
 
-def _ask(visit: Visit, call: Call) -> None:
-    if visit.rules.robot:
-        visit.ask(model.AskRobot(call.event_id, call.words[0]))
-    else:
-        _answer(visit, call, "robot.off")
-
-
-def _human(visit: Visit, call: Call) -> None:
-    for happened in cards.wants_person(visit, call.event_id):
-        visit.step(happened, call.event_id)
-
-
 def _retry(visit: Visit, call: Call) -> None:
     """Resend the message replied to, else the newest one, with `all` every one; latest wording."""
     waiting = [one.event_id for one in visit.record.undelivered if not one.again]
@@ -649,13 +643,6 @@ def _resume(visit: Visit, call: Call) -> None:
     _change("paused", done, visit, call, "false")
 
 
-def _panel(visit: Visit, call: Call) -> None:
-    if visit.rules.panel_url:
-        visit.ask(ShowPanel(call.event_id or None))
-    else:
-        _answer(visit, call, "panel.off")
-
-
 def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
     """Set a setting to `value`, by default the command's last word."""
     _answer(visit, call, done, **_take(visit, call, {key: value or call.words[-1]}))
@@ -735,10 +722,14 @@ COMMANDS: Mapping[str, Command] = {
         lambda visit, call: cards.rate(visit, call.words, call.event_id),
         partial(_number_and_words, form=_RATING), "评价 評分 評価 评分 評價", "rating stars score",
         own=1, makes_sense=cards.rates),
-    "ask": _OfRobot(_ask, _sentence, "提问 提問 質問", own=0,
+    "ask": _OfRobot(
+        lambda visit, call: visit.ask(model.AskRobot(call.event_id, call.words[0])), _sentence,
+        "提问 提問 質問", own=0, off="robot.off",
         makes_sense=lambda visit, _: visit.rules.robot),
-    "human": Command(_human, _no_words, "人工 真人 担当者 转人工 轉人工 轉真人 人工客服 转人工客服 "
-        "真人客服 客服 オペレーター 有人対応", "agent person operator", asks=True),
+    "human": Command(
+        lambda visit, call: cards.want_person(visit, call.event_id), _no_words,
+        "人工 真人 担当者 转人工 轉人工 轉真人 人工客服 转人工客服 真人客服 客服 オペレーター "
+        "有人対応", "agent person operator", asks=True),
     "solved": _OfRobot(partial(_step, model.Solved), _no_words,
         "已解决 已解決 解決しました 解决了 解決了",
         makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
@@ -781,8 +772,10 @@ COMMANDS: Mapping[str, Command] = {
         "退出登录 登出 ログアウト 退出登陆 サインアウト", "signout", in_clear=True),
     "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
-    "panel": Command(_panel, _no_words, "面板 面板 パネル", "widget page 页面 頁面 ページ",
-        in_clear=True, for_admins=lambda _: True, outside="acts",
+    "panel": Command(
+        lambda visit, call: visit.ask(ShowPanel(call.event_id or None)), _no_words,
+        "面板 面板 パネル", "widget page 页面 頁面 ページ", in_clear=True,
+        for_admins=lambda _: True, outside="acts", off="panel.off",
         provided=lambda rules: bool(rules.panel_url)),
     "version": Command(
         lambda visit, call: _answer(visit, call, "command.version", version=__version__),
