@@ -21,7 +21,7 @@ from bridge.conversation import model
 from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
-from bridge.ids import EventId, QueueId
+from bridge.ids import EventId
 from bridge.rooms import cards
 from bridge.rooms.logins import log_in, log_out, reads_as_words
 from bridge.rooms.people import choosing, home_enterprise, lead, shown_settings
@@ -37,6 +37,7 @@ from bridge.rooms.rules import (
     folded,
     narrow,
     parted,
+    queue_named,
     set_together,
     unended,
     written,
@@ -528,16 +529,14 @@ def _start(visit: Visit, call: Call) -> None:
     if not call.words:
         visit.step(model.Start(), call.event_id or None)
         return
-    queue, phase = visit.rules.find_queue(call.words[0]), visit.record.conversation.phase
-    if queue is None:
-        _change("queue", "config.queue_set", visit, call)  # answers with the list of queues
-    elif not isinstance(phase, model.Waiting) or hidden(phase) or phase.queue_id == queue.id:
-        visit.step(model.Start(QueueId(queue.id)), call.event_id or None)
+    queue, phase = queue_named(call.words[0], visit.rules), visit.record.conversation.phase
+    if not isinstance(phase, model.Waiting) or hidden(phase) or phase.queue_id == queue:
+        visit.step(model.Start(queue), call.event_id or None)
     elif phase.cancel:
         _answer(visit, call, "start.leaving")
     else:
-        present = visit.rules.queue_name(phase.queue_id)
-        _answer(visit, call, "start.other_queue", queue=present, other=queue.name)
+        present, other = map(visit.rules.queue_name, (phase.queue_id, queue))
+        _answer(visit, call, "start.other_queue", queue=present, other=other)
 
 
 def _retry(visit: Visit, call: Call) -> None:

@@ -431,7 +431,7 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
                 return settings
             return replace(settings, enterprise=chosen, queue=None, source=None)
         case "queue":
-            return replace(settings, queue=_queue(value, rules.of_room(settings)))
+            return replace(settings, queue=queue_named(value, rules.of_room(settings)))
         case "from":
             return replace(settings, source=_one_of(key, value, SOURCES))
         case "language":
@@ -462,7 +462,8 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
             raise _bad_key(key, (*BY_COMMAND, ENTERPRISE) if rules.choices else BY_COMMAND)
 
 
-def _queue(value: object, rules: Rules) -> QueueId:
+def queue_named(value: object, rules: Rules) -> QueueId:
+    """Return the id of the queue that a setting or a command names; BadOrder lists them."""
     queue = None
     if isinstance(value, int | str) and not isinstance(value, bool):
         queue = rules.find_queue(str(value))

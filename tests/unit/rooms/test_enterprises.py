@@ -303,6 +303,15 @@ def test_the_queues_that_are_told_are_those_of_the_chosen_one() -> None:
         assert (said, args[named[0]]) == (key, named[1])
 
 
+def test_a_customer_who_names_a_queue_of_the_chosen_one_changes_no_setting() -> None:
+    """It is chosen, but serves the room only once the chat is over."""
+    house = House(Two().around.rules).served().chat()
+    house.visit.set(settings=RoomSettings(enterprise="best"))
+    house.say("!wc start Repairs")
+    assert answer(house)[0] == "config.bad_queue"
+    assert house.record.settings == RoomSettings(enterprise="best")
+
+
 @pytest.mark.asyncio
 async def test_what_is_under_way_is_carried_out_by_whose_it_is() -> None:
     """The chat is over, and its agent's last words are not in the room yet."""
