@@ -71,7 +71,7 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
     signs = tuple(sign for sign in signs if sign not in former)
     visit.set(cards=(*others, card)[-KEPT_CARDS:])
     if card.asked is not None and card.asked in visit.record.erasing:
-        forget(visit, card.asked)
+        visit.record = unasked(visit.record, (card.asked,))
     if signs or gone:
         visit.ask(PutSigns(card.event_id, signs, gone))
     for one in others:
@@ -88,13 +88,8 @@ def _remove_signs(visit: Visit, card: OurCard) -> None:
         visit.ask(PutSigns(card.event_id, (), gone))
 
 
-def forget(visit: Visit, asked: EventId) -> None:
-    """Drop the robot question of a redacted message, so that no agent gets it."""
-    visit.record = unasked(visit.record, (asked,))
-
-
 def unasked(record: RoomRecord, events: Collection[EventId]) -> RoomRecord:
-    """Return the record without the robot questions of these messages."""
+    """Return the record without the robot questions of redacted messages: no agent gets them."""
     return replace(
         record,
         cards=tuple(

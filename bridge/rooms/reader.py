@@ -370,7 +370,7 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
     """Return the inputs of a reaction, a vote or a redaction; none if it is not carried."""
     earlier = facts.earlier
     if isinstance(gesture, Withdrew):  # by anybody: the homeserver has checked the right to it
-        cards.forget(visit, gesture.target)
+        visit.record = cards.unasked(visit.record, (gesture.target,))
         return references.withdrew(visit, gesture, earlier)
     if visit.rules.permission(gesture.sender) not in SERVED:
         return []
