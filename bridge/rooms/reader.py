@@ -206,8 +206,9 @@ def _chose_queue(visit: Visit, vote: FromPerson, queue: QueueId, facts: Facts) -
 
     The answer replies to the vote.
     """
-    admin, served = facts.standing is Standing.ADMIN, visit.rules.permission(vote.sender) in SERVED
-    if not (admin or served) or _excessive(visit, vote.event_id, facts.received):
+    permission = visit.rules.permission(vote.sender)
+    admin = facts.standing is Standing.ADMIN and permission is not Permission.IGNORED
+    if not (admin or permission in SERVED) or _excessive(visit, vote.event_id, facts.received):
         return
     words = ("set", str(queue)) if admin else (str(queue),)
     call = Call(words, vote.event_id, by=By(vote.sender), admin=admin)

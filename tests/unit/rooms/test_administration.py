@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from bridge.config.model import Encryption, Queue
+from bridge.config.model import Encryption, Permission, Queue
 from bridge.conversation.model import Args, Conversation, CustomerText, Held, Idle, Requesting, Say
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards
@@ -536,6 +536,14 @@ def test_who_may_not_vote() -> None:
     assert answer(house)[0] == "encrypting.refused"
     house.receive(replace(vote, sender=STRANGER), Standing.ADMIN)  # who need not be a customer
     assert house.record.settings.queue == 1
+
+
+def test_a_bot_that_is_to_be_ignored_chooses_no_queue_whatever_its_power() -> None:
+    house = polled(House().served())
+    house.visit.rules = replace(RULES, permission=lambda _: Permission.IGNORED)
+    house.receive(PollAnswered(EventId("$v"), ADA, EventId("$poll"), "1"), Standing.ADMIN)
+    assert house.effects == []
+    assert house.record.settings.queue is None
 
 
 @pytest.mark.asyncio
