@@ -17,12 +17,27 @@ MAX_LENGTH = 200_000
 """Maximum characters. A customer's event cannot exceed 64 KiB; an agent's text may be longer."""
 MAX_TAGS = 4_000
 MAX_DEPTH = 60
+MAX_ATTRIBUTES = 200
+"""Maximum attributes of a tag: a parser compares each with all others of the tag."""
 
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _MARKUP = re.compile(r"<[a-z!/]", re.IGNORECASE)
 _LINE = re.compile(r"\r?\n")
 _ADDRESS = re.compile(r"<([^<>\s\"'=@]+@[^<>\s\"'=@]+|https?://[^<>\s]+)>", re.IGNORECASE)
 """Typed address such as `Mei <mei@example.org>`, which the parser would take for an element."""
+_ATTRIBUTE = (
+    r"[\t\n\f\r /]*+[^\t\n\f\r />][^\t\n\f\r />=]*+"
+    r"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\t\n\f\r >]*+))?+"
+)
+"""One attribute, as the HTML standard reads it (section "Tokenization")."""
+_TAG = re.compile(rf"<(/?[a-zA-Z][^\t\n\f\r />]*+)(?:{_ATTRIBUTE}){{,{MAX_ATTRIBUTES}}}+")
+_ONE_MORE = re.compile(_ATTRIBUTE)
+_FORMATTING = frozenset(
+    {"b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"}
+)
+"""Elements that a parser opens again in each later paragraph if they are not closed."""
+_BARE = _FORMATTING | {"body", "html"}
+"""Elements whose attributes are removed; a parser collects those of all `body` and `html` tags."""
 _PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "table"})
 _BLOCKS = frozenset(
     {"address", "article", "caption", "dd", "details", "div", "dl", "dt", "figure", "footer"}
@@ -36,6 +51,8 @@ _MARKS = {
     "sub": ("_", ""),
 }
 """Text inserted before and after an element's content."""
+_READINGS = 4
+"""Maximum times that a fragment's tags are read, if they contain each other."""
 _LINKS = ("http://", "https://", "mailto:", "ftp://", "tel:", "geo:", "magnet:")
 
 
@@ -76,8 +93,34 @@ def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
     if unfinished > clean.rfind(">"):
         # "a <b": the parser would drop an unclosed tag with all that follows, so it is escaped.
         clean = f"{clean[:unfinished]}&lt;{clean[unfinished + 1 :]}"
+    tame = _tame(clean)
     # Without <body>, a leading <script> or <style> would be moved into the document's head.
-    return LexborHTMLParser(f"<body>{clean}").body
+    return None if tame is None else LexborHTMLParser(f"<body>{tame}").body
+
+
+def _tame(html: str) -> str | None:
+    """Remove the attributes of `_BARE` elements; None for a tag with too many attributes.
+
+    A parser opens unclosed formatting elements again in each later paragraph: `n` of them, and `n`
+    paragraphs, make n² elements. Of equal ones it opens no more than three again (HTML standard,
+    "the list of active formatting elements"), and without attributes they are equal.
+    """
+    parts: list[str] = []
+    start = at = spent = 0
+    while (at := html.find("<", at)) >= 0:
+        tag = _TAG.match(html, at)
+        if tag is None:
+            at += 1
+            continue
+        # What begins within another tag is read as well: which of them is a tag depends on more.
+        spent += tag.end() - at
+        if spent > _READINGS * len(html) or _ONE_MORE.match(html, tag.end()):
+            return None
+        at += 1
+        if tag[1].lower() in _BARE and tag.end() > tag.end(1):
+            parts.append(html[start : tag.end(1)])
+            start = at = tag.end()
+    return "".join((*parts, html[start:]))
 
 
 class _Writer:
