@@ -19,6 +19,8 @@ MAX_TAGS = 4_000
 MAX_DEPTH = 60
 MAX_ATTRIBUTES = 200
 """Maximum attributes of a tag: a parser compares each with all others of the tag."""
+MAX_INDENTED = 50_000
+"""Maximum lines moved into a list, a quotation or a cell, counted again at each level."""
 
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _MARKUP = re.compile(r"<[a-z!/]", re.IGNORECASE)
@@ -56,7 +58,7 @@ _READINGS = 4
 _LINKS = ("http://", "https://", "mailto:", "ftp://", "tel:", "geo:", "magnet:")
 
 
-class _TooDeep(Exception): ...
+class _Absurd(Exception): ...
 
 
 def html_to_text(html: str) -> str | None:
@@ -67,7 +69,7 @@ def html_to_text(html: str) -> str | None:
     writer = _Writer(0)
     try:
         writer.children(body)
-    except _TooDeep:
+    except _Absurd:
         return None
     return "\n".join(writer.finish())
 
@@ -128,8 +130,9 @@ class _Writer:
 
     def __init__(self, depth: int) -> None:
         if depth > MAX_DEPTH:  # lists directly within lists bypass the check in `children`
-            raise _TooDeep
+            raise _Absurd
         self._depth = depth
+        self._indented = 0
         self._lines: list[str] = []
         self._current: list[str] = []
 
@@ -142,7 +145,7 @@ class _Writer:
     def children(self, node: LexborNode) -> None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise _TooDeep
+            raise _Absurd
         for child in node.iter(include_text=True):
             self._visit(child)
         self._depth -= 1
@@ -238,7 +241,11 @@ class _Writer:
             writer._visit(node)
         else:
             writer.children(node)
-        return writer.finish()
+        lines = writer.finish()
+        self._indented += writer._indented + len(lines)
+        if self._indented > MAX_INDENTED:
+            raise _Absurd
+        return lines
 
     def _append(self, lines: Iterable[str]) -> None:
         self._end_line()

@@ -67,7 +67,7 @@ TOLD: dict[str, str] = {
 """Error classes that operators see, and a part of their row."""
 WITHIN = {
     "caught where it is raised for; nobody sees it": (
-        "Stale NotOwned Shut Stopping NotJson NoSound _TooDeep Unwanted LocalProtocolError"
+        "Stale NotOwned Shut Stopping NotJson NoSound _Absurd Unwanted LocalProtocolError"
     ),
     "what became of one message, which its room is told": (
         "CallFailure OpenFailure Unavailable BrokenOff Refused TooBig BadSetting BadOrder"
