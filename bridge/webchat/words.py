@@ -131,6 +131,8 @@ _JOINER = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _TAGS = range(0xE0020, 0xE0080)
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
+_LONGEST_RUN = 200
+"""Maximum letters of flags in a row that are counted back; in a longer run a flag may be cut."""
 _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 """Unicode categories of invisible characters."""
 
@@ -210,7 +212,8 @@ def _inside_character(text: str, index: int) -> bool:
     if code not in _FLAG_LETTERS:
         return False
     letters = index
-    while letters > 0 and ord(text[letters - 1]) in _FLAG_LETTERS:
+    first = max(0, index - _LONGEST_RUN)
+    while letters > first and ord(text[letters - 1]) in _FLAG_LETTERS:
         letters -= 1
     return (index - letters) % 2 == 1
 
