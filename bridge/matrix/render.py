@@ -21,7 +21,7 @@ from selectolax.lexbor import LexborNode
 from bridge.ids import EventId, UserId
 from bridge.matrix.client import Spooled
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
-from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
+from bridge.media.plaintext import MAX_DEPTH, MAX_TAGS, SKIPPED, html_to_text, parse
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Status
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
@@ -269,8 +269,10 @@ def clean(fragment: str) -> tuple[str, str]:
     # Most fragments have no `<` and need no parser. One that is too big or too dense to convert is
     # shown as it was written.
     root = parse(decoded) if "<" in decoded else None
-    tags = set() if root is None else {node.tag for node in root.css("*")} - {"body"}
-    if root is None or not tags:
+    nodes = [] if root is None else root.css("*")
+    tags = {node.tag for node in nodes} - {"body"}
+    # The parser may have opened elements again: the sanitiser's time grows with their square.
+    if root is None or not tags or len(nodes) > 2 * MAX_TAGS:
         return html_text.unescape(decoded).strip() or _NOTHING, ""
     for image in root.css("img"):
         _replace_image(image)
@@ -418,7 +420,7 @@ def _opening(node: LexborNode) -> str:
     kept = "".join(
         f' {name}="{html_text.escape(value)}"'
         for name, value in node.attributes.items()
-        if value and name in _KEPT_ATTRIBUTES
+        if value and name in _KEPT_ATTRIBUTES and len(value) <= _MAX_ADDRESS
     )
     return f"<{node.tag}{kept}>"
 
@@ -446,7 +448,7 @@ def _link_embedded(root: LexborNode) -> bool:
     """Replace embedded players, which no client shows, by links; True if any was replaced."""
     changed = False
     for node in root.css(_EMBEDDED):
-        sources = (node, *node.css("source"))
+        sources = (node, *(child for child in node.iter() if child.tag == "source"))
         found = (one.attributes.get("src") or one.attributes.get("data") for one in sources)
         address = html_text.escape(next(filter(None, found), "").strip())
         fits = len(address) <= _MAX_ADDRESS
