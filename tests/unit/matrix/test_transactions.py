@@ -405,6 +405,20 @@ async def test_many_brackets_in_a_text_are_no_nesting() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("size", "parts"), [(1, 1), (100_000, 3)])
+async def test_a_long_transaction_is_decoded_in_parts(size: int, parts: int) -> None:
+    """The loop stood still for 1.5 s of 100 events that any other homeserver may send."""
+    echoes = [event(number, sender="@webchatbot:a") for number in range(1_500)]
+    kept = [event(number, body="x" * size) for number in range(5)]
+    async with running(max_body=2_000_000) as rig:
+        assert (await rig.put({"events": [*echoes, *kept, *echoes]})).status == 200
+        assert [event_id for _, event_id, _ in rig.intake.taken] == [f"${one}" for one in range(5)]
+        assert rig.intake.calls == parts
+        rig.intake.down = True
+        assert (await rig.put({"events": kept})).status == 503
+
+
+@pytest.mark.asyncio
 async def test_queries() -> None:
     async with running() as rig:
         for method, path, status in (
