@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import io
 import math
-import re
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import Executor
@@ -43,10 +42,13 @@ from bridge.rooms import ports
 from bridge.rooms.record import TOMBSTONE, Entered, Meaning, Person, Thread, Undecryptable
 from bridge.rooms.store import StorePort
 from bridge.webchat.frames import Agent, AgentLocation, AgentText
+from bridge.webchat.words import name_line
 
 ENCRYPTION: Json = {"algorithm": MEGOLM}
 BRIDGE = ("uk.half-shot.bridge", "m.bridge")
 """Unstable and stable type of MSC2346's state event. Only the last, written last, is read."""
+MOST_PEOPLE = 2_000
+"""Maximum members who are read on entering; in a larger room, others are met as they speak."""
 MAX_EARLIER = 100
 """Maximum number of events searched, from the room's end backwards, for the host's invitation."""
 _MAX_GHOSTS = 2_000
@@ -156,12 +158,7 @@ class MatrixAdapter:
             encrypted=encryption is not None,
             displayname=_displayname(present, inviter),
             config=None if settings is None else mapping(settings, "content"),
-            people=tuple(
-                Person(user, _displayname([one], user))
-                for one in present
-                if _membership(one) == "join"
-                and not self.is_ours(user := UserId(str(one.get("state_key"))))
-            ),
+            people=self._people(present, inviter),
             encrypted_by_us=encryption is not None and encryption.get("sender") == host,
             configured_by=UserId("" if settings is None else str(settings.get("sender"))),
         )
@@ -169,6 +166,14 @@ class MatrixAdapter:
             # The endpoint drops echoes of own events; crypto may have cached the room as clear.
             self.heard({"type": "m.room.encryption", "state_key": "", "room_id": room_id})
         return ports.Entry(tuple(earlier), found)
+
+    def _people(self, present: Sequence[Json], inviter: UserId) -> tuple[Person, ...]:
+        """Return the joined members, the inviter last, without bridge users."""
+        ours, joined = self.is_ours, (one for one in present if _membership(one) == "join")
+        others = (one for one in joined if (user := text(one, "state_key")) and not ours(user))
+        kept = sorted(others, key=lambda one: one.get("state_key") == inviter)[-MOST_PEOPLE:]
+        users = ((one, UserId(text(one, "state_key"))) for one in kept)
+        return tuple(Person(user, _displayname([one], user)) for one, user in users)
 
     async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:
         """Turn on encryption; return the state event, or None for a public room or if refused."""
@@ -483,9 +488,10 @@ def _membership(event: Json) -> str:
 def _displayname(members: Sequence[Json], user: UserId) -> str:
     """Return the user's display name in the room, or the localpart if there is none."""
     for event in members:
-        name = mapping(event, "content").get("displayname")
-        if event.get("state_key") == user and isinstance(name, str) and name.strip():
-            return re.sub(r"\s+", " ", name).strip()
+        if event.get("state_key") == user:
+            name = name_line(text(mapping(event, "content"), "displayname"))
+            if name:
+                return name
     return user[1:].partition(":")[0]
 
 

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import client
+from bridge.matrix.adapter import MOST_PEOPLE
 from bridge.matrix.client import OWNER, Homeserver
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.rooms.ports import Refused, Unavailable
@@ -290,3 +291,27 @@ async def test_nonsense_in_every_field_of_a_room_that_we_enter() -> None:
                 adapter.interpret(raw)
             await adapter.power_levels(ROOM, USERS.bot, (USERS.bot,))
             await adapter.is_replaced(ROOM, USERS.bot)
+
+
+async def test_names_of_a_room_that_we_enter_are_as_short_as_later_ones() -> None:
+    """Members of other homeservers had names of 60 KB each in the room's record."""
+
+    def member(number: int) -> dict[str, object]:
+        name = "\u202e" + f"{number}\n" * 100
+        return {
+            "type": "m.room.member",
+            "state_key": f"@p{number}:b",
+            "content": {"membership": "join", "displayname": name},
+        }
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        told: dict[str, object] = {"chunk": []}
+        if request.path.endswith("/members"):
+            told["chunk"] = [member(number) for number in range(MOST_PEOPLE + 100)]
+        return web.json_response(told)
+
+    async with adapting(answer) as adapter, asyncio.timeout(30):
+        found = (await adapter.enter(ROOM, USERS.bot, UserId("@p7:b"))).found
+    assert len(found.people) == MOST_PEOPLE
+    assert found.people[-1].user == "@p7:b"
+    assert found.displayname == found.people[-1].name == f"{'7 ' * 28}7…"
