@@ -9,6 +9,7 @@ save raises Stale and the row must be read again (`Vault`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 
 import msgspec
 import vodozemac
@@ -22,6 +23,8 @@ from bridge.rooms.store import SecretRow
 _KEPT = 4
 """Maximum sessions of a channel: more than one only if both sides began one, or one was lost."""
 _MAX_MESSAGE = 256 * 1024
+_MOST_CLAIMED = 5
+"""Maximum one-time keys of a device that are checked; a homeserver should return one."""
 _UNUSED_MS = 180 * 86_400_000
 """Lifetime in ms of an unused channel. After it, the two devices start a new session."""
 _DEVICE_KEYS = ("sender_device_keys", "org.matrix.msc4147.device_keys")
@@ -134,7 +137,7 @@ class Channel:
 def one_time_key(device: Device, claimed: Mapping[str, object]) -> str:
     """Return the one-time key in a `POST /keys/claim` reply that the device signed; "" if none."""
     signer = f"ed25519:{device.device_id}"
-    for key_id in claimed:
+    for key_id in islice(claimed, _MOST_CLAIMED):
         fields = wire.mapping(claimed, key_id)
         if key_id.startswith(f"{wire.ONE_TIME}:") and wire.is_signed(
             fields, device.user, signer, device.ed25519

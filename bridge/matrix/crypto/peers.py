@@ -7,6 +7,7 @@ rejected, unless it was absent from a device list in between (signed out).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
@@ -74,6 +75,8 @@ class Peers:
                     continue
                 devices = self._unchanged(user, mapping(listed, user))
                 found[user] = keep(user, Known(devices, read_identity(user, reply)))
+                if len(missing) > 1:
+                    await asyncio.sleep(0)  # a homeserver may list 200 devices of each of its users
         return found
 
     def _unchanged(self, user: str, listed: Json) -> tuple[Device, ...]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -135,3 +136,24 @@ async def test_what_changed_meanwhile_is_not_kept() -> None:
     await peers.devices(BOT, [ALICE])
     await peers.devices(BOT, [ALICE])
     assert world.calls == ["query", "query"]
+
+
+@pytest.mark.asyncio
+async def test_other_tasks_get_a_turn_between_two_users() -> None:
+    """The loop stood still for 2.6 s of the 48,000 devices that a reply can list."""
+    world, turns = World(), 0
+    users = [f"@user{number}:there" for number in range(50)]
+    for user in users:
+        Phone(world, user)
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        turning = tasks.create_task(turn())
+        assert len(await Peers(FakeServer(world)).devices(BOT, users)) == 50
+        turning.cancel()
+    assert turns >= 50

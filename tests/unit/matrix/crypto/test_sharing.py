@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import pytest_asyncio
 from bridge.ids import UserId
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keys import RoomKeys, sealed_of
+from bridge.matrix.crypto.olm import Channel
 from bridge.matrix.crypto.peers import Device, Peers
 from bridge.matrix.crypto.sharing import Places, Readers, Scheme, Sharing
 from bridge.matrix.crypto.wire import MARKER, Json
@@ -310,3 +313,31 @@ async def test_an_empty_room_is_written_to_as_well(desk: Desk) -> None:
     desk.member(ALICE, "leave")
     assert (await desk.say("x"))["ciphertext"]
     assert "send_to_devices" not in desk.world.calls
+
+
+async def test_other_tasks_get_a_turn_while_many_sessions_begin(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop stood still for 8 s of the 48,000 devices that a homeserver's reply can list."""
+    turn, begun, begin = 0, Counter[int](), Channel.begin
+
+    def counted(channel: Channel, device: Device, one_time: str) -> bool:
+        begun[turn] += 1
+        return begin(channel, device, one_time)
+
+    async def turning() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Channel, "begin", counted)
+    for number in range(120):
+        Phone(desk.world, user := f"@user{number}:here")
+        desk.member(user, "join")
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(turning())
+        await desk.say("hello")
+        task.cancel()
+    assert begun.total() > 120
+    assert max(begun.values()) <= 50
