@@ -18,6 +18,10 @@ from bridge.webchat.words import DEAREST, encode_emoji, split_text
 REMIND_AFTER = 60_000
 """ms after which a customer who goes on writing is reminded that no agent was requested."""
 
+MOST_CHARACTERS = 1_000_000
+"""Maximum characters of a room's waiting pieces: they are part of the record, which is written with
+each step, and each piece of an edit has the whole new wording (`Held.instead`)."""
+
 
 def said(turn: Turn, event: model.Said) -> None:
     """Hold a message; outside a chat also request one (row 6), or ask the robot first."""
@@ -32,6 +36,8 @@ def said(turn: Turn, event: model.Said) -> None:
     waiting = len(state.held) if chatting and state.outstanding is None else len(all_pieces(state))
     if waiting + len(pieces) > turn.policy.max_held:
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
+        return
+    if (waiting or len(pieces) > 1) and _refuse_long(turn, pieces):  # one piece alone is short
         return
     if turn.state.extensions and refuse_unwelcome(turn, pieces):
         return  # the message was reported as undelivered
@@ -52,6 +58,24 @@ def said(turn: Turn, event: model.Said) -> None:
         queue.request_chat(turn, said=True)
     elif not event.again:
         _say_held(turn, state.held)
+
+
+def _refuse_long(turn: Turn, pieces: tuple[model.Held, ...]) -> bool:
+    """Report a message that is too long to wait with the others; True if it is."""
+    size, before = _size(pieces), all_pieces(turn.state)
+    if size + _size(before) <= MOST_CHARACTERS:
+        return False
+    key = "undelivered.too_big" if size > MOST_CHARACTERS else "undelivered.too_many"
+    turn.report(pieces, key, {"limit": len(unique_events(before))})
+    return True
+
+
+def _size(pieces: tuple[model.Held, ...]) -> int:
+    """Return the characters of texts and captions, repeated ones included."""
+    return sum(
+        len(one.words) + sum(len(_text(content)) for content in (one.content, *one.instead))
+        for one in pieces
+    )
 
 
 def _say_held(turn: Turn, before: tuple[model.Held, ...]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from bridge.conversation.customer import said
 from bridge.conversation.model import (
     CallBack,
     Chatting,
     Clip,
+    Conversation,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
@@ -17,6 +19,7 @@ from bridge.conversation.model import (
     Input,
     LinkLost,
     Pending,
+    Reported,
     Said,
     Start,
     Upload,
@@ -24,6 +27,7 @@ from bridge.conversation.model import (
     Withdrawn,
 )
 from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Turn
 from bridge.ids import EventId, QueueId, SessionId
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 
@@ -140,6 +144,22 @@ def test_more_than_may_wait_is_not_taken() -> None:
     scene.text("two")
     third = scene.text("three")
     assert scene.reported == {third: "undelivered.too_many"}
+
+
+def test_long_messages_that_wait_are_limited_by_their_length_too() -> None:
+    scene = Scene()
+    scene.text("x" * 600_000)
+    second = scene.text("y" * 600_000)
+    assert scene.reported == {second: "undelivered.too_many"}
+
+
+def test_an_edit_that_would_be_repeated_in_each_of_many_pieces_is_too_big() -> None:
+    """An edit of 62 KB, a <pre> in quotations, made a record of 213 MB."""
+    new = CustomerText("x" * 400_000)
+    turn = Turn(Conversation(), 0, Policy())
+    said(turn, Said(EventId("$edit"), new, amends=EventId("$1"), instead=new))
+    assert turn.effects == [Reported(EventId("$edit"), "undelivered.too_big", {"limit": 0})]
+    assert turn.state.held == ()
 
 
 def test_what_the_queue_was_given_already_counts_among_what_waits() -> None:
