@@ -229,10 +229,11 @@ def _is_parked(record: RoomRecord, meaning: Meaning) -> bool:
 
 def _park(visit: Visit, meaning: Meaning, raw: Raw) -> None:
     """Keep an event for the moment when we are in the room; too many are answered, or dropped."""
-    if len(visit.record.parked) < PARKED_LIMIT:
-        visit.set(parked=(*visit.record.parked, raw))
+    parked = visit.record.parked
+    if len(parked) < PARKED_LIMIT and references.fits(parked, raw):
+        visit.set(parked=(*parked, raw))
     elif isinstance(meaning, _ANSWERED):
-        visit.report(EventId(str(raw["event_id"])), "undelivered.too_many", {"limit": PARKED_LIMIT})
+        visit.report(EventId(str(raw["event_id"])), "undelivered.too_many", {"limit": len(parked)})
 
 
 def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:

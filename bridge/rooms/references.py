@@ -24,7 +24,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import takewhile
 
@@ -691,6 +691,15 @@ SEALED_LIMIT = 50
 """Maximum sealed events of a room; the oldest are dropped first."""
 
 
+KEPT_BYTES = 1024 * 1024
+"""Maximum bytes of a room's sealed events, and of its parked ones: they are part of its record,
+which is written with each step."""
+
+
+def fits(kept: Iterable[Raw], one: Raw) -> bool:
+    return sum(len(msgspec.json.encode(raw)) for raw in (*kept, one)) <= KEPT_BYTES
+
+
 def key_patience(received: int, now: int) -> float:
     """Return the seconds left to wait for an event's key, safe against a clock set back."""
     return min(KEY_PATIENCE, max(0, received + KEY_PATIENCE - now)) / 1000
@@ -698,7 +707,10 @@ def key_patience(received: int, now: int) -> float:
 
 def keep_sealed(visit: Visit, raw: Raw) -> None:
     event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY)
-    visit.set(sealed=(*visit.record.sealed, event)[-SEALED_LIMIT:])
+    kept = visit.record.sealed[1 - SEALED_LIMIT :]
+    while kept and not fits((one.raw for one in kept), raw):
+        kept = kept[1:]
+    visit.set(sealed=(*kept, event))
 
 
 def drop_sealed(visit: Visit, event_id: str) -> None:

@@ -17,7 +17,7 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.people import GREET_AFTER, Standing, due, entered, entry_failed
-from bridge.rooms.reader import PARKED_LIMIT, needs_standing, read_command
+from bridge.rooms.reader import PARKED_LIMIT, Facts, needs_standing, read_command, receive
 from bridge.rooms.record import (
     AgentInvited,
     EncryptionOn,
@@ -26,6 +26,7 @@ from bridge.rooms.record import (
     MemberGone,
     Membership,
     Nothing,
+    Raw,
     Reacted,
     RoomConfigured,
     RoomSettings,
@@ -173,6 +174,17 @@ def test_more_than_can_be_parked_is_reported() -> None:
     house.receive(EncryptionOn())
     assert house.reported == {event: "undelivered.too_many"}, "of people's words alone"
     assert len(house.record.parked) == PARKED_LIMIT
+
+
+def test_long_events_are_parked_up_to_a_megabyte() -> None:
+    house = House()
+    house.invite()
+    for number in range(30):
+        spoke = Spoke(EventId(f"${number}"), ADA, CustomerText("x"))
+        raw: Raw = {"event_id": spoke.event_id, "content": "x" * 60_000}
+        receive(house.visit, spoke, raw, Facts(house.now), command=None)
+    assert len(house.record.parked) == 17
+    assert set(house.reported) == {f"${number}" for number in range(17, 30)}
 
 
 def test_who_was_put_out_without_our_hearing_of_it_comes_back() -> None:

@@ -209,6 +209,15 @@ def test_only_so_many_are_kept_and_they_survive_a_restart() -> None:
     assert isinstance(visit.record.sealed[0], SealedEvent)
 
 
+def test_sealed_events_take_a_megabyte_of_the_record_at_most() -> None:
+    """50 of 64 KB were written with each step of an hour."""
+    visit = House().served().visit
+    for number in range(40):
+        references.keep_sealed(visit, {"event_id": f"${number}", "content": "x" * 60_000})
+    kept = [event.raw["event_id"] for event in visit.record.sealed]
+    assert kept == [f"${number}" for number in range(23, 40)]
+
+
 def test_what_was_withdrawn_is_not_delivered_late() -> None:
     visit = House().served().visit
     for event_id in ("$1", "$2"):
