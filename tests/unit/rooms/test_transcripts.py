@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -43,7 +44,7 @@ from bridge.rooms.store import (
     Settlement,
     StoredRoom,
 )
-from bridge.rooms.transcripts import Line, Transcript, send_transcript
+from bridge.rooms.transcripts import Line, Telling, Transcript, build_page, send_transcript
 from bridge.rooms.visit import SendTranscript
 from tests.fakes import flow
 from tests.fakes.house import ROOM, World
@@ -442,6 +443,23 @@ async def test_people_get_a_page_alone() -> None:
     await scene.stored()
     await send_transcript(scene.world.around, scene.record, SendTranscript(ORDER))
     assert [file.name for file in scene.world.matrix.sent_files] == ["chat-1.html"]
+
+
+async def test_a_page_is_made_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rooms waited for 0.3 s for the page of 5,000 messages."""
+    built: list[int] = []
+
+    def build(transcript: Transcript, words: Telling) -> bytes:
+        built.append(threading.get_ident())
+        return build_page(transcript, words)
+
+    monkeypatch.setattr(transcripts, "build_page", build)
+    scene = Scene(FIRST)
+    scene.stands("a", ADA, "hello")
+    await scene.stored()
+    await send_transcript(scene.world.around, scene.record, SendTranscript(ORDER))
+    assert built
+    assert threading.get_ident() not in built
 
 
 async def test_trouble_is_the_callers() -> None:
