@@ -42,6 +42,10 @@ MAX_FORMATTED = 40_000
 """Maximum bytes of body and HTML together as JSON. An event may have 65,536 (specification, "Size
 limits"), and encryption adds a third."""
 
+MAX_TEXT = 500_000
+"""Maximum characters of an agent's text, without the pictures in it; the rest is cut. Such a text
+makes 20 events already, and a frame of 16 MiB would make 700."""
+
 _PLAIN_TEXT = "org.matrix.msc1767.text"
 _TAGS = frozenset(
     {"a", "b", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6"}
@@ -115,6 +119,8 @@ def in_thread(content: Content, thread: Thread) -> Content:
 
 def text_contents(fragment: str) -> list[Content]:
     """Render an agent's text as one or more messages (almost always one)."""
+    if len(fragment) > MAX_TEXT:
+        fragment = f"{fragment[:MAX_TEXT]}{_NOTHING}"
     body, formatted = clean(fragment)
     parts = [part.strip() for part in split_text(body, MAX_BODY)]
     contents = [_text(part) for part in parts]

@@ -12,6 +12,7 @@ from bridge.ids import EventId
 from bridge.matrix.client import Spooled
 from bridge.matrix.render import (
     MAX_BODY,
+    MAX_TEXT,
     clean,
     editable_content,
     in_thread,
@@ -306,3 +307,11 @@ def test_threads() -> None:
     notice = NoticeText("hi", reply_to=EventId("$last"), thread=EventId("$root"))
     expected = relation | answer | {"is_falling_back": False}
     assert notice_content(notice)["m.relates_to"] == expected
+
+
+def test_a_text_of_megabytes_is_cut() -> None:
+    """A frame of 16 MiB made 700 events, and held up the loop for 4 s."""
+    contents = text_contents("[" * 1_000_000)
+    assert len(contents) == 21
+    assert sum(len(str(one["body"])) for one in contents) == MAX_TEXT + 1
+    assert str(contents[-1]["body"]).endswith("[…")
