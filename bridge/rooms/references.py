@@ -36,7 +36,7 @@ from bridge.conversation import model
 from bridge.conversation.history import mark_of
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EffectSeq, EventId, RoomId, UserId
-from bridge.media.plaintext import html_to_text
+from bridge.media.plaintext import MAX_LENGTH, html_to_text
 from bridge.rooms.record import (
     Corrected,
     MatrixEvent,
@@ -205,7 +205,9 @@ def _from_us(row: Stored | StoredEffect | None) -> Earlier | None:
         case PartPosted():
             return Earlier(row.text)
         case model.Relay(content=AgentText(html=html)):
-            return Earlier(html_to_text(decode_emoji(html)) or "")
+            # Not decoded for each reaction if it is too long to be read as HTML.
+            short = html if len(html) <= MAX_LENGTH else ""
+            return Earlier(html_to_text(decode_emoji(short)) or "")
         case model.Relay(content=AgentMedia(name=words) | AgentLocation(poi=words)):
             return Earlier(words)
         case model.Relay():

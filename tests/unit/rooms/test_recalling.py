@@ -24,6 +24,7 @@ from bridge.webchat.frames import (
     SessionClosed,
     UnknownContent,
 )
+from bridge.webchat.words import decode_emoji
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, said
@@ -181,6 +182,27 @@ async def test_it_is_known_when_a_message_went_last_and_not_when_it_was_answered
         order = await recall(world.around, ROOM, EventId("$2"))
         assert order is not None
         assert order.unsent
+
+
+async def test_megabytes_of_an_agent_are_not_decoded_for_each_reaction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each took a second for 16 MiB."""
+    world, read = ReadingWorld(ENGLISH), 0
+
+    def counted(words: str) -> str:
+        nonlocal read
+        read += len(words)
+        return decode_emoji(words)
+
+    monkeypatch.setattr("bridge.rooms.references.decode_emoji", counted)
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p1", said("x" * 1_000_000))
+        await quiet()
+        asked = world.reading.shown[0].event_id
+        assert undated(await recall(world.around, ROOM, EventId(asked))) == Earlier("")
+        assert read == 0
 
 
 async def test_a_later_agent_is_not_told_what_was_taken_back_from_an_earlier_one() -> None:
