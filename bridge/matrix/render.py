@@ -55,7 +55,7 @@ _TAGS = frozenset(
 _LAYOUT = frozenset({"br", "div", "p"})
 """Tags that plain text can express: alone they do not require a formatted body."""
 _SCHEMES = frozenset({"http", "https", "mailto"})
-_LABELLED = re.compile(r'^(.+)\n(https://matrix\.to/#/[^\s"]+/\$[^\s"]+)$', re.MULTILINE)
+_LABELLED = re.compile(r'^(.+)\n(https://matrix\.to/#/[^\s"/]+/\$[^\s"]+)$', re.MULTILINE)
 """A label line followed by a matrix.to link to an event."""
 _NOTHING = "…"
 """Placeholder for an empty text, as a body must not be empty."""
