@@ -553,6 +553,8 @@ _PAGE = 100
 MOST_PAGES = 5
 """Maximum pages of `_PAGE` events that `find_markers` reads from a room's end."""
 KEPT = 2_000
+_LONGEST_TXN = 255
+"""Maximum characters of a transaction id that is cached: a stranger's event can have any."""
 _SKEW = 10 * 60_000
 """Maximum difference, ms, assumed between the homeserver's clock and the bridge's."""
 
@@ -573,7 +575,7 @@ class Markers:
         """Cache an event that carries a marker, by sender: nobody can forge another user's."""
         marker = mapping(mapping(event, "content"), MARKER)
         txn, event_id = marker.get("txn"), event.get("event_id")
-        if isinstance(txn, str) and isinstance(event_id, str):
+        if isinstance(txn, str) and len(txn) <= _LONGEST_TXN and isinstance(event_id, str):
             self.keep(str(event.get("sender")), txn, EventId(event_id))
 
     def keep(self, sender: str, txn: str, event_id: EventId) -> None:

@@ -59,6 +59,14 @@ def test_anything_else_is_passed_over(strange: Json) -> None:
     assert markers.find(BOT, "t1") is None
 
 
+def test_a_strangers_marker_of_any_length_is_not_kept() -> None:
+    """2,000 of 64 KB were: 120 MB."""
+    markers, long = Markers(NOBODY), "t" * 256
+    markers.note(event("$1", long))
+    markers.note(event("$2", long[1:]))
+    assert (markers.find(BOT, long), markers.find(BOT, long[1:])) == (None, "$2")
+
+
 def test_only_so_many_are_kept() -> None:
     markers = Markers(NOBODY)
     for number in range(KEPT + 1):
