@@ -460,6 +460,8 @@ class Solved(Happening, frozen=True):
     """The knowledge base's answer to this question, or to all if None, was enough."""
 
     event_id: EventId | None = None
+    aside: bool = False
+    """True if the newest answer is to `ask`, whose question waits for nobody."""
 
 
 class Pending(Happening, frozen=True):

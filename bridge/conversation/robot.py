@@ -68,7 +68,7 @@ def solved(turn: Turn, wish: model.Solved) -> None:
         return
     asked = unique_events(piece for piece in turn.state.held if piece.consulted)
     events = (one for one in asked if wish.event_id in {None, one})
-    if settle(turn, *events):
+    if settle(turn, *events) or wish.aside:
         turn.say("robot.solved")
     elif wish.event_id is None:
         turn.say("robot.none_open")

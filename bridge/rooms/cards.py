@@ -115,8 +115,8 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
         case CardKind.QUEUE | CardKind.CALLBACK:
             return _about_request(visit, card, sign)
         case CardKind.ROBOT:  # 👍: solved; 👎 or a person's emoji: asks for an agent
-            if sign in _ENOUGH_SIGNS and card.about is not None:
-                return [model.Solved(card.about)]
+            if sign in _ENOUGH_SIGNS:
+                return [solved(visit) if card.about is None else model.Solved(card.about)]
             return _handed_over(visit, card, gesture.event_id) if sign in _PERSON_SIGNS else []
         case CardKind.QUEUES:
             return []  # votes: see `chosen_queue`
@@ -179,6 +179,24 @@ def want_person(visit: Visit, event_id: EventId) -> None:
     asked = [one for one in cards if one.number == visit.record.conversation.number]
     for happened in _handed_over(visit, asked[-1], event_id) if asked else [model.Human()]:
         visit.step(happened, event_id)
+
+
+def solved(visit: Visit) -> model.Solved:
+    return model.Solved(aside=_answered_aside(visit))
+
+
+def can_be_solved(visit: Visit) -> bool:
+    """True if a question to the robot is open, or was the last thing asked, with `ask`."""
+    consulted = any(one.consulted for one in visit.record.conversation.held)
+    return consulted or _answered_aside(visit)
+
+
+def _answered_aside(visit: Visit) -> bool:
+    """True if the newest card is the answer to an `ask` and no chat came since."""
+    conversation, card = visit.record.conversation, next(reversed(visit.record.cards), None)
+    if card is None or not isinstance(conversation.phase, model.NoChat):
+        return False
+    return card.kind is CardKind.ROBOT and bool(card.text) and card.number == conversation.number
 
 
 def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.Input]:
@@ -575,7 +593,8 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
     if word in _PERSON_WORDS and (use is RobotUse.FIRST or conversation.questions):
         return model.Human()
     enough = word in _ENOUGH_WORDS or is_thanks(words)
-    return model.Solved() if enough and any(one.note for one in conversation.questions) else None
+    answered = any(one.note for one in conversation.questions) or _answered_aside(visit)
+    return solved(visit) if enough and answered else None
 
 
 # --- the queue card's second line -----------------------------------------------------------------

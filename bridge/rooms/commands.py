@@ -729,9 +729,10 @@ COMMANDS: Mapping[str, Command] = {
         lambda visit, call: cards.want_person(visit, call.event_id), _no_words,
         "人工 真人 担当者 转人工 轉人工 轉真人 人工客服 转人工客服 真人客服 客服 オペレーター "
         "有人対応", "agent person operator", asks=True),
-    "solved": _OfRobot(partial(_step, model.Solved), _no_words,
+    "solved": _OfRobot(
+        lambda visit, call: visit.step(cards.solved(visit), call.event_id or None), _no_words,
         "已解决 已解決 解決しました 解决了 解決了",
-        makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
+        makes_sense=lambda visit, _: cards.can_be_solved(visit)),
     "callback": Command(partial(_step, model.CallBack), _no_words,
         "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True,
         outside="acts", provided=lambda rules: rules.policy.callback),

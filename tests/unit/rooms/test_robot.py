@@ -23,7 +23,7 @@ from bridge.ids import EventId
 from bridge.rooms import cards
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.reader import Facts, receive
-from bridge.rooms.record import RobotAnswered, Spoke
+from bridge.rooms.record import CardKind, OurCard, Reacted, RobotAnswered, Spoke
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import ShowAnswer
 from bridge.webchat.frames import Reply, RequestChat, SendPreMessage
@@ -35,6 +35,7 @@ from tests.unit.rooms.visits import ADA, RULES, SALES_USER, House
 
 FIRST = msgspec.structs.replace(RULES, robot=True, policy=Policy(robot=RobotUse.FIRST))
 NOBODY = msgspec.structs.replace(RULES, robot=True, policy=Policy(robot=RobotUse.WHEN_NO_AGENT))
+COMMAND = msgspec.structs.replace(RULES, robot=True, policy=Policy(robot=RobotUse.COMMAND))
 FOUND = RobotReply(1, answers=(RobotAnswer("Returns", "Send it back"),))
 
 
@@ -216,6 +217,30 @@ def test_solved_by_command() -> None:
     said = other.say("solved")
     assert other.carried == [said]  # a customer's word, as nothing is to be solved
     assert House(RULES).served().say("!wc solved")
+
+
+@pytest.mark.parametrize("words", ["solved", "Thanks!", "!wc solved", "👍"])
+def test_an_answer_to_ask_was_enough(words: str) -> None:
+    """The question of an `ask` waits for nobody; the words about its answer call nobody either."""
+    house = House(COMMAND).served()
+    card, asked = EventId("$card"), EventId("$asked")
+    number = house.record.conversation.number
+    cards.remember(
+        house.visit, OurCard(card, CardKind.ROBOT, text="how?", asked=asked, number=number)
+    )
+    if words == "👍":
+        house.receive(Reacted(EventId("$r"), ADA, card, words))
+    else:
+        house.say(words)
+    assert house.notices == ["robot.solved"]
+    assert house.carried == []
+
+
+def test_thanks_after_something_else_than_an_answer() -> None:
+    house = House(COMMAND).served()
+    cards.remember(house.visit, OurCard(EventId("$card"), CardKind.ROBOT, text="how?", number=9))
+    said = house.say("solved")
+    assert house.carried == [said]
 
 
 # --- the whole engine ---------------------------------------------------------------------------
