@@ -51,8 +51,8 @@ from bridge.rooms.visit import (
     TellFigures,
     TellHistory,
     Visit,
+    acted,
     change,
-    note,
     undo,
 )
 from bridge.texts.languages import nearest
@@ -477,10 +477,10 @@ def ordered(visit: Visit, order: Order) -> None:
     if isinstance(parsed, Malformed) or not there:
         return
     by = By(order.actor[:LONGEST_ACTOR], order.way)
-    if COMMANDS[parsed.verb].outside == "acts":
-        note(visit, by, parsed.verb, after=" ".join(parsed.words))
     call = Call(parsed.words, EventId(""), by=by, settings=order.settings)
     carry_out(visit, parsed.verb, call)
+    if COMMANDS[parsed.verb].outside == "acts":
+        acted(visit, by, parsed.verb, " ".join(parsed.words))
 
 
 def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str, ...]) -> None:

@@ -503,6 +503,15 @@ def note(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> N
     visit.changes.append(row)
 
 
+def acted(visit: Visit, by: By, verb: str, words: str) -> None:
+    """Note an order from outside that acts, and tell the room of it unless its answer did."""
+    note(visit, by, verb, after=words)
+    last = visit.effects[-1] if visit.effects else None
+    if not (isinstance(last, model.Say) and last.also == "order.by"):
+        args: model.Args = {"actor": by.actor, "command": f"{verb} {words}".strip()}
+        visit.say("order.acted", args | {"way": visit.rules.way(visit.record, by.way)})
+
+
 def undo(visit: Visit, by: By) -> bool:
     """Undo the last change that was not undone yet; False if there is none.
 

@@ -115,6 +115,23 @@ def test_an_order_that_acts_is_audited_as_well_as_one_that_changes() -> None:
     assert len(house.visit.changes) == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "answers"),
+    [
+        ("close", ["close.nothing", "order.acted"]),
+        ("cancel", ["cancel.nothing", "order.acted"]),
+        ("start nowhere", ["config.bad_queue"]),
+    ],
+)
+def test_the_room_is_told_who_ended_something(words: str, answers: list[str]) -> None:
+    """The sentences of the conversation speak to the customer: "You have ended the chat."."""
+    house = House().served()
+    ordered(house.visit, by_operator(words))
+    said = [one for one in house.effects if isinstance(one, Say)]
+    assert [one.key for one in said] == answers
+    assert said[-1].args["actor"] == "operator"
+
+
 def test_settings_of_one_order_are_one_change() -> None:
     """All or none of them; and `undo` takes back what a form has saved, whole."""
     house = House().served()
