@@ -138,7 +138,10 @@ class Turn(msgspec.Struct):
         for event_id in told:
             self.ask(model.Reported(event_id, key, args or {}))
         if key == model.COUNTED:
-            self.set(dropped=(*self.state.dropped, *told))
+            known = {*told, *self.state.dropped}
+            amending = {one.event_id for one in pieces if one.amends in known}  # no message more
+            counted = (one for one in told if one not in amending)
+            self.set(dropped=(*self.state.dropped, *counted))
         self.set(held=without(self.state.held, events))
         phase, outstanding = self.state.phase, self.state.outstanding
         if isinstance(phase, model.Queued):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bridge.conversation.model import Card, CustomerText, Reported, Said, Withdrawn
 from bridge.conversation.policy import Policy
-from bridge.ids import QueueId
+from bridge.ids import EventId, QueueId
 from tests.support.scene import ASK, REQUEST, SESSION, Scene
 
 SHORT = Policy(queue_id=QueueId(7), max_text_bytes=10)
@@ -47,6 +47,21 @@ def test_a_cancelled_message_in_pieces_is_reported_once() -> None:
     assert list(scene.reported.values()) == ["queue.dropped"]
     told = [one for one in scene.effects if isinstance(one, Reported)]
     assert told == [Reported(event, "queue.dropped")]
+    assert (scene.card, scene.card_args) == (["queue.cancelled", "queue.dropped"], {"count": 1})
+
+
+def test_a_message_and_its_correction_are_given_up_as_one() -> None:
+    """Both are with the queue; sent again, they are one message with the newest wording."""
+    scene = Scene()
+    one = scene.queue_up("versoin")
+    fix = EventId("$fix")
+    scene.happen(
+        Said(fix, CustomerText("fix: version"), amends=one, instead=CustomerText("version"))
+    )
+    scene.reply()
+    scene.cancel()
+    scene.reply()
+    assert scene.reported == {one: "queue.dropped", fix: "queue.dropped"}
     assert (scene.card, scene.card_args) == (["queue.cancelled", "queue.dropped"], {"count": 1})
 
 

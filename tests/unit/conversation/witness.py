@@ -122,6 +122,8 @@ class Witness:
         self._read_by: dict[EventId, set[int]] = {}
         """To which of them an event may have come."""
         self._texts = Texts()
+        self._former: dict[EventId, EventId] = {}
+        """By correction: what it corrects. Both are one message to the customer."""
         self._uncounted: set[EventId] = set()
         """Given up with others: their number is yet to be told."""
         self._places: dict[EventId, int] = {}
@@ -142,6 +144,7 @@ class Witness:
             self._questions.discard(happened.event_id)  # sent once more, it may be asked once more
             self.reported.discard(happened.event_id)  # it is sent again
             if happened.amends is not None:
+                self._former[happened.event_id] = happened.amends
                 self._corrected.add(happened.amends)
         if isinstance(happened, Withdrawn):
             self._note_withdrawn(before, happened)
@@ -238,7 +241,7 @@ class Witness:
                 if isinstance(effect, Card | CallbackCard):
                     places = [self._places[event_id] for event_id in effect.dropped]
                     assert places == sorted(places), "given up in another order"
-                    self._uncounted -= set(effect.dropped)
+                    self._note_counted(set(effect.dropped))
                 self._note_ping(effect, chat)
             case AskRating(session_id=session_id):
                 assert (chat, session_id) not in self._asked, f"asked twice about {session_id}"
@@ -253,6 +256,12 @@ class Witness:
                 raise AssertionError("polls stay open")
             case CallWebChat() | UploadMedia() | FetchHistory() | TakeBack():
                 pass
+
+    def _note_counted(self, counted: set[EventId]) -> None:
+        for event_id, former in self._former.items():  # in the order of writing
+            if former in counted:
+                counted.add(event_id)
+        self._uncounted -= counted
 
     def _note_reported(self, effect: Reported) -> None:
         event_id = effect.event_id
