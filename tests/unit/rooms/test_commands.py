@@ -398,3 +398,8 @@ def test_in_a_room_of_several_people_a_bare_word_is_said_to_the_agent() -> None:
     for text in ("帮助", "hlep", "取消"):
         event = house.say(text)
         assert house.carried[-1] == event
+
+
+@pytest.mark.parametrize("word", ["status", "状态", "狀態", "状況", "状態"])
+def test_each_word_for_the_state_asks_for_it(word: str) -> None:
+    assert parse(f"!wc {word}", "!wc", prefix_needed=True) == Parsed("status")
