@@ -481,8 +481,8 @@ def _value(found: re.Match[str], card: OurCard) -> int | None:
 def _open_question(visit: Visit, words: str) -> OurCard | None:
     """Return the rating card that a plain number answers, while there is no chat.
 
-    Only in a direct room, within `FRESH`, and until the chat is rated: a number may be meant for an
-    agent. Stars are unambiguous, so they may also change a rating while the server allows it.
+    Only in a direct room, within `FRESH`, and once the chat is rated only while that may be changed
+    (the customer was told so): later a number is for an agent. A thumb then answers the thanks.
     """
     state = visit.record.conversation
     ended, session, rated = ended_at(state), state.last_session, state.rated
@@ -492,7 +492,7 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
         return None
     settled = rated is not None and visit.now - rated.at > visit.rules.policy.rating_change
     known = {one.session_id for one in (state.rating, rated) if one is not None}
-    if session in known and (settled or not is_stars(words)):
+    if session in known and (settled or bare_sign(words) in _THUMBS):
         return None
     for card in reversed(visit.record.cards):
         if card.kind is CardKind.RATING and card.session_id == session:

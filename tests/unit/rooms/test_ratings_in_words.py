@@ -115,7 +115,8 @@ def test_a_number_alone_answers_the_question(words: str, value: int | None) -> N
 def test_a_number_is_a_customers_word_where_nothing_asks_for_it() -> None:
     late, shared, rated, other = asked(), asked(direct=False), asked(), asked()
     late.visit.now += cards.FRESH
-    given = msgspec.structs.replace(rated.record.conversation, rated=Rated(LAST, rated.now))
+    long_ago = rated.now - rated.visit.rules.policy.rating_change - 1
+    given = msgspec.structs.replace(rated.record.conversation, rated=Rated(LAST, long_ago))
     rated.visit.set(conversation=given)
     other.visit.set(cards=(OurCard(CARD, CardKind.RATING, SessionId(1), choices=(5, 4)),))
     for house in (late, shared, rated, other):
@@ -149,14 +150,20 @@ def test_one_star_is_asked_back(words: str) -> None:
     [
         ("⭐", 4, ["rating.which"], None, 0),
         ("⭐⭐⭐", 4, [], 3, 0),
-        ("4", 4, [], None, 1),
+        ("4", 4, [], 4, 0),
+        ("2 sorry", 4, [], None, 1),
+        ("满意", 4, [], 4, 0),
+        ("0", 4, ["rating.unknown"], None, 0),
+        ("471123", 4, [], None, 1),
+        ("👍", 4, [], None, 1),
         ("⭐", 6, [], None, 1),
+        ("4", 6, [], None, 1),
     ],
 )
-def test_stars_may_change_a_rating_and_call_nobody(
+def test_the_words_that_rate_may_also_change_a_rating_and_call_nobody(
     words: str, minutes: int, notices: list[str], value: int | None, carried: int
 ) -> None:
-    """A number may be for an agent once the chat is rated, and so may all when that is settled."""
+    """All may be for an agent once the rating is settled, a thumb as soon as the chat is rated."""
     house = asked()
     rated = Rated(LAST, house.now - minutes * 60_000)
     house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, rated=rated))
@@ -206,7 +213,7 @@ def test_why_is_asked_of_one_person_alone(direct: bool) -> None:
     assert house.record.conversation.rating == Rating(LAST, 1, more=direct)
 
 
-@pytest.mark.parametrize("words", ["too slow", "  why did I wait so long?  ", "4", "no"])
+@pytest.mark.parametrize("words", ["too slow", "  why did I wait so long?  ", "10", "no"])
 def test_the_next_message_goes_along_with_an_unhappy_rating(words: str) -> None:
     house = unhappy()
     event = house.say(words)
@@ -214,6 +221,13 @@ def test_the_next_message_goes_along_with_an_unhappy_rating(words: str) -> None:
     assert house.reported == {event: "undelivered.with_rating"}
     assert can_be_sent_again("undelivered.with_rating")  # to an agent, if it was meant for one
     assert house.carried == []
+
+
+def test_another_rating_than_the_unhappy_one_is_no_comment_on_it() -> None:
+    house = unhappy()
+    house.say("4")
+    assert house.record.conversation.rating == Rating(LAST, 4)
+    assert (house.reported, house.carried) == ({}, [])
 
 
 @pytest.mark.parametrize("taken", [False, True])
