@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from bridge import __version__
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at, names
-from bridge.conversation.queue import hidden, unseen_callback
+from bridge.conversation.queue import callback_wanted, hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId
 from bridge.rooms import cards
@@ -506,10 +506,12 @@ def _help(visit: Visit, call: Call) -> None:
         mine = (verb for verb, row in COMMANDS.items() if call.admin or not row.for_admins(()))
         now, verbs = "help.all", list(mine)
     elif isinstance(phase, model.Chatting):
-        first = "human" if phase.robot else "status"
+        first = "human" if phase.robot and not policy.paused else "status"
         now, verbs[:3] = "help.chatting", (first, "close", "transcript")
     elif waiting or unseen_callback(conversation) is not None:
-        now, verbs[:3] = "help.waiting", ("cancel", "status", "callback")
+        now, verbs[:2] = "help.waiting", ("cancel", "status")
+        if not (policy.paused or callback_wanted(conversation)):
+            verbs[2] = "callback"
     elif policy.paused:
         verbs[:2] = "resume", "status"
     elif ended is not None and visit.now - ended < cards.FRESH:

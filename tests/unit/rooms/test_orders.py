@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from bridge.config.model import Permission
 from bridge.conversation.model import (
+    Callback,
     CallWebChat,
     Chatting,
     Conversation,
@@ -55,6 +56,8 @@ def test_questions(text: str, key: str, prefix: str) -> None:
 QUIET = Conversation()
 WAITS = Conversation(phase=Queued(QueueId(2), 1))
 TALKS = Conversation(phase=Chatting(SessionId(5), 1, QueueId(2)))
+ROBOT = Conversation(phase=Chatting(SessionId(5), 1, QueueId(2), robot=True))
+WANTED = Callback(QueueId(2), wanted=1)
 EVERYTHING = replace(
     RULES, robot=True, seal=lambda _, __: b"", panel_url="https://example.org/room/"
 )
@@ -77,8 +80,12 @@ def helped(house: House, text: str = "!wc help") -> str:
         (QUIET, {"start": "on_command"}, "start lang history"),
         (QUIET, {"paused": True}, "resume status history"),
         (WAITS, {}, "cancel status callback"),
+        (WAITS, {"paused": True}, "cancel status history"),
+        (replace(WAITS, callback=WANTED), {}, "cancel status history"),
+        (replace(QUIET, callback=WANTED), {}, "cancel status history"),
         (TALKS, {}, "status close transcript"),
-        (replace(TALKS, phase=replace(TALKS.phase, robot=True)), {}, "human close transcript"),
+        (ROBOT, {}, "human close transcript"),
+        (ROBOT, {"paused": True}, "status close transcript"),
         (OVER, {}, "rate transcript history"),
     ],
 )
