@@ -27,7 +27,7 @@ from bridge.config.model import RatingOption
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at, unhappy
 from bridge.conversation.policy import RobotUse
-from bridge.conversation.queue import callback_wanted
+from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.robot import awaited
 from bridge.conversation.turn import plain_text
 from bridge.ids import EventId, QueueId, SessionId
@@ -565,7 +565,10 @@ def _words(fragment: str) -> str:
 def robot_answered(visit: Visit, came: RobotAnswered) -> None:
     """Show the answer of the knowledge base, unless an agent was asked for meanwhile."""
     if not came.first:
-        visit.ask(ShowAnswer(came.event_id, came.question, came.key, came.args))
+        key = came.key
+        if not _offers_person(visit):
+            key = f"robot.no_person.{came.key.removeprefix('robot.')}"
+        visit.ask(ShowAnswer(came.event_id, came.question, key, came.args))
         return
     question = awaited(visit.record.conversation, came.event_id)
     if question is None:
@@ -577,6 +580,14 @@ def robot_answered(visit: Visit, came: RobotAnswered) -> None:
         note = visit.word("agent.robot_answered", {"answers": "; ".join(came.short)})
     silence = model.Silence.UNREACHABLE if came.unreachable else model.Silence.NOTHING
     visit.step(model.Consulted(came.event_id, note, silence))
+
+
+def _offers_person(visit: Visit) -> bool:
+    """True if `human` leads to a person: there is none yet, and the room is not paused."""
+    phase = visit.record.conversation.phase
+    alone = isinstance(phase, model.NoChat) or hidden(phase)
+    alone = alone or (isinstance(phase, model.Chatting) and phase.robot)
+    return alone and not visit.record.settings.paused
 
 
 def robot_wish(visit: Visit, words: str) -> model.Input | None:

@@ -67,6 +67,8 @@ from bridge.webchat.words import decode_emoji
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
 
 HELPED, NOT_HELPED, PERSON, BELL, CROSS, AGAIN = "👍", "👎", "🙋", "🔔", "❌", "🔁"
+UNANSWERED = frozenset({"robot.nothing", "robot.too_long", "robot.unreachable"})
+"""Text keys of the knowledge base's answers that offer a person only."""
 WAITING = (
     *("queue.position", "queue.waiting", "queue.place_said"),
     *("queue.position_paused", "queue.waiting_paused", "queue.place_said_paused"),
@@ -754,7 +756,9 @@ def offered(
         card = replace(card, about=offer.event_id)
     else:
         card = replace(card, text=offer.question, asked=offer.event_id)
-    return CardPosted(card, (HELPED, NOT_HELPED))
+    if offer.key.startswith("robot.no_person."):
+        return CardPosted(card)
+    return CardPosted(card, (PERSON,) if offer.key in UNANSWERED else (HELPED, NOT_HELPED))
 
 
 def request_card(

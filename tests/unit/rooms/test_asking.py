@@ -125,6 +125,10 @@ def test_what_is_remembered_and_what_can_be_tapped() -> None:
     command = offered(ShowAnswer(asked, "how?", "k"), card, 3)
     kept = OurCard(card, CardKind.ROBOT, number=3, text="how?", asked=asked)
     assert command == CardPosted(kept, ("👍", "👎"))
+    nothing = offered(ShowAnswer(asked, "how?", "robot.nothing"), card, 3)
+    assert nothing == CardPosted(kept, ("🙋",))
+    in_chat = offered(ShowAnswer(asked, "how?", "robot.no_person.answers"), card, 3)
+    assert in_chat == CardPosted(kept)
     person = offered(Offer("robot.person_offered"), card, 3)
     assert person == CardPosted(OurCard(card, CardKind.ROBOT, number=3), ("🙋",))
 

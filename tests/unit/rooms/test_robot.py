@@ -15,17 +15,20 @@ from bridge.conversation.model import (
     Human,
     Idle,
     Input,
+    Phase,
     Question,
+    Queued,
     Solved,
 )
 from bridge.conversation.policy import Policy, RobotUse
-from bridge.ids import EventId
+from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.reader import Facts, receive
-from bridge.rooms.record import CardKind, OurCard, Reacted, RobotAnswered, Spoke
+from bridge.rooms.record import CardKind, OurCard, Reacted, RobotAnswered, RoomSettings, Spoke
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import ShowAnswer
+from bridge.texts import CATALOGUE
 from bridge.webchat.frames import Reply, RequestChat, SendPreMessage
 from bridge.webchat.http import RobotAnswer, RobotReply
 from tests.fakes.clock import quiet
@@ -160,6 +163,32 @@ def test_what_was_asked_by_command_is_shown_always() -> None:
     assert house.effects == [ShowAnswer(EventId("$1"), "how?", "robot.nothing")]
 
 
+@pytest.mark.parametrize("key", ["answers", "nothing", "too_long", "unreachable"])
+@pytest.mark.parametrize(
+    ("phase", "paused", "offered"),
+    [
+        (Idle(), False, True),
+        (Idle(), True, False),
+        (Queued(QueueId(2), 0), False, False),
+        (Queued(QueueId(2), 0, quiet_until=1), False, True),
+        (Chatting(SessionId(5), 1, QueueId(2)), False, False),
+        (Chatting(SessionId(5), 1, QueueId(2), robot=True), False, True),
+    ],
+)
+def test_a_person_is_offered_only_to_somebody_without_one(
+    phase: Phase, paused: bool, offered: bool, key: str
+) -> None:
+    house = House(COMMAND).served()
+    conversation = msgspec.structs.replace(house.record.conversation, phase=phase)
+    house.visit.set(conversation=conversation, settings=RoomSettings(paused=paused))
+    cards.robot_answered(house.visit, RobotAnswered(EventId("$1"), "how?", f"robot.{key}"))
+    (shown,) = house.effects
+    assert isinstance(shown, ShowAnswer)
+    assert shown.key == (f"robot.{key}" if offered else f"robot.no_person.{key}")
+    text = CATALOGUE[shown.key]["en"]
+    assert ("person" in text) is offered
+
+
 # --- in plain words -----------------------------------------------------------------------------
 
 
@@ -271,7 +300,7 @@ async def test_a_slow_knowledge_base_holds_nobody_up() -> None:
         assert link.texts(ROOM) == ["I am here"]
         link.thinking.set()
         await quiet()
-    assert world.matrix.texts(ROOM) == ["hello", "robot.answers", "👍", "👎"]
+    assert world.matrix.texts(ROOM) == ["hello", "robot.no_person.answers"]
 
 
 @pytest.mark.asyncio
