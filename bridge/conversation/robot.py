@@ -64,10 +64,9 @@ def consulted(turn: Turn, came: model.Consulted) -> str | None:
 
 def solved(turn: Turn, wish: model.Solved) -> None:
     """Settle questions whose answer was enough; too late once in a queue or chat."""
-    if not isinstance(turn.state.phase, model.NoChat):
-        return
+    idle = isinstance(turn.state.phase, model.NoChat)
     asked = unique_events(piece for piece in turn.state.held if piece.consulted)
-    events = (one for one in asked if wish.event_id in {None, one})
+    events = (one for one in asked if idle and wish.event_id in {None, one})
     if settle(turn, *events) or wish.aside:
         turn.say("robot.solved")
     elif wish.event_id is None:

@@ -216,6 +216,10 @@ def test_in_a_queue_it_is_too_late_for_thanks() -> None:
     scene.happen(Human())
     scene.happen(Solved(event))
     assert answered(scene) == []
+    assert scene.notices == []
+    scene.happen(Solved())
+    assert answered(scene) == []
+    assert scene.notices == ["robot.none_open"]
 
 
 def test_a_chat_that_begins_by_itself_takes_the_questions_over() -> None:
