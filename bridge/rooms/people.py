@@ -77,8 +77,8 @@ KEPT_TURNED_AWAY = 50
 TURN_AWAY_EVERY = 3_600_000
 """Minimum ms between two refusals to a person without permission."""
 GREET_AFTER = 5_000
-"""ms before the welcome in a direct room; none is sent if the customer writes first, as apps create
-the room and send the question at once."""
+"""ms before the welcome in a direct room, or the address of another; none is sent if the customer
+writes first, as apps create the room and send the question at once."""
 GRACE = 5 * 60_000
 """ms for which a chat goes on in a shared room without customers."""
 UPGRADE_PATIENCE = 4 * 3_600_000
@@ -332,6 +332,7 @@ def entered(
         displayname=entry.displayname or record.displayname,
         parked=(),
         greet_at=None,
+        greet_link="",
         empty_since=None,
         people=_kept(rules, entry.people),
     )
@@ -354,7 +355,7 @@ def entered(
         pass  # the chat goes on
     elif visit.record.direct and (link := address(other)):
         if not words_came:  # else the reply to each message says so
-            visit.say("room.elsewhere", {"link": link})
+            visit.set(greet_at=visit.now + GREET_AFTER, greet_link=link)
     else:
         if not visit.record.direct:
             _welcome(visit, words_came=words_came)
@@ -677,8 +678,12 @@ def passed(visit: Visit) -> None:
     if visit.record.upgrade is not None:
         _close(visit)
     elif visit.record.greet_at is not None:
-        visit.set(greet_at=None)
-        _welcome(visit)
+        link = visit.record.greet_link
+        visit.set(greet_at=None, greet_link="")
+        if link:
+            visit.say("room.elsewhere", {"link": link})
+        else:
+            _welcome(visit)
     else:
         _end_conversation(visit)
         _leave(visit, LeaveRoom((visit.record.host,)))

@@ -160,7 +160,7 @@ def receive(visit: Visit, meaning: RoomEvent, raw: Raw, facts: Facts, *, command
         _park(visit, meaning, raw)
         return
     if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
-        visit.set(greet_at=None)
+        visit.set(greet_at=None, greet_link="")
     if isinstance(meaning, (Spoke, Corrected)):  # as nearly always
         heard = visit.record.direct or not meaning.notice  # else it is another program's
         if command is not None and command.secret and heard:

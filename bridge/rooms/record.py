@@ -392,6 +392,8 @@ class RoomRecord(Value, frozen=True):
     upgrade: Upgrade | None = None
     greet_at: int | None = None
     """When to greet the customer of a direct room, unless they write before, ms."""
+    greet_link: str = ""
+    """Instead of a greeting: the address of the customer's chat in another room."""
     empty_since: int | None = None
     """When the last customer left a shared room, ms; None while there is one."""
     people: tuple[Person, ...] = ()

@@ -463,5 +463,7 @@ def test_a_chat_that_moves_is_sent_to_no_other(moving: bool) -> None:
         here = msgspec.structs.replace(other, upgrade=upgrade)
     visit = Visit(here, RULES, 0)
     people.entered(visit, Entered(people=(Person(ADA),)), Standing.ORDINARY, other)
+    visit.now += people.GREET_AFTER
+    passed(visit)
     said = [one.key for one in visit.effects if isinstance(one, Say)]
     assert said == ([] if moving else ["room.elsewhere"])

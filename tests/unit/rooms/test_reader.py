@@ -12,7 +12,7 @@ import pytest
 from bridge.conversation.model import Chatting, Conversation, Idle, Reported, Say
 from bridge.ids import EventId, InputSeq, RoomId, UserId
 from bridge.rooms.engine import Engine
-from bridge.rooms.people import UPGRADE_PATIENCE
+from bridge.rooms.people import GREET_AFTER, UPGRADE_PATIENCE
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.reader import PARKED_LIMIT, STANDING_TRIES, Reader
 from bridge.rooms.record import (
@@ -274,11 +274,21 @@ async def test_words_in_a_second_room_are_answered_with_the_way_to_the_first() -
 
 
 @pytest.mark.asyncio
-async def test_a_second_room_without_words_says_where_the_first_is() -> None:
+@pytest.mark.parametrize("written", [False, True])
+async def test_a_second_room_says_where_the_first_is_once(written: bool) -> None:
+    """At the words that did not go, which apps send when they see the room; else after a while."""
     world = World()
     world.speak(Texts())
-    (told,) = await second_room(world, language="en")
-    assert told == f"You already have a chat with us. Please go on there:\n{LINK}"
+    assert await second_room(world, language="en") == []
+    async with world.running() as engine:
+        if written:
+            await engine.accept_events([world.event(text="me again", room_id=SECOND)])
+        await world.clock.turn(GREET_AFTER / 1000)
+        await quiet()
+    told, *more = world.matrix.texts(SECOND)
+    gone = ", so this message did not go to an agent" if written else ""
+    assert told.startswith(f"You already have a chat with us{gone}. Please go on there:\n{LINK}")
+    assert more == (["🔁"] if written else [])
 
 
 @pytest.mark.asyncio
