@@ -1,7 +1,7 @@
 """The two robots of a call centre: the knowledge base before a chat, and the robot inside one.
 
 The knowledge base is asked over HTTP (guide part four), with a time-out: an unanswered question
-goes to a person, and the customer is told so. Its pieces are in `held`, as without a robot;
+goes to a person, and the customer is told why. Its pieces are in `held`, as without a robot;
 `Conversation.questions` has the state of each question. If a person is wanted after all (functions
 return the key of the sentence that says why, for `queue.want_person`), `hand_over` puts the robot's
 answer behind each question. A question that needs no person ends with `Answered`.

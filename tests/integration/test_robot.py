@@ -124,7 +124,7 @@ async def test_a_customer_asks_for_a_person_in_plain_words(stage: Stage) -> None
 
 async def test_what_the_robot_does_not_know_goes_to_a_person(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("unusual"), "what is love?")
-    await talk.reads("Nothing was found, so your question goes to a person", stage.bot)
+    await talk.reads("Nothing was found in our answers", stage.bot)
     await talk.heard("what is love?")
     await talk.say("!wc cancel")
     await talk.at_desk(lambda one: one.request is None)

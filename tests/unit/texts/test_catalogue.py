@@ -183,6 +183,14 @@ def test_the_robot_understands_the_words_that_its_text_names() -> None:
         assert person in cards._PERSON_WORDS, language
 
 
+def test_the_robot_promises_nobody_before_one_is_asked_for() -> None:
+    """The queue may be closed, or its robot may answer: the queue card says what comes of it."""
+    person = re.compile("person|agent|人工|真人|客服|担当者")
+    said = {key: text for key, text in CATALOGUE.items() if key.startswith("robot.person_")}
+    for key in said.keys() - {"robot.person_offered"}:
+        assert not [text for text in said[key].values() if person.search(text)], key
+
+
 def test_every_text_is_used_in_the_code() -> None:
     """By its whole key, by a key built in an f-string (`f"status.{status}"`), or for a count."""
     texts = Path(bridge.texts.__path__[0])
