@@ -116,8 +116,8 @@ def end_chat(
 
 
 def _leave(turn: Turn, phase: model.Chatting, *, closed: bool) -> None:
-    if phase.seeking:
-        turn.card("queue.cancelled")
+    if phase.seeking:  # the card may still show a position
+        connected(turn, phase)
     dismiss(turn, phase.agents)
     turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
 

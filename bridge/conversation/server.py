@@ -114,6 +114,8 @@ def _ask_anew(turn: Turn, place: model.Queued) -> None:
 
 def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) -> None:
     """Handle news of the robot's search for a person (row 27); if it fails, the robot goes on."""
+    if phase.unwanted:
+        return  # the customer sees only that the request is cancelled
     news = progress(push.status)
     turn.enter(phase, seeking=news is not Progress.OVER)
     if news is Progress.WAITING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.model import Card, Chatting, FailureReason, Human
+from bridge.conversation.model import Cancel, Card, Chatting, Close, FailureReason, Human
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
 
@@ -134,13 +134,37 @@ def test_no_card_tells_of_a_place_once_the_person_is_there() -> None:
 
 
 def test_no_card_tells_of_a_place_in_a_chat_that_is_over() -> None:
+    """Nor of a queue that was left: that the chat has ended is told in a notice."""
     for ends in (lambda scene: scene.push(205, sessionId=SESSION), lose):
         scene = with_robot()
         scene.happen(Human())
         scene.reply(queueLength=1)
         ends(scene)
         first = [one for one in scene.effects if isinstance(one, Card) and one.number == 1]
-        assert first[-1].key == "queue.cancelled"
+        assert first[-1].key == "queue.joined_unnamed"
+
+
+def test_who_closes_while_the_robot_looks_for_a_person_is_told_once() -> None:
+    scene = with_robot()
+    scene.happen(Human())
+    scene.reply(queueLength=1)
+    scene.happen(Close())
+    scene.forget()
+    scene.reply()
+    assert scene.notices == ["chat.ended_by_you"]
+    assert scene.cards == ["queue.joined_unnamed"]
+
+
+def test_no_search_is_told_to_whoever_has_left_before_the_robot_came() -> None:
+    scene = Scene()
+    scene.start()
+    scene.happen(Cancel())
+    scene.reply(sessionId=SESSION, robotType=3)
+    scene.push(201, requestStatus=0, queueLength=2, sessionId=SESSION)
+    scene.push(201, requestStatus=3, sessionId=SESSION)
+    scene.push(205, sessionId=SESSION)
+    assert scene.cards[-1] == "queue.cancelled"
+    assert scene.notices == []
 
 
 def lose(scene: Scene) -> None:
