@@ -592,7 +592,8 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
             visit.say("room.shared")
         elif alone and not record.direct and any(one.user == record.customer for one in there):
             visit.set(direct=True)
-            visit.say("room.alone")
+            bare = record.host == visit.rules.bot
+            visit.say("room.alone" if bare else "room.alone_queue")
     record = visit.record
     served = record.direct or any(permission(one.user) in SERVED for one in record.people)
     if served != (record.empty_since is None):

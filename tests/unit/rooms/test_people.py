@@ -37,7 +37,7 @@ from bridge.rooms.record import (
 from bridge.rooms.visit import LeaveRoom, Visit
 from tests.fakes.clock import quiet
 from tests.fakes.house import World
-from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
+from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
 
 BOB, EVE = UserId("@bob:example.org"), UserId("@eve:example.org")
 
@@ -334,6 +334,22 @@ def test_it_is_one_again_once_its_customer_is_alone() -> None:
     assert told(house) == ["me again"]
     house.receive(MemberGone(ADA, ADA))
     assert house.membership() is Membership.LEFT
+
+
+@pytest.mark.parametrize(("host", "bare"), [(BOT, True), (SALES_USER, False)])
+def test_who_is_alone_again_is_told_whether_commands_need_the_prefix(
+    host: UserId, bare: bool
+) -> None:
+    house = House(msgspec.structs.replace(RULES, language="en"))
+    house.invite(whom=host)
+    house.enter(Entered(direct=True, people=(Person(ADA, "Ada"),)))
+    house.receive(MemberJoined(BOB, "Bob"))
+    house.receive(MemberGone(BOB, BOB))
+    told = house.visit.part(house.notices[-1], {"prefix": "!wc"})
+    assert told.startswith("It is just you here again")
+    assert ("commands need no !wc" in told) is bare
+    house.say("status")
+    assert bool(house.carried) is not bare
 
 
 def test_no_other_room_becomes_direct() -> None:
