@@ -79,7 +79,7 @@ from bridge.rooms.rules import Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import By, Came, Conceal, Visit, not_taken, record_in
-from bridge.texts.languages import CLEAR, spoken
+from bridge.texts.languages import CLEAR, followed
 from bridge.webchat.frames import MessageReceived
 
 ADMIN_LEVEL = 50
@@ -266,8 +266,7 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, facts: Facts, command: Readin
         return
     elif visit.record.speaker != spoke.sender:
         visit.set(speaker=spoke.sender)
-    if visit.record.language[0] < CLEAR:
-        _hear_language(visit, spoke.plain, command)
+    _hear_language(visit, spoke.plain, command)
     if isinstance(spoke, Spoke):
         root = spoke.thread
         thread = None if root is None else Thread(root, spoke.event_id, facts.received)
@@ -302,14 +301,15 @@ def _said_in_pause(visit: Visit, spoke: Spoke | Corrected, facts: Facts) -> None
 
 
 def _hear_language(visit: Visit, words: str, command: Reading) -> None:
-    """Detect the language of a customer's words, and store it if it is clearer than before."""
-    known = visit.record.language[0]
+    """Store the language of a customer's words if it counts more than what was known."""
+    known = visit.record.language
+    if known[0] == CLEAR or (known[0] > 1 and words.isascii()):
+        return
     if command is not None and command.verb and COMMANDS[command.verb].outside == "sets":
         words = " ".join(words.split()[: 1 if command.bare else 2])  # without the setting's value
-    if known == 0 or not words.isascii():
-        heard = spoken(words, visit.rules.language)
-        if heard[0] > (known if command is None else max(known, 1)):  # "help" is no language hint
-            visit.set(language=heard)
+    heard = followed(known, words, visit.rules.language)
+    if heard != known and (command is None or heard[1] != "en"):  # "help" is no language hint
+        visit.set(language=heard)
 
 
 def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:

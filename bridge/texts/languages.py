@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
@@ -67,17 +68,21 @@ def fallbacks(language: str) -> tuple[str, ...]:
     return (language, *LOCALES[language].fallbacks)
 
 
-CLEAR = 4
-"""The highest confidence of `spoken`."""
+CLEAR, SENTENCE = 4, 5
+"""Confidence in characters of one CJK language only, and in an English sentence."""
 _CHARSETS = ("gb2312", "big5", "shift_jis")
 LEAST_LATIN = 5
 """Minimum letters, in words of two or more, of English: "OK" and "hi" occur in every language."""
+LEAST_WORDS, LEAST_SIGNS = 3, 5
+"""Minimum lower-case words of an English sentence (a capital may begin a name, and an address of a
+page is one word), and minimum signs of a CJK one (a name has two to four)."""
 _HAN, _LATIN = re.compile("[\u3400-\u9fff]"), re.compile("[A-Za-z\u00c0-\u024f]+")
 _KANA = re.compile("[ぁ-ねは-ゖァ-ヺ]")  # all but の, which occurs in Chinese brand names
+_WORD = re.compile(r"(?<!\S)[a-z\u00df-\u024f'’]+(?=[,.;:!?]*(?!\S))")
 
 
 def spoken(text: str, default: str) -> tuple[int, str]:
-    """Detect the language of a text by its characters: confidence from 0 to CLEAR, and language.
+    """Detect the language of a text by its characters: confidence from 0 to SENTENCE, and language.
 
     Three character sets serve as the table: a character only in GB 2312 is simplified Chinese, only
     in Big5 (its frequent part) traditional, only in JIS X 0208 Japanese. As texts contain foreign
@@ -89,8 +94,10 @@ def spoken(text: str, default: str) -> tuple[int, str]:
     han, kana, words = _HAN.findall(text), _KANA.findall(text), _LATIN.findall(text)
     if len(words) >= len(han) + len(kana):
         letters = sum(len(word) for word in words if len(word) > 1)
-        return (1, "en") if letters >= LEAST_LATIN else (0, default)
-    homes = {tuple(_has(charset, one) for charset in _CHARSETS) for one in han}
+        if letters < LEAST_LATIN:
+            return 0, default
+        return SENTENCE if len(_WORD.findall(text)) >= LEAST_WORDS else 1, "en"
+    homes = {_homes(one) for one in han}
     if (True, False, False) in homes:
         return CLEAR, "zh-CN"
     if (False, True, False) in homes:
@@ -102,6 +109,25 @@ def spoken(text: str, default: str) -> tuple[int, str]:
     if (False, True, True) in homes:
         return 3, "ja" if default == "ja" else "zh-TW"
     return 2, "zh-CN" if default == "en" else default
+
+
+def followed(known: tuple[int, str], text: str, default: str) -> tuple[int, str]:
+    """Return the language of a customer, known as `spoken` returns it, after one more text.
+
+    The higher confidence counts. After an English sentence, CJK counts only from LEAST_SIGNS on:
+    less may be a name. After CJK, English does not count: it may be quoted.
+    """
+    heard = spoken(text, default)
+    if known[0] == SENTENCE:
+        signs = len(_HAN.findall(text)) + len(_KANA.findall(text))
+        return heard if heard[1] != "en" and signs >= LEAST_SIGNS else known
+    better = heard[0] > known[0] and (heard[0] != SENTENCE or known[0] <= 1)
+    return heard if better else known
+
+
+@lru_cache(8192)
+def _homes(sign: str) -> tuple[bool, ...]:
+    return tuple(_has(charset, sign) for charset in _CHARSETS)
 
 
 def _has(charset: str, sign: str) -> bool:

@@ -462,9 +462,14 @@ def language_in(house: House) -> str:
         (["你好", "OK", "請問", "嗎", "请问"], "zh-TW"),  # the first clear ones stay
         (["予約確認", "お願いします", "请问"], "ja"),
         (["hi", "你好", "hello"], "zh-CN"),
+        (["I have a question about my invoice", "李明", "!wc 状态"], "en"),  # a name is no language
+        (["I have a question about my invoice", "我想问发票"], "zh-CN"),
+        (["hello", "I have a question about my invoice", "李明"], "en"),
+        (["我的打印机", "cannot connect to the printer"], "zh-CN"),  # quoted
+        (["有人吗", "!wc help me with this"], "zh-CN"),
     ],
 )
-def test_a_room_follows_its_customers_first_words(texts: list[str], language: str) -> None:
+def test_a_room_follows_its_customers_words(texts: list[str], language: str) -> None:
     house = House().served()
     for text in texts:
         house.say(text)

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.texts.languages import CLEAR, DEFAULT_LANGUAGE, LANGUAGES, fallbacks, nearest, spoken
+from bridge.texts.languages import (
+    CLEAR,
+    DEFAULT_LANGUAGE,
+    LANGUAGES,
+    SENTENCE,
+    fallbacks,
+    followed,
+    nearest,
+    spoken,
+)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -73,9 +82,16 @@ def test_the_default_language_is_supported() -> None:
     [  # with the operator's default zh-CN, zh-TW, en, ja
         (0, ("", "4711", "A1", "?", "👍", "привет", "안녕"), LANGUAGES),
         (0, ("OK", "ok!", "hi", "Yes", "test", "a b c d e f", "ok ok 4711", "VIP"), LANGUAGES),
+        (1, ("hello", "it is OK", "Größe 38", "I live at 北京路", "是 Apple iPhone"), ("en",) * 4),
         (
             1,
-            ("hello", "is it ok?", "Größe 38", "où est mon colis ?", "I live at 北京路"),
+            ("Apple iPhone 15 Pro Max", "12 Hill Road, Bath", "http://a.de/is/my/home"),
+            ("en",) * 4,
+        ),
+        (1, ("ming.li@example.com or so", "x-ray of bones"), ("en",) * 4),
+        (
+            SENTENCE,
+            ("is it ok?", "où est mon colis ?", "I don't know why", "I live in the 北京路"),
             ("en",) * 4,
         ),
         (1, ("x" * 500 + "请问",), ("en",) * 4),  # only its beginning is read
@@ -94,6 +110,31 @@ def test_the_language_of_a_text(
     for text in texts:
         for default, language in zip(LANGUAGES, languages, strict=True):
             assert spoken(text, default) == (level, language), text
+
+
+@pytest.mark.parametrize(
+    ("texts", "language"),
+    [  # with the operator's default zh-CN
+        (("Where is my parcel?", "李明"), "en"),
+        (("Where is my parcel?", "欧阳娜娜", "タロウ"), "en"),
+        (("Where is my parcel?", "李明", "!wc 状态", "2024年5月"), "en"),
+        (("Where is my parcel?", "请问有人吗"), "zh-CN"),
+        (("Where is my parcel?", "荷物が届きません"), "ja"),
+        (("Where is my parcel?", "我想找人工", "It has not come yet."), "zh-CN"),
+        (("hello", "有人吗"), "zh-CN"),
+        (("Good morning", "Where is my parcel?", "李明"), "en"),
+        (("有人吗", "Apple iPhone 15 Pro Max", "thank you"), "zh-CN"),
+        (("有人吗", "error: the printer is not there"), "zh-CN"),
+        (("你好", "the printer is not there", "請問"), "zh-TW"),
+        (("有人嗎", "我想找人工"), "zh-TW"),  # the first clear one stays
+        (("荷物が届きません", "我的包裹没到"), "ja"),
+    ],
+)
+def test_the_language_of_one_text_after_the_other(texts: tuple[str, ...], language: str) -> None:
+    known = (0, "")
+    for text in texts:
+        known = followed(known, text, "zh-CN")
+    assert known[1] == language
 
 
 @given(st.text(max_size=40), st.sampled_from(LANGUAGES))
