@@ -379,7 +379,7 @@ class Served(Section):
     permissions: Permissions = {}
     """User id, server, pattern or "*" -> none | customer | admin | ignore; most specific wins."""
     language: Language = "zh-CN"
-    """zh-CN | zh-TW | en | ja: first language of rooms; a customer's first words may change it."""
+    """zh-CN | zh-TW | en | ja: first language of rooms; a customer's words may change it."""
     timezone: TimeZone = ""
     """Customers' zone for times in rooms, such as Asia/Shanghai; empty: UTC."""
     start: Literal["on_message", "on_command"] = "on_message"
