@@ -46,20 +46,17 @@ class Files:
 
     def load(self) -> Config:
         """Read the configuration; see `load_config` for what it raises."""
-        return load_config(self.config, os.environ, [outer_checks])
+        return load_config(self.config, os.environ, OUTER_CHECKS)
 
 
 def _place(bad: BadOverride) -> KeyPath:
     return ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
 
 
-def outer_checks(config: Config) -> Iterator[Problem]:
-    """Check values by rules of outer rings: texts, server URLs, certificates, user names."""
-    # Imported late: it imports the whole bridge, which would slow down `--version`.
-    from bridge.app.settings import all_users_of
-    from bridge.link.settings import trusted_by
-    from bridge.matrix.users import NameTaken
+# Both below import late: that imports the whole bridge, which would slow down `--version`.
 
+
+def _texts(config: Config) -> Iterator[Problem]:
     for bad in check_overrides(config.texts):
         yield Problem(_place(bad), str(bad))
     for enterprise, part in config.parts().items():
@@ -67,21 +64,37 @@ def outer_checks(config: Config) -> Iterator[Problem]:
             above, own = config.texts.get(bad.key), part.texts[bad.key]
             if above is None or above.get(bad.language) != own.get(bad.language):
                 yield Problem(within(config, enterprise, _place(bad)), str(bad))
-        checks: tuple[Callable[[WebChat], object], ...] = (
-            lambda server: Endpoints(server.base_url),
-            trusted_by,
-        )
+
+
+def _servers(config: Config) -> Iterator[Problem]:
+    from bridge.link.settings import trusted_by
+
+    checks: tuple[Callable[[WebChat], object], ...] = (
+        lambda server: Endpoints(server.base_url),
+        trusted_by,
+    )
+    for enterprise, part in config.parts().items():
         for check in checks:
             try:
                 check(part.server)
             except ValueError as error:
                 key, _, why = str(error).partition(" ")  # these errors begin with the key
                 yield Problem(within(config, enterprise, ("webchat", 0, key)), why)
+
+
+def _users(config: Config) -> Iterator[Problem]:
+    from bridge.app.settings import all_users_of
+    from bridge.matrix.users import NameTaken
+
     try:
         all_users_of(config)
     except NameTaken as error:
         key, _, why = str(error).partition(" ")
         yield Problem(within(config, error.enterprise, ("bridge", key)), why)
+
+
+OUTER_CHECKS = (_texts, _servers, _users)
+"""Rules of outer rings: on texts, on server URLs and certificates, and on user names."""
 
 
 def _override(context: click.Context, parameter: click.Parameter, value: Any) -> None:

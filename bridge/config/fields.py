@@ -20,7 +20,12 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    field_validator,
+    model_validator,
 )
 
 from bridge.config.hours import read_zone
@@ -116,12 +121,57 @@ Age = Annotated[
 # --- names, addresses, templates -----------------------------------------------------------------
 
 
+class Faulty:
+    """Stand-in for an invalid value: whatever uses it raises TypeError or AttributeError."""
+
+    def __bool__(self) -> bool:
+        raise TypeError
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError
+
+    def __hash__(self) -> int:
+        raise TypeError
+
+    def __str__(self) -> str:
+        raise TypeError
+
+
+FAULTY = Faulty()
+"""The stand-in; as the context of a validation, it takes the place of every invalid value."""
+
+
 class Section(BaseModel):
     """A part of config.yaml: frozen, rejects unknown keys, documents its keys by docstrings."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known(cls, data: object, info: ValidationInfo) -> object:
+        """Drop unknown keys and fill missing ones, in a validation that replaces invalid values."""
+        if info.context is not FAULTY or not isinstance(data, dict):
+            return data
+        keys = {one.alias or name: one for name, one in cls.model_fields.items()}
+        return {
+            key: data.get(key, FAULTY)
+            for key, one in keys.items()
+            if key in data or one.is_required()
+        }
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _or_faulty(
+        cls, value: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> object:
+        try:
+            return handler(value)
+        except ValidationError:
+            if info.context is not FAULTY:
+                raise
+            return FAULTY
 
 
 def template(*, known: Set[str], needed: Set[str] = frozenset()) -> AfterValidator:

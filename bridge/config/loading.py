@@ -1,13 +1,14 @@
 """Load a `Config` from file and environment, or report every problem with its line.
 
-Each value is validated first, then the rules that span keys. A setting without effect is an
-error, because its operator would rely on it.
+Each value is validated first, then the rules that span keys, as far as they do not need an invalid
+value. A setting without effect is an error, because its operator would rely on it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from bridge.config.document import ConfigInvalid, Document, KeyPath, Problem, read_document
 from bridge.config.environment import overlay
-from bridge.config.fields import SQLITE
+from bridge.config.fields import FAULTY, SQLITE
 from bridge.config.known_keys import advice
 from bridge.config.model import (
     SERVED,
@@ -60,6 +61,8 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
     except ValidationError as error:
         problems = _problems(error.errors(include_url=False))
     if problems := [*problems, *_form(document.data)]:
+        partly = _without_faults(problems, document.data)
+        problems += _beyond(problems, partly, path.absolute().parent, checks)
         # Outside the handler: a chained pydantic error could show secrets.
         raise ConfigInvalid(_placed(problems, document, origins))
     config = _beside(config, path.absolute().parent).resolved()
@@ -67,6 +70,30 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
     if problems:
         raise ConfigInvalid(_placed(problems, document, origins))
     return config
+
+
+def _without_faults(faults: Sequence[Problem], data: Mapping[str, object]) -> Config:
+    """Return the configuration with `FAULTY` in place of what is invalid or must be given."""
+    missing = {str(fault.path[0]): None for fault in faults if fault.path[0] not in data}
+    # No rule reads the database, but `_beside` needs a valid one.
+    return Config.model_validate({**missing, **data, "database": {}}, context=FAULTY)
+
+
+def _beyond(
+    faults: Sequence[Problem], partly: Config, folder: Path, checks: Sequence[Check]
+) -> list[Problem]:
+    """Return the problems found by the checks that need no invalid value."""
+    unusable = suppress(TypeError, AttributeError)  # by `FAULTY`
+    found: list[Problem] = []
+    with unusable:
+        partly = _beside(partly, folder)
+    with unusable:
+        partly = partly.resolved()
+        for check in (*RULES, *checks):
+            with unusable:
+                found.extend(check(partly))
+    said = {fault.path for fault in faults}
+    return [problem for problem in found if problem.path not in said]
 
 
 def _form(data: Mapping[str, object]) -> Iterator[Problem]:
@@ -164,43 +191,67 @@ def _sentence(details: ErrorDetails, path: KeyPath) -> str:
 
 def check_rules(config: Config) -> Iterator[Problem]:
     """Check the rules that span keys, for each call centre and for the bridge."""
-    for enterprise, part in config.parts().items():
-        for problem in _part(part):
-            path = within(config, enterprise, problem.path)
-            yield Problem(path, problem.message)
-    yield from _enterprises(config)
+    for rule in RULES:
+        yield from rule(config)
+
+
+def _in_parts(rule: Check) -> Check:
+    """Make a rule of each call centre, which sees the short form, one of the whole file."""
+
+    def check(config: Config) -> Iterator[Problem]:
+        for enterprise, part in config.parts().items():
+            for problem in rule(part):
+                yield Problem(within(config, enterprise, problem.path), problem.message)
+
+    return check
+
+
+def _addresses(config: Config) -> Iterator[Problem]:
     if "/_matrix" in config.homeserver.address:
         yield Problem(
             ("homeserver", "address"), "must end before /_matrix, which the bridge appends"
         )
+
+
+def _tokens(config: Config) -> Iterator[Problem]:
     appservice = config.appservice
     if appservice.as_token and appservice.as_token == appservice.hs_token:
         yield Problem(("appservice", "hs_token"), "must differ from as_token")
-    yield from _provisioning(config)
+
+
+def _tracing(config: Config) -> Iterator[Problem]:
     if config.tracing.enabled and not _has_tracing():
         extra = 'pip install "matrix-webchat-bridge[tracing]"'
         yield Problem(("tracing", "enabled"), f"needs packages that are not installed: {extra}")
+
+
+def _encryption(config: Config) -> Iterator[Problem]:
     encryption = config.bridge.encryption
     for name in ("default", "require"):
         if getattr(encryption, name) and not encryption.allow:
             yield Problem(("bridge", "encryption", name), "needs bridge.encryption.allow: true")
+
+
+def _retention(config: Config) -> Iterator[Problem]:
     if config.retention.rows < config.retention.bodies:
         yield Problem(("retention", "rows"), "must not be shorter than retention.bodies")
-    owners = {appservice.port: "appservice"}
+
+
+def _ports(config: Config) -> Iterator[Problem]:
+    owners = {config.appservice.port: "appservice"}
     for name, section in (("metrics", config.metrics), ("console", config.console)):
         if section.enabled and (owner := owners.setdefault(section.port, name)) != name:
             yield Problem((name, "port"), f"must differ from {owner}.port")
 
 
-def _part(config: Config) -> Iterator[Problem]:
-    """Check the rules of one call centre, given in the short form."""
-    yield from _server(config)
-    yield from _queues(config)
+def _ratings(config: Config) -> Iterator[Problem]:
     ratings = [option.id for option in config.rating.options]
     for index, rating in enumerate(ratings):
         if rating in ratings[:index]:
             yield Problem(("rating", "options", index, "id"), "must be unique")
-    yield from _permissions(config)
+
+
+def _callback(config: Config) -> Iterator[Problem]:
     callback = config.bridge.callback
     if callback.retry_last < callback.retry_first:
         yield Problem(("bridge", "callback", "retry_last"), "must not be shorter than retry_first")
@@ -279,22 +330,34 @@ def _server(config: Config) -> Iterator[Problem]:
             yield Problem(
                 (*here, "base_url"), f"must end before {path[0]}, which the bridge appends"
             )
-        if server.robot.enabled is not (server.robot.mode is not RobotUse.OFF):
+
+
+def _robot_and_accounts(config: Config) -> Iterator[Problem]:
+    for index, server in enumerate(config.webchat):
+        here: KeyPath = ("webchat", index)
+        if server.robot.enabled != (server.robot.mode != RobotUse.OFF):
             yield Problem(
                 (*here, "robot", "mode"),
                 "must be command, first or when_no_agent if robot.enabled is true, else off",
             )
-        if server.accounts and server.login.type is not LoginType.PASSWORD:
+        if server.accounts and server.login.type != LoginType.PASSWORD:
             yield Problem((*here, "accounts"), "needs webchat.login.type: password")
 
 
 def _queues(config: Config) -> Iterator[Problem]:
     numbers: dict[int, int] = {}
+    for index, queue in enumerate(config.queues):
+        if (owner := numbers.setdefault(queue.id, index)) != index:
+            yield Problem(("queues", index, "id"), f"is also the id of queues[{owner}]")
+    if config.default_queue not in numbers:
+        known = ", ".join(str(number) for number in numbers)
+        yield Problem(("default_queue",), f"must be the id of a queue ({known})")
+
+
+def _queue_names(config: Config) -> Iterator[Problem]:
     words: dict[str, int] = {}
     for index, queue in enumerate(config.queues):
         here: KeyPath = ("queues", index)
-        if (owner := numbers.setdefault(queue.id, index)) != index:
-            yield Problem((*here, "id"), f"is also the id of queues[{owner}]")
         for word in (queue.name, *queue.aliases):
             if (owner := words.setdefault(word.casefold(), index)) != index:
                 yield Problem(here, f'the name or alias "{word}" is also that of queues[{owner}]')
@@ -302,6 +365,13 @@ def _queues(config: Config) -> Iterator[Problem]:
                 yield Problem(
                     here, f'the name or alias "{word}" would be read as a queue id; choose another'
                 )
-    if config.default_queue not in numbers:
-        known = ", ".join(str(number) for number in numbers)
-        yield Problem(("default_queue",), f"must be the id of a queue ({known})")
+
+
+_PART_RULES: tuple[Check, ...] = (
+    *(_server, _robot_and_accounts, _queues, _queue_names, _ratings, _permissions, _callback),
+)
+RULES: tuple[Check, ...] = (
+    *map(_in_parts, _PART_RULES),
+    *(_enterprises, _addresses, _tokens, _provisioning, _tracing, _encryption, _retention, _ports),
+)
+"""The rules, each apart: one that needs an invalid value does not hold up the others."""

@@ -612,8 +612,10 @@ Given = TypeVar("Given", bound=Section)
 def _over(above: Section, own: Given) -> Given:
     """Return `own` with unset keys taken from `above`, which may have fewer keys."""
     changed: dict[str, object] = {}
+    inherited = type(above).model_fields
     for name in type(own).model_fields:
-        default, value = getattr(above, name, None), getattr(own, name)
+        value = getattr(own, name)
+        default = getattr(above, name) if name in inherited else None
         if name not in own.model_fields_set:
             changed[name] = value if default is None else default
         elif isinstance(value, Section) and isinstance(default, type(value)):

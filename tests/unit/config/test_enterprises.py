@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from bridge.cli.console import outer_checks
+from bridge.cli.console import OUTER_CHECKS
 from bridge.config import Config, ConfigInvalid, example_config, load_config
 from bridge.config.reloading import compare, take_over
 from tests.unit.config.configs import edited, load, problems
@@ -49,7 +50,7 @@ def told(folder: Path, text: str) -> list[str]:
     path = folder / "config.yaml"
     path.write_text(text, encoding="utf-8")
     try:
-        load_config(path, {}, [outer_checks])
+        load_config(path, {}, OUTER_CHECKS)
     except ConfigInvalid as error:
         return [str(problem) for problem in error.problems]
     return []
@@ -236,3 +237,24 @@ def test_a_queue_that_comes_needs_a_restart_of_its_own_only(tmp_path: Path) -> N
     taken = take_over(old, new)
     acme, best = taken.parts().values()
     assert [queue.name for queue in (*acme.queues, *best.queues)] == ["Sell", "Repairs"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"),
+    [
+        ("id: acme", "id: acme\n    zzz: 1", {"enterprises[0].zzz", "enterprises[1].id"}),
+        ("id: acme", "id: acme\n    rating: 1", {"enterprises[0].rating", "enterprises[1].id"}),
+        ("id: acme", "id: acme\n    bridge: 1", {"enterprises[0].bridge"}),
+    ],
+)
+def test_a_wrong_value_of_one_hides_no_mistake_of_another(
+    tmp_path: Path, old: str, new: str, wanted: set[str]
+) -> None:
+    text = changed("id: best", "id: acme").replace(old, new, 1)
+    assert {one.split(": ")[1] for one in told(tmp_path, text)} == wanted
+
+
+def test_what_all_inherit_may_be_wrong(tmp_path: Path) -> None:
+    text = changed("rating: {options", "tracing: 1\nrating: {options")
+    text = re.sub(r"(?m)^bridge:.*\n(  .*\n)*", "bridge: 1\n", text, count=1)
+    assert [one.split(": ")[1] for one in told(tmp_path, text)] == ["bridge", "tracing"]

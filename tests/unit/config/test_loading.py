@@ -246,6 +246,66 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(tmp_path: Path)
     ]
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "homeserver: {address: http://localhost:8008}\nqueues: [{id: 1, name: A}]\n",
+        "homeserver: {address: a, domain: d}\nqueues: [{id: 1, name: A, hours: Mon 9:00-18:00}]\n",
+        "homeserver: {address: http://a, domain: d, zzz: 1}\nqueues: [{id: 1, name: A, zzz: 1}]\n",
+    ],
+)
+def test_a_wrong_value_hides_no_other_mistake(tmp_path: Path, fault: str) -> None:
+    """Only rules that need the wrong value wait until it is mended."""
+    text = fault + (
+        "webchat: {base_url: https://c.test, accounts: 1, robot: {enabled: true}}\n"
+        "default_queue: 7\n"
+        'bridge: {permissions: {"@ada": admin, "*": customer}, timezone: x}\n'
+        "console: {public_url: x}\n"
+        "database: {url: x}\n"
+        "provisioning: {secret: x}\n"
+    )
+    said = {one.split(": ")[1] for one in problems(tmp_path, text)}
+    assert said >= {
+        "webchat.accounts",
+        "webchat.robot.mode",
+        "default_queue",
+        'bridge.permissions."@ada"',
+        "bridge.timezone",
+        "console.public_url",
+        "database.url",
+        "provisioning.secret",
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("{id: 1, name: Sales}", "{id: x, name: Sales}", "queues[0].id"),
+        ("{id: 1, name: Sales}", "{name: Sales}", "queues[0].id"),
+        ("  - {id: 1, name: Sales}", "  - 1", "queues[0]"),
+        ("queues:\n  - {id: 1, name: Sales}\n", "", "queues"),
+        ("default_queue: 1", "default_queue: x", "default_queue"),
+        ("default_queue: 1\n", "", "default_queue"),
+        ("domain: example.org", "domain: ' '", "homeserver.domain"),
+        ('{"*": customer}', '{"*": guest}', 'bridge.permissions."*"'),
+        ('permissions: {"*": customer}', "language: en", "bridge.permissions"),
+        ('bridge:\n  permissions: {"*": customer}\n', "", "bridge"),
+        ("bridge:\n", "retention: {bodies: x, rows: 1h}\nbridge:\n", "retention.bodies"),
+        ("bridge:\n", "appservice: {port: x}\nbridge:\n", "appservice.port"),
+        ("bridge:\n", "appservice: 1\nbridge:\n", "appservice"),
+        ("bridge:\n", 'appservice: {as_token: "a b", hs_token: a}\nbridge:\n', "appservice.as_t"),
+        ("bridge:\n", "rating: {options: [{id: x, labels: {en: a}}]}\nbridge:\n", "rating.opt"),
+        ("webchat:\n", "webchat:\n  robot: {enabled: maybe, mode: first}\n", "webchat.robot.en"),
+        ("webchat:\n", "webchat:\n  login: {type: x}\n  accounts: {}\n", "webchat.login.type"),
+        ("webchat:\n  base_url: https://crm.example.org/webchat\n", "", "webchat"),
+    ],
+)
+def test_no_rule_speaks_of_a_wrong_value(tmp_path: Path, old: str, new: str, path: str) -> None:
+    """What is wrong is said once, and no rule takes a default for what was meant."""
+    (said,) = problems(tmp_path, edited(old, new))
+    assert f": {path}" in said
+
+
 def test_further_checks_get_lines_too(tmp_path: Path) -> None:
     def check(_config: Config) -> Iterator[Problem]:
         yield Problem(("webchat", 0, "base_url"), "is not to my taste")
