@@ -67,10 +67,12 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
         path: KeyPath = ()
         wrong = ""
         if found is None:
-            names = map(variable_of, known_paths())
-            (near,) = difflib.get_close_matches(variable, list(names), n=1, cutoff=0.0)
-            wrong = f"is not the variable of any key; the nearest is {near}"
-            if near == variable:  # known_paths leaves list positions out
+            names = (variable_of(known).removeprefix(PREFIX) for known in known_paths())
+            near = difflib.get_close_matches(rest, list(names), n=1)
+            wrong = "is not the variable of any key"
+            if near:
+                wrong += f"; the nearest is {PREFIX}{near[0]}"
+            if near == [rest]:  # known_paths leaves list positions out
                 wrong = f"lacks the position in a list, as in {PREFIX}QUEUES__0__NAME"
         elif environment[variable]:
             path, key = found

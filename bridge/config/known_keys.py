@@ -76,7 +76,7 @@ def known_paths(model: type[BaseModel] = Config, above: KeyPath = ()) -> Iterato
 
 
 def advice(path: KeyPath) -> str:
-    """Return the error message for an unknown key, suggesting the nearest known one."""
+    """Return the error message for an unknown key, suggesting a known one if it is near."""
     name = str(path[-1])
     section = section_at(path[:-1])
     siblings = list(keys_of(section)) if section is not None else []
@@ -88,8 +88,7 @@ def advice(path: KeyPath) -> str:
         return f"unknown key here; it belongs at {elsewhere[0]}"
     if not siblings:
         return "unknown key"
-    (nearest,) = difflib.get_close_matches(name, siblings, n=1, cutoff=0.0)
-    return f'unknown key; the nearest is "{nearest}" (known here: {", ".join(siblings)})'
+    return f"unknown key (known here: {', '.join(siblings)})"
 
 
 # --- config.example.yaml and its JSON Schema -----------------------------------------------------

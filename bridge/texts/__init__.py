@@ -76,8 +76,9 @@ def check_overrides(
 ) -> Iterator[BadOverride]:
     for key, sentences in overrides.items():
         if key not in catalogue:
-            near = difflib.get_close_matches(key, catalogue, n=1, cutoff=0.0)
-            yield BadOverride(key, "", f'no sentence has this key; the nearest is "{near[0]}"')
+            near = difflib.get_close_matches(key, catalogue, n=1)
+            hint = f'the nearest is "{near[0]}"' if near else "`example-config --texts` lists all"
+            yield BadOverride(key, "", f"no sentence has this key; {hint}")
             continue
         allowed = frozenset().union(*map(placeholders, catalogue[key].values()))
         for language, text in sentences.items():

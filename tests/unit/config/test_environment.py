@@ -165,6 +165,7 @@ def test_nothing_is_written_back(tmp_path: Path) -> None:
                 f" {P}BRIDGE__PERMISSIONS"
             ),
         ),
+        ({P + "ZZZ": "x"}, f"{P}ZZZ: is not the variable of any key"),
         (
             {P + "QUEUES__NAME": "x"},
             f"{P}QUEUES__NAME: lacks the position in a list, as in {P}QUEUES__0__NAME",

@@ -107,7 +107,7 @@ MISTAKES = [
     ),
     (
         SMALLEST + "zzz: 1\n",
-        'line 11: zzz: unknown key; the nearest is "',
+        "line 11: zzz: unknown key (known here: homeserver, ",
     ),
     (
         edited("{id: 1, name: Sales}", "{id: 1, name: Sales, alias: [a]}"),
@@ -115,7 +115,7 @@ MISTAKES = [
     ),
     (
         edited("webchat:\n", "webchat:\n  login: {kind: visitor}\n"),
-        'line 5: webchat.login.kind: unknown key; the nearest is "',
+        "line 5: webchat.login.kind: unknown key (known here: type, name, ",
     ),
     (
         edited("webchat:\n", 'webchat:\n  accounts: {"*": {name: a, pasword: b}}\n'),

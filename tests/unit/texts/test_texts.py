@@ -78,6 +78,7 @@ def test_a_replacement_may_leave_placeholders_out() -> None:
 @pytest.mark.parametrize(
     ("override", "language", "said"),
     [
+        ({"x.y": {"en": "x"}}, "", "no sentence has this key; `example-config --texts` lists all"),
         ({"gret": {"en": "x"}}, "", 'no sentence has this key; the nearest is "greet"'),
         ({"bye": {"fr": "x"}}, "fr", "must be one of zh-CN, zh-TW, en, ja"),
         ({"bye": {"en": "  "}}, "en", "must not be empty"),
