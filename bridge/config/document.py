@@ -107,12 +107,18 @@ def read_document(path: Path) -> Document:
 
 
 def _without_values(problem: str) -> str:
-    """Return the first line of ruamel's error without quoted values, which may be secrets."""
+    """Return the first line of ruamel's error without quoted values, which may be secrets.
+
+    What it expected and found instead are single characters and names such as '<scalar>'.
+    """
     if twice := re.match('found duplicate key "(.*?)" with value "', problem):
         return f"duplicate key {twice[1]}"
     if "undefined alias" in problem:
         return "text that begins with * must be in quotes"
-    return re.sub(r"""(["']).{2,}\1""", "…", problem.splitlines()[0])
+    line = problem.splitlines()[0]
+    if re.fullmatch(r"expected ([^'\"]|'(.|<[a-z ]+>)')*", line):
+        return line
+    return re.sub(r"""(["']).{2,}\1""", "…", line)
 
 
 def parsed(yaml: YAML, text: str) -> object:
