@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from ast import literal_eval
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 from urllib.parse import unquote
 
 import msgspec
@@ -17,7 +18,7 @@ import structlog
 
 from bridge.admin.operations import OPERATIONS, Operation, Who
 from bridge.admin.ports import ApiError, Bridge, Busy, Caller
-from bridge.admin.shapes import Trouble
+from bridge.admin.shapes import FORMS, Trouble
 from bridge.rooms.store import StoreError
 
 LONGEST_BODY = 65_536
@@ -27,7 +28,8 @@ AT_ONCE = 4
 BUSY_FOR = 2_000
 """ms for which the number of chats is cached: each open page asks every few seconds, and with
 several processes the query reads all live rooms."""
-_AT = re.compile(r"(.*) - at `(?:key in )?\$\.?([^`]*)`")
+_AT = re.compile(r"(.*) - at `(?:key` in `)?\$\.?([^`]*)`")
+_PATTERN = re.compile(r"Expected `str` matching regex (.*)")
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 
 
@@ -135,7 +137,8 @@ def _asked(operation: Operation, values: dict[str, str], request: Request) -> An
     try:
         return msgspec.convert({**beside, **values}, operation.asked, strict=in_body)
     except msgspec.ValidationError as error:
-        raise _wrong(str(error), "M_BAD_JSON" if in_body else "M_INVALID_PARAM") from None
+        errcode = "M_BAD_JSON" if in_body else "M_INVALID_PARAM"
+        raise _wrong(str(error), errcode, operation.asked) from None
 
 
 def _know(known: Sequence[str], given: Iterable[str], errcode: str) -> None:
@@ -156,8 +159,19 @@ def _body(body: bytes) -> dict[str, Any]:
     return decoded
 
 
-def _wrong(why: str, errcode: str) -> ApiError:
+def _wrong(why: str, errcode: str, asked: type) -> ApiError:
     """Return the error for an invalid value, from msgspec's message, with the key in front."""
     found = _AT.fullmatch(why)
-    sentence = f"{found[2]}: {found[1]}" if found is not None and found[2] else why
-    return ApiError(400, errcode, f"{sentence}.")
+    problem, key = (found[1], found[2]) if found is not None else (why, "")
+    if pattern := _PATTERN.fullmatch(problem):
+        problem = f"must be {FORMS[literal_eval(pattern[1])]}"
+    elif problem.startswith("Invalid enum value"):
+        problem += f"; it may be {', '.join(_choices(get_type_hints(asked)[key]))}"
+    return ApiError(400, errcode, f"{key}: {problem}." if key else f"{problem}.")
+
+
+def _choices(hint: Any) -> Iterator[str]:
+    """Yield the values that a literal, or a union with one, allows."""
+    for part in (hint, *get_args(hint)):
+        if get_origin(part) is Literal:
+            yield from get_args(part)

@@ -17,11 +17,34 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 _NO_CONTROL = r"[^\x00-\x1f\x7f]"
 _END = r"$(?!\n)"
 """End of a pattern: in Python, `$` alone also matches before a final line feed."""
-Room = Annotated[str, Meta(pattern=f"^!{_NO_CONTROL}+{_END}", max_length=255)]
-User = Annotated[str, Meta(pattern=f"^@{_NO_CONTROL}+{_END}", max_length=255)]
-Event = Annotated[str, Meta(pattern=rf"^\${_NO_CONTROL}+{_END}", max_length=255)]
-Letter = Annotated[str, Meta(pattern="^[io][0-9]{1,18}" + _END)]
-Name = Annotated[str, Meta(pattern=f"^{_NO_CONTROL}*{_END}", max_length=255)]
+_LINE = f"^{_NO_CONTROL}*{_END}"
+_ROOM = f"^!{_NO_CONTROL}+{_END}"
+_USER = f"^@{_NO_CONTROL}+{_END}"
+_EVENT = rf"^\${_NO_CONTROL}+{_END}"
+_SUBJECT = rf"^(!{_NO_CONTROL}+|@[^:\x00-\x1f\x7f]+:{_NO_CONTROL}+)(?<!\s){_END}"
+_LETTER = "^[io][0-9]{1,18}" + _END
+_NUMBERED = "^([0-9]{1,15}([.][0-9]{1,15})?)?" + _END
+_PRINTABLE = "^[!-~]*" + _END
+_ORDER = "^[0-9a-f]{16}" + _END
+_SETTING = "^[a-zA-Z_.-]{1,40}" + _END
+FORMS = {
+    _LINE: "text without line breaks and other control characters",
+    _ROOM: "the id of a room (!…)",
+    _USER: "a user id (@name:server)",
+    _EVENT: "the id of an event ($…)",
+    _SUBJECT: "a room (!…) or a person (@name:server)",
+    _LETTER: "i or o and a number, such as i12",
+    _NUMBERED: "`next` of the previous page",
+    _PRINTABLE: "printable ASCII characters without spaces",
+    _ORDER: "16 digits of 0-9 and a-f",
+    _SETTING: "1 to 40 of a-z A-Z _ . -",
+}
+"""Each pattern in words, for error messages."""
+Room = Annotated[str, Meta(pattern=_ROOM, max_length=255)]
+User = Annotated[str, Meta(pattern=_USER, max_length=255)]
+Event = Annotated[str, Meta(pattern=_EVENT, max_length=255)]
+Letter = Annotated[str, Meta(pattern=_LETTER)]
+Name = Annotated[str, Meta(pattern=_LINE, max_length=255)]
 Number = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 """Up to JavaScript's largest safe integer."""
 Phase = Literal["Idle", "Requesting", "Queued", "Chatting", "Ended"]
@@ -40,14 +63,14 @@ class Page(Asked, frozen=True, kw_only=True):
 
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
     """Maximum number of entries."""
-    after: Annotated[str, Meta(pattern=f"^{_NO_CONTROL}*{_END}", max_length=255)] = ""
+    after: Annotated[str, Meta(pattern=_LINE, max_length=255)] = ""
     """`next` of the previous page; empty for the first page."""
 
 
 class NumberedPage(Page, frozen=True, kw_only=True):
     """Request for a page of a list whose pages are marked by numbers."""
 
-    after: Annotated[str, Meta(pattern="^([0-9]{1,15}([.][0-9]{1,15})?)?" + _END)] = ""
+    after: Annotated[str, Meta(pattern=_NUMBERED)] = ""
     """`next` of the previous page; empty for the first page."""
 
 
@@ -307,7 +330,7 @@ class RoomPage(NumberedPage, frozen=True, kw_only=True):
 class Repeatable(RoomAsked, frozen=True, kw_only=True):
     """An idempotent request for a room."""
 
-    request_id: Annotated[str, Meta(pattern="^[!-~]*" + _END, max_length=64)] = ""
+    request_id: Annotated[str, Meta(pattern=_PRINTABLE, max_length=64)] = ""
     """Idempotency key, such as a UUID. A repeat with the same key returns the first order, for
     `retention.rows`. Empty: each request makes a new order."""
 
@@ -330,7 +353,7 @@ class Ordered(Answer, frozen=True, kw_only=True):
 class OrderNumber(RoomAsked, frozen=True, kw_only=True):
     """An order of a room."""
 
-    order: Annotated[str, Meta(pattern="^[0-9a-f]{16}" + _END)]
+    order: Annotated[str, Meta(pattern=_ORDER)]
     """Number of the order, from the answer to it."""
 
 
@@ -353,7 +376,7 @@ class SettingsWished(Repeatable, frozen=True, kw_only=True):
     """New settings of a room, with the keys and values of the state event."""
 
     settings: Annotated[
-        dict[Annotated[str, Meta(pattern="^[a-zA-Z_.-]{1,40}" + _END)], SettingValue],
+        dict[Annotated[str, Meta(pattern=_SETTING)], SettingValue],
         Meta(min_length=1, max_length=20),
     ]
     """Keys: `queue`, `from`, `language`, `start`, `paused`, `hours`, or `text.` and a name, such as
@@ -549,7 +572,6 @@ class OpenedLetter(DeadLetter, frozen=True, kw_only=True):
     """Null if it was erased or may contain a password."""
 
 
-_SUBJECT = rf"^(!{_NO_CONTROL}+|@[^:\x00-\x1f\x7f]+:{_NO_CONTROL}+)(?<!\s){_END}"
 Subject = Annotated[str, Meta(pattern=_SUBJECT, max_length=255)]
 
 

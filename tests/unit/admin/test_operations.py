@@ -402,6 +402,25 @@ WRONG: tuple[tuple[str, object, dict[str, object], tuple[int, str, str]], ...] =
     ("GET /changes", None, {"after": "\n"}, (400, "M_INVALID_PARAM", "after")),
     ("GET /dead-letters", None, {"after": "\n"}, (400, "M_INVALID_PARAM", "after")),
     ("GET /rooms/notaroom", None, {}, (400, "M_INVALID_PARAM", "room_id")),
+    (
+        "GET /rooms",
+        None,
+        {"phase": "queued"},
+        (400, "M_INVALID_PARAM", "; it may be Idle, Requesting, Queued, Chatting, Ended."),
+    ),
+    (
+        "GET {orders}/1",
+        None,
+        {},
+        (400, "M_INVALID_PARAM", "order: must be 16 digits of 0-9 and a-f."),
+    ),
+    ("GET /rooms/notaroom", None, {}, (400, "M_INVALID_PARAM", "must be the id of a room (!…).")),
+    (
+        "PATCH {room}/settings",
+        {"settings": {"a b": 1}},
+        {},
+        (400, "M_BAD_JSON", "settings: must be 1 to 40 of a-z A-Z _ . -."),
+    ),
     ("POST {orders}", {}, {}, (400, "M_BAD_JSON", "words")),
     ("POST {orders}", {"words": 1}, {}, (400, "M_BAD_JSON", "words")),
     ("POST {orders}", [], {}, (400, "M_BAD_JSON", "object")),
@@ -416,7 +435,7 @@ WRONG: tuple[tuple[str, object, dict[str, object], tuple[int, str, str]], ...] =
 async def test_what_is_wrong_is_named(
     asked: str, body: object, query: dict[str, object], expected: tuple[int, str, str]
 ) -> None:
-    method, path = asked.format(orders=f"/rooms/{ROOM}/orders").split(" ")
+    method, path = asked.format(orders=f"/rooms/{ROOM}/orders", room=f"/rooms/{ROOM}").split(" ")
     async with office() as there:
         status, answer = await there.ask(method, path, body, query=query)
         assert (status, answer["errcode"]) == expected[:2], answer
