@@ -408,8 +408,10 @@ def _show(told: erasure.Report, *, as_json: bool, title: str, err: bool = False)
     if told.found:
         counts = ((kind, str(n), str(told.left.get(kind, 0))) for kind, n in told.found.items())
         print_table((title.lower(), "rows", "left"), counts, err=err)
-    stays = ((one.what, one.where, one.why) for one in told.kept)
-    print_table(("kept", "where", "why"), stays, err=err)
+    kept = [one for one in told.kept if told.found or one not in erasure.KEPT]
+    if kept:
+        stays = ((one.what, one.where, one.why) for one in kept)
+        print_table(("kept", "where", "why"), stays, err=err)
 
 
 # --- crypto reset --------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
         if name:
             report.accounts.append(name)
     report.found = report.left = dict(+found)
-    report.kept += _KEPT
+    report.kept += KEPT
     return report
 
 
@@ -413,7 +413,7 @@ def _has_unknown_senders(record: RoomRecord, known: Collection[EventId]) -> bool
 
 # --- what is kept ---------------------------------------------------------------------------------
 
-_KEPT = [
+KEPT = [
     Kept(
         "messages, files, times and ratings of chats",
         "the call centre, under the rooms' accounts",
@@ -435,6 +435,7 @@ _KEPT = [
         "run VACUUM, and delete old backups and logs; a restored backup contains them again",
     ),
 ]
+"""Kept of everybody, whether the bridge still knows it or not."""
 _IN_FILE = Kept(
     "copies of erased rows",
     "free space of the SQLite file",

@@ -293,7 +293,7 @@ def test_each_refusal_has_a_sentence_in_both_languages() -> None:
 def test_what_an_erasure_tells_is_known_in_chinese() -> None:
     words = next(page for page in PAGES if page.name == "words.js").read_text(encoding="utf-8")
     told: list[str] = []
-    for one in (*erasure._KEPT, erasure._IN_FILE):
+    for one in (*erasure.KEPT, erasure._IN_FILE):
         told += one.what, one.where, one.why
     sources = (erasing.__file__, erasure.__file__)
     code = "".join(Path(file).read_text(encoding="utf-8") for file in sources)

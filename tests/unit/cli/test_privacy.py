@@ -90,7 +90,7 @@ def test_without_a_bridge(folder: Folder) -> None:
     assert not there(folder)
     again = folder.run_here("erase", ADA)  # nothing is there that somebody could say yes to
     assert again.exit_code == 0, again.output
-    assert f"no data about {ADA}" in again.stdout
+    assert again.stdout == f"The bridge has no data about {ADA}.\n"
 
 
 def test_also_of_what_a_room_of_several_notes_of_them(folder: Folder) -> None:
