@@ -119,7 +119,7 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
             found.update(await _add_room(store, report, room_id, person))
         facts = await store.eraser.facts_of(person, begun_fact(person))
         keys = await store.eraser.keys_of(person)
-        found |= {"encryption keys": len(keys), "facts": len(facts)}
+        found |= {"encryption keys": len(keys), "other notes": len(facts)}
     for room_id in [*report.rooms]:
         record = await _record_of(store, room_id)
         there = await store.eraser.count_room(room_id, places_of(record, upgrades))
@@ -312,7 +312,7 @@ async def _is_new(store: StorePort, room_id: RoomId) -> bool:
     found = await store.eraser.count_room(room_id, [room_id])
     return record == emptied_record(replace(record, stays=True)) and not {*found} - {
         "rooms",
-        "facts",
+        "other notes",
     }
 
 

@@ -102,8 +102,13 @@ EMPTY_LINES = for_rows(
     "bigint",
 )
 COUNTS = tuple(
-    (table, same(f"SELECT count(*) FROM {table} WHERE room_id = $1"))  # noqa: S608 - our own
-    for table in ("chats", "anchors", "accounts", "rooms")
+    (kind, same(f"SELECT count(*) FROM {table} WHERE room_id = $1"))  # noqa: S608 - our own
+    for kind, table in (
+        ("chats", "chats"),
+        ("ids of the bridge's own messages", "anchors"),
+        ("accounts", "accounts"),
+        ("rooms", "rooms"),
+    )
 )
 DROP_LATER_LINES = Statement(
     f"DELETE FROM journal WHERE room_id = ?1 AND seq > ?2 AND {_KNOWN} ?3)",  # noqa: S608
@@ -177,8 +182,9 @@ class Eraser:
         for table, statement in COUNTS:
             ((found[table],),) = await self._read(statement, room_id)
         found["encryption keys"] = len(await self._keys_of_room(places))
-        ((found["audit lines, of which the names go"],),) = await self._read(AUDIT_OF_ROOM, room_id)
-        found["facts"] = len(await self._facts_of_room(places))
+        ((changes,),) = await self._read(AUDIT_OF_ROOM, room_id)
+        found["changes in the audit trail (only names are erased)"] = changes
+        found["other notes"] = len(await self._facts_of_room(places))
         return +found
 
     async def erase_room(

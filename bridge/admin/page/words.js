@@ -111,8 +111,8 @@ const WORDS = {
 
 /** What an erasure tells of in English. */
 const IN_CHINESE = {
-  "ledger lines": "投递记录", "of them with content": "其中含有内容的", "dead letters": "死信", chats: "对话", anchors: "消息位置", accounts: "账号", rooms: "房间记录",
-  "encryption keys": "加密密钥", "audit lines, of which the names go": "变更记录（只抹去姓名）", facts: "其他记录",
+  "ledger lines": "投递记录", "of them with content": "其中含有内容的", "dead letters": "死信", chats: "对话", "ids of the bridge's own messages": "桥接所发消息的编号", accounts: "账号", rooms: "房间记录",
+  "encryption keys": "加密密钥", "changes in the audit trail (only names are erased)": "变更记录（只抹去姓名）", "other notes": "其他记录",
   "lines in rooms of several people": "多人房间中的投递记录", "rooms of several people whose records name them": "房间记录中提及此人的多人房间",
   "messages, files, times and ratings of chats": "对话的文字、文件、时间与评价", "the call centre, under the rooms' accounts": "呼叫中心，在各房间的账号之下",
   "these are its own records: ask its operator to erase that customer": "那是呼叫中心的记录：请其运营者删除该客户",
