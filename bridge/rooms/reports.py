@@ -15,7 +15,6 @@ from math import ceil
 
 import msgspec
 
-from bridge.conversation.model import Args
 from bridge.ids import EventId
 from bridge.media.pictures import stacked_bars
 from bridge.rooms.ports import Blob
@@ -80,7 +79,7 @@ class Day(msgspec.Struct):
 class Figures(msgspec.Struct):
     """Number of chats by result. `waits`: seconds until an agent came, in ascending order.
 
-    Chats that still wait count as `asked`, those with an agent as `answered` too.
+    Each of `asked` is in one of the others; those with an agent count as `answered`.
     """
 
     days: list[Day]
@@ -88,6 +87,7 @@ class Figures(msgspec.Struct):
     answered: int = 0
     left: int = 0
     nobody: int = 0
+    waiting: int = 0
     waits: list[float] = []
     ratings: Counter[int] = msgspec.field(default_factory=Counter)
 
@@ -115,6 +115,8 @@ def figures_of(chats: Iterable[Chat], now: int, days: int, zone: tzinfo) -> Figu
             day.in_vain += 1
             found.left += chat.ending is Ending.CANCELLED
             found.nobody += chat.ending is not Ending.CANCELLED
+        else:
+            found.waiting += 1
         if chat.rating is not None:
             found.ratings[chat.rating] += 1
     found.waits.sort()
@@ -145,8 +147,8 @@ async def figures(
 
 
 def _lines(telling: Telling, found: Figures) -> list[str]:
-    chats = Args(asked=found.asked, answered=found.answered, left=found.left, nobody=found.nobody)
-    lines = [telling.say("stats.chats", chats)]
+    counts = ("asked", "answered", "left", "nobody", "waiting")
+    lines = [telling.say("stats.chats", {one: getattr(found, one) for one in counts})]
     if found.waits:
         half, most = (duration(telling.language, found.quantile(one)) for one in (0.5, 0.9))
         lines.append(telling.say("stats.waits", {"half": half, "most": most}))

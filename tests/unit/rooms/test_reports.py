@@ -57,6 +57,7 @@ def test_chats_are_counted_by_how_they_went() -> None:
     ]
     found = figures_of(chats, NOW, 7, UTC)
     assert (found.asked, found.answered, found.left, found.nobody) == (8, 4, 2, 1)
+    assert found.waiting == 1, "they add up"
     assert found.waits == [10, 20, 30], "a robot lets nobody wait"
     assert dict(found.ratings) == {5: 2, 1: 1}
     assert (found.quantile(0.5), found.quantile(0.9)) == (20, 30)
@@ -135,7 +136,7 @@ async def test_figures_in_words_and_as_a_picture() -> None:
     told = await asked(world, "!wc stats")
     assert told.splitlines() == [
         "📊 The last 7 days:",
-        "chats 3: with an agent 2, left the queue 0, nobody came 1",
+        "chats 3: with an agent 2, left the queue 0, nobody came 1, still waiting 0",
         "wait: half at most 10 seconds, nine in ten at most 1 minute",
         "ratings: 5 (Very satisfied) × 2",
     ]
