@@ -370,6 +370,7 @@ def erase(
             force=force,
             stay=stay,
             redact=redact,
+            patience=erasure.PATIENCE,
         )
         try:
             told = with_store(config, lambda store: gone(store, tell=None), sole=True)

@@ -47,7 +47,7 @@ _NOTED = "rooms of several people whose records name them"
 LOOK = 0.5
 """Seconds between checks whether the rooms' owners have carried out their orders."""
 PATIENCE = 90.0
-"""Seconds to wait for them: a chat has a minute to end, and the order may be found late."""
+"""Usual `patience` of `erase`: a chat has a minute to end, and the order may be found late."""
 
 _NO_ID = re.compile(r"\s\Z|[\x00-\x1f\x7f\ud800-\udfff]")
 ENDING = 60_000
@@ -144,17 +144,17 @@ async def erase(
     clock: Clock,
     tell: Tell | None,
     by: tuple[str, str],
+    patience: float,
     force: bool = False,
     stay: bool = False,
     redact: bool = False,
-    patience: float = PATIENCE,
 ) -> Report:
     """Erase all data about a room or a person, and report what was erased and what is kept.
 
     `tell`: None if no bridge runs on this database, nor may start meanwhile. `by`: who ordered it,
     and in which way, for the audit (`store.Change`). `force`: end running chats. `stay`: go on
     serving the erased rooms, as new ones. `redact`: have the homeserver redact the events known to
-    the ledger; this takes a running bridge.
+    the ledger; this takes a running bridge. `patience`: seconds to wait for the rooms' owners.
 
     Raises:
         BadSubject: see `survey`.

@@ -11,7 +11,15 @@ import pytest
 from bridge.conversation.model import Chatting, Conversation, CustomerText, Held, Idle
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.engine import Engine
-from bridge.rooms.erasure import ENDING, BadSubject, Report, StillChatting, erase, survey
+from bridge.rooms.erasure import (
+    ENDING,
+    PATIENCE,
+    BadSubject,
+    Report,
+    StillChatting,
+    erase,
+    survey,
+)
 from bridge.rooms.people import GRACE
 from bridge.rooms.record import (
     EraseRoom,
@@ -149,7 +157,16 @@ async def talk(
 async def erased(world: World, engine: Engine | None, subject: str, **more: bool) -> Report:
     """Erase, while time passes."""
     tell = None if engine is None else engine.tell
-    work = erase(world.store, subject, is_ours, clock=world.clock, tell=tell, by=OPERATOR, **more)
+    work = erase(
+        world.store,
+        subject,
+        is_ours,
+        clock=world.clock,
+        tell=tell,
+        by=OPERATOR,
+        patience=PATIENCE,
+        **more,
+    )
     task = asyncio.get_running_loop().create_task(work)
     for _ in range(300):
         await world.clock.turn(0.5)
@@ -238,6 +255,7 @@ async def test_a_call_centre_that_is_silent_is_waited_for_a_minute() -> None:
                 tell=engine.tell,
                 by=OPERATOR,
                 force=True,
+                patience=PATIENCE,
             )
         )
         await world.clock.turn(ENDING / 1000 - 1)
@@ -745,6 +763,7 @@ async def test_the_room_of_another_process_is_erased_by_that_one() -> None:
             tell=other.tell,
             by=OPERATOR,
             force=True,
+            patience=PATIENCE,
         )
         task = asyncio.get_running_loop().create_task(work)
         await quiet()

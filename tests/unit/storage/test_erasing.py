@@ -90,6 +90,7 @@ async def test_nothing_is_left(
             clock=FixedClock(),
             tell=None,
             by=("operator", "cli"),
+            patience=0,
         )
         assert report.done, report
         assert report.found["ledger lines"] == 150
@@ -122,7 +123,13 @@ async def test_events_that_nobody_has_heard_of_are_left(
 
 async def erased(store: SqlStore) -> Report:
     return await erase(
-        store, OF_ADA, lambda _: False, clock=FixedClock(), tell=None, by=("operator", "cli")
+        store,
+        OF_ADA,
+        lambda _: False,
+        clock=FixedClock(),
+        tell=None,
+        by=("operator", "cli"),
+        patience=0,
     )
 
 
