@@ -716,12 +716,13 @@ class Reader:
         rules = people.enterprise_for(visit, invited)
         # The store may list this room, too.
         listed = [one for one in await store.rooms_of(invited.by) if one != self._room_id]
-        records = [await self._record_of(one) for one in listed]
-        rooms = sum(_serve(rules, one) and people.inviter_stays(one) for one in records)
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         lately = () if self._room_id in begun else begun
-        others = [begun[one] for one in lately if _serve(rules, await self._record_of(one))]
-        people.invited(visit, invited, rooms, tuple(others))
+        records = {one: await self._record_of(one) for one in dict.fromkeys((*listed, *lately))}
+        served = {one: record for one, record in records.items() if _serve(rules, record)}
+        rooms = sum(one in served and people.inviter_stays(served[one]) for one in listed)
+        others = tuple(begun[one] for one in lately if one in served)
+        people.invited(visit, invited, rooms, others)
         after = visit.record
         if after != before and after.membership is _ENTERING and not after.refusal:
             await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)
