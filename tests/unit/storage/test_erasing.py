@@ -83,15 +83,7 @@ async def test_nothing_is_left(
     async with open_sql() as store:
         await fill(store)
         assert [one for one in TRACES if one in await lying(store)] == list(TRACES)
-        report = await erase(
-            store,
-            subject,
-            lambda _: False,
-            clock=FixedClock(),
-            tell=None,
-            by=("operator", "cli"),
-            patience=0,
-        )
+        report = await erased(store, subject)
         assert report.done, report
         assert report.found["ledger lines"] == 150
         assert report.found["encryption keys"] == (3 if subject == OF_ADA else 6)
@@ -121,10 +113,10 @@ async def test_events_that_nobody_has_heard_of_are_left(
     assert (found.room is None, found.effects) == (record, [])
 
 
-async def erased(store: SqlStore) -> Report:
+async def erased(store: SqlStore, subject: str = OF_ADA) -> Report:
     return await erase(
         store,
-        OF_ADA,
+        subject,
         lambda _: False,
         clock=FixedClock(),
         tell=None,
