@@ -398,7 +398,7 @@ class RoomRecord(Value, frozen=True):
     """When the last customer left a shared room, ms; None while there is one."""
     people: tuple[Person, ...] = ()
     """Members other than bridge users, the newest last; in a large room, customers take precedence.
-    None while entering."""
+    Empty while entering."""
     turned_away: tuple[tuple[UserId, int], ...] = ()
     """People without permission, and when they were told so (ms)."""
     chats: tuple[Chat, ...] = ()
