@@ -95,7 +95,7 @@ class Cluster:
         return self.server.new_database()
 
     def version(self) -> str:
-        return self.server.sql("SHOW server_version").strip()
+        return self.server.sql("SHOW server_version")
 
     def cpu(self) -> float:
         """Return µs of CPU, without those of processes that have ended."""

@@ -16,10 +16,11 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypedDict
 
+import psycopg2
 import pytest
 
 _SUPERUSER = "postgres"
@@ -128,11 +129,17 @@ class PostgresServer:
         return f"{self.url()}{'?' if self._port else '&'}search_path={name}"
 
     def sql(self, statement: str, database: str = "postgres") -> str:
-        """Run one statement through psql; return what it prints."""
-        return self._run(
-            "psql", *self._at(), "-d", database,
-            "-v", "ON_ERROR_STOP=1", "-qAtc", statement,
-        )  # fmt: skip
+        """Run one statement; return its rows as lines, with "|" between the values.
+
+        psql would do, but starting a program takes ten times as long.
+        """
+        at = {"host": str(self.directory), "port": self._port or 5432, "user": _SUPERUSER}
+        with closing(psycopg2.connect(dbname=database, **at)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                rows = cursor.fetchall() if cursor.description else []
+        return "\n".join("|".join(map(str, row)) for row in rows)
 
     def _at(self) -> list[str]:
         """Return the connection options of PostgreSQL's programs for this server."""

@@ -340,7 +340,7 @@ async def test_rooms_of_which_nothing_is_written_hurt_no_view(
     store = await start()
     await shards_of(store).pass_on([NewInput(ONE, b"{}", "$1")], 6)
     schema = url.rpartition("=")[2]
-    assert postgres_server.sql(f"SELECT count(session_id) FROM {schema}.sessions").strip() == "0"  # noqa: S608
+    assert postgres_server.sql(f"SELECT count(session_id) FROM {schema}.sessions") == "0"  # noqa: S608
     assert await store.live_rooms() == []
 
 
