@@ -16,6 +16,7 @@ from tests.support.wires import Wire
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_connection_accepted_while_the_wire_stops_is_closed(turns: int) -> None:
     """Else a ResourceWarning fails the whole test run, after all tests have passed."""
+    gc.freeze()
     clients = [socket.socket() for _ in range(10)]
     wire = Wire(there=1)
     async with wire.running():

@@ -691,6 +691,7 @@ async def test_a_server_that_goes_away_under_a_heartbeat_has_not_failed_to_answe
 
 @pytest.mark.asyncio
 async def test_a_stop_under_a_heartbeat_leaves_nothing_that_nobody_awaits() -> None:
+    gc.freeze()
     beaten = asyncio.Event()
 
     async def hearing(socket: web.WebSocketResponse) -> None:

@@ -531,6 +531,7 @@ async def test_an_answer_to_a_command_is_not_a_message() -> None:
     assert [text for text, _ in told(world)] == ["command.status_chatting"]
 
 
+@pytest.mark.usefixtures("no_other_writer")
 @given(st.lists(st.sampled_from(["say", "refuse", "cut", "react", "retry all"]), max_size=12))
 async def test_whatever_happens_nothing_is_lost_or_sent_twice_at_once(moves: list[str]) -> None:
     """In the end each message has arrived, or its sender was told and may send it again."""

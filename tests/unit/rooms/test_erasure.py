@@ -467,6 +467,7 @@ async def test_what_others_say_to_them_stays(*, running: bool) -> None:
     assert "elephant" not in dumped(world)
 
 
+@pytest.mark.usefixtures("no_other_writer")
 @pytest.mark.parametrize("running", [True, False])
 async def test_what_waits_for_longer_than_the_ledger_keeps_goes_as_well(*, running: bool) -> None:
     """Somebody is to be called back: bodies are gone by then."""

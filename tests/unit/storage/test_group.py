@@ -200,6 +200,7 @@ class Large:
 
 @pytest.mark.asyncio
 async def test_what_was_given_up_is_not_kept_while_the_database_hangs() -> None:
+    gc.freeze()
     gate = asyncio.Event()
 
     async def commit(requests: Sequence[Large]) -> Sequence[object]:
