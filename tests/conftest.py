@@ -13,6 +13,8 @@ first and those of a few seconds last, so that all processes end at about the sa
 from __future__ import annotations
 
 import gc
+import os
+import ssl
 from collections.abc import Generator
 from pathlib import Path
 
@@ -21,8 +23,16 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.support.logs import LOGS, end_of
+from tests.support.postgres import postgres_server, postgres_url
 
-settings.register_profile("timeless", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+__all__ = ["postgres_server", "postgres_url"]  # one server for all tests of a process
+
+settings.register_profile(
+    "timeless",
+    deadline=None,
+    max_examples=int(os.environ.get("EXAMPLES", "100")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("timeless")
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 
@@ -34,6 +44,21 @@ LONGEST = {path for path in WITH_SERVERS if path.stem in {"test_transfer", "test
 SHORT = {path: number for number, path in enumerate(sorted({*UNIT} - WITH_SERVERS))}
 CLAIMED = pytest.StashKey[dict[Path, bool]]()
 """Test files seen so far, and whether this process claimed each."""
+
+
+_load_default_certs = ssl.SSLContext.load_default_certs
+
+
+def _load_named_certs(
+    context: ssl.SSLContext, purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH
+) -> None:
+    if "SSL_CERT_FILE" in os.environ:
+        _load_default_certs(context, purpose)
+
+
+def pytest_configure() -> None:
+    """Trust no authority of the system: reading them takes 10 ms, in each of 1,100 TLS contexts."""
+    pytest.MonkeyPatch().setattr(ssl.SSLContext, "load_default_certs", _load_named_certs)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,6 +82,7 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector from going through all modules and tests again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.hookimpl(tryfirst=True)

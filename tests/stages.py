@@ -6,8 +6,9 @@ database. A stage's output is printed when it ends.
 All stages run even if one fails; the last lines list the failures and the number of tests.
 
 The environment sets the length of randomised tests: `WALK_STEPS` (200,000 in `make test`, 4,000,000
-at night), `MISSED_SEEDS` (60; 300), `KINDS_SEEDS` (20; 300) and `API_EXAMPLES` (30; 1,000).
-`make check` runs a tenth, without the slowest unit tests (`_SLOW`).
+at night), `MISSED_SEEDS` (60; 300), `KINDS_SEEDS` (20; 300), `API_EXAMPLES` (30; 1,000) and, of all
+other properties, `EXAMPLES` (100). `make check` runs a tenth (of the last a quarter), without the
+slowest unit tests (`_SLOW`).
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ _SLOW = (
 )
 _FAST = workers(
     *("tests/shape", "tests/unit", *(f"--ignore=tests/unit/{name}" for name in _SLOW)),
-    environment=_FEW,
+    environment=(*_FEW, ("EXAMPLES", "25")),
 )
 # A short chaos run, whose storm has a fixed seed, so that its result depends on the change alone.
 # `make chaos` runs it in full with a new seed, and the tests of several replicas.

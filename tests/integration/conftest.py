@@ -9,11 +9,8 @@ import pytest
 import pytest_asyncio
 
 from tests.support.encrypted import Phones
-from tests.support.postgres import postgres_server
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
-
-__all__ = ["postgres_server"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

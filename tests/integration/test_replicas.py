@@ -15,7 +15,7 @@ from bridge.app.replica import BEAT
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.encrypted import EncryptedCustomer, Phones, both_ways, keys_of
 from tests.support.load import open_chats
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
 from tests.support.replicas import (
     Replicas,
     judge,
@@ -27,7 +27,7 @@ from tests.support.replicas import (
 )
 from tests.support.talk import MEI, Talk
 
-__all__ = ["postgres_server", "three"]
+__all__ = ["three"]
 
 
 @pytest.mark.asyncio

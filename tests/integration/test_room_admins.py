@@ -13,13 +13,12 @@ from PIL import Image
 
 from tests.support.client import room_call, set_state
 from tests.support.matrix_user import content_of
-from tests.support.postgres import postgres_server
 from tests.support.replicas import Replicas, three
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import Talk, upgraded, wording
 
-__all__ = ["postgres_server", "three"]
+__all__ = ["three"]
 
 SETTINGS = "org.matrix_webchat.room"
 POLL = "org.matrix.msc3381.poll.start"

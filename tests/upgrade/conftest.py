@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.unit.storage.conftest import new_url, postgres_server, postgres_url, url
+from tests.unit.storage.conftest import new_url, url
 
-__all__ = ["new_url", "postgres_server", "postgres_url", "url"]
+__all__ = ["new_url", "url"]

@@ -13,9 +13,9 @@ from bridge.admin.signin import LINK_LIFE, SESSION_LIFE, NotLetIn, SignIn
 from bridge.rooms.store import StoreError
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.clock import ManualClock
-from tests.unit.storage.conftest import postgres_server, url
+from tests.unit.storage.conftest import url
 
-__all__ = ["postgres_server", "url"]
+__all__ = ["url"]
 KEY = b"key"
 
 

@@ -25,10 +25,8 @@ from bridge.rooms.surroundings import SystemClock
 from bridge.storage import shards
 from bridge.storage.shards import Shards
 from bridge.storage.sqlstore import SqlStore, open_store
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
 from tests.support.wires import wire_to_postgres
-
-__all__ = ["postgres_server"]
 
 ROOM = RoomId("!room:example.org")
 

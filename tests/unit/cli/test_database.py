@@ -24,11 +24,9 @@ from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes import flow
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST
-
-__all__ = ["postgres_server"]
 
 ROOM = RoomId("!room:example.org")
 EVENT = "$a-very-long-event-id-that-must-not-be-cut-or-folded-in-a-pipe:example.org"

@@ -13,14 +13,14 @@ import pytest
 
 from bridge.storage.sqlstore import open_store
 from bridge.storage.transfer import move
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
 from tests.unit.cli.runs import Folder
 from tests.unit.storage.conftest import FixedClock, impatient
 from tests.unit.storage.contents import Silent, contents, fill, run
 from tests.unit.storage.test_ping import full_disk
 from tests.unit.storage.test_transfer import Stopped, Stops
 
-__all__ = ["impatient", "postgres_server"]
+__all__ = ["impatient"]
 
 
 @pytest.fixture

@@ -12,9 +12,7 @@ import pytest
 
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.memory import MemoryStore
-from tests.support.postgres import PostgresServer, postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
+from tests.support.postgres import PostgresServer
 
 SqlOpener = Callable[[], AbstractAsyncContextManager[SqlStore]]
 Opener = SqlOpener

@@ -29,10 +29,8 @@ from bridge.matrix.registration import (
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.query import Query, Statement, Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
 from tests.unit.cli.doctor.installation import AS_TOKEN, HS_TOKEN, configured, the, told
-
-__all__ = ["postgres_server"]
 
 
 def registered(config: Config) -> Registration:
