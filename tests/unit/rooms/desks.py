@@ -1,4 +1,4 @@
-"""A room in a chat, and what its agent reads."""
+"""A test room in a chat, and the messages its agent receives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def said(text: str) -> Earlier:
 
 
 class Desk(House):
-    """A room in a chat, in English, and what its agent reads."""
+    """A room in a chat, in English, and the messages its agent receives."""
 
     def __init__(self, rules: Rules = RULES) -> None:
         super().__init__(rules)
@@ -47,7 +47,7 @@ class Desk(House):
 
     @property
     def sent(self) -> list[Content]:
-        """What went to the desk, or waits for what goes now."""
+        """Contents sent to the agent, then the texts held until the running call is answered."""
         gone = [
             one.command.content
             for one in self.effects

@@ -1,6 +1,6 @@
-"""People who do anything at all in a room, and what has to be true after each thing.
+"""Random events by people in a room, and the invariants checked after each.
 
-Whatever a permitted customer writes in a room that we are in, or are entering, is parked, reported,
+A permitted customer's message in a room that the bridge is in, or entering, is parked, reported,
 answered, or in the conversation.
 """
 
@@ -44,7 +44,7 @@ NEXT = RoomId("!next:example.org")
 
 
 class Guests:
-    """Random events of a room; every sentence is rendered."""
+    """Feed random events to a room; render every sentence in every language."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311 - chance that can be repeated
@@ -54,7 +54,6 @@ class Guests:
         self.seen: dict[EventId, Meaning] = {}
 
     def do_anything(self) -> None:
-        """One random step."""
         self.house.now += self.random.randrange(20_000)
         if self.random.random() < 0.05:
             self.enter()
@@ -76,7 +75,7 @@ class Guests:
         return EventId(f"$g{self.events}")
 
     def known(self) -> EventId:
-        """Some event of the room, or none."""
+        """Event id of an event so far, or `$g0`, which no event has."""
         return EventId(f"$g{self.random.randint(0, self.events)}")
 
     def earlier(self) -> Earlier | None:
@@ -117,7 +116,7 @@ class Guests:
         return self.random.choices([one for _, one in options], [w for w, _ in options])[0]
 
     def receive(self, meaning: Meaning, raw: dict[str, object]) -> None:
-        """One event, and what has to be true of it afterwards."""
+        """Handle one event and check the invariants."""
         house = self.house
         before = house.membership()
         house.visit.effects.clear()
@@ -138,7 +137,7 @@ class Guests:
             assert heard or answered, f"{meaning} fell on deaf ears"
 
     def was_command(self, spoke: Spoke) -> bool:
-        """Commands are answered: in words, or by what the conversation does; the excess once."""
+        """Whether it is a command that was answered, or exceeds the rate limit."""
         if not isinstance(spoke.content, CustomerText) or spoke.plain in {"hello", " "}:
             return False
         if self.house.record.spoken > RULES.limits.messages_per_minute:

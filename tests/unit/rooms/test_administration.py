@@ -1,4 +1,4 @@
-"""What room admins do: undo, hours, sentences, choosing a queue by a tap, `help`."""
+"""Room administration: undo, hours, own sentences, queue choice by poll, `help`."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ WHOLE = RoomSettings(
 
 def order(house: House, *texts: str) -> None:
     for text in texts:
-        house.now += 60_000  # no more than so many a minute are taken
+        house.now += 60_000  # commands per minute are limited
         house.say(f"!wc {text}", standing=Standing.ADMIN)
 
 
-# --- one truth ------------------------------------------------------------------------------------
+# --- settings and state event ---------------------------------------------------------------------
 
 
 def test_the_state_event_says_what_the_settings_are() -> None:
@@ -80,7 +80,7 @@ def test_a_change_by_command_is_shown_in_the_state_event() -> None:
     assert not any(isinstance(one, ShowSettings) for one in house.effects)
 
 
-def test_what_the_state_event_says_already_is_no_change_but_one_of_ours_may_come_after_it() -> None:
+def test_a_state_event_equal_to_the_settings_is_no_change() -> None:
     house = House().served()
     order(house, "queue set 1")
     house.effects.clear()
@@ -90,7 +90,7 @@ def test_what_the_state_event_says_already_is_no_change_but_one_of_ours_may_come
 
 
 @pytest.mark.asyncio
-async def test_it_is_written_where_we_may() -> None:
+async def test_settings_are_written_to_the_state_event_if_the_bot_may() -> None:
     world = World()
     world.matrix.level = 50
     await world.record(ROOM, Idle())
@@ -111,12 +111,12 @@ async def test_it_is_written_where_we_may() -> None:
 
 
 @pytest.mark.asyncio
-async def test_of_two_at_the_same_time_the_one_that_is_handled_last_counts_in_both() -> None:
+async def test_of_two_concurrent_changes_the_last_handled_wins_in_store_and_room() -> None:
     world = World()
     world.matrix.level = 50
     await world.record(ROOM, Idle())
     async with world.running() as engine:
-        # Ours overwrote it before we heard of it.
+        # The bridge overwrote the admin's event before it received it.
         world.matrix.configured[ROOM] = {"queue": 1}
         await engine.accept_events([world.event("configure", content={"queue": 2})])
         await quiet()
@@ -126,7 +126,7 @@ async def test_of_two_at_the_same_time_the_one_that_is_handled_last_counts_in_bo
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("known", [True, False])
-async def test_where_we_may_not_write_it_that_is_said_if_it_says_otherwise(*, known: bool) -> None:
+async def test_a_differing_state_event_not_writable_is_reported_once(*, known: bool) -> None:
     world = World()
     world.matrix.levels = {ADA: 100}
     await world.record(ROOM, Idle())
@@ -174,9 +174,7 @@ def bridge_of(channel: tuple[str, str], host: UserId = RULES.bot) -> dict[str, o
 
 
 @pytest.mark.asyncio
-async def test_a_room_says_who_bridges_it_from_the_entry_on_and_again_when_its_queue_changes() -> (
-    None
-):
+async def test_m_bridge_is_written_on_entry_and_when_the_queue_changes() -> None:
     world = World()
     world.matrix.level = 50
     async with world.running() as engine:
@@ -195,7 +193,7 @@ async def test_a_room_says_who_bridges_it_from_the_entry_on_and_again_when_its_q
 
 
 @pytest.mark.asyncio
-async def test_the_room_that_replaces_ours_says_so_too() -> None:
+async def test_m_bridge_is_written_to_the_room_after_an_upgrade() -> None:
     world, new = World(), RoomId("!new:example.org")
     world.matrix.level = 50
     async with world.running() as engine:
@@ -210,7 +208,7 @@ async def test_the_room_that_replaces_ours_says_so_too() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("may", [True, False])
-async def test_a_room_from_before_says_so_once_an_agent_comes(*, may: bool) -> None:
+async def test_m_bridge_of_an_older_room_is_written_when_an_agent_joins(*, may: bool) -> None:
     world = World()
     world.matrix.level = 50 if may else 0
     await world.chatting()
@@ -251,7 +249,7 @@ def test_a_state_event_is_undone_as_a_whole() -> None:
     assert house.record.settings == RoomSettings(QueueId(1))
 
 
-def test_what_is_not_possible_any_more_is_not_undone_and_hides_nothing() -> None:
+def test_undo_to_a_removed_queue_is_refused_and_hides_no_earlier_change() -> None:
     house = House().served()
     order(house, "queue set 1", "queue set 2")
     fewer = replace(RULES, queues=RULES.queues[1:])
@@ -264,7 +262,7 @@ def test_what_is_not_possible_any_more_is_not_undone_and_hides_nothing() -> None
     assert house.record.settings.queue is None
 
 
-def test_who_is_no_admin_undoes_nothing() -> None:
+def test_administration_commands_of_non_admins_are_refused() -> None:
     house = House().served()
     order(house, "pause")
     for text in ("!wc undo", "!wc audit", "!wc stats", "!wc hours set daily 09:00-10:00 UTC"):
@@ -323,7 +321,7 @@ def test_hours_of_the_queue_are_shown_where_the_room_has_none() -> None:
 
 
 @pytest.mark.parametrize("text", ["hours", "营业时间", "Hours Mon"])
-def test_who_asks_for_hours_that_nobody_has_said_asks_an_agent(text: str) -> None:
+def test_bare_hours_goes_to_the_agent_unless_hours_are_set(text: str) -> None:
     house = House().served()
     asked = house.say(text)
     assert house.carried == [asked]
@@ -347,7 +345,7 @@ def test_bad_hours(value: str) -> None:
             settings_of_event({"hours": content}, RULES)
 
 
-def test_a_sentence_of_the_rooms_own() -> None:
+def test_a_room_may_have_its_own_sentence() -> None:
     house = House().served()
     order(
         house, "config set text.greeting Grüezi!\u202e  Here is {queue};\u0007 {prefix} help helps."
@@ -364,7 +362,7 @@ def test_a_sentence_of_the_rooms_own() -> None:
 
 
 def test_a_sentence_may_be_of_one_language() -> None:
-    """It goes before the one for all; audit, undo and state event have it as any other."""
+    """It takes precedence over the one for all; audit, undo and state event include it."""
     house = House().served()
     order(house, "config set text.greeting Hallo", "config set text.greeting.ZH_cn 您好")
     settings = house.record.settings
@@ -386,7 +384,7 @@ def test_a_sentence_may_be_of_one_language() -> None:
     assert (key, args["key"], args["value"]) == ("config.bad_value", "language", "fr")
 
 
-def test_all_sentences_of_a_room_are_no_more_than_an_undo_takes_back() -> None:
+def test_the_total_length_of_a_rooms_sentences_is_limited() -> None:
     house, count = House().served(), LONGEST_TEXTS // LONGEST_SENTENCE
     names = [f"{name}.{language}" for name in TEXTS for language in LANGUAGES]
     for name in names[:count]:
@@ -402,7 +400,7 @@ def test_all_sentences_of_a_room_are_no_more_than_an_undo_takes_back() -> None:
     assert house.record.settings == settings
 
 
-def test_when_a_queue_opens_is_said_behind_the_rooms_own_sentence() -> None:
+def test_the_opening_time_follows_the_rooms_own_sentence() -> None:
     house = House().served()
     house.visit.set(settings=RoomSettings(language="en", texts=(("closed", "Shut, {queue}."),)))
     args: Args = {"queue": "Sales", "opens": "09:00", "prefix": "!wc"}
@@ -424,7 +422,7 @@ def test_when_a_queue_opens_is_said_behind_the_rooms_own_sentence() -> None:
         "x" * (LONGEST_SENTENCE + 1),
     ],
 )
-def test_a_sentence_that_cannot_be_used(value: str) -> None:
+def test_an_unusable_sentence_is_refused(value: str) -> None:
     with pytest.raises(BadOrder, match=r"config\.bad_text"):
         settings_of_event({"texts": {"greeting": value}}, RULES)
     longest = settings_of_event({"texts": {"greeting": "x" * LONGEST_SENTENCE}}, RULES)
@@ -440,13 +438,13 @@ def test_a_sentence_that_cannot_be_used(value: str) -> None:
         ({"text.greeting": "x"}, "config.bad_key"),
     ],
 )
-def test_texts_of_a_state_event(content: dict[str, object], key: str) -> None:
+def test_bad_texts_in_a_state_event_are_refused(content: dict[str, object], key: str) -> None:
     with pytest.raises(BadOrder) as caught:
         settings_of_event(content, RULES)
     assert caught.value.key == key
 
 
-def test_every_sentence_that_a_room_may_change_can_be_said_with_what_it_may_use() -> None:
+def test_every_changeable_sentence_renders_with_its_placeholders() -> None:
     known = {key for keys in TEXTS.values() for key in keys}
     assert known <= set(CATALOGUE)
     for name, keys in TEXTS.items():
@@ -474,7 +472,7 @@ async def test_the_room_hears_its_own_sentence() -> None:
 
 
 def polled(house: House) -> House:
-    """With a poll about queues in the room."""
+    """Remember a queue poll in the room."""
     card = OurCard(EventId("$poll"), CardKind.QUEUES, choices=(1, 2))
     cards.remember(house.visit, card)
     return house
@@ -518,13 +516,13 @@ def test_a_vote_chooses_a_queue_whatever_its_number() -> None:
 
 
 @pytest.mark.parametrize("answer_id", ["3", "x", ""])
-def test_a_vote_for_what_was_not_offered_is_nothing(answer_id: str) -> None:
+def test_a_vote_for_an_option_not_offered_is_ignored(answer_id: str) -> None:
     house = polled(House().served())
     house.receive(PollAnswered(EventId("$v"), ADA, EventId("$poll"), answer_id), Standing.ADMIN)
     assert house.effects == []
 
 
-def test_who_may_not_vote() -> None:
+def test_votes_for_a_queue_need_permission() -> None:
     house = polled(House().served())
     vote = PollAnswered(EventId("$v"), STRANGER, EventId("$poll"), "1")
     house.receive(vote)
@@ -534,11 +532,11 @@ def test_who_may_not_vote() -> None:
     house.visit.rules = replace(RULES, encryption=Encryption(require=True))
     house.receive(replace(vote, sender=ADA))
     assert answer(house)[0] == "encrypting.refused"
-    house.receive(replace(vote, sender=STRANGER), Standing.ADMIN)  # who need not be a customer
+    house.receive(replace(vote, sender=STRANGER), Standing.ADMIN)  # need not be a customer
     assert house.record.settings.queue == 1
 
 
-def test_a_bot_that_is_to_be_ignored_chooses_no_queue_whatever_its_power() -> None:
+def test_the_vote_of_an_ignored_user_has_no_effect_even_as_admin() -> None:
     house = polled(House().served())
     house.visit.rules = replace(RULES, permission=lambda _: Permission.IGNORED)
     house.receive(PollAnswered(EventId("$v"), ADA, EventId("$poll"), "1"), Standing.ADMIN)
@@ -548,7 +546,7 @@ def test_a_bot_that_is_to_be_ignored_chooses_no_queue_whatever_its_power() -> No
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("level", [0, 50])
-async def test_a_tap_in_a_room(level: int) -> None:
+async def test_an_admins_vote_sets_the_queue_another_vote_requests_an_agent(level: int) -> None:
     world = World()
     world.matrix.level = level
     await world.record(ROOM, Idle())
@@ -568,7 +566,7 @@ async def test_a_tap_in_a_room(level: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_poll_names_the_hours_that_count_here() -> None:
+async def test_the_queue_poll_names_the_hours_of_the_room() -> None:
     world = World()
     await world.record(ROOM, Idle())
     async with world.running() as engine:
@@ -597,7 +595,7 @@ async def test_more_queues_than_a_poll_has_answers_are_all_listed() -> None:
 
 @pytest.mark.parametrize("start", ["on_message", "on_command"])
 @pytest.mark.parametrize("ends", ["resume", "config set paused false", "undo", "config reset"])
-def test_the_end_of_a_pause_asks_for_an_agent_for_what_was_kept(ends: str, start: str) -> None:
+def test_the_end_of_a_pause_requests_an_agent_for_kept_messages(ends: str, start: str) -> None:
     house = House(replace(RULES, start=start)).served()
     kept = Held(EventId("$kept"), CustomerText("hello"), house.now)
     house.visit.set(conversation=Conversation(held=(kept,)))
@@ -607,13 +605,13 @@ def test_the_end_of_a_pause_asks_for_an_agent_for_what_was_kept(ends: str, start
     assert ("start.needed" in answer_keys(house)) is not asked
 
 
-def test_the_end_of_a_pause_asks_for_nobody_if_nothing_was_kept() -> None:
+def test_the_end_of_a_pause_requests_no_agent_if_nothing_was_kept() -> None:
     house = House().served()
     order(house, "pause", "resume")
     assert isinstance(house.record.conversation.phase, Idle)
 
 
-# --- what is asked for ----------------------------------------------------------------------------
+# --- audit, stats, help ---------------------------------------------------------------------------
 
 
 def test_audit_and_stats_are_looked_up() -> None:
@@ -631,14 +629,14 @@ def answer_keys(house: House) -> list[str]:
 
 
 @pytest.mark.parametrize("words", ["0", "0d", "91", "1000d", "7 days", "d", "-1"])
-def test_days_that_no_figures_are_of(words: str) -> None:
+def test_stats_of_an_invalid_number_of_days_shows_the_usage(words: str) -> None:
     house = House().served()
     order(house, f"stats {words}")
     assert answer_keys(house) == ["usage.stats"]
 
 
 @pytest.mark.parametrize("standing", [Standing.ADMIN, Standing.ORDINARY, Standing.UNKNOWN])
-def test_help_lists_to_admins_what_is_theirs(standing: Standing) -> None:
+def test_help_lists_admin_commands_to_admins_only(standing: Standing) -> None:
     house = House().served()
     house.visit.set(settings=RoomSettings(language="en"))
     house.say("!wc help all", standing=standing)

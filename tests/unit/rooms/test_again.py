@@ -1,4 +1,4 @@
-"""Sending again what did not arrive, with a ledger to look it up in."""
+"""Sending undelivered messages again by reaction or `retry`, looked up in the ledger."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def word(world: ReadingWorld, text: str, event_id: str) -> Event:
 
 
 def told(world: ReadingWorld) -> list[tuple[str, str | None]]:
-    """Our sentences, each with what it replies to; not the signs below them."""
+    """The bridge's notices, each with the event it replies to, without its reactions."""
     signs = {"🔁", "❌"}
     return [(one.text, one.reply_to) for one in world.matrix.posted if one.text not in signs]
 
@@ -74,8 +74,8 @@ def told(world: ReadingWorld) -> list[tuple[str, str | None]]:
 REPORT = "undelivered.refused\nagain.hint"
 
 
-async def test_tapping_twice_is_no_news_to_the_agent() -> None:
-    """On our answer and on the message itself, or once more when it has arrived."""
+async def test_a_second_reaction_does_not_send_a_message_twice() -> None:
+    """On the bridge's answer and on the message itself, or after it has arrived."""
     world = await chat()
     world.link.answers.append(REFUSED)
     async with world.running() as engine:
@@ -89,7 +89,7 @@ async def test_tapping_twice_is_no_news_to_the_agent() -> None:
 
 @contextlib.asynccontextmanager
 async def late_answer(world: ReadingWorld) -> AsyncIterator[Engine]:
-    """A homeserver that shows what we sent, and lets us wait for its answer."""
+    """A homeserver that shows a sent event before it answers the request."""
     world.matrix.answering.clear()
     async with world.running() as engine:
         try:
@@ -99,8 +99,8 @@ async def late_answer(world: ReadingWorld) -> AsyncIterator[Engine]:
 
 
 @pytest.mark.parametrize("other_first", [False, True])
-async def test_by_a_reaction_that_comes_before_the_answer(other_first: bool) -> None:
-    """People see what we say before the homeserver has told us its id."""
+async def test_a_reaction_to_a_notice_without_known_event_id_sends_again(other_first: bool) -> None:
+    """People see a notice before the homeserver has told the bridge its event id."""
     world = await chat()
     world.link.answers.append(REFUSED)
     async with late_answer(world) as engine:
@@ -115,8 +115,8 @@ async def test_by_a_reaction_that_comes_before_the_answer(other_first: bool) -> 
 
 
 @pytest.mark.parametrize("together", [False, True])
-async def test_a_tap_that_waits_with_the_answer_to_what_it_is_about_counts(together: bool) -> None:
-    """The room is looking for something else as the answer comes, so all of it waits for that."""
+async def test_a_rating_reaction_waits_for_the_event_id_of_its_poll(together: bool) -> None:
+    """The room waits for a look-up while the homeserver's answer comes."""
     world = await chat()
     async with late_answer(world) as engine:
         await engine.pushed(ROOM, "p1", Received(RatingPushed(SESSION, MEI.id)))
@@ -134,8 +134,8 @@ async def test_a_tap_that_waits_with_the_answer_to_what_it_is_about_counts(toget
     assert [one.rating for one in rated] == [5]
 
 
-async def test_a_refusal_overtakes_no_end_of_the_chat_that_waits() -> None:
-    """Who thanks an agent who has just ended the chat wishes for no other agent."""
+async def test_a_refused_message_is_handled_after_an_earlier_end_of_the_chat() -> None:
+    """A customer who thanks an agent who has just ended the chat wants no other agent."""
     world = await chat()
     async with late_answer(world) as engine:
         await engine.pushed(ROOM, "p1", said("Good-bye!"))
@@ -153,8 +153,8 @@ async def test_a_refusal_overtakes_no_end_of_the_chat_that_waits() -> None:
     assert isinstance((await world.stored()).conversation.phase, Ended)
 
 
-async def test_by_a_reaction_from_long_before_a_restart() -> None:
-    """What we said before a crash gets its answer only after it, however long that takes."""
+async def test_a_reaction_from_before_a_restart_sends_again_after_it() -> None:
+    """The event id of a notice sent before a crash may come long after the restart."""
     world = await chat()
     world.link.answers.append(REFUSED)
     world.matrix.answering.clear()
@@ -171,8 +171,8 @@ async def test_by_a_reaction_from_long_before_a_restart() -> None:
 
 
 @pytest.mark.parametrize("set_back", [0, 3_600_000])
-async def test_no_answer_holds_up_the_room_for_long(set_back: int) -> None:
-    """What is about an event that nobody knows may be about nothing of ours."""
+async def test_a_reaction_to_an_unknown_event_delays_the_room_only_briefly(set_back: int) -> None:
+    """An unknown event may not be one of the bridge."""
     world = await chat()
     world.link.answers.append(REFUSED)
     async with late_answer(world) as engine:
@@ -187,7 +187,7 @@ async def test_no_answer_holds_up_the_room_for_long(set_back: int) -> None:
 
 @pytest.mark.parametrize("sign", ["🔁", "🔄", "↩️"])
 @pytest.mark.parametrize("to_our_answer", [False, True])
-async def test_by_reaction(sign: str, to_our_answer: bool) -> None:
+async def test_a_reaction_sends_a_refused_message_again(sign: str, to_our_answer: bool) -> None:
     world = await chat()
     world.link.answers.append(REFUSED)
     async with world.running() as engine:
@@ -201,8 +201,8 @@ async def test_by_reaction(sign: str, to_our_answer: bool) -> None:
     assert (await world.stored()).read_up_to == "$1"
 
 
-async def test_all_that_was_given_up_with_the_request_by_its_card() -> None:
-    """One line for three messages; one tap sends them, and nothing that was refused before."""
+async def test_a_reaction_to_the_queue_card_sends_all_messages_of_its_request() -> None:
+    """One line for three messages; one reaction sends them, and none refused earlier."""
     world = await chat()
     world.link.answers.append(REFUSED)
     async with world.running() as engine:
@@ -223,7 +223,7 @@ async def test_all_that_was_given_up_with_the_request_by_its_card() -> None:
     assert [piece.event_id for piece in going] == ["$1", "$2", "$3"]
 
 
-async def test_all_of_it_however_much_had_waited() -> None:
+async def test_a_reaction_to_the_queue_card_sends_even_thirty_messages() -> None:
     world = await chat()
     async with world.running() as engine:
         world.link.answers.extend([Reply(101, -3)] * 40)
@@ -239,7 +239,7 @@ async def test_all_of_it_however_much_had_waited() -> None:
     assert [piece.event_id for piece in going] == [f"${number}" for number in range(30)]
 
 
-async def test_by_command_the_newest() -> None:
+async def test_retry_sends_the_newest_undelivered_message() -> None:
     world = await chat()
     world.link.answers.extend([REFUSED, REFUSED])
     async with world.running() as engine:
@@ -249,7 +249,7 @@ async def test_by_command_the_newest() -> None:
     assert (await world.stored()).undelivered == (Undelivered(EventId("$1"), passed=True),)
 
 
-async def test_by_command_all_of_them_in_their_order() -> None:
+async def test_retry_all_sends_all_in_order_with_one_answer() -> None:
     world = await chat()
     world.link.answers.extend([REFUSED, REFUSED])
     async with world.running() as engine:
@@ -259,7 +259,7 @@ async def test_by_command_all_of_them_in_their_order() -> None:
     assert told(world)[2:] == [("again.delivered_all", None)], "one sentence for both"
 
 
-async def test_what_has_arrived_of_many_is_told_once_the_rest_was_refused_again() -> None:
+async def test_retry_all_reports_arrivals_after_the_rest_was_refused_again() -> None:
     world = await chat()
     world.link.answers.extend([REFUSED, REFUSED, Reply(110, 1), REFUSED])
     async with world.running() as engine:
@@ -272,7 +272,7 @@ async def test_what_has_arrived_of_many_is_told_once_the_rest_was_refused_again(
 
 
 @pytest.mark.parametrize("to_our_answer", [False, True])
-async def test_by_command_what_it_replies_to(to_our_answer: bool) -> None:
+async def test_retry_as_a_reply_sends_the_message_replied_to(to_our_answer: bool) -> None:
     world = await chat()
     world.link.answers.extend([REFUSED, REFUSED])
     async with world.running() as engine:
@@ -282,8 +282,8 @@ async def test_by_command_what_it_replies_to(to_our_answer: bool) -> None:
     assert world.link.texts(ROOM) == ["one", "two", "one"]
 
 
-async def test_by_command_what_it_replies_to_and_nothing_else() -> None:
-    """That one has arrived; of the one that has not, nobody spoke."""
+async def test_retry_as_a_reply_to_a_delivered_message_sends_nothing() -> None:
+    """Only `retry all` sends the others."""
     world = await chat()
     world.link.answers.extend([REFUSED, Reply(110, 1)])
     async with world.running() as engine:
@@ -306,8 +306,8 @@ def correction(world: ReadingWorld, target: str, text: str, event_id: str) -> Ev
 
 
 @pytest.mark.parametrize("by_sign", [True, False])
-async def test_a_corrected_message_by_the_event_that_people_see(by_sign: bool) -> None:
-    """Clients show the newest wording in the first one's place, and put 🔁 to that."""
+async def test_a_reaction_or_reply_to_the_original_sends_a_corrected_message(by_sign: bool) -> None:
+    """Clients show the newest wording in place of the original, and react to the original."""
     world = await chat()
     world.link.answers.extend([REFUSED, REFUSED])
     async with world.running() as engine:
@@ -321,8 +321,7 @@ async def test_a_corrected_message_by_the_event_that_people_see(by_sign: bool) -
     assert told(world)[2:] == [("again.delivered", "$2")]
 
 
-async def test_without_the_prefix_where_there_is_something_to_send() -> None:
-    """Elsewhere it is a word like any other."""
+async def test_bare_retry_is_a_command_only_if_a_message_is_undelivered() -> None:
     world = ReadingWorld(ENGLISH)
     await world.record(ROOM, Idle())
     async with world.running() as engine:
@@ -334,7 +333,7 @@ async def test_without_the_prefix_where_there_is_something_to_send() -> None:
     assert told(world).count(("queue.cancelled queue.dropped_one", None)) == 1
 
 
-async def test_what_reads_like_a_command_is_sent_on_if_it_was_none() -> None:
+async def test_a_message_mistaken_for_a_command_is_sent_by_a_reaction() -> None:
     world = ReadingWorld(ENGLISH)
     await world.record(ROOM, Idle())
     async with world.running() as engine:
@@ -346,8 +345,8 @@ async def test_what_reads_like_a_command_is_sent_on_if_it_was_none() -> None:
     assert sent == "from Berlin"
 
 
-async def test_every_wish_is_answered_where_only_a_command_asks_for_somebody() -> None:
-    """However much is kept already; one answer for all of them is enough."""
+async def test_retry_is_answered_in_a_room_where_chats_start_on_command() -> None:
+    """Also with messages kept already; all of them get one answer."""
     world = ReadingWorld(msgspec.structs.replace(ENGLISH, start="on_command"))
     await world.record(ROOM, Idle())
     slips = [word(world, "from Berlin", "$1"), word(world, "from Paris", "$2")]
@@ -375,7 +374,7 @@ async def test_many_messages_sent_again_are_answered_once_though_none_was_kept()
     assert world.link.calls == []
 
 
-async def test_nothing_to_send_again() -> None:
+async def test_retry_without_undelivered_messages_says_so() -> None:
     world = await chat()
     async with world.running() as engine:
         await happens(engine, word(world, "fine", "$1"), command(world, "retry"))
@@ -384,7 +383,7 @@ async def test_nothing_to_send_again() -> None:
     assert world.link.texts(ROOM)[0] == "fine"
 
 
-async def test_not_twice_at_once() -> None:
+async def test_a_message_being_sent_again_is_not_sent_twice() -> None:
     world = await chat()
     world.link.answers.append(REFUSED)
     async with world.running() as engine:
@@ -399,7 +398,7 @@ async def test_not_twice_at_once() -> None:
     assert world.link.texts(ROOM) == ["one", "one"]
 
 
-async def test_behind_what_waits_and_as_a_reply_again() -> None:
+async def test_a_message_sent_again_queues_behind_others_and_stays_a_reply() -> None:
     world = await chat()
     world.link.answers.append(Reply(110, 1))
     world.link.answers.append(REFUSED)
@@ -430,7 +429,7 @@ async def test_what_fails_again_can_be_sent_again() -> None:
     assert told(world)[2:] == [("again.delivered", "$1")]
 
 
-async def test_what_is_no_longer_kept_is_said_to_be_so() -> None:
+async def test_a_message_no_longer_kept_is_said_to_be_forgotten() -> None:
     world = await chat()
     world.link.answers.append(REFUSED)
     async with world.running() as engine:
@@ -442,7 +441,7 @@ async def test_what_is_no_longer_kept_is_said_to_be_so() -> None:
     assert (await world.stored()).undelivered == ()
 
 
-async def test_what_was_taken_back_is_not_sent_again() -> None:
+async def test_a_redacted_message_is_not_sent_by_retry() -> None:
     world = await chat()
     world.link.answers.append(REFUSED)
     async with world.running() as engine:
@@ -453,7 +452,7 @@ async def test_what_was_taken_back_is_not_sent_again() -> None:
     assert told(world)[1:] == [("again.nothing", "$c")]
 
 
-async def test_a_correction_of_what_no_agent_has_seen_is_the_message() -> None:
+async def test_a_correction_of_an_undelivered_message_is_sent_as_the_message() -> None:
     world = await chat()
     world.link.answers.append(REFUSED)
     async with world.running() as engine:
@@ -467,7 +466,7 @@ async def test_a_correction_of_what_no_agent_has_seen_is_the_message() -> None:
     assert told(world)[1:] == [("again.nothing", "$c")]
 
 
-async def test_a_correction_that_did_not_arrive() -> None:
+async def test_a_refused_correction_is_sent_again_as_a_correction() -> None:
     world = await chat()
     async with world.running() as engine:
         await happens(engine, word(world, "order 7411 has not come at all", "$1"))
@@ -506,7 +505,7 @@ class LockedMatrix(ReadingMatrix):
         return raw
 
 
-async def test_a_message_whose_key_has_come() -> None:
+async def test_a_message_whose_key_came_late_is_no_longer_sealed() -> None:
     world = await chat()
     matrix = LockedMatrix()
     world.matrix = world.reading = matrix
@@ -523,7 +522,7 @@ async def test_a_message_whose_key_has_come() -> None:
     assert len((await world.stored()).sealed) == 0
 
 
-async def test_an_answer_to_a_command_is_not_a_message() -> None:
+async def test_a_reaction_to_a_command_sends_nothing() -> None:
     world = await chat()
     async with world.running() as engine:
         await happens(engine, command(world, "status", event_id="$1"))
@@ -570,11 +569,11 @@ async def test_whatever_happens_nothing_is_lost_or_sent_twice_at_once(moves: lis
         assert reported or f"$w{number}" not in waiting
 
 
-# --- what was taken back or corrected -----------------------------------------------------------
+# --- redacted or corrected messages ---------------------------------------------------------------
 
 
-async def test_what_was_taken_back_cannot_be_sent_again() -> None:
-    """Neither by itself nor by our answer to it, nor in the answer to `retry`."""
+async def test_a_redacted_message_is_not_sent_by_reaction_or_retry_all() -> None:
+    """By a reaction to it or to the bridge's answer, or by `retry`."""
     world = await chat()
     world.link.answers.append(REFUSED)
     async with world.running() as engine:
@@ -588,7 +587,7 @@ async def test_what_was_taken_back_cannot_be_sent_again() -> None:
 
 @pytest.mark.parametrize("words", ["retry", "retry all"])
 async def test_a_corrected_message_is_sent_again_in_its_newest_wording_only(words: str) -> None:
-    """Both were with a request that the customer left."""
+    """Both wordings were sent with a request that the customer left."""
     world = ReadingWorld(ENGLISH)
     phase = Queued(QueueId(1), world.clock.now(), RequestId(9001))
     await world.record(ROOM, phase)
@@ -606,8 +605,8 @@ async def test_a_corrected_message_is_sent_again_in_its_newest_wording_only(word
     assert [one.text for one in sent] == ["order 4712"]
 
 
-async def test_old_words_are_not_sent_again_where_the_new_ones_have_arrived() -> None:
-    """They were corrected while they were under way, and then refused."""
+async def test_an_old_wording_is_not_sent_again_after_its_correction_arrived() -> None:
+    """The message was corrected while its call ran, and then refused."""
     world = await chat()
     world.link.answers.append(REFUSED)
     world.link.gate.clear()

@@ -22,7 +22,7 @@ ASK = AskRating(SessionId(5150), ((1, "good"), (0, "bad")))
 
 
 class SomeRoom:
-    """As much of a room as asking needs."""
+    """The attributes of a room that the lane uses."""
 
     room_id = ROOM
     record = RoomRecord(ROOM, host=BOT, settings=RoomSettings(language="en"))
@@ -48,7 +48,7 @@ async def ask(world: World) -> tuple[EventId | None, tuple[CardPosted, ...]]:
 
 
 @pytest.mark.asyncio
-async def test_a_rating_is_asked_once_by_a_poll_that_has_the_words_as_well() -> None:
+async def test_a_rating_poll_contains_the_choices_as_text_too() -> None:
     world = World()
     event_id, posted = await ask(world)
     assert world.matrix.texts(ROOM) == ["How satisfied are you with this chat?"]
@@ -61,7 +61,7 @@ async def test_a_rating_is_asked_once_by_a_poll_that_has_the_words_as_well() -> 
 
 
 @pytest.mark.asyncio
-async def test_a_repeat_asks_once() -> None:
+async def test_a_repeated_effect_asks_once() -> None:
     world = World()
     first = await ask(world)
     assert await ask(world) == first
@@ -69,7 +69,7 @@ async def test_a_repeat_asks_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_without_polls_the_words_do(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_poll_is_replaced_by_text(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
 
     async def refuse(*_: object) -> EventId:
@@ -93,7 +93,7 @@ async def test_more_ratings_than_a_poll_can_have_are_asked_in_words() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_end_of_a_poll_that_an_earlier_version_wished_is_nothing() -> None:
+async def test_an_end_poll_effect_of_an_earlier_version_is_discarded() -> None:
     world = World()
     done = await run(world, EndPoll(SessionId(5150)))
     assert done.outcome is Outcome.DISCARDED
@@ -101,7 +101,7 @@ async def test_the_end_of_a_poll_that_an_earlier_version_wished_is_nothing() -> 
 
 
 @pytest.mark.asyncio
-async def test_a_homeserver_that_is_away_is_asked_again() -> None:
+async def test_a_rating_is_asked_for_again_after_an_unavailable_homeserver() -> None:
     world = World()
     world.matrix.trouble.append(Unavailable("away"))
     await ask(world)
@@ -110,7 +110,7 @@ async def test_a_homeserver_that_is_away_is_asked_again() -> None:
 
 
 @pytest.mark.asyncio
-async def test_signs_that_the_homeserver_refuses_are_done_without() -> None:
+async def test_a_refused_reaction_of_the_bridge_is_skipped() -> None:
     world = World()
     world.matrix.trouble.append(Refused("M_FORBIDDEN"))
     await run(world, PutSigns(EventId("$card"), ("👍", "👎")))
@@ -118,7 +118,7 @@ async def test_signs_that_the_homeserver_refuses_are_done_without() -> None:
     assert world.matrix.posted[0].reply_to == "$card"
 
 
-def test_what_is_remembered_and_what_can_be_tapped() -> None:
+def test_the_card_and_reactions_below_an_answer_of_the_robot() -> None:
     card, asked = EventId("$card"), EventId("$q")
     first = offered(ShowAnswer(asked, "how?", "k", first=True), card, 3)
     assert first == CardPosted(OurCard(card, CardKind.ROBOT, number=3, about=asked), ("👍", "👎"))
@@ -134,7 +134,7 @@ def test_what_is_remembered_and_what_can_be_tapped() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 2, 6])
-def test_proposals_are_tapped_as_long_as_they_are_few(count: int) -> None:
+def test_a_few_proposals_get_digit_reactions(count: int) -> None:
     options = tuple(f"question {number}" for number in range(count))
     relay = Relay(Agent(AgentId("B")), AgentText("?"), SessionId(1), options)
     posted = choices_of(relay, EventId("$card"))

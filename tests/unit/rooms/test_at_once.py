@@ -1,4 +1,4 @@
-"""What is done in one commit: a message with its call, an answer with what it brings."""
+"""What one commit contains: a message with its call, an answer with its consequences."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.unit.rooms.test_room import flaky_chat
 
 
 @pytest.mark.asyncio
-async def test_a_message_is_two_commits_and_its_answer_one() -> None:
-    """A room at rest stores what came with what it led to; only the first call is marked apart."""
+async def test_a_message_takes_two_commits() -> None:
+    """An idle room commits an input with its effects; only the first call is marked separately."""
     world, store = await flaky_chat()
     async with world.running() as engine:
         for text, marks in (("one", ["mark_attempted"]), ("two", [])):
@@ -32,7 +32,7 @@ async def test_a_message_is_two_commits_and_its_answer_one() -> None:
 
 @pytest.mark.asyncio
 async def test_a_call_that_was_marked_from_the_start_is_uncertain_after_a_crash() -> None:
-    """Nobody knows whether it was written: it is sent again under its number, as a repeat."""
+    """It may have been written: it is sent again under its call id, as a repeat."""
     world, store = await flaky_chat()
     async with world.running() as engine:
         await engine.accept_events([world.event(text="one")])
@@ -69,8 +69,8 @@ async def test_a_call_waits_unmarked_behind_another_and_after_a_silence() -> Non
 
 
 @pytest.mark.asyncio
-async def test_what_comes_again_soon_after_is_dropped_without_a_refused_commit() -> None:
-    """A server repeats what it had no receipt for; its neighbours in the group do not suffer."""
+async def test_a_repeated_push_is_dropped_without_a_refused_commit() -> None:
+    """A server repeats a push without receipt; other writes in the commit group do not suffer."""
     world, store = await flaky_chat()
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", said("one"))

@@ -105,8 +105,8 @@ def test_a_reaction_rates_and_may_be_changed() -> None:
 
 
 @pytest.mark.parametrize("key", ["⭐", "⭐️", "★", "🌟", "⭐⭐⭐⭐⭐⭐"])
-def test_stars_that_say_nothing_are_asked_back(key: str) -> None:
-    """One star is what every picker gives, whatever was meant by it."""
+def test_ambiguous_stars_are_asked_back(key: str) -> None:
+    """Every emoji picker offers a single star, whatever is meant by it."""
     house = rated_house()
     house.receive(Reacted(EventId("$r"), ADA, CARD, key))
     assert given(house) is None
@@ -129,7 +129,7 @@ def test_only_customers_rate_and_only_on_our_cards() -> None:
 @pytest.mark.parametrize(
     ("key", "number", "left"), [("❌", 3, True), ("✖️", 3, True), ("👍", 3, False), ("❌", 2, False)]
 )
-def test_a_cross_on_the_queue_card_leaves(key: str, number: int, left: bool) -> None:
+def test_a_cross_on_the_queue_card_leaves_the_queue(key: str, number: int, left: bool) -> None:
     house = House().served()
     house.visit.set(conversation=Conversation(phase=Queued(QueueId(1), 0), number=3))
     cards.remember(house.visit, OurCard(CARD, CardKind.QUEUE, number=number))
@@ -139,7 +139,7 @@ def test_a_cross_on_the_queue_card_leaves(key: str, number: int, left: bool) -> 
     assert phase.cancel is left
 
 
-def test_a_cross_after_the_queue_is_nothing() -> None:
+def test_a_cross_on_the_queue_card_after_the_queue_is_ignored() -> None:
     house = House().served()
     house.visit.set(conversation=Conversation(phase=Idle(), number=3))
     cards.remember(house.visit, OurCard(CARD, CardKind.QUEUE, number=3))
@@ -167,7 +167,7 @@ def test_the_oldest_cards_are_forgotten() -> None:
         (None, "🔁", True),
     ],
 )
-def test_signs_of_an_earlier_request_go_once_they_mean_nothing(
+def test_reactions_below_an_earlier_queue_card_are_removed_once_useless(
     callback: Callback | None, sign: str, stays: bool
 ) -> None:
     house = House().served()
@@ -217,7 +217,7 @@ def test_a_thumb_up_settles_what_the_robot_answered() -> None:
     assert house.notices == ["robot.solved"]
 
 
-def test_a_thumb_down_takes_along_what_waits() -> None:
+def test_a_thumb_down_takes_the_waiting_question_along() -> None:
     house = asked_house()
     event_id = EventId("$q")
     held = (Held(event_id, CustomerText("how?"), house.now, consulted=True),)
@@ -246,10 +246,10 @@ def test_a_digit_asks_what_the_robot_proposed(key: str, robot: bool, asked: list
 
 @pytest.mark.parametrize("direct", [True, False])
 @pytest.mark.parametrize("proposed", [("returns", "parcels"), ("hats", "parcels", "returns")])
-def test_a_digit_is_a_proposal_word_for_word_whoever_taps(
+def test_a_digit_asks_the_proposal_of_its_card_word_for_word(
     proposed: tuple[str, ...], direct: bool
 ) -> None:
-    """Also on a former card, whose numbers were others."""
+    """Also on an older card, whose numbers differ from the current one."""
     house = House().served(direct=direct).chat()
     phase = house.record.conversation.phase
     assert isinstance(phase, Chatting)
@@ -260,14 +260,14 @@ def test_a_digit_is_a_proposal_word_for_word_whoever_taps(
     assert words(house) == ["returns"]
 
 
-def test_a_thumb_up_is_thanks() -> None:
+def test_a_thumb_up_below_an_answer_requests_no_person() -> None:
     house = asked_house()
     house.receive(Reacted(EventId("$r"), ADA, CARD, "👍"))
     house.receive(PollAnswered(EventId("$r"), ADA, CARD, "1"))
     assert house.record.conversation.number == 0
 
 
-def test_an_old_question_stays_where_it_was() -> None:
+def test_a_thumb_down_on_an_old_card_does_not_pass_its_question_on() -> None:
     house = asked_house(number=7)
     house.receive(Reacted(EventId("$r"), ADA, CARD, "👎"))
     assert words(house) == []
@@ -284,7 +284,7 @@ ASKED = EventId("$ask")
 
 
 @pytest.mark.parametrize("when", ["before", "after", "between"])
-def test_a_question_that_was_taken_back_goes_to_nobody(when: str) -> None:
+def test_a_redacted_question_is_passed_on_to_nobody(when: str) -> None:
     """Before the robot has answered it, before a person is wanted, and while one is awaited."""
     house = House(msgspec.structs.replace(RULES, robot=True)).served()
     back = Withdrew(EventId("$back"), ADA, ASKED)
@@ -302,24 +302,24 @@ def test_a_question_that_was_taken_back_goes_to_nobody(when: str) -> None:
     assert ROBOT.text not in repr(house.record)
 
 
-def test_human_in_a_chat_is_with_one_already() -> None:
+def test_human_in_a_chat_says_that_an_agent_is_there() -> None:
     house = asked_house().chat()
     house.say("!wc human")
     assert words(house) == []
     assert house.notices == ["start.already_chatting"]
 
 
-def test_human_without_a_question() -> None:
+def test_human_without_a_question_requests_a_person() -> None:
     house = House().served()
     house.say("human")
     assert house.record.conversation.number == 1
 
 
-def test_human_in_a_paused_room() -> None:
+def test_human_in_a_paused_room_is_refused() -> None:
     house = House().served()
     house.visit.set(settings=RoomSettings(paused=True))
     house.say("human")
-    assert house.reported == {}  # it was said to us: no message that could be sent again
+    assert house.reported == {}  # a command, not a message that could be sent again
     assert house.notices == ["config.paused"]
 
 
@@ -348,7 +348,7 @@ def test_no_sign_asks_for_anybody_in_a_paused_room(card: OurCard, key: str) -> N
     assert house.record.conversation == before
 
 
-def test_what_was_begun_can_be_ended_by_a_sign_in_a_paused_room() -> None:
+def test_a_callback_can_be_cancelled_by_reaction_in_a_paused_room() -> None:
     house = closed_house(5)
     house.visit.set(settings=RoomSettings(paused=True))
     house.receive(Reacted(house.event_id(), ADA, CARD, "❌"))
@@ -364,11 +364,11 @@ def test_ask_where_there_is_a_robot_and_where_there_is_none() -> None:
     assert other.notices == ["robot.off"]
     other.effects.clear()
     said = other.say("ask how?")
-    assert other.carried == [said]  # a customer's word
+    assert other.carried == [said]  # a customer's message
 
 
 def closed_house(wanted: int | None) -> House:
-    """Nobody was there; calling back was offered, and perhaps wished for."""
+    """A room without agents online: a callback was offered, and requested at `wanted`."""
     house = House().served()
     callback = Callback(QueueId(2), wanted=wanted, next_at=house.now + 1)
     house.visit.set(conversation=Conversation(callback=callback))
@@ -388,7 +388,7 @@ def test_a_bell_asks_for_a_call_back(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "wanted", "over"), [("❌", 5, True), ("❌", None, False), ("😀", 5, False)]
 )
-def test_a_cross_ends_the_wish(key: str, wanted: int | None, over: bool) -> None:
+def test_a_cross_cancels_a_requested_callback(key: str, wanted: int | None, over: bool) -> None:
     house = closed_house(wanted)
     before = house.record.conversation.callback
     house.receive(Reacted(house.event_id(), ADA, CARD, key))
@@ -396,7 +396,7 @@ def test_a_cross_ends_the_wish(key: str, wanted: int | None, over: bool) -> None
     assert house.record.conversation.callback == (None if over else before)
 
 
-def test_a_vote_on_it_means_nothing() -> None:
+def test_a_vote_on_a_callback_card_is_ignored() -> None:
     house = closed_house(None)
     house.receive(PollAnswered(house.event_id(), ADA, CARD, "🔔"))
     assert house.effects == []

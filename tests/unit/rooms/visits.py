@@ -1,4 +1,4 @@
-"""A room on a stage: Matrix meanings in, effects out, no homeserver and no database."""
+"""A test room without homeserver and database: Matrix meanings in, effects out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ RULES = Rules(
 
 
 class House:
-    """One room and who talks in it.
+    """One room and the events of its members.
 
     Attributes:
         visit: record and effects so far.
@@ -92,20 +92,20 @@ class House:
     def enter(
         self, entry: Entered | None = None, standing: Standing = Standing.ADMIN
     ) -> tuple[dict[str, object], ...]:
-        """`standing`: of whoever set the configuration that the room may have."""
+        """`standing`: of the sender of the room's configuration event, if it has one."""
         found = entry or Entered(direct=self.record.direct)
         parked = entered(self.visit, found, standing)
         self.silence()
         return parked
 
     def silence(self) -> None:
-        """For so long that whoever has not written yet is greeted."""
+        """Let `GREET_AFTER` pass: a customer who has not written is greeted."""
         self.visit.now += GREET_AFTER
         passed(self.visit)
         self.visit.now -= GREET_AFTER
 
     def served(self, whom: UserId = BOT, *, direct: bool = True) -> House:
-        """A room in which everything is ready."""
+        """Enter the room, and drop the effects of entering."""
         self.invite(whom=whom, direct=direct)
         self.enter(Entered(direct=direct, displayname="Ada"))
         self.visit.effects.clear()
@@ -117,7 +117,7 @@ class House:
         return event_id
 
     def chat(self) -> House:
-        """The conversation is with an agent, as far as the room can see."""
+        """Put the conversation into the phase Chatting."""
         chatting = Chatting(SessionId(5150), self.now, QueueId(2))
         conversation = msgspec.structs.replace(
             self.record.conversation, phase=chatting, last_session=SessionId(5150)
@@ -130,7 +130,7 @@ class House:
         return self.visit.record
 
     def membership(self) -> Membership:
-        """A call, because mypy goes on believing in an attribute that was asserted before."""
+        """A method: mypy would keep the narrowed type of an asserted attribute."""
         return self.record.membership
 
     @property
@@ -147,12 +147,12 @@ class House:
 
     @property
     def carried(self) -> list[EventId]:
-        """The events that the conversation answers for."""
+        """Ids of the events that the conversation is responsible for."""
         return [piece.event_id for piece in all_pieces(self.record.conversation)]
 
 
 def answer(house: House) -> tuple[str, Args]:
-    """What was said last, in reply to somebody: the sentence's key and its args."""
+    """Key and arguments of the last effect: a notice in reply to an event."""
     said = house.effects[-1]
     assert isinstance(said, Say)
     assert said.reply_to is not None
