@@ -1,4 +1,4 @@
-"""Settings that are changed every way at once, by a bridge that dies at random: one truth."""
+"""Settings changed in every way at once stay consistent while the bridge crashes at random."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.rooms.test_crashes import (
 
 
 def senders(world: FatefulWorld) -> list[Sender]:
-    """Of commands, of state events and of orders, in each room; each sets what no other sets."""
+    """Senders of commands, state events and orders per room; each has a setting of its own."""
 
     def commands(room: RoomId) -> Callable[[Engine, int], Awaitable[object]]:
         typed = [
@@ -39,7 +39,7 @@ def senders(world: FatefulWorld) -> list[Sender]:
         sent = [world.event("configure", content=one, room_id=room) for one in contents]
 
         def deliver(engine: Engine, number: int) -> Awaitable[object]:
-            if contents[number]:  # it is in the room since it was sent
+            if contents[number]:  # set in the room when it is sent
                 world.matrix.configured[room] = contents[number]
                 contents[number] = {}
             return engine.accept_events([sent[number]])
@@ -74,5 +74,5 @@ async def test_settings_audit_and_state_event_agree(seed: int) -> None:
         times = Counter((one.way, one.after) for one in told if one.after)
         assert [times["command", f"c{number}"] for number in range(WORDS)] == [1] * WORDS
         assert [times["state", f"s{number}"] for number in range(WORDS)] == [1] * WORDS
-        # Who orders and hears that the database is away orders anew.
+        # An order is repeated after a StoreError, though it may have been stored.
         assert all(times["api", f"o{number}"] for number in range(WORDS))

@@ -1,4 +1,4 @@
-"""Chats are numbered and remembered, whatever way they take."""
+"""The record of a room's chats: number, times, agents, ending, rating."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ REQUEST = RequestId(9001)
 
 
 class Room:
-    """A room whose time goes on by a second with everything that happens."""
+    """A room whose clock advances by a second with each input."""
 
     def __init__(self) -> None:
         self.house = House().served()
@@ -75,7 +75,7 @@ class Room:
         return self.happens(Said(EventId(name), CustomerText("hello")))
 
     def replies(self, result: int = 1) -> Chat:
-        """The server answers whatever is outstanding."""
+        """Let the server answer the outstanding call."""
         asked = self.house.record.conversation.outstanding
         assert asked is not None
         reply = Reply(0, result, request_id=REQUEST, queue_length=1)
@@ -114,13 +114,13 @@ def test_a_chat_from_the_first_word_to_the_rating() -> None:
     assert (ended.ended, ended.ending) == (room.began + 7_000, Ending.AGENT)
     assert [one.name for one in ended.agents] == ["Mei", "Jun"]
     room.happens(Rate(4))
-    assert room.chat == ended  # not before the server has it
+    assert room.chat == ended  # changed once the server has the rating
     while room.house.record.conversation.rating is not None:
         room.replies()
     assert room.chat == msgspec.structs.replace(ended, rating=4)
 
 
-def test_when_an_agent_first_wrote() -> None:
+def test_the_time_of_an_agents_first_message_is_noted() -> None:
     room = Room()
     assert room.chatting().answered is None
     assert room.says("$2").answered is None
@@ -128,18 +128,18 @@ def test_when_an_agent_first_wrote() -> None:
     answered = room.happens(hello)
     assert answered.answered == room.house.visit.now
     assert room.happens(hello) == answered
-    # With whom nobody spoke.
+    # An agent who writes nothing.
     silent = Room()
     silent.chatting()
     silent.happens(Tick())
     assert silent.happens(Pushed(SessionClosed(SESSION, MEI.id))).answered is None
-    # A message tells of the chat, whose beginning got lost.
+    # The push that starts the chat was lost.
     late = Room()
     late.queued()
     assert late.happens(hello).answered == late.house.visit.now
 
 
-def test_a_robot_is_no_agent_who_answers() -> None:
+def test_a_robots_message_is_not_an_agents_first_answer() -> None:
     room = Room()
     room.queued()
     room.replies()
@@ -161,7 +161,7 @@ def test_a_person_who_takes_over_from_the_robot_has_not_written_yet() -> None:
     assert room.happens(hello).answered == room.house.visit.now
 
 
-def test_of_a_chat_of_an_earlier_version_the_first_answer_is_not_known() -> None:
+def test_a_chat_of_an_earlier_version_has_no_time_of_first_answer() -> None:
     phase = Chatting(SESSION, 5, QueueId(1), (MEI,))
     before, after = Conversation(phase, 1), Conversation(msgspec.structs.replace(phase), 1)
     chats = (Chat(1, QueueId(1), 2, started=5, session_id=SESSION),)
@@ -169,7 +169,7 @@ def test_of_a_chat_of_an_earlier_version_the_first_answer_is_not_known() -> None
     assert found.answered is None
 
 
-def test_the_next_one_begins_with_its_own_first_word() -> None:
+def test_the_next_chat_begins_with_its_own_first_message() -> None:
     room = Room()
     room.chatting()
     room.happens(Pushed(SessionClosed(SESSION, MEI.id)))
@@ -178,7 +178,7 @@ def test_the_next_one_begins_with_its_own_first_word() -> None:
     assert [one.number for one in room.chats] == [1, 2]
 
 
-def test_asked_for_without_a_word() -> None:
+def test_the_first_event_of_a_chat_requested_without_a_message() -> None:
     room = Room()
     assert room.happens(Start(), EventId("$command")).first == EventId("$command")
     assert room.says("$1").first == EventId("$command")
@@ -195,7 +195,7 @@ def test_asked_for_without_a_word() -> None:
         (Pushed(QueueStatus(REQUEST, 3)), Ending.NOBODY),
     ],
 )
-def test_a_queue_that_leads_to_nobody(happened: Input, ending: Ending) -> None:
+def test_a_request_that_ends_in_the_queue_is_an_ended_chat(happened: Input, ending: Ending) -> None:
     room = Room()
     room.queued()
     room.happens(happened)
@@ -205,7 +205,7 @@ def test_a_queue_that_leads_to_nobody(happened: Input, ending: Ending) -> None:
     assert room.chat.ended is not None
 
 
-def test_a_refused_request_that_is_taken_up_after_all_goes_on() -> None:
+def test_a_refused_request_that_an_agent_accepts_late_is_the_same_chat() -> None:
     room = Room()
     room.says()
     over = room.replies(ResultCode.NO_AGENT_ONLINE)
@@ -215,7 +215,7 @@ def test_a_refused_request_that_is_taken_up_after_all_goes_on() -> None:
     assert late.started is not None
 
 
-def test_a_robot_and_then_a_person() -> None:
+def test_a_person_who_follows_a_robot_is_in_the_same_chat() -> None:
     room = Room()
     room.queued()
     room.happens(Pushed(ChatStarted(SESSION, (), robot=True)))
@@ -225,14 +225,14 @@ def test_a_robot_and_then_a_person() -> None:
     assert [one.name for one in room.chat.agents] == ["Mei"]
 
 
-def test_closing_is_the_customers() -> None:
+def test_a_chat_closed_by_command_is_ended_by_the_customer() -> None:
     room = Room()
     room.chatting()
     room.happens(Close())
     assert room.replies().ending is Ending.CUSTOMER
 
 
-def test_a_session_that_the_server_lost_is_a_chat_of_its_own() -> None:
+def test_a_message_to_a_lost_session_starts_a_new_chat() -> None:
     room = Room()
     room.chatting()
     room.says("$2")
@@ -241,14 +241,14 @@ def test_a_session_that_the_server_lost_is_a_chat_of_its_own() -> None:
     assert (lost.ending, new.number, new.first) == (Ending.LOST, 2, EventId("$2"))
 
 
-def test_a_chat_that_nobody_asked_for_has_a_number_too() -> None:
+def test_an_unrequested_chat_has_a_number() -> None:
     room = Room()
     chat = room.happens(Pushed(ChatStarted(SESSION, (MEI,))))
     assert chat.number == 1
 
 
 def test_a_chat_that_began_before_there_was_a_record() -> None:
-    """The room's record is of an older version: what is known of it is in its phase."""
+    """The record is of an older version: only the phase tells about the chat."""
     before = Conversation(phase=Chatting(SESSION, 70, QueueId(2), (MEI,)), number=4)
     after = msgspec.structs.replace(before, phase=before.phase)
     (found,) = note_chat(
@@ -265,7 +265,7 @@ def test_a_chat_that_began_before_there_was_a_record() -> None:
 @pytest.mark.parametrize(
     "phase", [Requesting(QueueId(1), 5, cancel=True), Queued(QueueId(1), 5, cancel=True)]
 )
-def test_leaving_a_queue_that_took_its_time(phase: Requesting | Queued) -> None:
+def test_a_late_reply_to_a_cancel_ends_the_chat_as_cancelled(phase: Requesting | Queued) -> None:
     before = Conversation(phase=phase, number=1)
     (found,) = note_chat(
         (), before, Conversation(number=1), Replied(CallId(1), Reply(102, 1)), 9, queue=QueueId(1)
@@ -273,7 +273,7 @@ def test_leaving_a_queue_that_took_its_time(phase: Requesting | Queued) -> None:
     assert found.ending is Ending.CANCELLED
 
 
-def test_an_unwanted_session_was_never_a_chat() -> None:
+def test_an_unwanted_session_ends_as_cancelled() -> None:
     phase = Chatting(SESSION, 5, QueueId(1), close=True, unwanted=True)
     before = Conversation(phase=phase, number=1)
     (found,) = note_chat(
@@ -282,7 +282,7 @@ def test_an_unwanted_session_was_never_a_chat() -> None:
     assert found.ending is Ending.CANCELLED
 
 
-def test_only_the_rating_that_was_taken_counts() -> None:
+def test_only_a_rating_that_the_server_accepted_is_noted() -> None:
     chats = (Chat(1, QueueId(1), 1, session_id=SESSION), Chat(2, QueueId(1), 2))
     asked = Outstanding(CallId(7), RateSession(SESSION, 3))
     before = Conversation(outstanding=asked, number=2)
@@ -312,7 +312,7 @@ def test_agents_keep_their_names_and_do_not_pile_up() -> None:
     assert len(room.happens(Pushed(AgentsUpdated(SESSION, crowd))).agents) == MOST_AGENTS
 
 
-def test_what_is_kept_and_what_is_written() -> None:
+def test_which_chats_the_record_keeps_and_which_rows_are_written() -> None:
     rated = Chat(1, QueueId(1), 1, session_id=SESSION)
     empty, newest = Chat(2, QueueId(1), 2), Chat(3, QueueId(1), 3)
     assert kept_chats((rated, empty, newest)) == (rated, newest)
@@ -333,7 +333,7 @@ def test_a_chat_survives_storage() -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens_every_chat_is_noted(seed: int) -> None:
-    """A random walk through the machine; what is stored is what a reader of it would say."""
+    """A random walk through the state machine; the stored rows agree with its state."""
     walk = Walk(seed)
     chats: tuple[Chat, ...] = ()
     stored: dict[int, Chat] = {}
@@ -362,8 +362,8 @@ def test_whatever_happens_every_chat_is_noted(seed: int) -> None:
             assert {one.id for one in phase.agents} <= {one.id for one in current.agents}
 
 
-def test_what_we_ask_on_our_own_is_a_chat_once_it_is_seen() -> None:
-    """Calling back: vain attempts leave the refused chat as it was; the one that stands is new."""
+def test_a_callback_attempt_is_a_chat_only_once_it_succeeds() -> None:
+    """A failed attempt leaves the refused chat unchanged; the successful one is a new chat."""
     room = Room()
     room.says()
     refused = room.replies(ResultCode.NO_AGENT_ONLINE)

@@ -12,7 +12,7 @@ from bridge.rooms.surroundings import SystemClock
 
 
 @pytest.mark.asyncio
-async def test_it_tells_milliseconds_and_sleeps() -> None:
+async def test_the_clock_tells_milliseconds_and_sleeps() -> None:
     clock: Clock = SystemClock()
     assert abs(clock.now() - time.time_ns() // 1_000_000) < 1_000
     started = asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""What is a command, and what is a customer's word."""
+"""Parsing of commands, and telling them from customers' messages."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_with_the_prefix(text: str, verb: str, words: tuple[str, ...], prefix_ne
         ("!wc logout now", "usage.logout"),
     ],
 )
-def test_what_was_meant_as_a_command_but_is_none(text: str, key: str) -> None:
+def test_a_malformed_command_names_its_error_text(text: str, key: str) -> None:
     parsed = parse(text, "!wc", prefix_needed=True)
     assert isinstance(parsed, Malformed)
     assert parsed.key == key
@@ -158,11 +158,11 @@ def test_marks_at_the_end_of_a_command_change_nothing(
 
 
 @pytest.mark.parametrize("text", ["!!!", "!important", "！取消我的订单"])
-def test_a_prefix_that_is_a_sign_alone_may_begin_a_customers_word(text: str) -> None:
+def test_a_prefix_of_punctuation_may_begin_a_customers_message(text: str) -> None:
     assert parse(text, "!", prefix_needed=True) is None
 
 
-def test_a_prefix_that_could_begin_a_word_stands_alone() -> None:
+def test_a_prefix_of_letters_must_stand_alone() -> None:
     assert parse("re: my order", "re", prefix_needed=True) is None
     assert parse("restart it", "re", prefix_needed=True) is None
     assert parse("re start", "re", prefix_needed=True) == Parsed("start")
@@ -174,7 +174,7 @@ def test_every_command_has_its_usage() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  ", "hello", "start", "please !wc help", "!w", "wc"])
-def test_words_where_the_prefix_is_needed(text: str) -> None:
+def test_text_without_the_prefix_is_no_command_where_it_is_needed(text: str) -> None:
     assert parse(text, "!wc", prefix_needed=True) is None
 
 
@@ -194,7 +194,7 @@ def test_words_where_the_prefix_is_needed(text: str) -> None:
         *("人工？", "取消?", "取消……", "help!", "cancel...", "human?", "。", "!"),
     ],
 )
-def test_words_where_no_prefix_is_needed(text: str) -> None:
+def test_sentences_are_no_commands_where_no_prefix_is_needed(text: str) -> None:
     assert parse(text, "!wc", prefix_needed=False) is None
 
 
@@ -238,26 +238,26 @@ def test_commands_without_a_prefix(text: str, verb: str, words: tuple[str, ...])
         ("close", False),
     ],
 )
-def test_what_only_admins_may(text: str, admins: bool) -> None:
+def test_which_commands_are_for_admins_only(text: str, admins: bool) -> None:
     parsed = parse(text, "!wc", prefix_needed=False)
     assert isinstance(parsed, Parsed)
     assert parsed.for_admins is admins
 
 
-# --- settings that are miswritten ----------------------------------------------------------------
+# --- mistyped settings ----------------------------------------------------------------------------
 
 SLIPS = (
     *("lang", "lang fr", "lang set fr", "from", "from phone", "from Berlin", "ＦＲＯＭ　phone"),
     *("queue set", "queue set xyz", "queue foo", "Queue show 2", "config set", "config foo"),
     *("config set queue", "config reset now"),
 )
-"""Nothing but a command for the room's settings, and written wrongly."""
+"""Mistyped commands for the room's settings."""
 SAYINGS = (
     *("queue is long today", "from where do you ship", "from Berlin to Paris", "from?"),
     *("lang is a strange word", "config files are missing", "queue set up is broken"),
     *("the queue", "langs fr", "lang\nfr", "from\nBerlin", "queue set After Sales"),
 )
-"""Begins like one, and is a customer's word."""
+"""Customers' messages that begin like such a command."""
 OUTSIDE_A_CHAT = (
     *(Idle(), Ended(SessionId(5150)), Queued(QueueId(2), 1), Requesting(QueueId(2), 1)),
 )
@@ -271,7 +271,7 @@ def at(phase: Phase, rules: Rules = RULES) -> House:
 
 @pytest.mark.parametrize("phase", OUTSIDE_A_CHAT)
 @pytest.mark.parametrize("text", SLIPS)
-def test_a_mistyped_setting_calls_nobody_and_is_not_lost(text: str, phase: Phase) -> None:
+def test_a_mistyped_setting_requests_no_agent_and_is_not_lost(text: str, phase: Phase) -> None:
     house = at(phase)
     event = house.say(text)
     assert house.carried == []
@@ -285,7 +285,7 @@ def test_a_mistyped_setting_calls_nobody_and_is_not_lost(text: str, phase: Phase
 
 @pytest.mark.parametrize("phase", OUTSIDE_A_CHAT)
 @pytest.mark.parametrize("text", SAYINGS)
-def test_a_sentence_that_begins_like_a_setting_is_the_customers(text: str, phase: Phase) -> None:
+def test_a_sentence_that_begins_like_a_setting_is_a_message(text: str, phase: Phase) -> None:
     house = at(phase)
     event = house.say(text)
     assert house.carried == [event]
@@ -295,7 +295,7 @@ def test_a_sentence_that_begins_like_a_setting_is_the_customers(text: str, phase
 @pytest.mark.parametrize(
     "text", [*SLIPS, *SAYINGS, "cancel", "取消", "帮助", "ヘルプ", "hlep", "评价"]
 )
-def test_during_a_chat_all_of_it_is_the_agents(text: str) -> None:
+def test_during_a_chat_every_bare_text_goes_to_the_agent(text: str) -> None:
     house = House().served().chat()
     event = house.say(text)
     assert house.carried == [event]
@@ -342,7 +342,7 @@ def test_a_mistyped_setting_in_clear_where_encryption_is_demanded() -> None:
         ),
     ],
 )
-def test_a_lone_mistyped_command_calls_nobody_and_is_not_lost(
+def test_a_lone_mistyped_command_requests_no_agent_and_is_not_lost(
     text: str, verb: str, phase: Phase
 ) -> None:
     house = at(phase)
@@ -374,13 +374,13 @@ def test_a_lone_mistyped_command_calls_nobody_and_is_not_lost(
         *("hlep me", "hlep\nme", "parcel", "refund", "victory", "statue", "logic", "帮组", "tel"),
     ],
 )
-def test_another_word_is_the_customers(text: str) -> None:
+def test_a_word_that_only_resembles_a_command_is_a_message(text: str) -> None:
     house = House().served()
     event = house.say(text)
     assert house.carried == [event]
 
 
-def test_a_rating_without_its_number_calls_nobody_after_a_chat() -> None:
+def test_a_rating_without_its_number_after_a_chat_requests_no_agent() -> None:
     house = House().served()
     event = house.say("评价")
     assert house.carried == [event], "there is nothing to be rated"
@@ -401,5 +401,5 @@ def test_in_a_room_of_several_people_a_bare_word_is_said_to_the_agent() -> None:
 
 
 @pytest.mark.parametrize("word", ["status", "状态", "狀態", "状況", "状態"])
-def test_each_word_for_the_state_asks_for_it(word: str) -> None:
+def test_each_word_for_status_is_the_status_command(word: str) -> None:
     assert parse(f"!wc {word}", "!wc", prefix_needed=True) == Parsed("status")

@@ -56,7 +56,7 @@ def test_a_correction_says_what_changed(earlier: Earlier | None, new: str, read:
     "earlier", [Earlier("The price is 90."), Earlier("mine", Text("mine"), UserId("@bo:h"))]
 )
 def test_nobody_corrects_what_another_said(earlier: Earlier) -> None:
-    """No client shows such a one, and later quotations keep to what was said."""
+    """Clients ignore such an edit, and later quotations show the original text."""
     desk = Desk()
     desk.happen(fix("The price is 9."), earlier)
     assert desk.read == []
@@ -77,7 +77,7 @@ def test_the_next_correction_is_of_the_newest_wording() -> None:
     assert newest(desk.record, X) == X
 
 
-def test_what_has_not_gone_yet_is_sent_in_its_new_wording_only() -> None:
+def test_an_unsent_message_is_sent_in_its_corrected_wording_only() -> None:
     desk = Desk()
     desk.say("first")
     second = desk.say("sceond")
@@ -88,8 +88,8 @@ def test_what_has_not_gone_yet_is_sent_in_its_new_wording_only() -> None:
     assert desk.read == ["first", "2nd"]
 
 
-def test_what_a_correction_that_did_not_go_would_have_changed() -> None:
-    """The agent still has what was before it: the next one is of that, and so is what is told."""
+def test_a_correction_refers_to_the_wording_that_the_agent_has() -> None:
+    """A correction not sent to the agent is skipped: the next one is told against the old text."""
     desk = Desk()
     desk.say("under way")
     desk.happen(fix(LONG.replace("7411", "4117")), said(LONG))  # waits
@@ -105,8 +105,7 @@ def test_what_a_correction_that_did_not_go_would_have_changed() -> None:
     assert desk.record.undelivered == ()
 
 
-def test_a_late_correction_does_not_make_the_next_one_news() -> None:
-    """Nor, in the next chat, the words of the former one."""
+def test_a_second_late_correction_is_reported_even_in_the_next_chat() -> None:
     ended, at = Ended(SessionId(5150)), 1_000
     desk = Desk().phase(ended)
     earlier = msgspec.structs.replace(said("7411"), at=at)
@@ -122,7 +121,7 @@ def test_a_late_correction_does_not_make_the_next_one_news() -> None:
     assert [one.event_id for one in desk.record.undelivered] == [second.event_id]
 
 
-def test_half_of_a_long_text_that_has_gone_is_corrected_in_words() -> None:
+def test_a_long_text_of_which_a_part_was_sent_gets_a_correction() -> None:
     desk = Desk()
     rest = Held(X, Text("the end"), desk.now)
     conversation = msgspec.structs.replace(desk.record.conversation, held=(rest,))
@@ -131,15 +130,15 @@ def test_half_of_a_long_text_that_has_gone_is_corrected_in_words() -> None:
     assert desk.read == ["the end", "Correction: the beginning, the end"]
 
 
-def test_what_never_went_to_the_call_centre_is_corrected_for_nobody() -> None:
-    """The robot had answered it: the agent reads the new words, and not what was changed."""
+def test_the_correction_of_a_message_never_sent_is_sent_as_the_message() -> None:
+    """The robot answered the message: the agent reads the new wording, not what changed."""
     desk = Desk()
     desk.happen(fix("order 4712"), Earlier("order 4711", Text("order 4711"), unsent=True))
     assert desk.read == ["order 4712"]
     assert desk.record.whole == (EVENT,)
 
 
-def test_a_correction_into_an_order_is_one() -> None:
+def test_a_correction_into_a_command_is_carried_out() -> None:
     desk = Desk()
     desk.happen(fix("!wc status"), said("!wc sttaus"))
     assert desk.read == []
@@ -161,7 +160,7 @@ def test_a_caption_is_corrected_without_its_picture() -> None:
     assert desk.read == ["(took back the words below a file)"]
 
 
-def test_another_picture_goes_anew() -> None:
+def test_a_correction_with_another_picture_sends_it() -> None:
     desk = Desk()
     other = msgspec.structs.replace(IMAGE, mxc="mxc://h/dog", name="dog.png")
     desk.happen(Corrected(EVENT, ADA, X, other), Earlier("cat.png", IMAGE))
@@ -171,7 +170,7 @@ def test_another_picture_goes_anew() -> None:
     assert desk.read == ["Correction: dog.png"]
 
 
-def test_another_place_goes_anew() -> None:
+def test_a_correction_with_another_location_sends_it() -> None:
     desk = Desk()
     desk.happen(Corrected(EVENT, ADA, X, Location(1, 2)), Earlier("", Location(1, 3)))
     assert desk.sent == [Place(1, 2)]
@@ -181,7 +180,7 @@ def test_another_place_goes_anew() -> None:
 
 
 @pytest.mark.parametrize("phase", [Idle(), Ended(SessionId(5150))])
-def test_a_correction_after_the_end_starts_nothing_and_is_answered(phase: Phase) -> None:
+def test_a_correction_after_the_chat_starts_no_chat_and_is_reported(phase: Phase) -> None:
     desk = Desk().phase(phase)
     desk.happen(fix("4711"), said("7411"))
     assert desk.reported == {EVENT: "undelivered.late_correction"}
@@ -200,7 +199,7 @@ def test_corrections_keep_the_rules_of_the_room() -> None:
 
 
 def test_a_kept_message_that_was_corrected_is_sent_again_as_the_message() -> None:
-    """No agent has seen another wording of it, so there is nothing to be corrected for them."""
+    """No agent has seen another wording."""
     house = House().served()
     house.visit.set(settings=RoomSettings(start="on_command"))
     first = house.say("order 4711")
@@ -216,7 +215,7 @@ def test_a_kept_message_that_was_corrected_is_sent_again_as_the_message() -> Non
 
 
 def queued_with(desk: Desk, text: str) -> None:
-    """That text went with the request in a queue."""
+    """Put the room into a queue, with that text as its pre-message."""
     sent = Held(X, Text(text), desk.now)
     desk.phase(Queued(QueueId(2), desk.now, RequestId(9001), pre_sent=(sent,)))
 

@@ -1,8 +1,8 @@
 """Crashes at random moments, with a database and a call centre that fail at random.
 
-Whatever happens: what the customer wrote is with the agent once and in order, or is reported to the
-customer, or came again and is marked so in the ledger; what the room shows as read is with the
-agent; what the agent wrote stands in the room exactly once and in order.
+A customer's message reaches the agent once and in order, or is reported to the customer, or is
+repeated and marked so in the ledger. A read receipt is given only for what reached the agent. An
+agent's message is in the room exactly once and in order.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from tests.unit.rooms.visits import BOT, RULES
 
 ROOMS = [RoomId("!one:example.org"), RoomId("!two:example.org")]
 NEW = RoomId("!new:example.org")
-"""What the first one becomes, in the test in which it is upgraded."""
+"""Room that replaces the first one in the test of an upgrade."""
 WORDS = 25
 LIVES = 10
-"""Processes that die before one lives on."""
+"""Number of processes killed before the last one finishes the work."""
 PATIENT = RULES.limits.model_copy(update={"messages_per_minute": 100_000})
 PATIENT_RULES = msgspec.structs.replace(RULES, limits=PATIENT)
 
 
 class Fate:
-    """What goes wrong, and when."""
+    """Source of random faults."""
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)  # noqa: S311 - a test's dice
@@ -56,7 +56,7 @@ class Fate:
         return self.dice.choices(kinds, [60, 30, 3, 4, 3])[0]
 
     async def disturb(self) -> None:
-        """Take a few turns of the event loop, any of which may be the last."""
+        """Take a few turns of the event loop; the process may be killed in any of them."""
         if not self.over:
             for _ in range(self.dice.randrange(6)):
                 await asyncio.sleep(0)
@@ -84,14 +84,14 @@ class FatefulWorld(World):
 
 
 class Sender:
-    """Somebody who sends one thing after the other, each again until it is taken."""
+    """Sends one item after the other, and repeats each until it is accepted."""
 
     def __init__(self, deliver: Callable[[Engine, int], Awaitable[object]]) -> None:
         self.next = 0
         self._deliver = deliver
 
     async def go_on(self, engine: Engine, fate: Fate, ready: asyncio.Event) -> None:
-        """Send the rest, once the engine runs: the port is opened after it, and the links."""
+        """Send the rest once the engine runs, as the port and the links open after it."""
         await ready.wait()
         while self.next < WORDS:
             await fate.disturb()
@@ -103,7 +103,7 @@ class Sender:
 
 
 def senders(world: World, upgraded_at: int = WORDS) -> list[Sender]:
-    """`upgraded_at`: with that word the first room is upgraded, and the next are in the new one."""
+    """`upgraded_at`: number of the message with which the first room is upgraded to `NEW`."""
     events = {
         room: [[world.event(text=f"word {number}", room_id=room)] for number in range(WORDS)]
         for room in ROOMS
@@ -133,7 +133,7 @@ def senders(world: World, upgraded_at: int = WORDS) -> list[Sender]:
 
 
 async def live(world: FatefulWorld, fate: Fate, everybody: list[Sender], turns: int | None) -> None:
-    """One life of the process; it is killed after so many turns, or does all that is left."""
+    """Run one process; kill it after `turns` of the loop, or let it finish if None."""
     engine, ready = world.engine(), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(_start(engine, ready))
@@ -149,7 +149,7 @@ async def live(world: FatefulWorld, fate: Fate, everybody: list[Sender], turns: 
 async def _start(engine: Engine, ready: asyncio.Event) -> None:
     try:
         undone = await engine.undone()
-    except StoreError:  # such a process ends, and is started anew
+    except StoreError:  # the process ends, and is restarted
         return
     await engine.run(undone, ready)
 
@@ -185,7 +185,7 @@ async def marked_repeats(world: World) -> Counter[tuple[RoomId, int]]:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(40))
-async def test_nothing_is_lost_and_nothing_doubled_in_silence(seed: int) -> None:
+async def test_no_message_is_lost_or_doubled_unmarked_despite_crashes(seed: int) -> None:
     fate = Fate(seed)
     world = FatefulWorld(fate)
     await live_and_die(world, fate, senders(world))
@@ -200,8 +200,8 @@ async def test_nothing_is_lost_and_nothing_doubled_in_silence(seed: int) -> None
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(40))
-async def test_nor_while_a_room_is_upgraded(seed: int) -> None:
-    """The chat goes on in the new room, whenever we die: the same one, and each word once."""
+async def test_no_message_is_lost_or_doubled_during_a_room_upgrade(seed: int) -> None:
+    """The same chat goes on in the new room, whenever the process is killed."""
     fate = Fate(seed)
     world = FatefulWorld(fate)
     await live_and_die(world, fate, senders(world, upgraded_at=seed % (WORDS - 1)))
@@ -221,7 +221,7 @@ async def test_nor_while_a_room_is_upgraded(seed: int) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(10))
 async def test_where_encryption_is_demanded_nothing_passes_in_clear(seed: int) -> None:
-    """Rooms that chat in clear: every word is answered once, and none is carried or shown."""
+    """Rooms that chat in clear: each message is answered once, and none is sent or shown."""
     fate = Fate(seed)
     world = FatefulWorld(
         fate,
@@ -234,7 +234,7 @@ async def test_where_encryption_is_demanded_nothing_passes_in_clear(seed: int) -
         told = [
             (one.text, one.reply_to)
             for one in world.matrix.posted
-            # After each life: this call centre keeps no history.
+            # Told after each restart: this call centre keeps no history.
             if one.room_id == room and one.text != "outage.unsure"
         ]
         wanted: list[tuple[str, EventId | None]] = [("encrypting.not_shown", None)] * WORDS
@@ -244,7 +244,7 @@ async def test_where_encryption_is_demanded_nothing_passes_in_clear(seed: int) -
 
 
 async def live_and_die(world: FatefulWorld, fate: Fate, everybody: list[Sender]) -> None:
-    """All rooms chat: some lives that end at random, and one in which all that is left is done."""
+    """Start chats, run and kill `LIVES` processes, then let the last one finish the work."""
     for room in ROOMS:
         await world.chatting(room)
     for _ in range(LIVES):
@@ -260,7 +260,7 @@ async def live_and_die(world: FatefulWorld, fate: Fate, everybody: list[Sender])
 
 
 def places(room: RoomId) -> list[RoomId]:
-    """The rooms on Matrix that a room may have been."""
+    """Ids that a room may have had on Matrix: before and after its upgrade."""
     return [room, NEW] if room == ROOMS[0] else [room]
 
 
@@ -272,7 +272,7 @@ def check_customer(world: World, room: RoomId) -> None:
 
 
 async def check_chats(world: World, room: RoomId) -> None:
-    """Every chat has its row, and what the room remembers of the newest ones is what is stored."""
+    """Every chat has its row, and the chats in the record equal their rows."""
     rows = await world.store.chats(room, 1_000)
     stored = {row.number: load_chat(row.chat) for row in rows}
     record = await world.stored(room)
@@ -284,7 +284,7 @@ async def check_chats(world: World, room: RoomId) -> None:
 
 
 def check_receipts(world: World, room: RoomId) -> None:
-    """What is shown as read has reached the agent, and in the end the newest of it is shown."""
+    """Messages shown as read reached the agent; in the end the newest accepted one is shown."""
     offset = ROOMS.index(room) * WORDS + 1
     heard = set(world.link.texts(room))
     shown = [

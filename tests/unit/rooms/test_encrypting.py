@@ -1,4 +1,4 @@
-"""Encryption that the operator wishes or demands: what a room is told, and what goes nowhere."""
+"""Encryption that the operator prefers or requires: notices, and what is not sent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def hears(house: House, text: str, *, encrypted: bool) -> EventId:
     return event_id
 
 
-def test_the_wish_is_for_customers_rooms_only() -> None:
+def test_encryption_by_default_is_for_rooms_of_customers_only() -> None:
     house = House(WISHED)
     house.invite()
     assert house.effects == [EnterRoom(BOT, ADA, encrypt=True)]
@@ -42,7 +42,7 @@ def test_the_wish_is_for_customers_rooms_only() -> None:
     assert stranger.effects == [EnterRoom(BOT, STRANGER, encrypt=False)]
 
 
-def test_what_we_turned_on_is_said() -> None:
+def test_encryption_turned_on_by_the_bridge_is_announced() -> None:
     house = House(WISHED)
     house.invite()
     house.enter(Entered(encrypted=True, encrypted_by_us=True))
@@ -50,7 +50,7 @@ def test_what_we_turned_on_is_said() -> None:
     assert house.record.encrypted
 
 
-def test_a_room_that_lets_nobody_encrypt_it_is_served_all_the_same() -> None:
+def test_a_room_that_could_not_be_encrypted_by_default_is_served() -> None:
     house = House(WISHED)
     house.invite()
     house.enter(CLEAR)
@@ -74,7 +74,7 @@ def test_a_clear_room_is_told_what_to_do_and_carries_nothing() -> None:
     assert house.record.conversation.number == 0
 
 
-def test_it_is_welcomed_once_it_is_encrypted() -> None:
+def test_a_room_is_welcomed_once_it_is_encrypted() -> None:
     house = House(DEMANDED)
     house.invite()
     house.enter(CLEAR)
@@ -87,7 +87,7 @@ def test_it_is_welcomed_once_it_is_encrypted() -> None:
 
 
 @pytest.mark.parametrize("verb", list(COMMANDS))
-def test_in_clear_only_such_commands_are_done_as_show_and_carry_nothing(verb: str) -> None:
+def test_commands_that_carry_content_are_refused_in_clear(verb: str) -> None:
     house = House(DEMANDED)
     house.invite()
     house.enter(CLEAR)
@@ -101,7 +101,7 @@ def test_in_clear_only_such_commands_are_done_as_show_and_carry_nothing(verb: st
     assert house.reported == expected
 
 
-def test_a_wrong_command_is_still_explained() -> None:
+def test_an_unknown_command_in_clear_is_still_explained() -> None:
     house = House(DEMANDED)
     house.invite()
     house.enter(CLEAR)
@@ -109,7 +109,7 @@ def test_a_wrong_command_is_still_explained() -> None:
     assert house.notices[-1].startswith("command.unknown")
 
 
-def test_an_encrypted_room_without_encryption_here() -> None:
+def test_an_encrypted_room_is_told_that_encryption_is_unsupported() -> None:
     house = House()
     house.invite()
     house.enter(SECRET)
@@ -128,7 +128,7 @@ def test_an_agents_word_is_hidden_in_a_clear_room_only() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_customer_is_told_of_what_is_not_shown() -> None:
+async def test_the_customer_is_told_of_an_agents_message_that_is_not_shown() -> None:
     """A chat that ran in clear when the operator began to demand encryption."""
     world = World(rules=DEMANDED)
     await world.chatting()

@@ -1,4 +1,4 @@
-"""The engine between fakes: what it takes in, what it goes on with, what it does on time."""
+"""The engine with fakes: intake, recovery, deadlines, sweeps and cache."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ async def test_an_event_counts_once_however_often_it_comes() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_was_left_undone_is_done_after_a_start() -> None:
-    """Inputs that were not handled, and rows that were never tried."""
+async def test_a_start_does_unfinished_work() -> None:
+    """Inputs not yet handled, and effects never attempted."""
     world = World()
     await world.chatting()
     _, event_id, raw = world.event(text="undone")
@@ -84,7 +84,7 @@ async def test_what_was_left_undone_is_done_after_a_start() -> None:
 
 @pytest.mark.asyncio
 async def test_an_attempted_row_comes_back_as_uncertain() -> None:
-    """It is sent again under its old number, and marked."""
+    """It is sent again under its old call id, and marked as a repeat."""
     world = World()
     await world.chatting()
     world.link.gate.clear()
@@ -118,7 +118,7 @@ async def test_links_of_live_rooms_are_kept_after_a_start() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_store_that_is_down_takes_nothing_in() -> None:
+async def test_a_store_that_is_down_accepts_nothing() -> None:
     world = World()
     await world.chatting()
     event = world.event(text="one")
@@ -137,15 +137,15 @@ async def test_a_store_that_is_down_takes_nothing_in() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_was_stored_without_an_answer_is_found_at_the_next_attempt() -> None:
-    """The homeserver sends it again; then it is no news, but nobody has handled it."""
+async def test_an_input_whose_commit_answer_was_lost_is_handled_when_repeated() -> None:
+    """The homeserver sends it again: it is a duplicate, but not handled yet."""
     store = FlakyStore()
     world = World(store)
     await world.chatting()
     async with world.running() as engine:
         event = world.event(text="one")
         for again in (Fault.LOST, Fault.LATE):
-            store.fail("commit", Fault.BEFORE, again)  # with its call, and then by itself
+            store.fail("commit", Fault.BEFORE, again)  # first with its call, then alone
             with pytest.raises(StoreError):
                 await engine.accept_events([event])
             await store.write_late()
@@ -181,7 +181,7 @@ async def test_an_event_that_cannot_be_stored_is_dropped_alone() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_push_whose_id_cannot_be_stored_is_kept_all_the_same() -> None:
+async def test_a_push_whose_id_cannot_be_stored_is_handled_once() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -203,7 +203,7 @@ async def test_a_start_without_a_database_fails() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_revived_letter_is_taken_up_while_the_bridge_runs() -> None:
+async def test_a_revived_dead_letter_is_handled_while_the_bridge_runs() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -220,7 +220,7 @@ async def test_a_revived_letter_is_taken_up_while_the_bridge_runs() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_revived_row_is_carried_out_once() -> None:
+async def test_a_revived_effect_is_carried_out_once() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -237,10 +237,10 @@ async def test_a_revived_row_is_carried_out_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_call_whose_outcome_is_a_dead_letter_was_not_taken(
+async def test_a_call_whose_reply_is_a_dead_letter_does_not_count_as_delivered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A refusal that our code failed at: told to the customer once it is put back, not lost."""
+    """Handling a refusal raised: the customer is told once the dead letter is revived."""
     world = World()
     await world.chatting()
     world.link.answers.append(Reply(110, -17))
@@ -262,14 +262,14 @@ async def test_a_call_whose_outcome_is_a_dead_letter_was_not_taken(
 
 
 @pytest.mark.asyncio
-async def test_the_sweep_leaves_alone_what_is_at_work() -> None:
+async def test_the_sweep_skips_rooms_at_work() -> None:
     store = FlakyStore()
     world = World(store)
     await world.chatting()
     async with world.running() as engine:
         world.link.gate.clear()
         await engine.accept_events([world.event(text="slow")])
-        await world.clock.turn(20)  # what was said while we were away has been asked for
+        await world.clock.turn(20)  # messages missed while away have been asked for
         store.calls.clear()
         await world.clock.turn(engines.SWEEP_EVERY * 4)
         assert [one for one in store.calls if one != "written_beside"] == ["busy_rooms"] * 4
@@ -280,10 +280,10 @@ async def test_the_sweep_leaves_alone_what_is_at_work() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_a_command_line_writes_is_heard_of_at_once(
+async def test_an_order_written_by_a_command_line_is_handled_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also in a room that is at work, whose sweep would pass it over."""
+    """Also in a room at work, which the sweep would skip."""
     world = World()
     await world.chatting()
     beside = False
@@ -295,7 +295,7 @@ async def test_what_a_command_line_writes_is_heard_of_at_once(
     async with world.running() as engine:
         world.link.gate.clear()
         await engine.accept_events([world.event(text="slow")])
-        await world.clock.turn(20)  # what was said while we were away has been asked for
+        await world.clock.turn(20)  # messages missed while away have been asked for
         order = NewInput(ROOM, dump_input(Order("operator", "cli", "lang ja")), "order:1")
         await flow.accept(world.writing, [order], world.clock.now())
         await world.clock.turn(engines.LISTEN_EVERY)
@@ -309,10 +309,10 @@ async def test_what_a_command_line_writes_is_heard_of_at_once(
 
 
 @pytest.mark.asyncio
-async def test_what_is_written_while_the_bridge_starts_is_heard_of(
+async def test_an_order_written_while_the_bridge_starts_is_handled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also where the first look for it fails."""
+    """Even if the first query for it fails."""
     store = FlakyStore()
     world = World(store)
     await world.chatting()
@@ -325,7 +325,7 @@ async def test_what_is_written_while_the_bridge_starts_is_heard_of(
         return former is not None and former != version
 
     monkeypatch.setattr(store, "written_beside", written_beside)
-    async with world.running():  # what was left undone has been read
+    async with world.running():  # unfinished work has been read
         order = NewInput(ROOM, dump_input(Order("operator", "cli", "lang ja")), "order:1")
         await flow.accept(world.writing, [order], world.clock.now())
         version = 2
@@ -339,7 +339,7 @@ async def test_what_is_written_while_the_bridge_starts_is_heard_of(
 
 
 @pytest.mark.asyncio
-async def test_deadlines_fire_also_those_of_before_the_start() -> None:
+async def test_deadlines_from_before_the_start_fire() -> None:
     world = World()
     now = world.clock.now()
     end = now + 5000
@@ -394,7 +394,7 @@ async def test_rooms_at_rest_beyond_the_cache_are_dropped(monkeypatch: pytest.Mo
 
 @pytest.mark.asyncio
 async def test_rooms_with_a_chat_are_never_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each would have to be read again for each of its messages."""
+    """Otherwise each of their messages would need a read."""
     monkeypatch.setattr(engines, "KEPT_ROOMS", 3)
     store = FlakyStore()
     world = World(store)
@@ -409,7 +409,7 @@ async def test_rooms_with_a_chat_are_never_dropped(monkeypatch: pytest.MonkeyPat
                 await quiet()
             assert "load" not in store.calls
         assert set(engine._rooms) == set(rooms)
-        # Thousands are in memory: their attributes are so few that they share one list of names.
+        # Memory: with few attributes, the instances share one list of attribute names.
         assert {sys.getsizeof(vars(one)) < 350 for one in engine._rooms.values()} == {True}
     for room in rooms:
         assert world.link.texts(room) == [f"{room} 0", f"{room} 1"]
@@ -450,7 +450,7 @@ async def test_a_key_wakes_a_room_only_if_it_waits_for_one() -> None:
     assert (await world.writing.load(OTHER)).room is None
 
 
-def test_the_engine_has_to_run() -> None:
+def test_spawn_fails_unless_the_engine_runs() -> None:
     async def nothing() -> None:
         """Never started."""
 
@@ -459,8 +459,8 @@ def test_the_engine_has_to_run() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_wish_to_be_called_back_outlives_the_process() -> None:
-    """Nobody there; the process dies; the next one asks again on its own, and an agent reads it."""
+async def test_a_requested_callback_survives_a_restart() -> None:
+    """No agent is online, the process ends; the next one requests again, and an agent accepts."""
     world = World()
     await world.record(ROOM, Idle())
     world.link.answers.append(Reply(FrameType.REQUEST_CHAT, -5))
@@ -483,14 +483,14 @@ async def test_a_wish_to_be_called_back_outlives_the_process() -> None:
     assert (await world.stored()).conversation.callback is None
 
 
-# --- our own code fails ---------------------------------------------------------------------------
+# --- faults in the bridge's own code --------------------------------------------------------------
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_our_code_fails_at_after_a_commit_harms_no_other(
+async def test_an_exception_after_the_commit_of_one_room_harms_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its commit is durable; it is read anew, and the group's others go on."""
+    """Its commit is durable: the room is read anew, and the others of the group go on."""
     world = World()
     await world.record(ROOM, Idle())
     await world.chatting(OTHER)

@@ -1,4 +1,4 @@
-"""Several call centres: whose a room is, and that nothing of one comes to another."""
+"""Several call centres: which one serves a room, and that no data passes between them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Two(World):
         return self.known[name]
 
     def acme_serves_nobody(self) -> None:
-        """From now on: a reload."""
+        """Reload with a first call centre that serves nobody."""
         self.served["acme"] = Permission.NONE
         self.around.rules = self._rules("acme", self.around.rules)
 
@@ -126,7 +126,7 @@ class Two(World):
 
 
 @pytest.mark.asyncio
-async def test_a_room_is_theirs_whose_user_was_invited() -> None:
+async def test_the_invited_user_decides_which_call_centre_serves_a_room() -> None:
     world = Two()
     async with world.running() as engine:
         await world.take_part(engine)
@@ -143,7 +143,7 @@ async def test_a_room_is_theirs_whose_user_was_invited() -> None:
 
 
 @pytest.mark.asyncio
-async def test_of_several_with_one_bot_the_first_that_serves_the_inviter_has_the_room() -> None:
+async def test_a_shared_bot_enters_for_the_first_centre_that_serves_the_inviter() -> None:
     world = Two()
     world.served["acme"] = Permission.NONE
     async with world.running() as engine:
@@ -153,7 +153,7 @@ async def test_of_several_with_one_bot_the_first_that_serves_the_inviter_has_the
 
 
 @pytest.mark.asyncio
-async def test_it_stays_theirs_after_a_start() -> None:
+async def test_a_room_keeps_its_call_centre_after_a_restart() -> None:
     world = Two()
     async with world.running() as engine:
         await world.take_part(engine, OTHER, BEST_USER)
@@ -165,8 +165,8 @@ async def test_it_stays_theirs_after_a_start() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_without_a_name_is_the_firsts() -> None:
-    """It was stored while there was only one."""
+async def test_a_room_stored_without_a_call_centre_belongs_to_the_first() -> None:
+    """Stored while only one was configured."""
     world = Two()
     await world.chatting()
     async with world.running() as engine:
@@ -179,7 +179,7 @@ async def test_a_room_without_a_name_is_the_firsts() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_is_not_configured_any_more_gets_nothing_and_nobody_else_does() -> None:
+async def test_messages_for_a_removed_call_centre_go_to_no_other() -> None:
     world = Two()
     phase = Chatting(SESSION, world.clock.now(), QueueId(1), (MEI,))
     await world.record(ROOM, phase)
@@ -196,8 +196,8 @@ async def test_who_is_not_configured_any_more_gets_nothing_and_nobody_else_does(
 
 
 @pytest.mark.asyncio
-async def test_another_has_the_room_only_once_the_chat_is_over() -> None:
-    """The customer left the room, and the first call centre does not answer any more."""
+async def test_another_call_centre_gets_the_room_only_after_the_chat() -> None:
+    """The customer left the room, and the first call centre does not answer."""
     world = Two()
     async with world.running() as engine:
         await world.take_part(engine)
@@ -219,7 +219,7 @@ async def test_another_has_the_room_only_once_the_chat_is_over() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_admin_chooses_among_those_that_share_the_bot() -> None:
+async def test_an_admin_chooses_a_call_centre_that_shares_the_bot() -> None:
     world = Two()
     async with world.running() as engine:
         await engine.accept_events([world.invitation()])
@@ -243,7 +243,7 @@ async def test_an_admin_chooses_among_those_that_share_the_bot() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_choice_is_undone_with_the_queue_that_went_with_it() -> None:
+async def test_undo_of_a_chosen_call_centre_restores_the_queue_too() -> None:
     world = Two()
     await world.record(ROOM, Idle())
     async with world.running() as engine:
@@ -263,7 +263,7 @@ async def test_the_choice_is_undone_with_the_queue_that_went_with_it() -> None:
 @pytest.mark.parametrize(
     "way", ["config reset", "config reset enterprise", "api", "api with a queue", "state"]
 )
-async def test_a_choice_that_is_reset_brings_the_room_back_to_whose_it_was(way: str) -> None:
+async def test_resetting_the_choice_returns_a_room_to_its_call_centre(way: str) -> None:
     world = Two()
     world.matrix.level = 50
     await world.record(ROOM, Idle())
@@ -290,7 +290,7 @@ async def test_a_choice_that_is_reset_brings_the_room_back_to_whose_it_was(way: 
     assert world.matrix.configured[ROOM] == state_of(record.settings)
 
 
-def test_the_queues_that_are_told_are_those_of_the_chosen_one() -> None:
+def test_queues_shown_are_those_of_the_chosen_call_centre() -> None:
     house = House(Two().around.rules).served()
     house.visit.set(settings=RoomSettings(enterprise="best"))
     for words, key, named in (
@@ -303,8 +303,8 @@ def test_the_queues_that_are_told_are_those_of_the_chosen_one() -> None:
         assert (said, args[named[0]]) == (key, named[1])
 
 
-def test_a_customer_who_names_a_queue_of_the_chosen_one_changes_no_setting() -> None:
-    """It is chosen, but serves the room only once the chat is over."""
+def test_start_with_a_queue_of_the_chosen_call_centre_changes_no_setting() -> None:
+    """The chosen call centre serves the room only once the chat is over."""
     house = House(Two().around.rules).served().chat()
     house.visit.set(settings=RoomSettings(enterprise="best"))
     house.say("!wc start Repairs")
@@ -313,7 +313,7 @@ def test_a_customer_who_names_a_queue_of_the_chosen_one_changes_no_setting() -> 
 
 
 @pytest.mark.asyncio
-async def test_what_is_under_way_is_carried_out_by_whose_it_is() -> None:
+async def test_effects_under_way_stay_with_their_call_centre() -> None:
     """The chat is over, and its agent's last words are not in the room yet."""
     world = Two()
     async with world.running() as engine:
@@ -342,8 +342,8 @@ async def test_what_is_under_way_is_carried_out_by_whose_it_is() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("host", [BOT, BEST_USER])
-async def test_a_room_of_one_that_is_gone_comes_to_another(host: UserId) -> None:
-    """Whatever went on there: nobody can end it any more."""
+async def test_a_room_of_a_removed_call_centre_can_go_to_another(host: UserId) -> None:
+    """Even during a chat, which nobody can end any more."""
     world = Two()
     await world.record(ROOM, Chatting(SESSION, world.clock.now(), QueueId(1), (MEI,)))
     record = replace(await world.stored(), enterprise="former")
@@ -362,7 +362,7 @@ async def test_a_room_of_one_that_is_gone_comes_to_another(host: UserId) -> None
 
 
 @pytest.mark.asyncio
-async def test_a_customers_room_with_one_is_nothing_to_another() -> None:
+async def test_a_customers_room_with_one_call_centre_is_unknown_to_another() -> None:
     world = Two()
     async with world.running() as engine:
         await world.take_part(engine)
@@ -374,7 +374,7 @@ async def test_a_customers_room_with_one_is_nothing_to_another() -> None:
     assert "room.elsewhere" not in world.matrix.texts(OTHER)
 
 
-def test_settings_are_judged_by_the_chosen_one() -> None:
+def test_settings_are_judged_by_the_chosen_call_centre() -> None:
     rules = Two().around.rules
     settings = settings_of_event({"queue": "Repairs", "enterprise": "best"}, rules)
     assert (settings.enterprise, settings.queue) == ("best", 1)
@@ -390,7 +390,7 @@ def test_settings_are_judged_by_the_chosen_one() -> None:
     assert bad.value.key == "config.bad_key"
 
 
-def test_nothing_that_the_former_knew_goes_along() -> None:
+def test_a_move_takes_nothing_along_from_the_former_call_centre() -> None:
     rules = Two().best.rules
     record = RoomRecord(
         ROOM,
@@ -411,8 +411,8 @@ def test_nothing_that_the_former_knew_goes_along() -> None:
 @pytest.mark.parametrize(
     "phase", [Idle(), Ended(SESSION, NOW - 5), Chatting(SESSION, 1, QueueId(1))]
 )
-def test_no_other_is_told_of_what_was_said_to_the_former(phase: Phase) -> None:
-    """A correction, or a reaction, to words of a chat that another call centre had."""
+def test_a_call_centre_hears_nothing_said_to_the_former_one(phase: Phase) -> None:
+    """A correction of, or a reaction to, a message in a chat with another call centre."""
     house = House().served()
     ended = NOW - 5 if isinstance(phase, Idle) else None
     before = replace(house.record.conversation, phase=phase, last_ended_at=ended)

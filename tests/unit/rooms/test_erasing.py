@@ -1,4 +1,4 @@
-"""No copy stays of what was taken back: with a ledger to look into."""
+"""No copy of a redacted message stays in the ledger or in a record."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def chat() -> ReadingWorld:
     return world
 
 
-async def test_every_wording_and_what_was_told_of_it() -> None:
+async def test_every_wording_of_a_redacted_message_is_erased() -> None:
     world = await chat()
     async with world.running() as engine:
         await happens(engine, word(world, SECRET, "$1"))
@@ -78,8 +78,8 @@ async def test_every_wording_and_what_was_told_of_it() -> None:
     assert (await world.stored()).corrections == ()
 
 
-async def test_what_was_still_under_way() -> None:
-    """It comes into the ledger's keeping after it was taken back, and goes all the same."""
+async def test_a_message_redacted_while_under_way_is_erased() -> None:
+    """It is written to the ledger after its redaction."""
     world = await chat()
     async with world.running() as engine:
         await happens(engine, word(world, SECRET, "$1"), taken_back(world))
@@ -87,7 +87,7 @@ async def test_what_was_still_under_way() -> None:
     assert "4711" not in kept(world)
 
 
-async def test_what_waits_for_an_answer_is_not_erased_before_it() -> None:
+async def test_a_message_waiting_for_its_reply_is_erased_only_after_it() -> None:
     world = await chat()
     world.link.gate.clear()
     async with world.running() as engine:
@@ -102,8 +102,8 @@ async def test_what_waits_for_an_answer_is_not_erased_before_it() -> None:
     assert "4711" not in kept(world)
 
 
-async def test_what_has_just_ended_is_not_passed_over() -> None:
-    """It is written with whatever comes next: until then it passes for under way."""
+async def test_a_call_that_has_just_ended_is_erased_too() -> None:
+    """Its outcome is written with the next commit: until then it counts as under way."""
     world = ReadingWorld(msgspec.structs.replace(ENGLISH, tell=TellAgents(withdrawals=False)))
     await world.chatting()
     world.link.gate.clear()
@@ -132,7 +132,7 @@ async def test_a_restart_forgets_nothing_that_is_to_be_erased() -> None:
     assert "4711" not in kept(world)
 
 
-async def test_only_so_many_are_remembered() -> None:
+async def test_the_number_of_pending_erasures_is_limited() -> None:
     world = await chat()
     async with world.running() as engine:
         for number in range(ERASING_LIMIT):

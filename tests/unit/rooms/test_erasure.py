@@ -73,7 +73,7 @@ TABLES = (
     "rooms", "journal", "chats", "anchors", "accounts", "facts", "secrets", "changes", "ghosts",
 )  # fmt: skip
 OF_ADA = ("@ada", "Ada", ROOM, NEXT, "elephant", "mx-room", "opening-room")
-"""Words, names and ids that are hers."""
+"""Words, names and ids that belong to Ada."""
 
 
 def is_ours(user: str) -> bool:
@@ -92,7 +92,7 @@ def of_room(world: World, room_id: RoomId) -> list[object]:
 
 
 async def full(world: World, room_id: RoomId = ROOM, who: UserId = ADA) -> None:
-    """A room with a chat and with all that a room can leave in the database."""
+    """Store a room with a chat and with every kind of row that a room can have."""
     store, now = world.writing, world.clock.now()
     number = room_id[1:].partition(":")[0]
     record = RoomRecord(
@@ -144,7 +144,7 @@ async def talk(
     who: UserId = ADA,
     word: str = "elephant",
 ) -> None:
-    """Words both ways."""
+    """Send a message both ways."""
     where = NEXT if room_id == ROOM else room_id
     said = world.event(text=f"my word: {word}", room_id=where, sender=who)
     await engine.accept_events([said])
@@ -155,7 +155,7 @@ async def talk(
 
 
 async def erased(world: World, engine: Engine | None, subject: str, **more: bool) -> Report:
-    """Erase, while time passes."""
+    """Erase `subject` while the clock runs."""
     tell = None if engine is None else engine.tell
     work = erase(
         world.store,
@@ -180,7 +180,7 @@ def left(world: World, words: tuple[str, ...] = OF_ADA) -> list[str]:
     return [one for one in words if one in there]
 
 
-async def test_a_person_goes_with_their_rooms_and_nobody_else() -> None:
+async def test_erasing_a_person_erases_their_rooms_and_nobody_elses() -> None:
     world = World()
     await full(world)
     await full(world, OTHER, BEN)
@@ -216,20 +216,20 @@ async def test_a_person_goes_with_their_rooms_and_nobody_else() -> None:
 
 
 @pytest.mark.parametrize("name", [ROOM, NEXT])
-async def test_a_room_goes_by_any_of_its_ids(name: RoomId) -> None:
+async def test_a_room_is_erased_by_any_of_its_ids(name: RoomId) -> None:
     world = World()
     await full(world)
     async with world.running() as engine:
         await talk(world, engine)
         report = await erased(world, engine, name, force=True)
     assert report.done, report
-    # Of the person, there is what belongs to no room.
+    # Data of the person that belongs to no room stays.
     assert left(world, (ROOM, NEXT, "elephant", "mx-room", "opening-room")) == []
     (begun,) = [r for r in world.store.rows("facts") if r["name"] == begun_fact(ADA)]
     assert begun["value"] == '{"!gone:example.org":2}'
 
 
-async def test_a_chat_that_goes_on_is_not_cut_off_unasked() -> None:
+async def test_a_running_chat_is_not_erased_without_force() -> None:
     world = World()
     await full(world)
     async with world.running() as engine:
@@ -241,7 +241,7 @@ async def test_a_chat_that_goes_on_is_not_cut_off_unasked() -> None:
         assert world.link.calls == []
 
 
-async def test_a_call_centre_that_is_silent_is_waited_for_a_minute() -> None:
+async def test_an_erasure_waits_a_limited_time_for_a_silent_call_centre() -> None:
     world = World()
     await full(world)
     async with world.running() as engine:
@@ -266,7 +266,7 @@ async def test_a_call_centre_that_is_silent_is_waited_for_a_minute() -> None:
     assert left(world, (ROOM, "mx-room", "opening-room")) == []
 
 
-async def test_a_kill_in_the_middle_is_made_good_by_the_next_start() -> None:
+async def test_an_erasure_interrupted_by_a_kill_is_finished_after_the_start() -> None:
     world = World()
     await full(world)
     async with world.running() as engine:
@@ -274,7 +274,7 @@ async def test_a_kill_in_the_middle_is_made_good_by_the_next_start() -> None:
         await engine.tell(ROOM, EraseRoom(), "erase:1")
         await quiet()
     assert (await world.stored()).gone_at is not None
-    # Half of it has gone, as a sweep leaves it; the room's row is the last.
+    # Half of the rows are deleted; the room's own row goes last.
     world.store.write("DELETE FROM journal WHERE seq < 3")
     world.store.write("DELETE FROM chats")
     async with world.running():
@@ -282,7 +282,7 @@ async def test_a_kill_in_the_middle_is_made_good_by_the_next_start() -> None:
     assert left(world, (ROOM, NEXT, "elephant", "mx-room", "opening-room")) == []
 
 
-async def test_a_database_that_is_away_is_tried_again() -> None:
+async def test_an_erasure_is_retried_after_the_database_was_away() -> None:
     world = World()
     await full(world)
     async with world.running() as engine:
@@ -295,7 +295,7 @@ async def test_a_database_that_is_away_is_tried_again() -> None:
     assert of_room(world, ROOM) == []
 
 
-async def test_an_attempt_that_failed_forgets_no_place_of_an_upgraded_room(
+async def test_a_failed_erasure_forgets_no_id_of_an_upgraded_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world, between = World(), RoomId("!between:example.org")
@@ -318,7 +318,7 @@ async def test_an_attempt_that_failed_forgets_no_place_of_an_upgraded_room(
     assert left(world, (ROOM, NEXT, between)) == []
 
 
-async def test_in_a_room_of_several_only_theirs_goes() -> None:
+async def test_in_a_room_of_several_people_only_the_persons_data_is_erased() -> None:
     world = World()
     await full(world, SHARED, BEN)
     stored = (await world.writing.load(SHARED)).room
@@ -339,7 +339,7 @@ async def test_in_a_room_of_several_only_theirs_goes() -> None:
         there = dumped(world)
         assert "my word: elephant" not in there
         assert "giraffe" in there
-        assert "elephant, is that right?" in there  # what the agent said is not hers
+        assert "elephant, is that right?" in there  # an agent's message is not Ada's
     record = await world.stored(SHARED)
     assert (record.speaker, record.turned_away) == ("", ())
     assert record.people == people
@@ -350,7 +350,7 @@ async def test_in_a_room_of_several_only_theirs_goes() -> None:
 
 
 async def in_company(world: World, **more: object) -> None:
-    """A room of Ada and Ben with a chat; `more` of its record."""
+    """Store a room of Ada and Ben with a chat; `more`: fields of its record."""
     await full(world, SHARED, BEN)
     stored = (await world.writing.load(SHARED)).room
     assert stored is not None
@@ -360,7 +360,7 @@ async def in_company(world: World, **more: object) -> None:
     await flow.one(world.writing, Commit(SHARED, 1, stored_as(record, stored.revision)))
 
 
-async def test_what_is_on_its_way_to_the_agent_goes_once_it_has_ended() -> None:
+async def test_a_message_under_way_to_the_agent_is_erased_once_its_call_ended() -> None:
     world = World()
     await in_company(world)
     async with world.running() as engine:
@@ -379,10 +379,10 @@ async def test_what_is_on_its_way_to_the_agent_goes_once_it_has_ended() -> None:
 
 
 @pytest.mark.parametrize("running", [True, False])
-async def test_what_they_asked_the_robot_goes_with_them(
+async def test_a_persons_question_to_the_robot_is_erased(
     monkeypatch: pytest.MonkeyPatch, *, running: bool
 ) -> None:
-    """It would go along to the next agent."""
+    """It would be passed on to the next agent."""
     world = World(rules=msgspec.structs.replace(RULES, robot=True))
     await in_company(world)
 
@@ -415,8 +415,8 @@ def said(
 
 
 @pytest.mark.parametrize("running", [True, False])
-async def test_what_others_quote_of_theirs_goes_as_well(*, running: bool) -> None:
-    """From a reply that still waits, though the agent has what it quotes."""
+async def test_a_quotation_of_the_person_in_anothers_message_is_erased(*, running: bool) -> None:
+    """In a reply that still waits; the agent has the quoted message already."""
     world = ReadingWorld(ENGLISH)
     await in_company(world)
     reply = {"m.in_reply_to": {"event_id": "$1"}}
@@ -438,8 +438,8 @@ async def test_what_others_quote_of_theirs_goes_as_well(*, running: bool) -> Non
 
 
 @pytest.mark.parametrize("running", [True, False])
-async def test_what_others_say_to_them_stays(*, running: bool) -> None:
-    """A message with a mention of theirs waits on, is delivered, and is not redacted."""
+async def test_a_message_that_mentions_the_person_stays(*, running: bool) -> None:
+    """It waits, is delivered, and is not redacted."""
     world = ReadingWorld(ENGLISH)
     await in_company(world)
     world.matrix.level = 50.0
@@ -469,8 +469,8 @@ async def test_what_others_say_to_them_stays(*, running: bool) -> None:
 
 @pytest.mark.usefixtures("no_other_writer")
 @pytest.mark.parametrize("running", [True, False])
-async def test_what_waits_for_longer_than_the_ledger_keeps_goes_as_well(*, running: bool) -> None:
-    """Somebody is to be called back: bodies are gone by then."""
+async def test_a_waiting_message_already_pruned_from_the_ledger_is_erased(*, running: bool) -> None:
+    """Bodies are pruned while a callback is pending."""
     world = ReadingWorld(ENGLISH)
     await in_company(world, conversation=Conversation(Idle(world.clock.now())))
     async with world.running() as engine:
@@ -494,8 +494,8 @@ async def test_what_waits_for_longer_than_the_ledger_keeps_goes_as_well(*, runni
     assert "elephant" not in dumped(world)
 
 
-async def test_the_report_names_words_whose_sender_nobody_knows() -> None:
-    """They were alone with us, or an earlier version did not say."""
+async def test_the_report_names_waiting_messages_of_unknown_senders() -> None:
+    """From a customer alone with the bot, or stored by an earlier version."""
     world = ReadingWorld(ENGLISH)
     waiting = Held(EventId("$1"), CustomerText("elephant"), 1)
     await in_company(world, conversation=Conversation(held=(waiting,)))
@@ -505,7 +505,7 @@ async def test_the_report_names_words_whose_sender_nobody_knows() -> None:
     ]
 
 
-async def test_it_may_be_served_on_as_a_new_room() -> None:
+async def test_an_erased_room_may_be_served_on_as_a_new_room() -> None:
     world = World()
     await full(world)
     async with world.running() as engine:
@@ -523,7 +523,7 @@ async def test_it_may_be_served_on_as_a_new_room() -> None:
 
 
 @pytest.mark.parametrize("running", [True, False])
-async def test_one_that_stays_without_a_customer_is_left_when_it_would_have_been(
+async def test_an_erased_room_without_a_customer_is_left_at_its_former_deadline(
     *, running: bool
 ) -> None:
     world = World()
@@ -541,8 +541,7 @@ async def test_one_that_stays_without_a_customer_is_left_when_it_would_have_been
     assert (await world.stored(SHARED)).membership is Membership.LEFT
 
 
-async def test_who_is_left_is_told_so_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was under way, and what is written from then on, goes nowhere."""
+async def test_the_room_is_told_before_it_is_erased(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     await full(world)
     heard: list[str] = []
@@ -559,8 +558,8 @@ async def test_who_is_left_is_told_so_before(monkeypatch: pytest.MonkeyPatch) ->
     assert heard == ["room.erased"]
 
 
-async def test_who_writes_while_a_room_is_emptied_is_answered() -> None:
-    """And begins no chat, which would go with the rest a minute later."""
+async def test_a_message_during_an_erasure_is_answered() -> None:
+    """It begins no chat, which the erasure would delete a minute later."""
     world = World()
     await full(world)
     async with world.running() as engine:
@@ -577,10 +576,10 @@ async def test_who_writes_while_a_room_is_emptied_is_answered() -> None:
 
 
 @pytest.mark.parametrize("woken", [False, True])
-async def test_what_comes_while_rows_are_deleted_is_the_new_rooms_first(
+async def test_a_message_while_rows_are_deleted_is_the_new_rooms_first(
     monkeypatch: pytest.MonkeyPatch, *, woken: bool
 ) -> None:
-    """Nothing wakes the room meanwhile: its answer would be deleted before it is said."""
+    """Nothing wakes the room meanwhile: its answer would be deleted before it is sent."""
     world = World()
     await full(world)
     erase_room = world.store.eraser.erase_room
@@ -605,10 +604,10 @@ async def test_what_comes_while_rows_are_deleted_is_the_new_rooms_first(
 
 
 @pytest.mark.parametrize("behind", [0, 60_000])
-async def test_what_another_process_takes_in_meanwhile_is_the_new_rooms_first(
+async def test_a_message_from_another_process_meanwhile_is_the_new_rooms_first(
     monkeypatch: pytest.MonkeyPatch, behind: int
 ) -> None:
-    """Whatever the time is there."""
+    """Whatever the clock of that process shows."""
     world = World()
     await full(world)
     erase_room, times = world.store.eraser.erase_room, 0
@@ -629,7 +628,7 @@ async def test_what_another_process_takes_in_meanwhile_is_the_new_rooms_first(
     assert (record.gone_at, record.conversation.number, times) == (None, 1, 1)
 
 
-async def test_what_the_owner_has_not_heard_of_is_answered_first() -> None:
+async def test_an_input_whose_notice_to_the_owner_was_lost_is_answered() -> None:
     world = World()
     await full(world)
     async with two(world) as (owner, other, _):
@@ -643,7 +642,7 @@ async def test_what_the_owner_has_not_heard_of_is_answered_first() -> None:
     assert world.matrix.texts(NEXT).count("room.erasing") == 1
 
 
-async def test_without_a_bridge_it_goes_at_once() -> None:
+async def test_without_a_running_bridge_data_is_erased_at_once() -> None:
     world = World()
     await full(world)
     await full(world, OTHER, BEN)
@@ -659,8 +658,8 @@ async def test_without_a_bridge_it_goes_at_once() -> None:
     assert of_room(world, OTHER)
 
 
-async def test_who_is_invited_meanwhile_is_not_let_in() -> None:
-    """In a moment there is no room that it could be about."""
+async def test_an_invitation_during_an_erasure_is_declined() -> None:
+    """The room's record is about to be deleted."""
     world = World()
     await full(world)
     async with world.running() as engine:
@@ -674,7 +673,7 @@ async def test_who_is_invited_meanwhile_is_not_let_in() -> None:
     assert of_room(world, ROOM) == []
 
 
-async def test_events_are_taken_out_of_the_room_where_we_may() -> None:
+async def test_events_are_redacted_before_leaving_if_the_bot_may() -> None:
     world = World()
     await full(world)
     world.matrix.level = 50.0
@@ -683,7 +682,7 @@ async def test_events_are_taken_out_of_the_room_where_we_may() -> None:
         report = await erased(world, engine, ADA, force=True, redact=True)
     assert report.done, report
     assert world.matrix.redacted[0].startswith("$e")
-    assert len(world.matrix.redacted) == 2  # hers, and the agent's answer
+    assert len(world.matrix.redacted) == 2  # Ada's, and the agent's answer
     left_at, taken_at = (
         next(n for n, one in enumerate(world.matrix.requests) if one.startswith(kind))
         for kind in (f"leave {NEXT} {BOT}", "redact ")
@@ -691,7 +690,7 @@ async def test_events_are_taken_out_of_the_room_where_we_may() -> None:
     assert taken_at < left_at
 
 
-async def test_what_is_just_being_said_is_taken_out_as_well() -> None:
+async def test_a_message_being_posted_during_an_erasure_is_redacted_too() -> None:
     world = World()
     await full(world)
     world.matrix.level = 50.0
@@ -709,8 +708,8 @@ async def test_what_is_just_being_said_is_taken_out_as_well() -> None:
     assert of_room(world, ROOM) == []
 
 
-async def test_agents_of_every_chat_take_back_what_they_said() -> None:
-    """The record knows those of the newest alone; nobody has the power for others' events."""
+async def test_ghosts_of_every_chat_redact_their_messages() -> None:
+    """The record names agents of the newest chats only; nobody may redact others' events."""
     world = World()
     await full(world)
     agents = (MEI, Agent(AgentId("K2"), "Jun"), Agent(AgentId("K3"), "Kim"))
@@ -751,7 +750,7 @@ async def test_only_rooms_and_persons_are_erased(subject: str, why: str) -> None
         await survey(World().store, subject, is_ours)
 
 
-async def test_the_room_of_another_process_is_erased_by_that_one() -> None:
+async def test_the_room_of_another_process_is_erased_by_that_process() -> None:
     world = World()
     await full(world)
     async with two(world) as (owner, other, post):
