@@ -39,7 +39,7 @@ def test_the_newest_delivered_message_is_read_up_to() -> None:
     assert after(Delivered(A), refused(B)).read_up_to == A
 
 
-def test_what_may_do_better_the_next_time_is_remembered() -> None:
+def test_undelivered_messages_that_may_be_sent_again_are_remembered() -> None:
     assert after(refused(A), refused(B)).undelivered == (Undelivered(A), Undelivered(B))
     assert after(Reported(A, "undelivered.blank")).undelivered == ()
     assert after(refused(A), Reported(A, "result.-21")).undelivered == ()
@@ -48,7 +48,7 @@ def test_what_may_do_better_the_next_time_is_remembered() -> None:
     assert many.undelivered[0].event_id == "$3"
 
 
-def test_sentences_that_offer_another_try() -> None:
+def test_which_failures_offer_sending_again() -> None:
     again = {"undelivered.expired", "result.-13", "unreadable.no_key"}
     again |= {"unreadable.unknown_device", "unreadable.undecryptable"}
     never = {"undelivered.too_big", "result.-16", "unreadable.kind", "refused.permission"}
@@ -75,7 +75,7 @@ def test_a_message_that_fails_again_can_be_sent_again() -> None:
     assert noted(record, refused(A)).undelivered == (Undelivered(A, passed=True),)
 
 
-def test_forgetting_what_nobody_knows_changes_nothing() -> None:
+def test_forgetting_an_unknown_message_changes_nothing() -> None:
     record = after(refused(A))
     assert fates.forgotten(record, C) is record
     assert fates.undelivered(record, None) is None

@@ -1,4 +1,4 @@
-"""The orders of the lane aside, from the customer's words to the answer in the room."""
+"""Work of the lane aside, from the customer's command to the answer in the room."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHAT = Chat(1, QueueId(1), 1, first=EventId("$a"))
 
 
 async def idle() -> World:
-    """A served room in which no chat runs, but one has been."""
+    """A served room without a running chat, but with a former one."""
     world = World(rules=TAKING)
     await world.record(ROOM, Idle())
     room = (await world.store.load(ROOM)).room
@@ -37,7 +37,7 @@ async def idle() -> World:
 
 
 async def ordered(world: World, text: str) -> list[str]:
-    """What we say once somebody has given this order and all has been done about it."""
+    """The bridge's notices, once this command has been handled completely."""
     async with world.running() as engine:
         await engine.accept_events([world.event(text=text)])
         await quiet()
@@ -49,11 +49,11 @@ async def ordered(world: World, text: str) -> list[str]:
     return world.matrix.texts(ROOM)
 
 
-async def test_history() -> None:
+async def test_history_lists_the_chats() -> None:
     assert await ordered(await idle(), "history") == ["history.list"]
 
 
-async def test_a_transcript() -> None:
+async def test_a_transcript_is_posted_as_html_and_json() -> None:
     world = await idle()
     world.matrix.room.append({"event_id": "$a", "kind": "say", "sender": "@ada:example.org"})
     texts = await ordered(world, "!wc transcript 1 json")
@@ -61,14 +61,14 @@ async def test_a_transcript() -> None:
     assert await ordered(world, "transcript 1") == [*texts, "transcript.too_soon"]
 
 
-async def test_a_transcript_that_is_refused() -> None:
+async def test_a_transcript_that_the_homeserver_refuses_is_unavailable() -> None:
     world = await idle()
     world.matrix.trouble += [Refused("M_NOT_FOUND"), Refused("M_TOO_LARGE")]
     assert await ordered(world, "transcript") == ["transcript.unavailable"]
     assert ("aside", Outcome.REFUSED) in world.counts.settled_rows
 
 
-async def test_a_transcript_while_the_homeserver_is_away() -> None:
+async def test_a_transcript_is_retried_while_the_homeserver_is_away() -> None:
     world = await idle()
     world.matrix.trouble += [Unavailable("away", 1.0)] * len(SOON)
     world.matrix.room.append({"event_id": "$a", "kind": "say", "sender": "@ada:example.org"})
@@ -80,7 +80,7 @@ async def test_a_transcript_while_the_homeserver_is_away() -> None:
     assert ("aside", Outcome.FAILED) in world.counts.settled_rows
 
 
-async def test_logging_in() -> None:
+async def test_a_login_is_stored_redacted_and_used() -> None:
     world = await idle()
     world.matrix.level = 50
     assert await ordered(world, f"login ada {SECRET}") == ["login.done"]
@@ -97,7 +97,7 @@ async def test_logging_in() -> None:
         assert room.account.login == record.login
 
 
-async def test_a_wrong_password_and_a_room_without_power() -> None:
+async def test_a_wrong_password_is_told_and_deleting_it_is_left_to_the_customer() -> None:
     world = await idle()
     world.link.before.append(CallFailure(FailureReason.LOGIN_REFUSED, certain=True, code=-20))
     assert await ordered(world, "!wc login ada wrong") == ["login.delete", "login.refused"]
@@ -105,7 +105,7 @@ async def test_a_wrong_password_and_a_room_without_power() -> None:
     assert await world.store.body_of(ROOM, EventId("$e1")) is None
 
 
-async def test_concealing_is_not_given_up_lightly() -> None:
+async def test_the_redaction_of_a_login_is_retried_at_length() -> None:
     world = await idle()
     world.matrix.level = 50
     world.matrix.trouble += [Unavailable("away")] * len(AT_LENGTH)
@@ -131,7 +131,7 @@ async def test_the_chats_of_a_room_are_stored_as_they_happen() -> None:
 
 
 async def invited(world: World) -> None:
-    """A customer has invited an agent's user, and all has been done about it."""
+    """Let a customer invite an agent's ghost, and handle it completely."""
     async with world.running() as engine:
         await engine.accept_events([world.event("agent", whom=GHOST)])
         for _ in range(len(AT_LENGTH) + 2):
@@ -153,7 +153,7 @@ async def test_an_invitation_of_an_agents_user_is_declined_with_a_reason() -> No
     assert ("aside", Outcome.DELIVERED) in world.counts.settled_rows
 
 
-async def test_an_invitation_that_is_gone_needs_no_answer() -> None:
+async def test_declining_a_withdrawn_invitation_needs_no_answer() -> None:
     world = World()
     world.matrix.trouble += [Refused("M_UNKNOWN")]
     await invited(world)

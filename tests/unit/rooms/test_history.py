@@ -1,4 +1,4 @@
-"""`history`: the room's chats in words, the newest first."""
+"""`history`: the room's chats as text, the newest first."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def line(chat: Chat, first: EventId | None = None, record: RoomRecord = RECORD) 
     return Telling(RULES, record).line(chat, first)
 
 
-def test_a_whole_line() -> None:
+def test_a_line_with_everything_that_is_known_of_a_chat() -> None:
     stars = RULES.texts.render("en", "rating.stars_5", {})
     assert line(CHAT, EventId("$a")).split("\n") == [
         f"7. 1 Dec 2024, 00:00 UTC · Sales · Mei, K2, 12 minutes · rated 5 ({stars})",
@@ -59,7 +59,7 @@ def test_a_whole_line() -> None:
         ({"started": None, "ended": None, "ending": None}, "waiting for an agent"),
     ],
 )
-def test_what_became_of_it(changes: dict[str, object], words: str) -> None:
+def test_how_a_chat_ended_is_part_of_its_line(changes: dict[str, object], words: str) -> None:
     chat = msgspec.structs.replace(CHAT, rating=None, **changes)
     assert line(chat).endswith(f"Sales · {words}")
 
@@ -74,7 +74,7 @@ def test_ratings_by_their_names() -> None:
 
 
 @pytest.mark.asyncio
-async def test_no_more_than_was_asked_for() -> None:
+async def test_no_more_chats_than_asked_for_are_listed() -> None:
     world = World()
     world.speak(RULES.texts)
     empty = await list_chats(world.around, RECORD, TellHistory(ORDER))

@@ -1,4 +1,4 @@
-"""What comes in is stored with what only this moment knows, and after an outage is asked for."""
+"""Inputs are stored with the time of their arrival; missed ones are asked for after an outage."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def line(number: int, html: str, posted: int) -> HistoryEntry:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("rs_id", ["", "r-1"])
-async def test_a_push_is_stored_with_its_moment(rs_id: str) -> None:
+async def test_a_push_is_stored_with_its_time_of_arrival(rs_id: str) -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -49,7 +49,7 @@ async def test_a_push_is_stored_with_its_moment(rs_id: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_comes_twice_at_once_is_no_less_than_nothing_new() -> None:
+async def test_an_event_that_comes_twice_at_once_counts_as_no_new_one() -> None:
     world = World()
     await world.chatting()
     event = world.event()
@@ -60,8 +60,8 @@ async def test_what_comes_twice_at_once_is_no_less_than_nothing_new() -> None:
 
 
 @pytest.mark.asyncio
-async def test_words_of_another_session_are_shown_and_an_operator_is_told() -> None:
-    """They came by this room's own link: a server that does so mixes up its customers."""
+async def test_a_message_of_another_session_is_shown_and_logged() -> None:
+    """They came by this room's own link: such a server mixes up its customers."""
     world = World()
     await world.chatting()
     with capture_logs() as logs:
@@ -76,7 +76,7 @@ async def test_words_of_another_session_are_shown_and_an_operator_is_told() -> N
 
 
 @pytest.mark.asyncio
-async def test_known_events_are_counted_out() -> None:
+async def test_known_events_are_not_counted_as_accepted() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -87,10 +87,10 @@ async def test_known_events_are_counted_out() -> None:
 
 
 @pytest.mark.asyncio
-async def test_encryption_hears_who_has_left_before_it_reads_a_key(
+async def test_unencrypted_events_of_a_transaction_are_opened_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """To open an encrypted event may take a while, in which an agent may speak."""
+    """They tell encryption who has left; decrypting may take a while, and an agent may write."""
     world, heard = World(), []
     await world.chatting()
     opened = world.matrix.open
@@ -116,7 +116,7 @@ async def test_encryption_hears_who_has_left_before_it_reads_a_key(
 async def test_the_limit_of_rooms_holds_for_invitations_that_come_together(
     lost: tuple[Fault, ...],
 ) -> None:
-    """Each room counts those that the others have just let in; one that fails holds up none."""
+    """Each room counts those just accepted by the others; one that fails delays none."""
     store = FlakyStore(lambda _: Fault.SLOW)
     store.fail("commit", *lost)
     world = World(store)
@@ -147,8 +147,8 @@ async def test_a_shared_room_that_its_inviter_has_left_does_not_count(left: bool
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_invites_us_again_does_not_count_itself() -> None:
-    """That we were put out was lost: for us it is one of the rooms that this person has."""
+async def test_a_room_that_invites_the_bot_again_does_not_count_itself() -> None:
+    """The bot's removal was missed: the room still counts as one of the inviter's."""
     limits = RULES.limits.model_copy(update={"rooms_per_user": 1})
     world = World(rules=replace(RULES, limits=limits))
     await world.chatting()
@@ -159,8 +159,8 @@ async def test_a_room_that_invites_us_again_does_not_count_itself() -> None:
 
 
 @pytest.mark.asyncio
-async def test_invitations_by_others_are_not_waited_for() -> None:
-    """Those of one person take turns; whoever comes with another's does not wait for them."""
+async def test_invitations_of_different_people_do_not_wait_for_one_another() -> None:
+    """One person's invitations take turns; those of another person do not wait for them."""
     world = World(FlakyStore())
     async with world.running() as engine:
         async with world.around.inviting.setdefault(ADA, asyncio.Lock()):
@@ -175,8 +175,8 @@ async def test_invitations_by_others_are_not_waited_for() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_invites_us_anew_before_the_answer_to_the_first_try_is_served() -> None:
-    """They had taken that invitation back, and so the homeserver refuses it: the second counts."""
+async def test_a_second_invitation_during_the_first_join_is_accepted() -> None:
+    """The first invitation was withdrawn, so the homeserver refuses it: the second counts."""
     world = World()
     async with world.running() as engine:
         world.matrix.gate.clear()
@@ -192,8 +192,8 @@ async def test_who_invites_us_anew_before_the_answer_to_the_first_try_is_served(
 
 
 @pytest.mark.asyncio
-async def test_how_a_room_is_made_up_while_we_come_in_counts() -> None:
-    """Both events come behind our look at the room, and before the answer that we are in."""
+async def test_state_events_that_come_during_the_join_count() -> None:
+    """Both events come after the bot read the room's state, and before its join is answered."""
     demanding = replace(RULES, encryption=Encryption(require=True))
     world = ReadingWorld(demanding)
     world.matrix.level = 100
@@ -218,7 +218,7 @@ async def test_how_a_room_is_made_up_while_we_come_in_counts() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_was_missed_is_shown_with_its_time() -> None:
+async def test_a_missed_message_is_shown_with_its_time() -> None:
     world = World()
     await world.chatting()
     begin = world.clock.now()
@@ -237,8 +237,8 @@ async def test_what_was_missed_is_shown_with_its_time() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_was_taken_back_while_the_history_was_on_its_way_is_not_shown() -> None:
-    """The call centre had told of it before."""
+async def test_a_message_recalled_during_a_history_request_is_not_shown() -> None:
+    """The call centre's notice of it came first."""
     world = World()
     await world.chatting()
     begin, answer = world.clock.now(), asyncio.Event()
@@ -266,7 +266,7 @@ async def test_what_was_taken_back_while_the_history_was_on_its_way_is_not_shown
 
 
 @pytest.mark.asyncio
-async def test_after_a_start_the_history_is_asked_for_without_a_word_of_the_link() -> None:
+async def test_the_history_is_requested_after_a_start_even_if_the_link_is_silent() -> None:
     world = World()
     await world.chatting()
     world.link.histories.append((line(1, "while you were away", world.clock.now()),))
@@ -278,7 +278,7 @@ async def test_after_a_start_the_history_is_asked_for_without_a_word_of_the_link
 
 
 @pytest.mark.asyncio
-async def test_a_history_that_cannot_be_had_is_asked_for_later() -> None:
+async def test_a_failed_history_request_is_repeated_later() -> None:
     world = World()
     await world.chatting()
     world.link.histories.append(CallFailure(FailureReason.UNREACHABLE, certain=True))
@@ -294,7 +294,7 @@ async def test_a_history_that_cannot_be_had_is_asked_for_later() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_server_without_times_says_so_much() -> None:
+async def test_a_missed_message_without_a_time_is_shown_as_such() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -311,10 +311,10 @@ async def test_a_server_without_times_says_so_much() -> None:
     [((), "", ["outage.unsure"]), (None, "", ["outage.unsure"]), (None, "r-1", [])],
     ids=["empty", "none", "none, and numbered pushes"],
 )
-async def test_words_of_an_outage_that_no_history_tells(
+async def test_an_outage_without_history_is_unsure_unless_pushes_are_numbered(
     history: tuple[HistoryEntry, ...] | None, rs_id: str, notices: list[str]
 ) -> None:
-    """It should have what was shown; where none is kept, only numbered words are pushed again."""
+    """The history should contain what was shown; without one, only numbered pushes come again."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -328,7 +328,7 @@ async def test_words_of_an_outage_that_no_history_tells(
 
 
 @pytest.mark.asyncio
-async def test_a_link_that_stays_away_is_told_of() -> None:
+async def test_the_room_is_told_of_a_lost_and_restored_link() -> None:
     """table row 34."""
     world = World()
     await world.chatting()

@@ -1,8 +1,7 @@
-"""Every kind of content, while the bridge is killed and links come back: each is shown or told of.
+"""Every kind of content, while the bridge is killed and links are restored: shown or reported.
 
-What an agent sends stands in the room exactly once, be it words, a file, a place, a notice, a
-robot's answer, or something that nobody knows. What a customer sends reaches the agent, or they are
-told that it did not.
+An agent's text, file, location, notice, robot answer or unknown content is in the room exactly
+once. A customer's message reaches the agent, or the customer is told that it did not.
 """
 
 from __future__ import annotations
@@ -43,10 +42,7 @@ SEEDS = int(os.environ.get("KINDS_SEEDS", "20"))
 
 
 def sent(number: int) -> tuple[Push, str]:
-    """What the agent sends, and how the room shows it.
-
-    No two are equal: of those one might be the other's repeat (trap T34).
-    """
+    """An agent's push, and how the room shows it; all differ, as repeats are dropped (trap T34)."""
     by = SESSION, MEI.id
     kinds: list[tuple[Push, str]] = [
         (MessageReceived(*by, AgentText(f"answer {number}")), f"answer {number}"),
@@ -92,7 +88,7 @@ def customer(world: FatefulWorld, room: RoomId) -> Sender:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(SEEDS))
-async def test_whatever_its_kind_it_is_shown_or_told_of(seed: int) -> None:
+async def test_content_of_every_kind_is_shown_or_reported(seed: int) -> None:
     fate = Fate(seed)
     world = FatefulWorld(fate)
     people = [customer(world, room) for room in ROOMS]
@@ -105,7 +101,7 @@ async def test_whatever_its_kind_it_is_shown_or_told_of(seed: int) -> None:
 
 
 def check_customer(world: FatefulWorld, room: RoomId, first: int) -> None:
-    """Each event reached the agent, or was answered; files are told apart by their number only."""
+    """Each event reached the agent, or was answered; only the number of files is known."""
     told = Counter(one.reply_to for one in world.matrix.posted if one.room_id == room)
     contents = [
         call.command.content

@@ -1,4 +1,4 @@
-"""Effects towards the homeserver: order, repeats, waiting, giving up, the card, entering."""
+"""Effects on the homeserver: order, repeats, retries, giving up, the queue card, entering."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ JUN = Agent(AgentId("K00021"), "Jun")
 
 @pytest.mark.asyncio
 async def test_a_repeat_posts_nothing_twice() -> None:
-    """The outcome is lost with the process; the next one sends under the same transaction id."""
+    """The outcome is lost with the process; the next one uses the same transaction id."""
     store = FlakyStore()
     world = World(store)
     await world.chatting()
@@ -76,8 +76,8 @@ async def test_a_repeat_posts_nothing_twice() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_restored_database_counts_its_rows_again_and_loses_no_word() -> None:
-    """The homeserver knows the transaction ids of the lost time."""
+async def test_messages_posted_after_a_database_restore_are_not_lost() -> None:
+    """The homeserver knows the transaction ids used since the backup."""
     lost = World()
     await lost.chatting()
     backup = lost.store.copy()
@@ -94,11 +94,11 @@ async def test_a_restored_database_counts_its_rows_again_and_loses_no_word() -> 
 
 
 @pytest.mark.asyncio
-async def test_what_a_version_before_has_sent_is_not_sent_again_by_this_one() -> None:
-    """Its transaction ids did not tell when a row was stored; nor did those in its markers."""
+async def test_a_message_posted_by_an_earlier_version_is_not_posted_again() -> None:
+    """Its transaction ids did not contain the time of a row; nor did those in its markers."""
     store = FlakyStore()
     world = World(store)
-    world.dated = world.clock.now() + 1  # a process of the version before
+    world.dated = world.clock.now() + 1  # a process of an earlier version
     await world.chatting()
     async with world.running() as engine:
         world.matrix.gate.clear()
@@ -119,7 +119,7 @@ async def test_what_a_version_before_has_sent_is_not_sent_again_by_this_one() ->
 
 
 @pytest.mark.asyncio
-async def test_a_wait_that_the_homeserver_asks_for_is_obeyed() -> None:
+async def test_the_retry_delay_that_the_homeserver_asks_for_is_obeyed() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -132,7 +132,7 @@ async def test_a_wait_that_the_homeserver_asks_for_is_obeyed() -> None:
 
 
 @pytest.mark.asyncio
-async def test_waits_grow_to_a_minute() -> None:
+async def test_retry_delays_grow_to_a_minute() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -145,7 +145,7 @@ async def test_waits_grow_to_a_minute() -> None:
 
 
 @pytest.mark.asyncio
-async def test_after_a_day_it_is_given_up() -> None:
+async def test_an_effect_is_given_up_after_a_day() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -156,7 +156,7 @@ async def test_after_a_day_it_is_given_up() -> None:
         await world.clock.turn(20)
         (letter,) = await dead_letters(world.store)
         assert letter.why == "away"
-        # Put back to work it gets another day.
+        # Revived, it gets another day.
         assert await world.store.revive(letter.id, world.clock.now())
         world.matrix.trouble.clear()
         world.matrix.trouble.append(Unavailable("away"))
@@ -165,7 +165,7 @@ async def test_after_a_day_it_is_given_up() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_refusal_is_a_dead_letter_and_the_next_goes_on() -> None:
+async def test_a_refused_effect_is_a_dead_letter_and_the_next_one_goes_on() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -183,7 +183,7 @@ async def test_a_refusal_is_a_dead_letter_and_the_next_goes_on() -> None:
 
 
 @pytest.mark.asyncio
-async def test_nothing_is_given_up_while_the_homeserver_cannot_be_asked_why_it_refuses(
+async def test_a_refused_effect_is_retried_until_its_reason_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def away(*_: object) -> bool:
@@ -201,7 +201,7 @@ async def test_nothing_is_given_up_while_the_homeserver_cannot_be_asked_why_it_r
 
 
 @pytest.mark.asyncio
-async def test_only_the_newest_card_is_written() -> None:
+async def test_only_the_newest_queue_card_is_posted() -> None:
     world = World()
     now = world.clock.now()
     await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), position=9, heard_at=now))
@@ -219,7 +219,7 @@ async def test_only_the_newest_card_is_written() -> None:
             Outcome.DISCARDED,
             Outcome.DISCARDED,
             Outcome.DELIVERED,
-            Outcome.DELIVERED,  # the sign below it, once
+            Outcome.DELIVERED,  # the reaction below it, once
         ]
     first, last, sign = world.matrix.posted
     assert (sign.text, sign.reply_to) == ("❌", first.event_id)
@@ -228,8 +228,8 @@ async def test_only_the_newest_card_is_written() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_card_whose_place_was_lost_by_a_crash_is_found_again() -> None:
-    """It is posted, and the process dies before that is stored; the next one has a newer card."""
+async def test_a_card_whose_event_id_was_lost_by_a_crash_is_edited() -> None:
+    """The process dies before the card's event id is stored; the next one posts a newer card."""
     store = FlakyStore()
     world = World(store)
     now = world.clock.now()
@@ -257,7 +257,7 @@ async def test_a_card_whose_place_was_lost_by_a_crash_is_found_again() -> None:
 
 @pytest.mark.asyncio
 async def test_a_card_waits_for_the_database() -> None:
-    """Which message to edit cannot be known without it."""
+    """The event id of the message to edit is there."""
     store = FlakyStore()
     world = World(store)
     await world.chatting()
@@ -277,7 +277,7 @@ async def test_a_card_waits_for_the_database() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_invitation_is_accepted_and_what_was_said_before_is_handled() -> None:
+async def test_an_invitation_is_accepted_and_earlier_messages_are_handled() -> None:
     world = World()
     _, _, early = world.event(text="early")
     world.matrix.earlier.append(early)
@@ -294,7 +294,7 @@ async def test_an_invitation_is_accepted_and_what_was_said_before_is_handled() -
     record = await world.stored()
     assert record.membership is Membership.JOINED
     assert (ROOM, BOT) in world.matrix.members
-    assert world.matrix.texts(ROOM)[0] == "queue.asking"  # who has asked is not asked to
+    assert world.matrix.texts(ROOM)[0] == "queue.asking"  # no greeting: the customer has written
     asked = [type(call.command).__name__ for call in world.link.calls]
     assert asked == ["RequestChat", "SendPreMessage", "SendPreMessage"]
     assert [getattr(call.command, "text", "") for call in world.link.calls] == ["", "early", "late"]
@@ -317,8 +317,8 @@ async def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_our_code_fails_to_enter_may_invite_again() -> None:
-    """Else it would be being entered for ever; and one that is upgraded would say nothing more."""
+async def test_a_room_may_invite_again_after_an_exception_while_entering() -> None:
+    """Else it would stay in ENTERING for ever, and an upgraded room could tell nothing more."""
     world = World()
     async with world.running() as engine:
         world.matrix.trouble += [ValueError("of our own code")] * EFFECT_TRIES
@@ -332,7 +332,7 @@ async def test_a_room_that_our_code_fails_to_enter_may_invite_again() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_is_not_there_has_left() -> None:
+async def test_declining_an_invitation_tells_why_and_a_refused_leave_counts_as_left() -> None:
     world = World()
     world.speak(RULES.texts)
     stranger = RoomId("!refused:example.org")
@@ -367,7 +367,7 @@ async def test_who_is_not_there_has_left() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_sentence_names_the_queue_and_replies() -> None:
+async def test_a_report_is_a_reply_unless_clients_show_none() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -383,7 +383,7 @@ async def test_a_sentence_names_the_queue_and_replies() -> None:
 
 @pytest.mark.asyncio
 async def test_a_verification_is_answered_and_cancelled() -> None:
-    """By the one who was asked, or their app shows for ever that it waits."""
+    """By the user who was asked, or the customer's app shows it as pending for ever."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -395,8 +395,8 @@ async def test_a_verification_is_answered_and_cancelled() -> None:
 
 
 @pytest.mark.asyncio
-async def test_in_a_direct_chat_agents_are_named_before_they_come_in() -> None:
-    """So that no client counts them: it would take the chat for none, and open a second one."""
+async def test_in_a_direct_chat_ghosts_are_declared_before_they_join() -> None:
+    """Else clients would count them, no longer see a direct chat, and open a second one."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -408,7 +408,7 @@ async def test_in_a_direct_chat_agents_are_named_before_they_come_in() -> None:
 
 
 @pytest.mark.asyncio
-async def test_among_several_people_agents_are_members_like_any_other() -> None:
+async def test_in_a_shared_room_ghosts_join_without_being_declared() -> None:
     world = World()
     await world.chatting()
     found = (await world.store.load(ROOM)).room
@@ -424,7 +424,7 @@ async def test_among_several_people_agents_are_members_like_any_other() -> None:
 
 
 @pytest.mark.asyncio
-async def test_agents_whom_the_room_does_not_let_in_are_spoken_for() -> None:
+async def test_the_bot_speaks_for_agents_whose_ghosts_cannot_join() -> None:
     world = World()
     await world.chatting()
     world.matrix.trouble.append(Refused("M_FORBIDDEN"))
@@ -441,7 +441,7 @@ async def test_agents_whom_the_room_does_not_let_in_are_spoken_for() -> None:
 
 
 @pytest.mark.asyncio
-async def test_another_refusal_of_an_agent_is_a_dead_letter() -> None:
+async def test_another_refusal_of_a_ghosts_join_is_a_dead_letter() -> None:
     world = World()
     await world.chatting()
     world.matrix.trouble.append(Refused("M_UNKNOWN_TOKEN"))
@@ -469,8 +469,8 @@ async def test_the_robots_proposals_and_offers_are_remembered() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_card_tells_how_the_wait_goes() -> None:
-    """Once enough is known; an edit a minute later says how long it has been."""
+async def test_the_queue_card_tells_the_expected_and_the_passed_wait() -> None:
+    """Once enough waits are known; an edit a minute later says how long it has been."""
     world = World()
     now = world.clock.now()
     for _ in range(6):
@@ -490,7 +490,7 @@ async def test_the_card_tells_how_the_wait_goes() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_wait_for_our_own_logins_is_said_in_words() -> None:
+async def test_a_wait_for_the_bridges_own_login_limit_is_told() -> None:
     world = World()
     await world.record(ROOM, Requesting(QueueId(1), world.clock.now(), adopt_at=1 << 60))
     world.speak(Texts())
@@ -505,7 +505,7 @@ async def test_a_wait_for_our_own_logins_is_said_in_words() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_has_begun_too_many_rooms_is_told_until_when() -> None:
+async def test_an_inviter_of_too_many_rooms_is_told_when_to_try_again() -> None:
     world = World()
     world.speak(Texts())
     limit = world.rules.limits.new_rooms_per_hour
@@ -521,8 +521,8 @@ async def test_who_has_begun_too_many_rooms_is_told_until_when() -> None:
 
 
 @pytest.mark.asyncio
-async def test_calling_back_is_offered_with_a_bell_to_tap() -> None:
-    hours = "daily 09:00-10:00 Asia/Shanghai"  # it is eight there
+async def test_a_callback_is_offered_with_a_bell_reaction() -> None:
+    hours = "daily 09:00-10:00 Asia/Shanghai"  # it is eight o'clock there
     queues = (SALES.model_copy(update={"hours": hours}), RETURNS)
     policy = Policy(hours={QueueId(1): parse_hours(hours)})
     world = World(rules=msgspec.structs.replace(RULES, queues=queues, policy=policy))
@@ -538,8 +538,8 @@ async def test_calling_back_is_offered_with_a_bell_to_tap() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_sign_stands_as_long_as_it_means_something() -> None:
-    """❌ while one waits; not below a chat."""
+async def test_the_reaction_below_a_queue_card_is_removed_when_the_chat_starts() -> None:
+    """❌ while the customer waits; not during a chat."""
     world = World()
     now = world.clock.now()
     await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))
@@ -560,7 +560,7 @@ async def test_a_sign_stands_as_long_as_it_means_something() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_may_have_been_sent_long_ago_is_looked_for_first() -> None:
+async def test_before_a_late_retry_the_timeline_is_searched_for_the_event() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -570,7 +570,7 @@ async def test_what_may_have_been_sent_long_ago_is_looked_for_first() -> None:
         await world.clock.turn(60)
         assert not any("look back" in request for request in world.matrix.requests)
         world.matrix.trouble.extend([Unavailable("away", REMEMBERED / 1000)])
-        world.matrix.trouble.append(Refused("M_FORBIDDEN"))  # the room cannot be read: go on
+        world.matrix.trouble.append(Refused("M_FORBIDDEN"))  # the timeline cannot be read: post it
         await engine.pushed(ROOM, "q", said("two"))
         await world.clock.turn(REMEMBERED / 1000 + 1)
     looked = [request for request in world.matrix.requests if "look back" in request]
@@ -588,7 +588,7 @@ async def test_what_may_have_been_sent_long_ago_is_looked_for_first() -> None:
     ],
 )
 async def test_a_rating_is_called_by_its_name(effect: Say, said: str) -> None:
-    """As the server calls it; rows of a version before do not say which one it is."""
+    """The server's name for it; effects of an earlier version do not say which rating it is."""
     world = World(rules=msgspec.structs.replace(RULES, language="en"))
     world.speak(RULES.texts)
     await world.chatting()
@@ -624,10 +624,10 @@ async def test_a_rating_is_called_by_its_name(effect: Say, said: str) -> None:
         (Say("agents.renamed", {"old": "Mei", "new": "Jun"}), ()),
     ],
 )
-async def test_what_versions_before_wanted_to_say_is_said(
+async def test_effects_of_earlier_versions_are_still_told(
     effect: Effect, said: tuple[str, ...]
 ) -> None:
-    """Rows that were open as 784766e ended, by the keys and arguments of then; signs as well."""
+    """Effects that were open at commit 784766e, with the keys and arguments of that version."""
     world = World(rules=msgspec.structs.replace(RULES, language="en"))
     world.speak(RULES.texts)
     await world.chatting()
@@ -643,18 +643,18 @@ async def test_what_versions_before_wanted_to_say_is_said(
     assert await dead_letters(world.store) == []
 
 
-# --- what an agent takes back ---------------------------------------------------------------------
+# --- messages recalled by an agent ----------------------------------------------------------------
 
 
 def numbered(number: str, text: str = "", *, agent: str = MEI.id) -> Received:
-    """A push of the agent's: a text with a number, or, without words, that it is taken back."""
+    """A push of the agent: a numbered text, or, without text, the notice that recalls it."""
     notice = AgentNotice(NoticeType.REVOKE_MESSAGE)
     content = AgentText(text) if text else notice
     return Received(MessageReceived(SESSION, AgentId(agent), content, number))
 
 
 @pytest.mark.asyncio
-async def test_a_message_that_its_agent_took_back_is_gone() -> None:
+async def test_a_message_recalled_by_its_agent_is_redacted() -> None:
     world = World()
     await world.chatting()
     world.matrix.level = 100
@@ -675,8 +675,8 @@ async def test_a_message_that_its_agent_took_back_is_gone() -> None:
 @pytest.mark.parametrize(
     ("number", "refused"), [("9", False), ("", False), ("7", True), ("7" * 41, False)]
 )
-async def test_a_message_that_cannot_be_taken_back_is_told_of(number: str, refused: bool) -> None:
-    """Nobody knows which it was, its number is none to be kept, or the homeserver refuses."""
+async def test_a_recall_that_cannot_be_carried_out_is_told(number: str, refused: bool) -> None:
+    """The number is unknown, missing or too long, or the homeserver refuses the redaction."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -691,7 +691,7 @@ async def test_a_message_that_cannot_be_taken_back_is_told_of(number: str, refus
 
 
 class _GhostsLeave(FakeMatrix):
-    """Our ghosts have left the room, so that they may redact nothing in it."""
+    """The ghosts have left the room, so they may redact nothing in it."""
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         if who == self.ghost_of(MEI):
@@ -701,10 +701,10 @@ class _GhostsLeave(FakeMatrix):
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("level", "redacted"), [(100, True), (0, False)])
-async def test_once_the_ghost_has_left_our_host_takes_it_back_or_it_is_told_once(
+async def test_a_recall_after_the_ghost_has_left_is_left_to_the_bot_or_told_once(
     level: int, redacted: bool
 ) -> None:
-    """A history says it again at each reconnect."""
+    """A history repeats it at each reconnect."""
     world = World()
     world.matrix = world.around.matrix = _GhostsLeave()
     world.matrix.level = level
@@ -725,10 +725,10 @@ def pieces(_: object, fragment: str, absolute: object) -> tuple[AgentText, ...]:
 
 
 @pytest.mark.asyncio
-async def test_after_a_restart_a_message_is_taken_back_with_all_its_parts(
+async def test_a_recall_after_a_restart_redacts_all_parts_of_the_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The rows of the pushes know what each became."""
+    """The rows of the pushes contain the event ids that each became."""
     monkeypatch.setattr(FakeMatrix, "pieces", pieces)
     before = World()
     await before.chatting()
@@ -748,8 +748,8 @@ async def test_after_a_restart_a_message_is_taken_back_with_all_its_parts(
 
 
 @pytest.mark.asyncio
-async def test_what_stands_in_a_room_that_was_replaced_is_not_taken_out_of_the_new_one() -> None:
-    """We have left it. A homeserver may take such a redaction, which then redacts nothing."""
+async def test_a_recall_of_a_message_in_the_replaced_room_redacts_nothing() -> None:
+    """The bot has left it. A homeserver may accept such a redaction without any effect."""
     second = RoomId("!second:example.org")
     world = World()
     await world.chatting()
@@ -775,8 +775,8 @@ async def test_what_stands_in_a_room_that_was_replaced_is_not_taken_out_of_the_n
 
 
 @pytest.mark.asyncio
-async def test_a_history_tells_that_messages_without_numbers_were_taken_back() -> None:
-    """Of equal words, the moment tells which are meant; what is not known is said once."""
+async def test_a_history_recalls_messages_without_numbers() -> None:
+    """The time tells equal texts apart; an unknown message is told once."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -787,7 +787,7 @@ async def test_a_history_tells_that_messages_without_numbers_were_taken_back() -
         await quiet()
     posted = [one.event_id for one in world.matrix.posted]
     mark, at = mark_of(MEI.id, "12 yuan").hex(), world.clock.now() - 120_000
-    picture = mark_of(MEI.id, "[image]").hex()  # as of all that has no words, or a bracket first
+    picture = mark_of(MEI.id, "[image]").hex()  # as of any without text or with a bracket first
     for number, known in 2 * (("71", mark), ("72", picture), ("73", "")):
         row = new_effect(TakeBack(MEI, number, known, at))
         stored = (await world.store.load(ROOM)).room

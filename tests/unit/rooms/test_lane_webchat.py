@@ -71,7 +71,7 @@ def outcome(world: World) -> str:
 
 
 @pytest.mark.asyncio
-async def test_a_call_is_answered() -> None:
+async def test_a_successful_reply_is_brought_back() -> None:
     world = World(FlakyStore())
     happened = await one(world)
     assert isinstance(happened, Replied)
@@ -86,19 +86,19 @@ async def test_a_call_is_answered() -> None:
     [(-7, "warning", "INVAILD_QUEUE_ID"), (-16, "info", "INVAILD_FILE_EXTENSION")],
 )
 async def test_a_refusal_is_logged_by_the_vendors_name(code: int, level: str, name: str) -> None:
-    """Table row 16, trap T30: the room is told by `result.-7`; the operator, as who can mend it."""
+    """Table row 16, trap T30: the room is told `result.-7`; an operator can look the name up."""
     world = World(FlakyStore())
     world.link.answers.append(Reply(110, code))
     with capture_logs() as logs:
         await one(world)
     (line,) = (log for log in logs if log["event"] == "WebChat refused a command")
     assert (line["log_level"], line["result"], line["name"]) == (level, code, name)
-    # By these a line of the log is found, and its message by `trace`.
+    # These lead from the log line to the room and, by `trace`, to the message.
     assert (line["room"], line["chat"], line["event_id"]) == (ROOM, 1, "$e1")
 
 
 @pytest.mark.asyncio
-async def test_a_call_is_refused() -> None:
+async def test_a_refusing_reply_is_brought_back() -> None:
     world = World(FlakyStore())
     world.link.answers.append(Reply(110, -16))
     happened = await one(world)
@@ -118,7 +118,7 @@ async def test_a_call_is_refused() -> None:
     ],
     ids=["failed", "refused", "uncertain", "mute"],
 )
-async def test_a_call_comes_to_nothing(failure: CallFailure, wanted: Outcome) -> None:
+async def test_a_failed_call_is_told_with_its_reason(failure: CallFailure, wanted: Outcome) -> None:
     world = World(FlakyStore())
     (world.link.before if failure.certain else world.link.after).append(failure)
     happened = await one(world)
@@ -132,8 +132,8 @@ async def test_a_call_comes_to_nothing(failure: CallFailure, wanted: Outcome) ->
 
 
 @pytest.mark.asyncio
-async def test_our_own_code_fails_before_or_after_the_writing() -> None:
-    """It is not called certain if the bytes may have gone."""
+async def test_an_exception_before_or_after_the_write_fails_the_call() -> None:
+    """The failure is certain only if no byte can have been written."""
     for failures, reason in (("before", "unreachable"), ("after", "no_answer")):
         world = World(FlakyStore())
         getattr(world.link, failures).append(ZeroDivisionError("a bug"))
@@ -143,8 +143,8 @@ async def test_our_own_code_fails_before_or_after_the_writing() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_request_that_was_given_up_in_the_same_step_is_not_made() -> None:
-    """Who says something and leaves at once costs nobody a login (security M2)."""
+async def test_a_request_that_was_given_up_in_the_same_step_is_not_sent() -> None:
+    """A customer who writes and leaves at once causes no login (security M2)."""
     world = World(FlakyStore())
     await world.record(ROOM, Idle())
     async with world.running() as engine:
@@ -158,8 +158,8 @@ async def test_a_request_that_was_given_up_in_the_same_step_is_not_made() -> Non
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("known", [True, False])
-async def test_a_row_that_cannot_be_read_fails_its_call(known: bool) -> None:
-    """If nobody knows of the call, as without the key of the sealed record, it is a dead letter."""
+async def test_an_unreadable_effect_fails_its_call(known: bool) -> None:
+    """If no call is outstanding, as without the key of the sealed record, it is a dead letter."""
     world = World(FlakyStore())
     await world.chatting()
     found = (await world.store.load(ROOM)).room
@@ -180,7 +180,7 @@ async def test_a_row_that_cannot_be_read_fails_its_call(known: bool) -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_attempt_is_noted_before_the_writing() -> None:
+async def test_a_call_is_not_written_unless_its_attempt_is_marked() -> None:
     store = FlakyStore()
     world = World(store)
     store.fail("mark_attempted", Fault.BEFORE)
@@ -191,7 +191,7 @@ async def test_the_attempt_is_noted_before_the_writing() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_voice_message_is_converted_in_the_threads_for_it() -> None:
+async def test_a_voice_message_is_converted_in_the_conversion_threads() -> None:
     world, threads = ReadingWorld(), NotedThreads()
     world.around.conversions = threads
     await world.chatting()
@@ -219,8 +219,8 @@ async def test_a_voice_message_is_converted_in_the_threads_for_it() -> None:
         (False, None, "https://crm.example.org/1"),
     ],
 )
-async def test_a_long_voice_is_uploaded(*, takes: bool, refused: int | None, sent: object) -> None:
-    """As AMR, for a message that names its address; as it is where the server takes no such."""
+async def test_a_long_clip_is_uploaded(*, takes: bool, refused: int | None, sent: object) -> None:
+    """As AMR, for a message with its address; unconverted if the server does not support that."""
     rules = msgspec.structs.replace(RULES, longest_clip=lambda: 7400, long_voices=lambda: takes)
     world = ReadingWorld(rules=rules)
     await world.chatting()
@@ -244,7 +244,7 @@ async def test_a_long_voice_is_uploaded(*, takes: bool, refused: int | None, sen
 
 
 @pytest.mark.asyncio
-async def test_a_file_is_carried_and_its_bytes_counted() -> None:
+async def test_a_file_is_uploaded_and_its_size_known() -> None:
     world = World(FlakyStore())
     happened = await one(world, "file")
     assert isinstance(happened, Uploaded)
@@ -253,8 +253,8 @@ async def test_a_file_is_carried_and_its_bytes_counted() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_token_that_ends_in_an_upload_is_nobodys_trouble() -> None:
-    """A login is under way already: the file goes with the next token, and not a word is said."""
+async def test_a_token_that_expires_during_an_upload_is_not_reported() -> None:
+    """A login is under way: the file is uploaded with the next token, and nothing is reported."""
     world = World(FlakyStore())
     ended = CallFailure(FailureReason.UNREACHABLE, certain=True, code=-15)
     world.link.before.append(ended)
@@ -264,7 +264,7 @@ async def test_a_token_that_ends_in_an_upload_is_nobodys_trouble() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_token_that_is_refused_twice_in_an_upload_is_trouble() -> None:
+async def test_a_token_that_is_refused_twice_fails_the_upload() -> None:
     world = World(FlakyStore())
     ended = CallFailure(FailureReason.UNREACHABLE, certain=True, code=-15)
     world.link.before.extend([ended, ended])
@@ -274,8 +274,8 @@ async def test_a_token_that_is_refused_twice_in_an_upload_is_trouble() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_file_above_our_own_limit_fails_with_the_limit() -> None:
-    """The call centre's own (413, -14) is known to nobody."""
+async def test_a_file_above_the_bridges_limit_fails_with_the_limit() -> None:
+    """The call centre's own limit (413, -14) is unknown."""
     world = World(FlakyStore())
     world.matrix.trouble.append(TooBig("60 MB"))
     happened = await one(world, "file")
@@ -293,7 +293,7 @@ async def test_a_file_above_our_own_limit_fails_with_the_limit() -> None:
     ],
     ids=["gone", "changed", "away"],
 )
-async def test_a_file_that_the_homeserver_does_not_give(
+async def test_a_file_that_the_homeserver_does_not_deliver_fails(
     trouble: Exception, reason: FailureReason
 ) -> None:
     world = World(FlakyStore())
@@ -304,7 +304,7 @@ async def test_a_file_that_the_homeserver_does_not_give(
 
 
 @pytest.mark.asyncio
-async def test_a_file_that_the_call_centre_does_not_take() -> None:
+async def test_a_file_that_the_call_centre_refuses_fails_with_its_code() -> None:
     world = World(FlakyStore())
     refusal = CallFailure(FailureReason.REFUSED, certain=True, code=-17)
     world.link.before.append(refusal)
@@ -315,10 +315,10 @@ async def test_a_file_that_the_call_centre_does_not_take() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_answer_that_our_code_fails_at_is_an_outcome_where_no_task_waits_for_it(
+async def test_an_exception_while_handling_a_reply_is_an_uncertain_outcome(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is told by the socket's reader, which has to go on: the call goes out again, marked."""
+    """The socket's reader reports it and has to go on: the call is sent again, and marked."""
     world = World(FlakyStore())
     await world.chatting()
     async with world.running() as engine:
@@ -336,7 +336,7 @@ async def test_an_answer_that_our_code_fails_at_is_an_outcome_where_no_task_wait
 
 
 @pytest.mark.asyncio
-async def test_a_request_that_was_given_up_while_it_waited_is_not_written() -> None:
+async def test_a_request_given_up_while_it_waits_for_the_link_is_not_sent() -> None:
     world, linked = World(), asyncio.Event()
 
     async def opening() -> None:

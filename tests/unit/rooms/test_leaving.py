@@ -1,4 +1,4 @@
-"""What a room comes to when we, or all whom we serve there, leave it."""
+"""How a room ends when the bot, or everybody whom it serves there, leaves it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ BEN = UserId("@ben:example.org")
 NEW = RoomId("!new:example.org")
 
 
-def test_the_customer_leaves_a_direct_room() -> None:
+def test_a_direct_room_ends_when_its_customer_leaves() -> None:
     house = House().served().chat()
     house.receive(MemberGone(ADA, ADA))
     phase = house.record.conversation.phase
@@ -71,7 +71,7 @@ def test_the_customer_leaves_a_direct_room() -> None:
     assert house.membership() is Membership.LEFT
 
 
-def test_the_host_is_sent_away_while_queued() -> None:
+def test_a_queue_request_is_cancelled_when_the_bot_is_removed() -> None:
     house = House().served()
     queued = Queued(QueueId(2), house.now, RequestId(9001))
     house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, phase=queued))
@@ -81,7 +81,7 @@ def test_the_host_is_sent_away_while_queued() -> None:
     assert house.membership() is Membership.LEFT
 
 
-def test_what_was_kept_does_not_outlive_the_room() -> None:
+def test_kept_messages_are_reported_when_the_customer_leaves() -> None:
     house = House().served()
     house.receive(RoomConfigured(EventId("$c"), ADA, {"start": "on_command"}), Standing.ADMIN)
     event = house.say("hello")
@@ -94,7 +94,9 @@ def test_what_was_kept_does_not_outlive_the_room() -> None:
 @pytest.mark.parametrize(
     ("who", "direct", "notices"), [(ADA, False, []), (STRANGER, True, ["room.shared"])]
 )
-def test_others_may_come_and_go(who: UserId, direct: bool, notices: list[str]) -> None:
+def test_joins_and_leaves_of_others_are_harmless(
+    who: UserId, direct: bool, notices: list[str]
+) -> None:
     house = House().served(direct=direct)
     house.receive(MemberJoined(who))
     house.receive(MemberGone(who, who))
@@ -104,7 +106,7 @@ def test_others_may_come_and_go(who: UserId, direct: bool, notices: list[str]) -
     assert house.membership() is Membership.JOINED
 
 
-def test_who_is_gone_is_gone() -> None:
+def test_events_after_the_bot_left_have_no_effect() -> None:
     house = House().served()
     house.receive(MemberGone(BOT, ADA))
     house.visit.effects.clear()
@@ -118,8 +120,8 @@ def test_who_is_gone_is_gone() -> None:
 
 
 @pytest.mark.parametrize("what_follows", ["invited", "nobody", "customer gone", "host gone"])
-def test_the_chat_of_a_room_that_is_upgraded_goes_on(what_follows: str) -> None:
-    """Until we are in the new one, put out, or have waited for long."""
+def test_the_chat_of_an_upgraded_room_goes_on(what_follows: str) -> None:
+    """Until the bot is in the new room or removed, or `UPGRADE_PATIENCE` has passed."""
     house = House().served().chat()
     house.receive(Upgraded(NEW))
     house.receive(Upgraded(NEW))
@@ -168,7 +170,7 @@ def test_a_new_room_that_cannot_be_entered_may_invite_again() -> None:
     assert house.effects == [EnterRoom(BOT, ADA, into=NEW)]
 
 
-def test_who_is_put_out_and_not_let_into_the_new_room_either_has_no_chat_any_more() -> None:
+def test_the_chat_ends_if_the_bot_is_removed_and_cannot_join_the_new_room() -> None:
     house = House().served().chat()
     house.receive(Upgraded(NEW))
     followed(house.visit, Invited(house.event_id(), ADA, BOT, direct=False), NEW)
@@ -182,8 +184,8 @@ def test_who_is_put_out_and_not_let_into_the_new_room_either_has_no_chat_any_mor
 
 
 @pytest.mark.parametrize("stay", [False, True])
-def test_a_room_that_is_erased_while_we_enter_the_new_one_is_left_with_that(stay: bool) -> None:
-    """The entry is on its way, and nobody would be served there."""
+def test_an_erasure_during_an_upgrade_leaves_both_rooms(stay: bool) -> None:
+    """The join is under way, and nobody would be served there."""
     house = House().served().chat()
     house.receive(Upgraded(NEW))
     followed(house.visit, Invited(house.event_id(), ADA, SALES_USER, direct=False), NEW)
@@ -199,8 +201,8 @@ def test_a_room_that_is_erased_while_we_enter_the_new_one_is_left_with_that(stay
 
 
 @pytest.mark.parametrize("people", [(Person(ADA),), (Person(ADA), Person(BEN))])
-def test_in_the_new_room_all_goes_on(people: tuple[Person, ...]) -> None:
-    """The chat, its login and its settings; what stood in the old room does not stand there."""
+def test_the_chat_login_and_settings_move_to_the_new_room(people: tuple[Person, ...]) -> None:
+    """The chat, its login and its settings, but no cards or thread of the old room."""
     house = House().served().chat()
     house.receive(RoomConfigured(EventId("$c"), ADA, {"language": "ja"}), Standing.ADMIN)
     card = OurCard(EventId("$card"), CardKind.QUEUE)
@@ -225,8 +227,8 @@ def test_in_the_new_room_all_goes_on(people: tuple[Person, ...]) -> None:
     assert bridge == ShowBridge()
 
 
-def test_what_waits_in_a_room_that_is_closed_is_reported() -> None:
-    """From outside nothing can be said any more, and WebChat's answer would come too late."""
+def test_waiting_messages_in_a_closed_room_are_reported() -> None:
+    """Nothing can be posted from outside, and WebChat's answer would come too late."""
     house = House().served()
     one, two, three = house.say("order 4711"), house.say("it is urgent"), house.say("hello?")
     held = {piece.event_id: piece for piece in all_pieces(house.record.conversation)}
@@ -250,7 +252,7 @@ def test_what_waits_in_a_room_that_is_closed_is_reported() -> None:
     assert list(house.reported.values()).count("queue.dropped") == 0
 
 
-def test_what_is_kept_in_a_room_that_is_closed_is_reported() -> None:
+def test_kept_messages_in_a_closed_room_are_reported() -> None:
     house = House().served()
     house.receive(RoomConfigured(EventId("$c"), ADA, {"start": "on_command"}), Standing.ADMIN)
     event = house.say("hello")
@@ -261,8 +263,8 @@ def test_what_is_kept_in_a_room_that_is_closed_is_reported() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("killed", [False, True])
-async def test_a_leave_that_is_tried_again_declines_no_later_invitation(killed: bool) -> None:
-    """The answer to the first was lost; who invites the bridge again wants it to come."""
+async def test_a_repeated_leave_declines_no_later_invitation(killed: bool) -> None:
+    """The reply to the first was lost; a new invitation is meant to be accepted."""
     world = World()
     await world.record(ROOM, Idle())
     async with world.running() as engine:

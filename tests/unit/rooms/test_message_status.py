@@ -1,4 +1,4 @@
-"""What clients are told of each message's fate by an event, where the operator wants that."""
+"""Status events that tell clients of each message's fate, if the operator enables them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio
 TELLING = msgspec.structs.replace(RULES, status_events=True)
 
 
-async def test_each_message_once_at_its_end() -> None:
+async def test_each_message_gets_one_status_event() -> None:
     world = World(rules=TELLING)
     await world.chatting()
     async with world.running() as engine:
@@ -37,7 +37,7 @@ async def test_each_message_once_at_its_end() -> None:
     assert await world.nothing_left()
 
 
-async def test_nothing_is_told_unasked() -> None:
+async def test_no_status_events_unless_enabled() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -47,8 +47,8 @@ async def test_nothing_is_told_unasked() -> None:
     assert world.matrix.statuses == []
 
 
-async def test_they_are_known_as_ours() -> None:
-    """To `trace`, and to an erasure that takes our events out of the room."""
+async def test_status_events_are_known_as_events_of_the_bridge() -> None:
+    """To `trace`, and to an erasure that redacts the bridge's events."""
     world = World(rules=TELLING)
     await world.chatting()
     async with world.running() as engine:
@@ -57,7 +57,7 @@ async def test_they_are_known_as_ours() -> None:
     assert await world.store.eraser.events_of(ROOM) == (["$e1"], ["$status1"])
 
 
-async def test_a_homeserver_that_starts_anew_is_waited_for(
+async def test_status_events_wait_for_a_restarting_homeserver(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(rules=TELLING)
@@ -77,7 +77,7 @@ async def test_a_homeserver_that_starts_anew_is_waited_for(
     assert [one.event_id for _, one, _ in world.matrix.statuses] == ["$e1", "$e2"]
 
 
-async def test_a_long_one_is_one_message() -> None:
+async def test_a_long_message_gets_one_status_event() -> None:
     world = World(rules=TELLING)
     await world.chatting()
     async with world.running() as engine:

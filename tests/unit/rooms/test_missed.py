@@ -1,8 +1,8 @@
 """Crashes at random moments, with pushes that get lost: the history brings each of them, once.
 
-The call centre pushes each word once, and never again; a third of the pushes find nobody there. It
-keeps a history, which is sometimes not to be had. The bridge is killed again and again. In the end
-each word stands in its room exactly once.
+The call centre pushes each message once; a third of the pushes find no connection. Its history is
+sometimes unavailable. The bridge is killed again and again. In the end each message is in its room
+exactly once.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ class Remembering(FakeLink):
     """A call centre with a history.
 
     Attributes:
-        lines: what was said in each room.
-        dice: whether the history is to be had.
+        lines: history of each room.
     """
 
     def __init__(self, fate: Fate) -> None:
@@ -54,7 +53,7 @@ class Remembering(FakeLink):
 
 
 class LossyWorld(FatefulWorld):
-    """Whose pushes may find nobody there."""
+    """A world in which pushes may find no connection."""
 
     def __init__(self, fate: Fate) -> None:
         super().__init__(fate)
@@ -64,7 +63,7 @@ class LossyWorld(FatefulWorld):
         self._fate = fate
 
     def agent(self, room: RoomId) -> Sender:
-        """Who talks in a room."""
+        """The agent who writes in a room."""
 
         async def say(engine: Engine, number: int) -> None:
             lines = self.centre.lines[room]
@@ -80,7 +79,7 @@ class LossyWorld(FatefulWorld):
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(30))
-async def test_each_word_is_shown_exactly_once(seed: int) -> None:
+async def test_each_missed_message_is_shown_exactly_once(seed: int) -> None:
     fate = Fate(seed)
     world = LossyWorld(fate)
     await live_and_die(world, fate, [world.agent(room) for room in ROOMS])

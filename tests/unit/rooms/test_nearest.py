@@ -1,4 +1,4 @@
-"""What somebody meant."""
+"""Suggestions for mistyped commands."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from bridge.rooms.rules import folded
         ("", None),
     ],
 )
-def test_what_was_meant(word: str, verb: str | None) -> None:
+def test_the_command_nearest_to_a_word(word: str, verb: str | None) -> None:
     assert nearest_verb(word) == verb
 
 
-def test_every_other_word_is_of_a_command_and_of_one_only() -> None:
+def test_every_synonym_belongs_to_one_command_only() -> None:
     words = [word for command in COMMANDS.values() for word in command.others.split()]
     assert len(words) == len(set(words))
     assert not set(words) & set(VERBS)
     assert all(word == folded(word) for word in words)
 
 
-def test_every_command_has_a_word_in_each_language_and_no_word_is_two_commands() -> None:
+def test_every_command_has_a_name_in_each_language_that_is_unique() -> None:
     for verb, command in COMMANDS.items():
         names = command.names.split()
         assert len(names) >= 3, verb
@@ -62,7 +62,7 @@ def test_every_command_has_a_word_in_each_language_and_no_word_is_two_commands()
             assert parsed.verb == verb, "written without a blank"
 
 
-def test_the_room_is_told() -> None:
+def test_an_unknown_command_names_the_nearest_one() -> None:
     found = parse("!wc cancle", "!wc", prefix_needed=True)
     assert found == Malformed("command.unknown_near", "cancel")
     assert parse("!wc weather", "!wc", prefix_needed=True) == Malformed("command.unknown")
