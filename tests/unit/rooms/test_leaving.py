@@ -94,9 +94,7 @@ def test_kept_messages_are_reported_when_the_customer_leaves() -> None:
 @pytest.mark.parametrize(
     ("who", "direct", "notices"), [(ADA, False, []), (STRANGER, True, ["room.shared"])]
 )
-def test_joins_and_leaves_of_others_are_harmless(
-    who: UserId, direct: bool, notices: list[str]
-) -> None:
+def test_others_may_join_and_leave(who: UserId, direct: bool, notices: list[str]) -> None:
     house = House().served(direct=direct)
     house.receive(MemberJoined(who))
     house.receive(MemberGone(who, who))

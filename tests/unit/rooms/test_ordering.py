@@ -1,4 +1,4 @@
-"""Orders: commands from outside a room, carried out by whoever owns it; and who changed what."""
+"""Orders: commands from outside a room, carried out by its process; and the audit of changes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def by_operator(words: str) -> Order:
     return Order("operator", "api", words)
 
 
-# --- what may be ordered --------------------------------------------------------------------------
+# --- which orders are accepted --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def by_operator(words: str) -> Order:
         ("queue set " + "x" * LONGEST_ORDER, "order.too_long"),
     ],
 )
-def test_wrong_words_are_refused_before_they_are_stored(words: str, key: str) -> None:
+def test_invalid_orders_are_refused_before_they_are_stored(words: str, key: str) -> None:
     record = House().served().record
     with pytest.raises(BadOrder) as caught:
         check_order(record, RULES, by_operator(words))
@@ -67,7 +67,7 @@ def test_only_a_room_that_is_served_takes_orders() -> None:
     assert not house.record.settings.paused
 
 
-def test_no_chat_is_begun_in_clear_where_that_is_forbidden() -> None:
+def test_an_order_starts_no_chat_in_clear_where_encryption_is_required() -> None:
     rules = replace(RULES, encryption=Encryption(require=True))
     record = House().served().record
     assert check_order(record, rules, by_operator("queue set 1")).verb == "queue"
@@ -76,7 +76,7 @@ def test_no_chat_is_begun_in_clear_where_that_is_forbidden() -> None:
     check_order(replace(record, encrypted=True), rules, by_operator("start"))
 
 
-def test_a_paused_room_is_asked_for_nobody() -> None:
+def test_an_order_starts_no_chat_in_a_paused_room() -> None:
     house = House().served()
     house.visit.set(settings=RoomSettings(paused=True))
     with pytest.raises(BadOrder, match=r"config\.paused"):
@@ -96,7 +96,7 @@ def test_checking_an_order_changes_nothing(verb: str) -> None:
 # --- carrying out ---------------------------------------------------------------------------------
 
 
-def test_an_order_is_a_command_of_an_admins_and_says_whose() -> None:
+def test_an_order_acts_as_an_admins_command_and_names_its_actor() -> None:
     house = House().served()
     ordered(house.visit, by_operator("queue set sales"))
     assert house.record.settings.queue == 1
@@ -107,7 +107,7 @@ def test_an_order_is_a_command_of_an_admins_and_says_whose() -> None:
     assert told(house.visit.changes) == [("operator", "api", "queue", "", "1")]
 
 
-def test_an_order_that_acts_is_audited_as_well_as_one_that_changes() -> None:
+def test_an_order_that_acts_is_audited_and_one_that_asks_is_not() -> None:
     house = House().served()
     ordered(house.visit, by_operator("start sales"))
     assert told(house.visit.changes) == [("operator", "api", "start", "", "sales")]
@@ -124,7 +124,7 @@ def test_an_order_that_acts_is_audited_as_well_as_one_that_changes() -> None:
     ],
 )
 def test_the_room_is_told_who_ended_something(words: str, answers: list[str]) -> None:
-    """The sentences of the conversation speak to the customer: "You have ended the chat."."""
+    """The conversation's own notices address the customer: "You have ended the chat."."""
     house = House().served()
     ordered(house.visit, by_operator(words))
     said = [one for one in house.effects if isinstance(one, Say)]
@@ -133,7 +133,7 @@ def test_the_room_is_told_who_ended_something(words: str, answers: list[str]) ->
 
 
 def test_settings_of_one_order_are_one_change() -> None:
-    """All or none of them; and `undo` takes back what a form has saved, whole."""
+    """All of them are applied or none; `undo` reverts all that a form has saved."""
     house = House().served()
     ordered(house.visit, Order("operator", "api", settings={"hours": "Mon-Fri 09:00-18:00 UTC"}))
     before = house.record.settings
@@ -147,7 +147,7 @@ def test_settings_of_one_order_are_one_change() -> None:
     wrong = Order("operator", "api", settings={"language": "en", "queue": "nowhere"})
     with pytest.raises(BadOrder, match=r"config\.bad_queue"):
         check_order(house.record, RULES, wrong)
-    ordered(house.visit, wrong)  # the queue has gone since then
+    ordered(house.visit, wrong)  # the queue was removed meanwhile
     assert house.record.settings == after
     assert [one.key for one in house.effects if isinstance(one, Say)][1:] == [
         "config.taken", "config.bad_queue",
@@ -156,8 +156,8 @@ def test_settings_of_one_order_are_one_change() -> None:
     assert house.record.settings == before
 
 
-def test_sentences_take_one_anothers_place() -> None:
-    """What counts is how much there is in the end, whichever of them is named first."""
+def test_the_limit_of_sentences_applies_to_the_result_of_an_order() -> None:
+    """In whatever order new and removed sentences are named."""
     house, long = House().served(), "x" * LONGEST_SENTENCE
     names = [f"text.{name}.{language}" for name in TEXTS for language in LANGUAGES]
     half = LONGEST_TEXTS // LONGEST_SENTENCE
@@ -173,7 +173,7 @@ def test_sentences_take_one_anothers_place() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_engine_has_it_carried_out() -> None:
+async def test_the_engine_carries_out_an_order() -> None:
     world = World()
     await world.record(ROOM, Idle())
     async with world.running() as engine:
@@ -190,7 +190,7 @@ async def test_the_engine_has_it_carried_out() -> None:
 
 
 @pytest.mark.asyncio
-async def test_any_process_takes_it_and_the_owner_carries_it_out() -> None:
+async def test_any_process_accepts_an_order_and_the_owner_carries_it_out() -> None:
     world = World()
     await world.record(ROOM, Idle())
     async with two(world) as (_, other, post):
@@ -203,7 +203,7 @@ async def test_any_process_takes_it_and_the_owner_carries_it_out() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.LOST, Fault.LATE])
-async def test_once_whatever_the_database_does(fault: Fault) -> None:
+async def test_an_order_is_carried_out_once_despite_database_faults(fault: Fault) -> None:
     store = FlakyStore()
     world = World(store)
     await world.record(ROOM, Idle())
@@ -220,7 +220,7 @@ async def test_once_whatever_the_database_does(fault: Fault) -> None:
     assert told(await world.store.changes(ROOM)) == [("operator", "api", "start", "", "")]
 
 
-# --- the audit of what is changed in the room -----------------------------------------------------
+# --- the audit of changes in the room -------------------------------------------------------------
 
 
 def test_commands_and_the_state_event_are_audited() -> None:
@@ -242,7 +242,7 @@ def test_commands_and_the_state_event_are_audited() -> None:
     assert house.record.settings == RoomSettings()
 
 
-def test_no_more_is_remembered_than_can_be_undone() -> None:
+def test_the_history_for_undo_is_limited() -> None:
     house = House().served()
     for _ in range(MOST_UNDONE):
         house.now += 60_000

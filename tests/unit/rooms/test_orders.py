@@ -1,4 +1,4 @@
-"""Commands in a room: what they do, what they answer, and what is a customer's word after all."""
+"""Commands in a room: what they do and answer, and which texts are customers' messages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "!wc "])
-def test_questions(text: str, key: str, prefix: str) -> None:
+def test_commands_that_only_ask_are_answered(text: str, key: str, prefix: str) -> None:
     house = House().served()
     house.say(prefix + text)
     assert answer(house)[0] == key
@@ -61,7 +61,7 @@ WANTED = Callback(QueueId(2), wanted=1)
 EVERYTHING = replace(
     RULES, robot=True, seal=lambda _, __: b"", panel_url="https://example.org/room/"
 )
-"""Nothing is switched off."""
+"""Rules with every optional feature."""
 OVER = Conversation(phase=Ended(SessionId(5), since=House().now), last_session=SessionId(5))
 
 
@@ -127,7 +127,7 @@ def words_of(verb: str) -> list[str]:
         ({}, None),
     ],
 )
-def test_help_promises_nobodys_ear_where_none_listens(
+def test_help_invites_to_write_only_where_messages_are_sent(
     text: str, conversation: Conversation, settings: dict[str, Any], says: str | None
 ) -> None:
     house = House().served()
@@ -194,7 +194,7 @@ def test_help_offers_no_callback_where_there_is_none() -> None:
         "rate 5 star hotels please",
     ],
 )
-def test_words_that_look_like_commands_are_the_customers(text: str) -> None:
+def test_sentences_that_look_like_commands_are_messages(text: str) -> None:
     house = House().served()
     event = house.say(text)
     assert house.carried == [event]
@@ -228,8 +228,8 @@ def test_a_sentence_about_a_rate_is_no_rating(text: str, hours: int) -> None:
 
 @pytest.mark.parametrize("hours", [0, 100])
 @pytest.mark.parametrize("words", ["rate 4 thanks", "rate 4", "rate 4 谢谢", "rate 4 Thank you!"])
-def test_a_rating_that_does_not_exist_calls_nobody(words: str, hours: int) -> None:
-    """As a call centre of the vendor's own apps has it: 1 and 0."""
+def test_an_unknown_rating_is_answered_and_requests_no_agent(words: str, hours: int) -> None:
+    """Ratings 1 and 0, as the vendor's own apps have them."""
     house = ended_chat()
     mei = (ChatAgent(AgentId("K00017"), "Mei"),)
     chat = Chat(1, QueueId(2), 1, session_id=SessionId(5150), agents=mei)
@@ -245,15 +245,15 @@ def test_a_rating_that_does_not_exist_calls_nobody(words: str, hours: int) -> No
 
 
 @pytest.mark.parametrize(("number", "taken"), [(0, True), (5, True), (6, False)])
-def test_a_rating_that_nobody_offers(number: int, taken: bool) -> None:
-    """0 may be one, since nobody has said what there is (trap T21)."""
+def test_a_rating_outside_the_default_scale_is_unknown(number: int, taken: bool) -> None:
+    """0 may be a rating: the server has named none (trap T21)."""
     house = ended_chat()
     house.say(f"!wc rate {number} thanks")
     assert [one for one in house.effects if isinstance(one, CallWebChat)] == [] or taken
     assert ("rating.unknown" in house.notices) is not taken
 
 
-def test_where_the_server_says_which_ratings_there_are() -> None:
+def test_only_ratings_named_by_the_server_are_accepted() -> None:
     house = ended_chat()
     told = msgspec.structs.replace(house.record.conversation, ratings=((7, "fine"), (8, "good")))
     house.visit.set(conversation=told)
@@ -270,7 +270,7 @@ def test_a_rating_of_the_servers_may_have_any_number(value: int) -> None:
     assert house.record.conversation.rating == Rating(SessionId(5150), value, "thanks", said_by=by)
 
 
-def test_the_words_of_a_rating_that_was_taken_back_do_not_go() -> None:
+def test_the_comment_of_a_redacted_rating_is_not_sent() -> None:
     house = ended_chat()
     away = msgspec.structs.replace(house.record.conversation, retry_at=house.now + 50_000)
     house.visit.set(conversation=away)
@@ -282,9 +282,7 @@ def test_the_words_of_a_rating_that_was_taken_back_do_not_go() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "!wc "])
-def test_a_long_number_that_is_no_rating_is_meant_as_one_only_behind_the_prefix(
-    prefix: str,
-) -> None:
+def test_a_long_number_is_taken_as_a_rating_only_with_the_prefix(prefix: str) -> None:
     house = ended_chat()
     event = house.say(f"{prefix}rate 20241201001")
     assert house.carried == ([] if prefix else [event])
@@ -292,7 +290,7 @@ def test_a_long_number_that_is_no_rating_is_meant_as_one_only_behind_the_prefix(
 
 
 @pytest.mark.parametrize("phase", [Idle(), Requesting(QueueId(2), 1), Queued(QueueId(2), 1)])
-def test_rating_with_words_from_or_after_another_queue(phase: Phase) -> None:
+def test_rate_with_a_comment_counts_while_or_after_queueing_again(phase: Phase) -> None:
     house = ended_chat()
     state = msgspec.structs.replace(
         house.record.conversation, phase=phase, last_ended_at=house.now - FRESH + 1
@@ -314,8 +312,8 @@ def test_rating_with_words_from_or_after_another_queue(phase: Phase) -> None:
         (Queued(QueueId(1), 1), "start.already_queued"),
     ],
 )
-def test_another_queue_while_waiting(phase: Phase, told: str) -> None:
-    """It is said which one it is, and how to change; the place in it is not lost."""
+def test_start_with_another_queue_while_waiting_changes_nothing(phase: Phase, told: str) -> None:
+    """The notice names the current queue and how to change; the position is kept."""
     house = House().served()
     house.visit.set(conversation=Conversation(phase=phase, number=1))
     event = house.say("start sales")
@@ -327,8 +325,8 @@ def test_another_queue_while_waiting(phase: Phase, told: str) -> None:
     assert house.record.conversation.phase == phase
 
 
-def test_another_queue_where_only_we_ask_for_somebody() -> None:
-    """Of that request nothing is shown yet; it becomes the customer's own."""
+def test_start_with_another_queue_during_a_callback_attempt() -> None:
+    """That request is hidden; it becomes the customer's own."""
     house = House().served()
     quiet = Requesting(QueueId(2), house.now, quiet=True)
     house.visit.set(conversation=Conversation(phase=quiet, number=1))
@@ -336,7 +334,7 @@ def test_another_queue_where_only_we_ask_for_somebody() -> None:
     assert house.notices == ["start.already_queued"]
 
 
-def test_a_number_alone_rates_the_last_chat_for_ever() -> None:
+def test_rate_without_a_comment_rates_the_last_chat_for_ever() -> None:
     house = ended_chat()
     house.visit.now += 100 * FRESH
     house.say("rate 4")
@@ -351,7 +349,7 @@ def test_rating_during_the_chat_needs_the_prefix() -> None:
 
 
 @pytest.mark.parametrize(("text", "queue"), [("start", 2), ("start shop", 1), ("!wc start 1", 1)])
-def test_start(text: str, queue: int) -> None:
+def test_start_requests_the_default_or_the_named_queue(text: str, queue: int) -> None:
     house = House().served()
     house.say(text)
     phase = house.record.conversation.phase
@@ -411,7 +409,7 @@ def test_bad_settings_change_nothing(text: str, key: str) -> None:
     assert house.record.settings == before
 
 
-def test_settings_are_shown_as_they_work() -> None:
+def test_a_changed_setting_is_answered_with_all_effective_settings() -> None:
     house = House().served()
     house.say("lang en", standing=Standing.ADMIN)
     shown = answer(house)[1]
@@ -437,7 +435,7 @@ def test_settings_are_shown_as_they_work() -> None:
         (Chatting(SessionId(5150), 1, QueueId(1)), "config.paused_meanwhile"),
     ],
 )
-def test_pausing_says_what_goes_on_all_the_same(phase: Phase, key: str) -> None:
+def test_pause_says_whether_a_chat_goes_on(phase: Phase, key: str) -> None:
     house = House().served()
     house.visit.set(conversation=Conversation(phase=phase))
     house.say("!wc pause", standing=Standing.ADMIN)
@@ -495,8 +493,8 @@ def test_only_admins_change_the_config() -> None:
     assert house.notices == ["refused.not_admin", "config.shown"]
 
 
-def test_what_a_bot_says_that_is_to_be_ignored_is_no_order_whatever_its_power_level() -> None:
-    """Bridges have much power in a room, and others speak through them."""
+def test_commands_of_an_ignored_bot_are_ignored_whatever_its_power_level() -> None:
+    """Bridge bots have high power levels, and others speak through them."""
     rules = replace(
         RULES,
         permission=lambda user: Permission.IGNORED if user == STRANGER else Permission.CUSTOMER,
@@ -515,7 +513,7 @@ def test_call_back_reaches_the_conversation() -> None:
     assert house.record.membership is Membership.JOINED
 
 
-def test_nobody_is_called_back_into_a_paused_room() -> None:
+def test_callback_is_refused_in_a_paused_room() -> None:
     house = House().served()
     house.visit.set(settings=RoomSettings(paused=True))
     house.say("!wc callback")
@@ -549,7 +547,7 @@ def test_history_and_transcript() -> None:
 
 
 @pytest.mark.parametrize("words", ["transcript", "stats 7"])
-def test_after_a_clock_was_set_back_they_are_told_at_once(words: str) -> None:
+def test_rate_limited_commands_work_again_after_the_clock_was_set_back(words: str) -> None:
     house = House().served()
     house.say(f"!wc {words}", standing=Standing.ADMIN)
     house.now = house.visit.now = house.now - 3_600_000
@@ -559,7 +557,7 @@ def test_after_a_clock_was_set_back_they_are_told_at_once(words: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["start ２", "start Ｓales", "queue set ＳＡＬＥＳ"])
-def test_queues_in_the_letters_of_an_input_method(text: str) -> None:
+def test_queues_may_be_named_in_fullwidth_letters(text: str) -> None:
     house = House().served()
     house.say(text, standing=Standing.ADMIN)
     assert house.reported == {}
@@ -568,7 +566,7 @@ def test_queues_in_the_letters_of_an_input_method(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["history lesson", "transcript please", "login", "login now"])
-def test_words_that_only_look_like_them(text: str) -> None:
+def test_sentences_that_begin_with_history_or_login_are_messages(text: str) -> None:
     house = House().served()
     event_id = house.say(text)
     assert house.carried == [event_id]

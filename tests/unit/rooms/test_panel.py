@@ -1,4 +1,4 @@
-"""The room page's widget: put there by command, and as the bot comes into a room of several."""
+"""The widget of the room page: added by command, and when the bot enters a shared room."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGED = replace(RULES, panel_url=URL)
 
 @pytest.mark.parametrize("direct", [True, False])
 @pytest.mark.parametrize("rules", [RULES, PAGED])
-def test_it_is_there_in_a_room_of_several(rules: object, *, direct: bool) -> None:
+def test_the_widget_is_added_on_entering_a_shared_room(rules: object, *, direct: bool) -> None:
     house = House(PAGED if rules is PAGED else RULES)
     house.invite(direct=direct)
     house.enter(Entered(direct=direct))
@@ -30,7 +30,7 @@ def test_it_is_there_in_a_room_of_several(rules: object, *, direct: bool) -> Non
     assert (ShowPanel() in house.effects) is wanted
 
 
-def test_only_an_admin_puts_it_anywhere() -> None:
+def test_only_an_admin_adds_the_widget_by_command() -> None:
     house = House(PAGED).served()
     house.say("!wc panel")
     assert house.notices == ["refused.not_admin"]
@@ -42,7 +42,7 @@ def test_only_an_admin_puts_it_anywhere() -> None:
 
 
 @pytest.mark.parametrize("rules", [RULES, PAGED])
-def test_it_goes_along_into_the_room_that_replaces_ours(rules: Rules) -> None:
+def test_the_widget_moves_to_the_room_after_an_upgrade(rules: Rules) -> None:
     house = House(rules).served()
     house.receive(Upgraded(NEW))
     followed(house.visit, Invited(house.event_id(), ADA, SALES_USER, direct=False), NEW)
@@ -59,7 +59,7 @@ async def a_world(*, may: bool) -> World:
 
     async def show(room_id: str, host: UserId, url: str, name: str, former: object = None) -> None:
         assert (room_id, host, url, former) == (ROOM, BOT, URL, None)
-        assert name == "panel.name"  # the rules of this world say keys
+        assert name == "panel.name"  # this world renders keys, not sentences
         if not may:
             raise Refused("M_FORBIDDEN")
 
@@ -69,6 +69,6 @@ async def a_world(*, may: bool) -> World:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("may", [True, False])
-async def test_who_asked_for_it_is_told_what_came_of_it(*, may: bool) -> None:
+async def test_the_panel_command_is_answered_with_its_outcome(*, may: bool) -> None:
     key = "panel.shown" if may else "panel.forbidden"
     assert await ordered(await a_world(may=may), "!wc panel") == [key]

@@ -1,4 +1,4 @@
-"""A file on its way through us ends where it may, and says whose fault it was."""
+"""`at_most`: a file is passed on up to a size limit, and an interruption names its cause."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio
 
 
 class Broken(Exception):
-    """Of some HTTP library."""
+    """An error of an HTTP library."""
 
 
 async def pieces(*sizes: int, fails: Exception | None = None) -> AsyncIterator[bytes]:
@@ -24,32 +24,32 @@ async def pieces(*sizes: int, fails: Exception | None = None) -> AsyncIterator[b
 
 
 async def passed(chunks: AsyncIterator[bytes], into: list[int] | None = None) -> list[int]:
-    """The sizes of what came through, also of what came before an error."""
+    """Sizes of the chunks passed on, also of those before an error."""
     got = [] if into is None else into
     async for chunk in at_most(10, chunks, (Broken,)):
         got.append(len(chunk))
     return got
 
 
-async def test_as_much_as_is_allowed() -> None:
+async def test_a_file_up_to_the_limit_passes() -> None:
     assert await passed(pieces()) == []
     assert await passed(pieces(4, 6)) == [4, 6]
 
 
-async def test_more_is_not_read_on() -> None:
+async def test_a_file_beyond_the_limit_is_not_read_on() -> None:
     got: list[int] = []
     with pytest.raises(TooBig, match="more than 10 bytes"):
         await passed(pieces(4, 6, 1, fails=KeyError("never reached")), got)
     assert got == [4, 6]
 
 
-async def test_a_file_that_breaks_off_says_what_broke_it() -> None:
+async def test_an_interrupted_file_names_the_cause() -> None:
     error = Broken("the line")
     with pytest.raises(Unavailable, match="interrupted: Broken") as caught:
         await passed(pieces(4, fails=error))
     assert caught.value.__cause__ is error
 
 
-async def test_other_exceptions_are_nobodys_to_explain() -> None:
+async def test_other_exceptions_pass_unchanged() -> None:
     with pytest.raises(KeyError):
         await passed(pieces(4, fails=KeyError("ours")))

@@ -52,7 +52,7 @@ def shared() -> House:
 
 
 def told(house: House) -> list[str]:
-    """What the agent is going to read."""
+    """Texts that wait for the agent."""
     pieces = all_pieces(house.record.conversation)
     return [one.content.text for one in pieces if isinstance(one.content, CustomerText)]
 
@@ -90,7 +90,7 @@ def test_no_more_names_than_a_record_may_hold() -> None:
     assert len(house.record.people) == people.KEPT_PEOPLE
 
 
-def test_members_of_a_room_that_is_not_ours_are_not_kept() -> None:
+def test_members_of_a_room_that_is_not_served_are_not_kept() -> None:
     house = House()
     house.receive(MemberJoined(BOB, "Bob"))
     assert house.record.people == ()
@@ -114,7 +114,7 @@ def test_files_and_places_name_their_sender(content: CustomerContent, named: str
             assert words == named
 
 
-def test_what_nobody_said_is_not_signed() -> None:
+def test_an_input_without_text_is_not_signed() -> None:
     assert people.signed(shared().visit, ADA, Cancel()) == Cancel()
 
 
@@ -134,7 +134,7 @@ def test_a_person_without_permission_is_told_once_an_hour() -> None:
     assert told(house) == []
 
 
-def test_a_clock_that_was_set_back_keeps_nobody_from_being_told() -> None:
+def test_refusals_are_told_again_after_the_clock_was_set_back() -> None:
     house = shared()
     house.visit.now += 24 * people.TURN_AWAY_EVERY
     first = house.say("hi", STRANGER)
@@ -144,7 +144,7 @@ def test_a_clock_that_was_set_back_keeps_nobody_from_being_told() -> None:
     assert third not in house.reported
 
 
-def test_whoever_was_told_is_not_remembered_for_ever() -> None:
+def test_refused_people_are_remembered_for_a_limited_time() -> None:
     house = shared()
     for number in range(people.KEPT_TURNED_AWAY + 1):
         house.say("hi", UserId(f"@eve{number}:elsewhere.org"))
@@ -155,7 +155,7 @@ def test_whoever_was_told_is_not_remembered_for_ever() -> None:
 
 
 def test_the_customer_is_known_after_they_left() -> None:
-    """What is still to be said to WebChat (102, 103) is said in their name."""
+    """Commands still to be sent to WebChat (102, 103) use their name."""
     house = House().served().chat()
     house.receive(MemberGone(BOT, ADA))
     assert house.membership() is Membership.LEFT
@@ -163,12 +163,12 @@ def test_the_customer_is_known_after_they_left() -> None:
 
 
 def crowd(count: int) -> tuple[Person, ...]:
-    """People of whom nobody is a customer."""
+    """People who are not customers."""
     return tuple(Person(UserId(f"@p{number}:elsewhere.org")) for number in range(count))
 
 
 def test_in_a_large_room_the_customers_are_known() -> None:
-    """Everybody else may have come after them."""
+    """Even if everybody else joined after them."""
     house = House()
     house.invite(direct=False)
     strangers = crowd(people.KEPT_PEOPLE)
@@ -183,7 +183,7 @@ def test_in_a_large_room_the_customers_are_known() -> None:
 
 
 def test_a_room_in_which_a_customer_speaks_is_not_empty() -> None:
-    """An earlier version forgot those who were in a large room before all others."""
+    """An earlier version forgot the first members of a large room."""
     house, found = shared(), []
     house.visit.set(people=crowd(5), empty_since=house.now - 1)
     for who in (STRANGER, ADA):
@@ -197,7 +197,7 @@ def test_a_shared_room_is_left_once_its_customers_are_gone() -> None:
     house = shared().chat()
     house.receive(MemberGone(ADA, ADA))
     assert people.due(house.record) is None
-    house.receive(MemberJoined(STRANGER, "Eve"))  # no customer of ours
+    house.receive(MemberJoined(STRANGER, "Eve"))  # not a customer
     house.receive(MemberGone(BOB, BOB))
     moment = people.due(house.record)
     assert moment == house.now + people.GRACE
@@ -229,7 +229,7 @@ def test_comings_and_goings_are_told_if_wanted(wanted: bool) -> None:
     house = House(msgspec.structs.replace(RULES, tell=TellAgents(members=wanted)))
     house.invite(direct=False)
     house.enter(Entered(direct=False, people=(Person(ADA, "Ada"),)))
-    house.receive(MemberJoined(BOB, "Bob", EventId("$early")))  # nobody to tell yet
+    house.receive(MemberJoined(BOB, "Bob", EventId("$early")))  # no agent yet
     house.chat()
     house.receive(MemberJoined(STRANGER, "Eve", EventId("$e")))
     house.receive(MemberJoined(BOB, "Bob", EventId("$j")))
@@ -237,8 +237,8 @@ def test_comings_and_goings_are_told_if_wanted(wanted: bool) -> None:
     assert told(house) == (["（Bob 进入了房间）", "（Bob 离开了房间）"] if wanted else [])
 
 
-def test_who_was_not_there_does_not_leave() -> None:
-    """Who declines an invitation, and an agent's user whom a moderator sends away, was not."""
+def test_leaves_of_people_who_were_not_members_are_not_told() -> None:
+    """A declined invitation, and a ghost that a moderator kicks."""
     house = House(msgspec.structs.replace(RULES, tell=TellAgents(members=True)))
     house.invite(direct=False)
     house.enter(Entered(direct=False, people=(Person(ADA, "Ada"),)))
@@ -251,11 +251,11 @@ def test_who_was_not_there_does_not_leave() -> None:
 @pytest.mark.parametrize(
     "until",
     [
-        {"robot": True},  # it would look up an answer to that
-        {"close": True, "close_order": 0},  # it would be for the agent of another chat
+        {"robot": True},  # the robot would look up an answer
+        {"close": True, "close_order": 0},  # the agent of another chat would read it
     ],
 )
-def test_who_comes_and_goes_is_told_to_nobody_but_the_agent(until: dict[str, bool | int]) -> None:
+def test_joins_and_leaves_are_told_to_the_current_agent_only(until: dict[str, bool | int]) -> None:
     house = House(msgspec.structs.replace(RULES, tell=TellAgents(members=True)))
     house.invite(direct=False)
     house.enter(Entered(direct=False, people=(Person(ADA, "Ada"),)))
@@ -268,7 +268,7 @@ def test_who_comes_and_goes_is_told_to_nobody_but_the_agent(until: dict[str, boo
     assert told(house) == []
 
 
-def test_what_programs_write_in_a_shared_room_is_not_for_the_agent() -> None:
+def test_notices_in_a_shared_room_are_not_sent_to_the_agent() -> None:
     house = shared().chat()
     text = CustomerText("build 7 failed")
     house.receive(Spoke(EventId("$n"), BOB, text, "build 7 failed", notice=True))
@@ -277,13 +277,13 @@ def test_what_programs_write_in_a_shared_room_is_not_for_the_agent() -> None:
     assert house.effects == []
 
 
-def test_a_notice_in_a_direct_room_is_a_customers_word() -> None:
+def test_a_notice_in_a_direct_room_is_sent_to_the_agent() -> None:
     house = House().served().chat()
     house.receive(Spoke(EventId("$n"), ADA, CustomerText("hi"), "hi", notice=True))
     assert house.carried == ["$n"]
 
 
-def test_a_bot_that_is_to_be_ignored_is_not_even_told_so() -> None:
+def test_an_ignored_bot_gets_no_reply_and_keeps_no_room_open() -> None:
     def permission(user: str) -> Permission:
         return Permission.IGNORED if user == BOB else Permission.CUSTOMER
 
@@ -301,7 +301,7 @@ def test_a_bot_that_is_to_be_ignored_is_not_even_told_so() -> None:
 
 
 def direct(*there: Person) -> House:
-    """A direct chat of Ada's with the bot, and who else was in it as we came."""
+    """A direct chat of Ada with the bot; `there`: others who were members when it joined."""
     house = House()
     house.invite()
     house.enter(Entered(direct=True, displayname="Ada", people=(Person(ADA, "Ada"), *there)))
@@ -309,7 +309,7 @@ def direct(*there: Person) -> House:
     return house
 
 
-def test_a_direct_chat_that_somebody_joins_is_none_any_more() -> None:
+def test_a_direct_chat_that_somebody_joins_becomes_shared() -> None:
     house = direct()
     house.say("status")
     house.receive(MemberJoined(BOB, "Bob"))
@@ -322,7 +322,7 @@ def test_a_direct_chat_that_somebody_joins_is_none_any_more() -> None:
     assert not house.record.direct
 
 
-def test_it_is_one_again_once_its_customer_is_alone() -> None:
+def test_a_shared_chat_becomes_direct_again_once_its_customer_is_alone() -> None:
     house = direct()
     for _ in range(2):
         house.receive(MemberJoined(BOB, "Bob"))
@@ -352,7 +352,7 @@ def test_who_is_alone_again_is_told_whether_commands_need_the_prefix(
     assert bool(house.carried) is not bare
 
 
-def test_no_other_room_becomes_direct() -> None:
+def test_only_a_formerly_direct_chat_of_its_customer_becomes_direct() -> None:
     house = shared()
     house.receive(MemberGone(BOB, BOB))
     house.say("all alone")
@@ -364,7 +364,7 @@ def test_no_other_room_becomes_direct() -> None:
     assert not house.record.direct, "nobody is there whose chat it could be"
 
 
-def test_who_was_joined_in_a_direct_chat_is_not_left_with_its_inviter() -> None:
+def test_a_second_customer_in_a_direct_chat_keeps_the_room_open() -> None:
     house = direct().chat()
     house.receive(MemberJoined(BOB, "Bob"))
     house.receive(MemberGone(ADA, ADA))
@@ -374,7 +374,7 @@ def test_who_was_joined_in_a_direct_chat_is_not_left_with_its_inviter() -> None:
     assert people.due(house.record) == house.now + people.GRACE
 
 
-def test_a_new_name_in_a_direct_chat_is_nobody_new() -> None:
+def test_a_new_display_name_in_a_direct_chat_is_no_new_member() -> None:
     house = direct()
     house.receive(Renamed(ADA, "Ada L."))
     house.receive(MemberJoined(ADA, "Ada"))
@@ -382,7 +382,7 @@ def test_a_new_name_in_a_direct_chat_is_nobody_new() -> None:
     assert house.record.direct
 
 
-def test_a_bot_that_is_to_be_ignored_does_not_make_a_direct_chat_a_shared_room() -> None:
+def test_an_ignored_bot_does_not_make_a_direct_chat_shared() -> None:
     def permission(user: str) -> Permission:
         return Permission.IGNORED if user == BOB else Permission.CUSTOMER
 
@@ -393,7 +393,7 @@ def test_a_bot_that_is_to_be_ignored_does_not_make_a_direct_chat_a_shared_room()
     assert house.effects == []
 
 
-def test_a_chat_called_direct_in_which_somebody_was_before_us_is_none() -> None:
+def test_a_direct_invitation_to_a_room_with_others_is_a_shared_room() -> None:
     """Element calls a chat with several people direct, too."""
     house = direct(Person(BOB, "Bob"))
     house.say("hello")
@@ -402,8 +402,8 @@ def test_a_chat_called_direct_in_which_somebody_was_before_us_is_none() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_comes_and_goes_while_we_enter_is_seen() -> None:
-    """The members may have been asked for before, and the room be ours only afterwards."""
+async def test_joins_and_leaves_during_the_bots_join_are_seen() -> None:
+    """The members may have been read before, and the room be served only afterwards."""
     world = World()
     world.matrix.people = (Person(ADA), Person(EVE))
     async with world.running() as engine:
@@ -423,14 +423,14 @@ async def test_who_comes_and_goes_while_we_enter_is_seen() -> None:
 
 
 @pytest.mark.parametrize("gone", [ADA, BOT])
-def test_who_goes_while_we_enter_may_end_it(gone: UserId) -> None:
+def test_a_leave_of_customer_or_bot_during_the_join_ends_it(gone: UserId) -> None:
     house = House()
     house.invite()
     house.receive(MemberGone(gone, gone))
     assert house.membership() is Membership.LEFT
 
 
-def test_whom_an_earlier_visit_knew_is_forgotten_on_the_next() -> None:
+def test_members_of_an_earlier_stay_are_forgotten_on_the_next() -> None:
     house = shared()
     house.receive(MemberGone(BOT, ADA))
     house.invite()
@@ -439,8 +439,8 @@ def test_whom_an_earlier_visit_knew_is_forgotten_on_the_next() -> None:
     assert house.record.direct
 
 
-def test_a_room_of_an_earlier_version_learns_who_is_there_as_they_speak() -> None:
-    """Its record calls it direct, and names nobody, or the two of them."""
+def test_a_room_of_an_earlier_version_learns_its_members_from_messages() -> None:
+    """Its record calls it direct, and names no members or both."""
     house = House().served()
     house.say("hello")
     assert house.notices == []
@@ -454,8 +454,8 @@ def test_a_room_of_an_earlier_version_learns_who_is_there_as_they_speak() -> Non
 
 
 @pytest.mark.parametrize(("quiet", "link"), [(False, True), (True, False)])
-def test_a_request_that_nobody_sees_keeps_nobody_from_a_chat(quiet: bool, link: bool) -> None:
-    """Of calling back: in the other room nothing is shown of it yet."""
+def test_a_hidden_callback_request_refers_no_other_room_to_it(quiet: bool, link: bool) -> None:
+    """Nothing of it is shown in its room yet."""
     asking = Conversation(phase=Requesting(QueueId(1), 0, quiet=quiet))
     other = RoomRecord(
         RoomId("!other:example.org"),
@@ -468,8 +468,8 @@ def test_a_request_that_nobody_sees_keeps_nobody_from_a_chat(quiet: bool, link: 
 
 
 @pytest.mark.parametrize("moving", [False, True])
-def test_a_chat_that_moves_is_sent_to_no_other(moving: bool) -> None:
-    """Who insisted has two; where one goes on in a new room, nothing is said of the other."""
+def test_a_chat_moved_by_an_upgrade_is_not_referred_to_another_room(moving: bool) -> None:
+    """A customer may have two chats; the upgrade of one does not mention the other."""
     asking = Conversation(phase=Requesting(QueueId(1), 0))
     here = RoomRecord(RoomId("!room:example.org"), host=BOT, customer=ADA)
     other = msgspec.structs.replace(here, membership=Membership.JOINED, conversation=asking)

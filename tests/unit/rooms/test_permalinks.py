@@ -22,7 +22,7 @@ ROOM = RoomId("!abc/d:example.org")
         ("$a/b+c?", ("x",), "https://matrix.to/#/!abc%2Fd:example.org/$a%2Fb%2Bc%3F?via=x"),
     ],
 )
-def test_the_address(event_id: str, servers: tuple[str, ...], link: str) -> None:
+def test_permalinks_are_escaped(event_id: str, servers: tuple[str, ...], link: str) -> None:
     assert permalink(ROOM, EventId(event_id), servers) == link
 
 
@@ -35,7 +35,7 @@ def record(*people: str, customer: str = "@ada:far.example") -> RoomRecord:
     )
 
 
-def test_the_servers_through_which_the_room_is_found() -> None:
+def test_the_servers_through_which_a_room_is_found() -> None:
     assert via(record()) == ("far.example", "example.org")
     crowded = record("@a:big.example", "@b:small.example", "@c:big.example")
     assert via(crowded) == ("far.example", "example.org", "big.example")
@@ -43,5 +43,5 @@ def test_the_servers_through_which_the_room_is_found() -> None:
 
 
 @pytest.mark.parametrize("server", ["192.0.2.1", "192.0.2.1:8448", "[2001:db8::1]:8448", ""])
-def test_a_server_without_a_name_is_no_help(server: str) -> None:
+def test_a_server_without_a_name_is_left_out(server: str) -> None:
     assert via(record(customer=f"@ada:{server}")) == ("example.org",)

@@ -1,4 +1,4 @@
-"""The queue card: its two lines, and the second of them."""
+"""The queue card: its two lines, of which the second tells the wait."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def place(position: int | None, *, moved: int = 0, since: int = 0) -> Queued:
 
 
 def experienced() -> Waits:
-    """Two minutes a place, more or less."""
+    """Waits of about two minutes per position."""
     waits = Waits()
     for seconds in (90, 120, 150, 120, 100, 140):
         waited(waits, seconds, 1)
@@ -58,11 +58,11 @@ def line(where: Queued, waits: Waits | None = None, language: str = "en") -> str
         (place(0, since=2), "waiting for 2 minutes"),
     ],
 )
-def test_the_way_so_far(where: Queued, says: str) -> None:
+def test_the_second_line_tells_the_wait_so_far(where: Queued, says: str) -> None:
     assert line(where) == says
 
 
-def test_what_is_to_be_expected() -> None:
+def test_the_second_line_tells_the_expected_wait() -> None:
     assert line(place(1), experienced()) == "expected from here: 1–3 minutes (an estimate)"
     assert line(place(5), experienced()) == "expected from here: 5–15 minutes (an estimate)"
     late = line(place(1, moved=9, since=9), experienced())
@@ -71,14 +71,14 @@ def test_what_is_to_be_expected() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_in_every_language(language: str) -> None:
+def test_the_second_line_exists_in_every_language(language: str) -> None:
     where = place(2, moved=1, since=8)
     shown = line(where, experienced(), language)
     assert shown.count(" · ") == 1
     assert "{" not in shown
 
 
-def test_another_queue_is_another_matter() -> None:
+def test_waits_of_one_queue_say_nothing_of_another() -> None:
     other = Queued(QueueId(2), T0, position=1, moved_at=T0)
     assert line(other, experienced()) == ""
 
@@ -93,7 +93,7 @@ ENDS = (
 
 
 class SomeRoom:
-    """As much of a room as its card needs."""
+    """The attributes of a room that the lane uses for a card."""
 
     room_id = ROOM
 
@@ -109,7 +109,7 @@ class SomeRoom:
 
 
 def every_card(*, hours: bool, callback: bool, start_on_message: bool) -> Iterator[Card]:
-    """What the card says in the course of a request, by each end that it can take."""
+    """Every card of a request, for each way in which it can end."""
     opening = {QueueId(1): parse_hours(OPEN)} if hours else {}
     policy = Policy(hours=opening, callback=callback, start_on_message=start_on_message)
     for end in ENDS:
@@ -144,7 +144,7 @@ def every_card(*, hours: bool, callback: bool, start_on_message: bool) -> Iterat
 @pytest.mark.asyncio
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_the_card_has_two_lines_at_most_whatever_it_says(language: str) -> None:
-    """All its states, in all languages; and none says a thing twice."""
+    """In all states and languages; and no sentence twice."""
     cards = [
         card
         for hours, callback, on_message in product((True, False), repeat=3)

@@ -10,7 +10,7 @@ from bridge.rooms.cards import choices, name_of
 from tests.unit.rooms.visits import RULES
 
 
-def test_whose_ratings_are_offered() -> None:
+def test_ratings_of_the_server_of_the_configuration_and_the_default() -> None:
     told = choices(RULES, "en", ((0, "bad"), (1, " ")))
     assert list(told.items()) == [(1, "1"), (0, "bad")]
     own = msgspec.structs.replace(
@@ -34,8 +34,8 @@ def test_a_label_is_looked_for_in_the_nearest_language(language: str, label: str
     assert choices(rules, language, ()) == {1: label}
 
 
-def test_what_a_rating_is_called() -> None:
-    """By whom it is offered; by its number where nobody has a name for it."""
+def test_the_name_of_a_rating() -> None:
+    """The server's or the bridge's name, or its number if it has none."""
     assert name_of(RULES, "en", ((0, "Unhappy"), (1, " ")), 0) == "Unhappy"
     assert name_of(RULES, "en", ((0, "Unhappy"), (1, " ")), 1) == "1"
     assert name_of(RULES, "en", (), 5) == "Very satisfied"

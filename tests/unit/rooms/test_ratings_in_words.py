@@ -1,4 +1,4 @@
-"""A rating in words: alone, or as a reply to the question."""
+"""Ratings given as text: alone, or as a reply to the question."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LAST = SessionId(5150)
 
 
 def asked(*, direct: bool = True) -> House:
-    """A chat is over, and the question for a rating stands in the room."""
+    """A room after a chat, in which the question for a rating was posted."""
     house = House().served(direct=direct)
     conversation = Conversation(Ended(LAST, since=house.now), last_session=LAST)
     house.visit.set(conversation=conversation)
@@ -51,7 +51,7 @@ def asked(*, direct: bool = True) -> House:
 
 
 @pytest.mark.parametrize(("words", "notices"), [("4", []), ("6", ["rating.unknown"])])
-def test_a_question_that_is_read_before_we_know_that_it_stands(
+def test_a_rating_is_taken_before_the_event_id_of_the_question_is_known(
     words: str, notices: list[str]
 ) -> None:
     house = House().served(direct=True)
@@ -64,7 +64,7 @@ def test_a_question_that_is_read_before_we_know_that_it_stands(
 
 
 def test_in_a_paused_room_a_rating_is_taken_and_nothing_else() -> None:
-    """Nobody is asked for by it, and the question stands there."""
+    """A rating requests no agent, and its question is in the room."""
     house = asked()
     house.visit.set(settings=RoomSettings(paused=True))
     words = house.say("I have another question")
@@ -112,7 +112,7 @@ def test_a_number_alone_answers_the_question(words: str, value: int | None) -> N
     assert house.carried == ([] if rating else [event])
 
 
-def test_a_number_is_a_customers_word_where_nothing_asks_for_it() -> None:
+def test_a_number_is_a_message_unless_a_rating_was_asked_for() -> None:
     late, shared, rated, other = asked(), asked(direct=False), asked(), asked()
     late.visit.now += cards.FRESH
     long_ago = rated.now - rated.visit.rules.policy.rating_change - 1
@@ -128,7 +128,7 @@ def test_a_number_is_a_customers_word_where_nothing_asks_for_it() -> None:
     "words",
     ["6", "10", "0", "１０", "6 thanks", "谢谢，6分", "rate 6 thanks", "rate 6 谢谢", "rate 6"],
 )
-def test_a_number_that_nobody_offers_calls_nobody(words: str) -> None:
+def test_a_number_that_is_no_rating_requests_no_agent(words: str) -> None:
     house = asked()
     house.say(words)
     assert (house.carried, house.notices) == ([], ["rating.unknown"])
@@ -160,10 +160,10 @@ def test_one_star_is_asked_back(words: str) -> None:
         ("4", 6, [], None, 1),
     ],
 )
-def test_the_words_that_rate_may_also_change_a_rating_and_call_nobody(
+def test_texts_that_rate_may_also_change_a_recent_rating(
     words: str, minutes: int, notices: list[str], value: int | None, carried: int
 ) -> None:
-    """All may be for an agent once the rating is settled, a thumb as soon as the chat is rated."""
+    """Once the rating is final all of them are messages, a thumb as soon as the chat is rated."""
     house = asked()
     rated = Rated(LAST, house.now - minutes * 60_000)
     house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, rated=rated))
@@ -174,14 +174,14 @@ def test_the_words_that_rate_may_also_change_a_rating_and_call_nobody(
 
 
 @pytest.mark.parametrize("direct", [True, False])
-def test_a_rate_that_nobody_offers_may_be_somebodys_word(direct: bool) -> None:
+def test_a_sentence_about_another_rate_is_a_message(direct: bool) -> None:
     house = asked(direct=direct)
     event = house.say("rate 9 of your shops")
     assert (house.carried, house.reported) == ([event], {})
 
 
 def unhappy(*, direct: bool = True) -> House:
-    """The customer has rated a chat, and is asked why."""
+    """A room whose customer has rated a chat badly, and is asked why."""
     house = asked(direct=direct)
     rated = Rated(LAST, house.now, asked=1)
     house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, rated=rated))
@@ -200,21 +200,21 @@ def test_the_worse_half_of_the_ratings_is_unhappy(value: int, more: bool) -> Non
 @pytest.mark.parametrize(
     ("choices", "value", "more"), [((1, 0), 0, True), ((3, 2, 1), 2, False), ((1,), 1, False)]
 )
-def test_of_few_ratings_too(choices: tuple[int, ...], value: int, more: bool) -> None:
+def test_the_worse_half_of_few_ratings(choices: tuple[int, ...], value: int, more: bool) -> None:
     house = asked()
     card = OurCard(CARD, CardKind.RATING, choices=choices)
     assert cards.rating(house.visit, card, value).more is more
 
 
 @pytest.mark.parametrize("direct", [True, False])
-def test_why_is_asked_of_one_person_alone(direct: bool) -> None:
+def test_why_is_asked_only_in_a_direct_chat(direct: bool) -> None:
     house = asked(direct=direct)
     house.receive(Reacted(house.event_id(), ADA, CARD, "1️⃣"))
     assert house.record.conversation.rating == Rating(LAST, 1, more=direct)
 
 
 @pytest.mark.parametrize("words", ["too slow", "  why did I wait so long?  ", "10", "no"])
-def test_the_next_message_goes_along_with_an_unhappy_rating(words: str) -> None:
+def test_the_next_message_is_the_comment_of_an_unhappy_rating(words: str) -> None:
     house = unhappy()
     event = house.say(words)
     assert house.record.conversation.rating == Rating(LAST, 1, words, event)
@@ -231,7 +231,7 @@ def test_another_rating_than_the_unhappy_one_is_no_comment_on_it() -> None:
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_a_correction_of_what_went_along_calls_nobody(taken: bool) -> None:
+def test_a_correction_of_a_rating_comment_requests_no_agent(taken: bool) -> None:
     house = unhappy()
     event = house.say("too slwo")
     if taken:
@@ -245,7 +245,7 @@ def test_a_correction_of_what_went_along_calls_nobody(taken: bool) -> None:
     assert house.carried == []
 
 
-def test_what_does_not_go_along() -> None:
+def test_messages_that_are_no_comment_on_a_rating() -> None:
     long, late, answering, company = unhappy(), unhappy(), unhappy(), unhappy()
     late.visit.now += late.visit.rules.policy.rating_change + 1
     events = [long.say("x" * 8000), late.say("too slow"), EventId("$reply")]
@@ -260,7 +260,7 @@ def test_what_does_not_go_along() -> None:
         assert event in house.carried
 
 
-def test_thanks_are_no_words_for_a_rating() -> None:
+def test_thanks_are_no_comment_on_a_rating() -> None:
     house = unhappy()
     event = house.say("no thanks")
     assert house.visit.effects == [Say("chat.thanked", reply_to=event)]
@@ -268,7 +268,7 @@ def test_thanks_are_no_words_for_a_rating() -> None:
     assert house.record.conversation.rating is None
 
 
-def test_after_a_queue_that_was_left_again() -> None:
+def test_a_number_rates_after_a_queue_that_was_left() -> None:
     house = asked()
     state = msgspec.structs.replace(
         house.record.conversation, phase=Idle(house.now), last_ended_at=house.now
@@ -301,7 +301,7 @@ PHASES = [Ended(LAST), Idle(), Queued(QueueId(1), 0), Chatting(LAST, 0, QueueId(
         ("满意", 4, ""),
     ],
 )
-def test_a_reply_rates_everywhere(
+def test_a_reply_to_the_question_rates_in_every_phase(
     words: str, value: int, comment: str, phase: Chatting | Ended | Idle | Queued, direct: bool
 ) -> None:
     house = asked(direct=direct)
@@ -326,7 +326,7 @@ def test_a_reply_that_rates_nothing_is_carried_also_after_the_end(direct: bool) 
     assert house.carried == [event]
 
 
-def test_while_an_agent_is_there_it_is_said_to_them() -> None:
+def test_a_reply_that_rates_nothing_goes_to_the_current_agent() -> None:
     house = asked()
     phase = Chatting(LAST, 0, QueueId(2))
     house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, phase=phase))

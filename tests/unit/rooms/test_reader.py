@@ -1,4 +1,4 @@
-"""Single inputs on their way through the actor, poison among them."""
+"""The reader: single inputs, inputs that raise, second rooms, and room upgrades."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def reported(one: Visit) -> list[EventId]:
 
 
 @pytest.mark.asyncio
-async def test_poison_leaves_the_room_as_it_was_and_is_told() -> None:
+async def test_an_input_that_raises_leaves_the_room_unchanged_and_is_reported() -> None:
     world = World()
     world.matrix.poison.add("$bad")
     one = visit(world)
@@ -69,7 +69,7 @@ async def test_poison_leaves_the_room_as_it_was_and_is_told() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_unreadable_row_without_a_sender_is_buried_in_silence() -> None:
+async def test_an_unreadable_row_without_a_sender_is_a_dead_letter() -> None:
     world = World()
     one = visit(world)
     bad = InputRow(InputSeq(8), ROOM, b"of a newer version", 1)
@@ -79,7 +79,7 @@ async def test_an_unreadable_row_without_a_sender_is_buried_in_silence() -> None
 
 
 @pytest.mark.asyncio
-async def test_a_database_that_is_away_is_no_poison() -> None:
+async def test_an_input_is_no_dead_letter_if_the_database_is_away() -> None:
     world = World()
     world.store.down = True
     one = visit(world, Membership.NONE)
@@ -90,8 +90,8 @@ async def test_a_database_that_is_away_is_no_poison() -> None:
 
 
 @pytest.mark.asyncio
-async def test_poison_among_what_was_said_before_we_came_in() -> None:
-    """Each is handled by itself; its sender is told once we are in."""
+async def test_an_earlier_message_that_raises_does_not_stop_the_others() -> None:
+    """Each is handled by itself; the sender is told once the bot has joined."""
     world = World()
     world.matrix.poison.add("$e2")
     world.matrix.earlier = [world.event(text=f"early {n}")[2] for n in range(3)]
@@ -105,8 +105,8 @@ async def test_poison_among_what_was_said_before_we_came_in() -> None:
 
 
 @pytest.mark.asyncio
-async def test_poison_that_was_parked() -> None:
-    """It looked harmless when it was parked, and is not when it is handled."""
+async def test_a_parked_message_that_raises_does_not_stop_the_others() -> None:
+    """It raises only when it is handled, not when it is parked."""
     world = World()
     parked = [world.event(text=f"early {n}") for n in range(3)]
     async with world.running() as engine:
@@ -124,7 +124,7 @@ async def test_poison_that_was_parked() -> None:
 
 
 @pytest.mark.parametrize("membership", [one for one in Membership if one != "joined"])
-def test_words_in_a_room_that_we_are_not_in_wait_for_nothing(membership: Membership) -> None:
+def test_a_message_in_a_room_without_the_bot_needs_no_look_up(membership: Membership) -> None:
     world = World()
     raw: dict[str, object] = {"event_id": "$e1", "kind": "say", "sender": ADA, "text": "x"}
     one = visit(world, membership)
@@ -133,8 +133,8 @@ def test_words_in_a_room_that_we_are_not_in_wait_for_nothing(membership: Members
 
 
 @pytest.mark.asyncio
-async def test_a_room_whose_host_turned_out_to_be_somebody_elses() -> None:
-    """Nothing is carried, nothing is said as that user, and another host may be invited."""
+async def test_a_room_whose_host_belongs_to_somebody_else_is_left() -> None:
+    """Nothing is sent, nothing is posted as that user, and another host may be invited."""
     world = World()
     await world.chatting()
     world.matrix.foreign.add(BOT)
@@ -151,7 +151,7 @@ async def test_a_room_whose_host_turned_out_to_be_somebody_elses() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_entry_that_failed() -> None:
+async def test_a_failed_join_marks_the_room_as_left() -> None:
     world = World()
     one = visit(world, Membership.ENTERING)
     assert await Reader(ROOM, world.around).handle(one, row(EntryFailed("M_FORBIDDEN")))
@@ -162,10 +162,10 @@ async def test_an_entry_that_failed() -> None:
 @pytest.mark.parametrize(
     ("level", "queue", "said"), [(50.0, 1, "config.taken"), (0.0, None, "refused.not_admin")]
 )
-async def test_whose_configuration_is_believed_when_we_come_in(
+async def test_a_configuration_found_on_joining_needs_an_admin_as_its_sender(
     level: float, queue: int | None, said: str
 ) -> None:
-    """The one who set it is asked about, not the one who invited us."""
+    """The power level of its sender counts, not the inviter's."""
     world = World()
     world.matrix.level = level
     world.matrix.config = {"queue": 1}, STRANGER
@@ -178,7 +178,7 @@ async def test_whose_configuration_is_believed_when_we_come_in(
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_is_left_at_once_is_asked_for_nobodys_standing() -> None:
+async def test_a_room_left_at_once_is_asked_for_no_power_level() -> None:
     world = World()
     world.matrix.config = {"queue": 1}, STRANGER
     async with world.running() as engine:
@@ -222,7 +222,7 @@ async def test_who_may_configure_a_room(
         ("", "refused.not_admin", ()),
     ],
 )
-async def test_who_is_refused_hears_who_may(admins: str, key: str, names: tuple[str, ...]) -> None:
+async def test_refusals_name_the_room_admins(admins: str, key: str, names: tuple[str, ...]) -> None:
     world = World()
     there = ("Bob", "Cleo", "", "Eve")
     ids = [UserId(f"@{name}:example.org") for name in ("bob", "cleo", "dan", "eve")]
@@ -246,7 +246,7 @@ def calls_in(world: World, room_id: RoomId) -> list[str]:
 
 
 async def second_room(world: World, *words: str, language: str = "ja") -> list[str]:
-    """Ada, who has a chat in `ROOM`, writes to the bot in a new room; what is said there."""
+    """Let Ada, who has a chat in `ROOM`, write in a second room; return the notices there."""
     await world.chatting()
     found = await world.writing.load(ROOM)
     assert found.room is not None
@@ -261,7 +261,7 @@ async def second_room(world: World, *words: str, language: str = "ja") -> list[s
 
 
 @pytest.mark.asyncio
-async def test_words_in_a_second_room_are_answered_with_the_way_to_the_first() -> None:
+async def test_messages_in_a_second_room_are_answered_with_a_link_to_the_first() -> None:
     world = World()
     told = await second_room(world, "me again", "anybody?")
     said = [one.partition("\n")[0] for one in told]
@@ -276,7 +276,7 @@ async def test_words_in_a_second_room_are_answered_with_the_way_to_the_first() -
 @pytest.mark.asyncio
 @pytest.mark.parametrize("written", [False, True])
 async def test_a_second_room_says_where_the_first_is_once(written: bool) -> None:
-    """At the words that did not go, which apps send when they see the room; else after a while."""
+    """In reply to a message not sent, which apps post at once; otherwise after a while."""
     world = World()
     world.speak(Texts())
     assert await second_room(world, language="en") == []
@@ -292,7 +292,7 @@ async def test_a_second_room_says_where_the_first_is_once(written: bool) -> None
 
 
 @pytest.mark.asyncio
-async def test_what_goes_on_is_told_in_a_second_room_by_the_way_to_the_first() -> None:
+async def test_help_and_status_in_a_second_room_link_to_the_first() -> None:
     world = World()
     world.speak(Texts())
     helped, status = await second_room(world, "help", "status", language="en")
@@ -302,8 +302,8 @@ async def test_what_goes_on_is_told_in_a_second_room_by_the_way_to_the_first() -
 
 
 @pytest.mark.asyncio
-async def test_who_insists_has_a_second_chat() -> None:
-    """By 🔁, or the command: words alone never begin one by mistake."""
+async def test_start_in_a_second_room_starts_a_second_chat() -> None:
+    """A command (or 🔁) is needed, so that no message starts one by mistake."""
     world = World()
     await second_room(world, "about something else")
     async with world.running() as engine:
@@ -332,7 +332,7 @@ async def test_once_the_first_chat_is_over_the_second_room_is_like_any_other() -
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_words_in_the_first_room_are_answered_with_the_way_to_the_second(
+async def test_messages_in_the_first_room_are_answered_with_a_link_to_the_second(
     restarted: bool,
 ) -> None:
     """Once its own chat is over, and for as long as the other goes on."""
@@ -385,7 +385,7 @@ async def test_rooms_of_several_people_and_of_other_queues_are_no_first_room(
 
 
 async def moves(world: World, engine: Engine) -> None:
-    """`ROOM` becomes `SECOND`, where nobody but people may speak any more."""
+    """Replace `ROOM` by `SECOND`; the bot may no longer speak in `ROOM`."""
     world.matrix.replaced.add(ROOM)
     await engine.accept_events([world.event("upgraded", into=SECOND)])
     await quiet()
@@ -393,7 +393,7 @@ async def moves(world: World, engine: Engine) -> None:
 
 @pytest.mark.asyncio
 async def test_a_running_chat_goes_on_in_the_room_that_replaces_it() -> None:
-    """One session, words both ways once and in order, before, meanwhile and after."""
+    """One session; messages both ways, once and in order, before, during and after the move."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -426,7 +426,7 @@ async def test_a_running_chat_goes_on_in_the_room_that_replaces_it() -> None:
 
 
 @pytest.mark.asyncio
-async def test_words_of_the_old_room_that_come_late_are_carried_and_nothing_else() -> None:
+async def test_late_messages_of_the_old_room_are_sent_and_other_events_ignored() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -443,7 +443,7 @@ async def test_words_of_the_old_room_that_come_late_are_carried_and_nothing_else
 
 
 @pytest.mark.asyncio
-async def test_a_place_in_the_queue_goes_along() -> None:
+async def test_a_position_in_the_queue_survives_an_upgrade() -> None:
     world = World()
     async with world.running() as engine:
         await engine.accept_events([world.invitation()])
@@ -465,8 +465,8 @@ async def test_a_place_in_the_queue_goes_along() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_no_chat_runs_in_goes_along_too_however_late() -> None:
-    """Settings, login name and what was said; once we have left, as after any invitation."""
+async def test_a_room_without_a_chat_moves_too_even_long_after_the_upgrade() -> None:
+    """Settings and login key move, even once the bot has left the old room."""
     world = World()
     world.matrix.level = 100
     async with world.running() as engine:
@@ -491,8 +491,8 @@ async def test_what_no_chat_runs_in_goes_along_too_however_late() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("who", ["@bob:example.org", STRANGER])
-async def test_nothing_goes_along_to_somebody_who_was_not_there(who: str) -> None:
-    """Any room may name any other as its successor."""
+async def test_an_invitation_by_a_stranger_to_the_old_room_moves_nothing(who: str) -> None:
+    """Any room may name any other as its replacement."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -509,7 +509,7 @@ async def test_nothing_goes_along_to_somebody_who_was_not_there(who: str) -> Non
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_was_dead_when_we_came_is_not_tried_for_ever() -> None:
+async def test_posting_to_a_room_replaced_unnoticed_is_given_up() -> None:
     world = World()
     await world.chatting()
     world.matrix.replaced.add(ROOM)
@@ -521,8 +521,8 @@ async def test_a_room_that_was_dead_when_we_came_is_not_tried_for_ever() -> None
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_we_know_is_no_successor() -> None:
-    """Who is in two rooms cannot have the words of one go into the other."""
+async def test_a_room_served_already_is_no_replacement() -> None:
+    """Else a member of both could divert messages from one into the other."""
     world = World()
     await world.chatting()
     await world.chatting(SECOND)
@@ -536,8 +536,8 @@ async def test_a_room_that_we_know_is_no_successor() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_we_were_in_already_invites_us_again() -> None:
-    """Between homeservers an invitation may come before what replaces the former room."""
+async def test_the_new_room_may_invite_again_after_the_bot_had_left_it() -> None:
+    """Between homeservers an invitation may come before the tombstone."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -555,7 +555,7 @@ async def test_a_room_that_we_were_in_already_invites_us_again() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("kind", "told"), [("gone", []), ("say", ["$e1"])])
-async def test_only_words_that_come_too_many_while_we_enter_are_answered(
+async def test_only_messages_beyond_the_limit_of_parked_events_are_reported(
     kind: str, told: list[str]
 ) -> None:
     world = World()
@@ -570,7 +570,7 @@ async def test_only_words_that_come_too_many_while_we_enter_are_answered(
 
 @pytest.mark.asyncio
 async def test_a_room_may_be_upgraded_again_and_again() -> None:
-    """It names a few rooms in its place at most, so that nobody fills our database with them."""
+    """Only a few replacements of a room are stored, so that nobody can fill the database."""
     rooms = [RoomId(f"!{number}:example.org") for number in range(MOST_PENDING + 1)]
     world = World()
     await world.chatting()
@@ -595,7 +595,7 @@ async def test_a_room_may_be_upgraded_again_and_again() -> None:
 
 @pytest.mark.asyncio
 async def test_nothing_goes_back_into_a_room_that_was_replaced() -> None:
-    """Who may still invite us there may be somebody who is not let into the new one."""
+    """Its inviter may be somebody who is not admitted to the new one."""
     third = RoomId("!third:example.org")
     world = World()
     await world.chatting()
@@ -616,7 +616,7 @@ async def test_nothing_goes_back_into_a_room_that_was_replaced() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_is_upgraded_as_we_come_in_is_followed_as_any_other() -> None:
+async def test_a_room_upgraded_during_the_bots_join_is_followed() -> None:
     world = World()
     world.matrix.gate.clear()
     async with world.running() as engine:
@@ -631,7 +631,7 @@ async def test_a_room_that_is_upgraded_as_we_come_in_is_followed_as_any_other() 
 
 
 @pytest.mark.asyncio
-async def test_an_upgrade_that_we_cannot_even_read_holds_nothing_up() -> None:
+async def test_an_unreadable_tombstone_does_not_block_later_messages() -> None:
     world = World()
     await world.chatting()
     stone = world.event("upgraded", into=SECOND)
@@ -643,8 +643,8 @@ async def test_an_upgrade_that_we_cannot_even_read_holds_nothing_up() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_thread_of_the_old_room_is_none_in_the_new_one() -> None:
-    """A homeserver refuses a word in a thread that its room does not have, and it would be lost."""
+async def test_a_thread_of_the_old_room_is_dropped_in_the_new_one() -> None:
+    """A homeserver refuses a message in a thread that its room does not have."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -658,8 +658,8 @@ async def test_a_thread_of_the_old_room_is_none_in_the_new_one() -> None:
 
 
 @pytest.mark.asyncio
-async def test_words_are_kept_while_we_are_yet_to_hear_of_an_upgrade() -> None:
-    """The homeserver knows of it, and lets nobody speak, before it tells us."""
+async def test_an_agents_message_is_kept_until_the_tombstone_arrives() -> None:
+    """The homeserver refuses messages to the room before it delivers the tombstone."""
     world = World()
     await world.chatting()
     world.matrix.replaced.add(ROOM)
@@ -676,8 +676,8 @@ async def test_words_are_kept_while_we_are_yet_to_hear_of_an_upgrade() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_word_that_may_stand_in_the_old_room_is_looked_for_there() -> None:
-    """We die after it was sent and before we know; no transaction id is valid in two rooms."""
+async def test_a_message_possibly_posted_in_the_old_room_is_searched_there() -> None:
+    """Killed after posting, before the answer; a transaction id is valid in one room only."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -699,7 +699,7 @@ async def test_a_word_that_may_stand_in_the_old_room_is_looked_for_there() -> No
         await moves(world, engine)
         await engine.accept_events([world.invitation(SECOND, SALES_USER)])
         await world.clock.turn(31)
-    # A server without a history: what the agent said while we were dead is lost there.
+    # Without a history of the server, messages sent meanwhile may be lost.
     assert world.matrix.texts(SECOND) == ["outage.unsure", "queue.joined"]
     assert await world.nothing_left()
     assert await dead_letters(world.store) == []

@@ -1,4 +1,4 @@
-"""Messages about messages, with a ledger to look the others up in."""
+"""Replies, corrections, reactions and redactions, with their targets recalled from the ledger."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Event = tuple[RoomId, EventId, dict[str, object]]
 
 
 def undated(earlier: Earlier | None) -> Earlier | None:
-    """What it said."""
+    """The message without its time."""
     return None if earlier is None else msgspec.structs.replace(earlier, at=None)
 
 
@@ -78,7 +78,7 @@ async def test_replies_corrections_and_reactions_know_what_they_are_about() -> N
     assert await world.nothing_left()
 
 
-async def test_what_was_taken_back_is_told_and_erased() -> None:
+async def test_a_redaction_is_told_and_its_message_erased() -> None:
     world = ReadingWorld(ENGLISH)
     await world.chatting()
     async with world.running() as engine:
@@ -104,8 +104,8 @@ def redaction(world: ReadingWorld, event_id: str, target: str) -> Event:
 
 
 @pytest.mark.parametrize("lately", [True, False])
-async def test_what_was_taken_back_before_it_was_written_is_not_written(lately: bool) -> None:
-    """The call waits for the link; `lately`: it was to go at once. And a reply that quoted it."""
+async def test_a_message_redacted_before_it_was_written_is_not_written(lately: bool) -> None:
+    """The call waits for the link; `lately`: after one without a wait, and with a quoting reply."""
     world = ReadingWorld(ENGLISH)
     await world.chatting()
     replied = relation(**{"m.in_reply_to": {"event_id": "$0"}})
@@ -139,8 +139,8 @@ async def test_what_was_taken_back_before_it_was_written_is_not_written(lately: 
     assert len(texts) == 3 * lately
 
 
-async def test_what_is_taken_back_in_the_same_breath_is_quoted_by_nobody() -> None:
-    """All of it waits as the bridge starts, and one step takes all of it."""
+async def test_a_message_redacted_in_the_same_step_is_quoted_nowhere() -> None:
+    """All events wait at the start, and one step handles them together."""
     world = ReadingWorld(ENGLISH)
     await world.chatting()
     replied = relation(**{"m.in_reply_to": {"event_id": "$1"}})
@@ -160,8 +160,8 @@ async def test_what_is_taken_back_in_the_same_breath_is_quoted_by_nobody() -> No
     assert world.link.texts(ROOM) == ["yes"]
 
 
-async def test_it_is_known_when_a_message_went_last_and_not_when_it_was_answered() -> None:
-    """A later agent was told what an earlier one had been; of another's words nothing is."""
+async def test_recall_knows_when_a_message_was_sent_and_whether_it_was_a_command() -> None:
+    """Its time decides whether the current agent has seen it."""
     world = ReadingWorld(ENGLISH)
     await world.chatting()
     async with world.running() as engine:
@@ -205,7 +205,7 @@ async def test_megabytes_of_an_agent_are_not_decoded_for_each_reaction(
         assert read == 0
 
 
-async def test_a_later_agent_is_not_told_what_was_taken_back_from_an_earlier_one() -> None:
+async def test_a_later_agent_is_not_told_of_a_redaction_of_an_earlier_chat() -> None:
     world = ReadingWorld(ENGLISH)
     await world.chatting()
     async with world.running() as engine:
@@ -241,7 +241,7 @@ CONTENTS: list[tuple[AgentContent, Earlier | None]] = [
 
 
 @pytest.mark.parametrize(("content", "earlier"), CONTENTS)
-async def test_agents_messages(content: AgentContent, earlier: Earlier | None) -> None:
+async def test_recall_agent_message(content: AgentContent, earlier: Earlier | None) -> None:
     world = ReadingWorld(ENGLISH)
     await world.chatting()
     async with world.running() as engine:
@@ -251,7 +251,7 @@ async def test_agents_messages(content: AgentContent, earlier: Earlier | None) -
         found = await recall(world.around, ROOM, EventId("$ours0"))
         elsewhere = await recall(world.around, RoomId("!other:example.org"), EventId("$ours0"))
     if isinstance(content, UnknownContent):
-        assert found is not None  # a notice of ours stands for it, and it is nobody's words
+        assert found is not None  # the bridge's notice stands for it, without quotable text
         assert found.text == ""
     else:
         assert undated(found) == earlier
@@ -286,7 +286,7 @@ async def test_agents_messages(content: AgentContent, earlier: Earlier | None) -
         ({"msgtype": "m.odd"}, None),
     ],
 )
-async def test_customers_messages(fields: dict[str, object], earlier: Earlier | None) -> None:
+async def test_recall_customer_message(fields: dict[str, object], earlier: Earlier | None) -> None:
     world = ReadingWorld(ENGLISH)
     await world.chatting()
     async with world.running() as engine:
@@ -298,7 +298,7 @@ async def test_customers_messages(fields: dict[str, object], earlier: Earlier | 
     assert undated(found) == earlier
 
 
-async def test_what_is_not_ours_to_know() -> None:
+async def test_unknown_and_unreadable_events_are_not_recalled() -> None:
     world = ReadingWorld()
     assert await recall(world.around, ROOM, EventId("$never")) is None
     rows = [NewInput(ROOM, dump_input(Entered()), "$entered"), NewInput(ROOM, b"{}", "$odd")]
@@ -308,7 +308,7 @@ async def test_what_is_not_ours_to_know() -> None:
 
 
 class Sealed(ReadingMatrix):
-    """Nothing can be read."""
+    """Can decrypt nothing."""
 
     async def open(
         self, raw: dict[str, object], patience: float | None = None, *, ask: bool = True
@@ -317,7 +317,7 @@ class Sealed(ReadingMatrix):
         return Undecryptable("unreadable.no_key", later=True)
 
 
-async def test_what_cannot_be_read_is_not_quoted() -> None:
+async def test_an_undecryptable_message_is_not_recalled() -> None:
     world = ReadingWorld()
     async with world.running() as engine:
         await engine.accept_events([world.message("$1", msgtype="m.text", body="x")])
@@ -328,7 +328,7 @@ async def test_what_cannot_be_read_is_not_quoted() -> None:
 
 @pytest.mark.parametrize(("order", "chats"), [("!wc status", True), ("status", False)])
 async def test_a_reply_to_a_command_quotes_nothing(order: str, chats: bool) -> None:
-    """Bare words are a command only while no chat runs; in one they are said to the agent."""
+    """A bare command is one only while no chat runs; during a chat it goes to the agent."""
     world = ReadingWorld(ENGLISH)
     await world.chatting()
     quoted = relation(**{"m.in_reply_to": {"event_id": "$1"}})

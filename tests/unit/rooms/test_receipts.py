@@ -1,4 +1,4 @@
-"""The room shows what the call centre has: never more, never earlier, and not too often."""
+"""Read receipts: only for messages that reached the call centre, and not too often."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def chat() -> World:
     return world
 
 
-async def test_not_before_the_call_centre_has_it() -> None:
+async def test_no_receipt_before_the_call_centre_has_the_message() -> None:
     world = await chat()
     async with world.running() as engine:
         world.link.gate.clear()
@@ -43,7 +43,7 @@ async def test_not_before_the_call_centre_has_it() -> None:
     assert receipts(world) == [(GHOST, "$e1")]
 
 
-async def test_only_the_newest_counts() -> None:
+async def test_one_receipt_for_the_newest_message_after_a_pause() -> None:
     world = await chat()
     async with world.running() as engine:
         for number in range(5):
@@ -54,7 +54,7 @@ async def test_only_the_newest_counts() -> None:
     assert receipts(world) == [(GHOST, "$e1"), (GHOST, "$e5")]
 
 
-async def test_a_clock_that_is_set_back_holds_none_up() -> None:
+async def test_receipts_go_on_after_the_clock_was_set_back() -> None:
     world = await chat()
     async with world.running() as engine:
         await engine.accept_events([world.event(text="one")])
@@ -65,7 +65,7 @@ async def test_a_clock_that_is_set_back_holds_none_up() -> None:
     assert receipts(world) == [(GHOST, "$e1"), (GHOST, "$e2")]
 
 
-async def test_never_for_a_message_that_was_refused() -> None:
+async def test_no_receipt_for_a_refused_message() -> None:
     world = await chat()
     world.link.answers.append(Reply(110, -14))
     async with world.running() as engine:
@@ -75,7 +75,7 @@ async def test_never_for_a_message_that_was_refused() -> None:
     assert [one.reply_to for one in world.matrix.posted if one.text != "🔁"] == ["$e1"]
 
 
-async def test_never_while_its_fate_is_unknown() -> None:
+async def test_no_receipt_for_a_message_of_uncertain_fate() -> None:
     world = await chat()
     world.link.after.extend([CallFailure(FailureReason.NO_ANSWER, certain=False)] * 4)
     async with world.running() as engine:
@@ -85,7 +85,7 @@ async def test_never_while_its_fate_is_unknown() -> None:
     assert world.matrix.texts(ROOM)[-2:] == ["undelivered.uncertain\nagain.hint", "🔁"]
 
 
-async def test_as_the_host_where_no_ghost_can() -> None:
+async def test_the_bot_gives_the_receipt_if_the_ghost_cannot() -> None:
     world = await chat()
     world.matrix.sign_trouble.append(Refused("M_FORBIDDEN"))
     async with world.running() as engine:
@@ -94,8 +94,8 @@ async def test_as_the_host_where_no_ghost_can() -> None:
     assert receipts(world) == [(BOT, "$e1")]
 
 
-async def test_as_soon_as_the_call_centre_has_it_with_the_request() -> None:
-    """Its agents can read it then; what the request does not carry waits."""
+async def test_a_pre_message_gets_its_receipt_while_queued() -> None:
+    """Agents can read it then; a file, which no pre-message can carry, waits."""
     world = World()
     async with world.running() as engine:
         await engine.accept_events([world.invitation()])
@@ -108,7 +108,7 @@ async def test_as_soon_as_the_call_centre_has_it_with_the_request() -> None:
     assert receipts(world) == [(BOT, "$e2"), (GHOST, "$e3")]
 
 
-async def test_the_agent_who_comes_has_read_what_was_read_while_nobody_was_there() -> None:
+async def test_the_agent_who_joins_gives_the_receipt_for_pre_messages() -> None:
     world = World()
     async with world.running() as engine:
         await engine.accept_events([world.invitation()])
@@ -119,7 +119,7 @@ async def test_the_agent_who_comes_has_read_what_was_read_while_nobody_was_there
         assert receipts(world) == [(BOT, "$e2"), (GHOST, "$e2")]
         await engine.pushed(ROOM, "p2", Received(SessionClosed(SESSION, MEI.id)))
         await world.clock.turn(PAUSE + 1)
-        # Who comes into a later chat has read nothing of this one.
+        # The agent of a later chat has read nothing of this one.
         await engine.accept_events([world.event(text="start")])
         await quiet()
         bob = Agent(AgentId("K2"), "Bob")
@@ -129,7 +129,7 @@ async def test_the_agent_who_comes_has_read_what_was_read_while_nobody_was_there
     assert receipts(world) == [(BOT, "$e2"), (GHOST, "$e2")]
 
 
-async def test_not_before_the_agent_who_reads_is_in_the_room() -> None:
+async def test_no_receipt_before_the_agents_ghost_has_joined() -> None:
     world = World()
     async with world.running() as engine:
         await engine.accept_events([world.invitation()])
@@ -145,7 +145,7 @@ async def test_not_before_the_agent_who_reads_is_in_the_room() -> None:
     assert receipts(world) == [(GHOST, "$e2")]
 
 
-async def test_given_anew_after_a_crash() -> None:
+async def test_a_receipt_is_given_again_after_a_restart() -> None:
     world = await chat()
     world.matrix.sign_trouble.append(Unavailable("away"))
     async with world.running() as engine:
@@ -160,7 +160,7 @@ async def test_given_anew_after_a_crash() -> None:
     assert receipts(world) == [(GHOST, "$e1")] * 2
 
 
-async def test_tried_again_but_not_for_ever() -> None:
+async def test_a_failed_receipt_is_retried_a_limited_number_of_times() -> None:
     world = await chat()
     world.matrix.sign_trouble.append(Unavailable("away"))
     async with world.running() as engine:
@@ -177,7 +177,7 @@ async def test_tried_again_but_not_for_ever() -> None:
     assert receipts(world) == [(GHOST, "$e1"), (GHOST, "$e3")]
 
 
-async def test_a_refusal_is_final() -> None:
+async def test_a_refused_receipt_is_not_retried() -> None:
     world = await chat()
     world.matrix.sign_trouble.extend([Refused("M_FORBIDDEN"), Refused("M_NOT_FOUND")])
     async with world.running() as engine:
@@ -189,7 +189,7 @@ async def test_a_refusal_is_final() -> None:
     assert receipts(world) == [(GHOST, "$e2")]
 
 
-async def test_it_costs_no_row() -> None:
+async def test_a_receipt_needs_no_database_row() -> None:
     world = await chat()
     async with world.running() as engine:
         await engine.accept_events([world.event()])
@@ -198,7 +198,7 @@ async def test_it_costs_no_row() -> None:
     assert {lane for lane, _ in world.counts.settled_rows} == {Lane.WEBCHAT}
 
 
-async def test_a_room_that_we_left_is_not_read_any_more() -> None:
+async def test_no_receipts_in_a_room_that_the_bot_left() -> None:
     world = await chat()
     async with world.running() as engine:
         world.link.gate.clear()
@@ -211,14 +211,14 @@ async def test_a_room_that_we_left_is_not_read_any_more() -> None:
     assert receipts(world) == []
 
 
-async def test_an_older_record_is_no_reason_to_give_one() -> None:
-    """A commit that was given up for lost has its room read again, from before it."""
+async def test_an_older_record_read_again_causes_no_receipt() -> None:
+    """After a commit counted as lost, the room is read again, perhaps from before it."""
     world = World()
     room = world.engine()._room(ROOM)
     given = Receipts(room)
     before = RoomRecord(ROOM, membership=Membership.JOINED, host=BOT)
     room.durable = msgspec.structs.replace(before, read_up_to=EventId("$1"))
-    assert not await given.once()  # there is no other
+    assert not await given.once()  # no other is due
     assert receipts(world) == [(BOT, "$1")]
     room.durable = before
     assert not given.due

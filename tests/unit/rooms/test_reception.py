@@ -1,4 +1,4 @@
-"""What events in a room mean for it: coming, going, talking, commanding, configuring."""
+"""How events change a room: invitations, joins, messages, commands, configuration."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
 
 MEI = UserId("@webchat_k00017:example.org")
 
-# --- coming -------------------------------------------------------------------------------------
+# --- invitations and joins ------------------------------------------------------------------------
 
 
 def test_an_invitation_is_accepted() -> None:
@@ -59,7 +59,7 @@ def test_an_invitation_is_accepted() -> None:
 
 @pytest.mark.parametrize(("direct", "greeting"), [(True, []), (False, ["room.welcome_shared"])])
 def test_who_has_asked_already_is_not_greeted(direct: bool, greeting: list[str]) -> None:
-    """But in a room of several people they have to know who reads along."""
+    """In a shared room they are, as people have to know who reads along."""
     house = House()
     house.invite(direct=direct)
     house.say("where is my parcel?")
@@ -68,8 +68,8 @@ def test_who_has_asked_already_is_not_greeted(direct: bool, greeting: list[str])
     assert house.notices == greeting
 
 
-def test_who_asks_in_the_next_seconds_is_not_greeted_either() -> None:
-    """Apps make the room first, and send the question when they see it."""
+def test_a_customer_who_writes_soon_after_the_join_is_not_greeted() -> None:
+    """Apps create the room first, and send the question once they see it."""
     house = House()
     house.invite()
     entered(house.visit, Entered(), Standing.ORDINARY)
@@ -82,7 +82,7 @@ def test_who_asks_in_the_next_seconds_is_not_greeted_either() -> None:
     assert len(house.carried) == 1
 
 
-def test_who_invites_us_anew_at_once_is_greeted_once() -> None:
+def test_a_second_invitation_at_once_is_greeted_once() -> None:
     house = House()
     house.invite()
     entered(house.visit, Entered(), Standing.ORDINARY)
@@ -116,7 +116,7 @@ def test_a_refused_invitation_says_why(
     assert house.record.customer == by
 
 
-def test_a_bot_that_is_to_be_ignored_is_left_alone_without_a_word() -> None:
+def test_the_invitation_of_an_ignored_user_is_declined_without_a_notice() -> None:
     house = House(msgspec.structs.replace(RULES, permission=lambda user: Permission.IGNORED))
     house.invite()
     why = "bridge.permissions gives ignore"
@@ -187,8 +187,8 @@ def test_long_events_are_parked_up_to_a_megabyte() -> None:
     assert set(house.reported) == {f"${number}" for number in range(17, 30)}
 
 
-def test_who_was_put_out_without_our_hearing_of_it_comes_back() -> None:
-    """A homeserver that falls forgets what it never handed over; an invitation it then hands on."""
+def test_an_invitation_to_a_joined_room_is_accepted_again() -> None:
+    """A homeserver that crashed may never have delivered the bot's removal."""
     house = House().served()
     house.invite()
     assert house.effects == [EnterRoom(BOT, ADA)]
@@ -213,14 +213,14 @@ def test_a_new_room_is_given_a_key_for_its_login_names_and_keeps_it() -> None:
 
 
 @pytest.mark.parametrize("membership", [Membership.ENTERING, Membership.JOINED, Membership.LEFT])
-def test_a_room_from_before_there_were_keys_is_given_none(membership: Membership) -> None:
+def test_a_room_older_than_login_keys_gets_none(membership: Membership) -> None:
     house = House(drawing("one"))
     house.visit.set(membership=membership)
     house.invite()
     assert house.record.key == ""
 
 
-def test_one_host_is_enough() -> None:
+def test_a_second_invited_bridge_user_leaves_a_served_room() -> None:
     house = House().served()
     house.invite(whom=SALES_USER)
     assert house.effects == [LeaveRoom((SALES_USER,)), Say("room.host_here")]
@@ -229,7 +229,7 @@ def test_one_host_is_enough() -> None:
 @pytest.mark.parametrize(
     ("by", "said"), [(ADA, f"请直接与 {BOT} 聊天"), (STRANGER, f"{STRANGER} 没有使用本服务的权限")]
 )
-def test_who_wants_to_talk_to_an_agents_user_is_told_where_to_write(by: UserId, said: str) -> None:
+def test_the_inviter_of_a_ghost_is_told_where_to_write(by: UserId, said: str) -> None:
     house = House()
     house.receive(AgentInvited(EventId("$i"), by, MEI))
     (decline,) = house.effects
@@ -239,14 +239,14 @@ def test_who_wants_to_talk_to_an_agents_user_is_told_where_to_write(by: UserId, 
     assert house.membership() is Membership.NONE
 
 
-def test_a_bot_that_is_to_be_ignored_is_not_told_where_to_write() -> None:
+def test_an_ignored_user_who_invites_a_ghost_gets_no_answer() -> None:
     rules = msgspec.structs.replace(RULES, permission=lambda user: Permission.IGNORED)
     house = House(rules)
     house.receive(AgentInvited(EventId("$i"), ADA, MEI))
     assert house.effects == []
 
 
-def test_an_agents_user_stays_where_its_agent_may_be_coming() -> None:
+def test_an_invited_ghost_is_not_declined_while_a_chat_runs() -> None:
     house = House().served()
     house.receive(AgentInvited(EventId("$1"), ADA, MEI))
     assert [type(one) for one in house.effects] == [Decline]
@@ -267,7 +267,7 @@ def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
     assert house.record.parked == ()
 
 
-def test_news_of_an_entry_that_nobody_awaits() -> None:
+def test_the_outcome_of_a_join_changes_nothing_in_a_joined_room() -> None:
     house = House().served()
     entry_failed(house.visit)
     assert house.enter() == ()
@@ -275,7 +275,7 @@ def test_news_of_an_entry_that_nobody_awaits() -> None:
     assert house.effects == []
 
 
-def test_a_configuration_that_was_there_before_us() -> None:
+def test_configuration_found_on_joining_is_applied() -> None:
     house = House()
     house.invite()
     house.enter(Entered(config={"queue": 1, "language": "en"}))
@@ -287,7 +287,7 @@ def test_a_configuration_that_was_there_before_us() -> None:
     ("standing", "said"),
     [(Standing.ORDINARY, "refused.not_admin"), (Standing.UNKNOWN, "refused.standing_unknown")],
 )
-def test_a_configuration_of_somebody_who_may_not_set_it(standing: Standing, said: str) -> None:
+def test_configuration_by_a_non_admin_is_refused_on_joining(standing: Standing, said: str) -> None:
     house = House()
     house.invite()
     house.enter(Entered(config={"queue": 1, "language": "en"}), standing)
@@ -295,7 +295,7 @@ def test_a_configuration_of_somebody_who_may_not_set_it(standing: Standing, said
     assert house.notices == [said, "room.welcome"]
 
 
-def test_a_configuration_that_changes_nothing_is_nobodys_fault() -> None:
+def test_a_configuration_that_changes_nothing_is_not_refused() -> None:
     house = House()
     house.invite()
     house.visit.set(settings=RoomSettings(queue=QueueId(1)))
@@ -304,7 +304,7 @@ def test_a_configuration_that_changes_nothing_is_nobodys_fault() -> None:
     assert house.notices == ["room.welcome"]
 
 
-def test_a_configuration_that_makes_no_sense_is_not_explained_to_whoever_may_not_set_it() -> None:
+def test_an_invalid_configuration_of_a_non_admin_is_not_explained() -> None:
     house = House()
     house.invite()
     house.enter(Entered(config={"queue": 99}), Standing.ORDINARY)
@@ -329,10 +329,10 @@ def test_a_room_that_becomes_encrypted_is_told() -> None:
     assert house.record.encrypted
 
 
-# --- talking ------------------------------------------------------------------------------------
+# --- messages -------------------------------------------------------------------------------------
 
 
-def test_who_wrote_last_is_remembered_as_far_as_they_are_served() -> None:
+def test_the_last_customer_who_wrote_is_remembered() -> None:
     house = House().served(direct=False)
     bob = UserId("@bob:example.org")
     house.say("hello", by=bob)
@@ -340,7 +340,7 @@ def test_who_wrote_last_is_remembered_as_far_as_they_are_served() -> None:
     assert (house.record.customer, house.record.speaker) == (ADA, bob)
 
 
-def test_words_go_to_the_conversation() -> None:
+def test_messages_go_to_the_conversation() -> None:
     house = House().served()
     event = house.say("hello")
     assert house.carried == [event]
@@ -354,14 +354,14 @@ def test_a_caption_goes_with_its_file() -> None:
     assert pieces == [media, CustomerText("look")]
 
 
-def test_who_may_not_is_told() -> None:
+def test_a_message_of_somebody_without_permission_is_reported() -> None:
     house = House().served(direct=False)
     event = house.say("hello", STRANGER)
     assert house.reported == {event: "refused.permission"}
     assert house.carried == []
 
 
-def test_a_paused_room() -> None:
+def test_messages_in_a_paused_room_are_reported() -> None:
     house = House().served()
     house.say("pause", standing=Standing.ADMIN)
     event = house.say("hello")
@@ -371,7 +371,7 @@ def test_a_paused_room() -> None:
     assert house.say("hello again") in house.carried
 
 
-def test_too_fast() -> None:
+def test_messages_beyond_the_rate_limit_are_reported() -> None:
     house = House().served()
     events = [house.say(f"word {number}") for number in range(6)]
     assert house.reported == {events[5]: "undelivered.too_fast"}
@@ -389,7 +389,7 @@ def test_processes_whose_clocks_differ_count_messages_together() -> None:
     assert house.carried == events[:5]
 
 
-def test_a_clock_that_is_set_back_silences_nobody() -> None:
+def test_messages_are_accepted_after_the_clock_was_set_back() -> None:
     house = House().served()
     for _ in range(6):
         house.say("hello")
@@ -420,7 +420,7 @@ def test_a_command_behind_too_many_messages_is_answered_all_the_same() -> None:
     assert [one.key for one in house.effects if isinstance(one, Say)] == ["refused.too_fast"]
 
 
-def test_gestures_that_come_too_fast_are_answered_once_a_minute() -> None:
+def test_reactions_that_come_too_fast_are_answered_once_a_minute() -> None:
     house = House().served()
     asked = house.say("hello")
     house.visit.effects.clear()
@@ -430,7 +430,7 @@ def test_gestures_that_come_too_fast_are_answered_once_a_minute() -> None:
 
 
 @pytest.mark.parametrize(("whom", "direct"), [(SALES_USER, True), (BOT, False)])
-def test_the_prefix_is_needed_elsewhere(whom: UserId, direct: bool) -> None:
+def test_the_prefix_is_needed_except_in_a_direct_bot_chat(whom: UserId, direct: bool) -> None:
     house = House().served(whom, direct=direct)
     assert house.say("help") in house.carried
     house.say("!wc help")
@@ -439,7 +439,7 @@ def test_the_prefix_is_needed_elsewhere(whom: UserId, direct: bool) -> None:
     assert house.notices[-1] == "command.unknown_near"
 
 
-# --- the language of what is said here ----------------------------------------------------------
+# --- language -------------------------------------------------------------------------------------
 
 
 def language_in(house: House) -> str:
@@ -452,14 +452,14 @@ def language_in(house: House) -> str:
         (["请问在吗"], "zh-CN"),
         (["4711", "請問有人嗎"], "zh-TW"),
         (["Hello"], "en"),
-        (["OK"], "zh-CN"),  # few letters are everybody's
+        (["OK"], "zh-CN"),  # too few letters
         (["hi", "it is late"], "en"),
         (["hi", "荷物が届きません", "请问"], "ja"),
         (["4711"], "zh-CN"),
-        (["help"], "zh-CN"),  # for everybody the same word
+        (["help"], "zh-CN"),  # the same word in every language
         (["帮助"], "zh-CN"),
         (["幫助", "hello"], "zh-TW"),
-        (["你好", "OK", "請問", "嗎", "请问"], "zh-TW"),  # the first clear ones stay
+        (["你好", "OK", "請問", "嗎", "请问"], "zh-TW"),  # the first clear variant stays
         (["予約確認", "お願いします", "请问"], "ja"),
         (["hi", "你好", "hello"], "zh-CN"),
         (["I have a question about my invoice", "李明", "!wc 状态"], "en"),  # a name is no language
@@ -496,7 +496,7 @@ def test_a_language_that_somebody_chose_stays() -> None:
         "lang 日本語",
     ],
 )
-def test_what_a_setting_is_to_be_tells_nothing_of_the_customers_language(text: str) -> None:
+def test_the_value_of_a_setting_does_not_change_the_detected_language(text: str) -> None:
     house = House(msgspec.structs.replace(RULES, language="en")).served()
     house.say(text, standing=Standing.ADMIN)
     house.visit.set(settings=RoomSettings())
@@ -505,7 +505,7 @@ def test_what_a_setting_is_to_be_tells_nothing_of_the_customers_language(text: s
     assert language_in(house) == "zh-CN", "a command's own word does"
 
 
-def test_who_may_not_write_here_chooses_no_language() -> None:
+def test_messages_without_permission_do_not_change_the_language() -> None:
     house = House().served(direct=False)
     house.say("hello", STRANGER)
     assert language_in(house) == "zh-CN"
@@ -516,7 +516,7 @@ def test_who_may_not_write_here_chooses_no_language() -> None:
     [
         (lambda _: None, True, "room.languages", "lang"),
         (lambda _: None, False, "room.languages", "!wc lang"),
-        (lambda house: house.say("hello"), False, "", "!wc lang"),  # it says it itself
+        (lambda house: house.say("hello"), False, "", "!wc lang"),  # the message tells
         (lambda house: house.visit.set(settings=RoomSettings(language="ja")), True, "", "lang"),
         (lambda house: house.visit.set(language=(1, "en")), True, "", "lang"),
     ],
@@ -573,7 +573,7 @@ def test_a_room_admin_need_not_be_a_customer() -> None:
         ({"paused": "x"}, "config.bad_value"),
     ],
 )
-def test_the_state_event(content: dict[str, object], key: str) -> None:
+def test_the_configuration_state_event_of_an_admin(content: dict[str, object], key: str) -> None:
     house = House().served()
     before = house.record.settings
     house.receive(RoomConfigured(EventId("$c"), ADA, content), Standing.ADMIN)
@@ -581,7 +581,7 @@ def test_the_state_event(content: dict[str, object], key: str) -> None:
     assert (house.record.settings == before) is (key != "config.taken")
 
 
-def test_the_state_event_of_somebody() -> None:
+def test_the_configuration_state_event_of_a_non_admin_is_refused() -> None:
     house = House().served()
     house.receive(RoomConfigured(EventId("$c"), ADA, {"queue": 1}))
     assert house.notices == ["refused.not_admin"]
@@ -590,7 +590,7 @@ def test_the_state_event_of_somebody() -> None:
     assert answer(house) == ("refused.not_admin_named", {"names": ("bob",)})
 
 
-def test_a_bot_that_is_to_be_ignored_is_named_to_nobody_as_an_admin() -> None:
+def test_a_refusal_does_not_name_an_ignored_bot_as_admin() -> None:
     bot, bob = UserId("@hookshot:example.org"), UserId("@bob:example.org")
     serves = {bot: Permission.IGNORED}
     rules = msgspec.structs.replace(
@@ -603,7 +603,7 @@ def test_a_bot_that_is_to_be_ignored_is_named_to_nobody_as_an_admin() -> None:
         assert answer(house) == (key, {"names": ("bob",) if bob in admins else ()})
 
 
-def test_a_state_event_that_changes_nothing_is_no_news() -> None:
+def test_a_state_event_that_changes_nothing_is_not_answered() -> None:
     house = House().served()
     house.receive(RoomConfigured(EventId("$c"), ADA, {}), Standing.ADMIN)
     assert house.effects == [ShowSettings()]
@@ -613,7 +613,7 @@ def standing_for(visit: Visit, meaning: Meaning) -> UserId | None:
     return needs_standing(visit, meaning, read_command(visit, meaning))
 
 
-def test_whose_standing_is_asked_for() -> None:
+def test_which_events_need_the_senders_power_level() -> None:
     house = House().served()
     configured = RoomConfigured(EventId("$c"), ADA, {})
     order = Spoke(EventId("$o"), ADA, CustomerText("x"), plain="!wc pause")
@@ -626,7 +626,7 @@ def test_whose_standing_is_asked_for() -> None:
 
 
 LOOKED_AT = ("config show", "queue show", "queue list", "hours show", "status", "audit", "stats")
-"""Commands that only tell something of the room."""
+"""Commands that only show something."""
 
 
 @pytest.mark.parametrize("words", LOOKED_AT)
@@ -643,7 +643,7 @@ def test_a_room_admin_need_not_be_a_customer_to_look_at_settings(words: str) -> 
 
 
 @pytest.mark.parametrize("words", ["start", "close", "cancel", "rate 5", "retry", "transcript"])
-def test_who_is_no_customer_has_no_chat_though_they_are_a_room_admin(words: str) -> None:
+def test_a_room_admin_who_is_no_customer_has_no_chat_commands(words: str) -> None:
     order = Spoke(EventId("$o"), STRANGER, CustomerText("x"), plain=f"!wc {words}")
     house = House().served(direct=False)
     assert standing_for(house.visit, order) is None
@@ -652,16 +652,16 @@ def test_who_is_no_customer_has_no_chat_though_they_are_a_room_admin(words: str)
 
 
 @pytest.mark.parametrize("words", ["config show", "status"])
-def test_for_a_customer_who_looks_at_settings_nobody_is_asked(words: str) -> None:
+def test_a_customers_query_needs_no_power_level(words: str) -> None:
     order = Spoke(EventId("$o"), ADA, CustomerText("x"), plain=f"!wc {words}")
     assert standing_for(House().served().visit, order) is None
 
 
-# --- anything at all ----------------------------------------------------------------------------
+# --- random events --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_nobody_speaks_to_deaf_ears(seed: int) -> None:
+def test_every_customers_message_is_sent_parked_reported_or_answered(seed: int) -> None:
     guests = Guests(seed)
     for _ in range(500):
         guests.do_anything()

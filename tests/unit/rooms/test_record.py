@@ -50,7 +50,7 @@ def test_round_trip_of_parked_events() -> None:
     assert load_record(dump_record(house.record)) == house.record
 
 
-def test_a_row_of_an_older_layout() -> None:
+def test_a_row_of_an_older_layout_is_read() -> None:
     assert load_record(b'{"is":"RoomRecord","room_id":"!a:b"}') == RoomRecord(RoomId("!a:b"))
 
 
@@ -61,7 +61,7 @@ def test_a_row_of_a_newer_version_is_refused() -> None:
 
 
 @pytest.mark.parametrize("row", [b"", b"[]", b'{"is":"Idle"}', b'{"is":"RoomRecord"}'])
-def test_a_row_that_is_no_record(row: bytes) -> None:
+def test_a_row_that_is_no_record_is_refused(row: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         load_record(row)
 
@@ -78,8 +78,8 @@ def asked(
 
 
 @pytest.mark.parametrize(("last", "read"), [(True, EventId("$e")), (False, None)])
-def test_a_message_that_was_taken(last: bool, read: EventId | None) -> None:
-    """Nobody waits for it any more, and an event is read with the last of its parts."""
+def test_a_successful_message_is_settled(last: bool, read: EventId | None) -> None:
+    """No call is outstanding any more; an event is read with the last of its parts."""
     conversation = Conversation(CHAT)
     assert taken(asked(last=last)) == RoomRecord(ROOM, conversation=conversation, read_up_to=read)
 
@@ -88,13 +88,13 @@ def test_a_message_that_was_taken(last: bool, read: EventId | None) -> None:
     "record",
     [RoomRecord(ROOM), asked(upload=True), asked(Queued(QueueId(1), 0)), asked(stale=True)],
 )
-def test_where_no_message_can_be_simply_taken(record: RoomRecord) -> None:
+def test_states_in_which_no_message_can_be_assumed_successful(record: RoomRecord) -> None:
     assert taken(record) is None
     assert recovered(record, Loaded(None, [], [])) is record
 
 
-def test_a_call_without_a_row_or_an_outcome_was_taken() -> None:
-    """What is open was not, and what waits as an input says itself what came of it."""
+def test_a_call_without_open_row_or_stored_reply_was_successful() -> None:
+    """An open row means no success yet; a reply stored as an input tells its own result."""
     record = asked()
     waits = dump_input(Replied(CALL, Reply(110, -1)))
     foreign = dump_input(Replied(CallId(6), Reply(110, -1)))

@@ -1,9 +1,8 @@
 """A room that is read anew at any moment equals the one in memory.
 
-A walk plays customers, agents, a call centre and a homeserver that may say anything at any moment,
-and an operator who changes the configuration. At random moments, between any two turns of the event
-loop, each room is read as a process would that starts just then, by another configuration and
-later, and compared with the room in memory: its record, its open inputs, its open work.
+A random walk plays customers, agents, a call centre, a homeserver, and an operator who changes the
+configuration. Between turns of the event loop each room is read as by a process that starts later,
+with another configuration, and compared with the room in memory: record, inputs and open effects.
 
 The number of steps comes from RECOVERY_STEPS; the seed is the number of the test.
 """
@@ -62,11 +61,11 @@ COMMANDS = (
 
 
 class WalkingLink(FakeLink):
-    """A call centre that answers as a `Walk` does: mostly rightly.
+    """A call centre that answers as a `Walk` does: mostly correctly.
 
     Attributes:
-        walk: its chances.
-        conversations: the rooms' of the moment.
+        walk: chooses the answers.
+        conversations: current conversation of a room.
     """
 
     def __init__(self, walk: Walk) -> None:
@@ -106,11 +105,11 @@ class WalkingLink(FakeLink):
 
 
 class Strolling:
-    """One walk through the whole engine.
+    """One random walk through the whole engine.
 
     Attributes:
-        looks: how often a room is looked at, at most, until it stands still and both are equal.
-        compared: rooms that were, and those of them with open work.
+        looks: maximum number of attempts to find a room at rest and both equal.
+        compared: number of comparisons, and of those with open effects.
     """
 
     def __init__(self, seed: int, store: object = None) -> None:
@@ -125,7 +124,7 @@ class Strolling:
         world.reading.files["mxc://example.org/a"] = b"abc"
         self.compared: Counter[str] = Counter()
         self.unlike: list[tuple[RoomRecord | None, RoomRecord, list[Effect]]] = []
-        """What was taken without a step that would have come to something else."""
+        """Replies handled without a step for which a step would have had another result."""
         self._number = 0
         self._events: list[tuple[RoomId, EventId]] = []
 
@@ -157,7 +156,7 @@ class Strolling:
         )
 
     def implied(self, record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecord | None:
-        """As `visit.implied`, compared with what a step makes of it."""
+        """`visit.implied`, compared with the result of a step."""
         after = implied(record, rules, came)
         if after is not None:
             answer = came[0].happened
@@ -179,7 +178,7 @@ class Strolling:
         self._do(lambda engine: engine.accept_events([(room, event_id, raw)]))
 
     def some_event(self, room: RoomId) -> str:
-        """One of the newest events of a room, of the customer's or ours."""
+        """Id of one of the newest events of the customer or the bridge in a room."""
         newest = [event_id for where, event_id in self._events if where == room][-9:]
         ours = [one.event_id for one in self.world.matrix.posted if one.room_id == room][-9:]
         return str(self.dice.choice([*newest, *ours, EventId("$none")]))
@@ -223,7 +222,7 @@ class Strolling:
         self.event("m.room.member", {"membership": "leave"}, room, state_key=ADA)
 
     def comes_again(self, room: RoomId) -> None:
-        """The homeserver repeats what it had no answer to; the event is another by now."""
+        """The homeserver repeats an unanswered event; its content differs by now."""
         if self._events:
             where, event_id = self.dice.choice(self._events[-5:])
             raw: Json = {"type": "m.room.message", "event_id": event_id, "sender": ADA}
@@ -266,7 +265,7 @@ class Strolling:
         self.world.matrix.trouble.append(self.dice.choice(failures))
 
     def configured(self, room: RoomId) -> None:
-        """The operator changes the configuration; an admin may be one no more."""
+        """The operator changes the configuration; an admin may lose the power level."""
         del room
         self.world.around.rules = self.some_rules()
         self.world.matrix.level = self.dice.choice([0, 100])
@@ -318,9 +317,9 @@ class Strolling:
                 task.cancel()
 
     async def compare(self, engine: Engine, room: RoomId) -> None:
-        """Read the room anew, in other surroundings, at a moment at which it stands still.
+        """Read the room anew, in other surroundings, at a moment at which it rests.
 
-        A real database takes a while to write and to answer, so there it may take some looks.
+        A real database takes a while to write and to answer: several attempts may be needed.
         """
         for left in reversed(range(self.looks)):
             before = await live(engine, room)
@@ -337,7 +336,7 @@ class Strolling:
                 await asyncio.sleep(0.005)
 
     def later(self) -> Surroundings:
-        """Those of a process that starts now: the same store, another configuration, later."""
+        """Surroundings of a process that starts later: the same store, another configuration."""
         around = self.world.around
         clock = ManualClock()
         clock._now = self.world.clock.now() + 3_600_000
@@ -358,7 +357,7 @@ async def test_a_room_read_at_any_moment_equals_the_live_one(seed: int) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(100, 102))
-async def test_so_does_one_of_a_real_database(seed: int, tmp_path: Path) -> None:
+async def test_a_room_read_from_sqlite_equals_the_live_one(seed: int, tmp_path: Path) -> None:
     async with open_store(f"sqlite:///{tmp_path / 'bridge.db'}", ManualClock()) as store:
         stroll = Strolling(seed, store)
         await stroll.go(60)
