@@ -1,4 +1,4 @@
-"""What agents are told of replies, reactions and what was taken back."""
+"""What agents are told of replies, reactions and redactions."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_reply_begins_with_a_short_quotation(earlier: Earlier | None, text: st
 
 
 @pytest.mark.parametrize("who", [Permission.IGNORED, Permission.NONE])
-def test_the_words_of_a_person_who_is_not_served_are_quoted_to_nobody(who: Permission) -> None:
+def test_a_message_of_somebody_not_served_is_not_quoted(who: Permission) -> None:
     def permission(user: str) -> Permission:
         return who if user == STRANGER else Permission.CUSTOMER
 
@@ -85,7 +85,7 @@ def test_the_words_of_a_person_who_is_not_served_are_quoted_to_nobody(who: Permi
     assert desk.read == ["yes"]
 
 
-def test_the_language_is_the_rooms() -> None:
+def test_a_quotation_is_introduced_in_the_rooms_language() -> None:
     desk = Desk()
     desk.visit.set(settings=RoomSettings(language="zh-CN"))
     desk.happen(reply(Text("要"), "要"), Earlier("要吗？"))
@@ -101,7 +101,7 @@ def test_a_file_as_reply_has_the_quotation_as_caption() -> None:
 
 
 def waiting(desk: Desk) -> Desk:
-    """The same, with something under way: what comes now waits."""
+    """Put a message under way, so that later ones wait."""
     desk.say("first")
     return desk
 
@@ -116,7 +116,7 @@ def waiting(desk: Desk) -> Desk:
         (PollAnswered(EVENT, ADA, X, "a"), []),
     ],
 )
-def test_nothing_quotes_what_was_taken_back_meanwhile(
+def test_a_waiting_quotation_of_a_redacted_message_is_removed(
     what: Spoke | Reacted | PollAnswered, left: list[str]
 ) -> None:
     for direct in (True, False):
@@ -133,7 +133,7 @@ def test_nothing_quotes_what_was_taken_back_meanwhile(
         assert desk.reported == {}
 
 
-def test_nor_what_was_taken_back_in_another_wording() -> None:
+def test_a_waiting_quotation_of_a_redacted_correction_is_removed() -> None:
     desk = waiting(Desk())
     desk.happen(fix("my secert"), said("x"))
     desk.happen(Spoke(EventId("$y"), ADA, Text("yes"), "yes", reply_to=X), said("my secert"))
@@ -142,20 +142,20 @@ def test_nor_what_was_taken_back_in_another_wording() -> None:
     assert desk.read == ["first", "yes", TOOK_BACK]
 
 
-def test_a_place_as_reply_is_a_place() -> None:
+def test_a_location_sent_as_a_reply_stays_a_location() -> None:
     desk = Desk()
     desk.happen(reply(Location(1, 2, "x")), Earlier("where?"))
     assert desk.sent == [Place(1, 2, "x", "baidu")]
 
 
-def test_quotations() -> None:
+def test_quotations_are_shortened_and_cleaned() -> None:
     assert quotation("a" * 200) == "a" * (QUOTED - 1) + "…"
     assert quotation(" a \n\n b ") == "a b"
     assert quotation("> only\n> quoted") == ""
     assert quotation("\u202eabc\u2067") == "abc"
 
 
-def test_a_poll_is_called_one() -> None:
+def test_a_poll_is_labelled_as_a_poll() -> None:
     desk = Desk()
     desk.happen(Spoke(EVENT, ADA, Text("Which?\n1. Red"), wrap="agent.poll"))
     assert desk.read == ["Poll: Which?\n1. Red"]
@@ -173,7 +173,7 @@ def test_the_thread_of_the_latest_message_is_remembered() -> None:
     desk.happen(Spoke(EventId("$3"), ADA, Text("c"), "c"))
     assert desk.visit.record.thread is None
     order = Spoke(EventId("$4"), ADA, Text("!wc status"), "!wc status", thread=EventId("$root"))
-    desk.happen(order)  # its answer belongs there as well
+    desk.happen(order)  # its answer belongs there, too
     assert desk.visit.record.thread == Thread(EventId("$root"), EventId("$4"), desk.now)
 
 
@@ -188,10 +188,10 @@ def test_a_message_in_a_thread_begins_with_its_root_quoted() -> None:
     assert refers_to(desk.record, answer) == "$2"
 
 
-def test_a_thread_is_in_use_for_three_minutes_after_the_customers_last_words_there() -> None:
+def test_a_thread_is_in_use_for_three_minutes_after_the_last_message_there() -> None:
     desk = Desk()
     spoke = Spoke(EVENT, ADA, Text("a"), "a", thread=EventId("$root"))
-    received = desk.now - 60_000  # it waited for us, e.g. for its key
+    received = desk.now - 60_000  # it waited, e.g. for its key
     receive(desk.visit, spoke, {}, Facts(received), command=None)
     thread = desk.visit.record.thread
     assert thread == Thread(EventId("$root"), EVENT, received)
@@ -201,13 +201,13 @@ def test_a_thread_is_in_use_for_three_minutes_after_the_customers_last_words_the
     assert thread_in_use(desk.visit.record, received) is None
 
 
-def test_a_thread_that_an_earlier_version_noted_is_old() -> None:
+def test_a_thread_stored_by_an_earlier_version_is_not_in_use() -> None:
     stored = load_record(b'{"room_id":"!r:h","thread":{"root":"$root","latest":"$latest"}}')
     assert stored.thread == Thread(EventId("$root"), EventId("$latest"))
     assert thread_in_use(stored, Desk().now) is None
 
 
-# --- taking back --------------------------------------------------------------------------------
+# --- redactions -----------------------------------------------------------------------------------
 
 
 TOOK_BACK = "(took back a message)"
@@ -217,7 +217,7 @@ def back(target: EventId = X) -> Withdrew:
     return Withdrew(EventId("$back"), ADA, target)
 
 
-def test_the_agent_is_told_of_what_was_taken_back() -> None:
+def test_the_agent_is_told_of_a_redaction_without_the_text() -> None:
     for earlier, name in (
         (said("my number is 1"), "my number is 1"),
         (Earlier("cat.png", IMAGE), "cat.png"),
@@ -228,8 +228,8 @@ def test_the_agent_is_told_of_what_was_taken_back() -> None:
         assert name not in repr(desk.effects)
 
 
-def test_it_is_told_when_the_message_went() -> None:
-    """By the clock of the call centre; of another day with its date, and of a person by name."""
+def test_a_redaction_is_told_with_the_time_of_the_message() -> None:
+    """In the call centre's time zone, with the date of another day; in a shared room by name."""
     shanghai = msgspec.structs.replace(RULES, timezone=ZoneInfo("Asia/Shanghai"))
     for rules, ago, told in (
         (shanghai, 60_000, "(took back a message from 07:59)"),
@@ -245,7 +245,7 @@ def test_it_is_told_when_the_message_went() -> None:
     assert shared.read == [f"ada: {TOOK_BACK}"]
 
 
-def test_of_what_a_moderator_took_back_the_agent_reads_whose_it_was() -> None:
+def test_a_moderators_redaction_names_the_author() -> None:
     desk = Desk()
     desk.visit.set(direct=False)
     for sender, told in (
@@ -256,12 +256,12 @@ def test_of_what_a_moderator_took_back_the_agent_reads_whose_it_was() -> None:
         assert desk.read[-1] == told
 
 
-def test_what_never_went_to_the_call_centre_was_taken_back_from_nobody() -> None:
-    """It was the robot's to answer, or ours."""
+def test_the_redaction_of_a_message_never_sent_is_not_told() -> None:
+    """The robot or the bridge answered it."""
     desk = Desk()
     desk.happen(back(), Earlier("x", Text("x"), unsent=True))
     assert desk.read == []
-    going = desk.say("on its way")  # of which the ledger has no row before it is stored
+    going = desk.say("on its way")  # the ledger has no row of it yet
     desk.happen(back(going), Earlier("on its way", Text("on its way"), unsent=True))
     assert desk.read == ["on its way", TOOK_BACK]
 
@@ -269,7 +269,7 @@ def test_what_never_went_to_the_call_centre_was_taken_back_from_nobody() -> None
 @pytest.mark.parametrize(
     ("session_id", "told"), [(None, []), (SessionId(5150), ["(took back a message)"])]
 )
-def test_a_session_that_is_about_to_begin_has_what_the_queue_had(
+def test_a_redaction_is_told_to_a_session_that_is_about_to_begin(
     session_id: SessionId | None, told: list[str]
 ) -> None:
     desk = Desk().phase(Requesting(QueueId(1), 1, session_id=session_id, adopt_at=5))
@@ -277,7 +277,7 @@ def test_a_session_that_is_about_to_begin_has_what_the_queue_had(
     assert desk.read == told
 
 
-def test_what_has_not_gone_is_not_sent_and_not_told() -> None:
+def test_a_redacted_message_that_was_not_sent_is_dropped_silently() -> None:
     desk = Desk()
     desk.say("first")
     second = desk.say("second")
@@ -285,7 +285,7 @@ def test_what_has_not_gone_is_not_sent_and_not_told() -> None:
     assert desk.read == ["first"]
 
 
-def test_a_corrected_message_is_taken_back_as_it_was_corrected() -> None:
+def test_the_redaction_of_a_corrected_message_covers_its_newest_wording() -> None:
     desk = Desk()
     desk.say("first")
     second = desk.say("second")
@@ -298,8 +298,8 @@ def test_a_corrected_message_is_taken_back_as_it_was_corrected() -> None:
     assert desk.read == ["Correction: b", TOOK_BACK]
 
 
-def test_a_message_is_taken_back_whose_correction_did_not_go() -> None:
-    """The agent has the message as it was, and is told of that; the correction goes no more."""
+def test_the_redaction_of_a_message_drops_its_unsent_correction() -> None:
+    """The agent has the original wording, and is told; the correction is no longer sent."""
     for refused in (True, False):
         desk = Desk()
         desk.say("first")
@@ -313,8 +313,8 @@ def test_a_message_is_taken_back_whose_correction_did_not_go() -> None:
         assert "Correction: b" not in desk.read
 
 
-def test_a_moderator_may_take_back_what_waits() -> None:
-    """Whoever is no customer of ours as well: that they may was the homeserver's to see."""
+def test_a_moderator_may_redact_a_waiting_message() -> None:
+    """Even one who is no customer: the homeserver has checked the power level."""
     desk = Desk()
     desk.say("first")
     second = desk.say("rude words")
@@ -331,14 +331,14 @@ def test_a_moderator_may_take_back_what_waits() -> None:
         said("!wc status"),
     ],
 )
-def test_what_no_agent_needs_to_know(earlier: Earlier | None) -> None:
+def test_redactions_that_no_agent_is_told_of(earlier: Earlier | None) -> None:
     desk = Desk()
     desk.happen(back(), earlier)
     assert desk.read == []
     assert desk.reported == {}
 
 
-def test_nothing_starts_a_chat_but_words() -> None:
+def test_redactions_and_reactions_start_no_chat() -> None:
     for phase in (Idle(), Ended(SessionId(5150))):
         desk = Desk().phase(phase)
         desk.happen(back(), said("x"))
@@ -348,7 +348,7 @@ def test_nothing_starts_a_chat_but_words() -> None:
 
 
 def before(desk: Desk, at: int) -> Desk:
-    """The same, in a chat that came after another one."""
+    """Put the desk into a chat that follows another one, which ended at `at`."""
     conversation = desk.record.conversation
     desk.visit.set(conversation=msgspec.structs.replace(conversation, last_ended_at=at))
     return desk
@@ -356,10 +356,10 @@ def before(desk: Desk, at: int) -> Desk:
 
 @pytest.mark.parametrize("phase", [None, Queued(QueueId(1), 1, RequestId(9))])
 @pytest.mark.parametrize("at", [4, 5])
-def test_an_agent_is_told_nothing_of_what_an_earlier_one_read(
+def test_an_agent_is_told_nothing_about_messages_of_an_earlier_chat(
     at: int, phase: Queued | None
 ) -> None:
-    """Else what is taken back would be the first that they learn of it."""
+    """Else the redaction itself would disclose that message."""
     desk = before(Desk(), 5)
     if phase is not None:
         desk.phase(phase)
@@ -376,7 +376,7 @@ def test_an_agent_is_told_nothing_of_what_an_earlier_one_read(
     assert desk.reported == {EVENT: "undelivered.late_correction"}
 
 
-def test_of_what_went_to_this_agent_they_are_told() -> None:
+def test_an_agent_is_told_about_messages_of_the_current_chat() -> None:
     for at in (6, None):
         desk = before(Desk(), 5)
         desk.happen(fix("b"), Earlier("a", Text("a"), at=at))
@@ -384,14 +384,14 @@ def test_of_what_went_to_this_agent_they_are_told() -> None:
         assert desk.read == ["Correction: b", "👍 (in reaction to “c”)"]
 
 
-def test_while_queued_it_is_a_pre_message() -> None:
+def test_a_redaction_while_queued_is_a_pre_message() -> None:
     desk = Desk().phase(Queued(QueueId(1), 1, RequestId(9)))
     desk.happen(back(), said("x"))
     calls = [one.command for one in desk.effects if isinstance(one, CallWebChat)]
     assert calls == [SendPreMessage(RequestId(9), TOOK_BACK)]
 
 
-def test_what_is_on_its_way_has_gone() -> None:
+def test_a_redaction_of_a_message_under_way_is_told() -> None:
     desk = Desk()
     going = Held(X, Text("x"), desk.now)
     call = Outstanding(CallId(7), SendMessage(SessionId(5150), WireText("x")), going)
@@ -401,7 +401,7 @@ def test_what_is_on_its_way_has_gone() -> None:
     assert desk.read == [TOOK_BACK]
 
 
-def test_what_may_have_arrived_has_gone() -> None:
+def test_a_redaction_of_a_message_of_uncertain_fate_is_told() -> None:
     desk = Desk()
     doubtful = Held(X, IMAGE, desk.now, asked=CallId(3))
     conversation = msgspec.structs.replace(desk.record.conversation, held=(doubtful,))
@@ -429,8 +429,8 @@ def test_a_reaction_is_told_in_words(earlier: Earlier | None, read: list[str]) -
     assert desk.read == read
 
 
-def test_of_a_reaction_to_what_no_agent_has_seen_nobody_is_told() -> None:
-    """Not even where what failed is its correction."""
+def test_a_reaction_to_a_message_never_delivered_is_not_told() -> None:
+    """Even if only its correction failed."""
     desk = Desk()
     desk.happen(fix("b"), said("a"))
     desk.effects.clear()
@@ -443,21 +443,21 @@ def test_of_a_reaction_to_what_no_agent_has_seen_nobody_is_told() -> None:
 @pytest.mark.parametrize(
     "gesture", [Reacted(EVENT, ADA, X, "👍"), PollAnswered(EVENT, ADA, X, "1")]
 )
-def test_nor_of_one_to_what_never_went_to_the_call_centre(gesture: Reacted | PollAnswered) -> None:
+def test_a_reaction_or_vote_on_an_unsent_text_is_not_told(gesture: Reacted | PollAnswered) -> None:
     desk = Desk()
     earlier = Earlier("Tea or coffee?", Text("x"), ADA, answers=(("1", "Tea"),), unsent=True)
     desk.happen(gesture, earlier)
     assert desk.read == []
 
 
-def test_operators_may_want_none_of_this() -> None:
+def test_telling_of_reactions_and_redactions_can_be_switched_off() -> None:
     desk = Desk(msgspec.structs.replace(RULES, tell=TellAgents(reactions=False, withdrawals=False)))
     desk.happen(Reacted(EVENT, ADA, X, "👍"), said("x"))
     desk.happen(back(), said("x"))
     assert desk.read == []
 
 
-def test_gestures_where_nobody_is_served() -> None:
+def test_reactions_where_nobody_is_served_are_ignored() -> None:
     for settings, who, membership in (
         (RoomSettings(paused=True), ADA, Membership.JOINED),
         (RoomSettings(), STRANGER, Membership.JOINED),
@@ -469,7 +469,7 @@ def test_gestures_where_nobody_is_served() -> None:
         assert desk.effects == []
 
 
-def test_reactions_count_as_messages_of_the_minute() -> None:
+def test_reactions_count_towards_the_rate_limit() -> None:
     desk = Desk()
     for number in range(20):
         desk.happen(Reacted(EventId(f"$r{number}"), ADA, X, "👍"), said("x"))
@@ -477,7 +477,7 @@ def test_reactions_count_as_messages_of_the_minute() -> None:
     assert desk.reported == {}
 
 
-def test_a_robot_is_not_told() -> None:
+def test_a_robot_is_not_told_of_reactions() -> None:
     desk = Desk()
     robot = Chatting(SessionId(5150), desk.now, QueueId(2), robot=True)
     desk.phase(robot).happen(Reacted(EVENT, ADA, X, "👍"), said("x"))
@@ -493,10 +493,10 @@ def test_after_close_a_reaction_is_for_no_other_chat() -> None:
         assert desk.carried == []
 
 
-# --- what is asked for --------------------------------------------------------------------------
+# --- referred events ------------------------------------------------------------------------------
 
 
-def test_what_a_meaning_refers_to() -> None:
+def test_the_event_that_a_meaning_refers_to() -> None:
     record = Desk().record
     assert refers_to(record, reply(Text("x"))) == X
     assert refers_to(record, fix("x")) == X
@@ -510,8 +510,8 @@ def test_what_a_meaning_refers_to() -> None:
     assert refers_to(record, Nothing()) is None
 
 
-def test_gestures_made_while_we_enter() -> None:
-    """What was typed or taken back waits; a reaction to what no agent has seen does not."""
+def test_corrections_and_redactions_during_the_join_are_parked() -> None:
+    """A reaction is not, as no agent has seen its target."""
     house = House()
     house.invite()
     for meaning in (fix("x"), back(), Reacted(EventId("$r"), ADA, X, "x")):

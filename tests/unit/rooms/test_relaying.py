@@ -1,4 +1,4 @@
-"""Agents in a room: ghosts, texts, files, and words for what cannot be shown."""
+"""Agents in a room: ghosts, texts, files, and notices for what cannot be shown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GHOST = "@webchat_K00017:example.org"
 
 
 async def relayed(world: World, content: AgentContent) -> list[tuple[str, str]]:
-    """Have the agent send it; returns sender and text of what then stands in the room."""
+    """Let the agent send it; return sender and text of each message then in the room."""
     await world.chatting()
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", Received(MessageReceived(SESSION, MEI.id, content)))
@@ -53,7 +53,7 @@ async def relayed(world: World, content: AgentContent) -> list[tuple[str, str]]:
     ],
     ids=["text", "place", "inline", "linked"],
 )
-async def test_what_an_agent_sends_comes_from_the_ghost(content: AgentContent, shown: str) -> None:
+async def test_agents_content_is_posted_by_the_ghost(content: AgentContent, shown: str) -> None:
     assert await relayed(World(), content) == [(GHOST, shown)]
 
 
@@ -67,7 +67,7 @@ async def test_what_an_agent_sends_comes_from_the_ghost(content: AgentContent, s
     ],
     ids=["broken", "empty", "unknown"],
 )
-async def test_what_cannot_be_shown_is_described(content: AgentContent) -> None:
+async def test_content_that_cannot_be_shown_is_described(content: AgentContent) -> None:
     ((sender, text),) = await relayed(World(), content)
     assert sender == "@webchatbot:example.org"
     assert text in {"chat.media_failed", "chat.unknown"}
@@ -79,8 +79,8 @@ async def test_what_cannot_be_shown_is_described(content: AgentContent) -> None:
     [AgentText('one <img src="/a.png"> two'), AgentMedia("image", data="===="), UnknownContent(4)],
     ids=["text", "broken", "unknown"],
 )
-async def test_the_agents_first_words_ring_once(content: AgentContent) -> None:
-    """Whatever they become: a mention, as in a room of three clients ring for no other."""
+async def test_the_agents_first_message_mentions_the_customer_once(content: AgentContent) -> None:
+    """Whatever it becomes; in a room of three, clients notify of mentions only."""
     world = ReadingWorld(rules=RULES)
     await world.chatting(ping_at=world.clock.now() + 10_000)
     async with world.running() as engine:
@@ -99,7 +99,7 @@ IN_THREAD = {"rel_type": "m.thread", "event_id": ROOT}
 
 @pytest.mark.asyncio
 async def test_an_agent_answers_in_a_thread_for_three_minutes() -> None:
-    """After that the customer, who may have closed it, would sit before a silent room."""
+    """After that the customer may have closed the thread, and would see nothing."""
     world = ReadingWorld()
     await world.chatting()
     async with world.running() as engine:
@@ -132,8 +132,8 @@ async def test_an_agent_answers_in_a_thread_for_three_minutes() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_has_waited_for_long_is_not_put_into_a_thread_any_more() -> None:
-    """Neither an agent's words, nor our reply to a message there: that stays a reply."""
+async def test_late_messages_are_not_put_into_a_thread() -> None:
+    """Neither an agent's message nor the bridge's reply to one there, which stays a reply."""
     world = ReadingWorld()
     await world.chatting()
     async with world.running() as engine:
@@ -153,7 +153,7 @@ async def test_what_has_waited_for_long_is_not_put_into_a_thread_any_more() -> N
 
 
 @pytest.mark.asyncio
-async def test_a_system_notice_is_a_notice() -> None:
+async def test_a_system_notice_is_not_posted_by_the_ghost() -> None:
     shown = await relayed(World(), AgentNotice(1, "the agent will be back"))
     assert GHOST not in {sender for sender, _ in shown}
 
@@ -169,7 +169,7 @@ async def test_a_system_notice_is_a_notice() -> None:
     ],
     ids=["too big", "gone", "away", "away for a while"],
 )
-async def test_a_file_that_cannot_be_had(trouble: list[Exception], shown: str) -> None:
+async def test_a_file_that_cannot_be_fetched(trouble: list[Exception], shown: str) -> None:
     world = World()
     world.link.before.extend(trouble)
     found = await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf"))
@@ -177,8 +177,8 @@ async def test_a_file_that_cannot_be_had(trouble: list[Exception], shown: str) -
 
 
 @pytest.mark.asyncio
-async def test_after_the_last_try_nothing_is_waited_for() -> None:
-    """One, two and four seconds lie between the four; what the agent says next has waited."""
+async def test_after_the_last_failed_fetch_the_next_message_is_shown_at_once() -> None:
+    """Delays of 1, 2 and 4 s lie between the four attempts; the next message waited for them."""
     world = World()
     await world.chatting()
     world.link.before.extend([Unavailable("away")] * FETCH_TRIES)
@@ -192,8 +192,8 @@ async def test_after_the_last_try_nothing_is_waited_for() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("trouble", [Refused("M_FORBIDDEN"), Unavailable("away")])
-async def test_a_homeserver_that_does_not_take_a_file(trouble: Exception) -> None:
-    """Not to be taken for the file server's fault: it is repeated, or a dead letter, and told."""
+async def test_a_file_that_the_homeserver_does_not_accept(trouble: Exception) -> None:
+    """Not treated as the file server's fault: retried, or a dead letter, and reported."""
     world = World()
     world.matrix.trouble.append(trouble)
     found = await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf"))
@@ -207,7 +207,7 @@ async def test_a_homeserver_that_does_not_take_a_file(trouble: Exception) -> Non
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_takes_nothing_leaves_a_dead_letter() -> None:
+async def test_a_room_that_refuses_even_the_report_leaves_a_dead_letter() -> None:
     world = World()
     world.matrix.trouble += [Refused("M_FORBIDDEN")] * 3
     assert await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf")) == []
@@ -216,8 +216,8 @@ async def test_a_room_that_takes_nothing_leaves_a_dead_letter() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("times", [1, FETCH_TRIES])
-async def test_a_file_that_breaks_off_holds_up_nothing(times: int) -> None:
-    """The call centre's file is no good: the homeserver would be waited for, for a day."""
+async def test_an_interrupted_file_holds_up_nothing(times: int) -> None:
+    """The fault is the call centre's; else the upload would be retried for a day."""
     world = ReadingWorld()
     await world.chatting()
     world.link.cut.extend([BrokenOff("the connection was lost")] * times)
@@ -235,7 +235,7 @@ async def test_a_file_that_breaks_off_holds_up_nothing(times: int) -> None:
 @pytest.mark.parametrize(
     "content", [AgentMedia("file", url="/a.pdf"), AgentMedia("file", data="iVBO", name="a.pdf")]
 )
-async def test_a_file_that_is_too_large_for_the_homeserver_is_told_of(content: AgentMedia) -> None:
+async def test_a_file_too_large_for_the_homeserver_is_reported(content: AgentMedia) -> None:
     world = World()
     world.matrix.trouble.append(Refused("M_TOO_LARGE"))
     assert [text for _, text in await relayed(world, content)] == ["chat.media_failed"]
@@ -259,7 +259,7 @@ async def test_a_ghost_comes_with_or_without_its_picture(trouble: Exception | No
 
 
 @pytest.mark.asyncio
-async def test_a_homeserver_that_is_away_costs_no_picture() -> None:
+async def test_an_unavailable_homeserver_loses_no_avatar() -> None:
     world = World()
     await world.chatting()
     ann = Agent(AgentId("K00018"), "Ann", icon="ann.png")
@@ -294,8 +294,8 @@ async def test_every_part_of_an_agents_message_can_be_quoted() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_is_taken_back_while_it_is_being_sent_goes_with_every_part() -> None:
-    """Its pictures take a while to come here, and the agent has thought better of it by then."""
+async def test_a_message_recalled_while_it_is_posted_is_redacted_with_every_part() -> None:
+    """Fetching its pictures takes a while, in which the agent recalls it."""
     world = ReadingWorld(RULES)
     await world.chatting()
     look = AgentText('look:<img src="/a.png" alt="a.png">there')

@@ -1,4 +1,4 @@
-"""`audit` and `stats`: what is listed, how it is counted, and the picture."""
+"""`audit` and `stats`: lists, figures, and the chart."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOW = 1_733_011_200_000  # 2024-12-01 00:00 UTC
 
 
 def chat(number: int, ago: float, waited: float | None = None, **more: object) -> Chat:
-    """One that was asked for so many days ago, and waited so many seconds (None: in vain)."""
+    """A chat requested `ago` days ago that waited `waited` seconds (None: no agent came)."""
     asked = NOW - round(ago * DAY)
     made = Chat(number, QueueId(1), asked, ended=asked + 3_600_000, ending=Ending.NOBODY)
     if waited is not None:
@@ -66,22 +66,22 @@ def test_chats_are_counted_by_how_they_went() -> None:
     assert newest == [(0, 2), (1, 1), (3, 0), (0, 0)]
 
 
-def test_a_day_is_one_of_the_people_in_the_room() -> None:
+def test_days_are_counted_in_the_rooms_time_zone() -> None:
     late = [chat(1, 1 / 24, 5)]  # 23:00 UTC, 07:00 the next day in Shanghai
     assert figures_of(late, NOW, 1, UTC).asked == 0
     assert figures_of(late, NOW, 1, ZoneInfo("Asia/Shanghai")).asked == 1
 
 
 @pytest.mark.parametrize(("count", "half", "most"), [(1, 1, 1), (2, 1, 2), (10, 5, 9), (11, 6, 10)])
-def test_quantiles_are_waits_that_there_were(count: int, half: int, most: int) -> None:
+def test_quantiles_are_actual_waits(count: int, half: int, most: int) -> None:
     found = figures_of([chat(n, 0.5, n) for n in range(count, 0, -1)], NOW, 7, UTC)
     assert (found.quantile(0.5), found.quantile(0.9)) == (half, most)
 
 
-# --- the picture ----------------------------------------------------------------------------------
+# --- the chart ------------------------------------------------------------------------------------
 
 
-def test_the_picture_shows_parts_of_days() -> None:
+def test_the_chart_shows_parts_of_days() -> None:
     image = Image.open(io.BytesIO(stacked_bars([("11-30", 3, 1), ("12-01", 0, 0)])))
     assert image.size == (WIDTH, HEIGHT)
     colours = {count[1]: count[0] for count in image.convert("RGB").getcolors(1 << 20) or []}
@@ -95,7 +95,7 @@ def test_the_picture_shows_parts_of_days() -> None:
 
 
 @pytest.mark.parametrize("bars", [[("a", 0, 0)], [(f"{n}", n, 1) for n in range(90)]])
-def test_a_picture_of_whatever_there_is(bars: list[tuple[str, int, int]]) -> None:
+def test_a_chart_of_no_chats_and_of_many_days(bars: list[tuple[str, int, int]]) -> None:
     assert len(stacked_bars(bars)) < 20_000
 
 
@@ -131,7 +131,7 @@ async def asked(world: World, text: str) -> str:
 
 
 @pytest.mark.asyncio
-async def test_figures_in_words_and_as_a_picture() -> None:
+async def test_figures_as_text_and_as_a_chart() -> None:
     world = await prepared(chat(1, 0.5, 10, rating=5), chat(2, 0.5, 80, rating=5), chat(3, 1.5))
     told = await asked(world, "!wc stats")
     assert told.splitlines() == [
@@ -158,17 +158,17 @@ async def test_without_chats_there_is_nothing_to_draw() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("trouble", [Refused("M_TOO_LARGE"), Unavailable("away")])
-async def test_a_room_that_takes_no_picture_has_the_words(trouble: Exception) -> None:
+async def test_the_figures_are_told_even_if_the_chart_is_refused(trouble: Exception) -> None:
     world = await prepared(chat(1, 0.5, 10))
     world.matrix.trouble.extend([trouble])
-    told = await asked(world, "stats")  # for an order nobody's power level is asked
+    told = await asked(world, "stats")  # an order needs no power level
     assert told.startswith("📊 The last 7 days:")
     pictures = [one for one in world.matrix.posted if one.text == "stats.png"]
     assert len(pictures) == isinstance(trouble, Unavailable)
 
 
 @pytest.mark.asyncio
-async def test_no_more_chats_are_read_than_a_bound() -> None:
+async def test_the_number_of_chats_read_is_limited() -> None:
     chats = [chat(number, 0.5, 1) for number in range(1, MOST_CHATS + 2)]
     told = await asked(await prepared(*chats), "!wc stats")
     assert f"chats {MOST_CHATS}:" in told
@@ -197,7 +197,7 @@ async def test_audit_lists_the_newest_changes_of_the_room() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_was_changed_at_once_is_listed_whole_and_all_of_it_fits_into_an_event() -> None:
+async def test_changes_made_at_once_are_listed_together_and_the_list_fits_an_event() -> None:
     world, keys = await prepared(), [*BY_COMMAND, *(f"text.ended.{one}" for one in LANGUAGES)]
     long = "请" * LONGEST_SENTENCE
     for save in range(MOST_CHANGES):

@@ -1,4 +1,4 @@
-"""One room at work on a database that fails: nothing is done twice, nothing is left."""
+"""One room on a database that fails: nothing is done twice or left undone."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ async def flaky_chat() -> tuple[World, FlakyStore]:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("when", ["at once", "while reading", "never"])
-async def test_a_commit_without_an_answer(fault: Fault, when: str) -> None:
-    """It happened, did not, or happens while we look: its effects are carried out once."""
+async def test_a_lost_commit_answer_repeats_no_effect(fault: Fault, when: str) -> None:
+    """The commit happened, failed, or happens while the room is read again."""
     world, store = await flaky_chat()
     async with world.running() as engine:
         store.fail("commit", fault)
@@ -85,8 +85,8 @@ async def test_a_commit_without_an_answer(fault: Fault, when: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_another_bridge_does_the_same_work_at_the_same_time() -> None:
-    """Should two get past the lock: what one has handled is refused to the other."""
+async def test_two_bridges_at_once_handle_each_input_once() -> None:
+    """If two get past the lock, the commit of the second is refused."""
     world, store = await flaky_chat()
     async with world.running() as one, world.running() as other:
         events = [world.event(text=f"word {number}") for number in range(5)]
@@ -102,8 +102,8 @@ async def test_another_bridge_does_the_same_work_at_the_same_time() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_another_bridge_wrote_is_not_overwritten() -> None:
-    """Each takes other inputs from the same revision: the second has to read again."""
+async def test_one_bridge_does_not_overwrite_the_commits_of_another() -> None:
+    """Each starts from the same revision with other inputs: the second has to read again."""
     world, store = await flaky_chat()
     async with world.running() as one, world.running() as other:
         store.decide = lambda _: Fault.SLOW
@@ -126,8 +126,8 @@ async def test_what_another_bridge_wrote_is_not_overwritten() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_an_outcome_without_an_answer(fault: Fault) -> None:
-    """The call is not made again, and what it brought is handled."""
+async def test_a_lost_answer_to_an_outcome_repeats_no_call(fault: Fault) -> None:
+    """The reply of the call is handled."""
     world, store = await flaky_chat()
     async with world.running() as engine:
         store.fail("commit", Fault.NONE, fault, fault)
@@ -149,7 +149,7 @@ async def test_an_outcome_without_an_answer(fault: Fault) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_an_attempt_that_could_not_be_noted_is_not_made(fault: Fault) -> None:
+async def test_a_call_whose_attempt_cannot_be_marked_is_not_made(fault: Fault) -> None:
     world, store = await flaky_chat()
     async with world.running() as engine:
         store.fail("mark_attempted", fault)
@@ -163,7 +163,7 @@ async def test_an_attempt_that_could_not_be_noted_is_not_made(fault: Fault) -> N
 
 
 @pytest.mark.asyncio
-async def test_a_store_that_is_down_for_a_while() -> None:
+async def test_work_resumes_after_the_store_was_down() -> None:
     world, store = await flaky_chat()
     async with world.running() as engine:
         store.decide = lambda name: Fault.BEFORE if name == "mark_attempted" else Fault.NONE
@@ -204,7 +204,7 @@ async def test_a_record_of_a_newer_version_waits_for_a_newer_bridge() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_input_that_is_told_of_late_is_not_handled_twice() -> None:
+async def test_an_input_signalled_late_is_not_handled_twice() -> None:
     world, store = await flaky_chat()
     _, key, raw = world.event(text="one")
     rows = await flow.accept(store, [NewInput(ROOM, dump_input(MatrixEvent(raw)), key)], 1)
@@ -219,11 +219,11 @@ async def test_an_input_that_is_told_of_late_is_not_handled_twice() -> None:
     assert await world.nothing_left()
 
 
-# --- what our own code fails at, what cannot be stored ------------------------------------------
+# --- exceptions and unstorable values -------------------------------------------------------------
 
 
 @pytest.mark.asyncio
-async def test_poison_does_not_stop_what_comes_after_it() -> None:
+async def test_an_input_that_raises_does_not_stop_later_ones() -> None:
     world = World()
     await world.chatting()
     world.matrix.poison.add("$e2")
@@ -251,15 +251,15 @@ async def test_a_batch_is_32_inputs() -> None:
     async with world.running():
         await quiet(2000)
     heard = world.link.texts(ROOM)
-    assert heard == [f"{n}" for n in range(5)]  # the rest: more than a minute's share
+    assert heard == [f"{n}" for n in range(5)]  # the rest exceeds the rate limit
     assert rooms.BATCH == 32
     assert world.counts.inputs >= 70
     assert len([one for one in world.matrix.posted if one.reply_to]) == 65
 
 
 @pytest.mark.asyncio
-async def test_what_leads_to_the_unstorable_is_buried_alone() -> None:
-    """A user id that no database takes; the others of its batch are handled."""
+async def test_an_input_with_an_unstorable_result_is_a_dead_letter_alone() -> None:
+    """A user id with NUL; the other inputs of the batch are handled."""
     world, store = await flaky_chat()
     left = dump_record(RoomRecord(ROOM, membership=Membership.LEFT))
     await flow.step(store, StoredRoom(ROOM, left, False, "Idle", revision=1))
@@ -275,7 +275,7 @@ async def test_what_leads_to_the_unstorable_is_buried_alone() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_effect_that_our_code_fails_at_becomes_a_dead_letter() -> None:
+async def test_an_unreadable_effect_becomes_a_dead_letter() -> None:
     world, store = await flaky_chat()
     found = (await store.load(ROOM)).room
     assert found is not None
@@ -291,8 +291,8 @@ async def test_an_effect_that_our_code_fails_at_becomes_a_dead_letter() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_looks_past_an_effect_that_cannot_be_read_is_not_harmed_by_it() -> None:
-    """As of words that were sealed with a key that is lost: nothing but that row is."""
+async def test_reading_past_an_unreadable_effect_does_no_harm() -> None:
+    """As with a row sealed with a lost key: only that row is a dead letter."""
     world, store = await flaky_chat()
     found = (await store.load(ROOM)).room
     card = new_effect(Card(1, "queue.asking"))
@@ -310,7 +310,7 @@ async def test_what_looks_past_an_effect_that_cannot_be_read_is_not_harmed_by_it
 
 
 @pytest.mark.asyncio
-async def test_the_way_into_a_new_room_is_found_behind_what_cannot_be_read() -> None:
+async def test_the_join_of_a_new_room_is_found_behind_an_unreadable_effect() -> None:
     world, store = await flaky_chat()
     found = (await store.load(ROOM)).room
     assert found is not None
@@ -326,7 +326,7 @@ async def test_the_way_into_a_new_room_is_found_behind_what_cannot_be_read() -> 
 
 
 @pytest.mark.asyncio
-async def test_an_outcome_that_cannot_be_stored_ends_its_row_all_the_same() -> None:
+async def test_an_outcome_that_cannot_be_stored_settles_its_effect() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -340,9 +340,7 @@ async def test_an_outcome_that_cannot_be_stored_ends_its_row_all_the_same() -> N
 
 
 @pytest.mark.asyncio
-async def test_a_deadline_that_nothing_comes_of_does_not_spin(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_deadline_without_effect_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
     world, store = await flaky_chat()
     async with world.running() as engine:
         monkeypatch.setattr(reader, "deadline", lambda *_: world.clock.now() - 5)
@@ -397,7 +395,7 @@ async def test_a_lane_keeps_its_order_through_failures() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_phase_is_noted_once() -> None:
+async def test_each_change_of_phase_is_counted_once() -> None:
     world = World()
     await world.record(ROOM, Idle())
     async with world.running() as engine:
@@ -414,7 +412,7 @@ async def test_a_phase_is_noted_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_nobody_waits_for_a_pause_once_stopping() -> None:
+async def test_a_pause_ends_when_the_room_stops() -> None:
     world = World()
     async with world.running() as engine:
         room = engine._room(ROOM)
@@ -425,7 +423,7 @@ async def test_nobody_waits_for_a_pause_once_stopping() -> None:
 
 
 @pytest.mark.asyncio
-async def test_links_that_come_and_go_while_the_store_is_down_are_one_piece_of_news() -> None:
+async def test_link_changes_while_the_store_is_down_are_merged() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -445,17 +443,17 @@ async def test_links_that_come_and_go_while_the_store_is_down_are_one_piece_of_n
     assert (await world.stored()).conversation.linked_at > 0
 
 
-# --- reading a room while things go on ------------------------------------------------------------
+# --- reading a room during other work -------------------------------------------------------------
 
 
 @pytest.mark.asyncio
-async def test_a_commit_that_comes_through_after_the_room_was_read() -> None:
-    """It was given up for lost: what was made from the record before it is refused."""
+async def test_a_late_commit_refuses_the_step_made_without_it() -> None:
+    """It was counted as lost: the step made from the older record is refused."""
     world, store = await flaky_chat()
     async with world.running() as engine:
         store.fail("commit", Fault.LATE)
         await engine.accept_events([world.event(text="one")])
-        await world.clock.turn(1)  # the room is read as it was
+        await world.clock.turn(1)  # the room is read as of before
         await store.write_late()
         await engine.accept_events([world.event(text="two")])
         await world.clock.turn(40)
@@ -464,8 +462,8 @@ async def test_a_commit_that_comes_through_after_the_room_was_read() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_ends_while_the_room_is_read_stays_ended() -> None:
-    """Its row was still open when it was read; it is not carried out again."""
+async def test_an_effect_that_ends_while_the_room_is_read_is_not_repeated() -> None:
+    """Its row was still open when it was read."""
     world, store = await flaky_chat()
     async with world.running() as engine:
         world.matrix.gate.clear()
@@ -484,8 +482,8 @@ async def test_what_ends_while_the_room_is_read_stays_ended() -> None:
 
 
 @pytest.mark.asyncio
-async def test_steps_are_made_while_a_commit_is_on_its_way() -> None:
-    """Only the acknowledgement waits for the database; all of it goes into the next commit."""
+async def test_steps_are_taken_while_a_commit_is_under_way() -> None:
+    """Only the acknowledgement waits for the database; the next commit contains all steps."""
     world, store = await flaky_chat()
     async with world.running() as engine:
         store.calls.clear()
@@ -504,7 +502,7 @@ async def test_steps_are_made_while_a_commit_is_on_its_way() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_what_was_made_on_top_of_a_failed_commit_falls_with_it(fault: Fault) -> None:
+async def test_steps_on_top_of_a_failed_commit_are_discarded_with_it(fault: Fault) -> None:
     world, store = await flaky_chat()
     async with world.running() as engine:
         store.fail("commit", fault)
@@ -524,8 +522,8 @@ async def test_what_was_made_on_top_of_a_failed_commit_falls_with_it(fault: Faul
 
 
 @pytest.mark.asyncio
-async def test_a_database_that_stays_away_is_told_once() -> None:
-    """Every room tries again each second: the log is not to be nothing else."""
+async def test_an_unavailable_database_is_logged_once() -> None:
+    """Every room retries each second, which would flood the log."""
     world, store = await flaky_chat()
     store.fail("load", Fault.BEFORE, Fault.BEFORE, Fault.BEFORE)
     with capture_logs() as logs:
@@ -551,7 +549,7 @@ async def test_a_database_that_stays_away_is_told_once() -> None:
     ],
     ids=lambda one: type(one).__name__,
 )
-async def test_whose_chat_is_going_on_the_link_is_told(phase: Phase, running: bool) -> None:
+async def test_the_link_is_told_whether_a_chat_runs(phase: Phase, running: bool) -> None:
     world = World()
     engine = world.engine()
     room = engine._room(ROOM)

@@ -1,4 +1,4 @@
-"""The operator's decisions, put together for one room."""
+"""The operator's rules as they apply to one room."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def configured(settings: RoomSettings) -> RoomRecord:
 
 
 @pytest.mark.parametrize("text", ["1", "sales", "SALES", " shop "])
-def test_a_queue_is_found_by_what_people_call_it(text: str) -> None:
+def test_a_queue_is_found_by_id_name_or_alias(text: str) -> None:
     assert RULES.find_queue(text) == SALES
 
 
-def test_a_queue_that_does_not_exist() -> None:
+def test_a_missing_queue_is_none_and_named_by_its_id() -> None:
     assert RULES.find_queue("9") is None
     assert RULES.queue(9) is None
     assert RULES.queue_name(9) == "9"
 
 
-def test_whose_choice_of_queue_counts() -> None:
+def test_the_queue_of_a_room_is_its_setting_then_its_hosts_then_the_default() -> None:
     assert RULES.queue_for(ROOM) == 2
     invited = msgspec.structs.replace(ROOM, host=SALES_USER)
     assert RULES.queue_for(invited) == 1
@@ -44,7 +44,7 @@ def test_the_policy_of_a_room() -> None:
     assert policy.start_on_message
 
 
-def test_what_room_admins_decided_comes_first() -> None:
+def test_the_settings_of_room_admins_come_first() -> None:
     settings = RoomSettings(QueueId(1), "WECHAT", "en", "on_command")
     policy = RULES.policy_for(configured(settings))
     assert (policy.queue_id, policy.source, policy.to_agent) == (1, "WECHAT", "")
@@ -57,13 +57,13 @@ def test_what_room_admins_decided_comes_first() -> None:
     assert RULES.language_for(room) == "en", "as somebody chose"
 
 
-def test_a_voice_has_a_frame_to_itself_where_texts_are_written_twice() -> None:
+def test_a_voice_clip_may_fill_a_frame_where_texts_are_written_twice() -> None:
     assert RULES.clip_bytes() == RULES.policy_for(ROOM).max_text_bytes
     rules = msgspec.structs.replace(RULES, longest_text=lambda: 3_700, longest_clip=lambda: 7_400)
     assert (rules.policy_for(ROOM).max_text_bytes, rules.clip_bytes()) == (3_700, 7_400)
 
 
-def test_a_room_whose_queue_was_taken_out_of_the_config_goes_back_to_the_usual_one() -> None:
+def test_a_room_whose_queue_was_removed_uses_the_default_queue() -> None:
     room = configured(RoomSettings(queue=QueueId(9)))
     policy = RULES.policy_for(room)
     assert (policy.queue_id, policy.source, policy.to_agent) == (2, "PC", RETURNS.to_agent)
@@ -73,7 +73,7 @@ def test_a_room_whose_queue_was_taken_out_of_the_config_goes_back_to_the_usual_o
     assert RULES.policy_for(configured(RoomSettings(queue=QueueId(1)))).queue_id == 1
 
 
-def test_a_cached_policy_is_one_of_these_rules_this_room_and_this_moment() -> None:
+def test_a_cached_policy_depends_on_rules_room_and_learnt_limits() -> None:
     longest = [3_700]
     rules = msgspec.structs.replace(RULES, longest_text=lambda: longest[0])
     first = rules.policy_for(ROOM)
@@ -86,14 +86,14 @@ def test_a_cached_policy_is_one_of_these_rules_this_room_and_this_moment() -> No
     assert (changed.policy_for(ROOM).source, rules.policy_for(ROOM).source) == ("WECHAT", "PC")
 
 
-def test_there_is_an_end_to_what_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_policy_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.rooms.rules.KNOWN", 2)
     rules = msgspec.structs.replace(RULES)
     for source in SOURCES:
         assert rules.policy_for(configured(RoomSettings(source=source))).source == source
 
 
-def test_a_permission_is_asked_for_once_under_the_same_rules() -> None:
+def test_a_permission_is_computed_once_per_rules() -> None:
     asked: list[str] = []
 
     def permission(user: str) -> Permission:

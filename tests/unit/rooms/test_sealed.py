@@ -1,4 +1,4 @@
-"""Encrypted events whose key has not come: waited for, told about, delivered late, given up."""
+"""Encrypted events without a key: waiting, reporting, late delivery, giving up."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Locks:
         self.why = NO_KEY
         self.patience: list[float] = []
         self.asked = 0
-        """How often a homeserver may have been asked, which others must not wait for."""
+        """Number of calls that may ask a homeserver, which other rooms must not wait for."""
 
     async def open(
         self, raw: Json, patience: float | None = None, *, ask: bool = True
@@ -67,7 +67,7 @@ class Locks:
 
 
 class Room:
-    """A served room and its actor."""
+    """A served room and its reader."""
 
     def __init__(self) -> None:
         self.house = House().served()
@@ -112,7 +112,7 @@ class Room:
 
 
 @pytest.mark.asyncio
-async def test_a_key_that_comes_in_time() -> None:
+async def test_an_event_whose_key_comes_in_time_is_read() -> None:
     room = Room()
     room.locks.comes_while_waiting = {"$1"}
     assert await room.gets("$1")
@@ -122,7 +122,7 @@ async def test_a_key_that_comes_in_time() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_went_before_does_not_wait() -> None:
+async def test_without_may_wait_no_key_is_waited_or_asked_for() -> None:
     room = Room()
     assert not await room.gets("$1", may_wait=False)
     assert (room.reported(), room.kept(), room.locks.patience) == ([], [], [])
@@ -163,7 +163,7 @@ async def test_a_key_that_never_comes_is_given_up() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_can_never_be_read_is_not_waited_for() -> None:
+async def test_an_event_that_can_never_be_decrypted_is_reported_at_once() -> None:
     room = Room()
     room.locks.why = Undecryptable("unreadable.undecryptable", later=False)
     await room.gets("$1", may_wait=False)
@@ -172,7 +172,7 @@ async def test_what_can_never_be_read_is_not_waited_for() -> None:
 
 
 @pytest.mark.asyncio
-async def test_while_we_come_in_it_is_parked_as_it_came() -> None:
+async def test_an_encrypted_event_during_the_join_is_parked() -> None:
     room = Room()
     room.house = House()
     room.house.invite()
@@ -182,7 +182,7 @@ async def test_while_we_come_in_it_is_parked_as_it_came() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_is_not_ours_is_not_waited_for() -> None:
+async def test_an_encrypted_event_in_a_room_not_served_is_not_waited_for() -> None:
     room = Room()
     room.house = House()
     assert await room.gets("$1", may_wait=False)
@@ -190,14 +190,14 @@ async def test_a_room_that_is_not_ours_is_not_waited_for() -> None:
 
 
 def test_a_key_is_waited_for_ten_seconds_at_most() -> None:
-    """An hour longer, if the clock goes back an hour, and the room's later messages behind it."""
+    """Else a clock set back an hour would delay the room's later messages by an hour."""
     waits = [
         references.key_patience(received, 20_000) for received in (0, 12_000, 20_000, 3_620_000)
     ]
     assert waits == [0, 2, 10, 10]
 
 
-def test_only_so_many_are_kept_and_they_survive_a_restart() -> None:
+def test_the_number_of_sealed_events_is_limited_and_they_survive_a_restart() -> None:
     visit = House().served().visit
     for number in range(references.SEALED_LIMIT + 5):
         references.keep_sealed(visit, {"event_id": f"${number}"})
@@ -210,7 +210,7 @@ def test_only_so_many_are_kept_and_they_survive_a_restart() -> None:
 
 
 def test_sealed_events_take_a_megabyte_of_the_record_at_most() -> None:
-    """50 of 64 KB were written with each step of an hour."""
+    """50 events of 64 KB would be written with each step for an hour."""
     visit = House().served().visit
     for number in range(40):
         references.keep_sealed(visit, {"event_id": f"${number}", "content": "x" * 60_000})
@@ -218,7 +218,7 @@ def test_sealed_events_take_a_megabyte_of_the_record_at_most() -> None:
     assert kept == [f"${number}" for number in range(23, 40)]
 
 
-def test_what_was_withdrawn_is_not_delivered_late() -> None:
+def test_a_redacted_sealed_event_is_dropped() -> None:
     visit = House().served().visit
     for event_id in ("$1", "$2"):
         references.keep_sealed(visit, {"event_id": event_id})

@@ -143,7 +143,7 @@ ASIDE: list[Effect] = [
 
 
 @pytest.mark.parametrize("stored", INPUTS, ids=lambda one: type(one).__name__)
-def test_inputs(stored: Stored) -> None:
+def test_inputs_survive_storage(stored: Stored) -> None:
     assert load_input(dump_input(stored)) == stored
 
 
@@ -154,14 +154,14 @@ def test_inputs(stored: Stored) -> None:
     + [(one, Lane.ASIDE) for one in ASIDE],
     ids=lambda one: type(one).__name__,
 )
-def test_effects(effect: Effect, lane: Lane) -> None:
+def test_effects_survive_storage_and_have_their_lane(effect: Effect, lane: Lane) -> None:
     row = new_effect(effect)
     assert row is not None
     assert row.lane is lane
     assert load_effect(row.effect) == effect
 
 
-def test_no_kind_of_effect_was_forgotten() -> None:
+def test_every_kind_of_effect_is_tested() -> None:
     kinds = {type(one) for one in [*WEBCHAT, *MATRIX, *ASIDE]}
     assert kinds == set(get_args(StoredEffect))
     assert kinds | {Answered, Delivered} == set(get_args(Effect))
@@ -186,7 +186,7 @@ DROPPED = {"marked", "ours", "rating_asked", "vote", "poll", "place"}
 
 
 def holds(whole: object, part: object) -> bool:
-    """Whether nothing of `part` is missing but what is `DROPPED`."""
+    """Whether `whole` contains `part`, except for fields in `DROPPED`."""
     if isinstance(whole, dict) and isinstance(part, dict):
         kept = {key: one for key, one in part.items() if key not in DROPPED}
         return all(key in whole and holds(whole[key], one) for key, one in kept.items())
@@ -196,8 +196,8 @@ def holds(whole: object, part: object) -> bool:
 
 
 @pytest.mark.parametrize("line", ROWS, ids=lambda line: next(iter(line.values()))["is"])
-def test_what_was_stored_is_read_whole(line: dict[str, object]) -> None:
-    """A class or a field that is renamed loses what is in a database already."""
+def test_rows_of_released_versions_are_read_completely(line: dict[str, object]) -> None:
+    """Renaming a class or a field would lose stored data."""
     ((kind, row),) = line.items()
     read = READ[kind](msgspec.json.encode(row))
     assert holds(msgspec.to_builtins(read), row)
@@ -208,7 +208,7 @@ def test_every_effect_has_a_stored_row() -> None:
     assert stored >= {kind.__struct_config__.tag for kind in get_args(StoredEffect)}
 
 
-def test_rows_name_what_they_are_about() -> None:
+def test_effect_rows_name_their_cause_and_call() -> None:
     call, upload = (new_effect(one) for one in WEBCHAT)
     assert call is not None
     assert upload is not None

@@ -1,4 +1,4 @@
-"""What a room may be configured to, and what is said about the rest."""
+"""Settings of a room: valid values, and messages about others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_whole_state_event() -> None:
     )
 
 
-def test_what_is_not_named_is_as_the_operator_says() -> None:
+def test_settings_not_named_are_the_operators_defaults() -> None:
     assert settings_of_event({}, RULES) == RoomSettings()
 
 
@@ -51,7 +51,7 @@ def test_a_queue_by_id_name_or_alias(value: object) -> None:
         ({"x": 1}, "config.bad_key", "queue, from, language, start, paused"),
     ],
 )
-def test_bad_values(content: dict[str, object], key: str, says: str) -> None:
+def test_bad_values_are_refused(content: dict[str, object], key: str, says: str) -> None:
     with pytest.raises(BadOrder) as caught:
         settings_of_event({"paused": True, **content}, RULES)
     assert caught.value.key == key

@@ -1,4 +1,4 @@
-"""Engines that share the rooms of one database: each serves some, and any takes in what comes."""
+"""Engines that share one database: each serves some rooms, and any accepts input for all."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _RAISED = (
 
 
 class Post:
-    """What the processes say to one another: `Others` as `storage.shards` does it."""
+    """Messages between processes: `Others`, as `storage.shards` implements it."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.engines: list[Engine] = []
         self.notices: list[PassedOn] = []
-        """Those that were not delivered yet."""
+        """Notices not delivered yet."""
         self.long = False
-        """What is passed on is too long for a notice."""
+        """Whether inputs are too long for a notice."""
         self.typed: list[tuple[RoomId, tuple[UserId, ...]]] = []
         self.trouble: StoreError | None = None
 
@@ -105,7 +105,7 @@ async def two(world: World) -> AsyncIterator[tuple[Engine, Engine, Post]]:
 
 
 @pytest.mark.asyncio
-async def test_what_another_takes_in_is_handled_by_the_owner_once() -> None:
+async def test_an_input_accepted_by_another_process_is_handled_once_by_the_owner() -> None:
     world = World()
     await world.chatting()
     async with two(world) as (_, other, post):
@@ -118,8 +118,8 @@ async def test_what_another_takes_in_is_handled_by_the_owner_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_order_is_that_in_which_things_were_taken_in() -> None:
-    """The owner, with the room in memory, has not heard of the first when the second comes."""
+async def test_inputs_are_handled_in_the_order_of_acceptance() -> None:
+    """The owner accepts the second before it gets the notice of the first."""
     world = World()
     await world.chatting()
     async with two(world) as (one, other, _):
@@ -133,10 +133,10 @@ async def test_the_order_is_that_in_which_things_were_taken_in() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("missed", [0, 1])
-async def test_what_the_notice_carries_is_not_read(
+async def test_an_input_carried_by_the_notice_needs_no_read(
     missed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But if one was missed, or one is too long to be carried, the room is read."""
+    """If a notice was missed, or an input is too long for it, the room is read."""
     world = World()
     await world.chatting()
     async with two(world) as (one, other, post):
@@ -170,10 +170,10 @@ async def test_what_the_notice_carries_is_not_read(
 
 
 @pytest.mark.asyncio
-async def test_a_notice_does_not_pass_what_is_about_to_be_written(
+async def test_a_notice_does_not_overtake_a_step_about_to_be_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The later event has happened in memory already when the owner hears of the earlier one."""
+    """The later event is handled in memory when the notice of the earlier one comes."""
     world = World()
     await world.chatting()
     async with two(world) as (one, other, post):
@@ -197,8 +197,8 @@ async def test_a_notice_does_not_pass_what_is_about_to_be_written(
 
 
 @pytest.mark.asyncio
-async def test_encryption_hears_at_once_who_has_left() -> None:
-    """Though the room, which waits for something else, handles it later."""
+async def test_encryption_is_told_at_once_of_members_who_left() -> None:
+    """Even if the room handles the event later."""
     world = World()
     await world.chatting()
     async with two(world) as (one, other, post):
@@ -215,8 +215,8 @@ async def test_encryption_hears_at_once_who_has_left() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_is_new_is_begun_by_its_owner() -> None:
-    """Nothing is stored of it but what came."""
+async def test_a_new_room_is_created_by_its_owner() -> None:
+    """Only its inputs are stored before."""
     world = World()
     async with two(world) as (_, other, post):
         await other.accept_events([world.invitation()])
@@ -227,7 +227,7 @@ async def test_a_room_that_is_new_is_begun_by_its_owner() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_notice_may_get_lost() -> None:
+async def test_an_input_whose_notice_was_lost_is_found_by_the_sweep() -> None:
     world = World()
     await world.chatting()
     async with two(world) as (_, other, post):
@@ -239,7 +239,7 @@ async def test_a_notice_may_get_lost() -> None:
 
 
 @pytest.mark.asyncio
-async def test_handed_over_once_all_is_finished() -> None:
+async def test_a_shard_is_handed_over_once_its_calls_have_ended() -> None:
     world = World()
     await world.chatting()
     async with two(world) as (one, other, post):
@@ -250,11 +250,11 @@ async def test_handed_over_once_all_is_finished() -> None:
             handing = tasks.create_task(one.hand_over(SHARD, 10))
             await asyncio.sleep(0.05)
             assert not handing.done()
-            await one.accept_events([world.event(text="two")])  # stored, for whoever is next
+            await one.accept_events([world.event(text="two")])  # stored for the next owner
             world.link.gate.set()
         assert world.link.kept == set()
         assert not world.matrix.ours(ROOM)
-        await one.accept_events([world.event(text="three")])  # not its room any more
+        await one.accept_events([world.event(text="three")])  # no longer its room
         assert [told.room for told in post.notices] == [ROOM]
         assert world.link.texts(ROOM) == ["one"]
         await other.gain([SHARD])
@@ -286,8 +286,8 @@ async def test_rooms_that_could_not_be_handed_over_are_served_on(
 
 
 @pytest.mark.asyncio
-async def test_an_outcome_is_kept_though_another_has_stored_an_input_meanwhile() -> None:
-    """No step of the old owner's can be written then; yet nothing is said twice."""
+async def test_an_outcome_is_kept_after_another_process_stored_an_input() -> None:
+    """No step of the old owner can be written then, yet no message is sent twice."""
     world = World()
     await world.chatting()
     async with two(world) as (one, other, post):
@@ -308,7 +308,7 @@ async def test_an_outcome_is_kept_though_another_has_stored_an_input_meanwhile()
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("how", ["impatient", "lost"])
-async def test_what_is_not_finished_is_in_doubt_for_the_next(how: str) -> None:
+async def test_an_unfinished_call_is_uncertain_for_the_next_owner(how: str) -> None:
     world = World()
     await world.chatting()
     async with two(world) as (one, other, _):
@@ -325,13 +325,13 @@ async def test_what_is_not_finished_is_in_doubt_for_the_next(how: str) -> None:
         assert not world.matrix.ours(ROOM)
         await other.gain([SHARD])
         await quiet()
-    assert world.link.texts(ROOM) == ["one", "one"]  # the second under the same id, and marked
+    assert world.link.texts(ROOM) == ["one", "one"]  # the second with the same call id, and marked
     assert len({call.call_id for call in world.link.calls}) == 1
     assert await world.nothing_left()
 
 
 @pytest.mark.asyncio
-async def test_who_waits_for_a_room_that_is_lost_stores_it_for_the_next() -> None:
+async def test_inputs_of_a_lost_room_are_stored_for_the_next_owner() -> None:
     world = World(FlakyStore())
     assert isinstance(world.store, FlakyStore)
     await world.chatting()
@@ -351,7 +351,7 @@ async def test_who_waits_for_a_room_that_is_lost_stores_it_for_the_next() -> Non
 
 
 @pytest.mark.asyncio
-async def test_links_that_close_have_their_last_words() -> None:
+async def test_pushes_of_closing_links_are_stored_for_the_next_owner() -> None:
     world = World()
     await world.chatting()
     async with two(world) as (one, other, post):
@@ -365,12 +365,12 @@ async def test_links_that_close_have_their_last_words() -> None:
         assert world.matrix.texts(ROOM) == []
         await other.gain([SHARD])
         await post.deliver()
-        # Nobody was there for two minutes, and no history tells what was said then.
+        # Two minutes without an owner, and no history tells what was sent then.
         assert world.matrix.texts(ROOM) == ["from the agent", "outage.unsure"]
 
 
 @pytest.mark.asyncio
-async def test_who_types_is_told_to_the_owner() -> None:
+async def test_typing_is_passed_on_to_the_owner() -> None:
     world = World()
     await world.chatting()
     async with two(world) as (one, other, post):
@@ -398,7 +398,7 @@ async def test_shards_that_cannot_be_read_are_not_served() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_no_database_holds_is_dropped_and_the_rest_passed_on() -> None:
+async def test_an_unstorable_input_is_dropped_and_the_others_passed_on() -> None:
     world = World()
     await world.chatting()
     async with two(world) as (_, other, post):
@@ -413,7 +413,7 @@ async def test_what_no_database_holds_is_dropped_and_the_rest_passed_on() -> Non
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_may_have_been_anothers_is_read_again() -> None:
+async def test_a_room_that_another_process_may_have_served_is_read_again() -> None:
     world = World()
     await world.chatting()
     async with two(world) as (one, other, post):
@@ -427,29 +427,29 @@ async def test_a_room_that_may_have_been_anothers_is_read_again() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_replaces_another_is_known_to_all_once_one_knows_it() -> None:
+async def test_a_replacement_room_is_known_to_all_processes_once_one_knows_it() -> None:
     world = World()
     await world.chatting()
     new, third = RoomId("!new:example.org"), Upgrades()
     noted = Upgrades()
     await noted.note(world.store, ROOM, new)
     await third.look(world.store, new)
-    assert third.record_of(new) == new  # until somebody has invited us
+    assert third.record_of(new) == new  # until somebody has invited the bot
     found = noted.find(new)
     assert found is not None
     await noted.keep(world.store, msgspec.structs.replace(found, ours=True))
     await third.look(world.store, new)
     assert third.record_of(new) == ROOM
     async with two(world) as (_, other, post):
-        other._around.upgrades = Upgrades()  # as one that has not heard of it
+        other._around.upgrades = Upgrades()  # as in a process that does not know it
         room, event_id, raw = world.event(text="one", room_id=new)
         await other.accept_events([(room, event_id, raw)])
         assert [told.room for told in post.notices] == [ROOM]
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_another_has_erased_replaces_none() -> None:
-    """Whoever is invited into it serves it as what it is, and all the others with them."""
+async def test_a_room_erased_by_another_process_has_no_replacement() -> None:
+    """An invitation to the new room then starts a room of its own in every process."""
     world, new = World(), RoomId("!new:example.org")
     await world.chatting()
     owner, other = Upgrades(), Upgrades()
@@ -494,10 +494,10 @@ async def test_a_room_that_was_looked_up_before_the_tombstone_is_looked_up_again
 
 
 @pytest.mark.asyncio
-async def test_what_came_for_a_room_that_was_just_lost_is_told_to_its_owner(
+async def test_an_input_for_a_room_just_lost_is_announced_to_its_owner(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Stored without that, it would wait until the owner looks, and come after what is later."""
+    """Else it would wait for the owner's sweep, and be handled after later ones."""
     world = World()
     await world.chatting()
 
@@ -513,8 +513,8 @@ async def test_what_came_for_a_room_that_was_just_lost_is_told_to_its_owner(
 
 
 @pytest.mark.asyncio
-async def test_what_is_encrypted_is_opened_by_the_owner_alone() -> None:
-    """It notes what it has opened; but who has left is heard of wherever it comes in."""
+async def test_encrypted_events_are_opened_by_the_owner_only() -> None:
+    """It records what it opened; but every process tells encryption who has left."""
     world = World()
     await world.chatting()
     opened: list[str] = []
@@ -536,7 +536,7 @@ async def test_what_is_encrypted_is_opened_by_the_owner_alone() -> None:
 
 
 @pytest.mark.asyncio
-async def test_keys_wake_the_rooms_that_are_served_here() -> None:
+async def test_keys_wake_only_rooms_served_by_the_process() -> None:
     world = World()
     await world.chatting()
     async with two(world) as (one, other, _):

@@ -24,7 +24,7 @@ async def test_a_file_can_be_read_as_often_as_needed(size: int) -> None:
             assert b"".join([chunk async for chunk in kept.chunks()]) == data[:size]
 
 
-async def test_what_the_source_raises_is_passed_on() -> None:
+async def test_an_exception_of_the_source_is_passed_on() -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield b"x"
         raise TooBig("more than allowed")
@@ -35,10 +35,10 @@ async def test_what_the_source_raises_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("when", ["write", "flush"])
-async def test_a_full_disk_is_trouble_that_passes(
+async def test_a_full_disk_is_a_temporary_failure(
     monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """Also where only the last bytes find no room, which are written late and again at the end."""
+    """Also if only the last bytes do not fit: these are written on flush, and again on close."""
 
     class Full(io.BytesIO):
         def write(self, data: Buffer) -> int:

@@ -1,4 +1,4 @@
-"""What `status` answers is true, in every phase."""
+"""Answers of `status` in every phase."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def at(phase: Phase) -> House:
     return house
 
 
-def test_status_tells_where_things_stand() -> None:
+def test_status_tells_the_phase_and_kept_messages() -> None:
     house = in_english()
     house.say("hello")
     house.say("status")
@@ -50,7 +50,7 @@ def test_status_tells_where_things_stand() -> None:
     assert answer(house) == ("command.status_kept", {"status": status, "kept": kept})
 
 
-def test_status_counts_nothing_where_there_is_nothing() -> None:
+def test_status_without_kept_messages_counts_none() -> None:
     house = in_english().chat()
     house.say("!wc status")
     assert answer(house) == ("command.status_chatting", {"names": "?"})
@@ -63,7 +63,7 @@ def test_status_counts_messages_and_not_calls() -> None:
     assert answer(house) == ("command.status_requesting", {"queue": "Sales"})
 
 
-def test_status_without_a_place() -> None:
+def test_status_without_a_position() -> None:
     house = at(Queued(QueueId(2), 1))
     house.say("status")
     assert answer(house) == ("command.status_waiting", {"queue": "Returns"})
@@ -73,7 +73,7 @@ def test_status_without_a_place() -> None:
 @pytest.mark.parametrize(
     ("since", "key"), [(None, "command.status_leaving"), (1, "command.status_leaving_away")]
 )
-def test_status_of_who_is_leaving_the_queue(
+def test_status_while_leaving_the_queue(
     kind: type[Requesting | Queued], since: int | None, key: str
 ) -> None:
     house = House().served()
@@ -105,7 +105,7 @@ def test_status_says_that_the_room_is_paused() -> None:
         (Queued(QueueId(1), 5), "command.status_waiting"),
     ],
 )
-def test_status_while_somebody_wishes_to_be_called_back(phase: Phase, key: str) -> None:
+def test_status_while_a_callback_is_pending(phase: Phase, key: str) -> None:
     house = House().served()
     callback = Callback(QueueId(1), wanted=5, next_at=house.now + 60_000)
     house.visit.set(conversation=Conversation(phase=phase, callback=callback))

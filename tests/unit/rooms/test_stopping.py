@@ -1,4 +1,4 @@
-"""A stop: what is under way ends, what only waits does not, and nothing of either is lost."""
+"""A stop: calls under way end, waiting work is left, and neither is lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.rooms.test_room import flaky_chat
 
 @asynccontextmanager
 async def at_work(world: World) -> AsyncIterator[tuple[Engine, asyncio.TaskGroup]]:
-    """An engine that runs, and that the test has to stop."""
+    """A running engine that the test has to stop."""
     engine, ready = world.engine(), asyncio.Event()
     undone = await engine.undone()
     async with asyncio.TaskGroup() as tasks:
@@ -29,7 +29,7 @@ async def at_work(world: World) -> AsyncIterator[tuple[Engine, asyncio.TaskGroup
 
 
 @pytest.mark.asyncio
-async def test_stop_lets_what_is_under_way_end() -> None:
+async def test_stop_waits_for_a_call_under_way() -> None:
     world = World()
     await world.chatting()
     async with at_work(world) as (engine, tasks):
@@ -50,8 +50,8 @@ async def test_stop_lets_what_is_under_way_end() -> None:
 
 
 @pytest.mark.asyncio
-async def test_stop_does_not_wait_for_what_only_waits() -> None:
-    """An effect between two attempts goes on after the next start."""
+async def test_stop_does_not_wait_for_an_effect_between_attempts() -> None:
+    """It goes on after the next start."""
     world = World()
     await world.chatting()
     async with at_work(world) as (engine, _):
@@ -66,8 +66,8 @@ async def test_stop_does_not_wait_for_what_only_waits() -> None:
 
 
 @pytest.mark.asyncio
-async def test_stop_writes_the_record_whole() -> None:
-    """Until then, that a message was taken is only to be seen by its row (`visit.recovered`)."""
+async def test_stop_writes_the_complete_record() -> None:
+    """Until then only its row tells that a message was delivered (`visit.recovered`)."""
     world = World()
     await world.chatting()
 
@@ -77,7 +77,7 @@ async def test_stop_writes_the_record_whole() -> None:
         return load_record(found.record) == await world.stored()
 
     async with at_work(world) as (engine, _):
-        await world.clock.turn(16)  # what was said before the start has been asked for
+        await world.clock.turn(16)  # the history has been asked for
         await engine.accept_events([world.event(text="one")])
         await quiet()
         assert (await world.stored()).read_up_to == "$e1"
@@ -87,7 +87,7 @@ async def test_stop_writes_the_record_whole() -> None:
 
 
 @pytest.mark.asyncio
-async def test_so_it_does_where_the_outcome_still_waits_for_other_writes() -> None:
+async def test_stop_writes_an_outcome_that_waits_for_other_writes() -> None:
     world = World()
     await world.chatting()
     async with at_work(world) as (engine, _):
@@ -102,7 +102,7 @@ async def test_so_it_does_where_the_outcome_still_waits_for_other_writes() -> No
 
 
 @pytest.mark.asyncio
-async def test_stop_has_an_end() -> None:
+async def test_stop_gives_up_after_its_patience() -> None:
     world = World()
     await world.chatting()
     async with at_work(world) as (engine, _):
@@ -116,10 +116,8 @@ async def test_stop_has_an_end() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("under_way", [False, True])
-async def test_what_the_links_bring_after_the_stop_is_kept_for_the_next_start(
-    under_way: bool,
-) -> None:
-    """They close after the engine, and store what they have read."""
+async def test_pushes_after_the_stop_are_kept_for_the_next_start(under_way: bool) -> None:
+    """Links close after the engine, and store what they have read."""
     world = World()
     await world.chatting()
     async with at_work(world) as (engine, _):
@@ -138,7 +136,7 @@ async def test_what_the_links_bring_after_the_stop_is_kept_for_the_next_start(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("moment", ["before the answer", "while the next call is stored"])
-async def test_a_stop_leaves_nothing_in_doubt(moment: str) -> None:
+async def test_a_stop_leaves_no_call_uncertain(moment: str) -> None:
     """No call is marked as attempted unless it goes out: the next start would repeat it."""
     world, store = await flaky_chat()
     async with at_work(world) as (engine, tasks):
@@ -170,7 +168,7 @@ async def test_a_stop_leaves_nothing_in_doubt(moment: str) -> None:
 
 @pytest.mark.asyncio
 async def test_stop_waits_for_the_answer_to_a_call_without_a_task() -> None:
-    """Else each restart under load would leave calls in doubt."""
+    """Else each restart under load would leave uncertain calls."""
     world = World()
     await world.chatting()
     async with at_work(world) as (engine, tasks):
@@ -191,8 +189,8 @@ async def test_stop_waits_for_the_answer_to_a_call_without_a_task() -> None:
 
 
 @pytest.mark.asyncio
-async def test_work_that_comes_up_as_the_engine_ends_is_left_to_the_store() -> None:
-    """An error would take the place of the cancellation, and whoever was cancelled would go on."""
+async def test_work_spawned_while_the_engine_ends_is_left_to_the_store() -> None:
+    """An exception would replace the cancellation, and the cancelled task would go on."""
     engine, ready, after = World().engine(), asyncio.Event(), asyncio.Event()
     undone = await engine.undone()
 
