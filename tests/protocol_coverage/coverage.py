@@ -176,8 +176,8 @@ ALSO = """\
 6 T31: test_32_status_11_is_not_an_error
 6 T36: test_extensions
 7 66: test_bridge_killed_20_times_under_load
-7 60: test_notice_types test_a_desk_that_says_it_every_second
-7 60: test_it_ends_when_the_message_is_there"""
+7 60: test_notice_types test_typing_pushed_every_second_is_shown_every_three_seconds
+7 60: test_typing_ends_with_the_agents_message"""
 """One line each: section, rows, and names of tests."""
 
 # --- reading the tests ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The robot's answers, as a customer reads them, and what the customer says about them."""
+"""The robot's answers in a room, and what the customer replies to them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_the_robot_has_no_answer(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("base", ["", "https://kb.example.org/"])
-async def test_answers_are_cards_of_words(base: str) -> None:
+async def test_answers_are_plain_text_cards(base: str) -> None:
     """Trap T37: previews are HTML."""
     found = RobotAnswer("<b>Returns</b>", "Send <em>it</em>\n back" + "x" * 400, path="/a/1.html")
     told = RobotReply(1, answers=(found, RobotAnswer("", "<script>x</script>", "Why?")))
@@ -130,7 +130,7 @@ def test_an_answer_is_shown_and_noted_for_an_agent(aside: bool, key: str) -> Non
     assert question.note == "（机器人已回复：A; B）"
 
 
-def test_no_answer_leads_to_a_person() -> None:
+def test_no_answer_of_the_robot_requests_a_person() -> None:
     house = House(FIRST).served()
     event_id = waiting(house)
     cards.robot_answered(house.visit, RobotAnswered(event_id, "how?", "robot.nothing", first=True))
@@ -138,7 +138,7 @@ def test_no_answer_leads_to_a_person() -> None:
     assert house.record.conversation.number == 1
 
 
-def test_who_has_a_chat_elsewhere_asks_for_no_second_person_by_a_word() -> None:
+def test_bare_person_requests_nobody_if_a_chat_runs_in_another_room() -> None:
     house = House(FIRST).served(SALES_USER)
     spoke = Spoke(house.event_id(), ADA, CustomerText("person"), "person")
     facts = Facts(house.now, elsewhere="https://matrix.to/#/!first:example.org")
@@ -147,7 +147,7 @@ def test_who_has_a_chat_elsewhere_asks_for_no_second_person_by_a_word() -> None:
     assert isinstance(house.record.conversation.phase, Idle)
 
 
-def test_an_answer_that_nobody_waits_for_is_not_shown() -> None:
+def test_an_answer_is_not_shown_after_a_person_was_requested() -> None:
     house = House(FIRST).served()
     event_id = waiting(house)
     house.say("human")
@@ -157,7 +157,7 @@ def test_an_answer_that_nobody_waits_for_is_not_shown() -> None:
     assert house.effects == []
 
 
-def test_what_was_asked_by_command_is_shown_always() -> None:
+def test_an_answer_to_the_ask_command_is_always_shown() -> None:
     house = House(RULES).served()
     cards.robot_answered(house.visit, RobotAnswered(EventId("$1"), "how?", "robot.nothing"))
     assert house.effects == [ShowAnswer(EventId("$1"), "how?", "robot.nothing")]
@@ -189,7 +189,7 @@ def test_a_person_is_offered_only_to_somebody_without_one(
     assert ("person" in text) is offered
 
 
-# --- in plain words -----------------------------------------------------------------------------
+# --- without a command ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_person_is_offered_only_to_somebody_without_one(
         ("", None),
     ],
 )
-def test_plain_words(words: str, meant: Input | None) -> None:
+def test_plain_words_that_mean_human_or_solved(words: str, meant: Input | None) -> None:
     house = House(FIRST).served()
     waiting(house)
     cards.robot_answered(
@@ -216,7 +216,7 @@ def test_plain_words(words: str, meant: Input | None) -> None:
     assert cards.robot_wish(house.visit, words) == meant
 
 
-def test_plain_words_where_there_is_nothing_to_say_them_to() -> None:
+def test_where_plain_words_are_understood() -> None:
     house = House(FIRST).served()
     assert cards.robot_wish(house.visit, "thanks") is None
     assert cards.robot_wish(house.visit, "human") == Human()
@@ -244,13 +244,13 @@ def test_solved_by_command() -> None:
     assert house.notices == ["robot.solved"]
     other = House(FIRST).served()
     said = other.say("solved")
-    assert other.carried == [said]  # a customer's word, as nothing is to be solved
+    assert other.carried == [said]  # a message, as there is no question to settle
     assert House(RULES).served().say("!wc solved")
 
 
 @pytest.mark.parametrize("words", ["solved", "Thanks!", "!wc solved", "👍"])
-def test_an_answer_to_ask_was_enough(words: str) -> None:
-    """The question of an `ask` waits for nobody; the words about its answer call nobody either."""
+def test_thanks_or_solved_after_an_answer_to_ask_settles_it(words: str) -> None:
+    """The question of `ask` waits for no agent, and the reply to its answer requests none."""
     house = House(COMMAND).served()
     card, asked = EventId("$card"), EventId("$asked")
     number = house.record.conversation.number
@@ -265,7 +265,7 @@ def test_an_answer_to_ask_was_enough(words: str) -> None:
     assert house.carried == []
 
 
-def test_thanks_after_something_else_than_an_answer() -> None:
+def test_solved_without_a_recent_answer_is_a_message() -> None:
     house = House(COMMAND).served()
     cards.remember(house.visit, OurCard(EventId("$card"), CardKind.ROBOT, text="how?", number=9))
     said = house.say("solved")
@@ -324,7 +324,7 @@ async def test_first_the_robot_then_a_person() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_question_survives_the_death_of_the_process() -> None:
+async def test_a_question_to_the_robot_survives_a_restart() -> None:
     link = Knowing(FOUND)
     link.thinking.clear()
     world = world_with(link)
@@ -351,14 +351,14 @@ async def test_a_knowledge_base_that_hangs_leads_to_a_person() -> None:
         await engine.accept_events([world.event(text="how?")])
         await world.clock.turn(61)
         assert world.matrix.texts(ROOM)[0] == "robot.person_unreachable"
-        link.thinking.set()  # too late: nobody is told any more
+        link.thinking.set()  # too late: the answer is not shown
         await quiet()
     assert "robot.answers_first" not in world.matrix.texts(ROOM)
     assert [type(one.command) for one in link.calls] == [RequestChat, SendPreMessage]
 
 
 @pytest.mark.asyncio
-async def test_where_nobody_is_there_the_robot_helps_and_the_words_are_kept() -> None:
+async def test_without_agents_the_robot_answers_and_the_message_is_kept() -> None:
     link = Knowing(FOUND)
     link.answers.append(Reply(101, -5))
     world = world_with(link, NOBODY)
@@ -395,7 +395,7 @@ def test_plain_words_to_the_robot_of_a_queue(words: str, meant: Input | None) ->
     assert cards.robot_wish(house.visit, words) == meant
 
 
-def test_the_robot_hears_what_was_typed_in_a_room_of_several() -> None:
+def test_the_robot_gets_the_text_without_the_senders_name() -> None:
     house = House(FIRST).served(direct=False)
     house.say("how?")
     (ask,) = (one for one in house.effects if isinstance(one, AskRobot))

@@ -1,4 +1,4 @@
-"""`login` and `logout`: what is asked, what is stored, and what stays of a password."""
+"""`login` and `logout`: attempts, storage, and where a password may stay."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def said(house: House) -> dict[str, Args]:
     return {one.key: one.args for one in house.effects if isinstance(one, Say)}
 
 
-def test_the_password_goes_sealed_and_its_message_goes() -> None:
+def test_a_login_is_tried_with_a_sealed_password_and_its_message_redacted() -> None:
     house = House(TAKING).served()
     event_id = house.say(f"login ada {SECRET}")
     assert house.effects == [Conceal(event_id), TryLogin(event_id, LOGIN)]
     assert SECRET.encode() not in dump_record(house.record)
-    assert house.record.login is None  # not before the call centre has taken it
+    assert house.record.login is None  # only once the call centre has accepted it
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_password_goes_sealed_and_its_message_goes() -> None:
         "login re-trying again",
     ],
 )
-def test_what_may_be_a_word_to_the_agent_is_neither_deleted_nor_tried(text: str) -> None:
+def test_a_sentence_that_begins_with_login_is_neither_deleted_nor_tried(text: str) -> None:
     house = House(TAKING).served()
     event_id = house.say(text)
     assert house.reported == {event_id: "undelivered.like_login"}
@@ -72,7 +72,7 @@ def test_what_may_be_a_word_to_the_agent_is_neither_deleted_nor_tried(text: str)
     ]
 
 
-def test_where_nobody_can_log_in_it_is_a_word_to_the_agent() -> None:
+def test_login_is_a_message_where_nobody_can_log_in() -> None:
     house = House().served()
     event_id = house.say("login ada x1")
     assert house.reported == {}
@@ -80,7 +80,7 @@ def test_where_nobody_can_log_in_it_is_a_word_to_the_agent() -> None:
 
 
 @pytest.mark.parametrize("text", ["!wc login", "!wc lgin"])
-def test_the_command_alone_holds_no_password(text: str) -> None:
+def test_login_without_arguments_is_not_redacted(text: str) -> None:
     house = House(TAKING).served()
     house.say(text)
     (said,) = house.effects
@@ -89,7 +89,7 @@ def test_the_command_alone_holds_no_password(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["!wc login ada", "!wc login a b c", "!wc lgin a b"])
-def test_what_may_hold_a_password_all_the_same(text: str) -> None:
+def test_a_malformed_login_that_may_hold_a_password_is_redacted(text: str) -> None:
     house = House(TAKING).served()
     event_id = house.say(text)
     assert house.effects[0] == Conceal(event_id)
@@ -97,7 +97,7 @@ def test_what_may_hold_a_password_all_the_same(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [f"login ada {SECRET}", "!wc login ada x y"])
-def test_not_in_clear_where_encryption_is_required(text: str) -> None:
+def test_no_login_in_clear_where_encryption_is_required(text: str) -> None:
     required = Encryption(allow=True, require=True)
     house = House(msgspec.structs.replace(TAKING, encryption=required)).served()
     event_id = house.say(text)
@@ -107,7 +107,7 @@ def test_not_in_clear_where_encryption_is_required(text: str) -> None:
     assert Conceal(words) not in house.effects
 
 
-def test_not_beyond_what_is_read_in_a_minute() -> None:
+def test_no_login_beyond_the_rate_limit() -> None:
     house = House(TAKING).served()
     for _ in range(TAKING.limits.messages_per_minute + 1):
         house.say("!wc status")
@@ -116,14 +116,14 @@ def test_not_beyond_what_is_read_in_a_minute() -> None:
     assert house.effects == [Conceal(event_id)]
 
 
-def test_not_from_somebody_without_permission() -> None:
+def test_no_login_without_permission() -> None:
     house = House(TAKING).served(direct=False)
     event_id = house.say(f"!wc login ada {SECRET}", STRANGER)
     assert house.reported == {event_id: "refused.permission"}
     assert house.effects.count(Conceal(event_id)) == 1
 
 
-def test_what_programs_write_where_others_are_is_none_of_our_business() -> None:
+def test_a_login_in_a_notice_in_a_shared_room_is_ignored() -> None:
     house = House(TAKING).served(direct=False)
     words = "!wc login NAME PASSWORD"
     told = Spoke(house.event_id(), ADA, CustomerText(words), plain=words, notice=True)
@@ -136,24 +136,24 @@ MISSPELT = (
     *(f"!wc: login ada {SECRET}", f"!wc，login ada {SECRET}", f"!wc 登录： ada {SECRET}"),
     *(f"!wc log in ada {SECRET}", f"!wc サインイン ada {SECRET}", f"！ｗｃ：Login:ada {SECRET}"),
 )
-"""Logins that are written as people write."""
+"""Logins with common variants of spelling."""
 UNLIKE = (
     *(f"!wc sign in ada {SECRET}", f"!wc登录ada {SECRET}", f"!wc 登禄 ada {SECRET}"),
     *(f"!wclogn ada {SECRET}", f"!wc singin ada {SECRET}", f"!wc 登录ada：{SECRET}"),
     *(f"!wc login ada:{SECRET}", f"!wcログイソ ada {SECRET}"),
 )
-"""Those that can only be guessed."""
+"""Texts that are only probably logins."""
 
 
 @pytest.mark.parametrize("text", MISSPELT)
-def test_a_login_is_one_with_the_marks_and_the_characters_of_hasty_people(text: str) -> None:
+def test_a_login_with_a_common_variant_of_spelling_is_tried(text: str) -> None:
     house = House(TAKING).served()
     event_id = house.say(text)
     assert house.effects == [Conceal(event_id), TryLogin(event_id, LOGIN)]
 
 
 @pytest.mark.parametrize("text", UNLIKE)
-def test_what_is_probably_a_login_is_taken_out_of_the_room(text: str) -> None:
+def test_a_probable_login_is_redacted(text: str) -> None:
     house = House(TAKING).served()
     event_id = house.say(text)
     assert house.effects[0] == Conceal(event_id)
@@ -177,7 +177,7 @@ BARE = (
 
 
 @pytest.mark.parametrize("text", BARE)
-def test_what_may_be_a_login_without_the_prefix_is_asked_about(text: str) -> None:
+def test_a_probable_login_without_the_prefix_is_held_back(text: str) -> None:
     house = House(TAKING).served()
     event_id = house.say(text)
     assert house.reported == {event_id: "undelivered.like_login"}
@@ -188,7 +188,7 @@ def test_what_may_be_a_login_without_the_prefix_is_asked_about(text: str) -> Non
 
 
 @pytest.mark.parametrize("text", [*BARE, f"login ada {SECRET}", f"登陆 ada {SECRET}"])
-def test_during_a_chat_as_well(text: str) -> None:
+def test_a_probable_login_during_a_chat_is_held_back(text: str) -> None:
     house = House(TAKING).served().chat()
     event_id = house.say(text)
     assert house.reported == {event_id: "undelivered.like_login"}
@@ -209,40 +209,40 @@ def test_during_a_chat_as_well(text: str) -> None:
         *("登录", "log in please now 2x", "登记 编号 A1234"),
     ],
 )
-def test_during_a_chat_other_words_are_the_agents(text: str) -> None:
+def test_other_sentences_about_login_go_to_the_agent(text: str) -> None:
     house = House(TAKING).served().chat()
     event_id = house.say(text)
     assert house.carried == [event_id]
 
 
-def test_other_mistakes_stay_in_the_room() -> None:
+def test_other_mistyped_commands_are_not_redacted() -> None:
     house = House(TAKING).served()
     house.say("!wc histry 3")
     assert house.notices == ["command.unknown_near"]
     assert len(house.effects) == 1
 
 
-def test_not_where_others_read() -> None:
+def test_no_login_in_a_shared_room() -> None:
     house = House(TAKING).served(direct=False)
     house.say("!wc login ada x")
     assert house.notices == ["login.direct_only"]
     assert isinstance(house.effects[0], Conceal)
 
 
-def test_not_where_others_have_come_to_read() -> None:
+def test_no_login_in_a_direct_room_that_became_shared() -> None:
     house = House(TAKING).served()
     house.receive(MemberJoined(UserId("@bob:example.org"), "Bob"))
     house.say("!wc login ada x")
     assert house.notices == ["room.shared", "login.direct_only"]
 
 
-def test_not_if_the_operator_does_not_want_it() -> None:
+def test_no_login_if_the_operator_disabled_it() -> None:
     house = House().served()
     house.say("!wc login ada x1")
     assert house.notices == ["login.off"]
 
 
-def test_not_in_the_midst_of_a_chat_or_a_queue() -> None:
+def test_no_login_or_logout_during_a_chat_or_queue() -> None:
     for house in (House(TAKING).served().chat(), House(TAKING).served()):
         house.visit.step(Start())
         house.effects.clear()
@@ -255,7 +255,7 @@ def test_not_in_the_midst_of_a_chat_or_a_queue() -> None:
         assert house.record.login == LOGIN
 
 
-def test_not_again_at_once() -> None:
+def test_no_second_login_at_once() -> None:
     house = House(TAKING).served()
     house.say("login ada x1")
     house.say("login ada y1")
@@ -265,7 +265,7 @@ def test_not_again_at_once() -> None:
     assert sum(isinstance(one, TryLogin) for one in house.effects) == 2
 
 
-def test_a_clock_that_was_set_back_refuses_no_login() -> None:
+def test_a_login_is_tried_after_the_clock_was_set_back() -> None:
     house = House(TAKING).served()
     house.say("login ada x1")
     house.visit.now -= 3_600_000
@@ -273,7 +273,7 @@ def test_a_clock_that_was_set_back_refuses_no_login() -> None:
     assert sum(isinstance(one, TryLogin) for one in house.effects) == 2
 
 
-def test_in_a_direct_room_with_a_queue_it_takes_the_prefix() -> None:
+def test_login_needs_the_prefix_in_a_direct_room_with_a_queue_user() -> None:
     house = House(TAKING).served(SALES_USER)
     house.say("login ada x1")
     assert house.carried
@@ -282,7 +282,7 @@ def test_in_a_direct_room_with_a_queue_it_takes_the_prefix() -> None:
     assert isinstance(house.effects[1], TryLogin)
 
 
-# --- what the call centre says ------------------------------------------------------------------
+# --- results of a login ---------------------------------------------------------------------------
 
 
 def came(house: House, reason: str | None = None, code: int | None = None) -> dict[str, Args]:
@@ -290,7 +290,7 @@ def came(house: House, reason: str | None = None, code: int | None = None) -> di
     return said(house)
 
 
-def test_taken() -> None:
+def test_an_accepted_login_is_stored_and_can_be_removed() -> None:
     house = House(TAKING).served()
     assert came(house)["login.done"]["name"] == "ada"
     assert dump_record(house.record).count(b"OwnLogin") == 1
@@ -299,7 +299,7 @@ def test_taken() -> None:
     assert said(house)["logout.done"] == {"name": "ada"}
 
 
-def test_refused() -> None:
+def test_a_refused_login_is_told_with_its_reason() -> None:
     house = House(TAKING).served()
     args = came(house, "login.refused", -20)["login.refused"]
     assert args == {"reason": house.visit.word("result.-20", {})}
@@ -308,14 +308,14 @@ def test_refused() -> None:
     assert "login.unreachable" in came(House(TAKING).served(), "login.unreachable")
 
 
-def test_too_late() -> None:
+def test_a_login_accepted_during_a_chat_is_discarded() -> None:
     """A chat has begun under the former account while the call centre was asked."""
     house = House(TAKING).served().chat()
     assert "login.chatting" in came(house)
     assert house.record.login is None
 
 
-def test_after_a_chat_it_is_possible() -> None:
+def test_a_login_after_a_chat_is_tried() -> None:
     house = House(TAKING).served()
     conversation = msgspec.structs.replace(house.record.conversation, phase=Ended(SessionId(5150)))
     house.visit.set(conversation=conversation)
@@ -336,7 +336,7 @@ def test_after_a_chat_it_is_possible() -> None:
         (CallFailure(FailureReason.NO_TURN, certain=True), "login.unreachable", None),
     ],
 )
-async def test_the_attempt(
+async def test_the_result_of_a_login_attempt(
     failure: CallFailure | None, reason: str | None, code: int | None
 ) -> None:
     world = World()
@@ -350,7 +350,7 @@ async def test_the_attempt(
 
 
 @pytest.mark.asyncio
-async def test_concealing() -> None:
+async def test_a_login_message_is_redacted_or_its_sender_asked_to_delete_it() -> None:
     world = World()
     await world.chatting()
     record = await world.stored()
@@ -362,8 +362,8 @@ async def test_concealing() -> None:
     assert told == LookedUp(EventId("$2"), "login.delete")
 
 
-def test_an_account_is_nobody_elses() -> None:
-    """Who invites us into a room that somebody else had is not logged in as them."""
+def test_a_stored_login_is_not_used_for_another_inviter() -> None:
+    """Somebody who invites the bot again is not logged in as the former customer."""
     for by, login in ((ADA, LOGIN), (UserId("@bo:example.org"), None)):
         house = House(TAKING).served()
         house.visit.set(login=LOGIN, membership=Membership.LEFT)

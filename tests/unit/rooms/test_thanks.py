@@ -1,4 +1,4 @@
-"""Thanks after a chat's end call nobody; all else does."""
+"""Thanks after the end of a chat request no agent; any other message does."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ MORE = (
     *("還有一個問題", "請退款", "什麼時候到貨？", "でもまだ届きません", "返信よろしくお願いします"),
     *("ですか", "cancel it", "opening hours", "not", "不", "for nothing", "Mei"),
 )
-"""A piece of what asks for an agent, or may."""
+"""Parts of sentences that ask, or may ask, for an agent."""
 
 
 @pytest.mark.parametrize("words", THANKS)
-def test_thanks(words: str) -> None:
+def test_sentences_that_are_only_thanks(words: str) -> None:
     assert is_thanks(words)
 
 
@@ -76,7 +76,7 @@ def test_thanks(words: str) -> None:
         *("ok, bye", "好的，再见", "thanks, it is broken", "thanks, 5"),
     ],
 )
-def test_other_words(words: str) -> None:
+def test_sentences_that_are_more_than_thanks(words: str) -> None:
     assert not is_thanks(words)
 
 
@@ -86,7 +86,7 @@ def test_other_words(words: str) -> None:
     st.sampled_from([" ", "。", "\n"]),
     st.booleans(),
 )
-def test_one_word_more_and_they_are_a_message(
+def test_thanks_with_anything_more_are_a_message(
     thanks: str, more: str, between: str, before: bool
 ) -> None:
     assert not is_thanks(between.join((more, thanks) if before else (thanks, more)))
@@ -99,7 +99,7 @@ def after_a_chat(ms: int = 60_000, phase: Phase | None = None) -> House:
     return house
 
 
-def test_thanks_call_nobody_and_are_answered() -> None:
+def test_thanks_request_no_agent_and_are_answered() -> None:
     house = after_a_chat()
     for words in ("Thank you!", "thanks, bye"):
         event = house.say(words)
@@ -110,7 +110,7 @@ def test_thanks_call_nobody_and_are_answered() -> None:
     assert isinstance(house.record.conversation.phase, Ended)
 
 
-def test_a_queue_that_was_left_again_changes_nothing() -> None:
+def test_thanks_are_recognised_after_leaving_another_queue() -> None:
     house = after_a_chat()
     left = Conversation(Idle(house.now), last_ended_at=house.now - 1000)
     house.visit.set(conversation=left)
@@ -122,20 +122,20 @@ def test_a_queue_that_was_left_again_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("words", ["Thanks. It is broken again!", "Thank you Mei", "ok", "bye"])
-def test_whoever_says_anything_else_gets_an_agent(words: str) -> None:
+def test_any_other_message_requests_an_agent(words: str) -> None:
     house = after_a_chat()
     house.say(words)
     assert house.reported == {}
     assert isinstance(house.record.conversation.phase, Requesting)
 
 
-def test_later_they_are_the_beginning_of_something() -> None:
+def test_thanks_long_after_a_chat_request_an_agent() -> None:
     house = after_a_chat(SOON)
     house.say("Thanks!")
     assert isinstance(house.record.conversation.phase, Requesting)
 
 
-def test_in_a_chat_and_before_the_first_one_they_are_words() -> None:
+def test_thanks_during_a_chat_or_before_the_first_are_a_message() -> None:
     house = House().served().chat()
     house.say("Thanks!")
     assert len(all_pieces(house.record.conversation)) == 1
@@ -157,7 +157,7 @@ def test_thanks_after_close_are_not_for_the_next_chat() -> None:
     assert house.carried == [other]
 
 
-def test_thanks_after_leaving_the_queue_are_words() -> None:
+def test_thanks_after_leaving_the_queue_are_a_message() -> None:
     house = House().served().chat()
     phase = house.record.conversation.phase
     assert isinstance(phase, Chatting)

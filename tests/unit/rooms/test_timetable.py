@@ -1,4 +1,4 @@
-"""Rooms are woken at their moments, and the table does not grow with every change of mind."""
+"""Rooms are woken at their deadlines, and the table does not grow with each change."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def kept() -> AsyncIterator[tuple[Timetable, ManualClock, list[tuple[str, 
 
 
 @pytest.mark.asyncio
-async def test_each_at_its_moment() -> None:
+async def test_each_room_is_woken_at_its_deadline() -> None:
     async with kept() as (table, clock, woken):
         table.add(B, START + 2000)
         await clock.turn(0.5)
@@ -39,7 +39,7 @@ async def test_each_at_its_moment() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_soonest_counts_and_counts_once() -> None:
+async def test_only_the_soonest_deadline_of_a_room_counts() -> None:
     async with kept() as (table, clock, woken):
         for moment in (5000, 3000, 4000, 3000):
             table.add(A, START + moment)
@@ -51,7 +51,7 @@ async def test_the_soonest_counts_and_counts_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_is_overdue_is_woken_now() -> None:
+async def test_an_overdue_room_is_woken_at_once() -> None:
     async with kept() as (table, clock, woken):
         await clock.turn(1)
         table.add(A, START - 5)
@@ -60,7 +60,7 @@ async def test_what_is_overdue_is_woken_now() -> None:
 
 
 @pytest.mark.asyncio
-async def test_many_changes_of_mind_leave_no_trace() -> None:
+async def test_many_later_deadlines_do_not_grow_the_table() -> None:
     async with kept() as (table, _, _):
         for number in range(10_000):
             table.add(A, START + 60_000 + number)
@@ -68,8 +68,8 @@ async def test_many_changes_of_mind_leave_no_trace() -> None:
 
 
 @pytest.mark.asyncio
-async def test_sooner_moments_leave_no_trace_either() -> None:
-    """A chat names a far deadline again and again, and each of its words a near one."""
+async def test_many_sooner_deadlines_do_not_grow_the_table() -> None:
+    """A chat sets a far deadline again and again, and a near one with each message."""
     async with kept() as (table, clock, woken):
         far = START + 24 * 3_600_000
         table.add(B, START + 3_600_000)
@@ -86,7 +86,7 @@ async def test_sooner_moments_leave_no_trace_either() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_far_moment_is_reached() -> None:
+async def test_a_deadline_a_day_ahead_is_reached() -> None:
     async with kept() as (table, clock, woken):
         table.add(A, START + 24 * 3_600_000)
         await clock.turn(24 * 3600 - 1)

@@ -1,4 +1,4 @@
-"""The JSON file keeps its shape, and its schema is the one in the docs."""
+"""The format of the JSON transcript, and its schema in the docs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCHEMA = Path(__file__).parents[3] / "docs" / "transcript.schema.json"
 
 
 def whole(*lines: Line) -> Transcript:
-    """A transcript in which every field has something in it."""
+    """A transcript with a value in every field."""
     return Transcript(
         room_id="!a:b",
         language="en",
@@ -79,8 +79,8 @@ def test_every_key_is_always_there() -> None:
     assert dump_transcript(found).endswith(b"}\n")
 
 
-def test_the_schema_in_the_docs() -> None:
-    """To make it anew, write `made` there."""
+def test_the_schema_in_the_docs_is_current() -> None:
+    """To update it, write `made` to `SCHEMA`."""
     schema = msgspec.json.encode(msgspec.json.schema(Transcript), order="sorted")
     made = msgspec.json.format(schema, indent=2) + b"\n"
     assert SCHEMA.read_bytes() == made
@@ -94,7 +94,7 @@ def test_the_schema_in_the_docs() -> None:
         ("Asia/Shanghai", "9999-12-31T23:00:00.000Z", "9999-12-31 23:00 +0000"),
     ],
 )
-def test_the_readers_time(zone: str, at: str, there: str) -> None:
+def test_times_are_shown_in_the_readers_time_zone(zone: str, at: str, there: str) -> None:
     found = msgspec.structs.replace(whole(), timezone=zone)
     assert f"{found.local(at):%Y-%m-%d %H:%M %z}" == there
 
@@ -108,5 +108,5 @@ def test_the_readers_time(zone: str, at: str, there: str) -> None:
         (-(10**20), "1970-01-01T00:00:00.000Z"),
     ],
 )
-def test_moments(ms: int, text: str) -> None:
+def test_times_in_milliseconds_become_iso_8601(ms: int, text: str) -> None:
     assert moment(ms) == text

@@ -1,4 +1,4 @@
-"""The page shows all that was said, and whatever was typed is only text."""
+"""The transcript page shows all messages, and user input only as text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.rooms.test_transcript import line, whole
 from tests.unit.rooms.visits import RULES
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""What a browser may do for this page: apply its own style, and nothing else."""
+"""Content security policy: the page may apply its own style, and nothing else."""
 OURS = {
     "html", "head", "meta", "title", "style", "body", "h1", "dl", "dt", "dd", "p", "div", "article",
     "header", "b", "bdi", "time", "span", "a", "code",
@@ -25,7 +25,7 @@ OURS = {
 
 
 class Seen(HTMLParser):
-    """What a browser makes of a page."""
+    """Tags and texts that a browser would find in a page."""
 
     def __init__(self, page: bytes) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def shown(transcript: Transcript, language: str = "en") -> Seen:
     return Seen(build_page(transcript, telling))
 
 
-def test_it_loads_and_runs_nothing() -> None:
+def test_the_page_loads_and_runs_nothing() -> None:
     page = shown(whole(line()))
     assert {tag for tag, _ in page.tags} <= OURS
     policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
@@ -69,7 +69,7 @@ def test_it_loads_and_runs_nothing() -> None:
 
 
 @given(st.text(max_size=200), st.text(max_size=50))
-def test_whatever_was_typed_is_text(text: str, name: str) -> None:
+def test_user_input_is_only_text(text: str, name: str) -> None:
     page = shown(whole(line(f"<x{text}", name=f"<y{name}")))
     assert {tag for tag, _ in page.tags} <= OURS
     plain = shown(whole(line("", name="")))
@@ -89,12 +89,12 @@ def test_whatever_was_typed_is_text(text: str, name: str) -> None:
         "שלום عالم",
     ],
 )
-def test_words_come_as_they_were(text: str) -> None:
+def test_text_is_shown_unchanged(text: str) -> None:
     page = shown(whole(line(text, name=text)))
     assert page.text.count(text) == 2
 
 
-def test_what_a_page_cannot_hold_is_marked() -> None:
+def test_characters_that_html_cannot_contain_are_replaced() -> None:
     page = shown(whole(line("a\x00b\ud800c\u202ed")))
     assert "a\ufffdb\ufffdcd" in page.text
 
@@ -106,7 +106,7 @@ def test_each_message_has_its_own_direction() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_in_every_language(language: str) -> None:
+def test_the_page_in_every_language(language: str) -> None:
     page = shown(whole(line()), language)
     assert page.tags[0] == ("html", {"lang": language, "dir": "ltr"})
     assert "3" in page.words[1] or "3" in page.text[:60]
@@ -157,7 +157,7 @@ def test_all_kinds_of_messages(changed: Line, words: str) -> None:
         ({}, (), "No messages."),
     ],
 )
-def test_what_the_reader_must_know(
+def test_the_page_says_what_is_missing(
     changes: dict[str, object], lines: tuple[Line, ...], words: str
 ) -> None:
     assert words in shown(msgspec.structs.replace(whole(*lines), **changes)).text

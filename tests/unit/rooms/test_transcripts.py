@@ -1,4 +1,4 @@
-"""A chat is read back from the room: all of it, nothing else, and what is gone is said to be."""
+"""A chat read back from the room: complete, nothing else, and gaps are stated."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ FIRST = Chat(
 
 
 class Scene:
-    """A room with chats and what stands in it."""
+    """A room with chats and the messages in it."""
 
     def __init__(self, *chats: Chat, direct: bool = True) -> None:
         self.world = World()
@@ -93,7 +93,7 @@ class Scene:
         content: CustomerContent | str | None,
         **more: object,
     ) -> None:
-        """One message in the room, half a second after the one before."""
+        """Post a message in the room, half a second after the one before."""
         self.at += 500
         words = content if isinstance(content, str) else ""
         found = Recorded(
@@ -131,7 +131,7 @@ def people(found: Transcript) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("moved_at", "complete"), [(500, True), (2_500, False), (9_001, True)])
-async def test_of_a_room_that_was_upgraded_the_part_in_which_it_began(
+async def test_a_transcript_of_an_upgraded_room_covers_the_part_where_it_began(
     moved_at: int, complete: bool
 ) -> None:
     scene = Scene(FIRST)
@@ -146,7 +146,7 @@ async def test_of_a_room_that_was_upgraded_the_part_in_which_it_began(
     assert scene.world.matrix.posted[0].room_id == new, "where it was asked for"
 
 
-async def test_who_said_what() -> None:
+async def test_a_transcript_tells_who_wrote_what() -> None:
     scene = Scene(FIRST)
     scene.stands("before", ADA, "of no chat")
     scene.stands("a", ADA, "hello")
@@ -170,7 +170,7 @@ async def test_who_said_what() -> None:
     assert found.timezone == ""
 
 
-async def test_the_readers_zone_is_the_operators() -> None:
+async def test_times_are_in_the_operators_time_zone() -> None:
     asked = msgspec.structs.replace(FIRST, asked=20 * 3_600_000)
     scene = Scene(asked)
     rules = msgspec.structs.replace(scene.world.rules, timezone=ZoneInfo("Asia/Shanghai"))
@@ -182,7 +182,7 @@ async def test_the_readers_zone_is_the_operators() -> None:
     assert "1970-01-02 04:00 UTC+08:00" in page.data.decode()
 
 
-async def test_from_one_beginning_to_the_next() -> None:
+async def test_a_transcript_reaches_from_one_chat_to_the_next() -> None:
     later = msgspec.structs.replace(FIRST, number=2, first=EventId("$z"), ended=None, ending=None)
     scene = Scene(FIRST, later)
     scene.stands("a", ADA, "first")
@@ -196,7 +196,7 @@ async def test_from_one_beginning_to_the_next() -> None:
     assert people(await again.written()) == [("Ada", "second"), ("Mei", "of the second")]
 
 
-async def test_after_the_end_nothing_of_the_customers() -> None:
+async def test_customers_messages_after_the_end_are_left_out() -> None:
     scene = Scene(FIRST)
     scene.stands("a", ADA, "in it")
     scene.at = 9_000
@@ -204,8 +204,8 @@ async def test_after_the_end_nothing_of_the_customers() -> None:
     assert people(await scene.written()) == [("Ada", "in it")]
 
 
-async def test_two_requests_that_began_with_the_same_words() -> None:
-    """Nobody came; what was written waited and was delivered in the next chat."""
+async def test_a_failed_request_and_the_next_chat_may_begin_with_the_same_event() -> None:
+    """No agent came; the messages waited, and were delivered in the next chat."""
     nobody = Chat(1, QueueId(1), 1_000, ended=2_000, ending=Ending.NOBODY, first=EventId("$a"))
     scene = Scene(nobody, msgspec.structs.replace(FIRST, number=2))
     scene.stands("a", ADA, "hello?")
@@ -215,8 +215,8 @@ async def test_two_requests_that_began_with_the_same_words() -> None:
 
 
 @pytest.mark.parametrize("first", [EventId("$a"), None])
-async def test_nothing_of_the_chats_after_one_that_was_in_vain(first: EventId | None) -> None:
-    """The next began with the same words, or with none of the customer's: a callback, an order."""
+async def test_a_failed_requests_transcript_contains_no_later_chat(first: EventId | None) -> None:
+    """The next began with the same event, or without one: by a callback or an order."""
     nobody = Chat(1, QueueId(1), 1_000, ended=2_000, ending=Ending.NOBODY, first=EventId("$a"))
     second = msgspec.structs.replace(FIRST, number=2, asked=3_000, first=first)
     third = msgspec.structs.replace(FIRST, number=3, asked=20_000, first=EventId("$z"))
@@ -233,8 +233,8 @@ async def test_nothing_of_the_chats_after_one_that_was_in_vain(first: EventId | 
     assert texts == ["hello?", "nobody is there"]
 
 
-async def test_late_last_words_before_a_chat_that_began_with_none() -> None:
-    """A customer's server may have the wrong time, so its messages do not tell what is over."""
+async def test_late_messages_before_a_chat_without_first_event_are_included() -> None:
+    """A customer's server may have a wrong clock, so its messages do not mark the end."""
     called = msgspec.structs.replace(FIRST, number=2, asked=20_000, first=None)
     scene = Scene(FIRST, called)
     scene.stands("a", ADA, "hello")
@@ -248,7 +248,7 @@ async def test_late_last_words_before_a_chat_that_began_with_none() -> None:
     assert people(await scene.written(1)) == words
 
 
-async def test_between_two_chats_nothing_of_the_customers() -> None:
+async def test_customers_messages_between_two_chats_are_left_out() -> None:
     later = msgspec.structs.replace(FIRST, number=2, asked=30_000, first=EventId("$z"))
     scene = Scene(FIRST, later)
     scene.stands("a", ADA, "in it")
@@ -259,13 +259,13 @@ async def test_between_two_chats_nothing_of_the_customers() -> None:
     assert people(await scene.written(1)) == [("Ada", "in it")]
 
 
-async def test_what_was_said_to_us_is_no_part_of_it() -> None:
+async def test_commands_and_their_answers_are_left_out() -> None:
     scene = Scene(msgspec.structs.replace(FIRST, started=3_000))
     scene.stands("a", ADA, "hello")
-    scene.stands("s", ADA, "status")  # bare, while nobody has come yet
+    scene.stands("s", ADA, "status")  # a bare command, before an agent came
     scene.stands("t", BOT, "You are number 2", reply_to=EventId("$s"))
     scene.at = 2_000
-    scene.stands("v", ADA, "start over, please")  # no order, whatever its first word
+    scene.stands("v", ADA, "start over, please")  # no command, despite its first word
     scene.at = 3_000
     scene.stands("b", ADA, "status")  # to the agent
     scene.stands("c", ADA, "!wc transcript")
@@ -279,7 +279,7 @@ async def test_what_was_said_to_us_is_no_part_of_it() -> None:
     assert people(await shared.written()) == [("Ada", "status")]
 
 
-async def test_corrections_and_what_was_taken_back() -> None:
+async def test_corrections_and_redactions_are_applied() -> None:
     scene = Scene(FIRST)
     scene.stands("a", ADA, "order 4710")
     scene.stands("n", BOT, "number 2")
@@ -295,8 +295,8 @@ async def test_corrections_and_what_was_taken_back() -> None:
     assert (last.kind, last.text) == ("withdrawn", "")
 
 
-async def test_a_correction_brings_nothing_back() -> None:
-    """A homeserver that takes a message out leaves its corrections where they are."""
+async def test_a_correction_does_not_restore_a_redacted_message() -> None:
+    """A homeserver that redacts a message leaves its corrections."""
     scene = Scene(FIRST)
     scene.stands("a", ADA, None, withdrawn=True)
     scene.stands("x", ADA, "my secret", replaces=EventId("$a"))
@@ -304,7 +304,7 @@ async def test_a_correction_brings_nothing_back() -> None:
     assert (line.kind, line.text, line.edited) == ("withdrawn", "", False)
 
 
-async def test_files_and_places() -> None:
+async def test_files_and_locations_are_described() -> None:
     scene = Scene(FIRST)
     key = FileKey("k", "i", "s")
     scene.stands("a", ADA, CustomerMedia("image", "a.png", "mxc://x/a", "image/png", 7))
@@ -323,7 +323,7 @@ async def test_files_and_places() -> None:
 
 
 class Locked(World):
-    """Some events cannot be opened."""
+    """Cannot decrypt some events."""
 
     def __init__(self, *locked: str) -> None:
         super().__init__()
@@ -339,7 +339,7 @@ class Locked(World):
         self.matrix.open = opened  # type: ignore[method-assign] # a fake, of this test alone
 
 
-async def test_what_cannot_be_opened_is_looked_up_or_said_to_be_gone() -> None:
+async def test_an_undecryptable_event_is_taken_from_the_ledger_or_marked() -> None:
     scene = Scene(FIRST)
     scene.world = Locked("$a", "$b")
     scene.stands("a", ADA, None)
@@ -354,7 +354,7 @@ async def test_what_cannot_be_opened_is_looked_up_or_said_to_be_gone() -> None:
 
 
 @pytest.mark.parametrize("moved_at", [500, 9_001])
-async def test_of_an_upgraded_room_the_card_stands_where_the_chat_began(moved_at: int) -> None:
+async def test_in_an_upgraded_room_the_card_is_searched_where_the_chat_began(moved_at: int) -> None:
     scene, new = Scene(msgspec.structs.replace(FIRST, first=None)), RoomId("!new:example.org")
     place = {"place": new, "came_from": ROOM, "moved_at": moved_at}
     scene.record = msgspec.structs.replace(scene.record, **place)
@@ -376,8 +376,8 @@ async def test_of_an_upgraded_room_the_card_stands_where_the_chat_began(moved_at
     assert people(whole) == [("Mei", "hello")]
 
 
-async def test_a_beginning_that_is_gone() -> None:
-    """The queue card stands in for it; if that is gone too, the file says so."""
+async def test_the_queue_card_replaces_a_missing_first_event() -> None:
+    """If the card is gone too, the file says so."""
     for chat in (FIRST, msgspec.structs.replace(FIRST, first=None)):
         found = await Scene(chat).written()
         assert (found.messages, found.complete) == ((), False)
@@ -398,7 +398,7 @@ async def test_a_beginning_that_is_gone() -> None:
 
 
 @pytest.mark.parametrize("limit", ["MOST_EVENTS", "MOST_WORDS"])
-async def test_a_chat_without_end(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_endless_chat_is_cut(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transcripts, limit, 3)
     scene = Scene(FIRST)
     for name in "abcdef":
@@ -409,7 +409,7 @@ async def test_a_chat_without_end(limit: str, monkeypatch: pytest.MonkeyPatch) -
     assert 2 <= len(found.messages) <= 3
 
 
-async def test_a_chat_that_goes_on() -> None:
+async def test_the_transcript_of_a_running_chat() -> None:
     running = msgspec.structs.replace(FIRST, ended=None, ending=None, rating=None)
     scene = Scene(running)
     scene.record = msgspec.structs.replace(
@@ -421,14 +421,14 @@ async def test_a_chat_that_goes_on() -> None:
     assert len(found.messages) == 1
 
 
-async def test_which_chats_there_are_not() -> None:
+async def test_transcripts_of_unknown_chats_are_refused() -> None:
     assert await Scene().asks() == LookedUp(ORDER, "transcript.none")
     assert await Scene(FIRST).asks(7) == LookedUp(ORDER, "transcript.unknown", {"number": 7})
     assert await Scene(FIRST).asks(0) == LookedUp(ORDER, "transcript.unknown", {"number": 0})
     assert await Scene().asks(1) == LookedUp(ORDER, "transcript.unknown", {"number": 1})
 
 
-async def test_a_repetition_posts_nothing_twice() -> None:
+async def test_a_repeated_effect_posts_nothing_twice() -> None:
     scene = Scene(FIRST)
     scene.stands("a", ADA, "hello")
     await scene.written()
@@ -437,7 +437,7 @@ async def test_a_repetition_posts_nothing_twice() -> None:
     assert len(scene.world.matrix.sent_files) == 2
 
 
-async def test_people_get_a_page_alone() -> None:
+async def test_without_json_only_the_page_is_posted() -> None:
     scene = Scene(FIRST)
     scene.stands("a", ADA, "hello")
     await scene.stored()
@@ -445,8 +445,8 @@ async def test_people_get_a_page_alone() -> None:
     assert [file.name for file in scene.world.matrix.sent_files] == ["chat-1.html"]
 
 
-async def test_a_page_is_made_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All rooms waited for 0.3 s for the page of 5,000 messages."""
+async def test_the_page_is_built_in_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of 5,000 messages takes 0.3 s, for which all rooms would wait."""
     built: list[int] = []
 
     def build(transcript: Transcript, words: Telling) -> bytes:
@@ -462,7 +462,7 @@ async def test_a_page_is_made_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -
     assert threading.get_ident() not in built
 
 
-async def test_trouble_is_the_callers() -> None:
+async def test_errors_of_the_homeserver_are_passed_on() -> None:
     scene = Scene(FIRST)
     scene.world.matrix.trouble.append(Unavailable("away"))
     with pytest.raises(Unavailable):
@@ -473,7 +473,7 @@ async def test_trouble_is_the_callers() -> None:
         await scene.asks()
 
 
-async def test_names_of_those_who_left() -> None:
+async def test_names_and_roles_of_members_who_left() -> None:
     scene = Scene(FIRST)
     scene.stands("a", UserId("@carl:example.org"), "hello")
     scene.stands("b", UserId("@webchat_K00099:example.org"), "I stood in")

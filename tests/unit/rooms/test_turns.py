@@ -1,4 +1,4 @@
-"""Turns: one person's invitations one after the other, and everybody else's meanwhile."""
+"""Invitations of one person are handled one after the other, those of others meanwhile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOB = UserId("@bob:example.org")
 
 
 @pytest.mark.asyncio
-async def test_the_next_turn_begins_when_the_step_ends() -> None:
+async def test_the_next_invitations_turn_begins_when_the_step_ends() -> None:
     inviting = Inviting()
     first, second, other = ExitStack(), ExitStack(), ExitStack()
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
@@ -36,7 +36,7 @@ async def test_the_next_turn_begins_when_the_step_ends() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_step_that_fails_or_is_given_up_lets_go() -> None:
+async def test_a_failed_or_cancelled_step_releases_its_turn() -> None:
     inviting = Inviting()
     one, two = ExitStack(), ExitStack()
 
@@ -67,7 +67,7 @@ def room(number: int) -> RoomId:
 
 
 async def come_and_go(world: World, number: int, person: UserId = ADA) -> Membership:
-    """Somebody invites us, and leaves again; returns what we made of it."""
+    """Let a person invite the bot and leave; return the room's membership in between."""
     async with world.running() as engine:
         invited = world.event("invite", room_id=room(number), whom=BOT, sender=person)
         await engine.accept_events([invited])
@@ -80,7 +80,7 @@ async def come_and_go(world: World, number: int, person: UserId = ADA) -> Member
 
 
 @pytest.mark.asyncio
-async def test_leaving_a_room_does_not_give_it_back_nor_does_a_restart() -> None:
+async def test_neither_leaving_nor_a_restart_resets_the_limit_of_new_rooms() -> None:
     """Security M2. Each room has an engine of its own here, as after a restart."""
     world = World()
     limit = world.rules.limits.new_rooms_per_hour
@@ -97,7 +97,7 @@ async def test_leaving_a_room_does_not_give_it_back_nor_does_a_restart() -> None
 
 
 @pytest.mark.asyncio
-async def test_a_clock_that_is_set_back_keeps_nobody_out_for_longer() -> None:
+async def test_a_clock_that_is_set_back_does_not_extend_the_limit_of_new_rooms() -> None:
     store, late = MemoryStore(), 100 * LATELY
     await note_room_begun(store, ADA, {}, room(1), late)
     assert await rooms_begun(store, ADA, late - 50 * LATELY) == {room(1): late - 50 * LATELY}

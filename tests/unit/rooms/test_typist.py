@@ -1,4 +1,4 @@
-"""Typing goes both ways, costs no row, and never holds anything up."""
+"""Typing notifications go both ways, need no row, and hold nothing up."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def types(engine: Engine, *agents: AgentId, room: RoomId = ROOM) -> None:
 
 
 def signs(world: World) -> list[tuple[RoomId, UserId, float | EventId]]:
-    """Less the receipts."""
+    """Typing notifications, without receipts."""
     return [one for one in world.matrix.signs if not isinstance(one[2], str)]
 
 
@@ -57,7 +57,7 @@ async def test_an_agents_typing_is_shown_and_never_stored() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_desk_that_says_it_every_second() -> None:
+async def test_typing_pushed_every_second_is_shown_every_three_seconds() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -69,7 +69,7 @@ async def test_a_desk_that_says_it_every_second() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_clock_that_is_set_back_hides_nobody() -> None:
+async def test_typing_is_shown_after_the_clock_was_set_back() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -81,7 +81,7 @@ async def test_a_clock_that_is_set_back_hides_nobody() -> None:
 
 
 @pytest.mark.asyncio
-async def test_it_ends_when_the_message_is_there() -> None:
+async def test_typing_ends_with_the_agents_message() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -99,8 +99,8 @@ async def test_it_ends_when_the_message_is_there() -> None:
 
 
 @pytest.mark.asyncio
-async def test_whose_typing_is_shown() -> None:
-    """Trap T15: no name means the only one there is."""
+async def test_which_agents_typing_is_shown() -> None:
+    """Trap T15: without an agent id the only agent is meant."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -112,7 +112,7 @@ async def test_whose_typing_is_shown() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_is_not_in_memory_shows_the_next_one() -> None:
+async def test_the_first_typing_in_a_room_not_in_memory_is_skipped() -> None:
     world = World()
     async with world.running() as engine:
         await world.chatting()
@@ -123,7 +123,7 @@ async def test_a_room_that_is_not_in_memory_shows_the_next_one() -> None:
 
 
 class SlowMatrix(FakeMatrix):
-    """Whose signs hang, or fail."""
+    """A homeserver whose typing requests hang or fail."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class SlowMatrix(FakeMatrix):
 
 
 @pytest.mark.asyncio
-async def test_a_homeserver_that_hangs_gets_the_newest_sign_only() -> None:
+async def test_a_hanging_homeserver_gets_only_the_newest_typing() -> None:
     world = World()
     slow = SlowMatrix()
     world.matrix = slow
@@ -160,7 +160,7 @@ async def test_a_homeserver_that_hangs_gets_the_newest_sign_only() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("failure", [Unavailable("away"), Refused("M_FORBIDDEN"), TimeoutError()])
-async def test_a_sign_that_fails_is_forgotten(failure: Exception) -> None:
+async def test_a_failed_typing_request_is_forgotten(failure: Exception) -> None:
     world = World()
     slow = SlowMatrix()
     slow.way.set()
@@ -179,7 +179,7 @@ async def test_a_sign_that_fails_is_forgotten(failure: Exception) -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_agent_is_told_while_it_lasts() -> None:
+async def test_the_agent_is_told_while_the_customer_types() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -198,7 +198,7 @@ async def test_the_agent_is_told_while_it_lasts() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("users", [[], [GHOST], [STRANGER]], ids=["nobody", "ours", "stranger"])
-async def test_who_is_no_customer_is_not_told_of(users: list[UserId]) -> None:
+async def test_typing_of_others_than_customers_is_not_told(users: list[UserId]) -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
@@ -209,7 +209,7 @@ async def test_who_is_no_customer_is_not_told_of(users: list[UserId]) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_paused_room_and_a_room_without_a_chat_tell_nothing() -> None:
+async def test_typing_in_a_paused_room_or_without_a_chat_is_not_told() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:

@@ -1,4 +1,4 @@
-"""A visit lets the machine work on the room's record, under the room's own policy."""
+"""A visit runs the state machine on the room's record, under the room's policy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_policy_of_the_room_counts() -> None:
     assert call.command == RequestChat(QueueId(RETURNS.id), "PC", RETURNS.to_agent)
 
 
-def test_delivery_is_a_fact_that_needs_nothing_done() -> None:
+def test_a_delivery_needs_no_effect() -> None:
     house = House().served()
     house.visit.step(Said(EventId("$1"), CustomerText("hello")))
     house.visit.step(Replied(CallId(1), Reply(101, 1, request_id=RequestId(9001))))
@@ -43,7 +43,7 @@ def test_delivery_is_a_fact_that_needs_nothing_done() -> None:
 
 
 def chatting() -> House:
-    """A chat in which the customer's text is on its way, under call id 2."""
+    """A chat in which the customer's text is under way with call id 2."""
     house = House().served()
     house.visit.step(Start())
     house.visit.step(Replied(CallId(1), Reply(101, 1, request_id=RequestId(9001))))
@@ -58,7 +58,7 @@ YES = Replied(CallId(2), Reply(110, 1))
 TAKEN = Came(YES)
 
 
-def test_a_message_that_is_simply_taken_takes_no_step() -> None:
+def test_a_plain_success_takes_no_step() -> None:
     house = chatting()
     after = implied(house.visit.record, house.visit.rules, [TAKEN])
     house.visit.step(YES)
@@ -79,12 +79,12 @@ def test_a_message_that_is_simply_taken_takes_no_step() -> None:
         [Came(Replied(CallId(2), Reply(110, 1, session_id=SessionId(5151))))],
     ],
 )
-def test_anything_else_does(came: list[Came]) -> None:
+def test_any_other_input_takes_a_step(came: list[Came]) -> None:
     house = chatting()
     assert implied(house.visit.record, house.visit.rules, came) is None
 
 
-def test_so_does_one_that_people_are_told_of() -> None:
+def test_a_success_that_people_are_told_of_takes_a_step() -> None:
     house = chatting()
     record, rules = house.visit.record, house.visit.rules
     again = msgspec.structs.replace(record, undelivered=(Undelivered(EventId("$0")),))
@@ -97,7 +97,7 @@ def test_so_does_one_that_people_are_told_of() -> None:
     assert implied(house.visit.record, rules, [TAKEN]) is None
 
 
-def test_sentences() -> None:
+def test_say_adds_a_notice() -> None:
     house = House()
     house.visit.say("command.version", {"version": "1"}, reply_to=EventId("$1"))
     assert house.effects == [Say("command.version", {"version": "1"}, EventId("$1"))]

@@ -1,4 +1,4 @@
-"""What is learned of waits, and what is told of them."""
+"""Estimates of waiting times, and what is learnt for them."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def ended(waits: Waits, old: Phase, new: Phase, now: int) -> None:
 
 
 def waited(waits: Waits, seconds: float, position: int | None = None, at: int = T0) -> None:
-    """Somebody waited so long, from that place on, and an agent came."""
+    """Note a wait of `seconds` from `position` on that ended with an agent."""
     since = at - round(seconds * 1000)
     place = Queued(QUEUE, since, position=1, first_position=position, first_at=since)
     ended(waits, place, chat(), at)
 
 
 def place(position: int | None, seconds: float = 0) -> Queued:
-    """Standing at a place for so long."""
+    """A queue phase: at `position` for `seconds`."""
     began = T0 - round(seconds * 1000)
     return Queued(QUEUE, began, position=position, moved_at=began)
 
 
-def test_nothing_is_told_until_enough_is_known() -> None:
+def test_no_estimate_until_enough_waits_are_known() -> None:
     waits = Waits()
     for _ in range(KNOWN_FROM - 1):
         waited(waits, 120, 1)
@@ -59,7 +59,7 @@ def test_nothing_is_told_until_enough_is_known() -> None:
     assert waits.expected(Queued(QueueId(2), T0, position=1), T0) is None
 
 
-def test_the_range_grows_with_the_place_and_shrinks_with_the_wait() -> None:
+def test_the_range_grows_with_the_position_and_shrinks_with_the_wait() -> None:
     waits = Waits()
     for seconds in (100, 120, 140, 120, 110, 130):
         waited(waits, seconds, 1)
@@ -73,14 +73,14 @@ def test_the_range_grows_with_the_place_and_shrinks_with_the_wait() -> None:
     assert later == (three[0] - 60, three[1] - 60)
 
 
-def test_who_should_have_had_their_turn() -> None:
+def test_an_overdue_customer_gets_an_estimate_of_zero() -> None:
     waits = Waits()
     for _ in range(6):
         waited(waits, 60, 2)
     assert waits.expected(place(1, 600), T0) == (0, 0)
 
 
-def test_a_queue_without_places_goes_by_the_whole_wait() -> None:
+def test_a_queue_without_positions_uses_the_whole_wait() -> None:
     waits = Waits()
     for _ in range(6):
         waited(waits, 300)
@@ -90,14 +90,14 @@ def test_a_queue_without_places_goes_by_the_whole_wait() -> None:
     assert expected[0] < 240 < expected[1]
 
 
-def test_old_knowledge_is_not_told() -> None:
+def test_old_waits_give_no_estimate() -> None:
     waits = Waits()
     for _ in range(6):
         waited(waits, 60, 1, at=T0 - FRESH - 1)
     assert waits.expected(place(1), T0) is None
 
 
-def test_the_newest_counts_most() -> None:
+def test_the_newest_waits_count_most() -> None:
     trace = Trace()
     for _ in range(100):
         trace = trace.with_wait(60)
@@ -117,7 +117,7 @@ def test_waits_that_teach_nothing() -> None:
         (Requesting(QUEUE, T0 - 60_000), standing),
         (standing, chat(robot=True)),
         (leaving, chat()),
-        (standing, Idle()),  # shorter than nothing known
+        (standing, Idle()),  # given up, while nothing is known
         (Requesting(QUEUE, T0 - 60_000), Idle()),
     ):
         for _ in range(KNOWN_FROM):
@@ -126,7 +126,7 @@ def test_waits_that_teach_nothing() -> None:
     assert waits.expected(place(None), T0) is None
 
 
-def test_an_agent_at_once() -> None:
+def test_an_agent_at_once_counts_as_no_wait() -> None:
     """A request that is a chat before it stands in a queue."""
     waits = Waits()
     for _ in range(KNOWN_FROM):
@@ -136,7 +136,7 @@ def test_an_agent_at_once() -> None:
     assert expected[1] < 2
 
 
-def test_who_gave_up_counts_where_they_waited_longer() -> None:
+def test_a_customer_who_gave_up_counts_if_they_waited_longer() -> None:
     waits = Waits()
     for _ in range(6):
         waited(waits, 100, 1)
@@ -152,11 +152,11 @@ def test_who_gave_up_counts_where_they_waited_longer() -> None:
 
 
 @pytest.mark.parametrize(("agents", "load"), [(1, 0.8), (3, 0.9), (8, 0.7)])
-def test_the_range_is_honest(agents: int, load: float) -> None:
-    """A call centre played for some thousand customers: the range holds about two waits in three.
+def test_the_range_holds_most_simulated_waits(agents: int, load: float) -> None:
+    """A simulated call centre: the range told at the start holds about two waits in three.
 
-    Chats last 5 minutes on the average, anything from seconds to half an hour; who comes when no
-    agent is free stands in a queue. What was told at the start is compared with what came.
+    Chats last 5 minutes on average, from seconds to half an hour; who comes when no agent is
+    free waits in a queue.
     """
     dice = random.Random(agents)  # noqa: S311 - a test's dice
     waits, hits, told = Waits(), 0, 0
@@ -187,7 +187,7 @@ def test_the_range_is_honest(agents: int, load: float) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_was_learned_survives() -> None:
+async def test_learnt_waits_survive_a_restart() -> None:
     store, waits = MemoryStore(), Waits()
     for _ in range(6):
         waited(waits, 100, 1)
@@ -199,7 +199,7 @@ async def test_what_was_learned_survives() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_cannot_be_read_is_learned_anew() -> None:
+async def test_unreadable_waits_are_ignored() -> None:
     store, waits = MemoryStore(), Waits()
     await store.save_fact("waits:1", "nonsense")
     await waits.load(store, [QUEUE])
@@ -219,7 +219,7 @@ class Broken(MemoryStore):
 
 
 @pytest.mark.asyncio
-async def test_saved_every_half_minute_whatever_the_database_does() -> None:
+async def test_waits_are_saved_every_half_minute_despite_database_faults() -> None:
     world = World(Broken())
     store, waits, clock = world.store, world.around.waits, world.clock
     async with asyncio.TaskGroup() as tasks:
@@ -237,7 +237,7 @@ async def test_saved_every_half_minute_whatever_the_database_does() -> None:
 
 
 @pytest.mark.asyncio
-async def test_of_several_processes_one_saves_and_the_others_read() -> None:
+async def test_one_of_several_processes_saves_and_the_others_read() -> None:
     world = World()
     teaching, learning = world.around, replace(world.around, waits=Waits())
     teacher, pupil = teaching.waits, learning.waits
