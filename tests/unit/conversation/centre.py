@@ -26,7 +26,7 @@ class Centre(Scene):
         self.entries: list[HistoryEntry] = []
 
     def said(self, text: str, *, heard: bool = True, skew: int = 0) -> None:
-        """The agent says something; it is pushed, unless the link is away."""
+        """Let the agent write a message; `heard`: it is pushed."""
         self.entries.append(entry(len(self.entries) + 1, text, self.now + skew))
         if heard:
             self.pushed(text)
@@ -36,13 +36,13 @@ class Centre(Scene):
         self.happen(Pushed(push, self.now, numbered=numbered))
 
     def pushed_file(self, url: str) -> None:
-        """A file comes; its line in the history, if any, is the caller's."""
+        """Push a file without adding its line to the history."""
         content = AgentMedia("file", url=url)
         self.happen(Pushed(MessageReceived(SessionId(SESSION), AGENT, content), self.now))
 
     @property
     def files(self) -> list[str]:
-        """The files that were shown."""
+        """Addresses of the files shown."""
         shown = (one.content for one in self.relayed)
         return [content.url for content in shown if isinstance(content, AgentMedia)]
 
@@ -54,7 +54,7 @@ class Centre(Scene):
         return [one for one in self.effects if isinstance(one, FetchHistory)]
 
     def tell(self, *, failed: bool = False) -> None:
-        """The answer to the newest question for the history."""
+        """Answer the newest request for the history."""
         ask = self.asked_for[-1]
         entries = () if failed else tuple(self.entries)
         self.happen(Recalled(ask.session_id, ask.since, entries, failed=failed))
@@ -72,7 +72,7 @@ def chat() -> Centre:
 
 
 def after_an_outage(*missed: str, skew: int = 0) -> Centre:
-    """The agent said "hello", and then something while the link was away."""
+    """A chat after a cut link: the agent wrote "hello" before it, and `missed` during it."""
     centre = chat()
     centre.said("hello", skew=skew)
     for text in missed:

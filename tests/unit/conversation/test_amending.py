@@ -1,4 +1,4 @@
-"""Messages about messages: what is taken back or corrected, and who hears of it."""
+"""Redactions and corrections of messages, and who is told of them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def back(scene: Scene, event_id: EventId, *also: EventId, note: str = NOTE) -> N
 
 
 def fix(scene: Scene, event_id: EventId, new: str, by: EventId = FIX) -> None:
-    """A correction of what the agent may have."""
+    """Correct a message that the agent may have."""
     scene.happen(Said(by, CustomerText(f"fix: {new}"), amends=event_id, instead=CustomerText(new)))
 
 
 def answer(scene: Scene) -> None:
-    """The server takes all that it is sent."""
+    """Let the server accept every call."""
     while scene.state.outstanding:
         scene.reply()
 
@@ -43,7 +43,7 @@ def refuse(scene: Scene) -> None:
 
 
 def next_chat(scene: Scene) -> None:
-    """The refused customer asks once more, and an agent comes."""
+    """Request again after a refusal, and let an agent start the chat."""
     if scene.phase in {"Idle", "Ended"}:
         scene.start()
     scene.reply(requestId=LATER)
@@ -52,10 +52,10 @@ def next_chat(scene: Scene) -> None:
     answer(scene)
 
 
-# --- taking back --------------------------------------------------------------------------------
+# --- redactions -----------------------------------------------------------------------------------
 
 
-def test_the_agent_who_has_it_is_told_without_a_word_of_it() -> None:
+def test_the_agent_is_told_of_a_redaction_without_its_text() -> None:
     scene = Scene()
     scene.begin()
     one = scene.text("one")
@@ -63,11 +63,11 @@ def test_the_agent_who_has_it_is_told_without_a_word_of_it() -> None:
     back(scene, one)
     assert scene.texts == ["one", NOTE]
     scene.reply()
-    assert scene.delivered == [one]  # nobody is owed anything for the note
+    assert scene.delivered == [one]  # the note is not reported as delivered
 
 
-def test_a_correction_that_waits_says_no_word_of_what_was_taken_back() -> None:
-    """Found by the walk at its full length: the one under way is taken back, its correction not."""
+def test_a_waiting_correction_loses_the_redacted_wording() -> None:
+    """Found by the full-length walk: the message under way is redacted, its correction is not."""
     scene = Scene()
     scene.begin()
     one = scene.text("9999")
@@ -77,8 +77,8 @@ def test_a_correction_that_waits_says_no_word_of_what_was_taken_back() -> None:
     assert scene.texts[:2] == ["9999", "1234"]
 
 
-def test_what_is_taken_back_goes_in_all_its_wordings() -> None:
-    """The words and what corrects them wait, and so does a correction of that correction."""
+def test_a_redaction_with_all_its_corrections_drops_every_wording() -> None:
+    """The message, its correction, and the correction of that wait."""
     scene = Scene()
     scene.begin()
     scene.text("under way")
@@ -91,8 +91,8 @@ def test_what_is_taken_back_goes_in_all_its_wordings() -> None:
     assert scene.state.held == ()
 
 
-def test_what_corrects_a_wording_that_is_taken_back_is_the_message() -> None:
-    """Not a correction any more: of what it corrects nobody is to hear."""
+def test_a_correction_of_a_redacted_correction_is_sent_as_the_message() -> None:
+    """Not as a correction, as the corrected wording must not be told."""
     scene = Scene()
     scene.begin()
     one = scene.text("one")
@@ -118,8 +118,8 @@ def test_a_long_correction_whose_first_part_is_under_way_goes_on() -> None:
 
 
 @pytest.mark.parametrize("under_way", [True, False])
-def test_what_is_taken_back_twice_is_told_once(under_way: bool) -> None:
-    """As where a server takes the edits back with their message, each by an event of its own."""
+def test_a_second_redaction_of_a_message_is_not_told(under_way: bool) -> None:
+    """Some servers redact the edits with their message, each by an event of its own."""
     scene = Scene()
     scene.begin()
     one = scene.text("one")
@@ -134,7 +134,7 @@ def test_what_is_taken_back_twice_is_told_once(under_way: bool) -> None:
     assert scene.texts == (["one", NOTE] if under_way else ["one", "two", NOTE])
 
 
-def test_a_pre_message_is_with_the_call_centre() -> None:
+def test_a_redaction_of_a_pre_message_is_told_as_a_pre_message() -> None:
     scene = Scene()
     one = scene.queue_up("one")
     back(scene, one)
@@ -146,8 +146,8 @@ def test_a_pre_message_is_with_the_call_centre() -> None:
 
 
 @pytest.mark.parametrize("answered", [True, False])
-def test_of_what_only_a_refused_request_had_the_next_agent_hears_nothing(answered: bool) -> None:
-    """Neither of the message nor that it was taken back, however far the note had come."""
+def test_the_next_agent_hears_nothing_of_a_redacted_pre_message(answered: bool) -> None:
+    """Neither the message nor the note, whether the note was answered or not."""
     scene = Scene()
     one = scene.queue_up("my card is 9999")
     back(scene, one)
@@ -164,8 +164,8 @@ def test_of_what_only_a_refused_request_had_the_next_agent_hears_nothing(answere
     assert scene.reported == {}
 
 
-def test_a_note_calls_nobody() -> None:
-    """The chat ends, or its session is gone, before the note has got through."""
+def test_a_note_requests_no_agent() -> None:
+    """The chat ends, or its session is gone, before the note is delivered."""
     for gone in (True, False):
         scene = Scene()
         scene.begin()
@@ -183,7 +183,7 @@ def test_a_note_calls_nobody() -> None:
         assert scene.reported == {}
 
 
-def test_a_note_that_waits_goes_to_no_other_session() -> None:
+def test_a_waiting_note_goes_to_no_other_session() -> None:
     scene = Scene()
     scene.begin()
     one = scene.text("one")
@@ -193,7 +193,7 @@ def test_a_note_that_waits_goes_to_no_other_session() -> None:
     assert scene.texts == ["one"]
 
 
-def test_a_note_is_nothing_to_be_reported() -> None:
+def test_a_refused_note_is_not_reported() -> None:
     scene = Scene()
     scene.begin()
     one = scene.text("one")
@@ -217,7 +217,7 @@ def test_a_note_goes_before_the_end_of_a_chat_that_is_being_closed() -> None:
     assert [frame["type"] for frame in scene.frames][-2:] == [103, 101]
 
 
-def test_what_surely_did_not_arrive_was_never_there() -> None:
+def test_a_redacted_message_that_surely_did_not_arrive_needs_no_note() -> None:
     for certain in (True, False):
         scene = Scene()
         scene.begin()
@@ -228,7 +228,7 @@ def test_what_surely_did_not_arrive_was_never_there() -> None:
         assert scene.texts == (["one"] if certain else ["one", NOTE])
 
 
-def test_a_refused_message_was_never_there() -> None:
+def test_a_redacted_message_that_was_refused_needs_no_note() -> None:
     scene = Scene()
     scene.begin()
     one = scene.text("one")
@@ -239,7 +239,7 @@ def test_a_refused_message_was_never_there() -> None:
 
 
 @pytest.mark.parametrize("started", [False, True])
-def test_outside_a_chat_nobody_is_told(started: bool) -> None:
+def test_a_redaction_outside_a_chat_is_not_told(started: bool) -> None:
     scene = Scene()
     if started:
         scene.begin()
@@ -265,7 +265,7 @@ def reply(
     scene.happen(Said(REPLY, said, quotes=(event_id,), instead=own))
 
 
-def test_a_reply_that_waits_does_not_repeat_what_was_taken_back() -> None:
+def test_a_waiting_reply_loses_its_quotation_of_a_redacted_message() -> None:
     scene = Scene()
     scene.start()
     one = scene.text("secret")
@@ -276,8 +276,8 @@ def test_a_reply_that_waits_does_not_repeat_what_was_taken_back() -> None:
     assert scene.texts == ["is that right?"]
 
 
-def test_what_is_erased_without_a_bridge_is_quoted_no_longer() -> None:
-    """And nothing else changes: a call under way is still that."""
+def test_erasing_without_a_bridge_removes_quotations() -> None:
+    """Nothing else changes: a call under way stays."""
     scene = Scene()
     scene.start()
     one, two = scene.text("secret"), scene.text("also a secret")
@@ -289,8 +289,8 @@ def test_what_is_erased_without_a_bridge_is_quoted_no_longer() -> None:
     assert replace(after, held=before.held) == before
 
 
-def test_nor_does_one_that_comes_back() -> None:
-    """From a refused request, and from a link that broke under it."""
+def test_a_reply_sent_again_loses_its_quotation_of_a_redacted_message() -> None:
+    """After a refused request, and after a cut link."""
     scene = Scene()
     one = scene.queue_up("secret")
     reply(scene, one, "secret", CustomerText("right?"))
@@ -311,7 +311,7 @@ def test_nor_does_one_that_comes_back() -> None:
     assert scene.texts[:3] == ["secret", "re secret: right?", "right?"]
 
 
-def test_a_reaction_to_it_goes_with_it() -> None:
+def test_a_waiting_reaction_to_a_redacted_message_is_dropped() -> None:
     scene = Scene()
     scene.begin()
     one = scene.text("secret")
@@ -331,7 +331,7 @@ def test_a_reaction_to_it_goes_with_it() -> None:
     assert scene.texts == ["secret", "👍 (secret)", NOTE]
 
 
-def test_a_file_keeps_its_own_caption() -> None:
+def test_a_file_keeps_its_caption_without_the_quotation() -> None:
     scene = Scene()
     scene.begin()
     one = scene.text("secret")
@@ -345,7 +345,7 @@ def test_a_file_keeps_its_own_caption() -> None:
     assert scene.texts == ["secret", "a.zip", "look"]
 
 
-def test_a_file_keeps_its_own_long_caption() -> None:
+def test_a_file_keeps_its_long_caption_without_the_quotation() -> None:
     scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=40))
     scene.begin()
     one = scene.text("secret")
@@ -378,7 +378,7 @@ def test_a_quotation_that_takes_more_than_one_frame_is_left_out() -> None:
     assert scene.texts == ["yes"]
 
 
-def test_a_quotation_that_is_just_one_frame_is_left_out() -> None:
+def test_a_quotation_of_exactly_one_frame_is_left_out() -> None:
     scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=40))
     scene.begin()
     content = CustomerText("q" * 40 + "yes")
@@ -386,7 +386,7 @@ def test_a_quotation_that_is_just_one_frame_is_left_out() -> None:
     assert scene.texts == ["yes"]
 
 
-def test_what_was_taken_back_under_way_stays_so_whatever_else_is() -> None:
+def test_a_redaction_under_way_is_kept_after_the_next_redaction() -> None:
     scene = Scene()
     scene.begin()
     back(scene, scene.text("one"), note="")
@@ -406,7 +406,7 @@ def test_what_was_taken_back_under_way_stays_so_whatever_else_is() -> None:
     assert scene.texts == ["secret", "re secret: right?", "right?"]
 
 
-def test_what_is_all_blank_quotes_nothing() -> None:
+def test_a_blank_reply_is_reported_as_blank() -> None:
     scene = Scene()
     scene.begin()
     scene.happen(Said(REPLY, CustomerText(" "), quotes=(EventId("$x"),), instead=CustomerText("")))
@@ -416,7 +416,7 @@ def test_what_is_all_blank_quotes_nothing() -> None:
 # --- corrections --------------------------------------------------------------------------------
 
 
-def test_the_agent_who_has_it_reads_the_correction() -> None:
+def test_the_agent_who_has_a_message_reads_its_correction() -> None:
     scene = Scene()
     one = scene.queue_up("versoin")
     fix(scene, one, "version")
@@ -428,7 +428,7 @@ def test_the_agent_who_has_it_reads_the_correction() -> None:
 
 @pytest.mark.parametrize("answer", [1, -10, None])
 def test_the_next_agent_reads_the_newest_wording_only(answer: int | None) -> None:
-    """However far the correction had come when the request was refused."""
+    """Wherever the correction was when the request was refused."""
     scene = Scene()
     one = scene.queue_up("versoin")
     fix(scene, one, "vresion", EventId("$early"))
@@ -450,8 +450,8 @@ def test_the_next_agent_reads_the_newest_wording_only(answer: int | None) -> Non
     assert scene.reported == {}
 
 
-def test_a_request_that_is_made_anew_is_another_one() -> None:
-    """After an outage that cost it, and after one of which the server says so at once."""
+def test_a_repeated_request_has_the_newest_wording_only() -> None:
+    """After an outage in which the request was lost, told later or at once."""
     for dropped in (True, False):
         scene = Scene()
         one = scene.queue_up("versoin")
@@ -469,7 +469,7 @@ def test_a_request_that_is_made_anew_is_another_one() -> None:
         assert scene.texts == ["version"]
 
 
-def test_a_correction_after_the_end_of_its_session_is_the_message() -> None:
+def test_a_correction_in_a_lost_session_is_sent_again_as_the_message() -> None:
     scene = Scene()
     scene.begin()
     one = scene.text("versoin")
@@ -481,7 +481,7 @@ def test_a_correction_after_the_end_of_its_session_is_the_message() -> None:
     assert scene.texts == ["versoin", "fix: version", "version"]
 
 
-def test_what_is_corrected_surely_did_not_arrive() -> None:
+def test_a_correction_of_a_message_that_did_not_arrive_is_the_message() -> None:
     scene = Scene()
     scene.begin()
     one = scene.text("versoin")
@@ -492,7 +492,7 @@ def test_what_is_corrected_surely_did_not_arrive() -> None:
     assert scene.reported == {}
 
 
-def test_what_is_corrected_was_refused() -> None:
+def test_a_correction_of_a_refused_message_is_sent_as_the_message() -> None:
     scene = Scene()
     scene.begin()
     one = scene.text("versoin")
@@ -502,7 +502,7 @@ def test_what_is_corrected_was_refused() -> None:
     assert list(scene.reported) == [one]
 
 
-def test_what_is_corrected_is_under_way_as_its_chat_ends() -> None:
+def test_a_correction_of_a_message_under_way_at_the_end_is_the_message() -> None:
     scene = Scene()
     scene.begin()
     one = scene.text("versoin")
@@ -514,8 +514,8 @@ def test_what_is_corrected_is_under_way_as_its_chat_ends() -> None:
     assert scene.texts == ["version"]
 
 
-def test_a_long_correction_goes_whole_and_once() -> None:
-    """Of its parts some had gone, one was under way, and one waited."""
+def test_a_long_correction_is_sent_completely_and_once() -> None:
+    """Some of its parts were sent, one was under way, and one waited."""
     scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=40))
     new = " ".join(f"{number:03}" for number in range(25))
     scene.begin()
@@ -535,12 +535,12 @@ def test_a_long_correction_goes_whole_and_once() -> None:
 
 
 def overtaken(scene: Scene) -> bool:
-    """Whether the call under way is not to be written any more."""
+    """Whether the call under way must no longer be written."""
     return scene.outstanding.moot or scene.outstanding.stale
 
 
-def test_what_has_not_been_written_yet_is_not() -> None:
-    """A call that waits for the link is overtaken; so is one whose words are to change."""
+def test_a_redacted_message_not_written_yet_is_never_written() -> None:
+    """A call that waits for the link is overtaken, also if only its text changes."""
     scene = Scene()
     scene.begin()
     one = scene.text("one")
@@ -553,7 +553,7 @@ def test_what_has_not_been_written_yet_is_not() -> None:
     assert (scene.notices, scene.reported) == (["chat.started"], {})
 
 
-def test_a_reply_goes_at_once_without_what_it_quoted() -> None:
+def test_a_reply_not_written_yet_is_sent_without_its_quotation() -> None:
     scene = Scene()
     scene.begin()
     reply(scene, EventId("$old"), "secret", CustomerText("yes"))
@@ -567,8 +567,8 @@ def test_a_reply_goes_at_once_without_what_it_quoted() -> None:
     assert scene.delivered == [REPLY]
 
 
-def test_what_may_have_arrived_before_is_told_of() -> None:
-    """A repeat that was overtaken says nothing of the first attempt."""
+def test_a_redaction_is_told_if_the_first_attempt_may_have_arrived() -> None:
+    """The overtaken repeat says nothing about the first attempt."""
     scene = Scene()
     scene.begin()
     one = scene.text("one")

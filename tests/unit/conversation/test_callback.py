@@ -1,4 +1,4 @@
-"""Calling back: the offer, the wish, the quiet attempts, and every way in which it ends."""
+"""Callbacks: the offer, the request, the hidden attempts, and every ending."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def with_hours() -> Scene:
 
 
 def wished(scene: Scene, result: int = CLOSED) -> Scene:
-    """Somebody wrote, found nobody there, and wishes to be called back."""
+    """Write a message, find no agent, and request a callback."""
     scene.text("hello")
     scene.reply(result)
     scene.call_back()
@@ -36,7 +36,7 @@ def wished(scene: Scene, result: int = CLOSED) -> Scene:
 
 
 @pytest.mark.parametrize("result", [CLOSED, NOBODY])
-def test_the_offer_follows_the_verdict(result: int) -> None:
+def test_a_callback_is_offered_after_a_refused_request(result: int) -> None:
     scene = Scene()
     scene.text("hello")
     scene.reply(result)
@@ -45,24 +45,24 @@ def test_the_offer_follows_the_verdict(result: int) -> None:
 
 
 @pytest.mark.parametrize("status", [5, 6])
-def test_the_offer_follows_a_verdict_in_the_queue(status: int) -> None:
+def test_a_callback_is_offered_after_a_request_that_ended_in_the_queue(status: int) -> None:
     scene = Scene()
     scene.queue_up()
     scene.push(201, requestId=REQUEST, requestStatus=status)
     assert scene.card == [f"status.{status}", "queue.kept", "callback.offer"]
 
 
-def test_other_ends_offer_nothing() -> None:
+def test_other_results_offer_no_callback() -> None:
     for result in (-4, -7, -9, 77):
         scene = Scene()
         scene.text("hello")
         scene.reply(result)
         assert "callback.offer" not in scene.card
-        scene.call_back()  # all the same it can be asked for
+        scene.call_back()  # it can be requested all the same
         assert scene.sent(101) == [ASK, ASK]
 
 
-def test_the_offer_names_the_opening() -> None:
+def test_the_offer_names_the_opening_time() -> None:
     scene = with_hours()
     scene.text("hello")
     scene.reply(CLOSED)
@@ -71,14 +71,14 @@ def test_the_offer_names_the_opening() -> None:
     assert scene.card_args == {"queue": 7, "opens": opens, "count": 1}
 
 
-def test_other_ends_out_of_hours_are_not_laid_to_the_hour() -> None:
+def test_other_results_out_of_hours_do_not_mention_the_opening() -> None:
     scene = with_hours()
     scene.text("hello")
     scene.reply(-7)
     assert scene.card == ["result.-7", "queue.kept"]
 
 
-def test_where_nobody_is_called_back() -> None:
+def test_callbacks_that_the_operator_switched_off() -> None:
     scene = Scene(Policy(callback=False))
     scene.text("hello")
     scene.reply(CLOSED)
@@ -88,17 +88,17 @@ def test_where_nobody_is_called_back() -> None:
     assert scene.state.callback is None
 
 
-def test_what_was_promised_before_is_kept() -> None:
+def test_a_callback_promised_before_is_kept_when_switched_off() -> None:
     scene = wished(Scene())
     scene.policy = Policy(callback=False)
     scene.call_back()
     assert scene.promises == ["callback.promised"]
 
 
-# --- the wish -----------------------------------------------------------------------------------
+# --- the request for a callback -------------------------------------------------------------------
 
 
-def test_asked_again_when_the_queue_opens() -> None:
+def test_a_callback_asks_again_when_the_queue_opens() -> None:
     scene = with_hours()
     scene.text("hello")
     scene.reply(CLOSED)
@@ -125,7 +125,7 @@ def test_asked_again_when_the_queue_opens() -> None:
     assert scene.state.callback is None
 
 
-def test_vain_attempts_grow_rare_and_say_nothing() -> None:
+def test_vain_attempts_become_rarer_and_are_hidden() -> None:
     scene = wished(Scene(), NOBODY)
     asked = []
     for _ in range(7):
@@ -138,7 +138,7 @@ def test_vain_attempts_grow_rare_and_say_nothing() -> None:
     assert [type(one).__name__ for one in scene.effects] == ["CallWebChat"] * 7
 
 
-def test_a_request_that_ends_as_soon_as_it_stands_is_not_shown_either() -> None:
+def test_an_attempt_that_ends_in_the_queue_at_once_is_hidden() -> None:
     scene = wished(Scene(), NOBODY)
     scene.later(5 * MINUTE)
     scene.reply(requestId=REQUEST, queueLength=2)
@@ -149,7 +149,7 @@ def test_a_request_that_ends_as_soon_as_it_stands_is_not_shown_either() -> None:
     assert scene.phase == "Idle"
 
 
-def test_of_an_outage_they_tell_nothing_either() -> None:
+def test_attempts_tell_nothing_of_an_outage() -> None:
     scene = wished(Scene(), NOBODY)
     scene.later(5 * MINUTE)
     scene.happen(LinkLost())
@@ -157,8 +157,8 @@ def test_of_an_outage_they_tell_nothing_either() -> None:
     assert scene.notices == []
 
 
-def test_out_of_hours_only_the_opening_counts() -> None:
-    """A holiday: it should be open, and is not. It is tried through the day, and the day after."""
+def test_attempts_are_made_in_opening_hours_only() -> None:
+    """On a holiday, when it should be open: attempts through the day, and the next one."""
     scene = wished(with_hours())
     moments: list[int] = []
     while len(moments) < 14:
@@ -173,8 +173,8 @@ def test_out_of_hours_only_the_opening_counts() -> None:
     assert moments.count(nine) == 2
 
 
-def test_an_opening_that_is_near_comes_before_the_usual_pause() -> None:
-    """At 08:57 on a Monday it is the opening that counts, and pauses are short anew after it."""
+def test_a_near_opening_comes_before_the_usual_pause() -> None:
+    """At 08:57 on a Monday the opening counts, and pauses start short again after it."""
     scene = with_hours()
     scene.later(DAY + 8 * HOUR + 56 * MINUTE + 40)
     wished(scene)
@@ -187,7 +187,7 @@ def test_an_opening_that_is_near_comes_before_the_usual_pause() -> None:
     assert scene.sent(101) == [ASK, ASK]
 
 
-def test_a_paused_room_is_not_called_back_into() -> None:
+def test_no_attempt_is_made_in_a_paused_room() -> None:
     scene = wished(Scene())
     scene.policy = Policy(queue_id=QueueId(7), paused=True)
     scene.later(DAY)
@@ -197,14 +197,14 @@ def test_a_paused_room_is_not_called_back_into() -> None:
     assert scene.sent(101) == [ASK]
 
 
-def test_a_pause_does_not_make_it_wait_for_ever() -> None:
+def test_a_pause_does_not_extend_the_limit_of_a_callback() -> None:
     scene = wished(Scene())
     scene.policy = Policy(queue_id=QueueId(7), paused=True)
     scene.later(3 * DAY)
     assert scene.notices == ["callback.given_up"]
 
 
-def test_the_limit() -> None:
+def test_a_callback_is_given_up_after_its_limit() -> None:
     scene = wished(Scene(), NOBODY)
     for _ in range(200):
         due = deadline(scene.state, scene.policy)
@@ -218,7 +218,7 @@ def test_the_limit() -> None:
     assert scene.state.callback is None
 
 
-def test_cancel_ends_the_wish() -> None:
+def test_cancel_ends_a_callback() -> None:
     scene = wished(Scene())
     scene.cancel()
     assert scene.card == ["callback.cancelled", "queue.dropped"]
@@ -227,7 +227,7 @@ def test_cancel_ends_the_wish() -> None:
     assert scene.frames == []
 
 
-def test_cancel_without_a_kept_word() -> None:
+def test_cancel_of_a_callback_without_a_kept_message() -> None:
     scene = Scene()
     scene.start()
     scene.reply(CLOSED)
@@ -237,7 +237,7 @@ def test_cancel_without_a_kept_word() -> None:
     assert scene.card == ["callback.cancelled"]
 
 
-def test_cancel_while_we_ask() -> None:
+def test_cancel_during_an_attempt() -> None:
     scene = wished(Scene())
     scene.later(5 * MINUTE)
     scene.cancel()
@@ -248,7 +248,7 @@ def test_cancel_while_we_ask() -> None:
     assert scene.state.callback is None
 
 
-def test_cancel_long_after_corrects_the_card_far_up_and_shows_none_of_what_nobody_saw() -> None:
+def test_a_late_cancel_corrects_the_old_card_and_shows_no_hidden_attempt() -> None:
     scene = wished(Scene())
     number = scene.state.number
     while scene.phase != "Requesting":
@@ -264,7 +264,7 @@ def test_cancel_long_after_corrects_the_card_far_up_and_shows_none_of_what_nobod
     assert scene.state.number == number
 
 
-def test_a_word_asks_at_once_and_the_wish_goes_on() -> None:
+def test_a_message_asks_at_once_and_the_callback_goes_on() -> None:
     scene = wished(Scene())
     scene.text("are you there?")
     assert scene.sent(101) == [ASK]
@@ -278,7 +278,7 @@ def test_a_word_asks_at_once_and_the_wish_goes_on() -> None:
     assert scene.sent(101) == [ASK]
 
 
-def test_a_word_brings_a_quiet_request_to_light() -> None:
+def test_a_message_makes_a_hidden_request_visible() -> None:
     for standing in (False, True):
         scene = wished(Scene())
         scene.later(5 * MINUTE)
@@ -289,7 +289,7 @@ def test_a_word_brings_a_quiet_request_to_light() -> None:
         assert scene.cards == ["queue.position" if standing else "queue.asking"]
 
 
-def test_an_agent_who_accepts_at_once() -> None:
+def test_an_agent_who_accepts_an_attempt_at_once() -> None:
     scene = wished(Scene())
     scene.later(5 * MINUTE)
     number = scene.state.number
@@ -302,7 +302,7 @@ def test_an_agent_who_accepts_at_once() -> None:
     assert scene.state.number == number + 1, "one card, edited"
 
 
-def test_a_chat_that_begins_without_a_queue() -> None:
+def test_an_attempt_that_becomes_a_chat_without_a_queue() -> None:
     scene = wished(Scene())
     scene.later(5 * MINUTE)
     number = scene.state.number
@@ -313,7 +313,7 @@ def test_a_chat_that_begins_without_a_queue() -> None:
     assert scene.state.number == number + 1
 
 
-def test_an_agent_who_refuses_after_all() -> None:
+def test_an_agent_who_refuses_a_visible_attempt() -> None:
     scene = wished(Scene())
     scene.later(5 * MINUTE)
     scene.reply(requestId=REQUEST, queueLength=1)
@@ -323,7 +323,7 @@ def test_an_agent_who_refuses_after_all() -> None:
     assert scene.state.callback is not None
 
 
-def test_what_no_repetition_mends_ends_the_wish() -> None:
+def test_a_permanent_refusal_ends_the_callback() -> None:
     scene = wished(Scene())
     number = scene.state.number
     scene.later(5 * MINUTE)
@@ -334,7 +334,7 @@ def test_what_no_repetition_mends_ends_the_wish() -> None:
 
 
 @pytest.mark.parametrize("reason", [FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED])
-def test_what_an_operator_has_to_mend_ends_the_wish(reason: FailureReason) -> None:
+def test_a_refused_login_or_signature_ends_the_callback(reason: FailureReason) -> None:
     scene = wished(Scene())
     scene.later(5 * MINUTE)
     scene.fail(reason, code=-20)
@@ -342,13 +342,13 @@ def test_what_an_operator_has_to_mend_ends_the_wish(reason: FailureReason) -> No
     assert scene.state.callback is None
 
 
-def test_a_service_that_is_away_is_tried_later() -> None:
+def test_an_attempt_during_an_outage_is_repeated_later() -> None:
     scene = wished(Scene())
     scene.later(5 * MINUTE)
     scene.fail(FailureReason.UNREACHABLE)
     assert scene.phase == "Idle"
     scene.later(10 * MINUTE)
-    scene.cut()  # it may have arrived: this one is seen through
+    scene.cut()  # it may have arrived: this attempt is pursued
     scene.later(1)
     assert scene.phase == "Requesting"
     while scene.phase == "Requesting":
@@ -359,7 +359,7 @@ def test_a_service_that_is_away_is_tried_later() -> None:
     assert scene.state.callback is not None
 
 
-def test_a_service_that_is_away_when_the_customer_asks() -> None:
+def test_an_outage_when_the_customer_writes_is_told() -> None:
     scene = wished(Scene())
     scene.text("are you there?")
     while scene.phase == "Requesting":
@@ -370,10 +370,10 @@ def test_a_service_that_is_away_when_the_customer_asks() -> None:
     assert scene.reported == {}
 
 
-# --- one card, as more comes in -----------------------------------------------------------------
+# --- one card for several messages ----------------------------------------------------------------
 
 
-def test_more_words_are_counted_on_the_card_that_stands() -> None:
+def test_further_messages_are_counted_on_the_same_card() -> None:
     scene = Scene()
     for count in range(1, NEAR_MESSAGES + 1):
         scene.text("hello?")
@@ -388,7 +388,7 @@ def test_more_words_are_counted_on_the_card_that_stands() -> None:
 @pytest.mark.parametrize(
     ("result", "later"), [(CLOSED, NEAR_FOR / 1000), (0, 0), (-30, 0)], ids=("old", "0", "-30")
 )
-def test_what_may_have_changed_is_asked_on_a_new_card(result: int, later: float) -> None:
+def test_a_message_gets_a_new_card_if_the_old_one_is_outdated(result: int, later: float) -> None:
     scene = Scene()
     scene.text("one")
     scene.reply(result)
@@ -397,7 +397,7 @@ def test_what_may_have_changed_is_asked_on_a_new_card(result: int, later: float)
     assert (scene.state.number, scene.cards[-1]) == (2, "queue.asking")
 
 
-def test_a_command_gets_a_card_of_its_own() -> None:
+def test_a_command_gets_its_own_card() -> None:
     scene = Scene()
     scene.text("one")
     scene.reply(NOBODY)
@@ -405,7 +405,7 @@ def test_a_command_gets_a_card_of_its_own() -> None:
     assert (scene.state.number, scene.cards[-1]) == (2, "queue.asking")
 
 
-def test_somebody_is_there_at_the_next_word() -> None:
+def test_a_request_that_succeeds_at_the_next_message_edits_the_card() -> None:
     scene = Scene()
     scene.text("one")
     scene.reply(NOBODY)
@@ -417,7 +417,7 @@ def test_somebody_is_there_at_the_next_word() -> None:
 
 
 @pytest.mark.parametrize("news", [{}, {"queueLength": 0}, {"queueLength": 2}])
-def test_the_card_says_so_whether_a_place_is_named_or_not(news: dict[str, object]) -> None:
+def test_the_card_shows_a_new_request_with_or_without_a_position(news: dict[str, object]) -> None:
     scene = Scene()
     scene.text("hello")
     scene.reply(NOBODY)
@@ -427,8 +427,8 @@ def test_the_card_says_so_whether_a_place_is_named_or_not(news: dict[str, object
     assert scene.cards == ["queue.position" if news.get("queueLength") else "queue.waiting"]
 
 
-def test_what_is_answered_far_from_the_card_stands_below_the_words() -> None:
-    """The card is written on as well once what it promises is called off, or given up."""
+def test_an_answer_far_from_the_card_is_a_notice() -> None:
+    """The card is edited too once its promise is cancelled or given up."""
     scene = Scene()
     scene.text("one")
     scene.reply(NOBODY)
@@ -442,7 +442,7 @@ def test_what_is_answered_far_from_the_card_stands_below_the_words() -> None:
 
 
 @pytest.mark.parametrize("asking", [False, True])
-def test_no_card_far_up_goes_on_promising_what_is_called_off(asking: bool) -> None:
+def test_an_old_card_stops_promising_a_cancelled_callback(asking: bool) -> None:
     scene = wished(Scene())
     scene.later(NEAR_FOR / 1000)
     if not asking:
@@ -456,8 +456,8 @@ def test_no_card_far_up_goes_on_promising_what_is_called_off(asking: bool) -> No
 
 
 @pytest.mark.parametrize("asking", [False, True])
-def test_where_no_card_promises_anything(asking: bool) -> None:
-    """As rows of earlier versions have it: of no request it is known that it ended in vain."""
+def test_a_cancelled_callback_without_a_card(asking: bool) -> None:
+    """As with rows of earlier versions, which do not note that a request ended in vain."""
     scene = wished(Scene())
     if asking:
         scene.later(5 * MINUTE)
@@ -472,8 +472,8 @@ def test_where_no_card_promises_anything(asking: bool) -> None:
 # --- the command at other moments ---------------------------------------------------------------
 
 
-def test_asked_for_out_of_the_blue() -> None:
-    """It asks at once; only if nobody is there it becomes a calling back."""
+def test_callback_without_a_request_asks_at_once() -> None:
+    """It becomes a callback only if no agent is there."""
     scene = Scene()
     scene.call_back()
     assert scene.frames == [ASK]
@@ -483,7 +483,7 @@ def test_asked_for_out_of_the_blue() -> None:
     assert len(scene.sent(101)) == 2
 
 
-def test_asked_for_twice() -> None:
+def test_callback_twice_changes_nothing() -> None:
     scene = wished(Scene())
     before = scene.state.callback
     scene.later(MINUTE)
@@ -492,7 +492,7 @@ def test_asked_for_twice() -> None:
     assert scene.state.callback == before
 
 
-def test_asked_for_in_the_queue() -> None:
+def test_callback_in_the_queue_is_noted() -> None:
     scene = Scene()
     scene.queue_up()
     scene.call_back()
@@ -501,8 +501,8 @@ def test_asked_for_in_the_queue() -> None:
     assert scene.card == ["status.3", "queue.kept", "callback.promised"]
 
 
-def test_called_off_in_the_queue() -> None:
-    """Both are said: that nobody will be called back, and that the queue is being left."""
+def test_cancel_in_the_queue_ends_the_callback_too() -> None:
+    """Both are told: the end of the callback, and that the queue is being left."""
     scene = Scene()
     scene.queue_up()
     scene.call_back()
@@ -513,7 +513,7 @@ def test_called_off_in_the_queue() -> None:
     assert scene.cards == ["queue.cancelled"]
 
 
-def test_asked_for_while_leaving() -> None:
+def test_callback_while_leaving_the_queue_is_refused() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST)
@@ -524,7 +524,7 @@ def test_asked_for_while_leaving() -> None:
     assert scene.state.callback is None
 
 
-def test_asked_for_in_a_chat() -> None:
+def test_callback_in_a_chat_is_refused() -> None:
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -533,8 +533,8 @@ def test_asked_for_in_a_chat() -> None:
     assert scene.state.callback is None
 
 
-def test_what_the_customer_sees_of_it() -> None:
-    """The wish is the whole story only as long as nothing else is shown."""
+def test_whether_the_customer_sees_only_the_callback() -> None:
+    """`unseen_callback` is the callback as long as no request of it is shown."""
     scene = Scene()
     assert unseen_callback(scene.state) is None
     scene = wished(scene)

@@ -1,4 +1,4 @@
-"""Which call comes next, and under which id."""
+"""Which call comes next, and its call id."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_one_call_at_a_time() -> None:
     assert scene.texts == ["one"]
 
 
-def test_a_rating_waits_for_words_and_goes_before_the_end() -> None:
+def test_a_rating_waits_for_messages_and_precedes_the_close() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -56,7 +56,7 @@ def test_a_file_at_the_head_holds_what_follows() -> None:
     assert scene.texts == ["one", "a.png", "b.png", "four"]
 
 
-def test_after_a_quiet_end_the_next_trouble_is_a_new_one() -> None:
+def test_trouble_after_a_settled_failure_is_counted_anew() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -71,7 +71,7 @@ def test_after_a_quiet_end_the_next_trouble_is_a_new_one() -> None:
     assert list(scene.reported.values()) == ["undelivered.too_big"]
 
 
-def test_a_film_is_a_file_where_nobody_is_known_to_take_films() -> None:
+def test_a_video_is_sent_as_a_file_unless_the_server_takes_videos() -> None:
     film = CustomerMedia("video", "clip.mp4", "mxc://example.org/clip", "video/mp4", 9)
     for videos, code, types in ((False, -12, [3]), (True, 1, [6]), (True, -12, [6, 3])):
         scene = Scene(Policy(queue_id=QueueId(7), videos=videos))

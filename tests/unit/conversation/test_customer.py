@@ -1,4 +1,4 @@
-"""What the customer does, in every phase."""
+"""Messages and commands of the customer, in every phase."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 ON_COMMAND = Policy(start_on_message=False)
 
 
-def test_where_only_a_command_starts_words_are_kept_and_said_so() -> None:
-    """At first, once more, and then whenever somebody has waited in vain for a minute."""
+def test_where_only_a_command_starts_a_chat_messages_are_kept() -> None:
+    """Told for the first two messages, and again after a minute."""
     scene = Scene(ON_COMMAND)
     scene.text("one")
     assert scene.notices == ["start.needed"]
@@ -52,7 +52,7 @@ def test_where_only_a_command_starts_words_are_kept_and_said_so() -> None:
     assert scene.texts == ["one"]
 
 
-def test_who_wishes_to_send_again_is_answered_each_time() -> None:
+def test_sending_again_is_answered_after_earlier_notices_too() -> None:
     scene = Scene(ON_COMMAND)
     for word in ("one", "two", "three"):
         scene.text(word)
@@ -75,8 +75,8 @@ def test_many_messages_sent_again_are_answered_once() -> None:
 
 
 @pytest.mark.parametrize("policy", [Policy(), ON_COMMAND])
-def test_what_a_pause_kept_asks_for_an_agent_once_it_is_over(policy: Policy) -> None:
-    """Or the customer is told how; if nothing is kept, nothing happens."""
+def test_messages_kept_in_a_pause_request_an_agent_after_it(policy: Policy) -> None:
+    """Or the customer is told how to; without kept messages nothing happens."""
     scene = Scene(replace(policy, paused=True))
     scene.state = replace(scene.state, phase=Chatting(SessionId(SESSION), scene.now, QueueId(7)))
     scene.text("one")
@@ -91,7 +91,7 @@ def test_what_a_pause_kept_asks_for_an_agent_once_it_is_over(policy: Policy) -> 
     assert (quiet.phase, quiet.effects) == ("Idle", [])
 
 
-def test_a_long_text_that_is_kept_is_one_message() -> None:
+def test_a_long_kept_text_counts_as_one_message() -> None:
     scene = Scene(Policy(start_on_message=False, max_text_bytes=20))
     scene.text("one two three four five six seven eight nine ten")
     scene.text("eleven")
@@ -138,7 +138,7 @@ def test_a_file_without_ending_and_of_unknown_size() -> None:
     assert message["content"] == expected
 
 
-def test_more_than_may_wait_is_not_taken() -> None:
+def test_messages_beyond_the_limit_are_reported() -> None:
     scene = Scene(Policy(max_held=2))
     scene.text("one")
     scene.text("two")
@@ -162,7 +162,7 @@ def test_an_edit_that_would_be_repeated_in_each_of_many_pieces_is_too_big() -> N
     assert turn.state.held == ()
 
 
-def test_what_the_queue_was_given_already_counts_among_what_waits() -> None:
+def test_pre_messages_count_towards_the_limit() -> None:
     scene = Scene(Policy(queue_id=QueueId(7), max_held=2))
     scene.queue_up("one")
     two = scene.text("two")
@@ -173,7 +173,7 @@ def test_what_the_queue_was_given_already_counts_among_what_waits() -> None:
     assert scene.delivered == ["$1", two]
 
 
-def test_start_where_a_chat_is_asked_for_already() -> None:
+def test_start_during_a_request_or_a_chat_changes_nothing() -> None:
     scene = Scene()
     scene.start()
     scene.start()
@@ -200,7 +200,7 @@ def test_start_takes_an_unsent_cancel_back() -> None:
 
 
 def test_the_card_says_that_the_queue_is_being_left() -> None:
-    """Before WebChat has answered the 101 nobody is out of its queue yet."""
+    """Before WebChat has answered the 101, the customer cannot leave its queue."""
     scene = Scene()
     scene.start()
     scene.cancel()
@@ -214,7 +214,7 @@ def test_the_card_says_that_the_queue_is_being_left() -> None:
     assert scene.cards[-1] == "queue.cancelled"
 
 
-def test_the_card_of_who_leaves_while_the_call_centre_is_away() -> None:
+def test_the_card_while_leaving_during_an_outage() -> None:
     scene = Scene()
     scene.start()
     scene.cut()
@@ -229,7 +229,7 @@ def test_the_card_of_who_leaves_while_the_call_centre_is_away() -> None:
     assert scene.notices == ["trouble.unreachable"], "this is kept, and goes out later"
 
 
-def test_who_leaves_the_queue_while_the_call_centre_is_away_is_answered_at_once() -> None:
+def test_leaving_the_queue_during_an_outage_is_answered_at_once() -> None:
     """Once, however often the call fails."""
     scene = Scene()
     scene.queue_up()
@@ -245,7 +245,7 @@ def test_who_leaves_the_queue_while_the_call_centre_is_away_is_answered_at_once(
     assert scene.cards == ["queue.leaving_away", "queue.cancelled"]
 
 
-def test_who_leaves_the_queue_in_an_outage_of_which_they_know_reads_of_it_on_the_card() -> None:
+def test_leaving_the_queue_in_a_known_outage_is_told_on_the_card_once() -> None:
     scene = Scene()
     scene.queue_up()
     scene.happen(LinkLost())
@@ -255,7 +255,7 @@ def test_who_leaves_the_queue_in_an_outage_of_which_they_know_reads_of_it_on_the
     assert scene.cards.count("queue.leaving_away") == 1
 
 
-def test_who_leaves_twice_before_the_request_is_answered_reads_of_it_once() -> None:
+def test_cancelling_twice_before_the_reply_is_told_once() -> None:
     scene = Scene()
     scene.start()
     scene.cancel()
@@ -263,7 +263,7 @@ def test_who_leaves_twice_before_the_request_is_answered_reads_of_it_once() -> N
     assert scene.cards == ["queue.asking", "queue.leaving"]
 
 
-def test_who_leaves_the_queue_while_a_call_is_under_way_is_answered_at_once() -> None:
+def test_leaving_the_queue_while_a_call_is_under_way_is_told_at_once() -> None:
     scene = Scene()
     scene.queue_up()
     scene.text("more")
@@ -273,7 +273,7 @@ def test_who_leaves_the_queue_while_a_call_is_under_way_is_answered_at_once() ->
     assert scene.cards[-1] == "queue.position", "they stay, and see their place"
 
 
-def test_who_ends_the_chat_while_the_call_centre_is_away_reads_when_it_ends() -> None:
+def test_closing_during_a_known_outage_tells_when_the_chat_ends() -> None:
     scene = Scene()
     scene.begin()
     scene.happen(LinkLost())
@@ -286,7 +286,7 @@ def test_who_ends_the_chat_while_the_call_centre_is_away_reads_when_it_ends() ->
     assert scene.notices[3:] == ["trouble.over", "chat.ended_by_you"]
 
 
-def test_who_ends_the_chat_as_the_call_centre_goes_reads_when_it_ends() -> None:
+def test_closing_as_the_link_breaks_tells_when_the_chat_ends() -> None:
     scene = Scene()
     scene.begin()
     scene.close()
@@ -295,7 +295,7 @@ def test_who_ends_the_chat_as_the_call_centre_goes_reads_when_it_ends() -> None:
     assert scene.notices == ["chat.started", "close.away"]
 
 
-def test_of_a_chat_that_nobody_wanted_no_trouble_is_told() -> None:
+def test_trouble_of_an_unwanted_chat_is_not_told() -> None:
     scene = Scene()
     scene.queue_up()
     scene.cancel()
@@ -305,7 +305,7 @@ def test_of_a_chat_that_nobody_wanted_no_trouble_is_told() -> None:
     assert scene.notices == []
 
 
-def test_who_may_not_leave_sees_their_place_again() -> None:
+def test_a_refused_cancel_shows_the_queue_again() -> None:
     scene = Scene()
     scene.start()
     scene.cancel()
@@ -330,9 +330,7 @@ def test_start_while_102_is_under_way() -> None:
 
 @pytest.mark.parametrize("wish", [Start(), CallBack(), Human()])
 @pytest.mark.parametrize("robot", [False, True])
-def test_who_asks_for_an_agent_while_the_chat_is_ending_is_to_ask_again(
-    wish: Input, robot: bool
-) -> None:
+def test_a_request_for_an_agent_while_the_chat_ends_is_refused(wish: Input, robot: bool) -> None:
     scene = Scene()
     scene.start()
     scene.reply(sessionId=SESSION, agents=[MEI], robotType=3 if robot else None)
@@ -346,7 +344,7 @@ def test_who_asks_for_an_agent_while_the_chat_is_ending_is_to_ask_again(
     assert (scene.phase, scene.last["type"]) == ("Ended", 103)
 
 
-def test_nor_is_who_has_left_the_queue_chatting_with_an_agent_who_was_faster() -> None:
+def test_start_after_leaving_is_refused_though_an_agent_was_faster() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=9001)
@@ -356,7 +354,7 @@ def test_nor_is_who_has_left_the_queue_chatting_with_an_agent_who_was_faster() -
     assert scene.notices == ["start.leaving"]
 
 
-def test_cancel_and_close_where_there_is_nothing() -> None:
+def test_cancel_close_and_rate_without_a_chat() -> None:
     scene = Scene()
     scene.cancel()
     scene.close()
@@ -364,7 +362,7 @@ def test_cancel_and_close_where_there_is_nothing() -> None:
     assert scene.notices == ["cancel.nothing", "close.nothing", "rating.nothing"]
 
 
-def test_cancel_drops_what_is_kept() -> None:
+def test_cancel_drops_kept_messages() -> None:
     scene = Scene(ON_COMMAND)
     event = scene.text("one")
     scene.cancel()
@@ -380,7 +378,7 @@ def test_cancel_in_a_chat_says_what_to_do() -> None:
     assert scene.notices[-1] == "cancel.chatting"
 
 
-def test_cancel_twice_as_the_agent_comes() -> None:
+def test_cancel_twice_as_the_agent_starts_the_chat() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=9001)
@@ -390,7 +388,7 @@ def test_cancel_twice_as_the_agent_comes() -> None:
     assert scene.notices == []
 
 
-def test_cancel_before_the_server_ever_heard() -> None:
+def test_cancel_before_the_server_knows_of_the_request() -> None:
     scene = Scene()
     scene.start()
     scene.fail(FailureReason.UNREACHABLE)
@@ -424,7 +422,7 @@ def test_cancel_then_a_session_comes_with_the_reply() -> None:
     assert scene.last == {"type": 103, "sessionId": SESSION}
 
 
-def test_a_message_under_way_is_told_about_when_it_comes_back_cancelled() -> None:
+def test_a_message_that_comes_back_after_a_cancel_is_reported() -> None:
     scene = Scene()
     event = scene.text("one")
     scene.reply(requestId=9001)
@@ -437,7 +435,7 @@ def test_a_message_under_way_is_told_about_when_it_comes_back_cancelled() -> Non
     assert len(scene.sent(101)) == 1
 
 
-def test_close_waits_for_what_was_written_before() -> None:
+def test_close_waits_for_earlier_messages() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -449,8 +447,8 @@ def test_close_waits_for_what_was_written_before() -> None:
     assert scene.texts == ["one", "bye"]
 
 
-def test_what_is_written_after_close_is_for_the_next_chat() -> None:
-    """Also while the close cannot go yet: nobody would read it in the chat that ends."""
+def test_messages_after_close_are_for_the_next_chat() -> None:
+    """Also while the close waits: nobody would read them in the chat that ends."""
     scene = Scene()
     scene.begin()
     bye = scene.text("bye")
@@ -469,7 +467,7 @@ def test_what_is_written_after_close_is_for_the_next_chat() -> None:
     assert (scene.texts[-1], scene.delivered) == ("one more question", [bye, later])
 
 
-def test_close_once_more_takes_along_what_was_written_since() -> None:
+def test_a_second_close_includes_the_messages_since_the_first() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -482,8 +480,8 @@ def test_close_once_more_takes_along_what_was_written_since() -> None:
 
 
 @pytest.mark.parametrize("other", [False, True])
-def test_words_after_close_ask_for_a_chat_however_theirs_ends(other: bool) -> None:
-    """By the server's word before it has answered; also if the chat was in another session."""
+def test_a_message_after_close_requests_a_chat_however_the_old_one_ends(other: bool) -> None:
+    """The server ends it before it answers; also if the chat moved to another session."""
     scene = Scene()
     scene.begin()
     scene.text("bye")
@@ -500,7 +498,7 @@ def test_words_after_close_ask_for_a_chat_however_theirs_ends(other: bool) -> No
     assert scene.last == ASK
 
 
-def test_of_a_session_that_was_gone_only_words_before_close_are_given_back() -> None:
+def test_in_a_lost_session_only_messages_before_close_are_reported() -> None:
     scene = Scene()
     scene.begin()
     bye = scene.text("bye")
@@ -511,7 +509,7 @@ def test_of_a_session_that_was_gone_only_words_before_close_are_given_back() -> 
     assert scene.last == ASK
 
 
-def test_close_of_a_session_that_was_gone_gives_the_words_back() -> None:
+def test_close_of_a_lost_session_reports_unsent_messages() -> None:
     scene = Scene()
     scene.begin()
     event = scene.text("bye")
@@ -530,7 +528,7 @@ def test_close_in_the_queue_leaves_it() -> None:
     assert scene.last == {"type": 102, "requestId": 9001}
 
 
-def test_a_second_thought_about_a_rating_counts() -> None:
+def test_only_the_last_of_two_ratings_counts() -> None:
     scene = Scene()
     scene.begin()
     scene.rate(5)
@@ -543,10 +541,10 @@ def test_a_second_thought_about_a_rating_counts() -> None:
     assert scene.notices[-1] == "rating.thanks"
 
 
-# --- taking back --------------------------------------------------------------------------------
+# --- redactions -----------------------------------------------------------------------------------
 
 
-def test_what_has_not_gone_is_taken_back() -> None:
+def test_a_waiting_message_can_be_redacted() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -559,7 +557,7 @@ def test_what_has_not_gone_is_taken_back() -> None:
     assert two not in scene.reported
 
 
-def test_what_is_on_its_way_is_not_sent_again_once_it_was_taken_back() -> None:
+def test_a_redacted_message_under_way_is_not_sent_again() -> None:
     scene = Scene()
     scene.begin()
     one = scene.text("one")
@@ -570,7 +568,7 @@ def test_what_is_on_its_way_is_not_sent_again_once_it_was_taken_back() -> None:
     assert scene.reported == {}
 
 
-def test_a_pre_message_that_was_taken_back_is_not_for_the_next_agent() -> None:
+def test_a_redacted_pre_message_is_not_sent_to_the_next_agent() -> None:
     scene = Scene()
     one = scene.queue_up("one")
     scene.happen(Withdrawn(one))
@@ -579,7 +577,7 @@ def test_a_pre_message_that_was_taken_back_is_not_for_the_next_agent() -> None:
     assert scene.reported == {}
 
 
-def test_taking_back_what_nobody_knows_changes_nothing() -> None:
+def test_a_redaction_of_an_unknown_message_changes_nothing() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -588,10 +586,10 @@ def test_taking_back_what_nobody_knows_changes_nothing() -> None:
     assert scene.state == before
 
 
-# --- places and voices --------------------------------------------------------------------------
+# --- locations and voice messages -----------------------------------------------------------------
 
 
-def test_a_place_goes_as_the_desks_map_counts() -> None:
+def test_a_location_is_converted_for_the_map_of_the_call_centre() -> None:
     for name, latitude, longitude in (
         ("baidu", 39.916465, 116.410113),
         ("gaode", 39.910125, 116.40374),
@@ -610,7 +608,7 @@ def test_a_place_goes_as_the_desks_map_counts() -> None:
         assert scene.last["msg"] == {"type": 4, "content": content}
 
 
-def test_a_place_waits_for_the_session() -> None:
+def test_a_location_waits_for_the_session() -> None:
     scene = Scene()
     scene.queue_up("hello")
     scene.content(CustomerLocation(39.9, 116.4))
@@ -619,7 +617,7 @@ def test_a_place_waits_for_the_session() -> None:
     assert scene.last["type"] == 110
 
 
-def test_a_voice_that_fits_travels_in_its_frame() -> None:
+def test_a_short_voice_message_is_sent_in_its_frame() -> None:
     scene = Scene()
     scene.begin()
     voice = scene.content(CustomerMedia("voice", "voice.ogg", "mxc://h/v", "audio/ogg"))
@@ -630,7 +628,7 @@ def test_a_voice_that_fits_travels_in_its_frame() -> None:
     assert scene.delivered == [voice]
 
 
-def test_a_voice_that_does_not_fit_is_a_file() -> None:
+def test_a_voice_message_that_does_not_fit_is_sent_as_a_file() -> None:
     scene = Scene()
     scene.begin()
     scene.content(CustomerMedia("voice", "voice.ogg", "mxc://h/v", "audio/ogg"))
@@ -640,7 +638,7 @@ def test_a_voice_that_does_not_fit_is_a_file() -> None:
     assert message["type"] == 3
 
 
-def test_what_an_operator_tells_of_where_customers_come_from() -> None:
+def test_brand_and_tracks_of_the_policy_are_in_the_request() -> None:
     scene = Scene(Policy(queue_id=QueueId(7), brand="element", tracks="[]"))
     scene.start()
     assert scene.last == ASK | {"brand": "element", "tracks": "[]"}
@@ -650,7 +648,7 @@ LONG_VOICE = CustomerMedia("voice", "voice.ogg", "mxc://h/v", "audio/ogg")
 AMR = "http://crm.example.org/webchat/voice.amr"
 
 
-def test_a_long_voice_goes_by_its_address() -> None:
+def test_a_long_voice_message_is_sent_by_its_address() -> None:
     scene = Scene()
     scene.begin()
     voice = scene.content(LONG_VOICE)
@@ -666,8 +664,8 @@ def test_a_long_voice_goes_by_its_address() -> None:
 
 
 @pytest.mark.parametrize("code", [-14, -8, -17, -23, 0, -77])
-def test_a_long_voice_that_is_refused_as_such_goes_as_a_file(code: int) -> None:
-    """As it was recorded, by another upload, in its place; if that is refused it is reported."""
+def test_a_refused_long_voice_message_is_sent_as_a_file(code: int) -> None:
+    """Unconverted, by another upload, in the same place; reported if refused again."""
     for last in (1, code):
         scene = Scene()
         scene.begin()
@@ -687,14 +685,14 @@ def test_a_long_voice_that_is_refused_as_such_goes_as_a_file(code: int) -> None:
         assert kinds == [5, 3, 1]
 
 
-def test_faces_go_as_codes_where_the_desk_knows_nothing_else() -> None:
+def test_emoji_are_sent_as_codes_if_configured() -> None:
     scene = Scene(Policy(emoji_codes=True))
     scene.begin()
     scene.text("hello 🙂")
     assert scene.texts == ["hello /::)"]
 
 
-def test_a_place_keeps_the_words_that_were_said_with_it() -> None:
+def test_a_location_keeps_the_text_sent_with_it() -> None:
     scene = Scene(ON_COMMAND)
     place = CustomerLocation(31.2, 121.5)
     scene.happen(Said(EventId("$1"), place, words="here"))

@@ -1,4 +1,4 @@
-"""A place in the queue over a cut link: lost there, or its wanted agent (table rows 21 and 30)."""
+"""A queue request after a cut link: lost, or its wanted agent (table rows 21 and 30)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def answer_all(scene: Scene) -> None:
 
 
 def over_a_restart(scene: Scene) -> None:
-    """The state is what was stored of it."""
+    """Replace the state by its stored form."""
     scene.state = msgspec.json.decode(msgspec.json.encode(scene.state), type=Conversation)
 
 
@@ -26,11 +26,11 @@ ANSWERS: list[Json] = [
     {"result": -1},
     {"result": 1},
 ]
-"""What a server that goes on with the old request, or names none, says to 101."""
+"""Replies to 101 of a server that continues the old request, or names none."""
 
 
 @pytest.mark.parametrize("told", ANSWERS)
-def test_dropped_after_an_outage_it_is_asked_for_once_more(told: dict[str, object]) -> None:
+def test_a_request_dropped_after_an_outage_is_made_once_more(told: dict[str, object]) -> None:
     """Table row 21: the server said "still waiting", and finds out later that it is not."""
     scene = Scene()
     event = scene.queue_up("one")
@@ -51,8 +51,7 @@ def test_dropped_after_an_outage_it_is_asked_for_once_more(told: dict[str, objec
 
 
 @pytest.mark.parametrize("told", ANSWERS)
-def test_a_second_drop_is_the_end(told: dict[str, object]) -> None:
-    """Once, not in a circle."""
+def test_a_request_dropped_twice_is_over(told: dict[str, object]) -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST)
@@ -67,20 +66,20 @@ def test_a_second_drop_is_the_end(told: dict[str, object]) -> None:
     assert len(scene.sent(101)) == 3
 
 
-def test_late_repeats_of_the_drop_are_no_news() -> None:
+def test_late_repeats_of_the_drop_are_ignored() -> None:
     scene = Scene()
     scene.queue_up("one")
     scene.restored()
     scene.reply(-1)
     scene.push(201, requestId=REQUEST, requestStatus=4)
-    scene.reply(-1)  # the request that stands there now is another one, which its 201 names
+    scene.reply(-1)  # the current request is another one, which its 201 names
     scene.push(201, requestId=REQUEST, requestStatus=4)
     assert scene.phase == "Queued"
     scene.push(201, requestId=9002, requestStatus=0, queueLength=1)
     assert scene.last == {"type": 111, "requestId": 9002, "content": "one"}
 
 
-def test_without_an_outage_a_drop_is_the_end() -> None:
+def test_a_request_dropped_without_an_outage_is_over() -> None:
     scene = Scene()
     scene.queue_up("one")
     scene.push(201, requestId=REQUEST, requestStatus=4)
@@ -88,7 +87,7 @@ def test_without_an_outage_a_drop_is_the_end() -> None:
 
 
 @pytest.mark.parametrize("status", [2, 3, 5, 6])
-def test_no_other_end_after_an_outage_is_laid_to_it(status: int) -> None:
+def test_other_ends_of_a_request_after_an_outage_are_final(status: int) -> None:
     scene = Scene()
     scene.queue_up("one")
     scene.restored()
@@ -98,7 +97,7 @@ def test_no_other_end_after_an_outage_is_laid_to_it(status: int) -> None:
     assert scene.card[0] == f"status.{status}"
 
 
-def test_a_place_that_is_named_while_we_ask_is_shown() -> None:
+def test_a_position_pushed_while_asking_again_is_shown() -> None:
     scene = Scene()
     scene.queue_up("one")
     scene.restored()
@@ -106,7 +105,7 @@ def test_a_place_that_is_named_while_we_ask_is_shown() -> None:
     assert (scene.card, scene.card_args) == (["queue.position"], {"queue": 7, "position": 2})
 
 
-def test_a_request_that_was_made_after_the_outage_ends_as_any_other() -> None:
+def test_a_request_made_after_the_outage_ends_as_any_other() -> None:
     scene = Scene()
     scene.queue_up("one")
     scene.restored()
@@ -115,7 +114,7 @@ def test_a_request_that_was_made_after_the_outage_ends_as_any_other() -> None:
     assert scene.phase == "Idle"
 
 
-def test_whoever_is_leaving_is_not_asked_for_again() -> None:
+def test_a_cancelled_request_is_not_made_again() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST)
@@ -127,8 +126,8 @@ def test_whoever_is_leaving_is_not_asked_for_again() -> None:
     assert scene.cards[-1] == "queue.cancelled"
 
 
-def test_dropped_before_the_request_could_be_asked_after() -> None:
-    """A pre-message is under way as the link comes back: 101 is not even out."""
+def test_a_request_dropped_before_it_was_asked_after_is_made_again() -> None:
+    """A pre-message is under way as the link is restored, so 101 is not sent yet."""
     scene = Scene()
     scene.text("one")
     scene.reply(requestId=REQUEST)
@@ -151,8 +150,8 @@ def waiting_for_mei() -> Scene:
     return scene
 
 
-def test_the_wanted_agent_is_wanted_after_a_cut_as_well() -> None:
-    """Table row 30: otherwise anybody would get the customer."""
+def test_the_wanted_agent_is_requested_after_a_cut_too() -> None:
+    """Table row 30: otherwise any agent would get the customer."""
     scene = waiting_for_mei()
     scene.restored()
     assert scene.last == WANTED
@@ -161,8 +160,8 @@ def test_the_wanted_agent_is_wanted_after_a_cut_as_well() -> None:
     assert scene.last == WANTED, "also when a silent request is asked after"
 
 
-def test_the_wanted_agent_has_gone_meanwhile() -> None:
-    """-9 (trap T38): anybody then, and from then on."""
+def test_any_agent_is_requested_if_the_wanted_one_has_gone() -> None:
+    """-9 (trap T38): any agent, from then on."""
     scene = waiting_for_mei()
     scene.restored()
     scene.reply(-9)
@@ -174,7 +173,7 @@ def test_the_wanted_agent_has_gone_meanwhile() -> None:
     assert scene.card == ["result.-9"]
 
 
-def test_whoever_took_anybody_does_not_wait_for_one_agent() -> None:
+def test_a_request_for_any_agent_stays_one_after_a_cut() -> None:
     scene = Scene(Policy(queue_id=QueueId(7), to_agent="K00017"))
     scene.start()
     scene.reply(-9)
@@ -184,14 +183,14 @@ def test_whoever_took_anybody_does_not_wait_for_one_agent() -> None:
     assert scene.sent(101) == [WANTED, ASK, ASK]
 
 
-def test_a_place_that_an_earlier_version_stored() -> None:
+def test_a_queue_phase_of_an_earlier_version_has_defaults() -> None:
     row = b'{"is":"Queued","queue_id":7,"since":1,"request_id":9001}'
     place = msgspec.json.decode(row, type=Queued)
     assert (place.cut, place.any_agent) == (False, False)
 
 
-def test_a_request_that_was_given_up_before_it_was_written_is_not_made() -> None:
-    """The customer leaves while it waits for a link, and writes again: one 101 does for both."""
+def test_a_request_given_up_before_it_was_written_is_not_sent() -> None:
+    """The customer leaves while it waits for the link, then writes: one 101 serves both."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST)

@@ -1,4 +1,4 @@
-"""Every wait has its end."""
+"""Deadlines: every wait ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bridge.conversation.policy import Policy
 from tests.support.scene import REQUEST, SESSION, Scene
 
 
-def test_nothing_waits() -> None:
+def test_without_waiting_there_is_no_deadline() -> None:
     assert deadline(Conversation(), Policy()) is None
 
 
@@ -32,11 +32,11 @@ def test_nothing_waits() -> None:
         (Policy().quiet_wait, 10),  # docs/how-it-works.md
     ],
 )
-def test_promised_times(told: int, seconds: int) -> None:
+def test_documented_times(told: int, seconds: int) -> None:
     assert told == seconds * 1000
 
 
-def test_kept_words_expire_one_by_one() -> None:
+def test_kept_messages_expire_one_by_one() -> None:
     scene = Scene(Policy(start_on_message=False))
     first = scene.text("one")
     scene.later(3600)
@@ -81,7 +81,7 @@ def test_a_cancel_that_cannot_be_sent_ends_by_itself() -> None:
 
 
 def test_a_cancel_waits_for_the_upload_that_is_under_way() -> None:
-    """Else it would never be sent, and an agent would come to who was told that they have left."""
+    """Else it would never be sent, and an agent would start a chat after the customer left."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST, queueLength=3)
@@ -128,7 +128,7 @@ def test_a_cancel_whose_call_is_not_answered_ends_by_itself() -> None:
     assert (scene.phase, scene.cards[-1]) == ("Idle", "queue.cancelled")
 
 
-def test_cancelled_while_a_session_that_nobody_knows_is_awaited() -> None:
+def test_a_cancel_while_an_unknown_session_is_awaited() -> None:
     scene = Scene()
     scene.start()
     scene.cancel()

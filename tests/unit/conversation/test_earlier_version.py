@@ -1,4 +1,4 @@
-"""Rows of an earlier version: what they leave out, what they spell, and other marks of old."""
+"""Rows of earlier versions: omitted defaults, spelt values, and marks in the old form."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def of_a_version_with_marks_in_full() -> Centre:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_marks_of_an_earlier_version_are_known(at_once: bool) -> None:
-    """Nothing is shown again, nor a push that was awaited; what is missed is."""
+def test_marks_of_an_earlier_version_are_recognised(at_once: bool) -> None:
+    """Nothing is shown twice, not even an awaited push; a missed message is shown."""
     centre = of_a_version_with_marks_in_full()
     if not at_once:
         centre.now += 1_000
@@ -58,7 +58,7 @@ def test_marks_of_an_earlier_version_are_known(at_once: bool) -> None:
     assert centre.notices == []
 
 
-def test_marks_of_an_earlier_version_are_stored_anew_with_all_that_they_say() -> None:
+def test_marks_of_an_earlier_version_are_stored_in_the_new_form() -> None:
     centre = of_a_version_with_marks_in_full()
     before = shown_lately(centre.state)
     assert [(one.at, one.id, one.awaited, bool(one.exact), one.session) for one in before] == [
@@ -96,8 +96,8 @@ REASONS = """unreachable no_turn no_answer silent login_refused sign_refused too
 media_changed refused upload_failed overtaken"""
 
 
-def test_what_a_row_leaves_out_is_what_it_was() -> None:
-    """Rows do not hold what is the default: one that changes, changes what is stored already."""
+def test_defaults_omitted_from_rows_do_not_change() -> None:
+    """Rows omit defaults: changing one would change what is stored."""
     found = {
         f"{kind.__name__}.{field.name}": field.default
         for kind in STORED
@@ -124,5 +124,5 @@ def test_a_stored_value_is_frozen_and_tagged(kind: type[msgspec.Struct]) -> None
         (codes.UploadMode, "raw multipart auto"),
     ],
 )
-def test_words_in_rows_and_configurations(names: type[StrEnum], spelt: str) -> None:
+def test_stored_enum_values_keep_their_spelling(names: type[StrEnum], spelt: str) -> None:
     assert list(names) == spelt.split()
