@@ -1,4 +1,4 @@
-"""Calls that come to nothing: whose fault it was, and what becomes of what they carried."""
+"""Failed calls: retries, what the customer is told, and what becomes of the content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOPELESS = [(FailureReason.LOGIN_REFUSED, -20), (FailureReason.SIGN_REFUSED, -30
 
 
 def outage(scene: Scene, seconds: int, *, certain: bool = True) -> None:
-    """Nothing can be reached for so long; not `certain`: each link breaks under its call."""
+    """Let every call fail for `seconds`; not `certain`: the link breaks during the call."""
     end = scene.now + seconds * 1000
     while scene.now < end:
         if scene.state.outstanding is None:
@@ -37,7 +37,7 @@ FAILED = FailureReason.UPLOAD_FAILED
 
 
 def upload_fails(scene: Scene, reason: FailureReason, code: int | None) -> list[int]:
-    """The file's upload always fails like that; the seconds at which it is tried."""
+    """Let every upload of the file fail; return the seconds at which it is tried."""
     began, tries = scene.now, []
     while isinstance(scene.outstanding.what, Upload):
         tries.append((scene.now - began) // 1000)
@@ -60,10 +60,10 @@ def upload_fails(scene: Scene, reason: FailureReason, code: int | None) -> list[
         (FailureReason.REFUSED, -100, "undelivered.server_failed"),
     ],
 )
-def test_a_file_that_the_server_fails_to_take_is_tried_a_few_times(
+def test_an_upload_that_fails_on_the_server_is_tried_a_few_times(
     reason: FailureReason, code: int | None, key: str
 ) -> None:
-    """Then it is answered with the reason, and what was written since goes on without it."""
+    """Then it is reported with the reason, and later messages are sent."""
     scene = Scene()
     scene.begin()
     file, behind = scene.image(caption="mine"), scene.text("and then?")
@@ -80,7 +80,7 @@ def test_a_file_that_the_server_fails_to_take_is_tried_a_few_times(
 
 
 @pytest.mark.parametrize("code", [300, 302, 400, 403, 415, 499])
-def test_a_file_that_is_surely_not_taken_is_answered_at_once(code: int) -> None:
+def test_a_permanently_refused_upload_is_reported_at_once(code: int) -> None:
     scene = Scene()
     scene.begin()
     file = scene.image()
@@ -88,7 +88,7 @@ def test_a_file_that_is_surely_not_taken_is_answered_at_once(code: int) -> None:
     assert scene.reported == {file: "undelivered.upload_status"}
 
 
-def test_a_file_that_is_taken_in_the_end_is_delivered_like_any_other() -> None:
+def test_an_upload_that_succeeds_in_the_end_is_delivered() -> None:
     scene = Scene()
     scene.begin()
     file = scene.image()
@@ -107,7 +107,7 @@ def test_a_file_that_is_taken_in_the_end_is_delivered_like_any_other() -> None:
     assert scene.notices[1:] == []
 
 
-def test_while_the_whole_server_is_away_a_file_waits_as_a_text_does() -> None:
+def test_during_an_outage_a_file_waits_as_a_text_does() -> None:
     scene = Scene()
     scene.begin()
     file, text = scene.image(), scene.text("one")
@@ -126,7 +126,7 @@ def test_a_failure_of_another_call_changes_nothing() -> None:
     assert scene.state == before
 
 
-def test_pauses_grow_and_the_customer_is_told_once() -> None:
+def test_retry_delays_grow_and_the_customer_is_told_once() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -139,14 +139,14 @@ def test_pauses_grow_and_the_customer_is_told_once() -> None:
     assert scene.notices[-1] == "trouble.over"
 
 
-def test_who_only_asked_for_a_chat_is_told_too() -> None:
+def test_a_customer_who_only_used_start_is_told_of_an_outage() -> None:
     scene = Scene()
     scene.start()
     scene.fail(FailureReason.UNREACHABLE)
     assert scene.notices == ["trouble.unreachable"]
 
 
-def test_a_cut_link_is_no_news_until_it_happens_again() -> None:
+def test_a_cut_link_is_told_only_when_it_happens_again() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -156,7 +156,7 @@ def test_a_cut_link_is_no_news_until_it_happens_again() -> None:
     assert scene.notices[1:] == ["trouble.unreachable"]
 
 
-def test_after_the_hold_everything_is_given_back() -> None:
+def test_after_the_hold_every_message_is_reported() -> None:
     scene = Scene()
     scene.begin()
     doubtful = scene.text("one")
@@ -188,8 +188,8 @@ def test_after_the_hold_a_request_is_given_up(queued: bool) -> None:
 
 @pytest.mark.parametrize("queued", [False, True])
 @pytest.mark.parametrize("since", [False, True])
-def test_after_the_hold_who_has_cancelled_reads_that(queued: bool, since: bool) -> None:
-    """On the card, with what they gave up; what they wrote since has waited as long as any."""
+def test_after_the_hold_a_cancelled_request_shows_as_cancelled(queued: bool, since: bool) -> None:
+    """On the card, with the dropped messages; later messages expire as any other."""
     scene = Scene(Policy(QueueId(7), cancel_wait=3_600_000))
     event, later = scene.text("one"), []
     if queued:
@@ -212,10 +212,10 @@ def test_after_the_hold_who_has_cancelled_reads_that(queued: bool, since: bool) 
 
 @pytest.mark.parametrize("since", [False, True])
 @pytest.mark.parametrize(("reason", "code"), HOPELESS)
-def test_who_has_cancelled_as_the_login_is_refused_reads_that(
+def test_a_cancel_while_the_login_is_refused_is_shown(
     reason: FailureReason, code: int, since: bool
 ) -> None:
-    """What they wrote since asks anew, and earns the refusal."""
+    """A later message requests again, and is refused."""
     scene = Scene()
     scene.text("one")
     scene.cancel()
@@ -230,7 +230,7 @@ def test_who_has_cancelled_as_the_login_is_refused_reads_that(
 
 
 def test_after_the_hold_the_card_is_written_once() -> None:
-    """Also with what had gone along with the request."""
+    """Also with pre-messages."""
     scene = Scene()
     one = scene.queue_up("one")
     two = scene.text("two")
@@ -243,7 +243,7 @@ def test_after_the_hold_the_card_is_written_once() -> None:
     assert vain.kept == 0
 
 
-def test_after_the_hold_a_chat_that_was_to_end_ends() -> None:
+def test_after_the_hold_a_chat_being_closed_ends() -> None:
     scene = Scene()
     scene.begin()
     scene.close()
@@ -256,8 +256,8 @@ def test_after_the_hold_a_chat_that_was_to_end_ends() -> None:
 
 
 @pytest.mark.parametrize(("reason", "code"), HOPELESS)
-def test_a_refused_login_in_a_chat_waits_for_a_person(reason: FailureReason, code: int) -> None:
-    """Row 3: nothing is tried on our own; what the customer does next is; the hold ends it."""
+def test_a_refused_login_in_a_chat_is_not_retried(reason: FailureReason, code: int) -> None:
+    """Row 3: only the customer's next action is tried; the hold time ends the wait."""
     scene = Scene()
     scene.begin()
     first = scene.text("one")
@@ -279,7 +279,7 @@ def test_a_refused_login_in_a_chat_waits_for_a_person(reason: FailureReason, cod
     assert len(scene.calls) == calls
 
 
-def test_a_login_that_the_link_has_mended_is_used_at_once() -> None:
+def test_a_login_repaired_by_the_link_is_used_at_once() -> None:
     scene = Scene()
     scene.begin()
     event = scene.text("one")
@@ -290,7 +290,7 @@ def test_a_login_that_the_link_has_mended_is_used_at_once() -> None:
     assert scene.delivered == [event]
 
 
-def test_a_word_does_not_shorten_the_pauses_of_an_outage() -> None:
+def test_a_message_does_not_shorten_the_retry_delay() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -301,7 +301,7 @@ def test_a_word_does_not_shorten_the_pauses_of_an_outage() -> None:
 
 
 def mute(scene: Scene) -> None:
-    """The server takes the call and says nothing to it, on a link that stands."""
+    """Let the server take the call without a reply, while the link stands."""
     scene.fail(FailureReason.SILENT, certain=False)
 
 
@@ -323,7 +323,7 @@ def test_a_mute_server_gets_a_message_twice_at_most() -> None:
     assert len(scene.sent(110)) == 3, "the next has its own two tries"
 
 
-def test_what_waits_behind_a_mute_server_is_told_of_it() -> None:
+def test_messages_waiting_behind_a_mute_server_are_told_of_trouble() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -337,7 +337,7 @@ def test_what_waits_behind_a_mute_server_is_told_of_it() -> None:
 
 
 def test_a_cut_counts_against_a_mute_server() -> None:
-    """Twice is twice, however the first copy was lost sight of."""
+    """However the first attempt failed, there are two at most."""
     scene = Scene()
     scene.begin()
     event = scene.text("one")
@@ -348,7 +348,7 @@ def test_a_cut_counts_against_a_mute_server() -> None:
 
 
 def test_a_rating_that_is_never_answered_is_given_up() -> None:
-    """It would end the link for ever, once a minute."""
+    """Else it would end the link once a minute for ever."""
     scene = Scene()
     scene.begin()
     scene.rate(5)
@@ -401,8 +401,8 @@ def test_a_refused_message_is_answered_with_the_reason(code: int, key: str) -> N
         ("\N{GRINNING FACE}", "undelivered.refused"),
     ],
 )
-def test_only_what_shows_nothing_is_called_empty(text: str, key: str) -> None:
-    """-17 is also what a server says that did not find the text."""
+def test_only_invisible_text_is_called_blank(text: str, key: str) -> None:
+    """-17 is also the result of a server that did not find the text."""
     scene = Scene()
     scene.begin()
     event = scene.text(text)
@@ -410,7 +410,7 @@ def test_only_what_shows_nothing_is_called_empty(text: str, key: str) -> None:
     assert scene.reported == {event: key}
 
 
-def test_what_shows_nothing_may_be_refused_for_another_reason() -> None:
+def test_invisible_text_may_be_refused_for_another_reason() -> None:
     scene = Scene()
     scene.begin()
     event = scene.text("\u200b")
@@ -418,7 +418,7 @@ def test_what_shows_nothing_may_be_refused_for_another_reason() -> None:
     assert scene.reported == {event: "undelivered.not_understood"}
 
 
-def test_a_picture_is_not_called_empty() -> None:
+def test_a_picture_is_not_called_blank() -> None:
     scene = Scene()
     scene.begin()
     event = scene.image()
@@ -450,8 +450,8 @@ def test_an_upload_that_fails_takes_its_caption_along(reason: FailureReason) -> 
 @pytest.mark.parametrize(
     ("limit", "shown"), [(50 * 1024**2, "50 MB"), (1_600_000, "1 MB"), (800_000, "781 KB")]
 )
-def test_a_file_above_our_own_limit_is_told_the_limit(limit: int, shown: str) -> None:
-    """What is shown is never more than is allowed."""
+def test_a_file_above_the_bridges_limit_is_told_the_limit(limit: int, shown: str) -> None:
+    """The limit shown is rounded down."""
     scene = Scene()
     scene.begin()
     event = scene.image("big.png")
@@ -461,7 +461,7 @@ def test_a_file_above_our_own_limit_is_told_the_limit(limit: int, shown: str) ->
     assert told == Reported(event, "undelivered.too_big_limit", {"limit": shown})
 
 
-def test_an_upload_of_a_file_that_was_given_up() -> None:
+def test_a_failed_upload_after_a_cancel_is_reported_as_dropped() -> None:
     scene = Scene()
     scene.queue_up("one")
     event = scene.image()
@@ -470,8 +470,8 @@ def test_an_upload_of_a_file_that_was_given_up() -> None:
     assert scene.reported == {event: "queue.dropped"}
 
 
-def test_of_two_files_alike_the_one_fails_that_is_not_there_yet() -> None:
-    """The other, a voice message, waits for its chat without an address."""
+def test_of_two_equal_files_the_one_being_uploaded_fails() -> None:
+    """The other, a voice message in a frame, waits for its chat without an address."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST, queueLength=3)
@@ -483,7 +483,7 @@ def test_of_two_files_alike_the_one_fails_that_is_not_there_yet() -> None:
     assert [piece.event_id for piece in scene.state.held] == [one]
 
 
-def test_a_fault_of_content_in_a_call_without_content_is_an_outage() -> None:
+def test_a_content_failure_of_a_call_without_content_is_an_outage() -> None:
     scene = Scene()
     scene.start()
     scene.fail(FailureReason.TOO_BIG)
@@ -491,7 +491,7 @@ def test_a_fault_of_content_in_a_call_without_content_is_an_outage() -> None:
     assert scene.state.failures == 1
 
 
-def test_a_given_up_message_that_fails_for_its_content_is_reported_once() -> None:
+def test_a_dropped_message_with_a_content_failure_is_reported_once() -> None:
     scene = Scene()
     event = scene.text("one")
     scene.reply(requestId=REQUEST)
@@ -500,7 +500,7 @@ def test_a_given_up_message_that_fails_for_its_content_is_reported_once() -> Non
     assert scene.reported == {event: "queue.dropped"}
 
 
-def test_a_given_up_message_whose_fate_is_unknown() -> None:
+def test_a_dropped_message_of_uncertain_fate_is_reported_as_dropped() -> None:
     scene = Scene()
     event = scene.text("one")
     scene.reply(requestId=REQUEST)
@@ -509,8 +509,8 @@ def test_a_given_up_message_whose_fate_is_unknown() -> None:
     assert scene.reported == {event: "queue.dropped"}
 
 
-def test_after_the_queue_was_left_in_an_outage_nothing_is_promised() -> None:
-    """What was under way is given up with the rest, and nothing waits for the call centre."""
+def test_after_leaving_the_queue_in_an_outage_nothing_waits() -> None:
+    """The message under way is dropped with the rest."""
     scene = Scene()
     along = scene.queue_up()
     under_way = scene.text("away 1")
@@ -528,7 +528,7 @@ def test_after_the_queue_was_left_in_an_outage_nothing_is_promised() -> None:
     assert (scene.notices, len(scene.reported)) == ([], 2)
 
 
-def test_after_the_queue_was_left_a_late_failure_of_a_message_says_nothing() -> None:
+def test_a_late_failure_after_leaving_the_queue_is_not_told() -> None:
     scene = Scene()
     scene.queue_up()
     event = scene.text("away 1")
@@ -542,7 +542,7 @@ def test_after_the_queue_was_left_a_late_failure_of_a_message_says_nothing() -> 
     assert scene.reported[event] == "queue.dropped"
 
 
-def test_who_stays_in_the_queue_after_all_has_sent_what_is_under_way() -> None:
+def test_a_message_under_way_is_sent_again_if_the_customer_stays() -> None:
     scene = Scene()
     scene.queue_up()
     event = scene.text("away 1")
@@ -557,7 +557,7 @@ def test_who_stays_in_the_queue_after_all_has_sent_what_is_under_way() -> None:
     assert (scene.delivered[-1], scene.reported) == (event, {})
 
 
-def test_who_stays_in_the_queue_after_all_has_not_sent_what_they_took_back() -> None:
+def test_a_redacted_message_is_not_sent_again_if_the_customer_stays() -> None:
     scene = Scene()
     scene.queue_up()
     event = scene.text("away 1")
@@ -569,7 +569,7 @@ def test_who_stays_in_the_queue_after_all_has_not_sent_what_they_took_back() -> 
     assert scene.texts[1:] == ["away 1"]
 
 
-def test_the_end_comes_while_a_message_is_in_doubt() -> None:
+def test_a_message_in_doubt_at_the_end_of_a_chat_is_repeated_in_the_next() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -582,7 +582,7 @@ def test_the_end_comes_while_a_message_is_in_doubt() -> None:
     assert getattr(scene.calls[-1], "repeat", None)
 
 
-def test_a_resync_whose_answer_is_lost_is_asked_again() -> None:
+def test_a_resync_request_whose_reply_is_lost_is_repeated() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST)
@@ -594,7 +594,7 @@ def test_a_resync_whose_answer_is_lost_is_asked_again() -> None:
     assert scene.last == {"type": 102, "requestId": REQUEST}
 
 
-def test_in_doubt_too_often() -> None:
+def test_a_message_in_doubt_too_often_is_reported() -> None:
     scene = Scene()
     scene.begin()
     event = scene.text("one")

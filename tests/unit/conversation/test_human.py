@@ -40,7 +40,7 @@ def test_the_robot_hands_over() -> None:
     assert scene.sent(302) == [HAND_OVER]
 
 
-def test_the_answer_about_another_session_hands_nobody_over() -> None:
+def test_a_reply_for_another_session_hands_nobody_over() -> None:
     scene = with_robot()
     scene.happen(Human())
     scene.push(202, sessionId=SESSION + 1, robotMode=1, agents=[])
@@ -50,8 +50,8 @@ def test_the_answer_about_another_session_hands_nobody_over() -> None:
     assert scene.notices == []
 
 
-def test_the_call_centre_s_words_for_a_place_behind_the_robot() -> None:
-    """The answer to the hand-over and 201 may have them (HTTP guide by 2020-08), as in a queue."""
+def test_the_call_centres_text_for_the_position_behind_the_robot() -> None:
+    """The reply to the hand-over and 201 may have it (HTTP guide by 2020-08), as in a queue."""
     scene = with_robot()
 
     def card() -> tuple[str, object]:
@@ -75,15 +75,15 @@ def test_the_call_centre_s_words_for_a_place_behind_the_robot() -> None:
     assert scene.cards[-1] == "queue.joined_unnamed"
 
 
-def test_words_for_a_place_tell_nothing_once_somebody_has_accepted() -> None:
-    """The guide's own example: status 1 with "number 0"; a place is all that they ever tell."""
+def test_a_position_text_is_ignored_once_somebody_has_accepted() -> None:
+    """The guide's example: status 1 with "number 0"; such texts only tell a position."""
     scene = Scene()
     scene.queue_up()
     scene.push(201, requestId=REQUEST, requestStatus=1, queueLength=0, message="当前排在第0位")
     assert scene.cards[-1] == "queue.accepted"
 
 
-def test_news_of_the_search_may_name_neither_session_nor_request() -> None:
+def test_news_of_the_search_without_session_and_request_are_shown() -> None:
     scene = with_robot()
     scene.happen(Human())
     scene.push(201, requestStatus=0, queueLength=2)
@@ -112,7 +112,7 @@ def test_news_of_another_request_is_no_news_of_the_search() -> None:
     scene.queue_up()
     scene.push(202, sessionId=SESSION, agents=[{"id": "BOT007"}], robotMode=True)
     cards = len(scene.cards)
-    scene.push(201, requestId=9002, requestStatus=0, queueLength=2)  # nobody has asked
+    scene.push(201, requestId=9002, requestStatus=0, queueLength=2)  # no search yet
     scene.happen(Human())
     scene.push(201, requestId=REQUEST, requestStatus=3, queueLength=0)  # late
     scene.reply()
@@ -120,7 +120,7 @@ def test_news_of_another_request_is_no_news_of_the_search() -> None:
     assert len(scene.cards) == cards
 
 
-def test_no_card_tells_of_a_place_once_the_person_is_there() -> None:
+def test_the_card_shows_no_position_once_the_person_is_there() -> None:
     for kind in (202, 204):
         scene = with_robot()
         scene.happen(Human())
@@ -133,8 +133,8 @@ def test_no_card_tells_of_a_place_once_the_person_is_there() -> None:
         assert len({one.number for one in cards}) == 1, "the same message"
 
 
-def test_no_card_tells_of_a_place_in_a_chat_that_is_over() -> None:
-    """Nor of a queue that was left: that the chat has ended is told in a notice."""
+def test_the_card_shows_no_position_after_the_chat_ended() -> None:
+    """Nor a left queue: the end of the chat is told in a notice."""
     for ends in (lambda scene: scene.push(205, sessionId=SESSION), lose):
         scene = with_robot()
         scene.happen(Human())
@@ -144,7 +144,7 @@ def test_no_card_tells_of_a_place_in_a_chat_that_is_over() -> None:
         assert first[-1].key == "queue.joined_unnamed"
 
 
-def test_who_closes_while_the_robot_looks_for_a_person_is_told_once() -> None:
+def test_closing_while_the_robot_looks_for_a_person_is_told_once() -> None:
     scene = with_robot()
     scene.happen(Human())
     scene.reply(queueLength=1)
@@ -155,7 +155,7 @@ def test_who_closes_while_the_robot_looks_for_a_person_is_told_once() -> None:
     assert scene.cards == ["queue.joined_unnamed"]
 
 
-def test_no_search_is_told_to_whoever_has_left_before_the_robot_came() -> None:
+def test_no_search_is_told_after_a_cancel_before_the_robot_came() -> None:
     scene = Scene()
     scene.start()
     scene.happen(Cancel())
@@ -172,7 +172,7 @@ def lose(scene: Scene) -> None:
     scene.reply(-11)
 
 
-def test_what_was_said_before_goes_first() -> None:
+def test_earlier_messages_are_sent_before_the_hand_over() -> None:
     scene = with_robot()
     scene.text("my parcel is lost")
     scene.happen(Human())
@@ -189,7 +189,7 @@ def test_a_person_who_was_faster_needs_no_announcement() -> None:
     assert "robot.transferring" not in scene.notices
 
 
-def test_the_robot_goes_on_if_nobody_is_there() -> None:
+def test_the_robot_goes_on_if_no_agent_is_there() -> None:
     scene = with_robot()
     for code in (-3, -5):
         scene.happen(Human())
@@ -210,7 +210,7 @@ def test_the_robot_goes_on_if_nobody_is_there() -> None:
     assert scene.texts == ["robot?"]
 
 
-def test_a_refused_search_takes_its_place_off_the_card() -> None:
+def test_a_refused_search_removes_the_position_from_the_card() -> None:
     scene = with_robot()
     scene.happen(Human())
     scene.push(201, requestStatus=0, queueLength=2, sessionId=SESSION)
@@ -234,7 +234,7 @@ def test_a_late_answer_to_the_hand_over_changes_nothing() -> None:
     assert scene.notices == []
 
 
-def test_the_wish_survives_a_lost_link() -> None:
+def test_the_hand_over_survives_a_lost_link() -> None:
     scene = with_robot()
     scene.happen(Human())
     scene.fail(FailureReason.UNREACHABLE)
@@ -243,7 +243,7 @@ def test_the_wish_survives_a_lost_link() -> None:
 
 
 @pytest.mark.parametrize("queued", [True, False])
-def test_outside_the_robots_hands_it_is_a_start(queued: bool) -> None:
+def test_human_without_a_robot_is_a_start(queued: bool) -> None:
     scene = Scene()
     if queued:
         scene.queue_up()

@@ -1,4 +1,4 @@
-"""Our own logins have to wait for their turn: what the customer is told, and when it is let be."""
+"""Calls that wait for the bridge's own login limit: notices, and when a call is dropped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def waits(scene: Scene, seconds: int = 40) -> None:
 
 
 def told(scene: Scene) -> list[object]:
-    """What the card said of the wait, each time."""
+    """Waits that the card told, in seconds."""
     return [
         one.args["wait"]
         for one in scene.effects
@@ -22,8 +22,8 @@ def told(scene: Scene) -> list[object]:
     ]
 
 
-def test_the_card_of_a_request_says_it_once() -> None:
-    """Security M2: it was "the call centre cannot be reached at the moment", which is false."""
+def test_the_card_of_a_request_tells_the_wait_once() -> None:
+    """Security M2: it used to say that the call centre cannot be reached, which is false."""
     scene = Scene()
     scene.text("hello")
     scene.later(5)
@@ -38,7 +38,7 @@ def test_the_card_of_a_request_says_it_once() -> None:
     assert scene.notices == [], "nothing was wrong, so nothing is over"
 
 
-def test_a_moment_that_has_passed_is_named_anew() -> None:
+def test_a_new_wait_is_told_once_the_old_one_has_passed() -> None:
     scene = Scene()
     scene.text("hello")
     waits(scene, 40)
@@ -50,8 +50,8 @@ def test_a_moment_that_has_passed_is_named_anew() -> None:
     assert told(scene) == [40, 60]
 
 
-def test_a_call_that_could_wait_no_longer_is_made_again() -> None:
-    """However long it takes, it is no trouble: nobody is told so, and nothing is given up."""
+def test_a_call_that_got_no_turn_is_made_again() -> None:
+    """However long it takes, no trouble is told, and nothing is given up."""
     scene = Scene()
     event = scene.text("hello")
     waits(scene, 4000)
@@ -69,8 +69,8 @@ def test_a_call_that_could_wait_no_longer_is_made_again() -> None:
     assert [one.event_id for one in scene.state.phase.pre_sent] == [event]  # type: ignore[union-attr]
 
 
-def test_a_call_that_could_wait_no_longer_lets_the_others_go_first() -> None:
-    """Made again at once it would only fill the line anew."""
+def test_a_call_that_got_no_turn_waits_a_second() -> None:
+    """Repeated at once it would only fill the line again."""
     scene = Scene()
     scene.text("hello")
     scene.fail(FailureReason.NO_TURN)
@@ -80,7 +80,7 @@ def test_a_call_that_could_wait_no_longer_lets_the_others_go_first() -> None:
     assert scene.sent(101) == [ASK, ASK]
 
 
-def test_a_wait_that_is_over_is_no_reason_to_be_silent_about_the_next() -> None:
+def test_a_second_wait_is_told_again() -> None:
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -88,13 +88,13 @@ def test_a_wait_that_is_over_is_no_reason_to_be_silent_about_the_next() -> None:
         event = scene.text("are you there?")
         waits(scene, 4000)
         scene.fail(FailureReason.NO_TURN)
-        scene.happen(Withdrawn(event))  # nothing is wanted of WebChat any more
+        scene.happen(Withdrawn(event))  # no call is wanted any more
         scene.later(1)
     assert scene.notices == ["trouble.turn"] * 2
 
 
-def test_no_card_is_written_of_what_is_not_seen() -> None:
-    """A request of our own, for who wishes to be called back: it is made again later."""
+def test_no_card_is_posted_for_a_hidden_request() -> None:
+    """A callback attempt: it is repeated later."""
     scene = Scene()
     scene.start()
     scene.reply(-3)
@@ -108,7 +108,7 @@ def test_no_card_is_written_of_what_is_not_seen() -> None:
     assert scene.phase == "Idle"
 
 
-def test_a_message_in_a_chat_is_told_of_once() -> None:
+def test_the_wait_of_a_message_in_a_chat_is_told_once() -> None:
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -127,7 +127,7 @@ def test_a_message_in_a_chat_is_told_of_once() -> None:
     assert scene.notices == ["trouble.turn"] * 2, "another wait"
 
 
-def test_what_waits_for_another_try_is_told_of_too() -> None:
+def test_the_wait_of_a_retry_is_told() -> None:
     scene = Scene()
     scene.begin()
     scene.text("are you there?")
@@ -137,7 +137,7 @@ def test_what_waits_for_another_try_is_told_of_too() -> None:
     assert scene.notices == ["trouble.turn"]
 
 
-def test_who_was_told_of_worse_is_told_of_no_turn() -> None:
+def test_no_wait_is_told_after_an_outage_was() -> None:
     scene = Scene()
     scene.begin()
     scene.text("are you there?")
@@ -147,7 +147,7 @@ def test_who_was_told_of_worse_is_told_of_no_turn() -> None:
     assert scene.notices == ["trouble.unreachable"]
 
 
-def test_who_was_told_of_an_outage_is_only_told_of_its_end() -> None:
+def test_after_a_lost_link_only_its_end_is_told() -> None:
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -159,7 +159,7 @@ def test_who_was_told_of_an_outage_is_only_told_of_its_end() -> None:
     assert scene.notices == ["outage.away", "trouble.over"]
 
 
-def test_in_a_queue_the_card_is_brought_up_to_date_afterwards() -> None:
+def test_in_a_queue_the_card_is_updated_after_the_wait() -> None:
     scene = Scene()
     scene.queue_up()
     scene.restored()
@@ -171,7 +171,7 @@ def test_in_a_queue_the_card_is_brought_up_to_date_afterwards() -> None:
     assert scene.cards == ["queue.position"]
 
 
-def test_a_chat_that_begins_by_itself_needs_no_card_of_the_request() -> None:
+def test_a_chat_that_starts_by_itself_needs_no_card() -> None:
     scene = Scene()
     scene.text("hello")
     waits(scene)
@@ -182,8 +182,8 @@ def test_a_chat_that_begins_by_itself_needs_no_card_of_the_request() -> None:
 
 
 @pytest.mark.parametrize("noticed", [False, True])
-def test_a_request_that_is_given_up_in_line_needs_no_link(noticed: bool) -> None:
-    """So the link drops the call, and its login: they never go out."""
+def test_a_request_given_up_in_line_needs_no_link(noticed: bool) -> None:
+    """So the link drops the call and its login unsent."""
     scene = Scene()
     scene.text("hello")
     if noticed:
@@ -198,7 +198,7 @@ def test_a_request_that_is_given_up_in_line_needs_no_link(noticed: bool) -> None
     assert not wants_link(scene.state)
 
 
-def test_a_request_of_which_the_server_may_know_is_taken_back_properly() -> None:
+def test_a_request_that_may_have_arrived_is_cancelled_properly() -> None:
     scene = Scene()
     scene.text("hello")
     scene.cut()
@@ -209,7 +209,7 @@ def test_a_request_of_which_the_server_may_know_is_taken_back_properly() -> None
     assert scene.last == {"type": 102, "requestId": 9001}
 
 
-def test_a_session_that_is_awaited_needs_the_link_though_it_is_not_wanted() -> None:
+def test_an_awaited_session_needs_the_link_even_if_unwanted() -> None:
     scene = Scene()
     scene.text("hello")
     scene.cancel()
@@ -218,7 +218,7 @@ def test_a_session_that_is_awaited_needs_the_link_though_it_is_not_wanted() -> N
     assert wants_link(scene.state)
 
 
-def test_a_request_anew_is_told_anew() -> None:
+def test_a_new_request_tells_its_wait_again() -> None:
     scene = Scene()
     scene.text("hello")
     waits(scene, 4000)

@@ -25,7 +25,7 @@ PAUSED = msgspec.structs.replace(Policy(), paused=True)
 
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("policy", [Policy(), ON_COMMAND, PAUSED])
-def test_each_is_a_sentence(key: str, policy: Policy) -> None:
+def test_each_variant_is_in_the_catalogue(key: str, policy: Policy) -> None:
     assert inviting(key, policy) in CATALOGUE
 
 
@@ -38,8 +38,8 @@ def test_the_sentence_depends_on_the_room() -> None:
 
 
 @pytest.mark.parametrize("key", ENDS)
-def test_where_only_a_command_asks_for_somebody_it_is_named(key: str) -> None:
-    """To "send another message" would be to wait in vain."""
+def test_the_start_command_is_named_where_messages_start_no_chat(key: str) -> None:
+    """Another message would only wait in vain."""
     assert "{prefix} start" in CATALOGUE[inviting(key, ON_COMMAND)]["en"]
 
 
@@ -62,7 +62,7 @@ def test_the_end_of_a_queue_says_how_to_come_back(policy: Policy, ended: str) ->
         ({}, "queue.waiting"),
     ],
 )
-def test_the_card_of_a_paused_room_does_not_ask_for_words(
+def test_the_card_of_a_paused_room_does_not_invite_to_write(
     place: dict[str, object], key: str
 ) -> None:
     for policy in (Policy(), ON_COMMAND, PAUSED):
@@ -75,11 +75,11 @@ def test_the_card_of_a_paused_room_does_not_ask_for_words(
 
 
 @pytest.mark.parametrize("policy", [Policy(), ON_COMMAND, PAUSED])
-def test_any_other_is_true_everywhere(policy: Policy) -> None:
+def test_other_sentences_have_no_variant(policy: Policy) -> None:
     assert inviting("chat.started", policy) == "chat.started"
 
 
-def test_a_paused_room_asks_for_no_other_chat_in_place_of_one_that_was_lost() -> None:
+def test_a_paused_room_requests_no_chat_in_place_of_a_lost_one() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")

@@ -11,7 +11,7 @@ from bridge.conversation.model import Effect, Fact, Input, ToAside, ToMatrix, To
 
 
 def defined(base: str) -> set[type]:
-    """The classes of `model` that derive from this one."""
+    """Classes of `model` that derive from `base`."""
     found = (one for one in vars(model).values() if isinstance(one, type))
     known = {one for one in found if issubclass(one, msgspec.Struct)}
     return {one for one in known if base in {parent.__name__ for parent in one.__bases__}}
@@ -24,5 +24,5 @@ def test_each_effect_is_in_one_lane() -> None:
     assert set(together) == set(get_args(Effect)) == defined("Wish")
 
 
-def test_each_input_is_one_that_the_machine_takes() -> None:
+def test_each_happening_is_an_input_of_the_machine() -> None:
     assert set(get_args(Input)) == defined("Happening")

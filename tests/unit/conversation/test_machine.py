@@ -1,4 +1,4 @@
-"""`step` as a whole: it is a function, and it says when a link is wanted."""
+"""`step` is a pure function, and `wants_link` says when a link is needed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_link_is_wanted_for_a_late_rating() -> None:
     assert not wants_link(scene.state)
 
 
-def test_a_link_that_stands_again_ends_the_pause() -> None:
+def test_a_restored_link_ends_the_retry_delay() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -61,7 +61,7 @@ def test_a_link_that_stands_again_ends_the_pause() -> None:
     assert len(scene.calls) == before + 1
 
 
-def test_row_34_who_waits_is_told_once_that_the_link_is_away() -> None:
+def test_row_34_a_waiting_customer_is_told_once_of_a_lost_link() -> None:
     scene = Scene()
     scene.begin()
     scene.happen(LinkLost())
@@ -72,7 +72,7 @@ def test_row_34_who_waits_is_told_once_that_the_link_is_away() -> None:
     assert scene.notices[-2:] == ["outage.away", "trouble.over"]
 
 
-def test_row_34_nobody_is_told_twice_of_one_trouble() -> None:
+def test_row_34_one_trouble_is_told_once() -> None:
     scene = Scene()
     scene.begin()
     scene.text("hello?")
@@ -97,10 +97,10 @@ def close_chat(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("leave", [leave_queue, close_chat])
-def test_row_34_what_was_said_of_an_outage_ends_with_its_chat(
+def test_row_34_an_outage_told_in_one_chat_does_not_affect_the_next(
     leave: Callable[[Scene], None],
 ) -> None:
-    """Who leaves meanwhile needs no link any more: of the next chat's nothing is said yet."""
+    """The customer leaves meanwhile; nothing was told of the next chat's link yet."""
     scene = Scene()
     leave(scene)
     while wants_link(scene.state):

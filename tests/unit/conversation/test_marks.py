@@ -1,6 +1,6 @@
-"""Two lists are compared: whatever only the history has is shown, be it words or none at all.
+"""Marks of shown messages are compared with a history: what only the history has is shown.
 
-Where the history lacks what was shown, it lacks more, perhaps: that is told.
+If the history lacks what was shown, it may lack more: the customer is told.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def told_unsure(centre: Centre) -> int:
         ("[urgent] call me", "[done]"),
     ],
 )
-def test_what_has_equal_marks_need_not_be_equal(missed: str, pushed: str) -> None:
+def test_messages_with_equal_marks_may_differ(missed: str, pushed: str) -> None:
     centre = after_an_outage(missed)
     centre.now += 1_000
     centre.said(pushed)
@@ -56,8 +56,8 @@ def test_what_has_equal_marks_need_not_be_equal(missed: str, pushed: str) -> Non
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_words_that_look_like_a_placeholder_are_shown_beside_a_file(numbered: bool) -> None:
-    """The history has both, and one of them was pushed; better one too much than one too little."""
+def test_a_text_like_a_placeholder_is_shown_beside_a_file(numbered: bool) -> None:
+    """The history has both, and one was pushed; better one too many than one too few."""
     centre = after_an_outage("[urgent] call me")
     centre.now += 1_000
     centre.pushed_file("/a.pdf")
@@ -72,10 +72,10 @@ def test_words_that_look_like_a_placeholder_are_shown_beside_a_file(numbered: bo
         centre.link_back()
 
 
-def test_more_was_said_than_is_remembered() -> None:
-    """While the history cannot be had the agent talks on: what was missed is older than all marks.
+def test_a_missed_message_older_than_all_marks_is_told() -> None:
+    """The agent writes on while the history is unavailable.
 
-    It can be told from what was shown and forgotten no more, so the customer is told.
+    What was missed can no longer be told from what was shown and forgotten, which is told.
     """
     centre = after_an_outage("missed")
     for number in range(MOST_HEARD):
@@ -86,7 +86,7 @@ def test_more_was_said_than_is_remembered() -> None:
     assert told_unsure(centre) == 1
 
 
-def test_more_was_missed_than_a_history_tells() -> None:
+def test_more_missed_messages_than_a_history_contains_are_told() -> None:
     centre = after_an_outage(*(f"word {number}" for number in range(MOST_RECALLED + 1)))
     ask = centre.asked_for[-1]
     told = tuple(centre.entries[-MOST_RECALLED:])
@@ -95,7 +95,7 @@ def test_more_was_missed_than_a_history_tells() -> None:
     assert told_unsure(centre) == 1
 
 
-def test_a_history_that_goes_back_far_enough_leaves_no_doubt() -> None:
+def test_a_history_that_reaches_back_far_enough_leaves_no_doubt() -> None:
     centre = after_an_outage(*(f"word {number}" for number in range(MOST_RECALLED - 1)))
     centre.tell()
     assert len(centre.entries) == MOST_RECALLED
@@ -107,7 +107,7 @@ def test_a_history_that_goes_back_far_enough_leaves_no_doubt() -> None:
 
 
 def talk(*words: str, numbered: bool = False) -> Centre:
-    """The agent said these, a second apart; then the link was away and came back."""
+    """A chat in which the agent wrote `words`, a second apart, before the link was cut."""
     centre = chat()
     for word in words:
         centre.now += 1_000
@@ -127,8 +127,8 @@ def talk(*words: str, numbered: bool = False) -> Centre:
     ],
     ids=["nothing", "an earlier chat", "up to a while ago"],
 )
-def test_a_history_without_what_was_shown_last(told: list[HistoryEntry]) -> None:
-    """The running chat is left out, or the history is behind."""
+def test_a_history_without_the_last_shown_messages_is_told(told: list[HistoryEntry]) -> None:
+    """It omits the running chat, or is behind."""
     centre = talk("hello", "one")
     centre.entries = told
     centre.tell()
@@ -139,7 +139,7 @@ def test_a_history_without_what_was_shown_last(told: list[HistoryEntry]) -> None
     assert told_unsure(centre) == 2, "by now, more may have been missed"
 
 
-def test_what_was_missed_is_shown_from_a_history_with_gaps() -> None:
+def test_a_missed_message_is_shown_from_a_history_with_gaps() -> None:
     centre = talk("hello", "one")
     centre.entries = [entry(90, "missed", centre.now)]
     centre.tell()
@@ -156,7 +156,7 @@ def test_a_gap_is_told_once() -> None:
     assert told_unsure(centre) == 1
 
 
-def test_a_short_page_leaves_out_what_is_older() -> None:
+def test_a_short_history_omits_only_older_messages() -> None:
     centre = talk("ok", "one", "ok", "two")
     for left in (3, 2, 1):
         del centre.entries[: -left or None]
@@ -165,7 +165,7 @@ def test_a_short_page_leaves_out_what_is_older() -> None:
     assert told_unsure(centre) == 0
 
 
-def test_of_equal_words_the_last_may_be_left_out() -> None:
+def test_the_last_of_equal_messages_may_be_missing() -> None:
     centre = talk("ok", "one", "ok")
     del centre.entries[2]
     centre.tell()
@@ -190,8 +190,8 @@ def test_a_history_may_name_people_by_other_ids() -> None:
     assert told_unsure(centre) == 0
 
 
-def test_words_that_the_history_need_not_have() -> None:
-    """A placeholder may have any form; and receipts bring again what was lost."""
+def test_messages_that_a_history_need_not_contain() -> None:
+    """Files, whose placeholder may have any form; and numbered pushes, which are repeated."""
     picture = talk()
     picture.pushed_file("/up/1")
     picture.pushed("[1] see above")
@@ -204,14 +204,14 @@ def test_words_that_the_history_need_not_have() -> None:
 
 
 def nothing_kept(centre: Centre) -> None:
-    """The server answers all questions: it keeps no history."""
+    """Let the server answer every request: it keeps no history."""
     while centre.state.recall is not None:
         ask = centre.asked_for[-1]
         centre.happen(Recalled(ask.session_id, ask.since, kept=False))
 
 
-def test_a_server_that_keeps_no_history_has_lost_what_was_missed() -> None:
-    """It is told, also where the agent has said nothing yet; a change of the token is no loss."""
+def test_without_a_history_missed_messages_are_told_as_lost() -> None:
+    """Even if the agent has written nothing yet; a change of the token is no loss."""
     centre = talk("hello")
     nothing_kept(centre)
     assert told_unsure(centre) == 1
@@ -226,9 +226,9 @@ def test_a_server_that_keeps_no_history_has_lost_what_was_missed() -> None:
     assert told_unsure(silent) == 1
 
 
-def test_what_was_missed_while_nobody_had_the_room_is_told_of() -> None:
-    """Found by `make chaos` (seed 20261127, three, plain): a room changed hands while the customer
-    wrote, so that its new link was opened for a call, and told of no loss.
+def test_messages_missed_while_no_process_had_the_room_are_told() -> None:
+    """Found by `make chaos` (seed 20261127, three, plain): a room changed processes while the
+    customer wrote, so its new link was opened for a call, and reported no loss.
     """
     centre = talk("hello")
     nothing_kept(centre)
@@ -242,8 +242,8 @@ def test_what_was_missed_while_nobody_had_the_room_is_told_of() -> None:
 
 
 @pytest.mark.parametrize("before", ["resumed", "brief"])
-def test_a_room_that_changes_hands_while_its_history_is_wanted(before: str) -> None:
-    """As in a rolling restart: of the second time it is told as well."""
+def test_a_second_handover_while_the_history_is_requested_is_told(before: str) -> None:
+    """As in a rolling restart."""
     centre = talk("hello")
     nothing_kept(centre)
     told = told_unsure(centre)
@@ -260,7 +260,7 @@ def test_a_room_that_changes_hands_while_its_history_is_wanted(before: str) -> N
 
 
 @pytest.mark.parametrize("losses", [(True, False), (False, True), (False, False), (True, True)])
-def test_losses_that_follow_one_another_are_told_of_once(losses: tuple[bool, ...]) -> None:
+def test_consecutive_losses_are_told_once(losses: tuple[bool, ...]) -> None:
     centre = chat()
     for brief in losses:
         centre.link_back(brief=brief)
@@ -268,7 +268,7 @@ def test_losses_that_follow_one_another_are_told_of_once(losses: tuple[bool, ...
     assert told_unsure(centre) == (False in losses)
 
 
-def test_a_server_that_numbers_its_pushes_needs_no_history() -> None:
+def test_a_server_with_numbered_pushes_needs_no_history() -> None:
     centre = talk("hello", numbered=True)
     nothing_kept(centre)
     assert told_unsure(centre) == 0
@@ -288,8 +288,8 @@ def test_a_chat_that_begins_on_the_new_link_has_lost_nothing() -> None:
 
 @pytest.mark.parametrize("back", [LinkRestored(), Resumed()])
 @pytest.mark.parametrize("heard", [False, True])
-def test_a_request_that_never_left_has_lost_nothing(back: Input, heard: bool) -> None:
-    """But one of which nobody knows may have become a chat."""
+def test_a_request_that_was_never_sent_has_lost_nothing(back: Input, heard: bool) -> None:
+    """One of uncertain fate may have become a chat."""
     centre = Centre()
     centre.text("hello")
     if heard:
@@ -306,7 +306,7 @@ def test_a_request_that_never_left_has_lost_nothing(back: Input, heard: bool) ->
     assert (centre.state.recall, centre.asked_for != []) == (None, heard)
 
 
-def test_a_session_that_is_yet_to_be_told_of_may_have_lost_something() -> None:
+def test_a_session_not_announced_yet_may_have_lost_messages() -> None:
     centre = Centre()
     centre.start()
     centre.reply(sessionId=SESSION)
@@ -316,14 +316,14 @@ def test_a_session_that_is_yet_to_be_told_of_may_have_lost_something() -> None:
     assert told_unsure(centre) == 1
 
 
-def test_the_end_of_the_chat_came_before_the_answer() -> None:
+def test_after_the_end_of_the_chat_no_loss_is_told() -> None:
     centre = talk("hello")
     centre.push(205, sessionId=SESSION, agentId=AGENT)
     nothing_kept(centre)
     assert told_unsure(centre) == 0
 
 
-def test_an_earlier_chat_may_be_forgotten() -> None:
+def test_an_earlier_chat_may_be_missing_from_the_history() -> None:
     centre = talk("hello")
     centre.tell()
     centre.push(205, sessionId=SESSION, agentId=AGENT)
@@ -335,8 +335,8 @@ def test_an_earlier_chat_may_be_forgotten() -> None:
     assert told_unsure(centre) == 0
 
 
-def test_of_equal_words_by_two_people_the_first_ones_are_there() -> None:
-    """And not those of whom a set names first, which differs from run to run."""
+def test_of_equal_messages_by_two_agents_the_first_is_in_the_history() -> None:
+    """Not the one that a set names first, which differs from run to run."""
     for names in ("AB", "BA", "CD", "DC", "EF", "FE"):
         centre = chat()
         agents = [{"id": name, "name": name} for name in names]
@@ -352,7 +352,7 @@ def test_of_equal_words_by_two_people_the_first_ones_are_there() -> None:
         assert told_unsure(centre) == 1
 
 
-def test_words_after_the_outage_are_not_in_an_answer_of_before() -> None:
+def test_messages_after_the_outage_need_not_be_in_an_earlier_answer() -> None:
     centre = talk("hello")
     told = tuple(centre.entries)
     centre.now += 1_000
@@ -363,7 +363,7 @@ def test_words_after_the_outage_are_not_in_an_answer_of_before() -> None:
 
 
 class Remembering(Centre):
-    """An agent who talks in one chat after the other; some of it a history tells first."""
+    """An agent who writes in several chats; some messages come by a history first."""
 
     def __init__(self, seed: int, outages: float) -> None:
         super().__init__()
@@ -372,7 +372,7 @@ class Remembering(Centre):
         self.session = SESSION
         self.begin()
         self.expected: list[tuple[int | None, bytes, SessionId | None]] = []
-        """When, by our clock, if it was pushed; what; for which chat it counts."""
+        """Per message: its time if pushed, its digest, and the session for which it counts."""
 
     def speak(self, number: int) -> None:
         self.now += self.dice.choice([1, 500, 40_000])
@@ -407,7 +407,7 @@ def test_marks_are_packed_and_lose_nothing(seed: int, outages: float) -> None:
         marks = shown_lately(centre.state)
         assert all(mark.id and mark.awaited for mark in marks if not mark.exact)
         found = [
-            # What a history lacked is told of once: then its chat no longer counts.
+            # What a history lacked is told once: then its chat no longer counts.
             (at, digest, None if outages and mark.session is None else session)
             for mark, (at, digest, session) in zip(
                 marks, centre.expected[-MOST_HEARD:], strict=True
@@ -419,18 +419,18 @@ def test_marks_are_packed_and_lose_nothing(seed: int, outages: float) -> None:
 @pytest.mark.parametrize(
     "told",
     [
-        {},  # two bytes of nothing are no digest: a push would be compared with it
+        {},  # two zero bytes are no digest: a push would be compared with them
         {"id": "7", "exact": b"ab"},
         {"awaited": 9, "exact": b"ab"},
         {"exact": b"ab"},
     ],
 )
-def test_whatever_a_mark_says_is_kept(told: dict[str, object]) -> None:
+def test_every_field_of_a_mark_is_kept(told: dict[str, object]) -> None:
     mark = Mark(1, bytes(5), session=SessionId(SESSION), **told)  # type: ignore[arg-type] # by name
     assert shown_lately(Conversation(marks=history._packed([mark]))) == (mark,)
 
 
-def test_a_chat_with_many_words_is_a_small_record() -> None:
+def test_a_chat_with_many_messages_is_a_small_record() -> None:
     centre = chat()
     for number in range(MOST_HEARD + 1):
         centre.now += 1_000
@@ -451,7 +451,7 @@ def waiting(*, restarted: bool) -> Centre:
 
 
 def lost_by_chance(centre: Centre) -> int:
-    """How often something is said to be missing of a chat that begins now."""
+    """Number of notices of missing messages for a chat that begins now."""
     centre.now += 8_000
     centre.push(202, sessionId=SESSION, agents=[MEI])
     centre.later(30)
@@ -459,8 +459,8 @@ def lost_by_chance(centre: Centre) -> int:
     return told_unsure(centre)
 
 
-def test_nothing_is_lost_of_a_chat_that_begins_after_the_request_was_said_to_wait() -> None:
-    """By the answer to a message, or to our asking after it, or by news of it."""
+def test_nothing_is_lost_if_the_chat_began_after_news_of_the_request() -> None:
+    """By the reply to a message, by the reply to asking again, or by a push."""
     along = waiting(restarted=True)
     along.now += 1_000
     along.text("are you there?")
@@ -475,7 +475,7 @@ def test_nothing_is_lost_of_a_chat_that_begins_after_the_request_was_said_to_wai
         assert centre.asked_for == []
 
 
-def test_a_chat_may_have_begun_in_an_outage_where_the_server_says_nothing_else_since() -> None:
+def test_a_chat_may_have_begun_in_an_outage_without_later_news() -> None:
     silent = waiting(restarted=True)
     other = waiting(restarted=False)
     other.reply(requestId=REQUEST + 1)  # that one may have been a chat meanwhile
@@ -489,7 +489,7 @@ def test_a_chat_may_have_begun_in_an_outage_where_the_server_says_nothing_else_s
         assert lost_by_chance(centre) == 1
 
 
-def test_an_answer_from_before_the_outage_is_no_news_since() -> None:
+def test_a_reply_from_before_the_outage_is_no_later_news() -> None:
     """It was stored, and is handled after the start of the bridge."""
     centre = Centre()
     centre.queue_up()
@@ -500,7 +500,7 @@ def test_an_answer_from_before_the_outage_is_no_news_since() -> None:
     assert lost_by_chance(centre) == 1
 
 
-def test_two_outages_soon_after_each_other_make_one_question() -> None:
+def test_two_outages_in_quick_succession_make_one_request() -> None:
     centre = waiting(restarted=False)
     centre.text("more")
     centre.happen(Resumed())

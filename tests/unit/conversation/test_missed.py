@@ -1,6 +1,6 @@
-"""Each message of an agent's is shown exactly once, however pushes, cuts and histories mix.
+"""Each agent's message is shown exactly once, whatever the order of pushes, cuts and histories.
 
-Where the history leaves words out, what cannot be shown is told of: nothing is lost in silence.
+If the history omits messages, the customer is told that some may be missing.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Chance(Centre):
         self.numbered = self.dice.random() < 0.8
         self.up = True
         self.wire: list[str] = []
-        """Said a moment ago: lost if the link breaks now."""
+        """Messages under way: lost if the link breaks now."""
         self.inbox: deque[Pushed | Recalled] = deque()
-        """Has come, and is stored; handled in its order, as the engine does."""
+        """Inputs stored and not handled yet; handled in order, as the engine does."""
         self.kept: list[str] = []
         self.fetched = 0
         self.said_files = 0
@@ -92,7 +92,7 @@ class Chance(Centre):
     def restore(self) -> None:
         if not self.up:
             self.up = True
-            self.link_back()  # a signal, and faster than what is stored
+            self.link_back()  # a signal, handled before stored inputs
             self.wire += self.kept
             self.kept.clear()
             self.arrive()
@@ -112,7 +112,7 @@ class Chance(Centre):
             self.happen(self.inbox.popleft())
 
     def fetch(self) -> None:
-        """The history is read; what is said from here on is not in this answer."""
+        """Read the history; later messages are not in this answer."""
         if len(self.asked_for) > self.fetched:
             ask = self.asked_for[self.fetched]
             self.fetched += 1
@@ -154,17 +154,17 @@ def test_each_message_is_shown_exactly_once(seed: int) -> None:
 
 
 class Forgetful(Chance):
-    """A server whose history lacks the newest words for a time: those of the running chat, or of
-    the last minutes; some that were shown are among them. No two messages are alike."""
+    """A server whose history lacks the newest messages for a time, even shown ones: those of the
+    running chat, or of the last minutes. All messages differ."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.repetition = self.wordless = 0
         self.sound = self.dice.choice([0.0, 0.5])
-        """How often the answer is whole."""
+        """Probability that the history is complete."""
         self.read = self.doubted = 0
-        """How many lines there were when the history was read last, and when an answer made the
-        customer be told that some may be missing."""
+        """Number of lines when the history was read last, and when the customer was told last that
+        some may be missing."""
 
     def told(self, ask: FetchHistory) -> tuple[HistoryEntry, ...]:
         told = super().told(ask)
@@ -185,7 +185,7 @@ class Forgetful(Chance):
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_what_a_history_leaves_out_is_not_lost_in_silence(seed: int) -> None:
+def test_messages_that_a_history_omits_are_told_as_possibly_missing(seed: int) -> None:
     centre = Forgetful(seed)
     while len(centre.entries) < 30:
         centre.go_on()
