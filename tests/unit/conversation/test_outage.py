@@ -1,4 +1,4 @@
-"""What agents said during an outage is shown once, whoever tells it: pushes, history, or both."""
+"""Agents' messages of an outage are shown once, whether pushes, the history or both tell them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.support.scene import JUN, MEI, SESSION
 from tests.unit.conversation.centre import AGENT, Centre, after_an_outage, chat, entry
 
 
-def test_row_31_missed_words_are_fetched_and_say_when_they_were_said() -> None:
+def test_row_31_missed_messages_are_fetched_and_shown_with_their_times() -> None:
     centre = after_an_outage("one", "two")
     hello, one, two = (line.posted for line in centre.entries)
     assert centre.asked_for == [FetchHistory(SessionId(SESSION), hello)]
@@ -61,10 +61,10 @@ HOURS = 4 * 3_600_000
 @pytest.mark.parametrize("then", [0, 1, MOST_HEARD - 1, MOST_HEARD])
 @pytest.mark.parametrize("words", ["ahead", "again"])
 @pytest.mark.parametrize("ahead", [HOURS, -HOURS])
-def test_missed_words_are_fetched_though_our_clock_was_wrong(
+def test_missed_messages_are_fetched_though_the_bridges_clock_was_wrong(
     then: int, words: str, ahead: int
 ) -> None:
-    """And was set right: what was shown meanwhile has a moment that is yet to come, or too old."""
+    """And was corrected: messages shown meanwhile have times in the future, or too old."""
     centre = chat()
     centre.said("again")
     centre.now += ahead + 1_000
@@ -83,8 +83,8 @@ def test_missed_words_are_fetched_though_our_clock_was_wrong(
     assert not any(one.key == "outage.unsure" for one in centre.effects if isinstance(one, Say))
 
 
-def test_that_it_is_over_is_said_once() -> None:
-    """Though both the outage and the messages that wait for its end were told of."""
+def test_the_end_of_trouble_is_told_once() -> None:
+    """Although both the lost link and the waiting messages were told."""
     centre = chat()
     centre.happen(LinkLost())
     centre.text("hello?")
@@ -102,8 +102,8 @@ def test_the_clocks_need_not_agree(skew: int) -> None:
     assert centre.relayed[-1].posted == centre.entries[-1].posted
 
 
-def test_what_the_history_told_is_suppressed_once_and_no_more() -> None:
-    """The server pushes it late; said anew after that, it is a message of its own."""
+def test_a_push_is_suppressed_once_after_the_history_told_it() -> None:
+    """The server pushes it late; written again after that, it is a new message."""
     centre = after_an_outage("wait")
     centre.tell()
     assert centre.words == ["hello", "wait"]
@@ -114,7 +114,7 @@ def test_what_the_history_told_is_suppressed_once_and_no_more() -> None:
     assert centre.words == ["hello", "wait", "wait"]
 
 
-def test_nothing_is_asked_while_nobody_talks() -> None:
+def test_no_history_is_requested_without_a_chat() -> None:
     centre = Centre()
     centre.link_back()
     centre.happen(Resumed())
@@ -123,7 +123,7 @@ def test_nothing_is_asked_while_nobody_talks() -> None:
 
 
 def test_a_chat_that_began_during_the_outage() -> None:
-    """table row 30: the place in the queue has become a chat, and the agent has greeted."""
+    """table row 30: the queue request has become a chat, and the agent has written."""
     centre = Centre()
     centre.queue_up()
     centre.now += 5_000
@@ -137,7 +137,7 @@ def test_a_chat_that_began_during_the_outage() -> None:
     assert centre.words == ["how can I help?"]
 
 
-def test_a_queue_that_ended_has_no_history() -> None:
+def test_a_queue_that_ended_requests_no_history() -> None:
     centre = Centre()
     centre.queue_up()
     centre.link_back()
@@ -146,7 +146,7 @@ def test_a_queue_that_ended_has_no_history() -> None:
     assert centre.asked_for == []
 
 
-def test_what_is_no_persons_word_is_left_out() -> None:
+def test_entries_that_are_no_agents_message_are_left_out() -> None:
     centre = after_an_outage()
     now = centre.now
     centre.entries += [
@@ -160,7 +160,7 @@ def test_what_is_no_persons_word_is_left_out() -> None:
     assert centre.words == ["hello", "mine"]
 
 
-def test_words_of_an_agent_who_has_gone() -> None:
+def test_messages_of_an_agent_who_has_left() -> None:
     centre = after_an_outage()
     centre.entries.append(entry(5, "I hand you over", centre.now, agent_id="K00021", name="Jun"))
     centre.entries.append(entry(6, "anybody", centre.now, agent_id=""))
@@ -173,7 +173,7 @@ def test_words_of_an_agent_who_has_gone() -> None:
     ]
 
 
-def test_words_of_nobody_in_a_chat_of_two() -> None:
+def test_messages_without_an_agent_in_a_chat_of_two() -> None:
     centre = Centre()
     centre.begin(MEI, JUN)
     centre.link_back()
@@ -182,7 +182,7 @@ def test_words_of_nobody_in_a_chat_of_two() -> None:
     assert [relay.agent.id for relay in centre.relayed] == ["agent"]
 
 
-def test_the_end_of_the_chat_does_not_hide_what_was_missed() -> None:
+def test_missed_messages_are_shown_after_the_end_of_the_chat() -> None:
     centre = after_an_outage("bye")
     centre.push(205, sessionId=SESSION, agentId=AGENT)
     centre.tell()
@@ -190,8 +190,8 @@ def test_the_end_of_the_chat_does_not_hide_what_was_missed() -> None:
     assert centre.ghosts == set()
 
 
-def test_a_server_that_tells_no_times() -> None:
-    """What follows a message that was shown is later than it; of the rest nobody knows."""
+def test_a_history_without_times() -> None:
+    """What follows a shown message is later than that; the rest is unknown."""
     centre = after_an_outage("one")
     centre.entries = [entry(1, "long ago", 0), entry(2, "hello", 0), entry(3, "one", 0)]
     centre.tell()
@@ -203,7 +203,7 @@ def test_a_server_that_tells_no_times() -> None:
     assert other.words == ["hello"]
 
 
-def test_of_equal_words_the_one_that_was_heard_is_told_by_its_time() -> None:
+def test_of_equal_messages_the_time_tells_which_one_was_shown() -> None:
     centre = chat()
     centre.said("ok", heard=True)
     for seconds in (100, 200):
@@ -216,7 +216,7 @@ def test_of_equal_words_the_one_that_was_heard_is_told_by_its_time() -> None:
     assert [relay.posted for relay in late] == [line.posted for line in centre.entries[1:]]
 
 
-def test_files_stand_for_the_placeholders_of_a_history() -> None:
+def test_files_match_the_placeholders_of_a_history() -> None:
     centre = chat()
     picture = MessageReceived(SessionId(SESSION), AGENT, AgentMedia("image", data="iVBO"))
     centre.happen(Pushed(picture, centre.now))
@@ -229,7 +229,7 @@ def test_files_stand_for_the_placeholders_of_a_history() -> None:
     assert centre.words == ["see above", "[image]"]
 
 
-def test_raw_json_is_told_of_and_not_shown() -> None:
+def test_raw_json_in_a_history_is_told_and_not_shown() -> None:
     centre = after_an_outage('{"name":"terms.pdf"}')
     centre.tell()
     assert centre.words == ["hello"]
@@ -247,18 +247,18 @@ def test_raw_json_is_told_of_and_not_shown() -> None:
         ("<" * 5000, "<" * 5000),
     ],
 )
-def test_the_same_words_in_another_spelling(pushed: str, told: str) -> None:
+def test_equal_texts_in_another_notation_have_the_same_mark(pushed: str, told: str) -> None:
     assert mark_of("A", pushed) == mark_of("A", told)
     assert mark_of("A", pushed) != mark_of("B", told)
 
 
-def test_every_face_is_known_in_each_spelling() -> None:
+def test_every_emoji_is_recognised_in_each_notation() -> None:
     for code, names, face in FACES:
         for spelling in (code, *(f"[{name}]" for name in names.split("/"))):
             assert mark_of("A", f"so {spelling}") == mark_of("A", f"so {face}"), spelling
 
 
-def test_marks_are_bounded_and_what_is_older_than_they_is_left_alone() -> None:
+def test_marks_are_bounded_and_older_messages_are_not_shown_again() -> None:
     centre = chat()
     for number in range(MOST_HEARD + 10):
         centre.now += 1_000
@@ -269,10 +269,10 @@ def test_marks_are_bounded_and_what_is_older_than_they_is_left_alone() -> None:
     assert len(centre.words) == MOST_HEARD + 10
 
 
-# --- asking -------------------------------------------------------------------------------------
+# --- requesting the history -----------------------------------------------------------------------
 
 
-def test_a_second_loss_while_the_history_is_asked_for() -> None:
+def test_a_second_loss_while_the_history_is_requested() -> None:
     centre = after_an_outage("one")
     early = tuple(centre.entries)
     centre.now += 5_000
@@ -287,7 +287,7 @@ def test_a_second_loss_while_the_history_is_asked_for() -> None:
     assert centre.words == ["hello", "one", "two"]
 
 
-def test_a_history_that_cannot_be_had_is_asked_for_again() -> None:
+def test_a_failed_history_request_is_repeated() -> None:
     centre = after_an_outage("one")
     centre.tell(failed=True)
     due = deadline(centre.state, centre.policy)
@@ -300,7 +300,7 @@ def test_a_history_that_cannot_be_had_is_asked_for_again() -> None:
     assert sorted(centre.words) == ["hello", "hello again", "one"]
 
 
-def test_in_the_end_the_customer_is_told_that_something_may_be_missing() -> None:
+def test_after_the_last_failure_the_customer_is_told_of_a_possible_loss() -> None:
     centre = after_an_outage("one")
     for _ in range(TRIES):
         centre.tell(failed=True)
@@ -310,7 +310,7 @@ def test_in_the_end_the_customer_is_told_that_something_may_be_missing() -> None
     assert centre.state.recall is None
 
 
-def test_a_new_loss_shortens_the_wait() -> None:
+def test_a_new_loss_shortens_the_retry_delay() -> None:
     centre = after_an_outage("one")
     centre.tell(failed=True)
     centre.now += 1_000
@@ -318,7 +318,7 @@ def test_a_new_loss_shortens_the_wait() -> None:
     assert len(centre.asked_for) == 2
 
 
-def test_a_start_of_ours_waits_for_the_link() -> None:
+def test_after_a_start_the_history_is_requested_once_the_link_is_up() -> None:
     centre = chat()
     centre.happen(Resumed())
     assert centre.asked_for == []
@@ -330,15 +330,15 @@ def test_a_start_of_ours_waits_for_the_link() -> None:
     assert len(centre.asked_for) == 1
 
 
-def test_a_start_of_ours_does_not_wait_for_ever() -> None:
-    """A link that stands at once, because of a call, is never said to be back."""
+def test_after_a_start_the_history_is_requested_even_without_link_news() -> None:
+    """A link opened for a call is never announced as restored."""
     centre = chat()
     centre.happen(Resumed())
     centre.later(SETTLING / 1000)
     assert len(centre.asked_for) == 1
 
 
-def test_an_answer_that_nobody_awaits_any_more() -> None:
+def test_a_history_answer_that_nothing_waits_for_is_used() -> None:
     centre = chat()
     centre.said("one", heard=False)
     centre.happen(Recalled(SessionId(SESSION), centre.now - 1_000, tuple(centre.entries)))
@@ -346,7 +346,7 @@ def test_an_answer_that_nobody_awaits_any_more() -> None:
     assert centre.state.recall is None
 
 
-def test_the_robots_words_are_known_too() -> None:
+def test_the_robots_messages_are_marked_too() -> None:
     centre = Centre()
     centre.start()
     centre.reply(sessionId=SESSION, robotType=1, agentId="BOT007", agentName="Helper")
@@ -362,7 +362,7 @@ def test_the_robots_words_are_known_too() -> None:
     assert shown_lately(centre.state)[-1].mark == mark_of("", "bye")
 
 
-def test_notices_are_no_messages() -> None:
+def test_notices_are_not_marked_as_messages() -> None:
     centre = chat()
     for _ in range(2):
         notice = MessageReceived(SessionId(SESSION), AGENT, AgentNotice(0, "busy"))
@@ -371,8 +371,8 @@ def test_notices_are_no_messages() -> None:
     assert shown_lately(centre.state) == ()
 
 
-def test_what_was_shown_and_is_taken_back_in_the_history() -> None:
-    """By its number where the history told it, else by its words and when they came."""
+def test_messages_recalled_in_the_history_are_recalled_in_the_room() -> None:
+    """By number where the history told the message, otherwise by text and time."""
     centre = chat()
     centre.said("12 yuan")
     came = centre.now
@@ -403,8 +403,8 @@ def test_what_was_shown_and_is_taken_back_in_the_history() -> None:
     assert centre.words == []
 
 
-def test_a_picture_of_which_the_history_told_is_shown_when_it_comes() -> None:
-    """The history has but a placeholder of it."""
+def test_a_picture_pushed_after_its_placeholder_is_shown() -> None:
+    """The history has only a placeholder of it."""
     centre = after_an_outage("[图片]")
     centre.tell()
     centre.pushed_file("http://crm.example.org/webchat/cat.png")
@@ -412,7 +412,7 @@ def test_a_picture_of_which_the_history_told_is_shown_when_it_comes() -> None:
 
 
 @pytest.mark.parametrize("placeholder", ["[图片]", "【图片】", '{"imageUri":"/up/a.png"}'])
-def test_a_picture_that_came_is_known_by_its_placeholder(placeholder: str) -> None:
+def test_a_shown_picture_is_recognised_by_its_placeholder(placeholder: str) -> None:
     centre = chat()
     centre.pushed_file("/up/a.png")
     centre.entries.append(entry(1, placeholder, centre.now))

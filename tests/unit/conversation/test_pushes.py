@@ -1,4 +1,4 @@
-"""What WebChat says unasked."""
+"""Pushes of WebChat."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_news_of_another_request_is_ignored() -> None:
     assert scene.state == before
 
 
-def test_news_without_a_request_id_is_about_ours() -> None:
+def test_news_without_a_request_id_is_about_the_current_request() -> None:
     scene = queued()
     scene.push(201, requestStatus=5)
     assert scene.phase == "Idle"
@@ -44,20 +44,20 @@ def test_news_of_the_new_request_before_its_reply() -> None:
     assert scene.state.phase.request_id == 9002
 
 
-def test_being_served_is_no_position() -> None:
+def test_position_0_is_not_shown() -> None:
     scene = queued()
     scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=0)
     assert scene.cards == []
 
 
-def test_accepted_twice_is_one_card() -> None:
+def test_an_acceptance_pushed_twice_edits_the_card_once() -> None:
     scene = queued()
     scene.push(201, requestId=REQUEST, requestStatus=1)
     scene.push(201, requestId=REQUEST, requestStatus=11)
     assert scene.cards == ["queue.accepted"]
 
 
-def test_who_is_leaving_sees_neither_position_nor_acceptance() -> None:
+def test_while_leaving_neither_position_nor_acceptance_is_shown() -> None:
     scene = queued()
     scene.cancel()
     scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=2)
@@ -76,7 +76,7 @@ def test_the_end_of_a_session_that_awaits_its_202() -> None:
     assert scene.notices == ["chat.ended"]
 
 
-def test_the_end_that_the_customer_asked_for() -> None:
+def test_the_end_of_a_chat_being_closed_is_the_customers() -> None:
     scene = Scene()
     scene.begin()
     scene.text("bye")
@@ -96,7 +96,7 @@ def test_a_session_that_is_over_does_not_start_again() -> None:
 
 
 def test_a_request_may_be_answered_with_the_session_that_is_over() -> None:
-    """Who asked for a chat since is there for it, whatever its number."""
+    """The customer has requested a chat since, whatever the session id."""
     scene = Scene()
     scene.begin()
     scene.push(205, sessionId=SESSION, agentId="K00017")
@@ -106,7 +106,7 @@ def test_a_request_may_be_answered_with_the_session_that_is_over() -> None:
     assert scene.phase == "Chatting"
 
 
-def test_a_chat_that_nobody_asked_for_has_a_card_of_its_own() -> None:
+def test_each_unrequested_chat_has_its_own_card() -> None:
     scene = Scene()
     for number in (1, 2):
         scene.push(202, sessionId=SESSION + number, agents=[MEI])
@@ -114,7 +114,7 @@ def test_a_chat_that_nobody_asked_for_has_a_card_of_its_own() -> None:
         scene.push(205, sessionId=SESSION + number, agentId="K00017")
 
 
-def test_a_request_that_webchat_cancels_is_answered_like_our_own_cancel() -> None:
+def test_a_request_cancelled_by_webchat_is_told_like_a_cancel() -> None:
     scene = Scene()
     event = scene.queue_up("one")
     scene.push(201, requestId=REQUEST, requestStatus=7)
@@ -122,8 +122,8 @@ def test_a_request_that_webchat_cancels_is_answered_like_our_own_cancel() -> Non
     assert scene.reported == {event: "queue.dropped"}
 
 
-def test_news_of_the_agents_of_no_chat_changes_nothing() -> None:
-    """Nor does its end, a second time."""
+def test_news_of_agents_without_a_chat_changes_nothing() -> None:
+    """Nor does the end of a chat, a second time."""
     scenes = [Scene() for _ in range(4)]
     for number, scene in enumerate(scenes):
         if number > 0:
@@ -141,7 +141,7 @@ def test_news_of_the_agents_of_no_chat_changes_nothing() -> None:
     assert [one.phase for one in scenes] == ["Idle", "Requesting", "Queued", "Ended"]
 
 
-def test_a_202_without_people_says_nothing_new() -> None:
+def test_a_202_without_agents_changes_nothing() -> None:
     scene = Scene()
     scene.begin(MEI)
     before = scene.state
@@ -150,7 +150,7 @@ def test_a_202_without_people_says_nothing_new() -> None:
     assert scene.state == before
 
 
-def test_agents_come_and_go_while_an_unwanted_chat_is_being_closed() -> None:
+def test_agents_of_an_unwanted_chat_being_closed_are_not_shown() -> None:
     scene = queued()
     scene.cancel()
     scene.push(202, sessionId=SESSION, agents=[MEI])
@@ -160,7 +160,7 @@ def test_agents_come_and_go_while_an_unwanted_chat_is_being_closed() -> None:
     assert scene.ghosts == set()
 
 
-def test_an_agent_left_the_conference() -> None:
+def test_an_agent_who_leaves_a_conference() -> None:
     scene = Scene()
     scene.begin(MEI, JUN)
     said = scene.notices
@@ -170,15 +170,15 @@ def test_an_agent_left_the_conference() -> None:
     assert scene.ghosts == {"K00021"}
 
 
-def test_a_rating_is_asked_for_only_where_there_is_something_to_rate() -> None:
+def test_a_rating_push_without_a_chat_is_ignored() -> None:
     scene = queued()
     scene.push(203, sessionId=SESSION, agentId="K00017")
     assert scene.notices == []
 
 
 @pytest.mark.parametrize("agent", ["", "K00099"])
-def test_a_word_of_somebody_who_is_not_in_the_list(agent: str) -> None:
-    """Trap T15: the sole agent's, if it has no name at all."""
+def test_a_message_of_an_agent_who_is_not_in_the_list(agent: str) -> None:
+    """Trap T15: attributed to the only agent if it has no agent id."""
     scene = Scene()
     scene.begin(MEI)
     scene.push(210, sessionId=SESSION, agentId=agent, msg=HELLO)
@@ -187,8 +187,8 @@ def test_a_word_of_somebody_who_is_not_in_the_list(agent: str) -> None:
     assert len(scene.state.phase.agents) == (2 if agent else 1)
 
 
-def test_a_server_that_makes_up_agents_fills_no_list() -> None:
-    """Each that is listed would be brought into the room, and each would be stored with it."""
+def test_the_number_of_agents_of_a_chat_is_limited() -> None:
+    """Each listed agent joins the room, and is stored with it."""
     scene = Scene()
     scene.begin(MEI)
     many = [{"id": f"A{number}", "name": "A"} for number in range(400)]
@@ -198,12 +198,12 @@ def test_a_server_that_makes_up_agents_fills_no_list() -> None:
     assert isinstance(scene.state.phase, Chatting)
     assert len(scene.state.phase.agents) == frames.MOST_AGENTS
     assert len(scene.relayed) == 400
-    # Those beyond it have come with their words, and would not leave with the others.
+    # Those beyond the limit join with their message, and leave at once.
     left = [one.agents for one in scene.effects if isinstance(one, AgentsLeft)]
     assert left[1:] == [(f"A{number}",) for number in range(400, 800)]
 
 
-def test_a_word_of_nobody_in_a_session_that_we_did_not_know() -> None:
+def test_a_message_without_an_agent_in_an_unknown_session() -> None:
     scene = Scene()
     scene.push(210, sessionId=SESSION, msg=HELLO)
     assert scene.relayed[0].agent.id == "agent"
@@ -212,7 +212,7 @@ def test_a_word_of_nobody_in_a_session_that_we_did_not_know() -> None:
 
 
 @pytest.mark.parametrize("notice", [{"noticeType": 1, "content": "x"}, {"content": " "}])
-def test_notices_that_say_nothing_to_people(notice: dict[str, object]) -> None:
+def test_notices_without_a_text_for_people_are_dropped(notice: dict[str, object]) -> None:
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -220,7 +220,7 @@ def test_notices_that_say_nothing_to_people(notice: dict[str, object]) -> None:
     assert scene.effects == []
 
 
-def test_a_message_that_is_taken_back_is_told_without_raw_data() -> None:
+def test_a_recall_is_passed_on_without_raw_data() -> None:
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -235,8 +235,8 @@ def test_a_message_that_is_taken_back_is_told_without_raw_data() -> None:
     assert [relay.message_id for relay in scene.relayed] == ["152821"]
 
 
-def test_a_notice_with_a_picture_is_shown_with_it() -> None:
-    """Its words alone would be a sentence about nothing, or none at all."""
+def test_a_notice_with_a_picture_is_shown_as_a_message() -> None:
+    """Without the picture its text would be meaningless or empty."""
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -247,7 +247,7 @@ def test_a_notice_with_a_picture_is_shown_with_it() -> None:
     assert scene.notices == []
 
 
-def test_what_later_servers_tell_at_the_start_is_kept() -> None:
+def test_the_configuration_of_later_servers_is_kept() -> None:
     scene = Scene()
     ratings = [{"ratingId": 1, "name": "good"}]
     scene.push(200, ratings=ratings, fileAcceptExtensionsArr="zip,jpg", hisSessions=[])
@@ -256,7 +256,7 @@ def test_what_later_servers_tell_at_the_start_is_kept() -> None:
     assert scene.effects == []
 
 
-def test_news_of_a_request_that_is_a_session_already() -> None:
+def test_news_of_a_request_that_became_a_session_is_ignored() -> None:
     scene = Scene()
     scene.start()
     scene.reply(sessionId=SESSION)
@@ -265,7 +265,7 @@ def test_news_of_a_request_that_is_a_session_already() -> None:
     assert scene.state == before
 
 
-def test_a_new_name_and_a_new_picture_are_the_ghosts() -> None:
+def test_a_new_name_or_icon_updates_the_ghost() -> None:
     """The room shows both."""
     scene = Scene()
     scene.begin()
@@ -283,7 +283,7 @@ def test_a_new_name_and_a_new_picture_are_the_ghosts() -> None:
         (True, [MEI, JUN | {"comments": " "}], ("Mei (tier 1)", "Jun")),
     ],
 )
-def test_notes_on_agents_are_the_operators_to_show(
+def test_comments_on_agents_are_shown_if_the_operator_wants(
     show: bool, agents: list[dict[str, object]], shown: tuple[str, ...]
 ) -> None:
     scene = Scene(Policy(show_comments=show))
@@ -298,7 +298,7 @@ def test_notes_on_agents_are_the_operators_to_show(
     assert scene.filled("chat.agent_joined") == told
 
 
-def test_what_is_kept_at_the_end_of_a_chat_is_told_once() -> None:
+def test_messages_kept_at_the_end_of_a_chat_are_told_once() -> None:
     """Also of a message of which a part was under way then."""
     scene = Scene(Policy(max_text_bytes=40, ping_wait=0))
     scene.begin()

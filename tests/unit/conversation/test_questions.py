@@ -1,4 +1,4 @@
-"""What waits for the knowledge base's answer, and what becomes of it."""
+"""Messages that wait for the robot's answer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def helped(scene: Scene, event_id: EventId) -> None:
 # --- the robot answers first --------------------------------------------------------------------
 
 
-def test_a_question_goes_to_nobody_else() -> None:
+def test_a_question_goes_to_the_robot_only() -> None:
     scene = Scene(FIRST)
     scene.text("how do I return it?")
     assert asked(scene) == ["how do I return it?"]
@@ -52,7 +52,7 @@ def test_a_question_goes_to_nobody_else() -> None:
     assert scene.notices == []
 
 
-def test_solved_ends_it_and_says_so() -> None:
+def test_solved_settles_a_question_and_says_so() -> None:
     scene = Scene(FIRST)
     event = scene.text("how?")
     helped(scene, event)
@@ -68,10 +68,10 @@ def test_solved_ends_it_and_says_so() -> None:
 
 @pytest.mark.parametrize("answered", [False, True])
 @pytest.mark.parametrize("start_on_message", [False, True])
-def test_in_a_room_paused_meanwhile_no_person_is_asked_for(
+def test_in_a_room_paused_meanwhile_no_person_is_requested(
     answered: bool, start_on_message: bool
 ) -> None:
-    """Whether the robot knows nothing, or says nothing: the messages wait, and that is said."""
+    """Whether the robot knows nothing or does not answer: messages wait, and this is told."""
     scene = Scene(FIRST)
     event = scene.text("how do I return it?")
     scene.policy = msgspec.structs.replace(FIRST, paused=True, start_on_message=start_on_message)
@@ -86,7 +86,7 @@ def test_in_a_room_paused_meanwhile_no_person_is_asked_for(
     assert scene.texts == ["how do I return it?", "is anybody there?"]
 
 
-def test_a_person_gets_all_of_it_in_order_with_what_the_robot_said() -> None:
+def test_a_person_gets_all_messages_in_order_with_the_robots_answers() -> None:
     scene = Scene(FIRST)
     first = scene.text("how do I return it?")
     second = scene.text("and who pays?")
@@ -108,7 +108,7 @@ def test_a_person_gets_all_of_it_in_order_with_what_the_robot_said() -> None:
 
 
 @pytest.mark.parametrize("silence", list(Silence))
-def test_without_an_answer_a_person_is_asked_for(silence: Silence) -> None:
+def test_without_an_answer_a_person_is_requested(silence: Silence) -> None:
     scene = Scene(FIRST)
     event = scene.text("how?")
     scene.happen(Consulted(event, "", silence))
@@ -116,7 +116,7 @@ def test_without_an_answer_a_person_is_asked_for(silence: Silence) -> None:
     assert scene.frames == [ASK]
 
 
-def test_a_robot_that_never_answers_is_not_waited_for() -> None:
+def test_a_robot_that_never_answers_is_waited_for_a_minute() -> None:
     scene = Scene(FIRST)
     scene.text("how?")
     scene.text("hello?")
@@ -127,7 +127,7 @@ def test_a_robot_that_never_answers_is_not_waited_for() -> None:
     assert scene.frames == [ASK]
 
 
-def test_whoever_leaves_it_at_the_answer_was_helped() -> None:
+def test_a_question_left_after_its_answer_counts_as_answered() -> None:
     scene = Scene(FIRST)
     event = scene.text("how?")
     helped(scene, event)
@@ -138,7 +138,7 @@ def test_whoever_leaves_it_at_the_answer_was_helped() -> None:
     assert scene.state.held == ()
 
 
-def test_where_a_person_comes_only_by_command_the_message_is_kept() -> None:
+def test_where_only_a_command_starts_a_chat_questions_are_kept() -> None:
     scene = Scene(msgspec.structs.replace(FIRST, start_on_message=False))
     event = scene.text("how?")
     helped(scene, event)
@@ -160,7 +160,7 @@ def test_where_a_person_comes_only_by_command_the_message_is_kept() -> None:
         (CustomerText("x" * 1001), "robot.person_long"),
     ],
 )
-def test_what_the_robot_cannot_read_is_a_persons(
+def test_content_the_robot_cannot_read_goes_to_a_person(
     content: CustomerText | CustomerMedia | CustomerLocation, key: str
 ) -> None:
     scene = Scene(FIRST)
@@ -170,7 +170,7 @@ def test_what_the_robot_cannot_read_is_a_persons(
     assert scene.phase == "Requesting"
 
 
-def test_the_robot_reads_what_was_typed_and_the_agent_who_typed_it() -> None:
+def test_the_robot_gets_the_text_and_the_agent_the_name_too() -> None:
     scene = Scene(FIRST)
     scene.happen(Said(EventId("$a"), CustomerText("Ada: how?"), "how?"))
     assert asked(scene) == ["how?"]
@@ -179,7 +179,7 @@ def test_the_robot_reads_what_was_typed_and_the_agent_who_typed_it() -> None:
     assert scene.texts == ["Ada: how?"]
 
 
-def test_who_asked_for_a_person_before_does_not_meet_the_robot_again() -> None:
+def test_after_asking_for_a_person_the_robot_is_not_asked_again() -> None:
     scene = Scene(FIRST)
     helped(scene, scene.text("how?"))
     scene.happen(Human())
@@ -190,7 +190,7 @@ def test_who_asked_for_a_person_before_does_not_meet_the_robot_again() -> None:
     assert scene.phase == "Requesting"
 
 
-def test_a_question_taken_back_is_none() -> None:
+def test_a_redacted_question_is_dropped() -> None:
     scene = Scene(FIRST)
     event = scene.text("how?")
     scene.happen(Withdrawn(event))
@@ -199,7 +199,7 @@ def test_a_question_taken_back_is_none() -> None:
     assert scene.effects[1:] == []
 
 
-def test_giving_up_is_no_delivery_that_failed() -> None:
+def test_cancel_settles_a_question_without_a_report() -> None:
     scene = Scene(FIRST)
     event = scene.text("how?")
     scene.cancel()
@@ -209,7 +209,7 @@ def test_giving_up_is_no_delivery_that_failed() -> None:
     assert scene.notices[-1] == "cancel.nothing"
 
 
-def test_in_a_queue_it_is_too_late_for_thanks() -> None:
+def test_solved_in_a_queue_does_not_withdraw_the_question() -> None:
     scene = Scene(FIRST)
     event = scene.text("how?")
     helped(scene, event)
@@ -230,11 +230,11 @@ def test_a_chat_that_begins_by_itself_takes_the_questions_over() -> None:
     assert scene.texts == ["how?", NOTE]
 
 
-# --- the robot stands in ------------------------------------------------------------------------
+# --- the robot where no agent is there ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [-3, -5])
-def test_where_nobody_is_the_robot_is_asked(code: int) -> None:
+def test_if_no_agent_is_there_the_robot_is_asked(code: int) -> None:
     scene = Scene(NOBODY)
     event = scene.text("how?")
     assert asked(scene) == []
@@ -250,7 +250,7 @@ def test_where_nobody_is_the_robot_is_asked(code: int) -> None:
 
 
 @pytest.mark.parametrize("status", [5, 6])
-def test_where_nobody_is_left_the_robot_is_asked(status: int) -> None:
+def test_if_the_agents_leave_during_the_wait_the_robot_is_asked(status: int) -> None:
     scene = Scene(NOBODY)
     scene.queue_up("how?")
     scene.push(201, requestId=REQUEST, requestStatus=status)
@@ -258,14 +258,14 @@ def test_where_nobody_is_left_the_robot_is_asked(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [2, 3, 4])
-def test_where_somebody_is_there_the_robot_is_not_asked(status: int) -> None:
+def test_other_ends_of_a_request_do_not_ask_the_robot(status: int) -> None:
     scene = Scene(NOBODY)
     scene.queue_up("how?")
     scene.push(201, requestId=REQUEST, requestStatus=status)
     assert asked(scene) == []
 
 
-def test_what_helped_need_not_go_to_a_person() -> None:
+def test_a_solved_question_does_not_go_to_a_person() -> None:
     scene = Scene(NOBODY)
     event, other = scene.text("how?"), scene.text("why?")
     scene.reply(-5)
@@ -276,7 +276,7 @@ def test_what_helped_need_not_go_to_a_person() -> None:
     assert [piece.event_id for piece in scene.state.held] == [other]
 
 
-def test_an_answer_that_does_not_come_is_not_missed() -> None:
+def test_a_missing_answer_is_not_told_while_messages_are_kept() -> None:
     scene = Scene(NOBODY)
     event, other = scene.text("how?"), scene.text("why?")
     scene.reply(-5)
@@ -288,7 +288,7 @@ def test_an_answer_that_does_not_come_is_not_missed() -> None:
     assert [piece.event_id for piece in scene.state.held] == [event, other]
 
 
-def test_the_same_is_not_asked_twice_and_notes_are_not_asked_about() -> None:
+def test_a_message_is_asked_once_and_notes_are_not_asked() -> None:
     scene = Scene(NOBODY)
     helped(scene, scene.text("how?"))
     scene.reply(-5)
@@ -303,7 +303,7 @@ def test_the_same_is_not_asked_twice_and_notes_are_not_asked_about() -> None:
     assert scene.texts == ["how?", NOTE, "now then"]
 
 
-def test_only_words_of_a_sensible_length_are_asked_about() -> None:
+def test_only_texts_of_limited_length_are_asked() -> None:
     scene = Scene(NOBODY)
     scene.image(caption="look")
     scene.text("x" * 1001)
@@ -311,7 +311,7 @@ def test_only_words_of_a_sensible_length_are_asked_about() -> None:
     assert asked(scene) == []
 
 
-def test_only_the_newest_are_asked_about() -> None:
+def test_only_the_newest_messages_are_asked() -> None:
     scene = Scene(NOBODY)
     for number in range(7):
         scene.text(f"{number}?")
@@ -319,7 +319,7 @@ def test_only_the_newest_are_asked_about() -> None:
     assert asked(scene) == [f"{number}?" for number in range(2, 7)]
 
 
-def test_giving_up_gives_up_what_a_person_was_to_get() -> None:
+def test_cancel_drops_messages_kept_for_a_person() -> None:
     scene = Scene(NOBODY)
     event = scene.text("how?")
     scene.reply(-5)

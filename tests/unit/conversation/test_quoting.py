@@ -1,4 +1,4 @@
-"""What the server says in words (reference 1.2, 2.5)."""
+"""Texts of the server that are quoted to the customer (reference 1.2, 2.5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLOSED = "本店春节放假，2月10日恢复"
 
 
 def said(scene: Scene) -> list[object]:
-    """Our sentences in order, the server's words in their place."""
+    """Notices in order, with the server's text in place of the key."""
     says = [one for one in scene.effects if isinstance(one, Say)]
     return [one.args.get("text", one.key) for one in says]
 
@@ -35,7 +35,7 @@ def said(scene: Scene) -> list[object]:
         ("word " * 100, None),
     ],
 )
-def test_one_plain_line_or_nothing(message: str, shown: str | None) -> None:
+def test_a_server_text_becomes_one_plain_line_or_nothing(message: str, shown: str | None) -> None:
     found = one_line(message)
     assert len(found) <= LONGEST_QUOTE
     if shown is None:
@@ -46,7 +46,7 @@ def test_one_plain_line_or_nothing(message: str, shown: str | None) -> None:
         assert found == shown
 
 
-def test_what_is_cut_off_ends_in_dots() -> None:
+def test_a_shortened_text_ends_in_an_ellipsis() -> None:
     assert one_line("字" * 301) == "字" * 299 + "…"
     assert one_line("字" * 300) == "字" * 300
 
@@ -54,13 +54,13 @@ def test_what_is_cut_off_ends_in_dots() -> None:
 @pytest.mark.parametrize(
     ("code", "quoted"), [(0, True), (-3, True), (-77, True), (7, True), (-5, False), (-7, False)]
 )
-def test_only_where_our_own_sentence_says_too_little(code: int, *, quoted: bool) -> None:
+def test_only_vague_results_quote_the_server(code: int, *, quoted: bool) -> None:
     assert bool(server_reason(Reply(101, code, CLOSED))) is quoted
 
 
 @pytest.mark.parametrize("code", [0, -3, -77])
-def test_a_refused_request(code: int) -> None:
-    """Below our sentence, on the same card."""
+def test_a_refused_request_quotes_the_server(code: int) -> None:
+    """Below the bridge's sentence, on the same card."""
     scene = Scene()
     scene.text("hello")
     scene.reply(code, message=CLOSED)
@@ -70,14 +70,14 @@ def test_a_refused_request(code: int) -> None:
 
 
 @pytest.mark.parametrize("message", ["outside working hours", "We are closed", "非工作时间"])
-def test_words_that_only_say_closed_are_not_said_twice(message: str) -> None:
+def test_texts_that_only_say_closed_are_not_quoted(message: str) -> None:
     scene = Scene()
     scene.text("hello")
     scene.reply(-3, message=message)
     assert scene.card == ["result.-3", "queue.kept", "callback.offer"]
 
 
-def test_a_request_of_our_own_that_is_refused_says_nothing() -> None:
+def test_a_refused_callback_attempt_quotes_nothing() -> None:
     scene = Scene()
     scene.start()
     scene.reply(-3)
@@ -89,7 +89,7 @@ def test_a_request_of_our_own_that_is_refused_says_nothing() -> None:
     assert scene.notices == []
 
 
-def test_a_refused_message() -> None:
+def test_a_refused_message_quotes_the_server() -> None:
     scene = Scene()
     scene.begin()
     event = scene.text("hello")
@@ -99,7 +99,7 @@ def test_a_refused_message() -> None:
     assert said(scene) == [CLOSED]
 
 
-def test_a_message_that_was_given_up_meanwhile() -> None:
+def test_a_dropped_message_quotes_nothing() -> None:
     scene = Scene()
     scene.text("hello")
     scene.reply(requestId=REQUEST)
@@ -112,7 +112,7 @@ def test_a_message_that_was_given_up_meanwhile() -> None:
     assert said(scene) == []
 
 
-def test_a_refused_way_out_and_a_refused_rating() -> None:
+def test_a_refused_cancel_close_or_rating_quotes_the_server() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST)
@@ -128,7 +128,7 @@ def test_a_refused_way_out_and_a_refused_rating() -> None:
 
 
 def hand_over(result: object = 1, **told: object) -> Scene:
-    """The robot is asked for a person; only what comes of the answer is seen."""
+    """Ask the robot for a person; keep only the effects of the reply."""
     scene = Scene()
     scene.start()
     scene.reply(sessionId=SESSION, agentId="BOT007", agentName="Helper", robotType=3)
@@ -138,8 +138,8 @@ def hand_over(result: object = 1, **told: object) -> Scene:
     return scene
 
 
-def test_the_reply_to_the_hand_over_names_a_place() -> None:
-    """Table row 27: the place of the 302 reply, as that of a 201."""
+def test_the_reply_to_the_hand_over_names_a_position() -> None:
+    """Table row 27: the position in the 302 reply, as that of a 201."""
     scene = hand_over(queueLength=2, message="you are number two")
     assert said(scene) == ["robot.transferring"]
     cards = [one for one in scene.effects if isinstance(one, Card)]
@@ -149,7 +149,7 @@ def test_the_reply_to_the_hand_over_names_a_place() -> None:
 
 
 @pytest.mark.parametrize("length", [{"queueLength": 0}, {}])
-def test_the_reply_to_the_hand_over_has_words(length: dict[str, object]) -> None:
+def test_the_reply_to_the_hand_over_has_a_text(length: dict[str, object]) -> None:
     scene = hand_over(1, **length, message="Agents are busy, please wait")
     assert said(scene) == ["Agents are busy, please wait"]
     assert said(hand_over(1, **length, message="ok")) == ["robot.transferring"]
@@ -165,12 +165,12 @@ def test_the_reply_to_the_hand_over_has_words(length: dict[str, object]) -> None
         (-8, ["robot.refused"]),
     ],
 )
-def test_the_hand_over_is_refused(code: int, shown: list[str]) -> None:
+def test_a_refused_hand_over_quotes_the_server_where_it_helps(code: int, shown: list[str]) -> None:
     assert said(hand_over(code, message=CLOSED)) == shown
 
 
-def test_the_call_centre_s_words_for_a_place_stand_on_the_card() -> None:
-    """101 and 201 may have them (HTTP guide by 2020-08); they go once it names a place without."""
+def test_the_call_centres_text_for_a_position_is_on_the_card() -> None:
+    """101 and 201 may have it (HTTP guide by 2020-08); a position without text removes it."""
     scene = Scene()
 
     def card() -> tuple[str, object, object]:
@@ -200,7 +200,7 @@ def test_the_call_centre_s_words_for_a_place_stand_on_the_card() -> None:
     assert scene.cards[-1] == "status.3"
 
 
-def test_words_for_a_place_that_was_lost_do_not_come_back() -> None:
+def test_the_text_for_a_lost_position_does_not_come_back() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST, queueLength=3, positionInQueueMessage="当前排在第3位")
@@ -209,7 +209,7 @@ def test_words_for_a_place_that_was_lost_do_not_come_back() -> None:
     assert scene.cards[-1] == "queue.waiting"
 
 
-def test_words_without_a_place_stand_on_the_card_too() -> None:
+def test_a_text_without_a_position_is_on_the_card_too() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST, queueLength=0, positionInQueueMessage="约5分钟")
@@ -217,7 +217,7 @@ def test_words_without_a_place_stand_on_the_card_too() -> None:
 
 
 def test_ratings_and_extensions_of_a_202() -> None:
-    """As servers told from 2017-11-15 on, until 200 did; what is not said takes nothing back."""
+    """As sent by servers from 2017-11-15 until 200 did; an omitted list changes nothing."""
     scene = Scene()
 
     def known() -> tuple[object, object]:

@@ -1,4 +1,4 @@
-"""Two things at once: what the random walk meets only on a long way, met here each time."""
+"""Races that the random walk meets only rarely."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.support.scene import SESSION, Json, Scene
 BOT: Json = {"id": "BOT007", "name": "Helper", "icon": "", "comments": ""}
 
 
-def test_a_202_of_the_robot_that_overtakes_the_reply() -> None:
-    """Both say that it is a robot: a person is offered once."""
+def test_a_robots_202_before_the_reply_offers_a_person_once() -> None:
+    """Both say that it is a robot."""
     scene = Scene()
     scene.start()
     scene.push(202, sessionId=SESSION, agents=[BOT], robotMode=True)
@@ -20,7 +20,7 @@ def test_a_202_of_the_robot_that_overtakes_the_reply() -> None:
     assert offers == ["robot.person_offered"]
 
 
-def test_nobody_is_called_back_while_the_robot_is_asked() -> None:
+def test_no_callback_attempt_while_the_robot_is_asked() -> None:
     """The attempt would take the question to a person."""
     scene = Scene(Policy(queue_id=QueueId(7), robot=RobotUse.FIRST))
     scene.start()

@@ -30,7 +30,7 @@ def test_the_end_asks_with_the_servers_own_ratings() -> None:
     assert scene.effects[-1] == AskRating(SessionId(SESSION), ((1, "good"), (0, "bad")))
 
 
-def test_who_was_asked_or_has_rated_is_not_asked_again() -> None:
+def test_a_customer_who_has_rated_is_not_asked_again() -> None:
     scene = Scene()
     scene.begin()
     scene.rate(5)
@@ -40,7 +40,7 @@ def test_who_was_asked_or_has_rated_is_not_asked_again() -> None:
     assert scene.asked == []
 
 
-def test_a_203_that_names_no_session_means_the_present_one() -> None:
+def test_a_203_without_a_session_means_the_current_one() -> None:
     scene = Scene()
     scene.begin()
     scene.push(203, sessionId=0, agentId="K00017")
@@ -55,7 +55,7 @@ def test_a_rating_can_be_changed_for_five_minutes() -> None:
     scene.rate(0, "no")
     assert scene.last["rating"] == {"id": 0, "comments": "no"}
     scene.reply()
-    scene.later(2)  # of the first rating, not of the change
+    scene.later(2)  # counted from the first rating, not from the change
     scene.rate(5)
     assert len(scene.sent(104)) == 2
     assert scene.notices[-1] == "rating.settled"
@@ -73,7 +73,7 @@ def test_the_next_chat_has_its_own_five_minutes() -> None:
     assert scene.notices[-1] == "rating.thanks"
 
 
-def test_a_vote_on_an_earlier_chat_comes_too_late() -> None:
+def test_a_rating_of_an_earlier_chat_comes_too_late() -> None:
     scene = ended()
     scene.begin(session=5151)
     scene.happen(Rate(5, session_id=SessionId(SESSION)))
@@ -94,7 +94,7 @@ def test_a_rating_is_kept_until_the_server_is_back() -> None:
 
 
 @pytest.mark.parametrize(("name", "taken"), [("a.PNG", True), ("a.exe", False), ("noname", True)])
-def test_files_that_the_server_does_not_take_are_not_uploaded(name: str, taken: bool) -> None:
+def test_files_of_unaccepted_types_are_not_uploaded(name: str, taken: bool) -> None:
     scene = Scene()
     scene.begin()
     scene.push(200, ratings=[], fileAcceptExtensionsArr="png,zip", hisSessions=[])
@@ -106,8 +106,8 @@ def test_files_that_the_server_does_not_take_are_not_uploaded(name: str, taken: 
         assert scene.texts == ["hello"]
 
 
-def test_a_file_that_the_server_does_not_take_is_not_said_to_be_kept() -> None:
-    """Nor is an agent asked for with nothing to be told."""
+def test_a_file_of_an_unaccepted_type_is_not_told_as_kept() -> None:
+    """And no agent is requested for nothing."""
     for policy in (Policy(), Policy(start_on_message=False)):
         scene = Scene(policy)
         scene.push(200, ratings=[], fileAcceptExtensionsArr="png,zip", hisSessions=[])
@@ -116,7 +116,7 @@ def test_a_file_that_the_server_does_not_take_is_not_said_to_be_kept() -> None:
         assert (scene.phase, scene.notices, scene.cards) == ("Idle", [], [])
 
 
-def test_files_are_refused_once_the_server_says_what_it_takes() -> None:
+def test_files_are_refused_once_the_server_names_its_types() -> None:
     """Also those that wait behind a call."""
     scene = Scene()
     scene.begin()
@@ -126,8 +126,8 @@ def test_files_are_refused_once_the_server_says_what_it_takes() -> None:
     assert scene.reported == {event: "undelivered.extension"}
 
 
-def test_a_refused_request_may_still_be_taken_up_for_a_minute() -> None:
-    """Reference 2.3, status 2: the link stays for so long."""
+def test_a_refused_request_keeps_the_link_for_a_minute() -> None:
+    """Reference 2.3, status 2: an agent may still accept it."""
     scene = Scene()
     scene.queue_up()
     scene.push(201, requestId=REQUEST, requestStatus=2)
@@ -155,7 +155,7 @@ def test_a_push_without_a_session_starts_none() -> None:
         ("<p> </p>", None),
     ],
 )
-def test_notices_are_shown_as_words(written: str, shown: str | None) -> None:
+def test_notices_are_shown_as_plain_text(written: str, shown: str | None) -> None:
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -165,7 +165,7 @@ def test_notices_are_shown_as_words(written: str, shown: str | None) -> None:
     assert said == ([] if shown is None else [shown])
 
 
-def test_thanks_are_said_once_and_a_change_is_confirmed() -> None:
+def test_a_first_rating_is_thanked_for_and_a_change_confirmed() -> None:
     scene = ended()
     for value in (5, 4, 4):
         scene.rate(value)
@@ -176,7 +176,7 @@ def test_thanks_are_said_once_and_a_change_is_confirmed() -> None:
     assert scene.filled("rating.changed") == [{"rating": 4}, {"rating": 4}]
 
 
-def test_a_question_that_still_stands_is_not_repeated() -> None:
+def test_a_pending_question_for_a_rating_is_not_repeated() -> None:
     scene = ended()
     scene.start()
     scene.reply(-2, sessionId=SESSION)
@@ -184,16 +184,16 @@ def test_a_question_that_still_stands_is_not_repeated() -> None:
     assert scene.asked == [SESSION]
 
 
-# --- unhappy: anything to add? --------------------------------------------------------------------
+# --- the comment on a bad rating ------------------------------------------------------------------
 
 WORDS = EventId("$words")
 
 
 def asked_why() -> Scene:
-    """The customer has rated a chat that is over, and is asked why."""
+    """A scene whose customer has rated an ended chat badly, and is asked why."""
     scene = ended()
     scene.happen(Rate(0, more=True))
-    assert wanted(scene) is None  # WebChat has yet to take it
+    assert wanted(scene) is None  # WebChat has not accepted it yet
     scene.reply()
     assert scene.notices[-1] == "rating.more"
     scene.forget()
@@ -206,23 +206,23 @@ def wanted(scene: Scene) -> int | None:
 
 
 def add(scene: Scene) -> None:
-    """The next message, as the room hands it on."""
+    """Add the next message as a comment, as the room does."""
     assert wanted(scene) == 0
     scene.happen(Rate(0, "too slow", SessionId(SESSION), WORDS))
 
 
-def test_who_is_unhappy_is_asked_why_once() -> None:
+def test_an_unhappy_customer_is_asked_why_once() -> None:
     scene = asked_why()
     add(scene)
     assert scene.last["rating"] == {"id": 0, "comments": "too slow"}
     assert wanted(scene) is None
     scene.reply()
     assert wanted(scene) is None
-    assert scene.notices == []  # the room has said so
+    assert scene.notices == []  # the room has told it
 
 
 @pytest.mark.parametrize("given", [Rate(0), Rate(0, "too slow", more=True)])
-def test_who_is_not_or_has_said_why_is_not_asked(given: Rate) -> None:
+def test_no_reason_is_asked_after_another_or_a_commented_rating(given: Rate) -> None:
     scene = ended()
     scene.happen(given)
     scene.reply()
@@ -230,7 +230,7 @@ def test_who_is_not_or_has_said_why_is_not_asked(given: Rate) -> None:
     assert wanted(scene) is None
 
 
-def test_in_a_chat_the_next_message_is_the_agents() -> None:
+def test_in_a_chat_the_next_message_is_for_the_agent() -> None:
     scene = Scene()
     scene.begin()
     scene.happen(Rate(0, more=True))
@@ -239,7 +239,7 @@ def test_in_a_chat_the_next_message_is_the_agents() -> None:
     assert wanted(scene) is None
 
 
-def test_nor_is_who_has_words_kept_for_an_agent() -> None:
+def test_no_reason_is_asked_while_messages_are_kept() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -252,7 +252,7 @@ def test_nor_is_who_has_words_kept_for_an_agent() -> None:
     assert wanted(scene) is None
 
 
-def test_a_better_rating_asks_nothing_any_more() -> None:
+def test_a_better_rating_ends_the_question() -> None:
     scene = asked_why()
     scene.rate(5)
     assert wanted(scene) is None
@@ -261,7 +261,7 @@ def test_a_better_rating_asks_nothing_any_more() -> None:
     assert wanted(scene) is None
 
 
-def test_after_five_minutes_messages_are_for_agents() -> None:
+def test_after_five_minutes_messages_are_no_comments() -> None:
     scene = asked_why()
     scene.later(300)
     assert wanted(scene) == 0
@@ -270,14 +270,14 @@ def test_after_five_minutes_messages_are_for_agents() -> None:
 
 
 @pytest.mark.parametrize("asks", [lambda scene: scene.start(), lambda scene: scene.image()])
-def test_whoever_asks_for_an_agent_adds_nothing(asks: Callable[[Scene], object]) -> None:
+def test_requesting_an_agent_ends_the_question(asks: Callable[[Scene], object]) -> None:
     scene = asked_why()
     asks(scene)
     scene.cancel()
     assert wanted(scene) is None
 
 
-def test_whose_words_are_kept_for_a_command_adds_nothing() -> None:
+def test_a_kept_message_ends_the_question() -> None:
     scene = asked_why()
     scene.policy = Policy(start_on_message=False)
     scene.text("hello")
@@ -285,14 +285,14 @@ def test_whose_words_are_kept_for_a_command_adds_nothing() -> None:
 
 
 @pytest.mark.parametrize(("result", "said"), [(-11, "rating.too_late"), (0, "rating.refused")])
-def test_words_that_webchat_does_not_take_are_told_of(result: int, said: str) -> None:
+def test_a_refused_comment_is_told(result: int, said: str) -> None:
     scene = asked_why()
     add(scene)
     scene.reply(result)
     assert scene.notices == [said]
 
 
-def test_words_go_along_with_a_rating_that_overtakes_them() -> None:
+def test_a_comment_is_sent_with_a_newer_rating() -> None:
     scene = asked_why()
     add(scene)
     scene.rate(1)
@@ -302,8 +302,8 @@ def test_words_go_along_with_a_rating_that_overtakes_them() -> None:
     assert scene.notices == ["rating.changed"]
 
 
-def test_words_that_went_along_are_known_as_such_after_a_newer_rating() -> None:
-    """So that who takes them back is told that they have gone."""
+def test_a_sent_comment_is_remembered_after_a_newer_rating() -> None:
+    """So that its redaction can be answered: it was sent already."""
     scene = asked_why()
     add(scene)
     scene.reply()
@@ -313,7 +313,7 @@ def test_words_that_went_along_are_known_as_such_after_a_newer_rating() -> None:
     assert scene.state.rated.event_id == WORDS
 
 
-def test_words_that_go_along_stay_beside_those_of_a_newer_rating() -> None:
+def test_a_comment_is_joined_with_that_of_a_newer_rating() -> None:
     scene = asked_why()
     add(scene)
     scene.happen(Rate(1, "rude"))
@@ -322,7 +322,7 @@ def test_words_that_go_along_stay_beside_those_of_a_newer_rating() -> None:
     assert scene.last["rating"] == {"id": 2, "comments": "too slow\nrude"}
 
 
-def test_of_a_newer_ratings_words_only_the_last_go_beside_them() -> None:
+def test_only_the_last_comment_of_newer_ratings_is_joined() -> None:
     scene = asked_why()
     add(scene)
     scene.happen(Rate(1, "rude"))
@@ -331,7 +331,7 @@ def test_of_a_newer_ratings_words_only_the_last_go_beside_them() -> None:
     assert scene.last["rating"] == {"id": 2, "comments": "too slow\nslow"}
 
 
-def test_who_rates_again_in_words_is_answered_though_the_number_is_the_same() -> None:
+def test_a_new_comment_with_the_same_value_is_confirmed() -> None:
     scene = asked_why()
     add(scene)
     scene.happen(Rate(0, "rude"))
@@ -341,7 +341,7 @@ def test_who_rates_again_in_words_is_answered_though_the_number_is_the_same() ->
     assert scene.notices == ["rating.changed"]
 
 
-def test_words_that_are_too_long_for_a_rating_are_told_of_at_once() -> None:
+def test_a_comment_that_is_too_long_is_told_at_once() -> None:
     scene = ended()
     scene.happen(Rate(0, "so many words"))
     scene.fail(FailureReason.TOO_BIG)
@@ -350,7 +350,7 @@ def test_words_that_are_too_long_for_a_rating_are_told_of_at_once() -> None:
     assert len(scene.sent(104)) == 1
 
 
-def test_nor_do_they_hold_back_a_newer_rating() -> None:
+def test_a_comment_that_is_too_long_does_not_hold_back_a_newer_rating() -> None:
     scene = ended()
     scene.happen(Rate(0, "so many words"))
     scene.happen(Rate(1, "few"))
@@ -359,7 +359,7 @@ def test_nor_do_they_hold_back_a_newer_rating() -> None:
     assert scene.notices[-1] == "chat.ended"
 
 
-def test_the_newer_ones_words_go_when_those_are_taken_back() -> None:
+def test_a_redacted_comment_leaves_that_of_the_newer_rating() -> None:
     scene = asked_why()
     add(scene)
     scene.fail(FailureReason.UNREACHABLE)
@@ -369,8 +369,8 @@ def test_the_newer_ones_words_go_when_those_are_taken_back() -> None:
     assert scene.last["rating"] == {"id": 0, "comments": "rude"}
 
 
-def test_a_rating_of_the_next_chat_gives_up_one_of_the_last() -> None:
-    """One at a time is on its way."""
+def test_a_rating_of_the_next_chat_drops_a_pending_one() -> None:
+    """Only one rating is pending at a time."""
     scene = asked_why()
     add(scene)
     scene.fail(FailureReason.UNREACHABLE)
@@ -382,7 +382,7 @@ def test_a_rating_of_the_next_chat_gives_up_one_of_the_last() -> None:
     assert scene.state.rating.session_id == 5151
 
 
-def test_words_that_are_taken_back_do_not_go() -> None:
+def test_a_redacted_comment_is_not_sent() -> None:
     scene = asked_why()
     add(scene)
     scene.fail(FailureReason.UNREACHABLE)
@@ -393,7 +393,7 @@ def test_words_that_are_taken_back_do_not_go() -> None:
     assert len(scene.sent(104)) == 1
 
 
-def test_words_that_are_taken_back_under_way_are_answered_with_nothing() -> None:
+def test_a_comment_redacted_under_way_is_not_confirmed() -> None:
     scene = asked_why()
     add(scene)
     scene.happen(Withdrawn(WORDS))
@@ -401,8 +401,8 @@ def test_words_that_are_taken_back_under_way_are_answered_with_nothing() -> None
     assert scene.notices == []
 
 
-def test_words_of_the_first_rating_that_are_taken_back_do_not_go() -> None:
-    """The rating itself does: nobody has had it yet."""
+def test_the_redacted_comment_of_a_first_rating_is_not_sent() -> None:
+    """The rating itself is."""
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -412,7 +412,7 @@ def test_words_of_the_first_rating_that_are_taken_back_do_not_go() -> None:
     assert scene.last["rating"] == {"id": 2, "comments": ""}
 
 
-def test_another_rating_still_goes_when_the_words_are_taken_back() -> None:
+def test_a_newer_rating_is_sent_after_the_comment_was_redacted() -> None:
     scene = asked_why()
     add(scene)
     scene.fail(FailureReason.UNREACHABLE)
@@ -425,8 +425,8 @@ def test_another_rating_still_goes_when_the_words_are_taken_back() -> None:
 COMMAND = EventId("$command")
 
 
-def test_words_of_a_command_that_is_taken_back_do_not_go() -> None:
-    """The rating itself does, in a newer one's value as well."""
+def test_the_comment_of_a_redacted_command_is_not_sent() -> None:
+    """The rating is, also with the value of a newer one."""
     scene = ended()
     scene.happen(Rate(1, "rude", said_by=COMMAND))
     scene.fail(FailureReason.UNREACHABLE)
@@ -446,7 +446,7 @@ def test_words_of_a_command_that_is_taken_back_do_not_go() -> None:
         (Withdrawn(WORDS, (COMMAND,)), None),
     ],
 )
-def test_of_words_from_two_messages_those_go_that_are_not_taken_back(
+def test_of_comments_in_two_messages_the_redacted_one_is_not_sent(
     gone: Withdrawn, left: str | None
 ) -> None:
     scene = asked_why()
@@ -460,7 +460,7 @@ def test_of_words_from_two_messages_those_go_that_are_not_taken_back(
     assert sent == ([] if left is None else [{"id": 0, "comments": left}])
 
 
-def test_the_answer_about_one_chat_settles_no_rating_of_another() -> None:
+def test_a_reply_settles_only_the_rating_of_its_chat() -> None:
     scene = ended()
     scene.rate(5)
     scene.push(202, sessionId=5151, agents=[MEI])
@@ -471,13 +471,13 @@ def test_the_answer_about_one_chat_settles_no_rating_of_another() -> None:
     assert [frame["sessionId"] for frame in scene.sent(104)] == [SESSION, 5151]
 
 
-# --- somebody is there: one ping ------------------------------------------------------------------
+# --- one ping when an agent comes -----------------------------------------------------------------
 
 SLOW = Policy(queue_id=QueueId(7))
 HELLO = {"type": 1, "content": {"content": "hi"}}
 
 
-def test_the_agents_first_words_are_the_ping() -> None:
+def test_the_agents_first_message_is_the_ping() -> None:
     scene = Scene(SLOW)
     scene.begin()
     assert not no_deadline_but_retry(scene.state)
@@ -491,7 +491,7 @@ def test_the_agents_first_words_are_the_ping() -> None:
     assert no_deadline_but_retry(scene.state)
 
 
-def test_an_agent_who_says_nothing_for_ten_seconds_is_announced() -> None:
+def test_an_agent_silent_for_ten_seconds_is_announced() -> None:
     scene = Scene(SLOW)
     scene.begin()
     scene.later(10)
@@ -508,7 +508,7 @@ def test_an_agent_without_a_name_is_announced_too() -> None:
     assert scene.pings == ["chat.started_unnamed"]
 
 
-def test_a_robot_rings_nobody() -> None:
+def test_a_robot_pings_nobody() -> None:
     scene = Scene(SLOW)
     scene.start()
     scene.reply(sessionId=SESSION, agentId="BOT007", agentName="Helper", robotType=3)
@@ -516,7 +516,7 @@ def test_a_robot_rings_nobody() -> None:
     assert (scene.pings, scene.notices) == ([], [])
 
 
-def test_a_robot_that_is_known_as_one_only_later_rings_nobody_either() -> None:
+def test_a_robot_known_as_one_only_later_pings_nobody() -> None:
     scene = Scene(SLOW)
     scene.start()
     scene.push(202, sessionId=SESSION, agents=[MEI])
@@ -525,7 +525,7 @@ def test_a_robot_that_is_known_as_one_only_later_rings_nobody_either() -> None:
     assert (scene.pings, scene.notices) == ([], [])
 
 
-def test_who_is_closing_the_chat_is_told_of_no_agent() -> None:
+def test_no_agent_is_announced_to_a_customer_who_is_closing() -> None:
     scene = Scene(SLOW)
     scene.begin()
     scene.close()

@@ -1,4 +1,4 @@
-"""What WebChat answers."""
+"""Replies of WebChat."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_an_answer_to_another_call_changes_nothing() -> None:
     assert scene.state == before
 
 
-def test_an_outcome_that_nothing_waits_for_changes_nothing() -> None:
-    """It may be told again after a crash (design, recovery)."""
+def test_an_outcome_without_an_outstanding_call_changes_nothing() -> None:
+    """It may come again after a crash (design, recovery)."""
     for happened in (
         Replied(CallId(1), Reply(FrameType.SEND_MESSAGE, 1)),
         Uploaded(CallId(1), "http://h/a"),
@@ -51,7 +51,7 @@ def test_an_outcome_that_nothing_waits_for_changes_nothing() -> None:
         assert (scene.state, scene.effects) == (before, [])
 
 
-def test_an_answer_to_an_upload_changes_nothing() -> None:
+def test_a_reply_to_an_upload_changes_nothing() -> None:
     scene = Scene()
     scene.begin()
     scene.image()
@@ -86,7 +86,7 @@ def test_a_permanent_session_begins_with_the_reply() -> None:
 
 
 @pytest.mark.parametrize("told", [{"result": 1, "perm": 1}, {"result": -2}])
-def test_a_session_that_was_disowned_is_not_taken_again(told: dict[str, object]) -> None:
+def test_a_session_lost_once_is_not_adopted_again(told: dict[str, object]) -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
@@ -97,7 +97,7 @@ def test_a_session_that_was_disowned_is_not_taken_again(told: dict[str, object])
     assert len(scene.sent(110)) == 1
 
 
-def test_the_session_that_is_said_to_exist() -> None:
+def test_the_existing_session_named_by_the_reply_is_adopted() -> None:
     scene = Scene()
     scene.start()
     scene.reply(-2, sessionId=SESSION)
@@ -105,7 +105,7 @@ def test_the_session_that_is_said_to_exist() -> None:
     assert scene.state.phase.session_id == SESSION
 
 
-def test_the_wanted_agent_is_away() -> None:
+def test_any_agent_is_requested_if_the_wanted_one_is_away() -> None:
     scene = Scene(Policy(to_agent="K00017"))
     scene.start()
     scene.reply(-9)
@@ -114,7 +114,7 @@ def test_the_wanted_agent_is_away() -> None:
     assert scene.card == ["result.-9"]
 
 
-def test_the_request_stands_after_all() -> None:
+def test_a_request_that_still_stands_keeps_its_pre_messages() -> None:
     scene = Scene()
     event = scene.queue_up("one")
     scene.restored()
@@ -124,7 +124,7 @@ def test_the_request_stands_after_all() -> None:
     assert [piece.event_id for piece in scene.state.phase.pre_sent] == [event]
 
 
-def test_a_new_request_takes_the_texts_of_the_former() -> None:
+def test_a_new_request_gets_the_pre_messages_of_the_former() -> None:
     scene = Scene()
     scene.queue_up("one")
     scene.restored()
@@ -132,7 +132,7 @@ def test_a_new_request_takes_the_texts_of_the_former() -> None:
     assert scene.last == {"type": 111, "requestId": 9002, "content": "one"}
 
 
-def test_a_pre_message_for_a_request_that_is_history() -> None:
+def test_a_pre_message_refused_after_the_chat_began_is_sent_there() -> None:
     scene = Scene()
     scene.text("one")
     scene.reply(requestId=REQUEST)
@@ -150,8 +150,7 @@ def test_a_refused_request_that_was_cancelled_needs_no_explanation() -> None:
     assert scene.cards[-1] == "queue.cancelled"
 
 
-def test_the_answer_to_a_request_that_is_history() -> None:
-    """It must not pass for the answer to the next request."""
+def test_a_late_reply_is_not_taken_for_the_reply_to_the_next_request() -> None:
     scene = Scene()
     scene.start()
     scene.push(202, sessionId=SESSION, agents=[MEI])
@@ -162,7 +161,7 @@ def test_the_answer_to_a_request_that_is_history() -> None:
     assert len(scene.sent(101)) == 2
 
 
-def test_the_answer_comes_after_the_end_of_the_queue() -> None:
+def test_a_reply_after_the_end_of_the_queue_changes_nothing() -> None:
     scene = Scene()
     scene.start()
     scene.push(201, requestId=REQUEST, requestStatus=5)
@@ -170,8 +169,8 @@ def test_the_answer_comes_after_the_end_of_the_queue() -> None:
     assert scene.phase == "Idle"
 
 
-def test_a_session_for_a_place_in_the_queue() -> None:
-    """Asked after with 101, the request turns out to be a session: 111 is with the agent."""
+def test_a_queue_request_that_turns_out_to_be_a_session() -> None:
+    """On asking again with 101; the agent has the 111."""
     scene = Scene()
     event = scene.queue_up("one")
     scene.restored()
@@ -189,7 +188,7 @@ def test_an_accepted_request_stays_accepted_when_its_reply_comes_late() -> None:
     assert scene.state.phase.accepted
 
 
-def test_a_request_that_we_had_left_is_heard_again() -> None:
+def test_a_cancelled_request_that_still_exists_is_continued() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST)
@@ -198,7 +197,7 @@ def test_a_request_that_we_had_left_is_heard_again() -> None:
     scene.later(1)
     scene.fail(FailureReason.UNREACHABLE)
     scene.later(2)
-    scene.later(17)  # the cancel ends on our side alone
+    scene.later(17)  # the cancel ends in the bridge only
     scene.fail(FailureReason.UNREACHABLE)
     assert scene.phase == "Idle"
     scene.start()
@@ -208,7 +207,7 @@ def test_a_request_that_we_had_left_is_heard_again() -> None:
     assert scene.cards == ["queue.position"]
 
 
-def test_a_refused_cancel_leaves_everything_as_it_was() -> None:
+def test_a_refused_cancel_leaves_the_request_as_it_was() -> None:
     scene = Scene()
     scene.queue_up("one")
     scene.cancel()
@@ -220,7 +219,7 @@ def test_a_refused_cancel_leaves_everything_as_it_was() -> None:
     assert scene.delivered == ["$1"]
 
 
-def test_a_request_that_is_gone_needs_no_cancel() -> None:
+def test_a_cancel_of_a_vanished_request_succeeds() -> None:
     scene = Scene()
     event = scene.queue_up("one")
     scene.cancel()
@@ -230,8 +229,8 @@ def test_a_request_that_is_gone_needs_no_cancel() -> None:
     assert scene.notices == []
 
 
-def test_the_answer_about_another_request_cancels_none() -> None:
-    """Where the queue gave us another number meanwhile."""
+def test_a_cancel_reply_for_another_request_cancels_nothing() -> None:
+    """The queue has assigned another request id meanwhile."""
     scene = Scene()
     scene.queue_up("one")
     scene.cancel()
@@ -252,7 +251,7 @@ def test_a_refused_close_leaves_the_chat() -> None:
     assert scene.notices[-1] == "close.refused"
 
 
-def test_an_unwanted_chat_that_will_not_close_is_a_chat() -> None:
+def test_an_unwanted_chat_that_cannot_be_closed_is_shown() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST)
@@ -274,7 +273,7 @@ def test_a_refused_rating(code: int, key: str) -> None:
     assert scene.state.rating is None
 
 
-def test_an_end_that_is_answered_after_the_end() -> None:
+def test_a_close_refused_after_the_end_is_the_customers_end() -> None:
     scene = Scene()
     scene.begin()
     scene.close()
@@ -283,7 +282,7 @@ def test_an_end_that_is_answered_after_the_end() -> None:
     assert scene.notices[1:] == ["chat.ended_by_you"]
 
 
-def test_a_reply_to_110_tells_of_the_people_we_missed() -> None:
+def test_a_reply_to_110_tells_of_missed_agents() -> None:
     """Trap T14: the server names session and agents when the 202 was lost."""
     scene = Scene()
     scene.text("one")
@@ -298,7 +297,7 @@ def test_a_reply_to_110_tells_of_the_people_we_missed() -> None:
     assert scene.ghosts == {"K00021"}
 
 
-def test_a_disowned_session_after_its_end() -> None:
+def test_a_message_refused_after_the_end_of_its_session_is_kept() -> None:
     scene = Scene()
     scene.begin()
     event = scene.text("one")
@@ -309,8 +308,8 @@ def test_a_disowned_session_after_its_end() -> None:
 
 
 @pytest.mark.parametrize("on_message", [True, False])
-def test_an_agent_who_ends_the_chat_during_an_upload(on_message: bool) -> None:
-    """Nobody asks for another agent unasked: the file is kept for the customer's next word."""
+def test_a_file_uploaded_as_the_agent_ends_the_chat_is_kept(on_message: bool) -> None:
+    """No new agent is requested: the file waits for the customer's next message."""
     scene = Scene(Policy(start_on_message=on_message))
     scene.begin()
     scene.image()
@@ -327,8 +326,8 @@ def test_an_agent_who_ends_the_chat_during_an_upload(on_message: bool) -> None:
     assert len([call for call in scene.calls if isinstance(call, UploadMedia)]) == 1
 
 
-def test_what_was_written_since_the_wait_was_given_up_asks_anew() -> None:
-    """An unwanted chat that its agent ends was nobody's: the new wish is for another."""
+def test_a_message_after_a_cancel_requests_another_chat() -> None:
+    """It is for another chat than the unwanted one."""
     scene = Scene()
     scene.start()
     scene.cancel()
@@ -338,7 +337,7 @@ def test_what_was_written_since_the_wait_was_given_up_asks_anew() -> None:
     assert scene.phase == "Requesting"
 
 
-def test_a_disowned_session_where_only_a_command_starts() -> None:
+def test_a_lost_session_where_only_a_command_starts_a_chat() -> None:
     scene = Scene(Policy(start_on_message=False))
     scene.begin()
     scene.text("one")
@@ -347,7 +346,7 @@ def test_a_disowned_session_where_only_a_command_starts() -> None:
     assert scene.notices[-2:] == ["chat.ended_command", "start.needed"]
 
 
-def test_every_session_is_disowned() -> None:
+def test_a_message_refused_by_every_session_is_reported() -> None:
     scene = Scene(Policy(max_repeats=0))
     scene.begin()
     event = scene.text("one")
@@ -357,7 +356,7 @@ def test_every_session_is_disowned() -> None:
 
 
 @pytest.mark.parametrize("code", [-12, -14, -19])
-def test_a_pre_message_that_is_refused_waits_for_the_chat(code: int) -> None:
+def test_a_refused_pre_message_waits_for_the_chat(code: int) -> None:
     scene = Scene()
     scene.text("one")
     scene.text("two")
@@ -372,8 +371,8 @@ def test_a_pre_message_that_is_refused_waits_for_the_chat(code: int) -> None:
     assert scene.delivered == ["$1", "$2"]
 
 
-def test_a_request_that_is_said_to_be_none_is_not_taken_back() -> None:
-    """-10 to a pre-message: an agent has it by now, or nobody; 102 would earn the same."""
+def test_a_request_unknown_to_the_server_is_not_cancelled() -> None:
+    """-10 to a pre-message: an agent has accepted, or the request is gone; 102 would fail too."""
     scene = Scene()
     scene.text("one")
     scene.reply(requestId=REQUEST)
@@ -384,8 +383,8 @@ def test_a_request_that_is_said_to_be_none_is_not_taken_back() -> None:
     assert scene.card == ["queue.cancelled", "queue.dropped"]
 
 
-def test_a_request_that_is_said_to_be_none_is_awaited_from_now_on() -> None:
-    """However long its number was known before."""
+def test_a_request_unknown_to_the_server_is_awaited_from_then_on() -> None:
+    """However long its request id was known before."""
     scene = Scene()
     scene.text("one")
     scene.reply(requestId=REQUEST)
@@ -394,8 +393,8 @@ def test_a_request_that_is_said_to_be_none_is_awaited_from_now_on() -> None:
     assert deadline(scene.state, scene.policy) == scene.now + scene.policy.accepted_wait
 
 
-def test_a_pre_message_that_was_refused_is_new_to_the_chat() -> None:
-    """It had gone out twice; no agent has it, and the ledger marks no double."""
+def test_a_refused_pre_message_is_no_repeat_in_the_chat() -> None:
+    """It was sent twice, but no agent has it: the ledger marks no repeat."""
     scene = Scene()
     scene.text("one")
     scene.reply(requestId=REQUEST)
@@ -405,14 +404,14 @@ def test_a_pre_message_that_was_refused_is_new_to_the_chat() -> None:
     scene.push(202, sessionId=SESSION, agents=[MEI])
     sent = [one for one in scene.calls if isinstance(one, CallWebChat)]
     assert [one.repeat for one in sent] == [False, False, True, False]
-    for _ in range(scene.policy.max_repeats):  # as often as one that never went out
+    for _ in range(scene.policy.max_repeats):  # as often as one never sent
         scene.cut()
         scene.later(30)
     assert len(scene.sent(110)) == 1 + scene.policy.max_repeats
     assert scene.reported == {}
 
 
-def test_a_pre_message_that_is_blank_to_the_server() -> None:
+def test_a_blank_pre_message_is_reported() -> None:
     scene = Scene()
     event = scene.text("\u200b")
     scene.reply(requestId=REQUEST)
@@ -420,7 +419,7 @@ def test_a_pre_message_that_is_blank_to_the_server() -> None:
     assert scene.reported == {event: "undelivered.blank"}
 
 
-def test_a_pre_message_that_is_blank_to_the_server_alone_goes_to_the_chat() -> None:
+def test_a_pre_message_wrongly_called_blank_goes_to_the_chat() -> None:
     scene = Scene()
     event = scene.text("one")
     scene.reply(requestId=REQUEST)
@@ -442,7 +441,7 @@ def test_a_blank_pre_message_that_is_refused_otherwise_goes_to_the_chat() -> Non
     assert len(scene.sent(110)) == 1
 
 
-def test_what_one_request_refused_another_may_take() -> None:
+def test_a_pre_message_refused_by_one_request_is_offered_to_another() -> None:
     scene = Scene()
     scene.text("one")
     scene.reply(requestId=REQUEST)
@@ -455,7 +454,7 @@ def test_what_one_request_refused_another_may_take() -> None:
     assert not scene.state.phase.pre_refused
 
 
-def test_a_pre_message_that_was_taken_by_a_queue_that_has_ended() -> None:
+def test_a_pre_message_accepted_after_the_end_of_the_queue_is_kept() -> None:
     scene = Scene()
     scene.text("one")
     scene.reply(requestId=REQUEST)
@@ -465,8 +464,8 @@ def test_a_pre_message_that_was_taken_by_a_queue_that_has_ended() -> None:
     assert scene.card == ["status.5", "queue.kept", "callback.offer"]
 
 
-def test_the_same_where_an_earlier_version_wrote_the_end() -> None:
-    """Its card is not known; the words are kept all the same."""
+def test_a_kept_pre_message_is_told_if_the_card_is_unknown() -> None:
+    """The state of an earlier version does not know the card."""
     scene = Scene()
     scene.text("one")
     scene.reply(requestId=REQUEST)
@@ -477,7 +476,7 @@ def test_the_same_where_an_earlier_version_wrote_the_end() -> None:
     assert (scene.cards, scene.notices) == ([], ["queue.kept"])
 
 
-def test_a_pre_message_that_was_taken_while_leaving() -> None:
+def test_a_pre_message_accepted_while_leaving_is_dropped() -> None:
     scene = Scene()
     event = scene.text("one")
     scene.reply(requestId=REQUEST)
@@ -487,7 +486,7 @@ def test_a_pre_message_that_was_taken_while_leaving() -> None:
     assert scene.last == {"type": 102, "requestId": REQUEST}
 
 
-def test_a_pre_message_that_was_taken_as_the_agent_came() -> None:
+def test_a_pre_message_accepted_as_the_agent_came_is_delivered() -> None:
     """Trap T22: the agent who accepted has it."""
     scene = Scene()
     event = scene.text("one")
@@ -498,7 +497,7 @@ def test_a_pre_message_that_was_taken_as_the_agent_came() -> None:
     assert scene.sent(110) == []
 
 
-def test_a_pre_message_that_was_taken_by_a_request_of_which_no_chat_came() -> None:
+def test_a_pre_message_of_an_ended_request_is_sent_in_the_next_chat() -> None:
     """The agent of the chat that runs by now has never seen it."""
     scene = Scene()
     scene.queue_up("one")
@@ -514,7 +513,7 @@ def test_a_pre_message_that_was_taken_by_a_request_of_which_no_chat_came() -> No
     assert scene.delivered == ["$1", last]
 
 
-def test_an_uploaded_file_that_was_given_up() -> None:
+def test_an_upload_finished_after_a_cancel_is_dropped() -> None:
     scene = Scene()
     scene.queue_up("one")
     scene.image()

@@ -1,4 +1,4 @@
-"""A refused request that comes to life again (reference 2.3, status 2)."""
+"""A refused request that goes on after all (reference 2.3, status 2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.scene import MEI, REQUEST, SESSION, Scene, message
 
 
 def refused(scene: Scene | None = None) -> Scene:
-    """An agent has refused; the customer has been told so."""
+    """A scene in which an agent refused the request, and the customer was told."""
     scene = scene or Scene()
     scene.start()
     scene.reply(requestId=REQUEST, queueLength=2)
@@ -33,7 +33,7 @@ def refused(scene: Scene | None = None) -> Scene:
         ({"requestStatus": 11}, "queue.accepted"),
     ],
 )
-def test_news_of_it_brings_its_card_back(told: dict[str, object], card: str) -> None:
+def test_news_of_a_refused_request_restores_its_card(told: dict[str, object], card: str) -> None:
     scene = refused()
     number = scene.state.number
     scene.push(201, requestId=REQUEST, **told)
@@ -47,7 +47,7 @@ def test_news_of_it_brings_its_card_back(told: dict[str, object], card: str) -> 
     assert scene.phase == "Chatting"
 
 
-def test_it_can_be_refused_again() -> None:
+def test_a_revived_request_can_be_refused_again() -> None:
     scene = refused()
     for _ in range(2):
         scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=1)
@@ -57,8 +57,8 @@ def test_it_can_be_refused_again() -> None:
     assert scene.phase == "Queued"
 
 
-def test_what_went_with_it_is_with_it_again() -> None:
-    """The server has it; what was typed since goes behind it, what was taken back does not."""
+def test_pre_messages_of_a_revived_request_count_again() -> None:
+    """The server has them; later messages follow."""
     scene = Scene()
     first = scene.queue_up("one")
     scene.push(201, requestId=REQUEST, requestStatus=2)
@@ -72,8 +72,8 @@ def test_what_went_with_it_is_with_it_again() -> None:
     assert scene.sent(110) == []
 
 
-def test_what_was_typed_in_between_is_new_to_it() -> None:
-    """Where a word does not ask anew by itself, it waits, and goes to the request that stands."""
+def test_a_message_between_refusal_and_revival_is_a_pre_message() -> None:
+    """It waits, as it starts no new request here, and is sent with the revived one."""
     scene = Scene(Policy(queue_id=QueueId(7), start_on_message=False))
     scene.start()
     scene.reply(requestId=REQUEST)
@@ -105,7 +105,7 @@ def test_other_news_revives_nothing(told: dict[str, object]) -> None:
     assert scene.effects == []
 
 
-def test_after_a_while_it_is_over() -> None:
+def test_a_refused_request_cannot_be_revived_after_a_minute() -> None:
     scene = refused()
     scene.later(61)
     before = scene.state
@@ -114,7 +114,7 @@ def test_after_a_while_it_is_over() -> None:
     assert not wants_link(scene.state)
 
 
-def test_other_ends_are_ends() -> None:
+def test_a_request_that_ended_otherwise_cannot_be_revived() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST)
@@ -123,14 +123,14 @@ def test_other_ends_are_ends() -> None:
     assert scene.phase == "Idle"
 
 
-def test_whoever_wrote_again_meanwhile_stands_with_the_new_request() -> None:
+def test_a_new_request_is_not_replaced_by_a_revived_one() -> None:
     scene = refused()
     scene.text("hello?")
     scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=1)
     assert scene.phase == "Requesting"
 
 
-def test_the_chat_that_comes_of_it_is_of_its_queue() -> None:
+def test_the_chat_of_a_revived_request_has_its_queue() -> None:
     """A 202 names no queue: it is that of the refused request, not the room's."""
     scene = Scene()
     scene.start(queue=8)
@@ -141,7 +141,7 @@ def test_the_chat_that_comes_of_it_is_of_its_queue() -> None:
     assert scene.state.phase.queue_id == 8
 
 
-def test_a_request_of_our_own_stays_unseen_until_somebody_is_there() -> None:
+def test_a_revived_callback_attempt_is_hidden_until_accepted() -> None:
     scene = Scene()
     scene.start()
     scene.reply(-5)
@@ -157,7 +157,7 @@ def test_a_request_of_our_own_stays_unseen_until_somebody_is_there() -> None:
     assert scene.cards == ["queue.accepted"]
 
 
-def test_what_the_robot_was_asked_meanwhile_goes_along() -> None:
+def test_questions_to_the_robot_are_sent_with_a_revived_request() -> None:
     scene = refused(Scene(Policy(queue_id=QueueId(7), robot=RobotUse.FIRST)))
     event = scene.text("when?")
     scene.happen(Consulted(event, "(at nine)"))
@@ -166,8 +166,8 @@ def test_what_the_robot_was_asked_meanwhile_goes_along() -> None:
     assert scene.texts == ["when?", "(at nine)"]
 
 
-def test_a_202_after_the_refusal_sends_what_was_kept() -> None:
-    """It does not say of which request it is: twice is better than never."""
+def test_a_202_after_the_refusal_sends_kept_messages() -> None:
+    """It does not name its request: better sent twice than never."""
     scene = Scene()
     scene.queue_up("one")
     scene.push(201, requestId=REQUEST, requestStatus=2)

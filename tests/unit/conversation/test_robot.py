@@ -1,4 +1,4 @@
-"""The robot inside a chat: its words, its proposals, its offer of a person (reference 1.6)."""
+"""The robot inside a chat: its messages, proposals, and offer of a person (reference 1.6)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def offers(scene: Scene) -> list[str]:
     return [one.key for one in scene.effects if isinstance(one, Offer)]
 
 
-def test_it_speaks_as_itself_and_keeps_links_and_pictures() -> None:
+def test_the_robot_posts_as_itself_with_links_and_pictures() -> None:
     scene = named()
     words = 'See <a href="https://h/faq">here</a> <img src="https://h/a.png">'
     said(scene, words, kind=1)
@@ -52,7 +52,7 @@ def test_it_speaks_as_itself_and_keeps_links_and_pictures() -> None:
     assert scene.relayed[0].session_id == SESSION
 
 
-def test_its_proposals_are_numbered() -> None:
+def test_the_robots_proposals_are_numbered() -> None:
     scene = named()
     said(scene, proposing("returns", "a < b", content="1 < 2\nWell?"))
     assert shown(scene) == ["1 &lt; 2<br>Well?<ol><li>returns</li><li>a &lt; b</li></ol>"]
@@ -72,14 +72,14 @@ def test_markup_around_proposals_stays() -> None:
     ("typed", "sent"),
     [("1", "returns"), (" 2 ", "parcels"), ("3", "3"), ("0", "0"), ("٢", "٢"), ("100", "100")],
 )
-def test_a_number_asks_what_it_stands_for(typed: str, sent: str) -> None:
+def test_a_number_asks_its_proposal(typed: str, sent: str) -> None:
     scene = named()
     said(scene, proposing("returns", "parcels"))
     scene.text(typed)
     assert scene.texts == [sent]
 
 
-def test_a_number_is_read_as_it_was_typed() -> None:
+def test_a_number_is_read_without_the_senders_name() -> None:
     scene = named()
     said(scene, proposing("returns", "parcels"))
     scene.happen(Said(EventId("$a"), CustomerText("Ada: 2"), "2"))
@@ -95,7 +95,7 @@ def test_proposals_hold_until_the_robot_speaks_again() -> None:
     assert scene.texts == ["1"]
 
 
-def test_people_are_not_answered_by_number() -> None:
+def test_a_number_for_a_person_is_sent_unchanged() -> None:
     scene = named()
     said(scene, proposing("returns", "parcels"))
     scene.push(204, sessionId=SESSION, agents=[MEI])
@@ -103,7 +103,7 @@ def test_people_are_not_answered_by_number() -> None:
     assert scene.texts == ["1"]
 
 
-def test_it_offers_a_person() -> None:
+def test_the_robot_offers_a_person() -> None:
     scene = named()
     said(scene, {"type": "command", "content": {"code": "ZRG", "extra": "one moment"}})
     said(scene, {"type": "command", "content": {"code": "CLIENT_ZRG"}})
@@ -111,7 +111,7 @@ def test_it_offers_a_person() -> None:
     assert offers(scene) == ["robot.person_offered"] * 2
 
 
-def test_a_robot_without_a_name() -> None:
+def test_a_robot_without_an_id() -> None:
     scene = with_robot()
     said(scene, {"type": "command", "content": {"code": "ZRG"}})
     assert scene.relayed == []
@@ -122,7 +122,7 @@ def test_a_robot_without_a_name() -> None:
     assert [agent.id for agent in phase.agents] == ["robot"]
 
 
-def test_a_late_word_while_a_person_is_there() -> None:
+def test_a_late_message_of_the_robot_while_a_person_is_there() -> None:
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -133,7 +133,7 @@ def test_a_late_word_while_a_person_is_there() -> None:
     assert left == AgentsLeft((relay.agent.id,))
 
 
-def test_a_session_that_only_the_robot_told_of() -> None:
+def test_a_session_known_only_by_the_robots_message() -> None:
     scene = Scene()
     said(scene, "hello", kind=1)
     phase = scene.state.phase
@@ -142,7 +142,7 @@ def test_a_session_that_only_the_robot_told_of() -> None:
     assert shown(scene) == ["hello"]
 
 
-def test_a_word_after_the_end_is_still_shown() -> None:
+def test_a_robots_message_after_the_end_is_shown() -> None:
     scene = named()
     scene.push(205, sessionId=SESSION, agentId="")
     scene.forget()
@@ -152,14 +152,14 @@ def test_a_word_after_the_end_is_still_shown() -> None:
     assert scene.phase == "Ended"
 
 
-def test_a_word_of_no_session() -> None:
+def test_a_robots_message_without_a_session_is_shown() -> None:
     scene = Scene()
     scene.push(301, robotType=1, content="hello")
     assert shown(scene) == ["hello"]
     assert scene.phase == "Idle"
 
 
-def test_from_the_beginning_there_is_a_way_to_a_person() -> None:
+def test_a_person_is_offered_from_the_beginning() -> None:
     scene = Scene()
     scene.start()
     scene.reply(sessionId=SESSION, robotType=3, agentId="BOT007", agentName="Helper")

@@ -1,4 +1,4 @@
-"""A robot stays one on a server that says `robotMode` nowhere, as no guide prints it.
+"""A robot stays a robot on a server that never sends `robotMode`, which no guide prints.
 
 Rows 10, 26, 27 and 34 of the reference, traps T14 and T17.
 """
@@ -36,7 +36,7 @@ def robot(scene: Scene) -> bool:
 
 
 def check_robot(scene: Scene) -> None:
-    """Everything that only a robot can do is done."""
+    """Check everything that works with a robot only."""
     assert robot(scene)
     scene.forget()
     scene.push(301, sessionId=SESSION, robotType=3, content=PROPOSING)
@@ -65,13 +65,13 @@ def check_robot(scene: Scene) -> None:
         {},
     ],
 )
-def test_a_202_of_the_same_people_is_a_refresh(people: dict[str, object]) -> None:
+def test_a_202_with_the_same_agents_keeps_the_robot(people: dict[str, object]) -> None:
     scene = named()
     scene.push(202, sessionId=SESSION, **people)
     check_robot(scene)
 
 
-def test_a_robot_that_is_renamed_is_a_robot() -> None:
+def test_a_renamed_robot_stays_a_robot() -> None:
     """Trap T17: a 204 for a new name or a new picture."""
     scene = named()
     scene.push(204, sessionId=SESSION, agents=[{**BOT, "name": "Helper 2"}])
@@ -79,7 +79,7 @@ def test_a_robot_that_is_renamed_is_a_robot() -> None:
     check_robot(scene)
 
 
-def test_a_reply_that_names_the_robot_again() -> None:
+def test_a_reply_that_names_the_robot_again_keeps_it() -> None:
     """Trap T14: a reply to 110 says what a missed 202 would have said."""
     for told in ({"robotMode": True}, {}):
         scene = named()
@@ -88,7 +88,7 @@ def test_a_reply_that_names_the_robot_again() -> None:
         check_robot(scene)
 
 
-def test_a_reply_that_tells_of_another_session_with_the_robot() -> None:
+def test_another_session_with_the_robot_in_a_reply_is_adopted() -> None:
     scene = Scene()
     scene.begin()
     scene.text("hi")
@@ -97,7 +97,7 @@ def test_a_reply_that_tells_of_another_session_with_the_robot() -> None:
     assert [one.key for one in scene.effects if isinstance(one, Offer)] == ["robot.person_offered"]
 
 
-def test_already_with_the_robot() -> None:
+def test_an_existing_session_with_the_robot_is_adopted() -> None:
     """-2 names the session and, as the reply to any 101, what it is."""
     scene = Scene()
     scene.start()
@@ -106,7 +106,7 @@ def test_already_with_the_robot() -> None:
 
 
 @pytest.mark.parametrize("who", [{"agentId": "BOT007", "agentName": "Helper"}, {}])
-def test_a_202_that_overtakes_the_reply(who: dict[str, object]) -> None:
+def test_a_202_before_the_reply_of_a_robot_session(who: dict[str, object]) -> None:
     """Only the reply says that it is a robot."""
     scene = Scene()
     scene.start()
@@ -118,7 +118,7 @@ def test_a_202_that_overtakes_the_reply(who: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("told", [{"robotType": None}, {"sessionId": 1}])
-def test_a_reply_after_its_202_that_is_about_no_robot_here(told: dict[str, object]) -> None:
+def test_a_reply_after_its_202_that_concerns_no_robot(told: dict[str, object]) -> None:
     scene = Scene()
     scene.start()
     scene.push(202, sessionId=SESSION, agents=[MEI])
@@ -126,8 +126,8 @@ def test_a_reply_after_its_202_that_is_about_no_robot_here(told: dict[str, objec
     assert not robot(scene)
 
 
-def test_a_robot_that_hands_over_before_its_reply_came_hides_nobody() -> None:
-    """Who is there by now is no robot, whatever the reply to 101 began with."""
+def test_a_robot_that_handed_over_before_the_reply_is_gone() -> None:
+    """The agent there is a person, whatever the reply to 101 says."""
     scene = Scene()
     scene.start()
     scene.push(202, sessionId=SESSION, agents=[BOT])
@@ -138,7 +138,7 @@ def test_a_robot_that_hands_over_before_its_reply_came_hides_nobody() -> None:
 
 @pytest.mark.parametrize("kind", [202, 204])
 @pytest.mark.parametrize("people", [[MEI], [BOT, MEI]])
-def test_whoever_is_new_is_a_person(kind: int, people: list[Json]) -> None:
+def test_an_agent_who_joins_the_robot_is_a_person(kind: int, people: list[Json]) -> None:
     """Table row 26: also one who comes beside the robot."""
     scene = named()
     scene.push(kind, sessionId=SESSION, agents=people)
@@ -146,7 +146,7 @@ def test_whoever_is_new_is_a_person(kind: int, people: list[Json]) -> None:
     assert len(scene.pings) == 1
 
 
-def test_the_first_202_names_a_robot_that_its_reply_did_not() -> None:
+def test_the_first_202_names_a_robot_unnamed_in_the_reply() -> None:
     """A 101 without the robot's id: the 202 that follows it introduces the robot."""
     scene = with_robot()
     scene.push(202, sessionId=SESSION, agents=[BOT])
@@ -154,7 +154,7 @@ def test_the_first_202_names_a_robot_that_its_reply_did_not() -> None:
     check_robot(scene)
 
 
-def test_a_robot_without_a_name_hands_over_by_202() -> None:
+def test_an_unnamed_robot_hands_over_by_202() -> None:
     """Once a person is looked for, or the robot has spoken, a new name is the person's."""
     for sought in (True, False):
         scene = with_robot()
@@ -167,7 +167,7 @@ def test_a_robot_without_a_name_hands_over_by_202() -> None:
         assert not robot(scene)
 
 
-def test_a_robot_without_a_name_whose_search_is_in_vain() -> None:
+def test_an_unnamed_robot_stays_after_a_vain_search() -> None:
     scene = with_robot()
     for told in ({"queueLength": 1}, {"result": -5}):
         scene.happen(Human())
@@ -176,7 +176,7 @@ def test_a_robot_without_a_name_whose_search_is_in_vain() -> None:
     assert robot(scene)
 
 
-def test_a_person_named_by_a_204_where_the_robot_was_not_named() -> None:
+def test_a_204_after_an_unnamed_robot_names_a_person() -> None:
     """A 204 tells of a change: it is no introduction."""
     scene = with_robot()
     scene.push(204, sessionId=SESSION, agents=[MEI])

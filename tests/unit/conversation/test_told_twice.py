@@ -1,4 +1,4 @@
-"""The same message by push and by history, or pushed twice; and what only looks the same."""
+"""One message by push and by history, or pushed twice; and messages that only look equal."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from bridge.conversation.history import AWAITED, REPEATED_WITHIN
 from tests.unit.conversation.centre import after_an_outage, chat
 
 
-def test_a_late_push_of_what_the_history_told() -> None:
+def test_a_late_push_of_a_message_from_the_history_is_not_shown_again() -> None:
     centre = after_an_outage("one")
     centre.tell()
     centre.now += 1_000
     centre.pushed("one")
     assert centre.words == ["hello", "one"]
-    centre.tell()  # it might have been said anew: the history knows
+    centre.tell()  # it might be a new message: the history knows
     assert centre.words == ["hello", "one"]
     assert centre.state.recall is None
 
 
-def test_the_same_words_said_anew_are_shown_after_all() -> None:
+def test_an_equal_new_message_is_shown_once_the_history_tells_it() -> None:
     centre = after_an_outage("ok")
     centre.tell()
     centre.now += 1_000
@@ -29,7 +29,7 @@ def test_the_same_words_said_anew_are_shown_after_all() -> None:
     assert centre.words == ["hello", "ok", "ok"]
 
 
-def test_after_a_while_nobody_pushes_what_was_missed() -> None:
+def test_long_after_an_outage_an_equal_push_is_a_new_message() -> None:
     centre = after_an_outage("ok")
     centre.tell()
     centre.now += AWAITED + 1
@@ -37,7 +37,7 @@ def test_after_a_while_nobody_pushes_what_was_missed() -> None:
     assert centre.words == ["hello", "ok", "ok"]
 
 
-def test_a_push_may_be_in_front_of_the_history() -> None:
+def test_pushes_before_the_history_are_not_shown_twice() -> None:
     centre = after_an_outage("one", "two")
     centre.pushed("one")
     centre.pushed("two")
@@ -45,7 +45,7 @@ def test_a_push_may_be_in_front_of_the_history() -> None:
     assert centre.words == ["hello", "one", "two"]
 
 
-def test_a_repeat_after_a_new_link_is_one_message() -> None:
+def test_a_repeat_over_a_new_link_is_shown_once() -> None:
     """Trap T34."""
     centre = chat()
     centre.said("hello")
@@ -59,8 +59,8 @@ def test_a_repeat_after_a_new_link_is_one_message() -> None:
     assert centre.words == ["hello", "hello"], "a third one is a message of its own"
 
 
-def test_pictures_are_no_repeats_of_one_another() -> None:
-    """Trap T34: equal to the last byte, and not just as wordless."""
+def test_different_pictures_are_no_repeats() -> None:
+    """Trap T34: repeats are equal to the last byte, not just in their text."""
     centre = chat()
     centre.pushed_file("/up/1")
     centre.now += 1_000
@@ -71,7 +71,7 @@ def test_pictures_are_no_repeats_of_one_another() -> None:
     assert centre.files == ["/up/1", "/up/2"]
 
 
-def test_a_picture_is_shown_though_the_history_told_of_one() -> None:
+def test_a_picture_is_shown_even_if_the_history_told_of_one() -> None:
     centre = after_an_outage("[图片]")
     centre.tell()
     centre.now += 1_000
@@ -94,7 +94,7 @@ def test_a_picture_is_shown_though_the_history_told_of_one() -> None:
     [(REPEATED_WITHIN + 1, False, True), (1_000, True, True), (1_000, False, False)],
     ids=["later", "with a receipt id", "on the same link"],
 )
-def test_what_is_no_repeat(wait: int, numbered: bool, cut: bool) -> None:
+def test_equal_messages_that_are_no_repeats(wait: int, numbered: bool, cut: bool) -> None:
     """Trap T34: only within 3 s, only without receipts, only over a new link."""
     centre = chat()
     centre.said("hello")

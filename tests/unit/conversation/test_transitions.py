@@ -1,4 +1,4 @@
-"""Small decisions that several inputs share."""
+"""Small functions that several inputs share."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_result_key(number: int, expected: tuple[str, Args]) -> None:
     assert result_key(number) == expected
 
 
-def test_names() -> None:
+def test_names_of_agents_fall_back_to_their_ids() -> None:
     assert names((Agent(AgentId("A"), "Mei"), Agent(AgentId("B")))) == ("Mei", "B")
 
 
-def test_every_piece_is_answered_for_wherever_it_is() -> None:
+def test_all_pieces_contains_messages_wherever_they_are() -> None:
     scene = Scene()
     scene.queue_up("one")
     scene.text("two")
@@ -42,8 +42,8 @@ def test_every_piece_is_answered_for_wherever_it_is() -> None:
     assert sorted(pieces) == ["$1", "$2", "$3"]
 
 
-def test_pieces_come_back_in_the_order_in_which_they_were_typed() -> None:
-    """One was with the queue, one under way, one still here when the queue ended."""
+def test_pieces_return_in_the_order_in_which_they_were_typed() -> None:
+    """One was pre-sent, one under way, one held when the queue ended."""
     scene = Scene()
     scene.queue_up("one")
     scene.text("two")
@@ -53,7 +53,7 @@ def test_pieces_come_back_in_the_order_in_which_they_were_typed() -> None:
     assert [piece.event_id for piece in scene.state.held] == ["$1", "$2", "$3"]
 
 
-def test_a_chat_that_nobody_asked_for_has_a_card_of_its_own() -> None:
+def test_an_unrequested_chat_after_a_chat_has_its_own_card() -> None:
     scene = Scene()
     scene.begin()
     number = scene.state.number
@@ -62,7 +62,7 @@ def test_a_chat_that_nobody_asked_for_has_a_card_of_its_own() -> None:
     assert scene.state.number == number + 1
 
 
-def test_who_stays_through_a_change_of_session_does_not_leave_the_room() -> None:
+def test_an_agent_in_both_sessions_does_not_leave_the_room() -> None:
     scene = Scene()
     scene.begin(MEI, JUN)
     scene.push(202, sessionId=5151, agents=[JUN])
@@ -78,8 +78,8 @@ def test_a_session_that_is_switched_while_closing_is_closed() -> None:
     assert scene.last == {"type": 103, "sessionId": 5151}
 
 
-def test_when_the_newest_chat_ended_is_known_until_the_next_one() -> None:
-    """Also through a queue that was left again, which is no chat."""
+def test_the_end_of_the_newest_chat_is_known_until_the_next_one() -> None:
+    """Also after leaving a queue, which is no chat."""
     scene = Scene()
     assert ended_at(scene.state) is None
     scene.begin(MEI)
@@ -113,5 +113,5 @@ def test_a_session_that_is_lost_or_replaced_has_ended() -> None:
         assert scene.state.last_ended_at == scene.now
 
 
-def test_what_an_earlier_version_knew_of_the_end() -> None:
+def test_the_end_of_a_chat_in_a_row_of_an_earlier_version() -> None:
     assert ended_at(Conversation(Ended(SessionId(1), since=5))) == 5

@@ -1,4 +1,4 @@
-"""One step in the making: above all, what is told about messages of several pieces."""
+"""The effects of one step, above all for messages of several pieces."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_refused_piece_ends_its_message() -> None:
 
 
 def test_a_cancelled_message_in_pieces_is_reported_once() -> None:
-    """One piece is with the queue, one under way, the rest still here."""
+    """One piece is pre-sent, one under way, the rest held."""
     scene = Scene(SHORT)
     event = scene.text(LONG)
     scene.reply(requestId=REQUEST)
@@ -50,8 +50,8 @@ def test_a_cancelled_message_in_pieces_is_reported_once() -> None:
     assert (scene.card, scene.card_args) == (["queue.cancelled", "queue.dropped"], {"count": 1})
 
 
-def test_a_message_and_its_correction_are_given_up_as_one() -> None:
-    """Both are with the queue; sent again, they are one message with the newest wording."""
+def test_a_message_and_its_correction_are_dropped_as_one() -> None:
+    """Both are pre-sent; sent again, they are one message in its newest wording."""
     scene = Scene()
     one = scene.queue_up("versoin")
     fix = EventId("$fix")
@@ -65,8 +65,8 @@ def test_a_message_and_its_correction_are_given_up_as_one() -> None:
     assert (scene.card, scene.card_args) == (["queue.cancelled", "queue.dropped"], {"count": 1})
 
 
-def test_what_is_given_up_with_a_request_is_reported_in_the_order_in_which_it_was_written() -> None:
-    """It is sent again by the order of the reports: one is with the queue, one under way."""
+def test_messages_dropped_with_a_request_are_reported_in_order() -> None:
+    """They are sent again in the order of the reports; one is pre-sent, one under way."""
     scene = Scene()
     written = [scene.queue_up("first"), scene.text("second"), scene.image(), scene.text("fourth")]
     scene.cancel()
@@ -78,7 +78,7 @@ def test_what_is_given_up_with_a_request_is_reported_in_the_order_in_which_it_wa
     assert [one for one in scene.effects if isinstance(one, Card)][-1].dropped == tuple(written)
 
 
-def test_what_went_with_a_request_that_is_lost_while_it_is_left_is_given_up_with_it() -> None:
+def test_pre_messages_of_a_request_lost_while_leaving_are_dropped() -> None:
     scene = Scene()
     written = (scene.queue_up("first"), scene.image())
     scene.uploaded()
@@ -90,7 +90,7 @@ def test_what_went_with_a_request_that_is_lost_while_it_is_left_is_given_up_with
     assert [one for one in scene.effects if isinstance(one, Card)][-1].dropped == written
 
 
-def test_what_was_given_up_is_not_counted_once_it_is_sent_again_or_taken_back() -> None:
+def test_dropped_messages_sent_again_or_redacted_are_not_counted() -> None:
     scene = Scene()
     first, back = scene.queue_up(), scene.text("back")
     scene.reply(-12)  # it waits for the chat

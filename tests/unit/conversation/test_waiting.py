@@ -15,7 +15,7 @@ MINUTE, DAY = 60, 86_400
 # --- the card -----------------------------------------------------------------------------------
 
 
-def test_in_another_room_all_that_is_going_on_is_shown_again() -> None:
+def test_after_a_move_the_card_and_the_agents_are_shown_again() -> None:
     scene = Scene()
     scene.happen(Moved())
     assert scene.effects == []
@@ -33,8 +33,7 @@ def test_in_another_room_all_that_is_going_on_is_shown_again() -> None:
         assert [one[0].name for one in came] == [agent["name"] for agent in agents]
 
 
-def test_in_another_room_who_leaves_the_queue_reads_that_they_do() -> None:
-    """And not that an agent is being asked for, or nothing."""
+def test_after_a_move_a_customer_leaving_the_queue_is_told_so() -> None:
     scene = Scene()
     scene.start()
     scene.cancel()
@@ -46,8 +45,8 @@ def test_in_another_room_who_leaves_the_queue_reads_that_they_do() -> None:
     assert scene.cards[-1] == "queue.cancelled"
 
 
-def test_what_is_unwanted_is_not_shown_again() -> None:
-    """The customer has left the queue, and then an agent came all the same."""
+def test_after_a_move_an_unwanted_chat_is_not_shown() -> None:
+    """The customer left the queue, and an agent came nevertheless."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST, queueLength=4)
@@ -58,7 +57,7 @@ def test_what_is_unwanted_is_not_shown_again() -> None:
     assert scene.effects == []
 
 
-def test_each_new_place_is_written_with_the_way_there() -> None:
+def test_each_new_position_is_stored_with_its_history() -> None:
     scene = Scene()
     scene.start()
     began = scene.now
@@ -76,7 +75,7 @@ def test_each_new_place_is_written_with_the_way_there() -> None:
     assert (place.position, place.moved_at) == (2, began + 45_000)
 
 
-def test_a_standing_card_is_brought_up_to_date() -> None:
+def test_a_standing_card_is_updated() -> None:
     """Once a minute, and after ten minutes every five."""
     scene = Scene()
     scene.start()
@@ -90,8 +89,8 @@ def test_a_standing_card_is_brought_up_to_date() -> None:
         assert len(scene.cards) == cards
 
 
-def test_a_queue_that_names_no_place() -> None:
-    """0 is no place (trap T4)."""
+def test_a_queue_without_positions() -> None:
+    """0 is no position (trap T4)."""
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST, queueLength=0)
@@ -103,7 +102,7 @@ def test_a_queue_that_names_no_place() -> None:
     assert (scene.card_args["position"], scene.state.phase.first_position) == (2, 2)
 
 
-def test_no_more_of_it_once_an_agent_accepted_or_the_customer_leaves() -> None:
+def test_the_card_is_not_updated_after_acceptance_or_a_cancel() -> None:
     for leave in (False, True):
         scene = Scene(Policy(accepted_wait=DAY * 1000, cancel_wait=DAY * 1000))
         scene.start()
@@ -120,7 +119,7 @@ def test_no_more_of_it_once_an_agent_accepted_or_the_customer_leaves() -> None:
 # --- pings --------------------------------------------------------------------------------------
 
 
-def test_you_are_next_rings_once() -> None:
+def test_you_are_next_pings_once() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST, queueLength=3)
@@ -131,14 +130,14 @@ def test_you_are_next_rings_once() -> None:
     assert scene.pings == ["queue.next", "chat.started"]
 
 
-def test_who_is_first_at_once_looks_anyway() -> None:
+def test_a_customer_first_at_once_is_not_pinged() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST, queueLength=1)
     assert scene.pings == []
 
 
-def test_a_robot_rings_nobody_but_the_person_after_it_does() -> None:
+def test_a_robot_does_not_ping_but_the_person_after_it_does() -> None:
     scene = Scene()
     scene.start()
     scene.reply(sessionId=SESSION, robotType=3)
@@ -147,7 +146,7 @@ def test_a_robot_rings_nobody_but_the_person_after_it_does() -> None:
     assert scene.pings == ["chat.agent_joined"]
 
 
-def test_what_an_older_version_stored() -> None:
+def test_a_queue_phase_of_an_earlier_version_has_a_deadline() -> None:
     old = b'{"is":"Conversation","phase":{"is":"Queued","queue_id":1,"since":5,"position":2}}'
     state = msgspec.json.decode(old, type=Conversation)
     assert isinstance(state.phase, Queued)

@@ -1,9 +1,9 @@
-"""Random walks through the machine: nothing that a customer typed disappears in silence.
+"""Random walks through the state machine: no customer's message disappears silently.
 
-The walk plays a customer, a server and a link that may say anything at any moment: right answers,
-wrong answers, answers to nothing, pushes for this session and for others, cuts and long silences.
-After every step `Witness` compares what the machine did with what it promises. The number of steps
-comes from WALK_STEPS (default: enough for CI); the seed is the number of the test.
+The walk plays a customer, a server and a link that may do anything at any moment: right, wrong and
+unsolicited replies, pushes for this session and for others, cuts and long silences. After each
+step `Witness` checks the invariants. The number of steps comes from WALK_STEPS (default: enough
+for CI); the seed is the number of the test.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ MORNINGS = parse_hours("daily 09:00-12:00 UTC")
 
 
 class Walk:
-    """One walk: the state, and chance."""
+    """One random walk: the state and the random generator."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311 - chance that can be repeated
@@ -167,7 +167,7 @@ class Walk:
             assert deadline(state, self.policy) is not None, "waits for ever"
 
     def _check_taken(self, before: Conversation, effects: tuple[Effect, ...]) -> None:
-        """What is simply taken leads to this and to nothing else."""
+        """A plain success clears the call, and delivers the event with its last piece."""
         asked = before.outstanding
         assert asked is not None
         assert asked.held is not None
@@ -195,12 +195,12 @@ class Walk:
         return Said(event_id, CustomerText(text), self.random.choice(["", "2", "raw"]))
 
     def _words(self, times: int = 1) -> str:
-        """What nobody else says: it is known again wherever it goes."""
+        """A text that no other event contains, to recognise it anywhere."""
         self.witness.words[EventId(f"$e{self.said}")] = f"w{self.said}w"
         return " ".join(f"好 w{self.said}w" for _ in range(times))
 
     def _replied(self) -> Said:
-        """A reply or a reaction, which repeats the words of what it is about."""
+        """A reply or a reaction that quotes its target."""
         target = self._some_event()
         quoted = self.witness.words.get(target)
         if quoted is None or target in self.witness.taken_back:
@@ -218,7 +218,7 @@ class Walk:
         return Said(event_id, CustomerText(text), own, quotes=(target,), instead=CustomerText(own))
 
     def _corrected(self) -> Said:
-        """A correction of what the agent may have; it repeats what was there before."""
+        """A correction of a message that the agent may have; it quotes the former wording."""
         target = self._some_event()
         former = self.witness.words.get(target)
         gone = target in self.witness.taken_back
@@ -250,7 +250,7 @@ class Walk:
         return Said(EventId(self.random.choice(events)), CustomerText("once more"))
 
     def _rated(self) -> Rate:
-        """A rating, or the message that goes along with an unhappy one."""
+        """A rating, or the comment on a bad one."""
         wanted = unhappy(self.state, self.now, self.policy)
         if wanted is not None and wanted.asked is not None and self.random.random() < 0.7:
             self.said += 1
@@ -259,7 +259,7 @@ class Walk:
         return Rate(value, self.random.choice(["", "", "x"]), more=value < 3)
 
     def _some_event(self) -> EventId:
-        """One that is on its way, or one of the newest."""
+        """An event under way, or one of the newest."""
         events = [piece.event_id for piece in all_pieces(self.state)]
         if self.state.rating is not None and self.state.rating.event_id is not None:
             events.append(self.state.rating.event_id)
@@ -267,7 +267,7 @@ class Walk:
         return self.random.choice([newest, *events])
 
     def _withdrawn(self) -> Withdrawn:
-        """An event with its corrections; the agent who may know it is told."""
+        """The redaction of an event with its corrections, told to an agent who may know it."""
         event_id = self._some_event()
         self.taken += 1
         known = self.witness.may_be_known(event_id, self.state)
@@ -286,13 +286,13 @@ class Walk:
         return self.random.choice([self._own_request(), None, RequestId(9001), RequestId(9002)])
 
     def _own_request(self) -> RequestId | None:
-        """The request that stands, or was refused lately."""
+        """The current request, or the one refused lately."""
         phase = self.state.phase
         place = phase.refused if isinstance(phase, Idle) else phase
         return place.request_id if isinstance(place, Queued) else None
 
     def _queue_news(self) -> Pushed:
-        """Of our own request: mostly that it waits, is refused or is lost."""
+        """News of the own request: mostly waiting, refused or dropped."""
         status = self.random.choice([0, 1, RequestStatus.REFUSED, RequestStatus.DROPPED])
         return Pushed(QueueStatus(self._own_request(), status, self.random.choice([None, 0, 2])))
 
@@ -381,7 +381,7 @@ class Walk:
     # --- the end of every walk --------------------------------------------------------------
 
     def run_down(self) -> None:
-        """With a server that answers nothing more, every wait still comes to its end."""
+        """Let every call fail: every wait must still end."""
         for _ in range(2000):
             outstanding = self.state.outstanding
             if outstanding is not None:
@@ -400,7 +400,7 @@ class Walk:
 
 
 @pytest.mark.parametrize("number", range(WALKS))
-def test_nothing_typed_disappears(number: int) -> None:
+def test_no_customers_message_disappears_silently(number: int) -> None:
     walk = Walk(seed=number)
     for _ in range(STEPS // WALKS):
         walk.now += walk.random.randrange(50)

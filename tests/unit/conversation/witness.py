@@ -1,25 +1,24 @@
-"""What the machine promises, checked from outside, step after step.
+"""The invariants of the state machine, checked from outside after each step.
 
-A `Witness` sees only inputs, effects and states, keeps its own books, and objects when
+A `Witness` sees only inputs, effects and states, keeps its own records, and fails if
 
-* an event that was typed is neither kept nor delivered nor reported nor answered by the robot, or
-  is so twice;
-* the robot is said to have answered what it did not, or is asked about what nobody typed;
-* an event is delivered although the customer was told that it was not, or the reverse;
-* an event is delivered while something that was typed before it still waits;
-* content leaves for the first time in another order than it was typed;
-* content whose fate is unknown is sent under a new call id;
+* a customer's event is neither kept, delivered, reported nor answered by the robot, or twice so;
+* the robot is said to have answered an event that it did not, or is asked about an unknown one;
+* an event is delivered after it was reported as undelivered, or the reverse;
+* an event is delivered while an earlier one still waits;
+* content is first sent in another order than it was typed;
+* content of uncertain fate is sent under a new call id;
 * two calls are under way at once;
-* words go out that were taken back, be it in a quotation or a correction;
-* an agent is told that something was taken back, or corrected, who does not have it;
+* redacted text is sent, be it in a quotation or a correction;
+* an agent is told of the redaction or correction of a message that the agent does not have;
 * a ghost stays in the room without its agent in the chat;
 * a rating is asked for twice;
-* a message that goes along with a rating is neither kept nor taken, and nothing is said;
-* a phone rings for anything but "you are next", once a request, and an agent who comes;
-* a request that is to be quiet is seen on the queue card;
-* content is given up with its request, and the customer is not told of how much at its end, or not
-  in the order in which it was typed;
-* a sentence does not exist, or misses a word that it needs.
+* a comment on a rating is neither kept nor accepted, and nothing is told;
+* a ping is sent for anything but "you are next", once per request, and an agent who comes;
+* a hidden request is shown on the queue card;
+* content is dropped with its request, and its number is not told in the end, or not in the order
+  in which it was typed;
+* a sentence does not exist, or lacks an argument.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ _PINGS = {
 
 
 def _same_agent(before: Conversation, after: Conversation) -> bool:
-    """Whether what was sent until now is with the agent who is there now, or is to come."""
+    """Whether the present or coming agent is the one who has what was sent until now."""
     old, new = before.phase, after.phase
     if isinstance(old, Chatting):
         return isinstance(new, Chatting) and new.session_id == old.session_id
@@ -101,9 +100,9 @@ class Witness:
         self.reported: set[EventId] = set()
         self._questions: set[EventId] = set()
         self._helped: set[EventId] = set()
-        """What the robot had something to say to."""
+        """Questions that the robot answered."""
         self._content = False
-        """The customer has just said that nobody else is needed."""
+        """Whether the customer has just said that no agent is needed."""
         self._newest_sent = -1
         self._sent: set[int] = set()
         self._doubtful: dict[int, CallId] = {}
@@ -112,20 +111,20 @@ class Witness:
         self._asked: set[tuple[int, SessionId]] = set()
         self._told_next: set[int] = set()
         self._along: set[EventId] = set()
-        """What is to go along with a rating."""
+        """Messages that are to be sent as the comment of a rating."""
         self.words: dict[EventId, str] = {}
-        """By which each event is known again."""
+        """Word that identifies the text of each event."""
         self.taken_back: set[EventId] = set()
         self._corrected: set[EventId] = set()
         self._agent = 0
-        """Counts those who were there, or were to come."""
+        """Number of agents until now, present or coming."""
         self._read_by: dict[EventId, set[int]] = {}
-        """To which of them an event may have come."""
+        """Agents, by number, that each event may have reached."""
         self._texts = Texts()
         self._former: dict[EventId, EventId] = {}
-        """By correction: what it corrects. Both are one message to the customer."""
+        """Corrected event by correction; both count as one message."""
         self._uncounted: set[EventId] = set()
-        """Given up with others: their number is yet to be told."""
+        """Dropped events whose number was not told yet."""
         self._places: dict[EventId, int] = {}
         """The order in which events were typed."""
         self._rendered: set[tuple[str, frozenset[str]]] = set()
@@ -137,7 +136,7 @@ class Witness:
         effects: tuple[Effect, ...],
         after: Conversation,
     ) -> None:
-        """Take note of one step; raises AssertionError for a broken promise."""
+        """Check one step; raise AssertionError for a broken invariant."""
         if isinstance(happened, Said):
             self.unsettled.add(happened.event_id)
             self._uncounted.discard(happened.event_id)
@@ -157,7 +156,7 @@ class Witness:
         calls = [one for one in effects if isinstance(one, CallWebChat | UploadMedia)]
         for effect in effects:
             self._note(effect, before.number)
-        # What is corrected goes in its newest wording, and in no other one besides.
+        # Of a corrected message only the newest wording is sent.
         self.unsettled -= self._corrected - {piece.event_id for piece in all_pieces(after)}
         self._agent += not _same_agent(before, after)
         whole = {piece.order for piece in all_pieces(after) if piece.amends is None}
@@ -202,7 +201,7 @@ class Witness:
                 assert passed >= places[effect.event_id], f"{effect.event_id} overtook {passed}"
 
     def _note_fate(self, before: Conversation, happened: Input) -> None:
-        """Learn what became of the piece that was under way."""
+        """Note whether the fate of the piece under way is uncertain."""
         asked = before.outstanding
         if asked is None or asked.held is None:
             return
@@ -266,7 +265,7 @@ class Witness:
     def _note_reported(self, effect: Reported) -> None:
         event_id = effect.event_id
         if effect.key == COUNTED and event_id in self._uncounted:
-            return  # once more, behind what was written before it
+            return  # again, after earlier messages
         self._uncounted |= {event_id} if effect.key == COUNTED else set()
         assert event_id not in self._delivered, f"{event_id} reported after delivery"
         assert event_id not in self.reported, f"{event_id} reported twice"
@@ -301,7 +300,7 @@ class Witness:
         self._sent.add(order)
 
     def _note_withdrawn(self, before: Conversation, happened: Withdrawn) -> None:
-        """From here on nothing is owed, and its words are nobody's."""
+        """From here on the event needs no outcome, and its text must not be sent."""
         gone = {happened.event_id, *happened.also}
         for piece in all_pieces(before):
             if gone & set(piece.quotes) and not piece.instead:
@@ -312,17 +311,17 @@ class Witness:
         self.taken_back |= gone
 
     def may_be_known(self, event_id: EventId, state: Conversation) -> bool:
-        """Whether that message may have come to the agent who is there, or is to come."""
+        """Whether the present or coming agent may have that message."""
         if any(one.event_id == event_id and one.asked is None for one in state.held):
-            return False  # of what waits, or of a part of it, nobody is told
+            return False  # a message of which a part waits is not told
         there = isinstance(state.phase, Queued | Chatting)
         known = self._agent in self._read_by.get(event_id, set())
         return there and known and event_id not in self.reported
 
     def _check_words(self, call: CallWebChat | UploadMedia, after: Conversation) -> None:
-        """No word of what was taken back; no news of it, nor a correction, to whom has not got it.
+        """No redacted text is sent, nor news of a message that the agent does not have.
 
-        A call that was under way then had gone.
+        A call that was under way then counts as sent.
         """
         if not isinstance(call, CallWebChat):
             return
