@@ -21,7 +21,7 @@ from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
 ON = msgspec.structs.replace(RULES, encryption=Encryption())
 WISHED = msgspec.structs.replace(ON, encryption=Encryption(default=True))
 DEMANDED = msgspec.structs.replace(ON, encryption=Encryption(require=True))
-CLEAR, SECRET = Entered(), Entered(encrypted=True)
+CLEAR = Entered()
 
 
 def hears(house: House, text: str, *, encrypted: bool) -> EventId:
@@ -107,16 +107,6 @@ def test_an_unknown_command_in_clear_is_still_explained() -> None:
     house.enter(CLEAR)
     hears(house, "!wc hepl", encrypted=False)
     assert house.notices[-1].startswith("command.unknown")
-
-
-def test_an_encrypted_room_is_told_that_encryption_is_unsupported() -> None:
-    house = House()
-    house.invite()
-    house.enter(SECRET)
-    assert house.notices == ["encrypted.unsupported"]
-    other = House().served()
-    other.receive(EncryptionOn())
-    assert other.notices == ["encrypted.unsupported"]
 
 
 def test_an_agents_word_is_hidden_in_a_clear_room_only() -> None:
