@@ -451,7 +451,7 @@ def test_the_next_agent_reads_the_newest_wording_only(answer: int | None) -> Non
 
 
 def test_a_repeated_request_has_the_newest_wording_only() -> None:
-    """After an outage in which the request was lost, told later or at once."""
+    """After an outage in which the request was lost, as the server tells later or at once."""
     for dropped in (True, False):
         scene = Scene()
         one = scene.queue_up("versoin")

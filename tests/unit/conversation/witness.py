@@ -92,8 +92,6 @@ def _same_agent(before: Conversation, after: Conversation) -> bool:
 
 
 class Witness:
-    """See the module."""
-
     def __init__(self) -> None:
         self.unsettled: set[EventId] = set()
         self._delivered: set[EventId] = set()

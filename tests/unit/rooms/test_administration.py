@@ -298,7 +298,7 @@ def test_hours_of_a_room(words: str) -> None:
     assert RULES.policy_for(house.record).hours == {}
 
 
-def test_hours_in_a_zone_that_this_machine_does_not_know_stop_no_room() -> None:
+def test_hours_in_an_unknown_time_zone_do_not_stop_the_room() -> None:
     house = House().served()
     house.visit.set(settings=RoomSettings(hours="daily 08:00-20:00 Mars/Olympus"))
     said = house.say("hello")
@@ -334,7 +334,7 @@ def test_bare_hours_goes_to_the_agent_unless_hours_are_set(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["never", "Mon 09:00-18:00", "Mon 9-18 Asia/Shanghai", "x" * 400])
-def test_bad_hours(value: str) -> None:
+def test_bad_hours_are_refused(value: str) -> None:
     house = House().served()
     order(house, f"hours set {value}")
     assert answer(house)[0] == "config.bad_hours"

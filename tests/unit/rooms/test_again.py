@@ -172,7 +172,7 @@ async def test_a_reaction_from_before_a_restart_sends_again_after_it() -> None:
 
 @pytest.mark.parametrize("set_back", [0, 3_600_000])
 async def test_a_reaction_to_an_unknown_event_delays_the_room_only_briefly(set_back: int) -> None:
-    """An unknown event may not be one of the bridge."""
+    """An unknown event need not be one of the bridge's."""
     world = await chat()
     world.link.answers.append(REFUSED)
     async with late_answer(world) as engine:
@@ -418,7 +418,7 @@ async def test_a_message_sent_again_queues_behind_others_and_stays_a_reply() -> 
     assert "which colour?" in quoted
 
 
-async def test_what_fails_again_can_be_sent_again() -> None:
+async def test_a_message_refused_again_can_be_sent_again() -> None:
     world = await chat()
     world.link.answers.extend([REFUSED, REFUSED])
     async with world.running() as engine:

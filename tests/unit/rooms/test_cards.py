@@ -117,7 +117,7 @@ def test_ambiguous_stars_are_asked_back(key: str) -> None:
     assert given(house) == 4
 
 
-def test_only_customers_rate_and_only_on_our_cards() -> None:
+def test_only_customers_rate_and_only_on_cards_of_the_bridge() -> None:
     house = rated_house()
     house.receive(PollAnswered(EventId("$v"), STRANGER, CARD, "5"))
     house.receive(PollAnswered(EventId("$v"), ADA, OTHER, "5"))
@@ -331,7 +331,7 @@ def test_human_in_a_paused_room_is_refused() -> None:
         (OurCard(CARD, CardKind.CHOICES, options=("returns",)), "1️⃣"),
     ],
 )
-def test_no_sign_asks_for_anybody_in_a_paused_room(card: OurCard, key: str) -> None:
+def test_no_reaction_requests_anybody_in_a_paused_room(card: OurCard, key: str) -> None:
     house = House().served()
     if card.kind is CardKind.CHOICES:
         house.chat()

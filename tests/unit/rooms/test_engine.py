@@ -29,7 +29,7 @@ OTHER = RoomId("!other:example.org")
 
 
 @pytest.mark.asyncio
-async def test_words_go_both_ways() -> None:
+async def test_messages_go_both_ways() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:

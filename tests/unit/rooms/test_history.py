@@ -64,7 +64,7 @@ def test_how_a_chat_ended_is_part_of_its_line(changes: dict[str, object], words:
     assert line(chat).endswith(f"Sales · {words}")
 
 
-def test_ratings_by_their_names() -> None:
+def test_a_line_names_the_rating() -> None:
     told = Conversation(ratings=((5, "Great"), (4, "4")))
     record = msgspec.structs.replace(RECORD, conversation=told)
     assert line(CHAT, record=record).endswith("rated 5 (Great)")

@@ -294,7 +294,7 @@ async def test_a_failed_history_request_is_repeated_later() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_missed_message_without_a_time_is_shown_as_such() -> None:
+async def test_a_missed_message_of_unknown_time_is_told_as_of_the_outage() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:

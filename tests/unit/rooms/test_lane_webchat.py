@@ -45,9 +45,9 @@ from tests.unit.rooms.visits import RULES
 
 
 async def one(world: World, kind: str = "say") -> object:
-    """Have the customer say one thing; returns the first input that the lane brought back.
+    """Let the customer send one message; return the first input that the lane brought back.
 
-    No step is made of it at once, so that the input is stored, and can be looked at here.
+    It is stored instead of handled at once, so that it can be read here.
     """
     assert isinstance(world.store, FlakyStore)
     await world.chatting()
@@ -71,7 +71,7 @@ def outcome(world: World) -> str:
 
 
 @pytest.mark.asyncio
-async def test_a_successful_reply_is_brought_back() -> None:
+async def test_a_successful_reply_becomes_an_input() -> None:
     world = World(FlakyStore())
     happened = await one(world)
     assert isinstance(happened, Replied)
@@ -98,7 +98,7 @@ async def test_a_refusal_is_logged_by_the_vendors_name(code: int, level: str, na
 
 
 @pytest.mark.asyncio
-async def test_a_refusing_reply_is_brought_back() -> None:
+async def test_a_refusing_reply_becomes_an_input() -> None:
     world = World(FlakyStore())
     world.link.answers.append(Reply(110, -16))
     happened = await one(world)

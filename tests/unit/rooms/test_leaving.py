@@ -182,7 +182,7 @@ def test_the_chat_ends_if_the_bot_is_removed_and_cannot_join_the_new_room() -> N
 
 
 @pytest.mark.parametrize("stay", [False, True])
-def test_an_erasure_during_an_upgrade_leaves_both_rooms(stay: bool) -> None:
+def test_an_erasure_during_an_upgrade_leaves_the_new_room_too(stay: bool) -> None:
     """The join is under way, and nobody would be served there."""
     house = House().served().chat()
     house.receive(Upgraded(NEW))

@@ -276,7 +276,7 @@ async def test_messages_in_a_second_room_are_answered_with_a_link_to_the_first()
 @pytest.mark.asyncio
 @pytest.mark.parametrize("written", [False, True])
 async def test_a_second_room_says_where_the_first_is_once(written: bool) -> None:
-    """In reply to a message not sent, which apps post at once; otherwise after a while."""
+    """In reply to the first message, which apps post on seeing the room; else after a while."""
     world = World()
     world.speak(Texts())
     assert await second_room(world, language="en") == []

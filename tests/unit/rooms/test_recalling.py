@@ -105,7 +105,7 @@ def redaction(world: ReadingWorld, event_id: str, target: str) -> Event:
 
 @pytest.mark.parametrize("lately", [True, False])
 async def test_a_message_redacted_before_it_was_written_is_not_written(lately: bool) -> None:
-    """The call waits for the link; `lately`: after one without a wait, and with a quoting reply."""
+    """The call waits for the link; `lately`: behind a recent call, which a later reply quotes."""
     world = ReadingWorld(ENGLISH)
     await world.chatting()
     replied = relation(**{"m.in_reply_to": {"event_id": "$0"}})

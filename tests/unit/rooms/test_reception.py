@@ -151,7 +151,7 @@ def test_the_limit_of_rooms_at_a_time_is_told_first() -> None:
     assert house.record.refused_until == 0
 
 
-def test_the_first_words_are_served_in_the_rooms_order() -> None:
+def test_the_first_messages_are_served_in_the_rooms_order() -> None:
     """Element sends them before anybody has joined; they may come in any order."""
     house = House()
     house.invite()
@@ -162,7 +162,7 @@ def test_the_first_words_are_served_in_the_rooms_order() -> None:
     assert house.record.parked == ()
 
 
-def test_more_than_can_be_parked_is_reported() -> None:
+def test_messages_beyond_the_limit_of_parked_events_are_reported() -> None:
     house = House()
     house.invite()
     for _ in range(PARKED_LIMIT):
@@ -516,7 +516,7 @@ def test_messages_without_permission_do_not_change_the_language() -> None:
     [
         (lambda _: None, True, "room.languages", "lang"),
         (lambda _: None, False, "room.languages", "!wc lang"),
-        (lambda house: house.say("hello"), False, "", "!wc lang"),  # the message tells
+        (lambda house: house.say("hello"), False, "", "!wc lang"),  # the message tells it
         (lambda house: house.visit.set(settings=RoomSettings(language="ja")), True, "", "lang"),
         (lambda house: house.visit.set(language=(1, "en")), True, "", "lang"),
     ],

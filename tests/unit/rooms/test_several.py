@@ -478,7 +478,7 @@ async def test_a_room_is_looked_up_again_if_the_database_did_not_answer() -> Non
 
 @pytest.mark.asyncio
 async def test_a_room_that_was_looked_up_before_the_tombstone_is_looked_up_again() -> None:
-    """Between homeservers an invitation may overtake it; a served room is looked up once."""
+    """Between homeservers an invitation may come first; a served room is looked up once."""
     world, new = World(), RoomId("!new:example.org")
     await world.chatting()
     noted, late = Upgrades(), Upgrades()
