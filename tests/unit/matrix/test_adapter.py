@@ -1,4 +1,4 @@
-"""An agent's message is one request, once its ghost is there."""
+"""`MatrixAdapter`: messages, ghosts' names, verification, bridge state events and upload limits."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def adapting(answer: Answer) -> AsyncIterator[MatrixAdapter]:
 
 
 @pytest.mark.asyncio
-async def test_whatever_we_send_bears_the_marker_by_which_it_is_known_again() -> None:
+async def test_every_message_carries_its_transaction_id_as_marker() -> None:
     marked: list[object] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -54,7 +54,7 @@ async def test_whatever_we_send_bears_the_marker_by_which_it_is_known_again() ->
 
 
 @pytest.mark.asyncio
-async def test_a_ghost_is_seen_to_when_its_agent_is_new_or_has_another_name() -> None:
+async def test_ghost_is_set_up_only_for_a_new_agent_or_a_new_name() -> None:
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -79,7 +79,7 @@ async def test_a_ghost_is_seen_to_when_its_agent_is_new_or_has_another_name() ->
 @pytest.mark.asyncio
 @pytest.mark.parametrize("let_in", [False, True])
 @pytest.mark.parametrize("cut", [False, True])
-async def test_a_ghost_that_is_let_in_or_shut_out_between_two_tries_says_nothing_twice(
+async def test_retry_sends_nothing_twice_when_a_ghost_gains_or_loses_access(
     *, let_in: bool, cut: bool
 ) -> None:
     inside, away, sent = not let_in, True, list[tuple[str, str]]()
@@ -116,8 +116,8 @@ async def test_a_ghost_that_is_let_in_or_shut_out_between_two_tries_says_nothing
 
 
 @pytest.mark.asyncio
-async def test_a_name_that_another_process_wrote_meanwhile_is_put_right_in_time() -> None:
-    """It heard that the agent was called otherwise for a while; we did not."""
+async def test_name_written_by_another_process_is_corrected_after_the_cache_expires() -> None:
+    """The other process saw another name of the agent for a while; this one did not."""
     named: list[str] = []
     now = 0.0
 
@@ -143,7 +143,7 @@ async def test_a_name_that_another_process_wrote_meanwhile_is_put_right_in_time(
 
 
 @pytest.mark.asyncio
-async def test_an_agent_who_is_called_like_the_bot_or_a_customer_is_told_from_them() -> None:
+async def test_agent_named_like_the_bot_or_a_user_id_gets_its_localpart_added() -> None:
     named: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -163,8 +163,8 @@ async def test_an_agent_who_is_called_like_the_bot_or_a_customer_is_told_from_th
 
 
 @pytest.mark.asyncio
-async def test_a_name_that_somebody_made_up_cancels_no_verification() -> None:
-    """It stands in the request, a stranger's event: no user is acted as, and no keys are drawn."""
+async def test_verification_is_not_cancelled_for_an_unregistered_ghost() -> None:
+    """A stranger's request may name any ghost: one that does not exist must not get keys."""
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -182,7 +182,7 @@ async def test_a_name_that_somebody_made_up_cancels_no_verification() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_bridges_a_room_is_written_under_both_names_where_it_says_otherwise() -> None:
+async def test_bridge_state_event_is_written_under_both_types_if_it_differs() -> None:
     asked: list[str] = []
     state: dict[str, object] = {}
     refuse = False
@@ -221,8 +221,8 @@ async def test_who_bridges_a_room_is_written_under_both_names_where_it_says_othe
 
 
 @pytest.mark.asyncio
-async def test_the_limit_of_a_file_is_the_homeservers_of_now() -> None:
-    """An operator may change it while the bridge runs."""
+async def test_a_changed_upload_limit_of_the_homeserver_is_respected() -> None:
+    """An operator may change the limit while the bridge runs."""
     limit = 10
 
     async def answer(request: web.Request) -> web.StreamResponse:

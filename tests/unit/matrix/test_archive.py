@@ -1,4 +1,4 @@
-"""Messages as they stand in a room, read for a transcript."""
+"""Reading messages and timelines of rooms for a transcript."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def test_files_places_polls_and_stickers() -> None:
     assert asked.content == CustomerText("Which?\n1. This")
 
 
-def test_what_was_taken_back() -> None:
+def test_redacted_message_is_marked_as_withdrawn() -> None:
     assert event({}) == Recorded(EventId("$1"), ADA, 7, withdrawn=True)
 
 
-def test_what_cannot_be_read() -> None:
+def test_encrypted_and_unknown_messages_have_no_content() -> None:
     for content, kind in (
         ({"algorithm": "m.megolm.v1.aes-sha2"}, "m.room.encrypted"),
         ({"msgtype": "org.example.dance", "body": "x"}, "m.room.message"),
@@ -103,14 +103,14 @@ def test_what_cannot_be_read() -> None:
         {"sender": 3},
     ],
 )
-def test_what_is_no_message(raw: dict[str, object]) -> None:
+def test_reactions_state_and_malformed_events_are_skipped(raw: dict[str, object]) -> None:
     whole: dict[str, object] = {"type": "m.room.message", "event_id": "$1", "sender": ADA}
     assert recorded(whole | {"content": text("x")}) is not None
     assert recorded(whole | {"content": text("x")} | raw) is None
 
 
 @pytest.mark.parametrize("moment", [None, "soon", True, 1.5])
-def test_a_time_that_is_none(moment: object) -> None:
+def test_invalid_timestamp_becomes_zero(moment: object) -> None:
     found = event(text("x"), origin_server_ts=moment)
     assert found is not None
     assert found.at == 0
@@ -138,7 +138,7 @@ ROOM, HOST = RoomId("!a/b:example.org"), UserId("@bot:example.org")
 
 
 class Pages(Homeserver):
-    """A homeserver that has a room's events on several pages."""
+    """Homeserver with canned replies, which records its requests."""
 
     def __init__(self, *replies: Json | Exception) -> None:
         self.replies = list(replies)
@@ -192,7 +192,7 @@ async def test_a_room_is_read_to_its_end() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("last", [{"chunk": [{"event_id": "$2"}]}, {"chunk": "none", "end": "t"}])
-async def test_whatever_a_server_ends_with(last: Json) -> None:
+async def test_timeline_ends_at_a_missing_token_or_invalid_chunk(last: Json) -> None:
     pages = Pages({"event": {"event_id": "$1"}, "end": "t1"}, last)
     assert (await read(pages))[0] == "$1"
     assert pages.replies == []
@@ -200,13 +200,13 @@ async def test_whatever_a_server_ends_with(last: Json) -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_event_that_is_not_there() -> None:
+async def test_timeline_of_an_unknown_event_is_refused() -> None:
     with pytest.raises(Refused, match="M_NOT_FOUND"):
         await read(Pages(Refused("M_NOT_FOUND")))
 
 
 @pytest.mark.asyncio
-async def test_taking_something_out() -> None:
+async def test_redaction_is_sent_without_a_reason() -> None:
     pages = Pages({})
     await pages.redact(ROOM, HOST, EventId("$1"), "conceal.$1")
     assert pages.asked[0] == (

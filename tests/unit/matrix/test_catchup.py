@@ -1,4 +1,4 @@
-"""Events that the homeserver forgot are found in their rooms, once, and no older ones."""
+"""Catch-up finds events that the homeserver never pushed, once each, and no older ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FIRST_LOOK, ALL_LOOKS = LOOKS[0] + 1, sum(LOOKS) + 10
 
 
 class House:
-    """Two rooms on a homeserver, and what the bridge has of them."""
+    """Two rooms on a homeserver, and a bridge that has stored some of their events."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -47,25 +47,25 @@ class House:
         self.rooms: dict[RoomId, list[Raw]] = {ROOM: [], OTHER: []}
         self.taken: list[str] = []
         self.of: list[RoomId] = []
-        """The rooms of the invitations among these."""
+        """Rooms of the invitations in `taken`."""
         self.trouble: list[Exception] = []
         self.away = False
         self.sick: set[RoomId] = set()
-        """Rooms of which the homeserver answers nothing but errors."""
+        """Rooms whose pages the homeserver answers with errors."""
         self.checks = self.asked = 0
         self.invited: list[tuple[RoomId, UserId]] = []
-        """All invitations, in their order; a token of /sync is how many there were."""
+        """All invitations in order; a /sync token is their number."""
         self.open: set[RoomId] = set()
         self.noted: dict[str, str] = {}
         self.refusal: Refused | None = None
         self.slow = False
         self.mute = False
-        """The database does not answer questions about facts."""
+        """True while facts can be neither read nor stored."""
         self.looked_into = [(ROOM, OURS.bot), (OTHER, OURS.bot)]
         self._events = 0
 
     def event(self, room: RoomId = ROOM, **more: object) -> str:
-        """Something is said in a room."""
+        """Add a message to a room; return its event id."""
         self._events += 1
         event: Raw = {
             "event_id": f"${self._events}",
@@ -158,7 +158,7 @@ class House:
 
 
 @pytest.mark.asyncio
-async def test_what_was_forgotten_is_found_in_order_after_the_start() -> None:
+async def test_missed_events_are_found_in_order_after_the_start() -> None:
     house = House()
     house.taken.append(house.event())
     lost = [house.event(), house.event(OTHER), house.event()]
@@ -175,7 +175,7 @@ async def test_what_was_forgotten_is_found_in_order_after_the_start() -> None:
 
 
 @pytest.mark.asyncio
-async def test_looks_again_after_each_outage() -> None:
+async def test_rooms_are_read_again_after_each_outage() -> None:
     house = House()
     async with house.looked_after():
         await house.clock.turn(ALL_LOOKS)
@@ -191,7 +191,7 @@ async def test_looks_again_after_each_outage() -> None:
 
 
 @pytest.mark.asyncio
-async def test_looks_again_when_something_was_kept_and_after_what_was_kept_meanwhile() -> None:
+async def test_rooms_are_read_again_whenever_queued_events_are_pushed() -> None:
     house = House()
     async with house.looked_after():
         await house.clock.turn(ALL_LOOKS)
@@ -199,7 +199,7 @@ async def test_looks_again_when_something_was_kept_and_after_what_was_kept_meanw
         house.held.set()
         await house.clock.turn(FIRST_LOOK)
         assert house.taken == [lost]
-        for _ in range(3):  # it is still handing over, and forgets something at last
+        for _ in range(3):  # the homeserver still pushes its queue, and loses the last event
             await house.clock.turn(LOOKS[1] - 1)
             house.held.set()
             again = house.event()
@@ -219,7 +219,7 @@ async def test_looks_again_when_something_was_kept_and_after_what_was_kept_meanw
 
 
 @pytest.mark.asyncio
-async def test_a_homeserver_that_is_always_late_is_not_asked_all_the_time() -> None:
+async def test_rooms_are_not_read_all_the_time_if_events_always_come_late() -> None:
     house = House()
     house.looked_into = 200 * [(ROOM, OURS.bot)]
     async with house.looked_after():
@@ -232,7 +232,7 @@ async def test_a_homeserver_that_is_always_late_is_not_asked_all_the_time() -> N
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("aged", [False, True])
-async def test_one_that_was_forgotten_amid_others_is_found(aged: bool) -> None:
+async def test_missed_event_between_pushed_ones_is_found(aged: bool) -> None:
     house = House()
     async with house.looked_after():
         await house.clock.turn(ALL_LOOKS)
@@ -240,7 +240,7 @@ async def test_one_that_was_forgotten_amid_others_is_found(aged: bool) -> None:
         await house.clock.turn(WELL + BEFORE / 1000 + 1)
         lost = house.event()
         for _ in range(2 * PAGE):
-            if aged:  # which needs no clock that goes like ours
+            if aged:  # the age counts, whatever the homeserver's clock says
                 wrong = house.clock.now() - REACH // 2
                 house.taken.append(house.event(origin_server_ts=wrong, unsigned={"age": 1}))
             else:
@@ -253,7 +253,7 @@ async def test_one_that_was_forgotten_amid_others_is_found(aged: bool) -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_outage_amid_the_looks_begins_them_anew() -> None:
+async def test_outage_during_the_looks_starts_them_again() -> None:
     house = House()
     async with house.looked_after():
         await house.clock.turn(FIRST_LOOK)
@@ -270,7 +270,7 @@ async def test_an_outage_amid_the_looks_begins_them_anew() -> None:
 
 
 @pytest.mark.asyncio
-async def test_one_room_that_cannot_be_read_keeps_no_other_waiting() -> None:
+async def test_unreadable_room_does_not_delay_the_others() -> None:
     house = House()
     house.sick = {ROOM}
     later, lost = house.event(), house.event(OTHER)
@@ -288,7 +288,7 @@ async def test_one_room_that_cannot_be_read_keeps_no_other_waiting() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_outage_before_the_first_look_hides_nothing_of_before() -> None:
+async def test_outage_before_the_first_look_hides_no_earlier_event() -> None:
     house = House()
     async with house.looked_after():
         await house.clock.turn(ALL_LOOKS)
@@ -308,8 +308,8 @@ async def test_an_outage_before_the_first_look_hides_nothing_of_before() -> None
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("down", [0, 1800])
-async def test_what_was_forgotten_before_we_were_killed_is_found(down: int) -> None:
-    """No look had come to its end, or the homeserver died while we were not there; all goes on."""
+async def test_event_missed_before_the_bridge_was_killed_is_found(down: int) -> None:
+    """No look had finished, or the homeserver died while the bridge was down."""
     house = House()
     async with house.looked_after():
         house.taken.append(house.event())
@@ -329,7 +329,7 @@ async def test_what_was_forgotten_before_we_were_killed_is_found(down: int) -> N
 
 
 @pytest.mark.asyncio
-async def test_a_database_that_does_not_answer_keeps_nobody_from_looking() -> None:
+async def test_rooms_are_read_while_facts_cannot_be_stored() -> None:
     house = House()
     house.mute = True
     async with house.looked_after():
@@ -342,7 +342,7 @@ async def test_a_database_that_does_not_answer_keeps_nobody_from_looking() -> No
 
 
 @pytest.mark.asyncio
-async def test_where_looking_back_ends() -> None:
+async def test_reading_back_ends_at_the_reach_and_at_the_hosts_join() -> None:
     house = House()
     house.event(origin_server_ts=house.clock.now() - REACH - 1)
     house.event(OTHER)
@@ -358,7 +358,7 @@ async def test_where_looking_back_ends() -> None:
 
 
 @pytest.mark.asyncio
-async def test_echoes_and_what_is_no_event_are_left_out() -> None:
+async def test_echoes_redacted_and_malformed_events_are_skipped() -> None:
     house = House()
     ghost = str(OURS.ghost(AgentId("A1")))
     house.event(sender=ghost)
@@ -373,7 +373,7 @@ async def test_echoes_and_what_is_no_event_are_left_out() -> None:
 
 
 @pytest.mark.asyncio
-async def test_many_pages_come_in_order_and_not_without_end() -> None:
+async def test_many_pages_are_read_in_order_up_to_a_limit() -> None:
     house = House()
     events = [house.event() for _ in range((MOST_PAGES + 2) * PAGE)]
     with capture_logs() as logs:
@@ -383,7 +383,7 @@ async def test_many_pages_come_in_order_and_not_without_end() -> None:
             asked = house.asked
             await house.clock.turn(LOOKS[1])
             assert house.asked == asked + MOST_PAGES + 1, "all of it is from after the start"
-    # Who may miss something is warned; what came late is none the worse.
+    # A warning that older events are not read, then the number of those found.
     assert [(line["log_level"], line.get("count"), line.get("read")) for line in logs] == [
         ("warning", None, MOST_PAGES * PAGE),
         ("info", MOST_PAGES * PAGE, None),
@@ -391,7 +391,7 @@ async def test_many_pages_come_in_order_and_not_without_end() -> None:
 
 
 @pytest.mark.asyncio
-async def test_pages_that_are_known_are_no_sign_that_older_ones_are_missing() -> None:
+async def test_pages_of_known_events_cause_no_warning() -> None:
     house = House()
     house.taken += [house.event() for _ in range((MOST_PAGES + 1) * PAGE)]
     lost = house.event()
@@ -404,7 +404,7 @@ async def test_pages_that_are_known_are_no_sign_that_older_ones_are_missing() ->
 
 
 @pytest.mark.asyncio
-async def test_pages_of_our_own_words_are_no_sign_that_others_are_missing() -> None:
+async def test_pages_of_the_bridges_own_events_cause_no_warning() -> None:
     house = House()
     house.taken.append(house.event())
     for _ in range((MOST_PAGES + 1) * PAGE):
@@ -417,7 +417,7 @@ async def test_pages_of_our_own_words_are_no_sign_that_others_are_missing() -> N
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("trouble", [StoreError("down"), Refused("M_FORBIDDEN")])
-async def test_a_room_that_cannot_be_looked_into_does_not_hide_the_others(
+async def test_room_whose_events_cannot_be_stored_does_not_hide_the_others(
     trouble: Exception,
 ) -> None:
     house = House()
@@ -431,7 +431,7 @@ async def test_a_room_that_cannot_be_looked_into_does_not_hide_the_others(
 
 
 @pytest.mark.asyncio
-async def test_a_homeserver_that_goes_away_amid_a_look() -> None:
+async def test_missed_events_are_found_after_an_outage_during_a_look() -> None:
     house = House()
     async with house.looked_after():
         lost = house.event()
@@ -448,7 +448,7 @@ SALES = OURS.hosts()[1]
 
 
 @pytest.mark.asyncio
-async def test_an_invitation_that_was_forgotten_is_found_once() -> None:
+async def test_missed_invitation_is_found_once() -> None:
     house = House()
     house.invite(RoomId("!before:a"))
     async with house.looked_after():
@@ -459,8 +459,8 @@ async def test_an_invitation_that_was_forgotten_is_found_once() -> None:
         house.invite(RoomId("!sales:a"), SALES)
         house.held.set()
         await house.clock.turn(FIRST_LOOK)
-        house.open.remove(RoomId("!joined:a"))  # it was handed over, and we have gone in
-        house.invite(RoomId("!new:a"))  # it is being handed over
+        house.open.remove(RoomId("!joined:a"))  # pushed, and joined
+        house.invite(RoomId("!new:a"))  # being pushed
         assert house.taken == []
         await house.clock.turn(2 * SETTLING)
         assert house.of == [RoomId("!lost:a"), RoomId("!sales:a")]
@@ -470,7 +470,7 @@ async def test_an_invitation_that_was_forgotten_is_found_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_invitation_while_we_were_down_is_found_after_the_start() -> None:
+async def test_invitation_made_while_the_bridge_was_down_is_found() -> None:
     house = House()
     async with house.looked_after():
         await house.clock.turn(FIRST_LOOK)
@@ -481,7 +481,7 @@ async def test_an_invitation_while_we_were_down_is_found_after_the_start() -> No
 
 
 @pytest.mark.asyncio
-async def test_an_invitation_is_looked_for_in_quiet_times_too() -> None:
+async def test_invitations_are_looked_for_while_all_is_well() -> None:
     house = House()
     async with house.looked_after():
         await house.clock.turn(ALL_LOOKS)
@@ -491,7 +491,7 @@ async def test_an_invitation_is_looked_for_in_quiet_times_too() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_invitation_that_could_not_be_stored_is_the_next_looks() -> None:
+async def test_invitation_that_could_not_be_stored_is_found_by_a_later_look() -> None:
     house = House()
     async with house.looked_after():
         await house.clock.turn(FIRST_LOOK)
@@ -504,8 +504,8 @@ async def test_an_invitation_that_could_not_be_stored_is_the_next_looks() -> Non
 
 
 @pytest.mark.asyncio
-async def test_a_homeserver_that_does_not_know_the_place_is_asked_anew() -> None:
-    """It has another database, or the user is yet to be made."""
+async def test_refused_sync_token_is_dropped() -> None:
+    """The homeserver has another database, or the user is not registered yet."""
     house = House()
     async with house.looked_after():
         await house.clock.turn(FIRST_LOOK)
@@ -520,7 +520,7 @@ async def test_a_homeserver_that_does_not_know_the_place_is_asked_anew() -> None
 
 
 @pytest.mark.asyncio
-async def test_a_homeserver_that_is_slow_to_tell_is_asked_from_the_same_place() -> None:
+async def test_sync_token_is_kept_when_sync_is_unavailable() -> None:
     house = House()
     async with house.looked_after():
         await house.clock.turn(FIRST_LOOK)

@@ -54,7 +54,7 @@ def html(source: str, body: str = "as typed") -> Json:
         ({"msgtype": "m.text", "body": "word " * 10_000}, "word " * 10_000),
     ],
 )
-def test_every_decoration_reads_plainly(content: Json, text: str) -> None:
+def test_formatting_becomes_plain_text(content: Json, text: str) -> None:
     assert read_message(content) == words(text)
 
 
@@ -111,11 +111,11 @@ def test_location(content: Json, poi: str) -> None:
         ({"body": "the office"}, "the office"),
     ],
 )
-def test_a_place_that_cannot_be_read_is_text(content: Json, text: str) -> None:
+def test_invalid_location_becomes_text(content: Json, text: str) -> None:
     assert read_message({"msgtype": "m.location"} | content) == words(text)
 
 
-def test_a_place_that_is_nowhere() -> None:
+def test_empty_location_is_undelivered() -> None:
     assert read_message({"msgtype": "m.location"}) == "undelivered.blank"
 
 
@@ -160,14 +160,14 @@ def test_poll(content: Json, text: str) -> None:
     assert (written.content, written.wrap) == (CustomerText(text), "agent.poll")
 
 
-def test_the_answers_of_a_poll_are_known_by_their_ids() -> None:
+def test_poll_answers_keep_their_ids() -> None:
     answers = [{"id": "a", TEXT: "Red"}, {"m.id": "b", "m.text": [{"body": "Blue"}]}, {TEXT: "?"}]
     written = read_poll({POLL: {"question": {TEXT: "Which?"}, "answers": answers}})
     assert isinstance(written, Written)
     assert written.answers == (("a", "Red"), ("b", "Blue"), ("", "?"))
 
 
-def test_poll_of_more_answers_than_there_may_be() -> None:
+def test_number_of_poll_answers_is_limited() -> None:
     answers = [{TEXT: str(number)} for number in range(100)]
     written = read_poll({POLL: {"question": {TEXT: "?"}, "answers": answers}})
     assert isinstance(written, Written)

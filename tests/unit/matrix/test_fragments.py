@@ -115,7 +115,7 @@ def test_a_picture_inside_the_text_may_be_large() -> None:
     assert found == (text("look: "), image(data=data))
 
 
-def test_more_pictures_than_anybody_sends_stay_links() -> None:
+def test_pictures_beyond_the_limit_stay_links() -> None:
     found = pieces('<img src="https://x.y/a.png">' * (MAX_PICTURES + 2))
     assert found[:-1] == (image("https://x.y/a.png"),) * MAX_PICTURES
     assert isinstance(found[-1], AgentText)
@@ -152,7 +152,7 @@ def test_no_word_is_lost_and_no_piece_is_blank(fragment: str) -> None:
 
 
 @given(st.text(st.characters(codec=None), max_size=200))
-def test_anything_is_at_least_one_piece(fragment: str) -> None:
+def test_any_fragment_gives_at_least_one_piece(fragment: str) -> None:
     assert pieces(fragment)
     assert pieces(f"{fragment}<img src='/a.png'>{fragment}")
 
@@ -165,7 +165,7 @@ def test_anything_is_at_least_one_piece(fragment: str) -> None:
         ("www.example.org/shop", "https://www.example.org/shop"),
     ],
 )
-def test_relative_links_lead_where_they_lead_at_the_desk(link: str, leads: str) -> None:
+def test_relative_links_become_absolute(link: str, leads: str) -> None:
     found = pieces(f'see <a href="{link}">this</a> or <b>call</b>')
     assert found == (text(f'see <a href="{leads}">this</a> or <b>call</b>'),)
     assert clean(f'<a href="{leads}">this</a>')[1] == f'<a href="{leads}">this</a>'
@@ -202,18 +202,18 @@ def test_a_link_around_a_picture_is_made_absolute_too() -> None:
         ("<video></video>", ""),
     ],
 )
-def test_what_is_embedded_is_a_link(fragment: str, shown: str) -> None:
-    """No client shows it inside a text, and an agent's desk does."""
+def test_embedded_media_becomes_a_link(fragment: str, shown: str) -> None:
+    """Matrix clients do not show media within a text, as an agent's desk does."""
     (piece,) = render.pieces(f"see {fragment}", lambda address: f"https://desk{address}")
     assert isinstance(piece, AgentText)
     assert clean(piece.html)[0] == f"see {shown}".strip()
 
 
-def test_embedded_players_within_each_other_are_read_once() -> None:
-    """Each looked for a source in all others: half a second for 40 KB."""
+def test_nested_media_players_are_read_once() -> None:
+    """Searching each player for the sources of all others took half a second for 40 KB."""
     (piece,) = pieces("<video><source src=/a.mp4>" * 1_900)
     assert isinstance(piece, AgentText)
-    assert piece.html.count("a.mp4") == 2  # the outermost one's link
+    assert piece.html.count("a.mp4") == 2  # in the outermost player's link
 
 
 def test_an_address_of_megabytes_is_not_repeated_after_each_picture() -> None:
@@ -223,7 +223,7 @@ def test_an_address_of_megabytes_is_not_repeated_after_each_picture() -> None:
     assert sum(map(len, texts)) < 15_000
 
 
-def test_elements_that_the_parser_opens_again_do_not_reach_the_sanitiser() -> None:
-    """Its time grows with their square: 28 s for 13 KB."""
+def test_elements_reopened_by_the_parser_do_not_reach_the_sanitiser() -> None:
+    """The sanitiser needs quadratic time for them: 28 s for 13 KB."""
     fragment = f"<p>{'<b id=1><i><u><s>' * 900}</p>{'<p>x' * 300}"
     assert clean(fragment) == (fragment, "")

@@ -1,4 +1,4 @@
-"""What is written to the homeserver, how often, and what happens when it does not want it."""
+"""Requests of `Ghosts` to the homeserver: how often they are sent, and what a refusal causes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GHOST_ROW = GhostRow(GHOST, "Mei", device=True)
 
 
 class Rig:
-    """A homeserver that says yes, keeps count, and can be told to say something else."""
+    """A homeserver that records requests and refuses those in `refuse`; and a database."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -133,7 +133,7 @@ async def test_user_is_made_once_and_named_on_change() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_another_process_has_written_is_not_written_again() -> None:
+async def test_profile_written_by_another_process_is_not_written_again() -> None:
     async with running() as rig:
         other = Ghosts(rig.transport, cast(StorePort, rig), USERS, PlainDevices(rig.transport))
         for ghosts in (rig.ghosts, other):
@@ -144,7 +144,7 @@ async def test_what_another_process_has_written_is_not_written_again() -> None:
 
 
 @pytest.mark.asyncio
-async def test_nameless_user_gets_the_other_name_until_one_is_known() -> None:
+async def test_user_without_a_name_gets_the_fallback_name() -> None:
     async with running() as rig:
         await rig.ghosts.ensure(GHOST, "", otherwise="a1")
         assert rig.rows[GHOST].displayname == "a1"
@@ -154,14 +154,14 @@ async def test_nameless_user_gets_the_other_name_until_one_is_known() -> None:
 
 
 @pytest.mark.asyncio
-async def test_two_rooms_that_meet_an_agent_at_once_make_it_once() -> None:
+async def test_concurrent_rooms_register_a_ghost_once() -> None:
     async with running() as rig:
         await asyncio.gather(*(rig.ghosts.ensure(GHOST, "Ann") for _ in range(5)))
         assert rig.calls == ["register", "WEBCHAT", "displayname"]
 
 
 @pytest.mark.asyncio
-async def test_making_that_was_cut_short_is_done_again() -> None:
+async def test_interrupted_registration_is_repeated() -> None:
     async with running() as rig:
         rig.refuse["WEBCHAT"] = (502, "M_UNKNOWN")
         with pytest.raises(Unavailable):
@@ -173,8 +173,8 @@ async def test_making_that_was_cut_short_is_done_again() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_homeserver_that_begins_anew_gets_its_users_again() -> None:
-    """Our row says that all is done; the homeserver knows nobody."""
+async def test_users_missing_on_the_homeserver_are_registered_again() -> None:
+    """The database records the user as registered, but the homeserver does not know it."""
     rig = Rig()
 
     class Wanting(PlainDevices):
@@ -210,15 +210,15 @@ async def test_a_homeserver_that_begins_anew_gets_its_users_again() -> None:
         ("M_UNKNOWN cannot masquerade", False),
     ],
 )
-def test_what_says_that_the_registration_is_not_loaded(refusal: str, ours: bool) -> None:
+def test_refusals_that_mean_the_registration_is_not_loaded(refusal: str, ours: bool) -> None:
     assert not_loaded(refusal) is ours
 
 
 class Refusing(PlainDevices):
-    """Devices of a homeserver that does not take the user for one of ours."""
+    """Devices on a homeserver that does not let the bridge act as the user."""
 
     def __init__(self) -> None:
-        """Nobody is asked."""
+        """No homeserver is needed."""
 
     async def ensure(self, user: UserId) -> None:
         raise Refused("M_FORBIDDEN", f"Application service cannot masquerade as this user ({user})")
@@ -229,7 +229,7 @@ class Refusing(PlainDevices):
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("known", [False, True])
-async def test_a_homeserver_with_an_older_registration_is_told_from_one_that_lost_users(
+async def test_outdated_registration_is_distinguished_from_a_lost_user(
     known: bool,
 ) -> None:
     rig = Rig()
@@ -250,8 +250,8 @@ async def test_a_homeserver_with_an_older_registration_is_told_from_one_that_los
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("known", [False, True])
-async def test_a_homeserver_that_makes_no_devices_has_our_users_all_the_same(known: bool) -> None:
-    """One without MSC4190, for a bridge without encryption: at the first call and at all others."""
+async def test_user_is_registered_although_no_device_can_be_created(known: bool) -> None:
+    """A homeserver without MSC4190, and a bridge without encryption."""
     rig = Rig()
     if known:
         rig.rows[GHOST] = GHOST_ROW
@@ -264,7 +264,7 @@ async def test_a_homeserver_that_makes_no_devices_has_our_users_all_the_same(kno
 
 
 @pytest.mark.asyncio
-async def test_refused_name_keeps_nobody_out_and_is_not_tried_for_ever() -> None:
+async def test_refused_name_is_not_fatal_and_not_retried() -> None:
     async with running() as rig:
         rig.refuse["displayname"] = (403, "M_FORBIDDEN")
         await rig.ghosts.ensure(GHOST, "Ann")
@@ -312,7 +312,7 @@ async def test_another_picture_under_the_same_address_is_noticed_after_a_day() -
         (blob(b"x", fails=Unavailable("gone")), False),
     ],
 )
-async def test_bad_picture_keeps_nobody_out(icon: Blob, known: bool) -> None:
+async def test_unusable_picture_is_not_fatal(icon: Blob, known: bool) -> None:
     async with running() as rig:
         await rig.ghosts.ensure(GHOST, "Ann", icon, "s")
         assert await rig.ghosts.has_icon(GHOST, "s") is known
@@ -329,7 +329,7 @@ async def test_given_picture_is_set_on_change() -> None:
 
 
 @pytest.mark.asyncio
-async def test_membership_is_remembered_until_it_is_doubted() -> None:
+async def test_membership_is_cached_until_forgotten() -> None:
     async with running() as rig:
         await rig.ghosts.join(ROOM, USERS.bot, GHOST)
         await rig.ghosts.join(ROOM, USERS.bot, GHOST)
@@ -348,7 +348,7 @@ JUN = UserId("@webchat_a2:a")
 
 
 @pytest.mark.asyncio
-async def test_service_members_are_asked_for_once_and_written_where_somebody_is_new() -> None:
+async def test_functional_members_are_read_once_and_written_for_new_users() -> None:
     async with running() as rig:
         await rig.ghosts.name_service_members(ROOM, USERS.bot, [GHOST])
         await rig.ghosts.name_service_members(ROOM, USERS.bot, [GHOST])
@@ -360,14 +360,14 @@ async def test_service_members_are_asked_for_once_and_written_where_somebody_is_
             {"service_members": [GHOST, JUN]},
         ]
         rig.calls.clear()
-    async with running(rig):  # a start of ours
+    async with running(rig):  # after a restart
         for _ in range(2):
             await rig.ghosts.name_service_members(ROOM, USERS.bot, [JUN, GHOST])
         assert rig.calls == ["GET members"]
 
 
 @pytest.mark.asyncio
-async def test_service_members_of_others_stay() -> None:
+async def test_functional_members_of_others_are_kept() -> None:
     async with running() as rig:
         for before in (["@helper:b"], [], "nonsense", None):
             rig.service_members.append({"service_members": before, "theirs": 1})
@@ -380,7 +380,7 @@ async def test_service_members_of_others_stay() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("verb", ["GET members", "PUT members"])
-async def test_a_room_that_does_not_let_us_name_service_members_does_without(verb: str) -> None:
+async def test_refused_list_of_functional_members_is_not_fatal(verb: str) -> None:
     async with running() as rig:
         rig.refuse[verb] = (403, "M_FORBIDDEN")
         with capture_logs() as lines:
@@ -388,7 +388,7 @@ async def test_a_room_that_does_not_let_us_name_service_members_does_without(ver
         assert [(line["log_level"], line["code"]) for line in lines] == [("info", "M_FORBIDDEN")]
         assert rig.service_members == []
         rig.refuse.clear()
-        await rig.ghosts.name_service_members(ROOM, USERS.bot, [GHOST])  # its people let us now
+        await rig.ghosts.name_service_members(ROOM, USERS.bot, [GHOST])  # allowed by now
         assert rig.service_members == [{"service_members": [GHOST]}]
         rig.refuse["GET members"] = (502, "M_UNKNOWN")
         with pytest.raises(Unavailable):
@@ -421,7 +421,7 @@ async def test_spooled_picture_is_measured() -> None:
 async def test_nothing_is_done_as_a_user_that_somebody_else_has_registered(
     user: UserId, known: bool
 ) -> None:
-    """Also where an older version took it for ours, and gave it a device."""
+    """Also if an older version served the user, and created a device."""
     rig = Rig()
     rig.refuse["register"] = IN_USE
     rig.sessions = ["WEBCHAT", "ABCDEFGHIJ"]
@@ -437,7 +437,7 @@ async def test_nothing_is_done_as_a_user_that_somebody_else_has_registered(
             await rig.transport.send(user, ROOM, "m.room.message", {}, "t1")
         assert set(rig.calls) <= {"register", "devices"}
         assert rig.transport.foreign == {user}
-        # Its owner was logged out, and the account is ours now.
+        # The owner was logged out: the account is the bridge's now.
         rig.sessions = ["WEBCHAT"]
         await rig.ghosts.ensure(user, "Support")
         assert not rig.transport.foreign
@@ -445,8 +445,8 @@ async def test_nothing_is_done_as_a_user_that_somebody_else_has_registered(
 
 
 @pytest.mark.asyncio
-async def test_a_user_that_we_registered_is_ours_whatever_becomes_of_the_database() -> None:
-    """And whoever logs in as it: an operator, who gives it a picture."""
+async def test_user_registered_by_the_bridge_is_served_despite_logins_or_a_lost_database() -> None:
+    """An operator may log in as the user, to set a picture."""
     async with running() as rig:
         await rig.ghosts.ensure(QUEUE, "Sales")
         assert rig.facts == {made_fact(QUEUE): "1"}
@@ -463,7 +463,7 @@ async def test_a_user_that_we_registered_is_ours_whatever_becomes_of_the_databas
 
 
 @pytest.mark.asyncio
-async def test_a_homeserver_that_lists_no_devices_accuses_nobody() -> None:
+async def test_user_whose_devices_cannot_be_listed_is_served() -> None:
     rig = Rig()
     rig.refuse = {"register": IN_USE, "devices": (403, "M_FORBIDDEN")}
     async with running(rig):
@@ -472,7 +472,7 @@ async def test_a_homeserver_that_lists_no_devices_accuses_nobody() -> None:
 
 
 @pytest.mark.asyncio
-async def test_agents_users_are_not_looked_at() -> None:
+async def test_ghosts_are_not_checked_for_foreign_devices() -> None:
     """Their namespace is exclusive: nobody else can have them."""
     rig = Rig()
     rig.refuse["register"] = IN_USE
@@ -485,14 +485,14 @@ async def test_agents_users_are_not_looked_at() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_strangers_queue_keeps_no_other_from_being_served() -> None:
+async def test_foreign_queue_user_does_not_stop_the_other_queues() -> None:
     rig = Rig()
     rig.refuse["register"] = IN_USE
     rig.sessions = ["ABCDEFGHIJ"]
     rig.facts[made_fact(USERS.bot)] = "1"
     queues = [Queue(id=number, name=f"Queue {number}") for number in (3, 4)]
     rig.facts[made_fact(USERS.queue_user(QueueId(4)))] = "1"
-    rig.owners[QUEUE] = "theirs"  # which anybody can write about themselves
+    rig.owners[QUEUE] = "theirs"  # anybody can write this into their own account
     async with running(rig):
         await rig.ghosts.prepare(queues, Bot())
         assert sorted(rig.rows) == ["@webchat_queue_4:a", USERS.bot]
@@ -502,7 +502,7 @@ async def test_a_strangers_queue_keeps_no_other_from_being_served() -> None:
 
 
 @pytest.mark.asyncio
-async def test_users_that_another_service_answers_for_are_left_alone() -> None:
+async def test_users_of_another_application_service_are_refused() -> None:
     rig = Rig()
     rig.refuse["register"] = IN_USE
     queues, bot = [Queue(id=3, name="Sales")], Bot()
@@ -518,14 +518,14 @@ async def test_users_that_another_service_answers_for_are_left_alone() -> None:
         with pytest.raises(Refused, match=rf"{TAKEN} {QUEUE} is served by .* webchat$"):
             await other.ghosts.prepare(queues, bot, "crm2")
         assert QUEUE not in other.rows, "it gets no device of ours"
-        # Those that this database made are ours, by an older name of the service.
+        # Users that this database made are served: the mark is a former id of the service.
         other.facts |= {made_fact(QUEUE): "1"}
         await other.ghosts.prepare(queues, bot, "crm2")
         assert other.owners == {USERS.bot: "crm2", QUEUE: "crm2"}
 
 
 @pytest.mark.asyncio
-async def test_the_bot_and_each_queue_have_a_picture_of_their_own_out_of_the_box() -> None:
+async def test_bot_and_queues_have_different_default_pictures() -> None:
     queues = [Queue(id=3, name="Sales"), Queue(id=4, name="Service")]
     async with running() as rig:
         for _ in range(2):
@@ -537,7 +537,7 @@ async def test_the_bot_and_each_queue_have_a_picture_of_their_own_out_of_the_box
 
 
 @pytest.mark.asyncio
-async def test_a_configured_picture_goes_before_our_own_and_gives_way_to_it_again() -> None:
+async def test_configured_picture_replaces_the_drawn_one_until_it_is_removed() -> None:
     async with running() as rig:
         for mxc in ("mxc://b/given", "", "mxc://b/given", ""):
             await rig.ghosts.prepare([Queue(id=3, name="Sales", avatar=mxc)], Bot(avatar=mxc))

@@ -1,4 +1,4 @@
-"""A homeserver that answers nonsense, for ever, or elsewhere: no call hangs, grows or fails."""
+"""Hostile homeserver: nonsense, endless answers, redirects. No call hangs, grows or crashes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.asyncio
 ROOM, EVENT = RoomId("!r:a"), EventId("$e")
 
 VALUES: tuple[object, ...] = (None, True, -1, 1e400, "\ud83d", "x\0" * 99, [], [None, 1, [{}]], {})
-"""What may stand in any field."""
+"""Values that are tried in each field."""
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "check": ("user_id",),
     "register": ("user_id",),
@@ -58,12 +58,12 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "keys: mark": ("mark",),
     "keys: sync": ("next_batch", "to_device", "device_one_time_keys_count"),
 }
-"""The fields that are read of each call's answer."""
+"""Fields that each call reads from its answer."""
 
 
 async def listed(events: AsyncIterator[object]) -> list[object]:
     found = []
-    async for event in events:  # one that never ends would go on for ever
+    async for event in events:  # an endless timeline would go on for ever
         found.append(event)
         if len(found) > 500:
             break
@@ -178,7 +178,7 @@ async def test_an_answer_at_the_limit_is_read(call: Call, monkeypatch: pytest.Mo
 
 @ALL
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_nobody_is_told_our_words_by_a_redirect(call: Call, status: int) -> None:
+async def test_redirect_target_gets_neither_token_nor_message(call: Call, status: int) -> None:
     """Neither the token nor a message goes to an address that the homeserver names."""
     told: list[str] = []
 
@@ -195,7 +195,7 @@ async def test_nobody_is_told_our_words_by_a_redirect(call: Call, status: int) -
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_file_may_lie_elsewhere_which_is_not_told_our_token(status: int) -> None:
+async def test_redirected_download_does_not_send_the_token(status: int) -> None:
     told: list[web.BaseRequest] = []
 
     async def elsewhere(request: web.Request) -> web.StreamResponse:
@@ -219,13 +219,13 @@ async def test_a_file_may_lie_elsewhere_which_is_not_told_our_token(status: int)
                     pass
 
 
-async def test_a_file_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_file_transfer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "FILE_TIMEOUT", 0.3)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         if request.method == "POST":
-            await asyncio.sleep(5)  # it takes the file, and does not say so
+            await asyncio.sleep(5)  # the upload is not answered
         await response.prepare(request)
         for _ in range(100):
             await response.write(b"x")
@@ -241,13 +241,13 @@ async def test_a_file_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
                 _ = [chunk async for chunk in found.chunks]
         with pytest.raises(Unavailable, match="upload"):
             await transport.upload(chunks(), 1, "text/plain", "x", GHOST)
-        with pytest.raises(TimeoutError):  # the reader's own
+        with pytest.raises(TimeoutError):  # raised by the reader itself
             async with transport.download("mxc://a/b", 1000):
                 raise TimeoutError
 
 
-async def test_nonsense_in_every_field_of_a_room_that_we_enter() -> None:
-    """What is found there can be stored, whoever wrote it."""
+async def test_nonsense_in_every_field_of_a_joined_room() -> None:
+    """Everything that is read from a room can be stored, whoever wrote it."""
     field, value = "", object()
 
     def event(**more: object) -> dict[str, object]:
@@ -293,8 +293,8 @@ async def test_nonsense_in_every_field_of_a_room_that_we_enter() -> None:
             await adapter.is_replaced(ROOM, USERS.bot)
 
 
-async def test_names_of_a_room_that_we_enter_are_as_short_as_later_ones() -> None:
-    """Members of other homeservers had names of 60 KB each in the room's record."""
+async def test_names_read_when_joining_a_room_are_cut() -> None:
+    """Members from other homeservers put names of 60 KB each into the room's record."""
 
     def member(number: int) -> dict[str, object]:
         name = "\u202e" + f"{number}\n" * 100

@@ -82,7 +82,7 @@ def test_texts(content: Json, text: str) -> None:
     assert message(**content) == spoke(text)
 
 
-def test_what_a_program_wrote_says_so() -> None:
+def test_notices_are_marked_as_such() -> None:
     notice = msgspec.structs.replace(spoke("hi"), notice=True)
     assert message(msgtype="m.notice", body="hi") == notice
     new = {"m.new_content": {"msgtype": "m.notice", "body": "ho"}}
@@ -106,7 +106,7 @@ def test_files(msgtype: str, kind: str) -> None:
 
 
 def test_a_poll_is_corrected_as_a_poll() -> None:
-    """Element puts the new one into `m.new_content` alone."""
+    """Element puts the new poll into `m.new_content` alone."""
     text = "org.matrix.msc1767.text"
     new = {"question": {text: "Which?"}, "answers": [{"id": "a", text: "Red"}]}
     kind = "org.matrix.msc3381.poll.start"
@@ -118,7 +118,7 @@ def test_a_poll_is_corrected_as_a_poll() -> None:
 
 @pytest.mark.parametrize("words", ["hello", [{"mimetype": "text/plain", "body": "hello"}]])
 @pytest.mark.parametrize("kind", ["m.message", "org.matrix.msc1767.message"])
-def test_an_extensible_message_is_its_words(kind: str, words: object) -> None:
+def test_extensible_message_becomes_text(kind: str, words: object) -> None:
     assert read(kind, {"m.text": words}) == spoke("hello")
 
 
@@ -145,7 +145,7 @@ def test_correction() -> None:
     assert meaning == Corrected(EVENT, ANN, EventId("$x"), CustomerText("fixed"), "fixed")
 
 
-def test_gestures() -> None:
+def test_reactions_and_redactions() -> None:
     relation = {"rel_type": "m.annotation", "event_id": "$x", "key": "👍️"}
     meaning = read("m.reaction", {"m.relates_to": relation})
     assert meaning == Reacted(EVENT, ANN, EventId("$x"), "👍️")
@@ -173,7 +173,7 @@ def test_live_location_is_answered_once(kind: str) -> None:
     assert read("org.matrix.msc3672.beacon", {}) == Nothing()
 
 
-def test_caption_rides_along() -> None:
+def test_caption_becomes_the_plain_text() -> None:
     meaning = message(msgtype="m.image", body="look!", filename="a.png", url="mxc://s/i")
     media = CustomerMedia(kind="image", name="a.png", mxc="mxc://s/i", mime="image/png")
     assert meaning == Spoke(EVENT, ANN, media, plain="look!")
@@ -187,14 +187,14 @@ def test_sticker_is_an_image() -> None:
     assert meaning == Spoke(EVENT, ANN, media)
 
 
-def test_a_file_field_that_says_nothing_is_none() -> None:
+def test_null_file_field_is_ignored() -> None:
     meaning = message(msgtype="m.image", body="a.png", url="mxc://s/i", file=None)
     media = CustomerMedia(kind="image", name="a.png", mxc="mxc://s/i", mime="image/png")
     assert meaning == Spoke(EVENT, ANN, media)
 
 
 @pytest.mark.parametrize("size", [-1, 1.5, True, "9", 2**60, None])
-def test_claimed_size_is_not_believed_blindly(size: object) -> None:
+def test_invalid_size_is_ignored(size: object) -> None:
     meaning = message(msgtype="m.file", body="a", url="mxc://s/i", info={"size": size})
     assert isinstance(meaning, Spoke)
     assert isinstance(meaning.content, CustomerMedia)
@@ -229,14 +229,14 @@ def test_claimed_size_is_not_believed_blindly(size: object) -> None:
         ("m.room.message", {"msgtype": "m.emote"}, "undelivered.blank"),
     ],
 )
-def test_what_cannot_be_carried_is_reported(kind: str, content: object, key: str) -> None:
+def test_unreadable_content_is_reported(kind: str, content: object, key: str) -> None:
     assert read(kind, content) == Unreadable(EVENT, ANN, key)
 
 
-def test_a_wish_to_verify_one_of_ours_says_whom() -> None:
+def test_verification_request_names_the_bridge_user() -> None:
     asked = read("m.room.message", VERIFY | {"to": OURS.bot})
     assert asked == Unreadable(EVENT, ANN, "unreadable.verification", {"user": OURS.bot})
-    endless = OURS.bot.replace("bot", f"_{'x' * 300}")  # no id, and not to be remembered
+    endless = OURS.bot.replace("bot", f"_{'x' * 300}")  # too long for a user id
     assert read("m.room.message", VERIFY | {"to": endless}) == Nothing()
 
 
@@ -260,7 +260,7 @@ def test_a_wish_to_verify_one_of_ours_says_whom() -> None:
         {"type": "m.room.message", "content": {"msgtype": "m.text", "body": "x"}, "sender": None},
     ],
 )
-def test_what_nobody_typed_means_nothing(raw: Json) -> None:
+def test_irrelevant_and_malformed_events_mean_nothing(raw: Json) -> None:
     assert interpret({"event_id": EVENT, "sender": ANN} | raw, OURS) == Nothing()
 
 
@@ -303,7 +303,7 @@ def test_memberships(sender: str, who: str, content: Json, meaning: Meaning) -> 
     assert read("m.room.member", content, sender=sender, state_key=who) == meaning
 
 
-def test_new_name_is_no_arrival() -> None:
+def test_name_change_is_not_a_join() -> None:
     unsigned = {"prev_content": {"membership": "join"}}
     meaning = read("m.room.member", {"membership": "join"}, state_key=ANN, unsigned=unsigned)
     assert meaning == Nothing()
@@ -380,7 +380,7 @@ def test_hostile_events_never_raise(raw: Json) -> None:
 
 
 @given(CONTENTS)
-def test_whatever_a_person_sends_is_carried_or_reported(content: Json) -> None:
+def test_any_message_is_carried_or_reported(content: Json) -> None:
     meaning = message(**content)
     assert isinstance(meaning, Spoke | Corrected | Unreadable)
     if isinstance(meaning, Spoke | Corrected) and isinstance(meaning.content, CustomerText):

@@ -1,4 +1,4 @@
-"""Our own events are known again by their marker."""
+"""The bridge recognises its own events in a room by their marker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.matrix.test_transport import USERS, Answer, homeserver
 
 ROOM, BOT, EVE = RoomId("!r:h"), UserId("@bot:h"), "@eve:h"
 NOBODY = cast(Homeserver, None)
-"""For what asks no homeserver."""
+"""For tests that send no request."""
 
 
 def event(event_id: object, txn: object, sender: str = BOT, at: int = 1_000) -> Json:
@@ -34,7 +34,7 @@ def event(event_id: object, txn: object, sender: str = BOT, at: int = 1_000) -> 
     }
 
 
-def test_found_by_sender_and_transaction() -> None:
+def test_event_is_found_by_sender_and_transaction() -> None:
     markers = Markers(NOBODY)
     markers.note(event("$1", "t1"))
     markers.note(event("$2", "t1", EVE))
@@ -53,21 +53,21 @@ def test_found_by_sender_and_transaction() -> None:
         event(None, "t1"),
     ],
 )
-def test_anything_else_is_passed_over(strange: Json) -> None:
+def test_events_without_a_valid_marker_are_ignored(strange: Json) -> None:
     markers = Markers(NOBODY)
     markers.note(strange)
     assert markers.find(BOT, "t1") is None
 
 
-def test_a_strangers_marker_of_any_length_is_not_kept() -> None:
-    """2,000 of 64 KB were: 120 MB."""
+def test_overlong_marker_is_not_kept() -> None:
+    """2,000 markers of 64 KB took 120 MB."""
     markers, long = Markers(NOBODY), "t" * 256
     markers.note(event("$1", long))
     markers.note(event("$2", long[1:]))
     assert (markers.find(BOT, long), markers.find(BOT, long[1:])) == (None, "$2")
 
 
-def test_only_so_many_are_kept() -> None:
+def test_number_of_kept_markers_is_limited() -> None:
     markers = Markers(NOBODY)
     for number in range(KEPT + 1):
         markers.note(event(f"${number}", f"t{number}"))
@@ -76,7 +76,7 @@ def test_only_so_many_are_kept() -> None:
 
 
 def pages(*, at: Callable[[int], int]) -> tuple[list[str], Answer]:
-    """A room without end: each page holds one event, of that time."""
+    """An endless room with one event per page; `at` returns the time of each page's event."""
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -89,7 +89,7 @@ def pages(*, at: Callable[[int], int]) -> tuple[list[str], Answer]:
 
 
 @pytest.mark.asyncio
-async def test_looks_back_as_far_as_needed() -> None:
+async def test_room_is_searched_back_as_far_as_needed() -> None:
     hour = 3_600_000
     asked, answer = pages(at=lambda number: (10 - number) * hour)
     async with homeserver(answer) as transport:
@@ -97,13 +97,13 @@ async def test_looks_back_as_far_as_needed() -> None:
         await ours.find_markers(ROOM, BOT, 8 * hour)
     assert asked == ["", "p1", "p2"]
     assert ours.find(BOT, "t2") == "$2"
-    # Older than what is looked for: of before a database was restored, maybe.
+    # Too old: perhaps from before the database was restored.
     assert ours.find(BOT, "t3") is None
 
 
 @pytest.mark.asyncio
 async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() -> None:
-    """An old row that is still open has the room looked through, as far back as the lost time."""
+    """An old row that is still open causes a search of the room, back into the lost time."""
     hour, sent = 3_600_000, []
     world = World()
     lane, room = MatrixLane(world.around, "instance"), world.engine()._room(ROOM)
@@ -127,13 +127,13 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
         )
         await adapter.find_markers(ROOM, BOT, 9 * hour)
         assert await adapter.send(ROOM, BOT, {"body": "anew"}, again) == "$new"
-        # A repeat of the very row is known.
+        # The same row again is recognised.
         assert await adapter.send(ROOM, BOT, {"body": "of the lost time"}, lost) == "$old"
     assert [content["body"] for content in sent] == ["anew"]
 
 
 @pytest.mark.asyncio
-async def test_but_no_further_than_some_pages() -> None:
+async def test_room_is_searched_back_a_limited_number_of_pages() -> None:
     asked, answer = pages(at=lambda _: 9)
     async with homeserver(answer) as transport:
         await Markers(transport).find_markers(ROOM, BOT, 0)
