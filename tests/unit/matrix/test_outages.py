@@ -1,4 +1,4 @@
-"""Whoever fails to reach the homeserver has noticed that it is away."""
+"""Every request that fails to reach the homeserver reports an outage."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from bridge.rooms.ports import Blob, Refused, Unavailable
         (asyncio.CancelledError(), False),
     ],
 )
-def test_what_is_an_outage(error: BaseException, outage: bool) -> None:
+def test_errors_that_count_as_an_outage(error: BaseException, outage: bool) -> None:
     assert is_outage(error) is outage
 
 
 @pytest.mark.asyncio
-async def test_requests_are_watched() -> None:
+async def test_unreachable_homeserver_is_an_outage_but_a_refusal_is_not() -> None:
     outage = asyncio.Event()
 
     async def refuse(_: web.Request) -> web.Response:
@@ -56,8 +56,8 @@ async def test_requests_are_watched() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("status", [200, 302, 404, 500])
-async def test_who_signs_in_to_the_room_page_makes_no_outage(status: int) -> None:
-    """Where a proxy has no place for it, each would have all rooms read again."""
+async def test_failed_sign_in_to_the_room_page_is_no_outage(status: int) -> None:
+    """Behind a proxy without this endpoint, each sign-in would cause all rooms to be read again."""
     outage = asyncio.Event()
 
     async def page(_: web.Request) -> web.Response:
@@ -76,8 +76,8 @@ async def test_who_signs_in_to_the_room_page_makes_no_outage(status: int) -> Non
 
 
 @pytest.mark.asyncio
-async def test_each_way_of_a_request_tells() -> None:
-    """By mautrix or past it, and of files; an answer of a proxy's too."""
+async def test_every_kind_of_request_reports_an_outage() -> None:
+    """Requests with and without mautrix, uploads and downloads; also a proxy's error page."""
     outage = asyncio.Event()
     users = OurUsers("a", "webchatbot", "webchat_{agent}")
     ghost = UserId("@webchat_a1:a")
@@ -126,8 +126,8 @@ async def test_each_way_of_a_request_tells() -> None:
 @pytest.mark.parametrize(
     "code", ["M_CONNECTION_FAILED", "M_CONNECTION_TIMEOUT", "M_BAD_STATUS", "M_UNKNOWN"]
 )
-async def test_who_cannot_reach_us_is_not_away(code: str) -> None:
-    """Else each ping in vain would have us search all rooms for events (`catchup`)."""
+async def test_homeserver_that_cannot_ping_the_bridge_is_no_outage(code: str) -> None:
+    """Otherwise each failed ping would cause all rooms to be read (`catchup`)."""
     outage = asyncio.Event()
 
     async def answer(_: web.Request) -> web.Response:

@@ -51,7 +51,7 @@ def test_replies_and_threads(content: Json, replied: str | None, thread: str | N
     assert (replied_to(content), thread_of(content)) == (replied, thread)
 
 
-def test_no_correction() -> None:
+def test_messages_without_a_replacement_are_no_correction() -> None:
     assert correction(EVENT, ANN, {"msgtype": "m.text", "body": "x"}) is None
     assert correction(EVENT, ANN, about(rel_type="m.thread", event_id="$x")) is None
 
@@ -94,7 +94,7 @@ def test_corrections(content: Json, meaning: Meaning | str) -> None:
     assert correction(EVENT, ANN, replace(**content)) == expected
 
 
-def test_a_correction_of_nothing() -> None:
+def test_correction_without_an_event_id_is_reported() -> None:
     content = about(rel_type="m.replace") | {"m.new_content": {"msgtype": "m.text", "body": "x"}}
     assert correction(EVENT, ANN, content) == Unreadable(EVENT, ANN, "unreadable.malformed")
 
@@ -134,7 +134,7 @@ def test_reactions(content: Json, key: str | None) -> None:
         ({}, False),
     ],
 )
-def test_what_was_taken_back(raw: Json, found: bool) -> None:
+def test_redactions(raw: Json, found: bool) -> None:
     assert redaction(raw, EVENT, ANN) == (Withdrew(EVENT, ANN, X) if found else Nothing())
 
 

@@ -38,7 +38,7 @@ def test_notice_does_not_ping() -> None:
     assert notice_content(NoticeText("hi")) == {"msgtype": "m.notice", "body": "hi"} | OWN
 
 
-def test_what_is_worth_a_ping_is_text() -> None:
+def test_notice_with_a_ping_is_a_text_message() -> None:
     assert notice_content(NoticeText("hi", ping=True))["msgtype"] == "m.text"
 
 
@@ -47,8 +47,8 @@ def test_reply() -> None:
     assert content["m.relates_to"] == {"m.in_reply_to": {"event_id": "$x"}}
 
 
-def test_a_line_is_the_label_of_the_address_below_it() -> None:
-    """Of an event's address without a label, Element makes a pill "Message from Ada"."""
+def test_line_above_an_event_link_becomes_its_label() -> None:
+    """Element shows an event's link without a label as a pill "Message from Ada"."""
     link = "https://matrix.to/#/!r:x/$e"
     room = "https://matrix.to/#/!r:x?via=x"
     text = f"Chats:\n2. Mei & Jun\n{link}?via=x&via=y\n1. Ada\n{link}\n\nThere:\n{room}"
@@ -60,7 +60,7 @@ def test_a_line_is_the_label_of_the_address_below_it() -> None:
     )
     assert (content["msgtype"], content["m.mentions"]) == ("m.notice", {})
     assert "format" not in notice_content(NoticeText(f"There:\n{room}"))
-    # A sentence may quote strangers' words: their address adds no attribute.
+    # A notice may quote strangers: their links must not add an attribute.
     assert "format" not in notice_content(NoticeText(f'There:\n{link}"title="x'))
 
 
@@ -185,8 +185,8 @@ def test_formatted_body_is_harmless(parts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("element", ["title", "noscript", "textarea", "xmp", "iframe", "svg", "p"])
-def test_what_a_raw_text_element_holds_stays_text(element: str) -> None:
-    """A `<title>` holds text, even where that looks like a link: it must not come alive again."""
+def test_content_of_raw_text_elements_stays_text(element: str) -> None:
+    """A `<title>` holds text, even if it looks like a link: it must not become an element."""
     inner = "<a href='javascript:x'>y</a><img src=x onerror=y><script>z</script>"
     assert harms(clean(f"<b>b</b><{element}>{inner}</{element}>")[1]) == []
     assert harms(clean(f"<b>b</b><{element}>{inner}")[1]) == []
@@ -201,12 +201,12 @@ def test_what_a_raw_text_element_holds_stays_text(element: str) -> None:
         ("<b onclick=x>y</b>", "b onclick=x"),
     ],
 )
-def test_the_judge_of_harm_sees_it(html: str, harm: str) -> None:
+def test_harms_finds_harmful_html(html: str, harm: str) -> None:
     assert harms(html) == [harm]
 
 
 def harms(formatted: str) -> list[str]:
-    """What a client that renders this would run, load or follow: by elements, not by letters."""
+    """Return elements and attributes that a client would run, load or follow."""
     body = LexborHTMLParser(formatted).body
     assert body is not None
     return [
@@ -236,7 +236,7 @@ def harms(formatted: str) -> list[str]:
         ("video", "application/octet-stream", None, "m.file"),
     ],
 )
-def test_file_is_shown_as_what_it_is(
+def test_message_type_of_a_file_follows_its_mime_type(
     kind: str, mime: str, size: tuple[int, int] | None, msgtype: str
 ) -> None:
     file = Spooled(io.BytesIO(), 9, "a", mime, size, seconds=2.5)
@@ -310,7 +310,7 @@ def test_threads() -> None:
 
 
 def test_a_text_of_megabytes_is_cut() -> None:
-    """A frame of 16 MiB made 700 events, and held up the loop for 4 s."""
+    """A frame of 16 MiB made 700 events, and blocked the event loop for 4 s."""
     contents = text_contents("[" * 1_000_000)
     assert len(contents) == 21
     assert sum(len(str(one["body"])) for one in contents) == MAX_TEXT + 1
@@ -318,6 +318,6 @@ def test_a_text_of_megabytes_is_cut() -> None:
 
 
 def test_a_notice_of_almost_links_takes_no_time() -> None:
-    """A pattern that went back to each / took 0.9 s for 24 KB, and would need minutes."""
+    """A backtracking pattern took 0.9 s for 24 KB, and would need minutes for this."""
     text = "x\nhttps://matrix.to/#/" + "/$a" * 100_000 + '"'
     assert notice_content(NoticeText(text)) == {"msgtype": "m.notice", "body": text} | OWN

@@ -18,7 +18,7 @@ async def test_a_picture_is_measured() -> None:
         assert b"".join([chunk async for chunk in file.chunks()]) == picture(60, 40)
 
 
-async def test_a_video_is_looked_at() -> None:
+async def test_video_is_probed_for_size_and_duration() -> None:
     async with spool(blob(film(64, 48, pictures=20), "", "a.mp4"), "video") as original:
         file = await playable(original, "video", THREADS)
         assert (file.mime, file.dimensions) == ("video/mp4", (64, 48))
@@ -29,7 +29,7 @@ async def test_a_video_is_looked_at() -> None:
     assert THREADS.asked[-2:] == ["look", "look"]
 
 
-async def test_a_voice_becomes_one_that_clients_play() -> None:
+async def test_voice_message_is_converted_to_opus() -> None:
     async with spool(blob(tone(3, "amr"), "", ""), "voice") as file:
         assert (file.mime, file.name, file.waveform) == ("audio/amr", "voice.amr", None)
         played = await playable(file, "voice", THREADS)
@@ -42,7 +42,7 @@ async def test_a_voice_becomes_one_that_clients_play() -> None:
         assert b"".join([chunk async for chunk in file.chunks()]) == tone(3, "amr")
 
 
-async def test_what_cannot_be_played_stays_as_it_is() -> None:
+async def test_undecodable_voice_message_is_kept_as_it_is() -> None:
     async with spool(blob(b"#!SILK_V3" + bytes(90), "", "v.silk"), "voice") as file:
         assert await playable(file, "voice", THREADS) is file
 

@@ -1,4 +1,4 @@
-"""An agent's message in the host's mouth."""
+"""An agent's message that the host sends, as its ghost cannot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bridge.webchat.frames import AgentLocation
         ("<b>no</b>", "Mei: no", "<strong>Mei:</strong> <b>no</b>"),
     ],
 )
-def test_a_text_says_whose_it_is(fragment: str, body: str, formatted: str) -> None:
+def test_text_is_prefixed_with_the_agents_name(fragment: str, body: str, formatted: str) -> None:
     (content,) = text_contents(fragment)
     spoken = spoken_for("Mei", content)
     assert (spoken["body"], spoken["formatted_body"]) == (body, formatted)
@@ -24,7 +24,7 @@ def test_a_text_says_whose_it_is(fragment: str, body: str, formatted: str) -> No
     assert spoken["m.mentions"] == {}
 
 
-def test_a_name_is_no_markup() -> None:
+def test_name_is_escaped_in_html() -> None:
     (content,) = text_contents("x")
     assert spoken_for("<i>", content)["formatted_body"] == "<strong>&lt;i&gt;:</strong> x"
 

@@ -1,4 +1,4 @@
-"""Polls and reactions of ours (MSC3381)."""
+"""Polls (MSC3381) and reactions that the bridge sends."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def test_a_poll_is_readable_with_and_without_polls() -> None:
     ]
 
 
-def test_a_reaction_is_one_sign() -> None:
+def test_reaction_content() -> None:
     relation = {"rel_type": "m.annotation", "event_id": "$card", "key": "👍"}
     assert reaction_content(EventId("$card"), "👍") == {"m.relates_to": relation}

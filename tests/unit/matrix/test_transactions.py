@@ -135,8 +135,8 @@ RECEIPT: Raw = {
         ({"unsigned": None}, False),
     ],
 )
-async def test_what_the_homeserver_has_kept_is_noticed(more: Raw, held: bool) -> None:
-    """Not what another server says to be old: that is late by itself, or wants to keep us busy."""
+async def test_events_that_the_homeserver_had_queued_are_noticed(more: Raw, held: bool) -> None:
+    """Old events of another server do not count: they are late, or meant to cause work."""
     async with running() as rig:
         assert (await rig.put({"events": [event(1), event(2, **more)]})).status == 200
         assert rig.intake.held.is_set() == held
@@ -144,7 +144,7 @@ async def test_what_the_homeserver_has_kept_is_noticed(more: Raw, held: bool) ->
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("names", [("ephemeral",), ("de.sorunome.msc2409.ephemeral",), (0, 1)])
-async def test_who_is_typing_is_passed_on_once(names: tuple[str | int, ...]) -> None:
+async def test_typing_is_passed_on_once(names: tuple[str | int, ...]) -> None:
     both = ("ephemeral", "de.sorunome.msc2409.ephemeral")
     told = [RECEIPT, typing("@ann:a", "@webchat_1:a"), typing(room="!s")]
     body = {both[name] if isinstance(name, int) else name: told for name in names}
@@ -171,7 +171,7 @@ async def test_who_is_typing_is_passed_on_once(names: tuple[str | int, ...]) -> 
     ],
     ids=["object", "text", "no objects", "bare", "one user", "no room", "receipts"],
 )
-async def test_unreadable_signs_cost_nothing(told: object) -> None:
+async def test_malformed_ephemeral_events_are_ignored(told: object) -> None:
     async with running() as rig:
         assert (await rig.put({"events": [event(1)], "ephemeral": told})).status == 200
         assert [found for _, found, _ in rig.intake.taken] == ["$1"]
@@ -179,7 +179,7 @@ async def test_unreadable_signs_cost_nothing(told: object) -> None:
 
 
 @pytest.mark.asyncio
-async def test_signs_do_not_outlive_a_refused_transaction() -> None:
+async def test_typing_in_a_refused_transaction_is_dropped() -> None:
     async with running() as rig:
         rig.intake.down = True
         assert (
@@ -214,7 +214,7 @@ async def test_store_down_is_503_and_the_next_try_is_taken() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_is_not_stored_is_told_with_the_reason() -> None:
+async def test_failure_to_store_is_logged_with_its_reason() -> None:
     async with running() as rig:
         rig.intake.down = True
         with capture_logs() as logs:
@@ -289,7 +289,7 @@ async def test_body_that_is_no_transaction_is_400(body: bytes) -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_tries_tokens_does_not_fill_the_log() -> None:
+async def test_guessed_tokens_do_not_flood_the_log() -> None:
     async with running() as rig:
         with capture_logs() as logs:
             for number in range(20):
@@ -377,7 +377,7 @@ async def test_content_that_cannot_be_taken_is_dropped_but_not_its_event() -> No
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("key", ["event_id", "room_id", "sender", "type"])
-async def test_half_characters_in_an_events_identity_hold_back_no_other(key: str) -> None:
+async def test_lone_surrogate_in_one_event_does_not_block_the_others(key: str) -> None:
     odd = msgspec.json.encode(event(7) | {key: "x"}).replace(b'"x"', b'"\\ud83d"', 1)
     events = msgspec.json.encode(event(1)), odd, msgspec.json.encode(event(2))
     async with running() as rig:
@@ -386,7 +386,7 @@ async def test_half_characters_in_an_events_identity_hold_back_no_other(key: str
 
 
 @pytest.mark.asyncio
-async def test_a_number_without_end_and_half_a_character_hold_back_no_other() -> None:
+async def test_huge_number_and_lone_surrogate_do_not_block_other_events() -> None:
     plain, number, text = b'"x"', b"9" * 5_000, b'"\\ud83d"'
     long = msgspec.json.encode(event(7)).replace(plain, number)
     half = msgspec.json.encode(event(8)).replace(plain, text)
@@ -407,7 +407,7 @@ async def test_many_brackets_in_a_text_are_no_nesting() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("size", "parts"), [(1, 1), (100_000, 3)])
 async def test_a_long_transaction_is_decoded_in_parts(size: int, parts: int) -> None:
-    """The loop stood still for 1.5 s of 100 events that any other homeserver may send."""
+    """100 events that any homeserver may send blocked the event loop for 1.5 s."""
     echoes = [event(number, sender="@webchatbot:a") for number in range(1_500)]
     kept = [event(number, body="x" * size) for number in range(5)]
     async with running(max_body=2_000_000) as rig:
@@ -445,7 +445,7 @@ async def live(_request: BaseRequest) -> Response:
 
 
 @pytest.mark.asyncio
-async def test_no_call_of_the_homeserver() -> None:
+async def test_unknown_paths_and_methods_are_rejected() -> None:
     async with running(pages={"/live": live}) as rig:
         for method, path, status in (
             ("GET", "/", 404),
@@ -465,7 +465,7 @@ async def test_no_call_of_the_homeserver() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_body_that_waits_to_be_asked_for_is() -> None:
+async def test_request_that_expects_100_continue_is_served() -> None:
     async with running() as rig:
         headers = HEADERS | {"Expect": "100-continue"}
         body = msgspec.json.encode({"events": [event(1)]})
@@ -476,7 +476,7 @@ async def test_a_body_that_waits_to_be_asked_for_is() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_homeserver_that_hangs_up_meanwhile_is_no_error(
+async def test_disconnect_during_a_transaction_is_no_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     body = msgspec.json.encode({"events": [event(1)], "ephemeral": [typing("@ann:a")]})
@@ -496,7 +496,7 @@ async def test_a_homeserver_that_hangs_up_meanwhile_is_no_error(
 
 
 @pytest.mark.asyncio
-async def test_a_body_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_request_body_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(appservice, "SLOWEST_BODY", 0.3)
 
     async def drips() -> AsyncIterator[bytes]:
@@ -515,8 +515,8 @@ async def test_a_body_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.asyncio
 @pytest.mark.parametrize("field", ["event_id", "room_id", "sender"])
 @pytest.mark.parametrize("value", ["", "!a\0:b", "$" + "x" * 255])
-async def test_what_no_database_could_be_asked_about_is_no_event(field: str, value: str) -> None:
-    """Else the homeserver would send it for ever, and nothing after it."""
+async def test_event_with_an_unstorable_id_is_dropped(field: str, value: str) -> None:
+    """Otherwise the homeserver would resend it for ever, and nothing after it."""
     async with running() as rig:
         response = await rig.put({"events": [event(1) | {field: value}, event(2)]})
         assert response.status == 200
@@ -525,8 +525,8 @@ async def test_what_no_database_could_be_asked_about_is_no_event(field: str, val
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("length", ["known", "unknown"])
-async def test_of_long_transactions_two_at_a_time_are_in_memory(length: str) -> None:
-    """Short ones pass them."""
+async def test_long_transactions_are_processed_two_at_a_time(length: str) -> None:
+    """Short transactions overtake them."""
     text = "x" * LONG_BODY
     bodies = [msgspec.json.encode({"events": [event(one, body=text)]}) for one in range(5)]
 
@@ -543,7 +543,7 @@ async def test_of_long_transactions_two_at_a_time_are_in_memory(length: str) -> 
         async with asyncio.TaskGroup() as tasks:
             long = [tasks.create_task(put(body)) for body in bodies]
             await eventually(lambda: rig.intake.calls == LONG_TURNS)
-            await asyncio.sleep(0.2)  # the others come
+            await asyncio.sleep(0.2)  # the others arrive
             assert rig.intake.calls == LONG_TURNS
             short = tasks.create_task(rig.put({"events": [event(9)]}))
             await eventually(lambda: rig.intake.calls == LONG_TURNS + 1)
@@ -554,7 +554,7 @@ async def test_of_long_transactions_two_at_a_time_are_in_memory(length: str) -> 
 
 
 @pytest.mark.asyncio
-async def test_pages_are_for_anybody() -> None:
+async def test_pages_need_no_token() -> None:
     async with running(pages={"/live": live}) as rig:
         for method, status, text in (("GET", 200, "yes"), ("HEAD", 200, ""), ("PUT", 405, None)):
             response = await rig.client.request(method, "/live")
@@ -563,6 +563,6 @@ async def test_pages_are_for_anybody() -> None:
 
 
 @pytest.mark.parametrize("age", [None, "5", -1, float("nan"), float("inf"), 10**400])
-def test_an_age_that_is_none_is_not_said(age: object) -> None:
+def test_invalid_age_counts_as_zero(age: object) -> None:
     assert age_of({"unsigned": {"age": age}}) == 0
     assert age_of({"unsigned": {"age": 5}}) == 5

@@ -1,7 +1,7 @@
-"""Whose fault a failure is, against a homeserver that answers whatever the test wants.
+"""Requests to the homeserver, and which of its errors are refusals or outages.
 
-Also pins the parts of mautrix that we rely on: how it names the acting user and device. What goes
-past mautrix (`Homeserver.fast_request`) is held to the same.
+Also pins behaviour of mautrix that the bridge relies on, such as the acting user and device.
+Requests that bypass mautrix (`Homeserver.fast_request`) must behave the same.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def send(transport: Homeserver, content: Json) -> Awaitable[Json]:
 
 
 async def invite(transport: Homeserver, content: Json) -> Json:
-    """One of the calls that mautrix makes whole (`ClientAPI`)."""
+    """Call a method of mautrix's `ClientAPI`."""
     await transport.invite(GHOST, RoomId("!r/?:a"), USERS.bot)
     return content
 
@@ -90,7 +90,7 @@ async def test_request_names_the_token_the_user_and_the_device() -> None:
 
 @pytest.mark.asyncio
 @ALL
-async def test_a_user_acts_as_the_device_and_by_the_token_that_it_was_given(call: Call) -> None:
+async def test_requests_use_the_device_and_token_of_their_user(call: Call) -> None:
     seen: list[web.Request] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -117,7 +117,7 @@ async def test_a_user_acts_as_the_device_and_by_the_token_that_it_was_given(call
 
 
 @pytest.mark.asyncio
-async def test_what_mautrix_asks_for_whole() -> None:
+async def test_requests_of_mautrix_client_api() -> None:
     seen: list[tuple[str, str, Json]] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -138,7 +138,7 @@ async def test_what_mautrix_asks_for_whole() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_question_has_a_query_and_no_body() -> None:
+async def test_get_request_has_a_query_and_no_body() -> None:
     seen: list[web.Request] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -153,8 +153,8 @@ async def test_a_question_has_a_query_and_no_body() -> None:
 
 @pytest.mark.asyncio
 @BOTH
-async def test_what_no_strict_json_holds_passes_both_ways(call: Call) -> None:
-    """A stranger's content may be handed on, such as a room's list of members."""
+async def test_content_beyond_strict_json_is_sent_and_received(call: Call) -> None:
+    """Strangers' content may be passed on, such as a room's list of functional members."""
     strange: Json = {"half": "\ud83d", "endless": 10**30, "text": "价"}
     seen: list[object] = []
 
@@ -170,8 +170,8 @@ async def test_what_no_strict_json_holds_passes_both_ways(call: Call) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_page_of_a_room_is_read_whatever_its_events_hold() -> None:
-    """They are stored: half a character, which no database holds, becomes U+FFFD."""
+async def test_page_of_a_room_is_read_whatever_its_events_contain() -> None:
+    """Events are stored: a lone surrogate, which no database accepts, becomes U+FFFD."""
     events = (
         b'[{"type":"a","content":{"body":"a \\ud83d","n":1e400,"m":%s}},{"type":"\\ud83d\\ude00"}]'
     )
@@ -215,7 +215,7 @@ async def test_a_homeserver_may_live_under_a_path(call: Call) -> None:
         (401, '{"flows":[],"session":"x"}', {}, "M_UNAUTHORIZED"),
     ],
 )
-async def test_the_homeservers_no_is_a_refusal(
+async def test_error_code_of_the_homeserver_is_a_refusal(
     status: int, body: str, headers: dict[str, str], code: str, call: Call
 ) -> None:
     async with homeserver(always(status, body, headers)) as transport:
@@ -254,7 +254,7 @@ async def test_the_homeservers_no_is_a_refusal(
         (304, "", {}, None),
     ],
 )
-async def test_what_may_pass_is_unavailable(
+async def test_temporary_error_is_unavailable(
     status: int, body: str, headers: dict[str, str], retry_after: float | None, call: Call
 ) -> None:
     async with homeserver(always(status, body, headers)) as transport:
@@ -266,14 +266,14 @@ async def test_what_may_pass_is_unavailable(
 @pytest.mark.asyncio
 @ALL
 @pytest.mark.parametrize("body", ["<html>log in</html>", ""])
-async def test_a_foreign_page_is_told(body: str, call: Call) -> None:
+async def test_answer_without_json_is_named_in_the_error(body: str, call: Call) -> None:
     async with homeserver(always(200, body, {})) as transport:
         with pytest.raises(Unavailable, match="answered without JSON"):
             await call(transport, {})
 
 
 @pytest.mark.asyncio
-async def test_silence_and_broken_lines_are_unavailable() -> None:
+async def test_timeouts_and_broken_connections_are_unavailable() -> None:
     release = asyncio.Event()
 
     async def silent(_: web.Request) -> web.StreamResponse:
@@ -304,7 +304,7 @@ async def test_silence_and_broken_lines_are_unavailable() -> None:
 
 
 @pytest.mark.asyncio
-async def test_bytes_are_never_lost_between_size_and_stream() -> None:
+async def test_upload_states_its_exact_size() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         data = await request.read()
         assert request.headers["Content-Length"] == str(len(data))
@@ -351,8 +351,8 @@ async def test_download_is_capped_and_falls_back_to_the_old_path() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_compressed_download_has_the_size_of_what_it_holds() -> None:
-    """Its Content-Length is another: with that one no call centre would get the whole file."""
+async def test_compressed_download_does_not_state_its_compressed_size() -> None:
+    """Content-Length is the compressed size: with it, the call centre would get half a file."""
 
     async def answer(_: web.Request) -> web.StreamResponse:
         response = web.Response(body=b"x" * 10_000, content_type="text/plain")
@@ -385,7 +385,7 @@ async def test_download_that_breaks_off_is_unavailable() -> None:
 
 
 @pytest.mark.asyncio
-async def test_refusals_that_mean_it_is_so_already_are_success() -> None:
+async def test_refusals_of_a_state_already_reached_are_success() -> None:
     in_use = '{"errcode":"M_USER_IN_USE"}'
     async with homeserver(always(400, in_use)) as transport:
         await transport.register(GHOST)
@@ -402,7 +402,7 @@ async def test_refusals_that_mean_it_is_so_already_are_success() -> None:
 @pytest.mark.parametrize(
     ("reason", "body"), [("", "{}"), ("write to the bot", '{"reason": "write to the bot"}')]
 )
-async def test_who_leaves_may_say_why(reason: str, body: str) -> None:
+async def test_reason_for_leaving_is_sent(reason: str, body: str) -> None:
     seen: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -415,8 +415,8 @@ async def test_who_leaves_may_say_why(reason: str, body: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_of_one_call_centre_few_events_stand_before_those_of_others() -> None:
-    """However many of its rooms have something to say while the homeserver is slow."""
+async def test_busy_call_centre_does_not_delay_the_others() -> None:
+    """However many of its rooms send messages while the homeserver is slow."""
     began: asyncio.Queue[str] = asyncio.Queue()
     go_on = asyncio.Event()
 
@@ -444,8 +444,8 @@ async def test_of_one_call_centre_few_events_stand_before_those_of_others() -> N
 
 
 @pytest.mark.asyncio
-async def test_with_connections_of_its_own_it_acts_as_the_same_devices() -> None:
-    """Another call centre's: what becomes of a user's device, or token, holds for all."""
+async def test_connections_of_another_call_centre_share_devices_and_tokens() -> None:
+    """Each call centre has its own connections; devices, tokens and foreign users are shared."""
     seen: list[tuple[str | None, str | None]] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:

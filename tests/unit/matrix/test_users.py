@@ -13,7 +13,7 @@ OURS = OurUsers("example.org", "webchatbot", "webchat_{agent}", (QueueId(1), Que
 
 
 def queue_regex(users: OurUsers) -> str:
-    """That of the registration's namespace."""
+    """Return the regex of the registration's namespace."""
     return f"^{users.queue_pattern.pattern}$"
 
 
@@ -47,7 +47,7 @@ def test_similar_agents_have_different_ghosts(one: str, other: str) -> None:
 
 
 @given(st.text(st.characters(codec=None), max_size=400))
-def test_every_ghost_is_a_valid_user_of_ours_and_nobody_else(agent: str) -> None:
+def test_every_ghost_is_a_valid_user_id_of_the_ghost_namespace(agent: str) -> None:
     ghost = OURS.ghost(AgentId(agent))
     assert len(ghost.encode()) <= 255
     assert re.fullmatch(r"@[a-z0-9._=/+-]+:example\.org", ghost)
@@ -72,7 +72,7 @@ def test_every_ghost_is_a_valid_user_of_ours_and_nobody_else(agent: str) -> None
         ("", False, False),
     ],
 )
-def test_who_is_ours(user: str, ours: bool, host: bool) -> None:
+def test_bridge_users_and_hosts_are_recognised(user: str, ours: bool, host: bool) -> None:
     assert OURS.is_ours(user) is ours
     assert OURS.is_host(user) is host
 
@@ -80,7 +80,7 @@ def test_who_is_ours(user: str, ours: bool, host: bool) -> None:
 def test_queue_users() -> None:
     assert OURS.queue_of("@webchat_queue_12:example.org") == 12
     assert OURS.queue_of("@webchat_queue_7:example.org") is None
-    # Synapse lists nobody of an exclusive namespace, so the ghosts' must leave these out.
+    # Synapse lists no user of an exclusive namespace, so the ghosts' must exclude queue users.
     assert not re.match(OURS.ghost_regex, "@webchat_queue_7:example.org")
 
 
@@ -95,7 +95,7 @@ def test_queue_users() -> None:
         ("webchatbot", "webchat_queue_{agent}"),
     ],
 )
-def test_template_that_names_clash_with_is_refused(bot: str, template: str) -> None:
+def test_ambiguous_agent_template_is_refused(bot: str, template: str) -> None:
     with pytest.raises(ValueError, match="username_template"):
         OurUsers("example.org", bot, template, (QueueId(1),))
 
@@ -118,7 +118,7 @@ def test_queue_users_of_another_bridge() -> None:
         ("bot{queue}", "would give a queue the name @bot7:a"),
     ],
 )
-def test_a_template_of_queues_that_cannot_be(template: str, said: str) -> None:
+def test_invalid_queue_template_is_refused(template: str, said: str) -> None:
     with pytest.raises(ValueError, match="^queue_username_template .*" + re.escape(said)):
         OurUsers("a", "bot7", "webchat_{agent}", (QueueId(1),), template)
 
@@ -165,7 +165,7 @@ def test_the_same_agent_and_queue_in_two_call_centres() -> None:
     assert open_ones == {queue_regex(acme), queue_regex(best), "^@webchatbot:a$"}
 
 
-def test_a_bot_of_ones_own() -> None:
+def test_call_centres_with_bots_of_their_own() -> None:
     own = [
         named("acme", "a_{agent}", "aq_{queue}", "abot"),
         named("best", "b_{agent}", "bq_{queue}", "bbot"),
@@ -210,14 +210,14 @@ def test_a_bot_of_ones_own() -> None:
         ),
     ],
 )
-def test_names_that_two_call_centres_could_have(
+def test_names_that_two_call_centres_could_share_are_refused(
     agents: str, queues: str, bot: str, said: str
 ) -> None:
     with pytest.raises(NameTaken, match=f"^{said}"):
         OurUsers.several([ACME, named("best", agents, queues, bot)], "webchatbot")
 
 
-def test_templates_that_end_otherwise_give_no_name_twice() -> None:
+def test_templates_with_different_suffixes_share_no_name() -> None:
     best = named("best", "webchat_{agent}.b.", "webchat_queue_{queue}.b.")
     with pytest.raises(NameTaken):  # "mei.b." may be an agent of acme's
         OurUsers.several([ACME, best], "webchatbot")
