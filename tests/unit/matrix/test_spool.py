@@ -45,10 +45,3 @@ async def test_voice_message_is_converted_to_opus() -> None:
 async def test_undecodable_voice_message_is_kept_as_it_is() -> None:
     async with spool(blob(b"#!SILK_V3" + bytes(90), "", "v.silk"), "voice") as file:
         assert await playable(file, "voice", THREADS) is file
-
-
-async def test_more_than_memory_should_hold() -> None:
-    data = bytes(range(256)) * 8_192
-    async with spool(blob(data, "", "a.bin"), "file") as file:
-        assert file.size == len(data)
-        assert b"".join([chunk async for chunk in file.chunks()]) == data
