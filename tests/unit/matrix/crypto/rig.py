@@ -1,4 +1,4 @@
-"""`Crypto` between a world and a room: what the tests of the engine work with."""
+"""`Bridge`: `Crypto` with a fake homeserver, room, phone and clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOT, QUEUE = USERS.hosts()
 
 
 class Time:
-    """Stands still until somebody sleeps."""
+    """A clock that only tests move; sleeps are recorded, and take no time."""
 
     def __init__(self) -> None:
         self.ms = 10_000_000
@@ -38,7 +38,7 @@ class Time:
 
 
 class Patient(FakeServer):
-    """Its /sync returns at once, but not for ever without news."""
+    """A homeserver whose waiting /sync returns once there is news or a failure."""
 
     async def sync(self, user: object, since: str, *, wait: bool, device: str = "") -> Json:
         if wait:
@@ -53,7 +53,7 @@ class Patient(FakeServer):
         super().__init__(world)
         self.news = asyncio.Condition()
         self.reading: set[str] = set()
-        """Who has read its mailbox and waits for more."""
+        """Users that have read their mailbox and wait for more."""
 
     @property
     def fails(self) -> bool:
@@ -69,7 +69,7 @@ class Patient(FakeServer):
 
 
 class Bridge:
-    """`Crypto` between a world and a room."""
+    """`Crypto` with a fake homeserver, room, phone and clock."""
 
     def __init__(self) -> None:
         self.world, self.rooms, self.time = World(), Rooms(), Time()
@@ -99,7 +99,7 @@ class Bridge:
             task.cancel()
 
     async def requests(self, count: int) -> list[Json]:
-        """What the phone was asked for, once it was that often."""
+        """Wait until the phone has got `count` key requests; return them."""
         mailbox = self.world.mailboxes.setdefault((self.phone.user, self.phone.device_id), [])
         async with self.server.news:
             await self.server.news.wait_for(lambda: len(mailbox) >= count)
@@ -111,7 +111,7 @@ class Bridge:
         await self.server.wake()
 
     async def caught_up(self) -> None:
-        """Both hosts have read their mailboxes."""
+        """Wait until both hosts have read their mailboxes."""
         async with asyncio.timeout(30), self.server.news:
             await self.server.news.wait_for(lambda: self.server.reading.issuperset(USERS.hosts()))
 

@@ -86,7 +86,7 @@ async def post() -> Post:
 
 
 @pytest.mark.asyncio
-async def test_a_key_comes_and_is_told_of(post: Post) -> None:
+async def test_received_room_key_is_stored_and_reported(post: Post) -> None:
     phone = Phone(post.world)
     phone.send_key(BOT)
     raw = phone.say("hello")
@@ -102,14 +102,14 @@ async def test_a_key_comes_and_is_told_of(post: Post) -> None:
 async def test_the_first_use_of_a_key_does_not_undo_an_earlier_copy(
     post: Post, cached: bool
 ) -> None:
-    """The copy is being written as the one that is there is used, and would be written again."""
+    """The copy is being stored while the key that is there is first used, and so stored again."""
     phone = Phone(post.world)
     early = phone.write(BOT, "m.room_key", phone.room_key())
     first = phone.say("first", "$1")
     phone.send_key(BOT)
     await post.read()
     second, third = phone.say("second", "$2"), phone.say("third", "$3")
-    if cached:  # it is looked at, but nobody knows yet whose it is
+    if cached:  # the key is cached, but its owner is not known yet
         post.keys._owners = Doubting()
         assert isinstance(await post.opened(second), Undecryptable)
         post.keys._owners = Believing()
@@ -140,7 +140,7 @@ async def test_the_first_use_of_a_key_does_not_undo_an_earlier_copy(
 
 
 @pytest.mark.asyncio
-async def test_an_earlier_copy_of_a_key_is_read_from_then_on(post: Post) -> None:
+async def test_earlier_copy_of_a_key_is_used_from_then_on(post: Post) -> None:
     phone = Phone(post.world)
     early = phone.write(BOT, "m.room_key", phone.room_key())
     first = phone.say("first", "$1")
@@ -151,12 +151,12 @@ async def test_an_earlier_copy_of_a_key_is_read_from_then_on(post: Post) -> None
     post.post("m.room.encrypted", early)
     await post.read()
     assert isinstance(await post.opened(phone.say("third", "$3")), dict)
-    await post.store.drop_secrets()  # from here on there is nothing but what is in memory
+    await post.store.drop_secrets()  # from here on only memory has it
     assert isinstance(await post.opened(first), dict)
 
 
 @pytest.mark.asyncio
-async def test_of_two_copies_in_one_go_the_earlier_one_is_kept(post: Post) -> None:
+async def test_earlier_of_two_copies_in_one_sync_is_kept(post: Post) -> None:
     phone = Phone(post.world)
     phone.send_key(BOT)
     first = phone.say("first", "$1")
@@ -170,7 +170,7 @@ async def test_of_two_copies_in_one_go_the_earlier_one_is_kept(post: Post) -> No
 async def test_a_key_is_not_lost_when_the_database_is_away(
     post: Post, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is stored, so the homeserver is asked for the same again; and it can be read."""
+    """Nothing is stored, so the next /sync brings the same messages; they can still be read."""
     phone = Phone(post.world)
     phone.send_key(BOT)
     raw = phone.say("hello")
@@ -192,7 +192,7 @@ async def test_a_key_is_not_lost_when_the_database_is_away(
 
 
 @pytest.mark.asyncio
-async def test_a_key_is_not_lost_when_the_process_dies_in_between(post: Post) -> None:
+async def test_a_key_is_not_lost_when_the_process_dies_before_storing_it(post: Post) -> None:
     phone = Phone(post.world)
     phone.send_key(BOT)
     raw = phone.say("hello")
@@ -203,7 +203,7 @@ async def test_a_key_is_not_lost_when_the_process_dies_in_between(post: Post) ->
 
 
 @pytest.mark.asyncio
-async def test_many_letters_of_one_device_in_one_go(post: Post) -> None:
+async def test_many_messages_of_one_device_in_one_sync(post: Post) -> None:
     phone = Phone(post.world)
     for number in range(5):
         phone.send_key(BOT, f"!room{number}:here")
@@ -212,7 +212,7 @@ async def test_many_letters_of_one_device_in_one_go(post: Post) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_refusal_is_told_of(post: Post) -> None:
+async def test_withheld_key_is_reported(post: Post) -> None:
     phone = Phone(post.world)
     content: Json = {"room_id": ROOM, "session_id": phone.group.session_id, "code": "m.unverified"}
     post.post("m.room_key.withheld", content)
@@ -222,7 +222,7 @@ async def test_a_refusal_is_told_of(post: Post) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_letter_that_cannot_be_read_gets_a_new_session(post: Post) -> None:
+async def test_undecryptable_olm_message_causes_a_new_session(post: Post) -> None:
     phone = Phone(post.world)
     phone.begin(BOT)
     await post.read()
@@ -237,7 +237,7 @@ async def test_a_letter_that_cannot_be_read_gets_a_new_session(post: Post) -> No
     assert payload["type"] == "m.dummy"
     post.post("m.room.encrypted", content)
     await post.read()
-    assert phone.fetch() == []  # once an hour
+    assert phone.fetch() == []  # at most once an hour
     post.now += 3_600_000
     post.post("m.room_key.withheld", {"code": "m.no_olm", "sender_key": phone.keys["curve25519"]})
     await post.read()
@@ -245,8 +245,8 @@ async def test_a_letter_that_cannot_be_read_gets_a_new_session(post: Post) -> No
 
 
 @pytest.mark.asyncio
-async def test_what_no_database_takes_stops_nobody_elses_keys(post: Post) -> None:
-    """One such event would be asked for again for ever, and every key behind it."""
+async def test_unstorable_ids_do_not_block_other_keys(post: Post) -> None:
+    """Otherwise /sync would repeat such an event for ever, and every key behind it."""
     phone = Phone(post.world)
     for name in ("!nul\x00", "!half\ud800", "!" + "x" * 5000):
         withheld: Json = {"room_id": name, "session_id": "s", "code": "m.unverified"}
@@ -265,8 +265,8 @@ async def test_what_no_database_takes_stops_nobody_elses_keys(post: Post) -> Non
 
 
 @pytest.mark.asyncio
-async def test_nobody_fills_the_database(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a sender makes us keep is limited; who writes as people do is not hindered."""
+async def test_rows_per_sender_are_limited(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Normal use stays within the limits."""
     monkeypatch.setattr(arrivals, "_KEYS", 3)
     monkeypatch.setattr(arrivals, "_CHANNELS", 2)
     await post.start()
@@ -276,7 +276,7 @@ async def test_nobody_fills_the_database(post: Post, monkeypatch: pytest.MonkeyP
         post.post("m.room_key.withheld", withheld)
     assert len((await post.read()).keys) == 3
     phone.send_key(BOT)
-    assert (await post.read()).keys == {}  # the key is one too many; it will be asked for
+    assert (await post.read()).keys == {}  # the key exceeds the limit; it will be requested
     others = [Phone(post.world, "@carol:here", device_id=f"D{number}") for number in range(5)]
     for other in others:
         other.send_key(BOT)
@@ -290,7 +290,7 @@ async def test_nobody_fills_the_database(post: Post, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.asyncio
 async def test_a_stranger_cannot_keep_a_broken_session_broken(post: Post) -> None:
-    """The mark that it was replaced lately belongs to its device and its user."""
+    """That a session was replaced lately is noted by device and user."""
     phone = Phone(post.world)
     (device_id,) = post.world.devices[BOT]
     broken: Json = {"code": "m.no_olm", "sender_key": phone.keys["curve25519"]}
@@ -303,8 +303,8 @@ async def test_a_stranger_cannot_keep_a_broken_session_broken(post: Post) -> Non
 
 
 @pytest.mark.asyncio
-async def test_a_session_that_could_not_be_mended_is_mended_soon(post: Post) -> None:
-    """And if the clock went back meanwhile, all the same."""
+async def test_failed_repair_of_a_session_is_repeated_soon(post: Post) -> None:
+    """Also if the clock went back meanwhile."""
     phone = Phone(post.world)
     broken: Json = {"code": "m.no_olm", "sender_key": phone.keys["curve25519"]}
     post.world.away = {"here"}
@@ -319,7 +319,7 @@ async def test_a_session_that_could_not_be_mended_is_mended_soon(post: Post) -> 
 
 
 @pytest.mark.asyncio
-async def test_whatever_else_comes_is_left_alone(post: Post) -> None:
+async def test_other_to_device_messages_are_ignored(post: Post) -> None:
     phone = Phone(post.world)
     post.post("m.room.encrypted", {"algorithm": "m.other"})
     post.post("m.room.encrypted", phone.write(BOT, "m.x", {}, recipient="@other:here"))
@@ -330,7 +330,7 @@ async def test_whatever_else_comes_is_left_alone(post: Post) -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_event_that_makes_us_fail_stops_no_other(
+async def test_event_that_raises_does_not_block_the_others(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phone = Phone(post.world)
@@ -346,7 +346,7 @@ async def test_an_event_that_makes_us_fail_stops_no_other(
 
 
 @pytest.mark.asyncio
-async def test_changed_devices_are_asked_for_again(post: Post) -> None:
+async def test_changed_device_lists_are_queried_again(post: Post) -> None:
     await post.peers.devices(BOT, [ALICE])
     Phone(post.world)
     post.world.changed = [ALICE]
@@ -355,7 +355,7 @@ async def test_changed_devices_are_asked_for_again(post: Post) -> None:
 
 
 @pytest.mark.asyncio
-async def test_used_up_keys_are_made_again(post: Post) -> None:
+async def test_used_one_time_keys_are_replaced(post: Post) -> None:
     (device_id,) = post.world.devices[BOT]
     keys = post.world.one_time[BOT, device_id]
     for key_id in list(keys)[:40]:
@@ -365,7 +365,7 @@ async def test_used_up_keys_are_made_again(post: Post) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_token_that_the_homeserver_forgot_is_dropped(post: Post) -> None:
+async def test_sync_token_unknown_to_the_homeserver_is_dropped(post: Post) -> None:
     await post.read()
 
     class Forgetful(FakeServer):
@@ -413,7 +413,7 @@ _KINDS = st.sampled_from(
         max_size=8,
     )
 )
-def test_whatever_strangers_send_can_be_stored_and_stops_nothing(
+def test_any_to_device_message_can_be_stored_and_blocks_nothing(
     sent: list[tuple[str, str, Json, int, bytes]],
 ) -> None:
     async def scene() -> None:
@@ -440,7 +440,7 @@ def test_whatever_strangers_send_can_be_stored_and_stops_nothing(
 
 
 @pytest.mark.asyncio
-async def test_a_reply_without_sense_is_survived(post: Post) -> None:
+async def test_malformed_sync_reply_is_survived(post: Post) -> None:
     async with post.upkeep.holding(BOT) as own:
         for reply in (
             {},

@@ -32,7 +32,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class House:
-    """Two hosts, one of which has its device already."""
+    """A bridge with two hosts, whose devices a test creates, and a phone."""
 
     def __init__(self) -> None:
         self.world, self.rooms, self.clock = World(), Rooms(), Clock()
@@ -49,7 +49,7 @@ class House:
         return [event for _, event in self.world.mailboxes.get((ALICE, device_id), [])]
 
 
-async def test_the_device_that_wrote_is_asked_once_by_each_host_that_is_there() -> None:
+async def test_sending_device_gets_one_key_request_of_each_ready_host() -> None:
     house = House()
     await house.crypto.upkeep.begin()
     await house.crypto.ensure(BOT)
@@ -77,8 +77,8 @@ async def test_the_device_that_wrote_is_asked_once_by_each_host_that_is_there() 
     }
 
 
-async def test_a_key_whose_answer_was_lost_is_asked_for_again() -> None:
-    """What came could not be read, say; whoever writes again must not wait for ever."""
+async def test_unanswered_key_request_is_repeated_after_a_minute() -> None:
+    """The answer may have been undecryptable."""
     house = House()
     await house.crypto.upkeep.begin()
     await house.crypto.ensure(BOT)
@@ -87,7 +87,7 @@ async def test_a_key_whose_answer_was_lost_is_asked_for_again() -> None:
         assert len(house.asked("*")) == count
 
 
-async def test_all_devices_are_asked_where_the_event_names_none() -> None:
+async def test_all_devices_get_a_key_request_if_the_event_names_none() -> None:
     house = House()
     await house.crypto.upkeep.begin()
     for host in (BOT, QUEUE):
@@ -96,7 +96,7 @@ async def test_all_devices_are_asked_where_the_event_names_none() -> None:
     assert [event["sender"] for event in house.asked("*")] == [BOT, QUEUE]
 
 
-async def test_a_host_whose_device_has_to_be_read_again_asks_as_well() -> None:
+async def test_host_whose_device_must_be_read_again_sends_key_requests() -> None:
     house = House()
     await house.crypto.upkeep.begin()
     await house.crypto.ensure(BOT)
@@ -108,7 +108,7 @@ async def test_a_host_whose_device_has_to_be_read_again_asks_as_well() -> None:
 
 
 @pytest.mark.parametrize("failure", [AWAY, Refused("M_UNKNOWN")])
-async def test_a_failure_is_no_failure(failure: Exception) -> None:
+async def test_failed_key_request_changes_nothing(failure: Exception) -> None:
     house = House()
     await house.crypto.upkeep.begin()
     await house.crypto.ensure(BOT)

@@ -32,7 +32,7 @@ async def collected(chunks: AsyncIterator[bytes]) -> bytes:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 65_536, IN_MEMORY + 12_345])
-async def test_both_ways_and_against_another_implementation(size: int) -> None:
+async def test_encryption_and_decryption_agree_with_matrix_nio(size: int) -> None:
     data = bytes(number * 7 % 251 for number in range(size))
     async with encrypted(pieces(data)) as (sealed, key):
         ciphertext = await collected(sealed.chunks())
@@ -52,7 +52,7 @@ async def test_both_ways_and_against_another_implementation(size: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_not_a_byte_of_a_changed_file_passes() -> None:
+async def test_changed_file_is_refused_before_its_first_byte() -> None:
     async with encrypted(pieces(b"x" * 200_000)) as (sealed, key):
         ciphertext = await collected(sealed.chunks())
     changed = ciphertext[:-1] + bytes([ciphertext[-1] ^ 1])
@@ -66,8 +66,8 @@ async def test_not_a_byte_of_a_changed_file_passes() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_full_disk_is_trouble_that_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An OSError would be taken for a fault of our own, and the file for a dead letter."""
+async def test_full_disk_is_a_temporary_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An OSError would count as a bug of the bridge, and the file would not be retried."""
 
     class Full(io.BytesIO):
         def write(self, data: object) -> int:
@@ -82,7 +82,7 @@ async def test_a_full_disk_is_trouble_that_passes(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.asyncio
-async def test_what_the_source_raises_is_passed_on() -> None:
+async def test_errors_of_the_source_are_passed_on() -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"x"
         raise TooBig("more than allowed")
@@ -117,6 +117,6 @@ GOOD = file_field(MXC, FileKey("A" * 43, "A" * 22, "A" * 43))
         {"hashes": {"sha256": 5}},
     ],
 )
-def test_what_nobody_specified_is_refused(change: dict[str, object]) -> None:
+def test_malformed_file_field_is_refused(change: dict[str, object]) -> None:
     assert read_file_field(GOOD) is not None
     assert read_file_field(GOOD | change) is None

@@ -4,7 +4,7 @@ from bridge.matrix.crypto import arrivals
 from bridge.matrix.crypto.limits import DAY_MS, HOUR_MS, Allowance, Budget
 
 
-def test_so_many_an_hour() -> None:
+def test_budget_is_limited_per_period() -> None:
     budget = Budget(2, HOUR_MS)
     assert [budget.spend("a", 5) for _ in range(3)] == [True, True, False]
     assert budget.spend("b", 5)
@@ -23,7 +23,7 @@ def test_a_homeserver_has_a_limit_for_all_its_users() -> None:
     assert allowance.spend("@9:there", DAY_MS)
 
 
-def test_a_refused_one_is_charged_to_nobody() -> None:
+def test_refused_use_is_not_charged() -> None:
     allowance = Allowance(2, 3, "here")
     assert all(allowance.spend(f"@{n}:there", 0) for n in range(3))
     late = DAY_MS - 1
@@ -32,8 +32,8 @@ def test_a_refused_one_is_charged_to_nobody() -> None:
     assert allowance.spend("@b:there", DAY_MS)
 
 
-def test_a_thousand_customers_of_one_homeserver_come_back_at_once() -> None:
-    """With four devices each, in a room with the bot and a queue user, whom six agents served."""
+def test_a_thousand_customers_of_one_homeserver_stay_within_the_limits() -> None:
+    """Each with four devices, in a room with the bot, a queue user and six agents."""
     channels = Allowance(arrivals._CHANNELS, arrivals._CHANNELS_OF_SERVER, "here")
     for customer in range(1_000):
         assert all(channels.spend(f"@{customer}:there", 0) for _ in range(4 * (2 + 6)))

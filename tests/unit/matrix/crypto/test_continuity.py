@@ -26,7 +26,7 @@ asynchronous = pytest.mark.asyncio
 
 
 class Witnessed:
-    """A database that turns its ratchets, and a homeserver that bears witness."""
+    """A database whose ratchets advance, and a homeserver that keeps its mark."""
 
     def __init__(self) -> None:
         self.world, self.clock, self.store = World(), Clock(), MemoryStore()
@@ -47,7 +47,7 @@ class Witnessed:
 
 
 @asynchronous
-async def test_a_database_that_goes_on_is_its_newest_state() -> None:
+async def test_database_in_use_is_recognised_as_the_newest_state() -> None:
     house = Witnessed()
     for _ in range(3):
         assert await house.upkeep.check()
@@ -56,7 +56,7 @@ async def test_a_database_that_goes_on_is_its_newest_state() -> None:
 
 
 @asynchronous
-async def test_a_copy_of_before_the_last_start_is_an_older_one() -> None:
+async def test_backup_from_before_the_last_start_is_detected() -> None:
     house = Witnessed()
     await house.upkeep.check()
     await house.upkeep.follow(at_once=True)
@@ -66,13 +66,13 @@ async def test_a_copy_of_before_the_last_start_is_an_older_one() -> None:
     await house.upkeep.follow(at_once=True)
     house.start(backup)
     assert not await house.upkeep.check()
-    await house.upkeep.follow(at_once=True)  # told: it is the newest again
+    await house.upkeep.follow(at_once=True)  # its mark is set: it is the newest again
     house.start()
     assert await house.upkeep.check()
 
 
 @asynchronous
-async def test_a_copy_that_was_made_while_the_bridge_ran_is_an_older_one() -> None:
+async def test_backup_made_while_the_bridge_ran_is_detected() -> None:
     house = Witnessed()
     await house.upkeep.check()
     await house.upkeep.follow(at_once=True)
@@ -85,13 +85,13 @@ async def test_a_copy_that_was_made_while_the_bridge_ran_is_an_older_one() -> No
 
 
 @asynchronous
-async def test_the_mark_moves_with_the_ratchets_and_not_too_often() -> None:
+async def test_mark_changes_with_the_ratchets_but_not_too_often() -> None:
     house = Witnessed()
     await house.upkeep.follow(at_once=True)
     first = house.mark
     house.clock.ms += EVERY
     await house.upkeep.follow()
-    assert house.mark == first  # nothing was turned
+    assert house.mark == first  # no ratchet has advanced
     await house.turn()
     await house.upkeep.follow()
     second = house.mark
@@ -111,8 +111,8 @@ async def test_the_mark_moves_with_the_ratchets_and_not_too_often() -> None:
 
 @asynchronous
 @pytest.mark.parametrize("failure", [AWAY, REFUSED])
-async def test_whichever_of_the_two_writes_was_the_last(failure: Exception) -> None:
-    """The homeserver may or may not have the mark whose answer did not come."""
+async def test_mark_whose_answer_was_lost_is_recognised(failure: Exception) -> None:
+    """The homeserver may or may not have stored it."""
     house = Witnessed()
     await house.upkeep.check()
     await house.upkeep.follow(at_once=True)
@@ -136,7 +136,7 @@ async def test_whichever_of_the_two_writes_was_the_last(failure: Exception) -> N
 
 
 class Turns(FakeServer):
-    """Each of its calls may be overtaken."""
+    """A homeserver whose calls wait at random, so that others overtake them."""
 
     def __init__(self, world: World, seed: random.Random) -> None:
         super().__init__(world)
@@ -159,8 +159,8 @@ class Turns(FakeServer):
 
 
 @asynchronous
-async def test_those_who_come_together_share_a_mark() -> None:
-    """However many agents speak for the first time in one moment."""
+async def test_concurrent_new_devices_share_a_mark() -> None:
+    """However many agents send their first message at the same moment."""
     house = Witnessed()
     server = Turns(house.world, random.Random(1))  # noqa: S311 - the same again
     upkeep = Upkeep(house.vault, server, BOT, house.clock, deaf)
@@ -175,12 +175,12 @@ async def test_those_who_come_together_share_a_mark() -> None:
     assert 1 <= house.world.calls.count("set_mark") <= 2
     house.world.calls.clear()
     await upkeep.witness()
-    assert house.world.calls == []  # nothing was turned
+    assert house.world.calls == []  # no ratchet has advanced
 
 
 @asynchronous
-async def test_what_is_being_written_while_a_mark_is_set_has_a_mark_to_come() -> None:
-    """The mark may be in a copy that does not have the row yet."""
+async def test_row_written_while_a_mark_is_set_needs_another_mark() -> None:
+    """A backup may contain the mark, but not the row yet."""
     house = Witnessed()
     own, written = OwnDevice.draw(BOT, "D"), asyncio.Event()
     vault = Vault(Slow(house.store, written.wait), Sealer("secret"))  # type: ignore[arg-type]
@@ -197,8 +197,8 @@ async def test_what_is_being_written_while_a_mark_is_set_has_a_mark_to_come() ->
 
 
 @asynchronous
-async def test_a_neighbour_that_sets_marks_is_no_newer_database() -> None:
-    """Whoever looks while others set theirs finds the homeserver's mark among those it knows."""
+async def test_marks_of_concurrent_processes_are_recognised() -> None:
+    """A check during changes of others finds the homeserver's mark among the stored ones."""
     for seed in range(20):
         house, chance = Witnessed(), random.Random(seed)  # noqa: S311 - the same again
         server = Turns(house.world, chance)
@@ -211,12 +211,12 @@ async def test_a_neighbour_that_sets_marks_is_no_newer_database() -> None:
                 await again(partial(upkeep.follow, at_once=True))
 
         await asyncio.gather(*(live() for _ in range(4)))
-        assert len(await possible(house)) <= 12  # each has three at most
+        assert len(await possible(house)) <= 12  # each process has three at most
 
 
 @asynchronous
-async def test_neighbours_may_set_several_marks_while_one_looks() -> None:
-    """The mark that it found at the homeserver is not in the row any more when it reads that."""
+async def test_other_processes_may_set_several_marks_during_a_check() -> None:
+    """When the check reads the row, the mark that it got from the homeserver is gone from it."""
     house, looking = Witnessed(), asyncio.Event()
     await house.upkeep.follow(at_once=True)
 
@@ -232,7 +232,7 @@ async def test_neighbours_may_set_several_marks_while_one_looks() -> None:
 
 
 @asynchronous
-async def test_one_that_stood_still_before_it_set_its_mark_is_known_for_twenty_lives() -> None:
+async def test_delayed_mark_is_recognised_after_twenty_starts() -> None:
     house = Witnessed()
     house.world.fails["set_mark"] = AWAY
     await house.upkeep.follow(at_once=True)
@@ -255,7 +255,7 @@ async def possible(house: Witnessed) -> tuple[str, ...]:
 
 
 @asynchronous
-async def test_a_homeserver_that_keeps_no_marks_is_believed() -> None:
+async def test_database_counts_as_newest_if_the_homeserver_keeps_no_marks() -> None:
     house = Witnessed()
     await house.upkeep.follow(at_once=True)
     house.start()
@@ -263,7 +263,7 @@ async def test_a_homeserver_that_keeps_no_marks_is_believed() -> None:
     assert await house.upkeep.check()
 
 
-def test_comparing() -> None:
+def test_is_newest_compares_marks() -> None:
     assert is_newest(None, "")
     assert is_newest(None, "a")
     assert is_newest(Marks(("a", "b")), "")

@@ -1,8 +1,8 @@
-"""The process is killed at every step that leaves a trace, before and after it.
+"""The process is killed before and after each write to the database and call of the homeserver.
 
-A life is one customer and one of our hosts who talk: keys come, messages are opened, answers are
-encrypted. Each write to the database and each call of the homeserver is a place to die at. Whoever
-comes after goes on with what is durable, and at the end nothing is missing and no key served twice.
+In a `Life`, a customer and a host talk: keys are received, messages decrypted, answers encrypted.
+After each kill, a new process continues from the stored state. In the end nothing may be missing,
+and no key may have been used twice.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ pytestmark = pytest.mark.asyncio
 TURNS = 3
 """Messages each way."""
 LONGEST = 400
-"""Steps that no life comes near."""
+"""Upper bound of the steps of a life."""
 
 
 class Killed(BaseException):
-    """The process is no more."""
+    """The process was killed."""
 
 
 class Fate:
-    """Counts the steps of a life; at the numbers it was given, the process dies."""
+    """Counts the steps of a life; kills the process at the steps in `deaths`."""
 
     def __init__(self, deaths: Sequence[int]) -> None:
         self.deaths = set(deaths)
@@ -60,7 +60,7 @@ class Fate:
 
 
 class MortalStore(MemoryStore):
-    """What was written before the process died stays written."""
+    """A store in which the process may be killed before and after each write."""
 
     def __init__(self, fate: Fate) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ _CALLS = frozenset(
 
 
 class MortalServer(FakeServer):
-    """A call may have its effect, or none, when the process dies of it."""
+    """A homeserver whose calls may kill the process, before or after their effect."""
 
     def __init__(self, world: World, fate: Fate) -> None:
         super().__init__(world)
@@ -102,7 +102,7 @@ class MortalServer(FakeServer):
 
 
 class Life:
-    """A world in which the bridge dies as often as its fate says."""
+    """A conversation during which the bridge is killed at given steps."""
 
     def __init__(self, deaths: Sequence[int]) -> None:
         self.fate = Fate(deaths)
@@ -124,7 +124,7 @@ class Life:
         await self.upkeep.current(BOT)
 
     async def live(self) -> None:
-        """Until all is said; who dies comes again."""
+        """Talk until all is said; start again after each kill."""
         while len(self.answers) < TURNS:
             try:
                 await self.start()
@@ -146,7 +146,7 @@ class Life:
             self.answers.append(await self.sharing.encrypt(own, readers, event))
 
     def write(self) -> None:
-        """The phone makes a new session each time, and half of the time a new channel."""
+        """Write from the phone in a new megolm session, every other time by a new olm session."""
         number = len(self.said)
         self.phone.group = GroupSession()
         if number % 2 == 0:
@@ -171,10 +171,10 @@ class Life:
         return content["body"]
 
     async def examine(self, one_time_keys: int = 5) -> None:
-        """Nothing is missing, nothing served twice, and what is published can be used.
+        """Check that nothing is missing or used twice, and that published keys can be used.
 
         Args:
-            one_time_keys: how many of the published ones are tried.
+            one_time_keys: maximum number of published one-time keys that are tried.
         """
         self.fate.deaths.clear()
         letters = [event["content"] for _, event in self.world.mailboxes[ALICE, "PHONE"]]
@@ -200,7 +200,7 @@ class Life:
 
 
 def _ratchet_step(phone: Phone, content: object) -> tuple[bytes, bytes]:
-    """What no two letters may share: the ratchet key and the number that they were encrypted by."""
+    """Return the ratchet key and message number of an olm message; no two may be the same."""
     assert isinstance(content, dict)
     part = content["ciphertext"][phone.keys["curve25519"]]
     body = from_base64(part["body"])
@@ -209,7 +209,7 @@ def _ratchet_step(phone: Phone, content: object) -> tuple[bytes, bytes]:
 
 
 def _fields(body: bytes) -> dict[int, bytes]:
-    """The fields of an olm message (specification of Olm, "Message format"), without its MAC."""
+    """Return the fields of an olm message without its MAC (Olm specification, "Message format")."""
     found, at = {}, 1
     while at < len(body) - 8:
         number, kind = body[at] >> 3, body[at] & 7
@@ -235,7 +235,7 @@ def _message(content: Json) -> tuple[object, int]:
     return content["session_id"], message.message_index()
 
 
-async def test_a_life_without_death() -> None:
+async def test_conversation_without_a_kill() -> None:
     life = Life([])
     await life.live()
     await life.examine(one_time_keys=50)
@@ -243,7 +243,7 @@ async def test_a_life_without_death() -> None:
 
 
 @pytest.mark.parametrize("part", range(4))
-async def test_death_at_each_step(part: int) -> None:
+async def test_kill_at_each_step(part: int) -> None:
     first = part + 1
     while True:
         life = Life([first])
@@ -256,8 +256,8 @@ async def test_death_at_each_step(part: int) -> None:
 
 
 @pytest.mark.parametrize("gap", [1, 2, 3, 7, 12])
-async def test_death_again_and_again(gap: int) -> None:
-    """It gets through all the same, as long as each life is longer than a start."""
+async def test_repeated_kills(gap: int) -> None:
+    """The conversation is finished as long as each process lives longer than its start."""
     for offset in range(0, 30, 3):
         deaths = [offset + number * (20 + gap) for number in range(1, 8)]
         life = Life(deaths)

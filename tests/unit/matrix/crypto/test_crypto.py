@@ -19,14 +19,14 @@ from tests.unit.matrix.crypto.world import AWAY, REFUSED, ROOM
 pytestmark = pytest.mark.asyncio
 
 
-async def test_what_is_not_encrypted_passes(bridge: Bridge) -> None:
+async def test_unencrypted_event_is_returned_unchanged(bridge: Bridge) -> None:
     raw: Json = {"type": "m.room.message", "room_id": ROOM}
     assert await bridge.crypto.open(raw) is raw
     wrong: Json = {"type": "m.room.encrypted", "room_id": ROOM}
     assert await bridge.crypto.open(wrong) == Undecryptable("unreadable.undecryptable", later=False)
 
 
-async def test_only_the_key_that_is_waited_for_wakes(bridge: Bridge) -> None:
+async def test_only_the_awaited_key_ends_the_wait(bridge: Bridge) -> None:
     async with bridge.running():
         await bridge.send_key()
         await bridge.until_told()
@@ -44,7 +44,7 @@ async def test_only_the_key_that_is_waited_for_wakes(bridge: Bridge) -> None:
             opening.cancel()
 
 
-async def test_the_right_key_opens(bridge: Bridge) -> None:
+async def test_event_is_decrypted_once_its_key_arrives(bridge: Bridge) -> None:
     async with bridge.running(), asyncio.timeout(30):
         early = bridge.phone.room_key()
         raw = bridge.phone.say("hello")
@@ -66,10 +66,10 @@ async def test_a_key_that_does_not_come(bridge: Bridge, monkeypatch: pytest.Monk
     assert found == Undecryptable("unreadable.no_key", later=True)
 
 
-async def test_a_key_that_does_not_come_is_asked_for_once(
+async def test_missing_key_is_requested_once_by_each_host(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The letter with the key was lost; the phone gives it again because it is asked."""
+    """The message with the key was lost; the phone sends the key again on request."""
     monkeypatch.setattr(crypto, "AFTER", 0.01)
     phone = bridge.phone
     raw = phone.say("hello", "$1", outside={"device_id": phone.device_id})
@@ -102,7 +102,7 @@ async def test_asking_that_fails_changes_nothing(
     assert found == Undecryptable("unreadable.no_key", later=True)
 
 
-async def test_trouble_does_not_end_the_reading(bridge: Bridge) -> None:
+async def test_failed_sync_is_repeated(bridge: Bridge) -> None:
     unknown = Refused("M_UNKNOWN_DEVICE")
     for trouble in (AWAY, REFUSED, unknown, StoreError("away"), RuntimeError("ours")):
         bridge.world.fails["sync"] = trouble
@@ -117,7 +117,7 @@ async def test_trouble_does_not_end_the_reading(bridge: Bridge) -> None:
             await bridge.until_told()
 
 
-async def test_a_reader_whose_device_is_gone_gets_it_again(bridge: Bridge) -> None:
+async def test_host_whose_device_is_unknown_to_sync_gets_it_again(bridge: Bridge) -> None:
     async with bridge.running():
         await bridge.caught_up()
         (device_id,) = bridge.world.devices[BOT]
@@ -131,7 +131,7 @@ async def test_a_reader_whose_device_is_gone_gets_it_again(bridge: Bridge) -> No
             assert bridge.world.devices[BOT].keys() == there
 
 
-async def test_a_clear_room_stays_clear(bridge: Bridge) -> None:
+async def test_clear_room_is_not_encrypted_before_encryption_is_enabled(bridge: Bridge) -> None:
     content: Json = {"body": "x"}
     del bridge.rooms.states["m.room.encryption"]
     assert await bridge.crypto.seal(BOT, ROOM, "m.room.message", content) == (
@@ -144,7 +144,7 @@ async def test_a_clear_room_stays_clear(bridge: Bridge) -> None:
     assert await bridge.crypto.is_encrypted(BOT, ROOM)
 
 
-async def test_what_is_said_in_an_encrypted_room(bridge: Bridge) -> None:
+async def test_messages_are_encrypted_but_reactions_are_not(bridge: Bridge) -> None:
     kind, content = await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "x"})
     assert kind == "m.room.encrypted"
     bridge.phone.fetch()
@@ -153,7 +153,7 @@ async def test_what_is_said_in_an_encrypted_room(bridge: Bridge) -> None:
     assert await bridge.crypto.seal(BOT, ROOM, "m.reaction", reaction) == ("m.reaction", reaction)
 
 
-async def test_a_ghost_looks_into_its_mailbox_before_a_session(bridge: Bridge) -> None:
+async def test_ghost_reads_its_mailbox_before_a_new_session(bridge: Bridge) -> None:
     ghost = UserId("@ghosta:here")
     await bridge.crypto.ensure(ghost)
     bridge.world.calls.clear()
@@ -172,7 +172,7 @@ async def test_a_ghost_looks_into_its_mailbox_before_a_session(bridge: Bridge) -
     assert bridge.world.calls.count("sync") == 2
 
 
-async def test_a_mailbox_that_cannot_be_read_holds_up_nothing_and_is_read_next_time(
+async def test_failed_read_of_a_ghosts_mailbox_delays_nothing_and_is_repeated(
     bridge: Bridge,
 ) -> None:
     ghost, rooms = UserId("@ghosta:here"), [ROOM, RoomId("!other:here"), RoomId("!third:here")]
@@ -187,7 +187,7 @@ async def test_a_mailbox_that_cannot_be_read_holds_up_nothing_and_is_read_next_t
     assert bridge.world.calls.count("sync") == 3
 
 
-async def test_a_ghost_mends_its_broken_sessions_before_it_writes(bridge: Bridge) -> None:
+async def test_ghost_renews_broken_olm_sessions_before_it_writes(bridge: Bridge) -> None:
     ghost = UserId("@ghosta:here")
     await bridge.crypto.ensure(ghost)
     broken: Json = {"code": "m.no_olm", "sender_key": bridge.phone.keys["curve25519"]}
@@ -219,7 +219,7 @@ async def test_the_token_of_an_older_homeserver_is_used(bridge: Bridge) -> None:
     assert bridge.server.tokens == {ghost: "token"}
 
 
-async def test_a_copy_of_a_moment_before_the_stop_is_an_older_one(bridge: Bridge) -> None:
+async def test_backup_made_just_before_the_stop_is_detected(bridge: Bridge) -> None:
     async with bridge.running():
         await bridge.caught_up()
         backup = bridge.store.copy()
@@ -231,10 +231,10 @@ async def test_a_copy_of_a_moment_before_the_stop_is_an_older_one(bridge: Bridge
 
 
 @pytest.mark.parametrize("why", ["never settled", "away", "slow"])
-async def test_a_stop_without_a_mark(
+async def test_mark_stays_if_none_can_be_set_at_the_stop(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """A copy of which it is not known yet whether it is an older one must not become the newest."""
+    """A database that may be an older copy must not be marked as the newest."""
     monkeypatch.setattr(devices, "_LAST", 0.01)
     backup = bridge.store.copy()
     await bridge.crypto.ensure(BOT)
@@ -258,7 +258,7 @@ async def test_a_stop_without_a_mark(
 async def test_a_restored_database_reads_its_old_mailbox_and_writes_with_new_sessions(
     bridge: Bridge,
 ) -> None:
-    """What was sent while it was away is read with the old keys; they encrypt nothing more."""
+    """Messages sent meanwhile are decrypted with the old keys, which encrypt nothing more."""
     await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "before"})
     bridge.phone.fetch()
     backup, (old,) = bridge.store.copy(), bridge.world.devices[BOT]
@@ -278,7 +278,7 @@ async def test_a_restored_database_reads_its_old_mailbox_and_writes_with_new_ses
     letter = bridge.world.mailboxes[bridge.phone.user, bridge.phone.device_id][-1][1]["content"]
     assert isinstance(letter, dict)
     assert letter["sender_key"] == content["sender_key"]
-    assert [part["type"] for part in letter["ciphertext"].values()] == [0]  # a new session's first
+    assert [part["type"] for part in letter["ciphertext"].values()] == [0]  # first of a new session
     bridge.phone.fetch()
     assert bridge.phone.read(content)["content"] == {"body": "after"}
     opened = await bridge.crypto.open(raw)
@@ -286,7 +286,7 @@ async def test_a_restored_database_reads_its_old_mailbox_and_writes_with_new_ses
     assert opened["content"] == {"msgtype": "m.text", "body": "said while it was away"}
 
 
-async def test_a_user_without_keys_is_no_reason_to_stop(bridge: Bridge) -> None:
+async def test_refused_device_is_fatal_only_if_the_user_is_missing(bridge: Bridge) -> None:
     bridge.world.fails["make_device"] = Refused("M_UNKNOWN")
     await bridge.crypto.ensure(UserId("@ghostb:here"))
     bridge.world.fails["make_device"] = REFUSED  # there is no such user
@@ -299,8 +299,8 @@ async def test_a_user_without_keys_is_no_reason_to_stop(bridge: Bridge) -> None:
     await bridge.crypto.mend(UserId("@ghostb:here"))
 
 
-async def test_several_who_begin_at_once_spend_one_key_of_a_device_each(bridge: Bridge) -> None:
-    """Each asks anew who reads; an answer that is the same as another's is no change."""
+async def test_concurrent_senders_claim_one_one_time_key_each(bridge: Bridge) -> None:
+    """Each determines the readers; a result that equals another's does not count as a change."""
     ours = BOT, QUEUE, UserId("@ghost1:here")
     for user in ours:
         await bridge.crypto.ensure(user)
@@ -321,7 +321,7 @@ async def test_several_who_begin_at_once_spend_one_key_of_a_device_each(bridge: 
     assert said == list(ours)
 
 
-async def test_of_copies_that_come_to_two_hosts_at_once_the_earlier_stays(bridge: Bridge) -> None:
+async def test_earlier_of_two_copies_for_different_hosts_is_kept(bridge: Bridge) -> None:
     for host in (BOT, QUEUE):
         await bridge.crypto.ensure(host)
     early = bridge.phone.room_key()

@@ -1,4 +1,4 @@
-"""What strangers and their homeservers may do to the engine, and who must not notice."""
+"""Strangers' slow homeservers and busy rooms: other rooms go on, and nothing leaks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.unit.matrix.crypto.world import ROOM, Phone
 pytestmark = pytest.mark.asyncio
 
 
-async def test_a_slow_homeserver_of_one_room_holds_up_no_other(bridge: Bridge) -> None:
-    """Nobody waits for another's homeserver: not the other rooms, and not the reading of keys."""
+async def test_slow_homeserver_of_one_room_does_not_delay_the_others(bridge: Bridge) -> None:
+    """Neither the other rooms nor the reading of keys wait for it."""
     slow, far, other = asyncio.Event(), "@far:evil", RoomId("!other:here")
     query = bridge.server.query
 
@@ -34,7 +34,7 @@ async def test_a_slow_homeserver_of_one_room_holds_up_no_other(bridge: Bridge) -
         await asyncio.sleep(0)
         del bridge.rooms.membership[far]
         await bridge.crypto.seal(BOT, other, "m.room.message", {"body": "y"})
-        # A letter that cannot be read has the bridge ask for its sender's devices.
+        # A broken olm session makes the bridge query the sender's devices.
         (device_id,) = bridge.world.devices[BOT]
         withheld: Json = {"code": "m.no_olm", "sender_key": "A" * 43}
         bridge.world.post(far, BOT, device_id, "m.room_key.withheld", withheld)
@@ -48,8 +48,8 @@ async def test_a_slow_homeserver_of_one_room_holds_up_no_other(bridge: Bridge) -
         slow.set()
 
 
-async def test_who_left_reads_nothing_though_the_room_is_busy(bridge: Bridge) -> None:
-    """That somebody left is heard as it comes, even while we find out who reads."""
+async def test_member_who_leaves_during_encryption_reads_nothing(bridge: Bridge) -> None:
+    """A leave counts at once, even while the readers are being determined."""
     carol = Phone(bridge.world, "@carol:here")
     bridge.rooms.membership["@carol:here"] = "join"
     query, asked = bridge.server.query, 0
@@ -62,7 +62,7 @@ async def test_who_left_reads_nothing_though_the_room_is_busy(bridge: Bridge) ->
             bridge.crypto.heard(event("m.room.member", state_key="@carol:here"))
         return await query(asker, users)
 
-    bridge.server.query = query_meanwhile  # type: ignore[method-assign]  # she leaves that moment
+    bridge.server.query = query_meanwhile  # type: ignore[method-assign]  # she leaves meanwhile
     _, content = await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "x"})
     carol.fetch()
     assert carol.room_keys == {}
@@ -70,7 +70,7 @@ async def test_who_left_reads_nothing_though_the_room_is_busy(bridge: Bridge) ->
     assert bridge.phone.read(content)["content"] == {"body": "x"}
 
 
-async def test_a_room_that_does_not_stand_still_is_written_to_all_the_same(
+async def test_message_is_sent_although_members_change_all_the_time(
     bridge: Bridge,
 ) -> None:
     query = bridge.server.query

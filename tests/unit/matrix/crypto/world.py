@@ -1,8 +1,7 @@
-"""A homeserver's memory of keys, and people's devices, without any network.
+"""A fake homeserver for keys and to-device messages, and fake devices of people.
 
-`World` keeps what a homeserver keeps (device keys, one-time keys, mailboxes); `FakeServer` is the
-bridge's side of it, in place of `KeyServer`; `Phone` is a person's device, built on vodozemac
-directly.
+`World` is the homeserver's state (device keys, one-time keys, mailboxes); `FakeServer` replaces the
+bridge's `KeyServer`; `Phone` is a person's device, built on vodozemac directly.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ ALICE = "@alice:here"
 
 
 class Clock:
-    """Stands still until a test turns it."""
+    """A clock that moves only by sleeping, or when a test sets it."""
 
     def __init__(self) -> None:
         self.ms = 10_000_000
@@ -52,12 +51,12 @@ class Clock:
 
 
 async def deaf(own: OwnDevice) -> None:
-    """Reads no mailbox a last time."""
+    """A `last_look` that reads nothing."""
     del own
 
 
 class Believing(Owners):
-    """Takes every device for its sender's."""
+    """Accepts every device as its sender's."""
 
     def __init__(self) -> None: ...
 
@@ -66,7 +65,7 @@ class Believing(Owners):
 
 
 class World:
-    """What the homeserver has. Everything may be changed by a test."""
+    """The homeserver's state; tests may change any of it."""
 
     def __init__(self) -> None:
         self.devices: dict[str, dict[str, Json]] = {}
@@ -77,13 +76,13 @@ class World:
         self.mailboxes: dict[tuple[str, str], list[tuple[int, Json]]] = {}
         self.made: list[tuple[str, str]] = []
         self.away: set[str] = set()
-        """Servers that cannot be asked."""
+        """Other homeservers that are unreachable."""
         self.marks: dict[str, str] = {}
         self.calls: list[str] = []
         self.fails: dict[str, Exception] = {}
-        """Call -> what it raises."""
+        """Exception that a call raises, by its name."""
         self.changed: list[str] = []
-        """Users of whom the next /sync says that their devices changed."""
+        """Users whose device lists the next /sync reports as changed."""
         self.counter = 0
 
     def post(self, sender: str, to: str, device_id: str, kind: str, content: Json) -> None:
@@ -93,7 +92,7 @@ class World:
 
 
 class FakeServer(KeyServer):
-    """The homeserver as the bridge's users see it; their device is the one that they made last."""
+    """The bridge's client of the homeserver; each user acts as the device that it made last."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -109,7 +108,7 @@ class FakeServer(KeyServer):
         return next(device for who, device in reversed(self.world.made) if who == user)
 
     def use_device(self, device_id: str) -> None:
-        """Each user acts as the device that it made last, whatever it is told."""
+        """Record the id; each user still acts as the device that it made last."""
         self.device_id = device_id
 
     def use_token(self, user: UserId, token: str) -> None:
@@ -201,7 +200,7 @@ class FakeServer(KeyServer):
         self._called("sync")
         device_id = device or self._device(user)
         mailbox = self.world.mailboxes.setdefault((user, device_id), [])
-        # Asking for what comes after `since` tells the homeserver to forget what came before.
+        # A /sync with `since` acknowledges all messages before it: the homeserver deletes them.
         mailbox[:] = [(n, event) for n, event in mailbox if n > int(since or 0)]
         changed, self.world.changed = self.world.changed, []
         return {
@@ -216,7 +215,7 @@ class FakeServer(KeyServer):
 
 
 class Phone:
-    """A person's device: publishes its keys, encrypts for a device of ours, reads what came."""
+    """A person's device: publishes keys, encrypts for bridge users, decrypts their messages."""
 
     def __init__(self, world: World, user: str = ALICE, device_id: str = "PHONE") -> None:
         self.world, self.user, self.device_id = world, user, device_id
@@ -254,10 +253,10 @@ class Phone:
         self.world.one_time.setdefault((self.user, self.device_id), {}).update(keys)
         self.account.mark_keys_as_published()
 
-    # --- to a device of ours ----------------------------------------------------------------
+    # --- to a bridge device -----------------------------------------------------------------
 
     def begin(self, to: str) -> vodozemac.Session:
-        """A session with the (only) device of one of ours."""
+        """Begin an olm session with the only device of a bridge user."""
         (device_id,) = self.world.devices[to]
         keys = self.world.one_time[to, device_id]
         claimed = keys.pop(next(iter(keys)))
@@ -275,7 +274,7 @@ class Phone:
         return str(keys[f"{algorithm}:{device_id}"])
 
     def write(self, to: str, kind: str, content: Json, **changes: object) -> Json:
-        """The content of an olm letter."""
+        """Return the content of an olm message."""
         payload: Json = {
             "type": kind,
             "content": content,
@@ -299,7 +298,7 @@ class Phone:
         }
 
     def again(self, room: str = ROOM) -> Json:
-        """The key as it is given when somebody asked for it (m.forwarded_room_key)."""
+        """Return the room key as in the answer to a key request (m.forwarded_room_key)."""
         mine = vodozemac.InboundGroupSession(self.first_key)
         exported = mine.export_at(mine.first_known_index)
         assert exported is not None
@@ -318,7 +317,7 @@ class Phone:
     def say(
         self, text: str, event_id: str = "$1", room: str = ROOM, outside: Json | None = None
     ) -> Json:
-        """An encrypted event of a room."""
+        """Return an encrypted room event."""
         content = {"msgtype": "m.text", "body": text}
         payload = {"type": "m.room.message", "content": content, "room_id": room}
         return self.seal(msgspec.json.encode(payload), event_id, outside)
@@ -337,10 +336,10 @@ class Phone:
             },
         }
 
-    # --- from a device of ours --------------------------------------------------------------
+    # --- from a bridge device ---------------------------------------------------------------
 
     def fetch(self) -> list[Json]:
-        """Read the mailbox; what the letters said."""
+        """Empty the mailbox; return the decrypted payloads."""
         mailbox = self.world.mailboxes.pop((self.user, self.device_id), [])
         return [payload for _, event in mailbox if (payload := self._read(event)) is not None]
 
@@ -371,7 +370,7 @@ class Phone:
         return bytes(plain)
 
     def read(self, content: Json) -> Json:
-        """The payload of an encrypted event of ours."""
+        """Return the payload of an encrypted event of the bridge."""
         session = self.room_keys[str(content["session_id"])]
         message = vodozemac.MegolmMessage.from_base64(str(content["ciphertext"]))
         payload: Json = msgspec.json.decode(session.decrypt(message).plaintext)
