@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio
 
 
 class House:
-    """A bridge that was at work for a while."""
+    """A bridge that has run, and what `inspect` reports of it."""
 
     def __init__(self) -> None:
         self.world, self.store = World(), MemoryStore()
@@ -58,7 +58,7 @@ async def test_a_database_without_keys() -> None:
     assert await inspect(house.server, vault, [BOT]) is None
 
 
-async def test_all_well() -> None:
+async def test_report_of_a_healthy_bridge() -> None:
     house = House()
     upkeep = await house.run()
     found = await house.look()
@@ -67,7 +67,7 @@ async def test_all_well() -> None:
     assert found.users == (KeysOf(BOT, Fit.GOOD, 50), KeysOf(GHOST, Fit.GOOD, None))
 
 
-async def test_what_the_homeserver_lost() -> None:
+async def test_keys_missing_on_the_homeserver_are_reported() -> None:
     house = House()
     upkeep = await house.run()
     async with upkeep.holding(BOT) as own:
@@ -79,7 +79,7 @@ async def test_what_the_homeserver_lost() -> None:
     assert await house.fit() is Fit.NO_DEVICE
 
 
-async def test_what_is_somebody_elses() -> None:
+async def test_foreign_keys_are_reported() -> None:
     house = House()
     upkeep = await house.run()
     other = OwnDevice.draw(BOT, upkeep.device_id)
@@ -89,7 +89,7 @@ async def test_what_is_somebody_elses() -> None:
     assert await house.fit() is Fit.FOREIGN_IDENTITY
 
 
-async def test_an_older_copy() -> None:
+async def test_older_copy_of_the_database_is_reported() -> None:
     house = House()
     await house.run()
     house.world.marks[BOT] = "of a newer state"
@@ -97,8 +97,8 @@ async def test_an_older_copy() -> None:
 
 
 @pytest.mark.parametrize("gone", [False, True])
-async def test_a_device_of_before_a_restore_is_about_to_be_replaced(gone: bool) -> None:
-    """The homeserver may have it still, or one of the lost time in its place."""
+async def test_device_from_before_a_restore_is_reported_as_former(gone: bool) -> None:
+    """Whether or not the homeserver still has it."""
     house = House()
     await house.run()
     house.world.marks[BOT] = "of a newer state"
@@ -109,17 +109,17 @@ async def test_a_device_of_before_a_restore_is_about_to_be_replaced(gone: bool) 
     assert found.device_id == upkeep.device_id
     assert found.users == (KeysOf(BOT, Fit.GOOD, 50), KeysOf(GHOST, Fit.FORMER, None))
     house.world.masters[GHOST] = OwnDevice.draw(GHOST, "D").state.identity.master_key(GHOST)
-    assert (await house.look()).users[1].fit is Fit.FOREIGN_IDENTITY  # it would be kept out
+    assert (await house.look()).users[1].fit is Fit.FOREIGN_IDENTITY  # not to be replaced
 
 
-async def test_another_secret() -> None:
+async def test_database_sealed_with_another_secret_is_refused() -> None:
     house = House()
     await house.run()
     with pytest.raises(Unsealable):
         await house.look("another")
 
 
-async def test_a_homeserver_that_does_not_say() -> None:
+async def test_number_of_one_time_keys_may_be_unknown() -> None:
     house = House()
     await house.run()
     house.world.fails["upload_keys"] = Refused("M_UNKNOWN_DEVICE")

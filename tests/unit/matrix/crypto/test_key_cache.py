@@ -1,4 +1,4 @@
-"""Opened sessions are cached: fewer reads, and never an answer that the store would not give."""
+"""Cache of megolm sessions: fewer reads, and the same results as from the store."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ async def test_an_earlier_copy_replaces_the_cached_one() -> None:
     assert one.count == 1
 
 
-async def test_a_cached_copy_that_cannot_decrypt_is_not_believed() -> None:
-    """Another process may have stored an earlier one."""
+async def test_store_is_read_if_the_cached_copy_cannot_decrypt() -> None:
+    """Another process may have stored an earlier copy."""
     one = Reads()
     early = one.phone.room_key()
     first = one.phone.say("first", "$1")
@@ -76,7 +76,7 @@ async def test_a_cached_copy_that_cannot_decrypt_is_not_believed() -> None:
     assert await one.text(first) == "first"
 
 
-async def test_an_earlier_copy_that_comes_while_a_device_is_asked_for_stays() -> None:
+async def test_earlier_copy_that_arrives_during_a_device_query_is_kept() -> None:
     one = Reads()
     asked, answered = asyncio.Event(), asyncio.Event()
 
@@ -115,7 +115,7 @@ async def test_a_key_that_was_removed_is_used_no_more() -> None:
     assert await one.text(raw, 3 * keys.KEPT) == Undecryptable(NO_KEY, later=True)
 
 
-async def test_the_store_decides_on_a_key_past_its_time() -> None:
+async def test_expired_key_is_used_until_the_store_prunes_it() -> None:
     one = Reads()
     await one.take(one.phone.room_key())
     raw = one.phone.say("hello", "$1")
@@ -137,7 +137,7 @@ async def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for turn in range(2):
         for number, phone in enumerate(phones):
             assert await one.text(phone.say("hello", f"${turn}.{number}")) == "hello"
-    assert one.count == 6  # the longest unused goes first, so each had gone when it was wanted
+    assert one.count == 6  # the least recently used goes first: each was gone when needed
     for turn in range(2, 4):
         assert await one.text(phones[2].say("hello", f"${turn}")) == "hello"
     assert one.count == 6

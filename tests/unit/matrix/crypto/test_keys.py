@@ -66,7 +66,7 @@ class Keys:
         return name
 
 
-async def test_what_was_sealed_is_opened_again_and_again() -> None:
+async def test_event_can_be_decrypted_repeatedly() -> None:
     one = Keys()
     name = await one.take(one.phone.room_key())
     raw = one.phone.say("hello")
@@ -82,7 +82,7 @@ async def test_what_was_sealed_is_opened_again_and_again() -> None:
     assert await again.open(raw, sealed, 0) == await one.open(raw)
 
 
-async def test_a_relation_stands_outside() -> None:
+async def test_relation_outside_the_ciphertext_is_kept() -> None:
     one = Keys()
     await one.take(one.phone.room_key())
     relation = {"rel_type": "m.replace", "event_id": "$0"}
@@ -100,7 +100,7 @@ async def test_a_missing_key_may_come_later() -> None:
     assert isinstance(await one.open(one.phone.say("after")), dict)
 
 
-async def test_the_key_that_reads_more_is_kept() -> None:
+async def test_copy_of_a_key_that_decrypts_more_is_kept() -> None:
     one = Keys()
     early = one.phone.room_key()
     first = one.phone.say("first")
@@ -112,7 +112,7 @@ async def test_the_key_that_reads_more_is_kept() -> None:
     assert isinstance(await one.open(first), dict)
 
 
-async def test_a_key_serves_only_whom_it_came_from_and_its_room() -> None:
+async def test_key_is_used_only_for_its_sender_and_room() -> None:
     one = Keys()
     await one.take(one.phone.room_key(), sender=EVE)
     raw = one.phone.say("alice's words")
@@ -121,7 +121,7 @@ async def test_a_key_serves_only_whom_it_came_from_and_its_room() -> None:
     assert await one.open(raw) == Undecryptable(NO_KEY, later=True)
 
 
-async def test_words_of_another_room_are_not_believed() -> None:
+async def test_message_encrypted_for_another_room_is_rejected() -> None:
     one = Keys()
     await one.take(one.phone.room_key())
     assert await one.open(one.phone.say("x", room="!other:here")) == Undecryptable(
@@ -141,13 +141,13 @@ async def test_words_of_another_room_are_not_believed() -> None:
         msgspec.json.encode({"room_id": ROOM, "content": {}}),
     ],
 )
-async def test_a_strangers_payload_may_be_anything(plain: bytes) -> None:
+async def test_malformed_payload_is_rejected(plain: bytes) -> None:
     one = Keys()
     await one.take(one.phone.room_key())
     assert await one.open(one.phone.seal(plain)) == Undecryptable(BROKEN, later=False)
 
 
-async def test_one_message_in_two_events_counts_once() -> None:
+async def test_replayed_message_is_rejected() -> None:
     one = Keys()
     await one.take(one.phone.room_key())
     raw = one.phone.say("pay 100", "$1")
@@ -156,7 +156,7 @@ async def test_one_message_in_two_events_counts_once() -> None:
     assert isinstance(await one.open(raw), dict)
 
 
-async def test_one_message_in_two_events_counts_once_across_a_restart_too() -> None:
+async def test_replayed_message_is_rejected_after_a_restart() -> None:
     one = Keys()
     await one.take(one.phone.room_key())
     raw = one.phone.say("pay 100", "$1")
@@ -168,8 +168,8 @@ async def test_one_message_in_two_events_counts_once_across_a_restart_too() -> N
 
 
 @pytest.mark.parametrize("kind", ["m.room.redaction", "m.room.encrypted"])
-async def test_what_a_homeserver_has_to_judge_is_not_hidden_from_it(kind: str) -> None:
-    """Anybody in a room could take back what others said."""
+async def test_encrypted_redaction_is_rejected(kind: str) -> None:
+    """Otherwise any member could redact other people's messages."""
     one = Keys()
     await one.take(one.phone.room_key())
     content = {"redacts": "$of_somebody_else"}
@@ -178,7 +178,7 @@ async def test_what_a_homeserver_has_to_judge_is_not_hidden_from_it(kind: str) -
 
 
 class Doubting(Owners):
-    """Knows nobody's devices until told."""
+    """Accepts no device until `believes` is set."""
 
     def __init__(self) -> None:
         self.believes = False
@@ -190,7 +190,7 @@ class Doubting(Owners):
         return self.believes
 
 
-async def test_a_key_counts_once_its_device_is_the_senders() -> None:
+async def test_key_is_used_once_its_device_is_proved_to_be_the_senders() -> None:
     one, owners = Keys(), Doubting()
     one.keys = RoomKeys(one.vault, owners)
     device_keys: Json = {"device_id": "PHONE"}
@@ -202,13 +202,13 @@ async def test_a_key_counts_once_its_device_is_the_senders() -> None:
     assert await one.open(raw) == Undecryptable(UNKNOWN_DEVICE, later=True)
     owners.believes = True
     assert isinstance(await one.open(raw), dict)
-    owners.believes = False  # it has been found out: nobody is asked again
+    owners.believes = False  # proved already: not asked again
     assert isinstance(await one.open(one.phone.say("more")), dict)
     assert owners.asked == [(ALICE, "curve", "ed", device_keys)] * 2
 
 
-async def test_a_proven_key_is_replaced_by_none_of_another_device() -> None:
-    """A forwarded key bears no signature: it could be anything, under the same name."""
+async def test_proved_key_is_not_replaced_by_one_of_another_device() -> None:
+    """A forwarded key has no signature: it could be any key of the same session id."""
     one = Keys()
     first = one.phone.say("said before")
     await one.take(one.phone.room_key())
@@ -221,7 +221,7 @@ async def test_a_proven_key_is_replaced_by_none_of_another_device() -> None:
     assert await one.open(first) == Undecryptable(NO_KEY, later=True)
 
 
-async def test_a_proof_that_is_too_long_is_not_kept() -> None:
+async def test_overlong_device_keys_are_not_stored() -> None:
     one, owners = Keys(), Doubting()
     one.keys = RoomKeys(one.vault, owners)
     endless: Json = {"device_id": "x" * 10_000}
@@ -234,11 +234,11 @@ async def test_a_proof_that_is_too_long_is_not_kept() -> None:
 
 
 HARMFUL = ("nul \x00", "half \ud800", "long " + "x" * 300)
-"""What a database cannot hold, or only at a price; a stranger may name anything so."""
+"""Ids that a database cannot store, or only at a cost; strangers choose ids freely."""
 
 
 @pytest.mark.parametrize("name", HARMFUL)
-async def test_names_that_no_database_takes_are_not_taken(name: str) -> None:
+async def test_unstorable_ids_are_rejected(name: str) -> None:
     one = Keys()
     for change in ({"room_id": name}, {"session_id": name}):
         assert await one.refuse("m.unverified", **change) is None
@@ -266,7 +266,7 @@ async def test_damaged_ciphertext() -> None:
         ("m.new", "unreadable.withheld.other"),
     ],
 )
-async def test_a_refusal_is_the_reason_until_the_key_comes(code: str, key: str) -> None:
+async def test_withheld_reason_is_reported_until_the_key_arrives(code: str, key: str) -> None:
     one = Keys()
     assert await one.refuse(code) is not None
     raw = one.phone.say("x")
@@ -275,7 +275,7 @@ async def test_a_refusal_is_the_reason_until_the_key_comes(code: str, key: str) 
     assert await one.open(raw) == Undecryptable(key, later=True)
 
 
-async def test_no_refusal_without_session() -> None:
+async def test_withheld_notice_without_a_session_is_ignored() -> None:
     one = Keys()
     assert await one.refuse("m.no_olm", session_id=None) is None
 
@@ -290,12 +290,12 @@ async def test_no_refusal_without_session() -> None:
         {"session_key": "?"},
     ],
 )
-async def test_a_key_that_is_none(change: Json) -> None:
+async def test_malformed_key_is_ignored(change: Json) -> None:
     one = Keys()
     assert await one.take(one.phone.room_key() | change) is None
 
 
-async def test_an_unused_key_goes_and_a_used_one_stays() -> None:
+async def test_unused_key_expires_earlier_than_a_used_one() -> None:
     one = Keys()
     name = await one.take(one.phone.room_key(), now=0)
     assert name is not None
@@ -310,7 +310,7 @@ async def test_an_unused_key_goes_and_a_used_one_stays() -> None:
     assert await second.store.prune(0, UNUSED + 1) == 1
 
 
-async def test_what_is_an_encrypted_event() -> None:
+async def test_encrypted_events_are_recognised() -> None:
     raw = Phone(World()).say("x")
     assert is_encrypted(raw)
     assert not is_encrypted(raw | {"state_key": ""})
@@ -326,7 +326,7 @@ async def test_what_is_an_encrypted_event() -> None:
     assert vodozemac.GroupSession().session_id
 
 
-async def test_a_key_that_was_asked_for_comes_from_the_device_that_made_it() -> None:
+async def test_forwarded_key_is_accepted_only_from_the_device_that_made_it() -> None:
     one = Keys()
     raw = one.phone.say("hello")
     forwarded = one.phone.again() | {"sender_key": "curve"}
@@ -334,7 +334,7 @@ async def test_a_key_that_was_asked_for_comes_from_the_device_that_made_it() -> 
     broken = forwarded | {"session_key": "no key"}
     for no_good in (hearsay, broken, forwarded | {"session_id": "another"}):
         assert await one.take(no_good, kind=keys.FORWARDED) is None
-    assert await one.take(forwarded) is None  # it is not written like one that comes by itself
+    assert await one.take(forwarded) is None  # its format is not that of m.room_key
     assert await one.take(forwarded, kind=keys.FORWARDED) is not None
     opened = await one.open(raw)
     assert isinstance(opened, dict)

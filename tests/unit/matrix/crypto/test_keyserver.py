@@ -20,7 +20,7 @@ Request = tuple[str, str, Json | None, bool, dict[str, str]]
 
 
 class Recorder(Homeserver):
-    """Answers what it is told to and keeps what it was asked."""
+    """Returns canned answers and records the requests."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         super().__init__(session, "http://here", "token", USERS)
@@ -47,7 +47,7 @@ class Recorder(Homeserver):
         return answer
 
 
-async def test_the_calls() -> None:
+async def test_requests_of_each_call() -> None:
     async with aiohttp.ClientSession() as session:
         transport, patient = Recorder(session), Recorder(session)
         server = KeyServer(transport, patient)
@@ -92,7 +92,7 @@ async def test_the_calls() -> None:
         assert '"rooms": []' in first["filter"]
 
 
-async def test_the_mailbox_of_another_device() -> None:
+async def test_sync_as_another_device() -> None:
     async with aiohttp.ClientSession() as session:
         transport = Recorder(session)
         await KeyServer(transport, transport).sync(BOT, "s1", wait=False, device="OLD")
@@ -101,7 +101,7 @@ async def test_the_mailbox_of_another_device() -> None:
         assert query["device_id"] == query["org.matrix.msc3202.device_id"] == "OLD"
 
 
-async def test_the_mark() -> None:
+async def test_mark_is_kept_in_account_data() -> None:
     async with aiohttp.ClientSession() as session:
         transport = Recorder(session)
         server = KeyServer(transport, transport)
@@ -132,7 +132,7 @@ async def test_an_older_homeserver_gives_a_device_by_login() -> None:
             await server.make_device(BOT, "D")
 
 
-async def test_signatures_that_are_not_taken_are_said() -> None:
+async def test_rejected_signatures_raise_refused() -> None:
     async with aiohttp.ClientSession() as session:
         transport = Recorder(session)
         transport.answers = [{"failures": {"@bot:here": {"D": {"errcode": "M_INVALID_SIGNATURE"}}}}]

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio
 
 
 class Slow:
-    """`Arrivals` whose renewals end when told to."""
+    """`Arrivals` whose repairs end once `go` is set."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -28,12 +28,12 @@ class Slow:
             raise self.fails
 
 
-async def test_one_homeserver_takes_only_a_few_places(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_repairs_for_one_homeserver_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrivals, "AT_ONCE", 3)
     monkeypatch.setattr(arrivals, "OF_SERVER", 2)
     slow = Slow()
     work = Mending(cast(Arrivals, slow), Clock())
-    assert work.begin(BOT, [("@a:evil", "k")]) == set()  # it has no place to work
+    assert work.begin(BOT, [("@a:evil", "k")]) == set()  # no task group yet
     async with asyncio.TaskGroup() as tasks:
         work.group = tasks
         work.begin(BOT, [(f"@{n}:evil", "k") for n in range(5)])
@@ -48,7 +48,7 @@ async def test_one_homeserver_takes_only_a_few_places(monkeypatch: pytest.Monkey
 async def test_all_customers_of_one_homeserver_have_their_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One /sync may bring a hundred letters that cannot be read, each for the only time."""
+    """One /sync may bring a hundred undecryptable messages, and does not repeat them."""
     monkeypatch.setattr(arrivals, "TOGETHER", 120)
     monkeypatch.setattr(arrivals, "TOGETHER_OF_SERVER", 100)
     slow = Slow()
@@ -63,7 +63,7 @@ async def test_all_customers_of_one_homeserver_have_their_turn(
 
 
 @pytest.mark.parametrize("error", [AWAY, RuntimeError("ours")])
-async def test_one_that_fails_ends_no_other(error: Exception) -> None:
+async def test_failed_repair_does_not_end_the_others(error: Exception) -> None:
     slow = Slow()
     slow.fails = error
     slow.go.set()
@@ -74,7 +74,7 @@ async def test_one_that_fails_ends_no_other(error: Exception) -> None:
         assert len(slow.begun) == 2
 
 
-async def test_nothing_is_begun_once_we_are_about_to_end() -> None:
+async def test_no_repair_is_begun_after_the_task_group_has_ended() -> None:
     work = Mending(cast(Arrivals, Slow()), Clock())
     async with asyncio.TaskGroup() as tasks:
         work.group = tasks

@@ -66,7 +66,7 @@ async def two() -> Two:
     return made
 
 
-async def test_letters_go_both_ways_and_across_a_restart(two: Two) -> None:
+async def test_olm_messages_go_both_ways_and_survive_a_restart(two: Two) -> None:
     channel = await two.channel()
     assert not channel.open
     assert begin(channel, two.device, two.claimed())
@@ -85,13 +85,13 @@ async def test_letters_go_both_ways_and_across_a_restart(two: Two) -> None:
     channel = await two.channel()
     letter = letter_of(two.own, two.event(two.phone.write(BOT, "m.x", {"b": 2})))
     assert letter is not None
-    assert letter.number == 1  # the session that we began is used
+    assert letter.number == 1  # in the session that the bridge began
     found = read_payload(two.own, letter, channel.decrypt(letter.number, letter.body))
     assert found is not None
     assert (found.kind, found.content, found.sender) == ("m.x", {"b": 2}, ALICE)
 
 
-async def test_a_letter_may_begin_a_session_and_repeat(two: Two) -> None:
+async def test_prekey_messages_begin_a_session_and_are_not_decrypted_twice(two: Two) -> None:
     channel = await two.channel()
     for number in range(3):
         letter = letter_of(two.own, two.event(two.phone.write(BOT, "m.x", {"n": number})))
@@ -106,14 +106,14 @@ async def test_a_letter_may_begin_a_session_and_repeat(two: Two) -> None:
         channel.decrypt(letter.number, letter.body)
 
 
-async def test_what_no_session_can_read(two: Two) -> None:
+async def test_undecryptable_olm_messages(two: Two) -> None:
     channel = await two.channel()
     for number, body in ((1, b"x"), (0, b""), (7, b"abc"), (1, b"\x03\x0a\x20" + b"x" * 60)):
         with pytest.raises(UndecryptableOlm):
             channel.decrypt(number, body)
     letter = letter_of(two.own, two.event(two.phone.write(BOT, "m.x", {})))
     assert letter is not None
-    stranger = OwnDevice.draw(BOT, "BOT")  # the one-time key is none of this account's
+    stranger = OwnDevice.draw(BOT, "BOT")  # the one-time key is not this account's
     with pytest.raises(UndecryptableOlm):
         Channel(stranger, ALICE, two.phone.keys["curve25519"]).decrypt(letter.number, letter.body)
 
@@ -133,8 +133,8 @@ async def test_a_session_needs_a_key_that_the_device_signed(two: Two) -> None:
     assert begin(channel, two.device, {"signed_curve25519:A": key})
 
 
-async def test_of_many_claimed_keys_a_few_are_checked(two: Two) -> None:
-    """A homeserver's reply of 32 MiB has 170,000 of them: 7 s."""
+async def test_only_a_few_of_many_claimed_keys_are_checked(two: Two) -> None:
+    """A homeserver's reply of 32 MiB can hold 170,000 keys: 7 s."""
     (key,) = two.claimed().values()
     assert isinstance(key, dict)
     wrong: Json = {f"signed_curve25519:{n}": key | {"key": "other"} for n in range(4)}
@@ -143,7 +143,7 @@ async def test_of_many_claimed_keys_a_few_are_checked(two: Two) -> None:
     assert one_time_key(two.device, wrong | {"signed_curve25519:B": None} | good) == ""
 
 
-async def test_only_letters_for_us_are_taken(two: Two) -> None:
+async def test_malformed_or_misaddressed_olm_messages_are_ignored(two: Two) -> None:
     content = two.phone.write(BOT, "m.x", {})
     ours = two.own.curve25519
     assert letter_of(two.own, two.event(content)) is not None
@@ -167,7 +167,7 @@ async def test_only_letters_for_us_are_taken(two: Two) -> None:
         assert letter_of(two.own, two.event(content, sender=sender)) is None
 
 
-async def test_a_payload_must_name_its_sender_and_us(two: Two) -> None:
+async def test_payload_must_name_its_sender_and_recipient(two: Two) -> None:
     letter = letter_of(two.own, two.event(two.phone.write(BOT, "m.x", {})))
     assert letter is not None
     good: Json = {
@@ -189,26 +189,26 @@ async def test_a_payload_must_name_its_sender_and_us(two: Two) -> None:
     assert OLM.startswith("m.olm")
 
 
-async def test_sessions_belong_to_one_device_of_ours(two: Two) -> None:
-    """Those of a device that went are never used again, whatever version stored them."""
+async def test_olm_sessions_belong_to_one_bridge_device(two: Two) -> None:
+    """Sessions of a deleted device are never used again, whatever version stored them."""
     channel = await two.channel()
     assert begin(channel, two.device, two.claimed())
     name = f"olm/{BOT}/{ALICE}/{two.phone.keys['curve25519']}"
     pickles = [one.pickle(two.vault.pickle_key) for one in channel._sessions]
     successor = OwnDevice.draw(BOT, "BOT_2", two.own)
-    for device_id in ("BOT", ""):  # an earlier version did not say whose they were
+    for device_id in ("BOT", ""):  # an earlier version stored no device id
         await two.vault.save([two.vault.row(name, _Sessions(pickles, device_id))])
         assert (await two.channel()).open is (device_id == "BOT")
         theirs = await Channel.load(two.vault, successor, ALICE, two.phone.keys["curve25519"])
         assert not theirs.open
 
 
-async def test_whoever_says_that_anothers_key_is_theirs_has_a_channel_of_their_own(
+async def test_users_with_the_same_key_have_separate_channels(
     two: Two,
 ) -> None:
-    """Or a session begun with their one-time key would be what the other is written to with."""
+    """Otherwise messages to one would use a session begun with the other's one-time key."""
     eve = Phone(two.world, "@eve:here")
-    eve.keys = two.phone.keys  # signed by eve's device, as a homeserver cannot know better
+    eve.keys = two.phone.keys  # signed by Eve's device: the homeserver cannot tell
     two.world.devices["@eve:here"] = {"PHONE": eve.device_keys()}
     (device,) = read_devices("@eve:here", two.world.devices["@eve:here"])
     curve25519 = two.phone.keys["curve25519"]

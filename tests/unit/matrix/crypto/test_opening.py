@@ -13,7 +13,7 @@ from tests.unit.matrix.crypto.rig import BOT, Bridge
 pytestmark = pytest.mark.asyncio
 
 
-async def test_who_writes_what_nobody_can_read_keeps_the_others_waiting_once(
+async def test_sender_of_undecryptable_messages_delays_the_room_once(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(crypto, "AFTER", 0.01)
@@ -28,13 +28,13 @@ async def test_who_writes_what_nobody_can_read_keeps_the_others_waiting_once(
             bridge.phone.group = GroupSession()
             raw = bridge.phone.say("x", outside=from_there)
             assert await bridge.crypto.open(raw, patience) == missing
-        assert len(await bridge.requests(42)) == 42  # each was asked for, by both hosts
+        assert len(await bridge.requests(42)) == 42  # each key was requested by both hosts
 
 
-async def test_a_host_that_never_reads_its_mailbox_keeps_nobody_waiting_for_good(
+async def test_host_that_never_reads_its_mailbox_delays_messages_only_at_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is somebody else's, say: some minutes after the start it is as if it were not there."""
+    """Minutes after the start, such a host (a foreign account, for example) is ignored."""
     monkeypatch.setattr(crypto, "AFTER", 0.01)
     monkeypatch.setattr(crypto, "CATCHING_UP", 0.02)
     bridge = Bridge()
@@ -71,10 +71,10 @@ async def test_a_device_that_is_listed_late_is_waited_for(
         assert opened["content"] == {"msgtype": "m.text", "body": "hello"}
 
 
-async def test_a_minute_after_it_was_waited_for_in_vain_it_is_waited_for_again(
+async def test_keys_are_awaited_again_a_minute_after_a_vain_wait(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However much is written meanwhile."""
+    """However many messages arrive meanwhile."""
     monkeypatch.setattr(crypto, "AFTER", 0.01)
     missing = Undecryptable("unreadable.no_key", later=True)
     outside: Json = {"device_id": bridge.phone.device_id}
@@ -89,7 +89,7 @@ async def test_a_minute_after_it_was_waited_for_in_vain_it_is_waited_for_again(
         raw = bridge.phone.say("hello", outside=outside)
         async with asyncio.TaskGroup() as tasks:
             opened = tasks.create_task(bridge.crypto.open(raw, 60))
-            await bridge.requests(4)  # the key is asked for, as was the first
+            await bridge.requests(4)  # the key is requested, like the first one
             for _ in range(100):
                 await asyncio.sleep(0)
             assert not opened.done()
@@ -100,8 +100,8 @@ async def test_a_minute_after_it_was_waited_for_in_vain_it_is_waited_for_again(
         assert isinstance(opened.result(), dict)
 
 
-async def test_who_is_in_a_hurry_asks_no_homeserver(bridge: Bridge) -> None:
-    """The homeserver's transaction, which brings what is said in all rooms, waits for it."""
+async def test_open_without_ask_queries_no_homeserver(bridge: Bridge) -> None:
+    """A transaction with events of all rooms waits for this."""
     async with bridge.running(), asyncio.timeout(30):
         await bridge.send_key()
         await bridge.until_told()

@@ -13,7 +13,7 @@ def own() -> OwnDevice:
     return OwnDevice.draw(BOT, "WEBCHAT_X")
 
 
-def test_its_keys_are_signed_by_itself_and_by_the_identity(own: OwnDevice) -> None:
+def test_device_keys_are_signed_by_the_device_and_the_identity(own: OwnDevice) -> None:
     keys = own.cross_signed_keys()
     signer = own.state.identity.public_self_signing
     assert is_signed(keys, BOT, "ed25519:WEBCHAT_X", own.ed25519)
@@ -40,7 +40,7 @@ def test_missing_one_time_keys_are_made(own: OwnDevice) -> None:
     assert own.unpublished() == {}
 
 
-def test_enough_keys_are_enough(own: OwnDevice) -> None:
+def test_enough_one_time_keys_are_not_replenished(own: OwnDevice) -> None:
     assert not own.replenish({ONE_TIME: 40}, [ONE_TIME])
     assert not own.replenish({ONE_TIME: 40}, None)
     assert not own.replenish({ONE_TIME: "many"}, None)
@@ -48,13 +48,13 @@ def test_enough_keys_are_enough(own: OwnDevice) -> None:
     assert own.replenish({ONE_TIME: 50}, [])
 
 
-def test_no_count_has_us_make_keys_without_end(own: OwnDevice) -> None:
+def test_absurd_key_count_does_not_cause_endless_keys(own: OwnDevice) -> None:
     assert own.replenish({ONE_TIME: -(10**12)}, [ONE_TIME])
     assert len(own.account.one_time_keys) == 50
 
 
 @pytest.mark.asyncio
-async def test_it_comes_back_from_the_vault_with_its_keys(own: OwnDevice) -> None:
+async def test_device_is_loaded_from_the_vault_with_its_keys(own: OwnDevice) -> None:
     store = MemoryStore()
     vault = new_vault(store)
     assert await OwnDevice.load(vault, BOT) is None

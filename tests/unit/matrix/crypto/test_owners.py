@@ -34,14 +34,14 @@ class House:
         return await self.owners.is_owner(user, claim, self.now)
 
 
-async def test_the_senders_own_device() -> None:
+async def test_device_of_the_sender_is_accepted() -> None:
     house = House()
     assert await house.owns(house.claim(house.phone))
     assert await house.owns(house.claim(house.phone))
     assert house.world.calls == ["query"]
 
 
-async def test_a_device_of_somebody_else_or_with_another_key() -> None:
+async def test_device_of_another_user_or_with_another_key_is_rejected() -> None:
     """A homeserver that writes in somebody's name, or passes one device off as another."""
     house = House()
     other = Phone(house.world, "@eve:here")
@@ -51,7 +51,7 @@ async def test_a_device_of_somebody_else_or_with_another_key() -> None:
     assert await house.owns(house.claim(other), "@eve:here")
 
 
-async def test_a_device_that_is_listed_late() -> None:
+async def test_unknown_device_causes_a_new_query() -> None:
     house = House()
     assert await house.owns(house.claim(house.phone))
     second = Phone(house.world, device_id="TABLET")
@@ -66,7 +66,7 @@ async def test_a_device_that_is_listed_late() -> None:
     assert await house.owners.is_owner(ALICE, house.claim(third), house.now + 1)
 
 
-async def test_nobody_is_believed_unasked() -> None:
+async def test_unreachable_homeserver_proves_no_device() -> None:
     house = House()
     house.world.fails["query"] = AWAY
     assert not await house.owns(house.claim(house.phone))
@@ -78,7 +78,7 @@ async def test_nobody_is_believed_unasked() -> None:
 
 
 async def test_a_homeserver_that_is_away_is_not_asked_for_each_message() -> None:
-    """Each time may take ten seconds, and the room waits; what is heard by itself counts."""
+    """A query may take ten seconds, and the room waits; device lists known otherwise count."""
     house = House()
     house.world.away = {"here"}
     claim, bob = house.claim(house.phone), Phone(house.world, "@bob:here")
@@ -93,7 +93,7 @@ async def test_a_homeserver_that_is_away_is_not_asked_for_each_message() -> None
     assert await house.owners.is_owner("@bob:here", house.claim(bob), house.now + 30_000)
 
 
-async def test_whoever_is_in_a_hurry_asks_nobody() -> None:
+async def test_is_owner_without_ask_sends_no_query() -> None:
     house = House()
     claim = house.claim(house.phone)
     assert not await house.owners.is_owner(ALICE, claim, house.now, ask=False)
@@ -102,14 +102,14 @@ async def test_whoever_is_in_a_hurry_asks_nobody() -> None:
     assert await house.owners.is_owner(ALICE, claim, house.now, ask=False)
 
 
-async def test_a_device_that_is_gone_proves_itself_by_its_owners_identity() -> None:
+async def test_deleted_device_is_proved_by_its_owners_identity() -> None:
     house = House()
     identity = Identity.draw()
     upload = identity.upload(ALICE)
     device_keys = identity.sign_device(ALICE, house.phone.device_keys())
     house.world.devices[ALICE].clear()
     claim = house.claim(house.phone, device_keys=device_keys)
-    assert not await house.owns(claim)  # there is no identity that it could be of
+    assert not await house.owns(claim)  # no identity is published yet
     master, signer = upload["master_key"], upload["self_signing_key"]
     assert isinstance(master, dict)
     assert isinstance(signer, dict)
