@@ -13,7 +13,7 @@ from bridge.matrix.crypto.wire import OLM, Json
 from tests.unit.matrix.crypto.world import ALICE, BOT, FakeServer, Phone, World
 
 
-def test_only_devices_that_are_what_they_say_are_believed() -> None:
+def test_only_valid_and_signed_devices_are_read() -> None:
     phone = Phone(World())
     good = phone.device_keys()
     (device,) = read_devices(ALICE, {"PHONE": good})
@@ -79,7 +79,7 @@ async def test_a_device_never_changes_its_keys() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_signed_out_may_sign_in_again_by_the_same_id() -> None:
+async def test_device_id_may_be_reused_after_a_sign_out() -> None:
     world = World()
     peers = Peers(FakeServer(world))
     Phone(world)
@@ -91,7 +91,7 @@ async def test_who_signed_out_may_sign_in_again_by_the_same_id() -> None:
     assert device.curve25519 == anew.keys["curve25519"]
 
 
-def test_a_homeserver_may_list_only_so_many_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_devices_of_a_user_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers_module, "MOST", 2)
     world = World()
     for number in range(3):
@@ -123,7 +123,7 @@ def test_an_identity_is_believed_if_its_keys_are_signed() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_changed_meanwhile_is_not_kept() -> None:
+async def test_device_list_that_changed_during_its_query_is_not_cached() -> None:
     world = World()
 
     class Slow(FakeServer):
@@ -140,7 +140,7 @@ async def test_what_changed_meanwhile_is_not_kept() -> None:
 
 @pytest.mark.asyncio
 async def test_other_tasks_get_a_turn_between_two_users() -> None:
-    """The loop stood still for 2.6 s of the 48,000 devices that a reply can list."""
+    """48,000 devices, which a reply can list, blocked the event loop for 2.6 s."""
     world, turns = World(), 0
     users = [f"@user{number}:there" for number in range(50)]
     for user in users:

@@ -45,12 +45,12 @@ def event(kind: str, **more: object) -> Json:
     return {"type": kind, "room_id": ROOM, "state_key": "", **more}
 
 
-async def test_how_a_room_is_encrypted() -> None:
+async def test_encryption_settings_are_cached_until_they_change() -> None:
     rooms = Rooms()
     places = Places(rooms, rooms, new_vault())
     assert await places.scheme(BOT, ROOM) == Scheme(encrypted=False)
     rooms.states["m.room.encryption"] = {"algorithm": MEGOLM}
-    assert await places.scheme(BOT, ROOM) == Scheme(encrypted=False)  # until we hear of it
+    assert await places.scheme(BOT, ROOM) == Scheme(encrypted=False)  # until the event arrives
     places.changed(event("m.room.encryption"))
     assert await places.scheme(BOT, ROOM) == Scheme(True, ROTATE_MESSAGES, ROTATE_MS)
     calls = rooms.calls
@@ -67,20 +67,20 @@ async def test_how_a_room_is_encrypted() -> None:
         ({"rotation_period_msgs": 10**9}, Scheme(True, 10_000)),
     ],
 )
-async def test_rotation_as_the_room_wants_it(given: Json, scheme: Scheme) -> None:
+async def test_rotation_settings_of_the_room(given: Json, scheme: Scheme) -> None:
     rooms = Rooms()
     rooms.states["m.room.encryption"] = given | {"algorithm": MEGOLM}
     assert await Places(rooms, rooms, new_vault()).scheme(BOT, ROOM) == scheme
 
 
-async def test_an_algorithm_that_nobody_knows_gets_nothing_in_clear() -> None:
+async def test_unknown_algorithm_is_refused_rather_than_sent_in_clear() -> None:
     rooms = Rooms()
     rooms.states["m.room.encryption"] = {"algorithm": "m.new"}
     with pytest.raises(Refused, match="M_UNSUPPORTED_ALGORITHM"):
         await Places(rooms, rooms, new_vault()).scheme(BOT, ROOM)
 
 
-async def test_a_room_that_was_encrypted_once_stays_so() -> None:
+async def test_encrypted_room_stays_encrypted() -> None:
     """Whatever its homeserver says later, and across a restart."""
     rooms, vault = Rooms(), new_vault()
     rooms.states["m.room.encryption"] = {"algorithm": MEGOLM, "rotation_period_msgs": 7}
@@ -97,7 +97,7 @@ async def test_a_room_that_was_encrypted_once_stays_so() -> None:
         assert await places.scheme(BOT, ROOM) == Scheme(True, rotate_messages=7)
 
 
-async def test_who_may_read() -> None:
+async def test_readers_follow_membership_and_history_visibility() -> None:
     rooms = Rooms()
     rooms.membership |= {"@carol:here": "invite", "@dan:here": "ban", "@eve:here": "knock"}
     places = Places(rooms, rooms, new_vault())

@@ -1,7 +1,7 @@
-"""Several processes use the same devices, olm sessions and mailboxes, and nothing serves twice.
+"""Several processes share devices, olm sessions and mailboxes; no key is used twice.
 
-A random walk: at every write and every call a process may be overtaken by the others, stand still
-for long, or die. Nobody owns anything here: what holds must hold by the rows alone.
+A random walk: at every write and every call a process may be overtaken by others, suspended for
+long, or killed. No process owns anything here: the database rows alone must ensure correctness.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STEPS = 20
 
 
 class Time:
-    """It passes while somebody sleeps."""
+    """A clock that sleeping advances."""
 
     def __init__(self) -> None:
         self.ms = 10_000_000
@@ -70,7 +70,7 @@ class House:
         self.said: list[Json] = []
         self.notices: list[str] = []
         self.again = 0
-        """How often somebody had to give a key again."""
+        """Number of times that a key had to be sent again."""
 
     def process(self) -> Process:
         made = Process(self)
@@ -85,7 +85,7 @@ class House:
     # --- what is seen from outside ------------------------------------------------------------
 
     def sent(self, messages: Json) -> None:
-        """No step of a ratchet is taken twice."""
+        """Check that no step of a ratchet is used twice."""
         for device in messages.values():
             assert isinstance(device, dict)
             for content in device.values():
@@ -96,7 +96,7 @@ class House:
                     self.turned.add(step)
 
     def uploaded(self, user: str, content: Json) -> None:
-        """A key of a name has one private half."""
+        """Check that a key id is never used for another key."""
         for kind in ("one_time_keys", "fallback_keys"):
             for key_id, key in mapping(content, kind).items():
                 assert self.published.setdefault((user, kind, key_id), key) == key
@@ -130,7 +130,7 @@ class House:
                 return
 
     def listen(self, process: Process, phone: Phone, host: UserId) -> None:
-        """Somebody writes with a new key, and a process reads it."""
+        """Write from a phone with a new key; a process must decrypt it."""
         phone.group = GroupSession()
         phone.first_key = phone.group.session_key
         raw = phone.say("hello", f"${len(self.published)}.{self.random.random()}")
@@ -155,7 +155,7 @@ class House:
         process.do(read())
 
     def fetch(self, phone: Phone) -> None:
-        """Every letter can be read, or this raises."""
+        """Decrypt all olm messages of a phone; raises if one cannot be decrypted."""
         mailbox = self.world.mailboxes.get((phone.user, phone.device_id), [])
         mailbox[:] = [one for one in mailbox if one[1]["type"] == "m.room.encrypted"]
         phone.fetch()
@@ -178,9 +178,9 @@ class House:
 
 
 def step_of(number: int, body: bytes) -> tuple[bytes, int]:
-    """The ratchet key and the number of an olm message (its specification, "Message format")."""
+    """Return the ratchet key and number of an olm message (Olm specification, "Message format")."""
     if number == 0:
-        body = _fields(body)[4]  # type: ignore[assignment]  # that of the session that it begins
+        body = _fields(body)[4]  # type: ignore[assignment]  # the message inside a prekey message
     fields = _fields(body)
     return fields[1], fields[2]  # type: ignore[return-value]
 
@@ -199,7 +199,7 @@ def _fields(body: bytes) -> dict[int, bytes | int]:
             if byte < 128:
                 return value
 
-    while at < len(body) - 8:  # behind them there is a code of 8 bytes
+    while at < len(body) - 8:  # the last 8 bytes are the MAC
         tag = number()
         value: bytes | int = number()
         if tag & 7:
@@ -209,7 +209,7 @@ def _fields(body: bytes) -> dict[int, bytes | int]:
 
 
 class Process:
-    """One of the processes; every way out of it may take long."""
+    """A process whose writes and calls may take long."""
 
     def __init__(self, house: House, kind: type[Server] | None = None) -> None:
         self.house = house
@@ -224,7 +224,7 @@ class Process:
         self.task: asyncio.Task[None]
 
     async def point(self) -> None:
-        """A point at which others may overtake it, and at which it stands still."""
+        """Let other processes overtake this one, and wait while it is suspended."""
         for _ in range(self.house.random.randrange(4)):
             await asyncio.sleep(0)
         await self.awake.wait()
@@ -267,7 +267,7 @@ class Process:
 
 
 class Slow:
-    """The part of a store that a vault uses; before and after each call it waits at a point."""
+    """The part of a store that a vault uses; awaits `point` before and after each call."""
 
     def __init__(self, store: StorePort, point: Callable[[], Awaitable[None]]) -> None:
         self._store, self._point = store, point
@@ -336,7 +336,7 @@ _CALLS = frozenset(
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_whatever_several_do_at_once_nothing_serves_twice(seed: int) -> None:
+async def test_concurrent_processes_use_no_key_twice(seed: int) -> None:
     house = House(seed)
     async with asyncio.timeout(20), asyncio.TaskGroup() as house.tasks:
         for _ in range(3):
@@ -348,7 +348,7 @@ async def test_whatever_several_do_at_once_nothing_serves_twice(seed: int) -> No
             process.kill()
 
 
-async def test_two_that_begin_at_once_have_one_device_and_one_identity() -> None:
+async def test_concurrent_first_starts_create_one_device_and_identity() -> None:
     for seed in range(6):
         house = House(seed)
         await asyncio.gather(*(house.process().up() for _ in range(3)))
@@ -360,8 +360,8 @@ async def test_two_that_begin_at_once_have_one_device_and_one_identity() -> None
             }
 
 
-async def test_a_letter_to_a_key_that_another_has_made_is_not_lost() -> None:
-    """The account in memory is older than the key, and the letter comes but once."""
+async def test_message_to_a_one_time_key_of_another_process_is_not_lost() -> None:
+    """The account in memory is older than the key, and the message arrives only once."""
     house = House(0)
     one, other = house.process(), house.process()
     await one.up()
@@ -380,7 +380,7 @@ async def test_a_letter_to_a_key_that_another_has_made_is_not_lost() -> None:
 
 @asynccontextmanager
 async def reading(process: Process) -> AsyncIterator[None]:
-    """It reads the hosts' mailboxes, and nobody else does."""
+    """Let this process alone read the hosts' mailboxes."""
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         task = tasks.create_task(process.crypto.run(process.heard.append))
         await process.crypto.limit_to(lambda one: True)
@@ -389,7 +389,7 @@ async def reading(process: Process) -> AsyncIterator[None]:
         task.cancel()
 
 
-async def test_what_the_reader_of_a_mailbox_learns_reaches_the_others() -> None:
+async def test_received_keys_and_device_changes_reach_other_processes() -> None:
     house = House(0)
     one, other = house.process(), house.process()
     await one.up()
@@ -413,8 +413,8 @@ async def test_what_the_reader_of_a_mailbox_learns_reaches_the_others() -> None:
     assert other.crypto._peers.cache.get(CAROL) is None
 
 
-async def test_who_begins_to_read_a_mailbox_has_all_look_again() -> None:
-    """Whoever read it before may not have told of what came. Where nothing came, nobody is told."""
+async def test_new_reader_of_a_mailbox_makes_all_processes_look_again() -> None:
+    """The former reader may not have sent its notices. Later, no news means no notice."""
     house = House(0)
     one, other = house.process(), house.process()
     await one.up()
@@ -433,7 +433,7 @@ async def test_who_begins_to_read_a_mailbox_has_all_look_again() -> None:
     assert len(house.notices) == len(USERS.hosts())
 
 
-async def test_who_waits_for_a_key_waits_on_if_one_may_have_been_missed() -> None:
+async def test_wait_for_a_key_goes_on_after_a_notice_of_missed_keys() -> None:
     house = House(0)
     one = house.process()
     await one.up()
@@ -450,7 +450,7 @@ async def test_who_waits_for_a_key_waits_on_if_one_may_have_been_missed() -> Non
         assert not isinstance(await opening, Undecryptable)
 
 
-async def test_a_long_notice_is_cut_and_a_foreign_one_is_no_harm() -> None:
+async def test_long_notice_is_split_and_an_invalid_one_is_harmless() -> None:
     house = House(0)
     one, other = house.process(), house.process()
     users = [f"@{number}:{'x' * 200}" for number in range(100)]
@@ -464,8 +464,8 @@ async def test_a_long_notice_is_cut_and_a_foreign_one_is_no_harm() -> None:
     other.crypto.told("nonsense")
 
 
-async def test_a_room_that_comes_back_is_written_to_anew() -> None:
-    """Who left while it was another process's reads nothing that is said then."""
+async def test_regained_room_gets_a_new_session() -> None:
+    """A member who left while another process had the room reads nothing that is sent then."""
     house = House(0)
     one = house.process()
     await one.up()
@@ -484,7 +484,7 @@ async def test_a_room_that_comes_back_is_written_to_anew() -> None:
     assert house.phones[0].fetch() == []
 
 
-async def test_a_mailbox_that_was_left_in_the_middle_is_read_again(
+async def test_mailbox_whose_reading_was_interrupted_is_read_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     house, within = House(0), asyncio.Event()
@@ -506,7 +506,7 @@ async def test_a_mailbox_that_was_left_in_the_middle_is_read_again(
         assert not isinstance(await one.crypto.open(raw, 5.0), Undecryptable)
 
 
-async def test_what_was_opened_is_noted_before_a_room_is_given() -> None:
+async def test_replay_notes_are_saved_before_a_room_is_handed_over() -> None:
     house = House(0)
     one, other = house.process(), house.process()
     await one.up()
@@ -522,8 +522,8 @@ async def test_what_was_opened_is_noted_before_a_room_is_given() -> None:
     )
 
 
-async def test_notes_of_two_are_made_one() -> None:
-    """Two have a room in memory, for a moment; each notes what it has opened."""
+async def test_replay_notes_of_two_processes_are_merged() -> None:
+    """For a moment two processes may have a room in memory; each notes what it decrypted."""
     house = House(0)
     one, other = house.process(), house.process()
     await one.up()
@@ -542,8 +542,8 @@ async def test_notes_of_two_are_made_one() -> None:
         )
 
 
-async def test_a_homeserver_that_gives_tokens_is_asked_by_one_at_a_time() -> None:
-    """A second login would end the first one's token."""
+async def test_concurrent_processes_log_in_once_for_a_token() -> None:
+    """A second login would invalidate the token of the first."""
     house, lock = House(0), asyncio.Lock()
     logins = 0
 

@@ -9,7 +9,7 @@ from tests.unit.matrix.crypto.world import BOT, Clock, FakeServer, World, deaf, 
 
 
 @pytest.mark.asyncio
-async def test_keys_that_are_not_taken_are_offered_again() -> None:
+async def test_refused_one_time_keys_are_uploaded_again() -> None:
     world = World()
     server, vault = FakeServer(world), new_vault()
     upkeep = Upkeep(vault, server, BOT, Clock(), deaf)
@@ -31,12 +31,12 @@ def other_keys() -> Json:
 
 
 def fit(own: OwnDevice, device: Json, master: Json) -> Fit:
-    """The comparison with a homeserver that has these (empty: nothing)."""
+    """Compare with a homeserver that lists these keys (empty: none)."""
     listed: Json = {"device_keys": {BOT: {"D": device}}, "master_keys": {BOT: master}}
     return compare(own, listed)
 
 
-def test_comparing() -> None:
+def test_comparison_with_the_homeservers_keys() -> None:
     own = OwnDevice.draw(BOT, "D")
     master = own.state.identity.master_key(BOT)
     device = own.cross_signed_keys()

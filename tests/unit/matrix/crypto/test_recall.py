@@ -3,7 +3,7 @@ from __future__ import annotations
 from bridge.matrix.crypto.vault import Recall
 
 
-def test_the_longest_unused_goes_first() -> None:
+def test_least_recently_used_value_is_evicted_first() -> None:
     recall: Recall[str, int] = Recall(2)
     with recall.fetching() as keep:
         keep("a", 1)
@@ -13,7 +13,7 @@ def test_the_longest_unused_goes_first() -> None:
     assert (recall.get("a"), recall.get("b"), recall.get("c")) == (1, None, 3)
 
 
-def test_what_changed_while_it_was_asked_for_is_not_kept() -> None:
+def test_value_forgotten_during_its_fetch_is_not_cached() -> None:
     recall: Recall[str, int] = Recall(9)
     with recall.fetching() as keep:
         recall.forget("a")
@@ -33,7 +33,7 @@ def test_what_changed_while_it_was_asked_for_is_not_kept() -> None:
     recall.forget("never there")
 
 
-def test_nothing_is_kept_of_what_is_being_changed() -> None:
+def test_value_is_not_cached_during_a_change_of_its_key() -> None:
     recall: Recall[str, int] = Recall(9)
     with recall.fetching() as keep:
         keep("a", 1)
@@ -50,8 +50,8 @@ def test_nothing_is_kept_of_what_is_being_changed() -> None:
     assert recall.get("a") == 2
 
 
-def test_an_answer_that_changes_nothing_is_the_one_that_was_there() -> None:
-    """So it can be seen by identity whether anything was heard since."""
+def test_equal_value_does_not_replace_the_cached_object() -> None:
+    """So that a change can be detected by identity."""
     recall: Recall[str, list[int]] = Recall(9)
     answers = [[1, 2] for _ in range(3)]
     with recall.fetching() as one, recall.fetching() as other:

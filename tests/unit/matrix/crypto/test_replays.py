@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio
 
 
 async def is_one(seen: Replays, key: str, index: int, event_id: str, until: int) -> bool:
-    """What is done with each message."""
+    """Check a message as `RoomKeys` does."""
     notes = await seen.notes(key, index // keys.IN_A_ROW)
     repeated = seen.is_one(notes, index, event_id, until)
     if seen.waiting >= keys.AT_MOST:
@@ -22,7 +22,7 @@ async def is_one(seen: Replays, key: str, index: int, event_id: str, until: int)
     return repeated
 
 
-async def test_an_event_may_come_again_another_may_not() -> None:
+async def test_an_event_may_repeat_its_index_but_another_event_may_not() -> None:
     seen = Replays(new_vault())
     assert not await is_one(seen, "key", 0, "$1", 9)
     assert not await is_one(seen, "key", 0, "$1", 9)
@@ -31,7 +31,7 @@ async def test_an_event_may_come_again_another_may_not() -> None:
     assert not await is_one(seen, "other", 0, "$2", 9)
 
 
-async def test_it_is_known_after_a_restart_and_goes_with_the_key() -> None:
+async def test_replay_notes_survive_a_restart_and_expire_with_the_key() -> None:
     store = MemoryStore()
     seen = Replays(new_vault(store))
     for index in (0, 127, 128, 2**32 - 1):
@@ -43,13 +43,13 @@ async def test_it_is_known_after_a_restart_and_goes_with_the_key() -> None:
         assert not await is_one(again, "key", index, f"${index}", 9)
         assert await is_one(again, "key", index, "$other", 9)
     assert len(await store.secret_names("seen/")) == 3
-    assert not await is_one(again, "key", 0, "$0", 20)  # the key is kept on, and so is this
+    assert not await is_one(again, "key", 0, "$0", 20)  # the key lives longer, and so does the note
     await again.save()
     assert await store.prune(0, 10) == 2
     assert await is_one(Replays(new_vault(store)), "key", 0, "$other", 9)
 
 
-async def test_what_waits_is_bounded_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unsaved_notes_are_limited_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "AT_MOST", 2)
     store = MemoryStore()
     seen = Replays(new_vault(store))
@@ -62,12 +62,12 @@ async def test_what_waits_is_bounded_and_not_lost(monkeypatch: pytest.MonkeyPatc
         patch.setattr(store, "save_secrets", away)
         with pytest.raises(StoreError):
             await is_one(seen, "b", 0, "$2", 9)
-    assert await is_one(seen, "a", 0, "$other", 9)  # no longer at hand, but not stored either
+    assert await is_one(seen, "a", 0, "$other", 9)  # not stored, but still known
     await seen.save()
     assert len(await store.secret_names("seen/")) == 2
 
 
-async def test_two_at_once_share_a_row() -> None:
+async def test_concurrent_checks_share_a_row() -> None:
     store = MemoryStore()
     secret = store.secret
 
@@ -81,7 +81,7 @@ async def test_two_at_once_share_a_row() -> None:
     assert sorted(await asyncio.gather(*asked)) == [False, True]
 
 
-async def test_what_was_stored_and_let_go_during_a_slow_read_is_known() -> None:
+async def test_note_saved_and_evicted_during_a_slow_read_is_known() -> None:
     store = MemoryStore()
     secret, answer = store.secret, asyncio.Event()
 
@@ -104,7 +104,7 @@ async def test_what_was_stored_and_let_go_during_a_slow_read_is_known() -> None:
     assert sorted([first.result(), replayed.result()]) == [False, True]
 
 
-async def test_what_is_erased_is_not_written_again() -> None:
+async def test_erased_replay_notes_are_not_written_again() -> None:
     store = MemoryStore()
     seen = Replays(new_vault(store))
     for key in ("in/!gone/s/@a:h", "in/!here/s/@b:h"):

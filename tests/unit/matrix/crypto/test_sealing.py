@@ -5,7 +5,7 @@ import pytest
 from bridge.matrix.crypto.vault import Sealer, Unsealable
 
 
-def test_what_was_sealed_is_opened_under_its_name_alone() -> None:
+def test_sealed_row_is_opened_only_under_its_name() -> None:
     sealer = Sealer("secret")
     sealed = sealer.seal("row", b"keys")
     assert b"keys" not in sealed
@@ -32,5 +32,5 @@ def test_damage_is_noticed() -> None:
             Sealer("secret").open("row", wrong)
 
 
-def test_it_shows_no_secret() -> None:
+def test_repr_of_a_sealer_shows_no_secret() -> None:
     assert repr(Sealer("secret")) == "Sealer()"

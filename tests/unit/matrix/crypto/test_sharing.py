@@ -37,7 +37,7 @@ CAROL = "@carol:here"
 
 
 class Desk:
-    """One of our devices that writes into a room."""
+    """A bridge device that writes into a room."""
 
     def __init__(self) -> None:
         self.world = World()
@@ -95,7 +95,7 @@ async def desk() -> Desk:
     return made
 
 
-async def test_everybody_in_the_room_reads(desk: Desk) -> None:
+async def test_all_devices_in_the_room_can_decrypt(desk: Desk) -> None:
     second = Phone(desk.world, device_id="TABLET")
     content = await desk.say("hello", relation={"m.in_reply_to": {"event_id": "$1"}})
     assert desk.text(desk.phone, content) == desk.text(second, content) == "hello"
@@ -105,8 +105,8 @@ async def test_everybody_in_the_room_reads(desk: Desk) -> None:
     assert (payload["room_id"], payload["type"]) == (ROOM, "m.room.message")
 
 
-async def test_we_read_our_own_words_again(desk: Desk) -> None:
-    """After a restart as well, from the first word of a session to its last."""
+async def test_bridge_can_decrypt_its_own_messages(desk: Desk) -> None:
+    """Also after a restart, from the first message of a session to its last."""
     sent = [await desk.say(text) for text in ("one", "two")]
     desk.restart()
     for content, text in zip(sent, ("one", "two"), strict=True):
@@ -121,14 +121,14 @@ async def test_we_read_our_own_words_again(desk: Desk) -> None:
         assert found["content"] == {"msgtype": "m.text", "body": text}
 
 
-async def test_our_marker_stands_outside_too(desk: Desk) -> None:
+async def test_marker_is_also_outside_the_ciphertext(desk: Desk) -> None:
     message: Json = {"msgtype": "m.text", "body": "hello", MARKER: {"txn": "t1"}}
     sealed = await desk.encrypt(message)
     assert sealed[MARKER] == {"txn": "t1"}
     assert "body" not in sealed
 
 
-async def test_one_session_serves_until_it_is_spent(desk: Desk) -> None:
+async def test_session_is_rotated_after_its_messages_or_time(desk: Desk) -> None:
     scheme = Scheme(True, rotate_messages=3, rotate_ms=1_000)
     ids = [(await desk.say(str(n), scheme))["session_id"] for n in range(7)]
     assert [len({*ids[0:3]}), len({*ids[3:6]}), len({*ids})] == [1, 1, 3]
@@ -138,12 +138,12 @@ async def test_one_session_serves_until_it_is_spent(desk: Desk) -> None:
     desk.now += 1
     assert desk.sharing.needs_session(desk.own, ROOM, scheme, desk.now)
     assert (await desk.say("x", scheme))["session_id"] != ids[6]
-    desk.now = 0  # the clock went back: better a new one than one that never ends
+    desk.now = 0  # the clock went back: better a new session than an endless one
     assert desk.sharing.needs_session(desk.own, ROOM, scheme, desk.now)
 
 
-async def test_a_restart_goes_on_with_no_session(desk: Desk) -> None:
-    """Not even with the very database: whether it is the newest cannot be seen from inside."""
+async def test_restart_begins_a_new_session(desk: Desk) -> None:
+    """Even with the same database, as it cannot tell whether it is the newest copy."""
     first = await desk.say("one")
     desk.restart()
     second = await desk.say("two")
@@ -153,7 +153,7 @@ async def test_a_restart_goes_on_with_no_session(desk: Desk) -> None:
     assert desk.world.calls.count("claim") == 1  # the channel to the device is kept
 
 
-async def test_while_nothing_changes_nobody_is_asked_for(desk: Desk) -> None:
+async def test_readers_are_determined_again_only_after_a_change(desk: Desk) -> None:
     carol = Phone(desk.world, CAROL)
     desk.member(CAROL, "join")
     await desk.say("one")
@@ -177,7 +177,7 @@ async def test_while_nothing_changes_nobody_is_asked_for(desk: Desk) -> None:
     assert said == ["two", "three", "four", "five", "six"] * 2
 
 
-async def test_who_has_no_key_yet_is_asked_for_with_each_message(desk: Desk) -> None:
+async def test_readers_without_a_key_are_retried_with_each_message(desk: Desk) -> None:
     far = "@far:there"
     desk.world.away = {"there"}
     desk.member(far, "join")
@@ -187,14 +187,14 @@ async def test_who_has_no_key_yet_is_asked_for_with_each_message(desk: Desk) -> 
     assert desk.text(phone, await desk.say("two")) == "two"
 
 
-async def test_what_was_not_stored_does_not_leave(desk: Desk) -> None:
+async def test_key_that_cannot_be_stored_is_not_sent(desk: Desk) -> None:
     desk.store.down = True
     with pytest.raises(StoreError):
         await desk.say("x")
     assert "send_to_devices" not in desk.world.calls
 
 
-async def test_a_failed_send_is_made_up_for(desk: Desk) -> None:
+async def test_failed_sending_of_a_key_is_repeated(desk: Desk) -> None:
     desk.world.fails["send_to_devices"] = AWAY
     with pytest.raises(Unavailable):
         await desk.say("x")
@@ -203,7 +203,7 @@ async def test_a_failed_send_is_made_up_for(desk: Desk) -> None:
     assert desk.text(desk.phone, content) == "x"
 
 
-async def test_who_joins_reads_from_then_on(desk: Desk) -> None:
+async def test_new_member_can_decrypt_from_then_on(desk: Desk) -> None:
     carol = Phone(desk.world, CAROL)
     before = await desk.say("before")
     desk.member(CAROL, "invite")
@@ -214,7 +214,7 @@ async def test_who_joins_reads_from_then_on(desk: Desk) -> None:
         carol.read(before)
 
 
-async def test_who_leaves_reads_nothing_more(desk: Desk) -> None:
+async def test_former_member_can_decrypt_nothing_more(desk: Desk) -> None:
     carol = Phone(desk.world, CAROL)
     desk.member(CAROL, "join")
     assert desk.can_read(carol, await desk.say("before"))
@@ -234,8 +234,8 @@ async def test_a_removed_device_reads_nothing_more(desk: Desk) -> None:
     assert desk.text(desk.phone, content) == "after"
 
 
-async def test_who_may_have_got_the_key_reads_nothing_more_either(desk: Desk) -> None:
-    """A homeserver delivered what it was given, but its answer was lost."""
+async def test_removed_device_that_may_have_the_key_reads_nothing_more(desk: Desk) -> None:
+    """The homeserver delivered the key, but its answer was lost."""
     await desk.say("before")
     second = Phone(desk.world, device_id="TABLET")
     desk.peers.cache.forget(ALICE)
@@ -277,7 +277,7 @@ async def test_a_homeserver_that_is_away_does_not_end_the_session(desk: Desk) ->
     assert (await desk.say("three"))["session_id"] != first["session_id"]
 
 
-async def test_a_device_without_keys_is_not_asked_for_ever(desk: Desk) -> None:
+async def test_device_without_one_time_keys_is_not_asked_each_time(desk: Desk) -> None:
     desk.world.one_time.clear()
     content = await desk.say("one")
     await desk.say("two")
@@ -318,7 +318,7 @@ async def test_an_empty_room_is_written_to_as_well(desk: Desk) -> None:
 async def test_other_tasks_get_a_turn_while_many_sessions_begin(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loop stood still for 8 s of the 48,000 devices that a homeserver's reply can list."""
+    """48,000 devices, which a reply can list, blocked the event loop for 8 s."""
     turn, begun, begin = 0, Counter[int](), Channel.begin
 
     def counted(channel: Channel, device: Device, one_time: str) -> bool:

@@ -69,7 +69,7 @@ class House:
             return compare(own, await self.server.query(user, [user]))
 
 
-async def test_a_first_start_publishes_all(caplog: pytest.LogCaptureFixture) -> None:
+async def test_first_start_publishes_all_keys(caplog: pytest.LogCaptureFixture) -> None:
     house = House()
     upkeep = await house.start()
     assert house.device_id.startswith("WEBCHAT_")
@@ -92,7 +92,7 @@ async def test_a_first_start_publishes_all(caplog: pytest.LogCaptureFixture) -> 
     assert all(key_id.startswith(f"{ONE_TIME}:") for key_id in keys)
 
 
-async def test_a_second_start_only_looks() -> None:
+async def test_second_start_only_checks_the_keys() -> None:
     house = House()
     await (await house.start()).current(BOT)
     device_id = house.device_id
@@ -102,7 +102,7 @@ async def test_a_second_start_only_looks() -> None:
     assert house.world.calls == ["mark", "set_mark", "query"]
 
 
-async def test_what_broke_off_is_finished() -> None:
+async def test_interrupted_publishing_is_finished_by_the_next_start() -> None:
     house = House()
     for call in ("make_device", "upload_keys", "upload_identity", "upload_signatures"):
         house.world.fails = {call: AWAY}
@@ -115,8 +115,8 @@ async def test_what_broke_off_is_finished() -> None:
     assert len({key for keys in house.world.one_time.values() for key in keys}) >= 50
 
 
-async def test_however_often_it_is_tried_the_one_time_keys_are_made_once() -> None:
-    """A homeserver has a limit of them, and would then take none at all."""
+async def test_one_time_keys_are_generated_once_however_often_publishing_fails() -> None:
+    """Homeservers limit their number, and would then accept none."""
     house = House()
     house.world.fails = {"upload_identity": AWAY}
     upkeep = await house.start()
@@ -144,7 +144,7 @@ async def test_a_lost_device_is_made_again() -> None:
     assert len(house.world.one_time[BOT, house.device_id]) == 50
 
 
-async def test_a_lost_database_replaces_nothing_until_an_operator_says_so() -> None:
+async def test_identity_of_a_lost_database_is_replaced_only_after_a_reset() -> None:
     house = House()
     await (await house.start()).current(BOT)
     old = house.device_id, house.world.masters[BOT]
@@ -175,7 +175,7 @@ async def test_a_foreign_device_is_left_alone() -> None:
     assert await house.fit(upkeep) is Fit.FOREIGN_DEVICE
 
 
-async def test_a_homeserver_that_takes_no_cross_signing_is_worked_with() -> None:
+async def test_homeserver_that_refuses_cross_signing_is_supported() -> None:
     house = House()
     house.world.fails = {"upload_identity": REFUSED, "devices": REFUSED}
     await house.reset()
@@ -198,7 +198,7 @@ async def test_the_token_of_an_older_homeserver_is_kept() -> None:
     assert house.server.tokens == {BOT: "token"}
 
 
-async def test_memory_that_is_distrusted_is_read_anew() -> None:
+async def test_device_is_read_again_after_a_failed_write() -> None:
     house = House()
     upkeep = await house.start()
     own = await upkeep.current(BOT)
@@ -211,7 +211,7 @@ async def test_memory_that_is_distrusted_is_read_anew() -> None:
 
 
 async def test_an_older_copy_of_the_database_makes_new_devices_of_the_old_identity() -> None:
-    """No session and no one-time key of before is used again, and nobody is warned."""
+    """No old session or one-time key is used again, and clients show no warning."""
     house = House()
     await (await house.start()).current(BOT)
     backup, old, master = house.store.copy(), house.device_id, house.world.masters[BOT]
@@ -234,8 +234,8 @@ async def test_an_older_copy_of_the_database_makes_new_devices_of_the_old_identi
 
 
 @pytest.mark.parametrize("away", ["", "upload_identity", "devices"])
-async def test_an_agent_of_the_lost_time_gets_a_new_identity(away: str) -> None:
-    """The former one is in no database any more: without a new one nobody would ever read it."""
+async def test_agent_created_since_the_backup_gets_a_new_identity(away: str) -> None:
+    """The former identity is lost; without a new one no client would show the agent's messages."""
     house = House()
     await (await house.start()).current(BOT)
     backup, bots = house.store.copy(), house.world.masters[BOT]
@@ -258,7 +258,7 @@ async def test_an_agent_of_the_lost_time_gets_a_new_identity(away: str) -> None:
     assert house.world.masters[BOT] == bots
 
 
-async def test_a_copy_without_a_device_that_was_drawn_a_moment_ago_is_an_older_one() -> None:
+async def test_backup_without_the_newest_device_is_detected() -> None:
     house = House()
     upkeep = await house.start()
     await upkeep.current(BOT)
@@ -268,7 +268,7 @@ async def test_a_copy_without_a_device_that_was_drawn_a_moment_ago_is_an_older_o
         await upkeep.current(GHOST)
     house.world.fails = {}
     await upkeep.current(GHOST)
-    assert house.world.calls.count("set_mark") == 3  # as often as a device, and at the start
+    assert house.world.calls.count("set_mark") == 3  # for each device, and at the start
 
     house.store = backup
     upkeep = await house.start()
@@ -277,8 +277,8 @@ async def test_a_copy_without_a_device_that_was_drawn_a_moment_ago_is_an_older_o
     assert await house.fit(upkeep, GHOST) is Fit.GOOD
 
 
-async def test_a_second_bridge_with_the_same_users_is_no_restored_one() -> None:
-    """Each finds the other's mark; the agents of the one whose bot it is stay as they are."""
+async def test_second_bridge_with_the_same_users_does_not_count_as_restored() -> None:
+    """Each finds the other's mark; agents of the bridge that has the bot keep their identity."""
     house = House()
     await (await house.start()).current(BOT)
     first, second = house.store, MemoryStore()
@@ -295,7 +295,7 @@ async def test_a_second_bridge_with_the_same_users_is_no_restored_one() -> None:
     assert house.world.masters[GHOST] == master
 
 
-async def test_a_restored_copy_without_the_bots_device_replaces_nobody() -> None:
+async def test_restored_copy_without_the_bots_device_replaces_no_identity() -> None:
     house = House()
     await (await house.start()).current(GHOST)
     backup = house.store.copy()
@@ -310,9 +310,7 @@ async def test_a_restored_copy_without_the_bots_device_replaces_nobody() -> None
 
 @pytest.mark.parametrize("call", ["devices", "delete_device"])
 @pytest.mark.parametrize("lost", ["by a reset", "to an older copy"])
-async def test_older_devices_go_though_the_homeserver_was_away_meanwhile(
-    call: str, lost: str
-) -> None:
+async def test_older_devices_are_deleted_after_an_outage(call: str, lost: str) -> None:
     house = House()
     await (await house.start()).current(BOT)
     backup, old = house.store.copy(), house.device_id
@@ -337,7 +335,7 @@ async def test_older_devices_go_though_the_homeserver_was_away_meanwhile(
     assert house.world.calls == ["mark", "set_mark", "query"]
 
 
-async def test_an_older_copy_whose_mailbox_cannot_be_read() -> None:
+async def test_restored_copy_waits_until_its_old_mailbox_is_read_or_gone() -> None:
     house = House()
     await (await house.start()).current(BOT)
     backup = house.store.copy()
@@ -346,12 +344,12 @@ async def test_an_older_copy_whose_mailbox_cannot_be_read() -> None:
     upkeep = await house.start()
     with pytest.raises(Unavailable):
         await upkeep.current(BOT)
-    house.mailbox = REFUSED  # its device is gone: nothing can be had from there
+    house.mailbox = REFUSED  # the device is gone, and its mailbox with it
     await upkeep.current(BOT)
     assert await house.fit(upkeep) is Fit.GOOD
 
 
-async def test_nothing_is_encrypted_before_the_homeserver_bore_witness() -> None:
+async def test_no_device_is_used_before_the_homeservers_mark_is_read() -> None:
     house = House()
     house.world.fails = {"mark": AWAY}
     upkeep = await house.start()

@@ -30,7 +30,7 @@ async def test_rows_come_back_as_they_were() -> None:
     assert len(vault.pickle_key) == 32
 
 
-async def test_another_secret_or_layout_is_said() -> None:
+async def test_row_of_another_secret_or_layout_is_refused() -> None:
     store = MemoryStore()
     vault = new_vault(store)
     await vault.save([vault.row("a", Row("x"))])

@@ -1,4 +1,4 @@
-"""Random walk: people come and go, devices too, and answers are late or lost; who reads what?"""
+"""Random walk: members and devices come and go, answers are late or lost; who can decrypt?"""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Walk:
             self.members[phone.user] = "join"
         self.turn = 0
         self.absent: dict[Phone, int] = {}
-        """Since which turn a device may not read."""
+        """Turn since which a device may not decrypt."""
         self.said: list[tuple[Json, list[Phone]]] = []
-        """What was encrypted, and the devices that might not read all the while."""
+        """Encrypted contents, each with the devices that may not decrypt it."""
 
     def trouble(self) -> None:
-        """From now on the homeserver is slow, and its answers or even requests may be lost."""
+        """Make the homeserver slow, and lose some requests and answers."""
         server, rooms = self.bridge.server, self.bridge.rooms
         query, claim, send = server.query, server.claim, server.send_to_devices
         members = rooms.members
@@ -82,7 +82,7 @@ class Walk:
             self.members[user] = self.random.choice(["join", "leave", "invite", "ban"])
             self.bridge.crypto.heard(event("m.room.member", state_key=user))
         else:
-            phone = self.random.choice(self.phones[:-1])  # of one who is away nobody hears
+            phone = self.random.choice(self.phones[:-1])  # the far homeserver reports no changes
             there = self.world.devices[phone.user]
             if there.pop(phone.device_id, None) is None:
                 there[phone.device_id] = phone.device_keys()
@@ -115,13 +115,13 @@ class Walk:
             return False
         try:
             phone.read(content)
-        except ValueError:  # from a later message on
+        except ValueError:  # its key begins with a later message
             return False
         return True
 
 
 @pytest.mark.parametrize("seed", range(44, 60))
-async def test_nobody_reads_what_was_said_in_their_absence(seed: int) -> None:
+async def test_nobody_decrypts_what_was_sent_in_their_absence(seed: int) -> None:
     walk = Walk(seed)
     for user in OURS:
         await walk.bridge.crypto.ensure(user)

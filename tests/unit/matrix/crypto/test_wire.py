@@ -28,7 +28,7 @@ def test_base64_of_either_alphabet_is_read(data: bytes, url: bool) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["a", "é", "a b", "ab\n", "a=b", "!!!!"])
-def test_what_is_no_base64_is_refused(wrong: str) -> None:
+def test_invalid_base64_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="not base64"):
         from_base64(wrong)
 
@@ -45,7 +45,7 @@ def signed() -> tuple[Json, str]:
     return with_signature(fields, "@a:b", "ed25519:D", signature), account.ed25519_key.to_base64()
 
 
-def test_a_signature_is_that_of_its_user_and_key_over_everything() -> None:
+def test_signature_covers_user_key_and_all_fields() -> None:
     fields, key = signed()
     assert is_signed(fields, "@a:b", "ed25519:D", key)
     assert is_signed(fields | {"unsigned": {}}, "@a:b", "ed25519:D", key)
@@ -59,7 +59,7 @@ def test_a_signature_is_that_of_its_user_and_key_over_everything() -> None:
 @pytest.mark.parametrize(
     "signatures", [None, [], {"@a:b": []}, {"@a:b": {"ed25519:D": 5}}, {"@a:b": {"ed25519:D": ""}}]
 )
-def test_a_strangers_signatures_may_be_anything(signatures: object) -> None:
+def test_malformed_signatures_are_invalid(signatures: object) -> None:
     key = vodozemac.Account().ed25519_key.to_base64()
     assert not is_signed({"signatures": signatures}, "@a:b", "ed25519:D", key)
 
@@ -69,7 +69,7 @@ def test_a_second_signature_joins_the_first() -> None:
     assert both == {"signatures": {"@a:b": {"k1": "s1", "k2": "s2"}}}
 
 
-def test_what_names_rows_is_short_and_can_be_stored() -> None:
+def test_ids_in_row_names_are_short_and_storable() -> None:
     good: Json = {"key": "A" * 43, "id": "!room:here"}
     assert (key_text(good, "key"), id_text(good, "id")) == ("A" * 43, "!room:here")
     for bad in ("A" * 300, "a\x00", "\ud800", "a\n", 5, None):
