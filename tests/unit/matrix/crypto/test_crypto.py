@@ -60,12 +60,6 @@ async def test_event_is_decrypted_once_its_key_arrives(bridge: Bridge) -> None:
         assert opened["type"] == "m.room.message"
 
 
-async def test_a_key_that_does_not_come(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crypto, "CATCHING_UP", 0.02)
-    found = await bridge.crypto.open(bridge.phone.say("x"), 0.0)
-    assert found == Undecryptable("unreadable.no_key", later=True)
-
-
 async def test_missing_key_is_requested_once_by_each_host(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,16 +84,6 @@ async def test_missing_key_is_requested_once_by_each_host(
             await bridge.server.wake()
         assert [one.result()["content"]["body"] for one in both] == ["hello"] * 2  # type: ignore[index]  # opened
         assert len(await bridge.requests(2)) == 2  # by each host, once
-
-
-async def test_asking_that_fails_changes_nothing(
-    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(crypto, "AFTER", 0.01)
-    monkeypatch.setattr(crypto, "CATCHING_UP", 0.03)
-    bridge.world.fails["send_to_devices"] = AWAY
-    found = await bridge.crypto.open(bridge.phone.say("x"), 0.03)
-    assert found == Undecryptable("unreadable.no_key", later=True)
 
 
 async def test_failed_sync_is_repeated(bridge: Bridge) -> None:
