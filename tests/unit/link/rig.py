@@ -1,6 +1,6 @@
-"""What every test of the link stands on: settings with short waits, ports in memory, a wild server.
+"""Support of the link tests: settings with short timeouts, in-memory ports, a scriptable server.
 
-The simulator plays a proper WebChat server; `WildServer` plays whatever else may answer.
+The simulator plays a correct WebChat server, `WildServer` any other.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class LinkCounts:
 
 
 def settings_for(base_url: str, **changes: object) -> LinkSettings:
-    """Settings that wait as little as possible and let many logins through.
+    """Return settings with short timeouts and a high login limit.
 
     `changes`: fields of `LinkSettings`, keys of the section `webchat` and of its login, unchecked.
     """
@@ -144,7 +144,7 @@ class Facts:
 
     @property
     def learnt(self) -> dict[str, str]:
-        """What tells of the server, and not of us."""
+        """Facts about the server, without the bridge's own visits."""
         return {name: fact for name, fact in self.kept.items() if not name.startswith("visits ")}
 
     async def fact(self, name: str) -> str | None:
@@ -155,7 +155,7 @@ class Facts:
 
 
 class Events:
-    """LinkEvents that remembers, and may refuse to store."""
+    """`LinkEvents` that records events, and may refuse to store pushes."""
 
     def __init__(self) -> None:
         self.pushes: list[tuple[str, Received]] = []
@@ -164,12 +164,12 @@ class Events:
         self.away: list[RoomId] = []
         self.waits: list[tuple[RoomId, float]] = []
         self.refusals = 0
-        """So many pushes in a row are refused first."""
+        """Number of attempts to store a push that are still to be refused."""
         self.gate = asyncio.Event()
         self.gate.set()
         self._changed = asyncio.Condition()
         self.under_way = self.most = 0
-        """Pushes that are to be stored, and how many at most at a time."""
+        """Number of pushes being stored: now, and at most at one time."""
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
         self.under_way += 1
@@ -250,7 +250,7 @@ async def rig(
 
 
 async def eventually(happened: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Poll until something is so; for what sends no event."""
+    """Poll until a condition holds that no event signals."""
     async with asyncio.timeout(seconds):
         while not happened():  # noqa: ASYNC110 - the thing watched knows no events
             await asyncio.sleep(0.005)
@@ -277,7 +277,7 @@ class WildServer:
     handshake: Callable[[web.Request], web.Response | None] = lambda _: None
     pages: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
     autoping: bool = True
-    """Pings are answered, not handed to `socket`."""
+    """Whether pings are answered, or passed to `socket`."""
     base_url: str = ""
     logins: list[float] = field(default_factory=list)
     login_bodies: list[bytes] = field(default_factory=list)
@@ -288,7 +288,7 @@ class WildServer:
     sockets: list[str] = field(default_factory=list)
     """The raw query of every handshake."""
     cookies: list[tuple[str, str]] = field(default_factory=list)
-    """Path and `Cookie` header of every request, "" where there was none."""
+    """Path and `Cookie` header of every request, "" if there was none."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[WildServer]:
@@ -359,7 +359,7 @@ class WildServer:
 
 
 async def answer_everything(socket: web.WebSocketResponse) -> None:
-    """Say 1 to every command until the client goes."""
+    """Answer every command with result 1 until the client disconnects."""
     async for message in socket:
         frame = message.json()
         answer = {"type": frame["type"], "messageId": frame["messageId"], "result": 1}

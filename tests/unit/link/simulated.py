@@ -1,4 +1,4 @@
-"""Playing the link against the simulator: what the conformance tests share."""
+"""Helpers to run the link against the simulator, shared with the conformance tests."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def customer(simulator: Simulator, login: str = LOGIN) -> dict[str, object]:
 
 
 def commands(simulator: Simulator, kind: int) -> list[dict[str, object]]:
-    """Frames of one type that the server was sent."""
+    """Return the frames of one type that the server received."""
     bodies = [frame["frame"] for frame in simulator.frames() if frame["direction"] == "in"]
     return [body for body in bodies if isinstance(body, dict) and body.get("type") == kind]
 
 
 def said(simulator: Simulator) -> list[object]:
-    """The texts that the server took, in order."""
+    """Return the texts that the server accepted, in order."""
     messages = cast("list[dict[str, object]]", customer(simulator)["messages"])
     return [message["text"] for message in messages]
 

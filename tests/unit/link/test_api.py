@@ -1,4 +1,4 @@
-"""History and the robot over HTTP: what each answer means, and that neither crowds out logins."""
+"""History and the robot over HTTP: what each answer means, and that neither delays logins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def saying(*bodies: dict[str, object]) -> Answering:
-    """Give these answers in turn, the last one for ever."""
+    """Answer with these bodies in turn, then always with the last."""
     left = list(bodies)
 
     async def history(_: web.Request) -> web.StreamResponse:
@@ -33,13 +33,13 @@ def saying(*bodies: dict[str, object]) -> Answering:
 
 
 def rows(*texts: str) -> dict[str, object]:
-    """A history as the server tells it: newest first."""
+    """Return a history as the server sends it: newest first."""
     said = [{"id": n, "text": text, "postTime": 1000 + n} for n, text in enumerate(texts)]
     return {"result": 1, "hisMessages": said[::-1]}
 
 
 @pytest.mark.asyncio
-async def test_newest_last() -> None:
+async def test_history_is_returned_newest_last() -> None:
     async with (
         WildServer(history=saying(rows("one", "two"))).running() as server,
         rig(settings_for(server.base_url)) as rigged,
@@ -53,7 +53,7 @@ async def test_newest_last() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("count", "asked"), [(0, 1), (-5, 1), (10_000, MOST_ENTRIES)])
-async def test_how_many_are_asked_for(count: int, asked: int) -> None:
+async def test_number_of_requested_entries_is_limited(count: int, asked: int) -> None:
     async with (
         WildServer(history=saying(rows())).running() as server,
         rig(settings_for(server.base_url)) as rigged,
@@ -90,8 +90,8 @@ async def test_a_server_without_history_is_asked_once(code: int) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("status", "body"), [(200, b""), (400, b"<html>"), (405, b"")])
-async def test_a_history_that_cannot_be_read_shuts_out_no_login(status: int, body: bytes) -> None:
-    """A server that has none may answer with anything: that is no sign of a blacklist."""
+async def test_unreadable_history_does_not_stop_logins(status: int, body: bytes) -> None:
+    """A server without history may answer anything: that is no sign of a blacklist."""
 
     async def history(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, body=body)
@@ -109,7 +109,7 @@ async def test_a_history_that_cannot_be_read_shuts_out_no_login(status: int, bod
 
 
 @pytest.mark.asyncio
-async def test_a_dead_token_costs_one_login() -> None:
+async def test_history_with_a_refused_token_costs_one_login() -> None:
     async with (
         WildServer(history=saying({"result": -15}, rows("one"))).running() as server,
         rig(settings_for(server.base_url)) as rigged,
@@ -121,7 +121,7 @@ async def test_a_dead_token_costs_one_login() -> None:
 
 
 @pytest.mark.asyncio
-async def test_refused_twice() -> None:
+async def test_history_refused_with_a_new_token_too_fails() -> None:
     async with (
         WildServer(history=saying({"result": -15})).running() as server,
         rig(settings_for(server.base_url)) as rigged,
@@ -134,7 +134,7 @@ async def test_refused_twice() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("code", [0, -100, 42])
-async def test_other_refusals_are_told(code: int) -> None:
+async def test_other_refusals_of_a_history_are_raised(code: int) -> None:
     async with (
         WildServer(history=saying({"result": code})).running() as server,
         rig(settings_for(server.base_url)) as rigged,
@@ -146,7 +146,7 @@ async def test_other_refusals_are_told(code: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_pages_that_are_not_webchat_s_close_the_door() -> None:
+async def test_foreign_answers_to_histories_close_the_door() -> None:
     """Reference 3.7: history goes to the login's address and counts like a login."""
 
     async def page(_: web.Request) -> web.StreamResponse:
@@ -166,7 +166,7 @@ async def test_pages_that_are_not_webchat_s_close_the_door() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_does_not_answer() -> None:
+async def test_unanswered_history_times_out() -> None:
     hung = asyncio.Event()
 
     async def hang(_: web.Request) -> web.StreamResponse:
@@ -185,7 +185,7 @@ async def test_a_server_that_does_not_answer() -> None:
 
 @pytest.mark.asyncio
 async def test_many_histories_leave_room_for_logins() -> None:
-    """Two knocks in half a second, 20 rooms want their history, and a new room logs in."""
+    """Two requests in 0.3 s are allowed; 20 rooms want their history, and a new room logs in."""
     async with WildServer(history=saying(rows())).running() as server:
         settings = settings_for(
             server.base_url,
@@ -216,7 +216,7 @@ async def _outcome(asking: Awaitable[object]) -> str:
 
 
 @pytest.mark.asyncio
-async def test_our_own_wish_for_it_tries_no_refused_login_again() -> None:
+async def test_history_does_not_repeat_a_refused_login() -> None:
     async def refuse(_: web.Request) -> web.StreamResponse:
         return web.json_response({"result": -20, "message": "no"})
 
@@ -245,7 +245,7 @@ def robot_saying(body: dict[str, object]) -> WildServer:
 
 
 @pytest.mark.asyncio
-async def test_the_guide_s_own_example() -> None:
+async def test_robot_request_of_the_guides_example() -> None:
     found = {"searchResult": {"srs": [{"title": "t", "preview": "<b>p</b>"}]}, "result": 1}
     async with robot_saying(found).running() as server:
         settings = settings_for(server.base_url, enterprise_id="E00001", robot_key="123456")
@@ -263,7 +263,7 @@ async def test_the_guide_s_own_example() -> None:
 
 
 @pytest.mark.asyncio
-async def test_nothing_found_is_an_answer() -> None:
+async def test_robot_reply_without_results() -> None:
     async with (
         robot_saying({"result": 1}).running() as server,
         rig(settings_for(server.base_url)) as rigged,
@@ -280,7 +280,7 @@ async def test_nothing_found_is_an_answer() -> None:
         (0, FailureReason.REFUSED),
     ],
 )
-async def test_refused(code: int, reason: FailureReason) -> None:
+async def test_refusals_of_the_robot(code: int, reason: FailureReason) -> None:
     async with (
         robot_saying({"result": code}).running() as server,
         rig(settings_for(server.base_url)) as rigged,
@@ -290,7 +290,7 @@ async def test_refused(code: int, reason: FailureReason) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_is_never_asked() -> None:
+async def test_blank_and_overlong_questions_are_not_sent() -> None:
     async with robot_saying({"result": 1}).running() as server:
         async with rig(settings_for(server.base_url)) as rigged:
             assert (await failure(rigged, "  ")).reason is FailureReason.REFUSED
@@ -301,7 +301,7 @@ async def test_what_is_never_asked() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_server_without_a_robot_is_healthy_all_the_same() -> None:
+async def test_missing_robot_is_no_trouble_of_the_server() -> None:
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(status=404, text="<html>", content_type="text/html")
 
@@ -315,13 +315,13 @@ async def test_a_server_without_a_robot_is_healthy_all_the_same() -> None:
 
 
 @pytest.mark.asyncio
-async def test_nobody_there() -> None:
+async def test_unreachable_robot() -> None:
     async with rig(settings_for("http://127.0.0.1:1/webchat")) as rigged:
         assert (await failure(rigged, "x")).reason is FailureReason.UNREACHABLE
 
 
 @pytest.mark.asyncio
-async def test_too_many_at_once_are_told_in_time() -> None:
+async def test_concurrent_questions_to_the_robot_are_limited() -> None:
     hung = asyncio.Event()
 
     async def hang(_: web.Request) -> web.StreamResponse:
@@ -340,14 +340,14 @@ async def test_too_many_at_once_are_told_in_time() -> None:
         hung.set()
 
 
-# --- a look at the server, without a login --------------------------------------------------------
+# --- probes of the server, without a login --------------------------------------------------------
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("status", "there"), [(405, True), (403, True), (404, False), (502, False)]
 )
-async def test_a_look_tells_webchat_from_nothing(status: int, *, there: bool) -> None:
+async def test_probe_recognises_a_webchat_server(status: int, *, there: bool) -> None:
     looked: list[str] = []
 
     async def page(request: web.Request) -> web.StreamResponse:
@@ -358,7 +358,7 @@ async def test_a_look_tells_webchat_from_nothing(status: int, *, there: bool) ->
         WildServer(pages=page).running() as server,
         rig(settings_for(server.base_url)) as rigged,
     ):
-        for _ in range(3):  # once in a while only
+        for _ in range(3):  # it is sent only once
             if there:
                 await rigged.links.probe()
             else:
@@ -369,8 +369,8 @@ async def test_a_look_tells_webchat_from_nothing(status: int, *, there: bool) ->
 
 
 @pytest.mark.asyncio
-async def test_a_look_counts_as_a_visit() -> None:
-    """A server blacklists who comes too often, whatever for (protocol reference 3.7)."""
+async def test_probe_counts_as_a_visit() -> None:
+    """A server blacklists clients for too many requests of any kind (protocol reference 3.7)."""
 
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(status=405)
@@ -387,7 +387,7 @@ async def test_a_look_counts_as_a_visit() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_look_never_keeps_a_login_waiting() -> None:
+async def test_probe_does_not_delay_a_login() -> None:
     async with (
         WildServer().running() as server,  # which knows no such page
         rig(settings_for(server.base_url, login_count=1)) as rigged,
@@ -397,14 +397,14 @@ async def test_a_look_never_keeps_a_login_waiting() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_look_that_finds_nobody_says_why() -> None:
+async def test_failed_probe_names_the_error() -> None:
     async with rig(settings_for("http://127.0.0.1:9/webchat")) as rigged:
         with pytest.raises(Unavailable, match="Connection refused"):
             await rigged.links.probe()
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_goes_while_a_refused_login_rests_is_missed() -> None:
+async def test_probe_detects_an_outage_while_a_refused_login_rests() -> None:
     async def login(_: web.Request) -> web.StreamResponse:
         return web.json_response({"result": -20})
 
@@ -421,8 +421,8 @@ async def test_a_server_that_goes_while_a_refused_login_rests_is_missed() -> Non
 
 
 @pytest.mark.asyncio
-async def test_links_at_work_know_better_than_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their trouble stays until they are in again, or until nobody wants them any more."""
+async def test_trouble_of_active_links_outweighs_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their trouble lasts until they are open again, or until they are no longer wanted."""
     monkeypatch.setattr("bridge.link.links.LOOK_EVERY", 0.0)
     monkeypatch.setattr("bridge.link.links.LOOK_AGAIN", 0.0)
     refused = web.Response(status=503)
@@ -440,7 +440,7 @@ async def test_links_at_work_know_better_than_a_look(monkeypatch: pytest.MonkeyP
         rigged.links.release(ADA.room_id)
         await eventually(lambda: not rigged.links._links)
         await rigged.links.probe()
-        # Nor does one that could not be opened, and is gone, speak against those that stand.
+        # A link that could not be opened and is gone does not count against those that are up.
         server.handshake = lambda _: None
         assert (await rigged.call(ADA, 1, ASK)).ok
         rigged.links.door.trouble = "handshake: HTTP 503"

@@ -1,4 +1,4 @@
-"""Commands that are written before the caller goes on: when that is so, and what comes of them."""
+"""`Links.call_now`: when a command is written at once, and how its outcome is reported."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def settings(server: WildServer, **changes: object) -> LinkSettings:
 
 @asynccontextmanager
 async def up(server: WildServer, **changes: object) -> AsyncIterator[Rig]:
-    """A link that stands."""
+    """Run links of which one is open."""
     async with server.running(), rig(settings(server, **changes)) as rigged:
         rigged.links.keep(ADA)
         await eventually(lambda: connected(rigged))
@@ -61,7 +61,7 @@ async def outcome(told: asyncio.Future[Told] | None) -> Told:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What was handed to the transports of sockets."""
+    """Frames that were passed to the protocols of sockets."""
     frames: list[bytes] = []
     made = ClientConnection.connection_made
 
@@ -80,7 +80,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 @pytest.mark.asyncio
-async def test_it_is_written_before_it_returns_and_answered_later(written: list[bytes]) -> None:
+async def test_command_is_written_before_call_now_returns(written: list[bytes]) -> None:
     async with up(WildServer()) as rigged:
         told = [now(rigged, number) for number in (1, 2, 3)]
         assert [frame[:14] for frame in written] == [b'{"messageId":%d' % n for n in (1, 2, 3)]
@@ -95,7 +95,7 @@ async def test_it_is_written_before_it_returns_and_answered_later(written: list[
 async def test_a_call_on_an_idle_link_is_written_before_any_task_is_switched(
     written: list[bytes],
 ) -> None:
-    """A coroutine runs up to its first wait: the frame must be out by then, and its mark before."""
+    """The frame must be written in the first step of the coroutine, and its mark before."""
     marks: list[int] = []
 
     async def mark() -> None:
@@ -104,14 +104,14 @@ async def test_a_call_on_an_idle_link_is_written_before_any_task_is_switched(
     async with up(WildServer()) as rigged:
         call = rigged.links.call(ADA, CallId(1), HELLO, mark)
         task = asyncio.get_running_loop().create_task(call)
-        await asyncio.sleep(0)  # the task's first step, and nobody else's
+        await asyncio.sleep(0)  # the task's first step only
         assert len(written) == 1
         assert marks == [0]
         assert (await task).ok
 
 
 @pytest.mark.asyncio
-async def test_where_something_is_in_the_way_nothing_is_written(written: list[bytes]) -> None:
+async def test_call_now_writes_nothing_unless_the_link_is_free(written: list[bytes]) -> None:
     storing = asyncio.Event()
     async with WildServer().running() as server, rig(settings(server)) as rigged:
         assert now(rigged, 1) is None, "the link does not stand"
@@ -173,7 +173,7 @@ async def test_a_dead_token_is_replaced_and_the_command_written_once_more() -> N
 
 
 @pytest.mark.asyncio
-async def test_a_token_that_is_refused_twice_is_told() -> None:
+async def test_token_that_is_refused_twice_is_reported() -> None:
     async def refuse(socket: web.WebSocketResponse) -> None:
         async for message in socket:
             number = message.json()["messageId"]
@@ -186,7 +186,7 @@ async def test_a_token_that_is_refused_twice_is_told() -> None:
 
 
 @pytest.mark.asyncio
-async def test_refused_keys_are_tried_in_others() -> None:
+async def test_refused_message_is_repeated_in_other_keys() -> None:
     desk = Desk(wants("text"))
     async with up(WildServer(socket=desk.serve)) as rigged:
         reply = await outcome(now(rigged, 7))
@@ -197,7 +197,7 @@ async def test_refused_keys_are_tried_in_others() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_is_mute_or_gone_is_told_of() -> None:
+async def test_silent_or_lost_server_is_reported() -> None:
     timing = replace(FAST, reply=0.3, mute=0.5)
     desk = Desk(lambda _: None)
     async with up(WildServer(socket=desk.serve), timing=timing) as rigged:
@@ -218,7 +218,7 @@ async def test_a_server_that_is_mute_or_gone_is_told_of() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_bridge_stops_while_it_waits() -> None:
+async def test_stop_fails_a_waiting_command() -> None:
     desk = Desk(lambda _: None)
     async with up(WildServer(socket=desk.serve)) as rigged:
         told = now(rigged, 1)
@@ -249,8 +249,8 @@ async def test_a_link_is_wanted_while_a_reply_is_awaited() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_refusal_while_the_links_close_holds_nobody_up() -> None:
-    """There will be no other socket on which the command could go out once more."""
+async def test_refused_token_during_a_stop_fails_the_command() -> None:
+    """There will be no other socket on which to repeat the command."""
     desk = Desk(lambda _: None)
     async with up(WildServer(socket=desk.serve)) as rigged:
         told = now(rigged, 1)

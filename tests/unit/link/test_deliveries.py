@@ -103,7 +103,7 @@ async def test_keys_and_receipts() -> None:
 
 @pytest.mark.asyncio
 async def test_only_a_repeat_has_the_key_of_another_push() -> None:
-    """A server that counts its pushes begins again when it starts; ids may be alike for long."""
+    """Counted ids begin again when the server restarts; long ids may differ only at their end."""
     stage = Stage()
     long = "x" * LONGEST_ID
     pushes = [push(1, "1"), push(1, "1"), push(2, "1"), push(1, f"{long}1"), push(1, f"{long}2")]
@@ -133,8 +133,8 @@ async def test_no_receipt_before_or_without_storing() -> None:
 
 
 @pytest.mark.asyncio
-async def test_of_a_burst_few_are_on_their_way_into_the_store() -> None:
-    """Whatever so many links say in one moment: others' pushes are to come between."""
+async def test_number_of_pushes_stored_at_once_is_limited() -> None:
+    """In a burst on many links, pushes of other links must get their turn in between."""
     stage = Stage(at_once=2)
     others = [Deliveries(RoomId(f"!{one}"), cast("Shared", stage.around)) for one in range(9)]
     stage.events.gate.clear()
@@ -154,7 +154,7 @@ async def test_of_a_burst_few_are_on_their_way_into_the_store() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_is_refused_is_tried_again_in_its_place() -> None:
+async def test_push_that_could_not_be_stored_is_retried_in_order() -> None:
     stage = Stage()
     stage.events.refusals = 3
     async with stage.running():
@@ -169,10 +169,10 @@ async def test_what_is_refused_is_tried_again_in_its_place() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("most", ["time", "pushes"])
-async def test_a_store_that_stays_away_costs_the_link(
+async def test_link_is_closed_if_the_store_stays_away(
     monkeypatch: pytest.MonkeyPatch, most: str
 ) -> None:
-    """The server has to know that we are away; nothing that was read is lost by that."""
+    """The server must notice that the bridge is away; nothing that was read is lost."""
     stage = Stage()
     stage.events.refusals = 3
     if most == "time":
@@ -187,8 +187,8 @@ async def test_a_store_that_stays_away_costs_the_link(
 
 
 @pytest.mark.asyncio
-async def test_what_is_pushed_again_for_want_of_a_receipt_waits_once() -> None:
-    """A server repeats what it gets no receipt for: else its copies would fill the queue."""
+async def test_repeated_push_without_a_receipt_is_queued_once() -> None:
+    """A server repeats pushes that got no receipt: their copies would fill the queue."""
     stage = Stage()
     stage.events.refusals = 5
     async with stage.running():
@@ -206,7 +206,7 @@ async def test_what_is_pushed_again_for_want_of_a_receipt_waits_once() -> None:
 
 @pytest.mark.asyncio
 async def test_the_queue_is_bounded() -> None:
-    """Beyond its bound nothing more is read; what was read at once is all kept."""
+    """Beyond the bound nothing more is read; all that was read before is kept."""
     stage = Stage()
     stage.events.gate.clear()
     async with stage.running(), asyncio.timeout(30):
@@ -224,8 +224,8 @@ async def test_the_queue_is_bounded() -> None:
 
 
 @pytest.mark.asyncio
-async def test_while_too_much_waits_on_all_links_one_at_a_time_is_read() -> None:
-    """By whichever link it is: what has nothing waiting is read, so that all go on."""
+async def test_each_link_reads_one_push_at_a_time_beyond_the_common_budget() -> None:
+    """A link whose queue is empty is read, so that all links make progress."""
     stage = Stage()
     stage.events.gate.clear()
     stage.budget.taken += 995  # on other links
@@ -247,7 +247,7 @@ async def test_while_too_much_waits_on_all_links_one_at_a_time_is_read() -> None
 
 
 @pytest.mark.asyncio
-async def test_a_store_that_is_away_while_too_much_waits_costs_the_link() -> None:
+async def test_link_is_closed_if_the_store_is_away_beyond_the_budget() -> None:
     stage = Stage()
     stage.events.refusals = 2
     stage.budget.taken += 1001
@@ -258,8 +258,8 @@ async def test_a_store_that_is_away_while_too_much_waits_costs_the_link() -> Non
 
 
 @pytest.mark.asyncio
-async def test_what_is_ignored_gets_its_receipt_in_its_turn() -> None:
-    """There is nothing that could be stored first."""
+async def test_ignored_push_gets_its_receipt_in_order() -> None:
+    """It is not stored itself, but waits for the pushes before it."""
     stage = Stage()
     stage.events.gate.clear()
     async with stage.running():
@@ -275,7 +275,7 @@ async def test_what_is_ignored_gets_its_receipt_in_its_turn() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_later_run_begins_with_what_was_in_hand() -> None:
+async def test_later_run_begins_with_the_queued_pushes() -> None:
     stage = Stage()
     stage.events.gate.clear()
     async with stage.running():
@@ -291,7 +291,7 @@ async def test_a_later_run_begins_with_what_was_in_hand() -> None:
 
 @pytest.mark.asyncio
 async def test_a_run_that_ends_stores_what_was_read() -> None:
-    """Also the push for which there was no room."""
+    """Including the push beyond the bound of the queue."""
     stage = Stage(last_words=5.0)
     stage.events.gate.clear()
     async with asyncio.timeout(30), stage.running():
@@ -314,8 +314,8 @@ async def test_a_store_that_is_away_does_not_hold_up_the_end() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_a_link_leaves_behind_takes_no_part_of_the_budget() -> None:
-    """Or links that go while the store is away would in the end hold up all the others."""
+async def test_undelivered_pushes_of_a_closed_link_free_the_budget() -> None:
+    """Otherwise links that end while the store is away would at last block all others."""
     stage = Stage()
     stage.events.gate.clear()
     async with asyncio.timeout(30), stage.running():

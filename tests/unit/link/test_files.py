@@ -74,7 +74,7 @@ async def test_a_file_with_its_size_type_and_name() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_name_that_the_server_gives() -> None:
+async def test_file_name_of_content_disposition_is_used() -> None:
     async def named(_: web.Request) -> web.StreamResponse:
         disposition = "attachment; filename*=UTF-8''%E7%8C%AB.png"
         return web.Response(body=b"x", headers={"Content-Disposition": disposition})
@@ -84,7 +84,7 @@ async def test_the_name_that_the_server_gives() -> None:
 
 
 @pytest.mark.asyncio
-async def test_nothing_of_ours_goes_along() -> None:
+async def test_download_sends_no_cookies_or_credentials() -> None:
     headers: dict[str, str] = {}
 
     async def look(request: web.Request) -> web.StreamResponse:
@@ -115,7 +115,7 @@ async def test_nothing_of_ours_goes_along() -> None:
         "//evil.example/a",
     ],
 )
-async def test_hosts_that_are_not_listed(url: str) -> None:
+async def test_unlisted_hosts_are_refused(url: str) -> None:
     async with fetching(hello) as (fetcher, _):
         with pytest.raises(Refused):
             await read(fetcher, url)
@@ -123,14 +123,14 @@ async def test_hosts_that_are_not_listed(url: str) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("url", ["http://host:port/a", "ftp://host:port/a", "http://a@host:port/a"])
-async def test_a_port_that_is_no_number_is_not_taken_for_a_host_to_list(url: str) -> None:
+async def test_invalid_port_is_reported_as_an_invalid_url(url: str) -> None:
     async with fetching(hello) as (fetcher, _):
         with pytest.raises(Refused, match="URL is invalid"):
             await read(fetcher, url)
 
 
 @pytest.mark.asyncio
-async def test_a_listed_name_must_not_lead_inside() -> None:
+async def test_listed_name_must_not_resolve_to_a_private_address() -> None:
     async with WildServer(pages=hello).running() as other:
         port = urlsplit(other.base_url).port
         url = f"http://localhost:{port}/a"
@@ -163,7 +163,7 @@ async def test_every_hop_of_a_redirect_is_checked() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("location", ["http://[oops", "http://host:port/", "//[", "file:///a", ""])
-async def test_a_redirect_to_no_address_is_refused(location: str) -> None:
+async def test_a_redirect_to_an_invalid_url_is_refused(location: str) -> None:
     async def redirect(_: web.Request) -> web.StreamResponse:
         return web.Response(status=302, headers={"Location": location})
 
@@ -173,7 +173,7 @@ async def test_a_redirect_to_no_address_is_refused(location: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_redirects_end() -> None:
+async def test_number_of_redirects_is_limited() -> None:
     hops: list[str] = []
 
     async def round_and_round(request: web.Request) -> web.StreamResponse:
@@ -187,7 +187,7 @@ async def test_redirects_end() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_length_beyond_the_limit_is_told_before_reading() -> None:
+async def test_length_beyond_the_limit_is_refused_before_reading() -> None:
     async with fetching(hello) as (fetcher, _):
         with pytest.raises(TooBig, match="5 bytes"):
             await read(fetcher, "up/a", limit=4)
@@ -229,7 +229,7 @@ async def test_statuses_that_refuse(status: int) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
-async def test_statuses_that_may_pass(status: int) -> None:
+async def test_statuses_that_are_temporary(status: int) -> None:
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status)
 
@@ -239,7 +239,7 @@ async def test_statuses_that_may_pass(status: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_file_that_breaks_off() -> None:
+async def test_interrupted_download_is_unavailable() -> None:
     async def broken(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -257,7 +257,7 @@ async def test_a_file_that_breaks_off() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_is_gone() -> None:
+async def test_unreachable_server_is_unavailable() -> None:
     async with WildServer().running() as server:
         base_url = server.base_url
     async with started(settings_for(base_url)) as fetcher:
@@ -359,7 +359,7 @@ async def test_multipart_names_are_utf8() -> None:
     + [says(200, {"result": result}) for result in (0, -8, -12, -13, -14, -16, -100, -999)]
     + [says(200, {"result": 1}), says(500, {"result": -8}), says(200, "text")],
 )
-async def test_auto_tries_the_other_kind_once(first: Handler) -> None:
+async def test_auto_mode_tries_the_other_kind_of_body_once(first: Handler) -> None:
     async def multipart_only(request: web.Request) -> web.StreamResponse:
         if request.content_type.startswith("multipart/"):
             return web.json_response(GOOD)
@@ -374,7 +374,7 @@ async def test_auto_tries_the_other_kind_once(first: Handler) -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_upload_that_is_redirected_says_so() -> None:
+async def test_redirected_upload_fails_and_names_the_target() -> None:
     """Its body may have been read, so it is not sent again."""
 
     async def moved(_: web.Request) -> web.StreamResponse:
@@ -391,8 +391,8 @@ async def test_an_upload_that_is_redirected_says_so() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("refusal", [says(415), says(200, {"result": -14})])
-async def test_a_server_that_wants_the_other_kind_from_now_on(refusal: Handler) -> None:
-    """What was learnt is forgotten, so that the next try asks anew."""
+async def test_server_may_start_to_want_the_other_kind_of_body(refusal: Handler) -> None:
+    """The learnt kind is forgotten, so that the next upload tries both."""
     wanted = ["raw"]
 
     async def changing(request: web.Request) -> web.StreamResponse:
@@ -417,10 +417,10 @@ async def test_a_server_that_wants_the_other_kind_from_now_on(refusal: Handler) 
     ("refusal", "last"),
     [(says(500), FailureReason.UPLOAD_FAILED), (says(200, {"result": 0}), FailureReason.REFUSED)],
 )
-async def test_files_that_fail_are_not_all_sent_in_both_kinds(
+async def test_failing_files_are_not_all_sent_in_both_kinds_of_body(
     known: str, refusal: Handler, last: FailureReason
 ) -> None:
-    """Once neither was taken, the kind that has worked is believed for a minute."""
+    """After a refusal of both, only the kind that worked before is tried for a minute."""
     kinds: list[str] = []
     fails = False
 
@@ -463,8 +463,8 @@ async def test_files_that_fail_are_not_all_sent_in_both_kinds(
     ("raw", "form", "told"),
     [(-14, -16, -16), (-16, -14, -16), (-14, -21, -21), (0, -8, 0), (-16, -16, -16)],
 )
-async def test_what_is_told_where_neither_kind_was_taken(raw: int, form: int, told: int) -> None:
-    """What says something of the file, or else what the guide's own kind was answered."""
+async def test_code_if_both_kinds_of_body_are_refused(raw: int, form: int, told: int) -> None:
+    """The code that is about the file, otherwise the answer to the guide's own kind."""
 
     async def refusing(request: web.Request) -> web.StreamResponse:
         multipart = request.content_type.startswith("multipart/")
@@ -478,7 +478,7 @@ async def test_what_is_told_where_neither_kind_was_taken(raw: int, form: int, to
 
 
 @pytest.mark.asyncio
-async def test_a_file_that_is_refused_says_nothing_of_the_kind_of_body() -> None:
+async def test_refused_file_does_not_change_the_learnt_kind_of_body() -> None:
     answers = [GOOD, {"result": -16}]
 
     async def in_turn(_: web.Request) -> web.StreamResponse:
@@ -508,7 +508,7 @@ async def test_a_file_that_is_refused_says_nothing_of_the_kind_of_body() -> None
         (says(200, {"result": -100}), FailureReason.REFUSED, -100, 2),
     ],
 )
-async def test_what_each_answer_means(
+async def test_meaning_of_each_answer_to_an_upload(
     handler: Handler, reason: FailureReason, code: int | None, tries: int
 ) -> None:
     async with uploading(handler) as (uploads, server, facts):
@@ -521,7 +521,7 @@ async def test_what_each_answer_means(
 
 
 @pytest.mark.asyncio
-async def test_a_dead_token_is_told_apart() -> None:
+async def test_refused_token_of_an_upload_raises_token_refused() -> None:
     async with uploading(says(200, {"result": -15})) as (uploads, _, _):
         with pytest.raises(TokenRefused):
             await uploads.upload(Token(TOKEN.room_id, "mx", "SECRET", 0), blob(b"abc"))
@@ -531,7 +531,7 @@ async def test_a_dead_token_is_told_apart() -> None:
 @pytest.mark.parametrize("mode", list(UploadMode))
 @pytest.mark.parametrize("size", [None, 100_000])
 @pytest.mark.parametrize("error", [TooBig("beyond"), Unavailable("broke off")])
-async def test_what_the_source_raises_comes_out_as_it_is(
+async def test_errors_of_the_source_are_passed_on(
     mode: UploadMode, size: int | None, error: Exception
 ) -> None:
     async def chunks() -> AsyncIterator[bytes]:
@@ -546,7 +546,7 @@ async def test_what_the_source_raises_comes_out_as_it_is(
 @pytest.mark.asyncio
 @pytest.mark.parametrize("mode", list(UploadMode))
 @pytest.mark.parametrize(("size", "why"), [(2, "more bytes"), (4, "fewer bytes")])
-async def test_a_source_that_lies_about_its_size(mode: UploadMode, size: int, why: str) -> None:
+async def test_source_with_a_wrong_size_fails(mode: UploadMode, size: int, why: str) -> None:
     async with uploading(says(200, GOOD), mode=mode) as (uploads, _, _):
         with pytest.raises(Unavailable, match=why):
             await uploads.upload(TOKEN, blob(b"abc", size=size))
@@ -554,7 +554,7 @@ async def test_a_source_that_lies_about_its_size(mode: UploadMode, size: int, wh
 
 @pytest.mark.asyncio
 async def test_an_upload_is_not_read_ahead_of_the_server() -> None:
-    """The whole file is never in memory: a server that does not read holds the source up."""
+    """The file is never completely in memory: a server that does not read delays the source."""
     read = 0
     stop = asyncio.Event()
 
@@ -587,7 +587,7 @@ async def test_an_upload_is_not_read_ahead_of_the_server() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_file_that_is_sent_in_both_kinds_is_whole_and_named_both_times() -> None:
+async def test_file_sent_in_both_kinds_of_body_is_complete_and_named() -> None:
     data = bytes(range(256)) * 10_000
 
     async def forms_only(request: web.Request) -> web.StreamResponse:
@@ -620,7 +620,7 @@ def allowed(url: str, *entries: str) -> bool:
         "http://10.1.2.3:9000/a",
     ],
 )
-def test_allowed(url: str) -> None:
+def test_allowed_urls(url: str) -> None:
     assert allowed(url, "CDN.example.net", "files.example.net:8443", "10.1.0.0/16")
 
 
@@ -645,7 +645,7 @@ def test_allowed(url: str) -> None:
         "",
     ],
 )
-def test_not_allowed(url: str) -> None:
+def test_refused_urls(url: str) -> None:
     assert not allowed(url, "cdn.example.net", "files.example.net:8443", "10.1.0.0/16")
 
 
@@ -697,7 +697,7 @@ class Names(AbstractResolver):
 
 
 @pytest.mark.asyncio
-async def test_the_resolver_keeps_only_what_may_be_connected() -> None:
+async def test_resolver_keeps_only_connectable_addresses() -> None:
     hosts = AllowedHosts(OWN, ["cdn.example.net"])
     found = await GuardedResolver(hosts, Names("10.0.0.1", "93.184.216.34")).resolve("cdn", 443)
     assert [result["host"] for result in found] == ["93.184.216.34"]
@@ -716,10 +716,10 @@ async def test_the_own_server_may_be_private_on_its_own_port_only() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_name_that_leads_elsewhere_the_second_time() -> None:
-    """DNS rebinding: each connection goes to an address that was checked for it, whatever before.
+async def test_dns_rebinding_reaches_no_private_address() -> None:
+    """Each connection goes to an address that was checked for it, whatever was checked before.
 
-    127.0.0.2 plays a public address (it is listed), 127.0.0.1 what is not to be reached.
+    127.0.0.2 plays a public address (it is listed), 127.0.0.1 a private one.
     """
     hits: list[str] = []
 

@@ -37,7 +37,7 @@ async def test_lower_tickets_go_first_whenever_they_came() -> None:
 
 
 @pytest.mark.asyncio
-async def test_only_one_holds_it() -> None:
+async def test_only_one_caller_holds_the_gate() -> None:
     gate = Gate()
     gate.open(WAY)
     await gate.enter(1, 5)
@@ -50,7 +50,7 @@ async def test_only_one_holds_it() -> None:
 
 
 @pytest.mark.asyncio
-async def test_too_late_is_told_with_the_last_reason() -> None:
+async def test_timeout_raises_the_last_failure() -> None:
     gate = Gate()
     with pytest.raises(OpenFailure, match="in time"):
         await gate.enter(1, 0.01)
@@ -65,7 +65,7 @@ async def test_too_late_is_told_with_the_last_reason() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_cannot_wait_so_long_is_sent_away_at_once() -> None:
+async def test_caller_who_cannot_wait_for_the_pause_fails_at_once() -> None:
     gate = Gate()
     async with asyncio.TaskGroup() as tasks:
         short = tasks.create_task(_outcome(gate, 1, 10))
@@ -83,7 +83,7 @@ async def test_who_cannot_wait_so_long_is_sent_away_at_once() -> None:
 
 @pytest.mark.asyncio
 async def test_a_long_rest_ends_once_somebody_asks() -> None:
-    """Not before the shorter hold is over, and only for who can wait so long."""
+    """Not before the shorter hold is over, and only for a caller who can wait for that."""
     gate = Gate()
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -120,7 +120,7 @@ async def test_a_rest_that_nobody_disturbs_ends_by_itself() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_has_asked_and_gone_disturbs_no_rest() -> None:
+async def test_cancelled_caller_does_not_end_a_rest() -> None:
     gate = Gate()
     gate.hold(FAILURE, 0.05, rest=100)
     async with asyncio.TaskGroup() as tasks:
@@ -134,7 +134,7 @@ async def test_who_has_asked_and_gone_disturbs_no_rest() -> None:
 
 
 @pytest.mark.asyncio
-async def test_refuse_sends_everybody_away() -> None:
+async def test_refuse_fails_all_waiting_callers() -> None:
     gate = Gate()
     async with asyncio.TaskGroup() as tasks:
         waiting = [tasks.create_task(_outcome(gate, number, 1000)) for number in range(3)]
@@ -157,7 +157,7 @@ async def test_a_turn_that_came_at_the_moment_of_cancellation_is_passed_on() -> 
 
 
 @pytest.mark.asyncio
-async def test_the_cancelled_leave_nothing_behind() -> None:
+async def test_cancelled_caller_leaves_the_queue() -> None:
     gate = Gate()
     async with asyncio.TaskGroup() as tasks:
         gone = tasks.create_task(gate.enter(1, 5))
@@ -169,7 +169,7 @@ async def test_the_cancelled_leave_nothing_behind() -> None:
 
 
 @pytest.mark.asyncio
-async def test_shutting_another_way_changes_nothing() -> None:
+async def test_shutting_the_gate_for_another_wire_changes_nothing() -> None:
     gate = Gate()
     gate.open(NEW)
     gate.shut(OLD)
@@ -184,7 +184,7 @@ async def _outcome(gate: Gate, ticket: int, seconds: float, *, asks: bool = True
 
 
 @pytest.mark.asyncio
-async def test_gone_waits_for_the_last_wish_to_end() -> None:
+async def test_gone_waits_until_the_last_use_ends() -> None:
     demand, turn = Demand(), asyncio.get_running_loop().create_future()
     demand.keep()
     async with asyncio.TaskGroup() as tasks:
@@ -201,7 +201,7 @@ async def test_gone_waits_for_the_last_wish_to_end() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_waits_in_line_stops_with_the_turn_or_after_the_time() -> None:
+async def test_gone_ends_with_the_turn_or_after_its_time() -> None:
     demand, turn = Demand(), asyncio.get_running_loop().create_future()
     demand.keep()
     assert not await demand.gone(0.01, turn)

@@ -1,8 +1,7 @@
-"""A WebChat server that sends for ever: nothing of ours grows with it, and other links go on.
+"""A WebChat server that sends without end: memory stays bounded, and other links go on.
 
-Frames with odd contents are `tests/fuzz`'s; what a server says of its own accord is told of in
-`test_socket`. Here it is about bytes: pings that nobody reads the answers of, fragments and frames
-without end, answers that unpack to more than they are.
+These tests are about bytes: pings whose answers are not read, endless fragments and frames,
+compressed answers. Odd frames are in `tests/fuzz`, misbehaving servers in `test_socket`.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ from tests.unit.link.test_files import fetching
 pytestmark = pytest.mark.asyncio
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 LONGEST = 1_000_000
-"""Bytes of a message that are read."""
+"""Maximum bytes of a message."""
 
 
 @asynccontextmanager
 async def facing(
     play: Callable[[*Streams], Awaitable[None]], longest: int = LONGEST
 ) -> AsyncIterator[Connection]:
-    """A socket to a server that plays so, once the handshake is over."""
+    """Connect to a server that runs `play` after the handshake."""
 
     async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -72,8 +71,8 @@ async def facing(
         socket.transport.abort()
 
 
-async def test_pings_that_nobody_reads_the_answers_of() -> None:
-    """Each is answered; while the answers are not read, nothing more is read either."""
+async def test_pings_whose_answers_are_not_read() -> None:
+    """While the server does not read the pongs, the bridge reads nothing more."""
     read, flood = asyncio.Event(), (b"\x89\x7d" + b"x" * 125) * 1000
     given = 0
 
@@ -100,12 +99,12 @@ async def test_pings_that_nobody_reads_the_answers_of() -> None:
         assert given > 200_000
         assert most < 500_000
         await eventually(lambda: not socket.transport.get_write_buffer_size())
-        assert socket.transport.is_reading()  # and all goes on
+        assert socket.transport.is_reading()  # the link goes on
 
 
 @pytest.mark.parametrize("size", [0, 1, 60_000])
-async def test_fragments_without_end(size: int) -> None:
-    """They are put together up to the longest message, and then the link ends (1009)."""
+async def test_endless_fragments(size: int) -> None:
+    """They are joined up to the longest message, and then the link is closed (1009)."""
     mark = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
     piece = b"\x00" + mark + b"x" * size
 
@@ -130,8 +129,8 @@ async def test_fragments_without_end(size: int) -> None:
         assert len(socket._fragments) <= LONGEST
 
 
-async def test_a_frame_that_says_it_has_64_mib() -> None:
-    """Its header is enough: nothing of it is kept."""
+async def test_frame_header_of_64_mib_closes_the_link() -> None:
+    """Nothing of the frame is kept."""
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x81\x7f" + (64 << 20).to_bytes(8, "big") + b"x" * 100)
@@ -153,10 +152,10 @@ TINY = b"\x81\x011" * 100_000
 """Frames of one character."""
 
 
-async def test_tiny_frames_by_the_million_leave_others_their_turn(
+async def test_many_tiny_frames_do_not_block_the_event_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """They are read a slice at a time, and nothing else meanwhile."""
+    """They are handled a slice at a time; meanwhile nothing more is read."""
     monkeypatch.setattr(socket_module, "TURN", 0.0)
     async with facing(idle) as socket:
         heard: list[object] = []
@@ -164,7 +163,7 @@ async def test_tiny_frames_by_the_million_leave_others_their_turn(
         socket.data_received(TINY)
         assert len(heard) == SLICE // 3
         assert not socket.transport.is_reading()
-        socket.data_received(b"\x81\x012")  # which the transport had read already
+        socket.data_received(b"\x81\x012")  # the transport had read it already
         await asyncio.sleep(0)
         assert len(heard) == 2 * SLICE // 3
         await eventually(lambda: len(heard) == 100_001)
@@ -172,7 +171,7 @@ async def test_tiny_frames_by_the_million_leave_others_their_turn(
         assert socket.transport.is_reading()
 
 
-async def test_a_link_that_reads_nothing_more_stays_so_after_a_turn(
+async def test_held_link_is_not_read_after_a_slice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(socket_module, "TURN", 0.0)
@@ -192,7 +191,7 @@ async def test_a_link_that_reads_nothing_more_stays_so_after_a_turn(
 @pytest.mark.parametrize(
     ("last_turn", "least", "most"), [(60.0, 100_000, 100_000), (0.0, 0, 2 * SLICE // 3)]
 )
-async def test_what_came_before_the_end_is_read_for_a_limited_time(
+async def test_frames_before_the_end_are_handled_for_a_limited_time(
     monkeypatch: pytest.MonkeyPatch, last_turn: float, least: int, most: int, *, lost: bool
 ) -> None:
     monkeypatch.setattr(socket_module, "TURN", 0.0)
@@ -211,8 +210,8 @@ async def test_what_came_before_the_end_is_read_for_a_limited_time(
 
 @pytest.mark.parametrize("slowly", [False, True])
 @pytest.mark.parametrize("fragmented", [False, True])
-async def test_many_links_whose_messages_never_end(*, fragmented: bool, slowly: bool) -> None:
-    """Of all together no more is kept than the budget: the largest goes first, small ones stay."""
+async def test_endless_messages_on_many_links(*, fragmented: bool, slowly: bool) -> None:
+    """Together they keep no more than the budget: the largest is closed first, small ones stay."""
     shared, longest, links = Budget(4 * LONGEST), LONGEST, 30
     size = 10_000 if fragmented else longest
     mark = b"\x7e" + size.to_bytes(2, "big") if fragmented else b"\x7f" + size.to_bytes(8, "big")
@@ -259,7 +258,7 @@ async def test_many_links_whose_messages_never_end(*, fragmented: bool, slowly: 
                 )
                 most = max(most, shared.taken, taken)
                 await asyncio.sleep(0.001)
-        assert most <= 4 * LONGEST + 300_000  # and what one reading brings
+        assert most <= 4 * LONGEST + 300_000  # plus one read
         assert all(one.protocol.close_sent is None for one in stay)
         codes = {one.protocol.close_sent.code for one in sockets if one.protocol.close_sent}
         assert codes == {1009}
@@ -268,7 +267,7 @@ async def test_many_links_whose_messages_never_end(*, fragmented: bool, slowly: 
     await eventually(lambda: shared.taken == 0)
 
 
-async def test_a_budget_that_small_messages_use_up_costs_no_link() -> None:
+async def test_budget_used_up_by_small_messages_closes_no_link() -> None:
     told: list[int] = []
     tight = Budget(100)
     ways = [partial(told.append, number) for number in range(3)]
@@ -284,7 +283,7 @@ async def test_a_budget_that_small_messages_use_up_costs_no_link() -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-async def test_an_answer_to_a_login_that_never_ends(packed: bool) -> None:
+async def test_endless_answer_to_a_login(packed: bool) -> None:
     zipped, given = gzip.compress(bytes(2**24), 1), 0
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -305,8 +304,8 @@ async def test_an_answer_to_a_login_that_never_ends(packed: bool) -> None:
     assert given < 1000 > LONGEST_ANSWER // 65_536
 
 
-async def test_an_answer_that_never_begins_is_read_a_little_at_a_time() -> None:
-    """A loop of uvloop would read and parse megabytes of "100 Continue" in one turn."""
+async def test_receive_buffer_of_http_connections_is_small() -> None:
+    """Otherwise uvloop would read and parse megabytes of "100 Continue" in one iteration."""
     server = WildServer()
     async with server.running(), rig(settings_for(server.base_url)) as rigged:
         assert (await rigged.call(ADA, 1, ASK)).ok
@@ -319,7 +318,7 @@ async def test_an_answer_that_never_begins_is_read_a_little_at_a_time() -> None:
         assert made.getsockopt(SOL_SOCKET, SO_RCVBUF) <= 2 * RECEIVED  # Linux doubles it
 
 
-async def test_a_file_that_unpacks_to_more_than_is_allowed() -> None:
+async def test_decompressed_file_beyond_the_limit_is_refused() -> None:
     async def bomb(request: web.Request) -> web.StreamResponse:
         packed = gzip.compress(bytes(2**24))
         return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
