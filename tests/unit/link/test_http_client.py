@@ -1,4 +1,4 @@
-"""The way to the server's HTTP addresses: backoff, rate limit, the door, visits."""
+"""Access to the server's HTTP addresses: back-off, rate limit, `Door`, visits."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def door(blacklist: float = 600.0, facts: Facts | None = None) -> Door:
 
 
 @pytest.mark.asyncio
-async def test_answers_that_are_not_webchat_s_close_it() -> None:
+async def test_foreign_answers_close_the_door() -> None:
     closing = door()
     for number in range(1, SUSPICIONS + 1):
         failure = closing.foreign(Answer(FORBIDDEN, b""), "login")
@@ -78,7 +78,7 @@ async def test_one_proper_answer_clears_the_suspicion() -> None:
 
 
 @pytest.mark.asyncio
-async def test_it_opens_again() -> None:
+async def test_closed_door_opens_again_after_a_while() -> None:
     opening = door(blacklist=0.05)
     for _ in range(SUSPICIONS):
         opening.foreign(Answer(FORBIDDEN, b""), "login")
@@ -88,7 +88,7 @@ async def test_it_opens_again() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_stands_in_line_when_it_closes_is_sent_away() -> None:
+async def test_waiting_logins_fail_when_the_door_closes() -> None:
     closing = door()
     inside, leave = asyncio.Event(), asyncio.Event()
 
@@ -116,8 +116,8 @@ async def test_who_stands_in_line_when_it_closes_is_sent_away() -> None:
 
 
 @pytest.mark.asyncio
-async def test_sockets_that_are_refused_close_it_too() -> None:
-    """Three rooms' do; logins that are answered meanwhile say nothing of the sockets."""
+async def test_refused_sockets_of_three_rooms_close_the_door() -> None:
+    """Logins that are answered meanwhile do not clear the suspicion."""
     closing = door()
     for number in range(1, SUSPICIONS + 1):
         closing.answered()
@@ -140,7 +140,7 @@ async def test_a_socket_that_opens_clears_the_suspicion() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_knocked_before_a_restart_has_knocked() -> None:
+async def test_visits_before_a_restart_count() -> None:
     facts = Facts()
     before = door(facts=facts)
     await before.load()
@@ -158,7 +158,7 @@ COUNT, WINDOW = 8, 60.0
 
 
 class Turnstile:
-    """Logs people in through a limiter, and remembers who came when."""
+    """Logs people in through a limiter, and records who logged in when."""
 
     def __init__(self, count: int = COUNT, window: float = WINDOW, takes: float = 0.5) -> None:
         self.limiter = WindowLimiter(count, window)
@@ -166,12 +166,12 @@ class Turnstile:
         """Seconds that a login lasts."""
         self.logins: list[tuple[str, float]] = []
         self.told: list[tuple[str, float, float]] = []
-        """At what moment each login's turn was expected, and when it came."""
+        """Person, when the turn was expected, and when it came."""
 
     async def login(
         self, person: str, at: float = 0.0, *, running: bool = False, tell_at: float | None = None
     ) -> float:
-        """Come at this moment; returns how long the turn was waited for."""
+        """Log in at the moment `at`; return the seconds waited for the turn."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(at - loop.time())
 
@@ -213,7 +213,7 @@ def test_no_window_holds_more_than_the_count() -> None:
 
 
 def test_the_count_may_change_while_people_wait() -> None:
-    """It is divided by the processes that come to the same door."""
+    """It is divided among the processes that use the same server."""
     door = Turnstile(4, 10)
 
     async def all_come() -> None:
@@ -229,7 +229,7 @@ def test_the_count_may_change_while_people_wait() -> None:
     assert [round(moment, 1) for moment in door.moments] == [0, 5, 15.5, 26]
 
 
-def test_a_failure_takes_its_place_too() -> None:
+def test_failed_login_counts_towards_the_limit() -> None:
     limiter = WindowLimiter(1, 10)
 
     async def one_fails() -> float:
@@ -242,7 +242,7 @@ def test_a_failure_takes_its_place_too() -> None:
     assert leap(one_fails()) == 10
 
 
-def test_what_an_earlier_run_took_counts_for_nobody() -> None:
+def test_visits_of_an_earlier_run_are_charged_to_nobody() -> None:
     door = Turnstile(2)
 
     async def come() -> list[float]:
@@ -255,7 +255,7 @@ def test_what_an_earlier_run_took_counts_for_nobody() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_person_with_many_rooms_delays_a_newcomer_by_one_login_at_most(seed: int) -> None:
-    """Security M2: 40 rooms of one person, however they come; then people with one room each."""
+    """Security M2: 40 rooms of one person at random times, and a newcomer with one room."""
     chance = random.Random(seed)  # noqa: S311 - chance that can be repeated
     door = Turnstile(chance.choice([1, 2, 8]), takes=chance.uniform(0, 5))
     hers = [chance.uniform(0, 200) for _ in range(40)]
@@ -275,7 +275,7 @@ def test_a_person_with_many_rooms_delays_a_newcomer_by_one_login_at_most(seed: i
 
 
 def test_nobody_takes_the_last_places() -> None:
-    """A person who opens many rooms at once gets 5 of 8; who comes next need not wait at all."""
+    """A person who opens many rooms gets 5 of 8 logins; the next people need not wait at all."""
     door = Turnstile()
 
     async def come() -> list[float]:
@@ -293,7 +293,7 @@ def test_nobody_takes_the_last_places() -> None:
     assert door.order.count("mallory") == 14, "all of them come to their turn"
 
 
-def test_turns_go_round_and_each_persons_go_in_order() -> None:
+def test_turns_alternate_between_people() -> None:
     door = Turnstile(1, 10, takes=0)
 
     async def come() -> None:
@@ -305,7 +305,7 @@ def test_turns_go_round_and_each_persons_go_in_order() -> None:
     assert door.order == ["a", "a", "b", "c", "a", "b"]
 
 
-def test_who_is_in_a_chat_goes_before_who_comes_anew() -> None:
+def test_people_in_a_chat_log_in_before_newcomers() -> None:
     door = Turnstile(2)
 
     async def come() -> None:
@@ -318,8 +318,8 @@ def test_who_is_in_a_chat_goes_before_who_comes_anew() -> None:
     assert door.order[:3] == ["new0", "new1", "chatting"]
 
 
-def test_who_is_in_chats_does_not_keep_out_everybody_else() -> None:
-    """However often one person's links are lost, some of the logins are for the others."""
+def test_people_in_chats_do_not_use_up_all_logins() -> None:
+    """However often one person's links are lost, some logins are left for the others."""
     door = Turnstile()
 
     async def come() -> float:
@@ -332,7 +332,7 @@ def test_who_is_in_chats_does_not_keep_out_everybody_else() -> None:
     assert leap(come()) == 0
 
 
-def test_who_gives_up_leaves_the_line_at_once() -> None:
+def test_cancelled_login_leaves_the_queue_at_once() -> None:
     door = Turnstile(1)
 
     async def come() -> tuple[float, list[str]]:
@@ -348,8 +348,8 @@ def test_who_gives_up_leaves_the_line_at_once() -> None:
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_who_gives_up_as_the_turn_comes_passes_it_on(turns: int) -> None:
-    """Whatever comes first, the cancellation or the turn: nobody waits another window for it."""
+def test_login_cancelled_at_its_turn_passes_the_turn_on(turns: int) -> None:
+    """Whichever comes first, the cancellation or the turn: the next need not wait a window."""
     limiter = WindowLimiter(1, WINDOW)
 
     async def come() -> float:
@@ -377,7 +377,7 @@ def test_who_gives_up_as_the_turn_comes_passes_it_on(turns: int) -> None:
     assert leap(come()) in {10, -1}
 
 
-def test_a_wait_that_ends_by_itself_is_out_of_the_line() -> None:
+def test_login_whose_wait_raises_leaves_the_queue() -> None:
     limiter = WindowLimiter(1, WINDOW)
 
     async def unwilling(turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
@@ -396,8 +396,8 @@ def test_a_wait_that_ends_by_itself_is_out_of_the_line() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_what_is_told_of_the_wait_is_so(seed: int) -> None:
-    """Nobody waits longer than they were told, while nobody else comes."""
+def test_turn_does_not_come_later_than_expected(seed: int) -> None:
+    """Nobody waits longer than expected, unless others arrive."""
     chance = random.Random(seed)  # noqa: S311 - chance that can be repeated
     door = Turnstile(chance.choice([1, 2, 3, 8]), takes=0)
     people = [chance.choice(["ada", "bob", "eve", f"p{n}"]) for n in range(30)]
@@ -413,7 +413,7 @@ def test_what_is_told_of_the_wait_is_so(seed: int) -> None:
     assert all(came <= told + 0.001 for _, told, came in door.told)
 
 
-def test_a_newcomer_behind_many_rooms_of_one_person_is_told_of_one_window_at_most() -> None:
+def test_newcomer_behind_many_rooms_of_one_person_expects_one_window_at_most() -> None:
     door = Turnstile(3)
 
     async def come() -> None:
@@ -467,7 +467,7 @@ async def test_the_newest_visits_count_for_one_window() -> None:
 
 
 @pytest.mark.asyncio
-async def test_no_more_is_kept_than_counts() -> None:
+async def test_number_of_stored_visits_is_limited() -> None:
     clock, facts = Clock(), Facts()
     visits = Visits(
         settings_for("http://crm/webchat", login_count=1000, login_seconds=60.0), facts, clock
@@ -495,7 +495,7 @@ async def test_a_clock_that_was_set_back_costs_one_window() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_lower_limit_knows_the_newest() -> None:
+async def test_lower_limit_counts_the_newest_visits() -> None:
     facts = Facts()
     facts.kept["visits http://crm/webchat/tpi"] = f"{NOW - 20_000} nonsense {NOW - 10_000} -1"
     fewer = settings_for("http://crm/webchat", login_count=1, login_seconds=60.0)
@@ -503,14 +503,14 @@ async def test_a_lower_limit_knows_the_newest() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_store_that_is_down_stops_nobody() -> None:
+async def test_visits_work_without_the_store() -> None:
     visits = Visits(SETTINGS, Down(), Clock())
     assert await visits.load() == []
     await visits.note()
 
 
 class Fixed(random.Random):
-    """Always the same share."""
+    """A generator that always returns `share`."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -550,7 +550,7 @@ def test_a_delay_never_leaves_its_bounds(seed: int, tries: int) -> None:
 
 @pytest.mark.asyncio
 async def test_call_centres_on_one_server_share_its_limit() -> None:
-    """The server counts logins by our address, whoever they are for; what one uses is its own."""
+    """The server counts logins by the bridge's address; each call centre stores its own visits."""
     facts, clock = Facts(), Clock()
     both = [replace(SETTINGS, neighbours=2, mark=mark) for mark in ("", "best")]
     doors = [Door(one, Http(one.timing, None), facts, clock) for one in both]

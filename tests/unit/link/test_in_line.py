@@ -1,4 +1,4 @@
-"""Links whose logins have to wait for their turn: who is told, and which are not made at all."""
+"""Logins that wait for their turn: how the wait is reported, and which are not made at all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FIRST, SECOND, THIRD = (account(name, name) for name in ("first", "second", "thi
 
 
 def one_by_one(server: WildServer, window: float = 1000.0, **timing: float) -> LinkSettings:
-    """One login in so many seconds."""
+    """Return settings that allow one login per `window` seconds."""
     often: dict[str, float] = {"turn_noticed": 0.03, "turn_again": 0.05, "turn_share": 0.0}
     waits = replace(FAST, **{**often, "release": 60.0, **timing})
     return settings_for(server.base_url, login_count=1, login_seconds=window, timing=waits)
@@ -45,7 +45,7 @@ def names(*accounts: Account) -> list[str]:
 
 
 @pytest.mark.asyncio
-async def test_a_wait_that_is_noticed_is_told_of_and_how_long_it_is() -> None:
+async def test_noticeable_wait_is_reported_with_its_duration() -> None:
     async with (
         WildServer().running() as server,
         rig(one_by_one(server, connect=0.3)) as rigged,
@@ -64,8 +64,8 @@ async def test_a_wait_that_is_noticed_is_told_of_and_how_long_it_is() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_waits_long_is_told_less_often() -> None:
-    """Thousands may wait for hours: a twentieth of what is left is soon enough."""
+async def test_long_wait_is_reported_less_often() -> None:
+    """Thousands may wait for hours: a report after a twentieth of the remaining time is enough."""
     async with (
         WildServer().running() as server,
         rig(one_by_one(server, connect=0.3, turn_share=0.05)) as rigged,
@@ -77,8 +77,8 @@ async def test_who_waits_long_is_told_less_often() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_wait_that_is_over_is_no_reason_any_more() -> None:
-    """The login has its turn, and then the server does not answer: that is something else."""
+async def test_timeout_after_the_turn_is_not_blamed_on_the_wait() -> None:
+    """The login gets its turn, but then the server does not answer."""
 
     async def mute(_: web.Request) -> web.StreamResponse:
         if len(server.logins) > 1:
@@ -96,7 +96,7 @@ async def test_a_wait_that_is_over_is_no_reason_any_more() -> None:
 
 @pytest.mark.asyncio
 async def test_a_login_that_nobody_wants_any_more_is_not_made() -> None:
-    """Security M2: a room that is left in the line must cost nobody a login."""
+    """Security M2: a room that gives up waiting must not use up a login."""
     async with WildServer().running() as server, rig(one_by_one(server, 0.5)) as rigged:
         assert (await rigged.call(FIRST, 1, ASK)).ok
         async with asyncio.TaskGroup() as tasks:
@@ -118,7 +118,7 @@ async def test_a_login_that_nobody_wants_any_more_is_not_made() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_was_written_is_waited_for_though_the_link_is_let_go() -> None:
+async def test_released_link_waits_for_the_reply_to_a_written_command() -> None:
     async def late(socket: web.WebSocketResponse) -> None:
         frame = (await socket.receive()).json()
         came.set()
@@ -143,7 +143,7 @@ async def test_what_was_written_is_waited_for_though_the_link_is_let_go() -> Non
 
 
 @pytest.mark.asyncio
-async def test_whose_chat_is_going_on_comes_first() -> None:
+async def test_rooms_with_a_running_chat_log_in_first() -> None:
     async with WildServer().running() as server, rig(one_by_one(server, 0.3)) as rigged:
         assert (await rigged.call(FIRST, 1, ASK)).ok
         chatting = msgspec.structs.replace(THIRD, running=True)
@@ -156,8 +156,8 @@ async def test_whose_chat_is_going_on_comes_first() -> None:
 
 
 @pytest.mark.asyncio
-async def test_rooms_of_one_person_stand_behind_each_other() -> None:
-    """Security M2: whoever comes next is before all of them but one."""
+async def test_rooms_of_one_person_delay_another_by_one_login() -> None:
+    """Security M2: the next person goes before all of them but one."""
     tokens = Tokens()
     async with (
         WildServer().running() as server,
@@ -179,7 +179,7 @@ async def _failure(call: Awaitable[object]) -> CallFailure:
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_is_not_there_is_the_reason_also_for_who_waits_in_line() -> None:
+async def test_unreachable_server_is_reported_rather_than_the_wait() -> None:
     async def away(_: web.Request) -> web.StreamResponse:
         return web.Response(status=503)
 
@@ -192,8 +192,8 @@ async def test_a_server_that_is_not_there_is_the_reason_also_for_who_waits_in_li
 
 
 @pytest.mark.asyncio
-async def test_a_link_whose_token_is_dead_after_a_loss_waits_for_its_turn_only() -> None:
-    """The server has answered: that the link was lost is the past."""
+async def test_wait_after_a_refused_token_is_reported_rather_than_the_loss() -> None:
+    """The server has answered since: the loss of the link is no longer the reason."""
 
     async def short(socket: web.WebSocketResponse) -> None:
         await socket.close(code=1001)

@@ -46,7 +46,7 @@ def learnt(facts: Facts | None = None, url: str = URL, **changes: object) -> Lea
 
 
 async def again(facts: Facts, url: str = URL, **changes: object) -> Learnt:
-    """The next run of the bridge."""
+    """Load the facts in another run of the bridge."""
     later = learnt(facts, url, **changes)
     await later.load()
     return later
@@ -63,7 +63,7 @@ def types(server: Learnt) -> bool:
 # --- dialect ------------------------------------------------------------------------------------
 
 
-def test_auto_begins_with_the_keys_of_both_and_knows_that_it_does_not_know() -> None:
+def test_auto_begins_with_the_keys_of_both_dialects() -> None:
     server = learnt()
     assert (server.keys, server.known) == (Dialect.DUAL, False)
     assert not beats(server)
@@ -71,7 +71,7 @@ def test_auto_begins_with_the_keys_of_both_and_knows_that_it_does_not_know() -> 
 
 
 @pytest.mark.asyncio
-async def test_a_later_push_is_proof_and_is_remembered_for_this_server() -> None:
+async def test_later_push_proves_the_dialect_of_this_server() -> None:
     facts = Facts()
     server = learnt(facts)
     server.saw_later()
@@ -93,7 +93,7 @@ async def test_a_later_push_is_proof_and_is_remembered_for_this_server() -> None
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("keys", [Dialect.Y2016, Dialect.Y2019])
-async def test_what_a_refusal_proves_outweighs_the_revision(keys: Dialect) -> None:
+async def test_keys_accepted_after_a_refusal_outweigh_the_revision(keys: Dialect) -> None:
     facts = Facts()
     server = learnt(facts)
     server.took(keys, after_refusal=True)
@@ -120,7 +120,7 @@ async def test_a_server_that_takes_the_later_keys_is_a_later_server() -> None:
     ("wanted", "beating", "typing"),
     [(Dialect.Y2016, False, False), (Dialect.Y2019, True, True), (Dialect.DUAL, False, True)],
 )
-async def test_a_named_dialect_is_not_overruled(
+async def test_configured_dialect_is_not_overruled(
     wanted: Dialect, beating: bool, typing: bool
 ) -> None:
     facts = Facts()
@@ -138,7 +138,7 @@ async def test_a_named_dialect_is_not_overruled(
     assert facts.kept == kept, "facts are for auto"
 
 
-def test_a_named_dialect_that_the_server_refuses_is_complained_of() -> None:
+def test_configured_dialect_that_the_server_refuses_is_logged() -> None:
     server = learnt(dialect=Dialect.Y2019)
     with structlog.testing.capture_logs() as logs:
         server.took(Dialect.Y2016, after_refusal=True)
@@ -148,7 +148,7 @@ def test_a_named_dialect_that_the_server_refuses_is_complained_of() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_the_server_is_known_to_read() -> None:
+async def test_keys_that_the_server_is_known_to_read() -> None:
     facts = Facts()
     server = learnt(facts)
     server.took(Dialect.DUAL, after_refusal=False)
@@ -167,7 +167,7 @@ async def test_what_the_server_is_known_to_read() -> None:
 
 @pytest.mark.asyncio
 async def test_a_server_may_be_replaced() -> None:
-    """What the old one took says nothing of the new one, in the same run or in the next."""
+    """What the old server accepted says nothing of the new one, in this run or the next."""
     facts = Facts()
     server = learnt(facts)
     server.took(Dialect.Y2016, after_refusal=True)
@@ -242,7 +242,7 @@ async def test_the_limit_is_remembered_until_the_operator_sets_another() -> None
     assert (await again(facts, max_frame_bytes=100_000)).longest_frame == 100_000
 
 
-def test_room_for_text() -> None:
+def test_maximum_length_of_texts_and_voice_clips() -> None:
     server = learnt(max_frame_bytes=8000)
     assert server.longest_text == 3700, "twice in a frame, until it is known in which keys"
     assert server.longest_clip == 7400, "a voice has the same keys in both"
@@ -256,7 +256,7 @@ def test_room_for_text() -> None:
 
 
 def test_which_servers_take_the_address_of_a_voice() -> None:
-    """The guide of 2019-10-14, and the first ones; a server that refuses one is asked no more."""
+    """Those of the guide of 2019-10-14 and of the first guides, until one is refused."""
     takes = {one: learnt(dialect=one).has(Feature.LONG_VOICE) for one in (None, *Dialect)}
     assert [one for one, has in takes.items() if has] == [Dialect.Y2016_11, Dialect.Y2019]
     server = learnt()
@@ -293,7 +293,7 @@ async def test_facts_are_stored_in_the_background_as_soon_as_the_store_is_back()
 
 
 @pytest.mark.asyncio
-async def test_what_is_learnt_while_it_is_stored_is_stored_too() -> None:
+async def test_facts_learnt_during_a_save_are_saved_too() -> None:
     class Slow(Facts):
         async def save_fact(self, name: str, value: str) -> None:
             if not self.kept:

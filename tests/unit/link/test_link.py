@@ -1,4 +1,4 @@
-"""One link as its callers see it: the keys it writes in, and hints that may be lost."""
+"""One link as its callers see it: the keys of each dialect, unknown accounts, typing hints."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ Frame = dict[str, object]
 
 
 def keys_of(frame: Frame) -> set[str]:
-    """The keys in which a text or a rating is written."""
+    """Return the keys in which a text or a rating is written."""
     told = frame.get("rating") or cast("Frame", frame["msg"])["content"]
     return set(cast("Frame", told)) - {"extra", "comments", "ratingComments"}
 
 
 class Desk:
-    """A server whose answer to each command a test decides, and which keeps what it was sent."""
+    """A server that answers each command with `result(frame)`, and records all frames."""
 
     def __init__(
         self, result: Callable[[Frame], int | None], first: tuple[Frame, ...] = (), wait: float = 0
@@ -83,12 +83,12 @@ def wants(*keys: str, code: int = -14) -> Callable[[Frame], int]:
 @pytest.mark.parametrize(
     ("keys", "dialect"), [(("text", "ratingId"), Dialect.Y2019), (("content", "id"), None)]
 )
-async def test_a_refused_dialect_is_tried_in_the_other_once_and_remembered(
+async def test_refused_message_is_repeated_once_in_the_other_dialect(
     keys: tuple[str, ...], dialect: Dialect | None
 ) -> None:
-    """-14 on 110 or 104 (reference 5): once more under the same call id, in its old place.
+    """-14 on 110 or 104 (reference 5): repeated with the same call id, in its old place.
 
-    As long as nothing is known, with the keys of both; a strict server leaves two sets to try.
+    While the dialect is unknown, the first try has the keys of both; two sets are left to try.
     """
     later: Frame = {"type": 203, "sessionId": 1, "agentId": "a", "rsId": "r"}
     desk = Desk(wants(*keys), () if dialect else (later,))
@@ -126,7 +126,7 @@ async def test_pipelined_commands_keep_their_order_when_their_keys_are_refused()
 
 
 @pytest.mark.asyncio
-async def test_refused_in_both_is_refused() -> None:
+async def test_message_refused_in_both_dialects_is_refused() -> None:
     desk = Desk(lambda frame: -14 if frame["type"] == 110 else 1)
     async with (
         WildServer(socket=desk.serve).running() as server,
@@ -147,7 +147,7 @@ async def test_refused_in_both_is_refused() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("code", [-14, -8, -17, -100])
-async def test_other_commands_have_no_other_keys(code: int) -> None:
+async def test_other_commands_are_not_repeated_in_other_keys(code: int) -> None:
     desk = Desk(lambda _: code)
     async with (
         WildServer(socket=desk.serve).running() as server,
@@ -171,10 +171,10 @@ async def test_other_commands_have_no_other_keys(code: int) -> None:
         (Dialect.DUAL, ("text", "ratingId")),
     ],
 )
-async def test_a_text_that_was_not_found_is_tried_in_other_keys(
+async def test_text_that_the_server_did_not_find_is_repeated_in_other_keys(
     dialect: Dialect | None, keys: tuple[str, ...], code: int
 ) -> None:
-    """Also where an operator has named the wrong dialect. What works is remembered."""
+    """Also if an operator has configured the wrong dialect. What works is remembered."""
     desk = Desk(wants(*keys, code=code))
     async with (
         WildServer(socket=desk.serve).running() as server,
@@ -194,8 +194,8 @@ async def test_a_text_that_was_not_found_is_tried_in_other_keys(
 @pytest.mark.asyncio
 @pytest.mark.parametrize("code", [-8, -100])
 @pytest.mark.parametrize("told", ["a text that was taken", "a push"])
-async def test_keys_that_are_known_to_be_right_are_not_in_doubt(told: str, code: int) -> None:
-    """Whatever is wrong, it is not the keys; a passing error must teach nobody wrong ones."""
+async def test_proved_keys_are_not_doubted(told: str, code: int) -> None:
+    """The error is not about the keys; a temporary error must not teach wrong ones."""
     taken = told != "a push"
     desk = Desk(
         lambda frame: 1 if taken and frame["messageId"] == 1 else code,
@@ -217,8 +217,8 @@ async def test_keys_that_are_known_to_be_right_are_not_in_doubt(told: str, code:
 
 
 @pytest.mark.asyncio
-async def test_a_text_that_is_blank_all_at_once() -> None:
-    """-17 means other keys whatever was taken before: the server may have been replaced."""
+async def test_sudden_refusal_of_a_text_as_blank_means_other_keys() -> None:
+    """-17 means other keys, whatever was accepted before: the server may have been replaced."""
     desk = Desk(lambda frame: -17 if frame["messageId"] == 2 and "text" in keys_of(frame) else 1)
     async with (
         WildServer(socket=desk.serve).running() as server,
@@ -239,8 +239,8 @@ async def test_a_text_that_is_blank_all_at_once() -> None:
     ("results", "result"),
     [([-17, -100, -8], -100), ([-17, -8, -14], -17), ([-8, -14, -11], -11), ([-14, -6, -6], -6)],
 )
-async def test_refused_in_all_keys(results: list[int], result: int) -> None:
-    """Trouble that may pass is worth another try; what is not about keys is the server's word."""
+async def test_code_reported_if_all_keys_are_refused(results: list[int], result: int) -> None:
+    """A temporary error comes first, as it is worth a retry; then a code not about the keys."""
     told = iter(results)
     desk = Desk(lambda _: next(told))
     async with (
@@ -254,7 +254,7 @@ async def test_refused_in_all_keys(results: list[int], result: int) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("code", [-8, -17, -100])
-async def test_pictures_have_the_same_keys_in_both(code: int) -> None:
+async def test_refused_picture_is_not_repeated_in_other_keys(code: int) -> None:
     desk = Desk(lambda _: code)
     async with (
         WildServer(socket=desk.serve).running() as server,
@@ -266,7 +266,7 @@ async def test_pictures_have_the_same_keys_in_both(code: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_text_that_shows_nothing_may_well_be_empty() -> None:
+async def test_refused_invisible_text_is_not_repeated_in_other_keys() -> None:
     desk = Desk(lambda _: -17)
     async with (
         WildServer(socket=desk.serve).running() as server,
@@ -278,8 +278,8 @@ async def test_a_text_that_shows_nothing_may_well_be_empty() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_text_that_does_not_fit_twice_is_written_once() -> None:
-    """It was divided under another setting, say; shorter ones have the keys of both."""
+async def test_text_too_long_for_the_keys_of_both_has_one_key() -> None:
+    """It may have been split under another setting; shorter texts have the keys of both."""
     desk = Desk(lambda _: 1)
     async with (
         WildServer(socket=desk.serve).running() as server,
@@ -293,7 +293,7 @@ async def test_a_text_that_does_not_fit_twice_is_written_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_dead_token_and_wrong_keys_at_once() -> None:
+async def test_refused_token_and_refused_keys_of_one_command() -> None:
     results = iter([-15, -14, 1])
     desk = Desk(lambda _: next(results))
     async with (
@@ -329,8 +329,8 @@ async def test_the_first_message_waits_for_the_first_push(first: Frame, keys: se
 
 
 @pytest.mark.asyncio
-async def test_it_does_not_wait_longer_than_it_must() -> None:
-    """No push: the wait counts from the opening, and is over once and for all."""
+async def test_first_message_waits_for_a_limited_time() -> None:
+    """Without a push, the wait is counted from the opening, and not repeated."""
     desk = Desk(lambda _: 1)
     async with WildServer(socket=desk.serve).running() as server:
         settings = settings_for(server.base_url, timing=replace(FAST, dialect_wait=0.3))
@@ -386,8 +386,8 @@ async def test_a_link_lost_while_the_first_message_waits() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_token_of_nobody_is_healed_by_one_login() -> None:
-    """Reference 2.5: -6 costs one login, and whatever met it goes once more."""
+async def test_unknown_account_is_repaired_by_one_login() -> None:
+    """Reference 2.5: -6 costs one login, and all commands that got it are repeated."""
     async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
         session = await chat(rigged)
         fault = {"fault": "answer", "type": 110, "result": -6, "count": 3, "carried_out": False}
@@ -403,8 +403,8 @@ async def test_a_token_of_nobody_is_healed_by_one_login() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_account_that_stays_unknown_is_for_an_operator() -> None:
-    """One login, then the server's own word; no storm of logins (reference 3.7)."""
+async def test_account_that_stays_unknown_causes_no_more_logins() -> None:
+    """One login, then the server's refusal is returned; no storm of logins (reference 3.7)."""
     desk = Desk(lambda frame: 1 if frame["messageId"] == 1 else -6)
     async with WildServer(socket=desk.serve).running() as server:
         async with rig(settings_for(server.base_url)) as rigged:
@@ -417,7 +417,7 @@ async def test_an_account_that_stays_unknown_is_for_an_operator() -> None:
 
 
 @pytest.mark.asyncio
-async def test_after_a_while_another_login_may_help() -> None:
+async def test_unknown_account_causes_another_login_after_a_while() -> None:
     desk = Desk(lambda _: -6)
     async with WildServer(socket=desk.serve).running() as server:
         timing = replace(FAST, disowned=0.2, stable=0.1)
@@ -434,7 +434,7 @@ async def test_after_a_while_another_login_may_help() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("dialect", [Dialect.Y2019, Dialect.DUAL])
-async def test_hints_are_throttled(dialect: Dialect) -> None:
+async def test_typing_hints_are_throttled(dialect: Dialect) -> None:
     desk = Desk(lambda _: 1)
     async with WildServer(socket=desk.serve).running() as server:
         settings = settings_for(server.base_url, dialect=dialect)
@@ -454,7 +454,7 @@ async def test_hints_are_throttled(dialect: Dialect) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("dialect", [None, Dialect.Y2016])
-async def test_a_server_of_2016_gets_no_hints(dialect: Dialect | None) -> None:
+async def test_server_of_2016_gets_no_typing_hints(dialect: Dialect | None) -> None:
     desk = Desk(lambda _: 1)
     async with (
         WildServer(socket=desk.serve).running() as server,
@@ -468,7 +468,7 @@ async def test_a_server_of_2016_gets_no_hints(dialect: Dialect | None) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("result", [-12, -19])
-async def test_a_hint_that_the_server_does_not_know_is_the_last_of_its_kind(result: int) -> None:
+async def test_unknown_typing_hint_is_not_sent_again(result: int) -> None:
     desk = Desk(lambda frame: result if frame["type"] == 113 else 1)
     async with WildServer(socket=desk.serve).running() as server:
         settings = settings_for(
@@ -484,7 +484,7 @@ async def test_a_hint_that_the_server_does_not_know_is_the_last_of_its_kind(resu
 
 
 @pytest.mark.asyncio
-async def test_hints_harm_nobody() -> None:
+async def test_failed_typing_hints_are_harmless() -> None:
     """No link yet, a dead session, no answer, a bridge that has stopped."""
     answers = iter((-11, None))
     desk = Desk(lambda frame: next(answers) if frame["type"] == 113 else 1)
@@ -510,7 +510,7 @@ async def test_hints_harm_nobody() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_hint_may_find_the_dead_token() -> None:
+async def test_token_refused_for_a_typing_hint_causes_a_login() -> None:
     desk = Desk(lambda frame: -15 if frame["token"] == "T1" else 1)
     async with (
         WildServer(socket=desk.serve).running() as server,
@@ -524,7 +524,7 @@ async def test_a_hint_may_find_the_dead_token() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_a_hint_found_refused_is_shown_to_nobody_again() -> None:
+async def test_token_refused_for_a_typing_hint_is_not_used_again() -> None:
     """While the old socket still waits for a reply, an upload waits for the new login's token."""
     tokens: list[str] = []
 
@@ -554,15 +554,15 @@ async def test_what_a_hint_found_refused_is_shown_to_nobody_again() -> None:
     assert tokens == ["T2"]
 
 
-# --- what a server may not take -------------------------------------------------------------------
+# --- features that a server may lack --------------------------------------------------------------
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("result", "takes"), [(1, True), (-11, True), (-100, True), (-14, False), (-23, False)]
 )
-async def test_a_voice_with_an_address_is_tried_once(result: int, *, takes: bool) -> None:
-    """Its keys are the same in each dialect; what is refused is not tried with the next one."""
+async def test_voice_with_an_address_is_sent_once(result: int, *, takes: bool) -> None:
+    """Its keys are the same in each dialect; a refusal about the content turns the feature off."""
     desk = Desk(lambda _: result)
     async with (
         WildServer(socket=desk.serve).running() as server,
@@ -576,7 +576,7 @@ async def test_a_voice_with_an_address_is_tried_once(result: int, *, takes: bool
 
 @pytest.mark.asyncio
 async def test_a_server_of_the_first_guides() -> None:
-    """It repeats no messageId (until 2017-02-06), and its texts are bare strings."""
+    """Its replies have no messageId (until 2017-02-06), and its texts are bare strings."""
 
     async def serve(socket: web.WebSocketResponse) -> None:
         async for message in socket:

@@ -1,4 +1,4 @@
-"""The life of links: when they come, when they go, and that none of them harms another."""
+"""The life of links: when they open and close, and that none of them harms another."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def said_by_agents(rigged: Rig) -> list[str]:
 
 
 def up(rigged: Rig) -> dict[RoomId, bool]:
-    """Which links there are, and whether they stand."""
+    """Return the existing links, and whether each is up."""
     return {room_id: link.up for room_id, link in rigged.links._links.items()}
 
 
@@ -103,9 +103,9 @@ async def test_an_unwanted_link_closes_after_a_while_and_is_forgotten() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_link_is_small() -> None:
-    """A thousand are open at once: it runs in two tasks, and its objects share their dicts' keys
-    with the others of their kind, as Python's do that have no more than 29 attributes.
+async def test_link_has_two_tasks_and_small_objects() -> None:
+    """A thousand are open at once: each runs two tasks, and the attributes of its objects are in
+    key-sharing dicts, as Python does for up to 29 attributes.
     """
     async with WildServer().running() as server, rig(settings_for(server.base_url)) as rigged:
         rigged.links.keep(account("b"))
@@ -142,11 +142,11 @@ async def test_a_kept_link_stays_until_it_is_released() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_loss_is_not_brief_when_the_process_stood_still(
+async def test_loss_is_not_brief_if_the_process_was_suspended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Found by `make chaos` (seed 20261127, PostgreSQL, plain): stopped for ten seconds while the
-    call centre was killed, the bridge said nothing of what the agents had said meanwhile.
+    """Found by `make chaos` (seed 20261127, PostgreSQL, plain): suspended for ten seconds while the
+    call centre was killed, the bridge did not mention that agents' messages may be missing.
     """
     monkeypatch.setattr("bridge.link.link.BRIEF", 0.6)
     opened: list[web.WebSocketResponse] = []
@@ -170,7 +170,7 @@ async def test_a_loss_is_not_brief_when_the_process_stood_still(
 
 
 @pytest.mark.asyncio
-async def test_a_link_that_fell_silent_has_been_away_since_it_was_last_heard(
+async def test_loss_of_a_silent_link_is_counted_from_its_last_frame(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("bridge.link.link.BRIEF", 0.3)
@@ -193,7 +193,7 @@ async def test_a_link_that_fell_silent_has_been_away_since_it_was_last_heard(
 
 
 @pytest.mark.asyncio
-async def test_a_link_that_stays_away_is_told_of_once() -> None:
+async def test_long_loss_of_a_link_is_reported_once() -> None:
     """table row 34: after ten minutes; here it is less."""
     timing = replace(FAST, session_grace=0.2)
     opened: list[web.WebSocketResponse] = []
@@ -220,7 +220,7 @@ async def test_a_link_that_stays_away_is_told_of_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_each_link_tells_since_when_and_why() -> None:
+async def test_state_of_each_link_has_a_time_and_a_reason() -> None:
     opened: list[web.WebSocketResponse] = []
 
     async def serve(socket: web.WebSocketResponse) -> None:
@@ -268,7 +268,7 @@ async def test_a_released_link_waits_for_the_call_under_way() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_stop_fails_those_who_wait() -> None:
+async def test_stop_fails_waiting_calls() -> None:
     hung = asyncio.Event()
 
     async def hang(_: web.Request) -> web.StreamResponse:
@@ -288,8 +288,8 @@ async def test_a_stop_fails_those_who_wait() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_is_left_goes_on_elsewhere() -> None:
-    """Its socket closes without a logout; it may come back, and the others stay."""
+async def test_room_that_is_given_up_closes_its_link() -> None:
+    """Its socket closes without a logout; the room may come back, and other links stay."""
     async with WildServer().running() as server, rig(settings_for(server.base_url)) as rigged:
         bob = account("bob")
         rigged.links.keep(ADA)
@@ -299,12 +299,12 @@ async def test_a_room_that_is_left_goes_on_elsewhere() -> None:
         assert up(rigged) == {bob.room_id: True}
         rigged.links.keep(ADA)
         await eventually(lambda: rigged.counts.open_links == 2)
-        assert len(server.logins) == 2  # it came with the token that is stored
+        assert len(server.logins) == 2  # the stored token was used
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_is_left_while_its_link_closes_holds_no_socket() -> None:
-    """The server does not answer the close frame; what it sends from now on is for another one."""
+async def test_room_that_is_given_up_while_its_link_closes_holds_no_socket() -> None:
+    """The server does not answer the close frame; its next pushes are for another process."""
 
     async def deaf(socket: web.WebSocketResponse) -> None:
         frame = (await socket.receive()).json()
@@ -330,11 +330,11 @@ async def test_a_room_that_is_left_while_its_link_closes_holds_no_socket() -> No
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("back", [True, False])
-async def test_what_a_room_has_read_that_is_left_is_stored_before_it_comes_back(
+async def test_pushes_of_a_room_that_is_given_up_are_stored_before_it_returns(
     monkeypatch: pytest.MonkeyPatch, back: bool
 ) -> None:
-    """A server of 2016 repeats nothing, and the store may be away longer than a stop would wait;
-    not `back`: longer than any link would.
+    """A server of 2016 repeats nothing, and the store may be away for longer than a stop waits; if
+    not `back`, for longer than any link waits.
     """
     monkeypatch.setattr(link_module, "LAST_WORDS", 0.02)
     monkeypatch.setattr(links_module, "STORE_AWAY", 30.0 if back else 0.2)
@@ -381,7 +381,7 @@ async def test_a_stop_does_not_wait_for_what_cannot_be_stored(
 
 
 @pytest.mark.asyncio
-async def test_a_stop_tells_the_written_that_they_may_have_arrived() -> None:
+async def test_stop_reports_written_commands_as_uncertain() -> None:
     async def silent(socket: web.WebSocketResponse) -> None:
         async for _ in socket:
             written.set()
@@ -396,8 +396,8 @@ async def test_a_stop_tells_the_written_that_they_may_have_arrived() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_stop_while_a_push_is_being_stored_ends_the_socket_all_the_same() -> None:
-    """Its last words are stored before the server has answered the close."""
+async def test_stop_closes_the_socket_while_a_push_is_being_stored() -> None:
+    """The push is stored before the server answers the close."""
     stuck = asyncio.Event()
 
     async def deaf(socket: web.WebSocketResponse) -> None:
@@ -422,7 +422,7 @@ async def test_a_stop_while_a_push_is_being_stored_ends_the_socket_all_the_same(
 
 @pytest.mark.asyncio
 async def test_a_stop_has_a_deadline() -> None:
-    """A server that neither answers a close nor reads cannot hold us up."""
+    """A server that neither answers a close nor reads cannot delay it."""
     stuck = asyncio.Event()
 
     async def deaf(_: web.WebSocketResponse) -> None:
@@ -440,7 +440,7 @@ async def test_a_stop_has_a_deadline() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_the_block_raises_comes_out_as_it_is() -> None:
+async def test_exception_of_the_running_block_is_passed_on() -> None:
     async with WildServer().running() as server:
         with pytest.raises(KeyError):
             async with rig(settings_for(server.base_url)):
@@ -511,7 +511,7 @@ async def test_a_before_write_that_fails_writes_nothing() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_link_lost_while_the_attempt_is_stored_is_not_uncertain() -> None:
+async def test_link_lost_while_the_attempt_is_stored_causes_another_attempt() -> None:
     server = WildServer()
     tries: list[int] = []
 
@@ -537,7 +537,7 @@ async def test_a_link_lost_while_the_attempt_is_stored_is_not_uncertain() -> Non
 
 
 @pytest.mark.asyncio
-async def test_what_must_never_be_sent_is_refused_for_certain() -> None:
+async def test_invalid_command_is_refused_for_certain() -> None:
     async with WildServer().running() as server, rig(settings_for(server.base_url)) as rigged:
         with pytest.raises(CallFailure) as caught:
             await rigged.call(ADA, 1, SendMessage(SessionId(1), Text("   ")))
@@ -561,7 +561,7 @@ async def test_a_token_store_that_is_down() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_404_at_the_handshake_is_no_dead_token_at_first() -> None:
+async def test_404_at_the_handshake_costs_a_login_only_after_a_while() -> None:
     def missing(_: web.Request) -> web.Response:
         return web.Response(status=404)
 
@@ -577,7 +577,7 @@ async def test_a_404_at_the_handshake_is_no_dead_token_at_first() -> None:
 
 
 @pytest.mark.asyncio
-async def test_frames_that_say_nothing_are_harmless() -> None:
+async def test_meaningless_frames_are_harmless() -> None:
     async def noise(socket: web.WebSocketResponse) -> None:
         await socket.send_bytes(b"\xff\xfe")
         for frame in ("", "null", "[]", "{", '{"type":299}', '{"messageId":1}', "[" * 5000):
@@ -593,7 +593,7 @@ async def test_frames_that_say_nothing_are_harmless() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_frame_beyond_our_own_limit_is_not_our_command_s_fault() -> None:
+async def test_incoming_frame_beyond_the_limit_is_not_blamed_on_a_command() -> None:
     async def flood(socket: web.WebSocketResponse) -> None:
         async for _ in socket:
             await socket.send_str("x" * 5000)
@@ -616,7 +616,7 @@ async def test_upload_needs_a_link_too() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_upload_whose_token_is_refused_says_no_more_than_that() -> None:
+async def test_refused_token_of_an_upload_is_reported() -> None:
     """A blob cannot be read twice, so no fresh token was tried with it."""
 
     async def stale(_: web.Request) -> web.StreamResponse:
@@ -675,7 +675,7 @@ async def test_many_links_open_and_come_back() -> None:
 
 
 @pytest.mark.asyncio
-async def test_links_that_do_not_run_hold_nothing() -> None:
+async def test_links_that_are_not_running_hold_nothing() -> None:
     links = Links(
         Shared(
             settings_for("http://crm/webchat"),
@@ -708,7 +708,7 @@ async def test_one_link_for_a_room_however_many_ask() -> None:
 
 @pytest.mark.asyncio
 async def test_a_crash_in_one_link_is_survived() -> None:
-    """A bug must not take the other rooms along: here the token store raises what it must not."""
+    """A bug must not affect other rooms: here the token store raises an unexpected error."""
 
     class Buggy(Tokens):
         async def token(self, room_id: object) -> Token | None:
@@ -727,8 +727,8 @@ async def test_a_crash_in_one_link_is_survived() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_link_that_is_made_anew_does_not_count_its_pushes_again() -> None:
-    """The engine takes a key that it knows for a repeat: a second chat would not be heard."""
+async def test_new_link_does_not_reuse_the_keys_of_earlier_pushes() -> None:
+    """The engine drops a push with a known key: a second chat would not be heard."""
     async with (
         simulated(dialect="2016") as simulator,
         rig(settings_for(simulator.base_url)) as rigged,
@@ -743,7 +743,7 @@ async def test_a_link_that_is_made_anew_does_not_count_its_pushes_again() -> Non
 
 @pytest.mark.asyncio
 async def test_a_stop_stores_what_was_read() -> None:
-    """A server of 2016 has no receipts: it takes for told whatever it could write."""
+    """A server of 2016 has no receipts: it regards all that it could write as delivered."""
     async with (
         simulated(dialect="2016") as simulator,
         rig(settings_for(simulator.base_url)) as rigged,
@@ -753,7 +753,7 @@ async def test_a_stop_stores_what_was_read() -> None:
         rigged.events.gate.clear()
         for number in range(10):
             await simulator.do({"op": "say", "login": LOGIN, "text": f"{number}"})
-        # What the server writes afterwards has been read: so has all of that.
+        # A reply that came after them has been read, so all of them have.
         assert (await rigged.call(ADA, 2, text("and?", session))).ok
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(rigged.links.aclose())
@@ -763,8 +763,8 @@ async def test_a_stop_stores_what_was_read() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_lines_of_all_links_are_of_one_logger() -> None:
-    """As docs/operators.md shows it: whoever filters by it goes on seeing them."""
+async def test_all_links_log_by_one_logger() -> None:
+    """As in docs/operators.md, so that filters by its name go on working."""
     lines = structlog.testing.LogCapture()
     named = structlog.stdlib.add_logger_name
     structlog.configure([named, lines], logger_factory=structlog.stdlib.LoggerFactory())

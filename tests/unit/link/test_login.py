@@ -1,4 +1,4 @@
-"""Accounts, logins, and keeping what they gave, when server or store are not at their best."""
+"""Accounts, logins and stored tokens, also with a failing server or store."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def logging_in(
 
 
 def answering(*bodies: dict[str, object]) -> WildServer:
-    """Give these answers in turn, the last one for ever."""
+    """Answer with these bodies in turn, then always with the last."""
     left = list(bodies)
 
     async def login(_: web.Request) -> web.StreamResponse:
@@ -74,7 +74,7 @@ def answering(*bodies: dict[str, object]) -> WildServer:
 
 
 @pytest.mark.asyncio
-async def test_a_token_with_all_that_belongs_to_it() -> None:
+async def test_token_of_a_login_has_its_client_id_name_and_time() -> None:
     server = answering({"result": 1, "token": "T", "clientId": "C"})
     async with server.running(), logging_in(settings_for(server.base_url)) as (logins, door, _):
         token = await logins.login(ADA)
@@ -87,7 +87,7 @@ async def test_a_token_with_all_that_belongs_to_it() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("code", [0, -100, -1, -15, 42])
-async def test_other_refusals_may_pass(code: int) -> None:
+async def test_other_refusals_of_a_login_are_temporary(code: int) -> None:
     server = answering({"result": code, "message": "secret?"})
     async with (
         server.running(),
@@ -105,7 +105,7 @@ async def test_other_refusals_may_pass(code: int) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_on_the_server_is_followed(status: int) -> None:
-    """With the same body and sign, as a POST; and nobody learns what we are written in."""
+    """With the same body and sign, as a POST; the User-Agent does not name the language."""
 
     async def login(request: web.Request) -> web.StreamResponse:
         if request.query:
@@ -132,7 +132,7 @@ async def test_a_redirect_on_the_server_is_followed(status: int) -> None:
     ],
 )
 async def test_a_redirect_that_leads_elsewhere_is_named(location: str, where: str) -> None:
-    """It is no blacklist, whose door would be closed to everybody for ten minutes."""
+    """It does not count as blacklisting, which would stop all logins for ten minutes."""
 
     async def login(_: web.Request) -> web.StreamResponse:
         return web.Response(status=301, headers={"Location": location})
@@ -150,7 +150,7 @@ async def test_a_redirect_that_leads_elsewhere_is_named(location: str, where: st
 
 
 @pytest.mark.asyncio
-async def test_all_redirects_of_a_request_share_its_time() -> None:
+async def test_all_redirects_of_a_request_share_its_timeout() -> None:
     async def login(_: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.2)
         return web.Response(status=307, headers={"Location": "tpi"})
@@ -164,7 +164,7 @@ async def test_all_redirects_of_a_request_share_its_time() -> None:
 
 
 @pytest.mark.asyncio
-async def test_nobody_listens() -> None:
+async def test_login_to_an_unreachable_server() -> None:
     async with logging_in(settings_for("http://127.0.0.1:1/webchat")) as (logins, door, counts):
         with pytest.raises(OpenFailure, match="login: Client") as caught:
             await logins.login(ADA)
@@ -232,7 +232,7 @@ async def test_a_success_forgets_the_refusal() -> None:
 
 @pytest.mark.asyncio
 async def test_a_refused_sign_is_refused_for_all() -> None:
-    """-30 is no account's own: nobody else knocks, one tries for all, and a success ends it."""
+    """-30 concerns all accounts: one login tries again for all, and a success ends the pause."""
     no: dict[str, object] = {"result": -30}
     server = answering(no, no, {"result": 1, "token": "T"})
     timing = replace(FAST, refusal_first=0.1)
@@ -258,9 +258,7 @@ async def test_a_refused_sign_is_refused_for_all() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("code", "why"), [(-20, "wrong login name"), (-30, "check the key")])
-async def test_refused_credentials_are_told_until_the_server_takes_some(
-    code: int, why: str
-) -> None:
+async def test_refused_credentials_are_reported_until_a_login_succeeds(code: int, why: str) -> None:
     server = answering({"result": code}, {"result": 1, "token": "T"})
     timing = replace(FAST, refusal_first=0.01)
     async with (
@@ -278,7 +276,7 @@ async def test_refused_credentials_are_told_until_the_server_takes_some(
 
 
 @pytest.mark.asyncio
-async def test_refusals_that_were_on_their_way_together_count_once() -> None:
+async def test_concurrent_refusals_count_once() -> None:
     server = answering({"result": -30})
     async with server.running(), logging_in(settings_for(server.base_url)) as (logins, _, _):
         outcomes = await asyncio.gather(
@@ -291,8 +289,8 @@ async def test_refusals_that_were_on_their_way_together_count_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_waits_in_line_learns_of_the_blacklist() -> None:
-    """The fourth never knocks, although it was in line before the door was closed."""
+async def test_waiting_logins_fail_once_the_bridge_is_blacklisted() -> None:
+    """The fourth login is never sent, although it was waiting before the door closed."""
 
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(status=403, text="<html>")
@@ -322,7 +320,7 @@ async def test_a_server_that_is_starting_is_no_blacklist() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_blank_name_is_no_login() -> None:
+async def test_blank_login_name_is_refused_without_asking() -> None:
     server = answering({"result": 1, "token": "T"})
     async with (
         server.running(),
@@ -335,7 +333,7 @@ async def test_a_blank_name_is_no_login() -> None:
 
 
 @pytest.mark.asyncio
-async def test_which_token_is_used() -> None:
+async def test_token_is_used_unless_it_is_aged_or_of_another_login() -> None:
     server, store, now = WildServer(), KeptTokens(), RealClock().now()
     async with server.running(), logging_in(settings_for(server.base_url), store) as (logins, _, _):
         name = f"mx-{room_key(ADA.room_id)}"
@@ -371,7 +369,7 @@ async def test_a_token_is_kept_with_its_cookies_and_forgotten_with_them() -> Non
 
 
 @pytest.mark.asyncio
-async def test_a_store_that_fails_in_between() -> None:
+async def test_store_that_fails_between_logins() -> None:
     server, store = WildServer(), KeptTokens()
     async with server.running(), logging_in(settings_for(server.base_url), store) as (logins, _, _):
         store.broken = True
@@ -398,11 +396,11 @@ def test_room_key_with_a_secret() -> None:
     drawn = {room_key(room, secret) for room in rooms for secret in secrets}
     assert len(drawn) == 6
     assert {len(key) for key in drawn} == {16}
-    # What versions before have given out, and rooms from then still have.
+    # Earlier versions generated this key, and their rooms still have it.
     assert room_key("!a:example.org") == "50b1cd92e41df97a"
 
 
-def test_the_key_that_a_room_has_stands_in_its_names() -> None:
+def test_login_names_contain_the_rooms_own_key() -> None:
     who = msgspec.structs.replace(account(), key="0123456789abcdef")
     for kind in LoginType:
         made = credentials_of(settings(login_type=kind), who)
@@ -414,14 +412,14 @@ def test_85_two_rooms_of_one_user_have_two_login_names() -> None:
     assert len(names) == 2
 
 
-def test_register_names_the_room_and_shows_the_person() -> None:
+def test_register_login_has_the_rooms_key_and_the_display_name() -> None:
     credentials = credentials_of(settings(), account())
     key = room_key("!a:example.org")
     assert credentials.login == RegisterLogin(f"mx-{key}", "Ada", "E1")
 
 
 @pytest.mark.asyncio
-async def test_an_operator_may_tell_a_picture_and_an_address() -> None:
+async def test_configured_picture_and_ip_address_are_sent() -> None:
     server = answering({"result": 1, "token": "T"})
     async with server.running():
         told = settings_for(server.base_url, portrait="https://h/{room_key}.png", ip="203.0.113.9")
@@ -496,7 +494,7 @@ def test_a_template_with_an_unknown_name_is_an_error(template: str) -> None:
 
 @pytest.mark.asyncio
 async def test_the_log_of_a_refusal_names_no_secret_login() -> None:
-    """Who registers under a name needs no password: the name is one."""
+    """A login by REGISTER has no password: its name is the secret."""
     for kind, names in ((LoginType.REGISTER, False), (LoginType.PASSWORD, True)):
         server = answering({"result": -30})
         async with server.running():
@@ -536,7 +534,7 @@ def test_no_secret_shows_in_a_repr() -> None:
         ("!*", "{room_id}", 5, False),
     ],
 )
-def test_accounts_that_several_rooms_could_have(
+def test_accounts_that_several_rooms_could_share(
     pattern: str, name: str, rooms_per_user: int, several: bool
 ) -> None:
     found = shared({pattern: rule(name)}, rooms_per_user)
@@ -556,11 +554,11 @@ def unseal(room_id: RoomId, sealed: bytes) -> str:
 
 
 class Server(WildServer):
-    """Takes the password "good", and whatever registers; gives each login a token of its own.
+    """Accepts the password "good" and all logins by REGISTER; each login gets a new token.
 
     Attributes:
-        bodies: of the logins.
-        open: logins wait while it is not set.
+        bodies: bodies of the logins.
+        open: logins wait until it is set.
     """
 
     def __init__(self) -> None:
@@ -592,14 +590,14 @@ def credentials(who: Account, **changes: object) -> object:
     return credentials_of(changed(plain, **changes), who).login  # type: ignore[arg-type]  # names
 
 
-def test_which_account_counts() -> None:
+def test_own_account_of_a_customer_is_preferred() -> None:
     assert credentials(OWN) == PasswordLogin("ada", "good", "E")
     assert isinstance(credentials(ADA), RegisterLogin)
     assert isinstance(credentials(OWN, unseal=None), RegisterLogin)  # switched off since
     assert "good" not in repr(credentials(OWN))
 
 
-def test_a_password_that_cannot_be_opened_any_more() -> None:
+def test_undecryptable_password_is_refused() -> None:
     broken = msgspec.structs.replace(ADA, login=OwnLogin("ada", b"broken"))
     with pytest.raises(OpenFailure, match="log in again") as caught:
         credentials(broken)
@@ -616,10 +614,10 @@ def test_a_password_that_cannot_be_opened_any_more() -> None:
         (OWN, -30, "refused with -30", OWN, ""),
     ],
 )
-async def test_whose_credentials_are_refused(
+async def test_refused_credentials_of_a_customer_are_not_the_operators(
     who: Account, code: int, told: str, next_one: Account, afterwards: str
 ) -> None:
-    """The operator's, for the bridge's state: a customer's own login tells of the sign alone."""
+    """The bridge's state shows refused credentials of the operator, and a refused sign of any."""
     server = answering({"result": code}, {"result": 1, "token": "T"})
     timing = replace(FAST, refusal_first=0)
     async with (
@@ -634,7 +632,7 @@ async def test_whose_credentials_are_refused(
 
 
 @pytest.mark.asyncio
-async def test_a_login_is_tried_and_its_token_used() -> None:
+async def test_token_of_a_customers_own_login_is_used() -> None:
     server = Server()
     async with server.running(), rig(own_accounts(server)) as rigged:
         await rigged.links.log_in(OWN)
@@ -644,21 +642,21 @@ async def test_a_login_is_tried_and_its_token_used() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_wrong_password_does_not_stand_in_the_way_of_the_right_one() -> None:
+async def test_wrong_password_does_not_block_the_right_one() -> None:
     server = Server()
     async with server.running(), rig(own_accounts(server)) as rigged:
         with pytest.raises(CallFailure) as caught:
             await rigged.links.log_in(TYPO)
         assert (caught.value.reason, caught.value.code) == (FailureReason.LOGIN_REFUSED, -20)
         with pytest.raises(CallFailure):
-            await rigged.links.log_in(TYPO)  # the very same: not asked again
+            await rigged.links.log_in(TYPO)  # the same password: not sent again
         assert rigged.links.refused == "", "a customer's own are not the operator's"
         await rigged.links.log_in(OWN)
         assert len(server.bodies) == 2
 
 
 @pytest.mark.asyncio
-async def test_the_socket_of_the_former_account_is_given_up() -> None:
+async def test_socket_of_the_former_account_is_closed() -> None:
     server = Server()
     async with server.running(), rig(own_accounts(server)) as rigged:
         rigged.links.keep(ADA)
@@ -673,7 +671,7 @@ async def test_the_socket_of_the_former_account_is_given_up() -> None:
 
 
 @pytest.mark.asyncio
-async def test_another_account_does_not_wait_out_the_former_one_s_refusal() -> None:
+async def test_new_account_does_not_wait_for_the_refusal_of_the_former_one() -> None:
     server = Server()
     async with server.running(), rig(own_accounts(server)) as rigged:
         rigged.links.keep(TYPO)
@@ -684,7 +682,7 @@ async def test_another_account_does_not_wait_out_the_former_one_s_refusal() -> N
 
 
 @pytest.mark.asyncio
-async def test_an_account_that_changes_while_the_former_one_logs_in() -> None:
+async def test_account_may_change_while_the_former_one_logs_in() -> None:
     server = Server()
     async with server.running(), rig(own_accounts(server)) as rigged:
         server.open.clear()
@@ -699,7 +697,7 @@ async def test_an_account_that_changes_while_the_former_one_logs_in() -> None:
 
 @pytest.mark.asyncio
 async def test_a_token_of_another_call_centre_is_never_used() -> None:
-    """A room may have changed over, and its login name may be the same."""
+    """The room may have moved from there, and its login name may be the same."""
     store = KeptTokens()
     server = answering({"result": 1, "token": "first"}, {"result": 1, "token": "second"})
     async with server.running():

@@ -1,4 +1,4 @@
-"""The timer of all sockets of a server, on both kinds of event loops."""
+"""`Pulse`, the common timer of sockets, on the event loops of asyncio and uvloop."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_sockets_are_woken_together_and_once(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_a_moment_that_has_passed_wakes_at_once(
+def test_past_moment_wakes_at_once(
     factory: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[str] = []
@@ -61,17 +61,17 @@ def test_a_moment_that_has_passed_wakes_at_once(
         runner.run(wake())
 
 
-def test_after_a_standstill_sockets_are_read_before_their_silence_is_looked_at(
+def test_sockets_are_read_before_silence_is_judged_after_a_suspension(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As uvloop does it: timers that are late come before what is there to be read."""
+    """uvloop runs late timers before it reads sockets."""
     monkeypatch.setattr(socket_module, "STOOD_STILL", PULSE)
     ours, theirs = socketpair()
     happened: list[str] = []
 
     def hear() -> None:
         if ours.recv(1) == b"1":
-            time.sleep(4 * PULSE)  # all stands still
+            time.sleep(4 * PULSE)  # the process is suspended
             theirs.send(b"2")
         else:
             happened.append("read")

@@ -64,7 +64,7 @@ async def outcome(
 
 
 def deaf(stuck: asyncio.Event) -> Callable[[web.WebSocketResponse], Awaitable[None]]:
-    """A server that reads nothing of its sockets until the event is set."""
+    """Return a server that reads nothing from its sockets until the event is set."""
 
     async def serve(socket: web.WebSocketResponse) -> None:
         assert socket._req is not None
@@ -77,8 +77,8 @@ def deaf(stuck: asyncio.Event) -> Callable[[web.WebSocketResponse], Awaitable[No
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_does_not_read_holds_nobody_for_ever() -> None:
-    """Once every buffer is full a write is given up, and the link with it."""
+async def test_write_to_a_server_that_does_not_read_times_out() -> None:
+    """Once every buffer is full, the write is given up, and the link with it."""
     stuck = asyncio.Event()
     async with WildServer(socket=deaf(stuck)).running() as server:
         settings = settings_for(
@@ -118,8 +118,8 @@ async def test_a_server_that_does_not_read_does_not_hold_up_a_stop() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_stray_refusal_answers_all_that_wait() -> None:
-    """A -15 without messageId and of no waiter's type: all are refused, and all are replayed."""
+async def test_refused_token_without_a_message_id_answers_all_commands() -> None:
+    """A -15 without messageId and of another type: all commands are refused and repeated."""
     server = WildServer()
     asked: list[int] = []
 
@@ -141,8 +141,8 @@ async def test_a_stray_refusal_answers_all_that_wait() -> None:
 
 
 @pytest.mark.asyncio
-async def test_after_a_refusal_due_replies_are_still_heard() -> None:
-    """The first command is refused, the second was taken: its reply counts, it is not repeated."""
+async def test_replies_after_a_refused_token_still_count() -> None:
+    """The first command is refused, the second accepted: its reply counts, it is not repeated."""
     server = WildServer()
     got: list[int] = []
 
@@ -167,7 +167,7 @@ async def test_after_a_refusal_due_replies_are_still_heard() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_is_not_answered_after_a_refusal_is_uncertain() -> None:
+async def test_command_unanswered_after_a_refused_token_is_uncertain() -> None:
     async def half(socket: web.WebSocketResponse) -> None:
         async for message in socket:
             if message.json()["messageId"] == 2:
@@ -221,7 +221,7 @@ async def test_a_server_that_goes_away_at_once_does_not_refuse_the_token(code: i
     [["ws://127.0.0.1:1/cws"], ["wss://["], ["ftp://a/"], [""], [], ["cws"], ["cws#a"], ["a", "b"]],
 )
 async def test_a_redirect_of_the_socket_to_elsewhere_is_not_followed(locations: list[str]) -> None:
-    """Nor one for ever, nor to what is no address of a socket; none of them breaks the link."""
+    """Nor an endless one, nor one to an invalid address; none of them crashes the link."""
 
     def away(_: web.Request) -> web.Response:
         headers = CIMultiDict(("Location", location) for location in locations)
@@ -277,10 +277,10 @@ async def test_a_redirect_of_the_socket_on_the_server_is_followed() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("stable", [60.0, 0.0])
-async def test_a_frame_that_cannot_be_read_is_told_of(stable: float) -> None:
-    """A picture that is too long for us ends the link: the customer must know that there was one.
+async def test_unreadable_frame_is_reported_to_the_customer(stable: float) -> None:
+    """A picture beyond the limit ends the link: the customer must learn that there was one.
 
-    A server that pushes it again with each link has it told once.
+    If the server repeats it on each link, it is reported once.
     """
 
     async def flood(socket: web.WebSocketResponse) -> None:
@@ -306,7 +306,7 @@ SESSION = SessionId(5150)
 
 
 class Socket:
-    """One socket's callers, without the socket."""
+    """A `Wire` without a socket; records what it sends and passes on."""
 
     def __init__(self, longest: int = 8000) -> None:
         settings = settings_for("http://crm/webchat", max_frame_bytes=longest)
@@ -351,7 +351,7 @@ class Socket:
         return await self.wire.write(call_id, command, Dialect.Y2016)
 
     def hear(self, **frame: object) -> list[Received | Ignored]:
-        """What is handed on."""
+        """Receive a frame; return what is passed on."""
         before = len(self.handed)
         self.wire.read(json.dumps(frame))
         return self.handed[before:]
@@ -367,7 +367,7 @@ UNCERTAIN = (FailureReason.NO_ANSWER, False)
 
 
 @pytest.mark.asyncio
-async def test_1009_blames_the_longest_that_waits() -> None:
+async def test_1009_blames_the_longest_waiting_frame() -> None:
     socket = Socket()
     short, long, newest = (
         await socket.say(1, "a"),
@@ -384,7 +384,7 @@ async def test_1009_blames_the_longest_that_waits() -> None:
 
 
 @pytest.mark.asyncio
-async def test_of_equals_the_newest() -> None:
+async def test_1009_blames_the_newest_of_equally_long_frames() -> None:
     socket = Socket()
     first, second = await socket.say(1, "abc"), await socket.say(2, "abc")
     socket.wire.lost(TOO_BIG)
@@ -394,14 +394,14 @@ async def test_of_equals_the_newest() -> None:
 
 
 @pytest.mark.asyncio
-async def test_1009_without_anything_of_ours_under_way() -> None:
+async def test_1009_without_a_waiting_command() -> None:
     socket = Socket()
     socket.wire.lost(TOO_BIG)
     assert socket.learnt.longest_frame == 8000
 
 
 @pytest.mark.asyncio
-async def test_other_losses_leave_everything_uncertain() -> None:
+async def test_other_close_codes_leave_all_commands_uncertain() -> None:
     socket = Socket()
     waiting = [await socket.say(number, "x" * 3000) for number in range(3)]
     waiting[1].cancel()
@@ -422,7 +422,7 @@ async def test_a_lowered_limit_counts_at_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_own_ids_are_not_those_of_conversations() -> None:
+async def test_own_call_ids_are_not_those_of_conversations() -> None:
     socket = Socket()
     await socket.wire.receipt("r-1")
     receipt = json.loads(socket.sent[0])
@@ -434,14 +434,14 @@ async def test_own_ids_are_not_those_of_conversations() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_receipt_that_no_frame_can_hold() -> None:
+async def test_receipt_too_long_for_a_frame_is_not_sent() -> None:
     socket = Socket(longest=1024)
     await socket.wire.receipt("r" * 1024)
     assert socket.sent == []
 
 
 @pytest.mark.asyncio
-async def test_what_is_handed_on() -> None:
+async def test_pushes_are_passed_on_and_stray_replies_noted() -> None:
     socket = Socket()
     [pushed] = socket.hear(type=203, sessionId=1, agentId="a")
     assert isinstance(pushed, Received)
@@ -487,7 +487,7 @@ async def test_several_frames_in_one_text_are_heard_in_order() -> None:
 
 @asynccontextmanager
 async def connected_to(*messages: bytes | list[bytes]) -> AsyncIterator[Connection]:
-    """A connection to a server that sends these texts, a list of fragments each, or bytes."""
+    """Connect to a server that sends these messages: texts as lists of fragments, or bytes."""
 
     async def say(server: ServerConnection) -> None:
         for message in messages:
@@ -505,7 +505,7 @@ async def connected_to(*messages: bytes | list[bytes]) -> AsyncIterator[Connecti
 
 
 @pytest.mark.asyncio
-async def test_fragments_are_put_together_also_of_what_came_before_anybody_listened() -> None:
+async def test_fragments_are_joined_also_before_frames_are_handed_over() -> None:
     whole, parts = [b"caf\xc3\xa9"], [b"caf\xc3", b"", b"\xa9 cr", b"\xc3\xa8me"]
     async with connected_to(whole, parts, b"\xff", [b"{}"]) as connection:
         heard: list[str | bytes] = []
@@ -527,7 +527,7 @@ async def test_a_text_that_is_no_utf_8_ends_the_connection() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_bug_where_frames_are_read_is_the_links_own(
+async def test_bug_in_reading_a_frame_crashes_only_its_link(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing of the frame is logged, nothing after it is read, and the link comes back."""
@@ -564,7 +564,7 @@ BEATING = replace(FAST, ping_after=0.1, ping_wait=0.3)
 
 
 @pytest.mark.asyncio
-async def test_heartbeats_come_also_while_much_is_heard() -> None:
+async def test_heartbeats_are_sent_on_a_busy_link_too() -> None:
     beats: list[float] = []
 
     async def chatty(socket: web.WebSocketResponse) -> None:
@@ -590,7 +590,7 @@ async def test_heartbeats_come_also_while_much_is_heard() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_link_on_which_anything_is_heard_lives() -> None:
+async def test_any_frame_counts_as_a_sign_of_life() -> None:
     """The heartbeat itself is not answered, but a push comes meanwhile."""
 
     async def pushing(socket: web.WebSocketResponse) -> None:
@@ -607,8 +607,8 @@ async def test_a_link_on_which_anything_is_heard_lives() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_link_on_which_a_long_frame_is_coming_lives() -> None:
-    """Pongs have to wait for its end, which a slow line brings only then."""
+async def test_a_long_frame_counts_as_a_sign_of_life_while_it_arrives() -> None:
+    """Pongs can only come after its end, which a slow line delays."""
     said = b'{"type":203,"sessionId":1,"agentId":"a"}' + b" " * 160
     frame = bytes((0x81, 126, 0, len(said))) + said
 
@@ -630,7 +630,7 @@ async def test_a_link_on_which_a_long_frame_is_coming_lives() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_heartbeat_may_find_the_dead_token() -> None:
+async def test_token_refused_for_a_heartbeat_causes_a_login() -> None:
     async def refusing(socket: web.WebSocketResponse) -> None:
         async for message in socket:
             result = -15 if len(server.sockets) == 1 else 1
@@ -648,7 +648,7 @@ async def test_a_heartbeat_may_find_the_dead_token() -> None:
 
 @pytest.mark.asyncio
 async def test_a_refused_token_does_not_wait_for_a_heartbeat() -> None:
-    """The heartbeat hangs; a command finds the token dead; the new login comes at once."""
+    """The heartbeat hangs; a command's token is refused; the new login comes at once."""
     beaten = asyncio.Event()
 
     async def half(socket: web.WebSocketResponse) -> None:
@@ -675,7 +675,7 @@ async def test_a_refused_token_does_not_wait_for_a_heartbeat() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_goes_away_under_a_heartbeat_has_not_failed_to_answer_it() -> None:
+async def test_close_during_a_heartbeat_is_no_unanswered_heartbeat() -> None:
     async def leaving(socket: web.WebSocketResponse) -> None:
         async for message in socket:
             if message.json()["type"] == 10:
@@ -690,7 +690,7 @@ async def test_a_server_that_goes_away_under_a_heartbeat_has_not_failed_to_answe
 
 
 @pytest.mark.asyncio
-async def test_a_stop_under_a_heartbeat_leaves_nothing_that_nobody_awaits() -> None:
+async def test_stop_during_a_heartbeat_leaves_no_unawaited_future() -> None:
     gc.freeze()
     beaten = asyncio.Event()
 
@@ -710,9 +710,9 @@ async def test_a_stop_under_a_heartbeat_leaves_nothing_that_nobody_awaits() -> N
 
 
 @pytest.mark.asyncio
-async def test_a_token_that_is_refused_under_a_ping_gets_no_heartbeat() -> None:
-    """While a ping is under way the server shows that it knows heartbeats, and refuses the token:
-    one would be due.
+async def test_no_heartbeat_follows_a_token_refused_during_a_ping() -> None:
+    """During a ping, the server shows that it knows heartbeats, so that one is due, and refuses the
+    token.
     """
     heard: list[int] = []
 

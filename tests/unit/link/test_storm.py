@@ -1,6 +1,6 @@
-"""Many links at once: tokens that were lost, a server that was away, histories that all want.
+"""Many links at once: lost tokens, a server that was away, histories of all rooms.
 
-The server is in this process, so a second of these tests is mostly its own work.
+The server runs in this process, and takes most of the time of these tests.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PATIENT = replace(FAST, connect=30.0, handshake=20.0, reply=20.0, stable=0.1, re
 
 
 class Overrun(Tokens):
-    """A store that takes new tokens and has no time to forget old ones."""
+    """A store that saves new tokens, but times out when it should delete one."""
 
     async def forget_token(self, room_id: RoomId) -> None:
         raise StoreError("did not answer within 20 s")
@@ -56,7 +56,7 @@ class CountingFacts(Facts):
 
 
 class Centre(WildServer):
-    """A server that knows no token which it did not give itself, and counts who is connected."""
+    """A server that accepts only tokens that it issued, and records its open sockets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ def with_old_tokens(who: Sequence[Account], tokens: Tokens) -> Tokens:
 async def storm(
     settings: LinkSettings, who: Sequence[Account], tokens: Tokens, facts: Facts
 ) -> AsyncIterator[tuple[Rig, list[structlog.typing.EventDict]]]:
-    """All rooms want their links at the same moment."""
+    """Open the links of all rooms at the same moment."""
     with structlog.testing.capture_logs() as logs:
         async with rig(settings, tokens=tokens, facts=facts) as rigged:
             for one in who:
@@ -106,8 +106,8 @@ async def storm(
 
 
 @pytest.mark.asyncio
-async def test_lost_tokens_with_the_limiter_lifted_are_no_blacklist() -> None:
-    """One login a room, though the store forgets no token; nobody is taken for shut out."""
+async def test_lost_tokens_without_a_limit_do_not_look_like_blacklisting() -> None:
+    """One login per room, although the store deletes no token."""
     who, server, facts = rooms(300), Centre(), CountingFacts()
     tokens = with_old_tokens(who, Overrun())
     async with server.running():
@@ -122,7 +122,7 @@ async def test_lost_tokens_with_the_limiter_lifted_are_no_blacklist() -> None:
 
 
 @pytest.mark.asyncio
-async def test_lost_tokens_come_back_at_the_pace_of_the_limit() -> None:
+async def test_lost_tokens_are_replaced_within_the_login_limit() -> None:
     who, server = rooms(60), Centre()
     async with server.running():
         settings = settings_for(
@@ -138,14 +138,14 @@ async def test_lost_tokens_come_back_at_the_pace_of_the_limit() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_token_that_cannot_be_forgotten_is_not_tried_again() -> None:
-    """Three rooms that read it again would look shut out, and the door would close for all."""
+async def test_token_that_cannot_be_deleted_is_not_tried_again() -> None:
+    """Three rooms that repeat theirs would look blacklisted, and the door would close for all."""
     who, server = rooms(5), Centre()
     async with server.running():
         settings = settings_for(server.base_url, timing=PATIENT)
         async with storm(settings, who, with_old_tokens(who, Overrun()), Facts()) as (rigged, logs):
             await eventually(lambda: rigged.counts.open_links == len(who))
-            for socket in list(server.open):  # once more, before anything was forgotten
+            for socket in list(server.open):  # once more, before any token was deleted
                 await socket.close()
             await eventually(lambda: rigged.counts.reconnects == len(who))
         assert len(server.logins) == len(who)
@@ -153,7 +153,7 @@ async def test_a_token_that_cannot_be_forgotten_is_not_tried_again() -> None:
 
 
 @pytest.mark.asyncio
-async def test_all_come_back_after_a_restart_of_the_server() -> None:
+async def test_all_links_come_back_after_a_restart_of_the_server() -> None:
     """With the tokens that they have, one socket each."""
     who, server = rooms(300), Centre()
     async with server.running():
@@ -171,8 +171,8 @@ async def test_all_come_back_after_a_restart_of_the_server() -> None:
 
 
 @pytest.mark.asyncio
-async def test_many_histories_without_a_limit_are_had_in_time() -> None:
-    """Several are under way at once; one at a time would take longer than anybody waits."""
+async def test_many_histories_without_a_limit_are_fetched_in_time() -> None:
+    """Several run at once; one at a time would exceed the timeout."""
     who, server = rooms(200), WildServer()
     flying = most = 0
 
@@ -196,7 +196,7 @@ async def test_many_histories_without_a_limit_are_had_in_time() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_history_or_login_that_waits_in_line_has_not_failed() -> None:
+async def test_waiting_history_or_login_does_not_blame_the_server() -> None:
     server = WildServer()
 
     async def history(_: web.Request) -> web.StreamResponse:
@@ -215,7 +215,7 @@ async def test_a_history_or_login_that_waits_in_line_has_not_failed() -> None:
                 await rigged.links.log_in(account("b"))
             logins = rigged.links._shared.logins
             logins._refusals[_ALL] = _Refusal(FailureReason.SIGN_REFUSED, -30, 0, 0, 0)
-            async with logins._alone:  # who tries for all stands in line
+            async with logins._alone:  # another login tries for all
                 with pytest.raises(CallFailure, match="timed out in the queue"):
                     await rigged.links.log_in(account("b"))
         for failure in (caught.value, own.value):
