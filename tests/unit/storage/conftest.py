@@ -39,7 +39,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A claim that another process has is not waited for."""
+    """Do not wait for a claim that another process holds."""
     for engine in ("sqlite", "postgres"):
         monkeypatch.setattr(f"bridge.storage.{engine}.CLAIM_SECONDS", 0.01)
 
@@ -49,7 +49,7 @@ NewUrl = Callable[[str], str]
 
 @pytest.fixture
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> NewUrl:
-    """Makes a new, empty database of the engine that is named."""
+    """Return a function that makes a new, empty database of an engine."""
     numbers = itertools.count(1)
 
     def make(engine: str) -> str:
@@ -68,7 +68,7 @@ def open_sql(url: str) -> SqlOpener:
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    """All three; the memory store lives as long as the test, however often it is opened."""
+    """All three stores; the memory store keeps its rows when it is opened again."""
     if request.param == "memory":
         store = MemoryStore()
 

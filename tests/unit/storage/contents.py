@@ -1,4 +1,4 @@
-"""All rows of a database as the drivers themselves give them, and such as were put there so."""
+"""Reading and writing all rows of a database by its driver, without the bridge's store."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MARKS = ("moved", "transfer")
 
 
 class Silent:
-    """Progress that nobody looks at; a test may have something happen on its way.
+    """Progress that is only recorded; tests derive classes that interfere.
 
     Attributes:
-        stages: what was begun.
-        pages: how often something was told, copying and comparing alike.
+        stages: stages that were begun.
+        pages: number of reports, of copying and of comparing.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Silent:
 
 
 async def run(url: str, statement: str, *params: object) -> list[tuple[Any, ...]]:
-    """One statement, by the driver; its placeholders are `?1` or `$1`."""
+    """Run a statement by the driver; its placeholders are `?1` or `$1`."""
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
             return connection.execute(statement.replace("$", "?"), params).fetchall()
@@ -52,7 +52,7 @@ async def run(url: str, statement: str, *params: object) -> list[tuple[Any, ...]
 
 
 async def columns_of(url: str) -> dict[str, list[tuple[str, str, bool]]]:
-    """Of each table that is kept: name, type and whether NULL is allowed, of its columns."""
+    """Return the columns of each copied table: name, type, and whether NULL is allowed."""
     if url.startswith("sqlite"):
         asked = (
             'SELECT m.name, c.name, c.type, c."notnull" = 0 AND c.pk = 0 FROM sqlite_master AS m, '
@@ -73,7 +73,7 @@ async def columns_of(url: str) -> dict[str, list[tuple[str, str, bool]]]:
 
 
 async def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all tables that are kept, as SQLite has them, in an order of their own."""
+    """Return all rows of all copied tables with SQLite's values, sorted."""
     rows = {}
     for table, columns in (await columns_of(url)).items():
         names = ", ".join(sorted(name for name, _, _ in columns))
@@ -88,7 +88,7 @@ async def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
 
 
 async def made_at(url: str, schema: int) -> None:
-    """Make the tables of a schema, or bring those of an earlier one to it."""
+    """Create the tables of a schema version, or upgrade to it."""
     engine = engine_for(url, FixedClock())
     await engine.open()
     try:
@@ -123,7 +123,7 @@ async def put(url: str, table: str, rows: Sequence[dict[str, object]]) -> None:
 
 
 async def fill(url: str, rooms: int, each: int) -> None:
-    """Rooms of the middle of their lives, with rows of the journal, as the bridge writes them."""
+    """Store rooms with a running chat and journal rows, as the bridge writes them."""
     async with open_store(url, FixedClock(), sole=True) as store:
         for number in range(rooms):
             room = RoomId(f"!{number}é:example.org")

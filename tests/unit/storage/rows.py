@@ -36,7 +36,7 @@ def wish(cause: str | None = None, lane: Lane = Lane.WEBCHAT, body: bytes = b"e"
 
 
 async def now_at(store: StorePort, made: StoredRoom) -> StoredRoom:
-    """The room to make the next step from: at the revision that the store holds."""
+    """Return the room at the stored revision, to make the next step from."""
     found = await load_room(store, made.room_id)
     return msgspec.structs.replace(made, revision=0 if found is None else found.revision)
 

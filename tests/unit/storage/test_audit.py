@@ -1,4 +1,4 @@
-"""What StorePort promises about the audit, on all three implementations."""
+"""What StorePort promises about the audit log, on all three implementations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def write(store: StorePort, *changes: Change) -> None:
     await one(store, Commit(A, 1, await now_at(store, room()), changes=changes))
 
 
-async def test_the_newest_first_of_one_room_or_of_all(open_any: Opener) -> None:
+async def test_changes_are_listed_newest_first(open_any: Opener) -> None:
     made = [change(at) for at in range(3)]
     async with open_any() as store:
         assert await store.changes() == await store.changes(A) == []
@@ -37,7 +37,7 @@ async def test_the_newest_first_of_one_room_or_of_all(open_any: Opener) -> None:
         assert [each.at for each in await store.changes(before=4)] == [2, 1, 0]
 
 
-async def test_written_with_the_step_or_not_at_all(open_any: Opener) -> None:
+async def test_changes_are_written_with_the_step_or_not_at_all(open_any: Opener) -> None:
     async with open_any() as store:
         await write(store, change(1))
         with pytest.raises(Stale):
@@ -45,14 +45,14 @@ async def test_written_with_the_step_or_not_at_all(open_any: Opener) -> None:
         assert [each.at for each in await store.changes(A)] == [1]
 
 
-async def test_words_that_no_database_holds_as_they_are(open_any: Opener) -> None:
+async def test_unstorable_characters_are_replaced(open_any: Opener) -> None:
     async with open_any() as store:
         await store.record_changes([replace(change(1), actor="a\0b", before="\ud800")])
         (found,) = await store.changes(A)
         assert (found.actor, found.before) == ("a\ufffdb", "?")
 
 
-async def test_pruning_leaves_them(open_any: Opener) -> None:
+async def test_pruning_keeps_changes(open_any: Opener) -> None:
     async with open_any() as store:
         await write(store, change(1))
         await store.prune(10**15, 10**15)

@@ -1,4 +1,4 @@
-"""Backups: of either engine, into either engine, whole or not at all."""
+"""Backups: of either engine, into either engine, complete or not at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ both = pytest.mark.parametrize(
 
 
 def left(folder: Path) -> set[str]:
-    """Files of backups, whole or not."""
+    """Return the names of backup files, complete or not."""
     return {path.name for path in folder.iterdir() if "backup" in path.name}
 
 
@@ -47,7 +47,7 @@ async def backed_up(url: str, file: Path) -> dict[str, int]:
 
 
 @both
-async def test_what_was_backed_up_comes_back(
+async def test_backup_is_restored_completely(
     new_url: NewUrl, tmp_path: Path, before: str, after: str
 ) -> None:
     first, second, file = new_url(before), new_url(after), tmp_path / "bridge.backup"
@@ -68,7 +68,7 @@ async def test_what_was_backed_up_comes_back(
 
 
 async def write(store: SqlStore, backed: asyncio.Event) -> None:
-    """Until it is backed up: rooms whose revision is the number of their journal's rows."""
+    """Write until `backed` is set, so that the room's revision is its number of journal rows."""
     room, number = RoomId("!busy:example.org"), 0
     while not backed.is_set():
         stored = StoredRoom(room, b"{}", live=True, phase="p", revision=number)
@@ -78,7 +78,7 @@ async def write(store: SqlStore, backed: asyncio.Event) -> None:
         assert not isinstance(answers[0], Exception)
 
 
-async def test_a_backup_of_a_running_bridge_is_of_one_moment(
+async def test_backup_of_a_running_bridge_is_of_one_moment(
     url: str, new_url: NewUrl, tmp_path: Path
 ) -> None:
     await fill(url, rooms=20, each=50)
@@ -101,24 +101,24 @@ async def test_a_backup_of_a_running_bridge_is_of_one_moment(
 
 
 def says(file: bytes | bytearray) -> bytes | None:
-    """What is in it; None if gzip itself cannot read it."""
+    """Return the decompressed content; None if gzip cannot read it."""
     try:
         return gzip.decompress(file)
     except (OSError, EOFError, zlib.error):
         return None
 
 
-async def test_any_byte_that_is_another_is_noticed(new_url: NewUrl, tmp_path: Path) -> None:
+async def test_any_changed_byte_is_detected(new_url: NewUrl, tmp_path: Path) -> None:
     first, second, file = new_url("sqlite"), new_url("sqlite"), tmp_path / "bridge.backup"
     await fill(first, rooms=3, each=5)
     await backed_up(first, file)
     whole = file.read_bytes()
     dice = random.Random(1)  # noqa: S311 - a test's dice
     broken = tmp_path / "broken.backup"
-    for place in sorted(dice.sample(range(10, len(whole)), 150)):  # gzip's own head has a clock
+    for place in sorted(dice.sample(range(10, len(whole)), 150)):  # gzip's header has a time
         damaged = bytearray(whole)
         damaged[place] ^= 1 << dice.randrange(8)
-        if says(damaged) == says(whole):  # such as bits that fill the last byte up
+        if says(damaged) == says(whole):  # padding bits, for example
             continue
         broken.write_bytes(damaged)
         with pytest.raises(DamagedBackup):
@@ -135,8 +135,8 @@ async def test_any_byte_that_is_another_is_noticed(new_url: NewUrl, tmp_path: Pa
     assert missing_file(second) is not None
 
 
-async def test_words_that_were_altered_are_noticed(new_url: NewUrl, tmp_path: Path) -> None:
-    """Where gzip itself is content."""
+async def test_altered_content_is_detected(new_url: NewUrl, tmp_path: Path) -> None:
+    """Even if the checksum of gzip is right."""
     first, file = new_url("sqlite"), tmp_path / "bridge.backup"
     await fill(first, rooms=3, each=5)
     await backed_up(first, file)
@@ -161,7 +161,7 @@ async def test_words_that_were_altered_are_noticed(new_url: NewUrl, tmp_path: Pa
 
 @pytest.mark.parametrize("stage", ["copying", "comparing"])
 @both
-async def test_a_restore_that_ended_half_way(
+async def test_interrupted_restore_can_be_repeated(
     new_url: NewUrl, tmp_path: Path, before: str, after: str, stage: str
 ) -> None:
     first, second, file = new_url(before), new_url(after), tmp_path / "bridge.backup"
@@ -180,7 +180,7 @@ async def test_a_restore_that_ended_half_way(
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_what_holds_chats_is_not_replaced_unasked(
+async def test_database_with_chats_is_replaced_only_on_request(
     url: str, new_url: NewUrl, tmp_path: Path
 ) -> None:
     first, file = new_url("sqlite"), tmp_path / "bridge.backup"
@@ -216,10 +216,10 @@ async def test_no_file_is_left_of_a_backup_that_failed(new_url: NewUrl, tmp_path
     assert left(tmp_path) == set()
 
 
-async def test_a_large_file_takes_its_time_to_be_checked(
+async def test_slow_check_of_a_backup_does_not_time_out(
     new_url: NewUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Longer than PostgreSQL lets a transaction idle: all of it is read by then."""
+    """The check takes longer than PostgreSQL lets a transaction idle: all is read before it."""
     first, file = new_url("postgres"), tmp_path / "bridge.backup"
     await fill(first, rooms=1, each=1)
     monkeypatch.setitem(postgres._SETTINGS, "idle_in_transaction_session_timeout", "100")
@@ -234,8 +234,8 @@ async def test_a_large_file_takes_its_time_to_be_checked(
     assert left(tmp_path) == {"bridge.backup"}
 
 
-async def test_the_mark_of_a_moved_database_stays_behind(new_url: NewUrl, tmp_path: Path) -> None:
-    """What was moved can be backed up, and what comes of that is started on."""
+async def test_backup_of_a_moved_database_lacks_its_mark(new_url: NewUrl, tmp_path: Path) -> None:
+    """A moved database can be backed up, and a bridge starts on the restored one."""
     first, second, file = new_url("sqlite"), new_url("sqlite"), tmp_path / "bridge.backup"
     await fill(first, rooms=1, each=1)
     await move(first, second, CLOCK, Silent())
@@ -246,7 +246,7 @@ async def test_the_mark_of_a_moved_database_stays_behind(new_url: NewUrl, tmp_pa
         pass
 
 
-async def test_an_empty_database_is_not_worth_a_backup(url: str, tmp_path: Path) -> None:
+async def test_backup_of_an_empty_database_is_refused(url: str, tmp_path: Path) -> None:
     engine = engine_for(url, CLOCK)
     await engine.open()
     assert await current_version(engine) == 0

@@ -20,7 +20,7 @@ async def write(store: StorePort, *chats: ChatRow) -> None:
     await step(store, await now_at(store, room()), (), now=1, chats=chats)
 
 
-async def test_the_newest_first_and_no_more_than_asked_for(open_any: Opener) -> None:
+async def test_chats_are_listed_newest_first_up_to_a_limit(open_any: Opener) -> None:
     async with open_any() as store:
         assert await store.chats(A, 10) == []
         rows = [ChatRow(number, b"%d" % number) for number in range(1, 13)]
@@ -36,14 +36,14 @@ async def test_the_newest_first_and_no_more_than_asked_for(open_any: Opener) -> 
         assert await store.chats(B, 3) == []
 
 
-async def test_a_later_version_replaces_the_earlier(open_any: Opener) -> None:
+async def test_later_version_of_a_chat_replaces_the_earlier(open_any: Opener) -> None:
     async with open_any() as store:
         await write(store, ChatRow(1, b"a"))
         await write(store, ChatRow(1, b"\x00\xff"), ChatRow(2, b"b"))
         assert await store.chats(A, 9) == [ChatRow(2, b"b"), ChatRow(1, b"\x00\xff")]
 
 
-async def test_written_with_the_step_or_not_at_all(open_any: Opener) -> None:
+async def test_chats_are_written_with_the_step_or_not_at_all(open_any: Opener) -> None:
     async with open_any() as store:
         (row,) = await accept(store, [said("$1")], 1)
         await write(store, ChatRow(1, b"a"))
@@ -57,15 +57,15 @@ async def test_written_with_the_step_or_not_at_all(open_any: Opener) -> None:
         assert await store.chats(A, 9) == [ChatRow(1, b"a")]
 
 
-async def test_pruning_leaves_them(open_any: Opener) -> None:
+async def test_pruning_keeps_chats(open_any: Opener) -> None:
     async with open_any() as store:
         await write(store, ChatRow(1, b"a"))
         await store.prune(10**15, 10**15)
         assert await store.chats(A, 9) == [ChatRow(1, b"a")]
 
 
-async def test_a_database_of_the_schema_before_is_upgraded_with_its_rows(url: str) -> None:
-    """Made by the former migrations, with rows in every table that a room has."""
+async def test_database_of_an_earlier_schema_is_upgraded_with_its_rows(url: str) -> None:
+    """Schema 3, with rows in every table that a room had."""
     engine = engine_for(url, FixedClock())
     await engine.open()
     try:
@@ -96,4 +96,4 @@ _FORMER_ROWS = [
         same("INSERT INTO inbox (room_id, key, body, received) VALUES ($1, 'k', $2, 1)"), (A, b"{}")
     ),
 ]
-"""As the schema before held them."""
+"""Rows of a room in schema 3."""

@@ -1,4 +1,4 @@
-"""One bridge a database: a second one does not start, and the first one keeps its claim."""
+"""One bridge per database: a second one does not start, and the first one keeps its claim."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_a_second_bridge_is_refused(url: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_one_who_is_about_to_go_is_waited_for(url: str) -> None:
+async def test_second_bridge_waits_for_the_first_to_stop(url: str) -> None:
     first = open_store(url, CLOCK, sole=True)
     await first.__aenter__()
     async with asyncio.TaskGroup() as tasks:
@@ -89,7 +89,7 @@ async def test_the_claim_of_a_killed_process_is_free(url: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_two_schemas_of_one_database_are_two(postgres_server: PostgresServer) -> None:
+async def test_schemas_of_a_database_are_separate(postgres_server: PostgresServer) -> None:
     one, other = postgres_server.new_schema(), postgres_server.new_schema()
     async with open_store(one, CLOCK, sole=True), open_store(other, CLOCK, sole=True):
         pass
@@ -100,7 +100,7 @@ async def test_two_schemas_of_one_database_are_two(postgres_server: PostgresServ
 async def test_the_claim_is_taken_again_with_a_new_connection(
     postgres_server: PostgresServer,
 ) -> None:
-    """Also while the server still thinks that the old session lives and has the lock."""
+    """Also while the server still regards the old session as alive, with its lock."""
     url = postgres_server.new_schema()
     engine = PostgresEngine(url, CLOCK)
     await engine.open()
@@ -128,10 +128,10 @@ async def test_the_claim_is_taken_again_with_a_new_connection(
 
 @pytest.mark.asyncio
 @pytest.mark.usefixtures("impatient")
-async def test_our_former_session_is_waited_for_until_it_has_ended(
+async def test_claim_waits_until_the_former_session_has_ended(
     postgres_server: PostgresServer,
 ) -> None:
-    """It is told to end, and takes a moment: no other bridge has the database."""
+    """The session is terminated, which takes a moment; no other bridge has the database."""
     engine = PostgresEngine(postgres_server.new_schema(), CLOCK)
     await engine.open()
     try:
@@ -171,7 +171,7 @@ async def test_a_bridge_that_lost_its_database_to_another_writes_no_more(
 
 
 class Hung:
-    """A new connection to a server that answers nothing. Stands in for asyncpg's."""
+    """A fake asyncpg connection to a server that answers nothing."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -190,7 +190,7 @@ class Hung:
 async def test_a_connection_whose_claim_was_not_answered_is_never_used(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever makes it may be cancelled, as the writer in doubt of a COMMIT is."""
+    """The connecting task may be cancelled, like the writer in doubt of a COMMIT."""
     hung = Hung()
     async with open_store(postgres_server.new_schema(), CLOCK, sole=True) as store:
         engine = store._engine
@@ -214,10 +214,10 @@ async def test_a_connection_whose_claim_was_not_answered_is_never_used(
 
 
 @pytest.mark.asyncio
-async def test_the_schema_is_not_changed_under_bridges_at_work(
+async def test_schema_is_not_changed_while_other_bridges_run(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They would read and write rows as if nothing had changed, and lose what is new in them."""
+    """They would write rows in the old format, and lose new values."""
     url, newest = postgres_server.new_schema(), known(Dialect.POSTGRES)
     monkeypatch.setattr(migrating, "PATIENCE", 0.0)
     former = PostgresEngine(url, CLOCK, shared=True)
@@ -230,7 +230,7 @@ async def test_the_schema_is_not_changed_under_bridges_at_work(
     assert await current_version(former) == newest[-2].number
     await former.close()
     monkeypatch.undo()
-    async with asyncio.TaskGroup() as tasks:  # of those that start at once, one upgrades it
+    async with asyncio.TaskGroup() as tasks:  # of concurrent starts, one upgrades it
         starting = [open_store(url, CLOCK, sole=True, shared=True) for _ in range(3)]
         for one in starting:
             tasks.create_task(one.__aenter__())

@@ -1,4 +1,4 @@
-"""What rooms have to write at a moment is written as one, each room all or nothing."""
+"""Writes of several rooms share a transaction; each room's commit is all or nothing."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_a_fresh_input_that_is_known_makes_the_step_stale(open_any: Opener
 
 
 @pytest.mark.asyncio
-async def test_a_row_ends_with_the_step_that_it_leads_to(open_any: Opener) -> None:
+async def test_effect_is_settled_with_the_step_that_it_leads_to(open_any: Opener) -> None:
     async with open_any() as store:
         row = await one_effect(store)
         end = Settlement(row.seq, Outcome.DELIVERED, 9, event_id=EVENT, anchor="card")
@@ -78,7 +78,7 @@ async def test_a_row_ends_with_the_step_that_it_leads_to(open_any: Opener) -> No
 
 @pytest.mark.asyncio
 async def test_a_call_may_be_stored_as_attempted(open_any: Opener) -> None:
-    """Whoever stores it knows that nothing was tried; whoever reads it does not."""
+    """The process that stores it knows that nothing was tried; one that reads it does not."""
     async with open_any() as store:
         call = msgspec.structs.replace(wish(), attempted=True)
         (row,) = await step(store, room(), (), (call,), 5)
@@ -88,7 +88,7 @@ async def test_a_call_may_be_stored_as_attempted(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_one_stale_step_does_not_take_its_neighbours_with_it(open_any: Opener) -> None:
+async def test_stale_step_does_not_fail_other_steps(open_any: Opener) -> None:
     async with open_any() as store:
         await accept(store, [said("$known", B)], 1)
         fresh = [said("$1"), said("$known", B), said("$\ud800", C)]
@@ -101,7 +101,7 @@ async def test_one_stale_step_does_not_take_its_neighbours_with_it(open_any: Ope
 
 
 @pytest.mark.asyncio
-async def test_of_three_hundred_rooms_the_faulty_are_left_out(open_any: Opener) -> None:
+async def test_faulty_commits_among_those_of_300_rooms_fail_alone(open_any: Opener) -> None:
     rooms = [RoomId(f"!{n}") for n in range(300)]
 
     def commit(number: int) -> Commit:
@@ -138,7 +138,7 @@ async def test_one_key_in_two_rooms_at_once_is_new_in_one(open_any: Opener) -> N
 
 
 @pytest.mark.asyncio
-async def test_nothing_to_write_is_written(open_any: Opener) -> None:
+async def test_empty_commits_write_nothing(open_any: Opener) -> None:
     async with open_any() as store:
         assert await store.commit([]) == []
         assert await store.commit([Commit(A, 1), Commit(B, 1)]) == [NOTHING, NOTHING]
@@ -151,7 +151,7 @@ async def test_nothing_to_write_is_written(open_any: Opener) -> None:
 
 @pytest.mark.asyncio
 async def test_rows_are_numbered_in_the_order_given(open_any: Opener) -> None:
-    """Of a room: what is new, in order; then what waits, in order. Effects of one are its own."""
+    """Per room: the rows of its entries in order, then its waiting inputs in order."""
     rooms = [RoomId(f"!{n}") for n in range(40)]
 
     def commit(one: RoomId) -> Commit:
@@ -182,7 +182,7 @@ async def test_rows_are_numbered_in_the_order_given(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_commit_takes_all_that_a_room_has_to_write(open_any: Opener) -> None:
+async def test_commit_writes_all_kinds_of_rows_of_a_room(open_any: Opener) -> None:
     async with open_any() as store:
         first, second = await accept(store, [said("$1"), said("$2")], 1)
         (effect,) = await step(store, room(), effects=[wish()], now=2)
@@ -212,7 +212,7 @@ async def test_a_commit_takes_all_that_a_room_has_to_write(open_any: Opener) -> 
 
 @pytest.mark.asyncio
 async def test_other_writes_share_the_transaction(open_sql: SqlOpener) -> None:
-    """Commits beside all other kinds, one of them stale: it alone is refused."""
+    """Commits beside all other kinds of writes; one is stale, and refused alone."""
     async with open_sql() as store:
         (effect,) = await step(store, room(), effects=[wish()])
         known = await accept(store, [said("$known")], 1)

@@ -53,7 +53,7 @@ async def test_duplicates_are_dropped(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_step_is_one(open_any: Opener) -> None:
+async def test_step_is_stored_as_a_whole(open_any: Opener) -> None:
     async with open_any() as store:
         rows = await accept(store, [said("$1"), said("$2"), said("$3")], 1)
         new = (wish("$1"), wish("$2", Lane.MATRIX), NewEffect(Lane.MATRIX, b"x", repeat=True))
@@ -96,7 +96,7 @@ async def test_an_attempt_is_counted(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_settlement_brings_its_inputs_once(open_any: Opener) -> None:
+async def test_settlement_stores_its_inputs_once(open_any: Opener) -> None:
     async with open_any() as store:
         row = await one_effect(store)
         reply = Settlement(row.seq, Outcome.DELIVERED, 30, event_id=EVENT, anchor="card")
@@ -128,7 +128,7 @@ async def test_an_anchor_moves_and_a_settlement_without_event_leaves_it(open_any
 
 
 @pytest.mark.asyncio
-async def test_settled_at_the_same_time_only_one_counts(open_any: Opener) -> None:
+async def test_only_one_of_concurrent_settlements_counts(open_any: Opener) -> None:
     async with open_any() as store:
         row = await one_effect(store)
         answers = await asyncio.gather(
@@ -161,7 +161,7 @@ async def test_busy_rooms_oldest_work_first(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_questions_about_rooms(open_any: Opener) -> None:
+async def test_live_rooms_deadlines_and_rooms_of_a_customer(open_any: Opener) -> None:
     async with open_any() as store:
         for number in range(6):
             live, customer = number % 2 == 0, "@c:x" if number < 4 else ""
@@ -176,7 +176,7 @@ async def test_questions_about_rooms(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_people_and_peers(open_any: Opener) -> None:
+async def test_ghosts_tokens_and_facts(open_any: Opener) -> None:
     async with open_any() as store:
         assert await store.ghost("@g:x") is None
         await store.save_ghost(GhostRow("@g:x", "林", "https://x/1.png"))
@@ -201,7 +201,7 @@ async def test_people_and_peers(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_all_or_none(open_any: Opener) -> None:
+async def test_inputs_and_settlements_are_stored_all_or_none(open_any: Opener) -> None:
     async with open_any() as store:
         with pytest.raises(StoreError):
             await accept(store, [said("$1"), said("bad \ud800")], 1)
@@ -235,7 +235,7 @@ async def test_a_bad_request_does_not_fail_its_neighbours(open_any: Opener) -> N
 
 
 @pytest.mark.asyncio
-async def test_of_two_with_one_key_at_once_one_is_new(open_any: Opener) -> None:
+async def test_key_of_concurrent_inputs_is_new_once(open_any: Opener) -> None:
     async with open_any() as store:
         answers = await asyncio.gather(
             *(accept(store, [said("$1"), said(f"$x{n}"), said(None)], n) for n in range(50))
@@ -251,7 +251,7 @@ async def test_of_two_with_one_key_at_once_one_is_new(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_closed_store_says_so(open_any: Opener) -> None:
+async def test_closed_store_raises_store_error(open_any: Opener) -> None:
     async with open_any() as store:
         await accept(store, [said("$1")], 1)
         await store.close()
@@ -265,7 +265,7 @@ async def test_a_closed_store_says_so(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_an_event_was_is_known_in_its_room_until_it_is_forgotten(
+async def test_body_of_an_event_is_known_in_its_room_until_it_is_forgotten(
     open_any: Opener,
 ) -> None:
     async with open_any() as store:

@@ -43,8 +43,8 @@ async def test_a_thousand_at_once_share_transactions(open_sql: SqlOpener) -> Non
 
 
 @pytest.mark.asyncio
-async def test_who_writes_beside_us_is_noticed(open_sql: SqlOpener, url: str) -> None:
-    """In SQLite's file, where nobody tells of it; once, and not what we write ourselves."""
+async def test_writes_of_another_connection_are_noticed(open_sql: SqlOpener, url: str) -> None:
+    """Only in SQLite, which sends no notices; once, and not after writes of the store itself."""
     async with open_sql() as store, open_sql() as other:
         await store.written_beside()
         await store.save_fact("ours", "1")
@@ -58,7 +58,7 @@ async def test_who_writes_beside_us_is_noticed(open_sql: SqlOpener, url: str) ->
 
 @pytest.mark.asyncio
 async def test_a_bad_step_does_not_fail_its_neighbours(open_sql: SqlOpener) -> None:
-    """The refusal comes from the database here, in the middle of a group of several kinds."""
+    """Here the database itself refuses, in the middle of a group of several kinds of writes."""
     async with open_sql() as store:
         good = [StoredRoom(RoomId(f"!{n}"), b"r", True, "p") for n in range(20)]
         bad = StoredRoom(A, b"r", True, "p", deadline=2**70)
@@ -116,7 +116,7 @@ async def test_cancelled_callers_leave_no_open_transaction(open_sql: SqlOpener, 
 
 
 async def _assert_no_transaction(store: SqlStore) -> None:
-    """Ask each engine itself."""
+    """Check by asking the engine itself."""
     engine = store._engine
     if isinstance(engine, SqliteEngine):
         connection = engine._connection
@@ -138,7 +138,7 @@ _OPEN_TRANSACTIONS = same(
 
 
 @pytest.mark.asyncio
-async def test_a_body_that_fails_passes_through_as_it_is(open_sql: SqlOpener) -> None:
+async def test_exception_of_the_block_is_passed_on(open_sql: SqlOpener) -> None:
     async def body() -> None:
         async with open_sql() as store:
             await accept(store, [said("$1")], 1)
@@ -151,7 +151,7 @@ async def test_a_body_that_fails_passes_through_as_it_is(open_sql: SqlOpener) ->
 
 
 @pytest.mark.asyncio
-async def test_a_cancelled_body_closes_what_it_wrote(open_sql: SqlOpener) -> None:
+async def test_cancelled_block_keeps_what_it_wrote(open_sql: SqlOpener) -> None:
     ready = asyncio.Event()
 
     async def body() -> None:
@@ -171,7 +171,7 @@ async def test_a_cancelled_body_closes_what_it_wrote(open_sql: SqlOpener) -> Non
 
 @pytest.mark.asyncio
 async def test_a_start_finds_the_few_rooms_that_have_something_to_do(open_sql: SqlOpener) -> None:
-    """In what time, the plans of the statements say (`test_plans`)."""
+    """How long that takes is up to the plans of the statements (`test_plans`)."""
     rooms = [RoomId(f"!{n}:example.org") for n in range(500)]
     record = b"x" * 1_000
     async with open_sql() as store:
@@ -265,7 +265,7 @@ async def test_no_such_directory(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_disk_that_was_full_before_the_start_is_named(tmp_path: Path) -> None:
-    """SQLite itself only says that some I/O failed, as it makes a file beside the database's."""
+    """SQLite itself only reports an I/O error, as it creates a file beside the database."""
     url = f"sqlite:///{tmp_path}/b.db"
     async with open_store(url, CLOCK):
         pass
@@ -301,7 +301,7 @@ async def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
             await open_inputs(store, A)
 
 
-def test_corruption_is_found_wherever_it_hides() -> None:
+def test_corruption_is_found_in_nested_exceptions() -> None:
     corrupt = CorruptDatabaseError("x")
     outer = RuntimeError("y")
     outer.__cause__ = corrupt
@@ -333,10 +333,10 @@ def _end(engine: SqliteEngine) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_bug_in_the_writer_is_loud(
+async def test_a_bug_in_the_writer_ends_the_program(
     open_sql: SqlOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not a StoreError that somebody retries for ever: the program ends with the bug's trace."""
+    """It is no StoreError, which would be retried for ever: the program ends with its trace."""
 
     async def broken(_call: object) -> object:
         raise TypeError("a bug")
@@ -352,8 +352,8 @@ async def test_a_bug_in_the_writer_is_loud(
 
 
 @pytest.mark.asyncio
-async def test_what_is_erased_does_not_go_on_lying_in_the_file(tmp_path: Path) -> None:
-    """A password in a message, for one: not in the gaps between SQLite's rows either."""
+async def test_erased_body_is_not_left_in_the_database_file(tmp_path: Path) -> None:
+    """A password in a message, for example; also in the gaps between SQLite's rows."""
     secret = b"s3cret-in-a-message" * 20
     url = f"sqlite:///{tmp_path / 'b.db'}"
     async with open_store(url, FixedClock()) as store:
@@ -368,8 +368,8 @@ async def test_what_is_erased_does_not_go_on_lying_in_the_file(tmp_path: Path) -
 
 
 @pytest.mark.asyncio
-async def test_what_is_erased_does_not_go_on_lying_in_the_log(tmp_path: Path) -> None:
-    """Nor while the bridge runs: a backup by copying, or a kill, would keep it."""
+async def test_erased_body_is_not_left_in_the_write_ahead_log(tmp_path: Path) -> None:
+    """Also while the bridge runs: a copy of the files, or a kill, would keep it."""
     secret = b"s3cret-in-a-message" * 20
     async with open_store(f"sqlite:///{tmp_path / 'b.db'}", FixedClock()) as store:
         (row,) = await accept(store, [NewInput(A, secret, "$5")], 1)

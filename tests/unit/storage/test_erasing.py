@@ -1,4 +1,4 @@
-"""What is erased is in no byte of SQLite's files, and in no row of PostgreSQL's tables."""
+"""Erased data is in no byte of SQLite's files, and in no row of PostgreSQL's tables."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TABLES = (
 
 
 async def talk(store: SqlStore, room_id: RoomId, who: str, words: str, number: int) -> None:
-    """One event with its effect, of sizes that fill a part of a page, or several."""
+    """Store an event with its effect, which fill part of a database page, or several."""
     words *= 20 if number % 5 else 400
     raw = f'{{"is":"MatrixEvent","raw":{{"sender":"{who}","body":"{words}"}}}}'.encode()
     wish = NewEffect(Lane.WEBCHAT, f'{{"is":"Say","text":"{words}"}}'.encode(), "$x")
@@ -67,7 +67,7 @@ async def fill(store: SqlStore, rounds: int = 150) -> None:
 
 
 async def lying(store: SqlStore) -> str:
-    """All values of all tables."""
+    """Return all values of all tables as a text."""
     values: list[object] = []
     for table in TABLES:
         rows = await store._engine.read(Query(same(f"SELECT * FROM {table}")))  # noqa: S608
@@ -76,10 +76,10 @@ async def lying(store: SqlStore) -> str:
 
 
 @pytest.mark.parametrize("subject", [OF_ADA, "@ada:x.org"])
-async def test_nothing_is_left(
+async def test_erasure_leaves_no_trace_of_a_room_or_person(
     open_sql: SqlOpener, url: str, tmp_path: Path, subject: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasing, "STRETCH", 70)  # several of them
+    monkeypatch.setattr(erasing, "STRETCH", 70)  # so that there are several
     async with open_sql() as store:
         await fill(store)
         assert [one for one in TRACES if one in await lying(store)] == list(TRACES)
@@ -98,10 +98,10 @@ async def test_nothing_is_left(
 
 
 @pytest.mark.parametrize("record", [True, False])
-async def test_events_that_nobody_has_heard_of_are_left(
+async def test_events_that_the_owner_does_not_know_are_kept(
     open_sql: SqlOpener, *, record: bool
 ) -> None:
-    """Wherever they lie, and whatever the clock of who stored them says."""
+    """Whatever the clock says of the process that stored them."""
     async with open_sql() as store:
         await fill(store, 3)
         names = "$heard", "$unheard", "order:1", "$last"
@@ -125,10 +125,10 @@ async def erased(store: SqlStore, subject: str = OF_ADA) -> Report:
     )
 
 
-async def test_what_another_connection_is_still_writing_goes_as_well(
+async def test_uncommitted_rows_of_another_connection_are_erased_too(
     new_url: NewUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its row has its number, in the midst of a stretch, and cannot be seen before it commits."""
+    """Its row has a number within a stretch already, but is invisible before the commit."""
     url = new_url("postgres")
     async with open_store(url, FixedClock()) as store:
         await fill(store, 3)
@@ -153,7 +153,7 @@ async def test_what_another_connection_is_still_writing_goes_as_well(
         assert [one for one in TRACES if one in await lying(store)] == []
 
 
-async def test_a_transaction_that_does_not_end_is_named(
+async def test_transaction_that_does_not_end_fails_the_erasure(
     new_url: NewUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = new_url("postgres")
@@ -169,24 +169,24 @@ async def test_a_transaction_that_does_not_end_is_named(
         assert (await erased(store)).done
 
 
-async def test_a_file_that_is_too_large_waits_until_no_bridge_is_at_work(
+async def test_large_sqlite_file_is_overwritten_only_at_all_cost(
     open_sql: SqlOpener, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erasing, "LARGEST", 1)
-    monkeypatch.setattr(sqlstore, "READ_SECONDS", 0.0)  # it takes as long as it takes
+    monkeypatch.setattr(sqlstore, "READ_SECONDS", 0.0)  # no timeout applies
     async with open_sql() as store:
         assert await store.eraser.overwrite(at_all_cost=True)
         assert await store.eraser.overwrite(at_all_cost=False) is url.startswith("postgres")
 
 
-async def test_what_has_become_old_goes(open_sql: SqlOpener) -> None:
+async def test_pruning_deletes_old_chats_tokens_and_ghosts(open_sql: SqlOpener) -> None:
     async with open_sql() as store:
         await fill(store, 2)
         await store.save_ghost(GhostRow("@ghost:x.org", "Mei", seen=5))
         await store.save_ghost(GhostRow("@newer:x.org", "Jun", seen=50))
         live = StoredRoom(OF_BEN, b"{}", live=True, phase="Chatting", revision=1)
         await step(store, live)
-        assert await store.prune(0, 0) == 0  # for ever, unless somebody says otherwise
+        assert await store.prune(0, 0) == 0  # kept for ever by default
         assert await store.prune(0, 0, Cutoffs(6, 6, 6, 6)) == 2 + 1 + 1
         assert await store.chats(OF_ADA, 9) == []
         assert await store.token(OF_ADA) is None

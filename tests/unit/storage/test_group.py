@@ -16,7 +16,7 @@ from bridge.storage.query import CorruptDatabaseError, Unreachable
 
 
 class Database:
-    """Takes numbers, refuses negative ones, and can be held up or away."""
+    """Stores numbers, refuses negative ones, and can hang or be away."""
 
     def __init__(self) -> None:
         self.written: list[int] = []
@@ -25,7 +25,7 @@ class Database:
         self.gate.set()
         self.busy = asyncio.Event()
         self.hangs_after = 0
-        """Transactions after which it does; 0: it does not."""
+        """Number of transactions after which it hangs; 0 for never."""
         self.away: StoreError | None = None
         self.inside = 0
 
@@ -49,7 +49,7 @@ class Database:
 
 
 @pytest.mark.asyncio
-async def test_what_waits_goes_together() -> None:
+async def test_waiting_requests_share_transactions() -> None:
     database = Database()
     writer = GroupWriter(database.commit, group_limit=400)
     async with asyncio.TaskGroup() as tasks:
@@ -161,7 +161,7 @@ async def test_random_cancellation_loses_no_write(seed: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_patience_ends_and_what_was_not_taken_is_withdrawn() -> None:
+async def test_requests_time_out_and_those_not_yet_begun_are_withdrawn() -> None:
     database = Database()
     writer = GroupWriter(database.commit, patience=0.05)
     async with asyncio.TaskGroup() as tasks:
@@ -179,7 +179,7 @@ async def test_patience_ends_and_what_was_not_taken_is_withdrawn() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_was_written_before_the_database_hung_is_answered() -> None:
+async def test_requests_written_before_the_database_hung_are_answered() -> None:
     database = Database()
     writer = GroupWriter(database.commit, group_limit=2, patience=0.05)
     async with asyncio.TaskGroup() as tasks:
@@ -195,11 +195,11 @@ async def test_what_was_written_before_the_database_hung_is_answered() -> None:
 
 
 class Large:
-    """A request whose end can be seen."""
+    """A request whose deletion can be observed."""
 
 
 @pytest.mark.asyncio
-async def test_what_was_given_up_is_not_kept_while_the_database_hangs() -> None:
+async def test_abandoned_requests_are_freed_while_the_database_hangs() -> None:
     gc.freeze()
     gate = asyncio.Event()
 
@@ -229,7 +229,7 @@ async def _failure(writer: GroupWriter[int], number: int) -> str:
 
 
 @pytest.mark.asyncio
-async def test_requests_of_one_caller_are_answered_together_each_for_itself() -> None:
+async def test_requests_of_one_caller_have_an_answer_each() -> None:
     """In groups no larger than the limit, in their order."""
     database = Database()
     writer = GroupWriter(database.commit, group_limit=4)
@@ -301,7 +301,7 @@ async def test_closing_does_not_wait_for_ever() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_writer_that_dies_leaves_nobody_waiting() -> None:
+async def test_cancelled_writer_fails_all_waiting_callers() -> None:
     database = Database()
     writer = GroupWriter(database.commit, group_limit=2)
     async with asyncio.TaskGroup() as tasks:
