@@ -1,6 +1,6 @@
-"""The upgrade from inbox and outbox to one journal: nothing of what they held is lost or changed.
+"""The upgrade from inbox and outbox to one journal: no data is lost or changed.
 
-The rows are as the schema before wrote them; what is expected of them was asked of that version.
+The rows are as the earlier schema wrote them; the expected values were read by that version.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ BODIES = {
 
 
 async def make_former(url: str, *rows: tuple[Statement, tuple[object, ...]]) -> None:
-    """A database of the schema before, with these rows."""
+    """Create a database of schema 6 with these rows."""
     engine = engine_for(url, FixedClock())
     await engine.open()
     try:
@@ -126,8 +126,8 @@ async def make_full(url: str) -> None:
     await make_former(url, *inputs, *((EFFECT, row) for row in EFFECTS))
 
 
-async def test_what_is_open_goes_on(url: str) -> None:
-    """Effects keep their numbers, which stand in transaction ids of Matrix."""
+async def test_open_inputs_and_effects_survive_the_upgrade(url: str) -> None:
+    """Effects keep their numbers, which are part of Matrix transaction ids."""
     await make_full(url)
     async with open_store(url, FixedClock()) as store:
         assert await open_effects(store, A) == [
@@ -153,7 +153,7 @@ async def test_what_is_open_goes_on(url: str) -> None:
         assert new.seq > back.seq + 2
 
 
-async def test_the_ledger_tells_what_it_told(url: str) -> None:
+async def test_traces_and_bodies_survive_the_upgrade(url: str) -> None:
     await make_full(url)
     async with open_store(url, FixedClock()) as store:
         for event, lines in TRACES.items():
@@ -167,8 +167,8 @@ async def test_the_ledger_tells_what_it_told(url: str) -> None:
         assert len(await open_effects(store, A)) == 2
 
 
-async def test_dead_letters_come_back_or_go(url: str) -> None:
-    """Those of inputs have new ids, as the inputs have new numbers."""
+async def test_dead_letters_survive_the_upgrade(url: str) -> None:
+    """Dead inputs have new ids, as inputs have new numbers."""
     await make_full(url)
     async with open_store(url, FixedClock()) as store:
         first, second = await dead_letters(store)
@@ -183,8 +183,8 @@ async def test_dead_letters_come_back_or_go(url: str) -> None:
         assert [row.seq for row in await open_effects(store, B)] == [4, 6]
 
 
-async def test_pruning_takes_what_it_took(url: str) -> None:
-    """Bodies of what ended before 32, rows of what ended before 25: neither dead nor open ones."""
+async def test_pruning_works_after_the_upgrade(url: str) -> None:
+    """Bodies of rows ended before 32, and rows ended before 25; neither dead nor open ones."""
     await make_full(url)
     async with open_store(url, FixedClock()) as store:
         rows = {"$done", "$erased"}, {"$gone"}  # and the effect that was delivered; one is erased
@@ -198,8 +198,8 @@ async def test_pruning_takes_what_it_took(url: str) -> None:
 
 
 @pytest.mark.parametrize("last", [0, 3])
-async def test_numbers_go_on_above_those_of_effects_that_were_pruned(url: str, last: int) -> None:
-    """A number that came twice would be taken for a repeat by the homeserver."""
+async def test_new_numbers_are_above_those_of_pruned_effects(url: str, last: int) -> None:
+    """The homeserver would take a message with a used number for a repetition."""
     forget = same("DELETE FROM outbox WHERE seq > $1")
     await make_former(url, *((EFFECT, row) for row in EFFECTS), (forget, (last,)))
     async with open_store(url, FixedClock()) as store:

@@ -52,7 +52,7 @@ async def test_trace_tells_the_story_in_order(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_which_events_are_known(open_any: Opener) -> None:
+async def test_known_events_are_recognised(open_any: Opener) -> None:
     async with open_any() as store:
         await accept(store, [said("$1"), said("$2"), said('$"3')], 1)
         asked = [EventId(one) for one in ("$2", "$4", '$"3', "$5")]
@@ -72,7 +72,7 @@ async def test_trace_finds_the_event_that_an_effect_became(open_any: Opener) -> 
 
 
 @pytest.mark.asyncio
-async def test_dead_letters_come_back_or_go(open_any: Opener) -> None:
+async def test_dead_letters_are_revived_or_discarded(open_any: Opener) -> None:
     async with open_any() as store:
         inputs = await accept(store, [said("$1", body="早".encode()), said("$2")], 1)
         effects = await step(store, room(), (), (wish("$1"), wish("$2")), 2)
@@ -123,7 +123,7 @@ async def test_dead_letters_come_back_or_go(open_any: Opener) -> None:
     "letter_id", ["", "i", "o1x", "x1", "i0", "o999999", "i-1", "i" + "9" * 30]
 )
 @pytest.mark.asyncio
-async def test_no_such_letter(open_any: Opener, letter_id: str) -> None:
+async def test_unknown_dead_letter_cannot_be_revived(open_any: Opener, letter_id: str) -> None:
     async with open_any() as store:
         (row,) = await accept(store, [said("$1")], 1)
         assert not await store.revive(letter_id, 2)
@@ -133,7 +133,7 @@ async def test_no_such_letter(open_any: Opener, letter_id: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_is_done_is_not_buried(open_any: Opener) -> None:
+async def test_ended_input_does_not_become_a_dead_letter(open_any: Opener) -> None:
     async with open_any() as store:
         (row,) = await accept(store, [said("$1")], 1)
         await step(store, room(), [row.seq], (), 2)
@@ -187,7 +187,7 @@ async def test_numbers_are_never_given_out_twice(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_peers_words_cannot_make_a_row_unsettleable(open_any: Opener) -> None:
+async def test_unstorable_reason_does_not_prevent_a_settlement(open_any: Opener) -> None:
     async with open_any() as store:
         row = await one_effect(store, EVENT)
         await settle(store, A, Settlement(row.seq, Outcome.REFUSED, 20, "说\x00 \ud83d"))
@@ -195,8 +195,8 @@ async def test_a_peers_words_cannot_make_a_row_unsettleable(open_any: Opener) ->
 
 
 @pytest.mark.asyncio
-async def test_the_backlog_is_what_is_open(open_any: Opener) -> None:
-    """Of each enterprise; a room that is not written yet has none."""
+async def test_backlog_counts_open_rows(open_any: Opener) -> None:
+    """Per enterprise; a room without a record counts without one."""
     async with open_any() as store:
         assert await store.backlog() == {}
         inputs = await accept(store, [said("$1"), said("$2"), said("$4")], 5)
@@ -224,7 +224,7 @@ async def test_the_backlog_is_what_is_open(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_revived_row_says_when(open_any: Opener) -> None:
+async def test_revived_row_has_the_time_of_its_revival(open_any: Opener) -> None:
     async with open_any() as store:
         row = await one_effect(store)
         await settle(store, A, Settlement(row.seq, Outcome.DEAD, 2, "gone"))
@@ -235,7 +235,7 @@ async def test_a_revived_row_says_when(open_any: Opener) -> None:
 
 @pytest.mark.asyncio
 async def test_one_row_is_input_effect_and_ledger(open_any: Opener) -> None:
-    """An event that was handled when it came lies in the row of the effect that it led to."""
+    """An event that is handled at once is stored in the row of its effect."""
     async with open_any() as store:
         entry = Entry(said(EVENT, body=b"in"), wish(EVENT, body=b"out"))
         (row,) = (await one(store, Commit(A, 2, room(), [entry]))).effects
@@ -264,7 +264,7 @@ async def test_one_row_is_input_effect_and_ledger(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_of_one_row_each_part_is_forgotten_with_its_own_event(open_any: Opener) -> None:
+async def test_each_part_of_a_row_is_forgotten_with_its_own_event(open_any: Opener) -> None:
     async with open_any() as store:
         entries = [
             Entry(said("$1", body=b"in 1"), wish("$1", body=b"of 1")),
@@ -290,8 +290,8 @@ async def test_of_one_row_each_part_is_forgotten_with_its_own_event(open_any: Op
 
 
 @pytest.mark.asyncio
-async def test_what_lately_came_to_stand_in_a_room(open_any: Opener) -> None:
-    """Effects that became an event, and events that are kept by their own rows."""
+async def test_recently_posted_events_of_a_room(open_any: Opener) -> None:
+    """Effects that became an event, and events that have rows of their own."""
     async with open_any() as store:
         pushed = wish("p", Lane.MATRIX, b"relay")
         (relay,) = await step(store, room(), (), (pushed,), 2)
@@ -304,7 +304,7 @@ async def test_what_lately_came_to_stand_in_a_room(open_any: Opener) -> None:
             ("$part", b"part", 3),
             (EVENT, b"relay", 2),
         ]
-        # Of what waits meanwhile: a part is known only once the message was sent.
+        # Effects before the given one only; a part is stored only once its message was sent.
         assert await store.posted(A, relay.seq, 0) == [("$part", b"part", 3)]
         assert await store.posted(A, carried.seq, 1 << 50) == []
         await store.prune(bodies_before=9, rows_before=0)

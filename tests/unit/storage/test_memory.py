@@ -1,4 +1,4 @@
-"""What the fake has beside the contract."""
+"""The memory store's switch `down`, which is not part of the contract."""
 
 from __future__ import annotations
 

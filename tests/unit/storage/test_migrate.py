@@ -30,7 +30,7 @@ def test_the_version_is_that_of_the_last_file() -> None:
 
 
 @pytest.mark.asyncio
-async def test_pending_writes_nothing(url: str) -> None:
+async def test_pending_migrations_are_listed_without_a_write(url: str) -> None:
     found = await pending_migrations(url, CLOCK)
     assert [migration.number for migration in found] == list(range(1, SCHEMA_VERSION + 1))
     assert found[0].name == "initial"
@@ -43,7 +43,7 @@ async def test_pending_writes_nothing(url: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_role_without_rights_is_told_before_anything_is_tried(
+async def test_role_without_rights_is_refused_before_anything_is_tried(
     postgres_server: PostgresServer,
 ) -> None:
     postgres_server.sql("CREATE ROLE weak LOGIN")
@@ -96,7 +96,7 @@ async def test_a_migration_that_fails_half_way_leaves_nothing(url: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_two_that_start_at_once_migrate_once(url: str) -> None:
+async def test_concurrent_starts_migrate_once(url: str) -> None:
     engines: list[Engine] = [engine_for(url, CLOCK) for _ in range(2)]
     for engine in engines:
         await engine.open()

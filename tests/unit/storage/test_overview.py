@@ -1,4 +1,4 @@
-"""Looks at all rooms, for people: bounded, in pages, on all three implementations."""
+"""Lists of all rooms for people: bounded, in pages, on all three implementations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def whole(store: StorePort) -> SqlStore:
 
 
 @pytest.mark.asyncio
-async def test_rooms_behind_one_and_those_that_live(open_any: Opener) -> None:
+async def test_rooms_are_listed_in_pages_all_or_live(open_any: Opener) -> None:
     async with open_any() as opened:
         store = whole(opened)
         rooms = [RoomId(f"!{name}:example.org") for name in "abcde"]
@@ -39,7 +39,7 @@ async def test_rooms_behind_one_and_those_that_live(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_of_which_nothing_is_written_has_no_record(open_any: Opener) -> None:
+async def test_room_without_a_commit_has_no_record(open_any: Opener) -> None:
     async with open_any() as opened:
         store = whole(opened)
         await accept(store, [said(EVENT)], 1)
@@ -48,7 +48,7 @@ async def test_a_room_of_which_nothing_is_written_has_no_record(open_any: Opener
 
 
 @pytest.mark.asyncio
-async def test_what_is_busy_is_counted_by_phase_and_queue(open_any: Opener) -> None:
+async def test_busy_rooms_are_counted_by_phase_and_queue(open_any: Opener) -> None:
     async with open_any() as opened:
         store = whole(opened)
         for name, queue in (("a", 1), ("b", 1), ("c", 2)):
@@ -65,7 +65,7 @@ async def test_what_is_busy_is_counted_by_phase_and_queue(open_any: Opener) -> N
 
 
 @pytest.mark.asyncio
-async def test_accounts_are_told_without_their_tokens_and_forgotten_once(
+async def test_accounts_are_listed_without_tokens_and_forgotten_once(
     open_any: Opener,
 ) -> None:
     async with open_any() as opened:
@@ -109,7 +109,7 @@ async def test_deliveries_of_a_room_are_read_a_stretch_at_a_time(
         assert (found[1].key, found[1].handled, found[1].lane) == ("$a", 91, None)
         seen = len(found)
         pages = 0
-        while after is not None:  # nothing more of this room, and that takes some pages to say
+        while after is not None:  # pages without a row of this room
             found, after = await store.deliveries(A, after, 5)
             seen += len(found)
             pages += 1
@@ -126,7 +126,7 @@ async def test_deliveries_of_a_room_are_read_a_stretch_at_a_time(
 
 
 @pytest.mark.asyncio
-async def test_rows_of_all_rooms_behind_a_number(open_any: Opener) -> None:
+async def test_rows_of_all_rooms_after_a_number(open_any: Opener) -> None:
     async with open_any() as opened:
         store = whole(opened)
         assert (await store.newest(), await store.rows_after(0, 9)) == (0, [])

@@ -1,4 +1,4 @@
-"""What a ping notices beside a database that does not answer: one that takes nothing more."""
+"""A ping also detects a database that answers, but accepts no writes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def full_disk(size: int) -> Iterator[None]:
 
 @pytest.mark.asyncio
 async def test_a_ping_writes_anew_each_time(open_sql: SqlOpener) -> None:
-    """A database that still answers and takes nothing any more is as good as away."""
+    """A database that only answers reads is as good as away."""
     async with open_sql() as store:
         before = await store.fact("ping")
         await store.ping()
@@ -63,10 +63,10 @@ async def test_a_ping_notices_a_full_disk(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("replaced", [False, True])
-async def test_a_file_that_was_moved_away_takes_nothing_more(
+async def test_database_file_that_was_moved_away_is_not_written_to(
     tmp_path: Path, replaced: bool
 ) -> None:
-    """What went on into it would be gone with the next start."""
+    """Later writes to it would be gone with the next start."""
     path, elsewhere = tmp_path / "bridge.db", tmp_path / "moved.db"
     async with open_store(f"sqlite:///{path}", CLOCK) as store:
         await accept(store, [said("$1")], 1)

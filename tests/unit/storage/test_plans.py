@@ -18,19 +18,19 @@ from bridge.storage.sqlstore import engine_for
 from tests.unit.storage.conftest import FixedClock
 
 WHOLE_TABLES = {"DROP_ALL_SECRETS", "ENDS", "FACTS", "PING", "SECRET_NAMES"}
-"""Rare, and meant to look at everything (or at a table of a few rows, or at either end)."""
+"""Rare statements that read a whole table (or one of a few rows, or either end of one)."""
 BY_KEY = {
     "SAVE_ROOMS", "END_INPUTS", "SETTLE_EFFECTS", "MARK_ATTEMPTED", "commit, whole, 1",
     "commit, whole, 2", "commit, ends, 1", "commit, ends, 2",
 }  # fmt: skip
-"""Planned once, maybe while the tables are empty: each row by its key, whatever else would do."""
+"""Statements planned once, maybe while the tables are empty: they must find rows by their key."""
 WHOLE = (
     sql.INSERT_ROOMS, sql.SAVE_ROOMS, sql.SAVE_CHATS, sql.END_INPUTS, sql.SETTLE_EFFECTS,
     sql.SAVE_ANCHORS, sql.INSERT_ENTRIES, sql.INSERT_WAITING,
 )  # fmt: skip
-"""What a commit may consist of."""
+"""Statements of which a commit may consist."""
 PARTS = {"journal_open", "journal_dead", "rooms_live", "rooms_deadline"}
-"""Indexes over the few rows that are asked for: to read one of them whole is no harm."""
+"""Partial indexes over a few rows, which may be read completely."""
 
 _INDEX = re.compile(r"(?:Index (?:Only )?Scan using|Bitmap Index Scan on) (\w+)")
 
@@ -43,7 +43,7 @@ def every_statement() -> Iterator[tuple[str, Statement]]:
                 yield f"{name}, usual", Statement(value.usual, "SELECT 1")
         elif isinstance(value, tuple):
             for at, one in enumerate(value):
-                if isinstance(one, Statement):  # of a Reading: SQLite has no need of it
+                if isinstance(one, Statement):  # of a Reading: only for PostgreSQL
                     yield f"{name}[{at}]", Statement("SELECT 1", one.postgres)
     for name, statements in (("whole", (*WHOLE, postgres._MARK)), ("ends", WHOLE[3:5])):
         for rows in (1, 2):
@@ -55,14 +55,14 @@ def every_statement() -> Iterator[tuple[str, Statement]]:
 
 
 async def explained(engine: Engine, name: str, statement: Statement) -> list[str]:
-    """The plan's lines, whatever the parameters are."""
+    """Return the lines of the plan for any parameters."""
     if engine.dialect is Dialect.SQLITE:
         asked = f"EXPLAIN QUERY PLAN {statement.sqlite}"
         nothing = (None,) * len(set(re.findall(r"\?\d+", asked)))
         return [str(row[-1]) for row in await engine.read(Query(same(asked), nothing))]
     unknown = ["NULL"] * len(set(re.findall(r"\$\d+", statement.postgres)))
     plan = re.sub(r"\W", "_", name).lower()
-    # As the writer plans. An empty table would be read whole, whatever indexes it has.
+    # The writer's settings; otherwise an empty table would be read whole in spite of its indexes.
     settings = [f"SET {name} = {value}" for name, value in PLANNED_ONCE.items()]
     for prepared in (*settings, f"PREPARE {plan} AS {statement.postgres}"):
         await engine.read(Query(Statement("", prepared)))
@@ -71,7 +71,7 @@ async def explained(engine: Engine, name: str, statement: Statement) -> list[str
 
 
 def whole_tables(dialect: Dialect, plan: Sequence[str], parts: Collection[str]) -> list[str]:
-    """The lines that read every row there is; `parts` are indexes that may be read whole."""
+    """Return the lines that read every row; `parts` are indexes that may be read completely."""
     found = []
     for at, line in enumerate(plan):
         if dialect is Dialect.SQLITE:
@@ -117,7 +117,7 @@ def statements_in(value: object) -> Iterator[Statement]:
 
 
 def test_parameters_of_sqlite_have_numbers_and_no_names() -> None:
-    """From Python 3.14 on, what has names takes no list of them."""
+    """From Python 3.14 on, named placeholders accept no sequence of values."""
     texts = [
         text
         for module in pkgutil.iter_modules(storage.__path__, "bridge.storage.")

@@ -48,7 +48,7 @@ A = RoomId("!a:example.org")
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """A server that these tests may maltreat."""
+    """A server that these tests may kill and suspend."""
     own = PostgresServer()
     try:
         own.start()
@@ -74,10 +74,10 @@ async def soon(store: SqlStore, key: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_of_several_servers_the_one_that_is_no_standby_is_used() -> None:
-    """And the other one once that is dead; one that answers nothing is not asked first again."""
+async def test_primary_of_several_servers_is_used() -> None:
+    """And the promoted one after its death; a server that is silent is not tried first again."""
     first, ports = PostgresServer(port=free_port()), [free_port(), free_port()]
-    with socket.create_server(("127.0.0.1", ports[1])):  # takes connections, and no word
+    with socket.create_server(("127.0.0.1", ports[1])):  # accepts connections, and never answers
         first.start()
         second = PostgresServer(port=ports[0], of=first)
         second.start()
@@ -96,7 +96,7 @@ async def test_of_several_servers_the_one_that_is_no_standby_is_used() -> None:
             first.remove()
 
 
-def test_a_url_is_turned_by_its_servers() -> None:
+def test_servers_of_a_url_are_rotated() -> None:
     assert turned("postgres://u:p@h1:5432,h2/db?x=1") == "postgres://u:p@h2,h1:5432/db?x=1"
     for alone in ("postgres://u:p@h/db", "postgresql:///db?host=/run/postgresql"):
         assert turned(alone) == alone
@@ -104,7 +104,7 @@ def test_a_url_is_turned_by_its_servers() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("crash", [True, False])
-async def test_killed_and_restarted(server: PostgresServer, crash: bool) -> None:
+async def test_store_recovers_after_a_server_restart(server: PostgresServer, crash: bool) -> None:
     async with open_store(server.new_schema(), FixedClock()) as store:
         await accepted(store, "before")
         await open_inputs(store, A)
@@ -124,7 +124,7 @@ async def test_killed_and_restarted(server: PostgresServer, crash: bool) -> None
 
 
 @pytest.mark.asyncio
-async def test_killed_under_load_keeps_what_was_acknowledged(server: PostgresServer) -> None:
+async def test_kill_under_load_keeps_acknowledged_writes(server: PostgresServer) -> None:
     acknowledged: set[str] = set()
     refused: set[str] = set()
     progress = asyncio.Semaphore(0)
@@ -164,7 +164,7 @@ async def test_killed_under_load_keeps_what_was_acknowledged(server: PostgresSer
 
 
 @pytest.mark.asyncio
-async def test_not_there_at_the_start() -> None:
+async def test_unreachable_server_at_the_start() -> None:
     with pytest.raises(Unreachable, match="cannot be reached"):
         async with open_store("postgres://nobody@127.0.0.1:1/none", FixedClock()):
             pytest.fail("opened")
@@ -172,7 +172,7 @@ async def test_not_there_at_the_start() -> None:
 
 @pytest.mark.asyncio
 async def test_an_address_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As behind a firewall that drops: the reason has words of its own."""
+    """As behind a firewall that drops packets; the error says so."""
     monkeypatch.setattr(postgres, "CONNECT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgres://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
@@ -228,14 +228,14 @@ _ENDED = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE da
     ],
     ids=["read-only", "no connection left"],
 )
-async def test_a_server_that_takes_nothing_for_now(
+async def test_read_only_or_full_server_is_reported(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch, trouble: str, over: str, why: str
 ) -> None:
-    """As after a failover, or beside others who use it up: said, nothing lost, and it ends."""
+    """As after a failover, or if others use up its connections; nothing is lost."""
     url = server.new_database().replace("postgresql://", "postgresql://few:x@", 1)
     url = re.sub(r"few:x@\w+@", "few:x@", url)
     name = url.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
-    monkeypatch.setattr(postgres, "DOUBT_SECONDS", 1.0)  # of what the ended session was sent
+    monkeypatch.setattr(postgres, "DOUBT_SECONDS", 1.0)  # about what the ended session was sent
     if not server.sql("SELECT 1 FROM pg_roles WHERE rolname = 'few'"):
         server.sql("CREATE ROLE few LOGIN")
     server.sql(f"ALTER DATABASE {name} OWNER TO few")
@@ -256,8 +256,8 @@ async def test_a_server_that_takes_nothing_for_now(
 
 
 @pytest.mark.asyncio
-async def test_a_sequence_behind_its_rows_is_no_outdated_write(server: PostgresServer) -> None:
-    """As after a failover to a logical replica. Nothing is stale, and no message is unstorable."""
+async def test_sequence_behind_its_rows_is_not_reported_as_stale(server: PostgresServer) -> None:
+    """As after a failover to a logical replica: neither Stale nor Unstorable is raised."""
     url = server.new_schema()
     async with open_store(url, FixedClock(), sole=True, shared=True) as store:
         await store.shards.take(range(SHARDS))  # type: ignore[union-attr]
@@ -293,7 +293,7 @@ async def test_settings_of_the_connections(server: PostgresServer) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_server_set_to_forget_is_told_not_to(server: PostgresServer) -> None:
+async def test_synchronous_commit_overrides_the_servers_setting(server: PostgresServer) -> None:
     url = server.new_database()
     database = url.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
     server.sql(f"ALTER DATABASE {database} SET synchronous_commit = off")
@@ -318,7 +318,7 @@ async def test_a_clean_stop_leaves_no_mark(server: PostgresServer) -> None:
 
 
 class Kills(Silent):
-    """Kills the server, all its processes at once, at a page of a stage."""
+    """Kills all processes of the server at a page of a stage."""
 
     def __init__(self, server: PostgresServer, stage: str, page: int) -> None:
         super().__init__()
@@ -367,11 +367,11 @@ async def test_a_move_goes_on_after_the_server_was_killed(
 
 
 class Cut:
-    """A socket between us and the server that breaks once.
+    """A proxy between bridge and server that breaks the connection once.
 
     Attributes:
-        at: break when we send this next; empty: never.
-        deliver: let the server have it, and answer it into the void.
+        at: bytes whose sending by the bridge breaks it; empty for never.
+        deliver: pass the bytes on to the server, whose answer is lost.
     """
 
     def __init__(self, target: str) -> None:
@@ -399,7 +399,7 @@ class Cut:
                     await sink.drain()
                 break
             sink.write(data)
-        # A terminated session: the server sees the end of the stream after what it has got.
+        # Like a terminated session: the server sees the end of the stream after the data.
         sink.close()
 
     async def _down(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
@@ -419,7 +419,7 @@ async def _some(source: asyncio.StreamReader) -> bytes:
 
 @asynccontextmanager
 async def cut_between(url: str) -> AsyncIterator[tuple[str, Cut]]:
-    """A URL that leads through a Cut to the database."""
+    """Yield a URL that leads to the database through a `Cut`, and the `Cut`."""
     base, _, query = url.partition("?host=")
     directory, _, others = query.partition("&")
     cut = Cut(f"{directory}/.s.PGSQL.5432")
@@ -430,7 +430,7 @@ async def cut_between(url: str) -> AsyncIterator[tuple[str, Cut]]:
 
 
 async def beside(store: SqlStore, key: str) -> list[InputRow]:
-    """The same as `accepted`, in one transaction with another write: begun, and ended by COMMIT."""
+    """Like `accepted`, but in one transaction with another write: with BEGIN and COMMIT."""
     _, rows = await asyncio.gather(store.save_fact("fact", key), accepted(store, key))
     return rows
 
@@ -442,7 +442,7 @@ Way = Callable[[SqlStore, str], Awaitable[list[InputRow]]]
 
 @pytest.mark.asyncio
 @ways
-async def test_a_commit_that_happened_unanswered_is_no_error(
+async def test_commit_whose_answer_was_lost_is_no_error(
     server: PostgresServer, way: Way, at: bytes
 ) -> None:
     async with (
@@ -478,8 +478,8 @@ async def test_a_commit_that_never_arrived_is_an_error(
 
 
 @pytest.mark.asyncio
-async def test_a_lost_answer_of_many_rooms_is_found_again_whole(server: PostgresServer) -> None:
-    """Every kind of row that an answer holds, in its order; and known inputs are left out of it."""
+async def test_lost_answer_for_many_rooms_is_restored(server: PostgresServer) -> None:
+    """With every kind of row in its order, and without known inputs."""
 
     def commit(n: int) -> Commit:
         one = RoomId(f"!{n}")
@@ -507,10 +507,10 @@ async def test_a_lost_answer_of_many_rooms_is_found_again_whole(server: Postgres
 
 
 @pytest.mark.asyncio
-async def test_a_lost_answer_leaves_out_the_rows_that_were_only_ended(
+async def test_restored_answer_has_no_rows_that_were_only_ended(
     server: PostgresServer,
 ) -> None:
-    """An input handled, another buried, an effect settled: no other room gets their numbers."""
+    """An input handled, another buried, an effect settled: no other room gets their rows."""
     rooms = [RoomId(f"!{n}") for n in range(4)]
 
     def commit(one: RoomId, key: str) -> Commit:
@@ -538,8 +538,8 @@ async def test_a_lost_answer_leaves_out_the_rows_that_were_only_ended(
 
 
 @pytest.mark.asyncio
-async def test_what_rooms_write_is_one_round_trip(server: PostgresServer) -> None:
-    """Counted by the driver. A group with another write in it is begun and ended beside it."""
+async def test_commits_of_rooms_take_one_round_trip(server: PostgresServer) -> None:
+    """Counted by the driver. A group with another kind of write needs BEGIN and COMMIT too."""
     sent: list[str] = []
     async with open_store(server.new_schema(), FixedClock()) as store:
         engine = store._engine
@@ -559,7 +559,7 @@ async def test_what_rooms_write_is_one_round_trip(server: PostgresServer) -> Non
             (answer,) = await store.commit([Commit(one, 2, settled=[end])])
             return answer
 
-        await store.commit(list(map(begun, rooms[:2])))  # the driver learns each shape once
+        await store.commit(list(map(begun, rooms[:2])))  # the driver prepares each statement once
         (row,) = (await store.load(rooms[0])).effects
         await settled(rooms[0])
         sent.clear()

@@ -48,8 +48,8 @@ async def test_a_step_from_an_older_revision_changes_nothing(open_any: Opener) -
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_is_gone_is_not_made_anew(open_any: Opener) -> None:
-    """As after a restored backup: what is in memory is not what the database holds."""
+async def test_missing_room_is_not_created_by_a_later_step(open_any: Opener) -> None:
+    """As after a restored backup: memory and database differ."""
     async with open_any() as store:
         with pytest.raises(Stale):
             await step(store, msgspec.structs.replace(room(), revision=3), ())
@@ -86,7 +86,7 @@ async def test_a_step_buries_what_it_cannot_handle(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_of_steps_at_once_from_one_revision_one_applies(open_any: Opener) -> None:
+async def test_one_of_concurrent_steps_from_one_revision_applies(open_any: Opener) -> None:
     async with open_any() as store:
         answers = await asyncio.gather(
             *(step(store, room(), (), [wish(f"${n}")], n) for n in range(20)),
@@ -101,8 +101,8 @@ async def test_of_steps_at_once_from_one_revision_one_applies(open_any: Opener) 
 
 
 @pytest.mark.asyncio
-async def test_the_stale_fail_alone(open_sql: SqlOpener) -> None:
-    """Of one group: old revisions, ended inputs and values that cannot be stored, among good."""
+async def test_stale_steps_fail_alone(open_sql: SqlOpener) -> None:
+    """Old revisions, ended inputs and unstorable values among valid steps of a group."""
     async with open_sql() as store:
         rooms = [RoomId(f"!{n}") for n in range(40)]
         inputs = await accept(store, [said(None, one) for one in rooms], 1)
@@ -136,7 +136,7 @@ async def test_the_stale_fail_alone(open_sql: SqlOpener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_can_never_be_stored_is_told_apart(open_any: Opener) -> None:
+async def test_unstorable_values_raise_unstorable(open_any: Opener) -> None:
     async with open_any() as store:
         with pytest.raises(Unstorable):
             await accept(store, [said("$\ud800")], 1)
@@ -161,8 +161,8 @@ async def test_a_key_that_postgres_cannot_hold(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_rooms_are_looked_up_by_changes_alone_or_not_at_all(open_any: Opener) -> None:
-    """SQLite has a shorter statement for a room that is looked up as before."""
+async def test_look_up_columns_of_a_room_are_updated(open_any: Opener) -> None:
+    """SQLite has a shorter statement for a room whose look-up columns stay the same."""
     first = room(customer="@a:example.org")
     columns = (first.live, first.deadline, first.customer)
     changes = (

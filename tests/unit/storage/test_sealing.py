@@ -1,4 +1,4 @@
-"""What is said in encrypted rooms lies sealed in the database, and is read as it was."""
+"""Messages of encrypted rooms are sealed in the database, and read back unchanged."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def said(*, clear: bool = False, bare: bytes = b'{"place":"!b"}') -> Commit:
 
 
 async def lies(store: SqlStore) -> bytes:
-    """All that lies in the database in columns of bytes."""
+    """Return all binary columns of journal and rooms."""
     rows = await store._engine.read(
         Query(same("SELECT body, effect FROM journal UNION ALL SELECT record, words FROM rooms"))
     )
     return b"\n".join(bytes(value) for row in rows for value in row if value is not None)
 
 
-async def test_words_lie_sealed_and_come_back(url: str) -> None:
+async def test_messages_are_sealed_and_read_back(url: str) -> None:
     async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
         answer = await one(store, said())
         assert answer.effects[0].effect == EFFECT.effect
         assert answer.waiting[0].body == PUSH
         there = await lies(store)
         assert SECRET not in there
-        assert RAW in there  # as the homeserver has it
+        assert RAW in there  # the homeserver has the same
         assert b'{"place":"!b"}' in there
         found = await store.load(A)
         assert found.room is not None
@@ -76,7 +76,7 @@ async def test_words_lie_sealed_and_come_back(url: str) -> None:
         assert await store.body_of(A, EventId("wc:1")) == PUSH
 
 
-async def test_dead_letters_and_what_was_posted(url: str) -> None:
+async def test_sealed_dead_letters_and_posted_events_are_read_back(url: str) -> None:
     async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
         _, relay = (await one(store, said())).effects
         dead = Settlement(relay.seq, Outcome.DEAD, 2, "M_FORBIDDEN")
@@ -91,7 +91,7 @@ async def test_dead_letters_and_what_was_posted(url: str) -> None:
         assert SECRET not in await lies(store)
 
 
-async def test_a_clear_room_lies_in_clear(url: str) -> None:
+async def test_clear_room_is_not_sealed(url: str) -> None:
     async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
         await one(store, said(clear=True, bare=b""))
         assert (await lies(store)).count(SECRET) == 5
@@ -107,7 +107,7 @@ async def test_rows_of_an_earlier_version_are_read_as_they_are(url: str) -> None
         assert found.inputs[0].body == PUSH
 
 
-async def test_without_the_key_the_bare_record_is_left(url: str) -> None:
+async def test_bare_record_is_read_without_the_key(url: str) -> None:
     async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
         await one(store, said())
     async with open_store(url, FixedClock(), seal=Sealer("another", WORDS)) as store:

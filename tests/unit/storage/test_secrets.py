@@ -25,7 +25,7 @@ async def test_a_secret_is_kept_replaced_and_removed(open_any: Opener) -> None:
         await store.save_secrets([SecretRow("b", None)])
 
 
-async def test_names_by_how_they_begin(open_any: Opener) -> None:
+async def test_secret_names_are_listed_by_prefix(open_any: Opener) -> None:
     async with open_any() as store:
         names = ["own/@b:x", "own/@a:x", "ow", "own", "owner", "%own/", "OWN/"]
         await store.save_secrets([SecretRow(name, b"1") for name in names])
@@ -46,14 +46,14 @@ async def test_the_later_of_two_values_counts(open_any: Opener) -> None:
         assert [await store.secret(f"n{n}") for n in range(5)] == [b"%d" % n for n in range(45, 50)]
 
 
-async def test_all_or_none(open_any: Opener) -> None:
+async def test_secrets_are_stored_all_or_none(open_any: Opener) -> None:
     async with open_any() as store:
         with pytest.raises(StoreError):
             await store.save_secrets([SecretRow("a", b"1"), SecretRow("\ud800", b"2")])
         assert await store.secret("a") is None
 
 
-async def test_a_value_takes_the_place_of_what_it_was_made_from_alone(open_any: Opener) -> None:
+async def test_secret_is_replaced_only_if_its_former_value_matches(open_any: Opener) -> None:
     async with open_any() as store:
         await store.save_secrets([SecretRow("a", b"1", was=None), SecretRow("b", b"1", was=None)])
         await store.save_secrets([SecretRow("a", b"2", was=b"1"), SecretRow("b", b"2", was=b"1")])
@@ -70,7 +70,7 @@ async def test_a_value_takes_the_place_of_what_it_was_made_from_alone(open_any: 
         assert found == [b"2", b"2", None]
 
 
-async def test_a_refused_value_does_not_hold_up_its_neighbours(open_any: Opener) -> None:
+async def test_stale_secret_does_not_fail_other_writes(open_any: Opener) -> None:
     async with open_any() as store:
         await store.save_secrets([SecretRow("a", b"1")])
         rows = [SecretRow(f"n{n}", b"x", was=None if n else b"?") for n in range(9)]
@@ -81,7 +81,7 @@ async def test_a_refused_value_does_not_hold_up_its_neighbours(open_any: Opener)
         assert await store.secret_names("n") == [f"n{n}" for n in range(1, 9)]
 
 
-async def test_of_two_that_read_the_same_one_writes(open_any: Opener) -> None:
+async def test_one_of_two_concurrent_replacements_succeeds(open_any: Opener) -> None:
     async with open_any() as store:
         for was, values in ((None, (b"0", b"1")), (b"0", (b"2", b"3"))):
             names = [f"a{n}" for n in range(5)]
@@ -96,7 +96,7 @@ async def test_of_two_that_read_the_same_one_writes(open_any: Opener) -> None:
             assert [type(one) for one in told] == [type(None), Stale] * 5
 
 
-async def test_pruning_takes_only_what_is_over(open_any: Opener) -> None:
+async def test_pruning_deletes_only_expired_secrets(open_any: Opener) -> None:
     async with open_any() as store:
         await store.save_secrets(
             [SecretRow("old", b"", 10), SecretRow("young", b"", 30), SecretRow("always", b"")]
@@ -106,7 +106,7 @@ async def test_pruning_takes_only_what_is_over(open_any: Opener) -> None:
         assert found == [None, b"", b""]
 
 
-async def test_all_can_be_dropped(open_any: Opener) -> None:
+async def test_all_secrets_can_be_dropped(open_any: Opener) -> None:
     async with open_any() as store:
         assert await store.drop_secrets() == 0
         await store.save_secrets([SecretRow(f"{n}", b"x") for n in range(7)])

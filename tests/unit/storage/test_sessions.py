@@ -64,7 +64,7 @@ async def test_a_session_is_found_by_any_of_its_names(url: str, open_sql: SqlOpe
     assert str(since).startswith("2023-11-14 22:13:20")
 
 
-async def test_which_of_several_call_centres_serves_a_room(url: str, open_sql: SqlOpener) -> None:
+async def test_view_names_the_call_centre_of_a_room(url: str, open_sql: SqlOpener) -> None:
     async with open_sql() as store:
         for room_id, enterprise in ((A, "acme"), (B, "")):
             record = RoomRecord(room_id, enterprise=enterprise)
@@ -76,7 +76,7 @@ async def test_which_of_several_call_centres_serves_a_room(url: str, open_sql: S
 async def test_a_text_that_databases_refuse_does_not_hide_the_rooms(
     url: str, open_sql: SqlOpener
 ) -> None:
-    """PostgreSQL reads no JSON with an escaped NUL in it, wherever it stands."""
+    """PostgreSQL reads no JSON that contains an escaped NUL."""
     parked: dict[str, object] = {"content": {"body": "a\0b", "other": "\\u0000"}}
     conversation = Conversation(Queued(QueueId(1), MOMENT, RequestId(8)))
     record = RoomRecord(A, parked=(parked,), conversation=conversation)

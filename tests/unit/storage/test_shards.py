@@ -53,7 +53,7 @@ ONE, TWO = room(1), room(2)
 
 
 def step(room_id: RoomId, revision: int = 0, *, key: str | None = None) -> Commit:
-    """A commit that changes the room's record, and has handled an input."""
+    """Return a commit that changes the room's record and handles an input."""
     stored = StoredRoom(room_id, b'{"v": 1}', live=False, phase="Idle", revision=revision)
     came = Entry(NewInput(room_id, b"{}", key or f"$k{room_id}{revision}"))
     return Commit(room_id, 5, stored, [came])
@@ -70,7 +70,7 @@ def writer_of(store: SqlStore) -> Any:
 
 
 async def seen(by: Shards, whom: Shards) -> Member:
-    """What one replica sees of another, but for how long ago it gave a sign of life."""
+    """Return what one replica sees of another, with its age set to 0."""
     return next(replace(m, age=0) for m in await by.beat("", leaving=False) if m.id == whom.id)
 
 
@@ -90,7 +90,7 @@ async def start(url: str) -> AsyncIterator[Start]:
 
 
 async def until_written(store: SqlStore, commit: Commit) -> Any:
-    """The answer, once the store has found its way back to the database."""
+    """Commit until the store is connected to the database again; return the answer."""
     async with asyncio.timeout(30):
         while True:
             try:
@@ -109,12 +109,12 @@ def test_a_rooms_shard_is_the_same_for_ever() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_shard_is_held_by_one(start: Start) -> None:
+async def test_shard_is_held_by_one_process(start: Start) -> None:
     one, other = shards_of(await start()), shards_of(await start())
     assert await one.take({1, 2}) == {1, 2}
     assert (
         await one.take({1, 2}) == set()
-    )  # nor is a lock taken twice, which would have to go twice
+    )  # no lock is taken twice: it would have to be released twice
     assert await other.take({2, 3}) == {3}
     await one.give(2)
     assert await other.take({2}) == {2}
@@ -128,7 +128,7 @@ def notices(notice: str) -> list[PassedOn]:
 
 
 @pytest.mark.asyncio
-async def test_a_commit_of_anothers_room_is_refused_alone(start: Start) -> None:
+async def test_commit_for_a_room_of_another_process_is_refused_alone(start: Start) -> None:
     one, other = await start(), await start()
     await shards_of(one).take({1})
     await shards_of(other).take({2})
@@ -138,12 +138,12 @@ async def test_a_commit_of_anothers_room_is_refused_alone(start: Start) -> None:
     assert (await one.load(TWO)).room is None
     waiting = Commit(TWO, 5, waiting=[NewInput(TWO, b"{}", "$w")])
     (stored,) = await one.commit([waiting])
-    assert isinstance(stored, NotOwned)  # the owner would neither hear of it, nor keep its order
+    assert isinstance(stored, NotOwned)  # the owner would not learn of it
     assert await shards_of(one).pass_on(waiting.waiting, 5) == 1
 
 
 @pytest.mark.asyncio
-async def test_an_attempt_is_the_owners(start: Start) -> None:
+async def test_only_the_owner_marks_an_attempt(start: Start) -> None:
     one, other = await start(), await start()
     await shards_of(one).take({1})
     effect = Entry(None, NewEffect(Lane.WEBCHAT, b"{}"))
@@ -158,8 +158,8 @@ async def test_an_attempt_is_the_owners(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_is_erased_by_its_owner(start: Start) -> None:
-    """A process that wakes in the middle of it finds a room that has begun anew elsewhere."""
+async def test_only_the_owner_erases_a_room(start: Start) -> None:
+    """A process suspended in the middle of it may find that the room has begun anew elsewhere."""
     one, other = await start(), await start()
     await shards_of(one).take({1})
     await one.commit([Commit(ONE, 5, waiting=[NewInput(ONE, b"{}", "$anew")])])
@@ -171,8 +171,8 @@ async def test_a_room_is_erased_by_its_owner(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_token_is_the_owners(start: Start) -> None:
-    """A process that wakes in the middle of a login has one that is older than its new owner's."""
+async def test_only_the_owner_writes_a_token(start: Start) -> None:
+    """A process suspended in the middle of a login has a token older than the new owner's."""
     one, other = await start(), await start()
     await shards_of(one).take({1})
     new, late = (Token(ONE, "mx-1", value, 5) for value in ("new", "late"))
@@ -187,8 +187,8 @@ async def test_a_token_is_the_owners(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_lost_connection_loses_what_another_takes(start: Start) -> None:
-    """So it is with a process that was paused, and whose session was ended meanwhile."""
+async def test_lost_connection_loses_shards_that_another_process_takes(start: Start) -> None:
+    """As for a process that was suspended, and whose session was ended meanwhile."""
     one, other = await start(), await start()
     await shards_of(one).take({1, 2})
     told: list[tuple[set[int], set[int]]] = []
@@ -209,7 +209,7 @@ async def test_a_lost_connection_loses_what_another_takes(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_shard_that_is_given_while_the_session_is_made_anew_is_not_held(
+async def test_shard_given_up_during_a_reconnect_is_not_held(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = await start(), await start()
@@ -245,14 +245,14 @@ async def test_a_session_that_the_server_takes_for_alive_is_ended(start: Start) 
     store = await start()
     await shards_of(store).take({1})
     channel = writer_of(store)
-    old, channel._connection = channel._connection, None  # cut, and nobody knows
+    old, channel._connection = channel._connection, None  # lost without notice
     assert isinstance(await until_written(store, step(ONE)), Committed)
     assert shards_of(store).locks.held == {1}
     old.terminate()
 
 
 @pytest.mark.asyncio
-async def test_what_is_passed_on_comes_before_what_the_owner_takes_later(start: Start) -> None:
+async def test_passed_on_inputs_precede_later_ones_of_the_owner(start: Start) -> None:
     one, other = await start(), await start()
     await shards_of(one).take({1})
     heard: list[str] = []
@@ -267,7 +267,7 @@ async def test_what_is_passed_on_comes_before_what_the_owner_takes_later(start: 
     assert loaded.room is not None
     assert (loaded.room.record, loaded.room.revision) == (b'{"v": 1}', 2)
     assert [row.key for row in loaded.inputs] == ["$1"]
-    new = await one.load(TWO)  # of which there was no row
+    new = await one.load(TWO)  # it had no row
     assert new.room is not None
     assert (new.room.record, new.room.revision) == (b"", 1)
     async with asyncio.timeout(30):
@@ -281,10 +281,10 @@ async def test_what_is_passed_on_comes_before_what_the_owner_takes_later(start: 
 
 
 @pytest.mark.asyncio
-async def test_notices_are_nothing_to_others_who_may_connect(
+async def test_other_roles_can_neither_read_nor_forge_notices(
     start: Start, postgres_server: PostgresServer, url: str
 ) -> None:
-    """Every role may connect to a new database, listen there and send notices; ours hold words."""
+    """Every role may connect, listen and send notices; the bridge's contain messages."""
     one, other = await start(), await start()
     heard: list[str] = []
     shards_of(one).heard = heard.append
@@ -334,7 +334,7 @@ async def test_notices_are_few_and_never_too_long(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_rooms_of_which_nothing_is_written_hurt_no_view(
+async def test_rooms_without_a_record_do_not_break_the_view(
     start: Start, postgres_server: PostgresServer, url: str
 ) -> None:
     store = await start()
@@ -369,10 +369,10 @@ async def test_replicas_see_one_another(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_number_that_the_server_has_given_to_another_session_ends_nobody(
+async def test_reused_session_number_ends_no_other_session(
     start: Start, postgres_server: PostgresServer, url: str
 ) -> None:
-    """As after a restart of the server: what a replica's row says of its session is outdated."""
+    """As after a restart of the server: the session number in a replica's row is outdated."""
     one, other = shards_of(await start()), shards_of(await start())
     await one.beat("one", leaving=False)
     await other.beat("other", leaving=False)
@@ -391,7 +391,7 @@ async def test_a_number_that_the_server_has_given_to_another_session_ends_nobody
 
 @pytest.mark.asyncio
 @pytest.mark.usefixtures("impatient")
-async def test_who_is_alone_and_who_shares_keep_one_another_out(start: Start, url: str) -> None:
+async def test_sole_and_sharing_bridges_exclude_one_another(start: Start, url: str) -> None:
     async with open_store(url, CLOCK, sole=True):
         alone = open_store(url, CLOCK, sole=True, shared=True)
         with pytest.raises(AlreadyInUse, match="only if all have this version"):
@@ -406,9 +406,9 @@ async def test_who_is_alone_and_who_shares_keep_one_another_out(start: Start, ur
 
 
 class Lent:
-    """Connections as a pooler in transaction mode lends them: two of ours are one of its own.
+    """Connections of a pooler in transaction mode: two of the bridge share one of its own.
 
-    Between transactions, the session may be another one.
+    Between transactions, the session may change.
     """
 
     def __init__(self, session: asyncpg.Connection, other: asyncpg.Connection | None) -> None:
@@ -446,7 +446,7 @@ async def test_a_pooler_in_transaction_mode_is_refused(
 
 
 @pytest.mark.asyncio
-async def test_the_first_word_counts(start: Start) -> None:
+async def test_first_fact_is_kept(start: Start) -> None:
     one, other = await start(), await start()
     assert await one.first_fact("instance", "a") == "a"
     assert await other.first_fact("instance", "b") == "a"
@@ -454,7 +454,7 @@ async def test_the_first_word_counts(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_one_at_a_time_does_what_it_does_alone(
+async def test_alone_excludes_other_processes(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = await start(), await start()
@@ -475,11 +475,11 @@ async def test_one_at_a_time_does_what_it_does_alone(
         await alone(other, "a")
     monkeypatch.setattr(module, "ALONE_SECONDS", 0.2)
     async with shards_of(one).alone("a"):
-        await alone(other, "a")  # that is enough of waiting
+        await alone(other, "a")  # after the maximum wait
 
 
 @pytest.mark.asyncio
-async def test_notices_are_for_others(start: Start) -> None:
+async def test_notices_are_only_sent_to_other_processes(start: Start) -> None:
     one = shards_of(await start())
     heard: list[str] = []
     one.heard = heard.append

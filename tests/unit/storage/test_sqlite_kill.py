@@ -1,4 +1,4 @@
-"""SQLite and kill -9: whatever was acknowledged is there."""
+"""SQLite and kill -9: all acknowledged writes are there."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ asyncio.run(main())
 
 
 async def _kill_a_writer(url: str, run: int, after: int) -> list[str]:
-    """Kill a writer once it has acknowledged so much; return all that it had acknowledged."""
+    """Kill a writer after `after` acknowledgements; return all that it made."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _WRITER, url, str(run), stdout=asyncio.subprocess.PIPE
     )
@@ -53,12 +53,12 @@ async def _kill_a_writer(url: str, run: int, after: int) -> list[str]:
     process.kill()
     lines += (await process.stdout.read()).splitlines(keepends=True)
     await process.wait()
-    # A line that the kill cut short acknowledges nothing.
+    # A line cut short by the kill acknowledges nothing.
     return [line.decode().strip() for line in lines if line.endswith(b"\n")]
 
 
 @pytest.mark.asyncio
-async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+async def test_acknowledged_writes_survive_kill_9(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'bridge.db'}"
     chance = random.Random(2)  # noqa: S311 - a test's dice
     accepted: set[str] = set()

@@ -41,7 +41,7 @@ async def test_both_engines_have_the_same_tables(new_url: NewUrl, schema: int) -
 
 
 @pytest.mark.parametrize("schema", [1, SCHEMA_VERSION])
-async def test_nothing_of_ours_is_left(url: str, schema: int) -> None:
+async def test_dropping_removes_all_tables(url: str, schema: int) -> None:
     await made_at(url, schema)
     engine = await opened(url)
     try:

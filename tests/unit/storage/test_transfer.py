@@ -1,4 +1,4 @@
-"""A database moves into another: every value, from any moment on, with everything compared."""
+"""Moving a database into another: every value, resumable at any point, all rows compared."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def opened(url: str) -> AbstractAsyncContextManager[SqlStore]:
 
 
 class Stopped(Exception):
-    """In place of a kill."""
+    """Raised in place of a kill."""
 
 
 class Stops(Silent):
@@ -98,8 +98,8 @@ def some_rows(
 
 @settings(max_examples=10, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(data=_rows)
-def test_every_value_goes_there_and_back(new_url: NewUrl, data: st.DataObject) -> None:
-    """NULL, bytes, numbers of 64 bits, any text; a NUL in one is U+FFFD from PostgreSQL on."""
+def test_every_value_is_moved_there_and_back(new_url: NewUrl, data: st.DataObject) -> None:
+    """NULL, bytes, numbers of 64 bits, any text; a NUL in a text becomes U+FFFD in PostgreSQL."""
     first, second, third = new_url("sqlite"), new_url("postgres"), new_url("sqlite")
 
     async def there_and_back() -> None:
@@ -146,8 +146,8 @@ async def test_a_nul_in_a_key_is_refused_with_its_row(new_url: NewUrl) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_value_that_is_none_of_its_column_is_refused(new_url: NewUrl) -> None:
-    """SQLite holds anything anywhere."""
+async def test_value_of_a_wrong_type_is_refused(new_url: NewUrl) -> None:
+    """SQLite stores values of any type in any column."""
     first = new_url("sqlite")
     await made_at(first, SCHEMA_VERSION)
     await run(first, "INSERT INTO secrets VALUES ('name', 'a text', NULL)")
@@ -162,8 +162,8 @@ async def test_a_value_that_is_none_of_its_column_is_refused(new_url: NewUrl) ->
 
 @pytest.mark.asyncio
 @both_ways
-async def test_numbers_go_on_behind_the_last_one(new_url: NewUrl, before: str, after: str) -> None:
-    """Also behind rows that are long gone: their numbers stand in transaction ids."""
+async def test_numbers_continue_after_the_last(new_url: NewUrl, before: str, after: str) -> None:
+    """Also after deleted rows: their numbers are part of transaction ids."""
     first, second = new_url(before), new_url(after)
     async with opened(first) as store:
         rows = await accept(store, [NewInput(A, b"{}", f"${number}") for number in range(9)], 1)
@@ -176,9 +176,7 @@ async def test_numbers_go_on_behind_the_last_one(new_url: NewUrl, before: str, a
 
 @pytest.mark.asyncio
 @both_ways
-async def test_a_database_that_numbered_nothing_yet(
-    new_url: NewUrl, before: str, after: str
-) -> None:
+async def test_move_of_a_database_without_numbers(new_url: NewUrl, before: str, after: str) -> None:
     first, second = new_url(before), new_url(after)
     await made_at(first, SCHEMA_VERSION)
     await move(first, second, CLOCK, Silent())
@@ -187,12 +185,12 @@ async def test_a_database_that_numbered_nothing_yet(
     assert new.seq <= 2  # PostgreSQL's migrations use up one
 
 
-# --- broken off, and taken up --------------------------------------------------------------------
+# --- interrupted and resumed ---------------------------------------------------------------------
 
 
 @pytest.mark.asyncio
 @both_ways
-async def test_a_run_that_ended_anywhere_is_taken_up(
+async def test_move_is_resumed_wherever_it_was_interrupted(
     new_url: NewUrl, before: str, after: str
 ) -> None:
     first, second = new_url(before), new_url(after)
@@ -218,12 +216,12 @@ async def test_a_run_that_ended_anywhere_is_taken_up(
 
 
 @pytest.mark.asyncio
-async def test_it_goes_on_where_it_ended(new_url: NewUrl) -> None:
+async def test_resumed_move_does_not_write_rows_again(new_url: NewUrl) -> None:
     first, second = new_url("sqlite"), new_url("postgres")
     await fill(first, rooms=4, each=100)
     with pytest.raises(Stopped):
         await move(first, second, CLOCK, Stops(stage="comparing"))
-    # Rows that were copied are not written a second time: PostgreSQL would know.
+    # Copied rows are not written a second time: that would change their xmin.
     ((written,),) = await run(second, "SELECT count(DISTINCT xmin::text) FROM journal")
     before = await run(second, "SELECT xmin::text, seq FROM journal ORDER BY seq")
     await move(first, second, CLOCK, Silent())
@@ -235,7 +233,7 @@ async def test_it_goes_on_where_it_ended(new_url: NewUrl) -> None:
 async def test_a_kill_between_the_two_marks(
     new_url: NewUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The source is marked as moved, the target not yet as whole: neither is started on."""
+    """The source is marked as moved, the target not yet as complete: neither can be used."""
     first, second = new_url("sqlite"), new_url("postgres")
     await fill(first, rooms=2, each=2)
     wanted = await contents(first)
@@ -276,7 +274,7 @@ asyncio.run(move(sys.argv[1], sys.argv[2], FixedClock(), Told()))
 
 @pytest.mark.asyncio
 @both_ways
-async def test_kill_9(new_url: NewUrl, before: str, after: str) -> None:
+async def test_move_is_resumed_after_kill_9(new_url: NewUrl, before: str, after: str) -> None:
     first, second = new_url(before), new_url(after)
     await fill(first, rooms=20, each=100)
     wanted = await contents(first)
@@ -300,7 +298,7 @@ async def test_kill_9(new_url: NewUrl, before: str, after: str) -> None:
 
 
 class Meddles(Silent):
-    """Does something to the target before it is compared."""
+    """Changes the target before it is compared."""
 
     def __init__(self, meddle: Callable[[], object]) -> None:
         super().__init__()
@@ -326,9 +324,7 @@ class Meddles(Silent):
         ("UPDATE rooms SET room_id = '!1' WHERE room_id LIKE '!1é%'", "rooms: 2 rows (!1, !1é:"),
     ],
 )
-async def test_a_row_that_is_not_the_same_is_found(
-    new_url: NewUrl, statement: str, named: str
-) -> None:
+async def test_row_that_differs_is_found(new_url: NewUrl, statement: str, named: str) -> None:
     first, second = new_url("postgres"), new_url("sqlite")
     await fill(first, rooms=2, each=5)
 
@@ -343,7 +339,7 @@ async def test_a_row_that_is_not_the_same_is_found(
         await move(first, second, CLOCK, Meddles(meddle))
     assert named in str(caught.value)
     async with opened(first):
-        pass  # it is still the bridge's
+        pass  # it is still in use
     with pytest.raises(UnfinishedError):
         async with opened(second):
             pytest.fail("it is not what it should be")
@@ -358,7 +354,7 @@ async def test_a_row_that_is_not_the_same_is_found(
 
 @pytest.mark.asyncio
 @both_ways
-async def test_the_former_database_is_not_started_on(
+async def test_bridge_does_not_start_on_a_moved_database(
     new_url: NewUrl, before: str, after: str
 ) -> None:
     first, second = new_url(before), new_url(after)
@@ -379,7 +375,7 @@ async def test_the_former_database_is_not_started_on(
 
 @pytest.mark.asyncio
 @either
-async def test_what_holds_chats_is_not_filled(new_url: NewUrl, engine: str) -> None:
+async def test_database_with_chats_is_not_filled_unasked(new_url: NewUrl, engine: str) -> None:
     first, second = new_url("sqlite"), new_url(engine)
     await fill(first, rooms=1, each=1)
     await fill(second, rooms=3, each=1)
@@ -393,7 +389,7 @@ async def test_what_holds_chats_is_not_filled(new_url: NewUrl, engine: str) -> N
 
 @pytest.mark.asyncio
 @either
-async def test_a_database_that_the_doctor_has_visited_is_empty(
+async def test_database_with_only_the_doctors_fact_counts_as_empty(
     new_url: NewUrl, engine: str
 ) -> None:
     first, second = new_url("sqlite"), new_url(engine)
@@ -405,7 +401,7 @@ async def test_a_database_that_the_doctor_has_visited_is_empty(
 
 
 @pytest.mark.asyncio
-async def test_half_of_another_is_not_gone_on_with(new_url: NewUrl) -> None:
+async def test_incomplete_copy_of_another_database_is_refused(new_url: NewUrl) -> None:
     first, other, second = new_url("sqlite"), new_url("sqlite"), new_url("sqlite")
     await fill(first, rooms=3, each=1)
     await fill(other, rooms=3, each=1)
@@ -419,7 +415,7 @@ async def test_half_of_another_is_not_gone_on_with(new_url: NewUrl) -> None:
 @pytest.mark.asyncio
 @either
 @pytest.mark.usefixtures("impatient")
-async def test_a_bridge_at_either_side(new_url: NewUrl, engine: str) -> None:
+async def test_database_in_use_on_either_side_is_refused(new_url: NewUrl, engine: str) -> None:
     first, second = new_url(engine), new_url(engine)
     await fill(first, rooms=1, each=1)
     for busy in (first, second):
@@ -431,7 +427,7 @@ async def test_a_bridge_at_either_side(new_url: NewUrl, engine: str) -> None:
 
 @pytest.mark.asyncio
 @either
-async def test_other_schemas(new_url: NewUrl, engine: str) -> None:
+async def test_databases_of_other_schemas(new_url: NewUrl, engine: str) -> None:
     older, newer, empty, sound = (new_url(engine) for _ in range(4))
     await made_at(older, SCHEMA_VERSION - 1)
     with pytest.raises(StoreError, match="`matrix-webchat migrate` first"):
@@ -452,14 +448,14 @@ async def test_other_schemas(new_url: NewUrl, engine: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_one_into_itself(new_url: NewUrl) -> None:
+async def test_move_into_the_same_database_is_refused(new_url: NewUrl) -> None:
     url = new_url("sqlite")
     await fill(url, rooms=1, each=1)
     with pytest.raises(StoreError, match="are the same database"):
         await move(url, url.replace("/1.db", "/x/../1.db"), CLOCK, Silent())
 
 
-def test_what_people_are_told_holds_no_password() -> None:
+def test_described_url_contains_no_password() -> None:
     url = "postgres://me:secret@db1:5432,db2/chats?password=secret&sslmode=require"
     assert described(url) == "postgres://me@db1:5432,db2/chats?sslmode=require"
     assert described("sqlite:////data/bridge.db") == "/data/bridge.db"
