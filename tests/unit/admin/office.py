@@ -36,7 +36,7 @@ from tests.unit.rooms.visits import ADA
 OPERATOR = Caller("api:alice", "api")
 QUEUED = RoomId("!queued:example.org")
 SECRETS = ("t0ken", "c00kie", "mx-0123456789abcdef", "sealed", "letmein")
-"""What must be in no answer."""
+"""Values that must not appear in any answer."""
 
 
 class Health:
@@ -62,7 +62,7 @@ class Office(NamedTuple):
         caller: Caller = OPERATOR,
         query: Mapping[str, object] | None = None,
     ) -> tuple[int, Any]:
-        """The status and the decoded answer."""
+        """Send a request; return status and decoded answer."""
         sent = b"" if body is None else msgspec.json.encode(body)
         given = [(name, str(value)) for name, value in (query or {}).items()]
         outcome = await self.operations.carry_out(Request(method, path, given, sent), caller)
@@ -77,7 +77,7 @@ class Office(NamedTuple):
 
 @asynccontextmanager
 async def office() -> AsyncIterator[Office]:
-    """A room that talks, one that waits, accounts, dead letters; and an engine that runs."""
+    """Run a bridge with a chatting and a waiting room, accounts and dead letters."""
     world, health = World(), Health()
     world.speak(Texts())
     await furnish(world)

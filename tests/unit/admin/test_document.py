@@ -1,4 +1,4 @@
-"""The OpenAPI document: current, whole, and true of the running API (schemathesis)."""
+"""The OpenAPI document: current, complete, and true of the running API (schemathesis)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.unit.admin.office import office
 
 SECRET = "0123456789abcdef0123456789abcdef"
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "30"))
-"""Of each operation."""
+"""Number of generated examples per operation."""
 
 
 def test_the_files_are_current() -> None:
@@ -90,6 +90,6 @@ schema = schemathesis.openapi.from_dict(document())
     suppress_health_check=list(HealthCheck),
 )
 def test_the_api_does_as_the_document_says(case: Case[Any], base_url: str) -> None:
-    # What is wrong about a list without an entry, or about null, is not to be seen in a query.
+    # A query cannot express an empty list or null.
     assume(all(map(is_sent, (case.query or {}).values())))
     case.call_and_validate(base_url=base_url, headers={"Authorization": f"Bearer {SECRET}"})

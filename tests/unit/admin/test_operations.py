@@ -1,4 +1,4 @@
-"""Each operation of the table: what it tells, what it does, who may, and what it never shows."""
+"""Each operation of the table: its answer and effect, who may use it, and that no secret shows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def changes(there: Office) -> list[dict[str, Any]]:
 
 
 @pytest.mark.asyncio
-async def test_every_question_is_answered_and_shows_no_secret() -> None:
+async def test_every_reading_operation_answers_without_secrets() -> None:
     async with office() as there:
         (letter, *_) = await letters(there)
         _, ordered = await there.ask("POST", f"/rooms/{ROOM}/orders", {"words": "status"})
@@ -67,7 +67,7 @@ async def test_every_question_is_answered_and_shows_no_secret() -> None:
 
 
 @pytest.mark.asyncio
-async def test_whatever_changes_something_says_who_did_it() -> None:
+async def test_every_changing_operation_is_audited() -> None:
     assert set(CHANGING) == {one.name for one in OPERATIONS if one.audited}
     for name, (path, body) in CHANGING.items():
         async with office() as there:
@@ -78,12 +78,12 @@ async def test_whatever_changes_something_says_who_did_it() -> None:
             assert status == operation.status, (name, answer)
             (change,) = await changes(there)
             assert (change["actor"], change["way"]) == ("api:alice", "api"), name
-            # An erasure does not tell whose data it was.
+            # The entry of an erasure does not name whose data it was.
             assert bool(change["room_id"]) is (name != "erase_data"), name
 
 
 @pytest.mark.asyncio
-async def test_a_last_page_that_is_full_offers_no_next() -> None:
+async def test_full_last_page_has_no_next_page() -> None:
     async with office() as there:
         for words in ("pause", "resume"):
             await there.ask("POST", f"/rooms/{ROOM}/orders", {"words": words})
@@ -105,7 +105,7 @@ async def test_a_last_page_that_is_full_offers_no_next() -> None:
 
 
 @pytest.mark.asyncio
-async def test_rooms_come_in_pages_and_by_what_is_asked() -> None:
+async def test_rooms_are_listed_in_pages_and_filtered() -> None:
     async with office() as there:
         for number in range(7):
             await there.world.chatting(RoomId(f"!more{number}:example.org"))
@@ -135,7 +135,7 @@ async def test_rooms_come_in_pages_and_by_what_is_asked() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_shows_who_is_there() -> None:
+async def test_details_of_a_room() -> None:
     async with office() as there:
         room = await there.get(f"/rooms/{ROOM}")
         assert room["phase"] == "Chatting"
@@ -153,7 +153,7 @@ async def test_a_room_shows_who_is_there() -> None:
 
 
 @pytest.mark.asyncio
-async def test_many_pages_have_the_rooms_counted_once() -> None:
+async def test_concurrent_requests_count_the_busy_rooms_once() -> None:
     async with office() as there:
         counted = AsyncMock(return_value={})
         operations = Dispatcher(replace(there.bridge, busy=counted))
@@ -175,7 +175,7 @@ async def test_queues_show_their_load() -> None:
 
 
 @pytest.mark.asyncio
-async def test_orders_change_the_room_and_tell_how_it_went() -> None:
+async def test_orders_change_the_room_and_have_a_state() -> None:
     async with office() as there:
         status, ordered = await there.ask(
             "PATCH", f"/rooms/{ROOM}/settings", {"settings": {"queue": 1, "paused": True}}
@@ -197,13 +197,13 @@ async def test_orders_change_the_room_and_tell_how_it_went() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_order_that_is_asked_for_again_is_given_once() -> None:
+async def test_order_with_a_repeated_request_id_is_given_once() -> None:
     path, wish = f"/rooms/{ROOM}/orders", {"words": "pause", "request_id": "c0ffee"}
     async with office() as there:
         given = await there.ask("POST", path, wish)
         assert given[0] == 202
         await there.ask("POST", path, {"words": "resume"})
-        # In the meantime it would change something again; who asks gets the first order.
+        # Given again, it would change something; the answer is that of the first order.
         assert await there.ask("POST", path, wish) == given
         assert [one["key"] for one in await changes(there)] == ["paused", "paused"]
         status, refused = await there.ask("POST", path, wish | {"words": "start"})
@@ -217,7 +217,7 @@ async def test_an_order_that_is_asked_for_again_is_given_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_of_two_orders_of_one_number_at_a_time_one_is_refused() -> None:
+async def test_different_concurrent_order_with_the_same_request_id_is_refused() -> None:
     path = f"/rooms/{ROOM}/orders"
     async with office() as there:
         answers = await asyncio.gather(
@@ -231,7 +231,7 @@ async def test_of_two_orders_of_one_number_at_a_time_one_is_refused() -> None:
 
 
 def with_store(there: Office, store: Any) -> dict[str, Surroundings]:
-    """Every call centre, with another store."""
+    """Return all call centres with another store."""
     known = there.bridge.enterprises.items()
     return {name: replace(around, store=store) for name, around in known}
 
@@ -323,7 +323,7 @@ async def test_a_password_is_shown_in_no_dead_letter(content: dict[str, Any]) ->
 
 
 @pytest.mark.asyncio
-async def test_dead_letters_are_retried_and_thrown_away_once() -> None:
+async def test_dead_letters_are_retried_and_discarded_once() -> None:
     async with office() as there:
         first, second, third = await letters(there)
         effect = await there.get(f"/dead-letters/{first}")
@@ -348,7 +348,7 @@ HOLDING_PASSWORDS: list[Raw] = [
     {"body": f"> <@bot:example.org> Hello\n\n{LOGIN}"},
     {"body": f"* {LOGIN}", "m.new_content": {"body": LOGIN}},
     {"body": "* log in", "m.new_content": {"body": LOGIN}},
-    {"body": "\n".join(["!wcxa"] * 600)},  # to read it would hold up all rooms
+    {"body": "\n".join(["!wcxa"] * 600)},  # parsing it would block all rooms
 ]
 
 
@@ -368,7 +368,7 @@ async def test_a_password_is_found_wherever_a_command_may_stand(content: Raw) ->
 
 
 @pytest.mark.asyncio
-async def test_accounts_are_shown_without_what_opens_them_and_forgotten() -> None:
+async def test_accounts_are_shown_without_secrets_and_forgotten() -> None:
     async with office() as there:
         queued, own = (await there.get("/accounts"))["accounts"]
         assert (queued["room_id"], queued["login_name"], queued["own"]) == (QUEUED, None, False)
@@ -432,7 +432,7 @@ WRONG: tuple[tuple[str, object, dict[str, object], tuple[int, str, str]], ...] =
 
 @pytest.mark.parametrize(("asked", "body", "query", "expected"), WRONG)
 @pytest.mark.asyncio
-async def test_what_is_wrong_is_named(
+async def test_invalid_requests_are_explained(
     asked: str, body: object, query: dict[str, object], expected: tuple[int, str, str]
 ) -> None:
     method, path = asked.format(orders=f"/rooms/{ROOM}/orders", room=f"/rooms/{ROOM}").split(" ")
@@ -443,20 +443,20 @@ async def test_what_is_wrong_is_named(
 
 
 @pytest.mark.asyncio
-async def test_a_database_that_is_away_and_a_fault_of_ours() -> None:
+async def test_unavailable_database_and_internal_error() -> None:
     async with office() as there:
         there.world.store.down = True
         status, answer = await there.ask("GET", "/rooms")
         assert (status, answer["errcode"]) == (503, "M_UNKNOWN")
         there.world.store.down = False
         there.health.lacks = None  # type: ignore[assignment]
-        for _ in range(AT_ONCE + 1):  # a fault takes nobody's place
+        for _ in range(AT_ONCE + 1):  # an error must free its place
             status, answer = await there.ask("GET", "/health")
             assert (status, answer["errcode"]) == (500, "M_UNKNOWN")
         assert (await there.ask("GET", "/rooms"))[0] == 200
 
 
-def test_the_table_names_everything_once() -> None:
+def test_operations_have_unique_names_and_paths() -> None:
     assert len(BY_NAME) == len(OPERATIONS) == len({(one.method, one.path) for one in OPERATIONS})
     for one in OPERATIONS:
         assert set(one.in_path) <= set(one.asked.__struct_encode_fields__), one.name
@@ -485,7 +485,7 @@ async def test_a_room_is_erased_in_two_calls() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_that_is_served_on_is_emptied_once() -> None:
+async def test_room_that_stays_is_emptied_once() -> None:
     wish = {"subject": ROOM, "force": True, "stay": True}
     async with office() as there:
         world, done = there.world, []

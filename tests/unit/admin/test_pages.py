@@ -1,4 +1,4 @@
-"""The server of console and room page: who is let in, from where, and what browsers are told."""
+"""The server of console and room page: sign-ins, origins, limits, and headers for browsers."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ API_ONLY = {
     "The body must be a JSON object.",
     "Unknown path; docs/api.md lists all operations.",
 }
-"""What our own pages never hear."""
+"""Refusals that the bridge's own pages never get."""
 
 
 class Operations:
-    """Notes what is carried out."""
+    """Records the operations that are carried out."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[Request, Caller]] = []
@@ -100,7 +100,7 @@ async def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 @pytest.mark.asyncio
-async def test_the_console_is_for_whoever_is_signed_in(browser: Browser) -> None:
+async def test_console_needs_a_sign_in(browser: Browser) -> None:
     for cookies in ({}, {COOKIE: ""}, {COOKIE: "x"}):
         response = await browser.ask("GET", "/admin/api/health", cookies=cookies)
         assert response.status == 401
@@ -118,7 +118,7 @@ async def test_the_console_is_for_whoever_is_signed_in(browser: Browser) -> None
 
 
 @pytest.mark.asyncio
-async def test_the_session_is_a_cookie_that_stays_where_it_belongs(browser: Browser) -> None:
+async def test_session_cookie_is_restricted_to_the_console(browser: Browser) -> None:
     secret = await browser.sign_in.link("mei")
     response = await browser.ask("POST", "/admin/api/sign-in", json={"secret": secret})
     cookie = response.cookies[COOKIE]
@@ -132,7 +132,7 @@ async def test_the_session_is_a_cookie_that_stays_where_it_belongs(browser: Brow
 
 
 @pytest.mark.asyncio
-async def test_no_other_page_can_call(browser: Browser) -> None:
+async def test_pages_of_other_origins_cannot_call(browser: Browser) -> None:
     cookies = await browser.session()
 
     async def status(headers: dict[str, str], **more: Any) -> int:
@@ -160,7 +160,7 @@ async def test_sign_ins_and_calls_are_limited(browser: Browser) -> None:
     ]
     assert statuses[:3] == [401] * 3
     assert statuses[-3:] == [429] * 3
-    await browser.session()  # a link that works is let in, whoever has guessed from its address
+    await browser.session()  # a valid link works in spite of guesses from its address
     calls = [
         (await browser.ask("GET", "/admin/api/session", cookies=cookies)).status
         for _ in range(CALLS[0] + 20)
@@ -174,7 +174,7 @@ async def test_sign_ins_and_calls_are_limited(browser: Browser) -> None:
 
 
 @pytest.mark.asyncio
-async def test_all_addresses_together_ask_the_homeserver_so_often(
+async def test_openid_sign_ins_of_all_addresses_are_limited(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "OPENID_TOGETHER", (5, 60.0))
@@ -203,7 +203,7 @@ async def test_the_room_page_opens_its_room_and_not_the_console(browser: Browser
 
 
 @pytest.mark.asyncio
-async def test_new_sessions_bring_no_room_admin_more_calls(browser: Browser) -> None:
+async def test_new_sessions_do_not_raise_the_limit_of_a_room_admin(browser: Browser) -> None:
     path, statuses, bearer = f"/room/api/rooms/{ROOM}/orders", list[int](), dict[str, str]()
     for _ in range(CHANGES[0] // 2 + 1):
         bearer = {"Authorization": f"Bearer {(await (await browser.bearer()).json())['session']}"}
@@ -217,7 +217,7 @@ async def test_new_sessions_bring_no_room_admin_more_calls(browser: Browser) -> 
 
 
 @pytest.mark.asyncio
-async def test_a_customer_sets_nothing(browser: Browser) -> None:
+async def test_customer_or_former_admin_cannot_change_settings(browser: Browser) -> None:
     response = await browser.bearer(ADA)
     assert (response.status, (await response.json())["key"]) == (403, "notAdmin")
     told = await (await browser.bearer()).json()
@@ -229,7 +229,7 @@ async def test_a_customer_sets_nothing(browser: Browser) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_is_no_request_is_refused(
+async def test_malformed_requests_are_refused(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = b'{"x":' + b"[" * 60_000
@@ -255,7 +255,7 @@ async def _away(_name: str) -> bytes | None:
 
 
 @pytest.mark.asyncio
-async def test_what_browsers_may_do_with_the_pages(browser: Browser) -> None:
+async def test_security_headers_of_the_pages(browser: Browser) -> None:
     for path in (
         "/admin/",
         "/admin/console.js",
@@ -290,7 +290,7 @@ def test_each_refusal_has_a_sentence_in_both_languages() -> None:
     assert [key for key in sorted(keys) if len(re.findall(rf"\b{key}: ", words)) != 2] == []
 
 
-def test_what_an_erasure_tells_is_known_in_chinese() -> None:
+def test_texts_of_an_erasure_have_a_chinese_translation() -> None:
     words = next(page for page in PAGES if page.name == "words.js").read_text(encoding="utf-8")
     told: list[str] = []
     for one in (*erasure.KEPT, erasure._IN_FILE):
@@ -305,19 +305,19 @@ def test_what_an_erasure_tells_is_known_in_chinese() -> None:
     assert [one for one in told if not re.search(rf'[ "]{re.escape(one)}"?: "', words)] == []
 
 
-def test_nothing_moves_by_itself() -> None:
+def test_pages_have_no_animations() -> None:
     css = next(page for page in PAGES if page.name == "console.css").read_text(encoding="utf-8")
     assert not re.search("transition|animation|@keyframes|scroll-behavior", css)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_pages_bring_everything_along(page: Path) -> None:
+def test_pages_load_nothing_from_other_servers(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"(https?:)?//[\w-]+\.\w", text.replace("http://www.w3.org/2000/svg", ""))
     assert not re.search(r"<script>|\son\w+=|style=\"|innerHTML|outerHTML|eval\(", text)
 
 
-def test_what_a_page_may_be_refused_with_is_there_in_chinese() -> None:
+def test_refusals_have_a_chinese_translation() -> None:
     words = (ADMIN / "page" / "words.js").read_text("utf-8")
     told = set[str]()
     for name in ("actions", "dispatch", "pages", "views"):

@@ -1,4 +1,4 @@
-"""The provisioning API over a loopback socket: who is let in, how often, and what comes back."""
+"""The provisioning API over a loopback socket: authentication, limits and answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Rig(NamedTuple):
     office: Office
     counted: list[tuple[str, int]]
     moment: list[float]
-    """What the clock says."""
+    """The time of the clock, as the only element."""
 
     async def call(
         self,
@@ -38,7 +38,7 @@ class Rig(NamedTuple):
         body: bytes | None = None,
         **headers: str,
     ) -> tuple[int, Any, Any]:
-        """The status, the headers, and the decoded answer."""
+        """Send a request; return status, headers, and decoded answer."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if secret is not None:
             named["Authorization"] = f"Bearer {secret}"
@@ -76,7 +76,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 
 @pytest.mark.asyncio
-async def test_who_has_the_secret_is_answered_and_who_has_not_is_told_how() -> None:
+async def test_only_requests_with_the_secret_are_answered() -> None:
     async with rig() as there:
         status, headers, answer = await there.call("/rooms")
         assert (status, len(answer["rooms"])) == (200, 2)
@@ -100,7 +100,7 @@ async def test_who_has_the_secret_is_answered_and_who_has_not_is_told_how() -> N
 
 
 @pytest.mark.asyncio
-async def test_the_homeservers_own_calls_go_on() -> None:
+async def test_requests_of_the_homeserver_still_work() -> None:
     async with rig() as there:
         put = await there.client.put(
             "/_matrix/app/v1/transactions/1",
@@ -113,7 +113,7 @@ async def test_the_homeservers_own_calls_go_on() -> None:
 
 
 @pytest.mark.asyncio
-async def test_guesses_use_an_address_up_and_time_brings_it_back() -> None:
+async def test_wrong_secrets_block_an_address_for_a_while() -> None:
     async with rig() as there:
         for _ in range(COUNT // GUESS):
             assert (await there.call("/rooms", secret="wrong"))[0] == 401
@@ -131,7 +131,7 @@ def clock(moment: list[float]) -> Iterator[float]:
         yield moment[0]
 
 
-def test_a_budget_is_so_many_at_once_and_as_many_in_any_further_time() -> None:
+def test_budget_limits_a_burst_and_a_rate() -> None:
     moment = [0.0]
     ticking = clock(moment)
     budget = Budget(4, 8.0, lambda: next(ticking))
@@ -151,7 +151,7 @@ def test_a_budget_is_so_many_at_once_and_as_many_in_any_further_time() -> None:
 
 
 @pytest.mark.asyncio
-async def test_all_addresses_together_have_a_budget_that_strangers_cannot_use_up() -> None:
+async def test_strangers_cannot_use_up_the_common_budget_of_all_addresses() -> None:
     async with rig() as there:
         provisioning = Provisioning(
             SECRET, (1, 1.0), there.office.operations, lambda *_: None, lambda: 0.0
@@ -166,7 +166,7 @@ async def test_all_addresses_together_have_a_budget_that_strangers_cannot_use_up
 
 
 class Asking:
-    """A request from anywhere."""
+    """A fake request from any address."""
 
     method = "GET"
     content_length = 0
@@ -191,7 +191,7 @@ class Asking:
 
 
 @pytest.mark.asyncio
-async def test_who_is_behind_a_change_is_a_claim() -> None:
+async def test_actor_of_a_change_is_named_by_a_header() -> None:
     async with rig() as there:
         path, order = f"/rooms/{ROOM.replace(':', '%3A')}/orders", b'{"words": "pause"}'
         assert (await there.call(path, "POST", body=order))[0] == 202

@@ -1,4 +1,4 @@
-"""Sign-in to the room page: our homeserver's word, and an admin of that very room."""
+"""Sign-in to the room page: for users vouched for by the homeserver who are admins of the room."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FOREIGN = UserId("@mod:evil.example")
 
 
 class House:
-    """The homeserver, as a witness: a token is its user's id behind `token-`."""
+    """A homeserver that vouches for OpenID tokens: `token-` and the user id."""
 
     def __init__(self) -> None:
         self.levels = {MODERATOR: 50.0, ADA: 49.0, OPERATOR: 0.0, FOREIGN: 100.0}
@@ -98,7 +98,7 @@ async def test_an_admin_of_the_room_is_let_in(rig: Rig) -> None:
 
 
 @pytest.mark.asyncio
-async def test_nobody_else_is(rig: Rig) -> None:
+async def test_nobody_but_an_admin_is_let_in(rig: Rig) -> None:
     assert await rig.why(ADA) == (403, "notAdmin")
     assert await rig.why("@nobody:example.org") == (403, "notAdmin")
     rig.house.members.discard(OPERATOR)  # the operator's permission opens no room of others
@@ -107,13 +107,13 @@ async def test_nobody_else_is(rig: Rig) -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_operator_of_one_call_centre_has_no_rooms_of_one_that_is_gone(rig: Rig) -> None:
+async def test_operator_is_no_admin_of_rooms_of_a_removed_call_centre(rig: Rig) -> None:
     await rig.room(enterprise="former")
     assert await rig.why(OPERATOR) == (403, "notAdmin")
 
 
 @pytest.mark.asyncio
-async def test_only_our_homeserver_is_believed_and_only_of_its_own(rig: Rig) -> None:
+async def test_only_the_own_homeserver_vouches_and_only_for_its_users(rig: Rig) -> None:
     with pytest.raises(NotLetIn) as refused:
         await rig.admins.sign_in("a token of another homeserver", ROOM)
     assert (refused.value.status, refused.value.key) == (401, "notYours")
@@ -124,7 +124,7 @@ async def test_only_our_homeserver_is_believed_and_only_of_its_own(rig: Rig) -> 
 
 
 @pytest.mark.asyncio
-async def test_what_somebody_may_is_looked_up_again_and_again(rig: Rig) -> None:
+async def test_power_level_is_looked_up_again_after_a_while(rig: Rig) -> None:
     session = rig.admins.session(await rig.admins.sign_in(f"token-{MODERATOR}", ROOM))
     asked = rig.house.asked
     rig.house.levels[MODERATOR] = 0.0
@@ -144,7 +144,7 @@ async def test_what_somebody_may_is_looked_up_again_and_again(rig: Rig) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_session_cannot_be_made_up_and_ends(rig: Rig) -> None:
+async def test_session_cannot_be_forged_and_expires(rig: Rig) -> None:
     token = await rig.admins.sign_in(f"token-{MODERATOR}", ROOM)
     body, _, mac = token.partition(".")
     others = RoomAdmins(rig.house, rig.bridge, "example.org", b"another key")

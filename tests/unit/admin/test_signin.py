@@ -61,7 +61,7 @@ async def test_a_link_and_a_session_expire(store: SqlStore, clock: ManualClock) 
 
 
 @pytest.mark.asyncio
-async def test_nothing_else_signs_anybody_in(store: SqlStore, clock: ManualClock) -> None:
+async def test_invalid_links_and_sessions_are_refused(store: SqlStore, clock: ManualClock) -> None:
     sign_in = SignIn(store, clock, KEY)
     link = await sign_in.link("mei")
     session = await sign_in.sign_in(await sign_in.link("jun"))
@@ -97,7 +97,7 @@ async def _unasked(*_: object) -> None:
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @pytest.mark.asyncio
-async def test_a_copy_of_the_database_lets_nobody_in(
+async def test_database_contains_no_usable_link_or_session(
     store: SqlStore, clock: ManualClock, tmp_path: Path
 ) -> None:
     sign_in = SignIn(store, clock, KEY)
@@ -110,7 +110,7 @@ async def test_a_copy_of_the_database_lets_nobody_in(
 
 
 @pytest.mark.asyncio
-async def test_who_was_signed_in_still_is_while_the_database_is_away(
+async def test_session_stays_valid_while_the_database_is_away(
     store: SqlStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, elsewhere = SignIn(store, clock, KEY), SignIn(store, clock, KEY)
