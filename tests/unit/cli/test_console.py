@@ -47,7 +47,7 @@ def test_flags(arguments: list[str], shown: str) -> None:
     assert CliRunner().invoke(show, arguments).output == shown + "\n"
 
 
-def test_a_flag_not_given_keeps_what_an_outer_command_said() -> None:
+def test_missing_flag_keeps_the_value_of_the_outer_command() -> None:
     result = CliRunner().invoke(show, ["-r", "b.yaml"], obj=Files(Path("x.yaml"), update=False))
     assert result.output == "x.yaml b.yaml False\n"
 
@@ -79,7 +79,7 @@ def test_a_flag_not_given_keeps_what_an_outer_command_said() -> None:
         ),
     ],
 )
-def test_outer_rings_check_their_values_too(tmp_path: Path, text: str, said: str) -> None:
+def test_checks_of_outer_rings_are_applied(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigInvalid) as caught:
@@ -87,7 +87,7 @@ def test_outer_rings_check_their_values_too(tmp_path: Path, text: str, said: str
     assert said in str(caught.value)
 
 
-def test_all_their_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_outer_rings_are_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     text = edited("bridge:\n", 'bridge:\n  username_template: "{agent}"\n')
     path.write_text(text.replace("webchat:\n", "webchat:\n  ca_file: none.pem\n"), encoding="utf-8")

@@ -18,7 +18,7 @@ from tests.unit.config.configs import SMALLEST
 TOKENS = "appservice: {as_token: our-own-token, hs_token: their-token}\n"
 
 
-def test_it_signs_in_under_its_name(tmp_path: Path) -> None:
+def test_link_signs_in_under_its_name(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.write(
         f"{SMALLEST}{TOKENS}console: {{enabled: true, public_url: 'https://chat.example.org/a'}}\n"
@@ -40,7 +40,7 @@ def test_it_signs_in_under_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("hostname", "shown"), [("127.0.0.1", "127.0.0.1"), ("'::1'", "[::1]")])
-def test_without_a_proxy_it_leads_to_the_port(tmp_path: Path, hostname: str, shown: str) -> None:
+def test_link_without_a_proxy_leads_to_the_port(tmp_path: Path, hostname: str, shown: str) -> None:
     folder = Folder(tmp_path)
     console = f"console: {{enabled: true, hostname: {hostname}, port: 4711}}\n"
     folder.write(f"{SMALLEST}{TOKENS}{console}")
@@ -49,7 +49,7 @@ def test_without_a_proxy_it_leads_to_the_port(tmp_path: Path, hostname: str, sho
     assert result.stdout.startswith(f"http://{shown}:4711/admin/#sign-in=")
 
 
-def test_without_the_tokens_that_the_bridge_has_there_is_no_link(tmp_path: Path) -> None:
+def test_no_link_without_the_tokens_of_the_bridge(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.write(f"{SMALLEST}console: {{enabled: true}}\n")
     folder.run_here("migrate")

@@ -35,7 +35,7 @@ def edit(folder: Folder, edits: dict[str, str] = EDITS) -> None:
     folder.config.write_text(text, encoding="utf-8")
 
 
-def test_what_trials_of_the_image_edit_is_there_once(folder: Folder) -> None:
+def test_lines_that_trials_of_the_image_edit_occur_once(folder: Folder) -> None:
     start(folder)
     text = folder.config.read_text(encoding="utf-8")
     for old, _ in (*try_image.ours("http://a", "http://b/webchat", 1), *try_compose.OURS):
@@ -111,14 +111,14 @@ def test_an_invalid_configuration_is_11(folder: Folder) -> None:
     assert start(folder).exit_code == 11
 
 
-def test_a_volume_that_cannot_be_written_says_whose_it_must_be(folder: Folder) -> None:
+def test_unwritable_volume_names_its_required_owner(folder: Folder) -> None:
     folder.path = folder.path / "nowhere"
     result = start(folder)
     assert result.exit_code == 10
     assert "1337" in result.stderr
 
 
-def test_the_examples_servers_are_those_that_are_looked_for(tmp_path: Path) -> None:
+def test_servers_of_the_example_are_recognised(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(example_config(), encoding="utf-8")
     config = load_config(path, {})

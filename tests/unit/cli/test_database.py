@@ -129,7 +129,7 @@ def test_a_dead_letter_is_discarded(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("what", ["show", "retry", "discard"])
-def test_a_letter_that_is_not_there(folder: Folder, what: str) -> None:
+def test_unknown_dead_letter(folder: Folder, what: str) -> None:
     folder.run_here("migrate")
     result = folder.run_here("dead-letters", what, "i999")
     assert result.exit_code == 1
@@ -181,8 +181,8 @@ def test_a_database_in_a_missing_folder_is_14(folder: Folder) -> None:
         ("crypto", "reset"),
     ],
 )
-def test_no_database_is_said_and_none_is_made(folder: Folder, command: tuple[str, ...]) -> None:
-    """“No dead letters.” of a new, empty file would be taken for the bridge's."""
+def test_missing_database_is_reported_not_created(folder: Folder, command: tuple[str, ...]) -> None:
+    """“No dead letters.” from a new, empty file would look like the bridge's."""
     result = folder.run_here(*command)
     assert result.exit_code == 14
     assert result.stderr == f"there is no database at {folder.path}/bridge.db\n"
@@ -204,8 +204,8 @@ def test_the_database_is_the_same_from_every_folder(
     assert list(elsewhere.iterdir()) == []
 
 
-def test_who_shares_the_rooms_is_listed(folder: Folder, postgres_server: PostgresServer) -> None:
-    assert folder.run_here("replicas").exit_code == 1  # of SQLite there is one
+def test_replicas_are_listed(folder: Folder, postgres_server: PostgresServer) -> None:
+    assert folder.run_here("replicas").exit_code == 1  # not with SQLite
     url = postgres_server.new_database()
     text = SMALLEST + f'database: {{url: "{url}"}}\n'
     folder.config.write_text(text, encoding="utf-8")
@@ -228,7 +228,7 @@ def test_who_shares_the_rooms_is_listed(folder: Folder, postgres_server: Postgre
     assert folder.run_here("replicas").stdout.split()[-1] == "gone"
 
 
-def test_it_asks_first_and_then_forgets(tmp_path: Path) -> None:
+def test_crypto_reset_asks_before_it_deletes(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.write()
     url = f"sqlite:///{tmp_path}/bridge.db"
@@ -256,7 +256,7 @@ def test_it_asks_first_and_then_forgets(tmp_path: Path) -> None:
     assert epoch.replace
 
 
-def test_nobody_is_asked_while_the_bridge_runs(
+def test_crypto_reset_is_refused_while_the_bridge_runs(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bridge.storage.sqlite.CLAIM_SECONDS", 0.05)

@@ -1,7 +1,7 @@
-"""Files and folders that are not as they should be: every command says so in a sentence.
+"""Unusable files and folders: every command reports them in a sentence.
 
-Permission bits do not bind root, so those faults are tried by `without_rights`, in a process of a
-user without any; the others bind everybody.
+Permission bits do not bind root, so those faults are tried by `without_rights`, in a process of an
+unprivileged user; the others bind everybody.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.unit.cli.runs import Folder
 from tests.unit.cli.without_rights import COMMANDS, CONFIG, WITHOUT_DATABASE
 
 CODES = {"config": 10, "database": 14, "registration": 20}
-"""What a fault of each file ends in; the doctor's own is 1."""
+"""Exit code for a fault of each file; that of the doctor is 1."""
 
 Fault = Callable[[Path], Path]
 
@@ -66,7 +66,7 @@ def says_it(result: Result, code: int) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_configuration(tmp_path: Path, name: str, fault: Fault) -> None:
+def test_faults_of_the_configuration_file(tmp_path: Path, name: str, fault: Fault) -> None:
     path = fault(tmp_path)
     result = Folder(tmp_path).run(*COMMANDS[name], "-c", str(path))
     says_it(result, 1 if name == "doctor" else CODES["config"])
@@ -75,7 +75,7 @@ def test_the_configuration(tmp_path: Path, name: str, fault: Fault) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", COMMANDS.keys() - WITHOUT_DATABASE)
-def test_the_database(tmp_path: Path, name: str, fault: Fault) -> None:
+def test_faults_of_the_database_file(tmp_path: Path, name: str, fault: Fault) -> None:
     folder = Folder(tmp_path)
     path = fault(tmp_path)
     text = CONFIG.format(port=free_port(), metrics=free_port(), database=path)
@@ -86,7 +86,7 @@ def test_the_database(tmp_path: Path, name: str, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_registration(tmp_path: Path, fault: Fault) -> None:
+def test_faults_of_the_registration_file(tmp_path: Path, fault: Fault) -> None:
     folder = Folder(tmp_path)
     folder.write()
     path = fault(tmp_path)
@@ -96,7 +96,7 @@ def test_the_registration(tmp_path: Path, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", [below_a_file, a_folder, too_long, a_loop])
-def test_a_secrets_file(tmp_path: Path, fault: Fault) -> None:
+def test_faults_of_a_secret_file(tmp_path: Path, fault: Fault) -> None:
     folder = Folder(tmp_path)
     folder.write()
     folder.environment["MATRIX_WEBCHAT_APPSERVICE__AS_TOKEN_FILE"] = str(fault(tmp_path))
@@ -108,12 +108,12 @@ def test_a_secrets_file(tmp_path: Path, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", [below_a_file, too_long, a_loop])
-def test_the_containers_folder(tmp_path: Path, fault: Fault) -> None:
+def test_faults_of_the_containers_folder(tmp_path: Path, fault: Fault) -> None:
     result = Folder(tmp_path).run("container", "--folder", str(fault(tmp_path)))
     says_it(result, 10)
 
 
-def test_without_the_rights() -> None:
+def test_missing_file_permissions() -> None:
     """A folder may not be entered or not be written to, or one of its files not be read."""
     with TemporaryDirectory() as folder:  # pytest's may be closed to others
         script = [sys.executable, "-m", "tests.unit.cli.without_rights", folder]
@@ -132,7 +132,7 @@ def test_without_the_rights() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["example-config"], ["example-config", "--texts"]])
-def test_an_output_that_has_no_room(arguments: list[str]) -> None:
+def test_output_to_a_full_disk(arguments: list[str]) -> None:
     """As `> config.yaml` on a full disk."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(  # noqa: S603 - our own program
@@ -153,7 +153,7 @@ def test_an_output_that_has_no_room(arguments: list[str]) -> None:
         (FileNotFoundError(2, "No usable temporary directory"), "No usable temporary directory"),
     ],
 )
-def test_a_fault_that_nobody_foresaw_is_one_line_too(
+def test_unexpected_os_error_is_one_line(
     error: OSError, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught, errors_become_exits():
@@ -163,6 +163,6 @@ def test_a_fault_that_nobody_foresaw_is_one_line_too(
 
 
 @pytest.mark.parametrize("error", [TimeoutError(), BrokenPipeError(32, "Broken pipe")])
-def test_what_is_no_fault_of_files_stays_as_it_is(error: OSError) -> None:
+def test_os_error_of_another_kind_is_passed_on(error: OSError) -> None:
     with pytest.raises(type(error)), errors_become_exits():
         raise error

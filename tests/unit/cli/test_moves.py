@@ -58,7 +58,7 @@ def test_from_sqlite_to_postgres_and_back(folder: Folder, postgres_server: Postg
     assert all_of(url(folder, "back.db")) == before
 
 
-def test_the_former_one_is_refused_and_taken_back(folder: Folder) -> None:
+def test_moved_database_is_refused_until_it_is_taken_back(folder: Folder) -> None:
     to = url(folder, "new.db")
     assert folder.run_here("migrate-db", to).exit_code == 0
     away = ["migrate-db", url(folder, "third.db")]
@@ -78,8 +78,8 @@ def test_the_former_one_is_refused_and_taken_back(folder: Folder) -> None:
     assert folder.run_here("dead-letters", "list").exit_code == 0
 
 
-def test_where_to_comes_from_the_environment(folder: Folder) -> None:
-    """No password need stand on a command line."""
+def test_target_may_come_from_the_environment(folder: Folder) -> None:
+    """So that no password is on a command line."""
     result = folder.run_here("migrate-db")
     assert result.exit_code == 2
     assert "MATRIX_WEBCHAT_MIGRATE_TO" in result.stderr
@@ -115,13 +115,13 @@ def test_wrong_command_lines(folder: Folder) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_bridge_that_runs_is_in_the_way(folder: Folder) -> None:
+def test_running_bridge_prevents_a_move(folder: Folder) -> None:
     with closing(sqlite3.connect(folder.path / "bridge.db-owner")) as owner:
         owner.execute("BEGIN EXCLUSIVE")
         result = folder.run_here("migrate-db", url(folder, "new.db"))
         assert result.exit_code == 14
         assert "a bridge is using" in result.stderr
-        # A backup is made beside it.
+        # A backup works meanwhile.
         assert folder.run_here("backup", str(folder.path / "b")).exit_code == 0
 
 
@@ -148,10 +148,10 @@ def test_backup_and_restore(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])
-def test_a_backup_that_has_no_room(
+def test_backup_to_a_full_disk(
     folder: Folder, postgres_server: PostgresServer, engine: str
 ) -> None:
-    """The file's own disk is named, not the database's; nothing is left of it; exit code 1."""
+    """The backup's disk is named, not the database's; no file is left; exit code 1."""
     where = url(folder)
     if engine == "postgres":
         where = postgres_server.new_schema()
@@ -185,7 +185,7 @@ def test_files_that_are_no_backup(folder: Folder) -> None:
     assert "cannot open" in result.stderr
 
 
-def test_a_database_that_is_not_whole_is_named(folder: Folder) -> None:
+def test_incomplete_database_is_refused(folder: Folder) -> None:
     to = url(folder, "half.db")
     with pytest.raises(Stopped):
         asyncio.run(move(url(folder), to, FixedClock(), Stops(page=3)))
@@ -213,8 +213,8 @@ def test_progress_is_shown_on_a_terminal_after_a_while(
         assert ("100/100" in capsys.readouterr().err) is shown
 
 
-def test_nothing_is_started_meanwhile(folder: Folder) -> None:
-    """The claim on both is held until the end."""
+def test_no_bridge_can_start_during_a_move(folder: Folder) -> None:
+    """Both databases are claimed until the end."""
 
     class Tries(Silent):
         def begins(self, what: str, rows: int) -> None:

@@ -24,7 +24,7 @@ NEW = RoomId("!new:example.org")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    """With a room that is served, and was upgraded."""
+    """A folder whose database has a room that is served, and was upgraded."""
     folder = Folder(tmp_path)
     folder.write()
     folder.run_here("migrate")

@@ -29,7 +29,7 @@ ADA, BEN, EVE = (UserId(f"@{one}:example.org") for one in ("ada", "ben", "eve"))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    """With a room in which a chat goes on."""
+    """A folder whose database has a room with a running chat."""
     folder = Folder(tmp_path)
     folder.write()
     folder.run_here("migrate")
@@ -61,7 +61,7 @@ def test_a_dry_run_tells_and_changes_nothing(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("yes", [["--yes"], []])
-def test_a_chat_that_goes_on_is_named(folder: Folder, yes: list[str]) -> None:
+def test_running_chat_prevents_the_erasure(folder: Folder, yes: list[str]) -> None:
     result = folder.run_here("erase", ADA, *yes)
     assert result.exit_code == 1
     assert ROOM in result.stderr
@@ -70,7 +70,7 @@ def test_a_chat_that_goes_on_is_named(folder: Folder, yes: list[str]) -> None:
     assert there(folder)
 
 
-def test_somebody_has_to_say_yes_and_is_told_to_what(folder: Folder) -> None:
+def test_erasure_lists_its_data_and_asks(folder: Folder) -> None:
     result = folder.run_here("erase", ADA, "--force", "--json")
     assert result.exit_code == 1
     told, _, asked = result.stderr.partition("Continue?")
@@ -80,7 +80,7 @@ def test_somebody_has_to_say_yes_and_is_told_to_what(folder: Folder) -> None:
     assert there(folder)
 
 
-def test_without_a_bridge(folder: Folder) -> None:
+def test_erasure_while_no_bridge_runs(folder: Folder) -> None:
     result = folder.run_here("erase", ADA, "--yes", "--force", "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
@@ -88,12 +88,12 @@ def test_without_a_bridge(folder: Folder) -> None:
     assert report["rooms"] == [ROOM]
     assert report["left"] == {}
     assert not there(folder)
-    again = folder.run_here("erase", ADA)  # nothing is there that somebody could say yes to
+    again = folder.run_here("erase", ADA)  # there is nothing to confirm
     assert again.exit_code == 0, again.output
     assert again.stdout == f"The bridge has no data about {ADA}.\n"
 
 
-def test_also_of_what_a_room_of_several_notes_of_them(folder: Folder) -> None:
+def test_notes_about_a_person_in_a_shared_room_are_erased(folder: Folder) -> None:
     record = RoomRecord(SHARED, membership=Membership.JOINED, customer=BEN, speaker=EVE)
 
     async def serve(store: SqlStore) -> None:
@@ -108,14 +108,14 @@ def test_also_of_what_a_room_of_several_notes_of_them(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("yes", [["--yes"], []])
-def test_what_is_no_subject(folder: Folder, yes: list[str]) -> None:
+def test_invalid_subject_is_refused(folder: Folder, yes: list[str]) -> None:
     result = folder.run_here("erase", "@anna", *yes)
     assert result.exit_code == 1
     assert result.stderr == "@anna is neither a room (!…) nor a person (@name:server)\n"
 
 
 @pytest.mark.asyncio
-async def test_a_bridge_at_work_gets_an_order(
+async def test_running_bridge_gets_an_order(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bridge.rooms.erasure.PATIENCE", 0.1)

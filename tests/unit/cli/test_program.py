@@ -34,7 +34,7 @@ def test_version(folder: Folder, flag: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["-e", "-eg", "--generate-example-config", "example-config"])
-def test_the_example(folder: Folder, command: str) -> None:
+def test_example_configuration_is_printed(folder: Folder, command: str) -> None:
     result = folder.run(command)
     assert (result.exit_code, result.stdout) == (0, example_config())
 
@@ -48,7 +48,7 @@ def test_the_demo_without_its_extra(folder: Folder, monkeypatch: pytest.MonkeyPa
     assert 'pip install "matrix-webchat-bridge[demo]"' in result.output
 
 
-def test_the_schema(folder: Folder) -> None:
+def test_json_schema_is_printed(folder: Folder) -> None:
     assert "webchat" in json.loads(folder.run("example-config", "--schema").stdout)["properties"]
 
 
@@ -134,14 +134,14 @@ def test_a_wrong_option_is_named(setting: str) -> None:
         parse_options("2016", "accept", [], [setting])
 
 
-def test_a_dialect_that_nobody_speaks_is_refused(tmp_path: Path) -> None:
+def test_unknown_dialect_is_refused(tmp_path: Path) -> None:
     assert parse_options("2019", "hand", [], []).later
     result = Folder(tmp_path).run("simulate", "--dialect", "2020")
     assert result.exit_code == 2
     assert "2019" in result.stderr
 
 
-def test_it_runs_until_sigterm_and_ends_with_0() -> None:
+def test_simulator_runs_until_sigterm_and_ends_with_0() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "bridge", "simulate", "--port", "0", "--set", "login_limit=0"],
         stdout=subprocess.PIPE,
@@ -156,7 +156,7 @@ def test_it_runs_until_sigterm_and_ends_with_0() -> None:
         assert process.wait(timeout=20) == 0
 
 
-def test_a_taken_port_is_said() -> None:
+def test_port_in_use_is_reported() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "bridge", "simulate", "--port", "0"],
         stdout=subprocess.PIPE,

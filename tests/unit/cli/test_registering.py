@@ -53,7 +53,7 @@ def test_both_files_hold_the_same_new_tokens_and_are_private(folder: Folder) -> 
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_old_flags_do_the_same(folder: Folder) -> None:
+def test_old_flags_register_too(folder: Folder) -> None:
     folder.write()
     result = folder.run("-g", "-c", str(folder.config), "-r", str(folder.registration))
     assert result.exit_code == 0, result.output
@@ -125,7 +125,7 @@ def test_rotating_what_cannot_be_written_is_refused(
     assert not folder.registration.exists()
 
 
-def test_the_sample_is_what_the_example_gives(folder: Folder) -> None:
+def test_sample_registration_matches_the_example_configuration(folder: Folder) -> None:
     folder.config.write_text(example_config(), encoding="utf-8")
     register(folder)
     sample = load_registration(Path(__file__).parents[3] / "registration.yaml")
@@ -164,8 +164,8 @@ def test_a_secret_for_encryption_is_drawn_with_the_first_tokens(folder: Folder) 
     assert pickle_key(folder) == key
 
 
-def test_what_the_old_token_sealed_stays_readable(folder: Folder) -> None:
-    """An installation from before there was a secret of its own: the as_token serves."""
+def test_rotation_keeps_the_old_token_as_the_pickle_key(folder: Folder) -> None:
+    """An installation without a pickle_key, in whose place the as_token serves."""
     folder.write()
     register(folder)
     fill_secrets(folder.config, {PICKLE_KEY: ""})
@@ -186,7 +186,7 @@ def test_a_secret_from_the_environment_is_written_nowhere(
     assert pickle_key(folder) == ""
 
 
-def test_the_apis_secret_is_drawn_once_it_is_switched_on(
+def test_api_secret_is_generated_once_the_api_is_enabled(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def secret() -> str:
@@ -210,7 +210,7 @@ def test_the_apis_secret_is_drawn_once_it_is_switched_on(
     assert secret() == ""
 
 
-def test_no_run_without_the_apis_secret(folder: Folder) -> None:
+def test_no_run_without_the_secret_of_the_api(folder: Folder) -> None:
     tokens_there = "appservice: {as_token: a, hs_token: h}\n"
     folder.write(edited("bridge:\n", f"{tokens_there}provisioning: {{enabled: true}}\nbridge:\n"))
     result = folder.run_here("run")

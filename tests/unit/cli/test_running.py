@@ -1,4 +1,4 @@
-"""`check` and what keeps `run` from running."""
+"""`check`, and the errors that prevent `run`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_certificates_that_are_not_checked_are_mentioned(folder: Folder) -> None
 
 @pytest.fixture
 def open_folder() -> Iterator[Folder]:
-    """Where everybody may enter, other than in a folder of pytest's."""
+    """A folder that everybody may enter, unlike those of pytest."""
     with tempfile.TemporaryDirectory() as path:
         Path(path).chmod(0o755)
         yield Folder(Path(path).resolve())
@@ -104,7 +104,7 @@ def test_files_that_everybody_can_read_are_named(
 
 
 def test_a_volume_of_kubernetes_is_not_open_to_everybody(open_folder: Folder) -> None:
-    """One pod reaches it; its files are links into `..data`, whatever mode the volume gives."""
+    """Only one pod reaches it; its files are links into `..data`, of whatever mode."""
     folder = open_folder
     folder.write()
     folder.config.chmod(0o644)
@@ -119,7 +119,7 @@ def test_a_volume_of_kubernetes_is_not_open_to_everybody(open_folder: Folder) ->
         assert ("chmod" in result.output) is told
 
 
-def test_check_for_scripts(folder: Folder) -> None:
+def test_json_output_of_check(folder: Folder) -> None:
     folder.write()
     result = folder.run_here("check", "--json")
     told = json.loads(result.stdout)
@@ -144,7 +144,7 @@ def test_check_for_scripts(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("command", "code"), [("check", 11), ("run", 11), ("register", 11), ("doctor", 1)]
 )
-def test_permissions_for_nobody_of_our_server_pass_nothing(
+def test_permissions_that_serve_no_user_of_the_homeserver_are_refused(
     folder: Folder, command: str, code: int
 ) -> None:
     folder.write(edited('"*": customer', '"exmaple.org": customer'))
@@ -183,7 +183,7 @@ def test_a_missing_file_is_10(folder: Folder, command: str) -> None:
         ),
     ],
 )
-def test_an_invalid_one_is_11_with_the_line(folder: Folder, text: str, said: str) -> None:
+def test_invalid_configuration_is_11_with_the_line(folder: Folder, text: str, said: str) -> None:
     folder.write(text)
     for command in ("check", "run", "register"):
         result = folder.run_here(command)
@@ -192,7 +192,7 @@ def test_an_invalid_one_is_11_with_the_line(folder: Folder, text: str, said: str
         assert result.stderr.startswith("config.yaml line ")
 
 
-def test_the_printed_sentences_may_stand_in_a_configuration(folder: Folder) -> None:
+def test_printed_texts_are_a_valid_configuration(folder: Folder) -> None:
     printed = folder.run("example-config", "--texts").stdout
     assert "  result.-3:\n" in printed
     folder.write(SMALLEST + printed)
@@ -202,7 +202,7 @@ def test_the_printed_sentences_may_stand_in_a_configuration(folder: Folder) -> N
 
 
 @pytest.mark.parametrize("section", ["appservice", "metrics"])
-def test_an_address_that_cannot_be_had_is_said_with_its_key(folder: Folder, section: str) -> None:
+def test_unusable_address_is_reported_with_its_key(folder: Folder, section: str) -> None:
     port = free_port()
     folder.environment = {
         f"MATRIX_WEBCHAT_{section.upper()}__HOSTNAME": "not a host",

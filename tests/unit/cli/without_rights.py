@@ -60,7 +60,7 @@ def tell(fault: str, names: Iterable[str], *arguments: str) -> None:
 
 
 def become_nobody(folder: Path) -> None:
-    """What is imported late is imported first: a checkout can be readable for root alone."""
+    """Give up root's rights; import all modules before, as only root may be able to read them."""
     __import__("bridge.app.process")
     for name in COMMANDS.keys() - {"run"}:
         CliRunner().invoke(program, [*COMMANDS[name], "-c", str(folder / "sound" / "config.yaml")])

@@ -1,4 +1,4 @@
-"""An installation for the doctor to look at: a homeserver of a few lines, configurations."""
+"""An installation for the doctor to check: a fake homeserver, configurations."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ bridge:
 
 @dataclass
 class FakeHomeserver:
-    """Says what a homeserver says; every answer can be replaced."""
+    """Answers like a homeserver; every answer can be replaced."""
 
     port: int = 0
     bridge_port: int = field(default_factory=free_port)
@@ -74,15 +74,15 @@ class FakeHomeserver:
         },
     )
     keys: dict[str, object] = field(default_factory=dict)
-    """User to master key."""
+    """Master key by user."""
     devices: dict[str, list[str]] = field(default_factory=dict)
-    """User to the ids of its devices."""
+    """Device ids by user."""
     owners: dict[str, str] = field(default_factory=dict)
-    """User to the application service that serves it."""
+    """Application service by user."""
     upload: tuple[int, dict[str, object]] = (200, {"content_uri": "mxc://example.org/x"})
     upload_size: int = 50_000_000
     ping: tuple[int, dict[str, object]] | None = None
-    """None: it really calls."""
+    """Answer to a ping; None to really ping the bridge."""
     date: str = ""
     seen: list[str] = field(default_factory=list)
 
@@ -150,7 +150,7 @@ class FakeHomeserver:
             ) as response,
         ):
             assert response.status == 200
-            # What it delivers meanwhile must not get lost: refused, it keeps it.
+            # A transaction meanwhile must not get lost: if refused, the homeserver keeps it.
             async with session.put(
                 f"http://127.0.0.1:{self.bridge_port}/_matrix/app/v1/transactions/1",
                 json={
@@ -195,12 +195,12 @@ async def serving(
 
 
 def told(findings: Findings) -> list[str]:
-    """`VERDICT what`, in order."""
+    """Return `VERDICT what` of the findings, in order."""
     return [f"{finding.verdict} {finding.what}" for finding in findings.all]
 
 
 def the(findings: Findings, what: str) -> Finding:
-    """The one finding of this name."""
+    """Return the only finding of this name."""
     found = [finding for finding in findings.all if finding.what == what]
     assert len(found) == 1, findings.all
     return found[0]

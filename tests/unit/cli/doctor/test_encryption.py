@@ -37,7 +37,7 @@ def test_all_well() -> None:
     assert one_time.detail == "at least 41 left for each user"
 
 
-def test_those_who_are_to_get_another_device_are_no_fault() -> None:
+def test_devices_to_be_replaced_are_no_fault() -> None:
     former = KeysOf(MEI, Fit.FORMER, None)
     keys, _ = judged(KeysOf(BOT, Fit.GOOD, 50), former)
     assert keys.verdict is Verdict.PASS
@@ -80,8 +80,8 @@ def test_many_users_are_counted() -> None:
     assert "@u4:x and 3 more: " in finding.detail
 
 
-def test_an_older_copy_is_said_once() -> None:
-    """Its devices are about to be replaced: that they are gone is part of the same story."""
+def test_older_copy_is_reported_once() -> None:
+    """Its devices are about to be replaced, so missing ones are not reported too."""
     (finding,) = judged(KeysOf(BOT, Fit.NO_DEVICE, None), newest=False)
     assert "older copy" in finding.detail
     assert "new devices" in finding.fix
@@ -109,7 +109,7 @@ async def fill(config: Config, secret: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_switched_off(tmp_path: Path) -> None:
+async def test_encryption_that_is_off(tmp_path: Path) -> None:
     more = '  encryption: {allow: false}\ndatabase: {url: "sqlite:////nowhere/x.db"}'
     findings = await examined(configured(tmp_path, more=more))
     assert findings.all[0].detail == "bridge.encryption.allow is false"
@@ -118,7 +118,7 @@ async def test_switched_off(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("keys", [{}, {BOT: {"usage": ["master"]}}])
 async def test_a_new_database(tmp_path: Path, keys: dict[str, object]) -> None:
-    """It is as it should be where the homeserver has no keys either; else another one was lost."""
+    """It is all right if the homeserver has no keys either; otherwise a database was lost."""
 
     async def query(_request: web.Request) -> web.Response:
         return web.json_response({"master_keys": keys})
@@ -141,7 +141,7 @@ async def test_a_new_database(tmp_path: Path, keys: dict[str, object]) -> None:
 async def test_a_database_of_an_earlier_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may hold keys: that there are none would be a lie."""
+    """It may hold keys, so the doctor must not say that there are none."""
 
     async def last_step(_url: str, _clock: object) -> list[Migration]:
         return [Migration(SCHEMA_VERSION, "newest", "")]
@@ -160,7 +160,7 @@ async def test_a_database_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_another_secret(tmp_path: Path) -> None:
+async def test_database_sealed_with_another_secret(tmp_path: Path) -> None:
     config = configured(tmp_path)
     await fill(config, "the old one")
     (finding,) = (await examined(config)).all
@@ -182,7 +182,7 @@ async def test_a_homeserver_that_does_not_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_it_asks_the_homeserver(tmp_path: Path) -> None:
+async def test_mark_of_the_homeserver_is_compared(tmp_path: Path) -> None:
     async def mark(_request: web.Request) -> web.Response:
         return web.json_response({"mark": "newer"})
 

@@ -15,7 +15,7 @@ def test_each_finding_is_told_at_once_and_counted() -> None:
     assert [findings.count(verdict) for verdict in Verdict] == [1, 2, 1]
 
 
-def test_nobody_need_listen() -> None:
+def test_findings_need_no_listener() -> None:
     findings = Findings()
     findings.passed("a", "fine")
     assert findings.count(Verdict.PASS) == 1

@@ -59,7 +59,7 @@ async def test_all_well_without_a_running_bridge(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("code", ["M_UNKNOWN_TOKEN", "M_UNRECOGNIZED"])
-async def test_the_room_page_needs_somebody_who_vouches(tmp_path: Path, code: str) -> None:
+async def test_room_page_needs_the_openid_endpoint(tmp_path: Path, code: str) -> None:
     async def userinfo(_request: web.Request) -> web.Response:
         return web.json_response({"errcode": code}, status=401)
 
@@ -89,7 +89,7 @@ async def test_with_a_running_bridge(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_somebody_else_on_our_port(tmp_path: Path) -> None:
+async def test_another_program_on_the_bridges_port(tmp_path: Path) -> None:
     fake = FakeHomeserver()
     async with serving([], fake.bridge_port):
         findings = await examined(tmp_path, fake)
@@ -99,7 +99,7 @@ async def test_somebody_else_on_our_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_address_that_is_not_ours(tmp_path: Path) -> None:
+async def test_hostname_that_is_not_of_this_machine(tmp_path: Path) -> None:
     fake, findings = FakeHomeserver(), Findings()
     async with serving(fake.routes()) as fake.port:
         config = configured(tmp_path, homeserver=fake.address, port=fake.bridge_port)
@@ -130,7 +130,7 @@ async def test_ping_that_fails(tmp_path: Path, code: str, fix: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_something_else_at_our_address(tmp_path: Path) -> None:
+async def test_another_program_at_the_bridges_address(tmp_path: Path) -> None:
     why = "JSONDecodeError: Expecting value"
     said: dict[str, object] = {"errcode": "M_CONNECTION_FAILED", "error": why}
     finding = the(
@@ -155,7 +155,7 @@ async def test_bot_of_somebody_else_ends_the_round(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_another_servers_name_ends_the_round(tmp_path: Path) -> None:
-    """A localpart can be ours on a server that is called otherwise."""
+    """The localpart can be in the namespace although the server has another name."""
     forbidden = {
         "errcode": "M_FORBIDDEN",
         "error": "Application service cannot masquerade as this user",
@@ -168,7 +168,7 @@ async def test_another_servers_name_ends_the_round(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_bot_that_nobody_can_be_ends_the_round(tmp_path: Path) -> None:
+async def test_bot_that_cannot_be_used_ends_the_round(tmp_path: Path) -> None:
     broken: dict[str, object] = {"errcode": "M_UNKNOWN", "error": "broken"}
     findings = await examined(tmp_path, FakeHomeserver(whoami=(500, broken)))
     assert the(findings, "bot").detail == "@webchatbot:example.org: HTTP 500 M_UNKNOWN broken"
@@ -197,13 +197,13 @@ async def test_agents_users_outside_the_namespace(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_agents_user_that_is_there(tmp_path: Path) -> None:
+async def test_existing_ghost_passes(tmp_path: Path) -> None:
     findings = await examined(tmp_path, FakeHomeserver(ghost=(200, {"user_id": "@x:y"})))
     assert the(findings, "agents' users").verdict is Verdict.PASS
 
 
 @pytest.mark.asyncio
-async def test_a_homeserver_that_does_not_tell(tmp_path: Path) -> None:
+async def test_vague_refusal_of_a_ghost_is_skipped(tmp_path: Path) -> None:
     vague: dict[str, object] = {"errcode": "M_FORBIDDEN", "error": "No."}
     finding = the(await examined(tmp_path, FakeHomeserver(ghost=(403, vague))), "agents' users")
     assert finding.verdict is Verdict.SKIP
@@ -212,7 +212,7 @@ async def test_a_homeserver_that_does_not_tell(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_queue_user_of_somebody_else(tmp_path: Path) -> None:
-    """The others are tried all the same, and so is what comes after."""
+    """The other queue users and the later checks are still tried."""
     fake = FakeHomeserver(queues=(400, {"errcode": "M_USER_IN_USE"}))
     fake.devices = {QUEUE: ["WEBCHAT", "ABCDEFGHIJ"], BOT: ["WEBCHAT", "WEBCHAT_X"]}
     findings = await examined(tmp_path, fake)
@@ -228,14 +228,14 @@ async def test_a_queue_user_of_somebody_else(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_bot_with_a_session_of_somebody_else_ends_the_round(tmp_path: Path) -> None:
-    """Nothing is done as it."""
+    """The doctor must not act as this user."""
     findings = await examined(tmp_path, FakeHomeserver(devices={BOT: ["ABCDEFGHIJ"]}))
     assert told(findings)[-2:] == ["PASS as_token", "FAIL bot"]
     assert "appservice.bot.username" in the(findings, "bot").fix
 
 
 @pytest.mark.asyncio
-async def test_users_that_we_registered_are_ours_whoever_uses_them(tmp_path: Path) -> None:
+async def test_users_registered_by_the_bridge_pass_whoever_logs_in(tmp_path: Path) -> None:
     """An operator may have logged in as the bot, to give it a picture."""
     async with open_store(f"sqlite:///{tmp_path}/bridge.db", SystemClock()) as store:
         for user in (BOT, QUEUE):
@@ -342,7 +342,7 @@ async def test_a_proxy_with_a_page_of_its_own(
 
 
 @pytest.mark.asyncio
-async def test_nobody_there(tmp_path: Path) -> None:
+async def test_unreachable_homeserver(tmp_path: Path) -> None:
     findings = Findings()
     config = configured(tmp_path)
     await check_homeserver(findings, config)

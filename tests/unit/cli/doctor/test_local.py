@@ -51,7 +51,7 @@ def test_registration_that_matches(tmp_path: Path) -> None:
 
 
 def test_registration_that_is_elsewhere(tmp_path: Path) -> None:
-    """It may lie on the homeserver's machine only: no failure."""
+    """It may be on the homeserver's machine only, which is no failure."""
     findings = Findings()
     check_registration(findings, configured(tmp_path), tmp_path / "registration.yaml")
     assert told(findings) == ["SKIP registration file"]
@@ -238,7 +238,7 @@ async def test_replicas(postgres_server: PostgresServer, tmp_path: Path) -> None
     config = configured(tmp_path, more=f'database: {{url: "{url}"}}')
 
     async def line() -> str:
-        """The verdict, and a failure's fix."""
+        """Return the verdict, with the fix of a failure."""
         findings = Findings()
         await findings.of("replicas", check_replicas(config))
         return next((f"{one.verdict} {one.detail} {one.fix}" for one in findings.all), "")
@@ -275,8 +275,8 @@ async def test_replicas(postgres_server: PostgresServer, tmp_path: Path) -> None
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_is_told_when_a_host_counts_as_gone() -> None:
-    """Its own settings are two hours and never, in which a vanished host's locks stay."""
+async def test_tcp_keepalives_are_set_for_each_session() -> None:
+    """By default, the locks of a vanished host stay for two hours, or for ever."""
     server = PostgresServer(port=free_port())
     try:
         server.start()

@@ -15,7 +15,7 @@ from tests.unit.link.simulated import simulated
 
 
 async def examined(folder: Folder) -> Result:
-    """The command has a loop of its own; the servers that it talks to stay in this one."""
+    """Run the command in a thread with a loop of its own; the fake servers stay in this loop."""
     return await asyncio.to_thread(folder.run_here, "doctor", "-r", str(folder.registration))
 
 
@@ -40,7 +40,7 @@ async def test_all_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_nothing_is_there(tmp_path: Path) -> None:
+async def test_unreachable_servers(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     configured(tmp_path)
     result = await examined(folder)
@@ -53,7 +53,7 @@ async def test_nothing_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_database_that_cannot_be_used_has_lost_no_keys(tmp_path: Path) -> None:
+async def test_unusable_database_is_not_reported_as_lost_keys(tmp_path: Path) -> None:
     folder, fake = Folder(tmp_path), FakeHomeserver(keys={"@webchatbot:example.org": {}})
     async with serving(fake.routes()) as fake.port:
         more = 'database: {url: "sqlite:////nowhere/bridge.db"}'
@@ -89,7 +89,7 @@ def test_invalid_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_for_scripts(tmp_path: Path) -> None:
+async def test_json_output(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     configured(tmp_path)
     registration = ("-r", str(folder.registration))

@@ -61,14 +61,14 @@ FAULTS: dict[str, tuple[Signed | None, str, str]] = {
 
 
 def known(folder: Path) -> str:
-    """Our authority's certificate as a file; its name, beside config.yaml."""
+    """Write the test authority's certificate beside config.yaml; return the file's name."""
     (folder / "ca.pem").write_bytes(AUTHORITY.pem())
     return "ca.pem"
 
 
 @pytest.fixture
 def trusting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our authority is known, so that its certificates' own faults come out."""
+    """Trust the test authority, so that only other faults of its certificates are left."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / known(tmp_path)))
 
 
@@ -108,7 +108,7 @@ async def test_each_fault_has_its_own_fix(
         assert ("or webchat.ca_file" in finding.fix) == (peer == "WebChat server")
 
 
-async def test_a_server_that_speaks_another_tls(tmp_path: Path) -> None:
+async def test_server_with_other_tls_versions_or_ciphers(tmp_path: Path) -> None:
     tls = signed("localhost", AUTHORITY).server(tmp_path)
     tls.maximum_version = ssl.TLSVersion.TLSv1_2
     tls.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")  # its key is of another kind
@@ -117,7 +117,7 @@ async def test_a_server_that_speaks_another_tls(tmp_path: Path) -> None:
         server.settimeout(30)
 
         def refuse() -> None:
-            """By OpenSSL itself: asyncio's servers hang up without a word."""
+            """Refuse by OpenSSL itself: asyncio's servers disconnect without an alert."""
             taken, _ = server.accept()
             with taken, suppress(OSError):
                 tls.wrap_socket(taken, server_side=True)
@@ -132,12 +132,12 @@ async def test_a_server_that_speaks_another_tls(tmp_path: Path) -> None:
     assert "which TLS versions it accepts" in finding.fix
 
 
-async def test_what_is_no_fault_of_tls_is_none() -> None:
+async def test_other_errors_are_no_tls_fault() -> None:
     assert tls_fault(aiohttp.ClientConnectionError(), "x") is None
     assert tls_fault(ConnectionRefusedError(), "x") is None
 
 
-async def test_the_log_of_the_link_has_the_reason_too(tmp_path: Path) -> None:
+async def test_log_of_the_link_names_the_tls_fault(tmp_path: Path) -> None:
     tls = signed("localhost").server(tmp_path)
     async with serving([], tls=tls) as port, aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorCertificateError) as caught:
@@ -188,7 +188,7 @@ async def test_ssl_cert_file_holds_for_everything(tmp_path: Path, *, told: bool)
     ("key", "certificate"),
     [("ca_file: ca.pem", signed("localhost", AUTHORITY)), ("verify_ssl: false", signed("b.test"))],
 )
-async def test_keys_for_webchat_alone(tmp_path: Path, key: str, certificate: Signed) -> None:
+async def test_tls_keys_of_webchat(tmp_path: Path, key: str, certificate: Signed) -> None:
     """For HTTP, the socket and the download of files alike."""
     known(tmp_path)
     findings = Findings()

@@ -56,7 +56,7 @@ async def test_all_well(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_else_is_learnt_is_not_the_upload(tmp_path: Path) -> None:
+async def test_upload_mode_is_reported_although_the_dialect_is_learnt_first(tmp_path: Path) -> None:
     """A later server tells its revision first."""
     async with simulated(dialect="2019") as simulator:
         findings = await examined(tmp_path, simulator)
@@ -92,7 +92,7 @@ async def test_a_third_try_within_the_window_is_left_out(tmp_path: Path) -> None
     """The bridge's 8 logins in 60 s and our two are the 10 that WebChat allows."""
     config = configured(tmp_path)
     async with open_store(config.database.url.get_secret_value(), SystemClock()):
-        pass  # the bridge has been there
+        pass  # the bridge has created the database
     async with simulated(login_limit=2) as simulator:
         for _ in range(2):
             findings = await examined(tmp_path, simulator)
@@ -102,13 +102,13 @@ async def test_a_third_try_within_the_window_is_left_out(tmp_path: Path) -> None
         findings = await examined(tmp_path, simulator)
         detail = the(findings, "WebChat login").detail
         assert re.fullmatch(r"tried 2 times within 60 s already, .* again in \d+ s", detail)
-        # It is over with the window: here one of no length.
+        # The limit ends with the window, which is almost empty here.
         findings = await examined(tmp_path, simulator, "  login_rate: {per_seconds: 0.1}")
         assert the(findings, "WebChat login").verdict is Verdict.FAIL  # it was the third
 
 
 @pytest.mark.asyncio
-async def test_what_the_doctor_learns_stays_with_it(tmp_path: Path) -> None:
+async def test_doctor_stores_no_facts_for_the_bridge(tmp_path: Path) -> None:
     url = configured(tmp_path).database.url.get_secret_value()
     async with open_store(url, SystemClock()) as store, simulated(dialect="2019") as simulator:
         findings = await examined(tmp_path, simulator)
@@ -118,7 +118,7 @@ async def test_what_the_doctor_learns_stays_with_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_403_is_first_of_all_a_blacklist(tmp_path: Path) -> None:
+async def test_http_403_is_reported_as_blacklisting(tmp_path: Path) -> None:
     async def shut_out(_request: web.Request) -> web.Response:
         return web.Response(status=403)
 
@@ -133,7 +133,7 @@ async def test_a_403_is_first_of_all_a_blacklist(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_server_that_has_moved(tmp_path: Path) -> None:
-    """To another origin: the address to be set is named. A mere front page may be anywhere."""
+    """A redirect of the login names the address to set; one of the front page does not."""
 
     async def moved(_request: web.Request) -> web.Response:
         return web.Response(status=301, headers={"Location": "https://crm.example.org/tpi?x=1"})
@@ -152,7 +152,7 @@ async def test_a_server_that_has_moved(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_server_that_shows_no_revision_may_be_of_the_first_guides(tmp_path: Path) -> None:
-    """Nothing on the wire tells; the symptom at the desk does."""
+    """No frame shows it, but the symptom at the agent's desk does."""
     for dialect, named in (("2016", True), ("2019", False)):
         async with simulated(dialect=dialect) as simulator:
             findings = await examined(tmp_path, simulator)
@@ -199,7 +199,7 @@ async def test_something_else_than_webchat(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_nobody_there(tmp_path: Path) -> None:
+async def test_unreachable_server(tmp_path: Path) -> None:
     findings = Findings()
     await check_webchat(findings, configured(tmp_path))
     assert told(findings) == ["FAIL WebChat server"]
@@ -207,7 +207,7 @@ async def test_nobody_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_no_account_is_free(tmp_path: Path) -> None:
+async def test_login_is_skipped_without_a_throw_away_account(tmp_path: Path) -> None:
     """A second login under a customer's name would end that customer's chat."""
     async with simulated() as simulator:
         findings = await examined(tmp_path, simulator, FIXED)
@@ -254,9 +254,7 @@ def test_throw_away_account(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("key", "verdict"), [("right", "PASS"), ("wrong", "FAIL")])
-async def test_the_robot_is_asked_where_there_is_one(
-    tmp_path: Path, key: str, verdict: str
-) -> None:
+async def test_robot_is_asked_if_it_is_enabled(tmp_path: Path, key: str, verdict: str) -> None:
     robot = "  robot: {enabled: true, mode: command, public_key: right}"
     async with simulated(robot_key=key, robot_answers={"test": "yes"}) as simulator:
         findings = await examined(tmp_path, simulator, robot)
