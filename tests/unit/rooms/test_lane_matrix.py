@@ -52,10 +52,11 @@ from tests.fakes.memory import dead_letters
 from tests.fakes.store import Fault, FlakyStore
 from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES
 
+pytestmark = pytest.mark.asyncio
+
 JUN = Agent(AgentId("K00021"), "Jun")
 
 
-@pytest.mark.asyncio
 async def test_a_repeat_posts_nothing_twice() -> None:
     """The outcome is lost with the process; the next one uses the same transaction id."""
     store = FlakyStore()
@@ -75,7 +76,6 @@ async def test_a_repeat_posts_nothing_twice() -> None:
     assert world.matrix.requests[0].startswith("test.")
 
 
-@pytest.mark.asyncio
 async def test_messages_posted_after_a_database_restore_are_not_lost() -> None:
     """The homeserver knows the transaction ids used since the backup."""
     lost = World()
@@ -93,7 +93,6 @@ async def test_messages_posted_after_a_database_restore_are_not_lost() -> None:
     assert lost.matrix.texts(ROOM) == ["of the lost time", "after the restore"]
 
 
-@pytest.mark.asyncio
 async def test_a_message_posted_by_an_earlier_version_is_not_posted_again() -> None:
     """Its transaction ids did not contain the time of a row; nor did those in its markers."""
     store = FlakyStore()
@@ -118,7 +117,6 @@ async def test_a_message_posted_by_an_earlier_version_is_not_posted_again() -> N
     assert new.count(".") == 3
 
 
-@pytest.mark.asyncio
 async def test_the_retry_delay_that_the_homeserver_asks_for_is_obeyed() -> None:
     world = World()
     await world.chatting()
@@ -131,7 +129,6 @@ async def test_the_retry_delay_that_the_homeserver_asks_for_is_obeyed() -> None:
     assert world.matrix.texts(ROOM) == ["one"]
 
 
-@pytest.mark.asyncio
 async def test_retry_delays_grow_to_a_minute() -> None:
     world = World()
     await world.chatting()
@@ -144,7 +141,7 @@ async def test_retry_delays_grow_to_a_minute() -> None:
     assert world.matrix.texts(ROOM) == ["one"]
 
 
-@pytest.mark.asyncio
+@pytest.mark.usefixtures("no_other_writer")
 async def test_an_effect_is_given_up_after_a_day() -> None:
     world = World()
     await world.chatting()
@@ -164,7 +161,6 @@ async def test_an_effect_is_given_up_after_a_day() -> None:
     assert world.matrix.texts(ROOM) == ["one"]
 
 
-@pytest.mark.asyncio
 async def test_a_refused_effect_is_a_dead_letter_and_the_next_one_goes_on() -> None:
     world = World()
     await world.chatting()
@@ -182,7 +178,6 @@ async def test_a_refused_effect_is_a_dead_letter_and_the_next_one_goes_on() -> N
     assert ("matrix", Outcome.DEAD) in world.counts.settled_rows
 
 
-@pytest.mark.asyncio
 async def test_a_refused_effect_is_retried_until_its_reason_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -200,7 +195,6 @@ async def test_a_refused_effect_is_retried_until_its_reason_is_known(
     assert await dead_letters(world.store) == []
 
 
-@pytest.mark.asyncio
 async def test_only_the_newest_queue_card_is_posted() -> None:
     world = World()
     now = world.clock.now()
@@ -227,7 +221,6 @@ async def test_only_the_newest_queue_card_is_posted() -> None:
     assert await world.store.anchor(ROOM, "card:1") == first.event_id
 
 
-@pytest.mark.asyncio
 async def test_a_card_whose_event_id_was_lost_by_a_crash_is_edited() -> None:
     """The process dies before the card's event id is stored; the next one posts a newer card."""
     store = FlakyStore()
@@ -255,7 +248,6 @@ async def test_a_card_whose_event_id_was_lost_by_a_crash_is_edited() -> None:
     assert await store.anchor(ROOM, "card:1") == first.event_id
 
 
-@pytest.mark.asyncio
 async def test_a_card_waits_for_the_database() -> None:
     """The event id of the message to edit is there."""
     store = FlakyStore()
@@ -276,7 +268,6 @@ async def test_a_card_waits_for_the_database() -> None:
 # --- entering and leaving -----------------------------------------------------------------------
 
 
-@pytest.mark.asyncio
 async def test_an_invitation_is_accepted_and_earlier_messages_are_handled() -> None:
     world = World()
     _, _, early = world.event(text="early")
@@ -300,7 +291,6 @@ async def test_an_invitation_is_accepted_and_earlier_messages_are_handled() -> N
     assert [getattr(call.command, "text", "") for call in world.link.calls] == ["", "early", "late"]
 
 
-@pytest.mark.asyncio
 async def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
     world = World()
     async with world.running() as engine:
@@ -316,7 +306,6 @@ async def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
     assert await dead_letters(world.store) == []
 
 
-@pytest.mark.asyncio
 async def test_a_room_may_invite_again_after_an_exception_while_entering() -> None:
     """Else it would stay in ENTERING for ever, and an upgraded room could tell nothing more."""
     world = World()
@@ -331,7 +320,6 @@ async def test_a_room_may_invite_again_after_an_exception_while_entering() -> No
     assert await dead_letters(world.store) == []
 
 
-@pytest.mark.asyncio
 async def test_declining_an_invitation_tells_why_and_a_refused_leave_counts_as_left() -> None:
     world = World()
     world.speak(RULES.texts)
@@ -366,7 +354,6 @@ async def test_declining_an_invitation_tells_why_and_a_refused_leave_counts_as_l
     assert await other.nothing_left()
 
 
-@pytest.mark.asyncio
 async def test_a_report_is_a_reply_unless_clients_show_none() -> None:
     world = World()
     await world.chatting()
@@ -381,7 +368,6 @@ async def test_a_report_is_a_reply_unless_clients_show_none() -> None:
     assert (call.text, call.reply_to) == ("unreadable.call", None), "Element shows no reply to one"
 
 
-@pytest.mark.asyncio
 async def test_a_verification_is_answered_and_cancelled() -> None:
     """By the user who was asked, or the customer's app shows it as pending for ever."""
     world = World()
@@ -394,7 +380,6 @@ async def test_a_verification_is_answered_and_cancelled() -> None:
     assert (cancelled.text, cancelled.sender, cancelled.reply_to) == ("cancel", BOT, "$e1")
 
 
-@pytest.mark.asyncio
 async def test_in_a_direct_chat_ghosts_are_declared_before_they_join() -> None:
     """Else clients would count them, no longer see a direct chat, and open a second one."""
     world = World()
@@ -407,7 +392,6 @@ async def test_in_a_direct_chat_ghosts_are_declared_before_they_join() -> None:
     assert (ROOM, ghost) in world.matrix.members
 
 
-@pytest.mark.asyncio
 async def test_in_a_shared_room_ghosts_join_without_being_declared() -> None:
     world = World()
     await world.chatting()
@@ -423,7 +407,6 @@ async def test_in_a_shared_room_ghosts_join_without_being_declared() -> None:
     assert (ROOM, world.matrix.ghost_of(JUN)) in world.matrix.members
 
 
-@pytest.mark.asyncio
 async def test_the_bot_speaks_for_agents_whose_ghosts_cannot_join() -> None:
     world = World()
     await world.chatting()
@@ -440,7 +423,6 @@ async def test_the_bot_speaks_for_agents_whose_ghosts_cannot_join() -> None:
     assert await world.nothing_left()
 
 
-@pytest.mark.asyncio
 async def test_another_refusal_of_a_ghosts_join_is_a_dead_letter() -> None:
     world = World()
     await world.chatting()
@@ -452,7 +434,6 @@ async def test_another_refusal_of_a_ghosts_join_is_a_dead_letter() -> None:
     assert ("matrix", "dead") in world.counts.settled_rows
 
 
-@pytest.mark.asyncio
 async def test_the_robots_proposals_and_offers_are_remembered() -> None:
     world = World()
     robot = Agent(AgentId("BOT007"), "Helper")
@@ -468,7 +449,6 @@ async def test_the_robots_proposals_and_offers_are_remembered() -> None:
     assert world.matrix.texts(ROOM)[1:] == ["robot.person_offered", "1️⃣", "2️⃣", "🙋"]
 
 
-@pytest.mark.asyncio
 async def test_the_queue_card_tells_the_expected_and_the_passed_wait() -> None:
     """Once enough waits are known; an edit a minute later says how long it has been."""
     world = World()
@@ -489,7 +469,6 @@ async def test_the_queue_card_tells_the_expected_and_the_passed_wait() -> None:
     assert second == "queue.position\nqueue.expected · queue.waited"
 
 
-@pytest.mark.asyncio
 async def test_a_wait_for_the_bridges_own_login_limit_is_told() -> None:
     world = World()
     await world.record(ROOM, Requesting(QueueId(1), world.clock.now(), adopt_at=1 << 60))
@@ -504,7 +483,6 @@ async def test_a_wait_for_the_bridges_own_login_limit_is_told() -> None:
     assert "!wc 取消" in second
 
 
-@pytest.mark.asyncio
 async def test_an_inviter_of_too_many_rooms_is_told_when_to_try_again() -> None:
     world = World()
     world.speak(Texts())
@@ -520,7 +498,6 @@ async def test_an_inviter_of_too_many_rooms_is_told_when_to_try_again() -> None:
     assert f"每小时最多新开 {limit} 个房间。请在 56 分钟后再邀请我" in refusal
 
 
-@pytest.mark.asyncio
 async def test_a_callback_is_offered_with_a_bell_reaction() -> None:
     hours = "daily 09:00-10:00 Asia/Shanghai"  # it is eight o'clock there
     queues = (SALES.model_copy(update={"hours": hours}), RETURNS)
@@ -537,7 +514,6 @@ async def test_a_callback_is_offered_with_a_bell_reaction() -> None:
     assert (card.kind, card.number, card.signs) == (CardKind.QUEUE, 1, ("🔔",))
 
 
-@pytest.mark.asyncio
 async def test_the_reaction_below_a_queue_card_is_removed_when_the_chat_starts() -> None:
     """❌ while the customer waits; not during a chat."""
     world = World()
@@ -559,7 +535,6 @@ async def test_the_reaction_below_a_queue_card_is_removed_when_the_chat_starts()
     assert await world.nothing_left()
 
 
-@pytest.mark.asyncio
 async def test_before_a_late_retry_the_timeline_is_searched_for_the_event() -> None:
     world = World()
     await world.chatting()
@@ -578,7 +553,6 @@ async def test_before_a_late_retry_the_timeline_is_searched_for_the_event() -> N
     assert world.matrix.texts(ROOM) == ["one", "two"]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("effect", "said"),
     [
@@ -606,7 +580,6 @@ async def test_a_rating_is_called_by_its_name(effect: Say, said: str) -> None:
     assert world.matrix.texts(ROOM)[0].startswith(said)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("effect", "said"),
     [
@@ -653,7 +626,6 @@ def numbered(number: str, text: str = "", *, agent: str = MEI.id) -> Received:
     return Received(MessageReceived(SESSION, AgentId(agent), content, number))
 
 
-@pytest.mark.asyncio
 async def test_a_message_recalled_by_its_agent_is_redacted() -> None:
     world = World()
     await world.chatting()
@@ -671,7 +643,6 @@ async def test_a_message_recalled_by_its_agent_is_redacted() -> None:
     assert "chat.recalled" not in world.matrix.texts(ROOM)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("number", "refused"), [("9", False), ("", False), ("7", True), ("7" * 41, False)]
 )
@@ -699,7 +670,6 @@ class _GhostsLeave(FakeMatrix):
         await super().redact(room_id, who, event_id, txn_id)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("level", "redacted"), [(100, True), (0, False)])
 async def test_a_recall_after_the_ghost_has_left_is_left_to_the_bot_or_told_once(
     level: int, redacted: bool
@@ -724,7 +694,6 @@ def pieces(_: object, fragment: str, absolute: object) -> tuple[AgentText, ...]:
     return tuple(map(AgentText, fragment.split("|")))
 
 
-@pytest.mark.asyncio
 async def test_a_recall_after_a_restart_redacts_all_parts_of_the_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -747,7 +716,6 @@ async def test_a_recall_after_a_restart_redacts_all_parts_of_the_message(
     assert "chat.recalled" not in world.matrix.texts(ROOM)
 
 
-@pytest.mark.asyncio
 async def test_a_recall_of_a_message_in_the_replaced_room_redacts_nothing() -> None:
     """The bot has left it. A homeserver may accept such a redaction without any effect."""
     second = RoomId("!second:example.org")
@@ -774,7 +742,6 @@ async def test_a_recall_of_a_message_in_the_replaced_room_redacts_nothing() -> N
     assert world.matrix.texts(second).count("chat.recalled") == 1
 
 
-@pytest.mark.asyncio
 async def test_a_history_recalls_messages_without_numbers() -> None:
     """The time tells equal texts apart; an unknown message is told once."""
     world = World()
