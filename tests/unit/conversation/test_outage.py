@@ -403,14 +403,6 @@ def test_messages_recalled_in_the_history_are_recalled_in_the_room() -> None:
     assert centre.words == []
 
 
-def test_a_picture_pushed_after_its_placeholder_is_shown() -> None:
-    """The history has only a placeholder of it."""
-    centre = after_an_outage("[图片]")
-    centre.tell()
-    centre.pushed_file("http://crm.example.org/webchat/cat.png")
-    assert centre.files == ["http://crm.example.org/webchat/cat.png"]
-
-
 @pytest.mark.parametrize("placeholder", ["[图片]", "【图片】", '{"imageUri":"/up/a.png"}'])
 def test_a_shown_picture_is_recognised_by_its_placeholder(placeholder: str) -> None:
     centre = chat()
