@@ -249,7 +249,7 @@ def test_a_rating_outside_the_default_scale_is_unknown(number: int, taken: bool)
     """0 may be a rating: the server has named none (trap T21)."""
     house = ended_chat()
     house.say(f"!wc rate {number} thanks")
-    assert [one for one in house.effects if isinstance(one, CallWebChat)] == [] or taken
+    assert any(isinstance(one, CallWebChat) for one in house.effects) is taken
     assert ("rating.unknown" in house.notices) is not taken
 
 

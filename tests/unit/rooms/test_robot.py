@@ -245,7 +245,9 @@ def test_solved_by_command() -> None:
     other = House(FIRST).served()
     said = other.say("solved")
     assert other.carried == [said]  # a message, as there is no question to settle
-    assert House(RULES).served().say("!wc solved")
+    without = House(RULES).served()
+    without.say("!wc solved")
+    assert without.notices == ["robot.none_open"]
 
 
 @pytest.mark.parametrize("words", ["solved", "Thanks!", "!wc solved", "👍"])

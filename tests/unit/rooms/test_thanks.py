@@ -171,3 +171,4 @@ def test_the_name_of_a_file_is_no_farewell() -> None:
     cat = CustomerMedia("image", "thanks.png", "mxc://x/cat")
     house.receive(Spoke(house.event_id(), ADA, cat, plain="thanks"))
     assert house.reported == {}
+    assert house.record.conversation.held
