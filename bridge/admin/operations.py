@@ -1,25 +1,46 @@
-"""The table of operations that can be called from outside.
+"""The table of operations that can be called from outside, and the dispatch of requests to them.
 
 `OPERATIONS` is the single source of routes, request validation, the OpenAPI document
 (docs/openapi.json), the page docs/api.md, the provisioning API and the console's JSON. To add an
-operation: its structs in `shapes`, its handler in `views` or `actions`, and a row here.
+operation: its structs in `shapes`, its handler in `views`, and a row here.
 
 An operation has its handler's name; the first paragraph of the handler's docstring is its summary.
 The types of the handler's last parameter and result are its request and answer. A handler with a
 parameter of type Caller is given the caller.
+
+Authentication and rate limits are up to the servers (`provisioning`, `pages`). Every request ends
+in an `Outcome`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
-from collections.abc import Awaitable, Callable
+from ast import literal_eval
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from urllib.parse import unquote
 
-from bridge.admin import actions, views
-from bridge.admin.ports import Bridge, Caller
-from bridge.admin.shapes import Answer, Asked
+import msgspec
+import structlog
+
+from bridge.admin import views
+from bridge.admin.shapes import FORMS, Answer, Asked, Trouble
+from bridge.admin.views import ApiError, Bridge, Busy, Caller
+from bridge.rooms.store import StoreError
+
+LONGEST_BODY = 65_536
+"""Maximum size of a request body in bytes."""
+AT_ONCE = 4
+"""Maximum number of concurrent operations, so that they do not slow down the rooms."""
+BUSY_FOR = 2_000
+"""ms for which the number of chats is cached: each open page asks every few seconds, and with
+several processes the query reads all live rooms."""
+_AT = re.compile(r"(.*) - at `(?:key` in `)?\$\.?([^`]*)`")
+_PATTERN = re.compile(r"Expected `str` matching regex (.*)")
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 
 Handler = Callable[..., Awaitable[Answer]]
 """Called with the bridge, the caller if it has a parameter for it, and the request."""
@@ -81,8 +102,8 @@ OPERATIONS = (
     Operation("GET", "/queues", views.list_queues, _ROOM),
     Operation("GET", "/rooms", views.list_rooms),
     Operation("GET", "/rooms/{room_id}", views.get_room, _ROOM),
-    Operation("PATCH", "/rooms/{room_id}/settings", actions.set_room_settings, _ROOM, status=202),
-    Operation("POST", "/rooms/{room_id}/orders", actions.order_room, _ROOM, status=202),
+    Operation("PATCH", "/rooms/{room_id}/settings", views.set_room_settings, _ROOM, status=202),
+    Operation("POST", "/rooms/{room_id}/orders", views.order_room, _ROOM, status=202),
     Operation("GET", "/rooms/{room_id}/orders/{order}", views.get_order, _ROOM),
     Operation("GET", "/rooms/{room_id}/changes", views.list_room_changes, _ROOM),
     Operation("GET", "/rooms/{room_id}/chats", views.list_room_chats, _ROOM),
@@ -90,12 +111,159 @@ OPERATIONS = (
     Operation("GET", "/changes", views.list_changes),
     Operation("GET", "/chats", views.list_chats),
     Operation("GET", "/accounts", views.list_accounts),
-    Operation("DELETE", "/accounts/{room_id}", actions.forget_account),
+    Operation("DELETE", "/accounts/{room_id}", views.forget_account),
     Operation("GET", "/deliveries/{event_id}", views.trace_event),
     Operation("GET", "/dead-letters", views.list_dead_letters),
     Operation("GET", "/dead-letters/{letter_id}", views.get_dead_letter),
-    Operation("POST", "/dead-letters/{letter_id}/retry", actions.retry_dead_letter),
-    Operation("DELETE", "/dead-letters/{letter_id}", actions.discard_dead_letter),
-    Operation("POST", "/erase", actions.erase_data, status=202),
+    Operation("POST", "/dead-letters/{letter_id}/retry", views.retry_dead_letter),
+    Operation("DELETE", "/dead-letters/{letter_id}", views.discard_dead_letter),
+    Operation("POST", "/erase", views.erase_data, status=202),
 )
 """In the order of docs/api.md and docs/openapi.json."""
+
+
+# --- dispatch -------------------------------------------------------------------------------------
+
+
+class Request(NamedTuple):
+    method: str
+    path: str
+    """Path below the prefix of the server, still percent-encoded: `/rooms/!a%3Ab`."""
+    query: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+
+
+class Outcome(NamedTuple):
+    status: int
+    body: bytes
+    """JSON."""
+    operation: str = ""
+    """Name of the operation; empty if the path has none."""
+    allow: tuple[str, ...] = ()
+    """Methods that the path supports, with status 405."""
+
+
+class Dispatcher:
+    """Carries out operations for the API and the console."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = msgspec.structs.replace(bridge, busy=self._busy)
+        self._count, self._clock = bridge.busy, bridge.around.clock
+        self._counted: tuple[int, Busy] = (0, {})
+        """Cached result of `busy` and its expiry, ms since the epoch: (expiry, result)."""
+        self._counting = asyncio.Lock()
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def carry_out(self, request: Request, caller: Caller) -> Outcome:
+        """Find the operation, check permission and parameters, carry it out. Raises nothing."""
+        operation, values, allow = _find(request)
+        if operation is None:
+            sentence = "Unknown path; docs/api.md lists all operations."
+            if allow:
+                sentence = f"Use one of {', '.join(allow)} here."
+            error = ApiError(405 if allow else 404, "M_UNRECOGNIZED", sentence)
+            return refused(error)._replace(allow=allow)
+        try:
+            _authorise(operation, caller, values)
+            asked = _asked(operation, values, request)
+            async with self._places:
+                answer = await operation.carry_out(self._bridge, caller, asked)
+        except ApiError as error:
+            return refused(error, operation.name)
+        except StoreError as error:
+            _LOG.warning("an operation failed", operation=operation.name, why=str(error))
+            sentence = "The database did not answer; try again in a moment."
+            return refused(ApiError(503, "M_UNKNOWN", sentence), operation.name)
+        except Exception:  # noqa: BLE001 - logged with its traceback
+            _LOG.exception("an operation failed", operation=operation.name)
+            sentence = "Internal error; see the bridge's log."
+            return refused(ApiError(500, "M_UNKNOWN", sentence), operation.name)
+        return Outcome(operation.status, msgspec.json.encode(answer), operation.name)
+
+    async def _busy(self) -> Busy:
+        async with self._counting:
+            until, counted = self._counted
+            if not until - BUSY_FOR <= self._clock.now() < until:
+                counted = await self._count()
+                self._counted = self._clock.now() + BUSY_FOR, counted
+            return counted
+
+
+def refused(error: ApiError, operation: str = "") -> Outcome:
+    trouble = Trouble(errcode=error.errcode, error=str(error), retry_after_ms=error.retry_after_ms)
+    return Outcome(error.status, msgspec.json.encode(trouble), operation)
+
+
+def _find(request: Request) -> tuple[Operation | None, dict[str, str], tuple[str, ...]]:
+    """Return a request's operation and path parameters; or else the methods the path supports."""
+    found = {
+        one.method: (one, at) for one in OPERATIONS if (at := one.pattern.fullmatch(request.path))
+    }
+    if request.method not in found:
+        return None, {}, tuple(sorted(found))
+    one, at = found[request.method]
+    try:
+        values = {name: unquote(part, errors="strict") for name, part in at.groupdict().items()}
+    except UnicodeDecodeError:
+        return None, {}, ()
+    return one, values, ()
+
+
+def _authorise(operation: Operation, caller: Caller, values: Mapping[str, str]) -> None:
+    if caller.room is None:
+        return
+    if operation.who is not Who.ROOM_ADMIN or values.get("room_id", caller.room) != caller.room:
+        raise ApiError(403, "M_FORBIDDEN", "Only the operator may do this; ask them.")
+
+
+def _asked(operation: Operation, values: dict[str, str], request: Request) -> Any:
+    """Return the parameters as the operation's struct, validated."""
+    in_body = operation.has_body
+    beside: dict[str, Any] = dict(request.query)
+    if len(beside) < len(request.query):
+        raise ApiError(400, "M_INVALID_PARAM", "Each query parameter may be given only once.")
+    _know(() if in_body else operation.beside, beside, "M_INVALID_PARAM")
+    if in_body:
+        beside = _body(request.body)
+        _know(operation.beside, beside, "M_BAD_JSON")
+    try:
+        return msgspec.convert({**beside, **values}, operation.asked, strict=in_body)
+    except msgspec.ValidationError as error:
+        errcode = "M_BAD_JSON" if in_body else "M_INVALID_PARAM"
+        raise _wrong(str(error), errcode, operation.asked) from None
+
+
+def _know(known: Sequence[str], given: Iterable[str], errcode: str) -> None:
+    """Raise ApiError for an unknown parameter."""
+    for name in given:
+        if name not in known:
+            allowed = f"the parameters are {', '.join(known)}" if known else "there are none here"
+            raise ApiError(400, errcode, f"Unknown parameter {name[:60]!r}; {allowed}.")
+
+
+def _body(body: bytes) -> dict[str, Any]:
+    try:
+        decoded = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        raise ApiError(400, "M_NOT_JSON", "The body must be JSON.") from None
+    if not isinstance(decoded, dict):
+        raise ApiError(400, "M_BAD_JSON", "The body must be a JSON object.")
+    return decoded
+
+
+def _wrong(why: str, errcode: str, asked: type) -> ApiError:
+    """Return the error for an invalid value, from msgspec's message, with the key in front."""
+    found = _AT.fullmatch(why)
+    problem, key = (found[1], found[2]) if found is not None else (why, "")
+    if pattern := _PATTERN.fullmatch(problem):
+        problem = f"must be {FORMS[literal_eval(pattern[1])]}"
+    elif problem.startswith("Invalid enum value"):
+        problem += f"; it may be {', '.join(_choices(get_type_hints(asked)[key]))}"
+    return ApiError(400, errcode, f"{key}: {problem}." if key else f"{problem}.")
+
+
+def _choices(hint: Any) -> Iterator[str]:
+    """Yield the values that a literal, or a union with one, allows."""
+    for part in (hint, *get_args(hint)):
+        if get_origin(part) is Literal:
+            yield from get_args(part)

@@ -6,7 +6,7 @@ Both are static files (`page/`) and the operations as JSON below `api/`; they sh
   be shown in a frame.
 - The room page is shown in frames of Matrix clients. Their origins are unknown and some have no
   network scheme (`vector://`), so there is no `frame-ancestors`. Its session is a bearer token in
-  the page's memory, valid for one room (`room_page`).
+  the page's memory, valid for one room (`signin`).
 
 CSRF protection: a call needs the header `OUR_HEADER`, for which other origins need CORS, and no
 foreign Origin. The Content-Security-Policy allows only the pages' own files, no inline scripts.
@@ -27,12 +27,11 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from cachetools import LRUCache
 
-from bridge.admin.dispatch import LONGEST_BODY, Dispatcher, Request
-from bridge.admin.ports import Caller
+from bridge.admin.operations import LONGEST_BODY, Dispatcher, Request
 from bridge.admin.provisioning import Budget
-from bridge.admin.room_page import RoomAdmins
 from bridge.admin.shapes import Room
-from bridge.admin.signin import SESSION_LIFE, NotLetIn, SignIn
+from bridge.admin.signin import SESSION_LIFE, NotLetIn, RoomAdmins, SignIn
+from bridge.admin.views import Caller
 from bridge.ids import RoomId
 from bridge.rooms.store import StoreError
 from bridge.texts.languages import nearest

@@ -1,18 +1,23 @@
-"""Handlers of the read-only operations (table in `operations`).
+"""Handlers of the operations (table in `operations`), and their interface to the bridge.
 
 The cost of a request is bounded: it reads at most `MOST_LOOKED` rooms, or a page of anything else.
 Contents of messages are shown only in a dead letter; tokens, passwords, and login names that
 suffice to log in, never.
+
+A change in a room is an order: an input of the room, carried out with admin rights by the process
+that serves it, and audited there. A change of the store's rows is audited here after it is done: a
+crash in between loses the audit row, but never audits a change that was not made.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from heapq import nsmallest
 from itertools import islice
-from typing import Literal, TypeVar, cast
+from typing import Literal, Protocol, TypeVar, cast
 
 import msgspec
 import structlog
@@ -20,15 +25,24 @@ from msgspec import UNSET, structs
 
 from bridge import __version__
 from bridge.admin import shapes
-from bridge.admin.ports import Bridge, Busy, Caller, not_found
 from bridge.config.hours import parse_hours
 from bridge.config.model import Queue
 from bridge.conversation import model
 from bridge.ids import EventId, QueueId, RoomId
-from bridge.rooms import commands, visit
-from bridge.rooms.record import Chat, MatrixEvent, RoomRecord, load_chat, load_input
-from bridge.rooms.rules import Rules, unconfigured_rules
-from bridge.rooms.store import AccountRow, DeadLetter, Outcome, StoredRoom
+from bridge.rooms import commands, erasure, visit
+from bridge.rooms.engine import Engine
+from bridge.rooms.ports import LinkState
+from bridge.rooms.record import (
+    Chat,
+    MatrixEvent,
+    Order,
+    RoomRecord,
+    load_chat,
+    load_input,
+)
+from bridge.rooms.rules import BadOrder, Rules, unconfigured_rules
+from bridge.rooms.store import AccountRow, Change, DeadLetter, Outcome, StoredRoom
+from bridge.rooms.surroundings import Surroundings
 
 T = TypeVar("T", bound=msgspec.Struct)
 LOOK = 100
@@ -43,6 +57,66 @@ LIVE = frozenset({"Requesting", "Queued", "Chatting"})
 """Phases of rooms whose link is wanted."""
 LETTER_GONE = "There is no such dead letter; it may have been retried or discarded."
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
+
+# --- the interface to the bridge ------------------------------------------------------------------
+
+Busy = Mapping[tuple[str, str, QueueId], int]
+"""Number of rooms by (call centre, phase, queue)."""
+
+
+class Caller(msgspec.Struct, frozen=True):
+    actor: str
+    """Author of an action, as in the audit trail."""
+    way: str
+    """`api`, `console` or `widget`."""
+    room: RoomId | None = None
+    """The room that the caller is admin of; None for the operator."""
+    language: str = "en"
+    """Language of the error for an order that cannot be carried out."""
+
+
+class ApiError(Exception):
+    """Failure of an operation: an HTTP status and an error in Matrix's form."""
+
+    def __init__(self, status: int, errcode: str, error: str, retry_after_ms: int = 0) -> None:
+        super().__init__(error)
+        self.status, self.errcode, self.retry_after_ms = status, errcode, retry_after_ms
+
+
+def not_found(sentence: str) -> ApiError:
+    return ApiError(404, "M_NOT_FOUND", sentence)
+
+
+class Health(Protocol):
+    def missing(self) -> Mapping[str, str]: ...
+
+
+class Bridge(msgspec.Struct, frozen=True):
+    """Dependencies of the operations; built once, by the composition root."""
+
+    enterprises: Mapping[str, Surroundings]
+    """Call centres by their id in the configuration; a single one has the id ""."""
+    orders: Engine
+    health: Health
+    links: Callable[[], Collection[LinkState]]
+    """Returns the state of this process's links."""
+    busy: Callable[[], Awaitable[Busy]]
+    """Counts the rooms of all processes whose link is wanted."""
+    recent: Callable[[], Sequence[tuple[str, Chat]]]
+    """Returns (call centre, chat) for this process's newest chats whose wait has ended."""
+    advice: Callable[[str], str] = lambda _: ""
+    """Returns what to do about a dead letter, given its reason; empty if unknown."""
+    replica: str = ""
+    """Name of this process among several; empty if it is the only one."""
+    named: Callable[[str], str] = str
+    """Maps a call centre's id in a room's record to its id in the configuration."""
+    open_names: Callable[[str], bool] = lambda _: False
+    """True if login names of this call centre are no secret: they do not suffice to log in."""
+
+    @property
+    def around(self) -> Surroundings:
+        """The first call centre's surroundings, for the parts that all of them share."""
+        return next(iter(self.enterprises.values()))
 
 
 def made(kind: type[T], source: object, **more: object) -> T:
@@ -465,3 +539,134 @@ def _lines(content: object) -> Iterator[str]:
         if isinstance(text, str):
             yield from (one.removeprefix("* ") for one in (text, *text.splitlines()))
         yield from _lines(content.get("m.new_content"))
+
+
+# --- changes --------------------------------------------------------------------------------------
+
+
+async def order_room(bridge: Bridge, caller: Caller, asked: shapes.OrderAsked) -> shapes.Ordered:
+    """Run a command in a room with admin rights; its answer is posted there."""
+    order = Order(caller.actor, caller.way, asked.words)
+    return await _order(bridge, caller, asked, order)
+
+
+async def set_room_settings(
+    bridge: Bridge, caller: Caller, asked: shapes.SettingsWished
+) -> shapes.Ordered:
+    """Change settings of a room: all of them, or none if one is invalid."""
+    settings = {
+        key: "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in asked.settings.items()
+    }
+    order = Order(caller.actor, caller.way, settings=settings)
+    return await _order(bridge, caller, asked, order)
+
+
+async def _order(
+    bridge: Bridge, caller: Caller, asked: shapes.Repeatable, order: Order
+) -> shapes.Ordered:
+    row, record = await room_of(bridge, asked.room_id)
+    number = ""
+    if asked.request_id:
+        named = "\n".join((row.room_id, order.actor, order.way, asked.request_id))
+        number = sha256(named.encode()).hexdigest()[:16]
+    if not await _given(bridge, row.room_id, number, order):
+        try:
+            key = await bridge.orders.order(row.room_id, order, number)
+        except BadOrder as bad:
+            sentence = bad.sentence(rules_of(bridge, record), caller.language)
+            raise ApiError(400, "M_INVALID_PARAM", sentence) from bad
+        if number:  # a concurrent request may have stored another order under it
+            await _given(bridge, row.room_id, number, order)
+        number = key.removeprefix("order:")
+    return shapes.Ordered(room_id=row.room_id, order=number)
+
+
+async def _given(bridge: Bridge, room_id: RoomId, number: str, order: Order) -> bool:
+    """Return True if this order was stored under `number`; ApiError (409) if another was."""
+    key = EventId(f"order:{number}")
+    if not number or await bridge.around.store.input(room_id, key) is None:
+        return False
+    given = await bridge.around.store.body_of(room_id, key)
+    if given and load_input(given) != order:
+        sentence = "This request_id was already used for another order: choose a new one."
+        raise ApiError(409, "M_CONFLICT", sentence)
+    return True
+
+
+async def forget_account(bridge: Bridge, caller: Caller, asked: shapes.RoomAsked) -> shapes.Done:
+    """Delete a room's account and token: its next link logs in anew; an open link stays up."""
+    row, record = await room_of(bridge, asked.room_id)
+    if not await bridge.around.store.forget_account(row.room_id):
+        raise not_found("This room has no account; it gets one with its next chat.")
+    await _audit(bridge, caller, "account forget", record)
+    return shapes.Done()
+
+
+async def retry_dead_letter(
+    bridge: Bridge, caller: Caller, asked: shapes.LetterAsked
+) -> shapes.Done:
+    """Retry a dead letter."""
+    revive = bridge.around.store.revive
+    letter = await _decided(bridge, caller, asked, "dead-letters retry", revive)
+    bridge.orders.reload_room(letter.room_id)
+    return shapes.Done()
+
+
+async def discard_dead_letter(
+    bridge: Bridge, caller: Caller, asked: shapes.LetterAsked
+) -> shapes.Done:
+    """Discard a dead letter. Its content is never delivered."""
+    await _decided(bridge, caller, asked, "dead-letters discard", bridge.around.store.discard)
+    return shapes.Done()
+
+
+async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -> shapes.Erasure:
+    """Erase all data of a room or a person; repeat the request until `done` is true."""
+    around = bridge.around
+    try:
+        if asked.dry_run:
+            told = await erasure.survey(around.store, asked.subject, around.matrix.is_ours)
+        else:
+            told = await erasure.erase(
+                around.store,
+                asked.subject,
+                around.matrix.is_ours,
+                clock=around.clock,
+                tell=bridge.orders.tell,
+                by=(caller.actor, caller.way),
+                force=asked.force,
+                stay=asked.stay,
+                redact=asked.redact,
+                patience=0,
+            )
+    except erasure.BadSubject as error:
+        raise ApiError(400, "M_INVALID_PARAM", str(error)) from error
+    except erasure.StillChatting as error:
+        raise ApiError(409, "M_CONFLICT", f"{error}: set `force` to end it first.") from error
+    return made(shapes.Erasure, told, kept=[made(shapes.KeptData, one) for one in told.kept])
+
+
+async def _decided(
+    bridge: Bridge,
+    caller: Caller,
+    asked: shapes.LetterAsked,
+    key: str,
+    decide: Callable[[str, int], Awaitable[bool]],
+) -> DeadLetter:
+    """Apply `decide` to a dead letter and audit it; ApiError (404) if the letter is gone."""
+    letter = await bridge.around.store.letter(asked.letter_id)
+    if letter is None or not await decide(letter.id, bridge.around.clock.now()):
+        raise not_found(LETTER_GONE)
+    row = await bridge.around.store.room(letter.room_id)
+    record = RoomRecord(letter.room_id) if row is None else record_in(row)
+    await _audit(bridge, caller, key, record, letter.id)
+    return letter
+
+
+async def _audit(
+    bridge: Bridge, caller: Caller, key: str, record: RoomRecord, about: str = ""
+) -> None:
+    now, enterprise = bridge.around.clock.now(), bridge.named(record.enterprise)
+    done = Change(now, caller.actor, caller.way, key, about, "", record.room_id, enterprise)
+    await bridge.around.store.record_changes([done])

@@ -25,13 +25,11 @@ import structlog
 from aiohttp import ClientSession
 from msgspec.structs import replace
 
-from bridge.admin.dispatch import Dispatcher
+from bridge.admin.operations import Dispatcher
 from bridge.admin.pages import Pages
-from bridge.admin.ports import Bridge
 from bridge.admin.provisioning import PREFIX, Provisioning
-from bridge.admin.room_page import RoomAdmins
-from bridge.admin.signin import SignIn
-from bridge.admin.views import report_of
+from bridge.admin.signin import RoomAdmins, SignIn
+from bridge.admin.views import Bridge, report_of
 from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config

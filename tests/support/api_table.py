@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bridge.admin.openapi import document
 from bridge.admin.operations import OPERATIONS, Who
+from bridge.admin.provisioning import document
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, DOCUMENT = DOCS / "api.md", DOCS / "openapi.json"

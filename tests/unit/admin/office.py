@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from bridge.admin.dispatch import Dispatcher, Request
-from bridge.admin.ports import Bridge, Caller
+from bridge.admin.operations import Dispatcher, Request
+from bridge.admin.views import Bridge, Caller
 from bridge.conversation.model import Queued
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.engine import Engine

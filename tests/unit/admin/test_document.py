@@ -14,9 +14,8 @@ from aiohttp.test_utils import RawTestServer
 from hypothesis import HealthCheck, Phase, assume, settings
 from schemathesis import Case
 
-from bridge.admin.openapi import document
 from bridge.admin.operations import OPERATIONS
-from bridge.admin.provisioning import PREFIX, Provisioning
+from bridge.admin.provisioning import PREFIX, Provisioning, document
 from tests.support import api_table
 from tests.unit.admin.office import office
 

@@ -11,10 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.admin import views
-from bridge.admin.dispatch import AT_ONCE, BUSY_FOR, Dispatcher, Request
-from bridge.admin.operations import OPERATIONS, Who
-from bridge.admin.ports import Caller
+from bridge.admin.operations import AT_ONCE, BUSY_FOR, OPERATIONS, Dispatcher, Request, Who
 from bridge.admin.shapes import LetterAsked
+from bridge.admin.views import Caller
 from bridge.ids import RoomId
 from bridge.rooms.ports import LinkState
 from bridge.rooms.record import MatrixEvent, Raw, dump_input

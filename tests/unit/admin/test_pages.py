@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import BaseRequest
 
 from bridge.admin import pages
-from bridge.admin.dispatch import Dispatcher, Outcome, Request
+from bridge.admin.operations import Dispatcher, Outcome, Request
 from bridge.admin.pages import (
     CALLS,
     CHANGES,
@@ -24,8 +24,8 @@ from bridge.admin.pages import (
     SIGN_INS,
     Pages,
 )
-from bridge.admin.ports import Caller
 from bridge.admin.signin import SignIn
+from bridge.admin.views import Caller
 from bridge.rooms import erasure
 from bridge.rooms.store import StoreError
 from bridge.storage import erasing
@@ -320,7 +320,7 @@ def test_pages_load_nothing_from_other_servers(page: Path) -> None:
 def test_refusals_have_a_chinese_translation() -> None:
     words = (ADMIN / "page" / "words.js").read_text("utf-8")
     told = set[str]()
-    for name in ("actions", "dispatch", "pages", "views"):
+    for name in ("operations", "pages", "views"):
         nodes = [*ast.walk(ast.parse((ADMIN / f"{name}.py").read_text("utf-8")))]
         docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
         for node in nodes:

@@ -11,9 +11,8 @@ from aiohttp.test_utils import RawTestServer, TestClient
 from aiohttp.web import BaseRequest
 from structlog.testing import capture_logs
 
-from bridge.admin.dispatch import LONGEST_BODY
-from bridge.admin.openapi import document
-from bridge.admin.provisioning import GUESS, PREFIX, TOGETHER, Budget, Provisioning
+from bridge.admin.operations import LONGEST_BODY
+from bridge.admin.provisioning import GUESS, PREFIX, TOGETHER, Budget, Provisioning, document
 from bridge.matrix.appservice import Endpoint
 from tests.fakes.house import ROOM
 from tests.unit.admin.office import Office, office

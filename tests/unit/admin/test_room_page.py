@@ -11,9 +11,8 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from bridge.admin.ports import Bridge
-from bridge.admin.room_page import REMEMBERED, SESSION_LIFE, RoomAdmins
-from bridge.admin.signin import NotLetIn
+from bridge.admin.signin import REMEMBERED, ROOM_SESSION_LIFE, NotLetIn, RoomAdmins
+from bridge.admin.views import Bridge
 from bridge.config.model import Permission
 from bridge.ids import RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
@@ -153,7 +152,7 @@ async def test_session_cannot_be_forged_and_expires(rig: Rig) -> None:
         with pytest.raises(NotLetIn, match="signedOut"):
             rig.admins.session(wrong)
     rig.admins.session(token)
-    await rig.clock.turn(SESSION_LIFE / 1000)
+    await rig.clock.turn(ROOM_SESSION_LIFE / 1000)
     with pytest.raises(NotLetIn, match="signedOut"):
         rig.admins.session(token)
 
