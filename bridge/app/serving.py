@@ -227,9 +227,9 @@ class Serving:
         if not self._first and config.enterprises:
             self._first = await store.first_fact(settings.FIRST, await self._served_before(store))
         marks = {name: "" if name == self._first else name for name in parts}
-        servers = Counter(Endpoints(part.server.base_url).login for part in parts.values())
+        servers = Counter(Endpoints(part.webchat.base_url).login for part in parts.values())
         for name, part in parts.items():
-            beside = servers[Endpoints(part.server.base_url).login]
+            beside = servers[Endpoints(part.webchat.base_url).login]
             link = settings.link_settings_of(part, name, marks[name], beside)
             if len(parts) > 1:
                 link = dataclasses.replace(link, at_once=AT_ONCE, reconnect_limit=DIALLED)
@@ -357,7 +357,7 @@ class Serving:
             replica="" if self._replica is None else self._replica.name,
             named=self._named,
             open_names=lambda name: (
-                name in parts and parts[name].server.login.type is LoginType.PASSWORD
+                name in parts and parts[name].webchat.login.type is LoginType.PASSWORD
             ),
         )
 
@@ -492,7 +492,7 @@ class Serving:
             "homeserver": (config.homeserver.address, homeserver),
         }
         servers = {
-            f"webchat {name}".strip(): (part.server.base_url, self._links[name].probe)
+            f"webchat {name}".strip(): (part.webchat.base_url, self._links[name].probe)
             for name, part in config.parts().items()
         }
 

@@ -107,7 +107,7 @@ def rules_of(
 
     `config` is the enterprise's part (`Config.parts`); `mark` distinguishes its derived keys.
     """
-    server, bridge = config.server, config.bridge
+    server, bridge = config.webchat, config.bridge
     secret = encryption_secret_of(config)
     return Rules(
         bot=users.bot,
@@ -150,7 +150,7 @@ def panel_url(config: Config) -> str:
 
 def _policy_of(config: Config) -> Policy:
     """Return the part of the conversation policy that is the same in all rooms."""
-    server, callback = config.server, config.bridge.callback
+    server, callback = config.webchat, config.bridge.callback
     return Policy(
         hours={QueueId(one.id): parse_hours(one.hours) for one in config.queues if one.hours},
         callback=callback.enabled,
@@ -185,7 +185,7 @@ def login_keys(secret: str, mark: str = "") -> Callable[[RoomId], str]:
 def link_settings_of(
     config: Config, enterprise: str = "", mark: str = "", neighbours: int = 1
 ) -> LinkSettings:
-    server, passwords = config.server, Passwords(encryption_secret_of(config))
+    server, passwords = config.webchat, Passwords(encryption_secret_of(config))
     return LinkSettings(
         server=server,
         enterprise=enterprise,

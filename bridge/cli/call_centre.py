@@ -48,11 +48,11 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
 
     Call centres at one address share its login limit (PLACES).
     """
-    if not await findings.of("WebChat server", _there(findings, config.server)):
+    if not await findings.of("WebChat server", _there(findings, config.webchat)):
         return
     domain = config.homeserver.domain
     account = Account(RoomId(f"!{KEY}:{domain}"), UserId(f"@{KEY}:{domain}"), KEY)
-    stranger = throw_away(config.server, account)
+    stranger = throw_away(config.webchat, account)
     if stranger is None:
         findings.skipped(
             "WebChat login",
@@ -75,7 +75,7 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
                 f" address that logs in too often; try again in {max(1.0, min(taken)):.0f} s",
             )
             return
-        await _Visit(findings, mine, account, memory).make(robot=config.server.robot.enabled)
+        await _Visit(findings, mine, account, memory).make(robot=config.webchat.robot.enabled)
 
 
 def throw_away(server: WebChat, account: Account) -> WebChat | None:

@@ -76,10 +76,10 @@ def _servers(config: Config) -> Iterator[Problem]:
     for enterprise, part in config.parts().items():
         for check in checks:
             try:
-                check(part.server)
+                check(part.webchat)
             except ValueError as error:
                 key, _, why = str(error).partition(" ")  # these errors begin with the key
-                yield Problem(within(config, enterprise, ("webchat", 0, key)), why)
+                yield Problem(within(config, enterprise, ("webchat", key)), why)
 
 
 def _users(config: Config) -> Iterator[Problem]:

@@ -121,7 +121,7 @@ def _slips(config: Config) -> Iterator[Finding]:
     from bridge.link.login import shared
     from bridge.link.settings import unverified
 
-    server = config.server
+    server = config.webchat
     login = server.login
     if login.type is LoginType.PASSWORD and not (login.password or server.accounts):
         detail = "webchat.login.type is password, but no password is set"
@@ -259,7 +259,7 @@ def container(context: click.Context, folder: Path) -> None:
         # Tokens may come from the environment, with the registration kept elsewhere.
         context.invoke(run)
     elif config.homeserver.domain == EXAMPLE_DOMAIN or any(
-        EXAMPLE_WEBCHAT in part.server.base_url for part in config.parts().values()
+        EXAMPLE_WEBCHAT in part.webchat.base_url for part in config.parts().values()
     ):
         stop(
             ExitCode.CONFIG_INVALID,

@@ -60,10 +60,10 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
         rest = variable.removeprefix(PREFIX)
         if not variable.startswith(PREFIX) or _NO_KEYS.fullmatch(rest):
             continue
-        found = _find(rest, data)
+        found = _find(rest)
         from_file = found is None and rest.endswith(_FILE)
         if from_file:
-            found = _find(rest.removesuffix(_FILE), data)
+            found = _find(rest.removesuffix(_FILE))
         path: KeyPath = ()
         wrong = ""
         if found is None:
@@ -107,33 +107,26 @@ def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_f
     return "cannot be set: a key above it is no section, or an earlier list position is missing"
 
 
-def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:
+def _find(name: str) -> tuple[KeyPath, Key] | None:
     """Return the path and key of a variable name without its prefix; None if unknown."""
     segments = name.lower().split("__")
     path: KeyPath = ()
     model: type[BaseModel] = Config
-    here: object = data
     while True:
         key = keys_of(model).get(segments.pop(0))
         if key is None:
             return None
         path = (*path, key.name)
-        here = here.get(key.name) if isinstance(here, Mapping) else None
         if not segments:
             return path, key
         if key.model is None or key.shape is Shape.MAPPING:
             return None
         if key.shape is Shape.SECTIONS:
-            if segments[0].isdecimal() and len(segments) > 1:
-                index = int(segments.pop(0))
-            elif key.single:
-                index = 0
-            else:
+            if not segments[0].isdecimal() or len(segments) == 1:
                 return None
-            # A single mapping stands for a list of one.
-            if not (key.single and index == 0 and not isinstance(here, list)):
-                path = (*path, index)
-                here = here[index] if isinstance(here, list) and index < len(here) else None
+            path = (*path, int(segments.pop(0)))
+        elif key.listed and segments[0] == "0" and len(segments) > 1:
+            segments.pop(0)
         model = key.model
 
 
@@ -142,6 +135,8 @@ def _insert(here: object, path: KeyPath, value: object) -> bool:
     for part, following in zip(path, (*path[1:], None), strict=True):
         last = following is None
         fresh: object = value if last else [] if isinstance(following, int) else {}
+        if isinstance(here, list) and here and isinstance(part, str):
+            here = here[0]  # a section that is written as a list of one
         if isinstance(here, dict):
             if last or here.get(part) is None:
                 here[part] = fresh

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Set
 from contextlib import suppress
+from enum import Enum
 from types import UnionType
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -141,6 +142,14 @@ FAULTY = Faulty()
 """The stand-in; as the context of a validation, it takes the place of every invalid value."""
 
 
+T = TypeVar("T")
+Reload = Enum("Reload", "LIVE ALWAYS")
+Live = Annotated[T, Reload.LIVE]
+"""Marks a key that can change while the bridge runs, with all keys below it (`reloading`)."""
+AlwaysLive = Annotated[T, Reload.ALWAYS]
+"""Marks such a key that can change even if call centres are added or removed."""
+
+
 class Section(BaseModel):
     """A part of config.yaml: frozen, rejects unknown keys, documents its keys by docstrings."""
 
@@ -267,8 +276,8 @@ def _zone(value: str) -> str:
 
 
 SQLITE = "sqlite:///"
-ONE_OR_MANY = BeforeValidator(lambda value: [value] if isinstance(value, dict) else value)
-"""Validator that accepts a single mapping as a list of one section."""
+LISTED = BeforeValidator(lambda value: value[0] if isinstance(value, list) and value else value)
+"""Validator of a section that may also be written as a list of one."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Localpart = Annotated[str, AfterValidator(_localpart)]

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from bridge.config.document import KeyPath, render_path
-from bridge.config.fields import ONE_OR_MANY
+from bridge.config.fields import LISTED
 from bridge.config.model import SHORT_FORM, Config
 
 Shape = Enum("Shape", "SECTION SECTIONS MAPPING LIST VALUE")
@@ -31,8 +31,9 @@ class Key:
     """Model of a SECTION, of an entry of SECTIONS, or of a MAPPING's values; else None."""
 
     @property
-    def single(self) -> bool:
-        return ONE_OR_MANY in self.info.metadata
+    def listed(self) -> bool:
+        """True for a section that may also be written as a list of one."""
+        return LISTED in self.info.metadata
 
 
 @cache
@@ -102,11 +103,10 @@ def example_config() -> str:
 def json_schema() -> str:
     """Return the JSON Schema of config.yaml, for editors."""
     schema = Config.model_json_schema(mode="validation")
-    # A single mapping is accepted as a list of one.
-    server = schema["properties"]["webchat"]
+    server = {"$ref": "#/$defs/WebChat"}
     schema["properties"]["webchat"] = {
-        "description": server.get("description", ""),
-        "anyOf": [server["items"], {key: server[key] for key in ("type", "items", "minItems")}],
+        "description": schema["$defs"]["WebChat"]["description"],
+        "anyOf": [server, {"type": "array", "items": server, "minItems": 1}],
     }
     schema["oneOf"] = [{"required": [*SHORT_FORM, "bridge"]}, {"required": ["enterprises"]}]
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"

@@ -98,7 +98,13 @@ def _beyond(
 
 def _form(data: Mapping[str, object]) -> Iterator[Problem]:
     """Check the form: either one call centre at the top level, or `enterprises`."""
-    bridge = data.get("bridge")
+    bridge, server = data.get("bridge"), data.get("webchat")
+    if isinstance(server, list) and len(server) > 1:
+        yield Problem(
+            ("webchat", 1),
+            "only one server is possible here: give each call centre an entry of `enterprises`"
+            " instead (docs/operators.md, Several call centres in one process)",
+        )
     if data.get("enterprises"):
         beside = "cannot be used together with enterprises: move it into each of their entries"
         yield from (Problem((key,), beside) for key in SHORT_FORM if key in data)
@@ -115,8 +121,7 @@ def within(config: Config, enterprise: str, path: KeyPath) -> KeyPath:
     ids = [one.id for one in config.enterprises]
     if not ids:
         return path
-    own = ("webchat", *path[2:]) if path[:2] == ("webchat", 0) else path
-    return ("enterprises", ids.index(enterprise), *own)
+    return ("enterprises", ids.index(enterprise), *path)
 
 
 def _beside(config: Config, folder: Path) -> Config:
@@ -128,7 +133,7 @@ def _beside(config: Config, folder: Path) -> Config:
         return server.model_copy(update={"ca_file": file}) if file else server
 
     changed: dict[str, object] = {
-        "webchat": tuple(map(placed, config.webchat)),
+        "webchat": placed(config.webchat),
         "enterprises": tuple(
             one.model_copy(update={"webchat": placed(one.webchat)}) for one in config.enterprises
         ),
@@ -143,14 +148,14 @@ def _placed(
     problems: Iterable[Problem], document: Document, origins: Mapping[KeyPath, str]
 ) -> list[Problem]:
     """Add line or variable to the problems; sort them by line, the environment's last."""
-    single = isinstance(document.data.get("webchat"), dict)
+    listed = isinstance(document.data.get("webchat"), list)
     placed = []
     for problem in problems:
         path = problem.path
-        if single and path[:2] == ("webchat", 0):  # the model always has a list
-            path = ("webchat", *path[2:])
         above = (path[:length] for length in range(len(path), 0, -1))
         variable = next((origins[one] for one in above if one in origins), "")
+        if listed and path[:1] == ("webchat",) and isinstance((*path, 0)[1], str):
+            path = ("webchat", 0, *path[1:])
         line = 0 if variable else document.line_of(path)
         origin = f"environment {variable}" if variable else document.name
         placed.append(
@@ -318,30 +323,21 @@ def _permissions(config: Config) -> Iterator[Problem]:
 
 
 def _server(config: Config) -> Iterator[Problem]:
-    if len(config.webchat) > 1:
+    if path := re.search(r"/(tpiu?|cws|robotSearch)$", config.webchat.base_url):
         yield Problem(
-            ("webchat", 1),
-            "only one server is possible here: give each call centre an entry of `enterprises`"
-            " instead (docs/operators.md, Several call centres in one process)",
+            ("webchat", "base_url"), f"must end before {path[0]}, which the bridge appends"
         )
-    for index, server in enumerate(config.webchat):
-        here: KeyPath = ("webchat", index)
-        if path := re.search(r"/(tpiu?|cws|robotSearch)$", server.base_url):
-            yield Problem(
-                (*here, "base_url"), f"must end before {path[0]}, which the bridge appends"
-            )
 
 
 def _robot_and_accounts(config: Config) -> Iterator[Problem]:
-    for index, server in enumerate(config.webchat):
-        here: KeyPath = ("webchat", index)
-        if server.robot.enabled != (server.robot.mode != RobotUse.OFF):
-            yield Problem(
-                (*here, "robot", "mode"),
-                "must be command, first or when_no_agent if robot.enabled is true, else off",
-            )
-        if server.accounts and server.login.type != LoginType.PASSWORD:
-            yield Problem((*here, "accounts"), "needs webchat.login.type: password")
+    server = config.webchat
+    if server.robot.enabled != (server.robot.mode != RobotUse.OFF):
+        yield Problem(
+            ("webchat", "robot", "mode"),
+            "must be command, first or when_no_agent if robot.enabled is true, else off",
+        )
+    if server.accounts and server.login.type != LoginType.PASSWORD:
+        yield Problem(("webchat", "accounts"), "needs webchat.login.type: password")
 
 
 def _queues(config: Config) -> Iterator[Problem]:

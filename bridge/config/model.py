@@ -22,14 +22,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from bridge.config.fields import (
     EVER,
-    ONE_OR_MANY,
+    LISTED,
     Age,
+    AlwaysLive,
     Bytes,
     CommandPrefix,
     DatabaseUrl,
     Domain,
     GhostTemplate,
     HttpUrl,
+    Live,
     Localpart,
     Milliseconds,
     MxcUri,
@@ -155,18 +157,20 @@ class AccountEntry(Section):
     """Password."""
 
 
+# YAML reads an unquoted off as false.
+_RobotUse = Annotated[RobotUse, BeforeValidator(lambda value: "off" if value is False else value)]
+
+
 class Robot(Section):
     """The knowledge-base robot."""
 
-    enabled: bool = False
+    enabled: Live[bool] = False
     """Use the robot."""
     public_key: SecretStr = SecretStr("")
     """Key that signs questions to the robot (guide part four)."""
-    mode: Annotated[RobotUse, BeforeValidator(lambda value: "off" if value is False else value)] = (
-        RobotUse.OFF
-    )
+    mode: Live[_RobotUse] = RobotUse.OFF
     """off | command (`ask`) | first (before a person) | when_no_agent (if no agent is there)."""
-    km_base_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""
+    km_base_url: Live[Annotated[str, Field(pattern=r"^(https?://.+)?$")]] = ""
     """Base URL of its articles; empty: answers carry no links."""
 
 
@@ -196,11 +200,11 @@ class WebChat(Section):
     # YAML reads an unquoted 2016 as a number.
     dialect: Annotated[_Dialect, parsed_by(str, int)] = "auto"
     """auto (detect) | 2016-11 (if desks show braces) | 2016 | 2019 | dual (the keys of both)."""
-    source: Annotated[Source, Field(alias="from")] = Source.APP
+    source: Live[Annotated[Source, Field(alias="from")]] = Source.APP
     """PC | MOBILE | WECHAT | APP: decides the customer's icon at the agent's desk."""
-    brand: str = ""
+    brand: Live[str] = ""
     """Second source (wire `brand`) shown at the desk, for servers of 2019; empty: none."""
-    tracks: str = ""
+    tracks: Live[str] = ""
     """JSON text on where customers come from (wire `tracks`), in the server project's format."""
     login: Login = Login()
     accounts: dict[str, AccountEntry] = {}
@@ -212,21 +216,21 @@ class WebChat(Section):
     """raw (guide of 2016) | multipart | auto (try raw, remember what the server accepts)."""
     max_frame_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = 8000
     """Maximum size of a frame to the server; longer texts are split. Tomcat's default is 8192."""
-    map: Literal["baidu", "gaode"] = "baidu"
+    map: Live[Literal["baidu", "gaode"]] = "baidu"
     """baidu (BD-09) | gaode (AMap, GCJ-02): the map and its coordinates used at agents' desks."""
-    emoji_mode: Literal["unicode", "qq"] = "unicode"
+    emoji_mode: Live[Literal["unicode", "qq"]] = "unicode"
     """unicode | qq: send emoji as WeChat codes like `/::)`, for desks that show no others."""
-    escape_outgoing: bool = False
+    escape_outgoing: Live[bool] = False
     """Escape customers' texts as HTML, for desks that show `1 < 2` cut off."""
-    jsonlib_guard: bool = False
+    jsonlib_guard: Live[bool] = False
     """Put an invisible space before texts like `[1]`, for servers that put them in quotes."""
-    long_voices: bool = True
+    long_voices: Live[bool] = True
     """Upload long voice messages as AMR and send their URL to servers of 2019; false: as files."""
-    videos: bool = False
+    videos: Live[bool] = False
     """Send videos as content type 6, which no guide promises to show; false: as files."""
     login_rate: Annotated[Rate, parsed_by(parse_rate)] = Rate()
     """Limit of logins of all rooms; the server blacklists an address above 10 in 60 s."""
-    show_comments: bool = False
+    show_comments: Live[bool] = False
     """Show customers the call centre's notes on an agent (wire `comments`) who joins."""
     allowed_media_hosts: tuple[Annotated[str, AfterValidator(_media_host)], ...] = ()
     """Further hosts, host:port or networks from which agents' files may be fetched."""
@@ -314,9 +318,9 @@ class Encryption(Section):
     """Support encrypted rooms. false: publish no keys, and say so in encrypted rooms."""
     pickle_key: SecretStr = SecretStr("")
     """Encrypts secrets in the database; set by `matrix-webchat register`. Empty: as_token does."""
-    default: bool = False
+    default: AlwaysLive[bool] = False
     """Turn on encryption in every room that the bridge is invited to, if it is allowed to."""
-    require: bool = False
+    require: AlwaysLive[bool] = False
     """Carry no unencrypted messages; their sender is told what to do."""
 
 
@@ -374,26 +378,26 @@ class Served(Section):
     """Localpart of the Matrix user of each queue; must differ between bridges on a homeserver."""
     displayname_template: Annotated[str, template(known={"name", "id"}, needed={"name"})] = "{name}"
     """Display names of agents; {name} and {id} are the agent's."""
-    command_prefix: CommandPrefix = "!wc"
+    command_prefix: Live[CommandPrefix] = "!wc"
     """Prefix of commands in rooms."""
-    permissions: Permissions = {}
+    permissions: Live[Permissions] = {}
     """User id, server, pattern or "*" -> none | customer | admin | ignore; most specific wins."""
-    language: Language = "zh-CN"
+    language: Live[Language] = "zh-CN"
     """zh-CN | zh-TW | en | ja: first language of rooms; a customer's words may change it."""
-    timezone: TimeZone = ""
+    timezone: Live[TimeZone] = ""
     """Customers' zone for times in rooms, such as Asia/Shanghai; empty: UTC."""
-    start: Literal["on_message", "on_command"] = "on_message"
+    start: Live[Literal["on_message", "on_command"]] = "on_message"
     """Ask for an agent at the first message, or only at the command `start`."""
-    callback: Callback = Callback()
-    tell_agents: TellAgents = TellAgents()
-    limits: Limits = Limits()
+    callback: Live[Callback] = Callback()
+    tell_agents: Live[TellAgents] = TellAgents()
+    limits: Live[Limits] = Limits()
 
 
 class Bridge(Served):
     """How rooms are served."""
 
     encryption: Encryption = Encryption()
-    message_status_events: bool = False
+    message_status_events: AlwaysLive[bool] = False
     """Send com.beeper.message_send_status once a customer's message is delivered or has failed."""
     replica: str = ""
     """Name of this process among several (docs/scaling.md); empty: host name and process id."""
@@ -485,7 +489,7 @@ class Console(Section):
 class Logging(Section):
     """Logging to standard output."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    level: AlwaysLive[Literal["DEBUG", "INFO", "WARNING", "ERROR"]] = "INFO"
     """DEBUG | INFO | WARNING | ERROR: lowest level that is logged."""
     format: Literal["text", "json"] = "text"
     """text | json."""
@@ -525,13 +529,13 @@ class Enterprise(Section):
         WebChat, Field(examples=[{"base_url": "https://crm.example.com/webchat", "sign_key": ""}])
     ]
     """Its server, with the keys of `webchat` above."""
-    queues: Annotated[Queues, Field(examples=[[{"id": 1, "name": "Sales"}]])]
+    queues: Live[Annotated[Queues, Field(examples=[[{"id": 1, "name": "Sales"}]])]]
     """Its queues, with the keys of `queues` above; enterprises may use the same ids."""
-    default_queue: Annotated[int, Field(examples=[1])]
+    default_queue: Live[Annotated[int, Field(examples=[1])]]
     """Queue of rooms for which no other was chosen."""
     bridge: EnterpriseBridge = EnterpriseBridge()
-    rating: RatingSection = RatingSection()
-    texts: Overrides = {}
+    rating: Live[RatingSection] = RatingSection()
+    texts: Live[Overrides] = {}
     """Replaced sentences; they add to `texts` above and take precedence."""
 
 
@@ -545,29 +549,24 @@ class Config(Section):
     homeserver: Homeserver
     appservice: AppService = AppService()
     database: Database = Database()
-    webchat: Annotated[tuple[WebChat, ...], Field(min_length=1), ONE_OR_MANY] = ()
+    webchat: Annotated[WebChat, LISTED] = WebChat.model_construct(base_url="")
     """The call centre's server."""
-    queues: Queues = ()
+    queues: Live[Queues] = ()
     """The queues that customers can be sent to."""
-    default_queue: Annotated[int, Field(examples=[1])] = 0
+    default_queue: Live[Annotated[int, Field(examples=[1])]] = 0
     """Queue of rooms for which no other was chosen."""
     bridge: Bridge = Bridge()
-    rating: RatingSection = RatingSection()
-    texts: Overrides = {}
+    rating: Live[RatingSection] = RatingSection()
+    texts: Live[Overrides] = {}
     """Replaced sentences: key -> {zh-CN: ..., en: ...}; `example-config --texts` lists all keys."""
     enterprises: tuple[Enterprise, ...] = ()
     """Several call centres, one entry each, instead of webchat, queues and default_queue."""
-    retention: Retention = Retention()
+    retention: AlwaysLive[Retention] = Retention()
     metrics: Metrics = Metrics()
     provisioning: Provisioning = Provisioning()
     console: Console = Console()
     tracing: Tracing = Tracing()
     logging: Logging = Logging()
-
-    @property
-    def server(self) -> WebChat:
-        """The WebChat server (short form)."""
-        return self.webchat[0]
 
     def parts(self) -> dict[str, Config]:
         """Return each call centre's configuration in short form, by id ("" for a single one)."""
@@ -578,7 +577,7 @@ class Config(Section):
         return self.model_copy(
             update={
                 "appservice": self.appservice.model_copy(update={"bot": one.bridge.bot}),
-                "webchat": (one.webchat,),
+                "webchat": one.webchat,
                 "queues": one.queues,
                 "default_queue": one.default_queue,
                 "bridge": self.bridge.model_copy(update=own),

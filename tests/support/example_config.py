@@ -58,9 +58,8 @@ def _section(model: type[BaseModel], depth: int) -> Iterator[str]:
         if key.model is not None and (several or key.shape is Shape.SECTION):
             yield from _comment(comment, indent)
             yield f"{indent}{key.name}:"
-            listed = several and not key.single
-            entry = list(_section(key.model, depth + (2 if listed else 1)))
-            if listed:
+            entry = list(_section(key.model, depth + (2 if several else 1)))
+            if several:
                 entry[0] = f"{indent}  - " + entry[0].lstrip()
             yield from entry
         else:

@@ -20,9 +20,9 @@ from pydantic import BaseModel, SecretStr
 
 from bridge.cli.program import program
 from bridge.config.document import KeyPath, render_path
+from bridge.config.fields import Reload
 from bridge.config.known_keys import Key, Shape, keys_of
 from bridge.config.model import Config
-from bridge.config.reloading import LIVE
 from bridge.rooms.commands import COMMANDS, Command
 from bridge.texts import shipped
 from tests.support.example_config import readable, scalar
@@ -61,26 +61,18 @@ def _section(key: Key) -> str:
     )
 
 
-def _keys(key: Key, above: KeyPath) -> Iterator[tuple[str, str, str]]:
+def _keys(key: Key, above: KeyPath, *, is_live: bool = False) -> Iterator[tuple[str, str, str]]:
+    """Yield the rows of a key and those below it; `is_live`: SIGHUP applies all below `above`."""
     path = (*above, key.name)
+    is_live = is_live or any(mark in key.info.metadata for mark in Reload)
     listed = "[]" if key.shape is Shape.SECTIONS else ""
-    name = f"`{render_path(path)}{listed}`{' ↻' if _is_live(path) else ''}"
+    name = f"`{render_path(path)}{listed}`{' ↻' if is_live else ''}"
     yield name, _default(key), _meaning(key)
     if path in {("enterprises", "webchat"), ("enterprises", "queues"), ("enterprises", "rating")}:
         return  # documented with the keys of the top level
     if key.model is not None and key.shape is not Shape.MAPPING:
         for inner in keys_of(key.model).values():
-            yield from _keys(inner, path)
-
-
-def _is_live(path: KeyPath) -> bool:
-    """True if SIGHUP applies a change of this key and of all keys below it."""
-    below_server = [("webchat", *one[2:]) for one in LIVE if one[:1] == ("webchat",)]
-    if path[0] == "enterprises":  # an enterprise's keys are reloaded like the top level's
-        path = path[1:]
-    names = {*LIVE, *(tuple("from" if part == "source" else part for part in one)
-                      for one in below_server)}  # fmt: skip
-    return any(path[:length] in names for length in range(1, len(path) + 1))
+            yield from _keys(inner, path, is_live=is_live)
 
 
 def _words(key: Key) -> str:

@@ -179,12 +179,12 @@ def test_the_demos_setup_names_the_services_and_keeps_its_secrets(tmp_path: Path
         wanted = registration_of(config, tokens_of(config))
         registered = load_registration(tmp_path / "registration.yaml")
         assert replace(registered, sender_localpart="") == replace(wanted, sender_localpart="")
-        for url in (config.homeserver.address, config.appservice.address, config.server.base_url):
+        for url in (config.homeserver.address, config.appservice.address, config.webchat.base_url):
             assert str(urlsplit(url).hostname) in STAGE["services"]
         (origin,) = re.findall(
             r"public_origin=(\S+)", STAGE["services"]["simulator"]["command"][-1]
         )
-        assert config.server.base_url == f"{origin}/webchat"
+        assert config.webchat.base_url == f"{origin}/webchat"
         password = made[tmp_path / "postgres-password"]
         database = config.database.url.get_secret_value()
         assert database == f"postgres://webchat:{password}@postgres/webchat"

@@ -123,4 +123,4 @@ def test_servers_of_the_example_are_recognised(tmp_path: Path) -> None:
     path.write_text(example_config(), encoding="utf-8")
     config = load_config(path, {})
     assert config.homeserver.domain == EXAMPLE_DOMAIN
-    assert EXAMPLE_WEBCHAT in config.server.base_url
+    assert EXAMPLE_WEBCHAT in config.webchat.base_url

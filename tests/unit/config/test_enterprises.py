@@ -58,7 +58,7 @@ def told(folder: Path, text: str) -> list[str]:
 
 def test_each_has_what_it_says_and_the_rest_of_the_top_level(tmp_path: Path) -> None:
     acme, best = load(tmp_path, TWO).parts().values()
-    assert (acme.server.base_url, best.server.base_url) == (
+    assert (acme.webchat.base_url, best.webchat.base_url) == (
         "https://a.example.org/webchat",
         "https://b.example.org/webchat",
     )
@@ -165,7 +165,7 @@ def test_one_form_has_to_be_there(tmp_path: Path) -> None:
 def test_an_entry_may_come_from_the_environment(tmp_path: Path) -> None:
     config = load(tmp_path, TWO, {"MATRIX_WEBCHAT_ENTERPRISES__1__WEBCHAT__SIGN_KEY": "hush-hush"})
     _, best = config.parts().values()
-    assert best.server.sign_key.get_secret_value() == "hush-hush"
+    assert best.webchat.sign_key.get_secret_value() == "hush-hush"
 
 
 def test_the_example_has_an_entry_to_be_made_of(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_reload_takes_what_can_change_of_each(tmp_path: Path) -> None:
     }
     acme, best = take_over(old, new).parts().values()
     assert (acme.bridge.language, best.bridge.language) == ("en", "en")
-    assert (best.queues[0].name, best.server.source, best.server.dialect) == (
+    assert (best.queues[0].name, best.webchat.source, best.webchat.dialect) == (
         "Mending",
         "APP",
         "auto",

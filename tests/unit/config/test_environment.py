@@ -34,7 +34,7 @@ def test_a_variable_wins_over_the_file_and_has_the_type_of_its_key(tmp_path: Pat
     assert config.appservice.port == 4000
     assert config.appservice.max_body_size == 1024**2
     assert config.retention.rows == 14 * 86_400_000
-    assert config.server.login_rate.count == 3
+    assert config.webchat.login_rate.count == 3
 
 
 def test_texts_stay_texts(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_texts_stay_texts(tmp_path: Path) -> None:
         SMALLEST,
         {P + "WEBCHAT__ENTERPRISE_ID": "00123", P + "APPSERVICE__AS_TOKEN": "true"},
     )
-    assert config.server.enterprise_id == "00123"
+    assert config.webchat.enterprise_id == "00123"
     assert config.appservice.as_token.get_secret_value() == "true"
 
 
@@ -62,7 +62,7 @@ def test_lists_and_mappings_are_given_whole(tmp_path: Path) -> None:
     )
     assert [(queue.id, queue.name) for queue in config.queues] == [(7, "A"), (8, "Second")]
     assert dict(config.bridge.permissions) == {"@a:example.org": Permission.ADMIN}
-    assert config.server.allowed_media_hosts == ("cdn.test", "10.0.0.0/8")
+    assert config.webchat.allowed_media_hosts == ("cdn.test", "10.0.0.0/8")
 
 
 @pytest.mark.parametrize("name", ["WEBCHAT__BASE_URL", "WEBCHAT__0__BASE_URL"])
@@ -70,20 +70,20 @@ def test_lists_and_mappings_are_given_whole(tmp_path: Path) -> None:
 def test_the_single_server_needs_no_position(tmp_path: Path, name: str, *, listed: bool) -> None:
     text = edited("webchat:\n  base_url", "webchat:\n  - base_url") if listed else SMALLEST
     config = load(tmp_path, text, {P + name: "https://other.test/wc"})
-    assert config.server.base_url == "https://other.test/wc"
+    assert config.webchat.base_url == "https://other.test/wc"
 
 
 def test_a_section_that_the_file_lacks(tmp_path: Path) -> None:
     text = edited("webchat:\n  base_url: https://crm.example.org/webchat\n", "")
     config = load(tmp_path, text, {P + "WEBCHAT__BASE_URL": "https://other.test/wc"})
-    assert config.server.base_url == "https://other.test/wc"
+    assert config.webchat.base_url == "https://other.test/wc"
 
 
 def test_secrets_come_from_files_without_their_line_end(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s3cret \n")
     config = load(tmp_path, SMALLEST, {P + "WEBCHAT__SIGN_KEY_FILE": str(secret)})
-    assert config.server.sign_key.get_secret_value() == "s3cret "
+    assert config.webchat.sign_key.get_secret_value() == "s3cret "
 
 
 def test_a_key_that_is_called_file_is_no_file(tmp_path: Path) -> None:

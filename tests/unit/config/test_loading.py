@@ -63,7 +63,7 @@ def test_secrets_do_not_show(tmp_path: Path) -> None:
     )
     config = load(tmp_path, text)
     assert "hunter2" not in repr(config)
-    assert config.server.accounts["*"].password.get_secret_value() == "hunter2f"
+    assert config.webchat.accounts["*"].password.get_secret_value() == "hunter2f"
 
 
 @pytest.mark.parametrize("language", ["zh-CN", "zh-TW", "en", "ja"])
@@ -80,12 +80,12 @@ def test_every_language_in_every_place(tmp_path: Path, language: str) -> None:
 @pytest.mark.parametrize("value", ["2016", '"2016"', "auto"])
 def test_a_dialect_may_look_like_a_number(tmp_path: Path, value: str) -> None:
     config = load(tmp_path, edited("webchat:\n", f"webchat:\n  dialect: {value}\n"))
-    assert config.server.dialect == value.strip('"')
+    assert config.webchat.dialect == value.strip('"')
 
 
 def test_a_rate_may_be_a_word(tmp_path: Path) -> None:
     config = load(tmp_path, edited("webchat:\n", "webchat:\n  login_rate: 5/2m\n"))
-    assert (config.server.login_rate.count, config.server.login_rate.per_seconds) == (5, 120)
+    assert (config.webchat.login_rate.count, config.webchat.login_rate.per_seconds) == (5, 120)
 
 
 def test_an_address_loses_its_last_slash(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_no_rule_speaks_of_a_wrong_value(tmp_path: Path, old: str, new: str, pat
 
 def test_further_checks_get_lines_too(tmp_path: Path) -> None:
     def check(_config: Config) -> Iterator[Problem]:
-        yield Problem(("webchat", 0, "base_url"), "is not to my taste")
+        yield Problem(("webchat", "base_url"), "is not to my taste")
 
     path = tmp_path / "config.yaml"
     path.write_text(SMALLEST)

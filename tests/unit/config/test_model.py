@@ -44,11 +44,6 @@ def test_the_names_and_defaults_of_the_contract() -> None:
     assert (config.retention.bodies, config.retention.rows) == (86_400_000, 7 * 86_400_000)
 
 
-def test_the_one_server() -> None:
-    config = Config.model_validate(smallest())
-    assert config.server is config.webchat[0]
-
-
 def test_one_server_may_be_a_mapping_or_a_list() -> None:
     one = smallest()
     many = {**one, "webchat": [one["webchat"]]}

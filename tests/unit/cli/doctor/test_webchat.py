@@ -247,7 +247,7 @@ async def test_an_account_for_every_room(tmp_path: Path) -> None:
 def test_throw_away_account(
     tmp_path: Path, login: str, name: str | None, password: str | None
 ) -> None:
-    mine = throw_away(configured(tmp_path, login=login).server, ACCOUNT)
+    mine = throw_away(configured(tmp_path, login=login).webchat, ACCOUNT)
     assert (mine and mine.login.name) == name
     assert (mine and mine.login.password.get_secret_value()) == password
 
