@@ -23,8 +23,7 @@ import uvloop
 from bridge.app.serving import LOG, HomeserverRefused, Serving
 from bridge.app.settings import secrets_of
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable
-from bridge.config.loading import check_rules
-from bridge.config.reloading import compare, take_over
+from bridge.config.loading import check_rules, compare, take_over
 from bridge.ops.logging import configure_logging
 
 EXIT_HOMESERVER = 16

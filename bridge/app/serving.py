@@ -138,7 +138,7 @@ class Serving:
         self._background.append(self._tasks.create_task(work))
 
     def apply_config(self, config: Config) -> None:
-        """Apply a reloaded configuration whose changes need no restart (`reloading.take_over`)."""
+        """Apply a reloaded configuration whose changes need no restart (`loading.take_over`)."""
         configure_logging(
             config.logging.level, config.logging.format, secrets=settings.secrets_of(config)
         )

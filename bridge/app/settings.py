@@ -19,8 +19,8 @@ from pydantic import SecretStr
 from bridge.config import Config
 from bridge.config.fields import SQLITE
 from bridge.config.hours import parse_hours
+from bridge.config.loading import leaves
 from bridge.config.model import permission_of
-from bridge.config.reloading import leaves
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId
 from bridge.link.learnt import Feature, Learnt

@@ -18,8 +18,8 @@ from bridge import __version__
 from bridge.cli.console import ExitCode, Files, config_option, json_option, on_config, stop
 from bridge.cli.database import existing, print_table
 from bridge.config import Config
-from bridge.config.environment import MIGRATE_TO
 from bridge.config.fields import SQLITE
+from bridge.config.known_keys import MIGRATE_TO
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage import transfer
 from bridge.storage.backup import BackupFile, Sum

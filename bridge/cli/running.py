@@ -26,8 +26,14 @@ from bridge.cli import console
 from bridge.cli.console import ExitCode, Files, stop
 from bridge.cli.findings import Finding, Verdict
 from bridge.config import Config, KeyPath, Problem, example_config, json_schema
-from bridge.config.document import ConfigInvalid, ConfigUnreadable, render_path
-from bridge.config.environment import API_SECRET, PICKLE_KEY, fill_secrets, filled, set_by
+from bridge.config.document import (
+    ConfigInvalid,
+    ConfigUnreadable,
+    fill_secrets,
+    filled,
+    render_path,
+)
+from bridge.config.known_keys import API_SECRET, PICKLE_KEY, set_by
 from bridge.matrix.registration import (
     RegistrationError,
     RegistrationMissing,

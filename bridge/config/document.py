@@ -1,8 +1,12 @@
-"""Parse config.yaml into plain data with the line of every key; errors that name such a line."""
+"""The file config.yaml: read as plain data with the line of every key; secrets written into it."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +17,7 @@ from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import Node
 from ruamel.yaml.scalarbool import ScalarBoolean
+from ruamel.yaml.util import load_yaml_guess_indent
 
 # --- problems ------------------------------------------------------------------------------------
 
@@ -169,3 +174,81 @@ def _plain(value: object, path: KeyPath, lines: dict[KeyPath, int], name: str) -
         if isinstance(value, written):
             return kind(value)
     return value
+
+
+def insert(here: object, path: KeyPath, value: object) -> bool:
+    """Set a value in nested dicts and lists; return False if the path does not fit them."""
+    for part, following in zip(path, (*path[1:], None), strict=True):
+        last = following is None
+        fresh: object = value if last else [] if isinstance(following, int) else {}
+        if isinstance(here, list) and here and isinstance(part, str):
+            here = here[0]  # a section that is written as a list of one
+        if isinstance(here, dict):
+            if last or here.get(part) is None:
+                here[part] = fresh
+            here = here[part]
+        elif isinstance(here, list) and isinstance(part, int) and part <= len(here):
+            if part == len(here):
+                here.append(fresh)
+            elif last:
+                here[part] = fresh
+            here = here[part]
+        else:
+            return False
+    return True
+
+
+# --- secrets written into the file ---------------------------------------------------------------
+
+
+def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
+    """Set keys in an existing file, keep all else, and make it readable by its owner only.
+
+    Raises ConfigUnreadable if the file cannot be read or written, or is not a mapping.
+    """
+    read_document(path)  # for its error messages with lines
+    try:
+        replace_secret(path, filled(path.read_text(encoding="utf-8"), values))
+    except OSError as error:
+        raise ConfigUnreadable(f"{path}: cannot be written: {error.strerror}") from error
+    except KeyError as error:
+        raise ConfigUnreadable(f"{path}: {error.args[0]} must be a mapping") from error
+
+
+def filled(text: str, values: Mapping[KeyPath, str]) -> str:
+    """Return a YAML text with keys set; comments and formatting are kept.
+
+    Raises KeyError with the path of a parent that is not a mapping.
+    """
+    _, indent, offset = load_yaml_guess_indent(text)
+    yaml = YAML(typ="rt", pure=True)
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=indent or 4, offset=2 if offset is None else offset)
+    tree = yaml.load(text)
+    for key, value in values.items():
+        if not insert(tree, key, value):
+            raise KeyError(render_path(key[:-1]))
+    out = io.StringIO()
+    yaml.dump(tree, out)
+    return out.getvalue()
+
+
+def replace_secret(path: Path, text: str) -> None:
+    """Atomically replace a file with one of mode 0600; raises OSError."""
+    target = path.resolve()
+    # mkstemp creates the file with mode 0600: it is never readable by others.
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            before = target.stat()
+            os.chown(temporary, before.st_uid, before.st_gid)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

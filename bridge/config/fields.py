@@ -145,7 +145,7 @@ FAULTY = Faulty()
 T = TypeVar("T")
 Reload = Enum("Reload", "LIVE ALWAYS")
 Live = Annotated[T, Reload.LIVE]
-"""Marks a key that can change while the bridge runs, with all keys below it (`reloading`)."""
+"""Marks a key that can change while the bridge runs, with all keys below it (`loading`)."""
 AlwaysLive = Annotated[T, Reload.ALWAYS]
 """Marks such a key that can change even if call centres are added or removed."""
 

@@ -19,8 +19,7 @@ import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from bridge.config.document import parsed
-from bridge.config.environment import replace_secret
+from bridge.config.document import parsed, replace_secret
 from bridge.matrix.users import OurUsers
 
 NOT_LOADED = (

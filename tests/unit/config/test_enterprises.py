@@ -9,7 +9,7 @@ import pytest
 
 from bridge.cli.console import OUTER_CHECKS
 from bridge.config import Config, ConfigInvalid, example_config, load_config
-from bridge.config.reloading import compare, take_over
+from bridge.config.loading import compare, take_over
 from tests.unit.config.configs import edited, load, problems
 
 TWO = """\

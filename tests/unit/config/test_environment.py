@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bridge.config import ConfigUnreadable, KeyPath, example_config
-from bridge.config.environment import PICKLE_KEY, fill_secrets, set_by, variable_of
+from bridge.config.document import fill_secrets
+from bridge.config.known_keys import PICKLE_KEY, set_by, variable_of
 from bridge.config.model import Permission
 from tests.unit.config.configs import SMALLEST, edited, load, problems
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.config import Config
-from bridge.config.reloading import LONGEST_SHOWN, compare, take_over
+from bridge.config.loading import LONGEST_SHOWN, compare, take_over
 from tests.unit.config.configs import SMALLEST, edited, load
 
 
