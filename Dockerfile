@@ -1,7 +1,7 @@
 # The bridge as a container: python:slim, one virtual environment, no compiler, no root.
 #
 # Mount a volume at /data. The first start writes /data/config.yaml, the second (once that is
-# edited) /data/registration.yaml, every further one serves; see bridge/cli/running.py.
+# edited) /data/registration.yaml, every further one serves; see bridge/cli/program.py.
 
 FROM python:3.13-slim AS build
 WORKDIR /src

@@ -1,4 +1,4 @@
-"""The command line: `program` collects the commands of the other files, which share `console`.
+"""The command line: `program` and the commands of `database`, which share `console`.
 
-The doctor's checks are in `installation`, `homeserver` and `call_centre`.
+The doctor's checks are in `doctor`, `homeserver` and `call_centre`.
 """

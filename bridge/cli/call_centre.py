@@ -13,8 +13,7 @@ from time import perf_counter
 import aiohttp
 
 from bridge.app.settings import link_settings_of
-from bridge.cli.findings import Failed, Findings, tls_fault
-from bridge.cli.installation import check_clock, migrated_store
+from bridge.cli.findings import Failed, Findings, check_clock, migrated_store, tls_fault
 from bridge.config import Config
 from bridge.config.model import WebChat
 from bridge.conversation.model import FailureReason

@@ -1,36 +1,66 @@
 """`matrix-webchat doctor`: test every part of an installation and say how to fix failures.
 
-It works whether the bridge runs or not.
+It works whether the bridge runs or not. Checked here is this machine: registration file, database,
+encryption keys. `crypto reset` fixes any state of the keys, but gives each bridge user a new
+identity, of which customers' clients warn: it is suggested only where nothing gentler helps.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
 
 import click
 import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from bridge.app.replica import ONE_ROLE, is_alive
+from bridge.app.settings import encryption_secret_of, registration_of, tokens_of, users_of
 from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import ExitCode, Files
-from bridge.cli.findings import Finding, Findings, Verdict
-from bridge.cli.homeserver import check_homeserver
-from bridge.cli.installation import (
-    ENCRYPTION,
-    READABLE,
-    check_database,
-    check_encryption,
-    check_registration,
-    check_replicas,
+from bridge.cli.findings import (
+    Failed,
+    Finding,
+    Findings,
+    Verdict,
+    lacks_tokens,
+    migrated_store,
+    slips,
 )
-from bridge.cli.running import lacks_tokens, slips
+from bridge.cli.homeserver import check_homeserver
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable
+from bridge.config.fields import SQLITE
+from bridge.ids import SHARDS
+from bridge.matrix.client import Homeserver, new_session
+from bridge.matrix.crypto.devices import Fit, Inspected, inspect
+from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.vault import Sealer, Unsealable, Vault
+from bridge.matrix.registration import (
+    Registration,
+    RegistrationError,
+    RegistrationMissing,
+    load_registration,
+)
 from bridge.ops.logging import configure_logging
+from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.store import StoreError
+from bridge.rooms.surroundings import SystemClock
+from bridge.storage.migrate import MovedError, NewerSchemaError, UnfinishedError
+from bridge.storage.query import database_is_corrupt
+from bridge.storage.sqlstore import open_store, pending_migrations
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
 _WIDTH = 28
+READABLE = (
+    "give the bridge's user read access to the file and its folder (`ls -ld` shows the owners)"
+)
+_OUR_FOLDER = "make sure that the folder of database.url exists and belongs to the bridge's user"
 
 
 def doctor(files: Files, *, as_json: bool = False) -> int:
@@ -98,3 +128,241 @@ def _print(console: Console, finding: Finding) -> None:
     console.print(line, f" {finding.what:{_WIDTH}}  {finding.detail}")
     if finding.fix:
         console.print(Text(f"{'':4}  {'':{_WIDTH}}  fix: {finding.fix}"))
+
+
+# --- this machine ---------------------------------------------------------------------------------
+
+
+def check_registration(findings: Findings, config: Config, path: Path) -> None:
+    """Compare the registration file with the one that the configuration gives now."""
+    what = "registration file"
+    try:
+        written = load_registration(path)
+    except RegistrationMissing:
+        findings.skipped(what, f"{path} does not exist; give the file's path with -r")
+        return
+    except RegistrationError as error:
+        unread = isinstance(error.__cause__, OSError)
+        anew = "rename it, and run `matrix-webchat register`: the tokens in config.yaml are kept"
+        findings.failed(what, str(error), READABLE if unread else anew)
+        return
+    if wrong := differences(written, config):
+        fix = "run `matrix-webchat register` and restart the homeserver"
+        findings.failed(what, f"{path} differs from config.yaml in {', '.join(wrong)}", fix)
+    else:
+        findings.passed(what, f"{path} matches the configuration")
+    if written.rate_limited:
+        fix = f"set `rate_limited: false` in {path} and restart the homeserver"
+        findings.failed(
+            "rate_limited",
+            "the homeserver would limit the bridge's messages like those of a single user",
+            fix,
+        )
+    else:
+        findings.passed(
+            "rate_limited", "false: the homeserver does not limit the bridge's messages"
+        )
+
+
+def differences(written: Registration, config: Config) -> list[str]:
+    """Return the keys (not the values) of a registration that differ from the configuration."""
+    wanted = registration_of(config, tokens_of(config))
+    wrong = [
+        key
+        for key in ("id", "url", "as_token", "hs_token", "receive_ephemeral", "device_management")
+        if getattr(written, key) != getattr(wanted, key)
+    ]
+    covered, needed = (
+        {namespace.regex for namespace in one.namespaces.users} for one in (written, wanted)
+    )
+    return wrong if needed <= covered else [*wrong, "namespaces.users"]
+
+
+async def check_database(config: Config) -> str:
+    """Open the database and write to it, unless its schema needs an upgrade."""
+    url, clock = config.database.url.get_secret_value(), SystemClock()
+    kind = "SQLite" if url.startswith("sqlite") else "PostgreSQL"
+    began = perf_counter()
+    try:
+        if pending := await pending_migrations(url, clock):
+            folder = Path(url.removeprefix(SQLITE)).parent
+            if url.startswith(SQLITE) and not os.access(folder, os.W_OK | os.X_OK):
+                raise Failed(f"{kind}: cannot create files in {folder}", _OUR_FOLDER)
+            version = pending[-1].number
+            return f"{kind}, reachable; the next start upgrades its schema to version {version}"
+        async with open_store(url, clock) as store:
+            await store.save_fact("doctor", str(clock.now()))
+    except (StoreError, ValueError) as error:
+        line = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+        line = line if line.startswith(kind) else f"{kind}: {line}"
+        raise Failed(line, _database_fix(error, kind)) from error
+    return f"{kind}, opened and written to in {(perf_counter() - began) * 1000:.0f} ms"
+
+
+async def check_replicas(config: Config) -> str | None:
+    """Check that the processes that share the database are alive and serve all shards."""
+    async with migrated_store(config) as store:
+        try:
+            there = [one for one in await store.members() if one.present] if store else []
+            if store is None or not there:
+                return None
+            roles, notices = await store.sessions(there)
+        except StoreError as error:
+            raise Failed(
+                str(error), "grant the bridge's role read access to the database's tables"
+            ) from error
+    if len(roles) > 1:
+        raise Failed(f"the replicas use several database roles: {', '.join(roles)}", ONE_ROLE)
+    if silent := [one.name for one in there if not is_alive(one)]:
+        fix = (
+            "another replica takes over its rooms within seconds; find out why that process or host"
+            " does not respond"
+        )
+        raise Failed(f"no heartbeat from {', '.join(sorted(silent))}", fix)
+    if free := SHARDS - sum(len(one.shards) for one in there):
+        fix = (
+            "run the doctor again in half a minute; if this persists, see the replicas' logs"
+            " (bridge.replica)"
+        )
+        raise Failed(f"{free} of the {SHARDS} shards of rooms are served by no replica", fix)
+    more = (
+        ""
+        if notices
+        else "; PostgreSQL's host lacks tcp_user_timeout: lost connections end after 25 s"
+    )
+    return f"{len(there)} alive, all {SHARDS} shards are served{more}"
+
+
+def _database_fix(error: Exception, kind: str) -> str:
+    if isinstance(error, NewerSchemaError):
+        return "install the version of the bridge that wrote it, or a later one"
+    if isinstance(error, MovedError | UnfinishedError):
+        return "follow the message (docs/operators.md, Move, back up, restore)"
+    if isinstance(error, StoreError) and database_is_corrupt(error):
+        return "restore the backup (docs/operators.md, Database)"
+    if re.search("is full|53100", str(error)):  # disk_full
+        return "free space on the disk of database.url"
+    if kind == "SQLite":
+        return _OUR_FOLDER
+    if "42501" in str(error):  # insufficient_privilege
+        return "let the role create tables: `ALTER DATABASE <name> OWNER TO <role>`, as a superuser"
+    if "25006" in str(error):  # read_only_sql_transaction
+        return "set database.url to the primary server (a standby is read-only)"
+    return "start PostgreSQL, and check host, name, user, password and sslmode in database.url"
+
+
+# --- encryption's keys ---------------------------------------------------------------------------
+
+ENCRYPTION = "encryption"
+_NAMED = 5
+_NONE_YET = "the database has no keys yet: the bridge creates them when it starts"
+_NOT_YET = (
+    "not checked until the database has its new schema: start the bridge, or run"
+    " `matrix-webchat migrate`"
+)
+_RESET = "stop the bridge and run `matrix-webchat crypto reset`"
+_RESTART = (
+    "restart the bridge, which publishes them again (an agent's with their next message); if that"
+    f" does not help, {_RESET}"
+)
+_RESTORE = (
+    "the database was lost or restored, or another bridge uses the same users: restore the"
+    f" newest database; if there is none, {_RESET}"
+)
+_STATES = {
+    Fit.NO_DEVICE: ("the device {device} has no keys on the homeserver", _RESTART),
+    Fit.NO_IDENTITY: ("there are no cross-signing keys on the homeserver", _RESTART),
+    Fit.UNSIGNED: (
+        "the device {device} is not cross-signed on the homeserver: strict clients reject it",
+        _RESTART,
+    ),
+    Fit.FOREIGN_IDENTITY: (
+        "the cross-signing keys on the homeserver are not those of this database",
+        _RESTORE,
+    ),
+    Fit.FOREIGN_DEVICE: (
+        "the device {device} has other keys on the homeserver than in this database",
+        _RESTORE,
+    ),
+}
+
+
+async def check_encryption(findings: Findings, config: Config) -> None:
+    """Compare the keys here with those on the homeserver, which must know the bridge's users."""
+    if not config.bridge.encryption.allow:
+        findings.skipped(ENCRYPTION, "bridge.encryption.allow is false")
+        return
+    url, clock, users = config.database.url.get_secret_value(), SystemClock(), users_of(config)
+    try:
+        steps = await pending_migrations(url, clock)
+        if steps and steps[0].number > 1:
+            findings.skipped(ENCRYPTION, _NOT_YET)
+            return
+        async with (
+            migrated_store(config) as store,
+            new_session(verify_tls=config.homeserver.verify_ssl) as session,
+        ):
+            token = config.appservice.as_token.get_secret_value()
+            transport = Homeserver(session, config.homeserver.address, token, users)
+            vault = None if store is None else Vault(store, Sealer(encryption_secret_of(config)))
+            found = await inspect(KeyServer(transport, transport), vault, users.hosts())
+    except Unsealable as error:
+        own = config.bridge.encryption.pickle_key
+        key = "bridge.encryption.pickle_key" if own else "appservice.as_token (or the pickle_key)"
+        fix = f"restore the previous {key}; if it is lost, {_RESET}"
+        findings.failed(ENCRYPTION, str(error).partition(". ")[0], fix)
+    except (StoreError, ValueError):
+        findings.skipped(ENCRYPTION, "the database cannot be read")
+    except (Unavailable, Refused) as error:
+        why = f"cannot query the keys: {error}"
+        findings.failed(ENCRYPTION, why, "see the homeserver's log")
+    else:
+        judge(findings, found)
+
+
+def judge(findings: Findings, found: Inspected | None) -> None:
+    """Add a finding for each state of the keys; `found` is None if the database has none."""
+    if found is None:
+        findings.skipped(ENCRYPTION, _NONE_YET)
+        return
+    what, before = f"{ENCRYPTION}, keys", len(findings.all)
+    if not found.newest:
+        findings.failed(
+            f"{ENCRYPTION}, database",
+            "this is an older copy: the homeserver has seen a newer state of it (or another bridge"
+            " has used the same users meanwhile)",
+            "stop the bridge and restore the newest database; or start the bridge with this one:"
+            " its users get new devices, and customers see no warning",
+        )
+    for fit, (state, fix) in _STATES.items():
+        those = [keys.user for keys in found.users if keys.fit is fit]
+        # For an older copy, the finding above already says what becomes of its devices.
+        if those and (found.newest or fit is not Fit.NO_DEVICE):
+            detail = f"{_named_users(those)}: {state.format(device=found.device_id)}"
+            new = "" if found.device_id else "; this database is new: start the bridge once first"
+            findings.failed(what, detail, fix + new)
+    if len(findings.all) == before:
+        detail = "none yet: the bridge creates them when it starts"
+        if found.users:
+            good = sum(keys.fit is Fit.GOOD for keys in found.users)
+            users, former = "1 user" if good == 1 else f"{good} users", len(found.users) - good
+            detail = (
+                f"{users} with the device {found.device_id}, cross-signed, same as the database"
+            )
+            detail += f"; {former} more get it with their next message" if former else ""
+        findings.passed(what, detail)
+    what = f"{ENCRYPTION}, one-time keys"
+    left = {one.user: one.one_time_keys for one in found.users if one.one_time_keys is not None}
+    if none := [user for user, count in left.items() if count == 0]:
+        findings.failed(
+            what,
+            f"{_named_users(none)}: none left, so the next sender gets the fallback key",
+            f"start the bridge, which creates new ones; if there are still none, {_RESET}",
+        )
+    elif left:
+        findings.passed(what, f"at least {min(left.values())} left for each user")
+
+
+def _named_users(users: Sequence[str]) -> str:
+    more = f" and {len(users) - _NAMED} more" if len(users) > _NAMED else ""
+    return ", ".join(users[:_NAMED]) + more

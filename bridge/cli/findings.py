@@ -1,13 +1,26 @@
-"""Findings of the doctor: verdicts, with a fix for each failure."""
+"""Findings of `doctor` and `check`: verdicts, with a fix for each failure; shared checks."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 import aiohttp
+
+from bridge.cli.console import Files, exposed
+from bridge.config import Config
+from bridge.rooms.store import StoreError
+from bridge.rooms.surroundings import SystemClock
+from bridge.storage.sqlstore import SqlStore, open_store, pending_migrations
+from bridge.webchat.codes import LoginType
+
+MOST_SKEW = 60.0
+"""Maximum clock skew in seconds: the clock stamps frames and decides when a token expires."""
 
 
 class Verdict(StrEnum):
@@ -74,6 +87,79 @@ class Findings:
     def add(self, finding: Finding) -> None:
         self.all.append(finding)
         self.told(finding)
+
+
+@asynccontextmanager
+async def migrated_store(config: Config) -> AsyncIterator[SqlStore | None]:
+    """Open the bridge's database; yield None if it is unusable (`check_database` reports why)."""
+    url, clock = config.database.url.get_secret_value(), SystemClock()
+    async with AsyncExitStack() as stack:
+        store = None
+        with suppress(StoreError, ValueError):
+            if not await pending_migrations(url, clock):
+                store = await stack.enter_async_context(open_store(url, clock))
+        yield store
+
+
+def check_clock(findings: Findings, date: str, whose: str) -> None:
+    what = f"clock, against {whose}"
+    try:
+        theirs = parsedate_to_datetime(date)
+    except ValueError:
+        findings.skipped(what, "its responses have no valid Date header")
+        return
+    # The Date header is cut to whole seconds: assume half a second more.
+    skew = datetime.now(theirs.tzinfo).timestamp() - theirs.timestamp() - 0.5
+    detail = f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}"
+    if abs(skew) > MOST_SKEW:
+        findings.failed(
+            what, f"this machine's clock is {detail}", "run an NTP client on both machines"
+        )
+    else:
+        findings.passed(what, "the same" if abs(skew) < 2 else f"this machine's clock is {detail}")
+
+
+# --- valid settings that are probably mistakes ---------------------------------------------------
+
+
+def lacks_tokens(config: Config) -> bool:
+    return not (config.appservice.as_token and config.appservice.hs_token)
+
+
+def slips(files: Files, config: Config) -> Iterator[Finding]:
+    """Yield findings on valid settings that are probably mistakes."""
+    for enterprise, part in config.parts().items():
+        for slip in _slips(part):
+            what = f"{enterprise}: {slip.what}" if enterprise else slip.what
+            yield replace(slip, what=what)
+    if bare := exposed(files, config):
+        detail = f"any user of this machine can read {bare}"
+        yield Finding(Verdict.FAIL, "secrets", detail, f"`chmod o= {bare}`")
+
+
+def _slips(config: Config) -> Iterator[Finding]:
+    """Yield findings on one enterprise, in the short form."""
+    # Imported late, as in `console`.
+    from bridge.link.login import shared
+    from bridge.link.settings import unverified
+
+    server = config.webchat
+    login = server.login
+    if login.type is LoginType.PASSWORD and not (login.password or server.accounts):
+        detail = "webchat.login.type is password, but no password is set"
+        fix = "set webchat.login.password, or list accounts in webchat.accounts"
+        yield Finding(Verdict.FAIL, "WebChat login", detail, fix)
+    for pattern in shared(server.accounts, config.bridge.limits.rooms_per_user):
+        yield Finding(
+            Verdict.FAIL,
+            "WebChat accounts",
+            f'webchat.accounts."{pattern}": several rooms could use this account at the same time,'
+            " but the server allows one chat per account",
+            "put {room_key} into its name, list rooms (!…) instead of people or patterns, or set"
+            " bridge.limits.rooms_per_user to 1",
+        )
+    if warning := unverified(server):
+        yield Finding(Verdict.SKIP, "WebChat certificate", warning)
 
 
 # --- TLS -----------------------------------------------------------------------------------------

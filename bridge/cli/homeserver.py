@@ -18,8 +18,7 @@ import msgspec
 from aiohttp import web
 
 from bridge.app.settings import all_users_of, panel_url
-from bridge.cli.findings import Failed, Findings, tls_fault
-from bridge.cli.installation import check_clock, migrated_store
+from bridge.cli.findings import Failed, Findings, check_clock, migrated_store, tls_fault
 from bridge.config import Config
 from bridge.ids import AgentId, QueueId, UserId
 from bridge.link.http_client import origin_of

@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 
 import bridge.app.process
-from bridge.cli.running import EXAMPLE_DOMAIN, EXAMPLE_WEBCHAT
+from bridge.cli.program import EXAMPLE_DOMAIN, EXAMPLE_WEBCHAT
 from bridge.config import Config, example_config, load_config
 from tests.image import try_compose, try_image
 from tests.unit.cli.runs import Folder

@@ -199,13 +199,13 @@ def test_incomplete_database_is_refused(folder: Folder) -> None:
 def test_progress_is_shown_on_a_terminal_after_a_while(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bridge.cli import moves
+    from bridge.cli import database
 
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     for quiet, shown in ((3600.0, False), (-1.0, True)):
-        monkeypatch.setattr(moves, "_QUIET_SECONDS", quiet)
-        progress = moves._Shown()
+        monkeypatch.setattr(database, "_QUIET_SECONDS", quiet)
+        progress = database._Shown()
         progress.begins("copying", 100)
         progress.advances(40)
         progress.advances(60)

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from bridge.app.settings import encryption_secret_of
+from bridge.cli.doctor import check_encryption, judge
 from bridge.cli.findings import Finding, Findings, Verdict
-from bridge.cli.installation import check_encryption, judge
 from bridge.config import Config
 from bridge.ids import UserId
 from bridge.matrix.crypto.devices import EPOCH, MARKS, Epoch, Fit, Inspected, KeysOf, Marks
@@ -146,7 +146,7 @@ async def test_a_database_of_an_earlier_version(
     async def last_step(_url: str, _clock: object) -> list[Migration]:
         return [Migration(SCHEMA_VERSION, "newest", "")]
 
-    monkeypatch.setattr("bridge.cli.installation.pending_migrations", last_step)
+    monkeypatch.setattr("bridge.cli.doctor.pending_migrations", last_step)
     findings = await examined(configured(tmp_path))
     assert told(findings) == ["SKIP encryption"]
     assert "its new schema" in findings.all[0].detail

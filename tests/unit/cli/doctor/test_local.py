@@ -10,14 +10,8 @@ import msgspec
 import pytest
 
 from bridge.app.settings import users_of
-from bridge.cli.findings import Findings, Verdict
-from bridge.cli.installation import (
-    check_clock,
-    check_database,
-    check_registration,
-    check_replicas,
-    differences,
-)
+from bridge.cli.doctor import check_database, check_registration, check_replicas, differences
+from bridge.cli.findings import Findings, Verdict, check_clock
 from bridge.config import Config
 from bridge.demo.child_process import free_port
 from bridge.matrix.registration import (

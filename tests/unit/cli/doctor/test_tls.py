@@ -17,9 +17,8 @@ import pytest
 
 from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import Files
-from bridge.cli.findings import Finding, Findings, Verdict, tls_fault
+from bridge.cli.findings import Finding, Findings, Verdict, slips, tls_fault
 from bridge.cli.homeserver import check_homeserver
-from bridge.cli.running import slips
 from bridge.config import ConfigInvalid
 from bridge.rooms.ports import describe
 from tests.support.certificates import Signed, signed, tls_before

@@ -9,8 +9,7 @@ from aiohttp import web
 
 from bridge.cli.call_centre import check_webchat, throw_away
 from bridge.cli.console import Files
-from bridge.cli.findings import Findings, Verdict
-from bridge.cli.running import slips
+from bridge.cli.findings import Findings, Verdict, slips
 from bridge.ids import RoomId, UserId
 from bridge.rooms.ports import Account
 from bridge.rooms.surroundings import SystemClock
