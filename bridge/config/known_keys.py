@@ -205,7 +205,7 @@ def _find(name: str) -> tuple[KeyPath, Key] | None:
 def set_by(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
     """Return the environment variables that set a key; such a secret is not written to the file."""
     variable = variable_of(path)
-    return [name for name in (variable, variable + _FILE) if name in environment]
+    return [name for name in (variable, variable + _FILE) if environment.get(name)]
 
 
 # --- config.example.yaml and its JSON Schema -----------------------------------------------------

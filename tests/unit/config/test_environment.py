@@ -289,6 +289,7 @@ def test_which_variables_set_a_secret(path: KeyPath, variable: str) -> None:
     assert set_by(path, {"PATH": "/bin"}) == []
     for name in (variable, f"{variable}_FILE"):
         assert set_by(path, {name: "x"}) == [name]
+        assert set_by(path, {name: ""}) == []
 
 
 def test_a_key_deep_down_is_set(tmp_path: Path) -> None:
