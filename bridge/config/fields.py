@@ -11,7 +11,7 @@ from collections.abc import Callable, Set
 from contextlib import suppress
 from enum import Enum
 from types import UnionType
-from typing import Annotated, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -125,17 +125,10 @@ Age = Annotated[
 class Faulty:
     """Stand-in for an invalid value: whatever uses it raises TypeError or AttributeError."""
 
-    def __bool__(self) -> bool:
+    def _used(self, *_: object) -> NoReturn:
         raise TypeError
 
-    def __eq__(self, other: object) -> bool:
-        raise TypeError
-
-    def __hash__(self) -> int:
-        raise TypeError
-
-    def __str__(self) -> str:
-        raise TypeError
+    __bool__ = __eq__ = __hash__ = __str__ = _used
 
 
 FAULTY = Faulty()
@@ -159,16 +152,13 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _only_known(cls, data: object, info: ValidationInfo) -> object:
-        """Drop unknown keys and fill missing ones, in a validation that replaces invalid values."""
+    def _complete(cls, data: object, info: ValidationInfo) -> object:
+        """Fill missing keys, in a validation that replaces invalid values."""
         if info.context is not FAULTY or not isinstance(data, dict):
             return data
-        keys = {one.alias or name: one for name, one in cls.model_fields.items()}
-        return {
-            key: data.get(key, FAULTY)
-            for key, one in keys.items()
-            if key in data or one.is_required()
-        }
+        fields = cls.model_fields.items()
+        needed = (one.alias or name for name, one in fields if one.is_required())
+        return dict.fromkeys(needed, FAULTY) | data
 
     @field_validator("*", mode="wrap")
     @classmethod

@@ -83,7 +83,8 @@ def _without_faults(faults: Sequence[Problem], data: Mapping[str, object]) -> Co
     """Return the configuration with `FAULTY` in place of what is invalid or must be given."""
     missing = {str(fault.path[0]): None for fault in faults if fault.path[0] not in data}
     # No rule reads the database, but `_beside` needs a valid one.
-    return Config.model_validate({**missing, **data, "database": {}}, context=FAULTY)
+    partly = {**missing, **data, "database": {}}
+    return Config.model_validate(partly, context=FAULTY, extra="ignore")
 
 
 def _beyond(
