@@ -21,11 +21,14 @@ from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import click
 
+from bridge.app.settings import all_users_of
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable, KeyPath, Problem, load_config
 from bridge.config.fields import SQLITE
 from bridge.config.loading import within
 from bridge.config.model import WebChat
+from bridge.link.settings import trusted_by
 from bridge.matrix.registration import RegistrationError
+from bridge.matrix.users import NameTaken
 from bridge.rooms.store import StoreError
 from bridge.storage.query import database_is_corrupt
 from bridge.texts import BadOverride, check_overrides
@@ -53,9 +56,6 @@ def _place(bad: BadOverride) -> KeyPath:
     return ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
 
 
-# Both below import late: that imports the whole bridge, which would slow down `--version`.
-
-
 def _texts(config: Config) -> Iterator[Problem]:
     for bad in check_overrides(config.texts):
         yield Problem(_place(bad), str(bad))
@@ -67,8 +67,6 @@ def _texts(config: Config) -> Iterator[Problem]:
 
 
 def _servers(config: Config) -> Iterator[Problem]:
-    from bridge.link.settings import trusted_by
-
     checks: tuple[Callable[[WebChat], object], ...] = (
         lambda server: Endpoints(server.base_url),
         trusted_by,
@@ -83,9 +81,6 @@ def _servers(config: Config) -> Iterator[Problem]:
 
 
 def _users(config: Config) -> Iterator[Problem]:
-    from bridge.app.settings import all_users_of
-    from bridge.matrix.users import NameTaken
-
     try:
         all_users_of(config)
     except NameTaken as error:

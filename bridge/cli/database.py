@@ -23,14 +23,27 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bridge import __version__
+from bridge.admin.signin import LINK_LIFE, SignIn
+from bridge.admin.views import may_hold_password
+from bridge.app.settings import (
+    FIRST,
+    all_rules_of,
+    console_key_of,
+    encryption_secret_of,
+    users_of,
+)
 from bridge.cli.console import ExitCode, Files, config_option, json_option, on_config, stop
 from bridge.config import Config
 from bridge.config.fields import SQLITE
 from bridge.config.known_keys import MIGRATE_TO
 from bridge.ids import EventId, RoomId
+from bridge.matrix.crypto.devices import reset_rows
+from bridge.matrix.crypto.vault import WORDS, Sealer, Vault
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.rooms import erasure
-from bridge.rooms.record import Stored, dump_input
+from bridge.rooms.engine import order_for
+from bridge.rooms.record import Order, Stored, dump_input
+from bridge.rooms.rules import BadOrder, Rules
 from bridge.rooms.store import Change, Commit, DeadLetter, NewInput, StorePort
 from bridge.rooms.surroundings import SystemClock, Upgrades
 from bridge.storage import transfer
@@ -66,10 +79,6 @@ def with_store(
 
     Exits if there is no database file: answers from a new, empty one would mislead.
     """
-    # Imported late, as in `console`.
-    from bridge.app.settings import encryption_secret_of
-    from bridge.matrix.crypto.vault import WORDS, Sealer
-
     url = existing(config.database.url.get_secret_value())
     seal = Sealer(encryption_secret_of(config), WORDS)
 
@@ -126,8 +135,6 @@ def list_dead_letters(config: Config) -> None:
 @click.argument("letter_id")
 def show_dead_letter(config: Config, letter_id: str) -> None:
     """Show a dead letter with its content."""
-    from bridge.admin.views import may_hold_password
-
     letter = with_store(config, lambda store: store.letter(letter_id))
     if letter is None:
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
@@ -171,10 +178,6 @@ def discard_dead_letter(config: Config, letter_id: str) -> None:
 @click.option("--name", default="operator", help="Name of the operator, for the audit trail.")
 def console_link(config: Config, name: str) -> None:
     """Print a link that signs in to the web console; it works once, for ten minutes."""
-    # Imported late, as in `console`.
-    from bridge.admin.signin import LINK_LIFE, SignIn
-    from bridge.app.settings import console_key_of, encryption_secret_of
-
     console, clock, key = config.console, SystemClock(), console_key_of(config)
     if not console.enabled:
         stop(ExitCode.FAILED, "console.enabled is false: set it to true and restart the bridge")
@@ -203,12 +206,6 @@ async def _stored_id(store: SqlStore, room_id: str) -> RoomId:
 @click.argument("words", nargs=-1, required=True)
 def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
     """Run a command in a room with admin rights: `order '!room:example.org' queue set 2`."""
-    # Imported late, as in `console`.
-    from bridge.app.settings import FIRST, all_rules_of
-    from bridge.rooms.engine import order_for
-    from bridge.rooms.record import Order
-    from bridge.rooms.rules import BadOrder, Rules
-
     rules = all_rules_of(config)
     some = next(iter(rules.values()))
     given = Order("operator", "cli", " ".join(words))
@@ -358,9 +355,6 @@ def erase(
     as_json: bool,
 ) -> None:
     """Erase all data of a room (!…) or a person (@name:server), whether the bridge runs or not."""
-    # Imported late, as in `console`.
-    from bridge.app.settings import users_of
-
     is_ours = users_of(config).is_ours
     try:
         if dry_run or not yes:
@@ -446,10 +440,6 @@ def crypto() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset_crypto(config: Config, *, yes: bool) -> None:
     """Create new devices at the next start, if keys are lost or differ from the homeserver's."""
-    # Imported late, as in `console`.
-    from bridge.app.settings import encryption_secret_of
-    from bridge.matrix.crypto.devices import reset_rows
-    from bridge.matrix.crypto.vault import Sealer, Vault
 
     async def forget(store: SqlStore) -> int:
         dropped = await store.drop_secrets()

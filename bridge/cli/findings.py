@@ -14,6 +14,8 @@ import aiohttp
 
 from bridge.cli.console import Files, exposed
 from bridge.config import Config
+from bridge.link.login import shared
+from bridge.link.settings import unverified
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.sqlstore import SqlStore, open_store, pending_migrations
@@ -139,10 +141,6 @@ def slips(files: Files, config: Config) -> Iterator[Finding]:
 
 def _slips(config: Config) -> Iterator[Finding]:
     """Yield findings on one enterprise, in the short form."""
-    # Imported late, as in `console`.
-    from bridge.link.login import shared
-    from bridge.link.settings import unverified
-
     server = config.webchat
     login = server.login
     if login.type is LoginType.PASSWORD and not (login.password or server.accounts):

@@ -28,6 +28,7 @@ import msgspec
 from ruamel.yaml import YAML
 
 from bridge import __version__
+from bridge.app.settings import registration_of, tokens_of
 from bridge.cli import console, database
 from bridge.cli.console import ExitCode, Files, errors_become_exits, stop
 from bridge.cli.findings import lacks_tokens, slips
@@ -103,7 +104,7 @@ def run(files: Files) -> None:
         )
     if lacks_secret(config):
         stop(ExitCode.CONFIG_INVALID, f"{files.config}: {UNFILLED}")
-    # Imported late: other commands do not need it and start faster without.
+    # Imported late: it takes half a second, and other commands do not need it.
     from bridge.app import process
     from bridge.ops.metrics import CannotListen
 
@@ -151,9 +152,6 @@ def check(files: Files, *, as_json: bool) -> None:
 @click.pass_obj
 def register(files: Files, *, rotate: bool) -> None:
     """Write the registration file and fill its tokens into the configuration."""
-    # Imported late, as in `console`.
-    from bridge.app.settings import registration_of, tokens_of
-
     config = files.load()
     known = tokens_of(config)
     if rotate and (
@@ -246,7 +244,7 @@ def example(*, schema: bool, texts: bool) -> None:
 @click.pass_obj
 def doctor(paths: Files, *, as_json: bool) -> None:
     """Test the whole installation (database, homeserver, WebChat), with a fix for each failure."""
-    # Imported late: it imports the whole bridge, which would slow down the other commands.
+    # Imported late, as in `run`.
     from bridge.cli.doctor import doctor as examine
 
     sys.exit(examine(paths, as_json=as_json))
@@ -312,7 +310,7 @@ def simulate(  # noqa: PLR0917 - click's, by name
     host: str, port: int, dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
 ) -> None:
     """Run a simulated WebChat server with a desk for its agents, to try the bridge with."""
-    # Imported late: the server pulls in aiohttp, which no other command here needs.
+    # Imported late, as in `run`.
     from bridge.simulator.simulator import serve
 
     options = parse_options(dialect, script, queues, settings)
