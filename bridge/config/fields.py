@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Set
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -132,7 +134,20 @@ class Faulty:
 
 
 FAULTY = Faulty()
-"""The stand-in; as the context of a validation, it takes the place of every invalid value."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Context of a validation."""
+
+    folder: Path
+    """Folder of config.yaml, against which relative file names are resolved."""
+    faulty: bool = False
+    """True to replace every invalid value by `FAULTY`."""
+
+
+def _is_faulty(info: ValidationInfo) -> bool:
+    return info.context is not None and info.context.faulty
 
 
 T = TypeVar("T")
@@ -154,7 +169,7 @@ class Section(BaseModel):
     @classmethod
     def _complete(cls, data: object, info: ValidationInfo) -> object:
         """Fill missing keys, in a validation that replaces invalid values."""
-        if info.context is not FAULTY or not isinstance(data, dict):
+        if not _is_faulty(info) or not isinstance(data, dict):
             return data
         fields = cls.model_fields.items()
         needed = (one.alias or name for name, one in fields if one.is_required())
@@ -168,7 +183,7 @@ class Section(BaseModel):
         try:
             return handler(value)
         except ValidationError:
-            if info.context is not FAULTY:
+            if not _is_faulty(info):
                 raise
             return FAULTY
 
@@ -254,9 +269,16 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
-def _database_url(value: SecretStr) -> SecretStr:
-    check_database_url(value.get_secret_value())
-    return value
+def _database_url(value: SecretStr, info: ValidationInfo) -> SecretStr:
+    url = value.get_secret_value()
+    check_database_url(url)
+    file = url.removeprefix(SQLITE)
+    return value if file == url else SecretStr(SQLITE + _beside(file, info))
+
+
+def _beside(file: str, info: ValidationInfo) -> str:
+    """Return a file name resolved against config.yaml's folder, not the working directory."""
+    return str(info.context.folder / file) if file and info.context is not None else file
 
 
 def _zone(value: str) -> str:
@@ -279,6 +301,8 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 OptionalUrl = Annotated[str, AfterValidator(lambda value: _http_url(value) if value else "")]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 """Sent in an HTTP header, so printable ASCII without spaces."""
+File = Annotated[str, AfterValidator(_beside)]
+"""Name of a file, or empty."""
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 MxcUri = Annotated[str, AfterValidator(_mxc)]
 CommandPrefix = Annotated[str, AfterValidator(_prefix)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,15 +24,13 @@ from bridge.config.document import (
     read_document,
     render_path,
 )
-from bridge.config.fields import FAULTY, SQLITE, Reload, Section
+from bridge.config.fields import Context, Reload, Section
 from bridge.config.known_keys import advice, overlay
 from bridge.config.model import (
     SERVED,
     SHORT_FORM,
     Config,
-    Database,
     Permission,
-    WebChat,
     is_pattern,
     serves_somebody_of,
 )
@@ -62,46 +60,32 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
     """
     document = read_document(path)
     origins = overlay(document.data, environment)
-    problems: list[Problem] = []
-    try:
-        config = Config.model_validate(document.data)
-    except ValidationError as error:
-        problems = _problems(error.errors(include_url=False))
-    if problems := [*problems, *_form(document.data)]:
-        partly = _without_faults(problems, document.data)
-        problems += _beyond(problems, partly, path.absolute().parent, checks)
-        # Outside the handler: a chained pydantic error could show secrets.
-        raise ConfigInvalid(_placed(problems, document, origins))
-    config = _beside(config, path.absolute().parent).resolved()
-    problems = [problem for check in (check_rules, *checks) for problem in check(config)]
+    config, problems = _validated(document.data, path.absolute().parent)
+    # A rule that needs an invalid value raises one of these (`FAULTY`).
+    unusable = suppress(TypeError, AttributeError) if problems else nullcontext()
+    said = {problem.path for problem in problems}
+    with unusable:
+        config = config.resolved()
+        for check in (*RULES, *checks):
+            with unusable:
+                problems.extend(found for found in check(config) if found.path not in said)
     if problems:
         raise ConfigInvalid(_placed(problems, document, origins))
     return config
 
 
-def _without_faults(faults: Sequence[Problem], data: Mapping[str, object]) -> Config:
-    """Return the configuration with `FAULTY` in place of what is invalid or must be given."""
-    missing = {str(fault.path[0]): None for fault in faults if fault.path[0] not in data}
-    # No rule reads the database, but `_beside` needs a valid one.
-    partly = {**missing, **data, "database": {}}
-    return Config.model_validate(partly, context=FAULTY, extra="ignore")
-
-
-def _beyond(
-    faults: Sequence[Problem], partly: Config, folder: Path, checks: Sequence[Check]
-) -> list[Problem]:
-    """Return the problems found by the checks that need no invalid value."""
-    unusable = suppress(TypeError, AttributeError)  # by `FAULTY`
-    found: list[Problem] = []
-    with unusable:
-        partly = _beside(partly, folder)
-    with unusable:
-        partly = partly.resolved()
-        for check in (*RULES, *checks):
-            with unusable:
-                found.extend(check(partly))
-    said = {fault.path for fault in faults}
-    return [problem for problem in found if problem.path not in said]
+def _validated(data: dict[str, object], folder: Path) -> tuple[Config, list[Problem]]:
+    """Return the configuration, with `FAULTY` in place of what is invalid, and what that is."""
+    problems = list(_form(data))
+    try:
+        config = Config.model_validate(data, context=Context(folder))
+        if not problems:
+            return config, problems
+    except ValidationError as error:
+        problems = [*_problems(error.errors(include_url=False)), *problems]
+    data = dict.fromkeys(str(fault.path[0]) for fault in problems) | data
+    faulty = Context(folder, faulty=True)
+    return Config.model_validate(data, context=faulty, extra="ignore"), problems
 
 
 def _form(data: Mapping[str, object]) -> Iterator[Problem]:
@@ -130,26 +114,6 @@ def within(config: Config, enterprise: str, path: KeyPath) -> KeyPath:
     if not ids:
         return path
     return ("enterprises", ids.index(enterprise), *path)
-
-
-def _beside(config: Config, folder: Path) -> Config:
-    """Resolve relative file names against config.yaml's folder, not the working directory."""
-    url = config.database.url.get_secret_value()
-
-    def placed(server: WebChat) -> WebChat:
-        file = server.ca_file and str(folder / server.ca_file)
-        return server.model_copy(update={"ca_file": file}) if file else server
-
-    changed: dict[str, object] = {
-        "webchat": placed(config.webchat),
-        "enterprises": tuple(
-            one.model_copy(update={"webchat": placed(one.webchat)}) for one in config.enterprises
-        ),
-    }
-    if url.startswith(SQLITE):
-        file = folder / url.removeprefix(SQLITE)
-        changed["database"] = Database(url=SecretStr(f"{SQLITE}{file}"))
-    return config.model_copy(update=changed)
 
 
 def _placed(

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr
 
 from bridge.config.fields import (
     EVER,
@@ -29,6 +29,7 @@ from bridge.config.fields import (
     CommandPrefix,
     DatabaseUrl,
     Domain,
+    File,
     GhostTemplate,
     HttpUrl,
     Live,
@@ -191,7 +192,7 @@ class WebChat(Section):
 
     base_url: Annotated[HttpUrl, Field(examples=["https://crm.example.org/webchat"])]
     """URL of the WebChat application, without /tpi, /tpiu, /robotSearch or /cws."""
-    ca_file: str = ""
+    ca_file: File = ""
     """PEM file of certificates to trust besides the system's, for a private authority."""
     verify_ssl: bool = True
     """false: do not check its certificate; attackers on the network can read and change all."""
@@ -287,6 +288,8 @@ class AppService(Section):
 
 class Database(Section):
     """The database of rooms, chats, keys and undelivered messages."""
+
+    model_config = ConfigDict(revalidate_instances="always")  # to resolve the default's file name
 
     url: DatabaseUrl = SecretStr("sqlite:///bridge.db")
     """sqlite:///beside-this-file.db | sqlite:////absolute.db | postgres://user:pass@host/name."""
@@ -548,7 +551,7 @@ class Config(Section):
 
     homeserver: Homeserver
     appservice: AppService = AppService()
-    database: Database = Database()
+    database: Annotated[Database, Field(validate_default=True)] = Database()
     webchat: Annotated[WebChat, LISTED] = WebChat.model_construct(base_url="")
     """The call centre's server."""
     queues: Live[Queues] = ()
