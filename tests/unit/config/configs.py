@@ -28,7 +28,7 @@ def load(folder: Path, text: str, environment: Mapping[str, str] | None = None) 
 
 
 def problems(folder: Path, text: str, environment: Mapping[str, str] | None = None) -> list[str]:
-    """What is said about a configuration that is refused."""
+    """Return the problems of an invalid configuration."""
     try:
         load(folder, text, environment)
     except ConfigInvalid as error:

@@ -88,7 +88,7 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
         ("a: !!set 5\n", r"config\.yaml: .*!!"),
     ],
 )
-def test_what_cannot_be_read_says_where(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_invalid_yaml_is_refused_with_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(ConfigUnreadable, match=message):
         read(tmp_path, text)
 

@@ -1,4 +1,4 @@
-"""Several call centres: entries of `enterprises`, what they have of the top level, and reloads."""
+"""Several call centres: entries of `enterprises`, what they inherit, and reloads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def changed(old: str, new: str) -> str:
 
 
 def told(folder: Path, text: str) -> list[str]:
-    """What `check` says about a configuration that is refused."""
+    """Return what `check` reports about an invalid configuration."""
     path = folder / "config.yaml"
     path.write_text(text, encoding="utf-8")
     try:
@@ -56,7 +56,7 @@ def told(folder: Path, text: str) -> list[str]:
     return []
 
 
-def test_each_has_what_it_says_and_the_rest_of_the_top_level(tmp_path: Path) -> None:
+def test_entries_inherit_from_the_top_level(tmp_path: Path) -> None:
     acme, best = load(tmp_path, TWO).parts().values()
     assert (acme.webchat.base_url, best.webchat.base_url) == (
         "https://a.example.org/webchat",
@@ -75,7 +75,7 @@ def test_each_has_what_it_says_and_the_rest_of_the_top_level(tmp_path: Path) -> 
     assert best.texts == {"queue.next": {"en": "Soon!"}, "queue.longer": {"en": "Later!"}}
 
 
-def test_a_sentence_of_its_own_leaves_those_of_other_languages(tmp_path: Path) -> None:
+def test_text_of_an_entry_keeps_other_languages_of_the_top_level(tmp_path: Path) -> None:
     text = changed("texts: {queue.next: {en: Next!}}", "texts: {queue.next: {en: Next!, ja: 次}}")
     _, best = load(tmp_path, text).parts().values()
     assert best.texts["queue.next"] == {"en": "Soon!", "ja": "次"}
@@ -88,12 +88,12 @@ def test_a_sentence_of_its_own_leaves_those_of_other_languages(tmp_path: Path) -
         assert problem.partition(": ")[2].startswith(where)
 
 
-def test_the_short_form_is_one_without_a_name(tmp_path: Path) -> None:
+def test_short_form_is_one_entry_without_a_name(tmp_path: Path) -> None:
     config = load(tmp_path, edited("Sales", "Sales"))
     assert config.parts() == {"": config}
 
 
-def test_it_is_valid(tmp_path: Path) -> None:
+def test_two_entries_are_valid(tmp_path: Path) -> None:
     assert told(tmp_path, TWO) == []
 
 
@@ -147,14 +147,14 @@ def test_it_is_valid(tmp_path: Path) -> None:
         ('{"*": customer}', '{"a.b:c:d": customer}', 'enterprises[0].bridge.permissions."a.b:c:d"'),
     ],
 )
-def test_what_is_wrong_is_named_with_path_and_line(
+def test_mistakes_are_named_with_path_and_line(
     tmp_path: Path, old: str, new: str, says: str
 ) -> None:
     found = told(tmp_path, changed(old, new))
     assert any(says in problem for problem in found), found
 
 
-def test_one_form_has_to_be_there(tmp_path: Path) -> None:
+def test_one_of_both_forms_is_required(tmp_path: Path) -> None:
     found = problems(tmp_path, "homeserver: {address: 'http://x', domain: x}\n")
     assert found == [
         f"config.yaml: {key}: must be given"
@@ -168,8 +168,8 @@ def test_an_entry_may_come_from_the_environment(tmp_path: Path) -> None:
     assert best.webchat.sign_key.get_secret_value() == "hush-hush"
 
 
-def test_the_example_has_an_entry_to_be_made_of(tmp_path: Path) -> None:
-    """Without the marks of its comment, and the keys in whose place it stands, it is valid."""
+def test_commented_entry_of_the_example_is_valid(tmp_path: Path) -> None:
+    """It is valid without its comment marks and the keys that it replaces."""
     head, _, rest = example_config().partition("# enterprises:\n")
     block, _, tail = rest.partition("\n\n")
     lines = [line.removeprefix("# ") for line in block.splitlines()]
@@ -179,7 +179,7 @@ def test_the_example_has_an_entry_to_be_made_of(tmp_path: Path) -> None:
 
 
 def load_config_text(folder: Path, text: str) -> Config:
-    """A configuration of the short form, without the keys that `enterprises` has in its place."""
+    """Load a configuration without the keys that `enterprises` replaces."""
     kept, drop = [], False
     for line in text.splitlines():
         if line[:1].isalpha():
@@ -192,7 +192,7 @@ def load_config_text(folder: Path, text: str) -> Config:
 # --- reload ---------------------------------------------------------------------------------------
 
 
-def test_a_reload_takes_what_can_change_of_each(tmp_path: Path) -> None:
+def test_reload_applies_live_keys_of_each_entry(tmp_path: Path) -> None:
     old = load(tmp_path, TWO)
     text = changed("name: Repairs", "name: Mending").replace("from: PC", "from: APP, dialect: dual")
     new = load(tmp_path, text.replace("language: ja", "language: en"))
@@ -214,7 +214,7 @@ def test_a_reload_takes_what_can_change_of_each(tmp_path: Path) -> None:
     assert acme.queues[0].name == "Sales"
 
 
-def test_one_that_comes_or_goes_needs_a_restart(tmp_path: Path) -> None:
+def test_added_or_removed_entry_needs_a_restart(tmp_path: Path) -> None:
     old = load(tmp_path, TWO)
     text = TWO[: TWO.index("  - id: best")].replace("language: ja", "language: en")
     new = load(tmp_path, text + "retention: {bodies: 1h}\n")
@@ -230,7 +230,7 @@ def test_one_that_comes_or_goes_needs_a_restart(tmp_path: Path) -> None:
     assert taken.retention.bodies == 3_600_000
 
 
-def test_a_queue_that_comes_needs_a_restart_of_its_own_only(tmp_path: Path) -> None:
+def test_added_queue_needs_a_restart_for_its_entry_only(tmp_path: Path) -> None:
     old = load(tmp_path, TWO)
     text = changed("{id: 1, name: Repairs}", "{id: 1, name: Mending}, {id: 2, name: B}")
     new = load(tmp_path, text.replace("name: Sales", "name: Sell"))
@@ -247,14 +247,14 @@ def test_a_queue_that_comes_needs_a_restart_of_its_own_only(tmp_path: Path) -> N
         ("id: acme", "id: acme\n    bridge: 1", {"enterprises[0].bridge"}),
     ],
 )
-def test_a_wrong_value_of_one_hides_no_mistake_of_another(
+def test_mistake_in_one_entry_hides_none_of_another(
     tmp_path: Path, old: str, new: str, wanted: set[str]
 ) -> None:
     text = changed("id: best", "id: acme").replace(old, new, 1)
     assert {one.split(": ")[1] for one in told(tmp_path, text)} == wanted
 
 
-def test_what_all_inherit_may_be_wrong(tmp_path: Path) -> None:
+def test_invalid_inherited_values_are_reported_once(tmp_path: Path) -> None:
     text = changed("rating: {options", "tracing: 1\nrating: {options")
     text = re.sub(r"(?m)^bridge:.*\n(  .*\n)*", "bridge: 1\n", text, count=1)
     assert [one.split(": ")[1] for one in told(tmp_path, text)] == ["bridge", "tracing"]

@@ -187,7 +187,7 @@ def test_no_secret_is_repeated_in_a_complaint(tmp_path: Path) -> None:
     assert "hunter2" not in "".join(said)
 
 
-def test_kubernetes_service_variables_are_not_ours(tmp_path: Path) -> None:
+def test_kubernetes_service_variables_are_ignored(tmp_path: Path) -> None:
     """A Service named matrix-webchat puts such variables into every pod of its namespace."""
     noise = {
         P + "SERVICE_HOST": "10.0.0.1",
@@ -265,7 +265,7 @@ def test_the_file_becomes_private_and_a_link_stays_a_link(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("text", ["- a\n", "appservice: 3\n", "a: [\n", "a: 2026-13-01\n", ""])
-def test_what_is_no_configuration_is_left_alone(tmp_path: Path, text: str) -> None:
+def test_invalid_file_is_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(ConfigUnreadable):
@@ -292,7 +292,7 @@ def test_which_variables_set_a_secret(path: KeyPath, variable: str) -> None:
         assert set_by(path, {name: ""}) == []
 
 
-def test_a_key_deep_down_is_set(tmp_path: Path) -> None:
+def test_nested_key_is_added(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("bridge:\n  language: en\n")
     fill_secrets(path, {PICKLE_KEY: "AAA"})

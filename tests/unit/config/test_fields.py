@@ -66,7 +66,7 @@ KINDS: dict[str, TypeAdapter[object]] = {
         ("zone", "UTC"),
     ],
 )
-def test_good(kind: str, value: str) -> None:
+def test_valid_values(kind: str, value: str) -> None:
     KINDS[kind].validate_python(value)
 
 
@@ -107,7 +107,7 @@ def test_good(kind: str, value: str) -> None:
         ("zone", "+08:00"),
     ],
 )
-def test_bad(kind: str, value: str) -> None:
+def test_invalid_values(kind: str, value: str) -> None:
     with pytest.raises(ValidationError):
         KINDS[kind].validate_python(value)
 
@@ -122,7 +122,7 @@ def test_hostile_texts_are_refused_with_a_sentence(text: str) -> None:
             assert details["type"] == "value_error"
 
 
-def test_a_template_uses_what_it_may_and_one_of_what_it_must() -> None:
+def test_templates_check_known_and_needed_placeholders() -> None:
     templates = Annotated[str, template(known={"a", "b", "c"}, needed={"a", "b"})]
     check = TypeAdapter[str](templates).validate_python
     assert check("{a}{c}") == "{a}{c}"
@@ -155,7 +155,7 @@ def test_sizes(text: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "MiB", "-1MiB", "1XiB", "1 2", "0x10", "1e9"])
-def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+def test_invalid_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="50MiB"):
         parse_size(text)
 
@@ -169,7 +169,7 @@ def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
         (parse_duration, f"{'9' * 400}d", "36500d"),
     ],
 )
-def test_what_no_database_could_hold_is_refused(
+def test_values_too_large_for_a_database_are_refused(
     parse: Callable[[str], int], text: str, most: str
 ) -> None:
     assert parse(most)
@@ -194,7 +194,7 @@ def test_durations(text: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "7", "7 days", "-1d", "1d12h"])
-def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
+def test_invalid_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="90s"):
         parse_duration(text)
 
@@ -209,13 +209,13 @@ def test_rates() -> None:
 
 
 @pytest.mark.parametrize("text", ["8", "/60s", "x/60s", "8/60"])
-def test_what_is_no_rate_is_refused(text: str) -> None:
+def test_invalid_rate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be a"):
         parse_rate(text)
 
 
 @given(st.text())
-def test_no_text_raises_anything_but_a_sentence(text: str) -> None:
+def test_any_text_raises_only_value_error(text: str) -> None:
     for parse in (parse_size, parse_duration, parse_rate):
         with suppress(ValueError):
             parse(text)
@@ -227,6 +227,6 @@ def test_ages(text: str, age: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["never", "0d", "1h", "7"])
-def test_what_is_no_age(text: str) -> None:
+def test_invalid_age_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         parse_age(text)

@@ -19,7 +19,7 @@ WEEK_MS = 7 * 86_400_000
 
 
 def at(text: str, zone: str = "Asia/Shanghai", fold: int = 0) -> int:
-    """A moment of the wall's clock, ms since the epoch. 2 November 2026 is a Monday."""
+    """Return a local time as ms since the epoch. 2 November 2026 is a Monday."""
     moment = datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone), fold=fold)
     return round(moment.timestamp() * 1000)
 
@@ -59,7 +59,7 @@ def test_end_of_the_day() -> None:
         assert not hours.is_open(at("2026-11-03T02:00", "UTC"))
 
 
-def test_one_opening_a_week_is_found_from_everywhere() -> None:
+def test_weekly_opening_is_found_from_any_time() -> None:
     hours = parse_hours("Wed 09:00-09:01 UTC")
     assert hours.opens(at("2026-11-04T09:01", "UTC")) == at("2026-11-11T09:00", "UTC")
 
@@ -71,7 +71,7 @@ def test_every_day(days: str) -> None:
     assert {(span.begins, span.ends) for span in spans} == {(0, 1440)}
 
 
-def test_the_clock_is_the_zones() -> None:
+def test_hours_are_in_local_time() -> None:
     """09:00 in Berlin is 08:00 UTC in winter and 07:00 in summer."""
     hours = parse_hours("daily 09:00-17:00 Europe/Berlin")
     assert hours.opens(at("2026-03-28T20:00", "UTC")) == at("2026-03-29T07:00", "UTC")
@@ -137,12 +137,12 @@ def test_there_is_always_a_next_opening(
         ("Mon 09:00-09:00 UTC", "is empty"),
     ],
 )
-def test_mistakes_are_named(text: str, says: str) -> None:
+def test_invalid_hours_are_explained(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
         parse_hours(text)
 
 
-def test_the_line_is_named(tmp_path: Path) -> None:
+def test_invalid_hours_are_reported_with_their_line(tmp_path: Path) -> None:
     found = problems(tmp_path, edited("Sales}", 'Sales, hours: "Mon 9-17 UTC"}'))
     says = '"9-17" must be a start and an end time, such as 09:00-18:00'
     assert found == [f"config.yaml line 7: queues[0].hours: {says}"]

@@ -1,4 +1,4 @@
-"""The tree of keys, and what is written from it."""
+"""The tree of keys, and the files generated from it."""
 
 from __future__ import annotations
 
@@ -63,18 +63,18 @@ def test_advice() -> None:
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_file_is_what_the_model_says() -> None:
+def test_example_file_is_current() -> None:
     texts = {file.read_text(encoding="utf-8") for file in written.TARGETS}
     assert texts == {written.example_config()}, "run: python -m tests.support.example_config"
     assert texts == {example_config()}
 
 
-def test_the_file_is_valid() -> None:
+def test_example_file_is_valid() -> None:
     config = load_config(ROOT / "config.example.yaml", {})
     assert config.homeserver.domain == "example.org"
 
 
-def test_the_file_holds_every_key_once() -> None:
+def test_example_file_has_every_key() -> None:
     document = read_document(ROOT / "config.example.yaml")
     written = {tuple(part for part in path if not isinstance(part, int)) for path in document.lines}
     for path in known_paths():
@@ -98,7 +98,7 @@ def test_no_line_is_too_long_and_every_key_is_explained() -> None:
         assert info.description or (inner is not None and inner.__doc__), render_path(path)
 
 
-def test_the_values_are_the_defaults(tmp_path: Path) -> None:
+def test_values_of_the_example_are_the_defaults(tmp_path: Path) -> None:
     """An operator who deletes a line changes nothing, but for those that must be given."""
     example = load(tmp_path, example_config()).model_dump(
         exclude={

@@ -41,7 +41,7 @@ def test_a_relative_database_lies_beside_the_file(
     *,
     from_environment: bool,
 ) -> None:
-    """In whatever folder a command is given, it finds the bridge's database."""
+    """A command in any working directory finds the bridge's database."""
     monkeypatch.chdir(tmp_path)
     Path("etc").mkdir()
     section, variables = f'database: {{url: "{url}"}}\n', {}
@@ -255,7 +255,7 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(tmp_path: Path)
     ],
 )
 def test_a_wrong_value_hides_no_other_mistake(tmp_path: Path, fault: str) -> None:
-    """Only rules that need the wrong value wait until it is mended."""
+    """Only rules that need the wrong value are skipped."""
     text = fault + (
         "webchat: {base_url: https://c.test, accounts: 1, robot: {enabled: true}}\n"
         "default_queue: 7\n"
@@ -300,8 +300,8 @@ def test_a_wrong_value_hides_no_other_mistake(tmp_path: Path, fault: str) -> Non
         ("webchat:\n  base_url: https://crm.example.org/webchat\n", "", "webchat"),
     ],
 )
-def test_no_rule_speaks_of_a_wrong_value(tmp_path: Path, old: str, new: str, path: str) -> None:
-    """What is wrong is said once, and no rule takes a default for what was meant."""
+def test_rules_skip_invalid_values(tmp_path: Path, old: str, new: str, path: str) -> None:
+    """Each mistake is reported once, and no rule assumes a default in its place."""
     (said,) = problems(tmp_path, edited(old, new))
     assert f": {path}" in said
 
@@ -413,7 +413,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("old", "new", "said"), REFUSED)
-def test_what_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_refused_combinations(tmp_path: Path, old: str, new: str, said: str) -> None:
     all_said = problems(tmp_path, edited(old, new))
     assert len(all_said) == 1, all_said
     assert said in all_said[0]
@@ -435,6 +435,6 @@ def test_metrics_that_are_off_need_no_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nobody", ["none", "ignore"])
-def test_serving_other_servers_only_can_be_meant(tmp_path: Path, nobody: str) -> None:
+def test_serving_only_other_servers_is_possible(tmp_path: Path, nobody: str) -> None:
     rules = f'"*": customer, "@*:example.org": none, "example.org": {nobody}'
     assert problems(tmp_path, edited('"*": customer', rules)) == []

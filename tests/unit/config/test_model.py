@@ -50,7 +50,7 @@ def test_one_server_may_be_a_mapping_or_a_list() -> None:
     assert Config.model_validate(one) == Config.model_validate(many)
 
 
-def test_it_is_frozen() -> None:
+def test_configuration_is_frozen() -> None:
     config = Config.model_validate(smallest())
     with pytest.raises(ValidationError, match="frozen"):
         config.default_queue = 2
@@ -63,7 +63,7 @@ def section(**values: object) -> WebChat:
     return WebChat.model_validate({"base_url": URL, **values})
 
 
-def test_the_defaults() -> None:
+def test_defaults_of_the_webchat_section() -> None:
     webchat = section()
     assert webchat.dialect == "auto"
     assert webchat.source == "APP"
@@ -81,7 +81,7 @@ def test_off_is_a_word_although_old_yaml_makes_it_false() -> None:
     assert section(robot={"mode": False}).robot.mode is RobotUse.OFF
 
 
-def test_from_is_written_from() -> None:
+def test_source_is_written_as_from() -> None:
     assert section(**{"from": "PC"}).source == "PC"
     with pytest.raises(ValidationError):
         section(source="PC")
@@ -154,7 +154,7 @@ IGNORE = Permission.IGNORED
         ({"example.org": CUSTOMER}, "nonsense", NONE),
     ],
 )
-def test_who_may_what(rules: dict[str, Permission], user: str, expected: Permission) -> None:
+def test_user_permission(rules: dict[str, Permission], user: str, expected: Permission) -> None:
     assert permission_of(rules, user) is expected
     # The order of the file does not matter.
     assert permission_of(dict(reversed(rules.items())), user) is expected
@@ -185,7 +185,7 @@ def test_only_stars_and_question_marks_make_a_pattern() -> None:
         ({"@*": CUSTOMER}, True),
         ({"@ada:*": ADMIN, "@ada:own.test": NONE}, False),
         ({"@ad?:own.test": ADMIN, "@ada:own.test": NONE}, True),
-        # A user id has a name: of `*` and `??*` together only one letter is left.
+        # Localparts are not empty: `*` without `??*` leaves those of one letter.
         ({"@*:own.test": CUSTOMER, "@??*:own.test": NONE}, True),
         ({"@?:*": CUSTOMER, "@*?:own.test": NONE}, False),
         ({"own.test": CUSTOMER, "@*:own.test": NONE}, False),
@@ -199,7 +199,7 @@ def test_only_stars_and_question_marks_make_a_pattern() -> None:
         ({f"@bot{n}:other.test": CUSTOMER for n in range(500)}, False),
     ],
 )
-def test_whether_anybody_of_our_server_is_served(
+def test_permissions_serve_somebody_of_the_homeserver_or_nobody(
     rules: dict[str, Permission],
     served: bool,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a reload changes, what it must not, and that it tells no secrets."""
+"""What a reload changes, what it must not, and that it shows no secrets."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_nothing_changed(old: Config) -> None:
         ),
     ],
 )
-def test_taken_over(tmp_path: Path, old: Config, line: str, becomes: str, says: str) -> None:
+def test_live_keys(tmp_path: Path, old: Config, line: str, becomes: str, says: str) -> None:
     new = load(tmp_path, edited(line, becomes))
     assert compare(old, new) == {says: True}
     assert take_over(old, new) == new
@@ -76,7 +76,7 @@ def test_taken_over(tmp_path: Path, old: Config, line: str, becomes: str, says: 
         ("Sales}", "Sales}\n  - {id: 2, name: Two}", "queues[1].id"),
     ],
 )
-def test_left_as_it_is(tmp_path: Path, old: Config, line: str, becomes: str, says: str) -> None:
+def test_restart_needed(tmp_path: Path, old: Config, line: str, becomes: str, says: str) -> None:
     new = load(tmp_path, edited(line, becomes))
     changes = compare(old, new)
     assert any(change.startswith(f"{says}: ") for change in changes)
@@ -84,7 +84,7 @@ def test_left_as_it_is(tmp_path: Path, old: Config, line: str, becomes: str, say
     assert take_over(old, new) == old
 
 
-def test_both_at_once(tmp_path: Path, old: Config) -> None:
+def test_live_and_other_keys_change_together(tmp_path: Path, old: Config) -> None:
     text = SMALLEST.replace("domain: example.org", "domain: example.com")
     new = load(tmp_path, text.replace("bridge:\n", "bridge:\n  start: on_command\n"))
     taken = take_over(old, new)

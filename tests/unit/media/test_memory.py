@@ -24,7 +24,7 @@ def test_hours_of_silence_in_55_bytes(reader: str, rate: int) -> None:
 
 @pytest.mark.parametrize("reader", ["amr", "opus"])
 @pytest.mark.parametrize(("rate", "seconds"), [(4_000, "16.4"), (8_000, "8.2")])
-def test_an_honest_one_is_converted(reader: str, rate: int, seconds: str) -> None:
+def test_valid_file_is_converted(reader: str, rate: int, seconds: str) -> None:
     told, grown = reads(reader, silence(rate))
     assert told == seconds
     assert grown < MOST

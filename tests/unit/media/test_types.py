@@ -124,7 +124,7 @@ def test_dimensions() -> None:
     assert media.dimensions(io.BytesIO(picture("PNG")[:20])) is None
 
 
-def test_odd_exif_data_is_nothing_to_warn_of() -> None:
+def test_odd_exif_data_causes_no_warning() -> None:
     """A warning would be an error here; in service it would go to standard error."""
     whole = Image.Exif()
     whole[0x010E] = "a description that is longer than four bytes"
@@ -135,7 +135,7 @@ def test_odd_exif_data_is_nothing_to_warn_of() -> None:
     assert media.dimensions(io.BytesIO(cut)) in {None, (30, 20)}
 
 
-def test_what_a_reader_of_rare_pictures_chokes_on_is_no_picture() -> None:
+def test_picture_that_crashes_its_decoder_is_no_picture() -> None:
     """Pillow raises NotImplementedError of such a DDS; of others RuntimeError, AttributeError."""
     header = struct.pack("<I6I44x", 124, 0x1007, 32, 32, 32, 0, 0)
     pixels = struct.pack("<8I5I", 32, 0x80000, 0, 16, 0xFF, 0xFF00, 0, 0, 0x1000, 0, 0, 0, 0)

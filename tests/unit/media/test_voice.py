@@ -46,7 +46,7 @@ def test_waveform_follows_the_loudness() -> None:
     assert max(waveform) == pytest.approx(20_000 / 32_767 * voice.LOUDEST, rel=0.15)
 
 
-def test_a_very_short_one_has_fewer_points() -> None:
+def test_very_short_sound_has_fewer_points() -> None:
     assert 0 < len(to_opus(io.BytesIO(tone(0.2))).waveform) < 20
 
 
@@ -77,7 +77,7 @@ def test_the_best_quality_that_fits_is_taken() -> None:
         film(),
     ],
 )
-def test_what_is_no_sound(data: bytes) -> None:
+def test_files_without_sound_are_refused(data: bytes) -> None:
     with pytest.raises(NoSound):
         to_opus(io.BytesIO(data))
     with pytest.raises(NoSound):
@@ -129,7 +129,7 @@ def test_a_videos_header() -> None:
 @pytest.mark.parametrize(
     ("container", "names"), [("mp4", (b"mp4a", b"esds")), ("matroska", (b"A_OPUS",))]
 )
-def test_a_codec_that_nobody_knows(container: str, names: tuple[bytes, ...]) -> None:
+def test_unknown_codec_is_refused(container: str, names: tuple[bytes, ...]) -> None:
     data = tone(0.1, container)
     for name in names:
         data = data.replace(name, b"zzzz" + name[4:])
@@ -138,8 +138,8 @@ def test_a_codec_that_nobody_knows(container: str, names: tuple[bytes, ...]) -> 
             read(io.BytesIO(data))
 
 
-def test_less_than_a_frame_is_no_sound_to_the_agent() -> None:
-    """Else an empty voice message would be sent, which the server refuses."""
+def test_sound_shorter_than_a_frame_is_not_sent_to_the_agent() -> None:
+    """Otherwise an empty voice message would be sent, which the server refuses."""
     fragment = io.BytesIO(tone(0.012, "wav"))
     assert to_opus(fragment).seconds == pytest.approx(0.02)
     with pytest.raises(NoSound):
@@ -147,7 +147,7 @@ def test_less_than_a_frame_is_no_sound_to_the_agent() -> None:
 
 
 @given(st.binary(max_size=40))
-def test_any_beginning(head: bytes) -> None:
+def test_container_of_any_bytes_is_known_or_none(head: bytes) -> None:
     assert container_of(head) in {
         *(None, "amr", "ogg", "wav", "avi", "mp4", "matroska", "flac", "mp3", "aac"),
     }
