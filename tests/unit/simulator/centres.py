@@ -10,7 +10,7 @@ from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.state import CallCentre, Customer, Outgoing, Send, Wire
 
 WALL_MS = 1_733_011_200_000
-"""What the wall clock says, always."""
+"""The constant time of the wall clock."""
 
 
 def make_centre(**options: object) -> CallCentre:
@@ -39,7 +39,7 @@ class Phone:
         self._now = 1.0
 
     def at(self, now: float) -> "Phone":
-        """The same phone at another time, in seconds."""
+        """Return this phone at another time, in seconds."""
         self._now = now
         return self
 
@@ -60,12 +60,12 @@ def text_message(text: str) -> Wire:
 
 
 def frames(outgoing: list[Outgoing]) -> list[Wire]:
-    """The frames among what goes out."""
+    """Return the frames among outgoing items."""
     return [item.frame for item in outgoing if isinstance(item, Send)]
 
 
 def codes(outgoing: list[Outgoing]) -> list[tuple[object, object]]:
-    """Of each frame its type, and its result if it is a reply or its requestStatus if it is 201."""
+    """Return type and result of each frame; of a 201, its requestStatus."""
     return [
         (frame["type"], frame.get("result", frame.get("requestStatus")))
         for frame in frames(outgoing)
@@ -73,7 +73,7 @@ def codes(outgoing: list[Outgoing]) -> list[tuple[object, object]]:
 
 
 def chatting(centre: CallCentre, login: str = "ada") -> tuple[Phone, int]:
-    """A customer in an open session, and its id."""
+    """Return a customer in an open session, and the session id."""
     phone = Phone(centre, login)
     phone.queue()
     if phone.customer.session is None:

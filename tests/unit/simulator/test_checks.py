@@ -1,6 +1,6 @@
 """Strict reading: each wrong frame gets the code of protocol reference section 8.
 
-And what is read all the same where nothing is strict, as real servers do.
+Also what a server that is not strict still reads, as real servers do.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def test_every_field_of_the_guide_is_required(name: str) -> None:
 
 
 def paths(body: dict[str, object]) -> list[tuple[str, ...]]:
-    """Every key, nested ones too."""
+    """Return the paths of all keys, nested ones too."""
     found: list[tuple[str, ...]] = []
     for key, value in body.items():
         found.append((key,))
@@ -113,7 +113,7 @@ def paths(body: dict[str, object]) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", '"x"', "{'type':1}", '{"type":2,}'])
-def test_what_is_no_json_object_is_a_request_error(text: str) -> None:
+def test_invalid_json_is_a_request_error(text: str) -> None:
     assert code_of(text) == ResultCode.REQUEST_ERROR
 
 
@@ -181,7 +181,7 @@ def test_extra_keys_are_harmless() -> None:
     assert code_of(frame(GOOD["request"] | {"brand": "x"})) is None
 
 
-def test_types_of_later_revisions_can_be_let_in() -> None:
+def test_types_of_later_revisions_can_be_allowed() -> None:
     beat = check('{"messageId":2,"type":10}', options(heartbeat="ok"))
     assert isinstance(beat, Accepted)
     assert (beat.command, beat.token) == (frames.Heartbeat(), "")
@@ -260,7 +260,7 @@ def taken(body: dict[str, object], asked: SimulatorOptions) -> frames.Command:
 
 
 def read(kind: int, said: object, asked: SimulatorOptions) -> frames.Content:
-    """What a content is taken for."""
+    """Return how a content is read."""
     envelope = {"messageId": 3, "time": 1} if asked.strict else {}
     message = {"type": kind, "content": said}
     command = taken({**envelope, "type": 110, "sessionId": 5, "msg": message}, asked)
@@ -268,7 +268,7 @@ def read(kind: int, said: object, asked: SimulatorOptions) -> frames.Content:
     return command.content
 
 
-def test_a_generous_server_reads_what_old_clients_write() -> None:
+def test_lenient_server_reads_frames_of_old_clients() -> None:
     """Frames as those of 2016-12: no messageId, the time as text, a bare string, other keys."""
     old = {"type": "110", "token": "T", "time": "1482740000.000000", "sessionId": "5"}
     asked = SimulatorOptions()
@@ -284,7 +284,7 @@ def test_a_generous_server_reads_what_old_clients_write() -> None:
     assert taken(request, asked) == frames.RequestChat(QueueId(7), "")
 
 
-def test_a_generous_server_is_not_careless() -> None:
+def test_lenient_server_still_checks_content() -> None:
     for content, code in (({}, -14), (" ", -17), ({"text": "a"}, -14)):
         body = {"type": 110, "token": "T", "sessionId": 5, "msg": {"type": 1, "content": content}}
         checked = check(json.dumps(body), SimulatorOptions())
@@ -314,7 +314,7 @@ def test_a_server_of_bare_strings_shows_the_braces_of_an_object() -> None:
 
 
 @pytest.mark.parametrize(("mode", "words"), [("blank", ""), ("shown", '{"text":"a","extra":""}')])
-def test_keys_that_a_server_does_not_know_are_taken_for_nothing(mode: str, words: str) -> None:
+def test_unknown_keys_are_read_as_blank_or_shown(mode: str, words: str) -> None:
     text = {"text": "a", "extra": ""}
     asked = options(wrong_keys=mode)
     assert read(1, text, asked) == frames.Text(words)
@@ -344,7 +344,7 @@ def test_the_keys_of_both_dialects_are_read_unless_the_other_ones_are_refused(di
 
 @pytest.mark.parametrize("code", [-14, -8, -17, -100])
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
-def test_what_the_keys_of_the_other_dialect_alone_are_refused_with(dialect: str, code: int) -> None:
+def test_code_for_the_keys_of_the_other_dialect_alone(dialect: str, code: int) -> None:
     text, rating = ("text", "ratingId") if dialect == "2016" else ("content", "id")
     for body in (
         {"type": 110, "sessionId": 5, "msg": {"type": 1, "content": {text: "a", "extra": ""}}},
@@ -363,7 +363,7 @@ def test_transfer_info_must_be_json_text(info: str) -> None:
 
 
 def required(shape: type[msgspec.Struct]) -> set[str]:
-    """The wire names of the fields that must be there."""
+    """Return the wire names of the required fields."""
     return {field.encode_name for field in msgspec.structs.fields(shape) if field.required}
 
 
@@ -393,6 +393,6 @@ CONTENTS = {kind: shape for kind, (_, shape) in checks.CONTENTS.items()}
         (CONTENTS[5].eased, {"voiceLength"}),
     ],
 )
-def test_required(shape: type[msgspec.Struct], names: set[str]) -> None:
+def test_required_fields(shape: type[msgspec.Struct], names: set[str]) -> None:
     """Protocol reference 1.2 and 1.5: the seed requires all it shows, the later guides mark."""
     assert required(shape) == names

@@ -1,4 +1,4 @@
-"""Pushes that nobody received."""
+"""Pushes that no customer received, receipts, and what a new socket gets."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_without_a_socket_a_push_is_lost() -> None:
     assert (customer.history.lost_pushes, opened(centre, customer)) == (1, [])
 
 
-def test_or_kept_for_the_next_socket_once() -> None:
+def test_push_can_be_kept_for_the_next_socket() -> None:
     centre = make_centre(missed_pushes="kept")
     customer = join(centre, linked=False)
     push(centre, 1)
@@ -32,7 +32,7 @@ def test_or_kept_for_the_next_socket_once() -> None:
     assert opened(centre, customer) == []
 
 
-def test_a_reply_dies_with_its_socket() -> None:
+def test_reply_is_lost_with_its_socket() -> None:
     centre = make_centre(missed_pushes="kept", receipts=True)
     customer = join(centre, linked=False)
     reply = Send("ada", {"type": 110, "result": 1})
@@ -66,7 +66,7 @@ def test_a_numbered_push_that_was_not_written_is_still_pending() -> None:
     assert (list(customer.pending), customer.history.lost_pushes) == (["rs-1"], 0)
 
 
-def test_only_so_many_are_kept() -> None:
+def test_number_of_kept_pushes_is_limited() -> None:
     centre = make_centre(missed_pushes="kept", max_pending=2)
     customer = join(centre, linked=False)
     for mark in (1, 2, 3):
@@ -75,7 +75,7 @@ def test_only_so_many_are_kept() -> None:
     assert opened(centre, customer) == [2, 3]
 
 
-def test_a_session_can_be_told_again_to_a_new_socket() -> None:
+def test_session_can_be_pushed_again_to_a_new_socket() -> None:
     centre = make_centre(resume_push=True)
     phone, session = chatting(centre)
     (again,) = delivery.on_open(centre, phone.customer, 0)
@@ -92,14 +92,14 @@ def test_a_session_can_be_told_again_to_a_new_socket() -> None:
         ({"dialect": "2019", "people": "both"}, {"agents", "users"}),
     ],
 )
-def test_whom_a_202_lists(options: dict[str, object], lists: set[str]) -> None:
+def test_people_listed_in_a_202(options: dict[str, object], lists: set[str]) -> None:
     """The phone clients of 2020 read `agents` of a server whose guide says `users`."""
     phone = Phone(make_centre(**options, script="accept"))
     (started,) = [one for one in frames(phone.queue()) if one["type"] == 202]
     assert {"agents", "users"} & set(started) == lists
 
 
-def test_the_centres_own_words_for_a_place() -> None:
+def test_position_can_have_a_text_of_the_call_centre() -> None:
     """The HTTP guide of 2020: in the reply, in each 201, and not once nobody waits."""
     centre = make_centre(place_words="No. {place}", request_id_in_reply=True)
     phone = Phone(centre)

@@ -1,4 +1,4 @@
-"""101 in all its answers (protocol reference 1.3), 302, and the robot (1.6), read by our codec."""
+"""All answers to 101 (protocol reference 1.3), 302, and the robot (1.6), read by the bridge."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_202_with_robot_mode_can_follow() -> None:
     assert started["robotMode"] is True
 
 
-def test_a_202_as_the_guides_print_it_does_not_say_that_it_is_a_robots() -> None:
+def test_202_of_a_robot_can_lack_robot_mode() -> None:
     _, started = frames(robot(robot_started=True, robot_mode=False).queue(5))
     assert "robotMode" not in started
 
@@ -128,7 +128,7 @@ def test_before_r4_the_201_does_not_name_the_session(revision: str) -> None:
     assert "sessionId" not in frames(phone.send(302, sessionId=5001))[1]
 
 
-def test_a_refusal_or_a_change_of_mind_leaves_the_robot() -> None:
+def test_refused_or_cancelled_handover_leaves_the_robot() -> None:
     phone = robot()
     phone.queue(5)
     for end in ("refuse", "cancel"):
@@ -158,14 +158,14 @@ def test_the_end_of_the_session_ends_the_wait_for_a_person() -> None:
     assert (phone.customer.request, phone.customer.session) == (None, None)
 
 
-def test_nobody_takes_anybody() -> None:
+def test_script_refuse_refuses_every_request() -> None:
     phone = Phone(make_centre(script="refuse"))
     assert codes(phone.queue())[:1] == [(101, 1)]
     assert frames(phone.queue())[-1]["requestStatus"] == 2
     assert not phone.centre.requests
 
 
-def test_waiting_can_be_too_long() -> None:
+def test_queue_timeout_ends_a_request() -> None:
     centre = make_centre(queue_timeout=10)
     early, late = Phone(centre), Phone(centre, "bob").at(6.0)
     early.queue()
@@ -188,7 +188,7 @@ def test_a_session_ends_when_its_customer_stays_away_too_long() -> None:
     assert phone.customer.history.sessions[0].ended_by == "grace"
 
 
-def test_who_waited_behind_somebody_who_stayed_away_moves_up_and_the_desk_is_told() -> None:
+def test_queue_moves_up_when_the_session_of_a_lost_customer_ends() -> None:
     centre = make_centre(session_grace=30, dialect="2019", robot_queues=[5], queues=[7])
     away, other = Phone(centre), Phone(centre, "bob")
     away.queue(5)
@@ -204,7 +204,7 @@ def test_who_waited_behind_somebody_who_stayed_away_moves_up_and_the_desk_is_tol
 @pytest.mark.parametrize(
     ("timeout", "grace", "beat"), [(0, 0, 1), (10, 10, 1), (0.5, 0, 0.5), (0, 0.2, 0.2)]
 )
-def test_what_is_due_is_looked_for_in_time(timeout: float, grace: float, beat: float) -> None:
+def test_beat_is_at_most_the_shortest_timeout(timeout: float, grace: float, beat: float) -> None:
     assert make_centre(queue_timeout=timeout, session_grace=grace).options.beat == beat
 
 
@@ -234,29 +234,29 @@ def test_a_known_question_is_answered() -> None:
     assert (said.session_id, said.robot_type) == (5001, 3)
 
 
-def test_an_unknown_one_brings_suggestions() -> None:
+def test_unknown_question_gets_suggestions() -> None:
     said = read(asked("what?"))
     assert said.suggestions == ("测试", "hours")
 
 
 @pytest.mark.parametrize("words", ["人工", "I want a HUMAN"])
-def test_asked_for_a_person_it_offers_one(words: str) -> None:
+def test_robot_offers_a_person_on_request(words: str) -> None:
     assert read(asked(words)).transfer
 
 
 @pytest.mark.parametrize("make", [0, 1, 2])
-def test_the_other_makes_speak_plainly(make: int) -> None:
+def test_other_robot_types_answer_in_plain_text(make: int) -> None:
     assert asked("测试", robot_type=make)["content"] == "<b>yes</b>"
     assert isinstance(asked("人工", robot_type=make)["content"], str)
 
 
-def test_it_can_speak_like_an_agent() -> None:
+def test_robot_can_answer_like_an_agent() -> None:
     said = asked("hours", robot_speaks=210)
     assert (said["type"], said["agentId"]) == (210, "BOT007")
     assert said["msg"] == {"type": 1, "content": "9 to 5"}
 
 
-def test_it_is_silent_once_a_person_was_asked_for() -> None:
+def test_robot_is_silent_after_a_handover_request() -> None:
     phone = Phone(make_centre(dialect="2019", robot_queues=[5]))
     phone.queue(5)
     phone.send(302, sessionId=5001)

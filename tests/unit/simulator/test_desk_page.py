@@ -6,7 +6,7 @@ from bridge.simulator.desk_page import view
 from tests.unit.simulator.centres import Phone, chatting, make_centre, perform
 
 
-def test_who_waits_and_for_how_long() -> None:
+def test_waiting_customers_and_their_waiting_time() -> None:
     centre = make_centre(queue_names={"7": "Sales"})
     phone = Phone(centre).at(10)
     phone.queue(7)
@@ -50,7 +50,7 @@ def test_ended_sessions_stay_for_a_while() -> None:
     assert (shown["open"], shown["ended_by"], shown["typed"]) == (False, "agent", None)
 
 
-def test_entries_come_once_and_tell_the_story() -> None:
+def test_entries_are_listed_once_and_in_order() -> None:
     centre = make_centre()
     phone, session = chatting(centre)
     phone.text(session, "hi")

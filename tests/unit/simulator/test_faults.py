@@ -22,7 +22,7 @@ def test_drop_counts_down_and_names_its_type_and_customer() -> None:
     assert plan.describe() == []
 
 
-def test_double() -> None:
+def test_double_repeats_a_frame() -> None:
     assert out(FaultPlan([Fault(fault="double")]), send(202, mark=1), send(210, mark=2)) == [
         1,
         1,
@@ -35,14 +35,14 @@ def test_reorder_changes_places_with_the_next_to_the_same_customer() -> None:
     assert out(plan, send(101, mark=1), send(210, "bob", 2), send(202, mark=3)) == [2, 3, 1]
 
 
-def test_a_frame_held_back_dies_with_its_socket() -> None:
+def test_frame_held_back_is_lost_with_its_socket() -> None:
     plan = FaultPlan([Fault(fault="reorder")])
     out(plan, send(101, mark=1))
     plan.link_lost("ada")
     assert out(plan, send(202, mark=2)) == [2]
 
 
-def test_commands_are_met_by_type_in_order() -> None:
+def test_faults_of_commands_apply_by_type_in_order() -> None:
     plan = FaultPlan(
         [
             Fault(fault="answer", type=110, result=-11),
@@ -54,7 +54,7 @@ def test_commands_are_met_by_type_in_order() -> None:
     assert [hit.fault if hit else None for hit in hits] == ["answer", "ignore", "cut", None]
 
 
-def test_http_faults_are_met_by_path() -> None:
+def test_http_faults_apply_by_path() -> None:
     plan = FaultPlan([Fault(fault="http", path="tpi"), Fault(fault="hang")])
     assert [hit.fault if hit else None for hit in map(plan.on_http, ["tpiu", "tpi", "tpi"])] == [
         "hang",
@@ -63,14 +63,14 @@ def test_http_faults_are_met_by_path() -> None:
     ]
 
 
-def test_kinds_do_not_mix() -> None:
+def test_faults_of_one_kind_do_not_affect_others() -> None:
     plan = FaultPlan([Fault(fault="drop"), Fault(fault="http")])
     assert plan.on_command("ada", {"type": 110}) is None
     assert plan.on_http("tpi") is not None
     assert plan.on_http("tpi") is None
 
 
-def test_a_delay_is_told_and_the_frame_still_goes() -> None:
+def test_delayed_frame_is_still_sent() -> None:
     plan = FaultPlan([Fault(fault="delay", type=110, delay_ms=250)])
     assert out(plan, send(110, mark=1)) == [1]
     assert [plan.delay(send(kind)) for kind in (202, 110, 110)] == [0, 0.25, 0]

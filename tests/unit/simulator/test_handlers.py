@@ -1,4 +1,4 @@
-"""Commands: what they change, what they are answered, who hears of it, what is recorded."""
+"""Commands: what they change, their replies and pushes, and what is recorded."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_pre_messages_reach_the_agent_who_accepts() -> None:
     assert phone.customer.history.messages[0]["sessionId"] == 5001
 
 
-def test_a_dead_request_is_named_by_102_and_111() -> None:
+def test_ended_request_is_refused_by_102_and_111() -> None:
     centre = make_centre()
     phone, _ = chatting(centre)
     assert codes(phone.send(102, requestId=9001)) == [(102, -10)]
@@ -114,7 +114,7 @@ def test_a_dead_request_is_named_by_102_and_111() -> None:
     assert phone.customer.history.refused == [{"messageId": 3, "type": 111, "result": -10}]
 
 
-def test_whatever_a_message_is_refused_for_it_is_listed() -> None:
+def test_every_refused_message_is_listed() -> None:
     centre = make_centre()
     phone, session = chatting(centre)
     assert codes(phone.text(session, " ")) == [(110, -17)]
@@ -210,7 +210,7 @@ def test_echo_repeats_texts_escaped_and_pre_messages_at_the_start() -> None:
         ),
     ],
 )
-def test_echo_names_what_is_no_text(msg: dict[str, object], said: str) -> None:
+def test_echo_names_contents_other_than_text(msg: dict[str, object], said: str) -> None:
     phone, session = chatting(make_centre(script="echo"))
     assert frames(phone.send(110, sessionId=session, msg=msg))[1]["msg"] == {
         "type": 1,
@@ -302,7 +302,7 @@ def test_nested_status_and_ids_as_strings() -> None:
     }
 
 
-def test_what_cannot_be_read_is_answered_without_a_number() -> None:
+def test_unreadable_frame_is_answered_without_a_message_id() -> None:
     phone = Phone(make_centre())
     (reply,) = frames(answer(phone.centre, phone.customer, "{", 1))
     assert (reply["type"], reply["result"], "messageId" in reply) == (0, -8, False)
@@ -362,7 +362,7 @@ def test_the_later_202_lists_the_customer_among_the_users() -> None:
 
 
 def said(phone: Phone) -> dict[str, object]:
-    """The last entry of the transcript, without what all entries have."""
+    """Return the last entry of the transcript, without the common fields."""
     entry = shown(list(phone.centre.transcript.since(0))[-1])
     for key in ("n", "time", "login", "side", "session"):
         entry.pop(key, None)
@@ -404,7 +404,7 @@ HOSTED = "http://desk.test/webchat/up/3/%E7%8C%AB.png"
         ),
     ],
 )
-def test_each_kind(kind: int, content: dict[str, object], wanted: dict[str, object]) -> None:
+def test_recorded_kinds(kind: int, content: dict[str, object], wanted: dict[str, object]) -> None:
     phone, session = chatting(make_centre())
     phone.send(110, sessionId=session, msg={"type": kind, "content": {**content, "extra": ""}})
     assert said(phone) == wanted
@@ -412,7 +412,7 @@ def test_each_kind(kind: int, content: dict[str, object], wanted: dict[str, obje
     assert (record["kind"], record["time"]) == (wanted["kind"], WALL_MS)
 
 
-def test_a_repeat_is_marked_in_both() -> None:
+def test_repetition_is_marked_in_transcript_and_record() -> None:
     phone, session = chatting(make_centre())
     phone.text(session, "one", messageId=70)
     phone.text(session, "one", messageId=70)
@@ -420,7 +420,7 @@ def test_a_repeat_is_marked_in_both() -> None:
     assert [entry["repeat"] for entry in phone.customer.history.messages] == [False, True]
 
 
-def test_the_records_are_bounded_and_what_went_is_counted() -> None:
+def test_records_are_limited_and_dropped_ones_counted() -> None:
     phone, session = chatting(make_centre(keep_records=3))
     for number in range(5):
         phone.text(session, str(number), messageId=100 + number)

@@ -64,7 +64,7 @@ def test_the_only_customer_needs_no_name() -> None:
         perform(centre, {"op": "kick"})
 
 
-def test_by_name_by_number_or_the_only_one() -> None:
+def test_session_is_chosen_by_login_or_number_or_as_the_only_one() -> None:
     centre = make_centre()
     chatting(centre, "ada")
     Phone(centre, "bob").queue()
@@ -148,7 +148,7 @@ def test_refuse_ends_a_request_and_moves_the_others() -> None:
         ),
     ],
 )
-def test_what_agents_say(op: dict[str, object], msg: dict[str, object]) -> None:
+def test_messages_of_agents(op: dict[str, object], msg: dict[str, object]) -> None:
     centre = make_centre()
     phone, session = chatting(centre)
     (frame,) = frames(perform(centre, op).outgoing)
@@ -260,7 +260,7 @@ def test_one_token_can_expire() -> None:
     assert codes(other.queue())[0] == (101, 1)
 
 
-def test_a_restart_hangs_up_on_all_and_forgets_what_it_is_told() -> None:
+def test_restart_closes_all_sockets_and_forgets_what_is_named() -> None:
     centre = make_centre()
     chatting(centre, "a")
     join(centre, "b")
@@ -382,7 +382,7 @@ def test_agents_sign_on_and_off() -> None:
         perform(centre, {"op": "sign_on", "agent": {"id": ""}})
 
 
-def test_one_of_several_can_leave() -> None:
+def test_one_of_several_agents_can_leave() -> None:
     centre = make_centre()
     chatting(centre)
     with pytest.raises(BadOpError, match="A00001 is not one of several"):
@@ -395,7 +395,7 @@ def test_one_of_several_can_leave() -> None:
     assert [agent["id"] for agent in updated["agents"]] == ["A00002"]
 
 
-def test_changes_of_people_can_be_told_in_notices_too() -> None:
+def test_changes_of_agents_can_be_announced_by_notices() -> None:
     centre = make_centre(dialect="2019", change_notices=True)
     chatting(centre)
     told = []

@@ -49,7 +49,7 @@ def test_a_context_has_its_slash_in_front_only(context: str) -> None:
         SimulatorOptions(context=context)
 
 
-def test_the_rest_stays() -> None:
+def test_other_options_stay() -> None:
     before = SimulatorOptions(script="echo")
     after = before.changed({"agents": [{"id": "x"}]})
     assert (after.script, [agent.id for agent in after.agents]) == ("echo", ["x"])
@@ -57,7 +57,7 @@ def test_the_rest_stays() -> None:
 
 
 @pytest.mark.parametrize(("dialect", "later"), [("2016", False), ("2019", True)])
-def test_what_a_dialect_does_by_itself(dialect: str, later: bool) -> None:
+def test_defaults_of_a_dialect(dialect: str, later: bool) -> None:
     options = SimulatorOptions().changed({"dialect": dialect})
     assert options.later is later
     assert options.pulse == ("ok" if later else "refuse")
@@ -66,7 +66,7 @@ def test_what_a_dialect_does_by_itself(dialect: str, later: bool) -> None:
 
 
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
-def test_a_switch_says_otherwise(dialect: str) -> None:
+def test_switches_override_the_dialect(dialect: str) -> None:
     for on in (True, False):
         switched = dict.fromkeys(("receipts", "init_config", "history", "client_id_in_login"), on)
         options = SimulatorOptions().changed({"dialect": dialect, **switched})

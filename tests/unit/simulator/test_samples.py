@@ -44,7 +44,7 @@ def test_amr_stays_as_it_is() -> None:
     assert samples.to_amr(voice) == (voice, 2)
 
 
-def test_a_short_one_counts_a_second() -> None:
+def test_short_sound_counts_as_a_second() -> None:
     assert samples.to_amr(tone(0.2))[1] == 1
 
 
@@ -63,6 +63,6 @@ def test_every_agent_has_a_face_of_their_own() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"no sound " * 50, samples.picture("x"), samples.AMR, tone(0)]
 )
-def test_what_is_no_sound_is_refused(data: bytes) -> None:
+def test_invalid_sound_is_refused(data: bytes) -> None:
     with pytest.raises(samples.SoundError):
         samples.to_wav(data)

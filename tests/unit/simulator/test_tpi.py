@@ -90,7 +90,7 @@ def test_a_new_login_kills_the_old_token_unless_told_otherwise() -> None:
     assert lax.holder("T1", 0) is not None
 
 
-def test_the_gate_shuts_out_whoever_comes_too_often() -> None:
+def test_gate_bans_an_address_after_too_many_logins() -> None:
     gate, options = Gate(), SimulatorOptions(login_limit=3, login_window=60, login_ban=3600)
 
     def visit(now: float, address: str = "one") -> bool:
@@ -143,7 +143,7 @@ def talked(**options: object) -> CallCentre:
     return centre
 
 
-def test_newest_first_with_names() -> None:
+def test_history_is_newest_first_with_names() -> None:
     page = asked(talked())
     assert [entry["text"] for entry in page] == [
         "moved",
@@ -166,7 +166,7 @@ def test_newest_first_with_names() -> None:
     assert (page[4]["userType"], page[4]["userName"], page[4]["messageType"]) == (1, "ada", 0)
 
 
-def test_what_was_taken_back_says_so() -> None:
+def test_recalled_message_is_marked() -> None:
     centre = talked()
     done = perform(centre, {"op": "recall"})
     assert done.answer["n"] == 4, "the picture; a notice cannot be taken back"
@@ -178,7 +178,7 @@ def test_what_was_taken_back_says_so() -> None:
             perform(centre, wrong)
 
 
-def test_pages_go_backwards() -> None:
+def test_history_pages_go_backwards() -> None:
     centre = talked()
     pages: list[list[object]] = []
     before: object = 0
@@ -189,7 +189,7 @@ def test_pages_go_backwards() -> None:
     assert [entry["id"] for entry in asked(centre, fromSessionId=5001)] == [2, 1]
 
 
-def test_the_older_form_has_rows_without_names() -> None:
+def test_older_form_of_history_has_rows_without_names() -> None:
     newest = asked(talked(history_style="rows"))[0]
     assert newest == {
         "id": 5,
@@ -210,13 +210,13 @@ def test_the_older_form_has_rows_without_names() -> None:
         ({"token": "T1", "fromMessageId": "5"}, -14),
     ],
 )
-def test_refusals(fields: dict[str, object], code: int) -> None:
+def test_refusals_of_history(fields: dict[str, object], code: int) -> None:
     asks = json.dumps({"type": HISTORY, **fields}).encode()
     assert log_in(talked(), asks, None, 1)["result"] == code
 
 
 @pytest.mark.parametrize(("options", "code"), [({}, -12), ({"dialect": "2019"}, 1)])
-def test_the_guide_of_2016_does_not_know_it(options: dict[str, object], code: int) -> None:
+def test_guide_of_2016_has_no_history(options: dict[str, object], code: int) -> None:
     centre = make_centre(**options)
     chatting(centre)
     body = json.dumps({"type": HISTORY, "token": "T1"}).encode()

@@ -44,7 +44,7 @@ async def test_an_upload_is_kept_and_described(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_file_that_is_too_long_is_read_and_thrown_away(tmp_path: Path) -> None:
+async def test_file_that_is_too_long_is_read_and_discarded(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, "", "")
     assert await shelf.keep("a", pieces(b"ab", b"cd", b"ef"), "ada", 3) is None
     assert shelf.find(1, "a") is None
@@ -73,6 +73,6 @@ def test_names_are_made_safe(name: str, safe: str) -> None:
     assert safe_name(name) == safe
 
 
-def test_names_tell_kinds() -> None:
+def test_types_follow_from_file_names() -> None:
     assert (extension("A.PNG"), extension("a")) == ("png", "")
     assert (media_type("a.png"), media_type("a")) == ("image/png", "application/octet-stream")
