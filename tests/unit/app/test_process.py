@@ -29,7 +29,7 @@ pytestmark = pytest.mark.asyncio
 
 
 class Operator:
-    """Somebody who edits a file."""
+    """An operator who edits the configuration."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -41,7 +41,7 @@ class Operator:
         return load(self._folder, self.text)
 
     async def edits(self, old: str, new: str) -> list[EventDict]:
-        """What is logged."""
+        """Change the file and reload; return the log lines."""
         self.text = edited(old, new)
         with capture_logs() as logs:
             self.config = await reloaded(self.config, self.load, self.applied.append)
@@ -53,14 +53,14 @@ def _fresh_loggers() -> None:
     structlog.reset_defaults()
 
 
-async def test_two_call_centres_without_names_leave_lookups_to_others() -> None:
-    """libuv lets them have half of its threads (measured: of 64, the 33rd waits); and glibc asks a
-    silent name server for 10 s and more, so that the next attempt meets the lookups of the last.
+async def test_unresolvable_call_centres_leave_threads_for_other_lookups() -> None:
+    """libuv gives lookups half of its threads (measured: of 64, the 33rd waits), and glibc asks a
+    silent name server for 10 s and more, so that lookups of two attempts overlap.
     """
     assert LOOKUPS // 2 > 2 * 2 * DIALLED
 
 
-async def test_what_can_change_is_applied(tmp_path: Path) -> None:
+async def test_live_keys_are_applied(tmp_path: Path) -> None:
     operator = Operator(tmp_path)
     logs = await operator.edits("bridge:\n", "bridge:\n  language: en\n")
     assert [config.bridge.language for config in operator.applied] == ["en"]
@@ -69,7 +69,7 @@ async def test_what_can_change_is_applied(tmp_path: Path) -> None:
     assert (await operator.edits("bridge:\n", "bridge:\n  language: en\n"))[-1]["changed"] == 0
 
 
-async def test_what_needs_a_restart_is_named_every_time(tmp_path: Path) -> None:
+async def test_keys_that_need_a_restart_are_logged_every_time(tmp_path: Path) -> None:
     operator = Operator(tmp_path)
     for _ in range(2):
         logs = await operator.edits("domain: example.org", "domain: example.com")
@@ -78,7 +78,7 @@ async def test_what_needs_a_restart_is_named_every_time(tmp_path: Path) -> None:
         assert operator.applied[-1].homeserver.domain == "example.org"
 
 
-async def test_a_wrong_file_changes_nothing(tmp_path: Path) -> None:
+async def test_invalid_file_changes_nothing(tmp_path: Path) -> None:
     operator = Operator(tmp_path)
     logs = await operator.edits('"*": customer', '"*": nobody')
     assert logs[0]["why"].startswith('config.yaml line 10: bridge.permissions."*": must be')
@@ -97,8 +97,8 @@ async def test_a_file_that_cannot_be_read_changes_nothing(tmp_path: Path) -> Non
     assert operator.applied == []
 
 
-async def test_an_error_that_nobody_thought_of_changes_nothing(tmp_path: Path) -> None:
-    """It is logged whole, and a later reload takes what this one could not."""
+async def test_unexpected_error_changes_nothing(tmp_path: Path) -> None:
+    """It is logged with its trace, and a later reload applies the change."""
     operator = Operator(tmp_path)
     troubles: list[Exception] = [LookupError("in reading"), ZeroDivisionError("in applying")]
 
@@ -122,7 +122,7 @@ async def test_an_error_that_nobody_thought_of_changes_nothing(tmp_path: Path) -
     assert [config.bridge.language for config in operator.applied] == ["en"]
 
 
-async def test_a_queue_more_leaves_the_queues_as_they_are(tmp_path: Path) -> None:
+async def test_added_queue_leaves_the_queues_as_they_are(tmp_path: Path) -> None:
     operator = Operator(tmp_path)
     logs = await operator.edits(
         "Sales}\ndefault_queue: 1", "Sales}\n  - {id: 2, name: Two}\ndefault_queue: 2"
@@ -134,7 +134,7 @@ async def test_a_queue_more_leaves_the_queues_as_they_are(tmp_path: Path) -> Non
 async def test_a_mixture_that_breaks_a_rule_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of the new file and half of the old one: each was right, the whole need not be."""
+    """Live keys of the new file and the rest of the old one may be invalid together."""
     problem = Problem(("retention",), "does not fit")
     monkeypatch.setattr(process, "check_rules", lambda _: [problem])
     operator = Operator(tmp_path)
@@ -143,7 +143,7 @@ async def test_a_mixture_that_breaks_a_rule_is_refused(
     assert operator.applied == []
 
 
-async def test_wishes_at_a_time_are_one(tmp_path: Path) -> None:
+async def test_concurrent_requests_cause_one_reload(tmp_path: Path) -> None:
     operator, wanted, applied = Operator(tmp_path), asyncio.Event(), asyncio.Event()
 
     def apply(config: Config) -> None:
@@ -160,7 +160,7 @@ async def test_wishes_at_a_time_are_one(tmp_path: Path) -> None:
     assert len(operator.applied) == 1
 
 
-async def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
+async def test_limit_of_open_files_is_raised_as_far_as_allowed() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
@@ -174,7 +174,7 @@ async def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
 
 
 @pytest.mark.parametrize("place", ["", "@", "bridge@1/"])
-async def test_systemd_is_told(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_systemd_notices(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     tell_systemd("nobody asked")
     (tmp_path / "bridge@1").mkdir()

@@ -32,7 +32,7 @@ ROOM = RoomId("!room:example.org")
 
 
 class Rooms:
-    """An engine that only notes what it is told."""
+    """An engine that only records its calls."""
 
     def __init__(self) -> None:
         self.shards: set[int] = set()
@@ -69,7 +69,7 @@ class Rooms:
 
 
 class Process:
-    """One replica, for as long as it lives."""
+    """A running replica."""
 
     def __init__(self, store: SqlStore, name: str) -> None:
         assert store.shards is not None
@@ -91,7 +91,7 @@ class Process:
         await self.replica.run(cast(Engine, self.rooms), told, lambda: self.report)
 
     async def stand_still(self) -> None:
-        """Do nothing any more. A statement that is cut short would end the writer's session."""
+        """Suspend the replica between statements: an interrupted one would end its session."""
         async with self.writer:
             self.task.cancel()
             await asyncio.wait([self.task])
@@ -106,7 +106,7 @@ Start = Callable[..., Any]
 
 
 def let_in(role: str, schema: str) -> str:
-    """SQL that makes a role which may use what is in a schema, and end no other role's sessions."""
+    """Return SQL for a role that may use a schema, but not end other roles' sessions."""
     return (
         f"CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA {schema} TO {role}; "
         f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {role}"
@@ -148,7 +148,7 @@ async def until(true: Callable[[], bool], patience: float = 30) -> None:
 
 
 def shared(*processes: Process) -> Callable[[], bool]:
-    """All shards are served, each by one of these, and evenly."""
+    """Return a check that these processes share all shards evenly."""
 
     def true() -> bool:
         sizes = [len(one.rooms.shards) for one in processes]
@@ -159,13 +159,13 @@ def shared(*processes: Process) -> Callable[[], bool]:
     return true
 
 
-def test_the_remainder_is_the_firsts() -> None:
+def test_first_replicas_get_the_remainder() -> None:
     assert [share_of(one, {"c", "a", "b"}) for one in "abc"] == [86, 85, 85]
     assert share_of("a", {"a"}) == SHARDS
 
 
 @pytest.mark.asyncio
-async def test_shared_out_evenly_as_they_come_and_go(start: Start) -> None:
+async def test_shards_are_shared_evenly_as_replicas_come_and_go(start: Start) -> None:
     one = await start("one")
     await until(shared(one))
     assert one.replica.first
@@ -194,7 +194,7 @@ async def test_a_shard_is_free_only_once_its_rooms_are_finished(start: Start) ->
 
 
 @pytest.mark.asyncio
-async def test_a_stop_in_the_middle_of_a_hand_over_gives_these_shards_too(start: Start) -> None:
+async def test_stop_during_a_handover_releases_all_shards(start: Start) -> None:
     one = await start("one")
     await until(shared(one))
     one.rooms.draining.clear()
@@ -209,8 +209,8 @@ async def test_a_stop_in_the_middle_of_a_hand_over_gives_these_shards_too(start:
 
 
 @pytest.mark.asyncio
-async def test_all_hear_that_the_homeserver_has_kept_something(start: Start) -> None:
-    """Any process gets any room's events; each looks into its own rooms."""
+async def test_all_replicas_learn_of_queued_events(start: Start) -> None:
+    """Any process gets any room's events; each reads its own rooms."""
     one, other = await start("one"), await start("other")
     await until(shared(one, other))
     assert not other.held.is_set()
@@ -219,7 +219,7 @@ async def test_all_hear_that_the_homeserver_has_kept_something(start: Start) -> 
 
 
 @pytest.mark.asyncio
-async def test_each_tells_the_others_of_itself(start: Start) -> None:
+async def test_replicas_report_to_one_another(start: Start) -> None:
     one, other = await start("one"), await start("other")
     await until(shared(one, other))
 
@@ -231,7 +231,7 @@ async def test_each_tells_the_others_of_itself(start: Start) -> None:
     await told("of other")
     other.report = "news"
     await told("news")
-    # Whom the others have taken for dead, and forgotten, says it again.
+    # A replica that the others forgot as dead reports again.
     async with other.writer:
         await until(shared(one))
         async with asyncio.timeout(5):
@@ -241,7 +241,7 @@ async def test_each_tells_the_others_of_itself(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_one_that_dies_is_followed(start: Start) -> None:
+async def test_shards_of_a_dead_replica_are_taken_over(start: Start) -> None:
     one, other = await start("one"), await start("other")
     await until(shared(one, other))
     other.task.cancel()
@@ -250,8 +250,8 @@ async def test_one_that_dies_is_followed(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_one_that_is_silent_has_its_session_ended(start: Start) -> None:
-    """What it does when it wakes is refused, and it comes back as it would begin."""
+async def test_session_of_a_silent_replica_is_ended(start: Start) -> None:
+    """When it wakes, its writes are refused, and it begins afresh."""
     one, other = await start("one"), await start("other")
     await until(shared(one, other))
     before = set(other.rooms.shards)
@@ -265,10 +265,10 @@ async def test_one_that_is_silent_has_its_session_ended(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_nobody_is_ended_for_a_silence_of_the_database(
+async def test_suspended_database_ends_no_session(
     start: Start, postgres_server: PostgresServer
 ) -> None:
-    """By its clock all have been silent, and one of them is the first to hear that."""
+    """By the database's clock all replicas were silent, and one of them notices first."""
     one, other, third = [await start(name) for name in ("one", "other", "third")]
     await until(shared(one, other, third))
     sessions = [process.shards.locks.pid for process in (one, other, third)]
@@ -283,7 +283,7 @@ async def test_nobody_is_ended_for_a_silence_of_the_database(
 
 
 @pytest.mark.asyncio
-async def test_of_another_role_a_silent_one_is_reported_and_the_balance_kept(
+async def test_silent_replica_of_another_role_is_reported(
     start: Start,
 ) -> None:
     other = await start("other")
@@ -302,7 +302,7 @@ async def test_of_another_role_a_silent_one_is_reported_and_the_balance_kept(
 
 
 @pytest.mark.asyncio
-async def test_one_that_hears_nothing_leaves_its_rooms(
+async def test_replica_without_answers_gives_up_its_rooms(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = await start("one"), await start("other")
@@ -321,10 +321,10 @@ async def test_one_that_hears_nothing_leaves_its_rooms(
 
 
 @pytest.mark.asyncio
-async def test_rooms_that_are_left_while_some_are_gained_are_gained_again(
+async def test_rooms_given_up_while_others_are_gained_are_gained_again(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A third comes meanwhile: there is too much that is held, and nothing that is served."""
+    """A third replica starts meanwhile: too many shards are held, and none are served."""
     one, other = await start("one"), await start("other")
     await until(shared(one, other))
     gain, slowly = one.rooms.gain, asyncio.Event()
@@ -346,7 +346,7 @@ async def test_rooms_that_are_left_while_some_are_gained_are_gained_again(
 
 
 @pytest.mark.asyncio
-async def test_one_that_is_alone_keeps_its_rooms(
+async def test_only_replica_keeps_its_rooms_without_answers(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = await start("one")
@@ -362,10 +362,10 @@ async def test_one_that_is_alone_keeps_its_rooms(
 
 
 @pytest.mark.asyncio
-async def test_one_that_was_alone_and_is_cut_off_leaves_its_rooms_in_the_end(
+async def test_only_replica_that_is_cut_off_gives_up_its_rooms_at_last(
     start: Start, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It cannot hear of another that is started then, and has ended its session."""
+    """It cannot learn of another one that starts then and ends its session."""
     monkeypatch.setattr(module, "STORE_AWAY", 2 * module.DEAF)
     async with wire_to_postgres(postgres_server.directory) as (wire, here):
         one = await start("one", through=here)
@@ -377,7 +377,7 @@ async def test_one_that_was_alone_and_is_cut_off_leaves_its_rooms_in_the_end(
 
 
 @pytest.mark.asyncio
-async def test_all_find_their_own_after_a_restart_of_the_server(start: Start) -> None:
+async def test_replicas_keep_their_shards_over_a_restart_of_the_server(start: Start) -> None:
     one, other = await start("one"), await start("other")
     await until(shared(one, other))
     before = set(one.rooms.shards), set(other.rooms.shards)
@@ -389,10 +389,10 @@ async def test_all_find_their_own_after_a_restart_of_the_server(start: Start) ->
 
 
 @pytest.mark.asyncio
-async def test_what_was_lost_between_the_beat_and_the_taking_is_not_served(
+async def test_shards_lost_between_heartbeat_and_taking_are_not_served(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the way to the database is cut just then, and another has ended our session."""
+    """As if the connection is cut just then, and another replica has ended the session."""
     one, other, third = await start("one"), await start("other"), await start("third")
     await until(shared(one, other, third))
     take: Callable[[Iterable[int]], Awaitable[set[int]]] = one.shards.take
@@ -410,7 +410,7 @@ async def test_what_was_lost_between_the_beat_and_the_taking_is_not_served(
         return await take(shards)
 
     monkeypatch.setattr(one.shards, "take", late)
-    other.rooms.draining.clear()  # it would hand over what it has too many of before we look
+    other.rooms.draining.clear()  # it would hand over its surplus before the check
     await third.stop()  # now there is something to take
     await asyncio.wait_for(done.wait(), 20)
     await until(lambda: one.rooms.lost >= ours)
@@ -423,7 +423,7 @@ async def test_what_was_lost_between_the_beat_and_the_taking_is_not_served(
 
 
 @pytest.mark.asyncio
-async def test_what_could_not_be_read_is_tried_again(start: Start) -> None:
+async def test_rooms_that_could_not_be_loaded_are_tried_again(start: Start) -> None:
     one = await start("one")
     one.rooms.trouble = StoreError("busy")
     await until(lambda: len(one.shards.locks.held) == SHARDS)
@@ -433,7 +433,7 @@ async def test_what_could_not_be_read_is_tried_again(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_notices_reach_all(start: Start) -> None:
+async def test_notices_reach_all_replicas(start: Start) -> None:
     one, other = await start("one"), await start("other")
     await until(shared(one, other))
     users = [UserId("@ada:example.org")]
@@ -444,7 +444,7 @@ async def test_notices_reach_all(start: Start) -> None:
     await one.shards.notify("keys [1]")
     await until(lambda: [*one.keys, *other.keys] == ["[1]"] * 2)
     other.replica._shards._intake.drop()
-    await until(lambda: None in other.keys)  # what was told meanwhile may be missed
+    await until(lambda: None in other.keys)  # notices may have been missed
     assert other.rooms.again == other.rooms.shards
     await one.shards.notify("typing nonsense")
     await one.shards.notify("rooms nonsense")
@@ -458,7 +458,7 @@ async def test_notices_reach_all(start: Start) -> None:
 async def test_notices_are_heard_again_after_a_silent_cut(
     start: Start, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing ends a connection on which nothing is said: it has to be asked."""
+    """An idle connection does not notice a cut: it needs queries."""
     monkeypatch.setattr(shards, "ASKED_SECONDS", 0.2)
     async with wire_to_postgres(postgres_server.directory) as (intake, here):
         other = await start("other")
@@ -476,7 +476,7 @@ async def test_notices_are_heard_again_after_a_silent_cut(
 
 
 @pytest.mark.asyncio
-async def test_a_connection_of_notices_that_hangs_does_not_silence_us(
+async def test_hanging_connection_for_notices_does_not_stop_heartbeats(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = await start("one"), await start("other")
@@ -488,7 +488,7 @@ async def test_a_connection_of_notices_that_hangs_does_not_silence_us(
 
 
 @pytest.mark.asyncio
-async def test_who_is_alone_hands_nothing_over(start: Start) -> None:
+async def test_only_replica_hands_nothing_over(start: Start) -> None:
     one = await start("one")
     await until(shared(one))
     await one.stop()
@@ -500,7 +500,7 @@ async def test_who_is_alone_hands_nothing_over(start: Start) -> None:
 async def test_a_stop_does_not_wait_for_a_database_that_hangs(
     start: Start, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
-    """`late`: it hangs when the rooms are already on their way to others."""
+    """`late`: it hangs once rooms are already being handed over."""
     monkeypatch.setattr(module, "ANSWERED", 0.5)
     async with wire_to_postgres(postgres_server.directory) as (wire, here):
         one, other = await start("one", through=here), await start("other")

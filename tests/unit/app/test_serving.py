@@ -1,4 +1,4 @@
-"""A bridge that serves, and the work beside it."""
+"""`Serving`, and the background work beside it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ from tests.unit.config.test_enterprises import TWO
 
 
 def told(folder: Path, text: str = SMALLEST) -> Config:
-    """A bridge with a database of its own, and nobody at the other ends."""
+    """Return a configuration with a new database and unreachable servers."""
     environment = {
         "MATRIX_WEBCHAT_DATABASE__URL": f"sqlite:///{folder}/bridge.db",
         "MATRIX_WEBCHAT_APPSERVICE__PORT": str(free_port()),
@@ -90,7 +90,7 @@ async def test_a_database_lost_while_the_bridge_starts_is_a_store_error(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("wanted", [True, False])
-async def test_states_are_reported_where_an_endpoint_is_configured(
+async def test_states_are_reported_if_an_endpoint_is_configured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, wanted: bool
 ) -> None:
     told_states: asyncio.Queue[dict[str, object]] = asyncio.Queue()
@@ -127,11 +127,11 @@ async def test_states_are_reported_where_an_endpoint_is_configured(
 
 
 @pytest.mark.asyncio
-async def test_what_the_homeserver_kept_is_told_to_the_other_processes_once(tmp_path: Path) -> None:
+async def test_other_processes_are_notified_once_of_queued_events(tmp_path: Path) -> None:
     bridge, told_others = Serving(told(tmp_path)), []
     bridge._replica = cast("Replica", SimpleNamespace(tell_held=lambda: told_others.append("held")))
     bridge._catch_up_all()
-    bridge._catch_up_all()  # the rooms are still to be looked into
+    bridge._catch_up_all()  # the rooms are not read yet
     assert bridge._held.is_set()
     assert told_others == ["held"]
 
@@ -171,7 +171,7 @@ async def test_two_media_at_a_time_are_converted_in_threads_of_their_own(
 async def test_call_centres_keep_their_rooms_whatever_the_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also if one is gone, or the short form is back: nobody's rooms become another's."""
+    """Also if one is removed, or the short form is back: no room changes its call centre."""
     made: list[Engine] = []
 
     class Watched(Engine):
@@ -184,7 +184,7 @@ async def test_call_centres_keep_their_rooms_whatever_the_order(
     entry = "  - id: "
 
     async def served(text: str) -> list[str]:
-        """Who serves rooms of these names."""
+        """Return the call centres that serve rooms of these names."""
         async with Serving(told(tmp_path, text)):
             return [made[-1].rules(name).enterprise for name in ("", "acme", "best", "third")]
 
@@ -194,16 +194,16 @@ async def test_call_centres_keep_their_rooms_whatever_the_order(
     assert await served(head + entry + best) == [GONE, GONE, "best", GONE]
     assert await served(SMALLEST) == ["", "", GONE, GONE]
     rules = made[-1].rules
-    for room in ("", "best"):  # who is invited there finds the only one
+    for room in ("", "best"):  # an invitation there finds the only one
         assert [rules(room).rules_of(one) for one in ("", "acme")] == [rules(""), rules("")]
         assert rules(room).rules_of("best") is None
 
 
 @pytest.mark.asyncio
-async def test_rooms_stay_with_the_server_that_had_them_wherever_its_entry_stands(
+async def test_rooms_of_the_short_form_stay_with_their_server_in_any_order(
     tmp_path: Path,
 ) -> None:
-    """As the first entry's, they would be another company's, with their chats and tokens."""
+    """Given to the first entry, their chats and tokens would be another company's."""
     config = told(tmp_path, TWO)
     url = config.database.url.get_secret_value()
     async with open_store(url, SystemClock()) as store:
@@ -214,7 +214,7 @@ async def test_rooms_stay_with_the_server_that_had_them_wherever_its_entry_stand
 
 
 @pytest.mark.asyncio
-async def test_links_of_call_centres_that_hang_close_side_by_side(
+async def test_hanging_links_of_call_centres_are_closed_concurrently(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closing, close = asyncio.Event(), Links.aclose
@@ -236,7 +236,7 @@ async def test_links_of_call_centres_that_hang_close_side_by_side(
 
 
 @pytest.mark.asyncio
-async def test_where_the_first_is_gone_new_rooms_go_by_what_was_reloaded(tmp_path: Path) -> None:
+async def test_rules_of_new_rooms_are_reloaded_if_the_first_entry_is_gone(tmp_path: Path) -> None:
     head, _, best = TWO.partition("  - id: acme")[0], *TWO.split("  - id: ")[1:]
     async with Serving(told(tmp_path, TWO)):
         pass
@@ -281,8 +281,8 @@ async def test_call_centres_have_links_threads_and_connections_of_their_own(
 
 
 @pytest.mark.asyncio
-async def test_a_database_of_the_version_before_notes_when_this_one_began(tmp_path: Path) -> None:
-    """What was stored until then goes out under the ids that it may have been sent under."""
+async def test_database_of_an_earlier_version_notes_the_upgrade_time(tmp_path: Path) -> None:
+    """Rows stored before are sent under the transaction ids of the earlier version."""
     config = told(tmp_path)
     url, clock = config.database.url.get_secret_value(), SystemClock()
     async with open_store(url, clock) as store:
@@ -298,7 +298,7 @@ async def test_a_database_of_the_version_before_notes_when_this_one_began(tmp_pa
         assert await store.fact(INSTANCE) == "cafe0123"
 
 
-def test_a_start_that_the_homeserver_ends_says_what_to_do(tmp_path: Path) -> None:
+def test_refused_start_says_what_to_do(tmp_path: Path) -> None:
     config = told(tmp_path)
     assert "registration.yaml" in why_refused(config, Refused("M_UNKNOWN_TOKEN"))
     foreign = why_refused(config, Refused(FOREIGN))
@@ -311,7 +311,7 @@ def test_a_start_that_the_homeserver_ends_says_what_to_do(tmp_path: Path) -> Non
 
 
 class Ledger(MemoryStore):
-    """Fails at first, then notes what is asked."""
+    """A store that fails once, then records the calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -341,7 +341,7 @@ def retention(bodies: str) -> Retention:
 
 
 @pytest.mark.asyncio
-async def test_the_ledger_is_pruned_by_what_is_in_force() -> None:
+async def test_ledger_is_pruned_by_the_current_settings() -> None:
     ledger, clock = Ledger(), ManualClock()
     kept = [retention("1h")]
     async with asyncio.TaskGroup() as tasks:
@@ -359,7 +359,7 @@ async def test_the_ledger_is_pruned_by_what_is_in_force() -> None:
 
 
 @pytest.mark.asyncio
-async def test_of_several_processes_one_prunes() -> None:
+async def test_only_one_process_prunes() -> None:
     ledger, clock, mine = Ledger(), ManualClock(), False
     ledger.away = False
     async with asyncio.TaskGroup() as tasks:
@@ -374,7 +374,7 @@ async def test_of_several_processes_one_prunes() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_waits_is_counted() -> None:
+async def test_waiting_rows_are_counted() -> None:
     ledger, clock, metrics, world = Ledger(), ManualClock(), Metrics(), World()
     await world.chatting()
     async with world.running() as engine, asyncio.TaskGroup() as tasks:
@@ -388,13 +388,13 @@ async def test_what_waits_is_counted() -> None:
 
 
 class Server:
-    """The homeserver, as far as `Contact` uses it; it stands for the ghosts, too."""
+    """The homeserver and the ghosts, as far as `Contact` uses them."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.trouble: dict[str, Exception] = {}
         self.passing = False
-        """The trouble is over at the next try."""
+        """Whether a trouble ends after one attempt."""
         self.named: list[tuple[str, str]] = []
         self.homeserver = self.ghosts = self
 
@@ -416,10 +416,8 @@ class Server:
 
 
 @pytest.mark.asyncio
-async def test_a_ping_that_took_its_time_is_not_repeated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As of a firewall: two would outlast the probe, and the log would not say what is wrong."""
+async def test_slow_ping_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a firewall: two would exceed the probe's timeout, and hide the reason."""
     server, now = Server(), itertools.count(0.0, PING_RETRIED + 1)
     monkeypatch.setattr(serving, "perf_counter", lambda: next(now))
     server.trouble = {"ping": Unavailable("POST answered 504 M_CONNECTION_TIMEOUT")}
@@ -430,7 +428,7 @@ async def test_a_ping_that_took_its_time_is_not_repeated(
 
 
 @pytest.mark.asyncio
-async def test_the_homeservers_way_to_us_is_asked_again(tmp_path: Path) -> None:
+async def test_homeservers_way_to_the_bridge_is_checked_again(tmp_path: Path) -> None:
     server, heard = Server(), [perf_counter()]
     matrix: Any = server
     contact = Contact(told(tmp_path), {"": matrix}, lambda: heard[-1])
@@ -441,13 +439,13 @@ async def test_the_homeservers_way_to_us_is_asked_again(tmp_path: Path) -> None:
             await contact.probe()
         return server.asked
 
-    # At the start, whoever has called.
+    # At the start, whatever was received.
     server.trouble = {"prepare": Unavailable("gone")}
     assert await asks() == ["prepare"]
     server.trouble = {}
     assert await asks() == ["prepare", "ping"]
     assert await asks() == ["check"]
-    # After an outage, until it reaches us.
+    # After an outage, until it reaches the bridge.
     server.trouble = {"check": Unavailable("gone")}
     assert await asks() == ["check"]
     server.trouble = {"ping": Unavailable("POST answered 502 M_CONNECTION_FAILED")}
@@ -471,10 +469,10 @@ async def test_the_homeservers_way_to_us_is_asked_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_refusal_comes_before_any_event(
+async def test_refused_start_accepts_no_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They may be meant for the bridge that serves these users."""
+    """Events may be meant for the bridge that serves these users."""
 
     async def refused(_: Contact) -> None:
         raise Refused(TAKEN, "@q:a is served by the application service crm1")
@@ -522,7 +520,7 @@ async def test_a_full_disk_is_not_blamed_on_the_homeserver(
 
 
 @pytest.mark.asyncio
-async def test_a_stop_waits_for_no_homeserver(
+async def test_stop_does_not_wait_for_the_homeserver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serving = Serving(told(tmp_path))
@@ -550,8 +548,8 @@ def test_the_place_of_a_database_has_no_secret(url: str, place: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_strangers_body_is_not_unpacked(tmp_path: Path) -> None:
-    """A small one would become a long one, and hold up everything."""
+async def test_compressed_body_is_not_unpacked(tmp_path: Path) -> None:
+    """A small body could become a huge one, and block everything."""
     config = told(tmp_path)
     given = {"as_token": SecretStr("as"), "hs_token": SecretStr("hs")}
     changed = {"appservice": config.appservice.model_copy(update=given)}

@@ -42,7 +42,7 @@ def test_hours_reach_the_queue_and_the_life_cycle(tmp_path: Path) -> None:
     assert rules.zone_of(3, RoomSettings()) is None
 
 
-def test_calling_back_as_the_operator_wants_it(tmp_path: Path) -> None:
+def test_callback_settings_reach_the_policy(tmp_path: Path) -> None:
     wish = "callback: {enabled: false, retry_first: 1m, retry_last: 2m, give_up: 1d}"
     config = load(tmp_path, SMALLEST.replace("bridge:\n", f"bridge:\n  {wish}\n"))
     policy = rules_of(config, users_of(config)).policy
@@ -51,7 +51,7 @@ def test_calling_back_as_the_operator_wants_it(tmp_path: Path) -> None:
     assert times == (60_000, 120_000, 86_400_000)
 
 
-def test_how_customers_words_and_films_go_out(tmp_path: Path) -> None:
+def test_settings_of_outgoing_texts_and_videos(tmp_path: Path) -> None:
     """Each key reaches its own rule, and all are off as shipped."""
     keys = {
         "escape_outgoing: true": "escape_html",
@@ -67,7 +67,7 @@ def test_how_customers_words_and_films_go_out(tmp_path: Path) -> None:
         assert on == ({keys[key]} if key else set())
 
 
-def test_what_the_call_centre_is_told_of_customers(tmp_path: Path) -> None:
+def test_settings_of_what_the_call_centre_learns_of_customers(tmp_path: Path) -> None:
     keys = "brand: element\n  tracks: '[]'\n  long_voices: {}\n  dialect: 2019\n"
     keys += "  login: {{portrait: 'https://h/{{room_key}}', ip: 203.0.113.9}}"
     for long_voices in (True, False):
@@ -81,7 +81,7 @@ def test_what_the_call_centre_is_told_of_customers(tmp_path: Path) -> None:
         assert rules.long_voices() is long_voices
 
 
-def test_login_names_of_new_rooms_hang_on_the_bridges_secret(tmp_path: Path) -> None:
+def test_login_names_of_new_rooms_depend_on_the_bridges_secret(tmp_path: Path) -> None:
     room = RoomId("!a:example.org")
 
     def drawn(as_token: str, pickle_key: str) -> str:
@@ -105,7 +105,7 @@ HERE, THERE = RoomId("!here:example.org"), RoomId("!there:example.org")
 
 
 @pytest.mark.parametrize("password", ["s3cret", "пароль 密码 🔑", "x" * 10_000])
-def test_what_was_sealed_can_be_opened(password: str) -> None:
+def test_sealed_password_can_be_opened(password: str) -> None:
     box = Passwords("operator's")
     sealed = box.seal(HERE, password)
     assert password.encode() not in sealed
@@ -113,12 +113,12 @@ def test_what_was_sealed_can_be_opened(password: str) -> None:
     assert box.seal(HERE, password) != sealed
 
 
-def test_half_a_character_does_no_harm() -> None:
+def test_lone_surrogate_in_a_password_is_replaced() -> None:
     box = Passwords("operator's")
     assert box.unseal(HERE, box.seal(HERE, "a\ud800")) == "a?"
 
 
-def test_nobody_elses() -> None:
+def test_password_of_another_room_or_secret_cannot_be_opened() -> None:
     sealed = Passwords("operator's").seal(HERE, "s3cret")
     for box, room in ((Passwords("operator's"), THERE), (Passwords("another's"), HERE)):
         with pytest.raises(StoreError):
@@ -147,14 +147,14 @@ def test_rules_of_several_call_centres_know_one_another(tmp_path: Path) -> None:
     assert alone.login_key(room) == acme.login_key(room), "the first one's rooms keep their names"
 
 
-def test_who_shares_the_bot_can_be_chosen(tmp_path: Path) -> None:
+def test_call_centres_that_share_the_bot_can_be_chosen(tmp_path: Path) -> None:
     config = load(tmp_path, TWO.replace("      bot: {username: bestbot}\n", ""))
     rules = all_rules_of(config, first="acme")
     assert {one.choices for one in rules.values()} == {("acme", "best")}
     assert {one.bot for one in rules.values()} == {"@webchatbot:example.org"}
 
 
-def test_what_log_lines_must_not_show(tmp_path: Path) -> None:
+def test_secrets_that_log_lines_must_not_show(tmp_path: Path) -> None:
     def secrets(url: str) -> set[str]:
         text = f'{SMALLEST}database: {{url: "{url}"}}\nappservice: {{as_token: as-token}}\n'
         return set(secrets_of(load(tmp_path, text)))
