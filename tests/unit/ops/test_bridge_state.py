@@ -45,7 +45,7 @@ class Desk:
         return web.Response(status=self.status, headers={"Location": "/elsewhere"})
 
     async def heard(self, asked: int) -> list[dict[str, object]]:
-        """What has been told since the last time, once so many requests have come."""
+        """Wait for `asked` requests in all; return the reports since the last call."""
         async with asyncio.timeout(30), self.came:
             await self.came.wait_for(lambda: self.asked >= asked)
         async with asyncio.timeout(30):
@@ -83,7 +83,7 @@ def states(told: list[dict[str, object]]) -> list[tuple[object, object, object]]
 
 
 @pytest.mark.asyncio
-async def test_each_change_is_told_once_and_all_of_it_again_before_it_grows_old() -> None:
+async def test_changes_are_reported_once_and_repeated_before_they_expire() -> None:
     async with reporting() as desk:
         await desk.look()
         assert states(await desk.heard(2)) == [
@@ -132,7 +132,7 @@ async def test_each_change_is_told_once_and_all_of_it_again_before_it_grows_old(
         ),
     ],
 )
-async def test_trouble_of_the_bridges_own(
+async def test_trouble_of_the_bridge_is_reported(
     part: str, error: Exception, expected: tuple[str, str]
 ) -> None:
     async with reporting() as desk:
@@ -145,8 +145,8 @@ async def test_trouble_of_the_bridges_own(
 
 
 @pytest.mark.asyncio
-async def test_a_call_centre_that_does_not_take_our_credentials() -> None:
-    """It answers, so it is no outage; once it is one, that goes before."""
+async def test_call_centre_that_refuses_the_credentials() -> None:
+    """It answers, so it is no outage; a later outage takes precedence."""
     async with reporting() as desk:
         await once(desk.health)
         desk.refused = "login refused with -20"
@@ -169,7 +169,7 @@ async def test_a_call_centre_that_does_not_take_our_credentials() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("status", [302, 401, 500])
-async def test_what_is_not_taken_comes_again_later_as_it_is_by_then(status: int) -> None:
+async def test_refused_report_is_repeated_later_with_the_current_state(status: int) -> None:
     async with reporting() as desk:
         desk.status = status
         await desk.look()
@@ -186,7 +186,7 @@ async def test_what_is_not_taken_comes_again_later_as_it_is_by_then(status: int)
 
 
 @pytest.mark.asyncio
-async def test_of_several_processes_one_reports() -> None:
+async def test_only_one_process_reports() -> None:
     async with reporting() as desk:
         desk.mine = False
         await desk.look()

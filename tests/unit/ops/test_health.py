@@ -1,4 +1,4 @@
-"""Ready means: everything has been reached within the grace."""
+"""Readiness: every peer has been reached within the grace period."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def test_not_ready_before_everything_was_reached_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_short_outage_changes_nothing_a_long_one_does() -> None:
+async def test_only_a_long_outage_changes_readiness() -> None:
     clock = TurnedClock()
     health, peers, changes = watched(clock)
     await once(health)
@@ -116,7 +116,7 @@ async def test_a_short_outage_changes_nothing_a_long_one_does() -> None:
 
 
 @pytest.mark.asyncio
-async def test_over_http() -> None:
+async def test_live_and_ready_over_http() -> None:
     clock = TurnedClock()
     health, peers, _ = watched(clock)
     await once(health)
@@ -139,7 +139,7 @@ async def test_over_http() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_else_the_answer_tells() -> None:
+async def test_ready_answer_has_additional_fields() -> None:
     health = Health({}, TurnedClock(), lambda _part, _up: None, lambda: {"shards": 128})
     async with (
         served(health) as base,
@@ -204,7 +204,7 @@ async def test_ready_is_logged_once_it_is_true(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.asyncio
-async def test_a_reason_that_changes_is_told_and_our_own_words_are_kept(
+async def test_changed_reason_is_logged_and_own_errors_are_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure_logging("INFO", "text")
@@ -226,7 +226,7 @@ async def test_a_reason_that_changes_is_told_and_our_own_words_are_kept(
 
 @pytest.mark.asyncio
 async def test_one_of_several_call_centres_is_enough() -> None:
-    """Which of them are away is told all the same."""
+    """Those that are away are still listed."""
     clock, peers = TurnedClock(), {name: Peer() for name in ("database", "webchat a", "webchat b")}
     parts = {name: (f"http://{name}", peer.probe) for name, peer in peers.items()}
     health = Health(parts, clock, lambda *_: None, any_of=("webchat a", "webchat b"))

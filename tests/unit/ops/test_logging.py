@@ -77,7 +77,7 @@ def test_text_is_one_readable_line() -> None:
 def test_the_journal_gets_priorities(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only what it reads itself, by device and number; each line, for it takes them apart."""
+    """Only if the stream is the journal's, by device and inode; on each line, as it splits them."""
     for journal in (True, False):
         with (tmp_path / "lines").open("w+", encoding="utf-8") as stream:
             found = os.fstat(stream.fileno())

@@ -34,8 +34,8 @@ def test_two_bridges_have_metrics_of_their_own() -> None:
     assert b"bridge_logged_in{" not in two.render()
 
 
-def test_what_has_not_happened_yet_is_0_from_the_start() -> None:
-    """Else the first of each would be no increase."""
+def test_counters_are_0_from_the_start() -> None:
+    """Otherwise the first event of each would be no increase."""
     metrics = Metrics()
     metrics.of("best")
     text = metrics.render().decode()
@@ -50,7 +50,7 @@ def test_what_has_not_happened_yet_is_0_from_the_start() -> None:
         assert f'{name}{{enterprise="best"}} 0.0' in text, name
 
 
-def test_the_names() -> None:
+def test_metric_names() -> None:
     metrics = Metrics()
     metrics.matrix_event.labels("m.room.message").observe(0.01)
     metrics.connected.labels("database", "").set(1)
@@ -114,7 +114,7 @@ def test_a_chat_is_measured_as_it_goes_on() -> None:
 
 @pytest.mark.asyncio
 async def test_a_whole_chat_is_measured_once() -> None:
-    """In the engine, with a commit that fails in the middle: what was not stored, has not been."""
+    """In the engine, with a commit that fails in the middle: only stored steps count."""
     metrics, world = Metrics(), World(FlakyStore())
     world.around.measures = metrics.of("")
     assert isinstance(world.store, FlakyStore)
@@ -150,7 +150,7 @@ def test_chats_are_counted_by_phase_and_queue() -> None:
     assert 'webchat_sessions{enterprise="",phase="Chatting",queue="1"} 4.0' in text
 
 
-def test_links_count_themselves() -> None:
+def test_metrics_of_links() -> None:
     metrics = Metrics()
     ours = metrics.of("")
     ours.logged_in(1)
@@ -174,7 +174,7 @@ def test_links_count_themselves() -> None:
 
 
 def test_the_backlog_is_shown() -> None:
-    """Of each call centre that is configured, and of one that is so no more while it has any."""
+    """Per configured call centre, and per removed one while it has rows."""
     metrics = Metrics()
     metrics.of("")
     lane, dead = Lane.WEBCHAT.value, Outcome.DEAD.value
@@ -199,7 +199,7 @@ def test_the_backlog_is_shown() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_loops_lateness_is_measured() -> None:
+async def test_lag_of_the_event_loop_is_measured() -> None:
     metrics = Metrics()
     measured = asyncio.Event()
     observe = metrics.loop_lag.observe
@@ -217,11 +217,11 @@ async def test_the_loops_lateness_is_measured() -> None:
 
 
 class Spent(Exception):
-    """The time of a test is over."""
+    """A fake clock has no more times."""
 
 
 def clock(*moments: float) -> Callable[[], float]:
-    """A clock that is read so often."""
+    """Return a clock that gives these times, then raises Spent."""
     left = list(moments)
 
     def now() -> float:
@@ -233,8 +233,8 @@ def clock(*moments: float) -> Callable[[], float]:
 
 
 @pytest.mark.asyncio
-async def test_a_loop_that_stood_still_is_logged() -> None:
-    """Read before and after each sleep: 4.9, 63.94 and 0 s late, and the last one is not over."""
+async def test_blocked_event_loop_is_logged() -> None:
+    """Read before and after each sleep: 4.9, 63.94 and 0 s late; the last sleep does not end."""
     metrics = Metrics()
     now = clock(100, 104.9, 104.9, 168.84, 168.84, 168.84, 168.84)
     with capture_logs() as logs, pytest.raises(Spent):
@@ -263,7 +263,7 @@ async def test_metrics_are_served_and_nothing_else() -> None:
 async def test_a_connection_without_a_whole_request_ends(
     sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also one that was used before, and one that goes on a byte at a time."""
+    """Also one that was used before."""
     monkeypatch.setattr(module, "IDLE", 0.2)
     async with metrics_server(Metrics(), "127.0.0.1", 0) as port, asyncio.timeout(30):
         for before in (b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"):
@@ -275,7 +275,7 @@ async def test_a_connection_without_a_whole_request_ends(
 
 
 @pytest.mark.asyncio
-async def test_a_taken_port_is_an_error() -> None:
+async def test_port_in_use_is_an_error() -> None:
     async with metrics_server(Metrics(), "127.0.0.1", 0) as port:
         said = f"metrics.hostname 127.0.0.1, metrics.port {port}: Address already in use"
         with pytest.raises(CannotListen, match=said):
@@ -285,13 +285,13 @@ async def test_a_taken_port_is_an_error() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("hostname", ["not a host", "a..b"])
-async def test_an_address_that_is_none_is_named_with_its_key(hostname: str) -> None:
+async def test_invalid_address_is_reported_with_its_key(hostname: str) -> None:
     with pytest.raises(CannotListen, match=f"metrics.hostname {hostname}, metrics.port 1: "):
         async with metrics_server(Metrics(), hostname, 1):
             pytest.fail("listening")
 
 
-def test_call_centres_are_told_apart() -> None:
+def test_metrics_are_labelled_by_call_centre() -> None:
     metrics = Metrics()
     acme, best = metrics.of("acme"), metrics.of("best")
     acme.phase_entered("Chatting")
@@ -348,19 +348,19 @@ class Caller:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("sent", [b"", ASK[:-2], BODY], ids=["idle", "half a head", "half a body"])
-async def test_of_too_many_connections_the_longest_unused_ends(
+async def test_longest_unused_of_too_many_connections_is_closed(
     monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    """Whoever is served goes on being served, on the same connection."""
+    """A client that sends requests is still served on the same connection."""
     monkeypatch.setattr(module, "MOST_CONNECTIONS", 20)
     async with metrics_server(Metrics(), "127.0.0.1", 0) as port, asyncio.timeout(20):
         with capture_logs() as logs:
             served, crowd = await Caller.at(port), []
             await served.ask()
-            # Of those that have asked for something, whoever asks again before 9 others stays.
+            # A client that asks again before 9 others have stays connected.
             for _ in range(10):
                 crowd += [await Caller.at(port, sent) for _ in range(9)]
-                if sent is BODY:  # it is told at once that nobody wants it
+                if sent is BODY:  # it is refused at once
                     assert all([await one.read() for one in crowd[-9:]])
                     await served.ask()
             await eventually(lambda: sum(one.lives for one in crowd) == 19)
@@ -380,10 +380,10 @@ NO_REQUESTS = {
 @pytest.mark.asyncio
 @pytest.mark.parametrize("sent", NO_REQUESTS.values(), ids=NO_REQUESTS)
 @pytest.mark.parametrize("reads", [True, False])
-async def test_what_is_no_request_is_refused_and_not_logged(
+async def test_malformed_request_is_refused_and_not_logged(
     caplog: pytest.LogCaptureFixture, sent: bytes, *, reads: bool
 ) -> None:
-    """Each would be a traceback in the log, as many as somebody likes to send."""
+    """Otherwise anyone could fill the log with tracebacks."""
 
     async def handler(request: web.BaseRequest) -> web.Response:
         if reads:
@@ -401,8 +401,8 @@ async def test_what_is_no_request_is_refused_and_not_logged(
 
 
 @pytest.mark.asyncio
-async def test_a_strangers_body_is_not_unpacked() -> None:
-    """A small one would become a long one, and hold up everything; this one could not be."""
+async def test_compressed_body_is_not_unpacked() -> None:
+    """A small body could become a huge one, and block everything; this one is invalid."""
     sent = ASK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde")
     async with metrics_server(Metrics(), "127.0.0.1", 0) as port, asyncio.timeout(30):
         caller = await Caller.at(port, sent)
@@ -412,7 +412,7 @@ async def test_a_strangers_body_is_not_unpacked() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_hangs_up_in_the_middle_of_a_body_is_not_logged(
+async def test_disconnect_within_a_body_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     read, ended = asyncio.Event(), asyncio.Event()
@@ -436,10 +436,10 @@ async def test_who_hangs_up_in_the_middle_of_a_body_is_not_logged(
 
 
 @pytest.mark.asyncio
-async def test_a_request_that_never_ends_does_not_hold_up_a_stop(
+async def test_endless_request_does_not_delay_a_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What aiohttp gives it by itself is a minute; a stop as a whole has ten seconds."""
+    """aiohttp by itself would wait a minute; a stop has ten seconds altogether."""
     monkeypatch.setattr(module, "LAST_REQUESTS", 0.05)
     async with asyncio.timeout(9):
         async with metrics_server(Metrics(), "127.0.0.1", 0) as port:
@@ -462,7 +462,7 @@ async def test_a_process_with_few_descriptors_keeps_most_of_them_for_chats(
 
 
 @pytest.mark.asyncio
-async def test_who_does_not_read_is_reset_and_who_reads_slowly_is_not(
+async def test_client_that_does_not_read_is_reset_but_a_slow_one_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "UNREAD", 0.5)

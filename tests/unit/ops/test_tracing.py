@@ -42,7 +42,7 @@ class Span(msgspec.Struct):
 
 
 class Collector:
-    """Takes OTLP over HTTP."""
+    """A collector of OTLP over HTTP."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -113,7 +113,7 @@ async def collecting() -> AsyncIterator[Collector]:
 
 
 @pytest.mark.asyncio
-async def test_a_message_each_way_is_a_tree_of_spans_without_a_word_of_it(
+async def test_message_each_way_is_a_tree_of_spans_without_its_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracing, "EVERY", 0.05)
@@ -168,7 +168,7 @@ class Rows:
         self.rows: dict[int, LedgerRow] = {}
         self.away = False
         self.queries = 0
-        """For rows that are read again."""
+        """Number of queries for rows that are read again."""
 
     def add(self, seq: int, received: int, **fields: object) -> None:
         empty = LedgerRow(
@@ -212,13 +212,13 @@ class Traced:
         await self.tracing.look()
 
     async def pass_by(self) -> None:
-        """Look until what the ledger has now is looked at."""
+        """Look until all present rows of the ledger are processed."""
         for _ in range(LAG + 1):
             await self.look(EVERY)
 
 
 @pytest.mark.asyncio
-async def test_what_is_delivered_later_joins_the_trace_of_its_message() -> None:
+async def test_later_delivery_joins_the_trace_of_its_message() -> None:
     async with collecting() as collector:
         traced = Traced(collector)
         await traced.look()
@@ -262,7 +262,7 @@ async def test_a_row_of_a_process_whose_clock_is_fast_has_its_trace(ahead: int) 
 
 
 @pytest.mark.asyncio
-async def test_many_rows_go_in_pages_and_of_those_under_way_the_oldest_are_let_go(
+async def test_rows_are_read_in_pages_and_the_oldest_open_ones_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tracing, "PAGE", 3)
@@ -303,7 +303,7 @@ async def test_rows_under_way_are_read_again_together_and_kept_if_that_fails() -
 
 
 @pytest.mark.asyncio
-async def test_of_several_processes_one_traces() -> None:
+async def test_only_one_process_traces() -> None:
     async with collecting() as collector:
         traced = Traced(collector)
         await traced.look()
@@ -316,7 +316,7 @@ async def test_of_several_processes_one_traces() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_collector_or_a_database_that_is_away_costs_traces_and_nothing_else() -> None:
+async def test_outage_of_collector_or_database_only_loses_traces() -> None:
     async with collecting() as collector:
         traced = Traced(collector)
         async with asyncio.TaskGroup() as tasks:
@@ -346,7 +346,7 @@ async def test_a_collector_or_a_database_that_is_away_costs_traces_and_nothing_e
 # --- off ------------------------------------------------------------------------------------------
 
 
-def test_nothing_of_it_is_loaded_while_it_is_off() -> None:
+def test_tracing_is_not_imported_while_it_is_off() -> None:
     code = "import sys, bridge.app.serving; print({'opentelemetry', 'requests'} & {*sys.modules})"
     command = [sys.executable, "-c", code]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own
