@@ -335,7 +335,7 @@ def test_refusals_have_a_chinese_translation() -> None:
     ("told", "language"),
     [("zh-CN", "zh-CN"), ("en", "en"), ("", "en"), ("xx,zh", "en"), ("zh;q=0.9, en", "zh-CN")],
 )
-async def test_a_page_tells_its_language(browser: Browser, told: str, language: str) -> None:
+async def test_page_sends_its_language(browser: Browser, told: str, language: str) -> None:
     cookies, headers = await browser.session(), {"Accept-Language": told}
     await browser.ask("GET", "/admin/api/rooms", cookies=cookies, headers=headers)
     ((_, caller),) = browser.operations.seen

@@ -58,7 +58,7 @@ def test_an_order_waits_for_the_bridge(folder: Folder, room_id: str) -> None:
         (("login", "ada", "x"), "login can only be given in the room itself"),
     ],
 )
-def test_a_wrong_order_says_why(folder: Folder, words: tuple[str, ...], says: str) -> None:
+def test_wrong_order_is_explained(folder: Folder, words: tuple[str, ...], says: str) -> None:
     result = folder.run_here("order", ROOM, *words)
     assert result.exit_code == 1
     assert says in result.stderr

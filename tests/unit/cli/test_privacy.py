@@ -52,7 +52,7 @@ def there(folder: Folder) -> bool:
     return with_store(load_config(folder.config, {}), look)
 
 
-def test_a_dry_run_tells_and_changes_nothing(folder: Folder) -> None:
+def test_dry_run_prints_and_changes_nothing(folder: Folder) -> None:
     result = folder.run_here("erase", ADA, "--dry-run")
     assert result.exit_code == 0, result.output
     for word in ("rooms", f"request in {ROOM}", "homeserver", "retention.rows"):

@@ -274,7 +274,7 @@ def test_a_person_with_many_rooms_delays_a_newcomer_by_one_login_at_most(seed: i
     assert waited <= 2 * (WINDOW + door.takes), "its own turn, and the one before"
 
 
-def test_nobody_takes_the_last_places() -> None:
+def test_one_person_cannot_take_the_last_logins() -> None:
     """A person who opens many rooms gets 5 of 8 logins; the next people need not wait at all."""
     door = Turnstile()
 

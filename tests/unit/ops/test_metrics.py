@@ -71,7 +71,7 @@ def test_metric_names() -> None:
     assert "process_resident_memory_bytes" in text
 
 
-def test_a_chat_is_measured_as_it_goes_on() -> None:
+def test_chat_is_measured_step_by_step() -> None:
     metrics = Metrics()
     asked = Chat(1, QueueId(7), 1_000)
     taken = replace(asked, started=13_000)

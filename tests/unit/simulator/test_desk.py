@@ -101,7 +101,7 @@ def test_a_person_takes_over_under_the_same_session() -> None:
     assert codes(phone.send(302, sessionId=5001)) == [(302, -18)]
 
 
-def test_the_take_over_can_be_told_by_202_and_name_its_queue() -> None:
+def test_takeover_can_be_announced_by_202_or_name_its_queue() -> None:
     phone = robot(robot_handover=202)
     phone.queue(5)
     phone.send(302, sessionId=5001)

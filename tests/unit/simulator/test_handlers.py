@@ -31,7 +31,7 @@ def test_the_rich_reply_carries_number_and_place() -> None:
     assert (reply["requestId"], reply["queueLength"]) == (9002, 2)
 
 
-def test_places_are_per_queue_and_told_again_when_they_move() -> None:
+def test_positions_are_per_queue_and_pushed_again_when_they_change() -> None:
     centre = make_centre()
     first, second, other = (Phone(centre, name) for name in ("first", "second", "other"))
     first.queue(1)
@@ -126,7 +126,7 @@ def test_every_refused_message_is_listed() -> None:
     assert listed == [(2, -17), (3, -14), (4, -17), (5, -15)]
 
 
-def test_nobody_touches_the_request_or_session_of_another() -> None:
+def test_requests_and_sessions_of_another_customer_are_refused() -> None:
     centre = make_centre()
     _, session = chatting(centre)
     Phone(centre, "bob").queue()
@@ -342,7 +342,7 @@ def test_a_refused_message_can_come_back() -> None:
 
 
 @pytest.mark.parametrize("answered", [True, False])
-def test_a_receipt_gets_no_reply_unless_told(answered: bool) -> None:
+def test_receipt_gets_no_reply_unless_configured(answered: bool) -> None:
     phone = Phone(make_centre(dialect="2019", receipt_reply=answered))
     assert codes(phone.send(120, rsId="rs-1")) == ([(120, 1)] if answered else [])
 

@@ -42,7 +42,7 @@ def test_the_documentation_names_every_operation() -> None:
     assert set(re.findall(r"`(\w+)`", text)) >= NAMES
 
 
-def test_a_field_that_no_operation_has_is_named() -> None:
+def test_unknown_field_is_named() -> None:
     with pytest.raises(BadOpError, match="unknown field `mood`"):
         perform(make_centre(), {"op": "close", "mood": "good"})
 
@@ -80,7 +80,7 @@ def test_session_is_chosen_by_login_or_number_or_as_the_only_one() -> None:
     assert done.answer == {"request": 9004, "session": 5002}
 
 
-def test_accept_takes_the_oldest_unless_told_whom() -> None:
+def test_accept_takes_the_named_request_or_the_oldest() -> None:
     centre = make_centre()
     for name in ("a", "b", "c"):
         Phone(centre, name).queue()

@@ -79,7 +79,7 @@ def test_the_sign_covers_the_exact_bytes(raw: bytes, sign: str) -> None:
     assert log_in(centre, raw, None, 0)["result"] == -30
 
 
-def test_a_new_login_kills_the_old_token_unless_told_otherwise() -> None:
+def test_new_login_revokes_the_old_token_unless_configured() -> None:
     raw = body(type=3, loginName="ada")
     strict, lax = make_centre(), make_centre(new_login_kills_old=False)
     for centre in (strict, lax):

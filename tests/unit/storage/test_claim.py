@@ -149,7 +149,7 @@ async def test_claim_waits_until_the_former_session_has_ended(
 
 
 @pytest.mark.asyncio
-async def test_a_bridge_that_lost_its_database_to_another_writes_no_more(
+async def test_bridge_that_lost_its_database_to_another_stops_writing(
     postgres_server: PostgresServer,
 ) -> None:
     url = postgres_server.new_schema()

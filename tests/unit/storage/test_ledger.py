@@ -25,7 +25,7 @@ from tests.unit.storage.rows import EVENT, A, B, bury, now_at, one_effect, room,
 
 
 @pytest.mark.asyncio
-async def test_trace_tells_the_story_in_order(open_any: Opener) -> None:
+async def test_trace_is_in_order(open_any: Opener) -> None:
     async with open_any() as store:
         (row,) = await accept(store, [said(EVENT)], 1)
         await accept(store, [said("$unrelated")], 1)

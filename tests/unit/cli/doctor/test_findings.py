@@ -3,7 +3,7 @@ from __future__ import annotations
 from bridge.cli.findings import Finding, Findings, Verdict
 
 
-def test_each_finding_is_told_at_once_and_counted() -> None:
+def test_each_finding_is_reported_at_once_and_counted() -> None:
     heard: list[Finding] = []
     findings = Findings(told=heard.append)
     findings.passed("a", "fine")

@@ -216,7 +216,7 @@ def test_clock(skew: int, verdict: Verdict, detail: str) -> None:
 
 
 @pytest.mark.parametrize("date", ["", "yesterday"])
-def test_clock_of_a_server_that_tells_no_time(date: str) -> None:
+def test_clock_of_a_server_without_a_usable_date(date: str) -> None:
     findings = Findings()
     check_clock(findings, date, "them")
     assert told(findings) == ["SKIP clock, against them"]

@@ -102,7 +102,7 @@ async def test_earlier_copy_that_arrives_during_a_device_query_is_kept() -> None
     assert await one.text(first) == "first"
 
 
-async def test_a_key_that_was_removed_is_used_no_more() -> None:
+async def test_removed_key_is_not_used() -> None:
     one = Reads()
     await one.take(one.phone.room_key())
     raw = one.phone.say("hello", "$1")
