@@ -24,7 +24,7 @@ from bridge.rooms.store import Change, EffectRow
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.transcripts import Telling, rated
 from bridge.rooms.visit import TellChanges, TellFigures
-from bridge.texts.durations import clock_time, duration
+from bridge.texts.languages import clock_time, duration
 
 MOST_CHANGES, USUAL_CHANGES = 50, 10
 """Maximum and default number of lines of `audit`; settings changed together share a line."""
