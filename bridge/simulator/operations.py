@@ -22,11 +22,13 @@ import msgspec
 
 from bridge.ids import AgentId, QueueId, RequestId, SessionId
 from bridge.simulator import delivery, desk, samples
-from bridge.simulator.faults import Fault, FaultPlan
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import (
     CallCentre,
     Customer,
+    Fault,
+    FaultPlan,
+    Gate,
     HangUp,
     Memory,
     Outgoing,
@@ -35,7 +37,6 @@ from bridge.simulator.state import (
     Session,
     Wire,
 )
-from bridge.simulator.tpi import Gate
 from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus
 
 

@@ -1,8 +1,8 @@
 """Responses of the HTTP interface: login and history at `/tpi`, the robot at `/robotSearch`.
 
-Login (guide part one) issues tokens; `Gate` bans addresses that log in too often. Type 5003 (later
-guides; reference 3.8) returns the history in pages, newest first. robotSearch (guide part four)
-returns canned answers and verifies the sign if it has a key. Pure: returns JSON objects.
+Login (guide part one) issues tokens. Type 5003 (later guides; reference 3.8) returns the history in
+pages, newest first. robotSearch (guide part four) returns canned answers and verifies the sign if
+it has a key. Pure: returns JSON objects.
 """
 
 from __future__ import annotations
@@ -23,43 +23,6 @@ from bridge.webchat.codes import FrameType, MessageType, ResultCode
 from bridge.webchat.http import HISTORY, login_sign, robot_sign
 
 # --- login ---------------------------------------------------------------------------------------
-
-
-class Gate:
-    """The login rate limit and blacklist of source addresses (reference 3.7)."""
-
-    def __init__(self) -> None:
-        self._visits: dict[str, list[float]] = {}
-        self._banned: dict[str, float] = {}
-        """Address to the end of its ban, monotonic seconds."""
-
-    def admits(self, address: str, now: float, options: SimulatorOptions) -> bool:
-        """Count a login; False if its address is banned already, or by this login."""
-        if not options.login_limit:
-            return True
-        if self.shuts_out(address, now):
-            return False
-        self._banned.pop(address, None)
-        since = now - options.login_window
-        visits = [*(visit for visit in self._visits.pop(address, ()) if visit > since), now]
-        if len(visits) > options.login_limit:
-            self._banned[address] = now + options.login_ban
-            return False
-        self._visits[address] = visits
-        return True
-
-    def shuts_out(self, address: str, now: float) -> bool:
-        """True while an address is banned; does not count as a login."""
-        return now < self._banned.get(address, now)
-
-    def banned(self) -> list[str]:
-        """Return the banned addresses, with ended bans until the address logs in again."""
-        return sorted(self._banned)
-
-    def forget(self) -> None:
-        self._visits.clear()
-        self._banned.clear()
-
 
 _LOGINS: Mapping[int, Shape] = {
     # The guide of 2016 shows `epid` and gives it no meaning when empty.

@@ -25,11 +25,11 @@ from aiohttp.multipart import content_disposition_filename, parse_content_dispos
 from aiohttp.typedefs import Handler
 
 from bridge.simulator import delivery, desk, handlers, samples, tpi
-from bridge.simulator.faults import Fault
 from bridge.simulator.operations import Simulation
 from bridge.simulator.state import (
     STICKY,
     Customer,
+    Fault,
     HangUp,
     Log,
     Outgoing,

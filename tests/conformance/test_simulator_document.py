@@ -9,8 +9,8 @@ from typing import get_args, get_type_hints
 import pytest
 
 from bridge.simulator import operations
-from bridge.simulator.faults import Fault
 from bridge.simulator.options import SimulatorOptions
+from bridge.simulator.state import Fault
 
 TEXT = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
 NAMED = set(re.findall(r"`([a-z_0-9]+)`", TEXT))

@@ -3,8 +3,7 @@
 import msgspec
 import pytest
 
-from bridge.simulator.faults import Fault, FaultPlan
-from bridge.simulator.state import Send
+from bridge.simulator.state import Fault, FaultPlan, Send
 
 
 def send(kind: int, login: str = "ada", mark: int = 0) -> Send:
