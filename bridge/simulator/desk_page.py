@@ -21,7 +21,6 @@ from aiohttp import WSMsgType, hdrs, web
 from aiohttp.typedefs import Handler
 
 from bridge.simulator import samples
-from bridge.simulator.operations import Simulation
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import CallCentre, QueueRequest, Session, Wire, shown
 from bridge.simulator.web import OURS, Pulse, Shelf, answer, media_type
@@ -53,7 +52,7 @@ def _is_our_name(host: str, public_origin: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class DeskSide:
-    _simulation: Simulation
+    _centre: CallCentre
     _shelf: Shelf
     _pulse: Pulse
     _stopping: asyncio.Event
@@ -80,7 +79,7 @@ class DeskSide:
         a dot or the host of `public_origin`. Scripts send no `Origin`.
         """
         if request.path.startswith(OURS):
-            origin, public = request.headers.get(hdrs.ORIGIN), self._simulation.centre.options
+            origin, public = request.headers.get(hdrs.ORIGIN), self._centre.options
             ours = _is_our_name(request.host, public.public_origin)
             if not ours or (origin and urlsplit(origin).netloc != request.host):
                 why = "Pages of another site cannot control the simulator."
@@ -111,7 +110,7 @@ class DeskSide:
     async def _voice(self, request: web.Request) -> web.Response:
         """Serve a voice as WAV: no browser plays AMR."""
         number = int(request.match_info["number"])
-        entry = next(iter(self._simulation.centre.transcript.since(number - 1)), None)
+        entry = next(iter(self._centre.transcript.since(number - 1)), None)
         file_number, _, name = str((entry or {}).get("file", "0/")).partition("/")
         file = self._shelf.find(int(file_number), name)
         if entry is None or entry["n"] != number or not (file or "audio" in entry):
@@ -149,8 +148,8 @@ class DeskSide:
         loop = asyncio.get_running_loop()
         while not socket.closed:
             news = self._pulse.next
-            shown: Wire = {"run": self._run, **view(self._simulation.centre, since, loop.time())}
-            since = self._simulation.centre.transcript.last
+            shown: Wire = {"run": self._run, **view(self._centre, since, loop.time())}
+            since = self._centre.transcript.last
             try:
                 await socket.send_str(msgspec.json.encode(shown).decode())
             except ConnectionError:

@@ -11,7 +11,6 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 from pathlib import PurePosixPath
@@ -27,8 +26,6 @@ from bridge.simulator.state import (
     CallCentre,
     Customer,
     Fault,
-    FaultPlan,
-    Gate,
     HangUp,
     Memory,
     Outgoing,
@@ -42,17 +39,6 @@ from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStat
 
 class BadOpError(Exception):
     """An operation that cannot be done; the message says why, in one sentence."""
-
-
-@dataclass(slots=True)
-class Simulation:
-    """All state that a control operation can change."""
-
-    centre: CallCentre
-    faults: FaultPlan = field(default_factory=FaultPlan)
-    gate: Gate = field(default_factory=Gate)
-    down_until: float = 0
-    """Monotonic seconds until which every WebChat request gets 404."""
 
 
 class Done(NamedTuple):
@@ -70,7 +56,6 @@ Host = Callable[[str, bytes], tuple[str, str]]
 class _Moment(NamedTuple):
     """Context of one operation, with the fields of the response, which finder and function fill."""
 
-    simulation: Simulation
     centre: CallCentre
     now: float
     host: Host
@@ -341,7 +326,7 @@ def _sign_off(at: _Moment, *, agent: AgentId) -> list[Outgoing]:
 
 def _forget(at: _Moment, *, what: Memory | Literal["blacklist"]) -> list[Outgoing]:
     if what == "blacklist":
-        at.simulation.gate.forget()
+        at.centre.gate.forget()
     else:
         at.centre.forget(what)
     return []
@@ -350,7 +335,7 @@ def _forget(at: _Moment, *, what: Memory | Literal["blacklist"]) -> list[Outgoin
 def _restart(at: _Moment, *, seconds: float = 0, forget: tuple[Memory, ...] = ()) -> list[Outgoing]:
     for memory in forget:
         at.centre.forget(memory)
-    at.simulation.down_until = at.now + seconds
+    at.centre.down_until = at.now + seconds
     return [HangUp(login, 1001) for login in at.centre.customers]
 
 
@@ -365,7 +350,7 @@ def _set(
     except ValueError as error:
         raise BadOpError(str(error)) from error
     if faults is not None:
-        at.simulation.faults.replace(faults)
+        at.centre.faults.replace(faults)
     return []
 
 
@@ -404,7 +389,7 @@ _NAMES = tuple(shape.__name__ for shape in OPERATIONS)
 _ANY: Any = reduce(or_, OPERATIONS)
 
 
-def perform(simulation: Simulation, body: Mapping[str, object], now: float, host: Host) -> Done:
+def perform(centre: CallCentre, body: Mapping[str, object], now: float, host: Host) -> Done:
     """Carry out one operation at `now` (monotonic seconds); on BadOpError nothing has changed."""
     try:
         asked = msgspec.convert(body, _ANY)
@@ -412,7 +397,7 @@ def perform(simulation: Simulation, body: Mapping[str, object], now: float, host
         unknown = body.get("op") not in _NAMES
         sentence = f"op must be one of {', '.join(_NAMES)}" if unknown else str(error)
         raise BadOpError(sentence) from error
-    at = _Moment(simulation, simulation.centre, now, host, {})
+    at = _Moment(centre, now, host, {})
     do, find = OPERATIONS[type(asked)]
     fields = msgspec.structs.asdict(asked)
     about = []

@@ -24,7 +24,7 @@ from aiohttp import web
 
 from bridge.simulator import operations, samples
 from bridge.simulator.desk_page import DeskSide
-from bridge.simulator.operations import BadOpError, Simulation
+from bridge.simulator.operations import BadOpError
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.state import CallCentre, Customer, Log, QueueRequest, Session, Wire
 from bridge.simulator.web import HttpSide, Pulse, Shelf, Switchboard, answer
@@ -44,10 +44,10 @@ class Simulator:
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         options = options or SimulatorOptions()
-        self._simulation = Simulation(CallCentre(options, self._new_token, _wall_ms))
+        self._centre = CallCentre(options, self._new_token, _wall_ms)
         self._journal = Log(options.keep_frames, "number")
         self._pulse = Pulse()
-        self._board = Switchboard(self._simulation, self._journal, self._pulse)
+        self._board = Switchboard(self._centre, self._journal, self._pulse)
         self._running: AsyncExitStack | None = None
         self._shelf: Shelf | None = None
         """Kept after `stop` for its list of uploads; `stop` deletes the files."""
@@ -56,7 +56,7 @@ class Simulator:
     @property
     def base_url(self) -> str:
         """`http://127.0.0.1:PORT/webchat`; empty before the start."""
-        return self._simulation.centre.base_url
+        return self._centre.base_url
 
     @property
     def control_url(self) -> str:
@@ -72,7 +72,7 @@ class Simulator:
     @property
     def options(self) -> SimulatorOptions:
         """Current options; `do` with `set` changes them."""
-        return self._simulation.centre.options
+        return self._centre.options
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen and return the port; 0 chooses a free one. OSError if the port is taken."""
@@ -81,7 +81,7 @@ class Simulator:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=512)
         port = listener.getsockname()[1]
-        centre = self._simulation.centre
+        centre = self._centre
         context = centre.options.context
         origin = centre.options.public_origin or _origin(host, port)
         centre.base_url = f"{origin}{context}"
@@ -90,8 +90,8 @@ class Simulator:
         directory = running.enter_context(tempfile.TemporaryDirectory(prefix="webchat-simulator-"))
         shelf = self._shelf = Shelf(Path(directory), centre.base_url, context)
         stopping = asyncio.Event()
-        http = HttpSide(self._simulation, shelf, self._pulse, stopping)
-        desk = DeskSide(self._simulation, shelf, self._pulse, stopping)
+        http = HttpSide(self._centre, shelf, self._pulse, stopping)
+        desk = DeskSide(self._centre, shelf, self._pulse, stopping)
         app = web.Application(
             client_max_size=_LARGEST_BODY, middlewares=[desk.only_our_pages, http.trouble]
         )
@@ -136,15 +136,14 @@ class Simulator:
         wanted = await _with_amr(op)
         self._board.settle()
         now = asyncio.get_running_loop().time()
-        done = operations.perform(self._simulation, wanted, now, host)
+        done = operations.perform(self._centre, wanted, now, host)
         sent = self._board.post(done.outgoing)
         self._log.debug("simulator operation", op=op.get("op"), sent=sent)
         return {"ok": True, "sent": sent, **done.answer}
 
     def state(self) -> Wire:
         """Return the state for scripts to compare; lists are copies, their entries are not."""
-        simulation, now = self._simulation, asyncio.get_running_loop().time()
-        centre = simulation.centre
+        centre, now = self._centre, asyncio.get_running_loop().time()
         self._board.settle()
         customers = centre.customers.values()
         return {
@@ -154,15 +153,15 @@ class Simulator:
             "uploads": self._shelf.uploads(self.options.upload_url) if self._shelf else [],
             "logins": sum(who.logins for who in customers),
             "open_sockets": sum(who.linked for who in customers),
-            "blacklist": simulation.gate.banned(),
-            "faults": simulation.faults.describe(),
-            "down": now < simulation.down_until,
+            "blacklist": centre.gate.banned(),
+            "faults": centre.faults.describe(),
+            "down": now < centre.down_until,
         }
 
     @property
     def customers(self) -> Mapping[str, Customer]:
         """Customers by login, from which `state` is made."""
-        return self._simulation.centre.customers
+        return self._centre.customers
 
     def frames(self, since: int = 0) -> list[Wire]:
         """Return the logged frames of all sockets, numbered above `since`, tokens masked."""

@@ -372,6 +372,10 @@ class CallCentre:
         """Messages and events of all customers, agents and robots, for `/desk`."""
         self.base_url = ""
         """Absolute URL of the context path; empty until the server listens."""
+        self.faults = FaultPlan()
+        self.gate = Gate()
+        self.down_until = 0.0
+        """Monotonic seconds until which every WebChat request gets 404."""
         self.customers: dict[str, Customer] = {}
         self.requests: dict[RequestId, QueueRequest] = {}
         """The queue requests of all queues, oldest first."""

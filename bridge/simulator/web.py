@@ -25,9 +25,9 @@ from aiohttp.multipart import content_disposition_filename, parse_content_dispos
 from aiohttp.typedefs import Handler
 
 from bridge.simulator import delivery, desk, handlers, samples, tpi
-from bridge.simulator.operations import Simulation
 from bridge.simulator.state import (
     STICKY,
+    CallCentre,
     Customer,
     Fault,
     HangUp,
@@ -161,7 +161,7 @@ OURS = ("/_sim", "/desk")
 
 @dataclass(frozen=True, eq=False)
 class HttpSide:
-    _simulation: Simulation
+    _centre: CallCentre
     _shelf: Shelf
     _pulse: Pulse
     _stopping: asyncio.Event
@@ -179,17 +179,17 @@ class HttpSide:
     @web.middleware
     async def trouble(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Apply down time, bans (`ban_covers`) and planned faults before the handler."""
-        context = self._simulation.centre.options.context
+        context = self._centre.options.context
         if not request.path.startswith(f"{context}/") or request.path.startswith(OURS):
             return await handler(request)
         now = _now()
-        if now < self._simulation.down_until:
+        if now < self._centre.down_until:
             return page(404)
-        covers_all = self._simulation.centre.options.ban_covers == "everything"
-        if covers_all and self._simulation.gate.shuts_out(request.remote or "", now):
+        covers_all = self._centre.options.ban_covers == "everything"
+        if covers_all and self._centre.gate.shuts_out(request.remote or "", now):
             return page(403)
         first = request.path.removeprefix(f"{context}/").partition("/")[0]
-        fault = self._simulation.faults.on_http(first)
+        fault = self._centre.faults.on_http(first)
         if fault is None:
             return await handler(request)
         self._pulse.beat()
@@ -201,13 +201,13 @@ class HttpSide:
         return page(fault.status)
 
     async def _login(self, request: web.Request) -> web.Response:
-        options = self._simulation.centre.options
+        options = self._centre.options
         now = _now()
-        if not self._simulation.gate.admits(request.remote or "", now, options):
+        if not self._centre.gate.admits(request.remote or "", now, options):
             return page(403)
         body = await request.read()
         cookie = request.cookies.get(STICKY, "")
-        said = log_in(self._simulation.centre, body, request.headers.get("sign"), now, cookie)
+        said = log_in(self._centre, body, request.headers.get("sign"), now, cookie)
         self._pulse.beat()
         told = answer(said)
         if options.sticky_cookie and isinstance(token := said.get("token"), str):
@@ -219,12 +219,12 @@ class HttpSide:
             return answer(result(ResultCode.REQUEST_ERROR, "the question must come as a form"))
         fields = await request.post()
         form = {key: value for key, value in fields.items() if isinstance(value, str)}
-        return answer(tpi.search(self._simulation.centre.options, form))
+        return answer(tpi.search(self._centre.options, form))
 
     # --- upload ---------------------------------------------------------------------------------
 
     async def _upload(self, request: web.Request) -> web.Response:
-        centre = self._simulation.centre
+        centre = self._centre
         token = request.query.get("token", "")
         now, cookie = _now(), request.cookies.get(STICKY, "")
         customer = centre.holder(token, now, cookie)
@@ -247,7 +247,7 @@ class HttpSide:
     async def _keep(
         self, request: web.Request, name: str, chunks: AsyncIterator[bytes], login: str
     ) -> web.Response:
-        options = self._simulation.centre.options
+        options = self._centre.options
         allowed = options.allowed_extensions
         if allowed and extension(name) not in allowed:
             sentence = "only these extensions are allowed: " + ",".join(allowed)
@@ -365,8 +365,8 @@ class Line:
 
 
 class Switchboard:
-    def __init__(self, simulation: Simulation, journal: Log, pulse: Pulse) -> None:
-        self._simulation = simulation
+    def __init__(self, centre: CallCentre, journal: Log, pulse: Pulse) -> None:
+        self._centre = centre
         self._journal = journal
         self._pulse = pulse
         self._lines: dict[str, Line] = {}
@@ -379,7 +379,7 @@ class Switchboard:
             if isinstance(item, HangUp):
                 self._hang_up(item.login, item.code)
             else:
-                send = delivery.outbound(self._simulation.centre, item, _now())
+                send = delivery.outbound(self._centre, item, _now())
                 complete = complete and (send is not None or not item.is_push)
                 if send is not None:
                     self._put(send)
@@ -388,14 +388,14 @@ class Switchboard:
 
     def settle(self) -> None:
         """Do what time has brought (see `desk.overdue`), up to this moment."""
-        transcript = self._simulation.centre.transcript
-        last, news = transcript.last, desk.overdue(self._simulation.centre, _now())
+        transcript = self._centre.transcript
+        last, news = transcript.last, desk.overdue(self._centre, _now())
         if transcript.last > last:  # each of them is noted, though it may send nothing
             self.post(news)
 
     def keep_time(self) -> None:
         """Settle now and again, also while nobody does anything, until `stop_clock`."""
-        beat = self._simulation.centre.options.beat
+        beat = self._centre.options.beat
         self._clock = asyncio.get_running_loop().call_later(beat, self.keep_time)
         self.settle()
 
@@ -408,7 +408,7 @@ class Switchboard:
             self._hang_up(login, code)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        centre = self._simulation.centre
+        centre = self._centre
         self.settle()
         token = request.query.get("token", "")
         customer = centre.holder(token, _now(), request.cookies.get(STICKY, ""))
@@ -434,7 +434,7 @@ class Switchboard:
         return line.socket
 
     async def _read(self, line: Line, customer: Customer) -> None:
-        limit = self._simulation.centre.options.frame_limit
+        limit = self._centre.options.frame_limit
         async for message in line.socket:
             if message.type is WSMsgType.TEXT:
                 if len(message.data.encode("utf-8", "surrogatepass")) > limit:
@@ -456,18 +456,18 @@ class Switchboard:
         self._record("in", line.login, frame)
         if self._lines.get(line.login) is not line:
             return  # the socket is closing: its frames are ignored
-        fault = self._simulation.faults.on_command(line.login, frame)
+        fault = self._centre.faults.on_command(line.login, frame)
         if fault is not None and fault.fault == "cut":
             self._end(line, fault.code)
         elif fault is not None:
             self.post(_instead(line.login, fault, frame))
             return
         if fault is None or fault.carried_out:
-            self.post(handlers.answer(self._simulation.centre, customer, text, _now()))
+            self.post(handlers.answer(self._centre, customer, text, _now()))
 
     async def _repeat(self, line: Line, customer: Customer) -> None:
         while True:
-            centre = self._simulation.centre
+            centre = self._centre
             await asyncio.sleep(centre.options.resend_seconds)
             if centre.options.has("receipts") and self._lines.get(line.login) is line:
                 for send in delivery.due_again(centre, customer, _now()):
@@ -479,7 +479,7 @@ class Switchboard:
         customer.linked = True
         customer.links += 1
         customer.link_lost_at = None
-        for send in delivery.on_open(self._simulation.centre, customer, _now()):
+        for send in delivery.on_open(self._centre, customer, _now()):
             self._put(send)
         self._pulse.beat()
 
@@ -487,10 +487,10 @@ class Switchboard:
         if self._lines.get(line.login) is not line:
             return
         del self._lines[line.login]
-        customer = self._simulation.centre.customers[line.login]
+        customer = self._centre.customers[line.login]
         customer.linked = False
         customer.link_lost_at = _now()
-        self._simulation.faults.link_lost(line.login)
+        self._centre.faults.link_lost(line.login)
         self._pulse.beat()
 
     def _hang_up(self, login: str, code: int) -> None:
@@ -503,10 +503,10 @@ class Switchboard:
         line.end(code)
 
     def _put(self, send: Send) -> None:
-        faults = self._simulation.faults
-        due = _now() + self._simulation.centre.options.reply_delay_ms / 1000
+        faults = self._centre.faults
+        due = _now() + self._centre.options.reply_delay_ms / 1000
         for real in faults.on_send(send):
-            wire = delivery.worded(self._simulation.centre, real)
+            wire = delivery.worded(self._centre, real)
             self._lines[real.login].put(wire, due + faults.delay(real))
 
     def _written(self, send: Send) -> None:
@@ -516,7 +516,7 @@ class Switchboard:
 
     def _record(self, direction: Literal["in", "out"], login: str, frame: object) -> None:
         """Log a frame from or to a customer; `frame` is text if it is not JSON."""
-        entry: Wire = {"time": self._simulation.centre.wall_ms(), "direction": direction}
+        entry: Wire = {"time": self._centre.wall_ms(), "direction": direction}
         entry |= {"login": login, "frame": masked(frame)}
         self._journal.add(entry)
         self._pulse.beat()

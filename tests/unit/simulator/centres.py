@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 
 from bridge.simulator import handlers, operations
-from bridge.simulator.operations import Done, Simulation
+from bridge.simulator.operations import Done
 from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.state import CallCentre, Customer, Outgoing, Send, Wire
 
@@ -83,7 +83,7 @@ def chatting(centre: CallCentre, login: str = "ada") -> tuple[Phone, int]:
 
 
 def perform(centre: CallCentre, op: Mapping[str, object], now: float = 1) -> Done:
-    return operations.perform(Simulation(centre), op, now, no_files)
+    return operations.perform(centre, op, now, no_files)
 
 
 def no_files(name: str, body: bytes) -> tuple[str, str]:

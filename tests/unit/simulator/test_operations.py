@@ -12,7 +12,7 @@ import pytest
 
 from bridge.ids import SessionId
 from bridge.simulator import operations
-from bridge.simulator.operations import BadOpError, Simulation
+from bridge.simulator.operations import BadOpError
 from bridge.simulator.state import HangUp
 from tests.unit.simulator.centres import (
     Phone,
@@ -21,7 +21,6 @@ from tests.unit.simulator.centres import (
     frames,
     join,
     make_centre,
-    no_files,
     perform,
 )
 
@@ -264,11 +263,10 @@ def test_restart_closes_all_sockets_and_forgets_what_is_named() -> None:
     centre = make_centre()
     chatting(centre, "a")
     join(centre, "b")
-    simulation = Simulation(centre)
     op = {"op": "restart", "seconds": 5, "forget": ["sessions"]}
-    done = operations.perform(simulation, op, 100, no_files)
+    done = perform(centre, op, 100)
     assert done.outgoing == [HangUp("a", 1001), HangUp("b", 1001)]
-    assert (simulation.down_until, centre.sessions) == (105, {})
+    assert (centre.down_until, centre.sessions) == (105, {})
 
 
 def test_kick_needs_a_socket() -> None:
@@ -283,14 +281,14 @@ def test_kick_needs_a_socket() -> None:
 
 
 def test_set_changes_options_and_faults() -> None:
-    simulation = Simulation(make_centre())
+    centre = make_centre()
     op = {"op": "set", "options": {"script": "echo"}, "faults": [{"fault": "drop", "type": 202}]}
-    operations.perform(simulation, op, 1, no_files)
-    assert simulation.centre.options.script == "echo"
-    assert simulation.faults.describe() == [{"fault": "drop", "type": 202}]
+    perform(centre, op)
+    assert centre.options.script == "echo"
+    assert centre.faults.describe() == [{"fault": "drop", "type": 202}]
     # Without the key the faults stay.
-    operations.perform(simulation, {"op": "set", "options": {}}, 1, no_files)
-    assert len(simulation.faults.describe()) == 1
+    perform(centre, {"op": "set", "options": {}})
+    assert len(centre.faults.describe()) == 1
 
 
 @pytest.mark.parametrize(
