@@ -28,7 +28,7 @@ from nio import (
 from nio.crypto import decrypt_attachment
 from nio.exceptions import EncryptionError
 
-from bridge.demo.synapse import SynapseServer
+from bridge.demo.child_process import SynapseServer
 
 Event = dict[str, Any]
 """A Matrix event as JSON, decrypted if the client could."""

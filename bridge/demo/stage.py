@@ -12,9 +12,8 @@ from ruamel.yaml import YAML
 
 from bridge.app.settings import registration_of, tokens_of
 from bridge.config import load_config
-from bridge.demo.child_process import ChildProcess, free_port
+from bridge.demo.child_process import ChildProcess, SynapseServer, free_port
 from bridge.demo.phone import Phone, password_of
-from bridge.demo.synapse import SynapseServer
 from bridge.matrix.registration import save_registration
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 

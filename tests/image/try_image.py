@@ -24,8 +24,7 @@ from pathlib import Path
 import aiohttp
 
 from bridge.config import load_config
-from bridge.demo.child_process import free_port
-from bridge.demo.synapse import SynapseServer
+from bridge.demo.child_process import SynapseServer, free_port
 from bridge.ops.logging import configure_logging
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.support.client import said

@@ -14,8 +14,7 @@ from ruamel.yaml import YAML
 
 from bridge.app.settings import encryption_secret_of, login_keys, registration_of, tokens_of
 from bridge.config import load_config
-from bridge.demo.child_process import free_port
-from bridge.demo.synapse import SynapseServer
+from bridge.demo.child_process import SynapseServer, free_port
 from bridge.ids import RoomId
 from bridge.matrix.registration import save_registration
 from bridge.simulator.simulator import Simulator, SimulatorOptions

@@ -9,8 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 import pytest
 
-from bridge.demo.child_process import ServerError
-from bridge.demo.synapse import SynapseServer
+from bridge.demo.child_process import ServerError, SynapseServer
 from tests.support.client import restart
 from tests.support.matrix_user import Customer
 from tests.support.postgres import PostgresServer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bridge.demo.synapse import SynapseServer
+from bridge.demo.child_process import SynapseServer
 from tests.support.matrix_user import Customer, Event, Json, content_of, in_room
 
 

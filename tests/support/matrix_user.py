@@ -20,8 +20,8 @@ from nio import MegolmEvent
 from nio.exceptions import EncryptionError
 
 from bridge.demo import phone
+from bridge.demo.child_process import SynapseServer
 from bridge.demo.phone import RefusedError, password_of
-from bridge.demo.synapse import SynapseServer
 
 # --- unencrypted ---------------------------------------------------------------------------------
 

@@ -13,8 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bridge.demo.child_process import free_port
-from bridge.demo.synapse import SynapseServer
+from bridge.demo.child_process import SynapseServer, free_port
 from bridge.ids import QueueId
 from bridge.matrix.registration import Registration, make_registration, save_registration
 from bridge.matrix.users import OurUsers
