@@ -1,30 +1,47 @@
 """`matrix-webchat demo`: a complete conversation through real servers, printed as a transcript.
 
-The room is encrypted, and the WebChat server follows the newest guide. The check plays it a second
-time with a server of 2016, which knows fewer frames.
+Its script has two chats of one customer, with robot, queue, agents, media, typing, rating,
+conference and transfer, a broken connection and an expired token. The room is encrypted, and the
+WebChat server follows the newest guide. The check plays it a second time with a server of 2016,
+which knows fewer frames.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import io
 import logging
 import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import av
 from nio import DevicesResponse, JoinedRoomsResponse
 from rich.console import Console
 
 from bridge.demo.child_process import ServerError
 from bridge.demo.phone import Phone, done, password_of
-from bridge.demo.scene import Scene, Transcript, expect
-from bridge.demo.script import ANSWER, QUESTION, play_first_chat, play_second_chat
+from bridge.demo.scene import (
+    POLL,
+    Scene,
+    Transcript,
+    answers_of,
+    expect,
+    from_agent,
+    kind_is,
+    membership,
+    wording,
+    words,
+)
 from bridge.demo.stage import QUEUES, Stage, StageOptions, set_stage
 from bridge.ops.logging import configure_logging
 from bridge.simulator.options import RatingChoice, SimulatorOptions
+from bridge.simulator.samples import picture
 
 Dialect = Literal["2016", "2019"]
 VISITOR = "visitor"
@@ -172,3 +189,258 @@ async def _stay_up(stage: Stage, console: Console) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()
+
+
+def recorded_voice(seconds: int) -> bytes:
+    """Return a tone of growing volume as Ogg/Opus, the format that Element records."""
+    out = io.BytesIO()
+    tone = f"sine=440:sample_rate=48000:duration={seconds},volume=5*t/{seconds}:eval=frame"
+    with av.open(tone, format="lavfi") as source, av.open(out, "w", format="ogg") as target:
+        encoder = target.add_stream("libopus", rate=48_000, layout="mono")
+        for frame in source.decode(audio=0):
+            target.mux(encoder.encode(frame))
+        target.mux(encoder.encode(None))
+    return out.getvalue()
+
+
+# --- the first chat ------------------------------------------------------------------------------
+
+QUESTION = "When do you open?"
+ANSWER = "We are open from <b>nine to six</b>, Monday to Friday."
+"""An entry of the simulated knowledge base."""
+
+
+async def play_first_chat(scene: Scene, bystander: Scene) -> None:
+    """Play the first chat in a new direct room, with the bystander ahead of her in the queue."""
+    transcript = scene.transcript
+    transcript.title("A customer asks the robot, then for a person")
+    await _wait(scene, bystander)
+    transcript.title("The agent answers")
+    await _talk(scene)
+    if scene.stage.simulator.options.later:
+        await _type(scene)
+    await _exchange_files(scene)
+    transcript.title("The end, and a rating")
+    await _end_first_chat(scene)
+
+
+async def _wait(scene: Scene, bystander: Scene) -> None:
+    transcript = scene.transcript
+    async with transcript.step("somebody else is in the queue already"):
+        await bystander.open_dm("I was here first", encrypted=False)
+        await bystander.reads("number 1")
+    async with transcript.step("she opens an encrypted direct chat with the bot"):
+        await scene.open_dm(f"ask {QUESTION}")
+        await scene.sees("the bot", membership(scene.stage.bot, "join"))
+        expect(scene.customer.room(scene.room).encrypted, "the room is not encrypted")
+    async with transcript.step("the call centre's knowledge base answers what she asks"):
+        card = await scene.reads("nine to six", scene.stage.bot)
+    async with transcript.step("it does not help: 👎 asks for a person, who learns what she asked"):
+        await scene.react(card, "👎")
+        await scene.reads("number 2")
+        await scene.desk.gets(
+            f"pre-message: {QUESTION}", lambda said: QUESTION in str(said["text"])
+        )
+    async with transcript.step("her place in the queue changes in place when the other gives up"):
+        await bystander.say("!wc cancel")
+        await scene.reads("number 1")
+    async with transcript.step("what she writes while waiting is kept for the agent"):
+        await scene.tell("It is about order 4711", "pre-message: ")
+
+
+async def _talk(scene: Scene) -> None:
+    transcript, ghost = scene.transcript, scene.ghost("A00001")
+    async with transcript.step("an agent accepts and joins the room as herself"):
+        await scene.desk.do("accept", agent="A00001")
+        await scene.sees("the agent's arrival", membership(ghost, "join"))
+        await scene.reads(words("queue.joined", names="Mei"))
+        texts = [str(message["text"]) for message in scene.desk.messages]
+        expect(
+            len(texts) >= 2 and QUESTION in texts[0] and texts[-1] == "It is about order 4711",
+            f"the agent should have what she asked and what she wrote, in order; she has {texts}",
+        )
+        expect(len(texts) == len(set(texts)), f"the agent has something twice: {texts}")
+    async with transcript.step("the agent's text arrives, formatted and with emoji, and rings"):
+        await scene.desk.do(
+            "say", text='Hello /::) see <a href="https://example.org/faq">our FAQ</a>'
+        )
+        event = await scene.reads("Hello 🙂 see our FAQ", ghost)
+        html = event["content"].get("formatted_body", "")
+        expect('href="https://example.org/faq"' in html, f"the link is missing in {html}")
+        expect(event["content"].get("m.mentions") != {}, "her phone does not ring")
+    async with transcript.step("her text reaches the agent; a read receipt tells her so"):
+        sent = await scene.tell("Thanks, I read it. 谢谢！")
+        read = scene.customer.room(scene.room).read_receipts
+        await scene.notices(
+            "the read receipt", lambda: ghost in read and read[ghost].event_id == sent
+        )
+        transcript.said("Mei", "✓ has read it")
+
+
+async def _type(scene: Scene) -> None:
+    """Expect typing to be shown on both sides; servers of 2016 have no frame for it."""
+    transcript, nio, ghost = scene.transcript, scene.customer.nio, scene.ghost("A00001")
+    async with transcript.step("each sees that the other is typing"):
+        await scene.desk.do("typing")
+        room = scene.customer.room(scene.room)
+        await scene.notices("the agent's typing", lambda: ghost in room.typing_users)
+        transcript.said("Mei", "… types")
+        await nio.room_typing(scene.room)
+        await scene.desk.until("her typing", lambda who: bool(who.history.signals))
+        transcript.said("desk", "← she types …")
+        await nio.room_typing(scene.room, typing_state=False)
+
+
+async def _exchange_files(scene: Scene) -> None:
+    transcript, customer = scene.transcript, scene.customer
+    document = b"terms and conditions, \xe7\xac\xac 1 page\n" * 50
+    for kind, data, name, mime in (
+        ("image", picture("parcel", 96, 64), "parcel.png", "image/png"),
+        ("file", document, "receipt.txt", "text/plain"),
+    ):
+        async with transcript.step(f"the customer's {kind} reaches the agent, byte for byte"):
+            await scene.send_file(data, name, mime, kind)
+            await scene.desk.gets(f"{kind} {name}", kind_is(kind))
+            expect(hashlib.sha256(data).hexdigest() in scene.desk.uploads, "the bytes differ")
+    back = picture("label", 96, 64)
+    for kind, data, name in (("image", back, "label.png"), ("file", document, "terms.txt")):
+        async with transcript.step(f"the agent's {kind} arrives, byte for byte"):
+            await scene.desk.do(kind, name=name, data=base64.b64encode(data).decode())
+            event = await scene.sees(f"the {kind}", from_agent(f"m.{kind}"))
+            expect(await customer.read_file(event) == data, "the bytes differ")
+
+
+async def _end_first_chat(scene: Scene) -> None:
+    transcript = scene.transcript
+    async with transcript.step("the agent closes the chat and leaves the room"):
+        await scene.desk.do("close")
+        await scene.reads("The agent has ended the chat")
+        await scene.sees("the agent's leaving", membership(scene.ghost("A00001"), "leave"))
+    async with transcript.step("the customer rates with a tap on the poll"):
+        poll = await scene.sees("a poll", lambda event: event["type"] == POLL)
+        answer, label = answers_of(poll)[0]
+        await scene.vote(poll, answer)
+        transcript.said("alice", f"votes “{label}”")
+        await scene.reads(f"Thank you for your rating: {label}.")
+        given = [rating["rating"] for rating in scene.desk.customer.history.ratings]
+        expect(given == [int(answer)], f"WebChat should have {answer}, it has {given}")
+    async with transcript.step("nothing was sent twice, and nothing was unreadable"):
+        repeats = [message for message in scene.desk.messages if message["repeat"]]
+        expect(not repeats, f"{len(repeats)} messages were repeated")
+        expect_readable(scene)
+
+
+def expect_readable(scene: Scene) -> None:
+    """Fail the step if the customer's client could not decrypt an event."""
+    unread = scene.customer.unreadable(scene.room)
+    expect(not unread, f"{len(unread)} messages could not be decrypted")
+
+
+# --- the second chat -----------------------------------------------------------------------------
+
+VOICE_SECONDS = 2
+PEOPLES_SQUARE = "geo:31.230370,121.473700"
+"""A place in Shanghai, in GPS coordinates (WGS-84)."""
+ON_BAIDU = (31.2344, 121.4847)
+"""The same place in Baidu's coordinates (BD-09), to a hundred metres."""
+ORIENTAL_PEARL = (31.2453, 121.5064)
+"""Another place, in Baidu's coordinates (BD-09)."""
+
+WHILE_CUT = ("I said this while you were cut off.", "Your parcel is in Hamburg.")
+
+
+async def play_second_chat(scene: Scene) -> None:
+    """Play the second chat in the same room; the customer's next message asks for it."""
+    scene.transcript.title("A second chat: voices and places, more agents")
+    async with scene.transcript.step("the next word asks for a new chat"):
+        await scene.tell("One more thing", "pre-message: ")
+        known = {event["event_id"] for event in scene.events}
+        joined = membership(scene.ghost("A00001"), "join")
+        await scene.desk.do("accept", agent="A00001")
+        await scene.sees("Mei's return", lambda it: it["event_id"] not in known and joined(it))
+    await _voices_and_places(scene)
+    await _agents(scene)
+    scene.transcript.title("The connection breaks")
+    await _trouble(scene)
+    await _end_second_chat(scene)
+
+
+async def _voices_and_places(scene: Scene) -> None:
+    async with scene.transcript.step("her voice message reaches the agent as one (AMR)"):
+        recording = recorded_voice(VOICE_SECONDS)
+        voice = {"org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": {"duration": 2000}}
+        await scene.send_file(recording, "Voice message.ogg", "audio/ogg", "audio", **voice)
+        await scene.desk.gets(f"voice, {VOICE_SECONDS} s", kind_is("voice"))
+        digest = hashlib.sha256(recording).hexdigest()
+        expect(digest not in scene.desk.uploads, "it was sent as a file")
+    async with scene.transcript.step("the agent's voice message arrives as one that plays (Opus)"):
+        await scene.desk.do("voice", seconds=VOICE_SECONDS)
+        event = await scene.sees("a voice message", from_agent("m.audio"))
+        expect("org.matrix.msc3245.voice" in event["content"], "it is not marked as voice")
+        data = await scene.customer.read_file(event)
+        expect(data.startswith(b"OggS"), "it is not Ogg")
+    async with scene.transcript.step("her place reaches the agent, in the coordinates of its map"):
+        place = {"body": "People's Square", "geo_uri": PEOPLES_SQUARE}
+        await scene.send("[location] People's Square", msgtype="m.location", **place)
+        message = await scene.desk.gets("location People's Square", kind_is("location"))
+        got: Any = message["content"]
+        off = max(abs(got["latitude"] - ON_BAIDU[0]), abs(got["longitude"] - ON_BAIDU[1]))
+        expect(off < 0.001, f"{ON_BAIDU} was expected, not {got}")
+    async with scene.transcript.step("the agent's place arrives as one on any map"):
+        latitude, longitude = ORIENTAL_PEARL
+        await scene.desk.do("location", latitude=latitude, longitude=longitude, poi="东方明珠")
+        event = await scene.sees("a location", from_agent("m.location"))
+        uri = event["content"].get("geo_uri", "")
+        expect(uri.startswith("geo:31.24"), f"an address near 31.24 was expected, not {uri}")
+
+
+async def _agents(scene: Scene) -> None:
+    async with scene.transcript.step("conference: a second agent joins, then talks on alone"):
+        await scene.desk.do("conference", to="A00002")
+        await scene.sees("Jun's joining", membership(scene.ghost("A00002"), "join"))
+        await scene.desk.do("leave", agent="A00001")
+        await scene.sees("Mei's leaving", membership(scene.ghost("A00001"), "leave"))
+    async with scene.transcript.step("transfer: he hands the customer back"):
+        await scene.desk.do("transfer", to="A00001")
+        await scene.reads(words("chat.transferred", old="Jun", new="Mei"))
+
+
+async def _trouble(scene: Scene) -> None:
+    async with scene.transcript.step("the link is cut; what she writes arrives once all the same"):
+        await scene.desk.do("kick", code=1006)
+        await scene.tell("Are you still there?")
+    async with scene.transcript.step("the login expires; the bridge logs in again, unnoticed"):
+        await scene.desk.do("expire_token")
+        await scene.desk.do("kick", code=1006)
+        await scene.tell("And now?")
+        await scene.desk.do("say", text="Still here.")
+        await scene.reads("Still here.")
+    if not scene.stage.simulator.options.has("receipts"):
+        return
+    # Servers of 2019 resend pushes without a receipt, or keep a history; one of 2016 loses them.
+    async with scene.transcript.step("what the agent says while the link is cut comes once, later"):
+        await _say_while_cut(scene, WHILE_CUT[0])
+        await scene.desk.until("all receipts", lambda who: not who.pending)
+    async with scene.transcript.step("without receipts, the bridge finds it in the history"):
+        await scene.stage.simulator.do({"op": "set", "options": {"receipts": False}})
+        await _say_while_cut(scene, WHILE_CUT[1])
+
+
+async def _say_while_cut(scene: Scene, text: str) -> None:
+    await scene.desk.do("kick", code=1006)
+    await scene.desk.do("say", text=text)
+    await scene.reads(text)
+
+
+async def _end_second_chat(scene: Scene) -> None:
+    async with scene.transcript.step("the customer ends the chat herself"):
+        await scene.say("!wc close")
+        await scene.reads("You have ended the chat")
+        texts = [one["text"] for one in scene.desk.messages if not one["repeat"]]
+        for text in ("Are you still there?", "And now?"):
+            copies = texts.count(text)
+            expect(copies == 1, f"the agent got “{text}” {copies} times")
+        for text in WHILE_CUT:
+            seen = [one for one in scene.events if text in wording(one)]
+            expect(len(seen) <= 1, f"she got “{text}” {len(seen)} times")
+        expect_readable(scene)

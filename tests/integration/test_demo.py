@@ -13,9 +13,8 @@ import aiohttp
 import pytest
 from rich.console import Console
 
-from bridge.demo.play import options
+from bridge.demo.play import options, recorded_voice
 from bridge.demo.scene import StepFailedError, Transcript, expect
-from bridge.demo.script import recorded_voice
 from bridge.ids import QueueId
 from tests.support.sounds import codec_of, seconds_of
 
