@@ -534,10 +534,10 @@ def _message(body: ET.Element, line: Line, time: str, words: Telling) -> None:
         _text(article, "p", words.say(f"transcript.{line.kind}")).set("class", "void")
         return
     if line.file is not None:
+        # Not the address (mxc): no browser can open it, and "open" leads to the message itself.
         details = " · ".join(filter(None, (line.file.mime, _size(line.file.size))))
-        shown = f"{words.say('transcript.file')}: {line.file.name} ({details})"
-        _text(article, "p", shown).set("dir", "auto")
-        _text(ET.SubElement(article, "p"), "code", line.file.uri)
+        shown = f"{words.say('transcript.file')}: {line.file.name}"
+        _text(article, "p", f"{shown} ({details})" if details else shown).set("dir", "auto")
     if line.place is not None:
         where = f"geo:{line.place.latitude:.6f},{line.place.longitude:.6f}"
         _text(ET.SubElement(article, "p"), "code", where)

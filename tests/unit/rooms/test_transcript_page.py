@@ -141,11 +141,17 @@ def test_the_page_in_every_language(language: str) -> None:
             line("", kind="file", file=file("a.bin", "a/b", None)),
             "a.bin (a/b)",
         ),
+        (line("", kind="file", file=file("a.bin", "", None)), "File: a.bin\n"),
         (line("Shop", kind="location", place=Place(31.23, 121.5)), "geo:31.230000,121.500000"),
     ],
 )
 def test_all_kinds_of_messages(changed: Line, words: str) -> None:
     assert words in shown(whole(changed)).text
+
+
+def test_a_file_is_shown_without_its_address() -> None:
+    page = shown(whole(line("", kind="image", file=file("a.png", "image/png", 30_000))))
+    assert "mxc:" not in page.text
 
 
 @pytest.mark.parametrize(
