@@ -521,6 +521,14 @@ _PERSON_WORDS, _ENOUGH_WORDS = frozenset(WORDS["person"]), frozenset(WORDS["enou
 _ENDINGS = " \t\r\n.!。！~～"
 
 
+def ask(visit: Visit, question: str, event_id: EventId) -> None:
+    """Carry out `ask`."""
+    if visit.rules.robot:
+        visit.ask(model.AskRobot(event_id, question))
+    else:
+        visit.say(_offering(visit, "robot.off"), reply_to=event_id)
+
+
 async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
     """Ask the knowledge base; a failure is returned as an answer too."""
     # A message that waits for the answer is held, and redacted, in the conversation.
@@ -564,9 +572,7 @@ def _words(fragment: str) -> str:
 def robot_answered(visit: Visit, came: RobotAnswered) -> None:
     """Show the answer of the knowledge base, unless an agent was asked for meanwhile."""
     if not came.first:
-        key = came.key
-        if not _offers_person(visit):
-            key = f"robot.no_person.{came.key.removeprefix('robot.')}"
+        key = _offering(visit, came.key)
         visit.ask(ShowAnswer(came.event_id, came.question, key, came.args))
         return
     question = awaited(visit.record.conversation, came.event_id)
@@ -581,12 +587,17 @@ def robot_answered(visit: Visit, came: RobotAnswered) -> None:
     visit.step(model.Consulted(came.event_id, note, silence))
 
 
-def _offers_person(visit: Visit) -> bool:
-    """True if `human` leads to a person: there is none yet, and the room is not paused."""
+def _offering(visit: Visit, key: str) -> str:
+    """Return the key of an answer, which names `human` only if that leads to a person.
+
+    That is so if there is none yet, and the room is not paused.
+    """
     phase = visit.record.conversation.phase
     alone = isinstance(phase, model.NoChat) or hidden(phase)
     alone = alone or (isinstance(phase, model.Chatting) and phase.robot)
-    return alone and not visit.record.settings.paused
+    if alone and not visit.record.settings.paused:
+        return key
+    return f"robot.no_person.{key.removeprefix('robot.')}"
 
 
 def robot_wish(visit: Visit, words: str) -> model.Input | None:

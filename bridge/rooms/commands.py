@@ -724,8 +724,8 @@ COMMANDS: Mapping[str, Command] = {
         partial(_number_and_words, form=_RATING), "评价 評分 評価 评分 評價", "rating stars score",
         own=1, makes_sense=cards.rates),
     "ask": _OfRobot(
-        lambda visit, call: visit.ask(model.AskRobot(call.event_id, call.words[0])), _sentence,
-        "提问 提問 質問", own=0, off="robot.off",
+        lambda visit, call: cards.ask(visit, call.words[0], call.event_id), _sentence,
+        "提问 提問 質問", own=0,
         makes_sense=lambda visit, _: visit.rules.robot),
     "human": Command(
         lambda visit, call: cards.want_person(visit, call.event_id), _no_words,

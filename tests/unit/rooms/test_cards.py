@@ -367,6 +367,17 @@ def test_ask_where_there_is_a_robot_and_where_there_is_none() -> None:
     assert other.carried == [said]  # a customer's message
 
 
+@pytest.mark.parametrize("paused", [False, True])
+def test_ask_without_a_robot_names_no_person_to_who_has_one_or_gets_none(paused: bool) -> None:
+    house = House().served()
+    if paused:
+        house.visit.set(settings=RoomSettings(paused=True))
+    else:
+        house.visit.set(conversation=Conversation(Chatting(LAST, 0, QueueId(1))))
+    house.say("!wc ask how?")
+    assert house.notices == ["robot.no_person.off"]
+
+
 def closed_house(wanted: int | None) -> House:
     """A room without agents online: a callback was offered, and requested at `wanted`."""
     house = House().served()
