@@ -1,18 +1,31 @@
-"""Handlers of the customers' commands: effect on the call centre, reply, and pushes after it.
+"""Handlers of what customers send: commands on the socket, requests to the HTTP interface. Pure.
 
-Customers' messages are recorded twice: in the history for scripts, in the transcript for the desk.
+A command has an effect on the call centre, a reply, and pushes after it. Customers' messages are
+recorded twice: in the history for scripts, in the transcript for the desk.
+
+At `/tpi`, login (guide part one) issues tokens, and type 5003 (later guides; reference 3.8) returns
+the history in pages, newest first. `/robotSearch` (guide part four) returns canned answers and
+verifies the sign if it has a key.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import unquote, urlsplit
+
+import msgspec
 
 from bridge.ids import AgentId, QueueId, RequestId
 from bridge.simulator import delivery, desk
-from bridge.simulator.checks import Accepted, Refusal, check, handover_queue
+from bridge.simulator.checks import Accepted, Refusal, Shape, check, handover_queue
+from bridge.simulator.delivery import KINDS, icon
+from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.state import (
     CallCentre,
     Customer,
@@ -25,6 +38,7 @@ from bridge.simulator.state import (
 )
 from bridge.webchat import frames
 from bridge.webchat.codes import FrameType, MessageType, RequestStatus, ResultCode
+from bridge.webchat.http import HISTORY, login_sign, robot_sign
 
 _InSession = (
     frames.SendMessage
@@ -306,7 +320,7 @@ class _Exchange:
         while len(history.call_ids) > centre.options.keep_records:
             del history.call_ids[next(iter(history.call_ids))]
         number, raw = self._as_it_came()
-        kind = delivery.KINDS[number]
+        kind = KINDS[number]
         record: Wire = {
             "n": centre.number("message"),
             "type": int(call.type),
@@ -355,3 +369,173 @@ def _place(centre: CallCentre, address: str) -> Wire:
     if found and urlsplit(address).netloc == urlsplit(centre.base_url).netloc:
         return {"file": f"{found[1]}/{unquote(found[2])}", "url": address}
     return {"url": address}
+
+
+# --- `/tpi`: login --------------------------------------------------------------------------------
+
+_LOGINS: Mapping[int, Shape] = {
+    # The guide of 2016 shows `epid` and gives it no meaning when empty.
+    FrameType.LOGIN: Shape({"loginName": str, "password": str}, {"epid": str}),
+    # The guide only names it; the fields are those of later revisions (reference 3.1).
+    FrameType.REGISTER: Shape(
+        {"loginName": str}, optional={"name": str, "portraitUri": str, "epid": str}
+    ),
+    # From later revisions.
+    FrameType.VISITOR_LOGIN: Shape({"visitorId": str}, optional={"epid": str}),
+}
+
+
+def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie: str = "") -> Wire:
+    """Answer one request to `/tpi`: a login, or a page of history; `cookie` is the sticky cookie.
+
+    Results: -30 wrong sign of the body, -8 no JSON object, -12 unknown type, -14 missing or wrong
+    field, -20 wrong login name or password; for the history, -15 invalid token.
+    """
+    key = centre.options.sign_key
+    if key and not hmac.compare_digest(login_sign(body, key).encode(), (sign or "").encode()):
+        return result(ResultCode.INVALID_SIGN, "wrong sign")
+    try:
+        asked = msgspec.json.decode(body, type=dict[str, object])
+        kind = msgspec.convert(asked.get("type"), int)
+        if kind == HISTORY and centre.options.has("history"):
+            return _history(centre, msgspec.convert(asked, _Wanted), now, cookie)
+        login, name = _who(centre, kind, asked)
+    except Refusal as error:
+        return result(error.code, str(error))
+    except msgspec.ValidationError as error:
+        return result(ResultCode.INVALID_PARAMETER, str(error))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return result(ResultCode.REQUEST_ERROR, f"the body must be a JSON object: {error}")
+    customer, token = centre.sign_in(login, name, now)
+    told = result(ResultCode.SUCCESS, token=token, config={})
+    shown = {"clientId": customer.client_id} if centre.options.has("client_id_in_login") else {}
+    return told | shown
+
+
+def _who(centre: CallCentre, kind: int, asked: Wire) -> tuple[str, str]:
+    """Return login name and display name; Refusal if the login is not allowed."""
+    if kind not in _LOGINS:
+        raise Refusal(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
+    known = _LOGINS[kind].read(asked, centre.options)
+    login = known["visitorId" if kind == FrameType.VISITOR_LOGIN else "loginName"]
+    accounts = centre.options.accounts
+    if kind == FrameType.LOGIN and accounts and accounts.get(login) != known["password"]:
+        raise Refusal(ResultCode.INVALID_LOGIN, "wrong login name or password")
+    if not login:
+        raise Refusal(ResultCode.INVALID_PARAMETER, "the login name is empty")
+    return login, known.get("name", "")
+
+
+def result(code: int, message: str = "", **more: object) -> Wire:
+    return {"result": int(code), "message": message, **more}
+
+
+# --- `/tpi`: history ------------------------------------------------------------------------------
+
+_CUSTOMER, _AGENT = 1, 2
+_NORMAL, _NOTICE = 0, 1
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Wanted(msgspec.Struct):
+    token: str
+    from_session: _Natural = msgspec.field(name="fromSessionId", default=0)
+    """Newest session to include; 0 for all."""
+    from_message: _Natural = msgspec.field(name="fromMessageId", default=0)
+    """Only messages before this one; 0 for all."""
+    count: Annotated[int, msgspec.Meta(ge=1, le=1000)] = msgspec.field(name="maxCount", default=10)
+    permanent: int = msgspec.field(name="permFlag", default=0)
+    running: bool = msgspec.field(name="continueLastSession", default=False)
+    """True to include the open session, if `running_history` is `asked`."""
+
+
+def _history(centre: CallCentre, wanted: _Wanted, now: float, cookie: str) -> Wire:
+    customer = centre.holder(wanted.token, now, cookie)
+    if customer is None:
+        return result(ResultCode.INVALID_TOKEN, "the token is not valid")
+    rows = _newest_first(centre, customer, wanted)
+    if centre.options.history_style == "rows":
+        kept = ("id", "userId", "userType", "messageType", "postTime")
+        rows = [{key: row[key] for key in kept} | {"message": row["text"]} for row in rows]
+    return result(ResultCode.SUCCESS, hisMessages=rows)
+
+
+def _newest_first(centre: CallCentre, customer: Customer, wanted: _Wanted) -> list[Wire]:
+    mode, history = centre.options.running_history, customer.history
+    hidden = {one.id for one in history.sessions if one.open}
+    if mode == "told" or (mode == "asked" and wanted.running):
+        hidden.clear()
+    records = sorted((*history.messages, *history.said), key=lambda it: _whole(it["n"]))
+    people = {agent.id: agent for agent in (*centre.options.agents, centre.options.robot)}
+    people |= {agent.id: agent for session in history.sessions for agent in session.agents}
+    rows: list[Wire] = []
+    behind = centre.options.history_behind
+    for record in reversed(records):
+        number, session = _whole(record["n"]), _whole(record["sessionId"])
+        if record["type"] == MessageType.SYSTEM_NOTICE and not record["content"]:
+            continue  # typing is not history
+        if (behind := behind - 1) >= 0 or number >= (wanted.from_message or number + 1):
+            continue
+        if session in hidden or session > (wanted.from_session or session):
+            continue
+        rows.append(_row(centre, customer, people, record))
+    return rows[: wanted.count]
+
+
+def _row(
+    centre: CallCentre, customer: Customer, people: Mapping[AgentId, DeskAgent], record: Wire
+) -> Wire:
+    """Build the history row of a record of the customer or an agent."""
+    kind = record["type"]
+    if "agentId" in record:
+        is_text = kind in (MessageType.TEXT, MessageType.SYSTEM_NOTICE)
+        text = record["content"] if is_text else f"[{KINDS[_whole(kind)]}]"
+        agent = people.get(AgentId(str(record["agentId"])))
+        name, picture = (agent.name, icon(centre, agent)) if agent else ("", "")
+        who: Wire = {"userId": record["agentId"], "userName": name, "icon": picture}
+    else:
+        text = record["text"] or f"[{record['kind']}]"
+        name = customer.name or customer.login
+        who = {"userId": customer.client_id, "userName": name, "icon": ""}
+    return {
+        "id": record["n"],
+        **who,
+        "userType": _AGENT if "agentId" in record else _CUSTOMER,
+        "text": str(text),
+        "messageType": _NOTICE if kind == MessageType.SYSTEM_NOTICE else _NORMAL,
+        "postTime": record["time"],
+        "revokeFlag": int("revoked" in record),
+    }
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+# --- `/robotSearch` -------------------------------------------------------------------------------
+
+_SIGNED = ("action", "epid", "question")
+
+
+def search(options: SimulatorOptions, form: Mapping[str, str]) -> Wire:
+    """Answer one question; `srs` is empty if it is unknown. -14 bad field, -30 wrong sign."""
+    missing = [name for name in (*_SIGNED, "sign") if name not in form]
+    if missing:
+        return result(ResultCode.INVALID_PARAMETER, f"{missing[0]} is missing")
+    if form["action"] != "search":
+        return result(ResultCode.INVALID_PARAMETER, "action must be search")
+    given = form["sign"].lower().encode()
+    key = options.robot_key
+    signed = {name: form[name] for name in _SIGNED}
+    if key and not hmac.compare_digest(robot_sign(signed, key).encode(), given):
+        return result(ResultCode.INVALID_SIGN, "wrong sign")
+    question = form["question"]
+    if not question.strip():
+        return result(ResultCode.EMPTY_MESSAGE, "the question is blank")
+    results: list[Wire] = []
+    if (preview := options.robot_answers.get(question)) is not None:
+        article = hashlib.sha256(question.encode()).hexdigest()[:12]
+        path = f"/km/ArticleStore/{article}.htm"
+        about = {"articleAId": article, "path": path, "title": question}
+        results = [{"preview": preview, "question": "", "ra": about, "title": question}]
+    return result(ResultCode.SUCCESS, searchResult={"question": question, "srs": results})

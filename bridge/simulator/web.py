@@ -24,7 +24,8 @@ from aiohttp import BodyPartReader, WSMsgType, hdrs, web
 from aiohttp.multipart import content_disposition_filename, parse_content_disposition
 from aiohttp.typedefs import Handler
 
-from bridge.simulator import delivery, desk, handlers, samples, tpi
+from bridge.simulator import delivery, desk, handlers, samples
+from bridge.simulator.handlers import log_in, result
 from bridge.simulator.state import (
     STICKY,
     CallCentre,
@@ -39,7 +40,6 @@ from bridge.simulator.state import (
     masked_text,
     node,
 )
-from bridge.simulator.tpi import log_in, result
 from bridge.webchat.codes import ResultCode
 
 
@@ -219,7 +219,7 @@ class HttpSide:
             return answer(result(ResultCode.REQUEST_ERROR, "the question must come as a form"))
         fields = await request.post()
         form = {key: value for key, value in fields.items() if isinstance(value, str)}
-        return answer(tpi.search(self._centre.options, form))
+        return answer(handlers.search(self._centre.options, form))
 
     # --- upload ---------------------------------------------------------------------------------
 

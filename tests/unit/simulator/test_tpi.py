@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from bridge.simulator.handlers import log_in, search
 from bridge.simulator.operations import BadOpError
 from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.state import CallCentre, Gate
-from bridge.simulator.tpi import log_in, search
 from bridge.webchat.http import HISTORY
 from tests.unit.simulator.centres import WALL_MS, chatting, frames, make_centre, perform
 
