@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.simulator.desk_page import view
+from bridge.simulator.simulator import view
 from tests.unit.simulator.centres import Phone, chatting, make_centre, perform
 
 
