@@ -26,19 +26,22 @@ from rich.console import Console
 
 from bridge.demo.child_process import ServerError
 from bridge.demo.phone import Phone, done, password_of
-from bridge.demo.scene import (
+from bridge.demo.stage import (
     POLL,
+    QUEUES,
     Scene,
+    Stage,
+    StageOptions,
     Transcript,
     answers_of,
     expect,
     from_agent,
     kind_is,
     membership,
+    set_stage,
     wording,
     words,
 )
-from bridge.demo.stage import QUEUES, Stage, StageOptions, set_stage
 from bridge.ops.logging import configure_logging
 from bridge.simulator.options import RatingChoice, SimulatorOptions
 from bridge.simulator.samples import picture

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from bridge.demo.play import options, recorded_voice
-from bridge.demo.scene import StepFailedError, Transcript, expect
+from bridge.demo.stage import StepFailedError, Transcript, expect
 from bridge.ids import QueueId
 from tests.support.sounds import codec_of, seconds_of
 
