@@ -34,7 +34,7 @@ from bridge.admin.signin import SESSION_LIFE, NotLetIn, RoomAdmins, SignIn
 from bridge.admin.views import Caller
 from bridge.ids import RoomId
 from bridge.rooms.store import StoreError
-from bridge.texts.languages import nearest
+from bridge.texts import nearest
 
 COOKIE = "webchat_console"
 OUR_HEADER = "X-WebChat"

@@ -51,7 +51,7 @@ from bridge.rooms.visit import (
     can_be_sent_again,
     load_effect,
 )
-from bridge.texts.languages import clock_time, duration
+from bridge.texts import clock_time, duration
 from bridge.webchat.codes import ResultCode
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")

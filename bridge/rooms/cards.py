@@ -45,8 +45,7 @@ from bridge.rooms.record import (
 from bridge.rooms.rules import Rules, bare_sign, bridge_state_of, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
-from bridge.texts import WORDS, Texts
-from bridge.texts.languages import duration, fallbacks, waiting_range
+from bridge.texts import WORDS, Texts, duration, fallbacks, waiting_range
 from bridge.webchat.http import RobotAnswer
 from bridge.webchat.words import frame_bytes
 

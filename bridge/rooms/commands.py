@@ -55,7 +55,7 @@ from bridge.rooms.visit import (
     change,
     undo,
 )
-from bridge.texts.languages import nearest
+from bridge.texts import nearest
 
 Words = tuple[str, ...]
 """Arguments of a command: the words after its verb."""

@@ -67,7 +67,7 @@ from bridge.rooms.visit import (
     Visit,
     change,
 )
-from bridge.texts.languages import duration
+from bridge.texts import duration
 from bridge.webchat.words import name_line
 
 KEPT_PEOPLE = 200

@@ -79,7 +79,7 @@ from bridge.rooms.rules import Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import By, Came, Conceal, Visit, not_taken, record_in
-from bridge.texts.languages import CLEAR, followed
+from bridge.texts import CLEAR, followed
 from bridge.webchat.frames import MessageReceived
 
 ADMIN_LEVEL = 50

@@ -65,7 +65,7 @@ from bridge.rooms.visit import (
     sent_again,
     undelivered,
 )
-from bridge.texts.languages import clock_time
+from bridge.texts import clock_time
 from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
 from bridge.webchat.words import decode_emoji
 

@@ -23,8 +23,7 @@ from bridge.conversation.model import Args
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings
-from bridge.texts import CATALOGUE, DEFAULT_LANGUAGE, Texts, placeholders
-from bridge.texts.languages import LANGUAGES, nearest
+from bridge.texts import CATALOGUE, DEFAULT_LANGUAGE, LANGUAGES, Texts, nearest, placeholders
 from bridge.webchat.codes import Source
 
 TEXTS: Mapping[str, tuple[str, ...]] = {

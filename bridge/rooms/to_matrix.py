@@ -60,7 +60,7 @@ from bridge.rooms.visit import (
     log_fields,
     peek,
 )
-from bridge.texts.languages import clock_time, waiting_range
+from bridge.texts import clock_time, waiting_range
 from bridge.webchat import frames
 from bridge.webchat.words import decode_emoji
 

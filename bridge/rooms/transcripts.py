@@ -52,7 +52,7 @@ from bridge.rooms.references import recall
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import SendTranscript, TellHistory, Visit
-from bridge.texts.languages import clock_time, duration, listed
+from bridge.texts import clock_time, duration, listed
 from bridge.webchat import frames
 
 MOST_EVENTS = 5_000

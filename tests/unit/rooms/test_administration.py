@@ -35,8 +35,7 @@ from bridge.rooms.rules import (
 )
 from bridge.rooms.to_matrix import MOST_ANSWERS
 from bridge.rooms.visit import AskQueue, ShowSettings, TellChanges, TellFigures
-from bridge.texts import CATALOGUE, Texts
-from bridge.texts.languages import LANGUAGES
+from bridge.texts import CATALOGUE, LANGUAGES, Texts
 from bridge.webchat.frames import Agent, AgentsUpdated, Received
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World

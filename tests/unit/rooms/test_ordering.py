@@ -16,7 +16,7 @@ from bridge.rooms.record import Order, RoomConfigured, RoomSettings, dump_record
 from bridge.rooms.rules import LONGEST_SENTENCE, LONGEST_TEXTS, TEXTS, BadOrder
 from bridge.rooms.store import Change
 from bridge.rooms.visit import LONGEST_UNDONE, MOST_UNDONE
-from bridge.texts.languages import LANGUAGES
+from bridge.texts import LANGUAGES
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
 from tests.fakes.store import Fault, FlakyStore

@@ -12,7 +12,7 @@ from bridge.ids import EventId, RoomId, SessionId
 from bridge.rooms.record import Entered, MatrixEvent, Undecryptable, dump_input
 from bridge.rooms.references import Earlier, recall
 from bridge.rooms.store import NewInput
-from bridge.texts.languages import clock_time
+from bridge.texts import clock_time
 from bridge.webchat.frames import (
     AgentContent,
     AgentLocation,

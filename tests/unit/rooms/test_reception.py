@@ -35,8 +35,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, ShowBridge, ShowSettings, Visit
-from bridge.texts import LANGUAGES, Texts
-from bridge.texts.languages import nearest
+from bridge.texts import LANGUAGES, Texts, nearest
 from tests.unit.rooms.guests import Guests
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House, answer
 

@@ -19,8 +19,7 @@ from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Chat, Ending, Order, RoomSettings, dump_chat, dump_record
 from bridge.rooms.rules import BY_COMMAND, LONGEST_SENTENCE
 from bridge.rooms.store import Change, ChatRow, StoredRoom
-from bridge.texts import Texts
-from bridge.texts.languages import LANGUAGES
+from bridge.texts import LANGUAGES, Texts
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World

@@ -9,7 +9,7 @@ from bridge.config.model import Permission
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.rooms.rules import SOURCES
-from bridge.texts.languages import CLEAR
+from bridge.texts import CLEAR
 from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES, SALES_USER
 
 ROOM = RoomRecord(RoomId("!room:example.org"), host=BOT)

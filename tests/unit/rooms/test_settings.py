@@ -7,8 +7,7 @@ import pytest
 from bridge.ids import QueueId
 from bridge.rooms.record import RoomSettings
 from bridge.rooms.rules import BadOrder, settings_of_event, shown_value
-from bridge.texts import LANGUAGES, Texts
-from bridge.texts.languages import listed
+from bridge.texts import LANGUAGES, Texts, listed
 from tests.unit.rooms.visits import RULES
 
 

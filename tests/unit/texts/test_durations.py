@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.texts import LANGUAGES
-from bridge.texts.languages import clock_time, duration, waiting_range
+from bridge.texts import LANGUAGES, clock_time, duration, waiting_range
 
 SHANGHAI = timezone(timedelta(hours=8))
 

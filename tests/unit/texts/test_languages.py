@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.texts.languages import (
+from bridge.texts import (
     CLEAR,
     DEFAULT_LANGUAGE,
     LANGUAGES,
