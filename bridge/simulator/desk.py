@@ -1,23 +1,33 @@
-"""Actions of agents and robot: accept, refuse, answer or transfer a customer, end a session.
+"""Frames that the server sends, actions of agents and robot that lead to them, and their delivery.
 
-Functions return the frames to send. In `robot_queues` the robot answers first and offers a person
-when asked for one (reference 1.6); no guide documents its frames on the socket, so their shapes are
-those of the vendor's phone clients.
+Agents accept, refuse, answer or transfer a customer, and end a session. In `robot_queues` the robot
+answers first and offers a person when asked for one (reference 1.6); no guide documents its frames
+on the socket, so their shapes are those of the vendor's phone clients.
+
+Frames are written, lost, kept, or resent. The guide of 2016 (part three; reference 1.4) says
+nothing about pushes that no socket took, so by default they are lost. Later revisions number pushes
+with `rsId` and resend them until the customer's receipt (120). Pure: returns the frames, which
+`web` writes.
 """
 
 from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from urllib.parse import quote
 
-from bridge.ids import AgentId, QueueId
-from bridge.simulator import delivery
+import msgspec
+
+from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import (
     CallCentre,
+    Customer,
     Ending,
     Outgoing,
+    Pending,
     QueueRequest,
     Send,
     Session,
@@ -26,7 +36,132 @@ from bridge.simulator.state import (
     masked,
 )
 from bridge.webchat import frames
-from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus
+from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus, ResultCode
+
+# --- frames --------------------------------------------------------------------------------------
+
+
+KINDS: Mapping[int, str] = {
+    **{int(kind): kind.name.lower() for kind in MessageType},
+    MessageType.SYSTEM_NOTICE: "notice",
+}
+"""Names of the content types, by wire number, for scripts and the desk."""
+
+
+def identifier(centre: CallCentre, number: RequestId | SessionId) -> int | str:
+    """Return a requestId or sessionId as this server writes it."""
+    return str(number) if centre.options.ids_as_strings else int(number)
+
+
+def reply(
+    frame_type: int,
+    code: ResultCode | int,
+    message: str = "",
+    *,
+    call_id: CallId | None = None,
+    extra: Wire | None = None,
+) -> Wire:
+    """Build the reply to one command; without `messageId` if `call_id` is None."""
+    known: Wire = {} if call_id is None else {"messageId": call_id}
+    told: Wire = {"type": int(frame_type), "result": int(code), "message": message}
+    return known | told | (extra or {})
+
+
+def request_status(centre: CallCentre, request: QueueRequest, state: int, place: int) -> Send:
+    """Build a 201: request status and position; since R4 the session in a hand-over by a robot."""
+    number = identifier(centre, request.id)
+    values: Wire = {"requestId": number, "requestStatus": int(state), "queueLength": place}
+    options = centre.options
+    values |= options.words_for(place, "message")
+    if request.session is not None and options.later and options.revision >= "R4":
+        values["sessionId"] = identifier(centre, request.session.id)
+    body: Wire = {"data": values} if options.nested_status else values
+    return Send(request.login, {"type": int(FrameType.REQUEST_STATUS), **body})
+
+
+def places(centre: CallCentre, queue_id: QueueId) -> list[Send]:
+    """Return a 201 for each request in a queue whose position differs from its last 201."""
+    news: list[Send] = []
+    for place, request in enumerate(centre.waiting(queue_id), 1):
+        if request.announced != place:
+            request.announced = place
+            news.append(request_status(centre, request, RequestStatus.WAITING, place))
+    return news
+
+
+def people(centre: CallCentre, agents: Iterable[DeskAgent]) -> list[Wire]:
+    return [msgspec.to_builtins(agent) | {"icon": icon(centre, agent)} for agent in agents]
+
+
+def icon(centre: CallCentre, agent: DeskAgent) -> str:
+    if agent.icon != "auto":
+        return agent.icon
+    return f"{centre.base_url}/icon/{quote(agent.id, safe='')}.png"
+
+
+def push(
+    centre: CallCentre, kind: FrameType, session: Session, fields: Wire, record: Wire | None = None
+) -> Send:
+    frame: Wire = {"type": int(kind), "sessionId": identifier(centre, session.id), **fields}
+    return Send(session.login, frame, record)
+
+
+def started(centre: CallCentre, session: Session, *, resumed: bool = False) -> Send:
+    """Build a 202 (session open). The later guides list `users`, including the customer."""
+    customer = centre.customers[session.login]
+    agents = people(centre, session.agents)
+    # The customer's entry has no comments and comes first (trap T16).
+    own: Wire = {"id": customer.client_id, "name": customer.name or customer.login, "icon": ""}
+    fields: Wire = {"agents": agents, "users": [own, *agents]}
+    named = centre.options.people or ("users" if centre.options.later else "agents")
+    if named != "both":
+        fields = {named: fields[named]}
+    if resumed or centre.options.later:
+        fields["continueLastSession"] = resumed
+    if session.robot and centre.options.robot_mode:
+        fields["robotMode"] = True
+    return push(centre, FrameType.CHAT_STARTED, session, fields)
+
+
+def agents_updated(centre: CallCentre, session: Session, queue_name: str = "") -> Send:
+    """Build a 204: the complete new list of agents, and the queue if `queue_name` is given."""
+    fields: Wire = {"agents": people(centre, session.agents)}
+    if queue_name:
+        fields |= {"queueId": int(session.queue_id), "queueName": queue_name}
+    return push(centre, FrameType.AGENTS_UPDATED, session, fields)
+
+
+def init_config(centre: CallCentre, customer: Customer) -> Send:
+    """Build a 200, the first push on a new socket. No guide shows an element of `ratings`."""
+    options = centre.options
+    frame: Wire = {
+        "type": int(FrameType.INIT_CONFIG),
+        "ratings": [{"ratingId": choice.id, "name": choice.name} for choice in options.ratings],
+        "fileAcceptExtensionsArr": ",".join(options.allowed_extensions),
+        "hisSessions": [int(one.id) for one in customer.history.sessions if not one.open],
+    }
+    return Send(customer.login, frame)
+
+
+def message(
+    centre: CallCentre,
+    session: Session,
+    agent_id: AgentId,
+    kind: MessageType,
+    content: object,
+    *,
+    notice_type: int | None = None,
+    record: Wire | None = None,
+) -> Send:
+    """Build a 210. Later guides give a notice a noticeType, here 99 by default; 2016 has none."""
+    msg: Wire = {"type": int(kind), "content": content}
+    if notice_type is None and kind == MessageType.SYSTEM_NOTICE and centre.options.later:
+        notice_type = NoticeType.CUSTOM
+    if notice_type is not None:
+        msg["noticeType"] = int(notice_type)
+    fields: Wire = {"agentId": agent_id, "msg": msg}
+    return push(centre, FrameType.MESSAGE_RECEIVED, session, fields, record)
+
 
 # --- agents --------------------------------------------------------------------------------------
 
@@ -49,12 +184,12 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
         session = centre.start(request, agent)
     news: list[Outgoing] = []
     if request.session is None or centre.options.robot_handover == 202:
-        news.append(delivery.started(centre, session))
+        news.append(started(centre, session))
     else:
         name = centre.options.queue_name(request.queue_id)
-        news.append(delivery.agents_updated(centre, session, name))
+        news.append(agents_updated(centre, session, name))
     centre.event(session, "accepted", agent=agent.id, request=request.id)
-    news += delivery.places(centre, request.queue_id)
+    news += places(centre, request.queue_id)
     if centre.options.script == "echo":
         for heard in centre.customers[request.login].history.messages:
             if heard["type"] == 111 and heard["requestId"] == request.id:
@@ -66,8 +201,8 @@ def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Ou
     """End a queue request with a requestStatus other than waiting or accepted."""
     centre.leave_queue(request)
     centre.note(request.login, "event", "turned_away", request=request.id, text=str(int(status)))
-    told = delivery.status(centre, request, status, 0)
-    return [told, *delivery.places(centre, request.queue_id)]
+    told = request_status(centre, request, status, 0)
+    return [told, *places(centre, request.queue_id)]
 
 
 def overdue(centre: CallCentre, now: float) -> list[Outgoing]:
@@ -112,11 +247,9 @@ def speak(
     if notice_type != NoticeType.TYPING:
         side: Side = "robot" if session.robot and speaker == centre.options.robot.id else "agent"
         fields = {"text": str(content)} if shown is None else shown
-        name = delivery.KINDS[kind]
+        name = KINDS[kind]
         centre.note(session.login, side, name, session=session.id, agent=speaker, **fields)
-    return delivery.message(
-        centre, session, speaker, kind, content, notice_type=notice_type, record=record
-    )
+    return message(centre, session, speaker, kind, content, notice_type=notice_type, record=record)
 
 
 def speak_text(centre: CallCentre, session: Session, text: str) -> Send:
@@ -155,7 +288,7 @@ def change_agents(
         queue_name = queue_name or centre.options.queue_name(queue_id)
     joined = [one for one in after if one.id not in {other.id for other in before}]
     left = [one for one in before if one.id not in {other.id for other in after}]
-    news: list[Outgoing] = [delivery.agents_updated(centre, session, queue_name)]
+    news: list[Outgoing] = [agents_updated(centre, session, queue_name)]
     for people, event in ((joined, "joined"), (left, "left")):
         for agent in people:
             centre.event(session, event, agent=agent.id)
@@ -178,7 +311,7 @@ def end(
     """Close a session without a push to its customer; return new positions in the queue it left."""
     request = centre.customers[session.login].request
     centre.end(session, by, agent_id)
-    return [] if request is None else delivery.places(centre, request.queue_id)
+    return [] if request is None else places(centre, request.queue_id)
 
 
 def first_agent(session: Session) -> AgentId:
@@ -215,4 +348,91 @@ def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) ->
         shown = "<br>".join([words, *(html.escape(question, quote=False) for question in known)])
     said = speak(centre, session, options.robot.id, MessageType.TEXT, shown)
     fields: Wire = {"robotType": options.robot_type, "content": wire}
-    return [delivery.push(centre, FrameType.ROBOT_MESSAGE, session, fields, said.record)]
+    return [push(centre, FrameType.ROBOT_MESSAGE, session, fields, said.record)]
+
+
+# --- delivery ------------------------------------------------------------------------------------
+
+_NUMBERED = range(200, 300)
+"""Push types that carry an rsId from R3 on; R2 numbers 210 only."""
+
+
+def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
+    """Return the frame to write, a push with its rsId; None if the customer has no socket."""
+    customer = centre.customers[send.login]
+    numbered = _number(centre, customer, send, now) if send.is_push else send
+    if customer.linked:
+        return numbered
+    if numbered is send:
+        missed(centre, send)
+    return None
+
+
+def worded(centre: CallCentre, send: Send) -> Send:
+    """Return the frame as written: a reply without what `omit_types` and `omit_call_ids` say."""
+    options = centre.options
+    omitted = {"type": options.omit_types, "messageId": options.omit_call_ids}
+    if send.is_push or not any(omitted.values()):
+        return send
+    frame = {key: value for key, value in send.frame.items() if not omitted.get(key)}
+    return replace(send, frame=frame)
+
+
+def missed(centre: CallCentre, send: Send) -> None:
+    """Keep, or count as lost, a push that no socket took, unless its receipt is pending."""
+    customer = centre.customers[send.login]
+    if not send.is_push or send.frame.get("rsId") in customer.pending:
+        return
+    if centre.options.missed_pushes == "kept":
+        _remember(centre, customer, f"kept-{centre.number('push')}", Pending(send, 0))
+    else:
+        customer.history.lost_pushes += 1
+
+
+def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
+    """Return the first frames for a new socket: 200, a resuming 202, then pending pushes by age."""
+    waiting: list[Send] = []
+    for key, pending in list(customer.pending.items()):
+        if key.startswith("kept-"):
+            del customer.pending[key]
+        pending.sent_at = now
+        waiting.append(pending.send)
+    anew: list[Send] = []
+    if centre.options.has("init_config"):
+        anew.append(init_config(centre, customer))
+    if centre.options.resume_push and customer.session is not None:
+        anew.append(started(centre, customer.session, resumed=True))
+    return [*(_number(centre, customer, send, now) for send in anew), *waiting]
+
+
+def due_again(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
+    """Return the pushes to resend: no receipt for `resend_seconds`, below `max_resends`."""
+    repeats: list[Send] = []
+    for pending in customer.pending.values():
+        late = now - pending.sent_at >= centre.options.resend_seconds
+        if late and pending.resends < centre.options.max_resends:
+            pending.sent_at = now
+            pending.resends += 1
+            repeats.append(pending.send)
+    return repeats
+
+
+def _number(centre: CallCentre, customer: Customer, send: Send, now: float) -> Send:
+    """Add an rsId to a push and keep it pending, if this server numbers pushes of its type."""
+    options, kind = centre.options, send.frame.get("type")
+    only_messages = options.later and options.revision == "R2"
+    has_one = kind == FrameType.MESSAGE_RECEIVED if only_messages else kind in _NUMBERED
+    if not options.has("receipts") or not has_one or "rsId" in send.frame:
+        return send
+    rs_id = f"rs-{centre.number('push')}"
+    numbered = replace(send, frame={**send.frame, "rsId": rs_id})
+    _remember(centre, customer, rs_id, Pending(numbered, now))
+    return numbered
+
+
+def _remember(centre: CallCentre, customer: Customer, key: str, pending: Pending) -> None:
+    customer.pending[key] = pending
+    while len(customer.pending) > centre.options.max_pending:
+        oldest = next(iter(customer.pending))
+        del customer.pending[oldest]
+        customer.history.lost_pushes += 1

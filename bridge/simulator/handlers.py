@@ -22,9 +22,9 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from bridge.ids import AgentId, QueueId, RequestId
-from bridge.simulator import delivery, desk
+from bridge.simulator import desk
 from bridge.simulator.checks import Accepted, Refusal, Shape, check, handover_queue
-from bridge.simulator.delivery import KINDS, icon
+from bridge.simulator.desk import KINDS, icon
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.state import (
     CallCentre,
@@ -80,7 +80,7 @@ def _reply(
     if said and code is not ResultCode.SUCCESS:
         refused: Wire = {"messageId": call.call_id, "type": int(call.type), "result": int(code)}
         centre.keep(customer, customer.history.refused, refused)
-    frame = delivery.reply(call.type, code, message, call_id=call.call_id, extra=extra)
+    frame = desk.reply(call.type, code, message, call_id=call.call_id, extra=extra)
     return Send(customer.login, frame)
 
 
@@ -135,7 +135,7 @@ class _Exchange:
             place = self._place(waiting, waiting.announced) if rich else None
             return [self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting in a queue", place)]
         if (running := customer.session) is not None:
-            code, number = ResultCode.ALREADY_IN_CHATTING, delivery.identifier(centre, running.id)
+            code, number = ResultCode.ALREADY_IN_CHATTING, desk.identifier(centre, running.id)
             return [self.reply(code, "a session is open", {"sessionId": number} if rich else None)]
         by_robot = asked.queue_id in options.robot_queues
         self._check_open(asked.queue_id, asked.to_agent, people=not by_robot)
@@ -158,13 +158,13 @@ class _Exchange:
         session = centre.begin(self.customer, queue_id, [robot], robot=True)
         centre.event(session, "robot")
         told: Wire = {
-            "sessionId": delivery.identifier(centre, session.id),
+            "sessionId": desk.identifier(centre, session.id),
             "agentId": robot.id,
             "agentName": robot.name,
             "robotType": centre.options.robot_type,
             "queueLength": 0,
         }
-        started = [delivery.started(centre, session)] if centre.options.robot_started else []
+        started = [desk.started(centre, session)] if centre.options.robot_started else []
         return [self.reply(extra=told), *started]
 
     def _leave_robot(self, session: Session) -> list[Outgoing]:
@@ -206,17 +206,17 @@ class _Exchange:
         if script == "refuse":
             return request, desk.turn_away(centre, request, RequestStatus.REFUSED), place
         if script == "hand" or agent is None:
-            return request, [*delivery.places(centre, queue_id)], place
+            return request, [*desk.places(centre, queue_id)], place
         return request, desk.accept(centre, request, agent), 0
 
     def _place(self, request: QueueRequest, place: int) -> Wire:
-        told: Wire = {"requestId": delivery.identifier(self.centre, request.id)}
+        told: Wire = {"requestId": desk.identifier(self.centre, request.id)}
         words = self.centre.options.words_for(place, "positionInQueueMessage")
         return {**told, "queueLength": place, **words}
 
     def _told(self, session: Session) -> Wire:
-        told: Wire = {"sessionId": delivery.identifier(self.centre, session.id)}
-        for person in delivery.people(self.centre, session.agents):
+        told: Wire = {"sessionId": desk.identifier(self.centre, session.id)}
+        for person in desk.people(self.centre, session.agents):
             known = {"agentId": person["id"], "agentName": person["name"]}
             told |= {**known, "icon": person["icon"], "comments": person["comments"]}
         return told
@@ -237,7 +237,7 @@ class _Exchange:
                 news = [self.reply(), *desk.end(centre, session, "customer")]
                 if centre.options.close_echoed:
                     kind, agent = FrameType.SESSION_CLOSED, desk.first_agent(session)
-                    news.append(delivery.push(centre, kind, session, {"agentId": agent}))
+                    news.append(desk.push(centre, kind, session, {"agentId": agent}))
                 return news
             case frames.TransferFromRobot():
                 return self._leave_robot(session)
@@ -256,8 +256,8 @@ class _Exchange:
         if session is None and centre.options.session_in_message_reply and customer.session:
             session = customer.session
             told = {
-                "sessionId": delivery.identifier(centre, session.id),
-                "agents": delivery.people(centre, session.agents),
+                "sessionId": desk.identifier(centre, session.id),
+                "agents": desk.people(centre, session.agents),
             }
         if session is None:
             if centre.options.original_in_refusal:
@@ -298,7 +298,7 @@ class _Exchange:
             # No 201 for the customer who logged out; those behind move up.
             queue_id = customer.request.queue_id
             centre.leave_queue(customer.request)
-            news += delivery.places(centre, queue_id)
+            news += desk.places(centre, queue_id)
         centre.sign_out(customer)
         return [*news, HangUp(customer.login, 1000)]
 

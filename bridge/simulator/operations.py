@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import msgspec
 
 from bridge.ids import AgentId, QueueId, RequestId, SessionId
-from bridge.simulator import delivery, desk, samples
+from bridge.simulator import desk, samples
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import (
     CallCentre,
@@ -247,19 +247,19 @@ def _recall(at: _Moment, chat: _Chat, *, message: int | None = None) -> list[Out
     speaker, kind = AgentId(str(record["agentId"])), NoticeType.REVOKE_MESSAGE
     at.centre.event(chat.session, "recalled", agent=speaker)
     msg_type, content = MessageType.SYSTEM_NOTICE, {"messageId": record["n"]}
-    return [delivery.message(at.centre, chat.session, speaker, msg_type, content, notice_type=kind)]
+    return [desk.message(at.centre, chat.session, speaker, msg_type, content, notice_type=kind)]
 
 
 def _push_rating(at: _Moment, chat: _Chat) -> list[Outgoing]:
     at.centre.event(chat.session, "rating_pushed", agent=chat.agent)
     fields: Wire = {"agentId": chat.agent}
-    return [delivery.push(at.centre, FrameType.RATING_PUSHED, chat.session, fields)]
+    return [desk.push(at.centre, FrameType.RATING_PUSHED, chat.session, fields)]
 
 
 def _close(at: _Moment, chat: _Chat) -> list[Outgoing]:
     moved = desk.end(at.centre, chat.session, "agent", chat.agent)
     fields: Wire = {"agentId": chat.agent}
-    return [delivery.push(at.centre, FrameType.SESSION_CLOSED, chat.session, fields), *moved]
+    return [desk.push(at.centre, FrameType.SESSION_CLOSED, chat.session, fields), *moved]
 
 
 # --- in a session: who is in it -------------------------------------------------------------------

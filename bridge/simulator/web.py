@@ -24,7 +24,7 @@ from aiohttp import BodyPartReader, WSMsgType, hdrs, web
 from aiohttp.multipart import content_disposition_filename, parse_content_disposition
 from aiohttp.typedefs import Handler
 
-from bridge.simulator import delivery, desk, handlers, samples
+from bridge.simulator import desk, handlers, samples
 from bridge.simulator.handlers import log_in, result
 from bridge.simulator.state import (
     STICKY,
@@ -379,7 +379,7 @@ class Switchboard:
             if isinstance(item, HangUp):
                 self._hang_up(item.login, item.code)
             else:
-                send = delivery.outbound(self._centre, item, _now())
+                send = desk.outbound(self._centre, item, _now())
                 complete = complete and (send is not None or not item.is_push)
                 if send is not None:
                     self._put(send)
@@ -429,7 +429,7 @@ class Switchboard:
         finally:
             self._detach(line)
             for send in line.unwritten():
-                delivery.missed(centre, send)
+                desk.missed(centre, send)
             self._pulse.beat()
         return line.socket
 
@@ -445,7 +445,7 @@ class Switchboard:
             elif message.type is WSMsgType.BINARY:
                 self._record("in", line.login, "(a binary frame)")
                 sentence = "a binary frame is not JSON"
-                self.post([Send(line.login, delivery.reply(0, ResultCode.REQUEST_ERROR, sentence))])
+                self.post([Send(line.login, desk.reply(0, ResultCode.REQUEST_ERROR, sentence))])
         line.end(line.close_code)
 
     def _receive(self, line: Line, customer: Customer, text: str) -> None:
@@ -470,7 +470,7 @@ class Switchboard:
             centre = self._centre
             await asyncio.sleep(centre.options.resend_seconds)
             if centre.options.has("receipts") and self._lines.get(line.login) is line:
-                for send in delivery.due_again(centre, customer, _now()):
+                for send in desk.due_again(centre, customer, _now()):
                     self._put(send)
 
     def _attach(self, line: Line, customer: Customer) -> None:
@@ -479,7 +479,7 @@ class Switchboard:
         customer.linked = True
         customer.links += 1
         customer.link_lost_at = None
-        for send in delivery.on_open(self._centre, customer, _now()):
+        for send in desk.on_open(self._centre, customer, _now()):
             self._put(send)
         self._pulse.beat()
 
@@ -506,7 +506,7 @@ class Switchboard:
         faults = self._centre.faults
         due = _now() + self._centre.options.reply_delay_ms / 1000
         for real in faults.on_send(send):
-            wire = delivery.worded(self._centre, real)
+            wire = desk.worded(self._centre, real)
             self._lines[real.login].put(wire, due + faults.delay(real))
 
     def _written(self, send: Send) -> None:
@@ -529,7 +529,7 @@ async def _refuse(request: web.Request, mode: str) -> web.StreamResponse:
     socket = web.WebSocketResponse(compress=False, timeout=_GOODBYE_SECONDS)
     await socket.prepare(request)
     if mode == "frame":
-        refusal = delivery.reply(1, ResultCode.INVALID_TOKEN, "the token is not valid")
+        refusal = desk.reply(1, ResultCode.INVALID_TOKEN, "the token is not valid")
         await socket.send_str(msgspec.json.encode(refusal).decode())
     await socket.close(code=1008)
     return socket

@@ -2,18 +2,18 @@
 
 import pytest
 
-from bridge.simulator import delivery
+from bridge.simulator import desk
 from bridge.simulator.state import CallCentre, Customer, Send
 from tests.unit.simulator.centres import Phone, chatting, frames, join, make_centre
 
 
 def push(centre: CallCentre, mark: int, now: float = 0) -> Send | None:
-    return delivery.outbound(centre, Send("ada", {"type": 210, "mark": mark}), now)
+    return desk.outbound(centre, Send("ada", {"type": 210, "mark": mark}), now)
 
 
 def opened(centre: CallCentre, customer: Customer, now: float = 0) -> list[object]:
     customer.linked = True
-    return [send.frame.get("mark") for send in delivery.on_open(centre, customer, now)]
+    return [send.frame.get("mark") for send in desk.on_open(centre, customer, now)]
 
 
 def test_without_a_socket_a_push_is_lost() -> None:
@@ -36,8 +36,8 @@ def test_reply_is_lost_with_its_socket() -> None:
     centre = make_centre(missed_pushes="kept", receipts=True)
     customer = join(centre, linked=False)
     reply = Send("ada", {"type": 110, "result": 1})
-    assert delivery.outbound(centre, reply, 0) is None
-    delivery.missed(centre, reply)
+    assert desk.outbound(centre, reply, 0) is None
+    desk.missed(centre, reply)
     assert (customer.pending, customer.history.lost_pushes) == ({}, 0)
 
 
@@ -49,7 +49,7 @@ def test_receipts_number_pushes_and_repeat_them_until_120() -> None:
     assert sent.frame == {"type": 210, "mark": 1, "rsId": "rs-1"}
 
     def repeats(now: float) -> int:
-        return len(delivery.due_again(centre, phone.customer, now))
+        return len(desk.due_again(centre, phone.customer, now))
 
     assert [repeats(2.9), repeats(3), repeats(5.9), repeats(6), repeats(9)] == [0, 1, 0, 1, 0]
     assert opened(centre, phone.customer) == [1]
@@ -62,7 +62,7 @@ def test_a_numbered_push_that_was_not_written_is_still_pending() -> None:
     customer = join(centre)
     sent = push(centre, 1)
     assert sent is not None
-    delivery.missed(centre, sent)
+    desk.missed(centre, sent)
     assert (list(customer.pending), customer.history.lost_pushes) == (["rs-1"], 0)
 
 
@@ -78,7 +78,7 @@ def test_number_of_kept_pushes_is_limited() -> None:
 def test_session_can_be_pushed_again_to_a_new_socket() -> None:
     centre = make_centre(resume_push=True)
     phone, session = chatting(centre)
-    (again,) = delivery.on_open(centre, phone.customer, 0)
+    (again,) = desk.on_open(centre, phone.customer, 0)
     assert (again.frame["type"], again.frame["sessionId"]) == (202, session)
     assert again.frame["continueLastSession"] is True
 
@@ -113,7 +113,7 @@ def test_a_later_server_greets_with_200_and_the_former_sessions() -> None:
     centre = make_centre(dialect="2019", allowed_extensions=["zip", "png"])
     phone, session = chatting(centre)
     phone.send(103, sessionId=session)
-    (greeting,) = delivery.on_open(centre, phone.customer, 0)
+    (greeting,) = desk.on_open(centre, phone.customer, 0)
     assert greeting.frame == {
         "type": 200,
         "ratings": [{"ratingId": 1, "name": "满意"}, {"ratingId": 0, "name": "不满意"}],
@@ -139,7 +139,7 @@ def test_which_pushes_carry_an_rs_id(options: dict[str, object], numbered: list[
     join(centre)
     found = []
     for kind in (200, 201, 202, 203, 204, 205, 210, 301):
-        sent = delivery.outbound(centre, Send("ada", {"type": kind}), 0)
+        sent = desk.outbound(centre, Send("ada", {"type": kind}), 0)
         assert sent is not None
         if "rsId" in sent.frame:
             found.append(kind)
@@ -149,6 +149,6 @@ def test_which_pushes_carry_an_rs_id(options: dict[str, object], numbered: list[
 def test_a_script_can_name_the_rs_id_itself() -> None:
     centre = make_centre(dialect="2019")
     customer = join(centre)
-    sent = delivery.outbound(centre, Send("ada", {"type": 299, "rsId": "own"}), 0)
+    sent = desk.outbound(centre, Send("ada", {"type": 299, "rsId": "own"}), 0)
     assert sent is not None
     assert (sent.frame["rsId"], customer.pending) == ("own", {})
