@@ -36,6 +36,7 @@ from bridge.rooms.store import Change, EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.transcripts import Telling, rated
 from bridge.rooms.visit import (
+    Aside,
     Came,
     Conceal,
     Decline,
@@ -49,12 +50,13 @@ from bridge.rooms.visit import (
     TellStatus,
     TryLogin,
     can_be_sent_again,
-    load_effect,
 )
 from bridge.texts import clock_time, duration
 from bridge.webchat.codes import ResultCode
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
+_effects: msgspec.json.Decoder[Aside] = msgspec.json.Decoder(Aside)
+"""Decoder of this lane's effects only: mypy finds one that `run` does not carry out."""
 
 SOON = (2.0, 5.0)
 """Back-off in seconds between attempts while the customer waits for the answer."""
@@ -73,7 +75,7 @@ class AsideLane:
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one effect, and return the answer as an input."""
-        around, effect = self._around, load_effect(row.effect)
+        around, effect = self._around, _effects.decode(row.effect)
         match effect:
             case AskRobot():
                 return Done(came=(Came(await cards.ask_robot(around, effect)),))
@@ -115,8 +117,6 @@ class AsideLane:
                     "invitation refused", room=room.room_id, inviter=effect.inviter, why=effect.why
                 )
                 return await _patiently(room, partial(self._decline, room, effect), AT_LENGTH, None)
-            case _:
-                raise TypeError(f"{type(effect).__name__} is not an effect of this lane")
 
     async def _recall(self, room: Room, ask: FetchHistory) -> Done:
         """Fetch the call centre's history; empty if the server keeps none."""

@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack, suppress
 from functools import lru_cache
 from hashlib import sha256
 
+import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -49,6 +50,7 @@ from bridge.rooms.visit import (
     Came,
     Done,
     EnterRoom,
+    InRoom,
     LeaveRoom,
     PutSigns,
     RedactAll,
@@ -56,7 +58,6 @@ from bridge.rooms.visit import (
     ShowSettings,
     StoredEffect,
     can_be_sent_again,
-    load_effect,
     log_fields,
     peek,
 )
@@ -65,6 +66,11 @@ from bridge.webchat import frames
 from bridge.webchat.words import decode_emoji
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
+_effects: msgspec.json.Decoder[InRoom] = msgspec.json.Decoder(InRoom)
+_Told = model.Sentence | model.AskRating | ShowAnswer | AskQueue | PutSigns | ShowSettings
+_Moved = model.AgentsCame | model.AgentsLeft | EnterRoom | LeaveRoom
+_Carried = _Told | _Moved | model.Relay | model.TakeBack | RedactAll
+"""Effects of this lane but that of earlier versions: mypy finds one that is not carried out."""
 
 HELPED, NOT_HELPED, PERSON, BELL, CROSS, AGAIN = "👍", "👎", "🙋", "🔔", "❌", "🔁"
 UNANSWERED = frozenset({"robot.nothing", "robot.too_long", "robot.unreachable"})
@@ -139,7 +145,7 @@ class MatrixLane:
     """No effect of this lane can start synchronously: all wait for the homeserver."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
-        effect, wait = load_effect(row.effect), FIRST_WAIT
+        effect, wait = _effects.decode(row.effect), FIRST_WAIT
         said, moved_at = isinstance(effect, model.Say) and effect.key, room.record.moved_at
         if said in _UNSAID or isinstance(effect, model.EndPoll):
             return Done(outcome=Outcome.DISCARDED, detail="from an earlier version")
@@ -178,7 +184,7 @@ class MatrixLane:
                         await self._describe(room, row, effect)
                 return self._give_up(room, row, effect, error.code)
 
-    async def _look_back(self, room: Room, row: EffectRow, effect: StoredEffect) -> None:
+    async def _look_back(self, room: Room, row: EffectRow, effect: InRoom) -> None:
         """Look in the room for a row's events, as its transaction ids may be forgotten by now.
 
         Ids are per room, so an agent's message may also stand in the room before the upgrade.
@@ -206,7 +212,7 @@ class MatrixLane:
         except ports.Refused:
             return False
 
-    def _give_up(self, room: Room, row: EffectRow, effect: StoredEffect, why: str) -> Done:
+    def _give_up(self, room: Room, row: EffectRow, effect: InRoom, why: str) -> Done:
         if isinstance(effect, EnterRoom):
             later = _behind(room, row)
             if any(isinstance(one, EnterRoom) and one.into == effect.into for one in later):
@@ -219,7 +225,7 @@ class MatrixLane:
         _log.error("an effect is a dead letter now; see `dead-letters list`", **about, why=why)
         return Done(outcome=Outcome.DEAD, detail=why)
 
-    def _perform(self, room: Room, row: EffectRow, effect: StoredEffect) -> Awaitable[Done]:
+    def _perform(self, room: Room, row: EffectRow, effect: _Carried) -> Awaitable[Done]:
         if isinstance(effect, model.Relay):  # by far the most frequent
             return self._relay(room, row, effect)
         match effect:
@@ -249,8 +255,6 @@ class MatrixLane:
                 return self._leave(room, row, effect)
             case RedactAll():
                 return self._redact_all(room, row, effect)
-            case _:
-                raise TypeError(f"{type(effect).__name__} is not an effect of this lane")
 
     def _transaction_id(self, room: Room, row: EffectRow, sender: UserId) -> str:
         moment = f".{row.created:x}" if row.created >= self._dated else ""

@@ -25,6 +25,7 @@ from bridge.conversation.model import (
     Clip,
     FailureReason,
     Replied,
+    ToWebChat,
     Uploaded,
     UploadMedia,
 )
@@ -36,11 +37,13 @@ from bridge.rooms.record import RoomRecord
 from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Outcome, StoreError
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import Came, Done, load_effect, log_fields
+from bridge.rooms.visit import Came, Done, log_fields
 from bridge.webchat.codes import ResultCode, meaning
 from bridge.webchat.frames import Reply
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.webchat")
+_effects: msgspec.json.Decoder[ToWebChat] = msgspec.json.Decoder(ToWebChat)
+"""Decoder of this lane's effects only."""
 _LONGEST_AMR = 1024 * 1024
 """Maximum bytes of an uploaded AMR voice message: just above the longest in the best quality."""
 _SAID_NO = {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED}
@@ -52,7 +55,7 @@ class WebChatLane:
 
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
         """Write a call that is stored as attempted; return False if it needs `run` instead."""
-        effect, record = load_effect(row.effect), room.record
+        effect, record = _effects.decode(row.effect), room.record
         if not isinstance(effect, CallWebChat) or not wants_link(record.conversation):
             return False
         if _overtaken(record, effect.call_id):
@@ -85,11 +88,10 @@ class WebChatLane:
             attempted = True
 
         try:
-            effect = load_effect(row.effect)
+            effect = _effects.decode(row.effect)
             if isinstance(effect, CallWebChat):
                 return await self._call(room, row, effect, mark)
-            if isinstance(effect, UploadMedia):
-                return await self._upload(room, row, effect)
+            return await self._upload(room, row, effect)
         except msgspec.DecodeError as error:
             asked = room.record.conversation.outstanding
             if asked is not None and asked.call_id == row.call_id:
@@ -99,8 +101,6 @@ class WebChatLane:
             return Done(outcome=Outcome.DEAD, detail=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - logged, and the conversation goes on
             return _broken(room, row, error, attempted=attempted)
-        wrong = TypeError(f"{type(effect).__name__} is not an effect of this lane")
-        return _broken(room, row, wrong, attempted=attempted)
 
     async def _call(
         self, room: Room, row: EffectRow, effect: CallWebChat, mark: Callable[[], Awaitable[None]]
