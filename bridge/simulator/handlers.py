@@ -53,35 +53,11 @@ _HOSTED = re.compile(r"/up/(\d+)/([^/?#]+)$")
 
 def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> list[Outgoing]:
     """Carry out one text frame from a customer's socket; return the reply and the pushes."""
-    call = check(text, centre.options)
-    if isinstance(call, Refusal):
-        return [_reply(centre, customer, call, call.code, str(call))]
-    exchange = _Exchange(centre, customer, call, now)
-    alive = isinstance(call.command, frames.Heartbeat) and not call.token
-    if not alive and centre.holder(call.token, now) is not customer:
-        return [exchange.reply(ResultCode.INVALID_TOKEN, "bad token")]
+    exchange = _Exchange(centre, customer, check(text, centre.options), now)
     try:
         return exchange.carry_out()
     except Refusal as refused:
         return [exchange.reply(refused.code, str(refused))]
-
-
-def _reply(
-    centre: CallCentre,
-    customer: Customer,
-    call: Accepted | Refusal,
-    code: ResultCode,
-    message: str,
-    *,
-    extra: Wire | None = None,
-) -> Send:
-    """Build the reply; a 110 or 111 that is refused goes into the customer's history."""
-    said = call.type in (FrameType.SEND_MESSAGE, FrameType.SEND_PRE_MESSAGE)
-    if said and code is not ResultCode.SUCCESS:
-        refused: Wire = {"messageId": call.call_id, "type": int(call.type), "result": int(code)}
-        centre.keep(customer, customer.history.refused, refused)
-    frame = desk.reply(call.type, code, message, call_id=call.call_id, extra=extra)
-    return Send(customer.login, frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +66,17 @@ class _Exchange:
 
     centre: CallCentre
     customer: Customer
-    call: Accepted
+    call: Accepted | Refusal
     now: float
 
     def carry_out(self) -> list[Outgoing]:
-        centre, customer = self.centre, self.customer
-        match self.call.command:
+        centre, customer, call = self.centre, self.customer, self.call
+        if isinstance(call, Refusal):
+            raise call
+        alive = isinstance(call.command, frames.Heartbeat) and not call.token
+        if not alive and centre.holder(call.token, self.now) is not customer:
+            raise Refusal(ResultCode.INVALID_TOKEN, "bad token")
+        match call.command:
             case frames.RequestChat() as asked:
                 return self._request_chat(asked)
             case frames.CancelRequest() | frames.SendPreMessage() as command:
@@ -124,7 +105,18 @@ class _Exchange:
     def reply(
         self, code: ResultCode = ResultCode.SUCCESS, message: str = "", extra: Wire | None = None
     ) -> Send:
-        return _reply(self.centre, self.customer, self.call, code, message, extra=extra)
+        """Build the reply; a 110 or 111 that is refused goes into the customer's history."""
+        centre, call = self.centre, self.call
+        said = call.type in (FrameType.SEND_MESSAGE, FrameType.SEND_PRE_MESSAGE)
+        if said and code is not ResultCode.SUCCESS:
+            refused: Wire = {"messageId": call.call_id, "type": int(call.type), "result": int(code)}
+            centre.keep(self.customer, self.customer.history.refused, refused)
+        frame = desk.reply(call.type, code, message, call_id=call.call_id, extra=extra)
+        return Send(self.customer.login, frame)
+
+    @property
+    def _body(self) -> Wire:
+        return self.call.body if isinstance(self.call, Accepted) else {}
 
     # --- asking for an agent ----------------------------------------------------------------------
 
@@ -173,7 +165,7 @@ class _Exchange:
             raise Refusal(ResultCode.INVALID_SESSION_TYPE, "the session is not with a robot")
         if self.customer.request is not None:
             raise Refusal(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")
-        queue_id = handover_queue(self.call.body)
+        queue_id = handover_queue(self._body)
         queue_id = session.queue_id if queue_id is None else queue_id
         self._check_open(queue_id, "", people=True)
         _, news, place = self._into_queue(queue_id, session=session)
@@ -341,10 +333,10 @@ class _Exchange:
 
     def _as_it_came(self) -> tuple[int, object]:
         """Return content type and raw content of a 110 or 111; a 111 is text."""
-        msg = self.call.body.get("msg")
+        msg = self._body.get("msg")
         if self.call.type is FrameType.SEND_MESSAGE and isinstance(msg, dict):
             return int(msg["type"]), msg["content"]
-        return MessageType.TEXT, self.call.body["content"]
+        return MessageType.TEXT, self._body["content"]
 
 
 def _shown(centre: CallCentre, content: frames.Content) -> Wire:
