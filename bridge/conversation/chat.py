@@ -1,22 +1,26 @@
-"""A chat: start, with people or with the robot; end; rating.
+"""A chat: start, with people or with the robot; end; rating; the robot's messages.
 
 A chat is rated once: the rating is requested once, given by whichever means is used first, and can
 be changed for five minutes. Any session may be rated until the next one starts, also after its end
 (traps T19, T20); every rating id of the server is legal, 0 included (T21). After a bad rating
 without a comment the customer is asked for the reason: the next message is the comment (`unhappy`).
+
+The robot inside a chat is an agent whose proposals are answered by number (reference 1.6).
 """
 
 from __future__ import annotations
+
+import html
 
 from msgspec.structs import replace
 
 from bridge.conversation import model, queue
 from bridge.conversation.policy import Policy
-from bridge.conversation.robot import hand_over
 from bridge.conversation.turn import Turn, inviting
-from bridge.ids import EventId, SessionId
+from bridge.ids import AgentId, EventId, SessionId
+from bridge.media.plaintext import as_markup
 from bridge.webchat.codes import ResultCode
-from bridge.webchat.frames import Agent, RateSession, Reply
+from bridge.webchat.frames import Agent, AgentText, RateSession, Reply, RobotMessage
 
 
 def start_chat(
@@ -48,7 +52,7 @@ def start_chat(
     turn.set(last_session=session_id, last_closed=False, callback=None, vain=None)
     chat = model.Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
     turn.enter(chat, request_id=request_id, unanswered=not robot, close_order=close_order)
-    hand_over(turn)
+    queue.hand_over(turn)
     if unwanted:
         queue.show_cancelled(turn, "queue.cancelled")
     else:
@@ -263,3 +267,49 @@ def unhappy(state: model.Conversation, now: int, policy: Policy) -> model.Rated 
 def _rated(state: model.Conversation, session_id: SessionId) -> model.Rated | None:
     rated = state.rated
     return rated if rated is not None and rated.session_id == session_id else None
+
+
+# --- the robot inside a chat ---------------------------------------------------------------------
+
+_NAMELESS = Agent(AgentId("robot"))
+"""Agent for a robot that no frame has named."""
+
+
+def chosen(phase: model.Chatting, event: model.Said) -> model.Said:
+    """Replace a number with the text of the robot's proposal, since the robot expects words."""
+    if not isinstance(event.content, model.CustomerText):
+        return event
+    word = (event.words or event.content.text).strip()
+    number = int(word) if word.isascii() and word.isdigit() and len(word) <= 2 else 0
+    if not 0 < number <= len(phase.choices):
+        return event
+    return model.Said(event.event_id, model.CustomerText(phase.choices[number - 1]))
+
+
+def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
+    """Show the robot's message (301), its proposals and its offer of a person."""
+    text = _shown(push)
+    phase = turn.state.phase
+    robots = phase.agents if isinstance(phase, model.Chatting) and phase.robot else ()
+    agent = robots[0] if robots else _NAMELESS
+    if text:
+        turn.ask(model.Relay(agent, AgentText(text), session_id, push.suggestions))
+    if not isinstance(phase, model.Chatting) or not phase.robot:
+        if text:  # late: the robot's ghost joins only for this message
+            turn.ask(model.AgentsLeft((agent.id,)))
+        return
+    present = robots or ((agent,) if text else ())
+    turn.enter(phase, agents=present, choices=push.suggestions)
+    if push.transfer:
+        turn.ask(model.Offer("robot.person_offered"))
+
+
+def _shown(push: RobotMessage) -> str:
+    """Return the message as an HTML fragment, the proposals as a numbered list."""
+    text = push.text.strip()
+    if not push.suggestions:
+        return text
+    # `as_markup` keeps the line breaks of a fragment that has elements.
+    text = as_markup(text).replace("\r\n", "<br>").replace("\n", "<br>")
+    items = "".join(f"<li>{html.escape(one, quote=False)}</li>" for one in push.suggestions)
+    return f"{text}<ol>{items}</ol>"

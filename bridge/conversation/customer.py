@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from bridge.conversation import model, queue, robot
+from bridge.conversation import model, queue
 from bridge.conversation.calls import refuse_unwelcome
-from bridge.conversation.chat import start_chat, uncomment
+from bridge.conversation.chat import chosen, start_chat, uncomment
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, all_pieces, unique_events, without
 from bridge.ids import EventId, QueueId
@@ -28,7 +28,7 @@ def said(turn: Turn, event: model.Said) -> None:
     state, phase = turn.state, turn.state.phase
     chatting = isinstance(phase, model.Chatting)
     if isinstance(phase, model.Chatting) and phase.robot:
-        event = robot.chosen(phase, event)
+        event = chosen(phase, event)
     pieces = _pieces(turn, event)
     if not pieces:
         turn.report((model.Held(event.event_id, event.content, turn.now),), "undelivered.blank")
@@ -41,7 +41,7 @@ def said(turn: Turn, event: model.Said) -> None:
         return
     if turn.state.extensions and refuse_unwelcome(turn, pieces):
         return  # the message was reported as undelivered
-    robot_first = not chatting and robot.answers_first(turn)
+    robot_first = not chatting and queue.answers_first(turn)
     # Reserve orders for the pieces of `instead`, and one for the robot's answer behind the message.
     places = len(pieces) + len(pieces[0].instead) + 1
     turn.state = replace(state, held=state.held + pieces, typed=state.typed + places)
@@ -53,7 +53,7 @@ def said(turn: Turn, event: model.Said) -> None:
     if not isinstance(turn.state.phase, model.NoChat):
         return
     if robot_first:
-        queue.want_person(turn, robot.consult(turn, event))
+        queue.want_person(turn, queue.consult(turn, event))
     elif turn.policy.start_on_message:
         queue.request_chat(turn, said=True)
     elif not event.again:
@@ -301,7 +301,7 @@ def cancel(turn: Turn) -> None:
             turn.say("cancel.chatting")
     else:
         asked = (one.event_id for one in turn.state.questions if not one.aside)
-        left = robot.settle(turn, *asked)
+        left = queue.settle(turn, *asked)
         if not (called_off or all_pieces(turn.state)):
             turn.say("robot.solved" if left else "cancel.nothing")
         _drop_all(turn)

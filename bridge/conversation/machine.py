@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
-from bridge.conversation import calls, chat, customer, history, model, queue, robot, server
+from bridge.conversation import calls, chat, customer, history, model, queue, server
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, without
 from bridge.webchat.frames import CancelRequest, SendMessage
@@ -45,7 +45,7 @@ def step(
         turn.set(told_away=False)  # the link is closed without a chat, so never restored
     _apply(turn, happened)
     if turn.state.questions:
-        robot.tidy(turn)
+        queue.tidy_questions(turn)
     if turn.state.dropped:
         queue.tell_dropped(turn)
     calls.next_call(turn)
@@ -86,7 +86,7 @@ def _apply(turn: Turn, happened: model.Input) -> None:
         case model.CallFailed():
             calls.call_failed(turn, happened)
         case model.Consulted():
-            queue.want_person(turn, robot.consulted(turn, happened))
+            queue.want_person(turn, queue.consulted(turn, happened))
         case model.LinkLost():
             history.link_lost(turn)
         case model.TurnAwaited():
@@ -123,7 +123,7 @@ def _customer_did(turn: Turn, happened: model.CustomerAct) -> None:
         case model.Human():
             customer.human(turn)
         case model.Solved():
-            robot.solved(turn, happened)
+            queue.solved(turn, happened)
         case model.CallBack():
             customer.call_back(turn)
         case model.Pending():
@@ -177,7 +177,7 @@ def _hold_ends(state: model.Conversation, policy: Policy) -> int | None:
 
 
 def _ask_people(turn: Turn) -> None:
-    for why in robot.overdue(turn):
+    for why in queue.questions_overdue(turn):
         queue.want_person(turn, why)
 
 
@@ -243,7 +243,7 @@ def _silence_ends(state: model.Conversation, policy: Policy) -> int | None:
 Due = Callable[[model.Conversation, Policy], int | None]
 _DEADLINES: tuple[tuple[Due, Callable[[Turn], None]], ...] = (
     (_hold_ends, calls.give_up),
-    (robot.due, _ask_people),
+    (queue.question_due, _ask_people),
     (_idle_ends, _expire),
     (_phase_ends, _end_phase),
     (_silence_ends, lambda turn: queue.ask_after(turn, heard_at=turn.now)),

@@ -1,7 +1,7 @@
-"""Queue requests, from `request_chat` to their end, the queue card, and callbacks.
+"""Outside a chat: queue requests, the queue card, callbacks, and the knowledge base.
 
-A request begins with `request_chat`, is queued once WebChat has taken it (`place_of`), and ends in
-a chat (`chat.start_chat`), without one (`ended`) or by a cancel (`cancelled`). Content typed
+*A request* begins with `request_chat`, is queued once WebChat has taken it (`place_of`), and ends
+in a chat (`chat.start_chat`), without one (`ended`) or by a cancel (`cancelled`). Content typed
 meanwhile is kept. Times and durations are ms. No function here makes a call (see `calls`).
 
 *The queue card* is one message, edited in place. A new position is shown at once; otherwise it is
@@ -20,18 +20,25 @@ for a moment or an agent is there.
 while the link stays open and the request is remembered: any news but its end puts the customer back
 in the queue (`revive`). Its pre-messages are sent again only after a 202, which does not name the
 request.
+
+*The knowledge base*, a robot, is asked over HTTP (guide part four), with a time-out: an unanswered
+question goes to a person, and the customer is told why. Its pieces are in `held`, as without a
+robot; `Conversation.questions` has the state of each question. If a person is wanted after all,
+`hand_over` puts the robot's answer behind each question. A question that needs no person ends with
+`Answered`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec.structs import replace
 
-from bridge.conversation import model, robot
-from bridge.conversation.policy import Policy
-from bridge.conversation.turn import Turn, inviting, unique_events
-from bridge.ids import QueueId
+from bridge.conversation import model
+from bridge.conversation.policy import Policy, RobotUse
+from bridge.conversation.turn import Turn, inviting, unique_events, without
+from bridge.ids import EventId, QueueId
 from bridge.webchat.codes import RESULTS, Progress, RequestStatus, progress
 from bridge.webchat.frames import QueueStatus, RequestChat, SendPreMessage
 
@@ -49,6 +56,8 @@ _HOPELESS = frozenset(
 """Keys of permanent failures: a retry is useless until an operator acts."""
 NEAR_FOR, NEAR_MESSAGES = 60 * 60_000, 5
 """Age in ms, and messages since, at which a card has scrolled out of the customer's view."""
+MOST_ASKED = 5
+"""Maximum number of messages, the newest, put to the knowledge base if no agent is available."""
 
 # --- a request begins and ends --------------------------------------------------------------------
 
@@ -73,7 +82,7 @@ def request_chat(
         # Pushes ended that request; its late reply must not be taken for the new one's.
         turn.set(outstanding=replace(outstanding, moot=True))
     turn.enter(model.Requesting(queue_id, turn.now, quiet=quiet))
-    robot.hand_over(turn)
+    hand_over(turn)
     show_card(turn)
 
 
@@ -99,7 +108,7 @@ def want_person(turn: Turn, key: str | None) -> None:
         if not turn.policy.paused:
             turn.say(key)
         resume_held(turn)
-        robot.hand_over(turn)  # also if only a command requests a chat here
+        hand_over(turn)  # also if only a command requests a chat here
 
 
 def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
@@ -140,7 +149,7 @@ def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = 
     turn.set(vain=replace(vain, key=key, args=args))
     show_end(turn, *(["callback.hopeless"] if wanted and hopeless else []))
     if key in NOBODY_THERE:
-        robot.ask_about_kept(turn)
+        ask_about_kept(turn)
 
 
 def show_end(turn: Turn, *below: str) -> None:
@@ -472,5 +481,149 @@ def revive(turn: Turn, news: QueueStatus) -> bool:
     until = None if place.quiet_until is None else turn.now + turn.policy.quiet_wait
     place = replace(place, position=None, words="", quiet_until=until)
     turn.enter(place, accepted=False, resync=False, pre_sent=sent)
-    robot.hand_over(turn)
+    hand_over(turn)
     return True
+
+
+# --- the knowledge base -------------------------------------------------------------------------
+
+
+def answers_first(turn: Turn) -> bool:
+    """Return whether messages go to the knowledge base first: not while one waits for a person."""
+    state = turn.state
+    if turn.policy.robot is not RobotUse.FIRST or not isinstance(state.phase, model.NoChat):
+        return False
+    return not without(state.held, tuple(one.event_id for one in state.questions))
+
+
+def consult(turn: Turn, event: model.Said) -> str | None:
+    """Put a new message to the knowledge base; if unfit, return the key why a person is wanted."""
+    if not isinstance(event.content, model.CustomerText):
+        return "robot.person_file"
+    words = event.words or event.content.text
+    if len(words) > turn.policy.longest_question:
+        return "robot.person_long"
+    _ask(turn, event.event_id, words)
+    return None
+
+
+def consulted(turn: Turn, came: model.Consulted) -> str | None:
+    """Store the knowledge base's answer; if it has none, return the key why a person is wanted."""
+    question = awaited(turn.state, came.event_id)
+    if question is None:
+        return None
+    if not (came.note or question.aside):
+        return f"robot.person_{came.silence}"
+    questions = turn.state.questions
+    known = (replace(question, note=came.note),) if came.note else ()
+    at = questions.index(question)
+    turn.set(questions=(*questions[:at], *known, *questions[at + 1 :]))
+    return None
+
+
+def solved(turn: Turn, wish: model.Solved) -> None:
+    """Settle questions whose answer was enough; too late once in a queue or chat."""
+    idle = isinstance(turn.state.phase, model.NoChat)
+    asked = unique_events(piece for piece in turn.state.held if piece.consulted)
+    events = (one for one in asked if idle and wish.event_id in {None, one})
+    if settle(turn, *events) or wish.aside:
+        turn.say("robot.solved")
+    elif wish.event_id is None:
+        turn.say("robot.none_open")
+
+
+def question_due(state: model.Conversation, policy: Policy) -> int | None:
+    moments = (_due_at(one, policy) for one in state.questions)
+    return min(filter(None, moments), default=None)
+
+
+def questions_overdue(turn: Turn) -> Iterator[str | None]:
+    """End questions that are overdue; yield the key why a person is wanted for one."""
+    for question in turn.state.questions:
+        moment = _due_at(question, turn.policy)
+        if question not in turn.state.questions or moment is None or moment > turn.now:
+            continue
+        if question.note is None:
+            silence = model.Silence.UNREACHABLE
+            yield consulted(turn, model.Consulted(question.event_id, silence=silence))
+        else:
+            settle(turn, question.event_id)
+
+
+def _ask(turn: Turn, event_id: EventId, words: str, *, aside: bool = False) -> None:
+    held = tuple(
+        replace(piece, consulted=True) if piece.event_id == event_id else piece
+        for piece in turn.state.held
+    )
+    question = model.Question(event_id, turn.now, aside=aside)
+    turn.set(held=held, questions=(*turn.state.questions, question))
+    turn.ask(model.AskRobot(event_id, words, first=True))
+
+
+def ask_about_kept(turn: Turn) -> None:
+    """Put messages that wait for a person to the knowledge base; they go on waiting."""
+    if turn.policy.robot is not RobotUse.WHEN_NO_AGENT:
+        return
+    pieces = tuple(one for one in turn.state.held if not one.consulted)
+    for event_id in unique_events(pieces)[-MOST_ASKED:]:
+        words = _words_of(tuple(one for one in pieces if one.event_id == event_id))
+        if 0 < len(words) <= turn.policy.longest_question:
+            _ask(turn, event_id, words, aside=True)
+
+
+def _words_of(pieces: tuple[model.Held, ...]) -> str:
+    """Return the words of a message; empty if it is not only text."""
+    texts = [one.content.text for one in pieces if isinstance(one.content, model.CustomerText)]
+    whole = pieces[0].words or "\n".join(texts)
+    return whole if len(texts) == len(pieces) else ""
+
+
+def awaited(state: model.Conversation, event_id: EventId) -> model.Question | None:
+    found = (one for one in state.questions if one.event_id == event_id and one.note is None)
+    return next(found, None)
+
+
+def hand_over(turn: Turn) -> None:
+    """Turn questions into messages for a person, each followed by the robot's answer, if any."""
+    notes = {one.event_id: one.note for one in turn.state.questions if one.note}
+    held: list[model.Held] = []
+    for piece in turn.state.held:
+        note = notes.get(piece.event_id) if piece.last else None
+        if note is None:
+            held.append(piece)
+        else:
+            after, text = piece.order + 1, model.CustomerText(note)  # `said` reserved the order
+            told = model.Held(
+                piece.event_id,
+                text,
+                turn.now,
+                order=after,
+                consulted=True,
+                sender=piece.sender,
+            )
+            held += [replace(piece, last=False), told]
+    turn.set(held=tuple(held), questions=())
+
+
+def settle(turn: Turn, *events: EventId) -> bool:
+    """Drop messages that the robot has answered; False if all are sent or being sent."""
+    outstanding = turn.state.outstanding
+    going = None if outstanding is None or outstanding.held is None else outstanding.held.event_id
+    held = unique_events(turn.state.held)
+    events = tuple(one for one in events if one in held and one != going)
+    for event_id in events:
+        turn.ask(model.Answered(event_id))
+    turn.set(held=without(turn.state.held, events))
+    tidy_questions(turn)
+    return bool(events)
+
+
+def tidy_questions(turn: Turn) -> None:
+    held = {piece.event_id for piece in turn.state.held}
+    turn.set(questions=tuple(one for one in turn.state.questions if one.event_id in held))
+
+
+def _due_at(question: model.Question, policy: Policy) -> int | None:
+    if question.note is None:
+        return question.at + policy.robot_wait
+    return None if question.aside else question.at + policy.hold_idle

@@ -16,7 +16,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from bridge.conversation import chat, history, model, queue, robot
+from bridge.conversation import chat, history, model, queue
 from bridge.conversation.calls import blank, refuse, take_back, try_again
 from bridge.conversation.turn import Turn, one_line, plain_text, server_reason
 from bridge.ids import CallId, RequestId, SessionId
@@ -279,7 +279,7 @@ def _robot_spoke(turn: Turn, push: frames.RobotMessage, at: int) -> None:
     chatting = isinstance(turn.state.phase, model.Chatting)
     if push.session_id is not None and not chatting and push.session_id != known:
         chat.start_chat(turn, push.session_id, (), robot=True)  # as a 210 would (row 40)
-    robot.spoke(turn, push, push.session_id or known or SessionId(0))
+    chat.spoke(turn, push, push.session_id or known or SessionId(0))
     history.note_robot(turn, push.text, at)
 
 

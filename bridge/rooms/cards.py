@@ -27,8 +27,7 @@ from bridge.config.model import RatingOption
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at, unhappy
 from bridge.conversation.policy import RobotUse
-from bridge.conversation.queue import callback_wanted, hidden
-from bridge.conversation.robot import awaited
+from bridge.conversation.queue import awaited, callback_wanted, hidden
 from bridge.conversation.turn import plain_text
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms.ports import CallFailure, Refused
