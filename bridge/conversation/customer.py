@@ -53,7 +53,7 @@ def said(turn: Turn, event: model.Said) -> None:
     if not isinstance(turn.state.phase, model.NoChat):
         return
     if robot_first:
-        queue.want_person(turn, queue.consult(turn, event))
+        queue.consult(turn, event)
     elif turn.policy.start_on_message:
         queue.request_chat(turn, said=True)
     elif not event.again:

@@ -86,7 +86,7 @@ def _apply(turn: Turn, happened: model.Input) -> None:
         case model.CallFailed():
             calls.call_failed(turn, happened)
         case model.Consulted():
-            queue.want_person(turn, queue.consulted(turn, happened))
+            queue.consulted(turn, happened)
         case model.LinkLost():
             history.link_lost(turn)
         case model.TurnAwaited():
@@ -176,11 +176,6 @@ def _hold_ends(state: model.Conversation, policy: Policy) -> int | None:
     return state.trouble_since + policy.hold
 
 
-def _ask_people(turn: Turn) -> None:
-    for why in queue.questions_overdue(turn):
-        queue.want_person(turn, why)
-
-
 def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
     phase = state.phase
     kept = _waiting_for_a_person(state)
@@ -243,7 +238,7 @@ def _silence_ends(state: model.Conversation, policy: Policy) -> int | None:
 Due = Callable[[model.Conversation, Policy], int | None]
 _DEADLINES: tuple[tuple[Due, Callable[[Turn], None]], ...] = (
     (_hold_ends, calls.give_up),
-    (queue.question_due, _ask_people),
+    (queue.question_due, queue.end_questions),
     (_idle_ends, _expire),
     (_phase_ends, _end_phase),
     (_silence_ends, lambda turn: queue.ask_after(turn, heard_at=turn.now)),

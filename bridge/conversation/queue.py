@@ -30,7 +30,6 @@ robot; `Conversation.questions` has the state of each question. If a person is w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from msgspec.structs import replace
@@ -102,13 +101,12 @@ def resume_held(turn: Turn, *, ask: bool = True) -> None:
         turn.say("queue.kept", {"count": kept(turn.state)})
 
 
-def want_person(turn: Turn, key: str | None) -> None:
-    """Hand over to a person, saying why, unless `key` is None; a paused room only keeps content."""
-    if key is not None:
-        if not turn.policy.paused:
-            turn.say(key)
-        resume_held(turn)
-        hand_over(turn)  # also if only a command requests a chat here
+def _want_person(turn: Turn, key: str) -> None:
+    """Hand over to a person, saying why; a paused room only keeps content."""
+    if not turn.policy.paused:
+        turn.say(key)
+    resume_held(turn)
+    hand_over(turn)  # also if only a command requests a chat here
 
 
 def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
@@ -496,29 +494,27 @@ def answers_first(turn: Turn) -> bool:
     return not without(state.held, tuple(one.event_id for one in state.questions))
 
 
-def consult(turn: Turn, event: model.Said) -> str | None:
-    """Put a new message to the knowledge base; if unfit, return the key why a person is wanted."""
+def consult(turn: Turn, event: model.Said) -> None:
+    """Put a new message to the knowledge base, or to a person if it is unfit for that."""
     if not isinstance(event.content, model.CustomerText):
-        return "robot.person_file"
-    words = event.words or event.content.text
-    if len(words) > turn.policy.longest_question:
-        return "robot.person_long"
-    _ask(turn, event.event_id, words)
-    return None
+        _want_person(turn, "robot.person_file")
+    elif len(words := event.words or event.content.text) > turn.policy.longest_question:
+        _want_person(turn, "robot.person_long")
+    else:
+        _ask(turn, event.event_id, words)
 
 
-def consulted(turn: Turn, came: model.Consulted) -> str | None:
-    """Store the knowledge base's answer; if it has none, return the key why a person is wanted."""
+def consulted(turn: Turn, came: model.Consulted) -> None:
+    """Store the knowledge base's answer; if it has none, the message goes to a person."""
     question = awaited(turn.state, came.event_id)
     if question is None:
-        return None
+        return
     if not (came.note or question.aside):
-        return f"robot.person_{came.silence}"
-    questions = turn.state.questions
+        _want_person(turn, f"robot.person_{came.silence}")
+        return
     known = (replace(question, note=came.note),) if came.note else ()
-    at = questions.index(question)
+    at, questions = turn.state.questions.index(question), turn.state.questions
     turn.set(questions=(*questions[:at], *known, *questions[at + 1 :]))
-    return None
 
 
 def solved(turn: Turn, wish: model.Solved) -> None:
@@ -537,15 +533,15 @@ def question_due(state: model.Conversation, policy: Policy) -> int | None:
     return min(filter(None, moments), default=None)
 
 
-def questions_overdue(turn: Turn) -> Iterator[str | None]:
-    """End questions that are overdue; yield the key why a person is wanted for one."""
+def end_questions(turn: Turn) -> None:
+    """End questions that are overdue: unanswered ones go to a person."""
     for question in turn.state.questions:
         moment = _due_at(question, turn.policy)
         if question not in turn.state.questions or moment is None or moment > turn.now:
             continue
         if question.note is None:
             silence = model.Silence.UNREACHABLE
-            yield consulted(turn, model.Consulted(question.event_id, silence=silence))
+            consulted(turn, model.Consulted(question.event_id, silence=silence))
         else:
             settle(turn, question.event_id)
 
