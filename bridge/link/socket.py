@@ -444,12 +444,19 @@ class Wire:
         """
         reply: asyncio.Future[frames.Reply] = self._loop.create_future()
         frame = self._expect(call_id, command, keys, partial(_fulfil, reply))
+        reply.add_done_callback(partial(self._forget, call_id))
         try:
             await self._send(frame)
         except BaseException:
             reply.cancel()
             raise
         return reply
+
+    def _forget(self, call_id: CallId, reply: asyncio.Future[frames.Reply]) -> None:
+        """Await no reply to a cancelled call: its absence does not make the server mute."""
+        if reply.cancelled() and call_id in self._waiters:
+            self._protocol.forget(call_id)
+            self._remove(call_id)
 
     def typing(self, session_id: SessionId) -> None:
         """Send a typing notice if the socket takes it; learn whether the server knows notices."""

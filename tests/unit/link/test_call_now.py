@@ -218,6 +218,19 @@ async def test_silent_or_lost_server_is_reported() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_cancelled_call_makes_no_server_mute() -> None:
+    timing = replace(FAST, mute=0.3)
+    desk = Desk(lambda frame: 1 if frame["type"] == 101 else None)
+    async with up(WildServer(socket=desk.serve), timing=timing) as rigged:
+        gone = asyncio.get_running_loop().create_task(rigged.call(ADA, 1, HELLO))
+        await eventually(lambda: bool(desk.of(110)))
+        gone.cancel()
+        await asyncio.sleep(3 * timing.mute)
+        assert isinstance(await outcome(now(rigged, 2, ASK)), Reply)
+        assert len(desk.sockets) == 1, "the link goes on"
+
+
+@pytest.mark.asyncio
 async def test_stop_fails_a_waiting_command() -> None:
     desk = Desk(lambda _: None)
     async with up(WildServer(socket=desk.serve)) as rigged:
