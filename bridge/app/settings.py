@@ -21,7 +21,7 @@ from bridge.config.fields import SQLITE
 from bridge.config.hours import parse_hours
 from bridge.config.loading import leaves
 from bridge.config.model import permission_of
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, RoomId
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.login import room_key

@@ -34,8 +34,7 @@ from bridge.config.model import (
     is_pattern,
     serves_somebody_of,
 )
-from bridge.conversation.policy import RobotUse
-from bridge.webchat.codes import LoginType
+from bridge.webchat.codes import LoginType, RobotUse
 
 Check = Callable[[Config], Iterable[Problem]]
 """Further check of a valid configuration; yields problems with paths, to which lines are added."""

@@ -48,8 +48,7 @@ from bridge.config.fields import (
     template,
 )
 from bridge.config.hours import OpeningHours
-from bridge.conversation.policy import RobotUse
-from bridge.webchat.codes import LoginType, Source, UploadMode
+from bridge.webchat.codes import LoginType, RobotUse, Source, UploadMode
 
 # --- permissions ---------------------------------------------------------------------------------
 

@@ -17,8 +17,7 @@ from msgspec.structs import replace
 
 from bridge.conversation import model, queue
 from bridge.conversation.chat import end_chat, is_for, rating_call
-from bridge.conversation.policy import Policy
-from bridge.conversation.turn import Turn, all_pieces, inviting
+from bridge.conversation.turn import Policy, Turn, all_pieces, inviting
 from bridge.ids import CallId
 from bridge.media.places import Place, datum_of, to_datum
 from bridge.webchat import frames

@@ -15,8 +15,7 @@ import html
 from msgspec.structs import replace
 
 from bridge.conversation import model, queue
-from bridge.conversation.policy import Policy
-from bridge.conversation.turn import Turn, inviting
+from bridge.conversation.turn import Policy, Turn, inviting
 from bridge.ids import AgentId, EventId, SessionId
 from bridge.media.plaintext import as_markup
 from bridge.webchat.codes import ResultCode

@@ -9,8 +9,7 @@ from msgspec.structs import replace
 from bridge.conversation import model, queue
 from bridge.conversation.calls import refuse_unwelcome
 from bridge.conversation.chat import chosen, start_chat, uncomment
-from bridge.conversation.policy import Policy
-from bridge.conversation.turn import Turn, all_pieces, unique_events, without
+from bridge.conversation.turn import Policy, Turn, all_pieces, unique_events, without
 from bridge.ids import EventId, QueueId
 from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.words import DEAREST, encode_emoji, split_text

@@ -31,8 +31,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from bridge.conversation import calls, chat, customer, history, model, queue, server
-from bridge.conversation.policy import Policy
-from bridge.conversation.turn import Turn, without
+from bridge.conversation.turn import Policy, Turn, without
 from bridge.webchat.frames import CancelRequest, SendMessage
 
 

@@ -35,10 +35,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.policy import Policy, RobotUse
-from bridge.conversation.turn import Turn, inviting, unique_events, without
+from bridge.conversation.turn import Policy, Turn, inviting, unique_events, without
 from bridge.ids import EventId, QueueId
-from bridge.webchat.codes import RESULTS, Progress, RequestStatus, progress
+from bridge.webchat.codes import RESULTS, Progress, RequestStatus, RobotUse, progress
 from bridge.webchat.frames import QueueStatus, RequestChat, SendPreMessage
 
 FREQUENT = 10 * 60_000

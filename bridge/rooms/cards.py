@@ -26,7 +26,6 @@ from msgspec.structs import replace
 from bridge.config.model import RatingOption
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at, unhappy
-from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import awaited, callback_wanted, hidden
 from bridge.conversation.turn import plain_text
 from bridge.ids import EventId, QueueId, SessionId
@@ -45,6 +44,7 @@ from bridge.rooms.rules import Rules, bare_sign, bridge_state_of, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
 from bridge.texts import WORDS, Texts, duration, fallbacks, waiting_range
+from bridge.webchat.codes import RobotUse
 from bridge.webchat.http import RobotAnswer
 from bridge.webchat.words import frame_bytes
 

@@ -24,7 +24,6 @@ from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at
 from bridge.conversation.machine import wants_link
-from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId
@@ -68,6 +67,7 @@ from bridge.rooms.visit import (
     change,
 )
 from bridge.texts import duration
+from bridge.webchat.codes import RobotUse
 from bridge.webchat.words import name_line
 
 KEPT_PEOPLE = 200

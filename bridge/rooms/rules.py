@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from bridge.config.hours import parse_hours
 from bridge.config.model import Encryption, Limits, Permission, Queue, RatingOption, TellAgents
 from bridge.conversation.model import Args
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.texts import CATALOGUE, DEFAULT_LANGUAGE, LANGUAGES, Texts, nearest, placeholders

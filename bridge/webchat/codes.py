@@ -146,6 +146,17 @@ class UploadMode(StrEnum):
     AUTO = "auto"
 
 
+class RobotUse(StrEnum):
+    """Mode of the knowledge base: when it is asked without a command."""
+
+    OFF = "off"
+    COMMAND = "command"
+    FIRST = "first"
+    """Messages outside a chat go to it before they go to a person."""
+    WHEN_NO_AGENT = "when_no_agent"
+    """Kept messages go to it once the call centre said that no agent is available."""
+
+
 class Dialect(StrEnum):
     """Key names to write (protocol reference 5). Reading accepts those of every revision."""
 

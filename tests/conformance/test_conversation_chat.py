@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.model import CustomerText, FailureReason, Queued
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.webchat.frames import Ignored, UnknownContent
 from bridge.webchat.read import parse_frame
 from bridge.webchat.words import frame_bytes

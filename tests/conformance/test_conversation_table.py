@@ -18,7 +18,7 @@ from bridge.conversation.model import (
     Queued,
     Say,
 )
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
 from tests.support.scene import ASK, JUN, MEI, SESSION, Scene, message
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.model import CustomerMedia
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, SessionId
 from bridge.webchat.frames import SendMessage, Video
 from tests.support.scene import SESSION, Scene

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bridge.conversation.model import Card, Say
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.webchat import frames
 from bridge.webchat.codes import Dialect

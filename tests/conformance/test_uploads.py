@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from bridge.conversation.model import Idle
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.login import room_key

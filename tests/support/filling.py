@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bridge.conversation.machine import deadline, wants_link
 from bridge.conversation.model import Chatting, Conversation, Ended
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import AgentId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.record import Membership, RoomRecord, dump_record
 from bridge.rooms.store import Commit, StoredRoom

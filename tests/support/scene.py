@@ -48,7 +48,7 @@ from bridge.conversation.model import (
     Uploaded,
     UploadMedia,
 )
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import CallId, EventId, QueueId
 from bridge.webchat.frames import Received, Reply
 from bridge.webchat.read import parse_frame

@@ -28,7 +28,7 @@ import pytest
 
 import bridge
 from bridge.conversation.model import CustomerText
-from bridge.conversation.policy import Policy, RobotUse
+from bridge.conversation.turn import Policy
 from bridge.ids import RoomId
 from bridge.matrix.events import interpret, recorded
 from bridge.matrix.render import pieces, text_contents
@@ -37,6 +37,7 @@ from bridge.rooms.commands import COMMANDS
 from bridge.rooms.record import MemberJoined, RoomRecord, RoomSettings, Spoke
 from bridge.rooms.rules import BadOrder, set_by_name
 from bridge.rooms.transcripts import Telling, build_page
+from bridge.webchat.codes import RobotUse
 from bridge.webchat.http import (
     Endpoints,
     parse_history_reply,

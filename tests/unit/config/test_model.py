@@ -17,8 +17,8 @@ from bridge.config.model import (
     rule_matches,
     serves_somebody_of,
 )
-from bridge.conversation.policy import RobotUse
 from bridge.webchat import codes
+from bridge.webchat.codes import RobotUse
 from tests.unit.config.configs import SMALLEST
 
 

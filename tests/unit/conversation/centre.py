@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.conversation.model import FetchHistory, LinkRestored, Pushed, Recalled
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import AgentId, SessionId
 from bridge.webchat.frames import AgentMedia, AgentText, MessageReceived
 from bridge.webchat.http import HistoryEntry

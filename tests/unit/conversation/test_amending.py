@@ -14,7 +14,7 @@ from bridge.conversation.model import (
     Said,
     Withdrawn,
 )
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
 

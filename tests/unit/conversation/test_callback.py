@@ -8,8 +8,8 @@ import pytest
 from bridge.config.hours import parse_hours
 from bridge.conversation.machine import deadline
 from bridge.conversation.model import FailureReason, LinkLost
-from bridge.conversation.policy import Policy
 from bridge.conversation.queue import NEAR_FOR, NEAR_MESSAGES, unseen_callback
+from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bridge.conversation.model import CustomerMedia, FailureReason
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
 from tests.support.scene import SESSION, Scene
 

@@ -26,8 +26,7 @@ from bridge.conversation.model import (
     Uploaded,
     Withdrawn,
 )
-from bridge.conversation.policy import Policy
-from bridge.conversation.turn import Turn
+from bridge.conversation.turn import Policy, Turn
 from bridge.ids import EventId, QueueId, SessionId
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bridge.conversation.model import Conversation, FailureReason, Queued
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Json, Scene
 

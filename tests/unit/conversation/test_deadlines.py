@@ -7,7 +7,7 @@ import pytest
 from bridge.conversation.history import REPEATED_WITHIN
 from bridge.conversation.machine import deadline
 from bridge.conversation.model import Conversation
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from tests.support.scene import REQUEST, SESSION, Scene
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 import pytest
 
-from bridge.conversation import model, policy
+from bridge.conversation import model
 from bridge.conversation.history import shown_lately
 from bridge.conversation.model import Conversation, FailureReason, Silence
 from bridge.webchat import codes, frames
@@ -119,7 +119,7 @@ def test_a_stored_value_is_frozen_and_tagged(kind: type[msgspec.Struct]) -> None
     [
         (FailureReason, REASONS),
         (Silence, "nothing unreachable"),
-        (policy.RobotUse, "off command first when_no_agent"),
+        (codes.RobotUse, "off command first when_no_agent"),
         (codes.LoginType, "password register visitor"),
         (codes.UploadMode, "raw multipart auto"),
     ],

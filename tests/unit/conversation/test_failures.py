@@ -14,7 +14,7 @@ from bridge.conversation.model import (
     Uploaded,
     Withdrawn,
 )
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import CallId, QueueId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.policy import Policy
-from bridge.conversation.turn import inviting
+from bridge.conversation.turn import Policy, inviting
 from bridge.texts import CATALOGUE
 from tests.support.scene import REQUEST, Scene
 

@@ -15,7 +15,7 @@ from bridge.conversation.model import (
     LinkRestored,
     Said,
 )
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import EventId
 from tests.support.scene import SESSION, Scene
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.model import AgentsCame, AgentsLeft, Card, Chatting, Queued, TakeBack
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import AgentId
 from bridge.webchat import frames
 from bridge.webchat.frames import AgentText

@@ -19,8 +19,9 @@ from bridge.conversation.model import (
     Solved,
     Withdrawn,
 )
-from bridge.conversation.policy import Policy, RobotUse
+from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId
+from bridge.webchat.codes import RobotUse
 from tests.support.scene import ASK, REQUEST, SESSION, Scene
 
 FIRST = Policy(queue_id=QueueId(7), robot=RobotUse.FIRST)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bridge.conversation.model import AskRobot, Offer
-from bridge.conversation.policy import Policy, RobotUse
+from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
+from bridge.webchat.codes import RobotUse
 from tests.support.scene import SESSION, Json, Scene
 
 BOT: Json = {"id": "BOT007", "name": "Helper", "icon": "", "comments": ""}

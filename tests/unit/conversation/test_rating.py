@@ -9,7 +9,7 @@ import pytest
 from bridge.conversation.chat import unhappy
 from bridge.conversation.machine import no_deadline_but_retry, wants_link
 from bridge.conversation.model import AskRating, FailureReason, Rate, Withdrawn
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId, SessionId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 

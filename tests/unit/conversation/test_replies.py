@@ -18,7 +18,7 @@ from bridge.conversation.model import (
     Uploaded,
     UploadMedia,
 )
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import CallId, EventId, RequestId
 from bridge.webchat.codes import FrameType
 from bridge.webchat.frames import Logout, Reply

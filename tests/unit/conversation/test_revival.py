@@ -6,8 +6,9 @@ import pytest
 
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Consulted, Queued
-from bridge.conversation.policy import Policy, RobotUse
+from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
+from bridge.webchat.codes import RobotUse
 from tests.support.scene import MEI, REQUEST, SESSION, Scene, message
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.conversation.model import Card, CustomerText, Reported, Said, Withdrawn
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId
 from tests.support.scene import ASK, REQUEST, SESSION, Scene
 

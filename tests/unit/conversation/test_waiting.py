@@ -6,7 +6,7 @@ import msgspec
 
 from bridge.conversation.machine import deadline
 from bridge.conversation.model import AgentsCame, Conversation, Moved, Queued
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
 MINUTE, DAY = 60, 86_400

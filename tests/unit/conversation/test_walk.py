@@ -55,11 +55,10 @@ from bridge.conversation.model import (
     Uploaded,
     Withdrawn,
 )
-from bridge.conversation.policy import Policy, RobotUse
 from bridge.conversation.queue import callback_wanted
-from bridge.conversation.turn import all_pieces
+from bridge.conversation.turn import Policy, all_pieces
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
-from bridge.webchat.codes import FrameType, RequestStatus, ResultCode
+from bridge.webchat.codes import FrameType, RequestStatus, ResultCode, RobotUse
 from bridge.webchat.frames import (
     Agent,
     AgentNotice,

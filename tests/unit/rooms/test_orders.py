@@ -22,8 +22,8 @@ from bridge.conversation.model import (
     Requesting,
     Say,
 )
-from bridge.conversation.policy import Policy
 from bridge.conversation.queue import callback_wanted
+from bridge.conversation.turn import Policy
 from bridge.ids import AgentId, EventId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
 from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, parse

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.config.hours import parse_hours
 from bridge.conversation.model import Card, FailureReason, Queued, TurnAwaited
-from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Policy
 from bridge.ids import EffectSeq, QueueId
 from bridge.rooms.cards import second_line
 from bridge.rooms.record import RoomRecord, RoomSettings

@@ -31,7 +31,7 @@ from bridge.conversation.model import (
     Replied,
     TurnAwaited,
 )
-from bridge.conversation.policy import Policy, RobotUse
+from bridge.conversation.turn import Policy
 from bridge.ids import CallId, EventId, QueueId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
@@ -40,6 +40,7 @@ from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Came, Effect, Visit, implied
 from bridge.storage.sqlstore import open_store
+from bridge.webchat.codes import RobotUse
 from bridge.webchat.frames import Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotAnswer, RobotReply
 from tests.fakes.clock import ManualClock, quiet

@@ -20,7 +20,7 @@ from bridge.conversation.model import (
     Queued,
     Solved,
 )
-from bridge.conversation.policy import Policy, RobotUse
+from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
 from bridge.rooms.ports import CallFailure
@@ -29,6 +29,7 @@ from bridge.rooms.record import CardKind, OurCard, Reacted, RobotAnswered, RoomS
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import ShowAnswer
 from bridge.texts import CATALOGUE
+from bridge.webchat.codes import RobotUse
 from bridge.webchat.frames import Reply, RequestChat, SendPreMessage
 from bridge.webchat.http import RobotAnswer, RobotReply
 from tests.fakes.clock import quiet

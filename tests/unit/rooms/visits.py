@@ -6,8 +6,7 @@ import msgspec
 
 from bridge.config.model import Encryption, Limits, Permission, Queue
 from bridge.conversation.model import Args, Chatting, CustomerText, Reported, Say
-from bridge.conversation.policy import Policy
-from bridge.conversation.turn import all_pieces
+from bridge.conversation.turn import Policy, all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.people import GREET_AFTER, Standing, entered, invited, passed
 from bridge.rooms.reader import Facts, read_command, receive
