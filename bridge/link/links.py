@@ -37,7 +37,7 @@ from bridge.webchat.http import (
     parse_robot_reply,
     robot_form,
 )
-from bridge.webchat.write import LocalProtocolError
+from bridge.webchat.protocol import LocalProtocolError
 
 MOST_ENTRIES = 100
 """Maximum messages of a history request."""

@@ -32,7 +32,7 @@ from bridge.rooms.ports import Account, Clock
 from bridge.rooms.store import StoreError, Token
 from bridge.webchat import http
 from bridge.webchat.codes import LoginType, ResultCode, meaning
-from bridge.webchat.write import LocalProtocolError
+from bridge.webchat.protocol import LocalProtocolError
 
 _Key = tuple[str, str]
 _ALL: _Key = ("", "")

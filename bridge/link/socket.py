@@ -35,9 +35,8 @@ from bridge.rooms.ports import CallFailure, Clock
 from bridge.rooms.store import Token
 from bridge.webchat import frames
 from bridge.webchat.codes import Dialect, ResultCode, meaning
-from bridge.webchat.protocol import Answered, Protocol
+from bridge.webchat.protocol import Answered, LocalProtocolError, Protocol
 from bridge.webchat.read import divided
-from bridge.webchat.write import LocalProtocolError
 
 if TYPE_CHECKING:
     from collections import deque

@@ -1,7 +1,7 @@
 """Frames of the WebChat protocol as frozen values.
 
 `type` is the wire type of the frame or content; a reply has that of its command. Only `read` and
-`write` know the key names of each revision. The values are msgspec structs because the bridge
+`protocol` know the key names of each revision. The values are msgspec structs because the bridge
 stores them as tagged JSON.
 """
 

@@ -17,8 +17,8 @@ import msgspec
 from bridge.ids import AgentId
 from bridge.webchat import read
 from bridge.webchat.codes import Dialect, FrameType, ResultCode
+from bridge.webchat.protocol import LocalProtocolError, encode
 from bridge.webchat.words import name_line
-from bridge.webchat.write import LocalProtocolError, encode
 
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 

@@ -42,9 +42,8 @@ from bridge.webchat.http import (
     robot_form,
     robot_sign,
 )
-from bridge.webchat.protocol import Answered, Protocol
+from bridge.webchat.protocol import Answered, LocalProtocolError, Protocol, dump_command
 from bridge.webchat.read import parse_frame
-from bridge.webchat.write import LocalProtocolError, dump_command
 
 TOKEN = "6CF7BBEB-8D6B-A4DF-D80C-D04FF1016168"
 TIME = 1400913140127

@@ -20,9 +20,9 @@ from bridge.webchat.frames import (
     UnknownContent,
 )
 from bridge.webchat.http import Endpoints
+from bridge.webchat.protocol import LocalProtocolError, dump_command
 from bridge.webchat.read import parse_frame
 from bridge.webchat.words import decode_emoji, frame_bytes, split_text
-from bridge.webchat.write import LocalProtocolError, dump_command
 
 TOKEN = "6CF7BBEB-8D6B-A4DF-D80C-D04FF1016168"
 TIME = 1400913140127

@@ -38,8 +38,8 @@ from bridge.webchat.http import (
     parse_login_reply,
     parse_upload_reply,
 )
+from bridge.webchat.protocol import dump_command
 from bridge.webchat.read import parse_frame
-from bridge.webchat.write import dump_command
 
 TOKEN = "6CF7BBEB-8D6B-A4DF-D80C-D04FF1016168"
 TIME = 1400913140127

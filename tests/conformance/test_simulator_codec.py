@@ -8,8 +8,8 @@ from bridge.simulator.simulator import SimulatorOptions
 from bridge.webchat import frames
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import Received
+from bridge.webchat.protocol import dump_command
 from bridge.webchat.read import parse_frame
-from bridge.webchat.write import dump_command
 from tests.conformance.simulator_client import site
 
 COMMANDS = (

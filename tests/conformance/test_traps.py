@@ -13,10 +13,9 @@ from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.webchat import frames
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import Command
-from bridge.webchat.protocol import Answered, Protocol
+from bridge.webchat.protocol import Answered, Protocol, dump_command
 from bridge.webchat.read import parse_frame
 from bridge.webchat.words import frame_bytes
-from bridge.webchat.write import dump_command
 from tests.support.scene import JUN, MEI, SESSION, Scene, message
 
 S, R = SessionId(5150), RequestId(9001)

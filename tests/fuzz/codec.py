@@ -45,10 +45,9 @@ from bridge.webchat.http import (
     parse_robot_reply,
     parse_upload_reply,
 )
-from bridge.webchat.protocol import Answered, Protocol
+from bridge.webchat.protocol import Answered, LocalProtocolError, Protocol, dump_command, encode
 from bridge.webchat.read import parse_frame, read_any, read_plain
 from bridge.webchat.words import decode_emoji, frame_bytes, split_text
-from bridge.webchat.write import LocalProtocolError, dump_command, encode
 from tests.fuzz.target import Target
 
 Frame = Reply | Received | Ignored

@@ -51,8 +51,8 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import Policy
 from bridge.ids import CallId, EventId, QueueId
 from bridge.webchat.frames import Received, Reply
+from bridge.webchat.protocol import dump_command
 from bridge.webchat.read import parse_frame
-from bridge.webchat.write import dump_command
 
 Json = dict[str, object]
 

@@ -31,7 +31,7 @@ from bridge.webchat.http import (
     robot_form,
     robot_sign,
 )
-from bridge.webchat.write import LocalProtocolError
+from bridge.webchat.protocol import LocalProtocolError
 from tests.unit.webchat.test_read import ANY_JSON
 
 TOKEN = "9D1E6A70-0000-4000-8000-00000000A001"

@@ -23,8 +23,7 @@ from bridge.webchat.frames import (
     SendMessage,
     Text,
 )
-from bridge.webchat.protocol import Answered, Protocol
-from bridge.webchat.write import LocalProtocolError
+from bridge.webchat.protocol import Answered, LocalProtocolError, Protocol
 
 HELLO = SendMessage(SessionId(5150), Text("hello"))
 ASK = RequestChat(QueueId(7))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.ids import CallId, QueueId, RequestId, SessionId
-from bridge.webchat import write
+from bridge.webchat import protocol
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import (
     CancelRequest,
@@ -36,8 +36,8 @@ from bridge.webchat.frames import (
     Video,
     Voice,
 )
+from bridge.webchat.protocol import LocalProtocolError, dump_command
 from bridge.webchat.read import parse_frame
-from bridge.webchat.write import LocalProtocolError, dump_command
 from tests.unit.webchat.examples import COMMANDS, PUSHES, REPLIES
 from tests.unit.webchat.test_read import ANY_JSON
 
@@ -472,12 +472,12 @@ _BUT_FRACTIONS = st.recursive(
 
 @given(_BUT_FRACTIONS)
 def test_both_encoders_write_the_same_bytes(value: object) -> None:
-    assert write.encode(value) == write._encode_any(value)
+    assert protocol.encode(value) == protocol._encode_any(value)
 
 
 @given(st.text(st.characters(exclude_categories=())))
 def test_both_encoders_write_every_text(text: str) -> None:
-    assert write.encode({"a": text}) == write._encode_any({"a": text})
+    assert protocol.encode({"a": text}) == protocol._encode_any({"a": text})
 
 
 @given(st.integers(-5, 2**31), st.integers(), st.text(), st.text(), st.sampled_from(Dialect))
@@ -487,8 +487,8 @@ def test_a_text_is_written_as_any_command(
     """The short way of a text writes the same bytes, and leaves to the long one what it must."""
     command = SendMessage(SessionId(session), Text(text))
     arguments = (command, CallId(call_id), token, START, dialect)
-    written = write._dump_text(*arguments)
-    with patch.object(write, "_dump_text", lambda *_: None):
+    written = protocol._dump_text(*arguments)
+    with patch.object(protocol, "_dump_text", lambda *_: None):
         if written is None:
             return
         long = dump_command(
