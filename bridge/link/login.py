@@ -200,7 +200,7 @@ class Logins:
             _LOG.info("webchat login with a customer's own account refused", **told)
         else:
             # Without a password, the login name itself is the secret.
-            if isinstance(credentials.login, http.PasswordLogin) and not credentials.attempt:
+            if credentials.login.type is LoginType.PASSWORD and not credentials.attempt:
                 told["login_name"] = credentials.login_name
             _LOG.error("webchat login refused", room=room, **told)
             self.refused = f"login refused with {code}: {meaning(code).says}"
@@ -273,7 +273,7 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
         except StoreError as error:
             message = "the customer has to log in again"
             raise OpenFailure(FailureReason.LOGIN_REFUSED, message) from error
-        own = http.PasswordLogin(account.login.name, opened, enterprise)
+        own = http.Login(LoginType.PASSWORD, account.login.name, opened, enterprise)
         # A password is sealed differently each time it is entered.
         attempt = hashlib.sha256(account.login.password).hexdigest()
         return Credentials(account.login.name, own, attempt)
@@ -285,21 +285,19 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
             displayname=account.displayname,
         )
 
-    login: http.Login
-    name, password = fill(server.login.name), server.login.password
-    match server.login.type:
-        case LoginType.PASSWORD:
-            if server.accounts:
-                rule = matching_rule(server.accounts, account.room_id, account.customer)
-                if rule is None:
-                    raise OpenFailure(
-                        FailureReason.LOGIN_REFUSED, "webchat.accounts has no account for this room"
-                    )
-                name, password = fill(rule.name), rule.password
-            login = http.PasswordLogin(name, password.get_secret_value(), enterprise)
-        case LoginType.REGISTER:
-            shown, portrait = fill(server.login.display_name), fill(server.login.portrait)
-            login = http.RegisterLogin(name, shown, enterprise, portrait)
-        case LoginType.VISITOR:
-            login = http.VisitorLogin(visitor_id(name), enterprise)
+    kind, name, password = server.login.type, fill(server.login.name), server.login.password
+    if kind is LoginType.PASSWORD and server.accounts:
+        rule = matching_rule(server.accounts, account.room_id, account.customer)
+        if rule is None:
+            message = "webchat.accounts has no account for this room"
+            raise OpenFailure(FailureReason.LOGIN_REFUSED, message)
+        name, password = fill(rule.name), rule.password
+    login = http.Login(
+        kind,
+        visitor_id(name) if kind is LoginType.VISITOR else name,
+        password.get_secret_value(),
+        enterprise,
+        fill(server.login.display_name),
+        fill(server.login.portrait),
+    )
     return Credentials(name, login)

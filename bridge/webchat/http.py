@@ -9,14 +9,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import assert_never
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from bridge.ids import AgentId
 from bridge.webchat import read
-from bridge.webchat.codes import Dialect, FrameType, ResultCode
+from bridge.webchat.codes import Dialect, FrameType, LoginType, ResultCode
 from bridge.webchat.protocol import LocalProtocolError, encode
 from bridge.webchat.words import name_line
 
@@ -85,41 +84,33 @@ class Endpoints:
 
 
 @dataclass(frozen=True, slots=True)
-class PasswordLogin:
-    """Login type 1: an existing account (guide 1)."""
+class Login:
+    """The account of a login, of which a type sends only its own fields (reference 3.1)."""
 
+    type: LoginType
     name: str
-    password: str = field(repr=False)
-    """May be empty."""
+    """Login name; for a visitor a GUID that identifies them."""
+    password: str = field(default="", repr=False)
+    """Only with PASSWORD; may be empty."""
     enterprise_id: str = ""
-
-
-class RegisterLogin(msgspec.Struct, frozen=True):
-    """Login type 3: find or create the account by name (in the guide; explained later)."""
-
-    name: str
     display_name: str = ""
-    enterprise_id: str = ""
+    """Only with REGISTER, which finds or creates the account (in the guide; explained later)."""
     portrait: str = ""
-    """Address of the customer's picture."""
+    """Address of the customer's picture, only with REGISTER."""
 
 
-class VisitorLogin(msgspec.Struct, frozen=True):
-    """Login type 4 (later): an anonymous visitor."""
-
-    visitor_id: str
-    """A GUID that identifies the visitor."""
-    enterprise_id: str = ""
-
-
+_LOGINS: Mapping[LoginType, tuple[FrameType, str]] = {
+    LoginType.PASSWORD: (FrameType.LOGIN, "loginName"),
+    LoginType.REGISTER: (FrameType.REGISTER, "loginName"),
+    LoginType.VISITOR: (FrameType.VISITOR_LOGIN, "visitorId"),
+}
+"""Wire `type` of each type of login, and the key of its name."""
 CUSTOMER = 1
 """Wire `userType` of the customer in a history."""
 _LATEST = 253_402_300_799_999
 """Last moment of the year 9999, ms since the epoch."""
 HISTORY = 5003
 """Wire `type` of a request for history: the HTTP sibling's number, never sent on the socket."""
-
-Login = PasswordLogin | RegisterLogin | VisitorLogin
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,21 +175,15 @@ class HistoryReply(msgspec.Struct, frozen=True):
 
 def dump_login(login: Login, dialect: Dialect = Dialect.Y2016, ip: str = "") -> bytes:
     """Return the login body to sign and send. LocalProtocolError if the name is blank."""
-    name = login.visitor_id if isinstance(login, VisitorLogin) else login.name
-    if not name.strip():
+    if not login.name.strip():
         raise LocalProtocolError("the login name is blank")
-    frame: dict[str, object]
-    match login:
-        case VisitorLogin():
-            frame = {"type": int(FrameType.VISITOR_LOGIN), "visitorId": name}
-        case PasswordLogin():
-            frame = {"type": int(FrameType.LOGIN), "loginName": name, "password": login.password}
-        case RegisterLogin():
-            frame = {"type": int(FrameType.REGISTER), "loginName": name}
-            told = {"name": login.display_name, "portraitUri": login.portrait}
-            frame |= {key: value for key, value in told.items() if value}
-        case _:
-            assert_never(login)
+    kind, key = _LOGINS[login.type]
+    frame: dict[str, object] = {"type": int(kind), key: login.name}
+    if login.type is LoginType.PASSWORD:
+        frame["password"] = login.password
+    elif login.type is LoginType.REGISTER:
+        told = {"name": login.display_name, "portraitUri": login.portrait}
+        frame |= {key: value for key, value in told.items() if value}
     if ip:
         # Older guides of the vendor have `ipAddr` (reference 3.1).
         frame |= {"ip": ip, "ipAddr": ip} if dialect is Dialect.DUAL else {"ip": ip}

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
-from bridge.webchat.codes import Progress, meaning, progress
+from bridge.webchat.codes import LoginType, Progress, meaning, progress
 from bridge.webchat.frames import (
     Agent,
     CancelRequest,
@@ -29,9 +29,8 @@ from bridge.webchat.frames import (
 )
 from bridge.webchat.http import (
     Endpoints,
+    Login,
     LoginReply,
-    PasswordLogin,
-    RegisterLogin,
     RobotReply,
     UploadReply,
     dump_login,
@@ -87,20 +86,22 @@ def linked(*commands: Command) -> Protocol:
 
 def test_01_login_body() -> None:
     """Row 1: the login body is JSON with the guide's four fields."""
-    assert dump_login(PasswordLogin("lori", "")) == (
+    assert dump_login(Login(LoginType.PASSWORD, "lori", "")) == (
         b'{"type":1,"loginName":"lori","password":"","epid":""}'
     )
 
 
 def test_02_login_sign() -> None:
     """Row 2: the sign is the MD5 of the body's bytes and the key."""
-    body = dump_login(RegisterLogin("room-42", "小林"))
+    body = dump_login(Login(LoginType.REGISTER, "room-42", display_name="小林"))
     assert login_sign(body, "DEMO_KEY_0001") == "89453c6fbca4de09197944045a55b56f"
 
 
 def test_03_login_body_contains_no_sign() -> None:
     """Row 3: the sign is an HTTP header, set by the link."""
-    assert "sign" not in json.loads(dump_login(RegisterLogin("room-42", "小林")))
+    assert "sign" not in json.loads(
+        dump_login(Login(LoginType.REGISTER, "room-42", display_name="小林"))
+    )
 
 
 def test_04_login_refused() -> None:
@@ -317,7 +318,7 @@ def test_83_robot_without_answers() -> None:
 
 def test_86_secrets_are_not_disclosed() -> None:
     """Row 86 in the protocol: no repr or error contains a token or password."""
-    assert "hunter2" not in repr(PasswordLogin("lori", "hunter2"))
+    assert "hunter2" not in repr(Login(LoginType.PASSWORD, "lori", "hunter2"))
     assert "hunter2" not in repr(parse_login_reply(b'{"result":1,"token":"hunter2"}'))
     protocol = Protocol("hunter2")
     with pytest.raises(LocalProtocolError) as caught:

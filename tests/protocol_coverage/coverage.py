@@ -59,9 +59,9 @@ def _members(kind: type[IntEnum], *unknown: str) -> dict[str, str]:
 
 WIRE: Mapping[Key, str] = {
     # Small numbers are too ambiguous: search for names only.
-    Key("1.2", "1"): r"\bPasswordLogin\b",
-    Key("1.2", "3"): r"\bRegisterLogin\b",
-    Key("1.2", "4"): r"\bVisitorLogin\b",
+    Key("1.2", "1"): r"\bLoginType\.PASSWORD\b",
+    Key("1.2", "3"): r"\bLoginType\.REGISTER\b",
+    Key("1.2", "4"): r"\bLoginType\.VISITOR\b",
     Key("1.2", "2"): r"\bLogout\b",
     Key("1.2", "10"): r"\bHeartbeat\b",
     **_numbered(

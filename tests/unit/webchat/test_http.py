@@ -8,19 +8,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.ids import AgentId
-from bridge.webchat.codes import Dialect
+from bridge.webchat.codes import Dialect, LoginType
 from bridge.webchat.http import (
     Endpoints,
     HistoryEntry,
     HistoryReply,
     Login,
     LoginReply,
-    PasswordLogin,
-    RegisterLogin,
     RobotAnswer,
     RobotReply,
     UploadReply,
-    VisitorLogin,
     dump_history,
     dump_login,
     login_sign,
@@ -42,17 +39,20 @@ HTML = b"<html><body>503 Service Unavailable</body></html>"
 @pytest.mark.parametrize(
     ("login", "body"),
     [
-        (PasswordLogin("room-42", ""), '{"type":1,"loginName":"room-42","password":"","epid":""}'),
         (
-            PasswordLogin("a", "b", "E1"),
+            Login(LoginType.PASSWORD, "room-42", ""),
+            '{"type":1,"loginName":"room-42","password":"","epid":""}',
+        ),
+        (
+            Login(LoginType.PASSWORD, "a", "b", "E1"),
             '{"type":1,"loginName":"a","password":"b","epid":"E1"}',
         ),
         (
-            RegisterLogin("room-42", "小林"),
+            Login(LoginType.REGISTER, "room-42", display_name="小林"),
             '{"type":3,"loginName":"room-42","name":"小林","epid":""}',
         ),
-        (RegisterLogin("room-42"), '{"type":3,"loginName":"room-42","epid":""}'),
-        (VisitorLogin(GUID), '{"type":4,"visitorId":"' + GUID + '","epid":""}'),
+        (Login(LoginType.REGISTER, "room-42"), '{"type":3,"loginName":"room-42","epid":""}'),
+        (Login(LoginType.VISITOR, GUID), '{"type":4,"visitorId":"' + GUID + '","epid":""}'),
     ],
 )
 def test_login_body(login: Login, body: str) -> None:
@@ -62,9 +62,13 @@ def test_login_body(login: Login, body: str) -> None:
 @pytest.mark.parametrize(
     ("login", "dialect", "body"),
     [
-        (VisitorLogin("g"), Dialect.Y2019, '{"type":4,"visitorId":"g"}'),
-        (VisitorLogin("g", "E"), Dialect.Y2019, '{"type":4,"visitorId":"g","epid":"E"}'),
-        (VisitorLogin("g"), Dialect.DUAL, '{"type":4,"visitorId":"g","epid":""}'),
+        (Login(LoginType.VISITOR, "g"), Dialect.Y2019, '{"type":4,"visitorId":"g"}'),
+        (
+            Login(LoginType.VISITOR, "g", enterprise_id="E"),
+            Dialect.Y2019,
+            '{"type":4,"visitorId":"g","epid":"E"}',
+        ),
+        (Login(LoginType.VISITOR, "g"), Dialect.DUAL, '{"type":4,"visitorId":"g","epid":""}'),
     ],
 )
 def test_login_body_of_other_dialects(login: Login, dialect: Dialect, body: str) -> None:
@@ -72,7 +76,7 @@ def test_login_body_of_other_dialects(login: Login, dialect: Dialect, body: str)
 
 
 def test_what_an_operator_may_tell_of_a_customer() -> None:
-    ada = RegisterLogin("a", "Ada", portrait="https://h/a.png")
+    ada = Login(LoginType.REGISTER, "a", display_name="Ada", portrait="https://h/a.png")
     assert json.loads(dump_login(ada, Dialect.Y2019, "203.0.113.9")) == {
         "type": 3,
         "loginName": "a",
@@ -80,23 +84,30 @@ def test_what_an_operator_may_tell_of_a_customer() -> None:
         "portraitUri": "https://h/a.png",
         "ip": "203.0.113.9",
     }
-    told = json.loads(dump_login(VisitorLogin("g"), Dialect.DUAL, "203.0.113.9"))
+    told = json.loads(dump_login(Login(LoginType.VISITOR, "g"), Dialect.DUAL, "203.0.113.9"))
     assert told["ip"] == told["ipAddr"] == "203.0.113.9"
 
 
 def test_the_bytes_that_are_sent_are_those_of_the_vector() -> None:
-    body = dump_login(RegisterLogin("room-42", "小林"))
+    body = dump_login(Login(LoginType.REGISTER, "room-42", display_name="小林"))
     assert login_sign(body, "DEMO_KEY_0001") == "89453c6fbca4de09197944045a55b56f"
 
 
-@pytest.mark.parametrize("login", [PasswordLogin(" ", "x"), RegisterLogin(""), VisitorLogin("\t")])
+@pytest.mark.parametrize(
+    "login",
+    [
+        Login(LoginType.PASSWORD, " ", "x"),
+        Login(LoginType.REGISTER, ""),
+        Login(LoginType.VISITOR, "\t"),
+    ],
+)
 def test_nobody_cannot_log_in(login: Login) -> None:
     with pytest.raises(LocalProtocolError):
         dump_login(login)
 
 
 def test_secrets_do_not_show() -> None:
-    assert "hunter2" not in repr(PasswordLogin("room-42", "hunter2"))
+    assert "hunter2" not in repr(Login(LoginType.PASSWORD, "room-42", "hunter2"))
     reply = parse_login_reply(b'{"result":1,"token":"hunter2"}')
     assert reply is not None
     assert reply.token == "hunter2"
