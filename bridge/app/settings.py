@@ -23,9 +23,8 @@ from bridge.config.loading import leaves
 from bridge.config.model import permission_of
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, RoomId
-from bridge.link.learnt import Feature, Learnt
 from bridge.link.login import room_key
-from bridge.link.settings import FRAME_OVERHEAD, LinkSettings
+from bridge.link.settings import FRAME_OVERHEAD, Feature, Learnt, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
 from bridge.matrix.registration import Registration, make_registration
 from bridge.matrix.users import OurUsers

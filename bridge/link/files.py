@@ -30,8 +30,7 @@ from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.model import FailureReason
 from bridge.link.http_client import Http, TokenRefused, new_session, timeout_of
-from bridge.link.learnt import Learnt
-from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, LinkSettings
+from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, Learnt, LinkSettings
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import (
     Blob,

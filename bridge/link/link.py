@@ -49,10 +49,10 @@ from bridge.link.http_client import (
     Unwanted,
     redirected,
 )
-from bridge.link.learnt import Learnt
 from bridge.link.login import Logins
 from bridge.link.settings import (
     USER_AGENT,
+    Learnt,
     LinkMetrics,
     LinkSettings,
     TokenStore,

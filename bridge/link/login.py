@@ -26,8 +26,7 @@ from bridge.config.model import AccountEntry
 from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.http_client import Door, OpenFailure, Visitor, Wait
-from bridge.link.learnt import Learnt
-from bridge.link.settings import LinkMetrics, LinkSettings, TokenStore
+from bridge.link.settings import Learnt, LinkMetrics, LinkSettings, TokenStore
 from bridge.rooms.ports import Account, Clock
 from bridge.rooms.store import StoreError, Token
 from bridge.webchat import http

@@ -29,8 +29,7 @@ from websockets.protocol import Event, State
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, SessionId
-from bridge.link.learnt import Feature, Learnt
-from bridge.link.settings import LinkSettings
+from bridge.link.settings import Feature, Learnt, LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
 from bridge.rooms.store import Token
 from bridge.webchat import frames

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import SessionId
-from bridge.link.learnt import TOMCAT_LIMIT
+from bridge.link.settings import TOMCAT_LIMIT
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import InitConfig, Preview

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.conversation.model import Pushed, Recalled
 from bridge.link import link
-from bridge.link.learnt import Feature
+from bridge.link.settings import Feature
 from bridge.simulator.simulator import Simulator
 from bridge.simulator.state import Wire
 from bridge.webchat.frames import Received

@@ -16,8 +16,8 @@ from bridge.app.settings import (
 )
 from bridge.config.hours import parse_hours
 from bridge.ids import QueueId, RoomId
-from bridge.link.learnt import Learnt
 from bridge.link.login import room_key
+from bridge.link.settings import Learnt
 from bridge.rooms.record import RoomSettings
 from bridge.rooms.store import StoreError
 from tests.unit.config.configs import SMALLEST, load

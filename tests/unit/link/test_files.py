@@ -25,8 +25,7 @@ from bridge.link.files import (
     Uploads,
 )
 from bridge.link.http_client import Http, TokenRefused
-from bridge.link.learnt import Learnt
-from bridge.link.settings import LinkSettings
+from bridge.link.settings import Learnt, LinkSettings
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import Token
 from bridge.webchat.codes import UploadMode

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import structlog
 
-from bridge.link.learnt import LEAST_FRAME, TOMCAT_LIMIT, UNANSWERED_BEATS, Feature, Learnt
+from bridge.link.settings import LEAST_FRAME, TOMCAT_LIMIT, UNANSWERED_BEATS, Feature, Learnt
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import Dialect
 from tests.unit.link.rig import Facts, RealClock, eventually, settings_for

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from bridge.ids import RequestId, SessionId
-from bridge.link.learnt import Feature
+from bridge.link.settings import Feature
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import (

@@ -18,9 +18,8 @@ from bridge.config.model import AccountEntry, Login
 from bridge.conversation.model import FailureReason
 from bridge.ids import QueueId, RoomId
 from bridge.link.http_client import SUSPICIONS, Door, Http, OpenFailure
-from bridge.link.learnt import Learnt
 from bridge.link.login import Logins, credentials_of, matching_rule, room_key, shared, visitor_id
-from bridge.link.settings import USER_AGENT, LinkSettings, TokenStore
+from bridge.link.settings import USER_AGENT, Learnt, LinkSettings, TokenStore
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.record import OwnLogin
 from bridge.rooms.store import StoreError, Token

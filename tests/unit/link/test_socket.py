@@ -23,8 +23,7 @@ from websockets.protocol import State
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, CallId, SessionId
-from bridge.link.learnt import Feature, Learnt
-from bridge.link.settings import USER_AGENT
+from bridge.link.settings import USER_AGENT, Feature, Learnt
 from bridge.link.socket import FIRST_OWN, TOO_BIG, Connection, Pulse, Wire
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import Token
