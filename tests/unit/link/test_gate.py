@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from bridge.conversation.model import FailureReason
-from bridge.link.gate import Demand, Gate
 from bridge.link.http_client import OpenFailure
+from bridge.link.link import Demand, Gate
 from bridge.link.socket import Wire
 
 FAILURE = OpenFailure(FailureReason.UNREACHABLE, "down", code=7)
