@@ -240,7 +240,8 @@ class _Waiting(msgspec.Struct, eq=False):
     ticket: int
     deadline: float
     asks: bool
-    turn: asyncio.Future[Wire]
+    failure: OpenFailure | None = None
+    """Why it has to give up; None while it may wait."""
 
 
 class Gate:
@@ -283,30 +284,31 @@ class Gate:
         deadline = loop.time() + seconds
         if self.wire is None and deadline < (self._not_before if asks else self._rests_until):
             raise _copy(self.trouble or self.delay)
-        waiting = _Waiting(ticket, deadline, asks, loop.create_future())
+        waiting = _Waiting(ticket, deadline, asks)
         self._waiting.append(waiting)
         self._changed.set()
-        self._next()
         try:
-            async with asyncio.timeout_at(deadline):
-                return await waiting.turn
-        except (TimeoutError, asyncio.CancelledError) as error:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
-            elif not waiting.turn.cancelled() and waiting.turn.exception() is None:
-                self.leave()  # the turn came at the moment of giving up: pass it on
-            if isinstance(error, TimeoutError):
-                raise _copy(self.trouble or self.delay) from None
-            raise
+            while waiting.failure is None:
+                first = min(self._waiting, key=lambda one: one.ticket)
+                if waiting is first and not self._taken and (wire := self.wire) is not None:
+                    self._taken = True
+                    return wire
+                self._changed.clear()
+                if not await self._changed.wait(deadline - loop.time()):
+                    waiting.failure = self.trouble or self.delay
+            raise _copy(waiting.failure)
+        finally:
+            self._waiting.remove(waiting)
+            self._changed.set()
 
     def leave(self) -> None:
         self._taken = False
-        self._next()
+        self._changed.set()
 
     def open(self, wire: Wire) -> None:
         self._wire = wire
         self.trouble = None
-        self._next()
+        self._changed.set()
 
     def shut(self, wire: Wire) -> None:
         """Shut the gate unless it leads to another wire by now."""
@@ -346,18 +348,9 @@ class Gate:
         self._send_away(failure, lambda waiting: waiting.asks)
 
     def _send_away(self, failure: OpenFailure, goes: Callable[[_Waiting], bool]) -> None:
-        for waiting in [one for one in self._waiting if goes(one)]:
-            self._waiting.remove(waiting)
-            if not waiting.turn.done():
-                waiting.turn.set_exception(_copy(failure))
-
-    def _next(self) -> None:
-        while self._waiting and not self._taken and (wire := self.wire) is not None:
-            first = min(self._waiting, key=lambda waiting: waiting.ticket)
-            self._waiting.remove(first)
-            if not first.turn.done():
-                self._taken = True
-                first.turn.set_result(wire)
+        for waiting in filter(goes, self._waiting):
+            waiting.failure = failure
+        self._changed.set()
 
 
 def _copy(failure: OpenFailure) -> OpenFailure:
