@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
 from bridge.conversation import model, queue
 from bridge.conversation.calls import refuse_unwelcome
 from bridge.conversation.chat import chosen, start_chat, uncomment
-from bridge.conversation.turn import Policy, Turn, all_pieces, unique_events, without
+from bridge.conversation.turn import Policy, Turn, all_pieces, unique_events
 from bridge.ids import EventId, QueueId
 from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.words import DEAREST, encode_emoji, split_text
@@ -175,23 +176,13 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
     """Redact a message, also in quotations; an agent who may have it gets a note (`amends`)."""
     for former in (event.event_id, *event.also):
         turn.lapse(former, notes=False)  # an edit that is not in `also` repeats these words
-    words, outstanding = {event.event_id, *event.also}, turn.state.outstanding
+    words = {event.event_id, *event.also}
     uncomment(turn, words)
     empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
     gone = (*words, *unique_events(empty))
     turn.forget_dropped(gone)
-    turn.set(held=_unquoted(without(turn.state.held, gone), words))
-    phase = turn.state.phase
-    if isinstance(phase, model.Queued):
-        turn.enter(phase, pre_sent=_unquoted(without(phase.pre_sent, gone), words))
-    if outstanding is not None and outstanding.held is not None:
-        (held,) = _unquoted((outstanding.held,), words)
-        stale = outstanding.stale or held != outstanding.held
-        moot = outstanding.moot or held.event_id in gone
-        if held.event_id in gone:
-            held = replace(held, last=False)
-        turn.set(outstanding=replace(outstanding, held=held, moot=moot, stale=stale))
-    if event.note and not isinstance(phase, model.NoChat):
+    turn.rewrite(gone, partial(_unquoted, events=words))
+    if event.note and not isinstance(turn.state.phase, model.NoChat):
         typed, text, about = turn.state.typed, model.CustomerText(event.note), event.event_id
         note = model.Held(event.by, text, turn.now, last=False, order=typed, amends=about)
         turn.set(held=(*turn.state.held, note), typed=typed + 1)
@@ -204,13 +195,10 @@ def unsaid(state: model.Conversation, events: Sequence[EventId]) -> model.Conver
     return turn.state
 
 
-def _unquoted(pieces: tuple[model.Held, ...], events: set[EventId]) -> tuple[model.Held, ...]:
-    return tuple(
-        replace(one, content=one.instead[0], quotes=(), instead=())
-        if one.instead and not events.isdisjoint(one.quotes)
-        else one
-        for one in pieces
-    )
+def _unquoted(piece: model.Held, events: set[EventId]) -> model.Held:
+    if not piece.instead or events.isdisjoint(piece.quotes):
+        return piece
+    return replace(piece, content=piece.instead[0], quotes=(), instead=())
 
 
 def start(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -230,16 +230,33 @@ class Turn(msgspec.Struct):
             amending = {one.event_id for one in pieces if one.amends in known}  # no message more
             counted = (one for one in told if one not in amending)
             self.set(dropped=(*self.state.dropped, *counted))
-        self.set(held=without(self.state.held, events))
-        phase, outstanding = self.state.phase, self.state.outstanding
-        if isinstance(phase, model.Queued):
-            self.enter(phase, pre_sent=without(phase.pre_sent, events))
-        held = None if outstanding is None else outstanding.held
-        if outstanding is not None and held is not None and held.event_id in events:
-            held = replace(held, last=False)  # do not report this event again
-            self.set(outstanding=replace(outstanding, held=held, moot=True))
+        self.rewrite(events)
         for event_id in events:
             self.lapse(event_id)
+
+    def rewrite(
+        self,
+        gone: tuple[EventId, ...],
+        change: Callable[[model.Held], model.Held] = lambda piece: piece,
+    ) -> None:
+        """Remove the pieces of the events in `gone` wherever they are, and `change` the others.
+
+        A piece under way stays: its call becomes moot or, if the piece is changed, stale.
+        """
+
+        def kept(pieces: tuple[model.Held, ...]) -> tuple[model.Held, ...]:
+            return tuple(change(one) for one in pieces if one.event_id not in gone)
+
+        phase, asked = self.state.phase, self.state.outstanding
+        self.set(held=kept(self.state.held))
+        if isinstance(phase, model.Queued):
+            self.enter(phase, pre_sent=kept(phase.pre_sent))
+        if asked is not None and asked.held is not None:
+            piece = change(asked.held)
+            asked = replace(asked, held=piece, stale=asked.stale or piece != asked.held)
+            if piece.event_id in gone:  # do not report this event again
+                asked = replace(asked, held=replace(piece, last=False), moot=True)
+            self.set(outstanding=asked)
 
     def forget_dropped(self, events: tuple[EventId, ...]) -> None:
         """Remove events from the given-up ones: they are sent again, or were redacted."""
