@@ -1,12 +1,13 @@
 """Numbers of the WebChat protocol under corrected names, and the table of result codes.
 
 Sources: guide part five; protocol reference 2.3 and 2.5. `later` marks numbers that only later
-revisions have. The vendor's misspelt names (INVAILD, ROULTING) are kept in comments and in the
-table, so that a search for a name from a vendor log finds it here.
+revisions have. The vendor's misspelt names (INVAILD, ROULTING) are kept beside the numbers, so that
+a search for a name from a vendor log finds it here.
 """
 
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
+from typing import Self
 
 import msgspec
 
@@ -84,41 +85,62 @@ class RequestStatus(IntEnum):
 
 
 class ResultCode(IntEnum):
-    """Wire `result` (guide 5.4). Any other value than SUCCESS is a refusal."""
+    """Wire `result` (guide 5.4), with the vendor's spelling of its name and a description.
 
-    SUCCESS = 1
-    FAILURE = 0  # the generic "0 failed" of the guide's examples
-    ALREADY_IN_ROUTING = -1  # REQUEST_ALREADY_IN_ROULTING
-    ALREADY_IN_CHATTING = -2
-    NOT_IN_WORKTIME = -3
-    INVALID_SKILLGROUP = -4  # INVAILD_SKILLGROUP
-    NO_AGENT_ONLINE = -5
-    INVALID_CLIENT_ID = -6  # INVAILD_CLIENT_ID
-    INVALID_QUEUE_ID = -7  # INVAILD_QUEUE_ID
-    REQUEST_ERROR = -8
-    INVALID_TO_USER_ID = -9  # INVAILD_TO_USER_ID
-    INVALID_CHAT_REQUEST_ID = -10  # INVAILD_CHAT_REQUEST_ID
-    INVALID_CHAT_SESSION_ID = -11  # INVAILD_CHAT_SESSION_ID
-    INVALID_MESSAGE_TYPE = -12  # INVAILD_MESSAGE_TYPE
-    UPLOAD_FILE_FAILED = -13
-    INVALID_PARAMETER = -14  # INVAILD_PARAMETER
-    INVALID_TOKEN = -15  # INVAILD_TOKEN
-    INVALID_FILE_EXTENSION = -16  # INVAILD_FILE_EXTENSION
-    EMPTY_MESSAGE = -17
-    INVALID_SESSION_TYPE = -18  # later; INVAILD_SESSION_TYPE
-    INVALID_REQUEST_TYPE = -19  # later; INVAILD_REQUEST_TYPE
-    INVALID_LOGIN = -20  # INVAILD_LOGINNAME_OR_PASSWORD
-    INVALID_FILE_SIZE = -21  # later; INVAILD_FILE_SIZE
-    UPLOAD_IMAGE_FAILED = -22  # later
-    UPLOAD_VOICE_FAILED = -23  # later
-    INVALID_SIGN = -30  # INVAILD_SIGN
+    Any other value than SUCCESS is a refusal.
+    """
+
+    vendor: str
+    says: str
+
+    def __new__(cls, number: int, vendor: str = "", says: str = "") -> Self:
+        code = int.__new__(cls, number)
+        code._value_, code.vendor, code.says = number, vendor, says
+        return code
+
+    SUCCESS = 1, "SUCCESS", "done"
+    # The generic "0 failed" of the guide's examples.
+    FAILURE = 0, "FAILURE", "failed, no reason given"
+    ALREADY_IN_ROUTING = -1, "REQUEST_ALREADY_IN_ROULTING", "a queue request exists already"
+    ALREADY_IN_CHATTING = -2, "ALREADY_IN_CHATTING", "a session exists already"
+    NOT_IN_WORKTIME = -3, "NOT_IN_WORKTIME", "outside working hours"
+    INVALID_SKILLGROUP = -4, "INVAILD_SKILLGROUP", "the queue has no such skill group"
+    NO_AGENT_ONLINE = -5, "NO_AGENT_ONLINE", "no agent is online"
+    INVALID_CLIENT_ID = -6, "INVAILD_CLIENT_ID", "the server does not know this client id"
+    INVALID_QUEUE_ID = -7, "INVAILD_QUEUE_ID", "there is no such queue"
+    REQUEST_ERROR = -8, "REQUEST_ERROR", "the server could not read the command"
+    INVALID_TO_USER_ID = -9, "INVAILD_TO_USER_ID", "the requested agent is unknown or offline"
+    INVALID_CHAT_REQUEST_ID = -10, "INVAILD_CHAT_REQUEST_ID", "the queue request is gone"
+    INVALID_CHAT_SESSION_ID = -11, "INVAILD_CHAT_SESSION_ID", "the session is gone"
+    INVALID_MESSAGE_TYPE = (
+        -12,
+        "INVAILD_MESSAGE_TYPE",
+        "the server does not know this kind of message",
+    )
+    UPLOAD_FILE_FAILED = -13, "UPLOAD_FILE_FAILED", "the server could not store the file"
+    INVALID_PARAMETER = -14, "INVAILD_PARAMETER", "a parameter is wrong or missing"
+    INVALID_TOKEN = -15, "INVAILD_TOKEN", "the token is invalid"
+    INVALID_FILE_EXTENSION = -16, "INVAILD_FILE_EXTENSION", "files of this kind are not accepted"
+    EMPTY_MESSAGE = -17, "EMPTY_MESSAGE", "the message is blank"
+    # -18, -19 and -21 to -23 are later.
+    INVALID_SESSION_TYPE = -18, "INVAILD_SESSION_TYPE", "a session of another kind exists"
+    INVALID_REQUEST_TYPE = -19, "INVAILD_REQUEST_TYPE", "the server does not know this command"
+    INVALID_LOGIN = -20, "INVAILD_LOGINNAME_OR_PASSWORD", "wrong login name or password"
+    INVALID_FILE_SIZE = -21, "INVAILD_FILE_SIZE", "the file is too large"
+    UPLOAD_IMAGE_FAILED = -22, "UPLOAD_IMAGE_FAILED", "the server could not store the image"
+    UPLOAD_VOICE_FAILED = -23, "UPLOAD_VOICE_FAILED", "the server could not store the voice message"
+    INVALID_SIGN = -30, "INVAILD_SIGN", "the signature is wrong: check the key"
     # -31 to -35 are only in the HTTP sibling's guide, by 2020-08.
-    TRANSFER_ERROR = -31
-    ALREADY_IN_OTHER_CHATTING = -32
-    INVALID_MESSAGE_ID = -33  # INVAILD_MESSAGE_ID
-    CLIENT_UNTOUCHABLE = -34
-    DIFFERENT_SESSION_TYPE = -35
-    INTERNAL_ERROR = -100
+    TRANSFER_ERROR = -31, "TRANSFER_ERROR", "the transfer failed"
+    ALREADY_IN_OTHER_CHATTING = (
+        -32,
+        "ALREADY_IN_OTHER_CHATTING",
+        "the customer chats on another channel",
+    )
+    INVALID_MESSAGE_ID = -33, "INVAILD_MESSAGE_ID", "there is no such message"
+    CLIENT_UNTOUCHABLE = -34, "CLIENT_UNTOUCHABLE", "the server cannot reach the customer"
+    DIFFERENT_SESSION_TYPE = -35, "DIFFERENT_SESSION_TYPE", "a session of another kind exists"
+    INTERNAL_ERROR = -100, "INTERNAL_ERROR", "the server had an internal error"
 
 
 class Source(StrEnum):
@@ -217,41 +239,6 @@ class Meaning(msgspec.Struct, frozen=True):
     """True if the server may have no history."""
 
 
-_RESULTS = """
-   1  SUCCESS                        done
-   0  FAILURE                        failed, no reason given
-  -1  REQUEST_ALREADY_IN_ROULTING    a queue request exists already
-  -2  ALREADY_IN_CHATTING            a session exists already
-  -3  NOT_IN_WORKTIME                outside working hours
-  -4  INVAILD_SKILLGROUP             the queue has no such skill group
-  -5  NO_AGENT_ONLINE                no agent is online
-  -6  INVAILD_CLIENT_ID              the server does not know this client id
-  -7  INVAILD_QUEUE_ID               there is no such queue
-  -8  REQUEST_ERROR                  the server could not read the command
-  -9  INVAILD_TO_USER_ID             the requested agent is unknown or offline
- -10  INVAILD_CHAT_REQUEST_ID        the queue request is gone
- -11  INVAILD_CHAT_SESSION_ID        the session is gone
- -12  INVAILD_MESSAGE_TYPE           the server does not know this kind of message
- -13  UPLOAD_FILE_FAILED             the server could not store the file
- -14  INVAILD_PARAMETER              a parameter is wrong or missing
- -15  INVAILD_TOKEN                  the token is invalid
- -16  INVAILD_FILE_EXTENSION         files of this kind are not accepted
- -17  EMPTY_MESSAGE                  the message is blank
- -18  INVAILD_SESSION_TYPE           a session of another kind exists
- -19  INVAILD_REQUEST_TYPE           the server does not know this command
- -20  INVAILD_LOGINNAME_OR_PASSWORD  wrong login name or password
- -21  INVAILD_FILE_SIZE              the file is too large
- -22  UPLOAD_IMAGE_FAILED            the server could not store the image
- -23  UPLOAD_VOICE_FAILED            the server could not store the voice message
- -30  INVAILD_SIGN                   the signature is wrong: check the key
- -31  TRANSFER_ERROR                 the transfer failed
- -32  ALREADY_IN_OTHER_CHATTING      the customer chats on another channel
- -33  INVAILD_MESSAGE_ID             there is no such message
- -34  CLIENT_UNTOUCHABLE             the server cannot reach the customer
- -35  DIFFERENT_SESSION_TYPE         a session of another kind exists
--100  INTERNAL_ERROR                 the server had an internal error
-"""
-"""Per result code: the vendor's name, and the meaning in English."""
 _UNDELIVERED: Mapping[int, str] = (
     {code: f"result.{code}" for code in (-12, -13, -16, -21, -22, -23)}
     | dict.fromkeys((0, -100), "undelivered.server_failed")
@@ -260,9 +247,9 @@ _UNDELIVERED: Mapping[int, str] = (
 )
 
 RESULTS: Mapping[int, Meaning] = {
-    (code := int(number)): Meaning(
-        name,
-        says,
+    int(code): Meaning(
+        code.vendor,
+        code.says,
         _UNDELIVERED.get(code, "undelivered.refused"),
         resend=code not in {-12, -16, -17, -21},
         # -14 means a wrong dialect in a 110, a wrong setting in a 101 (row 16). -20 is never
@@ -277,7 +264,7 @@ RESULTS: Mapping[int, Meaning] = {
         no_media=code in {-12, -14},
         no_history=code in {-8, -12, -14, -19},
     )
-    for number, name, says in (line.split(maxsplit=2) for line in _RESULTS.strip().splitlines())
+    for code in ResultCode
 }
 """The only table of result codes: each column selects the codes that are treated alike."""
 
