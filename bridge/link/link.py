@@ -668,7 +668,6 @@ class Deliveries:
         self._budget = around.budget
         self._queue: list[_Push] = []
         """Pushes in order; the first is being stored."""
-        self._paused = False
         self._away_since = 0.0
         """When storing first failed, in loop time; valid while `_backoff.failures` is not 0."""
         self._more, self._stored = Flag(), Flag()
@@ -681,15 +680,14 @@ class Deliveries:
         return len(self._queue) > MOST_WAITING or (self._budget.spent and bool(self._queue))
 
     def push(self, received: Received | Ignored, size: int) -> None:
-        """Queue a push; stop reading the socket while the queue or the budget is full."""
+        """Queue a push; the socket is not read while the queue or the budget is full."""
         key = self._key(received)
         if key and self._backoff.failures and any(key == earlier for earlier, *_ in self._queue):
             return  # a repetition: the server has got no receipt yet
         self._budget.taken += size
         self._add((key, received, size))
-        if self.wire is not None and self._full:
-            self._paused = True
-            self.wire.pause()
+        if self.wire is not None:
+            self.wire.hold(held=self._full)
 
     def restored(self, *, brief: bool) -> None:
         self._add(("", brief, 0))
@@ -737,12 +735,9 @@ class Deliveries:
         self._budget.taken -= size
         if not self._queue:
             self._stored.set()
-        wire, paused = self.wire, self._paused
-        self._paused = paused and self._full
-        if wire is None:
+        if (wire := self.wire) is None:
             return
-        if paused and not self._paused:
-            wire.resume()
+        wire.hold(held=self._full)
         if not isinstance(received, bool) and received.rs_id and wire.usable:
             await wire.receipt(received.rs_id)
 

@@ -592,17 +592,15 @@ class Wire:
         if not self._waiters:
             self._drained.set()
 
-    def pause(self) -> None:
-        self._socket.held = True
-        self._socket.flow()
-
-    def resume(self) -> None:
-        self._socket.held = False
-        self._socket.flow()
+    def hold(self, *, held: bool) -> None:
+        """Stop or go on reading from the socket."""
+        if held is not self._socket.held:
+            self._socket.held = held
+            self._socket.flow()
 
     async def close(self) -> None:
         """Close the socket without a logout (row 87)."""
-        self.resume()  # to read the server's part of the closing handshake
+        self.hold(held=False)  # to read the server's part of the closing handshake
         if self._socket.paused:  # a peer that does not read would not read a close frame either
             self._socket.transport.abort()
         try:

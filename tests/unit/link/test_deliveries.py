@@ -31,11 +31,9 @@ class FakeWire:
         self.closed = 0
         self.receipts: list[str] = []
 
-    def pause(self) -> None:
-        self.flow.append("pause")
-
-    def resume(self) -> None:
-        self.flow.append("resume")
+    def hold(self, *, held: bool) -> None:
+        if held is not (self.flow[-1:] == ["pause"]):
+            self.flow.append("pause" if held else "resume")
 
     async def close(self) -> None:
         self.closed += 1
