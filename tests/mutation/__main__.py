@@ -153,6 +153,7 @@ class Laboratory:
         return took
 
     def _learn_functions(self) -> None:
+        gc.unfreeze()  # `tests/conftest.py` froze them: they would not be among the objects
         for one in gc.get_objects():
             if type(one) is FunctionType:  # isinstance raises for a dead proxy
                 self._functions[place_of(one.__code__)].append(one)
