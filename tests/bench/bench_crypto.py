@@ -23,8 +23,7 @@ from rich.table import Table
 
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keys import RoomKeys, sealed_of
-from bridge.matrix.crypto.olm import Payload
-from bridge.matrix.crypto.peers import Peers
+from bridge.matrix.crypto.peers import Payload, Peers
 from bridge.matrix.crypto.sharing import Places, Scheme, Sharing
 from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.crypto.wire import Json

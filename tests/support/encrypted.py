@@ -15,7 +15,7 @@ from vodozemac import InboundGroupSession
 
 from bridge.matrix.crypto.devices import OwnState
 from bridge.matrix.crypto.keys import RoomKey
-from bridge.matrix.crypto.olm import _Sessions
+from bridge.matrix.crypto.peers import _Sessions
 from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.crypto.wire import from_base64
 from bridge.rooms.surroundings import SystemClock

@@ -22,9 +22,15 @@ from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keys import KEY_KINDS, RoomKeys
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.limits import Allowance, Budget
-from bridge.matrix.crypto.olm import Channel, UndecryptableOlm, letter_of, read_payload
-from bridge.matrix.crypto.peers import Peers
+from bridge.matrix.crypto.peers import (
+    Allowance,
+    Channel,
+    Peers,
+    RateLimit,
+    UndecryptableOlm,
+    letter_of,
+    read_payload,
+)
 from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.vault import LOG, Vault
 from bridge.matrix.crypto.wire import Json, id_text, key_text, mapping, objects, strings, text
@@ -92,8 +98,8 @@ class Arrivals:
     def __post_init__(self, home: str) -> None:
         self._absorbing = asyncio.Lock()
         """Held from reading a stored key until a better copy of it is written."""
-        self._renewals = Budget(1, _RENEWED_MS)
-        self._attempts = Budget(1, _RETRIED_MS)
+        self._renewals = RateLimit(1, _RENEWED_MS)
+        self._attempts = RateLimit(1, _RETRIED_MS)
         self._new_keys = Allowance(_KEYS, _KEYS_OF_SERVER, home)
         self._new_channels = Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
 

@@ -34,8 +34,7 @@ from bridge.matrix.crypto import keys
 from bridge.matrix.crypto.arrivals import Arrivals, Mending, News
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keyserver import SYNC_SECONDS, KeyServer
-from bridge.matrix.crypto.limits import Budget
-from bridge.matrix.crypto.peers import Peers
+from bridge.matrix.crypto.peers import Peers, RateLimit
 from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing, Users
 from bridge.matrix.crypto.vault import LOG, Vault, again
 from bridge.matrix.crypto.wire import MEGOLM, Json, mapping, text
@@ -137,10 +136,10 @@ class Crypto:
         """When this process last took over a host's mailbox."""
         self._waited_for: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         """Key name -> event set when the key is received or refused, while it is waited for."""
-        self._in_vain = Budget(1, _IN_VAIN_MS)
+        self._in_vain = RateLimit(1, _IN_VAIN_MS)
         """Waits for the keys of a sender in a room that timed out."""
-        self._requested = Budget(1, _AGAIN_MS)
-        self._mailboxes = Budget(1, _MAILBOX_MS)
+        self._requested = RateLimit(1, _AGAIN_MS)
+        self._mailboxes = RateLimit(1, _MAILBOX_MS)
         """Reads of a ghost's mailbox."""
 
     async def ensure(self, user: UserId) -> None:

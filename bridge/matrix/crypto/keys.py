@@ -28,9 +28,7 @@ from msgspec.structs import replace
 from bridge.ids import UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice
-from bridge.matrix.crypto.limits import Budget
-from bridge.matrix.crypto.olm import Payload
-from bridge.matrix.crypto.peers import Known, Peers, read_device
+from bridge.matrix.crypto.peers import Known, Payload, Peers, RateLimit, read_device
 from bridge.matrix.crypto.vault import LOG, Recall, Vault, again
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Undecryptable
@@ -356,8 +354,8 @@ class Owners:
     def __init__(self, peers: Peers, asker: UserId) -> None:
         self._peers = peers
         self._asker = asker
-        self._asked = Budget(1, _AGAIN_MS)
-        self._away = Budget(1, _AGAIN_MS)
+        self._asked = RateLimit(1, _AGAIN_MS)
+        self._away = RateLimit(1, _AGAIN_MS)
         """Homeservers that did not answer."""
 
     async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:

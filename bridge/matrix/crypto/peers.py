@@ -1,26 +1,53 @@
-"""Device lists of other users, cached.
+"""Devices of other users: device lists, olm channels, and limits on what strangers can cause.
 
 Replies of `POST /keys/query` are kept in memory only, until /sync reports a change: after a start
 everything is queried again, so no change is missed. A device whose keys change under the same id is
 rejected, unless it was absent from a device list in between (signed out).
+
+A `Channel` holds the last few olm sessions of a bridge device and another user's device, newest
+first, as one row. To use it, hold the lock of the bridge device, and store the row before sending
+what was encrypted: a ratchet that went backwards would use a message key twice. If another process
+saved the same row meanwhile, the save raises Stale and the row must be read again (`Vault`).
+
+`RateLimit` limits requests and waits for what is probably not there (a key, a device, a
+homeserver). `Allowance` limits the new keys and new devices that strangers can make the bridge
+store: per sender and hour, and per homeserver and day. Homeservers get a day because honest users
+all send at once after a weekend without the bridge, or when the bridge's devices are new.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from itertools import islice
 
 import msgspec
+import vodozemac
 from cachetools import LRUCache
 
 from bridge.ids import UserId
-from bridge.matrix.crypto import wire
+from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.vault import LOG, Recall
-from bridge.matrix.crypto.wire import Json, id_text, is_signed, key_text, mapping, text
+from bridge.matrix.crypto.vault import LOG, Recall, Vault
+from bridge.matrix.crypto.wire import (
+    MEGOLM,
+    OLM,
+    ONE_TIME,
+    Json,
+    from_base64,
+    id_text,
+    is_signed,
+    key_text,
+    mapping,
+    strings,
+    text,
+    to_base64,
+)
+from bridge.rooms.store import SecretRow
 
-_KEPT = 20_000
+# --- device lists ---------------------------------------------------------------------------------
+
+_MOST_USERS = 20_000
 MOST = 200
 """Maximum devices of a user that are read; a homeserver may list any number."""
 
@@ -46,8 +73,8 @@ class Peers:
 
     def __init__(self, server: KeyServer) -> None:
         self._server = server
-        self.cache: Recall[str, Known] = Recall(_KEPT)
-        self._pinned: LRUCache[str, dict[str, tuple[str, str]]] = LRUCache(_KEPT)
+        self.cache: Recall[str, Known] = Recall(_MOST_USERS)
+        self._pinned: LRUCache[str, dict[str, tuple[str, str]]] = LRUCache(_MOST_USERS)
         """User -> device id -> its keys, which must not change."""
 
     async def devices(
@@ -108,7 +135,7 @@ def read_device(user: str, device_id: str, fields: Json) -> Device | None:
     keys = mapping(fields, "keys")
     curve25519 = key_text(keys, f"curve25519:{device_id}")
     ed25519 = key_text(keys, f"ed25519:{device_id}")
-    able = {wire.OLM, wire.MEGOLM} <= set(wire.strings(fields, "algorithms"))
+    able = {OLM, MEGOLM} <= set(strings(fields, "algorithms"))
     named = text(fields, "user_id") == user and id_text(fields, "device_id") == device_id
     if not (able and named and curve25519 and ed25519):
         return None
@@ -129,10 +156,250 @@ def read_identity(user: str, reply: Mapping[str, object]) -> str:
 def _only_key(user: str, usage: str, fields: Json) -> str:
     """Return a cross-signing key object's public key (specification, "Cross-signing"), or ""."""
     keys = mapping(fields, "keys")
-    if text(fields, "user_id") != user or usage not in wire.strings(fields, "usage"):
+    if text(fields, "user_id") != user or usage not in strings(fields, "usage"):
         return ""
     for key_id in keys:
         public = key_text(keys, key_id)
         if public and key_id == f"ed25519:{public}":
             return public
     return ""
+
+
+# --- olm channels ---------------------------------------------------------------------------------
+
+_MOST_SESSIONS = 4
+"""Maximum sessions of a channel: more than one only if both sides began one, or one was lost."""
+_MAX_MESSAGE = 256 * 1024
+_MOST_CLAIMED = 5
+"""Maximum one-time keys of a device that are checked; a homeserver should return one."""
+_UNUSED_MS = 180 * 86_400_000
+"""Lifetime in ms of an unused channel. After it, the two devices start a new session."""
+_DEVICE_KEYS = ("sender_device_keys", "org.matrix.msc4147.device_keys")
+
+
+class UndecryptableOlm(Exception):
+    """An olm message that no stored session can decrypt; a new session may repair this."""
+
+
+class _Sessions(msgspec.Struct):
+    pickles: list[str] = []
+    device_id: str = ""
+    """The bridge device; sessions of a former one are ignored."""
+
+
+class Channel:
+    """The olm sessions of a bridge device with another user's device.
+
+    The row's name includes the other user: anybody can claim another user's identity key, which
+    must not affect that user's channel.
+    """
+
+    def __init__(self, own: OwnDevice, user: str, curve25519: str) -> None:
+        self.own = own
+        self.curve25519 = curve25519
+        self._name = f"olm/{own.user}/{user}/{curve25519}"
+        self._sessions: list[vodozemac.Session] = []
+        self._stored: bytes | None = None
+        """The row's bytes as last read or written, for compare-and-swap."""
+
+    @classmethod
+    async def load(cls, vault: Vault, own: OwnDevice, user: str, curve25519: str) -> Channel:
+        channel = cls(own, user, curve25519)
+        found, channel._stored = await vault.read(channel._name, _Sessions)
+        if found is not None and found.device_id == own.device_id:
+            channel._sessions = [
+                vodozemac.Session.from_pickle(pickle, vault.pickle_key) for pickle in found.pickles
+            ]
+        return channel
+
+    def row(self, vault: Vault, now: int) -> SecretRow:
+        pickles = [session.pickle(vault.pickle_key) for session in self._sessions[:_MOST_SESSIONS]]
+        sessions = _Sessions(pickles, self.own.device_id)
+        row = vault.row(self._name, sessions, now + _UNUSED_MS, self._stored)
+        self._stored = row.value
+        return row
+
+    @property
+    def open(self) -> bool:
+        return bool(self._sessions)
+
+    def begin(self, device: Device, one_time: str) -> bool:
+        """Begin a session with a one-time key; False if the key is invalid."""
+        try:
+            theirs = vodozemac.Curve25519PublicKey.from_base64(device.curve25519)
+            key = vodozemac.Curve25519PublicKey.from_base64(one_time)
+            session = self.own.account.create_outbound_session(theirs, key)
+        except ValueError:
+            return False
+        self._sessions.insert(0, session)
+        return True
+
+    def encrypt(self, device: Device, kind: str, content: Json) -> Json:
+        """Return the content of an m.room.encrypted to-device event. The channel must be open."""
+        payload: Json = {
+            "type": kind,
+            "content": content,
+            "sender": self.own.user,
+            "recipient": device.user,
+            "recipient_keys": {"ed25519": device.ed25519},
+            "keys": {"ed25519": self.own.ed25519},
+            # MSC4147: lets a recipient that does not know this device yet verify its owner.
+            "sender_device_keys": self.own.cross_signed_keys(),
+        }
+        number, ciphertext = self._sessions[0].encrypt(msgspec.json.encode(payload)).to_parts()
+        return {
+            "algorithm": OLM,
+            "sender_key": self.own.curve25519,
+            "ciphertext": {self.curve25519: {"type": number, "body": to_base64(ciphertext)}},
+        }
+
+    def decrypt(self, number: int, body: bytes) -> bytes:
+        """Decrypt a message, which may begin a session and use up a one-time key of the bridge."""
+        try:
+            message = vodozemac.AnyOlmMessage.from_parts(number, body)
+        except ValueError as error:
+            raise UndecryptableOlm(str(error)) from error
+        prekey = message.to_pre_key()
+        for place, session in enumerate(self._sessions):
+            if prekey is not None and session.session_id != prekey.session_id():
+                continue
+            try:
+                plain = session.decrypt(message)
+            except ValueError:
+                continue
+            # The session that the other side uses moves to the front: it can decrypt that one.
+            self._sessions.insert(0, self._sessions.pop(place))
+            return bytes(plain)
+        if prekey is None:
+            raise UndecryptableOlm("no matching olm session")
+        try:
+            theirs = vodozemac.Curve25519PublicKey.from_base64(self.curve25519)
+            session, plain = self.own.account.create_inbound_session(theirs, prekey)
+        except ValueError as error:
+            raise UndecryptableOlm(str(error)) from error
+        self._sessions.insert(0, session)
+        return bytes(plain)
+
+
+def one_time_key(device: Device, claimed: Mapping[str, object]) -> str:
+    """Return the one-time key in a `POST /keys/claim` reply that the device signed; "" if none."""
+    signer = f"ed25519:{device.device_id}"
+    for key_id in islice(claimed, _MOST_CLAIMED):
+        fields = mapping(claimed, key_id)
+        if key_id.startswith(f"{ONE_TIME}:") and is_signed(
+            fields, device.user, signer, device.ed25519
+        ):
+            return text(fields, "key")
+    return ""
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """Olm message of a to-device event, still encrypted."""
+
+    sender: str
+    sender_key: str
+    number: int
+    body: bytes
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """Plaintext of an olm message whose sender and recipient fields were checked."""
+
+    sender: str
+    sender_key: str
+    ed25519: str
+    """The sending device's signing key as claimed; `keys.Owners` verifies it."""
+    kind: str
+    content: Json
+    device_keys: Json = {}
+    """Device keys sent along (MSC4147), unverified; empty if none."""
+
+
+def letter_of(own: OwnDevice, event: Json) -> Letter | None:
+    """Read an m.room.encrypted to-device event's olm message for `own`; None if there is none."""
+    content = mapping(event, "content")
+    part = mapping(mapping(content, "ciphertext"), own.curve25519)
+    number, body = part.get("type"), text(part, "body")
+    sender, sender_key = id_text(event, "sender"), key_text(content, "sender_key")
+    if text(content, "algorithm") != OLM or not sender or not sender_key:
+        return None
+    if not isinstance(number, int) or isinstance(number, bool) or number not in {0, 1}:
+        return None
+    if len(body) > _MAX_MESSAGE:
+        return None
+    try:
+        return Letter(sender, sender_key, number, from_base64(body))
+    except ValueError:
+        return None
+
+
+def read_payload(own: OwnDevice, letter: Letter, plain: bytes) -> Payload | None:
+    """Read an olm message's plaintext; None if sender or recipient do not match ("m.olm.v1")."""
+    try:
+        fields = msgspec.json.decode(plain, type=dict[str, object])
+    except (ValueError, RecursionError):
+        return None
+    meant = (
+        text(fields, "sender") == letter.sender
+        and text(fields, "recipient") == own.user
+        and text(mapping(fields, "recipient_keys"), "ed25519") == own.ed25519
+    )
+    if not meant:
+        return None
+    return Payload(
+        letter.sender,
+        letter.sender_key,
+        text(mapping(fields, "keys"), "ed25519"),
+        text(fields, "type"),
+        mapping(fields, "content"),
+        next((keys for name in _DEVICE_KEYS if (keys := mapping(fields, name))), {}),
+    )
+
+
+# --- rate limits per name, in memory --------------------------------------------------------------
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+class RateLimit:
+    """Rate limit: `each` items per name in a window of `period` ms, from the first item on."""
+
+    def __init__(self, each: int, period: int) -> None:
+        self._each = each
+        self._period = period
+        self._spent: LRUCache[Hashable, tuple[int, int]] = LRUCache(20_000)
+        """Name -> start of its window (ms), and items taken since."""
+
+    def left(self, name: Hashable, now: int) -> bool:
+        """False if the limit of this window is reached."""
+        return self._window(name, now)[1] < self._each
+
+    def spend(self, name: Hashable, now: int) -> bool:
+        """Take one item, if there is one `left`."""
+        began, count = self._window(name, now)
+        if count >= self._each:
+            return False
+        self._spent[name] = (began, count + 1)
+        return True
+
+    def _window(self, name: Hashable, now: int) -> tuple[int, int]:
+        began, count = self._spent.get(name) or (now, 0)
+        return (began, count) if 0 <= now - began < self._period else (now, 0)
+
+
+class Allowance:
+    """Rate limits per user and hour, and per homeserver and day (none for the bridge's `home`)."""
+
+    def __init__(self, each: int, together: int, home: str) -> None:
+        self._users = RateLimit(each, HOUR_MS)
+        self._servers = RateLimit(together, DAY_MS)
+        self._home = home
+
+    def spend(self, user: str, now: int) -> bool:
+        server = user.partition(":")[2]
+        if server == self._home:
+            return self._users.spend(user, now)
+        # One that is refused costs neither of them anything.
+        left = self._servers.left(server, now) and self._users.spend(user, now)
+        return left and self._servers.spend(server, now)

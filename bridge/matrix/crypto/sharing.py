@@ -31,9 +31,7 @@ from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keys import own_key
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.limits import Budget
-from bridge.matrix.crypto.olm import Channel, one_time_key
-from bridge.matrix.crypto.peers import Device, Peers
+from bridge.matrix.crypto.peers import Channel, Device, Peers, RateLimit, one_time_key
 from bridge.matrix.crypto.vault import LOG, Recall, Vault
 from bridge.matrix.crypto.wire import MARKER, MEGOLM, ONE_TIME, Json, mapping, text
 from bridge.rooms.ports import Refused
@@ -94,7 +92,7 @@ class Sharing:
         self._peers = peers
         self._places = places
         self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_MOST_SESSIONS)
-        self._barren = Budget(1, _BARREN_MS)
+        self._barren = RateLimit(1, _BARREN_MS)
         """Vain claims of a one-time key by a bridge user from a device."""
 
     def needs_session(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> bool:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from bridge.matrix.crypto import arrivals
-from bridge.matrix.crypto.limits import DAY_MS, HOUR_MS, Allowance, Budget
+from bridge.matrix.crypto.peers import DAY_MS, HOUR_MS, Allowance, RateLimit
 
 
 def test_budget_is_limited_per_period() -> None:
-    budget = Budget(2, HOUR_MS)
+    budget = RateLimit(2, HOUR_MS)
     assert [budget.spend("a", 5) for _ in range(3)] == [True, True, False]
     assert budget.spend("b", 5)
     assert not budget.spend("a", 5 + HOUR_MS - 1)

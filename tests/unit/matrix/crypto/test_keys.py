@@ -18,7 +18,7 @@ from bridge.matrix.crypto.keys import (
     is_encrypted,
     sealed_of,
 )
-from bridge.matrix.crypto.olm import Payload
+from bridge.matrix.crypto.peers import Payload
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.record import Undecryptable
 from tests.fakes.memory import MemoryStore

@@ -7,15 +7,16 @@ import pytest
 import pytest_asyncio
 
 from bridge.matrix.crypto.devices import OwnDevice
-from bridge.matrix.crypto.olm import (
+from bridge.matrix.crypto.peers import (
     Channel,
+    Device,
     UndecryptableOlm,
     _Sessions,
     letter_of,
     one_time_key,
+    read_devices,
     read_payload,
 )
-from bridge.matrix.crypto.peers import Device, read_devices
 from bridge.matrix.crypto.vault import Vault
 from bridge.matrix.crypto.wire import OLM, Json
 from tests.unit.matrix.crypto.world import ALICE, BOT, FakeServer, Phone, World, new_vault
