@@ -44,8 +44,8 @@ from bridge.matrix.appservice import Endpoint, Page
 from bridge.matrix.catchup import CatchUp
 from bridge.matrix.client import FOREIGN, TAKEN, Homeserver, new_session
 from bridge.matrix.crypto.crypto import Crypto
-from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import WORDS, Sealer, Vault, derive
+from bridge.matrix.crypto.wire import KeyServer
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.bridge_state import StateReports

@@ -39,8 +39,8 @@ from bridge.config.fields import SQLITE
 from bridge.ids import SHARDS
 from bridge.matrix.client import Homeserver, new_session
 from bridge.matrix.crypto.devices import Fit, Inspected, inspect
-from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, Unsealable, Vault
+from bridge.matrix.crypto.wire import KeyServer
 from bridge.matrix.registration import (
     Registration,
     RegistrationError,

@@ -25,9 +25,17 @@ from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import events, render
 from bridge.matrix.client import Homeserver, Spooled, spool
-from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
-from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping, text
+from bridge.matrix.crypto.wire import (
+    MARKER,
+    MEGOLM,
+    Json,
+    decrypted,
+    encrypted,
+    file_field,
+    mapping,
+    text,
+)
 from bridge.matrix.ghosts import (
     KNOWN_SECONDS,
     MAX_DISPLAYNAME,

@@ -34,8 +34,17 @@ from yarl import URL
 
 from bridge import __version__
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.crypto.keyserver import NOTHING, NOTHING_BUT_KEYS, QUIET
-from bridge.matrix.crypto.wire import Json, device_ids, mapping, objects, text, whole_number
+from bridge.matrix.crypto.wire import (
+    NOTHING,
+    NOTHING_BUT_KEYS,
+    QUIET,
+    Json,
+    device_ids,
+    mapping,
+    objects,
+    text,
+    whole_number,
+)
 from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep

@@ -17,7 +17,7 @@ import msgspec
 from bridge.conversation import model
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto import wire
-from bridge.matrix.crypto.attachments import read_file_field
+from bridge.matrix.crypto.wire import read_file_field
 from bridge.matrix.users import OurUsers
 from bridge.media.places import read_geo_uri
 from bridge.media.plaintext import html_to_text

@@ -27,7 +27,7 @@ from bridge.conversation.model import FileKey
 from bridge.ids import EventId, UserId
 from bridge.matrix import render
 from bridge.matrix.client import Spooled
-from bridge.matrix.crypto.attachments import file_field
+from bridge.matrix.crypto.wire import file_field
 from bridge.matrix.render import Content
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Relayed, RelayedMedia, Status

@@ -9,7 +9,7 @@ from bridge.conversation.model import FileKey
 from bridge.ids import EventId
 from bridge.matrix.adapter import playable
 from bridge.matrix.client import Spooled, spool
-from bridge.matrix.crypto.attachments import file_field
+from bridge.matrix.crypto.wire import file_field
 from bridge.matrix.render import (
     Content,
     in_thread,

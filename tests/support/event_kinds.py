@@ -6,7 +6,7 @@ import msgspec
 
 from bridge.conversation.model import CustomerMedia, CustomerText, FileKey
 from bridge.ids import QueueId, UserId
-from bridge.matrix.crypto.attachments import file_field
+from bridge.matrix.crypto.wire import file_field
 from bridge.matrix.users import OurUsers
 from bridge.rooms.references import Earlier
 from tests.unit.rooms.visits import ADA

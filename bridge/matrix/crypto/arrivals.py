@@ -21,7 +21,6 @@ import msgspec
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keys import KEY_KINDS, RoomKeys
-from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.peers import (
     Allowance,
     Channel,
@@ -33,7 +32,16 @@ from bridge.matrix.crypto.peers import (
 )
 from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.vault import LOG, Vault
-from bridge.matrix.crypto.wire import Json, id_text, key_text, mapping, objects, strings, text
+from bridge.matrix.crypto.wire import (
+    Json,
+    KeyServer,
+    id_text,
+    key_text,
+    mapping,
+    objects,
+    strings,
+    text,
+)
 from bridge.rooms.ports import Clock, Despite, Refused, Unavailable
 from bridge.rooms.store import SecretRow, StoreError
 

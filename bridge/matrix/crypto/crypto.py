@@ -33,11 +33,10 @@ from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import keys
 from bridge.matrix.crypto.arrivals import Arrivals, Mending, News
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
-from bridge.matrix.crypto.keyserver import SYNC_SECONDS, KeyServer
 from bridge.matrix.crypto.peers import Peers, RateLimit
 from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing, Users
 from bridge.matrix.crypto.vault import LOG, Vault, again
-from bridge.matrix.crypto.wire import MEGOLM, Json, mapping, text
+from bridge.matrix.crypto.wire import MEGOLM, SYNC_SECONDS, Json, KeyServer, mapping, text
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.record import Undecryptable
 from bridge.rooms.store import Stale, StoreError

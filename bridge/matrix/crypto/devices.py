@@ -42,7 +42,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bridge.ids import UserId
 from bridge.matrix.crypto import wire
-from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import LOG, Vault, again
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow, StoreError
@@ -104,7 +103,7 @@ class Upkeep:
     """Registry of the bridge's devices; `last_look` reads a device's mailbox before deletion."""
 
     _vault: Vault
-    _server: KeyServer
+    _server: wire.KeyServer
     _bot: UserId
     _clock: Clock
     _last_look: Callable[[OwnDevice], Awaitable[None]]
@@ -428,7 +427,7 @@ def compare(own: OwnDevice, reply: wire.Json) -> Fit:
     return Fit.GOOD if signed else Fit.UNSIGNED
 
 
-async def examine(server: KeyServer, vault: Vault, bot: UserId) -> tuple[bool, str]:
+async def examine(server: wire.KeyServer, vault: Vault, bot: UserId) -> tuple[bool, str]:
     """Return whether the database is its newest state, and the homeserver's mark."""
     # The mark is read before the row, because each process writes the row before setting the mark.
     there = await server.mark(bot)
@@ -654,7 +653,7 @@ class Inspected(msgspec.Struct, frozen=True):
 
 
 async def inspect(
-    server: KeyServer, vault: Vault | None, hosts: Sequence[UserId]
+    server: wire.KeyServer, vault: Vault | None, hosts: Sequence[UserId]
 ) -> Inspected | None:
     """Compare the keys of all bridge users with the homeserver's; None if neither side has any.
 

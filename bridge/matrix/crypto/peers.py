@@ -27,13 +27,13 @@ from cachetools import LRUCache
 
 from bridge.ids import UserId
 from bridge.matrix.crypto.devices import OwnDevice
-from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import LOG, Recall, Vault
 from bridge.matrix.crypto.wire import (
     MEGOLM,
     OLM,
     ONE_TIME,
     Json,
+    KeyServer,
     from_base64,
     id_text,
     is_signed,

@@ -30,10 +30,9 @@ from cachetools import LRUCache
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keys import own_key
-from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.peers import Channel, Device, Peers, RateLimit, one_time_key
 from bridge.matrix.crypto.vault import LOG, Recall, Vault
-from bridge.matrix.crypto.wire import MARKER, MEGOLM, ONE_TIME, Json, mapping, text
+from bridge.matrix.crypto.wire import MARKER, MEGOLM, ONE_TIME, Json, KeyServer, mapping, text
 from bridge.rooms.ports import Refused
 
 _AT_ONCE = 50

@@ -1,18 +1,41 @@
-"""Wire format of keys and signatures: unpadded base64, canonical JSON, signed objects. Pure.
+"""Formats and requests of encryption: signed objects, keys and devices, encrypted files.
 
-Matrix specification, appendices "Unpadded Base64", "Canonical JSON" and "Signing JSON". The readers
-(`text`, `key_text`, `id_text`, `mapping`, `objects`, `strings`) accept untrusted objects: for a
-field that is missing or of the wrong type they return an empty value; they never raise.
+- Unpadded base64, canonical JSON and signed objects (Matrix specification, appendices "Unpadded
+  Base64", "Canonical JSON" and "Signing JSON"). The readers (`text`, `key_text`, `id_text`,
+  `mapping`, `objects`, `strings`) accept untrusted objects: for a field that is missing or of the
+  wrong type they return an empty value; they never raise.
+- `KeyServer`: client-server API calls for keys and devices.
+- Encrypted attachments: AES-CTR with a SHA-256 over the whole ciphertext (specification, "Sending
+  encrypted attachments"). Both directions use a temporary file (raising Unavailable if there is no
+  space for it): an upload needs the size beforehand, and no byte of a download may be passed on
+  before the hash of the whole file has been verified.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import hashlib
+import hmac
+import json
+import os
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+from urllib.parse import quote
 
 import msgspec
 import vodozemac
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+
+from bridge.conversation.model import FileKey
+from bridge.ids import UserId
+from bridge.rooms.blobs import Kept, keep
+from bridge.rooms.ports import CHANGED_FILE, Blob, Despite, Refused
 
 Json = dict[str, object]
 
@@ -110,3 +133,219 @@ def whole_number(digits: str) -> float:
 def device_ids(reply: Mapping[str, object]) -> list[str]:
     """Return the device ids in a homeserver's reply to `GET /devices`."""
     return list(filter(None, (text(device, "device_id") for device in objects(reply, "devices"))))
+
+
+# --- requests for keys and devices ----------------------------------------------------------------
+
+_CLIENT = "_matrix/client/v3"
+MARK = "org.matrix_webchat.continuity"
+"""Type of the account data with the mark that detects a restored database (`devices`)."""
+_QUERY_MS = 10_000
+"""Timeout in ms for the homeserver's own queries to other homeservers."""
+SYNC_SECONDS = 30
+NOTHING = {"not_types": ["*"]}
+QUIET = {"presence": NOTHING, "account_data": NOTHING}
+"""Part of a /sync filter: no presence and no account data."""
+NOTHING_BUT_KEYS = json.dumps(QUIET | {"room": {"rooms": []}})
+"""Filter for /sync: to-device events only, as messages come by transactions."""
+_NAME = "WebChat"
+
+
+class Requests(Protocol):
+    """HTTP requests as bridge users and their devices. `client.Homeserver` implements it."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        content: Json | None = None,
+        *,
+        user: UserId | None = None,
+        device: bool = True,
+        query: Mapping[str, str] | None = None,
+    ) -> Json: ...
+
+    async def account_data(self, user: UserId, kind: str) -> Json: ...
+
+    async def set_account_data(self, user: UserId, kind: str, content: Json) -> None: ...
+
+    def use_device(self, device: str) -> None: ...
+
+    def use_token(self, user: UserId, token: str) -> None: ...
+
+
+class KeyServer:
+    """The homeserver's keys, devices and to-device mailboxes, by user that calls.
+
+    `patient` is for long polling; it acts as the same devices as `transport`.
+    """
+
+    def __init__(self, transport: Requests, patient: Requests) -> None:
+        self._transport = transport
+        self._patient = patient
+        self.use_device = transport.use_device
+        self.use_token = transport.use_token
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        content: Json | None = None,
+        *,
+        user: UserId,
+        device: bool = False,
+    ) -> Json:
+        """Send a request; with `device`, as the user's device instead of the user alone."""
+        path = f"{_CLIENT}/{path}"
+        return await self._transport.request(method, path, content, user=user, device=device)
+
+    async def make_device(self, user: UserId, device_id: str) -> str:
+        """Create a device; return its access token if the homeserver lacks MSC4190, else ""."""
+        with Despite("M_UNRECOGNIZED", "M_NOT_FOUND"):
+            await self._call("PUT", _device(device_id), {"display_name": _NAME}, user=user)
+            return ""
+        content: Json = {
+            "type": "m.login.application_service",
+            "identifier": {"type": "m.id.user", "user": user},
+            "device_id": device_id,
+            "initial_device_display_name": _NAME,
+        }
+        token = (await self._call("POST", "login", content, user=user)).get("access_token")
+        if not isinstance(token, str):
+            raise Refused("M_UNRECOGNIZED", "the login returned no access token")
+        return token
+
+    async def devices(self, user: UserId) -> list[str]:
+        return device_ids(await self._call("GET", "devices", user=user))
+
+    async def delete_device(self, user: UserId, device_id: str) -> None:
+        await self._call("DELETE", _device(device_id), {}, user=user)
+
+    async def query(self, asker: UserId, users: Sequence[str]) -> Json:
+        content: Json = {"device_keys": {user: [] for user in users}, "timeout": _QUERY_MS}
+        # Not as the device: this call detects that the device is gone.
+        return await self._call("POST", "keys/query", content, user=asker)
+
+    async def claim(self, user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
+        """Claim a one-time key of each device: user -> device -> algorithm."""
+        content: Json = {"one_time_keys": wanted, "timeout": _QUERY_MS}
+        reply = await self._call("POST", "keys/claim", content, user=user, device=True)
+        return mapping(reply, "one_time_keys")
+
+    async def upload_keys(self, user: UserId, content: Json) -> Json:
+        """Publish keys of the device; return the homeserver's one-time key counts by algorithm."""
+        reply = await self._call("POST", "keys/upload", content, user=user, device=True)
+        return mapping(reply, "one_time_key_counts")
+
+    async def upload_identity(self, user: UserId, content: Json) -> None:
+        # Not as the device: an application service needs no password for this call.
+        await self._call("POST", "keys/device_signing/upload", content, user=user)
+
+    async def upload_signatures(self, user: UserId, content: Json) -> None:
+        reply = await self._call("POST", "keys/signatures/upload", content, user=user, device=True)
+        if mapping(reply, "failures"):
+            raise Refused("M_INVALID_SIGNATURE", "the homeserver refuses the bridge's signatures")
+
+    async def send_to_devices(self, user: UserId, kind: str, messages: Json) -> None:
+        """Send events to devices: user -> device -> content."""
+        path = f"sendToDevice/{quote(kind, safe='')}/{secrets.token_hex(12)}"
+        await self._call("PUT", path, {"messages": messages}, user=user, device=True)
+
+    async def mark(self, user: UserId) -> str:
+        """Return the homeserver's mark; "" if it has none or does not store account data."""
+        return text(await self._transport.account_data(user, MARK), "mark")
+
+    async def set_mark(self, user: UserId, mark: str) -> None:
+        await self._transport.set_account_data(user, MARK, {"mark": mark})
+
+    async def sync(self, user: UserId, since: str, *, wait: bool, device: str = "") -> Json:
+        """Return to-device events after the token `since` (all pending ones if it is empty).
+
+        With `wait`, long-poll up to `SYNC_SECONDS`; `device` names a device of the user other than
+        the present one.
+        """
+        query = {"filter": NOTHING_BUT_KEYS, "timeout": str(SYNC_SECONDS * 1000 if wait else 0)}
+        if since:
+            query["since"] = since
+        if device:
+            # The second name is for homeservers before Matrix v1.17.
+            query |= {"device_id": device, "org.matrix.msc3202.device_id": device}
+        return await self._patient.request(
+            "GET", f"{_CLIENT}/sync", user=user, device=not device, query=query
+        )
+
+
+def _device(device_id: str) -> str:
+    return f"devices/{quote(device_id, safe='')}"
+
+
+# --- encrypted attachments ------------------------------------------------------------------------
+
+_KEY_BYTES = 32
+_LENGTHS = [_KEY_BYTES, 16, 32]
+"""Bytes of the key, the initialization vector and the hash of a file."""
+
+
+@asynccontextmanager
+async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[tuple[Kept, FileKey]]:
+    """Encrypt a file with a new key; the encrypted copy is deleted when the context ends."""
+    secret = os.urandom(_KEY_BYTES)
+    # The lower half is the block counter, which starts at zero.
+    counter = os.urandom(8) + bytes(8)
+    digest = hashlib.sha256()
+    sealed = _digested(_passed(plain, _cipher(secret, counter)), digest)
+    async with keep(Blob(sealed, None, "")) as kept:
+        key = FileKey(to_base64(secret, url=True), to_base64(counter), to_base64(digest.digest()))
+        yield kept, key
+
+
+@asynccontextmanager
+async def decrypted(
+    sealed: AsyncIterator[bytes], key: FileKey
+) -> AsyncIterator[tuple[AsyncIterator[bytes], int]]:
+    """Yield plaintext and size of a file once its hash is verified. Refused: `CHANGED_FILE`."""
+    try:
+        secret, counter, wanted = (from_base64(part) for part in (key.key, key.iv, key.sha256))
+        cipher = _cipher(secret, counter)
+    except ValueError as error:
+        raise Refused(CHANGED_FILE, "the file's encryption key is invalid") from error
+    digest = hashlib.sha256()
+    async with keep(Blob(_digested(sealed, digest), None, "")) as kept:
+        if not hmac.compare_digest(digest.digest(), wanted):
+            raise Refused(CHANGED_FILE, "the file does not match its hash")
+        yield _passed(kept.chunks(), cipher), kept.size
+
+
+async def _digested(chunks: AsyncIterator[bytes], digest: hashlib._Hash) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+
+
+async def _passed(chunks: AsyncIterator[bytes], cipher: CipherContext) -> AsyncIterator[bytes]:
+    """Encrypt or decrypt a stream (in CTR mode the two are the same operation)."""
+    async for chunk in chunks:
+        yield await asyncio.to_thread(cipher.update, chunk)
+
+
+def file_field(mxc: str, key: FileKey) -> Json:
+    """Return the `file` field of an event's content (`EncryptedFile`)."""
+    jwk: Json = {"kty": "oct", "alg": "A256CTR", "ext": True, "key_ops": ["encrypt", "decrypt"]}
+    jwk["k"] = key.key
+    return {"v": "v2", "url": mxc, "key": jwk, "iv": key.iv, "hashes": {"sha256": key.sha256}}
+
+
+def read_file_field(field: Json) -> tuple[str, FileKey] | None:
+    """Return the file's mxc URI and key; None if the field is malformed or of an unknown scheme."""
+    jwk = mapping(field, "key")
+    key = FileKey(text(jwk, "k"), text(field, "iv"), text(mapping(field, "hashes"), "sha256"))
+    try:
+        lengths = [len(from_base64(part)) for part in (key.key, key.iv, key.sha256)]
+    except ValueError:
+        return None
+    known = text(field, "v") == "v2" and text(jwk, "alg") == "A256CTR"
+    return (text(field, "url"), key) if known and lengths == _LENGTHS else None
+
+
+def _cipher(secret: bytes, counter: bytes) -> CipherContext:
+    return Cipher(AES256(secret), CTR(counter)).encryptor()

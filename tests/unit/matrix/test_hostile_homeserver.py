@@ -15,7 +15,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import client
 from bridge.matrix.adapter import MOST_PEOPLE
 from bridge.matrix.client import OWNER, Homeserver
-from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.wire import KeyServer
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Entered, MatrixEvent, dump_input, load_input
 from tests.unit.matrix.test_adapter import adapting

@@ -9,7 +9,7 @@ import pytest
 from nio.crypto import decrypt_attachment, encrypt_attachment
 
 from bridge.conversation.model import FileKey
-from bridge.matrix.crypto.attachments import (
+from bridge.matrix.crypto.wire import (
     decrypted,
     encrypted,
     file_field,

@@ -7,8 +7,7 @@ import pytest
 
 from bridge.ids import UserId
 from bridge.matrix.client import Homeserver
-from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.wire import Json
+from bridge.matrix.crypto.wire import Json, KeyServer
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused
 from tests.unit.matrix.crypto.world import BOT

@@ -16,13 +16,13 @@ import vodozemac
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keys import Owners, RoomKey
-from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.crypto.wire import (
     MEGOLM,
     OLM,
     ONE_TIME,
     Json,
+    KeyServer,
     canonical,
     from_base64,
     to_base64,
