@@ -47,7 +47,7 @@ from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.vault import WORDS, Sealer, Vault, derive
 from bridge.matrix.crypto.wire import KeyServer
 from bridge.matrix.ghosts import FOREIGN_FIX
-from bridge.matrix.registration import LOAD_IT, not_loaded
+from bridge.matrix.users import LOAD_IT, not_loaded
 from bridge.ops.bridge_state import StateReports
 from bridge.ops.health import REFUSED, Health
 from bridge.ops.logging import configure_logging

@@ -26,8 +26,7 @@ from bridge.ids import QueueId, RoomId
 from bridge.link.login import room_key
 from bridge.link.settings import FRAME_OVERHEAD, Feature, Learnt, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
-from bridge.matrix.registration import Registration, make_registration
-from bridge.matrix.users import OurUsers
+from bridge.matrix.users import OurUsers, Registration, make_registration
 from bridge.rooms.rules import Rules
 from bridge.texts import Texts
 

@@ -27,8 +27,7 @@ from bridge.config.fields import SQLITE
 from bridge.config.loading import within
 from bridge.config.model import WebChat
 from bridge.link.settings import trusted_by
-from bridge.matrix.registration import RegistrationError
-from bridge.matrix.users import NameTaken
+from bridge.matrix.users import NameTaken, RegistrationError
 from bridge.rooms.store import StoreError
 from bridge.storage.query import database_is_corrupt
 from bridge.texts import BadOverride, check_overrides

@@ -39,7 +39,7 @@ from bridge.config.known_keys import MIGRATE_TO
 from bridge.ids import EventId, RoomId
 from bridge.matrix.crypto.devices import reset_rows
 from bridge.matrix.crypto.vault import WORDS, Sealer, Vault
-from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
+from bridge.matrix.users import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.rooms import erasure
 from bridge.rooms.engine import order_for
 from bridge.rooms.record import Order, Stored, dump_input

@@ -41,7 +41,7 @@ from bridge.matrix.client import Homeserver, new_session
 from bridge.matrix.crypto.devices import Fit, Inspected, inspect
 from bridge.matrix.crypto.vault import Sealer, Unsealable, Vault
 from bridge.matrix.crypto.wire import KeyServer
-from bridge.matrix.registration import (
+from bridge.matrix.users import (
     Registration,
     RegistrationError,
     RegistrationMissing,

@@ -26,8 +26,7 @@ from bridge.matrix.appservice import Endpoint
 from bridge.matrix.client import OWNER
 from bridge.matrix.crypto.wire import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
-from bridge.matrix.registration import LOAD_IT, not_loaded
-from bridge.matrix.users import OurUsers
+from bridge.matrix.users import LOAD_IT, OurUsers, not_loaded
 from bridge.ops.health import LIVE
 from bridge.ops.metrics import runner_of
 from bridge.rooms.ports import describe, tls_context

@@ -41,7 +41,7 @@ from bridge.config.document import (
     render_path,
 )
 from bridge.config.known_keys import API_SECRET, PICKLE_KEY, set_by
-from bridge.matrix.registration import (
+from bridge.matrix.users import (
     RegistrationError,
     RegistrationMissing,
     load_registration,

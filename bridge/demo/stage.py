@@ -22,7 +22,7 @@ from bridge.app.settings import registration_of, tokens_of
 from bridge.config import load_config
 from bridge.demo.child_process import ChildProcess, SynapseServer, free_port
 from bridge.demo.phone import Event, Phone, RefusedError, password_of
-from bridge.matrix.registration import save_registration
+from bridge.matrix.users import save_registration
 from bridge.simulator.simulator import BadOpError, Simulator, SimulatorOptions
 from bridge.simulator.state import Customer as AtDesk
 from bridge.simulator.state import Wire

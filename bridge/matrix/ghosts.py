@@ -29,8 +29,7 @@ from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import DEVICE, FOREIGN, OWNER, TAKEN, Homeserver, spool
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import Json, mapping, text
-from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
-from bridge.matrix.users import OurUsers
+from bridge.matrix.users import LOAD_IT, NOT_LOADED, OurUsers, not_loaded
 from bridge.media import pictures
 from bridge.rooms.ports import Blob, Despite, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow, StorePort

@@ -15,7 +15,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from bridge.demo.child_process import free_port
-from bridge.matrix.registration import load_registration
+from bridge.matrix.users import load_registration
 from tests.support.client import restart
 from tests.support.encrypted import Phones, both_ways, keys_of
 from tests.support.operator import crypto_reset, failures

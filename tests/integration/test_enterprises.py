@@ -16,7 +16,7 @@ from bridge.app.settings import encryption_secret_of, login_keys, registration_o
 from bridge.config import load_config
 from bridge.demo.child_process import SynapseServer, free_port
 from bridge.ids import RoomId
-from bridge.matrix.registration import save_registration
+from bridge.matrix.users import save_registration
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.support.load import Chat, converse, converse_until
 from tests.support.logs import show_on_failure

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from bridge.demo.child_process import ChildProcess, free_port
-from bridge.matrix.registration import load_registration, save_registration
+from bridge.matrix.users import load_registration, save_registration
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.client import restart
 from tests.support.filling import fill

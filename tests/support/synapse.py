@@ -15,8 +15,7 @@ from tempfile import TemporaryDirectory
 
 from bridge.demo.child_process import SynapseServer, free_port
 from bridge.ids import QueueId
-from bridge.matrix.registration import Registration, make_registration, save_registration
-from bridge.matrix.users import OurUsers
+from bridge.matrix.users import OurUsers, Registration, make_registration, save_registration
 
 QUEUES = (QueueId(1), QueueId(2))
 CACHE = Path(__file__).parents[2] / ".cache"

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from bridge.app.settings import registration_of, tokens_of
 from bridge.config import load_config
-from bridge.matrix.registration import load_registration
+from bridge.matrix.users import load_registration
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, Any] = YAML(typ="safe").load(ROOT / "compose.yaml")["services"]

@@ -17,7 +17,7 @@ from bridge.cli.console import (
     registration_option,
 )
 from bridge.config import ConfigInvalid, ConfigUnreadable, Problem
-from bridge.matrix.registration import RegistrationError
+from bridge.matrix.users import RegistrationError
 from bridge.rooms.store import StoreError
 from bridge.storage.migrate import NewerSchemaError
 from bridge.storage.query import CorruptDatabaseError, Unreachable

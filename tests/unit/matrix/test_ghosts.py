@@ -18,8 +18,7 @@ from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import FOREIGN, OWNER, TAKEN, Homeserver, new_session, spool
 from bridge.matrix.ghosts import Ghosts, PlainDevices, made_fact
-from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
-from bridge.matrix.users import OurUsers
+from bridge.matrix.users import LOAD_IT, NOT_LOADED, OurUsers, not_loaded
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow, StorePort
 

@@ -7,14 +7,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from bridge.ids import QueueId
-from bridge.matrix.registration import (
+from bridge.matrix.users import (
+    OurUsers,
     Registration,
     RegistrationError,
     load_registration,
     make_registration,
     save_registration,
 )
-from bridge.matrix.users import OurUsers
 
 
 def make(as_token: str = "", hs_token: str = "") -> Registration:

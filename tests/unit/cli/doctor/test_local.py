@@ -14,7 +14,7 @@ from bridge.cli.doctor import check_database, check_registration, check_replicas
 from bridge.cli.findings import Findings, Verdict, check_clock
 from bridge.config import Config
 from bridge.demo.child_process import free_port
-from bridge.matrix.registration import (
+from bridge.matrix.users import (
     Namespaces,
     Registration,
     make_registration,
