@@ -44,8 +44,8 @@ from bridge.matrix.ghosts import (
     PlainDevices,
 )
 from bridge.matrix.users import OurUsers
-from bridge.media import voice
-from bridge.media.types import OCTETS
+from bridge.media import formats
+from bridge.media.formats import OCTETS
 from bridge.rooms import ports
 from bridge.rooms.record import TOMBSTONE, Entered, Meaning, Person, Thread, Undecryptable
 from bridge.rooms.store import StorePort
@@ -537,8 +537,8 @@ async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
     """Convert a `voice` to Ogg/Opus, or add a video's size and length; unchanged if unplayable."""
     run = asyncio.get_running_loop().run_in_executor
     if kind == "voice":
-        with suppress(voice.NoSound):
-            sound = await run(conversions, voice.to_opus, file.stream)
+        with suppress(formats.NoSound):
+            sound = await run(conversions, formats.to_opus, file.stream)
             return Spooled(
                 io.BytesIO(sound.data),
                 len(sound.data),
@@ -548,7 +548,7 @@ async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
                 waveform=sound.waveform,
             )
     if file.mime.startswith("video/"):
-        seen = await run(conversions, voice.look, file.stream)
+        seen = await run(conversions, formats.look, file.stream)
         if seen is not None:
             size = (seen.width, seen.height) if seen.width and seen.height else None
             return msgspec.structs.replace(file, dimensions=size, seconds=seen.seconds or None)

@@ -46,7 +46,7 @@ from bridge.matrix.crypto.wire import (
     whole_number,
 )
 from bridge.matrix.users import OurUsers
-from bridge.media import types
+from bridge.media import formats
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
 from bridge.rooms.ports import Blob, Despite, Refused, TooBig, Unavailable, describe, tls_context
 from bridge.webchat.read import clean
@@ -659,7 +659,7 @@ class Spooled(Kept, frozen=True):
 
     name: str
     mime: str
-    """Sniffed from the content if possible (`types.sniff`)."""
+    """Sniffed from the content if possible (`formats.sniff`)."""
     dimensions: tuple[int, int] | None = None
     """Width and height in pixels of a picture or video."""
     seconds: float | None = None
@@ -672,10 +672,10 @@ async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
     """Read a blob completely, passing on its errors. `fallback_name` has no extension."""
     async with keep(blob) as kept:
         kept.stream.seek(0)
-        mime = types.sniff(kept.stream.read(types.HEAD), blob.name, blob.mime)
+        mime = formats.sniff(kept.stream.read(formats.HEAD), blob.name, blob.mime)
         dimensions = None
         if mime.startswith("image/"):
             kept.stream.seek(0)
-            dimensions = await asyncio.to_thread(types.dimensions, kept.stream)
-        name = types.safe_name(blob.name, mime, fallback=fallback_name)
+            dimensions = await asyncio.to_thread(formats.dimensions, kept.stream)
+        name = formats.safe_name(blob.name, mime, fallback=fallback_name)
         yield Spooled(kept.stream, kept.size, name, mime, dimensions)

@@ -19,9 +19,9 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.wire import read_file_field
 from bridge.matrix.users import OurUsers
+from bridge.media.formats import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.media.places import read_geo_uri
 from bridge.media.plaintext import html_to_text
-from bridge.media.types import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.rooms import record
 from bridge.rooms.ports import Recorded
 

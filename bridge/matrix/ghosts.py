@@ -30,7 +30,7 @@ from bridge.matrix.client import DEVICE, FOREIGN, OWNER, TAKEN, Homeserver, spoo
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import Json, mapping, text
 from bridge.matrix.users import LOAD_IT, NOT_LOADED, OurUsers, not_loaded
-from bridge.media import pictures
+from bridge.media import formats
 from bridge.rooms.ports import Blob, Despite, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow, StorePort
 
@@ -46,7 +46,7 @@ _LOOK_AGAIN = 24 * 3_600_000
 _SEEN_EVERY = 24 * 3_600_000
 """ms between updates of the time when a user was last needed (`retention.ghosts`)."""
 _DRAWN = "drawn"
-"""Source of a picture drawn by the bridge (`media.pictures`)."""
+"""Source of a picture drawn by the bridge (`media.formats`)."""
 MAX_DISPLAYNAME = 256
 """Maximum characters; Synapse refuses longer names."""
 SERVICE_MEMBERS = "io.element.functional_members"
@@ -137,9 +137,9 @@ class Ghosts:
         await self._register(user)
         await self._homeserver.check()
         await self._claim(user, appservice_id)
-        await self._show(user, bot.displayname, bot.avatar, pictures.of_bot)
+        await self._show(user, bot.displayname, bot.avatar, formats.bot_avatar)
         for queue in queues:
-            draw = partial(pictures.of_queue, queue.id)
+            draw = partial(formats.queue_avatar, queue.id)
             with Despite(FOREIGN):  # logged already; the other queues are still served
                 user = self._users.queue_user(QueueId(queue.id))
                 await self._claim(user, appservice_id)

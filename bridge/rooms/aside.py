@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from bridge.conversation.history import MOST_RECALLED
 from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Recalled
 from bridge.ids import EventId
-from bridge.media.pictures import stacked_bars
+from bridge.media.formats import stacked_bars
 from bridge.rooms import cards, transcripts
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, Status, Unavailable
 from bridge.rooms.record import Chat, Ending, LoginTried, LookedUp, RoomRecord, load_chat

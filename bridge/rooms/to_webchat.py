@@ -30,7 +30,7 @@ from bridge.conversation.model import (
     UploadMedia,
 )
 from bridge.ids import CallId
-from bridge.media import voice
+from bridge.media import formats
 from bridge.rooms.blobs import Kept, keep
 from bridge.rooms.ports import CHANGED_FILE, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.record import RoomRecord
@@ -175,12 +175,12 @@ class WebChatLane:
             whole = Blob(kept.chunks(), kept.size, blob.mime, blob.name)
             return await self._file(room, call_id, whole)
 
-    async def _amr(self, kept: Kept, room: int) -> voice.Sound | None:
+    async def _amr(self, kept: Kept, room: int) -> formats.Sound | None:
         """Convert to AMR of at most `room` bytes; None if it does not fit, or is not audio."""
         try:
             loop, threads = asyncio.get_running_loop(), self._around.conversions
-            return await loop.run_in_executor(threads, voice.to_amr, kept.stream, room)
-        except voice.NoSound:
+            return await loop.run_in_executor(threads, formats.to_amr, kept.stream, room)
+        except formats.NoSound:
             return None
 
     async def _file(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:

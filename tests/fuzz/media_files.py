@@ -11,10 +11,9 @@ from collections.abc import Iterable
 
 from PIL import Image
 
-from bridge.media import types as media
-from bridge.media import voice
+from bridge.media import formats
+from bridge.media.formats import MAX_PIXELS
 from bridge.media.places import Datum, Place, from_datum, geo_uri, map_link, read_geo_uri, to_datum
-from bridge.media.types import MAX_PIXELS
 from tests.fuzz.target import Target
 from tests.support.sounds import film, tone
 
@@ -35,40 +34,40 @@ def run(data: bytes) -> None:
 
 def _types(data: bytes, name: str) -> None:
     for claimed in ("", name, "audio/ogg", "application/octet-stream"):
-        mime = media.sniff(data[: media.HEAD], name, claimed)
+        mime = formats.sniff(data[: formats.HEAD], name, claimed)
         assert _MIME.fullmatch(mime), mime
         for shown in (name, name.strip()[:3]):
-            safe = media.safe_name(shown, mime)
+            safe = formats.safe_name(shown, mime)
             assert 0 < len(safe.encode()) <= 180, "a name has a length"
             assert not _BAD_IN_NAMES.search(safe), "no path, no trick"
             assert safe not in {".", ".."}
             assert not safe.startswith(".")
-            assert media.safe_name(safe, mime) == safe, "what is safe stays as it is"
+            assert formats.safe_name(safe, mime) == safe, "what is safe stays as it is"
 
 
 def _picture(data: bytes) -> None:
-    size = media.dimensions(io.BytesIO(data))
+    size = formats.dimensions(io.BytesIO(data))
     if size is not None:
         assert min(size) > 0
         assert size[0] * size[1] <= MAX_PIXELS
 
 
 def _sound(data: bytes) -> None:
-    seen = voice.look(io.BytesIO(data))
+    seen = formats.look(io.BytesIO(data))
     assert seen is None or min(seen.width, seen.height, seen.seconds) >= 0
     try:
-        sound = voice.to_opus(io.BytesIO(data))
-    except voice.NoSound:
+        sound = formats.to_opus(io.BytesIO(data))
+    except formats.NoSound:
         sound = None
     if sound is not None:
         assert sound.data.startswith(b"OggS")
         assert len(sound.data) <= _MOST
-        assert 0 < sound.seconds <= voice.MAX_SECONDS
-        assert 0 < len(sound.waveform) <= voice.POINTS
-        assert all(0 <= point <= voice.LOUDEST for point in sound.waveform)
+        assert 0 < sound.seconds <= formats.MAX_SECONDS
+        assert 0 < len(sound.waveform) <= formats.POINTS
+        assert all(0 <= point <= formats.LOUDEST for point in sound.waveform)
     try:
-        small = voice.to_amr(io.BytesIO(data), _AMR_ROOM)
-    except voice.NoSound:
+        small = formats.to_amr(io.BytesIO(data), _AMR_ROOM)
+    except formats.NoSound:
         return
     if small is not None:
         assert small.data.startswith(b"#!AMR\n")
@@ -124,8 +123,7 @@ TARGET = Target(
         *("Exif", "geo:", ";crs=wgs84", ";u=", "image/png", ".tar.gz", "%PDF-", "PK"),
     ),
     modules=(
-        "bridge.media.types",
-        "bridge.media.voice",
+        "bridge.media.formats",
         "bridge.media.places",
     ),
 )

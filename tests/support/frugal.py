@@ -14,8 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bridge.media import types as media
-from bridge.media import voice
+from bridge.media import formats
 from tests.support.sounds import film, png, tone
 
 ALLOWANCE = 512 * 1024 * 1024
@@ -24,15 +23,15 @@ _ROOT = Path(__file__).parents[2]
 
 
 def _amr(data: bytes) -> object:
-    sound = voice.to_amr(io.BytesIO(data), 1_000_000)
+    sound = formats.to_amr(io.BytesIO(data), 1_000_000)
     return sound and round(sound.seconds, 1)
 
 
 READERS: dict[str, tuple[Callable[[bytes], object], Callable[[], bytes]]] = {
     "amr": (_amr, lambda: tone(1)),
-    "opus": (lambda data: round(voice.to_opus(io.BytesIO(data)).seconds, 1), lambda: tone(1)),
-    "look": (lambda data: voice.look(io.BytesIO(data)), film),
-    "dimensions": (lambda data: media.dimensions(io.BytesIO(data)), lambda: png(10)),
+    "opus": (lambda data: round(formats.to_opus(io.BytesIO(data)).seconds, 1), lambda: tone(1)),
+    "look": (lambda data: formats.look(io.BytesIO(data)), film),
+    "dimensions": (lambda data: formats.dimensions(io.BytesIO(data)), lambda: png(10)),
 }
 """Readers by name, each with a harmless file to read first: library start-up is not counted."""
 
@@ -64,7 +63,7 @@ def main() -> None:
     before = _peak()
     try:
         told = read(data)
-    except voice.NoSound as error:
+    except formats.NoSound as error:
         told = error
     sys.stdout.write(f"{told}\n{_peak() - before}\n")
 

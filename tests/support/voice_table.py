@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from bridge.config.model import WebChat
 from bridge.link.settings import FRAME_OVERHEAD
-from bridge.media.voice import Sound, to_amr, to_opus
+from bridge.media.formats import Sound, to_amr, to_opus
 from tests.support.sounds import codec_of, seconds_of, tone
 
 LENGTHS = (0.4, 0.7, 1.0, 2.5, 5.0, 8.0, 9.7, 15.0, 30.0, 60.0)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bridge.media import types as media
+from bridge.media import formats as media
 
 
 def picture(kind: str, exif: bytes = b"") -> bytes:

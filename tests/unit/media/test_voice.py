@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.media import voice
-from bridge.media.voice import NoSound, container_of, look, to_amr, to_opus
+from bridge.media import formats
+from bridge.media.formats import NoSound, container_of, look, to_amr, to_opus
 from tests.support.sounds import codec_of, film, seconds_of, tone
 
 EVERYTHING = 1_000_000
@@ -40,10 +40,10 @@ def test_round_trip_keeps_the_duration_within_five_per_cent(seconds: float) -> N
 
 def test_waveform_follows_the_loudness() -> None:
     waveform = to_opus(io.BytesIO(tone(4))).waveform
-    assert len(waveform) == voice.POINTS
-    assert all(0 <= height <= voice.LOUDEST for height in waveform)
+    assert len(waveform) == formats.POINTS
+    assert all(0 <= height <= formats.LOUDEST for height in waveform)
     assert waveform[5] < waveform[30] < waveform[55]
-    assert max(waveform) == pytest.approx(20_000 / 32_767 * voice.LOUDEST, rel=0.15)
+    assert max(waveform) == pytest.approx(20_000 / 32_767 * formats.LOUDEST, rel=0.15)
 
 
 def test_very_short_sound_has_fewer_points() -> None:
@@ -85,21 +85,21 @@ def test_files_without_sound_are_refused(data: bytes) -> None:
 
 
 def test_too_long_is_no_voice_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voice, "MAX_SECONDS", 2)
+    monkeypatch.setattr(formats, "MAX_SECONDS", 2)
     with pytest.raises(NoSound):
         to_opus(io.BytesIO(tone(2.5)))
     assert to_opus(io.BytesIO(tone(1.5))).seconds == pytest.approx(1.5, rel=0.05)
 
 
 def test_a_frame_of_too_many_samples_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voice, "MAX_SAMPLES", 1_000)
+    monkeypatch.setattr(formats, "MAX_SAMPLES", 1_000)
     for container in ("flac", "wav", "mp3"):
         with pytest.raises(NoSound):
             to_opus(io.BytesIO(tone(1, container)))
 
 
 def test_a_frame_of_minutes_is_not_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voice, "MAX_FRAME", 1_000)
+    monkeypatch.setattr(formats, "MAX_FRAME", 1_000)
     assert to_opus(io.BytesIO(tone(1, "amr"))).seconds == pytest.approx(1, rel=0.05)
     with pytest.raises(NoSound):
         to_opus(io.BytesIO(tone(1, "flac")))

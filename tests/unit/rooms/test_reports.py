@@ -13,7 +13,7 @@ from PIL import Image
 from bridge.conversation.model import Idle
 from bridge.ids import QueueId
 from bridge.matrix.render import MAX_BODY
-from bridge.media.pictures import DARK, GROUND, HEIGHT, LIGHT, WIDTH, stacked_bars
+from bridge.media.formats import DARK, GROUND, HEIGHT, LIGHT, WIDTH, stacked_bars
 from bridge.rooms.aside import MOST_CHANGES, MOST_CHATS, figures_of
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Chat, Ending, Order, RoomSettings, dump_chat, dump_record

@@ -1,0 +1,413 @@
+"""Formats of files: media types, safe names, sizes of pictures, voice conversion, drawn pictures.
+
+Names and types are untrusted. The type is detected from magic numbers where possible, and names are
+stripped of anything harmful in a path or terminal. Only a picture's header is read; its pixels are
+never decoded.
+
+Voice messages are converted between AMR (call centres) and Ogg/Opus (Matrix, MSC3245). Their
+functions take a seekable file and block, so call them in a thread: a minute of speech takes some
+tens of milliseconds. The container is detected from its first bytes and passed to the library
+(PyAV), which would otherwise try formats that open further files. Of pictures, only small ones are
+decoded, if nothing else tells a video's size (`_OPENING`); of sound, at most `MAX_SECONDS`, counted
+while decoding, since 55 bytes can hold hours of silence. PyAV is imported inside the functions: it
+takes 15 MB and a tenth of a second.
+
+The bridge draws default avatars and bar charts, as PNG files. The bot's avatar `bot.png` is the
+agent desk's icon with square corners. Queue users get `queue.png` (`queue.svg` in black and white),
+coloured per queue. Charts contain figures, no words.
+"""
+
+from __future__ import annotations
+
+import array
+import colorsys
+import io
+import mimetypes
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib import resources
+from itertools import pairwise
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+import puremagic
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+if TYPE_CHECKING:
+    import av
+
+OCTETS = "application/octet-stream"
+HEAD = 8192
+"""Number of bytes from the start of a file that `sniff` needs."""
+
+_MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
+_MAX_NAME = 180
+"""Maximum bytes of a name: file systems allow 255, and a server may add a prefix."""
+_PLAYED = ("audio/", "video/")
+_FAMILIES = ("image/", *_PLAYED)
+# A new instance, as the module's global tables differ from machine to machine.
+_TYPES = mimetypes.MimeTypes()
+_EXTENSIONS = {
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "audio/ogg": ".ogg",
+    "audio/amr": ".amr",
+    "audio/mp4": ".m4a",
+    "video/mp4": ".mp4",
+    "text/plain": ".txt",
+}
+
+
+def clean_mime(claimed: str) -> str:
+    """Return `type/subtype` in lower case without parameters; "" if it is no media type."""
+    mime = claimed.partition(";")[0].strip().lower()
+    return mime if _MIME.fullmatch(mime) else ""
+
+
+def guess_mime(name: str) -> str:
+    """Return the media type for a file name's extension; "" if unknown."""
+    # The prefix keeps a name such as "data:image/png,x" from being read as a URL.
+    return _TYPES.guess_type(f"x/{name}", strict=False)[0] or ""
+
+
+def sniff(head: bytes, name: str, claimed: str) -> str:
+    """Return a file's media type from its first `HEAD` bytes, its name and the claimed type.
+
+    The bytes win for pictures, sound and video, where a wrong type shows as a broken message. For
+    everything else the claim or the extension is more precise (a .docx is also a zip).
+    """
+    claimed, named, found = clean_mime(claimed), guess_mime(name), _magic(head)
+    if found.startswith(_FAMILIES):
+        # Ogg and MP4 contain audio or video: only the claim tells which.
+        return claimed if found.startswith(_PLAYED) and claimed.startswith(_PLAYED) else found
+    for mime in (claimed, named, found):
+        # Bytes not recognized as a picture must not be sent as one; SVG has no magic number.
+        if mime not in {"", OCTETS} and (not mime.startswith("image/") or mime == "image/svg+xml"):
+            return mime
+    return OCTETS
+
+
+def _magic(head: bytes) -> str:
+    if head.startswith(b"#!AMR"):  # RFC 4867 section 5; puremagic does not know it
+        return "audio/amr"
+    try:
+        found = clean_mime(puremagic.from_string(head, mime=True)) if head else ""
+    except (puremagic.PureError, ValueError):
+        return ""
+    return "image/bmp" if found == "image/x-ms-bmp" else found
+
+
+def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
+    """Return a file name without path, shell or text-direction (bidi) tricks.
+
+    `name` may be a path; `fallback` replaces an empty name; `mime` gives a missing extension. The
+    result has 1 to 180 bytes of UTF-8 and never starts with a dot.
+    """
+    name = name.encode("utf-8", "ignore").decode("utf-8")
+    name = re.split(r"[/\\]", name.strip())[-1]
+    if len(name) > 2 * _MAX_NAME:
+        # Cut the middle first: normalizing sorts combining characters in quadratic time.
+        name = name[:_MAX_NAME] + name[-_MAX_NAME:]
+    name = unicodedata.normalize("NFC", name)
+    # Cc, Cf: control and bidi characters; Zl, Zp: line breaks; Cn: unassigned.
+    name = "".join(c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Zl", "Zp", "Cn"})
+    # Again, as removals may have made characters combinable.
+    name = unicodedata.normalize("NFC", name)
+    name = re.sub(r"\s", " ", re.sub(r'[<>:"|?*]', "_", name)).strip(" .")
+    stem, dot, extension = name.rpartition(".")
+    if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,10}", extension):
+        stem, extension = name, ""
+    if extension:
+        ending = f".{extension}"
+    else:
+        ending = _EXTENSIONS.get(mime) or _TYPES.guess_extension(mime, strict=False) or ""
+    room = _MAX_NAME - len(ending.encode())
+    stem = stem.encode()[:room].decode("utf-8", "ignore").strip(" .")
+    return (stem or fallback) + ending
+
+
+# --- size of a picture ----------------------------------------------------------------------------
+
+MAX_PIXELS = 100_000_000
+"""Maximum pixels of a picture; one that claims more counts as none (decompression bomb)."""
+
+
+def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
+    """Return width and height in pixels from a picture's header; None if it is no picture.
+
+    They are swapped for rotated pictures (EXIF orientation 5 to 8), as in display.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Odd EXIF data warns. Limited to PIL, as threads share the filters and may leave them.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(stream) as image:
+                width, height = image.size
+                # If a PNG has no EXIF before its pixels, Pillow would decode them to look behind.
+                known = image.format != "PNG" or "exif" in image.info
+                turned = known and image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
+    except Exception:  # noqa: BLE001 - Pillow's readers of rare formats raise anything
+        return None
+    if width <= 0 or height <= 0 or width * height > MAX_PIXELS:
+        return None
+    return (height, width) if turned else (width, height)
+
+
+# --- voice messages and videos --------------------------------------------------------------------
+
+MAX_SECONDS = 600
+"""Maximum seconds of a voice message; longer ones are sent as files."""
+POINTS = 60
+"""Points of a waveform; Element draws about as many."""
+LOUDEST = 1024
+"""Height of a point at full volume (MSC1767, `waveform`)."""
+LOWEST_RATE = 4_000
+"""Minimum sample rate in Hz, below which sound is rejected as not speech. Telephones use 8,000."""
+MAX_SAMPLES = 2_000_000
+"""Maximum samples per frame over all channels (FFmpeg `max_samples`). FLAC allows 8 × 65,535."""
+MAX_FRAME = 65_535
+"""Maximum samples per frame and channel: a frame is resampled as a whole, for tens of MB if it has
+more. FLAC's frames are the largest."""
+
+_OPUS_RATE = 48_000
+_OPUS_BITS = 32_000
+_AMR_RATE = 8_000
+_AMR_MODES = (
+    *((12_200, 32), (10_200, 27), (7_950, 21), (7_400, 20)),
+    *((6_700, 18), (5_900, 16), (5_150, 14), (4_750, 13)),
+)
+"""Bits per second, and bytes per frame (RFC 4867, section 5.3)."""
+_FRAMES_PER_SECOND = 50
+_OPENING = {
+    # No further file or URL that the input names is opened.
+    "protocol_whitelist": "",
+    # FFmpeg decodes pictures to find what a header omits, and some codecs allow any picture size.
+    # Only for these three does it not trust the container's width and height.
+    "codec_whitelist": "mpeg4,h263,h261",
+    "max_pixels": str(4096 * 2304),
+}
+_SIGNATURES = {
+    b"#!AMR": "amr",
+    b"OggS": "ogg",
+    b"\x1aE\xdf\xa3": "matroska",
+    b"fLaC": "flac",
+    **dict.fromkeys((b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xfa"), "mp3"),
+    **dict.fromkeys((b"\xff\xf1", b"\xff\xf9"), "aac"),
+}
+
+
+class NoSound(Exception):
+    """The bytes are not decodable sound, or longer than `MAX_SECONDS`."""
+
+
+class Sound(msgspec.Struct, frozen=True):
+    data: bytes
+    seconds: float
+    waveform: tuple[int, ...] = ()
+    """`POINTS` heights of 0 to `LOUDEST`; fewer if it is very short; empty for AMR."""
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """Size (pixels) and length of a video, from its header; 0 if unknown."""
+
+    width: int = 0
+    height: int = 0
+    seconds: float = 0
+
+
+def container_of(head: bytes) -> str | None:
+    """Return FFmpeg's name for a container by its first bytes; None if it is not supported."""
+    if head.startswith(b"RIFF"):
+        return {b"WAVE": "wav", b"AVI ": "avi"}.get(head[8:12])
+    if head[4:8] == b"ftyp":
+        return "mp4"
+    return next((name for start, name in _SIGNATURES.items() if head.startswith(start)), None)
+
+
+def _unplayable(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    import av
+
+    return (av.FFmpegError, ValueError, OverflowError, OSError, *more)
+
+
+def to_opus(stream: IO[bytes]) -> Sound:
+    """Convert sound to a voice message for Matrix: Ogg/Opus with waveform. Raises NoSound."""
+    import av
+
+    out = io.BytesIO()
+    peaks: list[int] = []
+    try:
+        with av.open(out, "w", format="ogg") as target:
+            # Packets of 20 ms; FFmpeg's Ogg muxer gathers a second of them into a page.
+            encoder = target.add_stream("libopus", rate=_OPUS_RATE, layout="mono")
+            encoder.bit_rate = _OPUS_BITS
+            for frame in _frames(stream, _OPUS_RATE):
+                samples = array.array("h", bytes(frame.planes[0])[: frame.samples * 2])
+                peaks.append(max(max(samples, default=0), -min(samples, default=0)))
+                target.mux(encoder.encode(frame))
+            target.mux(encoder.encode(None))
+    except _unplayable() as error:
+        raise NoSound(type(error).__name__) from error
+    return Sound(out.getvalue(), len(peaks) / _FRAMES_PER_SECOND, _waveform(peaks))
+
+
+def to_amr(stream: IO[bytes], room: int) -> Sound | None:
+    """Convert sound to AMR narrow-band for WebChat, at the best bit rate that fits `room` bytes.
+
+    None if it is too long even at the lowest bit rate. Raises NoSound.
+    """
+    import av
+
+    room -= len(b"#!AMR\n")
+    out = io.BytesIO()
+    frames: list[av.AudioFrame] = []
+    try:
+        for frame in _frames(stream, _AMR_RATE):
+            frames.append(frame)
+            if len(frames) * _AMR_MODES[-1][1] > room:
+                return None
+        with av.open(out, "w", format="amr") as target:
+            encoder = target.add_stream("libopencore_amrnb", rate=_AMR_RATE, layout="mono")
+            encoder.bit_rate = next(bits for bits, size in _AMR_MODES if len(frames) * size <= room)
+            for frame in frames:
+                target.mux(encoder.encode(frame))
+            # Not flushed: all frames are out already, and a flush would add one of silence.
+    except _unplayable() as error:
+        raise NoSound(type(error).__name__) from error
+    if not out.getvalue():  # a fragment of one frame gives none
+        raise NoSound("too short")
+    return Sound(out.getvalue(), len(frames) / _FRAMES_PER_SECOND)
+
+
+def look(stream: IO[bytes]) -> Picture | None:
+    """Read size and length from a video's header; None if it is not a supported video."""
+    import av
+
+    try:
+        with _opened(stream) as source:
+            if not source.streams.video:
+                return None
+            shown = source.streams.video[0]
+            seconds = max(0.0, (source.duration or 0) / av.time_base)
+            if _codec_of(shown) is None:
+                return Picture(seconds=seconds)
+            return Picture(max(0, shown.width), max(0, shown.height), seconds)
+    except _unplayable(NoSound):
+        return None
+
+
+def _opened(stream: IO[bytes]) -> av.container.InputContainer:
+    import av
+
+    stream.seek(0)
+    container = container_of(stream.read(16))
+    stream.seek(0)
+    if container is None:
+        raise NoSound("unknown container format")
+    return av.open(stream, "r", format=container, options=_OPENING)
+
+
+def _codec_of(stream: av.VideoStream | av.AudioStream) -> object:
+    """Return the codec context; None if FFmpeg does not know the codec (PyAV's types omit this)."""
+    return stream.codec_context
+
+
+def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
+    """Decode sound to frames of 20 ms, mono, 16 bits. NoSound if there is none, or too much."""
+    from av import AudioResampler
+
+    resampler = AudioResampler("s16", "mono", rate, frame_size=rate // _FRAMES_PER_SECOND)
+    frame = None
+    with _opened(stream) as source:
+        if not source.streams.audio:
+            raise NoSound("no audio in the file")
+        if _codec_of(source.streams.audio[0]) is None:
+            raise NoSound("unknown codec")
+        source.streams.audio[0].codec_context.options = {"max_samples": str(MAX_SAMPLES)}
+        for part in _decoded(source):
+            for frame in resampler.resample(part):
+                yield frame
+    if frame is None:
+        raise NoSound("no audio in the file")
+
+
+def _decoded(source: av.container.InputContainer) -> Iterator[av.AudioFrame | None]:
+    """Yield decoded sound without timestamps, then None to flush the resampler."""
+    import av
+
+    heard = 0
+    # A recording that breaks off counts up to there.
+    with suppress(av.error.InvalidDataError):
+        for frame in source.decode(audio=0):
+            if frame.sample_rate < LOWEST_RATE:
+                raise NoSound("the sample rate is too low")
+            if frame.samples > MAX_FRAME:
+                raise NoSound("a frame is too long")
+            heard += frame.samples
+            if heard > MAX_SECONDS * frame.sample_rate:
+                raise NoSound("too long")
+            # Timestamps of broken recordings jump, so only the samples are counted.
+            frame.pts = None
+            yield frame
+    yield None
+
+
+def _waveform(peaks: list[int]) -> tuple[int, ...]:
+    count = min(POINTS, len(peaks))
+    ends = [at * len(peaks) // count for at in range(count + 1)] if count else []
+    heights = (max(peaks[start:end]) for start, end in pairwise(ends))
+    return tuple(min(LOUDEST, height * LOUDEST // 32767) for height in heights)
+
+
+# --- pictures drawn by the bridge -----------------------------------------------------------------
+
+WIDTH, HEIGHT, MARGIN, FOOT = 720, 320, 24, 28
+"""Pixels: width and height of the chart, margin around the bars, space below for labels."""
+DARK, LIGHT, LINE, GROUND = "#1b7f5c", "#c9d1d6", "#5f6b73", "#ffffff"
+NARROW = 20
+"""Maximum pitch in pixels of bars that are drawn without their number."""
+LABELS = 10
+"""Maximum number of labels; with more bars, only every n-th has one."""
+
+
+def bot_avatar() -> bytes:
+    return (resources.files("bridge.media") / "bot.png").read_bytes()
+
+
+def queue_avatar(number: int) -> bytes:
+    """Return a queue's default avatar (PNG); its colour depends only on the queue's number."""
+    # Golden-ratio steps round the hue circle keep neighbouring numbers far apart.
+    colour = colorsys.hsv_to_rgb((0.44 + number % 10_000 * 0.618034) % 1, 0.62, 0.62)
+    ground = tuple(round(255 * part) for part in colour)
+    file = io.BytesIO()
+    with (resources.files("bridge.media") / "queue.png").open("rb") as shape:
+        ImageOps.colorize(Image.open(shape).convert("L"), ground, "white").save(file, "PNG")
+    return file.getvalue()
+
+
+def stacked_bars(bars: Sequence[tuple[str, int, int]]) -> bytes:
+    """Draw a stacked bar chart of (label, dark part, light part above it) as a PNG."""
+    image = Image.new("RGB", (WIDTH, HEIGHT), GROUND)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
+    floor, highest = HEIGHT - FOOT, max(1, *(dark + light for _, dark, light in bars))
+    unit, pitch = (floor - 2 * MARGIN) / highest, (WIDTH - 2 * MARGIN) / len(bars)
+    every = -(-len(bars) // LABELS)
+    for number, (label, dark, light) in enumerate(bars):
+        left, right = MARGIN + (number + 0.15) * pitch, MARGIN + (number + 0.85) * pitch
+        middle, top = (left + right) / 2, floor - unit * (dark + light)
+        if dark + light:
+            draw.rectangle((left, top, right, floor), fill=LIGHT)
+        if dark + light and pitch > NARROW:
+            draw.text((middle, top - 4), f"{dark + light}", LINE, font, anchor="ms")
+        if dark:
+            draw.rectangle((left, floor - unit * dark, right, floor), fill=DARK)
+        if number % every == 0:
+            draw.text((middle, floor + 8), label, LINE, font, anchor="mt")
+    draw.line((MARGIN, floor, WIDTH - MARGIN, floor), LINE)
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()
