@@ -34,6 +34,7 @@ from bridge.matrix.crypto.wire import (
     encrypted,
     file_field,
     mapping,
+    strings,
     text,
 )
 from bridge.matrix.ghosts import (
@@ -45,7 +46,6 @@ from bridge.matrix.ghosts import (
 )
 from bridge.matrix.users import OurUsers
 from bridge.media import formats
-from bridge.media.formats import OCTETS
 from bridge.rooms import ports
 from bridge.rooms.record import TOMBSTONE, Entered, Meaning, Person, Thread, Undecryptable
 from bridge.rooms.store import StorePort
@@ -134,7 +134,7 @@ class MatrixAdapter:
     @asynccontextmanager
     async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[ports.Blob]:
         async with self.homeserver.download(media.mxc, limit) as found:
-            mime = media.mime if media.mime != OCTETS else found.mime
+            mime = media.mime if media.mime != formats.OCTETS else found.mime
             if media.file_key is None:
                 yield ports.Blob(found.chunks, found.size, mime, media.name)
                 return
@@ -186,7 +186,7 @@ class MatrixAdapter:
     async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:
         """Turn on encryption; return the state event, or None for a public room or if refused."""
         rules = await self.homeserver.state(host, room_id, "m.room.join_rules")
-        if rules is not None and mapping(rules, "content").get("join_rule") == "public":
+        if text(rules, "content", "join_rule") == "public":
             return None  # anyone can join and read it, and clients advise against encryption there
         try:
             await self.homeserver.set_state(host, room_id, "m.room.encryption", ENCRYPTION)
@@ -231,7 +231,7 @@ class MatrixAdapter:
         if former is not None:
             where, reader = former
             there = await self.homeserver.state(reader, where, render.WIDGET, render.PANEL)
-            if not mapping(there or {}, "content"):
+            if not mapping(there, "content"):
                 return
         content = render.panel_content(host, url, name)
         await self.homeserver.set_state(host, room_id, render.WIDGET, content, render.PANEL)
@@ -258,7 +258,7 @@ class MatrixAdapter:
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         stone = await self.homeserver.state(reader, room_id, TOMBSTONE)
-        return bool(mapping(stone or {}, "content").get("replacement_room"))
+        return bool(mapping(stone, "content").get("replacement_room"))
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: ports.Blob | None, icon_source: str
@@ -479,7 +479,7 @@ class MatrixAdapter:
             return {"url": await upload(file.chunks(), file.size, file.mime, file.name, user)}
         async with encrypted(file.chunks()) as (sealed, key):
             # The MIME type and name of an encrypted file are hidden from the homeserver.
-            mxc = await upload(sealed.chunks(), sealed.size, OCTETS, "", user)
+            mxc = await upload(sealed.chunks(), sealed.size, formats.OCTETS, "", user)
             return {"file": file_field(mxc, key)}
 
 
@@ -490,14 +490,14 @@ def _normalised_name(name: str) -> str:
 
 
 def _membership(event: Json) -> str:
-    return text(mapping(event, "content"), "membership")
+    return text(event, "content", "membership")
 
 
 def _displayname(members: Sequence[Json], user: UserId) -> str:
     """Return the user's display name in the room, or the localpart if there is none."""
     for event in members:
         if event.get("state_key") == user:
-            name = name_line(text(mapping(event, "content"), "displayname"))
+            name = name_line(text(event, "content", "displayname"))
             if name:
                 return name
     return user[1:].partition(":")[0]
@@ -509,13 +509,13 @@ def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
     Infinity for creators from room version 12 on (MSC4289). Without a power levels event the
     creator has 100 and others 0 (specification, "m.room.power_levels").
     """
-    about, sender = mapping(create or {}, "content"), (create or {}).get("sender")
+    about, sender = mapping(create, "content"), text(create, "sender")
     version = str(about.get("room_version") or "1")
     number = int(version) if version.isascii() and version.isdigit() and len(version) < 6 else 0
-    if number >= 12 or version.startswith("org.matrix.hydra"):  # version 12 before its release
-        others = about.get("additional_creators")
-        if user_id == sender or (isinstance(others, list) and user_id in others):
-            return math.inf
+    # hydra: version 12 before its release
+    has_creators = number >= 12 or version.startswith("org.matrix.hydra")
+    if has_creators and user_id in {sender, *strings(about, "additional_creators")}:
+        return math.inf
     if levels is None:
         return 100 if user_id == about.get("creator", sender) else 0
     given = mapping(levels, "content")
@@ -581,9 +581,8 @@ class Markers:
 
     def note(self, event: Json) -> None:
         """Cache an event that carries a marker, by sender: nobody can forge another user's."""
-        marker = mapping(mapping(event, "content"), MARKER)
-        txn, event_id = marker.get("txn"), event.get("event_id")
-        if isinstance(txn, str) and len(txn) <= _LONGEST_TXN and isinstance(event_id, str):
+        txn, event_id = text(event, "content", MARKER, "txn"), text(event, "event_id")
+        if txn and event_id and len(txn) <= _LONGEST_TXN:
             self.keep(str(event.get("sender")), txn, EventId(event_id))
 
     def keep(self, sender: str, txn: str, event_id: EventId) -> None:

@@ -29,7 +29,7 @@ import structlog
 from aiohttp import web
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.crypto.wire import whole_number
+from bridge.matrix.crypto.wire import mapping, whole_number
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
@@ -336,8 +336,7 @@ def is_id(text: str) -> bool:
 
 def age_of(event: Raw) -> float:
     """Return the event's age in ms (`unsigned.age`); 0 if the homeserver does not say."""
-    unsigned = event.get("unsigned")
-    age = unsigned.get("age") if isinstance(unsigned, dict) else None
+    age = mapping(event, "unsigned").get("age")
     return age if isinstance(age, int | float) and 0 < age < sys.maxsize else 0
 
 

@@ -243,5 +243,5 @@ class CatchUp:
 
 def _is_joining(event: Raw, host: UserId) -> bool:
     """True for the host's join: events before it were read when the host joined."""
-    before = mapping(mapping(event, "unsigned"), "prev_content")
+    before = mapping(event, "unsigned", "prev_content")
     return is_membership(event, host, "join") and before.get("membership") != "join"

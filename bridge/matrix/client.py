@@ -40,6 +40,7 @@ from bridge.matrix.crypto.wire import (
     QUIET,
     Json,
     device_ids,
+    integer,
     mapping,
     objects,
     text,
@@ -370,8 +371,8 @@ class Homeserver:
         with self._translated_errors("upload"):
             async with asyncio.timeout(FILE_TIMEOUT), request as response:
                 reply: object = await response.json()
-        mxc = reply.get("content_uri") if isinstance(reply, dict) else None
-        if not isinstance(mxc, str) or not mxc.startswith("mxc://"):
+        mxc = text(reply, "content_uri")
+        if not mxc.startswith("mxc://"):
             raise Unavailable("upload answered without an address")
         return mxc
 
@@ -522,8 +523,8 @@ class Homeserver:
         path = _room(room_id, "send", kind, txn_id)
         async with self._places:
             reply = await self.fast_request("PUT", path, content, user)
-        event_id = reply.get("event_id")
-        if not isinstance(event_id, str):
+        event_id = text(reply, "event_id")
+        if not event_id:
             raise Unavailable("send answered without an event id")
         return EventId(event_id)
 
@@ -542,7 +543,7 @@ class Homeserver:
     async def is_joined(self, room_id: RoomId, reader: UserId, who: UserId) -> bool:
         """Whether `who` is joined. Raises Refused if `reader` is not a member of the room."""
         member = await self.state(reader, room_id, "m.room.member", who)
-        return text(mapping(member or {}, "content"), "membership") == "join"
+        return text(member, "content", "membership") == "join"
 
     async def openid_user(self, token: str) -> UserId:
         """Return the user to whom this homeserver issued an OpenID token (specification, "OpenID").
@@ -563,7 +564,7 @@ class Homeserver:
             if error.code == "M_UNKNOWN_TOKEN":
                 raise
             raise Unavailable(f"{path} at homeserver.address answers {error}") from error
-        return UserId(text(reply, "sub") if isinstance(reply, dict) else "")
+        return UserId(text(reply, "sub"))
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """Return the member events of all who have not left."""
@@ -597,11 +598,8 @@ class Homeserver:
         if since:
             query |= {"since": since, "filter": _INVITATIONS}
         reply = await self.request("GET", f"{_CLIENT}/sync", user=user, device=False, query=query)
-        found = mapping(mapping(reply, "rooms"), "invite")
-        shown = [
-            (RoomId(one), objects(mapping(mapping(found, one), "invite_state"), "events"))
-            for one in found
-        ]
+        found = mapping(reply, "rooms", "invite")
+        shown = [(RoomId(one), objects(found, one, "invite_state", "events")) for one in found]
         return shown, text(reply, "next_batch")
 
     async def timeline(
@@ -639,8 +637,7 @@ class Homeserver:
     async def upload_limit(self) -> int | None:
         """Return the largest upload in bytes, or None if the homeserver names none."""
         reply = await self.request("GET", "_matrix/client/v1/media/config")
-        limit = reply.get("m.upload.size")
-        return limit if isinstance(limit, int) else None
+        return integer(reply, "m.upload.size")
 
 
 def _dump(content: Json) -> bytes:

@@ -65,8 +65,7 @@ class Written(msgspec.Struct, frozen=True):
 
 def sent_at(event: wire.Json) -> int:
     """Return when the sender's homeserver got an event, ms since the epoch; 0 if it is missing."""
-    moment = event.get("origin_server_ts")
-    return moment if isinstance(moment, int) and not isinstance(moment, bool) else 0
+    return wire.integer(event, "origin_server_ts") or 0
 
 
 def is_membership(event: wire.Json, user: UserId, membership: str) -> bool:
@@ -74,7 +73,7 @@ def is_membership(event: wire.Json, user: UserId, membership: str) -> bool:
     return (
         event.get("type") == "m.room.member"
         and event.get("state_key") == user
-        and wire.mapping(event, "content").get("membership") == membership
+        and wire.text(event, "content", "membership") == membership
     )
 
 
@@ -125,13 +124,12 @@ def read_file(content: wire.Json, kind: str) -> Written | str:
         mxc, file_key = encrypted
     if not _MXC.fullmatch(mxc):
         return MALFORMED
-    info = wire.mapping(content, "info")
     body, filename = wire.text(content, "body"), wire.text(content, "filename")
     caption = plain(content) if filename and body != filename else ""
     claimed = filename or body
-    mime = clean_mime(wire.text(info, "mimetype")) or guess_mime(claimed) or OCTETS
-    size = info.get("size")
-    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= _MAX_CLAIMED_SIZE:
+    mime = clean_mime(wire.text(content, "info", "mimetype")) or guess_mime(claimed) or OCTETS
+    size = wire.integer(content, "info", "size")
+    if size is not None and not 0 <= size <= _MAX_CLAIMED_SIZE:
         size = None
     name = safe_name(claimed, mime, fallback=kind)
     media = model.CustomerMedia(
@@ -225,7 +223,7 @@ def replied_to(content: wire.Json) -> EventId | None:
     relation = wire.mapping(content, "m.relates_to")
     if wire.text(relation, "rel_type") == "m.thread" and relation.get("is_falling_back") is True:
         return None  # meant for clients without threads
-    return _event_id(wire.mapping(relation, "m.in_reply_to"), "event_id")
+    return _event_id(relation, "m.in_reply_to", "event_id")
 
 
 def thread_of(content: wire.Json) -> EventId | None:
@@ -265,7 +263,7 @@ def reaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meanin
     """Interpret an `m.reaction`; Nothing if it lacks a target or a printable key."""
     content = wire.mapping(raw, "content")
     target = _related(content, "m.annotation")
-    key = wire.text(wire.mapping(content, "m.relates_to"), "key").strip()
+    key = wire.text(content, "m.relates_to", "key").strip()
     if key.startswith("mxc://"):
         # A picture as reaction: use its short name.
         key = wire.text(content, "shortcode") or wire.text(content, "com.beeper.reaction.shortcode")
@@ -275,12 +273,12 @@ def reaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meanin
 
 def redaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Interpret an `m.room.redaction`; from room version 11 on the content names its target."""
-    target = _event_id(wire.mapping(raw, "content"), "redacts") or _event_id(raw, "redacts")
+    target = _event_id(raw, "content", "redacts") or _event_id(raw, "redacts")
     return record.Nothing() if target is None else record.Withdrew(event_id, sender, target)
 
 
-def _event_id(fields: wire.Json, key: str) -> EventId | None:
-    value = wire.text(fields, key)
+def _event_id(found: object, *path: str) -> EventId | None:
+    value = wire.text(found, *path)
     return EventId(value) if value.startswith("$") and len(value) <= 255 else None
 
 
@@ -294,8 +292,8 @@ def vote(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Interpret a vote. One without answers withdraws the voter's earlier vote and is ignored."""
     content = wire.mapping(raw, "content")
     target = _related(content, "m.reference")
-    response = wire.mapping(content, "org.matrix.msc3381.poll.response")
-    chosen = wire.strings(response, "answers") or wire.strings(content, "m.selections")
+    unstable = wire.strings(content, "org.matrix.msc3381.poll.response", "answers")
+    chosen = unstable or wire.strings(content, "m.selections")
     known = [one for one in chosen if len(one) <= _MAX_ANSWER]
     if target is None or not known:
         return record.Nothing()
@@ -380,7 +378,7 @@ def _membership(
             return record.Invited(event_id, sender, who, direct=content.get("is_direct") is True)
         return record.AgentInvited(event_id, by=sender, whom=who)
     if membership == "join":
-        before = wire.mapping(wire.mapping(raw, "unsigned"), "prev_content")
+        before = wire.mapping(raw, "unsigned", "prev_content")
         if not who or ours.is_ours(who):
             return record.Nothing()
         name = wire.text(content, "displayname")

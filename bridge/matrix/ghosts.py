@@ -28,7 +28,7 @@ from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import DEVICE, FOREIGN, OWNER, TAKEN, Homeserver, spool
 from bridge.matrix.crypto.crypto import Crypto
-from bridge.matrix.crypto.wire import Json, mapping, text
+from bridge.matrix.crypto.wire import Json, items, mapping, text
 from bridge.matrix.users import LOAD_IT, NOT_LOADED, OurUsers, not_loaded
 from bridge.media import formats
 from bridge.rooms.ports import Blob, Despite, Refused, TooBig, Unavailable
@@ -252,9 +252,8 @@ class Ghosts:
             return
         try:
             event = await self._homeserver.state(host, room_id, SERVICE_MEMBERS)
-            content = {} if event is None else mapping(event, "content")
-            listed = content.get("service_members")
-            known = listed if isinstance(listed, list) else []
+            content = mapping(event, "content")
+            known = items(content, "service_members")
             new = [user for user in users if user not in known]
             if new:
                 changed = {**content, "service_members": [*known, *new]}

@@ -140,7 +140,7 @@ class Arrivals:
 
     async def _read(self, own: OwnDevice, mail: Mail, now: int) -> News:
         news = News()
-        for event in objects(mapping(mail.reply, "to_device"), "events"):
+        for event in objects(mail.reply, "to_device", "events"):
             try:
                 await self._take(own, event, news, now)
             except StoreError:

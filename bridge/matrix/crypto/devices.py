@@ -410,8 +410,8 @@ def reset_rows(vault: Vault) -> list[SecretRow]:
 
 def compare(own: OwnDevice, reply: wire.Json) -> Fit:
     """Compare a device and its master key with the reply of `POST /keys/query`."""
-    device = wire.mapping(wire.mapping(wire.mapping(reply, "device_keys"), own.user), own.device_id)
-    master = wire.mapping(wire.mapping(reply, "master_keys"), own.user)
+    device = wire.mapping(reply, "device_keys", own.user, own.device_id)
+    master = wire.mapping(reply, "master_keys", own.user)
     if master and own.state.identity.public_master not in wire.mapping(master, "keys").values():
         return Fit.FOREIGN_IDENTITY
     if not device:

@@ -36,6 +36,7 @@ from bridge.matrix.crypto.wire import (
     KeyServer,
     from_base64,
     id_text,
+    integer,
     is_signed,
     key_text,
     mapping,
@@ -146,8 +147,8 @@ def read_device(user: str, device_id: str, fields: Json) -> Device | None:
 
 def read_identity(user: str, reply: Mapping[str, object]) -> str:
     """Return a user's self-signing key from a reply of `POST /keys/query`; "" if not valid."""
-    keys = mapping(mapping(reply, "self_signing_keys"), user)
-    master = _only_key(user, "master", mapping(mapping(reply, "master_keys"), user))
+    keys = mapping(reply, "self_signing_keys", user)
+    master = _only_key(user, "master", mapping(reply, "master_keys", user))
     found = _only_key(user, "self_signing", keys)
     signed = master and found and is_signed(keys, user, f"ed25519:{master}", master)
     return found if signed else ""
@@ -318,14 +319,12 @@ class Payload(msgspec.Struct, frozen=True):
 def letter_of(own: OwnDevice, event: Json) -> Letter | None:
     """Read an m.room.encrypted to-device event's olm message for `own`; None if there is none."""
     content = mapping(event, "content")
-    part = mapping(mapping(content, "ciphertext"), own.curve25519)
-    number, body = part.get("type"), text(part, "body")
+    part = mapping(content, "ciphertext", own.curve25519)
+    number, body = integer(part, "type"), text(part, "body")
     sender, sender_key = id_text(event, "sender"), key_text(content, "sender_key")
     if text(content, "algorithm") != OLM or not sender or not sender_key:
         return None
-    if not isinstance(number, int) or isinstance(number, bool) or number not in {0, 1}:
-        return None
-    if len(body) > _MAX_MESSAGE:
+    if number is None or number not in {0, 1} or len(body) > _MAX_MESSAGE:
         return None
     try:
         return Letter(sender, sender_key, number, from_base64(body))
@@ -342,14 +341,14 @@ def read_payload(own: OwnDevice, letter: Letter, plain: bytes) -> Payload | None
     meant = (
         text(fields, "sender") == letter.sender
         and text(fields, "recipient") == own.user
-        and text(mapping(fields, "recipient_keys"), "ed25519") == own.ed25519
+        and text(fields, "recipient_keys", "ed25519") == own.ed25519
     )
     if not meant:
         return None
     return Payload(
         letter.sender,
         letter.sender_key,
-        text(mapping(fields, "keys"), "ed25519"),
+        text(fields, "keys", "ed25519"),
         text(fields, "type"),
         mapping(fields, "content"),
         next((keys for name in _DEVICE_KEYS if (keys := mapping(fields, name))), {}),

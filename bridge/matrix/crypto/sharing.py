@@ -32,7 +32,16 @@ from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keys import own_key
 from bridge.matrix.crypto.peers import Channel, Device, Peers, RateLimit, one_time_key
 from bridge.matrix.crypto.vault import LOG, Recall, Vault
-from bridge.matrix.crypto.wire import MARKER, MEGOLM, ONE_TIME, Json, KeyServer, mapping, text
+from bridge.matrix.crypto.wire import (
+    MARKER,
+    MEGOLM,
+    ONE_TIME,
+    Json,
+    KeyServer,
+    integer,
+    mapping,
+    text,
+)
 from bridge.rooms.ports import Refused
 
 _AT_ONCE = 50
@@ -220,7 +229,7 @@ class Sharing:
             request[device.user][device.device_id] = ONE_TIME
         reply, claimed = await self._server.claim(user, request), {}
         for device in wanting:
-            key = one_time_key(device, mapping(mapping(reply, device.user), device.device_id))
+            key = one_time_key(device, mapping(reply, device.user, device.device_id))
             if key:
                 claimed[device] = key
             else:
@@ -338,12 +347,12 @@ class Places:
             visibility = await self._homeserver.state(asker, room_id, "m.room.history_visibility")
             members = await self._homeserver.members(asker, room_id)
             # With history visibility "joined", invited users may not read.
-            setting = text(mapping(visibility or {}, "content"), "history_visibility")
+            setting = text(visibility, "content", "history_visibility")
             readers = {"join"} if setting == "joined" else {"join", "invite"}
             audience = frozenset(
                 user
                 for event in members
-                if text(mapping(event, "content"), "membership") in readers
+                if text(event, "content", "membership") in readers
                 and (user := text(event, "state_key"))
                 and not self._users.is_ours(user)
             )
@@ -351,7 +360,7 @@ class Places:
 
 
 def _is_megolm(event: Json | None) -> bool:
-    return text(mapping(event or {}, "content"), "algorithm") == MEGOLM
+    return text(event, "content", "algorithm") == MEGOLM
 
 
 def _scheme(event: Json | None) -> Scheme:
@@ -362,12 +371,11 @@ def _scheme(event: Json | None) -> Scheme:
         raise Refused("M_UNSUPPORTED_ALGORITHM", text(content, "algorithm")[:100])
     return Scheme(
         encrypted=True,
-        rotate_messages=_within(content.get("rotation_period_msgs"), ROTATE_MESSAGES, 10_000),
-        rotate_ms=_within(content.get("rotation_period_ms"), ROTATE_MS, _LONGEST_MS),
+        rotate_messages=_within(content, "rotation_period_msgs", ROTATE_MESSAGES, 10_000),
+        rotate_ms=_within(content, "rotation_period_ms", ROTATE_MS, _LONGEST_MS),
     )
 
 
-def _within(value: object, otherwise: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        return otherwise
-    return min(value, most)
+def _within(content: Json, key: str, otherwise: int, most: int) -> int:
+    value = integer(content, key)
+    return otherwise if value is None or value < 1 else min(value, most)

@@ -2,8 +2,9 @@
 
 - Unpadded base64, canonical JSON and signed objects (Matrix specification, appendices "Unpadded
   Base64", "Canonical JSON" and "Signing JSON"). The readers (`text`, `key_text`, `id_text`,
-  `mapping`, `objects`, `strings`) accept untrusted objects: for a field that is missing or of the
-  wrong type they return an empty value; they never raise.
+  `integer`, `mapping`, `items`, `objects`, `strings`) take an untrusted value and the keys that
+  lead into it: for a field that is missing or of the wrong type they return an empty value; they
+  never raise.
 - `KeyServer`: client-server API calls for keys and devices.
 - Encrypted attachments: AES-CTR with a SHA-256 over the whole ciphertext (specification, "Sending
   encrypted attachments"). Both directions use a temporary file (raising Unavailable if there is no
@@ -84,7 +85,7 @@ def with_signature(fields: Json, user: str, key_id: str, signature: str) -> Json
 
 def is_signed(fields: Json, user: str, key_id: str, public_key: str) -> bool:
     """True if an untrusted object bears the user's valid signature (`key_id`: `ed25519:DEVICE`)."""
-    signature = text(mapping(mapping(fields, "signatures"), user), key_id)
+    signature = text(fields, "signatures", user, key_id)
     try:
         key = vodozemac.Ed25519PublicKey.from_base64(public_key)
         key.verify_signature(canonical(fields), vodozemac.Ed25519Signature.from_base64(signature))
@@ -93,36 +94,48 @@ def is_signed(fields: Json, user: str, key_id: str, public_key: str) -> bool:
     return True
 
 
-def text(fields: Mapping[str, object], key: str) -> str:
-    value = fields.get(key)
-    return value if isinstance(value, str) else ""
+def text(found: object, *path: str) -> str:
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else ""
 
 
-def key_text(fields: Mapping[str, object], key: str) -> str:
+def mapping(found: object, *path: str) -> Json:
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def items(found: object, *path: str) -> list[object]:
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def integer(found: object, *path: str) -> int | None:
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def objects(found: object, *path: str) -> list[Json]:
+    return [one for one in items(found, *path) if isinstance(one, dict)]
+
+
+def strings(found: object, *path: str) -> list[str]:
+    return [one for one in items(found, *path) if isinstance(one, str)]
+
+
+def key_text(found: object, *path: str) -> str:
     """Read a public key or session id; "" unless short and base64, as row names contain it."""
-    value = text(fields, key)
+    value = text(found, *path)
     return value if _KEY.fullmatch(value) else ""
 
 
-def id_text(fields: Mapping[str, object], key: str) -> str:
+def id_text(found: object, *path: str) -> str:
     """Read a user, device or room id; "" if it is too long or not printable (NUL, surrogates)."""
-    value = text(fields, key)
+    value = text(found, *path)
     return value if value.isprintable() and len(value.encode()) <= _MAX_ID else ""
-
-
-def mapping(fields: Mapping[str, object], key: str) -> Json:
-    value = fields.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def objects(fields: Mapping[str, object], key: str) -> list[Json]:
-    value = fields.get(key)
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def strings(fields: Mapping[str, object], key: str) -> list[str]:
-    value = fields.get(key)
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def whole_number(digits: str) -> float:
@@ -338,7 +351,7 @@ def file_field(mxc: str, key: FileKey) -> Json:
 def read_file_field(field: Json) -> tuple[str, FileKey] | None:
     """Return the file's mxc URI and key; None if the field is malformed or of an unknown scheme."""
     jwk = mapping(field, "key")
-    key = FileKey(text(jwk, "k"), text(field, "iv"), text(mapping(field, "hashes"), "sha256"))
+    key = FileKey(text(jwk, "k"), text(field, "iv"), text(field, "hashes", "sha256"))
     try:
         lengths = [len(from_base64(part)) for part in (key.key, key.iv, key.sha256)]
     except ValueError:
