@@ -133,8 +133,11 @@ class Arrivals:
             self._peers.cache.forget(user)
         async with self._absorbing:
             news = await self._read(own, mail, now)
-            with self._room_keys.changing(news.rows):
+            try:
                 await self._vault.save(list(news.rows.values()))
+            finally:
+                for name in news.rows:
+                    self._room_keys.forget(name)
         news.users = users
         return news
 

@@ -5,9 +5,9 @@ so nobody can pass off another's words as theirs, and is used only once its devi
 belong to that sender (`Owners`). It expires `KEPT` ms after its last use, or `UNUSED` ms after
 arrival if it was never used.
 
-Recently used sessions stay unpickled in an LRU cache. A better copy of a key is written within the
-context `changing`, so that no outdated copy is written after it. If the cached copy has expired or
-cannot decrypt, the row is read again.
+Recently used sessions stay unpickled in an LRU cache; after a better copy of a key is written, it
+is forgotten there. An outdated copy cannot overwrite it, as rows are written by compare-and-swap.
+If the cached copy has expired or cannot decrypt, the row is read again.
 
 Replay detection: a homeserver could deliver an encrypted message again as another event. So each
 message index is stored with its event id, as long as the key (`Replays`): at the first use of a
@@ -156,7 +156,7 @@ class RoomKeys:
         self._replays = replays = Replays(vault)
         self.save = replays.save
         self._cache: Recall[str, _Opened] = Recall(MOST_CACHED)
-        self.changing = self._cache.changing
+        self.forget = self._cache.forget
 
     async def take(
         self, payload: Payload, now: int, coming: Mapping[str, SecretRow]
@@ -257,7 +257,7 @@ class RoomKeys:
                 keep(name, opened)
                 plain = _decrypt(opened.session, sealed)
                 return plain if isinstance(plain, Undecryptable) else (opened, plain)
-        self._cache.forget(name)
+        self.forget(name)
         refused = await self._vault.load(f"no/{name}", Withheld)
         why = NO_KEY if refused is None else _WITHHELD.get(refused.code, OTHERWISE_WITHHELD)
         return Undecryptable(why, later=True)
@@ -267,13 +267,11 @@ class RoomKeys:
 
     async def _store(self, name: str, opened: _Opened, key: RoomKey) -> None:
         """Store a key after its use together with all replay notes, in one commit."""
-        if self._cache.get(name) is not opened:
-            return  # a newer copy came meanwhile and stays; its own use will prove it
         row = self._vault.row(name, key, key.keep_until, opened.stored)
         try:
             await self._replays.save([row])
         except Stale:
-            self._cache.forget(name)  # another process has stored another copy
+            self.forget(name)  # another copy has been stored meanwhile; its own use will prove it
         else:
             opened.key, opened.stored = key, row.value
 

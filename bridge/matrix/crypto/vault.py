@@ -14,7 +14,7 @@ processes never act on the same state of a ratchet. On Stale, read and try again
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
@@ -161,8 +161,6 @@ class Recall(Generic[K, V]):
         self._values: LRUCache[K, V] = LRUCache(limit)
         self._fetches: dict[object, set[K]] = {}
         """Running fetch -> keys forgotten since it began."""
-        self._changes: dict[object, frozenset[K]] = {}
-        """Running change -> its keys."""
         # The bound method of the LRUCache, so that a hit costs one call.
         self.get: Callable[[K], V | None] = self._values.get
 
@@ -181,18 +179,6 @@ class Recall(Generic[K, V]):
         self.forget_where(lambda _key, _value: True)
 
     @contextmanager
-    def changing(self, keys: Iterable[K]) -> Iterator[None]:
-        """Context of a change to `keys`: their values fetched meanwhile are not cached."""
-        change = object()
-        self._changes[change] = frozenset(keys)
-        for key in self._changes[change]:
-            self.forget(key)
-        try:
-            yield
-        finally:
-            del self._changes[change]
-
-    @contextmanager
     def fetching(self) -> Iterator[Callable[[K, V], V]]:
         """Context of a fetch: yield a function that caches a value, unless it is outdated already.
 
@@ -200,7 +186,7 @@ class Recall(Generic[K, V]):
         with `is`.
         """
         fetch = object()
-        self._fetches[fetch] = set().union(*self._changes.values())
+        self._fetches[fetch] = set()
 
         def keep(key: K, value: V) -> V:
             if self._values.get(key) == value:

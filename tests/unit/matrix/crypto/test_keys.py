@@ -46,8 +46,8 @@ class Keys:
         if taken is None:
             return None
         name, rows = taken
-        with self.keys.changing([name]):
-            await self.vault.save(rows)
+        await self.vault.save(rows)
+        self.keys.forget(name)
         return name
 
     async def open(self, raw: Json, now: int = 0) -> Json | Undecryptable:

@@ -33,23 +33,6 @@ def test_value_forgotten_during_its_fetch_is_not_cached() -> None:
     recall.forget("never there")
 
 
-def test_value_is_not_cached_during_a_change_of_its_key() -> None:
-    recall: Recall[str, int] = Recall(9)
-    with recall.fetching() as keep:
-        keep("a", 1)
-    with recall.fetching() as before, recall.changing(["b"]):
-        with recall.changing(["a", "b"]), recall.fetching() as during:
-            assert recall.get("a") is None
-            during("a", 1)
-            during("c", 3)
-        before("a", 1)
-        during("b", 2)
-    assert (recall.get("a"), recall.get("b"), recall.get("c")) == (None, None, 3)
-    with recall.fetching() as after:
-        after("a", 2)
-    assert recall.get("a") == 2
-
-
 def test_equal_value_does_not_replace_the_cached_object() -> None:
     """So that a change can be detected by identity."""
     recall: Recall[str, list[int]] = Recall(9)
