@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bridge.matrix.crypto import arrivals
+from bridge.matrix.crypto import crypto
 from bridge.matrix.crypto.peers import DAY_MS, HOUR_MS, Allowance, RateLimit
 
 
@@ -33,7 +33,7 @@ def test_refused_use_is_not_charged() -> None:
 
 
 def test_a_thousand_customers_of_one_homeserver_stay_within_the_limits() -> None:
-    """Each with four devices, in a room with the bot, a queue user and six agents."""
-    channels = Allowance(arrivals._CHANNELS, arrivals._CHANNELS_OF_SERVER, "here")
+    """With four devices each, in a room with the bot and a queue user, whom six agents served."""
+    channels = Allowance(crypto._CHANNELS, crypto._CHANNELS_OF_SERVER, "here")
     for customer in range(1_000):
         assert all(channels.spend(f"@{customer}:there", 0) for _ in range(4 * (2 + 6)))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from vodozemac import GroupSession, MegolmMessage
 
-from bridge.matrix.crypto.arrivals import Arrivals
+from bridge.matrix.crypto.crypto import Arrivals
 from bridge.matrix.crypto.devices import Upkeep
 from bridge.matrix.crypto.keys import Owners, RoomKeys, sealed_of
 from bridge.matrix.crypto.peers import Peers

@@ -5,8 +5,8 @@ from typing import cast
 
 import pytest
 
-from bridge.matrix.crypto import arrivals
-from bridge.matrix.crypto.arrivals import Arrivals, Mending
+from bridge.matrix.crypto import crypto
+from bridge.matrix.crypto.crypto import Arrivals, Mending
 from tests.unit.matrix.crypto.world import AWAY, BOT, Clock
 
 pytestmark = pytest.mark.asyncio
@@ -29,8 +29,8 @@ class Slow:
 
 
 async def test_repairs_for_one_homeserver_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "AT_ONCE", 3)
-    monkeypatch.setattr(arrivals, "OF_SERVER", 2)
+    monkeypatch.setattr(crypto, "AT_ONCE", 3)
+    monkeypatch.setattr(crypto, "OF_SERVER", 2)
     slow = Slow()
     work = Mending(cast(Arrivals, slow), Clock())
     assert work.begin(BOT, [("@a:evil", "k")]) == set()  # no task group yet
@@ -49,8 +49,8 @@ async def test_all_customers_of_one_homeserver_have_their_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One /sync may bring a hundred undecryptable messages, and does not repeat them."""
-    monkeypatch.setattr(arrivals, "TOGETHER", 120)
-    monkeypatch.setattr(arrivals, "TOGETHER_OF_SERVER", 100)
+    monkeypatch.setattr(crypto, "TOGETHER", 120)
+    monkeypatch.setattr(crypto, "TOGETHER_OF_SERVER", 100)
     slow = Slow()
     work = Mending(cast(Arrivals, slow), Clock())
     async with asyncio.TaskGroup() as tasks:
