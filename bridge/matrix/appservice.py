@@ -13,6 +13,7 @@ homeserver never repeats any, unreadable ones must not fail the transaction.
 from __future__ import annotations
 
 import asyncio
+import gc
 import hmac
 import json
 import logging
@@ -386,14 +387,19 @@ def _salvage(body: bytes) -> list[msgspec.Raw]:
     dropped if they are in its ids. Raises ValueError (msgspec's included) or RecursionError if the
     body is not a transaction.
     """
-    transaction = json.loads(body, parse_int=whole_number)
+    gc.disable()  # it would look through the growing transaction again and again
+    try:
+        transaction = json.loads(body, parse_int=whole_number)
+    finally:
+        gc.enable()
     events = transaction.get("events", []) if isinstance(transaction, dict) else None
     salvaged: list[msgspec.Raw] = []
     for event in msgspec.convert(events, list[object]):
-        fields = event if isinstance(event, dict) else {}
-        known = {key: fields[key] for key in _Gist.__struct_fields__ if key in fields}
-        for whole in (event, known | {"content": {}}):
+        try:
+            salvaged.append(msgspec.Raw(msgspec.json.encode(event)))
+        except (UnicodeEncodeError, RecursionError):
+            fields = mapping(event)
+            known = {key: fields[key] for key in _Gist.__struct_fields__ if key in fields}
             with suppress(UnicodeEncodeError, RecursionError):
-                salvaged.append(msgspec.Raw(msgspec.json.encode(whole)))
-                break
+                salvaged.append(msgspec.Raw(msgspec.json.encode(known | {"content": {}})))
     return salvaged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -394,6 +395,25 @@ async def test_huge_number_and_lone_surrogate_do_not_block_other_events() -> Non
     async with running() as rig:
         assert (await rig.put(b'{"events":[' + b",".join(events) + b"]}")).status == 200
         assert [event_id for _, event_id, _ in rig.intake.taken] == ["$1", "$7", "$8", "$2"]
+
+
+def test_the_garbage_collector_rests_while_a_dense_transaction_is_read_again() -> None:
+    """It would look through all containers again and again, for most of a second."""
+    dense = msgspec.json.encode(event(1) | {"content": {"n": [[]] * 100_000}})
+    half = msgspec.json.encode(event(2)).replace(b'"x"', b'"\\ud83d"')
+    collected: list[str] = []
+
+    def note(phase: str, _info: dict[str, int]) -> None:
+        collected.append(phase)
+
+    gc.callbacks.append(note)
+    try:
+        events = appservice._salvage(b'{"events":[' + dense + b"," + half + b"]}")
+    finally:
+        gc.callbacks.remove(note)
+    assert len(events) == 2
+    assert collected.count("start") <= 1  # afterwards
+    assert gc.isenabled()
 
 
 @pytest.mark.asyncio
