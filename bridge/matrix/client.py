@@ -523,8 +523,8 @@ class Homeserver:
         path = _room(room_id, "send", kind, txn_id)
         async with self._places:
             reply = await self.fast_request("PUT", path, content, user)
-        event_id = text(reply, "event_id")
-        if not event_id:
+        event_id = reply.get("event_id")
+        if not isinstance(event_id, str):
             raise Unavailable("send answered without an event id")
         return EventId(event_id)
 
