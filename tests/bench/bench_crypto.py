@@ -22,9 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bridge.matrix.crypto.devices import OwnDevice
-from bridge.matrix.crypto.keys import RoomKeys, sealed_of
-from bridge.matrix.crypto.peers import Payload, Peers
-from bridge.matrix.crypto.sharing import Places, Scheme, Sharing
+from bridge.matrix.crypto.keys import RoomKeys, Sharing, sealed_of
+from bridge.matrix.crypto.peers import Payload, Peers, Places, Scheme
 from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.crypto.wire import Json
 from bridge.ops.logging import configure_logging

@@ -1,7 +1,7 @@
 """End-to-end encryption: class `Crypto`, the package's interface; and arriving to-device messages.
 
 - Each bridge user has one device with keys and a cross-signing identity, so that clients show no
-  warning on a ghost's messages (`devices`). It encrypts the user's messages (`seal`, `sharing`).
+  warning on a ghost's messages (`devices`). It encrypts the user's messages (`seal`, `keys`).
 - The users that customers invite (the bot and the queue users, "hosts") receive the room keys of
   customers by a /sync loop that runs as long as the process (`Arrivals`). A ghost reads its
   to-device mailbox only before it begins a megolm session.
@@ -43,12 +43,15 @@ from bridge.matrix.crypto.peers import (
     Allowance,
     Channel,
     Peers,
+    Places,
     RateLimit,
+    RoomState,
+    Scheme,
     UndecryptableOlm,
+    Users,
     letter_of,
     read_payload,
 )
-from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing, Users
 from bridge.matrix.crypto.vault import LOG, Vault, again
 from bridge.matrix.crypto.wire import (
     MEGOLM,
@@ -150,7 +153,7 @@ class Crypto:
         self._peers = peers = Peers(server)
         self._keys = keys.RoomKeys(vault, keys.Owners(peers, users.main))
         self.forget = self._keys.drop
-        self._sharing = Sharing(vault, server, peers, self._places)
+        self._sharing = keys.Sharing(vault, server, peers, self._places)
         parts, home = (self.upkeep, peers, self._keys, self._sharing), users.main.partition(":")[2]
         self._arrivals = Arrivals(vault, server, *parts, home)
         self._mending = Mending(self._arrivals, clock)
@@ -537,7 +540,7 @@ class Arrivals:
     _upkeep: Upkeep
     _peers: Peers
     _room_keys: keys.RoomKeys
-    _sharing: Sharing
+    _sharing: keys.Sharing
     home: InitVar[str]
 
     def __post_init__(self, home: str) -> None:

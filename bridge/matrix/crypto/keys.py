@@ -1,9 +1,9 @@
-"""Megolm, reading: stored inbound sessions ("room keys"), decryption, and replay detection.
+"""Megolm: room keys of others to read with, and sessions of the bridge users to write with.
 
-A key is stored by room, session and sender. It decrypts only messages of the user who sent the key,
-so nobody can pass off another's words as theirs, and is used only once its device is proven to
-belong to that sender (`Owners`). It expires `KEPT` ms after its last use, or `UNUSED` ms after
-arrival if it was never used.
+Reading: a stored inbound session ("room key") is named by room, session and sender. It decrypts
+only messages of the user who sent the key, so nobody can pass off another's words as theirs, and is
+used only once its device is proven to belong to that sender (`Owners`). It expires `KEPT` ms after
+its last use, or `UNUSED` ms after arrival if it was never used.
 
 Recently used sessions stay unpickled in an LRU cache; after a better copy of a key is written, it
 is forgotten there. An outdated copy cannot overwrite it, as rows are written by compare-and-swap.
@@ -12,24 +12,60 @@ If the cached copy has expired or cannot decrypt, the row is read again.
 Replay detection: a homeserver could deliver an encrypted message again as another event. So each
 message index is stored with its event id, as long as the key (`Replays`): at the first use of a
 key, after `AT_MOST` messages and with each /sync. A kill loses the newest of these notes.
+
+Writing (`Sharing`): one outbound session per sender and room, its key shared with every reader. A
+session is replaced when it is old or has encrypted many messages, and when somebody who has its key
+may no longer read (left the room, or removed a device). A new reader gets the key from its present
+index, and so cannot decrypt earlier messages.
+
+Members, device lists and one-time keys may have to come from homeservers that are slow on purpose.
+So `prepare` requests them without the lock of the sender's device; `encrypt` runs under the lock.
+
+Outbound sessions are kept in memory only: a ratchet read back from a database might be an old
+state, and use a message key twice. Olm sessions are stored, as a new one costs the other side a
+one-time key; they are stored before the request that carries what they encrypted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
 import msgspec
 import vodozemac
+from cachetools import LRUCache
 from msgspec.structs import replace
 
-from bridge.ids import UserId
-from bridge.matrix.crypto import wire
+from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice
-from bridge.matrix.crypto.peers import Known, Payload, Peers, RateLimit, read_device
+from bridge.matrix.crypto.peers import (
+    Channel,
+    Device,
+    Known,
+    Payload,
+    Peers,
+    Places,
+    RateLimit,
+    Scheme,
+    one_time_key,
+    read_device,
+)
 from bridge.matrix.crypto.vault import LOG, Recall, Vault, again
+from bridge.matrix.crypto.wire import (
+    MARKER,
+    MEGOLM,
+    ONE_TIME,
+    Json,
+    KeyServer,
+    id_text,
+    is_signed,
+    key_text,
+    mapping,
+    text,
+)
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Undecryptable
 from bridge.rooms.store import SecretRow, Stale
@@ -70,7 +106,7 @@ class RoomKey(msgspec.Struct, frozen=True):
     keep_until: int
     unproven: bool = False
     """True until its device is proven to be the sender's."""
-    device_keys: wire.Json | None = None
+    device_keys: Json | None = None
     """Device keys sent along as proof (MSC4147); None once proven, or if none came."""
 
 
@@ -130,17 +166,17 @@ def own_key(
     return vault.row(key_name(room_id, session.session_id, own.user), row, row.keep_until)
 
 
-def is_encrypted(raw: wire.Json) -> bool:
+def is_encrypted(raw: Json) -> bool:
     return raw.get("type") == "m.room.encrypted" and "state_key" not in raw
 
 
-def sealed_of(raw: wire.Json) -> Sealed | None:
+def sealed_of(raw: Json) -> Sealed | None:
     """Return the envelope of an encrypted event; None if malformed or not megolm."""
-    content = wire.mapping(raw, "content")
-    if wire.text(content, "algorithm") != wire.MEGOLM:
+    content = mapping(raw, "content")
+    if text(content, "algorithm") != MEGOLM:
         return None
-    room_id, sender = wire.id_text(raw, "room_id"), wire.id_text(raw, "sender")
-    session_id, ciphertext = wire.key_text(content, "session_id"), wire.text(content, "ciphertext")
+    room_id, sender = id_text(raw, "room_id"), id_text(raw, "sender")
+    session_id, ciphertext = key_text(content, "session_id"), text(content, "ciphertext")
     if not (room_id and sender and session_id and ciphertext):
         return None
     name = key_name(room_id, session_id, sender)
@@ -167,8 +203,8 @@ class RoomKeys:
         request (m.forwarded_room_key) is accepted only from the device that made the session.
         """
         content = payload.content
-        room_id, session_id = wire.id_text(content, "room_id"), wire.key_text(content, "session_id")
-        if wire.text(content, "algorithm") != wire.MEGOLM or not room_id or not session_id:
+        room_id, session_id = id_text(content, "room_id"), key_text(content, "session_id")
+        if text(content, "algorithm") != MEGOLM or not room_id or not session_id:
             return None
         session = _session_of(payload)
         if session is None or session.session_id != session_id:
@@ -196,20 +232,20 @@ class RoomKeys:
         )
         return name, [self._vault.row(name, row, row.keep_until, was)]
 
-    def refusal(self, event: wire.Json, now: int) -> tuple[str, list[SecretRow]] | None:
+    def refusal(self, event: Json, now: int) -> tuple[str, list[SecretRow]] | None:
         """Read m.room_key.withheld: return the name of the refused key and the row to store."""
-        content = wire.mapping(event, "content")
-        room_id, session_id = wire.id_text(content, "room_id"), wire.key_text(content, "session_id")
-        sender = wire.id_text(event, "sender")
+        content = mapping(event, "content")
+        room_id, session_id = id_text(content, "room_id"), key_text(content, "session_id")
+        sender = id_text(event, "sender")
         if not (room_id and session_id and sender):
             return None
         name = key_name(room_id, session_id, sender)
-        row = Withheld(wire.text(content, "code")[:100])
+        row = Withheld(text(content, "code")[:100])
         return name, [self._vault.row(f"no/{name}", row, now + UNUSED)]
 
     async def open(
-        self, raw: wire.Json, sealed: Sealed, now: int, *, ask: bool = True
-    ) -> wire.Json | Undecryptable:
+        self, raw: Json, sealed: Sealed, now: int, *, ask: bool = True
+    ) -> Json | Undecryptable:
         """Decrypt an event or return why not; `ask` allows a query for the sender's devices."""
         found = self._by_cached(sealed, now) or await self._by_stored(sealed)
         if isinstance(found, Undecryptable):
@@ -222,7 +258,7 @@ class RoomKeys:
             if key.unproven and not await self._owners.is_owner(sealed.sender, key, now, ask=ask):
                 return Undecryptable(UNKNOWN_DEVICE, later=True)
             key = replace(key, unproven=False, device_keys=None, keep_until=now + KEPT)
-        event_id, index = wire.text(raw, "event_id"), plain.message_index
+        event_id, index = text(raw, "event_id"), plain.message_index
         if opened.part != index // IN_A_ROW:
             notes = await self._replays.notes(sealed.key_name, index // IN_A_ROW)
             opened.part, opened.notes = index // IN_A_ROW, notes
@@ -308,10 +344,10 @@ def _decrypt(
 
 
 def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
-    key = wire.text(payload.content, "session_key")
+    key = text(payload.content, "session_key")
     try:
         if payload.kind == FORWARDED:
-            if wire.text(payload.content, "sender_key") != payload.sender_key:
+            if text(payload.content, "sender_key") != payload.sender_key:
                 return None  # forwarded by another device than the session's own
             return vodozemac.InboundGroupSession.import_session(vodozemac.ExportedSessionKey(key))
         return vodozemac.InboundGroupSession(vodozemac.SessionKey(key))
@@ -319,7 +355,7 @@ def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
         return None
 
 
-def _opened(raw: wire.Json, sealed: Sealed, plain: bytes) -> wire.Json | Undecryptable:
+def _opened(raw: Json, sealed: Sealed, plain: bytes) -> Json | Undecryptable:
     try:
         payload = _read_plain(plain)
     except (ValueError, RecursionError):
@@ -327,7 +363,7 @@ def _opened(raw: wire.Json, sealed: Sealed, plain: bytes) -> wire.Json | Undecry
     if payload.type in _NEVER_ENCRYPTED or payload.room_id != sealed.room_id:
         return Undecryptable(BROKEN, later=False)
     content = payload.content
-    relation = wire.mapping(raw, "content").get("m.relates_to")
+    relation = mapping(raw, "content").get("m.relates_to")
     if relation is not None:
         # The relation stands unencrypted in the envelope; one inside is at most a copy.
         content = content | {"m.relates_to": relation}
@@ -389,11 +425,11 @@ def _is_owned(user: str, key: RoomKey, known: Known | None) -> bool:
     proof, signer = key.device_keys, known.self_signing
     if not proof or not signer:
         return False
-    proven = read_device(user, wire.text(proof, "device_id"), proof)
+    proven = read_device(user, text(proof, "device_id"), proof)
     return (
         proven is not None
         and (proven.curve25519, proven.ed25519) == (key.sender_key, key.ed25519)
-        and wire.is_signed(proof, user, f"ed25519:{signer}", signer)
+        and is_signed(proof, user, f"ed25519:{signer}", signer)
     )
 
 
@@ -478,3 +514,219 @@ class Replays:
         if there is not None:
             notes.seen.events |= there.events
             notes.seen.until = max(notes.seen.until, there.until)
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+_AT_ONCE = 50
+"""Devices per request."""
+_BARREN_MS = 300_000
+"""Back-off in ms before a one-time key is claimed again from a device that had none."""
+_MOST_SESSIONS = 20_000
+_IN_CLEAR = ("m.relates_to", MARKER)
+_dump = msgspec.json.Encoder().encode
+
+
+class Readers(msgspec.Struct, frozen=True):
+    """Readers of a message, as determined at `now` (ms since the epoch), before encryption."""
+
+    room_id: RoomId
+    scheme: Scheme
+    now: int
+    audience: frozenset[str]
+    devices: Mapping[str, tuple[Device, ...]]
+    claimed: Mapping[Device, str]
+    """One-time keys of devices without an olm session."""
+
+
+class _Outbound(msgspec.Struct, eq=False):
+    """Outbound megolm session; `readers` have its key, `given` have or may have it."""
+
+    session: vodozemac.GroupSession
+    session_id: str
+    created: int
+    readers: frozenset[Device] = frozenset()
+    given: frozenset[Device] = frozenset()
+    complete: Readers | None = None
+    """The `Readers` for whom every device had the key; None if some device lacks it."""
+
+    def is_spent(self, scheme: Scheme, now: int) -> bool:
+        old = not 0 <= now - self.created < scheme.rotate_ms
+        return old or self.session.message_index >= scheme.rotate_messages
+
+    def is_revoked(
+        self, audience: frozenset[str], devices: Mapping[str, tuple[Device, ...]]
+    ) -> bool:
+        """True if a device that has or may have the key may no longer read.
+
+        A member whose homeserver does not answer has no entry in `devices`, and may still read.
+        """
+        present = {device for known in devices.values() for device in known}
+        return any(one.user in devices or one.user not in audience for one in self.given - present)
+
+
+class Sharing:
+    """Outbound sessions of all rooms; `encrypt` and `renew` need the lock of the sending device."""
+
+    def __init__(self, vault: Vault, server: KeyServer, peers: Peers, places: Places) -> None:
+        self._vault = vault
+        self._server = server
+        self._peers = peers
+        self._places = places
+        self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_MOST_SESSIONS)
+        self._barren = RateLimit(1, _BARREN_MS)
+        """Vain claims of a one-time key by a bridge user from a device."""
+
+    def needs_session(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> bool:
+        return self._current(own, room_id, scheme, now) is None
+
+    async def prepare(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> Readers:
+        """Determine the readers of a message. May be slow, so call it without the device's lock."""
+        audience = await self._places.audience(own.user, room_id)
+        found = self._current(own, room_id, scheme, now)
+        devices = await self._peers.devices(own.user, audience, fresh=found is None)
+        if found is not None and found.is_revoked(audience, devices):
+            found = None
+            devices = await self._peers.devices(own.user, audience, fresh=True)
+        channels = await self._channels(own, _missing(devices, found))
+        claimed = await self.claim(own.user, [one for one, at in channels if not at.open], now)
+        return Readers(room_id, scheme, now, audience, devices, claimed)
+
+    def still_holds(self, readers: Readers) -> bool:
+        """True if no change of audience or devices was reported since `prepare`."""
+        known = self._peers.cache.get
+        return self._places.audience_known(readers.room_id) is readers.audience and all(
+            (there := known(user)) is not None and there.devices is devices
+            for user, devices in readers.devices.items()
+        )
+
+    def encrypt_at_once(
+        self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int, event: tuple[str, Json]
+    ) -> Json | None:
+        """Encrypt like `encrypt` if all known readers have the key already, else return None.
+
+        Needs no lock: it awaits nothing and uses no olm session.
+        """
+        found = self._current(own, room_id, scheme, now)
+        if found is None or found.complete is None or not self.still_holds(found.complete):
+            return None
+        return _sealed(own, found, room_id, event)
+
+    async def encrypt(self, own: OwnDevice, readers: Readers, event: tuple[str, Json]) -> Json:
+        """Share the key with readers that lack it; encrypt `event` (type and content)."""
+        room_id, now = readers.room_id, readers.now
+        found = self._current(own, room_id, readers.scheme, now)
+        if found is not None and found.is_revoked(readers.audience, readers.devices):
+            found = None
+        if found is None:
+            session = vodozemac.GroupSession()
+            found = _Outbound(session, session.session_id, now)
+            # For transcripts, which decrypt the bridge's own messages. Stored before sharing.
+            await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
+            self._outbound[own.user, own.device_id, room_id] = found
+        if missing := _missing(readers.devices, found):
+            await self._share(own, found, missing, readers)
+        told = readers.devices.keys() == readers.audience and not _missing(readers.devices, found)
+        found.complete = readers if told else None
+        return _sealed(own, found, room_id, event)
+
+    def _current(
+        self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
+    ) -> _Outbound | None:
+        found = self._outbound.get((own.user, own.device_id, room_id))
+        return None if found is None or found.is_spent(scheme, now) else found
+
+    # --- to devices -------------------------------------------------------------------------
+
+    async def _share(
+        self, own: OwnDevice, found: _Outbound, devices: Iterable[Device], readers: Readers
+    ) -> None:
+        content: Json = {
+            "algorithm": MEGOLM,
+            "room_id": readers.room_id,
+            "session_id": found.session_id,
+            "session_key": found.session.session_key.to_base64(),
+        }
+        able = []
+        for at, (device, channel) in enumerate(await self._channels(own, devices), 1):
+            if channel.open or channel.begin(device, readers.claimed.get(device, "")):
+                able.append((device, channel))
+            if at % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # each new session takes 0.1 ms
+        told = frozenset(device for device, _ in able)
+        found.given |= told  # set first: the request may arrive although its answer is lost
+        await self._tell(own, able, ("m.room_key", content), readers.now)
+        LOG.debug("room key shared", room=readers.room_id, devices=len(able))
+        found.readers |= told
+
+    async def _channels(
+        self, own: OwnDevice, devices: Iterable[Device]
+    ) -> list[tuple[Device, Channel]]:
+        return [
+            (one, await Channel.load(self._vault, own, one.user, one.curve25519)) for one in devices
+        ]
+
+    async def _tell(
+        self,
+        own: OwnDevice,
+        able: Sequence[tuple[Device, Channel]],
+        event: tuple[str, Json],
+        now: int,
+    ) -> None:
+        """Send an event to devices over olm."""
+        for start in range(0, len(able), _AT_ONCE):
+            part = able[start : start + _AT_ONCE]
+            messages: dict[str, dict[str, Json]] = defaultdict(dict)
+            for device, channel in part:
+                messages[device.user][device.device_id] = channel.encrypt(device, *event)
+            await self._vault.save([channel.row(self._vault, now) for _, channel in part])
+            await self._server.send_to_devices(own.user, "m.room.encrypted", {**messages})
+
+    async def renew(self, own: OwnDevice, device: Device, one_time: str, now: int) -> bool:
+        """Replace a broken olm session with a new one; False if the claimed key is invalid."""
+        channels = await self._channels(own, [device])
+        if not channels[0][1].begin(device, one_time):
+            return False
+        await self._tell(own, channels, ("m.dummy", {}), now)
+        return True
+
+    async def claim(
+        self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False
+    ) -> dict[Device, str]:
+        """Claim a one-time key of each device; `anew` ignores the back-off (`_BARREN_MS`)."""
+        left = self._barren.left
+        wanting = [one for one in devices if anew or left((user, one.curve25519), now)]
+        if not wanting:
+            return {}
+        request: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for device in wanting:
+            request[device.user][device.device_id] = ONE_TIME
+        reply, claimed = await self._server.claim(user, request), {}
+        for device in wanting:
+            key = one_time_key(device, mapping(reply, device.user, device.device_id))
+            if key:
+                claimed[device] = key
+            else:
+                self._barren.spend((user, device.curve25519), now)
+                LOG.info("a device has no one-time key for the bridge", user=device.user)
+        return claimed
+
+
+def _sealed(own: OwnDevice, found: _Outbound, room_id: RoomId, event: tuple[str, Json]) -> Json:
+    kind, content = event
+    plain = _dump({"type": kind, "content": content, "room_id": room_id})
+    sealed: Json = {
+        "algorithm": MEGOLM,
+        "ciphertext": found.session.encrypt(plain).to_base64(),
+        "session_id": found.session_id,
+        "sender_key": own.curve25519,
+        "device_id": own.device_id,
+    }
+    # Not encrypted: relations, which homeservers aggregate; and the bridge's marker, a transaction
+    # id by which `adapter.Markers` recognizes its events.
+    return sealed | {name: content[name] for name in _IN_CLEAR if name in content}
+
+
+def _missing(devices: Mapping[str, tuple[Device, ...]], found: _Outbound | None) -> list[Device]:
+    there = frozenset() if found is None else found.readers
+    return [one for known in devices.values() for one in known if one not in there]

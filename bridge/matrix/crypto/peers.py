@@ -1,4 +1,4 @@
-"""Devices of other users: device lists, olm channels, and limits on what strangers can cause.
+"""Other users: audiences of rooms, device lists, olm channels, limits on what strangers can cause.
 
 Replies of `POST /keys/query` are kept in memory only, until /sync reports a change: after a start
 everything is queried again, so no change is missed. A device whose keys change under the same id is
@@ -9,6 +9,10 @@ first, as one row. To use it, hold the lock of the bridge device, and store the 
 what was encrypted: a ratchet that went backwards would use a message key twice. If another process
 saved the same row meanwhile, the save raises Stale and the row must be read again (`Vault`).
 
+`Places` caches each room's encryption settings and audience until an event changes them. That a
+room is encrypted is stored permanently: no event can undo it (specification, "m.room.encryption"),
+so a homeserver that says otherwise is not believed.
+
 `RateLimit` limits requests and waits for what is probably not there (a key, a device, a
 homeserver). `Allowance` limits the new keys and new devices that strangers can make the bridge
 store: per sender and hour, and per homeserver and day. Homeservers get a day because honest users
@@ -18,14 +22,15 @@ all send at once after a weekend without the bridge, or when the bridge's device
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Protocol
 
 import msgspec
 import vodozemac
 from cachetools import LRUCache
 
-from bridge.ids import UserId
+from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.vault import LOG, Recall, Vault
 from bridge.matrix.crypto.wire import (
@@ -44,6 +49,7 @@ from bridge.matrix.crypto.wire import (
     text,
     to_base64,
 )
+from bridge.rooms.ports import Refused
 from bridge.rooms.store import SecretRow
 
 # --- device lists ---------------------------------------------------------------------------------
@@ -353,6 +359,129 @@ def read_payload(own: OwnDevice, letter: Letter, plain: bytes) -> Payload | None
         mapping(fields, "content"),
         next((keys for name in _DEVICE_KEYS if (keys := mapping(fields, name))), {}),
     )
+
+
+# --- rooms: encryption and audience ---------------------------------------------------------------
+
+_MOST_ROOMS = 20_000
+ROTATE_MESSAGES = 100
+ROTATE_MS = 7 * 86_400_000
+_LONGEST_MS = 365 * 86_400_000
+
+
+class Scheme(msgspec.Struct, frozen=True):
+    """Row: encryption settings of a room (from m.room.encryption)."""
+
+    encrypted: bool
+    rotate_messages: int = ROTATE_MESSAGES
+    rotate_ms: int = ROTATE_MS
+
+
+class RoomState(Protocol):
+    """Requests for a room's state. `client.Homeserver` implements it."""
+
+    async def state(self, user: UserId, room_id: RoomId, kind: str) -> Json | None: ...
+
+    async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]: ...
+
+
+class Users(Protocol):
+    """The bridge users, who get no keys. `users.OurUsers` implements it."""
+
+    main: UserId
+    """The bot."""
+
+    def hosts(self) -> tuple[UserId, ...]: ...
+
+    def is_ours(self, user_id: str) -> bool: ...
+
+
+class Places:
+    def __init__(self, homeserver: RoomState, users: Users, vault: Vault) -> None:
+        self._homeserver = homeserver
+        self._users = users
+        self._vault = vault
+        self._schemes: Recall[RoomId, Scheme] = Recall(_MOST_ROOMS)
+        self._audiences: Recall[RoomId, frozenset[str]] = Recall(_MOST_ROOMS)
+        self.audience_known = self._audiences.get
+
+    def changed(self, raw: Json) -> None:
+        """Invalidate the cached settings or audience that a state event may have changed."""
+        kind = text(raw, "type") if "state_key" in raw else ""
+        room_id = RoomId(text(raw, "room_id"))
+        if kind == "m.room.encryption":
+            self._schemes.forget(room_id)
+        elif kind in {"m.room.member", "m.room.history_visibility"}:
+            self._audiences.forget(room_id)
+
+    def leave(self, ours: Callable[[str], bool]) -> None:
+        """Drop cached rooms that this process no longer serves: it is not told of their changes.
+
+        Once it serves the room again, `prepare` detects who left and replaces the session.
+        """
+        self._schemes.forget_where(lambda room_id, _: not ours(room_id))
+        self._audiences.forget_where(lambda room_id, _: not ours(room_id))
+
+    async def scheme(self, asker: UserId, room_id: RoomId) -> Scheme:
+        """Return the room's settings. Refused: `M_UNSUPPORTED_ALGORITHM` (not megolm)."""
+        if (known := self._schemes.get(room_id)) is not None:
+            return known
+        with self._schemes.fetching() as keep:
+            event = await self._homeserver.state(asker, room_id, "m.room.encryption")
+            return keep(room_id, await self._for_good(room_id, event))
+
+    async def _for_good(self, room_id: RoomId, event: Json | None) -> Scheme:
+        """Return the settings of the state event, but once encrypted, always encrypted."""
+        name = f"room/{room_id}"
+        before = await self._vault.load(name, Scheme)
+        if before is not None and not _is_megolm(event):
+            LOG.error("a room's encryption was removed from its state; it stays on", room=room_id)
+            return before
+        told = _scheme(event)
+        if told.encrypted and told != before:
+            await self._vault.save([self._vault.row(name, told)])
+        return told
+
+    async def audience(self, asker: UserId, room_id: RoomId) -> frozenset[str]:
+        """Return the users who may read new messages of the room, without the bridge users."""
+        if (known := self._audiences.get(room_id)) is not None:
+            return known
+        with self._audiences.fetching() as keep:
+            visibility = await self._homeserver.state(asker, room_id, "m.room.history_visibility")
+            members = await self._homeserver.members(asker, room_id)
+            # With history visibility "joined", invited users may not read.
+            setting = text(visibility, "content", "history_visibility")
+            readers = {"join"} if setting == "joined" else {"join", "invite"}
+            audience = frozenset(
+                user
+                for event in members
+                if text(event, "content", "membership") in readers
+                and (user := text(event, "state_key"))
+                and not self._users.is_ours(user)
+            )
+            return keep(room_id, audience)
+
+
+def _is_megolm(event: Json | None) -> bool:
+    return text(event, "content", "algorithm") == MEGOLM
+
+
+def _scheme(event: Json | None) -> Scheme:
+    if event is None:
+        return Scheme(encrypted=False)
+    content = mapping(event, "content")
+    if not _is_megolm(event):
+        raise Refused("M_UNSUPPORTED_ALGORITHM", text(content, "algorithm")[:100])
+    return Scheme(
+        encrypted=True,
+        rotate_messages=_within(content, "rotation_period_msgs", ROTATE_MESSAGES, 10_000),
+        rotate_ms=_within(content, "rotation_period_ms", ROTATE_MS, _LONGEST_MS),
+    )
+
+
+def _within(content: Json, key: str, otherwise: int, most: int) -> int:
+    value = integer(content, key)
+    return otherwise if value is None or value < 1 else min(value, most)
 
 
 # --- rate limits per name, in memory --------------------------------------------------------------

@@ -14,9 +14,8 @@ from vodozemac import GroupSession
 from bridge.matrix.crypto import crypto
 from bridge.matrix.crypto.crypto import Arrivals, Mail, News
 from bridge.matrix.crypto.devices import Upkeep
-from bridge.matrix.crypto.keys import NO_KEY, RoomKey, RoomKeys, sealed_of
-from bridge.matrix.crypto.peers import Peers
-from bridge.matrix.crypto.sharing import Places, Sharing
+from bridge.matrix.crypto.keys import NO_KEY, RoomKey, RoomKeys, Sharing, sealed_of
+from bridge.matrix.crypto.peers import Peers, Places
 from bridge.matrix.crypto.wire import OLM, Json, to_base64
 from bridge.rooms.ports import Refused
 from bridge.rooms.record import Undecryptable

@@ -15,9 +15,8 @@ from vodozemac import GroupSession, MegolmMessage
 
 from bridge.matrix.crypto.crypto import Arrivals
 from bridge.matrix.crypto.devices import Upkeep
-from bridge.matrix.crypto.keys import Owners, RoomKeys, sealed_of
-from bridge.matrix.crypto.peers import Peers
-from bridge.matrix.crypto.sharing import Places, Scheme, Sharing
+from bridge.matrix.crypto.keys import Owners, RoomKeys, Sharing, sealed_of
+from bridge.matrix.crypto.peers import Peers, Places, Scheme
 from bridge.matrix.crypto.wire import Json, from_base64
 from bridge.rooms.store import SecretRow
 from tests.fakes.memory import MemoryStore

@@ -6,7 +6,7 @@ import pytest
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.client import Homeserver
-from bridge.matrix.crypto.sharing import ROTATE_MESSAGES, ROTATE_MS, Places, Scheme
+from bridge.matrix.crypto.peers import ROTATE_MESSAGES, ROTATE_MS, Places, Scheme
 from bridge.matrix.crypto.wire import MEGOLM, Json
 from bridge.rooms.ports import Refused
 from tests.unit.matrix.crypto.world import ALICE, BOT, ROOM, new_vault

@@ -9,9 +9,8 @@ import pytest_asyncio
 
 from bridge.ids import UserId
 from bridge.matrix.crypto.devices import OwnDevice
-from bridge.matrix.crypto.keys import RoomKeys, sealed_of
-from bridge.matrix.crypto.peers import Channel, Device, Peers
-from bridge.matrix.crypto.sharing import Places, Readers, Scheme, Sharing
+from bridge.matrix.crypto.keys import Readers, RoomKeys, Sharing, sealed_of
+from bridge.matrix.crypto.peers import Channel, Device, Peers, Places, Scheme
 from bridge.matrix.crypto.wire import MARKER, Json
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.store import StoreError
