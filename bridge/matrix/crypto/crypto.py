@@ -279,8 +279,7 @@ class Crypto:
             async with asyncio.TaskGroup() as tasks:
                 self._mending.group = tasks
                 self._read_ours()
-                if self._others is not None:
-                    tasks.create_task(self._keep_up())
+                tasks.create_task(self._keep_up())
         finally:
             self._mending.group = None
             self._reading.clear()
@@ -318,7 +317,7 @@ class Crypto:
         return [host for host in self._hosts if self._ours(host)]
 
     async def _keep_up(self) -> None:
-        """Save replay notes and the mark periodically, also in a process that reads no mailbox."""
+        """Save replay notes and the mark periodically, whether or not a mailbox can be read."""
         while True:
             await self._clock.sleep(SYNC_SECONDS)
             try:
@@ -368,8 +367,6 @@ class Crypto:
             await self._pass_on(news)
             await self.upkeep.replenish(own, mail.reply)
         self._mending.begin(host, news.broken)
-        await again(self._keys.save)
-        await self.upkeep.follow()
 
     # --- other processes ----------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ If the cached copy has expired or cannot decrypt, the row is read again.
 
 Replay detection: a homeserver could deliver an encrypted message again as another event. So each
 message index is stored with its event id, as long as the key (`Replays`): at the first use of a
-key, after `AT_MOST` messages and with each /sync. A kill loses the newest of these notes.
+key, after `AT_MOST` messages and every half a minute. A kill loses the newest of these notes.
 
 Writing (`Sharing`): one outbound session per sender and room, its key shared with every reader. A
 session is replaced when it is old or has encrypted many messages, and when somebody who has its key

@@ -214,6 +214,21 @@ async def test_backup_made_just_before_the_stop_is_detected(bridge: Bridge) -> N
     assert not await bridge.crypto.upkeep.check()
 
 
+async def test_a_copy_of_before_a_message_is_an_older_one_though_no_mailbox_can_be_read(
+    bridge: Bridge,
+) -> None:
+    bridge.world.fails["sync"] = AWAY
+    async with asyncio.timeout(30), bridge.running():
+        await bridge.crypto.ensure(BOT)
+        backup, mark = bridge.store.copy(), bridge.world.marks[BOT]
+        bridge.time.ms += devices.EVERY
+        await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "x"})
+        async with bridge.time.turned:
+            await bridge.time.turned.wait_for(lambda: bridge.world.marks[BOT] != mark)
+    bridge.start(backup)
+    assert not await bridge.crypto.upkeep.check()
+
+
 @pytest.mark.parametrize("why", ["never settled", "away", "slow"])
 async def test_mark_stays_if_none_can_be_set_at_the_stop(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch, why: str
