@@ -74,8 +74,6 @@ LIMITED = 5.0
 """Retry delay in seconds of a rate limit that names none: without one it would be an outage."""
 SHORTEST = 0.5
 """Minimum retry delay in seconds: with a delay of 0 the lanes would repeat a request in a loop."""
-_MAX_ERROR = 64 * 1024
-"""Maximum bytes of an error reply's body."""
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 _FAILED = (*_BROKEN, MatrixError, RecursionError, ValueError)
 """Errors of a request: no reply, or (the last two) a successful reply that is not JSON."""
@@ -133,13 +131,8 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
 
 
 async def _read_error(response: aiohttp.ClientResponse) -> _ErrorBody:
-    head = b""
-    async for chunk in response.content.iter_chunked(4096):
-        head += chunk
-        if len(head) > _MAX_ERROR:
-            return _ErrorBody()
     try:
-        return msgspec.json.decode(head, type=_ErrorBody)
+        return msgspec.json.decode(await response.read(), type=_ErrorBody)
     except (ValueError, RecursionError):
         return _ErrorBody()
 
