@@ -25,18 +25,9 @@ from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import events, render
 from bridge.matrix.client import Homeserver, Spooled, spool
+from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.crypto import Crypto
-from bridge.matrix.crypto.wire import (
-    MARKER,
-    MEGOLM,
-    Json,
-    decrypted,
-    encrypted,
-    file_field,
-    mapping,
-    strings,
-    text,
-)
+from bridge.matrix.crypto.wire import Json
 from bridge.matrix.ghosts import (
     KNOWN_SECONDS,
     MAX_DISPLAYNAME,
@@ -52,7 +43,7 @@ from bridge.rooms.store import StorePort
 from bridge.webchat.frames import Agent, AgentLocation, AgentText
 from bridge.webchat.words import name_line
 
-ENCRYPTION: Json = {"algorithm": MEGOLM}
+ENCRYPTION: Json = {"algorithm": wire.MEGOLM}
 BRIDGE = ("uk.half-shot.bridge", "m.bridge")
 """Unstable and stable type of MSC2346's state event. Only the last, written last, is read."""
 MOST_PEOPLE = 2_000
@@ -138,7 +129,7 @@ class MatrixAdapter:
             if media.file_key is None:
                 yield ports.Blob(found.chunks, found.size, mime, media.name)
                 return
-            async with decrypted(found.chunks, media.file_key) as (chunks, size):
+            async with wire.decrypted(found.chunks, media.file_key) as (chunks, size):
                 yield ports.Blob(chunks, size, mime, media.name)
 
     # --- rooms and members ------------------------------------------------------------------------
@@ -165,7 +156,7 @@ class MatrixAdapter:
             direct=said_direct or len(present) == 2,
             encrypted=encryption is not None,
             displayname=_displayname(present, inviter),
-            config=None if settings is None else mapping(settings, "content"),
+            config=None if settings is None else wire.mapping(settings, "content"),
             people=self._people(present, inviter),
             encrypted_by_us=encryption is not None and encryption.get("sender") == host,
             configured_by=UserId("" if settings is None else str(settings.get("sender"))),
@@ -178,15 +169,15 @@ class MatrixAdapter:
     def _people(self, present: Sequence[Json], inviter: UserId) -> tuple[Person, ...]:
         """Return the joined members, the inviter last, without bridge users."""
         ours, joined = self.is_ours, (one for one in present if _membership(one) == "join")
-        others = (one for one in joined if (user := text(one, "state_key")) and not ours(user))
+        others = (one for one in joined if (user := wire.text(one, "state_key")) and not ours(user))
         kept = sorted(others, key=lambda one: one.get("state_key") == inviter)[-MOST_PEOPLE:]
-        users = ((one, UserId(text(one, "state_key"))) for one in kept)
+        users = ((one, UserId(wire.text(one, "state_key"))) for one in kept)
         return tuple(Person(user, _displayname([one], user)) for one, user in users)
 
     async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:
         """Turn on encryption; return the state event, or None for a public room or if refused."""
         rules = await self.homeserver.state(host, room_id, "m.room.join_rules")
-        if text(rules, "content", "join_rule") == "public":
+        if wire.text(rules, "content", "join_rule") == "public":
             return None  # anyone can join and read it, and clients advise against encryption there
         try:
             await self.homeserver.set_state(host, room_id, "m.room.encryption", ENCRYPTION)
@@ -203,10 +194,10 @@ class MatrixAdapter:
             for event in page:
                 if events.is_membership(event, host, "invite"):
                     # Only the invitation has is_direct; the join has replaced it in the state.
-                    direct = mapping(event, "content").get("is_direct") is True
+                    direct = wire.mapping(event, "content").get("is_direct") is True
                     return found[::-1], direct
                 theirs = not self.is_ours(str(event.get("sender")))
-                if theirs and text(event, "type") in events.CONTENT_EVENTS:
+                if theirs and wire.text(event, "type") in events.CONTENT_EVENTS:
                     found.append(event | {"room_id": room_id})
             seen += len(page)
             if not before:
@@ -231,14 +222,14 @@ class MatrixAdapter:
         if former is not None:
             where, reader = former
             there = await self.homeserver.state(reader, where, render.WIDGET, render.PANEL)
-            if not mapping(there, "content"):
+            if not wire.mapping(there, "content"):
                 return
         content = render.panel_content(host, url, name)
         await self.homeserver.set_state(host, room_id, render.WIDGET, content, render.PANEL)
 
     async def configuration(self, room_id: RoomId, reader: UserId) -> Json | None:
         event = await self.homeserver.state(reader, room_id, events.ROOM_SETTINGS)
-        return None if event is None else mapping(event, "content")
+        return None if event is None else wire.mapping(event, "content")
 
     async def configure(self, room_id: RoomId, sender: UserId, content: Json) -> None:
         await self.homeserver.set_state(sender, room_id, events.ROOM_SETTINGS, content)
@@ -258,7 +249,7 @@ class MatrixAdapter:
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         stone = await self.homeserver.state(reader, room_id, TOMBSTONE)
-        return bool(mapping(stone, "content").get("replacement_room"))
+        return bool(wire.mapping(stone, "content").get("replacement_room"))
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: ports.Blob | None, icon_source: str
@@ -319,7 +310,7 @@ class MatrixAdapter:
         found = self._markers.find(sender, txn_id)
         if found is not None:
             return found
-        own, content = await self._own(txn_id, sender), content | {MARKER: {"txn": txn_id}}
+        own, content = await self._own(txn_id, sender), content | {wire.MARKER: {"txn": txn_id}}
         try:
             return await self._seal_and_send(room_id, sender, content, own, kind)
         except ports.Refused as refusal:
@@ -477,10 +468,10 @@ class MatrixAdapter:
         upload = self.homeserver.upload
         if self.crypto is None or not await self.crypto.is_encrypted(user, room_id):
             return {"url": await upload(file.chunks(), file.size, file.mime, file.name, user)}
-        async with encrypted(file.chunks()) as (sealed, key):
+        async with wire.encrypted(file.chunks()) as (sealed, key):
             # The MIME type and name of an encrypted file are hidden from the homeserver.
             mxc = await upload(sealed.chunks(), sealed.size, formats.OCTETS, "", user)
-            return {"file": file_field(mxc, key)}
+            return {"file": wire.file_field(mxc, key)}
 
 
 def _normalised_name(name: str) -> str:
@@ -490,14 +481,14 @@ def _normalised_name(name: str) -> str:
 
 
 def _membership(event: Json) -> str:
-    return text(event, "content", "membership")
+    return wire.text(event, "content", "membership")
 
 
 def _displayname(members: Sequence[Json], user: UserId) -> str:
     """Return the user's display name in the room, or the localpart if there is none."""
     for event in members:
         if event.get("state_key") == user:
-            name = name_line(text(event, "content", "displayname"))
+            name = name_line(wire.text(event, "content", "displayname"))
             if name:
                 return name
     return user[1:].partition(":")[0]
@@ -509,17 +500,17 @@ def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
     Infinity for creators from room version 12 on (MSC4289). Without a power levels event the
     creator has 100 and others 0 (specification, "m.room.power_levels").
     """
-    about, sender = mapping(create, "content"), text(create, "sender")
+    about, sender = wire.mapping(create, "content"), wire.text(create, "sender")
     version = str(about.get("room_version") or "1")
     number = int(version) if version.isascii() and version.isdigit() and len(version) < 6 else 0
     # hydra: version 12 before its release
     has_creators = number >= 12 or version.startswith("org.matrix.hydra")
-    if has_creators and user_id in {sender, *strings(about, "additional_creators")}:
+    if has_creators and user_id in {sender, *wire.strings(about, "additional_creators")}:
         return math.inf
     if levels is None:
         return 100 if user_id == about.get("creator", sender) else 0
-    given = mapping(levels, "content")
-    for candidate in (mapping(given, "users").get(user_id), given.get("users_default")):
+    given = wire.mapping(levels, "content")
+    for candidate in (wire.mapping(given, "users").get(user_id), given.get("users_default")):
         if isinstance(candidate, str):  # up to room version 9
             with suppress(ValueError):
                 return int(candidate)
@@ -581,7 +572,8 @@ class Markers:
 
     def note(self, event: Json) -> None:
         """Cache an event that carries a marker, by sender: nobody can forge another user's."""
-        txn, event_id = text(event, "content", MARKER, "txn"), text(event, "event_id")
+        txn = wire.text(event, "content", wire.MARKER, "txn")
+        event_id = wire.text(event, "event_id")
         if txn and event_id and len(txn) <= _LONGEST_TXN:
             self.keep(str(event.get("sender")), txn, EventId(event_id))
 

@@ -30,7 +30,7 @@ import structlog
 from aiohttp import web
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.crypto.wire import mapping, whole_number
+from bridge.matrix.crypto import wire
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
@@ -337,7 +337,7 @@ def is_id(text: str) -> bool:
 
 def age_of(event: Raw) -> float:
     """Return the event's age in ms (`unsigned.age`); 0 if the homeserver does not say."""
-    age = mapping(event, "unsigned").get("age")
+    age = wire.mapping(event, "unsigned").get("age")
     return age if isinstance(age, int | float) and 0 < age < sys.maxsize else 0
 
 
@@ -389,7 +389,7 @@ def _salvage(body: bytes) -> list[msgspec.Raw]:
     """
     gc.disable()  # it would look through the growing transaction again and again
     try:
-        transaction = json.loads(body, parse_int=whole_number)
+        transaction = json.loads(body, parse_int=wire.whole_number)
     finally:
         gc.enable()
     events = transaction.get("events", []) if isinstance(transaction, dict) else None
@@ -398,7 +398,7 @@ def _salvage(body: bytes) -> list[msgspec.Raw]:
         try:
             salvaged.append(msgspec.Raw(msgspec.json.encode(event)))
         except (UnicodeEncodeError, RecursionError):
-            fields = mapping(event)
+            fields = wire.mapping(event)
             known = {key: fields[key] for key in _Gist.__struct_fields__ if key in fields}
             with suppress(UnicodeEncodeError, RecursionError):
                 salvaged.append(msgspec.Raw(msgspec.json.encode(known | {"content": {}})))

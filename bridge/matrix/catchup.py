@@ -28,7 +28,7 @@ import structlog
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.appservice import Arrived, age_of, is_echo, is_id
 from bridge.matrix.client import Homeserver
-from bridge.matrix.crypto.wire import mapping, text
+from bridge.matrix.crypto import wire
 from bridge.matrix.events import is_membership, sent_at
 from bridge.matrix.users import OurUsers
 from bridge.rooms.engine import Engine
@@ -181,7 +181,7 @@ class CatchUp:
             return
         for room_id, state in rooms:
             found = next((one for one in state if is_membership(one, host, "invite")), None)
-            if found is None or not (is_id(room_id) and is_id(text(found, "sender"))):
+            if found is None or not (is_id(room_id) and is_id(wire.text(found, "sender"))):
                 continue
             event_id = EventId(
                 f"$invited.{sha256(f'{room_id} {host} {since}'.encode()).hexdigest()}"
@@ -231,8 +231,8 @@ class CatchUp:
 
     def _read(self, event: Raw, room_id: RoomId) -> Arrived | None:
         """Return the event as a transaction delivers it; None if an echo, redacted or invalid."""
-        event_id, sender, kind = (text(event, key) for key in ("event_id", "sender", "type"))
-        if not (is_id(event_id) and is_id(sender)) or "redacted_because" in mapping(
+        event_id, sender, kind = (wire.text(event, key) for key in ("event_id", "sender", "type"))
+        if not (is_id(event_id) and is_id(sender)) or "redacted_because" in wire.mapping(
             event, "unsigned"
         ):
             return None
@@ -243,5 +243,5 @@ class CatchUp:
 
 def _is_joining(event: Raw, host: UserId) -> bool:
     """True for the host's join: events before it were read when the host joined."""
-    before = mapping(event, "unsigned", "prev_content")
+    before = wire.mapping(event, "unsigned", "prev_content")
     return is_membership(event, host, "join") and before.get("membership") != "join"

@@ -34,18 +34,8 @@ from yarl import URL
 
 from bridge import __version__
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.crypto.wire import (
-    NOTHING,
-    NOTHING_BUT_KEYS,
-    QUIET,
-    Json,
-    device_ids,
-    integer,
-    mapping,
-    objects,
-    text,
-    whole_number,
-)
+from bridge.matrix.crypto import wire
+from bridge.matrix.crypto.wire import Json
 from bridge.matrix.users import OurUsers
 from bridge.media import formats
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
@@ -187,9 +177,8 @@ def is_outage(error: BaseException | None) -> bool:
 
 _CLIENT = "_matrix/client/v3"
 TIMELINE_PAGE = 100
-_INVITATIONS = json.dumps(
-    QUIET | {"room": dict.fromkeys(("timeline", "state", "ephemeral", "account_data"), NOTHING)}
-)
+_OF_A_ROOM = ("timeline", "state", "ephemeral", "account_data")
+_INVITATIONS = json.dumps(wire.QUIET | {"room": dict.fromkeys(_OF_A_ROOM, wire.NOTHING)})
 """Filter for /sync: only invitations."""
 _JOIN_TIMEOUT = 120.0
 """Seconds; to join a room of another server, the homeserver asks many others."""
@@ -317,7 +306,7 @@ class Homeserver:
         except ValueError:
             # Strangers' events may contain NaN, endless integers, and lone surrogates, which no
             # database stores.
-            found = json.loads(read, parse_int=whole_number)
+            found = json.loads(read, parse_int=wire.whole_number)
             return json.loads(clean(json.dumps(found, ensure_ascii=False)))
 
     async def _within(self, what: str, timeout: float, exchange: Awaitable[T]) -> T:
@@ -364,7 +353,7 @@ class Homeserver:
         with self._translated_errors("upload"):
             async with asyncio.timeout(FILE_TIMEOUT), request as response:
                 reply: object = await response.json()
-        mxc = text(reply, "content_uri")
+        mxc = wire.text(reply, "content_uri")
         if not mxc.startswith("mxc://"):
             raise Unavailable("upload answered without an address")
         return mxc
@@ -474,7 +463,7 @@ class Homeserver:
     async def devices(self, user: UserId) -> list[str]:
         """Return the user's device ids, one per login."""
         reply = await self.request("GET", f"{_CLIENT}/devices", user=user, device=False)
-        return device_ids(reply)
+        return wire.device_ids(reply)
 
     async def account_data(self, user: UserId, kind: str) -> Json:
         """Return account data, private to the user; empty if there is none of that type."""
@@ -536,7 +525,7 @@ class Homeserver:
     async def is_joined(self, room_id: RoomId, reader: UserId, who: UserId) -> bool:
         """Whether `who` is joined. Raises Refused if `reader` is not a member of the room."""
         member = await self.state(reader, room_id, "m.room.member", who)
-        return text(member, "content", "membership") == "join"
+        return wire.text(member, "content", "membership") == "join"
 
     async def openid_user(self, token: str) -> UserId:
         """Return the user to whom this homeserver issued an OpenID token (specification, "OpenID").
@@ -557,13 +546,13 @@ class Homeserver:
             if error.code == "M_UNKNOWN_TOKEN":
                 raise
             raise Unavailable(f"{path} at homeserver.address answers {error}") from error
-        return UserId(text(reply, "sub"))
+        return UserId(wire.text(reply, "sub"))
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """Return the member events of all who have not left."""
         path = _room(room_id, "members")
         reply = await self.fast_request("GET", path, None, user, "not_membership=leave")
-        return objects(reply, "chunk")
+        return wire.objects(reply, "chunk")
 
     async def page(
         self, user: UserId, room_id: RoomId, limit: int, start: str = "", way: str = "b"
@@ -576,9 +565,9 @@ class Homeserver:
         # Fast, as catch-up reads many rooms after an outage.
         path = _room(room_id, "messages")
         reply = await self.fast_request("GET", path, None, user, urlencode(query))
-        found = objects(reply, "chunk")
+        found = wire.objects(reply, "chunk")
         # Some servers return a token even at the room's end.
-        return found, text(reply, "end") if found else ""
+        return found, wire.text(reply, "end") if found else ""
 
     async def invitations(
         self, user: UserId, since: str
@@ -587,13 +576,13 @@ class Homeserver:
 
         Each is a room with its stripped state events (without ids). No rooms if `since` is empty.
         """
-        query = {"timeout": "0", "set_presence": "offline", "filter": NOTHING_BUT_KEYS}
+        query = {"timeout": "0", "set_presence": "offline", "filter": wire.NOTHING_BUT_KEYS}
         if since:
             query |= {"since": since, "filter": _INVITATIONS}
         reply = await self.request("GET", f"{_CLIENT}/sync", user=user, device=False, query=query)
-        found = mapping(reply, "rooms", "invite")
-        shown = [(RoomId(one), objects(found, one, "invite_state", "events")) for one in found]
-        return shown, text(reply, "next_batch")
+        found = wire.mapping(reply, "rooms", "invite")
+        shown = [(RoomId(one), wire.objects(found, one, "invite_state", "events")) for one in found]
+        return shown, wire.text(reply, "next_batch")
 
     async def timeline(
         self, room_id: RoomId, reader: UserId, first: EventId
@@ -604,8 +593,8 @@ class Homeserver:
         """
         path = _room(room_id, "context", first)
         found = await self.fast_request("GET", path, None, reader, "limit=0")
-        yield mapping(found, "event")
-        after = text(found, "end")
+        yield wire.mapping(found, "event")
+        after = wire.text(found, "end")
         while after:
             page, after = await self.page(reader, room_id, TIMELINE_PAGE, after, "f")
             for event in page:
@@ -630,7 +619,7 @@ class Homeserver:
     async def upload_limit(self) -> int | None:
         """Return the largest upload in bytes, or None if the homeserver names none."""
         reply = await self.request("GET", "_matrix/client/v1/media/config")
-        return integer(reply, "m.upload.size")
+        return wire.integer(reply, "m.upload.size")
 
 
 def _dump(content: Json) -> bytes:

@@ -17,7 +17,7 @@ import msgspec
 from bridge.conversation import model
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto import wire
-from bridge.matrix.crypto.wire import read_file_field
+from bridge.matrix.crypto.wire import Json, read_file_field
 from bridge.matrix.users import OurUsers
 from bridge.media.formats import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.media.places import read_geo_uri
@@ -63,12 +63,12 @@ class Written(msgspec.Struct, frozen=True):
     """True for an `m.notice`, which a program wrote."""
 
 
-def sent_at(event: wire.Json) -> int:
+def sent_at(event: Json) -> int:
     """Return when the sender's homeserver got an event, ms since the epoch; 0 if it is missing."""
     return wire.integer(event, "origin_server_ts") or 0
 
 
-def is_membership(event: wire.Json, user: UserId, membership: str) -> bool:
+def is_membership(event: Json, user: UserId, membership: str) -> bool:
     """Whether the event sets the user's membership of a room to this value."""
     return (
         event.get("type") == "m.room.member"
@@ -77,7 +77,7 @@ def is_membership(event: wire.Json, user: UserId, membership: str) -> bool:
     )
 
 
-def read_content(kind: str, content: wire.Json, *, is_reply: bool = False) -> Written | str:
+def read_content(kind: str, content: Json, *, is_reply: bool = False) -> Written | str:
     """Read the content of a `CONTENT_EVENTS` event, or the new content of an edit.
 
     `is_reply`: drop the quotation (reply fallback) that older clients put above a reply.
@@ -95,7 +95,7 @@ def read_content(kind: str, content: wire.Json, *, is_reply: bool = False) -> Wr
     return _text(words) if words and kind.endswith("message") else KIND
 
 
-def read_message(content: wire.Json, *, is_reply: bool = False) -> Written | str:
+def read_message(content: Json, *, is_reply: bool = False) -> Written | str:
     """Read the content of an `m.room.message`; arguments as in `read_content`."""
     kind = wire.text(content, "msgtype")
     match kind:
@@ -114,7 +114,7 @@ def read_message(content: wire.Json, *, is_reply: bool = False) -> Written | str
             return KIND if kind else MALFORMED
 
 
-def read_file(content: wire.Json, kind: str) -> Written | str:
+def read_file(content: Json, kind: str) -> Written | str:
     """Read a file message; `plain` is its caption."""
     mxc, file_key = wire.text(content, "url"), None
     if isinstance(sealed := content.get("file"), dict):
@@ -138,7 +138,7 @@ def read_file(content: wire.Json, kind: str) -> Written | str:
     return Written(media, caption.strip())
 
 
-def read_poll(content: wire.Json) -> Written | str:
+def read_poll(content: Json) -> Written | str:
     """Read the start of a poll (MSC3381) as a question with numbered answers."""
     poll = wire.mapping(content, "m.poll") or wire.mapping(content, "org.matrix.msc3381.poll.start")
     question = _extensible(wire.mapping(poll, "question")).strip()
@@ -155,7 +155,7 @@ def read_poll(content: wire.Json) -> Written | str:
     return Written(model.CustomerText(whole), wrap="agent.poll") if whole else MALFORMED
 
 
-def plain(content: wire.Json, *, is_reply: bool = False) -> str:
+def plain(content: Json, *, is_reply: bool = False) -> str:
     """Return the text of a message: from its HTML if that is readable, else its body."""
     html = wire.text(content, "formatted_body")
     if html and wire.text(content, "format") == "org.matrix.custom.html":
@@ -172,7 +172,7 @@ def _text(text: str, *, notice: bool = False) -> Written | str:
     return Written(model.CustomerText(text), text, notice=notice) if text.strip() else BLANK
 
 
-def _location(content: wire.Json) -> Written | str:
+def _location(content: Json) -> Written | str:
     """Read a location (specification, `m.location`; MSC3488); an unreadable one becomes text."""
     about = wire.mapping(content, "m.location") or wire.mapping(
         content, "org.matrix.msc3488.location"
@@ -189,7 +189,7 @@ def _location(content: wire.Json) -> Written | str:
     return Written(model.CustomerLocation(place.latitude, place.longitude, poi))
 
 
-def _extensible(fields: wire.Json) -> str:
+def _extensible(fields: Json) -> str:
     """Return the plain text of part of an extensible event (MSC1767), stable or unstable."""
     for key in ("m.text", "org.matrix.msc1767.text", "body"):
         value = fields.get(key)
@@ -218,7 +218,7 @@ _MAX_KEY = 40
 """Maximum characters of a reaction; a composite emoji has about ten."""
 
 
-def replied_to(content: wire.Json) -> EventId | None:
+def replied_to(content: Json) -> EventId | None:
     """Return the event that this one replies to; None also for a fallback reply in a thread."""
     relation = wire.mapping(content, "m.relates_to")
     if wire.text(relation, "rel_type") == "m.thread" and relation.get("is_falling_back") is True:
@@ -226,19 +226,19 @@ def replied_to(content: wire.Json) -> EventId | None:
     return _event_id(relation, "m.in_reply_to", "event_id")
 
 
-def thread_of(content: wire.Json) -> EventId | None:
+def thread_of(content: Json) -> EventId | None:
     """Return the root event of the thread, or None."""
     return _related(content, "m.thread")
 
 
-def _related(content: wire.Json, kind: str) -> EventId | None:
+def _related(content: Json, kind: str) -> EventId | None:
     """Return the target of the relation if it has this `rel_type`."""
     relation = wire.mapping(content, "m.relates_to")
     return _event_id(relation, "event_id") if wire.text(relation, "rel_type") == kind else None
 
 
 def correction(
-    event_id: EventId, sender: UserId, content: wire.Json, kind: str = "m.room.message"
+    event_id: EventId, sender: UserId, content: Json, kind: str = "m.room.message"
 ) -> record.Meaning | None:
     """Interpret an edit (`m.replace`) of an event of type `kind`; None if it is not an edit."""
     relation = wire.mapping(content, "m.relates_to")
@@ -259,7 +259,7 @@ def correction(
     )
 
 
-def reaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
+def reaction(raw: Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Interpret an `m.reaction`; Nothing if it lacks a target or a printable key."""
     content = wire.mapping(raw, "content")
     target = _related(content, "m.annotation")
@@ -271,7 +271,7 @@ def reaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meanin
     return record.Reacted(event_id, sender, target, key) if target and key else record.Nothing()
 
 
-def redaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
+def redaction(raw: Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Interpret an `m.room.redaction`; from room version 11 on the content names its target."""
     target = _event_id(raw, "content", "redacts") or _event_id(raw, "redacts")
     return record.Nothing() if target is None else record.Withdrew(event_id, sender, target)
@@ -288,7 +288,7 @@ POLL_RESPONSES = frozenset({"m.poll.response", "org.matrix.msc3381.poll.response
 _MAX_ANSWER = 40
 
 
-def vote(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
+def vote(raw: Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Interpret a vote. One without answers withdraws the voter's earlier vote and is ignored."""
     content = wire.mapping(raw, "content")
     target = _related(content, "m.reference")
@@ -332,7 +332,7 @@ LIVE_LOCATION = "unreadable.live_location"
 VERIFICATION = "unreadable.verification"
 
 
-def interpret(raw: wire.Json, ours: OurUsers) -> record.Meaning:
+def interpret(raw: Json, ours: OurUsers) -> record.Meaning:
     """Interpret one event, decrypted if its key was there."""
     kind, content = wire.text(raw, "type"), wire.mapping(raw, "content")
     event_id, sender = EventId(wire.text(raw, "event_id")), UserId(wire.text(raw, "sender"))
@@ -365,9 +365,7 @@ def interpret(raw: wire.Json, ours: OurUsers) -> record.Meaning:
     return record.Nothing()
 
 
-def _membership(
-    raw: wire.Json, event_id: EventId, sender: UserId, ours: OurUsers
-) -> record.Meaning:
+def _membership(raw: Json, event_id: EventId, sender: UserId, ours: OurUsers) -> record.Meaning:
     who = UserId(wire.text(raw, "state_key"))
     content = wire.mapping(raw, "content")
     membership = wire.text(content, "membership")
@@ -393,7 +391,7 @@ def _membership(
     return record.Nothing()
 
 
-def _state(raw: wire.Json, kind: str, event_id: EventId, sender: UserId) -> record.Meaning:
+def _state(raw: Json, kind: str, event_id: EventId, sender: UserId) -> record.Meaning:
     content, key = wire.mapping(raw, "content"), raw.get("state_key")
     if kind in _BEACONS and key == sender and content.get("live") is True:
         return record.Unreadable(event_id, sender, LIVE_LOCATION)
@@ -409,9 +407,7 @@ def _state(raw: wire.Json, kind: str, event_id: EventId, sender: UserId) -> reco
     return record.Nothing()
 
 
-def _content_event(
-    kind: str, content: wire.Json, event_id: EventId, sender: UserId
-) -> record.Meaning:
+def _content_event(kind: str, content: Json, event_id: EventId, sender: UserId) -> record.Meaning:
     relation = wire.mapping(content, "m.relates_to")
     if relation and (kind == "m.room.message" or kind in POLLS):
         corrected = correction(event_id, sender, content, kind)
@@ -433,7 +429,7 @@ def _content_event(
     )
 
 
-def recorded(raw: wire.Json) -> Recorded | None:
+def recorded(raw: Json) -> Recorded | None:
     """Read a message of any sender for a transcript; None for any other event."""
     kind, content = wire.text(raw, "type"), wire.mapping(raw, "content")
     event_id, sender = EventId(wire.text(raw, "event_id")), UserId(wire.text(raw, "sender"))

@@ -27,8 +27,9 @@ from cachetools import LRUCache, TTLCache
 from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import DEVICE, FOREIGN, OWNER, TAKEN, Homeserver, spool
+from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.crypto import Crypto
-from bridge.matrix.crypto.wire import Json, items, mapping, text
+from bridge.matrix.crypto.wire import Json
 from bridge.matrix.users import LOAD_IT, NOT_LOADED, OurUsers, not_loaded
 from bridge.media import formats
 from bridge.rooms.ports import Blob, Despite, Refused, TooBig, Unavailable
@@ -154,7 +155,7 @@ class Ghosts:
         could write any mark, foreign accounts are refused first.
         """
         await self._check_ours(user)
-        owner = text(await self._homeserver.account_data(user, OWNER), "appservice")
+        owner = wire.text(await self._homeserver.account_data(user, OWNER), "appservice")
         if owner not in {"", appservice_id} and not await self._profiles.fact(made_fact(user)):
             raise Refused(TAKEN, f"{user} is served by the application service {owner}")
         await self.ensure(user, "")
@@ -252,8 +253,8 @@ class Ghosts:
             return
         try:
             event = await self._homeserver.state(host, room_id, SERVICE_MEMBERS)
-            content = mapping(event, "content")
-            known = items(content, "service_members")
+            content = wire.mapping(event, "content")
+            known = wire.items(content, "service_members")
             new = [user for user in users if user not in known]
             if new:
                 changed = {**content, "service_members": [*known, *new]}

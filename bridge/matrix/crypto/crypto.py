@@ -37,7 +37,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.crypto import keys
+from bridge.matrix.crypto import keys, wire
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.peers import (
     Allowance,
@@ -53,18 +53,7 @@ from bridge.matrix.crypto.peers import (
     read_payload,
 )
 from bridge.matrix.crypto.vault import LOG, Vault, again
-from bridge.matrix.crypto.wire import (
-    MEGOLM,
-    SYNC_SECONDS,
-    Json,
-    KeyServer,
-    id_text,
-    key_text,
-    mapping,
-    objects,
-    strings,
-    text,
-)
+from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Clock, Despite, Refused, Unavailable
 from bridge.rooms.record import Undecryptable
 from bridge.rooms.store import SecretRow, Stale, StoreError
@@ -128,7 +117,7 @@ class Crypto:
 
     def __init__(
         self,
-        server: KeyServer,
+        server: wire.KeyServer,
         rooms: RoomState,
         users: Users,
         vault: Vault,
@@ -244,9 +233,13 @@ class Crypto:
         if not self._requested.spend(sealed.key_name, self._clock.now()):
             return
         LOG.info("requesting a room key", user=sealed.sender, room=sealed.room_id)
-        content, device_id = mapping(raw, "content"), self.upkeep.device_id
-        body = {"algorithm": MEGOLM, "room_id": sealed.room_id, "session_id": sealed.session_id}
-        if sender_key := text(content, "sender_key"):
+        content, device_id = wire.mapping(raw, "content"), self.upkeep.device_id
+        body = {
+            "algorithm": wire.MEGOLM,
+            "room_id": sealed.room_id,
+            "session_id": sealed.session_id,
+        }
+        if sender_key := wire.text(content, "sender_key"):
             body["sender_key"] = sender_key
         request: Json = {
             "action": "request",
@@ -254,7 +247,7 @@ class Crypto:
             "request_id": f"{device_id}.{sealed.session_id}",
             "body": body,
         }
-        asked: Json = {sealed.sender: {text(content, "device_id") or "*": request}}
+        asked: Json = {sealed.sender: {wire.text(content, "device_id") or "*": request}}
         for host in self._hosts:
             if not self.upkeep.ready[host].is_set():
                 continue
@@ -268,7 +261,7 @@ class Crypto:
         if "state_key" not in raw:
             return
         self._places.changed(raw)
-        if raw.get("type") == "m.room.member" and (user := text(raw, "state_key")):
+        if raw.get("type") == "m.room.member" and (user := wire.text(raw, "state_key")):
             # /sync does not report device changes of users who share no room with the bridge.
             self._peers.cache.forget(user)
 
@@ -319,7 +312,7 @@ class Crypto:
     async def _keep_up(self) -> None:
         """Save replay notes and the mark periodically, whether or not a mailbox can be read."""
         while True:
-            await self._clock.sleep(SYNC_SECONDS)
+            await self._clock.sleep(wire.SYNC_SECONDS)
             try:
                 await again(self._keys.save)
                 await self.upkeep.follow()
@@ -533,7 +526,7 @@ class Arrivals:
     """The /sync reader of the bridge's devices; `home` is the bridge's homeserver."""
 
     _vault: Vault
-    _server: KeyServer
+    _server: wire.KeyServer
     _upkeep: Upkeep
     _peers: Peers
     _room_keys: keys.RoomKeys
@@ -564,8 +557,8 @@ class Arrivals:
 
         Raises Stale if another process has read this mailbox or changed the device meanwhile.
         """
-        lists = mapping(mail.reply, "device_lists")
-        users = [*strings(lists, "changed"), *strings(lists, "left")]
+        lists = wire.mapping(mail.reply, "device_lists")
+        users = [*wire.strings(lists, "changed"), *wire.strings(lists, "left")]
         for user in users:
             self._peers.cache.forget(user)
         async with self._absorbing:
@@ -580,7 +573,7 @@ class Arrivals:
 
     async def _read(self, own: OwnDevice, mail: Mail, now: int) -> News:
         news = News()
-        for event in objects(mail.reply, "to_device", "events"):
+        for event in wire.objects(mail.reply, "to_device", "events"):
             try:
                 await self._take(own, event, news, now)
             except StoreError:
@@ -592,7 +585,7 @@ class Arrivals:
         if news.letters:
             # Even if none was readable: Stale tells if another process has newer one-time keys.
             news.add(own.row(self._vault))
-        if token := text(mail.reply, "next_batch"):
+        if token := wire.text(mail.reply, "next_batch"):
             news.add(self._vault.row(f"since/{own.user}", Position(token), was=mail.was))
         return news
 
@@ -610,7 +603,7 @@ class Arrivals:
                         self._renewals.spend(broken, now)
 
     async def _take(self, own: OwnDevice, event: Json, news: News, now: int) -> None:
-        kind = text(event, "type")
+        kind = wire.text(event, "type")
         if kind in _WITHHELD:
             self._refused(event, news, now)
         letter = letter_of(own, event) if kind == "m.room.encrypted" else None
@@ -640,9 +633,9 @@ class Arrivals:
                 self._keep(news, sender, payload.content, taken, now)
 
     def _refused(self, event: Json, news: News, now: int) -> None:
-        content, sender = mapping(event, "content"), id_text(event, "sender")
-        sender_key = key_text(content, "sender_key")
-        if text(content, "code") == "m.no_olm" and sender and sender_key:
+        content, sender = wire.mapping(event, "content"), wire.id_text(event, "sender")
+        sender_key = wire.key_text(content, "sender_key")
+        if wire.text(content, "code") == "m.no_olm" and sender and sender_key:
             news.broken.add((sender, sender_key))
         if refusal := self._room_keys.refusal(event, now):
             self._keep(news, sender, content, refusal, now)
@@ -656,7 +649,7 @@ class Arrivals:
             LOG.warning("too many room keys or refusals from a user, one is dropped", user=sender)
             return
         news.add(*rows)
-        news.keys[name] = RoomId(text(content, "room_id"))
+        news.keys[name] = RoomId(wire.text(content, "room_id"))
 
 
 # --- repair of olm sessions -----------------------------------------------------------------------

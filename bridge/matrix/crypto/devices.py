@@ -43,6 +43,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from bridge.ids import UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.vault import LOG, Vault, again
+from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow, StoreError
 
@@ -378,14 +379,14 @@ class Upkeep:
         except Refused as refusal:
             LOG.warning("older devices could not be deleted", user=own.user, code=refusal.code)
 
-    async def replenish(self, own: OwnDevice, reply: wire.Json) -> None:
+    async def replenish(self, own: OwnDevice, reply: Json) -> None:
         """Publish one-time keys that a /sync reports missing. The caller holds the lock."""
         counts = reply.get("device_one_time_keys_count")
         unused = reply.get("device_unused_fallback_key_types")
         if isinstance(counts, dict) and own.replenish(counts, unused):
             await self._upload(own, {})
 
-    async def _upload(self, own: OwnDevice, content: wire.Json) -> None:
+    async def _upload(self, own: OwnDevice, content: Json) -> None:
         # Stored first: a private key must never be lost after its public half was published.
         await self._save(own)
         try:
@@ -408,7 +409,7 @@ def reset_rows(vault: Vault) -> list[SecretRow]:
     return [vault.row(EPOCH, Epoch.draw(replace=True))]
 
 
-def compare(own: OwnDevice, reply: wire.Json) -> Fit:
+def compare(own: OwnDevice, reply: Json) -> Fit:
     """Compare a device and its master key with the reply of `POST /keys/query`."""
     device = wire.mapping(reply, "device_keys", own.user, own.device_id)
     master = wire.mapping(reply, "master_keys", own.user)
@@ -505,9 +506,9 @@ class OwnDevice:
 
     # --- what it publishes ------------------------------------------------------------------
 
-    def keys(self) -> wire.Json:
+    def keys(self) -> Json:
         """Return the device's self-signed keys (specification, "Device keys")."""
-        fields: wire.Json = {
+        fields: Json = {
             "user_id": self.user,
             "device_id": self.device_id,
             "algorithms": [wire.OLM, wire.MEGOLM],
@@ -518,10 +519,10 @@ class OwnDevice:
         }
         return self._signed(fields)
 
-    def cross_signed_keys(self) -> wire.Json:
+    def cross_signed_keys(self) -> Json:
         return self.state.identity.sign_device(self.user, self.keys())
 
-    def signatures(self) -> wire.Json:
+    def signatures(self) -> Json:
         """Return the body of `POST /keys/signatures/upload`: device and identity sign mutually."""
         identity = self.state.identity
         master = self._signed(identity.master_key(self.user))
@@ -547,9 +548,9 @@ class OwnDevice:
             made = True
         return made or waiting > 0
 
-    def unpublished(self) -> wire.Json:
+    def unpublished(self) -> Json:
         """Return unpublished one-time and fallback keys for `POST /keys/upload`; {} if none."""
-        kinds: list[tuple[str, dict[str, vodozemac.Curve25519PublicKey], wire.Json]] = [
+        kinds: list[tuple[str, dict[str, vodozemac.Curve25519PublicKey], Json]] = [
             ("one_time_keys", self.account.one_time_keys, {}),
             ("fallback_keys", self._fallback.fallback_key, {"fallback": True}),
         ]
@@ -562,7 +563,7 @@ class OwnDevice:
             if keys
         }
 
-    def _signed(self, fields: wire.Json) -> wire.Json:
+    def _signed(self, fields: Json) -> Json:
         signature = self.account.sign(wire.canonical(fields)).to_base64()
         return wire.with_signature(fields, self.user, f"ed25519:{self.device_id}", signature)
 
@@ -599,10 +600,10 @@ class Identity(msgspec.Struct, frozen=True):
     def public_self_signing(self) -> str:
         return _public(self.self_signing)
 
-    def master_key(self, user: str) -> wire.Json:
+    def master_key(self, user: str) -> Json:
         return _key(user, "master", self.master)
 
-    def upload(self, user: str) -> wire.Json:
+    def upload(self, user: str) -> Json:
         """Return the body of `POST /keys/device_signing/upload`."""
         others = ("self_signing", self.self_signing), ("user_signing", self.user_signing)
         signed = {
@@ -611,16 +612,16 @@ class Identity(msgspec.Struct, frozen=True):
         }
         return {"master_key": self.master_key(user), **signed}
 
-    def sign_device(self, user: str, device_keys: wire.Json) -> wire.Json:
+    def sign_device(self, user: str, device_keys: Json) -> Json:
         return _sign(device_keys, user, self.self_signing)
 
 
-def _key(user: str, usage: str, seed: bytes) -> wire.Json:
+def _key(user: str, usage: str, seed: bytes) -> Json:
     public = _public(seed)
     return {"user_id": user, "usage": [usage], "keys": {f"ed25519:{public}": public}}
 
 
-def _sign(fields: wire.Json, user: str, seed: bytes) -> wire.Json:
+def _sign(fields: Json, user: str, seed: bytes) -> Json:
     signature = Ed25519PrivateKey.from_private_bytes(seed).sign(wire.canonical(fields))
     return wire.with_signature(fields, user, f"ed25519:{_public(seed)}", wire.to_base64(signature))
 

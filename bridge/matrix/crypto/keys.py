@@ -40,6 +40,7 @@ from cachetools import LRUCache
 from msgspec.structs import replace
 
 from bridge.ids import RoomId, UserId
+from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.peers import (
     Channel,
@@ -54,18 +55,7 @@ from bridge.matrix.crypto.peers import (
     read_device,
 )
 from bridge.matrix.crypto.vault import LOG, Recall, Vault, again
-from bridge.matrix.crypto.wire import (
-    MARKER,
-    MEGOLM,
-    ONE_TIME,
-    Json,
-    KeyServer,
-    id_text,
-    is_signed,
-    key_text,
-    mapping,
-    text,
-)
+from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Undecryptable
 from bridge.rooms.store import SecretRow, Stale
@@ -172,11 +162,11 @@ def is_encrypted(raw: Json) -> bool:
 
 def sealed_of(raw: Json) -> Sealed | None:
     """Return the envelope of an encrypted event; None if malformed or not megolm."""
-    content = mapping(raw, "content")
-    if text(content, "algorithm") != MEGOLM:
+    content = wire.mapping(raw, "content")
+    if wire.text(content, "algorithm") != wire.MEGOLM:
         return None
-    room_id, sender = id_text(raw, "room_id"), id_text(raw, "sender")
-    session_id, ciphertext = key_text(content, "session_id"), text(content, "ciphertext")
+    room_id, sender = wire.id_text(raw, "room_id"), wire.id_text(raw, "sender")
+    session_id, ciphertext = wire.key_text(content, "session_id"), wire.text(content, "ciphertext")
     if not (room_id and sender and session_id and ciphertext):
         return None
     name = key_name(room_id, session_id, sender)
@@ -203,8 +193,8 @@ class RoomKeys:
         request (m.forwarded_room_key) is accepted only from the device that made the session.
         """
         content = payload.content
-        room_id, session_id = id_text(content, "room_id"), key_text(content, "session_id")
-        if text(content, "algorithm") != MEGOLM or not room_id or not session_id:
+        room_id, session_id = wire.id_text(content, "room_id"), wire.key_text(content, "session_id")
+        if wire.text(content, "algorithm") != wire.MEGOLM or not room_id or not session_id:
             return None
         session = _session_of(payload)
         if session is None or session.session_id != session_id:
@@ -234,13 +224,13 @@ class RoomKeys:
 
     def refusal(self, event: Json, now: int) -> tuple[str, list[SecretRow]] | None:
         """Read m.room_key.withheld: return the name of the refused key and the row to store."""
-        content = mapping(event, "content")
-        room_id, session_id = id_text(content, "room_id"), key_text(content, "session_id")
-        sender = id_text(event, "sender")
+        content = wire.mapping(event, "content")
+        room_id, session_id = wire.id_text(content, "room_id"), wire.key_text(content, "session_id")
+        sender = wire.id_text(event, "sender")
         if not (room_id and session_id and sender):
             return None
         name = key_name(room_id, session_id, sender)
-        row = Withheld(text(content, "code")[:100])
+        row = Withheld(wire.text(content, "code")[:100])
         return name, [self._vault.row(f"no/{name}", row, now + UNUSED)]
 
     async def open(
@@ -258,7 +248,7 @@ class RoomKeys:
             if key.unproven and not await self._owners.is_owner(sealed.sender, key, now, ask=ask):
                 return Undecryptable(UNKNOWN_DEVICE, later=True)
             key = replace(key, unproven=False, device_keys=None, keep_until=now + KEPT)
-        event_id, index = text(raw, "event_id"), plain.message_index
+        event_id, index = wire.text(raw, "event_id"), plain.message_index
         if opened.part != index // IN_A_ROW:
             notes = await self._replays.notes(sealed.key_name, index // IN_A_ROW)
             opened.part, opened.notes = index // IN_A_ROW, notes
@@ -344,10 +334,10 @@ def _decrypt(
 
 
 def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
-    key = text(payload.content, "session_key")
+    key = wire.text(payload.content, "session_key")
     try:
         if payload.kind == FORWARDED:
-            if text(payload.content, "sender_key") != payload.sender_key:
+            if wire.text(payload.content, "sender_key") != payload.sender_key:
                 return None  # forwarded by another device than the session's own
             return vodozemac.InboundGroupSession.import_session(vodozemac.ExportedSessionKey(key))
         return vodozemac.InboundGroupSession(vodozemac.SessionKey(key))
@@ -363,7 +353,7 @@ def _opened(raw: Json, sealed: Sealed, plain: bytes) -> Json | Undecryptable:
     if payload.type in _NEVER_ENCRYPTED or payload.room_id != sealed.room_id:
         return Undecryptable(BROKEN, later=False)
     content = payload.content
-    relation = mapping(raw, "content").get("m.relates_to")
+    relation = wire.mapping(raw, "content").get("m.relates_to")
     if relation is not None:
         # The relation stands unencrypted in the envelope; one inside is at most a copy.
         content = content | {"m.relates_to": relation}
@@ -425,11 +415,11 @@ def _is_owned(user: str, key: RoomKey, known: Known | None) -> bool:
     proof, signer = key.device_keys, known.self_signing
     if not proof or not signer:
         return False
-    proven = read_device(user, text(proof, "device_id"), proof)
+    proven = read_device(user, wire.text(proof, "device_id"), proof)
     return (
         proven is not None
         and (proven.curve25519, proven.ed25519) == (key.sender_key, key.ed25519)
-        and is_signed(proof, user, f"ed25519:{signer}", signer)
+        and wire.is_signed(proof, user, f"ed25519:{signer}", signer)
     )
 
 
@@ -523,7 +513,7 @@ _AT_ONCE = 50
 _BARREN_MS = 300_000
 """Back-off in ms before a one-time key is claimed again from a device that had none."""
 _MOST_SESSIONS = 20_000
-_IN_CLEAR = ("m.relates_to", MARKER)
+_IN_CLEAR = ("m.relates_to", wire.MARKER)
 _dump = msgspec.json.Encoder().encode
 
 
@@ -568,7 +558,7 @@ class _Outbound(msgspec.Struct, eq=False):
 class Sharing:
     """Outbound sessions of all rooms; `encrypt` and `renew` need the lock of the sending device."""
 
-    def __init__(self, vault: Vault, server: KeyServer, peers: Peers, places: Places) -> None:
+    def __init__(self, vault: Vault, server: wire.KeyServer, peers: Peers, places: Places) -> None:
         self._vault = vault
         self._server = server
         self._peers = peers
@@ -642,7 +632,7 @@ class Sharing:
         self, own: OwnDevice, found: _Outbound, devices: Iterable[Device], readers: Readers
     ) -> None:
         content: Json = {
-            "algorithm": MEGOLM,
+            "algorithm": wire.MEGOLM,
             "room_id": readers.room_id,
             "session_id": found.session_id,
             "session_key": found.session.session_key.to_base64(),
@@ -700,10 +690,10 @@ class Sharing:
             return {}
         request: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for device in wanting:
-            request[device.user][device.device_id] = ONE_TIME
+            request[device.user][device.device_id] = wire.ONE_TIME
         reply, claimed = await self._server.claim(user, request), {}
         for device in wanting:
-            key = one_time_key(device, mapping(reply, device.user, device.device_id))
+            key = one_time_key(device, wire.mapping(reply, device.user, device.device_id))
             if key:
                 claimed[device] = key
             else:
@@ -716,7 +706,7 @@ def _sealed(own: OwnDevice, found: _Outbound, room_id: RoomId, event: tuple[str,
     kind, content = event
     plain = _dump({"type": kind, "content": content, "room_id": room_id})
     sealed: Json = {
-        "algorithm": MEGOLM,
+        "algorithm": wire.MEGOLM,
         "ciphertext": found.session.encrypt(plain).to_base64(),
         "session_id": found.session_id,
         "sender_key": own.curve25519,

@@ -31,24 +31,10 @@ import vodozemac
 from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
+from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.vault import LOG, Recall, Vault
-from bridge.matrix.crypto.wire import (
-    MEGOLM,
-    OLM,
-    ONE_TIME,
-    Json,
-    KeyServer,
-    from_base64,
-    id_text,
-    integer,
-    is_signed,
-    key_text,
-    mapping,
-    strings,
-    text,
-    to_base64,
-)
+from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Refused
 from bridge.rooms.store import SecretRow
 
@@ -78,7 +64,7 @@ class Known(msgspec.Struct, frozen=True):
 class Peers:
     """Device lists of other users; the caller drops one that changed or is no longer tracked."""
 
-    def __init__(self, server: KeyServer) -> None:
+    def __init__(self, server: wire.KeyServer) -> None:
         self._server = server
         self.cache: Recall[str, Known] = Recall(_MOST_USERS)
         self._pinned: LRUCache[str, dict[str, tuple[str, str]]] = LRUCache(_MOST_USERS)
@@ -101,13 +87,13 @@ class Peers:
             return found
         with self.cache.fetching() as keep:
             reply = await self._server.query(asker, missing)
-            away = mapping(reply, "failures")
-            listed = mapping(reply, "device_keys")
+            away = wire.mapping(reply, "failures")
+            listed = wire.mapping(reply, "device_keys")
             for user in missing:
                 if user not in listed and user.partition(":")[2] in away:
                     LOG.warning("the devices of a user cannot be queried", user=user)
                     continue
-                devices = self._unchanged(user, mapping(listed, user))
+                devices = self._unchanged(user, wire.mapping(listed, user))
                 found[user] = keep(user, Known(devices, read_identity(user, reply)))
                 if len(missing) > 1:
                     await asyncio.sleep(0)  # a homeserver may list 200 devices of each of its users
@@ -139,34 +125,34 @@ def read_devices(user: str, listed: Mapping[str, object]) -> tuple[Device, ...]:
 
 def read_device(user: str, device_id: str, fields: Json) -> Device | None:
     """Read a device's self-signed keys; None if they are invalid, or lack olm or megolm."""
-    keys = mapping(fields, "keys")
-    curve25519 = key_text(keys, f"curve25519:{device_id}")
-    ed25519 = key_text(keys, f"ed25519:{device_id}")
-    able = {OLM, MEGOLM} <= set(strings(fields, "algorithms"))
-    named = text(fields, "user_id") == user and id_text(fields, "device_id") == device_id
+    keys = wire.mapping(fields, "keys")
+    curve25519 = wire.key_text(keys, f"curve25519:{device_id}")
+    ed25519 = wire.key_text(keys, f"ed25519:{device_id}")
+    able = {wire.OLM, wire.MEGOLM} <= set(wire.strings(fields, "algorithms"))
+    named = wire.text(fields, "user_id") == user and wire.id_text(fields, "device_id") == device_id
     if not (able and named and curve25519 and ed25519):
         return None
-    if not is_signed(fields, user, f"ed25519:{device_id}", ed25519):
+    if not wire.is_signed(fields, user, f"ed25519:{device_id}", ed25519):
         return None
     return Device(user, device_id, curve25519, ed25519)
 
 
 def read_identity(user: str, reply: Mapping[str, object]) -> str:
     """Return a user's self-signing key from a reply of `POST /keys/query`; "" if not valid."""
-    keys = mapping(reply, "self_signing_keys", user)
-    master = _only_key(user, "master", mapping(reply, "master_keys", user))
+    keys = wire.mapping(reply, "self_signing_keys", user)
+    master = _only_key(user, "master", wire.mapping(reply, "master_keys", user))
     found = _only_key(user, "self_signing", keys)
-    signed = master and found and is_signed(keys, user, f"ed25519:{master}", master)
+    signed = master and found and wire.is_signed(keys, user, f"ed25519:{master}", master)
     return found if signed else ""
 
 
 def _only_key(user: str, usage: str, fields: Json) -> str:
     """Return a cross-signing key object's public key (specification, "Cross-signing"), or ""."""
-    keys = mapping(fields, "keys")
-    if text(fields, "user_id") != user or usage not in strings(fields, "usage"):
+    keys = wire.mapping(fields, "keys")
+    if wire.text(fields, "user_id") != user or usage not in wire.strings(fields, "usage"):
         return ""
     for key_id in keys:
-        public = key_text(keys, key_id)
+        public = wire.key_text(keys, key_id)
         if public and key_id == f"ed25519:{public}":
             return public
     return ""
@@ -255,9 +241,9 @@ class Channel:
         }
         number, ciphertext = self._sessions[0].encrypt(msgspec.json.encode(payload)).to_parts()
         return {
-            "algorithm": OLM,
+            "algorithm": wire.OLM,
             "sender_key": self.own.curve25519,
-            "ciphertext": {self.curve25519: {"type": number, "body": to_base64(ciphertext)}},
+            "ciphertext": {self.curve25519: {"type": number, "body": wire.to_base64(ciphertext)}},
         }
 
     def decrypt(self, number: int, body: bytes) -> bytes:
@@ -292,11 +278,11 @@ def one_time_key(device: Device, claimed: Mapping[str, object]) -> str:
     """Return the one-time key in a `POST /keys/claim` reply that the device signed; "" if none."""
     signer = f"ed25519:{device.device_id}"
     for key_id in islice(claimed, _MOST_CLAIMED):
-        fields = mapping(claimed, key_id)
-        if key_id.startswith(f"{ONE_TIME}:") and is_signed(
+        fields = wire.mapping(claimed, key_id)
+        if key_id.startswith(f"{wire.ONE_TIME}:") and wire.is_signed(
             fields, device.user, signer, device.ed25519
         ):
-            return text(fields, "key")
+            return wire.text(fields, "key")
     return ""
 
 
@@ -324,16 +310,16 @@ class Payload(msgspec.Struct, frozen=True):
 
 def letter_of(own: OwnDevice, event: Json) -> Letter | None:
     """Read an m.room.encrypted to-device event's olm message for `own`; None if there is none."""
-    content = mapping(event, "content")
-    part = mapping(content, "ciphertext", own.curve25519)
-    number, body = integer(part, "type"), text(part, "body")
-    sender, sender_key = id_text(event, "sender"), key_text(content, "sender_key")
-    if text(content, "algorithm") != OLM or not sender or not sender_key:
+    content = wire.mapping(event, "content")
+    part = wire.mapping(content, "ciphertext", own.curve25519)
+    number, body = wire.integer(part, "type"), wire.text(part, "body")
+    sender, sender_key = wire.id_text(event, "sender"), wire.key_text(content, "sender_key")
+    if wire.text(content, "algorithm") != wire.OLM or not sender or not sender_key:
         return None
     if number is None or number not in {0, 1} or len(body) > _MAX_MESSAGE:
         return None
     try:
-        return Letter(sender, sender_key, number, from_base64(body))
+        return Letter(sender, sender_key, number, wire.from_base64(body))
     except ValueError:
         return None
 
@@ -345,19 +331,19 @@ def read_payload(own: OwnDevice, letter: Letter, plain: bytes) -> Payload | None
     except (ValueError, RecursionError):
         return None
     meant = (
-        text(fields, "sender") == letter.sender
-        and text(fields, "recipient") == own.user
-        and text(fields, "recipient_keys", "ed25519") == own.ed25519
+        wire.text(fields, "sender") == letter.sender
+        and wire.text(fields, "recipient") == own.user
+        and wire.text(fields, "recipient_keys", "ed25519") == own.ed25519
     )
     if not meant:
         return None
     return Payload(
         letter.sender,
         letter.sender_key,
-        text(fields, "keys", "ed25519"),
-        text(fields, "type"),
-        mapping(fields, "content"),
-        next((keys for name in _DEVICE_KEYS if (keys := mapping(fields, name))), {}),
+        wire.text(fields, "keys", "ed25519"),
+        wire.text(fields, "type"),
+        wire.mapping(fields, "content"),
+        next((keys for name in _DEVICE_KEYS if (keys := wire.mapping(fields, name))), {}),
     )
 
 
@@ -407,8 +393,8 @@ class Places:
 
     def changed(self, raw: Json) -> None:
         """Invalidate the cached settings or audience that a state event may have changed."""
-        kind = text(raw, "type") if "state_key" in raw else ""
-        room_id = RoomId(text(raw, "room_id"))
+        kind = wire.text(raw, "type") if "state_key" in raw else ""
+        room_id = RoomId(wire.text(raw, "room_id"))
         if kind == "m.room.encryption":
             self._schemes.forget(room_id)
         elif kind in {"m.room.member", "m.room.history_visibility"}:
@@ -450,28 +436,28 @@ class Places:
             visibility = await self._homeserver.state(asker, room_id, "m.room.history_visibility")
             members = await self._homeserver.members(asker, room_id)
             # With history visibility "joined", invited users may not read.
-            setting = text(visibility, "content", "history_visibility")
+            setting = wire.text(visibility, "content", "history_visibility")
             readers = {"join"} if setting == "joined" else {"join", "invite"}
             audience = frozenset(
                 user
                 for event in members
-                if text(event, "content", "membership") in readers
-                and (user := text(event, "state_key"))
+                if wire.text(event, "content", "membership") in readers
+                and (user := wire.text(event, "state_key"))
                 and not self._users.is_ours(user)
             )
             return keep(room_id, audience)
 
 
 def _is_megolm(event: Json | None) -> bool:
-    return text(event, "content", "algorithm") == MEGOLM
+    return wire.text(event, "content", "algorithm") == wire.MEGOLM
 
 
 def _scheme(event: Json | None) -> Scheme:
     if event is None:
         return Scheme(encrypted=False)
-    content = mapping(event, "content")
+    content = wire.mapping(event, "content")
     if not _is_megolm(event):
-        raise Refused("M_UNSUPPORTED_ALGORITHM", text(content, "algorithm")[:100])
+        raise Refused("M_UNSUPPORTED_ALGORITHM", wire.text(content, "algorithm")[:100])
     return Scheme(
         encrypted=True,
         rotate_messages=_within(content, "rotation_period_msgs", ROTATE_MESSAGES, 10_000),
@@ -480,7 +466,7 @@ def _scheme(event: Json | None) -> Scheme:
 
 
 def _within(content: Json, key: str, otherwise: int, most: int) -> int:
-    value = integer(content, key)
+    value = wire.integer(content, key)
     return otherwise if value is None or value < 1 else min(value, most)
 
 
