@@ -28,13 +28,7 @@ from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import Json
-from bridge.matrix.ghosts import (
-    KNOWN_SECONDS,
-    MAX_DISPLAYNAME,
-    UNREGISTERED,
-    Ghosts,
-    PlainDevices,
-)
+from bridge.matrix.ghosts import KNOWN_SECONDS, MAX_DISPLAYNAME, UNREGISTERED, Ghosts, PlainDevices
 from bridge.matrix.users import OurUsers
 from bridge.media import formats
 from bridge.rooms import ports
