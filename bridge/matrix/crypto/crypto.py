@@ -318,6 +318,8 @@ class Crypto:
                 await self.upkeep.follow()
             except (Unavailable, Refused, StoreError) as error:
                 LOG.info("replay notes and backup mark not saved yet", why=str(error))
+            except Exception:  # noqa: BLE001 - logged; the mailboxes must go on being read
+                LOG.exception("unexpected error, replay notes and backup mark not saved yet")
 
     async def _follow(self, host: UserId) -> None:
         pause, told = _FIRST_PAUSE, False

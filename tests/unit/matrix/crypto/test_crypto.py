@@ -87,18 +87,34 @@ async def test_missing_key_is_requested_once_by_each_host(
 
 
 async def test_failed_sync_is_repeated(bridge: Bridge) -> None:
-    unknown = Refused("M_UNKNOWN_DEVICE")
+    unknown, slept = Refused("M_UNKNOWN_DEVICE"), bridge.time.slept
     for trouble in (AWAY, REFUSED, unknown, StoreError("away"), RuntimeError("ours")):
         bridge.world.fails["sync"] = trouble
-        bridge.time.slept.clear()
+        slept.clear()
         bridge.told.clear()
         async with bridge.running():
             await bridge.server.wake()
             async with asyncio.timeout(30), bridge.time.turned:
-                await bridge.time.turned.wait_for(lambda: len(bridge.time.slept) >= 4)
+                await bridge.time.turned.wait_for(lambda: sum(one < 30 for one in slept) >= 4)
             del bridge.world.fails["sync"]
             await bridge.send_key()
             await bridge.until_told()
+
+
+async def test_failed_saving_of_notes_does_not_end_the_reading(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> None:
+        raise ValueError
+
+    async with bridge.running():
+        with monkeypatch.context() as patch:
+            patch.setattr(bridge.crypto._keys, "save", broken)
+            await bridge.caught_up()
+            async with bridge.time.turned:
+                await bridge.time.turned.wait_for(lambda: bridge.time.slept.count(30) > 1)
+        await bridge.send_key()
+        await bridge.until_told()
 
 
 async def test_host_whose_device_is_unknown_to_sync_gets_it_again(bridge: Bridge) -> None:
