@@ -14,13 +14,14 @@ import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bridge.storage.query import CorruptDatabaseError
-from bridge.storage.tables import PAGE, TYPES, Key, Row, Table
+from bridge.storage.tables import PAGE, TYPES, Contents, Key, Row, Table
 
 FORMAT = "matrix-webchat-bridge backup"
 VERSION = 1
@@ -30,15 +31,6 @@ _LEVEL = 3
 """Compression level: a higher one takes longer than reading the rows and saves little."""
 _AS_GZIP = 16
 """Added to zlib's `wbits`: write a gzip header and checksum."""
-
-
-class Contents(msgspec.Struct, frozen=True):
-    """Description of a table in the header."""
-
-    table: Table
-    rows: int
-    number: int
-    """Highest auto-increment number given to a row; 0 if none."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,22 +72,27 @@ class BackupWriter:
         self._gzip = zlib.compressobj(_LEVEL, wbits=zlib.MAX_WBITS | _AS_GZIP)
         self._whole, self._all = sha256(), 0
         self._digest, self._rows = sha256(), 0
+        self._left = [one.table.name for one in header.contents]
         self._line(header)
 
-    def rows(self, rows: Sequence[Row]) -> None:
+    def rows(self, table: Table, rows: Sequence[Row]) -> None:
+        """Write rows; the tables before theirs are complete."""
+        self._complete(table.name)
         lines = b"".join([encoded(row) + b"\n" for row in rows])
         self._digest.update(lines)
         self._rows += len(rows)
         self._raw.write(self._gzip.compress(lines))
 
-    def ends(self, table: Table) -> None:
-        """Write the count and digest of this table's rows."""
-        self._line(Sum(table.name, self._rows, self._digest.hexdigest()))
-        self._all += self._rows
-        self._digest, self._rows = sha256(), 0
+    def _complete(self, before: str = "") -> None:
+        """Write the count and digest of each table that is left, up to this one."""
+        while self._left and self._left[0] != before:
+            self._line(Sum(self._left.pop(0), self._rows, self._digest.hexdigest()))
+            self._all += self._rows
+            self._digest, self._rows = sha256(), 0
 
     def close(self) -> list[Sum]:
         """Finish the file, check it by reading it back and rename it; raises DamagedBackup."""
+        self._complete()
         self._line(Sum("", self._all, self._whole.hexdigest()))
         self._raw.write(self._gzip.flush())
         self._raw.flush()
@@ -138,10 +135,6 @@ class BackupFile:
             raise DamagedBackup(f"{path} was made by a later version of this program")
         self.header: Header = self._decoded(first, Header)
         self.tables: Sequence[Table] = [one.table for one in self.header.contents]
-        self._at = 0
-        """Index in `tables` of the table at which `_left` stands."""
-        self._left: Iterator[bytes] | None = None
-        """Remaining lines, from the rows of table `_at` on; None while a table is being read."""
 
     def check(self) -> list[Sum]:
         """Read the file, verify all counts and digests, and return those of the tables."""
@@ -150,7 +143,7 @@ class BackupFile:
         for contents in self.header.contents:
             told, digest, rows = Sum("", 0, ""), sha256(), 0
             for line in lines:
-                if line.startswith(b"{"):
+                if not _is_row(line):
                     whole.update(line)
                     told = self._decoded(line, Sum)
                     break
@@ -166,44 +159,30 @@ class BackupFile:
             raise DamagedBackup(f"{self._path} is damaged: its end does not match its contents")
         return sums
 
-    async def count(self, table: Table) -> int:
-        return self.header.contents[self.tables.index(table)].rows
+    async def contents(self) -> Sequence[Contents]:
+        return self.header.contents
 
-    async def number(self, table: Table) -> int:
-        return self.header.contents[self.tables.index(table)].number
+    async def pages(
+        self, table: str = "", after: Key = ()
+    ) -> AsyncIterator[tuple[Table, list[Row]]]:
+        lines = self._lines()
+        next(lines, None)
+        for one in self.tables:
+            rows, key_of = takewhile(_is_row, lines), one.keyed()
+            while page := self._page(one, rows):
+                if one.name == table:
+                    page = [row for row in page if key_of(row) > after]
+                if one.name >= table and page:
+                    yield one, page
 
-    async def rows(self, table: Table, after: Key = ()) -> AsyncIterator[list[Row]]:
-        lines = self._lines_of(self.tables.index(table))
+    def _page(self, table: Table, lines: Iterator[bytes]) -> list[Row]:
+        """Read the next rows of a table; none if there are no more."""
         kinds = tuple(TYPES[one.kind] | None for one in table.columns)
-        decoder, key_of = msgspec.json.Decoder(tuple[kinds]), table.keyed()  # type: ignore[valid-type]
-        page: list[Row] = []
-        for line in lines:
-            if line.startswith(b"{"):
-                break
-            try:
-                row: Row = decoder.decode(line)
-            except ValueError as error:
-                raise DamagedBackup(f"{self._path} is damaged: in table {table.name}") from error
-            if after and key_of(row) <= after:
-                continue
-            page.append(row)
-            if len(page) == PAGE:
-                yield page
-                page = []
-        self._left = lines
-        if page:
-            yield page
-
-    def _lines_of(self, place: int) -> Iterator[bytes]:
-        """Lines from a table's first row on; reading the tables in order takes a single pass."""
-        lines = self._left
-        if lines is None or self._at > place:
-            self._at, lines = 0, self._lines()
-            next(lines, None)
-        while self._at < place:
-            self._at += next(lines, b"{").startswith(b"{")
-        self._at, self._left = place + 1, None
-        return lines
+        decoder = msgspec.json.Decoder(tuple[kinds])  # type: ignore[valid-type]
+        try:
+            return [decoder.decode(line) for line in islice(lines, PAGE)]
+        except ValueError as error:
+            raise DamagedBackup(f"{self._path} is damaged: in table {table.name}") from error
 
     def _lines(self) -> Iterator[bytes]:
         try:
@@ -223,3 +202,8 @@ class BackupFile:
             return msgspec.json.decode(line, type=kind)
         except ValueError as error:
             raise DamagedBackup(f"{self._path} is damaged: {error}") from error
+
+
+def _is_row(line: bytes) -> bool:
+    """Return False for the line after a table's rows."""
+    return not line.startswith(b"{")

@@ -11,9 +11,9 @@ same connection), SQLite page by page in one transaction.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -145,19 +145,44 @@ def dropping(dialect: Dialect) -> list[Query]:
 _BEGIN = Statement("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 
+class Contents(msgspec.Struct, frozen=True):
+    """A table with the amount of its rows."""
+
+    table: Table
+    rows: int
+    number: int
+    """Highest auto-increment number given to a row; 0 if none."""
+
+
+class Source(Protocol):
+    """All rows of a database: a `Snapshot`, or a `backup.BackupFile`."""
+
+    tables: Sequence[Table]
+
+    async def contents(self) -> Sequence[Contents]: ...
+
+    def pages(self, table: str = "", after: Key = ()) -> AsyncIterator[tuple[Table, list[Row]]]:
+        """Yield the rows of all tables in pages, by table name and key.
+
+        Starts with this table, after the key.
+        """
+
+
 class Snapshot(msgspec.Struct, eq=False):
     """A consistent snapshot of a database, unaffected by later writes."""
 
     _engine: Engine
     tables: Sequence[Table]
 
-    async def count(self, table: Table) -> int:
-        counting = f"SELECT count(*) FROM {table.name} WHERE {_kept(table)}"  # noqa: S608 - ours
-        ((count,),) = await self._engine.read(Query(same(counting)))
-        return int(count)
+    async def contents(self) -> list[Contents]:
+        found = []
+        for table in self.tables:
+            counting = f"SELECT count(*) FROM {table.name} WHERE {_kept(table)}"  # noqa: S608 - ours
+            ((count,),) = await self._engine.read(Query(same(counting)))
+            found.append(Contents(table, int(count), await self._number(table)))
+        return found
 
-    async def number(self, table: Table) -> int:
-        """Return the last auto-increment number given to a row of the table; 0 if none."""
+    async def _number(self, table: Table) -> int:
         if not table.numbered:
             return 0
         name, column = table.name, table.key[0]
@@ -171,12 +196,14 @@ class Snapshot(msgspec.Struct, eq=False):
         ((number,),) = await self._engine.read(Query(last, (name,)))
         return int(number)
 
-    async def rows(self, table: Table, after: Key = ()) -> AsyncIterator[list[Row]]:
-        """Yield pages of a table's rows in key order, starting after the key `after`."""
+    async def pages(
+        self, table: str = "", after: Key = ()
+    ) -> AsyncIterator[tuple[Table, list[Row]]]:
         paged = self._fetched if self._engine.dialect is Dialect.POSTGRES else self._looked_up
-        alike = _alike(self._engine.dialect, table)
-        async for rows in paged(table, after):
-            yield [alike(row) for row in rows]
+        for one in self.tables:
+            if one.name >= table:
+                async for rows in paged(one, after if one.name == table else ()):
+                    yield one, _checked(one, rows)
 
     async def _looked_up(self, table: Table, after: Key) -> AsyncIterator[Rows]:
         key_of = table.keyed()
@@ -209,7 +236,9 @@ async def snapshot(engine: Engine) -> AsyncIterator[Snapshot]:
 
 def selecting(table: Table, dialect: Dialect, *, after: bool) -> str:
     """Write a SELECT of a table's rows in key order; with `after` only those after a key."""
-    columns = ", ".join(one.name for one in table.columns)
+    columns = ", ".join(
+        f"{one.name}::integer" if one.native == "boolean" else one.name for one in table.columns
+    )
     texts = {one.name for one in table.columns if one.kind == "text"}
     bytewise = ' COLLATE "C"' if dialect is Dialect.POSTGRES else ""
     key = ", ".join(f"{name}{bytewise}" if name in texts else name for name in table.key)
@@ -225,23 +254,17 @@ def _kept(table: Table) -> str:
     return f"name NOT IN ('{UNFINISHED}', '{MOVED}')" if table.name == "facts" else "true"
 
 
-def _alike(dialect: Dialect, table: Table) -> Callable[[Sequence[Value]], Row]:
-    """Make a function that converts an engine's row to the common types."""
+def _checked(table: Table, rows: Rows) -> list[Row]:
+    """Check the types of rows, which SQLite does not enforce."""
     types = [TYPES[one.kind] for one in table.columns]
-
-    def from_postgres(row: Sequence[Value]) -> Row:
-        return tuple(int(value) if isinstance(value, bool) else value for value in row)
-
-    def from_sqlite(row: Sequence[Value]) -> Row:
+    for row in rows:
         for value, kind in zip(row, types, strict=True):
-            if value is not None and type(value) is not kind:  # SQLite does not enforce types
+            if value is not None and type(value) is not kind:
                 raise CorruptDatabaseError(
                     f"{table.name} has a row with {type(value).__name__} instead of "
                     f"{kind.__name__}: {shown(table.keyed()(row))}"
                 )
-        return tuple(row)
-
-    return from_postgres if dialect is Dialect.POSTGRES else from_sqlite
+    return [tuple(row) for row in rows]
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -260,44 +283,41 @@ def inserting(table: Table) -> Statement:
     )
 
 
-def holding(dialect: Dialect, table: Table) -> Callable[[Row], Row]:
-    """Make a function that adapts a row to an engine: for PostgreSQL, NUL in texts becomes U+FFFD.
+_FITS: Mapping[str, Callable[[Any], Value]] = {
+    "boolean": bool,
+    "text": lambda text: text.replace("\0", "\ufffd"),
+}
+"""Conversions of a value for a column of PostgreSQL, by its type."""
 
-    The function raises StoreError if a key has a NUL, as the row could not be found any more.
+
+def holding(dialect: Dialect, table: Table) -> Callable[[Row], Row]:
+    """Make a function that adapts a row to an engine, as parameters of `inserting`.
+
+    PostgreSQL has booleans, and no NUL in texts, which becomes U+FFFD. The function raises
+    StoreError if a key has a NUL, as the row could not be found any more.
     """
-    key_of = table.keyed()
     if dialect is Dialect.SQLITE:
         return lambda row: row
+    key_of = table.keyed()
+    fits = [_FITS.get(one.native) for one in table.columns]
 
-    def without_nul(row: Row) -> Row:
-        if not any(isinstance(one, str) and "\0" in one for one in row):
-            return row
+    def for_postgres(row: Row) -> Row:
         if any("\0" in str(part) for part in key_of(row)):
             raise StoreError(
                 f"{table.name} has a row whose key contains a NUL, which PostgreSQL cannot store: "
                 f"{shown(key_of(row))}"
             )
-        return tuple(one.replace("\0", "\ufffd") if isinstance(one, str) else one for one in row)
-
-    return without_nul
-
-
-def as_params(table: Table, rows: Iterable[Row]) -> list[tuple[object, ...]]:
-    """Convert rows to parameters of `inserting`."""
-    flags = {place for place, one in enumerate(table.columns) if one.native == "boolean"}
-    if not flags:
-        return list(rows)
-    return [
-        tuple(
-            bool(value) if place in flags and value is not None else value
-            for place, value in enumerate(row)
+        return tuple(
+            value if fit is None or value is None else fit(value)
+            for fit, value in zip(fits, row, strict=True)
         )
-        for row in rows
-    ]
+
+    return for_postgres
 
 
-def numbering(table: Table, number: int) -> list[Query]:
+def numbering(contents: Contents) -> list[Query]:
     """Return statements that make auto-increment of a table continue after `number`."""
+    table, number = contents.table, contents.number
     if not number:
         return []
     forget = Statement("DELETE FROM sqlite_sequence WHERE name = ?1", "SELECT $1::text")

@@ -13,7 +13,7 @@ Memory: one page of each side, whatever the size of the database.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +24,7 @@ import msgspec
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError
 from bridge.storage import sql
-from bridge.storage.backup import BackupFile, BackupWriter, Contents, Header, Sum, encoded
+from bridge.storage.backup import BackupFile, BackupWriter, Header, Sum, encoded
 from bridge.storage.migrate import (
     FIRST,
     MOVED,
@@ -48,8 +48,7 @@ from bridge.storage.sqlstore import described, engine_for
 from bridge.storage.tables import (
     Row,
     Snapshot,
-    Table,
-    as_params,
+    Source,
     catalogue,
     dropping,
     holding,
@@ -73,22 +72,18 @@ class Progress(Protocol):
     def advances(self, rows: int) -> None: ...
 
 
-Source = Snapshot | BackupFile
-"""Source of rows: a snapshot of a database, or a backup."""
-
-
-class Compared(msgspec.Struct, frozen=True):
+class Compared(msgspec.Struct):
     """Result of comparing a table of source and target."""
 
     table: str
-    rows: int
+    rows: int = 0
     """Number of equal rows."""
-    sha256: str
+    sha256: str = ""
     """Digest of the equal rows, as in a backup."""
     changed: int = 0
     """Number of equal rows in which NUL was replaced for the target."""
     differ: int = 0
-    named: tuple[str, ...] = ()
+    named: list[str] = []
     """Keys of some rows that differ, are missing or are surplus."""
 
 
@@ -141,11 +136,10 @@ async def move(
             mark = await _prepared(target, to, mark, version, clock.now(), replace=replace)
             async with snapshot(source) as still:
                 compared = await _filled(still, target, mark, progress)
-                numbers = await _numbers(still)
             if moved is None:
                 fact = msgspec.json.encode(Moved(mark.id, to, clock.now())).decode()
                 await source.commit([Query(_WRITE_FACT, (MOVED, fact))])
-            await target.commit([*numbers, Query(_DROP_FACT, (UNFINISHED,))])
+            await target.commit([Query(_DROP_FACT, (UNFINISHED,))])
     return compared
 
 
@@ -167,10 +161,7 @@ async def backup(url: str, path: Path, clock: Clock, progress: Progress, program
             # A long read of the file itself would prevent WAL checkpoints.
             engine = await closing.enter_async_context(_copy(engine, path, clock))
         async with snapshot(engine) as still:
-            contents = [
-                Contents(one, await still.count(one), await still.number(one))
-                for one in still.tables
-            ]
+            contents = await still.contents()
             header = Header(
                 id=secrets.token_hex(8),
                 made=clock.now(),
@@ -182,11 +173,9 @@ async def backup(url: str, path: Path, clock: Clock, progress: Progress, program
             progress.begins("writing", sum(one.rows for one in contents))
             writer = BackupWriter(path, header)
             closing.callback(writer.abandon)
-            for table in still.tables:
-                async for page in still.rows(table):
-                    writer.rows(page)
-                    progress.advances(len(page))
-                writer.ends(table)
+            async for table, page in still.pages():
+                writer.rows(table, page)
+                progress.advances(len(page))
         # After the snapshot: checking a large file takes longer than PostgreSQL allows it to idle.
         return writer.close()
 
@@ -204,7 +193,7 @@ async def restore(
         mark = Mark(header.id, f"the backup {header.id} ({path.name})")
         mark = await _prepared(target, name, mark, header.schema, clock.now(), replace=replace)
         compared = await _filled(file, target, mark, progress)
-        await target.commit([*await _numbers(file), Query(_DROP_FACT, (UNFINISHED,))])
+        await target.commit([Query(_DROP_FACT, (UNFINISHED,))])
         await migrate(target, clock.now())
     return compared
 
@@ -287,10 +276,9 @@ async def _prepared(
             if (half.id == mark.id or half.source == mark.source) and version == schema:
                 return half
             raise UnfinishedError(half)
-        for table in await catalogue(target):
-            # `doctor` may have left facts.
-            if table.name != "facts" and await Snapshot(target, ()).count(table):
-                raise NotEmptyError(name)
+        there = await Snapshot(target, await catalogue(target)).contents()
+        if any(one.rows and one.table.name != "facts" for one in there):  # `doctor` leaves facts
+            raise NotEmptyError(name)
     migrations = [one for one in known(target.dialect) if one.number <= schema]
     anew = [query for migration in migrations for query in steps(migration, now)]
     drops = dropping(target.dialect) if version else []
@@ -304,81 +292,69 @@ async def _filled(source: Source, target: Engine, mark: Mark, progress: Progress
     held = {table.name: table for table in await catalogue(target)}
     if [table.shape for table in source.tables] != [table.shape for table in held.values()]:
         raise StoreError("the tables of source and target differ: was one of them altered?")
-    rows = sum([await source.count(table) for table in source.tables])
+    holds = {name: holding(target.dialect, table) for name, table in held.items()}
+    contents = await source.contents()
+    rows = sum(one.rows for one in contents)
     progress.begins("copying", rows)
-    for table in source.tables:
-        if table.name < mark.table:
-            progress.advances(await source.count(table))
-        else:
-            mark = await _copied(source, target, held[table.name], mark, progress)
+    progress.advances(sum(one.rows for one in contents if one.table.name < mark.table))
+    async for table, page in source.pages(mark.table, mark.after):
+        copied = [holds[table.name](row) for row in page]
+        mark = msgspec.structs.replace(mark, table=table.name, after=table.keyed()(page[-1]))
+        fact = (UNFINISHED, msgspec.json.encode(mark).decode())
+        parts = [Part(inserting(held[table.name]), copied), Part(sql.SAVE_FACT, [fact])]
+        await target.commit([Together(parts)])
+        progress.advances(len(page))
+    if numbers := [query for one in contents for query in numbering(one)]:
+        await target.commit(numbers)
     progress.begins("comparing", rows)
     async with snapshot(target) as still:
-        compared = []
-        for table in source.tables:
-            own = held[table.name]
-            ours, theirs = _each(source.rows(table), progress), _each(still.rows(own))
-            compared.append(await _compared(table, ours, theirs, holding(target.dialect, own)))
+        compared = await _compared(_each(source, progress), _each(still), holds)
     if any(one.differ for one in compared):
         raise DiffersError(compared)
     return compared
 
 
-async def _copied(
-    source: Source, target: Engine, table: Table, mark: Mark, progress: Progress
-) -> Mark:
-    hold, key_of = holding(target.dialect, table), table.keyed()
-    insert = inserting(table)
-    wanted = next(one for one in source.tables if one.name == table.name)
-    after = mark.after if mark.table == table.name else ()
-    async for page in source.rows(wanted, after):
-        rows = [hold(row) for row in page]
-        mark = msgspec.structs.replace(mark, table=table.name, after=key_of(page[-1]))
-        fact = (UNFINISHED, msgspec.json.encode(mark).decode())
-        parts = [Part(insert, as_params(table, rows)), Part(sql.SAVE_FACT, [fact])]
-        await target.commit([Together(parts)])
-        progress.advances(len(page))
-    return mark
+_Positioned = tuple[tuple[str | int, ...], Row]
+"""A row after its position, which begins with the table's name."""
+_END: _Positioned = ("\uffff",), ()
+
+
+async def _each(source: Source, progress: Progress | None = None) -> AsyncIterator[_Positioned]:
+    """Yield all rows, and at last `_END`."""
+    async for table, rows in source.pages():
+        key_of = table.keyed()
+        for row in rows:
+            yield (table.name, *key_of(row)), row
+        if progress is not None:
+            progress.advances(len(rows))
+    yield _END
 
 
 async def _compared(
-    table: Table, ours: AsyncIterator[Row], theirs: AsyncIterator[Row], hold: Callable[[Row], Row]
-) -> Compared:
-    """Compare a table's rows one by one; both sides are sorted by key."""
-    key_of = table.keyed()
-    digest, rows, changed, differ = sha256(), 0, 0, 0
-    named: list[str] = []
-    left, right = await anext(ours, None), await anext(theirs, None)
-    while left is not None or right is not None:
-        key = min(key_of(row) for row in (left, right) if row is not None)
-        one = left if left is not None and key_of(left) == key else None
-        other = right if right is not None and key_of(right) == key else None
-        if one is not None and other is not None and (wanted := hold(one)) == other:
-            digest.update(encoded(other) + b"\n")
-            rows += 1
-            changed += wanted != one
+    ours: AsyncIterator[_Positioned],
+    theirs: AsyncIterator[_Positioned],
+    holds: Mapping[str, Callable[[Row], Row]],
+) -> list[Compared]:
+    """Compare the rows one by one; both sides have them by table name and key."""
+    results = {name: Compared(name) for name in holds}
+    digests = {name: sha256() for name in holds}
+    left, right = await anext(ours), await anext(theirs)
+    while (place := min(left[0], right[0])) != _END[0]:
+        name, result = str(place[0]), results[str(place[0])]
+        one = left[1] if left[0] == place else None
+        other = right[1] if right[0] == place else None
+        if one is not None and other is not None and (wanted := holds[name](one)) == other:
+            digests[name].update(encoded(other) + b"\n")
+            result.rows += 1
+            result.changed += wanted != one
         else:
-            differ += 1
-            if len(named) < NAMED:
-                named.append(shown(key))
+            result.differ += 1
+            if len(result.named) < NAMED:
+                result.named.append(shown(place[1:]))
         if one is not None:
-            left = await anext(ours, None)
+            left = await anext(ours)
         if other is not None:
-            right = await anext(theirs, None)
-    return Compared(table.name, rows, digest.hexdigest(), changed, differ, tuple(named))
-
-
-async def _each(
-    pages: AsyncIterator[list[Row]], progress: Progress | None = None
-) -> AsyncIterator[Row]:
-    async for page in pages:
-        for row in page:
-            yield row
-        if progress is not None:
-            progress.advances(len(page))
-
-
-async def _numbers(source: Source) -> list[Query]:
-    """Return statements that continue the target's auto-increment after the source's numbers."""
-    return [
-        query for table in source.tables for query in numbering(table, await source.number(table))
-    ]
+            right = await anext(theirs)
+    for name, result in results.items():
+        result.sha256 = digests[name].hexdigest()
+    return [*results.values()]
