@@ -47,7 +47,6 @@ from bridge.rooms.rules import BadOrder, Rules
 from bridge.rooms.store import Change, Commit, DeadLetter, NewInput, StorePort
 from bridge.rooms.surroundings import SystemClock, Upgrades
 from bridge.storage import transfer
-from bridge.storage.backup import BackupFile, Sum
 from bridge.storage.migrate import SCHEMA_VERSION
 from bridge.storage.query import AlreadyInUse
 from bridge.storage.sqlstore import (
@@ -58,7 +57,7 @@ from bridge.storage.sqlstore import (
     open_store,
     pending_migrations,
 )
-from bridge.storage.transfer import Compared
+from bridge.storage.transfer import BackupFile, Compared, Sum
 
 Answer = TypeVar("Answer")
 _ALL = 100_000

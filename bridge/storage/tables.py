@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 
@@ -154,20 +154,6 @@ class Contents(msgspec.Struct, frozen=True):
     """Highest auto-increment number given to a row; 0 if none."""
 
 
-class Source(Protocol):
-    """All rows of a database: a `Snapshot`, or a `backup.BackupFile`."""
-
-    tables: Sequence[Table]
-
-    async def contents(self) -> Sequence[Contents]: ...
-
-    def pages(self, table: str = "", after: Key = ()) -> AsyncIterator[tuple[Table, list[Row]]]:
-        """Yield the rows of all tables in pages, by table name and key.
-
-        Starts with this table, after the key.
-        """
-
-
 class Snapshot(msgspec.Struct, eq=False):
     """A consistent snapshot of a database, unaffected by later writes."""
 
@@ -199,6 +185,7 @@ class Snapshot(msgspec.Struct, eq=False):
     async def pages(
         self, table: str = "", after: Key = ()
     ) -> AsyncIterator[tuple[Table, list[Row]]]:
+        """Yield the rows by table name and key, beginning with this table, after the key."""
         paged = self._fetched if self._engine.dialect is Dialect.POSTGRES else self._looked_up
         for one in self.tables:
             if one.name >= table:

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from bridge.rooms.store import StoreError
-from bridge.storage.backup import BackupFile
 from bridge.storage.migrate import SCHEMA_VERSION
 from bridge.storage.sqlstore import open_store
-from bridge.storage.transfer import backup, move, restore
+from bridge.storage.transfer import BackupFile, backup, move, restore
 from tests.fakes.clock import ManualClock
 from tests.unit.storage.conftest import FixedClock, NewUrl
 from tests.unit.storage.contents import Silent

@@ -15,7 +15,6 @@ import pytest
 from bridge.ids import RoomId
 from bridge.rooms.store import Commit, Entry, NewInput, StoredRoom
 from bridge.storage import postgres
-from bridge.storage.backup import BackupFile, DamagedBackup, Sum
 from bridge.storage.migrate import (
     SCHEMA_VERSION,
     NewerSchemaError,
@@ -24,7 +23,15 @@ from bridge.storage.migrate import (
 )
 from bridge.storage.query import AlreadyInUse
 from bridge.storage.sqlstore import SqlStore, engine_for, missing_file, open_store
-from bridge.storage.transfer import NotEmptyError, backup, move, restore
+from bridge.storage.transfer import (
+    BackupFile,
+    DamagedBackup,
+    NotEmptyError,
+    Sum,
+    backup,
+    move,
+    restore,
+)
 from tests.unit.storage.conftest import FixedClock, NewUrl
 from tests.unit.storage.contents import Silent, contents, fill, run
 from tests.unit.storage.test_transfer import Stopped, Stops
