@@ -48,8 +48,7 @@ from bridge.matrix.crypto.vault import WORDS, Sealer, Vault, derive
 from bridge.matrix.crypto.wire import KeyServer
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.users import LOAD_IT, not_loaded
-from bridge.ops.bridge_state import StateReports
-from bridge.ops.health import REFUSED, Health
+from bridge.ops.health import REFUSED, Health, StateReports
 from bridge.ops.logging import configure_logging
 from bridge.ops.metrics import Metrics, listening, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane

@@ -44,7 +44,7 @@ from bridge.link.http_client import VISITS
 from bridge.link.links import Links
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN, TAKEN
-from bridge.ops import bridge_state, health
+from bridge.ops import health
 from bridge.ops.metrics import Metrics
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
@@ -104,7 +104,7 @@ async def test_states_are_reported_if_an_endpoint_is_configured(
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    monkeypatch.setattr(bridge_state, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(health, "LOOK_EVERY", 0.01)
     config = told(tmp_path)
     homeserver = {"status_endpoint": endpoint if wanted else ""}
     changed = {

@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from bridge.ops.bridge_state import FIRST_PAUSE, LOOK_EVERY, REPEAT, TTL, StateReports
-from bridge.ops.health import REFUSED, Health
+from bridge.ops.health import FIRST_PAUSE, LOOK_EVERY, REFUSED, REPEAT, TTL, Health, StateReports
 from bridge.rooms.ports import Unavailable
 from tests.fakes.clock import ManualClock
 from tests.unit.ops.test_health import Peer, once
