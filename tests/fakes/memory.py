@@ -14,12 +14,11 @@ from typing import Any, TypeVar
 from weakref import finalize
 
 from bridge.rooms.store import DeadLetter, Unstorable
-from bridge.storage.group import GroupWriter, Ticket
 from bridge.storage.migrate import known
 from bridge.storage.query import Dialect, Query, Rows, Together, Unreachable
 from bridge.storage.sql import Write, carry_out
 from bridge.storage.sqlite import run, translated
-from bridge.storage.sqlstore import SqlStore
+from bridge.storage.sqlstore import GroupWriter, SqlStore, Ticket
 
 T = TypeVar("T")
 

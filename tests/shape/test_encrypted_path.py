@@ -30,7 +30,7 @@ from tests.shape.test_path import Walk, check, serving, told
 from tests.unit.matrix.crypto.world import FakeServer, Phone, World
 
 ROOM, CUSTOMER = "!0:localhost", "@customer0:localhost"
-FROM_CUSTOMER, FROM_AGENT = 33, 10
+FROM_CUSTOMER, FROM_AGENT = 33, 32
 """Maximum number of files each way; lower it whenever the path gets shorter. More than in
 `test_path`, as message bodies are stored encrypted by the vault."""
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import pytest
 
 from bridge.rooms.store import StoreError
-from bridge.storage.group import GroupWriter
 from bridge.storage.query import CorruptDatabaseError, Unreachable
+from bridge.storage.sqlstore import GroupWriter
 
 
 class Database:
