@@ -180,13 +180,13 @@ class PostgresEngine:
             unwritten = not sent or isinstance(error, TakesNothing)
             if unwritten or not await self._committed(writer, token):
                 raise
-        if only is None or only.reading is None:
+        if only is None or not any(part.returns for part in only.parts):
             return answers
         newest = sum(len(part.rows) for part in only.parts) + _MARGIN
-        changing = [part.rows for part in only.parts if part.statement in only.reading.changing]
-        changed = {row[0] for rows in changing for row in rows}
+        # Found too are the rows that it has changed, by the strict parts.
+        changed = {row[0] for part in only.parts if part.strict for row in part.rows}
         async with self._writer as connection:
-            written = await connection.fetch(only.reading.lost.postgres, writer, newest)
+            written = await connection.fetch(_WRITTEN, writer, newest)
         return [[row for row in written if row[0] not in changed]]
 
     async def migrate(self, queries: Sequence[Query]) -> None:
@@ -275,6 +275,12 @@ _MARK = for_rows(
 _FENCE = (
     "INSERT INTO writers (id, token) VALUES ($1, $3) "
     "ON CONFLICT (id) DO UPDATE SET token = excluded.token WHERE writers.token < $2"
+)
+# The transaction also wrote its token to `writers`, so both rows have the same xmin.
+_WRITTEN = (
+    "SELECT seq, key, handled FROM (SELECT seq, key, handled, xmin AS written "
+    "FROM journal ORDER BY seq DESC LIMIT $2) AS newest "
+    "WHERE written = (SELECT xmin FROM writers WHERE id = $1)"
 )
 _MARGIN = 10_000
 """Journal rows that other processes may have added since the lost commit."""

@@ -64,20 +64,9 @@ class Part(NamedTuple):
     """At least one row of parameters."""
     strict: bool = False
     """If True, every row must be written; otherwise the transaction is rolled back with Stale."""
-    returns: bool = False
-    """Whether the caller gets the returned rows, with the columns `seq`, `key`, `handled`."""
-
-
-class Reading(NamedTuple):
-    """How to get the rows that a `Together` returns without RETURNING."""
-
-    inserted: Callable[[int, tuple[Any, ...]], tuple[Any, ...]]
-    """Builds SQLite's returned row from the row id and the parameters of an insert."""
-    lost: Statement
-    """Finds a PostgreSQL transaction's rows if its answer was lost; the parameters are the writer's
-    id in table `writers`, and the number of rows to search."""
-    changing: tuple[Statement, ...]
-    """Statements that update rows, which `lost` finds too; their first parameter is `seq`."""
+    returns: Callable[[int, tuple[Any, ...]], tuple[Any, ...]] | None = None
+    """Set if the caller gets the returned rows, with the columns `seq`, `key`, `handled`: builds
+    SQLite's from the row id and the parameters of an insert."""
 
 
 class Together(NamedTuple):
@@ -87,8 +76,6 @@ class Together(NamedTuple):
     """
 
     parts: Sequence[Part]
-    reading: Reading | None = None
-    """Required if a part returns rows."""
     rooms: Sequence[RoomId] = ()
     """Rooms that this process must own, if several processes share the database (`shards`)."""
 
@@ -172,7 +159,7 @@ def as_one(parts: Sequence[Part]) -> tuple[str, list[object]]:
         params += [list(column) for column in zip(*part.rows, strict=True)]
         if part.strict:
             params.append(len(part.rows))
-    shapes = [(one.statement, len(one.rows) == 1, one.strict, one.returns) for one in parts]
+    shapes = [(one.statement, len(one.rows) == 1, one.strict, bool(one.returns)) for one in parts]
     return _as_one(tuple(shapes)), params
 
 

@@ -42,7 +42,6 @@ from bridge.storage.query import (
     Engine,
     Part,
     Query,
-    Reading,
     Rows,
     Statement,
     Together,
@@ -126,15 +125,14 @@ async def carry_out(
     # Before the commits: the group may settle the row of an attempt whose caller has timed out.
     if attempts:
         marks = [(one.row.seq, one.now) for one in attempts]
-        rooms = [one.row.room_id for one in attempts]
-        queries.append(Together([Part(MARK_ATTEMPTED, marks)], rooms=rooms))
+        queries.append(
+            Together([Part(MARK_ATTEMPTED, marks)], [one.row.room_id for one in attempts])
+        )
     if parts:
-        rooms = [one.room_id for one in commits]
-        queries.append(Together(parts, WRITTEN, rooms))
-    queries += others
-    rows = await engine.commit(queries) if queries else []
+        queries.append(Together(parts, [one.room_id for one in commits]))
+    rows = await engine.commit([*queries, *others]) if queries or others else []
     committed = iter(_committed(commits, rows[bool(attempts)] if parts else ()))
-    counted = iter(rows[len(rows) - len(others) :])
+    counted = iter(rows[len(queries) :])
     answers: list[object] = []
     for write in writes:
         if isinstance(write, Commit):
@@ -199,19 +197,6 @@ SETTLE_EFFECTS = updating(
 SAVE_ANCHORS = for_rows(upsert("anchors", "room_id, name", "event_id"), "text, text, text")
 
 
-WRITTEN = Reading(
-    # A row of INSERT_ENTRIES or INSERT_WAITING.
-    lambda seq, row: (seq, row[1], row[4] if len(row) > 4 else None),
-    # The transaction also wrote its token to `writers`, so both rows have the same xmin.
-    same(
-        "SELECT seq, key, handled FROM (SELECT seq, key, handled, xmin AS written "
-        "FROM journal ORDER BY seq DESC LIMIT $2) AS newest "
-        "WHERE written = (SELECT xmin FROM writers WHERE id = $1)"
-    ),
-    (END_INPUTS, SETTLE_EFFECTS),
-)
-
-
 def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
     """Return the statements of a group of commits, which take effect together."""
     new_rooms: list[tuple[object, ...]] = []
@@ -241,19 +226,18 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
         waiting += [(room_id, new.key, own.close(room_id, new.body), now) for new in one.waiting]
     # All processes lock rooms' rows in the same order, to avoid deadlocks.
     rooms.sort(key=itemgetter(0))
-    # Statement, rows, strict, returns.
-    parts: tuple[tuple[Statement, Sequence[tuple[object, ...]], bool, bool], ...] = (
-        (INSERT_ROOMS, new_rooms, True, False),
-        (SAVE_ROOMS, rooms, True, False),
-        (SAVE_CHATS, chats, False, False),
-        (INSERT_CHANGES, changes, False, False),
-        (END_INPUTS, ended, True, False),
-        (SETTLE_EFFECTS, settled, True, False),
-        (SAVE_ANCHORS, [*anchors.values()], False, False),
-        (INSERT_ENTRIES, entries, False, True),
-        (INSERT_WAITING, waiting, False, True),
+    parts = (
+        Part(INSERT_ROOMS, new_rooms, strict=True),
+        Part(SAVE_ROOMS, rooms, strict=True),
+        Part(SAVE_CHATS, chats),
+        Part(INSERT_CHANGES, changes),
+        Part(END_INPUTS, ended, strict=True),
+        Part(SETTLE_EFFECTS, settled, strict=True),
+        Part(SAVE_ANCHORS, [*anchors.values()]),
+        Part(INSERT_ENTRIES, entries, returns=lambda seq, row: (seq, row[1], row[4])),
+        Part(INSERT_WAITING, waiting, returns=lambda seq, row: (seq, row[1], None)),
     )
-    return [Part(*part) for part in parts if part[1]]
+    return [part for part in parts if part.rows]
 
 
 def change_rows(changes: Sequence[Change]) -> list[tuple[object, ...]]:

@@ -223,8 +223,8 @@ def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
                 cursor.execute(sqlite, row)
             if cursor.rowcount:
                 written += 1
-                if returns and query.reading is not None:
-                    returned.append(query.reading.inserted(cursor.lastrowid or 0, row))
+                if returns is not None:
+                    returned.append(returns(cursor.lastrowid or 0, row))
         if strict and written < len(rows):
             raise Stale(STALE)
     return returned

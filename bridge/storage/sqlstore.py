@@ -516,7 +516,9 @@ _Group = list[tuple[Ticket, int, W]]
 class GroupWriter(Generic[W]):
     """Commits requests in groups of up to `group_limit`; `patience` is their timeout in seconds."""
 
-    def __init__(self, commit: Transact[W], *, group_limit: int = 500, patience: float = 20.0) -> None:
+    def __init__(
+        self, commit: Transact[W], *, group_limit: int = 500, patience: float = 20.0
+    ) -> None:
         self._commit = commit
         self._group_limit = group_limit
         self._patience = patience
