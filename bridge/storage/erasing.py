@@ -16,16 +16,12 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import msgspec
-from msgspec.structs import asdict
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.store import Cutoffs
 from bridge.storage.query import Part, Query, Rows, Statement, Together, Unreachable, for_rows, same
 from bridge.storage.sql import (
-    DROP_OLD_SECRETS,
     DROP_SECRETS,
     EMPTY_LOG,
     FACT,
@@ -33,7 +29,6 @@ from bridge.storage.sql import (
     SAVE_FACT,
     TOKEN,
     Cover,
-    dropping_some,
 )
 
 STRETCH = 5_000
@@ -137,19 +132,6 @@ UNNAME_ROOM = same(
     "WHERE room_id = $1 RETURNING number"
 )
 UNNAME = same("UPDATE changes SET actor = $2 WHERE actor = $1 RETURNING number")
-PRUNES = {
-    "chats": dropping_some("chats", "room_id, number", "ended < $1"),
-    "accounts": dropping_some(
-        "accounts",
-        "room_id",
-        "issued < $1 "
-        "AND NOT EXISTS (SELECT 1 FROM rooms WHERE rooms.room_id = accounts.room_id AND live)",
-    ),
-    "ghosts": dropping_some("ghosts", "user_id", "seen < $1"),
-    "audit": dropping_some("changes", "number", "at < $1 ORDER BY number"),
-    "secrets": DROP_OLD_SECRETS,
-}
-"""Pruning statements by field name of `Cutoffs`, and that for secrets."""
 SIZE = Statement(
     "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", "SELECT 0"
 )
@@ -161,7 +143,7 @@ LARGEST = 256 * 1024 * 1024
 
 @dataclass(eq=False)
 class Eraser:
-    """Erases rooms and persons, and prunes old rows. Methods raise StoreError."""
+    """Erases rooms and persons. Methods raise StoreError."""
 
     _read: Read
     _write: Write
@@ -316,18 +298,6 @@ class Eraser:
         await self._drop(DROP_SECRETS, await self.keys_of(person))
         await self._drop(DROP_FACTS, await self.facts_of(person, hashed))
         await self._write(Query(UNNAME, (person, _nobody())))
-
-    # --- retention --------------------------------------------------------------------------------
-
-    async def prune(self, cutoffs: Cutoffs, secrets_before: int, most: int) -> int:
-        """Delete rows older than the cutoffs, `most` at a time; return how many were deleted."""
-        touched = 0
-        for name, before in (asdict(cutoffs) | {"secrets": secrets_before}).items():
-            count = most if before is not None else 0
-            while count == most:
-                count = cast(int, await self._write(Query(PRUNES[name], (before, most))))
-                touched += count
-        return touched
 
     # --- copies left on disk --------------------------------------------------------------------
 

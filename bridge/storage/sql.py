@@ -622,10 +622,22 @@ ERASE_BODIES = same(
 )
 
 
-def dropping_some(table: str, key: str, old: str) -> Statement:
+def _dropping_some(table: str, key: str, old: str) -> Statement:
     """Make a DELETE of at most $2 rows that match `old`, a condition on $1; returns each row."""
     some = f"SELECT {key} FROM {table} WHERE {old} LIMIT $2"  # noqa: S608 - our own words
     return same(f"DELETE FROM {table} WHERE ({key}) IN ({some}) RETURNING {key}")  # noqa: S608
 
 
-DROP_OLD_SECRETS = dropping_some("secrets", "name", "keep_until < $1")
+PRUNES = {
+    "chats": _dropping_some("chats", "room_id, number", "ended < $1"),
+    "accounts": _dropping_some(
+        "accounts",
+        "room_id",
+        "issued < $1 "
+        "AND NOT EXISTS (SELECT 1 FROM rooms WHERE rooms.room_id = accounts.room_id AND live)",
+    ),
+    "ghosts": _dropping_some("ghosts", "user_id", "seen < $1"),
+    "audit": _dropping_some("changes", "number", "at < $1 ORDER BY number"),
+    "secrets": _dropping_some("secrets", "name", "keep_until < $1"),
+}
+"""Pruning statements by field name of `Cutoffs`, and that for secrets."""

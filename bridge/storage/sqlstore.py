@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from msgspec import UNSET, Struct
-from msgspec.structs import astuple
+from msgspec.structs import asdict, astuple
 
 from bridge.config.fields import SQLITE, check_database_url
 from bridge.ids import EffectSeq, EventId, QueueId, RoomId
@@ -322,7 +322,12 @@ class SqlStore:
         `rows_before` and secrets that expired before it, and apply `others`. Dead letters stay.
         Return the number of rows touched.
         """
-        touched, first = await self.eraser.prune(others, rows_before, SLICE), 0
+        touched, first = 0, 0
+        for name, before in (asdict(others) | {"secrets": rows_before}).items():
+            count = 0 if before is None else SLICE
+            while count == SLICE:
+                count = await self._update(sql.PRUNES[name], before, SLICE)
+                touched += count
         while True:
             looked = await self._read(sql.STRETCH, first, SLICE, bodies_before, rows_before)
             ((last, due),) = looked
