@@ -1,4 +1,6 @@
-"""Schema migrations: numbered files of plain SQL, each applied in its own transaction.
+"""The schema: its migrations, and the catalogue of tables.
+
+Migrations are numbered files of plain SQL, each applied in its own transaction.
 
 A file that fails is rolled back. Refused before anything is changed: a schema written by a later
 version of this program, and a database that is only partly filled or was moved elsewhere
@@ -8,14 +10,17 @@ version of this program, and a database that is only partly filled or was moved 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from importlib import resources
-from typing import NamedTuple
+from itertools import groupby
+from operator import itemgetter
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from bridge.rooms.store import StoreError
-from bridge.storage.query import AlreadyInUse, Dialect, Engine, Query, Statement, same
+from bridge.storage.query import AlreadyInUse, Dialect, Engine, Query, Rows, Statement, same
 
 SCHEMA_VERSION = 14
 """Schema version that this program works with: the number of the last file."""
@@ -212,3 +217,99 @@ def _statements(script: str) -> list[str]:
     kept = [line for line in script.splitlines() if not line.lstrip().startswith("--")]
     parts = "\n".join(kept).split(";\n")
     return [part.strip().removesuffix(";") for part in parts if part.strip()]
+
+
+# --- the catalogue of tables ----------------------------------------------------------------------
+
+Value = str | bytes | int | None
+Row = tuple[Value, ...]
+Key = tuple[str | int, ...]
+"""Key of a row; no key column has another type."""
+_LOCAL = {"schema_version", "writers", "replicas"}
+"""Tables about the database itself and the processes that use it; never copied."""
+_MADE = re.compile(r"\bCREATE (?:OR REPLACE )?(TABLE|VIEW) (\w+)|\b(RENAME) TO (\w+)")
+Kind = Literal["text", "bytes", "integer"]
+TYPES: dict[Kind, type] = {"text": str, "bytes": bytes, "integer": int}
+_KINDS: dict[str, Kind] = {
+    "text": "text",
+    "bytea": "bytes",
+    "blob": "bytes",
+    "bigint": "integer",
+    "integer": "integer",
+    "boolean": "integer",
+}
+
+
+class Column(msgspec.Struct, frozen=True):
+    name: str
+    kind: Kind
+    native: str
+    """The engine's name of the type."""
+
+
+class Table(msgspec.Struct, frozen=True):
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    numbered: bool
+    """Whether the key column is auto-incremented."""
+
+    @property
+    def shape(self) -> object:
+        """Description that is equal for two tables with interchangeable rows."""
+        columns = tuple((one.name, one.kind) for one in self.columns)
+        return self.name, columns, self.key, self.numbered
+
+    def keyed(self) -> Callable[[Sequence[Value]], Key]:
+        """Make a function that returns the key of a row."""
+        names = [one.name for one in self.columns]
+        places = [names.index(name) for name in self.key]
+        return lambda row: tuple(row[place] for place in places)  # type: ignore[misc]
+
+
+_CATALOGUE = Statement(
+    # Table, column, type, position in the key (0: none), whether auto-incremented.
+    "SELECT m.name, c.name, lower(c.type), c.pk, c.pk > 0 AND m.sql LIKE '%AUTOINCREMENT%' "
+    "FROM sqlite_master AS m, pragma_table_info(m.name) AS c WHERE m.type = 'table' "
+    "ORDER BY m.name, c.cid",
+    "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, NULL), "
+    "coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0), a.attidentity <> '' "
+    "FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 "
+    "AND NOT a.attisdropped LEFT JOIN pg_index AS i ON i.indrelid = c.oid AND i.indisprimary "
+    "WHERE c.relkind = 'r' AND c.relnamespace = "
+    "(SELECT oid FROM pg_namespace WHERE nspname = current_schema()) "
+    'ORDER BY c.relname::text COLLATE "C", a.attnum',
+)
+
+
+async def catalogue(engine: Engine) -> list[Table]:
+    """Return the bridge's tables that are copied, by name; empty if there is no schema."""
+    ours = {name for kind, name in made(engine.dialect) if kind == "TABLE"} - _LOCAL
+    rows = await engine.read(Query(_CATALOGUE))
+    by_table = groupby(rows, itemgetter(0))
+    return [_table(name, [*columns]) for name, columns in by_table if name in ours]
+
+
+def _table(table: str, rows: Rows) -> Table:
+    """Make a table of the rows of its columns in the catalogue."""
+    columns = []
+    for _, name, native, _, _ in rows:
+        if native not in _KINDS:
+            raise StoreError(f"{table}.{name} has a type that cannot be copied: {native}")
+        columns.append(Column(name, _KINDS[native], native))
+    key = tuple(name for _, name, _, place, _ in sorted(rows, key=itemgetter(3)) if place)
+    return Table(table, tuple(columns), key, any(counted for *_, counted in rows))
+
+
+def made(dialect: Dialect) -> set[tuple[str, str]]:
+    """Return TABLE or VIEW and the name of everything that any migration creates."""
+    found = (one for migration in known(dialect) for one in _MADE.findall(migration.script))
+    ours = {(kind or "TABLE", name or renamed) for kind, name, _, renamed in found}
+    return ours | {("TABLE", "schema_version")}
+
+
+def dropping(dialect: Dialect) -> list[Query]:
+    """Return statements that drop all views and tables of the bridge, views first."""
+    end = " CASCADE" if dialect is Dialect.POSTGRES else ""
+    ordered = sorted(made(dialect), reverse=True)
+    return [Query(same(f"DROP {kind} IF EXISTS {name}{end}")) for kind, name in ordered]

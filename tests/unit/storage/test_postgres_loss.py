@@ -31,7 +31,7 @@ from bridge.rooms.store import (
     StoredRoom,
     StoreError,
 )
-from bridge.storage import postgres, sqlstore, tables
+from bridge.storage import postgres, sqlstore, transfer
 from bridge.storage.migrate import MovedError
 from bridge.storage.postgres import PostgresEngine, turned
 from bridge.storage.query import Unreachable, same
@@ -344,7 +344,7 @@ async def test_a_move_goes_on_after_the_server_was_killed(
     server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str
 ) -> None:
     monkeypatch.setattr(postgres, "DOUBT_SECONDS", 0.5)
-    monkeypatch.setattr(tables, "PAGE", 20)
+    monkeypatch.setattr(transfer, "PAGE", 20)
     ours, theirs = f"sqlite:///{tmp_path / 'bridge.db'}", server.new_schema()
     before, after = (ours, theirs) if dies == "target" else (theirs, ours)
     clock = FixedClock()

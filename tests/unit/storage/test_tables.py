@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.storage.migrate import SCHEMA_VERSION, current_version
+from bridge.storage.migrate import SCHEMA_VERSION, catalogue, current_version, dropping
 from bridge.storage.query import Engine
 from bridge.storage.sqlstore import engine_for
-from bridge.storage.tables import catalogue, dropping
 from tests.unit.storage.conftest import FixedClock, NewUrl
 from tests.unit.storage.contents import columns_of, made_at
 
