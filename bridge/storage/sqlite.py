@@ -68,13 +68,14 @@ class SqliteEngine:
     """
 
     dialect = Dialect.SQLITE
+    _connection: sqlite3.Connection
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._owning: sqlite3.Connection | None = None
+        self._open: list[sqlite3.Connection] = []
+        """Connections to close, that of the claim last."""
         self._jobs: SimpleQueue[_Job | None] | None = None
         """Job queue of the thread while it runs; a None in it ends the thread."""
-        self._connection: sqlite3.Connection | None = None
         self._inode = 0
         """Inode of the open file, to check that it is still the one at `path`."""
 
@@ -90,7 +91,7 @@ class SqliteEngine:
 
     async def claim(self) -> None:
         path = self._path.with_name(f"{self._path.name}-owner")
-        self._owning = await self._hop(lambda: _locked(path, CLAIM_SECONDS))
+        await self._hop(lambda: self._open.append(_locked(path, CLAIM_SECONDS)))
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:
         return self._hop(lambda: self._transact(queries))
@@ -99,7 +100,7 @@ class SqliteEngine:
         await self.commit(queries)
 
     def read(self, query: Query) -> Awaitable[Rows]:
-        return self._hop(lambda: run(self._opened(), query))
+        return self._hop(lambda: run(self._connection, query))
 
     async def copy(self, path: Path) -> None:
         """Copy a consistent snapshot into a new file, also during writes; OSError if that fails."""
@@ -109,20 +110,19 @@ class SqliteEngine:
         """Close after pending jobs, waiting up to 10 s for a hanging disk."""
         if self._jobs is None:
             return
-        closing = self._hop(self._disconnect)
+        closed = self._hop(self._disconnect)
         self._jobs.put(None)
         self._jobs = None
         with suppress(TimeoutError):
             async with asyncio.timeout(10):
-                await asyncio.shield(closing)
+                await asyncio.shield(closed)
 
     def _hop(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Run `work` in the thread, where it goes on if the caller is cancelled."""
         if self._jobs is None:
             raise Unreachable("the store is closed")
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
-        self._jobs.put((work, answer, loop))
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put((work, answer))
         return answer
 
     # --- in the thread --------------------------------------------------------------------------
@@ -135,6 +135,7 @@ class SqliteEngine:
             )
         except sqlite3.OperationalError as error:
             raise Unreachable(f"cannot open {self._path}: {_reason(self._path, error)}") from error
+        self._open.append(connection)
         for setting in (*_SETTINGS, "SELECT count(*) FROM sqlite_master"):
             connection.execute(setting).fetchall()
         self._inode = self._path.stat().st_ino
@@ -143,20 +144,16 @@ class SqliteEngine:
         _touch(path)
         with closing(sqlite3.connect(path)) as copy:
             try:
-                self._opened().backup(copy)
+                self._connection.backup(copy)
             except sqlite3.OperationalError as error:  # mostly the copy's disk is full
                 raise OSError(errno.EIO, str(error), str(path)) from error
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._owning is not None:
-            self._owning.close()
-            self._owning = None
+        for connection in self._open:
+            connection.close()
 
     def _transact(self, queries: Sequence[Query | Together]) -> list[Rows]:
-        connection = self._opened()
+        connection = self._connection
         self._still_there()
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -178,28 +175,23 @@ class SqliteEngine:
                 return
         raise Unreachable(f"SQLite: {self._path} was moved or deleted while it is in use")
 
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise Unreachable("the store is closed")
-        return self._connection
 
-
-_Job = tuple[Callable[[], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
-"""Work, the future for its result, and the future's loop."""
+_Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+"""Work, and the future for its result."""
 
 
 def _work(jobs: SimpleQueue[_Job | None]) -> None:
     """Run jobs one after the other until a None (the thread's target)."""
     while (job := jobs.get()) is not None:
-        work, answer, loop = job
+        work, answer = job
         result, failure = None, None
         try:
             result = translated(work)
         except BaseException as error:  # noqa: BLE001 - raised where the answer is awaited
             failure = error
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(_answer, answer, result, failure)
-        del job, work, answer, loop, result, failure  # free them: the next job may come late
+            answer.get_loop().call_soon_threadsafe(_answer, answer, result, failure)
+        del job, work, answer, result, failure  # free them: the next job may come late
 
 
 def _answer(answer: asyncio.Future[Any], result: object, failure: BaseException | None) -> None:

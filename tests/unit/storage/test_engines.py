@@ -325,11 +325,11 @@ async def test_a_locked_file_is_an_error_and_then_works(tmp_path: Path) -> None:
 
 
 def _begin(engine: SqliteEngine) -> None:
-    engine._opened().execute("BEGIN IMMEDIATE")
+    engine._connection.execute("BEGIN IMMEDIATE")
 
 
 def _end(engine: SqliteEngine) -> None:
-    engine._opened().execute("ROLLBACK")
+    engine._connection.execute("ROLLBACK")
 
 
 @pytest.mark.asyncio
