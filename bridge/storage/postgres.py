@@ -14,7 +14,6 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from types import TracebackType
 from urllib.parse import urlsplit, urlunsplit
 
@@ -114,8 +113,11 @@ _CORRUPT = (asyncpg.exceptions.DataCorruptedError, asyncpg.exceptions.IndexCorru
 class PostgresEngine:
     """A PostgreSQL database, with a URL as asyncpg takes it; `clock` makes transaction tokens.
 
-    A connection counts as lost if a statement takes longer than `seconds`. With `shared`, other
-    processes may hold the claim as well, and a process writes only rooms that it owns (`shards`).
+    A connection counts as lost if a statement takes longer than `seconds`. The claim is a lock of
+    the writer's session, which the server releases when that ends; a dead session that the server
+    has not noticed is terminated by the next one, which finds it by a lock made of `_session`. With
+    `shared`, other processes may hold the claim as well, and a process writes only rooms that it
+    owns (`shards`).
     """
 
     dialect = Dialect.POSTGRES
@@ -130,12 +132,11 @@ class PostgresEngine:
     ) -> None:
         self._clock = clock
         self._backoff = Backoff()
-        locks = Locks() if shared else None
-        self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE, locks)
+        self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE)
         self._intake = Channel(url, self._backoff, seconds, PLANNED_ONCE)
-        self.shards = (
-            None if locks is None else Shards(self._writer.id, locks, self._writer, self._intake)
-        )
+        self._session = secrets.token_hex(6)
+        sessions = self._writer, self._intake
+        self.shards = Shards(self._session, Locks(), *sessions) if shared else None
         # LIFO, so that a quiet bridge does not connect readers that it does not need.
         self._readers: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()
         for _ in range(READERS):
@@ -149,10 +150,28 @@ class PostgresEngine:
 
     async def claim(self) -> None:
         """See `Engine`; a second call takes the claim again after `migrate` has released it."""
-        await self._writer.claim(CLAIM_SECONDS)
+        end = asyncio.get_running_loop().time() + CLAIM_SECONDS
+        async with self._writer as connection:
+            while self._writer.begin is None:
+                try:
+                    await self._take_claim(connection)
+                    self._writer.begin = self._take_claim
+                except AlreadyInUse:
+                    if asyncio.get_running_loop().time() >= end:
+                        raise
+                    await asyncio.sleep(0.2)
         if self.shards is not None and self._intake.begin is None:
             await self.shards.prove()
             self._intake.begin = self.shards.listen_on
+
+    async def _take_claim(self, connection: asyncpg.Connection) -> None:
+        await connection.execute(END_SESSION, self._session)
+        # The previous session holds this lock until it has ended, and its claim with it.
+        await connection.execute(MARK, self._session, timeout=FORMER_SECONDS)
+        if not await connection.fetchval(CLAIM if self.shards is None else SHARED_CLAIM):
+            raise AlreadyInUse
+        if self.shards is not None:
+            await self.shards.locks.begin(connection, self._session)
 
     async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:
         self._token = token = max(self._token + 1, self._clock.now())
@@ -196,7 +215,9 @@ class PostgresEngine:
         kept theirs, neither could migrate.
         """
         async with self._writer as connection:
-            await self._writer.let_go(connection)
+            if self.shards is not None and self._writer.begin is not None:
+                self._writer.begin = None
+                await connection.execute(LET_GO)
             await connection.execute("BEGIN")
             first = (*queries[:1], Query(_ALONE))
             *_, ((alone,),) = await _uncommitted(connection, first, MIGRATION_SECONDS)
@@ -357,13 +378,7 @@ class Backoff(msgspec.Struct, eq=False):
 
 
 class Channel(msgspec.Struct, eq=False):
-    """A connection that is made on demand, and again after a loss.
-
-    The writer's channel holds the claim, a session lock that makes its bridge the only one on this
-    database (with `locks`: one of those that share it). The server releases it when the session
-    ends. A dead session that the server has not noticed is terminated by the next one, which finds
-    it by an advisory lock made of `id`.
-    """
+    """A connection that is made on demand, and again after a loss."""
 
     _url: str
     _backoff: Backoff
@@ -371,13 +386,10 @@ class Channel(msgspec.Struct, eq=False):
     """Timeout of a statement, in seconds."""
     _settings: Mapping[str, str]
     """Session settings in addition to `_SETTINGS`."""
-    _locks: Locks | None = None
     begin: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
     """Awaited with each new connection, before it is used."""
-    id: str = msgspec.field(default_factory=partial(secrets.token_hex, 6))
     _turn: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
     _connection: asyncpg.Connection | None = None
-    _claims: bool = False
 
     async def __aenter__(self) -> asyncpg.Connection:
         """Wait for exclusive use of the connection; Unreachable if it cannot be made."""
@@ -439,7 +451,7 @@ class Channel(msgspec.Struct, eq=False):
                     raise Unreachable(f"PostgreSQL cannot be reached: {why}") from error
 
     async def _made(self) -> asyncpg.Connection:
-        """Connect, with durable commits and the claim; if either fails, close the connection."""
+        """Connect, with durable commits; close the connection if that or `begin` fails."""
         made = await asyncpg.connect(
             self._url,
             server_settings={**_SETTINGS, **self._settings},
@@ -449,45 +461,12 @@ class Channel(msgspec.Struct, eq=False):
         )
         try:
             await made.execute(_DURABLE)
-            if self._claims:
-                await self._take_claim(made)
             if self.begin is not None:
                 await self.begin(made)
         except BaseException:  # also a cancellation, by the timeout of `_committed`
             made.terminate()
             raise
         return made
-
-    async def claim(self, seconds: float) -> None:
-        """Take the claim now and with each new connection.
-
-        Raises AlreadyInUse if another process still holds it after `seconds`.
-        """
-        end = asyncio.get_running_loop().time() + seconds
-        async with self as connection:
-            while not self._claims:
-                try:
-                    await self._take_claim(connection)
-                    self._claims = True
-                except AlreadyInUse:
-                    if asyncio.get_running_loop().time() >= end:
-                        raise
-                    await asyncio.sleep(0.2)
-
-    async def let_go(self, connection: asyncpg.Connection) -> None:
-        """Release a shared claim, so that a process that migrates can be alone."""
-        if self._claims and self._locks is not None:
-            self._claims = False
-            await connection.execute(LET_GO)
-
-    async def _take_claim(self, connection: asyncpg.Connection) -> None:
-        await connection.execute(END_SESSION, self.id)
-        # The previous session holds this lock until it has ended, and its claim with it.
-        await connection.execute(MARK, self.id, timeout=FORMER_SECONDS)
-        if not await connection.fetchval(CLAIM if self._locks is None else SHARED_CLAIM):
-            raise AlreadyInUse
-        if self._locks is not None:
-            await self._locks.begin(connection, self.id)
 
     def drop(self) -> None:
         """Close the connection at once; the server rolls back an open transaction."""

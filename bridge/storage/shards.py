@@ -201,7 +201,7 @@ class Shards:
     """A replica's locks, heartbeats and notices. Methods raise StoreError."""
 
     id: str
-    """Replica id of this process: the `id` of its writer channel."""
+    """Replica id of this process; its session is found by it (`MARK`)."""
     locks: Locks
     """Locks of the writer's session."""
     _writer: Session
