@@ -55,6 +55,9 @@ class Query(NamedTuple):
     """See `Together.rooms`."""
 
 
+Returns = Callable[[int, tuple[Any, ...]], tuple[Any, ...]]
+
+
 class Part(NamedTuple):
     """One statement of a `Together`, with its rows of parameters."""
 
@@ -64,7 +67,7 @@ class Part(NamedTuple):
     """At least one row of parameters."""
     strict: bool = False
     """If True, every row must be written; otherwise the transaction is rolled back with Stale."""
-    returns: Callable[[int, tuple[Any, ...]], tuple[Any, ...]] | None = None
+    returns: Returns | None = None
     """Set if the caller gets the returned rows, with the columns `seq`, `key`, `handled`: builds
     SQLite's from the row id and the parameters of an insert."""
 

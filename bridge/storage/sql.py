@@ -42,6 +42,7 @@ from bridge.storage.query import (
     Engine,
     Part,
     Query,
+    Returns,
     Rows,
     Statement,
     Together,
@@ -226,18 +227,24 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
         waiting += [(room_id, new.key, own.close(room_id, new.body), now) for new in one.waiting]
     # All processes lock rooms' rows in the same order, to avoid deadlocks.
     rooms.sort(key=itemgetter(0))
-    parts = (
-        Part(INSERT_ROOMS, new_rooms, strict=True),
-        Part(SAVE_ROOMS, rooms, strict=True),
-        Part(SAVE_CHATS, chats),
-        Part(INSERT_CHANGES, changes),
-        Part(END_INPUTS, ended, strict=True),
-        Part(SETTLE_EFFECTS, settled, strict=True),
-        Part(SAVE_ANCHORS, [*anchors.values()]),
-        Part(INSERT_ENTRIES, entries, returns=lambda seq, row: (seq, row[1], row[4])),
-        Part(INSERT_WAITING, waiting, returns=lambda seq, row: (seq, row[1], None)),
+    # Statement, rows, strict, returns.
+    parts: tuple[tuple[Statement, Sequence[tuple[object, ...]], bool, Returns | None], ...] = (
+        (INSERT_ROOMS, new_rooms, True, None),
+        (SAVE_ROOMS, rooms, True, None),
+        (SAVE_CHATS, chats, False, None),
+        (INSERT_CHANGES, changes, False, None),
+        (END_INPUTS, ended, True, None),
+        (SETTLE_EFFECTS, settled, True, None),
+        (SAVE_ANCHORS, [*anchors.values()], False, None),
+        (INSERT_ENTRIES, entries, False, _entered),
+        (INSERT_WAITING, waiting, False, _entered),
     )
-    return [part for part in parts if part.rows]
+    return [Part(*part) for part in parts if part[1]]
+
+
+def _entered(seq: int, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return number, key and `handled` of a row of INSERT_ENTRIES or INSERT_WAITING."""
+    return seq, row[1], row[4] if len(row) > 4 else None
 
 
 def change_rows(changes: Sequence[Change]) -> list[tuple[object, ...]]:
