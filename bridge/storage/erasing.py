@@ -105,11 +105,8 @@ COUNTS = tuple(
         ("rooms", "rooms"),
     )
 )
-DROP_LATER_LINES = Statement(
-    f"DELETE FROM journal WHERE room_id = ?1 AND seq > ?2 AND {_KNOWN} ?3)",  # noqa: S608
-    "",  # never for several
-    "DELETE FROM journal WHERE room_id = $1::text AND seq > $2::bigint "  # noqa: S608
-    f"AND {_KNOWN} $3::bigint)",
+DROP_LATER_LINES = same(
+    f"DELETE FROM journal WHERE room_id = $1 AND seq > $2 AND {_KNOWN} $3)"  # noqa: S608 - our own
 )
 WRITING = Statement(
     "SELECT 1 WHERE false",  # SQLite has one writer at a time
@@ -119,7 +116,7 @@ WRITING = Statement(
 )
 """Transactions of other sessions that have written to the journal, or are about to."""
 DROPS = tuple(
-    for_rows(f"DELETE FROM {table} WHERE room_id IN ({{rows}})", "text")  # noqa: S608 - our own
+    same(f"DELETE FROM {table} WHERE room_id = $1")  # noqa: S608 - our own
     for table in ("chats", "anchors", "accounts", "rooms")
 )
 FACTS_NAMING = _holding("SELECT name, value FROM facts WHERE {has value}")

@@ -38,7 +38,7 @@ class Statement(NamedTuple):
     sqlite: str
     postgres: str
     single: str = ""
-    """PostgreSQL text for a single row, if `postgres` takes arrays of rows."""
+    """PostgreSQL text for a single row; empty if `postgres` is for one, not for arrays of rows."""
     usual: str = ""
     """SQLite text for a row whose indexed columns do not change; tried first unless empty.
 
@@ -62,9 +62,9 @@ class Part(NamedTuple):
     """One statement of a `Together`, with its rows of parameters."""
 
     statement: Statement
-    """Made by `for_rows` or `updating`; has RETURNING if `strict` or `returns`."""
+    """Has RETURNING if `strict` or `returns`."""
     rows: Sequence[tuple[Any, ...]]
-    """At least one row of parameters."""
+    """At least one row of parameters; several if it was made by `for_rows` or `updating`."""
     strict: bool = False
     """If True, every row must be written; otherwise the transaction is rolled back with Stale."""
     returns: Returns | None = None
@@ -174,7 +174,8 @@ def _as_one(parts: tuple[tuple[Statement, bool, bool, bool], ...]) -> str:
     """
     tables, checks, wanted, first = [], [], [], 1
     for number, (statement, single, strict, returns) in enumerate(parts):
-        shifted, first = _shifted(statement.single if single else statement.postgres, first)
+        text = (single and statement.single) or statement.postgres
+        shifted, first = _shifted(text, first)
         tables.append(f"p{number} AS ({shifted})")
         if strict:
             rows = "1" if single else f"${first}::bigint"

@@ -418,9 +418,7 @@ SAVE_GHOST = for_rows(
 _LOGIN = "login_name, token, issued, client_id, cookies"
 TOKEN = same(f"SELECT room_id, {_LOGIN} FROM accounts WHERE room_id = $1")  # noqa: S608
 SAVE_TOKEN = for_rows(upsert("accounts", "room_id", _LOGIN), "text, text, text, bigint, text, text")
-FORGET_TOKEN = for_rows(
-    "UPDATE accounts SET token = '', cookies = '' WHERE room_id IN ({rows})", "text"
-)
+FORGET_TOKEN = same("UPDATE accounts SET token = '', cookies = '' WHERE room_id = $1")
 FACT = same("SELECT value FROM facts WHERE name = $1")
 SAVE_FACT = for_rows(upsert("facts", "name", "value"), "text, text")
 FIRST_FACT = for_rows(
