@@ -249,11 +249,7 @@ class PostgresEngine:
                     await asyncio.sleep(self._backoff.seconds())
                     with suppress(Unreachable):
                         async with self._writer as connection:
-                            await connection.execute(_FENCE, writer, token, token + 1)
-                            found = await connection.fetchval(
-                                "SELECT token FROM writers WHERE id = $1", writer
-                            )
-                            return bool(found == token)
+                            return not await connection.fetch(_FENCE, writer, token, token + 1)
         except TimeoutError:
             raise Unreachable(
                 "PostgreSQL was lost during a COMMIT: the write may or may not have happened"
@@ -295,8 +291,9 @@ _MARK = for_rows(
 )
 _FENCE = (
     "INSERT INTO writers (id, token) VALUES ($1, $3) "
-    "ON CONFLICT (id) DO UPDATE SET token = excluded.token WHERE writers.token < $2"
+    "ON CONFLICT (id) DO UPDATE SET token = excluded.token WHERE writers.token <> $2 RETURNING id"
 )
+"""Returns a row if transaction $2 was not committed, as is then certain for ever."""
 # The transaction also wrote its token to `writers`, so both rows have the same xmin.
 _WRITTEN = (
     "SELECT seq, key, handled FROM (SELECT seq, key, handled, xmin AS written "
