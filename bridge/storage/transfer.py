@@ -29,7 +29,7 @@ import os
 import secrets
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from hashlib import sha256
 from itertools import islice, takewhile
 from pathlib import Path
@@ -135,11 +135,15 @@ class Snapshot(msgspec.Struct, eq=False):
         self, table: str = "", after: Key = ()
     ) -> AsyncIterator[tuple[Table, list[Row]]]:
         """Yield the rows by table name and key, beginning with this table, after the key."""
-        paged = self._fetched if self._engine.dialect is Dialect.POSTGRES else self._looked_up
         for one in self.tables:
             if one.name >= table:
-                async for rows in paged(one, after if one.name == table else ()):
-                    yield one, _checked(one, rows)
+                async for rows in self.rows(one, after if one.name == table else ()):
+                    yield one, rows
+
+    async def rows(self, table: Table, after: Key = ()) -> AsyncIterator[list[Row]]:
+        paged = self._fetched if self._engine.dialect is Dialect.POSTGRES else self._looked_up
+        async for rows in paged(table, after):
+            yield _checked(table, rows)
 
     async def _looked_up(self, table: Table, after: Key) -> AsyncIterator[Rows]:
         key_of = table.keyed()
@@ -273,8 +277,6 @@ LONGEST_LINE = 1 << 28
 """Maximum line length in bytes, far above any row that the bridge writes."""
 _LEVEL = 3
 """Compression level: a higher one takes longer than reading the rows and saves little."""
-_AS_GZIP = 16
-"""Added to zlib's `wbits`: write a gzip header and checksum."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,62 +307,32 @@ class DamagedBackup(CorruptDatabaseError):
 encoded = msgspec.json.Encoder().encode
 
 
-class BackupWriter:
-    """Writes to a `.part` file, renamed to its final name once complete, checked and synced."""
+async def _written(part: Path, header: Header, source: Snapshot, progress: Progress) -> None:
+    """Write a new file, readable for its owner only, and sync it to the disk."""
+    whole, total = sha256(), 0
+    new = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(new, "wb") as raw, gzip.GzipFile("", "wb", _LEVEL, raw) as file:
 
-    def __init__(self, path: Path, header: Header) -> None:
-        self._path = path
-        self.part = path.with_name(f"{path.name}.part")
-        self.part.unlink(missing_ok=True)  # left by a killed run
-        self._raw = os.fdopen(os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
-        self._gzip = zlib.compressobj(_LEVEL, wbits=zlib.MAX_WBITS | _AS_GZIP)
-        self._whole, self._all = sha256(), 0
-        self._digest, self._rows = sha256(), 0
-        self._left = [one.table.name for one in header.contents]
-        self._line(header)
+        def write(told: Header | Sum) -> None:
+            line = encoded(told) + b"\n"
+            whole.update(line)
+            file.write(line)
 
-    def rows(self, table: Table, rows: Sequence[Row]) -> None:
-        """Write rows; the tables before theirs are complete."""
-        self._complete(table.name)
-        lines = b"".join([encoded(row) + b"\n" for row in rows])
-        self._digest.update(lines)
-        self._rows += len(rows)
-        self._raw.write(self._gzip.compress(lines))
-
-    def _complete(self, before: str = "") -> None:
-        """Write the count and digest of each table that is left, up to this one."""
-        while self._left and self._left[0] != before:
-            self._line(Sum(self._left.pop(0), self._rows, self._digest.hexdigest()))
-            self._all += self._rows
-            self._digest, self._rows = sha256(), 0
-
-    def close(self) -> list[Sum]:
-        """Finish the file, check it by reading it back and rename it; raises DamagedBackup."""
-        self._complete()
-        self._line(Sum("", self._all, self._whole.hexdigest()))
-        self._raw.write(self._gzip.flush())
-        self._raw.flush()
-        os.fsync(self._raw.fileno())
-        self._raw.close()
-        sums = BackupFile(self.part).check()
-        self.part.rename(self._path)
-        folder = os.open(self._path.absolute().parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return sums
-
-    def abandon(self) -> None:
-        """Delete the `.part` file."""
-        with suppress(OSError):  # the disk may be full
-            self._raw.close()
-        self.part.unlink(missing_ok=True)
-
-    def _line(self, told: msgspec.Struct) -> None:
-        line = encoded(told) + b"\n"
-        self._whole.update(line)
-        self._raw.write(self._gzip.compress(line))
+        write(header)
+        for contents in header.contents:
+            digest, count = sha256(), 0
+            async for rows in source.rows(contents.table):
+                lines = b"".join([encoded(row) + b"\n" for row in rows])
+                digest.update(lines)
+                file.write(lines)
+                count += len(rows)
+                progress.advances(len(rows))
+            write(Sum(contents.table.name, count, digest.hexdigest()))
+            total += count
+        write(Sum("", total, whole.hexdigest()))
+        file.close()
+        raw.flush()
+        os.fsync(new)
 
 
 class BackupFile:
@@ -547,8 +519,10 @@ async def move(
 async def backup(url: str, path: Path, clock: Clock, progress: Progress, program: str) -> list[Sum]:
     """Write a database to a new file, also while the bridge runs.
 
-    OSError if the file cannot be written; none is left.
+    It is a `.part` file until it is complete, checked and synced. OSError if it cannot be written;
+    none is left.
     """
+    part = path.with_name(f"{path.name}.part")
     async with AsyncExitStack() as closing:
         closing.enter_context(_named(path))
         engine = await closing.enter_async_context(_opened(url, clock))
@@ -572,13 +546,16 @@ async def backup(url: str, path: Path, clock: Clock, progress: Progress, program
                 contents=tuple(contents),
             )
             progress.begins("writing", sum(one.rows for one in contents))
-            writer = BackupWriter(path, header)
-            closing.callback(writer.abandon)
-            async for table, page in still.pages():
-                writer.rows(table, page)
-                progress.advances(len(page))
+            part.unlink(missing_ok=True)  # left by a killed run
+            closing.callback(part.unlink, missing_ok=True)
+            await _written(part, header, still, progress)
         # After the snapshot: checking a large file takes longer than PostgreSQL allows it to idle.
-        return writer.close()
+        sums = BackupFile(part).check()
+        part.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        closing.callback(os.close, folder)
+        os.fsync(folder)
+        return sums
 
 
 async def restore(
