@@ -48,7 +48,7 @@ from bridge.matrix.crypto.vault import WORDS, Sealer, Vault, derive
 from bridge.matrix.crypto.wire import KeyServer
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.users import LOAD_IT, not_loaded
-from bridge.ops.health import REFUSED, Health, StateReports
+from bridge.ops.health import REFUSED, Health, report_states
 from bridge.ops.logging import configure_logging
 from bridge.ops.metrics import Metrics, listening, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane
@@ -209,7 +209,7 @@ class Serving:
             def refused(part: str) -> str:
                 return self._links[part.partition(" ")[2]].refused
 
-            self.keep(StateReports(to, token, health, clock, self._is_first, refused=refused).run())
+            self.keep(report_states(to, token, health, clock, self._is_first, refused=refused))
         if config.tracing.enabled:
             from bridge.ops.tracing import Tracing  # needs an optional extra
 

@@ -6,10 +6,10 @@ missing and why. A short outage does not make the bridge unready: messages are s
 a restart would not help. Each part (peer) is probed in its own task, so that a hanging peer blocks
 neither requests nor other probes.
 
-State reports go to the operator's HTTP endpoint (`StateReports`), in the format of mautrix bridges.
-There is one for the bridge and one per call centre (`remote_id`): at each change and every `REPEAT`
-seconds, so that silence means trouble. A failed report is retried with the state at that time;
-nothing else waits for it.
+State reports (`report_states`) go to the operator's HTTP endpoint, in the format of mautrix
+bridges. There is one for the bridge and one per call centre (`remote_id`): at each change and every
+`REPEAT` seconds, so that silence means trouble. A failed report is retried with the state at that
+time; nothing else waits for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass
 
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
@@ -165,60 +165,57 @@ TELLING = ("state_event", "error")
 Report = dict[str, str | int]
 
 
-@dataclass(eq=False, repr=False)
-class StateReports:
-    """Sender of state reports, while `mine` says that this process is the one to send them."""
+async def report_states(
+    endpoint: str,
+    token: str,
+    health: Health,
+    clock: Clock,
+    mine: Callable[[], bool],
+    *,
+    refused: Callable[[str], str],
+) -> None:
+    """Send state reports while `mine` says that this process is the one to send them.
 
-    _endpoint: str
-    _token: str
-    """The as_token, by which endpoints for mautrix bridges identify the sender."""
-    _health: Health
-    _clock: Clock
-    _mine: Callable[[], bool]
-    _: KW_ONLY
-    refused: Callable[[str], str]
-    """Why the call centre of a health part refuses the bridge's credentials; "" if it does not."""
-    _sent: dict[str, Report] = field(default_factory=dict)
+    `token`: the as_token, by which endpoints for mautrix bridges identify the sender. `refused`:
+    why the call centre of a health part refuses the bridge's credentials; "" if it does not.
+    """
+    sent: dict[str, Report] = {}
+    pause, limit = LOOK_EVERY, ClientTimeout(total=TIMEOUT)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with ClientSession(timeout=limit, headers=headers) as session:
+        while True:
+            await clock.sleep(pause)
+            why, found = "", reports(health.parts(), refused)
+            for report in _due(found, sent, clock.now() // 1000) if mine() else ():
+                if why := await _failure(session, endpoint, report):
+                    break
+                sent[str(report.get("remote_id"))] = report
+            if not why:
+                pause = LOOK_EVERY
+                continue
+            pause = FIRST_PAUSE if pause == LOOK_EVERY else min(2 * pause, LAST_PAUSE)
+            LOG.warning("the bridge's state could not be reported", why=why, wait=pause)
 
-    async def run(self) -> None:
-        pause, limit = LOOK_EVERY, ClientTimeout(total=TIMEOUT)
-        headers = {"Authorization": f"Bearer {self._token}"}
-        async with ClientSession(timeout=limit, headers=headers) as session:
-            while True:
-                await self._clock.sleep(pause)
-                why = ""
-                for report in self._due() if self._mine() else ():
-                    why = await self._send(session, report)
-                    if why:
-                        break
-                if not why:
-                    pause = LOOK_EVERY
-                    continue
-                pause = FIRST_PAUSE if pause == LOOK_EVERY else min(2 * pause, LAST_PAUSE)
-                LOG.warning("the bridge's state could not be reported", why=why, wait=pause)
 
-    def _due(self) -> list[Report]:
-        """Return reports that differ from the last sent ones, or are due for repetition."""
-        now = self._clock.now() // 1000
-        due = []
-        for report in reports(self._health.parts(), self.refused):
-            before = self._sent.get(str(report.get("remote_id")))
-            # Without the message, as its wording may differ at each probe.
-            same = before is not None and all(before.get(key) == report.get(key) for key in TELLING)
-            if before is None or not same or now - int(before["timestamp"]) >= REPEAT:
-                due.append({**report, "timestamp": now, "ttl": TTL})
-        return due
+def _due(found: Iterator[Report], sent: Mapping[str, Report], now: int) -> list[Report]:
+    """Return the reports that differ from the last sent ones, or are due for repetition."""
+    due = []
+    for report in found:
+        before = sent.get(str(report.get("remote_id")))
+        # Without the message, as its wording may differ at each probe.
+        same = before is not None and all(before.get(key) == report.get(key) for key in TELLING)
+        if before is None or not same or now - int(before["timestamp"]) >= REPEAT:
+            due.append({**report, "timestamp": now, "ttl": TTL})
+    return due
 
-    async def _send(self, session: ClientSession, report: Report) -> str:
-        """Send a report; return why it failed, or ""."""
-        try:
-            async with session.post(self._endpoint, json=report, allow_redirects=False) as reply:
-                if not 200 <= reply.status < 300:
-                    return f"status {reply.status}"
-        except (TimeoutError, ClientError, OSError) as error:
-            return type(error).__name__
-        self._sent[str(report.get("remote_id"))] = report
-        return ""
+
+async def _failure(session: ClientSession, endpoint: str, report: Report) -> str:
+    """Send a report; return why it failed, or ""."""
+    try:
+        async with session.post(endpoint, json=report, allow_redirects=False) as reply:
+            return "" if 200 <= reply.status < 300 else f"status {reply.status}"
+    except (TimeoutError, ClientError, OSError) as error:
+        return type(error).__name__
 
 
 def reports(

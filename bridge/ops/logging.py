@@ -95,16 +95,15 @@ def _to_the_journal(stream: TextIO) -> bool:
     return False
 
 
-class _Prioritised:
-    """Renderer that prefixes each line, also of tracebacks, with the journal's priority."""
+def _prioritised(render: Processor) -> Processor:
+    """Make a renderer that prefixes each line, also of tracebacks, with the journal's priority."""
 
-    def __init__(self, render: Processor) -> None:
-        self._render = render
-
-    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
+    def rendered(logger: WrappedLogger, method: str, event: EventDict) -> str:
         priority = _PRIORITIES.get(str(event.get("level")), 6)
-        text = str(self._render(logger, method, event))
+        text = str(render(logger, method, event))
         return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
+
+    return rendered
 
 
 def configure_logging(
@@ -123,7 +122,7 @@ def configure_logging(
             colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     if _to_the_journal(output):
-        render = _Prioritised(render)
+        render = _prioritised(render)
     handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

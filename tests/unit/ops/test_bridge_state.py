@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from bridge.ops.health import FIRST_PAUSE, LOOK_EVERY, REFUSED, REPEAT, TTL, Health, StateReports
+from bridge.ops.health import FIRST_PAUSE, LOOK_EVERY, REFUSED, REPEAT, TTL, Health, report_states
 from bridge.rooms.ports import Unavailable
 from tests.fakes.clock import ManualClock
 from tests.unit.ops.test_health import Peer, once
@@ -66,10 +66,10 @@ async def reporting() -> AsyncIterator[Desk]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}/state"
     mine, refused = lambda: desk.mine, lambda _: desk.refused
-    told = StateReports(endpoint, "secret", desk.health, desk.clock, mine, refused=refused)
+    told = report_states(endpoint, "secret", desk.health, desk.clock, mine, refused=refused)
     try:
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(told.run())
+            running = tasks.create_task(told)
             await asyncio.sleep(0)
             yield desk
             running.cancel()
