@@ -134,6 +134,21 @@ async def test_cancelled_caller_does_not_end_a_rest() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_caller_that_is_refused_does_not_end_a_rest() -> None:
+    gate = Gate()
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(_outcome(gate, 1, 50))
+        await asyncio.sleep(0)
+        gate.hold(FAILURE, 0.05, rest=100)
+        gate.refuse(FAILURE)
+        held = tasks.create_task(gate.held())
+        await asyncio.sleep(0.1)
+        assert waiting.result() == "down"
+        assert not held.done()
+        gate.hold(FAILURE, 0)
+
+
+@pytest.mark.asyncio
 async def test_refuse_fails_all_waiting_callers() -> None:
     gate = Gate()
     async with asyncio.TaskGroup() as tasks:
