@@ -18,16 +18,17 @@ message was accepted, as nearly all do, takes no step (`visit.implied`): the rec
 and the next load of the room derives it (`visit.recovered`).
 
 When a commit fails, or its answer is lost, everything made on top of it is discarded: the room is
-*behind*, and is reloaded. Signals such as deadlines are kept, and so are outcomes, which are
-processed again unless the store has them. Inputs whose commit failed are sent again by their
-senders. A commit is refused if the room has changed since it was loaded, or if a row has ended:
-nothing is handled twice. An input whose step the database can never hold becomes a dead letter.
+*behind*, and is reloaded. Signals such as deadlines are kept. Outcomes are stored before the load,
+without their steps, and what follows from them becomes a waiting input. Inputs whose commit failed
+are sent again by their senders. A commit is refused if the room has changed since it was loaded, or
+if a row has ended: nothing is handled twice. An input whose step the database can never hold
+becomes a dead letter.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
@@ -51,7 +52,6 @@ from bridge.rooms.store import (
     Entry,
     InputRow,
     Lane,
-    Loaded,
     NotOwned,
     Outcome,
     PassedOn,
@@ -157,8 +157,7 @@ class Room:
         """Durable effects that are pending or being carried out."""
         self._outcomes: dict[EffectSeq, Ended] = {}
         """Outcomes that the store may not have yet."""
-        self._ended: set[EffectSeq] | None = None
-        """Effects whose outcomes became durable during the present load; None if none runs."""
+        self._loading = False
         self._unsent: tuple[tuple[int | None, bool], ...] = ()
         """Calls (id, whether a repeat) of failed commits: they were certainly not sent."""
         self._lately: tuple[str, ...] = ()
@@ -218,7 +217,7 @@ class Room:
         A record made without them and not yet written must be refused as stale: reload then, too.
         """
         rows, draft = told.inputs if told.revision == self.revision + 1 else (), self._draft
-        unsure = self.behind or self._ended is not None or self._on_its_way or draft.waiting
+        unsure = self.behind or self._loading or self._on_its_way or draft.waiting
         made = draft.record is not None and not draft.implied
         if rows and not (unsure or made) and max(self._inputs, default=0) < rows[0].seq:
             self.revision = told.revision
@@ -256,9 +255,8 @@ class Room:
 
         Once another process has stored an input, steps would be refused: outcomes are stored alone.
         """
-        if self.behind and self._on_its_way is None:
-            for seq, ended in self._outcomes.items():
-                self._loops.start(f"outcome {seq}", partial(self._settle_alone, ended))
+        if self.behind and self._on_its_way is None and self._outcomes:
+            self._loops.start("outcomes", self._settle)
         under_way = self._loops.running or self._on_its_way or self._outcomes
         return not under_way and self._draft.empty
 
@@ -563,7 +561,7 @@ class Room:
         settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, done.anchor)
         self._rows[lane].pop(row.seq, None)
         ended = self._outcomes[row.seq] = Ended(row, settlement, done.came)
-        if not self.behind:
+        if not (self.behind or self._loading):
             self._end(ended)
 
     def _end(self, ended: Ended) -> None:
@@ -587,7 +585,8 @@ class Room:
 
     def _may_begin(self, row: EffectRow) -> bool:
         """False for a new effect while outcomes cannot be stored; a marked one must go out."""
-        return row.marked or not (self._loops.stopping or (self.behind and self._outcomes))
+        unread = self.behind or self._loading
+        return row.marked or not (self._loops.stopping or (unread and self._outcomes))
 
     # --- commits ----------------------------------------------------------------------------
 
@@ -637,12 +636,7 @@ class Room:
         if answer.waiting:
             self._inputs = in_turn(self._inputs, answer.waiting)
         for ended in draft.ended:
-            row, settlement = ended.row, ended.settlement
-            self._outcomes.pop(row.seq, None)
-            if self._ended is not None:
-                self._ended.add(row.seq)
-            age = max(0, settlement.now - row.created) / 1000  # the clock may have been set back
-            self.around.measures.delivery(row.lane, settlement.outcome).observe(age)
+            self._settled(ended)
         known = len(draft.waiting) - len(answer.waiting)
         if known:
             # Known already; or stored by an attempt whose answer was lost, and not loaded yet.
@@ -662,16 +656,19 @@ class Room:
         self._trouble.commits += 1
         self._trouble.unwritten += not isinstance(error, Stale)
         for draft in drafts:
-            if isinstance(error, Unstorable):
-                for ended in draft.ended:
-                    alone = replace(ended, unstorable=True)
-                    self._outcomes[ended.row.seq] = alone
             effects = [one.effect for one in draft.entries if one.effect is not None]
             self._unsent += tuple((one.call_id, one.repeat) for one in effects if one.attempted)
             for signal in draft.signals:
                 self._signals = remembered(self._signals, signal)
             draft.tell(error)
         self.go_on()
+
+    def _settled(self, ended: Ended) -> None:
+        """Forget an outcome that is stored, and measure its effect."""
+        row, settlement = ended.row, ended.settlement
+        self._outcomes.pop(row.seq, None)
+        age = max(0, settlement.now - row.created) / 1000  # the clock may have been set back
+        self.around.measures.delivery(row.lane, settlement.outcome).observe(age)
 
     async def _load(self) -> None:
         """Load the room, once nothing made before is still to be written.
@@ -680,13 +677,14 @@ class Room:
         """
         if self._trouble.unwritten > 1:  # a full disk still answers reads
             await self.pause(STORE_RETRY)
-        while self._on_its_way is not None or self._draft.record is not None:
+        while self._on_its_way is not None or self._draft.record is not None or self._draft.ended:
             with suppress(StoreError):
                 await self.written()
-        # From here on, new inputs wait, and outcomes are stored without a step.
-        self._busy, self.behind = True, False
-        self._inputs, self._ended = {}, set()
+        # From here on, new inputs wait, and so do outcomes until the room is loaded.
+        self._busy = self._loading = True
+        self.behind, self._inputs = False, {}
         try:
+            await self._settle()
             async with self._engine.reading:
                 loaded = await self.around.store.load(self.room_id)
             if loaded.room is not None:
@@ -696,34 +694,22 @@ class Room:
             stored = people.named(stored, self.around.rules)
             self.record = self.durable = recovered(stored, loaded)
             self._lags = self.record is not stored
-            self._merge(loaded, self._ended)
+            found = {row.seq: row for row in loaded.inputs} | self._inputs
+            self._inputs = in_turn(dict(sorted(found.items())), found.values())
+            rows = [row for row in loaded.effects if row.seq not in self._outcomes]
+            for lane in Lane:
+                self._rows[lane] = {
+                    row.seq: self._as_unattempted(row) for row in rows if row.lane is lane
+                }
         except BaseException:
             self.behind = True
             raise
         finally:
-            self._busy, self._ended = False, None
+            self._busy = self._loading = False
+        if not self.behind:
+            for ended in [*self._outcomes.values()]:
+                self._end(ended)
         self._announce(next_moment(self.durable, self.around.rules))
-
-    def _merge(self, loaded: Loaded, ended: Container[EffectSeq]) -> None:
-        """Merge what was loaded with what has happened since."""
-        found = {row.seq: row for row in loaded.inputs} | self._inputs
-        self._inputs = in_turn(dict(sorted(found.items())), found.values())
-        rows = [self._as_unattempted(row) for row in loaded.effects if row.seq not in ended]
-        on_their_way = {one.row.seq for draft in self._drafts for one in draft.ended}
-        still_open = {row.seq for row in rows}
-        for seq, outcome in list(self._outcomes.items()):
-            if seq in on_their_way:
-                continue
-            if seq not in still_open:
-                del self._outcomes[seq]
-            elif outcome.unstorable:
-                self._loops.start(f"outcome {seq}", partial(self._settle_alone, outcome))
-            else:
-                self._end(outcome)
-        for lane in Lane:
-            self._rows[lane] = {
-                row.seq: row for row in rows if row.lane is lane and row.seq not in self._outcomes
-            }
 
     def _as_unattempted(self, row: EffectRow) -> EffectRow:
         """Return the row as not attempted, if its call was certainly not sent."""
@@ -731,30 +717,26 @@ class Room:
             return row
         return replace(row, attempted=None, attempts=0, marked=True)
 
-    async def _settle_alone(self, ended: Ended) -> bool:
-        """Store an outcome without its step, and its inputs as waiting ones.
+    async def _settle(self) -> bool:
+        """Store the outcomes of discarded commits without a step, their inputs as waiting ones.
 
-        If it is unstorable, the effect becomes a dead letter, and only inputs without a key stay.
+        An effect with an unstorable one becomes a dead letter, and only its inputs without a key
+        stay. One that is stale was stored by an attempt whose answer got lost.
         """
-        store, now, seq = self.around.store, self.around.clock.now(), ended.row.seq
-        came = [one.new_input(self.room_id) for one in ended.came]
-        commit = Commit(self.room_id, now, waiting=came, settled=[ended.settlement])
-        (answer,) = await store.commit([commit])
-        if isinstance(answer, Unstorable):
-            self._reader.log.error("an outcome cannot be stored as it is", seq=seq)
-            came = [one for one in came if one.key is None]
-            bare = Settlement(seq, Outcome.DEAD, ended.settlement.now, Unstorable.__name__)
-            commit = Commit(self.room_id, now, waiting=came, settled=[bare])
+        store, now = self.around.store, self.around.clock.now()
+        for ended in [*self._outcomes.values()]:
+            came = [one.new_input(self.room_id) for one in ended.came]
+            commit = Commit(self.room_id, now, waiting=came, settled=[ended.settlement])
             (answer,) = await store.commit([commit])
-        if isinstance(answer, StoreError) and not isinstance(answer, Stale):
-            raise answer
-        if isinstance(answer, Committed) and len(answer.waiting) == len(came):
-            self._inputs = in_turn(self._inputs, answer.waiting)
-        else:  # stored by an attempt whose answer was lost; or not all of its inputs are new
-            self.behind = True
-        if self._ended is not None:
-            self._ended.add(seq)
-        self._outcomes.pop(seq, None)
+            if isinstance(answer, Unstorable):
+                seq, then = ended.row.seq, ended.settlement.now
+                self._reader.log.error("an outcome cannot be stored as it is", seq=seq)
+                came = [one for one in came if one.key is None]
+                bare = Settlement(seq, Outcome.DEAD, then, Unstorable.__name__)
+                (answer,) = await store.commit([replace(commit, waiting=came, settled=[bare])])
+            if isinstance(answer, StoreError) and not isinstance(answer, Stale):
+                raise answer
+            self._settled(ended)
         return False
 
     def _announce(self, due: int | None, not_before: int = 0) -> None:

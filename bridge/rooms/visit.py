@@ -596,8 +596,6 @@ class Ended(msgspec.Struct, frozen=True):
     row: EffectRow
     settlement: Settlement
     came: tuple[Came, ...]
-    unstorable: bool = False
-    """True if a commit with it was unstorable: it is stored alone, without a step."""
 
 
 class Draft(msgspec.Struct):
