@@ -427,13 +427,6 @@ def erasing_due(record: RoomRecord) -> int | None:
     return record.erase_at if record.erasing else None
 
 
-def needs_io(record: RoomRecord, now: int) -> bool:
-    """True if a signal needs I/O: sealed events to try again, copies or the room to erase."""
-    moment = erasing_due(record)
-    due = moment is not None and moment <= now
-    return bool(record.sealed) or due or record.gone_at is not None
-
-
 # --- edits ----------------------------------------------------------------------------------------
 
 

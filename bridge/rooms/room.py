@@ -194,15 +194,6 @@ class Room:
 
     def signal(self, happened: Signal) -> None:
         """Process an input that need not be stored."""
-        now = self.around.clock.now()
-        if self._free and not (self._loops.stopping or references.needs_io(self.record, now)):
-            visit = self._visit()
-            with suppress(Exception):  # the retry below logs it
-                visit.step(happened)
-                people.passed(visit)
-                if self._handled(visit, [happened]):
-                    self._engine.commit_soon(self, urgent=bool(visit.effects))
-                return
         self._signals = remembered(self._signals, happened)
         self.go_on()
 
