@@ -377,33 +377,35 @@ class Room:
             return True
         if not (self._signals or self._inputs):
             return False
-        if self._inputs and await self._is_early(next(iter(self._inputs.values()))):
+        waiting = next(iter(self._inputs.values()), None)
+        if waiting is not None and not self._signals and await self._is_early(waiting):
             await self.pause(LOOK)
             return True
         if not self._free:  # any more
             return True
         signals, self._signals = self._signals, []
-        self._busy, failures = True, self._trouble.commits
-        with ExitStack() as turn:
-            try:
-                visit = self._visit()
-                visit.turn = turn
-                done = await self._apply_inputs(visit, signals)
-            except BaseException:
-                self._signals[:0] = signals
-                raise
-            finally:
-                self._busy = False
-            if failures != self._trouble.commits:  # the visit was made from a commit that failed
-                self._signals[:0] = signals
-                return True
-            if self._handled(visit, signals, done):
-                # Under the inviter's lock, so that the next invitation counts this one.
+        self._busy, failures, kept = True, self._trouble.commits, signals
+        try:
+            with ExitStack() as turn:
                 try:
-                    await self.written()
-                except Unstorable:
-                    self._isolate(signals, done)
+                    visit = self._visit()
+                    visit.turn = turn
+                    done = await self._apply_inputs(visit, signals)
+                finally:
+                    self._busy = False
+                if failures != self._trouble.commits:  # the visit was made from one that failed
                     return True
+                if self._handled(visit, done):
+                    # Under the inviter's lock, so that the next invitation counts this one.
+                    try:
+                        await self.written()
+                    except Unstorable:
+                        kept = signals if done else []
+                        self._isolate(done, alone=not signals)
+                        return True
+            kept = []
+        finally:
+            self._signals[:0] = kept
         self._trouble.singly = self._trouble.singly and not done
         return True
 
@@ -441,9 +443,7 @@ class Room:
                 break
         return done
 
-    def _handled(
-        self, visit: Visit, signals: Sequence[Signal], done: Sequence[InputRow] = ()
-    ) -> bool:
+    def _handled(self, visit: Visit, done: Sequence[InputRow]) -> bool:
         """Adopt the result of signals and waiting inputs; False if nothing changed."""
         if not (done or visit.effects) and visit.record == self.record:
             self._announce(next_moment(self.durable, self.around.rules), visit.now + AGAIN)
@@ -452,23 +452,23 @@ class Room:
         draft, buried = self._draft, {seq for seq, _ in visit.buried}
         draft.handled += tuple(row.seq for row in done if row.seq not in buried)
         draft.buried += tuple(visit.buried)
-        draft.signals += tuple(signals)
         for row in done:
             self._inputs.pop(row.seq, None)
             self.around.measures.handling.observe(max(0, visit.now - row.received) / 1000)
         return True
 
-    def _isolate(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
-        """Isolate the input whose step cannot be stored, or make it a dead letter."""
-        if len(signals) + len(done) > 1:
-            self._trouble.singly = True
-        elif signals:
+    def _isolate(self, done: Sequence[InputRow], *, alone: bool) -> None:
+        """Isolate the input whose step cannot be stored, or make it a dead letter.
+
+        `alone`: without signals, which are skipped if it is their step that cannot be stored.
+        """
+        if not done:
             self._reader.log.error("the result of a deadline cannot be stored; it is skipped")
-            self._signals = [one for one in self._signals if one not in signals]
+        elif len(done) == 1 and alone:
+            self._reader.log.error("the result of an input cannot be stored", seq=done[0].seq)
+            self._trouble.poisonous = done[0].seq
         else:
-            (row,) = done
-            self._reader.log.error("the result of an input cannot be stored", seq=row.seq)
-            self._trouble.poisonous = row.seq
+            self._trouble.singly = True
 
     # --- effects ----------------------------------------------------------------------------
 
@@ -649,8 +649,6 @@ class Room:
         for draft in drafts:
             effects = [one.effect for one in draft.entries if one.effect is not None]
             self._unsent += tuple((one.call_id, one.repeat) for one in effects if one.attempted)
-            for signal in draft.signals:
-                self._signals = remembered(self._signals, signal)
             draft.tell(error)
         self.go_on()
 

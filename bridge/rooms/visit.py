@@ -545,19 +545,14 @@ Signal = model.Tick | model.LinkLost | model.LinkRestored | model.TurnAwaited | 
 
 
 def remembered(signals: Sequence[Signal], happened: Signal) -> list[Signal]:
-    """Add a signal to the waiting ones; of `LinkRestored` and `TurnAwaited` only the newest stays.
+    """Add a signal to the waiting ones, of which only the newest of each kind stays.
 
     `LinkRestored.brief` stays true only if every loss of the link was brief.
     """
-    if happened in signals:
-        return [*signals]
     if isinstance(happened, model.LinkRestored):
         known = [one for one in signals if isinstance(one, model.LinkRestored)]
-        brief = happened.brief and all(one.brief for one in known)
-        happened = replace(happened, brief=brief)
-    if isinstance(happened, model.LinkRestored | model.TurnAwaited):
-        signals = [one for one in signals if not isinstance(one, type(happened))]
-    return [*signals, happened]
+        happened = replace(happened, brief=happened.brief and all(one.brief for one in known))
+    return [*(one for one in signals if type(one) is not type(happened)), happened]
 
 
 class Done(msgspec.Struct):
@@ -613,8 +608,6 @@ class Draft(msgspec.Struct):
     chats: tuple[tuple[Chat | None, Chat], ...] = ()
     """Results of `changed_chats`; only the newest version of each chat is written."""
     changes: tuple[Change, ...] = ()
-    signals: tuple[Signal, ...] = ()
-    """Processed signals, to be repeated if the commit fails."""
     phases: tuple[tuple[RoomRecord, RoomRecord, int], ...] = ()
     """Phase changes: record before, record after, and time (ms)."""
     waiters: tuple[Written, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from bridge.conversation.model import (
     Queued,
     Requesting,
     Tick,
+    TurnAwaited,
 )
 from bridge.ids import QueueId, RequestId, RoomId
 from bridge.rooms import reader
@@ -35,7 +37,16 @@ from bridge.rooms.record import (
     dump_record,
     load_record,
 )
-from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
+from bridge.rooms.store import (
+    Answer,
+    Commit,
+    Lane,
+    NewEffect,
+    NewInput,
+    StoredRoom,
+    StoreError,
+    Unstorable,
+)
 from bridge.rooms.surroundings import STORE_RETRY, Stopping
 from bridge.rooms.visit import EnterRoom, Visit, Written, new_effect, stored_as
 from bridge.webchat.frames import File, SendMessage
@@ -272,6 +283,35 @@ async def test_an_input_with_an_unstorable_result_is_a_dead_letter_alone() -> No
     (letter,) = await dead_letters(store)
     assert letter.why == "Unstorable"
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_signals_whose_step_cannot_be_stored_are_skipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, store = await flaky_chat()
+    submit, refused = store.submit, 0
+
+    def picky(commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
+        nonlocal refused
+        if commits[0].room is not None and not any(one.came for one in commits[0].entries):
+            refused += 1
+            asyncio.get_running_loop().call_soon(lambda: done([Unstorable("no")]))
+        else:
+            submit(commits, done)
+
+    async with world.running() as engine:
+        await quiet()
+        monkeypatch.setattr(store, "submit", picky)
+        engine.reload_room(ROOM)
+        await engine.link_changed(ROOM, TurnAwaited(30))
+        await engine.link_changed(ROOM, LinkLost())
+        await world.clock.turn(5)
+        assert 0 < refused < 3
+        monkeypatch.undo()
+        await engine.accept_events([world.event(text="after it")])
+        await quiet()
+    assert world.link.texts(ROOM) == ["after it"]
 
 
 @pytest.mark.asyncio

@@ -11,6 +11,7 @@ from bridge.conversation.model import (
     CustomerText,
     Delivered,
     LinkLost,
+    LinkRestored,
     Pushed,
     Replied,
     Said,
@@ -19,7 +20,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
 from bridge.rooms.record import RoomSettings, Undelivered
-from bridge.rooms.visit import Came, implied
+from bridge.rooms.visit import Came, implied, remembered
 from bridge.webchat.frames import Agent, ChatStarted, Reply, RequestChat
 from tests.unit.rooms.visits import RETURNS, House
 
@@ -29,6 +30,11 @@ def test_the_policy_of_the_room_counts() -> None:
     house.visit.step(Start())
     (call,) = (one for one in house.effects if isinstance(one, CallWebChat))
     assert call.command == RequestChat(QueueId(RETURNS.id), "PC", RETURNS.to_agent)
+
+
+def test_of_the_waiting_signals_the_newest_of_each_kind_counts() -> None:
+    """A link that is lost once more is lost."""
+    assert remembered([LinkLost(), LinkRestored()], LinkLost()) == [LinkRestored(), LinkLost()]
 
 
 def test_a_delivery_needs_no_effect() -> None:
