@@ -508,8 +508,8 @@ class Reader:
         receive(visit, meaning, opened, facts, command=command)
         return not visit.again
 
-    async def handle(self, visit: Visit, row: InputRow, *, may_wait: bool = True) -> bool:
-        """Process one stored input; False if it would have to wait, and may not.
+    async def handle(self, visit: Visit, row: InputRow) -> None:
+        """Process one stored input.
 
         Raises StoreError if the database did not answer: the visit must be discarded.
         """
@@ -518,8 +518,8 @@ class Reader:
             stored = load_input(row.body)
             self._stop_serving(visit)
             if isinstance(stored, MatrixEvent):
-                return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
-            if isinstance(stored, Entered):
+                await self._event(visit, stored.raw, row.received)
+            elif isinstance(stored, Entered):
                 await self._entered(visit, stored, row)
             elif isinstance(stored, EraseRoom | ErasePerson):
                 await carry_out(self.around, visit, stored)
@@ -534,7 +534,6 @@ class Reader:
                 self.log.exception("an input could not be handled", seq=row.seq)
             visit.undo(mark)
             self.bury(visit, row, type(error).__name__)
-        return True
 
     def _stop_serving(self, visit: Visit) -> None:
         """Stop serving a room if its host account is somebody else's, who can read the room."""
@@ -588,7 +587,7 @@ class Reader:
             raw = await self.around.matrix.open(event.raw)
             if not isinstance(raw, Undecryptable):
                 opened.append(event)
-                happened = self._readable(visit, raw, visit.now, may_wait=True, encrypted=True)
+                happened = self._readable(visit, raw, visit.now, encrypted=True)
                 await self._contained(visit, raw.get("event_id"), happened)
         references.sort_out_sealed(visit, opened)
 
@@ -600,7 +599,7 @@ class Reader:
         other = await self._other_room(visit.rules, here)
         parked = people.entered(visit, entry, standing, other)
         for raw in parked:
-            happened = self._event(visit, raw, row.received, may_wait=True)
+            happened = self._event(visit, raw, row.received)
             await self._contained(visit, raw.get("event_id"), happened)
 
     async def _other_room(self, rules: Rules, here: RoomRecord) -> RoomRecord | None:
@@ -631,34 +630,31 @@ class Reader:
             visit.undo(mark)
             self._tell(visit, event_id)
 
-    async def _event(self, visit: Visit, raw: Raw, received: int, *, may_wait: bool) -> bool:
-        """Decrypt and process an event; False if it would have to wait, and may not.
+    async def _event(self, visit: Visit, raw: Raw, received: int) -> None:
+        """Decrypt and process an event.
 
         The sender of an undecryptable event is told; it is kept if its key may still come.
         """
         where = _elsewhere(visit.record, raw)
         if where is not None and self._handle_elsewhere(visit, raw, where):
-            return True
+            return
         # No question to a homeserver: a transaction, and so all other rooms, may wait for this.
         opened = await self.around.matrix.open(raw, ask=False)
         if visit.record.membership is not _JOINED:
             opened = raw  # still encrypted: it is parked while entering, else ignored
         elif isinstance(opened, Undecryptable) and opened.later:
-            if not may_wait:
-                return False
             patience = references.key_patience(received, self.around.clock.now())
             opened = await self.around.matrix.open(raw, patience)
             visit.now = self.around.clock.now()
-        if isinstance(opened, Undecryptable):
-            meaning = self.around.matrix.interpret(raw)
-            if isinstance(meaning, Unreadable):
-                meaning = replace(meaning, key=opened.key)
-                receive(visit, meaning, raw, Facts(received), command=None)
-                if opened.later:
-                    references.keep_sealed(visit, raw)
-            return True
-        encrypted = opened is not raw
-        return await self._readable(visit, opened, received, may_wait=may_wait, encrypted=encrypted)
+        if not isinstance(opened, Undecryptable):
+            await self._readable(visit, opened, received, encrypted=opened is not raw)
+            return
+        meaning = self.around.matrix.interpret(raw)
+        if isinstance(meaning, Unreadable):
+            meaning = replace(meaning, key=opened.key)
+            receive(visit, meaning, raw, Facts(received), command=None)
+            if opened.later:
+                references.keep_sealed(visit, raw)
 
     def _handle_elsewhere(self, visit: Visit, raw: Raw, where: RoomId) -> bool:
         """Handle an event of another Matrix room of this record (upgrade); True if that was all.
@@ -674,23 +670,19 @@ class Reader:
         people.followed(visit, meaning, where)
         return visit.record.membership is _JOINED
 
-    async def _readable(
-        self, visit: Visit, raw: Raw, received: int, *, may_wait: bool, encrypted: bool
-    ) -> bool:
-        """Process a decrypted event; False if it would have to wait, and may not."""
+    async def _readable(self, visit: Visit, raw: Raw, received: int, *, encrypted: bool) -> None:
+        """Process a decrypted event."""
         meaning, standing = self.around.matrix.interpret(raw), Standing.ORDINARY
         if _elsewhere(visit.record, raw) is not None:
             if not isinstance(meaning, OfMessages):
-                return True  # members and state of a replaced room do not matter
+                return  # members and state of a replaced room do not matter
             if isinstance(meaning, Spoke):
                 meaning = replace(meaning, thread=None)  # the replaced room is closed to answers
         command = read_command(visit, meaning)
         person = needs_standing(visit, meaning, command)
-        if not may_wait and (person is not None or isinstance(meaning, Invited)):
-            return False
         if isinstance(meaning, Invited):
             await self._invited(visit, meaning)
-            return True
+            return
         if person is not None:
             standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
@@ -705,7 +697,6 @@ class Reader:
             visit.step(model.Pending())
         if isinstance(meaning, Withdrew):
             await references.erase(self.around, visit, before, meaning.target)
-        return True
 
     async def _invited(self, visit: Visit, invited: Invited) -> None:
         """Process an invitation under its inviter's lock: concurrent ones count each other."""

@@ -31,7 +31,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -84,8 +83,6 @@ from bridge.rooms.visit import (
     unmark_calls,
 )
 
-BATCH = 32
-"""Maximum number of waiting inputs that one step handles."""
 AGAIN = 1_000
 """Minimum ms before a Tick that changed nothing is repeated."""
 ANSWERED_LATELY = 30_000
@@ -374,39 +371,52 @@ class Room:
         """Load the room if needed, else make one step; False if there is nothing to do."""
         if self.behind:
             await self._load()
-            return True
-        if not (self._signals or self._inputs):
+        elif self._signals:
+            signals, self._signals = self._signals, []
+            stored = False
+            try:
+                stored = await self._step(None, signals)
+            finally:
+                self._signals[:0] = [] if stored else signals
+        elif not self._inputs:
             return False
-        waiting = next(iter(self._inputs.values()), None)
-        if waiting is not None and not self._signals and await self._is_early(waiting):
-            await self.pause(LOOK)
-            return True
-        if not self._free:  # any more
-            return True
-        signals, self._signals = self._signals, []
-        self._busy, failures, kept = True, self._trouble.commits, signals
-        try:
-            with ExitStack() as turn:
-                try:
-                    visit = self._visit()
-                    visit.turn = turn
-                    done = await self._apply_inputs(visit, signals)
-                finally:
-                    self._busy = False
-                if failures != self._trouble.commits:  # the visit was made from one that failed
-                    return True
-                if self._handled(visit, done):
-                    # Under the inviter's lock, so that the next invitation counts this one.
-                    try:
-                        await self.written()
-                    except Unstorable:
-                        kept = signals if done else []
-                        self._isolate(done, alone=not signals)
-                        return True
-            kept = []
-        finally:
-            self._signals[:0] = kept
-        self._trouble.singly = self._trouble.singly and not done
+        else:
+            row = next(iter(self._inputs.values()))
+            if await self._is_early(row):
+                await self.pause(LOOK)
+            elif self._free:  # still
+                await self._step(row)
+        return True
+
+    async def _step(self, row: InputRow | None, signals: Sequence[Signal] = ()) -> bool:
+        """Make a step of an input, or of signals, and store it; False if it was discarded."""
+        self._busy, failures = True, self._trouble.commits
+        with ExitStack() as turn:
+            try:
+                visit = self._visit()
+                visit.turn = turn
+                if row is None:
+                    await self._apply_signals(visit, signals)
+                elif row.seq == self._trouble.poisonous:
+                    self._reader.bury(visit, row, Unstorable.__name__)
+                else:
+                    await self._reader.handle(visit, row)
+            finally:
+                self._busy = False
+            if failures != self._trouble.commits:  # the visit was made from a commit that failed
+                return False
+            if not self._handled(visit, row):
+                return True
+            # Under the inviter's lock, so that the next invitation counts this one.
+            try:
+                await self.written()
+            except Unstorable:
+                if row is None:
+                    error = "the result of a deadline cannot be stored; it is skipped"
+                    self._reader.log.error(error)
+                else:
+                    self._reader.log.error("the result of an input cannot be stored", seq=row.seq)
+                    self._trouble.poisonous = row.seq
         return True
 
     async def _is_early(self, row: InputRow) -> bool:
@@ -417,58 +427,27 @@ class Room:
         early = sent and abs(waited) < EARLY  # clocks go back too
         return early and await references.is_about_unknown(self.around, self.record, row.body)
 
-    async def _apply_inputs(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
-        """Apply signals and waiting inputs to a visit; return the inputs that were handled."""
-        limit = int(not signals) if self._trouble.singly else BATCH
-        rows = list(islice(self._inputs.values(), limit))
+    async def _apply_signals(self, visit: Visit, signals: Sequence[Signal]) -> None:
         for signal in signals:
             visit.step(signal)
-        if signals:
-            people.passed(visit)
-            if self.record.sealed:
-                await self._reader.try_again(visit)
-            under_way = (row for lane in Lane for row in self.rows(lane))
-            await references.erase_more(self.around, visit, causes(under_way, self._drafts))
-        done: list[InputRow] = []
-        for row in rows:
-            first = not (done or signals)
-            card = next(iter(self._inputs)) != rows[0].seq  # arrived meanwhile, and goes first
-            early = not first and (card or await self._is_early(row))
-            if row.seq == self._trouble.poisonous:
-                self._reader.bury(visit, row, Unstorable.__name__)
-            elif early or not await self._reader.handle(visit, row, may_wait=first):
-                break
-            done.append(row)
-            if visit.turn is None:
-                break
-        return done
+        people.passed(visit)
+        if self.record.sealed:
+            await self._reader.try_again(visit)
+        under_way = (row for lane in Lane for row in self.rows(lane))
+        await references.erase_more(self.around, visit, causes(under_way, self._drafts))
 
-    def _handled(self, visit: Visit, done: Sequence[InputRow]) -> bool:
-        """Adopt the result of signals and waiting inputs; False if nothing changed."""
-        if not (done or visit.effects) and visit.record == self.record:
+    def _handled(self, visit: Visit, row: InputRow | None) -> bool:
+        """Adopt the result of a waiting input or of signals; False if nothing changed."""
+        if row is None and not visit.effects and visit.record == self.record:
             self._announce(next_moment(self.durable, self.around.rules), visit.now + AGAIN)
             return False
         self._adopt(visit, entries_of(visit.effects))
-        draft, buried = self._draft, {seq for seq, _ in visit.buried}
-        draft.handled += tuple(row.seq for row in done if row.seq not in buried)
-        draft.buried += tuple(visit.buried)
-        for row in done:
+        self._draft.buried += tuple(visit.buried)
+        if row is not None:
+            self._draft.handled += () if visit.buried else (row.seq,)
             self._inputs.pop(row.seq, None)
             self.around.measures.handling.observe(max(0, visit.now - row.received) / 1000)
         return True
-
-    def _isolate(self, done: Sequence[InputRow], *, alone: bool) -> None:
-        """Isolate the input whose step cannot be stored, or make it a dead letter.
-
-        `alone`: without signals, which are skipped if it is their step that cannot be stored.
-        """
-        if not done:
-            self._reader.log.error("the result of a deadline cannot be stored; it is skipped")
-        elif len(done) == 1 and alone:
-            self._reader.log.error("the result of an input cannot be stored", seq=done[0].seq)
-            self._trouble.poisonous = done[0].seq
-        else:
-            self._trouble.singly = True
 
     # --- effects ----------------------------------------------------------------------------
 

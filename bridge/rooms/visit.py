@@ -308,7 +308,7 @@ class Visit(msgspec.Struct, eq=False):
     """Rows of the audit."""
     turn: ExitStack | None = None
     """Holder of an inviter's lock until the end of the step; None if the step may not wait, or once
-    it holds one: other rooms may wait for that, so the step takes no more in."""
+    it holds one."""
     under_way: bool = False
     """True while effects of the room's enterprise are unfinished; False if it is the only one."""
 
@@ -573,10 +573,8 @@ class Trouble(msgspec.Struct, eq=False):
     """Number of failed commits so far."""
     unwritten: int = 0
     """Number of consecutive commits that the database did not take."""
-    singly: bool = False
-    """True while inputs are handled one by one to find the one whose step is unstorable."""
     poisonous: InputSeq | None = None
-    """The input to be made a dead letter."""
+    """The input whose step is unstorable, to be made a dead letter."""
     effect: tuple[EffectSeq, int] = EffectSeq(0), 0
     """The effect at which the bridge's own code failed last, and how often."""
 

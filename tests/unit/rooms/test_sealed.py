@@ -91,10 +91,10 @@ class Room:
     def visit(self) -> Visit:
         return self.house.visit
 
-    async def gets(self, event_id: str, *, may_wait: bool = True) -> bool:
+    async def gets(self, event_id: str) -> None:
         body = dump_input(MatrixEvent({"event_id": event_id}))
         row = InputRow(InputSeq(1), self.visit.record.room_id, body, self.now(), event_id)
-        return await self.actor.handle(self.visit, row, may_wait=may_wait)
+        await self.actor.handle(self.visit, row)
 
     async def looks_again(self) -> None:
         self.visit.now = self.now()
@@ -115,7 +115,7 @@ class Room:
 async def test_an_event_whose_key_comes_in_time_is_read() -> None:
     room = Room()
     room.locks.comes_while_waiting = {"$1"}
-    assert await room.gets("$1")
+    await room.gets("$1")
     assert (room.said(), room.reported(), room.kept()) == (["$1"], [], [])
     assert room.locks.patience == [10.0]
     assert room.visit.now == room.now()
@@ -124,10 +124,8 @@ async def test_an_event_whose_key_comes_in_time_is_read() -> None:
 @pytest.mark.asyncio
 async def test_without_may_wait_no_key_is_waited_or_asked_for() -> None:
     room = Room()
-    assert not await room.gets("$1", may_wait=False)
-    assert (room.reported(), room.kept(), room.locks.patience) == ([], [], [])
     room.locks.keys = {"$2"}
-    assert await room.gets("$2", may_wait=False)
+    await room.gets("$2")
     assert (room.said(), room.locks.asked) == (["$2"], 0)
 
 
@@ -166,7 +164,7 @@ async def test_a_key_that_never_comes_is_given_up() -> None:
 async def test_an_event_that_can_never_be_decrypted_is_reported_at_once() -> None:
     room = Room()
     room.locks.why = Undecryptable("unreadable.undecryptable", later=False)
-    await room.gets("$1", may_wait=False)
+    await room.gets("$1")
     assert (room.reported(), room.kept()) == ([("$1", "unreadable.undecryptable")], [])
     assert room.locks.patience == []
 
@@ -185,7 +183,7 @@ async def test_an_encrypted_event_during_the_join_is_parked() -> None:
 async def test_an_encrypted_event_in_a_room_not_served_is_not_waited_for() -> None:
     room = Room()
     room.house = House()
-    assert await room.gets("$1", may_wait=False)
+    await room.gets("$1")
     assert (room.reported(), room.kept()) == ([], [])
 
 
