@@ -143,8 +143,6 @@ class Room:
         self._reader = Reader(room_id, self.around)
         self._began = self.around.clock.now()  # this process to serve the room
         self.revision = 0
-        self._lags = False
-        """True if the stored record lacks what follows from an outcome (`record.taken`)."""
         self._draft = Draft()
         self._on_its_way: Draft | None = None
         self._signals: list[Signal] = []
@@ -227,11 +225,8 @@ class Room:
             self.typist.agent_types(session_id, agent_id)
 
     def stop(self) -> None:
-        """Stop, as `Loops.stop`; write the record in full, for whatever version starts next."""
+        """Stop, as `Loops.stop`."""
         self._loops.stop()
-        if (self._lags or self._draft.implied) and self._free:
-            self._draft.record, self._draft.implied = self.record, False
-            self._engine.commit_soon(self, urgent=True)
 
     @property
     def at_work(self) -> bool:
@@ -566,8 +561,6 @@ class Room:
         if self._on_its_way is not None or draft.empty:
             return None
         self._draft, self._on_its_way = Draft(), draft
-        if record is not None:
-            self._lags = draft.implied
         if record is not None and not draft.implied:
             self._deadline = next_moment(record, self.around.rules)
             room = stored_as(record, self.revision, self._deadline)
@@ -661,7 +654,6 @@ class Room:
             self._move_to(stored.enterprise)
             stored = people.named(stored, self.around.rules)
             self.record = self.durable = recovered(stored, loaded)
-            self._lags = self.record is not stored
             found = {row.seq: row for row in loaded.inputs} | self._inputs
             self._inputs = in_turn(dict(sorted(found.items())), found.values())
             rows = [row for row in loaded.effects if row.seq not in self._outcomes]

@@ -66,27 +66,6 @@ async def test_stop_does_not_wait_for_an_effect_between_attempts() -> None:
 
 
 @pytest.mark.asyncio
-async def test_stop_writes_the_complete_record() -> None:
-    """Until then only its row tells that a message was delivered (`visit.recovered`)."""
-    world = World()
-    await world.chatting()
-
-    async def written() -> bool:
-        found = (await world.writing.load(ROOM)).room
-        assert found is not None
-        return load_record(found.record) == await world.stored()
-
-    async with at_work(world) as (engine, _):
-        await world.clock.turn(16)  # the history has been asked for
-        await engine.accept_events([world.event(text="one")])
-        await quiet()
-        assert (await world.stored()).read_up_to == "$e1"
-        assert not await written()
-        await engine.stop(10)
-        assert await written()
-
-
-@pytest.mark.asyncio
 async def test_stop_writes_an_outcome_that_waits_for_other_writes() -> None:
     world = World()
     await world.chatting()
