@@ -385,7 +385,7 @@ class Room:
 
     async def _step(self, row: InputRow | None, signals: Sequence[Signal] = ()) -> bool:
         """Make a step of an input, or of signals, and store it; False if it was discarded."""
-        self._busy, failures = True, self._trouble.commits
+        self._busy = True
         with ExitStack() as turn:
             try:
                 visit = self._visit()
@@ -398,7 +398,7 @@ class Room:
                     await self._reader.handle(visit, row)
             finally:
                 self._busy = False
-            if failures != self._trouble.commits:  # the visit was made from a commit that failed
+            if self.behind:  # the visit was perhaps made from a commit that failed
                 return False
             if not self._handled(visit, row):
                 return True
@@ -616,7 +616,6 @@ class Room:
         """Callback of a failed commit: discard it, and everything made on top of it."""
         drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         self.behind = True
-        self._trouble.commits += 1
         self._trouble.unwritten += not isinstance(error, Stale)
         for draft in drafts:
             effects = [one.effect for one in draft.entries if one.effect is not None]

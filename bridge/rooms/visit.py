@@ -569,8 +569,6 @@ class Done(msgspec.Struct):
 class Trouble(msgspec.Struct, eq=False):
     """Failures of a room; apart from `Room`, whose dict takes 1 KB more beyond 30 attributes."""
 
-    commits: int = 0
-    """Number of failed commits so far."""
     unwritten: int = 0
     """Number of consecutive commits that the database did not take."""
     poisonous: InputSeq | None = None
