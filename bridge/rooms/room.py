@@ -534,7 +534,7 @@ class Room:
         draft = self._draft
         draft.ended += (ended,)
         if self._free and (after := implied(self.record, self.around.rules, ended.came)):
-            draft.implied = draft.record is None and not self._loops.stopping
+            draft.implied = draft.record is None
             self.record = draft.record = after
         elif ended.came:
             behind = ended.row.lane is _WEBCHAT and self._waits  # a reply must overtake no push
