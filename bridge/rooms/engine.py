@@ -50,7 +50,6 @@ from bridge.rooms.store import (
     Committed,
     Lane,
     NewInput,
-    NotOwned,
     PassedOn,
     StoreError,
     StorePort,
@@ -470,17 +469,14 @@ class Engine:
 
         Raises StoreError if the database does not answer.
         """
-        now, others = self._around.clock.now(), self._others
-        if others is None or self._is_ours(new.room_id):
-            (answer,) = await self._around.store.commit([Commit(new.room_id, now, waiting=[new])])
-            if isinstance(answer, Committed):
-                return len(answer.waiting)
-            if others is None or not isinstance(answer, NotOwned):
-                return answer
-        try:
-            return await others.pass_on([new], now)
-        except Unstorable as error:
-            return error
+        now = self._around.clock.now()
+        if self._others is not None:  # whoever owns the room at that moment
+            try:
+                return await self._others.pass_on([new], now)
+            except Unstorable as error:
+                return error
+        (answer,) = await self._around.store.commit([Commit(new.room_id, now, waiting=[new])])
+        return len(answer.waiting) if isinstance(answer, Committed) else answer
 
     async def order(self, room_id: RoomId, order: Order, number: str = "") -> str:
         """Store a command from outside as an input, for the room's owner; return the input's key.
