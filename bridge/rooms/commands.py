@@ -22,9 +22,7 @@ from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import callback_wanted, hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId
-from bridge.rooms import cards
-from bridge.rooms.logins import log_in, log_out, reads_as_words
-from bridge.rooms.people import choosing, home_enterprise, lead, shown_settings
+from bridge.rooms import cards, people
 from bridge.rooms.record import Membership, Order, RoomRecord
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
@@ -38,6 +36,7 @@ from bridge.rooms.rules import (
     narrow,
     parted,
     queue_named,
+    reads_as_words,
     set_together,
     unended,
     written,
@@ -423,7 +422,7 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
 def _written(visit: Visit, verb: str) -> str:
     """Return a command as it is typed in this room: prefix if needed, verb in its language."""
     names = dict(zip(("zh-CN", "zh-TW", "ja"), COMMANDS[verb].names.split(), strict=False))
-    return lead(visit) + names.get(visit.rules.language_for(visit.record), verb)
+    return people.lead(visit) + names.get(visit.rules.language_for(visit.record), verb)
 
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
@@ -604,7 +603,7 @@ def _undo(visit: Visit, call: Call) -> None:
         visit.set(former=visit.record.former[:-1])
         _answer(visit, call, bad.key, **bad.values)
     else:
-        key, args = ("undo.done", shown_settings(visit)) if done else ("undo.nothing", {})
+        key, args = ("undo.done", people.shown_settings(visit)) if done else ("undo.nothing", {})
         _answer(visit, call, key, **args)
 
 
@@ -652,9 +651,9 @@ def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> N
 def _take(visit: Visit, call: Call, wished: Mapping[str, str]) -> model.Args:
     """Change settings ("" resets one), and return all for the answer; BadOrder if one is wrong."""
     if wished.get(ENTERPRISE) == "":
-        wished = {**wished, **home_enterprise(visit)}
-    change(visit, set_together(wished, visit.record.settings, choosing(visit)), call.by)
-    return shown_settings(visit)
+        wished = {**wished, **people.home_enterprise(visit)}
+    change(visit, set_together(wished, visit.record.settings, people.choosing(visit)), call.by)
+    return people.shown_settings(visit)
 
 
 def _status(visit: Visit, call: Call) -> None:
@@ -765,12 +764,12 @@ COMMANDS: Mapping[str, Command] = {
     "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
         "export save download"),
     "login": _OfAccounts(
-        lambda visit, call: log_in(visit, call.words, call.event_id),
+        lambda visit, call: people.log_in(visit, call.words, call.event_id),
         partial(_just, 2), "登录 登入 ログイン 登陆 登陸 登錄 サインイン ログオン",
         "signin signon logon 登 ログ サイン", secret=True, own=0,
         makes_sense=lambda visit, _: visit.rules.seal is not None),
     "logout": _OfAccounts(
-        lambda visit, call: log_out(visit, call.event_id), _no_words,
+        lambda visit, call: people.log_out(visit, call.event_id), _no_words,
         "退出登录 登出 ログアウト 退出登陆 サインアウト", "signout", in_clear=True),
     "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),

@@ -1,4 +1,4 @@
-"""Membership of a room: invitations, entering, configuration, people's names, leaving. Pure.
+"""Membership of a room: invitations, entering, configuration, own accounts, leaving. Pure.
 
 WebChat knows one customer per session. In a shared room each message to the agent therefore begins
 with the speaker's name. Display names are untrusted: they are cut to one short line without
@@ -24,7 +24,7 @@ from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at
 from bridge.conversation.machine import wants_link
-from bridge.conversation.queue import callback_wanted, hidden
+from bridge.conversation.queue import callback_wanted, hidden, result_key
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import (
@@ -32,10 +32,12 @@ from bridge.rooms.record import (
     Entered,
     EraseRoom,
     Invited,
+    LoginTried,
     Meaning,
     MemberGone,
     MemberJoined,
     Membership,
+    OwnLogin,
     Person,
     Raw,
     Renamed,
@@ -63,6 +65,7 @@ from bridge.rooms.visit import (
     ShowBridge,
     ShowPanel,
     ShowSettings,
+    TryLogin,
     Visit,
     change,
 )
@@ -72,10 +75,6 @@ from bridge.webchat.words import name_line
 
 KEPT_PEOPLE = 200
 """Maximum members with display names that a room's record keeps; user ids stand for the others."""
-KEPT_TURNED_AWAY = 50
-"""Maximum people without permission whose last refusal a room's record keeps."""
-TURN_AWAY_EVERY = 3_600_000
-"""Minimum ms between two refusals to a person without permission."""
 GREET_AFTER = 5_000
 """ms before the welcome in a direct room, or the address of another; none is sent if the customer
 writes first, as apps create the room and send the question at once."""
@@ -607,52 +606,65 @@ def _kept(rules: Rules, there: tuple[Person, ...]) -> tuple[Person, ...]:
     return tuple(sorted(there, key=lambda one: rules.permission(one.user) in SERVED))[-KEPT_PEOPLE:]
 
 
-def may_be_told(visit: Visit, who: UserId) -> bool:
-    """Rate limit of telling a person that they have no permission: True once an hour."""
-    known, now = visit.record.turned_away, visit.now
-    told = {user: at for user, at in known if 0 <= now - at < TURN_AWAY_EVERY}  # clock set back?
-    if who in told:
-        return False
-    told[who] = now
-    visit.set(turned_away=tuple(told.items())[-KEPT_TURNED_AWAY:])
-    return True
+# --- the customer's own account at the call centre ------------------------------------------------
 
 
-# --- names for the agent's eyes -------------------------------------------------------------------
+LOGIN_EVERY = 60_000
+"""ms between two login attempts of a room: all share the server's rate limit (reference 3.7)."""
 
 
-def signed(visit: Visit, who: UserId, happened: model.Input) -> model.Input:
-    """Prefix a message with the speaker's name, for shared rooms."""
-    if isinstance(happened, model.Withdrawn) and happened.note:
-        return replace(happened, note=_named(visit, who, happened.note))
-    if not isinstance(happened, model.Said):
-        return happened
-    instead = happened.instead
-    bare = happened.content.text if isinstance(happened.content, model.CustomerText) else ""
-    return replace(
-        happened,
-        content=_signed(visit, who, happened.content),
-        instead=None if instead is None else _signed(visit, who, instead),
-        words=happened.words or bare,
-        sender=who,
-    )
+def log_in(visit: Visit, words: tuple[str, ...], event_id: EventId) -> None:
+    """Handle the command `login`: try the account, to be used from the next chat on.
+
+    The server allows one chat per account. The password is encrypted before anything is stored
+    about the command; only the message itself holds it in plain text, and the reader has asked for
+    its redaction and its removal from the journal (`Conceal`).
+    """
+    name, password = words
+    seal = visit.rules.seal
+    if seal is None:
+        visit.say("login.off", reply_to=event_id)
+    elif not visit.record.direct:
+        visit.say("login.direct_only", reply_to=event_id)
+    elif _is_busy(visit.record):
+        visit.say("login.chatting", reply_to=event_id)
+    elif 0 <= visit.now - visit.record.login_at < LOGIN_EVERY:
+        visit.say("login.too_soon", reply_to=event_id)
+    else:
+        visit.set(login_at=visit.now)
+        login = OwnLogin(name, seal(visit.record.room_id, password))
+        visit.ask(TryLogin(event_id, login))
 
 
-def _signed(visit: Visit, who: UserId, content: model.CustomerContent) -> model.CustomerContent:
-    match content:
-        case model.CustomerText():
-            return model.CustomerText(_named(visit, who, content.text))
-        case model.CustomerMedia(caption=""):
-            sender = visit.word("agent.sender", {"name": visit.name_of(who)})
-            return replace(content, caption=sender)
-        case model.CustomerMedia():
-            return replace(content, caption=_named(visit, who, content.caption))
-        case model.CustomerLocation():
-            return replace(content, poi=_named(visit, who, content.poi).strip())
+def log_out(visit: Visit, event_id: EventId) -> None:
+    """Handle the command `logout`: return to the account that the operator configured."""
+    login = visit.record.login
+    if login is None:
+        visit.say("logout.nobody", reply_to=event_id)
+    elif _is_busy(visit.record):
+        visit.say("login.chatting", reply_to=event_id)
+    else:
+        visit.set(login=None)
+        visit.say("logout.done", {"name": login.name}, reply_to=event_id)
 
 
-def _named(visit: Visit, who: UserId, text: str) -> str:
-    return visit.word("agent.speaker", {"name": visit.name_of(who), "text": text})
+def login_tried(visit: Visit, came: LoginTried) -> None:
+    key, args = "login.done", model.Args(name=came.login.name)
+    if came.reason is not None:
+        key, args = came.reason, {}
+        if came.code is not None:
+            args["reason"] = visit.part(*result_key(came.code))
+    elif _is_busy(visit.record):  # a chat began meanwhile, under the former account
+        key, args = "login.chatting", {}
+    else:
+        visit.set(login=came.login)
+    visit.say(key, args, reply_to=came.event_id)
+
+
+def _is_busy(record: RoomRecord) -> bool:
+    """True while the room's current account may have a chat or call at the server."""
+    conversation = record.conversation
+    return not isinstance(conversation.phase, model.NoChat) or conversation.outstanding is not None
 
 
 # --- leaving, upgrades, erasure -------------------------------------------------------------------

@@ -30,7 +30,7 @@ from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.rooms import cards, commands, logins, people, references, surroundings
+from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
 from bridge.rooms.erasure import carry_out
 from bridge.rooms.people import Standing
@@ -78,7 +78,7 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import By, Came, Conceal, Visit, not_taken, record_in
+from bridge.rooms.visit import By, Came, Conceal, Visit, not_taken, record_in, signed
 from bridge.texts import CLEAR, followed
 from bridge.webchat.frames import MessageReceived
 
@@ -92,6 +92,10 @@ _MOST_ROOMS = 10
 """Maximum number of a person's rooms that are searched for a chat."""
 PARKED_LIMIT = 100
 """Maximum number of events parked while the bridge enters a room."""
+KEPT_TURNED_AWAY = 50
+"""Maximum people without permission whose last refusal a room's record keeps."""
+TURN_AWAY_EVERY = 3_600_000
+"""Minimum ms between two refusals to a person without permission."""
 _ASKING = (model.Human, model.CallBack, model.Said)
 """Inputs that ask for a person or a robot: refused in a paused room."""
 _ANSWERED = (Spoke, Corrected, Withdrew, Unreadable)
@@ -236,6 +240,17 @@ def _park(visit: Visit, meaning: Meaning, raw: Raw) -> None:
         visit.report(EventId(str(raw["event_id"])), "undelivered.too_many", {"limit": len(parked)})
 
 
+def _may_be_told(visit: Visit, who: UserId) -> bool:
+    """Rate limit of telling a person that they have no permission: True once an hour."""
+    known, now = visit.record.turned_away, visit.now
+    told = {user: at for user, at in known if 0 <= now - at < TURN_AWAY_EVERY}  # clock set back?
+    if who in told:
+        return False
+    told[who] = now
+    visit.set(turned_away=tuple(told.items())[-KEPT_TURNED_AWAY:])
+    return True
+
+
 def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     """True if this person's messages are carried; else tell them, if permission is missing.
 
@@ -248,7 +263,7 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
         if visit.record.gone_at is None:
             return True
         visit.say("room.erasing", reply_to=event_id)
-    elif permission is Permission.NONE and people.may_be_told(visit, sender):
+    elif permission is Permission.NONE and _may_be_told(visit, sender):
         visit.report(event_id, "refused.permission", {"user": sender})
     return False
 
@@ -393,7 +408,7 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
 
 def _step(visit: Visit, sender: UserId, happened: list[model.Input]) -> None:
     for one in happened:
-        visit.step(one if visit.record.direct else people.signed(visit, sender, one))
+        visit.step(one if visit.record.direct else signed(visit, sender, one))
 
 
 def _elsewhere(record: RoomRecord, raw: Raw) -> RoomId | None:
@@ -563,7 +578,7 @@ class Reader:
             case LookedUp():
                 visit.say(stored.key, stored.args, reply_to=stored.event_id or None)
             case LoginTried():
-                logins.login_tried(visit, stored)
+                people.login_tried(visit, stored)
             case Order():
                 commands.ordered(visit, stored)
             case _:

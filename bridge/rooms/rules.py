@@ -291,6 +291,25 @@ def narrow(text: str) -> str:
     return "".join(unicodedata.normalize("NFKC", part) for part in parts)
 
 
+LONGEST_NUMBER = 4
+"""Maximum digits of a number in a sentence; a longer one is a password."""
+_AROUND_WORDS = re.compile(r"^\W+|(?<=\w)\W+$|(?<=\w)['’-](?=\w)")
+"""Punctuation around a word, apostrophes and hyphens within. The lookbehind avoids quadratic
+backtracking: 60,000 punctuation characters stopped all rooms for a minute."""
+
+
+def reads_as_words(name: str, password: str) -> bool:
+    """True if a `login` without prefix may be a sentence ("login doesn't work", "login error 404").
+
+    It is neither tried, as that deletes the message, nor sent to the agent, who might read a
+    password: the customer is asked. During a chat such words go to the agent, and the customer is
+    asked about all others (`commands.like_login`).
+    """
+    name, password = _AROUND_WORDS.sub("", name), _AROUND_WORDS.sub("", password)
+    number = password.isdecimal() and len(password) <= LONGEST_NUMBER
+    return name.isalpha() and (number or not password or password.isalpha())
+
+
 def bare_sign(key: str) -> str:
     """Return a reaction without skin tone and variation selectors, for comparison."""
     return _SKINS.sub("", key).strip()

@@ -407,6 +407,40 @@ class Visit(msgspec.Struct, eq=False):
             self.say("again.delivered_all", {"count": count})
 
 
+def signed(visit: Visit, who: UserId, happened: model.Input) -> model.Input:
+    """Prefix a message with the speaker's name, for shared rooms."""
+    if isinstance(happened, model.Withdrawn) and happened.note:
+        return replace(happened, note=_named(visit, who, happened.note))
+    if not isinstance(happened, model.Said):
+        return happened
+    instead = happened.instead
+    bare = happened.content.text if isinstance(happened.content, model.CustomerText) else ""
+    return replace(
+        happened,
+        content=_signed(visit, who, happened.content),
+        instead=None if instead is None else _signed(visit, who, instead),
+        words=happened.words or bare,
+        sender=who,
+    )
+
+
+def _signed(visit: Visit, who: UserId, content: model.CustomerContent) -> model.CustomerContent:
+    match content:
+        case model.CustomerText():
+            return model.CustomerText(_named(visit, who, content.text))
+        case model.CustomerMedia(caption=""):
+            sender = visit.word("agent.sender", {"name": visit.name_of(who)})
+            return replace(content, caption=sender)
+        case model.CustomerMedia():
+            return replace(content, caption=_named(visit, who, content.caption))
+        case model.CustomerLocation():
+            return replace(content, poi=_named(visit, who, content.poi).strip())
+
+
+def _named(visit: Visit, who: UserId, text: str) -> str:
+    return visit.word("agent.speaker", {"name": visit.name_of(who), "text": text})
+
+
 KEPT_UNDELIVERED = 200
 """Maximum number of resendable messages of a room (as `Policy.max_held`); the oldest go first."""
 

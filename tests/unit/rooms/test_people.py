@@ -20,7 +20,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.rooms import people
+from bridge.rooms import people, reader
 from bridge.rooms.people import Standing, passed
 from bridge.rooms.record import (
     Corrected,
@@ -34,7 +34,7 @@ from bridge.rooms.record import (
     Spoke,
     Upgrade,
 )
-from bridge.rooms.visit import LeaveRoom, Visit
+from bridge.rooms.visit import LeaveRoom, Visit, signed
 from tests.fakes.clock import quiet
 from tests.fakes.house import World
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
@@ -107,7 +107,7 @@ def test_members_of_a_room_that_is_not_served_are_not_kept() -> None:
 )
 def test_files_and_places_name_their_sender(content: CustomerContent, named: str) -> None:
     house = shared()
-    happened = people.signed(house.visit, ADA, Said(EventId("$1"), content))
+    happened = signed(house.visit, ADA, Said(EventId("$1"), content))
     assert isinstance(happened, Said)
     match happened.content:
         case CustomerMedia(caption=words) | CustomerLocation(poi=words) | CustomerText(text=words):
@@ -115,7 +115,7 @@ def test_files_and_places_name_their_sender(content: CustomerContent, named: str
 
 
 def test_an_input_without_text_is_not_signed() -> None:
-    assert people.signed(shared().visit, ADA, Cancel()) == Cancel()
+    assert signed(shared().visit, ADA, Cancel()) == Cancel()
 
 
 def test_a_correction_names_its_author() -> None:
@@ -127,7 +127,7 @@ def test_a_correction_names_its_author() -> None:
 def test_a_person_without_permission_is_told_once_an_hour() -> None:
     house = shared()
     first, second = house.say("hi", STRANGER), house.say("hi?", STRANGER)
-    house.visit.now += people.TURN_AWAY_EVERY
+    house.visit.now += reader.TURN_AWAY_EVERY
     third = house.say("hello?", STRANGER)
     assert house.reported == {first: "refused.permission", third: "refused.permission"}
     assert second not in house.reported
@@ -136,9 +136,9 @@ def test_a_person_without_permission_is_told_once_an_hour() -> None:
 
 def test_refusals_are_told_again_after_the_clock_was_set_back() -> None:
     house = shared()
-    house.visit.now += 24 * people.TURN_AWAY_EVERY
+    house.visit.now += 24 * reader.TURN_AWAY_EVERY
     first = house.say("hi", STRANGER)
-    house.visit.now -= 24 * people.TURN_AWAY_EVERY
+    house.visit.now -= 24 * reader.TURN_AWAY_EVERY
     second, third = house.say("hi?", STRANGER), house.say("hello?", STRANGER)
     assert list(house.reported) == [first, second]
     assert third not in house.reported
@@ -146,10 +146,10 @@ def test_refusals_are_told_again_after_the_clock_was_set_back() -> None:
 
 def test_refused_people_are_remembered_for_a_limited_time() -> None:
     house = shared()
-    for number in range(people.KEPT_TURNED_AWAY + 1):
+    for number in range(reader.KEPT_TURNED_AWAY + 1):
         house.say("hi", UserId(f"@eve{number}:elsewhere.org"))
-    assert len(house.record.turned_away) == people.KEPT_TURNED_AWAY
-    house.visit.now += people.TURN_AWAY_EVERY
+    assert len(house.record.turned_away) == reader.KEPT_TURNED_AWAY
+    house.visit.now += reader.TURN_AWAY_EVERY
     house.say("hi", STRANGER)
     assert [user for user, _ in house.record.turned_away] == [STRANGER]
 

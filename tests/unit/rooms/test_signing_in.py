@@ -8,7 +8,7 @@ import pytest
 from bridge.config.model import Encryption
 from bridge.conversation.model import Args, CustomerText, Ended, FailureReason, Say, Start
 from bridge.ids import EventId, RoomId, SessionId, UserId
-from bridge.rooms import aside, logins
+from bridge.rooms import aside, people
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.record import (
     LoginTried,
@@ -260,7 +260,7 @@ def test_no_second_login_at_once() -> None:
     house.say("login ada x1")
     house.say("login ada y1")
     assert house.notices == ["login.too_soon"]
-    house.visit.now += logins.LOGIN_EVERY
+    house.visit.now += people.LOGIN_EVERY
     house.say("login ada y1")
     assert sum(isinstance(one, TryLogin) for one in house.effects) == 2
 
@@ -286,7 +286,7 @@ def test_login_needs_the_prefix_in_a_direct_room_with_a_queue_user() -> None:
 
 
 def came(house: House, reason: str | None = None, code: int | None = None) -> dict[str, Args]:
-    logins.login_tried(house.visit, LoginTried(EventId("$1"), LOGIN, reason, code))
+    people.login_tried(house.visit, LoginTried(EventId("$1"), LOGIN, reason, code))
     return said(house)
 
 
