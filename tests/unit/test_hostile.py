@@ -203,7 +203,7 @@ def test_function_of_text_is_fast(name: str) -> None:
 
 
 def test_patterns_and_functions_are_found_and_the_limit_is_enforced() -> None:
-    assert "bridge.rooms.logins._AROUND_WORDS.sub" in PATTERNS
+    assert "bridge.rooms.rules._AROUND_WORDS.sub" in PATTERNS
     assert "bridge.rooms.rules.reads_as_words" in FUNCTIONS
 
     def slow(_: str) -> None:
