@@ -59,7 +59,7 @@ from bridge.rooms.store import (
     StoreError,
     Unstorable,
 )
-from bridge.rooms.surroundings import STORE_RETRY, Loops, Shut, Stopping, Surroundings
+from bridge.rooms.surroundings import Loops, Shut, Stopping, Surroundings
 from bridge.rooms.visit import (
     Came,
     Done,
@@ -67,7 +67,6 @@ from bridge.rooms.visit import (
     Ended,
     EnterRoom,
     Signal,
-    Trouble,
     Visit,
     Written,
     causes,
@@ -163,7 +162,8 @@ class Room:
         """Deadline of the newest record stored or being written, ms since the epoch."""
         self._linked: tuple[object, ...] = ()
         """Last order to the link: whether it is wanted, and for which account."""
-        self._trouble = Trouble()
+        self._poisonous: InputSeq | None = None
+        """The input whose step is unstorable, to be made a dead letter."""
         self._answered = 0
         """When the call centre last accepted a call, ms since the epoch."""
         self._shut: RoomId | None = None
@@ -392,7 +392,7 @@ class Room:
                 visit.turn = turn
                 if row is None:
                     await self._apply_signals(visit, signals)
-                elif row.seq == self._trouble.poisonous:
+                elif row.seq == self._poisonous:
                     self._reader.bury(visit, row, Unstorable.__name__)
                 else:
                     await self._reader.handle(visit, row)
@@ -411,7 +411,7 @@ class Room:
                     self._reader.log.error(error)
                 else:
                     self._reader.log.error("the result of an input cannot be stored", seq=row.seq)
-                    self._trouble.poisonous = row.seq
+                    self._poisonous = row.seq
         return True
 
     async def _is_early(self, row: InputRow) -> bool:
@@ -463,9 +463,7 @@ class Room:
             self._shut = self.record.matrix_id
             return self._first(lane) is not None
         except Exception as error:
-            seq, failures = self._trouble.effect
-            self._trouble.effect = row.seq, failures + 1 if seq == row.seq else 1
-            if self._trouble.effect[1] < EFFECT_TRIES:
+            if self._loops.failures.get(lane, 0) + 1 < EFFECT_TRIES:
                 raise
             why, about = type(error).__name__, log_fields(self.record, row)
             if isinstance(peek(row), EnterRoom):  # the room waits for its outcome
@@ -587,7 +585,6 @@ class Room:
     def committed(self, answer: Committed) -> None:
         """Callback of a durable commit; `go_on` must follow."""
         draft, self._on_its_way = self._on_its_way or Draft(), None
-        self._trouble.unwritten = 0
         if draft.record is not None:
             self.revision += not draft.implied
             self.durable = draft.record
@@ -616,7 +613,6 @@ class Room:
         """Callback of a failed commit: discard it, and everything made on top of it."""
         drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         self.behind = True
-        self._trouble.unwritten += not isinstance(error, Stale)
         for draft in drafts:
             effects = [one.effect for one in draft.entries if one.effect is not None]
             self._unsent += tuple((one.call_id, one.repeat) for one in effects if one.attempted)
@@ -635,8 +631,6 @@ class Room:
 
         If that fails (StoreError, or ValueError for the record), the room is still behind.
         """
-        if self._trouble.unwritten > 1:  # a full disk still answers reads
-            await self.pause(STORE_RETRY)
         while self._on_its_way is not None or self._draft.record is not None or self._draft.ended:
             with suppress(StoreError):
                 await self.written()

@@ -383,7 +383,7 @@ class Loops(msgspec.Struct, eq=False):
     stopping: bool = False
     abandoned: bool = False
     _pausing: frozenset[asyncio.Task[Any] | None] = _NONE
-    _failures: dict[str, int] = {}
+    failures: dict[str, int] = {}
     """Consecutive errors of our own code by failing loop; 0 if only the database failed."""
 
     def start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
@@ -436,15 +436,15 @@ class Loops(msgspec.Struct, eq=False):
             return True
         except StoreError as error:
             # A warning only the first time: every room retries each second.
-            say = self._log.debug if name in self._failures else self._log.warning
+            say = self._log.debug if name in self.failures else self._log.warning
             say("the database did not answer, trying again", why=str(error))
-            self._failures.setdefault(name, 0)
+            self.failures.setdefault(name, 0)
         except Exception:  # noqa: BLE001 - logged with its traceback
             self._log.exception("unexpected error, trying again", loop=name)
-            failures = self._failures.get(name, 0)
-            wait, self._failures[name] = min(2.0**failures, LONGEST_WAIT), failures + 1
+            failures = self.failures.get(name, 0)
+            wait, self.failures[name] = min(2.0**failures, LONGEST_WAIT), failures + 1
         else:
-            self._failures.pop(name, None)
+            self.failures.pop(name, None)
             return went_on
         with suppress(Stopping):
             await self.pause(wait)

@@ -31,7 +31,7 @@ from bridge.conversation import model
 from bridge.conversation.machine import simply_taken, step, wants_link
 from bridge.conversation.model import Value
 from bridge.conversation.turn import all_pieces
-from bridge.ids import CallId, EffectSeq, EventId, InputSeq, RoomId, UserId
+from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (
     Chat,
     Membership,
@@ -598,17 +598,6 @@ class Done(msgspec.Struct):
     """Inputs for the room that follow from it."""
     outcome: Outcome = Outcome.DELIVERED
     detail: str = ""
-
-
-class Trouble(msgspec.Struct, eq=False):
-    """Failures of a room; apart from `Room`, whose dict takes 1 KB more beyond 30 attributes."""
-
-    unwritten: int = 0
-    """Number of consecutive commits that the database did not take."""
-    poisonous: InputSeq | None = None
-    """The input whose step is unstorable, to be made a dead letter."""
-    effect: tuple[EffectSeq, int] = EffectSeq(0), 0
-    """The effect at which the bridge's own code failed last, and how often."""
 
 
 Written = asyncio.Future[int | StoreError]
