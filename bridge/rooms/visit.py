@@ -381,9 +381,6 @@ class Visit(msgspec.Struct, eq=False):
             self.ask(TellStatus(effect.event_id, why))
         if isinstance(effect, model.Delivered):
             event_id = effect.event_id
-            if not self.record.undelivered:  # as nearly always
-                self.set(read_up_to=event_id)
-                return
             if undelivered(self.record, event_id) is not None:
                 self.set(arrived_again=self.record.arrived_again + 1)
             self.record = _delivered(self.record, event_id)
