@@ -305,7 +305,7 @@ class Serving:
         every[GONE] = served(self._gone)
         every[""] = every.get(self._named(""), every[GONE])
         every.setdefault(self._first, every[""])
-        return Engine(*served(main), others=self._replica, enterprises=every)
+        return Engine(every, others=self._replica)
 
     async def _unconfigured(self, store: SqlStore, main: Surroundings) -> Surroundings:
         """Return surroundings for enterprises no longer configured: they serve and send nothing.

@@ -42,20 +42,19 @@ from bridge.rooms.record import (
     dump_input,
     load_input,
 )
-from bridge.rooms.room import Enterprise, LaneRunner, Room
+from bridge.rooms.room import Enterprise, Room
 from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import (
     Answer,
     Commit,
     Committed,
-    Lane,
     NewInput,
     PassedOn,
     StoreError,
     StorePort,
     Unstorable,
 )
-from bridge.rooms.surroundings import STORE_RETRY, Surroundings, Timetable
+from bridge.rooms.surroundings import STORE_RETRY, Timetable
 from bridge.rooms.visit import Came, Signal, Written, record_in, stored_as
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
@@ -111,21 +110,19 @@ class Engine:
     """Owner of the rooms, their tasks and their commits; implements `ports.LinkEvents`.
 
     Events and pushes are stored once each before they are acknowledged; typing is never stored.
-    `linger`: seconds that a write which is not urgent waits for others. `others`: the processes
-    that serve the other rooms (none served here before `gain`); None if all are served here.
+    `enterprises`: by name, the main one first; "" for the rooms that name none. `linger`: seconds
+    that a write which is not urgent waits for others. `others`: the processes that serve the other
+    rooms (none served here before `gain`); None if all are served here.
     """
 
     def __init__(
         self,
-        around: Surroundings,
-        runners: Mapping[Lane, LaneRunner],
+        enterprises: Mapping[str, Enterprise],
         linger: float = LINGER,
         others: Others | None = None,
-        enterprises: Mapping[str, Enterprise] | None = None,
     ) -> None:
-        self._around = around
-        only = Enterprise(around, runners)
-        self._enterprises = {"": only} if enterprises is None else enterprises
+        self._enterprises = enterprises
+        self._around = around = next(iter(enterprises.values())).around
         self._others = others
         self.shards = set(range(SHARDS)) if others is None else set()
         """Shards whose rooms this process serves."""

@@ -15,6 +15,7 @@ from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Others
 from bridge.rooms.record import TOMBSTONE, Chat, Membership, RoomRecord, dump_record, load_record
+from bridge.rooms.room import Enterprise, LaneRunner
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings, Upgrades
@@ -129,16 +130,12 @@ class World:
     def engine(self, others: Others | None = None) -> Engine:
         """Return a new engine, as a start of the process creates it."""
         self.around.upgrades = Upgrades()
-        return Engine(
-            self.around,
-            {
-                Lane.WEBCHAT: WebChatLane(self.around),
-                Lane.MATRIX: MatrixLane(self.around, "test", self.dated),
-                Lane.ASIDE: AsideLane(self.around),
-            },
-            linger=0,
-            others=others,
-        )
+        lanes: dict[Lane, LaneRunner] = {
+            Lane.WEBCHAT: WebChatLane(self.around),
+            Lane.MATRIX: MatrixLane(self.around, "test", self.dated),
+            Lane.ASIDE: AsideLane(self.around),
+        }
+        return Engine({"": Enterprise(self.around, lanes)}, linger=0, others=others)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Engine]:

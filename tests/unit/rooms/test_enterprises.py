@@ -110,7 +110,7 @@ class Two(World):
 
         every = {"acme": served(self.around), "best": served(self.best), GONE: served(self.gone)}
         every[""] = every["acme"]
-        return Engine(*every[""], linger=0, enterprises=every)
+        return Engine(every, linger=0)
 
     async def take_part(self, engine: Engine, room_id: RoomId = ROOM, host: UserId = BOT) -> None:
         """Invite `host` into a room, and write there."""
