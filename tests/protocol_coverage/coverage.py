@@ -138,8 +138,8 @@ ALSO = """\
 1.3 session: test_row_12_session_in_the_reply_waits_for_202
 1.3 robot: test_33_robot_session_starts_with_the_reply
 1.3 permanent: test_36_permanent_session_needs_no_202
-1.3 refused: test_a_refused_reply_may_tell_the_request
-1.4 302: test_302_unasked
+1.3 refused: test_a_refused_reply_may_have_a_request_id
+1.4 302: test_302_without_result_is_a_push
 1.5 6 11: test_other_media
 2.3 0 1 2 3 4 5 6 7 11 42: test_every_end_of_a_request_has_its_own_sentence
 2.5 0 -3 -4 -5 -6 -7 -8 -9 -10 -11 -12 -13 -14 -16 -17 -18: test_a_request_for_an_agent_is_refused
@@ -169,8 +169,8 @@ ALSO = """\
 6 T10: test_80_ids_as_strings test_integer
 6 T11: test_call_id_fits_into_an_int test_call_ids_stay_below_two_to_the_31
 6 T12: test_79_reply_without_id
-6 T13: test_result test_only_one_is_success
-6 T16: test_the_customer_is_taken_off_users
+6 T13: test_result test_only_result_1_is_success
+6 T16: test_the_customer_is_removed_from_users
 6 T18: test_flag_true test_chat_started
 6 T26: test_login_body test_login_body_of_other_dialects
 6 T31: test_32_status_11_is_not_an_error

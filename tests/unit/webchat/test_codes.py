@@ -1,4 +1,4 @@
-"""The numbers, compared with the guide's part five as printed; every number has a meaning."""
+"""The numbers, compared with part five of the guide as printed; each has a meaning."""
 
 import re
 
@@ -30,7 +30,7 @@ def test_every_number_of_the_guide_is_known() -> None:
 
 
 @pytest.mark.parametrize("numbers", [FrameType, MessageType, NoticeType, RequestStatus, ResultCode])
-def test_names_are_spelt_correctly(
+def test_names_of_enum_members_are_spelt_correctly(
     numbers: type[FrameType | MessageType | NoticeType | RequestStatus | ResultCode],
 ) -> None:
     for number in numbers:
@@ -42,7 +42,7 @@ def test_sources_and_dialects() -> None:
     assert [str(dialect) for dialect in Dialect] == ["2016-11", "2016", "2019", "dual"]
 
 
-def test_the_other_sets_of_keys() -> None:
+def test_each_dialect_lists_the_dialects_to_try_after_it() -> None:
     assert [dialect.others for dialect in Dialect] == [
         (Dialect.Y2016, Dialect.Y2019),
         (Dialect.Y2019,),
@@ -84,7 +84,7 @@ def test_every_result_is_explained(code: ResultCode) -> None:
 
 
 @pytest.mark.parametrize(("code", "spelling"), GUIDE_NAMES.items())
-def test_names_are_the_vendors(code: int, spelling: str) -> None:
+def test_meanings_have_the_names_of_the_vendor(code: int, spelling: str) -> None:
     assert meaning(code).name == spelling
 
 
@@ -114,11 +114,11 @@ def test_the_table_has_a_row_for_each_code_and_no_other() -> None:
         ("no_history", {-8, -12, -14, -19}),
     ],
 )
-def test_columns(column: str, codes: set[int]) -> None:
+def test_columns_of_the_result_table(column: str, codes: set[int]) -> None:
     assert {code for code in (*ResultCode, -77) if getattr(meaning(code), column)} == codes
 
 
-def test_what_is_refused_for_good() -> None:
+def test_results_after_which_a_message_is_not_sent_again() -> None:
     assert {code for code in (*ResultCode, -77) if not meaning(code).resend} == {-12, -16, -17, -21}
 
 

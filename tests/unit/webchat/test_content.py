@@ -1,4 +1,4 @@
-"""What agents and robots send: `msg` of a 210, `content` of a 301."""
+"""Contents from agents and robots: `msg` of a 210, `content` of a 301."""
 
 import base64
 import json
@@ -108,13 +108,13 @@ def test_long_base64_is_recognised_whatever_it_begins_with(data: bytes) -> None:
 
 
 @given(st.text(st.characters()))
-def test_never_both_never_empty(source: str) -> None:
+def test_locate_finds_either_data_or_an_address(source: str) -> None:
     found = locate(source)
     assert found is None or bool(found[0]) != bool(found[1])
 
 
-def test_dots_that_are_no_path_are_read_in_linear_time() -> None:
-    """In quadratic time, these would take hours."""
+def test_dots_without_a_path_are_read_in_linear_time() -> None:
+    """In quadratic time, this would take hours."""
     assert locate("." * 1_000_000 + "<") is None
 
 
@@ -142,7 +142,7 @@ def test_no_frame_takes_many_times_its_length_in_memory(content: object) -> None
 
 
 @pytest.mark.parametrize("text", ["1, 2, " * 200_000, 'say \\"[{,' * 200_000])
-def test_commas_in_a_long_text_are_no_values(text: str) -> None:
+def test_commas_in_a_long_text_do_not_count_as_values(text: str) -> None:
     told = {"type": 210, "sessionId": 1, "msg": {"type": 1, "content": text}}
     assert parse_frame(json.dumps(told)) == Received(
         MessageReceived(SessionId(1), AgentId(""), AgentText(text))
@@ -219,7 +219,7 @@ def test_other_media(kind: int, content: object, expected: AgentMedia) -> None:
 
 @pytest.mark.parametrize("kind", [2, 3, 5, 6, 11])
 @pytest.mark.parametrize("content", [None, "", {}, [], 7, {"name": "only a name"}])
-def test_media_that_is_not_there_is_shown_as_a_placeholder(kind: int, content: object) -> None:
+def test_media_without_data_or_address_becomes_a_placeholder(kind: int, content: object) -> None:
     found = read_content({"type": kind, "content": content})
     assert isinstance(found, UnknownContent)
     assert found.message_type == kind
@@ -287,7 +287,7 @@ def test_placeholders_are_bounded() -> None:
 
 
 @given(ANY_JSON)
-def test_never_raises(msg: object) -> None:
+def test_reading_any_content_never_raises(msg: object) -> None:
     read_content(msg)
 
 
@@ -365,11 +365,11 @@ def test_robot(content: object, expected: RobotMessage) -> None:
 
 
 @pytest.mark.parametrize("content", [None, ""])
-def test_nothing_said(content: object) -> None:
+def test_a_robot_message_without_content_is_none(content: object) -> None:
     assert said(content) is None
 
 
-def test_without_session() -> None:
+def test_a_robot_message_without_session_is_read() -> None:
     assert read_robot_message({"content": "x"}) == RobotMessage(None, None, "x")
 
 
@@ -387,7 +387,7 @@ def test_a_robot_message_never_raises(content: object) -> None:
         ({"messageId": 7, "msg": {"type": 1, "content": "hi"}}, "7"),
         ({"msg": {"type": 1, "content": "hi", "id": "a-7"}}, "a-7"),
         ({"msg": {"type": 1, "content": "hi"}}, ""),
-        # A notice that takes a message back names that one, whatever its own number is.
+        # A recall notice names the recalled message, whatever its own number is.
         ({"messageId": 9, "msg": {"type": 99, "noticeType": 6, "content": {"messageId": 7}}}, "7"),
         ({"msg": {"type": 99, "noticeType": "6", "content": '{"id":"7"}'}}, "7"),
         ({"msg": {"type": 99, "noticeType": 6, "content": 7}}, "7"),
@@ -395,7 +395,7 @@ def test_a_robot_message_never_raises(content: object) -> None:
         ({"msg": {"type": 99, "noticeType": 6}}, ""),
     ],
 )
-def test_the_number_by_which_a_message_is_taken_back(frame: dict[str, object], number: str) -> None:
+def test_number_of_a_message_or_of_a_recalled_one(frame: dict[str, object], number: str) -> None:
     got = parse_frame(json.dumps({"type": 210, "sessionId": 1, "agentId": "K1", **frame}))
     assert isinstance(got, Received)
     assert isinstance(got.push, MessageReceived)

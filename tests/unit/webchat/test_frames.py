@@ -1,4 +1,4 @@
-"""The values themselves: the engine stores them as tagged JSON and reads them back."""
+"""Frames are immutable values, which the engine stores as tagged JSON and reads back."""
 
 import msgspec
 import pytest
@@ -18,7 +18,7 @@ from tests.unit.webchat.examples import PUSHES, REPLIES
 
 
 @pytest.mark.parametrize(("result", "ok"), [(1, True), (0, False), (-1, False), (2, False)])
-def test_only_one_is_success(result: int, ok: bool) -> None:
+def test_only_result_1_is_success(result: int, ok: bool) -> None:
     assert Reply(110, result).ok is ok
 
 

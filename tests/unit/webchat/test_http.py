@@ -76,7 +76,7 @@ def test_login_body_of_other_dialects(login: Login, dialect: Dialect, body: str)
 
 
 def test_what_an_operator_may_tell_of_a_customer() -> None:
-    ada = Login(LoginType.REGISTER, "a", display_name="Ada", portrait="https://h/a.png")
+    ada = RegisterLogin("a", "Ada", portrait="https://h/a.png")
     assert json.loads(dump_login(ada, Dialect.Y2019, "203.0.113.9")) == {
         "type": 3,
         "loginName": "a",
@@ -89,18 +89,11 @@ def test_what_an_operator_may_tell_of_a_customer() -> None:
 
 
 def test_the_bytes_that_are_sent_are_those_of_the_vector() -> None:
-    body = dump_login(Login(LoginType.REGISTER, "room-42", display_name="小林"))
+    body = dump_login(RegisterLogin("room-42", "小林"))
     assert login_sign(body, "DEMO_KEY_0001") == "89453c6fbca4de09197944045a55b56f"
 
 
-@pytest.mark.parametrize(
-    "login",
-    [
-        Login(LoginType.PASSWORD, " ", "x"),
-        Login(LoginType.REGISTER, ""),
-        Login(LoginType.VISITOR, "\t"),
-    ],
-)
+@pytest.mark.parametrize("login", [PasswordLogin(" ", "x"), RegisterLogin(""), VisitorLogin("\t")])
 def test_nobody_cannot_log_in(login: Login) -> None:
     with pytest.raises(LocalProtocolError):
         dump_login(login)
@@ -147,7 +140,7 @@ def test_login_reply(body: str, expected: LoginReply | None) -> None:
 FOUND = RobotReply(1, (RobotAnswer("密码错误", ""),))
 
 
-def test_words_in_the_encoding_of_chinese_systems() -> None:
+def test_a_reply_in_gbk_is_read() -> None:
     told = '{"srs":[{"title":"密码错误"}]}'
     assert parse_robot_reply(told.encode("gbk")) == FOUND
     assert parse_robot_reply(told.encode()) == FOUND
@@ -155,8 +148,8 @@ def test_words_in_the_encoding_of_chinese_systems() -> None:
 
 
 @pytest.mark.parametrize("cut", [b"\xe5", b"\xe5\xaf", b"\xff"])
-def test_a_character_that_is_cut_spoils_no_other(cut: bytes) -> None:
-    """Databases cut what is too long for a column, be it within a character."""
+def test_a_truncated_character_does_not_spoil_the_others(cut: bytes) -> None:
+    """Databases truncate values that are too long for a column, even within a character."""
     told = '{"srs":[{"title":"您好，密码错?"}]}'.encode().replace(b"?", cut)
     reply = parse_robot_reply(told)
     assert reply is not None
@@ -194,7 +187,7 @@ def test_robot_form() -> None:
 
 
 def test_robot_reply_of_the_guide() -> None:
-    """Trap T37: the slash of `<\\/span>` is JSON's way to write one."""
+    """Trap T37: JSON escapes the slash of `<\\/span>`."""
     body = (
         r'{"searchResult":{"question":"测试","srs":[{"preview":"<span id=\"k\">测试<\/span>1.1",'
         r'"question":"","ra":{"articleAId":"3baf","path":"/oldkm/3baf.htm","title":"测试标题"},'
@@ -224,7 +217,7 @@ def test_robot_reply(body: str, expected: RobotReply | None) -> None:
     assert parse_robot_reply(body.encode()) == expected
 
 
-def test_history_asked_for() -> None:
+def test_history_request_body() -> None:
     assert dump_history("T", 20) == (
         b'{"type":5003,"token":"T","fromSessionId":0,"fromMessageId":0,"maxCount":20,"permFlag":0,'
         b'"continueLastSession":true}'
@@ -292,7 +285,7 @@ def test_a_page_of_html_is_no_reply() -> None:
 
 
 @given(st.binary() | ANY_JSON.map(lambda value: json.dumps({"result": 1, "x": value}).encode()))
-def test_nothing_raises(body: bytes) -> None:
+def test_parsing_any_reply_never_raises(body: bytes) -> None:
     parse_history_reply(body)
     parse_login_reply(body)
     parse_upload_reply(body)
@@ -300,7 +293,7 @@ def test_nothing_raises(body: bytes) -> None:
 
 
 @given(ANY_JSON, ANY_JSON)
-def test_nothing_raises_on_odd_values(one: object, two: object) -> None:
+def test_parsing_a_reply_with_odd_values_never_raises(one: object, two: object) -> None:
     odd = {"result": one, "token": two, "url": two, "message": two, "searchResult": two, "srs": one}
     row = dict.fromkeys(("id", "text", "userId", "userType", "postTime", "revokeFlag"), two)
     body = json.dumps({"result": 1, "hisMessages": [one, row, {**row, "id": one}]}).encode()
@@ -330,7 +323,7 @@ def test_endpoints() -> None:
         ("http://[::1]:8980/EliteWebChat", "ws://[::1]:8980/EliteWebChat/cws?token=T"),
     ],
 )
-def test_the_scheme_follows_the_base(base: str, socket: str) -> None:
+def test_the_scheme_of_the_socket_follows_the_base_url(base: str, socket: str) -> None:
     assert Endpoints(base).socket("T") == socket
 
 
@@ -352,7 +345,7 @@ def test_the_scheme_follows_the_base(base: str, socket: str) -> None:
         ("https://h/\u200b", "control"),
     ],
 )
-def test_a_bad_base_is_refused_with_a_sentence(base: str, complaint: str) -> None:
+def test_a_bad_base_url_is_refused_with_a_reason(base: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint) as caught:
         Endpoints(base)
     assert "hunter2" not in str(caught.value)
@@ -402,7 +395,7 @@ def test_icon(icon: str, queue_id: int | None, expected: str) -> None:
 
 
 @given(st.text(st.characters()))
-def test_bad_bases_raise_nothing_but_value_error(base: str) -> None:
+def test_a_bad_base_url_raises_only_value_error(base: str) -> None:
     for attempt in (base, f"http://{base}", f"http://h{base}"):
         with contextlib.suppress(ValueError):
             assert Endpoints(attempt).login.endswith("/tpi")
@@ -410,7 +403,7 @@ def test_bad_bases_raise_nothing_but_value_error(base: str) -> None:
 
 @example("half a pair \ud83d")
 @given(st.text(st.characters()))
-def test_what_the_server_says_raises_nothing(path: str) -> None:
+def test_addresses_from_the_server_never_raise(path: str) -> None:
     SERVER.absolute(path)
     SERVER.icon(path, 1)
 

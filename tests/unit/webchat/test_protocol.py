@@ -1,4 +1,4 @@
-"""Who waits for what, and which reply is whose."""
+"""Pairing of commands and replies: which calls wait, and which reply belongs to which."""
 
 import json
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def test_a_reply_finds_its_command() -> None:
     assert list(protocol.waiting) == [1, 2]
 
 
-def test_the_token_is_in_the_frame_and_nowhere_to_be_seen() -> None:
+def test_the_token_is_in_the_frame_but_not_in_the_repr() -> None:
     protocol = Protocol("hunter2")
     assert '"token":"hunter2"' in protocol.send(HELLO, CallId(1), 0)
     assert "hunter2" not in repr(protocol)
@@ -76,7 +76,7 @@ def test_a_reply_without_or_with_a_foreign_id_goes_to_the_oldest_of_its_type() -
     assert not protocol.waiting
 
 
-def test_an_id_of_another_type_does_not_count() -> None:
+def test_a_reply_that_names_a_call_of_another_type_goes_to_one_of_its_own() -> None:
     protocol = Protocol("T")
     send(protocol, ASK, 1)
     send(protocol, HELLO, 2)
@@ -101,7 +101,7 @@ def test_a_repeated_reply_settles_no_other_call() -> None:
     assert [*protocol.waiting] == [2]
 
 
-def test_a_call_sent_again_waits_again_and_once() -> None:
+def test_a_call_sent_again_waits_for_one_reply() -> None:
     protocol = Protocol("T")
     send(protocol, HELLO, 1)
     protocol.receive(reply(110, 1, -15))
@@ -124,7 +124,7 @@ def test_a_reply_without_type_answers_the_call_that_it_names() -> None:
     assert answered(protocol.receive('{"messageId":"5","type":null,"result":"1"}')) == 5
 
 
-def test_a_reply_that_names_nothing_answers_the_only_call() -> None:
+def test_a_reply_without_type_and_id_answers_the_only_call() -> None:
     protocol = Protocol("T")
     bare = '{"result":-8,"message":""}'
     nobody = Ignored("unexpected reply 0")
@@ -138,7 +138,7 @@ def test_a_reply_that_names_nothing_answers_the_only_call() -> None:
 
 
 @pytest.mark.parametrize("stray", ["given up", "receipt"])
-def test_a_reply_that_names_nothing_may_be_a_late_one(stray: str) -> None:
+def test_a_reply_without_type_and_id_that_may_be_late_is_ignored(stray: str) -> None:
     protocol = Protocol("T")
     if stray == "given up":
         send(protocol, HELLO, 1)
@@ -170,20 +170,20 @@ def test_a_receipt_has_no_reply() -> None:
     assert protocol.receive(reply(120, 5)) == Ignored("unexpected reply 120")
 
 
-def test_a_heartbeat_has_one() -> None:
+def test_a_heartbeat_has_a_reply() -> None:
     protocol = Protocol("T")
     send(protocol, Heartbeat(), 2)
     assert answered(protocol.receive('{"messageId":2,"type":10,"result":1}')) == 2
 
 
-def test_what_cannot_be_sent_waits_for_nothing() -> None:
+def test_a_command_that_cannot_be_written_does_not_wait_for_a_reply() -> None:
     protocol = Protocol("T")
     with pytest.raises(LocalProtocolError):
         send(protocol, CancelRequest(RequestId(2**63)), 1)
     assert not protocol.waiting
 
 
-def test_a_forgotten_call_leaves_its_late_reply_to_nobody() -> None:
+def test_the_late_reply_to_a_forgotten_call_is_ignored() -> None:
     protocol = Protocol("T")
     send(protocol, HELLO, 1, 2)
     protocol.forget(CallId(1))
@@ -202,7 +202,7 @@ def test_a_token_refused_outside_any_reply_is_noticed() -> None:
     assert protocol.token_refused
 
 
-def test_pushes_pass_through_and_know_the_customer() -> None:
+def test_pushes_are_returned_without_the_customer_among_the_agents() -> None:
     frame = (
         '{"type":202,"sessionId":5150,"rsId":"r-1","agents":['
         '{"id":"me","comments":""},{"id":"K00017","comments":""}]}'
@@ -263,8 +263,8 @@ def test_every_reply_settles_at_most_one_waiting_call_of_its_type(
         assert set(protocol.waiting) == set(model)
 
 
-def test_so_many_settled_calls_are_remembered() -> None:
-    """The 64 newest; one that was made again is among the newest again."""
+def test_the_newest_settled_calls_are_remembered() -> None:
+    """The 64 newest; a call id that is used again counts as new."""
     protocol = Protocol("T")
 
     def beat(number: int) -> Answered | Received | Ignored:

@@ -82,7 +82,7 @@ def ignored(frame: str | bytes) -> str:
         (b"plain", "not JSON"),
     ],
 )
-def test_what_says_nothing_is_ignored(frame: str | bytes, kind: str) -> None:
+def test_an_unreadable_or_incomplete_frame_is_ignored(frame: str | bytes, kind: str) -> None:
     assert ignored(frame) == kind
 
 
@@ -151,7 +151,7 @@ def test_agents_in_a_reply(told: dict[str, object]) -> None:
     assert reply(type=110, result=1, **told).agents == (Agent(AgentId("K00017"), "Mei"),)
 
 
-def test_a_refused_reply_may_tell_the_request() -> None:
+def test_a_refused_reply_may_have_a_request_id() -> None:
     assert reply(type=101, result=-1, requestId=9001).request_id == 9001
 
 
@@ -161,7 +161,7 @@ def test_301_and_302_with_result_are_replies() -> None:
     assert isinstance(push(type=301, result=1, content="hello"), RobotMessage)
 
 
-def test_302_unasked() -> None:
+def test_302_without_result_is_a_push() -> None:
     assert push(type=302, sessionId=5150, queueLength=2) == QueueStatus(None, 0, 2, SESSION)
     assert push(type=302, sessionId=5150, queueLength=0, message="no one there") == RobotMessage(
         SESSION, None, "no one there", transfer=True
@@ -202,7 +202,7 @@ def test_chat_started() -> None:
     ) == ChatStarted(SESSION, (), robot=True)
 
 
-def test_the_customer_is_taken_off_users() -> None:
+def test_the_customer_is_removed_from_users() -> None:
     people = [CUSTOMER_ENTRY, MEI_ENTRY]
     expected = ChatStarted(SESSION, (MEI,))
     assert push(type=202, sessionId=5150, users=people) == expected
@@ -212,11 +212,11 @@ def test_the_customer_is_taken_off_users() -> None:
     assert push_to("c-1", told) == expected
 
 
-def test_users_may_hold_nobody_but_the_customer() -> None:
+def test_users_with_only_the_customer_give_no_agents() -> None:
     assert push(type=202, sessionId=5150, users=[CUSTOMER_ENTRY]) == ChatStarted(SESSION)
 
 
-def test_the_guess_never_empties_a_list_of_agents() -> None:
+def test_guessing_the_customer_never_empties_a_list_of_agents() -> None:
     started = push(type=202, sessionId=5150, agents=[CUSTOMER_ENTRY])
     assert isinstance(started, ChatStarted)
     assert [agent.id for agent in started.agents] == [GUID]
@@ -239,19 +239,19 @@ def test_agents_updated_with_queue() -> None:
     assert told == AgentsUpdated(SESSION, (MEI,), QueueId(8), "Returns")
 
 
-def test_a_room_keeps_little_of_an_agent() -> None:
+def test_overlong_values_of_an_agent_are_cut_or_dropped() -> None:
     entries = [{"id": "B", "icon": "x" * 70_000, "comments": "x" * 5000}, {"id": "x" * 5000}]
     told = push(type=204, sessionId=5150, agents=entries)
     assert told == AgentsUpdated(SESSION, (Agent(AgentId("B"), comments="x" * 2000),))
 
 
-def test_an_agent_s_picture_under_its_other_name() -> None:
+def test_portrait_uri_is_read_as_an_agents_icon() -> None:
     entry = {"id": "K00017", "portraitUri": "head/mei.png"}
     started = push(type=202, sessionId=5150, agents=[entry])
     assert started == ChatStarted(SESSION, (Agent(AgentId("K00017"), icon="head/mei.png"),))
 
 
-def test_an_agent_s_name_is_one_line() -> None:
+def test_an_agents_name_is_one_line() -> None:
     people = [{"id": "A00001", "name": "\u202eMei\n \u200bLin", "comments": ""}]
     told = push(type=204, sessionId=1, users=people)
     assert isinstance(told, AgentsUpdated)
@@ -320,7 +320,7 @@ def test_a_ratings_label_may_have_any_of_these_names(number: str, key: str) -> N
 
 
 @pytest.mark.parametrize("listed", [",".join(map(str, range(2000))), [*map(str, range(2000))]])
-def test_a_room_keeps_few_options_of_a_server_that_sends_many(listed: object) -> None:
+def test_number_and_length_of_options_in_a_push_are_limited(listed: object) -> None:
     rated = [{"id": number, "name": "x" * 5000} for number in range(2000)]
     told = push(type=200, fileAcceptExtensionsArr=listed, ratings=rated)
     assert isinstance(told, InitConfig)
@@ -333,7 +333,7 @@ def test_a_room_keeps_few_options_of_a_server_that_sends_many(listed: object) ->
     assert robot.suggestions == ("x" * 2000,) * 500
 
 
-def test_a_push_that_says_nothing_wants_its_receipt_too() -> None:
+def test_an_ignored_push_keeps_its_receipt_id() -> None:
     assert parse_frame('{"type":299,"rsId":"r-9"}') == Ignored("unknown type 299", "r-9")
     assert parse_frame('{"type":205,"rsId":"r-9"}') == Ignored("push 205 without sessionId", "r-9")
 
@@ -348,7 +348,7 @@ def test_a_push_that_says_nothing_wants_its_receipt_too() -> None:
         ('{"type":202,"sessionId":1,"agents":[],"continueLastSession":true}', False),
     ],
 )
-def test_what_proves_a_later_server(frame: str, later: bool) -> None:
+def test_frames_that_prove_a_later_server(frame: str, later: bool) -> None:
     found = parse_frame(frame)
     assert isinstance(found, Received)
     assert found.later is later
@@ -462,7 +462,7 @@ def test_objects_and_arrays_may_come_as_text() -> None:
     assert read.unwrap("plain") == "plain"
 
 
-def test_first_skips_what_is_empty() -> None:
+def test_first_skips_empty_values() -> None:
     assert read.first({"a": None, "b": "", "c": 0}, "x", "a", "b", "c") == 0
     assert read.first({}, "a") is None
 
@@ -473,7 +473,7 @@ def test_decode_refuses(text: str) -> None:
         read.decode(text)
 
 
-def test_decode_forgives() -> None:
+def test_decode_accepts_a_bom_nan_infinity_and_raw_line_breaks() -> None:
     assert read.decode('\ufeff{"a":NaN,"b":"line\nline","b2":-Infinity,"a2":1}') == {
         "a": None,
         "b": "line\nline",
@@ -483,7 +483,7 @@ def test_decode_forgives() -> None:
 
 
 @given(ANY_JSON)
-def test_nothing_raises(value: object) -> None:
+def test_reading_any_value_never_raises(value: object) -> None:
     read.integer(value)
     read.result_code(value)
     read.number(value)
@@ -508,7 +508,7 @@ def test_nothing_raises(value: object) -> None:
         (b'\xef\xbb\xbf {"type":1}\r\n {"type":2}\n', ['{"type":1}', '{"type":2}']),
         ('[null, {"a": 1}]', ["null", '{"a": 1}']),
         ('{"a":1} 2', ['{"a":1}', "2"]),
-        # What is forgiven in a single frame.
+        # Deviations that are accepted in a single frame too.
         ('[{"a":NaN},{"b":"x\ny"}]', ['{"a":NaN}', '{"b":"x\ny"}']),
         ('{"type":1}', []),
         ('{"type":1}{"type":', []),

@@ -1,4 +1,4 @@
-"""Emoji, long texts in pieces, and texts that survive odd servers."""
+"""Emoji, splitting of long texts, escapes, guards against odd servers, and names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bridge.webchat.words import (
 CODES = [code for code, _, _ in FACES]
 
 
-def test_the_table_is_whole() -> None:
+def test_the_table_has_105_faces_with_unique_codes_and_names() -> None:
     assert len(FACES) == 105
     assert len(set(CODES)) == 105
     names = [name for _, names, _ in FACES for name in names.split("/")]
@@ -45,7 +45,7 @@ def test_the_codes_that_html_would_swallow_are_those_of_the_reference() -> None:
 
 
 @pytest.mark.parametrize("index", range(105))
-def test_every_notation_of_every_face(index: int) -> None:
+def test_every_notation_of_a_face_is_decoded(index: int) -> None:
     code, names, face = FACES[index]
     assert qqemoji(index) == face
     forms = [code, html.escape(code), html.escape(code, quote=False)]
@@ -56,7 +56,7 @@ def test_every_notation_of_every_face(index: int) -> None:
 
 
 @pytest.mark.parametrize("index", [-1, 105, 999])
-def test_no_such_face(index: int) -> None:
+def test_an_unknown_face_number_has_no_emoji(index: int) -> None:
     assert qqemoji(index) is None
 
 
@@ -83,7 +83,7 @@ def test_no_such_face(index: int) -> None:
         ("", ""),
     ],
 )
-def test_traps(text: str, expected: str) -> None:
+def test_emoji_codes_that_are_easily_misread(text: str, expected: str) -> None:
     assert decode_emoji(text) == expected
 
 
@@ -102,7 +102,7 @@ def test_long_hostile_text_takes_linear_time() -> None:
         assert decode_emoji(piece * 20_000)
 
 
-def test_the_catalogue_is_what_is_decoded() -> None:
+def test_codes_and_names_of_the_table_decode_to_its_faces() -> None:
     faces = FACES
     assert len(faces) == 105
     for index, (code, names, face) in enumerate(faces):
@@ -114,7 +114,7 @@ def _bracketed(names: str) -> list[str]:
 
 
 @pytest.mark.parametrize("index", range(105))
-def test_every_face_has_a_code_that_is_read_as_it(index: int) -> None:
+def test_an_encoded_face_is_decoded_to_itself(index: int) -> None:
     face = FACES[index][2]
     for text in (face, f"a {face} b", f"{face}{face}", f"{face}north", f"é{face}"):
         written = encode_emoji(text)
@@ -134,7 +134,7 @@ def test_every_face_has_a_code_that_is_read_as_it(index: int) -> None:
         ("no face", "no face"),
     ],
 )
-def test_what_is_written_for_a_desk_with_codes(text: str, written: str) -> None:
+def test_only_faces_with_a_code_are_encoded(text: str, written: str) -> None:
     assert encode_emoji(text) == written
 
 
@@ -169,12 +169,12 @@ def test_frame_bytes_is_what_json_takes(text: str) -> None:
     assert frame_bytes(text) == dumped(text)
 
 
-def test_half_a_pair_counts_as_its_replacement() -> None:
+def test_a_lone_surrogate_counts_as_its_replacement() -> None:
     assert frame_bytes("\ud83d") == 3
 
 
 @given(TEXTS, st.integers(-3, 80))
-def test_nothing_is_lost_and_no_piece_is_blank(text: str, max_bytes: int) -> None:
+def test_splitting_loses_nothing_and_leaves_no_piece_blank(text: str, max_bytes: int) -> None:
     parts = split_text(text, max_bytes)
     assert all(part.strip() for part in parts)
     assert "".join(parts) == (text if text.strip() else "")
@@ -195,7 +195,7 @@ def test_pieces_fit_unless_blanks_forbid(text: str, max_bytes: int) -> None:
 
 
 @given(st.lists(st.sampled_from([FAMILY, FLAG, "👍🏽", "❤️", "e\u0301", "a"]), max_size=40))
-def test_what_looks_like_one_character_stays_whole(drawn: list[str]) -> None:
+def test_a_grapheme_is_not_split(drawn: list[str]) -> None:
     text = "".join(drawn)
     borders, at = {0}, 0
     for piece in drawn:
@@ -222,36 +222,36 @@ def test_what_looks_like_one_character_stays_whole(drawn: list[str]) -> None:
         (" " * 30 + "a", 10, (" " * 30 + "a",)),
         (" " * 30 + "ab", 10, (" " * 30 + "a", "b")),
         ("ab", 0, ("a", "b")),
-        # A border in the first half is not worth so short a piece.
+        # A border in the first half is not used, as the piece would be too short.
         ("abc\ndefghijkl", 10, ("abc\ndefgh", "ijkl")),
         ("abcdefgh\r\nij", 10, ("abcdefgh", "\r\nij")),
         (FLAG * 3, 20, (FLAG * 2, FLAG)),
     ],
 )
-def test_examples(text: str, max_bytes: int, parts: tuple[str, ...]) -> None:
+def test_examples_of_splitting(text: str, max_bytes: int, parts: tuple[str, ...]) -> None:
     assert split_text(text, max_bytes) == parts
 
 
 @pytest.mark.parametrize("mark", "\n。！？；… \t\u3000，、")
-def test_borders(mark: str) -> None:
-    """Of each two the better is taken, although a worse one is nearer to the end."""
+def test_a_text_is_split_after_the_best_mark(mark: str) -> None:
+    """A better mark is preferred to a worse one that is nearer to the end."""
     assert split_text(f"你好世界再见{mark}十二三四", 30) == (f"你好世界再见{mark}", "十二三四")
     worse = "、" if mark in "\n。！？；…" else "见"
     assert split_text(f"你好世界再{mark}见{worse}十二三四", 32)[0] == f"你好世界再{mark}"
 
 
-def test_a_character_too_long_for_any_piece_is_cut_all_the_same() -> None:
+def test_a_grapheme_longer_than_a_piece_is_cut() -> None:
     parts = split_text("a" + "\u0301" * 50 + "b", 20)
     assert "".join(parts) == "a" + "\u0301" * 50 + "b"
     assert all(frame_bytes(part) <= 20 for part in parts)
 
 
-def test_line_ends_of_two_characters_stay_whole() -> None:
+def test_crlf_is_not_split() -> None:
     for part in split_text("word\r\n" * 30, 15):
         assert not part.startswith("\n")
 
 
-def test_twenty_thousand_chinese_characters() -> None:
+def test_a_long_chinese_text_is_split_after_full_stops() -> None:
     parts = split_text("你好，世界。" * 3334, 7000)
     assert all(frame_bytes(part) <= 7000 for part in parts)
     assert all(part.endswith("。") for part in parts)
@@ -266,37 +266,37 @@ def test_escaped_text_is_read_as_it_was_typed(text: str) -> None:
     assert ">" not in shown
 
 
-def test_escapes_are_counted_as_long_as_they_are() -> None:
+def test_escapes_count_with_their_full_length() -> None:
     assert split_text("&&", 10, html=True) == ("&&",)
     assert split_text("&&", 9, html=True) == ("&", "&")
     assert split_text("<>", 8, html=True) == ("<>",)
 
 
-def test_what_escaping_leaves_alone() -> None:
+def test_escaping_leaves_quotes_alone() -> None:
     assert escaped("""it's "5 > 4" & <b>""") == """it's "5 &gt; 4" &amp; &lt;b&gt;"""
 
 
 @pytest.mark.parametrize("text", ["null", " null ", "[1]", "{a}", "[微笑]", "{}\n", "[", "{"])
-def test_what_looks_like_json_is_guarded(text: str) -> None:
+def test_text_that_looks_like_json_is_guarded(text: str) -> None:
     looks_so = len(text.strip()) > 1
     assert guarded(text) == (f"\u200b{text}" if looks_so else text)
 
 
 @pytest.mark.parametrize("text", ["", "nullify", "a [1]", "{1", "[x}", '"q"', "12"])
-def test_what_does_not_is_left_alone(text: str) -> None:
+def test_text_that_does_not_look_like_json_is_left_alone(text: str) -> None:
     assert guarded(text) == text
 
 
 @given(st.text(alphabet="<>&ab文😀", max_size=300), st.integers(min_value=5, max_value=90))
 def test_pieces_have_room_for_their_escapes(text: str, room: int) -> None:
-    """And no entity is divided, for the pieces are cut before they are escaped."""
+    """No entity is divided either, as a text is split before it is escaped."""
     pieces = split_text(text, room, html=True)
     assert "".join(pieces) == text
     assert all(frame_bytes(escaped(piece)) <= room for piece in pieces)
     assert "".join(map(escaped, pieces)) == escaped(text)
 
 
-def test_what_shows_nothing() -> None:
+def test_text_without_visible_characters_is_unseen() -> None:
     assert is_unseen("")
     assert is_unseen(" \t\n\u200b\u3000")
     assert not is_unseen("\u200b.")
@@ -320,12 +320,12 @@ def test_what_shows_nothing() -> None:
         ("Ann\U000e0067", "Ann"),
     ],
 )
-def test_a_name_is_one_line_that_changes_nothing_around_it(name: str, shown: str) -> None:
+def test_a_name_is_one_line_without_harmful_characters(name: str, shown: str) -> None:
     assert name_line(name) == shown
 
 
-def test_flags_are_counted_back_a_little() -> None:
-    """From the start of the text it was: 190 s for 16 MiB."""
+def test_flags_are_counted_back_over_a_limited_length() -> None:
+    """Counting back to the start of the text took 190 s for 16 MiB."""
     reads = 0
 
     class Text(str):

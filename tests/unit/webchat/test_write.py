@@ -1,4 +1,4 @@
-"""Writing commands; writing and reading together; errors of ours carry no content."""
+"""Writing commands, and reading any frame; error messages carry no content."""
 
 import json
 import math
@@ -134,7 +134,7 @@ def test_wish_for_one_agent() -> None:
         ),
     ],
 )
-def test_content_as_of_2016(content: Content, kind: int, expected: dict[str, object]) -> None:
+def test_content_in_dialect_2016(content: Content, kind: int, expected: dict[str, object]) -> None:
     msg = json.loads(dump(SendMessage(SESSION, content)))["msg"]
     assert msg == {"type": kind, "content": expected}
     assert list(msg["content"]) == list(expected)
@@ -173,8 +173,8 @@ def test_content_as_of_2016(content: Content, kind: int, expected: dict[str, obj
         (Video("a", "https://h/a"), {"name": "a", "url": "https://h/a", "sightUrl": "https://h/a"}),
     ],
 )
-def test_content_as_of_2019(content: Content, expected: dict[str, object]) -> None:
-    """The later names, and nothing that is optional and empty; zeros that mean something stay."""
+def test_content_in_dialect_2019(content: Content, expected: dict[str, object]) -> None:
+    """Later keys; optional ones are left out if empty, but zeros that mean something stay."""
     written = dump(SendMessage(SESSION, content), dialect=Dialect.Y2019)
     assert json.loads(written)["msg"]["content"] == expected
 
@@ -216,7 +216,7 @@ def test_dual_content_has_both_names_and_is_2016_otherwise() -> None:
     ],
 )
 def test_content_of_the_first_guides(content: Content, expected: object) -> None:
-    """Until 2017-10-31, as the vendor's own client of 2016-12 wrote them (reference 1.5, D)."""
+    """The dialect until 2017-10-31, as in the vendor's client of 2016-12 (reference 1.5, D)."""
     written = dump(SendMessage(SESSION, content), dialect=Dialect.Y2016_11)
     assert json.loads(written)["msg"]["content"] == expected
     rating = dump(RateSession(SESSION, 0, "ok"), dialect=Dialect.Y2016_11)
@@ -242,7 +242,7 @@ def test_rating_zero_is_written(dialect: Dialect, comments: str, rating: object)
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_what_no_revision_renamed(dialect: Dialect) -> None:
+def test_commands_that_are_the_same_in_all_dialects(dialect: Dialect) -> None:
     for command in (Logout(), Heartbeat(), RequestChat(QueueId(7)), SendPreMessage(REQUEST, "x")):
         assert dump(command, dialect=dialect) == dump(command)
 
@@ -269,7 +269,7 @@ def test_what_no_revision_renamed(dialect: Dialect) -> None:
         SendMessage(SESSION, Location(1.0, math.inf)),
     ],
 )
-def test_what_must_never_be_sent(command: Command) -> None:
+def test_an_invalid_command_is_refused(command: Command) -> None:
     with pytest.raises(LocalProtocolError):
         dump(command)
 
@@ -280,8 +280,8 @@ def test_call_id_fits_into_an_int(call_id: int) -> None:
         dump(Logout(), call_id)
 
 
-def test_numbers_of_a_text_fit_into_what_the_server_keeps() -> None:
-    """The commonest command is written in a way of its own, up to the same limits."""
+def test_numbers_in_a_text_message_are_limited() -> None:
+    """A text, the most frequent command, is written by a fast path with the same limits."""
 
     def written(call_id: int, time_ms: int, session_id: int) -> str:
         return dump(SendMessage(SessionId(session_id), Text("hi")), call_id, time_ms)
@@ -344,7 +344,7 @@ def refuse_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     st.integers(0, 2**53),
     st.sampled_from(Dialect),
 )
-def test_always_one_line_of_strict_json(
+def test_a_command_is_one_line_of_strict_json(
     command: Command, call_id: int, token: str, time_ms: int, dialect: Dialect
 ) -> None:
     written = dump_command(
@@ -373,7 +373,7 @@ FRAMES = st.dictionaries(WELL_KNOWN_KEYS, ANY_JSON | KNOWN_NUMBERS, max_size=8)
 
 
 def readable(frame: str | bytes) -> Reply | Received | Ignored:
-    """Parse, and make sure that what comes out can be shown and stored."""
+    """Parse a frame; the result must have a printable repr."""
     found = parse_frame(frame)
     assert isinstance(found, Reply | Received | Ignored)
     repr(found).encode()
@@ -385,32 +385,32 @@ def test_every_frame_of_the_reference_is_understood() -> None:
     assert all(isinstance(parse_frame(frame), Received) for frame in PUSHES)
 
 
-def test_commands_are_nobodys_answer() -> None:
+def test_commands_are_ignored_if_received() -> None:
     assert all(isinstance(parse_frame(frame), Ignored) for frame in COMMANDS)
 
 
-def test_the_module_offers_both() -> None:
+def test_an_empty_frame_is_ignored() -> None:
     assert callable(dump_command)
     assert parse_frame("") == Ignored("not JSON")
 
 
 @given(st.text(st.characters()))
-def test_any_text(frame: str) -> None:
+def test_parsing_any_text_never_raises(frame: str) -> None:
     readable(frame)
 
 
 @given(st.binary())
-def test_any_bytes(frame: bytes) -> None:
+def test_parsing_any_bytes_never_raises(frame: bytes) -> None:
     readable(frame)
 
 
 @given(ANY_JSON)
-def test_any_json(value: object) -> None:
+def test_parsing_any_json_never_raises(value: object) -> None:
     readable(json.dumps(value))
 
 
 @given(FRAMES, st.integers(1, 400), st.booleans())
-def test_anything_under_well_known_keys(
+def test_parsing_any_values_of_known_keys_never_raises(
     frame: dict[str, object], kind: int, as_bytes: bool
 ) -> None:
     written = json.dumps({**frame, "type": kind})
@@ -418,28 +418,28 @@ def test_anything_under_well_known_keys(
 
 
 @given(st.integers(0, 7), ANY_JSON | FRAMES, FRAMES)
-def test_any_content(kind: int, content: object, frame: dict[str, object]) -> None:
+def test_any_agent_message_is_kept(kind: int, content: object, frame: dict[str, object]) -> None:
     push = {**frame, "type": 210, "msg": {**frame, "type": kind, "content": content}}
     found = readable(json.dumps(push))
     assert isinstance(found, Received)  # an agent's message is never dropped
 
 
 @given(st.sampled_from([*PUSHES, *REPLIES]), st.data())
-def test_mutated_frames(frame: str, data: st.DataObject) -> None:
+def test_parsing_a_mutated_frame_never_raises(frame: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(frame)))
     end = data.draw(st.integers(start, len(frame)))
     readable(frame[:start] + data.draw(st.text(max_size=6)) + frame[end:])
 
 
 @given(st.sampled_from([*PUSHES, *REPLIES]), st.data())
-def test_frames_with_one_value_exchanged(frame: str, data: st.DataObject) -> None:
+def test_parsing_a_frame_with_one_odd_value_never_raises(frame: str, data: st.DataObject) -> None:
     told = json.loads(frame)
     key = data.draw(st.sampled_from(sorted(told)))
     told[key] = data.draw(ANY_JSON)
     readable(json.dumps(told))
 
 
-def test_monsters() -> None:
+def test_parsing_a_monstrous_frame_never_raises() -> None:
     for frame in (
         "[" * 100_000,
         '{"type":210,"msg":' + "[" * 10_000 + "]" * 10_000 + "}",
@@ -456,7 +456,7 @@ def test_monsters() -> None:
         readable(frame)
 
 
-def test_message_names_the_field_and_nothing_else() -> None:
+def test_an_error_message_names_the_field_and_nothing_else() -> None:
     with pytest.raises(LocalProtocolError) as caught:
         dump_command(CancelRequest(RequestId(2**63)), call_id=CallId(1), token="SECRET", time_ms=0)
     assert str(caught.value) == "requestId does not fit into 64 bits"
@@ -481,10 +481,10 @@ def test_both_encoders_write_every_text(text: str) -> None:
 
 
 @given(st.integers(-5, 2**31), st.integers(), st.text(), st.text(), st.sampled_from(Dialect))
-def test_a_text_is_written_as_any_command(
+def test_the_fast_path_of_a_text_writes_the_same_bytes(
     call_id: int, session: int, text: str, token: str, dialect: Dialect
 ) -> None:
-    """The short way of a text writes the same bytes, and leaves to the long one what it must."""
+    """`_dump_text` returns None if a text needs the general path."""
     command = SendMessage(SessionId(session), Text(text))
     arguments = (command, CallId(call_id), token, START, dialect)
     written = protocol._dump_text(*arguments)
