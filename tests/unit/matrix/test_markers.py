@@ -141,9 +141,13 @@ async def test_room_is_searched_back_a_limited_number_of_pages() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_empty_room_is_looked_at_once() -> None:
-    async def answer(_: web.Request) -> web.StreamResponse:
+async def test_an_empty_room_is_searched_by_one_request() -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
         return web.json_response({"chunk": []})
 
     async with homeserver(answer) as transport:
         await Markers(transport).find_markers(ROOM, BOT, 0)
+    assert len(asked) == 1
