@@ -371,6 +371,20 @@ async def test_longest_unused_of_too_many_connections_is_closed(
     assert (told["port"], told["most"]) == ("metrics", 20)
 
 
+@pytest.mark.asyncio
+async def test_a_connection_that_sends_a_byte_at_a_time_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its bytes do not extend the idle timeout."""
+    monkeypatch.setattr(module, "IDLE", 0.2)
+    async with metrics_server(Metrics(), "127.0.0.1", 0) as port, asyncio.timeout(20):
+        slow = await Caller.at(port, b"GET /")
+        while slow.lives:
+            await asyncio.sleep(0.02)
+            slow._writer.write(b"a")
+        await slow.close()
+
+
 NO_REQUESTS = {
     "no chunk": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\nx\r\n",
     "no header": b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
