@@ -56,7 +56,7 @@ def test_the_bridge_has_no_rights_that_it_does_not_need() -> None:
     assert service["environment"]["TMPDIR"] == service["volumes"][0].partition(":")[2] == "/data"
 
 
-def test_the_bridge_uses_the_postgresql_beside_it() -> None:
+def test_the_bridge_uses_the_postgresql_service() -> None:
     bridge, database = environment_of("matrix-webchat"), environment_of("postgres")
     assert bridge["MATRIX_WEBCHAT_DATABASE__URL"] == "postgres://webchat@postgres/webchat"
     assert database["POSTGRES_USER"] == database["POSTGRES_DB"] == "webchat"

@@ -113,7 +113,7 @@ def settings(section: str) -> dict[str, str]:
     return dict(parser[section])
 
 
-def test_the_systemd_unit_fits_the_program_and_its_page() -> None:
+def test_the_systemd_unit_fits_the_program_and_install_md() -> None:
     service, page = settings("Service"), (ROOT / "docs" / "install.md").read_text("utf-8")
     assert set(service["RestartPreventExitStatus"].split()) <= {
         str(code.value) for code in ExitCode
@@ -148,7 +148,7 @@ def test_systemd_replicas_differ_in_name_and_ports(tmp_path: Path) -> None:
 
 
 def test_systemd_accepts_the_unit_and_rates_it_as_well_isolated(tmp_path: Path) -> None:
-    """Skipped without `systemd-analyze`; its exposure score may be 1.3 of 10, less is better."""
+    """Skipped without `systemd-analyze`; its exposure score may be at most 1.3 of 10."""
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("no systemd-analyze")
@@ -179,7 +179,7 @@ def container() -> Any:
     return found
 
 
-def test_the_manifests_are_those_of_the_chart() -> None:
+def test_the_rendered_manifests_are_up_to_date_with_the_chart() -> None:
     """If it fails, run `python -m tests.support.chart`."""
     assert f"\n# {chart.digest()}\n" in chart.RENDERED.read_text(encoding="utf-8")
 
@@ -191,7 +191,7 @@ def test_the_chart_has_the_bridges_version() -> None:
 
 
 def test_a_pods_configuration_is_valid(tmp_path: Path) -> None:
-    """Made up of the ConfigMap, environment variables and the files of the Secret."""
+    """It consists of the ConfigMap, environment variables and the files of the Secret."""
     data = manifests()[f"ConfigMap {chart.RELEASE}"]["data"]
     environment = {
         one["name"]: one.get("value", "matrix-webchat-0").replace("/secrets/", f"{tmp_path}/")
@@ -214,7 +214,7 @@ def test_a_pods_configuration_is_valid(tmp_path: Path) -> None:
 
 
 def test_tokens_that_register_generates_are_in_the_secret() -> None:
-    """And the README's command for creating the Secret names each of its files."""
+    """The README's command for creating the Secret names each of its files too."""
     secret = yaml(chart.CHART / "values.yaml")["secret"]["keys"]
     drawn = {"appservice.as_token", "appservice.hs_token", render_path(PICKLE_KEY)}
     assert drawn <= set(secret)
@@ -223,7 +223,7 @@ def test_tokens_that_register_generates_are_in_the_secret() -> None:
     assert files == {*secret.values(), "registration.yaml"}
 
 
-def test_a_pod_has_no_privileges_and_selectors_and_probes_match_it() -> None:
+def test_a_pod_has_no_privileges_and_its_selectors_and_probes_match() -> None:
     pod = manifests()[f"StatefulSet {chart.RELEASE}"]["spec"]["template"]
     about, spec = pod["metadata"], pod["spec"]
     assert spec["securityContext"]["runAsNonRoot"]
