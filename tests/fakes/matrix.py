@@ -91,7 +91,7 @@ class FakeMatrix:
         named: room and users of each `name_service_members`; True if none of them had joined.
         reasons: reason shown when a bridge user left a room.
         foreign: hosts that turned out to be accounts of someone else.
-        level: power level of everybody.
+        level: power level of everybody who is not in `levels`.
         sign_trouble: exceptions raised by the next receipts, in order.
         signs: typing notices (seconds) and read receipts (event id) of bridge users.
         room: result of `timeline`, oldest first; key `recorded` of an event: its `Recorded`.

@@ -50,7 +50,7 @@ class Example(msgspec.Struct, frozen=True):
     left: bool = False
     """True if the bot has left the room."""
     key: str = ""
-    """Why an encrypted event cannot be decrypted, if so: the key of a sentence."""
+    """Sentence key of the reason if an encrypted event cannot be decrypted, else empty."""
     ours: OurUsers = OURS
 
     def sealed(self) -> Json:

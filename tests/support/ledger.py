@@ -65,7 +65,7 @@ async def _unsettled(database: str) -> Counter[str]:
 
 
 async def all_handed_over(stage: Stage, chats: Sequence[Chat]) -> int:
-    """Make the homeserver deliver every customer text; return the recoveries that took (mostly 0).
+    """Make the homeserver deliver every customer text; return the restarts needed (mostly 0).
 
     Synapse (1.163, `appservice/scheduler.py`) can leave a transaction behind: `send` finds the
     service down, the recoverer finds nothing more to send and declares it up, and only then does
@@ -128,7 +128,7 @@ async def all_taken_in(database: str, chat: Chat, patience: float) -> None:
 
 
 def in_order(given: Sequence[str], asked: Sequence[str]) -> list[str]:
-    """Return the texts of `given` that arrived before all texts asked after them."""
+    """Return the texts of `given` that arrived after all texts asked before them."""
     kept: list[str] = []
     for text in reversed(given):
         if not kept or asked.index(text) < asked.index(kept[-1]):

@@ -22,7 +22,7 @@ _TURNS = 5
 
 
 async def take_no_more(*listeners: int) -> None:
-    """Stop accepting connections from these sockets (descriptors) before their server closes.
+    """Stop accepting connections on these sockets (descriptors) before their server closes.
 
     A connection accepted just before would otherwise never be closed.
     """
