@@ -29,7 +29,7 @@ def normal(name: str) -> str:
 
 
 def imported(extra: str = "") -> dict[str, str]:
-    """Return the top-level names that an extra's code (or the other code) imports, and a file."""
+    """Return the top-level names that an extra's code (or all other code) imports, with a file."""
     found: dict[str, str] = {}
     for path in sorted((ROOT / "bridge").rglob("*.py")):
         place = path.relative_to(ROOT).as_posix()

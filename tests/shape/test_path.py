@@ -36,7 +36,7 @@ from tests.bench.subjects import Subject, client, open_chats, write_config
 
 BRIDGE = Path(__file__).parents[2] / "bridge"
 FROM_CUSTOMER, FROM_AGENT = 30, 27
-"""Maximum number of files each way; lower it whenever the path gets shorter. One counts connections
+"""Maximum number of files each way; lower it whenever the path gets shorter. One limits connections
 to the bridge's ports (`ops/metrics.py`), one is a link (`link/link.py`)."""
 MESSAGES = 5
 """Messages each way; the shortest path counts, as a timer of the room may add files to one."""

@@ -108,7 +108,7 @@ def said() -> tuple[str, list[re.Pattern[str]]]:
 
 
 def _pattern(parts: Sequence[object]) -> str:
-    """Return the pattern of an f-string's parts (values: no string), empty if too unspecific."""
+    """Return a pattern from an f-string's parts, "" if fewer than 10 characters are constant."""
     words = [part if isinstance(part, str) else "" for part in parts]
     while words and not words[-1]:
         words.pop()
