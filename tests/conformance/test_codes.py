@@ -84,7 +84,7 @@ def test_a_request_that_breaks_the_server_is_made_three_times() -> None:
 
 @pytest.mark.parametrize("code", EVERY_CODE)
 def test_a_message_is_refused(code: int) -> None:
-    """110 is reported once, with a reason, after at most a few tries; the next one succeeds."""
+    """110: the text is reported after at most 3 tries (-15: 60 in an hour); the next succeeds."""
     scene = Scene()
     scene.begin()
     event = scene.text("one")

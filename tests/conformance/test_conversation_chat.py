@@ -346,7 +346,7 @@ def test_85_two_rooms_one_user() -> None:
 
 
 def test_87_shutdown_in_chat() -> None:
-    """Row 87: a stop of the bridge sends neither 2 nor 103; the chat continues afterwards."""
+    """Row 87: on a new link neither 2 nor 103 is sent; the chat continues."""
     scene = Scene()
     scene.begin()
     scene.restored()

@@ -360,7 +360,7 @@ def test_row_25_agent_who_joins_the_robot_is_announced() -> None:
 
 
 def test_row_28_rating_is_requested_once() -> None:
-    """A 203 asks for a rating, and so does the later notice, which may omit the session.
+    """A 203 asks for a rating, and so does a notice of type 2, which may omit the session.
 
     A second one does not, nor does one for an unknown session.
     """

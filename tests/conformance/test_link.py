@@ -280,7 +280,7 @@ async def test_10_pipelined_commands_are_replayed_after_one_login() -> None:
 
 @pytest.mark.asyncio
 async def test_11_new_token_is_refused_too() -> None:
-    """Row 11: the new token is refused too: the call fails, and logins back off."""
+    """Row 11: the new token is refused too: the call fails after one new login."""
     seen: list[int] = []
 
     async def refuse(socket: web.WebSocketResponse) -> None:

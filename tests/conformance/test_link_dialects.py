@@ -261,7 +261,7 @@ async def test_80_ids_as_strings(dialect: str) -> None:
 
 
 class Storing(Events):
-    """Events that stores pushes like the engine."""
+    """An `Events` that stores pushes like the engine."""
 
     def __init__(self, store: StorePort) -> None:
         super().__init__()

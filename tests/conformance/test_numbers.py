@@ -43,7 +43,7 @@ def test_notice_types(notice: dict[str, object], *, shown: bool) -> None:
 
 @pytest.mark.parametrize("content", [{"messageId": 152820}, '{"messageId":152820}', "<img>", None])
 def test_notice_6_is_a_recall_whose_content_is_not_shown(content: object) -> None:
-    """A recalled message has a notice of the bridge, whatever content the server sends."""
+    """Whatever the content is, only the id of the recalled message is taken from it."""
     scene = Scene()
     scene.begin()
     scene.forget()
@@ -139,7 +139,7 @@ def test_a_file_that_is_refused_is_reported(code: int) -> None:
 
 
 def test_the_reference_frames_are_json() -> None:
-    """Trap T1: the example frames of the tests are strict JSON, unlike the guide's."""
+    """Trap T1: the example commands of the tests are JSON, unlike the guide's."""
     from tests.unit.webchat.examples import COMMANDS
 
     assert COMMANDS

@@ -68,7 +68,7 @@ async def write(world: World, engine: Engine, room_id: RoomId, person: UserId) -
 
 
 def logged_in(simulator: Simulator, *rooms: RoomId) -> list[RoomId]:
-    """Return those of the rooms that have logged in."""
+    """Return the rooms that have logged in."""
     known = order(simulator)
     return [room_id for room_id in rooms if f"mx-{room_key(room_id)}" in known]
 

@@ -226,7 +226,7 @@ async def test_an_agents_file_and_picture_can_be_fetched() -> None:
 
 @pytest.mark.asyncio
 async def test_robot_search_takes_a_form() -> None:
-    """4, with the guide's example values."""
+    """Chapter 4, with the guide's example values."""
     async with site(robot_key="123456", robot_answers={"测试": "yes"}) as here:
         url = f"{here.simulator.base_url}/robotSearch"
         form = {"epid": "E00001", "action": "search", "question": "测试"}
