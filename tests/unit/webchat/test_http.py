@@ -75,8 +75,8 @@ def test_login_body_of_other_dialects(login: Login, dialect: Dialect, body: str)
     assert dump_login(login, dialect) == body.encode()
 
 
-def test_what_an_operator_may_tell_of_a_customer() -> None:
-    ada = RegisterLogin("a", "Ada", portrait="https://h/a.png")
+def test_a_login_body_may_have_portrait_and_ip_address() -> None:
+    ada = Login(LoginType.REGISTER, "a", display_name="Ada", portrait="https://h/a.png")
     assert json.loads(dump_login(ada, Dialect.Y2019, "203.0.113.9")) == {
         "type": 3,
         "loginName": "a",
@@ -88,13 +88,20 @@ def test_what_an_operator_may_tell_of_a_customer() -> None:
     assert told["ip"] == told["ipAddr"] == "203.0.113.9"
 
 
-def test_the_bytes_that_are_sent_are_those_of_the_vector() -> None:
-    body = dump_login(RegisterLogin("room-42", "小林"))
+def test_a_written_login_body_has_the_signature_of_the_vector() -> None:
+    body = dump_login(Login(LoginType.REGISTER, "room-42", display_name="小林"))
     assert login_sign(body, "DEMO_KEY_0001") == "89453c6fbca4de09197944045a55b56f"
 
 
-@pytest.mark.parametrize("login", [PasswordLogin(" ", "x"), RegisterLogin(""), VisitorLogin("\t")])
-def test_nobody_cannot_log_in(login: Login) -> None:
+@pytest.mark.parametrize(
+    "login",
+    [
+        Login(LoginType.PASSWORD, " ", "x"),
+        Login(LoginType.REGISTER, ""),
+        Login(LoginType.VISITOR, "\t"),
+    ],
+)
+def test_a_login_without_a_name_is_refused(login: Login) -> None:
     with pytest.raises(LocalProtocolError):
         dump_login(login)
 
@@ -149,7 +156,7 @@ def test_a_reply_in_gbk_is_read() -> None:
 
 @pytest.mark.parametrize("cut", [b"\xe5", b"\xe5\xaf", b"\xff"])
 def test_a_truncated_character_does_not_spoil_the_others(cut: bytes) -> None:
-    """Databases truncate values that are too long for a column, even within a character."""
+    """Databases cut what is too long for a column, be it within a character."""
     told = '{"srs":[{"title":"您好，密码错?"}]}'.encode().replace(b"?", cut)
     reply = parse_robot_reply(told)
     assert reply is not None
@@ -187,7 +194,7 @@ def test_robot_form() -> None:
 
 
 def test_robot_reply_of_the_guide() -> None:
-    """Trap T37: JSON escapes the slash of `<\\/span>`."""
+    """Trap T37: the slash of `<\\/span>` is JSON's way to write one."""
     body = (
         r'{"searchResult":{"question":"测试","srs":[{"preview":"<span id=\"k\">测试<\/span>1.1",'
         r'"question":"","ra":{"articleAId":"3baf","path":"/oldkm/3baf.htm","title":"测试标题"},'
