@@ -107,38 +107,16 @@ class Snapshot(msgspec.Struct, eq=False):
     """A consistent snapshot of a database, unaffected by later writes."""
 
     _engine: Engine
-    tables: Sequence[Table]
-
-    async def contents(self) -> list[Contents]:
-        found = []
-        for table in self.tables:
-            counting = f"SELECT count(*) FROM {table.name} WHERE {_kept(table)}"  # noqa: S608 - ours
-            ((count,),) = await self._engine.read(Query(same(counting)))
-            found.append(Contents(table, int(count), await self._number(table)))
-        return found
-
-    async def _number(self, table: Table) -> int:
-        if not table.numbered:
-            return 0
-        name, column = table.name, table.key[0]
-        highest = f"(SELECT coalesce(max({column}), 0) FROM {name})"  # noqa: S608 - ours
-        given = "SELECT seq FROM sqlite_sequence WHERE name = ?1"
-        sequence = f"pg_get_serial_sequence($1, '{column}')::regclass"
-        last = Statement(
-            f"SELECT max({highest}, coalesce(({given}), 0))",
-            f"SELECT greatest({highest}, coalesce(pg_sequence_last_value({sequence}), 0))",
-        )
-        ((number,),) = await self._engine.read(Query(last, (name,)))
-        return int(number)
+    contents: Sequence[Contents]
 
     async def pages(
         self, table: str = "", after: Key = ()
     ) -> AsyncIterator[tuple[Table, list[Row]]]:
         """Yield the rows by table name and key, beginning with this table, after the key."""
-        for one in self.tables:
-            if one.name >= table:
-                async for rows in self.rows(one, after if one.name == table else ()):
-                    yield one, rows
+        for one in self.contents:
+            if (name := one.table.name) >= table:
+                async for rows in self.rows(one.table, after if name == table else ()):
+                    yield one.table, rows
 
     async def rows(self, table: Table, after: Key = ()) -> AsyncIterator[list[Row]]:
         paged = self._fetched if self._engine.dialect is Dialect.POSTGRES else self._looked_up
@@ -169,9 +147,25 @@ async def snapshot(engine: Engine) -> AsyncIterator[Snapshot]:
     """Open a read snapshot of a database; nothing else may read through the engine meanwhile."""
     await engine.read(Query(_BEGIN))
     try:
-        yield Snapshot(engine, await catalogue(engine))
+        yield Snapshot(engine, [await _counted(engine, one) for one in await catalogue(engine)])
     finally:
         await engine.read(Query(same("ROLLBACK")))
+
+
+async def _counted(engine: Engine, table: Table) -> Contents:
+    name, number = table.name, 0
+    counting = f"SELECT count(*) FROM {name} WHERE {_kept(table)}"  # noqa: S608 - ours
+    ((count,),) = await engine.read(Query(same(counting)))
+    if table.numbered:
+        highest = f"(SELECT coalesce(max({table.key[0]}), 0) FROM {name})"  # noqa: S608 - ours
+        given = "SELECT seq FROM sqlite_sequence WHERE name = ?1"
+        sequence = f"pg_get_serial_sequence($1, '{table.key[0]}')::regclass"
+        last = Statement(
+            f"SELECT max({highest}, coalesce(({given}), 0))",
+            f"SELECT greatest({highest}, coalesce(pg_sequence_last_value({sequence}), 0))",
+        )
+        ((number,),) = await engine.read(Query(last, (name,)))
+    return Contents(table, count, number)
 
 
 def selecting(table: Table, dialect: Dialect, *, after: bool) -> str:
@@ -256,7 +250,7 @@ def holding(dialect: Dialect, table: Table) -> Callable[[Row], Row]:
 
 
 def numbering(contents: Contents) -> list[Query]:
-    """Return statements that make auto-increment of a table continue after `number`."""
+    """Return statements that make auto-increment of a table continue after its number."""
     table, number = contents.table, contents.number
     if not number:
         return []
@@ -350,7 +344,7 @@ class BackupFile:
         if told.get("version") != VERSION:
             raise DamagedBackup(f"{path} was made by a later version of this program")
         self.header: Header = self._decoded(first, Header)
-        self.tables: Sequence[Table] = [one.table for one in self.header.contents]
+        self.contents: Sequence[Contents] = self.header.contents
 
     def check(self) -> list[Sum]:
         """Read the file, verify all counts and digests, and return those of the tables."""
@@ -375,15 +369,12 @@ class BackupFile:
             raise DamagedBackup(f"{self._path} is damaged: its end does not match its contents")
         return sums
 
-    async def contents(self) -> Sequence[Contents]:
-        return self.header.contents
-
     async def pages(
         self, table: str = "", after: Key = ()
     ) -> AsyncIterator[tuple[Table, list[Row]]]:
         lines = self._lines()
         next(lines, None)
-        for one in self.tables:
+        for one in (contents.table for contents in self.contents):
             rows, key_of = takewhile(_is_row, lines), one.keyed()
             while page := self._page(one, rows):
                 if one.name == table:
@@ -536,16 +527,15 @@ async def backup(url: str, path: Path, clock: Clock, progress: Progress, program
             # A long read of the file itself would prevent WAL checkpoints.
             engine = await closing.enter_async_context(_copy(engine, path, clock))
         async with snapshot(engine) as still:
-            contents = await still.contents()
             header = Header(
                 id=secrets.token_hex(8),
                 made=clock.now(),
                 schema=version,
                 engine=kind,
                 program=program,
-                contents=tuple(contents),
+                contents=tuple(still.contents),
             )
-            progress.begins("writing", sum(one.rows for one in contents))
+            progress.begins("writing", sum(one.rows for one in still.contents))
             part.unlink(missing_ok=True)  # left by a killed run
             closing.callback(part.unlink, missing_ok=True)
             await _written(part, header, still, progress)
@@ -654,9 +644,10 @@ async def _prepared(
             if (half.id == mark.id or half.source == mark.source) and version == schema:
                 return half
             raise UnfinishedError(half)
-        there = await Snapshot(target, await catalogue(target)).contents()
-        if any(one.rows and one.table.name != "facts" for one in there):  # `doctor` leaves facts
-            raise NotEmptyError(name)
+        async with snapshot(target) as there:
+            # `doctor` may have left facts.
+            if any(one.rows and one.table.name != "facts" for one in there.contents):
+                raise NotEmptyError(name)
     migrations = [one for one in known(target.dialect) if one.number <= schema]
     anew = [query for migration in migrations for query in steps(migration, now)]
     drops = dropping(target.dialect) if version else []
@@ -668,13 +659,12 @@ async def _prepared(
 async def _filled(source: Source, target: Engine, mark: Mark, progress: Progress) -> list[Compared]:
     """Copy the missing rows and compare all; raises DiffersError."""
     held = {table.name: table for table in await catalogue(target)}
-    if [table.shape for table in source.tables] != [table.shape for table in held.values()]:
+    if [one.table.shape for one in source.contents] != [one.shape for one in held.values()]:
         raise StoreError("the tables of source and target differ: was one of them altered?")
     holds = {name: holding(target.dialect, table) for name, table in held.items()}
-    contents = await source.contents()
-    rows = sum(one.rows for one in contents)
+    rows = sum(one.rows for one in source.contents)
     progress.begins("copying", rows)
-    progress.advances(sum(one.rows for one in contents if one.table.name < mark.table))
+    progress.advances(sum(one.rows for one in source.contents if one.table.name < mark.table))
     async for table, page in source.pages(mark.table, mark.after):
         copied = [holds[table.name](row) for row in page]
         mark = msgspec.structs.replace(mark, table=table.name, after=table.keyed()(page[-1]))
@@ -682,7 +672,7 @@ async def _filled(source: Source, target: Engine, mark: Mark, progress: Progress
         parts = [Part(inserting(held[table.name]), copied), Part(sql.SAVE_FACT, [fact])]
         await target.commit([Together(parts)])
         progress.advances(len(page))
-    if numbers := [query for one in contents for query in numbering(one)]:
+    if numbers := [query for one in source.contents for query in numbering(one)]:
         await target.commit(numbers)
     progress.begins("comparing", rows)
     async with snapshot(target) as still:
