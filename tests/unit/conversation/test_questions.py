@@ -139,6 +139,19 @@ def test_a_question_left_after_its_answer_counts_as_answered() -> None:
     assert scene.state.held == ()
 
 
+def test_each_answered_question_ends_in_its_own_time() -> None:
+    scene = Scene(FIRST)
+    first = scene.text("how?")
+    helped(scene, first)
+    scene.later(3600)
+    second = scene.text("and when?")
+    helped(scene, second)
+    scene.later(23 * 3600)
+    assert answered(scene) == [first]
+    scene.later(3600)
+    assert answered(scene) == [first, second]
+
+
 def test_where_only_a_command_starts_a_chat_questions_are_kept() -> None:
     scene = Scene(msgspec.structs.replace(FIRST, start_on_message=False))
     event = scene.text("how?")
