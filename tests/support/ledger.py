@@ -128,12 +128,12 @@ async def all_taken_in(database: str, chat: Chat, patience: float) -> None:
 
 
 def in_order(given: Sequence[str], asked: Sequence[str]) -> list[str]:
-    """Return the texts of `given` that arrived after all texts asked before them."""
+    """Return the texts of `given` that arrived before every text asked after them."""
     kept: list[str] = []
-    for text in reversed(given):
-        if not kept or asked.index(text) < asked.index(kept[-1]):
+    for text in given:
+        if not kept or asked.index(text) > asked.index(kept[-1]):
             kept.append(text)
-    return kept[::-1]
+    return kept
 
 
 async def everything_settled(database: str, patience: float) -> None:

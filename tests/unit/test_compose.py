@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import stat
@@ -80,7 +81,8 @@ def test_a_password_may_hold_any_characters() -> None:
 
 
 def test_the_replicas_differ_in_their_names_only() -> None:
-    first = SERVICES["matrix-webchat"]
+    services = copy.deepcopy(SERVICES)
+    first = services["matrix-webchat"]
     balanced = re.findall(
         r"server ([\w-]+):29340 ", (ROOT / "docs/balancer.conf.template").read_text("utf-8")
     )
@@ -88,15 +90,15 @@ def test_the_replicas_differ_in_their_names_only() -> None:
     assert "profiles" not in first
     assert first["environment"].pop("MATRIX_WEBCHAT_BRIDGE__REPLICA") == "1"
     for name in (*balanced[1:], "balancer"):
-        assert SERVICES[name]["profiles"] == ["replicas"]
+        assert services[name]["profiles"] == ["replicas"]
     for name in balanced[1:]:
-        own = SERVICES[name]
+        own = services[name]
         for key in ("image", "volumes", "depends_on", "stop_grace_period", "restart"):
             assert own[key] == first[key]
         replica = own["environment"].pop("MATRIX_WEBCHAT_BRIDGE__REPLICA")
         assert replica == name[-1]
         assert own["environment"] == first["environment"]
-    mounted = SERVICES["balancer"]["volumes"][0].split(":")[0]
+    mounted = services["balancer"]["volumes"][0].split(":")[0]
     assert (ROOT / mounted).is_file()
 
 

@@ -4,6 +4,7 @@ import json
 import math
 from unittest.mock import patch
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -373,10 +374,10 @@ FRAMES = st.dictionaries(WELL_KNOWN_KEYS, ANY_JSON | KNOWN_NUMBERS, max_size=8)
 
 
 def readable(frame: str | bytes) -> Reply | Received | Ignored:
-    """Parse a frame; the result must have a printable repr."""
+    """Parse a frame; the result can be stored as JSON."""
     found = parse_frame(frame)
     assert isinstance(found, Reply | Received | Ignored)
-    repr(found).encode()
+    msgspec.json.encode(found)
     return found
 
 
@@ -390,7 +391,6 @@ def test_commands_are_ignored_if_received() -> None:
 
 
 def test_an_empty_frame_is_ignored() -> None:
-    assert callable(dump_command)
     assert parse_frame("") == Ignored("not JSON")
 
 
