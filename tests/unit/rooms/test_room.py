@@ -314,6 +314,22 @@ async def test_signals_whose_step_cannot_be_stored_are_skipped(
 
 
 @pytest.mark.asyncio
+async def test_a_signal_does_not_wait_for_an_answer_to_what_is_still_being_sent() -> None:
+    world, _ = await flaky_chat()
+    async with world.running() as engine:
+        world.matrix.trouble.extend([Unavailable("away")] * 3)
+        await engine.pushed(ROOM, "p", said("on its way"))
+        await engine.accept_events([world.event(thread="$unknown")])
+        await quiet()
+        await engine.link_changed(ROOM, LinkLost())
+        await world.clock.turn(0.2)
+        assert world.matrix.texts(ROOM) == []
+        assert (await world.stored()).conversation.told_away
+        await world.clock.turn(30)
+    assert world.matrix.texts(ROOM)[0] == "on its way"
+
+
+@pytest.mark.asyncio
 async def test_an_unreadable_effect_becomes_a_dead_letter() -> None:
     world, store = await flaky_chat()
     found = (await store.load(ROOM)).room
