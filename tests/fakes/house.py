@@ -130,12 +130,16 @@ class World:
     def engine(self, others: Others | None = None) -> Engine:
         """Return a new engine, as a start of the process creates it."""
         self.around.upgrades = Upgrades()
+        return Engine({"": self.enterprise(self.around)}, linger=0, others=others)
+
+    def enterprise(self, around: Surroundings) -> Enterprise:
+        """Return a call centre with its lanes, as the composition root creates it."""
         lanes: dict[Lane, LaneRunner] = {
-            Lane.WEBCHAT: WebChatLane(self.around),
-            Lane.MATRIX: MatrixLane(self.around, "test", self.dated),
-            Lane.ASIDE: AsideLane(self.around),
+            Lane.WEBCHAT: WebChatLane(around),
+            Lane.MATRIX: MatrixLane(around, "test", self.dated),
+            Lane.ASIDE: AsideLane(around),
         }
-        return Engine({"": Enterprise(self.around, lanes)}, linger=0, others=others)
+        return Enterprise(around, lanes)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Engine]:

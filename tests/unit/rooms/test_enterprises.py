@@ -18,7 +18,6 @@ from bridge.conversation.model import (
     Reported,
 )
 from bridge.ids import EventId, QueueId, RequestId, RoomId, SessionId, UserId
-from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.people import moved, settled
 from bridge.rooms.ports import CallFailure, Others
@@ -34,12 +33,9 @@ from bridge.rooms.record import (
     dump_record,
 )
 from bridge.rooms.references import Earlier
-from bridge.rooms.room import Enterprise, LaneRunner
 from bridge.rooms.rules import GONE, BadOrder, Rules, set_by_name, settings_of_event, state_of
-from bridge.rooms.store import Lane, StoredRoom
-from bridge.rooms.surroundings import Surroundings, Waits
-from bridge.rooms.to_matrix import MatrixLane
-from bridge.rooms.to_webchat import WebChatLane
+from bridge.rooms.store import StoredRoom
+from bridge.rooms.surroundings import Waits
 from bridge.webchat.frames import ChatStarted, Received, SessionClosed
 from tests.fakes import flow
 from tests.fakes.clock import quiet
@@ -100,15 +96,8 @@ class Two(World):
         self.around.rules = self._rules("acme", self.around.rules)
 
     def engine(self, others: Others | None = None) -> Engine:
-        def served(around: Surroundings) -> Enterprise:
-            lanes: dict[Lane, LaneRunner] = {
-                Lane.WEBCHAT: WebChatLane(around),
-                Lane.MATRIX: MatrixLane(around, "test", self.dated),
-                Lane.ASIDE: AsideLane(around),
-            }
-            return Enterprise(around, lanes)
-
-        every = {"acme": served(self.around), "best": served(self.best), GONE: served(self.gone)}
+        known = {"acme": self.around, "best": self.best, GONE: self.gone}
+        every = {name: self.enterprise(around) for name, around in known.items()}
         every[""] = every["acme"]
         return Engine(every, linger=0)
 
