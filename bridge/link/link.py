@@ -367,8 +367,6 @@ class Link:
         self.demand = Demand()
         self.gate = Gate()
         self.task: asyncio.Task[None]
-        self.typing_not_before = 0.0
-        """When the next typing notice may be sent, in loop time."""
         self.stranger: tuple[Wire, float] | None = None
         """Wire on which the server did not know the account (-6), and until when, in loop time, no
         other wire's -6 causes a login."""

@@ -224,11 +224,9 @@ class Links:
         return [link.state() for link in self._links.values()]
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
-        link, now = self._links.get(room_id), asyncio.get_running_loop().time()
-        if link is None or (wire := link.gate.wire) is None or not self.learnt.has(Feature.TYPING):
-            return
-        if now >= link.typing_not_before:
-            link.typing_not_before = now + self._timing.hint_gap
+        link = self._links.get(room_id)
+        wire = None if link is None else link.gate.wire
+        if wire is not None and self.learnt.has(Feature.TYPING):
             wire.typing(session_id)
 
     async def log_in(self, account: Account) -> None:

@@ -77,8 +77,6 @@ class Timing:
     dialect_wait: float = 1.5
     """Time that the first 110 or 104 on a new link waits for a push that shows the server's
     dialect, while that is unknown (protocol reference 5)."""
-    hint_gap: float = 5.0
-    """Minimum time between two typing notices (reference 1.2)."""
     settle: float = 2.0
     """Timeout of the ping that tests a new link before commands are written; after it the link is
     used anyway. Also of other commands' replies once the server has refused the token."""

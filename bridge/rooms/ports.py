@@ -219,7 +219,7 @@ class LinkPort(Protocol):
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
         """Show the agent that the customer is typing (113), if the link is up and the server can.
 
-        Returns at once and never raises; rate limit: one in 5 s.
+        Returns at once and never raises. The caller keeps the rate limit, one in 5 s.
         """
 
     async def log_in(self, account: Account) -> None:

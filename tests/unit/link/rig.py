@@ -33,7 +33,6 @@ FAST = Timing(
     upload=10.0,
     settle=0.5,
     dialect_wait=0.05,
-    hint_gap=0.2,
     stable=5.0,
     close=0.5,
     release=0.1,
