@@ -26,7 +26,7 @@ from bridge.conversation import model
 from bridge.ids import SHARDS, EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people
 from bridge.rooms.commands import check_order
-from bridge.rooms.erasure import commit_alone, emptied_record, has_ended, places_of
+from bridge.rooms.erasure import erase_room, has_ended, places_of
 from bridge.rooms.ports import Others
 from bridge.rooms.record import (
     TOMBSTONE,
@@ -55,7 +55,7 @@ from bridge.rooms.store import (
     Unstorable,
 )
 from bridge.rooms.surroundings import STORE_RETRY, Timetable
-from bridge.rooms.visit import Came, Signal, Written, record_in, stored_as
+from bridge.rooms.visit import Came, Signal, Written, record_in
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
 
@@ -664,21 +664,14 @@ class Engine:
                 return  # handed over, or a new object
             if not has_ended(room.record, now, idle=not waiting):
                 return  # another process stored inputs meanwhile: they come first
-            record, left = room.record, emptied_record(room.record)
-            places = places_of(record, around.upgrades)
+            record, places = room.record, places_of(room.record, around.upgrades)
             self._abandon([room])
             around.matrix.forget(places)
             known = max((row.seq for row in waiting), default=0)
-            erase = store.eraser.erase_room
-            await erase(room_id, places, now, record=left is None, known=known)
-            if left is None:
+            served = await erase_room(store, record, places, now, known)
+            if not served:
                 around.upgrades.drop(room_id)
-            else:
-                stored = (await store.load(room_id)).room  # other processes raise its revision
-                revision = room.revision if stored is None else stored.revision
-                row = stored_as(left, revision, people.due(left))
-                await commit_alone(store, Commit(room_id, now, row))
-            self._log.info("a room is erased", room=room_id, served=left is not None)
+            self._log.info("a room is erased", room=room_id, served=served)
         except StoreError as error:
             self._log.warning("a room is not erased yet", room=room_id, why=str(error))
             await around.clock.sleep(STORE_RETRY)

@@ -291,19 +291,27 @@ def emptied_record(record: RoomRecord) -> RoomRecord | None:
     )
 
 
+async def erase_room(
+    store: StorePort, record: RoomRecord, places: list[RoomId], now: int, known: int | None = None
+) -> bool:
+    """Erase a room; True if it stays in service, with an emptied record (see `storage.erasing`)."""
+    room_id, left = record.room_id, emptied_record(record)
+    await store.eraser.erase_room(room_id, places, now, record=left is None, known=known)
+    if left is not None:
+        stored = (await store.load(room_id)).room  # other processes raise its revision
+        row = stored_as(left, stored.revision if stored else 0, people.due(left))
+        await commit_alone(store, Commit(room_id, now, row))
+    return left is not None
+
+
 # --- while no bridge runs -------------------------------------------------------------------------
 
 
 async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool) -> None:
     upgrades = Upgrades()
     await upgrades.load(store)
-    stored = (await store.load(room_id)).room
-    record = record_in(stored, room_id)
-    left = emptied_record(replace(record, stays=stay))
-    await store.eraser.erase_room(room_id, places_of(record, upgrades), now, record=left is None)
-    if left is not None and stored is not None:
-        row = stored_as(left, stored.revision, people.due(left))
-        await commit_alone(store, Commit(room_id, now, row))
+    record = replace(await _record_of(store, room_id), stays=stay)
+    await erase_room(store, record, places_of(record, upgrades), now)
 
 
 async def _is_new(store: StorePort, room_id: RoomId) -> bool:
