@@ -96,15 +96,18 @@ EMPTY_LINES = for_rows(
     "WHERE seq IN ({rows}) AND settled IS NOT NULL RETURNING seq",
     "bigint",
 )
-COUNTS = tuple(
+_TABLES = {
+    "chats": "chats",
+    "ids of the bridge's own messages": "anchors",
+    "accounts": "accounts",
+    "rooms": "rooms",
+}
+"""Kind of data of a room -> its table; the room's own row is deleted last."""
+COUNTS = [
     (kind, same(f"SELECT count(*) FROM {table} WHERE room_id = $1"))  # noqa: S608 - our own
-    for kind, table in (
-        ("chats", "chats"),
-        ("ids of the bridge's own messages", "anchors"),
-        ("accounts", "accounts"),
-        ("rooms", "rooms"),
-    )
-)
+    for kind, table in _TABLES.items()
+]
+DROPS = [same(f"DELETE FROM {table} WHERE room_id = $1") for table in _TABLES.values()]  # noqa: S608
 DROP_LATER_LINES = same(
     f"DELETE FROM journal WHERE room_id = $1 AND seq > $2 AND {_KNOWN} $3)"  # noqa: S608 - our own
 )
@@ -115,10 +118,6 @@ WRITING = Statement(
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
 )
 """Transactions of other sessions that have written to the journal, or are about to."""
-DROPS = tuple(
-    same(f"DELETE FROM {table} WHERE room_id = $1")  # noqa: S608 - our own
-    for table in ("chats", "anchors", "accounts", "rooms")
-)
 FACTS_NAMING = _holding("SELECT name, value FROM facts WHERE {has value}")
 DROP_FACTS = for_rows("DELETE FROM facts WHERE name IN ({rows})", "text")
 SECRETS_NAMING = _holding("SELECT name FROM secrets WHERE {has name}")
