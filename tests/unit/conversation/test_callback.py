@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import msgspec
 import pytest
 
@@ -279,13 +281,17 @@ def test_a_message_asks_at_once_and_the_callback_goes_on() -> None:
 
 
 def test_a_message_makes_a_hidden_request_visible() -> None:
-    for standing in (False, True):
+    """So does the command `start`."""
+    for standing, command in product((False, True), repeat=2):
         scene = wished(Scene())
         scene.later(5 * MINUTE)
         if standing:
             scene.reply(requestId=REQUEST, queueLength=2)
             scene.reply()
-        scene.text("are you there?")
+        if command:
+            scene.start()
+        else:
+            scene.text("are you there?")
         assert scene.cards == ["queue.position" if standing else "queue.asking"]
 
 
@@ -403,6 +409,7 @@ def test_a_command_gets_its_own_card() -> None:
     scene.reply(NOBODY)
     scene.start()
     assert (scene.state.number, scene.cards[-1]) == (2, "queue.asking")
+    assert scene.state.callback is None, "it offers no callback yet"
 
 
 def test_a_request_that_succeeds_at_the_next_message_edits_the_card() -> None:

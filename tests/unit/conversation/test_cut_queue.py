@@ -126,14 +126,18 @@ def test_a_cancelled_request_is_not_made_again() -> None:
     assert scene.cards[-1] == "queue.cancelled"
 
 
-def test_a_request_dropped_before_it_was_asked_after_is_made_again() -> None:
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_request_dropped_before_it_was_asked_after_is_made_again(*, accepted: bool) -> None:
     """A pre-message is under way as the link is restored, so 101 is not sent yet."""
     scene = Scene()
     scene.text("one")
     scene.reply(requestId=REQUEST)
     scene.restored()
+    if accepted:
+        scene.push(201, requestId=REQUEST, requestStatus=1)
     scene.push(201, requestId=REQUEST, requestStatus=4)
-    assert scene.phase == "Queued"
+    assert isinstance(scene.state.phase, Queued)
+    assert not scene.state.phase.accepted
     scene.reply(-10)
     assert scene.sent(101) == [ASK, ASK]
 

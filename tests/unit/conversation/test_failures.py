@@ -137,6 +137,7 @@ def test_retry_delays_grow_and_the_customer_is_told_once() -> None:
     assert scene.notices[1:] == ["trouble.unreachable"]
     scene.reply()
     assert scene.notices[-1] == "trouble.over"
+    assert scene.state.failures == 0, "the next delay is short again"
 
 
 def test_a_customer_who_only_used_start_is_told_of_an_outage() -> None:

@@ -110,6 +110,7 @@ def test_a_dropped_message_quotes_nothing() -> None:
     scene.forget()
     scene.reply(0, message=CLOSED)
     assert said(scene) == []
+    assert scene.reported == {"$1": "undelivered.cancelled"}
 
 
 def test_a_refused_cancel_close_or_rating_quotes_the_server() -> None:
