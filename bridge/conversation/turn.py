@@ -272,15 +272,14 @@ class Turn(msgspec.Struct):
         whole = tuple(piece for piece in pieces if piece.last)
         if not leaving:
             self.report(whole, "undelivered.cancelled")
-        if not (leaving and whole):
-            return
-        # The events given up earlier were typed later. Report them once more, since sending again
-        # follows the order of the reports.
-        later = self.state.dropped
-        self.set(dropped=())
-        self.report(whole, model.COUNTED)
-        self.effects += [model.Reported(event_id, model.COUNTED) for event_id in later]
-        self.set(dropped=(*self.state.dropped, *later))
+        elif whole:
+            # The events given up earlier were typed later. Report them once more, since sending
+            # again follows the order of the reports.
+            later = self.state.dropped
+            self.set(dropped=())
+            self.report(whole, model.COUNTED)
+            self.effects += [model.Reported(event_id, model.COUNTED) for event_id in later]
+            self.set(dropped=(*self.state.dropped, *later))
 
 
 def _whole(piece: model.Held) -> tuple[model.Held, ...]:

@@ -99,7 +99,8 @@ def test_a_refused_message_quotes_the_server() -> None:
     assert said(scene) == [CLOSED]
 
 
-def test_a_dropped_message_quotes_nothing() -> None:
+@pytest.mark.parametrize("again", [False, True])
+def test_a_dropped_message_quotes_nothing(*, again: bool) -> None:
     scene = Scene()
     scene.text("hello")
     scene.reply(requestId=REQUEST)
@@ -107,6 +108,8 @@ def test_a_dropped_message_quotes_nothing() -> None:
     scene.reply(-10)
     scene.push(205, sessionId=SESSION, agentId="K00017")
     scene.cancel()
+    if again:
+        scene.start()
     scene.forget()
     scene.reply(0, message=CLOSED)
     assert said(scene) == []
