@@ -24,7 +24,7 @@ from bridge.config.model import permission_of
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, RoomId
 from bridge.link.login import room_key
-from bridge.link.settings import FRAME_OVERHEAD, Feature, Learnt, LinkSettings
+from bridge.link.settings import Feature, Learnt, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
 from bridge.matrix.users import OurUsers, Registration, make_registration
 from bridge.rooms.rules import Rules
@@ -117,7 +117,6 @@ def rules_of(
         prefix=bridge.command_prefix,
         language=bridge.language,
         start=bridge.start,
-        source=server.source,
         limits=bridge.limits,
         # Without the operator's secret, which the rooms ring must not know.
         encryption=bridge.encryption.model_copy(update={"pickle_key": SecretStr("")}),
@@ -150,6 +149,7 @@ def _policy_of(config: Config) -> Policy:
     """Return the part of the conversation policy that is the same in all rooms."""
     server, callback = config.webchat, config.bridge.callback
     return Policy(
+        source=server.source,
         hours={QueueId(one.id): parse_hours(one.hours) for one in config.queues if one.hours},
         callback=callback.enabled,
         callback_first=callback.retry_first,
@@ -164,7 +164,6 @@ def _policy_of(config: Config) -> Policy:
         escape_html=server.escape_outgoing,
         guard_json=server.jsonlib_guard,
         videos=server.videos,
-        max_text_bytes=max(200, server.max_frame_bytes - FRAME_OVERHEAD),
     )
 
 

@@ -86,7 +86,6 @@ class Rules(msgspec.Struct, frozen=True):
     prefix: str = "!wc"
     language: str = DEFAULT_LANGUAGE
     start: str = "on_message"
-    source: str = "APP"
     limits: Limits = Limits()
     encryption: Encryption = Encryption()
     tell: TellAgents = TellAgents()
@@ -231,7 +230,7 @@ class Rules(msgspec.Struct, frozen=True):
             self.policy,
             max_text_bytes=longest,
             queue_id=self.queue_for(record),
-            source=source or self.source,
+            source=source or self.policy.source,
             to_agent=queue.to_agent if queue is not None else "",
             start_on_message=start == "on_message",
             paused=record.settings.paused,

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from bridge.config.model import Permission
+from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.rooms.rules import SOURCES
@@ -82,7 +83,7 @@ def test_a_cached_policy_depends_on_rules_room_and_learnt_limits() -> None:
     assert rules.policy_for(ROOM).max_text_bytes == 7_400
     assert rules.policy_for(configured(RoomSettings(paused=True))).paused
     assert rules.policy_for(msgspec.structs.replace(ROOM, host=SALES_USER)).queue_id == 1
-    changed = msgspec.structs.replace(rules, source="WECHAT", queues=())
+    changed = msgspec.structs.replace(rules, policy=Policy(source="WECHAT"), queues=())
     assert (changed.policy_for(ROOM).source, rules.policy_for(ROOM).source) == ("WECHAT", "PC")
 
 
