@@ -39,7 +39,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
 from bridge.rooms.store import Change, Commit, StoreError, StorePort
-from bridge.rooms.surroundings import Surroundings, Upgrades, begun_fact
+from bridge.rooms.surroundings import Surroundings, Upgrades
 from bridge.rooms.visit import RedactAll, Visit, record_in, stored_as
 
 _IN_COMPANY = "lines in rooms of several people"
@@ -117,7 +117,7 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
         person = UserId(subject)
         for room_id in await store.eraser.rooms_naming(person):
             found.update(await _add_room(store, report, room_id, person))
-        facts = await store.eraser.facts_of(person, begun_fact(person))
+        facts = await store.eraser.facts_of(person)
         keys = await store.eraser.keys_of(person)
         found |= {"encryption keys": len(keys), "other notes": len(facts)}
     for room_id in [*report.rooms]:
@@ -189,7 +189,7 @@ async def erase(
             orders[room_id] = ErasePerson(fact, redact)
     ended = tell is None or await _told(store, orders, fact, tell, clock=clock, within=patience)
     if person is not None and ended:
-        await store.eraser.erase_person(person, begun_fact(person))
+        await store.eraser.erase_person(person)
     if ended and not await store.eraser.overwrite(at_all_cost=tell is None):
         report.kept.append(_IN_FILE)
     after = await survey(store, subject, is_ours)

@@ -40,6 +40,9 @@ from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.waits")
 Inviting = WeakValueDictionary[UserId, asyncio.Lock]
 """Lock per inviter, kept only while it is in use."""
+BEGUN, IN_PLACE = "begun ", "in place "
+"""Name prefixes of facts whose values name rooms: those that a person has begun (`begun_fact`),
+and a `Replacement`; the new room's id follows."""
 LATELY = 3_600_000
 """ms for which an accepted invitation counts towards `limits.new_rooms_per_hour`."""
 
@@ -78,13 +81,11 @@ async def note_room_begun(
 def begun_fact(person: UserId) -> str:
     """Return the name of the fact with a person's recent invitations."""
     # A hash, as a user id may contain characters that the database refuses.
-    return f"begun {sha256(person.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+    return f"{BEGUN}{sha256(person.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 # --- upgrades of rooms ----------------------------------------------------------------------------
 
-_IN_PLACE = "in place "
-"""Prefix of the fact that holds a `Replacement`; the new room's id follows."""
 MOST_MET = 20_000
 """Maximum entries of the cache of rooms that replace none."""
 MOST_PENDING = 3
@@ -111,7 +112,7 @@ class Upgrades:
         """LRU cache of rooms that are served under their own id, and so cannot replace another."""
 
     async def load(self, store: StorePort) -> None:
-        for stored in await store.facts(_IN_PLACE):
+        for stored in await store.facts(IN_PLACE):
             known = msgspec.json.decode(stored, type=Replacement)
             self._known[known.room_id] = known
 
@@ -138,7 +139,7 @@ class Upgrades:
         known = self.find(room_id)
         if known is None and room_id in self._met:
             return
-        if (stored := await store.fact(_IN_PLACE + room_id)) is not None:
+        if (stored := await store.fact(IN_PLACE + room_id)) is not None:
             self._known[room_id] = msgspec.json.decode(stored, type=Replacement)
         elif known is not None:
             self._known.pop(room_id, None)
@@ -153,7 +154,7 @@ class Upgrades:
             await self.keep(store, Replacement(into, record))
 
     async def keep(self, store: StorePort, found: Replacement) -> None:
-        await store.save_fact(_IN_PLACE + found.room_id, msgspec.json.encode(found).decode())
+        await store.save_fact(IN_PLACE + found.room_id, msgspec.json.encode(found).decode())
         self._known[found.room_id] = found
 
 

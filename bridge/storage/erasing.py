@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bridge.ids import EventId, RoomId, UserId
+from bridge.rooms.surroundings import BEGUN, IN_PLACE, begun_fact
 from bridge.storage.query import Part, Query, Rows, Statement, Together, Unreachable, for_rows, same
 from bridge.storage.sql import (
     DROP_SECRETS,
@@ -37,8 +38,6 @@ AT_ONCE = 500
 """Maximum number of keys that one write deletes."""
 LOOK, MOST_LOOKS = 0.05, 400
 """Seconds between two polls whether transactions have ended, and the maximum number of polls."""
-_BEGUN, _IN_PLACE = "begun ", "in place "
-"""Name prefixes of facts whose values name rooms (`rooms.surroundings`)."""
 
 Read = Callable[..., Awaitable[Rows]]
 Write = Callable[[Query | Together], Awaitable[object]]
@@ -192,7 +191,7 @@ class Eraser:
         facts = await self._facts_of_room(places)
         gone = [name for name, value in facts.items() if value is None]
         if not record:  # the room stays in service as the replacement of an upgraded room
-            gone = [name for name in gone if not name.startswith(_IN_PLACE)]
+            gone = [name for name in gone if not name.startswith(IN_PLACE)]
         await self._drop(DROP_FACTS, gone)
         changed = [(name, value) for name, value in facts.items() if value is not None]
         if changed:
@@ -229,11 +228,11 @@ class Eraser:
         found: dict[str, str | None] = {}
         for place in places:
             for name, value in await self._read(FACTS_NAMING, quoted(place).decode()):
-                if name.startswith(_BEGUN):
+                if name.startswith(BEGUN):
                     begun = msgspec.json.decode(found.get(name) or value, type=dict[str, int])
                     begun.pop(place, None)
                     found[name] = msgspec.json.encode(begun).decode() if begun else None
-                elif name.startswith(_IN_PLACE):
+                elif name.startswith(IN_PLACE):
                     found[name] = None
         return found
 
@@ -283,16 +282,16 @@ class Eraser:
         messages = [name for name in names if name.endswith(f"/{person}") and "in/" in name]
         return [*messages, *channels, *former]
 
-    async def facts_of(self, person: UserId, hashed: str) -> list[str]:
-        """Return names of facts that hold a person's id, and `hashed`, named by its hash."""
+    async def facts_of(self, person: UserId) -> list[str]:
+        """Return names of facts that hold a person's id, and of the one that is named by it."""
         named = [name for name, value in await self._read(FACTS_NAMING, person) if value == person]
-        there = await self._read(FACT, hashed)
-        return [*named, *(hashed for _ in there)]
+        begun = begun_fact(person)
+        return [*named, *(begun for _ in await self._read(FACT, begun))]
 
-    async def erase_person(self, person: UserId, hashed: str) -> None:
+    async def erase_person(self, person: UserId) -> None:
         """Delete a person's keys and facts, and replace their id in the audit by a random name."""
         await self._drop(DROP_SECRETS, await self.keys_of(person))
-        await self._drop(DROP_FACTS, await self.facts_of(person, hashed))
+        await self._drop(DROP_FACTS, await self.facts_of(person))
         await self._write(Query(UNNAME, (person, _nobody())))
 
     # --- copies left on disk --------------------------------------------------------------------
