@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bridge.ids import EventId, RoomId, UserId
+from bridge.rooms.record import MatrixEvent
 from bridge.rooms.surroundings import BEGUN, IN_PLACE, begun_fact
 from bridge.storage.query import Part, Query, Rows, Statement, Together, Unreachable, for_rows, same
 from bridge.storage.sql import (
@@ -41,16 +42,6 @@ LOOK, MOST_LOOKS = 0.05, 400
 
 Read = Callable[..., Awaitable[Rows]]
 Write = Callable[[Query | Together], Awaitable[object]]
-
-
-class _Sent(msgspec.Struct):
-    sender: str = ""
-
-
-class _Stored(msgspec.Struct):
-    """Part of a stored event (`rooms.record.MatrixEvent`), with its sender."""
-
-    raw: _Sent = msgspec.field(default_factory=_Sent)
 
 
 def _holding(sql: str) -> Statement:
@@ -341,12 +332,12 @@ def _nobody() -> str:
     return f"erased-{secrets.token_hex(4)}"
 
 
-def _sender(body: bytes) -> str:
-    """Return the sender of a stored event; "" if it is not an event or cannot be read."""
+def _sender(body: bytes) -> object:
+    """Return the sender of a stored event; None if it is not an event or cannot be read."""
     try:
-        return msgspec.json.decode(body, type=_Stored).raw.sender
+        return msgspec.json.decode(body, type=MatrixEvent).raw.get("sender")
     except ValueError:
-        return ""
+        return None
 
 
 def quoted(text: str) -> bytes:
