@@ -338,15 +338,9 @@ class Timetable(msgspec.Struct, eq=False):
                 if self._moments.get(room_id) == moment:
                     del self._moments[room_id]
                     self._wake(room_id)
-            await self._wait()
-
-    async def _wait(self) -> None:
-        """Sleep until the first deadline, or until an earlier one is added."""
-        if not self._heap:
-            await self._sooner.wait()
-            return
-        seconds = (self._heap[0][0] - self._clock.now()) / 1000
-        await slept(self._clock, min(seconds, LONGEST_SLEEP), self._sooner)
+            # Sleep until the first deadline, or until an earlier one is added.
+            ahead = (self._heap[0][0] - self._clock.now()) / 1000 if self._heap else LONGEST_SLEEP
+            await slept(self._clock, min(ahead, LONGEST_SLEEP), self._sooner)
 
 
 # --- dependencies ---------------------------------------------------------------------------------
