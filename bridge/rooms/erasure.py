@@ -128,8 +128,8 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
         found.update(there)
         if not isinstance(record.conversation.phase, model.NoChat):
             report.chatting.append(room_id)
-        name = await store.eraser.login_of(room_id) or (record.login and record.login.name)
-        if name:
+        token, login = await store.token(room_id), record.login
+        if name := (token and token.login_name) or (login and login.name):
             report.accounts.append(name)
     report.found = report.left = dict(+found)
     report.kept += KEPT

@@ -29,7 +29,6 @@ from bridge.storage.sql import (
     FACT,
     HIGHEST,
     SAVE_FACT,
-    TOKEN,
     Cover,
 )
 
@@ -200,11 +199,6 @@ class Eraser:
                 theirs += [EventId(key)] if (key or "").startswith("$") else []
                 ours += [EventId(event_id)] if event_id else []
         return theirs, ours
-
-    async def login_of(self, room_id: RoomId) -> str:
-        """Return the login name of the room's WebChat account; "" if it has none."""
-        rows = await self._read(TOKEN, room_id)
-        return str(rows[0][1]) if rows else ""
 
     async def _keys_of_room(self, places: Collection[RoomId]) -> list[str]:
         found: list[str] = []
