@@ -491,6 +491,8 @@ def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple
     before = [line.place for line, n in paired if heard[n].exact and heard[n].at <= since]
     # The last line known from before the outage; if there is none, the last known line.
     last = max(before or [line.place for line in lines if line not in left], default=len(lines))
+    # Times do not tell that a line is older than all marks: pushes that came late shift `clocks`.
+    first = min(before, default=0) if len(heard) == MOST_HEARD else 0
     likely = [line for line, n in paired if heard[n].exact != line.exact]
     unsure = _differing(left, likely, max(before, default=-1))
     known = list(heard)
@@ -502,6 +504,7 @@ def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple
         line
         for line in sorted([*left, *unsure], key=lambda line: line.place)
         if not line.entry.revoked
+        and line.place >= first
         # A line without a time counts if it follows one that was shown.
         and (line.entry.posted >= begin if line.entry.posted else line.place > last)
     ]

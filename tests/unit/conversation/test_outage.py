@@ -269,6 +269,24 @@ def test_marks_are_bounded_and_older_messages_are_not_shown_again() -> None:
     assert len(centre.words) == MOST_HEARD + 10
 
 
+def test_older_messages_are_not_shown_again_after_others_came_late() -> None:
+    """Pushed after an outage, those make the server's clock seem to be behind the bridge's."""
+    centre = chat()
+    texts = [f"word {number}" for number in range(MOST_HEARD + 5)]
+    for number, text in enumerate(texts):
+        centre.now += 300
+        centre.said(text, heard=number < 10)
+    centre.now += 5_000
+    for text in texts[10:]:
+        centre.pushed(text, numbered=True)
+    assert len(shown_lately(centre.state)) == MOST_HEARD
+    centre.said("lost", heard=False)
+    centre.now += 1_000
+    centre.link_back()
+    centre.tell()
+    assert centre.words == [*texts, "lost"]
+
+
 # --- requesting the history -----------------------------------------------------------------------
 
 
