@@ -367,7 +367,7 @@ class RoomRecord(Value, frozen=True):
     """When that reason ends, ms since the epoch; 0 if unknown."""
     settings: RoomSettings = RoomSettings()
     language: tuple[int, str] = (0, "")
-    """Detected language of the customers' words: (confidence, code), see `languages.followed`."""
+    """Detected language of the customers' words: (confidence, code), see `texts.followed`."""
     conversation: Conversation = Conversation()
     thread: Thread | None = None
     corrections: tuple[tuple[EventId, EventId], ...] = ()
