@@ -12,7 +12,7 @@ from bridge.conversation.calls import refuse_unwelcome
 from bridge.conversation.chat import chosen, start_chat, uncomment
 from bridge.conversation.turn import Policy, Turn, all_pieces, unique_events
 from bridge.ids import EventId, QueueId
-from bridge.webchat.frames import CancelRequest, RequestChat
+from bridge.webchat.frames import CancelRequest, RequestChat, SendPreMessage
 from bridge.webchat.words import DEAREST, encode_emoji, split_text
 
 REMIND_AFTER = 60_000
@@ -299,11 +299,18 @@ def cancel(turn: Turn) -> None:
 
 
 def _drop_all(turn: Turn) -> None:
-    """Give up all held content; mark the call under way moot, as it may still be delivered."""
-    turn.report(turn.state.held, model.COUNTED)
-    outstanding = turn.state.outstanding
-    if outstanding is not None and outstanding.held is not None:
-        turn.set(outstanding=replace(outstanding, moot=True))
+    """Give up all held content; mark the call under way moot, as it may still be delivered.
+
+    A pre-message of a request that has ended is given up too, in its place: no agent gets it.
+    """
+    pieces, asked, phase = turn.state.held, turn.state.outstanding, turn.state.phase
+    if asked is not None and asked.held is not None and not asked.moot:
+        turn.set(outstanding=replace(asked, moot=True))
+        if isinstance(asked.what, SendPreMessage) and not (
+            isinstance(phase, model.Queued) and phase.holds(asked.what.request_id)
+        ):
+            pieces = tuple(sorted((asked.held, *pieces), key=lambda piece: piece.order))
+    turn.report(pieces, model.COUNTED)
 
 
 def _cancel_request(turn: Turn, phase: model.Requesting) -> None:

@@ -202,6 +202,10 @@ class Queued(Value, frozen=True):
     words: str = ""
     """The call centre's own sentence about `position`."""
 
+    def holds(self, request_id: RequestId) -> bool:
+        """True if this is the request's phase, also while 101 is sent again."""
+        return request_id in {self.request_id, self.former_id}
+
 
 class Chatting(Value, frozen=True):
     """Phase of a running session, with people or with the robot."""

@@ -541,7 +541,7 @@ def _pre_message_sent(
         match phase:
             case model.Chatting(request_id=known) if known == of:
                 turn.delivered(held)  # trap T22: the agent who accepted has it
-            case model.Queued(request_id=known, former_id=former) if of in {known, former}:
+            case model.Queued() if phase.holds(of):
                 history.still_waits(turn, call_id=asked.call_id)
                 if asked.moot:
                     turn.drop((held,))

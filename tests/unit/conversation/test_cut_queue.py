@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.model import Conversation, FailureReason, Queued
+from bridge.conversation.model import Card, Conversation, FailureReason, Queued, Reported
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Json, Scene
@@ -140,6 +140,33 @@ def test_a_request_dropped_before_it_was_asked_after_is_made_again(*, accepted: 
     assert not scene.state.phase.accepted
     scene.reply(-10)
     assert scene.sent(101) == [ASK, ASK]
+
+
+@pytest.mark.parametrize("status", [2, 4])
+def test_messages_of_an_ended_request_are_given_up_in_the_order_typed(status: int) -> None:
+    """Also a pre-message under way: its answer comes after the customer has left the queue."""
+    scene = Scene()
+    typed = [scene.queue_up("one"), scene.text("two")]
+    scene.restored()
+    scene.push(201, requestId=REQUEST, requestStatus=status)
+    typed.append(scene.text("three"))
+    scene.cancel()
+    answer_all(scene)
+    scene.later(3600)
+    (*_, card) = (one for one in scene.effects if isinstance(one, Card))
+    assert (card.key, [*card.dropped]) == ("queue.cancelled", typed)
+
+
+def test_a_message_of_an_ended_request_is_given_up_once() -> None:
+    scene = Scene(Policy(start_on_message=False))
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    event = scene.text("one")
+    scene.push(201, requestId=REQUEST, requestStatus=5)
+    scene.cancel()
+    scene.cancel()
+    scene.reply()
+    assert [one.event_id for one in scene.effects if isinstance(one, Reported)] == [event]
 
 
 # --- the wanted agent ---------------------------------------------------------------------------
