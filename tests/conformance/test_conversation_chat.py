@@ -12,7 +12,7 @@ from bridge.conversation.turn import Policy
 from bridge.webchat.frames import Ignored, UnknownContent
 from bridge.webchat.read import parse_frame
 from bridge.webchat.words import frame_bytes
-from tests.support.scene import ASK, JUN, MEI, REQUEST, SESSION, Scene, message
+from tests.support.scene import ASK, JUN, MEI, REQUEST, Scene, message
 
 CUSTOMER = {"id": "7b0c2c58-6f0e-4d0e-9d51-0d7b3a3f5a10", "name": "room-42", "icon": ""}
 
@@ -335,14 +335,6 @@ def test_84_blank_text() -> None:
     event = scene.content(CustomerText("  \n "))
     assert scene.frames == []
     assert scene.reported == {event: "undelivered.blank"}
-
-
-def test_85_two_rooms_one_user() -> None:
-    """Row 85 in the conversation: two rooms have separate sessions (logins: `test_link.py`)."""
-    scenes = Scene(), Scene(Policy())
-    for number, scene in enumerate(scenes):
-        scene.begin(session=SESSION + number)
-    assert [scene.state.last_session for scene in scenes] == [5150, 5151]
 
 
 def test_87_shutdown_in_chat() -> None:

@@ -60,7 +60,7 @@ async def test_a_direct_room_with_a_queue_user(stage: Stage) -> None:
     await talk.reads("service here", MEI)
 
 
-async def test_two_rooms_of_one_person(stage: Stage) -> None:
+async def test_85_two_rooms_of_one_person(stage: Stage) -> None:
     """The second room points to the first; a customer who insists has two independent chats.
 
     Clients create a second direct room if "start chat" does not find the first.
