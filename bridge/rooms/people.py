@@ -155,7 +155,6 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         encrypted=served and record.encrypted,
         login=record.login if invitation.by == record.customer else None,
         key=key,
-        upgrade=record.upgrade if served else None,
     )
     encrypt = visit.rules.encryption.default and not refusal
     visit.ask(EnterRoom(invitation.whom, invitation.by, encrypt))
@@ -182,8 +181,7 @@ def settled(conversation: model.Conversation, *, gone: bool = False) -> bool:
 
     `gone`: the room's enterprise is no longer configured, so its phase and link do not matter.
     """
-    going_on = not isinstance(conversation.phase, model.NoChat) or wants_link(conversation)
-    if not gone and (going_on or callback_wanted(conversation)):
+    if not gone and (wants_link(conversation) or callback_wanted(conversation)):
         return False
     return not (conversation.held or conversation.questions or conversation.outstanding)
 
@@ -415,7 +413,7 @@ def entry_failed(visit: Visit) -> None:
     """Handle a failed join: the bridge can be invited again."""
     upgrade = visit.record.upgrade
     if visit.record.membership is Membership.ENTERING:
-        visit.set(membership=Membership.LEFT, parked=(), upgrade=None)
+        _gone(visit)
     elif upgrade is not None:
         visit.set(upgrade=replace(upgrade, into=None), parked=())
 
@@ -530,7 +528,6 @@ def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> 
     elif ends_service(record, news):
         _end_conversation(visit)
         _leave(visit, LeaveRoom((record.host,)))
-        visit.set(parked=())
 
 
 def ends_service(record: RoomRecord, news: Meaning) -> bool:
@@ -700,12 +697,15 @@ def passed(visit: Visit) -> None:
     else:
         _end_conversation(visit)
         _leave(visit, LeaveRoom((visit.record.host,)))
-        visit.set(empty_since=None)
 
 
 def _leave(visit: Visit, leave: LeaveRoom) -> None:
     visit.ask(leave)
-    visit.set(membership=Membership.LEFT)
+    _gone(visit)
+
+
+def _gone(visit: Visit) -> None:
+    visit.set(membership=Membership.LEFT, parked=(), upgrade=None)
 
 
 def _end_conversation(visit: Visit) -> None:
@@ -728,7 +728,7 @@ def host_removed(visit: Visit) -> None:
         visit.set(upgrade=replace(upgrade, until=min(upgrade.until, visit.now)))
         return
     _end_conversation(visit)
-    visit.set(membership=Membership.LEFT, parked=(), upgrade=None)
+    _gone(visit)
 
 
 def upgraded(visit: Visit, into: RoomId | None) -> None:
@@ -777,7 +777,6 @@ def _close(visit: Visit) -> None:
     _end_conversation(visit)
     visit.say("room.closed")
     _leave(visit, LeaveRoom((visit.record.host,)))
-    visit.set(upgrade=None)
 
 
 def unsent_messages(record: RoomRecord) -> tuple[EventId, ...]:

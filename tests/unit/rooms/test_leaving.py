@@ -160,8 +160,10 @@ def test_a_new_room_that_cannot_be_entered_may_invite_again() -> None:
     house.receive(Upgraded(NEW))
     invitation = Invited(house.event_id(), ADA, BOT, direct=False)
     followed(house.visit, invitation, NEW)
+    house.visit.set(parked=({"event_id": "$there"},))
     entry_failed(house.visit)
     assert house.membership() is Membership.JOINED
+    assert house.record.parked == ()
     assert due(house.record) == house.now + UPGRADE_PATIENCE
     house.effects.clear()
     followed(house.visit, invitation, NEW)
