@@ -227,6 +227,18 @@ async def test_an_admin_chooses_a_call_centre_that_shares_the_bot() -> None:
         await engine.accept_events([world.event(text="still here")])
         await quiet()
         assert engine._room(ROOM).around.rules.enterprise == "best", "a chat runs"
+        world.matrix.gate.clear()
+        await engine.pushed(ROOM, "end", Received(SessionClosed(SESSION, MEI.id)))
+        await quiet()
+        await world.clock.turn(600)
+        await engine.accept_events([world.event(text="version")])
+        await quiet()
+        assert engine._room(ROOM).around.rules.enterprise == "best", "nobody knows of the end yet"
+        world.matrix.gate.set()
+        await quiet()
+        await engine.accept_events([world.event(text="version")])
+        await quiet()
+        assert engine._room(ROOM).around.rules.enterprise == "acme"
     assert world.best_link.texts(ROOM) == ["hello again", "still here"]
     assert world.link.calls == []
 
