@@ -120,7 +120,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     refusal, until = "", 0
     if (rules := enterprise_for(visit, invitation)) is not visit.rules:
         gone = visit.rules.enterprise == GONE
-        if settled(record.conversation, gone=gone) and not (visit.under_way or visit.effects):
+        if settled(record.conversation, gone=gone) and not visit.under_way:
             visit.record, visit.rules = moved(record, rules, visit.now), rules
             record = visit.record
         else:

@@ -352,7 +352,7 @@ def gestured(
 
 def quotation(text: str) -> str:
     """Return the beginning of a message on one line, without lines that quote others."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("> ")]
+    lines = (line for line in text.splitlines() if not line.startswith("> "))
     words = TURNS.sub("", " ".join(" ".join(lines).split()))
     return words if len(words) <= QUOTED else words[: QUOTED - 1].rstrip() + "…"
 
@@ -505,14 +505,13 @@ def _correction(
 
 def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> model.CustomerText | None:
     old = "" if earlier is None else earlier.words
-    found = changes(old, new) if old else None
-    if found == () or new.split() == old.split():
+    if new.split() == old.split():
         return None
     if not new.strip():  # a caption: texts are never empty
         return model.CustomerText(visit.word("agent.withdrawn_caption", {}))
     if not old and earlier is not None:
         return model.CustomerText(new)  # the file had no caption
-    if found is not None:
+    if found := _changes(old, new):
         new = "\n".join(visit.word("agent.change", {"old": a, "new": b}) for a, b in found)
     return model.CustomerText(visit.word("agent.corrected", {"text": new}))
 
@@ -529,26 +528,24 @@ _NEAR = 3
 """Maximum pieces between two changes that are joined into one."""
 
 
-def changes(old: str, new: str) -> tuple[tuple[str, str], ...] | None:
-    """Return the word-by-word difference of two texts; None if the new text is shorter to show.
+def _changes(old: str, new: str) -> list[tuple[str, str]]:
+    """Return the word-by-word difference of two texts; empty if the new text is shorter to show.
 
     Each (old, new) pair includes the word before and after the change as context.
     """
-    if old.split() == new.split():
-        return ()
     before, after = _WORD.findall(old), _WORD.findall(new)
     start = _common(before, after)
     middle, new_middle = before[start:], after[start:]
     end = _common(middle[::-1], new_middle[::-1])
     middle, new_middle = middle[: len(middle) - end], new_middle[: len(new_middle) - end]
     if max(len(middle), len(new_middle)) > MAX_PIECES:
-        return None
-    found = tuple(
+        return []
+    found = [
         (_around(before, start + low, start + high), _around(after, start + to, start + upto))
         for low, high, to, upto in _places(middle, new_middle)
-    )
+    ]
     told = sum(len(one) + len(other) + 4 for one, other in found)
-    return found if told < len(new) else None
+    return found if told < len(new) else []
 
 
 def _common(one: list[str], other: list[str]) -> int:

@@ -546,8 +546,7 @@ class MatrixLane:
                 except (ports.TooBig, ports.Unavailable, ports.Refused) as error:
                     told = "no picture for an agent"
                     _log.info(told, **log_fields(room.record), agent=agent.id, why=str(error))
-            where, shown = room.record.matrix_id, "" if icon is None else source
-            await matrix.welcome_agent(where, host, agent, icon, shown)
+            await matrix.welcome_agent(room.record.matrix_id, host, agent, icon, source)
 
     # --- agents' messages -----------------------------------------------------------------------
 
