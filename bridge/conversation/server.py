@@ -107,9 +107,7 @@ def _ask_anew(turn: Turn, place: model.Queued) -> None:
     turn.put_back(*place.pre_sent)
     turn.lapse()
     turn.set(last_request=place.request_id)  # ignore its late news
-    turn.enter(
-        place, request_id=None, former_id=None, accepted=False, pre_sent=(), resync=True, cut=False
-    )
+    turn.enter(place, request_id=None, accepted=False, pre_sent=(), resync=True, cut=False)
 
 
 def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) -> None:
