@@ -341,16 +341,32 @@ async def test_effects_under_way_stay_with_their_call_centre() -> None:
     assert "goodbye" in world.matrix.texts(ROOM)
 
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize("host", [BOT, BEST_USER])
-async def test_a_room_of_a_removed_call_centre_can_go_to_another(host: UserId) -> None:
-    """Even during a chat, which nobody can end any more."""
-    world = Two()
+async def of_removed(world: Two) -> None:
+    """Store a room with a chat at a call centre that has been removed: nobody can end it."""
     await world.record(ROOM, Chatting(SESSION, world.clock.now(), QueueId(1), (MEI,)))
     record = replace(await world.stored(), enterprise="former")
     await flow.step(
         world.writing, StoredRoom(ROOM, dump_record(record), True, "Chatting", revision=1)
     )
+
+
+@pytest.mark.asyncio
+async def test_an_operator_chooses_another_for_a_room_of_a_removed_call_centre() -> None:
+    world = Two()
+    await of_removed(world)
+    async with world.running() as engine:
+        await engine.order(ROOM, Order("operator", "cli", "config set enterprise best"))
+        await quiet()
+        await engine.accept_events([world.event(text="hello")])
+        await quiet()
+        assert engine._room(ROOM).around.rules.enterprise == "best"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("host", [BOT, BEST_USER])
+async def test_a_room_of_a_removed_call_centre_can_go_to_another(host: UserId) -> None:
+    world = Two()
+    await of_removed(world)
     async with world.running() as engine:
         await engine.accept_events([world.event(text="hello")])
         await quiet()

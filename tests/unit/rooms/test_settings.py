@@ -44,6 +44,7 @@ def test_a_queue_by_id_name_or_alias(value: object) -> None:
         ({"from": "TV"}, "config.bad_value", "PC, MOBILE, WECHAT, APP"),
         ({"language": "fr"}, "config.bad_value", "zh-CN, zh-TW, en, ja"),
         ({"language": None}, "config.bad_value", "null"),
+        ({"language": {"a": "中"}}, "config.bad_value", '{"a": "中"}'),
         ({"start": 1}, "config.bad_value", "on_message, on_command"),
         ({"paused": "yes"}, "config.bad_value", "true, false"),
         ({"queu": 1}, "config.bad_key", "queue, from, language, start, paused"),
