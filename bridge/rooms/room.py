@@ -418,8 +418,7 @@ class Room:
 
     async def _is_early(self, row: InputRow) -> bool:
         """True if an input may be about an event being sent, which is not in the journal yet."""
-        matrix = (one for one in self._outcomes.values() if one.row.lane is Lane.MATRIX)
-        sent = bool(self._rows[Lane.MATRIX]) or any(matrix)
+        sent = bool(self._rows[Lane.MATRIX] or self._outcomes)
         waited = self.around.clock.now() - max(row.received, self._began)
         early = sent and abs(waited) < EARLY  # clocks go back too
         return early and await references.is_about_unknown(self.around, self.record, row.body)
