@@ -567,8 +567,7 @@ class Room:
         if draft.entries:
             lately = now - self._answered <= ANSWERED_LATELY
             free = not (self._loops.stopping or self._rows[_WEBCHAT])
-            if len(draft.entries) > 1 or not (lately and free):
-                draft.entries = tuple(unmark_calls(draft.entries, at_once=lately and free))
+            draft.entries = tuple(unmark_calls(draft.entries, at_once=lately and free))
         return Commit(
             self.room_id,
             now,
