@@ -113,6 +113,8 @@ def test_ambiguous_stars_are_asked_back(key: str) -> None:
     asked, args = answer(house)
     assert asked == "rating.which"
     assert str(args["options"]).startswith("5 — ")
+    house.receive(Reacted(EventId("$r1"), ADA, CARD, "❤️"))
+    assert house.notices == ["rating.which"]
     house.receive(Reacted(EventId("$r2"), ADA, CARD, "4️⃣"))
     assert given(house) == 4
 

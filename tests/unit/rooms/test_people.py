@@ -211,6 +211,9 @@ def test_a_shared_room_is_left_once_its_customers_are_gone() -> None:
     assert isinstance(house.record.conversation.phase, Chatting)
     assert house.record.conversation.phase.close
     assert people.due(house.record) is None
+    house.invite(direct=False)
+    house.enter(Entered(direct=False, people=(Person(ADA, "Ada"),)))
+    assert house.membership() is Membership.JOINED, "invited again, it stays"
 
 
 def test_a_customer_who_comes_back_in_time_goes_on() -> None:

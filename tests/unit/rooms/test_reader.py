@@ -479,7 +479,7 @@ async def test_a_room_without_a_chat_moves_too_even_long_after_the_upgrade() -> 
         assert (await world.stored()).membership is Membership.LEFT
     async with world.running() as engine:
         await engine.accept_events([world.invitation(SECOND)])
-        await quiet()
+        await world.clock.turn(GREET_AFTER / 1000)
         await engine.accept_events([world.event(text="hello", room_id=SECOND)])
         await quiet()
     after = await world.stored()

@@ -91,6 +91,13 @@ def test_a_second_invitation_at_once_is_greeted_once() -> None:
     assert house.notices == ["room.welcome_shared"]
 
 
+def test_a_room_of_two_is_direct_even_if_its_invitation_does_not_say_so() -> None:
+    house = House()
+    house.invite(direct=False)
+    house.enter(Entered(direct=True))
+    assert house.notices == ["room.welcome"]
+
+
 @pytest.mark.parametrize(
     ("by", "rooms", "key", "reason", "why"),
     [
