@@ -17,6 +17,7 @@ from tests.support.talk import Talk
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SECRET = "hush-hush-hush"
+QUEUES = [{"id": 1, "name": "Verkauf"}, {"id": 2, "name": "Service"}]
 
 
 def log(stage: Stage) -> str:
@@ -53,9 +54,8 @@ async def test_rooms_follow_the_reloaded_configuration(stage: Stage) -> None:
     await talk.reads("Sales will answer here", stage.bot)
 
     texts = {"command.queues": {"ja": "キュー：{list}"}}
-    queues = [{"id": 1, "name": "Verkauf"}, {"id": 2, "name": "Service"}]
     bridge = bridge_section(language="ja", command_prefix="!help", limits={"rooms_per_user": 1})
-    said = await reload(stage, "config reloaded", bridge=bridge, texts=texts, queues=queues)
+    said = await reload(stage, "config reloaded", bridge=bridge, texts=texts, queues=QUEUES)
     assert "bridge.language: en -> ja" in said
     assert "queues[0].name: Sales -> Verkauf" in said
     assert "need_restart=0" in said
@@ -88,6 +88,7 @@ async def test_a_reload_refuses_keys_that_need_a_restart_and_logs_no_secret(stag
 
 async def test_an_invalid_configuration_file_changes_nothing(stage: Stage) -> None:
     pid = stage.bridge.pid
+    await reload(stage, "config reloaded", queues=QUEUES)
     said = await reload(stage, "was not reloaded", default_queue=77)
     assert "default_queue: must be the id of a queue (1, 2)" in said
     stage.config.write_text("{", encoding="utf-8")
