@@ -74,7 +74,7 @@ def code_of(module: CodeType, place: Place) -> CodeType:
 
 
 def survives(trial: Callable[[], bool], seconds: float) -> bool:
-    """Whether `trial` returns True in a fork, within this CPU time, or ten times that by the clock.
+    """Whether `trial` returns True in a fork, within this CPU time, or five times that by the clock.
 
     A mutant may wait for ever.
     """
@@ -86,7 +86,7 @@ def survives(trial: Callable[[], bool], seconds: float) -> bool:
             os.dup2(1, 2)
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             signal.setitimer(signal.ITIMER_PROF, seconds)
-            signal.setitimer(signal.ITIMER_REAL, 30 + 10 * seconds)
+            signal.setitimer(signal.ITIMER_REAL, 30 + 5 * seconds)
             code = 0 if trial() else 1
         finally:
             os._exit(code)
