@@ -19,8 +19,8 @@ from bridge.conversation.model import (
     Start,
 )
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
-from bridge.rooms.record import RoomSettings, Undelivered
-from bridge.rooms.visit import Came, implied, remembered
+from bridge.rooms.record import RoomSettings, Undelivered, load_record
+from bridge.rooms.visit import Came, implied, remembered, stored_as
 from bridge.webchat.frames import Agent, ChatStarted, Reply, RequestChat
 from tests.unit.rooms.visits import RETURNS, House
 
@@ -116,3 +116,21 @@ def test_agents_may_have_a_language_of_their_own() -> None:
     house.visit.rules = msgspec.structs.replace(house.visit.rules, tell=TellAgents(language="en"))
     assert house.visit.word("agent.corrected", {"text": "4711"}) == "Correction: 4711"
     assert house.visit.part("rating.nothing", {}).startswith("評価")
+
+
+@pytest.mark.parametrize("phase", ["Requesting", "Queued", "Chatting"])
+def test_of_an_encrypted_room_no_message_is_stored_outside_the_sealed_record(phase: str) -> None:
+    """Held in a request, a pre-message in the queue, under way in a chat."""
+    house = chatting() if phase == "Chatting" else House().served()
+    house.visit.step(Said(EventId("$2"), CustomerText("hello")))
+    if phase == "Queued":
+        house.visit.step(Replied(CallId(1), Reply(101, 1, request_id=RequestId(9001))))
+        house.visit.step(Replied(CallId(2), Reply(111, 1)))
+    clear = stored_as(house.record, 1)
+    assert (clear.phase, clear.bare, b"hello" in clear.record) == (phase, b"", True)
+    house.visit.set(encrypted=True)
+    sealed = stored_as(house.record, 1)
+    assert b"hello" in sealed.record
+    left = load_record(sealed.bare)
+    assert b"hello" not in sealed.bare
+    assert (left.customer, left.conversation.number) == (house.record.customer, 1)
