@@ -308,7 +308,7 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, facts: Facts, command: Readin
 
 def _said_in_pause(visit: Visit, spoke: Spoke | Corrected, facts: Facts) -> None:
     """Handle words in a paused room: they may only rate, or give thanks for, the last chat."""
-    if isinstance(spoke, Spoke) and isinstance(visit.record.conversation.phase, model.NoChat):
+    if isinstance(spoke, Spoke):
         answers = facts.earlier is not None
         if not _too_fast(visit, facts.received) and cards.about_chat(visit, spoke, answers=answers):
             return
