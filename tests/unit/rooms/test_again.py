@@ -331,6 +331,7 @@ async def test_bare_retry_is_a_command_only_if_a_message_is_undelivered() -> Non
     waiting = [one.command.text for one in world.link.calls if isinstance(one.command, PreMessage)]
     assert waiting == ["retry", "retry"]
     assert told(world).count(("queue.cancelled queue.dropped_one", None)) == 1
+    assert "🔁" in world.matrix.texts(ROOM), "below the card, to send it after all"
 
 
 async def test_a_message_mistaken_for_a_command_is_sent_by_a_reaction() -> None:
