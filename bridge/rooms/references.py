@@ -477,7 +477,6 @@ def _told(
 def _as_message(visit: Visit, edit: Corrected, former: EventId) -> list[model.Input]:
     """Return the correction as a message of its own, as no agent has a former wording."""
     visit.record = forgotten(visit.record, former)
-    visit.set(whole=(*visit.record.whole, edit.event_id)[-KEPT_CORRECTIONS:])
     return [model.Said(edit.event_id, _captioned(edit.content, edit.plain))]
 
 
