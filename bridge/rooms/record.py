@@ -172,7 +172,7 @@ def _continued(chat: Chat, before: Conversation, phase: Waiting | Chatting, now:
     if not isinstance(phase, Chatting):
         return chat
     former = before.phase
-    known = isinstance(former, Chatting) and not (former.unanswered or former.robot)
+    known = isinstance(former, Chatting) and not former.unanswered
     answered = not (known or phase.unanswered or phase.robot) and chat.answered is None
     return replace(
         chat,
