@@ -109,6 +109,10 @@ async def test_which_agents_typing_is_shown() -> None:
         assert signs(world) == []
         await types(engine, AgentId(""))
         assert signs(world) == [SHOWS]
+        await engine.pushed(ROOM, "end", end())
+        await world.clock.turn(AFRESH)
+        await types(engine)
+        assert signs(world) == [SHOWS], "the chat is over"
 
 
 @pytest.mark.asyncio
