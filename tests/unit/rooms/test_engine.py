@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -13,6 +14,8 @@ from bridge.rooms import engine as engines
 from bridge.rooms.ports import Account
 from bridge.rooms.record import MatrixEvent, Order, dump_input
 from bridge.rooms.store import (
+    Answer,
+    Commit,
     NewInput,
     Outcome,
     StoreError,
@@ -22,7 +25,7 @@ from bridge.webchat.frames import ChatStarted, Received, Reply, SessionClosed
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
-from tests.fakes.memory import dead_letters
+from tests.fakes.memory import MemoryStore, dead_letters
 from tests.fakes.store import Fault, FlakyStore
 
 OTHER = RoomId("!other:example.org")
@@ -189,6 +192,19 @@ async def test_a_push_whose_id_cannot_be_stored_is_handled_once() -> None:
             await engine.pushed(ROOM, "wc:\0", said("one"))
             await quiet()
     assert world.matrix.texts(ROOM) == ["one"]
+
+
+@pytest.mark.asyncio
+async def test_an_event_whose_write_is_refused_is_not_acknowledged() -> None:
+    """The database answers, but not with a commit."""
+
+    class Refusing(MemoryStore):
+        async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
+            return [StoreError("refused") for _ in commits]
+
+    world = World(Refusing())
+    with pytest.raises(StoreError, match="refused"):
+        await world.engine().accept_events([world.event(text="one")])
 
 
 @pytest.mark.asyncio
