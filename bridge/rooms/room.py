@@ -576,8 +576,8 @@ class Room:
             draft.waiting,
             draft.handled,
             draft.buried,
-            [one.settlement for one in draft.ended] if draft.ended else (),
-            draft.chat_rows() if draft.chats else (),
+            [one.settlement for one in draft.ended],
+            draft.chat_rows(),
             draft.changes,
             clear=not self.record.encrypted,
         )
