@@ -74,9 +74,9 @@ def code_of(module: CodeType, place: Place) -> CodeType:
 
 
 def survives(trial: Callable[[], bool], seconds: float) -> bool:
-    """Whether `trial` returns True in a fork, within this CPU time, or five times that by the clock.
+    """Whether `trial` returns True in a fork, within this CPU time.
 
-    A mutant may wait for ever.
+    By the clock it has five times that, as a mutant may wait for ever.
     """
     pid = os.fork()
     if pid == 0:
