@@ -224,8 +224,6 @@ def _from_us(row: Stored | StoredEffect | None) -> Earlier | None:
 def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
     """Return the target of a reply, edit, redaction, reaction or vote, or the root of a thread."""
     match meaning:
-        case PollAnswered(target=target) if any(card.event_id == target for card in record.cards):
-            return None
         case Spoke(about=str() as target) | Reacted(target=target) | PollAnswered(target=target):
             # As clients show it; nobody may be meant to read the former wording any more.
             return newest(record, target)
