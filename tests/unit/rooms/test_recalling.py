@@ -78,6 +78,22 @@ async def test_replies_corrections_and_reactions_know_what_they_are_about() -> N
     assert await world.nothing_left()
 
 
+async def test_a_vote_in_a_customers_poll_is_told_to_the_agent() -> None:
+    world = ReadingWorld(ENGLISH)
+    await world.chatting()
+    kind, answers = "org.matrix.msc3381.poll", [{"id": "a", "m.text": "red"}]
+    poll = {f"{kind}.start": {"question": {"m.text": "Which colour?"}, "answers": answers}}
+    vote = {f"{kind}.response": {"answers": ["a"]}} | relation(
+        rel_type="m.reference", event_id="$1"
+    )
+    async with world.running() as engine:
+        await engine.accept_events([world.real(f"{kind}.start", "$1", poll)])
+        await quiet()
+        await engine.accept_events([world.real(f"{kind}.response", "$2", vote)])
+        await quiet()
+    assert world.link.texts(ROOM)[1:] == ["(Vote in “Which colour?”: red)"]
+
+
 async def test_a_redaction_is_told_and_its_message_erased() -> None:
     world = ReadingWorld(ENGLISH)
     await world.chatting()
