@@ -112,13 +112,13 @@ class Uploads:
         if known is UploadMode.AUTO or self._doubted:
             return await self._in_both(known, token, blob)
         verdict = await self._try(known, token, blob)
-        now, failure = asyncio.get_running_loop().time(), verdict.failure
-        if failure and verdict.other_kind and not verdict.about_file and now >= self._both_from:
-            # The server may have been replaced. Only the caller can read the stream again.
+        now = asyncio.get_running_loop().time()
+        if verdict.failure and not verdict.about_file and now >= self._both_from:
+            # The server may have been replaced. Only the caller can read the stream again, and
+            # would not for some codes.
             self._doubted = True
-            code = failure.code if failure.reason is FailureReason.UPLOAD_FAILED else None
             message = "the server refused the upload mode that it accepted before"
-            raise CallFailure(FailureReason.UPLOAD_FAILED, message, code)
+            raise CallFailure(FailureReason.UPLOAD_FAILED, message)
         return verdict.address()
 
     async def _in_both(self, known: UploadMode, token: Token, blob: Blob) -> str:
@@ -197,7 +197,7 @@ class Uploads:
 def _raw_headers(blob: Blob) -> dict[str, str]:
     headers = {
         "Content-Type": _mime(blob.mime),
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(_sent_name(blob), safe='')}",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(_sent_name(blob))}",
     }
     if blob.size is not None:
         headers["Content-Length"] = str(blob.size)

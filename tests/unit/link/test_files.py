@@ -256,6 +256,18 @@ async def test_interrupted_download_is_unavailable() -> None:
 
 
 @pytest.mark.asyncio
+async def test_server_that_hangs_up_is_unavailable() -> None:
+    async def gone(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    async with fetching(gone) as (fetcher, _):
+        with pytest.raises(Unavailable):
+            await read(fetcher, "up/a")
+
+
+@pytest.mark.asyncio
 async def test_unreachable_server_is_unavailable() -> None:
     async with WildServer().running() as server:
         base_url = server.base_url
@@ -373,18 +385,18 @@ async def test_auto_mode_tries_the_other_kind_of_body_once(first: Handler) -> No
 
 
 @pytest.mark.asyncio
-async def test_redirected_upload_fails_and_names_the_target() -> None:
-    """Its body may have been read, so it is not sent again."""
+@pytest.mark.parametrize("away", ["https://files.example.org", ""])
+async def test_redirected_upload_fails_and_names_the_target(away: str) -> None:
+    """Its body may have been read, so it is not sent again, also not to the same server."""
 
     async def moved(_: web.Request) -> web.StreamResponse:
-        return web.Response(
-            status=307, headers={"Location": "https://files.example.org/tpiu?token=T"}
-        )
+        return web.Response(status=307, headers={"Location": f"{away}/tpiu?token=T"})
 
     async with uploading(moved, mode=UploadMode.RAW) as (uploads, server, _):
         with pytest.raises(CallFailure) as caught:
             await uploads.upload(TOKEN, blob(b"abc"))
-        assert str(caught.value) == "upload: HTTP 307 redirects to https://files.example.org"
+        origin = away or server.base_url.removesuffix("/webchat")
+        assert str(caught.value) == f"upload: HTTP 307 redirects to {origin}"
         assert len(server.uploads) == 1
 
 
@@ -404,6 +416,7 @@ async def test_server_may_start_to_want_the_other_kind_of_body(refusal: Handler)
         with pytest.raises(CallFailure) as caught:
             await uploads.upload(TOKEN, blob(b"abc"))
         assert (caught.value.reason, caught.value.certain) == (FailureReason.UPLOAD_FAILED, True)
+        assert caught.value.code is None, "the status is no reason to give this file up"
         await uploads.upload(TOKEN, blob(b"abc"))
         await uploads._learnt.save()
         assert list(facts.learnt.values()) == ["multipart"]
@@ -516,6 +529,7 @@ async def test_meaning_of_each_answer_to_an_upload(
         assert (caught.value.reason, caught.value.code) == (reason, code)
         assert caught.value.certain
         assert len(server.uploads) == tries
+        await uploads._learnt.save()
         assert facts.learnt == {}
 
 
@@ -671,6 +685,7 @@ def test_a_listed_private_address_needs_its_network_too() -> None:
         ("::ffff:93.184.216.34", True),
         ("2002:7f00:1::", False),
         ("64:ff9b::7f00:1", False),
+        ("64:ff9b::5db8:d822", True),
         ("10.5.0.1", True),  # listed below
     ],
 )
