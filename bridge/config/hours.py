@@ -86,8 +86,7 @@ def parse_hours(text: str) -> Hours:
     zone = read_zone(zone_name)
     if zone is None:
         raise ValueError(f'"{zone_name}" is not a time zone such as Asia/Shanghai or Europe/Berlin')
-    spans = tuple(span for group in week.split(";") for span in _group(group.strip()))
-    return Hours(tuple(dict.fromkeys(spans)), zone)
+    return Hours(tuple(span for group in week.split(";") for span in _group(group.strip())), zone)
 
 
 def read_zone(name: str) -> ZoneInfo | None:
