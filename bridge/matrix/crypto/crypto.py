@@ -258,8 +258,6 @@ class Crypto:
 
     def heard(self, raw: Json) -> None:
         """Invalidate caches that a state event affects, so that new messages exclude leavers."""
-        if "state_key" not in raw:
-            return
         self._places.changed(raw)
         if raw.get("type") == "m.room.member" and (user := wire.text(raw, "state_key")):
             # /sync does not report device changes of users who share no room with the bridge.

@@ -194,7 +194,7 @@ class RoomKeys:
         """
         content = payload.content
         room_id, session_id = wire.id_text(content, "room_id"), wire.key_text(content, "session_id")
-        if wire.text(content, "algorithm") != wire.MEGOLM or not room_id or not session_id:
+        if wire.text(content, "algorithm") != wire.MEGOLM or not room_id:
             return None
         session = _session_of(payload)
         if session is None or session.session_id != session_id:

@@ -316,7 +316,7 @@ def letter_of(own: OwnDevice, event: Json) -> Letter | None:
     sender, sender_key = wire.id_text(event, "sender"), wire.key_text(content, "sender_key")
     if wire.text(content, "algorithm") != wire.OLM or not sender or not sender_key:
         return None
-    if number is None or number not in {0, 1} or len(body) > _MAX_MESSAGE:
+    if number not in {0, 1} or len(body) > _MAX_MESSAGE:
         return None
     try:
         return Letter(sender, sender_key, number, wire.from_base64(body))
