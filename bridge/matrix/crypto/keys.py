@@ -230,7 +230,7 @@ class RoomKeys:
         if not (room_id and session_id and sender):
             return None
         name = key_name(room_id, session_id, sender)
-        row = Withheld(wire.text(content, "code")[:100])
+        row = Withheld(wire.id_text(content, "code"))
         return name, [self._vault.row(f"no/{name}", row, now + UNUSED)]
 
     async def open(

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 import pytest_asyncio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from vodozemac import GroupSession
@@ -402,6 +402,7 @@ _KINDS = st.sampled_from(
 
 
 @settings(max_examples=60, deadline=None)
+@example([("m.room_key.withheld", ALICE, {"code": "\ud800"}, 0, b"")])
 @given(
     st.lists(
         st.tuples(
