@@ -634,9 +634,8 @@ class Arrivals:
 
     def _refused(self, event: Json, news: News, now: int) -> None:
         content, sender = wire.mapping(event, "content"), wire.id_text(event, "sender")
-        sender_key = wire.key_text(content, "sender_key")
-        if wire.text(content, "code") == "m.no_olm" and sender and sender_key:
-            news.broken.add((sender, sender_key))
+        if wire.text(content, "code") == "m.no_olm" and sender:
+            news.broken.add((sender, wire.key_text(content, "sender_key")))
         if refusal := self._room_keys.refusal(event, now):
             self._keep(news, sender, content, refusal, now)
 

@@ -130,7 +130,7 @@ def read_device(user: str, device_id: str, fields: Json) -> Device | None:
     ed25519 = wire.key_text(keys, f"ed25519:{device_id}")
     able = {wire.OLM, wire.MEGOLM} <= set(wire.strings(fields, "algorithms"))
     named = wire.text(fields, "user_id") == user and wire.id_text(fields, "device_id") == device_id
-    if not (able and named and curve25519 and ed25519):
+    if not (able and named and curve25519):
         return None
     if not wire.is_signed(fields, user, f"ed25519:{device_id}", ed25519):
         return None
@@ -193,7 +193,7 @@ class Channel:
         self._name = f"olm/{own.user}/{user}/{curve25519}"
         self._sessions: list[vodozemac.Session] = []
         self._stored: bytes | None = None
-        """The row's bytes as last read or written, for compare-and-swap."""
+        """The row's bytes as read, for compare-and-swap: a channel is written once."""
 
     @classmethod
     async def load(cls, vault: Vault, own: OwnDevice, user: str, curve25519: str) -> Channel:
@@ -208,9 +208,7 @@ class Channel:
     def row(self, vault: Vault, now: int) -> SecretRow:
         pickles = [session.pickle(vault.pickle_key) for session in self._sessions[:_MOST_SESSIONS]]
         sessions = _Sessions(pickles, self.own.device_id)
-        row = vault.row(self._name, sessions, now + _UNUSED_MS, self._stored)
-        self._stored = row.value
-        return row
+        return vault.row(self._name, sessions, now + _UNUSED_MS, self._stored)
 
     @property
     def open(self) -> bool:
