@@ -238,7 +238,7 @@ def media_content(kind: str, file: Spooled, where: Content) -> Content:
     if msgtype in {"m.image", "m.video"} and file.dimensions is not None:
         info["w"], info["h"] = file.dimensions
     if file.seconds is not None and msgtype in {"m.audio", "m.video"}:
-        info["duration"] = max(0, round(file.seconds * 1000))
+        info["duration"] = round(file.seconds * 1000)
     content = {"msgtype": msgtype, "body": file.name, "filename": file.name, **where, "info": info}
     content["m.mentions"] = {}
     if file.waveform is not None:

@@ -129,8 +129,6 @@ class _Writer:
     """Builder of text lines. Quotes, list items, table cells and links get nested writers."""
 
     def __init__(self, depth: int) -> None:
-        if depth > MAX_DEPTH:  # lists directly within lists bypass the check in `children`
-            raise _Absurd
         self._depth = depth
         self._indented = 0
         self._lines: list[str] = []
@@ -144,13 +142,13 @@ class _Writer:
 
     def children(self, node: LexborNode) -> None:
         self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise _Absurd
         for child in node.iter(include_text=True):
             self._visit(child)
         self._depth -= 1
 
     def _visit(self, node: LexborNode) -> None:
+        if self._depth > MAX_DEPTH:
+            raise _Absurd
         tag = node.tag or ""
         if tag == "-text":
             self._current.append(_SPACE.sub(" ", node.text_content or ""))
