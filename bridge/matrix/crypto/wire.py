@@ -89,7 +89,7 @@ def is_signed(fields: Json, user: str, key_id: str, public_key: str) -> bool:
     try:
         key = vodozemac.Ed25519PublicKey.from_base64(public_key)
         key.verify_signature(canonical(fields), vodozemac.Ed25519Signature.from_base64(signature))
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, RecursionError):
         return False
     return True
 
