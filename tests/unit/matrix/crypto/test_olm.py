@@ -107,6 +107,21 @@ async def test_prekey_messages_begin_a_session_and_are_not_decrypted_twice(two: 
         channel.decrypt(letter.number, letter.body)
 
 
+async def test_the_session_that_the_other_side_uses_is_used_next(two: Two) -> None:
+    """The message that began a newer session may be lost."""
+    channel = await two.channel()
+    for number in range(2):
+        letter = letter_of(two.own, two.event(two.phone.write(BOT, "m.x", {"n": number})))
+        assert letter is not None
+        channel.decrypt(letter.number, letter.body)
+        if number == 0:
+            assert begin(channel, two.device, two.claimed())
+    answer = channel.encrypt(two.device, "m.dummy", {})
+    ciphertext = answer["ciphertext"]
+    assert isinstance(ciphertext, dict)
+    assert ciphertext[two.phone.keys["curve25519"]]["type"] == 1, "begins no session"
+
+
 async def test_undecryptable_olm_messages(two: Two) -> None:
     channel = await two.channel()
     for number, body in ((1, b"x"), (0, b""), (7, b"abc"), (1, b"\x03\x0a\x20" + b"x" * 60)):
