@@ -100,7 +100,6 @@ _TAKES_NOTHING = (
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # after a failover
 )
 _UNSTORABLE = (
-    ValueError,  # asyncpg cannot encode a value
     asyncpg.exceptions.DataError,
     asyncpg.exceptions.ProgramLimitExceededError,
     # Not UniqueViolationError: see `_fetch_together`.
@@ -319,7 +318,7 @@ async def _uncommitted(
     """Run queries in the open transaction; roll back if one is refused."""
     try:
         return [await _fetch(connection, query, seconds) for query in queries]
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, StoreError) as error:
+    except (asyncpg.PostgresError, StoreError) as error:
         if isinstance(error, StoreError) or refused(error):
             await connection.execute("ROLLBACK")
         raise
@@ -488,8 +487,6 @@ def turned(url: str) -> str:
 
 def refused(error: BaseException) -> bool:
     """Return True if a single request is at fault and the connection is intact."""
-    if isinstance(error, ValueError):  # a value cannot be encoded; some are InterfaceErrors too
-        return True
     return isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOST)
 
 

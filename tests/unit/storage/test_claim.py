@@ -234,5 +234,8 @@ async def test_schema_is_not_changed_while_other_bridges_run(
         starting = [open_store(url, CLOCK, sole=True, shared=True) for _ in range(3)]
         for one in starting:
             tasks.create_task(one.__aenter__())
+    monkeypatch.setattr("bridge.storage.postgres.CLAIM_SECONDS", 0.0)
+    with pytest.raises(AlreadyInUse):  # they have taken their claims again
+        await open_store(url, CLOCK, sole=True).__aenter__()
     for one in starting:
         await one.__aexit__(None, None, None)

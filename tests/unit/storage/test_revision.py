@@ -149,6 +149,17 @@ async def test_unstorable_values_raise_unstorable(open_any: Opener) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_refused_value_leaves_no_transaction_open(open_sql: SqlOpener) -> None:
+    """The next writes would be part of it, and lost with it."""
+    async with open_sql() as store:
+        with pytest.raises(Unstorable):
+            await store.forget_account(RoomId("!\ud800"))
+        await store.save_fact("later", "1")
+    async with open_sql() as store:
+        assert await store.fact("later") == "1"
+
+
+@pytest.mark.asyncio
 async def test_a_key_that_postgres_cannot_hold(open_any: Opener) -> None:
     """A NUL, or more than an index takes: refused as Unstorable, or stored."""
     async with open_any() as store:
