@@ -22,6 +22,7 @@ from bridge.storage.sql import LOST
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.flow import one
 from tests.fakes.memory import dead_letters
+from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
 from tests.unit.storage.rows import A
 
@@ -89,6 +90,17 @@ async def test_sealed_dead_letters_and_posted_events_are_read_back(url: str) -> 
         posted = await store.posted(A, EffectSeq(relay.seq + 1), 0)
         assert ("$ours", relay.effect) in [one[:2] for one in posted]
         assert SECRET not in await lies(store)
+
+
+async def test_what_is_passed_on_to_another_process_is_sealed(
+    postgres_server: PostgresServer,
+) -> None:
+    url, seal = postgres_server.new_schema(), Sealer("s", WORDS)
+    async with open_store(url, FixedClock(), sole=True, shared=True, seal=seal) as store:
+        assert store.shards is not None
+        assert await store.shards.pass_on([NewInput(A, PUSH, "wc:1")], 1) == 1
+        assert SECRET not in await lies(store)
+        assert [row.body for row in (await store.load(A)).inputs] == [PUSH]
 
 
 async def test_clear_room_is_not_sealed(url: str) -> None:
