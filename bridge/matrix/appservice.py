@@ -362,7 +362,7 @@ def _parts(events: Sequence[msgspec.Raw]) -> Iterator[Sequence[msgspec.Raw]]:
     first = size = 0
     for at, raw in enumerate(events):
         length = max(_LEAST, memoryview(raw).nbytes)
-        if size and size + length > _PART:
+        if size + length > _PART:
             yield events[first:at]
             first, size = at, 0
         size += length

@@ -209,7 +209,7 @@ class CatchUp:
                     break
                 if (read := self._read(event, room_id)) is not None:
                     page.append(read)
-            known = await self.known([event_id for _, event_id, _ in page]) if page else ()
+            known = await self.known([event_id for _, event_id, _ in page])
             found += [one for one in page if one[1] not in known]
             gap = page[-1][1] not in known if page else gap
             if not before or any(one[1] in known and self._sent(one[2]) < since for one in page):

@@ -455,6 +455,7 @@ async def test_missed_invitation_is_found_once() -> None:
         await house.clock.turn(ALL_LOOKS)
         assert house.taken == [], "the first look only notes from where"
         house.invite(RoomId("!joined:a"))
+        house.invite(RoomId("!nul\0:a"))  # which no database could store
         house.invite(RoomId("!lost:a"))
         house.invite(RoomId("!sales:a"), SALES)
         house.held.set()
