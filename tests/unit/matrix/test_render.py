@@ -147,7 +147,9 @@ def test_long_text_loses_nothing(text: str) -> None:
     assert "".join("".join(bodies).split()) == "".join(text.split())
 
 
-@pytest.mark.parametrize("char", ["\x01", '"', "\\", "<b>x</b>", "<i>\x01</i>", "😀"])
+@pytest.mark.parametrize(
+    "char", ["\x01", '"', "\\", "<b>x</b>", f"<b>{'x' * 20}</b>", "<i>\x01</i>", "😀"]
+)
 @pytest.mark.parametrize("count", [1_000, 3_900, 30_000])
 def test_every_event_is_small_enough_also_encrypted(char: str, count: int) -> None:
     for content in text_contents(char * count):

@@ -25,6 +25,7 @@ ANY_TEXT = st.text(st.characters(codec=None), max_size=120)
     [
         ("a01", "@webchat_a01:example.org"),
         ("Bob_1", "@webchat__bob__1:example.org"),
+        ("AZaz", "@webchat__a_zaz:example.org"),
         ("a=b", "@webchat_a=3db:example.org"),
         ("李", "@webchat_=e6=9d=8e:example.org"),
         ("a b@c:d", "@webchat_a=20b=40c=3ad:example.org"),
