@@ -19,6 +19,9 @@ MAX_TAGS = 4_000
 MAX_DEPTH = 60
 MAX_ATTRIBUTES = 200
 """Maximum attributes of a tag: a parser compares each with all others of the tag."""
+MAX_REOPENED = 1_000_000
+"""Maximum characters of a link's tag, multiplied by the number of all tags: a parser opens a link
+that is not closed again after each of them."""
 MAX_INDENTED = 50_000
 """Maximum lines moved into a list, a quotation or a cell, counted again at each level."""
 
@@ -105,10 +108,12 @@ def _tame(html: str) -> str | None:
 
     A parser opens unclosed formatting elements again in each later paragraph: `n` of them, and `n`
     paragraphs, make n² elements. Of equal ones it opens no more than three again (HTML standard,
-    "the list of active formatting elements"), and without attributes they are equal.
+    "the list of active formatting elements"), and without attributes they are equal. Of links it
+    opens only the last one again, but with its address: one that would be too long becomes bare.
     """
     parts: list[str] = []
     start = at = spent = 0
+    longest_link = MAX_REOPENED // max(1, html.count("<"))
     while (at := html.find("<", at)) >= 0:
         tag = _TAG.match(html, at)
         if tag is None:
@@ -119,7 +124,8 @@ def _tame(html: str) -> str | None:
         if spent > _READINGS * len(html) or _ONE_MORE.match(html, tag.end()):
             return None
         at += 1
-        if tag[1].lower() in _BARE and tag.end() > tag.end(1):
+        name, size = tag[1].lower(), tag.end() - tag.end(1)
+        if size and (name in _BARE or (name == "a" and size > longest_link)):
             parts.append(html[start : tag.end(1)])
             start = at = tag.end()
     return "".join((*parts, html[start:]))

@@ -122,6 +122,16 @@ def test_unclosed_elements_are_not_multiplied(decoy: str) -> None:
     assert len(body.css("*")) < 10_000
 
 
+def test_an_unclosed_link_is_not_multiplied() -> None:
+    """The parser opened it again in each paragraph: ten events of 45 KB stopped all rooms."""
+    found = html_to_text(f'<p><a href="http://{"a" * 30_000}">x{"<p>y" * 3_900}')
+    assert found is not None
+    assert len(found) < 20_000
+    short = html_to_text(f'<p><a href="http://a.b">x{"<p>y" * 9}')
+    assert short is not None
+    assert short.count("y (http://a.b)") == 9
+
+
 def test_attributes_of_formatting_are_all_that_is_removed() -> None:
     html = '<code class="a>b" id=c>x</code><B\n>y</B><img alt="p"><br/><bdi dir="ltr">z</bdi>'
     body = parse(html)
