@@ -523,6 +523,8 @@ _WORD = re.compile(rf"{_LETTERS}(?:[.,:'’_-]{_LETTERS})*|\s+|.", re.DOTALL)
 """An alphabetic word or number, spaces, or one other character (Chinese has no spaces)."""
 _NEAR = 3
 """Maximum pieces between two changes that are joined into one."""
+_CONTEXT = 20
+"""Maximum pieces between a change and the word that is shown with it."""
 
 
 def _changes(old: str, new: str) -> list[tuple[str, str]]:
@@ -565,8 +567,10 @@ def _places(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
 
 def _around(pieces: Sequence[str], low: int, high: int) -> str:
     """Return the pieces from `low` to `high` with one word of context on either side."""
-    low = next((at for at in range(low - 1, -1, -1) if _is_word(pieces[at])), low)
-    high = next((at + 1 for at in range(high, len(pieces)) if _is_word(pieces[at])), high)
+    before = range(low - 1, max(0, low - _CONTEXT) - 1, -1)
+    after = range(high, min(len(pieces), high + _CONTEXT))
+    low = next((at for at in before if _is_word(pieces[at])), low)
+    high = next((at + 1 for at in after if _is_word(pieces[at])), high)
     return "".join(pieces[low:high]).strip()
 
 

@@ -52,6 +52,13 @@ def test_a_correction_says_what_changed(earlier: Earlier | None, new: str, read:
     assert desk.reported == {}
 
 
+def test_a_correction_is_shown_with_near_words_only() -> None:
+    """Looking for them in 60 KB of signs took 0.5 s."""
+    for signs, before, after in (("!" * 9, "now!!!!!!!!!", "!!!!!!!!!then"), ("!" * 90, "", "")):
+        old, new = (f"now{signs}{sign}{signs}then, {LONG}" for sign in "?;")
+        assert references.changes(old, new) == ((f"{before}?{after}", f"{before};{after}"),)
+
+
 @pytest.mark.parametrize(
     "earlier", [Earlier("The price is 90."), Earlier("mine", Text("mine"), UserId("@bo:h"))]
 )
