@@ -132,7 +132,8 @@ _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _TAGS = range(0xE0020, 0xE0080)
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
 _LONGEST_RUN = 200
-"""Maximum letters of flags in a row that are counted back; in a longer run a flag may be cut."""
+"""Maximum letters of flags in a row that are counted back, and characters of a grapheme; a longer
+one may be cut."""
 _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 """Unicode categories of invisible characters."""
 
@@ -197,7 +198,8 @@ def _cut(text: str, lowest: int, highest: int) -> int:
         cut = max(text.rfind(mark, near - 1, highest) for mark in marks) + 1
         if cut >= near and not _inside_character(text, cut):
             return cut
-    whole = (cut for cut in range(highest, lowest - 1, -1) if not _inside_character(text, cut))
+    near = max(lowest, highest - _LONGEST_RUN)
+    whole = (cut for cut in range(highest, near - 1, -1) if not _inside_character(text, cut))
     return next(whole, max(lowest, highest))
 
 
