@@ -38,7 +38,7 @@ from bridge.conversation import model
 from bridge.conversation.queue import hidden
 from bridge.conversation.turn import Turn
 from bridge.ids import AgentId, CallId, SessionId
-from bridge.media.plaintext import html_to_text
+from bridge.media.plaintext import MAX_LENGTH, html_to_text
 from bridge.webchat.frames import Agent, AgentContent, AgentText, RequestChat, UnknownContent
 from bridge.webchat.http import HistoryEntry
 from bridge.webchat.words import decode_emoji
@@ -382,6 +382,8 @@ def _mark(agent_id: str, words: str) -> bytes:
 
 
 def _words(fragment: str) -> str:
+    if len(fragment) > MAX_LENGTH:  # too long to be read as HTML, and for a history
+        return fragment
     text = fragment
     # HTML and emoji codes all begin with one of these; anything else is plain text already.
     if "<" in fragment or "&" in fragment or "/" in fragment or "[" in fragment:

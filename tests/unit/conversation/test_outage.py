@@ -27,6 +27,7 @@ from bridge.conversation.model import (
     TakeBack,
 )
 from bridge.ids import AgentId, SessionId
+from bridge.media.plaintext import MAX_LENGTH
 from bridge.webchat.frames import (
     AgentMedia,
     AgentNotice,
@@ -250,6 +251,12 @@ def test_raw_json_in_a_history_is_told_and_not_shown() -> None:
 def test_equal_texts_in_another_notation_have_the_same_mark(pushed: str, told: str) -> None:
     assert mark_of("A", pushed) == mark_of("A", told)
     assert mark_of("A", pushed) != mark_of("B", told)
+
+
+def test_a_text_too_long_to_be_shown_is_compared_as_it_is() -> None:
+    """Looking for emoji in 16 MiB of brackets took 3 s."""
+    long = "[" * MAX_LENGTH
+    assert mark_of("A", f"{long}[微笑]") != mark_of("A", f"{long}🙂")
 
 
 def test_every_emoji_is_recognised_in_each_notation() -> None:
