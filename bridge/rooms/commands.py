@@ -28,6 +28,7 @@ from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
     BY_COMMAND,
     ENTERPRISE,
+    LONGEST_WORD,
     MARKS,
     SOURCES,
     BadOrder,
@@ -253,6 +254,8 @@ def _typo(word: str) -> str | None:
 
 def nearest_verb(word: str) -> str | None:
     """Return the command closest to an unknown word; None if nothing is close."""
+    if len(word) > LONGEST_WORD:
+        return None
     wanted = word.casefold()
     known = _VERBS.get(wanted) or _OTHERS.get(wanted)
     if known is not None:
