@@ -21,7 +21,7 @@ from selectolax.lexbor import LexborNode
 from bridge.ids import EventId, UserId
 from bridge.matrix.client import Spooled
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
-from bridge.media.plaintext import MAX_DEPTH, MAX_TAGS, SKIPPED, html_to_text, parse
+from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Status
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
@@ -275,10 +275,9 @@ def clean(fragment: str) -> tuple[str, str]:
     # Most fragments have no `<` and need no parser. One that is too big or too dense to convert is
     # shown as it was written.
     root = parse(decoded) if "<" in decoded else None
-    nodes = [] if root is None else root.css("*")
-    tags = {node.tag for node in nodes} - {"body"}
-    # The parser may have opened elements again: the sanitiser's time grows with their square.
-    if root is None or not tags or len(nodes) > 2 * MAX_TAGS:
+    # The parser's limit is the sanitiser's, too: its time grows with the square of the elements.
+    tags = {node.tag for node in root.css("*")} - {"body"} if root is not None else set()
+    if root is None or not tags:
         return html_text.unescape(decoded).strip() or _NOTHING, ""
     for image in root.css("img"):
         _replace_image(image)

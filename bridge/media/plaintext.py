@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from html import escape, unescape
+from itertools import islice
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 MAX_LENGTH = 200_000
 """Maximum characters. A customer's event cannot exceed 64 KiB; an agent's text may be longer."""
 MAX_TAGS = 4_000
+MAX_ELEMENTS = 10_000
+"""Maximum elements that a parser makes of these tags: it opens unclosed ones again."""
 MAX_DEPTH = 60
 MAX_ATTRIBUTES = 200
 """Maximum attributes of a tag: a parser compares each with all others of the tag."""
@@ -99,8 +102,12 @@ def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
         # "a <b": the parser would drop an unclosed tag with all that follows, so it is escaped.
         clean = f"{clean[:unfinished]}&lt;{clean[unfinished + 1 :]}"
     tame = _tame(clean)
+    if tame is None:
+        return None
     # Without <body>, a leading <script> or <style> would be moved into the document's head.
-    return None if tame is None else LexborHTMLParser(f"<body>{tame}").body
+    body = LexborHTMLParser(f"<body>{tame}").body
+    too_many = body is not None and any(islice(body.traverse(), MAX_ELEMENTS, None))
+    return None if too_many else body
 
 
 def _tame(html: str) -> str | None:
