@@ -164,6 +164,7 @@ class _Reading:
                     if self.cut:
                         break
                     await self._take(raw)
+                    await asyncio.sleep(0)  # a page of long HTML takes seconds to read
         except Refused:
             return False
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from zoneinfo import ZoneInfo
 
@@ -460,6 +461,27 @@ async def test_the_page_is_built_in_another_thread(monkeypatch: pytest.MonkeyPat
     await send_transcript(scene.world.around, scene.record, SendTranscript(ORDER))
     assert built
     assert threading.get_ident() not in built
+
+
+async def test_other_rooms_get_a_turn_after_each_message() -> None:
+    """A page of the homeserver has 100, each of which may take 20 ms to read."""
+    scene, turns = Scene(FIRST), 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    for number in range(100):
+        scene.stands(f"a{number}", ADA, "hello")
+    scene.chats = (msgspec.structs.replace(FIRST, first=EventId("$a0")),)
+    await scene.stored()
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(others())
+        await send_transcript(scene.world.around, scene.record, SendTranscript(ORDER))
+        waiting.cancel()
+    assert turns >= 100
 
 
 async def test_errors_of_the_homeserver_are_passed_on() -> None:
