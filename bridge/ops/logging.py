@@ -7,6 +7,9 @@ Secrets are redacted twice, also in lines of libraries: fields with a secret's n
 value, and the values given as `secrets` are masked in every text. Libraries that log URLs or frames
 at debug level are held at INFO, and aiohttp's access log (which would print the legacy
 `?access_token=`) is off, whatever level the operator chose.
+
+Ids and errors come from strangers: characters that control a terminal or change the reading
+direction are escaped.
 """
 
 from __future__ import annotations
@@ -27,8 +30,14 @@ SILENT = ("aiohttp.access",)
 
 _SECRET_WORDS = frozenset({"token", "password", "secret", "sign", "authorization", "cookie", "dsn"})
 _SECRET_KEYS = frozenset({"sign", "public", "private", "secret", "pickle", "api"})
+_TURNS = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _SHORTEST_SECRET = 6  # masking shorter values would destroy half of every line
 _MASK = "***"
+_CONTROLS = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), *_TURNS)
+}
+"""Control characters except tabs and line ends, and those for bidirectional text -> escapes."""
 
 
 def is_secret_name(name: str) -> bool:
@@ -59,7 +68,7 @@ class Redactor:
         if isinstance(value, str):
             for secret in self._secrets:
                 value = value.replace(secret, _MASK)
-            return value
+            return value if value.isprintable() else value.translate(_CONTROLS)
         if isinstance(value, dict):
             return {
                 name: _MASK if is_secret_name(str(name)) else self._clean(inner)

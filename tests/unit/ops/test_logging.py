@@ -74,6 +74,21 @@ def test_text_is_one_readable_line() -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
+def test_no_stranger_controls_the_terminal(form: str) -> None:
+    """A homeserver chooses its rooms' ids, and a server its errors."""
+    stream = start(form=form)
+    log = structlog.get_logger("x", room="!\x1b[2J\x9b31m\u202e:b")
+    error = ValueError("\x1b]0;title\x07\nand\tmore")
+    log.error("failed\x07", why=["\x7f"], exc_info=error)
+    shown = stream.getvalue()
+    if form == "json":
+        shown = "".join(map(str, json.loads(shown).values()))
+    assert all(one.isprintable() or one in "\t\n" for one in shown)
+    assert "!\\x1b[2J\\x9b31m\\u202e:b" in shown
+    assert "and\tmore" in shown
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
 def test_the_journal_gets_priorities(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
