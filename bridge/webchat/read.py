@@ -41,6 +41,8 @@ _MOST_PARTS = 10_000
 _GUID_LENGTH = 32
 _MOST_OPTIONS = 500
 """Maximum number of file extensions, ratings, and suggestions: the room's record keeps them."""
+_LONGEST_LABEL = 100
+"""Maximum length of a rating's label: each message after a chat is compared with all of them."""
 _LONGEST_ICON = 64 * 1024
 """Maximum length of an agent's picture or its address, kept in the record as well."""
 _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
@@ -266,7 +268,7 @@ def _init_config(frame: JsonObject) -> frames.InitConfig:
         value = integer(first(rating, "id", "ratingId", "value"))
         label = text_of(rating, "name", "label", "text", "title", "comments", "ratingComments")
         if value is not None and label:
-            ratings.append((value, label[:_MAX_SHOWN]))
+            ratings.append((value, label[:_LONGEST_LABEL]))
     return frames.InitConfig(
         extensions=tuple(dict.fromkeys(filter(None, cleaned))), ratings=tuple(ratings)
     )

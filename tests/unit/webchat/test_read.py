@@ -325,7 +325,7 @@ def test_number_and_length_of_options_in_a_push_are_limited(listed: object) -> N
     told = push(type=200, fileAcceptExtensionsArr=listed, ratings=rated)
     assert isinstance(told, InitConfig)
     assert told.extensions == tuple(map(str, range(500)))
-    assert told.ratings == tuple((number, "x" * 2000) for number in range(500))
+    assert told.ratings == tuple((number, "x" * 100) for number in range(500))
     suggested = [{"relates": [{"name": "x" * 5000} for _ in range(2000)]}]
     answer = {"type": "text", "content": "", "relatedQuestions": suggested}
     robot = push(type=301, content=answer)
