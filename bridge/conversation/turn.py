@@ -15,6 +15,8 @@ from bridge.media.plaintext import html_to_text
 from bridge.webchat.codes import RobotUse, meaning
 from bridge.webchat.frames import Reply
 
+LONGEST_NOTICE = 10_000
+"""Maximum characters read of a server's text that becomes one notice; frames have up to 16 MiB."""
 LONGEST_QUOTE = 300
 """Maximum number of characters shown of the server's own words."""
 _OTHERWISE: Mapping[str, tuple[str, str]] = {
@@ -325,6 +327,8 @@ def inviting(key: str, policy: Policy) -> str:
 
 def plain_text(fragment: str) -> str:
     """Return the text of an HTML fragment; without any element, its line breaks are kept."""
+    if len(fragment) > LONGEST_NOTICE:
+        fragment = f"{fragment[:LONGEST_NOTICE]}…"
     if "<" not in fragment:
         return html.unescape(fragment).strip()
     text = html_to_text(fragment)

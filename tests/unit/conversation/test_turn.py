@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.conversation.model import Card, CustomerText, Reported, Said, Withdrawn
-from bridge.conversation.turn import Policy
+from bridge.conversation.turn import LONGEST_NOTICE, Policy, one_line, plain_text
 from bridge.ids import EventId, QueueId
 from tests.support.scene import ASK, REQUEST, SESSION, Scene
 
@@ -123,3 +123,10 @@ def test_a_message_is_delivered_with_its_last_piece() -> None:
     scene.text(LONG)
     scene.reply()
     assert scene.delivered == []
+
+
+def test_a_servers_text_is_read_up_to_a_limit() -> None:
+    """No event holds 16 MiB, and one line of them took 1.5 s."""
+    assert plain_text("x" * LONGEST_NOTICE) == "x" * LONGEST_NOTICE
+    assert plain_text("x" * (LONGEST_NOTICE + 1)) == f"{'x' * LONGEST_NOTICE}…"
+    assert one_line(f"{' ' * LONGEST_NOTICE}so many words") == "…"
