@@ -46,6 +46,7 @@ from bridge.storage.query import (
     Rows,
     Statement,
     Together,
+    Unreachable,
     for_rows,
     same,
     updating,
@@ -279,7 +280,11 @@ def _entry(commit: Commit, entry: Entry, cover: Cover) -> tuple[object, ...]:
 
 
 def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
-    """Assign returned rows to their commits; rows are numbered in the order they were passed."""
+    """Assign returned rows to their commits; rows are numbered in the order they were passed.
+
+    Unreachable: rows are missing, as the answer was lost, and another process has since taken over
+    their rooms and changed the rows.
+    """
     entered, inputs, new_keys = [], [], set()
     for seq, key, handled, *_ in rows:
         if handled is None:
@@ -287,6 +292,10 @@ def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
             new_keys.add(key)
         else:
             entered.append(seq)
+    wanted = sum(len(one.entries) for one in commits)
+    unkeyed = sum(new.key is None for one in commits for new in one.waiting)
+    if len(entered) != wanted or len(inputs) != len(new_keys - {None}) + unkeyed:
+        raise Unreachable("the answer to a COMMIT was lost, and its rows have changed since")
     numbers, input_numbers = iter(sorted(entered)), iter(sorted(inputs))
     answers = []
     for one in commits:

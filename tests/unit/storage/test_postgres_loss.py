@@ -538,6 +538,30 @@ async def test_restored_answer_has_no_rows_that_were_only_ended(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("ended", ["handled IS NULL", "handled IS NOT NULL"])
+async def test_rows_of_a_lost_answer_that_another_process_has_changed(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch, ended: str
+) -> None:
+    """As by the one that took over the rooms: the commit counts as failed, and the writer lives."""
+    url, look_up = server.new_schema(), PostgresEngine._committed
+
+    async def late(engine: PostgresEngine, writer: str, token: int) -> bool:
+        found = await look_up(engine, writer, token)
+        journal = f"{url.rsplit('=', 1)[1]}.journal"
+        server.sql(f"UPDATE {journal} SET outcome = 'discarded' WHERE {ended}")  # noqa: S608
+        return found
+
+    monkeypatch.setattr(PostgresEngine, "_committed", late)
+    async with cut_between(url) as (through, cut), open_store(through, FixedClock()) as store:
+        await accepted(store, "before")
+        cut.at, cut.deliver = b"unanswered", True
+        with pytest.raises(Unreachable):
+            await one(store, Commit(A, 1, None, [Entry(said("unanswered"))], [said(None)]))
+        assert cut.cuts == 1
+        await accepted(store, "after")
+
+
+@pytest.mark.asyncio
 async def test_commits_of_rooms_take_one_round_trip(server: PostgresServer) -> None:
     """Counted by the driver. A group with another kind of write needs BEGIN and COMMIT too."""
     sent: list[str] = []
