@@ -427,7 +427,8 @@ class Loops(msgspec.Struct, eq=False):
         except Stopping:
             return False
         except Stale as error:
-            self._log.warning("the room in memory is outdated, loading it again", why=str(error))
+            # With several processes this is usual: another has just stored an input for the room.
+            self._log.debug("the room in memory is outdated, loading it again", why=str(error))
             return True
         except StoreError as error:
             # A warning only the first time: every room retries each second.
