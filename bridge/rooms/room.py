@@ -641,8 +641,8 @@ class Room:
             await self._settle()
             async with self._engine.reading:
                 loaded = await self.around.store.load(self.room_id)
-            if loaded.room is not None:
-                self.revision = loaded.room.revision
+            # Without a row, perhaps since an erasure while the database was away, it starts anew.
+            self.revision = 0 if loaded.room is None else loaded.room.revision
             stored = record_in(loaded.room, self.room_id)
             self._move_to(stored.enterprise)
             stored = people.named(stored, self.around.rules)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from bridge.conversation.model import LinkLost, LinkRestored, TurnAwaited
 from bridge.ids import SHARDS, EventId, RoomId, UserId, shard_of
@@ -193,6 +194,43 @@ async def test_a_notice_does_not_overtake_a_step_about_to_be_written(
             await one.accept_events([world.event(text="two")])
         await quiet()
         assert world.link.texts(ROOM) == ["zero", "one", "two"]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_step_outdated_by_another_process_is_no_warning() -> None:
+    """Two notices follow one another closely in every busy room."""
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        await one.accept_events([world.event(text="zero")])
+        await quiet()
+        with capture_logs() as logs:
+            for text in ("one", "two"):
+                await other.accept_events([world.event(text=text)])
+            first, _ = post.notices
+            one.stored_elsewhere(first)
+            await quiet()
+            await post.deliver()
+        assert world.link.texts(ROOM) == ["zero", "one", "two"]
+        assert [line for line in logs if line["log_level"] == "warning"] == []
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_room_whose_row_was_erased_meanwhile_starts_anew() -> None:
+    """As by a command line while no process was connected to the database."""
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, _, _):
+        await one.accept_events([world.event(text="one")])
+        await quiet()
+        for table in ("rooms", "journal"):
+            world.store.write(f"DELETE FROM {table}")  # noqa: S608 - our own
+        one.reload_shards(ALL)
+        await one.accept_events([world.invitation()])
+        await quiet()
+        assert (await world.stored()).customer
     assert await world.nothing_left()
 
 
