@@ -271,8 +271,7 @@ class PostgresEngine:
                         self._id,
                         self._clock.now() - FORGET_WRITER_MS,
                     )
-            for channel in channels:
-                await channel.close()
+            await asyncio.gather(*(channel.close() for channel in channels))
         finally:
             for channel in channels:
                 channel.drop()

@@ -76,6 +76,8 @@ from bridge.storage.sql import NO_COVER, Attempt, Cover, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 
 READ_SECONDS = 20.0
+CLOSE_SECONDS = 3.0
+"""Maximum seconds of waiting for the last writes; a bridge has waited for its work before."""
 _PING = "ping"
 SLICE = 1_000
 """Maximum rows that one request of `prune` touches, so that it does not hold up the writer."""
@@ -583,12 +585,12 @@ class GroupWriter(Generic[W]):
     async def close(self) -> None:
         """Refuse further requests and wait until those that wait are written.
 
-        Returns after `patience` seconds at the latest: a hung database must not block shutdown.
+        Returns after `CLOSE_SECONDS` at the latest: a hung database must not block shutdown.
         """
         self._closing = True
         self._wake.set()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await self._finished.wait()
 
     def _give_up(self, ticket: Ticket) -> None:

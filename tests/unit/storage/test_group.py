@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from bridge.rooms.store import StoreError
+from bridge.storage import sqlstore
 from bridge.storage.query import CorruptDatabaseError, Unreachable
 from bridge.storage.sqlstore import GroupWriter
 
@@ -286,9 +287,11 @@ async def _answer(writer: GroupWriter[int], number: int) -> object:
 
 
 @pytest.mark.asyncio
-async def test_closing_does_not_wait_for_ever() -> None:
+async def test_closing_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor as long as a caller would, or a service manager kills the bridge."""
+    monkeypatch.setattr(sqlstore, "CLOSE_SECONDS", 0.05)
     database = Database()
-    writer = GroupWriter(database.commit, patience=0.05)
+    writer = GroupWriter(database.commit)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(writer.run())
         database.gate.clear()
@@ -296,6 +299,7 @@ async def test_closing_does_not_wait_for_ever() -> None:
         await database.busy.wait()
         await writer.close()
         assert not running.done()
+        assert not caller.done()
         running.cancel()
         assert isinstance(await caller, Unreachable)
 
