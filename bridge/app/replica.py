@@ -100,6 +100,8 @@ class Replica:
     """Loop time until which no replica with a session counts as silent."""
     _silenced: bool = False
     """Whether the last heartbeat failed."""
+    _out_of_reach: set[str] = field(default_factory=set)
+    """Silent replicas whose session could not be ended, as is logged once."""
     _report: Callable[[], str] = str
     _tasks: asyncio.TaskGroup | None = None
     """None unless `run` is running."""
@@ -211,7 +213,8 @@ class Replica:
             if one.present and await self._shards.end(one):
                 LOG.warning("ended the database session of a silent replica", replica=one.name)
                 self._wake.set()
-            elif one.present:
+            elif one.present and one.id not in self._out_of_reach:
+                self._out_of_reach.add(one.id)
                 LOG.error(
                     "no permission to end the database session of a silent replica",
                     replica=one.name,
