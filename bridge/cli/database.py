@@ -232,6 +232,8 @@ def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
 @click.argument("room_id", required=False)
 def changes(config: Config, room_id: str | None, limit: int, *, as_json: bool) -> None:
     """Print the audit trail of a room or of all: who changed what, when and how, newest first."""
+    if room_id is not None and not room_id.startswith("!"):
+        stop(ExitCode.FAILED, f"{room_id} is not a room (!…)")
 
     async def ask(store: SqlStore) -> list[Change]:
         where = None if room_id is None else await _stored_id(store, room_id)

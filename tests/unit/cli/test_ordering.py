@@ -82,3 +82,8 @@ def test_changes(folder: Folder) -> None:
     assert here.split()[2:] == ["operator", "cli", "queue", "1", "2", ROOM]
     (only,) = json.loads(folder.run_here("changes", "--json", "-n", "1").stdout)
     assert only["key"] == "erase"
+
+
+def test_changes_of_what_is_no_room(folder: Folder) -> None:
+    result = folder.run_here("changes", "nonsense")
+    assert (result.exit_code, result.stderr) == (1, "nonsense is not a room (!…)\n")
