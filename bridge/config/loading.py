@@ -363,6 +363,8 @@ def compare(old: Config, new: Config) -> dict[str, bool]:
         changes[f"enterprises: {_shown(_ids(old))} -> {_shown(_ids(new))}"] = False
     for path in dict.fromkeys((*before, *after)):
         was, becomes = before.get(path), after.get(path)
+        if (was, becomes) in (((), None), (None, ())):
+            continue  # a list that was or is empty: its entries have lines of their own
         if was != becomes and path[0] not in follows:
             line = f"{render_path(path)}: {_shown(was)} -> {_shown(becomes)}"
             changes[line] = taken.get(path) == becomes

@@ -103,6 +103,14 @@ def test_secrets_are_not_shown(tmp_path: Path, old: Config) -> None:
     assert all(change.endswith(" -> (secret)") for change in changes)
 
 
+def test_list_that_was_empty_is_shown_by_its_entries(tmp_path: Path, old: Config) -> None:
+    options = "rating: {options: [{id: 5, labels: {en: Good}}]}\nbridge:\n"
+    new = load(tmp_path, edited("bridge:\n", options))
+    id_line, label = "rating.options[0].id", "rating.options[0].labels.en"
+    assert list(compare(old, new)) == [f"{id_line}: (none) -> 5", f"{label}: (none) -> Good"]
+    assert list(compare(new, old)) == [f"{id_line}: 5 -> (none)", f"{label}: Good -> (none)"]
+
+
 def test_long_values_are_cut(tmp_path: Path, old: Config) -> None:
     long = "x" * 500
     new = load(tmp_path, edited("bridge:\n", f"texts: {{queue.next: {{en: {long}}}}}\nbridge:\n"))
