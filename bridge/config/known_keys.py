@@ -77,13 +77,16 @@ def section_at(path: KeyPath) -> type[BaseModel] | None:
     return model
 
 
-def known_paths(model: type[BaseModel] = Config, above: KeyPath = ()) -> Iterator[KeyPath]:
-    """Yield the path of every key; lists of sections have no position in it."""
+def known_paths(
+    model: type[BaseModel] = Config, above: KeyPath = (), *, entry: KeyPath = ()
+) -> Iterator[KeyPath]:
+    """Yield the path of every key; `entry` is the position in a list of sections, if it has one."""
     for key in keys_of(model).values():
         path = (*above, key.name)
         yield path
         if key.model is not None and key.shape is not Shape.MAPPING:
-            yield from known_paths(key.model, path)
+            within = (*path, *entry) if key.shape is Shape.SECTIONS else path
+            yield from known_paths(key.model, within, entry=entry)
 
 
 def advice(path: KeyPath) -> str:
@@ -139,13 +142,12 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
         path: KeyPath = ()
         wrong = ""
         if found is None:
-            names = (variable_of(known).removeprefix(PREFIX) for known in known_paths())
+            paths = known_paths(entry=(0,))
+            names = (variable_of(known).removeprefix(PREFIX) for known in paths)
             near = difflib.get_close_matches(rest, list(names), n=1)
             wrong = "is not the variable of any key"
             if near:
                 wrong += f"; the nearest is {PREFIX}{near[0]}"
-            if near == [rest]:  # known_paths leaves list positions out
-                wrong = f"lacks the position in a list, as in {PREFIX}QUEUES__0__NAME"
         elif environment[variable]:
             path, key = found
             if path in origins:

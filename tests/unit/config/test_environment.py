@@ -167,9 +167,12 @@ def test_nothing_is_written_back(tmp_path: Path) -> None:
             ),
         ),
         ({P + "ZZZ": "x"}, f"{P}ZZZ: is not the variable of any key"),
-        (
-            {P + "QUEUES__NAME": "x"},
-            f"{P}QUEUES__NAME: lacks the position in a list, as in {P}QUEUES__0__NAME",
+        *(
+            (
+                {P + given: "x"},
+                f"{P}{given}: is not the variable of any key; the nearest is {P}QUEUES__0__NAME",
+            )
+            for given in ("QUEUES__NAME", "QUEUES__0__NAM")
         ),
     ],
 )
