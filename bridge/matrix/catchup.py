@@ -17,7 +17,7 @@ all is well. The /sync token is stored, to find invitations made while the bridg
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -131,9 +131,10 @@ class CatchUp:
 
     async def _look(self, since: int, rooms: Sequence[tuple[RoomId, UserId]]) -> bool:
         """Read all rooms and invitations once; False if some failed and need another look."""
-        looks: list[tuple[str, Callable[[], Awaitable[None]]]] = [
-            *((room, partial(self._look_into, room, host, since)) for room, host in rooms),
-            *((host, partial(self._look_for_invitations, host)) for host in self.users.hosts()),
+        hosts = self.users.hosts()
+        looks: list[tuple[Mapping[str, str], Callable[[], Awaitable[None]]]] = [
+            *(({"room": one}, partial(self._look_into, one, host, since)) for one, host in rooms),
+            *(({"user": host}, partial(self._look_for_invitations, host)) for host in hosts),
         ]
         whole = True
         for place, look in looks:
@@ -142,7 +143,7 @@ class CatchUp:
                 await look()
             except (Unavailable, Refused, StoreError) as error:
                 whole = False
-                _log.info("missed events could not be read", room=place, why=str(error))
+                _log.info("missed events could not be read", **place, why=str(error))
                 if isinstance(error, Unavailable) and not await self._is_there(outage=outage):
                     return False
             await self.clock.sleep(SPREAD)

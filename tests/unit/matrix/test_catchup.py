@@ -444,7 +444,7 @@ async def test_missed_events_are_found_after_an_outage_during_a_look() -> None:
 
 # --- invitations ----------------------------------------------------------------------------------
 
-SALES = OURS.hosts()[1]
+BOT, SALES = OURS.hosts()
 
 
 @pytest.mark.asyncio
@@ -498,7 +498,9 @@ async def test_invitation_that_could_not_be_stored_is_found_by_a_later_look() ->
         await house.clock.turn(FIRST_LOOK)
         house.invite(ROOM)
         house.trouble.append(StoreError("away"))
-        await house.clock.turn(LOOKS[1] + 2 * SETTLING)
+        with capture_logs() as logs:
+            await house.clock.turn(LOOKS[1] + 2 * SETTLING)
+        assert [line["user"] for line in logs if "could not be read" in line["event"]] == [BOT]
         assert house.of == []
         await house.clock.turn(LOOKS[2] + 2 * SETTLING)
         assert house.of == [ROOM]
