@@ -160,7 +160,7 @@ class Dispatcher:
         if operation is None:
             sentence = "Unknown path; docs/api.md lists all operations."
             if allow:
-                sentence = f"Use one of {', '.join(allow)} here."
+                sentence = f"Use {' or '.join(allow)} here."
             error = ApiError(405 if allow else 404, "M_UNRECOGNIZED", sentence)
             return refused(error)._replace(allow=allow)
         try:

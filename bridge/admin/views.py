@@ -346,7 +346,7 @@ async def room_of(bridge: Bridge, room_id: str) -> tuple[StoredRoom, RoomRecord]
         await upgrades.look(store, RoomId(room_id))
         row = await bridge.around.store.room(upgrades.record_of(RoomId(room_id)))
     if row is None:
-        raise not_found("The bridge does not know this room; `list_rooms` returns those it knows.")
+        raise not_found("The bridge does not know this room.")
     return row, record_in(row)
 
 

@@ -130,7 +130,7 @@ const IN_CHINESE = {
   "Internal error; see the bridge's log.": "发生了意外错误，详情见桥接的日志。", "The request body is incomplete or invalid.": "请求的内容无法识别。",
   "Only the operator may do this; ask them.": "只有运营者可以这样做，请与其联系。",
   "This request_id was already used for another order: choose a new one.": "该编号已用于另一条指令，请重试。",
-  "The bridge does not know this room; `list_rooms` returns those it knows.": "桥接不认识该房间。",
+  "The bridge does not know this room.": "桥接不认识该房间。",
   "This room has no account; it gets one with its next chat.": "该房间没有账号，下次对话时会获得。",
   "There is no such dead letter; it may have been retried or discarded.": "该死信已不存在：可能已重试或丢弃。",
   "There is no such order, or it is older than retention.rows.": "没有这条指令，或已早于 retention.rows。",

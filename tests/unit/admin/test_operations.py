@@ -393,7 +393,8 @@ async def test_room_admins_see_their_room_and_no_other() -> None:
 WRONG: tuple[tuple[str, object, dict[str, object], tuple[int, str, str]], ...] = (
     ("GET /nothing", None, {}, (404, "M_UNRECOGNIZED", "Unknown path")),
     ("GET /rooms/%ff", None, {}, (404, "M_UNRECOGNIZED", "Unknown path")),
-    ("PUT /rooms", None, {}, (405, "M_UNRECOGNIZED", "GET")),
+    ("PUT /rooms", None, {}, (405, "M_UNRECOGNIZED", "Use GET here.")),
+    ("PUT /dead-letters/o1", None, {}, (405, "M_UNRECOGNIZED", "Use DELETE or GET here.")),
     ("GET /rooms", None, {"limit": 201}, (400, "M_INVALID_PARAM", "limit")),
     ("GET /rooms", None, {"limit": "x"}, (400, "M_INVALID_PARAM", "limit")),
     ("GET /rooms", None, {"limits": 2}, (400, "M_INVALID_PARAM", "limits")),
