@@ -670,5 +670,5 @@ async def measure(
                 backlog[labels] = backlog.get(labels, Depth()) + depth
             metrics.backlog(backlog, clock.now())
         except StoreError as error:
-            LOG.warning("the backlog could not be measured", why=str(error))
+            LOG.debug("the backlog could not be measured", why=str(error))
         await clock.sleep(MEASURE_EVERY)

@@ -210,7 +210,7 @@ class Engine:
             try:
                 busy = await store.busy_rooms()
             except StoreError as error:
-                self._log.warning("the database did not answer", why=str(error))
+                self._log.debug("the database did not answer", why=str(error))
                 continue
             for room_id in filter(self._is_ours, busy):
                 room = self._rooms.get(room_id)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.conversation import server
 from bridge.conversation.model import Idle, LinkRestored, Queued
@@ -275,6 +276,18 @@ async def test_a_call_whose_reply_is_a_dead_letter_does_not_count_as_delivered(
         assert [one.reply_to for one in world.matrix.posted if one.text != "🔁"] == ["$e1"]
     assert world.link.texts(ROOM) == ["one", "two"]
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_sweeps_without_a_database_log_no_warning() -> None:
+    """Health and refused transactions tell of the outage; sweeps would repeat it every 3 s."""
+    store = FlakyStore()
+    world = World(store)
+    async with world.running():
+        store.fail("busy_rooms", *[Fault.BEFORE] * 3)
+        with capture_logs() as logs:
+            await world.clock.turn(engines.SWEEP_EVERY * 3)
+    assert [line["log_level"] for line in logs] == ["debug"] * 3
 
 
 @pytest.mark.asyncio
