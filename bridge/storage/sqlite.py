@@ -141,7 +141,7 @@ class SqliteEngine:
         self._inode = self._path.stat().st_ino
 
     def _copied(self, path: Path) -> None:
-        _touch(path)
+        path.touch(mode=0o600)
         with closing(sqlite3.connect(path)) as copy:
             try:
                 self._connection.backup(copy)

@@ -597,12 +597,12 @@ async def _opened(url: str, clock: Clock, *, sole: bool = False) -> AsyncIterato
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Add the file's name to an OSError, which that of a full disk lacks."""
+    """Name the backup in an OSError, whichever file beside it could not be written."""
     try:
         yield
     except OSError as error:
         why = f"no backup was written: {error.strerror or error}"
-        raise OSError(error.errno, why, error.filename or str(path)) from error
+        raise OSError(error.errno, why, str(path)) from error
 
 
 @asynccontextmanager
