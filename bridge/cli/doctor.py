@@ -53,7 +53,7 @@ from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import MovedError, NewerSchemaError, UnfinishedError
 from bridge.storage.query import database_is_corrupt
-from bridge.storage.sqlstore import open_store, pending_migrations
+from bridge.storage.sqlstore import described, open_store, pending_migrations
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
 _WIDTH = 28
@@ -188,6 +188,8 @@ async def check_database(config: Config) -> str:
             folder = Path(url.removeprefix(SQLITE)).parent
             if url.startswith(SQLITE) and not os.access(folder, os.W_OK | os.X_OK):
                 raise Failed(f"{kind}: cannot create files in {folder}", _OUR_FOLDER)
+            if pending[0].number == 1:
+                return f"{kind}, empty: the next start creates the tables in {described(url)}"
             version = pending[-1].number
             return f"{kind}, reachable; the next start upgrades its schema to version {version}"
         async with open_store(url, clock) as store:

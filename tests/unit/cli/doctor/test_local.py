@@ -99,6 +99,8 @@ async def test_database_before_the_first_start(tmp_path: Path) -> None:
     findings = Findings()
     await findings.of("database", check_database(configured(tmp_path)))
     assert told(findings) == ["PASS database"]
+    expected = f"SQLite, empty: the next start creates the tables in {tmp_path}/bridge.db"
+    assert findings.all[0].detail == expected
     assert not (tmp_path / "bridge.db").exists(), "looking must not make it"
 
 
