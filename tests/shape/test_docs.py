@@ -1,7 +1,7 @@
 """README.md and docs/ agree with the code.
 
-Links and anchors, command lines, room commands, config keys, metrics, exit codes, names of log
-fields. `tests/unit/config/test_known_keys.py` checks that config.example.yaml has every key.
+Links and anchors, command lines, room commands, config keys and samples, metrics, exit codes,
+names of log fields. That config.example.yaml has every key: `tests/unit/config/test_known_keys.py`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from urllib.parse import unquote
 
 import click
 import pytest
+from ruamel.yaml import YAML
 
-from bridge.cli.console import ExitCode
+from bridge.cli.console import ExitCode, Files
 from bridge.cli.program import program
 from bridge.config.document import render_path
-from bridge.config.known_keys import known_paths
+from bridge.config.known_keys import keys_of, known_paths
+from bridge.config.model import Config
 from bridge.rooms.commands import COMMANDS
 from bridge.texts import shipped
 from tests.support import metric_table, reference_pages
+from tests.unit.config.configs import SMALLEST
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -44,6 +47,7 @@ BY_MAKE = frozenset({"demo"})
 """Commands that the docs name as `make <command>`."""
 
 _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+_SAMPLE = re.compile(r"^( *)```yaml\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -208,6 +212,24 @@ def test_documented_config_keys_exist(page: Path) -> None:
     }
     keys = {code for code in named if re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", code)}
     assert keys - known - {"homeserver.yaml"} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_samples_of_the_configuration_are_valid(page: Path, tmp_path: Path) -> None:
+    """Each is completed with what it leaves out of the smallest configuration."""
+    yaml = YAML(typ="safe", pure=True)
+    for indent, text in _SAMPLE.findall(page.read_text(encoding="utf-8")):
+        sample = yaml.load(re.sub(f"^{indent}", "", text, flags=re.MULTILINE))
+        if not set(sample) <= set(keys_of(Config)):
+            continue  # of the homeserver
+        whole = yaml.load(SMALLEST)
+        if "enterprises" in sample:
+            whole = {name: whole[name] for name in ("homeserver", "bridge")}
+        for name, value in sample.items():
+            whole[name] = whole.get(name, {}) | value if isinstance(value, dict) else value
+        with (tmp_path / "config.yaml").open("w") as stream:
+            yaml.dump(whole, stream)
+        Files(tmp_path / "config.yaml").load()
 
 
 def test_metrics_page_is_up_to_date() -> None:
