@@ -84,7 +84,7 @@ class Report(msgspec.Struct):
     shared: list[RoomId] = []
     """Rooms of several people, in which only this person's data is erased."""
     chatting: list[RoomId] = []
-    """Rooms, out of `rooms`, with a chat or queue request under way."""
+    """Rooms, out of `rooms`, with a chat or queue request under way; after an erasure, still."""
     found: dict[str, int] = {}
     """Number of items by kind, before the erasure."""
     left: dict[str, int] = {}
@@ -193,7 +193,7 @@ async def erase(
     if ended and not await store.eraser.overwrite(at_all_cost=tell is None):
         report.kept.append(_IN_FILE)
     after = await survey(store, subject, is_ours)
-    report.left = after.found
+    report.left, report.chatting = after.found, after.chatting
     report.done = ended and (stay or not after.found)
     if tell is None and report.rooms and not stay:
         report.kept.append(_STILL_MEMBERS)
