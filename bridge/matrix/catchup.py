@@ -172,8 +172,8 @@ class CatchUp:
             rooms, now = await self.homeserver.invitations(host, since)
             if rooms:  # perhaps pushed as well, and being joined
                 await self.clock.sleep(SETTLING)
-                open_still = dict((await self.homeserver.invitations(host, since))[0])
-                rooms = [one for one in rooms if one[0] in open_still]
+                open_still, _ = await self.homeserver.invitations(host, since, again=True)
+                rooms = [one for one in rooms if one[0] in dict(open_still)]
         except Refused as error:  # the user is not registered, or the token is another server's
             _log.debug("the homeserver does not list invitations", user=host, why=error.code)
             rooms, now = [], ""

@@ -570,13 +570,15 @@ class Homeserver:
         return found, wire.text(reply, "end") if found else ""
 
     async def invitations(
-        self, user: UserId, since: str
+        self, user: UserId, since: str, *, again: bool = False
     ) -> tuple[list[tuple[RoomId, list[Json]]], str]:
         """Return open invitations newer than `since`, and the /sync token to pass as next `since`.
 
         Each is a room with its stripped state events (without ids). No rooms if `since` is empty.
+        `again`: this was just asked. Synapse repeats its response to the same query for 2 minutes.
         """
-        query = {"timeout": "0", "set_presence": "offline", "filter": wire.NOTHING_BUT_KEYS}
+        timeout = "1" if again else "0"  # ms
+        query = {"timeout": timeout, "set_presence": "offline", "filter": wire.NOTHING_BUT_KEYS}
         if since:
             query |= {"since": since, "filter": _INVITATIONS}
         reply = await self.request("GET", f"{_CLIENT}/sync", user=user, device=False, query=query)

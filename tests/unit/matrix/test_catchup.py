@@ -56,6 +56,8 @@ class House:
         self.invited: list[tuple[RoomId, UserId]] = []
         """All invitations in order; a /sync token is their number."""
         self.open: set[RoomId] = set()
+        self.answered: dict[object, list[tuple[RoomId, list[Raw]]]] = {}
+        """Responses with invitations, which Synapse repeats for two minutes."""
         self.noted: dict[str, str] = {}
         self.refusal: Refused | None = None
         self.slow = False
@@ -94,7 +96,7 @@ class House:
         self.open.add(room)
 
     async def invitations(
-        self, user: UserId, since: str
+        self, user: UserId, since: str, *, again: bool = False
     ) -> tuple[list[tuple[RoomId, list[Raw]]], str]:
         if self.away or self.slow:
             raise Unavailable("no answer in time")
@@ -104,7 +106,10 @@ class House:
         shown: list[Raw] = [{"type": "m.room.name"}, member | {"content": {"membership": "invite"}}]
         later = self.invited[int(since) :] if since else []
         there = [(room, shown) for room, whom in later if whom == user and room in self.open]
-        return there, str(len(self.invited))
+        repeated = self.answered.get((user, since, again), there)
+        if there:
+            self.answered[user, since, again] = repeated
+        return repeated, str(len(self.invited))
 
     async def fact(self, name: str) -> str | None:
         if self.mute:
