@@ -207,6 +207,13 @@ async def serving(
         expect(engine.stop(), 0, "exit code")
 
 
+def stopped_at_once(engine: Engine) -> None:
+    """As process 1 the bridge gets SIGTERM only if it has a handler."""
+    with step("SIGTERM in the middle of its start: it ends, and is not killed"):
+        engine.serve()
+        expect(engine.stop() in {0, 143}, True, "exit code")
+
+
 async def play(engine: Engine, folder: Path) -> None:
     engine.remove()  # leftovers of an interrupted run
     simulator = Simulator(SimulatorOptions(script="accept", login_limit=0))
@@ -216,6 +223,7 @@ async def play(engine: Engine, folder: Path) -> None:
     try:
         await asyncio.to_thread(first_starts, engine, simulator, synapse, port)
         async with synapse:
+            await asyncio.to_thread(stopped_at_once, engine)
             await serving(engine, simulator, synapse, port)
             postgres = await asyncio.to_thread(PostgresServer)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import bridge.app.process
 from bridge import __version__
+from bridge.__main__ import main
 from bridge.cli.program import parse_options
 from bridge.config import Config, example_config
 from tests.unit.cli.runs import Folder
@@ -139,6 +141,24 @@ def test_unknown_dialect_is_refused(tmp_path: Path) -> None:
     result = Folder(tmp_path).run("simulate", "--dialect", "2020")
     assert result.exit_code == 2
     assert "2019" in result.stderr
+
+
+def test_first_process_of_a_container_can_be_stopped_before_it_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel drops a signal for process 1 that it does not handle."""
+    mine = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(
+        "bridge.cli.program.program", lambda prog_name: os.kill(mine, signal.SIGTERM)
+    )
+    usual = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    assert ended.value.code == 143
 
 
 def test_simulator_runs_until_sigterm_and_ends_with_0() -> None:
