@@ -504,14 +504,14 @@ def permalink(room_id: RoomId, event_id: EventId | None, servers: tuple[str, ...
 
 def via(record: RoomRecord) -> tuple[str, ...]:
     """Return servers in the room: the inviter's, the bridge's, and those with most members."""
-    people = Counter(_server(person.user) for person in record.people)
+    people = Counter(server_of(person.user) for person in record.people)
     ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
-    servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
+    servers = dict.fromkeys((server_of(record.customer), server_of(record.host), *ranked))
     named = [name for name in servers if name and not _ADDRESS.fullmatch(name)]
     return tuple(named[:MOST_SERVERS])
 
 
-def _server(user: str) -> str:
+def server_of(user: str) -> str:
     return user.partition(":")[2]
 
 

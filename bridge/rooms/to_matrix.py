@@ -38,6 +38,7 @@ from bridge.rooms.record import (
     PartPosted,
     RoomRecord,
     load_chat,
+    server_of,
     thread_in_use,
 )
 from bridge.rooms.references import said_by_agent
@@ -108,6 +109,9 @@ LONGEST_NUMBER = 40
 KEYCAP = "\ufe0f\u20e3"
 MOST_ANSWERS = 20
 """Maximum answers of a poll (MSC3381)."""
+FEDERATED = 3.0
+"""Seconds before an invitation from another server is accepted. A join that comes sooner is refused
+if that server has not stored the invitation yet, and never sees a message written meanwhile."""
 MOST_SIGNS = 5
 """Maximum proposals of the robot for which the bridge adds reactions to tap."""
 FETCH_TRIES = 4
@@ -456,6 +460,8 @@ class MatrixLane:
 
     async def _enter(self, room: Room, effect: EnterRoom) -> Done:
         where, host = effect.into or room.record.matrix_id, effect.host
+        if server_of(effect.inviter) != server_of(host):
+            await room.pause(FEDERATED)
         entry = await self._matrix.enter(where, host, effect.inviter, encrypt=effect.encrypt)
         earlier = [
             Came(MatrixEvent(raw), event_id)

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.config.hours import parse_hours
+from bridge.config.model import Permission
 from bridge.conversation.history import mark_of
 from bridge.conversation.model import (
     CallbackCard,
@@ -29,7 +30,7 @@ from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
 from bridge.rooms.room import EFFECT_TRIES
 from bridge.rooms.store import Outcome
-from bridge.rooms.to_matrix import GIVE_UP_AFTER, REMEMBERED
+from bridge.rooms.to_matrix import FEDERATED, GIVE_UP_AFTER, REMEMBERED
 from bridge.rooms.visit import Effect, new_effect
 from bridge.texts import Texts
 from bridge.webchat.codes import NoticeType
@@ -50,7 +51,7 @@ from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.matrix import FakeMatrix
 from tests.fakes.memory import dead_letters
 from tests.fakes.store import Fault, FlakyStore
-from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES
+from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES, STRANGER
 
 pytestmark = pytest.mark.asyncio
 
@@ -291,6 +292,18 @@ async def test_an_invitation_is_accepted_and_earlier_messages_are_handled() -> N
     assert [getattr(call.command, "text", "") for call in world.link.calls] == ["", "early", "late"]
 
 
+async def test_an_invitation_from_another_server_is_accepted_after_a_pause() -> None:
+    """That server stores it only after it was delivered, and its user's first message later."""
+    world = World(rules=msgspec.structs.replace(RULES, permission=lambda _: Permission.CUSTOMER))
+    async with world.running() as engine:
+        await engine.accept_events([world.event("invite", whom=BOT, sender=STRANGER)])
+        await world.clock.turn(FEDERATED - 0.1)
+        assert world.matrix.requests == []
+        await world.clock.turn(0.1)
+        assert world.matrix.requests[0] == f"enter {ROOM}"
+    assert (await world.stored()).membership is Membership.JOINED
+
+
 async def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
     world = World()
     async with world.running() as engine:
@@ -328,7 +341,7 @@ async def test_declining_an_invitation_tells_why_and_a_refused_leave_counts_as_l
     with capture_logs() as logs:
         async with world.running() as engine:
             await engine.accept_events([invitation])
-            await quiet()
+            await world.clock.turn(FEDERATED)
     args = {"user": "@eve:elsewhere.org"}
     refusal = RULES.texts.render("zh-CN", "refused.permission", args)
     assert world.matrix.texts(stranger) == [refusal]
