@@ -183,8 +183,9 @@ def _location(content: Json) -> Written | str:
     if place is None:
         shown = body if uri.strip() in body else f"{body} ({uri.strip()})" if body else uri
         return _text(shown.translate(_INVISIBLE))
-    # A body with a `geo:` URI, for clients without a map, is not the place's name.
-    poi = wire.text(about, "description").translate(_INVISIBLE) or ("" if "geo:" in body else body)
+    # A body with a URI, for clients without a map, is not the place's name.
+    named = "" if "geo:" in body or "://" in body else body
+    poi = wire.text(about, "description").translate(_INVISIBLE) or named
     poi = " ".join(poi.split())[:_MAX_POI]
     return Written(model.CustomerLocation(place.latitude, place.longitude, poi))
 

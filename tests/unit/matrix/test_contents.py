@@ -86,6 +86,7 @@ def test_voice_message() -> None:
     [
         ({"geo_uri": "geo:31.2,121.5;u=35", "body": "My office"}, "My office"),
         ({"geo_uri": "geo:31.2,121.5", "body": "Location geo:31.2,121.5 at 12:00"}, ""),
+        ({"geo_uri": "geo:31.2,121.5", "body": "https://osm.example/?mlat=31.2&mlon=121.5"}, ""),
         (
             {
                 "geo_uri": "geo:31.2,121.5",
