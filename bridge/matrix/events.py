@@ -34,6 +34,8 @@ MAX_ANSWERS = 20
 """Maximum answers of a poll (limit of the specification)."""
 
 _VOICE = ("org.matrix.msc3245.voice", "org.matrix.msc3245.voice.v2", "m.voice")
+_EFFECTS = ("nic.custom.", "io.element.effect")
+"""How the types of texts begin that clients show with an animation, such as /confetti."""
 _MXC = re.compile(r"mxc://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,254}/[A-Za-z0-9_-]{1,255}")
 _ROOM_ID = re.compile(r"![\x21-\x7e]{1,254}")
 _MAX_CLAIMED_SIZE = 2**53
@@ -110,6 +112,8 @@ def read_message(content: Json, *, is_reply: bool = False) -> Written | str:
             return read_file(content, kind.removeprefix("m."))
         case "m.location":
             return _location(content)
+        case _ if kind.startswith(_EFFECTS):
+            return _text(plain(content, is_reply=is_reply))
         case _:
             return KIND if kind else MALFORMED
 

@@ -35,6 +35,8 @@ def _texts() -> Iterator[Example]:
     yield Example("`m.text`", message(msgtype="m.text", body="Hello"))
     yield Example("`m.notice`", message(msgtype="m.notice", body="Hello"))
     yield Example("`m.emote`", message(msgtype="m.emote", body="waves"))
+    effect = message(msgtype="nic.custom.confetti", body="It came!")
+    yield Example("text with an effect (`/confetti`, `/hearts`, …)", effect)
     yield Example(
         "`m.text` with formatting, lists, a link",
         html(

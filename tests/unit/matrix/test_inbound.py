@@ -53,6 +53,8 @@ def spoke(text: str) -> Spoke:
         ({"msgtype": "m.text", "body": "hi"}, "hi"),
         ({"msgtype": "m.text", "body": "a\x00b"}, "ab"),
         ({"msgtype": "m.emote", "body": "waves"}, "* waves"),
+        ({"msgtype": "nic.custom.confetti", "body": "It came!"}, "It came!"),
+        ({"msgtype": "io.element.effects.space_invaders", "body": "It came!"}, "It came!"),
         (
             {
                 "msgtype": "m.text",
