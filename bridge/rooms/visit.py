@@ -477,11 +477,12 @@ def forgotten(record: RoomRecord, event_id: EventId) -> RoomRecord:
 
 
 def _delivered(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    known, record = undelivered(record, event_id), forgotten(record, event_id)
+    known, notes = undelivered(record, event_id), record.undelivered
     if known is not None and known.passed:
-        return record
-    passed = tuple(replace(one, passed=True) for one in record.undelivered)
-    return replace(record, read_up_to=event_id, undelivered=passed)
+        return forgotten(record, event_id)
+    place = len(notes) if known is None else notes.index(known)
+    passed = tuple(replace(one, passed=True) for one in notes[:place])
+    return replace(record, read_up_to=event_id, undelivered=(*passed, *notes[place + 1 :]))
 
 
 def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:

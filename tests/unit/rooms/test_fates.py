@@ -70,6 +70,13 @@ def test_a_receipt_never_goes_back_to_a_message_sent_again() -> None:
     assert (record.read_up_to, record.undelivered) == (B, ())
 
 
+def test_all_messages_sent_again_are_read_not_only_the_oldest() -> None:
+    record = after(refused(A), refused(B))
+    for event_id in (A, B):
+        record = noted(fates.sent_again(record, event_id), Delivered(event_id))
+    assert (record.read_up_to, record.undelivered) == (B, ())
+
+
 def test_a_message_that_fails_again_can_be_sent_again() -> None:
     record = fates.sent_again(after(refused(A), Delivered(B)), A)
     assert noted(record, refused(A)).undelivered == (Undelivered(A, passed=True),)
