@@ -451,4 +451,6 @@ def recorded(raw: Json) -> Recorded | None:
     found = Recorded(event_id, sender, at, replaces=replaces, reply_to=reply_to)
     if isinstance(written, str):
         return found
-    return msgspec.structs.replace(found, content=written.content, words=written.plain)
+    # The body of the bridge's polls has the numbers by which people choose: ratings, queues.
+    words = wire.text(content, "body") if kind in POLLS else written.plain
+    return msgspec.structs.replace(found, content=written.content, words=words)

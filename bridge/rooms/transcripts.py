@@ -230,8 +230,9 @@ class _Reading:
         if line is None or line.sender != newer.sender or line.kind == "withdrawn":
             return
         if newer.content is not None:
-            self._words += len(newer.words)
-            self.lines[line.event_id] = replace(line, text=newer.words, edited=True)
+            _, text, _, _ = _parts(newer)
+            self._words += len(text)
+            self.lines[line.event_id] = replace(line, text=text, edited=True)
 
     def _add(self, found: Recorded, role: Role, name: str) -> None:
         self._words += len(found.words)

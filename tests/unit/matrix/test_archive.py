@@ -14,7 +14,8 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.wire import Json
 from bridge.matrix.events import recorded
-from bridge.rooms.ports import Recorded, Refused
+from bridge.matrix.render import POLL_START, poll_content
+from bridge.rooms.ports import Poll, Recorded, Refused
 
 ADA = UserId("@ada:example.org")
 
@@ -79,6 +80,15 @@ def test_files_places_polls_and_stickers() -> None:
     asked = event({"org.matrix.msc3381.poll.start": poll}, "org.matrix.msc3381.poll.start")
     assert asked is not None
     assert asked.content == CustomerText("Which?\n1. This")
+    assert asked.words == ""
+
+
+def test_the_bridges_polls_have_the_numbers_by_which_people_choose() -> None:
+    words = "How was it?\n5 — Good\n1 — Bad"
+    content = poll_content(Poll("How was it?", (("5", "Good"), ("1", "Bad")), words))
+    found = event(content, POLL_START)
+    assert found is not None
+    assert found.words == words
 
 
 def test_redacted_message_is_marked_as_withdrawn() -> None:

@@ -296,6 +296,13 @@ async def test_corrections_and_redactions_are_applied() -> None:
     assert (last.kind, last.text) == ("withdrawn", "")
 
 
+async def test_a_corrected_poll_is_shown_with_its_new_choices() -> None:
+    scene = Scene(FIRST)
+    scene.stands("a", ADA, CustomerText("Which?\n1. Red"))
+    scene.stands("x", ADA, CustomerText("Which?\n1. Blue"), replaces=EventId("$a"))
+    assert [line.text for line in (await scene.written()).messages] == ["Which?\n1. Blue"]
+
+
 async def test_a_correction_does_not_restore_a_redacted_message() -> None:
     """A homeserver that redacts a message leaves its corrections."""
     scene = Scene(FIRST)
