@@ -89,6 +89,8 @@ class Chat(Value, frozen=True):
     """The rating's id, as accepted by WebChat."""
     first: EventId | None = None
     """The customer's event that began it; None if it began without one."""
+    enterprise: str = ""
+    """The one whose queue it was, by name; empty if unknown, or if there is only one."""
 
 
 _encoder = msgspec.json.Encoder()

@@ -22,7 +22,7 @@ from bridge.config.model import Encryption, Limits, Permission, Queue, RatingOpt
 from bridge.conversation.model import Args
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.rooms.record import RoomRecord, RoomSettings
+from bridge.rooms.record import Chat, RoomRecord, RoomSettings
 from bridge.texts import CATALOGUE, DEFAULT_LANGUAGE, LANGUAGES, Texts, nearest, placeholders
 from bridge.webchat.codes import Source
 
@@ -161,6 +161,11 @@ class Rules(msgspec.Struct, frozen=True):
         """Return the queue's display name, or its id if it is not configured."""
         queue = self.queue(queue_id)
         return queue.name if queue is not None else str(queue_id)
+
+    def queue_of_chat(self, chat: Chat) -> str:
+        """Return the name of a chat's queue, also of a chat with another enterprise."""
+        its = self.rules_of(chat.enterprise) if chat.enterprise else None
+        return (its or self).queue_name(chat.queue_id)
 
     def queue_for(self, record: RoomRecord) -> QueueId:
         """Return the room admin's choice, else the host's queue, else the default queue.

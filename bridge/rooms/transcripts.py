@@ -108,7 +108,7 @@ async def _write(
         cut=reading.cut,
         chat=About(
             number=chat.number,
-            queue=Queue(chat.queue_id, around.rules.queue_name(chat.queue_id)),
+            queue=Queue(chat.queue_id, around.rules.queue_of_chat(chat)),
             asked=moment(chat.asked),
             started=None if chat.started is None else moment(chat.started),
             ended=None if chat.ended is None else moment(chat.ended),
@@ -307,7 +307,7 @@ class Telling:
     def line(self, chat: Chat, first: EventId | None) -> str:
         """Return a chat's entry in `history`; `first`: its first event, to link to."""
         date = clock_time(self.language, chat.asked, self._rules.timezone)
-        queue, outcome = self._rules.queue_name(chat.queue_id), self.outcome(chat)
+        queue, outcome = self._rules.queue_of_chat(chat), self.outcome(chat)
         args = Args(number=chat.number, date=date, queue=queue, outcome=outcome)
         line = self.say("history.chat", args)
         if chat.rating is not None:

@@ -359,6 +359,9 @@ class Visit(msgspec.Struct, eq=False):
         former, queue = before.conversation, policy.queue_id
         after, effects = step(former, happened, now, policy)
         chats = note_chat(before.chats, former, after, happened, now, queue=queue, event=event)
+        if before.enterprise and chats is not before.chats:
+            name = before.enterprise
+            chats = tuple(one if one.enterprise else replace(one, enterprise=name) for one in chats)
         self.record = replace(before, conversation=after, chats=chats)
         if before.corrections:
             self._note_whole()

@@ -31,11 +31,13 @@ from bridge.rooms.record import (
     RoomRecord,
     RoomSettings,
     dump_record,
+    load_chat,
 )
 from bridge.rooms.references import Earlier
 from bridge.rooms.rules import GONE, BadOrder, Rules, set_by_name, settings_of_event, state_of
 from bridge.rooms.store import StoredRoom
 from bridge.rooms.surroundings import Waits
+from bridge.rooms.transcripts import Telling
 from bridge.webchat.frames import ChatStarted, Received, SessionClosed
 from tests.fakes import flow
 from tests.fakes.clock import quiet
@@ -241,6 +243,28 @@ async def test_an_admin_chooses_a_call_centre_that_shares_the_bot() -> None:
         assert engine._room(ROOM).around.rules.enterprise == "acme"
     assert world.best_link.texts(ROOM) == ["hello again", "still here"]
     assert world.link.calls == []
+
+
+@pytest.mark.asyncio
+async def test_chats_keep_the_name_of_their_queue_after_a_move() -> None:
+    world = Two()
+    async with world.running() as engine:
+        await world.take_part(engine)
+        await engine.pushed(ROOM, "end", Received(SessionClosed(SESSION, MEI.id)))
+        await quiet()
+        await engine.order(ROOM, Order("operator", "cli", "config set enterprise best"))
+        await quiet()
+        await engine.order(ROOM, Order("operator", "cli", "start"))
+        await quiet()
+    record = await world.stored()
+    former, latest = (load_chat(row.chat) for row in reversed(await world.store.chats(ROOM, 2)))
+    assert (former.enterprise, latest.enterprise) == ("acme", "best")
+    for rules in (world.around.rules, world.best.rules):
+        telling = Telling(replace(rules, texts=RULES.texts), record)
+        assert [telling.line(one, None).split(" · ")[1] for one in (former, latest)] == [
+            RULES.queue_name(former.queue_id),
+            "Repairs",
+        ]
 
 
 @pytest.mark.asyncio
