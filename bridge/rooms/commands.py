@@ -34,6 +34,7 @@ from bridge.rooms.rules import (
     BadOrder,
     Rules,
     folded,
+    hides,
     narrow,
     parted,
     queue_named,
@@ -507,6 +508,8 @@ def _help(visit: Visit, call: Call) -> None:
     if call.words:
         mine = (verb for verb, row in COMMANDS.items() if call.admin or not row.for_admins(()))
         now, verbs = "help.all", list(mine)
+    elif hides(rules, visit.record):
+        now, verbs[:3] = "encrypting.needed", ("status", "lang")
     elif isinstance(phase, model.Chatting):
         first = "human" if phase.robot and not policy.paused else "status"
         now, verbs[:3] = "help.chatting", (first, "close", "transcript")

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bridge.config.model import Encryption
-from bridge.conversation.model import CustomerText
+from bridge.conversation.model import CustomerText, Say
 from bridge.ids import EventId
 from bridge.rooms.commands import COMMANDS
 from bridge.rooms.people import Standing
@@ -107,6 +107,17 @@ def test_an_unknown_command_in_clear_is_still_explained() -> None:
     house.enter(CLEAR)
     hears(house, "!wc hepl", encrypted=False)
     assert house.notices[-1].startswith("command.unknown")
+
+
+def test_help_in_clear_asks_for_encryption_before_anything_else() -> None:
+    house = House(DEMANDED)
+    house.invite()
+    house.enter(CLEAR)
+    hears(house, "!wc help", encrypted=False)
+    answer = house.effects[-1]
+    assert isinstance(answer, Say)
+    assert answer.args["now"] == house.visit.part("encrypting.needed", {"prefix": "!wc"})
+    assert "start" not in str(answer.args["commands"])
 
 
 def test_an_agents_word_is_hidden_in_a_clear_room_only() -> None:
