@@ -82,7 +82,9 @@ async def test_a_vote_in_a_customers_poll_is_told_to_the_agent() -> None:
     world = ReadingWorld(ENGLISH)
     await world.chatting()
     kind, answers = "org.matrix.msc3381.poll", [{"id": "a", "m.text": "red"}]
-    poll = {f"{kind}.start": {"question": {"m.text": "Which colour?"}, "answers": answers}}
+    poll: dict[str, object] = {
+        f"{kind}.start": {"question": {"m.text": "Which colour?"}, "answers": answers}
+    }
     vote = {f"{kind}.response": {"answers": ["a"]}} | relation(
         rel_type="m.reference", event_id="$1"
     )
