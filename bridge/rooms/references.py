@@ -317,9 +317,9 @@ def _quotable(visit: Visit, earlier: Earlier) -> str:
 
 
 def _captioned(content: model.CustomerContent, caption: str) -> model.CustomerContent:
-    if isinstance(content, model.CustomerMedia) and caption:
-        return replace(content, caption=caption)
-    return content
+    return (
+        replace(content, caption=caption) if isinstance(content, model.CustomerMedia) else content
+    )
 
 
 def gestured(
@@ -604,9 +604,9 @@ def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None)
 
 def reported_message(visit: Visit, target: EventId, reports: EventId | None) -> EventId | None:
     """Return the undelivered message that `target` is or reports, in its newest wording."""
-    for event_id in (target, reports):
-        wording = None if event_id is None else newest(visit.record, event_id)
-        if wording is not None and undelivered(visit.record, wording) is not None:
+    for event_id in filter(None, (target, reports)):
+        wording = newest(visit.record, event_id)
+        if undelivered(visit.record, wording) is not None:
             return wording
     return None
 
