@@ -28,7 +28,7 @@ from bridge.webchat.words import decode_emoji
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, said
-from tests.fakes.reading import ReadingMatrix, ReadingWorld
+from tests.fakes.reading import Json, ReadingMatrix, ReadingWorld
 from tests.unit.rooms.visits import ADA, RULES
 
 pytestmark = pytest.mark.asyncio
@@ -82,9 +82,7 @@ async def test_a_vote_in_a_customers_poll_is_told_to_the_agent() -> None:
     world = ReadingWorld(ENGLISH)
     await world.chatting()
     kind, answers = "org.matrix.msc3381.poll", [{"id": "a", "m.text": "red"}]
-    poll: dict[str, object] = {
-        f"{kind}.start": {"question": {"m.text": "Which colour?"}, "answers": answers}
-    }
+    poll: Json = {f"{kind}.start": {"question": {"m.text": "Which colour?"}, "answers": answers}}
     vote = {f"{kind}.response": {"answers": ["a"]}} | relation(
         rel_type="m.reference", event_id="$1"
     )

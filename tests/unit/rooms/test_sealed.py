@@ -11,7 +11,7 @@ from bridge.conversation.model import CustomerText, Reported
 from bridge.ids import EventId, InputSeq, UserId
 from bridge.rooms import references
 from bridge.rooms.ports import MatrixPort
-from bridge.rooms.reader import Reader
+from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.record import (
     MatrixEvent,
     Meaning,
@@ -151,12 +151,12 @@ async def test_a_key_that_comes_late_delivers_once() -> None:
 async def test_a_key_that_never_comes_is_given_up() -> None:
     room = Room()
     await room.gets("$1")
-    due = references.sealed_due(room.visit.record)
+    due = next_moment(room.visit.record, RULES)
     assert due == room.visit.now + references.SEALED_RETRY
     for _ in range(references.SEALED_KEPT // references.SEALED_RETRY):
         room.house.now = due or 0
         await room.looks_again()
-        due = references.sealed_due(room.visit.record)
+        due = next_moment(room.visit.record, RULES)
     assert (room.kept(), due) == ([], None)
 
 
