@@ -422,6 +422,10 @@ def test_a_changed_setting_is_answered_with_all_effective_settings() -> None:
         "hours": "",
         "more": "",
     }
+    house.say("config set hours Mon-Fri 09:00-17:00 UTC", standing=Standing.ADMIN)
+    house.say("config set text.greeting hello", standing=Standing.ADMIN)
+    more = "\nhours: Mon-Fri 09:00-17:00 UTC\ntext.greeting: hello"
+    assert answer(house)[1]["more"] == more
 
 
 @pytest.mark.parametrize(
@@ -471,6 +475,7 @@ def test_no_chat_is_started_while_paused() -> None:
         ("config reset text.ended", "config.shown", RoomSettings(language="en")),
         ("config set paused maybe", "config.bad_value", RoomSettings(language="en")),
         ("config set colour red", "config.bad_key", RoomSettings(language="en")),
+        ("config reset text.colour", "config.bad_key", RoomSettings(language="en")),
         ("config reset", "config.taken", RoomSettings()),
         ("config", "config.shown", RoomSettings(language="en")),
         ("config show", "config.shown", RoomSettings(language="en")),
