@@ -545,9 +545,18 @@ def test_the_vote_of_an_ignored_user_has_no_effect_even_as_admin() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("level", [0, 50])
-async def test_an_admins_vote_sets_the_queue_another_vote_requests_an_agent(level: int) -> None:
-    world = World()
+@pytest.mark.parametrize(
+    ("level", "permission", "sets"),
+    [
+        (0, Permission.CUSTOMER, False),
+        (50, Permission.CUSTOMER, True),
+        (0, Permission.ADMIN, True),
+    ],
+)
+async def test_an_admins_vote_sets_the_queue_another_vote_requests_an_agent(
+    level: int, permission: Permission, sets: bool
+) -> None:
+    world = World(rules=replace(RULES, permission=lambda _: permission))
     world.matrix.level = level
     await world.record(ROOM, Idle())
     async with world.running() as engine:
@@ -560,8 +569,8 @@ async def test_an_admins_vote_sets_the_queue_another_vote_requests_an_agent(leve
         await engine.accept_events([world.event("vote", target=card.event_id, answer="1")])
         await quiet()
     after = await world.stored()
-    assert (after.settings.queue == 1) is (level == 50)
-    assert isinstance(after.conversation.phase, Idle) is (level == 50)
+    assert (after.settings.queue == 1) is sets
+    assert isinstance(after.conversation.phase, Idle) is sets
     assert await world.nothing_left()
 
 

@@ -496,6 +496,7 @@ class LockedMatrix(ReadingMatrix):
     """Has no key for one message."""
 
     locked = True
+    opened: dict[str, object] | None = None
 
     async def open(
         self, raw: dict[str, object], patience: float | None = None, *, ask: bool = True
@@ -503,7 +504,22 @@ class LockedMatrix(ReadingMatrix):
         del patience, ask
         if raw["event_id"] == "$1" and self.locked:
             return Undecryptable("unreadable.no_key", later=True)
-        return raw
+        return self.opened or raw if raw["event_id"] == "$1" else raw
+
+
+async def test_a_command_whose_key_came_late_is_sent_to_no_agent() -> None:
+    """It may hold a password."""
+    world = await chat()
+    matrix = LockedMatrix()
+    world.matrix = world.reading = matrix
+    world.around = msgspec.structs.replace(world.around, matrix=matrix)
+    matrix.opened = world.message("$1", msgtype="m.text", body="!wc login ada s3cret")[2]
+    async with world.running() as engine:
+        await happens(engine, world.real("m.room.encrypted", "$1", {}))
+        matrix.locked = False
+        await happens(engine, react(world, "$1"))
+        assert told(world)[1:] == [("again.cannot", "$1")]
+    assert world.link.texts(ROOM) == []
 
 
 async def test_a_message_whose_key_came_late_is_no_longer_sealed() -> None:

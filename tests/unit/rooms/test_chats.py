@@ -13,6 +13,7 @@ from bridge.conversation.model import (
     Conversation,
     CustomerText,
     Human,
+    Idle,
     Input,
     Outstanding,
     Pushed,
@@ -167,6 +168,14 @@ def test_a_chat_of_an_earlier_version_has_no_time_of_first_answer() -> None:
     chats = (Chat(1, QueueId(1), 2, started=5, session_id=SESSION),)
     (found,) = note_chat(chats, before, after, Tick(), 9, queue=QueueId(1))
     assert found.answered is None
+
+
+def test_a_hidden_request_that_can_never_succeed_is_listed_as_one_in_vain() -> None:
+    """For a call-back; the customer hears of it only when it has failed."""
+    before = Conversation(Requesting(QueueId(2), 5, quiet=True), 3)
+    after = Conversation(Idle(9), 4)
+    (found,) = note_chat((), before, after, Tick(), 9, queue=QueueId(2))
+    assert found == Chat(4, QueueId(2), 9, ended=9, ending=Ending.NOBODY)
 
 
 def test_the_next_chat_begins_with_its_own_first_message() -> None:

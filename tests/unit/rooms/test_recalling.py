@@ -83,14 +83,14 @@ async def test_a_vote_in_a_customers_poll_is_told_to_the_agent() -> None:
     await world.chatting()
     kind, answers = "org.matrix.msc3381.poll", [{"id": "a", "m.text": "red"}]
     poll: Json = {f"{kind}.start": {"question": {"m.text": "Which colour?"}, "answers": answers}}
-    vote = {f"{kind}.response": {"answers": ["a"]}} | relation(
-        rel_type="m.reference", event_id="$1"
-    )
+    about = relation(rel_type="m.reference", event_id="$1")
     async with world.running() as engine:
         await engine.accept_events([world.real(f"{kind}.start", "$1", poll)])
         await quiet()
-        await engine.accept_events([world.real(f"{kind}.response", "$2", vote)])
-        await quiet()
+        for event_id, answer in (("$2", "a"), ("$3", "of another poll")):
+            vote: Json = {f"{kind}.response": {"answers": [answer]}, **about}
+            await engine.accept_events([world.real(f"{kind}.response", event_id, vote)])
+            await quiet()
     assert world.link.texts(ROOM)[1:] == ["(Vote in “Which colour?”: red)"]
 
 
