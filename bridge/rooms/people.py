@@ -413,7 +413,7 @@ def entry_failed(visit: Visit) -> None:
     """Handle a failed join: the bridge can be invited again."""
     upgrade = visit.record.upgrade
     if visit.record.membership is Membership.ENTERING:
-        _gone(visit)
+        _mark_left(visit)
     elif upgrade is not None:
         visit.set(upgrade=replace(upgrade, into=None), parked=())
 
@@ -701,10 +701,10 @@ def passed(visit: Visit) -> None:
 
 def _leave(visit: Visit, leave: LeaveRoom) -> None:
     visit.ask(leave)
-    _gone(visit)
+    _mark_left(visit)
 
 
-def _gone(visit: Visit) -> None:
+def _mark_left(visit: Visit) -> None:
     visit.set(membership=Membership.LEFT, parked=(), upgrade=None)
 
 
@@ -728,7 +728,7 @@ def host_removed(visit: Visit) -> None:
         visit.set(upgrade=replace(upgrade, until=min(upgrade.until, visit.now)))
         return
     _end_conversation(visit)
-    _gone(visit)
+    _mark_left(visit)
 
 
 def upgraded(visit: Visit, into: RoomId | None) -> None:
