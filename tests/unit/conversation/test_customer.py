@@ -327,6 +327,15 @@ def test_start_while_102_is_under_way() -> None:
     assert scene.notices == ["start.leaving"]
 
 
+def test_start_undoes_a_cancel_before_the_request_is_answered() -> None:
+    scene = Scene()
+    scene.start()
+    scene.cancel()
+    scene.start()
+    scene.reply(requestId=9001)
+    assert (scene.phase, scene.sent(102)) == ("Queued", [])
+
+
 @pytest.mark.parametrize("wish", [Start(), CallBack(), Human()])
 @pytest.mark.parametrize("robot", [False, True])
 def test_a_request_for_an_agent_while_the_chat_ends_is_refused(wish: Input, robot: bool) -> None:
