@@ -35,6 +35,8 @@ def test_the_card_of_a_request_tells_the_wait_once() -> None:
     scene.later(30)
     scene.reply(requestId=9001, queueLength=3)
     assert scene.cards[2:] == ["queue.asking", "queue.position"]
+    scene.reply()
+    assert len(scene.cards) == 4, "the turn came once"
     assert scene.notices == [], "nothing was wrong, so nothing is over"
 
 
