@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from bridge.conversation.customer import said
 from bridge.conversation.model import (
     CallBack,
+    CallbackCard,
     Chatting,
     Clip,
     Conversation,
@@ -325,6 +326,17 @@ def test_start_while_102_is_under_way() -> None:
     scene.cancel()
     scene.start()
     assert scene.notices == ["start.leaving"]
+
+
+def test_messages_given_up_with_a_request_are_counted_once_on_its_card() -> None:
+    scene = Scene()
+    for words in ("one", "two"):
+        scene.queue_up(words)
+        scene.cancel()
+        scene.reply()
+        scene.push(201, requestId=REQUEST, requestStatus=7)
+        assert (scene.phase, scene.card_args["count"]) == ("Idle", 1)
+    assert not any(isinstance(one, CallbackCard) for one in scene.effects)
 
 
 def test_start_undoes_a_cancel_before_the_request_is_answered() -> None:
