@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import msgspec
 import pytest
 from aiohttp import web
 from websockets.asyncio.client import ClientConnection
@@ -14,7 +15,8 @@ from websockets.asyncio.client import ClientConnection
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, SessionId
 from bridge.link.settings import LinkSettings
-from bridge.rooms.ports import CallFailure
+from bridge.rooms.ports import Account, CallFailure
+from bridge.rooms.record import OwnLogin
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import Command, Reply, SendMessage, Text
 from tests.unit.link.rig import (
@@ -47,9 +49,11 @@ async def up(server: WildServer, **changes: object) -> AsyncIterator[Rig]:
         yield rigged
 
 
-def now(rigged: Rig, call_id: int, command: Command = HELLO) -> asyncio.Future[Told] | None:
+def now(
+    rigged: Rig, call_id: int, command: Command = HELLO, account: Account = ADA
+) -> asyncio.Future[Told] | None:
     told: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
-    done = rigged.links.call_now(ADA, CallId(call_id), command, told.set_result)
+    done = rigged.links.call_now(account, CallId(call_id), command, told.set_result)
     return told if done else None
 
 
@@ -132,6 +136,8 @@ async def test_call_now_writes_nothing_unless_the_link_is_free(written: list[byt
         long = SendMessage(SessionId(1), Text("x" * 9000))
         assert now(rigged, 6, long) is None, "too long: `call` says so"
         assert now(rigged, 7, SendMessage(SessionId(1), Text(" "))) is None
+        other = msgspec.structs.replace(ADA, login=OwnLogin("mei", b"sealed"))
+        assert now(rigged, 7, account=other) is None, "the link is the former account's"
         assert (await outcome(now(rigged, 8))) == Reply(110, 1, call_id=CallId(8))
     assert [frame[:14] for frame in written] == [b'{"messageId":%d' % n for n in (2, 4, 8)]
     assert now(rigged, 9) is None, "the links are closed"
