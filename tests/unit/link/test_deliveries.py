@@ -160,7 +160,11 @@ async def test_push_that_could_not_be_stored_is_retried_in_order() -> None:
             stage.push(push(number))
         stage.deliveries.restored(brief=False)
         await stage.deliveries.settled()
-    assert stage.numbers == list(range(10))
+        stage.deliveries._away_since -= link.STORE_AWAY  # some time later
+        stage.events.refusals = 1
+        stage.push(push(10))
+        await stage.deliveries.settled()
+    assert stage.numbers == list(range(11))
     assert stage.wire.closed == 0, "a short absence of the database costs no link"
     assert stage.events.back == [ROOM]
 
