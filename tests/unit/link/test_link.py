@@ -513,6 +513,7 @@ async def test_token_refused_for_a_typing_hint_causes_a_login() -> None:
         rigged.links.typing(ADA.room_id, SESSION)
         await eventually(lambda: rigged.counts.connects == 2)
         assert rigged.counts.logins == 2
+        assert rigged.events.pushes == [], "the bridge closed the link itself: nothing is lost"
 
 
 @pytest.mark.asyncio

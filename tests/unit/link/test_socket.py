@@ -629,6 +629,21 @@ async def test_a_long_frame_counts_as_a_sign_of_life_while_it_arrives() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_large_frame_is_read_whole() -> None:
+    """An agent's picture comes in many pieces; only beyond the common budget is it dropped."""
+
+    async def embed(socket: web.WebSocketResponse) -> None:
+        await socket.send_str('{"type":203,"sessionId":1,"agentId":"a"}' + " " * 1_000_000)
+        await answer_everything(socket)
+
+    async with WildServer(socket=embed).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            assert await outcome(rigged, 1) == 1
+            await rigged.events.until(lambda: bool(rigged.events.pushes))
+            assert rigged.counts.connects == 1
+
+
+@pytest.mark.asyncio
 async def test_token_refused_for_a_heartbeat_causes_a_login() -> None:
     async def refusing(socket: web.WebSocketResponse) -> None:
         async for message in socket:
