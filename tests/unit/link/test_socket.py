@@ -636,11 +636,13 @@ async def test_a_large_frame_is_read_whole() -> None:
         await socket.send_str('{"type":203,"sessionId":1,"agentId":"a"}' + " " * 1_000_000)
         await answer_everything(socket)
 
-    async with WildServer(socket=embed).running() as server:
-        async with rig(settings_for(server.base_url)) as rigged:
-            assert await outcome(rigged, 1) == 1
-            await rigged.events.until(lambda: bool(rigged.events.pushes))
-            assert rigged.counts.connects == 1
+    async with (
+        WildServer(socket=embed).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        assert await outcome(rigged, 1) == 1
+        await rigged.events.until(lambda: bool(rigged.events.pushes))
+        assert rigged.counts.connects == 1
 
 
 @pytest.mark.asyncio
