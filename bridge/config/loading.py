@@ -141,8 +141,7 @@ def _problems(errors: Sequence[ErrorDetails]) -> list[Problem]:
         Problem(path, _sentence(details, path))
         for path, details in found
         # pydantic also calls a list empty whose entries are all invalid: drop that error.
-        if details["type"] != "too_short"
-        or not any(len(other) > len(path) and other[: len(path)] == path for other, _ in found)
+        if not any(len(other) > len(path) and other[: len(path)] == path for other, _ in found)
     ]
 
 
