@@ -130,8 +130,8 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
     """
     origins: dict[KeyPath, str] = {}
     problems: list[Problem] = []
-    # Shorter paths first: a whole list before its entries.
-    for variable in sorted(environment, key=lambda name: (name.count("__"), name)):
+    # A whole list comes before its entries, and entry 2 before entry 10.
+    for variable in sorted(environment, key=lambda name: re.sub(r"\d+", _padded, name)):
         rest = variable.removeprefix(PREFIX)
         if not variable.startswith(PREFIX) or _NO_KEYS.fullmatch(rest):
             continue
@@ -160,6 +160,10 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
     if problems:
         raise ConfigInvalid(problems)
     return origins
+
+
+def _padded(number: re.Match[str]) -> str:
+    return number[0].zfill(9)
 
 
 def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_file: bool) -> str:

@@ -74,6 +74,17 @@ def test_the_single_server_needs_no_position(tmp_path: Path, name: str, *, liste
     assert config.webchat.base_url == "https://other.test/wc"
 
 
+def test_a_list_may_be_given_entry_by_entry(tmp_path: Path) -> None:
+    """Also one of more than ten entries, whose variables do not stand in order."""
+    given = {
+        P + f"QUEUES__{number}__{key}": f"{value}{number}"
+        for number in range(12)
+        for key, value in (("ID", "1"), ("NAME", "Q"))
+    }
+    queues = load(tmp_path, SMALLEST, {**given, P + "DEFAULT_QUEUE": "10"}).queues
+    assert [queue.name for queue in queues] == [f"Q{number}" for number in range(12)]
+
+
 def test_a_section_that_the_file_lacks(tmp_path: Path) -> None:
     text = edited("webchat:\n  base_url: https://crm.example.org/webchat\n", "")
     config = load(tmp_path, text, {P + "WEBCHAT__BASE_URL": "https://other.test/wc"})
