@@ -753,7 +753,8 @@ class Deliveries:
                 log = _LOG.debug if self._backoff.failures else _LOG.warning
                 log("webchat push not stored", room=room_id, error=type(error).__name__)
             else:
-                self._backoff.reset()
+                if self._backoff.failures:
+                    self._backoff.reset()
                 return
             now = asyncio.get_running_loop().time()
             if not self._backoff.failures:
