@@ -142,9 +142,9 @@ def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
     """
     try:
         with warnings.catch_warnings():
-            # Odd EXIF data warns. Limited to PIL, as threads share the filters and may leave them.
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # Odd EXIF data warns, and so do large pictures, of which Pillow refuses only those of
+            # 179 million pixels. Limited to PIL, as threads share the filters and may leave them.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
             with Image.open(stream) as image:
                 width, height = image.size
                 # If a PNG has no EXIF before its pixels, Pillow would decode them to look behind.
