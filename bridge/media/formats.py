@@ -112,8 +112,8 @@ def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
         # Cut the middle first: normalizing sorts combining characters in quadratic time.
         name = name[:_MAX_NAME] + name[-_MAX_NAME:]
     name = unicodedata.normalize("NFC", name)
-    # Cc, Cf: control and bidi characters; Zl, Zp: line breaks; Cn: unassigned.
-    name = "".join(c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Zl", "Zp", "Cn"})
+    # Cc, Cf: control and bidi characters; Cn: unassigned.
+    name = "".join(c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Cn"})
     # Again, as removals may have made characters combinable.
     name = unicodedata.normalize("NFC", name)
     name = re.sub(r"\s", " ", re.sub(r'[<>:"|?*]', "_", name)).strip(" .")
