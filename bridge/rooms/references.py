@@ -21,6 +21,7 @@ WebChat has none of these, so they are sent to the agent as text. The coroutines
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import re
 from collections import defaultdict
@@ -156,12 +157,13 @@ async def said_by_agent(
     for event_id, body, received in await around.store.posted(
         record.room_id, before, record.moved_at
     ):
+        await asyncio.sleep(0)  # a text of an agent may take 10 ms to read
         match _row(body):
             case PartPosted(of=first):
                 parts[first].append(event_id)
             case model.Relay(message_id="", agent=agent, content=AgentText(html=words)):
-                mark = mark_of(agent.id, words)
-                if mark.hex() == taken.mark and mark != mark_of(agent.id, ""):
+                mark, blank = taken.mark, mark_of(agent.id, "").hex()
+                if mark and mark_of(agent.id, words).hex() == mark != blank:
                     alike.append((abs(received - taken.at), event_id))
             case model.Relay(message_id=number) if number and number == taken.message_id:
                 return event_id, *parts[event_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 
 import msgspec
@@ -25,9 +26,10 @@ from bridge.conversation.model import (
     TurnAwaited,
 )
 from bridge.conversation.turn import Policy
-from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId, UserId
+from bridge.ids import AgentId, EffectSeq, EventId, QueueId, RequestId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
+from bridge.rooms.references import said_by_agent
 from bridge.rooms.room import EFFECT_TRIES
 from bridge.rooms.store import Outcome
 from bridge.rooms.to_matrix import FEDERATED, GIVE_UP_AFTER, REMEMBERED
@@ -778,3 +780,28 @@ async def test_a_history_recalls_messages_without_numbers() -> None:
             await quiet()
     assert world.matrix.redacted == [posted[1]]
     assert world.matrix.texts(ROOM)[4:] == ["chat.recalled"] * 2
+
+
+async def test_other_rooms_get_a_turn_while_a_recalled_message_is_looked_for() -> None:
+    """An agent's 150 messages of long HTML and a recall stopped all rooms for 7 s."""
+    world, turns = World(), 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    await world.chatting()
+    async with world.running() as engine:
+        for number in range(50):
+            await engine.pushed(ROOM, f"p{number}", numbered("", f"{number} yuan"))
+        await quiet()
+    stored = (await world.store.load(ROOM)).room
+    assert stored is not None
+    record, last = load_record(stored.record), EffectSeq(1_000)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(others())
+        assert await said_by_agent(world.around, record, last, TakeBack(MEI, "7", "00")) == ()
+        waiting.cancel()
+    assert turns >= 49, "the other task begins at the first turn"
