@@ -266,16 +266,17 @@ class Links:
                 raise OpenFailure(
                     FailureReason.NO_TURN, "history: timed out in the queue"
                 ) from None
+            asked = min(max(1, count), MOST_ENTRIES)
             reply, _ = await self.door.post(
                 "history",
-                dump_history(token.value, min(max(1, count), MOST_ENTRIES)),
+                dump_history(token.value, asked),
                 parse_history_reply,
                 longest=LONGEST_HISTORY,
                 cookies=token.cookies,
                 innocent=_NO_HISTORY,
             )
         if reply.result == ResultCode.SUCCESS:
-            return reply.entries
+            return reply.entries[-asked:]  # the newest, whatever the server sends
         if reply.result == ResultCode.INVALID_TOKEN:
             raise TokenRefused("history: -15")
         if meaning(reply.result).no_history:

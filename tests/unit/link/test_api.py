@@ -63,6 +63,18 @@ async def test_number_of_requested_entries_is_limited(count: int, asked: int) ->
 
 
 @pytest.mark.asyncio
+async def test_of_a_longer_history_than_requested_the_newest_entries_are_read() -> None:
+    """All others would be compared with the messages shown: 8 MiB hold 50,000."""
+    async with (
+        WildServer(history=saying(rows(*map(str, range(200))))).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        entries = await rigged.links.history(ADA, 7)
+        assert entries is not None
+        assert [entry.html for entry in entries] == [str(number) for number in range(193, 200)]
+
+
+@pytest.mark.asyncio
 async def test_a_long_history_is_read_whole() -> None:
     text = "x" * 2_000_000
     assert len(text) < LONGEST_HISTORY
