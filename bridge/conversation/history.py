@@ -38,7 +38,7 @@ from bridge.conversation import model
 from bridge.conversation.queue import hidden
 from bridge.conversation.turn import Turn
 from bridge.ids import AgentId, CallId, SessionId
-from bridge.media.plaintext import MAX_LENGTH, html_to_text
+from bridge.media.plaintext import html_to_text
 from bridge.webchat.frames import Agent, AgentContent, AgentText, RequestChat, UnknownContent
 from bridge.webchat.http import HistoryEntry
 from bridge.webchat.words import decode_emoji
@@ -57,6 +57,9 @@ _STRIDE = 7_919
 MOST_HEARD = 40
 """Maximum number of marks per room, 0.7 KB; messages older than the oldest mark are ignored."""
 MOST_RECALLED = 100
+LONGEST_READ = 10_000
+"""Maximum characters of a message whose words are compared; a longer one is compared as it is. To
+read a hundred messages of long HTML would take seconds."""
 NEAR, FAR = 30_000, 120_000
 """Clock tolerance in ms, if the server's clock could be compared with the bridge's, and if not."""
 _NO_WORDS = "\0"
@@ -382,7 +385,7 @@ def _mark(agent_id: str, words: str) -> bytes:
 
 
 def _words(fragment: str) -> str:
-    if len(fragment) > MAX_LENGTH:  # too long to be read as HTML, and for a history
+    if len(fragment) > LONGEST_READ:
         return fragment
     text = fragment
     # HTML and emoji codes all begin with one of these; anything else is plain text already.
@@ -541,7 +544,8 @@ def left_out(heard: Shown, came: model.Recalled, ids: Collection[AgentId]) -> tu
     shown = [heard[index].mark for index in order]
     told = []  # the marks that match history lines, in the lines' order
     for entry in came.entries:
-        marks = (mark_of(who, entry.html) for who in (entry.agent_id, *ids))
+        words = _words(entry.html)
+        marks = (_mark(who, words) for who in (entry.agent_id, *ids))
         told += [mark for mark in marks if mark in shown][:1]
     blocks = SequenceMatcher(None, shown, told, autojunk=False).get_matching_blocks()
     paired = {place for block in blocks for place in range(block.a, block.a + block.size)}

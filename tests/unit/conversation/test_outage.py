@@ -7,6 +7,7 @@ import pytest
 
 from bridge.conversation.history import (
     FIRST_PAUSE,
+    LONGEST_READ,
     MOST_HEARD,
     SETTLING,
     TRIES,
@@ -27,7 +28,6 @@ from bridge.conversation.model import (
     TakeBack,
 )
 from bridge.ids import AgentId, SessionId
-from bridge.media.plaintext import MAX_LENGTH
 from bridge.webchat.frames import (
     AgentMedia,
     AgentNotice,
@@ -253,9 +253,9 @@ def test_equal_texts_in_another_notation_have_the_same_mark(pushed: str, told: s
     assert mark_of("A", pushed) != mark_of("B", told)
 
 
-def test_a_text_too_long_to_be_shown_is_compared_as_it_is() -> None:
-    """Looking for emoji in 16 MiB of brackets took 3 s."""
-    long = "[" * MAX_LENGTH
+def test_a_long_text_is_compared_as_it_is() -> None:
+    """Looking for emoji in 16 MiB of brackets took 3 s, and a history of HTML minutes."""
+    long = "[" * LONGEST_READ
     assert mark_of("A", f"{long}[微笑]") != mark_of("A", f"{long}🙂")
 
 
