@@ -21,7 +21,7 @@ from selectolax.lexbor import LexborNode
 from bridge.ids import EventId, UserId
 from bridge.matrix.client import Spooled
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
-from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
+from bridge.media.plaintext import MAX_DEPTH, MAX_TAGS, SKIPPED, html_to_text, parse
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Status
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
@@ -363,8 +363,9 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     Returns the fragment alone if it has no picture, or is too big or too deep to parse; otherwise
     its pictures and its texts that are not blank.
     """
-    if "<" not in fragment:
-        return (AgentText(fragment),)  # true of most fragments
+    # True of most fragments; one with too many tags is not parsed, and so not decoded either.
+    if not 0 < fragment.count("<") <= MAX_TAGS:
+        return (AgentText(fragment),)
     # Before parsing, as eleven of the desk's emoji codes look like markup.
     root = parse(decode_emoji(fragment.replace(_CUT, "")), MAX_FRAGMENT)
     if root is None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bridge.matrix import render
 from bridge.matrix.render import EMBEDDED, MAX_PICTURES, Piece, clean
+from bridge.media.plaintext import MAX_TAGS
 from bridge.webchat.frames import AgentMedia, AgentText
 
 
@@ -227,3 +228,10 @@ def test_elements_reopened_by_the_parser_do_not_reach_the_sanitiser() -> None:
     """The sanitiser needs quadratic time for them: 28 s for 13 KB."""
     fragment = f"<p>{'<b id=1><i><u><s>' * 900}</p>{'<p>x' * 300}"
     assert clean(fragment) == (fragment, "")
+
+
+def test_a_fragment_with_too_many_tags_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for emoji in 16 MiB of it took 2 s."""
+    monkeypatch.delattr(render, "decode_emoji")
+    fragment = f"<img src='a.png'>{'x<br>' * MAX_TAGS}"
+    assert pieces(fragment) == (AgentText(fragment),)
