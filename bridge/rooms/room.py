@@ -148,6 +148,8 @@ class Room:
         self._signals: list[Signal] = []
         self._inputs: dict[InputSeq, InputRow] = {}
         """Waiting inputs, oldest first."""
+        self._notices: list[PassedOn] = []
+        """Notices that came while the room was read or written."""
         self._rows: dict[Lane, dict[EffectSeq, EffectRow]] = {lane: {} for lane in Lane}
         """Durable effects that are pending or being carried out."""
         self._outcomes: dict[EffectSeq, Ended] = {}
@@ -203,16 +205,25 @@ class Room:
         """Take over inputs that another process has stored, or reload if more may be missing.
 
         A record made without them and not yet written must be refused as stale: reload then, too.
+        While the room is read or written, its revision is unknown, and the notice waits: if each
+        led to another read, a busy room with much open work would never come to a step.
         """
+        if self._loading or self._on_its_way is not None:
+            self._notices.append(told)
+            return
         rows, draft = told.inputs if told.revision == self.revision + 1 else (), self._draft
-        unsure = self.behind or self._loading or self._on_its_way or draft.waiting
-        made = draft.record is not None and not draft.implied
-        if rows and not (unsure or made) and max(self._inputs, default=0) < rows[0].seq:
+        made = draft.waiting or (draft.record is not None and not draft.implied)
+        if rows and not (self.behind or made) and max(self._inputs, default=0) < rows[0].seq:
             self.revision = told.revision
             self._inputs.update((row.seq, row) for row in rows)
             self.go_on()
         elif told.revision > self.revision:
             self.look()
+
+    def _take_notices(self) -> None:
+        notices, self._notices = self._notices, []
+        for told in notices:
+            self.stored_elsewhere(told)
 
     def key_arrived(self) -> None:
         """Retry the decryption of sealed events: a key has arrived."""
@@ -608,6 +619,7 @@ class Room:
             self.around.note_phase(self._reader.log, before.conversation, after.conversation, now)
         if draft.record is not None and not draft.implied:  # else as before: deadline and link
             self._announce(self._deadline)
+        self._take_notices()
 
     def failed(self, error: StoreError) -> None:
         """Callback of a failed commit: discard it, and everything made on top of it."""
@@ -662,6 +674,7 @@ class Room:
         if not self.behind:
             for ended in [*self._outcomes.values()]:
                 self._end(ended)
+        self._take_notices()
         self._announce(next_moment(self.durable, self.around.rules))
 
     def _as_unattempted(self, row: EffectRow) -> EffectRow:

@@ -198,6 +198,61 @@ async def test_a_notice_does_not_overtake_a_step_about_to_be_written(
 
 
 @pytest.mark.asyncio
+async def test_a_notice_that_comes_during_a_commit_needs_no_read() -> None:
+    """With much open work a read takes longer than the next notice does to come."""
+    world = World(FlakyStore())
+    assert isinstance(world.store, FlakyStore)
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        await one.accept_events([world.event(text="zero")])
+        await quiet()
+        world.store.gate.clear()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(one.accept_events([world.event(text="one")]))
+            await quiet()
+            await other.accept_events([world.event(text="two")])
+            await post.deliver()
+            world.store.calls.clear()
+            world.store.gate.set()
+        await quiet()
+        assert world.link.texts(ROOM) == ["zero", "one", "two"]
+        assert "load" not in world.store.calls
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_notice_that_comes_while_the_room_is_read_needs_no_other_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else no step is ever made if notices come faster than the room can be read."""
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        await other.accept_events([world.event(text="zero")])
+        await post.deliver()
+        reads, load = 0, world.store.load
+
+        async def loading(room_id: RoomId) -> Loaded:
+            nonlocal reads
+            reads += 1
+            loaded = await load(room_id)
+            if reads > 3:
+                return loaded
+            monkeypatch.setattr(world.store, "load", load)
+            await other.accept_events([world.event(text=f"during {reads}")])
+            monkeypatch.setattr(world.store, "load", loading)
+            one.stored_elsewhere(post.notices.pop())
+            return loaded
+
+        monkeypatch.setattr(world.store, "load", loading)
+        one.reload_shards(ALL)
+        await quiet()
+        assert reads == 1
+        assert world.link.texts(ROOM) == ["zero", "during 1"]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
 async def test_a_step_outdated_by_another_process_is_no_warning() -> None:
     """Two notices follow one another closely in every busy room."""
     world = World()
