@@ -611,7 +611,8 @@ class Room:
         known = len(draft.waiting) - len(answer.waiting)
         if known:
             # Known already; or stored by an attempt whose answer was lost, and not loaded yet.
-            self.behind = True
+            waiting = {row.key for row in self._inputs.values()}
+            self.behind = self.behind or any(one.key not in waiting for one in draft.waiting)
         draft.tell(known)
         for was, chat in draft.chats:
             self.around.measures.chat_went_on(was, chat)

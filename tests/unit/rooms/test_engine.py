@@ -445,6 +445,27 @@ async def test_rooms_with_a_chat_are_never_dropped(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.asyncio
+async def test_a_repetition_of_what_waits_needs_no_read() -> None:
+    """A server repeats all that it has no receipt for, which is most while much waits."""
+    store = FlakyStore()
+    world = World(store)
+    await world.chatting()
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        event = world.event(text="two")
+        await engine.accept_events([world.event(text="!wc queue set 1")])
+        await engine.accept_events([event])
+        await quiet()
+        store.calls.clear()
+        assert await engine.accept_events([event]) == 0
+        world.matrix.gate.set()
+        await quiet()
+        assert world.link.texts(ROOM) == ["two"]
+        assert "load" not in store.calls
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
 async def test_rooms_do_not_wait_for_one_another() -> None:
     world = World()
     await world.chatting()
