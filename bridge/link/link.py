@@ -149,7 +149,7 @@ class Shared:
             self._kinds.add(kind)
             self._log.warning("webchat frame ignored", kind=kind)
 
-    def note(self, room_id: RoomId, event: str, **told: object) -> None:
+    def note(self, room_id: RoomId, event: str, *, warn: bool = False, **told: object) -> None:
         """Log an event of a link; beyond `MOST_NOTES` per second at debug level only, as after an
         outage thousands of links log the same, and a line costs a tenth of opening a link.
         """
@@ -157,7 +157,9 @@ class Shared:
         if now >= self._notes_until:
             self._notes_left, self._notes_until = MOST_NOTES, now + 1.0
         self._notes_left -= 1
-        log = self._log.debug if self._notes_left < 0 else self._log.info
+        log = self._log.warning if warn else self._log.info
+        if self._notes_left < 0:
+            log = self._log.debug
         log(event, room=room_id, **told)
 
 
@@ -396,7 +398,7 @@ class Link:
         self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the account has changed"), 0.0)
 
     def _note(self, event: str, **told: object) -> None:
-        self._around.note(self.account.room_id, event, **told)
+        self._around.note(self.account.room_id, event, warn=False, **told)
 
     def state(self) -> LinkState:
         trouble = "" if self.up or self.gate.trouble is None else str(self.gate.trouble)
@@ -750,8 +752,9 @@ class Deliveries:
                     elif isinstance(received, Received):
                         await events.pushed(room_id, key, received)
             except Exception as error:  # noqa: BLE001 - the push must not be lost
-                log = _LOG.debug if self._backoff.failures else _LOG.warning
-                log("webchat push not stored", room=room_id, error=type(error).__name__)
+                if not self._backoff.failures:
+                    name = type(error).__name__
+                    self._around.note(room_id, "webchat push not stored", warn=True, error=name)
             else:
                 if self._backoff.failures:
                     self._backoff.reset()

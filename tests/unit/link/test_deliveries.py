@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link import link
 from bridge.link.http_client import Backoff
-from bridge.link.link import LONGEST_ID, MOST_WAITING, Deliveries, Shared
+from bridge.link.link import LONGEST_ID, MOST_NOTES, MOST_WAITING, Deliveries, Shared
 from bridge.link.socket import Budget, Wire
 from bridge.webchat.frames import Ignored, RatingPushed, Received
 from tests.fakes.clock import quiet
@@ -59,7 +63,11 @@ class Stage:
             backoff=lambda: Backoff(0.001, 0.002, random.Random(1)),  # noqa: S311 - jitter
             epoch="epoch",
             ordinals=itertools.count(1),
+            _log=structlog.get_logger(),
+            _notes_left=MOST_NOTES,
+            _notes_until=math.inf,
         )
+        self.around.note = partial(Shared.note, cast("Shared", self.around))
         self.last_words = last_words
         self.deliveries = Deliveries(ROOM, cast("Shared", self.around))
         self.deliveries.wire = cast("Wire", self.wire)
@@ -128,6 +136,24 @@ async def test_no_receipt_before_or_without_storing() -> None:
         await asyncio.sleep(0)
     assert stage.wire.receipts == [], "its link is gone: the server will repeat the push"
     assert stage.numbers == [1]
+
+
+@pytest.mark.asyncio
+async def test_warnings_of_an_outage_are_limited() -> None:
+    """Thousands of links have a push that cannot be stored."""
+    stage = Stage()
+    others = [Deliveries(RoomId(f"!{one}"), cast("Shared", stage.around)) for one in range(50)]
+    stage.events.refusals = len(others)
+    with capture_logs() as logs:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(one.run()) for one in others]
+            for one in others:
+                one.push(push(1), 1)
+            for one in others:
+                await one.settled()
+            for task in running:
+                task.cancel()
+    assert [line["log_level"] for line in logs].count("warning") == MOST_NOTES
 
 
 @pytest.mark.asyncio
