@@ -173,6 +173,8 @@ SHORTEST = 1.0
 """Minimum seconds of a wait; shorter ones count as this, for the logarithm."""
 SAVE_EVERY = 30.0
 """Seconds between two saves of new statistics."""
+LAST_SAVE = 3.0
+"""Timeout in seconds of the save at a stop."""
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -278,8 +280,10 @@ class Waits(msgspec.Struct, eq=False):
                 await around.clock.sleep(SAVE_EVERY)
                 await self._exchange(around, mine=mine())
         finally:
-            if mine():
-                await self._exchange(around, mine=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SAVE):  # a hung database must not delay a stop
+                    if mine():
+                        await self._exchange(around, mine=True)
 
     async def _exchange(self, around: Surroundings, *, mine: bool) -> None:
         try:

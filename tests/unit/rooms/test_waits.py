@@ -18,6 +18,7 @@ from bridge.conversation.model import (
     Requesting,
 )
 from bridge.ids import QueueId, SessionId
+from bridge.rooms import surroundings
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import FRESH, KNOWN_FROM, SAVE_EVERY, Trace, Waits
 from tests.fakes.clock import quiet
@@ -234,6 +235,22 @@ async def test_waits_are_saved_every_half_minute_despite_database_faults() -> No
         waited(waits, 200, 1)
         keeping.cancel()
     assert await store.fact("waits:1") != first
+
+
+class Hung(MemoryStore):
+    async def save_fact(self, name: str, value: str) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.asyncio
+async def test_a_stop_does_not_wait_for_a_hung_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surroundings, "LAST_SAVE", 0.01)
+    world = World(Hung())
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(world.around.waits.keep(world.around))
+        await quiet()
+        waited(world.around.waits, 100, 1)
+        keeping.cancel()
 
 
 @pytest.mark.asyncio
