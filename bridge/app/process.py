@@ -1,7 +1,7 @@
 """The process: signals, exit codes, and the config reload at SIGHUP.
 
-A stop takes 10 s at most and logs no customer out: sessions live on at the call centre, and
-unfinished work is in the store.
+A stop takes 10 s at most (18 s if PostgreSQL hangs) and logs no customer out: sessions live on at
+the call centre, and unfinished work is in the store.
 
 SIGHUP reads the configuration again, logs each change, and applies those that need no restart. An
 invalid file changes nothing. Rooms follow the new rules from their next step on.
