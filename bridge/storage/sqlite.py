@@ -90,8 +90,7 @@ class SqliteEngine:
         await self._hop(self._connect)
 
     async def claim(self) -> None:
-        path = self._path.with_name(f"{self._path.name}-owner")
-        await self._hop(lambda: self._open.append(_locked(path, CLAIM_SECONDS)))
+        await self._hop(lambda: self._open.append(_locked(self._path, CLAIM_SECONDS)))
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:
         return self._hop(lambda: self._transact(queries))
@@ -241,9 +240,13 @@ def _reason(path: Path, error: sqlite3.OperationalError) -> str:
     return str(error) if allowed else os.strerror(errno.EACCES)
 
 
-def _locked(path: Path, seconds: float) -> sqlite3.Connection:
-    """Lock a file until the connection is closed; AlreadyInUse if still locked after `seconds`."""
+def _locked(database: Path, seconds: float) -> sqlite3.Connection:
+    """Claim a database until the connection is closed; AlreadyInUse if it is not free in time."""
+    path = database.with_name(f"{database.name}-owner")
     _touch(path)
+    if os.geteuid() == 0:  # a command of root's must not lock out the bridge's own user
+        with suppress(OSError):
+            os.chown(path, database.stat().st_uid, database.stat().st_gid)
     connection = sqlite3.connect(path, timeout=seconds, isolation_level=None)
     try:
         connection.execute("BEGIN EXCLUSIVE")

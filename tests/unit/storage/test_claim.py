@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -42,6 +43,19 @@ async def test_a_second_bridge_is_refused(url: str) -> None:
             await accept(beside, [said("$1")], 1)
         await accept(store, [said("$2")], 1)
     await try_to_claim(url)
+
+
+@pytest.mark.asyncio
+async def test_claim_of_root_belongs_to_the_owner_of_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `sudo matrix-webchat erase` the bridge must be able to start under its own user."""
+    file, given = tmp_path / "bridge.db", list[tuple[Path, int, int]]()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda *owner: given.append(owner))
+    await try_to_claim(f"sqlite:///{file}")
+    there = file.stat()
+    assert given == [(tmp_path / "bridge.db-owner", there.st_uid, there.st_gid)]
 
 
 @pytest.mark.asyncio
