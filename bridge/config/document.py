@@ -120,6 +120,8 @@ def _without_values(problem: str) -> str:
         return f"duplicate key {twice[1]}"
     if "undefined alias" in problem:
         return "text that begins with * must be in quotes"
+    if "'\\t'" in problem:
+        return "a tab cannot be here: indent with spaces"
     line = problem.splitlines()[0]
     if re.fullmatch(r"expected ([^'\"]|'(.|<[a-z ]+>)')*", line):
         return line

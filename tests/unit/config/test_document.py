@@ -71,6 +71,7 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
         ("a: 1\nb: [1,\n", r": expected the node content, but found '<stream end>'; check this"),
         ("a: '1' 2\n", r"config\.yaml line 1: expected <block end>, but found '<scalar>'; check"),
         ("a: 1\na: 2\n", r"config\.yaml line 2: duplicate key a"),
+        ("a:\n\tb: 1\n", r"config\.yaml line 2: a tab cannot be here: indent with spaces"),
         ("- a\n", "must be a mapping"),
         ("just words\n", "must be a mapping"),
         (b"a: \xff\xfe\n", "is not UTF-8"),
