@@ -35,7 +35,7 @@ from bridge.app.settings import (
 from bridge.cli.console import ExitCode, Files, config_option, json_option, on_config, stop
 from bridge.config import Config
 from bridge.config.fields import SQLITE
-from bridge.config.known_keys import MIGRATE_TO
+from bridge.config.loading import MIGRATE_TO
 from bridge.ids import EventId, RoomId
 from bridge.matrix.crypto.devices import reset_rows
 from bridge.matrix.crypto.vault import WORDS, Sealer, Vault

@@ -40,7 +40,7 @@ from bridge.config.document import (
     filled,
     render_path,
 )
-from bridge.config.known_keys import API_SECRET, PICKLE_KEY, set_by
+from bridge.config.loading import API_SECRET, PICKLE_KEY, set_by
 from bridge.matrix.users import (
     RegistrationError,
     RegistrationMissing,

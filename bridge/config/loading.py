@@ -6,6 +6,7 @@ value. A setting without effect is an error, because its operator would rely on 
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -15,17 +16,21 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from bridge.config.document import (
     ConfigInvalid,
     Document,
     KeyPath,
     Problem,
+    insert,
+    parsed,
     read_document,
     render_path,
 )
 from bridge.config.fields import Context, Reload, Section
-from bridge.config.known_keys import advice, overlay
+from bridge.config.known_keys import Key, Shape, advice, keys_of, known_paths
 from bridge.config.model import (
     SERVED,
     SHORT_FORM,
@@ -159,6 +164,119 @@ def _sentence(details: ErrorDetails, path: KeyPath) -> str:
         return "must be text: put the value in quotes"
     message = details["msg"].removeprefix("Input should be ").removeprefix("Value ")
     return _SENTENCES.get(kind, f"must be {message}" if message != details["msg"] else message)
+
+
+# --- environment variables -----------------------------------------------------------------------
+# `MATRIX_WEBCHAT_` + a key's path in capitals, joined by `__`, overrides config.yaml. With the
+# suffix `_FILE` it names a file that holds the value (Docker and systemd secrets). List positions
+# are numbers; a whole list or mapping is YAML or JSON. An unknown variable is an error; an empty
+# one counts as unset, because compose files pass unset variables on as empty.
+
+PICKLE_KEY = ("bridge", "encryption", "pickle_key")
+API_SECRET = ("provisioning", "secret")
+PREFIX = "MATRIX_WEBCHAT_"
+_FILE = "_FILE"
+MIGRATE_TO = f"{PREFIX}MIGRATE_TO"
+"""Target database URL of `migrate-db`, not a configuration key; `_FILE` works too."""
+# Kubernetes sets the SERVICE and PORT variables in every pod beside a Service matrix-webchat.
+_NO_KEYS = re.compile(
+    r"MIGRATE_TO(_FILE)?|SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?"
+)
+
+
+def variable_of(path: KeyPath) -> str:
+    return PREFIX + "__".join(str(part) for part in path).upper()
+
+
+def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[KeyPath, str]:
+    """Apply the environment to a file's data; return path -> the variable that set it.
+
+    Raises ConfigInvalid for an unknown variable, or a value that cannot be read or placed.
+    """
+    origins: dict[KeyPath, str] = {}
+    problems: list[Problem] = []
+    # A whole list comes before its entries, and entry 2 before entry 10.
+    for variable in sorted(environment, key=lambda name: re.sub(r"\d+", _padded, name)):
+        rest = variable.removeprefix(PREFIX)
+        if not variable.startswith(PREFIX) or _NO_KEYS.fullmatch(rest):
+            continue
+        found = _find(rest)
+        from_file = found is None and rest.endswith(_FILE)
+        if from_file:
+            found = _find(rest.removesuffix(_FILE))
+        path: KeyPath = ()
+        wrong = ""
+        if found is None:
+            paths = known_paths(entry=(0,))
+            names = (variable_of(known).removeprefix(PREFIX) for known in paths)
+            near = difflib.get_close_matches(rest, list(names), n=1)
+            wrong = "is not the variable of any key"
+            if near:
+                wrong += f"; the nearest is {PREFIX}{near[0]}"
+        elif environment[variable]:
+            path, key = found
+            if path in origins:
+                wrong = f"is also set by {origins[path]}; unset one of them"
+            else:
+                origins[path] = variable
+                wrong = _set(data, path, key, environment[variable], from_file=from_file)
+        if wrong:
+            problems.append(Problem(path, wrong, variable))
+    if problems:
+        raise ConfigInvalid(problems)
+    return origins
+
+
+def _padded(number: re.Match[str]) -> str:
+    return number[0].zfill(9)
+
+
+def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_file: bool) -> str:
+    """Set a key to a variable's value; return an error message, or "" on success."""
+    given: object = value
+    try:
+        if from_file:
+            given = Path(value).read_text(encoding="utf-8").rstrip("\r\n")
+        if key.shape is not Shape.VALUE:
+            given = parsed(YAML(typ="safe", pure=True), str(given))
+    except OSError as error:
+        return f"cannot read {value}: {error.strerror}"
+    except UnicodeDecodeError:
+        return f"cannot read {value}: is not UTF-8 text"
+    except YAMLError:
+        return "must be YAML or JSON"
+    if insert(data, path, given):
+        return ""
+    return "cannot be set: a key above it is no section, or an earlier list position is missing"
+
+
+def _find(name: str) -> tuple[KeyPath, Key] | None:
+    """Return the path and key of a variable name without its prefix; None if unknown."""
+    segments = name.lower().split("__")
+    path: KeyPath = ()
+    model: type[BaseModel] = Config
+    while True:
+        key = keys_of(model).get(segments.pop(0))
+        if key is None:
+            return None
+        path = (*path, key.name)
+        if not segments:
+            return path, key
+        if key.model is None or key.shape is Shape.MAPPING:
+            return None
+        if key.shape is Shape.SECTIONS:
+            if not segments[0].isdecimal() or len(segments) == 1:
+                return None
+            path = (*path, int(segments.pop(0)))
+        elif key.listed and segments[0] == "0" and len(segments) > 1:
+            segments.pop(0)
+        model = key.model
+
+
+def set_by(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
+    """Return the environment variables that set a key; such a secret is not written to the file."""
+    variable = variable_of(path)
+    return [name for name in (variable, variable + _FILE) if environment.get(name)]
 
 
 # --- rules that span keys ------------------------------------------------------------------------

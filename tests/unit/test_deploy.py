@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from bridge import __version__
 from bridge.cli.console import ExitCode
 from bridge.config.document import render_path
-from bridge.config.known_keys import PICKLE_KEY
+from bridge.config.loading import PICKLE_KEY
 from tests.shape.test_docs import _unknown
 from tests.support import chart
 from tests.support.chart import DEPLOY

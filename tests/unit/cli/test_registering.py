@@ -11,7 +11,7 @@ from click.testing import Result
 
 from bridge.config import example_config, load_config
 from bridge.config.document import fill_secrets
-from bridge.config.known_keys import PICKLE_KEY
+from bridge.config.loading import PICKLE_KEY
 from bridge.matrix.users import load_registration
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST, edited
