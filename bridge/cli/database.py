@@ -172,6 +172,9 @@ def discard_dead_letter(config: Config, letter_id: str) -> None:
     click.echo(f"Discarded {letter_id}.")
 
 
+_FOR_BROWSERS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to listen on all addresses
+
+
 @click.command("console-link")
 @on_config
 @click.option("--name", default="operator", help="Name of the operator, for the audit trail.")
@@ -186,7 +189,8 @@ def console_link(config: Config, name: str) -> None:
             "appservice.as_token is empty: use the configuration and environment of the bridge",
         )
     secret = with_store(config, lambda store: SignIn(store, clock, key).link(name))
-    host = f"[{console.hostname}]" if ":" in console.hostname else console.hostname
+    host = _FOR_BROWSERS.get(console.hostname, console.hostname)
+    host = f"[{host}]" if ":" in host else host
     address = console.public_url or f"http://{host}:{console.port}"
     click.echo(f"{address}/admin/#sign-in={secret}")
     click.echo(f"It works once, for {LINK_LIFE // 60_000} minutes.", err=True)

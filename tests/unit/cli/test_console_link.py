@@ -39,7 +39,15 @@ def test_link_signs_in_under_its_name(tmp_path: Path) -> None:
     assert with_store(config, sign_in) == "mei"
 
 
-@pytest.mark.parametrize(("hostname", "shown"), [("127.0.0.1", "127.0.0.1"), ("'::1'", "[::1]")])
+@pytest.mark.parametrize(
+    ("hostname", "shown"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),  # noqa: S104 - of the image
+        ("'::1'", "[::1]"),
+        ("'::'", "[::1]"),
+    ],
+)
 def test_link_without_a_proxy_leads_to_the_port(tmp_path: Path, hostname: str, shown: str) -> None:
     folder = Folder(tmp_path)
     console = f"console: {{enabled: true, hostname: {hostname}, port: 4711}}\n"
