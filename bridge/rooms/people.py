@@ -44,6 +44,7 @@ from bridge.rooms.record import (
     RoomRecord,
     Upgrade,
     permalink,
+    server_of,
     via,
 )
 from bridge.rooms.rules import (
@@ -127,18 +128,19 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
             refusal = "refused.other_enterprise"
     # A joined user cannot be invited: the homeserver lost our removal from the room in a crash.
     permission = rules.permission(invitation.by)
-    if permission is Permission.IGNORED and not served:
-        why = "bridge.permissions gives ignore"
-        visit.ask(LeaveRoom((invitation.whom,), inviter=invitation.by, why=why))
+    away = permission is Permission.NONE and server_of(invitation.by) != server_of(invitation.whom)
+    if not served and (away or permission is Permission.IGNORED):
+        # Not told in the room: anybody could make the homeserver join any room of any server.
+        reason = visit.part("refused.permission", {"user": invitation.by}) if away else ""
+        why = f"bridge.permissions gives {permission}"
+        visit.ask(LeaveRoom((invitation.whom,), reason, invitation.by, why))
         return
     limit = visit.rules.limits.new_rooms_per_hour
     if permission not in SERVED:
         refusal = "refused.permission"
-    elif refusal:
-        pass
-    elif rooms >= visit.rules.limits.rooms_per_user:
+    elif not refusal and rooms >= visit.rules.limits.rooms_per_user:
         refusal = "refused.too_many_rooms"
-    elif len(begun) >= limit:
+    elif not refusal and len(begun) >= limit:
         refusal, until = "refused.too_many_new_rooms", begun[-limit] + LATELY
     key, draw = record.key, visit.rules.login_key
     if record.membership is Membership.NONE and not key and draw is not None:
@@ -259,8 +261,7 @@ def followed(visit: Visit, invitation: Invited, into: RoomId) -> None:
         visit.ask(LeaveRoom((invitation.whom,), former=into))
     elif upgrade.into is None and record.membership is Membership.JOINED:
         visit.set(upgrade=replace(upgrade, into=into, host=invitation.whom))
-        encrypt = visit.rules.encryption.default
-        visit.ask(EnterRoom(invitation.whom, invitation.by, encrypt, into))
+        visit.ask(EnterRoom(invitation.whom, invitation.by, visit.rules.encryption.default, into))
 
 
 def _move(visit: Visit, into: RoomId) -> None:
@@ -380,11 +381,10 @@ def _refuse(visit: Visit) -> None:
 
 def _continue_in(visit: Visit, upgrade: Upgrade) -> None:
     """Continue in the new room of an upgrade, which the bridge has joined; leave the old one."""
-    record = visit.record
-    former, host = record.matrix_id, record.host
+    former, host = visit.record.matrix_id, visit.record.host
     _move(visit, upgrade.into or former)
     visit.set(host=upgrade.host)
-    if written(record.settings):
+    if written(visit.record.settings):
         visit.ask(ShowSettings())
     if visit.rules.panel_url:
         visit.ask(ShowPanel(former=former, reader=host))
@@ -396,8 +396,7 @@ def _learn_from(visit: Visit, other: RoomRecord) -> None:
     """Copy the customer's language from another room of theirs."""
     language = visit.record.settings.language or other.settings.language
     settings = replace(visit.record.settings, language=language)
-    spoken = max(visit.record.language, other.language)
-    visit.set(settings=settings, language=spoken)
+    visit.set(settings=settings, language=max(visit.record.language, other.language))
 
 
 def address(other: RoomRecord | None) -> str:

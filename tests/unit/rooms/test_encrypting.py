@@ -16,7 +16,7 @@ from bridge.rooms.rules import hides
 from bridge.rooms.visit import EnterRoom
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
-from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
+from tests.unit.rooms.visits import ADA, BOT, NEIGHBOUR, RULES, House
 
 ON = msgspec.structs.replace(RULES, encryption=Encryption())
 WISHED = msgspec.structs.replace(ON, encryption=Encryption(default=True))
@@ -38,8 +38,8 @@ def test_encryption_by_default_is_for_rooms_of_customers_only() -> None:
     house.invite()
     assert house.effects == [EnterRoom(BOT, ADA, encrypt=True)]
     stranger = House(WISHED)
-    stranger.invite(STRANGER)
-    assert stranger.effects == [EnterRoom(BOT, STRANGER, encrypt=False)]
+    stranger.invite(NEIGHBOUR)
+    assert stranger.effects == [EnterRoom(BOT, NEIGHBOUR, encrypt=False)]
 
 
 def test_encryption_turned_on_by_the_bridge_is_announced() -> None:

@@ -53,7 +53,7 @@ from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.matrix import FakeMatrix
 from tests.fakes.memory import dead_letters
 from tests.fakes.store import Fault, FlakyStore
-from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES, STRANGER
+from tests.unit.rooms.visits import ADA, BOT, NEIGHBOUR, RETURNS, RULES, SALES, STRANGER
 
 pytestmark = pytest.mark.asyncio
 
@@ -339,12 +339,12 @@ async def test_declining_an_invitation_tells_why_and_a_refused_leave_counts_as_l
     world = World()
     world.speak(RULES.texts)
     stranger = RoomId("!refused:example.org")
-    invitation = world.event("invite", room_id=stranger, whom=BOT, sender="@eve:elsewhere.org")
+    invitation = world.event("invite", room_id=stranger, whom=BOT, sender=NEIGHBOUR)
     with capture_logs() as logs:
         async with world.running() as engine:
             await engine.accept_events([invitation])
-            await world.clock.turn(FEDERATED)
-    args = {"user": "@eve:elsewhere.org"}
+            await quiet()
+    args = {"user": NEIGHBOUR}
     refusal = RULES.texts.render("zh-CN", "refused.permission", args)
     assert world.matrix.texts(stranger) == [refusal]
     assert (stranger, BOT) not in world.matrix.members
@@ -354,7 +354,7 @@ async def test_declining_an_invitation_tells_why_and_a_refused_leave_counts_as_l
             "event": "invitation refused",
             "log_level": "info",
             "room": stranger,
-            "inviter": "@eve:elsewhere.org",
+            "inviter": NEIGHBOUR,
             "why": "bridge.permissions gives none",
         }
     ]

@@ -30,7 +30,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.surroundings import MOST_PENDING
-from bridge.rooms.to_matrix import CROSS, FEDERATED
+from bridge.rooms.to_matrix import CROSS
 from bridge.rooms.visit import Came, Visit
 from bridge.texts import Texts
 from bridge.webchat.frames import ChatStarted, CloseSession, Received, SessionClosed
@@ -39,7 +39,7 @@ from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.matrix import at_once
 from tests.fakes.memory import dead_letters
-from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER
+from tests.unit.rooms.visits import ADA, BOT, NEIGHBOUR, SALES_USER, STRANGER
 
 
 def row(stored: MatrixEvent | Entered | EntryFailed, key: str | None = None) -> InputRow:
@@ -180,10 +180,10 @@ async def test_a_configuration_found_on_joining_needs_an_admin_as_its_sender(
 @pytest.mark.asyncio
 async def test_a_room_left_at_once_is_asked_for_no_power_level() -> None:
     world = World()
-    world.matrix.config = {"queue": 1}, STRANGER
+    world.matrix.config = {"queue": 1}, NEIGHBOUR
     async with world.running() as engine:
-        await engine.accept_events([world.event("invite", sender=STRANGER, whom=BOT)])
-        await world.clock.turn(FEDERATED)
+        await engine.accept_events([world.event("invite", sender=NEIGHBOUR, whom=BOT)])
+        await quiet()
     assert not [asked for asked in world.matrix.requests if asked.startswith("level")]
     assert (await world.stored()).membership is Membership.LEFT
 
@@ -499,7 +499,7 @@ async def test_an_invitation_by_a_stranger_to_the_old_room_moves_nothing(who: st
         await moves(world, engine)
         bob = world.event("invite", room_id=SECOND, whom=BOT, sender=who)
         await engine.accept_events([bob])
-        await world.clock.turn(FEDERATED)
+        await quiet()
         other = await world.stored(SECOND)
         assert (other.settings, other.conversation) == (RoomSettings(), Conversation())
         await engine.accept_events([world.invitation(SECOND)])

@@ -37,7 +37,7 @@ from bridge.rooms.rules import Rules
 from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, ShowBridge, ShowSettings, Visit
 from bridge.texts import LANGUAGES, Texts, nearest
 from tests.unit.rooms.guests import Guests
-from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House, answer
+from tests.unit.rooms.visits import ADA, BOT, NEIGHBOUR, RULES, SALES_USER, STRANGER, House, answer
 
 MEI = UserId("@webchat_k00017:example.org")
 
@@ -101,7 +101,7 @@ def test_a_room_of_two_is_direct_even_if_its_invitation_does_not_say_so() -> Non
 @pytest.mark.parametrize(
     ("by", "rooms", "key", "reason", "why"),
     [
-        (STRANGER, 0, "refused.permission", "没有使用本服务的权限", "permissions gives none"),
+        (NEIGHBOUR, 0, "refused.permission", "没有使用本服务的权限", "permissions gives none"),
         (ADA, 2, "refused.too_many_rooms", "每人最多 2 个房间", "limits.rooms_per_user is reached"),
     ],
 )
@@ -120,6 +120,18 @@ def test_a_refused_invitation_says_why(
     assert why in leave.why
     assert house.membership() is Membership.LEFT
     assert house.record.customer == by
+
+
+def test_the_invitation_of_another_servers_stranger_is_declined_without_joining() -> None:
+    """A join of a room of that server's choice may cost the homeserver minutes."""
+    house = House()
+    house.invite(STRANGER)
+    (leave,) = house.effects
+    assert isinstance(leave, LeaveRoom)
+    assert (leave.users, leave.inviter) == ((BOT,), STRANGER)
+    assert "没有使用本服务的权限" in leave.reason
+    assert leave.why == "bridge.permissions gives none"
+    assert house.membership() is Membership.NONE
 
 
 def test_the_invitation_of_an_ignored_user_is_declined_without_a_notice() -> None:

@@ -18,12 +18,15 @@ BOT = UserId("@webchatbot:example.org")
 SALES_USER = UserId("@webchat_queue_1:example.org")
 ADA = UserId("@ada:example.org")
 STRANGER = UserId("@eve:elsewhere.org")
+NEIGHBOUR = UserId("@mallory:example.org")
+"""A user of the bridge's own homeserver without permission."""
 SALES = Queue(id=1, name="Sales", aliases=("sales", "shop"))
 RETURNS = Queue.model_validate({"id": 2, "name": "Returns", "from": "PC", "to_agent": "K00017"})
 
 
 def permission(user: str) -> Permission:
-    return Permission.CUSTOMER if user.endswith(":example.org") else Permission.NONE
+    served = user.endswith(":example.org") and user != NEIGHBOUR
+    return Permission.CUSTOMER if served else Permission.NONE
 
 
 def queue_of_user(user: UserId) -> QueueId | None:
