@@ -43,7 +43,8 @@ def relations() -> Iterator[Example]:
     thread = {"rel_type": "m.thread", "event_id": "$root", "is_falling_back": True, **REPLY}
     yield Example(
         "message in a thread (for three minutes the agent's answers go there)",
-        message(msgtype="m.text", body="Hello", **{"m.relates_to": thread}),
+        message(msgtype="m.text", body="M", **{"m.relates_to": thread}),
+        about=AGENTS,
     )
     yield Example(
         "reply in a thread",

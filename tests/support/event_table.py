@@ -26,7 +26,7 @@ from bridge.conversation.model import (
     Uploaded,
     UploadMedia,
 )
-from bridge.matrix.events import interpret
+from bridge.matrix.events import CALL, interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum
 from bridge.rooms.people import Standing, invited
 from bridge.rooms.reader import Facts, read_command, receive
@@ -155,12 +155,17 @@ def _handled(raw: dict[str, object], example: Example) -> tuple[str, str]:
     got = [_content(content) for content in _frames(desk)]
     left = next((at for at, one in enumerate(desk.effects) if isinstance(one, LeaveRoom)), None)
     seen = [
-        f"reply: {_sentence(one)}" if isinstance(one, Reported) or one.reply_to else _sentence(one)
+        f"reply: {_sentence(one)}" if _replies(one) else _sentence(one)
         for one in desk.effects[:left]  # nothing can be said after the bot has left
         if isinstance(one, Say | Reported)
     ]
     nothing = "nothing" if isinstance(meaning, Nothing) or not got else ""
     return " then ".join(got) or nothing or "nothing", " then ".join(seen) or "—"
+
+
+def _replies(told: Say | Reported) -> bool:
+    """Whether it replies to an event; a call's notice does not (`to_matrix`)."""
+    return bool(told.reply_to) if isinstance(told, Say) else told.key != CALL
 
 
 def _frames(desk: Desk) -> Iterator[Content]:
