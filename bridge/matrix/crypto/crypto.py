@@ -64,7 +64,10 @@ OnKey = Callable[[RoomId | None], None]
 _MAILBOX_MS = 600_000
 """Minimum ms between two reads of a ghost's mailbox."""
 _IN_CLEAR = frozenset({"m.reaction", "m.room.redaction"})
-_FIRST_PAUSE, _LAST_PAUSE = 1.0, 30.0
+_FIRST_PAUSE, _LAST_PAUSE = 1.0, 4.0
+"""Seconds between two tries to read a mailbox; messages wait ten seconds for their keys."""
+_MOST_ASKED = 30.0
+"""Maximum seconds of a pause that the homeserver asks for."""
 _MENDING = 3.0
 """Maximum seconds that a ghost waits for the repair of broken olm sessions before it writes."""
 _GONE = "M_UNKNOWN_DEVICE"
@@ -343,8 +346,9 @@ class Crypto:
             except Exception as error:  # noqa: BLE001 - logged; the mailbox must go on being read
                 LOG.exception("unexpected error, reading the mailbox again", user=host)
                 why, wait = type(error).__name__, pause
-            LOG.warning("a mailbox cannot be read yet", user=host, why=why, wait=wait)
-            await self._clock.sleep(min(wait, _LAST_PAUSE))
+            if pause == _FIRST_PAUSE:  # once an outage
+                LOG.warning("a mailbox cannot be read yet", user=host, why=why)
+            await self._clock.sleep(min(wait, _MOST_ASKED))
             pause = min(pause * 2, _LAST_PAUSE)
 
     async def _read_mailbox(self, host: UserId) -> None:

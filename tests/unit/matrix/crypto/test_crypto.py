@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from structlog.testing import capture_logs
 from vodozemac import GroupSession
 
 from bridge.ids import RoomId, UserId
@@ -11,6 +12,7 @@ from bridge.matrix.crypto import crypto, devices
 from bridge.matrix.crypto.wire import MEGOLM, Json, mapping
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Undecryptable
+from bridge.rooms.references import KEY_PATIENCE
 from bridge.rooms.store import SecretRow, StoreError
 from tests.unit.matrix.crypto.rig import BOT, QUEUE, Bridge
 from tests.unit.matrix.crypto.test_places import event
@@ -99,6 +101,17 @@ async def test_failed_sync_is_repeated(bridge: Bridge) -> None:
             del bridge.world.fails["sync"]
             await bridge.send_key()
             await bridge.until_told()
+
+
+async def test_mailboxes_are_tried_again_while_messages_wait_for_keys(bridge: Bridge) -> None:
+    """After an outage, too; it is logged once for each host."""
+    bridge.world.fails["sync"], slept = AWAY, bridge.time.slept
+    with capture_logs() as logs:
+        async with bridge.running(), asyncio.timeout(30), bridge.time.turned:
+            await bridge.time.turned.wait_for(lambda: sum(one < 30 for one in slept) >= 12)
+    assert max(one for one in slept if one < 30) * 1000 < KEY_PATIENCE / 2
+    failed = [one["user"] for one in logs if one["event"] == "a mailbox cannot be read yet"]
+    assert len(failed) == len(set(failed)) > 0
 
 
 async def test_failed_saving_of_notes_does_not_end_the_reading(
