@@ -278,10 +278,12 @@ def cancel(turn: Turn) -> None:
         _drop_all(turn)
         _cancel_request(turn, phase)
     elif isinstance(phase, model.Queued):
-        turn.enter(phase, cancel=True, cancel_by=turn.now + turn.policy.cancel_wait)
+        busy = turn.state.outstanding is not None or phase.request_id is None
+        if not phase.cancel:
+            turn.enter(phase, cancel=True, cancel_by=turn.now + turn.policy.cancel_wait)
         _drop_all(turn)
         # Otherwise 102 is sent at once, and the card soon shows its reply.
-        if not phase.cancel and (turn.state.outstanding is not None or queue.away(turn.state)):
+        if not phase.cancel and (busy or queue.away(turn.state)):
             queue.show_leaving(turn)
     elif isinstance(phase, model.Chatting):
         if not phase.unwanted:

@@ -80,6 +80,19 @@ def test_a_cancel_that_cannot_be_sent_ends_by_itself() -> None:
     assert scene.sent(102) == []
 
 
+def test_a_repeated_cancel_is_shown_at_once_and_does_not_put_off_the_end() -> None:
+    """WebChat said that there is a request already, and has not told its number."""
+    scene = Scene()
+    scene.text("hello")
+    scene.reply(result=-1)
+    scene.cancel()
+    assert (scene.phase, scene.cards[-1]) == ("Queued", "queue.leaving")
+    scene.later(15)
+    scene.cancel()
+    scene.later(5)
+    assert (scene.phase, scene.cards[-1]) == ("Idle", "queue.cancelled")
+
+
 def test_a_cancel_waits_for_the_upload_that_is_under_way() -> None:
     """Else it would never be sent, and an agent would start a chat after the customer left."""
     scene = Scene()
