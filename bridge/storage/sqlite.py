@@ -58,6 +58,10 @@ _SETTINGS = (
     "PRAGMA journal_size_limit = 67108864",  # maximum bytes of the WAL after a burst
     "PRAGMA secure_delete = FAST",  # overwrites deleted content, as far as that costs no I/O
 )
+# Before the driver binds a value that is no exact int, float or str, it looks for an adapter; if
+# there is none, two look-ups of attributes fail, which takes several times as long as the binding.
+for _kind in (bytes, bool, type(None)):
+    sqlite3.register_adapter(_kind, lambda value: value)
 
 
 class SqliteEngine:
