@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
+from msgspec.structs import astuple
 
 from bridge.ids import EffectSeq, InputSeq, RoomId
 from bridge.rooms.store import (
@@ -203,29 +204,31 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
     """Return the statements of a group of commits, which take effect together."""
     new_rooms: list[tuple[object, ...]] = []
     rooms: list[tuple[object, ...]] = []
-    ended: list[tuple[object, ...]] = []
-    chats, settled, entries, waiting, changes = [], [], [], [], []
-    anchors = {}
+    settled, anchors = [], {}
     for one in commits:
-        room_id, now, room = one.room_id, one.now, one.room
+        room_id, room = one.room_id, one.room
         if room is not None:
             bare, words = room.record, None
             if room.bare:
                 bare, words = room.bare, cover.close(room_id, room.record)
             row = room_id, bare, words, room.live, room.phase, room.deadline, room.customer
             (rooms if room.revision else new_rooms).append((*row, room.revision + 1))
-        chats += [(room_id, chat.number, chat.chat, chat.ended) for chat in one.chats]
-        changes += change_rows(one.changes)
-        ended += [(seq, now, HANDLED, now, "") for seq in one.handled]
-        ended += [(seq, None, DEAD, now, printable(why)) for seq, why in one.buried]
         for end in one.settled:
             detail = printable(end.detail)
-            settled.append((end.seq, end.outcome.value, end.now, detail, end.event_id))
+            settled.append((end.seq, str(end.outcome), end.now, detail, end.event_id))
             if end.anchor is not None and end.event_id is not None:
                 anchors[room_id, end.anchor] = (room_id, end.anchor, end.event_id)
-        own = NO_COVER if one.clear else cover
-        entries += [_entry(one, entry, own) for entry in one.entries]
-        waiting += [(room_id, new.key, own.close(room_id, new.body), now) for new in one.waiting]
+    chats = [(one.room_id, *astuple(chat)) for one in commits for chat in one.chats]
+    changes = change_rows([change for one in commits for change in one.changes])
+    handled = ((seq, one.now, HANDLED, one.now, "") for one in commits for seq in one.handled)
+    buried = ((one.now, seq, printable(why)) for one in commits for seq, why in one.buried)
+    ended = [*handled, *((seq, None, DEAD, now, why) for now, seq, why in buried)]
+    entries = [_entry(one, entry, cover) for one in commits for entry in one.entries]
+    waiting = [
+        (one.room_id, new.key, _closed(one, new.body, cover), one.now)
+        for one in commits
+        for new in one.waiting
+    ]
     # All processes lock rooms' rows in the same order, to avoid deadlocks.
     rooms.sort(key=itemgetter(0))
     # Statement, rows, strict, returns.
@@ -261,14 +264,14 @@ def _entry(commit: Commit, entry: Entry, cover: Cover) -> tuple[object, ...]:
     """Return the parameters of `INSERT_ENTRIES`. A cause that equals the row's key is left out."""
     came, effect, now = entry.came, entry.effect, commit.now
     key = None if came is None else came.key
-    body = None if came is None else cover.close(commit.room_id, came.body)
+    body = None if came is None else _closed(commit, came.body, cover)
     what = commit.room_id, key, body, now, now
     if effect is None:
         return *what, None, None, None, None, False, None, 0, HANDLED, now
     return (
         *what,
-        effect.lane.value,
-        cover.close(commit.room_id, effect.effect),
+        str(effect.lane),
+        _closed(commit, effect.effect, cover),
         None if effect.cause == key else effect.cause,
         effect.call_id,
         effect.repeat,
@@ -277,6 +280,10 @@ def _entry(commit: Commit, entry: Entry, cover: Cover) -> tuple[object, ...]:
         None,
         None,
     )
+
+
+def _closed(commit: Commit, said: bytes, cover: Cover) -> bytes:
+    return said if commit.clear else cover.close(commit.room_id, said)
 
 
 def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
@@ -303,13 +310,13 @@ def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
         for entry in one.entries:
             seq = next(numbers)
             if entry.effect is not None:
-                effects.append(_effect_row(one, entry, entry.effect, EffectSeq(seq)))
+                effects.append(_effect_row(one, entry, entry.effect, seq))
         for waiting in one.waiting:
             if waiting.key is not None:
                 if waiting.key not in new_keys:
                     continue
                 new_keys.remove(waiting.key)
-            seq = InputSeq(next(input_numbers))
+            seq = next(input_numbers)
             came.append(InputRow(seq, one.room_id, waiting.body, one.now, waiting.key))
         answers.append(Committed(effects, came))
     return answers
