@@ -486,38 +486,29 @@ Unreachable: nothing can be written now. StoreError: one request is refused, and
 """
 Done = Callable[[list[object]], None]
 """Callback with the answers in the order of the requests; a StoreError for each that failed."""
-_MISSING = object()
-"""Placeholder for an answer that has not arrived."""
 
 
-class Ticket(Struct, eq=False):
+class Ticket(Struct, Generic[W], eq=False):
     """Requests submitted together, with their callback."""
 
+    requests: Sequence[W]
+    """Requests that are not taken yet."""
+    done: Done
     left: int
     """Number of missing answers; 0 also after a timeout."""
-    done: Done
-    answers: list[object]
-    taken: bool = False
+    answers: list[object] = []
     timer: asyncio.TimerHandle | None = None
 
-    def answer(self, place: int, answer: object) -> None:
+    def answer(self, answers: Sequence[object]) -> None:
+        """Add the answers to the next requests."""
         if not self.left:
             return
-        if isinstance(answer, StoreError):
-            # A copy for each caller: a shared exception would accumulate all their tracebacks.
-            own = type(answer)(*answer.args)
-            own.__cause__ = answer
-            answer = own
-        self.answers[place] = answer
-        self.left -= 1
+        self.answers += answers
+        self.left -= len(answers)
         if not self.left:
             if self.timer is not None:
                 self.timer.cancel()
             self.done(self.answers)
-
-
-_Group = list[tuple[Ticket, int, W]]
-"""Requests, each with its ticket and its index there."""
 
 
 class GroupWriter(Generic[W]):
@@ -529,7 +520,7 @@ class GroupWriter(Generic[W]):
         self._commit = commit
         self._group_limit = group_limit
         self._patience = patience
-        self._waiting: deque[tuple[Ticket, int, W]] = deque()
+        self._waiting: deque[Ticket[W]] = deque()
         self._wake = asyncio.Event()
         self._closing = False
         self._finished = asyncio.Event()
@@ -544,10 +535,9 @@ class GroupWriter(Generic[W]):
         if self._closing or not requests:
             done([Unreachable("the store is closed") for _ in requests])
             return
-        ticket = Ticket(len(requests), done, [_MISSING] * len(requests))
+        ticket = Ticket(requests, done, len(requests))
         ticket.timer = asyncio.get_running_loop().call_later(self._patience, self._give_up, ticket)
-        for place, request in enumerate(requests):
-            self._waiting.append((ticket, place, request))
+        self._waiting.append(ticket)
         self._wake.set()
 
     async def write(self, requests: Sequence[W]) -> list[object]:
@@ -577,8 +567,11 @@ class GroupWriter(Generic[W]):
         finally:
             # Requests are unanswered here only if the writer was cancelled or has crashed.
             self._closing = True
-            _fail(group, Unreachable("the store was stopped: the write may still happen"))
-            _fail(self._waiting, Unreachable("the store is closed"))
+            for ticket, taken in group:
+                stopped = Unreachable("the store was stopped: the write may still happen")
+                ticket.answer(_failed(taken, stopped))
+            for ticket in self._waiting:
+                ticket.answer(_failed(ticket.requests, Unreachable("the store is closed")))
             self._waiting.clear()
             self._finished.set()
 
@@ -593,48 +586,59 @@ class GroupWriter(Generic[W]):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._finished.wait()
 
-    def _give_up(self, ticket: Ticket) -> None:
+    def _give_up(self, ticket: Ticket[W]) -> None:
         text = f"the database did not answer within {self._patience:g} s"
-        text += ": the write may still happen" if ticket.taken else ""
-        ticket.left = 0
-        # All have the same timeout, so expired requests are in front. Remove them: a hanging
+        text += ": the write may still happen" if ticket.left > len(ticket.requests) else ""
+        left, ticket.left, ticket.requests = ticket.left, 0, ()
+        # All have the same timeout, so expired tickets are in front. Remove them: a hanging
         # database must not let them fill the memory.
-        while self._waiting and not self._waiting[0][0].left:
+        while self._waiting and not self._waiting[0].left:
             self._waiting.popleft()
-        given = ticket.answers  # some may be from groups before the one that hangs
-        ticket.done([Unreachable(text) if one is _MISSING else one for one in given])
+        # Some may have an answer, from groups before the one that hangs.
+        ticket.done([*ticket.answers, *[Unreachable(text) for _ in range(left)]])
 
     def _take(self) -> _Group[W]:
+        """Take waiting requests in order, up to the limit."""
         group: _Group[W] = []
-        while self._waiting and len(group) < self._group_limit:
-            ticket, place, request = self._waiting.popleft()
-            if ticket.left:
-                ticket.taken = True
-                group.append((ticket, place, request))
-        self.requests += len(group)
+        room = self._group_limit
+        while self._waiting and room:
+            ticket = self._waiting[0]
+            taken, ticket.requests = ticket.requests[:room], ticket.requests[room:]
+            group.append((ticket, taken))
+            room -= len(taken)
+            if not ticket.requests:
+                self._waiting.popleft()
         return group
 
     async def _write(self, group: _Group[W]) -> None:
+        requests = [one for _, taken in group for one in taken]
+        self.requests += len(requests)
+        answers = iter(await self._answers(requests))
+        for ticket, taken in group:
+            ticket.answer([next(answers) for _ in taken])
+
+    async def _answers(self, requests: Sequence[W]) -> Sequence[object]:
+        """Write requests together or, if one of them is refused, in halves; return the answers."""
         self.groups += 1
         try:
-            answers = await self._commit([request for _, _, request in group])
-        except (Unreachable, CorruptDatabaseError) as error:
-            _fail(group, error)
+            return await self._commit(requests)
         except StoreError as error:
-            if len(group) == 1:
-                _fail(group, error)
-                return
-            half = len(group) // 2
-            await self._write(group[:half])
-            await self._write(group[half:])
-        else:
-            for (ticket, place, _), answer in zip(group, answers, strict=True):
-                ticket.answer(place, answer)
+            half = len(requests) // 2
+            if not half or isinstance(error, Unreachable | CorruptDatabaseError):
+                return _failed(requests, error)
+        return [*await self._answers(requests[:half]), *await self._answers(requests[half:])]
 
 
-def _fail(group: Sequence[tuple[Ticket, int, W]], error: StoreError) -> None:
-    for ticket, place, _ in group:
-        ticket.answer(place, error)
+_Group = list[tuple[Ticket[W], Sequence[W]]]
+"""Tickets, each with those of its requests that are written together."""
+
+
+def _failed(requests: Sequence[object], error: StoreError) -> Sequence[object]:
+    """Return copies of an error: one shared by all would accumulate their callers' tracebacks."""
+    copies = [type(error)(*error.args) for _ in requests]
+    for own in copies:
+        own.__cause__ = error
+    return copies
 
 
 # --- URLs and files -------------------------------------------------------------------------------

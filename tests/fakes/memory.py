@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import cache
 from typing import Any, TypeVar
 from weakref import finalize
@@ -18,7 +18,7 @@ from bridge.storage.migrate import known
 from bridge.storage.query import Dialect, Query, Rows, Together, Unreachable
 from bridge.storage.sql import Write, carry_out
 from bridge.storage.sqlite import run, translated
-from bridge.storage.sqlstore import GroupWriter, SqlStore, Ticket
+from bridge.storage.sqlstore import GroupWriter, SqlStore
 
 T = TypeVar("T")
 
@@ -33,13 +33,12 @@ class _Writer(GroupWriter[Write]):
         super().__init__(lambda group: carry_out(group, engine))
 
     def submit(self, requests: Sequence[Write], done: Callable[[list[object]], None]) -> None:
-        ticket = Ticket(len(requests), done, [None] * len(requests))
-        writing = self._write([(ticket, place, one) for place, one in enumerate(requests)])
-        with suppress(StopIteration):
-            writing.send(None)
+        try:
+            self._answers(requests).send(None)
+        except StopIteration as written:
+            done([*written.value])
+        else:
             raise AssertionError("a database in memory lets nobody wait")
-        if not requests:
-            done([])
 
     async def close(self) -> None:
         pass
