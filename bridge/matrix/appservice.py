@@ -79,8 +79,8 @@ class _Transaction(msgspec.Struct):
 class _Gist(msgspec.Struct, omit_defaults=True):
     """Identity of an event; other fields are not decoded."""
 
-    event_id: str
-    room_id: str
+    event_id: EventId
+    room_id: RoomId
     type: str
     sender: str
     state_key: str | None = None
@@ -178,7 +178,9 @@ class Endpoint:
     async def _transaction(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
         length = request.content_length
-        async with self._long if length is None or length > LONG_BODY else nullcontext():
+        if length is not None and length <= LONG_BODY:
+            return await self._taken(request)
+        async with self._long:
             return await self._taken(request)
 
     async def _taken(self, request: web.BaseRequest) -> web.Response:
@@ -258,7 +260,7 @@ class Endpoint:
             name = type(error).__name__
             self._log.warning("event's content dropped", event_id=gist.event_id, error=name)
             event = {**msgspec.to_builtins(gist), "content": {}}
-        return RoomId(gist.room_id), EventId(gist.event_id), event
+        return gist.room_id, gist.event_id, event
 
     async def _user(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)

@@ -43,10 +43,6 @@ _MAX_CLAIMED_SIZE = 2**53
 _MAX_POI = 200
 _PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\)")
 """A mention as a Markdown link, which some clients write into the plain body."""
-# Directional overrides reverse the text after them; real right-to-left text never needs them. NUL:
-# Synapse passes it on, but PostgreSQL cannot store it.
-_INVISIBLE = {ord(char): None for char in "\x00\u202d\u202e"}
-
 
 # --- contents of messages -------------------------------------------------------------------------
 
@@ -163,13 +159,20 @@ def plain(content: Json, *, is_reply: bool = False) -> str:
     """Return the text of a message: from its HTML if that is readable, else its body."""
     html = wire.text(content, "formatted_body")
     if html and wire.text(content, "format") == "org.matrix.custom.html":
-        text = html_to_text(html.translate(_INVISIBLE))
+        text = html_to_text(_visible(html))
         if text:
             return text
-    body = wire.text(content, "body").translate(_INVISIBLE)
+    body = _visible(wire.text(content, "body"))
     if "](" in body:
         body = _PILL.sub(r"\1", body)
     return _without_quotation(body) if is_reply else body
+
+
+def _visible(text: str) -> str:
+    """Return the text without directional overrides, which reverse what follows (real right-to-left
+    text never needs them), and without NUL, which Synapse passes on but PostgreSQL cannot store.
+    """
+    return text.replace("\0", "").replace("\u202d", "").replace("\u202e", "")
 
 
 def _text(text: str, *, notice: bool = False) -> Written | str:
@@ -186,10 +189,10 @@ def _location(content: Json) -> Written | str:
     place = read_geo_uri(uri)
     if place is None:
         shown = body if uri.strip() in body else f"{body} ({uri.strip()})" if body else uri
-        return _text(shown.translate(_INVISIBLE))
+        return _text(_visible(shown))
     # A body with a URI, for clients without a map, is not the place's name.
     named = "" if "geo:" in body or "://" in body else body
-    poi = wire.text(about, "description").translate(_INVISIBLE) or named
+    poi = _visible(wire.text(about, "description")) or named
     poi = " ".join(poi.split())[:_MAX_POI]
     return Written(model.CustomerLocation(place.latitude, place.longitude, poi))
 
@@ -201,7 +204,7 @@ def _extensible(fields: Json) -> str:
         for part in value if isinstance(value, list) else [value]:
             text = wire.text(part, "body") if isinstance(part, dict) else part
             if isinstance(text, str) and text.strip():
-                return text.translate(_INVISIBLE)
+                return _visible(text)
     return ""
 
 
@@ -418,7 +421,8 @@ def _content_event(kind: str, content: Json, event_id: EventId, sender: UserId) 
         corrected = correction(event_id, sender, content, kind)
         if corrected is not None:
             return corrected
-    written = read_content(kind, content, is_reply=bool(wire.mapping(relation, "m.in_reply_to")))
+    is_reply = bool(relation and wire.mapping(relation, "m.in_reply_to"))
+    written = read_content(kind, content, is_reply=is_reply)
     if isinstance(written, str):
         return record.Unreadable(event_id, sender, written)
     return record.Spoke(
