@@ -197,9 +197,9 @@ _quoted = lru_cache(4_096)(partial(quote, safe=""))
 
 
 def _room(room_id: RoomId, *parts: str) -> str:
-    # Only the room id is cached: the other parts, mostly event or transaction ids, hardly recur.
-    others = [quote(part, safe="") for part in parts]
-    return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *others])
+    # Not cached is the last part: mostly an event or transaction id, which hardly recurs.
+    *others, last = parts
+    return "/".join([f"{_CLIENT}/rooms", *map(_quoted, (room_id, *others)), quote(last, safe="")])
 
 
 def _account_data(user: UserId, kind: str) -> str:
@@ -293,7 +293,9 @@ class Homeserver:
         self, method: str, path: str, content: Json | None, user: UserId, query: str
     ) -> object:
         acting, headers = self._acting(user)
-        url = URL(f"{self._address}/{path}?{acting}{query and '&'}{query}", encoded=True)
+        url = acting.with_path(f"{acting.raw_path}{path}", encoded=True, keep_query=True)
+        if query:
+            url = URL(f"{url}&{query}", encoded=True)
         body = None if content is None else _dump(content)
         async with self._session.request(
             method, url, data=body, headers=headers, middlewares=(), allow_redirects=False
@@ -417,14 +419,14 @@ class Homeserver:
         self._check(user)
         return ClientAPI(UserID(user), api=self._as_user(user, device=True))
 
-    def _prepare(self, user: UserId) -> tuple[str, dict[str, str]]:
+    def _prepare(self, user: UserId) -> tuple[URL, dict[str, str]]:
         token, device = self._devices.tokens.get(user), self._devices.name
         query: dict[str, str] = {"user_id": user}
         if token is None:
             # The unstable name is for homeservers before v1.17.
             query |= {"org.matrix.msc3202.device_id": device, "device_id": device}
         return (
-            URL.build(query=query).raw_query_string,
+            URL(f"{self._address}/").with_query(query),
             {"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"},
         )
 
