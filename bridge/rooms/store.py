@@ -87,6 +87,8 @@ class NewEffect(msgspec.Struct, frozen=True):
     repeat: bool = False
     attempted: bool = False
     """True if the peer may see it as soon as it is stored: see `EffectRow.marked`."""
+    made: object = None
+    """The call to WebChat, if it is one: need not be decoded."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -113,6 +115,8 @@ class EffectRow(msgspec.Struct, frozen=True):
     marked: bool = False
     """True if it was stored as attempted, but the holder of this copy has not attempted it yet.
     False for every row that was read: its attempt may have been made."""
+    made: object = None
+    """See `NewEffect.made`; None in every row that was read."""
 
 
 class StoredRoom(msgspec.Struct, frozen=True):

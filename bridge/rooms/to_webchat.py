@@ -55,7 +55,7 @@ class WebChatLane:
 
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
         """Write a call that is stored as attempted; return False if it needs `run` instead."""
-        effect, record = _effects.decode(row.effect), room.record
+        effect, record = row.made or _effects.decode(row.effect), room.record
         if not isinstance(effect, CallWebChat) or not wants_link(record.conversation):
             return False
         if _overtaken(record, effect.call_id):

@@ -252,7 +252,7 @@ def new_effect(effect: Effect) -> NewEffect | None:
     body = _encoder.encode(effect)
     if isinstance(effect, model.CallWebChat):  # as nearly always
         cause, call_id = effect.event_id, effect.call_id
-        return NewEffect(_WEBCHAT, body, cause, call_id, effect.repeat, attempted=True)
+        return NewEffect(_WEBCHAT, body, cause, call_id, effect.repeat, attempted=True, made=effect)
     if isinstance(effect, model.UploadMedia):
         return NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
     if isinstance(effect, model.Fact):

@@ -335,6 +335,7 @@ def _effect_row(commit: Commit, entry: Entry, effect: NewEffect, seq: EffectSeq)
         call_id=effect.call_id,
         repeat=effect.repeat,
         marked=effect.attempted,
+        made=effect.made,
     )
 
 
