@@ -20,6 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import msgspec
 from asyncpg.connect_utils import SessionAttribute
+from asyncpg.protocol import protocol
 
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import Stale, StoreError, Unstorable
@@ -81,6 +82,10 @@ _DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', false) "
     "WHERE current_setting('synchronous_commit') = 'off'"
 )
+
+# asyncpg asks an abstract base class of each element of an array whether it is an array as well, at
+# five times the cost of encoding the element. Our arrays are lists.
+vars(protocol)["IterableABC"] = list
 
 _LOST = (
     OSError,  # TimeoutError is one

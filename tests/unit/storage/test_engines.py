@@ -8,6 +8,7 @@ import resource
 import stat
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from bridge.ids import EventId, InputSeq, RoomId
@@ -22,6 +23,7 @@ from bridge.storage.query import (
 from bridge.storage.sqlite import SqliteEngine
 from bridge.storage.sqlstore import SqlStore, engine_for, open_store
 from tests.fakes.flow import accept, load_room, open_inputs, step
+from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock, SqlOpener
 
 A = RoomId("!a:example.org")
@@ -54,6 +56,18 @@ async def test_writes_of_another_connection_are_noticed(open_sql: SqlOpener, url
         await other.save_fact("theirs", "1")
         looks = [await store.written_beside() for _ in range(2)]
         assert looks == [url.startswith("sqlite"), False]
+
+
+@pytest.mark.asyncio
+async def test_asyncpg_takes_only_lists_for_arrays(postgres_server: PostgresServer) -> None:
+    """Otherwise it no longer has the name that `postgres` sets, and each element costs more."""
+    connection = await asyncpg.connect(postgres_server.new_schema())
+    try:
+        assert await connection.fetchval("SELECT $1::int[]", [1, 2]) == [1, 2]
+        with pytest.raises(asyncpg.DataError):
+            await connection.fetchval("SELECT $1::int[]", (1, 2))
+    finally:
+        await connection.close()
 
 
 @pytest.mark.asyncio
