@@ -18,7 +18,7 @@ BOT = UserId("@webchatbot:example.org")
 SALES_USER = UserId("@webchat_queue_1:example.org")
 ADA = UserId("@ada:example.org")
 STRANGER = UserId("@eve:elsewhere.org")
-NEIGHBOUR = UserId("@mallory:example.org")
+NEIGHBOUR = UserId("@norma:example.org")
 """A user of the bridge's own homeserver without permission."""
 SALES = Queue(id=1, name="Sales", aliases=("sales", "shop"))
 RETURNS = Queue.model_validate({"id": 2, "name": "Returns", "from": "PC", "to_agent": "K00017"})
