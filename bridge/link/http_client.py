@@ -9,8 +9,8 @@ The server blacklists an IP address that logs in too often, and all customers sh
 * rate limit, `WindowLimiter`: a maximum of requests in any sliding window, as the server counts (a
   leaky bucket lets almost twice as many through). A place is freed a full window after its login
   has *ended*. The latest request times are kept over restarts (`Visits`);
-* fair queueing: running chats first, else round-robin over the persons. A person with places gets
-  another only while as many are free (dynamic thresholds): max. 5 of 8;
+* fair queueing: running chats first, then persons with the fewest places taken, then round-robin.
+  A person with places gets another only while as many are free (dynamic thresholds): max. 5 of 8;
 * circuit breaker: answers that look like blacklisting close the door for all links for a while.
 """
 
@@ -306,11 +306,11 @@ class WindowLimiter:
         self._line[turn] = visitor
         self._next()
         try:
-            if visitor.wait is not None:
+            if visitor.wait is not None and not turn.done():
                 await visitor.wait(turn, partial(self._expected, turn))
             place = await turn
         except BaseException:
-            if self._line.pop(turn, None) is None:
+            if self._line.pop(turn, None) is None and not turn.cancelled():
                 self._give_back(turn.result())  # it came at the moment of giving up
             raise
         try:
@@ -328,12 +328,14 @@ class WindowLimiter:
 
     def _first(self) -> asyncio.Future[Place] | None:
         """Return the next turn by the fair queueing rule of the module docstring."""
-        first = None
+        best, first = (True, self.free + 1), None
         for turn, one in self._line.items():
-            if self._held[one.person] <= self.free and not turn.done():  # done: just cancelled
-                if one.running:
-                    return turn
-                first = first or turn
+            places = self._held[one.person]
+            rank = not one.running, places
+            if rank < best and places <= self.free and not turn.done():
+                best, first = rank, turn
+                if best == (False, 0):  # none can rank better; thousands may follow
+                    break
         return first
 
     def _take(self, person: str) -> Place:

@@ -386,27 +386,6 @@ def test_login_cancelled_at_its_turn_passes_the_turn_on(turns: int) -> None:
     assert leap(come()) in {10, -1}
 
 
-def test_place_freed_right_after_a_cancellation_goes_to_the_next() -> None:
-    """The cancelled login is still in the queue then."""
-    limiter = WindowLimiter(1, WINDOW)
-
-    async def come() -> float:
-        limiter.give_away(WINDOW)
-
-        async def login(person: str) -> float:
-            async with limiter.place(Visitor(person)):
-                return asyncio.get_running_loop().time()
-
-        async with asyncio.TaskGroup() as tasks:
-            gone, last = (tasks.create_task(login(person)) for person in ("gone", "last"))
-            await asyncio.sleep(0)
-            gone.cancel()
-            limiter.resize(2)
-        return last.result()
-
-    assert leap(come()) == 0
-
-
 def test_login_whose_wait_raises_leaves_the_queue() -> None:
     limiter = WindowLimiter(1, WINDOW)
 
