@@ -61,6 +61,8 @@ LOOK = 0.1
 LATE = re.compile(r"^🕘 Sent [^\n]*:\n")
 """Prefix of a message recovered from the history."""
 UNSURE = "may be missing here"
+LATE_PUSHES = 4
+"""Number of pushes, read before a bridge left its rooms, of which some may follow the notice."""
 SOON = 60
 """Number of messages, both ways, within which the notice of a loss must appear: after a takeover
 the history is requested only after 15 s."""
@@ -321,13 +323,14 @@ def _keys_late(place: Ground, chat: Chat) -> bool:
 
 
 def _replaced(place: Ground, played: Played) -> bool:
-    """Whether a suspended or disconnected bridge may have been replaced by another.
+    """Whether a suspended or disconnected bridge may have left its rooms to another, or for a time.
 
-    Pushes that it had read then appear late, after those that its successor handled.
+    Pushes that it had read then appear late, after those that its successor handled, or after the
+    notice that some may be missing.
     """
     faults = {fault for met in played.met for fault in met.faults}
-    still = any(one.startswith(("bridge: SIGSTOP", "link to PostgreSQL")) for one in faults)
-    return place.store == "three" and still
+    apart = ("bridge: SIGSTOP", "PostgreSQL: SIGSTOP", "link to PostgreSQL")
+    return place.store == "three" and any(one.startswith(apart) for one in faults)
 
 
 async def _towards_the_customer(
@@ -372,7 +375,8 @@ async def _towards_the_customer(
         place_of = chat.answered.index(text)
         before = [one for one in chat.answered[:place_of] if one in there]
         after = [one for one in chat.answered[place_of:] if one in there]
-        said = room[room.index(before[-1]) if before else 0 : room.index(after[0]) + SOON]
+        first = room.index(before[-LATE_PUSHES if replaced else -1 :][0]) if before else 0
+        said = room[first : room.index(after[0]) + SOON]
         if UNSURE not in said:
             assert absences.brief(text), f"{text} is lost, and nobody said so in {chat.talk.room}"
             brief += 1
