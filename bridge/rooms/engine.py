@@ -124,6 +124,8 @@ class Engine:
         self._enterprises = enterprises
         self._around = around = next(iter(enterprises.values())).around
         self._others = others
+        self.shared = others is not None
+        """True if other processes may store inputs for the rooms served here."""
         self.shards = set(range(SHARDS)) if others is None else set()
         """Shards whose rooms this process serves."""
         self._linger = linger

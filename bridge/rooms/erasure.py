@@ -298,7 +298,7 @@ async def erase_room(
     room_id, left = record.room_id, emptied_record(record)
     await store.eraser.erase_room(room_id, places, now, record=left is None, known=known)
     if left is not None:
-        stored = (await store.load(room_id)).room  # other processes raise its revision
+        stored = (await store.load(room_id)).room  # other processes may have made its row
         row = stored_as(left, stored.revision if stored else 0, people.due(left))
         await commit_alone(store, Commit(room_id, now, row))
     return left is not None

@@ -43,8 +43,9 @@ from bridge.rooms.erasure import has_ended
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
-from bridge.rooms.record import EntryFailed, RoomRecord, changed_chats, kept_chats
+from bridge.rooms.record import EntryFailed, MatrixEvent, RoomRecord, changed_chats, kept_chats
 from bridge.rooms.store import (
+    PASSED,
     Commit,
     Committed,
     EffectRow,
@@ -118,6 +119,7 @@ class EnginePort(Protocol):
     """The `Engine`, as its rooms see it."""
 
     reading: asyncio.Semaphore
+    shared: bool
 
     def enterprise(self, name: str) -> Enterprise: ...
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None: ...
@@ -149,7 +151,7 @@ class Room:
         self._inputs: dict[InputSeq, InputRow] = {}
         """Waiting inputs, oldest first."""
         self._notices: list[PassedOn] = []
-        """Notices that came while the room was read or written."""
+        """Notices that came while the room was read."""
         self._rows: dict[Lane, dict[EffectSeq, EffectRow]] = {lane: {} for lane in Lane}
         """Durable effects that are pending or being carried out."""
         self._outcomes: dict[EffectSeq, Ended] = {}
@@ -183,6 +185,8 @@ class Room:
         """Process inputs in order, each at once if possible; the future ends with the commit."""
         written: Written = asyncio.get_running_loop().create_future()
         self._draft.waiters += (written,)
+        if self._engine.shared and any(isinstance(one.happened, MatrixEvent) for one in came):
+            self._draft.direct = True
         handled = 0
         if came and not (self.behind or self._busy or self._loops.stopping or self._waits):
             handled = self._handle_now(came)
@@ -202,28 +206,20 @@ class Room:
         self.go_on()
 
     def stored_elsewhere(self, told: PassedOn) -> None:
-        """Take over inputs that another process has stored, or reload if more may be missing.
+        """Take over inputs that another process has stored, or reload if others may be missing.
 
-        A record made without them and not yet written must be refused as stale: reload then, too.
-        While the room is read or written, its revision is unknown, and the notice waits: if each
-        led to another read, a busy room with much open work would never come to a step.
+        Events that arrived here and are still to be written may be later ones: reload then, too.
         """
-        if self._loading or self._on_its_way is not None:
+        if self._loading:  # perhaps it is read with these
             self._notices.append(told)
             return
-        rows, draft = told.inputs if told.revision == self.revision + 1 else (), self._draft
-        made = draft.waiting or (draft.record is not None and not draft.implied)
-        if rows and not (self.behind or made) and max(self._inputs, default=0) < rows[0].seq:
-            self.revision = told.revision
-            self._inputs.update((row.seq, row) for row in rows)
+        new = told.revision // PASSED - self.revision // PASSED
+        if new == 1 and told.inputs and not (self.behind or self._draft.direct):
+            self.revision += PASSED
+            self._inputs = in_turn(self._inputs, told.inputs)
             self.go_on()
-        elif told.revision > self.revision:
+        elif new > 0:
             self.look()
-
-    def _take_notices(self) -> None:
-        notices, self._notices = self._notices, []
-        for told in notices:
-            self.stored_elsewhere(told)
 
     def key_arrived(self) -> None:
         """Retry the decryption of sealed events: a key has arrived."""
@@ -249,7 +245,7 @@ class Room:
     def finish(self) -> bool:
         """True once a stopped room has nothing running and nothing to write.
 
-        Once another process has stored an input, steps would be refused: outcomes are stored alone.
+        A stopped room that is behind is not read again: its outcomes are stored alone.
         """
         if self.behind and self._on_its_way is None and self._outcomes:
             self._loops.start("outcomes", self._settle)
@@ -567,10 +563,14 @@ class Room:
 
     def draft_commit(self) -> Commit | None:
         """Return the next commit, None if it is empty; `committed` or `failed` must follow."""
-        draft, record, room = self._draft, self._draft.record, None
-        if self._on_its_way is not None or draft.empty:
+        draft, room = self._draft, None
+        # A room that is read stores events that arrived here once it knows those before them.
+        if self._on_its_way is not None or draft.empty or (draft.direct and self._loading):
             return None
         self._draft, self._on_its_way = Draft(), draft
+        if draft.direct and not self.behind:
+            draft.record, draft.implied = self.record, False
+        record = draft.record
         if record is not None and not draft.implied:
             self._deadline = next_moment(record, self.around.rules)
             room = stored_as(record, self.revision, self._deadline)
@@ -591,6 +591,7 @@ class Room:
             draft.chat_rows(),
             draft.changes,
             clear=not self.record.encrypted,
+            direct=draft.direct,
         )
 
     def committed(self, answer: Committed) -> None:
@@ -620,7 +621,6 @@ class Room:
             self.around.note_phase(self._reader.log, before.conversation, after.conversation, now)
         if draft.record is not None and not draft.implied:  # else as before: deadline and link
             self._announce(self._deadline)
-        self._take_notices()
 
     def failed(self, error: StoreError) -> None:
         """Callback of a failed commit: discard it, and everything made on top of it."""
@@ -661,7 +661,7 @@ class Room:
             stored = people.named(stored, self.around.rules)
             self.record = self.durable = recovered(stored, loaded)
             found = {row.seq: row for row in loaded.inputs} | self._inputs
-            self._inputs = in_turn(dict(sorted(found.items())), found.values())
+            self._inputs = in_turn({}, found.values())
             rows = [row for row in loaded.effects if row.seq not in self._outcomes]
             for lane in Lane:
                 self._rows[lane] = {
@@ -672,10 +672,14 @@ class Room:
             raise
         finally:
             self._busy = self._loading = False
+            if self._draft.direct:
+                self._engine.commit_soon(self, urgent=True)
         if not self.behind:
             for ended in [*self._outcomes.values()]:
                 self._end(ended)
-        self._take_notices()
+        notices, self._notices = self._notices, []
+        for told in notices:
+            self.stored_elsewhere(told)
         self._announce(next_moment(self.durable, self.around.rules))
 
     def _as_unattempted(self, row: EffectRow) -> EffectRow:

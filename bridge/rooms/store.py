@@ -67,12 +67,16 @@ class InputRow(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
+PASSED = 2**32
+"""Increment of a room's revision when another process has stored inputs for it."""
+
+
 class PassedOn(msgspec.Struct, frozen=True):
     """Notice to a room's owner of inputs that another process has stored for the room."""
 
     room: RoomId
     revision: int
-    """Revision of the room since then, one more than before."""
+    """Revision of the room since then, `PASSED` more than before."""
     inputs: tuple[InputRow, ...] = ()
     """Oldest first; empty if they are too long for a notice, and have to be read."""
 
@@ -132,7 +136,8 @@ class StoredRoom(msgspec.Struct, frozen=True):
     customer: str = ""
     """The Matrix user who invited the bridge; empty while the room is not served."""
     revision: int = 0
-    """Number of writes of the room; in a `Commit`, the revision that it was made from."""
+    """Number of writes of the room by its owner, plus `PASSED` for each time that another process
+    stored inputs for it; in a `Commit`, the revision that it was made from."""
     bare: bytes = b""
     """In a `Commit`: the record without message bodies, stored unencrypted while `record` is
     sealed; empty if nothing of the record has to be sealed."""
@@ -187,7 +192,8 @@ class Commit(msgspec.Struct, frozen=True):
     room_id: RoomId
     now: int
     room: StoredRoom | None = None
-    """The new record, with the revision that it was made from; None if unchanged."""
+    """The new record, with the revision that it was made from; None if unchanged. It is refused if
+    the owner has written the room since then."""
     entries: Sequence[Entry] = ()
     """New rows of the journal, in order."""
     waiting: Sequence[NewInput] = ()
@@ -203,6 +209,9 @@ class Commit(msgspec.Struct, frozen=True):
     """Rows of the audit."""
     clear: bool = False
     """True if the room is known to be unencrypted, so that its journal rows need no sealing."""
+    direct: bool = False
+    """True if the room is also refused if another process has stored inputs for it since then: the
+    commit holds events that arrived here, and those may have come before them."""
 
 
 class Committed(msgspec.Struct, frozen=True):

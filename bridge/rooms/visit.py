@@ -620,6 +620,8 @@ class Draft(msgspec.Struct):
     """The newest record; None if no step was made."""
     implied: bool = False
     """True if the record's changes all follow from outcomes: it is not written (`record.taken`)."""
+    direct: bool = False
+    """See `Commit.direct`."""
     entries: tuple[Entry, ...] = ()
     waiting: tuple[NewInput, ...] = ()
     handled: tuple[InputSeq, ...] = ()
@@ -735,11 +737,14 @@ def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:
 def in_turn(
     waiting: dict[InputSeq, InputRow], came: Collection[InputRow]
 ) -> dict[InputSeq, InputRow]:
-    """Add inputs to the waiting ones. Cards go first: people may tap on one at once."""
+    """Add inputs to the waiting ones, in order. Cards go first: people may tap on one at once."""
+    last = next(reversed(waiting), 0)
     waiting |= {row.seq: row for row in came}
-    if any(row.body.startswith(_CARD) for row in came):
-        return dict(sorted(waiting.items(), key=lambda one: not one[1].body.startswith(_CARD)))
-    return waiting
+    if all(row.seq > last and not row.body.startswith(_CARD) for row in came):
+        return waiting
+    return dict(
+        sorted(waiting.items(), key=lambda one: (not one[1].body.startswith(_CARD), one[0]))
+    )
 
 
 def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[Entry]:

@@ -13,8 +13,8 @@ fence, and no clock is involved:
   then are *lost* (`Locks.changed`). A process that was paused or cut off writes nothing on waking.
 - An input for a room may be stored by any process, but only through `pass_on`, as a waiting input
   for the owner to handle. The same statement raises the room's revision and notifies the owner. If
-  an owner with the room in memory commits a later event before it gets the notice, that commit is
-  refused as stale; it reads the room again and handles both in the order of arrival.
+  a later event arrives at the owner before the notice, the commit that stores it is refused as
+  stale (`Commit.direct`); the owner reads the room again and handles both in the order of arrival.
 
 Every replica also holds the claim on the database as a shared lock. A single bridge takes it
 exclusively, so neither can start beside the other. A third lock, the mark, is made of the replica's
@@ -41,7 +41,7 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.ids import RoomId, shard_of
-from bridge.rooms.store import Member, NewInput, NotOwned, PassedOn, StoreError
+from bridge.rooms.store import PASSED, Member, NewInput, NotOwned, PassedOn, StoreError
 from bridge.storage.query import Pooled, Statement
 from bridge.storage.sql import NO_COVER, Cover
 
@@ -122,9 +122,10 @@ WITH new AS (
   RETURNING seq, room_id, key, body, received
 ), raised AS (
   INSERT INTO rooms (room_id, record, live, phase, customer, revision)
-  SELECT room_id, '{{}}'::bytea, false, '', '', 1
+  SELECT room_id, '{{}}'::bytea, false, '', '', {PASSED}
   FROM (SELECT room_id FROM new GROUP BY room_id ORDER BY room_id COLLATE "C") AS told
-  ON CONFLICT (room_id) DO UPDATE SET revision = rooms.revision + 1 RETURNING room_id, revision
+  ON CONFLICT (room_id) DO UPDATE SET revision = rooms.revision + {PASSED}
+  RETURNING room_id, revision
 ), whole AS (
   SELECT room_id, revision, json_build_object('room', room_id, 'revision', revision,
     'inputs', json_agg(json_build_object('seq', seq, 'room_id', room_id, 'key', key,

@@ -22,6 +22,7 @@ from msgspec.structs import astuple
 
 from bridge.ids import EffectSeq, InputSeq, RoomId
 from bridge.rooms.store import (
+    PASSED,
     Change,
     Commit,
     Committed,
@@ -161,8 +162,9 @@ INSERT_WAITING = for_rows(
     "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key, handled",
     "text, text, bytea, bigint",
 )
-# `revision` is the new one. A room is written only if the stored revision is the previous one; the
-# rooms written are returned. Revision 0: the room is new, or not written since schema 3 added it.
+# A room is written only if it has the revision that the new record was made from, in the bits of
+# `mask`; the rooms written are returned. Revision 0: the room is new, or not written since schema 3
+# added it.
 INSERT_ROOMS = for_rows(
     upsert("rooms", "room_id", "record, words, live, phase, deadline, customer, revision")
     + " WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
@@ -170,12 +172,12 @@ INSERT_ROOMS = for_rows(
 )
 SAVE_ROOMS = updating(
     "UPDATE rooms SET record = {record}, words = {words}, live = {live}, phase = {phase}, "
-    "deadline = {deadline}, customer = {customer}, revision = {revision} "
-    "WHERE room_id = {room_id} AND revision = {revision} - 1",
+    "deadline = {deadline}, customer = {customer}, revision = revision + 1 "
+    "WHERE room_id = {room_id} AND revision & {mask} = {revision} & {mask}",
     "room_id text, record bytea, words bytea, live boolean, phase text, deadline bigint, "
-    "customer text, revision bigint",
-    "UPDATE rooms SET record = {record}, words = {words}, phase = {phase}, revision = {revision} "
-    "WHERE room_id = {room_id} AND revision = {revision} - 1 AND live = {live} "
+    "customer text, revision bigint, mask bigint",
+    "UPDATE rooms SET record = {record}, words = {words}, phase = {phase}, revision = revision + 1 "
+    "WHERE room_id = {room_id} AND revision & {mask} = {revision} & {mask} AND live = {live} "
     "AND deadline IS {deadline} AND customer = {customer}",
 )
 SAVE_CHATS = for_rows(
@@ -212,7 +214,10 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
             if room.bare:
                 bare, words = room.bare, cover.close(room_id, room.record)
             row = room_id, bare, words, room.live, room.phase, room.deadline, room.customer
-            (rooms if room.revision else new_rooms).append((*row, room.revision + 1))
+            if room.revision:
+                rooms.append((*row, room.revision, -1 if one.direct else PASSED - 1))
+            else:
+                new_rooms.append((*row, 1))
         for end in one.settled:
             detail = printable(end.detail)
             settled.append((end.seq, str(end.outcome), end.now, detail, end.event_id))
