@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +13,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from bridge.config.model import Limits
 from bridge.conversation.model import LinkLost, LinkRestored, TurnAwaited
 from bridge.ids import SHARDS, EventId, RoomId, UserId, shard_of
 from bridge.rooms.engine import SWEEP_SHARED, Engine
@@ -33,9 +36,11 @@ from bridge.rooms.visit import Came, Written
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
 from tests.fakes.store import Fault, FlakyStore
+from tests.unit.rooms.visits import RULES
 
 SHARD = shard_of(ROOM)
 ALL = set(range(SHARDS))
+SEEDS = int(os.environ.get("ORDER_SEEDS", "20"))
 _RAISED = (
     "INSERT INTO rooms (room_id, record, live, phase, customer, revision) "  # noqa: S608
     f"VALUES (?, CAST('{{}}' AS BLOB), 0, '', '', {PASSED}) "
@@ -278,6 +283,39 @@ async def test_an_event_that_comes_while_the_room_is_read_overtakes_none(
         await post.deliver()
         assert world.link.texts(ROOM) == ["one", "two"]
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_texts_keep_their_order_however_late_the_notices_come(seed: int) -> None:
+    """A homeserver sends the next event once one is stored, to any of the processes."""
+    dice = random.Random(seed)  # noqa: S311 - a test's dice
+    rules = replace(RULES, limits=Limits(messages_per_minute=100))
+    world = World(FlakyStore(lambda _: dice.choice([Fault.NONE, Fault.SLOW])), rules)
+    await world.chatting()
+    texts, pushes = [f"text {number}" for number in range(30)], 0
+    async with two(world) as (one, other, post), asyncio.TaskGroup() as tasks:
+        for text in texts:
+            post.long = dice.random() < 0.1
+            event = world.event(text=text)
+            if dice.random() < 0.3:
+                event[-1]["thread"] = "$root"  # has to be looked up
+            await dice.choice([one, other]).accept_events([event])
+            for _ in range(dice.randrange(4)):
+                await asyncio.sleep(0)
+                for _ in range(dice.randrange(3)):
+                    if post.notices:
+                        one.stored_elsewhere(post.notices.pop(0))
+                if dice.random() < 0.1:
+                    one.reload_shards(ALL)
+                if dice.random() < 0.2:
+                    pushes += 1
+                    tasks.create_task(one.pushed(ROOM, f"p{pushes}", said(f"push {pushes}")))
+        for _ in range(100):
+            await post.deliver()
+            await world.clock.turn(0.1)
+        assert world.link.texts(ROOM) == texts
+        assert len(world.matrix.texts(ROOM)) == pushes
 
 
 @pytest.mark.asyncio
