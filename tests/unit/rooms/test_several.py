@@ -261,8 +261,13 @@ async def test_a_notice_that_comes_while_the_room_is_read_needs_no_other_read(
 async def test_an_event_that_comes_while_the_room_is_read_overtakes_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An earlier one is stored after the read, and its notice comes late."""
-    world = World()
+    """An earlier one is stored after the read, and its notice comes late.
+
+    Nothing is written meanwhile: the record in memory may hold what a failed commit discarded.
+    """
+    world = World(FlakyStore())
+    assert isinstance(world.store, FlakyStore)
+    calls = world.store.calls
     await world.chatting()
     async with two(world) as (one, other, post), asyncio.TaskGroup() as tasks:
         load = world.store.load
@@ -271,8 +276,10 @@ async def test_an_event_that_comes_while_the_room_is_read_overtakes_none(
             monkeypatch.setattr(world.store, "load", load)
             loaded = await load(room_id)
             await other.accept_events([world.event(text="one")])
+            calls.clear()
             tasks.create_task(one.accept_events([world.event(text="two")]))
             await quiet()
+            assert "commit" not in calls
             return loaded
 
         monkeypatch.setattr(world.store, "load", loading)
