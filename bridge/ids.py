@@ -28,6 +28,16 @@ SHARDS = 256
 """Number of shards of the rooms; must never change, as all processes have to agree on it."""
 
 
+def server_of(user_id: str) -> str:
+    """Return the name of the homeserver in a Matrix user id."""
+    return user_id.partition(":")[2]
+
+
+def localpart_of(user_id: str) -> str:
+    """Return the part of a Matrix user id between `@` and the server name."""
+    return user_id[1:].partition(":")[0]
+
+
 def shard_of(room_id: str) -> int:
     """Return the shard of a room, from 0 to 255, by a hash that is the same in every process."""
     return crc32(room_id.encode("utf-8", "surrogatepass")) % SHARDS

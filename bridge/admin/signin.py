@@ -32,7 +32,7 @@ from cachetools import LRUCache, TTLCache
 
 from bridge.admin.views import ApiError, Bridge, room_of, rules_of
 from bridge.config.model import Permission
-from bridge.ids import RoomId, UserId
+from bridge.ids import RoomId, UserId, server_of
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.reader import ADMIN_LEVEL
 from bridge.rooms.record import Membership, RoomRecord
@@ -212,7 +212,7 @@ class RoomAdmins:
             _LOG.warning("room page user could not be verified", why=str(error))
             raise NotLetIn(502, "noOpenId") from error
         # A homeserver verifies only its own users; never trust it for another's.
-        if user.partition(":")[2] != self._domain:
+        if server_of(user) != self._domain:
             raise NotLetIn(401, "notYours")
         session = RoomSession(user, room, self._clock.now() + ROOM_SESSION_LIFE)
         await self.room_of(session)

@@ -20,7 +20,7 @@ from aiohttp import web
 from bridge.app.settings import all_users_of, panel_url
 from bridge.cli.findings import Failed, Findings, check_clock, migrated_store, tls_fault
 from bridge.config import Config
-from bridge.ids import AgentId, QueueId, UserId
+from bridge.ids import AgentId, QueueId, UserId, localpart_of
 from bridge.link.http_client import origin_of
 from bridge.matrix.appservice import Endpoint
 from bridge.matrix.client import OWNER
@@ -190,7 +190,7 @@ class _Checks:
         return f"devices not created by the bridge: {', '.join(found)}" if found else ""
 
     async def _make(self, user: UserId) -> Answer:
-        name, kind = user[1:].partition(":")[0], "m.login.application_service"
+        name, kind = localpart_of(user), "m.login.application_service"
         content = {"type": kind, "username": name, "inhibit_login": True}
         return await self._ask("POST", f"{_CLIENT}/register?kind=user", content)
 

@@ -48,6 +48,7 @@ from bridge.config.fields import (
     template,
 )
 from bridge.config.hours import OpeningHours
+from bridge.ids import localpart_of, server_of
 from bridge.webchat.codes import LoginType, RobotUse, Source, UploadMode
 
 # --- permissions ---------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ def is_pattern(rule: str) -> bool:
 
 def rule_matches(rule: str, user_id: str) -> bool:
     """Return True if a rule matches: the user id if the rule begins with `@`, else the server."""
-    target = user_id if rule.startswith("@") else user_id.partition(":")[2]
+    target = user_id if rule.startswith("@") else server_of(user_id)
     if not is_pattern(rule):
         return rule == target
     # Not fnmatch: it would treat the brackets of IPv6 server names as character sets.
@@ -101,7 +102,7 @@ def serves_somebody_of(rules: Mapping[str, Permission], domain: str) -> bool:
     Tests localparts made from the rules: wildcards are replaced by a character that no rule
     contains, so that besides the rule itself only other wildcards can match.
     """
-    parts = {rule[1:].partition(":")[0] for rule in rules if rule.startswith("@")}
+    parts = {localpart_of(rule) for rule in rules if rule.startswith("@")}
     return any(
         permission_of(rules, f"@{name.replace('?', _STRANGER)}:{domain}") in SERVED
         for part in (*parts, "*")

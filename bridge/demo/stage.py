@@ -22,6 +22,7 @@ from bridge.app.settings import registration_of, tokens_of
 from bridge.config import load_config
 from bridge.demo.child_process import ChildProcess, SynapseServer, free_port
 from bridge.demo.phone import Event, Phone, RefusedError, password_of
+from bridge.ids import localpart_of
 from bridge.matrix.users import save_registration
 from bridge.simulator.simulator import BadOpError, Simulator, SimulatorOptions
 from bridge.simulator.state import Customer as AtDesk
@@ -289,7 +290,7 @@ class Scene:
         self.transcript = transcript
         self.customer = customer
         self.room = ""
-        self._name = customer.nio.user_id[1:].partition(":")[0]
+        self._name = localpart_of(customer.nio.user_id)
         self.desk = Desk(stage.simulator, transcript, self._name)
         self._told: set[str] = set()
 
@@ -369,7 +370,7 @@ class Scene:
             name = event["content"].get("displayname")
             if event["type"] == "m.room.member" and event["state_key"] == user_id and name:
                 return str(name)
-        return user_id[1:].partition(":")[0]
+        return localpart_of(user_id)
 
     def ghost(self, agent: str) -> str:
         return f"@webchat__{agent.lower()}:{self.stage.synapse.domain}"

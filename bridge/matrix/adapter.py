@@ -22,7 +22,7 @@ import msgspec
 from cachetools import LRUCache, TTLCache
 
 from bridge.conversation.model import CustomerMedia
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import EventId, RoomId, UserId, localpart_of
 from bridge.matrix import events, render
 from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto import wire
@@ -281,7 +281,7 @@ class MatrixAdapter:
         plain = _normalised_name(shown)
         like_a_user = plain.startswith("@") and ":" in plain
         if like_a_user or plain == _normalised_name(self.ghosts.bot_name):
-            shown = f"{shown} ({self.ghost_of(agent)[1:].partition(':')[0]})"
+            shown = f"{shown} ({localpart_of(self.ghost_of(agent))})"
         return shown
 
     # --- sending ----------------------------------------------------------------------------------
@@ -485,7 +485,7 @@ def _displayname(members: Sequence[Json], user: UserId) -> str:
             name = name_line(wire.text(event, "content", "displayname"))
             if name:
                 return name
-    return user[1:].partition(":")[0]
+    return localpart_of(user)
 
 
 def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:

@@ -33,7 +33,7 @@ from mautrix.util.logging import TraceLogger
 from yarl import URL
 
 from bridge import __version__
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import EventId, RoomId, UserId, localpart_of
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.wire import Json
 from bridge.matrix.users import OurUsers
@@ -453,7 +453,7 @@ class Homeserver:
         """Register a bridge user; False if the name is in use already, perhaps by a stranger."""
         content: Json = {
             "type": "m.login.application_service",
-            "username": user[1:].partition(":")[0],
+            "username": localpart_of(user),
             "inhibit_login": True,
         }
         path, query = f"{_CLIENT}/register", {"kind": "user"}

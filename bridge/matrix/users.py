@@ -33,7 +33,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from bridge.config.document import parsed, replace_secret
-from bridge.ids import AgentId, QueueId, UserId
+from bridge.ids import AgentId, QueueId, UserId, server_of
 
 ESCAPED = r"(?:[a-z0-9.\-/]|=[0-9a-f]{2}|=h[0-9a-f]{40}|_[a-z_])*"
 """Pattern of an escaped agent id; also valid for RE2 and Rust's regex."""
@@ -134,7 +134,7 @@ class OurUsers:
 
         `bot_localpart`: the bot shared by all enterprises without a bot of their own.
         """
-        home = users[0].bot.partition(":")[2]
+        home = server_of(users[0].bot)
         for one in users:
             one.know(users, UserId(f"@{bot_localpart}:{home}"))
         return {one.enterprise: one for one in users}

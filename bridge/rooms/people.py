@@ -26,7 +26,7 @@ from bridge.conversation.chat import ended_at
 from bridge.conversation.machine import wants_link
 from bridge.conversation.queue import callback_wanted, hidden, result_key
 from bridge.conversation.turn import all_pieces, inviting, unique_events
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import EventId, RoomId, UserId, server_of
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
@@ -44,7 +44,6 @@ from bridge.rooms.record import (
     RoomRecord,
     Upgrade,
     permalink,
-    server_of,
     via,
 )
 from bridge.rooms.rules import (

@@ -41,7 +41,7 @@ from bridge.conversation.model import (
     Waiting,
 )
 from bridge.conversation.queue import hidden
-from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
+from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId, server_of
 from bridge.webchat.frames import Agent, RateSession, SendMessage, SessionClosed
 
 Raw = dict[str, object]
@@ -511,10 +511,6 @@ def via(record: RoomRecord) -> tuple[str, ...]:
     servers = dict.fromkeys((server_of(record.customer), server_of(record.host), *ranked))
     named = [name for name in servers if name and not _ADDRESS.fullmatch(name)]
     return tuple(named[:MOST_SERVERS])
-
-
-def server_of(user: str) -> str:
-    return user.partition(":")[2]
 
 
 # --- inputs ---------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ import structlog
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.ids import EventId, QueueId, UserId
+from bridge.ids import EventId, QueueId, UserId, server_of
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
 from bridge.rooms.cards import choices, name_of, second_line, show_bridge, shown
@@ -38,7 +38,6 @@ from bridge.rooms.record import (
     PartPosted,
     RoomRecord,
     load_chat,
-    server_of,
     thread_in_use,
 )
 from bridge.rooms.references import said_by_agent

@@ -34,7 +34,7 @@ from msgspec.structs import replace
 
 from bridge.config.model import SERVED
 from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, CustomerText
-from bridge.ids import EventId, UserId
+from bridge.ids import EventId, UserId, localpart_of
 from bridge.rooms import cards, commands
 from bridge.rooms.ports import Blob, Recorded, Refused
 from bridge.rooms.record import (
@@ -201,7 +201,7 @@ class _Reading:
             return "service", rules.bot_name
         if self._around.matrix.is_ours(sender):
             return "agent", sender
-        name = self._people.get(sender) or sender[1:].partition(":")[0]
+        name = self._people.get(sender) or localpart_of(sender)
         return ("customer" if rules.permission(sender) in SERVED else None), name
 
     def _belongs(self, found: Recorded, role: Role) -> bool:

@@ -31,7 +31,7 @@ from bridge.conversation import model
 from bridge.conversation.machine import simply_taken, step, wants_link
 from bridge.conversation.model import Value
 from bridge.conversation.turn import all_pieces
-from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId
+from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId, localpart_of
 from bridge.rooms.record import (
     Chat,
     Membership,
@@ -346,7 +346,7 @@ class Visit(msgspec.Struct, eq=False):
     def name_of(self, who: UserId) -> str:
         """Return a person's name as shown to agents."""
         name = next((one.name for one in self.record.people if one.user == who), "")
-        return name or name_line(who[1:].partition(":")[0]) or who
+        return name or name_line(localpart_of(who)) or who
 
     def part(self, key: str, args: model.Args) -> str:
         """Return a sentence for the room, to be put into another one."""

@@ -36,7 +36,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from bridge.ids import RoomId, UserId
+from bridge.ids import RoomId, UserId, server_of
 from bridge.matrix.crypto import keys, wire
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.peers import (
@@ -146,7 +146,7 @@ class Crypto:
         self._keys = keys.RoomKeys(vault, keys.Owners(peers, users.main))
         self.forget = self._keys.drop
         self._sharing = keys.Sharing(vault, server, peers, self._places)
-        parts, home = (self.upkeep, peers, self._keys, self._sharing), users.main.partition(":")[2]
+        parts, home = (self.upkeep, peers, self._keys, self._sharing), server_of(users.main)
         self._arrivals = Arrivals(vault, server, *parts, home)
         self._mending = Mending(self._arrivals, clock)
         self._caught_up: set[UserId] = set()
@@ -679,7 +679,7 @@ class Mending:
         """Start repairs of olm sessions with devices (`News.broken`), up to the limits above."""
         begun = set()
         for sender, curve25519 in broken:
-            server = sender.partition(":")[2]
+            server = server_of(sender)
             full = self._servers.total() >= TOGETHER or self._servers[server] >= TOGETHER_OF_SERVER
             if self.group is None or full:
                 LOG.info("too many broken olm sessions, one is not replaced yet", user=sender)

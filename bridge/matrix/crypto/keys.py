@@ -39,7 +39,7 @@ import vodozemac
 from cachetools import LRUCache
 from msgspec.structs import replace
 
-from bridge.ids import RoomId, UserId
+from bridge.ids import RoomId, UserId, server_of
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.peers import (
@@ -384,7 +384,7 @@ class Owners:
 
     async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
         """True if a key's device is its sender's; `ask` allows a query for the device list."""
-        known, server = self._peers.cache.get(user), user.partition(":")[2]
+        known, server = self._peers.cache.get(user), server_of(user)
         if _is_owned(user, key, known):
             return True
         free = self._away.left(server, now) if known is None else self._asked.left(user, now)

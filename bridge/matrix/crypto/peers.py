@@ -30,7 +30,7 @@ import msgspec
 import vodozemac
 from cachetools import LRUCache
 
-from bridge.ids import RoomId, UserId
+from bridge.ids import RoomId, UserId, server_of
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.vault import LOG, Recall, Vault
@@ -90,7 +90,7 @@ class Peers:
             away = wire.mapping(reply, "failures")
             listed = wire.mapping(reply, "device_keys")
             for user in missing:
-                if user not in listed and user.partition(":")[2] in away:
+                if user not in listed and server_of(user) in away:
                     LOG.warning("the devices of a user cannot be queried", user=user)
                     continue
                 devices = self._unchanged(user, wire.mapping(listed, user))
@@ -509,7 +509,7 @@ class Allowance:
         self._home = home
 
     def spend(self, user: str, now: int) -> bool:
-        server = user.partition(":")[2]
+        server = server_of(user)
         if server == self._home:
             return self._users.spend(user, now)
         # One that is refused costs neither of them anything.
