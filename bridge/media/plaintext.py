@@ -17,14 +17,12 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 MAX_LENGTH = 200_000
 """Maximum characters. A customer's event cannot exceed 64 KiB; an agent's text may be longer."""
 MAX_TAGS = 4_000
-MAX_ELEMENTS = 10_000
-"""Maximum elements that a parser makes of these tags: it opens unclosed ones again."""
 MAX_DEPTH = 60
 MAX_ATTRIBUTES = 200
 """Maximum attributes of a tag: a parser compares each with all others of the tag."""
-MAX_REOPENED = 1_000_000
-"""Maximum characters of a link's tag, multiplied by the number of all tags: a parser opens a link
-that is not closed again after each of them."""
+MAX_OUTPUT, _ELEMENT = 1_000_000, 100
+"""Maximum size of a parser's output, which opens elements that are not closed again after each tag:
+an element counts as 100, a link also as the characters of its tag."""
 MAX_INDENTED = 50_000
 """Maximum lines moved into a list, a quotation or a cell, counted again at each level."""
 
@@ -106,7 +104,7 @@ def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
         return None
     # Without <body>, a leading <script> or <style> would be moved into the document's head.
     body = LexborHTMLParser(f"<body>{tame}").body
-    too_many = body is not None and any(islice(body.traverse(), MAX_ELEMENTS, None))
+    too_many = body is not None and any(islice(body.traverse(), MAX_OUTPUT // _ELEMENT, None))
     return None if too_many else body
 
 
@@ -120,7 +118,7 @@ def _tame(html: str) -> str | None:
     """
     parts: list[str] = []
     start = at = spent = 0
-    longest_link = MAX_REOPENED // max(1, html.count("<"))
+    longest_link = MAX_OUTPUT // max(1, html.count("<"))
     while (at := html.find("<", at)) >= 0:
         tag = _TAG.match(html, at)
         if tag is None:
