@@ -75,13 +75,10 @@ def is_membership(event: Json, user: UserId, membership: str) -> bool:
     )
 
 
-def read_content(kind: str, content: Json, *, is_reply: bool = False) -> Written | str:
-    """Read the content of a `CONTENT_EVENTS` event, or the new content of an edit.
-
-    `is_reply`: drop the quotation (reply fallback) that older clients put above a reply.
-    """
+def read_content(kind: str, content: Json) -> Written | str:
+    """Read the content of a `CONTENT_EVENTS` event, or the new content of an edit."""
     if kind == "m.room.message":
-        return read_message(content, is_reply=is_reply)
+        return read_message(content)
     if kind in POLLS:
         return read_poll(content)
     if kind == "m.sticker":
@@ -93,14 +90,14 @@ def read_content(kind: str, content: Json, *, is_reply: bool = False) -> Written
     return _text(words) if words and kind.endswith("message") else KIND
 
 
-def read_message(content: Json, *, is_reply: bool = False) -> Written | str:
-    """Read the content of an `m.room.message`; arguments as in `read_content`."""
+def read_message(content: Json) -> Written | str:
+    """Read the content of an `m.room.message`."""
     kind = wire.text(content, "msgtype")
     match kind:
         case "m.text" | "m.notice":
-            return _text(plain(content, is_reply=is_reply), notice=kind == "m.notice")
+            return _text(plain(content), notice=kind == "m.notice")
         case "m.emote":
-            done = plain(content, is_reply=is_reply)
+            done = plain(content)
             return _text(f"* {done}" if done.strip() else "")
         case "m.audio" if any(key in content for key in _VOICE):
             return read_file(content, "voice")
@@ -109,7 +106,7 @@ def read_message(content: Json, *, is_reply: bool = False) -> Written | str:
         case "m.location":
             return _location(content)
         case _ if kind.startswith(_EFFECTS):
-            return _text(plain(content, is_reply=is_reply))
+            return _text(plain(content))
         case _:
             return KIND if kind else MALFORMED
 
@@ -155,7 +152,7 @@ def read_poll(content: Json) -> Written | str:
     return Written(model.CustomerText(whole), wrap="agent.poll") if whole else MALFORMED
 
 
-def plain(content: Json, *, is_reply: bool = False) -> str:
+def plain(content: Json) -> str:
     """Return the text of a message: from its HTML if that is readable, else its body."""
     html = wire.text(content, "formatted_body")
     if html and wire.text(content, "format") == "org.matrix.custom.html":
@@ -165,7 +162,9 @@ def plain(content: Json, *, is_reply: bool = False) -> str:
     body = _visible(wire.text(content, "body"))
     if "](" in body:
         body = _PILL.sub(r"\1", body)
-    return _without_quotation(body) if is_reply else body
+    if body.startswith("> ") and wire.mapping(content, "m.relates_to", "m.in_reply_to"):
+        return _without_quotation(body)
+    return body
 
 
 def _visible(text: str) -> str:
@@ -421,8 +420,7 @@ def _content_event(kind: str, content: Json, event_id: EventId, sender: UserId) 
         corrected = correction(event_id, sender, content, kind)
         if corrected is not None:
             return corrected
-    is_reply = bool(relation and wire.mapping(relation, "m.in_reply_to"))
-    written = read_content(kind, content, is_reply=is_reply)
+    written = read_content(kind, content)
     if isinstance(written, str):
         return record.Unreadable(event_id, sender, written)
     return record.Spoke(
@@ -451,7 +449,7 @@ def recorded(raw: Json) -> Recorded | None:
     if wire.text(relation, "rel_type") == "m.replace":
         replaces = EventId(wire.text(relation, "event_id"))
         content = wire.mapping(content, "m.new_content")
-    written = read_content(kind, content, is_reply=bool(wire.mapping(relation, "m.in_reply_to")))
+    written = read_content(kind, content)
     found = Recorded(event_id, sender, at, replaces=replaces, reply_to=reply_to)
     if isinstance(written, str):
         return found
