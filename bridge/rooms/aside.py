@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from functools import partial
 from itertools import groupby, islice
 from math import ceil
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -66,6 +67,9 @@ AT_LENGTH = (*RESTART, 120.0, 300.0)
 """Back-off of effects that should succeed even if that takes minutes."""
 
 
+Order = TypeVar("Order")
+
+
 class AsideLane:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
@@ -80,7 +84,7 @@ class AsideLane:
             case AskRobot():
                 return Done(came=(Came(await cards.ask_robot(around, effect)),))
             case FetchHistory():
-                return await self._recall(room, effect)
+                return await self._fetch_history(room, effect)
             case TellHistory():
                 listed = await transcripts.list_chats(around, room.record, effect)
                 return Done(came=(Came(listed),))
@@ -94,31 +98,24 @@ class AsideLane:
                 outcome = Outcome.DELIVERED if tried.reason is None else Outcome.REFUSED
                 return Done(came=(Came(tried),), outcome=outcome)
             case SendTranscript():
-                send = partial(transcripts.send_transcript, around, room.record, effect)
                 failed = LookedUp(effect.event_id, "transcript.unavailable")
-                return await _patiently(room, send, SOON, failed)
+                send = transcripts.send_transcript
+                return await self._patiently(room, send, effect, SOON, failed)
             case ShowBridge():
-                say = lambda: cards.show_bridge(around, room.record)  # noqa: E731 - reads it anew
-                return await _patiently(room, say, SOON, None)
-            case ShowPanel():
-                show = partial(show_panel, around, room.record, effect)
-                asked = effect.event_id
+                return await self._patiently(room, show_bridge, effect, SOON)
+            case ShowPanel(event_id=asked):
                 said = None if asked is None else LookedUp(asked, "panel.unavailable")
-                return await _patiently(room, show, SOON, said)
+                return await self._patiently(room, show_panel, effect, SOON, said)
             case TellStatus():
-                tell = partial(tell_status, around, room.record, effect)
-                return await _patiently(room, tell, RESTART, None)
+                return await self._patiently(room, tell_status, effect, RESTART)
             case Conceal():
-                hide = partial(conceal, around, room.record, effect.event_id)
                 failed = LookedUp(effect.event_id, "login.delete")
-                return await _patiently(room, hide, AT_LENGTH, failed)
-            case Decline():
-                _log.info(
-                    "invitation refused", room=room.room_id, inviter=effect.inviter, why=effect.why
-                )
-                return await _patiently(room, partial(self._decline, room, effect), AT_LENGTH, None)
+                return await self._patiently(room, conceal, effect, AT_LENGTH, failed)
+            case Decline(inviter=by, why=why):
+                _log.info("invitation refused", room=room.room_id, inviter=by, why=why)
+                return await self._patiently(room, decline, effect, AT_LENGTH)
 
-    async def _recall(self, room: Room, ask: FetchHistory) -> Done:
+    async def _fetch_history(self, room: Room, ask: FetchHistory) -> Done:
         """Fetch the call centre's history; empty if the server keeps none."""
         try:
             entries = await self._around.link.history(room.account, MOST_RECALLED)
@@ -137,44 +134,37 @@ class AsideLane:
         told, picture = await figures(self._around, room.record, order)
         done = Done()
         if picture is not None:
-            send = partial(send_figures, self._around, room.record, row, picture)
-            done = await _patiently(room, send, SOON, None)
+            done = await self._patiently(room, send_figures, (row, picture), SOON)
         done.came = (Came(told),)
         return done
 
-    async def _decline(self, room: Room, order: Decline) -> None:
-        """Decline an invitation; a refusal means that it was withdrawn meanwhile."""
-        try:
-            await self._around.matrix.leave(room.record.matrix_id, order.user, order.reason)
-        except Refused as error:
-            _log.debug("nothing to decline", room=room.room_id, why=error.code)
+    async def _patiently(
+        self,
+        room: Room,
+        attempt: Callable[[Surroundings, RoomRecord, Order], Awaitable[LookedUp | EventId | None]],
+        order: Order,
+        waits: tuple[float, ...],
+        failed: LookedUp | None = None,
+    ) -> Done:
+        """Retry transient errors with back-off; at the end, or if refused, answer with `failed`.
 
-
-async def _patiently(
-    room: Room,
-    attempt: Callable[[], Awaitable[LookedUp | EventId | None]],
-    waits: tuple[float, ...],
-    failed: LookedUp | None,
-) -> Done:
-    """Retry transient errors with back-off; at the end, or if refused, answer with `failed`.
-
-    An attempt returns an answer for the room, or the event that it sent there, if either.
-    """
-    outcome = Outcome.FAILED
-    for wait in (*waits, None):
-        try:
-            came = await attempt()
-        except Unavailable as error:
-            _log.info("effect failed, retrying", room=room.room_id, why=str(error), wait=wait)
-            if wait is not None:
-                await room.pause(max(wait, min(error.retry_after or 0, 60.0)))
-        except Refused as error:
-            _log.warning("effect refused", room=room.room_id, why=error.code)
-            outcome = Outcome.REFUSED
-            break
-        else:
-            return Done(came=(Came(came),)) if isinstance(came, LookedUp) else Done(came)
-    return Done(came=() if failed is None else (Came(failed),), outcome=outcome)
+        An attempt returns an answer for the room, or the event that it sent there, if either.
+        """
+        outcome = Outcome.FAILED
+        for wait in (*waits, None):
+            try:
+                came = await attempt(self._around, room.record, order)
+            except Unavailable as error:
+                _log.info("effect failed, retrying", room=room.room_id, why=str(error), wait=wait)
+                if wait is not None:
+                    await room.pause(max(wait, min(error.retry_after or 0, 60.0)))
+            except Refused as error:
+                _log.warning("effect refused", room=room.room_id, why=error.code)
+                outcome = Outcome.REFUSED
+                break
+            else:
+                return Done(came=(Came(came),)) if isinstance(came, LookedUp) else Done(came)
+        return Done(came=() if failed is None else (Came(failed),), outcome=outcome)
 
 
 async def try_login(around: Surroundings, account: Account, order: TryLogin) -> LoginTried:
@@ -188,6 +178,15 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
         code = ResultCode.FAILURE if failure.code is None else failure.code
         return LoginTried(order.event_id, order.login, "login.refused", int(code))
     return LoginTried(order.event_id, order.login)
+
+
+async def show_bridge(
+    around: Surroundings, record: RoomRecord, _: ShowBridge | None = None
+) -> None:
+    """Write the room's `m.bridge` state if it has changed and the host may write it."""
+    with suppress(Refused):
+        state = bridge_state_of(around.rules, record)
+        await around.matrix.show_bridge(record.matrix_id, record.host, *state)
 
 
 async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> EventId:
@@ -212,14 +211,23 @@ async def show_panel(around: Surroundings, record: RoomRecord, order: ShowPanel)
     return None if event_id is None else LookedUp(event_id, key, {"url": rules.panel_url})
 
 
-async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -> LookedUp | None:
+async def conceal(around: Surroundings, record: RoomRecord, order: Conceal) -> LookedUp | None:
     """Erase a password from the journal and redact it; if refused, return the reply to say so."""
+    event_id = order.event_id
     await around.store.forget_body(record.room_id, event_id)
     try:
         await around.matrix.redact(record.matrix_id, record.host, event_id, f"conceal.{event_id}")
     except Refused:
         return LookedUp(event_id, "login.delete")
     return None
+
+
+async def decline(around: Surroundings, record: RoomRecord, order: Decline) -> None:
+    """Decline an invitation; a refusal means that it was withdrawn meanwhile."""
+    try:
+        await around.matrix.leave(record.matrix_id, order.user, order.reason)
+    except Refused as error:
+        _log.debug("nothing to decline", room=record.room_id, why=error.code)
 
 
 # --- the audit ------------------------------------------------------------------------------------
@@ -356,9 +364,10 @@ def _lines(telling: Telling, found: Figures) -> list[str]:
 
 
 async def send_figures(
-    around: Surroundings, record: RoomRecord, row: EffectRow, picture: Blob
+    around: Surroundings, record: RoomRecord, order: tuple[EffectRow, Blob]
 ) -> EventId:
     """Post the chart with a legend; raises Unavailable or Refused."""
+    row, picture = order
     caption = Telling(around.rules, record).say("stats.picture")
     txn_id = f"stats.{row.created:x}.{row.seq}"
     send = around.matrix.send_file

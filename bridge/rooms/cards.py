@@ -1,4 +1,4 @@
-"""Cards: notices that a reaction, vote or word can answer. Pure, but for the two coroutines.
+"""Cards: notices that a reaction, vote or word can answer. Pure, but for `ask_robot`.
 
 A room's record keeps its newest cards (`OurCard`: rating question, queue card, answer of the
 knowledge base, offer of a call-back, the robot's proposals); a reaction to one is an instruction to
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 
 import structlog
 from msgspec.structs import replace
@@ -29,7 +28,7 @@ from bridge.conversation.chat import ended_at, unhappy
 from bridge.conversation.queue import awaited, callback_wanted, hidden
 from bridge.conversation.turn import plain_text
 from bridge.ids import EventId, QueueId, SessionId
-from bridge.rooms.ports import CallFailure, Refused
+from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import (
     CardKind,
     Meaning,
@@ -40,7 +39,7 @@ from bridge.rooms.record import (
     RoomRecord,
     Spoke,
 )
-from bridge.rooms.rules import Rules, bare_sign, bridge_state_of, narrow
+from bridge.rooms.rules import Rules, bare_sign, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
 from bridge.texts import WORDS, Texts, duration, fallbacks, waiting_range
@@ -500,13 +499,6 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
 
 def _trimmed(words: str) -> str:
     return narrow(words).strip().rstrip(_EDGES)
-
-
-async def show_bridge(around: Surroundings, record: RoomRecord) -> None:
-    """Write the room's `m.bridge` state if it has changed and the host may write it."""
-    with suppress(Refused):
-        state = bridge_state_of(around.rules, record)
-        await around.matrix.show_bridge(record.matrix_id, record.host, *state)
 
 
 # --- answers of the knowledge base ----------------------------------------------------------------

@@ -26,7 +26,8 @@ from bridge.conversation import model
 from bridge.ids import EventId, QueueId, UserId, server_of
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
-from bridge.rooms.cards import choices, name_of, second_line, show_bridge, shown
+from bridge.rooms.aside import show_bridge
+from bridge.rooms.cards import choices, name_of, second_line, shown
 from bridge.rooms.record import (
     CardKind,
     CardPosted,

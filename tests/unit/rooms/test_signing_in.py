@@ -355,10 +355,10 @@ async def test_a_login_message_is_redacted_or_its_sender_asked_to_delete_it() ->
     await world.chatting()
     record = await world.stored()
     world.matrix.level = 100
-    assert await aside.conceal(world.around, record, EventId("$1")) is None
+    assert await aside.conceal(world.around, record, Conceal(EventId("$1"))) is None
     assert world.matrix.redacted == ["$1"]
     world.matrix.level = 0
-    told = await aside.conceal(world.around, record, EventId("$2"))
+    told = await aside.conceal(world.around, record, Conceal(EventId("$2")))
     assert told == LookedUp(EventId("$2"), "login.delete")
 
 
