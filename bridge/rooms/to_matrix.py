@@ -140,73 +140,86 @@ class MatrixLane:
     """
 
     def __init__(self, around: Surroundings, instance: str, dated: int = 0) -> None:
-        self._around = around
-        self._matrix = around.matrix
-        self._instance = instance
-        self._dated = dated
+        self.around = around
+        self.instance = instance
+        self.dated = dated
 
     begin = None
     """No effect of this lane can start synchronously: all wait for the homeserver."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
-        effect, wait = _effects.decode(row.effect), FIRST_WAIT
-        said, moved_at = isinstance(effect, model.Say) and effect.key, room.record.moved_at
+        return await Delivery(self, room, row).run()
+
+
+class Delivery:
+    """One row of the lane, until the homeserver has accepted or refused it."""
+
+    def __init__(self, lane: MatrixLane, room: Room, row: EffectRow) -> None:
+        self._lane = lane
+        self._around = lane.around
+        self._matrix = lane.around.matrix
+        self._room = room
+        self._row = row
+
+    @property
+    def record(self) -> RoomRecord:
+        """The room's present record: it may change while the effect is being retried."""
+        return self._room.record
+
+    async def run(self) -> Done:
+        effect, wait = _effects.decode(self._row.effect), FIRST_WAIT
+        said, moved_at = isinstance(effect, model.Say) and effect.key, self.record.moved_at
         if said in _UNSAID or isinstance(effect, model.EndPoll):
             return Done(outcome=Outcome.DISCARDED, detail="from an earlier version")
-        if said == _INVITE_US and room.record.place is not None and row.created <= moved_at:
+        if said == _INVITE_US and self.record.place is not None and self._row.created <= moved_at:
             return Done(outcome=Outcome.DISCARDED, detail="the bridge is in the new room")
         while True:
             try:
-                if row.created <= max(moved_at, self._around.clock.now() - REMEMBERED):
-                    await self._look_back(room, row, effect)
-                return await self._perform(room, row, effect)
+                if self._row.created <= max(moved_at, self._around.clock.now() - REMEMBERED):
+                    await self._look_back(effect)
+                return await self._perform(effect)
             except ports.Unavailable as error:
-                waiting_since = max(row.created, row.revived or 0)
+                waiting_since = max(self._row.created, self._row.revived or 0)
                 if self._around.clock.now() - waiting_since >= GIVE_UP_AFTER:
-                    return self._give_up(room, row, effect, str(error))
+                    return self._give_up(effect, str(error))
                 asked = error.retry_after
                 pause = wait if asked is None else min(asked, MOST_ASKED)
-                about = log_fields(room.record, row, effect)
-                _log.info(
-                    "the homeserver has not accepted an effect yet",
-                    **about,
-                    wait=pause,
-                    why=str(error),
-                )
-                await room.pause(pause)
+                about = self._about(effect) | {"wait": pause, "why": str(error)}
+                _log.info("the homeserver has not accepted an effect yet", **about)
+                await self._room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
                 if error.code == FORBIDDEN and not isinstance(effect, EnterRoom):
-                    if room.record.upgrade is not None:
+                    if self.record.upgrade is not None:
                         raise Shut from error
-                    if await self._is_being_replaced(room, row):
-                        await room.pause(NEWS_AFTER)
+                    if await self._is_being_replaced():
+                        await self._room.pause(NEWS_AFTER)
                         continue
-                left = room.record.membership is Membership.LEFT
+                left = self.record.membership is Membership.LEFT
                 if isinstance(effect, model.Relay) and not left:
                     with suppress(ports.Refused, ports.Unavailable):  # the customer should know
-                        await self._describe(room, row, effect)
-                return self._give_up(room, row, effect, error.code)
+                        await self._describe(effect)
+                return self._give_up(effect, error.code)
 
-    async def _look_back(self, room: Room, row: EffectRow, effect: InRoom) -> None:
+    async def _look_back(self, effect: InRoom) -> None:
         """Look in the room for a row's events, as its transaction ids may be forgotten by now.
 
         Ids are per room, so an agent's message may also stand in the room before the upgrade.
         """
-        record = room.record
+        record = self.record
         places = [(record.matrix_id, record.host)]
-        if isinstance(effect, model.Relay) and row.created < record.moved_at:
-            former, ghost = record.room_at(row.created), self._matrix.ghost_of(effect.agent)
+        if isinstance(effect, model.Relay) and self._row.created < record.moved_at:
+            former, ghost = record.room_at(self._row.created), self._matrix.ghost_of(effect.agent)
             places += [(former, record.host), (former, ghost)]
         for room_id, reader in places:
             try:
-                await self._matrix.find_markers(room_id, reader, row.created)
+                await self._matrix.find_markers(room_id, reader, self._row.created)
             except ports.Refused as error:
-                _log.info("a room cannot be read", **log_fields(record, row), why=error.code)
+                _log.info("a room cannot be read", **self._about(), why=error.code)
 
-    async def _is_being_replaced(self, room: Room, row: EffectRow) -> bool:
+    async def _is_being_replaced(self) -> bool:
         """True if the room was upgraded, or may have been, and that event has not arrived yet."""
-        record, late = room.record, self._around.clock.now() - row.created >= NEWS_WITHIN
+        record, late = self.record, self._around.clock.now() - self._row.created >= NEWS_WITHIN
         if late or record.membership is not Membership.JOINED:
             return False
         try:
@@ -216,71 +229,81 @@ class MatrixLane:
         except ports.Refused:
             return False
 
-    def _give_up(self, room: Room, row: EffectRow, effect: InRoom, why: str) -> Done:
+    def _give_up(self, effect: InRoom, why: str) -> Done:
         if isinstance(effect, EnterRoom):
-            later = _behind(room, row)
+            later = self._behind()
             if any(isinstance(one, EnterRoom) and one.into == effect.into for one in later):
                 return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer invitation")
             return Done(came=(Came(EntryFailed(why)),), outcome=Outcome.REFUSED, detail=why)
-        left = room.record.membership is Membership.LEFT
+        left = self.record.membership is Membership.LEFT
         if left or isinstance(effect, LeaveRoom | model.AgentsLeft):
             return Done(outcome=Outcome.DISCARDED, detail=why)
-        about = log_fields(room.record, row, effect)
-        _log.error("an effect is a dead letter now; see `dead-letters list`", **about, why=why)
+        about = self._about(effect) | {"why": why}
+        _log.error("an effect is a dead letter now; see `dead-letters list`", **about)
         return Done(outcome=Outcome.DEAD, detail=why)
 
-    def _perform(self, room: Room, row: EffectRow, effect: _Carried) -> Awaitable[Done]:
+    def _perform(self, effect: _Carried) -> Awaitable[Done]:
         if isinstance(effect, model.Relay):  # by far the most frequent
-            return self._relay(room, row, effect)
+            return self._relay(effect)
         match effect:
             case model.Say():
-                return self._say(room, row, effect)
+                return self._say(effect)
             case model.Reported():
-                return self._report(room, row, effect)
+                return self._report(effect)
             case model.Card():
-                return self._card(room, row, effect)
+                return self._card(effect)
             case model.AskRating():
-                return self._ask_rating(room, row, effect)
+                return self._ask_rating(effect)
             case ShowAnswer() | model.Offer() | model.CallbackCard():
-                return self._offer(room, row, effect)
+                return self._offer(effect)
             case PutSigns():
-                return self._sign(room, row, effect)
+                return self._sign(effect)
             case AskQueue():
-                return self._ask_queue(room, row, effect)
+                return self._ask_queue(effect)
             case ShowSettings():
-                return self._show_settings(room, effect)
+                return self._show_settings(effect)
             case model.TakeBack():
-                return self._take_back(room, row, effect)
+                return self._take_back(effect)
             case model.AgentsCame():
-                return self._agents_came(room, row, effect)
+                return self._agents_came(effect)
             case EnterRoom():
-                return self._enter(room, effect)
+                return self._enter(effect)
             case LeaveRoom() | model.AgentsLeft():
-                return self._leave(room, row, effect)
+                return self._leave(effect)
             case RedactAll():
-                return self._redact_all(room, row, effect)
+                return self._redact_all(effect)
 
-    def _transaction_id(self, room: Room, row: EffectRow, sender: UserId) -> str:
-        moment = f".{row.created:x}" if row.created >= self._dated else ""
-        if sender == room.record.host and row.created < room.record.moved_at:
+    def txn_id(self, sender: UserId, part: str = "") -> str:
+        """Return the transaction id of one event; `part` tells the row's events apart."""
+        row, lane = self._row, self._lane
+        moment = f".{row.created:x}" if row.created >= lane.dated else ""
+        if sender == self.record.host and row.created < self.record.moved_at:
             moment += ".moved"  # the host's notice in the former room does not count in this one
-        return f"{self._instance}.{row.seq}{moment}.{_digest(sender)}"
+        return f"{lane.instance}.{row.seq}{moment}.{_digest(sender)}{part}"
+
+    def _behind(self) -> Iterator[StoredEffect | None]:
+        """Return the effects that wait for this one."""
+        row = self._row
+        return (peek(other) for other in self._room.rows(row.lane) if other.seq > row.seq)
+
+    def _about(self, effect: InRoom | None = None) -> dict[str, object]:
+        return log_fields(self.record, self._row, effect)
 
     # --- notices ----------------------------------------------------------------------------
 
-    async def _say(self, room: Room, row: EffectRow, say: model.Say) -> Done:
-        keys, record = filter(None, (say.key, say.also)), room.record
+    async def _say(self, say: model.Say) -> Done:
+        keys, record = filter(None, (say.key, say.also)), self.record
         thread = thread_in_use(record, self._around.clock.now())
         notice = ports.NoticeText(
-            "\n".join(self._sentence(room, key, say.args) for key in keys),
+            "\n".join(self._sentence(key, say.args) for key in keys),
             reply_to=say.reply_to,
             thread=thread.root if thread is not None and thread.latest == say.reply_to else None,
             ping=say.ping,
             mentions=_rung(record) if say.ping else (),
         )
-        return Done(await self._notice(room, row, notice))
+        return Done(await self._notice(notice))
 
-    async def _report(self, room: Room, row: EffectRow, told: model.Reported) -> Done:
+    async def _report(self, told: model.Reported) -> Done:
         """Reply to an event that was not delivered; a request for verification is declined."""
         if told.key == model.COUNTED:
             return Done(outcome=Outcome.DISCARDED, detail="reported as a count")
@@ -288,128 +311,128 @@ class MatrixLane:
         also = "again.hint" if again else ""
         # Element hides call events, and replies to them.
         about = None if told.key == "unreadable.call" else told.event_id
-        done = await self._say(room, row, model.Say(told.key, told.args, about, also=also))
+        done = await self._say(model.Say(told.key, told.args, about, also=also))
         if told.key == "unreadable.verification":
-            asked = UserId(str(told.args.get("user", room.record.host)))
+            asked = UserId(str(told.args.get("user", self.record.host)))
             cancel = self._matrix.cancel_verification
-            txn_id = f"{self._transaction_id(room, row, asked)}.cancel"
+            txn_id = self.txn_id(asked, ".cancel")
             with suppress(ports.Refused):
-                await cancel(room.record.matrix_id, asked, told.event_id, txn_id)
+                await cancel(self.record.matrix_id, asked, told.event_id, txn_id)
         if again and told.key != "undelivered.too_fast" and done.event_id is not None:
-            host = room.record.host
-            txn_id = f"{self._transaction_id(room, row, host)}.again"
+            host, where = self.record.host, self.record.matrix_id
+            txn_id = self.txn_id(host, ".again")
             with suppress(ports.Refused):
-                await self._matrix.react(room.record.matrix_id, host, done.event_id, AGAIN, txn_id)
+                await self._matrix.react(where, host, done.event_id, AGAIN, txn_id)
         return done
 
-    async def _notice(self, room: Room, row: EffectRow, notice: ports.Notice) -> EventId:
-        host = room.record.host
-        txn_id = self._transaction_id(room, row, host)
-        return await self._matrix.say(room.record.matrix_id, host, notice, txn_id)
+    async def _notice(self, notice: ports.Notice) -> EventId:
+        host = self.record.host
+        return await self._matrix.say(self.record.matrix_id, host, notice, self.txn_id(host))
 
-    async def _card(self, room: Room, row: EffectRow, card: model.Card) -> Done:
+    async def _poll(self, poll: ports.Poll, part: str) -> EventId | None:
+        """Send a poll; None if it has too many answers, or the room refuses polls."""
+        if len(poll.answers) > MOST_ANSWERS:
+            return None
+        where, host = self.record.matrix_id, self.record.host
+        try:
+            return await self._matrix.poll(where, host, poll, self.txn_id(host, part))
+        except ports.Refused as error:
+            _log.info("poll refused", **self._about(), why=error.code)
+            return None
+
+    async def _card(self, card: model.Card) -> Done:
         """Post or edit this chat's card, unless a newer version waits in the lane.
 
         The first is always posted, with the newest text: a repeat after a crash returns its id.
         """
-        anchor = room.record.anchored(f"card:{card.number}")
-        earlier = await room.anchor(anchor)
-        for other in _behind(room, row):
+        anchor = self.record.anchored(f"card:{card.number}")
+        earlier = await self._room.anchor(anchor)
+        for other in self._behind():
             if isinstance(other, model.Card) and other.number == card.number:
                 if earlier is not None:
                     return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer card")
                 card = other
-        notice = ports.EditableNotice(self._shown(room, card), edits=earlier)
-        event_id = await self._notice(room, row, notice)
+        notice = ports.EditableNotice(self._shown(card), edits=earlier)
+        event_id = await self._notice(notice)
         posted = request_card(card, earlier or event_id, CardKind.QUEUE)
-        came = () if posted.card in room.record.cards else (Came(posted),)
+        came = () if posted.card in self.record.cards else (Came(posted),)
         return Done(event_id, None if earlier else anchor, came)
 
-    def _shown(self, room: Room, card: model.Card) -> str:
+    def _shown(self, card: model.Card) -> str:
         """Return the card's text, at most two lines; in the queue, the second tells the wait."""
-        language, args = self._around.rules.language_for(room.record), card.args
+        language, args = self._around.rules.language_for(self.record), card.args
         space = " " if language == "en" else ""
-        first = (self._sentence(room, key, args) for key in (card.key, *card.more))
-        below = space.join(self._sentence(room, key, args) for key in card.below)
-        phase, around = room.record.conversation.phase, self._around
+        first = (self._sentence(key, args) for key in (card.key, *card.more))
+        below = space.join(self._sentence(key, args) for key in card.below)
+        phase, around = self.record.conversation.phase, self._around
         if card.key in WAITING and isinstance(phase, model.Queued):
             now = around.clock.now()
             below = second_line(around.rules.texts, language, phase, around.waits, now)
         return "\n".join(filter(None, (space.join(first), below)))
 
-    def _sentence(self, room: Room, key: str, args: model.Args) -> str:
+    def _sentence(self, key: str, args: model.Args) -> str:
         rules, key = self._around.rules, _FORMER.get(key, key)
         # An effect stored by an earlier version may lack placeholders of today's sentences.
         command = f"{rules.prefix} {args.get('near', key.rpartition('.')[2])}"
         missing = {"commands": command, "command": command}
         missing |= dict.fromkeys(("rating", "link", "left", "now"), "…") | {"more": ""}
         known = {"prefix": rules.prefix, **missing, **args}
-        language = rules.language_for(room.record)
+        language = rules.language_for(self.record)
         queue, opens, rating = known.get("queue"), known.get("opens"), known.get("rating")
         if isinstance(wait := known.get("wait"), int):
             known["wait"] = waiting_range(language, 0, wait)
         if isinstance(rating, int):
-            told = room.record.conversation.ratings
+            told = self.record.conversation.ratings
             known["rating"] = name_of(rules, language, told, rating)
         if isinstance(queue, int):
             known["queue"] = rules.queue_name(queue)
             if isinstance(opens, int):
                 now = self._around.clock.now()
-                zone = rules.zone_of(queue, room.record.settings)
+                zone = rules.zone_of(queue, self.record.settings)
                 known["opens"] = clock_time(language, opens, zone, now_ms=now)
-        return rules.sentence(room.record, key, known)
+        return rules.sentence(self.record, key, known)
 
     # --- notices answered by a reaction or a vote --------------------------------------------
 
-    async def _offer(
-        self, room: Room, row: EffectRow, offer: ShowAnswer | model.Offer | model.CallbackCard
-    ) -> Done:
+    async def _offer(self, offer: ShowAnswer | model.Offer | model.CallbackCard) -> Done:
         about = offer.event_id if isinstance(offer, ShowAnswer) else None
-        done = await self._say(room, row, model.Say(offer.key, offer.args, reply_to=about))
+        done = await self._say(model.Say(offer.key, offer.args, reply_to=about))
         if done.event_id is not None:
-            done.came = (Came(offered(offer, done.event_id, room.record.conversation.number)),)
+            done.came = (Came(offered(offer, done.event_id, self.record.conversation.number)),)
         return done
 
-    async def _ask_rating(self, room: Room, row: EffectRow, ask: model.AskRating) -> Done:
+    async def _ask_rating(self, ask: model.AskRating) -> Done:
         """Send a poll with a text fallback for other clients; if polls are refused, text alone."""
-        rules, record = self._around.rules, room.record
+        rules, record = self._around.rules, self.record
         options = choices(rules, rules.language_for(record), ask.ratings)
         args: model.Args = {"options": shown(options), "best": next(iter(options))}
-        text, event_id = self._sentence(room, "rating.ask", args), None
-        if len(options) <= MOST_ANSWERS:
-            answers = tuple((str(number), label) for number, label in options.items())
-            poll = ports.Poll(self._sentence(room, "rating.question", {}), answers, text)
-            txn_id = f"{self._transaction_id(room, row, record.host)}.poll"
-            try:
-                event_id = await self._matrix.poll(room.record.matrix_id, record.host, poll, txn_id)
-            except ports.Refused as error:
-                _log.info("poll refused", **log_fields(room.record, row), why=error.code)
-        if event_id is None:
-            event_id = await self._notice(room, row, ports.NoticeText(text))
+        text = self._sentence("rating.ask", args)
+        answers = tuple((str(number), label) for number, label in options.items())
+        poll = ports.Poll(self._sentence("rating.question", {}), answers, text)
+        event_id = await self._poll(poll, ".poll") or await self._notice(ports.NoticeText(text))
         card = OurCard(event_id, CardKind.RATING, ask.session_id, choices=tuple(options))
         return Done(event_id, came=(Came(CardPosted(card)),))
 
-    async def _sign(self, room: Room, row: EffectRow, wish: PutSigns) -> Done:
+    async def _sign(self, wish: PutSigns) -> Done:
         """Add and remove reactions on a notice; its text names the same choices in words."""
-        host, where, done = room.record.host, room.record.matrix_id, Done()
-        txn_id = self._transaction_id(room, row, host)
+        host, where, done = self.record.host, self.record.matrix_id, Done()
         for number, sign in enumerate((*wish.signs, *wish.gone)):
-            sign_id = f"{txn_id}.{number}"
-            anchor = room.record.anchored(f"{sign}:{wish.event_id}")
+            sign_id = self.txn_id(host, f".{number}")
+            anchor = self.record.anchored(f"{sign}:{wish.event_id}")
             try:
                 if sign in wish.signs:
                     react = self._matrix.react(where, host, wish.event_id, sign, sign_id)
                     done.event_id = await react
                     done.anchor = anchor if sign in {BELL, CROSS} else None
-                elif (known := await room.anchor(anchor)) is not None:
+                elif (known := await self._room.anchor(anchor)) is not None:
                     await self._matrix.redact(where, host, known, sign_id)
             except ports.Refused as error:
-                _log.info("reaction refused", **log_fields(room.record, row), why=error.code)
+                _log.info("reaction refused", **self._about(), why=error.code)
         return done
 
-    async def _ask_queue(self, room: Room, row: EffectRow, ask: AskQueue) -> Done:
+    async def _ask_queue(self, ask: AskQueue) -> Done:
         """Offer the queues as a poll with a text fallback for clients without polls."""
-        record = room.record
+        record = self.record
         rules = self._around.rules.of_room(record.settings)
         hours = (rules.hours_of(one.id, record.settings) for one in rules.queues)
         answers = tuple(
@@ -420,26 +443,21 @@ class MatrixLane:
             "queue": rules.queue_name(rules.queue_for(record)),
             "list": "\n".join(f"{number} — {name}" for number, name in answers),
         }
-        text = self._sentence(room, "command.queue_offer", args)
-        poll = ports.Poll(self._sentence(room, "command.queue_question", args), answers, text)
-        if len(answers) <= MOST_ANSWERS:
-            txn_id = self._transaction_id(room, row, record.host)
-            try:
-                event_id = await self._matrix.poll(record.matrix_id, record.host, poll, txn_id)
-                choices = tuple(one.id for one in rules.queues)
-                card = OurCard(event_id, CardKind.QUEUES, choices=choices)
-                return Done(event_id, came=(Came(CardPosted(card)),))
-            except ports.Refused as error:
-                _log.info("poll refused", **log_fields(record, row), why=error.code)
-        notice = ports.NoticeText(text, reply_to=ask.event_id or None)
-        return Done(await self._notice(room, row, notice))
+        text = self._sentence("command.queue_offer", args)
+        poll = ports.Poll(self._sentence("command.queue_question", args), answers, text)
+        event_id = await self._poll(poll, "")
+        if event_id is None:
+            notice = ports.NoticeText(text, reply_to=ask.event_id or None)
+            return Done(await self._notice(notice))
+        card = OurCard(event_id, CardKind.QUEUES, choices=tuple(one.id for one in rules.queues))
+        return Done(event_id, came=(Came(CardPosted(card)),))
 
-    async def _show_settings(self, room: Room, effect: ShowSettings) -> Done:
+    async def _show_settings(self, effect: ShowSettings) -> Done:
         """Write the current settings to the state event, if it differs.
 
         If the host may not, the room is told so once: by the change that made it differ.
         """
-        record, matrix, told = room.record, self._matrix, None
+        record, matrix, told = self.record, self._matrix, None
         try:
             shown = await matrix.configuration(record.matrix_id, record.host)
         except ports.Refused as error:
@@ -458,10 +476,10 @@ class MatrixLane:
 
     # --- coming and going ---------------------------------------------------------------------
 
-    async def _enter(self, room: Room, effect: EnterRoom) -> Done:
-        where, host = effect.into or room.record.matrix_id, effect.host
+    async def _enter(self, effect: EnterRoom) -> Done:
+        where, host = effect.into or self.record.matrix_id, effect.host
         if server_of(effect.inviter) != server_of(host):
-            await room.pause(FEDERATED)
+            await self._room.pause(FEDERATED)
         entry = await self._matrix.enter(where, host, effect.inviter, encrypt=effect.encrypt)
         earlier = [
             Came(MatrixEvent(raw), event_id)
@@ -471,7 +489,7 @@ class MatrixLane:
         order = tuple(EventId(one.key) for one in earlier if one.key is not None)
         return Done(came=(*earlier, Came(replace(entry.found, order=order))))
 
-    async def _leave(self, room: Room, row: EffectRow, order: LeaveRoom | model.AgentsLeft) -> Done:
+    async def _leave(self, order: LeaveRoom | model.AgentsLeft) -> Done:
         """Leave the room; not being a member is no error.
 
         A host that is invited again has left: only this answer was lost, or it was removed.
@@ -479,16 +497,16 @@ class MatrixLane:
         if isinstance(order, model.AgentsLeft):
             ghosts = map(self._matrix.ghost_of, map(frames.Agent, order.agents))
             order = LeaveRoom(tuple(ghosts))
-        log = _log.bind(room=room.room_id)
+        log = _log.bind(room=self._room.room_id)
         if order.why:
             log.info("invitation refused", inviter=order.inviter, why=order.why)
-        users, where = order.users, order.former or room.record.matrix_id
+        users, where = order.users, order.former or self.record.matrix_id
         if order.former is not None:
-            chats = room.record.chats
+            chats = self.record.chats
             agents = (frames.Agent(agent.id) for chat in chats for agent in chat.agents)
             users += tuple(map(self._matrix.ghost_of, agents))
-        entering = (one for one in _behind(room, row) if isinstance(one, EnterRoom))
-        invited = {one.host for one in entering if (one.into or room.record.matrix_id) == where}
+        entering = (one for one in self._behind() if isinstance(one, EnterRoom))
+        invited = {one.host for one in entering if (one.into or self.record.matrix_id) == where}
         for user in users:
             if user in invited:
                 continue
@@ -498,12 +516,12 @@ class MatrixLane:
                 log.debug("leave refused", why=error.code)
         return Done()
 
-    async def _redact_all(self, room: Room, row: EffectRow, order: RedactAll) -> Done:
+    async def _redact_all(self, order: RedactAll) -> Done:
         """Redact events where allowed: as the host, or, for the bridge's own events, as a ghost."""
-        record, done, theirs = room.record, 0, [*order.theirs]
+        record, done, theirs = self.record, 0, [*order.theirs]
         host, where, ours = record.host, record.matrix_id, list[EventId]()
         if not theirs:
-            await room.written()  # events that were just being sent
+            await self._room.written()  # events that were just being sent
             theirs, ours = await self._around.store.eraser.events_of(record.room_id)
         own = frozenset(ours)
         rows = await self._around.store.chats(record.room_id, MOST_CHATS)
@@ -512,38 +530,37 @@ class MatrixLane:
         ghosts = [self._matrix.ghost_of(frames.Agent(agent)) for agent in sorted(agents)]
         for event_id in (*theirs, *ours):
             for user in (host, *ghosts) if event_id in own else (host,):
-                txn_id = f"{self._transaction_id(room, row, user)}.{event_id}"
                 with suppress(ports.Refused):
+                    txn_id = self.txn_id(user, f".{event_id}")
                     await self._matrix.redact(where, user, event_id, txn_id)
                     done += 1
                     break
         return Done(detail=f"{done} of {len(theirs) + len(ours)}")
 
-    async def _agents_came(self, room: Room, row: EffectRow, came: model.AgentsCame) -> Done:
+    async def _agents_came(self, came: model.AgentsCame) -> Done:
         """Join the ghosts to the room; for those shut out the host speaks (`MatrixPort.relay`)."""
-        if room.record.direct:
+        if self.record.direct:
             # Before they join, so that no client counts three members even for a moment.
             ghosts = tuple(map(self._matrix.ghost_of, came.agents))
-            await self._matrix.name_service_members(room.record.matrix_id, room.record.host, ghosts)
+            await self._matrix.name_service_members(self.record.matrix_id, self.record.host, ghosts)
         outside: list[str] = []
         for agent in came.agents:
             outside.append(agent.name or agent.id)
             with ports.Despite(*ports.SHUT_OUT):
-                await self._welcome(room, agent, came.queue_id)
+                await self._welcome(agent, came.queue_id)
                 outside.pop()
-        about = f"outside:{room.record.conversation.number}:{', '.join(outside)}"
-        done, anchor = Done(), room.record.anchored(about)
-        if outside and await room.anchor(anchor) is None:  # once a chat
-            say = model.Say("agents.outside", {"names": tuple(outside)})
-            done = await self._say(room, row, say)
+        about = f"outside:{self.record.conversation.number}:{', '.join(outside)}"
+        done, anchor = Done(), self.record.anchored(about)
+        if outside and await self._room.anchor(anchor) is None:  # once a chat
+            done = await self._say(model.Say("agents.outside", {"names": tuple(outside)}))
             done.anchor = anchor
         done.detail = "the room does not let the agents in" if outside else ""
-        await show_bridge(self._around, room.record)  # may be missing, or the queue renamed
+        await show_bridge(self._around, self.record)  # may be missing, or the queue renamed
         return done
 
-    async def _welcome(self, room: Room, agent: frames.Agent, queue_id: QueueId | None) -> None:
+    async def _welcome(self, agent: frames.Agent, queue_id: QueueId | None) -> None:
         """Join the ghost to the room; without a picture if there is none (reference 3.9)."""
-        matrix, link, host, icon = self._matrix, self._around.link, room.record.host, None
+        matrix, link, host, icon = self._matrix, self._around.link, self.record.host, None
         source = link.icon_url(agent.icon, queue_id) if agent.icon else ""
         async with AsyncExitStack() as opened:
             if source and not await matrix.icon_known(agent, source):
@@ -551,87 +568,81 @@ class MatrixLane:
                     icon = await opened.enter_async_context(link.fetch(source, ICON_LIMIT))
                 except (ports.TooBig, ports.Unavailable, ports.Refused) as error:
                     told = "no picture for an agent"
-                    _log.info(told, **log_fields(room.record), agent=agent.id, why=str(error))
-            await matrix.welcome_agent(room.record.matrix_id, host, agent, icon, source)
+                    _log.info(told, **log_fields(self.record), agent=agent.id, why=str(error))
+            await matrix.welcome_agent(self.record.matrix_id, host, agent, icon, source)
 
     # --- agents' messages -----------------------------------------------------------------------
 
-    async def _relay(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
+    async def _relay(self, relay: model.Relay) -> Done:
         """Send a message as the agent's ghost, or a notice that it is hidden or not supported."""
-        if hides(self._around.rules, room.record):
+        if hides(self._around.rules, self.record):
             name = relay.agent.name or relay.agent.id
-            say = model.Say("encrypting.not_shown", {"name": name}, ping=relay.ping)
-            done = await self._say(room, row, say)
+            done = await self._say(
+                model.Say("encrypting.not_shown", {"name": name}, ping=relay.ping)
+            )
             done.detail = "the room is not encrypted"
             return done
         recalled = None if relay.posted is None else _recalled(relay.message_id)
-        if recalled is not None and await room.anchor(recalled) is not None:
+        if recalled is not None and await self._room.anchor(recalled) is not None:
             return Done(outcome=Outcome.DISCARDED, detail="recalled before the history was shown")
         ghost = self._matrix.ghost_of(relay.agent)
-        txn_id, content = self._transaction_id(room, row, ghost), relay.content
+        txn_id, content = self.txn_id(ghost), relay.content
         parts: tuple[ports.Part, ...] = ()
         if isinstance(content, frames.AgentText):
-            parts = await self._text(room, relay, content, txn_id)
+            parts = await self._text(relay, content, txn_id)
         elif isinstance(content, frames.AgentLocation):
             # The map decides the datum of the coordinates.
             of = content.map if content.map.strip() else self._around.rules.policy.map
-            parts = await self._send(room, relay, replace(content, map=of), txn_id)
+            parts = await self._send(relay, replace(content, map=of), txn_id)
         elif isinstance(content, frames.AgentMedia):
-            parts = await self._media(room, relay, content, txn_id)
+            parts = await self._media(relay, content, txn_id)
         # Any other content is described in a notice.
-        room.typist.agent_spoke(ghost)
+        self._room.typist.agent_spoke(ghost)
         if parts:
             event_id = parts[0].event_id
             later = (Came(PartPosted(one.text, event_id), key=one.event_id) for one in parts[1:])
             proposed = map(Came, choices_of(relay, event_id))
             return Done(event_id, came=(*later, *proposed))
-        done = await self._describe(room, row, relay)
+        done = await self._describe(relay)
         done.detail = "shown as a notice"
         return done
 
-    async def _take_back(self, room: Room, row: EffectRow, taken: model.TakeBack) -> Done:
+    async def _take_back(self, taken: model.TakeBack) -> Done:
         """Redact a message that the agent recalled, once; or say so in a notice.
 
         The message may be unknown, or stand in the room before an upgrade, which the bridge left.
         """
         anchor = _recalled(taken.message_id)
-        known = None if anchor is None else await room.anchor(anchor)
-        await room.written()  # the event ids of the agent's messages
+        known = None if anchor is None else await self._room.anchor(anchor)
+        await self._room.written()  # the event ids of the agent's messages
         taken = replace(taken, message_id="" if anchor is None else taken.message_id)
-        said = await said_by_agent(self._around, room.record, row.seq, taken)
+        said = await said_by_agent(self._around, self.record, self._row.seq, taken)
         if known is not None and (known in said or not said):
             return Done(outcome=Outcome.DISCARDED, detail="already recalled")
         try:
             for place, event_id in enumerate(said):
-                await self._redact(room, row, self._matrix.ghost_of(taken.agent), event_id, place)
+                await self._redact(self._matrix.ghost_of(taken.agent), event_id, place)
         except ports.Refused as error:
-            _log.info(
-                "a recalled message could not be redacted",
-                **log_fields(room.record, row),
-                why=error.code,
-            )
+            why = error.code
+            _log.info("a recalled message could not be redacted", **self._about(), why=why)
             if known is not None:
                 return Done(outcome=Outcome.DISCARDED, detail="already reported")
         else:
             if said:
                 return Done(said[0], anchor)
-        done = await self._say(room, row, model.Say("chat.recalled"))
+        done = await self._say(model.Say("chat.recalled"))
         done.anchor = anchor
         return done
 
-    async def _redact(
-        self, room: Room, row: EffectRow, ghost: UserId, event_id: EventId, place: int
-    ) -> None:
+    async def _redact(self, ghost: UserId, event_id: EventId, place: int) -> None:
         """Redact an agent's message as its ghost or, if that is refused, as the host."""
-        where, host = room.record.matrix_id, room.record.host
+        where, host, part = self.record.matrix_id, self.record.host, f".{place}"
         try:
-            txn_id = f"{self._transaction_id(room, row, ghost)}.{place}"
-            await self._matrix.redact(where, ghost, event_id, txn_id)
+            await self._matrix.redact(where, ghost, event_id, self.txn_id(ghost, part))
         except ports.Refused:
-            txn_id = f"{self._transaction_id(room, row, host)}.{place}"
-            await self._matrix.redact(where, host, event_id, txn_id)
+            await self._matrix.redact(where, host, event_id, self.txn_id(host, part))
 
-    async def _describe(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
+    async def _describe(self, relay: model.Relay) -> Done:
         key, content = "chat.unknown", relay.content
         args: model.Args = {"agent": relay.agent.name or relay.agent.id}
         if isinstance(content, frames.AgentMedia):
@@ -639,78 +650,76 @@ class MatrixLane:
         else:
             kind = content.message_type if isinstance(content, frames.UnknownContent) else None
             args["type"] = "?" if kind is None else kind
-        return await self._say(room, row, model.Say(key, args, ping=relay.ping))
+        return await self._say(model.Say(key, args, ping=relay.ping))
 
     async def _send(
-        self, room: Room, relay: model.Relay, what: ports.Relayed, txn_id: str
+        self, relay: model.Relay, what: ports.Relayed, txn_id: str
     ) -> tuple[ports.Part, ...]:
-        record = room.record
-        thread = thread_in_use(record, self._around.clock.now())
+        record = self.record
+        thread, where = thread_in_use(record, self._around.clock.now()), record.matrix_id
         rung, host = _rung(record) if relay.ping else (), record.host
         return await self._matrix.relay(
-            room.record.matrix_id, host, relay.agent, what, txn_id, thread=thread, mentions=rung
+            where, host, relay.agent, what, txn_id, thread=thread, mentions=rung
         )
 
     async def _text(
-        self, room: Room, relay: model.Relay, text: frames.AgentText, txn_id: str
+        self, relay: model.Relay, text: frames.AgentText, txn_id: str
     ) -> tuple[ports.Part, ...]:
         """Send a text and the pictures in it, in order, as one event or several."""
         parts: list[ports.Part] = []
-        fragment, absolute = self._dated_text(room, relay, text.html), self._around.link.absolute
+        fragment, absolute = self._dated_text(relay, text.html), self._around.link.absolute
         for number, piece in enumerate(self._matrix.pieces(fragment, absolute)):
             piece_id = f"{txn_id}.p{number}" if number else txn_id
             if isinstance(piece, frames.AgentMedia):
-                sent = await self._media(room, relay, piece, piece_id)
-                parts += sent or await self._send(room, relay, _link_to(piece), piece_id)
+                sent = await self._media(relay, piece, piece_id)
+                parts += sent or await self._send(relay, _link_to(piece), piece_id)
             else:
-                parts += await self._send(room, relay, piece, piece_id)
+                parts += await self._send(relay, piece, piece_id)
             relay = replace(relay, ping=False)
         return tuple(parts)
 
-    def _dated_text(self, room: Room, relay: model.Relay, fragment: str) -> str:
+    def _dated_text(self, relay: model.Relay, fragment: str) -> str:
         """Return the HTML, with the time of writing before a message that came late."""
         if relay.posted is None:
             return fragment
         rules = self._around.rules
-        language = rules.language_for(room.record)
+        language = rules.language_for(self.record)
         if relay.posted:
             now = self._around.clock.now()
             time = clock_time(language, relay.posted, rules.timezone, now_ms=now)
-            said = self._sentence(room, "outage.late", {"time": time})
+            said = self._sentence("outage.late", {"time": time})
         else:
-            said = self._sentence(room, "outage.late_some_time", {})
+            said = self._sentence("outage.late_some_time", {})
         # Decode emoji before looking for markup: eleven of the desk's emoji codes look like it.
         markup = as_markup(decode_emoji(fragment))
         return f"{html.escape(said, quote=False)}<br>{markup}"
 
     async def _media(
-        self, room: Room, relay: model.Relay, media: frames.AgentMedia, txn_id: str
+        self, relay: model.Relay, media: frames.AgentMedia, txn_id: str
     ) -> tuple[ports.Part, ...]:
         """Send a file; return () if it cannot be fetched or exceeds the homeserver's limit."""
         for attempt in range(FETCH_TRIES):
             try:
                 async with AsyncExitStack() as opened:
-                    blob = await self._file(room, media, opened)
+                    blob = await self._file(media, opened)
                     if blob is None:
                         break
                     what = ports.RelayedMedia(media.kind, blob, media.seconds)
-                    return await self._send(room, relay, what, txn_id)
+                    return await self._send(relay, what, txn_id)
             except ports.BrokenOff:
                 if attempt + 1 < FETCH_TRIES:
-                    await room.pause(2**attempt)
+                    await self._room.pause(2**attempt)
             except ports.TooBig:
                 break
             except ports.Refused as error:
                 if error.code != "M_TOO_LARGE":
                     raise
                 told = "an agent's file is too large for the homeserver"
-                _log.warning(told, **log_fields(room.record), why=str(error))
+                _log.warning(told, **log_fields(self.record), why=str(error))
                 break
         return ()
 
-    async def _file(
-        self, room: Room, media: frames.AgentMedia, opened: AsyncExitStack
-    ) -> ports.Blob | None:
+    async def _file(self, media: frames.AgentMedia, opened: AsyncExitStack) -> ports.Blob | None:
         """Open an agent's file until the stack is closed; None if there is none to be had."""
         limit = self._around.rules.limits.file
         if media.data:
@@ -722,16 +731,11 @@ class MatrixLane:
             blob = await opened.enter_async_context(self._around.link.fetch(media.url, limit))
         except ports.Refused as error:
             told = "an agent's file cannot be fetched"
-            _log.info(told, **log_fields(room.record), why=error.code)
+            _log.info(told, **log_fields(self.record), why=error.code)
             return None
         except ports.Unavailable as error:
             raise ports.BrokenOff(str(error)) from error
         return ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
-
-
-def _behind(room: Room, row: EffectRow) -> Iterator[StoredEffect | None]:
-    """Return the effects that wait for this one."""
-    return (peek(other) for other in room.rows(row.lane) if other.seq > row.seq)
 
 
 def _rung(record: RoomRecord) -> tuple[UserId, ...]:
