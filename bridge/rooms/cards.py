@@ -31,6 +31,7 @@ from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import (
     CardKind,
+    CardPosted,
     Meaning,
     OurCard,
     PollAnswered,
@@ -52,11 +53,40 @@ KEPT_CARDS = 20
 FRESH = 3_600_000
 """ms after a chat during which plain words may rate it."""
 
+HELPED, NOT_HELPED, PERSON, BELL, CROSS, AGAIN = "👍", "👎", "🙋", "🔔", "❌", "🔁"
+UNANSWERED = frozenset({"robot.nothing", "robot.too_long", "robot.unreachable"})
+"""Text keys of the knowledge base's answers that offer a person only."""
+WAITING = (
+    *("queue.position", "queue.waiting", "queue.place_said"),
+    *("queue.position_paused", "queue.waiting_paused", "queue.place_said_paused"),
+)
+"""Text keys of the queue card while the customer waits."""
+SIGNS = {
+    **dict.fromkeys(("queue.turn", *WAITING, "callback.promised"), CROSS),
+    "callback.offer": BELL,
+    model.COUNTED: AGAIN,
+}
+"""Text key of a notice about a queue request -> reaction put below it for customers to tap."""
+FORMER = {
+    "callback.goes_on": "callback.promised",
+    "callback.offer_hours": "callback.offer",
+    "callback.promised_hours": "callback.promised",
+    "queue.ended": "history.nobody",
+    "room.upgraded_unsent": "room.closed_unsent",
+    "undelivered.dropped": "undelivered.cancelled",
+    "undelivered.farewell": "chat.thanked",
+    "undelivered.farewell_command": "chat.thanked",
+    "undelivered.no_rating": "undelivered.closed",
+    "unreadable.blank": "undelivered.blank",
+}
+"""Text keys stored by earlier versions -> today's."""
 _CROSSES = frozenset("❌✖❎🚫")
 _BELLS = frozenset("🔔👍☎📞📱")
 _PERSON_SIGNS = frozenset("👎👤🙋🧑")
 _ENOUGH_SIGNS = frozenset("👍✅✔")
 _KEYCAP = "\u20e3"
+MOST_SIGNS = 5
+"""Maximum proposals of the robot for which the bridge adds reactions to tap."""
 
 
 def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
@@ -93,6 +123,46 @@ def unasked(record: RoomRecord, events: Collection[EventId]) -> RoomRecord:
             for one in record.cards
         ),
     )
+
+
+# --- cards of notices -----------------------------------------------------------------------------
+
+
+def card_of(
+    offer: ShowAnswer | model.Offer | model.CallbackCard, event_id: EventId, number: int
+) -> CardPosted:
+    """Return the card of a notice that a reaction answers; `number` is the chat's."""
+    if isinstance(offer, model.CallbackCard):
+        return request_card(offer, event_id, CardKind.CALLBACK)
+    if isinstance(offer, model.Offer):
+        return CardPosted(OurCard(event_id, CardKind.ROBOT, number=number), (PERSON,))
+    card = OurCard(event_id, CardKind.ROBOT, number=number)
+    if offer.first:
+        card = replace(card, about=offer.event_id)
+    else:
+        card = replace(card, text=offer.question, asked=offer.event_id)
+    if offer.key.startswith("robot.no_person."):
+        return CardPosted(card)
+    return CardPosted(card, (PERSON,) if offer.key in UNANSWERED else (HELPED, NOT_HELPED))
+
+
+def request_card(
+    told: model.Card | model.CallbackCard, event_id: EventId, kind: CardKind
+) -> CardPosted:
+    """Return the card of a notice about a queue request, with the reactions to put below it."""
+    keys = (told.key, *told.more, *told.below) if isinstance(told, model.Card) else (told.key,)
+    signs = tuple(SIGNS[key] for one in keys if (key := FORMER.get(one, one)) in SIGNS)
+    card = OurCard(event_id, kind, number=told.number, dropped=told.dropped, signs=signs)
+    return CardPosted(card, signs)
+
+
+def proposals_card(relay: model.Relay, event_id: EventId) -> tuple[CardPosted, ...]:
+    """Return the card of a message with the robot's proposals, if it has any."""
+    if not relay.choices:
+        return ()
+    numbers = range(1, len(relay.choices) + 1) if len(relay.choices) <= MOST_SIGNS else ()
+    card = OurCard(event_id, CardKind.CHOICES, options=relay.choices)
+    return (CardPosted(card, tuple(f"{number}\ufe0f{_KEYCAP}" for number in numbers)),)
 
 
 # --- reactions and votes --------------------------------------------------------------------------

@@ -27,7 +27,20 @@ from bridge.ids import EventId, QueueId, UserId, server_of
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
 from bridge.rooms.aside import show_bridge
-from bridge.rooms.cards import choices, name_of, second_line, shown
+from bridge.rooms.cards import (
+    AGAIN,
+    BELL,
+    CROSS,
+    FORMER,
+    WAITING,
+    card_of,
+    choices,
+    name_of,
+    proposals_card,
+    request_card,
+    second_line,
+    shown,
+)
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
@@ -73,47 +86,17 @@ _Moved = model.AgentsCame | model.AgentsLeft | EnterRoom | LeaveRoom
 _Carried = _Told | _Moved | model.Relay | model.TakeBack | RedactAll
 """Effects of this lane but that of earlier versions: mypy finds one that is not carried out."""
 
-HELPED, NOT_HELPED, PERSON, BELL, CROSS, AGAIN = "👍", "👎", "🙋", "🔔", "❌", "🔁"
-UNANSWERED = frozenset({"robot.nothing", "robot.too_long", "robot.unreachable"})
-"""Text keys of the knowledge base's answers that offer a person only."""
-WAITING = (
-    *("queue.position", "queue.waiting", "queue.place_said"),
-    *("queue.position_paused", "queue.waiting_paused", "queue.place_said_paused"),
-)
-"""Text keys of the queue card while the customer waits."""
-SIGNS = {
-    **dict.fromkeys(("queue.turn", *WAITING, "callback.promised"), CROSS),
-    "callback.offer": BELL,
-    model.COUNTED: AGAIN,
-}
-"""Text key of a notice about a queue request -> reaction put below it for customers to tap."""
-_FORMER = {
-    "callback.goes_on": "callback.promised",
-    "callback.offer_hours": "callback.offer",
-    "callback.promised_hours": "callback.promised",
-    "queue.ended": "history.nobody",
-    "room.upgraded_unsent": "room.closed_unsent",
-    "undelivered.dropped": "undelivered.cancelled",
-    "undelivered.farewell": "chat.thanked",
-    "undelivered.farewell_command": "chat.thanked",
-    "undelivered.no_rating": "undelivered.closed",
-    "unreadable.blank": "undelivered.blank",
-}
-"""Text keys stored by earlier versions -> today's."""
 _INVITE_US = "room.upgraded"
 """Text key of the notice that belongs in the old room only."""
 _UNSAID = ("agents.renamed", "chat.agent_left")
 """Text keys stored by earlier versions that are no longer said."""
 LONGEST_NUMBER = 40
 """Maximum characters of a message id in an anchor; longer ids are not remembered."""
-KEYCAP = "\ufe0f\u20e3"
 MOST_ANSWERS = 20
 """Maximum answers of a poll (MSC3381)."""
 FEDERATED = 3.0
 """Seconds before an invitation from another server is accepted. A join that comes sooner is refused
 if that server has not stored the invitation yet, and never sees a message written meanwhile."""
-MOST_SIGNS = 5
-"""Maximum proposals of the robot for which the bridge adds reactions to tap."""
 FETCH_TRIES = 4
 """Attempts to fetch an agent's file before the customer is told that it is missing."""
 ICON_LIMIT = 2 * 1024 * 1024
@@ -371,7 +354,7 @@ class Delivery:
         return "\n".join(filter(None, (space.join(first), below)))
 
     def _sentence(self, key: str, args: model.Args) -> str:
-        rules, key = self._around.rules, _FORMER.get(key, key)
+        rules, key = self._around.rules, FORMER.get(key, key)
         # An effect stored by an earlier version may lack placeholders of today's sentences.
         command = f"{rules.prefix} {args.get('near', key.rpartition('.')[2])}"
         missing = {"commands": command, "command": command}
@@ -398,7 +381,7 @@ class Delivery:
         about = offer.event_id if isinstance(offer, ShowAnswer) else None
         done = await self._say(model.Say(offer.key, offer.args, reply_to=about))
         if done.event_id is not None:
-            done.came = (Came(offered(offer, done.event_id, self.record.conversation.number)),)
+            done.came = (Came(card_of(offer, done.event_id, self.record.conversation.number)),)
         return done
 
     async def _ask_rating(self, ask: model.AskRating) -> Done:
@@ -601,7 +584,7 @@ class Delivery:
         if parts:
             event_id = parts[0].event_id
             later = (Came(PartPosted(one.text, event_id), key=one.event_id) for one in parts[1:])
-            proposed = map(Came, choices_of(relay, event_id))
+            proposed = map(Came, proposals_card(relay, event_id))
             return Done(event_id, came=(*later, *proposed))
         done = await self._describe(relay)
         done.detail = "shown as a notice"
@@ -754,42 +737,6 @@ def _recalled(number: str) -> str | None:
 @lru_cache(2_000)
 def _digest(sender: UserId) -> str:
     return sha256(sender.encode()).hexdigest()[:12]
-
-
-def offered(
-    offer: ShowAnswer | model.Offer | model.CallbackCard, event_id: EventId, number: int
-) -> CardPosted:
-    """Return the card of a notice that a reaction answers; `number` is the chat's."""
-    if isinstance(offer, model.CallbackCard):
-        return request_card(offer, event_id, CardKind.CALLBACK)
-    if isinstance(offer, model.Offer):
-        return CardPosted(OurCard(event_id, CardKind.ROBOT, number=number), (PERSON,))
-    card = OurCard(event_id, CardKind.ROBOT, number=number)
-    if offer.first:
-        card = replace(card, about=offer.event_id)
-    else:
-        card = replace(card, text=offer.question, asked=offer.event_id)
-    if offer.key.startswith("robot.no_person."):
-        return CardPosted(card)
-    return CardPosted(card, (PERSON,) if offer.key in UNANSWERED else (HELPED, NOT_HELPED))
-
-
-def request_card(
-    told: model.Card | model.CallbackCard, event_id: EventId, kind: CardKind
-) -> CardPosted:
-    """Return the card of a notice about a queue request, with the reactions to put below it."""
-    keys = (told.key, *told.more, *told.below) if isinstance(told, model.Card) else (told.key,)
-    signs = tuple(SIGNS[key] for one in keys if (key := _FORMER.get(one, one)) in SIGNS)
-    card = OurCard(event_id, kind, number=told.number, dropped=told.dropped, signs=signs)
-    return CardPosted(card, signs)
-
-
-def choices_of(relay: model.Relay, event_id: EventId) -> tuple[CardPosted, ...]:
-    if not relay.choices:
-        return ()
-    numbers = range(1, len(relay.choices) + 1) if len(relay.choices) <= MOST_SIGNS else ()
-    card = OurCard(event_id, CardKind.CHOICES, options=relay.choices)
-    return (CardPosted(card, tuple(f"{number}{KEYCAP}" for number in numbers)),)
 
 
 def _link_to(picture: frames.AgentMedia) -> frames.AgentText:

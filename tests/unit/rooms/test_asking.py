@@ -8,11 +8,12 @@ import pytest
 
 from bridge.conversation.model import AskRating, EndPoll, Offer, Relay
 from bridge.ids import AgentId, EffectSeq, EventId, SessionId
+from bridge.rooms.cards import card_of, proposals_card
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Lane, Outcome
-from bridge.rooms.to_matrix import MatrixLane, choices_of, offered
+from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.visit import Done, Effect, PutSigns, ShowAnswer, new_effect
 from bridge.webchat.frames import Agent, AgentText
 from tests.fakes.house import ROOM, World
@@ -120,16 +121,16 @@ async def test_a_refused_reaction_of_the_bridge_is_skipped() -> None:
 
 def test_the_card_and_reactions_below_an_answer_of_the_robot() -> None:
     card, asked = EventId("$card"), EventId("$q")
-    first = offered(ShowAnswer(asked, "how?", "k", first=True), card, 3)
+    first = card_of(ShowAnswer(asked, "how?", "k", first=True), card, 3)
     assert first == CardPosted(OurCard(card, CardKind.ROBOT, number=3, about=asked), ("👍", "👎"))
-    command = offered(ShowAnswer(asked, "how?", "k"), card, 3)
+    command = card_of(ShowAnswer(asked, "how?", "k"), card, 3)
     kept = OurCard(card, CardKind.ROBOT, number=3, text="how?", asked=asked)
     assert command == CardPosted(kept, ("👍", "👎"))
-    nothing = offered(ShowAnswer(asked, "how?", "robot.nothing"), card, 3)
+    nothing = card_of(ShowAnswer(asked, "how?", "robot.nothing"), card, 3)
     assert nothing == CardPosted(kept, ("🙋",))
-    in_chat = offered(ShowAnswer(asked, "how?", "robot.no_person.answers"), card, 3)
+    in_chat = card_of(ShowAnswer(asked, "how?", "robot.no_person.answers"), card, 3)
     assert in_chat == CardPosted(kept)
-    person = offered(Offer("robot.person_offered"), card, 3)
+    person = card_of(Offer("robot.person_offered"), card, 3)
     assert person == CardPosted(OurCard(card, CardKind.ROBOT, number=3), ("🙋",))
 
 
@@ -137,6 +138,6 @@ def test_the_card_and_reactions_below_an_answer_of_the_robot() -> None:
 def test_a_few_proposals_get_digit_reactions(count: int) -> None:
     options = tuple(f"question {number}" for number in range(count))
     relay = Relay(Agent(AgentId("B")), AgentText("?"), SessionId(1), options)
-    posted = choices_of(relay, EventId("$card"))
+    posted = proposals_card(relay, EventId("$card"))
     assert [one.card.options for one in posted] == [options] * (count > 0)
     assert [one.signs for one in posted] == {0: [], 2: [("1️⃣", "2️⃣")], 6: [()]}[count]

@@ -11,6 +11,7 @@ import pytest
 
 from bridge.conversation.model import Chatting, Conversation, Idle, Reported, Say
 from bridge.ids import EventId, InputSeq, RoomId, UserId
+from bridge.rooms.cards import CROSS
 from bridge.rooms.engine import Engine
 from bridge.rooms.people import GREET_AFTER, UPGRADE_PATIENCE
 from bridge.rooms.ports import Refused, Unavailable
@@ -30,7 +31,6 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.surroundings import MOST_PENDING
-from bridge.rooms.to_matrix import CROSS
 from bridge.rooms.visit import Came, Visit
 from bridge.texts import Texts
 from bridge.webchat.frames import ChatStarted, CloseSession, Received, SessionClosed

@@ -13,8 +13,8 @@ import bridge.texts
 from bridge.config.model import Language
 from bridge.conversation.model import FailureReason
 from bridge.rooms import cards
+from bridge.rooms.cards import SIGNS
 from bridge.rooms.commands import _VERBS, COMMANDS, Parsed, parse
-from bridge.rooms.to_matrix import SIGNS
 from bridge.texts import CATALOGUE, LANGUAGES, Sentence, placeholders, shipped
 
 IDEOGRAPH = re.compile(r"[\u3400-\u9fff]")
