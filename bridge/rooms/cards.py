@@ -177,7 +177,7 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
     sign = bare_sign(gesture.key) if isinstance(gesture, Reacted) else ""
     match card.kind:
         case CardKind.RATING:
-            return _rated(visit, card, gesture)
+            return _rating_by_gesture(visit, card, gesture)
         case CardKind.QUEUE | CardKind.CALLBACK:
             return _about_request(visit, card, sign)
         case CardKind.ROBOT:  # 👍: solved; 👎 or a person's emoji: asks for an agent
@@ -229,14 +229,16 @@ def _proposed(
     return [model.Said(event_id, model.CustomerText(word))]
 
 
-def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[model.Input]:
+def _rating_by_gesture(
+    visit: Visit, card: OurCard, gesture: Reacted | PollAnswered
+) -> list[model.Input]:
     if isinstance(gesture, Reacted):
-        value = value_of(gesture.key, card.choices)
+        value = rating_of_sign(gesture.key, card.choices)
         if value is None and is_stars(gesture.key):
             _ask_which(visit, gesture.target)
     else:
         value = _voted(card, gesture)
-    return [] if value is None else [rating(visit, card, value)]
+    return [] if value is None else [make_rating(visit, card, value)]
 
 
 def want_person(visit: Visit, event_id: EventId) -> None:
@@ -276,19 +278,19 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.I
     return [model.Human(), model.Said(event_id, asked, quotes=quotes)]
 
 
-def rating(visit: Visit, card: OurCard, value: int, comment: str = "") -> model.Rate:
+def make_rating(visit: Visit, card: OurCard, value: int, comment: str = "") -> model.Rate:
     """Return a rating; in a direct room one of the worse half makes the bridge ask why."""
     worse = card.choices[(len(card.choices) + 1) // 2 :]
     more = value in worse and visit.record.direct and not visit.record.settings.paused
     return model.Rate(value, comment, session_id=card.session_id, more=more)
 
 
-def question(visit: Visit, session: SessionId | None = None) -> OurCard:
+def rating_card(visit: Visit, session: SessionId | None = None) -> OurCard:
     """Return the rating card of a session (None: the newest), posted or not."""
-    return OurCard(EventId(""), CardKind.RATING, session, tuple(offered(visit)))
+    return OurCard(EventId(""), CardKind.RATING, session, tuple(offered_ratings(visit)))
 
 
-def value_of(key: str, choices: Sequence[int]) -> int | None:
+def rating_of_sign(key: str, choices: Sequence[int]) -> int | None:
     """Return the rating id (of `choices`, best first) that a reaction means; None if unclear.
 
     A digit is an id as shown on the card, a number of stars or a thumb a rank. One star is
@@ -323,7 +325,9 @@ def _number(sign: str) -> int | None:
 _ONE_TO_FIVE = (5, 4, 3, 2, 1)
 
 
-def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> dict[int, str]:
+def rating_options(
+    rules: Rules, language: str, told: tuple[tuple[int, str], ...]
+) -> dict[int, str]:
     """Return the ratings (id -> label), best first: the server's by id, or the operator's in order.
 
     `told`: (id, label) pairs from the server, where the highest id is the best, as in the vendor's
@@ -343,45 +347,47 @@ def _label(rating: RatingOption, language: str) -> str:
     return next(named[one] for one in (*fallbacks(language), *named) if one in named)
 
 
-def offered(visit: Visit) -> dict[int, str]:
+def offered_ratings(visit: Visit) -> dict[int, str]:
     """Return the ratings offered in this room, best first."""
     language = visit.rules.language_for(visit.record)
-    return choices(visit.rules, language, visit.record.conversation.ratings)
+    return rating_options(visit.rules, language, visit.record.conversation.ratings)
 
 
-def shown(choices: dict[int, str]) -> str:
+def option_lines(choices: dict[int, str]) -> str:
     return "\n".join(f"{number} — {label}" for number, label in choices.items())
 
 
-def name_of(rules: Rules, language: str, told: tuple[tuple[int, str], ...], value: int) -> str:
-    """Return the label of a rating, or its number; parameters as for `choices`."""
-    return choices(rules, language, told).get(value, str(value))
+def rating_label(rules: Rules, language: str, told: tuple[tuple[int, str], ...], value: int) -> str:
+    """Return the label of a rating, or its number; parameters as for `rating_options`."""
+    return rating_options(rules, language, told).get(value, str(value))
 
 
 def _ask_which(visit: Visit, reply_to: EventId) -> None:
-    known = offered(visit)
-    args: model.Args = {"options": shown(known), "best": next(iter(known))}
+    known = offered_ratings(visit)
+    args: model.Args = {"options": option_lines(known), "best": next(iter(known))}
     visit.say("rating.which", args, reply_to=reply_to)
 
 
 def rate(visit: Visit, words: Sequence[str], event_id: EventId) -> None:
     """Rate the newest chat with an offered id; also 0 if neither server nor operator lists any."""
-    value, known = int(words[0]), offered(visit)
+    value, known = int(words[0]), offered_ratings(visit)
     conversation = visit.record.conversation
     unsaid = not conversation.ratings and not visit.rules.ratings
     if conversation.last_session is None or value in known or (unsaid and value == 0):
-        wish = rating(visit, question(visit), value, " ".join(words[1:]))
+        wish = make_rating(visit, rating_card(visit), value, " ".join(words[1:]))
         visit.step(replace(wish, said_by=event_id) if wish.comment else wish, event_id)
     else:
-        visit.say("rating.unknown", {"value": value, "options": shown(known)}, reply_to=event_id)
+        visit.say(
+            "rating.unknown", {"value": value, "options": option_lines(known)}, reply_to=event_id
+        )
 
 
-def rates(visit: Visit, words: Sequence[str]) -> bool:
+def reads_as_rating(visit: Visit, words: Sequence[str]) -> bool:
     """True if "rate 5 …" without prefix is a rating; with a comment, only within `FRESH`."""
     conversation = visit.record.conversation
     if conversation.last_session is None:
         return False
-    known = int(words[0]) in offered(visit)
+    known = int(words[0]) in offered_ratings(visit)
     if len(words) == 1 or is_thanks(" ".join(words[1:])):
         # For an unknown id the answer lists the ratings; a long number may be an order's.
         return known or _number(words[0]) is not None
@@ -456,8 +462,8 @@ def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
     question = _open_question(visit, words) if is_over else None
     rate, unclear, asked = None, "", card or question
     if asked is not None:
-        rate = _rate(visit, asked, words, reply=card is not None)
-        unclear = _unclear(asked, words)
+        rate = _read_rating(visit, asked, words, reply=card is not None)
+        unclear = _unclear_rating(asked, words)
     of_newest = card is not None and card.session_id == conversation.last_session
     if rate is not None:
         visit.step(replace(rate, said_by=spoke.event_id) if rate.comment else rate)
@@ -468,7 +474,7 @@ def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
     elif not answers and is_over and _added_to_rating(visit, spoke):
         pass
     elif unclear and is_over and (question is not None or of_newest):
-        args: model.Args = {"value": int(unclear), "options": shown(offered(visit))}
+        args: model.Args = {"value": int(unclear), "options": option_lines(offered_ratings(visit))}
         visit.say("rating.unknown", args, reply_to=spoke.event_id)
     else:
         return False
@@ -491,20 +497,20 @@ def _added_to_rating(visit: Visit, spoke: Spoke) -> bool:
     return True
 
 
-def _rate(visit: Visit, card: OurCard, words: str, *, reply: bool) -> model.Rate | None:
+def _read_rating(visit: Visit, card: OurCard, words: str, *, reply: bool) -> model.Rate | None:
     """Parse a rating with at most thanks beside it; in a reply, a comment may follow."""
     text = _trimmed(words)
-    for number, name in offered(visit).items():
+    for number, name in offered_ratings(visit).items():
         label = _trimmed(name)
         whole = text.casefold() == label.casefold()
         rest = "" if whole else text[len(label) :]
         begins = text.casefold().startswith(label.casefold()) and (not rest or rest[0] in _PAUSES)
         if number in card.choices and (whole or (reply and begins)):
-            return rating(visit, card, number, rest.strip(_EDGES))
+            return make_rating(visit, card, number, rest.strip(_EDGES))
     for found, beside in _marks(text, reply=reply):
-        value = _value(found, card)
+        value = _rating_in(found, card)
         if value is not None:
-            return rating(visit, card, value, beside)
+            return make_rating(visit, card, value, beside)
     return None
 
 
@@ -523,10 +529,10 @@ def _marks(text: str, *, reply: bool) -> Iterator[tuple[re.Match[str], str]]:
             yield found, " ".join(filter(None, beside))
 
 
-def _unclear(card: OurCard, words: str) -> str:
+def _unclear_rating(card: OurCard, words: str) -> str:
     """Return the stars or number in a text that are no rating of the card; empty if none."""
     for found, _ in _marks(_trimmed(words), reply=False):
-        if _value(found, card) is not None:
+        if _rating_in(found, card) is not None:
             continue
         if is_stars(found[0]):
             return found[0]
@@ -536,12 +542,12 @@ def _unclear(card: OurCard, words: str) -> str:
     return ""
 
 
-def _value(found: re.Match[str], card: OurCard) -> int | None:
+def _rating_in(found: re.Match[str], card: OurCard) -> int | None:
     """Return the card's rating for a match; None if none, or for "3/10" if 10 is not the best."""
     named = found.groupdict()
     if named.get("of") is not None and int(named["of"]) != max(card.choices, default=0):
         return None
-    return value_of(named.get("number") or found[0], card.choices)
+    return rating_of_sign(named.get("number") or found[0], card.choices)
 
 
 def _open_question(visit: Visit, words: str) -> OurCard | None:
@@ -564,7 +570,7 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
         if card.kind is CardKind.RATING and card.session_id == session:
             return card
     # The customer may see the card before the bridge has the homeserver's answer.
-    return question(visit, session) if state.poll == session else None
+    return rating_card(visit, session) if state.poll == session else None
 
 
 def _trimmed(words: str) -> str:
@@ -605,26 +611,28 @@ async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
     if not reply.answers:
         return answered
     found = reply.answers[:MOST_ANSWERS]
-    answers = "\n\n".join(_card(one, around.rules.km_base_url) for one in found)
-    short = tuple(_cut(_title(one) or _words(one.preview), LONGEST_SHORT) for one in found)
+    answers = "\n\n".join(_answer_lines(one, around.rules.km_base_url) for one in found)
+    short = tuple(
+        _cut(_answer_title(one) or _one_line(one.preview), LONGEST_SHORT) for one in found
+    )
     return replace(answered, key="robot.answers", args={"answers": answers}, short=short)
 
 
-def _card(found: RobotAnswer, base: str) -> str:
+def _answer_lines(found: RobotAnswer, base: str) -> str:
     link = f"{base.rstrip('/')}/{found.path.lstrip('/')}" if base and found.path else ""
-    preview = _cut(_words(found.preview), LONGEST_PREVIEW)
-    return "\n".join(filter(None, (f"▪ {_title(found) or '…'}", preview, link)))
+    preview = _cut(_one_line(found.preview), LONGEST_PREVIEW)
+    return "\n".join(filter(None, (f"▪ {_answer_title(found) or '…'}", preview, link)))
 
 
-def _title(found: RobotAnswer) -> str:
-    return _words(found.title) or _words(found.question)
+def _answer_title(found: RobotAnswer) -> str:
+    return _one_line(found.title) or _one_line(found.question)
 
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def _words(fragment: str) -> str:
+def _one_line(fragment: str) -> str:
     """Return the text of an HTML fragment on one line."""
     return " ".join(plain_text(fragment).split())
 

@@ -727,7 +727,7 @@ COMMANDS: Mapping[str, Command] = {
     "rate": Command(
         lambda visit, call: cards.rate(visit, call.words, call.event_id),
         partial(_number_and_words, form=_RATING), "评价 評分 評価 评分 評價", "rating stars score",
-        own=1, makes_sense=cards.rates),
+        own=1, makes_sense=cards.reads_as_rating),
     "ask": _OfRobot(
         lambda visit, call: cards.ask(visit, call.words[0], call.event_id), _sentence,
         "提问 提問 質問", own=0,

@@ -34,12 +34,12 @@ from bridge.rooms.cards import (
     FORMER,
     WAITING,
     card_of,
-    choices,
-    name_of,
+    option_lines,
     proposals_card,
+    rating_label,
+    rating_options,
     request_card,
     second_line,
-    shown,
 )
 from bridge.rooms.record import (
     CardKind,
@@ -366,7 +366,7 @@ class Delivery:
             known["wait"] = waiting_range(language, 0, wait)
         if isinstance(rating, int):
             told = self.record.conversation.ratings
-            known["rating"] = name_of(rules, language, told, rating)
+            known["rating"] = rating_label(rules, language, told, rating)
         if isinstance(queue, int):
             known["queue"] = rules.queue_name(queue)
             if isinstance(opens, int):
@@ -387,8 +387,8 @@ class Delivery:
     async def _ask_rating(self, ask: model.AskRating) -> Done:
         """Send a poll with a text fallback for other clients; if polls are refused, text alone."""
         rules, record = self._around.rules, self.record
-        options = choices(rules, rules.language_for(record), ask.ratings)
-        args: model.Args = {"options": shown(options), "best": next(iter(options))}
+        options = rating_options(rules, rules.language_for(record), ask.ratings)
+        args: model.Args = {"options": option_lines(options), "best": next(iter(options))}
         text = self._sentence("rating.ask", args)
         answers = tuple((str(number), label) for number, label in options.items())
         poll = ports.Poll(self._sentence("rating.question", {}), answers, text)

@@ -332,7 +332,7 @@ class Telling:
 
     def label(self, value: int) -> str:
         told = self._record.conversation.ratings
-        label = cards.name_of(self._rules, self.language, told, value)
+        label = cards.rating_label(self._rules, self.language, told, value)
         return "" if label == str(value) else label
 
 

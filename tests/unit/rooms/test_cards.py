@@ -52,17 +52,17 @@ LAST = SessionId(5150)
     ],
 )
 def test_what_an_emoji_stands_for(key: str, value: int | None) -> None:
-    assert cards.value_of(key, (5, 4, 3, 2, 1)) == value
+    assert cards.rating_of_sign(key, (5, 4, 3, 2, 1)) == value
 
 
 def test_stars_and_thumbs_know_only_better_and_worse() -> None:
     """The server's ids may count downwards; digits name what the card shows."""
     best_first = (0, 7, 10)
-    assert [cards.value_of(key, best_first) for key in ("👍", "👎", "⭐⭐", "🔟", "0️⃣")] == [
+    assert [cards.rating_of_sign(key, best_first) for key in ("👍", "👎", "⭐⭐", "🔟", "0️⃣")] == [
         0, 10, 7, 10, 0,
     ]  # fmt: skip
-    assert cards.value_of("👍", ()) is None
-    assert cards.value_of("⭐", (7,)) == 7, "there is no other"
+    assert cards.rating_of_sign("👍", ()) is None
+    assert cards.rating_of_sign("⭐", (7,)) == 7, "there is no other"
 
 
 def rated_house() -> House:

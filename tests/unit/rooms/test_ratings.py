@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from bridge.config.model import RatingOption
-from bridge.rooms.cards import choices, name_of
+from bridge.rooms.cards import rating_label, rating_options
 from tests.unit.rooms.visits import RULES
 
 
 def test_ratings_of_the_server_of_the_configuration_and_the_default() -> None:
-    told = choices(RULES, "en", ((0, "bad"), (1, " ")))
+    told = rating_options(RULES, "en", ((0, "bad"), (1, " ")))
     assert list(told.items()) == [(1, "1"), (0, "bad")]
     own = msgspec.structs.replace(
         RULES,
@@ -21,8 +21,8 @@ def test_ratings_of_the_server_of_the_configuration_and_the_default() -> None:
             RatingOption(id=2, labels={"ja": "ふつう"}),
         ),
     )
-    assert list(choices(own, "zh-CN", ()).values()) == ["好", "bad", "ふつう"]
-    assert list(choices(RULES, "en", ())) == [5, 4, 3, 2, 1]
+    assert list(rating_options(own, "zh-CN", ()).values()) == ["好", "bad", "ふつう"]
+    assert list(rating_options(RULES, "en", ())) == [5, 4, 3, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def test_ratings_of_the_server_of_the_configuration_and_the_default() -> None:
 def test_a_label_is_looked_for_in_the_nearest_language(language: str, label: str) -> None:
     option = RatingOption(id=1, labels={"en": "good", "zh-CN": "很好"})
     rules = msgspec.structs.replace(RULES, ratings=(option,))
-    assert choices(rules, language, ()) == {1: label}
+    assert rating_options(rules, language, ()) == {1: label}
 
 
 def test_the_name_of_a_rating() -> None:
     """The server's or the bridge's name, or its number if it has none."""
-    assert name_of(RULES, "en", ((0, "Unhappy"), (1, " ")), 0) == "Unhappy"
-    assert name_of(RULES, "en", ((0, "Unhappy"), (1, " ")), 1) == "1"
-    assert name_of(RULES, "en", (), 5) == "Very satisfied"
-    assert name_of(RULES, "ja", (), 0) == "0"
+    assert rating_label(RULES, "en", ((0, "Unhappy"), (1, " ")), 0) == "Unhappy"
+    assert rating_label(RULES, "en", ((0, "Unhappy"), (1, " ")), 1) == "1"
+    assert rating_label(RULES, "en", (), 5) == "Very satisfied"
+    assert rating_label(RULES, "ja", (), 0) == "0"

@@ -203,7 +203,7 @@ def test_the_worse_half_of_the_ratings_is_unhappy(value: int, more: bool) -> Non
 def test_the_worse_half_of_few_ratings(choices: tuple[int, ...], value: int, more: bool) -> None:
     house = asked()
     card = OurCard(CARD, CardKind.RATING, choices=choices)
-    assert cards.rating(house.visit, card, value).more is more
+    assert cards.make_rating(house.visit, card, value).more is more
 
 
 @pytest.mark.parametrize("direct", [True, False])
