@@ -38,10 +38,6 @@ A name with a language (`greeting.en`) takes precedence over the name alone."""
 _OWN = {key: name for name, keys in TEXTS.items() for key in keys}
 IN_TEXTS = frozenset({"queue", "prefix"})
 """Placeholders allowed in these sentences."""
-KEYS = ("queue", "from", "language", "start", "paused", "hours", "texts")
-"""Keys of the state event `org.matrix_webchat.room`."""
-BY_COMMAND = (*KEYS[:-1], *(f"text.{name}" for name in TEXTS))
-"""Keys for commands, which change one sentence at a time."""
 ENTERPRISE = "enterprise"
 """A further key, where several enterprises share a bot."""
 LONGEST_SENTENCE, LONGEST_HOURS = 500, 300
@@ -381,17 +377,9 @@ def set_together(wished: Mapping[str, str], settings: RoomSettings, rules: Rules
 
 def state_of(settings: RoomSettings) -> dict[str, object]:
     """Return the settings chosen for the room, as content of `org.matrix_webchat.room`."""
-    chosen = {
-        ENTERPRISE: settings.enterprise,
-        "queue": settings.queue,
-        "from": settings.source,
-        "language": settings.language,
-        "start": settings.start,
-        "paused": settings.paused or None,
-        "hours": settings.hours,
-        "texts": dict(settings.texts) or None,
-    }
-    return {key: value for key, value in chosen.items() if value is not None}
+    chosen = {key: getattr(settings, field) for key, (field, _) in SETTINGS.items()}
+    chosen = {ENTERPRISE: settings.enterprise, **chosen, "texts": dict(settings.texts) or None}
+    return {key: value for key, value in chosen.items() if value is not None and value is not False}
 
 
 def written(settings: RoomSettings) -> dict[str, str]:
@@ -423,9 +411,9 @@ def unset(key: str, settings: RoomSettings) -> RoomSettings:
     """Reset one setting to the operator's config. Raises BadOrder for an unknown key."""
     if (name := text_named(key)) is not None:
         return replace(settings, texts=tuple(one for one in settings.texts if one[0] != name))
-    if key not in (*KEYS[:-1], ENTERPRISE):
-        raise _bad_key(key)
-    field = "source" if key == "from" else key
+    if key not in {*SETTINGS, ENTERPRISE}:
+        raise _bad_key(key, BY_COMMAND)
+    field = SETTINGS[key][0] if key in SETTINGS else key
     return replace(settings, **{field: getattr(RoomSettings(), field)})
 
 
@@ -441,47 +429,34 @@ def text_named(key: str) -> str | None:
     return f"{name}.{_language('language', language)}" if dot else name
 
 
-def _bad_key(key: str, known: tuple[str, ...] = BY_COMMAND) -> BadOrder:
+def _bad_key(key: str, known: tuple[str, ...]) -> BadOrder:
     return BadOrder("config.bad_key", {"key": shown_value(key), "known": known})
 
 
 def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> RoomSettings:
-    match key:
-        case "enterprise" if rules.choices:  # see `ENTERPRISE`
-            chosen = _one_of(key, value, rules.choices)
-            if chosen == settings.enterprise:
-                return settings
-            return replace(settings, enterprise=chosen, queue=None, source=None)
-        case "queue":
-            return replace(settings, queue=queue_named(value, rules.of_room(settings)))
-        case "from":
-            return replace(settings, source=_one_of(key, value, SOURCES))
-        case "language":
-            return replace(settings, language=_language(key, value))
-        case "start":
-            return replace(settings, start=_one_of(key, value, STARTS))
-        case "paused" if isinstance(value, bool):
-            return replace(settings, paused=value)
-        case "paused":
-            raise _bad_value(key, value, ("true", "false"))
-        case "hours":
-            return replace(settings, hours=_hours(value))
-        case "texts" if isinstance(value, Mapping):
-            settings = replace(settings, texts=())
-            for name, sentence in value.items():
-                settings = _changed(settings, f"text.{name}", sentence, rules)
+    if key in SETTINGS:
+        field, read = SETTINGS[key]
+        return replace(settings, **{field: read(key, value, rules.of_room(settings))})
+    if key == ENTERPRISE and rules.choices:
+        chosen = _one_of(key, value, rules.choices)
+        if chosen == settings.enterprise:
             return settings
-        case "texts":
+        return replace(settings, enterprise=chosen, queue=None, source=None)
+    if key == "texts":
+        if not isinstance(value, Mapping):
             raise _bad_value(key, value, tuple(TEXTS))
-        case _ if (name := text_named(key)) is not None:
-            others = [one for one in settings.texts if one[0] != name]
-            left = LONGEST_TEXTS - sum(len(sentence) for _, sentence in others)
-            mine = name, _sentence(key, value)
-            if len(mine[1]) > left:
-                raise BadOrder("config.full_texts", {"limit": LONGEST_TEXTS, "left": left})
-            return replace(settings, texts=tuple(sorted((*others, mine))))
-        case _:
-            raise _bad_key(key, (*BY_COMMAND, ENTERPRISE) if rules.choices else BY_COMMAND)
+        settings = replace(settings, texts=())
+        for name, sentence in value.items():
+            settings = _changed(settings, f"text.{name}", sentence, rules)
+        return settings
+    if (name := text_named(key)) is None:
+        raise _bad_key(key, (*BY_COMMAND, ENTERPRISE) if rules.choices else BY_COMMAND)
+    others = [one for one in settings.texts if one[0] != name]
+    left = LONGEST_TEXTS - sum(len(sentence) for _, sentence in others)
+    mine = name, _sentence(key, value)
+    if len(mine[1]) > left:
+        raise BadOrder("config.full_texts", {"limit": LONGEST_TEXTS, "left": left})
+    return replace(settings, texts=tuple(sorted((*others, mine))))
 
 
 def queue_named(value: object, rules: Rules) -> QueueId:
@@ -502,6 +477,12 @@ def readable_hours(hours: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _truth(key: str, value: object, _: Rules) -> bool:
+    if not isinstance(value, bool):
+        raise _bad_value(key, value, ("true", "false"))
+    return value
 
 
 def _hours(value: object) -> str:
@@ -547,3 +528,18 @@ def shown_value(value: object) -> str:
     """Return an untrusted value as it stands in the state event, cut to 60 characters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+SETTINGS: Mapping[str, tuple[str, Callable[[str, object, Rules], object]]] = {
+    "queue": ("queue", lambda _, value, rules: queue_named(value, rules)),
+    "from": ("source", lambda key, value, _: _one_of(key, value, SOURCES)),
+    "language": ("language", lambda key, value, _: _language(key, value)),
+    "start": ("start", lambda key, value, _: _one_of(key, value, STARTS)),
+    "paused": ("paused", _truth),
+    "hours": ("hours", lambda _, value, __: _hours(value)),
+}
+"""Settings by key: the field of `RoomSettings`, and its parser, which raises BadOrder."""
+KEYS = (*SETTINGS, "texts")
+"""Keys of the state event `org.matrix_webchat.room`."""
+BY_COMMAND = (*SETTINGS, *(f"text.{name}" for name in TEXTS))
+"""Keys for commands, which change one sentence at a time."""
