@@ -47,7 +47,7 @@ _PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\
 # --- contents of messages -------------------------------------------------------------------------
 
 
-class Written(msgspec.Struct, frozen=True):
+class Readable(msgspec.Struct, frozen=True):
     """A deliverable message. For any other, readers return the text catalogue key of the reason."""
 
     content: model.CustomerContent
@@ -75,7 +75,7 @@ def is_membership(event: Json, user: UserId, membership: str) -> bool:
     )
 
 
-def read_content(kind: str, content: Json) -> Written | str:
+def read_content(kind: str, content: Json) -> Readable | str:
     """Read the content of a `CONTENT_EVENTS` event, or the new content of an edit."""
     if kind == "m.room.message":
         return read_message(content)
@@ -90,7 +90,7 @@ def read_content(kind: str, content: Json) -> Written | str:
     return _text(words) if words and kind.endswith("message") else KIND
 
 
-def read_message(content: Json) -> Written | str:
+def read_message(content: Json) -> Readable | str:
     """Read the content of an `m.room.message`."""
     kind = wire.text(content, "msgtype")
     match kind:
@@ -111,7 +111,7 @@ def read_message(content: Json) -> Written | str:
             return KIND if kind else MALFORMED
 
 
-def read_file(content: Json, kind: str) -> Written | str:
+def read_file(content: Json, kind: str) -> Readable | str:
     """Read a file message; `plain` is its caption."""
     mxc, file_key = wire.text(content, "url"), None
     if isinstance(sealed := content.get("file"), dict):
@@ -132,10 +132,10 @@ def read_file(content: Json, kind: str) -> Written | str:
     media = model.CustomerMedia(
         kind=kind, name=name, mxc=mxc, mime=mime, size=size, file_key=file_key
     )
-    return Written(media, caption.strip())
+    return Readable(media, caption.strip())
 
 
-def read_poll(content: Json) -> Written | str:
+def read_poll(content: Json) -> Readable | str:
     """Read the start of a poll (MSC3381) as a question with numbered answers."""
     poll = wire.mapping(content, "m.poll") or wire.mapping(content, "org.matrix.msc3381.poll.start")
     question = _extensible(wire.mapping(poll, "question")).strip()
@@ -146,10 +146,10 @@ def read_poll(content: Json) -> Written | str:
     )
     if question and choices:
         lines = [question, *(f"{at}. {text}" for at, (_, text) in enumerate(choices, 1))]
-        return Written(model.CustomerText("\n".join(lines)), wrap="agent.poll", answers=choices)
+        return Readable(model.CustomerText("\n".join(lines)), wrap="agent.poll", answers=choices)
     # Fall back to the text for clients without polls.
     whole = _extensible(content).strip()
-    return Written(model.CustomerText(whole), wrap="agent.poll") if whole else MALFORMED
+    return Readable(model.CustomerText(whole), wrap="agent.poll") if whole else MALFORMED
 
 
 def plain(content: Json) -> str:
@@ -174,11 +174,11 @@ def _visible(text: str) -> str:
     return text.replace("\0", "").replace("\u202d", "").replace("\u202e", "")
 
 
-def _text(text: str, *, notice: bool = False) -> Written | str:
-    return Written(model.CustomerText(text), text, notice=notice) if text.strip() else BLANK
+def _text(text: str, *, notice: bool = False) -> Readable | str:
+    return Readable(model.CustomerText(text), text, notice=notice) if text.strip() else BLANK
 
 
-def _location(content: Json) -> Written | str:
+def _location(content: Json) -> Readable | str:
     """Read a location (specification, `m.location`; MSC3488); an unreadable one becomes text."""
     about = wire.mapping(content, "m.location") or wire.mapping(
         content, "org.matrix.msc3488.location"
@@ -193,7 +193,7 @@ def _location(content: Json) -> Written | str:
     named = "" if "geo:" in body or "://" in body else body
     poi = _visible(wire.text(about, "description")) or named
     poi = " ".join(poi.split())[:_MAX_POI]
-    return Written(model.CustomerLocation(place.latitude, place.longitude, poi))
+    return Readable(model.CustomerLocation(place.latitude, place.longitude, poi))
 
 
 def _extensible(fields: Json) -> str:

@@ -273,7 +273,7 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.I
     idle = isinstance(conversation.phase, model.NoChat)
     if not idle or not card.text or card.number != conversation.number:
         return [model.Human()]
-    asked = model.CustomerText(visit.word("agent.asked_robot", {"text": card.text}))
+    asked = model.CustomerText(visit.for_agent("agent.asked_robot", {"text": card.text}))
     quotes = () if card.asked is None else (card.asked,)
     return [model.Human(), model.Said(event_id, asked, quotes=quotes)]
 
@@ -650,7 +650,7 @@ def robot_answered(visit: Visit, came: RobotAnswered) -> None:
     if came.short:
         key = "robot.answers_kept" if question.aside else "robot.answers_first"
         visit.ask(ShowAnswer(came.event_id, came.question, key, came.args, first=True))
-        note = visit.word("agent.robot_answered", {"answers": "; ".join(came.short)})
+        note = visit.for_agent("agent.robot_answered", {"answers": "; ".join(came.short)})
     silence = model.Silence.UNREACHABLE if came.unreachable else model.Silence.NOTHING
     visit.step(model.Consulted(came.event_id, note, silence))
 

@@ -33,6 +33,7 @@ from bridge.rooms.rules import (
     SOURCES,
     BadOrder,
     Rules,
+    as_strings,
     folded,
     hides,
     narrow,
@@ -41,7 +42,6 @@ from bridge.rooms.rules import (
     reads_as_words,
     set_together,
     unended,
-    written,
 )
 from bridge.rooms.visit import (
     AskQueue,
@@ -52,9 +52,9 @@ from bridge.rooms.visit import (
     TellFigures,
     TellHistory,
     Visit,
-    acted,
+    audit_order,
     change,
-    undo,
+    undo_change,
 )
 from bridge.texts import nearest
 
@@ -413,17 +413,17 @@ def _tells_hours(visit: Visit, words: Words) -> bool:
 
 def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
     """Answer a malformed command with its usage."""
-    args: model.Args = {"command": _written(visit, malformed.verb)} if malformed.verb else {}
+    args: model.Args = {"command": _as_typed(visit, malformed.verb)} if malformed.verb else {}
     if not malformed.bare:
         visit.say(malformed.key, args, reply_to=event_id)
     elif malformed.key.startswith("undelivered."):
         visit.report(event_id, malformed.key, args)
     else:
-        usage = visit.part(malformed.key, args)
+        usage = visit.for_room(malformed.key, args)
         visit.report(event_id, "undelivered.like_command", {"usage": usage})
 
 
-def _written(visit: Visit, verb: str) -> str:
+def _as_typed(visit: Visit, verb: str) -> str:
     """Return a command as it is typed in this room: prefix if needed, verb in its language."""
     names = dict(zip(("zh-CN", "zh-TW", "ja"), COMMANDS[verb].names.split(), strict=False))
     return people.lead(visit) + names.get(visit.rules.language_for(visit.record), verb)
@@ -483,7 +483,7 @@ def ordered(visit: Visit, order: Order) -> None:
     call = Call(parsed.words, EventId(""), by=by, settings=order.settings)
     carry_out(visit, parsed.verb, call)
     if COMMANDS[parsed.verb].outside == "acts":
-        acted(visit, by, parsed.verb, " ".join(parsed.words))
+        audit_order(visit, by, parsed.verb, " ".join(parsed.words))
 
 
 def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str, ...]) -> None:
@@ -525,9 +525,9 @@ def _help(visit: Visit, call: Call) -> None:
         now = "room.elsewhere"
     now = idle if policy.paused else now
     queue = rules.queue_name(rules.queue_for(visit.record))
-    now = visit.part(now, {"queue": queue, "prefix": rules.prefix, "link": call.elsewhere})
-    provided = (verb for verb in verbs if COMMANDS[verb].provided(rules))
-    lines = [visit.part(f"usage.{verb}", {"command": _written(visit, verb)}) for verb in provided]
+    now = visit.for_room(now, {"queue": queue, "prefix": rules.prefix, "link": call.elsewhere})
+    provided = (one for one in verbs if COMMANDS[one].provided(rules))
+    lines = [visit.for_room(f"usage.{one}", {"command": _as_typed(visit, one)}) for one in provided]
     _answer(visit, call, "command.help", now=now, commands="\n".join(lines))
 
 
@@ -604,7 +604,7 @@ def _hours(visit: Visit, call: Call) -> None:
 def _undo(visit: Visit, call: Call) -> None:
     """Undo the last change; drop one that cannot be undone, so that earlier ones stay reachable."""
     try:
-        done = undo(visit, call.by)
+        done = undo_change(visit, call.by)
     except BadOrder as bad:
         visit.set(former=visit.record.former[:-1])
         _answer(visit, call, bad.key, **bad.values)
@@ -631,7 +631,7 @@ def _config(visit: Visit, call: Call) -> None:
     if call.words[:1] == ("set",):
         wished = {call.words[1]: call.words[2]}
     elif call.words[:1] == ("reset",):
-        wished = dict.fromkeys(call.words[1:] or written(before), "")
+        wished = dict.fromkeys(call.words[1:] or as_strings(before), "")
     shown, same = _take(visit, call, wished), visit.record.settings == before
     _answer(visit, call, "config.shown" if same else "config.taken", **shown)
 
@@ -669,10 +669,10 @@ def _status(visit: Visit, call: Call) -> None:
     conversation = visit.record.conversation
     count = len(unique_events(all_pieces(conversation)))
     if count and not isinstance(conversation.phase, model.Queued):  # else pre-messages, sent
-        kept = visit.part("queue.kept", {"count": count})
-        key, args = "command.status_kept", {"status": visit.part(key, args), "kept": kept}
+        kept = visit.for_room("queue.kept", {"count": count})
+        key, args = "command.status_kept", {"status": visit.for_room(key, args), "kept": kept}
     if visit.record.settings.paused:
-        key, args = "command.status_paused", {"status": visit.part(key, args)}
+        key, args = "command.status_paused", {"status": visit.for_room(key, args)}
     _answer(visit, call, key, **args)
 
 

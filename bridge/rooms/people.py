@@ -52,8 +52,8 @@ from bridge.rooms.rules import (
     KEYS,
     BadOrder,
     Rules,
+    as_strings,
     settings_of_event,
-    written,
 )
 from bridge.rooms.surroundings import LATELY
 from bridge.rooms.visit import (
@@ -130,7 +130,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     away = permission is Permission.NONE and server_of(invitation.by) != server_of(invitation.whom)
     if not served and (away or permission is Permission.IGNORED):
         # Not told in the room: anybody could make the homeserver join any room of any server.
-        reason = visit.part("refused.permission", {"user": invitation.by}) if away else ""
+        reason = visit.for_room("refused.permission", {"user": invitation.by}) if away else ""
         why = f"bridge.permissions gives {permission}"
         visit.ask(LeaveRoom((invitation.whom,), reason, invitation.by, why))
         return
@@ -288,7 +288,7 @@ def agent_invited(visit: Visit, invitation: AgentInvited) -> None:
     key, args = "agents.not_invited", model.Args(bot=visit.rules.bot)
     if permission not in SERVED:
         key, args = "refused.permission", model.Args(user=invitation.by)
-    reason = visit.part(key, args)
+    reason = visit.for_room(key, args)
     visit.ask(Decline(invitation.event_id, invitation.whom, reason, invitation.by, _WHY[key]))
 
 
@@ -374,7 +374,7 @@ def _refuse(visit: Visit) -> None:
         args = {"limit": rules.limits.new_rooms_per_hour, "left": left}
     visit.say(record.refusal, args)
     # Also as the reason of the leave: nobody may open a direct room again after that.
-    reason = visit.part(record.refusal, args)
+    reason = visit.for_room(record.refusal, args)
     _leave(visit, LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal]))
 
 
@@ -383,7 +383,7 @@ def _continue_in(visit: Visit, upgrade: Upgrade) -> None:
     former, host = visit.record.matrix_id, visit.record.host
     _move(visit, upgrade.into or former)
     visit.set(host=upgrade.host)
-    if written(visit.record.settings):
+    if as_strings(visit.record.settings):
         visit.ask(ShowSettings())
     if visit.rules.panel_url:
         visit.ask(ShowPanel(former=former, reader=host))
@@ -493,7 +493,7 @@ def shown_settings(visit: Visit) -> model.Args:
     settings = visit.record.settings
     rules = visit.rules.of_room(settings)
     queue = rules.queue_for(visit.record)
-    own = ((key, value) for key, value in written(settings).items() if key not in KEYS[:5])
+    own = ((key, value) for key, value in as_strings(settings).items() if key not in KEYS[:5])
     return {
         "queue": rules.queue_name(queue),
         "hours": rules.hours_of(queue, settings),
@@ -569,7 +569,7 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
     # A robot would answer it, and after a `close` it would reach the agent of the next chat.
     heard = isinstance(phase, model.Chatting) and not (phase.robot or phase.close)
     if heard and visit.rules.permission(who) in SERVED:
-        told = model.CustomerText(visit.word(key, {"name": visit.name_of(who)}))
+        told = model.CustomerText(visit.for_agent(key, {"name": visit.name_of(who)}))
         visit.step(model.Said(event_id, told))
 
 
@@ -648,7 +648,7 @@ def login_tried(visit: Visit, came: LoginTried) -> None:
     if came.reason is not None:
         key, args = came.reason, {}
         if came.code is not None:
-            args["reason"] = visit.part(*result_key(came.code))
+            args["reason"] = visit.for_room(*result_key(came.code))
     elif _is_busy(visit.record):  # a chat began meanwhile, under the former account
         key, args = "login.chatting", {}
     else:

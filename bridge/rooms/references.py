@@ -296,13 +296,13 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
     """
     bare = spoke.content
     if spoke.wrap and isinstance(bare, model.CustomerText):
-        bare = model.CustomerText(visit.word(spoke.wrap, {"text": bare.text}))
+        bare = model.CustomerText(visit.for_agent(spoke.wrap, {"text": bare.text}))
     bare = _captioned(bare, spoke.plain)
     quote = "" if earlier is None else _quotable(visit, earlier)
     if not quote or spoke.about is None or isinstance(bare, model.CustomerLocation):
         return model.Said(spoke.event_id, bare, spoke.plain)
     words = bare.text if isinstance(bare, model.CustomerText) else bare.caption
-    told = visit.word("agent.reply", {"quote": quote, "text": words})
+    told = visit.for_agent("agent.reply", {"quote": quote, "text": words})
     content: model.CustomerContent = model.CustomerText(told)
     if isinstance(bare, model.CustomerMedia):
         content = _captioned(bare, told.strip())
@@ -339,14 +339,14 @@ def gestured(
         quote = quotation(earlier.text)
         if not quote or earlier.command or undelivered(record, quotes[-1]) is not None:
             return []
-        text = visit.word("agent.reacted", {"reaction": gesture.key, "quote": quote})
+        text = visit.for_agent("agent.reacted", {"reaction": gesture.key, "quote": quote})
     else:
         known, voted_for = dict(earlier.answers), dict.fromkeys((gesture.answer, *gesture.more))
         chosen = tuple(known[one] for one in voted_for if one in known)
         if not chosen:
             return []
         quote = quotation(earlier.text.partition("\n")[0])
-        text = visit.word("agent.vote", {"quote": quote, "choice": chosen})
+        text = visit.for_agent("agent.vote", {"quote": quote, "choice": chosen})
     return [model.Said(gesture.event_id, model.CustomerText(text), quotes=quotes)]
 
 
@@ -365,14 +365,14 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[mod
     record, rules = visit.record, visit.rules
     former, gone, note = read_as(record, taken.target), wordings(record, taken.target), ""
     if earlier is not None and _is_known(visit, taken, former, earlier):
-        note = visit.word("agent.withdrawn", {})  # does not repeat the message
+        note = visit.for_agent("agent.withdrawn", {})  # does not repeat the message
         if earlier.at is not None:
             language = rules.agents_language(record.settings)
             time = clock_time(language, earlier.at, rules.timezone, now_ms=visit.now)
-            note = visit.word("agent.withdrawn_at", {"time": time})
+            note = visit.for_agent("agent.withdrawn_at", {"time": time})
         if earlier.sender not in {"", taken.sender} and not record.direct:  # a moderator did
             author = visit.name_of(earlier.sender)
-            note = visit.word("agent.withdrawn_author", {"text": note, "name": author})
+            note = visit.for_agent("agent.withdrawn_author", {"text": note, "name": author})
     for event_id in gone:
         visit.record = forgotten(visit.record, event_id)
     visit.set(corrections=tuple(one for one in record.corrections if one[0] != taken.target))
@@ -497,7 +497,7 @@ def _correction(
             return _reworded(visit, content.caption, earlier)
         case model.CustomerMedia():
             text = content.caption or content.name
-            return _captioned(content, visit.word("agent.corrected", {"text": text}))
+            return _captioned(content, visit.for_agent("agent.corrected", {"text": text}))
         case model.CustomerLocation():
             return None if content == before else content
 
@@ -507,12 +507,12 @@ def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> model.Customer
     if new.split() == old.split():
         return None
     if not new.strip():  # a caption: texts are never empty
-        return model.CustomerText(visit.word("agent.withdrawn_caption", {}))
+        return model.CustomerText(visit.for_agent("agent.withdrawn_caption", {}))
     if not old and earlier is not None:
         return model.CustomerText(new)  # the file had no caption
     if found := _changes(old, new):
-        new = "\n".join(visit.word("agent.change", {"old": a, "new": b}) for a, b in found)
-    return model.CustomerText(visit.word("agent.corrected", {"text": new}))
+        new = "\n".join(visit.for_agent("agent.change", {"old": a, "new": b}) for a, b in found)
+    return model.CustomerText(visit.for_agent("agent.corrected", {"text": new}))
 
 
 # --- word-by-word difference ----------------------------------------------------------------------
@@ -668,7 +668,7 @@ def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> 
         visit.set(whole=(*visit.record.whole, event_id)[-KEPT_CORRECTIONS:])
     said = model.Said(event_id, content)
     if isinstance(content, model.CustomerText) and event_id not in visit.record.whole:
-        told = model.CustomerText(visit.word("agent.corrected", {"text": content.text}))
+        told = model.CustomerText(visit.for_agent("agent.corrected", {"text": content.text}))
         former = read_as(visit.record, edit.target)
         said = model.Said(event_id, told, amends=former, instead=content)
     return [*_withdrawn(unseen), said]

@@ -382,7 +382,7 @@ def state_of(settings: RoomSettings) -> dict[str, object]:
     return {key: value for key, value in chosen.items() if value is not None and value is not False}
 
 
-def written(settings: RoomSettings) -> dict[str, str]:
+def as_strings(settings: RoomSettings) -> dict[str, str]:
     """Return the same as strings, by the keys of `set_by_name`."""
     content = state_of(settings)
     content.pop("texts", None)

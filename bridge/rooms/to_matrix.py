@@ -565,7 +565,7 @@ class Delivery:
             )
             done.detail = "the room is not encrypted"
             return done
-        recalled = None if relay.posted is None else _recalled(relay.message_id)
+        recalled = None if relay.posted is None else _recall_anchor(relay.message_id)
         if recalled is not None and await self._room.anchor(recalled) is not None:
             return Done(outcome=Outcome.DISCARDED, detail="recalled before the history was shown")
         ghost = self._matrix.ghost_of(relay.agent)
@@ -595,7 +595,7 @@ class Delivery:
 
         The message may be unknown, or stand in the room before an upgrade, which the bridge left.
         """
-        anchor = _recalled(taken.message_id)
+        anchor = _recall_anchor(taken.message_id)
         known = None if anchor is None else await self._room.anchor(anchor)
         await self._room.written()  # the event ids of the agent's messages
         taken = replace(taken, message_id="" if anchor is None else taken.message_id)
@@ -729,7 +729,7 @@ def _rung(record: RoomRecord) -> tuple[UserId, ...]:
     return tuple(filter(None, dict.fromkeys((record.customer, record.speaker))))
 
 
-def _recalled(number: str) -> str | None:
+def _recall_anchor(number: str) -> str | None:
     """Name of the anchor of a message's recall; None if there is no id or it is too long."""
     return f"recalled:{number}" if 0 < len(number) <= LONGEST_NUMBER else None
 

@@ -50,7 +50,7 @@ from bridge.rooms.record import (
     note_chat,
     taken,
 )
-from bridge.rooms.rules import ENTERPRISE, Rules, set_together, written
+from bridge.rooms.rules import ENTERPRISE, Rules, as_strings, set_together
 from bridge.rooms.store import (
     Change,
     ChatRow,
@@ -338,7 +338,7 @@ class Visit(msgspec.Struct, eq=False):
         """Tell the sender that this event is not delivered."""
         self.take(model.Reported(event_id, key, args or {}))
 
-    def word(self, key: str, args: model.Args) -> str:
+    def for_agent(self, key: str, args: model.Args) -> str:
         """Return a sentence for agents, in the operator's language for them, else the room's."""
         language = self.rules.agents_language(self.record.settings)
         return self.rules.texts.render(language, key, args)
@@ -348,7 +348,7 @@ class Visit(msgspec.Struct, eq=False):
         name = next((one.name for one in self.record.people if one.user == who), "")
         return name or name_line(localpart_of(who)) or who
 
-    def part(self, key: str, args: model.Args) -> str:
+    def for_room(self, key: str, args: model.Args) -> str:
         """Return a sentence for the room, to be put into another one."""
         language = self.rules.language_for(self.record)
         return self.rules.texts.render(language, key, args)
@@ -429,7 +429,7 @@ def _signed(visit: Visit, who: UserId, content: model.CustomerContent) -> model.
         case model.CustomerText():
             return model.CustomerText(_named(visit, who, content.text))
         case model.CustomerMedia(caption=""):
-            sender = visit.word("agent.sender", {"name": visit.name_of(who)})
+            sender = visit.for_agent("agent.sender", {"name": visit.name_of(who)})
             return replace(content, caption=sender)
         case model.CustomerMedia():
             return replace(content, caption=_named(visit, who, content.caption))
@@ -438,7 +438,7 @@ def _signed(visit: Visit, who: UserId, content: model.CustomerContent) -> model.
 
 
 def _named(visit: Visit, who: UserId, text: str) -> str:
-    return visit.word("agent.speaker", {"name": visit.name_of(who), "text": text})
+    return visit.for_agent("agent.speaker", {"name": visit.name_of(who), "text": text})
 
 
 KEPT_UNDELIVERED = 200
@@ -512,10 +512,10 @@ class By(NamedTuple):
 
 def change(visit: Visit, settings: RoomSettings, by: By) -> None:
     """Change the room's settings, with a row of the audit for each changed key."""
-    record, before, after = visit.record, written(visit.record.settings), written(settings)
+    record, before, after = visit.record, as_strings(visit.record.settings), as_strings(settings)
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     for key in keys:
-        note(visit, by, key, before.get(key, ""), after.get(key, ""))
+        audit(visit, by, key, before.get(key, ""), after.get(key, ""))
     if keys:
         # If no enterprise was chosen, `undo` restores the present one.
         was = {ENTERPRISE: visit.rules.enterprise, **before}
@@ -531,23 +531,23 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
             visit.step(model.Pending())
 
 
-def note(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> None:
+def audit(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> None:
     """Write a row of the audit about the room."""
     record = visit.record
     row = Change(visit.now, *by, key, before, after, record.room_id, record.enterprise)
     visit.changes.append(row)
 
 
-def acted(visit: Visit, by: By, verb: str, words: str) -> None:
+def audit_order(visit: Visit, by: By, verb: str, words: str) -> None:
     """Note an order from outside that acts, and tell the room of it unless its answer did."""
-    note(visit, by, verb, after=words)
+    audit(visit, by, verb, after=words)
     last = visit.effects[-1] if visit.effects else None
     if not (isinstance(last, model.Say) and last.also == "order.by"):
         args: model.Args = {"actor": by.actor, "command": f"{verb} {words}".strip()}
         visit.say("order.acted", args | {"way": visit.rules.way(visit.record, by.way)})
 
 
-def undo(visit: Visit, by: By) -> bool:
+def undo_change(visit: Visit, by: By) -> bool:
     """Undo the last change that was not undone yet; False if there is none.
 
     Raises BadOrder if the former value is no longer valid, such as a queue that was removed.

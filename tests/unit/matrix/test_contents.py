@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.matrix.events import (
     MAX_ANSWERS,
-    Written,
+    Readable,
     read_file,
     read_message,
     read_poll,
@@ -16,8 +16,8 @@ from bridge.matrix.events import (
 Json = dict[str, object]
 
 
-def words(text: str) -> Written:
-    return Written(CustomerText(text), text)
+def words(text: str) -> Readable:
+    return Readable(CustomerText(text), text)
 
 
 def html(source: str, body: str = "as typed") -> Json:
@@ -76,10 +76,10 @@ def test_voice_message() -> None:
         "org.matrix.msc3245.voice": {},
     }
     media = CustomerMedia("voice", "Voice message.ogg", "mxc://s/i", "audio/ogg")
-    assert read_message(content) == Written(media)
+    assert read_message(content) == Readable(media)
     del content["org.matrix.msc3245.voice"]
     media = CustomerMedia("audio", "Voice message.ogg", "mxc://s/i", "audio/ogg")
-    assert read_message(content) == Written(media)
+    assert read_message(content) == Readable(media)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_voice_message() -> None:
     ],
 )
 def test_location(content: Json, poi: str) -> None:
-    expected = Written(CustomerLocation(31.2, 121.5, poi))
+    expected = Readable(CustomerLocation(31.2, 121.5, poi))
     assert read_message({"msgtype": "m.location"} | content) == expected
 
 
@@ -158,21 +158,21 @@ TEXT = "org.matrix.msc1767.text"
 )
 def test_poll(content: Json, text: str) -> None:
     written = read_poll(content)
-    assert isinstance(written, Written)
+    assert isinstance(written, Readable)
     assert (written.content, written.wrap) == (CustomerText(text), "agent.poll")
 
 
 def test_poll_answers_keep_their_ids() -> None:
     answers = [{"id": "a", TEXT: "Red"}, {"m.id": "b", "m.text": [{"body": "Blue"}]}, {TEXT: "?"}]
     written = read_poll({POLL: {"question": {TEXT: "Which?"}, "answers": answers}})
-    assert isinstance(written, Written)
+    assert isinstance(written, Readable)
     assert written.answers == (("a", "Red"), ("b", "Blue"), ("", "?"))
 
 
 def test_number_of_poll_answers_is_limited() -> None:
     answers = [{TEXT: str(number)} for number in range(100)]
     written = read_poll({POLL: {"question": {TEXT: "?"}, "answers": answers}})
-    assert isinstance(written, Written)
+    assert isinstance(written, Readable)
     assert isinstance(written.content, CustomerText)
     assert len(written.content.text.splitlines()) == MAX_ANSWERS + 1
 
@@ -181,7 +181,7 @@ def test_sticker_and_caption() -> None:
     content: Json = {"body": "**look**", "filename": "a.png", "url": "mxc://s/i"}
     content |= {"format": "org.matrix.custom.html", "formatted_body": "<b>look</b>"}
     media = CustomerMedia("image", "a.png", "mxc://s/i", "image/png")
-    assert read_file(content, "image") == Written(media, "look")
+    assert read_file(content, "image") == Readable(media, "look")
 
 
 ANYTHING = st.recursive(
@@ -214,5 +214,5 @@ def test_hostile_polls_and_files_never_raise(content: Json) -> None:
 def test_hostile_messages_never_raise(content: object, kind: str, relation: object) -> None:
     fields = content if isinstance(content, dict) else {"body": content, "m.location": content}
     written = read_message(fields | {"msgtype": kind, "m.relates_to": relation})
-    if isinstance(written, Written) and isinstance(written.content, CustomerText):
+    if isinstance(written, Readable) and isinstance(written.content, CustomerText):
         assert written.content.text.strip()

@@ -29,9 +29,9 @@ from bridge.rooms.rules import (
     LONGEST_TEXTS,
     TEXTS,
     BadOrder,
+    as_strings,
     settings_of_event,
     state_of,
-    written,
 )
 from bridge.rooms.to_matrix import MOST_ANSWERS
 from bridge.rooms.visit import AskQueue, ShowSettings, TellChanges, TellFigures
@@ -65,7 +65,7 @@ def order(house: House, *texts: str) -> None:
 def test_the_state_event_says_what_the_settings_are() -> None:
     for settings in (WHOLE, RoomSettings(), RoomSettings(paused=True)):
         assert settings_of_event(state_of(settings), RULES) == settings
-    assert set(written(WHOLE)) == {
+    assert set(as_strings(WHOLE)) == {
         *("queue", "from", "language", "start", "paused", "hours", "text.closed", "text.greeting")
     }
 

@@ -10,7 +10,7 @@ import pytest
 from bridge.ids import RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.record import Order
-from bridge.rooms.rules import settings_of_event, written
+from bridge.rooms.rules import as_strings, settings_of_event
 from tests.unit.rooms.test_crashes import (
     PATIENT_RULES,
     ROOMS,
@@ -69,7 +69,7 @@ async def test_settings_audit_and_state_event_agree(seed: int) -> None:
             assert replayed.pop(one.key, "") == one.before
             if one.after:
                 replayed[one.key] = one.after
-        assert replayed == written(settings)
+        assert replayed == as_strings(settings)
         assert settings_of_event(world.matrix.configured[room], PATIENT_RULES) == settings
         times = Counter((one.way, one.after) for one in told if one.after)
         assert [times["command", f"c{number}"] for number in range(WORDS)] == [1] * WORDS

@@ -116,7 +116,7 @@ def test_help_in_clear_asks_for_encryption_before_anything_else() -> None:
     hears(house, "!wc help", encrypted=False)
     answer = house.effects[-1]
     assert isinstance(answer, Say)
-    assert answer.args["now"] == house.visit.part("encrypting.needed", {"prefix": "!wc"})
+    assert answer.args["now"] == house.visit.for_room("encrypting.needed", {"prefix": "!wc"})
     assert "start" not in str(answer.args["commands"])
 
 

@@ -348,7 +348,7 @@ def test_who_is_alone_again_is_told_whether_commands_need_the_prefix(
     house.enter(Entered(direct=True, people=(Person(ADA, "Ada"),)))
     house.receive(MemberJoined(BOB, "Bob"))
     house.receive(MemberGone(BOB, BOB))
-    told = house.visit.part(house.notices[-1], {"prefix": "!wc"})
+    told = house.visit.for_room(house.notices[-1], {"prefix": "!wc"})
     assert told.startswith("It is just you here again")
     assert ("commands need no !wc" in told) is bare
     house.say("status")

@@ -302,7 +302,7 @@ def test_an_accepted_login_is_stored_and_can_be_removed() -> None:
 def test_a_refused_login_is_told_with_its_reason() -> None:
     house = House(TAKING).served()
     args = came(house, "login.refused", -20)["login.refused"]
-    assert args == {"reason": house.visit.word("result.-20", {})}
+    assert args == {"reason": house.visit.for_agent("result.-20", {})}
     assert house.record.login is None
     assert "-77" in str(came(House(TAKING).served(), "login.refused", -77)["login.refused"])
     assert "login.unreachable" in came(House(TAKING).served(), "login.unreachable")

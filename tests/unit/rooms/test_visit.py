@@ -112,10 +112,10 @@ def test_say_adds_a_notice() -> None:
 def test_agents_may_have_a_language_of_their_own() -> None:
     house = House()
     house.visit.set(settings=RoomSettings(language="ja"))
-    assert house.visit.word("agent.corrected", {"text": "4711"}) == "訂正：4711"
+    assert house.visit.for_agent("agent.corrected", {"text": "4711"}) == "訂正：4711"
     house.visit.rules = msgspec.structs.replace(house.visit.rules, tell=TellAgents(language="en"))
-    assert house.visit.word("agent.corrected", {"text": "4711"}) == "Correction: 4711"
-    assert house.visit.part("rating.nothing", {}).startswith("評価")
+    assert house.visit.for_agent("agent.corrected", {"text": "4711"}) == "Correction: 4711"
+    assert house.visit.for_room("rating.nothing", {}).startswith("評価")
 
 
 @pytest.mark.parametrize("phase", ["Requesting", "Queued", "Chatting"])
