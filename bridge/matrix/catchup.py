@@ -81,31 +81,49 @@ class CatchUp:
     """Returns the maximum age of events in ms: older ones may have been pruned from the journal."""
 
     async def run(self) -> None:
-        since, took, looks, quiet = await self._noted(), 0.0, 0, 0.0
+        since, took = await self._noted(), 0.0
         while True:
+            since, took = await self._catch_up(since, took)
+            since = await self._while_well(since)
+
+    async def _catch_up(self, since: int, took: float) -> tuple[int, float]:
+        """Look at the rooms `LOOKS` times, from the start again if the homeserver fails or lags.
+
+        `took`: seconds of the last look. Returns the new `since` and `took`.
+        """
+        looks = 0
+        while looks < len(LOOKS):
             if looks == 0:
                 await self._until_back()
                 self.held.clear()
                 # Some homeservers always push late: limit the share of time spent on looks.
                 await slept(self.clock, max(LOOKS[0], 2 * took), self.outage)
+                broken = self.outage.is_set()
             else:
-                pause = self.clock.sleep(LOOKS[looks] if looks < len(LOOKS) else WELL)
-                await first_of(pause, self.outage.wait(), self.held.wait())
-            if self.outage.is_set() or (looks and self.held.is_set()):
-                looks = 0
-                continue
-            began = self.clock.now()
-            if looks < len(LOOKS):
+                broken = await self._is_broken_within(LOOKS[looks])
+            if not broken:
+                began = self.clock.now()
                 whole = await self._look(since, self.engine.recent_rooms())
                 took = min((self.clock.now() - began) / 1000, LOOKS[1])
-                again = self.held.is_set() or self.outage.is_set()
-                looks, quiet = 0 if again else looks + 1, 0.0
-                if whole or looks == len(LOOKS):
+                broken, looks = self.held.is_set() or self.outage.is_set(), looks + 1
+                if whole or (looks == len(LOOKS) and not broken):
                     since = await self._note(began)
-            else:  # all is well
-                since, quiet = await self._note(began), quiet + WELL
-                if quiet % QUIET == 0:
-                    await self._look(since, rooms=())
+            looks = 0 if broken else looks
+        return since, took
+
+    async def _while_well(self, since: int) -> int:
+        """Note the time, and look for invitations each hour, until an outage or queued events."""
+        quiet = 0.0
+        while not await self._is_broken_within(WELL):
+            since, quiet = await self._note(self.clock.now()), quiet + WELL
+            if quiet % QUIET == 0:
+                await self._look(since, rooms=())
+        return since
+
+    async def _is_broken_within(self, seconds: float) -> bool:
+        """Wait; True at once if the homeserver cannot be reached, or pushed queued events."""
+        await first_of(self.clock.sleep(seconds), self.outage.wait(), self.held.wait())
+        return self.outage.is_set() or self.held.is_set()
 
     async def _noted(self) -> int:
         """Return since when events may be missing, ms since the epoch."""
