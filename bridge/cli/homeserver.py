@@ -314,7 +314,7 @@ class _Checks:
         if not_loaded(f"{answer.code} {answer.text}"):
             findings.failed(
                 _GHOSTS,
-                f"{ghost}: the homeserver has not loaded the namespace {users.ghost_regex},"
+                f"{ghost}: the homeserver has not loaded the namespace {users.ghosts.regex},"
                 " so agents' messages cannot be sent",
                 f"run `matrix-webchat register`, and {LOAD_IT}",
             )

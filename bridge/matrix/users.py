@@ -59,20 +59,6 @@ def escape(text: str) -> str:
     return "".join(out)
 
 
-def _ends(key: str, template: str, field: str, domain: str) -> tuple[str, str]:
-    """Return the prefix and suffix of user ids around a template's field. Raises ValueError."""
-    before, found, behind = template.partition(field)
-    if not found or set("{}") & set(before + behind):
-        raise ValueError(f"{key} must contain {field} once, and no other field")
-    if not before + behind:
-        raise ValueError(
-            f"{key} needs a prefix or suffix beside {field}: without one it would claim every user"
-        )
-    if not re.fullmatch(r"[a-z0-9._=/+-]*", before + behind):
-        raise ValueError(f"{key} may contain only a-z, 0-9 and . _ = - / +")
-    return f"@{before}", f"{behind}:{domain}"
-
-
 class NameTaken(ValueError):
     """A template (whose key begins the message) is invalid or could produce a taken user id."""
 
@@ -81,20 +67,41 @@ class NameTaken(ValueError):
         self.enterprise = enterprise
 
 
-def _overlap(
-    one: tuple[str, str], other: tuple[str, str], between: Callable[[str], bool] = lambda _: True
-) -> bool:
-    """Whether two templates, given as (prefix, suffix), can produce the same user id.
+class Template:
+    """User ids of one kind: a configured template with one field, such as `{agent}`.
 
-    `between`: whether the extra text of the longer prefix or suffix may be part of a field's value.
+    `values`: pattern of the field's values. Raises ValueError, whose message begins with the key.
     """
 
-    def meet(end: str, more: str) -> bool:
-        return more.startswith(end) and (end == more or between(more[len(end) :]))
+    def __init__(self, key: str, template: str, field: str, values: str, domain: str) -> None:
+        before, found, behind = template.partition(field)
+        if not found or set("{}") & set(before + behind):
+            raise ValueError(f"{key} must contain {field} once, and no other field")
+        if not before + behind:
+            why = "without one it would claim every user"
+            raise ValueError(f"{key} needs a prefix or suffix beside {field}: {why}")
+        if not re.fullmatch(r"[a-z0-9._=/+-]*", before + behind):
+            raise ValueError(f"{key} may contain only a-z, 0-9 and . _ = - / +")
+        self.ends = f"@{before}", f"{behind}:{domain}"
+        self.regex = f"^{values.join(map(re.escape, self.ends))}$"
+        """The namespace in the registration."""
+        self.matches = re.compile(self.regex).fullmatch
 
-    before = sorted((one[0], other[0]), key=len)
-    behind = sorted((one[1][::-1], other[1][::-1]), key=len)
-    return meet(*before) and meet(*behind)
+    def user(self, value: str) -> UserId:
+        return UserId(value.join(self.ends))
+
+    def overlaps(self, other: Template, between: Callable[[str], bool] = lambda _: True) -> bool:
+        """Whether both can produce the same user id.
+
+        `between`: whether the extra text of the longer prefix or suffix may be part of a value.
+        """
+
+        def meet(end: str, more: str) -> bool:
+            return more.startswith(end) and (end == more or between(more[len(end) :]))
+
+        before = sorted((self.ends[0], other.ends[0]), key=len)
+        behind = sorted((self.ends[1][::-1], other.ends[1][::-1]), key=len)
+        return meet(*before) and meet(*behind)
 
 
 class OurUsers:
@@ -116,16 +123,16 @@ class OurUsers:
         enterprise: str = "",
     ) -> None:
         try:
-            self.ends = _ends("username_template", username_template, "{agent}", domain)
-            self.queue_ends = _ends("queue_username_template", queue_template, "{queue}", domain)
+            agents = Template("username_template", username_template, "{agent}", ESCAPED, domain)
+            queues = Template(
+                "queue_username_template", queue_template, "{queue}", "[0-9]+", domain
+            )
         except ValueError as error:
             raise NameTaken(str(error), enterprise) from None
         self.enterprise = enterprise
         self.bot = UserId(f"@{bot_localpart}:{domain}")
-        self.ghost_pattern = re.compile(ESCAPED.join(map(re.escape, self.ends)))
-        self.queue_pattern = re.compile("[0-9]+".join(map(re.escape, self.queue_ends)))
+        self.ghosts, self.queue_users = agents, queues
         self.queues = {self.queue_user(one): one for one in queue_ids}
-        self.ghost_regex = f"^{self.ghost_pattern.pattern}$"
         self.know((self,), self.bot)
 
     @classmethod
@@ -158,24 +165,24 @@ class OurUsers:
         """Returns the ghost of an agent of this enterprise; its user id never changes."""
 
     def queue_user(self, queue_id: QueueId) -> UserId:
-        return UserId(str(queue_id).join(self.queue_ends))
+        return self.queue_users.user(str(queue_id))
 
     def check(self, other: OurUsers, bots: Iterable[UserId]) -> None:
         """Raise NameTaken if a ghost can match bots or the other's queue users, or a queue bots."""
         some = (other.queue_user(QueueId(number)) for number in (1, 10))
         for name in (*bots, *other.queues, *some):
-            if self.ghost_pattern.fullmatch(name):
+            if self.ghosts.matches(name):
                 raise self._taken("username_template", f"an agent the name {name}")
         for name in bots:
-            if self.queue_pattern.fullmatch(name):
+            if self.queue_users.matches(name):
                 raise self._taken("queue_username_template", f"a queue the name {name}")
 
     def check_templates(self, other: OurUsers) -> None:
         """Raise NameTaken if ghosts, or queue users, of both enterprises could get the same id."""
-        if _overlap(self.ends, other.ends):
+        if self.ghosts.overlaps(other.ghosts):
             names = f"agents names that those of {other.enterprise} could have: use another prefix"
             raise self._taken("username_template", names)
-        if _overlap(self.queue_ends, other.queue_ends, between=str.isdecimal):
+        if self.queue_users.overlaps(other.queue_users, between=str.isdecimal):
             names = f"queues names that those of {other.enterprise} could have"
             raise self._taken("queue_username_template", names)
 
@@ -185,13 +192,13 @@ class OurUsers:
     @property
     def namespaces(self) -> tuple[tuple[str, bool], ...]:
         """Regular expressions of the registration's namespaces, and whether each is exclusive."""
-        ghosts = [(one.ghost_pattern.pattern, True) for one in self._every]
-        queues = [(one.queue_pattern.pattern, False) for one in self._every]
-        bots = [(re.escape(one), False) for one in self._hosts if one in self._bots]
-        return tuple((f"^{pattern}$", only) for pattern, only in (*ghosts, *queues, *bots))
+        ghosts = [(one.ghosts.regex, True) for one in self._every]
+        queues = [(one.queue_users.regex, False) for one in self._every]
+        bots = [(f"^{re.escape(one)}$", False) for one in self._hosts if one in self._bots]
+        return (*ghosts, *queues, *bots)
 
     def _is_ours(self, user_id: str) -> bool:
-        ghost = any(one.ghost_pattern.fullmatch(user_id) for one in self._every)
+        ghost = any(one.ghosts.matches(user_id) for one in self._every)
         return ghost or self.is_open_to_all(user_id)
 
     def is_host(self, user_id: str) -> bool:
@@ -200,9 +207,8 @@ class OurUsers:
 
     def is_open_to_all(self, user_id: str) -> bool:
         """Whether anybody may register the user id: those of bots and queue users."""
-        return user_id in self._bots or any(
-            one.queue_pattern.fullmatch(user_id) for one in self._every
-        )
+        queue = any(one.queue_users.matches(user_id) for one in self._every)
+        return queue or user_id in self._bots
 
     def hosts(self) -> tuple[UserId, ...]:
         """Return all users that customers may invite, the main bot first."""
@@ -219,20 +225,18 @@ class OurUsers:
         found = tuple(
             one.enterprise
             for one in self._every
-            if user_id == one.bot
-            or one.queue_pattern.fullmatch(user_id)
-            or one.ghost_pattern.fullmatch(user_id)
+            if user_id == one.bot or one.queue_users.matches(user_id) or one.ghosts.matches(user_id)
         )
         everybody = tuple(one.enterprise for one in self._every) if user_id == self.main else ()
         return found or everybody
 
     def _ghost_of(self, agent_id: AgentId) -> UserId:
-        name = escape(agent_id).join(self.ends)
-        if len(name) > _MAX_USER_ID:
+        user = self.ghosts.user(escape(agent_id))
+        if len(user) > _MAX_USER_ID:
             # "h" is not a hex digit, so no escaped id contains "=h".
             digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()
-            name = f"=h{digest[:40]}".join(self.ends)
-        return UserId(name)
+            user = self.ghosts.user(f"=h{digest[:40]}")
+        return user
 
 
 # --- the registration file ------------------------------------------------------------------------

@@ -14,7 +14,7 @@ OURS = OurUsers("example.org", "webchatbot", "webchat_{agent}", (QueueId(1), Que
 
 def queue_regex(users: OurUsers) -> str:
     """Return the regex of the registration's namespace."""
-    return f"^{users.queue_pattern.pattern}$"
+    return users.queue_users.regex
 
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=120)
@@ -54,7 +54,7 @@ def test_every_ghost_is_a_valid_user_id_of_the_ghost_namespace(agent: str) -> No
     assert re.fullmatch(r"@[a-z0-9._=/+-]+:example\.org", ghost)
     assert OURS.is_ours(ghost)
     assert not OURS.is_host(ghost)
-    assert re.match(OURS.ghost_regex, ghost)
+    assert re.match(OURS.ghosts.regex, ghost)
     assert not re.match(queue_regex(OURS), ghost)
 
 
@@ -82,7 +82,7 @@ def test_queue_users() -> None:
     assert OURS.queue_of("@webchat_queue_12:example.org") == 12
     assert OURS.queue_of("@webchat_queue_7:example.org") is None
     # Synapse lists no user of an exclusive namespace, so the ghosts' must exclude queue users.
-    assert not re.match(OURS.ghost_regex, "@webchat_queue_7:example.org")
+    assert not re.match(OURS.ghosts.regex, "@webchat_queue_7:example.org")
 
 
 @pytest.mark.parametrize(
@@ -159,8 +159,8 @@ def test_the_same_agent_and_queue_in_two_call_centres() -> None:
         assert acme.is_ours(user) is best.is_ours(user) is bool(of)
     assert acme.hosts() == ("@webchatbot:a", "@webchat_queue_1:a", "@bestq_1:a")
     assert {regex for regex, only in acme.namespaces if only} == {
-        acme.ghost_regex,
-        best.ghost_regex,
+        acme.ghosts.regex,
+        best.ghosts.regex,
     }
     open_ones = {regex for regex, only in best.namespaces if not only}
     assert open_ones == {queue_regex(acme), queue_regex(best), "^@webchatbot:a$"}
