@@ -110,23 +110,19 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     if record.gone_at is not None and not record.stays:
         visit.ask(LeaveRoom((invitation.whom,)))  # not while it is being erased
         return
-    served = record.membership in {Membership.JOINED, Membership.ENTERING}
-    if served and invitation.whom != record.host:
+    if record.served and invitation.whom != record.host:
         visit.ask(LeaveRoom((invitation.whom,)))  # one host is enough
         visit.say("room.host_here")
         return
     if record.membership is Membership.ENTERING:
         return
-    refusal, until = "", 0
-    if (rules := enterprise_for(visit, invitation)) is not visit.rules:
-        gone = visit.rules.enterprise == GONE
-        if settled(record.conversation, gone=gone) and not visit.under_way:
-            visit.record, visit.rules = moved(record, rules, visit.now), rules
-            record = visit.record
-        else:
-            refusal = "refused.other_enterprise"
+    rules, gone = enterprise_for(visit, invitation), visit.rules.enterprise == GONE
+    other = rules is not visit.rules
+    if other and settled(record.conversation, gone=gone) and not visit.under_way:
+        visit.record, visit.rules, other = moved(record, rules, visit.now), rules, False
+        record = visit.record
     # A joined user cannot be invited: the homeserver lost our removal from the room in a crash.
-    permission = rules.permission(invitation.by)
+    served, permission = record.served, rules.permission(invitation.by)
     away = permission is Permission.NONE and server_of(invitation.by) != server_of(invitation.whom)
     if not served and (away or permission is Permission.IGNORED):
         # Not told in the room: anybody could make the homeserver join any room of any server.
@@ -134,13 +130,15 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         why = f"bridge.permissions gives {permission}"
         visit.ask(LeaveRoom((invitation.whom,), reason, invitation.by, why))
         return
-    limit = visit.rules.limits.new_rooms_per_hour
+    limits, refusal, until = visit.rules.limits, "", 0
     if permission not in SERVED:
         refusal = "refused.permission"
-    elif not refusal and rooms >= visit.rules.limits.rooms_per_user:
+    elif other:
+        refusal = "refused.other_enterprise"
+    elif rooms >= limits.rooms_per_user:
         refusal = "refused.too_many_rooms"
-    elif not refusal and len(begun) >= limit:
-        refusal, until = "refused.too_many_new_rooms", begun[-limit] + LATELY
+    elif len(begun) >= limits.new_rooms_per_hour:
+        refusal, until = "refused.too_many_new_rooms", begun[-limits.new_rooms_per_hour] + LATELY
     key, draw = record.key, visit.rules.login_key
     if record.membership is Membership.NONE and not key and draw is not None:
         key = draw(record.room_id)  # never changes
@@ -254,7 +252,7 @@ def followed(visit: Visit, invitation: Invited, into: RoomId) -> None:
     otherwise the record moves at once. It never moves back to a former room: strangers may be left.
     """
     record, upgrade = visit.record, visit.record.upgrade
-    if record.membership not in {Membership.JOINED, Membership.ENTERING}:
+    if not record.served:
         _move(visit, into)
     elif upgrade is None or into in {record.room_id, record.came_from}:
         visit.ask(LeaveRoom((invitation.whom,), former=into))
@@ -510,7 +508,7 @@ def shown_settings(visit: Visit) -> model.Args:
 
 def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> None:
     record, who = visit.record, news.who
-    if record.membership not in {Membership.JOINED, Membership.ENTERING}:
+    if not record.served:
         return
     others = tuple(one for one in record.people if one.user != who)
     if not isinstance(news, MemberGone):
@@ -738,7 +736,7 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
     if into is None:
         if record.membership is Membership.JOINED:
             _close(visit)
-    elif record.membership in {Membership.JOINED, Membership.ENTERING} and record.upgrade is None:
+    elif record.served and record.upgrade is None:
         visit.set(upgrade=Upgrade(visit.now + UPGRADE_PATIENCE))
         left = duration(visit.rules.language_for(record), UPGRADE_PATIENCE // 1000)
         link = permalink(into, None, via(record))
@@ -755,7 +753,7 @@ def begin_erasure(visit: Visit, order: EraseRoom) -> None:
     _end_conversation(visit)
     if order.redact and record.membership is Membership.JOINED:
         visit.ask(RedactAll())
-    served = record.membership in {Membership.JOINED, Membership.ENTERING}
+    served = record.served
     if served and not order.stay:
         if record.membership is Membership.JOINED:
             visit.say("room.erased")

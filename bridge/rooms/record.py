@@ -431,6 +431,11 @@ class RoomRecord(Value, frozen=True):
     """Former values of the newest changes of settings, the latest last, for `undo`."""
 
     @property
+    def served(self) -> bool:
+        """True while the bridge is in the room, or about to be."""
+        return self.membership in {Membership.JOINED, Membership.ENTERING}
+
+    @property
     def matrix_id(self) -> RoomId:
         """The room's present id on Matrix."""
         return self.place or self.room_id

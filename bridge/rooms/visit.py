@@ -34,7 +34,6 @@ from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId, localpart_of
 from bridge.rooms.record import (
     Chat,
-    Membership,
     OwnLogin,
     Raw,
     RoomRecord,
@@ -229,7 +228,6 @@ _Answering = model.Reported | ShowAnswer | AskQueue | model.AskRobot | _Told | _
 _WEBCHAT = Lane.WEBCHAT
 _CARD = b'{"is":"CardPosted"'
 """Prefix of a stored `CardPosted`."""
-_SERVED = (Membership.JOINED, Membership.ENTERING)
 _encoder = msgspec.json.Encoder()
 _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
 
@@ -673,14 +671,14 @@ def bare(record: RoomRecord) -> RoomRecord:
 
 def stored_as(record: RoomRecord, revision: int, deadline: int | None = None) -> StoredRoom:
     """Return the row of a room; `revision` is the one that the record was made from."""
-    state, served = record.conversation, record.membership in _SERVED
+    state = record.conversation
     return StoredRoom(
         record.room_id,
         dump_record(record),
         live=wants_link(state),
         phase=type(state.phase).__name__,
         deadline=deadline,
-        customer=record.customer if served else "",
+        customer=record.customer if record.served else "",
         revision=revision,
         bare=dump_record(bare(record)) if record.encrypted else b"",
     )
