@@ -149,7 +149,10 @@ class MatrixAdapter:
         found = Entered(
             direct=said_direct or len(present) == 2,
             encrypted=encryption is not None,
-            displayname=_displayname(present, inviter),
+            displayname=next(
+                (_person(one).name for one in present if one.get("state_key") == inviter),
+                localpart_of(inviter),
+            ),
             config=None if settings is None else wire.mapping(settings, "content"),
             people=self._people(present, inviter),
             encrypted_by_us=encryption is not None and encryption.get("sender") == host,
@@ -165,8 +168,7 @@ class MatrixAdapter:
         ours, joined = self.is_ours, (one for one in present if _membership(one) == "join")
         others = (one for one in joined if (user := wire.text(one, "state_key")) and not ours(user))
         kept = sorted(others, key=lambda one: one.get("state_key") == inviter)[-MOST_PEOPLE:]
-        users = ((one, UserId(wire.text(one, "state_key"))) for one in kept)
-        return tuple(Person(user, _displayname([one], user)) for one, user in users)
+        return tuple(map(_person, kept))
 
     async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:
         """Turn on encryption; return the state event, or None for a public room or if refused."""
@@ -330,15 +332,14 @@ class MatrixAdapter:
     async def say(
         self, room_id: RoomId, sender: UserId, notice: ports.Notice, txn_id: str
     ) -> EventId:
-        if isinstance(notice, ports.EditableNotice):
+        kind = "m.room.message"
+        if isinstance(notice, ports.Poll):
+            kind, content = render.POLL_START, render.poll_content(notice)
+        elif isinstance(notice, ports.EditableNotice):
             content = render.editable_content(notice)
         else:
             content = render.notice_content(notice)
-        return await self.send(room_id, sender, content, txn_id)
-
-    async def poll(self, room_id: RoomId, sender: UserId, poll: ports.Poll, txn_id: str) -> EventId:
-        content = render.poll_content(poll)
-        return await self.send(room_id, sender, content, txn_id, render.POLL_START)
+        return await self.send(room_id, sender, content, txn_id, kind)
 
     async def react(
         self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
@@ -478,14 +479,10 @@ def _membership(event: Json) -> str:
     return wire.text(event, "content", "membership")
 
 
-def _displayname(members: Sequence[Json], user: UserId) -> str:
-    """Return the user's display name in the room, or the localpart if there is none."""
-    for event in members:
-        if event.get("state_key") == user:
-            name = name_line(wire.text(event, "content", "displayname"))
-            if name:
-                return name
-    return localpart_of(user)
+def _person(event: Json) -> Person:
+    """Return the member of a membership event, with the localpart for a missing display name."""
+    user = UserId(wire.text(event, "state_key"))
+    return Person(user, name_line(wire.text(event, "content", "displayname")) or localpart_of(user))
 
 
 def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:

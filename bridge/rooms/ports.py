@@ -276,7 +276,17 @@ class EditableNotice(msgspec.Struct, frozen=True):
     """Event id of the first version, an `EditableNotice` too; None: this is the first version."""
 
 
-Notice = NoticeText | EditableNotice
+class Poll(msgspec.Struct, frozen=True):
+    """A question; each vote arrives as a `PollAnswered`."""
+
+    question: str
+    answers: tuple[tuple[str, str], ...]
+    """(id, text)."""
+    text: str
+    """Fallback for clients without polls: question, answers and how to reply."""
+
+
+Notice = NoticeText | EditableNotice | Poll
 
 
 class RelayedMedia(msgspec.Struct, frozen=True):
@@ -304,14 +314,6 @@ class Entry(msgspec.Struct, frozen=True):
     """Readable message events from before the host joined, oldest first, raw."""
     found: Entered
     """The state, with an empty `order`."""
-
-
-class Poll(msgspec.Struct, frozen=True):
-    question: str
-    answers: tuple[tuple[str, str], ...]
-    """(id, text)."""
-    text: str
-    """Fallback for clients without polls: question, answers and how to reply."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -482,9 +484,6 @@ class MatrixPort(Protocol):
         self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
     ) -> EventId:
         """React to an event with one emoji."""
-
-    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
-        """Send a poll; each vote arrives as a `PollAnswered`."""
 
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str

@@ -308,17 +308,16 @@ class Delivery:
                 await self._matrix.react(where, host, done.event_id, AGAIN, txn_id)
         return done
 
-    async def _notice(self, notice: ports.Notice) -> EventId:
-        host = self.record.host
-        return await self._matrix.say(self.record.matrix_id, host, notice, self.txn_id(host))
+    async def _notice(self, notice: ports.Notice, part: str = "") -> EventId:
+        where, host = self.record.matrix_id, self.record.host
+        return await self._matrix.say(where, host, notice, self.txn_id(host, part))
 
     async def _poll(self, poll: ports.Poll, part: str) -> EventId | None:
         """Send a poll; None if it has too many answers, or the room refuses polls."""
         if len(poll.answers) > MOST_ANSWERS:
             return None
-        where, host = self.record.matrix_id, self.record.host
         try:
-            return await self._matrix.poll(where, host, poll, self.txn_id(host, part))
+            return await self._notice(poll, part)
         except ports.Refused as error:
             _log.info("poll refused", **self._about(), why=error.code)
             return None

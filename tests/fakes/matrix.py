@@ -286,21 +286,20 @@ class FakeMatrix:
             )
             first = [one for one in self.posted if one.event_id == notice.edits]
             assert all(one.editable for one in first), "sent as something that cannot be edited"
+        elif isinstance(notice, Poll):
+            new = Posted(EventId(""), room_id, sender, notice.question)
         else:
             new = Posted(EventId(""), room_id, sender, notice.text, notice.reply_to)
             new = msgspec.structs.replace(new, mentions=notice.mentions)
-        return await self._post(new, txn_id)
+        event_id = await self._post(new, txn_id)
+        if isinstance(notice, Poll) and notice not in self.polls:
+            self.polls.append(notice)
+        return event_id
 
     async def react(
         self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
     ) -> EventId:
         return await self._post(Posted(EventId(""), room_id, sender, sign, target), txn_id)
-
-    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
-        event_id = await self._post(Posted(EventId(""), room_id, sender, poll.question), txn_id)
-        if poll not in self.polls:
-            self.polls.append(poll)
-        return event_id
 
     async def tell_status(
         self, room_id: RoomId, sender: UserId, status: Status, txn_id: str

@@ -47,7 +47,7 @@ async def test_every_message_carries_its_transaction_id_as_marker() -> None:
         agent, long = Agent(AgentId("a1"), "Mei"), AgentText("x" * 30_000)
         await adapter.say(ROOM, HOST, NoticeText("hi"), "t1")
         await adapter.say(ROOM, HOST, EditableNotice("hi", edits=EventId("$x")), "t2")
-        await adapter.poll(ROOM, HOST, Poll("?", (("1", "Bad"),), "?"), "t3")
+        await adapter.say(ROOM, HOST, Poll("?", (("1", "Bad"),), "?"), "t3")
         await adapter.send_file(ROOM, HOST, Blob.of(b"x", "text/plain", "x.txt"), "t4")
         await adapter.relay(ROOM, HOST, agent, long, "t5")
     assert marked == ["t1", "t2", "t3", "t4", "t5", "t5.2"]

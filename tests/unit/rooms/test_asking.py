@@ -7,9 +7,9 @@ from typing import cast
 import pytest
 
 from bridge.conversation.model import AskRating, EndPoll, Offer, Relay
-from bridge.ids import AgentId, EffectSeq, EventId, SessionId
+from bridge.ids import AgentId, EffectSeq, EventId, RoomId, SessionId, UserId
 from bridge.rooms.cards import card_of, proposals_card
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.ports import Notice, Poll, Refused, Unavailable
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Lane, Outcome
@@ -73,10 +73,14 @@ async def test_a_repeated_effect_asks_once() -> None:
 async def test_a_refused_poll_is_replaced_by_text(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
 
-    async def refuse(*_: object) -> EventId:
-        raise Refused("M_FORBIDDEN")
+    say = world.matrix.say
 
-    monkeypatch.setattr(world.matrix, "poll", refuse)
+    async def refuse(room: RoomId, sender: UserId, notice: Notice, txn_id: str) -> EventId:
+        if isinstance(notice, Poll):
+            raise Refused("M_FORBIDDEN")
+        return await say(room, sender, notice, txn_id)
+
+    monkeypatch.setattr(world.matrix, "say", refuse)
     event_id, posted = await ask(world)
     assert [one.card.event_id for one in posted] == [event_id]
     (sentence,) = world.matrix.texts(ROOM)
