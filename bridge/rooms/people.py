@@ -338,25 +338,19 @@ def entered(
         return ()
     if moving is not None:
         _continue_in(visit, moving)
-    elif visit.record.direct and other is not None:
-        _learn_from(visit, other)
-    if entry.config is not None and moving is None:
-        configured(visit, entry.config, standing, entry.configured_by, None)
+    else:
+        if visit.record.direct and other is not None:
+            _learn_from(visit, other)
+        if entry.config is not None:
+            configured(visit, entry.config, standing, entry.configured_by, None)
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
-    elif moving is not None:
-        pass  # the chat goes on
-    elif visit.record.direct and (link := address(other)):
-        if not words_came:  # else the reply to each message says so
-            visit.set(greet_at=visit.now + GREET_AFTER, greet_link=link)
-    else:
-        if not visit.record.direct:
-            _welcome(visit, words_came=words_came)
-        elif not words_came and record.came_from is None:
-            visit.set(greet_at=visit.now + GREET_AFTER)
-        if entry.encrypted_by_us:
+    elif moving is None:
+        link = address(other) if visit.record.direct else ""
+        _greet(visit, link, words_came=words_came)
+        if entry.encrypted_by_us and not link:
             visit.say("encrypting.turned_on")
     visit.ask(ShowBridge())
     return tuple(parked)
@@ -387,6 +381,17 @@ def _continue_in(visit: Visit, upgrade: Upgrade) -> None:
         visit.ask(ShowPanel(former=former, reader=host))
     visit.step(model.Moved())
     visit.ask(LeaveRoom((host,), former=former))
+
+
+def _greet(visit: Visit, link: str, *, words_came: bool) -> None:
+    """Welcome the customer, in a direct room a moment later, and unless they have written already.
+
+    `link`: address of the room in which their chat goes on; each message gets it as reply, too.
+    """
+    if not visit.record.direct:
+        _welcome(visit, words_came=words_came)
+    elif not words_came and (link or visit.record.came_from is None):
+        visit.set(greet_at=visit.now + GREET_AFTER, greet_link=link)
 
 
 def _learn_from(visit: Visit, other: RoomRecord) -> None:
