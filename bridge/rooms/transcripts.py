@@ -133,13 +133,7 @@ class _Reading:
         self._around = around
         self._record = record
         self._chat = chat
-        self._until: EventId | None = None
-        self._until_asked: int | None = None  # used if the next chat has no first event of its own
-        if after is not None and after.first not in {None, chat.first}:
-            self._until = after.first
-        elif after is not None:
-            self._until_asked = after.asked
-        self._over = False  # the next chat has begun
+        self._after = after
         self._room_id = record.room_at(chat.asked)
         self._servers = via(record)
         self._agents = {
@@ -158,32 +152,43 @@ class _Reading:
             async with aclosing(matrix.timeline(self._room_id, host, first)) as events:
                 async for raw in events:
                     seen += 1
-                    if raw.get("event_id") == self._until or self._over:
+                    found = await self._read(raw)
+                    if self._begins_next(raw, found):
                         break
                     self.cut = seen > MOST_EVENTS or self._words > MOST_WORDS
                     if self.cut:
                         break
-                    await self._take(raw)
+                    if found is not None:
+                        self._take(found)
                     await asyncio.sleep(0)  # a page of long HTML takes seconds to read
         except Refused:
             return False
         return True
 
-    async def _take(self, raw: Raw) -> None:
+    async def _read(self, raw: Raw) -> Recorded | None:
         opened = await self._around.matrix.open(raw)
         found = self._around.matrix.recorded(raw if isinstance(opened, Undecryptable) else opened)
-        if found is None:
-            return
-        if isinstance(opened, Undecryptable):
+        if found is not None and isinstance(opened, Undecryptable):
             earlier = await recall(self._around, self._record.room_id, found.event_id)
             if earlier is not None:
                 content = earlier.content or CustomerText(earlier.text)
-                found = replace(found, content=content, words=earlier.text)
+                return replace(found, content=content, words=earlier.text)
+        return found
+
+    def _begins_next(self, raw: Raw, found: Recorded | None) -> bool:
+        """True if the next chat begins with this event, or has begun before it."""
+        after = self._after
+        if after is None:
+            return False
+        if after.first not in {None, self._chat.first}:
+            return raw.get("event_id") == after.first
+        # Customers' events are not compared: their time is by their server's clock.
+        if found is None or self._speaker(found.sender)[0] not in {"agent", "service"}:
+            return False
+        return found.at >= after.asked
+
+    def _take(self, found: Recorded) -> None:
         role, name = self._speaker(found.sender)
-        asked = self._until_asked  # customers' events are not compared: their server's clock
-        self._over = asked is not None and role in {"agent", "service"} and found.at >= asked
-        if self._over:
-            return
         if found.replaces is not None:
             self._correct(found)
         elif role is not None and self._belongs(found, role):
