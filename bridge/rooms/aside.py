@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import groupby, islice
 from math import ceil
@@ -102,7 +101,8 @@ class AsideLane:
                 send = transcripts.send_transcript
                 return await self._patiently(room, send, effect, SOON, failed)
             case ShowBridge():
-                return await self._patiently(room, show_bridge, effect, SOON)
+                show = Surroundings.show_bridge
+                return await self._patiently(room, show, effect, SOON)
             case ShowPanel(event_id=asked):
                 said = None if asked is None else LookedUp(asked, "panel.unavailable")
                 return await self._patiently(room, show_panel, effect, SOON, said)
@@ -178,15 +178,6 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
         code = ResultCode.FAILURE if failure.code is None else failure.code
         return LoginTried(order.event_id, order.login, "login.refused", int(code))
     return LoginTried(order.event_id, order.login)
-
-
-async def show_bridge(
-    around: Surroundings, record: RoomRecord, _: ShowBridge | None = None
-) -> None:
-    """Write the room's `m.bridge` state if it has changed and the host may write it."""
-    with suppress(Refused):
-        state = bridge_state_of(around.rules, record)
-        await around.matrix.show_bridge(record.matrix_id, record.host, *state)
 
 
 async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> EventId:

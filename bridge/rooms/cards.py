@@ -156,13 +156,11 @@ def request_card(
     return CardPosted(card, signs)
 
 
-def proposals_card(relay: model.Relay, event_id: EventId) -> tuple[CardPosted, ...]:
-    """Return the card of a message with the robot's proposals, if it has any."""
-    if not relay.choices:
-        return ()
+def proposals_card(relay: model.Relay, event_id: EventId) -> CardPosted:
+    """Return the card of a message with the robot's proposals."""
     numbers = range(1, len(relay.choices) + 1) if len(relay.choices) <= MOST_SIGNS else ()
     card = OurCard(event_id, CardKind.CHOICES, options=relay.choices)
-    return (CardPosted(card, tuple(f"{number}\ufe0f{_KEYCAP}" for number in numbers)),)
+    return CardPosted(card, tuple(f"{number}\ufe0f{_KEYCAP}" for number in numbers))
 
 
 # --- reactions and votes --------------------------------------------------------------------------

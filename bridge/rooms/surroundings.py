@@ -32,9 +32,9 @@ from cachetools import LRUCache
 
 from bridge.conversation import model
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.rooms.ports import Clock, LinkPort, MatrixPort
+from bridge.rooms.ports import Clock, LinkPort, MatrixPort, Refused
 from bridge.rooms.record import Chat, RoomRecord
-from bridge.rooms.rules import Rules
+from bridge.rooms.rules import Rules, bridge_state_of
 from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.waits")
@@ -529,6 +529,12 @@ class Surroundings(msgspec.Struct):
     """Room replacements; shared by all enterprises."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Inviters' locks; shared by all enterprises."""
+
+    async def show_bridge(self, record: RoomRecord, _: object = None) -> None:
+        """Write the room's `m.bridge` state if it has changed and the host may write it."""
+        with suppress(Refused):
+            state = bridge_state_of(self.rules, record)
+            await self.matrix.show_bridge(record.matrix_id, record.host, *state)
 
     def note_phase(
         self,

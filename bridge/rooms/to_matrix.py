@@ -26,7 +26,6 @@ from bridge.conversation import model
 from bridge.ids import EventId, QueueId, UserId, server_of
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
-from bridge.rooms.aside import show_bridge
 from bridge.rooms.cards import (
     AGAIN,
     BELL,
@@ -537,7 +536,7 @@ class Delivery:
             done = await self._say(model.Say("agents.outside", {"names": tuple(outside)}))
             done.anchor = anchor
         done.detail = "the room does not let the agents in" if outside else ""
-        await show_bridge(self._around, self.record)  # may be missing, or the queue renamed
+        await self._around.show_bridge(self.record)  # may be missing, or the queue renamed
         return done
 
     async def _welcome(self, agent: frames.Agent, queue_id: QueueId | None) -> None:
@@ -583,7 +582,7 @@ class Delivery:
         if parts:
             event_id = parts[0].event_id
             later = (Came(PartPosted(one.text, event_id), key=one.event_id) for one in parts[1:])
-            proposed = map(Came, proposals_card(relay, event_id))
+            proposed = (Came(proposals_card(relay, event_id)),) if relay.choices else ()
             return Done(event_id, came=(*later, *proposed))
         done = await self._describe(relay)
         done.detail = "shown as a notice"

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.conversation.model import AskRating, EndPoll, Offer, Relay
 from bridge.ids import AgentId, EffectSeq, EventId, RoomId, SessionId, UserId
-from bridge.rooms.cards import card_of, proposals_card
+from bridge.rooms.cards import card_of
 from bridge.rooms.ports import Notice, Poll, Refused, Unavailable
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.room import Room
@@ -27,6 +27,12 @@ class SomeRoom:
 
     room_id = ROOM
     record = RoomRecord(ROOM, host=BOT, settings=RoomSettings(language="en"))
+
+    @property
+    def typist(self) -> SomeRoom:
+        return self
+
+    def agent_spoke(self, ghost: UserId) -> None: ...
 
     async def pause(self, seconds: float) -> None:
         assert seconds < 1
@@ -139,9 +145,11 @@ def test_the_card_and_reactions_below_an_answer_of_the_robot() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 2, 6])
-def test_a_few_proposals_get_digit_reactions(count: int) -> None:
+@pytest.mark.asyncio
+async def test_a_few_proposals_get_digit_reactions(count: int) -> None:
     options = tuple(f"question {number}" for number in range(count))
     relay = Relay(Agent(AgentId("B")), AgentText("?"), SessionId(1), options)
-    posted = proposals_card(relay, EventId("$card"))
+    done = await run(World(), relay)
+    posted = [one.happened for one in done.came if isinstance(one.happened, CardPosted)]
     assert [one.card.options for one in posted] == [options] * (count > 0)
     assert [one.signs for one in posted] == {0: [], 2: [("1️⃣", "2️⃣")], 6: [()]}[count]
