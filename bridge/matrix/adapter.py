@@ -133,7 +133,7 @@ class MatrixAdapter:
     ) -> ports.Entry:
         """Join as `host`; return earlier messages and the room's state. Idempotent."""
         # After a start, an invitation may arrive before the host's device has been ensured.
-        await self.ghosts.ensure(host, "")
+        await self.ghosts.ensure(host)
         state = partial(self.homeserver.state, host, room_id)
         await self.homeserver.join(host, room_id)
         # In parallel, as the customer is waiting for the welcome notice.
@@ -426,18 +426,15 @@ class MatrixAdapter:
     ) -> EventId | None:
         """Send as a ghost, rejoining once if it was removed; None if the room refuses the ghost."""
         try:
-            try:
-                return await self.send(room_id, ghost, content, txn_id)
-            except ports.Refused as refusal:
-                if refusal.code != "M_FORBIDDEN":
-                    raise
-            self.ghosts.forget(room_id, ghost)
-            await self.ghosts.join(room_id, host, ghost)
             return await self.send(room_id, ghost, content, txn_id)
         except ports.Refused as refusal:
             if refusal.code not in ports.SHUT_OUT:
                 raise
-            return None
+        with ports.Despite(*ports.SHUT_OUT):
+            self.ghosts.forget(room_id, ghost)
+            await self.ghosts.join(room_id, host, ghost)
+            return await self.send(room_id, ghost, content, txn_id)
+        return None
 
     # --- files ------------------------------------------------------------------------------------
 

@@ -158,7 +158,7 @@ class Ghosts:
         owner = wire.text(await self._homeserver.account_data(user, OWNER), "appservice")
         if owner not in {"", appservice_id} and not await self._profiles.fact(made_fact(user)):
             raise Refused(TAKEN, f"{user} is served by the application service {owner}")
-        await self.ensure(user, "")
+        await self.ensure(user)
         if owner != appservice_id:
             with suppress(Refused):  # the user stays unmarked
                 mark: Json = {"appservice": appservice_id}
@@ -182,13 +182,13 @@ class Ghosts:
         """Answer the homeserver's user query: register a bot or queue user, False for others."""
         if not self._users.is_host(user_id):
             return False
-        await self.ensure(UserId(user_id), "")
+        await self.ensure(UserId(user_id))
         return True
 
     async def ensure(
         self,
         user: UserId,
-        displayname: str,
+        displayname: str = "",
         icon: Blob | None = None,
         icon_source: str = "",
         *,
