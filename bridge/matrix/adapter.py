@@ -306,7 +306,8 @@ class MatrixAdapter:
         found = self._markers.find(sender, txn_id)
         if found is not None:
             return found
-        own, content = await self._own(txn_id, sender), content | {wire.MARKER: {"txn": txn_id}}
+        content = content | {wire.MARKER: {"txn": txn_id}}
+        own = await self._device_txn_id(txn_id, sender)
         try:
             return await self._seal_and_send(room_id, sender, content, own, kind)
         except ports.Refused as refusal:
@@ -315,7 +316,8 @@ class MatrixAdapter:
         await self.ghosts.devices.mend(sender)
         return await self._seal_and_send(room_id, sender, content, own, kind)
 
-    async def _own(self, txn_id: str, sender: UserId) -> str:
+    async def _device_txn_id(self, txn_id: str, sender: UserId) -> str:
+        """Return the transaction id for the sender's device, which is made if needed."""
         device = ""
         if self.crypto is not None:
             await self.crypto.ensure(sender)
@@ -345,13 +347,14 @@ class MatrixAdapter:
         self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
     ) -> EventId:
         # Never encrypted: homeservers aggregate reactions.
-        content, own = render.reaction_content(target, sign), await self._own(txn_id, sender)
+        content = render.reaction_content(target, sign)
+        own = await self._device_txn_id(txn_id, sender)
         return await self.homeserver.send(sender, room_id, "m.reaction", content, own)
 
     async def tell_status(
         self, room_id: RoomId, sender: UserId, status: ports.Status, txn_id: str
     ) -> EventId:
-        content, own = render.status_content(status), await self._own(txn_id, sender)
+        content, own = render.status_content(status), await self._device_txn_id(txn_id, sender)
         return await self.homeserver.send(sender, room_id, render.STATUS, content, own)
 
     async def cancel_verification(

@@ -238,7 +238,7 @@ class Ghosts:
         try:
             await self._homeserver.join(user, room_id)
         except Refused as refusal:
-            self._disowned(user, refusal)
+            self._log_not_loaded(user, refusal)
             raise
         self._joined[room_id, user] = True
 
@@ -310,7 +310,7 @@ class Ghosts:
         try:
             await self._register(user)
         except Refused as refusal:
-            self._disowned(user, refusal)
+            self._log_not_loaded(user, refusal)
             raise
         if lost:
             _log.warning("a bridge user was missing on the homeserver, registered again", user=user)
@@ -321,7 +321,7 @@ class Ghosts:
         known = row or GhostRow(user_id=user)
         return await self._save(msgspec.structs.replace(known, device=True))
 
-    def _disowned(self, user: UserId, refusal: Refused) -> None:
+    def _log_not_loaded(self, user: UserId, refusal: Refused) -> None:
         if not_loaded(str(refusal)):
             _log.error(NOT_LOADED, user=user, why=str(refusal), fix=LOAD_IT)
 

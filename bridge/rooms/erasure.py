@@ -187,7 +187,9 @@ async def erase(
             await _erase_person_here(store, room_id, UserId(subject), clock.now())
         else:
             orders[room_id] = ErasePerson(fact, redact)
-    ended = tell is None or await _told(store, orders, fact, tell, clock=clock, within=patience)
+    ended = tell is None or await _all_carried_out(
+        store, orders, fact, tell, clock=clock, within=patience
+    )
     if person is not None and ended:
         await store.eraser.erase_person(person)
     if ended and not await store.eraser.overwrite(at_all_cost=tell is None):
@@ -203,7 +205,7 @@ async def erase(
 # --- while a bridge runs --------------------------------------------------------------------------
 
 
-async def _told(
+async def _all_carried_out(
     store: StorePort,
     orders: Mapping[RoomId, Stored | None],
     name: str,
@@ -219,13 +221,13 @@ async def _told(
             await tell(room_id, order, keys[room_id])
     end = clock.now() + within * 1000
     while True:
-        keys = {room: key for room, key in keys.items() if await _waits(store, room, key)}
+        keys = {room: key for room, key in keys.items() if await _is_pending(store, room, key)}
         if not keys or clock.now() >= end:
             return not keys
         await clock.sleep(LOOK)
 
 
-async def _waits(store: StorePort, room_id: RoomId, key: str) -> bool:
+async def _is_pending(store: StorePort, room_id: RoomId, key: str) -> bool:
     found = await store.load(room_id)
     if any(row.key == key for row in found.inputs):
         return True
@@ -248,7 +250,7 @@ async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) 
         return  # the erasure was completed without this order
     lines, known = await store.eraser.lines_of(room_id, UserId(person))
     events = _with_waiting(known, visit.record, UserId(person))
-    visit.record = cards.unasked(without(visit.record, UserId(person)), events)
+    visit.record = cards.unasked(without_person(visit.record, UserId(person)), events)
     if events:  # quotations of them are dropped, too
         visit.step(model.Withdrawn(events[0], tuple(events[1:])))
     if order.redact and events:
@@ -337,7 +339,7 @@ async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, 
     if stored is not None and stored.record:
         record = record_in(stored, room_id)
         events = _with_waiting(known, record, person)
-        record = cards.unasked(without(record, person), events)
+        record = cards.unasked(without_person(record, person), events)
         if events:
             record = replace(record, conversation=unsaid(record.conversation, events))
         row = stored_as(record, stored.revision, stored.deadline)
@@ -353,7 +355,7 @@ def _with_waiting(
     return tuple(dict.fromkeys((*known, *unique_events(theirs))))
 
 
-def without(record: RoomRecord, person: UserId) -> RoomRecord:
+def without_person(record: RoomRecord, person: UserId) -> RoomRecord:
     """Return the record without a person's data, for a room of several people.
 
     Membership, and having invited the bridge, stay in it.
@@ -392,7 +394,7 @@ async def _add_room(
         report.rooms.append(room_id)
         return {}
     lines, known = await store.eraser.lines_of(room_id, person)
-    noted = without(record, person) != record or bool(_with_waiting((), record, person))
+    noted = without_person(record, person) != record or bool(_with_waiting((), record, person))
     if lines or noted:
         report.shared.append(room_id)
     if _has_unknown_senders(record, known):
