@@ -23,15 +23,12 @@ from bridge.media.formats import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.media.places import read_geo_uri
 from bridge.media.plaintext import html_to_text
 from bridge.rooms import record
-from bridge.rooms.ports import Recorded
+from bridge.rooms.ports import MOST_ANSWERS, Recorded
 
 KIND = "unreadable.kind"
 ENCRYPTED_FILE = "unreadable.encrypted_file"
 MALFORMED = "unreadable.malformed"
 BLANK = "undelivered.blank"
-
-MAX_ANSWERS = 20
-"""Maximum answers of a poll (limit of the specification)."""
 
 _VOICE = ("org.matrix.msc3245.voice", "org.matrix.msc3245.voice.v2", "m.voice")
 _EFFECTS = ("nic.custom.", "io.element.effect")
@@ -141,7 +138,7 @@ def read_poll(content: Json) -> Readable | str:
     question = _extensible(wire.mapping(poll, "question")).strip()
     choices = tuple(
         (wire.text(answer, "id") or wire.text(answer, "m.id"), text)
-        for answer in wire.objects(poll, "answers")[:MAX_ANSWERS]
+        for answer in wire.objects(poll, "answers")[:MOST_ANSWERS]
         if (text := _extensible(answer).strip())
     )
     if question and choices:
@@ -304,7 +301,7 @@ def vote(raw: Json, event_id: EventId, sender: UserId) -> record.Meaning:
     known = [one for one in chosen if len(one) <= _MAX_ANSWER]
     if target is None or not known:
         return record.Nothing()
-    first, *more = known[:MAX_ANSWERS]
+    first, *more = known[:MOST_ANSWERS]
     return record.PollAnswered(event_id, sender, target, first, tuple(more))
 
 

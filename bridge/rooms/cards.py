@@ -577,7 +577,7 @@ def _trimmed(words: str) -> str:
 
 # --- answers of the knowledge base ----------------------------------------------------------------
 
-MOST_ANSWERS = 3
+MOST_FOUND = 3
 LONGEST_PREVIEW, LONGEST_SHORT = 300, 80
 """Maximum characters of an answer: preview in the room, short form to an agent."""
 
@@ -608,7 +608,7 @@ async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
         return replace(answered, key="robot.unreachable", unreachable=True)
     if not reply.answers:
         return answered
-    found = reply.answers[:MOST_ANSWERS]
+    found = reply.answers[:MOST_FOUND]
     answers = "\n\n".join(_answer_lines(one, around.rules.km_base_url) for one in found)
     short = tuple(
         _cut(_answer_title(one) or _one_line(one.preview), LONGEST_SHORT) for one in found

@@ -276,6 +276,10 @@ class EditableNotice(msgspec.Struct, frozen=True):
     """Event id of the first version, an `EditableNotice` too; None: this is the first version."""
 
 
+MOST_ANSWERS = 20
+"""Maximum answers of a poll (MSC3381)."""
+
+
 class Poll(msgspec.Struct, frozen=True):
     """A question; each vote arrives as a `PollAnswered`."""
 

@@ -91,8 +91,6 @@ _UNSAID = ("agents.renamed", "chat.agent_left")
 """Text keys stored by earlier versions that are no longer said."""
 LONGEST_NUMBER = 40
 """Maximum characters of a message id in an anchor; longer ids are not remembered."""
-MOST_ANSWERS = 20
-"""Maximum answers of a poll (MSC3381)."""
 FEDERATED = 3.0
 """Seconds before an invitation from another server is accepted. A join that comes sooner is refused
 if that server has not stored the invitation yet, and never sees a message written meanwhile."""
@@ -313,7 +311,7 @@ class Delivery:
 
     async def _poll(self, poll: ports.Poll, part: str) -> EventId | None:
         """Send a poll; None if it has too many answers, or the room refuses polls."""
-        if len(poll.answers) > MOST_ANSWERS:
+        if len(poll.answers) > ports.MOST_ANSWERS:
             return None
         try:
             return await self._notice(poll, part)

@@ -5,13 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
-from bridge.matrix.events import (
-    MAX_ANSWERS,
-    Readable,
-    read_file,
-    read_message,
-    read_poll,
-)
+from bridge.matrix.events import Readable, read_file, read_message, read_poll
+from bridge.rooms.ports import MOST_ANSWERS
 
 Json = dict[str, object]
 
@@ -174,7 +169,7 @@ def test_number_of_poll_answers_is_limited() -> None:
     written = read_poll({POLL: {"question": {TEXT: "?"}, "answers": answers}})
     assert isinstance(written, Readable)
     assert isinstance(written.content, CustomerText)
-    assert len(written.content.text.splitlines()) == MAX_ANSWERS + 1
+    assert len(written.content.text.splitlines()) == MOST_ANSWERS + 1
 
 
 def test_sticker_and_caption() -> None:

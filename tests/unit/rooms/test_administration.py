@@ -11,6 +11,7 @@ from bridge.conversation.model import Args, Conversation, CustomerText, Held, Id
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards
 from bridge.rooms.people import Standing, followed
+from bridge.rooms.ports import MOST_ANSWERS
 from bridge.rooms.record import (
     CardKind,
     Entered,
@@ -33,7 +34,6 @@ from bridge.rooms.rules import (
     settings_of_event,
     state_of,
 )
-from bridge.rooms.to_matrix import MOST_ANSWERS
 from bridge.rooms.visit import AskQueue, ShowSettings, TellChanges, TellFigures
 from bridge.texts import CATALOGUE, LANGUAGES, Texts
 from bridge.webchat.frames import Agent, AgentsUpdated, Received
