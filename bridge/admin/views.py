@@ -628,18 +628,16 @@ async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -
         if asked.dry_run:
             told = await erasure.survey(around.store, asked.subject, around.matrix.is_ours)
         else:
-            told = await erasure.erase(
-                around.store,
-                asked.subject,
-                around.matrix.is_ours,
-                clock=around.clock,
-                tell=bridge.orders.tell,
+            wish = erasure.Wish(
+                subject=asked.subject,
                 by=(caller.actor, caller.way),
                 force=asked.force,
                 stay=asked.stay,
                 redact=asked.redact,
-                patience=0,
             )
+            running = erasure.Running(bridge.orders.tell, patience=0)
+            ours, clock = around.matrix.is_ours, around.clock
+            told = await erasure.erase(around.store, wish, ours, clock, running)
     except erasure.BadSubject as error:
         raise ApiError(400, "M_INVALID_PARAM", str(error)) from error
     except erasure.StillChatting as error:

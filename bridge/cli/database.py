@@ -372,23 +372,18 @@ def erase(
             if told.found:
                 _show(told, as_json=False, title="Found", err=True)
                 click.confirm(_ERASURE.format(subject), abort=True, err=True)
-        gone = partial(
-            erasure.erase,
-            subject=subject,
-            is_ours=is_ours,
-            clock=SystemClock(),
-            by=("operator", "cli"),
-            force=force,
-            stay=stay,
-            redact=redact,
-            patience=erasure.PATIENCE,
-        )
+        by = "operator", "cli"
+        wish = erasure.Wish(subject=subject, by=by, force=force, stay=stay, redact=redact)
+        gone = partial(erasure.erase, wish=wish, is_ours=is_ours, clock=SystemClock())
         try:
-            told = with_store(config, lambda store: gone(store, tell=None), sole=True)
+            told = with_store(config, gone, sole=True)
         except AlreadyInUse:
             if not as_json:
                 click.echo("The bridge is running and erases the data itself.", err=True)
-            told = with_store(config, lambda store: gone(store, tell=partial(_tell, store)))
+            patience, running = erasure.PATIENCE, erasure.Running
+            told = with_store(
+                config, lambda store: gone(store, running=running(partial(_tell, store), patience))
+            )
     except erasure.BadSubject as error:
         stop(ExitCode.FAILED, str(error))
     except erasure.StillChatting as error:

@@ -20,6 +20,7 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -44,17 +45,37 @@ from bridge.rooms.visit import RedactAll, Visit, record_in, stored_as
 
 _IN_COMPANY = "lines in rooms of several people"
 _NOTED = "rooms of several people whose records name them"
+PATIENCE = 90.0
+"""Usual patience: a chat has a minute to end, and the order may be found late."""
 LOOK = 0.5
 """Seconds between checks whether the rooms' owners have carried out their orders."""
-PATIENCE = 90.0
-"""Usual `patience` of `erase`: a chat has a minute to end, and the order may be found late."""
 
 _NO_ID = re.compile(r"\s\Z|[\x00-\x1f\x7f\ud800-\udfff]")
 ENDING = 60_000
 """ms that a room to be erased gets for ending its chat and leaving."""
 
-Tell = Callable[[RoomId, Stored, str], Awaitable[None]]
-"""Sends an input to the process that serves a room; the text is the input's key."""
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to erase a room or a person."""
+
+    subject: str
+    by: tuple[str, str]
+    """Author of the request, and its way, for the audit (`store.Change`)."""
+    force: bool = False
+    """True to end running chats."""
+    stay: bool = False
+    """True to go on serving the erased rooms, as new ones."""
+    redact: bool = False
+    """True to have the homeserver redact the events in the ledger: this takes a running bridge."""
+
+
+class Running(NamedTuple):
+    """The bridge that runs on the database."""
+
+    tell: Callable[[RoomId, Stored, str], Awaitable[None]]
+    """Sends an input to the process that serves a room; the text is the input's key."""
+    patience: float
+    """Seconds to wait for the rooms' owners; see `PATIENCE`."""
 
 
 class BadSubject(ValueError):
@@ -138,66 +159,57 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
 
 async def erase(
     store: StorePort,
-    subject: str,
+    wish: Wish,
     is_ours: Callable[[str], bool],
-    *,
     clock: Clock,
-    tell: Tell | None,
-    by: tuple[str, str],
-    patience: float,
-    force: bool = False,
-    stay: bool = False,
-    redact: bool = False,
+    running: Running | None = None,
 ) -> Report:
     """Erase all data about a room or a person, and report what was erased and what is kept.
 
-    `tell`: None if no bridge runs on this database, nor may start meanwhile. `by`: who ordered it,
-    and in which way, for the audit (`store.Change`). `force`: end running chats. `stay`: go on
-    serving the erased rooms, as new ones. `redact`: have the homeserver redact the events known to
-    the ledger; this takes a running bridge. `patience`: seconds to wait for the rooms' owners.
+    `running`: None if no bridge runs on this database, nor may start meanwhile.
 
     Raises:
         BadSubject: see `survey`.
         StillChatting: nothing was changed.
         StoreError: the database did not answer; call again.
     """
-    report = await survey(store, subject, is_ours)
-    if report.chatting and not force:
+    report = await survey(store, wish.subject, is_ours)
+    if report.chatting and not wish.force:
         raise StillChatting(report.chatting)
-    person = None if subject.startswith("!") else UserId(subject)
+    person = None if wish.subject.startswith("!") else UserId(wish.subject)
     kind, fact = "room" if person is None else "person", f"erase {secrets.token_hex(8)}"
-    going = {one for one in report.rooms if (await _record_of(store, one)).gone_at is not None}
-    new = {one for one in report.rooms if stay and await _is_new(store, one)}
-    begins = {*report.rooms} - going - new if report.rooms else report.found
+    rooms = [one for one in report.rooms if not (wish.stay and await _is_new(store, one))]
+    going = {one for one in rooms if (await _record_of(store, one)).gone_at is not None}
+    begins = {*rooms} - going if report.rooms else report.found
     if begins:  # otherwise the call only checks the progress of an earlier one
-        await store.record_changes([Change(clock.now(), *by, "erase", after=kind)])
+        await store.record_changes([Change(clock.now(), *wish.by, "erase", after=kind)])
     if person is not None:
         await store.save_fact(fact, person)
-    orders: dict[RoomId, Stored | None] = {}
-    for room_id in report.rooms:
-        if room_id in new:
-            continue
-        if tell is None:
-            await _erase_here(store, room_id, clock.now(), stay=stay)
-        else:
-            orders[room_id] = None if room_id in going else EraseRoom(stay, redact)
+    orders: dict[RoomId, Stored] = {one: EraseRoom(wish.stay, wish.redact) for one in rooms}
     for room_id in report.shared:
         # A room that was never served has no state in memory.
-        if tell is None or (await store.load(room_id)).room is None:
-            await _erase_person_here(store, room_id, UserId(subject), clock.now())
+        if running is None or (await store.load(room_id)).room is None:
+            await _erase_person_here(store, room_id, UserId(wish.subject), clock.now())
         else:
-            orders[room_id] = ErasePerson(fact, redact)
-    ended = tell is None or await _all_carried_out(
-        store, orders, fact, tell, clock=clock, within=patience
-    )
+            orders[room_id] = ErasePerson(fact, wish.redact)
+    ended = True
+    if running is not None:
+        keys = {room_id: f"{fact}.{number}" for number, room_id in enumerate(orders)}
+        for room_id, order in orders.items():
+            if room_id not in going:
+                await running.tell(room_id, order, keys[room_id])
+        ended = await _all_carried_out(store, keys, clock, running.patience)
+    else:
+        for room_id in rooms:
+            await _erase_here(store, room_id, clock.now(), stay=wish.stay)
     if person is not None and ended:
         await store.eraser.erase_person(person)
-    if ended and not await store.eraser.overwrite(at_all_cost=tell is None):
+    if ended and not await store.eraser.overwrite(at_all_cost=running is None):
         report.kept.append(_IN_FILE)
-    after = await survey(store, subject, is_ours)
+    after = await survey(store, wish.subject, is_ours)
     report.left, report.chatting = after.found, after.chatting
-    report.done = ended and (stay or not after.found)
-    if tell is None and report.rooms and not stay:
+    report.done = ended and (wish.stay or not after.found)
+    if running is None and report.rooms and not wish.stay:
         report.kept.append(_STILL_MEMBERS)
     return report
 
@@ -206,20 +218,10 @@ async def erase(
 
 
 async def _all_carried_out(
-    store: StorePort,
-    orders: Mapping[RoomId, Stored | None],
-    name: str,
-    tell: Tell,
-    *,
-    clock: Clock,
-    within: float,
+    store: StorePort, keys: Mapping[RoomId, str], clock: Clock, patience: float
 ) -> bool:
-    """Send the orders (None: already sent), and wait until all are carried out; False if not."""
-    keys = {room_id: f"{name}.{number}" for number, room_id in enumerate(orders)}
-    for room_id, order in orders.items():
-        if order is not None:
-            await tell(room_id, order, keys[room_id])
-    end = clock.now() + within * 1000
+    """Wait until the orders with these keys are carried out; False if that takes too long."""
+    end = clock.now() + patience * 1000
     while True:
         keys = {room: key for room, key in keys.items() if await _is_pending(store, room, key)}
         if not keys or clock.now() >= end:

@@ -16,7 +16,9 @@ from bridge.rooms.erasure import (
     PATIENCE,
     BadSubject,
     Report,
+    Running,
     StillChatting,
+    Wish,
     erase,
     survey,
 )
@@ -156,17 +158,9 @@ async def talk(
 
 async def erased(world: World, engine: Engine | None, subject: str, **more: bool) -> Report:
     """Erase `subject` while the clock runs."""
-    tell = None if engine is None else engine.tell
-    work = erase(
-        world.store,
-        subject,
-        is_ours,
-        clock=world.clock,
-        tell=tell,
-        by=OPERATOR,
-        patience=PATIENCE,
-        **more,
-    )
+    running = None if engine is None else Running(engine.tell, PATIENCE)
+    wish = Wish(subject=subject, by=OPERATOR, **more)
+    work = erase(world.store, wish, is_ours, world.clock, running)
     task = asyncio.get_running_loop().create_task(work)
     for _ in range(300):
         await world.clock.turn(0.5)
@@ -249,13 +243,10 @@ async def test_an_erasure_waits_a_limited_time_for_a_silent_call_centre() -> Non
         task = asyncio.get_running_loop().create_task(
             erase(
                 world.store,
-                ROOM,
+                Wish(subject=ROOM, by=OPERATOR, force=True),
                 is_ours,
-                clock=world.clock,
-                tell=engine.tell,
-                by=OPERATOR,
-                force=True,
-                patience=PATIENCE,
+                world.clock,
+                Running(engine.tell, PATIENCE),
             )
         )
         await world.clock.turn(ENDING / 1000 - 1)
@@ -758,16 +749,9 @@ async def test_the_room_of_another_process_is_erased_by_that_process() -> None:
     await full(world)
     async with two(world) as (owner, other, post):
         await talk(world, owner)
-        work = erase(
-            world.store,
-            ADA,
-            is_ours,
-            clock=world.clock,
-            tell=other.tell,
-            by=OPERATOR,
-            force=True,
-            patience=PATIENCE,
-        )
+        wish = Wish(subject=ADA, by=OPERATOR, force=True)
+        running = Running(other.tell, PATIENCE)
+        work = erase(world.store, wish, is_ours, world.clock, running)
         task = asyncio.get_running_loop().create_task(work)
         await quiet()
         assert world.store.rows("chats")

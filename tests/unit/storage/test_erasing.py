@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from bridge.ids import EventId, RoomId
-from bridge.rooms.erasure import Report, erase
+from bridge.rooms.erasure import Report, Wish, erase
 from bridge.rooms.store import (
     ChatRow,
     Commit,
@@ -114,15 +114,8 @@ async def test_events_that_the_owner_does_not_know_are_kept(
 
 
 async def erased(store: SqlStore, subject: str = OF_ADA) -> Report:
-    return await erase(
-        store,
-        subject,
-        lambda _: False,
-        clock=FixedClock(),
-        tell=None,
-        by=("operator", "cli"),
-        patience=0,
-    )
+    wish = Wish(subject=subject, by=("operator", "cli"))
+    return await erase(store, wish, lambda _: False, FixedClock())
 
 
 async def test_uncommitted_rows_of_another_connection_are_erased_too(
