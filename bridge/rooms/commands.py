@@ -589,7 +589,7 @@ def _queue(visit: Visit, call: Call) -> None:
             lines = [f"{queue.id} — {queue.name}" for queue in rules.queues]
             _answer(visit, call, "command.queues", list="\n".join(lines))
         case ("set",):
-            _change("queue", "config.queue_set", visit, call)
+            _set("queue", "config.queue_set", visit, call)
         case _:
             name = rules.queue_name(rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name)
@@ -597,7 +597,7 @@ def _queue(visit: Visit, call: Call) -> None:
 
 def _hours(visit: Visit, call: Call) -> None:
     action, *value = call.words
-    shown = _take(visit, call, {} if action == "show" else {"hours": "".join(value)})
+    shown = _change_settings(visit, call, {} if action == "show" else {"hours": "".join(value)})
     _answer(visit, call, "hours.shown" if shown["hours"] else "hours.none", **shown)
 
 
@@ -632,7 +632,7 @@ def _config(visit: Visit, call: Call) -> None:
         wished = {call.words[1]: call.words[2]}
     elif call.words[:1] == ("reset",):
         wished = dict.fromkeys(call.words[1:] or as_strings(before), "")
-    shown, same = _take(visit, call, wished), visit.record.settings == before
+    shown, same = _change_settings(visit, call, wished), visit.record.settings == before
     _answer(visit, call, "config.shown" if same else "config.taken", **shown)
 
 
@@ -641,20 +641,20 @@ def _pause(visit: Visit, call: Call) -> None:
     seen = isinstance(phase, model.Waiting) and not hidden(phase)
     going_on = seen or isinstance(phase, model.Chatting)
     done = "config.paused_meanwhile" if going_on else "config.paused"
-    _change("paused", done, visit, call, "true")
+    _set("paused", done, visit, call, "true")
 
 
 def _resume(visit: Visit, call: Call) -> None:
     done = "config.resumed" if visit.record.settings.paused else "config.not_paused"
-    _change("paused", done, visit, call, "false")
+    _set("paused", done, visit, call, "false")
 
 
-def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
+def _set(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
     """Set a setting to `value`, by default the command's last word."""
-    _answer(visit, call, done, **_take(visit, call, {key: value or call.words[-1]}))
+    _answer(visit, call, done, **_change_settings(visit, call, {key: value or call.words[-1]}))
 
 
-def _take(visit: Visit, call: Call, wished: Mapping[str, str]) -> model.Args:
+def _change_settings(visit: Visit, call: Call, wished: Mapping[str, str]) -> model.Args:
     """Change settings ("" resets one), and return all for the answer; BadOrder if one is wrong."""
     if wished.get(ENTERPRISE) == "":
         wished = {**wished, **people.home_enterprise(visit)}
@@ -663,7 +663,7 @@ def _take(visit: Visit, call: Call, wished: Mapping[str, str]) -> model.Args:
 
 
 def _status(visit: Visit, call: Call) -> None:
-    key, args = _state_of(visit)
+    key, args = _status_sentence(visit)
     if key == "command.status_idle" and call.elsewhere:
         key, args = "room.elsewhere", {"link": call.elsewhere}
     conversation = visit.record.conversation
@@ -676,7 +676,7 @@ def _status(visit: Visit, call: Call) -> None:
     _answer(visit, call, key, **args)
 
 
-def _state_of(visit: Visit) -> tuple[str, model.Args]:
+def _status_sentence(visit: Visit) -> tuple[str, model.Args]:
     """Return text key and arguments of the status sentence, regardless of `paused`."""
     conversation = visit.record.conversation
     phase, wished = conversation.phase, unseen_callback(conversation)
@@ -746,10 +746,10 @@ COMMANDS: Mapping[str, Command] = {
     "queue": _Setting(_queue, _queue_words, "队列 佇列 窓口 キュー",
         "queues department", for_admins=_changes,
         makes_sense=lambda visit, words: words[:1] != ("set",) or _names_queue(visit, words)),
-    "lang": _Setting(partial(_change, "language", "config.language_set"), _one_word,
+    "lang": _Setting(partial(_set, "language", "config.language_set"), _one_word,
         "语言 語言 言語", "language", for_admins=lambda _: True,
         makes_sense=lambda _, words: nearest(words[0]) is not None),
-    "from": _Setting(partial(_change, "from", "config.from_set"), _one_word, "来源 來源 接続元",
+    "from": _Setting(partial(_set, "from", "config.from_set"), _one_word, "来源 來源 接続元",
         for_admins=lambda _: True,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
