@@ -28,6 +28,7 @@ from bridge.config.loading import within
 from bridge.config.model import WebChat
 from bridge.link.settings import trusted_by
 from bridge.matrix.users import NameTaken, RegistrationError
+from bridge.ops.logging import printable
 from bridge.rooms.store import StoreError
 from bridge.storage.query import database_is_corrupt
 from bridge.texts import BadOverride, check_overrides
@@ -166,6 +167,11 @@ class ExitCode(IntEnum):
 def stop(code: ExitCode, message: str) -> NoReturn:
     click.echo(message, err=True)
     sys.exit(code)
+
+
+def one_line(text: str) -> str:
+    """Return a text of strangers (an id, a name, an error) as one line, controls escaped."""
+    return printable(text).replace("\n", "\\n")
 
 
 def _give_up_output() -> None:

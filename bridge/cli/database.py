@@ -32,7 +32,15 @@ from bridge.app.settings import (
     encryption_secret_of,
     users_of,
 )
-from bridge.cli.console import ExitCode, Files, config_option, json_option, on_config, stop
+from bridge.cli.console import (
+    ExitCode,
+    Files,
+    config_option,
+    json_option,
+    on_config,
+    one_line,
+    stop,
+)
 from bridge.config import Config
 from bridge.config.fields import SQLITE
 from bridge.config.loading import MIGRATE_TO
@@ -137,8 +145,8 @@ def show_dead_letter(config: Config, letter_id: str) -> None:
     letter = with_store(config, lambda store: store.letter(letter_id))
     if letter is None:
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
-    click.echo(f"id:   {letter.id}\nroom: {letter.room_id}\ntime: {utc(letter.at)}")
-    click.echo(f"why:  {_why(letter)}")
+    click.echo(f"id:   {letter.id}\nroom: {one_line(letter.room_id)}\ntime: {utc(letter.at)}")
+    click.echo(f"why:  {one_line(_why(letter))}")
     if not_loaded(letter.why):
         click.echo(f"fix:  {LOAD_IT}; then `dead-letters retry {letter.id}`")
     prefixes = {part.bridge.command_prefix for part in config.parts().values()}
@@ -147,7 +155,7 @@ def show_dead_letter(config: Config, letter_id: str) -> None:
         if may_hold_password(letter, prefixes)
         else letter.body
     )
-    click.echo(f"body: {body or '(erased)'}")
+    click.echo(f"body: {one_line(body) or '(erased)'}")
 
 
 @dead_letters.command("retry")
@@ -315,7 +323,7 @@ def print_table(heads: Sequence[str], lines: Iterable[Sequence[str]], *, err: bo
     for column in table.columns:
         column.overflow = "fold"
     for line in lines:
-        table.add_row(*line)
+        table.add_row(*map(one_line, line))
     console = Console(stderr=err, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = 200  # do not wrap lines for scripts
@@ -409,9 +417,9 @@ def _show(told: erasure.Report, *, as_json: bool, title: str, err: bool = False)
     if not told.found:
         click.echo(f"The bridge has no data about {told.subject}.")
     for room_id in told.chatting:
-        click.echo(f"There is a current chat or request in {room_id}.", err=err)
+        click.echo(f"There is a current chat or request in {one_line(room_id)}.", err=err)
     if told.accounts:
-        click.echo(f"Accounts at the call centre: {', '.join(told.accounts)}", err=err)
+        click.echo(f"Accounts at the call centre: {one_line(', '.join(told.accounts))}", err=err)
     if told.found:
         counts = ((kind, str(n), str(told.left.get(kind, 0))) for kind, n in told.found.items())
         print_table((title.lower(), "rows", "left"), counts, err=err)

@@ -23,7 +23,7 @@ from rich.text import Text
 from bridge.app.replica import ONE_ROLE, is_alive
 from bridge.app.settings import encryption_secret_of, registration_of, tokens_of, users_of
 from bridge.cli.call_centre import check_webchat
-from bridge.cli.console import ExitCode, Files
+from bridge.cli.console import ExitCode, Files, one_line
 from bridge.cli.findings import (
     Failed,
     Finding,
@@ -125,7 +125,7 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
 
 def _print(console: Console, finding: Finding) -> None:
     line = Text(f"{finding.verdict:4}", style=_COLOURS[finding.verdict])
-    console.print(line, f" {finding.what:{_WIDTH}}  {finding.detail}")
+    console.print(line, f" {finding.what:{_WIDTH}}  {one_line(finding.detail)}")
     if finding.fix:
         console.print(Text(f"{'':4}  {'':{_WIDTH}}  fix: {finding.fix}"))
 

@@ -40,6 +40,11 @@ _CONTROLS = {
 """Control characters except tabs and line ends, and those for bidirectional text -> escapes."""
 
 
+def printable(text: str) -> str:
+    """Escape characters that control a terminal or change the reading direction."""
+    return text if text.isprintable() else text.translate(_CONTROLS)
+
+
 def is_secret_name(name: str) -> bool:
     """True for `token`, `as_token`, `sign_key`, `X-Sign`, …; not for `room_key` and `text_key`."""
     *above, last = name.lower().replace("-", "_").split("_")
@@ -68,7 +73,7 @@ class Redactor:
         if isinstance(value, str):
             for secret in self._secrets:
                 value = value.replace(secret, _MASK)
-            return value if value.isprintable() else value.translate(_CONTROLS)
+            return printable(value)
         if isinstance(value, dict):
             return {
                 name: _MASK if is_secret_name(str(name)) else self._clean(inner)

@@ -88,6 +88,23 @@ def test_dead_letters_are_listed_shown_and_put_back(folder: Folder) -> None:
     assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
 
 
+def test_strangers_do_not_control_the_terminal(folder: Folder) -> None:
+    """A homeserver chooses its rooms' ids and users' names."""
+
+    async def bury(store: SqlStore) -> None:
+        evil = RoomId("!\x1b[2J\x9b31m\u202e\ni1  forged:b")
+        (row,) = await flow.accept(store, [NewInput(evil, "\u2066\x07".encode(), EVENT)], now=1)
+        room = StoredRoom(evil, b"", live=False, phase="Idle")
+        await flow.step(store, room, now=2, buried=[(row.seq, "\x1b]0;title\x07")])
+
+    do(folder, bury)
+    letter = only_letter(folder)
+    for command in (("trace", EVENT), ("dead-letters", "list"), ("dead-letters", "show", letter)):
+        lines = folder.run_here(*command).stdout.splitlines()
+        assert all(line.isprintable() for line in lines), lines
+        assert any("!\\x1b[2J\\x9b31m\\u202e\\ni1  forged:b" in line for line in lines), lines
+
+
 def test_a_password_is_not_shown(folder: Folder) -> None:
     content = {"body": "!wc login ada letmein"}
     body = dump_input(MatrixEvent({"type": "m.room.message", "content": content}))
