@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+from pathlib import Path
 
 
 def main() -> None:
     """Run the command line and exit with a code of `cli.console`."""
     if os.getpid() == 1:  # in a container, where Linux drops signals that have no handler
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    from bridge.cli.program import program  # takes a second on a busy machine
-
+    if sys.stdout is None:  # closed by the caller; else a socket would get its file descriptor
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the whole run
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        # Like stderr: a terminal without UTF-8 shows escapes.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        from bridge.cli.program import program  # takes a second on a busy machine
+    except KeyboardInterrupt:
+        sys.exit("Aborted!")
     program(prog_name="matrix-webchat")
 
 

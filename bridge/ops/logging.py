@@ -120,6 +120,14 @@ def _prioritised(render: Processor) -> Processor:
     return rendered
 
 
+class _Lines(logging.StreamHandler[TextIO]):
+    """Handler that drops lines which cannot be written (a full disk, a closed pipe)."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
 def configure_logging(
     level: str, form: str, *, secrets: Collection[str] = (), stream: TextIO | None = None
 ) -> None:
@@ -137,7 +145,7 @@ def configure_logging(
         )
     if _to_the_journal(output):
         render = _prioritised(render)
-    handler = logging.StreamHandler(output)
+    handler = _Lines(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from unittest.mock import Mock
+
+import pytest
 
 import bridge.__main__
 from bridge import __version__
@@ -19,6 +23,37 @@ def test_the_module_starts_the_program() -> None:
         check=True,
     )
     assert result.stdout == f"matrix-webchat-bridge {__version__}\n"
+
+
+def test_standard_output_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["matrix-webchat", "--version"])
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(SystemExit) as caught:
+        bridge.__main__.main()
+    assert caught.value.code == 0
+    assert sys.stdout.isatty() is False  # as the log's set-up asks
+    sys.stdout.close()
+
+
+def test_a_terminal_without_unicode_gets_escapes() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "bridge", "erase", "--help"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        encoding="latin-1",
+        timeout=60,
+        check=True,
+    )
+    assert "(!\\u2026)" in result.stdout
+
+
+def test_ctrl_c_while_the_program_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "bridge.cli.program", raising=False)
+    finder = Mock(find_spec=Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    with pytest.raises(SystemExit) as caught:
+        bridge.__main__.main()
+    assert caught.value.code == "Aborted!"
 
 
 def test_the_console_script_is_the_modules_main() -> None:

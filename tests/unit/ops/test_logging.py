@@ -56,6 +56,22 @@ def test_a_line_has_time_level_logger_fields_and_context() -> None:
     assert "room" not in second
 
 
+def test_lines_that_cannot_be_written_are_dropped(capfd: pytest.CaptureFixture[str]) -> None:
+    with Path("/dev/full").open("w", buffering=1) as full:
+        configure_logging("INFO", "text", stream=full)
+        structlog.get_logger("x").info("lost")
+        with pytest.raises(OSError, match="No space"):
+            full.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+    assert capfd.readouterr().err == ""
+
+
+def test_a_bug_in_a_log_call_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    start()
+    logging.getLogger("x").info("%d", "text")
+    assert "TypeError" in capsys.readouterr().err
+
+
 def test_libraries_write_the_same_lines_with_context() -> None:
     stream = start()
     with structlog.contextvars.bound_contextvars(room="!a:b"):
