@@ -234,7 +234,7 @@ def example(*, schema: bool, texts: bool) -> None:
         text = out.getvalue()
     else:
         text = json_schema() if schema else example_config()
-    click.echo(text, nl=False)
+    click.echo(text.encode(), nl=False)  # UTF-8 whatever the terminal: it becomes config.yaml
 
 
 @program.command()

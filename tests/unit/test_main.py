@@ -35,16 +35,22 @@ def test_standard_output_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     sys.stdout.close()
 
 
-def test_a_terminal_without_unicode_gets_escapes() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "bridge", "erase", "--help"],
+def in_latin_1(*arguments: str) -> bytes:
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "bridge", *arguments],
         capture_output=True,
         env={**os.environ, "PYTHONIOENCODING": "latin-1"},
-        encoding="latin-1",
         timeout=60,
         check=True,
-    )
-    assert "(!\\u2026)" in result.stdout
+    ).stdout
+
+
+def test_a_terminal_without_unicode_gets_escapes() -> None:
+    assert b"(!\\u2026)" in in_latin_1("erase", "--help")
+
+
+def test_the_example_is_utf_8_on_every_terminal() -> None:
+    assert "转" in in_latin_1("example-config", "--texts").decode("utf-8")
 
 
 def test_ctrl_c_while_the_program_loads(monkeypatch: pytest.MonkeyPatch) -> None:
