@@ -51,7 +51,12 @@ from bridge.ops.logging import configure_logging
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import SystemClock
-from bridge.storage.migrate import MovedError, NewerSchemaError, UnfinishedError
+from bridge.storage.migrate import (
+    ForeignSchemaError,
+    MovedError,
+    NewerSchemaError,
+    UnfinishedError,
+)
 from bridge.storage.query import database_is_corrupt
 from bridge.storage.sqlstore import described, open_store, pending_migrations
 
@@ -236,6 +241,8 @@ async def check_replicas(config: Config) -> str | None:
 
 
 def _database_fix(error: Exception, kind: str) -> str:
+    if isinstance(error, ForeignSchemaError):
+        return "set database.url to a database of the bridge's own"
     if isinstance(error, NewerSchemaError):
         return "install the version of the bridge that wrote it, or a later one"
     if isinstance(error, MovedError | UnfinishedError):
@@ -244,6 +251,8 @@ def _database_fix(error: Exception, kind: str) -> str:
         return "restore the backup (docs/operators.md, Database)"
     if re.search("is full|53100", str(error)):  # disk_full
         return "free space on the disk of database.url"
+    if "database is locked" in str(error):
+        return "close the other program that has the file of database.url open"
     if kind == "SQLite":
         return _OUR_FOLDER
     if "42501" in str(error):  # insufficient_privilege

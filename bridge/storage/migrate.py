@@ -28,10 +28,12 @@ PATIENCE = 10.0
 """Seconds to wait for bridges of an earlier version to stop."""
 
 _VERSIONED = Statement(
-    sqlite="SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'",
-    postgres="SELECT count(*) FROM (SELECT to_regclass('schema_version') AS found) AS t "
-    "WHERE found IS NOT NULL",
+    sqlite="SELECT count(*), count(nullif(name <> 'applied', 1)) "
+    "FROM pragma_table_info('schema_version')",
+    postgres="SELECT count(*), count(nullif(attname <> 'applied', true)) FROM pg_attribute "
+    "WHERE attrelid = to_regclass('schema_version') AND attnum > 0",
 )
+"""Columns of the table of versions: 0 if there is none; those of a name that ours has."""
 _VERSION = same("SELECT max(version) FROM schema_version")
 _CREATE_VERSIONS = same(
     "CREATE TABLE IF NOT EXISTS schema_version "
@@ -71,6 +73,10 @@ def known(dialect: Dialect) -> list[Migration]:
         number, _, name = stem.partition("_")
         found.append(Migration(int(number), name, file.read_text(encoding="utf-8")))
     return sorted(found)
+
+
+class ForeignSchemaError(StoreError):
+    """The database belongs to another program, such as the homeserver."""
 
 
 class NewerSchemaError(StoreError):
@@ -146,10 +152,12 @@ async def moved_to(engine: Engine) -> Moved | None:
 
 
 async def current_version(engine: Engine) -> int:
-    """Return the database's schema version; 0 if it has no schema."""
-    ((versioned,),) = await engine.read(Query(_VERSIONED))
-    if not versioned:
+    """Return the database's schema version; 0 if it has no schema. Raises ForeignSchemaError."""
+    ((columns, ours),) = await engine.read(Query(_VERSIONED))
+    if not columns:
         return 0
+    if not ours:
+        raise ForeignSchemaError("the database has the schema of another program")
     ((version,),) = await engine.read(Query(_VERSION))
     return int(version or 0)
 
@@ -157,7 +165,8 @@ async def current_version(engine: Engine) -> int:
 async def pending(engine: Engine, migrations: Sequence[Migration] | None = None) -> list[Migration]:
     """Return the migrations that `migrate` would apply.
 
-    Raises NewerSchemaError, UnfinishedError, MovedError; StoreError if PostgreSQL forbids them.
+    Raises ForeignSchemaError, NewerSchemaError, UnfinishedError, MovedError; StoreError if
+    PostgreSQL forbids them.
     """
     if migrations is None:
         migrations = known(engine.dialect)

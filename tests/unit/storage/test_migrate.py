@@ -9,6 +9,7 @@ import pytest
 from bridge.rooms.store import StoreError
 from bridge.storage.migrate import (
     SCHEMA_VERSION,
+    ForeignSchemaError,
     Migration,
     NewerSchemaError,
     current_version,
@@ -66,6 +67,28 @@ async def test_a_newer_schema_is_refused_untouched(url: str) -> None:
             pytest.fail("opened")
     with pytest.raises(NewerSchemaError):
         await pending_migrations(url, CLOCK)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("version", [5, 92])
+async def test_a_database_of_another_program_is_refused(url: str, version: int) -> None:
+    """Synapse's has a table of versions too."""
+    engine = engine_for(url, CLOCK)
+    await engine.open()
+    try:
+        await engine.migrate(
+            [
+                Query(same("CREATE TABLE schema_version (lock CHAR(1), version INTEGER)")),
+                Query(same("INSERT INTO schema_version VALUES ('X', $1)"), (version,)),
+            ]
+        )
+    finally:
+        await engine.close()
+    with pytest.raises(ForeignSchemaError, match="the schema of another program"):
+        await pending_migrations(url, CLOCK)
+    with pytest.raises(ForeignSchemaError):
+        async with open_store(url, CLOCK):
+            pytest.fail("opened")
 
 
 @pytest.mark.asyncio

@@ -134,10 +134,15 @@ async def test_database_that_is_not_there(tmp_path: Path, url: str, fix: str) ->
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    "said", ["SQLite: database or disk is full", "PostgreSQL: DiskFullError (53100)"]
+    ("said", "fix"),
+    [
+        ("SQLite: database or disk is full", "free space on the disk of database.url"),
+        ("PostgreSQL: DiskFullError (53100)", "free space on the disk of database.url"),
+        ("SQLite: database is locked", "close the other program that has the file of database.url"),
+    ],
 )
-async def test_database_on_a_full_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+async def test_database_that_takes_no_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, fix: str
 ) -> None:
     async def full(_store: SqlStore, _name: str, _value: str) -> None:
         raise Unreachable(said)
@@ -147,7 +152,7 @@ async def test_database_on_a_full_disk(
         pass
     monkeypatch.setattr(SqlStore, "save_fact", full)
     await findings.of("database", check_database(config))
-    assert the(findings, "database").fix == "free space on the disk of database.url"
+    assert the(findings, "database").fix.startswith(fix)
 
 
 @pytest.mark.asyncio
@@ -178,6 +183,18 @@ async def test_database_that_takes_no_tables(
     assert detail in finding.detail
     assert finding.detail.count("PostgreSQL") == 1
     assert fix in finding.fix
+
+
+@pytest.mark.asyncio
+async def test_database_of_another_program(tmp_path: Path) -> None:
+    """Synapse's has a table of the same name as ours."""
+    config, findings = configured(tmp_path), Findings()
+    with closing(sqlite3.connect(tmp_path / "bridge.db")) as other:
+        other.execute("CREATE TABLE schema_version (version INTEGER, upgraded BOOLEAN)")
+    await findings.of("database", check_database(config))
+    finding = the(findings, "database")
+    assert finding.detail == "SQLite: the database has the schema of another program"
+    assert finding.fix == "set database.url to a database of the bridge's own"
 
 
 @pytest.mark.asyncio
