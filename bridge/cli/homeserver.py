@@ -144,9 +144,11 @@ class _Checks:
         made = await self._make(bot)
         if made.code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
             raise Failed(f"the homeserver rejects it ({made.code})", _RELOAD, "as_token")
-        self._findings.passed("as_token", "the homeserver accepts it")
         # /register checks only the localpart; whoami also checks the server name.
         whoami = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(bot)}")
+        if busy := [one.text for one in (made, whoami) if one.status == 429 or one.status >= 500]:
+            raise Failed(f"{bot}: {busy[0]}", "try again later, and see the homeserver's log")
+        self._findings.passed("as_token", "the homeserver accepts it")
         if not made.exists or whoami.status != 200:
             detail = (whoami if made.exists else made).text
             if made.exists and whoami.code == "M_FORBIDDEN":

@@ -148,6 +148,18 @@ async def test_unknown_token_ends_the_round(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("status", [429, 500])
+async def test_busy_homeserver_is_not_a_wrong_bot(tmp_path: Path, status: int) -> None:
+    said: dict[str, object] = {"errcode": "M_UNKNOWN", "error": "Internal server error"}
+    findings = await examined(tmp_path, FakeHomeserver(register=(status, said)))
+    bot = the(findings, "bot")
+    assert f"HTTP {status} M_UNKNOWN Internal server error" in bot.detail
+    assert bot.fix == "try again later, and see the homeserver's log"
+    assert told(findings)[-1] == "FAIL bot"
+    assert "PASS as_token" not in told(findings)
+
+
+@pytest.mark.asyncio
 async def test_bot_of_somebody_else_ends_the_round(tmp_path: Path) -> None:
     findings = await examined(tmp_path, FakeHomeserver(register=(400, REFUSED)))
     assert told(findings)[-2:] == ["PASS as_token", "FAIL bot"]
