@@ -87,7 +87,11 @@ class Simulator:
         if self._running is not None:
             raise RuntimeError("the simulator runs already")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=512)
+        try:
+            listener = socket.create_server((host, port), family=family, backlog=512)
+        except OSError as error:
+            why = f"cannot listen on {host}:{port}: {error.strerror}"
+            raise OSError(error.errno, why) from error
         port = listener.getsockname()[1]
         centre = self._centre
         context = centre.options.context
@@ -214,7 +218,7 @@ class Simulator:
 
 
 async def serve(options: SimulatorOptions, host: str, port: int) -> None:
-    """Print the addresses and run a simulator until cancelled. OSError if it cannot listen."""
+    """Print the addresses and run a simulator until cancelled. May raise OSError."""
     simulator = Simulator(options)
     await simulator.start(host, port)
     try:

@@ -196,4 +196,17 @@ def test_port_in_use_is_reported() -> None:
         first.send_signal(signal.SIGTERM)
         assert first.wait(timeout=20) == 0
     assert second.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in second.stderr
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in second.stderr
+
+
+def test_simulators_output_that_cannot_be_written_is_no_taken_port() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "bridge", "simulate", "--port", "0"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "No space left on device\n")
