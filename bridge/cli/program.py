@@ -12,6 +12,7 @@ write the registration (once config.yaml names no example servers); run the brid
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -39,6 +40,7 @@ from bridge.config.document import (
     fill_secrets,
     filled,
     render_path,
+    replace_secret,
 )
 from bridge.config.loading import API_SECRET, PICKLE_KEY, set_by
 from bridge.matrix.users import (
@@ -326,8 +328,6 @@ def simulate(  # noqa: PLR0917 - click's, by name
         asyncio.run(until_stopped())
     except KeyboardInterrupt:
         return
-    except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 @program.command()
@@ -395,12 +395,12 @@ def _write_config(path: Path) -> None:
         ("console", "hostname"): "0.0.0.0",  # noqa: S104 - as above
     }
     try:
-        path.touch(mode=0o600)
-        path.write_text(filled(example_config(), ours), encoding="utf-8")
+        replace_secret(path, filled(example_config(), ours))
     except OSError as error:
-        stop(
-            ExitCode.CONFIG_UNREADABLE,
-            f"{path}: cannot be written: {error.strerror}. The folder must belong to"
-            " the user that the container runs as (by default 1337).",
-        )
+        why = f"{path}: cannot be written: {error.strerror}."
+        if error.errno != errno.ENOSPC:
+            why += (
+                " The folder must belong to the user that the container runs as (by default 1337)."
+            )
+        stop(ExitCode.CONFIG_UNREADABLE, why)
     click.echo(f"Wrote {path}. Edit it, then start the container again.")

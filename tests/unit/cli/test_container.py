@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -40,6 +42,21 @@ def test_lines_that_trials_of_the_image_edit_occur_once(folder: Folder) -> None:
     text = folder.config.read_text(encoding="utf-8")
     for old, _ in (*try_image.ours("http://a", "http://b/webchat", 1), *try_compose.OURS):
         assert text.count(old) == 1, old
+
+
+def test_config_that_cannot_be_written_whole_is_not_left(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start would take the rest for the operator's, and never write the example."""
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = start(folder)
+    assert result.exit_code == 10
+    assert result.stderr == f"{folder.config}: cannot be written: No space left on device.\n"
+    assert list(folder.path.iterdir()) == []
 
 
 def test_config_then_registration_then_serving(
