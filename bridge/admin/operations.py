@@ -1,8 +1,9 @@
 """The table of operations that can be called from outside, and the dispatch of requests to them.
 
 `OPERATIONS` is the single source of routes, request validation, the OpenAPI document
-(docs/openapi.json), the page docs/api.md, the provisioning API and the console's JSON. To add an
-operation: its structs in `shapes`, its handler in `views`, and a row here.
+(`openapi.json`), the page docs/api.md, the provisioning API and the console's JSON. To add an
+operation: its structs in `shapes`, its handler in `views`, and a row here; then run
+`python -m tests.support.api_table`.
 
 An operation has its handler's name; the first paragraph of the handler's docstring is its summary.
 The types of the handler's last parameter and result are its request and answer. A handler with a
@@ -15,7 +16,6 @@ in an `Outcome`.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import re
 from ast import literal_eval
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -71,7 +71,6 @@ class Operation:
         self.status = status
         """HTTP status of success; 202 if it is carried out later and may be refused with 409."""
         self.name: str = getattr(handler, "__name__", "")
-        self.summary = (inspect.getdoc(handler) or "").partition("\n\n")[0].replace("\n", " ")
         self.pattern = re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
         """Matches a percent-encoded path; its groups are the path parameters."""
         self.in_path = tuple(self.pattern.groupindex)
@@ -82,8 +81,6 @@ class Operation:
         names = self.asked.__struct_encode_fields__
         self.beside = tuple(name for name in names if name not in self.in_path)
         """Names of the parameters that are not in the path."""
-        self.audited = method != "GET"
-        """True if it changes something, which is written to the audit trail."""
         self.has_body = method in {"POST", "PATCH"} and bool(self.beside)
         """True if the other parameters come from a JSON body instead of the query."""
 

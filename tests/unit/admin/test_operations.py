@@ -57,7 +57,7 @@ async def test_every_reading_operation_answers_without_secrets() -> None:
             "letter_id": letter,
             "order": ordered["order"],
         }
-        questions = [one for one in OPERATIONS if not one.audited]
+        questions = [one for one in OPERATIONS if one.method == "GET"]
         assert len(questions) > 10
         for one in questions:
             status, answer = await there.ask("GET", one.path.format(**named))
@@ -67,7 +67,7 @@ async def test_every_reading_operation_answers_without_secrets() -> None:
 
 @pytest.mark.asyncio
 async def test_every_changing_operation_is_audited() -> None:
-    assert set(CHANGING) == {one.name for one in OPERATIONS if one.audited}
+    assert set(CHANGING) == {one.name for one in OPERATIONS if one.method != "GET"}
     for name, (path, body) in CHANGING.items():
         async with office() as there:
             assert await changes(there) == []

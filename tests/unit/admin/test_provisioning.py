@@ -12,9 +12,10 @@ from aiohttp.web import BaseRequest
 from structlog.testing import capture_logs
 
 from bridge.admin.operations import LONGEST_BODY
-from bridge.admin.provisioning import GUESS, PREFIX, TOGETHER, Budget, Provisioning, document
+from bridge.admin.provisioning import GUESS, PREFIX, TOGETHER, Budget, Provisioning
 from bridge.matrix.appservice import Endpoint
 from tests.fakes.house import ROOM
+from tests.support.api_table import document
 from tests.unit.admin.office import Office, office
 from tests.unit.matrix.test_transactions import OURS, answer_user_query
 
