@@ -31,6 +31,7 @@ from bridge.matrix.users import NameTaken, RegistrationError
 from bridge.ops.logging import printable
 from bridge.rooms.store import StoreError
 from bridge.storage.query import database_is_corrupt
+from bridge.storage.transfer import DamagedBackup
 from bridge.texts import BadOverride, check_overrides
 from bridge.webchat.http import Endpoints
 
@@ -161,6 +162,7 @@ class ExitCode(IntEnum):
     HOMESERVER = 16
     """No tokens, tokens that the homeserver refuses, or a bot user that belongs to others."""
     DATABASE_CORRUPT = 18
+    """Or the backup to restore from."""
     REGISTRATION = 20
 
 
@@ -202,6 +204,8 @@ def errors_become_exits() -> Iterator[None]:
         _give_up_output()
         why = error.strerror or str(error)
         stop(ExitCode.FAILED, why if error.filename is None else f"{error.filename}: {why}")
+    except DamagedBackup as error:
+        stop(ExitCode.DATABASE_CORRUPT, str(error))
     except StoreError as error:
         corrupt = database_is_corrupt(error)
         stop(ExitCode.DATABASE_CORRUPT if corrupt else ExitCode.DATABASE, f"database: {error}")
