@@ -181,6 +181,18 @@ def test_a_file_that_is_no_database_is_18(folder: Folder) -> None:
     assert result.exit_code == 18
 
 
+@pytest.mark.parametrize("command", [("order", ROOM, "status"), ("erase", ROOM, "--yes")])
+def test_a_record_that_cannot_be_read_is_18(folder: Folder, command: tuple[str, ...]) -> None:
+    async def spoil(store: SqlStore) -> None:
+        room = StoredRoom(ROOM, b"{{", live=False, phase="Idle", customer="@ada:example.org")
+        await flow.step(store, room, now=1)
+
+    do(folder, spoil)
+    result = folder.run_here(*command)
+    assert result.exit_code == 18, result.output
+    assert result.stderr.startswith("database: a stored value cannot be read")
+
+
 def test_a_database_in_a_missing_folder_is_14(folder: Folder) -> None:
     folder.environment["MATRIX_WEBCHAT_DATABASE__URL"] = "sqlite:////nowhere/at/all.db"
     assert folder.run_here("trace", "$x").exit_code == 14
