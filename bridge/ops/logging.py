@@ -120,12 +120,17 @@ def _prioritised(render: Processor) -> Processor:
     return rendered
 
 
-class _Lines(logging.StreamHandler[TextIO]):
-    """Handler that drops lines which cannot be written (a full disk, a closed pipe)."""
+def _handler(output: TextIO) -> logging.StreamHandler[TextIO]:
+    """Make a handler that drops lines which cannot be written (a full disk, a closed pipe)."""
+    handler = logging.StreamHandler(output)
+    tell = handler.handleError
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+    def failed(record: logging.LogRecord) -> None:
         if not isinstance(sys.exception(), OSError):
-            super().handleError(record)
+            tell(record)
+
+    handler.handleError = failed  # type: ignore[method-assign]
+    return handler
 
 
 def configure_logging(
@@ -145,7 +150,7 @@ def configure_logging(
         )
     if _to_the_journal(output):
         render = _prioritised(render)
-    handler = _Lines(output)
+    handler = _handler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[

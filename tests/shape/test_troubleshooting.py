@@ -52,6 +52,7 @@ TOLD: dict[str, str] = {
     "Pooled": "connection pooler",
     "CorruptDatabaseError": "is not a database",
     "NewerSchemaError": "the database has schema",
+    "ForeignSchemaError": "the schema of another program",
     "Unsealable": "sealed with another",
     "StoreError": "transaction not stored",
     "Unstorable": "cannot be stored",
