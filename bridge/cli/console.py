@@ -59,12 +59,12 @@ def _place(bad: BadOverride) -> KeyPath:
 
 def _texts(config: Config) -> Iterator[Problem]:
     for bad in check_overrides(config.texts):
-        yield Problem(_place(bad), str(bad))
+        yield Problem(_place(bad), bad.why)
     for enterprise, part in config.parts().items():
         for bad in check_overrides(part.texts) if enterprise else ():
             above, own = config.texts.get(bad.key), part.texts[bad.key]
             if above is None or above.get(bad.language) != own.get(bad.language):
-                yield Problem(within(config, enterprise, _place(bad)), str(bad))
+                yield Problem(within(config, enterprise, _place(bad)), bad.why)
 
 
 def _servers(config: Config) -> Iterator[Problem]:

@@ -25,7 +25,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from importlib import resources
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -199,13 +199,12 @@ WORDS: Mapping[str, Sequence[str]] = data("words")
 """Kind -> phrases with one fixed meaning as a whole message, such as thanks."""
 
 
-class BadOverride(ValueError):
+class BadOverride(NamedTuple):
     """An invalid override of a sentence; `language` is "" if the key itself is wrong."""
 
-    def __init__(self, key: str, language: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
-        self.language = language
+    key: str
+    language: str
+    why: str
 
 
 def check_overrides(
@@ -243,9 +242,7 @@ class Texts:
     def __init__(
         self, overrides: Catalogue = MappingProxyType({}), catalogue: Catalogue = CATALOGUE
     ) -> None:
-        """Apply the operator's overrides; raises the first `BadOverride`."""
-        for bad in check_overrides(overrides, catalogue):
-            raise bad
+        """Apply the operator's overrides, which `check_overrides` has found valid."""
         self._sentences = {
             key: {**sentence, **overrides.get(key, {})} for key, sentence in catalogue.items()
         }
