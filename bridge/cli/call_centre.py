@@ -13,7 +13,7 @@ from time import perf_counter
 import aiohttp
 
 from bridge.app.settings import link_settings_of
-from bridge.cli.findings import Failed, Findings, check_clock, migrated_store, tls_fault
+from bridge.cli.findings import Failed, Findings, check_clock, tls_fault
 from bridge.config import Config
 from bridge.config.model import WebChat
 from bridge.conversation.model import FailureReason
@@ -42,10 +42,12 @@ _PIXEL = bytes.fromhex(
 """PNG of one grey pixel: no server refuses the extension png."""
 
 
-async def check_webchat(findings: Findings, config: Config, timing: Timing = PATIENCE) -> None:
+async def check_webchat(
+    findings: Findings, config: Config, store: StorePort | None, timing: Timing = PATIENCE
+) -> None:
     """Log in, open a socket, upload a file and fetch it, ask the robot, log out.
 
-    Call centres at one address share its login limit (PLACES).
+    Call centres at one address share its login limit (PLACES), which `store` remembers.
     """
     if not await findings.of("WebChat server", _there(findings, config.webchat)):
         return
@@ -64,17 +66,16 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
     less = {"login_rate": rate.model_copy(update={"count": places})}
     server = stranger.model_copy(update=less)
     mine = replace(link_settings_of(config), server=server, timing=timing)
-    async with migrated_store(config) as store:
-        memory = _Memory(store)
-        taken = await Visits(mine, memory, SystemClock()).load()
-        if len(taken) >= places:
-            findings.skipped(
-                "WebChat login",
-                f"tried {places} times within {rate.per_seconds:g} s already, and WebChat blocks an"
-                f" address that logs in too often; try again in {max(1.0, min(taken)):.0f} s",
-            )
-            return
-        await _Visit(findings, mine, account, memory).make(robot=config.webchat.robot.enabled)
+    memory = _Memory(store)
+    taken = await Visits(mine, memory, SystemClock()).load()
+    if len(taken) >= places:
+        findings.skipped(
+            "WebChat login",
+            f"tried {places} times within {rate.per_seconds:g} s already, and WebChat blocks an"
+            f" address that logs in too often; try again in {max(1.0, min(taken)):.0f} s",
+        )
+        return
+    await _Visit(findings, mine, account, memory).make(robot=config.webchat.robot.enabled)
 
 
 def throw_away(server: WebChat, account: Account) -> WebChat | None:

@@ -11,7 +11,8 @@ import asyncio
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from time import perf_counter
 
@@ -24,15 +25,7 @@ from bridge.app.replica import ONE_ROLE, is_alive
 from bridge.app.settings import encryption_secret_of, registration_of, tokens_of, users_of
 from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import ExitCode, Files, one_line
-from bridge.cli.findings import (
-    Failed,
-    Finding,
-    Findings,
-    Verdict,
-    lacks_tokens,
-    migrated_store,
-    slips,
-)
+from bridge.cli.findings import Failed, Finding, Findings, Verdict, lacks_tokens, slips
 from bridge.cli.homeserver import check_homeserver
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable
 from bridge.config.fields import SQLITE
@@ -58,7 +51,7 @@ from bridge.storage.migrate import (
     UnfinishedError,
 )
 from bridge.storage.query import database_is_corrupt
-from bridge.storage.sqlstore import described, open_store, pending_migrations
+from bridge.storage.sqlstore import SqlStore, described, open_store, pending_migrations
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
 _WIDTH = 28
@@ -117,15 +110,16 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
     for slip in slips(files, config):
         findings.add(slip)
     usable = await findings.of("database", check_database(config))
-    await findings.of("replicas", check_replicas(config))
-    if not lacks_tokens(config):
-        known = await check_homeserver(findings, config)
-        if known and usable:
-            await check_encryption(findings, config)
-        elif known:
-            findings.skipped(ENCRYPTION, "the database cannot be used")
-    for enterprise, part in config.parts().items():
-        await check_webchat(findings.about(enterprise), part)
+    async with migrated_store(config) if usable else nullcontext() as store:
+        await findings.of("replicas", check_replicas(store))
+        if not lacks_tokens(config):
+            known = await check_homeserver(findings, config, store)
+            if known and usable:
+                await check_encryption(findings, config, store)
+            elif known:
+                findings.skipped(ENCRYPTION, "the database cannot be used")
+        for enterprise, part in config.parts().items():
+            await check_webchat(findings.about(enterprise), part, store)
 
 
 def _print(console: Console, finding: Finding) -> None:
@@ -206,18 +200,29 @@ async def check_database(config: Config) -> str:
     return f"{kind}, opened and written to in {(perf_counter() - began) * 1000:.0f} ms"
 
 
-async def check_replicas(config: Config) -> str | None:
+@asynccontextmanager
+async def migrated_store(config: Config) -> AsyncIterator[SqlStore | None]:
+    """Open the bridge's database; yield None if it is empty, needs an upgrade or is unusable."""
+    url, clock = config.database.url.get_secret_value(), SystemClock()
+    async with AsyncExitStack() as stack:
+        store = None
+        with suppress(StoreError, ValueError):
+            if not await pending_migrations(url, clock):
+                store = await stack.enter_async_context(open_store(url, clock))
+        yield store
+
+
+async def check_replicas(store: SqlStore | None) -> str | None:
     """Check that the processes that share the database are alive and serve all shards."""
-    async with migrated_store(config) as store:
-        try:
-            there = [one for one in await store.members() if one.present] if store else []
-            if store is None or not there:
-                return None
-            roles, notices = await store.sessions(there)
-        except StoreError as error:
-            raise Failed(
-                str(error), "grant the bridge's role read access to the database's tables"
-            ) from error
+    try:
+        there = [one for one in await store.members() if one.present] if store else []
+        if store is None or not there:
+            return None
+        roles, notices = await store.sessions(there)
+    except StoreError as error:
+        raise Failed(
+            str(error), "grant the bridge's role read access to the database's tables"
+        ) from error
     if len(roles) > 1:
         raise Failed(f"the replicas use several database roles: {', '.join(roles)}", ONE_ROLE)
     if silent := [one.name for one in there if not is_alive(one)]:
@@ -298,21 +303,18 @@ _STATES = {
 }
 
 
-async def check_encryption(findings: Findings, config: Config) -> None:
+async def check_encryption(findings: Findings, config: Config, store: SqlStore | None) -> None:
     """Compare the keys here with those on the homeserver, which must know the bridge's users."""
     if not config.bridge.encryption.allow:
         findings.skipped(ENCRYPTION, "bridge.encryption.allow is false")
         return
-    url, clock, users = config.database.url.get_secret_value(), SystemClock(), users_of(config)
+    url, users = config.database.url.get_secret_value(), users_of(config)
     try:
-        steps = await pending_migrations(url, clock)
+        steps = [] if store else await pending_migrations(url, SystemClock())
         if steps and steps[0].number > 1:
             findings.skipped(ENCRYPTION, _NOT_YET)
             return
-        async with (
-            migrated_store(config) as store,
-            new_session(verify_tls=config.homeserver.verify_ssl) as session,
-        ):
+        async with new_session(verify_tls=config.homeserver.verify_ssl) as session:
             token = config.appservice.as_token.get_secret_value()
             transport = Homeserver(session, config.homeserver.address, token, users)
             vault = None if store is None else Vault(store, Sealer(encryption_secret_of(config)))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -16,9 +15,6 @@ from bridge.cli.console import Files, exposed
 from bridge.config import Config
 from bridge.link.login import shared
 from bridge.link.settings import unverified
-from bridge.rooms.store import StoreError
-from bridge.rooms.surroundings import SystemClock
-from bridge.storage.sqlstore import SqlStore, open_store, pending_migrations
 from bridge.webchat.codes import LoginType
 
 MOST_SKEW = 60.0
@@ -89,18 +85,6 @@ class Findings:
     def add(self, finding: Finding) -> None:
         self.all.append(finding)
         self.told(finding)
-
-
-@asynccontextmanager
-async def migrated_store(config: Config) -> AsyncIterator[SqlStore | None]:
-    """Open the bridge's database; yield None if it is unusable (`check_database` reports why)."""
-    url, clock = config.database.url.get_secret_value(), SystemClock()
-    async with AsyncExitStack() as stack:
-        store = None
-        with suppress(StoreError, ValueError):
-            if not await pending_migrations(url, clock):
-                store = await stack.enter_async_context(open_store(url, clock))
-        yield store
 
 
 def check_clock(findings: Findings, date: str, whose: str) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from aiohttp import web
 
 from bridge.app.settings import all_users_of, panel_url
-from bridge.cli.findings import Failed, Findings, check_clock, migrated_store, tls_fault
+from bridge.cli.findings import Failed, Findings, check_clock, tls_fault
 from bridge.config import Config
 from bridge.ids import AgentId, QueueId, UserId, localpart_of
 from bridge.link.http_client import origin_of
@@ -76,15 +76,12 @@ def _written(version: tuple[int, int]) -> str:
     return "v{}.{}".format(*version) if version > _LEGACY else "r0"
 
 
-async def check_homeserver(findings: Findings, config: Config) -> bool:
+async def check_homeserver(findings: Findings, config: Config, store: SqlStore | None) -> bool:
     """Run all checks; return False if it lacks users of the bridge: keys cannot be judged."""
     tls = tls_context(verify=config.homeserver.verify_ssl)
-    async with (
-        aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls), timeout=aiohttp.ClientTimeout(total=20)
-        ) as session,
-        migrated_store(config) as store,
-    ):
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=tls), timeout=aiohttp.ClientTimeout(total=20)
+    ) as session:
         return await _Checks(findings, config, session, store).all()
 
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from bridge.app.settings import encryption_secret_of
-from bridge.cli.doctor import check_encryption, judge
+from bridge.cli.doctor import check_encryption, judge, migrated_store
 from bridge.cli.findings import Finding, Findings, Verdict
 from bridge.config import Config
 from bridge.ids import UserId
@@ -97,7 +97,8 @@ def test_no_one_time_keys() -> None:
 
 async def examined(config: Config) -> Findings:
     findings = Findings()
-    await check_encryption(findings, config)
+    async with migrated_store(config) as store:
+        await check_encryption(findings, config, store)
     return findings
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from bridge.cli.doctor import migrated_store
 from bridge.cli.findings import Findings, Verdict
 from bridge.cli.homeserver import check_homeserver
 from bridge.config.model import Console
@@ -23,7 +24,8 @@ async def examined(folder: Path, fake: FakeHomeserver) -> Findings:
     findings = Findings()
     async with serving(fake.routes()) as fake.port:
         config = configured(folder, homeserver=fake.address, port=fake.bridge_port)
-        await check_homeserver(findings, config)
+        async with migrated_store(config) as store:
+            await check_homeserver(findings, config, store)
     return findings
 
 
@@ -69,7 +71,7 @@ async def test_room_page_needs_the_openid_endpoint(tmp_path: Path, code: str) ->
         config = configured(tmp_path, homeserver=fake.address, port=fake.bridge_port)
         console = Console(enabled=True, public_url="https://chat.example.org")
         config = config.model_copy(update={"console": console})
-        await check_homeserver(findings, config)
+        await check_homeserver(findings, config, None)
     well = code == "M_UNKNOWN_TOKEN"
     assert the(findings, "room page").verdict is (Verdict.PASS if well else Verdict.FAIL)
     assert well or "resource `openid`" in the(findings, "room page").fix
@@ -106,7 +108,7 @@ async def test_hostname_that_is_not_of_this_machine(tmp_path: Path) -> None:
         # 192.0.2.0/24 is for documentation: no machine has it.
         appservice = config.appservice.model_copy(update={"hostname": "192.0.2.1"})
         config = config.model_copy(update={"appservice": appservice})
-        await check_homeserver(findings, config)
+        await check_homeserver(findings, config, None)
     assert "cannot listen on" in the(findings, "homeserver to bridge").detail
 
 
@@ -346,7 +348,7 @@ async def test_a_proxy_with_a_page_of_its_own(
     findings = Findings()
     async with serving([web.get("/_matrix/client/versions", page)]) as port:
         config = configured(tmp_path, homeserver=f"http://127.0.0.1:{port}")
-        await check_homeserver(findings, config)
+        await check_homeserver(findings, config, None)
     finding = the(findings, "homeserver")
     assert detail in finding.detail
     assert "secret" not in finding.detail
@@ -357,6 +359,6 @@ async def test_a_proxy_with_a_page_of_its_own(
 async def test_unreachable_homeserver(tmp_path: Path) -> None:
     findings = Findings()
     config = configured(tmp_path)
-    await check_homeserver(findings, config)
+    await check_homeserver(findings, config, None)
     assert told(findings) == ["FAIL homeserver"]
     assert "homeserver.address" in the(findings, "homeserver").fix

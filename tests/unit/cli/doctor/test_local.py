@@ -10,7 +10,13 @@ import msgspec
 import pytest
 
 from bridge.app.settings import users_of
-from bridge.cli.doctor import check_database, check_registration, check_replicas, differences
+from bridge.cli.doctor import (
+    check_database,
+    check_registration,
+    check_replicas,
+    differences,
+    migrated_store,
+)
 from bridge.cli.findings import Findings, Verdict, check_clock
 from bridge.config import Config
 from bridge.demo.child_process import free_port
@@ -253,7 +259,8 @@ async def test_replicas(postgres_server: PostgresServer, tmp_path: Path) -> None
     async def line() -> str:
         """Return the verdict, with the fix of a failure."""
         findings = Findings()
-        await findings.of("replicas", check_replicas(config))
+        async with migrated_store(config) as store:
+            await findings.of("replicas", check_replicas(store))
         return next((f"{one.verdict} {one.detail} {one.fix}" for one in findings.all), "")
 
     async with AsyncExitStack() as stack:

@@ -80,10 +80,10 @@ async def found(folder: Path, kind: str, peer: str) -> Finding:
         address = f"https://localhost:{port}"
         if peer == "WebChat server":
             config = configured(folder, webchat=f"{address}/webchat", login=ours)
-            await check_webchat(findings, config)
+            await check_webchat(findings, config, None)
         else:
             config = configured(folder, homeserver=address)
-            await check_homeserver(findings, config)
+            await check_homeserver(findings, config, None)
     return the(findings, peer)
 
 
@@ -124,7 +124,7 @@ async def test_server_with_other_tls_versions_or_ciphers(tmp_path: Path) -> None
         answering = asyncio.get_running_loop().run_in_executor(None, refuse)
         address = f"https://127.0.0.1:{server.getsockname()[1]}/webchat"
         config = configured(tmp_path, webchat=address, login=f"  ca_file: {known(tmp_path)}")
-        await check_webchat(findings, config)
+        await check_webchat(findings, config, None)
         await answering
     finding = the(findings, "WebChat server")
     assert "TLS: " in finding.detail
@@ -198,7 +198,7 @@ async def test_tls_keys_of_webchat(tmp_path: Path, key: str, certificate: Signed
     ):
         address = f"https://localhost:{port}/webchat"
         config = configured(tmp_path, webchat=address, login=f"  {key}")
-        await check_webchat(findings, config)
+        await check_webchat(findings, config, None)
     lines = told(findings)
     assert [line[5:] for line in lines if line.startswith("PASS WebChat")] == [
         f"WebChat {what}" for what in ("server", "login", "socket", "upload", "command")

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from bridge.cli.call_centre import check_webchat, throw_away
 from bridge.cli.console import Files
+from bridge.cli.doctor import migrated_store
 from bridge.cli.findings import Findings, Verdict, slips
 from bridge.ids import RoomId, UserId
 from bridge.rooms.ports import Account
@@ -28,7 +29,8 @@ SKETCH = ["PASS WebChat server", "PASS clock, against WebChat"]
 async def examined(folder: Path, simulator: Simulator, login: str = "") -> Findings:
     findings = Findings()
     config = configured(folder, webchat=simulator.base_url, login=login)
-    await check_webchat(findings, config, IMPATIENT)
+    async with migrated_store(config) as store:
+        await check_webchat(findings, config, store, IMPATIENT)
     return findings
 
 
@@ -124,7 +126,7 @@ async def test_http_403_is_reported_as_blacklisting(tmp_path: Path) -> None:
     findings = Findings()
     async with serving([web.post("/webchat/tpi", shut_out)]) as port:
         config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
-        await check_webchat(findings, config, IMPATIENT)
+        await check_webchat(findings, config, None, IMPATIENT)
     fix = the(findings, "WebChat login").fix
     assert fix.startswith("this machine's address seems to be blacklisted")
     assert "webchat.base_url" in fix
@@ -141,7 +143,7 @@ async def test_a_server_that_has_moved(tmp_path: Path) -> None:
         findings = Findings()
         async with serving([web.route("*", path, moved)]) as port:
             config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
-            await check_webchat(findings, config, IMPATIENT)
+            await check_webchat(findings, config, None, IMPATIENT)
         finding = the(findings, "WebChat login")
         assert finding.verdict is Verdict.FAIL
         named = path != "/webchat/"
@@ -182,7 +184,7 @@ async def test_socket_that_a_proxy_does_not_pass(tmp_path: Path) -> None:
     routes = [web.post("/webchat/tpi", log_in), web.get("/webchat/cws", no_upgrade)]
     async with serving(routes) as port:
         config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
-        await check_webchat(findings, config, IMPATIENT)
+        await check_webchat(findings, config, None, IMPATIENT)
     assert told(findings) == [*SKETCH, "PASS WebChat login", "FAIL WebChat socket"]
     assert "502" in the(findings, "WebChat socket").detail
 
@@ -192,7 +194,7 @@ async def test_something_else_than_webchat(tmp_path: Path) -> None:
     findings = Findings()
     async with serving([]) as port:
         config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
-        await check_webchat(findings, config, IMPATIENT)
+        await check_webchat(findings, config, None, IMPATIENT)
     assert told(findings) == [*SKETCH, "FAIL WebChat login"]
     assert "…/tpi must answer with JSON" in the(findings, "WebChat login").fix
 
@@ -200,7 +202,7 @@ async def test_something_else_than_webchat(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_unreachable_server(tmp_path: Path) -> None:
     findings = Findings()
-    await check_webchat(findings, configured(tmp_path))
+    await check_webchat(findings, configured(tmp_path), None)
     assert told(findings) == ["FAIL WebChat server"]
     assert "webchat.base_url" in the(findings, "WebChat server").fix
 
