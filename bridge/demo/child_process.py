@@ -203,8 +203,6 @@ class SynapseServer:
     takes a free one; keys in `extra` override those of homeserver.yaml.
     """
 
-    domain = "localhost"
-
     def __init__(
         self,
         folder: Path,
@@ -218,6 +216,7 @@ class SynapseServer:
         self.address = f"http://127.0.0.1:{self.port}"
         self._registrations = registrations
         self._extra = extra
+        self.domain = str(extra.get("server_name", "localhost"))
         self._secret = secrets.token_hex(32)
         self._config = folder / "homeserver.yaml"
         self.log_file = folder / "homeserver.log"

@@ -29,15 +29,19 @@ class Signed:
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def server(self, folder: Path) -> ssl.SSLContext:
-        """Return the TLS context of a server with this certificate."""
-        path = folder / f"{self.certificate.serial_number}.pem"
+    def with_key(self) -> bytes:
+        """Return key and certificate as PEM."""
         key = self.key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        path.write_bytes(key + self.pem())
+        return key + self.pem()
+
+    def server(self, folder: Path) -> ssl.SSLContext:
+        """Return the TLS context of a server with this certificate."""
+        path = folder / f"{self.certificate.serial_number}.pem"
+        path.write_bytes(self.with_key())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
         return context
