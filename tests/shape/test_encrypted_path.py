@@ -70,7 +70,7 @@ class Keys:
             case ("keys", "query"):
                 return await self._server.query(user, list(part))
             case ("keys", "claim"):
-                return {"one_time_keys": await self._server.claim(user, part)}
+                return await self._server.claim(user, part)
             case ("keys", "upload"):
                 return {"one_time_key_counts": await self._server.upload_keys(user, content)}
             case ("keys", "device_signing", "upload"):

@@ -527,6 +527,8 @@ class Readers(msgspec.Struct, frozen=True):
     devices: Mapping[str, tuple[Device, ...]]
     claimed: Mapping[Device, str]
     """One-time keys of devices without an olm session."""
+    away: bool = False
+    """True if some get no key because their homeserver does not answer."""
 
 
 class _Outbound(msgspec.Struct, eq=False):
@@ -566,6 +568,8 @@ class Sharing:
         self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_MOST_SESSIONS)
         self._barren = RateLimit(1, _BARREN_MS)
         """Vain claims of a one-time key by a bridge user from a device."""
+        self._away = RateLimit(1, _AGAIN_MS)
+        """Homeservers that did not answer a claim."""
 
     def needs_session(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> bool:
         return self._current(own, room_id, scheme, now) is None
@@ -579,8 +583,10 @@ class Sharing:
             found = None
             devices = await self._peers.devices(own.user, audience, fresh=True)
         channels = await self._channels(own, _missing(devices, found))
-        claimed = await self.claim(own.user, [one for one, at in channels if not at.open], now)
-        return Readers(room_id, scheme, now, audience, devices, claimed)
+        new = [one for one, at in channels if not at.open]
+        claimed = await self.claim(own.user, new, now)
+        away = len(devices) < len(audience) or any(not self._answers(one, now) for one in new)
+        return Readers(room_id, scheme, now, audience, devices, claimed, away)
 
     def still_holds(self, readers: Readers) -> bool:
         """True if no change of audience or devices was reported since `prepare`."""
@@ -603,7 +609,11 @@ class Sharing:
         return _sealed(own, found, room_id, event)
 
     async def encrypt(self, own: OwnDevice, readers: Readers, event: tuple[str, Json]) -> Json:
-        """Share the key with readers that lack it; encrypt `event` (type and content)."""
+        """Share the key with readers that lack it; encrypt `event` (type and content).
+
+        Raises Unavailable if nobody gets the key because homeservers do not answer: the customer
+        could never read the message, as a key that is shared later does not decrypt it.
+        """
         room_id, now = readers.room_id, readers.now
         found = self._current(own, room_id, readers.scheme, now)
         if found is not None and found.is_revoked(readers.audience, readers.devices):
@@ -616,6 +626,8 @@ class Sharing:
             self._outbound[own.user, own.device_id, room_id] = found
         if missing := _missing(readers.devices, found):
             await self._share(own, found, missing, readers)
+        if readers.away and not found.readers:
+            raise Unavailable("the homeservers of all who may read this do not answer")
         told = readers.devices.keys() == readers.audience and not _missing(readers.devices, found)
         found.complete = readers if told else None
         return _sealed(own, found, room_id, event)
@@ -684,22 +696,34 @@ class Sharing:
         self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False
     ) -> dict[Device, str]:
         """Claim a one-time key of each device; `anew` ignores the back-off (`_BARREN_MS`)."""
-        left = self._barren.left
-        wanting = [one for one in devices if anew or left((user, one.curve25519), now)]
+        left, answers = self._barren.left, self._answers
+        wanting = [
+            one
+            for one in devices
+            if anew or (left((user, one.curve25519), now) and answers(one, now))
+        ]
         if not wanting:
             return {}
         request: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for device in wanting:
             request[device.user][device.device_id] = wire.ONE_TIME
         reply, claimed = await self._server.claim(user, request), {}
+        listed, away = wire.mapping(reply, "one_time_keys"), wire.mapping(reply, "failures")
         for device in wanting:
-            key = one_time_key(device, wire.mapping(reply, device.user, device.device_id))
+            key = one_time_key(device, wire.mapping(listed, device.user, device.device_id))
             if key:
                 claimed[device] = key
+            elif (server := device.user.partition(":")[2]) in away:
+                self._away.spend(server, now)
+                LOG.info("a homeserver does not answer for its one-time keys", user=device.user)
             else:
                 self._barren.spend((user, device.curve25519), now)
                 LOG.info("a device has no one-time key for the bridge", user=device.user)
         return claimed
+
+    def _answers(self, device: Device, now: int) -> bool:
+        """False for some time after the device's homeserver did not answer a claim."""
+        return self._away.left(device.user.partition(":")[2], now)
 
 
 def _sealed(own: OwnDevice, found: _Outbound, room_id: RoomId, event: tuple[str, Json]) -> Json:

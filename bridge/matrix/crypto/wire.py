@@ -242,8 +242,7 @@ class KeyServer:
     async def claim(self, user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
         """Claim a one-time key of each device: user -> device -> algorithm."""
         content: Json = {"one_time_keys": wanted, "timeout": _QUERY_MS}
-        reply = await self._call("POST", "keys/claim", content, user=user, device=True)
-        return mapping(reply, "one_time_keys")
+        return await self._call("POST", "keys/claim", content, user=user, device=True)
 
     async def upload_keys(self, user: UserId, content: Json) -> Json:
         """Publish keys of the device; return the homeserver's one-time key counts by algorithm."""

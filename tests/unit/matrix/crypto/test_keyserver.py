@@ -62,7 +62,7 @@ async def test_requests_of_each_call() -> None:
         assert await server.devices(BOT) == ["A"]
         await server.delete_device(BOT, "D")
         assert await server.query(BOT, ["@a:b"]) == {"device_keys": {}}
-        assert await server.claim(BOT, {"@a:b": {"D": "k"}}) == {"@a:b": {}}
+        assert await server.claim(BOT, {"@a:b": {"D": "k"}}) == {"one_time_keys": {"@a:b": {}}}
         assert await server.upload_keys(BOT, {"k": 1}) == {"x": 1}
         await server.upload_identity(BOT, {})
         await server.upload_signatures(BOT, {})

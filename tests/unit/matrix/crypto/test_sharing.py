@@ -185,6 +185,31 @@ async def test_readers_without_a_key_are_retried_with_each_message(desk: Desk) -
     assert desk.text(phone, await desk.say("two")) == "two"
 
 
+@pytest.mark.parametrize("listed", [True, False])
+async def test_message_that_nobody_could_read_waits_for_their_homeserver(
+    desk: Desk, *, listed: bool
+) -> None:
+    """Whether or not the devices are known already; it is not asked for keys again at once."""
+    far = "@far:there"
+    phone = Phone(desk.world, far)
+    desk.member(ALICE, "leave")
+    desk.member(far, "join")
+    if listed:
+        await desk.peers.known(BOT, [far])
+    desk.world.away = {"there"}
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await desk.say("one")
+    assert desk.world.calls.count("claim") == listed
+    desk.world.away = set()
+    desk.now += 30_000
+    content = await desk.say("one")
+    assert desk.text(phone, content) == "one"
+    desk.world.away = {"there"}
+    desk.peers.cache.forget(far)
+    assert desk.text(phone, await desk.say("two")) == "two"
+
+
 async def test_key_that_cannot_be_stored_is_not_sent(desk: Desk) -> None:
     desk.store.down = True
     with pytest.raises(StoreError):

@@ -144,13 +144,14 @@ class FakeServer(KeyServer):
         given: dict[str, object] = {}
         for who, devices in wanted.items():
             found: Json = {}
-            for device_id in devices:
+            for device_id in devices if who.partition(":")[2] not in self.world.away else ():
                 keys = self.world.one_time.get((who, device_id), {})
                 if keys:
                     key_id = next(iter(keys))
                     found[device_id] = {key_id: keys.pop(key_id)}
             given[who] = found
-        return given
+        away = {server: {} for server in self.world.away}
+        return {"one_time_keys": given, "failures": away}
 
     async def upload_keys(self, user: UserId, content: Json) -> Json:
         self._called("upload_keys")
