@@ -34,7 +34,7 @@ from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.ids import QueueId
+from bridge.ids import QueueId, RoomId
 from bridge.link.http_client import VISITS
 from bridge.link.link import Shared
 from bridge.link.links import Links
@@ -98,6 +98,7 @@ class Serving:
         self._config = config
         self._clock = SystemClock()
         self._outage, self._held = asyncio.Event(), asyncio.Event()
+        self._behind: dict[RoomId, int] = {}
         self.stop = asyncio.Event()
         """Request to stop: set from outside (also during the start) or by a refusal."""
         self._stack = AsyncExitStack()
@@ -328,6 +329,7 @@ class Serving:
             answer_user_query=matrix.ghosts.answer_user_query,
             typing=engine.typing,
             held=self._catch_up_all,
+            behind=self._behind,
             home=self._config.homeserver.domain,
             timing=lru_cache(self._metrics.matrix_event.labels),
             max_body=appservice.max_body_size,
@@ -514,6 +516,7 @@ class Serving:
         await CatchUp(
             self._outage,
             self._held,
+            self._behind,
             matrix.homeserver,
             matrix.users,
             engine,

@@ -18,6 +18,7 @@ import hmac
 import json
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from aiohttp import web
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto import wire
+from bridge.matrix.events import sent_at
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
@@ -60,6 +62,8 @@ _PART, _LEAST = 256 * 1024, 512
 get a turn: decoded, a dense event takes 20 times its size. An event counts as `_LEAST` or more."""
 HELD = 2_000
 """Age in ms above which the homeserver must have queued an event before this attempt."""
+BEHIND = 10_000
+"""ms after which an event of another homeserver came late, so that earlier ones may be missing."""
 _MAX_NESTING = 100
 """Maximum nesting depth of an event; honest ones stay below ten."""
 _NONE = msgspec.Raw(b"[]")
@@ -139,6 +143,8 @@ class Endpoint:
     """Called when an event of a user of `home` arrives that is older than `HELD`."""
     home: str = ""
     """The homeserver's name. The age of other servers' events is whatever those claim."""
+    behind: dict[RoomId, int] = field(default_factory=dict)
+    """Rooms with events of other servers older than `BEHIND`, and when the oldest was sent."""
     timing: Callable[[str], Observer] | None = None
     """Returns the histogram of seconds to store an event, by event type."""
 
@@ -193,7 +199,7 @@ class Endpoint:
             if events:
                 await self._accepted(events)
                 kinds += [event.get("type") for _, _, event in events]
-                late = late or any(self._is_late(event) for _, _, event in events)
+                late = self._are_late(events) or late
             elif len(body) > LONG_BODY:
                 await asyncio.sleep(0)
         answer = _done()
@@ -222,8 +228,15 @@ class Endpoint:
             self._log.warning("transaction not stored", events=len(events), why=str(error))
             raise Refusal(503, "M_UNKNOWN", "The events could not be stored.") from error
 
-    def _is_late(self, event: Raw) -> bool:
-        return age_of(event) > HELD and str(event.get("sender")).endswith(f":{self.home}")
+    def _are_late(self, events: Sequence[Arrived]) -> bool:
+        """True if the homeserver had queued an event of its own; note others' in `behind`."""
+        late, now = False, time.time_ns() // 1_000_000
+        for room_id, _, event in events:
+            if str(event.get("sender")).endswith(f":{self.home}"):
+                late = late or age_of(event) > HELD
+            elif now - (sent := sent_at(event)) > BEHIND:
+                self.behind[room_id] = min(sent, self.behind.get(room_id, sent))
+        return late
 
     def _split(self, body: bytes) -> _Transaction:
         """Split a body into undecoded events. Raises Refusal if it is not a transaction."""

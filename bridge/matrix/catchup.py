@@ -10,6 +10,10 @@ times, as it may still be pushing its queue. Forgotten events may lie between pu
 is read back to a known event from before the outage, but not beyond the host's join or `reach`. The
 time when all was last well is stored (`_SINCE`): the bridge may be killed before it has looked.
 
+When another homeserver could not reach this one for long, it sends only the latest event of a room
+afterwards, and Synapse fetches and pushes no more than the ten before (measured). So a room in
+which an event of another homeserver came late (`appservice.BEHIND`) is read back to before it.
+
 A room to which a host is only invited cannot be read: open invitations come from /sync, also while
 all is well. The /sync token is stored, to find invitations made while the bridge is down.
 """
@@ -51,7 +55,7 @@ _SINCE = "caught up"
 SPREAD = 0.05
 """Seconds between two rooms."""
 BEFORE = 10_000
-"""ms before an outage is noticed during which the homeserver may already have lost events."""
+"""ms before an outage, or a late event, during which the homeserver may already have lost some."""
 RETRY = 2.0
 """Seconds between two attempts to reach the homeserver."""
 QUIET = 3600.0
@@ -68,6 +72,8 @@ class CatchUp:
     """Set when the homeserver could not be reached; cleared here."""
     held: asyncio.Event
     """Set when it pushed events that it had queued for a while; cleared here."""
+    behind: dict[RoomId, int]
+    """Rooms with late events of other homeservers, and when the oldest was sent; emptied here."""
     homeserver: Homeserver
     users: OurUsers
     engine: Engine
@@ -102,8 +108,9 @@ class CatchUp:
             else:
                 broken = await self._is_broken_within(LOOKS[looks])
             if not broken:
-                began = self.clock.now()
-                whole = await self._look(since, self.engine.recent_rooms())
+                began, late = self.clock.now(), await self._late_rooms()
+                recent = [(one, host, since) for one, host in self.engine.recent_rooms()]
+                whole = await self._look([*late, *recent])
                 took = min((self.clock.now() - began) / 1000, LOOKS[1])
                 broken, looks = self.held.is_set() or self.outage.is_set(), looks + 1
                 if whole or (looks == len(LOOKS) and not broken):
@@ -112,12 +119,13 @@ class CatchUp:
         return since, took
 
     async def _while_well(self, since: int) -> int:
-        """Note the time, and look for invitations each hour, until an outage or queued events."""
+        """Note the time, and look for what may be missing, until an outage or queued events."""
         quiet = 0.0
         while not await self._is_broken_within(WELL):
-            since, quiet = await self._note(self.clock.now()), quiet + WELL
-            if quiet % QUIET == 0:
-                await self._look(since, rooms=())
+            began, late = self.clock.now(), await self._late_rooms()
+            since, quiet = await self._note(began), quiet + WELL
+            if late or quiet % QUIET == 0:
+                await self._look(late)
         return since
 
     async def _is_broken_within(self, seconds: float) -> bool:
@@ -147,11 +155,25 @@ class CatchUp:
                 return await self.homeserver.check()
             await self.clock.sleep(RETRY)
 
-    async def _look(self, since: int, rooms: Sequence[tuple[RoomId, UserId]]) -> bool:
-        """Read all rooms and invitations once; False if some failed and need another look."""
+    async def _late_rooms(self) -> list[tuple[RoomId, UserId, int]]:
+        """Return the rooms in `behind` that are still served, and when to read from; empty it."""
+        rooms = [*self.behind.items()]
+        self.behind.clear()
+        with suppress(StoreError):
+            hosts = [await self.engine.host_in(room_id) for room_id, _ in rooms]
+            return [
+                (room_id, host, sent - BEFORE)
+                for (room_id, sent), host in zip(rooms, hosts, strict=True)
+                if host is not None
+            ]
+        self.behind.update(rooms)
+        return []
+
+    async def _look(self, rooms: Sequence[tuple[RoomId, UserId, int]]) -> bool:
+        """Read rooms, each since a time, and all invitations; False if some need another look."""
         hosts = self.users.hosts()
         looks: list[tuple[Mapping[str, str], Callable[[], Awaitable[None]]]] = [
-            *(({"room": one}, partial(self._look_into, one, host, since)) for one, host in rooms),
+            *(({"room": one}, partial(self._look_into, one, host, at)) for one, host, at in rooms),
             *(({"user": host}, partial(self._look_for_invitations, host)) for host in hosts),
         ]
         whole = True

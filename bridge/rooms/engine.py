@@ -693,6 +693,13 @@ class Engine:
         )
         return list(islice(served, MOST_LIVELY))
 
+    async def host_in(self, room_id: RoomId) -> UserId | None:
+        """Return the host in a Matrix room that is served, by whichever process; else None."""
+        name = self._around.upgrades.record_of(room_id)
+        record = record_in((await self._around.store.load(name)).room, name)
+        served = record.membership is Membership.JOINED and record.matrix_id == room_id
+        return record.host if served else None
+
     def chats(self) -> Counter[tuple[str, str, QueueId]]:
         """Count the requests and chats of the rooms served here by (enterprise, phase, queue)."""
         return Counter(

@@ -44,6 +44,8 @@ class House:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.outage, self.held = asyncio.Event(), asyncio.Event()
+        self.behind: dict[RoomId, int] = {}
+        self.hosts = {ROOM: OURS.bot}
         self.rooms: dict[RoomId, list[Raw]] = {ROOM: [], OTHER: []}
         self.taken: list[str] = []
         self.of: list[RoomId] = []
@@ -132,6 +134,11 @@ class House:
     def recent_rooms(self) -> list[tuple[RoomId, UserId]]:
         return self.looked_into
 
+    async def host_in(self, room_id: RoomId) -> UserId | None:
+        if self.trouble:
+            raise self.trouble.pop()
+        return self.hosts.get(room_id)
+
     async def accept_events(self, events: Sequence[Arrived]) -> int:
         if self.trouble:
             raise self.trouble.pop()
@@ -147,6 +154,7 @@ class House:
         catching = CatchUp(
             self.outage,
             self.held,
+            self.behind,
             cast(Homeserver, self),
             OURS,
             cast(Engine, self),
@@ -221,6 +229,29 @@ async def test_rooms_are_read_again_whenever_queued_events_are_pushed() -> None:
         asked = house.asked
         await house.clock.turn(3600)
         assert house.asked == asked
+
+
+@pytest.mark.asyncio
+async def test_room_with_late_events_of_another_server_is_read_back_to_before_them() -> None:
+    """The server sends the latest events only; whether or not the room is in memory."""
+    house = House()
+    house.looked_into = []
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS)
+        house.taken.append(house.event())
+        await house.clock.turn(BEFORE / 1000 + 1)
+        lost = [house.event() for _ in range(PAGE)]
+        house.behind |= {ROOM: house.clock.now() + 1, OTHER: 0}
+        house.event(OTHER)
+        house.taken += [house.event() for _ in range(PAGE)]
+        house.trouble.append(StoreError("away"))
+        await house.clock.turn(WELL)
+        assert house.asked == 0
+        await house.clock.turn(WELL)
+        assert house.taken[-PAGE:] == lost
+        assert house.asked == 3
+        await house.clock.turn(3 * WELL)
+        assert house.asked == 3
 
 
 @pytest.mark.asyncio

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from structlog.testing import capture_logs
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix import appservice
 from bridge.matrix.appservice import (
+    BEHIND,
     HELD,
     LONG_BODY,
     LONG_TURNS,
@@ -45,6 +47,7 @@ class Intake:
         """Nothing is stored before it is set."""
         self.open.set()
         self.came, self.typed, self.held = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.behind: dict[RoomId, int] = {}
         self.taken: list[Arrived] = []
         self.calls = 0
         self.typists: list[tuple[RoomId, list[UserId]]] = []
@@ -90,6 +93,7 @@ async def running(
         answer_user_query=answer_user_query,
         typing=intake.typing,
         held=intake.held.set,
+        behind=intake.behind,
         home="a",
         max_body=max_body,
         pages=pages,
@@ -141,6 +145,18 @@ async def test_events_that_the_homeserver_had_queued_are_noticed(more: Raw, held
     async with running() as rig:
         assert (await rig.put({"events": [event(1), event(2, **more)]})).status == 200
         assert rig.intake.held.is_set() == held
+
+
+@pytest.mark.asyncio
+async def test_late_events_of_another_server_are_noted_with_their_rooms() -> None:
+    now = time.time_ns() // 1_000_000
+    times = [now - 2 * BEHIND, now - 3 * BEHIND, now - 2 * BEHIND, now]
+    late = [event(n, sender="@eve:b", origin_server_ts=at) for n, at in enumerate(times)]
+    prompt = event(9, sender="@eve:b", origin_server_ts=now, room_id="!s")
+    ours = event(10, origin_server_ts=0, room_id="!t")
+    async with running() as rig:
+        assert (await rig.put({"events": [*late, prompt, ours]})).status == 200
+        assert rig.intake.behind == {RoomId("!r"): now - 3 * BEHIND}
 
 
 @pytest.mark.asyncio

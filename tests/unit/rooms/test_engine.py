@@ -28,6 +28,7 @@ from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.memory import MemoryStore, dead_letters
 from tests.fakes.store import Fault, FlakyStore
+from tests.unit.rooms.visits import BOT
 
 OTHER = RoomId("!other:example.org")
 
@@ -43,6 +44,19 @@ async def test_messages_go_both_ways() -> None:
     assert world.link.texts(ROOM) == ["one", "two"]
     assert world.matrix.texts(ROOM) == ["three"]
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_the_host_in_a_matrix_room_is_known_while_the_room_is_served() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        assert await engine.host_in(ROOM) == BOT
+        assert await engine.host_in(OTHER) is None
+        await engine.accept_events([world.event("upgraded", into=OTHER), world.invitation(OTHER)])
+        await quiet()
+        assert await engine.host_in(ROOM) is None
+        assert await engine.host_in(OTHER) == BOT
 
 
 @pytest.mark.asyncio

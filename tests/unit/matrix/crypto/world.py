@@ -150,7 +150,7 @@ class FakeServer(KeyServer):
                     key_id = next(iter(keys))
                     found[device_id] = {key_id: keys.pop(key_id)}
             given[who] = found
-        away = {server: {} for server in self.world.away}
+        away: Json = {server: {} for server in self.world.away}
         return {"one_time_keys": given, "failures": away}
 
     async def upload_keys(self, user: UserId, content: Json) -> Json:
