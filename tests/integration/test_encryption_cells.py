@@ -110,7 +110,7 @@ async def test_the_customers_device_was_reset(customers: Customers) -> None:
     exchange, old = await customers.chatting("anew")
     await exchange.both_ways(old, "of old")
     other = await customers.another(exchange, old.side, same=False)
-    await account(old.side).call("POST", "v3/logout")
+    await old.side.log_out()
     await exchange.both_ways(other, "of new")
 
 

@@ -68,6 +68,8 @@ class Side(Protocol):
         """Rotate the Megolm session; Element does so by itself when devices change."""
         ...
 
+    async def log_out(self) -> None: ...
+
 
 class NioSide:
     def __init__(self, phone: EncryptedCustomer, talk: Talk) -> None:
@@ -107,6 +109,9 @@ class NioSide:
         await self.phone.sync()
         self.phone.nio.invalidate_outbound_session(self._talk.room)
 
+    async def log_out(self) -> None:
+        await self.phone.call("POST", "v3/logout")
+
 
 class StrictSide:
     def __init__(self, client: StrictClient, room: str) -> None:
@@ -137,6 +142,9 @@ class StrictSide:
 
     async def spare_session(self) -> None:
         """Do nothing: Element rotates the session by itself."""
+
+    async def log_out(self) -> None:
+        await self.client.do("logout")
 
 
 class Exchange:
@@ -214,7 +222,7 @@ class Reading:
 
 
 def account(side: Side) -> Customer:
-    """Return the device's client for calls that are not about encryption."""
+    """Return the account's client for calls that are not about encryption."""
     if isinstance(side, NioSide):
         return side.phone
     assert isinstance(side, StrictSide)

@@ -115,7 +115,9 @@ class StrictClient:
     """The client's process, which takes one command at a time.
 
     Attributes:
-        customer: a client of the same device for calls that are not about encryption.
+        customer: a client for calls that are not about encryption. It has a login of its own: two
+            that sync as one device take each other's room keys (the homeserver deletes what one of
+            them has acknowledged).
     """
 
     def __init__(self, process: asyncio.subprocess.Process, customer: Customer) -> None:
@@ -159,13 +161,14 @@ async def strict_client(
     await install()
     if new:
         await stage.synapse.register(stage.session, name, f"{name}-secret")
-    customer, device_id = await log_in(stage, name)
+    customer, _ = await log_in(stage, name)
+    account, device_id = await log_in(stage, name)
     log = (stage.folder / f"{name}-{device_id}.log").open("wb")
     who = {
         "baseUrl": stage.synapse.address,
         "userId": customer.user_id,
         "password": f"{name}-secret",
-        "accessToken": customer._token,
+        "accessToken": account._token,
         "deviceId": device_id,
         "recovery": recovery,
     }

@@ -93,6 +93,11 @@ async function open({ host, text }) {
     return { room: room_id };
 }
 
+async function logout() {
+    await client.logout();
+    return {};
+}
+
 async function say({ room, text }) {
     return await client.sendTextMessage(room, text);
 }
@@ -192,7 +197,7 @@ async function until(find) {
     }
 }
 
-const commands = { open, say, send, see, fetch: fetchFile, recover, devices, count };
+const commands = { open, logout, say, send, see, fetch: fetchFile, recover, devices, count };
 
 function answer(line) {
     process.stdout.write(`${JSON.stringify(line)}\n`);
