@@ -18,7 +18,7 @@ dead letter, and its sender is told: it never blocks later inputs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from typing import assert_never
 
@@ -549,6 +549,18 @@ class Reader:
                 self.log.exception("an input could not be handled", seq=row.seq)
             visit.undo(mark)
             self.bury(visit, row, type(error).__name__)
+
+    def is_redacted(self, row: InputRow, waiting: Iterable[InputRow]) -> bool:
+        """True if a waiting input redacts this one's event: the customer took it back in time."""
+        about = b'"%s"' % str(row.key).encode()
+        for one in waiting:
+            if about in one.body and b'"m.room.redaction"' in one.body:
+                stored = load_input(one.body)
+                if isinstance(stored, MatrixEvent):
+                    meaning = self.around.matrix.interpret(stored.raw)
+                    if isinstance(meaning, Withdrew) and meaning.target == row.key:
+                        return True
+        return False
 
     def _stop_serving(self, visit: Visit) -> None:
         """Stop serving a room if its host account is somebody else's, who can read the room."""

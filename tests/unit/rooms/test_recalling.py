@@ -176,6 +176,36 @@ async def test_a_message_redacted_in_the_same_step_is_quoted_nowhere() -> None:
     assert world.link.texts(ROOM) == ["yes"]
 
 
+async def test_a_message_redacted_while_it_waits_for_its_key_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor is one that waits behind it. A word with a redaction of another message is sent."""
+    world, key = ReadingWorld(ENGLISH), asyncio.Event()
+    await world.chatting()
+
+    async def opened(raw: Json, patience: float | None = None, *, ask: bool = True) -> object:
+        if raw["event_id"] == "$1" and not key.is_set():
+            if patience is None:
+                return Undecryptable("unreadable.no_key", later=True)
+            await key.wait()
+        return raw
+
+    monkeypatch.setattr(world.reading, "open", opened)
+    async with world.running() as engine:
+        events = [word(world, f"${number}", f"word {number}") for number in (1, 2, 3)]
+        await engine.accept_events(events)
+        await quiet()
+        taken_back = [redaction(world, "$4", "$1"), redaction(world, "$5", "$2")]
+        await engine.accept_events(
+            [*taken_back, word(world, "$6", 'no "m.room.redaction" of "$3"')]
+        )
+        await quiet()
+        key.set()
+        await quiet()
+        assert [await world.store.body_of(ROOM, EventId(one)) for one in ("$1", "$2")] == [None] * 2
+    assert world.link.texts(ROOM) == ["word 3", 'no "m.room.redaction" of "$3"']
+
+
 async def test_recall_knows_when_a_message_was_sent_and_whether_it_was_a_command() -> None:
     """Its time decides whether the current agent has seen it."""
     world = ReadingWorld(ENGLISH)
