@@ -448,7 +448,7 @@ _HOPELESS = frozenset(
     | {f"result.{code}" for code, row in RESULTS.items() if not row.resend}
 )
 """Text keys of failures for which sending again cannot help, at WebChat or in the bridge."""
-_SEALED = ("unreadable.no_key", "unreadable.unknown_device", "unreadable.undecryptable")
+_SEALED = ("unreadable.no_key", "unreadable.unknown_device")
 """Text keys of events that may become decryptable; a key that was withheld is not sent later."""
 
 

@@ -50,9 +50,10 @@ def test_undelivered_messages_that_may_be_sent_again_are_remembered() -> None:
 
 def test_which_failures_offer_sending_again() -> None:
     again = {"undelivered.expired", "result.-13", "unreadable.no_key"}
-    again |= {"unreadable.unknown_device", "unreadable.undecryptable"}
+    again |= {"unreadable.unknown_device"}
     never = {"undelivered.too_big", "result.-16", "unreadable.kind", "refused.permission"}
     never |= {"unreadable.withheld.other", "unreadable.withheld.unverified"}
+    never |= {"unreadable.undecryptable"}
     never |= {"undelivered.media_changed", "undelivered.too_big_limit"}
     assert {key for key in again | never if can_be_sent_again(key)} == again
 
