@@ -413,15 +413,18 @@ def _hopeless(turn: Turn, reason: model.FailureReason) -> None:
 
 
 def give_up(turn: Turn) -> None:
-    """Give up all waiting work: the service has been away for `Policy.hold`."""
+    """Give up all waiting work: the service has been away for `Policy.hold`.
+
+    Content for a queue is kept, as after a request for which nobody was there.
+    """
     turn.no_trouble()
     phase = turn.state.phase
     doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
     turn.report(doubtful, "undelivered.uncertain")
-    if not queue.callback_wanted(turn.state):
-        left = isinstance(phase, model.Waiting) and phase.cancel  # `queue.cancelled` drops the rest
-        waiting = turn.state.held if left else all_pieces(turn.state)
-        turn.report(waiting, "undelivered.expired")
+    if isinstance(phase, model.Waiting) and phase.cancel:
+        turn.report(turn.state.held, "undelivered.expired")  # `queue.cancelled` drops the rest
+    elif not (isinstance(phase, model.Waiting) or queue.callback_wanted(turn.state)):
+        turn.report(all_pieces(turn.state), "undelivered.expired")
     if isinstance(phase, model.Waiting):
         queue.ended(turn, "trouble.given_up")
     if turn.state.rating is not None:

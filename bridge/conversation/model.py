@@ -676,6 +676,8 @@ class Card(Wish, frozen=True):
     """Keys of the sentences on the second line."""
     dropped: tuple[EventId, ...] = ()
     """Messages that the reaction 🔁 sends after all."""
+    ping: bool = False
+    """True to notify the customer's phone: posted anew, since nobody notices an edit."""
 
 
 class CallbackCard(Wish, frozen=True):

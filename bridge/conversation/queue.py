@@ -6,10 +6,12 @@ meanwhile is kept. Times and durations are ms. No function here makes a call (se
 
 *The queue card* is one message, edited in place. A new position is shown at once; otherwise it is
 refreshed once a minute, and after ten minutes every five, because each edit is an event in the
-room. Finally it says how the request ended (`show_end`). While the card is near (`is_near`), a
+room. Finally it says how the request ended (`show_end`), after a long wait in a new message that
+notifies the customer. While the card is near (`is_near`), a
 message that gets the same refusal again is only counted on it.
 
-*A callback* is offered if WebChat says "closed" (-3, status 6) or "no agent" (-5, status 5). If the
+*A callback* is offered if WebChat says "closed" (-3, status 6) or "no agent" (-5, status 5), or if
+a request was given up because WebChat was away for too long (`calls.give_up`). If the
 customer wants it, the bridge requests a chat by itself: when the queue opens, if the operator gave
 its hours, else with growing back-off. It ends with a chat, with `cancel`, with a permanent refusal,
 or at its limit, and the customer is told each time. A message from the customer still requests a
@@ -43,7 +45,8 @@ from bridge.webchat.frames import QueueStatus, RequestChat, SendPreMessage
 FREQUENT = 10 * 60_000
 """ms of waiting during which the card is refreshed every `Policy.card_every`."""
 NOBODY_THERE = frozenset(
-    {f"status.{RequestStatus.NO_AGENT_ONLINE}", f"status.{RequestStatus.OFF_HOUR}"}
+    {"trouble.given_up"}
+    | {f"status.{RequestStatus.NO_AGENT_ONLINE}", f"status.{RequestStatus.OFF_HOUR}"}
     | {f"result.{code}" for code, row in RESULTS.items() if row.nobody}
 )
 """Keys of the ends after which a callback is offered (reference 2.3 and 2.5)."""
@@ -54,6 +57,8 @@ _HOPELESS = frozenset(
 """Keys of permanent failures: a retry is useless until an operator acts."""
 NEAR_FOR, NEAR_MESSAGES = 60 * 60_000, 5
 """Age in ms, and messages since, at which a card has scrolled out of the customer's view."""
+UNWATCHED = 60_000
+"""ms of waiting after which the customer has put the phone away: the end of the request rings."""
 MOST_ASKED = 5
 """Maximum number of messages, the newest, put to the knowledge base if no agent is available."""
 
@@ -130,7 +135,10 @@ def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = 
     if isinstance(phase, model.Waiting) and phase.cancel:
         cancelled(turn)
         return
-    queue_id = phase.queue_id if isinstance(phase, model.Waiting) else turn.policy.queue_id
+    queue_id, since = turn.policy.queue_id, turn.now
+    if isinstance(phase, model.Waiting):
+        queue_id, since = phase.queue_id, phase.since
+    unwatched = hidden(phase) or turn.now - since >= UNWATCHED
     leave(turn)
     if hidden(phase):
         if not hopeless:
@@ -144,12 +152,12 @@ def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = 
     args = {"queue": queue_id, **(args or {})} | ({"text": words} if words else {})
     vain = turn.state.vain or model.Vain(key, {}, turn.now, kept(turn.state))
     turn.set(vain=replace(vain, key=key, args=args))
-    show_end(turn, *(["callback.hopeless"] if wanted and hopeless else []))
+    show_end(turn, *(["callback.hopeless"] if wanted and hopeless else []), ping=unwatched)
     if key in NOBODY_THERE:
         ask_about_kept(turn)
 
 
-def show_end(turn: Turn, *below: str) -> None:
+def show_end(turn: Turn, *below: str, ping: bool = False) -> None:
     """Show on the card why the newest request ended, what is kept, and what happens next."""
     vain, count, policy = turn.state.vain, kept(turn.state), turn.policy
     if vain is None:
@@ -166,7 +174,7 @@ def show_end(turn: Turn, *below: str) -> None:
         below += ("queue.later",)
     below += ("trouble.server_says",) if "text" in args else ()
     more = ("queue.kept",) if count else ()
-    turn.ask(model.Card(turn.state.number, key, args, more=more, below=below))
+    turn.ask(model.Card(turn.state.number, key, args, more=more, below=below, ping=ping))
 
 
 def kept(state: model.Conversation) -> int:
@@ -433,7 +441,7 @@ def end_callback(turn: Turn, key: str) -> None:
     turn.set(callback=None)
     if turn.state.vain is not None:
         turn.card(key)
-    turn.say(key)
+    turn.say(key, ping=key == "callback.given_up")
 
 
 def _callback_limit(policy: Policy, queue_id: QueueId) -> int:

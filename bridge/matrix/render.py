@@ -91,7 +91,10 @@ def editable_content(notice: EditableNotice) -> Content:
     """
     text = _never_empty(notice.text)
     html = as_html(text)
-    content = _text(text, "m.notice") | {"format": HTML_FORMAT, "formatted_body": html}
+    content = _text(text, "m.text" if notice.mentions else "m.notice")
+    content |= {"format": HTML_FORMAT, "formatted_body": html}
+    if notice.mentions:
+        content["m.mentions"] = {"user_ids": list(notice.mentions)}
     if notice.edits is None:
         return content
     return content | {

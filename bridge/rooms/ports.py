@@ -274,6 +274,8 @@ class EditableNotice(msgspec.Struct, frozen=True):
     text: str
     edits: EventId | None = None
     """Event id of the first version, an `EditableNotice` too; None: this is the first version."""
+    mentions: tuple[UserId, ...] = ()
+    """User ids to notify: with them it is m.text instead of m.notice."""
 
 
 MOST_ANSWERS = 20

@@ -322,17 +322,23 @@ class Delivery:
     async def _card(self, card: model.Card) -> Done:
         """Post or edit this chat's card, unless a newer version waits in the lane.
 
-        The first is always posted, with the newest text: a repeat after a crash returns its id.
+        The first is always posted, with the newest text: a repeat after a crash returns its id. A
+        card that notifies the customer is a new message, and the former one says that it is over.
         """
         anchor = self.record.anchored(f"card:{card.number}")
-        earlier = await self._room.anchor(anchor)
-        for other in self._behind():
-            if isinstance(other, model.Card) and other.number == card.number:
-                if earlier is not None:
-                    return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer card")
-                card = other
-        notice = ports.EditableNotice(self._shown(card), edits=earlier)
-        event_id = await self._notice(notice)
+        earlier, behind = await self._room.anchor(anchor), self._behind()
+        newer = [one for one in behind if isinstance(one, model.Card) and one.number == card.number]
+        if newer and not card.ping:
+            if earlier is not None:
+                return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer card")
+            card = replace(newer[-1], ping=False)
+        elif card.ping and earlier is not None:
+            await self._notice(
+                ports.EditableNotice(self._sentence("queue.over", {}), earlier), ".over"
+            )
+            earlier = None
+        mentions = _rung(self.record) if card.ping else ()
+        event_id = await self._notice(ports.EditableNotice(self._shown(card), earlier, mentions))
         posted = request_card(card, earlier or event_id, CardKind.QUEUE)
         came = () if posted.card in self.record.cards else (Came(posted),)
         return Done(event_id, None if earlier else anchor, came)

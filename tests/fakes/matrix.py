@@ -284,6 +284,7 @@ class FakeMatrix:
             new = Posted(
                 EventId(""), room_id, sender, notice.text, edits=notice.edits, editable=True
             )
+            new = msgspec.structs.replace(new, mentions=notice.mentions)
             first = [one for one in self.posted if one.event_id == notice.edits]
             assert all(one.editable for one in first), "sent as something that cannot be edited"
         elif isinstance(notice, Poll):

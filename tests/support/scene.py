@@ -238,7 +238,7 @@ class Scene:
     @property
     def pings(self) -> list[str]:
         """Keys of the sentences that notify the customer."""
-        return [one.key for one in self.effects if isinstance(one, Say) and one.ping]
+        return [one.key for one in self.effects if isinstance(one, Say | Card) and one.ping]
 
     def filled(self, key: str) -> list[Json]:
         """Return the arguments of each use of this sentence."""

@@ -216,6 +216,7 @@ def test_a_callback_is_given_up_after_its_limit() -> None:
         if scene.state.outstanding is not None:
             scene.reply(NOBODY)
     assert (scene.card, scene.notices) == (["callback.given_up"], ["callback.given_up"])
+    assert scene.pings == ["callback.given_up"]
     assert scene.reported == {"$1": "undelivered.expired"}
     assert scene.state.callback is None
 
@@ -335,6 +336,7 @@ def test_a_permanent_refusal_ends_the_callback() -> None:
     scene.later(5 * MINUTE)
     scene.reply(-7)
     assert scene.card == ["result.-7", "queue.kept", "callback.hopeless"]
+    assert scene.pings == ["result.-7"]
     assert scene.state.number == number + 1, "where it is seen"
     assert scene.state.callback is None
 

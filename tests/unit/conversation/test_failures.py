@@ -183,8 +183,9 @@ def test_after_the_hold_a_request_is_given_up(queued: bool) -> None:
         scene.restored()
     outage(scene, 31 * 60)
     assert scene.phase == "Idle"
-    assert scene.card == ["trouble.given_up"]
-    assert scene.reported == {event: "undelivered.expired"}
+    assert scene.card == ["trouble.given_up", "queue.kept", "callback.offer"]
+    assert scene.reported == {}
+    assert [one.event_id for one in scene.state.held] == [event]
 
 
 @pytest.mark.parametrize("queued", [False, True])
@@ -237,11 +238,12 @@ def test_after_the_hold_the_card_is_written_once() -> None:
     two = scene.text("two")
     scene.cut()
     outage(scene, 31 * 60)
-    assert scene.reported == {one: "undelivered.expired", two: "undelivered.uncertain"}
+    assert scene.reported == {two: "undelivered.uncertain"}
+    assert [held.event_id for held in scene.state.held] == [one]
     assert scene.cards.count("trouble.given_up") == 1
     vain = scene.state.vain
     assert vain is not None
-    assert vain.kept == 0
+    assert vain.kept == 1
 
 
 def test_after_the_hold_a_chat_being_closed_ends() -> None:

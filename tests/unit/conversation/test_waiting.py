@@ -1,8 +1,9 @@
-"""The queue card and the two pings."""
+"""The queue card and the pings."""
 
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from bridge.conversation.machine import deadline
 from bridge.conversation.model import AgentsCame, Conversation, Moved, Queued
@@ -134,6 +135,30 @@ def test_a_customer_first_at_once_is_not_pinged() -> None:
     scene = Scene()
     scene.start()
     scene.reply(requestId=REQUEST, queueLength=1)
+    assert scene.pings == []
+
+
+@pytest.mark.parametrize("status", [2, 3, 4, 5, 6])
+def test_the_end_of_a_long_wait_pings(status: int) -> None:
+    """Else the customer, who has put the phone away, would go on waiting for nobody."""
+    scene = Scene()
+    scene.queue_up()
+    scene.later(MINUTE)
+    scene.push(201, requestId=REQUEST, requestStatus=status)
+    assert scene.pings == [f"status.{status}"]
+    scene.text("and now?")
+    scene.reply(-5)
+    assert scene.pings == [f"status.{status}"], "the customer is here"
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_the_end_of_a_short_or_cancelled_wait_does_not_ping(cancelled: bool) -> None:
+    scene = Scene()
+    scene.queue_up()
+    scene.later(MINUTE if cancelled else MINUTE - 1)
+    if cancelled:
+        scene.cancel()
+    scene.push(201, requestId=REQUEST, requestStatus=3)
     assert scene.pings == []
 
 

@@ -14,7 +14,8 @@ A `Witness` sees only inputs, effects and states, keeps its own records, and fai
 * a ghost stays in the room without its agent in the chat;
 * a rating is asked for twice;
 * a comment on a rating is neither kept nor accepted, and nothing is told;
-* a ping is sent for anything but "you are next", once per request, and an agent who comes;
+* a ping is sent for anything but "you are next", once per request, an agent who comes, and the end
+  of a long wait or of a callback;
 * a hidden request is shown on the queue card;
 * content is dropped with its request, and its number is not told in the end, or not in the order
   in which it was typed;
@@ -70,11 +71,13 @@ _SETTLES_NOTHING = {ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN}
 
 _PINGS = {
     "queue.next",
+    "callback.given_up",
     "chat.started",
     "chat.started_unnamed",
     "chat.agent_joined",
     "chat.transferred",
 }
+_ENDS = ("status.", "result.", "trouble.", "queue.closed", "queue.ended_paused")
 
 
 def _same_agent(before: Conversation, after: Conversation) -> bool:
@@ -348,9 +351,10 @@ class Witness:
         assert waiting == sorted(waiting), "out of order"
 
     def _note_ping(self, effect: Effect, chat: int) -> None:
-        if not isinstance(effect, Say) or not effect.ping:
+        if not isinstance(effect, Say | Card) or not effect.ping:
             return
-        assert effect.key in _PINGS, f"{effect.key} is no reason to ring"
+        ended = isinstance(effect, Card) and effect.key.startswith(_ENDS)
+        assert ended or effect.key in _PINGS, f"{effect.key} is no reason to ring"
         if effect.key == "queue.next":
             assert chat not in self._told_next, "told twice to be next"
             self._told_next.add(chat)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
-from bridge.ids import EventId
+from bridge.ids import EventId, UserId
 from bridge.matrix.client import Spooled
 from bridge.matrix.render import (
     MAX_BODY,
@@ -81,6 +81,12 @@ def test_edit_in_place() -> None:
         "m.new_content": said,
         "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
     }
+
+
+def test_an_editable_notice_with_mentions_notifies() -> None:
+    content = editable_content(EditableNotice("We are closed.", mentions=(UserId("@ada:x"),)))
+    assert content["msgtype"] == "m.text"
+    assert content["m.mentions"] == {"user_ids": ["@ada:x"]}
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "\x00"])

@@ -520,6 +520,29 @@ async def test_a_callback_is_offered_with_a_bell_reaction() -> None:
     assert (card.kind, card.number, card.signs) == (CardKind.QUEUE, 1, ("🔔",))
 
 
+async def test_the_end_of_a_long_wait_is_a_new_message_that_notifies() -> None:
+    """Nobody notices an edit. The former card no longer says that the customer is waiting."""
+    world = World()
+    now = world.clock.now()
+    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", Received(QueueStatus(RequestId(9001), 0, 3)))
+        await quiet()
+        await world.clock.turn(61)
+        world.matrix.posted.clear()
+        await engine.pushed(ROOM, "q", Received(QueueStatus(RequestId(9001), 5, None)))
+        await quiet()
+        over, end, _ = world.matrix.posted
+        await engine.accept_events([world.event(text="hello?")])
+        await quiet()
+    assert (over.text, over.mentions) == ("queue.over", ())
+    assert over.edits is not None
+    assert (end.text, end.edits) == ("status.5\ncallback.offer", None)
+    assert end.mentions == (ADA,)
+    edits = [one.edits for one in world.matrix.posted[3:] if one.edits is not None]
+    assert set(edits) == {end.event_id}, "edited from then on"
+
+
 async def test_the_reaction_below_a_queue_card_is_removed_when_the_chat_starts() -> None:
     """❌ while the customer waits; not during a chat."""
     world = World()
