@@ -519,6 +519,8 @@ def _help(visit: Visit, call: Call) -> None:
             verbs[2] = "callback"
     elif policy.paused:
         verbs[:2] = "resume", "status"
+    elif conversation.callback is not None:  # nobody was there
+        verbs[1] = "callback"
     elif ended is not None and visit.now - ended < cards.FRESH:
         verbs[:2] = "rate", "transcript"
     elif call.elsewhere:

@@ -79,6 +79,7 @@ def helped(house: House, text: str = "!wc help") -> str:
         (QUIET, {}, "start lang history"),
         (QUIET, {"start": "on_command"}, "start lang history"),
         (QUIET, {"paused": True}, "resume status history"),
+        (replace(QUIET, callback=Callback(QueueId(2))), {}, "start callback history"),
         (WAITS, {}, "cancel status callback"),
         (WAITS, {"paused": True}, "cancel status history"),
         (replace(WAITS, callback=WANTED), {}, "cancel status history"),
