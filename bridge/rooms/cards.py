@@ -329,14 +329,16 @@ def rating_options(
     """Return the ratings (id -> label), best first: the server's by id, or the operator's in order.
 
     `told`: (id, label) pairs from the server, where the highest id is the best, as in the vendor's
-    apps (1 satisfied, 0 not).
+    apps (1 satisfied, 0 not). Chinese labels that the operator's ratings or the catalogue have too
+    are shown in the customer's language.
     """
-    if told:
-        best_first = sorted(dict(told).items(), reverse=True)
-        return {number: label.strip() or str(number) for number, label in best_first}
-    if rules.ratings:
-        return {one.id: _label(one, language) for one in rules.ratings}
-    return {n: rules.texts.render(language, f"rating.stars_{n}", {}) for n in _ONE_TO_FIVE}
+    stars = {n: rules.texts.render(language, f"rating.stars_{n}", {}) for n in _ONE_TO_FIVE}
+    if not told:
+        return {one.id: _label(one, language) for one in rules.ratings} or stars
+    chinese = {rules.texts.render("zh-CN", f"rating.stars_{n}", {}): stars[n] for n in _ONE_TO_FIVE}
+    chinese |= {_label(one, "zh-CN"): _label(one, language) for one in rules.ratings}
+    best_first = ((number, label.strip()) for number, label in sorted(dict(told).items())[::-1])
+    return {number: chinese.get(label, label) or str(number) for number, label in best_first}
 
 
 def _label(rating: RatingOption, language: str) -> str:

@@ -40,3 +40,12 @@ def test_the_name_of_a_rating() -> None:
     assert rating_label(RULES, "en", ((0, "Unhappy"), (1, " ")), 1) == "1"
     assert rating_label(RULES, "en", (), 5) == "Very satisfied"
     assert rating_label(RULES, "ja", (), 0) == "0"
+
+
+def test_the_servers_labels_are_in_the_customers_language_where_that_is_known() -> None:
+    vendors = ((1, " 满意 "), (0, "不满意"), (2, "很好"))
+    assert rating_options(RULES, "en", vendors) == {2: "很好", 1: "Satisfied", 0: "Dissatisfied"}
+    assert rating_options(RULES, "zh-CN", vendors) == {2: "很好", 1: "满意", 0: "不满意"}
+    named = RatingOption(id=1, labels={"en": "Good", "zh-CN": "很好"})
+    ours = msgspec.structs.replace(RULES, ratings=(named,))
+    assert rating_options(ours, "ja", vendors) == {2: "Good", 1: "満足", 0: "不満"}
