@@ -29,6 +29,7 @@ _UNKNOWN_FATE = frozenset({model.FailureReason.NO_ANSWER, model.FailureReason.SI
 _ABOUT_CONTENT = frozenset(
     {model.FailureReason.TOO_BIG, model.FailureReason.REFUSED, model.FailureReason.UPLOAD_FAILED}
     | {model.FailureReason.MEDIA_GONE, model.FailureReason.MEDIA_CHANGED}
+    | {model.FailureReason.MEDIA_AWAY}
 )
 _PASSING = frozenset({404, 408, 425, 429})
 """Transient HTTP statuses among the 4xx: the server is not ready (row 38)."""
@@ -380,7 +381,7 @@ def _take_uploading(
         return None
     turn.set(held=tuple(one for one in held if one is not piece))
     tries, code = piece.repeats + 1, failure.code or 0
-    passing = code == ResultCode.INTERNAL_ERROR
+    passing = code == ResultCode.INTERNAL_ERROR or failure.reason == model.FailureReason.MEDIA_AWAY
     if failure.reason == model.FailureReason.UPLOAD_FAILED:
         passing = not 300 <= code < 500 or code in _PASSING
     most = turn.policy.upload_tries if passing else 1

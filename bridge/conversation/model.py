@@ -527,6 +527,8 @@ class FailureReason(StrEnum):
     """The server closed the link because of this frame's size, or the file exceeds a limit."""
     MEDIA_GONE = "media_gone"
     """The homeserver does not have the file, or does not give it."""
+    MEDIA_AWAY = "media_away"
+    """The homeserver cannot be reached for the file, or cannot reach the one that has it."""
     MEDIA_CHANGED = "media_changed"
     """The encrypted file does not match its hash."""
     REFUSED = "refused"

@@ -150,7 +150,7 @@ class WebChatLane:
             reason = FailureReason.MEDIA_CHANGED if changed else FailureReason.MEDIA_GONE
             raise CallFailure(reason, error.code) from error
         except Unavailable as error:
-            raise CallFailure(FailureReason.UNREACHABLE, str(error)) from error
+            raise CallFailure(FailureReason.MEDIA_AWAY, str(error)) from error
 
     async def _voice(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
         """Convert a voice message to AMR, for the frame or, if too large for that, as an upload.

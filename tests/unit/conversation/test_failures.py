@@ -450,6 +450,22 @@ def test_an_upload_that_fails_takes_its_caption_along(reason: FailureReason) -> 
     assert scene.texts == []
 
 
+def test_a_file_that_the_homeserver_cannot_fetch_holds_up_the_others_for_a_while_only() -> None:
+    """It may be on another homeserver, which is away. The call centre is not to blame."""
+    scene = Scene()
+    scene.begin()
+    event = scene.image()
+    scene.text("look")
+    scene.forget()
+    for _ in range(scene.policy.upload_tries):
+        assert scene.reported == {}
+        scene.fail(FailureReason.MEDIA_AWAY)
+        scene.later(60)
+    assert scene.reported == {event: "undelivered.media_away"}
+    assert scene.texts == ["look"]
+    assert not scene.state.told_trouble
+
+
 @pytest.mark.parametrize(
     ("limit", "shown"), [(50 * 1024**2, "50 MB"), (1_600_000, "1 MB"), (800_000, "781 KB")]
 )

@@ -289,7 +289,7 @@ async def test_a_file_above_the_bridges_limit_fails_with_the_limit() -> None:
     [
         (Refused("M_NOT_FOUND"), FailureReason.MEDIA_GONE),
         (Refused("M_BAD_FILE"), FailureReason.MEDIA_CHANGED),
-        (Unavailable("away"), FailureReason.UNREACHABLE),
+        (Unavailable("away"), FailureReason.MEDIA_AWAY),
     ],
     ids=["gone", "changed", "away"],
 )
