@@ -24,6 +24,7 @@ from asyncpg.protocol import protocol
 
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import Stale, StoreError, Unstorable
+from bridge.storage.migrate import MOVED, Moved, MovedError
 from bridge.storage.query import (
     STALE,
     AlreadyInUse,
@@ -159,7 +160,7 @@ class PostgresEngine:
             while self._writer.begin is None:
                 try:
                     await self._take_claim(connection)
-                    self._writer.begin = self._take_claim
+                    self._writer.begin = self._claim_again
                 except AlreadyInUse:
                     if asyncio.get_running_loop().time() >= end:
                         raise
@@ -176,6 +177,15 @@ class PostgresEngine:
             raise AlreadyInUse
         if self.shards is not None:
             await self.shards.locks.begin(connection, self._session)
+
+    async def _claim_again(self, connection: asyncpg.Connection) -> None:
+        """Take the claim in a new session. Unreachable if the database was moved meanwhile."""
+        await self._take_claim(connection)
+        # Without the table, this is the first start on an empty database.
+        if await connection.fetchval("SELECT to_regclass('facts') IS NOT NULL"):
+            mark = await connection.fetchval("SELECT value FROM facts WHERE name = $1", MOVED)
+            if mark is not None:
+                raise Unreachable(str(MovedError(msgspec.json.decode(mark, type=Moved))))
 
     async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:
         self._token = token = max(self._token + 1, self._clock.now())

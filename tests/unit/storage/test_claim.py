@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -16,9 +17,11 @@ from bridge.storage.migrate import current_version, known, migrate
 from bridge.storage.postgres import PostgresEngine
 from bridge.storage.query import AlreadyInUse, Dialect, Query, Unreachable, same
 from bridge.storage.sqlstore import engine_for, open_store
+from bridge.storage.transfer import move
 from tests.fakes.flow import accept
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
+from tests.unit.storage.contents import Silent
 from tests.unit.storage.rows import said
 
 CLOCK = FixedClock()
@@ -75,7 +78,9 @@ async def test_second_bridge_waits_for_the_first_to_stop(url: str) -> None:
 _HOLDER = """
 import asyncio, sys
 from bridge.storage.sqlstore import engine_for, open_store
+from bridge.storage.transfer import move
 from tests.unit.storage.conftest import FixedClock
+from tests.unit.storage.contents import Silent
 
 async def main():
     async with open_store(sys.argv[1], FixedClock(), sole=True):
@@ -225,6 +230,24 @@ async def test_a_connection_whose_claim_was_not_answered_is_never_used(
             held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = $1"
             # The claim, and the mark by which the session is known.
             assert await connection.fetchval(held, connection.get_server_pid()) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_bridge_writes_nothing_more_after_a_move_while_it_was_disconnected(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """`migrate-db` takes the claim, which is free while the bridge has no session."""
+    url = postgres_server.new_schema()
+    async with open_store(url, CLOCK, sole=True) as store:
+        engine = store._engine
+        assert isinstance(engine, PostgresEngine)
+        async with engine._writer as connection:
+            await connection.close()
+            await move(url, f"sqlite:///{tmp_path / 'bridge.db'}", CLOCK, Silent())
+        for ask in (store.ping, partial(accept, store, [said("$1")], 1)):
+            with pytest.raises(Unreachable, match="the database was moved to"):
+                await ask()
+            engine._backoff.succeeded()
 
 
 @pytest.mark.asyncio
