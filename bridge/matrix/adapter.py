@@ -137,14 +137,19 @@ class MatrixAdapter:
         state = partial(self.homeserver.state, host, room_id)
         await self.homeserver.join(host, room_id)
         # In parallel, as the customer is waiting for the welcome notice.
-        members, encryption, settings, (earlier, said_direct) = await asyncio.gather(
+        members, encryption, settings, levels, (earlier, said_direct) = await asyncio.gather(
             self.homeserver.members(host, room_id),
             state("m.room.encryption"),
             state(events.ROOM_SETTINGS),
+            state("m.room.power_levels"),
             self._since_invited(room_id, host),
         )
         if encryption is None and encrypt:
             encryption = await self._encrypt(room_id, host)
+        kind = "m.room.message" if encryption is None else "m.room.encrypted"
+        muted = not may_send(kind, host, None, levels)
+        if muted:  # unless it is a creator
+            muted = not may_send(kind, host, await state("m.room.create"), levels)
         present = [one for one in members if _membership(one) in {"join", "invite"}]
         found = Entered(
             direct=said_direct or len(present) == 2,
@@ -157,6 +162,7 @@ class MatrixAdapter:
             people=self._people(present, inviter),
             encrypted_by_us=encryption is not None and encryption.get("sender") == host,
             configured_by=UserId("" if settings is None else str(settings.get("sender"))),
+            muted=muted,
         )
         if found.encrypted:
             # The endpoint drops echoes of own events; crypto may have cached the room as clear.
@@ -508,6 +514,13 @@ def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
         elif isinstance(candidate, int) and not isinstance(candidate, bool):
             return candidate
     return 0
+
+
+def may_send(kind: str, user_id: UserId, create: Json | None, levels: Json | None) -> bool:
+    """Compute whether a user may send events of a type. Pure; see `level`."""
+    given = wire.mapping(levels, "content")
+    needed = wire.mapping(given, "events").get(kind, given.get("events_default"))
+    return not isinstance(needed, int) or level(user_id, create, levels) >= needed
 
 
 @lru_cache(_MAX_GHOSTS)

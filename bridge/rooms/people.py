@@ -90,6 +90,7 @@ ENTRY_PATIENCE = 25 * 3_600_000
 _WHY: Mapping[str, str] = {
     "refused.other_enterprise": "a chat with another enterprise is still ending in this room",
     "refused.permission": "bridge.permissions gives none",
+    "refused.muted": "the room's power levels do not let it write",
     "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
     "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",
     "agents.not_invited": "it is the user of an agent",
@@ -330,10 +331,11 @@ def entered(
         greet_link="",
         empty_since=None,
         people=_kept(rules, entry.people),
+        refusal=record.refusal or ("refused.muted" if entry.muted and moving is None else ""),
     )
     if _has_company(visit):
         visit.set(direct=False)  # clients may mark a chat of three as direct
-    if record.refusal:
+    if visit.record.refusal:
         _refuse(visit)
         return ()
     if moving is not None:

@@ -543,6 +543,8 @@ class Entered(Value, frozen=True):
     """True if the host turned encryption on, now or when it was there before."""
     configured_by: UserId = UserId("")
     """Author of `config`; empty in rows of versions that did not record it."""
+    muted: bool = False
+    """True if the room does not let the host send messages."""
 
 
 class EntryFailed(Value, frozen=True):

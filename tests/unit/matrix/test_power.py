@@ -5,7 +5,7 @@ import math
 import pytest
 
 from bridge.ids import UserId
-from bridge.matrix.adapter import level
+from bridge.matrix.adapter import level, may_send
 
 ANN, BOB = "@ann:a", "@bob:a"
 Json = dict[str, object]
@@ -47,3 +47,21 @@ def test_level(
     user: str, create_event: Json | None, levels_event: Json | None, expected: float
 ) -> None:
     assert level(UserId(user), create_event, levels_event) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({}, True),
+        ({"events_default": 1}, False),
+        ({"events_default": 1, "users": {BOB: 1}}, True),
+        ({"events_default": 1, "events": {"m.room.message": 0}}, True),
+        ({"events": {"m.room.message": 50}, "users_default": 49}, False),
+        ({"events": {"m.room.encrypted": 50}}, True),
+        ({"events_default": "50"}, True),  # of an old room version: the homeserver decides
+    ],
+)
+def test_may_send(content: Json, expected: bool) -> None:
+    assert may_send("m.room.message", UserId(BOB), None, levels(**content)) is expected
+    creator = create("12", additional_creators=[BOB])
+    assert may_send("m.room.message", UserId(BOB), creator, levels(**content))

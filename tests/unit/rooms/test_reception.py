@@ -159,6 +159,21 @@ def test_who_has_begun_too_many_rooms_is_told_when_there_may_be_another(
     assert "3" in leave.reason
 
 
+def test_a_room_in_which_the_bot_may_not_write_is_left_with_the_reason() -> None:
+    """Its answers would be refused, and the agents'."""
+    house = House()
+    house.invite()
+    house.say("hello")
+    assert house.enter(Entered(muted=True)) == ()
+    leave = house.effects[-1]
+    assert isinstance(leave, LeaveRoom)
+    assert leave.reason == "抱歉，我在本房间没有发言权限。请允许我发送消息，然后再邀请我。"
+    assert house.membership() is Membership.LEFT
+    house.invite()
+    house.enter()
+    assert house.membership() is Membership.JOINED
+
+
 def test_the_limit_of_rooms_at_a_time_is_told_first() -> None:
     house = House()
     house.invite(rooms=2, begun=(house.now,) * 3)
