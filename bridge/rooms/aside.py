@@ -28,19 +28,10 @@ from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Rec
 from bridge.ids import EventId
 from bridge.media.formats import stacked_bars
 from bridge.rooms import cards, transcripts
-from bridge.rooms.ports import Account, Blob, CallFailure, Refused, Status, Unavailable
-from bridge.rooms.record import Chat, Ending, LoginTried, LookedUp, RoomRecord, load_chat
-from bridge.rooms.room import Room
-from bridge.rooms.rules import bridge_state_of, shown_value
-from bridge.rooms.store import Change, EffectRow, Outcome
-from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.transcripts import Telling, rated
-from bridge.rooms.visit import (
+from bridge.rooms.effects import (
     Aside,
-    Came,
     Conceal,
     Decline,
-    Done,
     SendTranscript,
     ShowBridge,
     ShowPanel,
@@ -49,8 +40,15 @@ from bridge.rooms.visit import (
     TellHistory,
     TellStatus,
     TryLogin,
-    can_be_sent_again,
 )
+from bridge.rooms.ports import Account, Blob, CallFailure, Refused, Status, Unavailable
+from bridge.rooms.record import Chat, Ending, LoginTried, LookedUp, RoomRecord, load_chat
+from bridge.rooms.room import Room
+from bridge.rooms.rules import bridge_state_of, shown_value
+from bridge.rooms.store import Change, EffectRow, Outcome
+from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.transcripts import Telling, rated
+from bridge.rooms.visit import Came, Done, can_be_sent_again
 from bridge.texts import clock_time, duration
 from bridge.webchat.codes import ResultCode
 

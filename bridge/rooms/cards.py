@@ -28,6 +28,7 @@ from bridge.conversation.chat import ended_at, unhappy
 from bridge.conversation.queue import awaited, callback_wanted, hidden
 from bridge.conversation.turn import plain_text
 from bridge.ids import EventId, QueueId, SessionId
+from bridge.rooms.effects import PutSigns, ShowAnswer
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import (
     CardKind,
@@ -42,7 +43,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.rules import Rules, bare_sign, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
-from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
+from bridge.rooms.visit import Visit
 from bridge.texts import WORDS, Texts, duration, fallbacks, waiting_range
 from bridge.webchat.codes import RobotUse
 from bridge.webchat.http import RobotAnswer

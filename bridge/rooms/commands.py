@@ -23,6 +23,14 @@ from bridge.conversation.queue import callback_wanted, hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId
 from bridge.rooms import cards, people
+from bridge.rooms.effects import (
+    AskQueue,
+    SendTranscript,
+    ShowPanel,
+    TellChanges,
+    TellFigures,
+    TellHistory,
+)
 from bridge.rooms.record import Membership, Order, RoomRecord
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
@@ -43,19 +51,7 @@ from bridge.rooms.rules import (
     set_together,
     unended,
 )
-from bridge.rooms.visit import (
-    AskQueue,
-    By,
-    SendTranscript,
-    ShowPanel,
-    TellChanges,
-    TellFigures,
-    TellHistory,
-    Visit,
-    audit_order,
-    change,
-    undo_change,
-)
+from bridge.rooms.visit import By, Visit, audit_order, change, undo_change
 from bridge.texts import nearest
 
 Words = tuple[str, ...]

@@ -30,6 +30,7 @@ from bridge.conversation.customer import unsaid
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, people
+from bridge.rooms.effects import RedactAll
 from bridge.rooms.ports import Clock
 from bridge.rooms.record import (
     ErasePerson,
@@ -41,7 +42,7 @@ from bridge.rooms.record import (
 from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
 from bridge.rooms.store import Change, Commit, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades
-from bridge.rooms.visit import RedactAll, Visit, record_in, stored_as
+from bridge.rooms.visit import Visit, record_in, stored_as
 
 _IN_COMPANY = "lines in rooms of several people"
 _NOTED = "rooms of several people whose records name them"

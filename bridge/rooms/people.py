@@ -27,6 +27,16 @@ from bridge.conversation.machine import wants_link
 from bridge.conversation.queue import callback_wanted, hidden, result_key
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId, server_of
+from bridge.rooms.effects import (
+    Decline,
+    EnterRoom,
+    LeaveRoom,
+    RedactAll,
+    ShowBridge,
+    ShowPanel,
+    ShowSettings,
+    TryLogin,
+)
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
@@ -56,19 +66,7 @@ from bridge.rooms.rules import (
     settings_of_event,
 )
 from bridge.rooms.surroundings import LATELY
-from bridge.rooms.visit import (
-    By,
-    Decline,
-    EnterRoom,
-    LeaveRoom,
-    RedactAll,
-    ShowBridge,
-    ShowPanel,
-    ShowSettings,
-    TryLogin,
-    Visit,
-    change,
-)
+from bridge.rooms.visit import By, Visit, change
 from bridge.texts import duration
 from bridge.webchat.codes import RobotUse
 from bridge.webchat.words import name_line

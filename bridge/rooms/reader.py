@@ -32,6 +32,7 @@ from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
+from bridge.rooms.effects import Conceal
 from bridge.rooms.erasure import carry_out
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable
@@ -78,7 +79,7 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import By, Came, Conceal, Visit, not_taken, record_in, signed
+from bridge.rooms.visit import By, Came, Visit, not_taken, record_in, signed
 from bridge.texts import CLEAR, followed
 from bridge.webchat.frames import MessageReceived
 

@@ -10,7 +10,7 @@ the server drops a session and it is requested again, that is a new chat, as its
 another. The record keeps the newest chats; a change of a chat is stored with its step.
 
 Inputs are stored as tagged JSON: those of the conversation, and Matrix events unchanged. The tag is
-the name of the class, as for effects (`visit`): a renamed class keeps its former name as `tag`, and
+the name of the class, as for `effects`: a renamed class keeps its former name as `tag`, and
 a new field has a default (samples: `stored_rows.jsonl`). A `Meaning` (an event as the matrix
 package interprets it) is never stored.
 """

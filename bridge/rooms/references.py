@@ -38,6 +38,7 @@ from bridge.conversation.history import mark_of
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EffectSeq, EventId, RoomId, UserId
 from bridge.media.plaintext import MAX_LENGTH, html_to_text
+from bridge.rooms.effects import StoredEffect
 from bridge.rooms.record import (
     Corrected,
     MatrixEvent,
@@ -59,7 +60,6 @@ from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (
     KEPT_CORRECTIONS,
-    StoredEffect,
     Visit,
     forgotten,
     load_effect,

@@ -39,6 +39,7 @@ from bridge.conversation import model
 from bridge.conversation.machine import wants_link
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import people, references
+from bridge.rooms.effects import EnterRoom
 from bridge.rooms.erasure import has_ended
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
@@ -66,7 +67,6 @@ from bridge.rooms.visit import (
     Done,
     Draft,
     Ended,
-    EnterRoom,
     Signal,
     Visit,
     Written,

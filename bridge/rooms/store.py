@@ -84,7 +84,7 @@ class PassedOn(msgspec.Struct, frozen=True):
 class NewEffect(msgspec.Struct, frozen=True):
     lane: Lane
     effect: bytes
-    """Tagged JSON of a `rooms.visit.StoredEffect`."""
+    """Tagged JSON of a `rooms.effects.StoredEffect`."""
     cause: str | None = None
     """The Matrix event that it carries or answers, for `trace`."""
     call_id: int | None = None

@@ -40,6 +40,17 @@ from bridge.rooms.cards import (
     request_card,
     second_line,
 )
+from bridge.rooms.effects import (
+    AskQueue,
+    EnterRoom,
+    InRoom,
+    LeaveRoom,
+    PutSigns,
+    RedactAll,
+    ShowAnswer,
+    ShowSettings,
+    StoredEffect,
+)
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
@@ -58,22 +69,7 @@ from bridge.rooms.room import Room
 from bridge.rooms.rules import BadOrder, hides, settings_of_event, state_of
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Shut, Surroundings
-from bridge.rooms.visit import (
-    AskQueue,
-    Came,
-    Done,
-    EnterRoom,
-    InRoom,
-    LeaveRoom,
-    PutSigns,
-    RedactAll,
-    ShowAnswer,
-    ShowSettings,
-    StoredEffect,
-    can_be_sent_again,
-    log_fields,
-    peek,
-)
+from bridge.rooms.visit import Came, Done, can_be_sent_again, log_fields, peek
 from bridge.texts import clock_time, waiting_range
 from bridge.webchat import frames
 from bridge.webchat.words import decode_emoji

@@ -36,6 +36,7 @@ from bridge.config.model import SERVED
 from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, UserId, localpart_of
 from bridge.rooms import cards, commands
+from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.ports import Blob, Recorded, Refused
 from bridge.rooms.record import (
     Chat,
@@ -51,7 +52,7 @@ from bridge.rooms.record import (
 from bridge.rooms.references import recall
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import SendTranscript, TellHistory, Visit
+from bridge.rooms.visit import Visit
 from bridge.texts import clock_time, duration, listed
 from bridge.webchat import frames
 

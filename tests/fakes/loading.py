@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from bridge.ids import RoomId
+from bridge.rooms.effects import StoredEffect
 from bridge.rooms.engine import Engine
 from bridge.rooms.record import RoomRecord, Stored, load_input, load_record
 from bridge.rooms.store import EffectRow, InputRow, Lane
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import StoredEffect, in_turn, load_effect, recovered
+from bridge.rooms.visit import in_turn, load_effect, recovered
 
 
 class Room(msgspec.Struct, frozen=True):

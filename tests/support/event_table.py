@@ -28,10 +28,10 @@ from bridge.conversation.model import (
 )
 from bridge.matrix.events import CALL, interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum
+from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.people import Standing, invited
 from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import Invited, Meaning, Membership, Nothing, Person, Unreadable
-from bridge.rooms.visit import LeaveRoom
 from bridge.texts import Texts
 from bridge.webchat.frames import (
     Content,

@@ -10,6 +10,7 @@ from bridge.config.model import Encryption, Permission, Queue
 from bridge.conversation.model import Args, Conversation, CustomerText, Held, Idle, Requesting, Say
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards
+from bridge.rooms.effects import AskQueue, ShowSettings, TellChanges, TellFigures
 from bridge.rooms.people import Standing, followed
 from bridge.rooms.ports import MOST_ANSWERS
 from bridge.rooms.record import (
@@ -34,7 +35,6 @@ from bridge.rooms.rules import (
     settings_of_event,
     state_of,
 )
-from bridge.rooms.visit import AskQueue, ShowSettings, TellChanges, TellFigures
 from bridge.texts import CATALOGUE, LANGUAGES, Texts
 from bridge.webchat.frames import Agent, AgentsUpdated, Received
 from tests.fakes.clock import quiet

@@ -9,12 +9,13 @@ import pytest
 from bridge.conversation.model import AskRating, EndPoll, Offer, Relay
 from bridge.ids import AgentId, EffectSeq, EventId, RoomId, SessionId, UserId
 from bridge.rooms.cards import card_of
+from bridge.rooms.effects import Effect, PutSigns, ShowAnswer
 from bridge.rooms.ports import Notice, Poll, Refused, Unavailable
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Lane, Outcome
 from bridge.rooms.to_matrix import MatrixLane
-from bridge.rooms.visit import Done, Effect, PutSigns, ShowAnswer, new_effect
+from bridge.rooms.visit import Done, new_effect
 from bridge.webchat.frames import Agent, AgentText
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import BOT

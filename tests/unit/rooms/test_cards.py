@@ -20,8 +20,8 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
+from bridge.rooms.effects import PutSigns
 from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RoomSettings, Withdrew
-from bridge.rooms.visit import PutSigns
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
 
 CARD, OTHER = EventId("$card"), EventId("$other")

@@ -20,8 +20,9 @@ from bridge.conversation.model import (
 )
 from bridge.ids import QueueId, SessionId
 from bridge.rooms.commands import COMMANDS, Malformed, Parsed, parse
+from bridge.rooms.effects import AskQueue
 from bridge.rooms.rules import Rules, folded
-from bridge.rooms.visit import AskQueue, undelivered
+from bridge.rooms.visit import undelivered
 from bridge.texts import CATALOGUE
 from tests.unit.rooms.visits import RULES, House
 

@@ -9,11 +9,11 @@ from bridge.config.model import Encryption
 from bridge.conversation.model import CustomerText, Say
 from bridge.ids import EventId
 from bridge.rooms.commands import COMMANDS
+from bridge.rooms.effects import EnterRoom
 from bridge.rooms.people import Standing
 from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import Corrected, EncryptionOn, Entered, Spoke
 from bridge.rooms.rules import hides
-from bridge.rooms.visit import EnterRoom
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
 from tests.unit.rooms.visits import ADA, BOT, NEIGHBOUR, RULES, House

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from bridge.conversation.model import Delivered, Reported, Say
 from bridge.ids import EventId, RoomId
 from bridge.rooms import visit as fates
+from bridge.rooms.effects import Effect
 from bridge.rooms.record import RoomRecord, Undelivered
-from bridge.rooms.visit import KEPT_UNDELIVERED, Effect, can_be_sent_again
+from bridge.rooms.visit import KEPT_UNDELIVERED, can_be_sent_again
 from tests.unit.rooms.visits import RULES
 
 EMPTY = RoomRecord(RoomId("!room:example.org"))

@@ -7,10 +7,10 @@ import pytest
 
 from bridge.conversation.model import Conversation
 from bridge.ids import AgentId, EventId, QueueId
+from bridge.rooms.effects import TellHistory
 from bridge.rooms.record import Chat, ChatAgent, Ending, LookedUp, RoomRecord, dump_chat
 from bridge.rooms.store import ChatRow, StoredRoom
 from bridge.rooms.transcripts import MOST_CHATS, USUAL_CHATS, Telling, list_chats
-from bridge.rooms.visit import TellHistory
 from tests.fakes import flow
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, BOT, RULES

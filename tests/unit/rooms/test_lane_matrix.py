@@ -24,12 +24,13 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
+from bridge.rooms.effects import Effect
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
 from bridge.rooms.room import EFFECT_TRIES
 from bridge.rooms.store import Outcome
 from bridge.rooms.to_matrix import FEDERATED, GIVE_UP_AFTER, REMEMBERED
-from bridge.rooms.visit import Effect, new_effect
+from bridge.rooms.visit import new_effect
 from bridge.texts import Texts
 from bridge.webchat.frames import (
     Agent,

@@ -20,6 +20,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, RoomId, UserId
+from bridge.rooms.effects import EnterRoom, LeaveRoom, ShowBridge, ShowSettings
 from bridge.rooms.people import (
     ENTRY_PATIENCE,
     UPGRADE_PATIENCE,
@@ -49,7 +50,6 @@ from bridge.rooms.record import (
     Unreadable,
     Upgraded,
 )
-from bridge.rooms.visit import EnterRoom, LeaveRoom, ShowBridge, ShowSettings
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Reply, SendPreMessage
 from tests.fakes.clock import quiet

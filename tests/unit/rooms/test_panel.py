@@ -6,11 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.ids import UserId
+from bridge.rooms.effects import ShowPanel
 from bridge.rooms.people import Standing, followed
 from bridge.rooms.ports import Refused
 from bridge.rooms.record import Entered, Invited, Upgraded
 from bridge.rooms.rules import Rules
-from bridge.rooms.visit import ShowPanel
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.test_filing import idle, ordered
 from tests.unit.rooms.test_leaving import NEW

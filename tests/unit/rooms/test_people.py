@@ -21,6 +21,7 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import people, reader
+from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.people import Standing, passed
 from bridge.rooms.record import (
     Corrected,
@@ -34,7 +35,7 @@ from bridge.rooms.record import (
     Spoke,
     Upgrade,
 )
-from bridge.rooms.visit import LeaveRoom, Visit, signed
+from bridge.rooms.visit import Visit, signed
 from tests.fakes.clock import quiet
 from tests.fakes.house import World
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House

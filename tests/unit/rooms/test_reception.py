@@ -16,6 +16,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
+from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom, ShowBridge, ShowSettings
 from bridge.rooms.people import GREET_AFTER, Standing, due, entered, entry_failed
 from bridge.rooms.reader import PARKED_LIMIT, Facts, needs_standing, read_command, receive
 from bridge.rooms.record import (
@@ -34,7 +35,7 @@ from bridge.rooms.record import (
     Unreadable,
 )
 from bridge.rooms.rules import Rules
-from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, ShowBridge, ShowSettings, Visit
+from bridge.rooms.visit import Visit
 from bridge.texts import LANGUAGES, Texts, nearest
 from tests.unit.rooms.guests import Guests
 from tests.unit.rooms.visits import ADA, BOT, NEIGHBOUR, RULES, SALES_USER, STRANGER, House, answer

@@ -33,12 +33,13 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import Policy
 from bridge.ids import CallId, EventId, QueueId, RoomId
+from bridge.rooms.effects import Effect
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import Came, Effect, Visit, implied
+from bridge.rooms.visit import Came, Visit, implied
 from bridge.storage.sqlstore import open_store
 from bridge.webchat.codes import RobotUse
 from bridge.webchat.frames import Command, Received, Reply

@@ -23,11 +23,11 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
+from bridge.rooms.effects import ShowAnswer
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import CardKind, OurCard, Reacted, RobotAnswered, RoomSettings, Spoke
 from bridge.rooms.rules import Rules
-from bridge.rooms.visit import ShowAnswer
 from bridge.texts import CATALOGUE
 from bridge.webchat.codes import RobotUse
 from bridge.webchat.frames import Reply, RequestChat, SendPreMessage

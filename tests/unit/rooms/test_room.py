@@ -27,6 +27,7 @@ from bridge.conversation.model import (
 from bridge.ids import QueueId, RequestId, RoomId
 from bridge.rooms import reader
 from bridge.rooms import room as rooms
+from bridge.rooms.effects import EnterRoom
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import (
     MatrixEvent,
@@ -48,7 +49,7 @@ from bridge.rooms.store import (
     Unstorable,
 )
 from bridge.rooms.surroundings import STORE_RETRY, Stopping
-from bridge.rooms.visit import EnterRoom, Visit, Written, new_effect, stored_as
+from bridge.rooms.visit import Visit, Written, new_effect, stored_as
 from bridge.webchat.frames import File, SendMessage
 from tests.fakes import flow
 from tests.fakes.clock import quiet

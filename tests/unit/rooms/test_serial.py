@@ -38,23 +38,7 @@ from bridge.conversation.model import (
     UploadMedia,
 )
 from bridge.ids import AgentId, CallId, EventId, RequestId, SessionId, UserId
-from bridge.rooms.record import (
-    Entered,
-    EntryFailed,
-    ErasePerson,
-    EraseRoom,
-    LoginTried,
-    LookedUp,
-    MatrixEvent,
-    Order,
-    OwnLogin,
-    Stored,
-    dump_input,
-    load_input,
-    load_record,
-)
-from bridge.rooms.store import Lane
-from bridge.rooms.visit import (
+from bridge.rooms.effects import (
     AskQueue,
     Conceal,
     Decline,
@@ -74,9 +58,24 @@ from bridge.rooms.visit import (
     TellHistory,
     TellStatus,
     TryLogin,
-    load_effect,
-    new_effect,
 )
+from bridge.rooms.record import (
+    Entered,
+    EntryFailed,
+    ErasePerson,
+    EraseRoom,
+    LoginTried,
+    LookedUp,
+    MatrixEvent,
+    Order,
+    OwnLogin,
+    Stored,
+    dump_input,
+    load_input,
+    load_record,
+)
+from bridge.rooms.store import Lane
+from bridge.rooms.visit import load_effect, new_effect
 from bridge.webchat.frames import Agent, AgentText, QueueStatus, Reply, SendPreMessage
 
 EVENT = EventId("$1")

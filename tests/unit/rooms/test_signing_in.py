@@ -9,6 +9,7 @@ from bridge.config.model import Encryption
 from bridge.conversation.model import Args, CustomerText, Ended, FailureReason, Say, Start
 from bridge.ids import EventId, RoomId, SessionId, UserId
 from bridge.rooms import aside, people
+from bridge.rooms.effects import Conceal, TryLogin
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.record import (
     LoginTried,
@@ -20,7 +21,7 @@ from bridge.rooms.record import (
     dump_record,
 )
 from bridge.rooms.rules import Rules
-from bridge.rooms.visit import Conceal, TryLogin, undelivered
+from bridge.rooms.visit import undelivered
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, RULES, SALES_USER, STRANGER, House
 

@@ -21,6 +21,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms import transcripts
+from bridge.rooms.effects import SendTranscript
 from bridge.rooms.ports import Recorded, Refused, Unavailable
 from bridge.rooms.record import (
     Chat,
@@ -46,7 +47,6 @@ from bridge.rooms.store import (
     StoredRoom,
 )
 from bridge.rooms.transcripts import Line, Telling, Transcript, build_page, send_transcript
-from bridge.rooms.visit import SendTranscript
 from tests.fakes import flow
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER

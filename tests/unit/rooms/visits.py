@@ -8,11 +8,12 @@ from bridge.config.model import Encryption, Limits, Permission, Queue
 from bridge.conversation.model import Args, Chatting, CustomerText, Reported, Say
 from bridge.conversation.turn import Policy, all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
+from bridge.rooms.effects import Effect
 from bridge.rooms.people import GREET_AFTER, Standing, entered, invited, passed
 from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import Entered, Invited, Meaning, Membership, RoomRecord, Spoke
 from bridge.rooms.rules import Rules
-from bridge.rooms.visit import Effect, Visit
+from bridge.rooms.visit import Visit
 
 BOT = UserId("@webchatbot:example.org")
 SALES_USER = UserId("@webchat_queue_1:example.org")
