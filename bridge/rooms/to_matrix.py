@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import AsyncExitStack, suppress
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 import structlog
@@ -123,8 +124,8 @@ class MatrixLane:
     begin = None
     """No effect of this lane can start synchronously: all wait for the homeserver."""
 
-    async def run(self, room: Room, row: EffectRow) -> Done:
-        return await Delivery(self, room, row).run()
+    def run(self, room: Room, row: EffectRow) -> Coroutine[Any, Any, Done]:
+        return Delivery(self, room, row).run()
 
 
 class Delivery:
