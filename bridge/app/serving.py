@@ -520,8 +520,7 @@ class Serving:
             matrix.homeserver,
             matrix.users,
             engine,
-            known=store.known,
-            facts=store,
+            store,
             clock=self._clock,
             reach=lambda: min(LONGEST_REACH, self._config.retention.rows // 2),
         ).run()

@@ -21,7 +21,7 @@ all is well. The /sync token is stored, to find invitations made while the bridg
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +38,7 @@ from bridge.matrix.users import OurUsers
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.record import Raw
-from bridge.rooms.store import Facts, StoreError
+from bridge.rooms.store import StoreError, StorePort
 from bridge.rooms.surroundings import first_of, slept
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup")
@@ -78,10 +78,9 @@ class CatchUp:
     users: OurUsers
     engine: Engine
     """Stores events, once each, and knows the active rooms."""
-    known: Callable[[Collection[EventId]], Awaitable[Collection[EventId]]]
-    """Returns which of these events are stored."""
-    facts: Facts
-    """Stores `_SINCE`, and for each host the /sync token up to which invitations were read."""
+    store: StorePort
+    """Its facts are `_SINCE`, and for each host the /sync token up to which invitations were read.
+    """
     clock: Clock
     reach: Callable[[], int]
     """Returns the maximum age of events in ms: older ones may have been pruned from the journal."""
@@ -137,7 +136,7 @@ class CatchUp:
         """Return since when events may be missing, ms since the epoch."""
         noted = None
         with suppress(StoreError):
-            noted = await self.facts.fact(_SINCE)
+            noted = await self.store.fact(_SINCE)
         since = self.clock.now() - BEFORE
         return min(since, int(noted)) if noted else since
 
@@ -145,7 +144,7 @@ class CatchUp:
         """Store that all was well at `well`, ms since the epoch; return the new `since`."""
         since = well - BEFORE
         with suppress(StoreError):
-            await self.facts.save_fact(_SINCE, str(since))
+            await self.store.save_fact(_SINCE, str(since))
         return since
 
     async def _until_back(self) -> None:
@@ -207,7 +206,7 @@ class CatchUp:
         If /sync is unavailable, the next look tries again.
         """
         name = f"invited {host}"
-        since = await self.facts.fact(name) or ""
+        since = await self.store.fact(name) or ""
         try:
             rooms, now = await self.homeserver.invitations(host, since)
             if rooms:  # perhaps pushed as well, and being joined
@@ -234,7 +233,7 @@ class CatchUp:
                     room=room_id,
                     user=host,
                 )
-        await self.facts.save_fact(name, now)
+        await self.store.save_fact(name, now)
 
     async def _look_into(self, room_id: RoomId, host: UserId, since: int) -> None:
         """Accept the room's unknown events, back to a known one that was sent before `since`."""
@@ -250,7 +249,7 @@ class CatchUp:
                     break
                 if (read := self._read(event, room_id)) is not None:
                     page.append(read)
-            known = await self.known([event_id for _, event_id, _ in page])
+            known = await self.store.known([event_id for _, event_id, _ in page])
             found += [one for one in page if one[1] not in known]
             gap = page[-1][1] not in known if page else gap
             if not before or any(one[1] in known and self._sent(one[2]) < since for one in page):

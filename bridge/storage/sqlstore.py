@@ -293,7 +293,6 @@ class SqlStore:
         return sql.lines(event_id, await self._read(sql.TRACE, event_id))
 
     async def known(self, events: Collection[EventId]) -> set[EventId]:
-        """Return those of the events that are stored as inputs."""
         rows = await self._read(sql.KNOWN, json.dumps([*events]))
         return {EventId(key) for (key,) in rows}
 

@@ -29,7 +29,7 @@ from bridge.matrix.users import OurUsers
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Raw
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import StoreError, StorePort
 from tests.fakes.clock import ManualClock, quiet
 
 OURS = OurUsers("a", "webchatbot", "webchat_{agent}", (QueueId(1),))
@@ -158,8 +158,7 @@ class House:
             cast(Homeserver, self),
             OURS,
             cast(Engine, self),
-            known=self.known,
-            facts=self,
+            cast(StorePort, self),
             clock=self.clock,
             reach=lambda: REACH,
         )
