@@ -379,8 +379,13 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     for node in reversed([node for node in root.traverse() if node.tag in _UNREAD]):
         node.decompose()  # innermost first: decomposing an outer one frees those inside it
     pictures = [(image, one) for image in root.css("img") if (one := picture_of(image))]
+    return tuple(_divided(root, pictures)) or (AgentText(fragment),)
+
+
+def _divided(root: LexborNode, pictures: list[tuple[LexborNode, AgentMedia]]) -> list[Piece]:
+    """Cut a fragment at its pictures; none if it has none, or an element is too deep."""
     if not pictures:
-        return (AgentText(fragment),)
+        return []
     for link in root.css("a[href]"):
         if not link.text().strip():
             # The link held only a picture: show its address instead.
@@ -389,7 +394,7 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     for image, _ in pictures[:MAX_PICTURES]:
         around = _ancestors(image)
         if len(around) > MAX_DEPTH:
-            return (AgentText(fragment),)
+            return []
         depth = next((at for at, node in enumerate(around) if node.tag in _WHOLE), len(around))
         if depth == len(around):
             image.replace_with(_CUT)
@@ -407,7 +412,7 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
         if at < len(cuts):
             found.append(pictures[at][1])
         opened = "".join(map(_opening, around))
-    return tuple(found) or (AgentText(fragment),)
+    return found
 
 
 def _inner_html(root: LexborNode) -> str:
