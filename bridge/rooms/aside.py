@@ -64,7 +64,7 @@ AT_LENGTH = (*RESTART, 120.0, 300.0)
 """Back-off of effects that should succeed even if that takes minutes."""
 
 
-Order = TypeVar("Order")
+EffectT = TypeVar("EffectT")
 
 
 class AsideLane:
@@ -99,8 +99,9 @@ class AsideLane:
                 send = transcripts.send_transcript
                 return await self._patiently(room, send, effect, SOON, failed)
             case ShowBridge():
-                show = Surroundings.show_bridge
-                return await self._patiently(room, show, effect, SOON)
+                return await self._patiently(
+                    room, lambda around, record, _: around.show_bridge(record), effect, SOON
+                )
             case ShowPanel(event_id=asked):
                 said = None if asked is None else LookedUp(asked, "panel.unavailable")
                 return await self._patiently(room, show_panel, effect, SOON, said)
@@ -139,8 +140,10 @@ class AsideLane:
     async def _patiently(
         self,
         room: Room,
-        attempt: Callable[[Surroundings, RoomRecord, Order], Awaitable[LookedUp | EventId | None]],
-        order: Order,
+        attempt: Callable[
+            [Surroundings, RoomRecord, EffectT], Awaitable[LookedUp | EventId | None]
+        ],
+        order: EffectT,
         waits: tuple[float, ...],
         failed: LookedUp | None = None,
     ) -> Done:

@@ -530,7 +530,7 @@ class Surroundings(msgspec.Struct):
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Inviters' locks; shared by all enterprises."""
 
-    async def show_bridge(self, record: RoomRecord, _: object = None) -> None:
+    async def show_bridge(self, record: RoomRecord) -> None:
         """Write the room's `m.bridge` state if it has changed and the host may write it."""
         with suppress(Refused):
             state = bridge_state_of(self.rules, record)
