@@ -248,7 +248,7 @@ def _login_fix(failure: CallFailure | None) -> str:
     reason = failure and failure.reason
     if reason is FailureReason.SIGN_REFUSED:
         return "set webchat.sign_key to the server's PUBLIC_KEY"
-    if reason is FailureReason.LOGIN_REFUSED:
+    if reason is FailureReason.LOGIN_REFUSED or (failure and failure.code is not None):
         return "check webchat.login (type, name, password), accounts and enterprise_id"
     if "redirects to" in str(failure):
         return "set webchat.base_url to the address to which it redirects"

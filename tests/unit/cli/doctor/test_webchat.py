@@ -133,6 +133,24 @@ async def test_http_403_is_reported_as_blacklisting(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("code", [-14, -20, -100])
+async def test_a_result_of_the_login_shows_that_the_path_is_right(
+    tmp_path: Path, code: int
+) -> None:
+    """As for an enterprise that the server does not know."""
+
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.json_response({"result": code, "message": "epid"})
+
+    findings = Findings()
+    async with serving([web.post("/webchat/tpi", refuse)]) as port:
+        config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
+        await check_webchat(findings, config, None, IMPATIENT)
+    assert str(code) in the(findings, "WebChat login").detail
+    assert the(findings, "WebChat login").fix.endswith("accounts and enterprise_id")
+
+
+@pytest.mark.asyncio
 async def test_a_server_that_has_moved(tmp_path: Path) -> None:
     """A redirect of the login names the address to set; one of the front page does not."""
 
