@@ -76,6 +76,13 @@ def _written(version: tuple[int, int]) -> str:
     return "v{}.{}".format(*version) if version > _LEGACY else "r0"
 
 
+def _check_served(user: UserId, answer: Answer) -> None:
+    """Raise Failed if the homeserver limits requests or has an error: nothing is wrong here."""
+    if answer.status == 429 or answer.status >= 500:
+        fix = "try again later, and see the homeserver's log"
+        raise Failed(f"{user}: {answer.text}", fix)
+
+
 async def check_homeserver(findings: Findings, config: Config, store: SqlStore | None) -> bool:
     """Run all checks; return False if it lacks users of the bridge: keys cannot be judged."""
     tls = tls_context(verify=config.homeserver.verify_ssl)
@@ -143,8 +150,7 @@ class _Checks:
             raise Failed(f"the homeserver rejects it ({made.code})", _RELOAD, "as_token")
         # /register checks only the localpart; whoami also checks the server name.
         whoami = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(bot)}")
-        if busy := [one.text for one in (made, whoami) if one.status == 429 or one.status >= 500]:
-            raise Failed(f"{bot}: {busy[0]}", "try again later, and see the homeserver's log")
+        _check_served(bot, whoami)
         self._findings.passed("as_token", "the homeserver accepts it")
         if not made.exists or whoami.status != 200:
             detail = (whoami if made.exists else made).text
@@ -191,7 +197,9 @@ class _Checks:
     async def _make(self, user: UserId) -> Answer:
         name, kind = localpart_of(user), "m.login.application_service"
         content = {"type": kind, "username": name, "inhibit_login": True}
-        return await self._ask("POST", f"{_CLIENT}/register?kind=user", content)
+        answer = await self._ask("POST", f"{_CLIENT}/register?kind=user", content)
+        _check_served(user, answer)
+        return answer
 
     async def _ping(self) -> str:
         """Have the homeserver ping the running bridge, or else an endpoint of the doctor's."""

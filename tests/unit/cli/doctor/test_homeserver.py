@@ -162,6 +162,13 @@ async def test_busy_homeserver_is_not_a_wrong_bot(tmp_path: Path, status: int) -
 
 
 @pytest.mark.asyncio
+async def test_busy_homeserver_is_no_missing_namespace(tmp_path: Path) -> None:
+    limited: dict[str, object] = {"errcode": "M_LIMIT_EXCEEDED"}
+    findings = await examined(tmp_path, FakeHomeserver(queues=(429, limited)))
+    assert the(findings, "queue users").fix == "try again later, and see the homeserver's log"
+
+
+@pytest.mark.asyncio
 async def test_bot_of_somebody_else_ends_the_round(tmp_path: Path) -> None:
     findings = await examined(tmp_path, FakeHomeserver(register=(400, REFUSED)))
     assert told(findings)[-2:] == ["PASS as_token", "FAIL bot"]
