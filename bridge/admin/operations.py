@@ -19,7 +19,6 @@ import asyncio
 import re
 from ast import literal_eval
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 from urllib.parse import unquote
 
@@ -46,15 +45,6 @@ Handler = Callable[..., Awaitable[Answer]]
 """Called with the bridge, the caller if it has a parameter for it, and the request."""
 
 
-class Who(StrEnum):
-    """Kind of caller that an operation admits."""
-
-    OPERATOR = "operator"
-    """Only the operator."""
-    ROOM_ADMIN = "room admin"
-    """The operator, and admins of the room in the path."""
-
-
 class Operation:
     """A row of the table."""
 
@@ -63,11 +53,13 @@ class Operation:
         method: str,
         path: str,
         handler: Handler,
-        who: Who = Who.OPERATOR,
         *,
+        room_admins: bool = False,
         status: int = 200,
     ) -> None:
-        self.method, self.path, self._handler, self.who = method, path, handler, who
+        self.method, self.path, self._handler = method, path, handler
+        self.room_admins = room_admins
+        """True if admins of the room in the path may call it too, not only the operator."""
         self.status = status
         """HTTP status of success; 202 if it is carried out later and may be refused with 409."""
         self.name: str = getattr(handler, "__name__", "")
@@ -89,21 +81,22 @@ class Operation:
         return await self._handler(*given, asked)
 
 
-_ROOM = Who.ROOM_ADMIN
 OPERATIONS = (
     Operation("GET", "/health", views.get_health),
     Operation("GET", "/replicas", views.list_replicas),
     Operation("GET", "/links", views.list_links),
     Operation("GET", "/waits", views.list_waits),
     Operation("GET", "/enterprises", views.list_enterprises),
-    Operation("GET", "/queues", views.list_queues, _ROOM),
+    Operation("GET", "/queues", views.list_queues, room_admins=True),
     Operation("GET", "/rooms", views.list_rooms),
-    Operation("GET", "/rooms/{room_id}", views.get_room, _ROOM),
-    Operation("PATCH", "/rooms/{room_id}/settings", views.set_room_settings, _ROOM, status=202),
-    Operation("POST", "/rooms/{room_id}/orders", views.order_room, _ROOM, status=202),
-    Operation("GET", "/rooms/{room_id}/orders/{order}", views.get_order, _ROOM),
-    Operation("GET", "/rooms/{room_id}/changes", views.list_room_changes, _ROOM),
-    Operation("GET", "/rooms/{room_id}/chats", views.list_room_chats, _ROOM),
+    Operation("GET", "/rooms/{room_id}", views.get_room, room_admins=True),
+    Operation(
+        "PATCH", "/rooms/{room_id}/settings", views.set_room_settings, room_admins=True, status=202
+    ),
+    Operation("POST", "/rooms/{room_id}/orders", views.order_room, room_admins=True, status=202),
+    Operation("GET", "/rooms/{room_id}/orders/{order}", views.get_order, room_admins=True),
+    Operation("GET", "/rooms/{room_id}/changes", views.list_room_changes, room_admins=True),
+    Operation("GET", "/rooms/{room_id}/chats", views.list_room_chats, room_admins=True),
     Operation("GET", "/rooms/{room_id}/deliveries", views.list_deliveries),
     Operation("GET", "/changes", views.list_changes),
     Operation("GET", "/chats", views.list_chats),
@@ -209,7 +202,7 @@ def _find(request: Request) -> tuple[Operation | None, dict[str, str], tuple[str
 def _authorise(operation: Operation, caller: Caller, values: Mapping[str, str]) -> None:
     if caller.room is None:
         return
-    if operation.who is not Who.ROOM_ADMIN or values.get("room_id", caller.room) != caller.room:
+    if not operation.room_admins or values.get("room_id", caller.room) != caller.room:
         raise ApiError(403, "M_FORBIDDEN", "Only the operator may do this; ask them.")
 
 

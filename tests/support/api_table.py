@@ -19,7 +19,7 @@ import msgspec
 
 from bridge import __version__
 from bridge.admin import shapes, views
-from bridge.admin.operations import OPERATIONS, Operation, Who
+from bridge.admin.operations import OPERATIONS, Operation
 from bridge.admin.shapes import Trouble
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def table() -> str:
     lines = ["| request | what | room admins, too |", "| --- | --- | --- |"]
     for one in OPERATIONS:
         beside = f" ({', '.join(f'`{name}`' for name in one.beside)})" if one.beside else ""
-        admins = "yes" if one.who is Who.ROOM_ADMIN else ""
+        admins = "yes" if one.room_admins else ""
         lines.append(f"| `{one.method} {one.path}`{beside} | {summary(one)} | {admins} |")
     return "\n".join(lines)
 

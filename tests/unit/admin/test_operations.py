@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.admin import views
-from bridge.admin.operations import AT_ONCE, BUSY_FOR, OPERATIONS, Dispatcher, Request, Who
+from bridge.admin.operations import AT_ONCE, BUSY_FOR, OPERATIONS, Dispatcher, Request
 from bridge.admin.shapes import LetterAsked
 from bridge.admin.views import Caller
 from bridge.ids import RoomId
@@ -384,7 +384,7 @@ async def test_room_admins_see_their_room_and_no_other() -> None:
         assert (await there.ask("GET", "/queues", caller=ADMIN))[0] == 200
         assert (await there.ask("GET", f"/rooms/{QUEUED}", caller=ADMIN))[0] == 403
         for one in OPERATIONS:
-            if one.who is Who.OPERATOR:
+            if not one.room_admins:
                 path = one.path.format(room_id=ROOM, event_id="$lost", letter_id="o1")
                 status, answer = await there.ask(one.method, path, caller=ADMIN)
                 assert (status, answer["errcode"]) == (403, "M_FORBIDDEN"), one.name
@@ -460,7 +460,7 @@ def test_operations_have_unique_names_and_paths() -> None:
     assert len(BY_NAME) == len(OPERATIONS) == len({(one.method, one.path) for one in OPERATIONS})
     for one in OPERATIONS:
         assert set(one.in_path) <= set(one.asked.__struct_encode_fields__), one.name
-        if one.who is Who.ROOM_ADMIN:
+        if one.room_admins:
             assert "room_id" in one.in_path or one.name == "list_queues", one.name
     assert OPERATOR.room is None
 
