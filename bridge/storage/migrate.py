@@ -28,12 +28,12 @@ PATIENCE = 10.0
 """Seconds to wait for bridges of an earlier version to stop."""
 
 _VERSIONED = Statement(
-    sqlite="SELECT count(*), count(nullif(name <> 'applied', 1)) "
+    sqlite="SELECT count(*), count(*) FILTER (WHERE name = 'applied') "
     "FROM pragma_table_info('schema_version')",
-    postgres="SELECT count(*), count(nullif(attname <> 'applied', true)) FROM pg_attribute "
+    postgres="SELECT count(*), count(*) FILTER (WHERE attname = 'applied') FROM pg_attribute "
     "WHERE attrelid = to_regclass('schema_version') AND attnum > 0",
 )
-"""Columns of the table of versions: 0 if there is none; those of a name that ours has."""
+"""Number of columns of the table of versions, and of those with a name that only ours has."""
 _VERSION = same("SELECT max(version) FROM schema_version")
 _CREATE_VERSIONS = same(
     "CREATE TABLE IF NOT EXISTS schema_version "
