@@ -167,7 +167,7 @@ class ExitCode(IntEnum):
 
 
 def stop(code: ExitCode, message: str) -> NoReturn:
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)  # it may name rooms, users, files
     sys.exit(code)
 
 

@@ -125,6 +125,12 @@ def test_an_error_ends_the_program_with_a_message(
     assert str(error) in capsys.readouterr().err
 
 
+def test_an_error_does_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), errors_become_exits():
+        raise StoreError("rooms: 1 rows (!\x1b[2J\u202e:b)\nnext")
+    assert capsys.readouterr().err == "database: rooms: 1 rows (!\\x1b[2J\\u202e:b)\nnext\n"
+
+
 def test_a_bug_stays_a_traceback() -> None:
     with pytest.raises(LookupError), errors_become_exits():
         raise LookupError("ours")
