@@ -542,6 +542,8 @@ class Arrivals:
         """Held from reading a stored key until a better copy of it is written."""
         self._renewals = RateLimit(1, _RENEWED_MS)
         self._attempts = RateLimit(1, _RETRIED_MS)
+        self._logged = RateLimit(1, _RENEWED_MS)
+        """Log lines of a kind about a user's messages: strangers must not fill the log."""
         self._new_keys = Allowance(_KEYS, _KEYS_OF_SERVER, home)
         self._new_channels = Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
 
@@ -617,20 +619,21 @@ class Arrivals:
         sender, device = letter.sender, (letter.sender, letter.sender_key)
         channel = news.channels.get(device) or await Channel.load(self._vault, own, *device)
         if not channel.open and not self._new_channels.spend(sender, now):
-            LOG.warning(
-                "too many new devices of a user, a to-device message is dropped", user=sender
+            self._warn(
+                "too many new devices of a user, to-device messages are dropped", sender, now
             )
             return
         try:
             plain = channel.decrypt(letter.number, letter.body)
         except UndecryptableOlm as error:
-            LOG.info("a to-device message cannot be decrypted", user=sender, why=str(error))
+            if self._logged.spend((sender, ""), now):
+                LOG.info("a to-device message cannot be decrypted", user=sender, why=str(error))
             news.broken.add(device)
             return
         news.channels[device] = channel
         payload = read_payload(own, letter, plain)
         if payload is None:
-            LOG.warning("a to-device message is not addressed to the bridge", user=sender)
+            self._warn("a to-device message is not addressed to the bridge", sender, now)
         elif payload.kind in keys.KEY_KINDS:
             taken = await self._room_keys.take(payload, now, news.rows)
             if taken is not None:
@@ -649,10 +652,15 @@ class Arrivals:
         """Store a key or a refusal, unless its sender exceeds the rate limit."""
         name, rows = found
         if rows and not self._new_keys.spend(sender, now):
-            LOG.warning("too many room keys or refusals from a user, one is dropped", user=sender)
+            self._warn("too many room keys or refusals from a user, some are dropped", sender, now)
             return
         news.add(*rows)
         news.keys[name] = RoomId(wire.text(content, "room_id"))
+
+    def _warn(self, what: str, sender: str, now: int) -> None:
+        """Warn of something in a user's to-device messages, once an hour."""
+        if self._logged.spend((sender, what), now):
+            LOG.warning(what, user=sender)
 
 
 # --- repair of olm sessions -----------------------------------------------------------------------

@@ -267,7 +267,7 @@ async def test_unstorable_ids_do_not_block_other_keys(post: Post) -> None:
 
 @pytest.mark.asyncio
 async def test_rows_per_sender_are_limited(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a sender makes us keep is limited; who writes as people do is not hindered."""
+    """What a sender makes us keep, or log, is limited; others are not hindered."""
     monkeypatch.setattr(crypto, "_KEYS", 3)
     monkeypatch.setattr(crypto, "_CHANNELS", 2)
     await post.start()
@@ -275,9 +275,11 @@ async def test_rows_per_sender_are_limited(post: Post, monkeypatch: pytest.Monke
     for number in range(10):
         withheld: Json = {"room_id": ROOM, "session_id": f"s{number}", "code": "m.unverified"}
         post.post("m.room_key.withheld", withheld)
-    assert len((await post.read()).keys) == 3
-    phone.send_key(BOT)
-    assert (await post.read()).keys == {}  # the key exceeds the limit; it will be requested
+    with capture_logs() as logs:
+        assert len((await post.read()).keys) == 3
+        phone.send_key(BOT)
+        assert (await post.read()).keys == {}  # the key exceeds the limit; it will be requested
+    assert [line["user"] for line in logs if line["log_level"] == "warning"] == [ALICE]
     others = [Phone(post.world, "@carol:here", device_id=f"D{number}") for number in range(5)]
     for other in others:
         other.send_key(BOT)
