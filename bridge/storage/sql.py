@@ -113,6 +113,8 @@ class Attempt(NamedTuple):
     now: int
 
 
+_Row = tuple[object, ...]
+"""Parameters of a statement for one row."""
 Write = Commit | Attempt | Query | Together
 """A request to the writer. The answer to a Query or Together is the number of rows it returns."""
 
@@ -121,10 +123,17 @@ async def carry_out(
     writes: Sequence[Write], engine: Engine, cover: Cover = NO_COVER
 ) -> list[object]:
     """Write a group of requests in one transaction; return their answers in order."""
-    commits = [write for write in writes if isinstance(write, Commit)]
-    attempts = [write for write in writes if isinstance(write, Attempt)]
-    others = [write for write in writes if isinstance(write, (Query, Together))]
-    parts = _parts(commits, cover)
+    commits: list[Commit] = []
+    attempts: list[Attempt] = []
+    others: list[Query | Together] = []
+    for write in writes:
+        if isinstance(write, Commit):
+            commits.append(write)
+        elif isinstance(write, Attempt):
+            attempts.append(write)
+        else:
+            others.append(write)
+    parts = _parts(commits, cover) if commits else []
     queries: list[Query | Together] = []
     # Before the commits: the group may settle the row of an attempt whose caller has timed out.
     if attempts:
@@ -135,12 +144,15 @@ async def carry_out(
     if parts:
         queries.append(Together(parts, [one.room_id for one in commits]))
     rows = await engine.commit([*queries, *others]) if queries or others else []
-    committed = iter(_committed(commits, rows[bool(attempts)] if parts else ()))
-    counted = iter(rows[len(queries) :])
     answers: list[object] = []
+    committed = _committed(commits, rows[bool(attempts)] if parts else ())
+    if len(commits) == len(writes):  # as nearly always
+        answers += committed
+        return answers
+    in_turn, counted = iter(committed), iter(rows[len(queries) :])
     for write in writes:
         if isinstance(write, Commit):
-            answers.append(next(committed))
+            answers.append(next(in_turn))
         elif isinstance(write, Attempt):
             answers.append(None)
         else:
@@ -204,11 +216,17 @@ SAVE_ANCHORS = for_rows(upsert("anchors", "room_id, name", "event_id"), "text, t
 
 def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
     """Return the statements of a group of commits, which take effect together."""
-    new_rooms: list[tuple[object, ...]] = []
-    rooms: list[tuple[object, ...]] = []
-    settled, anchors = [], {}
+    new_rooms: list[_Row] = []
+    rooms: list[_Row] = []
+    settled: list[_Row] = []
+    anchors: dict[tuple[str, str], _Row] = {}
+    chats: list[_Row] = []
+    changes: list[_Row] = []
+    ended: list[_Row] = []
+    entries: list[_Row] = []
+    waiting: list[_Row] = []
     for one in commits:
-        room_id, room = one.room_id, one.room
+        room_id, now, room = one.room_id, one.now, one.room
         if room is not None:
             bare, words = room.record, None
             if room.bare:
@@ -220,24 +238,25 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
                 new_rooms.append((*row, 1))
         for end in one.settled:
             detail = printable(end.detail)
-            settled.append((end.seq, str(end.outcome), end.now, detail, end.event_id))
+            settled.append((end.seq, end.outcome.value, end.now, detail, end.event_id))
             if end.anchor is not None and end.event_id is not None:
                 anchors[room_id, end.anchor] = (room_id, end.anchor, end.event_id)
-    chats = [(one.room_id, *astuple(chat)) for one in commits for chat in one.chats]
-    changes = change_rows([change for one in commits for change in one.changes])
-    handled = ((seq, one.now, HANDLED, one.now, "") for one in commits for seq in one.handled)
-    buried = ((one.now, seq, printable(why)) for one in commits for seq, why in one.buried)
-    ended = [*handled, *((seq, None, DEAD, now, why) for now, seq, why in buried)]
-    entries = [_entry(one, entry, cover) for one in commits for entry in one.entries]
-    waiting = [
-        (one.room_id, new.key, _closed(one, new.body, cover), one.now)
-        for one in commits
-        for new in one.waiting
-    ]
+        entries += [_entry(one, entry, cover) for entry in one.entries]
+        if one.waiting:
+            kept = [(new.key, _closed(one, new.body, cover)) for new in one.waiting]
+            waiting += [(room_id, key, body, now) for key, body in kept]
+        if one.handled:
+            ended += [(seq, now, HANDLED, now, "") for seq in one.handled]
+        if one.buried:
+            ended += [(seq, None, DEAD, now, printable(why)) for seq, why in one.buried]
+        if one.chats:
+            chats += [(room_id, *astuple(chat)) for chat in one.chats]
+        if one.changes:
+            changes += change_rows(one.changes)
     # All processes lock rooms' rows in the same order, to avoid deadlocks.
     rooms.sort(key=itemgetter(0))
     # Statement, rows, strict, returns.
-    parts: tuple[tuple[Statement, Sequence[tuple[object, ...]], bool, Returns | None], ...] = (
+    parts: tuple[tuple[Statement, Sequence[_Row], bool, Returns | None], ...] = (
         (INSERT_ROOMS, new_rooms, True, None),
         (SAVE_ROOMS, rooms, True, None),
         (SAVE_CHATS, chats, False, None),
@@ -275,7 +294,7 @@ def _entry(commit: Commit, entry: Entry, cover: Cover) -> tuple[object, ...]:
         return *what, None, None, None, None, False, None, 0, HANDLED, now
     return (
         *what,
-        str(effect.lane),
+        effect.lane.value,
         _closed(commit, effect.effect, cover),
         None if effect.cause == key else effect.cause,
         effect.call_id,
@@ -298,14 +317,17 @@ def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
     their rooms and changed the rows.
     """
     entered, inputs, new_keys = [], [], set()
-    for seq, key, handled, *_ in rows:
-        if handled is None:
-            inputs.append(seq)
-            new_keys.add(key)
+    for row in rows:  # number, key, handled
+        if row[2] is None:
+            inputs.append(row[0])
+            new_keys.add(row[1])
         else:
-            entered.append(seq)
-    wanted = sum(len(one.entries) for one in commits)
-    unkeyed = sum(new.key is None for one in commits for new in one.waiting)
+            entered.append(row[0])
+    wanted = unkeyed = 0
+    for one in commits:
+        wanted += len(one.entries)
+        if one.waiting:
+            unkeyed += sum(new.key is None for new in one.waiting)
     if len(entered) != wanted or len(inputs) != len(new_keys - {None}) + unkeyed:
         raise Unreachable("the answer to a COMMIT was lost, and its rows have changed since")
     numbers, input_numbers = iter(sorted(entered)), iter(sorted(inputs))
