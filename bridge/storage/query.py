@@ -42,6 +42,7 @@ class Statement(NamedTuple):
     usual: str = ""
     """SQLite text for a row whose indexed columns do not change; tried first unless empty.
 
+    Neither text may match a row that it has written: rows left over are tried again with them all.
     SQLite rewrites every index of the columns that an UPDATE names, changed or not: a page each.
     """
 

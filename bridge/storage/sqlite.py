@@ -212,13 +212,15 @@ def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
         return connection.execute(query.statement.sqlite, query.params).fetchall()
     cursor, returned = connection.cursor(), []
     for (sqlite, _, _, usual), rows, strict, returns in query.parts:
-        written = 0
-        for row in rows:
-            if not usual or not cursor.execute(usual, row).rowcount:
-                cursor.execute(sqlite, row)
-            if cursor.rowcount:
-                written += 1
-                if returns is not None:
+        if returns is None:  # half the cost of a call for each row
+            written = cursor.executemany(usual, rows).rowcount if usual else 0
+            if written < len(rows):
+                written += cursor.executemany(sqlite, rows).rowcount
+        else:
+            written = 0
+            for row in rows:
+                if cursor.execute(sqlite, row).rowcount:
+                    written += 1
                     returned.append(returns(cursor.lastrowid or 0, row))
         if strict and written < len(rows):
             raise Stale(STALE)
