@@ -58,6 +58,8 @@ REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
 """Maximum seconds of a request, and without receiving a byte of a reply or file."""
 FILE_TIMEOUT = 600.0
 """Maximum seconds of an upload or download, even if bytes keep coming."""
+_CONNECTING = aiohttp.ClientTimeout(total=None, connect=20)
+"""Limit of a request that `REQUEST_TIMEOUT` ends as a whole: a timer per read would fire later."""
 LONGEST_ANSWER = 32 * 1024 * 1024
 """Maximum bytes of a reply: a member of a room takes 500, a page of events 6 MB."""
 LIMITED = 5.0
@@ -298,7 +300,13 @@ class Homeserver:
             url = URL(f"{url}&{query}", encoded=True)
         body = None if content is None else _dump(content)
         async with self._session.request(
-            method, url, data=body, headers=headers, middlewares=(), allow_redirects=False
+            method,
+            url,
+            data=body,
+            headers=headers,
+            middlewares=(),
+            allow_redirects=False,
+            timeout=_CONNECTING,
         ) as response:
             if response.status >= 300:
                 raise await _failure(response)
