@@ -20,7 +20,7 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal
@@ -202,11 +202,6 @@ class Endpoint:
                 late = self._are_late(events) or late
             elif len(body) > LONG_BODY:
                 await asyncio.sleep(0)
-        answer = _done()
-        # aiohttp would write it an event loop iteration later, after the events' effects.
-        with suppress(ConnectionError):  # aiohttp itself handles the closed connection
-            await answer.prepare(request)
-            await answer.write_eof()
         if late:
             self.held()
         if self.timing is not None:
@@ -216,10 +211,11 @@ class Endpoint:
         if self._wants_debug(logging.DEBUG):
             skipped = len(told.events) - len(kinds)
             self._log.debug("transaction", events=len(kinds), skipped=skipped, size=len(body))
-        signs = bytes(told.ephemeral)
-        for room_id, users in _typing_in(bytes(told.former) if signs == b"[]" else signs):
-            self.typing(room_id, users)
-        return answer
+        if _TYPING in body:
+            signs = bytes(told.ephemeral)
+            for room_id, users in _typing_in(bytes(told.former) if signs == b"[]" else signs):
+                self.typing(room_id, users)
+        return _done()
 
     async def _accepted(self, events: Sequence[Arrived]) -> None:
         try:
@@ -319,10 +315,12 @@ class Endpoint:
             request.writer.output_size = 0
         parts: list[bytes] = []
         size = request.content_length or 0
-        if size <= self.max_body:
+        if size <= self.max_body and request.content.is_eof():  # as nearly always
+            parts.append(request.content.read_nowait())
+            size = len(parts[0])
+        elif size <= self.max_body:
             try:
-                whole = request.content.is_eof()
-                async with nullcontext() if whole else asyncio.timeout(SLOWEST_BODY):
+                async with asyncio.timeout(SLOWEST_BODY):
                     size = 0
                     while size <= self.max_body and (chunk := await request.content.readany()):
                         size += len(chunk)
@@ -362,8 +360,6 @@ def _done() -> web.Response:
 
 def _typing_in(ephemeral: bytes) -> Iterator[tuple[RoomId, list[UserId]]]:
     """Yield the users now typing, by room; an empty list means nobody."""
-    if _TYPING not in ephemeral:
-        return
     with suppress(*_UNREADABLE):
         for raw in _read_entries(ephemeral):
             with suppress(*_UNREADABLE):
