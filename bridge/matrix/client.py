@@ -58,8 +58,8 @@ REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
 """Maximum seconds of a request, and without receiving a byte of a reply or file."""
 FILE_TIMEOUT = 600.0
 """Maximum seconds of an upload or download, even if bytes keep coming."""
-_CONNECTING = aiohttp.ClientTimeout(total=None, connect=20)
-"""Limit of a request that `REQUEST_TIMEOUT` ends as a whole: a timer per read would fire later."""
+_AT_MOST = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT, connect=20)
+"""Limits of `fast_request`: one timer, where a limit of each read would take two more."""
 LONGEST_ANSWER = 32 * 1024 * 1024
 """Maximum bytes of a reply: a member of a room takes 500, a page of events 6 MB."""
 LIMITED = 5.0
@@ -288,8 +288,9 @@ class Homeserver:
         `query` is quoted. Lone surrogates in the reply become U+FFFD, so that it can be stored.
         """
         self._check(user)
-        exchange = self._exchange(method, path, content, user, query)
-        return await self._answer(method, REQUEST_TIMEOUT, exchange)
+        with self._translated_errors(method):
+            reply = await self._exchange(method, path, content, user, query)
+        return _object(method, reply)
 
     async def _exchange(
         self, method: str, path: str, content: Json | None, user: UserId, query: str
@@ -306,7 +307,7 @@ class Homeserver:
             headers=headers,
             middlewares=(),
             allow_redirects=False,
-            timeout=_CONNECTING,
+            timeout=_AT_MOST,
         ) as response:
             if response.status >= 300:
                 raise await _failure(response)
@@ -325,10 +326,7 @@ class Homeserver:
                 return await exchange
 
     async def _answer(self, method: str, timeout: float, exchange: Awaitable[object]) -> Json:
-        reply = await self._within(method, timeout, exchange)
-        if not isinstance(reply, dict):
-            raise Unavailable(f"{method} answered with no JSON object")
-        return reply
+        return _object(method, await self._within(method, timeout, exchange))
 
     @contextmanager
     def _translated_errors(self, what: str) -> Iterator[None]:
@@ -632,6 +630,12 @@ class Homeserver:
         """Return the largest upload in bytes, or None if the homeserver names none."""
         reply = await self.request("GET", "_matrix/client/v1/media/config")
         return wire.integer(reply, "m.upload.size")
+
+
+def _object(method: str, reply: object) -> Json:
+    if not isinstance(reply, dict):
+        raise Unavailable(f"{method} answered with no JSON object")
+    return reply
 
 
 def _dump(content: Json) -> bytes:

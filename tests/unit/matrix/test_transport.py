@@ -14,10 +14,11 @@ from contextlib import asynccontextmanager
 from math import inf
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientTimeout, web
 from aiohttp.test_utils import TestServer
 
 from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix import client
 from bridge.matrix.client import FOREIGN, LIMITED, SHORTEST, Homeserver, new_session
 from bridge.matrix.crypto.wire import Json
 from bridge.matrix.users import OurUsers
@@ -273,7 +274,9 @@ async def test_answer_without_json_is_named_in_the_error(body: str, call: Call) 
 
 
 @pytest.mark.asyncio
-async def test_timeouts_and_broken_connections_are_unavailable() -> None:
+async def test_timeouts_and_broken_connections_are_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     release = asyncio.Event()
 
     async def silent(_: web.Request) -> web.StreamResponse:
@@ -288,6 +291,10 @@ async def test_timeouts_and_broken_connections_are_unavailable() -> None:
     async with homeserver(silent) as transport:
         with pytest.raises(Unavailable, match="no answer in time"):
             await transport.request("GET", "_matrix/x", timeout=0.05)
+        with monkeypatch.context() as patched:
+            patched.setattr(client, "_AT_MOST", ClientTimeout(total=0.05))
+            with pytest.raises(Unavailable, match="no answer in time"):
+                await send(transport, {})
         release.set()
     async with homeserver(broken) as transport:
         with pytest.raises(Unavailable):
