@@ -13,9 +13,10 @@ def main() -> None:
     """Run the command line and exit with a code of `cli.console`."""
     if os.getpid() == 1:  # in a container, where Linux drops signals that have no handler
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    if sys.stdout is None:  # closed by the caller; else a socket would get its file descriptor
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the whole run
-    elif isinstance(sys.stdout, io.TextIOWrapper):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller; else a socket would take its place
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for the whole run
+    if isinstance(sys.stdout, io.TextIOWrapper):
         # Like stderr: a terminal without UTF-8 shows escapes.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -25,14 +25,16 @@ def test_the_module_starts_the_program() -> None:
     assert result.stdout == f"matrix-webchat-bridge {__version__}\n"
 
 
-def test_standard_output_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_streams_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["matrix-webchat", "--version"])
-    monkeypatch.setattr(sys, "stdout", None)
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
     with pytest.raises(SystemExit) as caught:
         bridge.__main__.main()
     assert caught.value.code == 0
-    assert sys.stdout.isatty() is False  # as the log's set-up asks
-    sys.stdout.close()
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        assert stream.isatty() is False  # as questions and the log's set-up ask
+        stream.close()
 
 
 def in_latin_1(*arguments: str) -> bytes:
