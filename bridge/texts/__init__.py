@@ -94,6 +94,7 @@ LEAST_WORDS, LEAST_SIGNS = 3, 5
 page is one word), and minimum signs of a CJK one (a name has two to four)."""
 _HAN, _LATIN = re.compile("[\u3400-\u9fff]"), re.compile("[A-Za-z\u00c0-\u024f]+")
 _KANA = re.compile("[ぁ-ねは-ゖァ-ヺ]")  # all but の, which occurs in Chinese brand names
+_DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"(?<!\S)[a-z\u00df-\u024f'’]+(?=[,.;:!?]*(?!\S))")
 
 
@@ -130,12 +131,13 @@ def spoken(text: str, default: str) -> tuple[int, str]:
 def followed(known: tuple[int, str], text: str, default: str) -> tuple[int, str]:
     """Return the language of a customer, known as `spoken` returns it, after one more text.
 
-    The higher confidence counts. After an English sentence, CJK counts only from LEAST_SIGNS on:
-    less may be a name. After CJK, English does not count: it may be quoted.
+    The higher confidence counts. After an English sentence, CJK counts only from LEAST_SIGNS on and
+    without a digit: it may be a name or an address. After CJK, English does not count: it may be
+    quoted.
     """
     heard = spoken(text, default)
     if known[0] == SENTENCE:
-        signs = len(_HAN.findall(text)) + len(_KANA.findall(text))
+        signs = 0 if _DIGIT.search(text) else len(_HAN.findall(text)) + len(_KANA.findall(text))
         return heard if heard[1] != "en" and signs >= LEAST_SIGNS else known
     better = heard[0] > known[0] and (heard[0] != SENTENCE or known[0] <= 1)
     return heard if better else known
