@@ -88,7 +88,7 @@ ENTRY_PATIENCE = 25 * 3_600_000
 _WHY: Mapping[str, str] = {
     "refused.other_enterprise": "a chat with another enterprise is still ending in this room",
     "refused.permission": "bridge.permissions gives none",
-    "refused.muted": "the room's power levels do not let it write",
+    "refused.muted": "its power level is too low to write there",
     "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
     "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",
     "agents.not_invited": "it is the user of an agent",
