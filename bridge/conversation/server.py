@@ -216,7 +216,7 @@ def _replace_agents(
         presented = chat.introduced(turn, came)
         if came and left:
             turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=person)
-        elif came and (person or presented != chat.names(came)):
+        elif person or presented != chat.names(came):
             turn.say("chat.agent_joined", {"names": presented}, ping=person)
     chat.dismiss(turn, left)
 

@@ -591,3 +591,101 @@ def test_a_correction_of_an_ended_chat_that_was_not_written_goes_as_the_message(
     scene.fail(FailureReason.OVERTAKEN)
     next_chat(scene)
     assert scene.texts == ["versoin", "fix: version", "version"]
+
+
+# --- corrections that become whole messages -----------------------------------------------------
+
+
+def test_a_correction_under_way_is_repeated_without_the_redacted_words() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    scene.reply()
+    fix(scene, one, "new")
+    back(scene, one, note="")
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.later(2)
+    assert scene.texts == ["one", "fix: new", "new"]
+
+
+def test_other_messages_and_their_corrections_stay_as_they_are() -> None:
+    scene = Scene()
+    scene.begin()
+    one, two = scene.text("one"), scene.text("two")
+    fix(scene, one, "new one")
+    fix(scene, two, "new two", by=REPLY)
+    scene.reply(-12)
+    answer(scene)
+    assert scene.texts == ["one", "two", "new one", "fix: new two"]
+    assert scene.delivered == [two, FIX, REPLY]
+
+
+def test_a_message_under_way_is_delivered_whatever_else_is_redacted() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    scene.reply()
+    three = scene.text("three")
+    fix(scene, one, "new")
+    back(scene, one, note="")
+    answer(scene)
+    assert scene.texts == ["one", "three", "new"]
+    assert scene.delivered == [one, three, FIX]
+
+
+def test_of_two_corrections_of_a_refused_message_the_last_is_the_message() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    fix(scene, one, "two")
+    fix(scene, FIX, "three", by=REPLY)
+    scene.reply(-12)
+    answer(scene)
+    assert scene.texts == ["one", "three"]
+
+
+def test_a_correction_that_waits_behind_a_rating_is_the_message_in_the_next_chat() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    scene.reply()
+    scene.rate(5)
+    fix(scene, one, "new")
+    scene.push(205, sessionId=SESSION)
+    scene.reply()
+    next_chat(scene)
+    assert scene.texts == ["one", "new"]
+
+
+def test_a_correction_given_up_in_the_queue_stays_given_up() -> None:
+    scene = Scene()
+    one = scene.queue_up("one")
+    fix(scene, one, "new")
+    scene.cancel()
+    scene.push(201, requestId=REQUEST, requestStatus=7)
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.later(60)
+    assert scene.state.held == ()
+    assert len(scene.sent(101)) == 1
+
+
+@pytest.mark.parametrize("quoting", [False, True])
+def test_a_message_under_way_at_the_end_gives_way_to_its_correction(quoting: bool) -> None:
+    """It is neither sent again nor reported, should it not have arrived."""
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    scene.reply()
+    if quoting:
+        reply = CustomerText("> one\ntwo")
+        scene.happen(Said(REPLY, reply, quotes=(one,), instead=CustomerText("two")))
+    else:
+        scene.content(CustomerText("two"))
+    said = REPLY if quoting else EventId("$2")
+    fix(scene, said, "three")
+    scene.push(205, sessionId=SESSION)
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.later(2)
+    next_chat(scene)
+    assert scene.texts[2:] == ["three"]
+    assert scene.reported == {}

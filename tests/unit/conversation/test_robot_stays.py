@@ -10,7 +10,7 @@ import json
 import pytest
 
 from bridge.conversation.model import AgentsLeft, Chatting, Human, Offer
-from tests.support.scene import MEI, SESSION, Json, Scene, message
+from tests.support.scene import JUN, MEI, REQUEST, SESSION, Json, Scene, message
 
 BOT: Json = {"id": "BOT007", "name": "Helper", "icon": "", "comments": ""}
 HAND_OVER = {"type": 302, "sessionId": SESSION}
@@ -181,3 +181,75 @@ def test_a_204_after_an_unnamed_robot_names_a_person() -> None:
     scene = with_robot()
     scene.push(204, sessionId=SESSION, agents=[MEI])
     assert not robot(scene)
+
+
+# --- people and robots are told apart -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [202, 204])
+def test_people_do_not_become_a_robot(kind: int) -> None:
+    """Neither if one of two leaves, nor if they are named for the first time."""
+    for before in ([MEI, JUN], []):
+        scene = Scene()
+        scene.start()
+        scene.reply(requestId=REQUEST)
+        scene.push(202, sessionId=SESSION, agents=before)
+        scene.push(kind, sessionId=SESSION, agents=[MEI])
+        assert not robot(scene)
+
+
+def test_a_202_that_says_so_makes_an_agent_a_robot() -> None:
+    scene = Scene()
+    scene.begin(BOT)
+    scene.push(202, sessionId=SESSION, agents=[BOT], robotMode=True)
+    assert robot(scene)
+
+
+def test_the_first_202_after_the_customer_wanted_a_person_names_a_person() -> None:
+    scene = with_robot()
+    scene.text("one")
+    scene.happen(Human())
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert not robot(scene)
+
+
+def test_a_person_who_came_unasked_ends_the_wish_and_the_search() -> None:
+    for asked in (True, False):
+        scene = named()
+        scene.text("one")
+        scene.happen(Human())
+        if not asked:
+            scene.reply()
+            scene.reply()  # the robot looks for a person
+        scene.push(204, sessionId=SESSION, agents=[MEI])
+        scene.forget()
+        if asked:
+            scene.reply()
+        scene.push(205, sessionId=SESSION)
+        assert (scene.frames, scene.cards) == ([], [])
+
+
+def test_a_renamed_robot_looks_for_nobody() -> None:
+    scene = named()
+    scene.push(204, sessionId=SESSION, agents=[{**BOT, "name": "Helper 2"}])
+    scene.forget()
+    scene.push(205, sessionId=SESSION)
+    assert scene.cards == []
+
+
+def test_a_chat_is_answered_once_a_person_has_written() -> None:
+    people, robots = Scene(), named()
+    people.begin(MEI)
+    for scene, agents in ((people, [MEI, JUN]), (robots, [MEI])):
+        scene.push(204, sessionId=SESSION, agents=agents)
+        assert unanswered(scene)
+        text = {"type": 1, "content": {"content": "hello", "extra": ""}}
+        scene.push(210, sessionId=SESSION, fromUser="K00017", msg=text)
+        assert not unanswered(scene)
+        scene.push(204, sessionId=SESSION, agents=[{**MEI, "name": "Mei 2"}])
+        assert not unanswered(scene)
+
+
+def unanswered(scene: Scene) -> bool:
+    assert isinstance(scene.state.phase, Chatting)
+    return scene.state.phase.unanswered
