@@ -145,7 +145,7 @@ def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = 
             return
         turn.set(number=turn.state.number + 1, vain=None)
     wanted = callback_wanted(turn.state)
-    if wanted and hopeless:
+    if hopeless:
         turn.set(callback=None)
     elif not wanted and key in NOBODY_THERE and turn.policy.callback:
         turn.set(callback=model.Callback(queue_id))
@@ -194,12 +194,10 @@ def cancelled(turn: Turn) -> None:
     phase = turn.state.phase
     if isinstance(phase, model.Queued):
         turn.enter(phase, cancel=True)
-        asked = turn.state.outstanding
-        given_up = asked is not None and asked.moot and isinstance(asked.what, SendPreMessage)
-        # No agent will read a pre-message that is under way, even if WebChat takes it.
-        going = (asked.held,) if asked is not None and asked.held is not None and given_up else ()
-        turn.drop((*phase.pre_sent, *going))
-        turn.enter(phase, pre_sent=())
+        asked, going = turn.state.outstanding, None
+        if asked is not None and isinstance(asked.what, SendPreMessage):
+            going = asked.held  # no agent will read it, even if WebChat takes it
+        turn.drop(phase.pre_sent if going is None else (*phase.pre_sent, going))
     leave(turn)
     if is_near(turn) or not hidden(phase):
         show_cancelled(turn, "queue.cancelled")

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.config.hours import parse_hours
 from bridge.conversation.machine import deadline
-from bridge.conversation.model import FailureReason, LinkLost
+from bridge.conversation.model import COUNTED, FailureReason, LinkLost
 from bridge.conversation.queue import NEAR_FOR, NEAR_MESSAGES, unseen_callback
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
@@ -337,6 +337,9 @@ def test_a_permanent_refusal_ends_the_callback() -> None:
     scene.reply(-7)
     assert scene.card == ["result.-7", "queue.kept", "callback.hopeless"]
     assert scene.pings == ["result.-7"]
+    vain = scene.state.vain
+    assert vain is not None
+    assert (vain.since, vain.kept) == (scene.now, 1)
     assert scene.state.number == number + 1, "where it is seen"
     assert scene.state.callback is None
 
@@ -557,3 +560,45 @@ def test_whether_the_customer_sees_only_the_callback() -> None:
     assert unseen_callback(scene.state) is None
     scene.push(202, sessionId=SESSION, agents=[MEI])
     assert unseen_callback(scene.state) is None
+
+
+def test_a_promise_on_the_card_does_not_ping() -> None:
+    scene = Scene()
+    scene.text("hello")
+    scene.reply(CLOSED)
+    scene.call_back()
+    assert scene.card == ["result.-3", "queue.kept", "callback.promised"]
+    assert scene.pings == []
+
+
+def test_closed_within_the_operators_hours_names_no_opening() -> None:
+    scene = with_hours()
+    scene.later(DAY + 10 * HOUR)
+    scene.text("hello")
+    scene.reply(CLOSED)
+    assert scene.card[0] == "result.-3"
+
+
+def test_a_cancel_while_the_bridge_asks_is_shown_on_the_near_card() -> None:
+    scene = wished(Scene())
+    scene.later(5 * MINUTE)
+    scene.cancel()
+    scene.reply(requestId=REQUEST)
+    scene.reply()
+    assert scene.card == ["queue.cancelled", COUNTED]
+    assert scene.notices == ["callback.cancelled"]
+
+
+def test_messages_for_a_callback_outlast_a_rating_that_nobody_takes() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=SESSION)
+    scene = wished(scene)
+    scene.rate(5)
+    for _ in range(40):
+        if scene.state.outstanding is not None:
+            scene.fail(FailureReason.UNREACHABLE)
+        scene.later(MINUTE)
+    assert "rating.failed" in scene.notices
+    assert scene.reported == {}
+    assert len(scene.state.held) == 1

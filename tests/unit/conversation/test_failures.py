@@ -15,7 +15,7 @@ from bridge.conversation.model import (
     Withdrawn,
 )
 from bridge.conversation.turn import Policy
-from bridge.ids import CallId, QueueId
+from bridge.ids import CallId, EventId, QueueId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
 HOPELESS = [(FailureReason.LOGIN_REFUSED, -20), (FailureReason.SIGN_REFUSED, -30)]
@@ -622,3 +622,17 @@ def test_a_message_in_doubt_too_often_is_reported() -> None:
         scene.restored()
     assert scene.reported == {event: "undelivered.uncertain"}
     assert len(scene.sent(110)) == 1 + scene.policy.max_repeats
+
+
+def test_a_file_is_tried_again_once_and_another_is_not_blamed() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.image("a.png")
+    scene.fail(FAILED, code=503)
+    assert len(scene.state.held) == 1
+    scene.later(60)
+    one, two = EventId("$1"), scene.image("b.png")
+    scene.happen(Withdrawn(one, (), EventId("$back"), ""))
+    scene.fail(FAILED, code=415)
+    assert scene.reported == {}
+    assert [held.event_id for held in scene.state.held] == [two]

@@ -176,3 +176,23 @@ def test_a_queue_phase_of_an_earlier_version_has_a_deadline() -> None:
     state = msgspec.json.decode(old, type=Conversation)
     assert isinstance(state.phase, Queued)
     assert deadline(state, Policy()) == 5 + 60_000
+
+
+def test_an_unknown_status_is_named_on_the_card() -> None:
+    scene = Scene()
+    scene.queue_up()
+    scene.push(201, requestId=REQUEST, requestStatus=9)
+    assert scene.card[0] == "status.other"
+    assert scene.card_args["code"] == 9
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_messages_of_a_request_that_webchat_cancelled_are_all_given_up(count: int) -> None:
+    """Also the one under way: no agent will read it."""
+    scene = Scene()
+    events = [scene.queue_up(), *(scene.text(f"{number}") for number in range(1, count))]
+    scene.push(201, requestId=REQUEST, requestStatus=7)
+    if count > 1:
+        scene.reply()
+    assert list(scene.reported) == events
+    assert scene.state.held == ()
