@@ -135,10 +135,8 @@ def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = 
     if isinstance(phase, model.Waiting) and phase.cancel:
         cancelled(turn)
         return
-    queue_id, since = turn.policy.queue_id, turn.now
-    if isinstance(phase, model.Waiting):
-        queue_id, since = phase.queue_id, phase.since
-    unwatched = hidden(phase) or turn.now - since >= UNWATCHED
+    queue_id = phase.queue_id if isinstance(phase, model.Waiting) else turn.policy.queue_id
+    unwatched = hidden(phase) or turn.now - phase.since >= UNWATCHED
     leave(turn)
     if hidden(phase):
         if not hopeless:
