@@ -108,8 +108,7 @@ class CatchUp:
                 broken = await self._is_broken_within(LOOKS[looks])
             if not broken:
                 began, late = self.clock.now(), await self._late_rooms()
-                recent = [(one, host, since) for one, host in self.engine.recent_rooms()]
-                whole = await self._look([*late, *recent])
+                whole = await self._look(since, self.engine.recent_rooms(), late)
                 took = min((self.clock.now() - began) / 1000, LOOKS[1])
                 broken, looks = self.held.is_set() or self.outage.is_set(), looks + 1
                 if whole or (looks == len(LOOKS) and not broken):
@@ -124,7 +123,7 @@ class CatchUp:
             began, late = self.clock.now(), await self._late_rooms()
             since, quiet = await self._note(began), quiet + WELL
             if late or quiet % QUIET == 0:
-                await self._look(late)
+                await self._look(since, (), late)
         return since
 
     async def _is_broken_within(self, seconds: float) -> bool:
@@ -168,11 +167,17 @@ class CatchUp:
         self.behind.update(rooms)
         return []
 
-    async def _look(self, rooms: Sequence[tuple[RoomId, UserId, int]]) -> bool:
-        """Read rooms, each since a time, and all invitations; False if some need another look."""
+    async def _look(
+        self,
+        since: int,
+        rooms: Sequence[tuple[RoomId, UserId]],
+        late: Sequence[tuple[RoomId, UserId, int]],
+    ) -> bool:
+        """Read all rooms and invitations once; False if some failed and need another look."""
         hosts = self.users.hosts()
-        looks: list[tuple[Mapping[str, str], Callable[[], Awaitable[None]]]] = [
-            *(({"room": one}, partial(self._look_into, one, host, at)) for one, host, at in rooms),
+        looks: list[tuple[Mapping[str, str], Callable[[], Awaitable[object]]]] = [
+            *(({"room": one[0]}, partial(self._look_behind, *one)) for one in late),
+            *(({"room": one}, partial(self._look_into, one, host, since)) for one, host in rooms),
             *(({"user": host}, partial(self._look_for_invitations, host)) for host in hosts),
         ]
         whole = True
@@ -235,8 +240,16 @@ class CatchUp:
                 )
         await self.store.save_fact(name, now)
 
-    async def _look_into(self, room_id: RoomId, host: UserId, since: int) -> None:
-        """Accept the room's unknown events, back to a known one that was sent before `since`."""
+    async def _look_behind(self, room_id: RoomId, host: UserId, since: int) -> None:
+        """Read a room with late events, until nothing is found: Synapse fetches 100 at a time."""
+        if await self._look_into(room_id, host, since):
+            self.behind.setdefault(room_id, since)
+
+    async def _look_into(self, room_id: RoomId, host: UserId, since: int) -> int:
+        """Accept the room's unknown events, back to a known one that was sent before `since`.
+
+        Returns how many there were.
+        """
         oldest = self.clock.now() - self.reach()
         found: list[Arrived] = []
         before, gap = "", False
@@ -263,6 +276,7 @@ class CatchUp:
         new = await self.engine.accept_events(found[::-1]) if found else 0
         if new:
             _log.info("found events that the homeserver had not delivered", room=room_id, count=new)
+        return new
 
     def _sent(self, event: Raw) -> int:
         """Return when an event was sent, by the bridge's clock if the homeserver tells its age."""
