@@ -141,8 +141,6 @@ class Engine:
         self._dirty: dict[RoomId, Room] = {}
         self._under_way: list[Room] = []
         """Rooms whose commit is being written."""
-        self._going_on = 0
-        """Number of durable groups whose effects have yet to start."""
         self._writing = False
         """True while the engine runs and makes commits."""
         self._urgent = False
@@ -240,7 +238,7 @@ class Engine:
     @property
     def _has_work(self) -> bool:
         """True while work is running or a write is pending."""
-        ours = self._owned or self._dirty or self._under_way or self._going_on
+        ours = self._owned or self._dirty or self._under_way
         return bool(ours) or any(room.at_work for room in self._rooms.values())
 
     # --- other processes ----------------------------------------------------------------------
@@ -588,10 +586,14 @@ class Engine:
             self._committed([])
 
     def _committed(self, answers: list[Answer]) -> None:
+        """Tell the rooms, which start the effects that have become durable.
+
+        Calls are written before the homeserver gets its answer: it sends the next transaction at
+        once, and a message whose room awaits a reply has to be held, which costs a second step.
+        """
         if not self._writing:  # `run` has failed all waiters
             return
-        written, self._under_way = self._under_way, []
-        for room, answer in zip(written, answers, strict=True):
+        for room, answer in zip(self._under_way, answers, strict=True):
             try:
                 if isinstance(answer, StoreError):
                     room.failed(answer)
@@ -600,22 +602,9 @@ class Engine:
             except Exception:  # noqa: BLE001 - logged; the other rooms must not suffer
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
-        loop = asyncio.get_running_loop()
+        self._under_way = []
         if self._urgent:
-            loop.call_soon(self._commit)
-        # After the waiters, so that their peers get the acknowledgements first.
-        self._going_on += 1
-        loop.call_soon(self._go_on, written)
-
-    def _go_on(self, rooms: Sequence[Room]) -> None:
-        """Start the effects that have become durable."""
-        self._going_on -= 1
-        for room in rooms:
-            try:
-                room.go_on()
-            except Exception:  # noqa: BLE001 - as above
-                self._log.exception("unexpected error after a commit", room=room.room_id)
-                room.look()
+            asyncio.get_running_loop().call_soon(self._commit)
 
     # --- rooms --------------------------------------------------------------------------------
 

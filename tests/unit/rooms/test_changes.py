@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from bridge.ids import RoomId
+from bridge.ids import EventId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.record import Order
 from bridge.rooms.rules import as_strings, settings_of_event
@@ -22,14 +22,18 @@ from tests.unit.rooms.test_crashes import (
 )
 
 
-def senders(world: FatefulWorld) -> list[Sender]:
-    """Senders of commands, state events and orders per room; each has a setting of its own."""
+def senders(world: FatefulWorld, numbers: dict[EventId, int]) -> list[Sender]:
+    """Senders of commands, state events and orders per room; each has a setting of its own.
+
+    `numbers`: gets each command's number.
+    """
 
     def commands(room: RoomId) -> Callable[[Engine, int], Awaitable[object]]:
         typed = [
             world.event(text=f"!wc config set text.greeting c{number}", room_id=room)
             for number in range(WORDS)
         ]
+        numbers.update({event_id: number for number, (_, event_id, _) in enumerate(typed)})
         return lambda engine, number: engine.accept_events([typed[number]])
 
     def states(room: RoomId) -> Callable[[Engine, int], Awaitable[object]]:
@@ -60,7 +64,8 @@ async def test_settings_audit_and_state_event_agree(seed: int) -> None:
     fate = Fate(seed)
     world = FatefulWorld(fate, PATIENT_RULES)
     world.matrix.level = 50
-    await live_and_die(world, fate, senders(world))
+    numbers: dict[EventId, int] = {}
+    await live_and_die(world, fate, senders(world, numbers))
     for room in ROOMS:
         settings = (await world.stored(room)).settings
         told = (await world.writing.changes(room, limit=10_000))[::-1]
@@ -72,7 +77,15 @@ async def test_settings_audit_and_state_event_agree(seed: int) -> None:
         assert replayed == as_strings(settings)
         assert settings_of_event(world.matrix.configured[room], PATIENT_RULES) == settings
         times = Counter((one.way, one.after) for one in told if one.after)
-        assert [times["command", f"c{number}"] for number in range(WORDS)] == [1] * WORDS
+        # A command is refused if the homeserver did not tell in time who may configure the room.
+        refused = Counter(
+            numbers[one.reply_to]
+            for one in world.matrix.posted
+            if one.room_id == room and one.text == "refused.standing_unknown"
+            if one.reply_to in numbers
+        )
+        ends = [times["command", f"c{number}"] + refused[number] for number in range(WORDS)]
+        assert ends == [1] * WORDS
         assert [times["state", f"s{number}"] for number in range(WORDS)] == [1] * WORDS
         # An order is repeated after a StoreError, though it may have been stored.
         assert all(times["api", f"o{number}"] for number in range(WORDS))
