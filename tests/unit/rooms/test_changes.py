@@ -22,10 +22,10 @@ from tests.unit.rooms.test_crashes import (
 )
 
 
-def senders(world: FatefulWorld, numbers: dict[EventId, int]) -> list[Sender]:
+def senders(world: FatefulWorld, values: dict[EventId, str]) -> list[Sender]:
     """Senders of commands, state events and orders per room; each has a setting of its own.
 
-    `numbers`: gets each command's number.
+    `values`: gets what each event sets.
     """
 
     def commands(room: RoomId) -> Callable[[Engine, int], Awaitable[object]]:
@@ -33,7 +33,7 @@ def senders(world: FatefulWorld, numbers: dict[EventId, int]) -> list[Sender]:
             world.event(text=f"!wc config set text.greeting c{number}", room_id=room)
             for number in range(WORDS)
         ]
-        numbers.update({event_id: number for number, (_, event_id, _) in enumerate(typed)})
+        values.update({event_id: f"c{number}" for number, (_, event_id, _) in enumerate(typed)})
         return lambda engine, number: engine.accept_events([typed[number]])
 
     def states(room: RoomId) -> Callable[[Engine, int], Awaitable[object]]:
@@ -41,6 +41,7 @@ def senders(world: FatefulWorld, numbers: dict[EventId, int]) -> list[Sender]:
             {"texts": {"closed": f"s{number}"}} for number in range(WORDS)
         ]
         sent = [world.event("configure", content=one, room_id=room) for one in contents]
+        values.update({event_id: f"s{number}" for number, (_, event_id, _) in enumerate(sent)})
 
         def deliver(engine: Engine, number: int) -> Awaitable[object]:
             if contents[number]:  # set in the room when it is sent
@@ -64,8 +65,8 @@ async def test_settings_audit_and_state_event_agree(seed: int) -> None:
     fate = Fate(seed)
     world = FatefulWorld(fate, PATIENT_RULES)
     world.matrix.level = 50
-    numbers: dict[EventId, int] = {}
-    await live_and_die(world, fate, senders(world, numbers))
+    values: dict[EventId, str] = {}
+    await live_and_die(world, fate, senders(world, values))
     for room in ROOMS:
         settings = (await world.stored(room)).settings
         told = (await world.writing.changes(room, limit=10_000))[::-1]
@@ -77,15 +78,15 @@ async def test_settings_audit_and_state_event_agree(seed: int) -> None:
         assert replayed == as_strings(settings)
         assert settings_of_event(world.matrix.configured[room], PATIENT_RULES) == settings
         times = Counter((one.way, one.after) for one in told if one.after)
-        # A command is refused if the homeserver did not tell in time who may configure the room.
+        # A change is refused if the homeserver did not tell in time who may configure the room.
         refused = Counter(
-            numbers[one.reply_to]
+            values[one.reply_to]
             for one in world.matrix.posted
             if one.room_id == room and one.text == "refused.standing_unknown"
-            if one.reply_to in numbers
+            if one.reply_to in values
         )
-        ends = [times["command", f"c{number}"] + refused[number] for number in range(WORDS)]
-        assert ends == [1] * WORDS
-        assert [times["state", f"s{number}"] for number in range(WORDS)] == [1] * WORDS
+        for way, kind in (("command", "c"), ("state", "s")):
+            ends = [f"{kind}{number}" for number in range(WORDS)]
+            assert [times[way, one] + refused[one] for one in ends] == [1] * WORDS
         # An order is repeated after a StoreError, though it may have been stored.
         assert all(times["api", f"o{number}"] for number in range(WORDS))
