@@ -28,6 +28,8 @@ CALM = 40.0
 IDLE = 10.0
 TURNS, TIMES = 2, 3
 """Texts per room in a measurement; number of measurements, of which the median counts."""
+RECEIPTS = 12.0
+"""Seconds after which the read receipts of a measurement are out, so that none saves the next's."""
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -64,11 +66,12 @@ async def grow(
         await asyncio.sleep(CALM if rooms >= 1_000 else CALM / 10)
         memory, idle = subject.memory(), await _idle(subject)
         column = replace(COLUMNS["in10"], messages=rooms * TURNS)
-        figures = [
-            await measure(subject, column, f"among{rooms}x{time}", rooms, None)
-            for time in range(TIMES)
-        ]
-        cpu = statistics.median(figure.cpu for figure in figures)
+        costs: list[float] = []
+        for time in range(TIMES):
+            figure = await measure(subject, column, f"among{rooms}x{time}", rooms, None)
+            costs.append(figure.cpu)
+            await asyncio.sleep(RECEIPTS)
+        cpu = statistics.median(costs)
         kib = (memory - empty) / rooms
         found.append(Size(rooms, kib, opening, idle, cpu, memory / 1024))
         say(
