@@ -89,8 +89,8 @@ _UNSAID = ("agents.renamed", "chat.agent_left")
 LONGEST_NUMBER = 40
 """Maximum characters of a message id in an anchor; longer ids are not remembered."""
 FEDERATED = 3.0
-"""Seconds before an invitation from another server is accepted. A join that comes sooner is refused
-if that server has not stored the invitation yet, and never sees a message written meanwhile."""
+"""Seconds before an invitation from another server is answered. A join or refusal that comes sooner
+fails if that server has not stored the invitation yet; a joined host would miss messages, too."""
 FETCH_TRIES = 4
 """Attempts to fetch an agent's file before the customer is told that it is missing."""
 ICON_LIMIT = 2 * 1024 * 1024
@@ -460,8 +460,7 @@ class Delivery:
 
     async def _enter(self, effect: EnterRoom) -> Done:
         where, host = effect.into or self.record.matrix_id, effect.host
-        if server_of(effect.inviter) != server_of(host):
-            await self._room.pause(FEDERATED)
+        await self._until_stored(effect.inviter, host)
         entry = await self._matrix.enter(where, host, effect.inviter, encrypt=effect.encrypt)
         earlier = [
             Came(MatrixEvent(raw), event_id)
@@ -470,6 +469,11 @@ class Delivery:
         ]
         order = tuple(EventId(one.key) for one in earlier if one.key is not None)
         return Done(came=(*earlier, Came(replace(entry.found, order=order))))
+
+    async def _until_stored(self, inviter: UserId, host: UserId) -> None:
+        """Wait until the inviter's homeserver has stored its invitation (`FEDERATED`)."""
+        if server_of(inviter) != server_of(host):
+            await self._room.pause(FEDERATED)
 
     async def _leave(self, order: LeaveRoom | model.AgentsLeft) -> Done:
         """Leave the room; not being a member is no error.
@@ -482,6 +486,7 @@ class Delivery:
         log = _log.bind(room=self._room.room_id)
         if order.why:
             log.info("invitation refused", inviter=order.inviter, why=order.why)
+            await self._until_stored(order.inviter, order.users[0])
         users, where = order.users, order.former or self.record.matrix_id
         if order.former is not None:
             chats = self.record.chats

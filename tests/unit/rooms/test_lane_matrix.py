@@ -298,6 +298,17 @@ async def test_an_invitation_from_another_server_is_accepted_after_a_pause() -> 
     assert (await world.stored()).membership is Membership.JOINED
 
 
+async def test_an_invitation_of_a_stranger_from_another_server_is_declined_after_a_pause() -> None:
+    """A refusal that comes before that server has stored the invitation never reaches its user."""
+    world = World()
+    async with world.running() as engine:
+        await engine.accept_events([world.event("invite", whom=BOT, sender=STRANGER)])
+        await world.clock.turn(FEDERATED - 0.1)
+        assert world.matrix.requests == []
+        await world.clock.turn(0.1)
+        assert world.matrix.requests == [f"leave {ROOM} {BOT}"]
+
+
 async def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
     world = World()
     async with world.running() as engine:

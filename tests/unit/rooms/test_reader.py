@@ -31,6 +31,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.surroundings import MOST_PENDING
+from bridge.rooms.to_matrix import FEDERATED
 from bridge.rooms.visit import Came, Visit
 from bridge.texts import Texts
 from bridge.webchat.frames import ChatStarted, CloseSession, Received, SessionClosed
@@ -499,7 +500,7 @@ async def test_an_invitation_by_a_stranger_to_the_old_room_moves_nothing(who: st
         await moves(world, engine)
         bob = world.event("invite", room_id=SECOND, whom=BOT, sender=who)
         await engine.accept_events([bob])
-        await quiet()
+        await world.clock.turn(FEDERATED)
         other = await world.stored(SECOND)
         assert (other.settings, other.conversation) == (RoomSettings(), Conversation())
         await engine.accept_events([world.invitation(SECOND)])
