@@ -713,7 +713,7 @@ class Sharing:
             key = one_time_key(device, wire.mapping(listed, device.user, device.device_id))
             if key:
                 claimed[device] = key
-            elif (server := device.user.partition(":")[2]) in away:
+            elif (server := server_of(device.user)) in away:
                 self._away.spend(server, now)
                 LOG.info("a homeserver does not answer for its one-time keys", user=device.user)
             else:
@@ -723,7 +723,7 @@ class Sharing:
 
     def _answers(self, device: Device, now: int) -> bool:
         """False for some time after the device's homeserver did not answer a claim."""
-        return self._away.left(device.user.partition(":")[2], now)
+        return self._away.left(server_of(device.user), now)
 
 
 def _sealed(own: OwnDevice, found: _Outbound, room_id: RoomId, event: tuple[str, Json]) -> Json:
