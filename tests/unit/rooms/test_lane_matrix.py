@@ -52,6 +52,12 @@ pytestmark = pytest.mark.asyncio
 JUN = Agent(AgentId("K00021"), "Jun")
 
 
+async def queued(world: World) -> None:
+    """Store the room as waiting in a queue."""
+    now = world.clock.now()
+    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))
+
+
 async def test_a_repeat_posts_nothing_twice() -> None:
     """The outcome is lost with the process; the next one uses the same transaction id."""
     store = FlakyStore()
@@ -521,8 +527,7 @@ async def test_a_callback_is_offered_with_a_bell_reaction() -> None:
     queues = (SALES.model_copy(update={"hours": hours}), RETURNS)
     policy = Policy(hours={QueueId(1): parse_hours(hours)})
     world = World(rules=msgspec.structs.replace(RULES, queues=queues, policy=policy))
-    now = world.clock.now()
-    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))
+    await queued(world)
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", Received(QueueStatus(RequestId(9001), 6, None)))
         await quiet()
@@ -535,8 +540,7 @@ async def test_a_callback_is_offered_with_a_bell_reaction() -> None:
 async def test_the_end_of_a_long_wait_is_a_new_message_that_notifies() -> None:
     """Nobody notices an edit. The former card no longer says that the customer is waiting."""
     world = World()
-    now = world.clock.now()
-    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))
+    await queued(world)
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", Received(QueueStatus(RequestId(9001), 0, 3)))
         await quiet()
@@ -558,8 +562,7 @@ async def test_the_end_of_a_long_wait_is_a_new_message_that_notifies() -> None:
 async def test_the_reaction_below_a_queue_card_is_removed_when_the_chat_starts() -> None:
     """❌ while the customer waits; not during a chat."""
     world = World()
-    now = world.clock.now()
-    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))
+    await queued(world)
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", Received(QueueStatus(RequestId(9001), 0, 3)))
         await quiet()
