@@ -7,16 +7,16 @@ meanwhile is kept. Times and durations are ms. No function here makes a call (se
 *The queue card* is one message, edited in place. A new position is shown at once; otherwise it is
 refreshed once a minute, and after ten minutes every five, because each edit is an event in the
 room. Finally it says how the request ended (`show_end`), after a long wait in a new message that
-notifies the customer. While the card is near (`is_near`), a
-message that gets the same refusal again is only counted on it.
+notifies the customer. While the card is near (`is_near`), a message that gets the same refusal
+again is only counted on it.
 
 *A callback* is offered if WebChat says "closed" (-3, status 6) or "no agent" (-5, status 5), or if
-a request was given up because WebChat was away for too long (`calls.give_up`). If the
-customer wants it, the bridge requests a chat by itself: when the queue opens, if the operator gave
-its hours, else with growing back-off. It ends with a chat, with `cancel`, with a permanent refusal,
-or at its limit, and the customer is told each time. A message from the customer still requests a
-chat at once; the callback remains. The bridge's own request is `hidden` until it has been queued
-for a moment or an agent is there.
+a request was given up because WebChat was away for too long (`calls.give_up`). If the customer
+wants it, the bridge requests a chat by itself: when the queue opens, if the operator gave its
+hours, else with growing back-off. It ends with a chat, with `cancel`, with a permanent refusal, or
+at its limit, and the customer is told each time. A message from the customer still requests a chat
+at once; the callback remains. The bridge's own request is `hidden` until it has been queued for a
+moment or an agent is there.
 
 *A refused request* may still be accepted by an agent (reference 2.3, status 2; `linger`). For a
 while the link stays open and the request is remembered: any news but its end puts the customer back
