@@ -77,6 +77,7 @@ docs: .cache/docs/.done
 
 # Beside heisenbridge too, where ngircd is installed. ONLY=columns,sessions: those parts alone;
 # BEFORE=path: beside another checkout; ACCEPT=1: ratios may be worse than in the last run of git.
+# Figures for git come from the image's Python: in a fresh clone, make bench PYTHON=python3.13.
 # The other programs of tests/bench run by name.
 bench: $(VENV)/.test
 	$(PY) -m tests.bench.bench_bridge $(ROUNDS) $(if $(ONLY),--only $(ONLY)) \

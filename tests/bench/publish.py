@@ -1,8 +1,8 @@
 """Publish a complete run: compare it with the last one in git, then write the tables and the page.
 
 `python -m tests.bench.publish FILE…` does so with the JSON of one or more runs; of several, later
-parts replace earlier ones. It lists each ratio that got worse by more than a fifth, and then does
-not publish the run without `--accept`.
+parts replace earlier ones. It lists each ratio that got worse by more than a fifth, and a Python
+that is not the image's, and then does not publish the run without `--accept`.
 
 A ratio is a figure of the bridge divided by another program's in the same round, or a figure that
 does not depend on the machine's speed, such as memory. A figure with a ratio to both the lean
@@ -70,10 +70,13 @@ def publish(
         root: the checkout to write into.
     """
     lines = worse(before, report) if before is not None else []
+    ours, images = report.machine["python"], image_python()
+    if not ours.startswith(f"{images}."):
+        lines.append(f"measured on Python {ours}, but operators run the image's {images}")
     for line in lines:
         say(line)
     if lines and not accept:
-        say(f"{len(lines)} ratios got worse by more than a fifth: nothing published (--accept)")
+        say("nothing published (--accept)")
         return 1
     source = RESULTS / f"{_commit(report)}.json"
     (root / source).write_bytes(report.encoded())
@@ -133,6 +136,15 @@ class Ratio:
         """Whether it got worse by more than `WORSE`."""
         now, then = self.value, before.value
         return now > then * WORSE if self.more_is_worse else now * WORSE < then
+
+
+def image_python() -> str:
+    """Return the Python version of the container image, such as "3.13"."""
+    found = re.search(
+        r"^FROM python:([0-9.]+)-slim", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
+    assert found is not None, "Dockerfile: no line FROM python:…-slim"
+    return found[1]
 
 
 def worse(before: Report, now: Report) -> list[str]:

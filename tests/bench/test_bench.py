@@ -15,7 +15,7 @@ import pytest
 from tests.bench.bench_bridge import crypto
 from tests.bench.bench_enterprises import Slice, ratio, verdict
 from tests.bench.columns import COLUMNS, Figure, measure
-from tests.bench.publish import IMAGES, PAGE, RESULTS, publish, read, sections, worse
+from tests.bench.publish import IMAGES, PAGE, RESULTS, image_python, publish, read, sections, worse
 from tests.bench.report import Part, Report, Row, cpu, tables
 from tests.bench.sessions import Size
 from tests.bench.soak import Look, Soak
@@ -77,7 +77,8 @@ def test_a_storm_that_exceeds_its_timeout_can_be_read_back() -> None:
 
 def made_up(costs: Mapping[str, float], *, rate: float = 100, kib: float = 30) -> Report:
     """Return a report with one round of one column, and one size of live sessions on SQLite."""
-    report = Report({"commit": "abc", "when": "2026-11-27"}, rounds=1, rooms=ROOMS)
+    machine = {"commit": "abc", "when": "2026-11-27", "python": f"{image_python()}.1"}
+    report = Report(machine, rounds=1, rooms=ROOMS)
     for name, cost in costs.items():
         carried = rate if name == "SQLite" else 100
         figure = Figure(100, cost, None, carried, 0, 0, 0, 0, 0, 0, 0)
@@ -139,6 +140,10 @@ def test_a_run_with_worse_ratios_is_published_only_if_it_is_accepted(tmp_path: P
     assert worse(again, slow) == []
     assert publish(again, slow, accept=False, say=said.append, root=tmp_path) == 0
     assert page.read_text(encoding="utf-8") == text
+    # Operators run the image's Python, and another one shifts all ratios.
+    again.machine["python"] = "3.9.1"
+    assert publish(again, slow, accept=False, say=said.append, root=tmp_path) == 1
+    assert said[-2].startswith("measured on Python 3.9.1, ")
 
 
 def test_parts_of_a_newer_run_replace_those_of_a_report() -> None:
