@@ -75,7 +75,7 @@ from bridge.webchat.frames import (
     SessionClosed,
 )
 from bridge.webchat.http import HistoryEntry
-from tests.unit.conversation.witness import Witness
+from tests.unit.conversation.witness import ROBOT_NOTE, Witness
 
 STEPS = int(os.environ.get("WALK_STEPS", "200000"))
 WALKS = 40
@@ -237,7 +237,7 @@ class Walk:
 
     def _consulted(self) -> Consulted:
         event_id = self.random.choice([*self._questions(), EventId("$none")])
-        note = self.random.choice(["", "(the robot: no)"])
+        note = self.random.choice(["", ROBOT_NOTE])
         return Consulted(event_id, note, self.random.choice(list(Silence)))
 
     def _said_again(self) -> Said:

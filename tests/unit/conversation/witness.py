@@ -40,10 +40,12 @@ from bridge.conversation.model import (
     Chatting,
     Consulted,
     Conversation,
+    CustomerText,
     Delivered,
     Effect,
     EndPoll,
     FetchHistory,
+    Held,
     Input,
     Offer,
     Queued,
@@ -66,9 +68,9 @@ from bridge.texts import LANGUAGES, Texts
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import SendMessage, SendPreMessage, Text
 
+ROBOT_NOTE = "(the robot: no)"
+"""The robot's answer to each question that it cannot answer."""
 _SETTLES_NOTHING = {ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN}
-
-
 _PINGS = {
     "queue.next",
     "callback.given_up",
@@ -92,6 +94,11 @@ def _same_agent(before: Conversation, after: Conversation) -> bool:
     if isinstance(old, Queued) and isinstance(new, Requesting):
         return new.adopt_at is not None
     return isinstance(new, Queued | Chatting | Requesting)
+
+
+def _is_answer(held: Held) -> bool:
+    """Whether a piece is the robot's answer, which follows its question."""
+    return isinstance(held.content, CustomerText) and held.content.text == ROBOT_NOTE
 
 
 class Witness:
@@ -297,7 +304,9 @@ class Witness:
         if order > self._newest_sent:
             self._newest_sent = order
         else:
-            assert order in self._sent, "overtaken by what was typed later"
+            # A former agent had the question; the robot has answered it since.
+            answers = order - 1 in self._sent and _is_answer(asked.held)
+            assert order in self._sent or answers, "overtaken by what was typed later"
         self._sent.add(order)
 
     def _note_withdrawn(self, before: Conversation, happened: Withdrawn) -> None:
