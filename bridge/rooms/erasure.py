@@ -20,6 +20,7 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -40,7 +41,7 @@ from bridge.rooms.record import (
     Stored,
 )
 from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
-from bridge.rooms.store import Change, Commit, StoreError, StorePort
+from bridge.rooms.store import Change, Commit, StoredRoom, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades
 from bridge.rooms.visit import Visit, record_in, stored_as
 
@@ -205,7 +206,9 @@ async def erase(
             await _erase_here(store, room_id, clock.now(), stay=wish.stay)
     if person is not None and ended:
         await store.eraser.erase_person(person)
-    if ended and not await store.eraser.overwrite(at_all_cost=running is None):
+    if not ended:
+        report.kept += await _unreadable(store, rooms)
+    elif not await store.eraser.overwrite(at_all_cost=running is None):
         report.kept.append(_IN_FILE)
     after = await survey(store, wish.subject, is_ours)
     report.left, report.chatting = after.found, after.chatting
@@ -234,7 +237,7 @@ async def _is_pending(store: StorePort, room_id: RoomId, key: str) -> bool:
     found = await store.load(room_id)
     if any(row.key == key for row in found.inputs):
         return True
-    return record_in(found.room, room_id).gone_at is not None
+    return _readable(found.room, room_id).gone_at is not None
 
 
 async def carry_out(around: Surroundings, visit: Visit, order: EraseRoom | ErasePerson) -> None:
@@ -339,7 +342,7 @@ async def commit_alone(store: StorePort, commit: Commit) -> None:
 async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, now: int) -> None:
     lines, known = await store.eraser.lines_of(room_id, person)
     stored = (await store.load(room_id)).room
-    if stored is not None and stored.record:
+    if stored is not None and stored.record and not await _unreadable(store, [room_id]):
         record = record_in(stored, room_id)
         events = _with_waiting(known, record, person)
         record = cards.unasked(without_person(record, person), events)
@@ -382,7 +385,26 @@ def places_of(record: RoomRecord, upgrades: Upgrades) -> list[RoomId]:
 
 
 async def _record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
-    return record_in((await store.load(room_id)).room, room_id)
+    return _readable((await store.load(room_id)).room, room_id)
+
+
+def _readable(stored: StoredRoom | None, room_id: RoomId) -> RoomRecord:
+    """Decode the record of a row; an empty one if that is impossible."""
+    with suppress(ValueError):
+        return record_in(stored, room_id)
+    return RoomRecord(room_id)
+
+
+async def _unreadable(store: StorePort, rooms: Iterable[RoomId]) -> list[Kept]:
+    """Return the records that cannot be decoded, and so do not tell what they hold."""
+    found = []
+    for room_id in rooms:
+        try:
+            record_in((await store.load(room_id)).room, room_id)
+        except ValueError:
+            why = "it cannot be read: stop the bridge, then erase the whole room"
+            found.append(Kept("record of the room", f"room {room_id}", why))
+    return found
 
 
 async def _add_room(
@@ -396,6 +418,7 @@ async def _add_room(
     if record.customer == person and all(one.user == person for one in record.people):
         report.rooms.append(room_id)
         return {}
+    report.kept += await _unreadable(store, [room_id])
     lines, known = await store.eraser.lines_of(room_id, person)
     noted = without_person(record, person) != record or bool(_with_waiting((), record, person))
     if lines or noted:

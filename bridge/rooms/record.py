@@ -468,10 +468,11 @@ def thread_in_use(record: RoomRecord, now: int) -> Thread | None:
 
 
 def load_record(data: bytes) -> RoomRecord:
-    """Decode a record; raises ValueError if it is none, or was written by a newer version."""
+    """Decode a record; raises MsgspecError if it is none, or was written by a newer version."""
     record = _decoder.decode(data)
     if record.version > RECORD_VERSION:
-        raise ValueError(f"room record has version {record.version}, newer than this bridge")
+        why = f"room record has version {record.version}, newer than this bridge"
+        raise msgspec.ValidationError(why)
     return record
 
 

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST
 
 ROOM = RoomId("!room:example.org")
+UNREADABLE = (b"{{", b'{"is":"RoomRecord","room_id":"!room:example.org","version":99}')
+"""Records: a damaged one, and one of a later version."""
 EVENT = "$a-very-long-event-id-that-must-not-be-cut-or-folded-in-a-pipe:example.org"
 
 
@@ -181,16 +184,27 @@ def test_a_file_that_is_no_database_is_18(folder: Folder) -> None:
     assert result.exit_code == 18
 
 
-@pytest.mark.parametrize("command", [("order", ROOM, "status"), ("erase", ROOM, "--yes")])
-def test_a_record_that_cannot_be_read_is_18(folder: Folder, command: tuple[str, ...]) -> None:
-    async def spoil(store: SqlStore) -> None:
-        room = StoredRoom(ROOM, b"{{", live=False, phase="Idle", customer="@ada:example.org")
-        await flow.step(store, room, now=1)
-
-    do(folder, spoil)
-    result = folder.run_here(*command)
+@pytest.mark.parametrize("record", UNREADABLE)
+def test_a_record_that_cannot_be_read_is_18(folder: Folder, record: bytes) -> None:
+    do(folder, partial(spoil, record))
+    result = folder.run_here("order", ROOM, "status")
     assert result.exit_code == 18, result.output
     assert result.stderr.startswith("database: a stored value cannot be read")
+
+
+@pytest.mark.parametrize("record", UNREADABLE)
+def test_a_room_whose_record_cannot_be_read_is_erased(folder: Folder, record: bytes) -> None:
+    do(folder, partial(spoil, record))
+    result = folder.run_here("erase", ROOM, "--yes", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["done"], report["rooms"], report["left"]) == (True, [ROOM], {})
+    assert "cannot be read" not in result.stdout
+
+
+async def spoil(record: bytes, store: SqlStore) -> None:
+    room = StoredRoom(ROOM, record, live=False, phase="Idle", customer="@ada:example.org")
+    await flow.step(store, room, now=1)
 
 
 def test_a_database_in_a_missing_folder_is_14(folder: Folder) -> None:

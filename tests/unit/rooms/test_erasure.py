@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -760,3 +761,34 @@ async def test_the_room_of_another_process_is_erased_by_that_process() -> None:
             await world.clock.turn(0.5)
         assert (await task).done
     assert left(world) == []
+
+
+async def spoiled(world: World) -> bytes:
+    """Store a room whose record is cut short, and names its customer all the same."""
+    await full(world)
+    cut = dump_record(await world.stored())[:-1]
+    world.store.write("UPDATE rooms SET record = ?", cut)
+    return cut
+
+
+async def test_a_running_bridge_cannot_erase_a_room_whose_record_cannot_be_read() -> None:
+    world = World()
+    await spoiled(world)
+    async with world.running() as engine:
+        report = await erased(world, engine, ROOM)
+    assert (report.done, report.rooms) == (False, [ROOM])
+    assert [one.where for one in report.kept if "cannot be read" in one.why] == [f"room {ROOM}"]
+    report = await erased(world, None, ROOM)
+    assert (report.done, report.left) == (True, {})
+    assert of_room(world, ROOM) == []
+
+
+@pytest.mark.parametrize("running", [False, True])
+async def test_a_record_that_cannot_be_read_may_be_a_persons(*, running: bool) -> None:
+    world = World()
+    cut = await spoiled(world)
+    async with world.running() if running else nullcontext() as engine:
+        await erased(world, engine, ADA)
+        report = await survey(world.store, ADA, is_ours)
+    assert [one.where for one in report.kept if "cannot be read" in one.why] == [f"room {ROOM}"]
+    assert [row["record"] for row in world.store.rows("rooms")] == [cut]
