@@ -56,7 +56,7 @@ from bridge.rooms.store import Change, Commit, DeadLetter, NewInput, StorePort
 from bridge.rooms.surroundings import SystemClock, Upgrades
 from bridge.storage import transfer
 from bridge.storage.migrate import SCHEMA_VERSION
-from bridge.storage.query import AlreadyInUse, CorruptDatabaseError
+from bridge.storage.query import UNREADABLE, AlreadyInUse, CorruptDatabaseError
 from bridge.storage.sqlstore import (
     SqlStore,
     described,
@@ -98,8 +98,7 @@ def with_store(
     except AlreadyInUse:
         raise AlreadyInUse(f"a bridge is using {described(url)}: stop it first") from None
     except msgspec.MsgspecError as error:
-        why = "a stored value cannot be read (it is damaged, or of a later version)"
-        raise CorruptDatabaseError(f"{why}: {error}") from error
+        raise CorruptDatabaseError(f"{UNREADABLE}: {error}") from error
 
 
 async def hand_in(store: StorePort, new: NewInput) -> None:

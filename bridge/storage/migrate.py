@@ -15,12 +15,22 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from itertools import groupby
 from operator import itemgetter
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from bridge.rooms.store import StoreError
-from bridge.storage.query import AlreadyInUse, Dialect, Engine, Query, Rows, Statement, same
+from bridge.storage.query import (
+    UNREADABLE,
+    AlreadyInUse,
+    CorruptDatabaseError,
+    Dialect,
+    Engine,
+    Query,
+    Rows,
+    Statement,
+    same,
+)
 
 SCHEMA_VERSION = 14
 """Schema version that this program works with: the number of the last file."""
@@ -117,6 +127,9 @@ class Moved(msgspec.Struct, frozen=True):
     """ms since the epoch."""
 
 
+M = TypeVar("M", Mark, Moved)
+
+
 class UnfinishedError(StoreError):
     """The database is only partly filled."""
 
@@ -137,10 +150,19 @@ class MovedError(StoreError):
         )
 
 
+def read_mark(value: str, kind: type[M]) -> M:
+    """Decode a mark; raises CorruptDatabaseError."""
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except msgspec.MsgspecError as error:
+        why = f"{UNREADABLE}: the mark of a moved or incomplete database: {error}"
+        raise CorruptDatabaseError(why) from error
+
+
 async def unfinished(engine: Engine) -> Mark | None:
     """Return the mark of a database that is being filled, or None; it must have a schema."""
     found = await engine.read(Query(_MARK, (UNFINISHED,)))
-    return msgspec.json.decode(found[0][0], type=Mark) if found else None
+    return read_mark(found[0][0], Mark) if found else None
 
 
 async def moved_to(engine: Engine) -> Moved | None:
@@ -148,7 +170,7 @@ async def moved_to(engine: Engine) -> Moved | None:
     if mark := await unfinished(engine):
         raise UnfinishedError(mark)
     found = await engine.read(Query(_MARK, (MOVED,)))
-    return msgspec.json.decode(found[0][0], type=Moved) if found else None
+    return read_mark(found[0][0], Moved) if found else None
 
 
 async def current_version(engine: Engine) -> int:

@@ -24,7 +24,7 @@ from asyncpg.protocol import protocol
 
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import Stale, StoreError, Unstorable
-from bridge.storage.migrate import MOVED, Moved, MovedError
+from bridge.storage.migrate import MOVED, Moved, MovedError, read_mark
 from bridge.storage.query import (
     STALE,
     AlreadyInUse,
@@ -185,7 +185,7 @@ class PostgresEngine:
         if await connection.fetchval("SELECT to_regclass('facts') IS NOT NULL"):
             mark = await connection.fetchval("SELECT value FROM facts WHERE name = $1", MOVED)
             if mark is not None:
-                raise Unreachable(str(MovedError(msgspec.json.decode(mark, type=Moved))))
+                raise Unreachable(str(MovedError(read_mark(mark, Moved))))
 
     async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:
         self._token = token = max(self._token + 1, self._clock.now())

@@ -278,6 +278,10 @@ class CorruptDatabaseError(StoreError):
     """The database is damaged or not a database: trust nothing until it is restored."""
 
 
+UNREADABLE = "a stored value cannot be read (it is damaged, or of a later version)"
+"""Start of a CorruptDatabaseError about a value that cannot be decoded."""
+
+
 def database_is_corrupt(error: BaseException) -> bool:
     """Return True if the error, a member of its group or a cause is a CorruptDatabaseError."""
     if isinstance(error, CorruptDatabaseError):

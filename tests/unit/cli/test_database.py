@@ -22,7 +22,7 @@ from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.rooms.record import MatrixEvent, dump_input
 from bridge.rooms.store import NewInput, SecretRow, StoredRoom
 from bridge.rooms.surroundings import SystemClock
-from bridge.storage.migrate import SCHEMA_VERSION
+from bridge.storage.migrate import MOVED, SCHEMA_VERSION, UNFINISHED
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes import flow
 from tests.support.postgres import PostgresServer
@@ -200,6 +200,20 @@ def test_a_room_whose_record_cannot_be_read_is_erased(folder: Folder, record: by
     report = json.loads(result.stdout)
     assert (report["done"], report["rooms"], report["left"]) == (True, [ROOM], {})
     assert "cannot be read" not in result.stdout
+
+
+@pytest.mark.parametrize("mark", [UNFINISHED, MOVED])
+@pytest.mark.parametrize(
+    "command", [("migrate",), ("trace", "$x"), ("migrate-db", "sqlite:///new")]
+)
+def test_a_mark_that_cannot_be_read_is_18(
+    folder: Folder, mark: str, command: tuple[str, ...]
+) -> None:
+    do(folder, lambda store: store.save_fact(mark, "{"))
+    result = folder.run_here(*command)
+    assert result.exit_code == 18, result.output
+    assert result.stderr.startswith("database: a stored value cannot be read")
+    assert "the mark of a moved or incomplete database" in result.stderr
 
 
 async def spoil(record: bytes, store: SqlStore) -> None:
