@@ -363,6 +363,8 @@ async def test_a_room_whose_row_was_erased_meanwhile_starts_anew() -> None:
         for table in ("rooms", "journal"):
             world.store.write(f"DELETE FROM {table}")  # noqa: S608 - our own
         one.reload_shards(ALL)
+        await quiet()
+        assert world.link.kept == set()
         await one.accept_events([world.invitation()])
         await quiet()
         assert (await world.stored()).customer
