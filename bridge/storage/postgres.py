@@ -167,25 +167,33 @@ class PostgresEngine:
                     await asyncio.sleep(0.2)
         if self.shards is not None and self._intake.begin is None:
             await self.shards.prove()
-            self._intake.begin = self.shards.listen_on
+            self._intake.begin = self._listen
 
     async def _take_claim(self, connection: asyncpg.Connection) -> None:
         await connection.execute(END_SESSION, self._session)
         # The previous session holds this lock until it has ended, and its claim with it.
         await connection.execute(MARK, self._session, timeout=FORMER_SECONDS)
-        if not await connection.fetchval(CLAIM if self.shards is None else SHARED_CLAIM):
-            raise AlreadyInUse
+        await self._hold_claim(connection)
         if self.shards is not None:
             await self.shards.locks.begin(connection, self._session)
+
+    async def _hold_claim(self, connection: asyncpg.Connection) -> None:
+        if not await connection.fetchval(CLAIM if self.shards is None else SHARED_CLAIM):
+            raise AlreadyInUse
 
     async def _claim_again(self, connection: asyncpg.Connection) -> None:
         """Take the claim in a new session. Unreachable if the database was moved meanwhile."""
         await self._take_claim(connection)
         # Without the table, this is the first start on an empty database.
         if await connection.fetchval("SELECT to_regclass('facts') IS NOT NULL"):
-            mark = await connection.fetchval("SELECT value FROM facts WHERE name = $1", MOVED)
-            if mark is not None:
-                raise Unreachable(str(MovedError(read_mark(mark, Moved))))
+            await _check_not_moved(connection)
+
+    async def _listen(self, connection: asyncpg.Connection) -> None:
+        """Begin a session of the intake: it holds the claim too, as it may outlive the writer's."""
+        assert self.shards is not None  # noqa: S101 - the intake is theirs
+        await self._hold_claim(connection)
+        await _check_not_moved(connection)
+        await self.shards.listen_on(connection)
 
     async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:
         self._token = token = max(self._token + 1, self._clock.now())
@@ -290,6 +298,12 @@ class PostgresEngine:
         finally:
             for channel in channels:
                 channel.drop()
+
+
+async def _check_not_moved(connection: asyncpg.Connection) -> None:
+    mark = await connection.fetchval("SELECT value FROM facts WHERE name = $1", MOVED)
+    if mark is not None:
+        raise Unreachable(str(MovedError(read_mark(mark, Moved))))
 
 
 _ALONE = same(CLAIM.replace("advisory_lock", "advisory_xact_lock"))

@@ -16,11 +16,12 @@ fence, and no clock is involved:
   a later event arrives at the owner before the notice, the commit that stores it is refused as
   stale (`Commit.direct`); the owner reads the room again and handles both in the order of arrival.
 
-Every replica also holds the claim on the database as a shared lock. A single bridge takes it
-exclusively, so neither can start beside the other. A third lock, the mark, is made of the replica's
-id and shows that its session exists; the server's pid would not identify it, as another session may
-have that pid after a restart. A *silent* replica (`replicas.seen`, by the server's clock) is only
-suspected to be dead: its session is terminated, which frees its locks.
+Every replica also holds the claim on the database as a shared lock, in each session that writes. A
+single bridge, and a command that moves the database, takes it exclusively, so that none can start
+beside another. A third lock, the mark, is made of the replica's id and shows that its session
+exists; the server's pid would not identify it, as another session may have that pid after a
+restart. A *silent* replica (`replicas.seen`, by the server's clock) is only suspected to be dead:
+its session is terminated, which frees its locks.
 
 Whatever uses the writer's connection takes turns with the commits (`Channel`). `pass_on` and the
 notices (NOTIFY) use a separate connection, the intake, since they lock rows of rooms in their own

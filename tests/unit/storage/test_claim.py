@@ -251,6 +251,29 @@ async def test_a_bridge_writes_nothing_more_after_a_move_while_it_was_disconnect
 
 
 @pytest.mark.asyncio
+@pytest.mark.usefixtures("impatient")
+async def test_no_input_is_passed_on_into_a_database_that_is_moved(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Inputs are passed on through a session of its own, which may outlive the writer's."""
+    url, target = postgres_server.new_schema(), f"sqlite:///{tmp_path / 'bridge.db'}"
+    async with open_store(url, CLOCK, sole=True, shared=True) as store:
+        engine, shards = store._engine, store.shards
+        assert isinstance(engine, PostgresEngine)
+        assert shards is not None
+        async with engine._writer as connection:
+            await connection.close()
+            with pytest.raises(AlreadyInUse):
+                await move(url, target, CLOCK, Silent())
+            assert await shards.pass_on([said("$1")], 1) == 1
+            async with engine._intake as intake:
+                await intake.close()
+            await move(url, target, CLOCK, Silent())
+        with pytest.raises(Unreachable, match="the database was moved to"):
+            await shards.pass_on([said("$2")], 1)
+
+
+@pytest.mark.asyncio
 async def test_schema_is_not_changed_while_other_bridges_run(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
