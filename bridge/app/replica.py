@@ -151,7 +151,7 @@ class Replica:
         self._report = report
         self._engine, self.served = engine, engine.shards
         self._shards.heard = self._heard
-        self._shards.locks.changed = self._session_changed
+        self._shards.changed = self._session_changed
         self._answered = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
@@ -176,7 +176,7 @@ class Replica:
             async with asyncio.timeout(ANSWERED):
                 alive = await self._beat()
             if len(alive) > 1:
-                held = list(self._shards.locks.held)  # also those being handed over already
+                held = list(self._shards.held)  # also those being handed over already
                 LOG.info("handing over before the stop", shards=len(held))
                 async with asyncio.timeout(patience + ANSWERED):
                     await asyncio.gather(*(self._hand_over(one, patience) for one in held))
@@ -230,7 +230,7 @@ class Replica:
     # --- balance --------------------------------------------------------------------------------
 
     async def _balance(self, alive: list[Member]) -> None:
-        held = self._shards.locks.held  # the live set: it may shrink at each await
+        held = self._shards.held  # the live set: it may shrink at each await
         staying = {one.id for one in alive if not one.leaving} | {self._shards.id}
         want = share_of(self._shards.id, staying)
         if len(held) < want and asyncio.get_running_loop().time() >= self._patient_until:

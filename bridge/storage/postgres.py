@@ -40,7 +40,7 @@ from bridge.storage.query import (
     for_rows,
     same,
 )
-from bridge.storage.shards import CLAIM, END_SESSION, LET_GO, MARK, SHARED_CLAIM, Locks, Shards
+from bridge.storage.shards import CLAIM, END_SESSION, LET_GO, MARK, SHARED_CLAIM, Shards
 
 STATEMENT_SECONDS = 12.0
 MIGRATION_SECONDS = 3600.0
@@ -140,8 +140,7 @@ class PostgresEngine:
         self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE)
         self._intake = Channel(url, self._backoff, seconds, PLANNED_ONCE)
         self._session = secrets.token_hex(6)
-        sessions = self._writer, self._intake
-        self.shards = Shards(self._session, Locks(), *sessions) if shared else None
+        self.shards = Shards(self._session, self._writer, self._intake) if shared else None
         # LIFO, so that a quiet bridge does not connect readers that it does not need.
         self._readers: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()
         for _ in range(READERS):
@@ -175,7 +174,7 @@ class PostgresEngine:
         await connection.execute(MARK, self._session, timeout=FORMER_SECONDS)
         await self._hold_claim(connection)
         if self.shards is not None:
-            await self.shards.locks.begin(connection, self._session)
+            await self.shards.begin(connection)
 
     async def _hold_claim(self, connection: asyncpg.Connection) -> None:
         if not await connection.fetchval(CLAIM if self.shards is None else SHARED_CLAIM):
@@ -205,7 +204,7 @@ class PostgresEngine:
             async with self._writer as connection:
                 if self.shards is not None:
                     for query in queries:
-                        self.shards.locks.check(query.rooms)
+                        self.shards.check(query.rooms)
                 if only is not None:  # a single statement, token included, is its own transaction
                     mark = Part(_MARK, [(writer, token)], strict=True)
                     sent = True

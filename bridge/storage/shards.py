@@ -7,10 +7,11 @@ shard: it holds an advisory lock in the session that it writes through. So Postg
 fence, and no clock is involved:
 
 - A commit, including one that only stores events or marks an attempt, is sent only on a connection
-  that holds the shards of all its rooms, checked in memory as it is sent (`Locks.check`). A session
-  that has ended cannot write, as its transaction ended with it; one that exists has its locks.
+  that holds the shards of all its rooms, checked in memory as it is sent (`Shards.check`). A
+  session that has ended cannot write, as its transaction ended with it; one that exists has its
+  locks.
 - A new connection first tries to lock the shards held before; those that another process has by
-  then are *lost* (`Locks.changed`). A process that was paused or cut off writes nothing on waking.
+  then are *lost* (`Shards.changed`). A process that was paused or cut off writes nothing on waking.
 - An input for a room may be stored by any process, but only through `pass_on`, as a waiting input
   for the owner to handle. The same statement raises the room's revision and notifies the owner. If
   a later event arrives at the owner before the notice, the commit that stores it is refused as
@@ -34,7 +35,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import asyncpg
@@ -152,41 +153,6 @@ END_SESSION = (
 )
 
 
-class Locks(msgspec.Struct, eq=False):
-    """Shards that a session has locked; the next session tries to lock them again."""
-
-    held: set[int] = set()
-    pid: int = 0
-    """Server pid of the session."""
-    changed: Callable[[Collection[int], Collection[int]], None] = lambda lost, kept: None
-    """Callback with the lost and the kept shards, before a new session is used."""
-
-    def check(self, rooms: Iterable[RoomId]) -> None:
-        """Raise NotOwned if the session does not hold the shards of all these rooms."""
-        for room_id in rooms:
-            if shard_of(room_id) not in self.held:
-                raise NotOwned("the room is now served by another process")
-
-    async def begin(self, connection: asyncpg.Connection, id_: str) -> None:
-        """Lock the shards again in a new session, which holds the claim and the mark of this id.
-
-        Raises Pooled if a lock just taken is gone or another session's.
-        """
-        pid = await connection.fetchval("SELECT pg_backend_pid()")
-        ((now, marked),) = await connection.fetch(_PID, id_)
-        if now != pid or not marked:
-            raise Pooled
-        self.pid = pid
-        if not self.held:
-            return
-        tried = await _tried(connection, self.held)
-        # Change the set in place, as others refer to it. A shard that `give` has removed meanwhile
-        # is not put back: `give` unlocks it right after this.
-        lost = self.held - tried
-        self.held -= lost
-        self.changed(lost, frozenset(self.held))
-
-
 async def _tried(connection: asyncpg.Connection, shards: Iterable[int]) -> set[int]:
     return {shard for (shard,) in await connection.fetch(_TRY, list(shards))}
 
@@ -204,10 +170,14 @@ class Shards:
 
     id: str
     """Replica id of this process; its session is found by it (`MARK`)."""
-    locks: Locks
-    """Locks of the writer's session."""
     _writer: Session
     _intake: Session
+    held: set[int] = field(default_factory=set)
+    """Shards that the writer's session has locked; the next one tries to lock them again."""
+    pid: int = 0
+    """Server pid of the writer's session."""
+    changed: Callable[[Collection[int], Collection[int]], None] = lambda lost, kept: None
+    """Callback with the lost and the kept shards, before a new session is used."""
     cover: Cover = NO_COVER
     """Seals agents' messages that are passed on."""
     heard: Callable[[str], None] = lambda notice: None
@@ -219,6 +189,31 @@ class Shards:
     """Start by the server's clock, kept because other replicas may delete this one's row."""
     _reported: str | None = None
     """Last report known to be stored; None if unsure."""
+
+    def check(self, rooms: Iterable[RoomId]) -> None:
+        """Raise NotOwned if the writer's session does not hold the shards of all these rooms."""
+        for room_id in rooms:
+            if shard_of(room_id) not in self.held:
+                raise NotOwned("the room is now served by another process")
+
+    async def begin(self, connection: asyncpg.Connection) -> None:
+        """Lock the shards again in a new session of the writer, which holds the claim and the mark.
+
+        Raises Pooled if a lock just taken is gone or another session's.
+        """
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        ((now, marked),) = await connection.fetch(_PID, self.id)
+        if now != pid or not marked:
+            raise Pooled
+        self.pid = pid
+        if not self.held:
+            return
+        tried = await _tried(connection, self.held)
+        # Change the set in place, as others refer to it. A shard that `give` has removed meanwhile
+        # is not put back: `give` unlocks it right after this.
+        lost = self.held - tried
+        self.held -= lost
+        self.changed(lost, frozenset(self.held))
 
     async def prove(self) -> None:
         """Raise Pooled unless writer and intake have separate sessions.
@@ -232,7 +227,7 @@ class Shards:
                 own = await connection.fetchval("SELECT pg_backend_pid()")
             await other.execute("ROLLBACK")
             await other.close(timeout=ASKED_SECONDS)
-        if others == own or own != self.locks.pid:
+        if others == own or own != self.pid:
             raise Pooled
 
     async def beat(self, name: str, *, leaving: bool, report: str = "") -> list[Member]:
@@ -243,7 +238,7 @@ class Shards:
             beat = await connection.fetch(_BEAT, self.id, name, leaving, self._started, new)
             ((pid, self._started, forgotten),) = beat
             self._reported = None if forgotten and new is None else report
-            if pid != self.locks.pid:
+            if pid != self.pid:
                 raise Pooled
             members = [Member(*row) for row in await connection.fetch(MEMBERS.postgres)]
         self._alone = len(members) == 1
@@ -252,14 +247,14 @@ class Shards:
     async def take(self, shards: Iterable[int]) -> set[int]:
         """Lock those of the shards that are free, and return the newly locked ones."""
         async with self._writer as connection:
-            taken = await _tried(connection, set(shards) - self.locks.held)
-            self.locks.held |= taken
+            taken = await _tried(connection, set(shards) - self.held)
+            self.held |= taken
             return taken
 
     async def give(self, shard: int) -> None:
         """Unlock a shard whose rooms have no work running, and notify the other replicas."""
         # Nothing is sent for its rooms from now on; earlier commits use the connection before this.
-        self.locks.held.discard(shard)
+        self.held.discard(shard)
         async with self._writer as connection:
             await connection.fetch(_GIVE, shard, self._channel)
 

@@ -153,7 +153,7 @@ def shared(*processes: Process) -> Callable[[], bool]:
     def true() -> bool:
         sizes = [len(one.rooms.shards) for one in processes]
         whole = len(set().union(*(one.rooms.shards for one in processes))) == SHARDS
-        held = all(one.rooms.shards == one.shards.locks.held for one in processes)
+        held = all(one.rooms.shards == one.shards.held for one in processes)
         return whole and held and sum(sizes) == SHARDS and max(sizes) - min(sizes) <= 1
 
     return true
@@ -176,7 +176,7 @@ async def test_shards_are_shared_evenly_as_replicas_come_and_go(start: Start) ->
     await until(lambda: one.told == (3, len(one.rooms.shards)))
     await third.stop()
     await until(shared(one, other))
-    assert third.shards.locks.held == set()
+    assert third.shards.held == set()
 
 
 @pytest.mark.asyncio
@@ -188,7 +188,7 @@ async def test_a_shard_is_free_only_once_its_rooms_are_finished(start: Start) ->
     await until(lambda: len(one.rooms.handed) >= module.AT_ONCE)
     await asyncio.sleep(0.3)
     assert other.rooms.shards == set()
-    assert len(one.shards.locks.held) == SHARDS
+    assert len(one.shards.held) == SHARDS
     one.rooms.draining.set()
     await until(shared(one, other))
 
@@ -204,7 +204,7 @@ async def test_stop_during_a_handover_releases_all_shards(start: Start) -> None:
     await asyncio.wait([one.task])
     one.rooms.draining.set()
     await one.replica.leave(1)
-    assert one.shards.locks.held == set()
+    assert one.shards.held == set()
     await until(shared(other))
 
 
@@ -261,7 +261,7 @@ async def test_session_of_a_silent_replica_is_ended(start: Start) -> None:
     await until(other.writer._connection.is_closed)
     await other.shards.beat("other", leaving=False)
     assert other.rooms.lost >= before  # on a busy machine it may have lost some before that
-    assert other.shards.locks.held == set()
+    assert other.shards.held == set()
 
 
 @pytest.mark.asyncio
@@ -271,7 +271,7 @@ async def test_suspended_database_ends_no_session(
     """By the database's clock all replicas were silent, and one of them notices first."""
     one, other, third = [await start(name) for name in ("one", "other", "third")]
     await until(shared(one, other, third))
-    sessions = [process.shards.locks.pid for process in (one, other, third)]
+    sessions = [process.shards.pid for process in (one, other, third)]
     async with other.writer:  # its beat has its turn after this, and so is not the first one
         postgres_server.signal(signal.SIGSTOP)
         await asyncio.sleep(module.SILENT + 0.5)
@@ -279,7 +279,7 @@ async def test_suspended_database_ends_no_session(
         await asyncio.sleep(0.1)
     await asyncio.sleep(0.5)
     await until(shared(one, other, third))
-    assert [process.shards.locks.pid for process in (one, other, third)] == sessions
+    assert [process.shards.pid for process in (one, other, third)] == sessions
 
 
 @pytest.mark.asyncio
@@ -293,7 +293,7 @@ async def test_silent_replica_of_another_role_is_reported(
         await until(shared(one, other))
         await other.stand_still()
         await until(lambda: one.told[0] == 1)  # its session stands, and it does not count
-        shard = min(other.shards.locks.held)
+        shard = min(other.shards.held)
         await other.shards.give(shard)
         await until(lambda: shard in one.rooms.shards)
         await asyncio.sleep(0.3)
@@ -397,7 +397,7 @@ async def test_shards_lost_between_heartbeat_and_taking_are_not_served(
     await until(shared(one, other, third))
     take: Callable[[Iterable[int]], Awaitable[set[int]]] = one.shards.take
     done = asyncio.Event()
-    ours = set(one.shards.locks.held)
+    ours = set(one.shards.held)
 
     async def late(shards: Iterable[int]) -> set[int]:
         if not done.is_set():
@@ -416,7 +416,7 @@ async def test_shards_lost_between_heartbeat_and_taking_are_not_served(
     await until(lambda: one.rooms.lost >= ours)
     other.rooms.draining.set()
     for _ in range(10):
-        assert one.rooms.shards <= one.shards.locks.held
+        assert one.rooms.shards <= one.shards.held
         assert not one.rooms.shards & other.rooms.shards
         await asyncio.sleep(0.05)
     await until(shared(one, other))
@@ -426,7 +426,7 @@ async def test_shards_lost_between_heartbeat_and_taking_are_not_served(
 async def test_rooms_that_could_not_be_loaded_are_tried_again(start: Start) -> None:
     one = await start("one")
     one.rooms.trouble = StoreError("busy")
-    await until(lambda: len(one.shards.locks.held) == SHARDS)
+    await until(lambda: len(one.shards.held) == SHARDS)
     assert one.rooms.shards == set()
     one.rooms.trouble = None
     await until(shared(one))

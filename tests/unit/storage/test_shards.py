@@ -119,7 +119,7 @@ async def test_shard_is_held_by_one_process(start: Start) -> None:
     assert await other.take({2, 3}) == {3}
     await one.give(2)
     assert await other.take({2}) == {2}
-    assert (one.locks.held, other.locks.held) == ({1}, {2, 3})
+    assert (one.held, other.held) == ({1}, {2, 3})
 
 
 def notices(notice: str) -> list[PassedOn]:
@@ -197,7 +197,7 @@ async def test_lost_connection_loses_shards_that_another_process_takes(start: St
     def changed(lost: Collection[int], kept: Collection[int]) -> None:
         told.append((set(lost), set(kept)))
 
-    shards_of(one).locks.changed = changed
+    shards_of(one).changed = changed
     await shards_of(one).beat("one", leaving=False)
     assert await shards_of(other).end(await seen(shards_of(other), shards_of(one)))
     async with asyncio.timeout(30):
@@ -233,7 +233,7 @@ async def test_shard_given_up_during_a_reconnect_is_not_held(
             tasks.create_task(shards_of(one).give(1))
             await asyncio.sleep(0)
             go_on.set()
-    assert shards_of(one).locks.held == {2}
+    assert shards_of(one).held == {2}
     assert await shards_of(other).take({1}) == {1}
     (theirs,) = await other.commit([step(ONE, 1)])
     assert isinstance(theirs, Committed)
@@ -248,7 +248,7 @@ async def test_a_session_that_the_server_takes_for_alive_is_ended(start: Start) 
     channel = writer_of(store)
     old, channel._connection = channel._connection, None  # lost without notice
     assert isinstance(await until_written(store, step(ONE)), Committed)
-    assert shards_of(store).locks.held == {1}
+    assert shards_of(store).held == {1}
     old.terminate()
 
 
@@ -395,7 +395,7 @@ async def test_reused_session_number_ends_no_other_session(
     assert await one.end(members["gone"])
     await asyncio.sleep(0.1)
     await other.beat("other", leaving=False)
-    assert other.locks.pid == members["other"].pid  # its session stands
+    assert other.pid == members["other"].pid  # its session stands
 
 
 @pytest.mark.asyncio
