@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -15,7 +14,6 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from bridge.config.document import KeyPath, render_path
-from bridge.config.fields import LISTED
 from bridge.config.model import SHORT_FORM, Config
 
 Shape = Enum("Shape", "SECTION SECTIONS MAPPING LIST VALUE")
@@ -29,11 +27,6 @@ class Key:
     shape: Shape
     model: type[BaseModel] | None
     """Model of a SECTION, of an entry of SECTIONS, or of a MAPPING's values; else None."""
-
-    @property
-    def listed(self) -> bool:
-        """True for a section that may also be written as a list of one."""
-        return LISTED in self.info.metadata
 
 
 @cache
@@ -69,14 +62,16 @@ def section_at(path: KeyPath) -> type[BaseModel] | None:
 
 def known_paths(
     model: type[BaseModel] = Config, above: KeyPath = (), *, entry: KeyPath = ()
-) -> Iterator[KeyPath]:
-    """Yield the path of every key; `entry` is the position in a list of sections, if it has one."""
+) -> dict[KeyPath, Key]:
+    """Return every key by path; `entry` is the position in a list of sections, if it has one."""
+    found = {}
     for key in keys_of(model).values():
         path = (*above, key.name)
-        yield path
+        found[path] = key
         if key.model is not None and key.shape is not Shape.MAPPING:
             within = (*path, *entry) if key.shape is Shape.SECTIONS else path
-            yield from known_paths(key.model, within, entry=entry)
+            found |= known_paths(key.model, within, entry=entry)
+    return found
 
 
 def advice(path: KeyPath) -> str:

@@ -30,7 +30,7 @@ from bridge.config.document import (
     render_path,
 )
 from bridge.config.fields import Context, Reload, Section
-from bridge.config.known_keys import Key, Shape, advice, keys_of, known_paths
+from bridge.config.known_keys import Key, Shape, advice, known_paths
 from bridge.config.model import (
     SERVED,
     SHORT_FORM,
@@ -176,6 +176,7 @@ PICKLE_KEY = ("bridge", "encryption", "pickle_key")
 API_SECRET = ("provisioning", "secret")
 PREFIX = "MATRIX_WEBCHAT_"
 _FILE = "_FILE"
+_POSITION = r"(?<=__)\d+(?=__)"
 MIGRATE_TO = f"{PREFIX}MIGRATE_TO"
 """Target database URL of `migrate-db`, not a configuration key; `_FILE` works too."""
 # Kubernetes sets the SERVICE and PORT variables in every pod beside a Service matrix-webchat.
@@ -193,6 +194,7 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
 
     Raises ConfigInvalid for an unknown variable, or a value that cannot be read or placed.
     """
+    keys = {variable_of(path): (path, key) for path, key in known_paths(entry=(0,)).items()}
     origins: dict[KeyPath, str] = {}
     problems: list[Problem] = []
     # A whole list comes before its entries, and entry 2 before entry 10.
@@ -200,16 +202,13 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
         rest = variable.removeprefix(PREFIX)
         if not variable.startswith(PREFIX) or _NO_KEYS.fullmatch(rest):
             continue
-        found = _find(rest)
-        from_file = found is None and rest.endswith(_FILE)
-        if from_file:
-            found = _find(rest.removesuffix(_FILE))
         path: KeyPath = ()
-        wrong = ""
+        found, wrong = _find(variable, keys), ""
+        from_file = found is None and variable.endswith(_FILE)
+        if from_file:
+            found = _find(variable.removesuffix(_FILE), keys)
         if found is None:
-            paths = known_paths(entry=(0,))
-            names = (variable_of(known).removeprefix(PREFIX) for known in paths)
-            near = difflib.get_close_matches(rest, list(names), n=1)
+            near = difflib.get_close_matches(rest, [one.removeprefix(PREFIX) for one in keys], n=1)
             wrong = "is not the variable of any key"
             if near:
                 wrong += f"; the nearest is {PREFIX}{near[0]}"
@@ -250,27 +249,13 @@ def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_f
     return "cannot be set: a key above it is no section, or an earlier list position is missing"
 
 
-def _find(name: str) -> tuple[KeyPath, Key] | None:
-    """Return the path and key of a variable name without its prefix; None if unknown."""
-    segments = name.lower().split("__")
-    path: KeyPath = ()
-    model: type[BaseModel] = Config
-    while True:
-        key = keys_of(model).get(segments.pop(0))
-        if key is None:
-            return None
-        path = (*path, key.name)
-        if not segments:
-            return path, key
-        if key.model is None or key.shape is Shape.MAPPING:
-            return None
-        if key.shape is Shape.SECTIONS:
-            if not segments[0].isdecimal() or len(segments) == 1:
-                return None
-            path = (*path, int(segments.pop(0)))
-        elif key.listed and segments[0] == "0" and len(segments) > 1:
-            segments.pop(0)
-        model = key.model
+def _find(variable: str, keys: Mapping[str, tuple[KeyPath, Key]]) -> tuple[KeyPath, Key] | None:
+    """Return the path and key of a variable, from those with list positions 0; None if unknown."""
+    name = variable.upper().replace(f"{PREFIX}WEBCHAT__0__", f"{PREFIX}WEBCHAT__")
+    if (known := keys.get(re.sub(_POSITION, "0", name))) is None:
+        return None
+    positions = map(int, re.findall(_POSITION, name))
+    return tuple(next(positions) if part == 0 else part for part in known[0]), known[1]
 
 
 def set_by(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
