@@ -20,7 +20,6 @@ from itertools import islice
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import msgspec
 import structlog
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -30,7 +29,9 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from bridge.ids import RoomId
 from bridge.rooms.ports import Clock
+from bridge.rooms.record import RoomRecord
 from bridge.rooms.store import LedgerRow, Outcome, StoredRoom, StoreError
+from bridge.rooms.visit import readable_record
 
 EVERY = 5.0
 """Seconds between polls of the journal."""
@@ -133,28 +134,27 @@ class Tracing:
 
     async def _export(self, settled: Sequence[tuple[RoomId, LedgerRow]]) -> None:
         spans: list[ReadableSpan] = []
-        known: dict[RoomId, _Known] = {}
+        rooms: dict[RoomId, RoomRecord] = {}
         for room_id, row in settled:
-            if room_id not in known:
-                stored = await self._ledger.room(room_id)
-                known[room_id] = _known(None if stored is None else stored.record)
-            spans += self._spans(room_id, row, known[room_id])
+            if room_id not in rooms:
+                rooms[room_id] = readable_record(await self._ledger.room(room_id), room_id)
+            spans += self._spans(rooms[room_id], row)
         if not spans:
             return
         result = await asyncio.to_thread(self._exporter.export, spans)
         if result is not SpanExportResult.SUCCESS:
             self._log.warning("the collector did not accept traces", spans=len(spans))
 
-    def _spans(self, room_id: RoomId, row: LedgerRow, room: _Known) -> Iterator[ReadableSpan]:
+    def _spans(self, room: RoomRecord, row: LedgerRow) -> Iterator[ReadableSpan]:
         message = row.key or row.cause
         if not message or row.settled is None:
             return
-        about: Attributes = {"room": room_id, "event_id": message}
+        about: Attributes = {"room": room.room_id, "event_id": message}
         if room.enterprise:
             about["enterprise"] = room.enterprise
         if chats := [one.number for one in room.chats if one.asked <= row.received]:
             about["chat"] = max(chats)
-        whole = f"{room_id} {message}"
+        whole = f"{room.room_id} {message}"
         ending: Attributes = {"outcome": row.outcome or "", "detail": row.detail}
         began, decided, ended = row.received, row.received, row.settled
         if row.key:
@@ -195,25 +195,6 @@ class Tracing:
             start_time=began * NS,
             end_time=max(began, ended) * NS,
         )
-
-
-class _KnownChat(msgspec.Struct):
-    number: int
-    asked: int
-
-
-class _Known(msgspec.Struct):
-    """The fields of a room's record that spans use."""
-
-    chats: tuple[_KnownChat, ...] = ()
-    enterprise: str = ""
-
-
-def _known(record: bytes | None) -> _Known:
-    try:
-        return msgspec.json.decode(record or b"{}", type=_Known)
-    except ValueError:
-        return _Known()
 
 
 def _number(text: str, size: int) -> int:

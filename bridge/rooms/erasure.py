@@ -20,7 +20,6 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -41,9 +40,9 @@ from bridge.rooms.record import (
     Stored,
 )
 from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
-from bridge.rooms.store import Change, Commit, StoredRoom, StoreError, StorePort
+from bridge.rooms.store import Change, Commit, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades
-from bridge.rooms.visit import Visit, record_in, stored_as
+from bridge.rooms.visit import Visit, readable_record, record_in, stored_as
 
 _IN_COMPANY = "lines in rooms of several people"
 _NOTED = "rooms of several people whose records name them"
@@ -237,7 +236,7 @@ async def _is_pending(store: StorePort, room_id: RoomId, key: str) -> bool:
     found = await store.load(room_id)
     if any(row.key == key for row in found.inputs):
         return True
-    return _readable(found.room, room_id).gone_at is not None
+    return readable_record(found.room, room_id).gone_at is not None
 
 
 async def carry_out(around: Surroundings, visit: Visit, order: EraseRoom | ErasePerson) -> None:
@@ -385,14 +384,7 @@ def places_of(record: RoomRecord, upgrades: Upgrades) -> list[RoomId]:
 
 
 async def _record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
-    return _readable((await store.load(room_id)).room, room_id)
-
-
-def _readable(stored: StoredRoom | None, room_id: RoomId) -> RoomRecord:
-    """Decode the record of a row; an empty one if that is impossible."""
-    with suppress(ValueError):
-        return record_in(stored, room_id)
-    return RoomRecord(room_id)
+    return readable_record((await store.load(room_id)).room, room_id)
 
 
 async def _unreadable(store: StorePort, rooms: Iterable[RoomId]) -> list[Kept]:

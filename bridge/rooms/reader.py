@@ -19,7 +19,6 @@ dead letter, and its sender is told: it never blocks later inputs.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
-from contextlib import suppress
 from typing import assert_never
 
 import msgspec
@@ -79,7 +78,7 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import By, Came, Visit, not_taken, record_in, signed
+from bridge.rooms.visit import By, Came, Visit, not_taken, readable_record, signed
 from bridge.texts import CLEAR, followed
 from bridge.webchat.frames import MessageReceived
 
@@ -641,10 +640,7 @@ class Reader:
 
     async def _record_of(self, room_id: RoomId) -> RoomRecord:
         """Return another room's stored record; an empty one if this version cannot read it."""
-        stored = (await self.around.store.load(room_id)).room
-        with suppress(ValueError):
-            return record_in(stored, room_id)
-        return RoomRecord(room_id)
+        return readable_record((await self.around.store.load(room_id)).room, room_id)
 
     async def _contained(self, visit: Visit, event_id: object, happened: Awaitable[object]) -> None:
         """Process an event without a journal row of its own; undo it alone if it fails."""

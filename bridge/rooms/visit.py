@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -537,6 +537,13 @@ def stored_as(record: RoomRecord, revision: int, deadline: int | None = None) ->
 def record_in(stored: StoredRoom | None, room_id: RoomId) -> RoomRecord:
     """Decode the record of a row; an empty one if none is stored. Raises as `load_record`."""
     return load_record(stored.record) if stored and stored.record else RoomRecord(room_id)
+
+
+def readable_record(stored: StoredRoom | None, room_id: RoomId) -> RoomRecord:
+    """Decode the record of a row; an empty one if none is stored, or it cannot be decoded."""
+    with suppress(ValueError):
+        return record_in(stored, room_id)
+    return RoomRecord(room_id)
 
 
 def implied(record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecord | None:

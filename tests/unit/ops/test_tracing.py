@@ -17,9 +17,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from structlog.testing import capture_logs
 
 from bridge.config.document import ConfigInvalid
-from bridge.ids import RoomId
+from bridge.ids import QueueId, RoomId
 from bridge.ops import tracing
 from bridge.ops.tracing import EVERY, LAG, Tracing
+from bridge.rooms.record import Chat, RoomRecord, dump_record
 from bridge.rooms.store import Lane, LedgerRow, StoredRoom, StoreError
 from tests.bench.stubs import StubHomeserver
 from tests.fakes.clock import ManualClock
@@ -194,8 +195,10 @@ class Rows:
         return [(ROOM, self.rows[seq]) for seq in sorted(seqs) if seq in self.rows]
 
     async def room(self, room_id: RoomId) -> StoredRoom | None:
-        record = b'{"enterprise":"north","chats":[{"number":1,"asked":0},{"number":2,"asked":%d}]}'
-        return StoredRoom(room_id, record % (ManualClock().now() + 1000), True, "Idle", None)
+        later = ManualClock().now() + 1000
+        chats = Chat(1, QueueId(1), 0), Chat(2, QueueId(1), later)
+        record = RoomRecord(room_id, enterprise="north", chats=chats)
+        return StoredRoom(room_id, dump_record(record), True, "Idle", None)
 
 
 class Traced:
