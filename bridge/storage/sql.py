@@ -573,24 +573,20 @@ def lines(event_id: str, rows: Rows) -> list[TraceRow]:
     for row in rows:
         room_id, key, received, handled, lane, attempted, attempts, repeat = row[:8]
         revived, outcome, settled, detail = row[8:]
-        ending = [("revived", revived, "")] if revived is not None else []
-        came = [("received", received, "")]
-        if handled is not None:
-            came += [*(ending if lane is None else []), ("handled", handled, "")]
-        if outcome is not None and settled is not None:
-            ending.append((outcome, settled, detail))
-        if handled is None:
-            came += ending
+        ended = ("revived", revived, ""), (outcome, settled, detail)
+        # An input's outcome is `handled`; the outcome of a row with an effect is the effect's.
+        came = ("received", received, ""), *(ended if lane is None else [("handled", handled, "")])
         if key == event_id:
-            inputs += [TraceRow(what, at, room_id, told) for what, at, told in came]
+            inputs += [
+                TraceRow(what, at, room_id, told) for what, at, told in came if at is not None
+            ]
         if lane is not None:
-            sent = [("stored", handled or received, lane)]
-            if attempted is not None:
-                times = "" if attempts < 2 else f", {attempts}x"
-                sent.append(("attempted", attempted, f"{lane}{times}"))
+            again = "" if attempts < 2 else f", {attempts}x"
+            sent = ("stored", handled, lane), ("attempted", attempted, f"{lane}{again}"), *ended
             effects += [
                 TraceRow(what, at, room_id, told, bool(repeat))
-                for what, at, told in (*sent, *ending)
+                for what, at, told in sent
+                if at is not None
             ]
     return sorted(inputs + effects, key=lambda line: line.at)
 
