@@ -215,20 +215,16 @@ async def migrate(
     """
     applied, loop = [], asyncio.get_running_loop()
     end = loop.time() + PATIENCE
-    for migration in await pending(engine, migrations):
-        while True:
-            try:
-                await engine.migrate([*FIRST, *steps(migration, now)])
-            except StoreError as error:
-                # Another process may have applied it first.
-                if await current_version(engine) >= migration.number:
-                    break
+    while due := await pending(engine, migrations):
+        try:
+            await engine.migrate([*FIRST, *steps(due[0], now)])
+            applied.append(due[0])
+        except StoreError as error:
+            # Another process may have applied it first.
+            if await current_version(engine) < due[0].number:
                 if not isinstance(error, AlreadyInUse) or loop.time() >= end:
                     raise
                 await asyncio.sleep(0.2)
-            else:
-                applied.append(migration)
-                break
     return applied
 
 
