@@ -21,6 +21,7 @@ from socket import gethostname
 from time import perf_counter
 from typing import Any
 
+import msgspec
 import structlog
 from aiohttp import ClientSession
 from msgspec.structs import replace
@@ -288,7 +289,8 @@ class Serving:
 
     async def _engine(self, store: SqlStore) -> Engine:
         instance = await store.first_fact(INSTANCE, secrets.token_hex(4))
-        dated = int(await store.first_fact(DATED, str(self._clock.now())))
+        now = str(self._clock.now())
+        dated = msgspec.json.decode(await store.first_fact(DATED, now), type=int)
 
         def served(around: Surroundings) -> Enterprise:
             runners: dict[Lane, LaneRunner] = {

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import click
+import msgspec
 
 from bridge.app.settings import all_users_of
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable, KeyPath, Problem, load_config
@@ -30,7 +31,7 @@ from bridge.link.settings import trusted_by
 from bridge.matrix.users import NameTaken, RegistrationError
 from bridge.ops.logging import printable
 from bridge.rooms.store import StoreError
-from bridge.storage.query import database_is_corrupt
+from bridge.storage.query import UNREADABLE, database_is_corrupt
 from bridge.storage.transfer import DamagedBackup
 from bridge.texts import BadOverride, check_overrides
 from bridge.webchat.http import Endpoints
@@ -204,6 +205,8 @@ def errors_become_exits() -> Iterator[None]:
         _give_up_output()
         why = error.strerror or str(error)
         stop(ExitCode.FAILED, why if error.filename is None else f"{error.filename}: {why}")
+    except msgspec.MsgspecError as error:  # what else is decoded has errors of its own
+        stop(ExitCode.DATABASE_CORRUPT, f"database: {UNREADABLE}: {error}")
     except DamagedBackup as error:
         stop(ExitCode.DATABASE_CORRUPT, str(error))
     except StoreError as error:

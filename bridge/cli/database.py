@@ -56,7 +56,7 @@ from bridge.rooms.store import Change, Commit, DeadLetter, NewInput, StorePort
 from bridge.rooms.surroundings import SystemClock, Upgrades
 from bridge.storage import transfer
 from bridge.storage.migrate import SCHEMA_VERSION
-from bridge.storage.query import UNREADABLE, AlreadyInUse, CorruptDatabaseError
+from bridge.storage.query import AlreadyInUse
 from bridge.storage.sqlstore import (
     SqlStore,
     described,
@@ -97,8 +97,6 @@ def with_store(
         return asyncio.run(session())
     except AlreadyInUse:
         raise AlreadyInUse(f"a bridge is using {described(url)}: stop it first") from None
-    except msgspec.MsgspecError as error:
-        raise CorruptDatabaseError(f"{UNREADABLE}: {error}") from error
 
 
 async def hand_in(store: StorePort, new: NewInput) -> None:

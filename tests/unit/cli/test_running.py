@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from bridge.app.serving import DATED
 from bridge.config import load_config
 from bridge.demo.child_process import free_port
+from bridge.rooms.surroundings import IN_PLACE
+from bridge.storage.migrate import MOVED
 from bridge.texts import CATALOGUE
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST, edited
@@ -234,3 +237,15 @@ def test_a_second_bridge_on_one_database_is_14(folder: Folder) -> None:
         assert result.exit_code == 14
         assert "another bridge is using this database" in result.stderr
         assert folder.run_here("dead-letters", "list").exit_code == 0
+
+
+@pytest.mark.parametrize("fact", [MOVED, DATED, f"{IN_PLACE}!new:example.org"])
+def test_a_stored_value_that_cannot_be_read_is_18(folder: Folder, fact: str) -> None:
+    folder.environment = {"MATRIX_WEBCHAT_APPSERVICE__PORT": str(free_port())}
+    folder.write(SMALLEST + "appservice: {as_token: aaaaaaaaaa, hs_token: bbbbbbbbbb}\n")
+    folder.run_here("migrate")
+    with closing(sqlite3.connect(folder.path / "bridge.db")) as database, database:
+        database.execute("INSERT INTO facts (name, value) VALUES (?, '{')", (fact,))
+    result = folder.run_here("run")
+    assert result.exit_code == 18, result.output
+    assert result.stderr.startswith("database: a stored value cannot be read")
