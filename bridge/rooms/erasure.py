@@ -80,7 +80,9 @@ class Running(NamedTuple):
 
 
 class BadSubject(ValueError):
-    """The subject is not the id of a room or a person outside the bridge; the message says why."""
+    """The message says why: the subject is not the id of a room or a person outside the bridge, or
+    it is a room that the bridge cannot erase while it runs.
+    """
 
 
 class StillChatting(Exception):
@@ -170,13 +172,17 @@ async def erase(
     `running`: None if no bridge runs on this database, nor may start meanwhile.
 
     Raises:
-        BadSubject: see `survey`.
+        BadSubject: see `survey`; or the room's record cannot be read, and a bridge runs.
         StillChatting: nothing was changed.
         StoreError: the database did not answer; call again.
     """
     report = await survey(store, wish.subject, is_ours)
     if report.chatting and not wish.force:
         raise StillChatting(report.chatting)
+    for room_id in () if running is None else report.rooms:
+        if await _is_unreadable(store, room_id):
+            why = "its record cannot be read (it is damaged, or of a later version)"
+            raise BadSubject(f"{room_id}: {why}: stop the bridge, then erase the room")
     person = None if wish.subject.startswith("!") else UserId(wish.subject)
     kind, fact = "room" if person is None else "person", f"erase {secrets.token_hex(8)}"
     rooms = [one for one in report.rooms if not (wish.stay and await _is_new(store, one))]
@@ -188,8 +194,9 @@ async def erase(
         await store.save_fact(fact, person)
     orders: dict[RoomId, Stored] = {one: EraseRoom(wish.stay, wish.redact) for one in rooms}
     for room_id in report.shared:
-        # A room that was never served has no state in memory.
-        if running is None or (await store.load(room_id)).room is None:
+        # A room that was never served, or cannot be read, has no state in memory.
+        unknown = running is None or (await store.load(room_id)).room is None
+        if unknown or await _is_unreadable(store, room_id):
             await _erase_person_here(store, room_id, UserId(wish.subject), clock.now())
         else:
             orders[room_id] = ErasePerson(fact, wish.redact)
@@ -205,9 +212,7 @@ async def erase(
             await _erase_here(store, room_id, clock.now(), stay=wish.stay)
     if person is not None and ended:
         await store.eraser.erase_person(person)
-    if not ended:
-        report.kept += await _unreadable(store, rooms)
-    elif not await store.eraser.overwrite(at_all_cost=running is None):
+    if ended and not await store.eraser.overwrite(at_all_cost=running is None):
         report.kept.append(_IN_FILE)
     after = await survey(store, wish.subject, is_ours)
     report.left, report.chatting = after.found, after.chatting
@@ -341,7 +346,7 @@ async def commit_alone(store: StorePort, commit: Commit) -> None:
 async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, now: int) -> None:
     lines, known = await store.eraser.lines_of(room_id, person)
     stored = (await store.load(room_id)).room
-    if stored is not None and stored.record and not await _unreadable(store, [room_id]):
+    if stored is not None and stored.record and not await _is_unreadable(store, room_id):
         record = record_in(stored, room_id)
         events = _with_waiting(known, record, person)
         record = cards.unasked(without_person(record, person), events)
@@ -387,16 +392,13 @@ async def _record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
     return readable_record((await store.load(room_id)).room, room_id)
 
 
-async def _unreadable(store: StorePort, rooms: Iterable[RoomId]) -> list[Kept]:
-    """Return the records that cannot be decoded, and so do not tell what they hold."""
-    found = []
-    for room_id in rooms:
-        try:
-            record_in((await store.load(room_id)).room, room_id)
-        except ValueError:
-            why = "it cannot be read: stop the bridge, then erase the whole room"
-            found.append(Kept("record of the room", f"room {room_id}", why))
-    return found
+async def _is_unreadable(store: StorePort, room_id: RoomId) -> bool:
+    """True if a room has a record that cannot be decoded, and so cannot be served."""
+    try:
+        record_in((await store.load(room_id)).room, room_id)
+    except ValueError:
+        return True
+    return False
 
 
 async def _add_room(
@@ -410,7 +412,9 @@ async def _add_room(
     if record.customer == person and all(one.user == person for one in record.people):
         report.rooms.append(room_id)
         return {}
-    report.kept += await _unreadable(store, [room_id])
+    if await _is_unreadable(store, room_id):
+        why = "it cannot be read: stop the bridge, then erase the whole room"
+        report.kept.append(Kept("record of the room", f"room {room_id}", why))
     lines, known = await store.eraser.lines_of(room_id, person)
     noted = without_person(record, person) != record or bool(_with_waiting((), record, person))
     if lines or noted:
