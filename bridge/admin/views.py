@@ -433,7 +433,10 @@ async def _changes(
     bridge: Bridge, room_id: RoomId | None, asked: shapes.NumberedPage
 ) -> shapes.Changes:
     rows = await bridge.around.store.changes(room_id, _number(asked.after), asked.limit + 1)
-    changes = [made(shapes.Change, one) for one in rows[: asked.limit]]
+    changes = [
+        made(shapes.Change, one, enterprise=bridge.named(one.enterprise) if one.room_id else "")
+        for one in rows[: asked.limit]
+    ]
     after = str(changes[-1].number) if len(rows) > asked.limit else None
     return shapes.Changes(changes=changes, next=after)
 

@@ -17,7 +17,7 @@ from bridge.admin.views import Caller
 from bridge.ids import RoomId
 from bridge.rooms.ports import LinkState
 from bridge.rooms.record import MatrixEvent, Raw, dump_input
-from bridge.rooms.store import Commit, DeadLetter, NewInput
+from bridge.rooms.store import Change, Commit, DeadLetter, NewInput
 from bridge.rooms.surroundings import Surroundings
 from tests.fakes.flow import accept
 from tests.fakes.house import ROOM
@@ -339,6 +339,22 @@ async def test_dead_letters_are_retried_and_discarded_once() -> None:
             assert (await there.ask(method, f"/dead-letters/{path}"))[0] == 404
         assert await letters(there) == [first]
         assert await there.world.nothing_left(), "what was retried is taken up at once"
+
+
+@pytest.mark.asyncio
+async def test_changes_name_the_call_centre_as_rooms_do() -> None:
+    """A room of the first one may have no name stored, and a change may concern no room."""
+    async with office() as there:
+        await there.world.writing.record_changes(
+            [
+                Change(1, "@ada:x", "command", "queue", room_id=ROOM),
+                Change(2, "api", "api", "erase"),
+            ]
+        )
+        bridge = replace(there.bridge, named=lambda name: name or "first")
+        several = there._replace(operations=Dispatcher(bridge))
+        assert (await several.get(f"/rooms/{ROOM}"))["enterprise"] == "first"
+        assert [one["enterprise"] for one in await changes(several)] == ["", "first"]
 
 
 OTHER = RoomId("!other:example.org")
