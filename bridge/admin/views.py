@@ -41,7 +41,7 @@ from bridge.rooms.record import (
     load_input,
 )
 from bridge.rooms.rules import BadOrder, Rules, unconfigured_rules
-from bridge.rooms.store import AccountRow, Change, DeadLetter, Outcome, StoredRoom
+from bridge.rooms.store import AccountRow, Change, DeadLetter, Outcome, StoredRoom, StorePort
 from bridge.rooms.surroundings import Surroundings
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -60,6 +60,8 @@ _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 
 # --- the interface to the bridge ------------------------------------------------------------------
 
+Verb = Literal["retry", "discard"]
+"""What becomes of a dead letter."""
 Busy = Mapping[tuple[str, str, QueueId], int]
 """Number of rooms by (call centre, phase, queue)."""
 
@@ -68,7 +70,7 @@ class Caller(msgspec.Struct, frozen=True):
     actor: str
     """Author of an action, as in the audit trail."""
     way: str
-    """`api`, `console` or `widget`."""
+    """`api`, `console`, `widget` or `cli`."""
     room: RoomId | None = None
     """The room that the caller is admin of; None for the operator."""
     language: str = "en"
@@ -602,7 +604,9 @@ async def forget_account(bridge: Bridge, caller: Caller, asked: shapes.RoomAsked
     row, record = await room_of(bridge, asked.room_id)
     if not await bridge.around.store.forget_account(row.room_id):
         raise not_found("This room has no account; it gets one with its next chat.")
-    await _audit(bridge, caller, "account forget", record)
+    now, by = bridge.around.clock.now(), (caller.actor, caller.way)
+    done = Change(now, *by, "account forget", "", "", row.room_id, record.enterprise)
+    await bridge.around.store.record_changes([done])
     return shapes.Done()
 
 
@@ -610,8 +614,7 @@ async def retry_dead_letter(
     bridge: Bridge, caller: Caller, asked: shapes.LetterAsked
 ) -> shapes.Done:
     """Retry a dead letter."""
-    revive = bridge.around.store.revive
-    letter = await _decided(bridge, caller, asked, "dead-letters retry", revive)
+    letter = await _decided(bridge, caller, asked, "retry")
     bridge.orders.reload_room(letter.room_id)
     return shapes.Done()
 
@@ -620,8 +623,33 @@ async def discard_dead_letter(
     bridge: Bridge, caller: Caller, asked: shapes.LetterAsked
 ) -> shapes.Done:
     """Discard a dead letter. Its content is never delivered."""
-    await _decided(bridge, caller, asked, "dead-letters discard", bridge.around.store.discard)
+    await _decided(bridge, caller, asked, "discard")
     return shapes.Done()
+
+
+async def _decided(
+    bridge: Bridge, caller: Caller, asked: shapes.LetterAsked, verb: Verb
+) -> DeadLetter:
+    store, now = bridge.around.store, bridge.around.clock.now()
+    letter = await decide_letter(store, caller, asked.letter_id, verb, now)
+    if letter is None:
+        raise not_found(LETTER_GONE)
+    return letter
+
+
+async def decide_letter(
+    store: StorePort, caller: Caller, letter_id: str, verb: Verb, now: int
+) -> DeadLetter | None:
+    """Retry or discard a dead letter and audit it; return the letter, None if it is gone."""
+    letter = await store.letter(letter_id)
+    decide = store.revive if verb == "retry" else store.discard
+    if letter is None or not await decide(letter.id, now):
+        return None
+    row = await store.room(letter.room_id)
+    enterprise = "" if row is None else record_in(row).enterprise
+    by, key = (caller.actor, caller.way), f"dead-letters {verb}"
+    await store.record_changes([Change(now, *by, key, letter.id, "", letter.room_id, enterprise)])
+    return letter
 
 
 async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -> shapes.Erasure:
@@ -646,28 +674,3 @@ async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -
     except erasure.StillChatting as error:
         raise ApiError(409, "M_CONFLICT", f"{error}: set `force` to end it first.") from error
     return made(shapes.Erasure, told, kept=[made(shapes.KeptData, one) for one in told.kept])
-
-
-async def _decided(
-    bridge: Bridge,
-    caller: Caller,
-    asked: shapes.LetterAsked,
-    key: str,
-    decide: Callable[[str, int], Awaitable[bool]],
-) -> DeadLetter:
-    """Apply `decide` to a dead letter and audit it; ApiError (404) if the letter is gone."""
-    letter = await bridge.around.store.letter(asked.letter_id)
-    if letter is None or not await decide(letter.id, bridge.around.clock.now()):
-        raise not_found(LETTER_GONE)
-    row = await bridge.around.store.room(letter.room_id)
-    record = RoomRecord(letter.room_id) if row is None else record_in(row)
-    await _audit(bridge, caller, key, record, letter.id)
-    return letter
-
-
-async def _audit(
-    bridge: Bridge, caller: Caller, key: str, record: RoomRecord, about: str = ""
-) -> None:
-    now, enterprise = bridge.around.clock.now(), bridge.named(record.enterprise)
-    done = Change(now, caller.actor, caller.way, key, about, "", record.room_id, enterprise)
-    await bridge.around.store.record_changes([done])

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from bridge import __version__
 from bridge.admin.signin import LINK_LIFE, SignIn
-from bridge.admin.views import may_hold_password
+from bridge.admin.views import Caller, Verb, decide_letter, may_hold_password
 from bridge.app.settings import (
     FIRST,
     all_rules_of,
@@ -68,6 +68,7 @@ from bridge.storage.sqlstore import (
 from bridge.storage.transfer import BackupFile, Compared, Sum
 
 Answer = TypeVar("Answer")
+OPERATOR = Caller("operator", "cli")
 _ALL = 100_000
 """Maximum number of dead letters listed."""
 
@@ -163,9 +164,7 @@ def show_dead_letter(config: Config, letter_id: str) -> None:
 @click.argument("letter_id")
 def revive_dead_letter(config: Config, letter_id: str) -> None:
     """Retry a dead letter."""
-    now = SystemClock().now()
-    if not with_store(config, lambda store: store.revive(letter_id, now)):
-        stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
+    _decide(config, letter_id, "retry")
     click.echo(f"{letter_id} will be retried; a running bridge does so within seconds.")
 
 
@@ -174,10 +173,15 @@ def revive_dead_letter(config: Config, letter_id: str) -> None:
 @click.argument("letter_id")
 def discard_dead_letter(config: Config, letter_id: str) -> None:
     """Discard a dead letter; its content is never delivered."""
-    now = SystemClock().now()
-    if not with_store(config, lambda store: store.discard(letter_id, now)):
-        stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
+    _decide(config, letter_id, "discard")
     click.echo(f"Discarded {letter_id}.")
+
+
+def _decide(config: Config, letter_id: str, verb: Verb) -> None:
+    now = SystemClock().now()
+    work = partial(decide_letter, caller=OPERATOR, letter_id=letter_id, verb=verb, now=now)
+    if with_store(config, work) is None:
+        stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
 
 
 _FOR_BROWSERS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to listen on all addresses
@@ -219,7 +223,7 @@ def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
     """Run a command in a room with admin rights: `order '!room:example.org' queue set 2`."""
     rules = all_rules_of(config)
     some = next(iter(rules.values()))
-    given = Order("operator", "cli", " ".join(words))
+    given = Order(OPERATOR.actor, OPERATOR.way, " ".join(words))
 
     async def store_order(store: SqlStore) -> None:
         where = await _stored_id(store, room_id)
@@ -380,7 +384,7 @@ def erase(
             if told.found:
                 _show(told, as_json=False, title="Found", err=True)
                 click.confirm(_ERASURE.format(subject), abort=True, err=True)
-        by = "operator", "cli"
+        by = OPERATOR.actor, OPERATOR.way
         wish = erasure.Wish(subject=subject, by=by, force=force, stay=stay, redact=redact)
         gone = partial(erasure.erase, wish=wish, is_ours=is_ours, clock=SystemClock())
         try:

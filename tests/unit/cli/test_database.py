@@ -91,6 +91,21 @@ def test_dead_letters_are_listed_shown_and_put_back(folder: Folder) -> None:
     assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
 
 
+@pytest.mark.parametrize("verb", ["retry", "discard"])
+def test_what_becomes_of_a_dead_letter_is_audited(folder: Folder, verb: str) -> None:
+    do(folder, receive_and_bury)
+    letter = only_letter(folder)
+    assert folder.run_here("dead-letters", verb, letter).exit_code == 0
+    assert folder.run_here("dead-letters", verb, letter).exit_code == 1, "it is gone"
+    (change,) = json.loads(folder.run_here("changes", "--json").stdout)
+    assert (change["actor"], change["way"], change["key"]) == (
+        "operator",
+        "cli",
+        f"dead-letters {verb}",
+    )
+    assert (change["before"], change["room_id"]) == (letter, ROOM)
+
+
 def test_strangers_do_not_control_the_terminal(folder: Folder) -> None:
     """A homeserver chooses its rooms' ids and users' names."""
 
