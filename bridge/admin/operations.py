@@ -129,8 +129,7 @@ class Outcome(NamedTuple):
     """JSON."""
     operation: str = ""
     """Name of the operation; empty if the path has none."""
-    allow: tuple[str, ...] = ()
-    """Methods that the path supports, with status 405."""
+    headers: Mapping[str, str] = {}
 
 
 class Dispatcher:
@@ -146,29 +145,25 @@ class Dispatcher:
 
     async def carry_out(self, request: Request, caller: Caller) -> Outcome:
         """Find the operation, check permission and parameters, carry it out. Raises nothing."""
-        operation, values, allow = _find(request)
-        if operation is None:
-            sentence = "Unknown path; docs/api.md lists all operations."
-            if allow:
-                sentence = f"Use {' or '.join(allow)} here."
-            error = ApiError(405 if allow else 404, "M_UNRECOGNIZED", sentence)
-            return refused(error)._replace(allow=allow)
+        name = ""
         try:
+            operation, values = _find(request)
+            name = operation.name
             _authorise(operation, caller, values)
             asked = _asked(operation, values, request)
             async with self._places:
                 answer = await operation.carry_out(self._bridge, caller, asked)
         except ApiError as error:
-            return refused(error, operation.name)
+            return refused(error, name)
         except StoreError as error:
-            _LOG.warning("an operation failed", operation=operation.name, why=str(error))
+            _LOG.warning("an operation failed", operation=name, why=str(error))
             sentence = "The database did not answer; try again in a moment."
-            return refused(ApiError(503, "M_UNKNOWN", sentence), operation.name)
+            return refused(ApiError(503, "M_UNKNOWN", sentence), name)
         except Exception:  # noqa: BLE001 - logged with its traceback
-            _LOG.exception("an operation failed", operation=operation.name)
+            _LOG.exception("an operation failed", operation=name)
             sentence = "Internal error; see the bridge's log."
-            return refused(ApiError(500, "M_UNKNOWN", sentence), operation.name)
-        return Outcome(operation.status, msgspec.json.encode(answer), operation.name)
+            return refused(ApiError(500, "M_UNKNOWN", sentence), name)
+        return Outcome(operation.status, msgspec.json.encode(answer), name)
 
     async def _busy(self) -> Busy:
         async with self._counting:
@@ -180,23 +175,27 @@ class Dispatcher:
 
 
 def refused(error: ApiError, operation: str = "") -> Outcome:
-    trouble = Trouble(errcode=error.errcode, error=str(error), retry_after_ms=error.retry_after_ms)
-    return Outcome(error.status, msgspec.json.encode(trouble), operation)
+    wait = error.retry_after_ms
+    trouble = Trouble(errcode=error.errcode, error=str(error), retry_after_ms=wait)
+    headers = {"Retry-After": str(wait // 1000 + 1) if wait else "", "Allow": error.allow}
+    told = {name: value for name, value in headers.items() if value}
+    return Outcome(error.status, msgspec.json.encode(trouble), operation, told)
 
 
-def _find(request: Request) -> tuple[Operation | None, dict[str, str], tuple[str, ...]]:
-    """Return a request's operation and path parameters; or else the methods the path supports."""
+def _find(request: Request) -> tuple[Operation, dict[str, str]]:
+    """Return a request's operation and path parameters."""
     found = {
         one.method: (one, at) for one in OPERATIONS if (at := one.pattern.fullmatch(request.path))
     }
-    if request.method not in found:
-        return None, {}, tuple(sorted(found))
-    one, at = found[request.method]
+    if found and request.method not in found:
+        sentence = f"Use {' or '.join(sorted(found))} here."
+        raise ApiError(405, "M_UNRECOGNIZED", sentence, allow=", ".join(sorted(found)))
     try:
-        values = {name: unquote(part, errors="strict") for name, part in at.groupdict().items()}
-    except UnicodeDecodeError:
-        return None, {}, ()
-    return one, values, ()
+        one, at = found[request.method]
+        return one, {key: unquote(part, errors="strict") for key, part in at.groupdict().items()}
+    except (KeyError, UnicodeDecodeError):
+        sentence = "Unknown path; docs/api.md lists all operations."
+        raise ApiError(404, "M_UNRECOGNIZED", sentence) from None
 
 
 def _authorise(operation: Operation, caller: Caller, values: Mapping[str, str]) -> None:

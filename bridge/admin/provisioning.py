@@ -86,14 +86,9 @@ class Provisioning:
             outcome = await self._answer(request)
         except ApiError as error:
             outcome = refused(error)
-            wait = error.retry_after_ms
-            headers = {"Retry-After": str(wait // 1000 + 1)} if wait else {}
-        else:
-            headers = {"Allow": ", ".join(outcome.allow)} if outcome.allow else {}
         self._counted(outcome.operation or "none", outcome.status)
-        return web.Response(
-            status=outcome.status, body=outcome.body, headers={**_HEADERS, **headers}
-        )
+        headers = {**_HEADERS, **outcome.headers}
+        return web.Response(status=outcome.status, body=outcome.body, headers=headers)
 
     def _authorise(self, request: web.BaseRequest) -> None:
         full = Budget(*self._rate, self._now)

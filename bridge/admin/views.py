@@ -80,9 +80,13 @@ class Caller(msgspec.Struct, frozen=True):
 class ApiError(Exception):
     """Failure of an operation: an HTTP status and an error in Matrix's form."""
 
-    def __init__(self, status: int, errcode: str, error: str, retry_after_ms: int = 0) -> None:
+    def __init__(
+        self, status: int, errcode: str, error: str, retry_after_ms: int = 0, allow: str = ""
+    ) -> None:
+        """`allow`: with status 405, the methods that the path supports."""
         super().__init__(error)
-        self.status, self.errcode, self.retry_after_ms = status, errcode, retry_after_ms
+        self.status, self.errcode = status, errcode
+        self.retry_after_ms, self.allow = retry_after_ms, allow
 
 
 def not_found(sentence: str) -> ApiError:
