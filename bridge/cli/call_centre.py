@@ -22,7 +22,7 @@ from bridge.link.http_client import VISITS, Visits
 from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.login import matching_rule
-from bridge.link.settings import USER_AGENT, LinkSettings, Timing, trusted_by
+from bridge.link.settings import USER_AGENT, Timing, trusted_by
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
@@ -63,11 +63,11 @@ async def check_webchat(
         return
     rate = stranger.login_rate
     places = min(PLACES, rate.count)
-    less = {"login_rate": rate.model_copy(update={"count": places})}
-    server = stranger.model_copy(update=less)
+    fewer = rate.model_copy(update={"count": places})
+    server = stranger.model_copy(update={"login_rate": fewer})
     mine = replace(link_settings_of(config), server=server, timing=timing)
-    memory = _Memory(store)
-    taken = await Visits(mine, memory, SystemClock()).load()
+    memory, clock = _Memory(store), SystemClock()
+    taken = await Visits(mine, memory, clock).load()
     if len(taken) >= places:
         findings.skipped(
             "WebChat login",
@@ -75,7 +75,9 @@ async def check_webchat(
             f" address that logs in too often; try again in {max(1.0, min(taken)):.0f} s",
         )
         return
-    await _Visit(findings, mine, account, memory).make(robot=config.webchat.robot.enabled)
+    links = Links(Shared(mine, tokens=memory, facts=memory, metrics=memory, clock=clock))
+    async with links.running(memory):
+        await _use(findings, links, account, memory, server)
 
 
 def throw_away(server: WebChat, account: Account) -> WebChat | None:
@@ -149,99 +151,89 @@ class _Memory:
     pushed = link_changed = nothing
 
 
-@dataclass
-class _Visit:
-    _findings: Findings
-    _settings: LinkSettings
-    _account: Account
-    _memory: _Memory
-
-    async def make(self, *, robot: bool) -> None:
-        memory, clock = self._memory, SystemClock()
-        links = Links(
-            Shared(self._settings, tokens=memory, facts=memory, metrics=memory, clock=clock)
-        )
-        async with links.running(memory):
-            failure, url, began = None, "", perf_counter()
-            picture = Blob.of(_PIXEL, "image/png", f"{KEY}.png")
-            try:
-                url = await links.upload(self._account, picture)
-            except CallFailure as error:
-                failure = error
-            took = (perf_counter() - began) * 1000
-            self._link_opened(failure)
-            if memory.opened_once or failure is None:
-                fetched = self._fetch(links, url, took, failure)
-                await self._findings.of("WebChat upload", fetched)
-            if robot:
-                await self._findings.of("WebChat robot", self._ask(links))
-            if memory.opened_once:
-                await self._findings.of("WebChat command", self._log_out(links))
-
-    def _link_opened(self, failure: CallFailure | None) -> None:
-        name = self._settings.server.login.name.replace("{room_id}", self._account.room_id)
-        if not self._memory.logged_in_once:
-            self._findings.failed("WebChat login", f"as {name}: {failure}", _login_fix(failure))
-            return
-        self._findings.passed("WebChat login", f"as {name}")
-        if self._memory.opened_once:
-            self._findings.passed("WebChat socket", "open, and the server answers")
+async def _use(
+    findings: Findings, links: Links, account: Account, memory: _Memory, server: WebChat
+) -> None:
+    """Try each part of the server over one link; the upload opens it."""
+    failure, url, began = None, "", perf_counter()
+    try:
+        url = await links.upload(account, Blob.of(_PIXEL, "image/png", f"{KEY}.png"))
+    except CallFailure as error:
+        failure = error
+    took = (perf_counter() - began) * 1000
+    name = f"as {server.login.name.replace('{room_id}', account.room_id)}"
+    if not memory.logged_in_once:
+        findings.failed("WebChat login", f"{name}: {failure}", _login_fix(failure))
+    else:
+        findings.passed("WebChat login", name)
+        if memory.opened_once:
+            findings.passed("WebChat socket", "open, and the server answers")
         else:
             fix = "allow WebSockets to /cws in proxies and firewalls (Upgrade headers, timeouts)"
-            self._findings.failed("WebChat socket", str(failure), fix)
-
-    async def _fetch(self, links: Links, url: str, took: float, failure: CallFailure | None) -> str:
-        """Check that the URL that the server gave returns the file, so that agents can open it."""
-        if failure is not None:
-            refused = failure.reason is FailureReason.REFUSED and failure.code is not None
-            code = f" (result {failure.code})" if refused else ""
-            raise Failed(
-                f"{failure}{code}",
-                "ask the call centre whether customers may send png files, or try another"
-                " webchat.upload_mode",
-            )
-        mode = self._settings.server.upload_mode
+            findings.failed("WebChat socket", str(failure), fix)
+    if memory.opened_once or failure is None:
+        mode = server.upload_mode
         if mode is UploadMode.AUTO:
             mode = links.learnt.upload_mode
-        where = re.sub(r"\?.*", "?…", url)  # its query may hold a token
-        try:
-            async with links.fetch(url, 10 * len(_PIXEL)) as blob:
-                back = b"".join([chunk async for chunk in blob.chunks])
-        except (Refused, TooBig, Unavailable) as error:
-            raise Failed(
-                f"the uploaded file cannot be downloaded from {where}: {error}",
-                "check that webchat.base_url is the address that agents' browsers use too",
-            ) from error
-        if back != _PIXEL:
-            raise Failed(
-                f"the file downloaded from {where} differs from the uploaded one",
-                "set webchat.upload_mode to the other value (raw or multipart)",
-            )
-        return f"a file was uploaded ({mode}, {took:.0f} ms) and downloaded again"
+        uploaded = f"a file was uploaded ({mode}, {took:.0f} ms)"
+        await findings.of("WebChat upload", _fetch(links, url, uploaded, failure))
+    if server.robot.enabled:
+        await findings.of("WebChat robot", _ask(links))
+    if memory.opened_once:
+        await findings.of("WebChat command", _log_out(links, account, memory))
 
-    async def _ask(self, links: Links) -> str:
-        """Ask the knowledge base a question; that needs a signature but no login."""
-        try:
-            reply = await links.ask_robot("test")
-        except CallFailure as failure:
-            fix = (
-                "ask the call centre whether /robotSearch is in use; if not, set"
-                " webchat.robot.enabled: false and mode: off"
-            )
-            if failure.reason is FailureReason.SIGN_REFUSED:
-                fix = "set webchat.robot.public_key to the server's PUBLIC_KEY"
-            raise Failed(str(failure), fix) from failure
-        return f'it answers; results for the question "test": {len(reply.answers)}'
 
-    async def _log_out(self, links: Links) -> str:
-        """Log out; the reply shows that the server understands commands."""
-        try:
-            reply = await links.call(self._account, CallId(1), Logout(), self._memory.nothing)
-        except CallFailure as failure:
-            fix = "look for the reason in the WebChat server's log"
-            raise Failed(str(failure), fix) from failure
-        braces = "" if links.learnt.known else f"; {_BRACES}"
-        return f"logout answered with result {reply.result}{braces}"
+async def _fetch(links: Links, url: str, uploaded: str, failure: CallFailure | None) -> str:
+    """Check that the URL that the server gave returns the file, so that agents can open it."""
+    if failure is not None:
+        refused = failure.reason is FailureReason.REFUSED and failure.code is not None
+        code = f" (result {failure.code})" if refused else ""
+        raise Failed(
+            f"{failure}{code}",
+            "ask the call centre whether customers may send png files, or try another"
+            " webchat.upload_mode",
+        )
+    where = re.sub(r"\?.*", "?…", url)  # its query may hold a token
+    try:
+        async with links.fetch(url, 10 * len(_PIXEL)) as blob:
+            back = b"".join([chunk async for chunk in blob.chunks])
+    except (Refused, TooBig, Unavailable) as error:
+        raise Failed(
+            f"the uploaded file cannot be downloaded from {where}: {error}",
+            "check that webchat.base_url is the address that agents' browsers use too",
+        ) from error
+    if back != _PIXEL:
+        raise Failed(
+            f"the file downloaded from {where} differs from the uploaded one",
+            "set webchat.upload_mode to the other value (raw or multipart)",
+        )
+    return f"{uploaded} and downloaded again"
+
+
+async def _ask(links: Links) -> str:
+    """Ask the knowledge base a question; that needs a signature but no login."""
+    try:
+        reply = await links.ask_robot("test")
+    except CallFailure as failure:
+        fix = (
+            "ask the call centre whether /robotSearch is in use; if not, set"
+            " webchat.robot.enabled: false and mode: off"
+        )
+        if failure.reason is FailureReason.SIGN_REFUSED:
+            fix = "set webchat.robot.public_key to the server's PUBLIC_KEY"
+        raise Failed(str(failure), fix) from failure
+    return f'it answers; results for the question "test": {len(reply.answers)}'
+
+
+async def _log_out(links: Links, account: Account, memory: _Memory) -> str:
+    """Log out; the reply shows that the server understands commands."""
+    try:
+        reply = await links.call(account, CallId(1), Logout(), memory.nothing)
+    except CallFailure as failure:
+        fix = "look for the reason in the WebChat server's log"
+        raise Failed(str(failure), fix) from failure
+    braces = "" if links.learnt.known else f"; {_BRACES}"
+    return f"logout answered with result {reply.result}{braces}"
 
 
 def _login_fix(failure: CallFailure | None) -> str:
