@@ -25,7 +25,7 @@ from bridge.app.replica import ONE_ROLE, is_alive
 from bridge.app.settings import encryption_secret_of, registration_of, tokens_of, users_of
 from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import ExitCode, Files, one_line
-from bridge.cli.findings import Failed, Finding, Findings, Verdict, lacks_tokens, slips
+from bridge.cli.findings import Failed, Finding, Findings, Verdict, check_slips, lacks_tokens
 from bridge.cli.homeserver import check_homeserver
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable
 from bridge.config.fields import SQLITE
@@ -107,8 +107,7 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
         )
     else:
         check_registration(findings, config, files.registration)
-    for slip in slips(files, config):
-        findings.add(slip)
+    check_slips(findings, files, config)
     usable = await findings.of("database", check_database(config))
     async with migrated_store(config) if usable else nullcontext() as store:
         await findings.of("replicas", check_replicas(store))

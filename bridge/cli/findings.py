@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -112,28 +112,24 @@ def lacks_tokens(config: Config) -> bool:
     return not (config.appservice.as_token and config.appservice.hs_token)
 
 
-def slips(files: Files, config: Config) -> Iterator[Finding]:
-    """Yield findings on valid settings that are probably mistakes."""
+def check_slips(findings: Findings, files: Files, config: Config) -> None:
+    """Add findings on valid settings that are probably mistakes."""
     for enterprise, part in config.parts().items():
-        for slip in _slips(part):
-            what = f"{enterprise}: {slip.what}" if enterprise else slip.what
-            yield replace(slip, what=what)
+        _check_part(findings.about(enterprise), part)
     if bare := exposed(files, config):
         detail = f"any user of this machine can read {bare}"
-        yield Finding(Verdict.FAIL, "secrets", detail, f"`chmod o= {bare}`")
+        findings.failed("secrets", detail, f"`chmod o= {bare}`")
 
 
-def _slips(config: Config) -> Iterator[Finding]:
-    """Yield findings on one enterprise, in the short form."""
+def _check_part(findings: Findings, config: Config) -> None:
     server = config.webchat
     login = server.login
     if login.type is LoginType.PASSWORD and not (login.password or server.accounts):
         detail = "webchat.login.type is password, but no password is set"
         fix = "set webchat.login.password, or list accounts in webchat.accounts"
-        yield Finding(Verdict.FAIL, "WebChat login", detail, fix)
+        findings.failed("WebChat login", detail, fix)
     for pattern in shared(server.accounts, config.bridge.limits.rooms_per_user):
-        yield Finding(
-            Verdict.FAIL,
+        findings.failed(
             "WebChat accounts",
             f'webchat.accounts."{pattern}": several rooms could use this account at the same time,'
             " but the server allows one chat per account",
@@ -141,7 +137,7 @@ def _slips(config: Config) -> Iterator[Finding]:
             " bridge.limits.rooms_per_user to 1",
         )
     if warning := unverified(server):
-        yield Finding(Verdict.SKIP, "WebChat certificate", warning)
+        findings.skipped("WebChat certificate", warning)
 
 
 # --- TLS -----------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from bridge import __version__
 from bridge.app.settings import registration_of, tokens_of
 from bridge.cli import console, database
 from bridge.cli.console import ExitCode, Files, errors_become_exits, stop
-from bridge.cli.findings import lacks_tokens, slips
+from bridge.cli.findings import Findings, check_slips, lacks_tokens
 from bridge.config import Config, KeyPath, Problem, example_config, json_schema
 from bridge.config.document import (
     ConfigInvalid,
@@ -126,7 +126,8 @@ def check(files: Files, *, as_json: bool) -> None:
     told: dict[str, object] = {"valid": False, "problems": [], "warnings": []}
     try:
         config = files.load()
-        warnings = [": ".join(filter(None, (s.detail, s.fix))) for s in slips(files, config)]
+        check_slips(found := Findings(), files, config)
+        warnings = [": ".join(filter(None, (one.detail, one.fix))) for one in found.all]
         if lacks_tokens(config):
             warnings.insert(0, "no tokens yet: run `matrix-webchat register` to fill them")
         if lacks_secret(config):

@@ -11,7 +11,8 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from bridge.cli.findings import Finding, Findings
+from bridge.cli.console import Files
+from bridge.cli.findings import Finding, Findings, check_slips
 from bridge.config import Config, load_config
 from bridge.demo.child_process import free_port
 from bridge.matrix.client import OWNER
@@ -192,6 +193,13 @@ async def serving(
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
+
+
+def slips(config: Config, folder: Path) -> list[Finding]:
+    """Return the findings on valid settings that are probably mistakes."""
+    findings = Findings()
+    check_slips(findings, Files(folder / "config.yaml", folder / "none"), config)
+    return findings.all
 
 
 def told(findings: Findings) -> list[str]:

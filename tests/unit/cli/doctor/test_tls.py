@@ -17,12 +17,12 @@ import pytest
 
 from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import Files
-from bridge.cli.findings import Finding, Findings, Verdict, slips, tls_fault
+from bridge.cli.findings import Finding, Findings, Verdict, tls_fault
 from bridge.cli.homeserver import check_homeserver
 from bridge.config import ConfigInvalid
 from bridge.rooms.ports import describe
 from tests.support.certificates import Signed, signed, tls_before
-from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, the, told
+from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, slips, the, told
 from tests.unit.link.simulated import simulated
 
 pytestmark = pytest.mark.asyncio
@@ -203,7 +203,7 @@ async def test_tls_keys_of_webchat(tmp_path: Path, key: str, certificate: Signed
     assert [line[5:] for line in lines if line.startswith("PASS WebChat")] == [
         f"WebChat {what}" for what in ("server", "login", "socket", "upload", "command")
     ]
-    found = [slip.detail for slip in slips(Files(tmp_path / "config.yaml"), config)]
+    found = [slip.detail for slip in slips(config, tmp_path)]
     unchecked = any(
         "anyone on the network path can read and change everything" in one for one in found
     )

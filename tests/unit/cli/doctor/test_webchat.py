@@ -8,15 +8,14 @@ import pytest
 from aiohttp import web
 
 from bridge.cli.call_centre import check_webchat, throw_away
-from bridge.cli.console import Files
 from bridge.cli.doctor import migrated_store
-from bridge.cli.findings import Findings, Verdict, slips
+from bridge.cli.findings import Findings, Verdict
 from bridge.ids import RoomId, UserId
 from bridge.rooms.ports import Account
 from bridge.rooms.surroundings import SystemClock
 from bridge.simulator.simulator import Simulator
 from bridge.storage.sqlstore import open_store
-from tests.unit.cli.doctor.installation import configured, serving, the, told
+from tests.unit.cli.doctor.installation import configured, serving, slips, the, told
 from tests.unit.link.rig import FAST
 from tests.unit.link.simulated import simulated
 
@@ -232,7 +231,7 @@ async def test_login_is_skipped_without_a_throw_away_account(tmp_path: Path) -> 
         findings = await examined(tmp_path, simulator, FIXED)
     assert told(findings) == [*SKETCH, "SKIP WebChat login"]
     config = configured(tmp_path, login=FIXED)
-    (slip,) = slips(Files(tmp_path / "config.yaml", tmp_path / "none"), config)
+    (slip,) = slips(config, tmp_path)
     assert (slip.verdict, slip.what) == (Verdict.FAIL, "WebChat accounts")
     assert "{room_key}" in slip.fix
 
@@ -243,9 +242,7 @@ async def test_an_account_for_every_room(tmp_path: Path) -> None:
     async with simulated() as simulator:
         findings = await examined(tmp_path, simulator, login)
     assert told(findings)[:2] == SKETCH
-    assert not list(
-        slips(Files(tmp_path / "config.yaml", tmp_path / "none"), configured(tmp_path, login=login))
-    )
+    assert slips(configured(tmp_path, login=login), tmp_path) == []
 
 
 @pytest.mark.parametrize(
