@@ -50,13 +50,24 @@ class NotLetIn(Exception):
         self.key = key
 
 
+_MAC = 64
+"""Characters of the HMAC at the end of a signed text."""
+
+
+def _signed(key: bytes, text: str) -> str:
+    return text + hmac.digest(key, text.encode("utf-8", "replace"), "sha256").hex()
+
+
+def _is_signed(key: bytes, signed: str) -> bool:
+    expected = _signed(key, signed[:-_MAC])
+    return hmac.compare_digest(expected.encode(), signed.encode("utf-8", "replace"))
+
+
 # --- the console ----------------------------------------------------------------------------------
 
 LINK_LIFE = 10 * 60_000
 SESSION_LIFE = 12 * 3_600_000
 """Lifetimes of links and sessions in ms."""
-_SIGNATURE = 64
-"""Characters of the HMAC at the end of a secret."""
 _KEPT_SESSIONS = 1_000
 """Maximum number of cached sessions."""
 
@@ -84,7 +95,7 @@ class SignIn:
 
     async def link(self, who: str) -> str:
         """Create a link and return its secret."""
-        secret = self._signed(secrets.token_urlsafe(32))
+        secret = _signed(self._key, secrets.token_urlsafe(32))
         link = Pass(who, self._clock.now() + LINK_LIFE)
         await self._store.save_secrets([_row(_name("link", secret), link)])
         return secret
@@ -92,11 +103,11 @@ class SignIn:
     async def sign_in(self, secret: str) -> str:
         """Exchange a link for a session; return the session's secret."""
         name, now = _name("link", secret), self._clock.now()
-        stored = await self._store.secret(name) if self._is_ours(secret) else None
+        stored = await self._store.secret(name) if _is_signed(self._key, secret) else None
         link = None if stored is None else _read(stored)
         if link is None or link.until <= now:
             raise NotLetIn(401, "linkExpired")
-        session = self._signed(secrets.token_urlsafe(32))
+        session = _signed(self._key, secrets.token_urlsafe(32))
         rows = (
             _row(name, msgspec.structs.replace(link, used=True), stored),
             _row(_name("session", session), Pass(link.who, now + SESSION_LIFE)),
@@ -112,7 +123,7 @@ class SignIn:
 
     async def who(self, session: str) -> str | None:
         """Return the session's owner; None if it is invalid or has expired."""
-        if not self._is_ours(session):
+        if not _is_signed(self._key, session):
             return None
         name = _name("session", session)
         try:
@@ -130,18 +141,11 @@ class SignIn:
         return found.who
 
     async def sign_out(self, session: str) -> None:
-        if not self._is_ours(session):
+        if not _is_signed(self._key, session):
             return
         name = _name("session", session)
         self._seen.pop(name, None)
         await self._store.save_secrets([SecretRow(name, None)])
-
-    def _signed(self, drawn: str) -> str:
-        return drawn + hmac.digest(self._key, drawn.encode("utf-8", "replace"), "sha256").hex()
-
-    def _is_ours(self, secret: str) -> bool:
-        signed = self._signed(secret[:-_SIGNATURE])
-        return hmac.compare_digest(signed.encode(), secret.encode("utf-8", "replace"))
 
 
 def _name(kind: str, secret: str) -> str:
@@ -216,17 +220,13 @@ class RoomAdmins:
             raise NotLetIn(401, "notYours")
         session = RoomSession(user, room, self._clock.now() + ROOM_SESSION_LIFE)
         await self.room_of(session)
-        return self._signed(msgspec.json.encode(session))
+        return _signed(self._key, urlsafe_b64encode(msgspec.json.encode(session)).decode())
 
     def session(self, token: str) -> RoomSession:
-        body, _, _ = token.partition(".")
-        try:
-            said = urlsafe_b64decode(body.encode())
-            ours = len(token) <= _LONGEST and hmac.compare_digest(self._signed(said), token)
-            session = msgspec.json.decode(said, type=RoomSession) if ours else None
-        except (ValueError, TypeError):  # not base64, not ASCII
-            session = None
-        if session is None or session.until <= self._clock.now():
+        if len(token) > _LONGEST or not _is_signed(self._key, token):
+            raise NotLetIn(401, "signedOut")
+        session = msgspec.json.decode(urlsafe_b64decode(token[:-_MAC]), type=RoomSession)
+        if session.until <= self._clock.now():
             raise NotLetIn(401, "signedOut")
         return session
 
@@ -263,7 +263,3 @@ class RoomAdmins:
             return True
         levels = await self._witness.power_levels(room_id, host, [user])
         return levels[user] >= ADMIN_LEVEL
-
-    def _signed(self, body: bytes) -> str:
-        mac = hmac.digest(self._key, body, "sha256").hex()
-        return f"{urlsafe_b64encode(body).decode()}.{mac}"

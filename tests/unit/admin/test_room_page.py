@@ -145,10 +145,10 @@ async def test_power_level_is_looked_up_again_after_a_while(rig: Rig) -> None:
 @pytest.mark.asyncio
 async def test_session_cannot_be_forged_and_expires(rig: Rig) -> None:
     token = await rig.admins.sign_in(f"token-{MODERATOR}", ROOM)
-    body, _, mac = token.partition(".")
+    body, mac = token[:-64], token[-64:]
     others = RoomAdmins(rig.house, rig.bridge, "example.org", b"another key")
     foreign = await others.sign_in(f"token-{MODERATOR}", ROOM)
-    for wrong in ("", ".", "a.b", f"{body}.", f"{body}x.{mac}", f"{body}.{mac}0", foreign, "é.é"):
+    for wrong in ("", ".", "a.b", body, f"{body}x{mac}", f"{body}{mac}0", foreign, "é.é"):
         with pytest.raises(NotLetIn, match="signedOut"):
             rig.admins.session(wrong)
     rig.admins.session(token)
