@@ -11,6 +11,7 @@ crash in between loses the audit row, but never audits a change that was not mad
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -575,26 +576,25 @@ async def _order(
     bridge: Bridge, caller: Caller, asked: shapes.Repeatable, order: Order
 ) -> shapes.Ordered:
     row, record = await room_of(bridge, asked.room_id)
-    number = ""
+    number = secrets.token_hex(8)
     if asked.request_id:
         named = "\n".join((row.room_id, order.actor, order.way, asked.request_id))
         number = sha256(named.encode()).hexdigest()[:16]
     if not await _given(bridge, row.room_id, number, order):
         try:
-            key = await bridge.orders.order(row.room_id, order, number)
+            await bridge.orders.order(row.room_id, order, number)
         except BadOrder as bad:
             sentence = bad.sentence(rules_of(bridge, record), caller.language)
             raise ApiError(400, "M_INVALID_PARAM", sentence) from bad
-        if number:  # a concurrent request may have stored another order under it
-            await _given(bridge, row.room_id, number, order)
-        number = key.removeprefix("order:")
+        # A concurrent request may have stored another order under it.
+        await _given(bridge, row.room_id, number, order)
     return shapes.Ordered(room_id=row.room_id, order=number)
 
 
 async def _given(bridge: Bridge, room_id: RoomId, number: str, order: Order) -> bool:
     """Return True if this order was stored under `number`; ApiError (409) if another was."""
     key = EventId(f"order:{number}")
-    if not number or await bridge.around.store.input(room_id, key) is None:
+    if await bridge.around.store.input(room_id, key) is None:
         return False
     given = await bridge.around.store.body_of(room_id, key)
     if given and load_input(given) != order:
