@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from hashlib import sha256
 from heapq import nsmallest
 from itertools import islice
-from typing import Literal, Protocol, TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import msgspec
 import structlog
@@ -94,17 +94,14 @@ def not_found(sentence: str) -> ApiError:
     return ApiError(404, "M_NOT_FOUND", sentence)
 
 
-class Health(Protocol):
-    def missing(self) -> Mapping[str, str]: ...
-
-
 class Bridge(msgspec.Struct, frozen=True):
     """Dependencies of the operations; built once, by the composition root."""
 
     enterprises: Mapping[str, Surroundings]
     """Call centres by their id in the configuration; a single one has the id ""."""
     orders: Engine
-    health: Health
+    missing: Callable[[], dict[str, str]]
+    """Returns why this process is not ready, by part; empty if it is ready."""
     links: Callable[[], Collection[LinkState]]
     """Returns the state of this process's links."""
     busy: Callable[[], Awaitable[Busy]]
@@ -137,7 +134,7 @@ def made(kind: type[T], source: object, **more: object) -> T:
 
 async def get_health(bridge: Bridge, _asked: shapes.Asked) -> shapes.Health:
     """Whether the bridge is ready, and what it cannot reach."""
-    missing = dict(bridge.health.missing())
+    missing = bridge.missing()
     return shapes.Health(
         ready=not missing, missing=missing, version=__version__, replica=bridge.replica
     )

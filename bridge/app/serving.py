@@ -352,7 +352,7 @@ class Serving:
         return Bridge(
             self._around,
             orders=engine,
-            health=health,
+            missing=health.missing,
             links=lambda: [one for links in self._links.values() for one in links.states()],
             recent=lambda: self._metrics.recent,
             busy=partial(self._busy, store, engine),

@@ -43,8 +43,8 @@ class Health:
     def __init__(self) -> None:
         self.lacks: dict[str, str] = {}
 
-    def missing(self) -> Mapping[str, str]:
-        return self.lacks
+    def missing(self) -> dict[str, str]:
+        return {**self.lacks}
 
 
 class Office(NamedTuple):
@@ -86,7 +86,7 @@ async def office() -> AsyncIterator[Office]:
         bridge = Bridge(
             {"": world.around},
             orders=engine,
-            health=health,
+            missing=health.missing,
             links=lambda: [
                 LinkState(ROOM, "up", now),
                 LinkState(QUEUED, "waiting", now, "handshake: HTTP 502"),
