@@ -33,14 +33,7 @@ from bridge.ids import EventId, QueueId, RoomId
 from bridge.rooms import commands, erasure, visit
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import LinkState
-from bridge.rooms.record import (
-    Chat,
-    MatrixEvent,
-    Order,
-    RoomRecord,
-    load_chat,
-    load_input,
-)
+from bridge.rooms.record import Chat, MatrixEvent, Order, RoomRecord, load_chat, load_input
 from bridge.rooms.rules import BadOrder, Rules, unconfigured_rules
 from bridge.rooms.store import AccountRow, Change, DeadLetter, Outcome, StoredRoom, StorePort
 from bridge.rooms.surroundings import Surroundings

@@ -25,13 +25,7 @@ from rich.table import Table
 from bridge import __version__
 from bridge.admin.signin import LINK_LIFE, SignIn
 from bridge.admin.views import Caller, Verb, decide_letter, may_hold_password
-from bridge.app.settings import (
-    FIRST,
-    all_rules_of,
-    console_key_of,
-    encryption_secret_of,
-    users_of,
-)
+from bridge.app.settings import FIRST, all_rules_of, console_key_of, encryption_secret_of, users_of
 from bridge.cli.console import (
     ExitCode,
     Files,

@@ -44,12 +44,7 @@ from bridge.ops.logging import configure_logging
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import SystemClock
-from bridge.storage.migrate import (
-    ForeignSchemaError,
-    MovedError,
-    NewerSchemaError,
-    UnfinishedError,
-)
+from bridge.storage.migrate import ForeignSchemaError, MovedError, NewerSchemaError, UnfinishedError
 from bridge.storage.query import database_is_corrupt
 from bridge.storage.sqlstore import SqlStore, described, open_store, pending_migrations
 
