@@ -283,6 +283,19 @@ async def test_links_of_several_processes(console: Console) -> None:
     await expect(page.get_by_role("row", name="!x:y")).to_contain_text(re.compile("b *up"))
 
 
+async def test_health_page_without_a_database(console: Console) -> None:
+    """With a stubbed API; what only the database knows is not shown as nothing."""
+    page = await console.signed_in()
+    away = {"errcode": "M_UNKNOWN", "error": "The database did not answer; try again in a moment."}
+    for path in ("replicas", "dead-letters*"):
+        await page.route(f"**/admin/api/{path}", lambda route: route.fulfill(status=503, json=away))
+    await page.get_by_role("link", name="Health").click()
+    await expect(page.get_by_role("region", name="Health").locator("dd").last).to_have_text("—")
+    processes = page.get_by_role("region", name="Processes")
+    await expect(processes).to_contain_text("—")
+    await expect(processes).not_to_contain_text("the only one")
+
+
 async def test_a_room_is_erased_once_its_name_is_typed(console: Console) -> None:
     """By keyboard alone."""
     page, talk = await console.signed_in(), await chatting(console.stage, "leaver")

@@ -260,10 +260,11 @@ function dead(_, again) {
 
 function health() {
   return async () => {
+    // The health is there without a database, the others are not.
     const [state, { replicas }, { dead_letters: letters, next }] = await Promise.all([
       call("health"),
-      call("replicas").catch(() => ({ replicas: [] })),
-      call("dead-letters", { query: { limit: 200 } }).catch(() => ({ dead_letters: [] })),
+      call("replicas").catch(() => ({})),
+      call("dead-letters", { query: { limit: 200 } }).catch(() => ({})),
     ]);
     const missing = Object.entries(state.missing);
     return [
@@ -271,14 +272,14 @@ function health() {
         make("p", {}, make("strong", { className: `mark ${state.ready ? "good" : "bad"}`, "data-up": state.ready, textContent: word(state.ready ? "ready" : "notReady") })),
         missing.length ? facts(missing) : muted(word("allReached")),
         facts([[word("replica"), process(state.replica)], [word("version"), state.version],
-          [word("dead"), make("a", { href: "#/dead", textContent: `${letters.length}${next ? "+" : ""}` })]])),
-      box(word("replicas"), replicas.length ? table(word("replicas"), [
+          [word("dead"), letters && make("a", { href: "#/dead", textContent: `${letters.length}${next ? "+" : ""}` })]])),
+      box(word("replicas"), replicas?.length ? table(word("replicas"), [
         [word("replica"), (one) => one.name],
         [word("state"), (one) => make("span", { className: "mark", "data-up": one.state === "serves", "data-half": one.state === "leaving", textContent: word(one.state) })],
         [word("shards"), (one) => `${one.shards} / 256`, "number"],
         [word("started"), (one) => moment(one.started), "whole"],
         [word("seen"), (one) => ago(one.seen), "whole"],
-      ], replicas) : muted(word("oneProcess"))),
+      ], replicas) : muted(word(replicas ? "oneProcess" : "none"))),
     ];
   };
 }
