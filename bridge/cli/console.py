@@ -132,6 +132,12 @@ def on_config(work: Callable[Concatenate[Config, Given], None]) -> Callable[Give
     return command
 
 
+def local_address(hostname: str, port: int) -> str:
+    """Return the `host:port` at which clients on this machine reach a server that listens there."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(hostname, hostname)  # noqa: S104 - not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def exposed(files: Files, config: Config) -> str:
     """Return the files with secrets that any local user can read, quoted for a shell."""
     database = config.database.url.get_secret_value().removeprefix(SQLITE)

@@ -31,6 +31,7 @@ from bridge.cli.console import (
     Files,
     config_option,
     json_option,
+    local_address,
     on_config,
     one_line,
     stop,
@@ -178,9 +179,6 @@ def _decide(config: Config, letter_id: str, verb: Verb) -> None:
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
 
 
-_FOR_BROWSERS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to listen on all addresses
-
-
 @click.command("console-link")
 @on_config
 @click.option("--name", default="operator", help="Name of the operator, for the audit trail.")
@@ -195,9 +193,7 @@ def console_link(config: Config, name: str) -> None:
             "appservice.as_token is empty: use the configuration and environment of the bridge",
         )
     secret = with_store(config, lambda store: SignIn(store, clock, key).link(name))
-    host = _FOR_BROWSERS.get(console.hostname, console.hostname)
-    host = f"[{host}]" if ":" in host else host
-    address = console.public_url or f"http://{host}:{console.port}"
+    address = console.public_url or f"http://{local_address(console.hostname, console.port)}"
     click.echo(f"{address}/admin/#sign-in={secret}")
     click.echo(f"It works once, for {LINK_LIFE // 60_000} minutes.", err=True)
 

@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import web
 
 from bridge.app.settings import all_users_of, panel_url
+from bridge.cli.console import local_address
 from bridge.cli.findings import Failed, Findings, check_clock, tls_fault
 from bridge.config import Config
 from bridge.ids import AgentId, QueueId, UserId, localpart_of
@@ -281,10 +282,10 @@ class _Checks:
         )
 
     async def _bridge_lives(self) -> bool:
-        host, port = self._config.appservice.hostname, self._config.appservice.port
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - not bound
+        appservice = self._config.appservice
+        address = local_address(appservice.hostname, appservice.port)
         try:
-            async with self._session.get(f"http://{host}:{port}{LIVE}") as response:
+            async with self._session.get(f"http://{address}{LIVE}") as response:
                 return bool(await response.json() == {"live": True})
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return False

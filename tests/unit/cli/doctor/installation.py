@@ -181,7 +181,10 @@ class FakeHomeserver:
 
 @asynccontextmanager
 async def serving(
-    routes: list[web.RouteDef], port: int = 0, tls: ssl.SSLContext | None = None
+    routes: list[web.RouteDef],
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[int]:
     """Serve some routes on the loopback interface; yields the port."""
     application = web.Application()
@@ -189,7 +192,7 @@ async def serving(
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()

@@ -78,14 +78,24 @@ async def test_room_page_needs_the_openid_endpoint(tmp_path: Path, code: str) ->
 
 
 @pytest.mark.asyncio
-async def test_with_a_running_bridge(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("hostname", "host"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "::1"), ("::", "::1")],  # noqa: S104
+)
+async def test_with_a_running_bridge(tmp_path: Path, hostname: str, host: str) -> None:
     async def live(_request: web.Request) -> web.Response:
         return web.json_response({"live": True})
 
-    fake = FakeHomeserver(ping=(200, {"duration_ms": 3}))
+    fake, findings = FakeHomeserver(ping=(200, {"duration_ms": 3})), Findings()
     routes = [web.get("/_matrix/mau/live", live)]
-    async with serving(routes, fake.bridge_port):
-        findings = await examined(tmp_path, fake)
+    async with (
+        serving(fake.routes()) as fake.port,
+        serving(routes, fake.bridge_port, host=host),
+    ):
+        config = configured(tmp_path, homeserver=fake.address, port=fake.bridge_port)
+        appservice = config.appservice.model_copy(update={"hostname": hostname})
+        config = config.model_copy(update={"appservice": appservice})
+        await check_homeserver(findings, config, None)
     detail = the(findings, "homeserver to bridge").detail
     assert detail == "the homeserver pinged the running bridge and got an answer in 3 ms"
 
