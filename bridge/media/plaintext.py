@@ -177,10 +177,8 @@ class _Writer:
             self._append(f"> {line}".rstrip() for line in self._inside(node))
             self._gap()
         elif tag == "pre":
-            self._end_line()
             self._append(node.text().rstrip("\n").split("\n"))
         elif tag == "tr":
-            self._end_line()
             self._append([self._row(node)])
         else:
             self._inline(tag, node)
@@ -190,7 +188,6 @@ class _Writer:
             case "br":
                 self._end_line(keep_empty=True)
             case "hr":
-                self._end_line()
                 self._append(["---"])
             case "a":
                 self._link(node)
