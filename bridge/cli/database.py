@@ -181,7 +181,7 @@ def _decide(config: Config, letter_id: str, verb: Verb) -> None:
 
 @click.command("console-link")
 @on_config
-@click.option("--name", default="operator", help="Name of the operator, for the audit trail.")
+@click.option("--name", default=OPERATOR.actor, help="Name of the operator, for the audit trail.")
 def console_link(config: Config, name: str) -> None:
     """Print a link that signs in to the web console; it works once, for ten minutes."""
     console, clock, key = config.console, SystemClock(), console_key_of(config)
@@ -192,7 +192,8 @@ def console_link(config: Config, name: str) -> None:
             ExitCode.FAILED,
             "appservice.as_token is empty: use the configuration and environment of the bridge",
         )
-    secret = with_store(config, lambda store: SignIn(store, clock, key).link(name))
+    who = name.strip() or OPERATOR.actor
+    secret = with_store(config, lambda store: SignIn(store, clock, key).link(who))
     address = console.public_url or f"http://{local_address(console.hostname, console.port)}"
     click.echo(f"{address}/admin/#sign-in={secret}")
     click.echo(f"It works once, for {LINK_LIFE // 60_000} minutes.", err=True)

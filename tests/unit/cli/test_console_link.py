@@ -18,13 +18,15 @@ from tests.unit.config.configs import SMALLEST
 TOKENS = "appservice: {as_token: our-own-token, hs_token: their-token}\n"
 
 
-def test_link_signs_in_under_its_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "who"), [("mei", "mei"), (" ", "operator"), ("", "operator")])
+def test_link_signs_in_under_its_name(tmp_path: Path, name: str, who: str) -> None:
+    """Without a name (a variable that is not set) nobody would count as signed in."""
     folder = Folder(tmp_path)
     folder.write(
         f"{SMALLEST}{TOKENS}console: {{enabled: true, public_url: 'https://chat.example.org/a'}}\n"
     )
     folder.run_here("migrate")
-    result = folder.run_here("console-link", "--name", "mei")
+    result = folder.run_here("console-link", "--name", name)
     assert result.exit_code == 0, result.output
     address, _, secret = result.stdout.strip().partition("#sign-in=")
     assert address == "https://chat.example.org/a/admin/"
@@ -36,7 +38,7 @@ def test_link_signs_in_under_its_name(tmp_path: Path) -> None:
         there = SignIn(store, SystemClock(), console_key_of(config))
         return await there.who(await there.sign_in(secret))
 
-    assert with_store(config, sign_in) == "mei"
+    assert with_store(config, sign_in) == who
 
 
 @pytest.mark.parametrize(
