@@ -55,7 +55,7 @@ _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 # --- the interface to the bridge ------------------------------------------------------------------
 
 Verb = Literal["retry", "discard"]
-"""What becomes of a dead letter."""
+"""Decision about a dead letter."""
 Busy = Mapping[tuple[str, str, QueueId], int]
 """Number of rooms by (call centre, phase, queue)."""
 
