@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from bridge.admin.signin import REMEMBERED, ROOM_SESSION_LIFE, NotLetIn, RoomAdmins
+from bridge.admin.signin import REMEMBERED, ROOM_SESSION_LIFE, NotLetIn, RoomAdmins, _signed
 from bridge.admin.views import Bridge
 from bridge.config.model import Permission
 from bridge.ids import RoomId, UserId
@@ -148,7 +149,9 @@ async def test_session_cannot_be_forged_and_expires(rig: Rig) -> None:
     body, mac = token[:-64], token[-64:]
     others = RoomAdmins(rig.house, rig.bridge, "example.org", b"another key")
     foreign = await others.sign_in(f"token-{MODERATOR}", ROOM)
-    for wrong in ("", ".", "a.b", body, f"{body}x{mac}", f"{body}{mac}0", foreign, "é.é"):
+    earlier = _signed(b"key", urlsafe_b64encode(b'{"user":"@a:b"}').decode())
+    wrongs = ("", ".", "a.b", body, f"{body}x{mac}", f"{body}{mac}0", foreign, earlier, "é.é")
+    for wrong in wrongs:
         with pytest.raises(NotLetIn, match="signedOut"):
             rig.admins.session(wrong)
     rig.admins.session(token)
