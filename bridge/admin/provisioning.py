@@ -141,6 +141,9 @@ def _too_many(wait: float) -> ApiError:
 
 async def _read(request: web.BaseRequest) -> bytes:
     """Read the body; ApiError (413) if it is longer than LONGEST_BODY."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
     body, told = bytearray(), request.content_length or 0
     while max(told, len(body)) <= LONGEST_BODY:
         if not (chunk := await request.content.readany()):

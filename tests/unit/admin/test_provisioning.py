@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -210,6 +211,19 @@ async def test_long_bodies_are_not_read() -> None:
         path = f"/rooms/{ROOM}/orders"
         status, _, answer = await there.call(path, "POST", body=b"x" * (LONGEST_BODY + 1))
         assert (status, answer["errcode"]) == (413, "M_TOO_LARGE")
+
+
+@pytest.mark.asyncio
+async def test_client_that_waits_for_permission_to_send_a_body_is_answered() -> None:
+    async with rig() as there, asyncio.timeout(5):
+        sent = there.client.post(
+            f"{PREFIX}/rooms/{ROOM}/orders",
+            data=b'{"words": "pause"}',
+            headers={"Authorization": f"Bearer {SECRET}"},
+            expect100=True,
+        )
+        async with sent as response:
+            assert response.status == 202
 
 
 @pytest.mark.asyncio
