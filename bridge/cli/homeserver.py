@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import aiohttp
 import msgspec
@@ -22,7 +22,7 @@ from bridge.cli.console import local_address
 from bridge.cli.findings import Failed, Findings, check_clock, tls_fault
 from bridge.config import Config
 from bridge.ids import AgentId, QueueId, UserId, localpart_of
-from bridge.link.http_client import origin_of
+from bridge.link.http_client import origin_of, redirected
 from bridge.matrix.appservice import Endpoint
 from bridge.matrix.client import OWNER
 from bridge.matrix.crypto.wire import device_ids
@@ -367,19 +367,23 @@ class _Checks:
             as_token = self._config.appservice.as_token.get_secret_value()
             headers["Authorization"] = f"Bearer {as_token}"
         body = msgspec.json.encode(content) if content is not None else data
+        url = f"{self._address}{path}"
         try:
             async with self._session.request(
-                method, f"{self._address}{path}", data=body, headers=headers, allow_redirects=False
+                method, url, data=body, headers=headers, allow_redirects=False
             ) as response:
                 read = await response.read()
         except (aiohttp.ClientError, OSError) as error:
             fault = tls_fault(error, "homeserver.address") or Failed(describe(error), fix)
             raise Failed(str(fault), fault.fix, _HOMESERVER) from error
         status, date = response.status, response.headers.get("Date", "")
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             if isinstance(reply := msgspec.json.decode(read), dict):
                 return Answer(status, reply, date)
         why = f"HTTP {status} without a JSON object: not a homeserver, or a proxy's error page"
-        if to := response.headers.get("Location"):
+        to = response.headers.get("Location", "")
+        if to and redirected(url, to) is None:  # to another server, not to its login page
+            with suppress(ValueError):
+                to = urljoin(url, to)
             why, fix = f"HTTP {status} redirects to {origin_of(to)}", _MOVED
         raise Failed(why, fix, _HOMESERVER)

@@ -354,6 +354,21 @@ async def test_clock_that_is_wrong(tmp_path: Path) -> None:
             "HTTP 301 redirects to https://b.example",
             "to which it redirects",
         ),
+        (
+            {"status": 302, "headers": {"Location": "//b.example/_matrix?token=secret"}},
+            "HTTP 302 redirects to http://b.example",
+            "to which it redirects",
+        ),
+        (
+            {"status": 302, "headers": {"Location": "/login?token=secret"}},
+            "HTTP 302 without a JSON object",
+            "that the homeserver is running",
+        ),
+        (
+            {"body": b"[" * 100_000},
+            "HTTP 200 without a JSON object",
+            "that the homeserver is running",
+        ),
     ],
 )
 async def test_a_proxy_with_a_page_of_its_own(
