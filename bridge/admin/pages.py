@@ -19,13 +19,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from cachetools import LRUCache
+from yarl import URL
 
 from bridge.admin.operations import LONGEST_BODY, Dispatcher, Request
 from bridge.admin.provisioning import Budget
@@ -90,10 +90,10 @@ class Pages:
         self._dispatcher = dispatcher
         self._sign_in = sign_in
         self._admins = admins
-        where = urlsplit(public_url)
-        self._origin = f"{where.scheme}://{where.netloc}"
+        where = URL(public_url)  # as browsers write it: a host in lower case, no default port
+        self._origin = str(where.origin()) if public_url else ""
         self._secure = where.scheme == "https"
-        self._cookie_path = f"{where.path}/admin"
+        self._cookie_path = f"{where.raw_path.rstrip('/')}/admin"
         self._budgets: LRUCache[str, Budget] = LRUCache(_KEPT)
 
     def application(self) -> web.Application:

@@ -152,6 +152,30 @@ async def test_pages_of_other_origins_cannot_call(browser: Browser) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("public_url", "origin", "path"),
+    [
+        ("https://Chat.Example.org:443/desk", "https://chat.example.org", "/desk/admin"),
+        ("http://bücher.example:8080/ä", "http://xn--bcher-kva.example:8080", "/%C3%A4/admin"),
+        ("", "http://elsewhere", "/admin"),
+    ],
+)
+async def test_public_url_may_be_written_in_several_ways(
+    browser: Browser, public_url: str, origin: str, path: str
+) -> None:
+    """Browsers send an origin in one form only."""
+    dispatcher = cast(Dispatcher, browser.operations)
+    served = Pages(dispatcher, browser.sign_in, browser.rig.admins, public_url)
+    async with TestClient(TestServer(served.application())) as client:
+        secret = await browser.sign_in.link("mei")
+        headers = OURS | {"Origin": origin}
+        response = await client.post("/admin/api/sign-in", json={"secret": secret}, headers=headers)
+        assert response.status == (200 if public_url else 403)
+        if public_url:
+            assert response.cookies[COOKIE]["path"] == path
+
+
+@pytest.mark.asyncio
 async def test_sign_ins_and_calls_are_limited(browser: Browser) -> None:
     cookies = await browser.session()
     statuses = [
