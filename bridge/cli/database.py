@@ -321,7 +321,7 @@ def print_table(heads: Sequence[str], lines: Iterable[Sequence[str]], *, err: bo
         table.add_row(*map(one_line, line))
     console = Console(stderr=err, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
-        console.width = 200  # do not wrap lines for scripts
+        console.width = 100_000  # do not wrap lines for scripts
     console.print(table)
 
 

@@ -91,6 +91,19 @@ def test_dead_letters_are_listed_shown_and_put_back(folder: Folder) -> None:
     assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
 
 
+def test_lines_are_not_folded_for_scripts(folder: Folder) -> None:
+    why = "/".join(["the homeserver refuses it"] * 20)
+
+    async def bury(store: SqlStore) -> None:
+        (row,) = await flow.accept(store, [NewInput(ROOM, b'{"type":"x"}', EVENT)], now=1)
+        room = StoredRoom(ROOM, b"", live=False, phase="Idle")
+        await flow.step(store, room, now=2, buried=[(row.seq, why)])
+
+    do(folder, bury)
+    _, line = folder.run_here("dead-letters", "list").stdout.splitlines()
+    assert line.endswith(why)
+
+
 @pytest.mark.parametrize("verb", ["retry", "discard"])
 def test_what_becomes_of_a_dead_letter_is_audited(folder: Folder, verb: str) -> None:
     do(folder, receive_and_bury)
