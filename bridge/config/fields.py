@@ -231,7 +231,8 @@ _mxc = matching(
 def _http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
-        _ = parts.port  # raises ValueError if invalid
+        # Both raise ValueError: a wrong port, a host that the resolver rejects (two dots in a row).
+        _ = parts.port, (parts.hostname or "").encode("idna")
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
