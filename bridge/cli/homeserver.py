@@ -246,11 +246,12 @@ class _Checks:
         try:
             try:
                 await web.TCPSite(runner, appservice.hostname, appservice.port).start()
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
+            except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
+                if getattr(error, "errno", None) != errno.EADDRINUSE:
                     where = f"{appservice.hostname}:{appservice.port}"
+                    why = getattr(error, "strerror", None) or error
                     raise Failed(
-                        f"cannot listen on {where}: {error.strerror}",
+                        f"cannot listen on {where}: {why}",
                         "check appservice.hostname and port",
                     ) from error
                 if not await self._bridge_lives():

@@ -101,6 +101,20 @@ async def test_with_a_running_bridge(tmp_path: Path, hostname: str, host: str) -
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("hostname", ["matrix..example.org", "192.0.2.1"])
+async def test_address_at_which_nothing_can_listen(tmp_path: Path, hostname: str) -> None:
+    fake, findings = FakeHomeserver(), Findings()
+    async with serving(fake.routes()) as fake.port:
+        config = configured(tmp_path, homeserver=fake.address, port=fake.bridge_port)
+        appservice = config.appservice.model_copy(update={"hostname": hostname})
+        config = config.model_copy(update={"appservice": appservice})
+        await check_homeserver(findings, config, None)
+    finding = the(findings, "homeserver to bridge")
+    assert finding.verdict is Verdict.FAIL
+    assert f"cannot listen on {hostname}:{fake.bridge_port}: " in finding.detail
+
+
+@pytest.mark.asyncio
 async def test_another_program_on_the_bridges_port(tmp_path: Path) -> None:
     fake = FakeHomeserver()
     async with serving([], fake.bridge_port):
