@@ -467,7 +467,7 @@ class Channel(msgspec.Struct, eq=False):
             try:
                 async with asyncio.timeout(CONNECT_SECONDS / servers):
                     return await self._made()
-            except (*_LOST, asyncpg.PostgresError) as error:
+            except (*_LOST, asyncpg.PostgresError, UnicodeError) as error:  # invalid host name
                 self._url = turned(self._url)
                 if not left:
                     why = str(error) or "no answer"

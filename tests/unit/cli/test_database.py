@@ -249,9 +249,14 @@ async def spoil(record: bytes, store: SqlStore) -> None:
     await flow.step(store, room, now=1)
 
 
-def test_a_database_in_a_missing_folder_is_14(folder: Folder) -> None:
-    folder.environment["MATRIX_WEBCHAT_DATABASE__URL"] = "sqlite:////nowhere/at/all.db"
-    assert folder.run_here("trace", "$x").exit_code == 14
+@pytest.mark.parametrize(
+    "url", ["sqlite:////nowhere/at/all.db", "postgres://u:secret-word@db..example.org/x"]
+)
+def test_a_database_that_cannot_be_reached_is_14(folder: Folder, url: str) -> None:
+    folder.environment["MATRIX_WEBCHAT_DATABASE__URL"] = url
+    result = folder.run_here("trace", "$x")
+    assert result.exit_code == 14
+    assert "secret-word" not in result.output
 
 
 @pytest.mark.parametrize(
