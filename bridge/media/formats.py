@@ -44,6 +44,7 @@ HEAD = 8192
 """Number of bytes from the start of a file that `sniff` needs."""
 
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _MAX_NAME = 180
 """Maximum bytes of a name: file systems allow 255, and a server may add a prefix."""
 _PLAYED = ("audio/", "video/")
@@ -97,6 +98,8 @@ def _magic(head: bytes) -> str:
         found = clean_mime(puremagic.from_string(head, mime=True)) if head else ""
     except (puremagic.PureError, ValueError):
         return ""
+    if found.startswith(_FAMILIES) and not _CONTROL.search(head):
+        return ""  # a text: "FORM" (AIFF), "BM" and "ID3" begin words, too
     return "image/bmp" if found == "image/x-ms-bmp" else found
 
 
