@@ -296,6 +296,17 @@ async def test_health_page_without_a_database(console: Console) -> None:
     await expect(processes).not_to_contain_text("the only one")
 
 
+async def test_changes_that_are_not_shown_are_marked(console: Console) -> None:
+    """With a stubbed API."""
+    change = {"number": 9, "at": 1, "enterprise": "", "room_id": "", "actor": "mei", "way": "cli"}
+    change |= {"key": "erase", "before": "", "after": ""}
+    page = await console.signed_in()
+    answer = {"changes": [change], "next": "9"}
+    await page.route("**/admin/api/changes*", lambda route: route.fulfill(json=answer))
+    await page.get_by_role("link", name="Changes").click()
+    await expect(page.get_by_role("region", name="Changes").get_by_text("…")).to_be_visible()
+
+
 async def test_a_room_is_erased_once_its_name_is_typed(console: Console) -> None:
     """By keyboard alone."""
     page, talk = await console.signed_in(), await chatting(console.stage, "leaver")

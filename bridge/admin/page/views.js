@@ -311,7 +311,7 @@ export function changesTable(changes, { rooms = true } = {}) {
 function changes() {
   return async () => {
     const found = await call("changes", { query: { limit: 100 } });
-    return [box(word("changes"), changesTable(found.changes))];
+    return [box(word("changes"), changesTable(found.changes), found.next && muted("…"))];
   };
 }
 
