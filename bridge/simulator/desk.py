@@ -76,7 +76,7 @@ def request_status(centre: CallCentre, request: QueueRequest, state: int, place:
     if request.session is not None and options.later and options.revision >= "R4":
         values["sessionId"] = identifier(centre, request.session.id)
     body: Wire = {"data": values} if options.nested_status else values
-    return Send(request.login, {"type": int(FrameType.REQUEST_STATUS), **body})
+    return Send(request.customer.login, {"type": int(FrameType.REQUEST_STATUS), **body})
 
 
 def places(centre: CallCentre, queue_id: QueueId) -> list[Send]:
@@ -103,12 +103,12 @@ def push(
     centre: CallCentre, kind: FrameType, session: Session, fields: Wire, record: Wire | None = None
 ) -> Send:
     frame: Wire = {"type": int(kind), "sessionId": identifier(centre, session.id), **fields}
-    return Send(session.login, frame, record)
+    return Send(session.customer.login, frame, record)
 
 
 def started(centre: CallCentre, session: Session, *, resumed: bool = False) -> Send:
     """Build a 202 (session open). The later guides list `users`, including the customer."""
-    customer = centre.customers[session.login]
+    customer = session.customer
     agents = people(centre, session.agents)
     # The customer's entry has no comments and comes first (trap T16).
     own: Wire = {"id": customer.client_id, "name": customer.name or customer.login, "icon": ""}
@@ -191,7 +191,7 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
     centre.event(session, "accepted", agent=agent.id, request=request.id)
     news += places(centre, request.queue_id)
     if centre.options.script == "echo":
-        for heard in centre.customers[request.login].history.messages:
+        for heard in request.customer.history.messages:
             if heard["type"] == 111 and heard["requestId"] == request.id:
                 news.append(speak_text(centre, session, str(heard["content"])))
     return news
@@ -200,7 +200,7 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
 def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Outgoing]:
     """End a queue request with a requestStatus other than waiting or accepted."""
     centre.leave_queue(request)
-    centre.note(request.login, "event", "turned_away", request=request.id, text=str(int(status)))
+    centre.event(request, "turned_away", text=str(int(status)))
     told = request_status(centre, request, status, 0)
     return [told, *places(centre, request.queue_id)]
 
@@ -215,7 +215,7 @@ def overdue(centre: CallCentre, now: float) -> list[Outgoing]:
         if now - request.since >= longest:
             news += turn_away(centre, request, RequestStatus.TIMEOUT)
     for session in list(centre.sessions.values()) if grace else ():
-        lost = centre.customers[session.login].link_lost_at
+        lost = session.customer.link_lost_at
         if lost is not None and now - lost >= grace:
             news += end(centre, session, "grace")
     return news
@@ -242,13 +242,12 @@ def speak(
         "time": centre.wall_ms(),
         "sent": False,
     }
-    customer = centre.customers[session.login]
-    centre.keep(customer, customer.history.said, record)
+    centre.keep(session.customer, session.customer.history.said, record)
     if notice_type != NoticeType.TYPING:
         side: Side = "robot" if session.robot and speaker == centre.options.robot.id else "agent"
         fields = {"text": str(content)} if shown is None else shown
-        name = KINDS[kind]
-        centre.note(session.login, side, name, session=session.id, agent=speaker, **fields)
+        known = {"session": session.id, "agent": speaker}
+        centre.note(session.customer.login, side, KINDS[kind], **known, **fields)
     return message(centre, session, speaker, kind, content, notice_type=notice_type, record=record)
 
 
@@ -309,7 +308,7 @@ def end(
     centre: CallCentre, session: Session, by: Ending, agent_id: AgentId | None = None
 ) -> Sequence[Outgoing]:
     """Close a session without a push to its customer; return new positions in the queue it left."""
-    request = centre.customers[session.login].request
+    request = session.customer.request
     centre.end(session, by, agent_id)
     return [] if request is None else places(centre, request.queue_id)
 

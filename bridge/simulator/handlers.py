@@ -189,10 +189,10 @@ class _Exchange:
     ) -> tuple[QueueRequest, list[Outgoing], int]:
         """Queue a request and apply `script`; return it, the frames to send, and its position."""
         centre, script = self.centre, self.centre.options.script
-        number, login = RequestId(centre.number("request")), self.customer.login
-        request = QueueRequest(number, login, queue_id, source, self.now, wanted, session)
-        centre.requests[request.id] = self.customer.request = request
-        centre.note(request.login, "event", "waiting", request=request.id)
+        customer, number = self.customer, RequestId(centre.number("request"))
+        request = QueueRequest(number, customer, queue_id, source, self.now, wanted, session)
+        centre.requests[request.id] = customer.request = request
+        centre.event(request, "waiting")
         place = len(centre.waiting(queue_id))
         agent = centre.options.agent(AgentId(wanted)) or desk.quietest_agent(centre)
         if script == "refuse":

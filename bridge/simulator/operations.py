@@ -129,7 +129,7 @@ def _online(centre: CallCentre, agent_id: AgentId) -> DeskAgent:
 def _accept(at: _Moment, request: QueueRequest, *, agent: AgentId = _NOBODY) -> list[Outgoing]:
     taker = _online(at.centre, agent) if agent else desk.quietest_agent(at.centre)
     outgoing = desk.accept(at.centre, request, _there(taker, "no agent is online"))
-    session = at.centre.customers[request.login].session
+    session = request.customer.session
     at.answer["session"] = session.id if session else None
     return outgoing
 
@@ -236,7 +236,7 @@ def _body(at: _Moment, data: str, usual: bytes) -> bytes:
 
 def _recall(at: _Moment, chat: _Chat, *, message: int | None = None) -> list[Outgoing]:
     """Recall a message, by default the newest, with notice 6 of the HTTP guide."""
-    for record in reversed(at.centre.customers[chat.session.login].history.said):
+    for record in reversed(chat.session.customer.history.said):
         of_session = record["sessionId"] == chat.session.id
         is_notice = record["type"] == MessageType.SYSTEM_NOTICE
         if of_session and not is_notice and message in (None, record["n"]):

@@ -291,7 +291,7 @@ def _customer(who: Customer, now: float) -> Wire:
 def _request(request: QueueRequest) -> Wire:
     return {
         "id": request.id,
-        "login": request.login,
+        "login": request.customer.login,
         "queueId": request.queue_id,
         "from": request.source,
         "sessionId": request.session.id if request.session else None,
@@ -302,7 +302,7 @@ def _request(request: QueueRequest) -> Wire:
 def _session(session: Session) -> Wire:
     return {
         "id": session.id,
-        "login": session.login,
+        "login": session.customer.login,
         "queueId": session.queue_id,
         "agents": [agent.id for agent in session.agents],
         "robot": session.robot,
@@ -477,7 +477,7 @@ def _agent(agent: DeskAgent) -> Wire:
 def _waiting(centre: CallCentre, request: QueueRequest, now: float) -> Wire:
     return {
         "id": request.id,
-        **_who(centre, request.login),
+        **_who(request.customer),
         "queue": request.queue_id,
         "queue_name": centre.options.queue_name(request.queue_id),
         "from": request.source,
@@ -489,11 +489,11 @@ def _waiting(centre: CallCentre, request: QueueRequest, now: float) -> Wire:
 
 
 def _chat(centre: CallCentre, session: Session, now: float) -> Wire:
-    customer = centre.customers[session.login]
+    customer = session.customer
     typed = customer.typed_at if customer.session is session else None
     return {
         "id": session.id,
-        **_who(centre, session.login),
+        **_who(session.customer),
         "queue": session.queue_id,
         "queue_name": centre.options.queue_name(session.queue_id),
         "agents": [_agent(agent) for agent in session.agents],
@@ -505,6 +505,6 @@ def _chat(centre: CallCentre, session: Session, now: float) -> Wire:
     }
 
 
-def _who(centre: CallCentre, login: str) -> Wire:
-    customer = centre.customers[login]
+def _who(customer: Customer) -> Wire:
+    login = customer.login
     return {"login": login, "name": customer.name or login, "linked": customer.linked}

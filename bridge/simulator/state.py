@@ -274,10 +274,10 @@ def shown(entry: Entry) -> Wire:
 # --- the call centre -----------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class QueueRequest:
     id: RequestId
-    login: str
+    customer: Customer
     queue_id: QueueId
     source: str
     since: float = 0
@@ -290,10 +290,10 @@ class QueueRequest:
     """Queue position in the customer's last 201; 0 before the first."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
     id: SessionId
-    login: str
+    customer: Customer
     queue_id: QueueId
     agents: list[DeskAgent]
     robot: bool = False
@@ -431,14 +431,13 @@ class CallCentre:
     def leave_queue(self, request: QueueRequest) -> None:
         """Remove a queue request: a later 102 or 111 that names it is refused."""
         del self.requests[request.id]
-        self.customers[request.login].request = None
+        request.customer.request = None
 
     def start(self, request: QueueRequest, agent: DeskAgent) -> Session:
         """Turn a request into an open session; its pre-messages now belong to the session."""
         self.leave_queue(request)
-        customer = self.customers[request.login]
-        session = self.begin(customer, request.queue_id, [agent])
-        for message in customer.history.messages:
+        session = self.begin(request.customer, request.queue_id, [agent])
+        for message in request.customer.history.messages:
             if message["requestId"] == request.id:
                 message["sessionId"] = session.id
         return session
@@ -447,7 +446,7 @@ class CallCentre:
         self, customer: Customer, queue_id: QueueId, agents: list[DeskAgent], *, robot: bool = False
     ) -> Session:
         number = SessionId(self.number("session"))
-        session = Session(number, customer.login, queue_id, agents, robot=robot)
+        session = Session(number, customer, queue_id, agents, robot=robot)
         self.sessions[session.id] = customer.session = customer.last_session = session
         self.keep(customer, customer.history.sessions, session)
         return session
@@ -458,14 +457,14 @@ class CallCentre:
         session.ended_by = by
         del self.sessions[session.id]
         self.closed.append(session)
-        customer = self.customers[session.login]
-        customer.session = None
-        if customer.request is not None:
-            self.leave_queue(customer.request)
+        session.customer.session = None
+        if session.customer.request is not None:
+            self.leave_queue(session.customer.request)
         self.event(session, "closed", agent=agent_id or "", text=by)
 
-    def event(self, session: Session, kind: str, **fields: object) -> None:
-        self.note(session.login, "event", kind, session=session.id, **fields)
+    def event(self, of: Session | QueueRequest, kind: str, **fields: object) -> None:
+        about = "session" if isinstance(of, Session) else "request"
+        self.note(of.customer.login, "event", kind, **{about: of.id}, **fields)
 
     def note(self, login: str, side: Side, kind: str, **fields: object) -> Entry:
         known = {"time": self.wall_ms(), "login": login, "side": side, "kind": kind, **fields}

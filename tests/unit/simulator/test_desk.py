@@ -173,7 +173,7 @@ def test_queue_timeout_ends_a_request() -> None:
     assert desk.overdue(centre, 10.9) == []
     ended, moved = frames(desk.overdue(centre, 11.0))
     assert (ended["requestStatus"], moved["requestStatus"], moved["queueLength"]) == (3, 0, 1)
-    assert [request.login for request in centre.requests.values()] == ["bob"]
+    assert [request.customer.login for request in centre.requests.values()] == ["bob"]
     assert desk.overdue(make_centre(), 1e9) == []
 
 

@@ -99,7 +99,7 @@ def test_refuse_ends_a_request_and_moves_the_others() -> None:
     Phone(centre, "b").queue()
     done = perform(centre, {"op": "refuse", "status": 3})
     assert codes(done.outgoing) == [(201, 3), (201, 0)]
-    assert [request.login for request in centre.requests.values()] == ["b"]
+    assert [request.customer.login for request in centre.requests.values()] == ["b"]
 
 
 @pytest.mark.parametrize(
