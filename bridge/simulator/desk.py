@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -67,8 +67,8 @@ def reply(
     return known | told | (extra or {})
 
 
-def request_status(centre: CallCentre, request: QueueRequest, state: int, place: int) -> Send:
-    """Build a 201: request status and position; since R4 the session in a hand-over by a robot."""
+def push_status(centre: CallCentre, request: QueueRequest, state: int, place: int) -> None:
+    """Send a 201: request status and position; since R4 the session in a hand-over by a robot."""
     number = identifier(centre, request.id)
     values: Wire = {"requestId": number, "requestStatus": int(state), "queueLength": place}
     options = centre.options
@@ -76,17 +76,15 @@ def request_status(centre: CallCentre, request: QueueRequest, state: int, place:
     if request.session is not None and options.later and options.revision >= "R4":
         values["sessionId"] = identifier(centre, request.session.id)
     body: Wire = {"data": values} if options.nested_status else values
-    return Send(request.customer.login, {"type": int(FrameType.REQUEST_STATUS), **body})
+    centre.send(request.customer, {"type": int(FrameType.REQUEST_STATUS), **body})
 
 
-def places(centre: CallCentre, queue_id: QueueId) -> list[Send]:
-    """Return a 201 for each request in a queue whose position differs from its last 201."""
-    news: list[Send] = []
+def push_places(centre: CallCentre, queue_id: QueueId) -> None:
+    """Send a 201 for each request in a queue whose position differs from its last 201."""
     for place, request in enumerate(centre.waiting(queue_id), 1):
         if request.announced != place:
             request.announced = place
-            news.append(request_status(centre, request, RequestStatus.WAITING, place))
-    return news
+            push_status(centre, request, RequestStatus.WAITING, place)
 
 
 def people(centre: CallCentre, agents: Iterable[DeskAgent]) -> list[Wire]:
@@ -101,13 +99,13 @@ def icon(centre: CallCentre, agent: DeskAgent) -> str:
 
 def push(
     centre: CallCentre, kind: FrameType, session: Session, fields: Wire, record: Wire | None = None
-) -> Send:
+) -> None:
     frame: Wire = {"type": int(kind), "sessionId": identifier(centre, session.id), **fields}
-    return Send(session.customer.login, frame, record)
+    centre.send(session.customer, frame, record)
 
 
-def started(centre: CallCentre, session: Session, *, resumed: bool = False) -> Send:
-    """Build a 202 (session open). The later guides list `users`, including the customer."""
+def push_started(centre: CallCentre, session: Session, *, resumed: bool = False) -> None:
+    """Send a 202 (session open). The later guides list `users`, including the customer."""
     customer = session.customer
     agents = people(centre, session.agents)
     # The customer's entry has no comments and comes first (trap T16).
@@ -120,19 +118,19 @@ def started(centre: CallCentre, session: Session, *, resumed: bool = False) -> S
         fields["continueLastSession"] = resumed
     if session.robot and centre.options.robot_mode:
         fields["robotMode"] = True
-    return push(centre, FrameType.CHAT_STARTED, session, fields)
+    push(centre, FrameType.CHAT_STARTED, session, fields)
 
 
-def agents_updated(centre: CallCentre, session: Session, queue_name: str = "") -> Send:
-    """Build a 204: the complete new list of agents, and the queue if `queue_name` is given."""
+def push_agents(centre: CallCentre, session: Session, queue_name: str = "") -> None:
+    """Send a 204: the complete new list of agents, and the queue if `queue_name` is given."""
     fields: Wire = {"agents": people(centre, session.agents)}
     if queue_name:
         fields |= {"queueId": int(session.queue_id), "queueName": queue_name}
-    return push(centre, FrameType.AGENTS_UPDATED, session, fields)
+    push(centre, FrameType.AGENTS_UPDATED, session, fields)
 
 
-def init_config(centre: CallCentre, customer: Customer) -> Send:
-    """Build a 200, the first push on a new socket. No guide shows an element of `ratings`."""
+def push_config(centre: CallCentre, customer: Customer) -> None:
+    """Send a 200, the first push on a new socket. No guide shows an element of `ratings`."""
     options = centre.options
     frame: Wire = {
         "type": int(FrameType.INIT_CONFIG),
@@ -140,10 +138,10 @@ def init_config(centre: CallCentre, customer: Customer) -> Send:
         "fileAcceptExtensionsArr": ",".join(options.allowed_extensions),
         "hisSessions": [int(one.id) for one in customer.history.sessions if not one.open],
     }
-    return Send(customer.login, frame)
+    centre.send(customer, frame)
 
 
-def message(
+def push_message(
     centre: CallCentre,
     session: Session,
     agent_id: AgentId,
@@ -152,15 +150,15 @@ def message(
     *,
     notice_type: int | None = None,
     record: Wire | None = None,
-) -> Send:
-    """Build a 210. Later guides give a notice a noticeType, here 99 by default; 2016 has none."""
+) -> None:
+    """Send a 210. Later guides give a notice a noticeType, here 99 by default; 2016 has none."""
     msg: Wire = {"type": int(kind), "content": content}
     if notice_type is None and kind == MessageType.SYSTEM_NOTICE and centre.options.later:
         notice_type = NoticeType.CUSTOM
     if notice_type is not None:
         msg["noticeType"] = int(notice_type)
     fields: Wire = {"agentId": agent_id, "msg": msg}
-    return push(centre, FrameType.MESSAGE_RECEIVED, session, fields, record)
+    push(centre, FrameType.MESSAGE_RECEIVED, session, fields, record)
 
 
 # --- agents --------------------------------------------------------------------------------------
@@ -172,7 +170,7 @@ def quietest_agent(centre: CallCentre) -> DeskAgent | None:
     return min(centre.options.agents, key=lambda agent: busy.count(agent.id), default=None)
 
 
-def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[Outgoing]:
+def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> None:
     """Open a session (202), update queue positions, and with script `echo` repeat pre-messages. A
     robot session keeps its id: the agent is announced by 204 or 202, as `robot_handover` says.
     """
@@ -182,27 +180,24 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
         session.agents, session.robot, session.queue_id = [agent], False, request.queue_id
     else:
         session = centre.start(request, agent)
-    news: list[Outgoing] = []
     if request.session is None or centre.options.robot_handover == 202:
-        news.append(started(centre, session))
+        push_started(centre, session)
     else:
-        name = centre.options.queue_name(request.queue_id)
-        news.append(agents_updated(centre, session, name))
-    centre.event(session, "accepted", agent=agent.id, request=request.id)
-    news += places(centre, request.queue_id)
+        push_agents(centre, session, centre.options.queue_name(request.queue_id))
+    centre.note(session, "event", "accepted", agent=agent.id, request=request.id)
+    push_places(centre, request.queue_id)
     if centre.options.script == "echo":
         for heard in request.customer.history.messages:
             if heard["type"] == 111 and heard["requestId"] == request.id:
-                news.append(speak_text(centre, session, str(heard["content"])))
-    return news
+                speak_text(centre, session, str(heard["content"]))
 
 
-def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Outgoing]:
+def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> None:
     """End a queue request with a requestStatus other than waiting or accepted."""
     centre.leave_queue(request)
-    centre.event(request, "turned_away", text=str(int(status)))
-    told = request_status(centre, request, status, 0)
-    return [told, *places(centre, request.queue_id)]
+    centre.note(request, "event", "turned_away", text=str(int(status)))
+    push_status(centre, request, status, 0)
+    push_places(centre, request.queue_id)
 
 
 def overdue(centre: CallCentre, now: float) -> list[Outgoing]:
@@ -210,15 +205,14 @@ def overdue(centre: CallCentre, now: float) -> list[Outgoing]:
     had no socket for `session_grace` seconds.
     """
     longest, grace = centre.options.queue_timeout, centre.options.session_grace
-    news: list[Outgoing] = []
     for request in list(centre.requests.values()) if longest else ():
         if now - request.since >= longest:
-            news += turn_away(centre, request, RequestStatus.TIMEOUT)
+            turn_away(centre, request, RequestStatus.TIMEOUT)
     for session in list(centre.sessions.values()) if grace else ():
         lost = session.customer.link_lost_at
         if lost is not None and now - lost >= grace:
-            news += end(centre, session, "grace")
-    return news
+            end(centre, session, "grace")
+    return centre.outgoing()
 
 
 def speak(
@@ -230,8 +224,11 @@ def speak(
     *,
     notice_type: int | None = None,
     shown: Wire | None = None,
-) -> Send:
-    """Build and record a 210; `shown` are fields for its transcript entry in place of the text."""
+    robot: Wire | None = None,
+) -> None:
+    """Send and record a 210, or a 301 with the fields `robot`; `shown` are fields for its
+    transcript entry in place of the text.
+    """
     is_text = kind is MessageType.TEXT and isinstance(content, str)
     record: Wire = {
         "n": centre.number("message"),
@@ -246,18 +243,22 @@ def speak(
     if notice_type != NoticeType.TYPING:
         side: Side = "robot" if session.robot and speaker == centre.options.robot.id else "agent"
         fields = {"text": str(content)} if shown is None else shown
-        known = {"session": session.id, "agent": speaker}
-        centre.note(session.customer.login, side, KINDS[kind], **known, **fields)
-    return message(centre, session, speaker, kind, content, notice_type=notice_type, record=record)
+        centre.note(session, side, KINDS[kind], agent=speaker, **fields)
+    if robot is None:
+        push_message(
+            centre, session, speaker, kind, content, notice_type=notice_type, record=record
+        )
+    else:
+        push(centre, FrameType.ROBOT_MESSAGE, session, robot, record)
 
 
-def speak_text(centre: CallCentre, session: Session, text: str) -> Send:
-    """Build a 210 of plain text, escaped because agents' texts are HTML (reference 3.9)."""
+def speak_text(centre: CallCentre, session: Session, text: str) -> None:
+    """Send a 210 of plain text, escaped because agents' texts are HTML (reference 3.9)."""
     words = html.escape(text, quote=False)
-    return speak(centre, session, first_agent(session), MessageType.TEXT, words)
+    speak(centre, session, first_agent(session), MessageType.TEXT, words)
 
 
-def echo(centre: CallCentre, session: Session, content: frames.Content) -> Send:
+def echo(centre: CallCentre, session: Session, content: frames.Content) -> None:
     """Answer a customer's message with the same text, or with a description of other content."""
     match content:
         case frames.Text(text):
@@ -268,7 +269,7 @@ def echo(centre: CallCentre, session: Session, content: frames.Content) -> Send:
             words = f"[voice] {seconds} s"
         case _:
             words = f"[{type(content).__name__.lower()}] {content.name}"
-    return speak_text(centre, session, words)
+    speak_text(centre, session, words)
 
 
 def change_agents(
@@ -278,7 +279,7 @@ def change_agents(
     *,
     queue_id: QueueId | None = None,
     queue_name: str = "",
-) -> list[Outgoing]:
+) -> None:
     """Replace the agents of a session: a 204, and with `change_notices` a system notice."""
     before, after = session.agents, list(agents)
     session.agents, session.robot = after, False
@@ -287,10 +288,10 @@ def change_agents(
         queue_name = queue_name or centre.options.queue_name(queue_id)
     joined = [one for one in after if one.id not in {other.id for other in before}]
     left = [one for one in before if one.id not in {other.id for other in after}]
-    news: list[Outgoing] = [agents_updated(centre, session, queue_name)]
+    push_agents(centre, session, queue_name)
     for people, event in ((joined, "joined"), (left, "left")):
         for agent in people:
-            centre.event(session, event, agent=agent.id)
+            centre.note(session, "event", event, agent=agent.id)
     if centre.options.change_notices and (joined or left):
         names = "、".join(agent.name or agent.id for agent in joined or left)
         if joined and left:
@@ -300,17 +301,15 @@ def change_agents(
         else:
             kind, words = NoticeType.USER_LEFT, f"{names} 离开了会话"
         speaker, system = first_agent(session), MessageType.SYSTEM_NOTICE
-        news.append(speak(centre, session, speaker, system, words, notice_type=kind))
-    return news
+        speak(centre, session, speaker, system, words, notice_type=kind)
 
 
-def end(
-    centre: CallCentre, session: Session, by: Ending, agent_id: AgentId | None = None
-) -> Sequence[Outgoing]:
-    """Close a session without a push to its customer; return new positions in the queue it left."""
+def end(centre: CallCentre, session: Session, by: Ending, agent_id: AgentId | None = None) -> None:
+    """Close a session without a push to its customer; send new positions in the queue it left."""
     request = session.customer.request
     centre.end(session, by, agent_id)
-    return [] if request is None else places(centre, request.queue_id)
+    if request is not None:
+        push_places(centre, request.queue_id)
 
 
 def first_agent(session: Session) -> AgentId:
@@ -325,7 +324,7 @@ _XIAODUO = 3
 _PERSON = ("人工", "human", "agent", "person")
 
 
-def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) -> list[Outgoing]:
+def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) -> None:
     question = heard.text.strip() if isinstance(heard, frames.Text) else ""
     options = centre.options
     known: list[str] = []
@@ -340,14 +339,14 @@ def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) ->
             relates = [{"name": question} for question in known]
             content["relatedQuestions"] = [{"title": "您可以这样问：", "relates": relates}]
     if options.robot_speaks == 210:
-        return [speak(centre, session, first_agent(session), MessageType.TEXT, words)]
+        speak(centre, session, first_agent(session), MessageType.TEXT, words)
+        return
     wire, shown = words, words
     if options.robot_type == _XIAODUO:
         wire = json.dumps(content, ensure_ascii=False)
         shown = "<br>".join([words, *(html.escape(question, quote=False) for question in known)])
-    said = speak(centre, session, options.robot.id, MessageType.TEXT, shown)
     fields: Wire = {"robotType": options.robot_type, "content": wire}
-    return [push(centre, FrameType.ROBOT_MESSAGE, session, fields, said.record)]
+    speak(centre, session, options.robot.id, MessageType.TEXT, shown, robot=fields)
 
 
 # --- delivery ------------------------------------------------------------------------------------
@@ -388,20 +387,19 @@ def missed(centre: CallCentre, send: Send) -> None:
         customer.history.lost_pushes += 1
 
 
-def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
+def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Outgoing]:
     """Return the first frames for a new socket: 200, a resuming 202, then pending pushes by age."""
-    waiting: list[Send] = []
+    waiting: list[Outgoing] = []
     for key, pending in list(customer.pending.items()):
         if key.startswith("kept-"):
             del customer.pending[key]
         pending.sent_at = now
         waiting.append(pending.send)
-    anew: list[Send] = []
     if centre.options.has("init_config"):
-        anew.append(init_config(centre, customer))
+        push_config(centre, customer)
     if centre.options.resume_push and customer.session is not None:
-        anew.append(started(centre, customer.session, resumed=True))
-    return [*(_number(centre, customer, send, now) for send in anew), *waiting]
+        push_started(centre, customer.session, resumed=True)
+    return [*centre.outgoing(), *waiting]
 
 
 def due_again(centre: CallCentre, customer: Customer, now: float) -> list[Send]:

@@ -29,7 +29,6 @@ from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.state import (
     CallCentre,
     Customer,
-    HangUp,
     Outgoing,
     QueueRequest,
     Send,
@@ -55,9 +54,11 @@ def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> lis
     """Carry out one text frame from a customer's socket; return the reply and the pushes."""
     exchange = _Exchange(centre, customer, check(text, centre.options), now)
     try:
-        return exchange.carry_out()
+        reply = exchange.carry_out()
     except Refusal as refused:
-        return [exchange.reply(refused.code, str(refused))]
+        reply = exchange.reply(refused.code, str(refused))
+    pushes = centre.outgoing()
+    return pushes if reply is None else [Send(customer.login, reply), *pushes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ class _Exchange:
     call: Accepted | Refusal
     now: float
 
-    def carry_out(self) -> list[Outgoing]:
+    def carry_out(self) -> Wire | None:
+        """Change the centre, which sends the pushes; return the reply, if there is one."""
         centre, customer, call = self.centre, self.customer, self.call
         if isinstance(call, Refusal):
             raise call
@@ -84,35 +86,32 @@ class _Exchange:
                 if request is None or request.id != command.request_id:
                     raise Refusal(ResultCode.INVALID_CHAT_REQUEST_ID, "no such queue request")
                 if isinstance(command, frames.CancelRequest):
-                    return [
-                        self.reply(),
-                        *desk.turn_away(centre, request, RequestStatus.CANCELED_BY_CLIENT),
-                    ]
-                self._hear(frames.Text(command.text), request=request)
-                return [self.reply()]
+                    desk.turn_away(centre, request, RequestStatus.CANCELED_BY_CLIENT)
+                else:
+                    self._hear(frames.Text(command.text), request)
             case frames.RateSession() as rated:
-                return [self._rate(rated)]
+                self._rate(rated)
             case frames.Logout():
-                return self._log_out()
+                self._log_out()
             case frames.Heartbeat():
-                return [] if centre.options.pulse == "silent" else [self.reply()]
+                return None if centre.options.pulse == "silent" else self.reply()
             case frames.Receipt(rs_id):
                 customer.pending.pop(rs_id, None)
-                return [self.reply()] if centre.options.receipt_reply else []
+                return self.reply() if centre.options.receipt_reply else None
             case command:
                 return self._in_session(command)
+        return self.reply()
 
     def reply(
         self, code: ResultCode = ResultCode.SUCCESS, message: str = "", extra: Wire | None = None
-    ) -> Send:
+    ) -> Wire:
         """Build the reply; a 110 or 111 that is refused goes into the customer's history."""
         centre, call = self.centre, self.call
         said = call.type in (FrameType.SEND_MESSAGE, FrameType.SEND_PRE_MESSAGE)
         if said and code is not ResultCode.SUCCESS:
             refused: Wire = {"messageId": call.call_id, "type": int(call.type), "result": int(code)}
             centre.keep(self.customer, self.customer.history.refused, refused)
-        frame = desk.reply(call.type, code, message, call_id=call.call_id, extra=extra)
-        return Send(self.customer.login, frame)
+        return desk.reply(call.type, code, message, call_id=call.call_id, extra=extra)
 
     @property
     def _body(self) -> Wire:
@@ -120,15 +119,15 @@ class _Exchange:
 
     # --- asking for an agent ----------------------------------------------------------------------
 
-    def _request_chat(self, asked: frames.RequestChat) -> list[Outgoing]:
+    def _request_chat(self, asked: frames.RequestChat) -> Wire:
         centre, customer, options = self.centre, self.customer, self.centre.options
         rich = options.request_id_in_reply
         if (waiting := customer.request) is not None:
             place = self._place(waiting, waiting.announced) if rich else None
-            return [self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting in a queue", place)]
+            return self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting in a queue", place)
         if (running := customer.session) is not None:
             code, number = ResultCode.ALREADY_IN_CHATTING, desk.identifier(centre, running.id)
-            return [self.reply(code, "a session is open", {"sessionId": number} if rich else None)]
+            return self.reply(code, "a session is open", {"sessionId": number} if rich else None)
         by_robot = asked.queue_id in options.robot_queues
         self._check_open(asked.queue_id, asked.to_agent, people=not by_robot)
         if by_robot:
@@ -137,18 +136,18 @@ class _Exchange:
             # The reply names session and agent; no 202 follows.
             agent = options.agent(AgentId(asked.to_agent)) or desk.quietest_agent(centre)
             session = centre.begin(customer, asked.queue_id, [agent] if agent else [])
-            centre.event(session, "accepted", agent=desk.first_agent(session))
-            return [self.reply(extra={**self._told(session), "perm": 1})]
-        request, news, standing = self._into_queue(asked.queue_id, asked.source, asked.to_agent)
+            centre.note(session, "event", "accepted", agent=desk.first_agent(session))
+            return self.reply(extra={**self._told(session), "perm": 1})
+        request, standing = self._into_queue(asked.queue_id, asked.source, asked.to_agent)
         told: Wire = self._place(request, standing) if rich else {}
         if options.session_in_reply and customer.session is not None:
             told |= self._told(customer.session)
-        return [self.reply(extra=told), *news]
+        return self.reply(extra=told)
 
-    def _begin_with_robot(self, queue_id: QueueId) -> list[Outgoing]:
+    def _begin_with_robot(self, queue_id: QueueId) -> Wire:
         centre, robot = self.centre, self.centre.options.robot
         session = centre.begin(self.customer, queue_id, [robot], robot=True)
-        centre.event(session, "robot")
+        centre.note(session, "event", "robot")
         told: Wire = {
             "sessionId": desk.identifier(centre, session.id),
             "agentId": robot.id,
@@ -156,10 +155,11 @@ class _Exchange:
             "robotType": centre.options.robot_type,
             "queueLength": 0,
         }
-        started = [desk.started(centre, session)] if centre.options.robot_started else []
-        return [self.reply(extra=told), *started]
+        if centre.options.robot_started:
+            desk.push_started(centre, session)
+        return self.reply(extra=told)
 
-    def _leave_robot(self, session: Session) -> list[Outgoing]:
+    def _leave_robot(self, session: Session) -> Wire:
         """Handle a 302: queue for a person; the robot session goes on until an agent accepts."""
         if not session.robot:
             raise Refusal(ResultCode.INVALID_SESSION_TYPE, "the session is not with a robot")
@@ -168,8 +168,8 @@ class _Exchange:
         queue_id = handover_queue(self._body)
         queue_id = session.queue_id if queue_id is None else queue_id
         self._check_open(queue_id, "", people=True)
-        _, news, place = self._into_queue(queue_id, session=session)
-        return [self.reply(extra={"queueLength": place}), *news]
+        _, place = self._into_queue(queue_id, session=session)
+        return self.reply(extra={"queueLength": place})
 
     def _check_open(self, queue_id: QueueId, wanted: str, *, people: bool) -> None:
         """Refuse a chat that nobody can serve; a robot needs no agents, at any hour."""
@@ -186,20 +186,23 @@ class _Exchange:
 
     def _into_queue(
         self, queue_id: QueueId, source: str = "", wanted: str = "", session: Session | None = None
-    ) -> tuple[QueueRequest, list[Outgoing], int]:
-        """Queue a request and apply `script`; return it, the frames to send, and its position."""
+    ) -> tuple[QueueRequest, int]:
+        """Queue a request and apply `script`; return it and its position."""
         centre, script = self.centre, self.centre.options.script
         customer, number = self.customer, RequestId(centre.number("request"))
         request = QueueRequest(number, customer, queue_id, source, self.now, wanted, session)
         centre.requests[request.id] = customer.request = request
-        centre.event(request, "waiting")
+        centre.note(request, "event", "waiting")
         place = len(centre.waiting(queue_id))
         agent = centre.options.agent(AgentId(wanted)) or desk.quietest_agent(centre)
         if script == "refuse":
-            return request, desk.turn_away(centre, request, RequestStatus.REFUSED), place
-        if script == "hand" or agent is None:
-            return request, [*desk.places(centre, queue_id)], place
-        return request, desk.accept(centre, request, agent), 0
+            desk.turn_away(centre, request, RequestStatus.REFUSED)
+        elif script == "hand" or agent is None:
+            desk.push_places(centre, queue_id)
+        else:
+            desk.accept(centre, request, agent)
+            place = 0
+        return request, place
 
     def _place(self, request: QueueRequest, place: int) -> Wire:
         told: Wire = {"requestId": desk.identifier(self.centre, request.id)}
@@ -215,7 +218,7 @@ class _Exchange:
 
     # --- commands that name a session -------------------------------------------------------------
 
-    def _in_session(self, command: _InSession) -> list[Outgoing]:
+    def _in_session(self, command: _InSession) -> Wire:
         centre, customer = self.centre, self.customer
         session = customer.session
         if session is not None and session.id != command.session_id:
@@ -226,11 +229,11 @@ class _Exchange:
             raise Refusal(ResultCode.INVALID_CHAT_SESSION_ID, "no such session")
         match command:
             case frames.CloseSession():
-                news = [self.reply(), *desk.end(centre, session, "customer")]
+                desk.end(centre, session, "customer")
                 if centre.options.close_echoed:
-                    kind, agent = FrameType.SESSION_CLOSED, desk.first_agent(session)
-                    news.append(desk.push(centre, kind, session, {"agentId": agent}))
-                return news
+                    fields: Wire = {"agentId": desk.first_agent(session)}
+                    desk.push(centre, FrameType.SESSION_CLOSED, session, fields)
+                return self.reply()
             case frames.TransferFromRobot():
                 return self._leave_robot(session)
             case frames.Preview(text=text):
@@ -240,9 +243,9 @@ class _Exchange:
         customer.typed_at = self.now
         signal: Wire = {"time": centre.wall_ms(), "text": customer.preview}
         centre.keep(customer, customer.history.signals, {"type": int(self.call.type), **signal})
-        return [self.reply()]
+        return self.reply()
 
-    def _message(self, session: Session | None, content: frames.Content) -> list[Outgoing]:
+    def _message(self, session: Session | None, content: frames.Content) -> Wire:
         centre, customer = self.centre, self.customer
         told: Wire = {}
         if session is None and centre.options.session_in_message_reply and customer.session:
@@ -256,17 +259,15 @@ class _Exchange:
                 # In the wrapper of the phone clients' transport (reference 1.3).
                 text = json.dumps(self._as_it_came()[1], ensure_ascii=False)
                 told = {"originalMessage": {"objectName": "RC:TxtMsg", "content": text}}
-            return [self.reply(ResultCode.INVALID_CHAT_SESSION_ID, "no such session", told)]
-        self._hear(content, session=session)
-        news: list[Outgoing] = [self.reply(extra=told)]
-        if session.robot:
-            # While the customer waits for a person, the robot says nothing.
-            return news if customer.request else news + desk.robot_answer(centre, session, content)
-        if centre.options.script == "echo":
-            news.append(desk.echo(centre, session, content))
-        return news
+            return self.reply(ResultCode.INVALID_CHAT_SESSION_ID, "no such session", told)
+        self._hear(content, session)
+        if session.robot and not customer.request:  # who waits for a person hears no robot
+            desk.robot_answer(centre, session, content)
+        elif not session.robot and centre.options.script == "echo":
+            desk.echo(centre, session, content)
+        return self.reply(extra=told)
 
-    def _rate(self, rated: frames.RateSession) -> Send:
+    def _rate(self, rated: frames.RateSession) -> None:
         centre, customer = self.centre, self.customer
         newest = customer.last_session
         if newest is None or newest.id != rated.session_id:
@@ -278,31 +279,23 @@ class _Exchange:
             "messageId": self.call.call_id,
         }
         centre.keep(customer, customer.history.ratings, given)
-        centre.event(newest, "rated", rating=rated.rating, text=rated.comments)
-        return self.reply()
+        centre.note(newest, "event", "rated", rating=rated.rating, text=rated.comments)
 
-    def _log_out(self) -> list[Outgoing]:
+    def _log_out(self) -> None:
         centre, customer = self.centre, self.customer
-        news: list[Outgoing] = [self.reply()]
         if customer.session is not None:
-            news += desk.end(centre, customer.session, "customer")
+            desk.end(centre, customer.session, "customer")
         if customer.request is not None:
             # No 201 for the customer who logged out; those behind move up.
             queue_id = customer.request.queue_id
             centre.leave_queue(customer.request)
-            news += desk.places(centre, queue_id)
+            desk.push_places(centre, queue_id)
         centre.sign_out(customer)
-        return [*news, HangUp(customer.login, 1000)]
+        centre.hang_up(customer, 1000)
 
     # --- the record of what customers say ---------------------------------------------------------
 
-    def _hear(
-        self,
-        content: frames.Content,
-        *,
-        session: Session | None = None,
-        request: QueueRequest | None = None,
-    ) -> None:
+    def _hear(self, content: frames.Content, about: Session | QueueRequest) -> None:
         """Record a 110 or 111, also a repeated one: scripts that look for duplicates need it."""
         centre, customer, call = self.centre, self.customer, self.call
         history = customer.history
@@ -317,8 +310,8 @@ class _Exchange:
             "n": centre.number("message"),
             "type": int(call.type),
             "messageId": call.call_id,
-            "sessionId": session.id if session else None,
-            "requestId": request.id if request else None,
+            "sessionId": about.id if isinstance(about, Session) else None,
+            "requestId": about.id if isinstance(about, QueueRequest) else None,
             "kind": kind,
             "text": content.text if isinstance(content, frames.Text) else "",
             "content": raw,
@@ -327,9 +320,7 @@ class _Exchange:
         }
         centre.keep(customer, history.messages, record)
         customer.typed_at, customer.preview = None, ""
-        where = {"session": record["sessionId"], "request": record["requestId"]}
-        fields = {**where, "repeat": repeat, **_shown(centre, content)}
-        centre.note(customer.login, "customer", kind, **fields)
+        centre.note(about, "customer", kind, repeat=repeat, **_shown(centre, content))
 
     def _as_it_came(self) -> tuple[int, object]:
         """Return content type and raw content of a 110 or 111; a 111 is text."""

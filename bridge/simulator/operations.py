@@ -1,7 +1,7 @@
 """Control operations of `POST /_sim/do`: `{"op": "say", "text": "…"}`.
 
 docs/simulator.md lists the operations with their fields. To add one, write its function, whose
-keyword parameters are its fields, and list it in `_TABLE`. Pure: returns the frames to send.
+keyword parameters are its fields, and list it in `_TABLE`. Pure: the centre has what to send.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from bridge.simulator.state import (
     CallCentre,
     Customer,
     Fault,
-    HangUp,
     Memory,
     Outgoing,
     QueueRequest,
@@ -126,35 +125,32 @@ def _online(centre: CallCentre, agent_id: AgentId) -> DeskAgent:
 # --- on a request --------------------------------------------------------------------------------
 
 
-def _accept(at: _Moment, request: QueueRequest, *, agent: AgentId = _NOBODY) -> list[Outgoing]:
+def _accept(at: _Moment, request: QueueRequest, *, agent: AgentId = _NOBODY) -> None:
     taker = _online(at.centre, agent) if agent else desk.quietest_agent(at.centre)
-    outgoing = desk.accept(at.centre, request, _there(taker, "no agent is online"))
+    desk.accept(at.centre, request, _there(taker, "no agent is online"))
     session = request.customer.session
     at.answer["session"] = session.id if session else None
-    return outgoing
 
 
-def _refuse(at: _Moment, request: QueueRequest, *, status: int = 2) -> list[Outgoing]:
+def _refuse(at: _Moment, request: QueueRequest, *, status: int = 2) -> None:
     if status in (RequestStatus.WAITING, RequestStatus.ACCEPTED):
         raise BadOpError("status must be one that ends the request")
-    return desk.turn_away(at.centre, request, status)
+    desk.turn_away(at.centre, request, status)
 
 
 # --- in a session: what agents say ----------------------------------------------------------------
 
 
-def _say(at: _Moment, chat: _Chat, *, text: str) -> list[Outgoing]:
-    return [desk.speak(*chat, MessageType.TEXT, text)]
+def _say(at: _Moment, chat: _Chat, *, text: str) -> None:
+    desk.speak(*chat, MessageType.TEXT, text)
 
 
-def _notice(
-    at: _Moment, chat: _Chat, *, text: str, notice_type: int | None = None
-) -> list[Outgoing]:
-    return [desk.speak(*chat, MessageType.SYSTEM_NOTICE, text, notice_type=notice_type)]
+def _notice(at: _Moment, chat: _Chat, *, text: str, notice_type: int | None = None) -> None:
+    desk.speak(*chat, MessageType.SYSTEM_NOTICE, text, notice_type=notice_type)
 
 
-def _typing(at: _Moment, chat: _Chat) -> list[Outgoing]:
-    return [desk.speak(*chat, MessageType.SYSTEM_NOTICE, "", notice_type=NoticeType.TYPING)]
+def _typing(at: _Moment, chat: _Chat) -> None:
+    desk.speak(*chat, MessageType.SYSTEM_NOTICE, "", notice_type=NoticeType.TYPING)
 
 
 def _location(
@@ -165,10 +161,10 @@ def _location(
     longitude: float,
     poi: str = "",
     map: str = "baidu",  # noqa: A002 - the field's name
-) -> list[Outgoing]:
+) -> None:
     place: Wire = {"longitude": longitude, "latitude": latitude, "map": map}
     content = {"poi": poi, **place, "thumbData": "", "extra": ""}
-    return [desk.speak(*chat, MessageType.LOCATION, content, shown={**place, "text": poi})]
+    desk.speak(*chat, MessageType.LOCATION, content, shown={**place, "text": poi})
 
 
 def _voice(
@@ -178,14 +174,14 @@ def _voice(
     data: str = "",
     seconds: int = 2,
     style: Literal["base64", "object"] = "base64",
-) -> list[Outgoing]:
+) -> None:
     if not 0 < seconds <= 60:
         raise BadOpError("seconds must be 1 to 60")
     body = _body(at, data, samples.voice(seconds))
     text = base64.b64encode(body).decode()
     content = {"voiceData": text, "voiceLength": seconds} if style == "object" else text
     shown: Wire = {"seconds": float(seconds), "audio": text}
-    return [desk.speak(*chat, MessageType.VOICE, content, shown=shown)]
+    desk.speak(*chat, MessageType.VOICE, content, shown=shown)
 
 
 def _image(
@@ -197,7 +193,7 @@ def _image(
     width: int = 64,
     height: int = 64,
     style: Literal["base64", "object", "data-uri"] = "base64",
-) -> list[Outgoing]:
+) -> None:
     if not (0 < width <= 4000 and 0 < height <= 4000):
         raise BadOpError("width and height must be 1 to 4000")
     body = _body(at, data, samples.picture(name, width, height))
@@ -207,12 +203,12 @@ def _image(
         prefix = "data:image/png;base64," if style == "data-uri" else ""
         content = prefix + base64.b64encode(body).decode()
     shown: Wire = {"name": name, "file": path, "size": len(body)}
-    return [desk.speak(*chat, MessageType.IMAGE, content, shown=shown)]
+    desk.speak(*chat, MessageType.IMAGE, content, shown=shown)
 
 
 def _file(
     at: _Moment, chat: _Chat, *, name: str, data: str = "", text: str = "", as_text: bool = False
-) -> list[Outgoing]:
+) -> None:
     if not name:
         raise BadOpError("name must not be empty")
     body = _body(at, data, text.encode())
@@ -221,7 +217,7 @@ def _file(
     about = {"name": name, "url": url, "size": len(body), "type": suffix}
     content = json.dumps(about, ensure_ascii=False) if as_text else about
     shown: Wire = {"name": name, "file": path, "size": len(body)}
-    return [desk.speak(*chat, MessageType.FILE, content, shown=shown)]
+    desk.speak(*chat, MessageType.FILE, content, shown=shown)
 
 
 def _body(at: _Moment, data: str, usual: bytes) -> bytes:
@@ -234,7 +230,7 @@ def _body(at: _Moment, data: str, usual: bytes) -> bytes:
     return body
 
 
-def _recall(at: _Moment, chat: _Chat, *, message: int | None = None) -> list[Outgoing]:
+def _recall(at: _Moment, chat: _Chat, *, message: int | None = None) -> None:
     """Recall a message, by default the newest, with notice 6 of the HTTP guide."""
     for record in reversed(chat.session.customer.history.said):
         of_session = record["sessionId"] == chat.session.id
@@ -245,98 +241,93 @@ def _recall(at: _Moment, chat: _Chat, *, message: int | None = None) -> list[Out
         raise BadOpError("no such message was said in this session")
     record["revoked"], at.answer["n"] = True, record["n"]
     speaker, kind = AgentId(str(record["agentId"])), NoticeType.REVOKE_MESSAGE
-    at.centre.event(chat.session, "recalled", agent=speaker)
+    at.centre.note(chat.session, "event", "recalled", agent=speaker)
     msg_type, content = MessageType.SYSTEM_NOTICE, {"messageId": record["n"]}
-    return [desk.message(at.centre, chat.session, speaker, msg_type, content, notice_type=kind)]
+    desk.push_message(at.centre, chat.session, speaker, msg_type, content, notice_type=kind)
 
 
-def _push_rating(at: _Moment, chat: _Chat) -> list[Outgoing]:
-    at.centre.event(chat.session, "rating_pushed", agent=chat.agent)
-    fields: Wire = {"agentId": chat.agent}
-    return [desk.push(at.centre, FrameType.RATING_PUSHED, chat.session, fields)]
+def _push_rating(at: _Moment, chat: _Chat) -> None:
+    at.centre.note(chat.session, "event", "rating_pushed", agent=chat.agent)
+    desk.push(at.centre, FrameType.RATING_PUSHED, chat.session, {"agentId": chat.agent})
 
 
-def _close(at: _Moment, chat: _Chat) -> list[Outgoing]:
-    moved = desk.end(at.centre, chat.session, "agent", chat.agent)
-    fields: Wire = {"agentId": chat.agent}
-    return [desk.push(at.centre, FrameType.SESSION_CLOSED, chat.session, fields), *moved]
+def _close(at: _Moment, chat: _Chat) -> None:
+    desk.push(at.centre, FrameType.SESSION_CLOSED, chat.session, {"agentId": chat.agent})
+    desk.end(at.centre, chat.session, "agent", chat.agent)
 
 
 # --- in a session: who is in it -------------------------------------------------------------------
 
 
-def _agents(at: _Moment, chat: _Chat, *, agents: tuple[DeskAgent, ...]) -> list[Outgoing]:
-    return desk.change_agents(at.centre, chat.session, agents)
+def _agents(at: _Moment, chat: _Chat, *, agents: tuple[DeskAgent, ...]) -> None:
+    desk.change_agents(at.centre, chat.session, agents)
 
 
 def _transfer(
     at: _Moment, chat: _Chat, *, to: AgentId, queue: QueueId | None = None, queue_name: str = ""
-) -> list[Outgoing]:
+) -> None:
     people = [_online(at.centre, to)]
-    return desk.change_agents(
-        at.centre, chat.session, people, queue_id=queue, queue_name=queue_name
-    )
+    desk.change_agents(at.centre, chat.session, people, queue_id=queue, queue_name=queue_name)
 
 
-def _conference(at: _Moment, chat: _Chat, *, to: AgentId) -> list[Outgoing]:
+def _conference(at: _Moment, chat: _Chat, *, to: AgentId) -> None:
     newcomer, present = _online(at.centre, to), chat.session.agents
     if newcomer.id in {agent.id for agent in present}:
         raise BadOpError(f"{to} is in the session already")
-    return desk.change_agents(at.centre, chat.session, [*present, newcomer])
+    desk.change_agents(at.centre, chat.session, [*present, newcomer])
 
 
-def _leave(at: _Moment, chat: _Chat) -> list[Outgoing]:
+def _leave(at: _Moment, chat: _Chat) -> None:
     present = chat.session.agents
     others = [agent for agent in present if agent.id != chat.agent]
     if not others or len(others) == len(present):
         raise BadOpError(f"{chat.agent} is not one of several in the session")
-    return desk.change_agents(at.centre, chat.session, others)
+    desk.change_agents(at.centre, chat.session, others)
 
 
 # --- on a customer, on the server -----------------------------------------------------------------
 
 
-def _push(_: _Moment, customer: Customer, *, frame: Wire) -> list[Outgoing]:
-    return [Send(customer.login, frame)]
+def _push(at: _Moment, customer: Customer, *, frame: Wire) -> None:
+    at.centre.send(customer, frame)
 
 
-def _kick(_: _Moment, customer: Customer, *, code: int = 1001) -> list[Outgoing]:
+def _kick(at: _Moment, customer: Customer, *, code: int = 1001) -> None:
     if not customer.linked:
         raise BadOpError(f"{customer.login} has no open socket")
     if not 1000 <= code <= 4999:
         raise BadOpError("code must be a WebSocket close code, 1000 to 4999")
-    return [HangUp(customer.login, code)]
+    at.centre.hang_up(customer, code)
 
 
-def _expire_token(at: _Moment, customer: Customer) -> list[Outgoing]:
+def _expire_token(at: _Moment, customer: Customer) -> None:
     at.centre.sign_out(customer)
-    return []
 
 
-def _sign_on(at: _Moment, *, agent: DeskAgent) -> list[Outgoing]:
+def _sign_on(at: _Moment, *, agent: DeskAgent) -> None:
     others = [one for one in at.centre.options.agents if one.id != agent.id]
-    return _set(at, options={"agents": msgspec.to_builtins([*others, agent])})
+    _set(at, options={"agents": msgspec.to_builtins([*others, agent])})
 
 
-def _sign_off(at: _Moment, *, agent: AgentId) -> list[Outgoing]:
+def _sign_off(at: _Moment, *, agent: AgentId) -> None:
     leaving = _online(at.centre, agent)
     others = [one for one in at.centre.options.agents if one != leaving]
-    return _set(at, options={"agents": msgspec.to_builtins(others)})
+    _set(at, options={"agents": msgspec.to_builtins(others)})
 
 
-def _forget(at: _Moment, *, what: Memory | Literal["blacklist"]) -> list[Outgoing]:
+def _forget(at: _Moment, *, what: Memory | Literal["blacklist"]) -> None:
     if what == "blacklist":
         at.centre.gate.forget()
     else:
         at.centre.forget(what)
-    return []
 
 
-def _restart(at: _Moment, *, seconds: float = 0, forget: tuple[Memory, ...] = ()) -> list[Outgoing]:
+def _restart(at: _Moment, *, seconds: float = 0, forget: tuple[Memory, ...] = ()) -> None:
     for memory in forget:
         at.centre.forget(memory)
     at.centre.down_until = at.now + seconds
-    return [HangUp(login, 1001) for login in at.centre.customers]
+    for customer in at.centre.customers.values():
+        at.centre.hang_up(customer, 1001)
 
 
 def _set(
@@ -344,20 +335,19 @@ def _set(
     *,
     options: Mapping[str, object] = MappingProxyType({}),
     faults: list[Fault] | None = None,
-) -> list[Outgoing]:
+) -> None:
     try:
         at.centre.options = at.centre.options.changed(options)
     except ValueError as error:
         raise BadOpError(str(error)) from error
     if faults is not None:
         at.centre.faults.replace(faults)
-    return []
 
 
 # --- the table -----------------------------------------------------------------------------------
 
 _Finder = Callable[..., object]
-_Function = Callable[..., list[Outgoing]]
+_Function = Callable[..., None]
 _TABLE: tuple[tuple[_Finder | None, tuple[_Function, ...]], ...] = (
     (_request, (_accept, _refuse)),
     (_chat, (_say, _image, _file, _voice, _location, _notice, _typing, _recall)),
@@ -404,7 +394,8 @@ def perform(centre: CallCentre, body: Mapping[str, object], now: float, host: Ho
     if find is not None:
         named = inspect.getfullargspec(find).kwonlyargs
         about = [find(at, **{key: fields.pop(key) for key in named})]
-    outgoing = do(at, *about, **fields)
+    do(at, *about, **fields)
+    outgoing = centre.outgoing()
     if outgoing and isinstance(first := outgoing[0], Send) and first.record is not None:
         at.answer["n"] = first.record["n"]
     return Done(outgoing, at.answer)

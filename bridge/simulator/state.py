@@ -382,6 +382,8 @@ class CallCentre:
         self.sessions: dict[SessionId, Session] = {}
         self.closed: deque[Session] = deque(maxlen=50)
         """The most recently ended sessions, for the desk."""
+        self._outbox: list[Outgoing] = []
+        """Frames to send and sockets to close, since the last `outgoing`."""
         self._new_token = new_token
         self._holders: dict[str, Customer] = {}
         """Customer by token, until it is signed out; `Customer.tokens` has the expiry."""
@@ -390,6 +392,17 @@ class CallCentre:
     def number(self, kind: Literal["request", "session", "client", "message", "push"]) -> int:
         self._numbers[kind] += 1
         return self._numbers[kind]
+
+    def send(self, customer: Customer, frame: Wire, record: Wire | None = None) -> None:
+        self._outbox.append(Send(customer.login, frame, record))
+
+    def hang_up(self, customer: Customer, code: int) -> None:
+        self._outbox.append(HangUp(customer.login, code))
+
+    def outgoing(self) -> list[Outgoing]:
+        """Empty the outbox: return what is to be sent or closed, in order."""
+        news, self._outbox = self._outbox, []
+        return news
 
     # --- customers and tokens ---------------------------------------------------------------
 
@@ -460,14 +473,12 @@ class CallCentre:
         session.customer.session = None
         if session.customer.request is not None:
             self.leave_queue(session.customer.request)
-        self.event(session, "closed", agent=agent_id or "", text=by)
+        self.note(session, "event", "closed", agent=agent_id or "", text=by)
 
-    def event(self, of: Session | QueueRequest, kind: str, **fields: object) -> None:
-        about = "session" if isinstance(of, Session) else "request"
-        self.note(of.customer.login, "event", kind, **{about: of.id}, **fields)
-
-    def note(self, login: str, side: Side, kind: str, **fields: object) -> Entry:
-        known = {"time": self.wall_ms(), "login": login, "side": side, "kind": kind, **fields}
+    def note(self, about: Session | QueueRequest, side: Side, kind: str, **fields: object) -> Entry:
+        where = {"session" if isinstance(about, Session) else "request": about.id}
+        who = {"login": about.customer.login, "side": side}
+        known = {"time": self.wall_ms(), **who, "kind": kind, **where, **fields}
         told = {key: value for key, value in known.items() if value or type(value) in (int, float)}
         return self.transcript.add(told)
 

@@ -479,9 +479,7 @@ class Switchboard:
         customer.linked = True
         customer.links += 1
         customer.link_lost_at = None
-        for send in desk.on_open(self._centre, customer, _now()):
-            self._put(send)
-        self._pulse.beat()
+        self.post(desk.on_open(self._centre, customer, _now()))
 
     def _detach(self, line: Line) -> None:
         if self._lines.get(line.login) is not line:

@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.simulator import desk
-from bridge.simulator.state import CallCentre, Customer, Send
+from bridge.simulator.state import CallCentre, Customer, Send, Wire
 from tests.unit.simulator.centres import Phone, chatting, frames, join, make_centre
 
 
@@ -13,7 +13,13 @@ def push(centre: CallCentre, mark: int, now: float = 0) -> Send | None:
 
 def opened(centre: CallCentre, customer: Customer, now: float = 0) -> list[object]:
     customer.linked = True
-    return [send.frame.get("mark") for send in desk.on_open(centre, customer, now)]
+    return [frame.get("mark") for frame in greeted(centre, customer, now)]
+
+
+def greeted(centre: CallCentre, customer: Customer, now: float = 0) -> list[Wire]:
+    """Return the first frames for a new socket, as they are written."""
+    news = [one for one in desk.on_open(centre, customer, now) if isinstance(one, Send)]
+    return frames([send for one in news if (send := desk.outbound(centre, one, now))])
 
 
 def test_without_a_socket_a_push_is_lost() -> None:
@@ -78,9 +84,9 @@ def test_number_of_kept_pushes_is_limited() -> None:
 def test_session_can_be_pushed_again_to_a_new_socket() -> None:
     centre = make_centre(resume_push=True)
     phone, session = chatting(centre)
-    (again,) = desk.on_open(centre, phone.customer, 0)
-    assert (again.frame["type"], again.frame["sessionId"]) == (202, session)
-    assert again.frame["continueLastSession"] is True
+    (again,) = greeted(centre, phone.customer)
+    assert (again["type"], again["sessionId"]) == (202, session)
+    assert again["continueLastSession"] is True
 
 
 @pytest.mark.parametrize(
@@ -113,8 +119,8 @@ def test_a_later_server_greets_with_200_and_the_former_sessions() -> None:
     centre = make_centre(dialect="2019", allowed_extensions=["zip", "png"])
     phone, session = chatting(centre)
     phone.send(103, sessionId=session)
-    (greeting,) = desk.on_open(centre, phone.customer, 0)
-    assert greeting.frame == {
+    (greeting,) = greeted(centre, phone.customer)
+    assert greeting == {
         "type": 200,
         "ratings": [{"ratingId": 1, "name": "满意"}, {"ratingId": 0, "name": "不满意"}],
         "fileAcceptExtensionsArr": "zip,png",

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from bridge.ids import QueueId
 from bridge.simulator.options import SimulatorOptions
-from bridge.simulator.state import CallCentre, shown
-from tests.unit.simulator.centres import chatting, make_centre
+from bridge.simulator.state import CallCentre, Session, shown
+from tests.unit.simulator.centres import chatting, join, make_centre
 
 
-def three_kept() -> CallCentre:
-    return CallCentre(SimulatorOptions(keep_entries=3), lambda: "T", lambda: 7)
+def three_kept() -> tuple[CallCentre, Session]:
+    centre = CallCentre(SimulatorOptions(keep_entries=3), lambda: "T", lambda: 7)
+    return centre, centre.begin(join(centre), QueueId(1), [])
 
 
 def test_entries_are_numbered_and_the_oldest_go() -> None:
-    centre = three_kept()
+    centre, session = three_kept()
     transcript = centre.transcript
     for text in "abcd":
-        centre.note("ada", "customer", "text", text=text)
+        centre.note(session, "customer", "text", text=text)
     assert [(entry["n"], entry["text"], entry["time"]) for entry in transcript.since(0)] == [
         (2, "b", 7),
         (3, "c", 7),
@@ -28,18 +30,19 @@ def test_entries_are_numbered_and_the_oldest_go() -> None:
 
 
 def test_a_voice_is_announced_and_not_sent_along() -> None:
-    centre = three_kept()
-    entry = centre.note("ada", "customer", "voice", seconds=2.0, audio="IyFBTVI=")
+    centre, session = three_kept()
+    entry = centre.note(session, "customer", "voice", seconds=2.0, audio="IyFBTVI=")
     assert shown(entry) == {
         "n": 1,
         "time": 7,
         "login": "ada",
+        "session": 5001,
         "side": "customer",
         "kind": "voice",
         "seconds": 2.0,
         "voice": 1,
     }
-    assert "voice" not in shown(centre.note("ada", "customer", "text", text="x"))
+    assert "voice" not in shown(centre.note(session, "customer", "text", text="x"))
 
 
 def test_a_forgotten_session_is_closed_at_the_desk() -> None:
