@@ -141,26 +141,6 @@ def push_config(centre: CallCentre, customer: Customer) -> None:
     centre.send(customer, frame)
 
 
-def push_message(
-    centre: CallCentre,
-    session: Session,
-    agent_id: AgentId,
-    kind: MessageType,
-    content: object,
-    *,
-    notice_type: int | None = None,
-    record: Wire | None = None,
-) -> None:
-    """Send a 210. Later guides give a notice a noticeType, here 99 by default; 2016 has none."""
-    msg: Wire = {"type": int(kind), "content": content}
-    if notice_type is None and kind == MessageType.SYSTEM_NOTICE and centre.options.later:
-        notice_type = NoticeType.CUSTOM
-    if notice_type is not None:
-        msg["noticeType"] = int(notice_type)
-    fields: Wire = {"agentId": agent_id, "msg": msg}
-    push(centre, FrameType.MESSAGE_RECEIVED, session, fields, record)
-
-
 # --- agents --------------------------------------------------------------------------------------
 
 
@@ -227,7 +207,8 @@ def speak(
     robot: Wire | None = None,
 ) -> None:
     """Send and record a 210, or a 301 with the fields `robot`; `shown` are fields for its
-    transcript entry in place of the text.
+    transcript entry in place of the text. Later guides give a notice a noticeType, here 99 by
+    default; 2016 has none.
     """
     is_text = kind is MessageType.TEXT and isinstance(content, str)
     record: Wire = {
@@ -244,12 +225,15 @@ def speak(
         side: Side = "robot" if session.robot and speaker == centre.options.robot.id else "agent"
         fields = {"text": str(content)} if shown is None else shown
         centre.note(session, side, KINDS[kind], agent=speaker, **fields)
-    if robot is None:
-        push_message(
-            centre, session, speaker, kind, content, notice_type=notice_type, record=record
-        )
-    else:
+    if robot is not None:
         push(centre, FrameType.ROBOT_MESSAGE, session, robot, record)
+        return
+    msg: Wire = {"type": int(kind), "content": content}
+    if notice_type is None and kind == MessageType.SYSTEM_NOTICE and centre.options.later:
+        notice_type = NoticeType.CUSTOM
+    if notice_type is not None:
+        msg["noticeType"] = int(notice_type)
+    push(centre, FrameType.MESSAGE_RECEIVED, session, {"agentId": speaker, "msg": msg}, record)
 
 
 def speak_text(centre: CallCentre, session: Session, text: str) -> None:

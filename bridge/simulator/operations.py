@@ -240,10 +240,14 @@ def _recall(at: _Moment, chat: _Chat, *, message: int | None = None) -> None:
     else:
         raise BadOpError("no such message was said in this session")
     record["revoked"], at.answer["n"] = True, record["n"]
-    speaker, kind = AgentId(str(record["agentId"])), NoticeType.REVOKE_MESSAGE
-    at.centre.note(chat.session, "event", "recalled", agent=speaker)
-    msg_type, content = MessageType.SYSTEM_NOTICE, {"messageId": record["n"]}
-    desk.push_message(at.centre, chat.session, speaker, msg_type, content, notice_type=kind)
+    at.centre.note(chat.session, "event", "recalled", agent=record["agentId"])
+    msg: Wire = {
+        "type": int(MessageType.SYSTEM_NOTICE),
+        "noticeType": int(NoticeType.REVOKE_MESSAGE),
+        "content": {"messageId": record["n"]},
+    }
+    fields: Wire = {"agentId": record["agentId"], "msg": msg}
+    desk.push(at.centre, FrameType.MESSAGE_RECEIVED, chat.session, fields)
 
 
 def _push_rating(at: _Moment, chat: _Chat) -> None:
