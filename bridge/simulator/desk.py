@@ -386,15 +386,16 @@ def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Outgoing
     return [*centre.outgoing(), *waiting]
 
 
-def due_again(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
+def due_again(centre: CallCentre, now: float) -> list[Send]:
     """Return the pushes to resend: no receipt for `resend_seconds`, below `max_resends`."""
-    repeats: list[Send] = []
-    for pending in customer.pending.values():
-        late = now - pending.sent_at >= centre.options.resend_seconds
-        if late and pending.resends < centre.options.max_resends:
-            pending.sent_at = now
-            pending.resends += 1
-            repeats.append(pending.send)
+    options, repeats = centre.options, []
+    for customer in centre.customers.values() if options.has("receipts") else ():
+        for pending in customer.pending.values() if customer.linked else ():
+            late = now - pending.sent_at >= options.resend_seconds
+            if late and pending.resends < options.max_resends:
+                pending.sent_at = now
+                pending.resends += 1
+                repeats.append(pending.send)
     return repeats
 
 

@@ -208,7 +208,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     @property
     def beat(self) -> float:
         """Seconds between two checks for what is overdue: at most one, so that `set` acts soon."""
-        return min(1, self.queue_timeout or 1, self.session_grace or 1)
+        return min(1, self.queue_timeout or 1, self.session_grace or 1, self.resend_seconds)
 
     def agent(self, agent_id: AgentId) -> DeskAgent | None:
         return next((agent for agent in self.agents if agent.id == agent_id), None)

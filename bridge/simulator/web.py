@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import itertools
 import mimetypes
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -323,45 +324,41 @@ class Line:
         )
         self.close_code = 1000
         self._transport = request.transport
-        self._queue: asyncio.Queue[tuple[Send, float] | None] = asyncio.Queue()
-        self._unwritten: list[Send] = []
-        """Frame taken from the queue and not yet written: at most one."""
+        self.unwritten: deque[tuple[Send, float]] = deque()
+        """Frames in order, each with the loop time at which it is written at the earliest."""
+        self._news = asyncio.Event()
+        self._ended = False
 
     def put(self, send: Send, due: float) -> None:
         """Queue a frame, to be written at `due` (loop time) or later."""
-        self._queue.put_nowait((send, due))
+        self.unwritten.append((send, due))
+        self._news.set()
 
     def end(self, code: int) -> None:
         """Close once all queued frames are written; abort at once if the code is 1006."""
         self.close_code = code
         if code == CUT and self._transport is not None:
             self._transport.abort()
-        self._queue.put_nowait(None)
+        self._ended = True
+        self._news.set()
 
     async def write(self, written: Callable[[Send], None]) -> None:
         """Write queued frames until `end` or until the peer is gone; call `written` after each."""
-        loop = asyncio.get_running_loop()
-        while (item := await self._queue.get()) is not None:
-            send, due = item
-            self._unwritten = [send]
-            if due > loop.time():
-                await asyncio.sleep(due - loop.time())
-            if self.socket.closed or self.close_code == CUT:
-                return
-            try:
-                await self.socket.send_str(msgspec.json.encode(send.frame).decode())
-            except ConnectionError:
-                return
-            self._unwritten = []
-            written(send)
-
-    def unwritten(self) -> list[Send]:
-        """Empty the queue and return the frames that were never written, in order."""
-        left = self._unwritten
-        while not self._queue.empty():
-            if (item := self._queue.get_nowait()) is not None:
-                left.append(item[0])
-        return left
+        while self.unwritten or not self._ended:
+            await self._news.wait()
+            self._news.clear()
+            while self.unwritten:
+                send, due = self.unwritten[0]
+                if (early := due - _now()) > 0:
+                    await asyncio.sleep(early)
+                if self.socket.closed or self.close_code == CUT:
+                    return
+                try:
+                    await self.socket.send_str(msgspec.json.encode(send.frame).decode())
+                except ConnectionError:
+                    return
+                self.unwritten.popleft()
+                written(send)
 
 
 class Switchboard:
@@ -394,10 +391,12 @@ class Switchboard:
             self.post(news)
 
     def keep_time(self) -> None:
-        """Settle now and again, also while nobody does anything, until `stop_clock`."""
+        """Settle and resend now and again, also while nobody does anything, until `stop_clock`."""
         beat = self._centre.options.beat
         self._clock = asyncio.get_running_loop().call_later(beat, self.keep_time)
         self.settle()
+        for send in desk.due_again(self._centre, _now()):
+            self._put(send)
 
     def stop_clock(self) -> None:
         if self._clock is not None:
@@ -420,15 +419,13 @@ class Switchboard:
         try:
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read(line, customer))
-                repeating = group.create_task(self._repeat(line, customer))
                 await line.write(self._written)
                 reading.cancel()
-                repeating.cancel()
             if line.close_code != CUT:
                 await line.socket.close(code=line.close_code)
         finally:
             self._detach(line)
-            for send in line.unwritten():
+            for send, _ in line.unwritten:
                 desk.missed(centre, send)
             self._pulse.beat()
         return line.socket
@@ -464,14 +461,6 @@ class Switchboard:
             return
         if fault is None or fault.carried_out:
             self.post(handlers.answer(self._centre, customer, text, _now()))
-
-    async def _repeat(self, line: Line, customer: Customer) -> None:
-        while True:
-            centre = self._centre
-            await asyncio.sleep(centre.options.resend_seconds)
-            if centre.options.has("receipts") and self._lines.get(line.login) is line:
-                for send in desk.due_again(centre, customer, _now()):
-                    self._put(send)
 
     def _attach(self, line: Line, customer: Customer) -> None:
         self._hang_up(line.login, 1000)  # one socket per customer: the newer one wins

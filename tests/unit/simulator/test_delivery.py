@@ -55,7 +55,7 @@ def test_receipts_number_pushes_and_repeat_them_until_120() -> None:
     assert sent.frame == {"type": 210, "mark": 1, "rsId": "rs-1"}
 
     def repeats(now: float) -> int:
-        return len(desk.due_again(centre, phone.customer, now))
+        return len(desk.due_again(centre, now))
 
     assert [repeats(2.9), repeats(3), repeats(5.9), repeats(6), repeats(9)] == [0, 1, 0, 1, 0]
     assert opened(centre, phone.customer) == [1]

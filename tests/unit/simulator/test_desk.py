@@ -202,10 +202,17 @@ def test_queue_moves_up_when_the_session_of_a_lost_customer_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeout", "grace", "beat"), [(0, 0, 1), (10, 10, 1), (0.5, 0, 0.5), (0, 0.2, 0.2)]
+    ("options", "beat"),
+    [
+        ({"queue_timeout": 0, "session_grace": 0}, 1),
+        ({"queue_timeout": 10, "session_grace": 10}, 1),
+        ({"queue_timeout": 0.5}, 0.5),
+        ({"session_grace": 0.2}, 0.2),
+        ({"resend_seconds": 0.1}, 0.1),
+    ],
 )
-def test_beat_is_at_most_the_shortest_timeout(timeout: float, grace: float, beat: float) -> None:
-    assert make_centre(queue_timeout=timeout, session_grace=grace).options.beat == beat
+def test_beat_is_at_most_the_shortest_timeout(options: dict[str, float], beat: float) -> None:
+    assert make_centre(**options).options.beat == beat
 
 
 def asked(question: str, **options: object) -> dict[str, object]:
