@@ -26,6 +26,7 @@ from bridge.simulator.state import (
     CallCentre,
     Customer,
     Fault,
+    FaultPlan,
     Memory,
     Outgoing,
     QueueRequest,
@@ -345,7 +346,7 @@ def _set(
     except ValueError as error:
         raise BadOpError(str(error)) from error
     if faults is not None:
-        at.centre.faults.replace(faults)
+        at.centre.faults = FaultPlan(faults)
 
 
 # --- the table -----------------------------------------------------------------------------------

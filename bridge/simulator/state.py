@@ -101,12 +101,6 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_o
 
 class FaultPlan:
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
-        self._faults: list[Fault] = list(faults)
-        self._held: dict[str, list[Send]] = {}
-        """Frames held back by `reorder`, per login, until the next frame to that customer."""
-
-    def replace(self, faults: Iterable[Fault]) -> None:
-        """Replace the planned faults; frames held back by `reorder` stay held back."""
         self._faults = list(faults)
 
     def on_command(self, login: str, frame: object) -> Fault | None:
@@ -117,25 +111,24 @@ class FaultPlan:
         """Return the fault for an HTTP request, if any; uses up one count."""
         return self._take(("http", "hang"), lambda fault: fault.path in (path, "any"))
 
-    def on_send(self, send: Send) -> list[Send]:
-        """Return the frames that really go out for `send`; uses up one count if a fault applies."""
+    def on_send(self, send: Send, held: list[Send]) -> list[Send]:
+        """Return the frames that really go out for `send`, and those `held` back by `reorder` until
+        the next frame to that customer; uses up one count if a fault applies.
+        """
         fault = self._on_frame(("drop", "double", "reorder"), send.login, send.frame)
         kind = fault.fault if fault is not None else ""
         if kind == "reorder":
-            self._held.setdefault(send.login, []).append(send)
+            held.append(send)
         if kind in ("reorder", "drop"):
             return []
-        copies = 2 if kind == "double" else 1
-        return [send] * copies + self._held.pop(send.login, [])
+        real = [send] * (2 if kind == "double" else 1) + held
+        held.clear()
+        return real
 
     def delay(self, send: Send) -> float:
         """Return the extra delay of a frame in seconds; uses up one count if there is any."""
         fault = self._on_frame(("delay",), send.login, send.frame)
         return 0 if fault is None else fault.delay_ms / 1000
-
-    def link_lost(self, login: str) -> None:
-        """Drop the frames held back for a customer whose socket is gone."""
-        self._held.pop(login, None)
 
     def describe(self) -> list[object]:
         """Return the remaining faults as the operation `set` takes them."""

@@ -326,6 +326,8 @@ class Line:
         self._transport = request.transport
         self.unwritten: deque[tuple[Send, float]] = deque()
         """Frames in order, each with the loop time at which it is written at the earliest."""
+        self.held: list[Send] = []
+        """Frames held back by the fault `reorder`."""
         self._news = asyncio.Event()
         self._ended = False
 
@@ -477,7 +479,6 @@ class Switchboard:
         customer = self._centre.customers[line.login]
         customer.linked = False
         customer.link_lost_at = _now()
-        self._centre.faults.link_lost(line.login)
         self._pulse.beat()
 
     def _hang_up(self, login: str, code: int) -> None:
@@ -490,11 +491,10 @@ class Switchboard:
         line.end(code)
 
     def _put(self, send: Send) -> None:
-        faults = self._centre.faults
+        line, faults = self._lines[send.login], self._centre.faults
         due = _now() + self._centre.options.reply_delay_ms / 1000
-        for real in faults.on_send(send):
-            wire = desk.worded(self._centre, real)
-            self._lines[real.login].put(wire, due + faults.delay(real))
+        for real in faults.on_send(send, line.held):
+            line.put(desk.worded(self._centre, real), due + faults.delay(real))
 
     def _written(self, send: Send) -> None:
         if send.record is not None:

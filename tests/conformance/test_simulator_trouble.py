@@ -89,6 +89,21 @@ async def test_frames_can_be_reordered_and_doubled() -> None:
 
 
 @pytest.mark.asyncio
+async def test_frame_held_back_is_lost_with_its_socket() -> None:
+    async with site() as here:
+        phone, session = await here.chat()
+        await faults(here, {"fault": "reorder"})
+        await phone.text(session, "held back")
+        await here.simulator.wait_for(lambda state: state["faults"] == [])
+        await here.simulator.do({"op": "kick", "login": "ada"})
+        await phone.closed()
+        again = await here.phone(token=phone.token)
+        number = await again.text(session, "after it")
+        await again.text(session, "the last")
+        assert [(await again.reply(110))["messageId"] for _ in range(2)] == [number, number + 1]
+
+
+@pytest.mark.asyncio
 async def test_delayed_replies_stay_in_order() -> None:
     async with site(reply_delay_ms=100, script="echo") as here:
         phone, session = await here.chat()
