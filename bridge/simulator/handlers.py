@@ -47,7 +47,8 @@ _InSession = (
     | frames.TransferFromRobot
 )
 """Commands that name an open session."""
-_HOSTED = re.compile(r"/up/(\d+)/([^/?#]+)$")
+_HOSTED = re.compile(r"https?://([^/?#]+)[^?#]*/up/(\d+)/([^/?#]+)")
+"""The address of a file that may be hosted here: host, number, and name as in the address."""
 
 
 def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> list[Outgoing]:
@@ -348,9 +349,9 @@ def _shown(centre: CallCentre, content: frames.Content) -> Wire:
 
 def _place(centre: CallCentre, address: str) -> Wire:
     """Return the URL of a customer's file, and as `file` its path at the desk if hosted here."""
-    found = _HOSTED.search(address)
-    if found and urlsplit(address).netloc == urlsplit(centre.base_url).netloc:
-        return {"file": f"{found[1]}/{unquote(found[2])}", "url": address}
+    found = _HOSTED.fullmatch(address)
+    if found and found[1] == urlsplit(centre.base_url).netloc:
+        return {"file": f"{found[2]}/{unquote(found[3])}", "url": address}
     return {"url": address}
 
 

@@ -368,7 +368,7 @@ class DeskSide:
         if request.path.startswith(OURS):
             origin, public = request.headers.get(hdrs.ORIGIN), self._centre.options
             ours = _is_our_name(request.host, public.public_origin)
-            if not ours or (origin and urlsplit(origin).netloc != request.host):
+            if not ours or (origin and origin.partition("://")[2] != request.host):
                 why = "Pages of another site cannot control the simulator."
                 return web.Response(status=403, text=why)
         return await handler(request)

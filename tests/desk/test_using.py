@@ -353,10 +353,11 @@ async def test_other_sites_cannot_act_as_the_agent(floor: OpenFloor) -> None:
             async with http.get(origin + path) as response:
                 assert "default-src 'none'" in response.headers["Content-Security-Policy"]
                 assert response.headers["X-Content-Type-Options"] == "nosniff"
-        for method, path in itertools.product(("GET", "POST"), ("/_sim/do", "/desk/stream")):
-            strange = {"Origin": "https://example.org"}
-            async with http.request(method, origin + path, headers=strange) as response:
-                assert response.status == 403, path
+        strange = ("https://example.org", "null", "http://[::1")
+        paths = ("/_sim/do", "/desk/stream")
+        for method, path, other in itertools.product(("GET", "POST"), paths, strange):
+            async with http.request(method, origin + path, headers={"Origin": other}) as response:
+                assert response.status == 403, (path, other)
         port = urlsplit(origin).port
         for name, status in (("evil.example", 403), ("localhost", 200), ("[::1]", 200)):
             # DNS rebinding: a foreign name that resolves to this host is its own origin.

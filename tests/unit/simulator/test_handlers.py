@@ -371,6 +371,7 @@ def said(phone: Phone) -> dict[str, object]:
 
 FAR = "https://cdn.test/a.png"
 HOSTED = "http://desk.test/webchat/up/3/%E7%8C%AB.png"
+NOWHERE = "http://[desk.test/webchat/up/3/a.png"
 
 
 @pytest.mark.parametrize(
@@ -386,6 +387,11 @@ HOSTED = "http://desk.test/webchat/up/3/%E7%8C%AB.png"
             2,
             {"name": "猫.png", "imageUri": HOSTED, "thumbData": ""},
             {"kind": "image", "name": "猫.png", "url": HOSTED, "file": "3/猫.png"},
+        ),
+        (
+            2,
+            {"name": "a.png", "imageUri": NOWHERE, "thumbData": ""},
+            {"kind": "image", "name": "a.png", "url": NOWHERE},
         ),
         (
             3,
