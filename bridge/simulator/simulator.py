@@ -475,36 +475,22 @@ def _agent(agent: DeskAgent) -> Wire:
 
 
 def _waiting(centre: CallCentre, request: QueueRequest, now: float) -> Wire:
-    return {
-        "id": request.id,
-        **_who(request.customer),
-        "queue": request.queue_id,
-        "queue_name": centre.options.queue_name(request.queue_id),
-        "from": request.source,
-        "place": request.announced,
-        "waited": now - request.since,
-        "wanted": request.wanted,
-        "session": request.session.id if request.session else None,
-    }
+    told = {"waited": now - request.since, "wanted": request.wanted}
+    return _request(request) | _who(centre, request) | told
 
 
 def _chat(centre: CallCentre, session: Session, now: float) -> Wire:
     customer = session.customer
     typed = customer.typed_at if customer.session is session else None
-    return {
-        "id": session.id,
-        **_who(session.customer),
-        "queue": session.queue_id,
-        "queue_name": centre.options.queue_name(session.queue_id),
+    told: Wire = {
         "agents": [_agent(agent) for agent in session.agents],
-        "robot": session.robot,
-        "open": session.open,
-        "ended_by": session.ended_by,
         "typed": None if typed is None else now - typed,
         "preview": customer.preview if typed is not None else "",
     }
+    return _session(session) | _who(centre, session) | told
 
 
-def _who(customer: Customer) -> Wire:
-    login = customer.login
-    return {"login": login, "name": customer.name or login, "linked": customer.linked}
+def _who(centre: CallCentre, about: QueueRequest | Session) -> Wire:
+    customer, queue = about.customer, centre.options.queue_name(about.queue_id)
+    name = customer.name or customer.login
+    return {"name": name, "linked": customer.linked, "queue_name": queue}

@@ -60,7 +60,7 @@ export function chatsOf(name) {
 }
 
 export function queueOf(place) {
-  return place.queue_name || String(place.queue);
+  return place.queue_name || String(place.queueId);
 }
 
 export function agentName(id) {

@@ -16,13 +16,13 @@ def test_waiting_customers_and_their_waiting_time() -> None:
         "login": "ada",
         "name": "ada",
         "linked": True,
-        "queue": 7,
+        "queueId": 7,
         "queue_name": "Sales",
         "from": "APP",
         "place": 1,
         "waited": 15,
         "wanted": "",
-        "session": None,
+        "sessionId": None,
     }
 
 
