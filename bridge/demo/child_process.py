@@ -72,7 +72,7 @@ class ChildProcess:
         return self._process is not None and self._process.returncode is None
 
     async def start(self, *, ready: bool = True) -> None:
-        """Start the process; if `ready`, wait until it can serve (see `wait_until`)."""
+        """Start the process; if `ready`, wait until it can serve (see `wait_until`), or kill it."""
         # The child has its own handle of the log.
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -85,7 +85,11 @@ class ChildProcess:
                 preexec_fn=die_with_parent(),
             )
         if ready:
-            await self.wait_until(self.ready)
+            try:
+                await self.wait_until(self.ready)
+            except ServerError:
+                await self.kill()
+                raise
 
     async def wait_until(self, path: str) -> None:
         """Poll a path until it answers 200; ServerError if the process ends, or after a minute."""
@@ -252,16 +256,12 @@ class SynapseServer:
                 'Synapse is not installed here: pip install "matrix-webchat-bridge[demo]"'
             )
         await asyncio.to_thread(self._write_config)
-        try:
-            await self._child.start()
-        except ServerError:
-            await self.kill()
-            raise
+        await self._child.start()
 
     async def register(
         self, session: aiohttp.ClientSession, localpart: str, password: str, *, admin: bool = False
-    ) -> str:
-        """Register a user with no device by Synapse's shared-secret registration; return its id."""
+    ) -> None:
+        """Register a user with no device by Synapse's shared-secret registration."""
         url = f"{self.address}/_synapse/admin/v1/register"
         async with session.get(url) as response:
             nonce: str = (await response.json())["nonce"]
@@ -276,10 +276,9 @@ class SynapseServer:
             "inhibit_login": True,  # else Synapse creates a device that nobody uses
         }
         async with session.post(url, json=content) as response:
-            reply: dict[str, object] = await response.json()
             if response.status != 200:
-                raise ServerError(f"{localpart} not registered: {reply.get('error')}")
-            return str(reply["user_id"])
+                why = (await response.json()).get("error")
+                raise ServerError(f"{localpart} not registered: {why}")
 
     def _write_config(self) -> None:
         """Write homeserver.yaml; keep an earlier run's secret, so that its logins stay valid."""

@@ -1,4 +1,4 @@
-"""A child process that ends by itself while it is being stopped."""
+"""Child processes that end by themselves while they are stopped, or do not become ready."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import cast
 
 import pytest
 
-from bridge.demo.child_process import ChildProcess
+from bridge.demo import child_process
+from bridge.demo.child_process import ChildProcess, ServerError, free_port
 
 
 class Vanishing:
@@ -45,4 +46,23 @@ async def test_stopping_a_process_that_has_just_ended_succeeds(at: str, tmp_path
     )
     child._process = cast("asyncio.subprocess.Process", Vanishing(at))
     assert await child.stop() == 7
+    assert not child.runs
+
+
+@pytest.mark.asyncio
+async def test_a_process_that_does_not_become_ready_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "_START_TIMEOUT", 0.5)
+    port = free_port()
+    child = ChildProcess(
+        name="it",
+        command=("http.server", str(port)),
+        url=f"http://127.0.0.1:{port}",
+        ready="/never",
+        log_file=tmp_path / "log",
+        patience=1,
+    )
+    with pytest.raises(ServerError, match="it is not ready yet"):
+        await child.start()
     assert not child.runs
