@@ -215,45 +215,43 @@ ANSWER = "We are open from <b>nine to six</b>, Monday to Friday."
 
 async def play_first_chat(scene: Scene, bystander: Scene) -> None:
     """Play the first chat in a new direct room, with the bystander ahead of her in the queue."""
-    transcript = scene.transcript
-    transcript.title("A customer asks the robot, then for a person")
+    scene.transcript.title("A customer asks the robot, then for a person")
     await _wait(scene, bystander)
-    transcript.title("The agent answers")
+    scene.transcript.title("The agent answers")
     await _talk(scene)
     if scene.stage.simulator.options.later:
         await _type(scene)
     await _exchange_files(scene)
-    transcript.title("The end, and a rating")
+    scene.transcript.title("The end, and a rating")
     await _end_first_chat(scene)
 
 
 async def _wait(scene: Scene, bystander: Scene) -> None:
-    transcript = scene.transcript
-    async with transcript.step("somebody else is in the queue already"):
+    async with scene.step("somebody else is in the queue already"):
         await bystander.open_dm("I was here first", encrypted=False)
         await bystander.reads("number 1")
-    async with transcript.step("she opens an encrypted direct chat with the bot"):
+    async with scene.step("she opens an encrypted direct chat with the bot"):
         await scene.open_dm(f"ask {QUESTION}")
         await scene.sees("the bot", membership(scene.stage.bot, "join"))
         expect(scene.customer.room(scene.room).encrypted, "the room is not encrypted")
-    async with transcript.step("the call centre's knowledge base answers what she asks"):
+    async with scene.step("the call centre's knowledge base answers what she asks"):
         card = await scene.reads("nine to six", scene.stage.bot)
-    async with transcript.step("it does not help: 👎 asks for a person, who learns what she asked"):
+    async with scene.step("it does not help: 👎 asks for a person, who learns what she asked"):
         await scene.react(card, "👎")
         await scene.reads("number 2")
         await scene.desk.gets(
             f"pre-message: {QUESTION}", lambda said: QUESTION in str(said["text"])
         )
-    async with transcript.step("her place in the queue changes in place when the other gives up"):
+    async with scene.step("her place in the queue changes in place when the other gives up"):
         await bystander.say("!wc cancel")
         await scene.reads("number 1")
-    async with transcript.step("what she writes while waiting is kept for the agent"):
+    async with scene.step("what she writes while waiting is kept for the agent"):
         await scene.tell("It is about order 4711", "pre-message: ")
 
 
 async def _talk(scene: Scene) -> None:
-    transcript, ghost = scene.transcript, scene.ghost("A00001")
-    async with transcript.step("an agent accepts and joins the room as herself"):
+    ghost = scene.ghost("A00001")
+    async with scene.step("an agent accepts and joins the room as herself"):
         await scene.desk.do("accept", agent="A00001")
         await scene.sees("the agent's arrival", membership(ghost, "join"))
         await scene.reads(words("queue.joined", names="Mei"))
@@ -263,7 +261,7 @@ async def _talk(scene: Scene) -> None:
             f"the agent should have what she asked and what she wrote, in order; she has {texts}",
         )
         expect(len(texts) == len(set(texts)), f"the agent has something twice: {texts}")
-    async with transcript.step("the agent's text arrives, formatted and with emoji, and rings"):
+    async with scene.step("the agent's text arrives, formatted and with emoji, and rings"):
         await scene.desk.do(
             "say", text='Hello /::) see <a href="https://example.org/faq">our FAQ</a>'
         )
@@ -271,63 +269,61 @@ async def _talk(scene: Scene) -> None:
         html = event["content"].get("formatted_body", "")
         expect('href="https://example.org/faq"' in html, f"the link is missing in {html}")
         expect(event["content"].get("m.mentions") != {}, "her phone does not ring")
-    async with transcript.step("her text reaches the agent; a read receipt tells her so"):
+    async with scene.step("her text reaches the agent; a read receipt tells her so"):
         sent = await scene.tell("Thanks, I read it. 谢谢！")
         read = scene.customer.room(scene.room).read_receipts
         await scene.notices(
             "the read receipt", lambda: ghost in read and read[ghost].event_id == sent
         )
-        transcript.said("Mei", "✓ has read it")
+        scene.transcript.said("Mei", "✓ has read it")
 
 
 async def _type(scene: Scene) -> None:
     """Expect typing to be shown on both sides; servers of 2016 have no frame for it."""
-    transcript, nio, ghost = scene.transcript, scene.customer.nio, scene.ghost("A00001")
-    async with transcript.step("each sees that the other is typing"):
+    nio, ghost = scene.customer.nio, scene.ghost("A00001")
+    async with scene.step("each sees that the other is typing"):
         await scene.desk.do("typing")
         room = scene.customer.room(scene.room)
         await scene.notices("the agent's typing", lambda: ghost in room.typing_users)
-        transcript.said("Mei", "… types")
+        scene.transcript.said("Mei", "… types")
         await nio.room_typing(scene.room)
         await scene.desk.until("her typing", lambda who: bool(who.history.signals))
-        transcript.said("desk", "← she types …")
+        scene.transcript.said("desk", "← she types …")
         await nio.room_typing(scene.room, typing_state=False)
 
 
 async def _exchange_files(scene: Scene) -> None:
-    transcript, customer = scene.transcript, scene.customer
     document = b"terms and conditions, \xe7\xac\xac 1 page\n" * 50
     for kind, data, name, mime in (
         ("image", picture("parcel", 96, 64), "parcel.png", "image/png"),
         ("file", document, "receipt.txt", "text/plain"),
     ):
-        async with transcript.step(f"the customer's {kind} reaches the agent, byte for byte"):
+        async with scene.step(f"the customer's {kind} reaches the agent, byte for byte"):
             await scene.send_file(data, name, mime, kind)
             await scene.desk.gets(f"{kind} {name}", kind_is(kind))
             expect(hashlib.sha256(data).hexdigest() in scene.desk.uploads, "the bytes differ")
     back = picture("label", 96, 64)
     for kind, data, name in (("image", back, "label.png"), ("file", document, "terms.txt")):
-        async with transcript.step(f"the agent's {kind} arrives, byte for byte"):
+        async with scene.step(f"the agent's {kind} arrives, byte for byte"):
             await scene.desk.do(kind, name=name, data=base64.b64encode(data).decode())
             event = await scene.sees(f"the {kind}", from_agent(f"m.{kind}"))
-            expect(await customer.read_file(event) == data, "the bytes differ")
+            expect(await scene.customer.read_file(event) == data, "the bytes differ")
 
 
 async def _end_first_chat(scene: Scene) -> None:
-    transcript = scene.transcript
-    async with transcript.step("the agent closes the chat and leaves the room"):
+    async with scene.step("the agent closes the chat and leaves the room"):
         await scene.desk.do("close")
         await scene.reads("The agent has ended the chat")
         await scene.sees("the agent's leaving", membership(scene.ghost("A00001"), "leave"))
-    async with transcript.step("the customer rates with a tap on the poll"):
+    async with scene.step("the customer rates with a tap on the poll"):
         poll = await scene.sees("a poll", lambda event: event["type"] == POLL)
         answer, label = answers_of(poll)[0]
         await scene.vote(poll, answer)
-        transcript.said("alice", f"votes “{label}”")
+        scene.transcript.said("alice", f"votes “{label}”")
         await scene.reads(f"Thank you for your rating: {label}.")
         given = [rating["rating"] for rating in scene.desk.customer.history.ratings]
         expect(given == [int(answer)], f"WebChat should have {answer}, it has {given}")
-    async with transcript.step("nothing was sent twice, and nothing was unreadable"):
+    async with scene.step("nothing was sent twice, and nothing was unreadable"):
         repeats = [message for message in scene.desk.messages if message["repeat"]]
         expect(not repeats, f"{len(repeats)} messages were repeated")
         expect_readable(scene)
@@ -355,7 +351,7 @@ WHILE_CUT = ("I said this while you were cut off.", "Your parcel is in Hamburg."
 async def play_second_chat(scene: Scene) -> None:
     """Play the second chat in the same room; the customer's next message asks for it."""
     scene.transcript.title("A second chat: voices and places, more agents")
-    async with scene.transcript.step("the next word asks for a new chat"):
+    async with scene.step("the next word asks for a new chat"):
         await scene.tell("One more thing", "pre-message: ")
         known = {event["event_id"] for event in scene.events}
         joined = membership(scene.ghost("A00001"), "join")
@@ -369,27 +365,27 @@ async def play_second_chat(scene: Scene) -> None:
 
 
 async def _voices_and_places(scene: Scene) -> None:
-    async with scene.transcript.step("her voice message reaches the agent as one (AMR)"):
+    async with scene.step("her voice message reaches the agent as one (AMR)"):
         recording = recorded_voice(VOICE_SECONDS)
         voice = {"org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": {"duration": 2000}}
         await scene.send_file(recording, "Voice message.ogg", "audio/ogg", "audio", **voice)
         await scene.desk.gets(f"voice, {VOICE_SECONDS} s", kind_is("voice"))
         digest = hashlib.sha256(recording).hexdigest()
         expect(digest not in scene.desk.uploads, "it was sent as a file")
-    async with scene.transcript.step("the agent's voice message arrives as one that plays (Opus)"):
+    async with scene.step("the agent's voice message arrives as one that plays (Opus)"):
         await scene.desk.do("voice", seconds=VOICE_SECONDS)
         event = await scene.sees("a voice message", from_agent("m.audio"))
         expect("org.matrix.msc3245.voice" in event["content"], "it is not marked as voice")
         data = await scene.customer.read_file(event)
         expect(data.startswith(b"OggS"), "it is not Ogg")
-    async with scene.transcript.step("her place reaches the agent, in the coordinates of its map"):
+    async with scene.step("her place reaches the agent, in the coordinates of its map"):
         place = {"body": "People's Square", "geo_uri": PEOPLES_SQUARE}
         await scene.send("[location] People's Square", msgtype="m.location", **place)
         message = await scene.desk.gets("location People's Square", kind_is("location"))
         got: Any = message["content"]
         off = max(abs(got["latitude"] - ON_BAIDU[0]), abs(got["longitude"] - ON_BAIDU[1]))
         expect(off < 0.001, f"{ON_BAIDU} was expected, not {got}")
-    async with scene.transcript.step("the agent's place arrives as one on any map"):
+    async with scene.step("the agent's place arrives as one on any map"):
         latitude, longitude = ORIENTAL_PEARL
         await scene.desk.do("location", latitude=latitude, longitude=longitude, poi="东方明珠")
         event = await scene.sees("a location", from_agent("m.location"))
@@ -398,21 +394,21 @@ async def _voices_and_places(scene: Scene) -> None:
 
 
 async def _agents(scene: Scene) -> None:
-    async with scene.transcript.step("conference: a second agent joins, then talks on alone"):
+    async with scene.step("conference: a second agent joins, then talks on alone"):
         await scene.desk.do("conference", to="A00002")
         await scene.sees("Jun's joining", membership(scene.ghost("A00002"), "join"))
         await scene.desk.do("leave", agent="A00001")
         await scene.sees("Mei's leaving", membership(scene.ghost("A00001"), "leave"))
-    async with scene.transcript.step("transfer: he hands the customer back"):
+    async with scene.step("transfer: he hands the customer back"):
         await scene.desk.do("transfer", to="A00001")
         await scene.reads(words("chat.transferred", old="Jun", new="Mei"))
 
 
 async def _trouble(scene: Scene) -> None:
-    async with scene.transcript.step("the link is cut; what she writes arrives once all the same"):
+    async with scene.step("the link is cut; what she writes arrives once all the same"):
         await scene.desk.do("kick", code=1006)
         await scene.tell("Are you still there?")
-    async with scene.transcript.step("the login expires; the bridge logs in again, unnoticed"):
+    async with scene.step("the login expires; the bridge logs in again, unnoticed"):
         await scene.desk.do("expire_token")
         await scene.desk.do("kick", code=1006)
         await scene.tell("And now?")
@@ -421,10 +417,10 @@ async def _trouble(scene: Scene) -> None:
     if not scene.stage.simulator.options.has("receipts"):
         return
     # Servers of 2019 resend pushes without a receipt, or keep a history; one of 2016 loses them.
-    async with scene.transcript.step("what the agent says while the link is cut comes once, later"):
+    async with scene.step("what the agent says while the link is cut comes once, later"):
         await _say_while_cut(scene, WHILE_CUT[0])
         await scene.desk.until("all receipts", lambda who: not who.pending)
-    async with scene.transcript.step("without receipts, the bridge finds it in the history"):
+    async with scene.step("without receipts, the bridge finds it in the history"):
         await scene.stage.simulator.do({"op": "set", "options": {"receipts": False}})
         await _say_while_cut(scene, WHILE_CUT[1])
 
@@ -436,7 +432,7 @@ async def _say_while_cut(scene: Scene, text: str) -> None:
 
 
 async def _end_second_chat(scene: Scene) -> None:
-    async with scene.transcript.step("the customer ends the chat herself"):
+    async with scene.step("the customer ends the chat herself"):
         await scene.say("!wc close")
         await scene.reads("You have ended the chat")
         texts = [one["text"] for one in scene.desk.messages if not one["repeat"]]

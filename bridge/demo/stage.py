@@ -288,6 +288,7 @@ class Scene:
     def __init__(self, stage: Stage, transcript: Transcript, customer: Phone) -> None:
         self.stage = stage
         self.transcript = transcript
+        self.step = transcript.step
         self.customer = customer
         self.room = ""
         self._name = localpart_of(customer.nio.user_id)
