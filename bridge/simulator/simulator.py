@@ -353,8 +353,8 @@ class DeskSide:
             web.get("/desk", self._asset),
             web.get("/desk/stream", self._stream),
             web.get("/desk/faces", self._faces),
-            web.get("/desk/files/{number:\\d+}/{name}", self._file),
-            web.get("/desk/voices/{number:\\d+}", self._voice),
+            web.get("/desk/files/{number:\\d{1,9}}/{name}", self._file),
+            web.get("/desk/voices/{number:\\d{1,9}}", self._voice),
             web.get("/desk/{name:[a-z]+\\.[a-z]+}", self._asset),
         ]
 

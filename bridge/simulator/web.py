@@ -172,7 +172,7 @@ class HttpSide:
             web.post(f"{context}/tpi", self._login),
             web.post(f"{context}/tpiu", self._upload),
             web.post(f"{context}/robotSearch", self._robot),
-            web.get(f"{context}/up/{{number:\\d+}}/{{name}}", self._file),
+            web.get(f"{context}/up/{{number:\\d{{1,9}}}}/{{name}}", self._file),
             web.get(f"{context}/icon/{{agent}}.png", self._icon),
             web.get(f"{context}/ngsIcon.do", self._icon),
         ]
@@ -216,9 +216,13 @@ class HttpSide:
         return told
 
     async def _robot(self, request: web.Request) -> web.Response:
-        if request.content_type != "application/x-www-form-urlencoded":
+        try:
+            is_form = request.content_type == "application/x-www-form-urlencoded"
+            fields = await request.post() if is_form else None
+        except (UnicodeDecodeError, LookupError):  # a wrong charset, or one that is not known
+            fields = None
+        if fields is None:
             return answer(result(ResultCode.REQUEST_ERROR, "the question must come as a form"))
-        fields = await request.post()
         form = {key: value for key, value in fields.items() if isinstance(value, str)}
         return answer(handlers.search(self._centre.options, form))
 
@@ -239,10 +243,13 @@ class HttpSide:
         if not multipart:
             pieces = request.content.iter_chunked(_PIECE)
             return await self._keep(request, _raw_name(request), pieces, customer.login)
-        async for part in await request.multipart():
-            if isinstance(part, BodyPartReader) and part.name == "fileToUpload":
-                name = safe_name(part.filename or "")
-                return await self._keep(request, name, _pieces(part), customer.login)
+        try:
+            async for part in await request.multipart():
+                if isinstance(part, BodyPartReader) and part.name == "fileToUpload":
+                    name = safe_name(part.filename or "")
+                    return await self._keep(request, name, _pieces(part), customer.login)
+        except ValueError as error:
+            return answer(result(ResultCode.REQUEST_ERROR, f"the parts cannot be read: {error}"))
         return answer(result(ResultCode.INVALID_PARAMETER, "no part fileToUpload"))
 
     async def _keep(

@@ -198,6 +198,17 @@ async def test_upload_in_the_wrong_mode_is_refused(mode: str, raw: int, multipar
         assert await upload(here, "wrong", multipart=False) == -15
 
 
+@pytest.mark.parametrize("parts", [b"", b"no boundary", b"--x\r\n\r\n"])
+@pytest.mark.asyncio
+async def test_an_upload_of_unreadable_parts_is_refused(parts: bytes) -> None:
+    async with site(upload_mode="multipart") as here:
+        url = f"{here.simulator.base_url}/tpiu?token={await here.login()}"
+        for kind in ("multipart/form-data", "multipart/form-data; boundary=x"):
+            headers = {"Content-Type": kind}
+            async with here.http.post(url, data=parts, headers=headers) as response:
+                assert (await response.json())["result"] == -8
+
+
 @pytest.mark.asyncio
 async def test_upload_refusals() -> None:
     async with site(max_upload=1_000_000, allowed_extensions=["png"]) as here:
@@ -220,8 +231,9 @@ async def test_an_agents_file_and_picture_can_be_fetched() -> None:
         assert (body, hashlib.sha256(body).hexdigest()) == (b"terms", done["sha256"])
         async with here.http.get(f"{here.simulator.base_url}/icon/A00001.png") as response:
             assert (await response.read()).startswith(b"\x89PNG")
-        async with here.http.get(f"{here.simulator.base_url}/up/1/other.pdf") as response:
-            assert response.status == 404
+        for path in ("up/1/other.pdf", f"up/{'9' * 5000}/other.pdf"):
+            async with here.http.get(f"{here.simulator.base_url}/{path}") as response:
+                assert response.status == 404
 
 
 @pytest.mark.asyncio
@@ -235,6 +247,11 @@ async def test_robot_search_takes_a_form() -> None:
             assert (await response.json())["searchResult"]["srs"][0]["preview"] == "yes"
         async with here.http.post(url, json=form) as response:
             assert (await response.json())["result"] == -8
+        kind = "application/x-www-form-urlencoded"
+        for content_type, body in ((kind, b"\xff=1"), (f"{kind}; charset=none", b"epid=1")):
+            headers = {"Content-Type": content_type}
+            async with here.http.post(url, data=body, headers=headers) as response:
+                assert (await response.json())["result"] == -8
 
 
 # --- the control API over HTTP --------------------------------------------------------------------
