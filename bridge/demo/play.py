@@ -287,7 +287,7 @@ async def _type(scene: Scene) -> None:
         await scene.notices("the agent's typing", lambda: ghost in room.typing_users)
         scene.transcript.said("Mei", "… types")
         await nio.room_typing(scene.room)
-        await scene.desk.until("her typing", lambda who: bool(who.history.signals))
+        await scene.desk.until("her typing", lambda who: bool(who.signals))
         scene.transcript.said("desk", "← she types …")
         await nio.room_typing(scene.room, typing_state=False)
 
@@ -321,7 +321,7 @@ async def _end_first_chat(scene: Scene) -> None:
         await scene.vote(poll, answer)
         scene.transcript.said("alice", f"votes “{label}”")
         await scene.reads(f"Thank you for your rating: {label}.")
-        given = [rating["rating"] for rating in scene.desk.customer.history.ratings]
+        given = [rating["rating"] for rating in scene.desk.customer.ratings]
         expect(given == [int(answer)], f"WebChat should have {answer}, it has {given}")
     async with scene.step("nothing was sent twice, and nothing was unreadable"):
         repeats = [message for message in scene.desk.messages if message["repeat"]]

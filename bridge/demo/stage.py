@@ -250,13 +250,13 @@ class Desk:
 
     @property
     def messages(self) -> list[Wire]:
-        return self.customer.history.messages
+        return self.customer.messages
 
     async def do(self, op: str, **fields: object) -> Wire:
         return await self._simulator.do({"op": op, "login": self.customer.login, **fields})
 
     async def gets(self, what: str, wanted: Callable[[Wire], bool]) -> Wire:
-        await self.until(what, lambda who: any(map(wanted, who.history.messages)))
+        await self.until(what, lambda who: any(map(wanted, who.messages)))
         self._transcript.said("desk", f"← {what}")
         return next(filter(wanted, self.messages))
 

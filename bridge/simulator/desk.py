@@ -136,7 +136,7 @@ def push_config(centre: CallCentre, customer: Customer) -> None:
         "type": int(FrameType.INIT_CONFIG),
         "ratings": [{"ratingId": choice.id, "name": choice.name} for choice in options.ratings],
         "fileAcceptExtensionsArr": ",".join(options.allowed_extensions),
-        "hisSessions": [int(one.id) for one in customer.history.sessions if not one.open],
+        "hisSessions": [int(one.id) for one in customer.sessions if not one.open],
     }
     centre.send(customer, frame)
 
@@ -167,7 +167,7 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> None:
     centre.note(session, "event", "accepted", agent=agent.id, request=request.id)
     push_places(centre, request.queue_id)
     if centre.options.script == "echo":
-        for heard in request.customer.history.messages:
+        for heard in request.customer.messages:
             if heard["type"] == 111 and heard["requestId"] == request.id:
                 speak_text(centre, session, str(heard["content"]))
 
@@ -220,7 +220,7 @@ def speak(
         "time": centre.wall_ms(),
         "sent": False,
     }
-    centre.keep(session.customer, session.customer.history.said, record)
+    centre.keep(session.customer, session.customer.said, record)
     if notice_type != NoticeType.TYPING:
         side: Side = "robot" if session.robot and speaker == centre.options.robot.id else "agent"
         fields = {"text": str(content)} if shown is None else shown
@@ -368,7 +368,7 @@ def missed(centre: CallCentre, send: Send) -> None:
     if centre.options.missed_pushes == "kept":
         _remember(centre, customer, f"kept-{centre.number('push')}", Pending(send, 0))
     else:
-        customer.history.lost_pushes += 1
+        customer.lost_pushes += 1
 
 
 def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Outgoing]:
@@ -417,4 +417,4 @@ def _remember(centre: CallCentre, customer: Customer, key: str, pending: Pending
     while len(customer.pending) > centre.options.max_pending:
         oldest = next(iter(customer.pending))
         del customer.pending[oldest]
-        customer.history.lost_pushes += 1
+        customer.lost_pushes += 1

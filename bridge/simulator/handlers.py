@@ -111,7 +111,7 @@ class _Exchange:
         said = call.type in (FrameType.SEND_MESSAGE, FrameType.SEND_PRE_MESSAGE)
         if said and code is not ResultCode.SUCCESS:
             refused: Wire = {"messageId": call.call_id, "type": int(call.type), "result": int(code)}
-            centre.keep(self.customer, self.customer.history.refused, refused)
+            centre.keep(self.customer, self.customer.refused, refused)
         return desk.reply(call.type, code, message, call_id=call.call_id, extra=extra)
 
     @property
@@ -243,7 +243,7 @@ class _Exchange:
                 pass
         customer.typed_at = self.now
         signal: Wire = {"time": centre.wall_ms(), "text": customer.preview}
-        centre.keep(customer, customer.history.signals, {"type": int(self.call.type), **signal})
+        centre.keep(customer, customer.signals, {"type": int(self.call.type), **signal})
         return self.reply()
 
     def _message(self, session: Session | None, content: frames.Content) -> Wire:
@@ -279,7 +279,7 @@ class _Exchange:
             "comments": rated.comments,
             "messageId": self.call.call_id,
         }
-        centre.keep(customer, customer.history.ratings, given)
+        centre.keep(customer, customer.ratings, given)
         centre.note(newest, "event", "rated", rating=rated.rating, text=rated.comments)
 
     def _log_out(self) -> None:
@@ -299,12 +299,11 @@ class _Exchange:
     def _hear(self, content: frames.Content, about: Session | QueueRequest) -> None:
         """Record a 110 or 111, also a repeated one: scripts that look for duplicates need it."""
         centre, customer, call = self.centre, self.customer, self.call
-        history = customer.history
-        repeat = call.call_id in history.call_ids
+        repeat = call.call_id in customer.call_ids
         if call.call_id is not None:
-            history.call_ids[call.call_id] = None
-        while len(history.call_ids) > centre.options.keep_records:
-            del history.call_ids[next(iter(history.call_ids))]
+            customer.call_ids[call.call_id] = None
+        while len(customer.call_ids) > centre.options.keep_records:
+            del customer.call_ids[next(iter(customer.call_ids))]
         number, raw = self._as_it_came()
         kind = KINDS[number]
         record: Wire = {
@@ -319,7 +318,7 @@ class _Exchange:
             "time": centre.wall_ms(),
             "repeat": repeat,
         }
-        centre.keep(customer, history.messages, record)
+        centre.keep(customer, customer.messages, record)
         customer.typed_at, customer.preview = None, ""
         centre.note(about, "customer", kind, repeat=repeat, **_shown(centre, content))
 
@@ -445,13 +444,13 @@ def _history(centre: CallCentre, wanted: _Wanted, now: float, cookie: str) -> Wi
 
 
 def _newest_first(centre: CallCentre, customer: Customer, wanted: _Wanted) -> list[Wire]:
-    mode, history = centre.options.running_history, customer.history
-    hidden = {one.id for one in history.sessions if one.open}
+    mode = centre.options.running_history
+    hidden = {one.id for one in customer.sessions if one.open}
     if mode == "told" or (mode == "asked" and wanted.running):
         hidden.clear()
-    records = sorted((*history.messages, *history.said), key=lambda it: _whole(it["n"]))
+    records = sorted((*customer.messages, *customer.said), key=lambda it: _whole(it["n"]))
     people = {agent.id: agent for agent in (*centre.options.agents, centre.options.robot)}
-    people |= {agent.id: agent for session in history.sessions for agent in session.agents}
+    people |= {agent.id: agent for session in customer.sessions for agent in session.agents}
     rows: list[Wire] = []
     behind = centre.options.history_behind
     for record in reversed(records):

@@ -233,7 +233,7 @@ def _body(at: _Moment, data: str, usual: bytes) -> bytes:
 
 def _recall(at: _Moment, chat: _Chat, *, message: int | None = None) -> None:
     """Recall a message, by default the newest, with notice 6 of the HTTP guide."""
-    for record in reversed(chat.session.customer.history.said):
+    for record in reversed(chat.session.customer.said):
         of_session = record["sessionId"] == chat.session.id
         is_notice = record["type"] == MessageType.SYSTEM_NOTICE
         if of_session and not is_notice and message in (None, record["n"]):

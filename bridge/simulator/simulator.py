@@ -271,7 +271,6 @@ _LISTS = ("messages", "refused", "said", "ratings", "signals")
 
 
 def _customer(who: Customer, now: float) -> Wire:
-    history = who.history
     return {
         "name": who.name,
         "client_id": who.client_id,
@@ -280,10 +279,10 @@ def _customer(who: Customer, now: float) -> Wire:
         "linked": who.linked,
         "request": _request(who.request) if who.request else None,
         "session": _session(who.session) if who.session else None,
-        "sessions": [_session(session) for session in history.sessions],
-        **{name: list(getattr(history, name)) for name in _LISTS},
-        "dropped": history.dropped,
-        "lost_pushes": history.lost_pushes,
+        "sessions": [_session(session) for session in who.sessions],
+        **{name: list(getattr(who, name)) for name in _LISTS},
+        "dropped": who.dropped,
+        "lost_pushes": who.lost_pushes,
         "pending_pushes": len(who.pending),
     }
 

@@ -296,28 +296,7 @@ class Session:
     """An Ending; empty while the session is open."""
 
 
-@dataclass(slots=True)
-class History:
-    """Records of one customer, for scripts that compare and count."""
-
-    sessions: list[Session] = field(default_factory=list)
-    messages: list[Wire] = field(default_factory=list)
-    """Accepted 110 and 111 in order, repeated ones included."""
-    call_ids: dict[CallId, None] = field(default_factory=dict)
-    """The messageIds of `messages`, in order of arrival."""
-    refused: list[Wire] = field(default_factory=list)
-    """Every refused 110 and 111 with its result, but for what a fault answered."""
-    said: list[Wire] = field(default_factory=list)
-    """210 and 301 made by `desk.speak`; `sent` is True once a socket took it."""
-    ratings: list[Wire] = field(default_factory=list)
-    signals: list[Wire] = field(default_factory=list)
-    """Every 112 and 113 with its time of arrival: scripts check the client's throttling."""
-    lost_pushes: int = 0
-    dropped: int = 0
-    """Number of entries of these lists that were dropped for newer ones (`keep_records`)."""
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Customer:
     login: str
     client_id: str
@@ -337,9 +316,26 @@ class Customer:
     session: Session | None = None
     last_session: Session | None = None
     """The newest session: it can be rated after its end (trap T19)."""
-    history: History = field(default_factory=History)
     pending: dict[str, Pending] = field(default_factory=dict)
     """Pushes without a receipt (key: rsId), or kept for the next socket; oldest first."""
+    lost_pushes: int = 0
+
+    # --- records, for scripts that compare and count ----------------------------------------
+
+    sessions: list[Session] = field(default_factory=list)
+    messages: list[Wire] = field(default_factory=list)
+    """Accepted 110 and 111 in order, repeated ones included."""
+    call_ids: dict[CallId, None] = field(default_factory=dict)
+    """The messageIds of `messages`, in order of arrival."""
+    refused: list[Wire] = field(default_factory=list)
+    """Every refused 110 and 111 with its result, but for what a fault answered."""
+    said: list[Wire] = field(default_factory=list)
+    """210 and 301 made by `desk.speak`; `sent` is True once a socket took it."""
+    ratings: list[Wire] = field(default_factory=list)
+    signals: list[Wire] = field(default_factory=list)
+    """Every 112 and 113 with its time of arrival: scripts check the client's throttling."""
+    dropped: int = 0
+    """Number of entries of these lists that were dropped for newer ones (`keep_records`)."""
 
 
 _T = TypeVar("_T")
@@ -443,7 +439,7 @@ class CallCentre:
         """Turn a request into an open session; its pre-messages now belong to the session."""
         self.leave_queue(request)
         session = self.begin(request.customer, request.queue_id, [agent])
-        for message in request.customer.history.messages:
+        for message in request.customer.messages:
             if message["requestId"] == request.id:
                 message["sessionId"] = session.id
         return session
@@ -454,7 +450,7 @@ class CallCentre:
         number = SessionId(self.number("session"))
         session = Session(number, customer, queue_id, agents, robot=robot)
         self.sessions[session.id] = customer.session = customer.last_session = session
-        self.keep(customer, customer.history.sessions, session)
+        self.keep(customer, customer.sessions, session)
         return session
 
     def end(self, session: Session, by: Ending, agent_id: AgentId | None = None) -> None:
@@ -481,7 +477,7 @@ class CallCentre:
         surplus = len(log) - self.options.keep_records
         if surplus > 0:
             del log[:surplus]
-            customer.history.dropped += surplus
+            customer.dropped += surplus
 
     def forget(self, what: Memory) -> None:
         """Drop one kind of state without a push to anybody, as a restarted server does."""

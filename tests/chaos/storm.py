@@ -272,7 +272,7 @@ async def _met(place: Ground, faults: Sequence[Fault], rng: Random) -> Met:
 
 def _heard(place: Ground, chat: Chat) -> int:
     """Return the number of the newest text at the agent."""
-    found = place.stage.simulator.customers[chat.talk.login].history.messages
+    found = place.stage.simulator.customers[chat.talk.login].messages
     texts = (str(message["text"]) for message in reversed(found))
     return next((_number(text) for text in texts if text.startswith("question ")), 0)
 

@@ -238,7 +238,7 @@ async def test_a_location_is_not_sent_once_its_chat_has_ended(floor: OpenFloor) 
         await page.get_by_role("dialog").get_by_role("button", name="Send location").click()
         await expect(page.locator(".toasts")).to_contain_text(f"session {session} is not open")
         customers = here.here.simulator.customers
-        assert customers["bob"].history.said == []
+        assert customers["bob"].said == []
 
 
 async def test_the_fields_of_a_dialog_do_not_touch(floor: OpenFloor) -> None:

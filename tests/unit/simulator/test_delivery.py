@@ -26,7 +26,7 @@ def test_without_a_socket_a_push_is_lost() -> None:
     centre = make_centre()
     customer = join(centre, linked=False)
     assert push(centre, 1) is None
-    assert (customer.history.lost_pushes, opened(centre, customer)) == (1, [])
+    assert (customer.lost_pushes, opened(centre, customer)) == (1, [])
 
 
 def test_push_can_be_kept_for_the_next_socket() -> None:
@@ -44,7 +44,7 @@ def test_reply_is_lost_with_its_socket() -> None:
     reply = Send("ada", {"type": 110, "result": 1})
     assert desk.outbound(centre, reply, 0) is None
     desk.missed(centre, reply)
-    assert (customer.pending, customer.history.lost_pushes) == ({}, 0)
+    assert (customer.pending, customer.lost_pushes) == ({}, 0)
 
 
 def test_receipts_number_pushes_and_repeat_them_until_120() -> None:
@@ -69,7 +69,7 @@ def test_a_numbered_push_that_was_not_written_is_still_pending() -> None:
     sent = push(centre, 1)
     assert sent is not None
     desk.missed(centre, sent)
-    assert (list(customer.pending), customer.history.lost_pushes) == (["rs-1"], 0)
+    assert (list(customer.pending), customer.lost_pushes) == (["rs-1"], 0)
 
 
 def test_number_of_kept_pushes_is_limited() -> None:
@@ -77,7 +77,7 @@ def test_number_of_kept_pushes_is_limited() -> None:
     customer = join(centre, linked=False)
     for mark in (1, 2, 3):
         push(centre, mark)
-    assert customer.history.lost_pushes == 1
+    assert customer.lost_pushes == 1
     assert opened(centre, customer) == [2, 3]
 
 

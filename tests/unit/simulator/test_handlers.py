@@ -101,9 +101,9 @@ def test_pre_messages_reach_the_agent_who_accepts() -> None:
     phone = Phone(centre)
     phone.queue()
     assert codes(phone.send(111, requestId=9001, content="order 4711")) == [(111, 1)]
-    assert phone.customer.history.messages[0]["sessionId"] is None
+    assert phone.customer.messages[0]["sessionId"] is None
     perform(centre, {"op": "accept"})
-    assert phone.customer.history.messages[0]["sessionId"] == 5001
+    assert phone.customer.messages[0]["sessionId"] == 5001
 
 
 def test_ended_request_is_refused_by_102_and_111() -> None:
@@ -111,7 +111,7 @@ def test_ended_request_is_refused_by_102_and_111() -> None:
     phone, _ = chatting(centre)
     assert codes(phone.send(102, requestId=9001)) == [(102, -10)]
     assert codes(phone.send(111, requestId=9001, content="x")) == [(111, -10)]
-    assert phone.customer.history.refused == [{"messageId": 3, "type": 111, "result": -10}]
+    assert phone.customer.refused == [{"messageId": 3, "type": 111, "result": -10}]
 
 
 def test_every_refused_message_is_listed() -> None:
@@ -122,7 +122,7 @@ def test_every_refused_message_is_listed() -> None:
     assert codes(phone.send(111, requestId=9001, content="")) == [(111, -17)]
     assert codes(phone.text(session, "x", token="wrong")) == [(110, -15)]
     assert codes(phone.send(103, sessionId="x")) == [(103, -14)]
-    listed = [(one["messageId"], one["result"]) for one in phone.customer.history.refused]
+    listed = [(one["messageId"], one["result"]) for one in phone.customer.refused]
     assert listed == [(2, -17), (3, -14), (4, -17), (5, -15)]
 
 
@@ -143,7 +143,7 @@ def test_every_copy_of_a_message_is_recorded_and_marked() -> None:
             "type": 1, "content": {"content": "once", "extra": ""}
         })  # fmt: skip
     phone.text(session, "twice")
-    seen = [(entry["text"], entry["repeat"]) for entry in phone.customer.history.messages]
+    seen = [(entry["text"], entry["repeat"]) for entry in phone.customer.messages]
     assert seen == [("once", False), ("once", True), ("twice", False)]
 
 
@@ -155,7 +155,7 @@ def test_a_refused_message_is_not_recorded_so_its_resend_is_no_repeat() -> None:
     phone.queue()
     perform(centre, {"op": "accept"})
     assert codes(phone.text(5002, "late", messageId=50)) == [(110, 1)]
-    assert [entry["repeat"] for entry in phone.customer.history.messages] == [False]
+    assert [entry["repeat"] for entry in phone.customer.messages] == [False]
 
 
 def test_echo_repeats_texts_escaped_and_pre_messages_at_the_start() -> None:
@@ -240,14 +240,14 @@ def test_the_last_session_can_be_rated_until_the_next_begins() -> None:
     phone.queue()
     perform(centre, {"op": "accept"})
     assert codes(phone.send(104, sessionId=session, rating=rating)) == [(104, -11)]
-    assert [entry["rating"] for entry in phone.customer.history.ratings] == [0, 0]
+    assert [entry["rating"] for entry in phone.customer.ratings] == [0, 0]
 
 
 @pytest.mark.parametrize("token", ["wrong", ""])
 def test_a_wrong_token_changes_nothing(token: str) -> None:
     phone, session = chatting(make_centre())
     assert codes(phone.text(session, "x", token=token)) == [(110, -15)]
-    assert phone.customer.history.messages == []
+    assert phone.customer.messages == []
 
 
 def test_another_customers_token_is_wrong_too() -> None:
@@ -315,7 +315,7 @@ def test_typing_and_preview_are_noted_for_scripts_and_need_an_open_session() -> 
     phone, session = chatting(make_centre(dialect="2019"))
     assert codes(phone.send(113, sessionId=session)) == [(113, 1)]
     assert codes(phone.send(112, sessionId=session, content="hel")) == [(112, 1)]
-    noted = [(entry["type"], entry["text"]) for entry in phone.customer.history.signals]
+    noted = [(entry["type"], entry["text"]) for entry in phone.customer.signals]
     assert noted == [(113, ""), (112, "hel")]
     for kind in (112, 113, 302):
         assert codes(phone.send(kind, sessionId=1, content="x")) == [(kind, -11)]
@@ -414,7 +414,7 @@ def test_recorded_kinds(kind: int, content: dict[str, object], wanted: dict[str,
     phone, session = chatting(make_centre())
     phone.send(110, sessionId=session, msg={"type": kind, "content": {**content, "extra": ""}})
     assert said(phone) == wanted
-    (record,) = phone.customer.history.messages
+    (record,) = phone.customer.messages
     assert (record["kind"], record["time"]) == (wanted["kind"], WALL_MS)
 
 
@@ -423,14 +423,14 @@ def test_repetition_is_marked_in_transcript_and_record() -> None:
     phone.text(session, "one", messageId=70)
     phone.text(session, "one", messageId=70)
     assert said(phone)["repeat"] is True
-    assert [entry["repeat"] for entry in phone.customer.history.messages] == [False, True]
+    assert [entry["repeat"] for entry in phone.customer.messages] == [False, True]
 
 
 def test_records_are_limited_and_dropped_ones_counted() -> None:
     phone, session = chatting(make_centre(keep_records=3))
     for number in range(5):
         phone.text(session, str(number), messageId=100 + number)
-    history = phone.customer.history
-    assert [entry["text"] for entry in history.messages] == ["2", "3", "4"]
-    assert history.dropped == 2
-    assert list(history.call_ids) == [102, 103, 104]
+    customer = phone.customer
+    assert [entry["text"] for entry in customer.messages] == ["2", "3", "4"]
+    assert customer.dropped == 2
+    assert list(customer.call_ids) == [102, 103, 104]

@@ -152,7 +152,7 @@ def test_messages_of_agents(op: dict[str, object], msg: dict[str, object]) -> No
     phone, session = chatting(centre)
     (frame,) = frames(perform(centre, op).outgoing)
     assert frame == {"type": 210, "sessionId": session, "agentId": "A00001", "msg": msg}
-    assert phone.customer.history.said[0]["type"] == msg["type"]
+    assert phone.customer.said[0]["type"] == msg["type"]
 
 
 def test_a_file_can_travel_as_json_text() -> None:
@@ -244,7 +244,7 @@ def test_memory_can_be_lost_by_kind() -> None:
     assert codes(phone.send(104, sessionId=session, rating={"id": 1, "comments": ""})) == [
         (104, -11)
     ]
-    assert phone.customer.history.sessions[0].ended_by == "forgotten"
+    assert phone.customer.sessions[0].ended_by == "forgotten"
     perform(centre, {"op": "forget", "what": "requests"})
     assert codes(waiting.send(102, requestId=9002)) == [(102, -10)]
     perform(centre, {"op": "forget", "what": "tokens"})
@@ -339,7 +339,7 @@ def test_a_bad_operation_on_a_session(op: dict[str, object], sentence: str) -> N
     phone, _ = chatting(centre)
     with pytest.raises(BadOpError, match=sentence):
         perform(centre, op)
-    assert phone.customer.history.said == []
+    assert phone.customer.said == []
 
 
 def test_refusing_needs_a_status_that_ends() -> None:
