@@ -151,25 +151,26 @@ def quietest_agent(centre: CallCentre) -> DeskAgent | None:
 
 
 def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> None:
-    """Open a session (202), update queue positions, and with script `echo` repeat pre-messages. A
-    robot session keeps its id: the agent is announced by 204 or 202, as `robot_handover` says.
+    """Open a session (202) to which the pre-messages belong, update queue positions, and with
+    script `echo` repeat the pre-messages. A robot session goes on under its id, which pre-messages
+    for the person do not get: 204 or 202 announces the agent, as `robot_handover` says.
     """
-    if request.session is not None:
-        session = request.session
-        centre.leave_queue(request)
-        session.agents, session.robot, session.queue_id = [agent], False, request.queue_id
-    else:
-        session = centre.start(request, agent)
+    centre.leave_queue(request)
+    told_before = [one for one in request.customer.messages if one["requestId"] == request.id]
+    session = request.session
+    if session is None:
+        session = centre.begin(request.customer, request.queue_id, [agent])
+        for heard in told_before:
+            heard["sessionId"] = session.id
+    session.agents, session.robot, session.queue_id = [agent], False, request.queue_id
     if request.session is None or centre.options.robot_handover == 202:
         push_started(centre, session)
     else:
         push_agents(centre, session, centre.options.queue_name(request.queue_id))
     centre.note(session, "event", "accepted", agent=agent.id, request=request.id)
     push_places(centre, request.queue_id)
-    if centre.options.script == "echo":
-        for heard in request.customer.messages:
-            if heard["type"] == 111 and heard["requestId"] == request.id:
-                speak_text(centre, session, str(heard["content"]))
+    for heard in told_before if centre.options.script == "echo" else ():
+        speak_text(centre, session, str(heard["content"]))
 
 
 def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> None:
@@ -342,11 +343,11 @@ _NUMBERED = range(200, 300)
 def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
     """Return the frame to write, a push with its rsId; None if the customer has no socket."""
     customer = centre.customers[send.login]
-    numbered = _number(centre, customer, send, now) if send.is_push else send
+    if send.is_push:
+        send = _number(centre, customer, send, now)
     if customer.linked:
-        return numbered
-    if numbered is send:
-        missed(centre, send)
+        return send
+    missed(centre, send)
     return None
 
 

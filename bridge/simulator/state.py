@@ -435,15 +435,6 @@ class CallCentre:
         del self.requests[request.id]
         request.customer.request = None
 
-    def start(self, request: QueueRequest, agent: DeskAgent) -> Session:
-        """Turn a request into an open session; its pre-messages now belong to the session."""
-        self.leave_queue(request)
-        session = self.begin(request.customer, request.queue_id, [agent])
-        for message in request.customer.messages:
-            if message["requestId"] == request.id:
-                message["sessionId"] = session.id
-        return session
-
     def begin(
         self, customer: Customer, queue_id: QueueId, agents: list[DeskAgent], *, robot: bool = False
     ) -> Session:
