@@ -116,6 +116,7 @@ class Simulator:
         await runner.setup()
         running.push_async_callback(runner.cleanup)
         running.callback(self._board.hang_up_all, 1001)
+        running.callback(self._pulse.beat)
         running.callback(stopping.set)
         await web.SockSite(runner, listener).start()
         self._board.keep_time()
@@ -422,17 +423,15 @@ class DeskSide:
         await socket.prepare(request)
         async with asyncio.TaskGroup() as group:
             showing = group.create_task(self._show(socket, since))
-            stop = group.create_task(self._close_at_stop(socket))
             async for message in socket:
                 if message.type is not WSMsgType.TEXT:
                     break
             showing.cancel()
-            stop.cancel()
         return socket
 
     async def _show(self, socket: web.WebSocketResponse, since: int) -> None:
         loop = asyncio.get_running_loop()
-        while not socket.closed:
+        while not (socket.closed or self._stopping.is_set()):
             news = self._pulse.next
             shown: Wire = {"run": self._run, **view(self._centre, since, loop.time())}
             since = self._centre.transcript.last
@@ -442,9 +441,6 @@ class DeskSide:
                 return
             await asyncio.sleep(_REST)
             await news.wait()
-
-    async def _close_at_stop(self, socket: web.WebSocketResponse) -> None:
-        await self._stopping.wait()
         await socket.close(code=1001)
 
 
