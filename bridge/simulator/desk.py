@@ -206,14 +206,16 @@ def speak(
     notice_type: int | None = None,
     shown: Wire | None = None,
     robot: Wire | None = None,
-) -> None:
-    """Send and record a 210, or a 301 with the fields `robot`; `shown` are fields for its
-    transcript entry in place of the text. Later guides give a notice a noticeType, here 99 by
-    default; 2016 has none.
+) -> int:
+    """Send and record a 210, or a 301 with the fields `robot`; return the record's number.
+
+    `shown` are fields for its transcript entry in place of the text. Later guides give a notice a
+    noticeType, here 99 by default; 2016 has none.
     """
     is_text = kind is MessageType.TEXT and isinstance(content, str)
+    number = centre.number("message")
     record: Wire = {
-        "n": centre.number("message"),
+        "n": number,
         "sessionId": session.id,
         "agentId": speaker,
         "type": int(kind),
@@ -228,13 +230,14 @@ def speak(
         centre.note(session, side, KINDS[kind], agent=speaker, **fields)
     if robot is not None:
         push(centre, FrameType.ROBOT_MESSAGE, session, robot, record)
-        return
+        return number
     msg: Wire = {"type": int(kind), "content": content}
     if notice_type is None and kind == MessageType.SYSTEM_NOTICE and centre.options.later:
         notice_type = NoticeType.CUSTOM
     if notice_type is not None:
         msg["noticeType"] = int(notice_type)
     push(centre, FrameType.MESSAGE_RECEIVED, session, {"agentId": speaker, "msg": msg}, record)
+    return number
 
 
 def speak_text(centre: CallCentre, session: Session, text: str) -> None:

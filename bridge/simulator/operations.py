@@ -28,9 +28,7 @@ from bridge.simulator.state import (
     Fault,
     FaultPlan,
     Memory,
-    Outgoing,
     QueueRequest,
-    Send,
     Session,
     Wire,
 )
@@ -41,12 +39,6 @@ class BadOpError(Exception):
     """An operation that cannot be done; the message says why, in one sentence."""
 
 
-class Done(NamedTuple):
-    outgoing: list[Outgoing]
-    answer: Wire
-    """Fields of the response beside `ok` and `sent`."""
-
-
 _T = TypeVar("_T")
 _NOBODY = AgentId("")
 Host = Callable[[str, bytes], tuple[str, str]]
@@ -54,12 +46,13 @@ Host = Callable[[str, bytes], tuple[str, str]]
 
 
 class _Moment(NamedTuple):
-    """Context of one operation, with the fields of the response, which finder and function fill."""
+    """Context of one operation."""
 
     centre: CallCentre
     now: float
     host: Host
     answer: Wire
+    """Fields of the response beside `ok` and `sent`, which finder and function fill."""
 
 
 # --- the target of an operation: optional where one can be chosen ---------------------------------
@@ -143,15 +136,15 @@ def _refuse(at: _Moment, request: QueueRequest, *, status: int = 2) -> None:
 
 
 def _say(at: _Moment, chat: _Chat, *, text: str) -> None:
-    desk.speak(*chat, MessageType.TEXT, text)
+    at.answer["n"] = desk.speak(*chat, MessageType.TEXT, text)
 
 
 def _notice(at: _Moment, chat: _Chat, *, text: str, notice_type: int | None = None) -> None:
-    desk.speak(*chat, MessageType.SYSTEM_NOTICE, text, notice_type=notice_type)
+    at.answer["n"] = desk.speak(*chat, MessageType.SYSTEM_NOTICE, text, notice_type=notice_type)
 
 
 def _typing(at: _Moment, chat: _Chat) -> None:
-    desk.speak(*chat, MessageType.SYSTEM_NOTICE, "", notice_type=NoticeType.TYPING)
+    at.answer["n"] = desk.speak(*chat, MessageType.SYSTEM_NOTICE, "", notice_type=NoticeType.TYPING)
 
 
 def _location(
@@ -165,7 +158,7 @@ def _location(
 ) -> None:
     place: Wire = {"longitude": longitude, "latitude": latitude, "map": map}
     content = {"poi": poi, **place, "thumbData": "", "extra": ""}
-    desk.speak(*chat, MessageType.LOCATION, content, shown={**place, "text": poi})
+    at.answer["n"] = desk.speak(*chat, MessageType.LOCATION, content, shown={**place, "text": poi})
 
 
 def _voice(
@@ -182,7 +175,7 @@ def _voice(
     text = base64.b64encode(body).decode()
     content = {"voiceData": text, "voiceLength": seconds} if style == "object" else text
     shown: Wire = {"seconds": float(seconds), "audio": text}
-    desk.speak(*chat, MessageType.VOICE, content, shown=shown)
+    at.answer["n"] = desk.speak(*chat, MessageType.VOICE, content, shown=shown)
 
 
 def _image(
@@ -204,7 +197,7 @@ def _image(
         prefix = "data:image/png;base64," if style == "data-uri" else ""
         content = prefix + base64.b64encode(body).decode()
     shown: Wire = {"name": name, "file": path, "size": len(body)}
-    desk.speak(*chat, MessageType.IMAGE, content, shown=shown)
+    at.answer["n"] = desk.speak(*chat, MessageType.IMAGE, content, shown=shown)
 
 
 def _file(
@@ -218,7 +211,7 @@ def _file(
     about = {"name": name, "url": url, "size": len(body), "type": suffix}
     content = json.dumps(about, ensure_ascii=False) if as_text else about
     shown: Wire = {"name": name, "file": path, "size": len(body)}
-    desk.speak(*chat, MessageType.FILE, content, shown=shown)
+    at.answer["n"] = desk.speak(*chat, MessageType.FILE, content, shown=shown)
 
 
 def _body(at: _Moment, data: str, usual: bytes) -> bytes:
@@ -320,11 +313,8 @@ def _sign_off(at: _Moment, *, agent: AgentId) -> None:
     _set(at, options={"agents": msgspec.to_builtins(others)})
 
 
-def _forget(at: _Moment, *, what: Memory | Literal["blacklist"]) -> None:
-    if what == "blacklist":
-        at.centre.gate.forget()
-    else:
-        at.centre.forget(what)
+def _forget(at: _Moment, *, what: Memory) -> None:
+    at.centre.forget(what)
 
 
 def _restart(at: _Moment, *, seconds: float = 0, forget: tuple[Memory, ...] = ()) -> None:
@@ -384,8 +374,10 @@ _NAMES = tuple(shape.__name__ for shape in OPERATIONS)
 _ANY: Any = reduce(or_, OPERATIONS)
 
 
-def perform(centre: CallCentre, body: Mapping[str, object], now: float, host: Host) -> Done:
-    """Carry out one operation at `now` (monotonic seconds); on BadOpError nothing has changed."""
+def perform(centre: CallCentre, body: Mapping[str, object], now: float, host: Host) -> Wire:
+    """Carry out one operation at `now` (monotonic seconds); return its fields of the response. On
+    BadOpError nothing has changed.
+    """
     try:
         asked = msgspec.convert(body, _ANY)
     except msgspec.ValidationError as error:
@@ -400,7 +392,4 @@ def perform(centre: CallCentre, body: Mapping[str, object], now: float, host: Ho
         named = inspect.getfullargspec(find).kwonlyargs
         about = [find(at, **{key: fields.pop(key) for key in named})]
     do(at, *about, **fields)
-    outgoing = centre.outgoing()
-    if outgoing and isinstance(first := outgoing[0], Send) and first.record is not None:
-        at.answer["n"] = first.record["n"]
-    return Done(outgoing, at.answer)
+    return at.answer

@@ -149,10 +149,10 @@ class Simulator:
         wanted = await _with_amr(op)
         self._board.settle()
         now = asyncio.get_running_loop().time()
-        done = operations.perform(self._centre, wanted, now, host)
-        sent = self._board.post(done.outgoing)
+        told = operations.perform(self._centre, wanted, now, host)
+        sent = self._board.post(self._centre.outgoing())
         self._log.debug("simulator operation", op=op.get("op"), sent=sent)
-        return {"ok": True, "sent": sent, **done.answer}
+        return {"ok": True, "sent": sent, **told}
 
     def state(self) -> Wire:
         """Return the state for scripts to compare; lists are copies, their entries are not."""

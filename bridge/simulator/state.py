@@ -340,7 +340,7 @@ class Customer:
 
 _T = TypeVar("_T")
 Ending = Literal["agent", "customer", "grace", "forgotten"]
-Memory = Literal["tokens", "requests", "sessions"]
+Memory = Literal["tokens", "requests", "sessions", "blacklist"]
 STICKY = "SERVERID"
 """Name of a load balancer's sticky cookie."""
 
@@ -484,3 +484,5 @@ class CallCentre:
                     self.end(session, "forgotten")
                 for customer in self.customers.values():
                     customer.last_session = None
+            case "blacklist":
+                self.gate.forget()

@@ -3,9 +3,9 @@
 import itertools
 import json
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from bridge.simulator import handlers, operations
-from bridge.simulator.operations import Done
 from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.state import CallCentre, Customer, Outgoing, Send, Wire
 
@@ -82,8 +82,14 @@ def chatting(centre: CallCentre, login: str = "ada") -> tuple[Phone, int]:
     return phone, phone.customer.session.id
 
 
+class Done(NamedTuple):
+    outgoing: list[Outgoing]
+    answer: Wire
+
+
 def perform(centre: CallCentre, op: Mapping[str, object], now: float = 1) -> Done:
-    return operations.perform(centre, op, now, no_files)
+    answer = operations.perform(centre, op, now, no_files)
+    return Done(centre.outgoing(), answer)
 
 
 def no_files(name: str, body: bytes) -> tuple[str, str]:
