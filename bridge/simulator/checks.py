@@ -1,4 +1,4 @@
-"""Validation of a customer's text frame: returns the command, or a refusal with a result code.
+"""Validation of a customer's text frame: finds the command, or a refusal with a result code.
 
 Unless `strict`, what the vendor's own clients send passes: numbers as text, a text as a bare
 string, keys of the first clients, missing fields (also `messageId`, `time`). Unknown keys are
@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ import msgspec
 
 from bridge.ids import CallId, QueueId
 from bridge.simulator.options import SimulatorOptions
-from bridge.simulator.state import Wire
+from bridge.simulator.state import Wire, masked, masked_text
 from bridge.webchat import frames
 from bridge.webchat.codes import FrameType, MessageType, ResultCode
 
@@ -66,11 +66,7 @@ class TransferInfo(msgspec.Struct, rename="camel"):
 
 
 class Refusal(Exception):
-    """Refusal of a frame with a result code; `check` adds call id and type of the frame."""
-
-    call_id: CallId | None = None
-    type: int = 0
-    """Wire `type`; 0 if the frame has no readable type."""
+    """Refusal of a frame with a result code."""
 
     def __init__(self, code: ResultCode, message: str) -> None:
         super().__init__(message)
@@ -251,7 +247,7 @@ def handover_queue(body: Wire) -> QueueId | None:
         return None
     try:
         return msgspec.json.decode(info, type=TransferInfo).queue_id
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         sentence = f"transferInfo is not JSON text with a queueId: {error}"
         raise Refusal(ResultCode.INVALID_PARAMETER, sentence) from error
 
@@ -259,52 +255,62 @@ def handover_queue(body: Wire) -> QueueId | None:
 # --- checks --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A well-formed command; the handlers decide whether it makes sense now."""
+@dataclass(slots=True)
+class Call:
+    """One text frame of a customer; the handlers decide whether its command makes sense now."""
 
-    call_id: CallId | None
-    type: FrameType
-    token: str
-    command: frames.Command
-    body: Wire
-    """The decoded frame."""
+    logged: object
+    """The decoded frame, or the text of one that is no JSON, as the log shows it."""
+    command: frames.Command | Refusal = field(init=False)
+    body: Wire = field(default_factory=dict)
+    """The decoded frame; empty if it is no JSON object."""
+    type: int = 0
+    """0 if the frame has no readable type."""
+    call_id: CallId | None = None
+    token: str = ""
 
 
-def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
+def check(text: str, options: SimulatorOptions) -> Call:
     """Validate one text frame. Refusals: -8 no JSON object, `unknown_type` unknown command, -12
     unknown content type, -14 missing or wrong field, -17 blank text, `wrong_keys` foreign keys.
     """
+    call = Call(masked_text(text))
     try:
-        body = msgspec.json.decode(text, type=Wire)
-    except ValueError as error:
-        return Refusal(ResultCode.REQUEST_ERROR, f"not a JSON object: {error}")
-    kind, call_id = (_number(body.get(key), options) for key in ("type", "messageId"))
+        decoded = msgspec.json.decode(text)
+        call.logged = masked(decoded)
+        call.body = msgspec.convert(decoded, Wire)
+    except (ValueError, RecursionError) as error:
+        call.command = Refusal(ResultCode.REQUEST_ERROR, f"not a JSON object: {error}")
+        return call
     try:
-        return _accepted(kind, body, options)
+        call.command = _command(call, options)
     except msgspec.ValidationError as error:
-        refusal = Refusal(ResultCode.INVALID_PARAMETER, str(error))
-    except Refusal as error:
-        refusal = error
-    refusal.call_id, refusal.type = None if call_id is None else CallId(call_id), kind or 0
-    return refusal
+        call.command = Refusal(ResultCode.INVALID_PARAMETER, str(error))
+    except Refusal as refusal:
+        call.command = refusal
+    return call
 
 
 def _number(value: object, options: SimulatorOptions) -> int | None:
-    if isinstance(value, str) and value.isdecimal() and not options.strict:
-        return int(value)
-    return value if type(value) is int else None
+    try:
+        return msgspec.convert(value, int, strict=options.strict)
+    except msgspec.ValidationError:
+        return None
 
 
-def _accepted(kind: int | None, body: Wire, options: SimulatorOptions) -> Accepted:
+def _command(call: Call, options: SimulatorOptions) -> frames.Command:
+    """Return the command of a frame, whose type, messageId and token are noted on the way."""
+    kind, call_id = (_number(call.body.get(key), options) for key in ("type", "messageId"))
+    call.type, call.call_id = kind or 0, None if call_id is None else CallId(call_id)
     if kind is None:
         raise Refusal(ResultCode.INVALID_PARAMETER, "type must be an integer")
     known = COMMANDS.get(kind)
     if known is None or not known.served(options):
         sentence = f"the guide of {options.dialect} has no command of type {kind}"
         raise Refusal(ResultCode(options.unknown_type), sentence)
-    heading = (known.heading if options.strict else ANY_HEADING).read(body, options)
-    values: list[Any] = list(known.shape.read(body, options).values())
+    heading = known.heading if options.strict else ANY_HEADING
+    call.token = heading.read(call.body, options)["token"]
+    values: list[Any] = list(known.shape.read(call.body, options).values())
     if kind == FrameType.RATE_SESSION:
         early, late = ("id", "comments"), ("ratingId", "ratingComments")
         own, foreign = (late, early) if options.later else (early, late)
@@ -319,7 +325,6 @@ def _accepted(kind: int | None, body: Wire, options: SimulatorOptions) -> Accept
     elif kind == FrameType.SEND_PRE_MESSAGE:
         _not_blank(values[1])
     elif kind == FrameType.ROBOT_TRANSFER:
-        handover_queue(body)
+        handover_queue(call.body)
     command: frames.Command = _made(known.frame, values)
-    number = CallId(heading["messageId"]) if "messageId" in body else None
-    return Accepted(number, FrameType(kind), heading["token"], command, body)
+    return command

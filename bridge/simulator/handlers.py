@@ -23,7 +23,7 @@ import msgspec
 
 from bridge.ids import AgentId, QueueId, RequestId
 from bridge.simulator import desk
-from bridge.simulator.checks import Accepted, Refusal, Shape, check, handover_queue
+from bridge.simulator.checks import Call, Refusal, Shape, handover_queue
 from bridge.simulator.desk import KINDS, icon
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.state import (
@@ -51,9 +51,9 @@ _HOSTED = re.compile(r"https?://([^/?#]+)[^?#]*/up/(\d+)/([^/?#]+)")
 """The address of a file that may be hosted here: host, number, and name as in the address."""
 
 
-def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> list[Outgoing]:
+def answer(centre: CallCentre, customer: Customer, call: Call, now: float) -> list[Outgoing]:
     """Carry out one text frame from a customer's socket; return the reply and the pushes."""
-    exchange = _Exchange(centre, customer, check(text, centre.options), now)
+    exchange = _Exchange(centre, customer, call, now)
     try:
         reply = exchange.carry_out()
     except Refusal as refused:
@@ -68,14 +68,14 @@ class _Exchange:
 
     centre: CallCentre
     customer: Customer
-    call: Accepted | Refusal
+    call: Call
     now: float
 
     def carry_out(self) -> Wire | None:
         """Change the centre, which sends the pushes; return the reply, if there is one."""
         centre, customer, call = self.centre, self.customer, self.call
-        if isinstance(call, Refusal):
-            raise call
+        if isinstance(call.command, Refusal):
+            raise call.command
         alive = isinstance(call.command, frames.Heartbeat) and not call.token
         if not alive and centre.holder(call.token, self.now) is not customer:
             raise Refusal(ResultCode.INVALID_TOKEN, "bad token")
@@ -110,13 +110,9 @@ class _Exchange:
         centre, call = self.centre, self.call
         said = call.type in (FrameType.SEND_MESSAGE, FrameType.SEND_PRE_MESSAGE)
         if said and code is not ResultCode.SUCCESS:
-            refused: Wire = {"messageId": call.call_id, "type": int(call.type), "result": int(code)}
+            refused: Wire = {"messageId": call.call_id, "type": call.type, "result": int(code)}
             centre.keep(self.customer, self.customer.refused, refused)
         return desk.reply(call.type, code, message, call_id=call.call_id, extra=extra)
-
-    @property
-    def _body(self) -> Wire:
-        return self.call.body if isinstance(self.call, Accepted) else {}
 
     # --- asking for an agent ----------------------------------------------------------------------
 
@@ -166,7 +162,7 @@ class _Exchange:
             raise Refusal(ResultCode.INVALID_SESSION_TYPE, "the session is not with a robot")
         if self.customer.request is not None:
             raise Refusal(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")
-        queue_id = handover_queue(self._body)
+        queue_id = handover_queue(self.call.body)
         queue_id = session.queue_id if queue_id is None else queue_id
         self._check_open(queue_id, "", people=True)
         _, place = self._into_queue(queue_id, session=session)
@@ -243,7 +239,7 @@ class _Exchange:
                 pass
         customer.typed_at = self.now
         signal: Wire = {"time": centre.wall_ms(), "text": customer.preview}
-        centre.keep(customer, customer.signals, {"type": int(self.call.type), **signal})
+        centre.keep(customer, customer.signals, {"type": self.call.type, **signal})
         return self.reply()
 
     def _message(self, session: Session | None, content: frames.Content) -> Wire:
@@ -308,7 +304,7 @@ class _Exchange:
         kind = KINDS[number]
         record: Wire = {
             "n": centre.number("message"),
-            "type": int(call.type),
+            "type": call.type,
             "messageId": call.call_id,
             "sessionId": about.id if isinstance(about, Session) else None,
             "requestId": about.id if isinstance(about, QueueRequest) else None,
@@ -324,10 +320,10 @@ class _Exchange:
 
     def _as_it_came(self) -> tuple[int, object]:
         """Return content type and raw content of a 110 or 111; a 111 is text."""
-        msg = self._body.get("msg")
-        if self.call.type is FrameType.SEND_MESSAGE and isinstance(msg, dict):
+        msg = self.call.body.get("msg")
+        if self.call.type == FrameType.SEND_MESSAGE and isinstance(msg, dict):
             return int(msg["type"]), msg["content"]
-        return MessageType.TEXT, self._body["content"]
+        return MessageType.TEXT, self.call.body["content"]
 
 
 def _shown(centre: CallCentre, content: frames.Content) -> Wire:
@@ -387,7 +383,7 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
         return result(error.code, str(error))
     except msgspec.ValidationError as error:
         return result(ResultCode.INVALID_PARAMETER, str(error))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return result(ResultCode.REQUEST_ERROR, f"the body must be a JSON object: {error}")
     customer, token = centre.sign_in(login, name, now)
     told = result(ResultCode.SUCCESS, token=token, config={})

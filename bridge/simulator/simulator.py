@@ -206,7 +206,7 @@ class Simulator:
     async def _post_do(self, request: web.Request) -> web.Response:
         try:
             body = msgspec.json.decode(await request.read(), type=dict[str, object])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return _bad(f"the body must be a JSON object: {error}")
         try:
             return answer(await self.do(body))

@@ -26,6 +26,7 @@ from aiohttp.multipart import content_disposition_filename, parse_content_dispos
 from aiohttp.typedefs import Handler
 
 from bridge.simulator import desk, handlers, samples
+from bridge.simulator.checks import check
 from bridge.simulator.handlers import log_in, result
 from bridge.simulator.state import (
     STICKY,
@@ -38,7 +39,6 @@ from bridge.simulator.state import (
     Send,
     Wire,
     masked,
-    masked_text,
     node,
 )
 from bridge.webchat.codes import ResultCode
@@ -455,21 +455,18 @@ class Switchboard:
         line.end(line.close_code)
 
     def _receive(self, line: Line, customer: Customer, text: str) -> None:
-        try:
-            frame: object = msgspec.json.decode(text)
-        except ValueError:
-            frame = masked_text(text)
-        self._record("in", line.login, frame)
+        call = check(text, self._centre.options)
+        self._record("in", line.login, call.logged)
         if self._lines.get(line.login) is not line:
             return  # the socket is closing: its frames are ignored
-        fault = self._centre.faults.on_command(line.login, frame)
+        fault = self._centre.faults.on_command(line.login, call.logged)
         if fault is not None and fault.fault == "cut":
             self._end(line, fault.code)
         elif fault is not None:
-            self.post(_instead(line.login, fault, frame))
+            self.post(_instead(line.login, fault, call.logged))
             return
         if fault is None or fault.carried_out:
-            self.post(handlers.answer(self._centre, customer, text, _now()))
+            self.post(handlers.answer(self._centre, customer, call, _now()))
 
     def _attach(self, line: Line, customer: Customer) -> None:
         self._hang_up(line.login, 1000)  # one socket per customer: the newer one wins
@@ -506,12 +503,12 @@ class Switchboard:
     def _written(self, send: Send) -> None:
         if send.record is not None:
             send.record["sent"] = True
-        self._record("out", send.login, send.frame)
+        self._record("out", send.login, masked(send.frame))
 
     def _record(self, direction: Literal["in", "out"], login: str, frame: object) -> None:
         """Log a frame from or to a customer; `frame` is text if it is not JSON."""
         entry: Wire = {"time": self._centre.wall_ms(), "direction": direction}
-        entry |= {"login": login, "frame": masked(frame)}
+        entry |= {"login": login, "frame": frame}
         self._journal.add(entry)
         self._pulse.beat()
 

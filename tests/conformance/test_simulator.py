@@ -137,7 +137,7 @@ async def test_a_frame_beyond_the_limit_closes_with_1009() -> None:
 async def test_binary_and_broken_frames_get_minus_8_and_keep_the_socket() -> None:
     async with site() as here:
         phone = await here.phone()
-        for frame in (b"\x00", "{", "[]"):
+        for frame in (b"\x00", "{", "[]", "[" * 4000, "[" * 700 + "]" * 700):
             await phone.socket.send(frame)
             assert (await phone.receive())["result"] == -8
         await phone.send(101, queueId=1, **{"from": "APP"})
@@ -265,7 +265,7 @@ async def test_control_over_http() -> None:
         async with here.http.post(f"{control}/do", json={"op": "say", "text": "hi"}) as response:
             assert (response.status, (await response.json())["session"]) == (200, session)
         await phone.push(210)
-        for bad in (b"{", b"[]", b'{"op":"dance"}', b'{"op":"accept"}'):
+        for bad in (b"{", b"[]", b"[" * 4000, b'{"op":"dance"}', b'{"op":"accept"}'):
             async with here.http.post(f"{control}/do", data=bad) as response:
                 assert response.status == 400
                 assert (await response.json())["error"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from bridge.simulator import handlers, operations
+from bridge.simulator.checks import check
 from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.state import CallCentre, Customer, Outgoing, Send, Wire
 
@@ -46,7 +47,11 @@ class Phone:
     def send(self, frame_type: int, **fields: object) -> list[Outgoing]:
         token = next(iter(self.customer.tokens), "none")
         frame = {"messageId": next(self._ids), "type": frame_type, "token": token, "time": 1}
-        return handlers.answer(self.centre, self.customer, json.dumps(frame | fields), self._now)
+        return self.write(json.dumps(frame | fields))
+
+    def write(self, text: str) -> list[Outgoing]:
+        call = check(text, self.centre.options)
+        return handlers.answer(self.centre, self.customer, call, self._now)
 
     def queue(self, queue_id: int = 7) -> list[Outgoing]:
         return self.send(101, queueId=queue_id, **{"from": "APP"})

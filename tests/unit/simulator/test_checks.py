@@ -12,7 +12,7 @@ import pytest
 
 from bridge.ids import QueueId, SessionId
 from bridge.simulator import checks
-from bridge.simulator.checks import Accepted, Refusal, check, handover_queue
+from bridge.simulator.checks import Refusal, check, handover_queue
 from bridge.simulator.options import SimulatorOptions
 from bridge.webchat import frames
 from bridge.webchat.codes import ResultCode
@@ -79,14 +79,18 @@ def options(**changes: object) -> SimulatorOptions:
 
 
 def code_of(text: str, **changes: object) -> ResultCode | None:
-    checked = check(text, options(**changes))
-    return checked.code if isinstance(checked, Refusal) else None
+    return refused(text, options(**changes))
+
+
+def refused(text: str, asked: SimulatorOptions) -> ResultCode | None:
+    command = check(text, asked).command
+    return command.code if isinstance(command, Refusal) else None
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_the_frames_of_the_guide_are_accepted(name: str) -> None:
     checked = check(frame(GOOD[name]), options())
-    assert isinstance(checked, Accepted)
+    assert not isinstance(checked.command, Refusal)
     assert (checked.call_id, checked.token, checked.type) == (3, "T", GOOD[name]["type"])
 
 
@@ -112,7 +116,10 @@ def paths(body: dict[str, object]) -> list[tuple[str, ...]]:
     return found
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "1", '"x"', "{'type':1}", '{"type":2,}'])
+DEEP = [f'{{"type":2,"x":{"[" * depth}{"]" * depth}}}' for depth in (700, 4000)]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", '"x"', "{'type':1}", '{"type":2,}', *DEEP])
 def test_invalid_json_is_a_request_error(text: str) -> None:
     assert code_of(text) == ResultCode.REQUEST_ERROR
 
@@ -125,8 +132,9 @@ def test_types_that_2016_does_not_know_are_refused(kind: int) -> None:
 @pytest.mark.parametrize("kind", ["101", 101.5, True, None])
 def test_a_type_that_is_no_integer_is_an_invalid_parameter(kind: object) -> None:
     checked = check(frame({"type": kind}), options())
-    assert isinstance(checked, Refusal)
-    assert (checked.code, checked.type, checked.call_id) == (ResultCode.INVALID_PARAMETER, 0, 3)
+    assert isinstance(checked.command, Refusal)
+    assert checked.command.code == ResultCode.INVALID_PARAMETER
+    assert (checked.type, checked.call_id) == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -183,10 +191,8 @@ def test_extra_keys_are_harmless() -> None:
 
 def test_types_of_later_revisions_can_be_allowed() -> None:
     beat = check('{"messageId":2,"type":10}', options(heartbeat="ok"))
-    assert isinstance(beat, Accepted)
     assert (beat.command, beat.token) == (frames.Heartbeat(), "")
     receipt = check(frame({"type": 120, "rsId": "r"}), options(receipts=True))
-    assert isinstance(receipt, Accepted)
     assert receipt.command == frames.Receipt("r")
 
 
@@ -254,9 +260,9 @@ def test_the_later_guides_require_what_they_do_not_mark_as_optional(name: str) -
 
 
 def taken(body: dict[str, object], asked: SimulatorOptions) -> frames.Command:
-    checked = check(json.dumps({"token": "T"} | body), asked)
-    assert isinstance(checked, Accepted), checked
-    return checked.command
+    command = check(json.dumps({"token": "T"} | body), asked).command
+    assert not isinstance(command, Refusal), command
+    return command
 
 
 def read(kind: int, said: object, asked: SimulatorOptions) -> frames.Content:
@@ -287,9 +293,8 @@ def test_lenient_server_reads_frames_of_old_clients() -> None:
 def test_lenient_server_still_checks_content() -> None:
     for content, code in (({}, -14), (" ", -17), ({"text": "a"}, -14)):
         body = {"type": 110, "token": "T", "sessionId": 5, "msg": {"type": 1, "content": content}}
-        checked = check(json.dumps(body), SimulatorOptions())
-        assert isinstance(checked, Refusal)
-        assert (checked.code, checked.call_id) == (code, None)
+        assert refused(json.dumps(body), SimulatorOptions()) == code
+        assert check(json.dumps(body), SimulatorOptions()).call_id is None
     relative = {"type": 5, "content": {"voiceLength": 1, "voiceUri": "/up/1"}}
     assert code_of(frame({"type": 110, "sessionId": 5, "msg": relative}), strict=False) == -14
 
@@ -321,10 +326,9 @@ def test_unknown_keys_are_read_as_blank_or_shown(mode: str, words: str) -> None:
     assert read(1, {**text, "content": "b"}, asked) == frames.Text("b")
     rating = json.loads(frame({"type": 104, "sessionId": 5, "rating": {"ratingId": 4}}))
     assert taken(rating, asked) == frames.RateSession(SessionId(5), 0, "")
-    refused = options(wrong_keys=mode, foreign_keys="refuse")
-    both = check(frame({"type": 110, "sessionId": 5, "msg": BOTH_TEXT}), refused)
-    assert isinstance(both, Refusal)
-    assert both.code == ResultCode.INVALID_PARAMETER
+    both = frame({"type": 110, "sessionId": 5, "msg": BOTH_TEXT})
+    code = code_of(both, wrong_keys=mode, foreign_keys="refuse")
+    assert code == ResultCode.INVALID_PARAMETER
 
 
 BOTH_TEXT = {"type": 1, "content": {"content": "a", "text": "a", "extra": ""}}
@@ -353,7 +357,12 @@ def test_code_for_the_keys_of_the_other_dialect_alone(dialect: str, code: int) -
         assert code_of(frame(body), dialect=dialect, wrong_keys=code) == code
 
 
-@pytest.mark.parametrize("info", ["{", "[]", '{"queueId":"2"}'])
+def test_a_type_of_too_many_digits_is_an_invalid_parameter() -> None:
+    code = code_of(frame({"type": "9" * 5000}), strict=False)
+    assert code == ResultCode.INVALID_PARAMETER
+
+
+@pytest.mark.parametrize("info", ["{", "[]", '{"queueId":"2"}', '{"x":' + "[" * 2000])
 def test_transfer_info_must_be_json_text(info: str) -> None:
     body: dict[str, object] = {"type": 302, "sessionId": 5, "transferInfo": info}
     assert code_of(frame(body), dialect="2019") == ResultCode.INVALID_PARAMETER

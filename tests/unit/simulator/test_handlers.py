@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.simulator.handlers import answer
 from bridge.simulator.state import HangUp, shown
 from tests.unit.simulator.centres import (
     WALL_MS,
@@ -304,7 +303,7 @@ def test_nested_status_and_ids_as_strings() -> None:
 
 def test_unreadable_frame_is_answered_without_a_message_id() -> None:
     phone = Phone(make_centre())
-    (reply,) = frames(answer(phone.centre, phone.customer, "{", 1))
+    (reply,) = frames(phone.write("{"))
     assert (reply["type"], reply["result"], "messageId" in reply) == (0, -8, False)
 
 

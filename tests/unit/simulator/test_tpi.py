@@ -49,6 +49,7 @@ def test_each_kind_of_login_gives_a_token(fields: dict[str, object]) -> None:
         (b"loginName=room-42&type=1", -8),
         (b"", -8),
         (b"\xff", -8),
+        (b'{"type":' + b"[" * 4000, -8),
         (b"[]", -14),
         (b'{"loginName":"a"}', -14),
         (body(type=1, loginName="a", epid=""), -14),
