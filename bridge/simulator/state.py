@@ -103,9 +103,9 @@ class FaultPlan:
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._faults = list(faults)
 
-    def on_command(self, login: str, frame: object) -> Fault | None:
+    def on_command(self, login: str, frame_type: int) -> Fault | None:
         """Return the fault for a command that just arrived, if any; uses up one count."""
-        return self._on_frame(("answer", "ignore", "cut"), login, frame)
+        return self._on_frame(("answer", "ignore", "cut"), login, frame_type)
 
     def on_http(self, path: str) -> Fault | None:
         """Return the fault for an HTTP request, if any; uses up one count."""
@@ -115,7 +115,7 @@ class FaultPlan:
         """Return the frames that really go out for `send`, and those `held` back by `reorder` until
         the next frame to that customer; uses up one count if a fault applies.
         """
-        fault = self._on_frame(("drop", "double", "reorder"), send.login, send.frame)
+        fault = self._on_frame(("drop", "double", "reorder"), send.login, send.frame.get("type"))
         kind = fault.fault if fault is not None else ""
         if kind == "reorder":
             held.append(send)
@@ -127,16 +127,17 @@ class FaultPlan:
 
     def delay(self, send: Send) -> float:
         """Return the extra delay of a frame in seconds; uses up one count if there is any."""
-        fault = self._on_frame(("delay",), send.login, send.frame)
+        fault = self._on_frame(("delay",), send.login, send.frame.get("type"))
         return 0 if fault is None else fault.delay_ms / 1000
 
     def describe(self) -> list[object]:
         """Return the remaining faults as the operation `set` takes them."""
         return [msgspec.to_builtins(fault) for fault in self._faults]
 
-    def _on_frame(self, kinds: tuple[str, ...], login: str, frame: object) -> Fault | None:
-        known = (None, frame.get("type") if isinstance(frame, dict) else None)
-        return self._take(kinds, lambda one: one.login in ("", login) and one.type in known)
+    def _on_frame(self, kinds: tuple[str, ...], login: str, frame_type: object) -> Fault | None:
+        return self._take(
+            kinds, lambda one: one.login in ("", login) and one.type in (None, frame_type)
+        )
 
     def _take(self, kinds: tuple[str, ...], meant: Callable[[Fault], bool]) -> Fault | None:
         for fault in self._faults:

@@ -32,7 +32,6 @@ from bridge.simulator.state import (
     STICKY,
     CallCentre,
     Customer,
-    Fault,
     HangUp,
     Log,
     Outgoing,
@@ -459,14 +458,14 @@ class Switchboard:
         self._record("in", line.login, call.logged)
         if self._lines.get(line.login) is not line:
             return  # the socket is closing: its frames are ignored
-        fault = self._centre.faults.on_command(line.login, call.logged)
+        fault = self._centre.faults.on_command(line.login, call.type)
         if fault is not None and fault.fault == "cut":
             self._end(line, fault.code)
-        elif fault is not None:
-            self.post(_instead(line.login, fault, call.logged))
-            return
-        if fault is None or fault.carried_out:
+        if fault is None or (fault.fault == "cut" and fault.carried_out):
             self.post(handlers.answer(self._centre, customer, call, _now()))
+        elif fault.fault == "answer":
+            code, why = fault.result or 0, "as the script says"
+            self.post([Send(line.login, desk.reply(call.type, code, why, call_id=call.call_id))])
 
     def _attach(self, line: Line, customer: Customer) -> None:
         self._hang_up(line.login, 1000)  # one socket per customer: the newer one wins
@@ -524,15 +523,6 @@ async def _refuse(request: web.Request, mode: str) -> web.StreamResponse:
         await socket.send_str(msgspec.json.encode(refusal).decode())
     await socket.close(code=1008)
     return socket
-
-
-def _instead(login: str, fault: Fault, frame: object) -> list[Outgoing]:
-    """Build the reply to a command that `answer` or `ignore` replaces; none for `ignore`."""
-    if fault.fault == "ignore":
-        return []
-    named: Wire = frame if isinstance(frame, dict) else {}
-    known: Wire = {key: named[key] for key in ("messageId", "type") if key in named}
-    return [Send(login, {**known, "result": fault.result, "message": "as the script says"})]
 
 
 def _now() -> float:

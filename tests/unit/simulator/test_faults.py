@@ -43,7 +43,7 @@ def test_faults_of_commands_apply_by_type_in_order() -> None:
             Fault(fault="cut"),
         ]
     )
-    hits = [plan.on_command("ada", frame) for frame in ({"type": 110},) * 2 + ("{", {})]
+    hits = [plan.on_command("ada", frame_type) for frame_type in (110, 110, 0, 0)]
     assert [hit.fault if hit else None for hit in hits] == ["answer", "ignore", "cut", None]
 
 
@@ -58,7 +58,7 @@ def test_http_faults_apply_by_path() -> None:
 
 def test_faults_of_one_kind_do_not_affect_others() -> None:
     plan = FaultPlan([Fault(fault="drop"), Fault(fault="http")])
-    assert plan.on_command("ada", {"type": 110}) is None
+    assert plan.on_command("ada", 110) is None
     assert plan.on_http("tpi") is not None
     assert plan.on_http("tpi") is None
 
