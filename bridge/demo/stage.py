@@ -198,9 +198,11 @@ class Transcript:
         still = asyncio.get_running_loop().call_later(SLOW, self.note, f"  …   {title}")
         try:
             yield
-        except (StepFailedError, TimeoutError, RefusedError, BadOpError) as error:
+        except (StepFailedError, TimeoutError, RefusedError, BadOpError, LookupError) as error:
             self.failed.append(title)
             why = str(error) or "what was expected did not come in time"
+            if isinstance(error, LookupError):
+                why = f"an answer lacks something: {error!r}"
             self._console.print(f"[bold red]FAIL[/]  {escape(title)} — {escape(why)}")
             return
         finally:

@@ -183,11 +183,13 @@ async def test_a_step_that_goes_wrong_is_counted_and_does_not_end_the_demo() -> 
         expect(1 + 1 == 2, "sums")
     async with transcript.step("bad"):
         expect([], "something")
+    async with transcript.step("bare"):
+        expect({"type": "m.room.message"}["content"], "content")
     async with transcript.step("late"):
         async with asyncio.timeout(0):
             await asyncio.Event().wait()
     assert transcript.passed == 1
-    assert transcript.failed == ["bad", "late"]
+    assert transcript.failed == ["bad", "bare", "late"]
     with pytest.raises(StepFailedError, match="wanted"):
         expect(None, "wanted")
 
