@@ -37,7 +37,7 @@ from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.conversation.machine import wants_link
-from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
+from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId, UserId, server_of
 from bridge.rooms import people, references
 from bridge.rooms.effects import EnterRoom
 from bridge.rooms.erasure import has_ended
@@ -91,6 +91,9 @@ EARLY, LOOK = 10_000, 0.05
 """Maximum ms that an input about an unknown event waits in this process; seconds between checks."""
 _UNDER_WAY = (model.Queued, model.Chatting)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
+FEDERATED = 3.0
+"""Seconds before an invitation from another server is answered. A join or refusal that comes sooner
+fails if that server has not stored the invitation yet; a joined host would miss messages, too."""
 EFFECT_TRIES = 5
 """Number of failures of the bridge's own code that make an effect a dead letter."""
 
@@ -285,6 +288,11 @@ class Room:
 
     async def pause(self, seconds: float) -> None:
         await self._loops.pause(seconds)
+
+    async def until_stored(self, inviter: UserId, invited: UserId) -> None:
+        """Wait until the inviter's homeserver has stored its invitation (`FEDERATED`)."""
+        if server_of(inviter) != server_of(invited):
+            await self.pause(FEDERATED)
 
     @property
     def idle(self) -> bool:

@@ -24,7 +24,7 @@ import structlog
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.ids import EventId, QueueId, UserId, server_of
+from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
 from bridge.rooms.cards import (
@@ -88,9 +88,6 @@ _UNSAID = ("agents.renamed", "chat.agent_left")
 """Text keys stored by earlier versions that are no longer said."""
 LONGEST_NUMBER = 40
 """Maximum characters of a message id in an anchor; longer ids are not remembered."""
-FEDERATED = 3.0
-"""Seconds before an invitation from another server is answered. A join or refusal that comes sooner
-fails if that server has not stored the invitation yet; a joined host would miss messages, too."""
 FETCH_TRIES = 4
 """Attempts to fetch an agent's file before the customer is told that it is missing."""
 ICON_LIMIT = 2 * 1024 * 1024
@@ -460,7 +457,7 @@ class Delivery:
 
     async def _enter(self, effect: EnterRoom) -> Done:
         where, host = effect.into or self.record.matrix_id, effect.host
-        await self._until_stored(effect.inviter, host)
+        await self._room.until_stored(effect.inviter, host)
         entry = await self._matrix.enter(where, host, effect.inviter, encrypt=effect.encrypt)
         earlier = [
             Came(MatrixEvent(raw), event_id)
@@ -469,11 +466,6 @@ class Delivery:
         ]
         order = tuple(EventId(one.key) for one in earlier if one.key is not None)
         return Done(came=(*earlier, Came(replace(entry.found, order=order))))
-
-    async def _until_stored(self, inviter: UserId, host: UserId) -> None:
-        """Wait until the inviter's homeserver has stored its invitation (`FEDERATED`)."""
-        if server_of(inviter) != server_of(host):
-            await self._room.pause(FEDERATED)
 
     async def _leave(self, order: LeaveRoom | model.AgentsLeft) -> Done:
         """Leave the room; not being a member is no error.
@@ -486,7 +478,7 @@ class Delivery:
         log = _log.bind(room=self._room.room_id)
         if order.why:
             log.info("invitation refused", inviter=order.inviter, why=order.why)
-            await self._until_stored(order.inviter, order.users[0])
+            await self._room.until_stored(order.inviter, order.users[0])
         users, where = order.users, order.former or self.record.matrix_id
         if order.former is not None:
             chats = self.record.chats

@@ -23,13 +23,13 @@ from bridge.conversation.model import (
     TurnAwaited,
 )
 from bridge.conversation.turn import Policy
-from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
+from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId, UserId
 from bridge.rooms.effects import Effect
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
-from bridge.rooms.room import EFFECT_TRIES
+from bridge.rooms.room import EFFECT_TRIES, FEDERATED
 from bridge.rooms.store import Outcome
-from bridge.rooms.to_matrix import FEDERATED, GIVE_UP_AFTER, REMEMBERED
+from bridge.rooms.to_matrix import GIVE_UP_AFTER, REMEMBERED
 from bridge.rooms.visit import new_effect
 from bridge.texts import Texts
 from bridge.webchat.frames import (
@@ -48,6 +48,7 @@ from tests.fakes.store import Fault, FlakyStore
 from tests.unit.rooms.visits import ADA, BOT, NEIGHBOUR, RETURNS, RULES, SALES, STRANGER
 
 pytestmark = pytest.mark.asyncio
+GHOST = UserId("@webchat_k00017:example.org")
 
 JUN = Agent(AgentId("K00021"), "Jun")
 
@@ -304,15 +305,20 @@ async def test_an_invitation_from_another_server_is_accepted_after_a_pause() -> 
     assert (await world.stored()).membership is Membership.JOINED
 
 
-async def test_an_invitation_of_a_stranger_from_another_server_is_declined_after_a_pause() -> None:
+@pytest.mark.parametrize(
+    ("kind", "whom"), [("invite", BOT), ("agent", GHOST)], ids=["bot", "ghost"]
+)
+async def test_an_invitation_of_a_stranger_from_another_server_is_declined_after_a_pause(
+    kind: str, whom: UserId
+) -> None:
     """A refusal that comes before that server has stored the invitation never reaches its user."""
     world = World()
     async with world.running() as engine:
-        await engine.accept_events([world.event("invite", whom=BOT, sender=STRANGER)])
+        await engine.accept_events([world.event(kind, whom=whom, sender=STRANGER)])
         await world.clock.turn(FEDERATED - 0.1)
         assert world.matrix.requests == []
         await world.clock.turn(0.1)
-        assert world.matrix.requests == [f"leave {ROOM} {BOT}"]
+        assert world.matrix.requests == [f"leave {ROOM} {whom}"]
 
 
 async def test_a_room_that_cannot_be_entered_may_invite_again() -> None:

@@ -29,9 +29,9 @@ from bridge.rooms.record import (
     dump_record,
     load_record,
 )
+from bridge.rooms.room import FEDERATED
 from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.surroundings import MOST_PENDING
-from bridge.rooms.to_matrix import FEDERATED
 from bridge.rooms.visit import Came, Visit
 from bridge.texts import Texts
 from bridge.webchat.frames import ChatStarted, CloseSession, Received, SessionClosed
