@@ -514,7 +514,8 @@ class FailureReason(StrEnum):
     UNREACHABLE = "unreachable"
     """Network failure, a proxy's error page, a server that is starting: worth a retry."""
     NO_TURN = "no_turn"
-    """No error: the login waits for the rate limit, or the link is no longer wanted."""
+    """No error: the login waits for the rate limit, a file for a homeserver that is away, or the
+    link is no longer wanted."""
     NO_ANSWER = "no_answer"
     """Written, but the link or the bridge went down before an answer came."""
     SILENT = "silent"
@@ -528,7 +529,8 @@ class FailureReason(StrEnum):
     MEDIA_GONE = "media_gone"
     """The homeserver does not have the file, or does not give it."""
     MEDIA_AWAY = "media_away"
-    """The homeserver cannot be reached for the file, or cannot reach the one that has it."""
+    """The homeserver answers, but not for this file: it cannot reach the one that has it, or its
+    media repository is away."""
     MEDIA_CHANGED = "media_changed"
     """The encrypted file does not match its hash."""
     REFUSED = "refused"

@@ -46,6 +46,8 @@ _effects: msgspec.json.Decoder[ToWebChat] = msgspec.json.Decoder(ToWebChat)
 """Decoder of this lane's effects only."""
 _LONGEST_AMR = 1024 * 1024
 """Maximum bytes of an uploaded AMR voice message: just above the longest in the best quality."""
+AWAY = 20.0
+"""Seconds between attempts to fetch a file while the homeserver is away."""
 _SAID_NO = {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED}
 
 
@@ -150,7 +152,21 @@ class WebChatLane:
             reason = FailureReason.MEDIA_CHANGED if changed else FailureReason.MEDIA_GONE
             raise CallFailure(reason, error.code) from error
         except Unavailable as error:
-            raise CallFailure(FailureReason.MEDIA_AWAY, str(error)) from error
+            raise CallFailure(await self._who_is_away(room), str(error)) from error
+
+    async def _who_is_away(self, room: Room) -> FailureReason:
+        """Return why a file cannot be fetched: NO_TURN if the homeserver itself is away.
+
+        Nobody could be told then, and the customer could not send it again: it waits.
+        """
+        try:
+            await self._around.matrix.is_replaced(room.record.matrix_id, room.record.host)
+        except Unavailable:
+            await room.pause(AWAY)
+            return FailureReason.NO_TURN
+        except Refused:
+            pass  # an answer
+        return FailureReason.MEDIA_AWAY
 
     async def _voice(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
         """Convert a voice message to AMR, for the frame or, if too large for that, as an upload.

@@ -23,6 +23,7 @@ from bridge.ids import CallId, QueueId, RequestId
 from bridge.rooms.ports import CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.record import load_input
 from bridge.rooms.store import Lane, NewEffect, Outcome
+from bridge.rooms.to_webchat import AWAY
 from bridge.rooms.visit import stored_as
 from bridge.webchat.frames import (
     File,
@@ -287,20 +288,39 @@ async def test_a_file_above_the_bridges_limit_fails_with_the_limit() -> None:
 @pytest.mark.parametrize(
     ("trouble", "reason"),
     [
-        (Refused("M_NOT_FOUND"), FailureReason.MEDIA_GONE),
-        (Refused("M_BAD_FILE"), FailureReason.MEDIA_CHANGED),
-        (Unavailable("away"), FailureReason.MEDIA_AWAY),
+        ([Refused("M_NOT_FOUND")], FailureReason.MEDIA_GONE),
+        ([Refused("M_BAD_FILE")], FailureReason.MEDIA_CHANGED),
+        ([Unavailable("away")], FailureReason.MEDIA_AWAY),
+        ([Unavailable("away"), Refused("M_FORBIDDEN")], FailureReason.MEDIA_AWAY),
     ],
-    ids=["gone", "changed", "away"],
+    ids=["gone", "changed", "away", "away_outside"],
 )
 async def test_a_file_that_the_homeserver_does_not_deliver_fails(
-    trouble: Exception, reason: FailureReason
+    trouble: list[Exception], reason: FailureReason
 ) -> None:
     world = World(FlakyStore())
-    world.matrix.trouble.append(trouble)
+    world.matrix.trouble.extend(trouble)
     happened = await one(world, "file")
     assert isinstance(happened, CallFailed)
     assert (happened.reason, happened.certain) == (reason, True)
+
+
+@pytest.mark.asyncio
+async def test_a_file_waits_for_a_homeserver_that_is_away() -> None:
+    """Nobody could be told that it failed, and the customer could not send it again."""
+    world = World()
+    await world.chatting()
+    away = [Unavailable("away")] * 2 * 90  # the file and the homeserver itself
+    world.matrix.trouble.extend(away)
+    async with world.running() as engine:
+        await engine.accept_events([world.event("file"), world.event(text="look")])
+        await world.clock.turn(89 * (AWAY + 1))
+        assert (world.link.uploads, world.link.texts(ROOM)) == (0, [])
+        await world.clock.turn(AWAY + 1)
+    assert world.link.uploads == 1
+    assert world.link.texts(ROOM) == ["look"]
+    assert world.matrix.texts(ROOM) == []
+    assert await world.nothing_left()
 
 
 @pytest.mark.asyncio
