@@ -4,7 +4,7 @@
   warning on a ghost's messages (`devices`). It encrypts the user's messages (`seal`, `keys`).
 - The users that customers invite (the bot and the queue users, "hosts") receive the room keys of
   customers by a /sync loop that runs as long as the process (`Arrivals`). A ghost reads its
-  to-device mailbox only before it begins a megolm session.
+  to-device mailbox only before it writes, at most every `_MAILBOX_MS`.
 - The result of a /sync is stored with the token for the next one in a single write. The homeserver
   deletes the messages only when that token is used, so a crash at any time loses no key.
 - Broken olm sessions are replaced in background tasks (`Mending`). A homeserver may be slow on
@@ -61,7 +61,7 @@ from bridge.rooms.store import SecretRow, Stale, StoreError
 OnKey = Callable[[RoomId | None], None]
 """Callback with the room of a key that came; None if keys of any room may have come."""
 
-_MAILBOX_MS = 600_000
+_MAILBOX_MS = 120_000
 """Minimum ms between two reads of a ghost's mailbox."""
 _IN_CLEAR = frozenset({"m.reaction", "m.room.redaction"})
 _FIRST_PAUSE, _LAST_PAUSE = 1.0, 4.0
@@ -419,7 +419,9 @@ class Crypto:
         if not scheme.encrypted:
             return kind, content
         own, now, event = await self.upkeep.current(sender), self._clock.now(), (kind, content)
-        sealed = self._sharing.encrypt_at_once(own, room_id, scheme, now, event)
+        sealed = None
+        if sender in self._hosts or not self._mailboxes.left(sender, now):
+            sealed = self._sharing.encrypt_at_once(own, room_id, scheme, now, event)
         if sealed is None:
             sealed = await again(lambda: self._share_and_encrypt(sender, room_id, scheme, event))
         return "m.room.encrypted", sealed
@@ -428,7 +430,7 @@ class Crypto:
         self, sender: UserId, room_id: RoomId, scheme: Scheme, event: tuple[str, Json]
     ) -> Json:
         """Share the session key with all readers, then encrypt the event."""
-        await self._empty_mailbox(sender, room_id, scheme)
+        await self._empty_mailbox(sender)
         for turn in range(_ROUNDS):
             own, now = await self.upkeep.current(sender), self._clock.now()
             readers = await self._sharing.prepare(own, room_id, scheme, now)
@@ -438,24 +440,23 @@ class Crypto:
                 return await self._sharing.encrypt(own, readers, event)
         raise AssertionError  # the last round returned
 
-    async def _empty_mailbox(self, user: UserId, room_id: RoomId, scheme: Scheme) -> None:
-        """Before a new megolm session, read a ghost's mailbox and repair broken olm sessions."""
+    async def _empty_mailbox(self, user: UserId) -> None:
+        """Read a ghost's mailbox, at most every `_MAILBOX_MS`, and repair broken olm sessions."""
         now = self._clock.now()
-        if user in self._hosts or not self._mailboxes.left(user, now):
+        if user in self._hosts:
             return
         async with self.upkeep.holding(user) as own:
-            if not self._sharing.needs_session(own, room_id, scheme, now):
+            if not self._mailboxes.spend(user, now):
                 return
             try:
                 mail = await self._arrivals.fetch(user, wait=False)
             except (Unavailable, Refused) as error:
                 if isinstance(error, Refused) and error.code == _GONE:
                     raise
-                # Written without repairs; the next message that needs a session reads it again.
+                # Written without repairs.
                 LOG.info("a mailbox cannot be read now", user=user, why=str(error))
                 return
             news = await self._arrivals.absorb(own, mail, now)
-            self._mailboxes.spend(user, now)
             await self.upkeep.replenish(own, mail.reply)
         begun = self._mending.begin(user, news.broken)
         if begun:
@@ -574,6 +575,8 @@ class Arrivals:
             finally:
                 for name in news.rows:
                     self._room_keys.forget(name)
+        if renewed := {one for one, channel in news.channels.items() if channel.renewed}:
+            self._sharing.share_again(own, renewed)
         news.users = users
         return news
 

@@ -31,7 +31,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -571,9 +571,6 @@ class Sharing:
         self._away = RateLimit(1, _AGAIN_MS)
         """Homeservers that did not answer a claim."""
 
-    def needs_session(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> bool:
-        return self._current(own, room_id, scheme, now) is None
-
     async def prepare(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> Readers:
         """Determine the readers of a message. May be slow, so call it without the device's lock."""
         audience = await self._places.audience(own.user, room_id)
@@ -691,6 +688,19 @@ class Sharing:
             return False
         await self._tell(own, channels, ("m.dummy", {}), now)
         return True
+
+    def share_again(self, own: OwnDevice, renewed: Collection[tuple[str, str]]) -> None:
+        """Share the device's present sessions once more with others that began a new olm session.
+
+        A client does so if it could not decrypt the last one, so it may lack their keys; Element
+        only when it has a key to send (measured with matrix-js-sdk 43). `renewed`: their users and
+        identity keys.
+        """
+        for (user, device_id, _), found in self._outbound.items():
+            if (user, device_id) == (own.user, own.device_id):
+                there = found.readers
+                lost = {one for one in there if (one.user, one.curve25519) in renewed}
+                found.readers, found.complete = there - lost, None if lost else found.complete
 
     async def claim(
         self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False

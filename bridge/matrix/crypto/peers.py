@@ -194,6 +194,8 @@ class Channel:
         self._sessions: list[vodozemac.Session] = []
         self._stored: bytes | None = None
         """The row's bytes as read, for compare-and-swap: a channel is written once."""
+        self.renewed = False
+        """Whether the other device has begun a session beside the stored ones (`decrypt`)."""
 
     @classmethod
     async def load(cls, vault: Vault, own: OwnDevice, user: str, curve25519: str) -> Channel:
@@ -268,6 +270,7 @@ class Channel:
             session, plain = self.own.account.create_inbound_session(theirs, prekey)
         except ValueError as error:
             raise UndecryptableOlm(str(error)) from error
+        self.renewed = self.open
         self._sessions.insert(0, session)
         return bytes(plain)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,7 +17,7 @@ from bridge.rooms.references import KEY_PATIENCE
 from bridge.rooms.store import SecretRow, StoreError
 from tests.unit.matrix.crypto.rig import BOT, QUEUE, Bridge
 from tests.unit.matrix.crypto.test_places import event
-from tests.unit.matrix.crypto.world import AWAY, REFUSED, ROOM
+from tests.unit.matrix.crypto.world import AWAY, REFUSED, ROOM, FakeServer
 
 pytestmark = pytest.mark.asyncio
 
@@ -197,7 +198,33 @@ async def test_failed_read_of_a_ghosts_mailbox_delays_nothing_and_is_repeated(
             bridge.world.fails["sync"] = trouble
         sealed = await bridge.crypto.seal(ghost, room, "m.room.message", {"body": "x"})
         assert sealed[0] == "m.room.encrypted"
+        again = await bridge.crypto.seal(ghost, room, "m.room.message", {"body": "y"})
+        assert again[1]["session_id"] == sealed[1]["session_id"]
+        bridge.time.ms += crypto._MAILBOX_MS
     assert bridge.world.calls.count("sync") == 3
+
+
+@pytest.mark.parametrize("user", [BOT, UserId("@ghosta:here")])
+async def test_a_device_that_could_not_decrypt_a_key_gets_it_again(
+    bridge: Bridge, user: UserId
+) -> None:
+    """It lost its one-time key, and begins an olm session for what it has to send itself."""
+    if user != BOT:
+        bridge.server.sync = partial(FakeServer.sync, bridge.server)  # type: ignore[method-assign]
+    await bridge.crypto.ensure(user)
+    first = await bridge.crypto.seal(user, ROOM, "m.room.message", {"body": "unreadable"})
+    bridge.world.mailboxes.clear()
+    bridge.phone.send_key(user)
+    if user == BOT:
+        async with bridge.running():
+            await bridge.until_told()
+    bridge.time.ms += crypto._MAILBOX_MS
+    second = await bridge.crypto.seal(user, ROOM, "m.room.message", {"body": "readable"})
+    assert [one["type"] for one in bridge.phone.fetch()] == ["m.room_key"]
+    assert mapping(bridge.phone.read(second[1]), "content") == {"body": "readable"}
+    assert first[1]["session_id"] == second[1]["session_id"]
+    await bridge.crypto.seal(user, ROOM, "m.room.message", {"body": "again"})
+    assert bridge.phone.fetch() == []  # once
 
 
 async def test_ghost_renews_broken_olm_sessions_before_it_writes(bridge: Bridge) -> None:

@@ -355,7 +355,8 @@ class Phone:
         assert isinstance(inner, dict)
         if payload["type"] == "m.room_key":
             key = vodozemac.SessionKey(inner["session_key"])
-            self.room_keys[inner["session_id"]] = vodozemac.InboundGroupSession(key)
+            # As clients do, keep the first one: it decrypts more.
+            self.room_keys.setdefault(inner["session_id"], vodozemac.InboundGroupSession(key))
         return payload
 
     def _decrypt(self, message: vodozemac.AnyOlmMessage, sender_key: str) -> bytes:
