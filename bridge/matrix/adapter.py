@@ -163,6 +163,9 @@ class MatrixAdapter:
             encrypted_by_us=encryption is not None and encryption.get("sender") == host,
             configured_by=UserId("" if settings is None else str(settings.get("sender"))),
             muted=muted,
+            unreadable=encryption is not None
+            and self.crypto is not None
+            and wire.text(encryption, "content", "algorithm") != wire.MEGOLM,
         )
         if found.encrypted:
             # The endpoint drops echoes of own events; crypto may have cached the room as clear.

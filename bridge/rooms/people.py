@@ -89,6 +89,7 @@ _WHY: Mapping[str, str] = {
     "refused.other_enterprise": "a chat with another enterprise is still ending in this room",
     "refused.permission": "bridge.permissions gives none",
     "refused.muted": "its power level is too low to write there",
+    "refused.encryption": "the room's encryption is not Megolm",
     "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
     "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",
     "agents.not_invited": "it is the user of an agent",
@@ -318,6 +319,7 @@ def entered(
     place = {str(event_id): index for index, event_id in enumerate(entry.order)}
     parked = sorted(record.parked, key=lambda raw: place.get(str(raw.get("event_id")), len(place)))
     words_came = any("state_key" not in raw for raw in parked)
+    refused = "refused.encryption" if entry.unreadable else "refused.muted" if entry.muted else ""
     visit.set(
         membership=Membership.JOINED,
         # The invitation into an upgraded room does not say whether it is direct.
@@ -329,7 +331,7 @@ def entered(
         greet_link="",
         empty_since=None,
         people=_kept(rules, entry.people),
-        refusal=record.refusal or ("refused.muted" if entry.muted and moving is None else ""),
+        refusal=record.refusal or (refused if moving is None else ""),
     )
     if _has_company(visit):
         visit.set(direct=False)  # clients may mark a chat of three as direct
@@ -606,7 +608,6 @@ def _kept(rules: Rules, there: tuple[Person, ...]) -> tuple[Person, ...]:
 
 # --- the customer's own account at the call centre ------------------------------------------------
 
-
 LOGIN_EVERY = 60_000
 """ms between two login attempts of a room: all share the server's rate limit (reference 3.7)."""
 
@@ -711,11 +712,10 @@ def _mark_left(visit: Visit) -> None:
 
 def _end_conversation(visit: Visit) -> None:
     """End the conversation: close the chat, or leave the queue and drop held messages."""
-    conversation = visit.record.conversation
-    waiting = isinstance(conversation.phase, model.Waiting)
-    if isinstance(conversation.phase, model.Chatting):
+    state = visit.record.conversation
+    if isinstance(state.phase, model.Chatting):
         visit.step(model.Close())
-    elif waiting or conversation.held or callback_wanted(conversation):
+    elif isinstance(state.phase, model.Waiting) or state.held or callback_wanted(state):
         visit.step(model.Cancel())
 
 

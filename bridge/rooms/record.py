@@ -546,6 +546,8 @@ class Entered(Value, frozen=True):
     """Author of `config`; empty in rows of versions that did not record it."""
     muted: bool = False
     """True if the room does not let the host send messages."""
+    unreadable: bool = False
+    """True if the room is encrypted, but not with Megolm."""
 
 
 class EntryFailed(Value, frozen=True):

@@ -267,6 +267,15 @@ async def test_clear_rooms_beside_encrypted_ones_and_a_room_that_turns_encrypted
     assert phone.unreadable(later.room) == []
 
 
+async def test_a_room_with_an_unknown_encryption_is_left_with_the_reason(stage: Stage) -> None:
+    customer = await stage.customer("other-encryption")
+    encryption = {"type": "m.room.encryption", "content": {"algorithm": "m.mls"}}
+    options = {"invite": [stage.bot], "is_direct": True, "initial_state": [encryption]}
+    made = await customer.call("POST", "v3/createRoom", options)
+    left = await Talk(stage, customer, str(made["room_id"])).sees(membership(stage.bot, "leave"))
+    assert "encrypted in a way that I cannot read" in str(content_of(left)["reason"])
+
+
 async def test_a_key_that_comes_late(stage: Stage, phones: Phones) -> None:
     """The message is held, then reported, and delivered when its key comes after all."""
     talk, phone = await phones.chatting("enc10")

@@ -160,15 +160,28 @@ def test_who_has_begun_too_many_rooms_is_told_when_there_may_be_another(
     assert "3" in leave.reason
 
 
-def test_a_room_in_which_the_bot_may_not_write_is_left_with_the_reason() -> None:
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (Entered(muted=True), "抱歉，我在本房间没有发言权限。请允许我发送消息，然后再邀请我。"),
+        (
+            Entered(encrypted=True, unreadable=True),
+            "抱歉，我不支持本房间的加密方式。请与我新建一个聊天。",
+        ),
+    ],
+    ids=["muted", "unreadable"],
+)
+def test_a_room_in_which_the_bot_cannot_write_is_left_with_the_reason(
+    entry: Entered, reason: str
+) -> None:
     """Its answers would be refused, and the agents'."""
     house = House()
     house.invite()
     house.say("hello")
-    assert house.enter(Entered(muted=True)) == ()
+    assert house.enter(entry) == ()
     leave = house.effects[-1]
     assert isinstance(leave, LeaveRoom)
-    assert leave.reason == "抱歉，我在本房间没有发言权限。请允许我发送消息，然后再邀请我。"
+    assert leave.reason == reason
     assert house.membership() is Membership.LEFT
     house.invite()
     house.enter()
