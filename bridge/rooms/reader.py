@@ -579,6 +579,9 @@ class Reader:
             visit.step(stored)
             return
         match stored:
+            case EntryFailed(lost=True):
+                if visit.record.membership is _JOINED:
+                    people.host_removed(visit)
             case EntryFailed():
                 people.entry_failed(visit)
             case CardPosted():

@@ -552,6 +552,8 @@ class Entered(Value, frozen=True):
 
 class EntryFailed(Value, frozen=True):
     why: str = ""
+    lost: bool = False
+    """True if the host had joined, and is not in the room any more."""
 
 
 class CardPosted(Value, frozen=True):

@@ -134,6 +134,8 @@ class Delivery:
         self._matrix = lane.around.matrix
         self._room = room
         self._row = row
+        self._lost = False
+        """Whether the host is not in the room any more, so that nothing can be carried out."""
 
     @property
     def record(self) -> RoomRecord:
@@ -200,10 +202,16 @@ class Delivery:
             return await self._matrix.is_replaced(record.matrix_id, record.host)
         except ports.Unavailable:
             return True  # unknown: retried
-        except ports.Refused:
+        except ports.Refused as error:
+            # Of a room that was deleted, or made after a backup, no event tells the bridge so.
+            self._lost = error.code == FORBIDDEN
             return False
 
     def _give_up(self, effect: InRoom, why: str) -> Done:
+        if self._lost:
+            _log.warning("a room has lost the bridge's user: its chat is ended", **self._about())
+            lost = Came(EntryFailed(why, lost=True))
+            return Done(came=(lost,), outcome=Outcome.DISCARDED, detail=why)
         if isinstance(effect, EnterRoom):
             later = self._behind()
             if any(isinstance(one, EnterRoom) and one.into == effect.into for one in later):

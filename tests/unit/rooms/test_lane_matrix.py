@@ -36,6 +36,7 @@ from bridge.webchat.frames import (
     Agent,
     AgentsUpdated,
     ChatStarted,
+    CloseSession,
     QueueStatus,
     Received,
     RobotMessage,
@@ -178,6 +179,21 @@ async def test_a_refused_effect_is_a_dead_letter_and_the_next_one_goes_on() -> N
     (letter,) = await dead_letters(world.store)
     assert letter.why == "M_FORBIDDEN"
     assert ("matrix", Outcome.DEAD) in world.counts.settled_rows
+
+
+async def test_the_chat_of_a_room_that_the_host_is_no_longer_in_is_ended() -> None:
+    """Deleted while the bridge was down, or made after the backup of a restored homeserver."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        world.matrix.trouble += [Refused("M_FORBIDDEN")] * 30
+        await engine.pushed(ROOM, "p", said("one"))
+        await engine.pushed(ROOM, "q", said("two"))
+        await quiet()
+        assert isinstance(world.link.calls[-1].command, CloseSession)
+    assert world.matrix.texts(ROOM) == []
+    assert (await world.stored()).membership is Membership.LEFT
+    assert await dead_letters(world.store) == []
 
 
 async def test_a_refused_effect_is_retried_until_its_reason_is_known(
