@@ -69,7 +69,8 @@ _FIRST_PAUSE, _LAST_PAUSE = 1.0, 4.0
 _MOST_ASKED = 30.0
 """Maximum seconds of a pause that the homeserver asks for."""
 _MENDING = 3.0
-"""Maximum seconds that a ghost waits for the repair of broken olm sessions before it writes."""
+"""Maximum seconds that a ghost waits for its mailbox before it writes, and for the repair of broken
+olm sessions."""
 _GONE = "M_UNKNOWN_DEVICE"
 _ROUNDS = 3
 """Maximum attempts to determine the readers of a message if they change meanwhile."""
@@ -449,11 +450,12 @@ class Crypto:
             if not self._mailboxes.spend(user, now):
                 return
             try:
-                mail = await self._arrivals.fetch(user, wait=False)
-            except (Unavailable, Refused) as error:
+                async with asyncio.timeout(_MENDING):
+                    mail = await self._arrivals.fetch(user, wait=False)
+            except (Unavailable, Refused, TimeoutError) as error:
                 if isinstance(error, Refused) and error.code == _GONE:
                     raise
-                # Written without repairs.
+                # Written without repairs; the mailbox is read again in `_MAILBOX_MS`.
                 LOG.info("a mailbox cannot be read now", user=user, why=str(error))
                 return
             news = await self._arrivals.absorb(own, mail, now)

@@ -204,6 +204,23 @@ async def test_failed_read_of_a_ghosts_mailbox_delays_nothing_and_is_repeated(
     assert bridge.world.calls.count("sync") == 3
 
 
+async def test_ghost_does_not_wait_for_long_for_its_mailbox(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ghost = UserId("@ghosta:here")
+    await bridge.crypto.ensure(ghost)
+
+    async def hangs(*_: object, **__: object) -> Json:
+        await asyncio.Event().wait()
+        return {}
+
+    monkeypatch.setattr(bridge.server, "sync", hangs)
+    monkeypatch.setattr(crypto, "_MENDING", 0.01)
+    async with asyncio.timeout(30):
+        sealed = await bridge.crypto.seal(ghost, ROOM, "m.room.message", {"body": "x"})
+    assert sealed[0] == "m.room.encrypted"
+
+
 @pytest.mark.parametrize("user", [BOT, UserId("@ghosta:here")])
 async def test_a_device_that_could_not_decrypt_a_key_gets_it_again(
     bridge: Bridge, user: UserId
