@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -29,6 +28,7 @@ from tests.fakes.clock import ManualClock, quiet
 from tests.fakes.link import FakeLink
 from tests.fakes.matrix import FakeMatrix
 from tests.fakes.memory import MemoryStore
+from tests.fakes.threads import AtOnce
 from tests.unit.rooms.visits import ADA, BOT, RULES
 
 ROOM = RoomId("!room:example.org")
@@ -118,7 +118,7 @@ class World:
             self.clock,
             msgspec.structs.replace(rules, texts=KEYS),
             self.counts,
-            ThreadPoolExecutor(1),
+            AtOnce(),
         )
         self.dated = 0
         self._events = 0
@@ -143,7 +143,11 @@ class World:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Engine]:
-        """Run an engine; yield it once it is idle."""
+        """Run an engine without threads, whose work virtual time would not wait for.
+
+        Yield it once it is idle.
+        """
+        asyncio.get_running_loop().set_default_executor(AtOnce())
         engine = self.engine()
         undone, ready = await engine.undone(), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:

@@ -23,7 +23,6 @@ from bridge.texts import LANGUAGES, Texts
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
-from tests.fakes.threads import AtOnce
 from tests.unit.rooms.visits import ADA
 
 DAY = 86_400_000
@@ -104,7 +103,6 @@ def test_a_chart_of_no_chats_and_of_many_days(bars: list[tuple[str, int, int]]) 
 async def prepared(*chats: Chat) -> World:
     world = World()
     world.speak(Texts())
-    world.around.conversions = AtOnce(1)
     world.matrix.level = 50
     await world.record(ROOM, Idle())
     stored = (await world.store.load(ROOM)).room
