@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from bridge.conversation import model, queue
 from bridge.conversation.chat import end_chat, is_for, rating_call
-from bridge.conversation.turn import Policy, Turn, all_pieces, inviting
+from bridge.conversation.turn import Policy, Turn, inviting
 from bridge.ids import CallId
 from bridge.media.places import Place, datum_of, to_datum
 from bridge.webchat import frames
@@ -416,18 +416,21 @@ def _hopeless(turn: Turn, reason: model.FailureReason) -> None:
 def give_up(turn: Turn) -> None:
     """Give up all waiting work: the service has been away for `Policy.hold`.
 
-    Content for a queue is kept, as after a request for which nobody was there.
+    Content for a queue is kept, as after a request for which nobody was there. A customer in a chat
+    is notified that theirs was not delivered.
     """
     turn.no_trouble()
-    phase = turn.state.phase
+    phase, lost = turn.state.phase, any(not piece.is_note for piece in turn.state.held)
     doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
     turn.report(doubtful, "undelivered.uncertain")
-    if isinstance(phase, model.Waiting) and phase.cancel:
-        turn.report(turn.state.held, "undelivered.expired")  # `queue.cancelled` drops the rest
-    elif not (isinstance(phase, model.Waiting) or queue.callback_wanted(turn.state)):
-        turn.report(all_pieces(turn.state), "undelivered.expired")
     if isinstance(phase, model.Waiting):
+        if phase.cancel:
+            turn.report(turn.state.held, "undelivered.expired")  # `queue.cancelled` drops the rest
         queue.ended(turn, "trouble.given_up")
+    elif isinstance(phase, model.Chatting):
+        turn.report(turn.state.held, model.COUNTED)
+        if lost:
+            turn.say("trouble.given_up", ping=True)
     if turn.state.rating is not None:
         _give_up_rating(turn)
     if isinstance(phase, model.Chatting) and phase.close:

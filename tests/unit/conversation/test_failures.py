@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.model import (
+    COUNTED,
+    CallbackCard,
     CallFailed,
     Clip,
     CustomerMedia,
@@ -115,7 +117,7 @@ def test_during_an_outage_a_file_waits_as_a_text_does() -> None:
     assert scene.reported == {}
     assert scene.notices[1:] == ["trouble.unreachable"]
     outage(scene, 2 * 60)
-    assert scene.reported == {file: "undelivered.expired", text: "undelivered.expired"}
+    assert scene.reported == dict.fromkeys((file, text), "queue.dropped")
 
 
 def test_a_failure_of_another_call_changes_nothing() -> None:
@@ -157,7 +159,7 @@ def test_a_cut_link_is_told_only_when_it_happens_again() -> None:
     assert scene.notices[1:] == ["trouble.unreachable"]
 
 
-def test_after_the_hold_every_message_is_reported() -> None:
+def test_after_the_hold_the_messages_of_a_chat_are_counted_and_the_phone_rings() -> None:
     scene = Scene()
     scene.begin()
     doubtful = scene.text("one")
@@ -167,10 +169,22 @@ def test_after_the_hold_every_message_is_reported() -> None:
     outage(scene, 31 * 60)
     assert scene.reported == {
         doubtful: "undelivered.uncertain",
-        certain: "undelivered.expired",
+        certain: "queue.dropped",
     }
-    assert scene.notices[1:] == ["trouble.unreachable", "rating.failed"]
+    assert scene.notices[1:] == ["trouble.unreachable", "trouble.given_up", "rating.failed"]
+    assert scene.pings[-1] == "trouble.given_up"
+    assert CallbackCard(1, COUNTED, {"count": 1}, (certain,)) in scene.effects
     assert scene.phase == "Chatting"
+
+
+def test_after_the_hold_nothing_rings_for_a_mere_rating() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.rate(5)
+    scene.cut()
+    outage(scene, 31 * 60)
+    assert scene.notices[-1] == "rating.failed"
+    assert "trouble.given_up" not in scene.pings
 
 
 @pytest.mark.parametrize("queued", [False, True])
@@ -274,8 +288,8 @@ def test_a_refused_login_in_a_chat_is_not_retried(reason: FailureReason, code: i
     scene.fail(reason, code=code)
     assert scene.notices[1:] == [f"trouble.{reason}"], "told once"
     scene.later(10 * 60)
-    assert scene.reported == dict.fromkeys((first, second), "undelivered.expired")
-    assert scene.notices[-1] == "rating.failed"
+    assert scene.reported == dict.fromkeys((first, second), "queue.dropped")
+    assert scene.notices[-2:] == ["trouble.given_up", "rating.failed"]
     assert (scene.state.retry_at, scene.state.outstanding) == (None, None)
     calls = len(scene.calls)
     scene.later(24 * 3600)

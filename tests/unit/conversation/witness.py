@@ -15,7 +15,7 @@ A `Witness` sees only inputs, effects and states, keeps its own records, and fai
 * a rating is asked for twice;
 * a comment on a rating is neither kept nor accepted, and nothing is told;
 * a ping is sent for anything but "you are next", once per request, an agent who comes, and the end
-  of a long wait or of a callback;
+  of a long wait, of a callback, of the robot's search for a person or of a long outage;
 * a hidden request is shown on the queue card;
 * content is dropped with its request, and its number is not told in the end, or not in the order
   in which it was typed;
@@ -74,6 +74,10 @@ _SETTLES_NOTHING = {ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN}
 _PINGS = {
     "queue.next",
     "callback.given_up",
+    "trouble.given_up",
+    "robot.alone.-3",
+    "robot.alone.-5",
+    "robot.refused",
     "chat.started",
     "chat.started_unnamed",
     "chat.agent_joined",
