@@ -114,13 +114,14 @@ def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) 
     """Handle news of the robot's search for a person (row 27); if it fails, the robot goes on."""
     if phase.unwanted:
         return  # the customer sees only that the request is cancelled
-    news = progress(push.status)
+    news, searched = progress(push.status), phase.seeking
     turn.enter(phase, seeking=news is not Progress.OVER)
     if news is Progress.WAITING:
         _show_search(turn, phase, push.position, one_line(push.place))
     elif news is Progress.OVER:
         chat.connected(turn, phase)
-        turn.say(_ALONE.get(push.status, "robot.refused"), {"code": push.status})
+        key = _ALONE.get(push.status, "robot.refused")
+        turn.say(key, {"code": push.status}, ping=searched)  # the customer may have waited long
 
 
 def _show_search(turn: Turn, phase: model.Chatting, position: int | None, words: str) -> bool:

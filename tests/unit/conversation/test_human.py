@@ -204,6 +204,7 @@ def test_the_robot_goes_on_if_no_agent_is_there() -> None:
         scene.push(201, requestStatus=status, sessionId=SESSION)
         assert scene.notices[-1] == told, "another message would go to the robot"
     assert scene.filled("robot.refused") == [{"code": -8}, {"code": 42}]
+    assert scene.pings == ["robot.alone.-5"], "the end of a search rings, once"
     scene.push(201, requestStatus=1, sessionId=SESSION)
     assert scene.phase == "Chatting"
     scene.text("robot?")
