@@ -410,12 +410,15 @@ def _tells_hours(visit: Visit, words: Words) -> bool:
 def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
     """Answer a malformed command with its usage."""
     args: model.Args = {"command": _as_typed(visit, malformed.verb)} if malformed.verb else {}
-    if not malformed.bare:
-        visit.say(malformed.key, args, reply_to=event_id)
-    elif malformed.key.startswith("undelivered."):
-        visit.report(event_id, malformed.key, args)
+    key, off = malformed.key, visit.rules.seal is None
+    if malformed.verb == "login" and (off or not visit.record.direct):
+        visit.say("login.off" if off else "login.direct_only", reply_to=event_id)
+    elif not malformed.bare:
+        visit.say(key, args, reply_to=event_id)
+    elif key.startswith("undelivered."):
+        visit.report(event_id, key, args)
     else:
-        usage = visit.for_room(malformed.key, args)
+        usage = visit.for_room(key, args)
         visit.report(event_id, "undelivered.like_command", {"usage": usage})
 
 
@@ -503,7 +506,7 @@ def _help(visit: Visit, call: Call) -> None:
     now, verbs = idle, ["start", "lang", "history", "help"]
     if call.words:
         mine = (verb for verb, row in COMMANDS.items() if call.admin or not row.for_admins(()))
-        now, verbs = "help.all", list(mine)
+        now, verbs = "help.all", [one for one in mine if visit.record.direct or one != "login"]
     elif hides(rules, visit.record):
         now, verbs[:3] = "encrypting.needed", ("status", "lang")
     elif isinstance(phase, model.Chatting):

@@ -230,6 +230,21 @@ def test_no_login_in_a_shared_room() -> None:
     assert isinstance(house.effects[0], Conceal)
 
 
+@pytest.mark.parametrize("text", ["!wc login", "!wc login ada", "!wc lgin", "!wc login a b c"])
+def test_nobody_is_told_to_write_a_password_in_a_shared_room(text: str) -> None:
+    house = House(TAKING).served(direct=False)
+    house.say(text)
+    assert house.notices == ["login.direct_only"]
+
+
+def test_help_names_login_only_in_a_direct_chat() -> None:
+    for direct in (True, False):
+        house = House(TAKING).served(direct=direct)
+        house.say("!wc help all")
+        (told,) = said(house).values()
+        assert ("登录 <账号>" in str(told["commands"])) == direct
+
+
 def test_no_login_in_a_direct_room_that_became_shared() -> None:
     house = House(TAKING).served()
     house.receive(MemberJoined(UserId("@bob:example.org"), "Bob"))
@@ -238,9 +253,10 @@ def test_no_login_in_a_direct_room_that_became_shared() -> None:
 
 
 def test_no_login_if_the_operator_disabled_it() -> None:
-    house = House().served()
-    house.say("!wc login ada x1")
-    assert house.notices == ["login.off"]
+    for text in ("!wc login ada x1", "!wc login"):
+        house = House().served()
+        house.say(text)
+        assert house.notices == ["login.off"]
 
 
 def test_no_login_or_logout_during_a_chat_or_queue() -> None:
