@@ -70,9 +70,12 @@ async def send_transcript(
     Raises StoreError, and Unavailable or Refused if the homeserver does not take the file.
     """
     number = order.number
-    rows = await around.store.chats(record.room_id, 2, None if number is None else number + 1)
+    upto = None if number is None else number + 1
+    rows = await around.store.chats(record.room_id, MOST_CHATS, upto)
     chats = [load_chat(row.chat) for row in rows]
-    chat = next((one for one in chats if number in {None, one.number}), None)
+    wanted = [one for one in chats if number in {None, one.number}]
+    talks = [one for one in wanted if one.started is not None]
+    chat = next(iter(talks or wanted), None)  # without a number, the newest with an agent
     if chat is None:
         key = "transcript.none" if number is None else "transcript.unknown"
         return LookedUp(order.event_id, key, {} if number is None else {"number": number})

@@ -215,6 +215,15 @@ async def test_a_failed_request_and_the_next_chat_may_begin_with_the_same_event(
     assert people(await scene.written(1)) == [("Ada", "hello?"), ("Ada", "anybody?")]
 
 
+async def test_the_newest_transcript_is_of_a_chat_with_an_agent_if_there_was_one() -> None:
+    left = Chat(2, QueueId(1), 20_000, ended=21_000, ending=Ending.NOBODY, first=EventId("$z"))
+    scene = Scene(FIRST, left)
+    scene.stands("a", ADA, "hello")
+    scene.at = 20_000
+    scene.stands("z", ADA, "hello?")
+    assert (await scene.written()).chat.number == 1
+
+
 @pytest.mark.parametrize("first", [EventId("$a"), None])
 async def test_a_failed_requests_transcript_contains_no_later_chat(first: EventId | None) -> None:
     """The next began with the same event, or without one: by a callback or an order."""
