@@ -10,8 +10,8 @@ the bridge. For clients without polls or reactions each card also names a comman
 - The knowledge base ("robot") is asked by command, or before or instead of an agent, as configured.
   Reactions, commands (`solved`, `human`) or plain words say whether its answer helped; an agent who
   is asked for then gets the question.
-- Thanks within `SOON` after a chat (`is_thanks`) are answered by the bridge; they would otherwise
-  put the customer into the queue again.
+- Thanks within `SOON` after a chat or a request (`is_thanks`) are answered by the bridge; they
+  would otherwise put the customer into the queue again.
 """
 
 from __future__ import annotations
@@ -426,7 +426,7 @@ _THANKS, _GOODBYES = (
 
 
 SOON = 600_000
-"""ms after a chat during which thanks belong to it."""
+"""ms after a chat, or the end of a request, during which thanks belong to it."""
 
 _UNIT = r"(?:[ -]?(?:stars?|points?|分|つ?星|点|點))?"
 _NUMBER = re.compile(
@@ -446,16 +446,16 @@ def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
     """Handle a text about the last chat (a rating, thanks, a comment); False if it is none.
 
     Such a text goes to no agent. Thanks count from the customer's `close` on, even before WebChat
-    confirms it; other texts then are for the next chat. `answers`: it replies to a known message.
+    confirms it, and after a request without a chat ("we are closed"); other texts then are for the
+    next chat. `answers`: it replies to a known message.
     """
     if not isinstance(spoke.content, model.CustomerText):
         return False
     conversation, words = visit.record.conversation, spoke.plain
-    ended = ended_at(conversation)
     phase = conversation.phase
     is_over = isinstance(phase, model.NoChat)
     closing = isinstance(phase, model.Chatting) and phase.close and not phase.unwanted
-    soon = closing or (is_over and ended is not None and visit.now - ended < SOON)
+    soon = closing or (isinstance(phase, model.NoChat) and visit.now - phase.since < SOON)
     questions = [one for one in visit.record.cards if one.kind is CardKind.RATING]
     card = next((one for one in questions if one.event_id == spoke.reply_to), None)
     if card is None and not (is_over or closing):

@@ -121,6 +121,17 @@ def test_thanks_are_recognised_after_leaving_another_queue() -> None:
     assert house.say("thanks") in house.carried
 
 
+def test_thanks_after_a_request_without_a_chat_request_no_agent() -> None:
+    """As after "we are closed, I have kept your message", or after leaving the queue."""
+    house = House().served()
+    kept = house.say("Is anybody there?")
+    closed = msgspec.structs.replace(house.record.conversation, phase=Idle(house.now))
+    house.visit.set(conversation=closed)
+    event = house.say("ok, thanks")
+    assert house.effects[-1] == Say("chat.thanked", reply_to=event)
+    assert [one.event_id for one in house.record.conversation.held] == [kept]
+
+
 @pytest.mark.parametrize("words", ["Thanks. It is broken again!", "Thank you Mei", "ok", "bye"])
 def test_any_other_message_requests_an_agent(words: str) -> None:
     house = after_a_chat()
