@@ -207,7 +207,7 @@ def slip(visit: Visit, text: str) -> Malformed | None:
 
     For a setting: its verb with at most one word, or an action and one word ("lang fr", "queue
     set"). "From Berlin" looks the same, so the report says how to send it to an agent after all.
-    For other commands a single word: "rate" after a chat, or a verb with a typing error.
+    For other commands a single word: "rate" after a chat, "login", or one with a typing error.
     """
     login, words = like_login(visit, text), _split(unended(text.split()))
     if login is not None or not words[0] or "\n" in text.strip():
@@ -216,9 +216,9 @@ def slip(visit: Visit, text: str) -> Malformed | None:
     if verb is None:
         near = _typo(words[0]) if alone else None
         return None if near is None else Malformed("undelivered.near_command", near, bare=True)
-    acts = not alone and _action_of(words[1]) in {"set", "show", "reset"}
-    unrated = verb == "rate" and alone and visit.record.conversation.last_session is not None
-    if unrated or (COMMANDS[verb].setting and len(words) <= (3 if acts else 2)):
+    most = 3 if not alone and _action_of(words[1]) in {"set", "show", "reset"} else 2
+    about = {"rate": visit.record.conversation.last_session, "login": visit.rules.seal}.get(verb)
+    if (alone and about is not None) or (COMMANDS[verb].setting and len(words) <= most):
         return Malformed(f"usage.{verb}", verb, bare=True)
     return None
 

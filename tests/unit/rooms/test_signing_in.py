@@ -89,6 +89,15 @@ def test_login_without_arguments_is_not_redacted(text: str) -> None:
     assert said.key in {"usage.login", "command.unknown_near"}
 
 
+@pytest.mark.parametrize("text", ["login", "登录", "Login."])
+def test_login_alone_is_explained_and_goes_to_no_agent(text: str) -> None:
+    house = House(TAKING).served()
+    event_id = house.say(text)
+    assert house.reported == {event_id: "undelivered.like_command"}
+    event_id = (house := House().served()).say(text)
+    assert house.carried == [event_id], "nobody can log in there"
+
+
 @pytest.mark.parametrize("text", ["!wc login ada", "!wc login a b c", "!wc lgin a b"])
 def test_a_malformed_login_that_may_hold_a_password_is_redacted(text: str) -> None:
     house = House(TAKING).served()
