@@ -549,7 +549,8 @@ def _start(visit: Visit, call: Call) -> None:
 
 def _retry(visit: Visit, call: Call) -> None:
     """Resend the message replied to, else the newest one, with `all` every one; latest wording."""
-    waiting = [one.event_id for one in visit.record.undelivered if not one.again]
+    known = visit.record.undelivered
+    waiting = [one.event_id for one in known if not (one.again or (one.private and call.words))]
     wanted = [one for one in waiting if newest(visit.record, one) == one]
     if not call.words:
         wanted = wanted[-1:]

@@ -317,6 +317,8 @@ class Undelivered(Value, frozen=True):
     """True if a later message was delivered: a read receipt for this one would go back."""
     again: bool = False
     """True while it is being sent again."""
+    private: bool = False
+    """True if it may hold a password, or words about an agent: `retry all` leaves it out."""
 
 
 class OwnLogin(Value, frozen=True):

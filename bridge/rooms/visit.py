@@ -239,8 +239,10 @@ class Visit(msgspec.Struct, eq=False):
             return
         self.effects.append(effect)
         if isinstance(effect, model.Reported):
-            note = _reported if can_be_sent_again(effect.key) else forgotten
-            self.record = note(self.record, effect.event_id)
+            if can_be_sent_again(effect.key):
+                self.record = _reported(self.record, effect)
+            else:
+                self.record = forgotten(self.record, effect.event_id)
             self._tell_arrived()
 
     def _tell_arrived(self, latest: EventId | None = None) -> None:
@@ -298,6 +300,8 @@ _HOPELESS = frozenset(
     | {f"result.{code}" for code, row in RESULTS.items() if not row.resend}
 )
 """Text keys of failures for which sending again cannot help, at WebChat or in the bridge."""
+_PRIVATE = frozenset({"undelivered.like_login", "undelivered.with_rating"})
+"""Text keys of messages that may hold a password, or words about an agent."""
 _SEALED = ("unreadable.no_key", "unreadable.unknown_device")
 """Text keys of events that may become decryptable; a key that was withheld is not sent later."""
 
@@ -336,9 +340,10 @@ def _delivered(record: RoomRecord, event_id: EventId) -> RoomRecord:
     return replace(record, read_up_to=event_id, undelivered=(*passed, *notes[place + 1 :]))
 
 
-def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
+def _reported(record: RoomRecord, told: model.Reported) -> RoomRecord:
+    event_id, private = told.event_id, told.key in _PRIVATE
     known, record = undelivered(record, event_id), forgotten(record, event_id)
-    note = Undelivered(event_id, passed=known is not None and known.passed)
+    note = Undelivered(event_id, passed=known is not None and known.passed, private=private)
     return replace(record, undelivered=(*record.undelivered, note)[-KEPT_UNDELIVERED:])
 
 

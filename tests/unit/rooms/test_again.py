@@ -259,6 +259,18 @@ async def test_retry_all_sends_all_in_order_with_one_answer() -> None:
     assert told(world)[2:] == [("again.delivered_all", None)], "one sentence for both"
 
 
+async def test_retry_all_leaves_out_what_may_be_a_password() -> None:
+    world = await chat()
+    world.around.rules = msgspec.structs.replace(world.around.rules, seal=lambda *_: b"")
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"), word(world, "login ada s3cret", "$2"))
+        await happens(engine, command(world, "retry all"))
+        assert world.link.texts(ROOM) == ["one", "one"]
+        await happens(engine, react(world, "$2"))
+    assert world.link.texts(ROOM)[2:] == ["login ada s3cret"], "its own hint says so"
+
+
 async def test_retry_all_reports_arrivals_after_the_rest_was_refused_again() -> None:
     world = await chat()
     world.link.answers.extend([REFUSED, REFUSED, Reply(110, 1), REFUSED])
