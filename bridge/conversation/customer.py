@@ -258,6 +258,7 @@ def call_back(turn: Turn) -> None:
     elif offered is None:
         queue.wish_callback(turn, turn.policy.queue_id)
         queue.request_chat(turn)
+        turn.say("callback.noted")
     else:
         queue.promise_callback(turn, offered)
 

@@ -488,7 +488,7 @@ def test_callback_without_a_request_asks_at_once() -> None:
     """It becomes a callback only if no agent is there."""
     scene = Scene()
     scene.call_back()
-    assert scene.frames == [ASK]
+    assert (scene.frames, scene.notices) == ([ASK], ["callback.noted"])
     scene.reply(NOBODY)
     assert scene.card == ["result.-5", "callback.promised"]
     scene.later(10 * MINUTE)
