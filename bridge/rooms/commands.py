@@ -500,9 +500,8 @@ def _help(visit: Visit, call: Call) -> None:
     """Answer in five lines with what makes sense now, or with `all` list every command."""
     conversation, rules = visit.record.conversation, visit.rules
     phase, ended = conversation.phase, ended_at(conversation)
-    policy = rules.policy_for(visit.record)
     waiting = isinstance(phase, model.Waiting) and not hidden(phase)
-    idle = inviting("help.idle", policy)
+    idle = inviting("help.idle", policy := rules.policy_for(visit.record))
     now, verbs = idle, ["start", "lang", "history", "help"]
     if call.words:
         mine = (verb for verb, row in COMMANDS.items() if call.admin or not row.for_admins(()))
@@ -510,8 +509,8 @@ def _help(visit: Visit, call: Call) -> None:
     elif hides(rules, visit.record):
         now, verbs[:3] = "encrypting.needed", ("status", "lang")
     elif isinstance(phase, model.Chatting):
-        first = "human" if phase.robot and not policy.paused else "status"
-        now, verbs[:3] = "help.chatting", (first, "close", "transcript")
+        asks = "human" if phase.robot and not policy.paused else "status"
+        now, verbs[:3] = "help.chatting", (asks, "close", "transcript")
     elif waiting or unseen_callback(conversation) is not None:
         now, verbs[:2] = "help.waiting", ("cancel", "status")
         if not (policy.paused or callback_wanted(conversation)):
@@ -521,7 +520,8 @@ def _help(visit: Visit, call: Call) -> None:
     elif conversation.callback is not None:  # nobody was there
         verbs[1] = "callback"
     elif ended is not None and visit.now - ended < cards.FRESH:
-        verbs[:2] = "rate", "transcript"
+        first = 0 if idle == "help.idle" else 1  # "to reach an agent:"
+        verbs[first : first + 2] = "rate", "transcript"
     elif call.elsewhere:
         now = "room.elsewhere"
     now = idle if policy.paused else now

@@ -88,6 +88,7 @@ def helped(house: House, text: str = "!wc help") -> str:
         (ROBOT, {}, "human close transcript"),
         (ROBOT, {"paused": True}, "status close transcript"),
         (OVER, {}, "rate transcript history"),
+        (OVER, {"start": "on_command"}, "start rate transcript"),
     ],
 )
 @pytest.mark.parametrize("direct", [True, False])
