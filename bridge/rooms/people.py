@@ -348,7 +348,8 @@ def entered(
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
-        visit.say("encrypting.needed")
+        if not words_came:  # else the reply to them says the same
+            visit.say("encrypting.needed")
     elif moving is None:
         link = address(other) if visit.record.direct else ""
         _greet(visit, link, words_came=words_came)

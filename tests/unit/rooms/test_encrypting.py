@@ -74,6 +74,14 @@ def test_a_clear_room_is_told_what_to_do_and_carries_nothing() -> None:
     assert house.record.conversation.number == 0
 
 
+def test_a_clear_room_is_told_once_what_to_do_if_words_came_with_the_invitation() -> None:
+    house = House(DEMANDED)
+    house.invite()
+    hears(house, "hello", encrypted=False)
+    house.enter(CLEAR)
+    assert house.notices == [], "the words are answered when they are read after that"
+
+
 def test_a_room_is_welcomed_once_it_is_encrypted() -> None:
     house = House(DEMANDED)
     house.invite()
