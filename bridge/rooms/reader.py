@@ -550,15 +550,16 @@ class Reader:
             visit.undo(mark)
             self.bury(visit, row, type(error).__name__)
 
-    def is_redacted(self, row: InputRow, waiting: Iterable[InputRow]) -> bool:
-        """True if a waiting input redacts this one's event: the customer took it back in time."""
-        about = b'"%s"' % str(row.key).encode()
+    def is_redacted(self, visit: Visit, row: InputRow, waiting: Iterable[InputRow]) -> bool:
+        """True if a waiting input redacts this one's event, or the message that it has edited."""
+        about = [row.key, *(old for old, new in visit.record.corrections if new == row.key)]
+        named = [b'"%s"' % str(one).encode() for one in about]
         for one in waiting:
-            if about in one.body and b'"m.room.redaction"' in one.body:
+            if b'"m.room.redaction"' in one.body and any(name in one.body for name in named):
                 stored = load_input(one.body)
                 if isinstance(stored, MatrixEvent):
                     meaning = self.around.matrix.interpret(stored.raw)
-                    if isinstance(meaning, Withdrew) and meaning.target == row.key:
+                    if isinstance(meaning, Withdrew) and meaning.target in about:
                         return True
         return False
 

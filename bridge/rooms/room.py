@@ -417,7 +417,7 @@ class Room:
                 self._busy = False
             if self.behind:  # the visit was perhaps made from a commit that failed
                 return False
-            if row is not None and self._reader.is_redacted(row, self._inputs.values()):
+            if row is not None and self._reader.is_redacted(visit, row, self._inputs.values()):
                 visit = self._visit()  # what was made of it is dropped; the redaction follows
             if not self._handled(visit, row):
                 return True

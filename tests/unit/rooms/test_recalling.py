@@ -206,6 +206,30 @@ async def test_a_message_redacted_while_it_waits_for_its_key_is_not_sent(
     assert world.link.texts(ROOM) == ["word 3", 'no "m.room.redaction" of "$3"']
 
 
+def edited(world: ReadingWorld, event_id: str, target: str) -> Event:
+    new = {"m.new_content": {"msgtype": "m.text", "body": "secret"}}
+    about = relation(rel_type="m.replace", event_id=target) | new
+    return world.message(event_id, msgtype="m.text", body="* secret", **about)
+
+
+async def test_a_correction_of_a_message_that_is_redacted_already_is_not_sent() -> None:
+    """After a stop of the bridge: the homeserver delivers all three at once, the first empty."""
+    world = ReadingWorld(ENGLISH)
+    await world.chatting()
+    empty = world.real("m.room.message", "$1", {})
+    empty[2]["unsigned"] = {"redacted_because": {}}
+    async with world.running() as engine:
+        await engine.accept_events([empty, edited(world, "$2", "$1"), redaction(world, "$3", "$1")])
+        await quiet()
+        await engine.accept_events([word(world, "$4", "hello")])
+        await quiet()
+        await engine.accept_events([edited(world, "$5", "$4"), redaction(world, "$6", "$4")])
+        await quiet()
+    first, then = world.link.texts(ROOM)
+    assert first == "hello"
+    assert then.startswith("(took back a message")
+
+
 async def test_recall_knows_when_a_message_was_sent_and_whether_it_was_a_command() -> None:
     """Its time decides whether the current agent has seen it."""
     world = ReadingWorld(ENGLISH)
