@@ -505,9 +505,11 @@ def _read_rating(visit: Visit, card: OurCard, words: str, *, reply: bool) -> mod
         label = _trimmed(name)
         whole = text.casefold() == label.casefold()
         rest = "" if whole else text[len(label) :]
-        begins = text.casefold().startswith(label.casefold()) and (not rest or rest[0] in _PAUSES)
-        if number in card.choices and (whole or (reply and begins)):
-            return make_rating(visit, card, number, rest.strip(_EDGES))
+        beside, begins = rest.strip(_EDGES), text.casefold().startswith(label.casefold())
+        comment = reply and rest[:1] in _PAUSES
+        thanked = rest[:1] in _EDGES and is_thanks(beside)
+        if number in card.choices and (whole or (begins and (comment or thanked))):
+            return make_rating(visit, card, number, beside)
     for found, beside in _marks(text, reply=reply):
         value = _rating_in(found, card)
         if value is not None:
