@@ -193,7 +193,9 @@ def register(files: Files, *, rotate: bool) -> None:
     }
     if files.update and (values := values | _further_secrets(config, rotate=rotate)):
         fill_secrets(files.config, values)
-    click.echo(f"Wrote {files.registration}.")
+    same = "is unchanged: a homeserver that has loaded it needs no restart"
+    changed = registration != earlier
+    click.echo(f"Wrote {files.registration}." if changed else f"{files.registration} {same}.")
     if values and files.update:
         *first, last = (render_path(path if path == API_SECRET else path[-1:]) for path in values)
         names = f"{', '.join(first)} and {last}" if first else last
@@ -203,10 +205,11 @@ def register(files: Files, *, rotate: bool) -> None:
             f"{files.config} was not changed (-n): copy as_token and hs_token from"
             f" {files.registration} into its section appservice."
         )
-    click.echo(
-        f"Next: list {files.registration} in the homeserver's app_service_config_files and"
-        " restart the homeserver, and the bridge if it is running."
-    )
+    if changed:
+        click.echo(
+            f"Next: list {files.registration} in the homeserver's app_service_config_files and"
+            " restart the homeserver, and the bridge if it is running."
+        )
 
 
 def _further_secrets(config: Config, *, rotate: bool) -> dict[KeyPath, str]:

@@ -66,8 +66,12 @@ def test_a_second_call_changes_nothing(folder: Folder) -> None:
     folder.write()
     register(folder)
     before = folder.config.read_bytes(), folder.registration.read_bytes()
-    assert register(folder).exit_code == 0
+    result = register(folder)
+    assert result.exit_code == 0
     assert (folder.config.read_bytes(), folder.registration.read_bytes()) == before
+    assert result.stdout == (
+        f"{folder.registration} is unchanged: a homeserver that has loaded it needs no restart.\n"
+    )
 
 
 def test_rotate_draws_new_tokens_and_keeps_the_senders_name(folder: Folder) -> None:
