@@ -235,7 +235,14 @@ def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
 @click.command()
 @on_config
 @json_option
-@click.option("-n", "--limit", default=50, type=click.IntRange(1, 10_000), show_default=True)
+@click.option(
+    "-n",
+    "--limit",
+    default=50,
+    type=click.IntRange(1, 10_000),
+    show_default=True,
+    help="Maximum number of rows.",
+)
 @click.argument("room_id", required=False)
 def changes(config: Config, room_id: str | None, limit: int, *, as_json: bool) -> None:
     """Print the audit trail of a room or of all: who changed what, when and how, newest first."""

@@ -113,7 +113,10 @@ def _default(key: Key) -> str:
 COMMAND_LINE = f"""\
 # Every command
 
-{WRITTEN}Exit codes and signals: [for operators](operators.md#exit-codes). All commands take `-h`.
+{WRITTEN}Exit codes and signals: [for operators](operators.md#exit-codes).
+
+All commands take `-h`. Those that read the configuration take `-c` (`--config`), before or after
+their name. The tables below leave both out.
 """
 
 
@@ -129,6 +132,8 @@ def _command(path: tuple[str, ...], command: click.Command) -> Iterator[str]:
     about = " ".join((command.help or "").split())
     yield f"\n## {' '.join([*path, *values])}\n\n{escaped(about)}\n"
     options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
+    if len(path) > 1:  # the page's head has it for all
+        options = [one for one in options if one.name != "config"]
     rows = [_option(one, context) for one in options if one.get_help_record(context) is not None]
     if rows:
         yield "\n" + _table("flag", "default", rows)
@@ -142,9 +147,10 @@ def _option(option: click.Option, context: click.Context) -> tuple[str, str, str
     flags = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
     kind = option.type.choices if isinstance(option.type, click.Choice) else ()
     default = option.get_default(context) if option.show_default else None
+    about, _, written = (option.help or "").removesuffix("]").partition("  [default: ")
     told = "" if default in (None, (), False) else f"`{default}`"
     allowed = f" One of {', '.join(f'`{one}`' for one in kind)}." if kind else ""
-    return flags, told, escaped(option.help or "") + allowed
+    return flags, f"`{written}`" if written else told, escaped(about) + allowed
 
 
 # --- docs/commands.md -----------------------------------------------------------------------------
