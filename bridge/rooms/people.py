@@ -589,7 +589,8 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
         alone = not _has_company(visit)
         if record.direct and not alone:
             visit.set(direct=False, was_direct=True)
-            visit.say("room.shared")
+            if record.greet_at is None:  # else the greeting says it
+                visit.say("room.shared")
         elif alone and not record.direct and any(one.user == record.customer for one in there):
             visit.set(direct=True)
             bare = record.host == visit.rules.bot

@@ -326,6 +326,15 @@ def test_a_direct_chat_that_somebody_joins_becomes_shared() -> None:
     assert not house.record.direct
 
 
+def test_who_joins_before_the_greeting_is_not_announced_before_it() -> None:
+    house = House()
+    house.invite()
+    people.entered(house.visit, Entered(direct=True, people=(Person(ADA),)), Standing.ADMIN)
+    house.receive(MemberJoined(BOB, "Bob"))
+    house.silence()
+    assert house.notices == ["room.welcome_shared"]
+
+
 def test_a_shared_chat_becomes_direct_again_once_its_customer_is_alone() -> None:
     house = direct()
     for _ in range(2):
