@@ -244,7 +244,7 @@ async def list_changes(around: Surroundings, record: RoomRecord, order: TellChan
     # Settings changed together share a line.
     by_whom = groupby(changes, lambda one: (one.at, one.actor, rules.way(record, one.way)))
     lines = [
-        f"{clock_time(language, at, zone)} · {who} ({way}) · {'; '.join(map(_line, found))}"
+        f"{clock_time(language, at, zone)} · {who} · {way} · {'; '.join(map(_line, found))}"
         for (at, who, way), found in islice(by_whom, limit)
     ]
     while sum(map(len, lines)) > LONGEST_LIST and len(lines) > 1:

@@ -187,9 +187,9 @@ async def test_audit_lists_the_newest_changes_of_the_room() -> None:
     assert head == "Who changed what here, the latest first:"
     assert len(lines) == 10
     at = "1 Dec 2024, 00:00 UTC"
-    assert lines[0] == f"{at} · {ADA} (room page) · from: – → x; hours: – → x", "one save, one line"
-    assert lines[1] == f"{at} · operator (command line) · start"
-    assert lines[2] == f"{at} · operator (API) · queue: – → 11"
+    assert lines[0] == f"{at} · {ADA} · room page · from: – → x; hours: – → x", "one save, one line"
+    assert lines[1] == f"{at} · operator · command line · start"
+    assert lines[2] == f"{at} · operator · API · queue: – → 11"
     assert len((await asked(world, "!wc audit 2")).splitlines()) == 3
 
 
