@@ -54,6 +54,7 @@ def there(folder: Folder) -> bool:
 
 def test_dry_run_prints_and_changes_nothing(folder: Folder) -> None:
     result = folder.run_here("erase", ADA, "--dry-run")
+    assert "so that an event that arrives again is not delivered twice" in result.stdout
     assert result.exit_code == 0, result.output
     for word in ("rooms", f"request in {ROOM}", "homeserver", "retention.rows"):
         assert word in result.stdout
