@@ -488,7 +488,7 @@ def ordered(visit: Visit, order: Order) -> None:
 def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str, ...]) -> None:
     also = "" if call.event_id else "order.by"
     if also:
-        args |= {"actor": call.by.actor, "way": visit.rules.way(visit.record, call.by.way)}
+        args |= {"actor": call.by.actor, "way": call.by.way}
     visit.ask(model.Say(key, args, reply_to=call.event_id or None, also=also))
 
 

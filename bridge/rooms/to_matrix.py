@@ -368,6 +368,8 @@ class Delivery:
         queue, opens, rating = known.get("queue"), known.get("opens"), known.get("rating")
         if isinstance(wait := known.get("wait"), int):
             known["wait"] = waiting_range(language, 0, wait)
+        if isinstance(way := known.get("way"), str):
+            known["way"] = rules.way(self.record, way)
         if isinstance(rating, int):
             told = self.record.conversation.ratings
             known["rating"] = rating_label(rules, language, told, rating)

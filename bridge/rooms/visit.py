@@ -397,7 +397,7 @@ def audit_order(visit: Visit, by: By, verb: str, words: str) -> None:
     last = visit.effects[-1] if visit.effects else None
     if not (isinstance(last, model.Say) and last.also == "order.by"):
         args: model.Args = {"actor": by.actor, "command": f"{verb} {words}".strip()}
-        visit.say("order.acted", args | {"way": visit.rules.way(visit.record, by.way)})
+        visit.say("order.acted", args | {"way": by.way})
 
 
 def undo_change(visit: Visit, by: By) -> bool:

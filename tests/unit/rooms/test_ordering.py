@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -16,7 +17,7 @@ from bridge.rooms.record import Order, RoomConfigured, RoomSettings, dump_record
 from bridge.rooms.rules import LONGEST_SENTENCE, LONGEST_TEXTS, TEXTS, BadOrder
 from bridge.rooms.store import Change
 from bridge.rooms.visit import LONGEST_UNDONE, MOST_UNDONE
-from bridge.texts import LANGUAGES
+from bridge.texts import LANGUAGES, Texts
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
 from tests.fakes.store import Fault, FlakyStore
@@ -103,7 +104,7 @@ def test_an_order_acts_as_an_admins_command_and_names_its_actor() -> None:
     (said,) = [one for one in house.effects if isinstance(one, Say)]
     assert (said.key, said.also, said.reply_to) == ("config.queue_set", "order.by", None)
     assert said.args["actor"] == "operator"
-    assert said.args["way"] == "API 接口"
+    assert said.args["way"] == "api"
     assert told(house.visit.changes) == [("operator", "api", "queue", "", "1")]
 
 
@@ -187,6 +188,19 @@ async def test_the_engine_carries_out_an_order() -> None:
     assert "config.queue_set\norder.by" in world.matrix.texts(ROOM)
     assert told(await world.store.changes(ROOM)) == [("operator", "api", "queue", "", "1")]
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_an_answer_is_in_one_language_if_that_changes_before_it_is_sent() -> None:
+    world = World()
+    world.speak(Texts())
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        orders = (by_operator(words) for words in ("queue set 1", "lang en"))
+        await asyncio.gather(*(engine.order(ROOM, one) for one in orders))
+        await quiet()
+    endings = [text.splitlines()[-1] for text in world.matrix.texts(ROOM)]
+    assert endings == ["— operator, from outside this room (API)"] * 2
 
 
 @pytest.mark.asyncio
