@@ -27,7 +27,7 @@ from bridge.webchat.codes import LoginType
 from bridge.webchat.http import login_sign
 from tests.unit.link.rig import (
     FAST,
-    RealClock,
+    LoopClock,
     Tokens,
     WildServer,
     eventually,
@@ -229,7 +229,7 @@ async def test_08_handshake_refused(mode: str) -> None:
     """Row 8, in the three ways of reference 3.3: one new login, then the command, written once."""
     async with simulated(handshake_refusal=mode) as simulator:
         tokens = Tokens()
-        tokens.kept[ADA.room_id] = Token(ADA.room_id, LOGIN, "STALE", RealClock().now())
+        tokens.kept[ADA.room_id] = Token(ADA.room_id, LOGIN, "STALE", LoopClock().now())
         async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
             writes = Counter[str]()
 

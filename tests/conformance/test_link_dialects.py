@@ -28,7 +28,7 @@ from tests.unit.link.rig import (
     FAST,
     Events,
     Facts,
-    RealClock,
+    LoopClock,
     Tokens,
     WildServer,
     eventually,
@@ -270,7 +270,7 @@ class Storing(Events):
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
         stored = NewInput(room_id, dump_input(Pushed(received.push)), key=key)
-        self.new += await flow.accept(self._store, [stored], RealClock().now())
+        self.new += await flow.accept(self._store, [stored], LoopClock().now())
         await super().pushed(room_id, key, received)
 
 
@@ -281,7 +281,7 @@ async def test_66_receipt_after_restart(tmp_path: Path) -> None:
     tokens, facts = Tokens(), Facts()
     async with simulated(dialect="2019", resend_seconds=0.1, max_resends=1000) as simulator:
         settings = settings_for(simulator.base_url)
-        async with open_store(url, RealClock()) as store:
+        async with open_store(url, LoopClock()) as store:
             events = Storing(store)
             async with rig(settings, tokens=tokens, facts=facts, events=events) as rigged:
                 rigged.links.keep(ADA)
@@ -294,7 +294,7 @@ async def test_66_receipt_after_restart(tmp_path: Path) -> None:
             new = list(events.new)
         assert _pending(simulator) == 1, "the server still waits for a receipt"
         receipts = len(commands(simulator, 120))
-        async with open_store(url, RealClock()) as store:
+        async with open_store(url, LoopClock()) as store:
             events = Storing(store)
             async with rig(settings, tokens=tokens, facts=facts, events=events) as rigged:
                 rigged.links.keep(ADA)

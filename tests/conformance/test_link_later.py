@@ -13,7 +13,7 @@ from bridge.rooms.ports import CallFailure
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import InitConfig, Preview
 from bridge.webchat.words import split_text
-from tests.unit.link.rig import Facts, RealClock, Rig, Tokens, rig, settings_for
+from tests.unit.link.rig import Facts, LoopClock, Rig, Tokens, rig, settings_for
 from tests.unit.link.simulated import ADA, chat, commands, said, simulated, text
 
 # --- long frames ----------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ async def test_history_in_both_formats(style: str) -> None:
         assert told[0].agent_id == "A00001"
         assert told[0].name == ("Mei" if style == "named" else "")
         assert len({entry.id for entry in whole}) == len(whole)
-        assert all(RealClock().now() - entry.posted < 60_000 for entry in whole)
+        assert all(LoopClock().now() - entry.posted < 60_000 for entry in whole)
 
 
 @pytest.mark.asyncio

@@ -17,7 +17,7 @@ from bridge.link.login import room_key
 from bridge.rooms.engine import Engine
 from bridge.simulator.simulator import Simulator
 from tests.fakes.house import ROOM, World
-from tests.unit.link.rig import Facts, LinkCounts, RealClock, Tokens, eventually, settings_for
+from tests.unit.link.rig import Facts, LinkCounts, LoopClock, Tokens, eventually, settings_for
 from tests.unit.link.simulated import customer, simulated
 from tests.unit.rooms.visits import RULES
 
@@ -31,7 +31,7 @@ async def served(simulator: Simulator) -> AsyncIterator[tuple[World, Engine]]:
     """Run an engine with a room whose customer has sent "one" to an agent."""
     limits = RULES.limits.model_copy(update={"messages_per_minute": 100})
     world = World(rules=msgspec.structs.replace(RULES, policy=FAST, limits=limits))
-    clock = RealClock()
+    clock = LoopClock()
     world.around.clock = clock
     links = Links(
         Shared(

@@ -22,7 +22,7 @@ from bridge.rooms.record import RoomSettings
 from bridge.rooms.store import StoreError
 from tests.unit.config.configs import SMALLEST, load
 from tests.unit.config.test_enterprises import TWO
-from tests.unit.link.rig import Facts, RealClock
+from tests.unit.link.rig import Facts, LoopClock
 
 HOURS = "Mon-Fri 09:00-18:00 Asia/Shanghai"
 
@@ -76,7 +76,7 @@ def test_settings_of_what_the_call_centre_learns_of_customers(tmp_path: Path) ->
         link = link_settings_of(config)
         login = link.server.login
         assert (login.portrait, login.ip) == ("https://h/{room_key}", "203.0.113.9")
-        rules = rules_of(config, users_of(config), Learnt(link, Facts(), RealClock()))
+        rules = rules_of(config, users_of(config), Learnt(link, Facts(), LoopClock()))
         assert (rules.policy.brand, rules.policy.tracks) == ("element", "[]")
         assert rules.long_voices() is long_voices
 

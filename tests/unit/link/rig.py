@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
@@ -24,6 +23,7 @@ from bridge.link.settings import LinkSettings, Timing
 from bridge.rooms.ports import Account, Blob
 from bridge.rooms.store import StoreError, Token
 from bridge.webchat.frames import Command, Received, Reply
+from tests.fakes.clock import START
 
 FAST = Timing(
     connect=5.0,
@@ -105,9 +105,11 @@ async def nothing() -> None:
     """A `before_write` that has nothing to store."""
 
 
-class RealClock:
+class LoopClock:
+    """Implements `ports.Clock` by the event loop's time."""
+
     def now(self) -> int:
-        return time.time_ns() // 1_000_000
+        return START + round(asyncio.get_running_loop().time() * 1000)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -240,7 +242,7 @@ async def rig(
             tokens=tokens,
             facts=facts,
             metrics=counts,
-            clock=RealClock(),
+            clock=LoopClock(),
             rng=random.Random(1),  # noqa: S311 - jitter
         )
     )

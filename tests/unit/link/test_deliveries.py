@@ -23,7 +23,7 @@ from bridge.link.link import LONGEST_ID, MOST_NOTES, MOST_WAITING, Deliveries, S
 from bridge.link.socket import Budget, Wire
 from bridge.webchat.frames import Ignored, RatingPushed, Received
 from tests.fakes.clock import quiet
-from tests.unit.link.rig import Events, RealClock, account, eventually
+from tests.unit.link.rig import Events, LoopClock, account, eventually
 
 ROOM = account().room_id
 
@@ -59,7 +59,7 @@ class Stage:
             budget=self.budget,
             events=self.events,
             turns=asyncio.Semaphore(at_once),
-            clock=RealClock(),
+            clock=LoopClock(),
             backoff=lambda: Backoff(0.001, 0.002, random.Random(1)),  # noqa: S311 - jitter
             epoch="epoch",
             ordinals=itertools.count(1),

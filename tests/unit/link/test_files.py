@@ -30,7 +30,7 @@ from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import Token
 from bridge.webchat.codes import UploadMode
 from bridge.webchat.http import Endpoints
-from tests.unit.link.rig import FAST, Facts, RealClock, WildServer, blob, settings_for
+from tests.unit.link.rig import FAST, Facts, LoopClock, WildServer, blob, settings_for
 
 Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LIMIT = 100_000
@@ -291,7 +291,7 @@ async def uploading(
         settings = settings_for(server.base_url, upload_mode=mode, timing=timing)
         http, facts = Http(settings.timing, None), Facts()
         async with http.running():
-            learnt = Learnt(settings, facts, RealClock())
+            learnt = Learnt(settings, facts, LoopClock())
             yield Uploads(settings, Endpoints(server.base_url), http, learnt), server, facts
 
 
@@ -590,7 +590,7 @@ async def test_an_upload_is_not_read_ahead_of_the_server() -> None:
         http = Http(settings.timing, None)
         async with http.running(), asyncio.TaskGroup() as tasks:
             uploads = Uploads(
-                settings, Endpoints(base_url), http, Learnt(settings, Facts(), RealClock())
+                settings, Endpoints(base_url), http, Learnt(settings, Facts(), LoopClock())
             )
             task = tasks.create_task(uploads.upload(TOKEN, Blob(chunks(), None, "a/b")))
             await asyncio.sleep(0.3)

@@ -26,7 +26,7 @@ from bridge.link.http_client import (
 )
 from bridge.rooms.store import StoreError
 from tests.fakes.clock import leap
-from tests.unit.link.rig import FAST, Facts, RealClock, account, settings_for
+from tests.unit.link.rig import FAST, Facts, LoopClock, account, settings_for
 
 ADA = Visitor("@ada:example.org")
 FORBIDDEN = 403
@@ -36,7 +36,7 @@ def door(blacklist: float = 600.0, facts: Facts | None = None) -> Door:
     timing = replace(FAST, blacklist=blacklist)
     settings = settings_for("http://crm/webchat", timing=timing, login_count=1, login_seconds=0.05)
     http = Http(timing, None)
-    return Door(settings, http, facts or Facts(), RealClock())
+    return Door(settings, http, facts or Facts(), LoopClock())
 
 
 @pytest.mark.asyncio

@@ -10,7 +10,7 @@ import structlog
 from bridge.link.settings import LEAST_FRAME, TOMCAT_LIMIT, UNANSWERED_BEATS, Feature, Learnt
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import Dialect
-from tests.unit.link.rig import Facts, RealClock, eventually, settings_for
+from tests.unit.link.rig import Facts, LoopClock, eventually, settings_for
 
 URL = "http://crm.example.org/webchat"
 
@@ -36,7 +36,7 @@ class FlakyFacts(Facts):
             raise StoreError("down")
 
 
-class NoWaiting(RealClock):
+class NoWaiting(LoopClock):
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -29,12 +28,13 @@ from bridge.webchat.frames import (
     SendMessage,
     Text,
 )
+from tests.fakes.clock import HurriedLoop
 from tests.unit.link.rig import (
     FAST,
     Events,
     Facts,
     LinkCounts,
-    RealClock,
+    LoopClock,
     Rig,
     Tokens,
     WildServer,
@@ -163,7 +163,9 @@ async def test_loss_is_not_brief_if_the_process_was_suspended(
         await rigged.events.until(lambda: len(rigged.events.brief) == 1)
         await opened[-1].close()
         await rigged.events.until(lambda: len(rigged.events.brief) == 2)
-        time.sleep(1.0)  # noqa: ASYNC251 - that is what is tried
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, HurriedLoop)
+        loop.leap(1.0)  # suspended
         await opened[-1].close()
         await rigged.events.until(lambda: len(rigged.events.brief) == 3)
     assert rigged.events.brief == [False, True, False]
@@ -455,7 +457,7 @@ async def test_before_running_nothing_works() -> None:
             tokens=Tokens(),
             facts=Facts(),
             metrics=LinkCounts(),
-            clock=RealClock(),
+            clock=LoopClock(),
         )
     )
     with pytest.raises(CallFailure, match="not running"):
@@ -567,7 +569,7 @@ async def test_404_at_the_handshake_costs_a_login_only_after_a_while() -> None:
 
     async with WildServer(handshake=missing).running() as server:
         tokens = Tokens()
-        stored = Token(ADA.room_id, f"mx-{room_key(ADA.room_id)}", "STORED", RealClock().now())
+        stored = Token(ADA.room_id, f"mx-{room_key(ADA.room_id)}", "STORED", LoopClock().now())
         tokens.kept[ADA.room_id] = stored
         async with rig(settings_for(server.base_url), tokens=tokens) as rigged:
             rigged.links.keep(ADA)
@@ -661,7 +663,7 @@ async def test_many_links_open_and_come_back() -> None:
                 tokens=Tokens(),
                 facts=Facts(),
                 metrics=counts,
-                clock=RealClock(),
+                clock=LoopClock(),
             )
         )
         async with links.running(events):
@@ -682,7 +684,7 @@ async def test_links_that_are_not_running_hold_nothing() -> None:
             tokens=Tokens(),
             facts=Facts(),
             metrics=LinkCounts(),
-            clock=RealClock(),
+            clock=LoopClock(),
         )
     )
     assert links._links == {}

@@ -31,7 +31,7 @@ from tests.unit.link.rig import (
     FAST,
     Facts,
     LinkCounts,
-    RealClock,
+    LoopClock,
     WildServer,
     account,
     eventually,
@@ -48,7 +48,7 @@ DAY = 24 * 3_600_000
 async def logging_in(
     settings: LinkSettings, store: TokenStore | None = None
 ) -> AsyncIterator[tuple[Logins, Door, LinkCounts]]:
-    http, clock, counts = Http(settings.timing, None), RealClock(), LinkCounts()
+    http, clock, counts = Http(settings.timing, None), LoopClock(), LinkCounts()
     door = Door(settings, http, Facts(), clock)
     async with http.running():
         logins = Logins(
@@ -79,7 +79,7 @@ async def test_token_of_a_login_has_its_client_id_name_and_time() -> None:
         token = await logins.login(ADA)
         assert (token.value, token.client_id) == ("T", "C")
         assert token.login_name == f"mx-{room_key(ADA.room_id)}"
-        assert abs(token.issued - RealClock().now()) < 5000
+        assert abs(token.issued - LoopClock().now()) < 5000
         assert door.trouble == ""
     assert "T" not in repr(token).replace("Token", "")
 
@@ -333,7 +333,7 @@ async def test_blank_login_name_is_refused_without_asking() -> None:
 
 @pytest.mark.asyncio
 async def test_token_is_used_unless_it_is_aged_or_of_another_login() -> None:
-    server, store, now = WildServer(), KeptTokens(), RealClock().now()
+    server, store, now = WildServer(), KeptTokens(), LoopClock().now()
     async with server.running(), logging_in(settings_for(server.base_url), store) as (logins, _, _):
         name = f"mx-{room_key(ADA.room_id)}"
         have, stored = (Token(ADA.room_id, name, value, now) for value in ("have", "stored"))
@@ -353,7 +353,7 @@ async def test_token_is_used_unless_it_is_aged_or_of_another_login() -> None:
 
 @pytest.mark.asyncio
 async def test_a_token_is_kept_with_its_cookies_and_forgotten_with_them() -> None:
-    store, server, now = MemoryStore(), WildServer(), RealClock().now()
+    store, server, now = MemoryStore(), WildServer(), LoopClock().now()
     name = f"mx-{room_key(ADA.room_id)}"
     token = Token(ADA.room_id, name, "SECRET", now, "client", "SERVERID=n1; JSESSIONID=x")
     await store.save_token(token)

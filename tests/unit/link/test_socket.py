@@ -42,7 +42,7 @@ from bridge.webchat.protocol import Answered, Protocol
 from tests.unit.link.rig import (
     FAST,
     Facts,
-    RealClock,
+    LoopClock,
     Rig,
     WildServer,
     answer_everything,
@@ -309,7 +309,7 @@ class Socket:
 
     def __init__(self, longest: int = 8000) -> None:
         settings = settings_for("http://crm/webchat", max_frame_bytes=longest)
-        self.learnt = Learnt(settings, Facts(), RealClock())
+        self.learnt = Learnt(settings, Facts(), LoopClock())
         self.kinds: list[str] = []
         self.handed: list[Received | Ignored] = []
         self.sent: list[bytes] = []
@@ -319,7 +319,7 @@ class Socket:
             Token(ADA.room_id, "ada", "T", 0),
             settings=settings,
             learnt=self.learnt,
-            clock=RealClock(),
+            clock=LoopClock(),
             ping_after=30.0,
             unheard=self.kinds.append,
             pulse=Pulse(),

@@ -23,7 +23,7 @@ from bridge.rooms.store import StoreError, Token
 from tests.unit.link.rig import (
     FAST,
     Facts,
-    RealClock,
+    LoopClock,
     Rig,
     Tokens,
     WildServer,
@@ -87,7 +87,7 @@ def rooms(count: int) -> list[Account]:
 
 
 def with_old_tokens(who: Sequence[Account], tokens: Tokens) -> Tokens:
-    now = RealClock().now()
+    now = LoopClock().now()
     for one in who:
         tokens.kept[one.room_id] = Token(one.room_id, f"mx-{room_key(one.room_id)}", "old", now)
     return tokens
