@@ -105,7 +105,7 @@ async def test_receipts_recover_messages_missing_in_the_history(
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("seconds", "unsure"), [(0.0, 1), (link.BRIEF, 0)])
+@pytest.mark.parametrize(("seconds", "unsure"), [(0.01, 1), (link.BRIEF, 0)])
 async def test_loss_is_announced_if_the_server_has_no_history(
     monkeypatch: pytest.MonkeyPatch, seconds: float, unsure: int
 ) -> None:

@@ -22,10 +22,9 @@ from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.login import room_key
 from bridge.rooms.engine import Engine
-from bridge.rooms.surroundings import SystemClock
 from bridge.simulator.simulator import Simulator
 from tests.fakes.house import World
-from tests.unit.link.rig import FAST, Facts, LinkCounts, Tokens, eventually, settings_for
+from tests.unit.link.rig import FAST, Facts, LinkCounts, LoopClock, Tokens, eventually, settings_for
 from tests.unit.link.simulated import simulated
 from tests.unit.rooms.visits import BOT, RULES
 
@@ -41,8 +40,8 @@ async def call_centre() -> AsyncIterator[tuple[World, Engine, Simulator]]:
     limits = RULES.limits.model_copy(update={"rooms_per_user": 100, "new_rooms_per_hour": 100})
     rules = msgspec.structs.replace(RULES, limits=limits)
     world = World(rules=rules)
-    world.around.clock = SystemClock()
-    async with simulated(login_limit=COUNT, login_window=WINDOW) as simulator:
+    world.around.clock = LoopClock()
+    async with simulated(login_limit=COUNT, login_window=WINDOW - 0.01) as simulator:
         timing = replace(FAST, turn_noticed=0.1, turn_again=0.1, release=60.0, connect=30.0)
         links = Links(
             Shared(
@@ -52,7 +51,7 @@ async def call_centre() -> AsyncIterator[tuple[World, Engine, Simulator]]:
                 tokens=Tokens(),
                 facts=Facts(),
                 metrics=LinkCounts(),
-                clock=SystemClock(),
+                clock=LoopClock(),
                 rng=random.Random(1),  # noqa: S311 - jitter
             )
         )
@@ -106,6 +105,7 @@ async def test_new_customer_gets_the_next_login_when_all_are_used() -> None:
         for who, number in itertools.product(("mallory", "trudy", "eve"), range(14)):
             rooms.append(RoomId(f"!{who}{number}:example.org"))
             await write(world, engine, rooms[-1], UserId(f"@{who}:example.org"))
+            await asyncio.sleep(0.01)  # so that the places of the window get free one by one
         await eventually(lambda: len(logged_in(simulator, *rooms)) == COUNT)
         await write(world, engine, HERS, ALICE)
         await eventually(lambda: "queue.turn" in said(world, HERS))
