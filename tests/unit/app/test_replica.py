@@ -224,7 +224,7 @@ async def test_replicas_report_to_one_another(start: Start) -> None:
     await until(shared(one, other))
 
     async def told(report: str) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while [said for _, said in await one.store.reports()] != [report]:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
@@ -234,7 +234,7 @@ async def test_replicas_report_to_one_another(start: Start) -> None:
     # A replica that the others forgot as dead reports again.
     async with other.writer:
         await until(shared(one))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await one.store.reports():  # noqa: ASYNC110 - a database's doing
                 await asyncio.sleep(0.02)
     await told("news")
@@ -403,7 +403,7 @@ async def test_shards_lost_between_heartbeat_and_taking_are_not_served(
         if not done.is_set():
             one.writer.drop()
             theirs: set[int] = set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while theirs != ours:
                     theirs |= await other.shards.take(ours - theirs)
             done.set()

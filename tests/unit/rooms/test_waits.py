@@ -246,7 +246,7 @@ class Hung(MemoryStore):
 async def test_a_stop_does_not_wait_for_a_hung_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surroundings, "LAST_SAVE", 0.01)
     world = World(Hung())
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         keeping = tasks.create_task(world.around.waits.keep(world.around))
         await quiet()
         waited(world.around.waits, 100, 1)
