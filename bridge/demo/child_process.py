@@ -19,6 +19,7 @@ import secrets
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +157,10 @@ _LINUX = 32_768, 60_999
 _LOWEST = 10_000
 """Lowest port that is preferred: above common development servers."""
 _TRIES = 200
+_KEPT = 100
+"""Ports that stay reserved: the last ones."""
+_RESERVED: deque[socket.socket] = deque()
+"""Sockets with the reserved ports' names, which end with the process."""
 
 
 def free_port() -> int:
@@ -187,6 +192,20 @@ def _is_free(port: int) -> bool:
             probe.bind(("127.0.0.1", port))
         except OSError:
             return False
+    return sys.platform != "linux" or _reserve(port)
+
+
+def _reserve(port: int) -> bool:
+    """Keep other callers, of other processes too, from a port whose server does not listen yet."""
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        mark.bind(f"\0matrix-webchat port {port}")
+    except OSError:
+        mark.close()
+        return False
+    _RESERVED.append(mark)
+    if len(_RESERVED) > _KEPT:
+        _RESERVED.popleft().close()
     return True
 
 

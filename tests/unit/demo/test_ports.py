@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,14 @@ def test_no_outgoing_connection_gets_a_free_port() -> None:
             with socket.create_connection(address) as client:
                 given.append(client.getsockname()[1])
     assert all(free_port() < min(given) for _ in range(50))
+
+
+def test_a_port_is_given_once_before_a_server_listens_on_it() -> None:
+    """A server takes seconds until it listens; test processes start servers side by side."""
+    port = free_port()
+    assert not child_process._is_free(port)
+    asked = f"from bridge.demo.child_process import _is_free; print(_is_free({port}))"
+    assert subprocess.check_output([sys.executable, "-c", asked]) == b"False\n"  # noqa: S603
 
 
 def test_a_server_can_listen_on_a_free_port() -> None:
