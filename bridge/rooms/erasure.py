@@ -179,8 +179,8 @@ async def erase(
     report = await survey(store, wish.subject, is_ours)
     if report.chatting and not wish.force:
         raise StillChatting(report.chatting)
-    for room_id in () if running is None else report.rooms:
-        if await _is_unreadable(store, room_id):
+    for room_id in report.rooms:
+        if running is not None and await _is_unreadable(store, room_id):
             why = "its record cannot be read (it is damaged, or of a later version)"
             raise BadSubject(f"{room_id}: {why}: stop the bridge, then erase the room")
     person = None if wish.subject.startswith("!") else UserId(wish.subject)
