@@ -328,14 +328,14 @@ class Line:
         self.socket = web.WebSocketResponse(
             compress=False, max_msg_size=_LARGEST_FRAME, timeout=_GOODBYE_SECONDS
         )
-        self.close_code = 1000
+        self.close_code: int | None = None
+        """None until `end`."""
         self._transport = request.transport
         self.unwritten: deque[tuple[Send, float]] = deque()
         """Frames in order, each with the loop time at which it is written at the earliest."""
         self.held: list[Send] = []
         """Frames held back by the fault `reorder`."""
         self._news = asyncio.Event()
-        self._ended = False
 
     def put(self, send: Send, due: float) -> None:
         """Queue a frame, to be written at `due` (loop time) or later."""
@@ -347,12 +347,11 @@ class Line:
         self.close_code = code
         if code == CUT and self._transport is not None:
             self._transport.abort()
-        self._ended = True
         self._news.set()
 
     async def write(self, written: Callable[[Send], None]) -> None:
         """Write queued frames until `end` or until the peer is gone; call `written` after each."""
-        while self.unwritten or not self._ended:
+        while self.unwritten or self.close_code is None:
             await self._news.wait()
             self._news.clear()
             while self.unwritten:
@@ -430,7 +429,7 @@ class Switchboard:
                 await line.write(self._written)
                 reading.cancel()
             if line.close_code != CUT:
-                await line.socket.close(code=line.close_code)
+                await line.socket.close(code=line.close_code or 1000)
         finally:
             self._detach(line)
             for send, _ in line.unwritten:
@@ -451,7 +450,7 @@ class Switchboard:
                 self._record("in", line.login, "(a binary frame)")
                 sentence = "a binary frame is not JSON"
                 self.post([Send(line.login, desk.reply(0, ResultCode.REQUEST_ERROR, sentence))])
-        line.end(line.close_code)
+        line.end(line.close_code or 1000)
 
     def _receive(self, line: Line, customer: Customer, text: str) -> None:
         call = check(text, self._centre.options)
