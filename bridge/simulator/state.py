@@ -451,9 +451,10 @@ class CallCentre:
         session.ended_by = by
         del self.sessions[session.id]
         self.closed.append(session)
-        session.customer.session = None
-        if session.customer.request is not None:
-            self.leave_queue(session.customer.request)
+        customer = session.customer
+        customer.session, customer.typed_at, customer.preview = None, None, ""
+        if customer.request is not None:
+            self.leave_queue(customer.request)
         self.note(session, "event", "closed", agent=agent_id or "", text=by)
 
     def note(self, about: Session | QueueRequest, side: Side, kind: str, **fields: object) -> Entry:

@@ -42,6 +42,17 @@ def test_typing_and_its_preview_until_the_message_comes() -> None:
     assert (shown["typed"], shown["preview"]) == (None, "")
 
 
+def test_preview_of_an_ended_session_is_not_shown_in_the_next() -> None:
+    centre = make_centre(dialect="2019")
+    phone, session = chatting(centre)
+    phone.at(10).send(112, sessionId=session, content="my par")
+    perform(centre, {"op": "close"})
+    chatting(centre)
+    ended, shown = rows(view(centre, 0, 12)["sessions"])
+    assert (ended["typed"], ended["preview"]) == (None, "")
+    assert (shown["typed"], shown["preview"]) == (None, "")
+
+
 def test_ended_sessions_stay_for_a_while() -> None:
     centre = make_centre()
     chatting(centre)
