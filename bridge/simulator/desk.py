@@ -170,7 +170,7 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> None:
     centre.note(session, "event", "accepted", agent=agent.id, request=request.id)
     push_places(centre, request.queue_id)
     for heard in told_before if centre.options.script == "echo" else ():
-        speak_text(centre, session, str(heard["content"]))
+        speak_text(centre, session, heard["content"])
 
 
 def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> None:

@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
@@ -31,6 +32,7 @@ from bridge.simulator.state import (
     Customer,
     Outgoing,
     QueueRequest,
+    Record,
     Send,
     Session,
     Wire,
@@ -302,7 +304,7 @@ class _Exchange:
             del customer.call_ids[next(iter(customer.call_ids))]
         number, raw = self._as_it_came()
         kind = KINDS[number]
-        record: Wire = {
+        record: Record = {
             "n": centre.number("message"),
             "type": call.type,
             "messageId": call.call_id,
@@ -441,35 +443,33 @@ def _history(centre: CallCentre, wanted: _Wanted, now: float, cookie: str) -> Wi
 
 def _newest_first(centre: CallCentre, customer: Customer, wanted: _Wanted) -> list[Wire]:
     mode = centre.options.running_history
-    hidden = {one.id for one in customer.sessions if one.open}
-    if mode == "told" or (mode == "asked" and wanted.running):
-        hidden.clear()
-    records = sorted((*customer.messages, *customer.said), key=lambda it: _whole(it["n"]))
+    told = mode == "told" or (mode == "asked" and wanted.running)
+    hidden = None if told else customer.session
     people = {agent.id: agent for agent in (*centre.options.agents, centre.options.robot)}
     people |= {agent.id: agent for session in customer.sessions for agent in session.agents}
+    notice = MessageType.SYSTEM_NOTICE  # typing, which has no content, is not history
+    said = [one for one in customer.said if one["content"] or one["type"] != notice]
+    records = sorted((*customer.messages, *said), key=itemgetter("n"), reverse=True)
     rows: list[Wire] = []
-    behind = centre.options.history_behind
-    for record in reversed(records):
-        number, session = _whole(record["n"]), _whole(record["sessionId"])
-        if record["type"] == MessageType.SYSTEM_NOTICE and not record["content"]:
-            continue  # typing is not history
-        if (behind := behind - 1) >= 0 or number >= (wanted.from_message or number + 1):
+    for record in records[centre.options.history_behind :]:
+        session = record["sessionId"] or 0
+        if wanted.from_message and record["n"] >= wanted.from_message:
             continue
-        if session in hidden or session > (wanted.from_session or session):
+        if (hidden and session == hidden.id) or 0 < wanted.from_session < session:
             continue
         rows.append(_row(centre, customer, people, record))
     return rows[: wanted.count]
 
 
 def _row(
-    centre: CallCentre, customer: Customer, people: Mapping[AgentId, DeskAgent], record: Wire
+    centre: CallCentre, customer: Customer, people: Mapping[AgentId, DeskAgent], record: Record
 ) -> Wire:
     """Build the history row of a record of the customer or an agent."""
     kind = record["type"]
     if "agentId" in record:
         is_text = kind in (MessageType.TEXT, MessageType.SYSTEM_NOTICE)
-        text = record["content"] if is_text else f"[{KINDS[_whole(kind)]}]"
-        agent = people.get(AgentId(str(record["agentId"])))
+        text = record["content"] if is_text else f"[{KINDS[kind]}]"
+        agent = people.get(record["agentId"])
         name, picture = (agent.name, icon(centre, agent)) if agent else ("", "")
         who: Wire = {"userId": record["agentId"], "userName": name, "icon": picture}
     else:
@@ -485,10 +485,6 @@ def _row(
         "postTime": record["time"],
         "revokeFlag": int("revoked" in record),
     }
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) else 0
 
 
 # --- `/robotSearch` -------------------------------------------------------------------------------

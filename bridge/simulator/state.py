@@ -17,7 +17,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -28,6 +28,8 @@ from bridge.simulator.options import DeskAgent, SimulatorOptions
 
 Wire = dict[str, object]
 """A decoded frame or a part of one, keys spelled as on the wire."""
+Record = dict[str, Any]
+"""What a customer or an agent did, for scripts that compare and count; keys as in the state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Send:
 
     login: str
     frame: Wire
-    record: Wire | None = None
+    record: Record | None = None
     """Record whose `sent` becomes True once a socket took the frame."""
 
     @property
@@ -321,19 +323,19 @@ class Customer:
     """Pushes without a receipt (key: rsId), or kept for the next socket; oldest first."""
     lost_pushes: int = 0
 
-    # --- records, for scripts that compare and count ----------------------------------------
+    # --- records ----------------------------------------------------------------------------
 
     sessions: list[Session] = field(default_factory=list)
-    messages: list[Wire] = field(default_factory=list)
+    messages: list[Record] = field(default_factory=list)
     """Accepted 110 and 111 in order, repeated ones included."""
     call_ids: dict[CallId, None] = field(default_factory=dict)
     """The messageIds of `messages`, in order of arrival."""
-    refused: list[Wire] = field(default_factory=list)
+    refused: list[Record] = field(default_factory=list)
     """Every refused 110 and 111 with its result, but for what a fault answered."""
-    said: list[Wire] = field(default_factory=list)
+    said: list[Record] = field(default_factory=list)
     """210 and 301 made by `desk.speak`; `sent` is True once a socket took it."""
-    ratings: list[Wire] = field(default_factory=list)
-    signals: list[Wire] = field(default_factory=list)
+    ratings: list[Record] = field(default_factory=list)
+    signals: list[Record] = field(default_factory=list)
     """Every 112 and 113 with its time of arrival: scripts check the client's throttling."""
     dropped: int = 0
     """Number of entries of these lists that were dropped for newer ones (`keep_records`)."""
