@@ -190,7 +190,7 @@ def receive(visit: Visit, meaning: RoomEvent, raw: Raw, facts: Facts, *, command
         case Upgraded():
             people.upgraded(visit, meaning.into)
         case Nothing():
-            pass
+            references.note_redacted(visit, raw)
         case _:
             assert_never(meaning)
 
@@ -678,11 +678,13 @@ class Reader:
             await self._readable(visit, opened, received, encrypted=opened is not raw)
             return
         meaning = self.around.matrix.interpret(raw)
-        if isinstance(meaning, Unreadable):
-            meaning = replace(meaning, key=opened.key)
-            receive(visit, meaning, raw, Facts(received), command=None)
-            if opened.later:
-                references.keep_sealed(visit, raw)
+        if not isinstance(meaning, Unreadable):
+            references.note_redacted(visit, raw)
+            return
+        meaning = replace(meaning, key=opened.key)
+        receive(visit, meaning, raw, Facts(received), command=None)
+        if opened.later:
+            references.keep_sealed(visit, raw)
 
     def _handle_elsewhere(self, visit: Visit, raw: Raw, where: RoomId) -> bool:
         """Handle an event of another Matrix room of this record (upgrade); True if that was all.

@@ -406,8 +406,19 @@ async def erase(around: Surroundings, visit: Visit, before: RoomRecord, target: 
     for event_id in gone:
         drop_sealed(visit, event_id)
         await around.store.forget_body(visit.record.room_id, event_id)
+    _remember(visit, gone)
+
+
+def _remember(visit: Visit, gone: tuple[EventId, ...]) -> None:
     remembered = dict.fromkeys((*visit.record.erasing, *gone))
     visit.set(erasing=tuple(remembered)[-ERASING_LIMIT:], erase_at=visit.now + ERASE_EVERY)
+
+
+def note_redacted(visit: Visit, raw: Raw) -> None:
+    """Note a message that comes without content as it is redacted: a correction may follow."""
+    unsigned, event_id = raw.get("unsigned"), raw.get("event_id")
+    if isinstance(unsigned, dict) and "redacted_because" in unsigned:
+        _remember(visit, (EventId(str(event_id)),))
 
 
 async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) -> None:

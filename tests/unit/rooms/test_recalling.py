@@ -212,15 +212,25 @@ def edited(world: ReadingWorld, event_id: str, target: str) -> Event:
     return world.message(event_id, msgtype="m.text", body="* secret", **about)
 
 
-async def test_a_correction_of_a_message_that_is_redacted_already_is_not_sent() -> None:
-    """After a stop of the bridge: the homeserver delivers all three at once, the first empty."""
+@pytest.mark.parametrize("kind", ["m.room.message", "m.room.encrypted"])
+async def test_a_correction_of_a_message_that_is_redacted_already_is_not_sent(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a stop of the bridge the homeserver delivers the first without its content."""
     world = ReadingWorld(ENGLISH)
     await world.chatting()
-    empty = world.real("m.room.message", "$1", {})
+    empty = world.real(kind, "$1", {})
     empty[2]["unsigned"] = {"redacted_because": {}}
+
+    async def opened(raw: Json, _patience: object = None, *, ask: bool = True) -> object:
+        sealed = raw["type"] == "m.room.encrypted"
+        return Undecryptable("unreadable.malformed", later=False) if sealed else raw
+
+    monkeypatch.setattr(world.reading, "open", opened)
     async with world.running() as engine:
-        await engine.accept_events([empty, edited(world, "$2", "$1"), redaction(world, "$3", "$1")])
-        await quiet()
+        for event in (empty, edited(world, "$2", "$1"), redaction(world, "$3", "$1")):
+            await engine.accept_events([event])
+            await quiet()
         await engine.accept_events([word(world, "$4", "hello")])
         await quiet()
         await engine.accept_events([edited(world, "$5", "$4"), redaction(world, "$6", "$4")])
