@@ -416,9 +416,9 @@ def _remember(visit: Visit, gone: tuple[EventId, ...]) -> None:
 
 def note_redacted(visit: Visit, raw: Raw) -> None:
     """Note a message that comes without content as it is redacted: a correction may follow."""
-    unsigned, event_id = raw.get("unsigned"), raw.get("event_id")
-    if isinstance(unsigned, dict) and "redacted_because" in unsigned:
-        _remember(visit, (EventId(str(event_id)),))
+    unsigned = raw.get("unsigned")
+    if visit.record.served and isinstance(unsigned, dict) and "redacted_because" in unsigned:
+        _remember(visit, (EventId(str(raw["event_id"])),))
 
 
 async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) -> None:
