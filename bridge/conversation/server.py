@@ -29,8 +29,11 @@ _PICTURE = re.compile(r"<img\b", re.IGNORECASE)
 _ALONE: Mapping[int, str] = {
     RequestStatus.NO_AGENT_ONLINE: f"robot.alone.{ResultCode.NO_AGENT_ONLINE}",
     RequestStatus.OFF_HOUR: f"robot.alone.{ResultCode.NOT_IN_WORKTIME}",
+    RequestStatus.REFUSED: "robot.alone.busy",
+    RequestStatus.TIMEOUT: "robot.alone.busy",
+    RequestStatus.DROPPED: "robot.alone.busy",
 }
-"""Sentences if the robot's search for a person ends because nobody is there."""
+"""Sentences if the robot's search for a person ends in vain, but for unknown reasons."""
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 
 

@@ -103,7 +103,7 @@ def test_the_search_is_told_of_with_and_without_its_session(who: dict[str, objec
     assert seeking(scene)
     scene.push(201, requestId=9002, requestStatus=3, queueLength=0, **who)
     assert not seeking(scene)
-    assert scene.notices[-1] == "robot.refused"
+    assert scene.notices[-1] == "robot.alone.busy"
     assert scene.cards[-1] == "queue.joined_unnamed", "the robot goes on"
 
 
@@ -200,7 +200,8 @@ def test_the_robot_goes_on_if_no_agent_is_there() -> None:
     assert scene.notices[-1] == "robot.refused"
     scene.happen(Human())
     scene.reply()
-    for status, told in ((5, "robot.alone.-5"), (6, "robot.alone.-3"), (42, "robot.refused")):
+    told_by = {5: "robot.alone.-5", 6: "robot.alone.-3", 3: "robot.alone.busy", 42: "robot.refused"}
+    for status, told in told_by.items():
         scene.push(201, requestStatus=status, sessionId=SESSION)
         assert scene.notices[-1] == told, "another message would go to the robot"
     assert scene.filled("robot.refused") == [{"code": -8}, {"code": 42}]

@@ -77,6 +77,7 @@ _PINGS = {
     "trouble.given_up",
     "robot.alone.-3",
     "robot.alone.-5",
+    "robot.alone.busy",
     "robot.refused",
     "chat.started",
     "chat.started_unnamed",
