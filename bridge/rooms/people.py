@@ -793,8 +793,7 @@ def unsent_messages(record: RoomRecord) -> tuple[EventId, ...]:
 def inviter_stays(record: RoomRecord) -> bool:
     """False for a shared room that its inviter has left: others are served there."""
     entering = record.membership is Membership.ENTERING
-    known = any(one.user == record.customer for one in record.people)
-    return entering or record.direct or known
+    return entering or record.direct or any(one.user == record.customer for one in record.people)
 
 
 def was_member(record: RoomRecord, who: UserId) -> bool:
