@@ -29,7 +29,7 @@ from bridge.simulator.options import DeskAgent, SimulatorOptions
 Wire = dict[str, object]
 """A decoded frame or a part of one, keys spelled as on the wire."""
 Record = dict[str, Any]
-"""What a customer or an agent did, for scripts that compare and count; keys as in the state."""
+"""An act of a customer or an agent, for scripts that compare and count; keys as in the state."""
 
 
 @dataclass(frozen=True, slots=True)
