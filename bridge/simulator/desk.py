@@ -6,8 +6,8 @@ on the socket, so their shapes are those of the vendor's phone clients.
 
 Frames are written, lost, kept, or resent. The guide of 2016 (part three; reference 1.4) says
 nothing about pushes that no socket took, so by default they are lost. Later revisions number pushes
-with `rsId` and resend them until the customer's receipt (120). Pure: returns the frames, which
-`web` writes.
+with `rsId` and resend them until the customer's receipt (120). Pure: the frames go into the
+centre's outbox, from which `web` writes them.
 """
 
 from __future__ import annotations

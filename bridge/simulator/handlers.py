@@ -1,7 +1,7 @@
 """Handlers of what customers send: commands on the socket, requests to the HTTP interface. Pure.
 
 A command has an effect on the call centre, a reply, and pushes after it. Customers' messages are
-recorded twice: in the history for scripts, in the transcript for the desk.
+recorded twice: with the customer for scripts, in the transcript for the desk.
 
 At `/tpi`, login (guide part one) issues tokens, and type 5003 (later guides; reference 3.8) returns
 the history in pages, newest first. `/robotSearch` (guide part four) returns canned answers and
@@ -108,7 +108,7 @@ class _Exchange:
     def reply(
         self, code: ResultCode = ResultCode.SUCCESS, message: str = "", extra: Wire | None = None
     ) -> Wire:
-        """Build the reply; a 110 or 111 that is refused goes into the customer's history."""
+        """Build the reply; a 110 or 111 that is refused is recorded with the customer."""
         centre, call = self.centre, self.call
         said = call.type in (FrameType.SEND_MESSAGE, FrameType.SEND_PRE_MESSAGE)
         if said and code is not ResultCode.SUCCESS:
