@@ -159,8 +159,8 @@ _LOWEST = 10_000
 _TRIES = 200
 _KEPT = 100
 """Ports that stay reserved: the last ones."""
-_RESERVED: deque[socket.socket] = deque()
-"""Sockets with the reserved ports' names, which end with the process."""
+_RESERVED: deque[int] = deque()
+"""File descriptors of sockets with the reserved ports' names, which end with the process."""
 
 
 def free_port() -> int:
@@ -203,9 +203,9 @@ def _reserve(port: int) -> bool:
     except OSError:
         mark.close()
         return False
-    _RESERVED.append(mark)
+    _RESERVED.append(mark.detach())
     if len(_RESERVED) > _KEPT:
-        _RESERVED.popleft().close()
+        os.close(_RESERVED.popleft())
     return True
 
 
