@@ -32,13 +32,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, people
 from bridge.rooms.effects import RedactAll
 from bridge.rooms.ports import Clock
-from bridge.rooms.record import (
-    ErasePerson,
-    EraseRoom,
-    Membership,
-    RoomRecord,
-    Stored,
-)
+from bridge.rooms.record import ErasePerson, EraseRoom, Membership, RoomRecord, Stored
 from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
 from bridge.rooms.store import Change, Commit, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades

@@ -23,14 +23,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import MatrixEvent
 from bridge.rooms.surroundings import BEGUN, IN_PLACE, begun_fact
 from bridge.storage.query import Part, Query, Rows, Statement, Together, Unreachable, for_rows, same
-from bridge.storage.sql import (
-    DROP_SECRETS,
-    EMPTY_LOG,
-    FACT,
-    HIGHEST,
-    SAVE_FACT,
-    Cover,
-)
+from bridge.storage.sql import DROP_SECRETS, EMPTY_LOG, FACT, HIGHEST, SAVE_FACT, Cover
 
 STRETCH = 5_000
 """Journal rows scanned at a time; a write then touches only those of one room."""

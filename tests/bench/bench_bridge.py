@@ -44,14 +44,7 @@ from tests.bench.columns import COLUMNS, QUICK, Column, Figure, measure
 from tests.bench.profile import CACHE, sampling, summary
 from tests.bench.publish import last_committed, publish, read
 from tests.bench.report import PARTS, Part, Report, Row, tables
-from tests.bench.subjects import (
-    ROOT,
-    Subject,
-    bridge,
-    lean_forwarder,
-    process_cpu,
-    silent_bridge,
-)
+from tests.bench.subjects import ROOT, Subject, bridge, lean_forwarder, process_cpu, silent_bridge
 from tests.support.postgres import PostgresServer
 
 ROOMS = 100

@@ -32,15 +32,7 @@ from bridge.rooms.surroundings import SystemClock
 from bridge.storage.sqlstore import open_store
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms
-from tests.unit.matrix.crypto.world import (
-    ALICE,
-    BOT,
-    ROOM,
-    Believing,
-    FakeServer,
-    Phone,
-    World,
-)
+from tests.unit.matrix.crypto.world import ALICE, BOT, ROOM, Believing, FakeServer, Phone, World
 
 TEXT = "x" * 200
 

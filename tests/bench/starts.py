@@ -15,13 +15,7 @@ import msgspec
 
 from bridge.demo.child_process import free_port
 from tests.bench.stubs import StubHomeserver, StubWebChat
-from tests.bench.subjects import (
-    bridge_program,
-    client,
-    process_cpu,
-    process_memory,
-    write_config,
-)
+from tests.bench.subjects import bridge_program, client, process_cpu, process_memory, write_config
 from tests.support.filling import fill
 
 STEPS = (0, 100, 1_000, 5_000, 10_000)

@@ -25,15 +25,7 @@ from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import Token
 from bridge.webchat.codes import LoginType
 from bridge.webchat.http import login_sign
-from tests.unit.link.rig import (
-    FAST,
-    LoopClock,
-    Tokens,
-    WildServer,
-    eventually,
-    rig,
-    settings_for,
-)
+from tests.unit.link.rig import FAST, LoopClock, Tokens, WildServer, eventually, rig, settings_for
 from tests.unit.link.simulated import (
     ADA,
     ASK,

@@ -20,22 +20,8 @@ from bridge.simulator.simulator import Simulator
 from bridge.webchat.codes import LoginType, UploadMode
 from bridge.webchat.frames import Preview
 from bridge.webchat.http import dump_login, login_sign, robot_form
-from tests.unit.link.rig import (
-    FAST,
-    Tokens,
-    account,
-    blob,
-    rig,
-    settings_for,
-)
-from tests.unit.link.simulated import (
-    ADA,
-    ASK,
-    LOGIN,
-    chat,
-    simulated,
-    text,
-)
+from tests.unit.link.rig import FAST, Tokens, account, blob, rig, settings_for
+from tests.unit.link.simulated import ADA, ASK, LOGIN, chat, simulated, text
 
 # --- uploads ----------------------------------------------------------------------------------
 

@@ -32,12 +32,7 @@ from bridge.webchat.frames import (
     Text,
     Voice,
 )
-from bridge.webchat.http import (
-    LoginReply,
-    UploadReply,
-    parse_login_reply,
-    parse_upload_reply,
-)
+from bridge.webchat.http import LoginReply, UploadReply, parse_login_reply, parse_upload_reply
 from bridge.webchat.protocol import dump_command
 from bridge.webchat.read import parse_frame
 

@@ -7,14 +7,7 @@ An input is used as a whole body, as an event between two valid ones, and as an 
 from __future__ import annotations
 
 import json
-from collections.abc import (
-    Callable,
-    Collection,
-    Coroutine,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import cast
 
 import msgspec

@@ -17,16 +17,7 @@ from tests.support.client import room_call, set_state
 from tests.support.encrypted import Phones, both_ways, key_material
 from tests.support.matrix_user import Event, content_of, membership
 from tests.support.stage import Stage
-from tests.support.talk import (
-    MEI,
-    Talk,
-    announced,
-    chatting,
-    in_html,
-    info_of,
-    upgraded,
-    wording,
-)
+from tests.support.talk import MEI, Talk, announced, chatting, in_html, info_of, upgraded, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,14 +15,7 @@ import pytest_asyncio
 
 from tests.support.encrypted import Phones
 from tests.support.operator import Backup, crypto_reset
-from tests.support.sides import (
-    Exchange,
-    NioSide,
-    Reading,
-    Side,
-    StrictSide,
-    account,
-)
+from tests.support.sides import Exchange, NioSide, Reading, Side, StrictSide, account
 from tests.support.stage import Stage
 from tests.support.strict import strict_client
 from tests.support.talk import Talk

@@ -16,15 +16,7 @@ from bridge.simulator.simulator import SimulatorOptions
 from tests.support.encrypted import EncryptedCustomer, Phones, both_ways, keys_of
 from tests.support.load import open_chats
 from tests.support.postgres import PostgresServer
-from tests.support.replicas import (
-    Replicas,
-    judge,
-    replicas,
-    say,
-    taken_over,
-    three,
-    under_load,
-)
+from tests.support.replicas import Replicas, judge, replicas, say, taken_over, three, under_load
 from tests.support.talk import MEI, Talk
 
 __all__ = ["three"]

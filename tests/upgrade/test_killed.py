@@ -15,15 +15,7 @@ from bridge.simulator.simulator import Simulator
 from tests.bench.subjects import text
 from tests.unit.cli.runs import Folder
 from tests.upgrade.database import Row, read, restore
-from tests.upgrade.peers import (
-    ROOMS,
-    Homeserver,
-    Killed,
-    bridge,
-    heard,
-    options,
-    sessions_again,
-)
+from tests.upgrade.peers import ROOMS, Homeserver, Killed, bridge, heard, options, sessions_again
 
 
 async def until(reached: Callable[[], bool]) -> None:

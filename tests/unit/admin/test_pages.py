@@ -16,14 +16,7 @@ from aiohttp.web import BaseRequest
 
 from bridge.admin import pages
 from bridge.admin.operations import Dispatcher, Outcome, Request
-from bridge.admin.pages import (
-    CALLS,
-    CHANGES,
-    COOKIE,
-    OPENID_SIGN_INS,
-    SIGN_INS,
-    Pages,
-)
+from bridge.admin.pages import CALLS, CHANGES, COOKIE, OPENID_SIGN_INS, SIGN_INS, Pages
 from bridge.admin.signin import SignIn
 from bridge.admin.views import Caller
 from bridge.rooms import erasure

@@ -11,13 +11,7 @@ import msgspec
 import pytest
 
 from bridge.conversation import history
-from bridge.conversation.history import (
-    MOST_HEARD,
-    MOST_RECALLED,
-    Mark,
-    mark_of,
-    shown_lately,
-)
+from bridge.conversation.history import MOST_HEARD, MOST_RECALLED, Mark, mark_of, shown_lately
 from bridge.conversation.model import (
     Conversation,
     FailureReason,

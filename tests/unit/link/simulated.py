@@ -11,10 +11,7 @@ from bridge.link.login import room_key
 from bridge.rooms.ports import Account
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from bridge.webchat.frames import ChatStarted, RequestChat, SendMessage, Text
-from tests.unit.link.rig import (
-    Rig,
-    account,
-)
+from tests.unit.link.rig import Rig, account
 
 ADA = account()
 LOGIN = f"mx-{room_key(ADA.room_id)}"

@@ -17,13 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
-from bridge.link.files import (
-    AddressRefused,
-    AllowedHosts,
-    Fetcher,
-    GuardedResolver,
-    Uploads,
-)
+from bridge.link.files import AddressRefused, AllowedHosts, Fetcher, GuardedResolver, Uploads
 from bridge.link.http_client import Http, TokenRefused
 from bridge.link.settings import Learnt, LinkSettings
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable

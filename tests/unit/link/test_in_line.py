@@ -15,15 +15,7 @@ from bridge.conversation.model import FailureReason
 from bridge.link.login import room_key
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Account, CallFailure
-from tests.unit.link.rig import (
-    FAST,
-    Tokens,
-    WildServer,
-    account,
-    eventually,
-    rig,
-    settings_for,
-)
+from tests.unit.link.rig import FAST, Tokens, WildServer, account, eventually, rig, settings_for
 from tests.unit.link.simulated import ASK
 
 FIRST, SECOND, THIRD = (account(name, name) for name in ("first", "second", "third"))

@@ -21,13 +21,7 @@ from bridge.link.login import room_key
 from bridge.link.socket import Wire
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import StoreError, Token
-from bridge.webchat.frames import (
-    AgentText,
-    CloseSession,
-    MessageReceived,
-    SendMessage,
-    Text,
-)
+from bridge.webchat.frames import AgentText, CloseSession, MessageReceived, SendMessage, Text
 from tests.fakes.clock import HurriedLoop
 from tests.unit.link.rig import (
     FAST,

@@ -7,21 +7,14 @@ import asyncio
 import pytest
 
 from bridge.conversation.history import mark_of
-from bridge.conversation.model import (
-    TakeBack,
-)
+from bridge.conversation.model import TakeBack
 from bridge.ids import AgentId, EffectSeq, EventId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import load_record
 from bridge.rooms.references import said_by_agent
 from bridge.rooms.visit import new_effect
 from bridge.webchat.codes import NoticeType
-from bridge.webchat.frames import (
-    AgentNotice,
-    AgentText,
-    MessageReceived,
-    Received,
-)
+from bridge.webchat.frames import AgentNotice, AgentText, MessageReceived, Received
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World

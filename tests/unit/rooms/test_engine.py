@@ -14,13 +14,7 @@ from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms import engine as engines
 from bridge.rooms.ports import Account
 from bridge.rooms.record import MatrixEvent, Order, dump_input
-from bridge.rooms.store import (
-    Answer,
-    Commit,
-    NewInput,
-    Outcome,
-    StoreError,
-)
+from bridge.rooms.store import Answer, Commit, NewInput, Outcome, StoreError
 from bridge.webchat.codes import FrameType
 from bridge.webchat.frames import ChatStarted, Received, Reply, SessionClosed
 from tests.fakes import flow

@@ -29,14 +29,7 @@ from bridge.webchat.frames import (
     UnknownContent,
 )
 from tests.fakes.house import MEI, SESSION
-from tests.unit.rooms.test_crashes import (
-    ROOMS,
-    WORDS,
-    Fate,
-    FatefulWorld,
-    Sender,
-    live_and_die,
-)
+from tests.unit.rooms.test_crashes import ROOMS, WORDS, Fate, FatefulWorld, Sender, live_and_die
 
 SEEDS = int(os.environ.get("KINDS_SEEDS", "20"))
 

@@ -21,14 +21,7 @@ from bridge.webchat.http import HistoryEntry
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, said
 from tests.fakes.link import FakeLink
-from tests.unit.rooms.test_crashes import (
-    ROOMS,
-    WORDS,
-    Fate,
-    FatefulWorld,
-    Sender,
-    live_and_die,
-)
+from tests.unit.rooms.test_crashes import ROOMS, WORDS, Fate, FatefulWorld, Sender, live_and_die
 
 
 class Remembering(FakeLink):

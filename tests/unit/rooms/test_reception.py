@@ -9,11 +9,7 @@ import msgspec
 import pytest
 
 from bridge.config.model import Permission
-from bridge.conversation.model import (
-    CustomerMedia,
-    CustomerText,
-    Say,
-)
+from bridge.conversation.model import CustomerMedia, CustomerText, Say
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom, ShowBridge, ShowSettings

@@ -37,15 +37,7 @@ from bridge.rooms.record import (
     dump_input,
     dump_record,
 )
-from bridge.rooms.store import (
-    ChatRow,
-    Lane,
-    NewEffect,
-    NewInput,
-    Outcome,
-    Settlement,
-    StoredRoom,
-)
+from bridge.rooms.store import ChatRow, Lane, NewEffect, NewInput, Outcome, Settlement, StoredRoom
 from bridge.rooms.transcripts import Line, Telling, Transcript, build_page, send_transcript
 from tests.fakes import flow
 from tests.fakes.house import ROOM, World

@@ -9,14 +9,7 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from bridge.conversation.model import (
-    Chatting,
-    Conversation,
-    Idle,
-    Phase,
-    Queued,
-    Requesting,
-)
+from bridge.conversation.model import Chatting, Conversation, Idle, Phase, Queued, Requesting
 from bridge.ids import QueueId, SessionId
 from bridge.rooms import surroundings
 from bridge.rooms.store import StoreError

@@ -14,15 +14,7 @@ from bridge.ids import SessionId
 from bridge.simulator import operations
 from bridge.simulator.operations import BadOpError
 from bridge.simulator.state import HangUp
-from tests.unit.simulator.centres import (
-    Phone,
-    chatting,
-    codes,
-    frames,
-    join,
-    make_centre,
-    perform,
-)
+from tests.unit.simulator.centres import Phone, chatting, codes, frames, join, make_centre, perform
 
 NAMES = {shape.__name__ for shape in operations.OPERATIONS}
 

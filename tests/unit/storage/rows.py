@@ -5,15 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bridge.ids import EventId, RoomId
-from bridge.rooms.store import (
-    EffectRow,
-    InputRow,
-    Lane,
-    NewEffect,
-    NewInput,
-    StoredRoom,
-    StorePort,
-)
+from bridge.rooms.store import EffectRow, InputRow, Lane, NewEffect, NewInput, StoredRoom, StorePort
 from tests.fakes.flow import load_room, step
 
 A = RoomId("!a:example.org")

@@ -13,13 +13,7 @@ import pytest
 
 from bridge.ids import EventId, InputSeq, RoomId
 from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
-from bridge.storage.query import (
-    CorruptDatabaseError,
-    Query,
-    Unreachable,
-    database_is_corrupt,
-    same,
-)
+from bridge.storage.query import CorruptDatabaseError, Query, Unreachable, database_is_corrupt, same
 from bridge.storage.sqlite import SqliteEngine
 from bridge.storage.sqlstore import SqlStore, engine_for, open_store
 from tests.fakes.flow import accept, load_room, open_inputs, step

@@ -8,15 +8,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.ids import EffectSeq, EventId
-from bridge.rooms.store import (
-    INBOX,
-    DeadLetter,
-    Depth,
-    EffectRow,
-    InputRow,
-    Lane,
-    Outcome,
-)
+from bridge.rooms.store import INBOX, DeadLetter, Depth, EffectRow, InputRow, Lane, Outcome
 from bridge.storage.migrate import known, migrate
 from bridge.storage.query import Query, Statement, same
 from bridge.storage.sqlstore import engine_for, open_store

@@ -9,13 +9,7 @@ import msgspec
 import pytest
 
 from bridge.ids import RoomId
-from bridge.rooms.store import (
-    EffectRow,
-    Stale,
-    StoredRoom,
-    StorePort,
-    Unstorable,
-)
+from bridge.rooms.store import EffectRow, Stale, StoredRoom, StorePort, Unstorable
 from tests.fakes.flow import accept, load_room, open_effects, open_inputs, step
 from tests.fakes.memory import dead_letters
 from tests.unit.storage.conftest import Opener, SqlOpener

@@ -4,15 +4,7 @@ import msgspec
 import pytest
 
 from bridge.ids import CallId, SessionId
-from bridge.webchat.frames import (
-    Command,
-    Ignored,
-    Push,
-    Received,
-    Reply,
-    SendMessage,
-    Text,
-)
+from bridge.webchat.frames import Command, Ignored, Push, Received, Reply, SendMessage, Text
 from bridge.webchat.read import parse_frame
 from tests.unit.webchat.examples import PUSHES, REPLIES
 

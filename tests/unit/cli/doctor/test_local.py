@@ -20,12 +20,7 @@ from bridge.cli.doctor import (
 from bridge.cli.findings import Findings, Verdict, check_clock
 from bridge.config import Config
 from bridge.demo.child_process import free_port
-from bridge.matrix.users import (
-    Namespaces,
-    Registration,
-    make_registration,
-    save_registration,
-)
+from bridge.matrix.users import Namespaces, Registration, make_registration, save_registration
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.query import Query, Statement, Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store

@@ -9,12 +9,7 @@ import pytest
 from nio.crypto import decrypt_attachment, encrypt_attachment
 
 from bridge.conversation.model import FileKey
-from bridge.matrix.crypto.wire import (
-    decrypted,
-    encrypted,
-    file_field,
-    read_file_field,
-)
+from bridge.matrix.crypto.wire import decrypted, encrypted, file_field, read_file_field
 from bridge.rooms.blobs import IN_MEMORY
 from bridge.rooms.ports import Refused, TooBig, Unavailable
 

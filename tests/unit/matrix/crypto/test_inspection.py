@@ -3,26 +3,11 @@ from __future__ import annotations
 import pytest
 
 from bridge.ids import UserId
-from bridge.matrix.crypto.devices import (
-    Fit,
-    Inspected,
-    KeysOf,
-    OwnDevice,
-    Upkeep,
-    inspect,
-)
+from bridge.matrix.crypto.devices import Fit, Inspected, KeysOf, OwnDevice, Upkeep, inspect
 from bridge.matrix.crypto.vault import Unsealable
 from bridge.rooms.ports import Refused
 from tests.fakes.memory import MemoryStore
-from tests.unit.matrix.crypto.world import (
-    BOT,
-    GHOST,
-    Clock,
-    FakeServer,
-    World,
-    deaf,
-    new_vault,
-)
+from tests.unit.matrix.crypto.world import BOT, GHOST, Clock, FakeServer, World, deaf, new_vault
 
 pytestmark = pytest.mark.asyncio
 

@@ -3,14 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.ids import UserId
-from bridge.matrix.crypto.devices import (
-    Epoch,
-    Fit,
-    OwnDevice,
-    Upkeep,
-    compare,
-    reset_rows,
-)
+from bridge.matrix.crypto.devices import Epoch, Fit, OwnDevice, Upkeep, compare, reset_rows
 from bridge.matrix.crypto.wire import ONE_TIME
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.store import StoreError
