@@ -56,6 +56,10 @@ class _LeapingSelector(selectors.SelectSelector):
         return super().select(0)
 
 
+_TURN = 1e-5
+"""Seconds that an iteration takes, so that time passes also in one that never waits."""
+
+
 class HurriedLoop(asyncio.SelectorEventLoop):
     """An event loop with sockets whose time jumps to the next timer once no socket has news.
 
@@ -93,13 +97,15 @@ class _HurriedSelector(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._loop.leap(_TURN)
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
-        if timeout is None or self._loop.working:
-            return super().select(timeout)
+        if timeout is None:
+            return super().select()
         # The kernel passes on at once what a socket was given, but may be busy.
-        if ready := super().select(min(timeout, max(0.002, timeout / 50), 0.05)):
+        grace = min(timeout, max(0.002, timeout / 50), 0.05)
+        if ready := super().select(timeout if self._loop.working else grace):
             return ready
         self._loop.leap(timeout)
         return super().select(0)
