@@ -44,7 +44,8 @@ HEAD = 8192
 """Number of bytes from the start of a file that `sniff` needs."""
 
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_CONTROLS = bytes((*range(0x09), *range(0x0E, 0x20)))
+"""Bytes that no text contains."""
 _MAX_NAME = 180
 """Maximum bytes of a name: file systems allow 255, and a server may add a prefix."""
 _PLAYED = ("audio/", "video/")
@@ -98,7 +99,7 @@ def _magic(head: bytes) -> str:
         found = clean_mime(puremagic.from_string(head, mime=True)) if head else ""
     except (puremagic.PureError, ValueError):
         return ""
-    if found.startswith(_FAMILIES) and not _CONTROL.search(head):
+    if found.startswith(_FAMILIES) and head == head.translate(None, _CONTROLS):
         return ""  # a text: "FORM" (AIFF), "BM" and "ID3" begin words, too
     return "image/bmp" if found == "image/x-ms-bmp" else found
 
