@@ -173,7 +173,7 @@ async def test_commands_of_a_room_admin(stage: Stage) -> None:
         ("!wc stauts", "Did you mean status?"),
         ("!wc callbakc", "Did you mean callback?"),
         ("hlep", "Did you mean help? This did not go to an agent."),
-        ("!wc callback now", "callback — nobody there?"),
+        ("!wc callback now", "callback — no agent available?"),
         ("帮助", "开始 [队列] — 联系客服"),
         ("!wc 状态", "当前没有对话。"),
         ("!wc lang zh-CN", "语言已设为简体中文"),
