@@ -73,6 +73,8 @@ SWEEP_SHARED = 3.0
 """The same with several processes: one's notice of work it stored for another may get lost."""
 LISTEN_EVERY = 1.0
 """Seconds between checks whether another connection (a command line) wrote to the database."""
+BACKLOG = 50
+"""Rooms of a group above which the homeserver probably has more messages of the same rooms."""
 DRAIN_LOOK = 0.01
 """Seconds between checks of rooms that are being drained for a handover or a stop."""
 
@@ -140,7 +142,7 @@ class Engine:
         )
         self._dirty: dict[RoomId, Room] = {}
         self._under_way: list[Room] = []
-        """Rooms whose commit is being written."""
+        """Rooms whose commit is being written, or whose effects have yet to start."""
         self._writing = False
         """True while the engine runs and makes commits."""
         self._urgent = False
@@ -280,7 +282,8 @@ class Engine:
         left, loop = [room.room_id for room in rooms], asyncio.get_running_loop()
         end = loop.time() + patience
         while rooms:
-            ended = [room for room in rooms if room.finish() or loop.time() >= end]
+            ready = [room for room in rooms if room not in self._under_way and room.finish()]
+            ended = rooms if loop.time() >= end else ready
             self._abandon(ended)
             rooms = [room for room in rooms if room not in ended]
             if rooms:
@@ -583,13 +586,15 @@ class Engine:
         if commits:
             self._around.store.submit(commits, self._committed)
         else:
-            self._committed([])
+            self._go_on()
 
     def _committed(self, answers: list[Answer]) -> None:
-        """Tell the rooms, which start the effects that have become durable.
+        """Tell the rooms of a group, then start the effects that have become durable.
 
-        Calls are written before the homeserver gets its answer: it sends the next transaction at
-        once, and a message whose room awaits a reply has to be held, which costs a second step.
+        The waiters get their answers first, so that the homeserver prepares its next transaction
+        meanwhile. In a backlog that transaction has messages of the same rooms, which would be held
+        for the replies, at the cost of a second step: a large group is a sign of it, and its calls
+        are written before.
         """
         if not self._writing:  # `run` has failed all waiters
             return
@@ -602,7 +607,21 @@ class Engine:
             except Exception:  # noqa: BLE001 - logged; the other rooms must not suffer
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
-        self._under_way = []
+        if len(self._under_way) > BACKLOG:
+            self._go_on()
+        else:  # in the turn after the waiters'
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._go_on)
+
+    def _go_on(self) -> None:
+        """Start the effects of the group just written, then the next commit if it is due."""
+        written, self._under_way = self._under_way, []
+        for room in written:
+            try:
+                room.go_on()
+            except Exception:  # noqa: BLE001 - as above
+                self._log.exception("unexpected error after a commit", room=room.room_id)
+                room.look()
         if self._urgent:
             asyncio.get_running_loop().call_soon(self._commit)
 

@@ -740,7 +740,9 @@ class Reader:
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         lately = () if self._room_id in begun else begun
         records = {one: await self._record_of(one) for one in dict.fromkeys((*listed, *lately))}
-        served = {one: record for one, record in records.items() if _serve(rules, record)}
+        # A room that is being refused is in none of the inviter's numbers.
+        taken = ((one, record) for one, record in records.items() if not record.refusal)
+        served = {one: record for one, record in taken if _serve(rules, record)}
         rooms = sum(one in served and people.inviter_stays(served[one]) for one in listed)
         others = tuple(begun[one] for one in lately if one in served)
         people.invited(visit, invited, rooms, others)

@@ -605,7 +605,7 @@ class Room:
         )
 
     def committed(self, answer: Committed) -> None:
-        """Callback of a durable commit: start the effects that it has made durable."""
+        """Callback of a durable commit; `go_on` must follow."""
         draft, self._on_its_way = self._on_its_way or Draft(), None
         if draft.record is not None:
             self.revision += not draft.implied
@@ -631,7 +631,6 @@ class Room:
             self.around.note_phase(self._reader.log, before.conversation, after.conversation, now)
         if draft.record is not None and not draft.implied:  # else as before: deadline and link
             self._announce(self._deadline)
-        self.go_on()
 
     def failed(self, error: StoreError) -> None:
         """Callback of a failed commit: discard it, and everything made on top of it."""

@@ -12,6 +12,7 @@ from bridge.config.model import Encryption
 from bridge.conversation.history import FIRST_PAUSE, SETTLING
 from bridge.conversation.model import FailureReason, LinkLost, LinkRestored, Pushed
 from bridge.ids import AgentId, RoomId, SessionId, UserId
+from bridge.rooms import engine as module
 from bridge.rooms.ports import CallFailure, Refused
 from bridge.rooms.record import Membership, Person, RoomRecord, load_input
 from bridge.rooms.rules import hides
@@ -106,6 +107,31 @@ async def test_unencrypted_events_of_a_transaction_are_opened_first(
         await engine.accept_events([(room_id, sealed, raw | {"type": "m.room.encrypted"}), left])
         await quiet()
     assert heard == [left[1], sealed]
+    assert world.link.texts(ROOM) == ["one", "two"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("most", "expected"), [(1, ["answer", "call"]), (0, ["call", "answer"])])
+async def test_the_answer_precedes_the_call_but_in_a_backlog(
+    most: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`most`: rooms of a group up to which there is no backlog."""
+    monkeypatch.setattr(module, "BACKLOG", most)
+    world, order = World(), list[str]()
+
+    def free() -> bool:
+        order.append("call")
+        return True
+
+    await world.chatting()
+    async with world.running() as running:
+        await running.accept_events([world.event(text="one")])  # the call centre answers lately
+        await quiet()
+        world.link.free = free
+        await running.accept_events([world.event(text="two")])
+        order.append("answer")
+        await quiet()
+    assert order == expected
     assert world.link.texts(ROOM) == ["one", "two"]
 
 
