@@ -95,7 +95,9 @@ _SLOW = (
     "test_hostile.py",
     "storage/test_postgres_loss.py",
     "storage/test_transfer.py",
+    "storage/test_backup.py",
     "app/test_replica.py",
+    "admin/test_document.py",
 )
 _FAST = workers(
     *("tests/shape", "tests/unit", *(f"--ignore=tests/unit/{name}" for name in _SLOW)),
