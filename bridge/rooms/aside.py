@@ -21,13 +21,12 @@ from typing import TypeVar
 
 import msgspec
 import structlog
-from msgspec.structs import replace
 
 from bridge.conversation.history import MOST_RECALLED
 from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Recalled
 from bridge.ids import EventId
 from bridge.media.formats import stacked_bars
-from bridge.rooms import cards, transcripts
+from bridge.rooms import cards, own_account, transcripts
 from bridge.rooms.effects import (
     Aside,
     Conceal,
@@ -41,8 +40,8 @@ from bridge.rooms.effects import (
     TellStatus,
     TryLogin,
 )
-from bridge.rooms.ports import Account, Blob, CallFailure, Refused, Status, Unavailable
-from bridge.rooms.record import Chat, Ending, LoginTried, LookedUp, RoomRecord, load_chat
+from bridge.rooms.ports import Blob, CallFailure, Refused, Status, Unavailable
+from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, load_chat
 from bridge.rooms.room import Room
 from bridge.rooms.rules import bridge_state_of, shown_value
 from bridge.rooms.store import Change, EffectRow, Outcome
@@ -50,7 +49,6 @@ from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.transcripts import Telling, rated
 from bridge.rooms.visit import Came, Done, can_be_sent_again
 from bridge.texts import clock_time, duration
-from bridge.webchat.codes import ResultCode
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
 _effects: msgspec.json.Decoder[Aside] = msgspec.json.Decoder(Aside)
@@ -91,7 +89,7 @@ class AsideLane:
             case TellFigures():
                 return await self._tell_figures(room, row, effect)
             case TryLogin():
-                tried = await try_login(around, room.account, effect)
+                tried = await own_account.try_login(around, room.account, effect)
                 outcome = Outcome.DELIVERED if tried.reason is None else Outcome.REFUSED
                 return Done(came=(Came(tried),), outcome=outcome)
             case SendTranscript():
@@ -109,7 +107,7 @@ class AsideLane:
                 return await self._patiently(room, tell_status, effect, RESTART)
             case Conceal():
                 failed = LookedUp(effect.event_id, "login.delete")
-                return await self._patiently(room, conceal, effect, AT_LENGTH, failed)
+                return await self._patiently(room, own_account.conceal, effect, AT_LENGTH, failed)
             case Decline(inviter=by, why=why):
                 _log.info("invitation refused", room=room.room_id, inviter=by, why=why)
                 await room.until_stored(by, effect.user)
@@ -169,19 +167,6 @@ class AsideLane:
         return Done(came=() if failed is None else (Came(failed),), outcome=outcome)
 
 
-async def try_login(around: Surroundings, account: Account, order: TryLogin) -> LoginTried:
-    """Try a login at the call centre, which may wait for its turn, and return its result."""
-    try:
-        await around.link.log_in(replace(account, login=order.login))
-    except CallFailure as failure:
-        later = failure.reason in {FailureReason.UNREACHABLE, FailureReason.NO_TURN}
-        if later and failure.code is None:
-            return LoginTried(order.event_id, order.login, "login.unreachable")
-        code = ResultCode.FAILURE if failure.code is None else failure.code
-        return LoginTried(order.event_id, order.login, "login.refused", int(code))
-    return LoginTried(order.event_id, order.login)
-
-
 async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> EventId:
     """Send a message's delivery status, as mautrix bridges do; it quotes no message."""
     network, _ = bridge_state_of(around.rules, record)
@@ -202,17 +187,6 @@ async def show_panel(around: Surroundings, record: RoomRecord, order: ShowPanel)
         _log.info("room page not shown", room=record.room_id, why=error.code)
         key = "panel.forbidden"
     return None if event_id is None else LookedUp(event_id, key, {"url": rules.panel_url})
-
-
-async def conceal(around: Surroundings, record: RoomRecord, order: Conceal) -> LookedUp | None:
-    """Erase a password from the journal and redact it; if refused, return the reply to say so."""
-    event_id = order.event_id
-    await around.store.forget_body(record.room_id, event_id)
-    try:
-        await around.matrix.redact(record.matrix_id, record.host, event_id, f"conceal.{event_id}")
-    except Refused:
-        return LookedUp(event_id, "login.delete")
-    return None
 
 
 async def decline(around: Surroundings, record: RoomRecord, order: Decline) -> None:

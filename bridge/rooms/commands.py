@@ -22,7 +22,7 @@ from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import callback_wanted, hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId
-from bridge.rooms import cards, people
+from bridge.rooms import cards, own_account, people
 from bridge.rooms.effects import (
     AskQueue,
     SendTranscript,
@@ -772,12 +772,12 @@ COMMANDS: Mapping[str, Command] = {
     "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
         "export save download"),
     "login": _OfAccounts(
-        lambda visit, call: people.log_in(visit, call.words, call.event_id),
+        lambda visit, call: own_account.log_in(visit, call.words, call.event_id),
         partial(_just, 2), "登录 登入 ログイン 登陆 登陸 登錄 サインイン ログオン",
         "signin signon logon 登 ログ サイン", secret=True, own=0,
         makes_sense=lambda visit, _: visit.rules.seal is not None),
     "logout": _OfAccounts(
-        lambda visit, call: people.log_out(visit, call.event_id), _no_words,
+        lambda visit, call: own_account.log_out(visit, call.event_id), _no_words,
         "退出登录 登出 ログアウト 退出登陆 サインアウト", "signout", in_clear=True),
     "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),

@@ -1,4 +1,4 @@
-"""Membership of a room: invitations, entering, configuration, own accounts, leaving. Pure.
+"""Membership of a room: invitations, entering, configuration, leaving. Pure.
 
 WebChat knows one customer per session. In a shared room each message to the agent therefore begins
 with the speaker's name. Display names are untrusted: they are cut to one short line without
@@ -24,7 +24,7 @@ from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at
 from bridge.conversation.machine import wants_link
-from bridge.conversation.queue import callback_wanted, hidden, result_key
+from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId, server_of
 from bridge.rooms.effects import (
@@ -35,19 +35,16 @@ from bridge.rooms.effects import (
     ShowBridge,
     ShowPanel,
     ShowSettings,
-    TryLogin,
 )
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
     EraseRoom,
     Invited,
-    LoginTried,
     Meaning,
     MemberGone,
     MemberJoined,
     Membership,
-    OwnLogin,
     Person,
     Raw,
     Renamed,
@@ -606,66 +603,6 @@ def _kept(rules: Rules, there: tuple[Person, ...]) -> tuple[Person, ...]:
     if len(there) <= KEPT_PEOPLE:
         return there
     return tuple(sorted(there, key=lambda one: rules.permission(one.user) in SERVED))[-KEPT_PEOPLE:]
-
-
-# --- the customer's own account at the call centre ------------------------------------------------
-
-LOGIN_EVERY = 60_000
-"""ms between two login attempts of a room: all share the server's rate limit (reference 3.7)."""
-
-
-def log_in(visit: Visit, words: tuple[str, ...], event_id: EventId) -> None:
-    """Handle the command `login`: try the account, to be used from the next chat on.
-
-    The server allows one chat per account. The password is encrypted before anything is stored
-    about the command; only the message itself holds it in plain text, and the reader has asked for
-    its redaction and its removal from the journal (`Conceal`).
-    """
-    name, password = words
-    seal = visit.rules.seal
-    if seal is None:
-        visit.say("login.off", reply_to=event_id)
-    elif not visit.record.direct:
-        visit.say("login.direct_only", reply_to=event_id)
-    elif _is_busy(visit.record):
-        visit.say("login.chatting", reply_to=event_id)
-    elif 0 <= visit.now - visit.record.login_at < LOGIN_EVERY:
-        visit.say("login.too_soon", reply_to=event_id)
-    else:
-        visit.set(login_at=visit.now)
-        login = OwnLogin(name, seal(visit.record.room_id, password))
-        visit.ask(TryLogin(event_id, login))
-
-
-def log_out(visit: Visit, event_id: EventId) -> None:
-    """Handle the command `logout`: return to the account that the operator configured."""
-    login = visit.record.login
-    if login is None:
-        visit.say("logout.nobody", reply_to=event_id)
-    elif _is_busy(visit.record):
-        visit.say("login.chatting", reply_to=event_id)
-    else:
-        visit.set(login=None)
-        visit.say("logout.done", {"name": login.name}, reply_to=event_id)
-
-
-def login_tried(visit: Visit, came: LoginTried) -> None:
-    key, args = "login.done", model.Args(name=came.login.name)
-    if came.reason is not None:
-        key, args = came.reason, {}
-        if came.code is not None:
-            args["reason"] = visit.for_room(*result_key(came.code))
-    elif _is_busy(visit.record):  # a chat began meanwhile, under the former account
-        key, args = "login.chatting", {}
-    else:
-        visit.set(login=came.login)
-    visit.say(key, args, reply_to=came.event_id)
-
-
-def _is_busy(record: RoomRecord) -> bool:
-    """True while the room's current account may have a chat or call at the server."""
-    conversation = record.conversation
-    return not isinstance(conversation.phase, model.NoChat) or conversation.outstanding is not None
 
 
 # --- leaving, upgrades, erasure -------------------------------------------------------------------

@@ -29,7 +29,7 @@ from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.rooms import cards, commands, people, references, surroundings
+from bridge.rooms import cards, commands, own_account, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
 from bridge.rooms.effects import Conceal
 from bridge.rooms.erasure import carry_out
@@ -594,7 +594,7 @@ class Reader:
             case LookedUp():
                 visit.say(stored.key, stored.args, reply_to=stored.event_id or None)
             case LoginTried():
-                people.login_tried(visit, stored)
+                own_account.login_tried(visit, stored)
             case Order():
                 commands.ordered(visit, stored)
             case _:

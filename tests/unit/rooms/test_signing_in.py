@@ -8,7 +8,7 @@ import pytest
 from bridge.config.model import Encryption
 from bridge.conversation.model import Args, CustomerText, Ended, FailureReason, Say, Start
 from bridge.ids import EventId, RoomId, SessionId, UserId
-from bridge.rooms import aside, people
+from bridge.rooms import own_account
 from bridge.rooms.effects import Conceal, TryLogin
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.record import (
@@ -286,7 +286,7 @@ def test_no_second_login_at_once() -> None:
     house.say("login ada x1")
     house.say("login ada y1")
     assert house.notices == ["login.too_soon"]
-    house.visit.now += people.LOGIN_EVERY
+    house.visit.now += own_account.LOGIN_EVERY
     house.say("login ada y1")
     assert sum(isinstance(one, TryLogin) for one in house.effects) == 2
 
@@ -312,7 +312,7 @@ def test_login_needs_the_prefix_in_a_direct_room_with_a_queue_user() -> None:
 
 
 def came(house: House, reason: str | None = None, code: int | None = None) -> dict[str, Args]:
-    people.login_tried(house.visit, LoginTried(EventId("$1"), LOGIN, reason, code))
+    own_account.login_tried(house.visit, LoginTried(EventId("$1"), LOGIN, reason, code))
     return said(house)
 
 
@@ -370,7 +370,7 @@ async def test_the_result_of_a_login_attempt(
         world.link.before.append(failure)
     account = Account(ROOM, ADA, "Ada")
     order = TryLogin(EventId("$1"), LOGIN)
-    tried = await aside.try_login(world.around, account, order)
+    tried = await own_account.try_login(world.around, account, order)
     assert tried == LoginTried(order.event_id, LOGIN, reason, code)
     assert world.link.logins == [msgspec.structs.replace(account, login=LOGIN)]
 
@@ -381,10 +381,10 @@ async def test_a_login_message_is_redacted_or_its_sender_asked_to_delete_it() ->
     await world.chatting()
     record = await world.stored()
     world.matrix.level = 100
-    assert await aside.conceal(world.around, record, Conceal(EventId("$1"))) is None
+    assert await own_account.conceal(world.around, record, Conceal(EventId("$1"))) is None
     assert world.matrix.redacted == ["$1"]
     world.matrix.level = 0
-    told = await aside.conceal(world.around, record, Conceal(EventId("$2")))
+    told = await own_account.conceal(world.around, record, Conceal(EventId("$2")))
     assert told == LookedUp(EventId("$2"), "login.delete")
 
 
