@@ -21,7 +21,6 @@ from itertools import islice
 from typing import Literal, TypeVar, cast
 
 import msgspec
-import structlog
 from msgspec import UNSET, structs
 
 from bridge import __version__
@@ -30,13 +29,14 @@ from bridge.config.hours import parse_hours
 from bridge.config.model import Queue
 from bridge.conversation import model
 from bridge.ids import EventId, QueueId, RoomId
-from bridge.rooms import commands, erasure, visit
+from bridge.rooms import commands, erasure
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import LinkState
 from bridge.rooms.record import Chat, MatrixEvent, Order, RoomRecord, load_chat, load_input
 from bridge.rooms.rules import BadOrder, Rules, unconfigured_rules
 from bridge.rooms.store import AccountRow, Change, DeadLetter, Outcome, StoredRoom, StorePort
 from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.visit import readable_record
 
 T = TypeVar("T", bound=msgspec.Struct)
 LOOK = 100
@@ -50,7 +50,6 @@ MOST_LINES = 500
 LIVE = frozenset({"Requesting", "Queued", "Chatting"})
 """Phases of rooms whose link is wanted."""
 LETTER_GONE = "There is no such dead letter; it may have been retried or discarded."
-_LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 
 # --- the interface to the bridge ------------------------------------------------------------------
 
@@ -310,7 +309,7 @@ def _wanted(
         return None
     if not _fits(asked.phase, row.phase):
         return None
-    state = room_state(bridge, row, record_in(row))
+    state = room_state(bridge, row, readable_record(row, row.room_id))
     fits = _fits(asked.enterprise, state.enterprise) and _fits(asked.queue, state.queue)
     return state if fits else None
 
@@ -344,16 +343,7 @@ async def room_of(bridge: Bridge, room_id: str) -> tuple[StoredRoom, RoomRecord]
         row = await bridge.around.store.room(upgrades.record_of(RoomId(room_id)))
     if row is None:
         raise not_found("The bridge does not know this room.")
-    return row, record_in(row)
-
-
-def record_in(row: StoredRoom) -> RoomRecord:
-    """Return a room's record; an empty one if it is missing or cannot be decoded."""
-    try:
-        return visit.record_in(row, row.room_id)
-    except ValueError as error:
-        _LOG.warning("a room's record cannot be read", room=row.room_id, why=str(error))
-        return RoomRecord(row.room_id)
+    return row, readable_record(row, row.room_id)
 
 
 def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
@@ -455,7 +445,7 @@ async def list_accounts(bridge: Bridge, asked: shapes.Page) -> shapes.Accounts:
 
 
 def _account(bridge: Bridge, row: AccountRow) -> shapes.Account:
-    record = RoomRecord(row.room_id) if row.room is None else record_in(row.room)
+    record = readable_record(row.room, row.room_id)
     name = row.login_name.rpartition("\n")[2]  # without the prefix of its call centre
     own = record.login is not None and record.login.name == name
     shown = own or bridge.open_names(bridge.named(record.enterprise))
@@ -640,7 +630,7 @@ async def decide_letter(
     if letter is None or not await decide(letter.id, now):
         return None
     row = await store.room(letter.room_id)
-    enterprise = "" if row is None else record_in(row).enterprise
+    enterprise = readable_record(row, letter.room_id).enterprise
     by, key = (caller.actor, caller.way), f"dead-letters {verb}"
     await store.record_changes([Change(now, *by, key, letter.id, "", letter.room_id, enterprise)])
     return letter

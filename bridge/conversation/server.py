@@ -33,7 +33,7 @@ _ALONE: Mapping[int, str] = {
     RequestStatus.TIMEOUT: "robot.alone.busy",
     RequestStatus.DROPPED: "robot.alone.busy",
 }
-"""Sentences if the robot's search for a person ends in vain, but for unknown reasons."""
+"""Sentences if the robot's search for a person ends in vain, by the status that says why."""
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 
 

@@ -34,7 +34,7 @@ from bridge.rooms.effects import RedactAll
 from bridge.rooms.ports import Clock
 from bridge.rooms.record import ErasePerson, EraseRoom, Membership, RoomRecord, Stored
 from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
-from bridge.rooms.store import Change, Commit, StoreError, StorePort
+from bridge.rooms.store import Change, Commit, StoredRoom, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades
 from bridge.rooms.visit import Visit, readable_record, record_in, stored_as
 
@@ -174,7 +174,7 @@ async def erase(
     if report.chatting and not wish.force:
         raise StillChatting(report.chatting)
     for room_id in report.rooms:
-        if running is not None and await _is_unreadable(store, room_id):
+        if running is not None and _is_unreadable((await store.load(room_id)).room):
             why = "its record cannot be read (it is damaged, or of a later version)"
             raise BadSubject(f"{room_id}: {why}: stop the bridge, then erase the room")
     person = None if wish.subject.startswith("!") else UserId(wish.subject)
@@ -189,8 +189,8 @@ async def erase(
     orders: dict[RoomId, Stored] = {one: EraseRoom(wish.stay, wish.redact) for one in rooms}
     for room_id in report.shared:
         # A room that was never served, or cannot be read, has no state in memory.
-        unknown = running is None or (await store.load(room_id)).room is None
-        if unknown or await _is_unreadable(store, room_id):
+        row = (await store.load(room_id)).room
+        if running is None or row is None or _is_unreadable(row):
             await _erase_person_here(store, room_id, UserId(wish.subject), clock.now())
         else:
             orders[room_id] = ErasePerson(fact, wish.redact)
@@ -340,7 +340,7 @@ async def commit_alone(store: StorePort, commit: Commit) -> None:
 async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, now: int) -> None:
     lines, known = await store.eraser.lines_of(room_id, person)
     stored = (await store.load(room_id)).room
-    if stored is not None and stored.record and not await _is_unreadable(store, room_id):
+    if stored is not None and stored.record and not _is_unreadable(stored):
         record = record_in(stored, room_id)
         events = _with_waiting(known, record, person)
         record = cards.unasked(without_person(record, person), events)
@@ -386,10 +386,10 @@ async def _record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
     return readable_record((await store.load(room_id)).room, room_id)
 
 
-async def _is_unreadable(store: StorePort, room_id: RoomId) -> bool:
+def _is_unreadable(stored: StoredRoom | None) -> bool:
     """True if a room has a record that cannot be decoded, and so cannot be served."""
     try:
-        record_in((await store.load(room_id)).room, room_id)
+        record_in(stored, RoomId(""))
     except ValueError:
         return True
     return False
@@ -402,11 +402,12 @@ async def _add_room(
 
     Returns the number of items to erase, for a shared room.
     """
-    record = await _record_of(store, room_id)
+    row = (await store.load(room_id)).room
+    record = readable_record(row, room_id)
     if record.customer == person and all(one.user == person for one in record.people):
         report.rooms.append(room_id)
         return {}
-    if await _is_unreadable(store, room_id):
+    if _is_unreadable(row):
         why = "it cannot be read: stop the bridge, then erase the whole room"
         report.kept.append(Kept("record of the room", f"room {room_id}", why))
     lines, known = await store.eraser.lines_of(room_id, person)

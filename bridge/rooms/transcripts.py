@@ -70,8 +70,8 @@ async def send_transcript(
     Raises StoreError, and Unavailable or Refused if the homeserver does not take the file.
     """
     number = order.number
-    upto = None if number is None else number + 1
-    rows = await around.store.chats(record.room_id, MOST_CHATS, upto)
+    most, upto = (MOST_CHATS, None) if number is None else (2, number + 1)
+    rows = await around.store.chats(record.room_id, most, upto)
     chats = [load_chat(row.chat) for row in rows]
     wanted = [one for one in chats if number in {None, one.number}]
     talks = [one for one in wanted if one.started is not None]
