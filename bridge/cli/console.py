@@ -29,7 +29,7 @@ from bridge.config.loading import within
 from bridge.config.model import WebChat
 from bridge.link.settings import trusted_by
 from bridge.matrix.users import NameTaken, RegistrationError
-from bridge.ops.logging import printable
+from bridge.ops.logging import CONTROLS, printable
 from bridge.rooms.store import StoreError
 from bridge.storage.query import UNREADABLE, database_is_corrupt
 from bridge.storage.transfer import DamagedBackup
@@ -115,6 +115,9 @@ no_update_option = _option(
     default=None,
     help="Never write the configuration file.",
 )
+_IN_JSON = {code: f"\\u{code:04x}" for code in CONTROLS if code >= 0x7F}
+"""Controls that JSON allows as they are -> their escapes."""
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON (docs/operators.md, For scripts)."
 )
@@ -171,6 +174,12 @@ class ExitCode(IntEnum):
     DATABASE_CORRUPT = 18
     """Or the backup to restore from."""
     REGISTRATION = 20
+
+
+def print_json(told: object, *, pretty: bool = False) -> None:
+    """Print a value as JSON; its texts may be strangers', so controls are escaped."""
+    text = msgspec.json.encode(told).decode()
+    click.echo((msgspec.json.format(text) if pretty else text).translate(_IN_JSON))
 
 
 def stop(code: ExitCode, message: str) -> NoReturn:

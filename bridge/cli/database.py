@@ -17,7 +17,6 @@ from time import monotonic
 from typing import TypeVar
 
 import click
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -34,6 +33,7 @@ from bridge.cli.console import (
     local_address,
     on_config,
     one_line,
+    print_json,
     stop,
 )
 from bridge.config import Config
@@ -255,7 +255,7 @@ def changes(config: Config, room_id: str | None, limit: int, *, as_json: bool) -
 
     found = with_store(config, ask)
     if as_json:
-        click.echo(msgspec.json.encode(found))
+        print_json(found)
         return
     if not found:
         click.echo("No changes.")
@@ -279,7 +279,7 @@ def replicas(config: Config, *, as_json: bool) -> None:
         )
     members = with_store(config, lambda store: store.members())
     if as_json:
-        click.echo(msgspec.json.encode(members))
+        print_json(members)
         return
     if not members:
         click.echo("No replicas: the bridge is not running, or it runs as a single process.")
@@ -414,7 +414,7 @@ async def _tell(store: StorePort, room_id: RoomId, order: Stored, key: str) -> N
 
 def _show(told: erasure.Report, *, as_json: bool, title: str, err: bool = False) -> None:
     if as_json:
-        click.echo(msgspec.json.encode(told))
+        print_json(told)
         return
     if not told.found:
         click.echo(f"The bridge has no data about {told.subject}.")
@@ -636,7 +636,7 @@ def restore(config: Config, file: Path, *, replace: bool, dry_run: bool, as_json
 def _report(tables: Sequence[Compared] | Sequence[Sum], told: str, *, as_json: bool) -> None:
     """Print each table's rows and digest (the same on both engines and in a backup), and `told`."""
     if as_json:
-        click.echo(msgspec.json.encode(tables))
+        print_json(tables)
         return
     lines = ((one.table, str(one.rows), one.sha256[:16]) for one in tables)
     print_table(("table", "rows", "sha256"), lines)

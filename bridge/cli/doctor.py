@@ -17,14 +17,13 @@ from pathlib import Path
 from time import perf_counter
 
 import click
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from bridge.app.replica import ONE_ROLE, is_alive
 from bridge.app.settings import encryption_secret_of, registration_of, tokens_of, users_of
 from bridge.cli.call_centre import check_webchat
-from bridge.cli.console import ExitCode, Files, one_line
+from bridge.cli.console import ExitCode, Files, one_line, print_json
 from bridge.cli.findings import Failed, Finding, Findings, Verdict, check_slips, lacks_tokens
 from bridge.cli.homeserver import check_homeserver
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable
@@ -68,7 +67,7 @@ def doctor(files: Files, *, as_json: bool = False) -> int:
     passed, failed, skipped = (findings.count(verdict) for verdict in Verdict)
     if as_json:
         told = {"passed": passed, "failed": failed, "skipped": skipped, "findings": findings.all}
-        click.echo(msgspec.json.format(msgspec.json.encode(told)))
+        print_json(told, pretty=True)
     else:
         click.echo(f"{passed} passed, {failed} failed, {skipped} not tried")
     return ExitCode.FAILED if failed else ExitCode.OK

@@ -33,7 +33,7 @@ _SECRET_KEYS = frozenset({"sign", "public", "private", "secret", "pickle", "api"
 _TURNS = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _SHORTEST_SECRET = 6  # masking shorter values would destroy half of every line
 _MASK = "***"
-_CONTROLS = {
+CONTROLS = {
     code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
     for code in (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), *_TURNS)
 }
@@ -42,7 +42,7 @@ _CONTROLS = {
 
 def printable(text: str) -> str:
     """Escape characters that control a terminal or change the reading direction."""
-    return text if text.isprintable() else text.translate(_CONTROLS)
+    return text if text.isprintable() else text.translate(CONTROLS)
 
 
 def is_secret_name(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from bridge.cli.console import (
     config_option,
     errors_become_exits,
     no_update_option,
+    print_json,
     registration_option,
 )
 from bridge.config import ConfigInvalid, ConfigUnreadable, Problem
@@ -147,3 +149,15 @@ def test_the_codes_of_the_contract() -> None:
         "DATABASE_CORRUPT": 18,
         "REGISTRATION": 20,
     }
+
+
+@pytest.mark.parametrize("pretty", [False, True])
+def test_json_with_the_texts_of_strangers_leaves_the_terminal_alone(
+    pretty: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"name": "\x1b[31m\x7f\x9b31m\u202e\u2066é中😀", "lines": "a\nb"}
+    print_json(told, pretty=pretty)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == told
+    assert not any(0x7F <= ord(one) < 0xA0 or one in "\u202e\u2066" for one in printed)
+    assert "é中😀" in printed
