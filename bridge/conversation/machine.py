@@ -34,6 +34,9 @@ from bridge.conversation import calls, chat, customer, history, model, queue, se
 from bridge.conversation.turn import Policy, Turn, without
 from bridge.webchat.frames import CancelRequest, SendMessage
 
+TOGETHER = 15 * 60_000
+"""ms by which kept messages may expire too early, so that one sentence counts those of a visit."""
+
 
 def step(
     state: model.Conversation, happened: model.Input, now: int, policy: Policy
@@ -184,9 +187,9 @@ def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
 
 
 def _expire(turn: Turn) -> None:
-    oldest = turn.now - turn.policy.hold_idle
+    oldest = turn.now - turn.policy.hold_idle + TOGETHER
     kept = _waiting_for_a_person(turn.state)
-    turn.report(tuple(piece for piece in kept if piece.at <= oldest), "undelivered.expired")
+    turn.expire(tuple(piece for piece in kept if piece.at <= oldest))
 
 
 def _waiting_for_a_person(state: model.Conversation) -> tuple[model.Held, ...]:

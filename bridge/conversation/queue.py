@@ -429,7 +429,7 @@ def retry_callback(turn: Turn) -> None:
         request_chat(turn, callback.queue_id, quiet=True)
     else:
         end_callback(turn, "callback.given_up")
-        turn.report(turn.state.held, "undelivered.expired")
+        turn.expire(turn.state.held)
 
 
 def end_callback(turn: Turn, key: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from bridge.conversation.history import REPEATED_WITHIN
 from bridge.conversation.machine import deadline
-from bridge.conversation.model import Conversation
+from bridge.conversation.model import CallbackCard, Conversation
 from bridge.conversation.turn import Policy
 from tests.support.scene import REQUEST, SESSION, Scene
 
@@ -45,6 +45,18 @@ def test_kept_messages_expire_one_by_one() -> None:
     assert scene.reported == {first: "undelivered.expired"}
     scene.later(3600)
     assert set(scene.reported) == {first, second}
+
+
+def test_messages_of_one_visit_expire_together() -> None:
+    scene = Scene(Policy(start_on_message=False))
+    told = [scene.text("one")]
+    scene.later(60)
+    told.append(scene.text("two"))
+    scene.later(24 * 3600 - 60)
+    assert scene.reported == dict.fromkeys(told, "queue.dropped")
+    (card,) = [one for one in scene.effects if isinstance(one, CallbackCard)]
+    assert card.args == {"count": 2}
+    assert card.dropped == tuple(told)
 
 
 def test_nothing_is_given_up_while_a_call_is_under_way() -> None:
