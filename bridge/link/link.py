@@ -434,10 +434,10 @@ class Link:
             except OpenFailure as failure:
                 self._failed(failure)
             except TokenRefused as refusal:
-                await self._token_refused(str(refusal), at_door=True)
+                self._token_refused(str(refusal), at_door=True)
             else:
                 self._lost_at -= loss.unheard
-                await self._lost(loss)
+                self._lost(loss)
 
     async def _rest(self) -> None:
         """Wait until the back-off allows another attempt; report a long absence meanwhile."""
@@ -589,13 +589,13 @@ class Link:
             # An operator must act first, so waiting does not help any caller.
             self.gate.refuse(failure)
 
-    async def _token_refused(self, why: str, *, at_door: bool = False) -> None:
+    def _token_refused(self, why: str, *, at_door: bool = False) -> None:
         """Log in anew at once; back off if the fresh token is refused too (rows 35, 8, 9, 11)."""
         self._strikes += 1
         token, self._token = self._token, None
         self._note("webchat token refused", why=why, strikes=self._strikes)
         if token is not None:
-            await self._around.logins.refuse(self.account.room_id, token)
+            self._around.logins.refuse(self.account.room_id, token)
         if self._strikes == 1:
             self.gate.trouble = None  # the server answers; only a login is needed
             return
@@ -605,14 +605,14 @@ class Link:
         self.gate.hold(refused_again(), pause)
         self.gate.refuse(refused_again())
 
-    async def _lost(self, loss: Loss) -> None:
+    def _lost(self, loss: Loss) -> None:
         stable = loss.stood >= self._timing.stable
         if stable:
             self._backoff.reset()
         if stable or loss.proven:
             self._strikes = 0
         if loss.token_refused:
-            await self._token_refused("-15" if loss.code is None else f"close {loss.code}")
+            self._token_refused("-15" if loss.code is None else f"close {loss.code}")
             return
         pause = self._backoff.next()
         self._note("webchat link lost", code=loss.code, retry_in=round(pause, 1))

@@ -93,13 +93,21 @@ class Logins:
         oldest = self.clock.now() - self.settings.timing.token_age * 1000
         if token is not None and token.login_name == name and token.issued > oldest:
             return token
-        return await self.login(account, wait)
+        try:
+            return await self.login(account, wait)
+        except OpenFailure:
+            if account.room_id in self._refused:
+                forget = self.store.forget_token(account.room_id)
+                await self._store(account.room_id, forget, "token not deleted")
+            raise
 
-    async def refuse(self, room_id: RoomId, token: Token) -> None:
-        """Forget a refused token: a second refusal would count as a sign of blacklisting."""
+    def refuse(self, room_id: RoomId, token: Token) -> None:
+        """Forget a refused token: a second refusal would count as a sign of blacklisting.
+
+        The store's copy is replaced by the next login, or deleted if that fails. A crash before
+        costs one more refusal at the restart.
+        """
         self._refused[room_id] = token.value
-        # If this fails, the token is refused again after a restart, and replaced then.
-        await self._store(room_id, self.store.forget_token(room_id), "token not deleted")
 
     async def _store(self, room_id: RoomId, change: Awaitable[None], event: str) -> None:
         try:

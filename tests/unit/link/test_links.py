@@ -573,6 +573,21 @@ async def test_404_at_the_handshake_costs_a_login_only_after_a_while() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_refused_token_is_deleted_once_the_login_fails_too() -> None:
+    def refused(_: web.Request) -> web.Response:
+        return web.Response(status=401)
+
+    async with WildServer(handshake=refused, login=_refused).running() as server:
+        tokens = Tokens()
+        stored = Token(ADA.room_id, f"mx-{room_key(ADA.room_id)}", "STORED", LoopClock().now())
+        tokens.kept[ADA.room_id] = stored
+        async with rig(settings_for(server.base_url), tokens=tokens) as rigged:
+            rigged.links.keep(ADA)
+            await eventually(lambda: not tokens.kept)
+            assert (len(server.sockets), len(server.logins)) == (1, 1)
+
+
+@pytest.mark.asyncio
 async def test_meaningless_frames_are_harmless() -> None:
     async def noise(socket: web.WebSocketResponse) -> None:
         await socket.send_bytes(b"\xff\xfe")
