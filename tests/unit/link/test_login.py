@@ -347,12 +347,14 @@ async def test_token_is_used_unless_it_is_aged_or_of_another_login() -> None:
         assert (await logins.obtain(ADA, Token(ADA.room_id, "other", "x", now))).value == "T1"
         store.kept[ADA.room_id] = Token(ADA.room_id, "other", "y", now)
         assert (await logins.obtain(ADA, Token(ADA.room_id, "other", "x", now))).value == "T2"
-        await logins.refuse(ADA.room_id, store.kept[ADA.room_id])
-        assert store.kept == {}
+        logins.refuse(ADA.room_id, store.kept[ADA.room_id])
+        assert (await logins.obtain(ADA, None)).value == "T3"
+        assert store.kept[ADA.room_id].value == "T3"
 
 
 @pytest.mark.asyncio
 async def test_a_token_is_kept_with_its_cookies_and_forgotten_with_them() -> None:
+    """It is forgotten once the login that should replace it fails."""
     store, server, now = MemoryStore(), WildServer(), LoopClock().now()
     name = f"mx-{room_key(ADA.room_id)}"
     token = Token(ADA.room_id, name, "SECRET", now, "client", "SERVERID=n1; JSESSIONID=x")
@@ -360,11 +362,13 @@ async def test_a_token_is_kept_with_its_cookies_and_forgotten_with_them() -> Non
     assert "SERVERID" not in repr(token)
     async with server.running(), logging_in(settings_for(server.base_url), store) as (logins, _, _):
         assert await logins.obtain(ADA, None) == token
-        await logins.refuse(ADA.room_id, token)
-        row = await store.token(ADA.room_id)
-        assert row is not None
-        assert (row.login_name, row.value, row.cookies) == (name, "", "")
-        assert (await logins.obtain(ADA, None)).value == "T1"
+        logins.refuse(ADA.room_id, token)
+        assert await store.token(ADA.room_id) == token
+    with pytest.raises(OpenFailure):
+        await logins.obtain(ADA, None)
+    row = await store.token(ADA.room_id)
+    assert row is not None
+    assert (row.login_name, row.value, row.cookies) == (name, "", "")
 
 
 @pytest.mark.asyncio
@@ -377,7 +381,9 @@ async def test_store_that_fails_between_logins() -> None:
         assert server.logins == []
         old = Token(ADA.room_id, f"mx-{room_key(ADA.room_id)}", "old", 0)
         assert (await logins.obtain(ADA, old)).value == "T1", "good until the next restart"
-        await logins.refuse(ADA.room_id, old)
+        logins.refuse(ADA.room_id, old)
+        with pytest.raises(OpenFailure, match="database did not answer"):
+            await logins.obtain(ADA, None)
 
 
 def settings(**changes: object) -> LinkSettings:
