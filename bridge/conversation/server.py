@@ -24,7 +24,7 @@ from bridge.webchat import frames
 from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, meaning, progress
 
 _NOT_SAID = SessionId(0)
-"""Session id of a push that names none: there is no session to adopt."""
+"""Session id of a push that names none: it is about the present session, or none to adopt."""
 _PICTURE = re.compile(r"<img\b", re.IGNORECASE)
 _ALONE: Mapping[int, str] = {
     RequestStatus.NO_AGENT_ONLINE: f"robot.alone.{ResultCode.NO_AGENT_ONLINE}",
@@ -167,13 +167,13 @@ def chat_started(turn: Turn, push: frames.ChatStarted) -> None:
     # A refused request may still be accepted (reference 2.3, status 2). But ignore a repeat of the
     # 202 for a session that is known to have ended.
     over = isinstance(phase, model.NoChat) and state.last_closed
-    if push.session_id != _NOT_SAID and not (over and state.last_session == push.session_id):
+    if not (over and state.last_session == push.session_id):
         chat.start_chat(turn, push.session_id, push.agents, robot=push.robot)
 
 
 def _agents_updated(turn: Turn, push: frames.AgentsUpdated) -> None:
     phase = turn.state.phase
-    if not isinstance(phase, model.Chatting) or phase.session_id != push.session_id:
+    if not (isinstance(phase, model.Chatting) and _is_about(phase, push.session_id)):
         return
     if push.queue_id is not None:
         phase = replace(phase, queue_id=push.queue_id)
@@ -230,22 +230,25 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
     if isinstance(phase, model.Requesting) and phase.session_id == session_id:
         chat.start_chat(turn, session_id, phase.agents)
         phase = turn.state.phase
-    if isinstance(phase, model.Chatting) and phase.session_id == session_id:
+    if isinstance(phase, model.Chatting) and _is_about(phase, session_id):
         key = "chat.ended_by_you" if phase.close else "chat.ended"
         later = not all(chat.is_for(phase, one) for one in turn.state.held)
         chat.end_chat(turn, phase, key, ask=phase.unwanted or later)
     # else a foreign session (row 40, test 81)
 
 
+def _is_about(phase: model.Chatting | model.Ended, session_id: SessionId) -> bool:
+    return session_id in {phase.session_id, _NOT_SAID}
+
+
 # --- 203, 210, 301: messages in the chat ----------------------------------------------------------
 
 
 def _rating_pushed(turn: Turn, session_id: SessionId) -> None:
-    """Ask for a rating at the agent's request (row 28); without a session id, of this session."""
+    """Ask for a rating at the agent's request (row 28)."""
     phase = turn.state.phase
-    rated = phase if isinstance(phase, model.Chatting | model.Ended) else None
-    if rated is not None and session_id in {rated.session_id, _NOT_SAID}:
-        chat.ask_rating(turn, rated)
+    if isinstance(phase, model.Chatting | model.Ended) and _is_about(phase, session_id):
+        chat.ask_rating(turn, phase)
 
 
 def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numbered: bool) -> None:

@@ -355,13 +355,16 @@ def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
 
 
 def worded(centre: CallCentre, send: Send) -> Send:
-    """Return the frame as written: a reply without what `omit_types` and `omit_call_ids` say."""
-    options = centre.options
+    """Return the frame as written: with the keys that `zeros` adds, without those of a reply that
+    `omit_types` and `omit_call_ids` say.
+    """
+    options, frame = centre.options, send.frame
+    if options.zeros and (not send.is_push or frame.get("type") == FrameType.REQUEST_STATUS):
+        frame = {"requestId": 0, "sessionId": 0, "queueLength": 0, **frame}
     omitted = {"type": options.omit_types, "messageId": options.omit_call_ids}
-    if send.is_push or not any(omitted.values()):
-        return send
-    frame = {key: value for key, value in send.frame.items() if not omitted.get(key)}
-    return replace(send, frame=frame)
+    if not send.is_push and any(omitted.values()):
+        frame = {key: value for key, value in frame.items() if not omitted.get(key)}
+    return send if frame is send.frame else replace(send, frame=frame)
 
 
 def missed(centre: CallCentre, send: Send) -> None:

@@ -72,6 +72,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     nested_status: bool = False
     place_words: str = ""
     ids_as_strings: bool = False
+    zeros: bool = False
     omit_call_ids: bool = False
     omit_types: bool = False
     session_in_message_reply: bool = False

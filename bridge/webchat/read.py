@@ -31,6 +31,7 @@ JsonObject = Mapping[str, object]
 _Id = TypeVar("_Id", CallId, QueueId, RequestId, SessionId)
 
 _Range = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
+_IdRange = msgspec.Meta(ge=1, le=2**63 - 1)
 
 _SEND_MESSAGE = int(FrameType.SEND_MESSAGE)
 _FIRST_PUSH = 200
@@ -92,7 +93,7 @@ class _PlainReply(msgspec.Struct, tag_field="type", tag=110, forbid_unknown_fiel
     result: Annotated[int, _Range]
     messageId: Annotated[CallId, _Range] | None = None  # noqa: N815 -- the wire's names
     message: str = ""
-    sessionId: Annotated[SessionId, _Range] | None = None  # noqa: N815
+    sessionId: Annotated[SessionId, _IdRange] | None = None  # noqa: N815
 
 
 class _PlainText(msgspec.Struct, forbid_unknown_fields=True):
@@ -104,7 +105,7 @@ class _PlainPush(msgspec.Struct, tag_field="type", tag=210, forbid_unknown_field
     """A 210 with a text, spelt as in the guides."""
 
     msg: _PlainText
-    sessionId: Annotated[SessionId, _Range] | None = None  # noqa: N815
+    sessionId: Annotated[SessionId, _IdRange] | None = None  # noqa: N815
     agentId: str = ""  # noqa: N815
     rsId: str = ""  # noqa: N815
 
@@ -182,7 +183,7 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
         type=kind,
         result=ResultCode.FAILURE if result is None else result,
         message=text_of(frame, "message"),
-        call_id=_id(CallId, frame.get("messageId")),
+        call_id=_id(CallId, frame.get("messageId"), 0),  # the one id that may be 0 (trap T11)
         request_id=_id(RequestId, frame.get("requestId")),
         queue_length=integer(frame.get("queueLength")),
         session_id=_id(SessionId, frame.get("sessionId")),
@@ -195,8 +196,7 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
 
 def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
     told = _id(SessionId, frame.get("sessionId"))
-    # An agent's message (210) is delivered even without a session id.
-    if told is None and FrameType.CHAT_STARTED <= kind <= FrameType.SESSION_CLOSED:
+    if told is None and kind == FrameType.CHAT_STARTED:  # others are about the present session
         return frames.Ignored(f"push {kind} without sessionId")
     session_id, agent_id = told or SessionId(0), AgentId(text_of(frame, "agentId").strip())
     match kind:
@@ -631,9 +631,12 @@ def integer(value: object) -> int | None:
     return value if isinstance(value, int) and value in _INT64 else None
 
 
-def _id(kind: Callable[[int], _Id], value: object) -> _Id | None:
+def _id(kind: Callable[[int], _Id], value: object, least: int = 1) -> _Id | None:
+    """Return an id; None for 0 or -1, a Java server's missing number, which the vendor's phone
+    clients do not take for an id either.
+    """
     number = integer(value)
-    return None if number is None else kind(number)
+    return None if number is None or number < least else kind(number)
 
 
 def result_code(value: object) -> int | None:

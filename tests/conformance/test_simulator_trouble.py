@@ -67,6 +67,17 @@ async def test_replies_without_message_ids_and_types(
             assert reply.keys() == {"result", "message", *([] if omit_types else ["type"])}
 
 
+@pytest.mark.asyncio
+async def test_missing_numbers_may_be_zeros() -> None:
+    async with site(zeros=True) as here:
+        phone = await here.phone()
+        await phone.send(101, queueId=1, **{"from": "APP"})
+        reply = await phone.reply(101)
+        assert [reply[key] for key in ("requestId", "sessionId", "queueLength")] == [0, 0, 0]
+        status = await phone.receive()
+        assert (status["requestId"], status["sessionId"], status["queueLength"]) == (9001, 0, 1)
+
+
 @pytest.mark.parametrize("carried_out", [True, False])
 @pytest.mark.asyncio
 async def test_a_cut_between_command_and_reply(carried_out: bool) -> None:

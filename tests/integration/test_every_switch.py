@@ -32,6 +32,7 @@ SWITCHES: dict[str, dict[str, object]] = {
     "its own words": {"request_id_in_reply": True, "place_words": "No. {place} in line"},
     "nested status, no call ids": {"nested_status": True, "omit_call_ids": True},
     "no types": {"omit_types": True},
+    "zeros for nothing": {"zeros": True},
     "late replies": {"reply_delay_ms": 80},
     "more is told": {"close_echoed": True, "change_notices": True},
     "session in the reply": {"session_in_reply": True, "script": "accept"},

@@ -11,7 +11,7 @@ from bridge.conversation.machine import no_deadline_but_retry, wants_link
 from bridge.conversation.model import AskRating, FailureReason, Rate, Withdrawn
 from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId, SessionId
-from tests.support.scene import MEI, REQUEST, SESSION, Scene
+from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
 
 
 def ended() -> Scene:
@@ -141,10 +141,23 @@ def test_a_push_without_a_session_starts_none() -> None:
     """0 stands for "not said"."""
     scene = Scene()
     message = {"type": 1, "content": {"content": "hi"}}
-    scene.push(202, sessionId=0, agents=[])
+    scene.push(204, agents=[MEI])
+    scene.push(205, agentId="K00017")
     scene.push(210, sessionId=0, agentId="K00017", msg=message)
     assert scene.phase == "Idle"
     assert len(scene.relayed) == 1
+
+
+def test_a_push_without_a_session_is_about_the_present_one() -> None:
+    """The vendor's phone clients do not even read the session of a 203, a 204 or a 205."""
+    scene = Scene()
+    scene.begin()
+    scene.push(204, agents=[JUN])
+    assert scene.ghosts == {"K00021"}
+    scene.push(205, agentId="K00021")
+    assert (scene.phase, scene.notices[-1]) == ("Ended", "chat.ended")
+    scene.push(203, agentId="K00021")
+    assert scene.asked == [SESSION], "asked once, by the end of the chat"
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,7 @@ def ignored(frame: str | bytes) -> str:
         ('{"type":299}', "unknown type 299"),
         ('{"type":110,"messageId":9}', "reply 110 without result"),
         ('{"type":202,"agents":[]}', "push 202 without sessionId"),
-        ('{"type":203}', "push 203 without sessionId"),
-        ('{"type":204}', "push 204 without sessionId"),
-        ('{"type":205,"sessionId":"x"}', "push 205 without sessionId"),
+        ('{"type":202,"sessionId":0,"agents":[]}', "push 202 without sessionId"),
         ('{"type":201,"requestId":9001}', "push 201 without requestStatus"),
         ('{"type":301,"sessionId":5150}', "push 301 without content"),
         ('{"type":302,"sessionId":5150}', "push 302 without message"),
@@ -88,6 +86,19 @@ def test_an_unreadable_or_incomplete_frame_is_ignored(frame: str | bytes, kind: 
 
 def test_a_binary_frame_with_json_is_read() -> None:
     assert isinstance(parse_frame(b'{"type":205,"sessionId":5150,"agentId":"A"}'), Received)
+
+
+@pytest.mark.parametrize("nothing", [0, "0", -1, None, ""])
+def test_an_id_of_0_is_none(nothing: object) -> None:
+    """A Java server writes its missing numbers so."""
+    ids: dict[str, object] = {"requestId": nothing, "sessionId": nothing}
+    assert reply(type=101, result=1, **ids) == Reply(101, 1)
+    assert reply(type=110, result=1, messageId=0, **ids) == Reply(110, 1, call_id=CallId(0))
+    told = {"type": 110, "result": 1, "messageId": 9, "message": "", "sessionId": nothing}
+    assert reply(**told) == Reply(110, 1, call_id=CallId(9))
+    assert push(type=201, requestStatus=0, queueLength=2, **ids) == QueueStatus(None, 0, 2)
+    told = {"type": 204, "sessionId": nothing, "queueId": nothing}
+    assert push(**told) == AgentsUpdated(SessionId(0))
 
 
 @pytest.mark.parametrize(
@@ -335,7 +346,7 @@ def test_number_and_length_of_options_in_a_push_are_limited(listed: object) -> N
 
 def test_an_ignored_push_keeps_its_receipt_id() -> None:
     assert parse_frame('{"type":299,"rsId":"r-9"}') == Ignored("unknown type 299", "r-9")
-    assert parse_frame('{"type":205,"rsId":"r-9"}') == Ignored("push 205 without sessionId", "r-9")
+    assert parse_frame('{"type":202,"rsId":"r-9"}') == Ignored("push 202 without sessionId", "r-9")
 
 
 @pytest.mark.parametrize(
