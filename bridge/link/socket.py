@@ -24,7 +24,7 @@ import msgspec
 import structlog
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import DATA_OPCODES, CloseCode, Frame, Opcode
+from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import Event, State
 
 from bridge.conversation.model import FailureReason
@@ -35,15 +35,13 @@ from bridge.rooms.store import Token
 from bridge.webchat import frames
 from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.protocol import Answered, LocalProtocolError, Protocol
-from bridge.webchat.read import divided
+from bridge.webchat.read import decoded, divided
 
 if TYPE_CHECKING:
     from collections import deque
 
 GOING_AWAY = frozenset({1001, 1012, 1013})
 """Close codes of a server that stops or restarts; they do not mean a refused token."""
-UNREADABLE = frozenset({1007, 1009})
-"""Close codes that the bridge sends for a frame that is not UTF-8, or too long."""
 TOO_BIG = 1009
 """Close code for a frame that exceeds the receiver's buffer (RFC 6455 7.4.1, trap T23)."""
 FIRST_OWN = 2**30
@@ -55,7 +53,7 @@ EARLY = 0.001
 """Maximum seconds by which a timer of uvloop fires too early."""
 STOOD_STILL = 1.0
 """Delay of a timer, in seconds, from which the process counts as having been suspended."""
-_OPEN, _CONT, _TEXT = State.OPEN, Opcode.CONT, Opcode.TEXT
+_OPEN = State.OPEN
 """Cached for use with each frame: looking up an enum member costs more than a function call."""
 _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
 """Commands that a resend could deliver twice, so their replies are awaited longer."""
@@ -154,15 +152,14 @@ class Connection(ClientConnection):
     # Slots, because a further attribute would exceed the number that a key-sharing `__dict__` takes
     # (the library's own fill it), and cost each connection a kilobyte.
     __slots__ = (
-        *("_early", "_fragments", "_half", "_is_text", "_rest"),
+        *("_early", "_fragments", "_half", "_rest"),
         *("budget", "fault", "heard", "held", "on_end", "on_message"),
     )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._early: list[str | bytes] = []
+        self._early: list[str] = []
         """Messages received before `hand_over`."""
         self._fragments = bytearray()
-        self._is_text = True
         self._half = 0
         """Bytes of a half-read message."""
         self._rest = bytearray()
@@ -172,7 +169,7 @@ class Connection(ClientConnection):
         self.budget: Budget | None = None
         self.heard = self.loop.time()
         """When the last data came, pongs included, in loop time."""
-        self.on_message: Callable[[str | bytes], None] = self._early.append
+        self.on_message: Callable[[str], None] = self._early.append
         self.on_end: Callable[[], None] = lambda: None
         self.fault: Exception | None = None
         """Exception of `on_message`, a bug, after which nothing more is handled."""
@@ -181,9 +178,7 @@ class Connection(ClientConnection):
         self.drain_waiters = cast("deque[asyncio.Future[None]]", [])
         self.recv_messages.frames.queue = cast("deque[Frame]", [])
 
-    def hand_over(
-        self, on_message: Callable[[str | bytes], None], on_end: Callable[[], None]
-    ) -> None:
+    def hand_over(self, on_message: Callable[[str], None], on_end: Callable[[], None]) -> None:
         """Set the callbacks for each message, and for a connection that is lost or failing."""
         for message in self._early:
             on_message(message)
@@ -259,22 +254,13 @@ class Connection(ClientConnection):
             super().process_event(event)
             return
         data = event.data
-        if event.opcode is not _CONT:
-            self._is_text = event.opcode is _TEXT
         if self._fragments or not event.fin:
             self._fragments += data
             if not event.fin:
                 return
             data, self._fragments = self._fragments, bytearray()
         try:
-            message = str(data, "utf-8") if self._is_text else bytes(data)
-        except UnicodeDecodeError:
-            self.protocol.fail(CloseCode.INVALID_DATA)
-            self.send_data()
-            self._hear_no_more()
-            return
-        try:
-            self.on_message(message)
+            self.on_message(decoded(data))
         except Exception as error:  # noqa: BLE001 - the event loop would log its text
             self.fault = error
             self._hear_no_more()
@@ -528,7 +514,7 @@ class Wire:
 
     # --- reading -------------------------------------------------------------------------------
 
-    def read(self, message: str | bytes) -> None:
+    def read(self, message: str) -> None:
         told = self._protocol.receive(message)
         parts = divided(message) if isinstance(told, frames.Ignored) and not told.rs_id else ()
         size = sys.getsizeof(message) // max(1, len(parts))
@@ -660,7 +646,7 @@ class Wire:
         # Accepted, then closed before a pong: a bad token (protocol reference 3.3).
         thrown_out = self._up_since is None and code is not None and code not in GOING_AWAY
         sent = self._socket.protocol.close_sent
-        unread = code is None and sent is not None and sent.code in UNREADABLE
+        unread = code is None and sent is not None and sent.code == TOO_BIG
         refused = self._refused or thrown_out
         return Loss(code, refused, stood, self._proven, unread, self._unheard)
 

@@ -284,12 +284,8 @@ def _robot_answer(hit: read.JsonObject) -> RobotAnswer:
 
 def _answer(body: bytes) -> tuple[read.JsonObject, int | None]:
     """Return the body's JSON object, merged with the object in its `data`, and its `result`."""
-    text = body.decode("utf-8", "replace")
-    if text.count("\ufffd") * 4 > len(text.encode()) - len(text):
-        # Most non-ASCII bytes are invalid UTF-8: assume the encoding of Chinese systems.
-        text = body.decode("gb18030", "replace")
     try:
-        outer = read.decode(text)
+        outer = read.decode(read.decoded(body))
     except read.NotJson:
         return {}, None
     told = {**outer, **(read.mapping(outer.get("data")) or {})} if isinstance(outer, dict) else {}

@@ -284,7 +284,7 @@ class Protocol:
             self._settled.pop((call_id, command.type), None)
         return text
 
-    def receive(self, text: str | bytes) -> Answered | frames.Received | frames.Ignored:
+    def receive(self, text: str) -> Answered | frames.Received | frames.Ignored:
         """Read one frame. Never raises."""
         reply = parse_frame(text, client_id=self._client_id)
         if not isinstance(reply, frames.Reply):

@@ -50,22 +50,16 @@ _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 
 
 def parse_frame(
-    text: str | bytes, *, client_id: str = ""
+    text: str, *, client_id: str = ""
 ) -> frames.Reply | frames.Received | frames.Ignored:
     """Decode one frame; `client_id`, if known, removes the customer from people lists (T16)."""
-    if isinstance(text, bytes):
-        try:
-            text = text.decode("utf-8")
-        except UnicodeDecodeError:
-            return frames.Ignored("binary frame")
     return read_plain(text) or read_any(text, client_id)
 
 
-def divided(text: str | bytes) -> tuple[str, ...]:
+def divided(text: str) -> tuple[str, ...]:
     """Split a text of several frames, which `parse_frame` ignores; empty if it is anything else.
     Some servers send pending frames at once, as an array or as concatenated objects.
     """
-    text = text if isinstance(text, str) else text.decode("utf-8", "replace")
     text = text.strip("\ufeff \t\r\n")
     listed = text.startswith("[")
     if len(text) > _LONGEST_LOT or (listed and not text.endswith("]")):
@@ -567,6 +561,18 @@ _MAX_SHOWN = 2000
 characters."""
 _MOST_VALUES = 250_000
 """Maximum number of values in a document: an empty list takes 40 times its text in memory."""
+
+
+def decoded(data: bytes | bytearray | memoryview) -> str:
+    """Return text in UTF-8, or in the encoding of Chinese systems if most of it is not UTF-8; what
+    cannot be read becomes U+FFFD.
+    """
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError:
+        text = str(data, "utf-8", "replace")
+    chinese = text.count("\ufffd") * 4 > len(text.encode()) - len(text)
+    return str(data, "gb18030", "replace") if chinese else text
 
 
 class NotJson(ValueError):

@@ -217,8 +217,8 @@ def test_62_message_of_unknown_type_is_passed_on() -> None:
     assert content.message_type == 77
 
 
-@pytest.mark.parametrize("frame", ['{"type":299}', "{}", "hello", "[1]", b"\xff"])
-def test_63_unknown_frame_is_ignored(frame: str | bytes) -> None:
+@pytest.mark.parametrize("frame", ['{"type":299}', "{}", "hello", "[1]", "\ufffd"])
+def test_63_unknown_frame_is_ignored(frame: str) -> None:
     """Row 63: an unknown frame never reaches the conversation."""
     assert isinstance(parse_frame(frame), Ignored)
 

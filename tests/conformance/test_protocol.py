@@ -228,10 +228,8 @@ def test_49_session_invalid() -> None:
     assert not meaning(plain.result).relogin
 
 
-@pytest.mark.parametrize(
-    "frame", ['{"type":299}', '{"sessionId":1}', "hello", "[1,2]", b"\x00\xff\xfe"]
-)
-def test_63_meaningless_frames_are_ignored(frame: str | bytes) -> None:
+@pytest.mark.parametrize("frame", ['{"type":299}', '{"sessionId":1}', "hello", "[1,2]", "\0\ufffd"])
+def test_63_meaningless_frames_are_ignored(frame: str) -> None:
     """Row 63: the reason to be logged contains nothing of the frame's content."""
     found = parse_frame(frame)
     assert isinstance(found, Ignored)

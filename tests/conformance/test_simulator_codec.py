@@ -76,7 +76,7 @@ async def test_codec_reads_every_push_of_the_simulator() -> None:
             {"op": "close"},
         ):
             await here.simulator.do(op)
-        read = [parse_frame(await phone.socket.recv()) for _ in range(10)]
+        read = [parse_frame(str(await phone.socket.recv())) for _ in range(10)]
         pushes = [item.push for item in read if isinstance(item, Received)]
         said = [push.content for push in pushes if isinstance(push, frames.MessageReceived)]
         assert [type(content).__name__ for content in said] == [

@@ -278,7 +278,7 @@ async def test_refused_token_during_a_stop_fails_the_command() -> None:
         assert wire is not None
         closing = asyncio.get_running_loop().create_task(rigged.links.aclose())
         await asyncio.sleep(0)
-        wire.read(b'{"type":110,"messageId":1,"result":-15}')
+        wire.read('{"type":110,"messageId":1,"result":-15}')
         await closing
         async with asyncio.timeout(10):
             failure = await outcome(told)
