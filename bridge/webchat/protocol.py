@@ -257,8 +257,8 @@ class Protocol:
         self._client_id = client_id
         self.waiting: dict[CallId, frames.Command] = {}
         """Calls without a reply, oldest first."""
-        self._settled: dict[tuple[int | None, int], None] = {}
-        """Call id and wire type of settled calls, oldest first."""
+        self._settled: dict[tuple[int | None, int], frames.Command | None] = {}
+        """Call id and wire type of settled calls, oldest first; the command of one given up."""
         self._strays = False
         """True once a receipt was sent or a call given up, which may still be answered."""
         self.token_refused = False
@@ -297,9 +297,13 @@ class Protocol:
         return frames.Ignored(f"unexpected reply {reply.type}")
 
     def forget(self, call_id: CallId) -> None:
-        """Stop waiting for a call's reply, which is ignored if it still comes."""
+        """Stop waiting for a call's reply. If it still comes, it counts for a repetition of the
+        command that waits by then, unless that is content: a slow server answers neither in time.
+        """
         if call_id in self.waiting:
-            self._settle(call_id)
+            command = self._settle(call_id)
+            if not isinstance(command, frames.SendMessage | frames.SendPreMessage):
+                self._settled[call_id, command.type] = command
             self._strays = True
 
     def _waiter(self, reply: frames.Reply) -> CallId | None:
@@ -310,8 +314,10 @@ class Protocol:
         if reply.type == frames.UNTYPED:
             sole = len(self.waiting) == 1 and not self._strays and reply.call_id is None
             return next(iter(self.waiting)) if sole else None
-        if self._is_repeated(reply):
-            return None
+        if (key := (reply.call_id, reply.type)) in self._settled:
+            given_up, self._settled[key] = self._settled[key], None
+            again = (call_id for call_id, one in self.waiting.items() if one == given_up)
+            return next(again, None)
         alike = (call_id for call_id, one in self.waiting.items() if one.type == reply.type)
         return next(alike, None)
 

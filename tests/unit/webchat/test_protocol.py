@@ -192,6 +192,19 @@ def test_the_late_reply_to_a_forgotten_call_is_ignored() -> None:
     assert [*protocol.waiting] == [2]
 
 
+def test_the_late_reply_to_a_forgotten_command_counts_for_its_repetition() -> None:
+    """A server that takes 25 s for each answer would otherwise never answer in time."""
+    protocol = Protocol("T")
+    send(protocol, ASK, 1)
+    protocol.forget(CallId(1))
+    protocol.send(RequestChat(QueueId(8)), CallId(2), 0)
+    send(protocol, ASK, 3)
+    assert answered(protocol.receive(reply(101, 1))) == 3
+    assert protocol.receive(reply(101, 1)) == Ignored("unexpected reply 101")
+    assert protocol.receive(reply(101, 3)) == Ignored("unexpected reply 101")
+    assert [*protocol.waiting] == [2]
+
+
 def test_a_token_refused_outside_any_reply_is_noticed() -> None:
     protocol = Protocol("T")
     send(protocol, HELLO, 1)
