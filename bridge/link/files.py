@@ -379,7 +379,7 @@ class Fetcher:
     async def _get(self, url: str) -> aiohttp.ClientResponse:
         if self._session is None or self._session.closed:
             raise Unavailable("the links are not running")
-        timeout = timeout_of(self._timing, self._timing.upload)
+        timeout = timeout_of(self._timing, self._timing.upload, self._timing.reply)
         own = self._hosts.is_own(urlsplit(url))
         tls = (own and self._tls) or True
         try:

@@ -171,7 +171,7 @@ class Http:
             raise Unavailable("the links are not running")
         if cookies:
             headers = {**headers, "Cookie": cookies}
-        timeout = timeout_of(self._timing, total)
+        timeout = timeout_of(self._timing, total, self._timing.mute)
         try:
             async with asyncio.timeout(total):
                 for _ in range(MOST_REDIRECTS + 1):
@@ -230,8 +230,8 @@ def origin_of(url: str) -> str:
         return "an invalid URL"
 
 
-def timeout_of(timing: Timing, total: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=total, sock_connect=timing.handshake, sock_read=timing.reply)
+def timeout_of(timing: Timing, total: float, silence: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=total, sock_connect=timing.handshake, sock_read=silence)
 
 
 def _cookies(response: aiohttp.ClientResponse) -> str:
@@ -496,7 +496,7 @@ class Door:
             # it on logins does so for this URL, not by request type.
             headers["sign"] = login_sign(body, self._sign_key)
         try:
-            total = self._timing.reply
+            total = self._timing.mute
             answer = await self._http.post(
                 self._url, body, headers, total=total, longest=longest, cookies=cookies
             )

@@ -64,10 +64,11 @@ class Timing:
     handshake: float = 10.0
     """Timeout of opening a socket."""
     reply: float = 20.0
-    """Timeout of the reply to a command, a login or an upload (row 17)."""
+    """Timeout of the reply to a command (row 17)."""
     mute: float = 60.0
     """The same for a message, a pre-message and a rating, which a slow server must not get twice.
-    After it the link is dropped, and they are sent again on the next one (row 33)."""
+    After it the link is dropped, and they are sent again on the next one (row 33). Also of the
+    answer to a login, which counts for the blacklist, and to an upload, which takes time."""
     upload: float = 600.0
     """Timeout of an upload or download of a file."""
     ping_after: float = 30.0

@@ -186,7 +186,7 @@ async def test_unanswered_history_times_out() -> None:
         return web.Response()
 
     async with WildServer(history=hang).running() as server:
-        settings = settings_for(server.base_url, timing=replace(FAST, reply=0.2))
+        settings = settings_for(server.base_url, timing=replace(FAST, mute=0.2))
         async with rig(settings) as rigged:
             with pytest.raises(CallFailure, match="history") as caught:
                 await rigged.links.history(ADA, 10)

@@ -278,10 +278,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def uploading(
-    handler: Handler, *, mode: UploadMode = UploadMode.AUTO
+    handler: Handler, *, mode: UploadMode = UploadMode.AUTO, reply: float = 20.0
 ) -> AsyncIterator[tuple[Uploads, WildServer, Facts]]:
     async with WildServer(upload=handler).running() as server:
-        timing = replace(FAST, handshake=20.0, reply=20.0, upload=30.0)  # the machine may be busy
+        # The machine may be busy.
+        timing = replace(FAST, handshake=20.0, reply=reply, mute=20.0, upload=30.0)
         settings = settings_for(server.base_url, upload_mode=mode, timing=timing)
         http, facts = Http(settings.timing, None), Facts()
         async with http.running():
@@ -345,6 +346,19 @@ async def test_a_raw_body_never_claims_to_be_a_form(claimed: str, sent: str) -> 
         await uploads.upload(TOKEN, Blob(plain.chunks, plain.size, claimed, "a.bin"))
         assert server.uploads == [b"a=1&b=2"]
     assert seen == [sent]
+
+
+@pytest.mark.asyncio
+async def test_a_server_may_think_about_a_file_longer_than_about_a_command() -> None:
+    """As one that looks for viruses: else it would get the file again and again."""
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.3)
+        return web.json_response(GOOD)
+
+    async with uploading(slow, reply=0.05) as (uploads, server, _):
+        assert await uploads.upload(TOKEN, blob(b"abc")) == f"{server.base_url}/up/a"
+        assert server.uploads == [b"abc"]
 
 
 @pytest.mark.asyncio

@@ -155,7 +155,7 @@ async def test_all_redirects_of_a_request_share_its_timeout() -> None:
         return web.Response(status=307, headers={"Location": "tpi"})
 
     async with WildServer(login=login).running() as server:
-        settings = settings_for(server.base_url, timing=replace(FAST, reply=0.3))
+        settings = settings_for(server.base_url, timing=replace(FAST, mute=0.3))
         async with logging_in(settings) as (logins, _, _):
             with pytest.raises(OpenFailure, match="login: no answer in time"):
                 await logins.login(ADA)
@@ -181,11 +181,26 @@ async def test_a_login_that_hangs_is_given_up() -> None:
         return web.Response()
 
     async with WildServer(login=hang).running() as server:
-        settings = settings_for(server.base_url, timing=replace(FAST, reply=0.1))
+        settings = settings_for(server.base_url, timing=replace(FAST, mute=0.1))
         async with logging_in(settings) as (logins, _, _):
             with pytest.raises(OpenFailure, match="no answer in time"):
                 await logins.login(ADA)
         stuck.set()
+
+
+@pytest.mark.asyncio
+async def test_a_slow_server_has_as_long_for_a_login_as_for_a_message() -> None:
+    """Each login counts towards the blacklist, also one whose answer is not awaited."""
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.3)
+        return web.json_response({"result": 1, "token": "T"})
+
+    async with WildServer(login=slow).running() as server:
+        settings = settings_for(server.base_url, timing=replace(FAST, reply=0.05, mute=20.0))
+        async with logging_in(settings) as (logins, _, _):
+            assert (await logins.login(ADA)).value == "T"
+        assert len(server.logins) == 1
 
 
 @pytest.mark.asyncio
