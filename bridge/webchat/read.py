@@ -138,6 +138,8 @@ def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | fram
         return frames.Ignored("not JSON")
     if not isinstance(frame, dict):
         return frames.Ignored("not a JSON object")
+    # Flat in the guides; some values inside `data` in the vendor's phone clients (test 16).
+    frame |= mapping(frame.get("data")) or {}
     kind = integer(frame.get("type"))
     if kind is None:
         if "result" not in frame:
@@ -150,7 +152,7 @@ def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | fram
     rs_id = rs_id if rs_id.strip() else ""  # a receipt cannot name a blank id
     if isinstance(push, frames.Ignored):
         return frames.Ignored(push.kind, rs_id)
-    later = kind == FrameType.INIT_CONFIG or rs_id != "" or "users" in frame
+    later = kind == FrameType.INIT_CONFIG or rs_id != "" or frame.get("users") is not None
     return frames.Received(push, rs_id, later)
 
 
@@ -222,18 +224,16 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
 
 
 def _queue_status(frame: JsonObject) -> frames.QueueStatus | frames.Ignored:
-    """Decode a 201: flat in the guide, inside `data` in the vendor's phone clients (test 16)."""
-    said = {**frame, **(mapping(frame.get("data")) or {})}
-    status = integer(first(said, "requestStatus", "result"))  # trap T32
-    position = integer(said.get("queueLength"))
+    status = integer(first(frame, "requestStatus", "result"))  # trap T32
+    position = integer(frame.get("queueLength"))
     if status is None:
         if position is None:
             return frames.Ignored("push 201 without requestStatus")
         status = RequestStatus.WAITING  # implied by a position
-    request_id = _id(RequestId, said.get("requestId"))
-    session_id, place = _id(SessionId, said.get("sessionId")), ""
+    request_id = _id(RequestId, frame.get("requestId"))
+    session_id, place = _id(SessionId, frame.get("sessionId")), ""
     if status == RequestStatus.WAITING:
-        place = text_of(said, "positionInQueueMessage", "message")
+        place = text_of(frame, "positionInQueueMessage", "message")
     return frames.QueueStatus(request_id, status, position, session_id, place)
 
 

@@ -168,6 +168,12 @@ def test_agents_in_a_reply(told: dict[str, object]) -> None:
     assert reply(type=110, result=1, **told).agents == (Agent(AgentId("K00017"), "Mei"),)
 
 
+def test_values_inside_data_are_read_in_every_frame() -> None:
+    told = {"sessionId": 5150, "agentId": "K00017", "msg": {"type": 1, "content": "hello"}}
+    assert push(type=210, data=told) == push(type=210, **told)
+    assert reply(type=110, messageId=9, data={"result": 1}) == Reply(110, 1, call_id=CallId(9))
+
+
 def test_a_refused_reply_may_have_a_request_id() -> None:
     assert reply(type=101, result=-1, requestId=9001).request_id == 9001
 
@@ -361,6 +367,8 @@ def test_an_ignored_push_keeps_its_receipt_id() -> None:
         ('{"type":200}', True),
         ('{"type":203,"sessionId":1,"rsId":"r-1"}', True),
         ('{"type":202,"sessionId":1,"users":[]}', True),
+        ('{"type":202,"data":{"sessionId":1,"users":[]}}', True),
+        ('{"type":202,"sessionId":1,"agents":[],"users":null}', False),
         ('{"type":203,"sessionId":1,"rsId":""}', False),
         ('{"type":202,"sessionId":1,"agents":[],"continueLastSession":true}', False),
     ],
