@@ -69,9 +69,8 @@ class Endpoints:
             return url
         if url.startswith("//"):
             return f"{self._scheme}:{url}"
-        if url.startswith(f"{self._context}/"):
-            return self.origin + url
-        return self._base + (url if url.startswith("/") else f"/{url}")
+        path = url if url.startswith("/") else f"/{url}"
+        return (self.origin if path.startswith(f"{self._context}/") else self._base) + path
 
     def icon(self, icon: str, queue_id: int | None) -> str:
         """Return the address of an agent's picture (3.9): `icon`, or for a path `ngsIcon.do`."""

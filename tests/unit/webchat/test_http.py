@@ -365,6 +365,7 @@ def test_a_bad_base_url_is_refused_with_a_reason(base: str, complaint: str) -> N
         ("/webchat/a.jpg", "https://crm.example.org/webchat/a.jpg"),
         ("/up/a.jpg", "https://crm.example.org/webchat/up/a.jpg"),
         ("up/a.jpg", "https://crm.example.org/webchat/up/a.jpg"),
+        ("webchat/up/a.jpg", "https://crm.example.org/webchat/up/a.jpg"),
         ("/webchats/a.jpg", "https://crm.example.org/webchat/webchats/a.jpg"),
         ("//cdn.example.org/a.jpg", "https://cdn.example.org/a.jpg"),
         ("https://cdn.example.org/a.jpg", "https://cdn.example.org/a.jpg"),
