@@ -225,6 +225,11 @@ def call_failed(turn: Turn, failure: model.CallFailed) -> None:
     if failure.reason is model.FailureReason.NO_TURN:
         turn.set(retry_at=turn.now + turn.policy.backoff_first)
         return
+    closing = isinstance(outstanding.what, frames.CloseSession) and not failure.certain
+    if closing and isinstance(phase, model.Chatting) and _is_last_try(turn):
+        turn.no_trouble()
+        end_chat(turn, phase, "chat.ended_unheard", closed=False)
+        return
     if mute and isinstance(outstanding.what, frames.RateSession) and turn.state.failures:
         _give_up_rating(turn)  # a retry has a new call id, and each silence costs a link
     first = failure.reason in _UNKNOWN_FATE and turn.state.failures == 0
@@ -235,10 +240,14 @@ def call_failed(turn: Turn, failure: model.CallFailed) -> None:
         _tell(turn, "trouble.unreachable")
 
 
+def _is_last_try(turn: Turn) -> bool:
+    return turn.state.failures + 1 >= turn.policy.max_tries
+
+
 def try_again(turn: Turn, outstanding: model.Outstanding, code: int) -> bool:
     """Schedule a retry after a transient refusal (-100, or -15 twice); False if none is left."""
     void_token = code == ResultCode.INVALID_TOKEN
-    if not void_token and turn.state.failures + 1 >= turn.policy.max_tries:
+    if not void_token and _is_last_try(turn):
         return False
     turn.set(outstanding=None)
     _want_again(turn, outstanding, certain=True, repeats=turn.policy.max_repeats)

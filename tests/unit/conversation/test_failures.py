@@ -18,7 +18,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import Policy
 from bridge.ids import CallId, EventId, QueueId
-from tests.support.scene import MEI, REQUEST, SESSION, Scene
+from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 
 HOPELESS = [(FailureReason.LOGIN_REFUSED, -20), (FailureReason.SIGN_REFUSED, -30)]
 
@@ -270,6 +270,24 @@ def test_after_the_hold_a_chat_being_closed_ends() -> None:
     assert not scene.state.last_closed
     scene.push(202, sessionId=SESSION, agents=[MEI])
     assert scene.phase == "Chatting", "WebChat never heard of the end"
+
+
+def test_an_end_that_is_never_confirmed_ends_the_chat_all_the_same() -> None:
+    """Else the next messages would wait for half an hour, although the link is up."""
+    scene = Scene()
+    scene.begin()
+    scene.close()
+    event = scene.text("about something else")
+    scene.cut()
+    scene.later(20)
+    scene.cut()
+    assert scene.notices[-1] == "trouble.unreachable"
+    scene.later(20)
+    scene.cut()
+    assert len(scene.sent(103)) == 3
+    assert scene.notices[-1] == "chat.ended_unheard"
+    assert scene.last == ASK, "for what was written meanwhile"
+    assert [held.event_id for held in scene.state.held] == [event]
 
 
 @pytest.mark.parametrize(("reason", "code"), HOPELESS)
