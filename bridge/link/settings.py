@@ -48,7 +48,7 @@ TOMCAT_LIMIT = 8000
 """Bytes that fit into the default text buffer of the vendor's server (8,192), with a margin; the
 first limit tried if longer frames were allowed."""
 LEAST_FRAME = 1024
-"""Minimum of the frame limit, in bytes; a 1009 for a frame this short shows no limit."""
+"""Minimum of the frame limit, in bytes; a 1009 after a frame this short has another cause."""
 UNANSWERED_BEATS = 3
 """Unanswered heartbeats in a row, none ever answered, that prove that the server lacks them."""
 SAVE_AGAIN = 5.0
@@ -368,9 +368,9 @@ class Learnt:
                 self.has_not(Feature.HEARTBEAT)
 
     def too_long(self, size: int) -> None:
-        """Lower the frame limit: the server has closed a link over a frame of `size` bytes."""
-        if size <= LEAST_FRAME:
-            return
+        """Lower the frame limit: the server has closed a link over a frame of `size` bytes, more
+        than `LEAST_FRAME`.
+        """
         longest = TOMCAT_LIMIT if size > TOMCAT_LIMIT else max(LEAST_FRAME, size // 2)
         if longest >= self.longest_frame:
             return

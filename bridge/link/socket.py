@@ -29,7 +29,7 @@ from websockets.protocol import Event, State
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, SessionId
-from bridge.link.settings import Feature, Learnt, LinkSettings
+from bridge.link.settings import LEAST_FRAME, Feature, Learnt, LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
 from bridge.rooms.store import Token
 from bridge.webchat import frames
@@ -631,9 +631,9 @@ class Wire:
         """Fail all waiting calls as uncertain; `close_code` is that of the server."""
         waiting = list(self._waiters.values())
         self._waiters.clear()
-        if close_code == TOO_BIG and waiting:
-            # The longest certainly did not arrive; of equally long ones the last caused the close.
-            longest = max(reversed(waiting), key=lambda waiter: waiter.size)
+        # The longest certainly did not arrive; of equally long ones the last caused the close.
+        longest = max(reversed(waiting), key=lambda waiter: waiter.size, default=None)
+        if close_code == TOO_BIG and longest is not None and longest.size > LEAST_FRAME:
             self.learnt.too_long(longest.size)
             waiting.remove(longest)
             longest.settle(CallFailure(FailureReason.TOO_BIG, code=TOO_BIG))

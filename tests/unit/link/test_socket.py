@@ -190,7 +190,8 @@ async def test_1009_blames_the_newest_command_only() -> None:
     async with WildServer(socket=too_big).running() as server:
         async with rig(settings_for(server.base_url)) as rigged, asyncio.TaskGroup() as tasks:
             first = tasks.create_task(outcome(rigged, 1))
-            second = tasks.create_task(outcome(rigged, 2))
+            long = SendMessage(SESSION, Text("x" * 2000))
+            second = tasks.create_task(outcome(rigged, 2, long))
         assert first.result() == (FailureReason.NO_ANSWER, False)
         assert second.result() == (FailureReason.TOO_BIG, True)
 
@@ -384,11 +385,20 @@ async def test_1009_blames_the_longest_waiting_frame() -> None:
 @pytest.mark.asyncio
 async def test_1009_blames_the_newest_of_equally_long_frames() -> None:
     socket = Socket()
-    first, second = await socket.say(1, "abc"), await socket.say(2, "abc")
+    first, second = await socket.say(1, "a" * 1000), await socket.say(2, "a" * 1000)
     socket.wire.lost(TOO_BIG)
     assert failure(first) == UNCERTAIN
     assert failure(second) == (FailureReason.TOO_BIG, True)
-    assert socket.learnt.longest_frame == 8000, "so short a frame shows no limit"
+
+
+@pytest.mark.asyncio
+async def test_1009_after_short_frames_only_has_another_cause() -> None:
+    """The customer must not be told that three letters are too long."""
+    socket = Socket()
+    text = await socket.say(1, "abc")
+    socket.wire.lost(TOO_BIG)
+    assert failure(text) == UNCERTAIN
+    assert socket.learnt.longest_frame == 8000
 
 
 @pytest.mark.asyncio
