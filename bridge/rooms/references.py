@@ -78,7 +78,7 @@ class Earlier(msgspec.Struct, frozen=True):
     """A message to which another one refers, as read from the journal."""
 
     text: str
-    """Text or caption; without one the file's or place's name."""
+    """Text or caption; without one the file's or place's name, empty if it has none."""
     content: model.CustomerContent | None = None
     """None if an agent or the bridge sent it."""
     sender: UserId = UserId("")
@@ -312,10 +312,24 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
 
 
 def _quotable(visit: Visit, earlier: Earlier) -> str:
-    """Return the quotation; empty for commands and for people whose messages are not carried."""
+    """Return the quotation; empty for commands and for people whose messages are not carried.
+
+    Of a message without words, such as an agent's picture without a name, it is the time.
+    """
     author = earlier.sender
     strange = bool(author) and visit.rules.permission(author) not in SERVED
-    return "" if strange or earlier.command else quotation(earlier.text)
+    if strange or earlier.command or earlier.reports is not None:
+        return ""
+    quote = quotation(earlier.text)
+    if quote or earlier.at is None:
+        return quote
+    return _dated(visit, "agent.message_at", earlier.at)
+
+
+def _dated(visit: Visit, key: str, at: int) -> str:
+    language = visit.rules.agents_language(visit.record.settings)
+    time = clock_time(language, at, visit.rules.timezone, now_ms=visit.now)
+    return visit.for_agent(key, {"time": time})
 
 
 def _captioned(content: model.CustomerContent, caption: str) -> model.CustomerContent:
@@ -336,8 +350,8 @@ def gestured(
     if _never_sent(record, quotes[-1], earlier):
         return []
     if isinstance(gesture, Reacted):
-        quote = quotation(earlier.text)
-        if not quote or earlier.command or undelivered(record, quotes[-1]) is not None:
+        quote = _quotable(visit, earlier)
+        if not quote or undelivered(record, quotes[-1]) is not None:
             return []
         text = visit.for_agent("agent.reacted", {"reaction": gesture.key, "quote": quote})
     else:
@@ -362,14 +376,12 @@ def quotation(text: str) -> str:
 
 def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[model.Input]:
     """Return the inputs of a redaction, with a note for an agent who may have the message."""
-    record, rules = visit.record, visit.rules
+    record = visit.record
     former, gone, note = read_as(record, taken.target), wordings(record, taken.target), ""
     if earlier is not None and _is_known(visit, taken, former, earlier):
         note = visit.for_agent("agent.withdrawn", {})  # does not repeat the message
         if earlier.at is not None:
-            language = rules.agents_language(record.settings)
-            time = clock_time(language, earlier.at, rules.timezone, now_ms=visit.now)
-            note = visit.for_agent("agent.withdrawn_at", {"time": time})
+            note = _dated(visit, "agent.withdrawn_at", earlier.at)
         if earlier.sender not in {"", taken.sender} and not record.direct:  # a moderator did
             author = visit.name_of(earlier.sender)
             note = visit.for_agent("agent.withdrawn_author", {"text": note, "name": author})

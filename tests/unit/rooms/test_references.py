@@ -45,6 +45,9 @@ from bridge.webchat.frames import Text as WireText
 from tests.unit.rooms.desks import EVENT, IMAGE, Desk, X, fix, said
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House
 
+AT = 1_733_011_500_000
+"""A time of the day of `House.now`, ms since the epoch."""
+
 
 def reply(
     content: Text | Media | Location, plain: str = "", thread: EventId | None = None
@@ -60,6 +63,8 @@ def reply(
     [
         (None, "yes"),
         (Earlier(""), "yes"),
+        (Earlier("", at=AT), "In reply to “message from 00:05 UTC”:\nyes"),
+        (Earlier("", at=AT, reports=EventId("$lost")), "yes"),
         (
             Earlier("Do you want it?\nWe have two."),
             "In reply to “Do you want it? We have two.”:\nyes",
@@ -420,6 +425,7 @@ def test_a_redaction_of_a_message_of_uncertain_fate_is_told() -> None:
         (said("my own words"), ["👍 (in reaction to “my own words”)"]),
         (None, []),
         (Earlier(""), []),
+        (Earlier("", at=AT), ["👍 (in reaction to “message from 00:05 UTC”)"]),
         (said("!wc status"), []),
     ],
 )
