@@ -322,19 +322,17 @@ class Delivery:
             return None
 
     async def _card(self, card: model.Card) -> Done:
-        """Post or edit this chat's card, unless a newer version waits in the lane.
+        """Post or edit this chat's card; no edit is made if a newer version waits in the lane.
 
-        The first is always posted, with the newest text: a repeat after a crash returns its id. A
-        card that notifies the customer is a new message, and the former one says that it is over.
+        A repeat after a crash returns the id of the first. A card that notifies the customer is a
+        new message, and the former one says that it is over.
         """
         anchor = self.record.anchored(f"card:{card.number}")
         earlier, behind = await self._room.anchor(anchor), self._behind()
         newer = [one for one in behind if isinstance(one, model.Card) and one.number == card.number]
-        if newer and not card.ping:
-            if earlier is not None:
-                return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer card")
-            card = replace(newer[-1], ping=False)
-        elif card.ping and earlier is not None:
+        if newer and not card.ping and earlier is not None:
+            return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer card")
+        if card.ping and earlier is not None:
             await self._notice(
                 ports.EditableNotice(self._sentence("queue.over", {}), earlier), ".over"
             )

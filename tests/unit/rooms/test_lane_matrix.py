@@ -213,8 +213,9 @@ async def test_a_refused_effect_is_retried_until_its_reason_is_known(
     assert await dead_letters(world.store) == []
 
 
-async def test_only_the_newest_queue_card_is_posted() -> None:
+async def test_of_queue_cards_that_wait_only_the_first_and_the_newest_are_posted() -> None:
     world = World()
+    world.speak(Texts())
     now = world.clock.now()
     await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), position=9, heard_at=now))
     async with world.running() as engine:
@@ -236,6 +237,7 @@ async def test_only_the_newest_queue_card_is_posted() -> None:
     first, last, sign = world.matrix.posted
     assert (sign.text, sign.reply_to) == ("❌", first.event_id)
     assert (first.edits, last.edits) == (None, first.event_id)
+    assert ("8" in first.text, "5" in last.text) == (True, True), "no edit that changes nothing"
     assert await world.store.anchor(ROOM, "card:1") == first.event_id
 
 
