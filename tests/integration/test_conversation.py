@@ -324,7 +324,7 @@ async def test_a_reaction_of_one_star_is_answered_with_a_question(stage: Stage) 
     assert "⭐" not in wording(sentence)
     about = {"rel_type": "m.annotation", "event_id": sentence["event_id"]}
     await talk.customer.send(talk.room, {"m.relates_to": about | {"key": "⭐"}}, "m.reaction")
-    await talk.reads_reply("How many stars?", str(sentence["event_id"]))
+    await talk.reads_reply("Which rating do you mean?", str(sentence["event_id"]))
     await talk.customer.send(talk.room, {"m.relates_to": about | {"key": "4️⃣"}}, "m.reaction")
     await talk.reads("Thank you for your rating: Satisfied.", stage.bot)
     person = await talk.at_desk(lambda one: bool(one.ratings))
