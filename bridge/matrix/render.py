@@ -62,7 +62,7 @@ _NOTHING = "…"
 
 
 def notice_content(notice: NoticeText) -> Content:
-    """Render a notice: as m.notice, or as m.text if it must ping.
+    """Render a notice: as m.notice, which is silent, or as m.text if it must ping.
 
     The line above a link to an event becomes its label: Element shows only "Message from Ada".
     """

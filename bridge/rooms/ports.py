@@ -264,6 +264,7 @@ class NoticeText(msgspec.Struct, frozen=True):
     thread: EventId | None = None
     """Root event of the thread that contains `reply_to`."""
     ping: bool = False
+    """True for a message, which notifies as any other does; a notice is silent."""
     mentions: tuple[UserId, ...] = ()
     """User ids for `m.mentions`: notifies them even in a room set to mentions only."""
 

@@ -273,14 +273,15 @@ class Delivery:
 
     # --- notices ----------------------------------------------------------------------------
 
-    async def _say(self, say: model.Say) -> Done:
+    async def _say(self, say: model.Say, *, spoken: bool = False) -> Done:
+        """Send a notice; if it stands for an agent's message (`spoken`), it notifies like one."""
         keys, record = filter(None, (say.key, say.also)), self.record
         thread = thread_in_use(record, self._around.clock.now())
         notice = ports.NoticeText(
             "\n".join(self._sentence(key, say.args) for key in keys),
             reply_to=say.reply_to,
             thread=thread.root if thread is not None and thread.latest == say.reply_to else None,
-            ping=say.ping,
+            ping=say.ping or spoken,
             mentions=_rung(record) if say.ping else (),
         )
         return Done(await self._notice(notice))
@@ -565,7 +566,7 @@ class Delivery:
         if hides(self._around.rules, self.record):
             name = relay.agent.name or relay.agent.id
             done = await self._say(
-                model.Say("encrypting.not_shown", {"name": name}, ping=relay.ping)
+                model.Say("encrypting.not_shown", {"name": name}, ping=relay.ping), spoken=True
             )
             done.detail = "the room is not encrypted"
             return done
@@ -637,7 +638,7 @@ class Delivery:
         else:
             kind = content.message_type if isinstance(content, frames.UnknownContent) else None
             args["type"] = "?" if kind is None else kind
-        return await self._say(model.Say(key, args, ping=relay.ping))
+        return await self._say(model.Say(key, args, ping=relay.ping), spoken=True)
 
     async def _send(
         self, relay: model.Relay, what: ports.Relayed, txn_id: str

@@ -55,6 +55,8 @@ class Posted(msgspec.Struct, frozen=True):
     edits: EventId | None = None
     editable: bool = False
     mentions: tuple[UserId, ...] = ()
+    ping: bool = False
+    """True for a notice that is sent as a message."""
 
 
 class SentFile(msgspec.Struct, frozen=True):
@@ -291,7 +293,7 @@ class FakeMatrix:
             new = Posted(EventId(""), room_id, sender, notice.question)
         else:
             new = Posted(EventId(""), room_id, sender, notice.text, notice.reply_to)
-            new = msgspec.structs.replace(new, mentions=notice.mentions)
+            new = msgspec.structs.replace(new, mentions=notice.mentions, ping=notice.ping)
         event_id = await self._post(new, txn_id)
         if isinstance(notice, Poll) and notice not in self.polls:
             self.polls.append(notice)

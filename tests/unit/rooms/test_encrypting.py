@@ -144,7 +144,7 @@ async def test_the_customer_is_told_of_an_agents_message_that_is_not_shown() -> 
     async with world.running() as engine:
         await engine.pushed(ROOM, "k1", said("your parcel"))
         await quiet()
-    assert world.matrix.texts(ROOM) == ["encrypting.not_shown"]
+    assert [(one.text, one.ping) for one in world.matrix.posted] == [("encrypting.not_shown", True)]
 
 
 @pytest.mark.parametrize(

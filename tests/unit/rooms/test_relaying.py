@@ -68,9 +68,12 @@ async def test_agents_content_is_posted_by_the_ghost(content: AgentContent, show
     ids=["broken", "empty", "unknown"],
 )
 async def test_content_that_cannot_be_shown_is_described(content: AgentContent) -> None:
-    ((sender, text),) = await relayed(World(), content)
+    """It notifies like the message that it stands for, also if it is not the chat's first."""
+    world = World()
+    ((sender, text),) = await relayed(world, content)
     assert sender == "@webchatbot:example.org"
     assert text in {"chat.media_failed", "chat.unknown"}
+    assert [(one.ping, one.mentions) for one in world.matrix.posted] == [(True, ())]
 
 
 @pytest.mark.asyncio
