@@ -187,8 +187,8 @@ def _replace_agents(
 ) -> None:
     """Replace the agents, identified by id, not by name (T17).
 
-    Ghosts show joins, leaves and new names by themselves. A notice is sent only for a transfer, for
-    the call centre's notes, or to notify the customer's phone.
+    Ghosts show joins, leaves and new names by themselves. A line is sent only for the call centre's
+    notes, and to notify the phone of who waits for it: after a transfer, or a person for a robot.
 
     A new agent is a person (row 26). But a 202 may be the first to name the robot, if the reply to
     101 did not, the robot has not spoken and no person is being looked for.
@@ -219,7 +219,7 @@ def _replace_agents(
             turn.ask(model.AgentsCame(came + changed, phase.queue_id))
         presented = chat.introduced(turn, came)
         if came and left:
-            turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=person)
+            turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=True)
         elif person or presented != chat.names(came):
             turn.say("chat.agent_joined", {"names": presented}, ping=person)
     chat.dismiss(turn, left)

@@ -326,4 +326,4 @@ def test_35_robot_transfer() -> None:
     assert isinstance(scene.state.phase, Chatting)
     assert scene.state.phase.session_id == 5150
     assert not scene.state.phase.robot
-    assert scene.notices == ["chat.transferred"]
+    assert scene.notices == scene.pings == ["chat.transferred"]

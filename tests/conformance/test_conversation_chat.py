@@ -57,7 +57,7 @@ def test_40_transfer_to_another_agent() -> None:
     scene.begin(MEI)
     scene.forget()
     scene.push(204, sessionId=5150, agents=[JUN])
-    assert scene.notices == ["chat.transferred"]
+    assert scene.notices == scene.pings == ["chat.transferred"]
     scene.push(210, sessionId=5150, agentId="K00021", msg={"type": 1, "content": "hi"})
     assert scene.relayed[0].agent.name == "Jun"
 

@@ -90,7 +90,7 @@ def test_row_26_agent_takes_over_from_the_robot(kind: int) -> None:
     assert isinstance(scene.state.phase, Chatting)
     assert not scene.state.phase.robot
     assert scene.ghosts == {"K00017"}
-    assert scene.notices == ["chat.transferred"]
+    assert scene.notices == scene.pings == ["chat.transferred"]
     scene.happen(Human())
     assert scene.sent(302) == []
 
@@ -328,7 +328,7 @@ def test_row_25_agents_join_leave_and_change_names() -> None:
         ([], []),
         (["Jun"], ["K00017"]),
     ]
-    assert scene.notices == ["chat.transferred"]
+    assert scene.notices == scene.pings == ["chat.transferred"]
     assert scene.filled("chat.transferred") == [{"old": ("Mei Li",), "new": ("Jun",)}]
     assert isinstance(scene.state.phase, Chatting)
     assert scene.state.phase.queue_id == 8

@@ -65,7 +65,7 @@ def test_row_32_202_updates_the_same_session() -> None:
     scene.text("one")
     scene.forget()
     scene.push(202, sessionId=SESSION, agents=[JUN], continueLastSession=True)
-    assert scene.notices == ["chat.transferred"]
+    assert scene.notices == scene.pings == ["chat.transferred"]
     assert (scene.cards, scene.frames, scene.state.number) == ([], [], 1)
     assert [one for one in scene.effects if isinstance(one, AgentsLeft)] == [
         AgentsLeft((AgentId("K00017"),))
