@@ -434,7 +434,7 @@ def give_up(turn: Turn) -> None:
     turn.report(doubtful, "undelivered.uncertain")
     if isinstance(phase, model.Waiting):
         if phase.cancel:
-            turn.expire(turn.state.held)  # `queue.cancelled` drops the rest
+            queue.expire(turn, turn.state.held)  # `queue.cancelled` drops the rest
         queue.ended(turn, "trouble.given_up")
     elif isinstance(phase, model.Chatting):
         turn.report(turn.state.held, model.COUNTED)

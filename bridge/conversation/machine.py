@@ -189,7 +189,7 @@ def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
 def _expire(turn: Turn) -> None:
     oldest = turn.now - turn.policy.hold_idle + TOGETHER
     kept = _waiting_for_a_person(turn.state)
-    turn.expire(tuple(piece for piece in kept if piece.at <= oldest))
+    queue.expire(turn, tuple(piece for piece in kept if piece.at <= oldest))
 
 
 def _waiting_for_a_person(state: model.Conversation) -> tuple[model.Held, ...]:

@@ -212,13 +212,20 @@ def show_cancelled(turn: Turn, *keys: str) -> None:
     turn.set(vain=None, dropped=())
 
 
-def tell_dropped(turn: Turn) -> None:
+def tell_dropped(turn: Turn, key: str = model.COUNTED) -> None:
     """Say how many messages were given up, unless the card will say so."""
     phase, dropped = turn.state.phase, turn.state.dropped
-    if not (isinstance(phase, model.Waiting) and phase.cancel):
+    if dropped and not (isinstance(phase, model.Waiting) and phase.cancel):
         args: model.Args = {"count": len(dropped)}
-        turn.ask(model.CallbackCard(turn.state.number, model.COUNTED, args, dropped))
+        turn.ask(model.CallbackCard(turn.state.number, key, args, dropped))
         turn.set(dropped=())
+
+
+def expire(turn: Turn, pieces: tuple[model.Held, ...]) -> None:
+    """Drop content that waited too long: one event with a reply, several with one sentence."""
+    told = unique_events(one for one in pieces if not one.is_note)
+    turn.report(pieces, "undelivered.expired" if len(told) == 1 else model.COUNTED)
+    tell_dropped(turn, "queue.expired" if len(turn.state.dropped) > 1 else model.COUNTED)
 
 
 def leave(turn: Turn) -> None:
@@ -429,7 +436,7 @@ def retry_callback(turn: Turn) -> None:
         request_chat(turn, callback.queue_id, quiet=True)
     else:
         end_callback(turn, "callback.given_up")
-        turn.expire(turn.state.held)
+        expire(turn, turn.state.held)
 
 
 def end_callback(turn: Turn, key: str) -> None:

@@ -236,11 +236,6 @@ class Turn(msgspec.Struct):
         for event_id in events:
             self.lapse(event_id)
 
-    def expire(self, pieces: tuple[model.Held, ...]) -> None:
-        """Drop content that waited too long: one event with a reply, several with one sentence."""
-        told = unique_events(one for one in pieces if not one.is_note)
-        self.report(pieces, "undelivered.expired" if len(told) == 1 else model.COUNTED)
-
     def rewrite(
         self,
         gone: tuple[EventId, ...],

@@ -66,6 +66,7 @@ SIGNS = {
     **dict.fromkeys(("queue.turn", *WAITING, "callback.promised"), CROSS),
     "callback.offer": BELL,
     model.COUNTED: AGAIN,
+    "queue.expired": AGAIN,
 }
 """Text key of a notice about a queue request -> reaction put below it for customers to tap."""
 FORMER = {

@@ -55,7 +55,7 @@ def test_messages_of_one_visit_expire_together() -> None:
     scene.later(24 * 3600 - 60)
     assert scene.reported == dict.fromkeys(told, "queue.dropped")
     (card,) = [one for one in scene.effects if isinstance(one, CallbackCard)]
-    assert card.args == {"count": 2}
+    assert (card.key, card.args) == ("queue.expired", {"count": 2})
     assert card.dropped == tuple(told)
 
 
