@@ -183,7 +183,9 @@ def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
     kept = _waiting_for_a_person(state)
     if not kept or not isinstance(phase, model.NoChat) or queue.callback_wanted(state):
         return None
-    return max(phase.since, min(piece.at for piece in kept)) + policy.hold_idle
+    since = max(phase.since, min(piece.at for piece in kept))
+    # Kept beyond the opening, which the card names: the customer may write again then.
+    return (queue.opens_at(state, policy, since) or since) + policy.hold_idle
 
 
 def _expire(turn: Turn) -> None:

@@ -163,9 +163,9 @@ def show_end(turn: Turn, *below: str, ping: bool = False) -> None:
         return
     nobody, key = vain.key in NOBODY_THERE, inviting(vain.key, policy)
     args: model.Args = {**vain.args, "count": count}
-    opening = policy.hours.get(QueueId(args["queue"])) if isinstance(args["queue"], int) else None
-    if nobody and opening is not None and not opening.is_open(turn.now):
-        key, args["opens"] = "queue.closed", opening.opens(turn.now)
+    opens = opens_at(turn.state, policy, turn.now)
+    if nobody and opens is not None:
+        key, args["opens"] = "queue.closed", opens
     if turn.state.callback is not None:
         below += ("callback.promised" if callback_wanted(turn.state) else "callback.offer",)
     elif nobody:
@@ -226,6 +226,13 @@ def expire(turn: Turn, pieces: tuple[model.Held, ...]) -> None:
     told = unique_events(one for one in pieces if not one.is_note)
     turn.report(pieces, "undelivered.expired" if len(told) == 1 else model.COUNTED)
     tell_dropped(turn, "queue.expired" if len(turn.state.dropped) > 1 else model.COUNTED)
+
+
+def opens_at(state: model.Conversation, policy: Policy, at: int) -> int | None:
+    """Return when the queue of the failed request opens, if it is known to be closed at `at`."""
+    number = None if state.vain is None else state.vain.args.get("queue")
+    hours = policy.hours.get(QueueId(number)) if isinstance(number, int) else None
+    return None if hours is None or hours.is_open(at) else hours.opens(at)
 
 
 def leave(turn: Turn) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.config.hours import parse_hours
 from bridge.conversation.history import REPEATED_WITHIN
 from bridge.conversation.machine import deadline
 from bridge.conversation.model import CallbackCard, Conversation
 from bridge.conversation.turn import Policy
+from bridge.ids import QueueId
 from tests.support.scene import REQUEST, SESSION, Scene
 
 
@@ -57,6 +59,18 @@ def test_messages_of_one_visit_expire_together() -> None:
     (card,) = [one for one in scene.effects if isinstance(one, CallbackCard)]
     assert (card.key, card.args) == ("queue.expired", {"count": 2})
     assert card.dropped == tuple(told)
+
+
+def test_messages_are_kept_beyond_the_opening_that_the_card_names() -> None:
+    """Written on a Sunday, for a queue that opens on Monday at nine."""
+    hours = {QueueId(7): parse_hours("Mon-Fri 09:00-18:00 UTC")}
+    scene = Scene(Policy(queue_id=QueueId(7), hours=hours))
+    told = scene.text("hello")
+    scene.reply(-3)
+    scene.later((24 + 9 + 24) * 3600 - 1)
+    assert scene.reported == {}
+    scene.later(1)
+    assert scene.reported == {told: "undelivered.expired"}
 
 
 def test_nothing_is_given_up_while_a_call_is_under_way() -> None:
