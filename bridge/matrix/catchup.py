@@ -248,6 +248,7 @@ class CatchUp:
     async def _look_into(self, room_id: RoomId, host: UserId, since: int) -> int:
         """Accept the room's unknown events, back to a known one that was sent before `since`.
 
+        Those that the bridge has sent are known, also by users that are no longer its own.
         Returns how many there were.
         """
         oldest = self.clock.now() - self.reach()

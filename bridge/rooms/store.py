@@ -511,7 +511,7 @@ class StorePort(Facts, Protocol):
         """Return all that happened to a Matrix event, in order of time."""
 
     async def known(self, events: Collection[EventId]) -> set[EventId]:
-        """Return those of the events that are stored as inputs."""
+        """Return those of the events that are stored as inputs, or that the bridge has sent."""
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
         """Return an event's body: its input, or the effect that created it; None if not kept."""

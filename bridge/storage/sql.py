@@ -592,9 +592,12 @@ def lines(event_id: str, rows: Rows) -> list[TraceRow]:
 
 
 # $1: the keys, as a JSON list.
+_KNOWN = (
+    "SELECT key FROM journal WHERE key {0} UNION SELECT event_id FROM journal WHERE event_id {0}"
+)
 KNOWN = Statement(
-    "SELECT key FROM journal WHERE key IN (SELECT value FROM json_each(?1))",
-    "SELECT key FROM journal WHERE key = ANY(ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))",
+    _KNOWN.format("IN (SELECT value FROM json_each(?1))"),
+    _KNOWN.format("= ANY(ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))"),
 )
 # An event came from the room, or was sent into it by the first effect that has its id.
 BODY_OF = same(
