@@ -91,8 +91,9 @@ class MatrixAdapter:
     def serves(self, user: UserId) -> bool:
         return user not in self.homeserver.foreign
 
-    def ghost_of(self, agent: Agent) -> UserId:
-        return self.users.ghost(agent.id)
+    def ghost_of(self, agent: Agent, enterprise: str = "") -> UserId:
+        users = self.users.of(enterprise) if enterprise else self.users
+        return users.ghost(agent.id)
 
     async def open(
         self, raw: Json, patience: float | None = None, *, ask: bool = True

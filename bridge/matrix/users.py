@@ -164,6 +164,10 @@ class OurUsers:
         self.ghost: Callable[[AgentId], UserId] = lru_cache(_MAX_CACHED)(self._ghost_of)
         """Returns the ghost of an agent of this enterprise; its user id never changes."""
 
+    def of(self, enterprise: str) -> OurUsers:
+        """Return the users as that enterprise sees them; as this one does if it is not known."""
+        return next((one for one in self._every if one.enterprise == enterprise), self)
+
     def queue_user(self, queue_id: QueueId) -> UserId:
         return self.queue_users.user(str(queue_id))
 

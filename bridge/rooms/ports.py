@@ -453,7 +453,8 @@ class MatrixPort(Protocol):
     async def icon_known(self, agent: Agent, icon_source: str) -> bool:
         """True if the ghost's avatar was lately fetched from that URL: do not fetch it again."""
 
-    def ghost_of(self, agent: Agent) -> UserId: ...
+    def ghost_of(self, agent: Agent, enterprise: str = "") -> UserId:
+        """Return an agent's user; `enterprise`: another one than that of this adapter."""
 
     def pieces(
         self, fragment: str, absolute: Callable[[str], str]

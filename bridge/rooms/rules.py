@@ -158,10 +158,10 @@ class Rules(msgspec.Struct, frozen=True):
         queue = self.queue(queue_id)
         return queue.name if queue is not None else str(queue_id)
 
-    def queue_of_chat(self, chat: Chat) -> str:
-        """Return the name of a chat's queue, also of a chat with another enterprise."""
-        its = self.rules_of(chat.enterprise) if chat.enterprise else None
-        return (its or self).queue_name(chat.queue_id)
+    def of_chat(self, chat: Chat) -> Rules:
+        """Return the rules of the enterprise that a chat was with; if it is gone, without names."""
+        its, name = self.rules_of(chat.enterprise), chat.enterprise
+        return its or (replace(self, enterprise=name, queues=(), ratings=()) if name else self)
 
     def queue_for(self, record: RoomRecord) -> QueueId:
         """Return the room admin's choice, else the host's queue, else the default queue.

@@ -514,8 +514,12 @@ class Delivery:
         own = frozenset(ours)
         rows = await self._around.store.chats(record.room_id, MOST_CHATS)
         chats = (*record.chats, *(load_chat(one.chat) for one in rows))
-        agents = {agent.id for chat in chats for agent in chat.agents}
-        ghosts = [self._matrix.ghost_of(frames.Agent(agent)) for agent in sorted(agents)]
+        agents = {
+            (agent.id, self._around.rules.of_chat(chat).enterprise)
+            for chat in chats
+            for agent in chat.agents
+        }
+        ghosts = [self._matrix.ghost_of(frames.Agent(one), its) for one, its in sorted(agents)]
         for event_id in (*theirs, *ours):
             for user in (host, *ghosts) if event_id in own else (host,):
                 with suppress(ports.Refused):

@@ -102,6 +102,7 @@ async def _write(
     found = first is not None and await reading.read_from(first)
     lines = tuple(reading.lines.values())
     zone, room_id, now = around.rules.timezone, record.room_at(chat.asked), around.clock.now()
+    rules = around.rules.of_chat(chat)
     moved = room_id != record.room_at(chat.ended or now)  # upgraded during the chat
     whole = found and not (moved or reading.cut)
     return Transcript(
@@ -112,14 +113,15 @@ async def _write(
         cut=reading.cut,
         chat=About(
             number=chat.number,
-            queue=Queue(chat.queue_id, around.rules.queue_of_chat(chat)),
+            enterprise=rules.enterprise,
+            queue=Queue(chat.queue_id, rules.queue_name(chat.queue_id)),
             asked=moment(chat.asked),
             started=None if chat.started is None else moment(chat.started),
             ended=None if chat.ended is None else moment(chat.ended),
             ending=chat.ending,
             robot=chat.robot,
             agents=tuple(Agent(one.id, one.name) for one in chat.agents),
-            rating=None if chat.rating is None else Rating(chat.rating, telling.label(chat.rating)),
+            rating=None if chat.rating is None else Rating(chat.rating, telling.rating(chat)),
         ),
         messages=lines,
         timezone=zone.key if isinstance(zone, ZoneInfo) else "",
@@ -140,8 +142,10 @@ class _Reading:
         self._after = after
         self._room_id = record.room_at(chat.asked)
         self._servers = via(record)
+        self._rules = around.rules.of_chat(chat)
         self._agents = {
-            around.matrix.ghost_of(frames.Agent(one.id)): one.name or one.id for one in chat.agents
+            around.matrix.ghost_of(frames.Agent(one.id), self._rules.enterprise): one.name or one.id
+            for one in chat.agents
         }
         named = {person.user: person.name for person in record.people if person.name}
         self._people = {record.customer: record.displayname, **named}
@@ -200,7 +204,7 @@ class _Reading:
 
     def _speaker(self, sender: UserId) -> tuple[Role | None, str]:
         """Role and name of a sender; role None: their messages are not bridged."""
-        rules = self._around.rules
+        rules = self._rules
         queue = rules.queue_of_user(sender)
         if sender in self._agents:
             return "agent", self._agents[sender]
@@ -227,7 +231,7 @@ class _Reading:
 
     def _is_order(self, found: Recorded) -> bool:
         """True if a text was a command; without prefix only until an agent came."""
-        record, started, rules = self._record, self._chat.started, self._around.rules
+        record, started, rules = self._record, self._chat.started, self._rules
         waiting = started is None or found.at < started
         bare = record.direct and record.host == rules.bot and waiting
         then = Visit(record, rules, found.at)
@@ -316,11 +320,11 @@ class Telling:
     def line(self, chat: Chat, first: EventId | None) -> str:
         """Return a chat's entry in `history`; `first`: its first event, to link to."""
         date = clock_time(self.language, chat.asked, self._rules.timezone)
-        queue, outcome = self._rules.queue_of_chat(chat), self.outcome(chat)
-        args = Args(number=chat.number, date=date, queue=queue, outcome=outcome)
+        queue = self._rules.of_chat(chat).queue_name(chat.queue_id)
+        args = Args(number=chat.number, date=date, queue=queue, outcome=self.outcome(chat))
         line = self.say("history.chat", args)
         if chat.rating is not None:
-            rating = rated(chat.rating, self.label(chat.rating))
+            rating = rated(chat.rating, self.rating(chat))
             line += " · " + self.say("history.rated", {"rating": rating})
         if first is not None:
             line += "\n" + permalink(self._record.room_at(chat.asked), first, via(self._record))
@@ -339,9 +343,13 @@ class Telling:
         took = duration(self.language, (chat.ended - chat.started) / 1000)
         return self.say("history.answered", {"names": named, "duration": took})
 
-    def label(self, value: int) -> str:
+    def rating(self, chat: Chat) -> str:
+        """Return the label of a chat's rating; empty if unknown."""
+        return self.label(chat.rating or 0, self._rules.of_chat(chat))
+
+    def label(self, value: int, rules: Rules | None = None) -> str:
         told = self._record.conversation.ratings
-        label = cards.rating_label(self._rules, self.language, told, value)
+        label = cards.rating_label(rules or self._rules, self.language, told, value)
         return "" if label == str(value) else label
 
 
@@ -421,6 +429,8 @@ class About(msgspec.Struct, frozen=True):
     """The chat; moments are RFC 3339 in UTC."""
 
     number: int
+    enterprise: str
+    """Id of the call centre; empty if there is only one."""
     queue: Queue
     asked: str
     started: str | None

@@ -123,6 +123,8 @@ class FakeMatrix:
         self.forgotten: list[tuple[tuple[RoomId, ...], UserId | None]] = []
         self.members: set[tuple[RoomId, UserId]] = set()
         self.pictures: dict[AgentId, str] = {}
+        self.ghosts: dict[str, str] = {}
+        """Prefix of the agents' users by call centre, if another than `webchat`."""
         self.named: list[tuple[RoomId, tuple[UserId, ...], bool]] = []
         self.reasons: dict[tuple[RoomId, UserId], str] = {}
         self.config: tuple[dict[str, object], UserId] | None = None
@@ -337,8 +339,8 @@ class FakeMatrix:
     async def icon_known(self, agent: Agent, icon_source: str) -> bool:
         return not icon_source or not agent.icon
 
-    def ghost_of(self, agent: Agent) -> UserId:
-        return UserId(f"@webchat_{agent.id}:example.org")
+    def ghost_of(self, agent: Agent, enterprise: str = "") -> UserId:
+        return UserId(f"@{self.ghosts.get(enterprise, 'webchat')}_{agent.id}:example.org")
 
     def pieces(
         self, fragment: str, absolute: Callable[[str], str]

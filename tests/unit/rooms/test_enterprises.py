@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -18,26 +19,40 @@ from bridge.conversation.model import (
     Reported,
 )
 from bridge.ids import EventId, QueueId, RequestId, RoomId, SessionId, UserId
+from bridge.rooms.effects import Conceal, EnterRoom, LeaveRoom, SendTranscript
 from bridge.rooms.engine import Engine
-from bridge.rooms.people import moved, settled
-from bridge.rooms.ports import CallFailure, Others
+from bridge.rooms.people import Standing, moved, settled
+from bridge.rooms.ports import CallFailure, Others, Recorded
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import (
+    Chat,
+    ChatAgent,
     Corrected,
     Membership,
     Order,
     OwnLogin,
     Reacted,
+    RoomConfigured,
     RoomRecord,
     RoomSettings,
+    dump_chat,
     dump_record,
     load_chat,
 )
 from bridge.rooms.references import Earlier
-from bridge.rooms.rules import GONE, BadOrder, Rules, set_by_name, settings_of_event, state_of
-from bridge.rooms.store import StoredRoom
+from bridge.rooms.rules import (
+    GONE,
+    BadOrder,
+    Rules,
+    bridge_state_of,
+    set_by_name,
+    settings_of_event,
+    state_of,
+)
+from bridge.rooms.store import ChatRow, StoredRoom
 from bridge.rooms.surroundings import Waits
-from bridge.rooms.transcripts import Telling
+from bridge.rooms.transcripts import Telling, Transcript, send_transcript
+from bridge.texts import Texts
 from bridge.webchat.frames import ChatStarted, Received, SessionClosed
 from tests.fakes import flow
 from tests.fakes.clock import quiet
@@ -265,6 +280,40 @@ async def test_chats_keep_the_name_of_their_queue_after_a_move() -> None:
             RULES.queue_name(former.queue_id),
             "Repairs",
         ]
+
+
+def test_chats_of_a_removed_call_centre_have_no_name_of_another() -> None:
+    former = Chat(3, QueueId(1), 1, enterprise="former")
+    before = Chat(1, QueueId(1), 1)  # with the first one, when it was the only one
+    for rules in (Two().around.rules, Two().best.rules):
+        assert rules.of_chat(former).queue_name(former.queue_id) == "1"
+        assert rules.of_chat(before).queue_name(before.queue_id) == "Sales"
+
+
+@pytest.mark.asyncio
+async def test_a_transcript_after_a_move_knows_the_agents_of_the_former_call_centre() -> None:
+    world = Two()
+    mei = UserId(f"@best_{MEI.id}:example.org")
+    world.matrix.ghosts["best"] = "best"
+    chat = Chat(1, QueueId(1), 1_000, 2_000, ended=9_000, enterprise="best", first=EventId("$a"))
+    chat = replace(chat, agents=(ChatAgent(MEI.id, "Mei"),))
+    record = RoomRecord(ROOM, membership=Membership.JOINED, host=BOT, customer=ADA)
+    for event_id, sender in (("$a", ADA), ("$m", mei), ("$n", BEST_USER)):
+        said = Recorded(EventId(event_id), sender, 3_000, CustomerText("words"), "words")
+        world.matrix.room.append({"event_id": event_id, "kind": "recorded", "recorded": said})
+    row = ChatRow(1, dump_chat(chat))
+    await flow.step(
+        world.store, StoredRoom(ROOM, dump_record(record), live=False, phase="Idle"), chats=[row]
+    )
+    await send_transcript(world.around, record, SendTranscript(EventId("$o"), 1, json=True))
+    _, file = world.matrix.sent_files
+    found = msgspec.json.decode(file.data, type=Transcript)
+    assert [(one.role, one.name) for one in found.messages] == [
+        ("customer", "ada"),
+        ("agent", "Mei"),
+        ("service", "Repairs"),
+    ]
+    assert (found.chat.enterprise, found.chat.queue.name) == ("best", "Repairs")
 
 
 @pytest.mark.asyncio

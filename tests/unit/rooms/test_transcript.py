@@ -34,6 +34,7 @@ def whole(*lines: Line) -> Transcript:
         cut=False,
         chat=About(
             number=3,
+            enterprise="acme",
             queue=Queue(1, "Sales"),
             asked=moment(1_000),
             started=moment(2_000),
