@@ -30,7 +30,7 @@ from bridge.admin.operations import Dispatcher
 from bridge.admin.pages import Pages
 from bridge.admin.provisioning import PREFIX, Provisioning
 from bridge.admin.signin import RoomAdmins, SignIn
-from bridge.admin.views import Bridge, report_of
+from bridge.admin.views import Bridge, Busy, report_of
 from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config
@@ -315,6 +315,12 @@ class Serving:
 
         A single enterprise needs them too: rooms may carry names from an earlier configuration.
         """
+        waiting: Counter[str] = Counter()
+        for (owner, *_), rooms in by_name(await store.busy(), self._named).items():
+            waiting[owner] += rooms if owner not in self._around else 0
+        for owner, rooms in (+waiting).items():
+            told = "chats are held up: their call centre is not in the configuration"
+            LOG.warning(told, enterprise=owner, rooms=rooms)
         name, part = next(iter(self._config.parts().items()))
         links = self._make_links(store, settings.link_settings_of(part, name, GONE))
         await links.aclose()
@@ -389,16 +395,10 @@ class Serving:
         port = await self._stack.enter_async_context(served)
         LOG.info("console", port=port)
 
-    async def _busy(
-        self, store: SqlStore, engine: Engine
-    ) -> Mapping[tuple[str, str, QueueId], int]:
+    async def _busy(self, store: SqlStore, engine: Engine) -> Busy:
         """Count chats by enterprise, phase, queue: in memory if alone, else in the database."""
-        if self._replica is not None and not self._replica.alone:
-            busy: Counter[tuple[str, str, QueueId]] = Counter()
-            for (name, phase, queue), count in (await store.busy()).items():
-                busy[self._named(name), phase, queue] += count
-            return busy
-        return engine.chats()
+        several = self._replica is not None and not self._replica.alone
+        return by_name(await store.busy() if several else engine.chats(), self._named)
 
     def _one_of_several(self, store: SqlStore, crypto: Crypto | None) -> Replica | None:
         """Return this process's `Replica`; None if the database cannot be shared."""
@@ -657,6 +657,14 @@ async def prune(
         await clock.sleep(PRUNE_EVERY)
 
 
+def by_name(busy: Busy, named: Callable[[str], str]) -> Busy:
+    """Return the number of rooms by the configured names of their call centres."""
+    found: Counter[tuple[str, str, QueueId]] = Counter()
+    for (name, phase, queue), count in busy.items():
+        found[named(name), phase, queue] += count
+    return found
+
+
 async def measure(
     store: SqlStore,
     clock: Clock,
@@ -666,7 +674,7 @@ async def measure(
 ) -> None:
     """Update the metrics of chats and of the database's backlog periodically."""
     while True:
-        metrics.chats(engine.chats())
+        metrics.chats(by_name(engine.chats(), named))
         try:
             backlog: dict[tuple[str, str], Depth] = {}
             for (name, what), depth in (await store.backlog()).items():

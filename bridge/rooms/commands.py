@@ -48,10 +48,9 @@ from bridge.rooms.rules import (
     parted,
     queue_named,
     reads_as_words,
-    set_together,
     unended,
 )
-from bridge.rooms.visit import By, Visit, audit_order, change, undo_change
+from bridge.rooms.visit import By, Visit, audit_order, undo_change
 from bridge.texts import nearest
 
 Words = tuple[str, ...]
@@ -599,7 +598,8 @@ def _queue(visit: Visit, call: Call) -> None:
 
 def _hours(visit: Visit, call: Call) -> None:
     action, *value = call.words
-    shown = _change_settings(visit, call, {} if action == "show" else {"hours": "".join(value)})
+    wished = {} if action == "show" else {"hours": "".join(value)}
+    shown = people.set_settings(visit, wished, call.by)
     _answer(visit, call, "hours.shown" if shown["hours"] else "hours.none", **shown)
 
 
@@ -634,7 +634,8 @@ def _config(visit: Visit, call: Call) -> None:
         wished = {call.words[1]: call.words[2]}
     elif call.words[:1] == ("reset",):
         wished = dict.fromkeys(call.words[1:] or as_strings(before), "")
-    shown, same = _change_settings(visit, call, wished), visit.record.settings == before
+    shown = people.set_settings(visit, wished, call.by)
+    same = visit.record.settings == before
     _answer(visit, call, "config.shown" if same else "config.taken", **shown)
 
 
@@ -653,15 +654,8 @@ def _resume(visit: Visit, call: Call) -> None:
 
 def _set(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
     """Set a setting to `value`, by default the command's last word."""
-    _answer(visit, call, done, **_change_settings(visit, call, {key: value or call.words[-1]}))
-
-
-def _change_settings(visit: Visit, call: Call, wished: Mapping[str, str]) -> model.Args:
-    """Change settings ("" resets one), and return all for the answer; BadOrder if one is wrong."""
-    if wished.get(ENTERPRISE) == "":
-        wished = {**wished, **people.home_enterprise(visit)}
-    change(visit, set_together(wished, visit.record.settings, people.choosing(visit)), call.by)
-    return people.shown_settings(visit)
+    wished = {key: value or call.words[-1]}
+    _answer(visit, call, done, **people.set_settings(visit, wished, call.by))
 
 
 def _status(visit: Visit, call: Call) -> None:

@@ -49,6 +49,7 @@ from bridge.rooms.record import (
     Raw,
     Renamed,
     RoomRecord,
+    RoomSettings,
     Upgrade,
     permalink,
     via,
@@ -60,6 +61,7 @@ from bridge.rooms.rules import (
     BadOrder,
     Rules,
     as_strings,
+    set_together,
     settings_of_event,
 )
 from bridge.rooms.surroundings import LATELY
@@ -107,14 +109,20 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     if record.gone_at is not None and not record.stays:
         visit.ask(LeaveRoom((invitation.whom,)))  # not while it is being erased
         return
+    rules, gone = enterprise_for(visit, invitation), visit.rules.enterprise == GONE
+    passes_on = gone and rules.permission(invitation.by) in SERVED
     if record.served and invitation.whom != record.host:
-        visit.ask(LeaveRoom((invitation.whom,)))  # one host is enough
-        visit.say("room.host_here")
-        return
+        if not passes_on:
+            visit.ask(LeaveRoom((invitation.whom,)))  # one host is enough
+            visit.say("room.host_here")
+            return
+        visit.ask(LeaveRoom((record.host,)))
     if record.membership is Membership.ENTERING:
         return
-    rules, gone = enterprise_for(visit, invitation), visit.rules.enterprise == GONE
     other = rules is not visit.rules
+    if other and passes_on:
+        give_back(visit)
+        record = visit.record
     if other and settled(record.conversation, gone=gone) and not visit.under_way:
         visit.record, visit.rules, other = moved(record, rules, visit.now), rules, False
         record = visit.record
@@ -180,6 +188,14 @@ def settled(conversation: model.Conversation, *, gone: bool = False) -> bool:
     if not gone and (wants_link(conversation) or callback_wanted(conversation)):
         return False
     return not (conversation.held or conversation.questions or conversation.outstanding)
+
+
+def give_back(visit: Visit) -> None:
+    """Report messages kept for an enterprise that is no longer configured: no other gets them."""
+    state = visit.record.conversation
+    for event_id in unique_events(piece for piece in state.held if not piece.is_note):
+        visit.report(event_id, "refused.gone")
+    visit.set(conversation=replace(visit.record.conversation, held=()))
 
 
 def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
@@ -468,10 +484,24 @@ def configured(
     elif wrong is not None:
         visit.say(wrong.key, wrong.values, reply_to=event_id)
     elif changed:
-        change(visit, settings, By(sender, "state"))
-        visit.say("config.taken", shown_settings(visit), reply_to=event_id)
+        shown = _adopt(visit, settings, By(sender, "state"))
+        visit.say("config.taken", shown, reply_to=event_id)
     elif event_id is not None:
         visit.ask(ShowSettings())  # ours may have overwritten this event
+
+
+def set_settings(visit: Visit, wished: Mapping[str, str], by: By) -> model.Args:
+    """Change settings ("" resets one), and return all for the answer; BadOrder if one is wrong."""
+    if wished.get(ENTERPRISE) == "":
+        wished = {**wished, **home_enterprise(visit)}
+    return _adopt(visit, set_together(wished, visit.record.settings, choosing(visit)), by)
+
+
+def _adopt(visit: Visit, settings: RoomSettings, by: By) -> model.Args:
+    change(visit, settings, by)
+    if visit.rules.enterprise == GONE and visit.rules.of_room(settings) is not visit.rules:
+        give_back(visit)
+    return shown_settings(visit)
 
 
 def lead(visit: Visit) -> str:
@@ -542,10 +572,10 @@ def heard(visit: Visit, who: UserId) -> None:
     """Record the sender of a message as a member even if no join was seen.
 
     Earlier versions recorded nobody in a direct room and dropped customers of a large one, and a
-    homeserver that crashed may lose joins.
+    homeserver that crashed may lose joins. A host of a removed enterprise is no bridge user.
     """
     record = visit.record
-    if record.membership is Membership.JOINED:
+    if record.membership is Membership.JOINED and who != record.host:
         known = any(one.user == who for one in record.people)
         _note_people(visit, record.people if known else (*record.people, Person(who)))
 

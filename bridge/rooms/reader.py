@@ -75,7 +75,7 @@ from bridge.rooms.record import (
     load_input,
 )
 from bridge.rooms.references import Earlier
-from bridge.rooms.rules import Rules
+from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import By, Came, Visit, not_taken, readable_record, signed
@@ -256,7 +256,7 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
 
     In a room that is being erased no messages are carried, and customers are told so.
     """
-    if visit.record.membership is not _JOINED:
+    if visit.record.membership is not _JOINED or sender == visit.record.host:
         return False
     permission = visit.rules.permission(sender)
     if permission in SERVED:
@@ -264,7 +264,8 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
             return True
         visit.say("room.erasing", reply_to=event_id)
     elif permission is Permission.NONE and _may_be_told(visit, sender):
-        visit.report(event_id, "refused.permission", {"user": sender})
+        gone = visit.rules.enterprise == GONE
+        visit.report(event_id, "refused.gone" if gone else "refused.permission", {"user": sender})
     return False
 
 

@@ -324,8 +324,12 @@ def hides(rules: Rules, record: RoomRecord) -> bool:
 
 
 def unconfigured_rules(rules: Rules) -> Rules:
-    """Return rules for an enterprise that is no longer configured: nobody has permission."""
-    return replace(rules, enterprise=GONE, permission=lambda _: Permission.NONE)
+    """Return rules for an enterprise that is no longer configured: nobody has permission.
+
+    Its queues have no names, as those of another one would mislead.
+    """
+    nobody, policy = lambda _: Permission.NONE, replace(rules.policy, hours={})
+    return replace(rules, enterprise=GONE, permission=nobody, queues=(), policy=policy)
 
 
 class BadOrder(Exception):

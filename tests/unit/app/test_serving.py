@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 from aiohttp import ClientSession, web
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from bridge.app import serving
 from bridge.app.replica import Replica
@@ -38,8 +39,9 @@ from bridge.app.serving import (
 from bridge.app.settings import link_settings_of
 from bridge.config import Config
 from bridge.config.model import Permission, Queue, Retention
+from bridge.conversation.model import Chatting, Conversation
 from bridge.demo.child_process import free_port
-from bridge.ids import AgentId
+from bridge.ids import AgentId, QueueId, RoomId, SessionId
 from bridge.link.http_client import VISITS
 from bridge.link.links import Links
 from bridge.matrix.adapter import MatrixAdapter
@@ -48,13 +50,23 @@ from bridge.ops import health
 from bridge.ops.metrics import Metrics
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.record import RoomRecord, dump_record
 from bridge.rooms.rules import GONE
-from bridge.rooms.store import FOR_EVER, INBOX, Backlog, Cutoffs, Depth, StoreError
+from bridge.rooms.store import (
+    FOR_EVER,
+    INBOX,
+    Backlog,
+    Cutoffs,
+    Depth,
+    StoredRoom,
+    StoreError,
+)
 from bridge.rooms.surroundings import Surroundings, SystemClock
 from bridge.storage.query import CorruptDatabaseError, Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store
 from bridge.webchat.frames import Agent
 from tests.fakes.clock import START, ManualClock, quiet
+from tests.fakes.flow import step
 from tests.fakes.house import World
 from tests.fakes.memory import MemoryStore
 from tests.unit.config.configs import SMALLEST, load
@@ -256,6 +268,25 @@ async def test_rules_of_new_rooms_are_reloaded_if_the_first_entry_is_gone(tmp_pa
 
 
 @pytest.mark.asyncio
+async def test_chats_of_a_removed_call_centre_are_named_in_the_log_and_the_metrics(
+    tmp_path: Path,
+) -> None:
+    config = told(tmp_path, TWO)
+    async with open_store(config.database.url.get_secret_value(), SystemClock()) as store:
+        for room, owner in (("!a:x", "former"), ("!b:x", "former"), ("!c:x", "acme")):
+            phase = Chatting(SessionId(1), 1, QueueId(1))
+            record = RoomRecord(RoomId(room), enterprise=owner, conversation=Conversation(phase))
+            row = StoredRoom(record.room_id, dump_record(record), live=True, phase="Chatting")
+            await step(store, row)
+    with capture_logs() as logs:
+        async with Serving(config) as bridge:
+            await quiet()
+            assert bridge._metrics._counted[("former", "Chatting", QueueId(1))] == 2
+    held_up = [one for one in logs if one["event"].startswith("chats are held up")]
+    assert [(one["enterprise"], one["rooms"]) for one in held_up] == [("former", 2)]
+
+
+@pytest.mark.asyncio
 async def test_call_centres_have_links_threads_and_connections_of_their_own(
     tmp_path: Path,
 ) -> None:
@@ -383,7 +414,7 @@ async def test_waiting_rows_are_counted() -> None:
         await clock.turn(2 * MEASURE_EVERY)
         measuring.cancel()
     assert ledger.counted == 2
-    assert b'webchat_sessions{enterprise="",phase="Chatting",queue="1"} 1.0' in metrics.render()
+    assert b'webchat_sessions{enterprise="acme",phase="Chatting",queue="1"} 1.0' in metrics.render()
     assert b'inbox_depth{enterprise="acme"} 3.0' in metrics.render(), "rooms without a name, too"
 
 

@@ -8,11 +8,13 @@ from msgspec.structs import replace
 
 from bridge.config.model import Permission, Queue
 from bridge.conversation.model import (
+    Callback,
     CallWebChat,
     Chatting,
     CustomerText,
     Ended,
     FailureReason,
+    Held,
     Idle,
     Phase,
     Queued,
@@ -58,7 +60,7 @@ from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.link import FakeLink
-from tests.unit.rooms.visits import ADA, BOT, RULES, House, answer
+from tests.unit.rooms.visits import ADA, BOT, NEIGHBOUR, RULES, SALES_USER, House, answer
 
 OTHER = RoomId("!other:example.org")
 BEST_USER = UserId("@best_queue_1:example.org")
@@ -197,7 +199,7 @@ async def test_messages_for_a_removed_call_centre_go_to_no_other() -> None:
         await engine.accept_events([world.event(text="hello")])
         await quiet()
     assert world.link.calls == world.best_link.calls == []
-    assert "refused.permission" in world.matrix.texts(ROOM)
+    assert "refused.gone" in world.matrix.texts(ROOM)
     assert (await world.stored()).enterprise == "former"
 
 
@@ -435,6 +437,27 @@ async def test_an_operator_chooses_another_for_a_room_of_a_removed_call_centre()
         assert engine._room(ROOM).around.rules.enterprise == "best"
 
 
+@pytest.mark.parametrize("way", ["command", "state", "invitation"])
+def test_messages_kept_for_a_removed_call_centre_are_given_back_to_their_senders(way: str) -> None:
+    """They went to nobody, whatever was promised, and no other call centre gets them."""
+    house = of_removed_centre()
+    kept = Held(EventId("$kept"), CustomerText("are you there?"), NOW)
+    promised = Callback(QueueId(1), wanted=NOW)
+    state = replace(house.record.conversation, held=(kept,), callback=promised)
+    house.visit.set(conversation=state)
+    if way == "command":
+        house.say("!wc config set enterprise best", standing=Standing.ADMIN)
+    elif way == "state":
+        wish = RoomConfigured(EventId("$s"), ADA, {"enterprise": "best"})
+        house.receive(wish, standing=Standing.ADMIN)
+    else:
+        house.invite(whom=BEST_USER)
+        assert house.record.enterprise == "best"
+    assert house.reported == {EventId("$kept"): "refused.gone"}
+    assert house.record.conversation.held == ()
+    assert settled(house.record.conversation, gone=True)
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("host", [BOT, BEST_USER])
 async def test_a_room_of_a_removed_call_centre_can_go_to_another(host: UserId) -> None:
@@ -449,6 +472,30 @@ async def test_a_room_of_a_removed_call_centre_can_go_to_another(host: UserId) -
         await world.take_part(engine, host=host)
     link = world.link if host == BOT else world.best_link
     assert link.texts(ROOM) == ["hello"]
+
+
+def of_removed_centre() -> House:
+    two = Two()
+    house = House(two.around.rules).served()
+    house.visit.set(enterprise="former")
+    house.visit.rules = two.gone.rules
+    house.effects.clear()
+    return house
+
+
+def test_a_host_that_is_left_of_a_removed_call_centre_gives_way_to_another() -> None:
+    house = of_removed_centre()
+    house.visit.set(host=UserId("@former_queue_1:example.org"))
+    house.invite(NEIGHBOUR, whom=BEST_USER)
+    assert house.notices == ["room.host_here"], "not for everybody"
+    house.effects.clear()
+    house.invite(whom=BEST_USER)
+    assert house.record.enterprise == "best"
+    left, entered = house.effects
+    assert isinstance(left, LeaveRoom)
+    assert left.users == ("@former_queue_1:example.org",)
+    assert isinstance(entered, EnterRoom)
+    assert entered.host == BEST_USER
 
 
 @pytest.mark.asyncio
