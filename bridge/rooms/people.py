@@ -242,10 +242,22 @@ def chosen(record: RoomRecord, rules: Rules, now: int) -> tuple[RoomRecord, Rule
     return moved(record, other, now), other
 
 
+def choices_of(record: RoomRecord, rules: Rules) -> tuple[str, ...]:
+    """Return the enterprises that the room's admins can choose; empty if only its own.
+
+    They share the bot, if that is the host, and serve somebody in the room: to all others their
+    names and queues are not shown.
+    """
+    people = (record.customer, *(one.user for one in record.people))
+    known = rules.choices if record.host == rules.bot else ()
+    every = [(one, its) for one in known if (its := rules.rules_of(one)) is not None]
+    found = tuple(one for one, its in every if any(its.permission(who) in SERVED for who in people))
+    return () if found == (rules.enterprise,) else found
+
+
 def choosing(visit: Visit) -> Rules:
-    """Return the rules that validate settings: with a queue user as host, no enterprise choice."""
-    rules = visit.rules
-    return rules if visit.record.host == rules.bot else replace(rules, choices=())
+    """Return the rules that validate settings."""
+    return replace(visit.rules, choices=choices_of(visit.record, visit.rules))
 
 
 def home_enterprise(visit: Visit) -> dict[str, str]:
@@ -526,7 +538,14 @@ def shown_settings(visit: Visit) -> model.Args:
     settings = visit.record.settings
     rules = visit.rules.of_room(settings)
     queue = rules.queue_for(visit.record)
-    own = ((key, value) for key, value in as_strings(settings).items() if key not in KEYS[:5])
+    known, gone = as_strings(settings), visit.rules.enterprise == GONE
+    now = visit.record.enterprise if gone else visit.rules.enterprise
+    if choices_of(visit.record, visit.rules):
+        known = {ENTERPRISE: now, **known}
+    if rules is not visit.rules and not settled(visit.record.conversation, gone=gone):
+        args: model.Args = {"value": rules.enterprise, "now": now}
+        known[ENTERPRISE] = visit.for_room("config.enterprise_later", args)
+    own = ((key, value) for key, value in known.items() if key not in KEYS[:5])
     return {
         "queue": rules.queue_name(queue),
         "hours": rules.hours_of(queue, settings),

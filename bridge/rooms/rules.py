@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from bridge.config.hours import parse_hours
 from bridge.config.model import Encryption, Limits, Permission, Queue, RatingOption, TellAgents
-from bridge.conversation.model import Args
+from bridge.conversation.model import Args, NoChat
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import Chat, RoomRecord, RoomSettings
@@ -400,6 +400,8 @@ def bridge_state_of(rules: Rules, record: RoomRecord) -> tuple[str, dict[str, ob
     One key per bridge, not per queue as the MSC proposes: a room has one customer, so that a new
     queue replaces the former one.
     """
+    if isinstance(record.conversation.phase, NoChat):  # else the chosen one serves the room later
+        rules = rules.of_room(record.settings)
     queue, enterprise = rules.queue_for(record), rules.enterprise
     network = {"network": {"id": enterprise, "displayname": enterprise}} if enterprise else {}
     content: dict[str, object] = network | {

@@ -498,6 +498,47 @@ def test_a_host_that_is_left_of_a_removed_call_centre_gives_way_to_another() -> 
     assert entered.host == BEST_USER
 
 
+def test_only_call_centres_that_serve_somebody_in_the_room_can_be_chosen() -> None:
+    two = Two()
+    two.served["best"] = Permission.NONE
+    two._rules("best", two.best.rules)
+    house = House(two.around.rules).served()
+    for words in ("config set enterprise best", "config set enterprise acme"):
+        house.say(f"!wc {words}", standing=Standing.ADMIN)
+        key, args = answer(house)
+        assert key == "config.bad_key"
+        assert "'enterprise'" not in str(args["known"])
+    house.say("!wc config show")
+    assert "enterprise" not in str(answer(house))
+    two.served["best"] = Permission.CUSTOMER
+    two._rules("best", two.best.rules)
+    house.say("!wc config set enterprise best", standing=Standing.ADMIN)
+    assert answer(house)[0] == "config.taken"
+
+
+def test_settings_name_the_call_centre_and_the_one_that_follows() -> None:
+    house = House(Two().around.rules).served()
+    house.visit.rules = replace(house.visit.rules, texts=Texts())
+
+    def shown() -> str:
+        house.say("!wc config show")
+        return str(answer(house)[1]["more"])
+
+    assert shown() == "\nenterprise: acme"
+    house.visit.set(settings=RoomSettings(enterprise="best"))
+    assert shown() == "\nenterprise: best"
+    house.chat()
+    assert shown().startswith("\nenterprise: best（")
+    assert "acme" in shown()
+
+
+def test_the_room_state_shows_the_chosen_call_centre() -> None:
+    record = RoomRecord(ROOM, host=BOT, customer=ADA, settings=RoomSettings(enterprise="best"))
+    _, content = bridge_state_of(Two().around.rules, record)
+    assert content["network"] == {"id": "best", "displayname": "best"}
+    assert content["channel"] == {"id": "1", "displayname": "Repairs"}
+
+
 @pytest.mark.asyncio
 async def test_a_customers_room_with_one_call_centre_is_unknown_to_another() -> None:
     world = Two()
