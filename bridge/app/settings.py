@@ -85,6 +85,7 @@ def all_rules_of(
     made: dict[str, Rules] = {}
     users, learnt = users or all_users_of(config), learnt or {}
     bots = Counter(one.bot for one in users.values())
+    prefixes = {part.bridge.command_prefix for part in config.parts().values()}
     for name, part in config.parts().items():
         ours = users[name]
         choices = [one for one in users if users[one].bot == ours.bot]
@@ -92,6 +93,7 @@ def all_rules_of(
             rules_of(part, ours, learnt.get(name), "" if name == first else name),
             enterprise=name,
             choices=tuple(choices) if bots[ours.bot] > 1 else (),
+            other_prefixes=tuple(prefixes - {part.bridge.command_prefix}),
             enterprises_of=ours.enterprises_of,
             rules_of=lambda one: made.get(named(config, first, one)),
         )

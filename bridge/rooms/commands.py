@@ -181,9 +181,17 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     if words[0] not in _VERBS or "\n" in text.strip():
         return None
     parsed = _parse_words(words)
-    if isinstance(parsed, Malformed):
-        return None
-    return replace(parsed, bare=True)
+    return None if isinstance(parsed, Malformed) else replace(parsed, bare=True)
+
+
+def foreign_login(rules: Rules, text: str) -> Malformed | None:
+    """Recognise a login with the prefix of another call centre, whose agents it is not meant for.
+
+    It is deleted, but not tried here: the password is probably one of the other call centre.
+    """
+    found = (parse(text, prefix, prefix_needed=True) for prefix in rules.other_prefixes)
+    secret = any(one is not None and one.secret for one in found)
+    return Malformed("usage.login", "login", secret=True) if secret else None
 
 
 def _behind(word: str, wanted: str) -> str | None:
@@ -253,8 +261,7 @@ def nearest_verb(word: str) -> str | None:
     if len(word) > LONGEST_WORD:
         return None
     wanted = word.casefold()
-    known = _VERBS.get(wanted) or _OTHERS.get(wanted)
-    if known is not None:
+    if known := _VERBS.get(wanted) or _OTHERS.get(wanted):
         return known
     near = [verb for verb in COMMANDS if sorted(verb) == sorted(wanted)]
     near = near or get_close_matches(wanted, COMMANDS, 1)
@@ -414,11 +421,10 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
         visit.say("login.off" if off else "login.direct_only", reply_to=event_id)
     elif not malformed.bare:
         visit.say(key, args, reply_to=event_id)
-    elif key.startswith("undelivered."):
-        visit.report(event_id, key, args)
     else:
-        usage = visit.for_room(key, args)
-        visit.report(event_id, "undelivered.like_command", {"usage": usage})
+        if not key.startswith("undelivered."):
+            key, args = "undelivered.like_command", {"usage": visit.for_room(key, args)}
+        visit.report(event_id, key, args)
 
 
 def _as_typed(visit: Visit, verb: str) -> str:

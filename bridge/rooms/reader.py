@@ -131,6 +131,8 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     if not isinstance(meaning.content, model.CustomerText):
         return None
     text = meaning.plain
+    if (foreign := commands.foreign_login(rules, text)) is not None:
+        return foreign
     chatting = isinstance(record.conversation.phase, model.Chatting)
     bare = not chatting and people.is_alone(visit, meaning.sender)
     words = text.split(None, 4)

@@ -80,6 +80,8 @@ class Rules(msgspec.Struct, frozen=True):
     """Returns the current rules of an enterprise."""
     bot_name: str = "WebChat"
     prefix: str = "!wc"
+    other_prefixes: tuple[str, ...] = ()
+    """Prefixes of the other enterprises, if they differ."""
     language: str = DEFAULT_LANGUAGE
     start: str = "on_message"
     limits: Limits = Limits()

@@ -516,6 +516,21 @@ def test_only_call_centres_that_serve_somebody_in_the_room_can_be_chosen() -> No
     assert answer(house)[0] == "config.taken"
 
 
+@pytest.mark.parametrize("whom", [BOT, SALES_USER])
+@pytest.mark.parametrize("words", ["login ada s3cret", "LOGIN ada s3cret x", "登录ada s3cret"])
+def test_a_login_with_another_call_centres_prefix_is_deleted_and_neither_tried_nor_sent(
+    whom: UserId, words: str
+) -> None:
+    rules = replace(Two().around.rules, other_prefixes=("!best",), rules_of=lambda _: None)
+    house = House(rules).served(whom).chat()
+    event_id = house.say(f"!best {words}")
+    assert house.carried == []
+    assert [one.event_id for one in house.effects if isinstance(one, Conceal)] == [event_id]
+    assert house.notices == ["login.off"], "else the usage"
+    house.say("!best status")
+    assert house.carried != [], "of no password"
+
+
 def test_settings_name_the_call_centre_and_the_one_that_follows() -> None:
     house = House(Two().around.rules).served()
     house.visit.rules = replace(house.visit.rules, texts=Texts())
