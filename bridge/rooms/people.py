@@ -38,6 +38,7 @@ from bridge.rooms.effects import (
 )
 from bridge.rooms.record import (
     AgentInvited,
+    Ending,
     Entered,
     EraseRoom,
     Invited,
@@ -210,6 +211,11 @@ def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
     if settings.enterprise != rules.enterprise:
         settings, former = replace(settings, enterprise=None, queue=None, source=None), ()
     ended = ended_at(old) if isinstance(old.phase, model.NoChat) else now
+    # A chat with one that is no longer configured has not ended yet.
+    chats = tuple(
+        replace(one, ended=now, ending=Ending.LOST) if one.ended is None else one
+        for one in record.chats
+    )
     fresh = model.Conversation(
         number=old.number, typed=old.typed, next_call=old.next_call, last_ended_at=ended
     )
@@ -217,6 +223,7 @@ def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
         record,
         enterprise=rules.enterprise,
         conversation=fresh,
+        chats=chats,
         settings=settings,
         former=former,
         key="" if rules.login_key is None else rules.login_key(record.room_id),

@@ -30,6 +30,7 @@ from bridge.rooms.record import (
     Chat,
     ChatAgent,
     Corrected,
+    Ending,
     Membership,
     Order,
     OwnLogin,
@@ -419,7 +420,9 @@ async def test_effects_under_way_stay_with_their_call_centre() -> None:
 async def of_removed(world: Two) -> None:
     """Store a room with a chat at a call centre that has been removed: nobody can end it."""
     await world.record(ROOM, Chatting(SESSION, world.clock.now(), QueueId(1), (MEI,)))
-    record = replace(await world.stored(), enterprise="former")
+    chat = Chat(1, QueueId(1), 1, 2, session_id=SESSION, enterprise="former")
+    state = replace((await world.stored()).conversation, number=1)
+    record = replace(await world.stored(), enterprise="former", chats=(chat,), conversation=state)
     await flow.step(
         world.writing, StoredRoom(ROOM, dump_record(record), True, "Chatting", revision=1)
     )
@@ -435,6 +438,8 @@ async def test_an_operator_chooses_another_for_a_room_of_a_removed_call_centre()
         await engine.accept_events([world.event(text="hello")])
         await quiet()
         assert engine._room(ROOM).around.rules.enterprise == "best"
+    _, former = (load_chat(row.chat) for row in await world.store.chats(ROOM, 2))
+    assert (former.enterprise, former.ending) == ("former", Ending.LOST)
 
 
 @pytest.mark.parametrize("way", ["command", "state", "invitation"])
