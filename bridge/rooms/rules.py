@@ -402,8 +402,8 @@ def bridge_state_of(rules: Rules, record: RoomRecord) -> tuple[str, dict[str, ob
     One key per bridge, not per queue as the MSC proposes: a room has one customer, so that a new
     queue replaces the former one.
     """
-    if isinstance(record.conversation.phase, NoChat):  # else the chosen one serves the room later
-        rules = rules.of_room(record.settings)
+    if rules.enterprise == GONE or isinstance(record.conversation.phase, NoChat):
+        rules = rules.of_room(record.settings)  # else the chosen one serves the room later
     queue, enterprise = rules.queue_for(record), rules.enterprise
     network = {"network": {"id": enterprise, "displayname": enterprise}} if enterprise else {}
     content: dict[str, object] = network | {

@@ -11,6 +11,7 @@ from bridge.conversation.model import (
     Callback,
     CallWebChat,
     Chatting,
+    Conversation,
     CustomerText,
     Ended,
     FailureReason,
@@ -553,10 +554,15 @@ def test_settings_name_the_call_centre_and_the_one_that_follows() -> None:
 
 
 def test_the_room_state_shows_the_chosen_call_centre() -> None:
+    two, chat = Two(), Conversation(Chatting(SESSION, NOW, QueueId(2), (MEI,)))
     record = RoomRecord(ROOM, host=BOT, customer=ADA, settings=RoomSettings(enterprise="best"))
-    _, content = bridge_state_of(Two().around.rules, record)
-    assert content["network"] == {"id": "best", "displayname": "best"}
-    assert content["channel"] == {"id": "1", "displayname": "Repairs"}
+    during = replace(record, conversation=chat)
+    for rules, one in ((two.around.rules, record), (two.gone.rules, during)):
+        _, content = bridge_state_of(rules, one)
+        assert content["network"] == {"id": "best", "displayname": "best"}
+        assert content["channel"] == {"id": "1", "displayname": "Repairs"}
+    _, content = bridge_state_of(two.around.rules, during)
+    assert content["network"] == {"id": "acme", "displayname": "acme"}
 
 
 @pytest.mark.asyncio
