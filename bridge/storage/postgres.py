@@ -31,6 +31,7 @@ from bridge.storage.query import (
     CorruptDatabaseError,
     Dialect,
     Part,
+    Pooled,
     Query,
     Rows,
     TakesNothing,
@@ -57,7 +58,11 @@ BACKOFF_FIRST = 0.1
 BACKOFF_LAST = 2.0
 
 _SETTINGS = {
-    "application_name": "matrix-webchat-bridge",
+    # Limits of an administrator's, in place of which the bridge has its own.
+    **dict.fromkeys(
+        ("statement_timeout", "lock_timeout", "idle_session_timeout", "transaction_timeout"), "0"
+    ),
+    "default_transaction_isolation": "read committed",
     # Frees the locks of a transaction if this machine vanishes (ms).
     "idle_in_transaction_session_timeout": "30000",
     # Free the claim on the database as well (seconds).
@@ -78,8 +83,11 @@ PLANNED_ONCE = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
-# Override `synchronous_commit = off`, which may lose the last commits; keep stronger settings.
-_DURABLE = (
+# Not in the startup packet, since a pooler refuses what it does not know. Settings of later servers
+# are left out. `synchronous_commit = off` may lose the last commits; stronger settings are kept.
+_SET = (
+    "SELECT set_config(key, value, false) FROM json_each_text('{}') "
+    "WHERE key IN (SELECT name FROM pg_settings); "
     "SELECT set_config('synchronous_commit', 'on', false) "
     "WHERE current_setting('synchronous_commit') = 'off'"
 )
@@ -111,6 +119,11 @@ _UNSTORABLE = (
     # Not UniqueViolationError: see `_fetch_together`.
     asyncpg.exceptions.NotNullViolationError,
     asyncpg.exceptions.CheckViolationError,
+)
+_POOLED = (
+    # The session is not the one in which a statement was prepared.
+    asyncpg.exceptions.InvalidSQLStatementNameError,
+    asyncpg.exceptions.DuplicatePreparedStatementError,
 )
 _CORRUPT = (asyncpg.exceptions.DataCorruptedError, asyncpg.exceptions.IndexCorruptedError)
 
@@ -477,13 +490,14 @@ class Channel(msgspec.Struct, eq=False):
         """Connect, with durable commits; close the connection if that or `begin` fails."""
         made = await asyncpg.connect(
             self._url,
-            server_settings={**_SETTINGS, **self._settings},
+            server_settings={"application_name": "matrix-webchat-bridge"},
             target_session_attrs=SessionAttribute.primary,
             max_cached_statement_lifetime=0,
             command_timeout=self._seconds,
         )
         try:
-            await made.execute(_DURABLE)
+            settings = msgspec.json.encode({**_SETTINGS, **self._settings}).decode()
+            await made.execute(_SET.format(settings))
             if self.begin is not None:
                 await self.begin(made)
         except BaseException:  # also a cancellation, by the timeout of `_committed`
@@ -524,6 +538,8 @@ def _translated(error: BaseException) -> StoreError:
     text = f"PostgreSQL: {name}" + (f" ({state})" if state else "")
     if isinstance(error, _CORRUPT):
         return CorruptDatabaseError(text)
+    if isinstance(error, _POOLED):
+        return Pooled()
     if isinstance(error, _TAKES_NOTHING):
         return TakesNothing(text)
     if not refused(error):

@@ -10,7 +10,7 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -34,11 +34,12 @@ from bridge.rooms.store import (
 from bridge.storage import postgres, sqlstore, transfer
 from bridge.storage.migrate import MovedError
 from bridge.storage.postgres import PostgresEngine, turned
-from bridge.storage.query import Unreachable, same
+from bridge.storage.query import Pooled, Query, Unreachable, same
 from bridge.storage.sqlstore import SqlStore, open_store
 from bridge.storage.transfer import move
 from tests.fakes.flow import accept, one, open_inputs
 from tests.support.postgres import PostgresServer
+from tests.support.wires import SOCKET
 from tests.unit.storage.conftest import FixedClock
 from tests.unit.storage.contents import Silent, contents, fill
 from tests.unit.storage.rows import said, wish
@@ -292,16 +293,77 @@ async def test_settings_of_the_connections(server: PostgresServer) -> None:
         engine._readers.put_nowait(reader)
 
 
+_LIMITS = {
+    "synchronous_commit": ("off", "on"),
+    "statement_timeout": ("100", "0"),
+    "lock_timeout": ("100", "0"),
+    "idle_session_timeout": ("100", "0"),
+    "default_transaction_isolation": ("serializable", "read committed"),
+}
+"""Settings as an administrator may make them, and as the bridge needs them."""
+
+
 @pytest.mark.asyncio
-async def test_synchronous_commit_overrides_the_servers_setting(server: PostgresServer) -> None:
+async def test_settings_override_those_of_the_database(server: PostgresServer) -> None:
     url = server.new_database()
     database = url.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
-    server.sql(f"ALTER DATABASE {database} SET synchronous_commit = off")
+    for name, (value, _) in _LIMITS.items():
+        server.sql(f"ALTER DATABASE {database} SET {name} = {value}")
     async with open_store(url, FixedClock()) as store:
         engine = store._engine
         assert isinstance(engine, PostgresEngine)
         async with engine._writer as connection:
-            assert await connection.fetchval("SHOW synchronous_commit") == "on"
+            found = {name: await connection.fetchval(f"SHOW {name}") for name in _LIMITS}
+    assert found == {name: value for name, (_, value) in _LIMITS.items()}
+
+
+@asynccontextmanager
+async def pooler(server: Path) -> AsyncIterator[Path]:
+    """A pooler in session mode: it refuses unknown settings in startup packets, like PgBouncer."""
+    known = {b"", b"user", b"database", b"client_encoding", b"application_name"}
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(65_536):
+            writer.write(piece)
+        writer.close()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = await reader.readexactly(4)
+        packet = await reader.readexactly(int.from_bytes(size) - 4)
+        if unknown := {*packet[4:].split(b"\0")[::2]} - known:
+            why = b"SFATAL\0C08P01\0Munsupported startup parameter: %b\0\0" % min(unknown)
+            writer.write(b"E" + (len(why) + 4).to_bytes(4) + why)
+            writer.close()
+            return
+        far, back = await asyncio.open_unix_connection(server / SOCKET)
+        back.write(size + packet)
+        await asyncio.gather(pump(reader, back), pump(far, writer))
+
+    with tempfile.TemporaryDirectory(prefix="p-") as folder:
+        async with await asyncio.start_unix_server(carry, Path(folder) / SOCKET):
+            yield Path(folder)
+
+
+@pytest.mark.asyncio
+async def test_a_pooler_in_session_mode_takes_the_settings(server: PostgresServer) -> None:
+    async with pooler(server.directory) as here:
+        url = server.new_database().replace(str(server.directory), str(here))
+        async with open_store(url, FixedClock(), sole=True, shared=True) as store:
+            await store.ping()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("text", ["EXECUTE another", "PREPARE one AS SELECT 1"])
+async def test_prepared_statements_of_other_sessions_mean_a_pooler(
+    server: PostgresServer, text: str
+) -> None:
+    """As with a pooler in transaction mode that does not prepare statements anew."""
+    async with open_store(server.new_schema(), FixedClock()) as store:
+        query = Query(same(text))
+        with suppress(Pooled):
+            await store._engine.read(query)
+        with pytest.raises(Pooled, match="session mode"):
+            await store._engine.read(query)
 
 
 @pytest.mark.asyncio
