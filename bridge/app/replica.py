@@ -11,6 +11,8 @@ reads the list of members, and rebalances:
 - If a replica is silent for `SILENT` seconds while its session still exists (its host, network or
   process hangs), the others terminate the session, which frees its shards. But after a long time
   without an answer itself, a replica first grants the others `DEAF` seconds to report.
+- A replica that cannot reach the homeserver or the call centre says that it is leaving, and takes
+  no further shards. If others can after `CUT_OFF` seconds, it hands its own over to them.
 - A replica without an answer over its own session for `DEAF` seconds may have lost it: it leaves
   its rooms and closes their links until an answer comes. If it knows of no other replica, it waits
   `STORE_AWAY` instead, as a link does: another may have been started meanwhile.
@@ -42,6 +44,8 @@ LOOK = 0.5
 """Seconds between checks of the own session (`DEAF`)."""
 GATHER = 0.02
 """Seconds to collect further notices before acting on them."""
+CUT_OFF = 60.0
+"""Seconds without a peer after which its shards are handed over; others may notice 25 s later."""
 AT_ONCE = 16
 """Maximum shards handed over per heartbeat to restore the balance."""
 PATIENCE = 5.0
@@ -103,6 +107,9 @@ class Replica:
     _out_of_reach: set[str] = field(default_factory=set)
     """Silent replicas whose session could not be ended, as is logged once."""
     _report: Callable[[], str] = str
+    _cut_off: Callable[[], float] = float
+    _left: bool = False
+    """Whether all shards are left to others, as this replica is cut off."""
     _tasks: asyncio.TaskGroup | None = None
     """None unless `run` is running."""
 
@@ -142,13 +149,15 @@ class Replica:
         engine: Engine,
         told: Callable[[int, int], None],
         report: Callable[[], str] = str,
+        cut_off: Callable[[], float] = float,
     ) -> None:
         """Take part as a replica until cancelled; then call `leave`.
 
         `told` is called with the number of replicas and of shards served here; `report` returns
-        the state that other replicas may show of this one.
+        the state that other replicas may show of this one, `cut_off` the seconds for which the
+        homeserver or the call centre has been out of reach.
         """
-        self._report = report
+        self._report, self._cut_off = report, cut_off
         self._engine, self.served = engine, engine.shards
         self._shards.heard = self._heard
         self._shards.changed = self._session_changed
@@ -197,7 +206,8 @@ class Replica:
     async def _beat(self) -> list[Member]:
         """Write a heartbeat, terminate sessions of silent replicas; return the live members."""
         report = self._report() if self._alive > 1 else ""
-        members = await self._shards.beat(self.name, leaving=self._leaving, report=report)
+        leaving = self._leaving or self._cut_off() > 0
+        members = await self._shards.beat(self.name, leaving=leaving, report=report)
         now = asyncio.get_running_loop().time()
         if now - self._answered > DEAF:
             self._trusting_until = now + DEAF
@@ -231,8 +241,14 @@ class Replica:
 
     async def _balance(self, alive: list[Member]) -> None:
         held = self._shards.held  # the live set: it may shrink at each await
-        staying = {one.id for one in alive if not one.leaving} | {self._shards.id}
-        want = share_of(self._shards.id, staying)
+        own, cut_off = self._shards.id, self._cut_off()
+        others = {one.id for one in alive if not one.leaving and one.id != own}
+        want = share_of(own, others | {own})
+        if others and cut_off:
+            want = min(want, len(held)) if cut_off < CUT_OFF else 0
+        if (left := not want) and not self._left:
+            LOG.warning("a peer is out of reach: leaving the rooms to other replicas")
+        self._left = left
         if len(held) < want and asyncio.get_running_loop().time() >= self._patient_until:
             taken = {shard for one in alive for shard in one.shards}
             free = list(set(range(SHARDS)) - taken - held)

@@ -199,7 +199,7 @@ class Serving:
         if self._replica is not None:
             shown = config.console.enabled or config.provisioning.enabled
             report = partial(report_of, inside) if shown else str
-            self.keep(self._replica.run(engine, self._shared_by, report))
+            self.keep(self._replica.run(engine, self._shared_by, report, health.cut_off))
         LOG.info("serving", port=port, after_ms=self._clock.now() - began)
 
     def _start_exports(self, store: SqlStore, health: Health) -> None:

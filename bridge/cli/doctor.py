@@ -219,23 +219,18 @@ async def check_replicas(store: SqlStore | None) -> str | None:
     if len(roles) > 1:
         raise Failed(f"the replicas use several database roles: {', '.join(roles)}", ONE_ROLE)
     if silent := [one.name for one in there if not is_alive(one)]:
-        fix = (
-            "another replica takes over its rooms within seconds; find out why that process or host"
-            " does not respond"
-        )
+        fix = "another replica takes over its rooms; find out why this process does not respond"
         raise Failed(f"no heartbeat from {', '.join(sorted(silent))}", fix)
+    if leaving := [one.name for one in there if one.leaving]:
+        fix = "if it is not being stopped, its log says which peer it cannot reach"
+        raise Failed(f"{', '.join(sorted(leaving))} leaves its rooms to the others", fix)
     if free := SHARDS - sum(len(one.shards) for one in there):
         fix = (
-            "run the doctor again in half a minute; if this persists, see the replicas' logs"
-            " (bridge.replica)"
+            "try again in half a minute; if this persists, see the replicas' logs (bridge.replica)"
         )
         raise Failed(f"{free} of the {SHARDS} shards of rooms are served by no replica", fix)
-    more = (
-        ""
-        if notices
-        else "; PostgreSQL's host lacks tcp_user_timeout: lost connections end after 25 s"
-    )
-    return f"{len(there)} alive, all {SHARDS} shards are served{more}"
+    slow = "; PostgreSQL's host lacks tcp_user_timeout: lost connections end after 25 s"
+    return f"{len(there)} alive, all {SHARDS} shards are served{'' if notices else slow}"
 
 
 def _database_fix(error: Exception, kind: str) -> str:

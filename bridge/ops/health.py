@@ -18,6 +18,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
@@ -132,6 +133,19 @@ class Health:
         if self._stopping:
             reasons["bridge"] = "stopping"
         return reasons
+
+    def cut_off(self) -> float:
+        """Return for how many seconds the homeserver or the call centres have been out of reach.
+
+        Infinite if they were never reached; 0 for less than `GRACE` seconds.
+        """
+        now = self._clock.now()
+        lost = {part: self._lost[part][0] for part in self._lost.keys() & self.missing().keys()}
+        lost.pop("database", None)
+        spans = (
+            (now - since) / 1000 if part in self._seen else inf for part, since in lost.items()
+        )
+        return max(spans, default=0.0)
 
     def pages(self) -> dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]]:
         """Return the request handlers by path, for the port that the homeserver calls."""

@@ -6,6 +6,7 @@ The rooms behind them are counted only, and time runs twenty times as fast.
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack
@@ -79,6 +80,7 @@ class Process:
         self.held = asyncio.Event()
         self.store = store
         self.report = f"of {name}"
+        self.cut_off = 0.0
         self.replica = Replica(store.shards, name, self.held.set, self.keys.append)
         self.told: tuple[int, int] = (0, 0)
         self.writer: Any = cast(Any, store)._engine._writer
@@ -88,7 +90,8 @@ class Process:
         def told(alive: int, served: int) -> None:
             self.told = alive, served
 
-        await self.replica.run(cast(Engine, self.rooms), told, lambda: self.report)
+        engine, report = cast(Engine, self.rooms), lambda: self.report
+        await self.replica.run(engine, told, report, lambda: self.cut_off)
 
     async def stand_still(self) -> None:
         """Suspend the replica between statements: an interrupted one would end its session."""
@@ -177,6 +180,29 @@ async def test_shards_are_shared_evenly_as_replicas_come_and_go(start: Start) ->
     await third.stop()
     await until(shared(one, other))
     assert third.shards.held == set()
+
+
+@pytest.mark.asyncio
+async def test_replica_that_alone_is_cut_off_hands_over_its_shards(start: Start) -> None:
+    one, other = await start("one"), await start("other")
+    await until(shared(one, other))
+    one.cut_off = module.CUT_OFF - 1  # the others may be, too, and not know it yet
+    async with asyncio.timeout(30):
+        while [m.name for m in await other.store.members() if m.leaving] != ["one"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.3)
+    assert shared(one, other)()
+    one.cut_off = module.CUT_OFF
+    with capture_logs() as logs:
+        await until(shared(other))
+    (said,) = [line for line in logs if "a peer is out of reach" in line["event"]]
+    assert said["log_level"] == "warning"
+    assert one.rooms.shards == set()
+    other.cut_off = math.inf  # now everybody is: whoever serves a room keeps it
+    await asyncio.sleep(0.5)
+    assert shared(other)()
+    one.cut_off = other.cut_off = 0.0
+    await until(shared(one, other))
 
 
 @pytest.mark.asyncio

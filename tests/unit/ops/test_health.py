@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -113,6 +114,30 @@ async def test_only_a_long_outage_changes_readiness() -> None:
     await once(health)
     assert health.missing() == {}
     assert changes[3:] == [("homeserver", False), ("homeserver", True)]
+
+
+@pytest.mark.asyncio
+async def test_cut_off_is_the_longest_outage_of_a_needed_peer_but_the_database() -> None:
+    clock = TurnedClock()
+    health, peers, _ = watched(clock)
+    peers["webchat"].up = False
+    assert health.cut_off() == 0
+    await once(health)
+    assert health.cut_off() == math.inf, "never reached"
+    peers["webchat"].up = True
+    await once(health)
+    assert health.cut_off() == 0
+    peers["webchat"].up = peers["database"].up = False
+    await once(health)
+    await clock.turn(29)
+    assert health.cut_off() == 0
+    peers["homeserver"].up = False
+    await once(health)
+    await clock.turn(31)
+    assert health.cut_off() == 60
+    peers["webchat"].up = True
+    await once(health)
+    assert health.cut_off() == 31
 
 
 @pytest.mark.asyncio
