@@ -83,7 +83,7 @@ SLICE = 1_000
 """Maximum rows that one request of `prune` touches, so that it does not hold up the writer."""
 REACH = 50_000
 """Journal rows before and after a row that `posted` searches; takes a tenth of a second."""
-STRETCH, STRETCHES = 2_000, 5
+STRETCH, STRETCHES = 10_000, 10
 """Journal rows that `deliveries` reads at a time, and maximum number of such reads per page."""
 
 

@@ -14,6 +14,7 @@ from playwright.async_api import Route, expect
 
 from bridge.rooms.record import Order, dump_input
 from bridge.rooms.surroundings import SystemClock
+from bridge.storage import sqlstore
 from tests.console.conftest import IMAGES, Console, faults
 from tests.support import strict
 from tests.support.talk import Talk, chatting
@@ -161,6 +162,30 @@ async def test_deliveries_are_looked_up_by_event(console: Console) -> None:
     await page.get_by_label("Event or room").fill("$nothing")
     await page.keyboard.press("Enter")
     await expect(page.locator("main")).to_contain_text("Nothing found")
+
+
+async def test_deliveries_of_a_room_are_found_however_old(console: Console) -> None:
+    """Other rooms have had many more since; an answer covers only the newest ones of all."""
+    page = await console.signed_in()
+    talk = await chatting(console.stage, "long-ago")
+    await talk.say("said long ago")
+    await talk.heard("said long ago")
+    await talk.desk("close")
+    await talk.reads("ended the chat")
+    now, others = SystemClock().now(), 2 * sqlstore.STRETCH * sqlstore.STRETCHES
+    with closing(sqlite3.connect(console.stage.folder / "bridge.db", timeout=10)) as connection:
+        connection.execute(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT ?1)"
+            " INSERT INTO journal (room_id, received, handled, outcome, settled)"
+            " SELECT '!other:localhost', ?2, ?2, 'handled', ?2 FROM numbers",
+            (others, now),
+        )
+        connection.commit()
+    await page.goto(f"{console.url}/admin/#/room/{talk.room}")
+    box = page.get_by_role("region", name="Deliveries")
+    await expect(box).to_contain_text("Nothing among the newest entries of all rooms.")
+    await box.get_by_role("button", name="Look further back").click()
+    await expect(box.locator("tbody")).to_contain_text("delivered")
 
 
 def dead_order(database: Path, room: str, words: str) -> str:

@@ -333,13 +333,26 @@ function room(about, again) {
   const [above, below] = [make("div"), make("div", { className: "stack" })];
   const parts = [box(word("room"), above, form, make("p", {},
     make("a", { href: `#/erase/${enc(about)}`, textContent: word("eraseRoom") }))), below];
+  // An answer covers the newest entries of all rooms; those before them are looked for on request.
+  const rows = new Map();
+  let [after, further] = [null, false];
+  const look = () => tried(async () => {
+    const wanted = rows.size + 30;
+    for (further = true; after && rows.size < wanted;) {
+      const page = await call(`${at}/deliveries`, { query: { limit: 30, after } });
+      page.deliveries.forEach((one) => rows.set(one.number, one));
+      after = page.next;
+    }
+  }).then(again);
   return async () => {
-    const [state, { queues }, { chats }, { deliveries: rows }, log] = await Promise.all([
+    const [state, { queues }, { chats }, newest, log] = await Promise.all([
       call(at), call("queues"), call(`${at}/chats`, { query: { limit: 20 } }),
       call(`${at}/deliveries`, { query: { limit: 30 } }), call(`${at}/changes`, { query: { limit: 20 } }),
     ]);
     const nameOf = queueNames(queues);
     const { settings } = state;
+    if (!further) { rows.clear(); after = newest.next; }
+    newest.deliveries.forEach((one) => rows.set(one.number, one));
     const named = (queue) => nameOf({ enterprise: state.enterprise, queue });
     replace(above, make("p", {}, make("strong", { textContent: state.displayname || state.customer || about })),
         facts([
@@ -364,7 +377,8 @@ function room(about, again) {
         [word("agent"), (one) => one.agents.map((agent) => agent.name || agent.id).join(", ")],
         [word("rating"), (one) => one.rating === null ? "" : String(one.rating)],
       ], chats) : muted(word("nobody"))),
-      box(word("deliveries"), rows.length ? ledger(rows) : muted(word("nothingKnown"))),
+      box(word("deliveries"), rows.size ? ledger([...rows.values()].sort((one, other) => other.number - one.number))
+        : muted(word(after ? "nothingLately" : "nothingKnown")), after && button(word("further"), look, { key: "further" })),
       box(word("changes"), changesTable(log.changes, { rooms: false })));
     return parts;
   };
