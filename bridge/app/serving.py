@@ -45,6 +45,7 @@ from bridge.matrix.appservice import Endpoint, Page
 from bridge.matrix.catchup import CatchUp
 from bridge.matrix.client import FOREIGN, TAKEN, Homeserver, new_session
 from bridge.matrix.crypto.crypto import Crypto
+from bridge.matrix.crypto.devices import ANOTHER
 from bridge.matrix.crypto.vault import WORDS, Sealer, Vault, derive
 from bridge.matrix.crypto.wire import KeyServer
 from bridge.matrix.ghosts import FOREIGN_FIX
@@ -62,7 +63,7 @@ from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
 from bridge.storage.query import Unreachable
-from bridge.storage.sqlstore import SqlStore, open_store
+from bridge.storage.sqlstore import SqlStore, described, open_store
 from bridge.webchat.codes import LoginType
 from bridge.webchat.http import Endpoints
 
@@ -620,6 +621,13 @@ def why_refused(config: Config, error: Refused) -> str:
             " appservice.id, bot.username, bridge.username_template and"
             " bridge.queue_username_template, then run `register` again (docs/homeservers.md,"
             " Several bridges)"
+        )
+    if error.code == ANOTHER:
+        url = config.database.url.get_secret_value()
+        return (
+            f"the database {described(url)} is new, but this bridge has already been used with"
+            " another one, which knows its rooms: set database.url to that one, or restore its"
+            " backup; if it is lost, run `matrix-webchat crypto reset` to begin with the new one"
         )
     return (
         f"the homeserver at {config.homeserver.address} refused the bridge ({error}): "

@@ -36,6 +36,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOMS = 10_000
 CHATTING = 50
 PATIENCE = 90.0
+IN_CLEAR: dict[str, object] = {"encryption": {"allow": False}}
+"""For bridges on a new database: with encryption they would notice that there is another one."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -117,7 +119,7 @@ async def test_an_idle_bridge_is_not_ready_while_webchat_is_unreachable(
     nowhere: dict[str, object] = {"base_url": f"http://127.0.0.1:{free_port()}/webchat"}
     url = f"sqlite:///{tmp_path}/other.db"
     await stage.bridge.stop()
-    bridge = bridge_like(stage, tmp_path, database={"url": url}, webchat=nowhere)
+    bridge = bridge_like(stage, tmp_path, database={"url": url}, webchat=nowhere, bridge=IN_CLEAR)
     try:
         await bridge.start(ready=False)
         refused = "ClientConnectorError: Connection refused"
@@ -155,7 +157,7 @@ async def test_start_with_10_000_rooms(
         url = server.new_database()
     await fill(url, ROOMS, chatting=CHATTING)
     await stage.bridge.stop()
-    bridge = bridge_like(stage, tmp_path, database={"url": url})
+    bridge = bridge_like(stage, tmp_path, database={"url": url}, bridge=IN_CLEAR)
     try:
         began = time.monotonic()
         await bridge.start()

@@ -38,7 +38,7 @@ import msgspec
 
 from bridge.ids import RoomId, UserId, server_of
 from bridge.matrix.crypto import keys, wire
-from bridge.matrix.crypto.devices import OwnDevice, Upkeep
+from bridge.matrix.crypto.devices import ANOTHER, OwnDevice, Upkeep
 from bridge.matrix.crypto.peers import (
     Allowance,
     Channel,
@@ -163,11 +163,14 @@ class Crypto:
         """Reads of a ghost's mailbox."""
 
     async def ensure(self, user: UserId) -> None:
-        """Create and publish the user's device. Refused: `M_FORBIDDEN` if there is no such user."""
+        """Create and publish the user's device.
+
+        Raises Refused with `M_FORBIDDEN` if there is no such user, and with `ANOTHER`.
+        """
         try:
             await self.upkeep.current(user)
         except Refused as refusal:
-            if refusal.code == "M_FORBIDDEN":
+            if refusal.code in {"M_FORBIDDEN", ANOTHER}:
                 raise
             # Unencrypted rooms need no keys, so the agent may still join.
             LOG.error("no keys for this user", user=user, code=refusal.code)

@@ -20,6 +20,10 @@ second bridge uses the same users; both are harmless). It then generates another
 user gets a new device under the same identity, so clients do not warn, and the old device is
 deleted with its sessions. Users created since the backup get new identities, as theirs are lost.
 
+A new database beside such a mark is mostly a mistake in the configuration, as a folder that is not
+mounted. The bridge would accept, and drop, what is said in rooms that it does not know. So it does
+not start (`ANOTHER`), until an operator's reset says that the other database is lost.
+
 `inspect` is the read-only report of all this for `matrix-webchat doctor`.
 """
 
@@ -57,6 +61,8 @@ _LAST = 3.0
 MOST_MARKS = 64
 """Marks kept: a process has up to three, so twenty others may start between one's two writes."""
 HINT = "stop the bridge and run `matrix-webchat crypto reset`"
+ANOTHER = "ANOTHER_DATABASE"
+"""Code of a Refused raised here: the bridge was used with another database than this new one."""
 
 
 class Epoch(msgspec.Struct, frozen=True):
@@ -248,6 +254,8 @@ class Upkeep:
             )
             restored = self._epoch.restored or await self._is_the_bots()
             await self._draw(Epoch.draw(replace=self._epoch.replace, restored=restored), stored)
+        elif self._there and not self._epoch.replace and not await self._vault.load(MARKS, Marks):
+            raise Refused(ANOTHER, "the homeserver has the mark of another database")
         await self.follow(at_once=True)
         await self._read_epoch()  # another process may have written one while this one was paused
 
@@ -662,6 +670,9 @@ async def inspect(
     while the database has no schema. Raises Unsealable if the keys are sealed with another secret.
     """
     epoch = None if vault is None else await vault.load(EPOCH, Epoch)
+    if vault is not None and epoch is not None and not epoch.replace:
+        used = await vault.load(MARKS, Marks) or await vault.names(own_name(UserId("")))
+        epoch = epoch if used else None  # drawn by a start that was refused
     if vault is None or epoch is None:
         known = wire.mapping(await server.query(hosts[0], hosts), "master_keys")
         of_others = [user for user in hosts if user in known]

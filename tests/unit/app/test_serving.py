@@ -46,6 +46,7 @@ from bridge.link.http_client import VISITS
 from bridge.link.links import Links
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN, TAKEN
+from bridge.matrix.crypto.devices import ANOTHER
 from bridge.ops import health
 from bridge.ops.metrics import Metrics
 from bridge.rooms.engine import Engine
@@ -339,6 +340,9 @@ def test_refused_start_says_what_to_do(tmp_path: Path) -> None:
     taken = why_refused(config, Refused(TAKEN, "@q:a is served by the application service crm1"))
     assert "(TAKEN_USER @q:a is served by the application service crm1)" in taken
     assert "bridge.queue_username_template" in taken
+    new = why_refused(config, Refused(ANOTHER))
+    assert "bridge.db is new, but this bridge has already been used with another one" in new
+    assert "`matrix-webchat crypto reset`" in new
 
 
 class Ledger(MemoryStore):

@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 
 from bridge.ids import UserId
-from bridge.matrix.crypto.devices import Fit, Inspected, KeysOf, OwnDevice, Upkeep, inspect
+from bridge.matrix.crypto.devices import (
+    ANOTHER,
+    Fit,
+    Inspected,
+    KeysOf,
+    OwnDevice,
+    Upkeep,
+    inspect,
+)
 from bridge.matrix.crypto.vault import Unsealable
 from bridge.rooms.ports import Refused
 from tests.fakes.memory import MemoryStore
@@ -41,6 +49,18 @@ async def test_a_database_without_keys() -> None:
     house = House()
     vault = new_vault(house.store)
     assert await inspect(house.server, vault, [BOT]) is None
+
+
+async def test_a_new_database_beside_another_is_reported_before_and_after_its_refused_start() -> (
+    None
+):
+    house = House()
+    await house.run(BOT)
+    house.store = MemoryStore()
+    for _ in range(2):
+        assert await house.look() == Inspected("", True, (KeysOf(BOT, Fit.FOREIGN_IDENTITY, None),))
+        with pytest.raises(Refused, match=ANOTHER):
+            await house.run(BOT)
 
 
 async def test_report_of_a_healthy_bridge() -> None:
