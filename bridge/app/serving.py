@@ -424,11 +424,12 @@ class Serving:
         config, crypto = self._config, None
         users, address = next(iter(self._users.values())), config.homeserver.address
         token = config.appservice.as_token.get_secret_value()
-        homeserver = Homeserver(await self._session(), address, token, users, self._outage)
+        # Requests that wait, as long polls or for other servers, have connections of their own.
+        session, patient = await self._session(), await self._session(limit=0)
+        homeserver = Homeserver(session, address, token, users, self._outage, patient=patient)
         if config.bridge.encryption.allow:
-            # Long polls have connections of their own.
-            keys = KeyServer(homeserver, homeserver.beside(await self._session(limit=0)))
             vault = Vault(store, Sealer(settings.encryption_secret_of(config)))
+            keys = KeyServer(homeserver)
             crypto = Crypto(keys, homeserver, users, vault, self._clock, others=store.shards)
             await crypto.upkeep.begin()
         return homeserver, crypto

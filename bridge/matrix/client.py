@@ -211,8 +211,9 @@ def _account_data(user: UserId, kind: str) -> str:
 class Homeserver:
     """Client of the homeserver that acts as any bridge user, by default as the bot.
 
-    `session` comes from `new_session`, which translates errors; `outage` is set by any request that
-    does not reach the homeserver. Requests as a device are refused for users in `foreign`: accounts
+    `session` comes from `new_session`, which translates errors; `patient` likewise, by default the
+    same, for requests that other servers may keep waiting. `outage` is set by any request that does
+    not reach the homeserver. Requests as a device are refused for users in `foreign`: accounts
     found to belong to somebody else (`ghosts.Ghosts`).
     """
 
@@ -223,8 +224,11 @@ class Homeserver:
         as_token: str,
         users: OurUsers,
         outage: asyncio.Event | None = None,
+        *,
+        patient: aiohttp.ClientSession | None = None,
     ) -> None:
         self._session = session
+        self._patient = patient or session
         self._address = str(URL(address)).rstrip("/")
         self._token = as_token
         self._authorization = {"Authorization": f"Bearer {as_token}"}
@@ -265,60 +269,57 @@ class Homeserver:
         device: bool = True,
         query: Mapping[str, str] | None = None,
         timeout: float = REQUEST_TIMEOUT,
+        patient: bool = False,
     ) -> Json:
         """Send one request as `user` (None: the bot) and return the reply's JSON object.
 
         `path` starts with `_matrix/`, its parts quoted. With `device` it acts as the user's device,
-        which must exist, and may raise Refused with `FOREIGN`.
+        which must exist, and may raise Refused with `FOREIGN`. `patient`: see the class.
         """
         acting = user or self._bot
         if device:
             self._check(acting)
-        api = self._as_user(acting, device=device)
+        api = self._as_user(acting, device=device, patient=patient)
         exchange = api.request(
             Method(method), PathBuilder(path), content, query_params=dict(query or {})
         )
         return await self._answer(method, timeout, exchange)
 
     async def fast_request(
-        self, method: str, path: str, content: Json | None, user: UserId, query: str = ""
+        self,
+        method: str,
+        path: str,
+        content: Json | None,
+        user: UserId,
+        query: str = "",
+        *,
+        patient: bool = False,
     ) -> Json:
         """Like `request` as the user's device, but with the least overhead.
 
         `query` is quoted. Lone surrogates in the reply become U+FFFD, so that it can be stored.
         """
         self._check(user)
+        session = self._patient if patient else self._session
         with self._translated_errors(method):
-            reply = await self._exchange(method, path, content, user, query)
+            acting, headers = self._acting(user)
+            url = acting.with_path(f"{acting.raw_path}{path}", encoded=True, keep_query=True)
+            if query:
+                url = URL(f"{url}&{query}", encoded=True)
+            body = None if content is None else _dump(content)
+            async with session.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                middlewares=(),
+                allow_redirects=False,
+                timeout=_AT_MOST,
+            ) as response:
+                if response.status >= 300:
+                    raise await _failure(response)
+                reply = _load(await response.read())
         return _object(method, reply)
-
-    async def _exchange(
-        self, method: str, path: str, content: Json | None, user: UserId, query: str
-    ) -> object:
-        acting, headers = self._acting(user)
-        url = acting.with_path(f"{acting.raw_path}{path}", encoded=True, keep_query=True)
-        if query:
-            url = URL(f"{url}&{query}", encoded=True)
-        body = None if content is None else _dump(content)
-        async with self._session.request(
-            method,
-            url,
-            data=body,
-            headers=headers,
-            middlewares=(),
-            allow_redirects=False,
-            timeout=_AT_MOST,
-        ) as response:
-            if response.status >= 300:
-                raise await _failure(response)
-            read = await response.read()
-        try:
-            return msgspec.json.decode(read)
-        except ValueError:
-            # Strangers' events may contain NaN, endless integers, and lone surrogates, which no
-            # database stores.
-            found = json.loads(read, parse_int=wire.whole_number)
-            return json.loads(clean(json.dumps(found, ensure_ascii=False)))
 
     async def _within(self, what: str, timeout: float, exchange: Awaitable[T]) -> T:
         with self._translated_errors(what):
@@ -394,7 +395,7 @@ class Homeserver:
     async def _open(self, path: str) -> aiohttp.ClientResponse:
         """Start a download, following redirects to a file store (MSC3916) without the token."""
         with self._translated_errors("download"):
-            response = await self._session.get(
+            response = await self._patient.get(
                 f"{self._address}{path}",
                 params={"user_id": self._bot},
                 headers=self._authorization,
@@ -408,22 +409,22 @@ class Homeserver:
         if user in self.foreign:
             raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
-    def _as_user(self, user: UserId, *, device: bool) -> HTTPAPI:
+    def _as_user(self, user: UserId, *, device: bool, patient: bool = False) -> HTTPAPI:
         token = self._devices.tokens.get(user) if device else None
         return HTTPAPI(
             self._address,
             token or self._token,
-            client_session=self._session,
+            client_session=self._patient if patient else self._session,
             log=_SILENCE,
             as_user_id=UserID(user),
             # mautrix declares the device as a UserID.
             as_device_id=UserID(self._devices.name) if device and token is None else None,
         )
 
-    def _client(self, user: UserId) -> ClientAPI:
+    def _client(self, user: UserId, *, patient: bool = False) -> ClientAPI:
         """Return mautrix's client-server API, acting as the user's device."""
         self._check(user)
-        return ClientAPI(UserID(user), api=self._as_user(user, device=True))
+        return ClientAPI(UserID(user), api=self._as_user(user, device=True, patient=patient))
 
     def _prepare(self, user: UserId) -> tuple[URL, dict[str, str]]:
         token, device = self._devices.tokens.get(user), self._devices.name
@@ -495,7 +496,7 @@ class Homeserver:
 
     async def join(self, user: UserId, room_id: RoomId) -> None:
         path = _room(room_id, "join")
-        await self.request("POST", path, {}, user=user, timeout=_JOIN_TIMEOUT)
+        await self.request("POST", path, {}, user=user, timeout=_JOIN_TIMEOUT, patient=True)
 
     async def invite(self, user: UserId, room_id: RoomId, whom: UserId) -> None:
         invite = self._client(user).invite_user(RoomID(room_id), UserID(whom))
@@ -503,7 +504,7 @@ class Homeserver:
 
     async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
         """Leave the room or decline an invitation; not being a member is no error."""
-        leave = self._client(user).leave_room(RoomID(room_id), reason)
+        leave = self._client(user, patient=True).leave_room(RoomID(room_id), reason)
         with Despite(*_OUT_ALREADY):
             await self._within("leave", REQUEST_TIMEOUT, leave)
 
@@ -559,7 +560,9 @@ class Homeserver:
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """Return the member events of all who have not left."""
         path = _room(room_id, "members")
-        reply = await self.fast_request("GET", path, None, user, "not_membership=leave")
+        query = "not_membership=leave"
+        # Synapse lets it wait until another server has sent the state of a room just joined.
+        reply = await self.fast_request("GET", path, None, user, query, patient=True)
         return wire.objects(reply, "chunk")
 
     async def page(
@@ -572,7 +575,7 @@ class Homeserver:
         query = {"dir": way, "limit": str(limit)} | ({"from": clean(start)} if start else {})
         # Fast, as catch-up reads many rooms after an outage.
         path = _room(room_id, "messages")
-        reply = await self.fast_request("GET", path, None, user, urlencode(query))
+        reply = await self.fast_request("GET", path, None, user, urlencode(query), patient=True)
         found = wire.objects(reply, "chunk")
         # Some servers return a token even at the room's end.
         return found, wire.text(reply, "end") if found else ""
@@ -602,7 +605,7 @@ class Homeserver:
         Raises Refused if the homeserver lacks `first` or does not show it to `reader`.
         """
         path = _room(room_id, "context", first)
-        found = await self.fast_request("GET", path, None, reader, "limit=0")
+        found = await self.fast_request("GET", path, None, reader, "limit=0", patient=True)
         yield wire.mapping(found, "event")
         after = wire.text(found, "end")
         while after:
@@ -636,6 +639,16 @@ def _object(method: str, reply: object) -> Json:
     if not isinstance(reply, dict):
         raise Unavailable(f"{method} answered with no JSON object")
     return reply
+
+
+def _load(reply: bytes) -> object:
+    try:
+        return msgspec.json.decode(reply)
+    except ValueError:
+        # Strangers' events may contain NaN, endless integers, and lone surrogates, which no
+        # database stores.
+        found = json.loads(reply, parse_int=wire.whole_number)
+        return json.loads(clean(json.dumps(found, ensure_ascii=False)))
 
 
 def _dump(content: Json) -> bytes:

@@ -176,6 +176,7 @@ class Requests(Protocol):
         user: UserId | None = None,
         device: bool = True,
         query: Mapping[str, str] | None = None,
+        patient: bool = False,
     ) -> Json: ...
 
     async def account_data(self, user: UserId, kind: str) -> Json: ...
@@ -188,14 +189,10 @@ class Requests(Protocol):
 
 
 class KeyServer:
-    """The homeserver's keys, devices and to-device mailboxes, by user that calls.
+    """The homeserver's keys, devices and to-device mailboxes, by user that calls."""
 
-    `patient` is for long polling; it acts as the same devices as `transport`.
-    """
-
-    def __init__(self, transport: Requests, patient: Requests) -> None:
+    def __init__(self, transport: Requests) -> None:
         self._transport = transport
-        self._patient = patient
         self.use_device = transport.use_device
         self.use_token = transport.use_token
 
@@ -207,10 +204,12 @@ class KeyServer:
         *,
         user: UserId,
         device: bool = False,
+        patient: bool = False,
     ) -> Json:
         """Send a request; with `device`, as the user's device instead of the user alone."""
-        path = f"{_CLIENT}/{path}"
-        return await self._transport.request(method, path, content, user=user, device=device)
+        return await self._transport.request(
+            method, f"{_CLIENT}/{path}", content, user=user, device=device, patient=patient
+        )
 
     async def make_device(self, user: UserId, device_id: str) -> str:
         """Create a device; return its access token if the homeserver lacks MSC4190, else ""."""
@@ -237,12 +236,13 @@ class KeyServer:
     async def query(self, asker: UserId, users: Sequence[str]) -> Json:
         content: Json = {"device_keys": {user: [] for user in users}, "timeout": _QUERY_MS}
         # Not as the device: this call detects that the device is gone.
-        return await self._call("POST", "keys/query", content, user=asker)
+        return await self._call("POST", "keys/query", content, user=asker, patient=True)
 
     async def claim(self, user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
         """Claim a one-time key of each device: user -> device -> algorithm."""
         content: Json = {"one_time_keys": wanted, "timeout": _QUERY_MS}
-        return await self._call("POST", "keys/claim", content, user=user, device=True)
+        path = "keys/claim"
+        return await self._call("POST", path, content, user=user, device=True, patient=True)
 
     async def upload_keys(self, user: UserId, content: Json) -> Json:
         """Publish keys of the device; return the homeserver's one-time key counts by algorithm."""
@@ -282,8 +282,8 @@ class KeyServer:
         if device:
             # The second name is for homeservers before Matrix v1.17.
             query |= {"device_id": device, "org.matrix.msc3202.device_id": device}
-        return await self._patient.request(
-            "GET", f"{_CLIENT}/sync", user=user, device=not device, query=query
+        return await self._transport.request(
+            "GET", f"{_CLIENT}/sync", user=user, device=not device, query=query, patient=True
         )
 
 

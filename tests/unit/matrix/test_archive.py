@@ -164,6 +164,7 @@ class Pages(Homeserver):
         device: bool = True,
         query: Mapping[str, str] | None = None,
         timeout: float = 0,
+        patient: bool = False,
     ) -> Json:
         assert user == HOST
         self.asked.append((method, path.removeprefix("_matrix/client/v3/rooms/"), query or {}))
@@ -175,7 +176,14 @@ class Pages(Homeserver):
         return reply
 
     async def fast_request(
-        self, method: str, path: str, content: Json | None, user: UserId, query: str = ""
+        self,
+        method: str,
+        path: str,
+        content: Json | None,
+        user: UserId,
+        query: str = "",
+        *,
+        patient: bool = False,
     ) -> Json:
         return await self.request(method, path, content, user=user, query=dict(parse_qsl(query)))
 

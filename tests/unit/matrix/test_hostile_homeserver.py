@@ -71,7 +71,7 @@ async def listed(events: AsyncIterator[object]) -> list[object]:
 
 
 def call(made: Homeserver, name: str) -> Awaitable[object]:
-    keys = KeyServer(made, made)
+    keys = KeyServer(made)
     calls: Mapping[str, Callable[[], Awaitable[object]]] = {
         "check": made.check,
         "register": lambda: made.register(GHOST),

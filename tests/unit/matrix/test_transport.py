@@ -20,7 +20,7 @@ from aiohttp.test_utils import TestServer
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import client
 from bridge.matrix.client import FOREIGN, LIMITED, SHORTEST, Homeserver, new_session
-from bridge.matrix.crypto.wire import Json
+from bridge.matrix.crypto.wire import Json, KeyServer
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, TooBig, Unavailable
 
@@ -472,3 +472,48 @@ async def test_connections_of_another_call_centre_share_devices_and_tokens() -> 
         assert GHOST in other.foreign
     assert [device for device, _ in seen[:2]] == ["BEFORE", "NEXT"]
     assert seen[2][1] == "Bearer ghost-token"
+
+
+@pytest.mark.asyncio
+async def test_requests_that_wait_for_other_servers_do_not_delay_a_message() -> None:
+    """A server that answers nothing can hold as many of them as it sends invitations."""
+    waiting: asyncio.Queue[str] = asyncio.Queue()
+    go_on = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "/send/" not in request.path:
+            waiting.put_nowait(request.path)
+            await go_on.wait()
+        return web.json_response({"event_id": "$e"})
+
+    async def download(one: Homeserver) -> None:
+        async with one.download("mxc://evil/a", 100):
+            pass
+
+    room, event = RoomId("!r:evil"), EventId("$e")
+    calls: list[Callable[[Homeserver], Awaitable[object]]] = [
+        lambda one: one.join(GHOST, room),
+        lambda one: one.leave(GHOST, room),
+        lambda one: one.members(GHOST, room),
+        lambda one: one.page(GHOST, room, 1),
+        lambda one: anext(one.timeline(room, GHOST, event)),
+        download,
+        lambda one: KeyServer(one).query(GHOST, ["@m:evil"]),
+        lambda one: KeyServer(one).claim(GHOST, {"@m:evil": {"D": "k"}}),
+        lambda one: KeyServer(one).sync(GHOST, "", wait=True),
+    ]
+
+    async with (
+        homeserver(answer) as usual,
+        new_session(verify_tls=True, limit=0) as patient,
+        new_session(verify_tls=True, limit=1) as session,
+        asyncio.TaskGroup() as tasks,
+    ):
+        transport = Homeserver(session, usual._address, "as-token", USERS, patient=patient)
+        for call in (*calls, *calls):
+            tasks.create_task(call(transport))  # type: ignore[arg-type]  # any awaitable
+        for _ in range(2 * len(calls)):
+            await waiting.get()
+        async with asyncio.timeout(30):
+            assert await transport.send(GHOST, room, "m.room.message", {}, "t") == event
+        go_on.set()
