@@ -21,7 +21,7 @@ import vodozemac
 from rich.console import Console
 from rich.table import Table
 
-from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keys import RoomKeys, Sharing, sealed_of
 from bridge.matrix.crypto.peers import Payload, Peers, Places, Scheme
 from bridge.matrix.crypto.vault import Sealer, Vault
@@ -32,7 +32,16 @@ from bridge.rooms.surroundings import SystemClock
 from bridge.storage.sqlstore import open_store
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms
-from tests.unit.matrix.crypto.world import ALICE, BOT, ROOM, Believing, FakeServer, Phone, World
+from tests.unit.matrix.crypto.world import (
+    ALICE,
+    BOT,
+    ROOM,
+    Believing,
+    FakeServer,
+    Phone,
+    World,
+    deaf,
+)
 
 TEXT = "x" * 200
 
@@ -79,14 +88,16 @@ async def sealing(rows: StorePort, messages: int) -> tuple[float, float]:
     for device_id in ("PHONE", "LAPTOP"):
         Phone(world, device_id=device_id)
     own = OwnDevice.draw(BOT, "D")
-    sharing = Sharing(vault, server, Peers(server), Places(rooms, rooms, vault))
+    upkeep = Upkeep(vault, server, BOT, SystemClock(), deaf)
+    upkeep._devices[BOT] = own  # as published
+    sharing = Sharing(vault, server, Peers(server), Places(rooms, rooms, vault), upkeep)
     content: Json = {"msgtype": "m.text", "body": TEXT}
 
     async def once(number: int) -> None:
         scheme, event = Scheme(encrypted=True), ("m.room.message", content)
         if sharing.encrypt_at_once(own, ROOM, scheme, number, event) is None:
             readers = await sharing.prepare(own, ROOM, scheme, number)
-            await sharing.encrypt(own, readers, event)
+            await sharing.encrypt(BOT, readers, event, last=True)
 
     return await cpu(messages, once)
 

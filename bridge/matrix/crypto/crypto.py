@@ -16,8 +16,8 @@
 - A key request (specification, "Key requests") makes up for a to-device message that was lost or
   could not be decrypted: Element's engine sends a key again to a device that had it before, and to
   no other. Every host asks, as the room does not tell which of them had it.
-- Requests that involve other homeservers are made without holding a device's lock: they may be
-  slow, and one device serves many rooms.
+- Requests that involve other homeservers are made without holding a device's lock, and a key is
+  shared with a few devices at a time: both may be slow, and one device serves many rooms.
 - Several processes may share the database (`storage.shards`). Each can write as any bridge user;
   conflicts are settled by compare-and-swap on the rows (`vault`). A host's mailbox is read by the
   process that serves the shard of the host's id. It sends the others a `Notice` of keys and changed
@@ -146,7 +146,7 @@ class Crypto:
         self._peers = peers = Peers(server)
         self._keys = keys.RoomKeys(vault, keys.Owners(peers, users.main))
         self.forget = self._keys.drop
-        self._sharing = keys.Sharing(vault, server, peers, self._places)
+        self._sharing = keys.Sharing(vault, server, peers, self._places, self.upkeep)
         parts, home = (self.upkeep, peers, self._keys, self._sharing), server_of(users.main)
         self._arrivals = Arrivals(vault, server, *parts, home)
         self._mending = Mending(self._arrivals, clock)
@@ -438,10 +438,10 @@ class Crypto:
         for turn in range(_ROUNDS):
             own, now = await self.upkeep.current(sender), self._clock.now()
             readers = await self._sharing.prepare(own, room_id, scheme, now)
-            async with self.upkeep.holding(sender) as own:
-                if turn + 1 < _ROUNDS and not self._sharing.still_holds(readers):
-                    continue
-                return await self._sharing.encrypt(own, readers, event)
+            last = turn + 1 == _ROUNDS
+            sealed = await self._sharing.encrypt(sender, readers, event, last=last)
+            if sealed is not None:
+                return sealed
         raise AssertionError  # the last round returned
 
     async def _empty_mailbox(self, user: UserId) -> None:

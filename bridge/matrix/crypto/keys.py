@@ -18,8 +18,9 @@ session is replaced when it is old or has encrypted many messages, and when some
 may no longer read (left the room, or removed a device). A new reader gets the key from its present
 index, and so cannot decrypt earlier messages.
 
-Members, device lists and one-time keys may have to come from homeservers that are slow on purpose.
-So `prepare` requests them without the lock of the sender's device; `encrypt` runs under the lock.
+Members, device lists and one-time keys may have to come from homeservers that are slow on purpose,
+and a room may have thousands of devices. So the lock of the sender's device, which also reads other
+rooms' keys, is held neither while they are requested, nor longer than for a few devices at a time.
 
 Outbound sessions are kept in memory only: a ratchet read back from a database might be an old
 state, and use a message key twice. Olm sessions are stored, as a new one costs the other side a
@@ -41,7 +42,7 @@ from msgspec.structs import replace
 
 from bridge.ids import RoomId, UserId, server_of
 from bridge.matrix.crypto import wire
-from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.peers import (
     Channel,
     Device,
@@ -509,7 +510,7 @@ class Replays:
 # --- writing --------------------------------------------------------------------------------------
 
 _AT_ONCE = 50
-"""Devices per request."""
+"""Maximum devices that get a key by one request, and without a pause."""
 _BARREN_MS = 300_000
 """Back-off in ms before a one-time key is claimed again from a device that had none."""
 _MOST_SESSIONS = 20_000
@@ -558,13 +559,21 @@ class _Outbound(msgspec.Struct, eq=False):
 
 
 class Sharing:
-    """Outbound sessions of all rooms; `encrypt` and `renew` need the lock of the sending device."""
+    """Outbound sessions of all rooms; `renew` needs the lock of the sending device."""
 
-    def __init__(self, vault: Vault, server: wire.KeyServer, peers: Peers, places: Places) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        server: wire.KeyServer,
+        peers: Peers,
+        places: Places,
+        upkeep: Upkeep,
+    ) -> None:
         self._vault = vault
         self._server = server
         self._peers = peers
         self._places = places
+        self._holding = upkeep.holding
         self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_MOST_SESSIONS)
         self._barren = RateLimit(1, _BARREN_MS)
         """Vain claims of a one-time key by a bridge user from a device."""
@@ -572,7 +581,7 @@ class Sharing:
         """Homeservers that did not answer a claim."""
 
     async def prepare(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> Readers:
-        """Determine the readers of a message. May be slow, so call it without the device's lock."""
+        """Determine the readers of a message. May be slow."""
         audience = await self._places.audience(own.user, room_id)
         found = self._current(own, room_id, scheme, now)
         devices = await self._peers.devices(own.user, audience, fresh=found is None)
@@ -585,7 +594,7 @@ class Sharing:
         away = len(devices) < len(audience) or any(not self._answers(one, now) for one in new)
         return Readers(room_id, scheme, now, audience, devices, claimed, away)
 
-    def still_holds(self, readers: Readers) -> bool:
+    def _still_holds(self, readers: Readers) -> bool:
         """True if no change of audience or devices was reported since `prepare`."""
         known = self._peers.cache.get
         return self._places.audience_known(readers.room_id) is readers.audience and all(
@@ -601,28 +610,39 @@ class Sharing:
         Needs no lock: it awaits nothing and uses no olm session.
         """
         found = self._current(own, room_id, scheme, now)
-        if found is None or found.complete is None or not self.still_holds(found.complete):
+        if found is None or found.complete is None or not self._still_holds(found.complete):
             return None
         return _sealed(own, found, room_id, event)
 
-    async def encrypt(self, own: OwnDevice, readers: Readers, event: tuple[str, Json]) -> Json:
+    async def encrypt(
+        self, sender: UserId, readers: Readers, event: tuple[str, Json], *, last: bool
+    ) -> Json | None:
         """Share the key with readers that lack it; encrypt `event` (type and content).
 
-        Raises Unavailable if nobody gets the key because homeservers do not answer: the customer
-        could never read the message, as a key that is shared later does not decrypt it.
+        None if a change of audience or devices was reported since `prepare`, unless it is the
+        `last` attempt. Raises Unavailable if nobody gets the key because homeservers do not answer:
+        the customer could never read it, as a key that is shared later does not decrypt it.
         """
         room_id, now = readers.room_id, readers.now
-        found = self._current(own, room_id, readers.scheme, now)
-        if found is not None and found.is_revoked(readers.audience, readers.devices):
-            found = None
-        if found is None:
-            session = vodozemac.GroupSession()
-            found = _Outbound(session, session.session_id, now)
-            # For transcripts, which decrypt the bridge's own messages. Stored before sharing.
-            await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
-            self._outbound[own.user, own.device_id, room_id] = found
-        if missing := _missing(readers.devices, found):
-            await self._share(own, found, missing, readers)
+        async with self._holding(sender) as own:
+            found = self._current(own, room_id, readers.scheme, now)
+            if found is not None and found.is_revoked(readers.audience, readers.devices):
+                found = None
+            if found is None:
+                session = vodozemac.GroupSession()
+                found = _Outbound(session, session.session_id, now)
+                # For transcripts, which decrypt the bridge's own messages. Stored before sharing.
+                await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
+                self._outbound[own.user, own.device_id, room_id] = found
+        missing = _missing(readers.devices, found)
+        for start in range(0, len(missing), _AT_ONCE):
+            if not (last or self._still_holds(readers)):
+                return None
+            async with self._holding(sender) as own:
+                await self._share(own, found, missing[start : start + _AT_ONCE], readers)
+            await asyncio.sleep(0)
+        if not (last or self._still_holds(readers)):
+            return None
         if readers.away and not found.readers:
             raise Unavailable("the homeservers of all who may read this do not answer")
         told = readers.devices.keys() == readers.audience and not _missing(readers.devices, found)
@@ -646,12 +666,11 @@ class Sharing:
             "session_id": found.session_id,
             "session_key": found.session.session_key.to_base64(),
         }
-        able = []
-        for at, (device, channel) in enumerate(await self._channels(own, devices), 1):
-            if channel.open or channel.begin(device, readers.claimed.get(device, "")):
-                able.append((device, channel))
-            if at % _AT_ONCE == 0:
-                await asyncio.sleep(0)  # each new session takes 0.1 ms
+        able = [
+            (device, channel)
+            for device, channel in await self._channels(own, devices)
+            if channel.open or channel.begin(device, readers.claimed.get(device, ""))
+        ]
         told = frozenset(device for device, _ in able)
         found.given |= told  # set first: the request may arrive although its answer is lost
         await self._tell(own, able, ("m.room_key", content), readers.now)
@@ -673,12 +692,11 @@ class Sharing:
         now: int,
     ) -> None:
         """Send an event to devices over olm."""
-        for start in range(0, len(able), _AT_ONCE):
-            part = able[start : start + _AT_ONCE]
-            messages: dict[str, dict[str, Json]] = defaultdict(dict)
-            for device, channel in part:
-                messages[device.user][device.device_id] = channel.encrypt(device, *event)
-            await self._vault.save([channel.row(self._vault, now) for _, channel in part])
+        messages: dict[str, dict[str, Json]] = defaultdict(dict)
+        for device, channel in able:
+            messages[device.user][device.device_id] = channel.encrypt(device, *event)
+        if able:
+            await self._vault.save([channel.row(self._vault, now) for _, channel in able])
             await self._server.send_to_devices(own.user, "m.room.encrypted", {**messages})
 
     async def renew(self, own: OwnDevice, device: Device, one_time: str, now: int) -> bool:
@@ -719,7 +737,9 @@ class Sharing:
             request[device.user][device.device_id] = wire.ONE_TIME
         reply, claimed = await self._server.claim(user, request), {}
         listed, away = wire.mapping(reply, "one_time_keys"), wire.mapping(reply, "failures")
-        for device in wanting:
+        for at, device in enumerate(wanting, 1):
+            if at % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # each signature takes 0.1 ms to check
             key = one_time_key(device, wire.mapping(listed, device.user, device.device_id))
             if key:
                 claimed[device] = key

@@ -53,7 +53,8 @@ class Post:
         vault, self.server, rooms = new_vault(self.store), FakeServer(self.world), Rooms()
         self.upkeep = Upkeep(vault, self.server, BOT, Clock(), deaf)
         self.peers, self.keys = Peers(self.server), RoomKeys(vault, Believing())
-        sharing = Sharing(vault, self.server, self.peers, Places(rooms, rooms, vault))
+        places = Places(rooms, rooms, vault)
+        sharing = Sharing(vault, self.server, self.peers, places, self.upkeep)
         parts = self.upkeep, self.peers, self.keys, sharing
         self.arrivals = Arrivals(vault, self.server, *parts, "here")
         await self.upkeep.begin()

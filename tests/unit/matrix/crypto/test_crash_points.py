@@ -116,7 +116,8 @@ class Life:
         self.upkeep = Upkeep(vault, server, BOT, Clock(), deaf)
         peers = Peers(server)
         self.keys = RoomKeys(vault, Owners(peers, BOT))
-        self.sharing = Sharing(vault, server, peers, Places(self.rooms, self.rooms, vault))
+        places = Places(self.rooms, self.rooms, vault)
+        self.sharing = Sharing(vault, server, peers, places, self.upkeep)
         parts = self.upkeep, peers, self.keys, self.sharing
         self.arrivals = Arrivals(vault, server, *parts, "here")
         await self.upkeep.begin()
@@ -140,9 +141,10 @@ class Life:
         assert await self.opened(self.said[-1]) == f"word {number}"
         own = await self.upkeep.current(BOT)
         readers = await self.sharing.prepare(own, ROOM, Scheme(encrypted=True), 1_000)
-        async with self.upkeep.holding(BOT) as own:
-            event: tuple[str, Json] = ("m.room.message", {"body": f"answer {number}"})
-            self.answers.append(await self.sharing.encrypt(own, readers, event))
+        event: tuple[str, Json] = ("m.room.message", {"body": f"answer {number}"})
+        sealed = await self.sharing.encrypt(BOT, readers, event, last=True)
+        assert sealed is not None
+        self.answers.append(sealed)
 
     def write(self) -> None:
         """Write from the phone in a new megolm session, every other time by a new olm session."""

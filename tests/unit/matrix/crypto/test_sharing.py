@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from bridge.ids import UserId
-from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keys import Readers, RoomKeys, Sharing, sealed_of
 from bridge.matrix.crypto.peers import Channel, Device, Peers, Places, Scheme
 from bridge.matrix.crypto.wire import MARKER, Json
@@ -22,9 +22,11 @@ from tests.unit.matrix.crypto.world import (
     BOT,
     ROOM,
     Believing,
+    Clock,
     FakeServer,
     Phone,
     World,
+    deaf,
     new_vault,
 )
 
@@ -51,7 +53,10 @@ class Desk:
         self.server = FakeServer(self.world)
         self.places = Places(self.rooms, self.rooms, self.vault)
         self.peers = Peers(self.server)
-        self.sharing = Sharing(self.vault, self.server, self.peers, self.places)
+        self.upkeep = Upkeep(self.vault, self.server, BOT, Clock(), deaf)
+        self.upkeep._devices[BOT] = self.own  # as published
+        parts = self.vault, self.server, self.peers, self.places, self.upkeep
+        self.sharing = Sharing(*parts)
 
     async def say(self, text: str, scheme: Scheme = SCHEME, relation: Json | None = None) -> Json:
         message: Json = {"msgtype": "m.text", "body": text}
@@ -65,7 +70,9 @@ class Desk:
         if sealed is not None:
             return sealed
         readers = await self.sharing.prepare(self.own, ROOM, scheme, self.now)
-        return await self.sharing.encrypt(self.own, readers, event)
+        sealed = await self.sharing.encrypt(BOT, readers, event, last=True)
+        assert sealed is not None
+        return sealed
 
     async def renew(self, device: Device) -> None:
         claimed = await self.sharing.claim(BOT, [device], self.now, anew=True)
@@ -363,3 +370,50 @@ async def test_other_tasks_get_a_turn_while_many_sessions_begin(
         task.cancel()
     assert begun.total() > 120
     assert max(begun.values()) <= 50
+
+
+async def test_device_is_free_for_other_rooms_while_a_key_goes_to_many_devices(desk: Desk) -> None:
+    """A room of 10,000 devices kept other rooms' keys in its host's mailbox for half a minute."""
+    send, sent, seen = desk.server.send_to_devices, 0, list[int]()
+
+    async def other() -> None:
+        async with desk.upkeep.holding(BOT):
+            seen.append(sent)
+
+    async def counted(*given: Any) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == 1:
+            tasks.create_task(other())
+        await asyncio.sleep(0)
+        await send(*given)
+
+    desk.server.send_to_devices = counted  # type: ignore[assignment, method-assign]
+    for number in range(120):
+        Phone(desk.world, user := f"@user{number}:here")
+        desk.member(user, "join")
+    async with asyncio.TaskGroup() as tasks:
+        content = await desk.say("hello")
+    assert (seen, sent) == ([1], 3)
+    assert desk.text(desk.phone, content) == "hello"
+
+
+async def test_message_is_not_sealed_for_those_who_leave_while_its_key_is_shared(
+    desk: Desk,
+) -> None:
+    carol = Phone(desk.world, CAROL)
+    desk.member(CAROL, "join")
+    send = desk.server.send_to_devices
+
+    async def leaving(*given: Any) -> None:
+        desk.server.send_to_devices = send  # type: ignore[method-assign]
+        await send(*given)
+        desk.member(CAROL, "leave")
+
+    desk.server.send_to_devices = leaving  # type: ignore[assignment, method-assign]
+    event = ("m.room.message", Json(body="secret"))
+    readers = await desk.sharing.prepare(desk.own, ROOM, SCHEME, desk.now)
+    assert await desk.sharing.encrypt(BOT, readers, event, last=False) is None
+    content = await desk.say("secret")
+    assert not desk.can_read(carol, content)
+    assert desk.text(desk.phone, content) == "secret"
