@@ -388,7 +388,8 @@ STARTING = frozenset({404, 408, 500, 502, 503, 504})
 """HTTP statuses of a server that is starting, or of a proxy in front of it (row 38)."""
 BLACKLISTED = "the server seems to have blacklisted the bridge's address"
 SUSPICIONS = 3
-"""Foreign answers in a row, or rooms with refused fresh tokens, that count as blacklisting."""
+"""Persons with foreign answers in a row, or rooms with refused fresh tokens, that count as
+blacklisting; also foreign answers after which a single person pauses as long."""
 
 
 class Visits:
@@ -453,7 +454,9 @@ class Door:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger(**settings.told)
         self._limiter = WindowLimiter(self._count, self._window)
         self._visits = Visits(settings, facts, clock)
-        self._foreign_answers = 0
+        self._foreign_answers = Counter[str]()
+        """Answers in a row that were not WebChat's, by person: a customer's name or password may
+        make a firewall refuse their logins, which must not stop all others'."""
         self._shut_out: set[RoomId] = set()
         """Rooms refused at the socket; counted apart, as logins may still be answered then."""
         self._closed_until = 0.0
@@ -479,6 +482,7 @@ class Door:
     async def post(
         self,
         what: str,
+        person: str,
         body: bytes,
         parse: Callable[[bytes], Told | None],
         *,
@@ -486,7 +490,8 @@ class Door:
         cookies: str = "",
         innocent: Collection[int] = STARTING,
     ) -> tuple[Told, str]:
-        """Make a request and return its answer and cookies; raises OpenFailure (UNREACHABLE).
+        """Make a request for a person and return its answer and cookies; raises OpenFailure
+        (UNREACHABLE).
 
         `innocent`: HTTP statuses that are no sign of blacklisting, whatever the body.
         """
@@ -505,7 +510,7 @@ class Door:
         # Like the vendor's clients, parse the body whatever the HTTP status.
         told = parse(answer.body)
         if told is None:
-            raise self.foreign(answer, what, innocent)
+            raise self.foreign(answer, what, person, innocent)
         self.answered()
         return told, answer.cookies
 
@@ -537,7 +542,7 @@ class Door:
     def answered(self) -> None:
         """Note that WebChat itself has answered, even with a refusal."""
         self.trouble = ""
-        self._foreign_answers = 0
+        self._foreign_answers.clear()
 
     def let_in(self) -> None:
         """Note that a socket was opened."""
@@ -549,13 +554,15 @@ class Door:
         return OpenFailure(FailureReason.UNREACHABLE, why, code=code, pause=pause)
 
     def foreign(
-        self, answer: Answer, what: str, innocent: Collection[int] = STARTING
+        self, answer: Answer, what: str, person: str, innocent: Collection[int] = STARTING
     ) -> OpenFailure:
         pause = 0.0
         if not answer.location and answer.status not in innocent:
-            self._foreign_answers += 1
-            if self._foreign_answers >= SUSPICIONS:
+            self._foreign_answers[person] += 1
+            if len(self._foreign_answers) >= SUSPICIONS:
                 pause = self._close(answer.status)
+            elif self._foreign_answers[person] >= SUSPICIONS:
+                pause = self._timing.blacklist
         return self.unreachable(answer.foreign(what), pause=pause)
 
     def suspect(self, room_id: RoomId, status: int) -> None:

@@ -269,6 +269,7 @@ class Links:
             asked = min(max(1, count), MOST_ENTRIES)
             reply, _ = await self.door.post(
                 "history",
+                visitor.person,
                 dump_history(token.value, asked),
                 parse_history_reply,
                 longest=LONGEST_HISTORY,

@@ -140,7 +140,7 @@ class Logins:
             async with self.door.knock(Visitor(account.customer, account.running, wait)):
                 # Another login may have been refused while this one waited.
                 self._recall(credentials)
-                reply, cookies = await self._request(credentials)
+                reply, cookies = await self._request(credentials, account.customer)
             if reply.result != ResultCode.SUCCESS:
                 raise self._refusal(account.room_id, credentials, reply.result)
             self._refusals.pop(credentials.key, None)
@@ -165,14 +165,14 @@ class Logins:
             if refusal is not None and now < refusal.until:
                 raise refusal.failure(now)
 
-    async def _request(self, credentials: Credentials) -> tuple[http.LoginReply, str]:
+    async def _request(self, credentials: Credentials, person: str) -> tuple[http.LoginReply, str]:
         try:
             ip = self.settings.server.login.ip
             body = http.dump_login(credentials.login, self.learnt.keys, ip)
         except LocalProtocolError as error:
             raise OpenFailure(FailureReason.LOGIN_REFUSED, str(error)) from error
         try:
-            reply, cookies = await self.door.post("login", body, http.parse_login_reply)
+            reply, cookies = await self.door.post("login", person, body, http.parse_login_reply)
         except OpenFailure:
             self.metrics.logged_in(None)
             raise

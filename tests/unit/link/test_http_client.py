@@ -43,7 +43,7 @@ def door(blacklist: float = 600.0, facts: Facts | None = None) -> Door:
 async def test_foreign_answers_close_the_door() -> None:
     closing = door()
     for number in range(1, SUSPICIONS + 1):
-        failure = closing.foreign(Answer(FORBIDDEN, b""), "login")
+        failure = closing.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
         assert failure.pause == (0 if number < SUSPICIONS else 600)
         assert "login: HTTP 403" in str(failure)
     assert closing.trouble
@@ -56,11 +56,21 @@ async def test_foreign_answers_close_the_door() -> None:
 
 
 @pytest.mark.asyncio
+async def test_foreign_answers_to_one_person_stop_only_their_logins() -> None:
+    """A firewall before WebChat may refuse a display name such as `<script>`, in all rooms."""
+    open_to_others = door()
+    for number in range(1, 10 * SUSPICIONS):
+        failure = open_to_others.foreign(Answer(FORBIDDEN, b""), "login", "@mallory:a")
+        assert failure.pause == (0 if number < SUSPICIONS else 600)
+    open_to_others.check()
+
+
+@pytest.mark.asyncio
 async def test_a_server_that_is_starting_is_not_suspected() -> None:
     patient = door()
     for status in STARTING:
         for _ in range(SUSPICIONS):
-            assert patient.foreign(Answer(status, b""), "login").pause == 0
+            assert patient.foreign(Answer(status, b""), "login", "@a:a").pause == 0
     patient.check()
 
 
@@ -75,22 +85,22 @@ class Answering(Http):
 async def test_one_proper_answer_clears_the_suspicion() -> None:
     cleared = door()
     former, cleared._http = cleared._http, Answering(FAST, None)
-    for _ in range(10 * SUSPICIONS):
-        cleared.foreign(Answer(FORBIDDEN, b""), "login")
-        await cleared.post("login", b"", bytes)
+    for number in range(10 * SUSPICIONS):
+        cleared.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
+        await cleared.post("login", "@a:a", b"", bytes)
     cleared.check()
     assert cleared.trouble == ""
     cleared._http = former
     with pytest.raises(OpenFailure, match="login: the links are not running"):
-        await cleared.post("login", b"", bytes)
+        await cleared.post("login", "@a:a", b"", bytes)
     assert cleared.trouble, "no answer came"
 
 
 @pytest.mark.asyncio
 async def test_closed_door_opens_again_after_a_while() -> None:
     opening = door(blacklist=0.05)
-    for _ in range(SUSPICIONS):
-        opening.foreign(Answer(FORBIDDEN, b""), "login")
+    for number in range(SUSPICIONS):
+        opening.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
     await asyncio.sleep(0.06)
     async with opening.knock(ADA):
         opening.check()
@@ -118,8 +128,8 @@ async def test_waiting_logins_fail_when_the_door_closes() -> None:
         await inside.wait()
         waiting = tasks.create_task(late())
         await asyncio.sleep(0)
-        for _ in range(SUSPICIONS):
-            closing.foreign(Answer(FORBIDDEN, b""), "login")
+        for number in range(SUSPICIONS):
+            closing.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
         leave.set()
     assert "blacklisted" in waiting.result()
 

@@ -313,7 +313,7 @@ async def test_waiting_logins_fail_once_the_bridge_is_blacklisted() -> None:
         settings = settings_for(server.base_url, login_count=1, login_seconds=0.01)
         async with logging_in(settings) as (logins, _, _):
             results = await asyncio.gather(
-                *(logins.login(account(str(n))) for n in range(6)), return_exceptions=True
+                *(logins.login(account(str(n), str(n))) for n in range(6)), return_exceptions=True
             )
         assert all(isinstance(result, OpenFailure) for result in results)
         assert len(server.logins) == 3
