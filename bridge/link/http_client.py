@@ -388,8 +388,8 @@ STARTING = frozenset({404, 408, 500, 502, 503, 504})
 """HTTP statuses of a server that is starting, or of a proxy in front of it (row 38)."""
 BLACKLISTED = "the server seems to have blacklisted the bridge's address"
 SUSPICIONS = 3
-"""Persons with foreign answers in a row, or rooms with refused fresh tokens, that count as
-blacklisting; also foreign answers after which a single person pauses as long."""
+"""Persons with foreign answers, or rooms with refused fresh tokens, that count as blacklisting;
+also the foreign answers to a single person after which the door is closed to that one."""
 
 
 class Visits:
@@ -459,7 +459,8 @@ class Door:
         make a firewall refuse their logins, which must not stop all others'."""
         self._shut_out: set[RoomId] = set()
         """Rooms refused at the socket; counted apart, as logins may still be answered then."""
-        self._closed_until = 0.0
+        self._closed_until: dict[str, float] = {}
+        """By person, in loop time; "" for all."""
 
     async def load(self) -> None:
         """Load the requests of earlier runs; call before the first `knock`."""
@@ -473,9 +474,9 @@ class Door:
     @asynccontextmanager
     async def knock(self, visitor: Visitor) -> AsyncIterator[None]:
         """Wait for the visitor's turn; make the request inside. Raises as `check` and `wait`."""
-        self.check()
+        self.check(visitor.person)
         async with self._limiter.place(visitor):
-            self.check()  # it may have closed during the wait
+            self.check(visitor.person)  # it may have closed during the wait
             await self._visits.note()
             yield
 
@@ -530,13 +531,14 @@ class Door:
         except Unavailable as error:
             self.trouble = str(error)
 
-    @property
-    def closed_for(self) -> float:
-        return max(0.0, self._closed_until - asyncio.get_running_loop().time())
+    def closed_for(self, person: str = "") -> float:
+        """Return the seconds for which the door is closed, to all or at least to this person."""
+        until = max(self._closed_until.get(one, 0.0) for one in ("", person))
+        return max(0.0, until - asyncio.get_running_loop().time())
 
-    def check(self) -> None:
+    def check(self, person: str = "") -> None:
         """Raise OpenFailure while the door is closed; its `pause` is the remaining time."""
-        if (left := self.closed_for) > 0:
+        if (left := self.closed_for(person)) > 0:
             raise OpenFailure(FailureReason.UNREACHABLE, BLACKLISTED, pause=left)
 
     def answered(self) -> None:
@@ -562,7 +564,7 @@ class Door:
             if len(self._foreign_answers) >= SUSPICIONS:
                 pause = self._close(answer.status)
             elif self._foreign_answers[person] >= SUSPICIONS:
-                pause = self._timing.blacklist
+                pause = self._close(answer.status, person)
         return self.unreachable(answer.foreign(what), pause=pause)
 
     def suspect(self, room_id: RoomId, status: int) -> None:
@@ -574,8 +576,13 @@ class Door:
             self.trouble = BLACKLISTED
             self._close(status)
 
-    def _close(self, status: int) -> float:
-        pause = self._timing.blacklist
-        self._closed_until = asyncio.get_running_loop().time() + pause
-        self._log.error("blacklisted by the webchat server?", status=status, pause=pause)
+    def _close(self, status: int, person: str = "") -> float:
+        pause, now = self._timing.blacklist, asyncio.get_running_loop().time()
+        closed = {one: until for one, until in self._closed_until.items() if until > now}
+        self._closed_until = closed | {person: now + pause}
+        if person:
+            event = "a person's logins are refused before they reach webchat?"
+            self._log.warning(event, status=status, pause=pause, user=person)
+        else:
+            self._log.error("blacklisted by the webchat server?", status=status, pause=pause)
         return pause

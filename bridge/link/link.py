@@ -599,7 +599,7 @@ class Link:
         if self._strikes == 1:
             self.gate.trouble = None  # the server answers; only a login is needed
             return
-        pause = max(self._backoff.next(), self._around.door.closed_for)
+        pause = max(self._backoff.next(), self._around.door.closed_for())
         if at_door and self._strikes > SUSPICIONS:
             pause = max(pause, self._timing.blacklist)
         self.gate.hold(refused_again(), pause)

@@ -195,7 +195,7 @@ class Links:
         soon = self._timing.backoff_last
         opening = any(not link.up and link.gate.pause_left() <= soon for link in links)
         doubt = door.trouble or not any(link.up for link in links)
-        if doubt and not opening and not door.closed_for and now >= self._look_due:
+        if doubt and not opening and not door.closed_for() and now >= self._look_due:
             await door.look()
             self._look_due = now + (LOOK_AGAIN if door.trouble else LOOK_EVERY)
         if door.trouble:

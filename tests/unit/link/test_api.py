@@ -117,7 +117,7 @@ async def test_unreadable_history_does_not_stop_logins(status: int, body: bytes)
         for name in "abcd":
             with pytest.raises(CallFailure, match="history: HTTP"):
                 await rigged.links.history(account(name), 10)
-        assert rigged.links.door.closed_for == 0
+        assert rigged.links.door.closed_for() == 0
 
 
 @pytest.mark.asyncio
@@ -158,7 +158,7 @@ async def test_other_refusals_of_a_history_are_raised(code: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_foreign_answers_to_histories_close_the_door() -> None:
+async def test_foreign_answers_to_histories_close_the_door_to_their_person() -> None:
     """Reference 3.7: history goes to the login's address and counts like a login."""
 
     async def page(_: web.Request) -> web.StreamResponse:

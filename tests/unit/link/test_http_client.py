@@ -63,6 +63,9 @@ async def test_foreign_answers_to_one_person_stop_only_their_logins() -> None:
         failure = open_to_others.foreign(Answer(FORBIDDEN, b""), "login", "@mallory:a")
         assert failure.pause == (0 if number < SUSPICIONS else 600)
     open_to_others.check()
+    with pytest.raises(OpenFailure, match="blacklisted"):
+        async with open_to_others.knock(Visitor("@mallory:a")):
+            pytest.fail("it is closed to her")
 
 
 @pytest.mark.asyncio
@@ -140,11 +143,11 @@ async def test_refused_sockets_of_three_rooms_close_the_door() -> None:
     closing = door()
     for number in range(1, SUSPICIONS + 1):
         closing.answered()
-        assert closing.closed_for == 0
+        assert closing.closed_for() == 0
         for _ in range(5):
             closing.suspect(account(str(number)).room_id, 403)
         assert (closing.trouble == "") == (number < SUSPICIONS)
-    assert 599 < closing.closed_for <= 600
+    assert 599 < closing.closed_for() <= 600
     with pytest.raises(OpenFailure, match="blacklisted"):
         closing.check()
 
