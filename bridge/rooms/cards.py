@@ -293,15 +293,18 @@ def rating_card(visit: Visit, session: SessionId | None = None) -> OurCard:
 def rating_of_sign(key: str, choices: Sequence[int]) -> int | None:
     """Return the rating id (of `choices`, best first) that a reaction means; None if unclear.
 
-    A digit is an id as shown on the card, a thumb a rank. Stars are out of five, also where fewer
-    ratings are offered. One star is all that a tap gives, whatever was meant: it counts only if
-    there is one choice.
+    A digit is an id as shown on the card, a thumb a rank. Five stars are the best. Fewer count only
+    if five ratings or more are offered, as they may be meant out of five or out of these. One star
+    is all that a tap gives, whatever was meant: it counts only if there is one choice.
     """
     sign, best_last = bare_sign(key), choices[::-1]
     if is_stars(sign):
-        rank, between = divmod((len(sign) - 1) * (min(len(choices), 5) - 1), 4)
-        unclear = between or not 0 <= rank < len(choices) or (len(sign) == 1 and len(choices) > 1)
-        return None if unclear else best_last[rank]
+        if len(sign) == 5 > len(choices) > 0:
+            return best_last[-1]
+        unclear = len(sign) > len(choices) or (
+            len(choices) > 1 and (len(sign) == 1 or len(choices) < 5)
+        )
+        return None if unclear else best_last[len(sign) - 1]
     if sign in {"👍", "👎"} and best_last:
         return best_last[-1] if sign == "👍" else best_last[0]
     number = _number(sign)

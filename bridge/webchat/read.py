@@ -139,7 +139,8 @@ def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | fram
     if not isinstance(frame, dict):
         return frames.Ignored("not a JSON object")
     # Flat in the guides; some values inside `data` in the vendor's phone clients (test 16).
-    frame |= mapping(frame.get("data")) or {}
+    if (inside := mapping(frame.get("data"))) is not None:
+        frame = {**inside, **{key: value for key, value in frame.items() if value is not None}}
     kind = integer(frame.get("type"))
     if kind is None:
         if "result" not in frame:
