@@ -147,6 +147,9 @@ class _Memory:
 
     async def nothing(self, *_: object) -> None: ...
 
+    def backlog(self, _room: RoomId) -> float:
+        return 0.0
+
     token = save_token = forget_token = nothing
     pushed = link_changed = nothing
 

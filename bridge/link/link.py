@@ -650,6 +650,9 @@ STORE_AGAIN = 5.0
 """Maximum seconds between two attempts to store a push."""
 LAST_WORDS = 2.0
 """Seconds to store pushes already read once a link is closed."""
+SLOWED = 0.5
+"""Seconds between two pushes into a room with the usual maximum of words that wait for the
+homeserver; with more words, as many times longer (`LinkEvents.backlog`)."""
 LONGEST_ID = 200
 """Maximum characters of a receipt id in a key."""
 
@@ -708,6 +711,8 @@ class Deliveries:
         while self._queue or not self._ending:
             if self._queue:
                 await self._deliver()
+                if (backlog := self._around.events.backlog(self._room_id)) > 1:
+                    await self._around.clock.sleep(SLOWED * backlog)
             else:
                 self._more.clear()
                 await self._more.wait()

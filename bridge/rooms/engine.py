@@ -535,6 +535,10 @@ class Engine:
                 happened = model.Pushed(push, now, numbered=numbered)
                 await self._take({room_id: [Came(happened, key)]})
 
+    def backlog(self, room_id: RoomId) -> float:
+        room = self._rooms.get(room_id)
+        return 0.0 if room is None else room.backlog
+
     async def link_changed(self, room_id: RoomId, how: Signal) -> None:
         self._signal(room_id, how)
 

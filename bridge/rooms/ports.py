@@ -249,6 +249,11 @@ class LinkEvents(Protocol):
         Returns when it is durable: only then may a receipt be sent.
         """
 
+    def backlog(self, room_id: RoomId) -> float:
+        """Return how much waits for the homeserver in this room, in parts of what is usual at most:
+        above 1, pushes should come more slowly.
+        """
+
     async def link_changed(
         self, room_id: RoomId, how: model.LinkRestored | model.LinkLost | model.TurnAwaited
     ) -> None:

@@ -94,6 +94,9 @@ _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 FEDERATED = 3.0
 """Seconds before an invitation from another server is answered. A join or refusal that comes sooner
 fails if that server has not stored the invitation yet; a joined host would miss messages, too."""
+MOST_UNSENT, LEAST = 1_000_000, 5_000
+"""Usual maximum bytes of effects that wait for the homeserver in a room, each counted as `LEAST`
+more: these are in memory."""
 EFFECT_TRIES = 5
 """Number of failures of the bridge's own code that make an effect a dead letter."""
 
@@ -293,6 +296,12 @@ class Room:
         """Wait until the inviter's homeserver has stored its invitation (`FEDERATED`)."""
         if server_of(inviter) != server_of(invited):
             await self.pause(FEDERATED)
+
+    @property
+    def backlog(self) -> float:
+        """What waits for the homeserver, in parts of `MOST_UNSENT`."""
+        waiting = self._rows[Lane.MATRIX]
+        return sum(len(row.effect) + LEAST for row in waiting.values()) / MOST_UNSENT
 
     @property
     def idle(self) -> bool:

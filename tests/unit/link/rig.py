@@ -164,6 +164,7 @@ class Events:
         self.brief: list[bool] = []
         self.away: list[RoomId] = []
         self.waits: list[tuple[RoomId, float]] = []
+        self.waiting = 0.0
         self.refusals = 0
         """Number of attempts to store a push that are still to be refused."""
         self.gate = asyncio.Event()
@@ -179,6 +180,9 @@ class Events:
             await self._stored(key, received)
         finally:
             self.under_way -= 1
+
+    def backlog(self, room_id: RoomId) -> float:
+        return self.waiting
 
     async def _stored(self, key: str, received: Received) -> None:
         await self.gate.wait()

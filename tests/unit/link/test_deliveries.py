@@ -19,7 +19,14 @@ from structlog.testing import capture_logs
 from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link import link
 from bridge.link.http_client import Backoff
-from bridge.link.link import LONGEST_ID, MOST_NOTES, MOST_WAITING, Deliveries, Shared
+from bridge.link.link import (
+    LONGEST_ID,
+    MOST_NOTES,
+    MOST_WAITING,
+    SLOWED,
+    Deliveries,
+    Shared,
+)
 from bridge.link.socket import Budget, Wire
 from bridge.webchat.frames import Ignored, RatingPushed, Received
 from tests.fakes.clock import quiet
@@ -120,6 +127,21 @@ async def test_only_a_repeat_has_the_key_of_another_push() -> None:
     first, repeat, *others = (key for key, _ in stage.events.pushes)
     assert first == repeat
     assert len({first, *others}) == 4
+
+
+@pytest.mark.asyncio
+async def test_pushes_come_slowly_into_a_room_with_many_undelivered_ones() -> None:
+    """Long texts at the speed of the database took 8 MB a second, while the homeserver was slow."""
+    stage, loop = Stage(), asyncio.get_running_loop()
+    stage.events.waiting = 4.0
+    began = loop.time()
+    async with stage.running():
+        for number in range(1, 9):
+            stage.push(push(number, f"r-{number}"))
+        await eventually(lambda: len(stage.events.pushes) == 3)
+        assert loop.time() - began >= 2 * 4 * SLOWED
+        assert stage.wire.receipts == ["r-1", "r-2", "r-3"]
+    assert stage.numbers == [*range(1, 9)], "all that were read are stored at a stop"
 
 
 @pytest.mark.asyncio

@@ -79,6 +79,21 @@ async def test_a_repeat_posts_nothing_twice() -> None:
     assert world.matrix.requests[0].startswith("test.")
 
 
+async def test_backlog_of_a_room_is_what_the_homeserver_has_not_taken_yet() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        assert engine.backlog(ROOM) == engine.backlog(RoomId("!another:a")) == 0
+        world.matrix.gate.clear()
+        for number in range(4):
+            await engine.pushed(ROOM, f"p{number}", said("y" * 250_000))
+        await quiet()
+        assert 1 < engine.backlog(ROOM) < 1.1
+        world.matrix.gate.set()
+        await quiet()
+        assert engine.backlog(ROOM) == 0
+
+
 async def test_messages_posted_after_a_database_restore_are_not_lost() -> None:
     """The homeserver knows the transaction ids used since the backup."""
     lost = World()
