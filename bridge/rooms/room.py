@@ -299,7 +299,7 @@ class Room:
 
     @property
     def backlog(self) -> float:
-        """What waits for the homeserver, in parts of `MOST_UNSENT`."""
+        """Size of all that waits for the homeserver, in parts of `MOST_UNSENT`."""
         waiting = self._rows[Lane.MATRIX]
         return sum(len(row.effect) + LEAST for row in waiting.values()) / MOST_UNSENT
 

@@ -58,9 +58,8 @@ def test_what_an_emoji_stands_for(key: str, value: int | None) -> None:
 def test_stars_and_thumbs_know_only_better_and_worse() -> None:
     """The server's ids may count downwards; digits name what the card shows."""
     best_first = (0, 7, 10)
-    assert [cards.rating_of_sign(key, best_first) for key in ("👍", "👎", "⭐⭐⭐⭐⭐", "🔟", "0️⃣")] == [
-        0, 10, 0, 10, 0,
-    ]  # fmt: skip
+    signs = ("👍", "👎", "⭐⭐⭐⭐⭐", "🔟", "0️⃣")
+    assert [cards.rating_of_sign(key, best_first) for key in signs] == [0, 10, 0, 10, 0]
     assert cards.rating_of_sign("👍", ()) is None
     assert cards.rating_of_sign("⭐⭐⭐⭐⭐", ()) is None
     assert cards.rating_of_sign("⭐", (7,)) == 7, "there is no other"
