@@ -12,11 +12,13 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
 import click
+from msgspec.structs import replace
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -24,7 +26,14 @@ from rich.table import Table
 from bridge import __version__
 from bridge.admin.signin import LINK_LIFE, SignIn
 from bridge.admin.views import Caller, Verb, decide_letter, may_hold_password
-from bridge.app.settings import FIRST, all_rules_of, console_key_of, encryption_secret_of, users_of
+from bridge.app.settings import (
+    FIRST,
+    all_rules_of,
+    console_key_of,
+    encryption_secret_of,
+    named,
+    users_of,
+)
 from bridge.cli.console import (
     ExitCode,
     Files,
@@ -63,6 +72,7 @@ from bridge.storage.sqlstore import (
 from bridge.storage.transfer import BackupFile, Compared, Sum
 
 Answer = TypeVar("Answer")
+About = TypeVar("About", Change, DeadLetter)
 OPERATOR = Caller("operator", "cli")
 _ALL = 100_000
 """Maximum number of dead letters listed."""
@@ -125,12 +135,30 @@ def dead_letters() -> None:
 @on_config
 def list_dead_letters(config: Config) -> None:
     """List all dead letters, newest last."""
-    letters = with_store(config, lambda store: store.letters((0, 0), _ALL))
+    letters = with_store(config, lambda store: _named(config, store, store.letters((0, 0), _ALL)))
     if not letters:
         click.echo("No dead letters.")
         return
-    lines = ((one.id, utc(one.at), one.room_id, _why(one)) for one in letters)
-    print_table(("id", "time (UTC)", "room", "why"), lines)
+    lines = [(one.id, utc(one.at), one.room_id, _why(one), one.enterprise) for one in letters]
+    _print_of_several(config, ("id", "time (UTC)", "room", "why"), lines)
+
+
+async def _named(config: Config, store: SqlStore, asked: Awaitable[Sequence[About]]) -> list[About]:
+    """Return rows with the configured names of their call centres."""
+    first = await store.fact(FIRST) or ""
+    return [
+        replace(one, enterprise=named(config, first, one.enterprise) if one.room_id else "")
+        for one in await asked
+    ]
+
+
+def _print_of_several(
+    config: Config, heads: tuple[str, ...], lines: Sequence[tuple[str, ...]]
+) -> None:
+    """Print lines that end with their call centre, without it if there is only one."""
+    if config.enterprises:
+        heads += ("call centre",)
+    print_table(heads, (line[: len(heads)] for line in lines))
 
 
 @dead_letters.command("show")
@@ -251,7 +279,7 @@ def changes(config: Config, room_id: str | None, limit: int, *, as_json: bool) -
 
     async def ask(store: SqlStore) -> list[Change]:
         where = None if room_id is None else await _stored_id(store, room_id)
-        return await store.changes(where, limit=limit)
+        return await _named(config, store, store.changes(where, limit=limit))
 
     found = with_store(config, ask)
     if as_json:
@@ -260,11 +288,10 @@ def changes(config: Config, room_id: str | None, limit: int, *, as_json: bool) -
     if not found:
         click.echo("No changes.")
         return
-    lines = (
-        (utc(one.at), one.actor, one.way, one.key, one.before, one.after, one.room_id)
-        for one in found
-    )
-    print_table(("time (UTC)", "who", "way", "what", "before", "after", "room"), lines)
+    heads = ("time (UTC)", "who", "way", "what", "before", "after", "room")
+    rest = attrgetter("actor", "way", "key", "before", "after", "room_id", "enterprise")
+    lines = [(utc(one.at), *rest(one)) for one in found]
+    _print_of_several(config, heads, lines)
 
 
 @click.command()

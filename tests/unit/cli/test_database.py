@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from bridge.app.settings import encryption_secret_of
+from bridge.app.settings import FIRST, encryption_secret_of
 from bridge.cli.database import with_store
 from bridge.config import load_config
 from bridge.ids import RoomId
 from bridge.matrix.crypto.devices import EPOCH, Epoch
 from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.rooms.record import MatrixEvent, dump_input
-from bridge.rooms.store import NewInput, SecretRow, StoredRoom
+from bridge.rooms.store import Change, NewInput, SecretRow, StoredRoom
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import MOVED, SCHEMA_VERSION, UNFINISHED
 from bridge.storage.sqlstore import SqlStore, open_store
@@ -28,6 +28,7 @@ from tests.fakes import flow
 from tests.support.postgres import PostgresServer
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST
+from tests.unit.config.test_enterprises import TWO
 
 ROOM = RoomId("!room:example.org")
 UNREADABLE = (b"{{", b'{"is":"RoomRecord","room_id":"!room:example.org","version":99}')
@@ -59,6 +60,27 @@ def only_letter(folder: Folder) -> str:
     listed = folder.run_here("dead-letters", "list").stdout.splitlines()
     assert len(listed) == 2, listed
     return listed[1].split()[0]
+
+
+def test_lists_name_the_call_centre_if_there_are_several(folder: Folder) -> None:
+    """A damaged record names none, so that its dead letter counts as the first one's."""
+    folder.write(TWO)
+
+    async def bury(store: SqlStore) -> None:
+        await store.save_fact(FIRST, "acme")
+        for name, record in (("a", UNREADABLE[0]), ("b", b'{"enterprise":"best"}')):
+            room = StoredRoom(RoomId(f"!{name}:example.org"), record, live=False, phase="Idle")
+            (row,) = await flow.accept(store, [NewInput(room.room_id, b"{}", name)], now=1)
+            await flow.step(store, room, now=2, buried=[(row.seq, "why")])
+            change = Change(1, "operator", "cli", "queue", "", "2", room.room_id, "best")
+            await store.record_changes([change] if name == "b" else [])
+
+    do(folder, bury)
+    head, *lines = folder.run_here("dead-letters", "list").stdout.splitlines()
+    assert head.endswith("call centre")
+    assert [line.split()[-1] for line in lines] == ["acme", "best"]
+    head, line = folder.run_here("changes").stdout.splitlines()
+    assert (head.endswith("call centre"), line.split()[-1]) == (True, "best")
 
 
 def test_trace_prints_what_happened(folder: Folder) -> None:
