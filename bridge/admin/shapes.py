@@ -82,7 +82,9 @@ class Health(Answer, frozen=True, kw_only=True):
 
     ready: bool
     missing: dict[str, str]
-    """Unreachable parts -> reason; as at `/_matrix/mau/ready`."""
+    """Parts without which it is not ready -> reason; as at `/_matrix/mau/ready`."""
+    away: dict[str, str]
+    """Unreachable parts -> reason, also one of several call centres (`webchat best`)."""
     version: str
     replica: str
     """Name of the answering process; empty if it is the only one."""
@@ -125,6 +127,7 @@ class Link(Answer, frozen=True, kw_only=True):
     """The link of a room to the call centre."""
 
     room_id: str
+    enterprise: str
     replica: str
     """Name of the process that holds it."""
     state: Literal["up", "opening", "waiting"]
@@ -263,6 +266,8 @@ class Agent(Answer, frozen=True, kw_only=True):
 class Settings(Answer, frozen=True, kw_only=True):
     """Settings by the room's admins; null: the configuration applies."""
 
+    enterprise: str | None
+    """Call centre chosen among those that share the bot; it serves the room once no chat runs."""
     queue: int | None
     source: str | None = field(name="from")
     language: str | None
@@ -281,6 +286,8 @@ class RoomState(Answer, frozen=True, kw_only=True):
     matrix_id: str
     """Current Matrix id; differs from `room_id` after an upgrade of the room."""
     enterprise: str
+    enterprises: list[str]
+    """Call centres that its admins can choose; empty if only its own."""
     membership: Literal["none", "entering", "joined", "left"]
     customer: str
     """The Matrix user who invited the bridge."""
@@ -379,9 +386,9 @@ class SettingsWished(Repeatable, frozen=True, kw_only=True):
         dict[Annotated[str, Meta(pattern=_SETTING)], SettingValue],
         Meta(min_length=1, max_length=20),
     ]
-    """Keys: `queue`, `from`, `language`, `start`, `paused`, `hours`, or `text.` and a name, such as
-    `text.greeting` (`text.greeting.en`: only in English). Null resets a key to the configuration.
-    The command `undo` reverts all of them."""
+    """Keys: `queue`, `from`, `language`, `start`, `paused`, `hours`, `enterprise` (where several
+    share the bot), or `text.` and a name, such as `text.greeting` (`text.greeting.en`: only in
+    English). Null resets a key to the configuration. The command `undo` reverts all of them."""
 
 
 class Change(Answer, frozen=True, kw_only=True):
@@ -430,6 +437,8 @@ class Chat(Answer, frozen=True, kw_only=True):
     room_id: str
     number: int
     """Number of the chat within its room."""
+    enterprise: str
+    """Call centre that it was with; the room's own may be another by now."""
     queue: int
     asked: int
     started: int | None
@@ -459,6 +468,8 @@ class Account(Answer, frozen=True, kw_only=True):
     """The WebChat account of a room."""
 
     room_id: str
+    enterprise: str
+    """Call centre at which the account is."""
     customer: str
     own: bool
     """Whether it is the customer's own account (command `login`)."""
@@ -552,6 +563,7 @@ class DeadLetter(Answer, frozen=True, kw_only=True):
 
     id: str
     room_id: str
+    enterprise: str
     at: int
     why: str
     fix: str

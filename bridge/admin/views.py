@@ -29,7 +29,7 @@ from bridge.config.hours import parse_hours
 from bridge.config.model import Queue
 from bridge.conversation import model
 from bridge.ids import EventId, QueueId, RoomId
-from bridge.rooms import commands, erasure
+from bridge.rooms import commands, erasure, people
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import LinkState
 from bridge.rooms.record import Chat, MatrixEvent, Order, RoomRecord, load_chat, load_input
@@ -94,6 +94,8 @@ class Bridge(msgspec.Struct, frozen=True):
     orders: Engine
     missing: Callable[[], dict[str, str]]
     """Returns why this process is not ready, by part; empty if it is ready."""
+    away: Callable[[], dict[str, str]]
+    """Returns all unreachable parts with reasons, also those that the bridge can do without."""
     links: Callable[[], Collection[LinkState]]
     """Returns the state of this process's links."""
     busy: Callable[[], Awaitable[Busy]]
@@ -126,9 +128,9 @@ def made(kind: type[T], source: object, **more: object) -> T:
 
 async def get_health(bridge: Bridge, _asked: shapes.Asked) -> shapes.Health:
     """Whether the bridge is ready, and what it cannot reach."""
-    missing = bridge.missing()
+    missing, away = bridge.missing(), bridge.away()
     return shapes.Health(
-        ready=not missing, missing=missing, version=__version__, replica=bridge.replica
+        ready=not missing, missing=missing, away=away, version=__version__, replica=bridge.replica
     )
 
 
@@ -216,9 +218,9 @@ async def list_enterprises(bridge: Bridge, _asked: shapes.Asked) -> shapes.Enter
 async def list_queues(bridge: Bridge, caller: Caller, asked: shapes.QueuesAsked) -> shapes.Queues:
     """The queues with their load, whether they are open, and the expected wait."""
     busy, wanted = await bridge.busy(), asked.enterprise
-    if caller.room is not None:  # a room admin sees their own call centre's
+    if caller.room is not None:  # a room admin sees those that the room can choose
         _, record = await room_of(bridge, caller.room)
-        wanted = bridge.named(record.enterprise)
+        wanted = rules_of(bridge, record).of_room(record.settings).enterprise
     return shapes.Queues(
         queues=[
             _queue(bridge, name, queue, busy)
@@ -292,7 +294,7 @@ async def list_room_chats(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Room
     row, _ = await room_of(bridge, asked.room_id)
     stored = await bridge.around.store.chats(row.room_id, asked.limit + 1, _number(asked.after))
     page, further = stored[: asked.limit], stored[asked.limit :]
-    chats = [_chat(row.room_id, load_chat(one.chat)) for one in page]
+    chats = [_chat(bridge, row.room_id, load_chat(one.chat)) for one in page]
     return shapes.RoomChats(chats=chats, next=str(further[0].number) if further else None)
 
 
@@ -355,7 +357,7 @@ def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
 def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.RoomState:
     phase, settings = record.conversation.phase, record.settings
     rules = rules_of(bridge, record)
-    coming = rules.queue_for(record)
+    coming = rules.of_room(settings).queue_for(record)
     queue = coming if isinstance(phase, model.NoChat) else phase.queue_id
     chatting = phase if isinstance(phase, model.Chatting) else None
     return made(
@@ -363,6 +365,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
         record,
         room_id=row.room_id,
         enterprise=bridge.named(record.enterprise),
+        enterprises=list(people.choices_of(record, rules)),
         queue=queue,
         next_queue=coming,
         language=rules.language_for(record),
@@ -378,9 +381,10 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
     )
 
 
-def _chat(room_id: RoomId, chat: Chat) -> shapes.Chat:
-    agents = _agents(chat.agents)
-    return made(shapes.Chat, chat, room_id=room_id, queue=chat.queue_id, agents=agents)
+def _chat(bridge: Bridge, room_id: RoomId, chat: Chat) -> shapes.Chat:
+    agents, enterprise = _agents(chat.agents), bridge.named(chat.enterprise)
+    more = {"room_id": room_id, "enterprise": enterprise, "queue": chat.queue_id, "agents": agents}
+    return made(shapes.Chat, chat, **more)
 
 
 def _agents(agents: Iterable[object]) -> list[shapes.Agent]:
@@ -446,11 +450,14 @@ async def list_accounts(bridge: Bridge, asked: shapes.Page) -> shapes.Accounts:
 
 def _account(bridge: Bridge, row: AccountRow) -> shapes.Account:
     record = readable_record(row.room, row.room_id)
-    name = row.login_name.rpartition("\n")[2]  # without the prefix of its call centre
+    # The room may have moved to another call centre since.
+    mark, _, name = row.login_name.rpartition("\n")
     own = record.login is not None and record.login.name == name
-    shown = own or bridge.open_names(bridge.named(record.enterprise))
+    enterprise = bridge.named(mark)
+    shown = own or bridge.open_names(enterprise)
     return shapes.Account(
         room_id=row.room_id,
+        enterprise=enterprise,
         customer=record.customer,
         own=own,
         login_name=name if shown else None,
@@ -485,10 +492,13 @@ async def list_dead_letters(bridge: Bridge, asked: shapes.NumberedPage) -> shape
     at, _, number = asked.after.partition(".")
     since = int(at or 0), int(number or 0)
     rows = await bridge.around.store.letters(since, asked.limit + 1)
-    letters = [made(shapes.DeadLetter, one, fix=bridge.advice(one.why)) for one in rows]
-    page = letters[: asked.limit]
+    page = [made(shapes.DeadLetter, one, **_about(bridge, one)) for one in rows[: asked.limit]]
     after = f"{page[-1].at}.{page[-1].id[1:]}" if len(rows) > asked.limit else None
     return shapes.DeadLetters(dead_letters=page, next=after)
+
+
+def _about(bridge: Bridge, letter: DeadLetter) -> dict[str, str]:
+    return {"fix": bridge.advice(letter.why), "enterprise": bridge.named(letter.enterprise)}
 
 
 async def get_dead_letter(bridge: Bridge, asked: shapes.LetterAsked) -> shapes.OpenedLetter:
@@ -499,7 +509,7 @@ async def get_dead_letter(bridge: Bridge, asked: shapes.LetterAsked) -> shapes.O
     prefixes = {one.rules.prefix for one in bridge.enterprises.values()}
     shown = bool(letter.body) and not may_hold_password(letter, prefixes)
     body = letter.body if shown else None
-    return made(shapes.OpenedLetter, letter, fix=bridge.advice(letter.why), body=body)
+    return made(shapes.OpenedLetter, letter, **_about(bridge, letter), body=body)
 
 
 def may_hold_password(letter: DeadLetter, prefixes: Collection[str]) -> bool:
@@ -629,10 +639,8 @@ async def decide_letter(
     decide = store.revive if verb == "retry" else store.discard
     if letter is None or not await decide(letter.id, now):
         return None
-    row = await store.room(letter.room_id)
-    enterprise = readable_record(row, letter.room_id).enterprise
-    by, key = (caller.actor, caller.way), f"dead-letters {verb}"
-    await store.record_changes([Change(now, *by, key, letter.id, "", letter.room_id, enterprise)])
+    about = f"dead-letters {verb}", letter.id, "", letter.room_id, letter.enterprise
+    await store.record_changes([Change(now, caller.actor, caller.way, *about)])
     return letter
 
 

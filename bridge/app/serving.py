@@ -360,6 +360,7 @@ class Serving:
             self._around,
             orders=engine,
             missing=health.missing,
+            away=health.away,
             links=lambda: [one for links in self._links.values() for one in links.states()],
             recent=lambda: self._metrics.recent,
             busy=partial(self._busy, store, engine),

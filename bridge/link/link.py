@@ -404,7 +404,8 @@ class Link:
         trouble = "" if self.up or self.gate.trouble is None else str(self.gate.trouble)
         waits = self.gate.pause_left() > 0
         state: Literal["up", "opening", "waiting"] = "waiting" if waits else "opening"
-        return LinkState(self.account.room_id, "up" if self.up else state, self._since, trouble)
+        shown, of = "up" if self.up else state, self._around.settings.enterprise
+        return LinkState(self.account.room_id, shown, self._since, trouble, of)
 
     async def run(self) -> None:
         """Keep the link up and deliver its pushes, until it has been unused for a while."""

@@ -533,6 +533,8 @@ class LinkState(msgspec.Struct, frozen=True):
     """When it came up or was lost, ms since the epoch."""
     why: str = ""
     """Why it is down; empty if there was no error."""
+    enterprise: str = ""
+    """The call centre, by its id in the configuration."""
 
 
 class Others(Protocol):

@@ -299,6 +299,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
     why: str
     body: str = ""
     """Empty once erased."""
+    enterprise: str = ""
+    """As in the room's record."""
 
 
 class LedgerRow(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ another, since none has been answered yet.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -525,14 +526,10 @@ DELIVERIES = same(
     _LEDGER + "WHERE seq >= $2 AND seq < $3 AND room_id = $1 ORDER BY seq DESC LIMIT $4"
 )
 INPUT = same(_LEDGER + "WHERE key = $1 AND room_id = $2")
-LETTERS = same(
-    "SELECT seq, room_id, settled, detail, handled FROM journal "
-    "WHERE outcome = 'dead' AND (settled, seq) > ($1, $2) ORDER BY settled, seq LIMIT $3"
-)
-LETTER = same(
-    "SELECT seq, room_id, settled, detail, handled, body, effect FROM journal "
-    "WHERE seq = $1 AND outcome = 'dead' AND (handled IS NULL) = $2"
-)
+_LETTER = "SELECT seq, journal.room_id, settled, detail, handled, record"
+_DEAD = "FROM journal LEFT JOIN rooms ON rooms.room_id = journal.room_id WHERE outcome = 'dead' AND"
+LETTERS = same(f"{_LETTER} {_DEAD} (settled, seq) > ($1, $2) ORDER BY settled, seq LIMIT $3")
+LETTER = same(f"{_LETTER}, body, effect {_DEAD} seq = $1 AND (handled IS NULL) = $2")
 
 
 def stored_room(row: Sequence[Any], cover: Cover) -> StoredRoom:
@@ -550,12 +547,21 @@ def ledger_row(row: Sequence[Any]) -> tuple[RoomId, LedgerRow]:
     return room_id, LedgerRow(*came, attempted, attempts, bool(repeat), *rest)
 
 
+class _Owned(msgspec.Struct):
+    """The part of a room's record that names its call centre."""
+
+    enterprise: str = ""
+
+
 def dead_letter(row: Sequence[Any], cover: Cover) -> DeadLetter:
     """Decode a row of LETTERS or LETTER."""
-    seq, room_id, at, why, handled, *contents = row
+    seq, room_id, at, why, handled, record, *contents = row
     box, content = ("i", contents[:1]) if handled is None else ("o", contents[1:])
     shown = cover.open(room_id, (content[0] or b"") if content else b"")  # empty once erased
-    return DeadLetter(f"{box}{seq}", room_id, at, why, bytes(shown).decode("utf-8", "replace"))
+    body, owner = bytes(shown).decode("utf-8", "replace"), _Owned()
+    with suppress(ValueError):  # of a damaged record
+        owner = msgspec.json.decode(record or b"{}", type=_Owned)
+    return DeadLetter(f"{box}{seq}", room_id, at, why, body, owner.enterprise)
 
 
 # --- the ledger -----------------------------------------------------------------------------------

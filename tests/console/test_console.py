@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -319,6 +320,31 @@ async def test_health_page_without_a_database(console: Console) -> None:
     processes = page.get_by_role("region", name="Processes")
     await expect(processes).to_contain_text("—")
     await expect(processes).not_to_contain_text("the only one")
+
+
+async def test_each_of_several_call_centres_is_named(console: Console) -> None:
+    """With a stubbed API, as there is only one here."""
+    link = {"room_id": "!x:y", "enterprise": "best", "replica": "", "state": "up", "since": 1}
+    letter = {"id": "i1", "room_id": "!x:y", "enterprise": "best", "at": 1, "why": "?", "fix": ""}
+    change = {"number": 9, "at": 1, "enterprise": "best", "room_id": "!x:y", "actor": "mei"}
+    change |= {"way": "cli", "key": "queue", "before": "1", "after": "2"}
+    stubs: dict[str, dict[str, object]] = {
+        "links": {"reports": [], "links": [link | {"why": ""}], "next": None},
+        "dead-letters": {"dead_letters": [letter], "next": None},
+        "changes": {"changes": [change], "next": None},
+        "health": {"ready": True, "missing": {}, "away": {"webchat best": "no answer in time"}},
+    }
+    page = await console.signed_in()
+    for path, stub in stubs.items():
+        await page.route(f"**/admin/api/{path}*", partial(Route.fulfill, json=stub))
+    for name in ("Links", "Dead letters", "Changes"):
+        await page.get_by_role("link", name=name).click()
+        table = page.get_by_role("table", name=name)
+        await expect(table.get_by_role("columnheader", name="Call centre")).to_be_visible()
+        await expect(table.get_by_role("row", name="!x:y")).to_contain_text("best")
+    await page.get_by_role("link", name="Health").click()
+    health = page.get_by_role("region", name="Health")
+    await expect(health).to_contain_text("webchat bestno answer in time")
 
 
 async def test_changes_that_are_not_shown_are_marked(console: Console) -> None:

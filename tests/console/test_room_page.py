@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.async_api import FrameLocator, Page, expect
+from playwright.async_api import FrameLocator, Page, Route, expect
 
 from tests.console.conftest import IMAGES, Console, faults
 from tests.support.client import room_call
@@ -156,6 +156,7 @@ async def test_a_room_admin_reads_and_changes_settings(console: Console, tmp_pat
     await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
     await expect(frame.get_by_text("This room is served.")).to_be_visible()
     await expect(frame.locator("main")).to_match_aria_snapshot(IN_ENGLISH)
+    await expect(frame.get_by_label("Call centre")).to_be_hidden()
     if os.environ.get("CONSOLE_PICTURES"):
         await page.screenshot(path=tmp_path / "room.png", animations="disabled")
         shutil.copy(tmp_path / "room.png", IMAGES / "room-page.png")
@@ -202,6 +203,33 @@ async def test_the_queue_of_a_request_is_not_shown_as_the_rooms(console: Console
     await frame.get_by_role("button", name="Save").click()
     await talk.sees(lambda event: content_of(event) == {"queue": 2})
     await expect(frame.get_by_role("radio", name="Service")).to_be_checked()
+
+
+async def test_a_call_centre_is_chosen_without_a_queue_of_the_former(console: Console) -> None:
+    """With a stubbed API, as there is only one here."""
+    talk = await a_room(console, "chooser")
+    url, page = await widget_url(talk), await console.window()
+    wished: list[object] = []
+
+    async def room(route: Route) -> None:
+        if route.request.method != "GET":
+            sent = route.request.post_data_json
+            wished.append(sent and sent["settings"])
+            await route.fulfill(status=202, json={"room_id": talk.room, "order": "0" * 16})
+            return
+        answer = await (await route.fetch()).json()
+        if "enterprises" in answer:
+            answer["enterprises"] = ["acme", "best"]
+        await route.fulfill(json=answer)
+
+    await page.route("**/room/api/rooms/**", room)
+    frame = await opened(console, page, url, talk, talk.customer)
+    await frame.get_by_role("radio", name="Service").check()
+    await frame.get_by_label("Call centre").select_option("best")
+    await expect(frame.get_by_role("radio", name="Service")).to_be_disabled()
+    await frame.get_by_role("button", name="Save").click()
+    await expect(frame.get_by_role("radio", name="Service")).to_be_enabled()
+    assert wished == [{"enterprise": "best"}]
 
 
 async def test_a_room_admin_sets_hours_and_texts(console: Console) -> None:

@@ -106,13 +106,21 @@ let saving = false;
 /** The form of all settings: its element, and what draws the room's newest state into it. */
 function settingsForm() {
   const [service, queues] = [make("div", { className: "row" }), make("fieldset", { className: "picks" })];
-  const note = (key, value) => { touched[key] = value === "" ? null : value; ready(); };
+  const note = (key, value) => {
+    touched[key] = value === "" ? null : value;
+    if (key === "enterprise") delete touched.queue;
+    ready();
+  };
   let [stored, reader] = [{ texts: {} }, ""];
-  const ready = () => { save.disabled = saving || !Object.keys(touched).length; };
+  const ready = () => {
+    save.disabled = saving || !Object.keys(touched).length;
+    queues.disabled = "enterprise" in touched; // they are the former one's
+  };
   const keyOf = (name) => (name in TEXTS ? `text.${name}${reader && `.${reader}`}` : name);
   const input = (tag, name, more = {}) => make(tag, { "data-key": name, ...more,
     oninput: ({ target }) => note(keyOf(name), target.value.trim()) });
   const choices = {
+    enterprise: [input("select", "enterprise"), []],
     language: [input("select", "language"), LANGUAGES],
     from: [input("select", "from"), SOURCES.map((one) => [one, one])],
     start: [input("select", "start"), STARTS.map((one) => [one, word(one)])],
@@ -123,6 +131,7 @@ function settingsForm() {
     reader = event.target.value;
     for (const name of Object.keys(TEXTS)) fill(name, true);
   } }, optionsOf([["", word("everybody")], ...LANGUAGES], ""));
+  const centre = field(word("chosenEnterprise"), choices.enterprise[0]);
   const save = make("button", { className: "strong", textContent: word("save"), disabled: true });
   const element = make("form", { className: "stack", onsubmit: async (event) => {
     event.preventDefault();
@@ -138,7 +147,7 @@ function settingsForm() {
     ready();
   } },
   box(word("state"), service),
-  box(word("chosenQueue"), queues),
+  box(word("chosenQueue"), centre, queues),
   box(word("settings"), make("div", { className: "stack" },
     field(word("chosenLanguage"), choices.language[0]), field(word("chosenSource"), choices.from[0]),
     field(word("chosenStart"), choices.start[0]), field(word("roomHours"), typed.hours))),
@@ -156,6 +165,8 @@ function settingsForm() {
     const settings = stored = room.settings;
     replace(service, make("p", { className: settings.paused ? "warn" : "good", textContent: word(settings.paused ? "pausedNow" : "servedNow") }),
       button(word(settings.paused ? "resume" : "pause"), () => set({ paused: !settings.paused }), { key: "pause" }));
+    centre.hidden = !room.enterprises.length;
+    choices.enterprise[1] = room.enterprises.map((one) => [one, one]);
     replace(queues, make("legend", { className: "unseen", textContent: word("chosenQueue") }),
       found.map((queue) => queueChoice(queue, touched.queue ?? room.next_queue, () => note("queue", queue.id))));
     for (const [key, [select, options]] of Object.entries(choices)) {

@@ -24,8 +24,13 @@ function queueNames(queues) {
   const several = new Set(queues.map((one) => one.enterprise)).size > 1;
   const names = new Map(queues.map((one) =>
     [`${one.enterprise}/${one.id}`, several ? `${one.enterprise}: ${one.name}` : one.name]));
-  return (one) => names.get(`${one.enterprise}/${one.queue ?? one.id}`) ?? String(one.queue ?? one.id);
+  return (one) => names.get(`${one.enterprise}/${one.queue ?? one.id}`)
+    ?? [one.enterprise, one.queue ?? one.id].filter((part) => part !== "").join(": ");
 }
+
+/** The column of the call centre, where there are several; `first` gets the row that names it. */
+const centres = (rows, first = (one) => one) =>
+  rows.some((one) => first(one).enterprise) ? [[word("enterprise"), (one) => first(one).enterprise, "whole"]] : [];
 
 export function openness(queue) {
   if (queue.open === null) return make("span", { className: "muted", textContent: word("noHours") });
@@ -158,6 +163,7 @@ function links() {
     if (!found.length) return [told, box(word("links"), hint, muted(word("noLinks")))];
     return [told, box(word("links"), hint, table(word("links"), [
       [word("room"), (one) => roomLink(one.room_id)],
+      ...centres(found),
       ...(several ? [[word("replica"), (one) => process(one.replica)]] : []),
       [word("state"), (one) => make("span", {
         className: "mark", "data-up": one.state === "up", "data-half": one.state === "opening",
@@ -247,6 +253,7 @@ function dead(_, again) {
       [word("number"), (one) => mono(one.id), "whole"],
       [word("time"), (one) => moment(one.at), "whole"],
       [word("room"), (one) => roomLink(one.room_id)],
+      ...centres(letters),
       [word("why"), (one) => [one.why, one.fix].filter(Boolean).join(": ")],
       [word("act"), (one) => make("span", { className: "row" },
         button(word("retry"), () => done(one, "POST", `dead-letters/${one.id}/retry`, "retried"), { key: `r${one.id}`, className: "strong" }),
@@ -266,11 +273,11 @@ function health() {
       call("replicas").catch(() => ({})),
       call("dead-letters", { query: { limit: 200 } }).catch(() => ({})),
     ]);
-    const missing = Object.entries(state.missing);
+    const away = Object.entries(state.away);
     return [
       box(word("health"),
         make("p", {}, make("strong", { className: `mark ${state.ready ? "good" : "bad"}`, "data-up": state.ready, textContent: word(state.ready ? "ready" : "notReady") })),
-        missing.length ? facts(missing) : muted(word("allReached")),
+        away.length ? facts(away) : muted(word("allReached")),
         facts([[word("replica"), process(state.replica)], [word("version"), state.version],
           [word("dead"), letters && make("a", { href: "#/dead", textContent: `${letters.length}${next ? "+" : ""}` })]])),
       box(word("replicas"), replicas?.length ? table(word("replicas"), [
@@ -301,7 +308,7 @@ export function changesTable(changes, { rooms = true } = {}) {
     [word("time"), ([one]) => moment(one.at), "whole"],
     [word("who"), ([one]) => one.actor],
     [word("way"), ([one]) => word(WAYS[one.way] ?? one.way)],
-    ...(rooms ? [[word("room"), ([one]) => one.room_id && roomLink(one.room_id)]] : []),
+    ...(rooms ? [[word("room"), ([one]) => one.room_id && roomLink(one.room_id)], ...centres(lines, ([one]) => one)] : []),
     [word("setting"), (line) => make("ul", {}, line.map(({ key, before, after }) => make("li", {
       textContent: before || after ? `${key}: ${before || word("none")} → ${after || word("none")}` : key,
     })))],
@@ -353,11 +360,15 @@ function room(about, again) {
     const { settings } = state;
     if (!further) { rows.clear(); after = newest.next; }
     newest.deliveries.forEach((one) => rows.set(one.number, one));
-    const named = (queue) => nameOf({ enterprise: state.enterprise, queue });
+    const chosen = settings.enterprise ?? state.enterprise;
+    const later = chosen !== state.enterprise && (state.held || !["Idle", "Ended"].includes(state.phase));
+    const named = (queue) => nameOf({ enterprise: chosen, queue });
     replace(above, make("p", {}, make("strong", { textContent: state.displayname || state.customer || about })),
         facts([
           [word("room"), mono(state.matrix_id)],
           [word("customer"), state.customer],
+          ...(state.enterprise ? [[word("enterprise"), later
+            ? word("chosenLater", { now: state.enterprise, chosen }) : chosen]] : []),
           [word("state"), [word(state.phase), state.since && word("since", { time: moment(state.since) }),
             state.position && word("place", { place: state.position }), state.held && word("held", { count: state.held })].filter(Boolean).join(" · ")],
           [word("queue"), nameOf(state)],
@@ -369,7 +380,7 @@ function room(about, again) {
     replace(below,
       box(word("chats"), chats.length ? table(word("chats"), [
         [word("number"), (one) => String(one.number), "number"],
-        [word("queue"), (one) => named(one.queue)],
+        [word("queue"), nameOf],
         [word("asked"), (one) => moment(one.asked), "whole"],
         [word("started"), (one) => moment(one.started), "whole"],
         [word("endedAt"), (one) => moment(one.ended), "whole"],

@@ -42,9 +42,14 @@ SECRETS = ("t0ken", "c00kie", "mx-0123456789abcdef", "sealed", "letmein")
 class Health:
     def __init__(self) -> None:
         self.lacks: dict[str, str] = {}
+        self.gone: dict[str, str] = {}
+        """Parts that are unreachable, but not needed."""
 
     def missing(self) -> dict[str, str]:
         return {**self.lacks}
+
+    def away(self) -> dict[str, str]:
+        return self.lacks | self.gone
 
 
 class Office(NamedTuple):
@@ -87,9 +92,10 @@ async def office() -> AsyncIterator[Office]:
             {"": world.around},
             orders=engine,
             missing=health.missing,
+            away=health.away,
             links=lambda: [
                 LinkState(ROOM, "up", now),
-                LinkState(QUEUED, "waiting", now, "handshake: HTTP 502"),
+                LinkState(QUEUED, "waiting", now, "handshake: HTTP 502", "best"),
             ],
             busy=world.store.busy,
             recent=lambda: [("", chat(1)), ("", replace(chat(2), started=None))],

@@ -16,8 +16,8 @@ from bridge.admin.shapes import LetterAsked
 from bridge.admin.views import Caller
 from bridge.ids import RoomId
 from bridge.rooms.ports import LinkState
-from bridge.rooms.record import MatrixEvent, Raw, dump_input
-from bridge.rooms.store import Change, Commit, DeadLetter, NewInput
+from bridge.rooms.record import MatrixEvent, Raw, dump_chat, dump_input
+from bridge.rooms.store import Change, ChatRow, Commit, DeadLetter, NewInput, Token
 from bridge.rooms.surroundings import Surroundings
 from tests.fakes.flow import accept
 from tests.fakes.house import ROOM
@@ -142,8 +142,8 @@ async def test_details_of_a_room() -> None:
         assert room["own_account"] is True
         assert room["next_queue"] == there.world.rules.default_queue
         assert room["settings"] == {
-            "queue": None, "from": None, "language": None, "start": None, "paused": False,
-            "hours": None, "texts": {},
+            "enterprise": None, "queue": None, "from": None, "language": None, "start": None,
+            "paused": False, "hours": None, "texts": {},
         }  # fmt: skip
         assert (await there.get("/rooms/!queued%3Aexample.org"))["position"] is not None
         status, answer = await there.ask("GET", "/rooms/!nowhere:example.org")
@@ -355,6 +355,40 @@ async def test_changes_name_the_call_centre_as_rooms_do() -> None:
         several = there._replace(operations=Dispatcher(bridge))
         assert (await several.get(f"/rooms/{ROOM}"))["enterprise"] == "first"
         assert [one["enterprise"] for one in await changes(several)] == ["", "first"]
+
+
+@pytest.mark.asyncio
+async def test_lists_name_the_call_centre_of_each_entry() -> None:
+    """The chats and the account of a room that has moved are with the former one."""
+    async with office() as there:
+        store = there.world.writing
+        await store.save_token(Token(OTHER, "best\nmx-feedbeef", "t0ken", 1))
+        await store.save_token(Token(QUEUED, "best\nmx-0123456789abcdef", "t0ken", 1))
+        row = ChatRow(4, dump_chat(replace(chat(4), enterprise="best")))
+        await store.commit([Commit(ROOM, 1, chats=[row])])
+        bridge = replace(
+            there.bridge, named=lambda name: name or "acme", open_names=lambda name: name == "acme"
+        )
+        several = there._replace(operations=Dispatcher(bridge))
+
+        async def named(path: str, key: str) -> list[str]:
+            return [one["enterprise"] for one in (await several.get(path))[key]]
+
+        assert await named(f"/rooms/{ROOM}/chats", "chats") == ["best", "acme", "acme", "acme"]
+        assert await named("/accounts", "accounts") == ["best", "best", "acme"]
+        names = [one["login_name"] for one in (await several.get("/accounts"))["accounts"]]
+        assert names == [None, None, "ada"], "where the name alone lets in, it is not shown"
+        assert await named("/links", "links") == ["best", ""]
+        assert await named("/dead-letters", "dead_letters") == ["acme"] * 3
+
+
+@pytest.mark.asyncio
+async def test_health_names_a_call_centre_that_the_bridge_can_do_without() -> None:
+    async with office() as there:
+        there.health.gone["webchat best"] = "no answer in time"
+        health = await there.get("/health")
+        assert (health["ready"], health["missing"]) == (True, {})
+        assert health["away"] == {"webchat best": "no answer in time"}
 
 
 OTHER = RoomId("!other:example.org")

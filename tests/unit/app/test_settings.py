@@ -154,6 +154,14 @@ def test_call_centres_that_share_the_bot_can_be_chosen(tmp_path: Path) -> None:
     assert {one.bot for one in rules.values()} == {"@webchatbot:example.org"}
 
 
+def test_each_call_centre_knows_the_other_ones_prefixes(tmp_path: Path) -> None:
+    same = all_rules_of(load(tmp_path, TWO)).values()
+    assert [one.other_prefixes for one in same] == [(), ()]
+    text = TWO.replace("bot: {username: bestbot}", "command_prefix: '!b'")
+    differ = all_rules_of(load(tmp_path, text)).values()
+    assert [one.other_prefixes for one in differ] == [("!b",), ("!wc",)]
+
+
 def test_secrets_that_log_lines_must_not_show(tmp_path: Path) -> None:
     def secrets(url: str) -> set[str]:
         text = f'{SMALLEST}database: {{url: "{url}"}}\nappservice: {{as_token: as-token}}\n'

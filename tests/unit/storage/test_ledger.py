@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import ANY
+
 import pytest
 from msgspec.structs import replace
 
@@ -225,6 +227,10 @@ async def test_backlog_counts_open_rows(open_any: Opener) -> None:
             ("acme", "matrix"): Depth(1, 7),
             ("acme", Outcome.DEAD.value): Depth(2, 8),
         }
+        letters = await dead_letters(store)
+        assert sorted(one.enterprise for one in letters) == ["", "acme", "acme"]
+        for one in letters:
+            assert await store.letter(one.id) == replace(one, body=ANY)
 
 
 @pytest.mark.asyncio
