@@ -139,8 +139,14 @@ def list_dead_letters(config: Config) -> None:
     if not letters:
         click.echo("No dead letters.")
         return
-    lines = [(one.id, utc(one.at), one.room_id, _why(one), one.enterprise) for one in letters]
-    _print_of_several(config, ("id", "time (UTC)", "room", "why"), lines)
+    heads = ("id", "time (UTC)", "room", "why", *_of_several(config))
+    lines = ((one.id, utc(one.at), one.room_id, _why(one), one.enterprise) for one in letters)
+    print_table(heads, (line[: len(heads)] for line in lines))
+
+
+def _of_several(config: Config) -> tuple[str, ...]:
+    """Return the head of a list's last column; none if there is only one call centre."""
+    return ("call centre",) if config.enterprises else ()
 
 
 async def _named(config: Config, store: SqlStore, asked: Awaitable[Sequence[About]]) -> list[About]:
@@ -150,15 +156,6 @@ async def _named(config: Config, store: SqlStore, asked: Awaitable[Sequence[Abou
         replace(one, enterprise=named(config, first, one.enterprise) if one.room_id else "")
         for one in await asked
     ]
-
-
-def _print_of_several(
-    config: Config, heads: tuple[str, ...], lines: Sequence[tuple[str, ...]]
-) -> None:
-    """Print lines that end with their call centre, without it if there is only one."""
-    if config.enterprises:
-        heads += ("call centre",)
-    print_table(heads, (line[: len(heads)] for line in lines))
 
 
 @dead_letters.command("show")
@@ -288,10 +285,9 @@ def changes(config: Config, room_id: str | None, limit: int, *, as_json: bool) -
     if not found:
         click.echo("No changes.")
         return
-    heads = ("time (UTC)", "who", "way", "what", "before", "after", "room")
+    heads = ("time (UTC)", "who", "way", "what", "before", "after", "room", *_of_several(config))
     rest = attrgetter("actor", "way", "key", "before", "after", "room_id", "enterprise")
-    lines = [(utc(one.at), *rest(one)) for one in found]
-    _print_of_several(config, heads, lines)
+    print_table(heads, ((utc(one.at), *rest(one))[: len(heads)] for one in found))
 
 
 @click.command()

@@ -547,21 +547,15 @@ def ledger_row(row: Sequence[Any]) -> tuple[RoomId, LedgerRow]:
     return room_id, LedgerRow(*came, attempted, attempts, bool(repeat), *rest)
 
 
-class _Owned(msgspec.Struct):
-    """The part of a room's record that names its call centre."""
-
-    enterprise: str = ""
-
-
 def dead_letter(row: Sequence[Any], cover: Cover) -> DeadLetter:
     """Decode a row of LETTERS or LETTER."""
     seq, room_id, at, why, handled, record, *contents = row
     box, content = ("i", contents[:1]) if handled is None else ("o", contents[1:])
     shown = cover.open(room_id, (content[0] or b"") if content else b"")  # empty once erased
-    body, owner = bytes(shown).decode("utf-8", "replace"), _Owned()
+    body, about = bytes(shown).decode("utf-8", "replace"), dict[str, object]()
     with suppress(ValueError):  # of a damaged record
-        owner = msgspec.json.decode(record or b"{}", type=_Owned)
-    return DeadLetter(f"{box}{seq}", room_id, at, why, body, owner.enterprise)
+        about = msgspec.json.decode(record or b"{}", type=dict[str, object])
+    return DeadLetter(f"{box}{seq}", room_id, at, why, body, str(about.get("enterprise", "")))
 
 
 # --- the ledger -----------------------------------------------------------------------------------
