@@ -27,7 +27,7 @@ from bridge.link.login import room_key
 from bridge.link.settings import Feature, Learnt, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
 from bridge.matrix.users import OurUsers, Registration, make_registration
-from bridge.rooms.rules import Rules
+from bridge.rooms.rules import Rules, folded
 from bridge.texts import Texts
 
 FIRST = "enterprise.first"
@@ -85,7 +85,7 @@ def all_rules_of(
     made: dict[str, Rules] = {}
     users, learnt = users or all_users_of(config), learnt or {}
     bots = Counter(one.bot for one in users.values())
-    prefixes = {part.bridge.command_prefix for part in config.parts().values()}
+    prefixes = {folded(part.bridge.command_prefix) for part in config.parts().values()}
     for name, part in config.parts().items():
         ours = users[name]
         choices = [one for one in users if users[one].bot == ours.bot]
@@ -93,7 +93,7 @@ def all_rules_of(
             rules_of(part, ours, learnt.get(name), "" if name == first else name),
             enterprise=name,
             choices=tuple(choices) if bots[ours.bot] > 1 else (),
-            other_prefixes=tuple(prefixes - {part.bridge.command_prefix}),
+            other_prefixes=tuple(prefixes - {folded(part.bridge.command_prefix)}),
             enterprises_of=ours.enterprises_of,
             rules_of=lambda one: made.get(named(config, first, one)),
         )

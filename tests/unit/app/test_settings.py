@@ -155,11 +155,10 @@ def test_call_centres_that_share_the_bot_can_be_chosen(tmp_path: Path) -> None:
 
 
 def test_each_call_centre_knows_the_other_ones_prefixes(tmp_path: Path) -> None:
-    same = all_rules_of(load(tmp_path, TWO)).values()
-    assert [one.other_prefixes for one in same] == [(), ()]
-    text = TWO.replace("bot: {username: bestbot}", "command_prefix: '!b'")
-    differ = all_rules_of(load(tmp_path, text)).values()
-    assert [one.other_prefixes for one in differ] == [("!b",), ("!wc",)]
+    for prefix, known in (("!wc", [(), ()]), ("!WC", [(), ()]), ("!B", [("!b",), ("!wc",)])):
+        text = TWO.replace("bot: {username: bestbot}", f"command_prefix: '{prefix}'")
+        every = all_rules_of(load(tmp_path, text)).values()
+        assert [one.other_prefixes for one in every] == known
 
 
 def test_secrets_that_log_lines_must_not_show(tmp_path: Path) -> None:
