@@ -351,7 +351,8 @@ async def room_of(bridge: Bridge, room_id: str) -> tuple[StoredRoom, RoomRecord]
 def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
     """Return the rules of the room's call centre, even if that left the configuration."""
     found = bridge.enterprises.get(bridge.named(record.enterprise))
-    return unconfigured_rules(bridge.around.rules) if found is None else found.rules
+    every = (one.rules for one in bridge.enterprises.values())
+    return unconfigured_rules(every) if found is None else found.rules
 
 
 def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.RoomState:

@@ -148,7 +148,7 @@ class Serving:
         every = self._rules(config)
         for name, rules in every.items():
             self._around[name].rules = rules
-        self._gone.rules = unconfigured_rules(next(iter(every.values())))
+        self._gone.rules = unconfigured_rules(every.values())
         self._contact.apply_config(config)
 
     def _rules(self, config: Config) -> dict[str, Rules]:
@@ -325,7 +325,8 @@ class Serving:
         name, part = next(iter(self._config.parts().items()))
         links = self._make_links(store, settings.link_settings_of(part, name, GONE))
         await links.aclose()
-        return replace(main, link=links, rules=unconfigured_rules(main.rules), waits=Waits(GONE))
+        rules = unconfigured_rules(one.rules for one in self._around.values())
+        return replace(main, link=links, rules=rules, waits=Waits(GONE))
 
     def _endpoint(
         self, engine: Engine, matrix: MatrixAdapter, health: Health, folders: Mapping[str, Page]

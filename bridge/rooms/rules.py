@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import tzinfo
 from functools import lru_cache
 from itertools import dropwhile
@@ -325,11 +325,13 @@ def hides(rules: Rules, record: RoomRecord) -> bool:
 # --- settings of a room ---------------------------------------------------------------------------
 
 
-def unconfigured_rules(rules: Rules) -> Rules:
+def unconfigured_rules(every: Iterable[Rules]) -> Rules:
     """Return rules for an enterprise that is no longer configured: nobody has permission.
 
-    Its queues have no names, as those of another one would mislead.
+    Its queues have no names, as those of another one would mislead. Its rooms can choose among
+    those that share the bot, if any do.
     """
+    rules = max(every, key=lambda one: bool(one.choices))
     nobody, policy = lambda _: Permission.NONE, replace(rules.policy, hours={})
     return replace(rules, enterprise=GONE, permission=nobody, queues=(), policy=policy)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.app.settings import (
     Passwords,
@@ -15,10 +16,12 @@ from bridge.app.settings import (
     users_of,
 )
 from bridge.config.hours import parse_hours
-from bridge.ids import QueueId, RoomId
+from bridge.config.model import Permission
+from bridge.ids import QueueId, RoomId, UserId
 from bridge.link.login import room_key
 from bridge.link.settings import Learnt
 from bridge.rooms.record import RoomSettings
+from bridge.rooms.rules import GONE, unconfigured_rules
 from bridge.rooms.store import StoreError
 from tests.unit.config.configs import SMALLEST, load
 from tests.unit.config.test_enterprises import TWO
@@ -152,6 +155,17 @@ def test_call_centres_that_share_the_bot_can_be_chosen(tmp_path: Path) -> None:
     rules = all_rules_of(config, first="acme")
     assert {one.choices for one in rules.values()} == {("acme", "best")}
     assert {one.bot for one in rules.values()} == {"@webchatbot:example.org"}
+
+
+def test_rooms_of_a_removed_call_centre_can_choose_whatever_bot_the_first_one_has(
+    tmp_path: Path,
+) -> None:
+    rules = all_rules_of(load(tmp_path, TWO.replace("bot: {username: bestbot}", "")))
+    alone = replace(rules["acme"], bot=UserId("@acmebot:example.org"), choices=())
+    gone = unconfigured_rules([alone, rules["best"]])
+    assert (gone.enterprise, gone.bot) == (GONE, "@webchatbot:example.org")
+    assert gone.of_room(RoomSettings(enterprise="best")) is rules["best"]
+    assert (gone.queues, gone.permission("@ada:example.org")) == ((), Permission.NONE)
 
 
 def test_each_call_centre_knows_the_other_ones_prefixes(tmp_path: Path) -> None:
