@@ -368,9 +368,7 @@ class Learnt:
                 self.has_not(Feature.HEARTBEAT)
 
     def too_long(self, size: int) -> None:
-        """Lower the frame limit: the server has closed a link over a frame of `size` bytes, more
-        than `LEAST_FRAME`.
-        """
+        """Lower the frame limit: the server closed a link over a frame of `size` bytes."""
         longest = TOMCAT_LIMIT if size > TOMCAT_LIMIT else max(LEAST_FRAME, size // 2)
         if longest >= self.longest_frame:
             return

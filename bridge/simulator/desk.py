@@ -355,9 +355,7 @@ def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
 
 
 def worded(centre: CallCentre, send: Send) -> Send:
-    """Return the frame as written: with the keys that `zeros` adds, without those of a reply that
-    `omit_types` and `omit_call_ids` say.
-    """
+    """Return the frame as `zeros`, `omit_types` and `omit_call_ids` have it written."""
     options, frame = centre.options, send.frame
     if options.zeros and (not send.is_push or frame.get("type") == FrameType.REQUEST_STATUS):
         frame = {"requestId": 0, "sessionId": 0, "queueLength": 0, **frame}

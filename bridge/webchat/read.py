@@ -565,9 +565,7 @@ _MOST_VALUES = 250_000
 
 
 def decoded(data: bytes | bytearray | memoryview) -> str:
-    """Return text in UTF-8, or in the encoding of Chinese systems if most of it is not UTF-8; what
-    cannot be read becomes U+FFFD.
-    """
+    """Return text in UTF-8, or GB18030 if most of it is not UTF-8; unreadable bytes are U+FFFD."""
     try:
         return str(data, "utf-8")
     except UnicodeDecodeError:
@@ -639,9 +637,7 @@ def integer(value: object) -> int | None:
 
 
 def _id(kind: Callable[[int], _Id], value: object, least: int = 1) -> _Id | None:
-    """Return an id; None for 0 or -1, a Java server's missing number, which the vendor's phone
-    clients do not take for an id either.
-    """
+    """Return an id; None also for 0 or -1, as Java servers write a missing number."""
     number = integer(value)
     return None if number is None or number < least else kind(number)
 
