@@ -558,14 +558,16 @@ class Door:
     def foreign(
         self, answer: Answer, what: str, person: str, innocent: Collection[int] = STARTING
     ) -> OpenFailure:
-        pause = 0.0
+        pause, why = 0.0, answer.foreign(what)
+        if answer.status in innocent and answer.status not in STARTING:
+            return OpenFailure(FailureReason.UNREACHABLE, why)  # the server is there
         if not answer.location and answer.status not in innocent:
             self._foreign_answers[person] += 1
             if len(self._foreign_answers) >= SUSPICIONS:
                 pause = self._close(answer.status)
             elif self._foreign_answers[person] >= SUSPICIONS:
                 pause = self._close(answer.status, person)
-        return self.unreachable(answer.foreign(what), pause=pause)
+        return self.unreachable(why, pause=pause)
 
     def suspect(self, room_id: RoomId, status: int) -> None:
         """Note that a room's socket was refused with a fresh token. The door closes after

@@ -118,6 +118,7 @@ async def test_unreadable_history_does_not_stop_logins(status: int, body: bytes)
             with pytest.raises(CallFailure, match="history: HTTP"):
                 await rigged.links.history(account(name), 10)
         assert rigged.links.door.closed_for() == 0
+        assert rigged.links.door.trouble == "", "nor does the operator hear that it is away"
 
 
 @pytest.mark.asyncio
