@@ -278,17 +278,17 @@ def _signed(visit: Visit, who: UserId, content: model.CustomerContent) -> model.
     match content:
         case model.CustomerText():
             return model.CustomerText(_named(visit, who, content.text))
-        case model.CustomerMedia(caption=""):
-            sender = visit.for_agent("agent.sender", {"name": visit.name_of(who)})
-            return replace(content, caption=sender)
         case model.CustomerMedia():
             return replace(content, caption=_named(visit, who, content.caption))
-        case model.CustomerLocation():
-            return replace(content, poi=_named(visit, who, content.poi).strip())
+        case model.CustomerLocation(poi=poi):
+            named = _named(visit, who, poi) if poi else visit.name_of(who)
+            return replace(content, poi=named)
 
 
 def _named(visit: Visit, who: UserId, text: str) -> str:
-    return visit.for_agent("agent.speaker", {"name": visit.name_of(who), "text": text})
+    """Return a text with its speaker's name; if it is empty, a sentence that tells the sender."""
+    key = "agent.speaker" if text else "agent.sender"
+    return visit.for_agent(key, {"name": visit.name_of(who), "text": text})
 
 
 KEPT_UNDELIVERED = 200

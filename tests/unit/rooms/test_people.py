@@ -103,7 +103,7 @@ def test_members_of_a_room_that_is_not_served_are_not_kept() -> None:
         (CustomerMedia("image", "a.png", "mxc://h/a"), "（以上由 Ada 发送）"),
         (CustomerMedia("image", "a.png", "mxc://h/a", caption="look"), "Ada：look"),
         (CustomerLocation(1.0, 2.0, "Bund"), "Ada：Bund"),
-        (CustomerLocation(1.0, 2.0), "Ada："),
+        (CustomerLocation(1.0, 2.0), "Ada"),
     ],
 )
 def test_files_and_places_name_their_sender(content: CustomerContent, named: str) -> None:
