@@ -176,11 +176,15 @@ def spoken_for(name: str, content: Content) -> Content:
 
 
 def poll_content(poll: Poll) -> Content:
-    """Render a `POLL_START` event; clients without polls show its text or body."""
+    """Render a `POLL_START` event; clients without polls show its text or body.
+
+    By its `msgtype` it is a notice for push rules: those for polls (MSC3930) would ring for it.
+    """
     question: Content = {_PLAIN_TEXT: poll.question, "body": poll.question, "msgtype": "m.text"}
     return {
         _PLAIN_TEXT: poll.text,
         "body": poll.text,
+        "msgtype": "m.notice",
         POLL_START: {
             "kind": "org.matrix.msc3381.poll.disclosed",
             "max_selections": 1,

@@ -11,6 +11,7 @@ def test_a_poll_is_readable_with_and_without_polls() -> None:
     words = "How was it?\n5 — Good\n1 — Bad\nReact with a number."
     content = poll_content(Poll("How was it?", (("5", "Good"), ("1", "Bad")), words))
     assert content["org.matrix.msc1767.text"] == content["body"] == words
+    assert content["msgtype"] == "m.notice", "so that no push rule rings for it"
     start = content[POLL_START]
     assert isinstance(start, dict)
     assert start["max_selections"] == 1
