@@ -767,6 +767,8 @@ class Reported(Wish, frozen=True):
     event_id: EventId
     key: str
     args: Args = {}
+    ping: bool = False
+    """True to notify the phone, as `Say.ping`: the message was sent a while ago."""
 
 
 class Answered(Wish, frozen=True):

@@ -37,7 +37,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.turn import Policy, Turn, inviting, unique_events, without
+from bridge.conversation.turn import (
+    UNWATCHED,
+    Policy,
+    Turn,
+    inviting,
+    unique_events,
+    without,
+)
 from bridge.ids import EventId, QueueId
 from bridge.webchat.codes import RESULTS, Progress, RequestStatus, RobotUse, progress
 from bridge.webchat.frames import QueueStatus, RequestChat, SendPreMessage
@@ -57,8 +64,6 @@ _HOPELESS = frozenset(
 """Keys of permanent failures: a retry is useless until an operator acts."""
 NEAR_FOR, NEAR_MESSAGES = 60 * 60_000, 5
 """Age in ms, and messages since, at which a card has scrolled out of the customer's view."""
-UNWATCHED = 60_000
-"""ms of waiting after which the customer has put the phone away: the end of the request rings."""
 MOST_ASKED = 5
 """Maximum number of messages, the newest, put to the knowledge base if no agent is available."""
 

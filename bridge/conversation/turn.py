@@ -17,6 +17,8 @@ from bridge.webchat.frames import Reply
 
 LONGEST_NOTICE = 10_000
 """Maximum characters read of a server's text that becomes one notice; frames have up to 16 MiB."""
+UNWATCHED = 60_000
+"""ms after which the customer has put the phone away: bad news of a request or a message rings."""
 LONGEST_QUOTE = 300
 """Maximum number of characters shown of the server's own words."""
 _OTHERWISE: Mapping[str, tuple[str, str]] = {
@@ -223,10 +225,11 @@ class Turn(msgspec.Struct):
         self, pieces: tuple[model.Held, ...], key: str, args: model.Args | None = None
     ) -> None:
         """Tell the customer, once per event, that it was not delivered, and drop its rest."""
-        events = unique_events(pieces)
+        events, chatting = unique_events(pieces), isinstance(self.state.phase, model.Chatting)
         told = unique_events(one for one in pieces if not one.is_note)
+        late = {one.event_id for one in pieces if chatting and self.now - one.at >= UNWATCHED}
         for event_id in told:
-            self.ask(model.Reported(event_id, key, args or {}))
+            self.ask(model.Reported(event_id, key, args or {}, ping=event_id in late))
         if key == model.COUNTED:
             known = {*told, *self.state.dropped}
             amending = {one.event_id for one in pieces if one.amends in known}  # no message more

@@ -294,7 +294,7 @@ class Delivery:
         also = "again.hint" if again else ""
         # Element hides call events, and replies to them.
         about = None if told.key == "unreadable.call" else told.event_id
-        done = await self._say(model.Say(told.key, told.args, about, also=also))
+        done = await self._say(model.Say(told.key, told.args, about, told.ping, also=also))
         if told.key == "unreadable.verification":
             asked = UserId(str(told.args.get("user", self.record.host)))
             cancel = self._matrix.cancel_verification

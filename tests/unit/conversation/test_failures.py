@@ -74,6 +74,7 @@ def test_an_upload_that_fails_on_the_server_is_tried_a_few_times(
     assert scene.reported == {file: key}
     (told,) = (one for one in scene.effects if isinstance(one, Reported))
     assert told.args == ({"status": code} if key.endswith("upload_status") else {})
+    assert told.ping, "after a minute and a half nobody looks at the chat any more"
     assert scene.notices == [], "the call centre is there: no word of an outage"
     assert scene.texts == ["and then?"]
     scene.reply()
@@ -88,6 +89,7 @@ def test_a_permanently_refused_upload_is_reported_at_once(code: int) -> None:
     file = scene.image()
     assert upload_fails(scene, FAILED, code) == [0]
     assert scene.reported == {file: "undelivered.upload_status"}
+    assert not any(one.ping for one in scene.effects if isinstance(one, Reported))
 
 
 def test_an_upload_that_succeeds_in_the_end_is_delivered() -> None:

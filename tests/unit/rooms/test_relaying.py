@@ -7,9 +7,11 @@ import base64
 import msgspec
 import pytest
 
-from bridge.ids import AgentId
+from bridge.conversation.model import Reported
+from bridge.ids import AgentId, EventId
 from bridge.rooms.ports import BrokenOff, NoticeText, Refused, TooBig, Unavailable
 from bridge.rooms.to_matrix import FETCH_TRIES
+from bridge.rooms.visit import new_effect
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import (
     Agent,
@@ -23,6 +25,7 @@ from bridge.webchat.frames import (
     Received,
     UnknownContent,
 )
+from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.memory import dead_letters
@@ -313,3 +316,19 @@ async def test_a_message_recalled_while_it_is_posted_is_redacted_with_every_part
         await quiet()
     sent = [one.event_id for one in world.matrix.posted]
     assert (len(sent), sorted(world.matrix.redacted)) == (3, sorted(sent))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("late", [True, False])
+async def test_a_message_reported_late_as_undelivered_mentions_its_sender(late: bool) -> None:
+    world = World()
+    await world.chatting()
+    row = new_effect(Reported(EventId("$e"), "undelivered.upload_unclear", ping=late))
+    stored = (await world.store.load(ROOM)).room
+    assert row is not None
+    assert stored is not None
+    await flow.step(world.store, stored, effects=[row])
+    async with world.running():
+        await quiet()
+    told = world.matrix.posted[0]
+    assert (told.reply_to, told.ping, told.mentions) == ("$e", late, (ADA,) if late else ())
