@@ -442,6 +442,8 @@ _NUMBER = re.compile(
 )
 _SIGN = re.compile("(?:[⭐★🌟]+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*")
 _THUMBS = frozenset("👍👎")
+_SCALES = frozenset({"5", "10", "100"})
+"""Usual ends of a scale: a date such as "12/12" is for an agent."""
 _FIGURES = re.compile("[0-9]{1,2}")
 """A number taken for a rating even if not offered; a longer one may be an order number."""
 _PAUSES = "\r\n\t,.;:!~、。·-–—"
@@ -552,10 +554,14 @@ def _unclear_rating(card: OurCard, words: str) -> str:
 
 
 def _rating_in(found: re.Match[str], card: OurCard) -> int | None:
-    """Return the card's rating for a match; None if none, or for "3/10" if 10 is not the best."""
+    """Return the card's rating for a match; None if none, or for "3/10" if 10 is not the best.
+
+    Full marks ("10/10") are the best rating on any scale.
+    """
     named = found.groupdict()
     if named.get("of") is not None and int(named["of"]) != max(card.choices, default=0):
-        return None
+        full = named["of"] in _SCALES and named["number"] == named["of"]
+        return next(iter(card.choices), None) if full else None
     return rating_of_sign(named.get("number") or found[0], card.choices)
 
 

@@ -99,6 +99,8 @@ def test_in_a_paused_room_a_rating_is_taken_and_nothing_else() -> None:
         ("满意，但是太慢了", None),
         ("471123", None),
         ("5/10", None),
+        ("10/10", 5),
+        ("12/12", None),
         ("4.5", None),
         ("-1", None),
         ("满意度怎么查", None),
