@@ -37,14 +37,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.turn import (
-    UNWATCHED,
-    Policy,
-    Turn,
-    inviting,
-    unique_events,
-    without,
-)
+from bridge.conversation.turn import UNWATCHED, Policy, Turn, inviting, unique_events, without
 from bridge.ids import EventId, QueueId
 from bridge.webchat.codes import RESULTS, Progress, RequestStatus, RobotUse, progress
 from bridge.webchat.frames import QueueStatus, RequestChat, SendPreMessage
