@@ -533,13 +533,17 @@ class Readers(msgspec.Struct, frozen=True):
 
 
 class _Outbound(msgspec.Struct, eq=False):
-    """Outbound megolm session; `readers` have its key, `given` have or may have it."""
+    """Outbound megolm session; `readers` have its key, `given` have or may have it.
+
+    `given` maps a device to the key as it got it first. That is sent again if need be: a later one
+    opens fewer messages, and some clients would put it in the first one's place.
+    """
 
     session: vodozemac.GroupSession
     session_id: str
     created: int
     readers: frozenset[Device] = frozenset()
-    given: frozenset[Device] = frozenset()
+    given: dict[Device, str] = {}
     complete: Readers | None = None
     """The `Readers` for whom every device had the key; None if some device lacks it."""
 
@@ -555,7 +559,9 @@ class _Outbound(msgspec.Struct, eq=False):
         A member whose homeserver does not answer has no entry in `devices`, and may still read.
         """
         present = {device for known in devices.values() for device in known}
-        return any(one.user in devices or one.user not in audience for one in self.given - present)
+        return any(
+            one.user in devices or one.user not in audience for one in self.given.keys() - present
+        )
 
 
 class Sharing:
@@ -664,16 +670,18 @@ class Sharing:
             "algorithm": wire.MEGOLM,
             "room_id": readers.room_id,
             "session_id": found.session_id,
-            "session_key": found.session.session_key.to_base64(),
         }
+        key = found.session.session_key.to_base64()
         able = [
             (device, channel)
             for device, channel in await self._channels(own, devices)
             if channel.open or channel.begin(device, readers.claimed.get(device, ""))
         ]
         told = frozenset(device for device, _ in able)
-        found.given |= told  # set first: the request may arrive although its answer is lost
-        await self._tell(own, able, ("m.room_key", content), readers.now)
+        # Set first: the request may arrive although its answer is lost.
+        found.given = dict.fromkeys(told, key) | found.given
+        each = {one: content | {"session_key": found.given[one]} for one in told}
+        await self._tell(own, able, "m.room_key", each, readers.now)
         LOG.debug("room key shared", room=readers.room_id, devices=len(able))
         found.readers |= told
 
@@ -688,13 +696,16 @@ class Sharing:
         self,
         own: OwnDevice,
         able: Sequence[tuple[Device, Channel]],
-        event: tuple[str, Json],
+        kind: str,
+        contents: Mapping[Device, Json],
         now: int,
     ) -> None:
-        """Send an event to devices over olm."""
+        """Send an event to devices over olm, with a content for each."""
         messages: dict[str, dict[str, Json]] = defaultdict(dict)
         for device, channel in able:
-            messages[device.user][device.device_id] = channel.encrypt(device, *event)
+            messages[device.user][device.device_id] = channel.encrypt(
+                device, kind, contents[device]
+            )
         if able:
             await self._vault.save([channel.row(self._vault, now) for _, channel in able])
             await self._server.send_to_devices(own.user, "m.room.encrypted", {**messages})
@@ -704,7 +715,7 @@ class Sharing:
         channels = await self._channels(own, [device])
         if not channels[0][1].begin(device, one_time):
             return False
-        await self._tell(own, channels, ("m.dummy", {}), now)
+        await self._tell(own, channels, "m.dummy", {device: {}}, now)
         return True
 
     def share_again(self, own: OwnDevice, renewed: Collection[tuple[str, str]]) -> None:

@@ -338,6 +338,18 @@ async def test_a_broken_channel_is_renewed(desk: Desk) -> None:
     assert desk.phone.fetch() == []
 
 
+async def test_a_key_that_is_shared_again_opens_the_first_messages_too(desk: Desk) -> None:
+    """It may never have arrived; or it takes the place of the first one, as in matrix-nio."""
+    first = await desk.say("one")
+    desk.phone.fetch()
+    desk.phone.room_keys.clear()
+    (device,) = (await desk.peers.devices(BOT, [ALICE]))[ALICE]
+    desk.sharing.share_again(desk.own, {(device.user, device.curve25519)})
+    second = await desk.say("two")
+    assert first["session_id"] == second["session_id"]
+    assert [desk.text(desk.phone, one) for one in (first, second)] == ["one", "two"]
+
+
 async def test_an_empty_room_is_written_to_as_well(desk: Desk) -> None:
     desk.member(ALICE, "leave")
     assert (await desk.say("x"))["ciphertext"]
