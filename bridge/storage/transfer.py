@@ -476,6 +476,16 @@ class DiffersError(StoreError):
         )
 
 
+class ChangedError(StoreError):
+    """A command such as `order` has written to the source of a move; its rows were not copied."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} was changed during the move, by a command such as `order` or `erase`: run no "
+            "others meanwhile, and start over with --replace"
+        )
+
+
 # --- move, backup, restore -----------------------------------------------------------------------
 
 
@@ -503,6 +513,11 @@ async def move(
             if moved is None:
                 fact = msgspec.json.encode(Moved(mark.id, to, clock.now())).decode()
                 await source.commit([Query(_WRITE_FACT, (MOVED, fact))])
+                async with snapshot(source) as now:  # commands do not open it any more
+                    changed = now.contents != still.contents
+                if changed:
+                    await source.commit([Query(_DROP_FACT, (MOVED,))])
+                    raise ChangedError(name)
             await target.commit([Query(_DROP_FACT, (UNFINISHED,))])
     return compared
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, closing
 
 import pytest
@@ -15,7 +16,7 @@ from bridge.rooms.store import NewInput, StoreError
 from bridge.storage.migrate import SCHEMA_VERSION, MovedError, NewerSchemaError, UnfinishedError
 from bridge.storage.query import AlreadyInUse, CorruptDatabaseError
 from bridge.storage.sqlstore import SqlStore, described, open_store
-from bridge.storage.transfer import DiffersError, NotEmptyError, move, take_back
+from bridge.storage.transfer import ChangedError, DiffersError, NotEmptyError, move, take_back
 from tests.fakes.flow import accept
 from tests.unit.storage.conftest import FixedClock, NewUrl
 from tests.unit.storage.contents import (
@@ -344,6 +345,30 @@ async def test_row_that_differs_is_found(new_url: NewUrl, statement: str, named:
         await move(first, second, CLOCK, Silent())
     await move(first, second, CLOCK, Silent(), replace=True)
     assert await contents(second) == await contents(first)
+
+
+@pytest.mark.asyncio
+@both_ways
+async def test_what_a_command_stores_during_a_move_is_not_left_behind(
+    new_url: NewUrl, before: str, after: str
+) -> None:
+    first, second = new_url(before), new_url(after)
+    await fill(first, rooms=2, each=5)
+
+    async def order() -> None:
+        async with open_store(first, CLOCK) as store:
+            await accept(store, [NewInput(A, b"{}", "order:1")], 5)
+
+    def meddle() -> None:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, order()).result()
+
+    with pytest.raises(ChangedError, match="start over with --replace"):
+        await move(first, second, CLOCK, Meddles(meddle))
+    await move(first, second, CLOCK, Silent(), replace=True)
+    async with opened(second) as store:
+        (row,) = (await store.load(A)).inputs
+        assert row.key == "order:1"
 
 
 # --- refused -------------------------------------------------------------------------------------
