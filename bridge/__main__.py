@@ -11,8 +11,8 @@ from pathlib import Path
 
 def main() -> None:
     """Run the command line and exit with a code of `cli.console`."""
-    if os.getpid() == 1:  # in a container, where Linux drops signals that have no handler
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # So that temporary files are deleted; and Linux drops a signal without handler for process 1.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by the caller; else a socket would take its place
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for the whole run

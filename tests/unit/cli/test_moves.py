@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -167,6 +170,22 @@ def test_backup_to_a_full_disk(
     assert len(result.stderr.splitlines()) == 1
     assert [path.name for path in folder.path.iterdir() if "backup" in path.name] == []
     assert folder.run_here("backup", str(file)).exit_code == 0
+
+
+def test_a_backup_ended_by_sigterm_leaves_no_copy_of_the_database(folder: Folder) -> None:
+    asyncio.run(fill(url(folder, "large.db"), rooms=20, each=500))
+    file, config = folder.path / "x.backup", folder.path / "config.yaml"
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "bridge", "backup", file, "-c", config],
+        env=os.environ | {"MATRIX_WEBCHAT_DATABASE__URL": url(folder, "large.db")},
+    )
+    with process:
+        part = folder.path / "x.backup.part"
+        while not part.exists():
+            assert process.poll() is None
+        process.terminate()
+        assert process.wait(timeout=20) == 143
+    assert [*folder.path.glob("x.backup*")] == []
 
 
 def test_files_that_are_no_backup(folder: Folder) -> None:

@@ -147,10 +147,8 @@ def test_first_process_of_a_container_can_be_stopped_before_it_serves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The kernel drops a signal for process 1 that it does not handle."""
-    mine = os.getpid()
-    monkeypatch.setattr(os, "getpid", lambda: 1)
     monkeypatch.setattr(
-        "bridge.cli.program.program", lambda prog_name: os.kill(mine, signal.SIGTERM)
+        "bridge.cli.program.program", lambda prog_name: os.kill(os.getpid(), signal.SIGTERM)
     )
     usual = signal.getsignal(signal.SIGTERM)
     try:
