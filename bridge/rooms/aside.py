@@ -110,8 +110,8 @@ class AsideLane:
                 return await self._patiently(room, own_account.conceal, effect, AT_LENGTH, failed)
             case Decline(inviter=by, why=why):
                 _log.info("invitation refused", room=room.room_id, inviter=by, why=why)
-                await room.until_stored(by, effect.user)
-                return await self._patiently(room, decline, effect, AT_LENGTH)
+                async with room.answering(by, effect.user):
+                    return await self._patiently(room, decline, effect, AT_LENGTH)
 
     async def _fetch_history(self, room: Room, ask: FetchHistory) -> Done:
         """Fetch the call centre's history; empty if the server keeps none."""

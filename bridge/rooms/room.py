@@ -28,8 +28,8 @@ becomes a dead letter.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -97,6 +97,8 @@ fails if that server has not stored the invitation yet; a joined host would miss
 MOST_UNSENT, LEAST = 1_000_000, 5_000
 """Usual maximum bytes of effects that wait for the homeserver in a room, each counted as `LEAST`
 more: these are in memory."""
+ANSWERED_AT_ONCE = 20
+"""Maximum invitations of another homeserver that are being answered at a time."""
 EFFECT_TRIES = 5
 """Number of failures of the bridge's own code that make an effect a dead letter."""
 
@@ -292,14 +294,22 @@ class Room:
     async def pause(self, seconds: float) -> None:
         await self._loops.pause(seconds)
 
-    async def until_stored(self, inviter: UserId, invited: UserId) -> None:
-        """Wait until the inviter's homeserver has stored its invitation (`FEDERATED`)."""
-        if server_of(inviter) != server_of(invited):
-            await self.pause(FEDERATED)
+    @asynccontextmanager
+    async def answering(self, inviter: UserId, invited: UserId) -> AsyncIterator[None]:
+        """Context in which an invitation is answered: once the inviter's homeserver has stored it
+        (`FEDERATED`), and few at a time of each other homeserver, which may be slow on purpose.
+        """
+        server = server_of(inviter)
+        if server == server_of(invited):
+            yield
+            return
+        await self.pause(FEDERATED)
+        async with self.around.answering.setdefault(server, asyncio.Semaphore(ANSWERED_AT_ONCE)):
+            yield
 
     @property
     def backlog(self) -> float:
-        """Size of all that waits for the homeserver, in parts of `MOST_UNSENT`."""
+        """Effects that wait for the homeserver, in parts of `MOST_UNSENT`."""
         waiting = self._rows[Lane.MATRIX]
         return sum(len(row.effect) + LEAST for row in waiting.values()) / MOST_UNSENT
 

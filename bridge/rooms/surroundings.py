@@ -529,6 +529,10 @@ class Surroundings(msgspec.Struct):
     """Room replacements; shared by all enterprises."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Inviters' locks; shared by all enterprises."""
+    answering: WeakValueDictionary[str, asyncio.Semaphore] = msgspec.field(
+        default_factory=WeakValueDictionary
+    )
+    """Places for answers to invitations, by the inviter's homeserver (`Room.answering`)."""
 
     async def show_bridge(self, record: RoomRecord) -> None:
         """Write the room's `m.bridge` state if it has changed and the host may write it."""

@@ -466,8 +466,8 @@ class Delivery:
 
     async def _enter(self, effect: EnterRoom) -> Done:
         where, host = effect.into or self.record.matrix_id, effect.host
-        await self._room.until_stored(effect.inviter, host)
-        entry = await self._matrix.enter(where, host, effect.inviter, encrypt=effect.encrypt)
+        async with self._room.answering(effect.inviter, host):
+            entry = await self._matrix.enter(where, host, effect.inviter, encrypt=effect.encrypt)
         earlier = [
             Came(MatrixEvent(raw), event_id)
             for raw in entry.earlier
@@ -485,23 +485,25 @@ class Delivery:
             ghosts = map(self._matrix.ghost_of, map(frames.Agent, order.agents))
             order = LeaveRoom(tuple(ghosts))
         log = _log.bind(room=self._room.room_id)
-        if order.why:
-            log.info("invitation refused", inviter=order.inviter, why=order.why)
-            await self._room.until_stored(order.inviter, order.users[0])
-        users, where = order.users, order.former or self.record.matrix_id
-        if order.former is not None:
-            chats = self.record.chats
-            agents = (frames.Agent(agent.id) for chat in chats for agent in chat.agents)
-            users += tuple(map(self._matrix.ghost_of, agents))
-        entering = (one for one in self._behind() if isinstance(one, EnterRoom))
-        invited = {one.host for one in entering if (one.into or self.record.matrix_id) == where}
-        for user in users:
-            if user in invited:
-                continue
-            try:
-                await self._matrix.leave(where, user, order.reason)
-            except ports.Refused as error:
-                log.debug("leave refused", why=error.code)
+        async with AsyncExitStack() as answer:
+            if order.why:
+                log.info("invitation refused", inviter=order.inviter, why=order.why)
+                turn = self._room.answering(order.inviter, order.users[0])
+                await answer.enter_async_context(turn)
+            users, where = order.users, order.former or self.record.matrix_id
+            if order.former is not None:
+                chats = self.record.chats
+                agents = (frames.Agent(agent.id) for chat in chats for agent in chat.agents)
+                users += tuple(map(self._matrix.ghost_of, agents))
+            coming = (one for one in self._behind() if isinstance(one, EnterRoom))
+            invited = {one.host for one in coming if (one.into or self.record.matrix_id) == where}
+            for user in users:
+                if user in invited:
+                    continue
+                try:
+                    await self._matrix.leave(where, user, order.reason)
+                except ports.Refused as error:
+                    log.debug("leave refused", why=error.code)
         return Done()
 
     async def _redact_all(self, order: RedactAll) -> Done:

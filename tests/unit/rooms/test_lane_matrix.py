@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 
 import msgspec
@@ -27,7 +28,7 @@ from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId, UserId
 from bridge.rooms.effects import Effect
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
-from bridge.rooms.room import EFFECT_TRIES, FEDERATED
+from bridge.rooms.room import ANSWERED_AT_ONCE, EFFECT_TRIES, FEDERATED
 from bridge.rooms.store import Outcome
 from bridge.rooms.to_matrix import GIVE_UP_AFTER, REMEMBERED
 from bridge.rooms.visit import new_effect
@@ -352,6 +353,31 @@ async def test_an_invitation_of_a_stranger_from_another_server_is_declined_after
         assert world.matrix.requests == []
         await world.clock.turn(0.1)
         assert world.matrix.requests == [f"leave {ROOM} {whom}"]
+
+
+@pytest.mark.parametrize("kind", ["invite", "agent"])
+async def test_few_invitations_of_another_server_are_answered_at_a_time(kind: str) -> None:
+    """3,000 at once kept the homeserver busy, and other rooms waited for ten seconds."""
+    world, whom = World(), BOT if kind == "invite" else GHOST
+    declined, go_on = 0, asyncio.Event()
+
+    async def leave(*_: object) -> None:
+        nonlocal declined
+        declined += 1
+        await go_on.wait()
+
+    world.matrix.leave = leave  # type: ignore[assignment, method-assign]
+    async with world.running() as engine:
+        for number in range(2 * ANSWERED_AT_ONCE):
+            room = RoomId(f"!{number}:far")
+            stranger = UserId(f"@m{number}:far")
+            invitation = world.event(kind, room_id=room, whom=whom, sender=stranger)
+            await engine.accept_events([invitation])
+        await world.clock.turn(FEDERATED)
+        assert declined == ANSWERED_AT_ONCE
+        go_on.set()
+        await quiet()
+        assert declined == 2 * ANSWERED_AT_ONCE
 
 
 async def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
