@@ -184,14 +184,12 @@ async def current_version(engine: Engine) -> int:
     return int(version or 0)
 
 
-async def pending(engine: Engine, migrations: Sequence[Migration] | None = None) -> list[Migration]:
-    """Return the migrations that `migrate` would apply.
+async def pending(engine: Engine, migrations: Sequence[Migration]) -> list[Migration]:
+    """Return those of all known migrations that `migrate` would apply.
 
     Raises ForeignSchemaError, NewerSchemaError, UnfinishedError, MovedError; StoreError if
     PostgreSQL forbids them.
     """
-    if migrations is None:
-        migrations = known(engine.dialect)
     version = await current_version(engine)
     newest = max((migration.number for migration in migrations), default=0)
     if version > newest:
@@ -213,6 +211,8 @@ async def migrate(
     Raises as `pending` does; AlreadyInUse if bridges of an earlier version are at work; StoreError
     if a migration failed: it is rolled back, those before it stay applied.
     """
+    if migrations is None:
+        migrations = known(engine.dialect)
     applied, loop = [], asyncio.get_running_loop()
     end = loop.time() + PATIENCE
     while due := await pending(engine, migrations):

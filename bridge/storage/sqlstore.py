@@ -690,6 +690,6 @@ async def pending_migrations(url: str, clock: Clock) -> list[Migration]:
         return known(engine.dialect)
     try:
         await engine.open()
-        return await pending(engine)
+        return await pending(engine, known(engine.dialect))
     finally:
         await engine.close()
