@@ -1,4 +1,5 @@
-"""Rules for the code: sizes, names, import cycles, inheritance, docstrings, mutable module state.
+"""Rules for the code: sizes, names, import cycles, inheritance, docstrings, mutable module state,
+and the dependencies in pyproject.toml, which match the imports.
 
 A rule has a list of exceptions with reasons; a stale exception fails the test too. Each rule is one
 test, which lists all violations.
@@ -10,10 +11,13 @@ import ast
 import builtins
 import importlib
 import re
+import sys
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypedDict
 
@@ -71,6 +75,11 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+@cache
+def _nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(_tree(path)))
+
+
 def _length(node: Defined) -> int:
     """Return the number of lines of a function from `def` on, without its docstring."""
     lines = (node.end_lineno or node.lineno) - node.lineno + 1
@@ -87,8 +96,9 @@ def _too_long_files() -> Iterator[str]:
 
 
 def _functions(path: Path) -> Iterator[Defined]:
-    tree = _tree(path) if path in SOURCES else ast.parse(path.read_text(encoding="utf-8"))
-    return (node for node in ast.walk(tree) if isinstance(node, Defined))
+    ours = path.is_relative_to(BRIDGE)
+    nodes = _nodes(path) if ours else ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return (node for node in nodes if isinstance(node, Defined))
 
 
 def _too_long_functions() -> Iterator[str]:
@@ -114,7 +124,7 @@ def _heirs() -> Iterator[str]:
     shapes: tuple[object, ...] = (Generic, NamedTuple, TypedDict)
     values = (Enum, msgspec.Struct, pydantic.BaseModel, BaseException)
     for path in SOURCES:
-        for node in ast.walk(_tree(path)):
+        for node in _nodes(path):
             if not isinstance(node, ast.ClassDef):
                 continue
             bases = [_meant(base, path) for base in node.bases]
@@ -139,7 +149,7 @@ def _names_that_stand_twice() -> Iterator[str]:
 def _imported(path: Path) -> frozenset[Path]:
     """Return the files of the bridge that a file imports, at top level or in functions."""
     found: set[Path] = set()
-    for node in ast.walk(_tree(path)):
+    for node in _nodes(path):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -254,7 +264,7 @@ _PRONOUNS = {
 
 def _docstrings(path: Path) -> Iterator[ast.Constant]:
     """Yield the docstrings of modules, classes, functions and attributes."""
-    for node in ast.walk(_tree(path)):
+    for node in _nodes(path):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             yield node.value
 
@@ -287,9 +297,9 @@ def _bound(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
         yield node.target.id, node.value
 
 
-def _written_into(tree: ast.Module) -> Iterator[str]:
+def _written_into(path: Path) -> Iterator[str]:
     """Yield names of containers that the code modifies."""
-    for node in ast.walk(tree):
+    for node in _nodes(path):
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
             if isinstance(node.value, ast.Name):
                 yield node.value.id
@@ -303,16 +313,18 @@ def _written_into(tree: ast.Module) -> Iterator[str]:
 
 
 def _mutable_state(path: Path) -> Iterator[str]:
-    tree = _tree(path)
-    if any(isinstance(node, ast.Global) for node in ast.walk(tree)):
+    if any(isinstance(node, ast.Global) for node in _nodes(path)):
         yield "global"
     tables = {
-        name for node in tree.body for name, value in _bound(node) if isinstance(value, _MUTABLE)
+        name
+        for node in _tree(path).body
+        for name, value in _bound(node)
+        if isinstance(value, _MUTABLE)
     }
     for name in sorted(tables):
         if name != "__all__" and name.upper() != name:
             yield f"{name}: a container at module level must be a CONSTANT"
-    for name in sorted(tables & set(_written_into(tree))):
+    for name in sorted(tables & set(_written_into(path))):
         yield f"{name}: a constant is written into"
 
 
@@ -326,3 +338,79 @@ def test_the_check_detects_import_cycles() -> None:
     assert list(_circles({a: {b}, b: {c}, c: {b}, d: {a}})) == ["bridge/b ⇄ bridge/c"]
     assert list(_circles({a: {b, c}, b: {d}, c: {d}, d: set()})) == []
     assert BRIDGE / "ids.py" in _imported(BRIDGE / "conversation" / "model.py")
+
+
+# --- dependencies: in a development environment the test extra would hide a missing one -----------
+
+PART_OF = {"pydantic-core": "pydantic"}
+"""Distributions that are part of another one, which pins their version."""
+LOADED_BY_NAME = {"tzdata": "zoneinfo looks for it where the system has no time zones"}
+"""Dependencies that the package does not import, and why they are needed."""
+EXTRAS = {"demo": "bridge/demo/", "tracing": "bridge/ops/tracing.py"}
+"""Extras, and the part of the package that needs them."""
+owners_of = cache(packages_distributions)
+
+
+def normal(name: str) -> str:
+    """Return a distribution's normalised name (packaging specification, "Names")."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imported(extra: str = "") -> dict[str, str]:
+    """Return the top-level names that an extra's code (or all other code) imports, with a file."""
+    found: dict[str, str] = {}
+    for path in SOURCES:
+        place = _name(path)
+        if extra != next((name for name, one in EXTRAS.items() if place.startswith(one)), ""):
+            continue
+        for node in _nodes(path):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for name in names:
+                found.setdefault(name.partition(".")[0], place)
+    return found
+
+
+@cache
+def declared(extra: str = "") -> set[str]:
+    """Return the declared dependencies, or those of an extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needs = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    return {normal(re.split(r"[^\w.-]", need, maxsplit=1)[0]) for need in needs}
+
+
+def test_declared_dependencies_match_the_imports() -> None:
+    owners = owners_of()
+    used: dict[str, str] = {}
+    for name, path in imported().items():
+        if name in sys.stdlib_module_names or name == "bridge":
+            continue
+        assert name in owners, f"{path} imports {name}, which nothing installed provides"
+        # If several distributions provide the name, the declared one counts.
+        candidates = {PART_OF.get(normal(owner), normal(owner)) for owner in owners[name]}
+        used[min(candidates & declared() or candidates)] = path
+    missing = {name: path for name, path in used.items() if name not in declared()}
+    assert not missing, f"not among the dependencies in pyproject.toml: {missing}"
+    unused = declared() - set(used) - set(LOADED_BY_NAME)
+    assert not unused, f"pyproject.toml lists what nothing imports: {unused}"
+
+
+@pytest.mark.parametrize(("extra", "needed"), [("demo", "nio"), ("tracing", "opentelemetry")])
+def test_optional_code_imports_only_its_extra(extra: str, needed: str) -> None:
+    owners = owners_of()
+    allowed = declared() | declared(extra)
+    foreign = {
+        name: path
+        for name, path in imported(extra).items()
+        if name not in sys.stdlib_module_names and name != "bridge"
+    }
+    assert needed in foreign
+    missing = {
+        name: path
+        for name, path in foreign.items()
+        if not {normal(owner) for owner in owners.get(name, [])} & allowed
+    }
+    assert not missing, f"not in the extra `{extra}` in pyproject.toml: {missing}"

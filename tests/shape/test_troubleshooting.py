@@ -86,21 +86,18 @@ WITHIN = {
 
 
 @cache
-def trees() -> list[ast.Module]:
-    return [
-        ast.parse(path.read_text(encoding="utf-8"))
-        for path in sorted((ROOT / "bridge").rglob("*.py"))
-    ]
+def nodes() -> list[ast.AST]:
+    """Return all nodes of the code's syntax trees."""
+    paths = sorted((ROOT / "bridge").rglob("*.py"))
+    return [node for path in paths for node in ast.walk(ast.parse(path.read_text("utf-8")))]
 
 
 @cache
 def said() -> tuple[str, list[re.Pattern[str]]]:
     """Return all string literals of the code as one text, and its f-strings as patterns."""
     plain, patterns = [*shipped("en").values()], []
-    comments = {
-        id(node.value) for tree in trees() for node in ast.walk(tree) if isinstance(node, ast.Expr)
-    }
-    for node in (node for tree in trees() for node in ast.walk(tree)):
+    comments = {id(node.value) for node in nodes() if isinstance(node, ast.Expr)}
+    for node in nodes():
         if id(node) in comments:
             continue
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -123,8 +120,7 @@ def _pattern(parts: Sequence[object]) -> str:
 @cache
 def fields() -> set[str]:
     """Return the names of all keyword arguments, among them all fields of log lines."""
-    named = (node for tree in trees() for node in ast.walk(tree))
-    return {node.arg for node in named if isinstance(node, ast.keyword) and node.arg}
+    return {node.arg for node in nodes() if isinstance(node, ast.keyword) and node.arg}
 
 
 def quotations(cell: str) -> Iterator[str]:
@@ -163,7 +159,7 @@ def test_the_check_detects_unknown_messages() -> None:
 
 
 def errors_in_the_log() -> Iterator[str]:
-    for node in (node for tree in trees() for node in ast.walk(tree)):
+    for node in nodes():
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         asked = ast.unparse(node.func.value).rpartition(".")[2].lstrip("_").lower()
@@ -187,9 +183,7 @@ def test_every_logged_error_has_a_row() -> None:
 
 def test_every_error_class_has_a_row_or_a_reason() -> None:
     known: set[str] = {"Exception", "OSError", "ValueError"}
-    classes = [
-        node for tree in trees() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
-    ]
+    classes = [node for node in nodes() if isinstance(node, ast.ClassDef)]
     for _ in range(4):  # subclasses of subclasses
         known |= {one.name for one in classes if {ast.unparse(base) for base in one.bases} & known}
     ours = known - {"Exception", "OSError", "ValueError"}
