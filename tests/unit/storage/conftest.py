@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -61,13 +62,44 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> NewUrl:
     return make
 
 
-@pytest.fixture
-def open_sql(url: str) -> SqlOpener:
+async def _migrate(url: str) -> None:
+    async with open_store(url, FixedClock()):
+        pass
+
+
+@pytest.fixture(scope="session")
+def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the schema and nothing else, to be copied."""
+    path = tmp_path_factory.mktemp("schema") / "bridge.db"
+    asyncio.run(_migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_dump(postgres_server: PostgresServer) -> str:
+    """The same as `sqlite_file`, as SQL."""
+    url = postgres_server.new_schema()
+    asyncio.run(_migrate(url))
+    return postgres_server.dump(url)
+
+
+def _opener(request: pytest.FixtureRequest, url: str) -> SqlOpener:
+    """Put the schema into an empty database; return the function that opens it."""
+    if url.startswith("sqlite:///"):
+        shutil.copy(request.getfixturevalue("sqlite_file"), url.removeprefix("sqlite:///"))
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        server.load(url, request.getfixturevalue("postgres_dump"))
     return lambda: open_store(url, FixedClock())
 
 
+@pytest.fixture
+def open_sql(request: pytest.FixtureRequest, url: str) -> SqlOpener:
+    return _opener(request, url)
+
+
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
-def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+def open_any(request: pytest.FixtureRequest, new_url: NewUrl) -> Opener:
     """All three stores; the memory store keeps its rows when it is opened again."""
     if request.param == "memory":
         store = MemoryStore()
@@ -77,9 +109,4 @@ def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
             yield store
 
         return lent
-    if request.param == "sqlite":
-        target = f"sqlite:///{tmp_path / 'bridge.db'}"
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        target = server.new_schema()
-    return lambda: open_store(target, FixedClock())
+    return _opener(request, new_url(request.param))
