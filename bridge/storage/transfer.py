@@ -476,16 +476,6 @@ class DiffersError(StoreError):
         )
 
 
-class ChangedError(StoreError):
-    """A command such as `order` has written to the source of a move; its rows were not copied."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name} was changed during the move, by a command such as `order` or `erase`: run no "
-            "others meanwhile, and start over with --replace"
-        )
-
-
 # --- move, backup, restore -----------------------------------------------------------------------
 
 
@@ -517,7 +507,8 @@ async def move(
                     changed = now.contents != still.contents
                 if changed:
                     await source.commit([Query(_DROP_FACT, (MOVED,))])
-                    raise ChangedError(name)
+                    why = "by a command such as `order` or `erase`: start over with --replace"
+                    raise StoreError(f"{name} was changed during the move, {why}")
             await target.commit([Query(_DROP_FACT, (UNFINISHED,))])
     return compared
 

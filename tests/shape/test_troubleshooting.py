@@ -75,9 +75,7 @@ WITHIN = {
     ),
     "a key of the configuration, which `check` names like any other": "NameTaken",
     "the answer to whoever called the API or opened a page": "ApiError NotLetIn",
-    "the answer to whoever typed that command": (
-        "BadSubject StillChatting NotEmptyError ChangedError"
-    ),
+    "the answer to whoever typed that command": "BadSubject StillChatting NotEmptyError",
     "a row of `doctor`, with its own fix": "Failed",
     "the simulator's answer to a script": "SoundError BadOpError Refusal",
     "of the demo, which prints it": "ServerError StepFailedError RefusedError",

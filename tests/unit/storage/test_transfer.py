@@ -16,7 +16,7 @@ from bridge.rooms.store import NewInput, StoreError
 from bridge.storage.migrate import SCHEMA_VERSION, MovedError, NewerSchemaError, UnfinishedError
 from bridge.storage.query import AlreadyInUse, CorruptDatabaseError
 from bridge.storage.sqlstore import SqlStore, described, open_store
-from bridge.storage.transfer import ChangedError, DiffersError, NotEmptyError, move, take_back
+from bridge.storage.transfer import DiffersError, NotEmptyError, move, take_back
 from tests.fakes.flow import accept
 from tests.unit.storage.conftest import FixedClock, NewUrl
 from tests.unit.storage.contents import (
@@ -363,7 +363,7 @@ async def test_what_a_command_stores_during_a_move_is_not_left_behind(
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, order()).result()
 
-    with pytest.raises(ChangedError, match="start over with --replace"):
+    with pytest.raises(StoreError, match="was changed during the move"):
         await move(first, second, CLOCK, Meddles(meddle))
     await move(first, second, CLOCK, Silent(), replace=True)
     async with opened(second) as store:
