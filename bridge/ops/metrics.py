@@ -298,6 +298,24 @@ class Guard:
             self._heard[handler] = found
 
 
+_feed = web.RequestHandler.data_received
+
+
+def _data_received(handler: web.RequestHandler, data: bytes) -> None:
+    """Wrapper of aiohttp's method that frees the data of a malformed request.
+
+    The error's traceback keeps the frame with the data, and the frame keeps the error: a cycle that
+    waits for the garbage collector, which runs rarely (`app.process`). Anyone can send requests.
+    """
+    _feed(handler, data)
+    waiting = handler._messages  # noqa: SLF001 - aiohttp offers no hook
+    if waiting and (error := getattr(waiting[-1][0], "exc", None)) is not None:
+        error.__traceback__ = error.__context__ = None
+
+
+web.RequestHandler.data_received = _data_received  # type: ignore[assignment, method-assign]
+
+
 def _is_our_fault(record: logging.LogRecord) -> bool:
     """Drop aiohttp's log record of a malformed request: anyone can send one, and it is quoted."""
     error = record.exc_info[1] if record.exc_info else None

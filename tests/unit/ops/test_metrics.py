@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Self
 
 import pytest
 from aiohttp import ClientSession, web
+from aiohttp.http_exceptions import HttpProcessingError
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
@@ -493,3 +495,27 @@ async def test_client_that_does_not_read_is_reset_but_a_slow_one_is_not(
         assert slow.lives
         for one in (deaf, slow):
             await one.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("head", [b"GET /", b"GET / HTTP/1.1\r\nA: "], ids=["line", "header"])
+async def test_a_malformed_request_leaves_nothing_in_memory(head: bytes) -> None:
+    """200 of 5 MB each took 1.9 GB until the garbage collector came."""
+
+    async def handler(_: web.BaseRequest) -> web.Response:
+        return web.Response()
+
+    async with module.listening(handler, "metrics", "127.0.0.1", 0) as port:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(head + b"a" * 1_000_000)
+                assert (await reader.readline()).startswith(b"HTTP/1.0 400")
+                writer.transport.abort()
+            await asyncio.sleep(0.1)
+            left = [one for one in gc.get_objects() if isinstance(one, HttpProcessingError)]
+        finally:
+            gc.enable()
+    assert left == []
