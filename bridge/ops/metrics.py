@@ -284,13 +284,18 @@ class Guard:
         try:
             return await self._handle(request)
         except web.RequestPayloadError:
-            raise web.HTTPBadRequest from None
+            answer: web.HTTPException = web.HTTPBadRequest()
         except ConnectionError:
             if request.transport is not None:
                 raise
-            raise web.HTTPBadRequest from None  # the peer is gone; aiohttp would log a traceback
+            answer = web.HTTPBadRequest()  # the peer is gone; aiohttp would log a traceback
+        except web.HTTPException as error:
+            answer = error
         finally:
             self._used(request.protocol)
+        # Without the frames that raised it, which hold the body: aiohttp makes a cycle of them too.
+        answer.__cause__ = answer.__context__ = None
+        raise answer.with_traceback(None)
 
     def _used(self, handler: web.RequestHandler) -> None:
         found = self._silent.pop(handler, None) or self._heard.pop(handler, None)

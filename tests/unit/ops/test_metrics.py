@@ -498,6 +498,34 @@ async def test_client_that_does_not_read_is_reset_but_a_slow_one_is_not(
 
 
 @pytest.mark.asyncio
+async def test_a_refused_body_does_not_stay_in_memory() -> None:
+    """Each that the console refused as too long took 0.5 MB, without any session."""
+
+    class Body(list[int]):
+        """The garbage collector can list these, but no bytes."""
+
+    async def handler(_: web.BaseRequest) -> web.Response:
+        body = Body()
+        try:
+            body.remove(0)
+        except ValueError as error:
+            raise web.HTTPBadRequest from error
+
+    async with module.listening(handler, "metrics", "127.0.0.1", 0) as port:
+        gc.collect()
+        gc.disable()
+        try:
+            async with ClientSession() as session:
+                for _ in range(3):
+                    async with session.get(f"http://127.0.0.1:{port}/") as answer:
+                        assert answer.status == 400
+            left = [one for one in gc.get_objects() if isinstance(one, Body)]
+        finally:
+            gc.enable()
+    assert left == []
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("head", [b"GET /", b"GET / HTTP/1.1\r\nA: "], ids=["line", "header"])
 async def test_a_malformed_request_leaves_nothing_in_memory(head: bytes) -> None:
     """200 of 5 MB each took 1.9 GB until the garbage collector came."""
