@@ -510,6 +510,7 @@ async def test_a_refused_body_does_not_stay_in_memory() -> None:
             body.remove(0)
         except ValueError as error:
             raise web.HTTPBadRequest from error
+        return web.Response()
 
     async with module.listening(handler, "metrics", "127.0.0.1", 0) as port:
         gc.collect()
