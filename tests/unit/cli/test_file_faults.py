@@ -131,15 +131,12 @@ def test_missing_file_permissions() -> None:
         assert "example-config" not in one["output"], "advice to overwrite what is there"
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["example-config"], ["example-config", "--texts"], ["simulate", "--port", "0"]],
-)
-def test_output_to_a_full_disk(arguments: list[str]) -> None:
+@pytest.mark.parametrize("line", ["example-config", "example-config --texts", "simulate --port 0"])
+def test_output_to_a_full_disk(line: str) -> None:
     """As `> config.yaml` on a full disk; the simulator does not take it for a port in use."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-m", "bridge", *arguments],
+            [sys.executable, "-m", "bridge", *line.split()],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

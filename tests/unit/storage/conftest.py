@@ -77,10 +77,11 @@ def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_dump(postgres_server: PostgresServer) -> str:
-    """The same as `sqlite_file`, as SQL."""
+    """The same as `sqlite_file`, as SQL for the schema `%s`."""
     url = postgres_server.new_schema()
     asyncio.run(_migrate(url))
-    return postgres_server.dump(url)
+    schema = url.rpartition("=")[2]
+    return postgres_server.dump(schema).replace(schema, "%s")
 
 
 def _opener(request: pytest.FixtureRequest, url: str) -> SqlOpener:
@@ -89,7 +90,8 @@ def _opener(request: pytest.FixtureRequest, url: str) -> SqlOpener:
         shutil.copy(request.getfixturevalue("sqlite_file"), url.removeprefix("sqlite:///"))
     else:
         server: PostgresServer = request.getfixturevalue("postgres_server")
-        server.load(url, request.getfixturevalue("postgres_dump"))
+        dump: str = request.getfixturevalue("postgres_dump")
+        server.sql(dump.replace("%s", url.rpartition("=")[2]))
     return lambda: open_store(url, FixedClock())
 
 

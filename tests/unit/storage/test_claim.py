@@ -77,10 +77,8 @@ async def test_second_bridge_waits_for_the_first_to_stop(url: str) -> None:
 
 _HOLDER = """
 import asyncio, sys
-from bridge.storage.sqlstore import engine_for, open_store
-from bridge.storage.transfer import move
+from bridge.storage.sqlstore import open_store
 from tests.unit.storage.conftest import FixedClock
-from tests.unit.storage.contents import Silent
 
 async def main():
     async with open_store(sys.argv[1], FixedClock(), sole=True):
