@@ -292,8 +292,10 @@ class Protocol:
         call_id = self._waiter(reply)
         if call_id is not None:
             return Answered(call_id, self._settle(call_id), reply)
-        if reply.result == ResultCode.INVALID_TOKEN and not self._is_repeated(reply):
-            self.token_refused = True
+        if reply.result == ResultCode.INVALID_TOKEN:
+            kinds = [kind for known, kind in self._settled if known == reply.call_id]
+            repeated = any(reply.type in {kind, frames.UNTYPED} for kind in kinds)
+            self.token_refused = self.token_refused or not repeated
         return frames.Ignored(f"unexpected reply {reply.type}")
 
     def forget(self, call_id: CallId) -> None:
@@ -320,11 +322,6 @@ class Protocol:
             return next(again, None)
         alike = (call_id for call_id, one in self.waiting.items() if one.type == reply.type)
         return next(alike, None)
-
-    def _is_repeated(self, reply: frames.Reply) -> bool:
-        if reply.type == frames.UNTYPED:
-            return any(call_id == reply.call_id for call_id, _ in self._settled)
-        return (reply.call_id, reply.type) in self._settled
 
     def _settle(self, call_id: CallId) -> frames.Command:
         command = self.waiting.pop(call_id)
