@@ -282,12 +282,12 @@ def _robot_answer(hit: read.JsonObject) -> RobotAnswer:
 
 
 def _answer(body: bytes) -> tuple[read.JsonObject, int | None]:
-    """Return the body's JSON object, merged with the object in its `data`, and its `result`."""
+    """Return the body's JSON object (`read.flat`), and its `result`."""
     try:
-        outer = read.decode(read.decoded(body))
+        told = read.decode(read.decoded(body))
     except read.NotJson:
         return {}, None
-    told = {**outer, **(read.mapping(outer.get("data")) or {})} if isinstance(outer, dict) else {}
+    told = read.flat(told) if isinstance(told, dict) else {}
     return told, read.result_code(told.get("result"))
 
 

@@ -132,6 +132,7 @@ def test_secrets_do_not_show() -> None:
         ),
         ('{"data":"{\\"result\\":1,\\"token\\":\\"t\\"}"}', LoginReply(1, "t")),
         ('{"result":1,"token":"t","data":null}', LoginReply(1, "t")),
+        ('{"result":1,"token":"t","data":{"token":null}}', LoginReply(1, "t")),
         ('{"result":-20,"message":"bad login"}', LoginReply(-20)),
         ('{"result":0,"message":null}', LoginReply(0)),
         ('{"result":1,"token":""}', None),

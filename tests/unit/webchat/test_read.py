@@ -212,6 +212,11 @@ def test_302_without_result_is_a_push() -> None:
         ({"queueLength": 4}, QueueStatus(None, 0, 4)),
         ({"requestStatus": 0, "sessionId": 5150}, QueueStatus(None, 0, None, SESSION)),
         ({"requestStatus": 11, "data": None}, QueueStatus(None, 11)),
+        (
+            {"requestStatus": 0, "queueLength": 7, "data": {"requestStatus": 2, "type": 9}},
+            QueueStatus(None, 2, 7),  # reference 1.4: `data` if present
+        ),
+        ({"requestStatus": 2, "data": {"requestStatus": None}}, QueueStatus(None, 2)),
     ],
 )
 def test_queue_status(told: dict[str, object], expected: QueueStatus) -> None:
