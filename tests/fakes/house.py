@@ -11,16 +11,17 @@ import msgspec
 from bridge.conversation.model import Chatting, Conversation, Phase
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.aside import AsideLane
+from bridge.rooms.effects import Effect
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Others
 from bridge.rooms.record import TOMBSTONE, Chat, Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.room import Enterprise, LaneRunner
 from bridge.rooms.rules import Rules
-from bridge.rooms.store import EffectRow, Lane, StoredRoom
+from bridge.rooms.store import EffectRow, Lane, NewEffect, StoredRoom
 from bridge.rooms.surroundings import Surroundings, Upgrades
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
-from bridge.rooms.visit import recovered
+from bridge.rooms.visit import new_effect, recovered
 from bridge.texts import CATALOGUE, LANGUAGES, Texts
 from bridge.webchat.frames import Agent, AgentText, MessageReceived, Received
 from tests.fakes import flow
@@ -181,6 +182,13 @@ class World:
         name = type(phase).__name__
         stored = StoredRoom(room_id, dump_record(record), live, name, deadline, ADA)
         await flow.step(self.writing, stored)
+
+    async def owe(self, *effects: Effect | NewEffect) -> None:
+        """Store effects of the room, as a step that was not carried out leaves them."""
+        stored = (await self.writing.load(ROOM)).room
+        assert stored is not None
+        rows = [one if isinstance(one, NewEffect) else new_effect(one) for one in effects]
+        await flow.step(self.writing, stored, effects=[row for row in rows if row is not None])
 
     async def stored(self, room_id: RoomId = ROOM) -> RoomRecord:
         """Return the room as recovered from the database."""

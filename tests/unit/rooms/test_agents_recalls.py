@@ -12,10 +12,8 @@ from bridge.ids import AgentId, EffectSeq, EventId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import load_record
 from bridge.rooms.references import said_by_agent
-from bridge.rooms.visit import new_effect
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, AgentText, MessageReceived, Received
-from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World
 from tests.fakes.matrix import FakeMatrix
@@ -161,11 +159,7 @@ async def test_a_history_recalls_messages_without_numbers() -> None:
     mark, at = mark_of(MEI.id, "12 yuan").hex(), world.clock.now() - 120_000
     picture = mark_of(MEI.id, "[image]").hex()  # as of any without text or with a bracket first
     for number, known in 2 * (("71", mark), ("72", picture), ("73", "")):
-        row = new_effect(TakeBack(MEI, number, known, at))
-        stored = (await world.store.load(ROOM)).room
-        assert row is not None
-        assert stored is not None
-        await flow.step(world.store, stored, effects=[row])
+        await world.owe(TakeBack(MEI, number, known, at))
         async with world.running():
             await quiet()
     assert world.matrix.redacted == [posted[1]]

@@ -273,11 +273,7 @@ async def test_a_card_whose_event_id_was_lost_by_a_crash_is_edited() -> None:
         (first,) = world.matrix.posted
     store.faults.clear()
     assert await store.anchor(ROOM, "card:1") is None
-    found = (await store.load(ROOM)).room
-    newer = new_effect(Card(1, "queue.position", {"queue": 1, "position": 7}))
-    assert found is not None
-    assert newer is not None
-    await flow.step(store, found, effects=[newer])
+    await world.owe(Card(1, "queue.position", {"queue": 1, "position": 7}))
     async with world.running():
         await quiet()
     assert [one.edits for one in world.matrix.posted if one.text != "❌"] == [None, first.event_id]
@@ -289,11 +285,7 @@ async def test_a_card_waits_for_the_database() -> None:
     store = FlakyStore()
     world = World(store)
     await world.chatting()
-    found = (await store.load(ROOM)).room
-    row = new_effect(Card(1, "queue.asking"))
-    assert found is not None
-    assert row is not None
-    await flow.step(store, found, effects=[row])
+    await world.owe(Card(1, "queue.asking"))
     store.fail("anchor", Fault.BEFORE)
     async with world.running():
         assert world.matrix.texts(ROOM) == []
@@ -713,10 +705,7 @@ async def test_effects_of_earlier_versions_are_still_told(
     world = World(rules=msgspec.structs.replace(RULES, language="en"))
     world.speak(RULES.texts)
     await world.chatting()
-    row, stored = new_effect(effect), (await world.store.load(ROOM)).room
-    assert row is not None
-    assert stored is not None
-    await flow.step(world.store, stored, effects=[row])
+    await world.owe(effect)
     async with world.running():
         await quiet()
         assert await world.nothing_left()

@@ -11,7 +11,6 @@ from bridge.conversation.model import Reported
 from bridge.ids import AgentId, EventId
 from bridge.rooms.ports import BrokenOff, NoticeText, Refused, TooBig, Unavailable
 from bridge.rooms.to_matrix import FETCH_TRIES
-from bridge.rooms.visit import new_effect
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import (
     Agent,
@@ -25,7 +24,6 @@ from bridge.webchat.frames import (
     Received,
     UnknownContent,
 )
-from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.memory import dead_letters
@@ -323,11 +321,7 @@ async def test_a_message_recalled_while_it_is_posted_is_redacted_with_every_part
 async def test_a_message_reported_late_as_undelivered_mentions_its_sender(late: bool) -> None:
     world = World()
     await world.chatting()
-    row = new_effect(Reported(EventId("$e"), "undelivered.upload_unclear", ping=late))
-    stored = (await world.store.load(ROOM)).room
-    assert row is not None
-    assert stored is not None
-    await flow.step(world.store, stored, effects=[row])
+    await world.owe(Reported(EventId("$e"), "undelivered.upload_unclear", ping=late))
     async with world.running():
         await quiet()
     told = world.matrix.posted[0]

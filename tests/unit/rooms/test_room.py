@@ -333,9 +333,7 @@ async def test_a_signal_does_not_wait_for_an_answer_to_what_is_still_being_sent(
 @pytest.mark.asyncio
 async def test_an_unreadable_effect_becomes_a_dead_letter() -> None:
     world, store = await flaky_chat()
-    found = (await store.load(ROOM)).room
-    assert found is not None
-    await flow.step(store, found, effects=[NewEffect(Lane.MATRIX, b"no effect at all")])
+    await world.owe(NewEffect(Lane.MATRIX, b"no effect at all"))
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", said("after it"))
         await world.clock.turn(5)
@@ -350,11 +348,7 @@ async def test_an_unreadable_effect_becomes_a_dead_letter() -> None:
 async def test_reading_past_an_unreadable_effect_does_no_harm() -> None:
     """As with a row sealed with a lost key: only that row is a dead letter."""
     world, store = await flaky_chat()
-    found = (await store.load(ROOM)).room
-    card = new_effect(Card(1, "queue.asking"))
-    assert found is not None
-    assert card is not None
-    await flow.step(store, found, effects=[card, NewEffect(Lane.MATRIX, b"null")])
+    await world.owe(Card(1, "queue.asking"), NewEffect(Lane.MATRIX, b"null"))
     async with world.running() as engine:
         await engine.accept_events([world.event(text="hello")])  # a receipt looks for agents
         await quiet()
