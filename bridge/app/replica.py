@@ -246,7 +246,7 @@ class Replica:
         want = share_of(own, others | {own})
         if others and cut_off:
             want = min(want, len(held)) if cut_off < CUT_OFF else 0
-        if (left := not want) and not self._left:
+        if (left := bool(held) and not want) and not self._left:
             LOG.warning("a peer is out of reach: leaving the rooms to other replicas")
         self._left = left
         if len(held) < want and asyncio.get_running_loop().time() >= self._patient_until:
