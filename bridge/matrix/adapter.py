@@ -32,7 +32,7 @@ from bridge.matrix.ghosts import KNOWN_SECONDS, MAX_DISPLAYNAME, UNREGISTERED, G
 from bridge.matrix.users import OurUsers
 from bridge.media import formats
 from bridge.rooms import ports
-from bridge.rooms.record import TOMBSTONE, Entered, Meaning, Person, Thread, Undecryptable
+from bridge.rooms.record import Entered, Person, Thread
 from bridge.rooms.store import StorePort
 from bridge.webchat.frames import Agent, AgentLocation, AgentText
 from bridge.webchat.words import name_line
@@ -97,7 +97,7 @@ class MatrixAdapter:
 
     async def open(
         self, raw: Json, patience: float | None = None, *, ask: bool = True
-    ) -> Json | Undecryptable:
+    ) -> Json | ports.Undecryptable:
         return raw if self.crypto is None else await self.crypto.open(raw, patience, ask=ask)
 
     def heard(self, raw: Json) -> None:
@@ -114,7 +114,7 @@ class MatrixAdapter:
             ending = f"/{person}" if person else "\0"
             self.crypto.forget(lambda n: n.endswith(ending) or any(one in n for one in parts))
 
-    def interpret(self, raw: Json) -> Meaning:
+    def interpret(self, raw: Json) -> ports.Meaning:
         return events.interpret(raw, self.users)
 
     @asynccontextmanager
@@ -254,7 +254,7 @@ class MatrixAdapter:
         self._bridged[room_id] = content
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
-        stone = await self.homeserver.state(reader, room_id, TOMBSTONE)
+        stone = await self.homeserver.state(reader, room_id, ports.TOMBSTONE)
         return bool(wire.mapping(stone, "content").get("replacement_room"))
 
     async def welcome_agent(

@@ -22,8 +22,7 @@ from bridge.matrix.users import OurUsers
 from bridge.media.formats import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.media.places import read_geo_uri
 from bridge.media.plaintext import html_to_text
-from bridge.rooms import record
-from bridge.rooms.ports import MOST_ANSWERS, Recorded
+from bridge.rooms import ports
 
 KIND = "unreadable.kind"
 ENCRYPTED_FILE = "unreadable.encrypted_file"
@@ -138,7 +137,7 @@ def read_poll(content: Json) -> Readable | str:
     question = _extensible(wire.mapping(poll, "question")).strip()
     choices = tuple(
         (wire.text(answer, "id") or wire.text(answer, "m.id"), text)
-        for answer in wire.objects(poll, "answers")[:MOST_ANSWERS]
+        for answer in wire.objects(poll, "answers")[: ports.MOST_ANSWERS]
         if (text := _extensible(answer).strip())
     )
     if question and choices:
@@ -243,7 +242,7 @@ def _related(content: Json, kind: str) -> EventId | None:
 
 def correction(
     event_id: EventId, sender: UserId, content: Json, kind: str = "m.room.message"
-) -> record.Meaning | None:
+) -> ports.Meaning | None:
     """Interpret an edit (`m.replace`) of an event of type `kind`; None if it is not an edit."""
     relation = wire.mapping(content, "m.relates_to")
     if wire.text(relation, "rel_type") != "m.replace":
@@ -256,14 +255,12 @@ def correction(
     written, target = read_content(kind, new), _event_id(relation, "event_id")
     if isinstance(written, str) or target is None:
         why = written if isinstance(written, str) else MALFORMED
-        return record.Unreadable(event_id, sender, why)
+        return ports.Unreadable(event_id, sender, why)
     words, answers, notice = written.plain, written.answers, written.notice
-    return record.Corrected(
-        event_id, sender, target, written.content, words, answers, notice=notice
-    )
+    return ports.Corrected(event_id, sender, target, written.content, words, answers, notice=notice)
 
 
-def reaction(raw: Json, event_id: EventId, sender: UserId) -> record.Meaning:
+def reaction(raw: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
     """Interpret an `m.reaction`; Nothing if it lacks a target or a printable key."""
     content = wire.mapping(raw, "content")
     target = _related(content, "m.annotation")
@@ -272,13 +269,13 @@ def reaction(raw: Json, event_id: EventId, sender: UserId) -> record.Meaning:
         # A picture as reaction: use its short name.
         key = wire.text(content, "shortcode") or wire.text(content, "com.beeper.reaction.shortcode")
     key = "".join(char for char in key if char.isprintable() or char in "\u200d\ufe0f")[:_MAX_KEY]
-    return record.Reacted(event_id, sender, target, key) if target and key else record.Nothing()
+    return ports.Reacted(event_id, sender, target, key) if target and key else ports.Nothing()
 
 
-def redaction(raw: Json, event_id: EventId, sender: UserId) -> record.Meaning:
+def redaction(raw: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
     """Interpret an `m.room.redaction`; from room version 11 on the content names its target."""
     target = _event_id(raw, "content", "redacts") or _event_id(raw, "redacts")
-    return record.Nothing() if target is None else record.Withdrew(event_id, sender, target)
+    return ports.Nothing() if target is None else ports.Withdrew(event_id, sender, target)
 
 
 def _event_id(found: object, *path: str) -> EventId | None:
@@ -292,7 +289,7 @@ POLL_RESPONSES = frozenset({"m.poll.response", "org.matrix.msc3381.poll.response
 _MAX_ANSWER = 40
 
 
-def vote(raw: Json, event_id: EventId, sender: UserId) -> record.Meaning:
+def vote(raw: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
     """Interpret a vote. One without answers withdraws the voter's earlier vote and is ignored."""
     content = wire.mapping(raw, "content")
     target = _related(content, "m.reference")
@@ -300,9 +297,9 @@ def vote(raw: Json, event_id: EventId, sender: UserId) -> record.Meaning:
     chosen = unstable or wire.strings(content, "m.selections")
     known = [one for one in chosen if len(one) <= _MAX_ANSWER]
     if target is None or not known:
-        return record.Nothing()
-    first, *more = known[:MOST_ANSWERS]
-    return record.PollAnswered(event_id, sender, target, first, tuple(more))
+        return ports.Nothing()
+    first, *more = known[: ports.MOST_ANSWERS]
+    return ports.PollAnswered(event_id, sender, target, first, tuple(more))
 
 
 # --- the event as a whole -------------------------------------------------------------------------
@@ -336,82 +333,82 @@ LIVE_LOCATION = "unreadable.live_location"
 VERIFICATION = "unreadable.verification"
 
 
-def interpret(raw: Json, ours: OurUsers) -> record.Meaning:
+def interpret(raw: Json, ours: OurUsers) -> ports.Meaning:
     """Interpret one event, decrypted if its key was there."""
     kind, content = wire.text(raw, "type"), wire.mapping(raw, "content")
     event_id, sender = EventId(wire.text(raw, "event_id")), UserId(wire.text(raw, "sender"))
     if not sender or not event_id:
-        return record.Nothing()
+        return ports.Nothing()
     if kind == "m.room.member":
         return _membership(raw, event_id, sender, ours)
     if ours.is_ours(sender):
-        return record.Nothing()
+        return ports.Nothing()
     if "state_key" in raw:
         return _state(raw, kind, event_id, sender)
     if not content and "redacted_because" in wire.mapping(raw, "unsigned"):
-        return record.Nothing()  # redacted before the bridge read it
+        return ports.Nothing()  # redacted before the bridge read it
     if kind == "m.room.message" and content.get("msgtype") == "m.key.verification.request":
         # A verification request (specification, "Key verification") names one recipient.
         asked = wire.id_text(content, "to")
         if not ours.is_ours(asked):
-            return record.Nothing()
-        return record.Unreadable(event_id, sender, VERIFICATION, {"user": asked})
+            return ports.Nothing()
+        return ports.Unreadable(event_id, sender, VERIFICATION, {"user": asked})
     if kind in CONTENT_EVENTS:
         return _content_event(kind, content, event_id, sender)
     if kind in CALL_EVENTS:
-        return record.Unreadable(event_id, sender, CALL)
+        return ports.Unreadable(event_id, sender, CALL)
     if kind in POLL_RESPONSES:
         return vote(raw, event_id, sender)
     if kind == "m.reaction":
         return reaction(raw, event_id, sender)
     if kind == "m.room.redaction":
         return redaction(raw, event_id, sender)
-    return record.Nothing()
+    return ports.Nothing()
 
 
-def _membership(raw: Json, event_id: EventId, sender: UserId, ours: OurUsers) -> record.Meaning:
+def _membership(raw: Json, event_id: EventId, sender: UserId, ours: OurUsers) -> ports.Meaning:
     who = UserId(wire.text(raw, "state_key"))
     content = wire.mapping(raw, "content")
     membership = wire.text(content, "membership")
     if membership == "invite":
         if ours.is_ours(sender) or not ours.is_ours(who):
-            return record.Nothing()
+            return ports.Nothing()
         if ours.is_host(who):
-            return record.Invited(event_id, sender, who, direct=content.get("is_direct") is True)
-        return record.AgentInvited(event_id, by=sender, whom=who)
+            return ports.Invited(event_id, sender, who, direct=content.get("is_direct") is True)
+        return ports.AgentInvited(event_id, by=sender, whom=who)
     if membership == "join":
         before = wire.mapping(raw, "unsigned", "prev_content")
         if not who or ours.is_ours(who):
-            return record.Nothing()
+            return ports.Nothing()
         name = wire.text(content, "displayname")
         if wire.text(before, "membership") != "join":
-            return record.MemberJoined(who, name, event_id)
+            return ports.MemberJoined(who, name, event_id)
         # A change of name or picture is also a "join".
         if name != wire.text(before, "displayname"):
-            return record.Renamed(who, name)
-        return record.Nothing()
+            return ports.Renamed(who, name)
+        return ports.Nothing()
     if membership in {"leave", "ban"} and who:
-        return record.MemberGone(who, by=sender, event_id=event_id)
-    return record.Nothing()
+        return ports.MemberGone(who, by=sender, event_id=event_id)
+    return ports.Nothing()
 
 
-def _state(raw: Json, kind: str, event_id: EventId, sender: UserId) -> record.Meaning:
+def _state(raw: Json, kind: str, event_id: EventId, sender: UserId) -> ports.Meaning:
     content, key = wire.mapping(raw, "content"), raw.get("state_key")
     if kind in _BEACONS and key == sender and content.get("live") is True:
-        return record.Unreadable(event_id, sender, LIVE_LOCATION)
+        return ports.Unreadable(event_id, sender, LIVE_LOCATION)
     if key != "":
-        return record.Nothing()
+        return ports.Nothing()
     if kind == "m.room.encryption":
-        return record.EncryptionOn()
-    if kind == record.TOMBSTONE:
+        return ports.EncryptionOn()
+    if kind == ports.TOMBSTONE:
         into = wire.text(content, "replacement_room")
-        return record.Upgraded(RoomId(into) if _ROOM_ID.fullmatch(into) else None)
+        return ports.Upgraded(RoomId(into) if _ROOM_ID.fullmatch(into) else None)
     if kind == ROOM_SETTINGS:
-        return record.RoomConfigured(event_id, sender, content)
-    return record.Nothing()
+        return ports.RoomConfigured(event_id, sender, content)
+    return ports.Nothing()
 
 
-def _content_event(kind: str, content: Json, event_id: EventId, sender: UserId) -> record.Meaning:
+def _content_event(kind: str, content: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
     relation = wire.mapping(content, "m.relates_to")
     if relation and (kind == "m.room.message" or kind in POLLS):
         corrected = correction(event_id, sender, content, kind)
@@ -419,8 +416,8 @@ def _content_event(kind: str, content: Json, event_id: EventId, sender: UserId) 
             return corrected
     written = read_content(kind, content)
     if isinstance(written, str):
-        return record.Unreadable(event_id, sender, written)
-    return record.Spoke(
+        return ports.Unreadable(event_id, sender, written)
+    return ports.Spoke(
         event_id,
         sender,
         written.content,
@@ -433,7 +430,7 @@ def _content_event(kind: str, content: Json, event_id: EventId, sender: UserId) 
     )
 
 
-def recorded(raw: Json) -> Recorded | None:
+def recorded(raw: Json) -> ports.Recorded | None:
     """Read a message of any sender for a transcript; None for any other event."""
     kind, content = wire.text(raw, "type"), wire.mapping(raw, "content")
     event_id, sender = EventId(wire.text(raw, "event_id")), UserId(wire.text(raw, "sender"))
@@ -441,13 +438,13 @@ def recorded(raw: Json) -> Recorded | None:
         return None
     at = sent_at(raw)
     if not content:
-        return Recorded(event_id, sender, at, withdrawn=True)
+        return ports.Recorded(event_id, sender, at, withdrawn=True)
     relation, replaces, reply_to = wire.mapping(content, "m.relates_to"), None, replied_to(content)
     if wire.text(relation, "rel_type") == "m.replace":
         replaces = EventId(wire.text(relation, "event_id"))
         content = wire.mapping(content, "m.new_content")
     written = read_content(kind, content)
-    found = Recorded(event_id, sender, at, replaces=replaces, reply_to=reply_to)
+    found = ports.Recorded(event_id, sender, at, replaces=replaces, reply_to=reply_to)
     if isinstance(written, str):
         return found
     # The body of the bridge's polls has the numbers by which people choose: ratings, queues.

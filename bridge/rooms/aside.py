@@ -26,20 +26,7 @@ from bridge.conversation.history import MOST_RECALLED
 from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Recalled
 from bridge.ids import EventId
 from bridge.media.formats import stacked_bars
-from bridge.rooms import cards, own_account, transcripts
-from bridge.rooms.effects import (
-    Aside,
-    Conceal,
-    Decline,
-    SendTranscript,
-    ShowBridge,
-    ShowPanel,
-    TellChanges,
-    TellFigures,
-    TellHistory,
-    TellStatus,
-    TryLogin,
-)
+from bridge.rooms import cards, effects, own_account, transcripts
 from bridge.rooms.ports import Blob, CallFailure, Refused, Status, Unavailable
 from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, load_chat
 from bridge.rooms.room import Room
@@ -51,7 +38,7 @@ from bridge.rooms.visit import Came, Done, can_be_sent_again
 from bridge.texts import clock_time, duration
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
-_effects: msgspec.json.Decoder[Aside] = msgspec.json.Decoder(Aside)
+_effects: msgspec.json.Decoder[effects.Aside] = msgspec.json.Decoder(effects.Aside)
 """Decoder of this lane's effects only: mypy finds one that `run` does not carry out."""
 
 SOON = (2.0, 5.0)
@@ -80,35 +67,35 @@ class AsideLane:
                 return Done(came=(Came(await cards.ask_robot(around, effect)),))
             case FetchHistory():
                 return await self._fetch_history(room, effect)
-            case TellHistory():
+            case effects.TellHistory():
                 listed = await transcripts.list_chats(around, room.record, effect)
                 return Done(came=(Came(listed),))
-            case TellChanges():
+            case effects.TellChanges():
                 told = await list_changes(around, room.record, effect)
                 return Done(came=(Came(told),))
-            case TellFigures():
+            case effects.TellFigures():
                 return await self._tell_figures(room, row, effect)
-            case TryLogin():
+            case effects.TryLogin():
                 tried = await own_account.try_login(around, room.account, effect)
                 outcome = Outcome.DELIVERED if tried.reason is None else Outcome.REFUSED
                 return Done(came=(Came(tried),), outcome=outcome)
-            case SendTranscript():
+            case effects.SendTranscript():
                 failed = LookedUp(effect.event_id, "transcript.unavailable")
                 send = transcripts.send_transcript
                 return await self._patiently(room, send, effect, SOON, failed)
-            case ShowBridge():
+            case effects.ShowBridge():
                 return await self._patiently(
                     room, lambda around, record, _: around.show_bridge(record), effect, SOON
                 )
-            case ShowPanel(event_id=asked):
+            case effects.ShowPanel(event_id=asked):
                 said = None if asked is None else LookedUp(asked, "panel.unavailable")
                 return await self._patiently(room, show_panel, effect, SOON, said)
-            case TellStatus():
+            case effects.TellStatus():
                 return await self._patiently(room, tell_status, effect, RESTART)
-            case Conceal():
+            case effects.Conceal():
                 failed = LookedUp(effect.event_id, "login.delete")
                 return await self._patiently(room, own_account.conceal, effect, AT_LENGTH, failed)
-            case Decline(inviter=by, why=why):
+            case effects.Decline(inviter=by, why=why):
                 _log.info("invitation refused", room=room.room_id, inviter=by, why=why)
                 async with room.answering(by, effect.user):
                     return await self._patiently(room, decline, effect, AT_LENGTH)
@@ -127,7 +114,7 @@ class AsideLane:
         recalled = Recalled(ask.session_id, ask.since, entries or (), kept=entries is not None)
         return Done(came=(Came(recalled),))
 
-    async def _tell_figures(self, room: Room, row: EffectRow, order: TellFigures) -> Done:
+    async def _tell_figures(self, room: Room, row: EffectRow, order: effects.TellFigures) -> Done:
         """Answer with the figures as text, after posting them as a picture if possible."""
         told, picture = await figures(self._around, room.record, order)
         done = Done()
@@ -167,7 +154,9 @@ class AsideLane:
         return Done(came=() if failed is None else (Came(failed),), outcome=outcome)
 
 
-async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> EventId:
+async def tell_status(
+    around: Surroundings, record: RoomRecord, told: effects.TellStatus
+) -> EventId:
     """Send a message's delivery status, as mautrix bridges do; it quotes no message."""
     network, _ = bridge_state_of(around.rules, record)
     status = Status(told.event_id, network, told.why, can_be_sent_again(told.why))
@@ -175,7 +164,9 @@ async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus
     return await around.matrix.tell_status(record.matrix_id, record.host, status, txn_id)
 
 
-async def show_panel(around: Surroundings, record: RoomRecord, order: ShowPanel) -> LookedUp | None:
+async def show_panel(
+    around: Surroundings, record: RoomRecord, order: effects.ShowPanel
+) -> LookedUp | None:
     """Put the room page's widget into the room; return the reply to its command, if any."""
     rules, event_id, key = around.rules, order.event_id, "panel.shown"
     name = rules.texts.render(rules.language_for(record), "panel.name", {})
@@ -189,7 +180,7 @@ async def show_panel(around: Surroundings, record: RoomRecord, order: ShowPanel)
     return None if event_id is None else LookedUp(event_id, key, {"url": rules.panel_url})
 
 
-async def decline(around: Surroundings, record: RoomRecord, order: Decline) -> None:
+async def decline(around: Surroundings, record: RoomRecord, order: effects.Decline) -> None:
     """Decline an invitation; a refusal means that it was withdrawn meanwhile."""
     try:
         await around.matrix.leave(record.matrix_id, order.user, order.reason)
@@ -205,7 +196,9 @@ MOST_ROWS, LONGEST_LIST = 300, 7_500
 """Maximum rows of the audit read for it (one per setting), and maximum characters of the list."""
 
 
-async def list_changes(around: Surroundings, record: RoomRecord, order: TellChanges) -> LookedUp:
+async def list_changes(
+    around: Surroundings, record: RoomRecord, order: effects.TellChanges
+) -> LookedUp:
     """Return the answer to `audit`. Raises StoreError."""
     limit = min(order.limit or USUAL_CHANGES, MOST_CHANGES)
     changes = await around.store.changes(record.room_id, limit=MOST_ROWS)
@@ -299,7 +292,7 @@ def _date(ms: int, zone: tzinfo) -> date:
 
 
 async def figures(
-    around: Surroundings, record: RoomRecord, order: TellFigures
+    around: Surroundings, record: RoomRecord, order: effects.TellFigures
 ) -> tuple[LookedUp, Blob | None]:
     """Return the answer to `stats`, and its chart as PNG. Raises StoreError."""
     zone, telling, days = around.rules.timezone or UTC, Telling(around.rules, record), order.days

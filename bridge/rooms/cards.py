@@ -28,19 +28,10 @@ from bridge.conversation.chat import ended_at, unhappy
 from bridge.conversation.queue import awaited, callback_wanted, hidden
 from bridge.conversation.turn import plain_text
 from bridge.ids import EventId, QueueId, SessionId
+from bridge.rooms import ports
 from bridge.rooms.effects import PutSigns, ShowAnswer
 from bridge.rooms.ports import CallFailure
-from bridge.rooms.record import (
-    CardKind,
-    CardPosted,
-    Meaning,
-    OurCard,
-    PollAnswered,
-    Reacted,
-    RobotAnswered,
-    RoomRecord,
-    Spoke,
-)
+from bridge.rooms.record import CardKind, CardPosted, OurCard, RobotAnswered, RoomRecord
 from bridge.rooms.rules import Rules, bare_sign, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import Visit
@@ -168,13 +159,13 @@ def proposals_card(relay: model.Relay, event_id: EventId) -> CardPosted:
 # --- reactions and votes --------------------------------------------------------------------------
 
 
-def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input] | None:
+def meant_by(visit: Visit, gesture: ports.Reacted | ports.PollAnswered) -> list[model.Input] | None:
     """Return the inputs of a reaction or vote on a card; None if it is on no card."""
     conversation = visit.record.conversation
     card = next((one for one in visit.record.cards if one.event_id == gesture.target), None)
     if card is None:
         return None
-    sign = bare_sign(gesture.key) if isinstance(gesture, Reacted) else ""
+    sign = bare_sign(gesture.key) if isinstance(gesture, ports.Reacted) else ""
     match card.kind:
         case CardKind.RATING:
             return _rating_by_gesture(visit, card, gesture)
@@ -190,9 +181,9 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
             return _proposed(conversation.phase, card, gesture.event_id, _number(sign) or 0)
 
 
-def chosen_queue(visit: Visit, meaning: Meaning) -> QueueId | None:
+def chosen_queue(visit: Visit, meaning: ports.Meaning) -> QueueId | None:
     """Return the queue chosen by a vote in the poll of queues; None for anything else."""
-    if not isinstance(meaning, PollAnswered):
+    if not isinstance(meaning, ports.PollAnswered):
         return None
     for card in visit.record.cards:
         if card.event_id == meaning.target and card.kind is CardKind.QUEUES:
@@ -230,9 +221,9 @@ def _proposed(
 
 
 def _rating_by_gesture(
-    visit: Visit, card: OurCard, gesture: Reacted | PollAnswered
+    visit: Visit, card: OurCard, gesture: ports.Reacted | ports.PollAnswered
 ) -> list[model.Input]:
-    if isinstance(gesture, Reacted):
+    if isinstance(gesture, ports.Reacted):
         value = rating_of_sign(gesture.key, card.choices)
         if value is None and is_stars(gesture.key):
             _ask_which(visit, gesture.target)
@@ -315,7 +306,7 @@ def is_stars(key: str) -> bool:
     return re.fullmatch("[⭐★🌟]+", bare_sign(key)) is not None
 
 
-def _voted(card: OurCard, vote: PollAnswered) -> int | None:
+def _voted(card: OurCard, vote: ports.PollAnswered) -> int | None:
     """Return the choice that a poll answer names; ids may be of any length, or negative."""
     return next((one for one in card.choices if str(one) == vote.answer), None)
 
@@ -450,7 +441,7 @@ _PAUSES = "\r\n\t,.;:!~、。·-–—"
 _EDGES = f" {_PAUSES}"
 
 
-def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
+def about_chat(visit: Visit, spoke: ports.Spoke, *, answers: bool) -> bool:
     """Handle a text about the last chat (a rating, thanks, a comment); False if it is none.
 
     Such a text goes to no agent. Thanks count from the customer's `close` on, even before WebChat
@@ -490,7 +481,7 @@ def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
     return True
 
 
-def _added_to_rating(visit: Visit, spoke: Spoke) -> bool:
+def _added_to_rating(visit: Visit, spoke: ports.Spoke) -> bool:
     """Send a text as the comment of a bad rating, and tell its sender; False if not applicable.
 
     It is reported as undelivered, so that the sender can resend it if it was meant for an agent.

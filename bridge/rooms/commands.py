@@ -22,15 +22,7 @@ from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import callback_wanted, hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId
-from bridge.rooms import cards, own_account, people
-from bridge.rooms.effects import (
-    AskQueue,
-    SendTranscript,
-    ShowPanel,
-    TellChanges,
-    TellFigures,
-    TellHistory,
-)
+from bridge.rooms import cards, effects, own_account, people
 from bridge.rooms.record import Membership, Order, RoomRecord
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
@@ -580,7 +572,7 @@ def _transcript(visit: Visit, call: Call) -> None:
     else:
         if exists:
             visit.set(transcript_at=visit.now)
-        visit.ask(SendTranscript(call.event_id, number, json="json" in call.words))
+        visit.ask(effects.SendTranscript(call.event_id, number, json="json" in call.words))
 
 
 # --- settings of the room -------------------------------------------------------------------------
@@ -591,7 +583,7 @@ def _queue(visit: Visit, call: Call) -> None:
     rules = visit.rules.of_room(visit.record.settings)
     match call.words[:1]:
         case () if len(rules.queues) > 1:
-            visit.ask(AskQueue(call.event_id))
+            visit.ask(effects.AskQueue(call.event_id))
         case ("list",):
             lines = [f"{queue.id} — {queue.name}" for queue in rules.queues]
             _answer(visit, call, "command.queues", list="\n".join(lines))
@@ -621,7 +613,9 @@ def _undo(visit: Visit, call: Call) -> None:
         _answer(visit, call, key, **args)
 
 
-def _list(effect: type[TellChanges | TellHistory], visit: Visit, call: Call) -> None:
+def _list(
+    effect: type[effects.TellChanges | effects.TellHistory], visit: Visit, call: Call
+) -> None:
     visit.ask(effect(call.event_id, *map(int, call.words or ("0",))))
 
 
@@ -630,7 +624,7 @@ def _stats(visit: Visit, call: Call) -> None:
         _answer(visit, call, "stats.too_soon")
     else:
         visit.set(figures_at=visit.now)
-        visit.ask(TellFigures(call.event_id, int(call.words[0])))
+        visit.ask(effects.TellFigures(call.event_id, int(call.words[0])))
 
 
 def _config(visit: Visit, call: Call) -> None:
@@ -760,15 +754,16 @@ COMMANDS: Mapping[str, Command] = {
         "opening schedule", for_admins=_changes, setting=False, makes_sense=_tells_hours),
     "undo": _ForAdmins(_undo, _no_words, "撤销 復原 元に戻す", "revert",
         makes_sense=lambda visit, _: bool(visit.record.former)),
-    "audit": _ForAdmins(partial(_list, TellChanges), _maybe_number, "变更记录 變更紀錄 変更履歴",
-        "changes"),
+    "audit": _ForAdmins(partial(_list, effects.TellChanges), _maybe_number,
+        "变更记录 變更紀錄 変更履歴", "changes"),
     "stats": Command(_stats, _maybe_days, "统计 統計 統計", "statistics figures report",
         for_admins=lambda _: True, outside="tells"),
     "status": Command(_status, _no_words, "状态 狀態 状況 状態", "state info position",
         in_clear=True, outside="tells"),
     "retry": Command(_retry, _maybe_all, "重发 重傳 再送 重试 重試 重發", "resend again",
         makes_sense=lambda visit, _: bool(visit.record.undelivered)),
-    "history": Command(partial(_list, TellHistory), _maybe_number, "历史 歷史 履歴", "chats log"),
+    "history": Command(partial(_list, effects.TellHistory), _maybe_number, "历史 歷史 履歴",
+        "chats log"),
     "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
         "export save download"),
     "login": _OfAccounts(
@@ -782,7 +777,7 @@ COMMANDS: Mapping[str, Command] = {
     "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
     "panel": Command(
-        lambda visit, call: visit.ask(ShowPanel(call.event_id or None)), _no_words,
+        lambda visit, call: visit.ask(effects.ShowPanel(call.event_id or None)), _no_words,
         "面板 面板 パネル", "widget page 页面 頁面 ページ", in_clear=True,
         for_admins=lambda _: True, outside="acts", off="panel.off",
         provided=lambda rules: bool(rules.panel_url)),

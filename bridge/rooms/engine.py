@@ -24,24 +24,11 @@ from msgspec.structs import replace
 from bridge.config.model import SERVED
 from bridge.conversation import model
 from bridge.ids import SHARDS, EventId, QueueId, RoomId, UserId, shard_of
-from bridge.rooms import people
+from bridge.rooms import people, ports
 from bridge.rooms.commands import check_order
 from bridge.rooms.erasure import erase_room, has_ended, places_of
 from bridge.rooms.ports import Others
-from bridge.rooms.record import (
-    TOMBSTONE,
-    AgentInvited,
-    Invited,
-    MatrixEvent,
-    Membership,
-    Order,
-    Raw,
-    Stored,
-    Undecryptable,
-    Upgraded,
-    dump_input,
-    load_input,
-)
+from bridge.rooms.record import MatrixEvent, Membership, Order, Raw, Stored, dump_input, load_input
 from bridge.rooms.room import Enterprise, Room
 from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import (
@@ -353,7 +340,7 @@ class Engine:
         for room_id, event_id, raw in events:
             if self._others is not None:
                 await upgrades.look(self._around.store, room_id)
-            if raw.get("type") == TOMBSTONE or upgrades.find(room_id) is not None:
+            if raw.get("type") == ports.TOMBSTONE or upgrades.find(room_id) is not None:
                 room_id = await self._record_of(room_id, raw)  # noqa: PLW2901
             came = Came(MatrixEvent(raw), event_id, opened[event_id])
             by_room.setdefault(room_id, []).append(came)
@@ -367,13 +354,13 @@ class Engine:
         """
         upgrades, store = self._around.upgrades, self._around.store
         found = upgrades.find(room_id)
-        if found is not None and found.ours and raw.get("type") != TOMBSTONE:
+        if found is not None and found.ours and raw.get("type") != ports.TOMBSTONE:
             return found.record
         try:
             meaning = self._around.matrix.interpret(raw)
-            if isinstance(meaning, Upgraded) and meaning.into is not None:
+            if isinstance(meaning, ports.Upgraded) and meaning.into is not None:
                 await upgrades.note(store, room_id, meaning.into)
-            elif isinstance(meaning, Invited | AgentInvited) and found is not None:
+            elif isinstance(meaning, ports.Invited | ports.AgentInvited) and found is not None:
                 former, new = (await store.load(found.record)).room, await store.load(room_id)
                 record = record_in(former, found.record)
                 may = self.rules(record.enterprise).permission(meaning.by) in SERVED
@@ -420,7 +407,7 @@ class Engine:
             known += await self._store_first(room_id, by_room[room_id])
         return known
 
-    async def _opened(self, room_id: RoomId, raw: Raw) -> Raw | Undecryptable | None:
+    async def _opened(self, room_id: RoomId, raw: Raw) -> Raw | ports.Undecryptable | None:
         """Decrypt an event if its key is known: a transaction does not wait for keys.
 
         An event of another process's room is left to that process, for its replay detection.

@@ -27,28 +27,14 @@ from bridge.conversation.machine import wants_link
 from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId, server_of
-from bridge.rooms.effects import (
-    Decline,
-    EnterRoom,
-    LeaveRoom,
-    RedactAll,
-    ShowBridge,
-    ShowPanel,
-    ShowSettings,
-)
+from bridge.rooms import effects, ports
 from bridge.rooms.record import (
-    AgentInvited,
     Ending,
     Entered,
     EraseRoom,
-    Invited,
-    Meaning,
-    MemberGone,
-    MemberJoined,
     Membership,
     Person,
     Raw,
-    Renamed,
     RoomRecord,
     RoomSettings,
     Upgrade,
@@ -100,7 +86,7 @@ _WHY: Mapping[str, str] = {
 # --- invitations ----------------------------------------------------------------------------------
 
 
-def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...]) -> None:
+def invited(visit: Visit, invitation: ports.Invited, rooms: int, begun: tuple[int, ...]) -> None:
     """Handle an invitation of the bot or a queue user.
 
     `rooms`: number of other rooms served for the inviter. `begun`: times of the inviter's recent
@@ -108,16 +94,16 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     """
     record = visit.record
     if record.gone_at is not None and not record.stays:
-        visit.ask(LeaveRoom((invitation.whom,)))  # not while it is being erased
+        visit.ask(effects.LeaveRoom((invitation.whom,)))  # not while it is being erased
         return
     rules, gone = enterprise_for(visit, invitation), visit.rules.enterprise == GONE
     passes_on = gone and rules.permission(invitation.by) in SERVED
     if record.served and invitation.whom != record.host:
         if not passes_on:
-            visit.ask(LeaveRoom((invitation.whom,)))  # one host is enough
+            visit.ask(effects.LeaveRoom((invitation.whom,)))  # one host is enough
             visit.say("room.host_here")
             return
-        visit.ask(LeaveRoom((record.host,)))
+        visit.ask(effects.LeaveRoom((record.host,)))
     if record.membership is Membership.ENTERING:
         return
     other = rules is not visit.rules
@@ -134,7 +120,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         # Not told in the room: anybody could make the homeserver join any room of any server.
         reason = visit.for_room("refused.permission", {"user": invitation.by}) if away else ""
         why = f"bridge.permissions gives {permission}"
-        visit.ask(LeaveRoom((invitation.whom,), reason, invitation.by, why))
+        visit.ask(effects.LeaveRoom((invitation.whom,), reason, invitation.by, why))
         return
     limits, refusal, until = visit.rules.limits, "", 0
     if permission not in SERVED:
@@ -162,10 +148,10 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         key=key,
     )
     encrypt = visit.rules.encryption.default and not refusal
-    visit.ask(EnterRoom(invitation.whom, invitation.by, encrypt))
+    visit.ask(effects.EnterRoom(invitation.whom, invitation.by, encrypt))
 
 
-def enterprise_for(visit: Visit, invitation: Invited) -> Rules:
+def enterprise_for(visit: Visit, invitation: ports.Invited) -> Rules:
     """Return the rules of the enterprise that the invited user belongs to.
 
     If there are several, the first that serves the inviter, beginning with the room's own.
@@ -277,7 +263,7 @@ def home_enterprise(visit: Visit) -> dict[str, str]:
     return {} if home is None else {ENTERPRISE: home.enterprise}
 
 
-def followed(visit: Visit, invitation: Invited, into: RoomId) -> None:
+def followed(visit: Visit, invitation: ports.Invited, into: RoomId) -> None:
     """Handle an invitation into the room that replaces this one, or into a former one.
 
     While the bridge is in the old room, the chat goes on there until it has joined the new one;
@@ -287,10 +273,12 @@ def followed(visit: Visit, invitation: Invited, into: RoomId) -> None:
     if not record.served:
         _move(visit, into)
     elif upgrade is None or into in {record.room_id, record.came_from}:
-        visit.ask(LeaveRoom((invitation.whom,), former=into))
+        visit.ask(effects.LeaveRoom((invitation.whom,), former=into))
     elif upgrade.into is None and record.membership is Membership.JOINED:
         visit.set(upgrade=replace(upgrade, into=into, host=invitation.whom))
-        visit.ask(EnterRoom(invitation.whom, invitation.by, visit.rules.encryption.default, into))
+        visit.ask(
+            effects.EnterRoom(invitation.whom, invitation.by, visit.rules.encryption.default, into)
+        )
 
 
 def _move(visit: Visit, into: RoomId) -> None:
@@ -306,7 +294,7 @@ def _move(visit: Visit, into: RoomId) -> None:
     )
 
 
-def agent_invited(visit: Visit, invitation: AgentInvited) -> None:
+def agent_invited(visit: Visit, invitation: ports.AgentInvited) -> None:
     """Decline an invitation of a ghost, with the bot's name as the reason.
 
     Not in a room with a request or chat under way: it may be the agent who is just joining.
@@ -319,7 +307,9 @@ def agent_invited(visit: Visit, invitation: AgentInvited) -> None:
     if permission not in SERVED:
         key, args = "refused.permission", model.Args(user=invitation.by)
     reason = visit.for_room(key, args)
-    visit.ask(Decline(invitation.event_id, invitation.whom, reason, invitation.by, _WHY[key]))
+    visit.ask(
+        effects.Decline(invitation.event_id, invitation.whom, reason, invitation.by, _WHY[key])
+    )
 
 
 # --- entering -------------------------------------------------------------------------------------
@@ -387,7 +377,7 @@ def entered(
         _greet(visit, link, words_came=words_came)
         if entry.encrypted_by_us and not link:
             visit.say("encrypting.turned_on")
-    visit.ask(ShowBridge())
+    visit.ask(effects.ShowBridge())
     return tuple(parked)
 
 
@@ -402,7 +392,7 @@ def _refuse(visit: Visit) -> None:
     visit.say(record.refusal, args)
     # Also as the reason of the leave: nobody may open a direct room again after that.
     reason = visit.for_room(record.refusal, args)
-    _leave(visit, LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal]))
+    _leave(visit, effects.LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal]))
 
 
 def _continue_in(visit: Visit, upgrade: Upgrade) -> None:
@@ -411,11 +401,11 @@ def _continue_in(visit: Visit, upgrade: Upgrade) -> None:
     _move(visit, upgrade.into or former)
     visit.set(host=upgrade.host)
     if as_strings(visit.record.settings):
-        visit.ask(ShowSettings())
+        visit.ask(effects.ShowSettings())
     if visit.rules.panel_url:
-        visit.ask(ShowPanel(former=former, reader=host))
+        visit.ask(effects.ShowPanel(former=former, reader=host))
     visit.step(model.Moved())
-    visit.ask(LeaveRoom((host,), former=former))
+    visit.ask(effects.LeaveRoom((host,), former=former))
 
 
 def _greet(visit: Visit, link: str, *, words_came: bool) -> None:
@@ -475,7 +465,7 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
     also = "room.languages" if unknown else ""
     visit.ask(model.Say(inviting(key, policy), args, also=also))
     if visit.rules.panel_url and not record.direct:
-        visit.ask(ShowPanel())
+        visit.ask(effects.ShowPanel())
 
 
 # --- configuration --------------------------------------------------------------------------------
@@ -506,7 +496,7 @@ def configured(
         shown = _adopt(visit, settings, By(sender, "state"))
         visit.say("config.taken", shown, reply_to=event_id)
     elif event_id is not None:
-        visit.ask(ShowSettings())  # ours may have overwritten this event
+        visit.ask(effects.ShowSettings())  # ours may have overwritten this event
 
 
 def set_settings(visit: Visit, wished: Mapping[str, str], by: By) -> model.Args:
@@ -567,14 +557,16 @@ def shown_settings(visit: Visit) -> model.Args:
 # --- people who come and go -----------------------------------------------------------------------
 
 
-def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> None:
+def members_changed(
+    visit: Visit, news: ports.MemberGone | ports.MemberJoined | ports.Renamed
+) -> None:
     record, who = visit.record, news.who
     if not record.served:
         return
     others = tuple(one for one in record.people if one.user != who)
-    if not isinstance(news, MemberGone):
+    if not isinstance(news, ports.MemberGone):
         _note_people(visit, (*others, Person(who, name_line(news.name))))
-        if isinstance(news, MemberJoined):
+        if isinstance(news, ports.MemberJoined):
             _tell_agent(visit, who, news.event_id, "agent.joined")
         return
     if len(others) < len(record.people):  # else invited only, or a bridge user
@@ -584,14 +576,14 @@ def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> 
         host_removed(visit)
     elif ends_service(record, news):
         _end_conversation(visit)
-        _leave(visit, LeaveRoom((record.host,)))
+        _leave(visit, effects.LeaveRoom((record.host,)))
 
 
-def ends_service(record: RoomRecord, news: Meaning) -> bool:
+def ends_service(record: RoomRecord, news: ports.Meaning) -> bool:
     """True if the bridge's host is gone, or the customer of a direct room."""
     alone = record.direct and record.upgrade is None
     needed = {record.host, record.customer} if alone else {record.host}
-    return isinstance(news, MemberGone) and news.who in needed
+    return isinstance(news, ports.MemberGone) and news.who in needed
 
 
 def heard(visit: Visit, who: UserId) -> None:
@@ -693,10 +685,10 @@ def passed(visit: Visit) -> None:
             _welcome(visit)
     else:
         _end_conversation(visit)
-        _leave(visit, LeaveRoom((visit.record.host,)))
+        _leave(visit, effects.LeaveRoom((visit.record.host,)))
 
 
-def _leave(visit: Visit, leave: LeaveRoom) -> None:
+def _leave(visit: Visit, leave: effects.LeaveRoom) -> None:
     visit.ask(leave)
     _mark_left(visit)
 
@@ -752,15 +744,15 @@ def begin_erasure(visit: Visit, order: EraseRoom) -> None:
     record = visit.record
     _end_conversation(visit)
     if order.redact and record.membership is Membership.JOINED:
-        visit.ask(RedactAll())
+        visit.ask(effects.RedactAll())
     served = record.served
     if served and not order.stay:
         if record.membership is Membership.JOINED:
             visit.say("room.erased")
-        _leave(visit, LeaveRoom((record.host,), former=record.matrix_id))
+        _leave(visit, effects.LeaveRoom((record.host,), former=record.matrix_id))
     upgrade = record.upgrade
     if upgrade is not None and upgrade.into is not None:  # joining, or joined
-        visit.ask(LeaveRoom((upgrade.host,), former=upgrade.into))
+        visit.ask(effects.LeaveRoom((upgrade.host,), former=upgrade.into))
     gone_at = visit.now + ERASED_AFTER if record.gone_at is None else record.gone_at
     visit.set(gone_at=gone_at, stays=served and order.stay, upgrade=None)
 
@@ -772,7 +764,7 @@ def _close(visit: Visit) -> None:
         visit.report(event_id, "room.closed_unsent")
     _end_conversation(visit)
     visit.say("room.closed")
-    _leave(visit, LeaveRoom((visit.record.host,)))
+    _leave(visit, effects.LeaveRoom((visit.record.host,)))
 
 
 def unsent_messages(record: RoomRecord) -> tuple[EventId, ...]:

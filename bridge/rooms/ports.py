@@ -1,5 +1,7 @@
 """Ports: interfaces through which the rooms use homeserver, call centre and clock.
 
+A `Meaning` is a Matrix event as the matrix package interprets it; none is ever stored.
+
 Adapters translate every exception of a library into one of the four exception classes below.
 """
 
@@ -15,7 +17,7 @@ import msgspec
 
 from bridge.conversation import model
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
-from bridge.rooms.record import Entered, Meaning, OwnLogin, Raw, Thread, Undecryptable
+from bridge.rooms.record import Entered, OwnLogin, Raw, Thread
 from bridge.rooms.store import NewInput
 from bridge.webchat import frames
 from bridge.webchat.frames import Agent, Command, Received, Reply
@@ -258,6 +260,154 @@ class LinkEvents(Protocol):
         self, room_id: RoomId, how: model.LinkRestored | model.LinkLost | model.TurnAwaited
     ) -> None:
         """Take note of a needed link's loss or return, or (repeatedly) of its wait to log in."""
+
+
+# --- meanings of Matrix events --------------------------------------------------------------------
+
+
+class Undecryptable(msgspec.Struct, frozen=True):
+    """An encrypted event that cannot be decrypted (yet)."""
+
+    key: str
+    """Text key of the reason."""
+    later: bool
+    """True if the missing key may still arrive."""
+
+
+class FromPerson(msgspec.Struct, frozen=True):
+    """Base of events that a person sent."""
+
+    event_id: EventId
+    sender: UserId
+
+
+class AboutEvent(FromPerson, frozen=True):
+    """Base of events that a person sent about an earlier event, `target`."""
+
+    target: EventId
+
+
+class Invited(msgspec.Struct, frozen=True):
+    """A person invited the bot or a queue user into a room."""
+
+    event_id: EventId
+    by: UserId
+    whom: UserId
+    direct: bool
+
+
+class AgentInvited(msgspec.Struct, frozen=True):
+    """A person invited a bridge user who accepts no invitations, mostly a ghost."""
+
+    event_id: EventId
+    by: UserId
+    whom: UserId
+
+
+class MemberJoined(msgspec.Struct, frozen=True):
+    who: UserId
+    name: str = ""
+    event_id: EventId = EventId("")
+
+
+class Renamed(msgspec.Struct, frozen=True):
+    who: UserId
+    name: str
+
+
+class MemberGone(msgspec.Struct, frozen=True):
+    """A member left, was kicked or banned; `who` may be a bridge user."""
+
+    who: UserId
+    by: UserId
+    event_id: EventId = EventId("")
+
+
+class Spoke(FromPerson, frozen=True):
+    """A person's message that can be carried, or read as a command."""
+
+    content: model.CustomerContent
+    plain: str = ""
+    """The text to read as a command; a file's caption."""
+    wrap: str = ""
+    """Text key of the sentence that wraps the text for agents; empty: as it is."""
+    reply_to: EventId | None = None
+    thread: EventId | None = None
+    """Root event of the thread that this one is in."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """A poll's answers: (id, text)."""
+    notice: bool = False
+    """True for an `m.notice`: a program wrote it (specification)."""
+
+    @property
+    def about(self) -> EventId | None:
+        """The event that is quoted to the agent."""
+        return self.reply_to or self.thread
+
+
+class Corrected(AboutEvent, frozen=True):
+    """A person edited an earlier message of theirs; `content` and `plain` are the new ones."""
+
+    content: model.CustomerContent
+    plain: str = ""
+    answers: tuple[tuple[str, str], ...] = ()
+    """A poll's answers: (id, text)."""
+    notice: bool = False
+
+
+class Withdrew(AboutEvent, frozen=True):
+    """A person redacted a message, a reaction, or any other event, `target`."""
+
+
+class Reacted(AboutEvent, frozen=True):
+    """A person added a reaction, mostly an emoji, to a message."""
+
+    key: str
+
+
+class PollAnswered(AboutEvent, frozen=True):
+    answer: str
+    """Id of the answer in the poll's start event."""
+    more: tuple[str, ...] = ()
+    """Ids of the other answers, if several may be chosen."""
+
+
+class Unreadable(FromPerson, frozen=True):
+    """A person's message that cannot be carried; they are told why (text key `key`)."""
+
+    key: str
+    args: model.Args = {}
+
+
+class RoomConfigured(FromPerson, frozen=True):
+    """The state event `org.matrix_webchat.room`."""
+
+    content: Raw
+
+
+class EncryptionOn(msgspec.Struct, frozen=True):
+    """The room has become encrypted."""
+
+
+TOMBSTONE = "m.room.tombstone"
+
+
+class Upgraded(msgspec.Struct, frozen=True):
+    """The room was replaced by another (tombstone), into which the bridge has to be invited."""
+
+    into: RoomId | None = None
+    """None if the room was closed without a replacement."""
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """An event to ignore: an echo of a bridge user, a topic, …"""
+
+
+_OfMembers = AgentInvited | MemberJoined | MemberGone | Renamed
+OfMessages = Spoke | Corrected | Withdrew | Reacted | PollAnswered | Unreadable
+RoomEvent = _OfMembers | OfMessages | RoomConfigured | EncryptionOn | Upgraded | Nothing
+"""An event of a room in which the bridge is, or which it is entering."""
+Meaning = Invited | RoomEvent
 
 
 # --- homeserver -----------------------------------------------------------------------------------

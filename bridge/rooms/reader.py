@@ -29,49 +29,29 @@ from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.rooms import cards, commands, own_account, people, references, surroundings
+from bridge.rooms import cards, commands, own_account, people, ports, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
 from bridge.rooms.effects import Conceal
 from bridge.rooms.erasure import carry_out
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import (
-    AgentInvited,
     CardPosted,
-    Corrected,
-    EncryptionOn,
     Entered,
     EntryFailed,
     ErasePerson,
     EraseRoom,
-    FromPerson,
-    Invited,
     LoginTried,
     LookedUp,
     MatrixEvent,
-    Meaning,
-    MemberGone,
-    MemberJoined,
     Membership,
-    Nothing,
-    OfMessages,
     Order,
     PartPosted,
-    PollAnswered,
     Raw,
-    Reacted,
-    Renamed,
     RobotAnswered,
-    RoomConfigured,
-    RoomEvent,
     RoomRecord,
     Simple,
-    Spoke,
     Thread,
-    Undecryptable,
-    Unreadable,
-    Upgraded,
-    Withdrew,
     load_input,
 )
 from bridge.rooms.references import Earlier
@@ -98,11 +78,17 @@ TURN_AWAY_EVERY = 3_600_000
 """Minimum ms between two refusals to a person without permission."""
 _ASKING = (model.Human, model.CallBack, model.Said)
 """Inputs that ask for a person or a robot: refused in a paused room."""
-_ANSWERED = (Spoke, Corrected, Withdrew, Unreadable)
-_NEWS = (MemberGone, MemberJoined, Renamed, RoomConfigured, EncryptionOn)
+_ANSWERED = (ports.Spoke, ports.Corrected, ports.Withdrew, ports.Unreadable)
+_NEWS = (
+    ports.MemberGone,
+    ports.MemberJoined,
+    ports.Renamed,
+    ports.RoomConfigured,
+    ports.EncryptionOn,
+)
 """State that may be newer than the first look at the room."""
 
-Gesture = Withdrew | Reacted | PollAnswered
+Gesture = ports.Withdrew | ports.Reacted | ports.PollAnswered
 Reading = Parsed | Malformed | None
 """A message read as a command; None if it is a customer's message, or no text."""
 
@@ -123,10 +109,10 @@ class Facts(msgspec.Struct, frozen=True):
 # --- what an event means --------------------------------------------------------------------------
 
 
-def read_command(visit: Visit, meaning: Meaning) -> Reading:
+def read_command(visit: Visit, meaning: ports.Meaning) -> Reading:
     """Read a message as a command, once, for `needs_standing` and `receive`."""
     record, rules = visit.record, visit.rules
-    if record.membership is not _JOINED or not isinstance(meaning, (Spoke, Corrected)):
+    if record.membership is not _JOINED or not isinstance(meaning, (ports.Spoke, ports.Corrected)):
         return None
     if not isinstance(meaning.content, model.CustomerText):
         return None
@@ -144,20 +130,22 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     return commands.slip(visit, text) if bare and command is None else command
 
 
-def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
+def needs_standing(visit: Visit, meaning: ports.Meaning, command: Reading) -> UserId | None:
     """Return the person whose `Standing` must be known before `receive`; None if not needed."""
-    if isinstance(meaning, RoomConfigured):
+    if isinstance(meaning, ports.RoomConfigured):
         return meaning.sender if visit.record.membership is _JOINED else None
-    if isinstance(command, Parsed) and isinstance(meaning, (Spoke, Corrected)):
+    if isinstance(command, Parsed) and isinstance(meaning, (ports.Spoke, ports.Corrected)):
         stranger = visit.rules.permission(meaning.sender) is Permission.NONE
         asks = command.for_admins or command.lists_all or (stranger and command.configures)
         return meaning.sender if asks else None
-    if isinstance(meaning, PollAnswered) and cards.chosen_queue(visit, meaning) is not None:
+    if isinstance(meaning, ports.PollAnswered) and cards.chosen_queue(visit, meaning) is not None:
         return meaning.sender
     return None
 
 
-def receive(visit: Visit, meaning: RoomEvent, raw: Raw, facts: Facts, *, command: Reading) -> None:
+def receive(
+    visit: Visit, meaning: ports.RoomEvent, raw: Raw, facts: Facts, *, command: Reading
+) -> None:
     """Handle one Matrix event, except an invitation (`people.invited`).
 
     `raw` is the event, to be parked while entering; `command` is the result of `read_command`.
@@ -165,33 +153,33 @@ def receive(visit: Visit, meaning: RoomEvent, raw: Raw, facts: Facts, *, command
     if visit.record.membership is _ENTERING and _is_parked(visit.record, meaning):
         _park(visit, meaning, raw)
         return
-    if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
+    if visit.record.greet_at is not None and isinstance(meaning, (ports.Spoke, ports.Unreadable)):
         visit.set(greet_at=None, greet_link="")
-    if isinstance(meaning, (Spoke, Corrected)):  # as nearly always
+    if isinstance(meaning, (ports.Spoke, ports.Corrected)):  # as nearly always
         heard = visit.record.direct or not meaning.notice  # else it is another program's
         if command is not None and command.secret and heard:
             visit.ask(Conceal(meaning.event_id))  # whatever becomes of the command itself
         _spoke(visit, meaning, facts, command)
         return
     match meaning:
-        case Withdrew() | Reacted() | PollAnswered():
+        case ports.Withdrew() | ports.Reacted() | ports.PollAnswered():
             _gestured(visit, meaning, facts)
-        case AgentInvited():
+        case ports.AgentInvited():
             people.agent_invited(visit, meaning)
-        case MemberGone() | MemberJoined() | Renamed():
+        case ports.MemberGone() | ports.MemberJoined() | ports.Renamed():
             people.members_changed(visit, meaning)
-        case Unreadable():
+        case ports.Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key, meaning.args)
-        case RoomConfigured():
+        case ports.RoomConfigured():
             people.configured(
                 visit, meaning.content, facts.standing, meaning.sender, meaning.event_id
             )
-        case EncryptionOn():
+        case ports.EncryptionOn():
             people.became_encrypted(visit)
-        case Upgraded():
+        case ports.Upgraded():
             people.upgraded(visit, meaning.into)
-        case Nothing():
+        case ports.Nothing():
             references.note_redacted(visit, raw)
         case _:
             assert_never(meaning)
@@ -207,7 +195,7 @@ def _gestured(visit: Visit, gesture: Gesture, facts: Facts) -> None:
         _step(visit, gesture.sender, _ordered_by(visit, gesture, facts))
 
 
-def _chose_queue(visit: Visit, vote: FromPerson, queue: QueueId, facts: Facts) -> None:
+def _chose_queue(visit: Visit, vote: ports.FromPerson, queue: QueueId, facts: Facts) -> None:
     """Handle a vote for a queue as a command: an admin's sets it, a customer's starts a chat there.
 
     The answer replies to the vote.
@@ -228,12 +216,12 @@ def _chose_queue(visit: Visit, vote: FromPerson, queue: QueueId, facts: Facts) -
         commands.carry_out(visit, "start", call)
 
 
-def _is_parked(record: RoomRecord, meaning: Meaning) -> bool:
+def _is_parked(record: RoomRecord, meaning: ports.Meaning) -> bool:
     """True for an event that is to be handled once the bridge has entered the room."""
     return isinstance(meaning, (*_ANSWERED, *_NEWS)) and not people.ends_service(record, meaning)
 
 
-def _park(visit: Visit, meaning: Meaning, raw: Raw) -> None:
+def _park(visit: Visit, meaning: ports.Meaning, raw: Raw) -> None:
     """Keep an event for the moment when we are in the room; too many are answered, or dropped."""
     parked = visit.record.parked
     if len(parked) < PARKED_LIMIT and references.fits(parked, raw):
@@ -271,7 +259,9 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     return False
 
 
-def _spoke(visit: Visit, spoke: Spoke | Corrected, facts: Facts, command: Reading) -> None:
+def _spoke(
+    visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts, command: Reading
+) -> None:
     watched = visit.record.direct or visit.record.empty_since is not None
     if watched and not _is_only_customer(visit.record, spoke.sender):
         people.heard(visit, spoke.sender)
@@ -285,7 +275,7 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, facts: Facts, command: Readin
     elif visit.record.speaker != spoke.sender:
         visit.set(speaker=spoke.sender)
     _hear_language(visit, spoke.plain, command)
-    if isinstance(spoke, Spoke):
+    if isinstance(spoke, ports.Spoke):
         root = spoke.thread
         thread = None if root is None else Thread(root, spoke.event_id, facts.received)
         if thread != visit.record.thread:
@@ -301,7 +291,7 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, facts: Facts, command: Readin
     elif _too_fast(visit, facts.received):
         limit = visit.rules.limits.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
-    elif isinstance(spoke, Spoke):
+    elif isinstance(spoke, ports.Spoke):
         _said(visit, spoke, facts)
     elif facts.elsewhere:
         visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
@@ -309,9 +299,9 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, facts: Facts, command: Readin
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
 
 
-def _said_in_pause(visit: Visit, spoke: Spoke | Corrected, facts: Facts) -> None:
+def _said_in_pause(visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts) -> None:
     """Handle words in a paused room: they may only rate, or give thanks for, the last chat."""
-    if isinstance(spoke, Spoke):
+    if isinstance(spoke, ports.Spoke):
         answers = facts.earlier is not None
         if not _too_fast(visit, facts.received) and cards.about_chat(visit, spoke, answers=answers):
             return
@@ -350,7 +340,7 @@ def _goes_in_clear(command: Reading) -> bool:
 
 
 def _commanded(
-    visit: Visit, spoke: Spoke | Corrected, facts: Facts, command: Parsed | Malformed
+    visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts, command: Parsed | Malformed
 ) -> None:
     if _excessive(visit, spoke.event_id, facts.received):
         return
@@ -361,14 +351,14 @@ def _commanded(
     if command.for_admins and not admin:
         people.refuse_admin(visit, facts.standing, spoke.event_id)
         return
-    target = spoke.reply_to if isinstance(spoke, Spoke) else None
+    target = spoke.reply_to if isinstance(spoke, ports.Spoke) else None
     reports = None if facts.earlier is None else facts.earlier.reports
     by, link = By(spoke.sender), facts.elsewhere
     call = Call(command.words, spoke.event_id, target, reports, by, admin, {}, link)
     commands.carry_out(visit, command.verb, call)
 
 
-def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
+def _said(visit: Visit, spoke: ports.Spoke, facts: Facts) -> None:
     """Handle a text or a file that is no command: a message to an agent, or a card's answer."""
     phase, meant, earlier = visit.record.conversation.phase, None, facts.earlier
     talking = isinstance(phase, model.Chatting) and not (phase.robot or phase.close)
@@ -389,12 +379,16 @@ def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
 def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Input]:
     """Return the inputs of a reaction, a vote or a redaction; none if it is not carried."""
     earlier = facts.earlier
-    if isinstance(gesture, Withdrew):  # by anybody: the homeserver has checked the right to it
+    if isinstance(
+        gesture, ports.Withdrew
+    ):  # by anybody: the homeserver has checked the right to it
         visit.record = cards.unasked(visit.record, (gesture.target,))
         return references.withdrew(visit, gesture, earlier)
     if visit.rules.permission(gesture.sender) not in SERVED:
         return []
-    if isinstance(gesture, Reacted) and references.resend_by_reaction(visit, gesture, earlier):
+    if isinstance(gesture, ports.Reacted) and references.resend_by_reaction(
+        visit, gesture, earlier
+    ):
         return []
     if _excessive(visit, gesture.event_id, facts.received):
         return []
@@ -500,26 +494,27 @@ class Reader:
             return False
         return True
 
-    def _event_now(self, visit: Visit, raw: Raw, opened: Raw | Undecryptable | None) -> bool:
+    def _event_now(self, visit: Visit, raw: Raw, opened: Raw | ports.Undecryptable | None) -> bool:
         """Process an event that is decrypted and refers to no other event."""
         if visit.record.membership is not _JOINED:
             opened = raw  # still encrypted: it is parked while entering, else ignored
         if _elsewhere(visit.record, raw) is not None:
             return False
-        if opened is None or isinstance(opened, Undecryptable):
+        if opened is None or isinstance(opened, ports.Undecryptable):
             return False
         meaning = self.around.matrix.interpret(opened)
         command = read_command(visit, meaning)
         if needs_standing(visit, meaning, command) is not None:
             return False
-        if isinstance(meaning, Spoke):
+        if isinstance(meaning, ports.Spoke):
             asks = command is None or command.verb in {"help", "status"}
-            wait = meaning.about is not None or (asks and _begins_chat(visit.record))
+            about = meaning.reply_to or meaning.thread  # as `Spoke.about`
+            wait = about is not None or (asks and _begins_chat(visit.record))
         else:
-            if isinstance(meaning, Invited):
+            if isinstance(meaning, ports.Invited):
                 return False
             about = references.refers_to(visit.record, meaning)
-            wait = about is not None or isinstance(meaning, Withdrew)
+            wait = about is not None or isinstance(meaning, ports.Withdrew)
         if wait:
             return False
         facts = Facts(visit.now, encrypted=opened is not raw)
@@ -562,7 +557,7 @@ class Reader:
                 stored = load_input(one.body)
                 if isinstance(stored, MatrixEvent):
                     meaning = self.around.matrix.interpret(stored.raw)
-                    if isinstance(meaning, Withdrew) and meaning.target in about:
+                    if isinstance(meaning, ports.Withdrew) and meaning.target in about:
                         return True
         return False
 
@@ -619,7 +614,7 @@ class Reader:
         opened = []
         for event in visit.record.sealed:
             raw = await self.around.matrix.open(event.raw)
-            if not isinstance(raw, Undecryptable):
+            if not isinstance(raw, ports.Undecryptable):
                 opened.append(event)
                 happened = self._readable(visit, raw, visit.now, encrypted=True)
                 await self._contained(visit, raw.get("event_id"), happened)
@@ -673,15 +668,15 @@ class Reader:
         opened = await self.around.matrix.open(raw, ask=False)
         if visit.record.membership is not _JOINED:
             opened = raw  # still encrypted: it is parked while entering, else ignored
-        elif isinstance(opened, Undecryptable) and opened.later:
+        elif isinstance(opened, ports.Undecryptable) and opened.later:
             patience = references.key_patience(received, self.around.clock.now())
             opened = await self.around.matrix.open(raw, patience)
             visit.now = self.around.clock.now()
-        if not isinstance(opened, Undecryptable):
+        if not isinstance(opened, ports.Undecryptable):
             await self._readable(visit, opened, received, encrypted=opened is not raw)
             return
         meaning = self.around.matrix.interpret(raw)
-        if not isinstance(meaning, Unreadable):
+        if not isinstance(meaning, ports.Unreadable):
             references.note_redacted(visit, raw)
             return
         meaning = replace(meaning, key=opened.key)
@@ -698,7 +693,7 @@ class Reader:
         if upgrade is not None and upgrade.into == where:
             _park(visit, meaning, raw)
             return True
-        if not isinstance(meaning, Invited):
+        if not isinstance(meaning, ports.Invited):
             return False
         people.followed(visit, meaning, where)
         return visit.record.membership is _JOINED
@@ -707,19 +702,19 @@ class Reader:
         """Process a decrypted event."""
         meaning, standing = self.around.matrix.interpret(raw), Standing.ORDINARY
         if _elsewhere(visit.record, raw) is not None:
-            if not isinstance(meaning, OfMessages):
+            if not isinstance(meaning, ports.OfMessages):
                 return  # members and state of a replaced room do not matter
-            if isinstance(meaning, Spoke):
+            if isinstance(meaning, ports.Spoke):
                 meaning = replace(meaning, thread=None)  # the replaced room is closed to answers
         command = read_command(visit, meaning)
         person = needs_standing(visit, meaning, command)
-        if isinstance(meaning, Invited):
+        if isinstance(meaning, ports.Invited):
             await self._invited(visit, meaning)
             return
         if person is not None:
             standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
-        begins = isinstance(meaning, (Spoke, Corrected)) and _begins_chat(before)
+        begins = isinstance(meaning, (ports.Spoke, ports.Corrected)) and _begins_chat(before)
         link = people.address(await self._other_room(visit.rules, before)) if begins else ""
         facts = Facts(received, standing, earlier, encrypted, link)
         receive(visit, meaning, raw, facts, command=command)
@@ -728,10 +723,10 @@ class Reader:
             await self._send_again(visit, event_id)
         if wanted:
             visit.step(model.Pending())
-        if isinstance(meaning, Withdrew):
+        if isinstance(meaning, ports.Withdrew):
             await references.erase(self.around, visit, before, meaning.target)
 
-    async def _invited(self, visit: Visit, invited: Invited) -> None:
+    async def _invited(self, visit: Visit, invited: ports.Invited) -> None:
         """Process an invitation under its inviter's lock: concurrent ones count each other."""
         store, before = self.around.store, visit.record
         if visit.turn is not None:
@@ -756,17 +751,17 @@ class Reader:
     async def _send_again(self, visit: Visit, event_id: EventId) -> None:
         found = await references.original(self.around, self._room_id, event_id)
         earlier, sender = None, UserId("")
-        if isinstance(found, (Spoke, Corrected, Reacted)):
+        if isinstance(found, (ports.Spoke, ports.Corrected, ports.Reacted)):
             earlier, sender = await self._earlier(visit, found), found.sender
         if (
-            isinstance(found, (Spoke, Corrected))
+            isinstance(found, (ports.Spoke, ports.Corrected))
             and isinstance(found.content, model.CustomerText)
             and commands.parse(found.plain, visit.rules.prefix, prefix_needed=True) is not None
         ):
-            found = Nothing()  # it was a command, so there is nothing to resend
+            found = ports.Nothing()  # it was a command, so there is nothing to resend
         _step(visit, sender, references.resend(visit, event_id, found, earlier))
 
-    async def _earlier(self, visit: Visit, meaning: Meaning) -> Earlier | None:
+    async def _earlier(self, visit: Visit, meaning: ports.Meaning) -> Earlier | None:
         """Return the message that this one is about; None if none, unknown or redacted."""
         record, about = visit.record, references.refers_to(visit.record, meaning)
         if about is None or about in record.erasing:

@@ -1,4 +1,4 @@
-"""The record of a room, its chats, its stored inputs, and the meanings of Matrix events.
+"""The record of a room, its chats, and its stored inputs.
 
 The record is one value, stored in full with each step that changes it, with one exception
 (`taken`). All that could grow in it is bounded; the bound is defined beside the code that adds to
@@ -11,8 +11,7 @@ another. The record keeps the newest chats; a change of a chat is stored with it
 
 Inputs are stored as tagged JSON: those of the conversation, and Matrix events unchanged. The tag is
 the name of the class, as for `effects`: a renamed class keeps its former name as `tag`, and
-a new field has a default (samples: `stored_rows.jsonl`). A `Meaning` (an event as the matrix
-package interprets it) is never stored.
+a new field has a default (samples: `stored_rows.jsonl`).
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ from bridge.conversation.model import (
     Chatting,
     Close,
     Conversation,
-    CustomerContent,
     Input,
     Pushed,
     Replied,
@@ -649,151 +647,3 @@ _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
 dump_input: Callable[[Stored], bytes] = _encoder.encode
 load_input: Callable[[bytes], Stored] = _stored.decode
 """Decode a stored input; raises ValueError for anything else."""
-
-
-# --- meanings -------------------------------------------------------------------------------------
-
-
-class Undecryptable(msgspec.Struct, frozen=True):
-    """An encrypted event that cannot be decrypted (yet)."""
-
-    key: str
-    """Text key of the reason."""
-    later: bool
-    """True if the missing key may still arrive."""
-
-
-class FromPerson(msgspec.Struct, frozen=True):
-    """Base of events that a person sent."""
-
-    event_id: EventId
-    sender: UserId
-
-
-class AboutEvent(FromPerson, frozen=True):
-    """Base of events that a person sent about an earlier event, `target`."""
-
-    target: EventId
-
-
-class Invited(msgspec.Struct, frozen=True):
-    """A person invited the bot or a queue user into a room."""
-
-    event_id: EventId
-    by: UserId
-    whom: UserId
-    direct: bool
-
-
-class AgentInvited(msgspec.Struct, frozen=True):
-    """A person invited a bridge user who accepts no invitations, mostly a ghost."""
-
-    event_id: EventId
-    by: UserId
-    whom: UserId
-
-
-class MemberJoined(msgspec.Struct, frozen=True):
-    who: UserId
-    name: str = ""
-    event_id: EventId = EventId("")
-
-
-class Renamed(msgspec.Struct, frozen=True):
-    who: UserId
-    name: str
-
-
-class MemberGone(msgspec.Struct, frozen=True):
-    """A member left, was kicked or banned; `who` may be a bridge user."""
-
-    who: UserId
-    by: UserId
-    event_id: EventId = EventId("")
-
-
-class Spoke(FromPerson, frozen=True):
-    """A person's message that can be carried, or read as a command."""
-
-    content: CustomerContent
-    plain: str = ""
-    """The text to read as a command; a file's caption."""
-    wrap: str = ""
-    """Text key of the sentence that wraps the text for agents; empty: as it is."""
-    reply_to: EventId | None = None
-    thread: EventId | None = None
-    """Root event of the thread that this one is in."""
-    answers: tuple[tuple[str, str], ...] = ()
-    """A poll's answers: (id, text)."""
-    notice: bool = False
-    """True for an `m.notice`: a program wrote it (specification)."""
-
-    @property
-    def about(self) -> EventId | None:
-        """The event that is quoted to the agent."""
-        return self.reply_to or self.thread
-
-
-class Corrected(AboutEvent, frozen=True):
-    """A person edited an earlier message of theirs; `content` and `plain` are the new ones."""
-
-    content: CustomerContent
-    plain: str = ""
-    answers: tuple[tuple[str, str], ...] = ()
-    """A poll's answers: (id, text)."""
-    notice: bool = False
-
-
-class Withdrew(AboutEvent, frozen=True):
-    """A person redacted a message, a reaction, or any other event, `target`."""
-
-
-class Reacted(AboutEvent, frozen=True):
-    """A person added a reaction, mostly an emoji, to a message."""
-
-    key: str
-
-
-class PollAnswered(AboutEvent, frozen=True):
-    answer: str
-    """Id of the answer in the poll's start event."""
-    more: tuple[str, ...] = ()
-    """Ids of the other answers, if several may be chosen."""
-
-
-class Unreadable(FromPerson, frozen=True):
-    """A person's message that cannot be carried; they are told why (text key `key`)."""
-
-    key: str
-    args: Args = {}
-
-
-class RoomConfigured(FromPerson, frozen=True):
-    """The state event `org.matrix_webchat.room`."""
-
-    content: Raw
-
-
-class EncryptionOn(msgspec.Struct, frozen=True):
-    """The room has become encrypted."""
-
-
-TOMBSTONE = "m.room.tombstone"
-
-
-class Upgraded(msgspec.Struct, frozen=True):
-    """The room was replaced by another (tombstone), into which the bridge has to be invited."""
-
-    into: RoomId | None = None
-    """None if the room was closed without a replacement."""
-
-
-class Nothing(msgspec.Struct, frozen=True):
-    """An event to ignore: an echo of a bridge user, a topic, …"""
-
-
-_OfMembers = AgentInvited | MemberJoined | MemberGone | Renamed
-OfMessages = Spoke | Corrected | Withdrew | Reacted | PollAnswered | Unreadable
-RoomEvent = _OfMembers | OfMessages | RoomConfigured | EncryptionOn | Upgraded | Nothing
-"""An event of a room in which the bridge is, or which it is entering."""
-Meaning = Invited | RoomEvent

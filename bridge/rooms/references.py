@@ -38,21 +38,15 @@ from bridge.conversation.history import mark_of
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EffectSeq, EventId, RoomId, UserId
 from bridge.media.plaintext import MAX_LENGTH, html_to_text
+from bridge.rooms import ports
 from bridge.rooms.effects import StoredEffect
 from bridge.rooms.record import (
-    Corrected,
     MatrixEvent,
-    Meaning,
     PartPosted,
-    PollAnswered,
     Raw,
-    Reacted,
     RoomRecord,
     SealedEvent,
-    Spoke,
     Stored,
-    Undecryptable,
-    Withdrew,
     load_input,
 )
 from bridge.rooms.rules import TURNS, bare_sign
@@ -116,7 +110,7 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
     if earlier is None:
         return None
     # A correction that changed nothing was not sent: then the time of the original counts.
-    events = [event_id, *([meaning.target] if isinstance(meaning, Corrected) else [])]
+    events = [event_id, *([meaning.target] if isinstance(meaning, ports.Corrected) else [])]
     # The trace of a customer's message includes our notices about it, which no agent got.
     ours = () if earlier.content is None else (Lane.MATRIX, Lane.ASIDE)
     rows = [row for one in events for row in await around.store.trace(one)]
@@ -131,14 +125,14 @@ async def is_about_unknown(around: Surroundings, record: RoomRecord, body: bytes
     about = None
     with suppress(Exception):  # reported when the input is handled
         meaning = await _meaning(around, _row(body), ask=False)
-        if isinstance(meaning, Spoke | Reacted | PollAnswered):
+        if isinstance(meaning, ports.Spoke | ports.Reacted | ports.PollAnswered):
             about = refers_to(record, meaning)
     return about is not None and await around.store.body_of(record.room_id, about) is None
 
 
 async def original(
     around: Surroundings, room_id: RoomId, event_id: EventId
-) -> Meaning | Undecryptable | None:
+) -> ports.Meaning | ports.Undecryptable | None:
     """Read a person's event from the journal; None if unknown, erased or not a person's."""
     body = await around.store.body_of(room_id, event_id)
     return None if body is None else await _meaning(around, _row(body))
@@ -181,15 +175,15 @@ def _row(body: bytes) -> Stored | StoredEffect | None:
 
 async def _meaning(
     around: Surroundings, row: Stored | StoredEffect | None, *, ask: bool = True
-) -> Meaning | Undecryptable | None:
+) -> ports.Meaning | ports.Undecryptable | None:
     if not isinstance(row, MatrixEvent):
         return None
     raw = await around.matrix.open(row.raw, ask=ask)
-    return raw if isinstance(raw, Undecryptable) else around.matrix.interpret(raw)
+    return raw if isinstance(raw, ports.Undecryptable) else around.matrix.interpret(raw)
 
 
-def _from_a_person(meaning: Meaning | Undecryptable | None) -> Earlier | None:
-    if not isinstance(meaning, Spoke | Corrected):
+def _from_a_person(meaning: ports.Meaning | ports.Undecryptable | None) -> Earlier | None:
+    if not isinstance(meaning, ports.Spoke | ports.Corrected):
         return None
     content, text = meaning.content, meaning.plain
     match content:
@@ -197,7 +191,7 @@ def _from_a_person(meaning: Meaning | Undecryptable | None) -> Earlier | None:
             text = text or own
         case model.CustomerLocation():
             text = content.poi
-    correction = isinstance(meaning, Corrected)
+    correction = isinstance(meaning, ports.Corrected)
     return Earlier(text, content, meaning.sender, correction, meaning.answers)
 
 
@@ -223,13 +217,17 @@ def _from_us(row: Stored | StoredEffect | None) -> Earlier | None:
 # --- which message, and whether an agent has it ---------------------------------------------------
 
 
-def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
+def refers_to(record: RoomRecord, meaning: ports.Meaning) -> EventId | None:
     """Return the target of a reply, edit, redaction, reaction or vote, or the root of a thread."""
     match meaning:
-        case Spoke(about=str() as target) | Reacted(target=target) | PollAnswered(target=target):
+        case (
+            ports.Spoke(about=str() as target)
+            | ports.Reacted(target=target)
+            | ports.PollAnswered(target=target)
+        ):
             # As clients show it; nobody may be meant to read the former wording any more.
             return newest(record, target)
-        case Corrected() | Withdrew():
+        case ports.Corrected() | ports.Withdrew():
             return read_as(record, meaning.target)
         case _:
             return None
@@ -289,7 +287,7 @@ def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
 # --- replies, reactions, votes --------------------------------------------------------------------
 
 
-def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
+def spoken(visit: Visit, spoke: ports.Spoke, earlier: Earlier | None) -> model.Said:
     """Return the message for the agent, with caption and a quotation of the one it replies to.
 
     `Said.instead` replaces it if the quoted message is redacted before it is sent.
@@ -339,7 +337,7 @@ def _captioned(content: model.CustomerContent, caption: str) -> model.CustomerCo
 
 
 def gestured(
-    visit: Visit, gesture: Reacted | PollAnswered, earlier: Earlier | None
+    visit: Visit, gesture: ports.Reacted | ports.PollAnswered, earlier: Earlier | None
 ) -> list[model.Input]:
     """Return the inputs of a reaction or a poll vote, for an agent who has seen the target."""
     record, phase = visit.record, visit.record.conversation.phase
@@ -349,7 +347,7 @@ def gestured(
     quotes = _quoted(record, gesture.target)
     if _never_sent(record, quotes[-1], earlier):
         return []
-    if isinstance(gesture, Reacted):
+    if isinstance(gesture, ports.Reacted):
         quote = _quotable(visit, earlier)
         if not quote or undelivered(record, quotes[-1]) is not None:
             return []
@@ -374,7 +372,7 @@ def quotation(text: str) -> str:
 # --- redactions -----------------------------------------------------------------------------------
 
 
-def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[model.Input]:
+def withdrew(visit: Visit, taken: ports.Withdrew, earlier: Earlier | None) -> list[model.Input]:
     """Return the inputs of a redaction, with a note for an agent who may have the message."""
     record = visit.record
     former, gone, note = read_as(record, taken.target), wordings(record, taken.target), ""
@@ -392,7 +390,7 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[mod
     return [model.Withdrawn(former, others, taken.event_id, note)]
 
 
-def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) -> bool:
+def _is_known(visit: Visit, taken: ports.Withdrew, former: EventId, earlier: Earlier) -> bool:
     """True if the present or coming agent may have the message, in its wording `former`."""
     record, phase = visit.record, visit.record.conversation.phase
     if not visit.rules.tell.withdrawals or earlier.content is None or earlier.command:
@@ -453,7 +451,7 @@ def erasing_due(record: RoomRecord) -> int | None:
 # --- edits ----------------------------------------------------------------------------------------
 
 
-def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
+def corrected(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> list[model.Input]:
     """Return the inputs of an edit; report one that is too late or of another's message."""
     record, target = visit.record, edit.target
     if target in record.erasing:
@@ -479,7 +477,7 @@ def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[mo
 
 
 def _told(
-    visit: Visit, edit: Corrected, former: EventId, earlier: Earlier | None
+    visit: Visit, edit: ports.Corrected, former: EventId, earlier: Earlier | None
 ) -> list[model.Input]:
     """Return the inputs for an agent who may have the wording `former`, read as `earlier`."""
     if earlier is not None and earlier.command:
@@ -497,7 +495,7 @@ def _told(
     return [model.Said(edit.event_id, told, amends=former, instead=whole)]
 
 
-def _as_message(visit: Visit, edit: Corrected, former: EventId) -> list[model.Input]:
+def _as_message(visit: Visit, edit: ports.Corrected, former: EventId) -> list[model.Input]:
     """Return the correction as a message of its own, as no agent has a former wording."""
     visit.record = forgotten(visit.record, former)
     return [model.Said(edit.event_id, _captioned(edit.content, edit.plain))]
@@ -608,7 +606,7 @@ def _is_word(piece: str) -> bool:
 _RESEND_SIGNS = frozenset("🔁🔄🔂↩")
 
 
-def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> bool:
+def resend_by_reaction(visit: Visit, reaction: ports.Reacted, earlier: Earlier | None) -> bool:
     """Resend a message on a 🔁 reaction to it or to our report about it (`earlier`).
 
     On a queue card, all messages dropped with the request. On a customer's message it counts even
@@ -647,25 +645,25 @@ def want_again(visit: Visit, event_id: EventId) -> None:
 def resend(
     visit: Visit,
     event_id: EventId,
-    found: Meaning | Undecryptable | None,
+    found: ports.Meaning | ports.Undecryptable | None,
     earlier: Earlier | None,
 ) -> list[model.Input]:
     """Return the inputs that resend the event `found`, or say why it cannot be resent.
 
     `earlier` is the message to which it refers. `Pending` has to follow.
     """
-    if isinstance(found, Undecryptable):
+    if isinstance(found, ports.Undecryptable):
         visit.report(event_id, found.key)
         return []
     if found is not None and visit.record.settings.paused:
         visit.report(event_id, "undelivered.paused")
         return []
     happened: list[model.Input] = []
-    if isinstance(found, Spoke):
+    if isinstance(found, ports.Spoke):
         happened = [spoken(visit, found, earlier)]
-    elif isinstance(found, Corrected):
+    elif isinstance(found, ports.Corrected):
         happened = _corrected_again(visit, found, earlier)
-    elif isinstance(found, Reacted):
+    elif isinstance(found, ports.Reacted):
         happened = gestured(visit, found, earlier)
     if not happened:  # erased, or nothing for an agent
         visit.record = forgotten(visit.record, event_id)
@@ -677,7 +675,9 @@ def resend(
     return [replace(one, again=True) if isinstance(one, model.Said) else one for one in happened]
 
 
-def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
+def _corrected_again(
+    visit: Visit, edit: ports.Corrected, earlier: Earlier | None
+) -> list[model.Input]:
     """Resend an undelivered correction in full, as it is uncertain which wording the agent has.
 
     If the agent has none, it is sent as an ordinary message.

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from bridge.conversation import model
 from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
-from bridge.rooms import ports
+from bridge.rooms import effects, ports
 from bridge.rooms.cards import (
     AGAIN,
     BELL,
@@ -40,17 +40,6 @@ from bridge.rooms.cards import (
     rating_options,
     request_card,
     second_line,
-)
-from bridge.rooms.effects import (
-    AskQueue,
-    EnterRoom,
-    InRoom,
-    LeaveRoom,
-    PutSigns,
-    RedactAll,
-    ShowAnswer,
-    ShowSettings,
-    StoredEffect,
 )
 from bridge.rooms.record import (
     CardKind,
@@ -76,10 +65,17 @@ from bridge.webchat import frames
 from bridge.webchat.words import decode_emoji
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
-_effects: msgspec.json.Decoder[InRoom] = msgspec.json.Decoder(InRoom)
-_Told = model.Sentence | model.AskRating | ShowAnswer | AskQueue | PutSigns | ShowSettings
-_Moved = model.AgentsCame | model.AgentsLeft | EnterRoom | LeaveRoom
-_Carried = _Told | _Moved | model.Relay | model.TakeBack | RedactAll
+_effects: msgspec.json.Decoder[effects.InRoom] = msgspec.json.Decoder(effects.InRoom)
+_Told = (
+    model.Sentence
+    | model.AskRating
+    | effects.ShowAnswer
+    | effects.AskQueue
+    | effects.PutSigns
+    | effects.ShowSettings
+)
+_Moved = model.AgentsCame | model.AgentsLeft | effects.EnterRoom | effects.LeaveRoom
+_Carried = _Told | _Moved | model.Relay | model.TakeBack | effects.RedactAll
 """Effects of this lane but that of earlier versions: mypy finds one that is not carried out."""
 
 _INVITE_US = "room.upgraded"
@@ -165,7 +161,7 @@ class Delivery:
                 await self._room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
-                if error.code == FORBIDDEN and not isinstance(effect, EnterRoom):
+                if error.code == FORBIDDEN and not isinstance(effect, effects.EnterRoom):
                     if self.record.upgrade is not None:
                         raise Shut from error
                     if await self._is_being_replaced():
@@ -177,7 +173,7 @@ class Delivery:
                         await self._describe(effect)
                 return self._give_up(effect, error.code)
 
-    async def _look_back(self, effect: InRoom) -> None:
+    async def _look_back(self, effect: effects.InRoom) -> None:
         """Look in the room for a row's events, as its transaction ids may be forgotten by now.
 
         Ids are per room, so an agent's message may also stand in the room before the upgrade.
@@ -207,18 +203,18 @@ class Delivery:
             self._lost = error.code == FORBIDDEN
             return False
 
-    def _give_up(self, effect: InRoom, why: str) -> Done:
+    def _give_up(self, effect: effects.InRoom, why: str) -> Done:
         if self._lost:
             _log.warning("a room has lost the bridge's user: its chat is ended", **self._about())
             lost = Came(EntryFailed(why, lost=True))
             return Done(came=(lost,), outcome=Outcome.DISCARDED, detail=why)
-        if isinstance(effect, EnterRoom):
+        if isinstance(effect, effects.EnterRoom):
             later = self._behind()
-            if any(isinstance(one, EnterRoom) and one.into == effect.into for one in later):
+            if any(isinstance(one, effects.EnterRoom) and one.into == effect.into for one in later):
                 return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer invitation")
             return Done(came=(Came(EntryFailed(why)),), outcome=Outcome.REFUSED, detail=why)
         left = self.record.membership is Membership.LEFT
-        if left or isinstance(effect, LeaveRoom | model.AgentsLeft):
+        if left or isinstance(effect, effects.LeaveRoom | model.AgentsLeft):
             return Done(outcome=Outcome.DISCARDED, detail=why)
         about = self._about(effect) | {"why": why}
         _log.error("an effect is a dead letter now; see `dead-letters list`", **about)
@@ -236,23 +232,23 @@ class Delivery:
                 return self._card(effect)
             case model.AskRating():
                 return self._ask_rating(effect)
-            case ShowAnswer() | model.Offer() | model.CallbackCard():
+            case effects.ShowAnswer() | model.Offer() | model.CallbackCard():
                 return self._offer(effect)
-            case PutSigns():
+            case effects.PutSigns():
                 return self._sign(effect)
-            case AskQueue():
+            case effects.AskQueue():
                 return self._ask_queue(effect)
-            case ShowSettings():
+            case effects.ShowSettings():
                 return self._show_settings(effect)
             case model.TakeBack():
                 return self._take_back(effect)
             case model.AgentsCame():
                 return self._agents_came(effect)
-            case EnterRoom():
+            case effects.EnterRoom():
                 return self._enter(effect)
-            case LeaveRoom() | model.AgentsLeft():
+            case effects.LeaveRoom() | model.AgentsLeft():
                 return self._leave(effect)
-            case RedactAll():
+            case effects.RedactAll():
                 return self._redact_all(effect)
 
     def txn_id(self, sender: UserId, part: str = "") -> str:
@@ -263,12 +259,12 @@ class Delivery:
             moment += ".moved"  # the host's notice in the former room does not count in this one
         return f"{lane.instance}.{row.seq}{moment}.{_digest(sender)}{part}"
 
-    def _behind(self) -> Iterator[StoredEffect | None]:
+    def _behind(self) -> Iterator[effects.StoredEffect | None]:
         """Return the effects that wait for this one."""
         row = self._row
         return (peek(other) for other in self._room.rows(row.lane) if other.seq > row.seq)
 
-    def _about(self, effect: InRoom | None = None) -> dict[str, object]:
+    def _about(self, effect: effects.InRoom | None = None) -> dict[str, object]:
         return log_fields(self.record, self._row, effect)
 
     # --- notices ----------------------------------------------------------------------------
@@ -382,8 +378,8 @@ class Delivery:
 
     # --- notices answered by a reaction or a vote --------------------------------------------
 
-    async def _offer(self, offer: ShowAnswer | model.Offer | model.CallbackCard) -> Done:
-        about = offer.event_id if isinstance(offer, ShowAnswer) else None
+    async def _offer(self, offer: effects.ShowAnswer | model.Offer | model.CallbackCard) -> Done:
+        about = offer.event_id if isinstance(offer, effects.ShowAnswer) else None
         done = await self._say(model.Say(offer.key, offer.args, reply_to=about))
         if done.event_id is not None:
             done.came = (Came(card_of(offer, done.event_id, self.record.conversation.number)),)
@@ -401,7 +397,7 @@ class Delivery:
         card = OurCard(event_id, CardKind.RATING, ask.session_id, choices=tuple(options))
         return Done(event_id, came=(Came(CardPosted(card)),))
 
-    async def _sign(self, wish: PutSigns) -> Done:
+    async def _sign(self, wish: effects.PutSigns) -> Done:
         """Add and remove reactions on a notice; its text names the same choices in words."""
         host, where, done = self.record.host, self.record.matrix_id, Done()
         for number, sign in enumerate((*wish.signs, *wish.gone)):
@@ -418,7 +414,7 @@ class Delivery:
                 _log.info("reaction refused", **self._about(), why=error.code)
         return done
 
-    async def _ask_queue(self, ask: AskQueue) -> Done:
+    async def _ask_queue(self, ask: effects.AskQueue) -> Done:
         """Offer the queues as a poll with a text fallback for clients without polls."""
         record = self.record
         rules = self._around.rules.of_room(record.settings)
@@ -440,7 +436,7 @@ class Delivery:
         card = OurCard(event_id, CardKind.QUEUES, choices=tuple(one.id for one in rules.queues))
         return Done(event_id, came=(Came(CardPosted(card)),))
 
-    async def _show_settings(self, effect: ShowSettings) -> Done:
+    async def _show_settings(self, effect: effects.ShowSettings) -> Done:
         """Write the current settings to the state event, if it differs.
 
         If the host may not, the room is told so once: by the change that made it differ.
@@ -464,7 +460,7 @@ class Delivery:
 
     # --- coming and going ---------------------------------------------------------------------
 
-    async def _enter(self, effect: EnterRoom) -> Done:
+    async def _enter(self, effect: effects.EnterRoom) -> Done:
         where, host = effect.into or self.record.matrix_id, effect.host
         async with self._room.answering(effect.inviter, host):
             entry = await self._matrix.enter(where, host, effect.inviter, encrypt=effect.encrypt)
@@ -476,14 +472,14 @@ class Delivery:
         order = tuple(EventId(one.key) for one in earlier if one.key is not None)
         return Done(came=(*earlier, Came(replace(entry.found, order=order))))
 
-    async def _leave(self, order: LeaveRoom | model.AgentsLeft) -> Done:
+    async def _leave(self, order: effects.LeaveRoom | model.AgentsLeft) -> Done:
         """Leave the room; not being a member is no error.
 
         A host that is invited again has left: only this answer was lost, or it was removed.
         """
         if isinstance(order, model.AgentsLeft):
             ghosts = map(self._matrix.ghost_of, map(frames.Agent, order.agents))
-            order = LeaveRoom(tuple(ghosts))
+            order = effects.LeaveRoom(tuple(ghosts))
         log = _log.bind(room=self._room.room_id)
         async with AsyncExitStack() as answer:
             if order.why:
@@ -495,7 +491,7 @@ class Delivery:
                 chats = self.record.chats
                 agents = (frames.Agent(agent.id) for chat in chats for agent in chat.agents)
                 users += tuple(map(self._matrix.ghost_of, agents))
-            coming = (one for one in self._behind() if isinstance(one, EnterRoom))
+            coming = (one for one in self._behind() if isinstance(one, effects.EnterRoom))
             invited = {one.host for one in coming if (one.into or self.record.matrix_id) == where}
             for user in users:
                 if user in invited:
@@ -506,7 +502,7 @@ class Delivery:
                     log.debug("leave refused", why=error.code)
         return Done()
 
-    async def _redact_all(self, order: RedactAll) -> Done:
+    async def _redact_all(self, order: effects.RedactAll) -> Done:
         """Redact events where allowed: as the host, or, for the bridge's own events, as a ghost."""
         record, done, theirs = self.record, 0, [*order.theirs]
         host, where, ours = record.host, record.matrix_id, list[EventId]()

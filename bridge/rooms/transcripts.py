@@ -37,18 +37,8 @@ from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, Cus
 from bridge.ids import EventId, UserId, localpart_of
 from bridge.rooms import cards, commands
 from bridge.rooms.effects import SendTranscript, TellHistory
-from bridge.rooms.ports import Blob, Recorded, Refused
-from bridge.rooms.record import (
-    Chat,
-    Ending,
-    LookedUp,
-    Raw,
-    RoomRecord,
-    Undecryptable,
-    load_chat,
-    permalink,
-    via,
-)
+from bridge.rooms.ports import Blob, Recorded, Refused, Undecryptable
+from bridge.rooms.record import Chat, Ending, LookedUp, Raw, RoomRecord, load_chat, permalink, via
 from bridge.rooms.references import recall
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings

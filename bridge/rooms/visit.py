@@ -40,13 +40,13 @@ from bridge.rooms.effects import (
     StoredEffect,
     TellStatus,
 )
+from bridge.rooms.ports import Undecryptable
 from bridge.rooms.record import (
     Chat,
     Raw,
     RoomRecord,
     RoomSettings,
     Stored,
-    Undecryptable,
     Undelivered,
     dump_chat,
     dump_input,

@@ -13,8 +13,8 @@ from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.effects import Effect
 from bridge.rooms.engine import Engine
-from bridge.rooms.ports import Others
-from bridge.rooms.record import TOMBSTONE, Chat, Membership, RoomRecord, dump_record, load_record
+from bridge.rooms.ports import TOMBSTONE, Others
+from bridge.rooms.record import Chat, Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.room import Enterprise, LaneRunner
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, NewEffect, StoredRoom

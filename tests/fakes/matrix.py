@@ -12,35 +12,31 @@ import msgspec
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.rooms.ports import (
+    AgentInvited,
     Blob,
+    Corrected,
     EditableNotice,
     Entry,
-    Notice,
-    Part,
-    Poll,
-    Recorded,
-    Refused,
-    Relayed,
-    Status,
-)
-from bridge.rooms.record import (
-    AgentInvited,
-    Corrected,
-    Entered,
     Invited,
     Meaning,
     MemberGone,
     MemberJoined,
     Nothing,
-    Person,
+    Notice,
+    Part,
+    Poll,
     PollAnswered,
+    Recorded,
+    Refused,
+    Relayed,
     RoomConfigured,
     Spoke,
-    Thread,
+    Status,
     Undecryptable,
     Unreadable,
     Upgraded,
 )
+from bridge.rooms.record import Entered, Person, Thread
 from bridge.webchat.frames import Agent, AgentMedia, AgentText
 
 

@@ -12,8 +12,8 @@ from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix import events, render
 from bridge.matrix.users import OurUsers
-from bridge.rooms.ports import Blob, Notice, Part, Refused, Relayed, RelayedMedia, TooBig
-from bridge.rooms.record import Meaning, Thread
+from bridge.rooms.ports import Blob, Meaning, Notice, Part, Refused, Relayed, RelayedMedia, TooBig
+from bridge.rooms.record import Thread
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, AgentText

@@ -18,7 +18,8 @@ from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import Arrived, Endpoint
 from bridge.matrix.events import interpret
 from bridge.matrix.users import OurUsers
-from bridge.rooms.record import MatrixEvent, Nothing, Raw, Spoke
+from bridge.rooms.ports import Nothing, Spoke
+from bridge.rooms.record import MatrixEvent, Raw
 from tests.fuzz.target import Target
 from tests.support.event_examples import examples
 

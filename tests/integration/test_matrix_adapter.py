@@ -15,8 +15,15 @@ from bridge.conversation.model import CustomerText
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import Homeserver
-from bridge.rooms.ports import NoticeText, Refused, Unavailable
-from bridge.rooms.record import Invited, RoomConfigured, Spoke, Unreadable
+from bridge.rooms.ports import (
+    Invited,
+    NoticeText,
+    Refused,
+    RoomConfigured,
+    Spoke,
+    Unavailable,
+    Unreadable,
+)
 from tests.fakes.memory import MemoryStore
 from tests.support.client import room_call, set_state
 from tests.support.matrix_rig import Rig, running_rig

@@ -16,13 +16,14 @@ from bridge.matrix.adapter import BRIDGE
 from bridge.matrix.ghosts import SERVICE_MEMBERS
 from bridge.rooms.ports import (
     EditableNotice,
+    MemberGone,
     NoticeText,
     Refused,
     RelayedMedia,
+    Spoke,
     TooBig,
     Unavailable,
 )
-from bridge.rooms.record import MemberGone, Spoke
 from bridge.webchat.frames import Agent, AgentText
 from tests.support.client import room_call, said, set_state
 from tests.support.matrix_rig import QUEUES, Rig, blob, picture, running_rig

@@ -30,8 +30,9 @@ from bridge.matrix.events import CALL, interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum
 from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.people import Standing, invited
+from bridge.rooms.ports import Invited, Meaning, Nothing, Unreadable
 from bridge.rooms.reader import Facts, read_command, receive
-from bridge.rooms.record import Invited, Meaning, Membership, Nothing, Person, Unreadable
+from bridge.rooms.record import Membership, Person
 from bridge.texts import Texts
 from bridge.webchat.frames import (
     Content,

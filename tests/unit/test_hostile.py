@@ -34,7 +34,8 @@ from bridge.matrix.events import interpret, recorded
 from bridge.matrix.render import pieces, text_contents
 from bridge.matrix.users import OurUsers
 from bridge.rooms.commands import COMMANDS
-from bridge.rooms.record import MemberJoined, RoomRecord, RoomSettings, Spoke
+from bridge.rooms.ports import MemberJoined, Spoke
+from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.rooms.rules import BadOrder, set_by_name
 from bridge.rooms.transcripts import Telling, build_page
 from bridge.webchat.codes import RobotUse

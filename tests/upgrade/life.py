@@ -15,8 +15,8 @@ import msgspec
 
 from bridge.ids import AgentId, EventId, RequestId, RoomId, SessionId
 from bridge.rooms.engine import Engine
+from bridge.rooms.ports import Meaning, Undecryptable
 from bridge.rooms.receipts import PAUSE
-from bridge.rooms.record import Meaning, Undecryptable
 from bridge.rooms.store import Outcome
 from bridge.webchat.frames import (
     Agent,

@@ -54,8 +54,7 @@ from bridge.matrix.crypto.peers import (
 )
 from bridge.matrix.crypto.vault import LOG, Vault, again
 from bridge.matrix.crypto.wire import Json
-from bridge.rooms.ports import Clock, Despite, Refused, Unavailable
-from bridge.rooms.record import Undecryptable
+from bridge.rooms.ports import Clock, Despite, Refused, Unavailable, Undecryptable
 from bridge.rooms.store import SecretRow, Stale, StoreError
 
 OnKey = Callable[[RoomId | None], None]

@@ -57,8 +57,7 @@ from bridge.matrix.crypto.peers import (
 )
 from bridge.matrix.crypto.vault import LOG, Recall, Vault, again
 from bridge.matrix.crypto.wire import Json
-from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.record import Undecryptable
+from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.store import SecretRow, Stale
 
 KEPT = 90 * 86_400_000

@@ -9,7 +9,7 @@ from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.events import interpret
 from bridge.matrix.users import OurUsers
-from bridge.rooms.record import (
+from bridge.rooms.ports import (
     AgentInvited,
     Corrected,
     EncryptionOn,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, UserId
 from bridge.matrix.events import correction, reaction, redaction, replied_to, thread_of
-from bridge.rooms.record import Corrected, Meaning, Nothing, Reacted, Unreadable, Withdrew
+from bridge.rooms.ports import Corrected, Meaning, Nothing, Reacted, Unreadable, Withdrew
 
 EVENT, ANN, X = EventId("$e"), UserId("@ann:example.org"), EventId("$x")
 Json = dict[str, object]

@@ -6,7 +6,7 @@ import pytest
 
 from bridge.ids import EventId, UserId
 from bridge.matrix.events import vote
-from bridge.rooms.record import Nothing, PollAnswered
+from bridge.rooms.ports import Nothing, PollAnswered
 
 ANN, EVENT = UserId("@ann:example.org"), EventId("$e")
 RELATION = {"rel_type": "m.reference", "event_id": "$poll"}

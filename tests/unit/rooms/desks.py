@@ -9,8 +9,9 @@ from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.ids import EventId
 from bridge.rooms.people import Standing
+from bridge.rooms.ports import Corrected, RoomEvent
 from bridge.rooms.reader import Facts, read_command, receive
-from bridge.rooms.record import Corrected, RoomEvent, RoomSettings
+from bridge.rooms.record import RoomSettings
 from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
 from bridge.webchat.frames import Content, SendMessage

@@ -18,16 +18,13 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId, RoomId
 from bridge.rooms.people import Standing, entry_failed, followed, invited
-from bridge.rooms.reader import Facts, read_command, receive
-from bridge.rooms.record import (
+from bridge.rooms.ports import (
     Corrected,
     EncryptionOn,
-    Entered,
     Invited,
     Meaning,
     MemberGone,
     MemberJoined,
-    Membership,
     Nothing,
     Reacted,
     RoomConfigured,
@@ -36,6 +33,8 @@ from bridge.rooms.record import (
     Upgraded,
     Withdrew,
 )
+from bridge.rooms.reader import Facts, read_command, receive
+from bridge.rooms.record import Entered, Membership
 from bridge.rooms.references import Earlier
 from bridge.texts import LANGUAGES, Texts
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House

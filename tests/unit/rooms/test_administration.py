@@ -12,19 +12,8 @@ from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards
 from bridge.rooms.effects import AskQueue, ShowSettings, TellChanges, TellFigures
 from bridge.rooms.people import Standing, followed
-from bridge.rooms.ports import MOST_ANSWERS
-from bridge.rooms.record import (
-    CardKind,
-    Entered,
-    Invited,
-    Order,
-    OurCard,
-    PollAnswered,
-    RoomConfigured,
-    RoomRecord,
-    RoomSettings,
-    Upgraded,
-)
+from bridge.rooms.ports import MOST_ANSWERS, Invited, PollAnswered, RoomConfigured, Upgraded
+from bridge.rooms.record import CardKind, Entered, Order, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.rules import (
     LONGEST_HOURS,
     LONGEST_SENTENCE,

@@ -14,8 +14,8 @@ from bridge.conversation.model import Ended, FailureReason, Idle, Queued
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms.engine import Engine
-from bridge.rooms.ports import CallFailure
-from bridge.rooms.record import Undecryptable, Undelivered
+from bridge.rooms.ports import CallFailure, Undecryptable
+from bridge.rooms.record import Undelivered
 from bridge.rooms.rules import Rules
 from bridge.webchat.frames import (
     QueueStatus,

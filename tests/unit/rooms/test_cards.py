@@ -21,7 +21,8 @@ from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
 from bridge.rooms.effects import PutSigns
-from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RoomSettings, Withdrew
+from bridge.rooms.ports import PollAnswered, Reacted, Withdrew
+from bridge.rooms.record import CardKind, OurCard, RoomSettings
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
 
 CARD, OTHER = EventId("$card"), EventId("$other")

@@ -22,7 +22,8 @@ from bridge.conversation.model import CustomerText as Text
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId, UserId
 from bridge.rooms import references
-from bridge.rooms.record import Corrected, RoomSettings, Undelivered
+from bridge.rooms.ports import Corrected
+from bridge.rooms.record import RoomSettings, Undelivered
 from bridge.rooms.references import Earlier, newest, refers_to
 from bridge.rooms.visit import KEPT_CORRECTIONS
 from bridge.webchat.frames import Location as Place

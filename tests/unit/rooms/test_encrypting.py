@@ -11,8 +11,9 @@ from bridge.ids import EventId
 from bridge.rooms.commands import COMMANDS
 from bridge.rooms.effects import EnterRoom
 from bridge.rooms.people import Standing
+from bridge.rooms.ports import Corrected, EncryptionOn, Spoke
 from bridge.rooms.reader import Facts, read_command, receive
-from bridge.rooms.record import Corrected, EncryptionOn, Entered, Spoke
+from bridge.rooms.record import Entered
 from bridge.rooms.rules import hides
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said

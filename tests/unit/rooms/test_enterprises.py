@@ -25,18 +25,15 @@ from bridge.ids import EventId, QueueId, RequestId, RoomId, SessionId, UserId
 from bridge.rooms.effects import Conceal, EnterRoom, LeaveRoom, SendTranscript
 from bridge.rooms.engine import Engine
 from bridge.rooms.people import Standing, moved, settled
-from bridge.rooms.ports import CallFailure, Others, Recorded
+from bridge.rooms.ports import CallFailure, Corrected, Others, Reacted, Recorded, RoomConfigured
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import (
     Chat,
     ChatAgent,
-    Corrected,
     Ending,
     Membership,
     Order,
     OwnLogin,
-    Reacted,
-    RoomConfigured,
     RoomRecord,
     RoomSettings,
     dump_chat,

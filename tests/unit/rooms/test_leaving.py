@@ -32,24 +32,18 @@ from bridge.rooms.people import (
     passed,
     unsent_messages,
 )
-from bridge.rooms.ports import Unavailable
-from bridge.rooms.record import (
-    CardKind,
+from bridge.rooms.ports import (
     EncryptionOn,
-    Entered,
-    EraseRoom,
     Invited,
     MemberGone,
     MemberJoined,
-    Membership,
     Nothing,
-    OurCard,
-    Person,
     RoomConfigured,
-    Thread,
+    Unavailable,
     Unreadable,
     Upgraded,
 )
+from bridge.rooms.record import CardKind, Entered, EraseRoom, Membership, OurCard, Person, Thread
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Reply, SendPreMessage
 from tests.fakes.clock import quiet

@@ -13,7 +13,8 @@ from bridge.conversation.model import Idle, Queued, Say
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms.commands import COMMANDS, LONGEST_ORDER, check_order, ordered
 from bridge.rooms.people import Standing
-from bridge.rooms.record import Order, RoomConfigured, RoomSettings, dump_record
+from bridge.rooms.ports import RoomConfigured
+from bridge.rooms.record import Order, RoomSettings, dump_record
 from bridge.rooms.rules import LONGEST_SENTENCE, LONGEST_TEXTS, TEXTS, BadOrder
 from bridge.rooms.store import Change
 from bridge.rooms.visit import LONGEST_UNDONE, MOST_UNDONE

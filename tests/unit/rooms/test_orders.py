@@ -29,7 +29,8 @@ from bridge.rooms.cards import FRESH
 from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, parse
 from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.people import Standing
-from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings, Withdrew
+from bridge.rooms.ports import Withdrew
+from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings
 from bridge.texts import LANGUAGES
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
 

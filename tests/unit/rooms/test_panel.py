@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from bridge.ids import UserId
 from bridge.rooms.effects import ShowPanel
 from bridge.rooms.people import Standing, followed
-from bridge.rooms.ports import Refused
-from bridge.rooms.record import Entered, Invited, Upgraded
+from bridge.rooms.ports import Invited, Refused, Upgraded
+from bridge.rooms.record import Entered
 from bridge.rooms.rules import Rules
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.test_filing import idle, ordered

@@ -23,18 +23,8 @@ from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import people, reader
 from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.people import Standing, passed
-from bridge.rooms.record import (
-    Corrected,
-    Entered,
-    MemberGone,
-    MemberJoined,
-    Membership,
-    Person,
-    Renamed,
-    RoomRecord,
-    Spoke,
-    Upgrade,
-)
+from bridge.rooms.ports import Corrected, MemberGone, MemberJoined, Renamed, Spoke
+from bridge.rooms.record import Entered, Membership, Person, RoomRecord, Upgrade
 from bridge.rooms.visit import Visit, signed
 from tests.fakes.clock import quiet
 from tests.fakes.house import World

@@ -19,16 +19,9 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId, QueueId, SessionId, UserId
 from bridge.rooms import cards
+from bridge.rooms.ports import Corrected, MemberJoined, Reacted, Spoke
 from bridge.rooms.reader import Facts, receive
-from bridge.rooms.record import (
-    CardKind,
-    Corrected,
-    MemberJoined,
-    OurCard,
-    Reacted,
-    RoomSettings,
-    Spoke,
-)
+from bridge.rooms.record import CardKind, OurCard, RoomSettings
 from bridge.rooms.references import Earlier
 from bridge.rooms.visit import can_be_sent_again
 from bridge.webchat.codes import FrameType

@@ -9,7 +9,8 @@ import pytest
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, SessionId
-from bridge.rooms.record import Entered, MatrixEvent, Undecryptable, dump_input
+from bridge.rooms.ports import Undecryptable
+from bridge.rooms.record import Entered, MatrixEvent, dump_input
 from bridge.rooms.references import Earlier, recall
 from bridge.rooms.store import NewInput
 from bridge.texts import clock_time

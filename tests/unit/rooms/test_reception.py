@@ -14,22 +14,19 @@ from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom, ShowBridge, ShowSettings
 from bridge.rooms.people import GREET_AFTER, Standing, due, entered, entry_failed
-from bridge.rooms.reader import PARKED_LIMIT, Facts, needs_standing, read_command, receive
-from bridge.rooms.record import (
+from bridge.rooms.ports import (
     AgentInvited,
     EncryptionOn,
-    Entered,
     Meaning,
     MemberGone,
-    Membership,
     Nothing,
-    Raw,
     Reacted,
     RoomConfigured,
-    RoomSettings,
     Spoke,
     Unreadable,
 )
+from bridge.rooms.reader import PARKED_LIMIT, Facts, needs_standing, read_command, receive
+from bridge.rooms.record import Entered, Membership, Raw, RoomSettings
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import Visit
 from bridge.texts import LANGUAGES, Texts, nearest

@@ -23,18 +23,13 @@ from bridge.conversation.model import CustomerLocation as Location
 from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId, UserId
+from bridge.rooms.ports import Corrected, Nothing, PollAnswered, Reacted, Spoke, Withdrew
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import (
-    Corrected,
     Membership,
-    Nothing,
-    PollAnswered,
-    Reacted,
     RoomSettings,
-    Spoke,
     Thread,
     Undelivered,
-    Withdrew,
     load_record,
     thread_in_use,
 )

@@ -24,9 +24,9 @@ from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
 from bridge.rooms.effects import ShowAnswer
-from bridge.rooms.ports import CallFailure
+from bridge.rooms.ports import CallFailure, Reacted, Spoke
 from bridge.rooms.reader import Facts, receive
-from bridge.rooms.record import CardKind, OurCard, Reacted, RobotAnswered, RoomSettings, Spoke
+from bridge.rooms.record import CardKind, OurCard, RobotAnswered, RoomSettings
 from bridge.rooms.rules import Rules
 from bridge.texts import CATALOGUE
 from bridge.webchat.codes import RobotUse

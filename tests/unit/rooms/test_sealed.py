@@ -10,19 +10,9 @@ import pytest
 from bridge.conversation.model import CustomerText, Reported
 from bridge.ids import EventId, InputSeq, UserId
 from bridge.rooms import references
-from bridge.rooms.ports import MatrixPort
+from bridge.rooms.ports import MatrixPort, Meaning, Spoke, Undecryptable, Unreadable
 from bridge.rooms.reader import Reader, next_moment
-from bridge.rooms.record import (
-    MatrixEvent,
-    Meaning,
-    SealedEvent,
-    Spoke,
-    Undecryptable,
-    Unreadable,
-    dump_input,
-    dump_record,
-    load_record,
-)
+from bridge.rooms.record import MatrixEvent, SealedEvent, dump_input, dump_record, load_record
 from bridge.rooms.store import InputRow
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit

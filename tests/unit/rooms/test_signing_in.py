@@ -10,16 +10,8 @@ from bridge.conversation.model import Args, CustomerText, Ended, FailureReason, 
 from bridge.ids import EventId, RoomId, SessionId, UserId
 from bridge.rooms import own_account
 from bridge.rooms.effects import Conceal, TryLogin
-from bridge.rooms.ports import Account, CallFailure
-from bridge.rooms.record import (
-    LoginTried,
-    LookedUp,
-    MemberJoined,
-    Membership,
-    OwnLogin,
-    Spoke,
-    dump_record,
-)
+from bridge.rooms.ports import Account, CallFailure, MemberJoined, Spoke
+from bridge.rooms.record import LoginTried, LookedUp, Membership, OwnLogin, dump_record
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import undelivered
 from tests.fakes.house import ROOM, World

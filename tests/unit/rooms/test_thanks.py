@@ -22,7 +22,7 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import all_pieces
 from bridge.ids import QueueId, SessionId
 from bridge.rooms.cards import LONGEST_THANKS, SOON, is_thanks
-from bridge.rooms.record import Spoke
+from bridge.rooms.ports import Spoke
 from tests.unit.rooms.visits import ADA, House
 
 THANKS = (

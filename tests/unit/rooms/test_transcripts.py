@@ -22,7 +22,7 @@ from bridge.conversation.model import (
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms import transcripts
 from bridge.rooms.effects import SendTranscript
-from bridge.rooms.ports import Recorded, Refused, Unavailable
+from bridge.rooms.ports import Recorded, Refused, Unavailable, Undecryptable
 from bridge.rooms.record import (
     Chat,
     ChatAgent,
@@ -32,7 +32,6 @@ from bridge.rooms.record import (
     Membership,
     Person,
     RoomRecord,
-    Undecryptable,
     dump_chat,
     dump_input,
     dump_record,

@@ -10,8 +10,9 @@ from bridge.conversation.turn import Policy, all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.effects import Effect
 from bridge.rooms.people import GREET_AFTER, Standing, entered, invited, passed
+from bridge.rooms.ports import Invited, Meaning, Spoke
 from bridge.rooms.reader import Facts, read_command, receive
-from bridge.rooms.record import Entered, Invited, Meaning, Membership, RoomRecord, Spoke
+from bridge.rooms.record import Entered, Membership, RoomRecord
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import Visit
 

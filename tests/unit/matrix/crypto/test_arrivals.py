@@ -17,8 +17,7 @@ from bridge.matrix.crypto.devices import Upkeep
 from bridge.matrix.crypto.keys import NO_KEY, RoomKey, RoomKeys, Sharing, sealed_of
 from bridge.matrix.crypto.peers import Peers, Places
 from bridge.matrix.crypto.wire import OLM, Json, to_base64
-from bridge.rooms.ports import Refused
-from bridge.rooms.record import Undecryptable
+from bridge.rooms.ports import Refused, Undecryptable
 from bridge.rooms.store import SecretRow, Stale, StoreError
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms

@@ -11,8 +11,7 @@ from vodozemac import GroupSession
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import crypto, devices
 from bridge.matrix.crypto.wire import MEGOLM, Json, mapping
-from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.record import Undecryptable
+from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.references import KEY_PATIENCE
 from bridge.rooms.store import SecretRow, StoreError
 from tests.unit.matrix.crypto.rig import BOT, QUEUE, Bridge

@@ -9,7 +9,7 @@ import pytest
 from bridge.matrix.crypto import keys
 from bridge.matrix.crypto.keys import NO_KEY, UNUSED, RoomKey, RoomKeys
 from bridge.matrix.crypto.wire import Json
-from bridge.rooms.record import Undecryptable
+from bridge.rooms.ports import Undecryptable
 from tests.unit.matrix.crypto.test_keys import Keys
 from tests.unit.matrix.crypto.world import Believing, Phone, World, new_vault
 

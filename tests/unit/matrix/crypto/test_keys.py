@@ -20,7 +20,7 @@ from bridge.matrix.crypto.keys import (
 )
 from bridge.matrix.crypto.peers import Payload
 from bridge.matrix.crypto.wire import Json
-from bridge.rooms.record import Undecryptable
+from bridge.rooms.ports import Undecryptable
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import ALICE, ROOM, Believing, Phone, World, new_vault
 

@@ -7,7 +7,7 @@ from vodozemac import GroupSession
 
 from bridge.matrix.crypto import crypto
 from bridge.matrix.crypto.wire import Json
-from bridge.rooms.record import Undecryptable
+from bridge.rooms.ports import Undecryptable
 from tests.unit.matrix.crypto.rig import BOT, Bridge
 
 pytestmark = pytest.mark.asyncio

@@ -19,7 +19,7 @@ from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.crypto import Crypto, Notice
 from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.crypto.wire import MEGOLM, Json, from_base64, mapping, text
-from bridge.rooms.record import Undecryptable
+from bridge.rooms.ports import Undecryptable
 from bridge.rooms.store import SecretRow, Stale, StorePort
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.rig import BOT, QUEUE, USERS
