@@ -48,7 +48,8 @@ def step(
     _apply(turn, happened)
     if turn.state.questions:
         queue.tidy_questions(turn)
-    queue.tell_dropped(turn)
+    if turn.state.dropped:
+        queue.tell_dropped(turn)
     calls.next_call(turn)
     recall = turn.state.recall
     if recall is not None and not recall.asked:
