@@ -16,7 +16,6 @@ from bridge.app.settings import link_settings_of
 from bridge.cli.findings import Failed, Findings, check_clock, tls_fault
 from bridge.config import Config
 from bridge.config.model import WebChat
-from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.http_client import VISITS, Visits
 from bridge.link.link import Shared
@@ -26,7 +25,7 @@ from bridge.link.settings import USER_AGENT, Timing, trusted_by
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
-from bridge.webchat.codes import UploadMode
+from bridge.webchat.codes import FailureReason, UploadMode
 from bridge.webchat.frames import Logout
 
 PLACES = 2

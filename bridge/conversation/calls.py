@@ -21,15 +21,15 @@ from bridge.conversation.turn import Policy, Turn, inviting
 from bridge.ids import CallId
 from bridge.media.places import Place, datum_of, to_datum
 from bridge.webchat import frames
-from bridge.webchat.codes import ResultCode, meaning
+from bridge.webchat.codes import FailureReason, ResultCode, meaning
 from bridge.webchat.words import escaped, guarded, is_unseen
 
-_HOPELESS = frozenset({model.FailureReason.LOGIN_REFUSED, model.FailureReason.SIGN_REFUSED})
-_UNKNOWN_FATE = frozenset({model.FailureReason.NO_ANSWER, model.FailureReason.SILENT})
+_HOPELESS = frozenset({FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED})
+_UNKNOWN_FATE = frozenset({FailureReason.NO_ANSWER, FailureReason.SILENT})
 _ABOUT_CONTENT = frozenset(
-    {model.FailureReason.TOO_BIG, model.FailureReason.REFUSED, model.FailureReason.UPLOAD_FAILED}
-    | {model.FailureReason.MEDIA_GONE, model.FailureReason.MEDIA_CHANGED}
-    | {model.FailureReason.MEDIA_AWAY}
+    {FailureReason.TOO_BIG, FailureReason.REFUSED, FailureReason.UPLOAD_FAILED}
+    | {FailureReason.MEDIA_GONE, FailureReason.MEDIA_CHANGED}
+    | {FailureReason.MEDIA_AWAY}
 )
 _PASSING = frozenset({404, 408, 425, 429})
 """Transient HTTP statuses among the 4xx: the server is not ready (row 38)."""
@@ -202,11 +202,11 @@ def call_failed(turn: Turn, failure: model.CallFailed) -> None:
     if outstanding is None or outstanding.call_id != failure.call_id:
         return
     turn.set(outstanding=None)
-    if failure.reason == model.FailureReason.OVERTAKEN:
+    if failure.reason == FailureReason.OVERTAKEN:
         if outstanding.held is not None:  # else a 101, which a newer one replaces
             take_back(turn, outstanding, outstanding.held)
         return
-    mute = failure.reason is model.FailureReason.SILENT
+    mute = failure.reason is FailureReason.SILENT
     if failure.reason in _ABOUT_CONTENT and _blame_content(turn, outstanding, failure):
         return
     # A silent server with an open link has probably accepted it: retry once at most.
@@ -222,7 +222,7 @@ def call_failed(turn: Turn, failure: model.CallFailed) -> None:
         else:  # a hidden request for a callback: retried later
             queue.leave(turn)
         return
-    if failure.reason is model.FailureReason.NO_TURN:
+    if failure.reason is FailureReason.NO_TURN:
         turn.set(retry_at=turn.now + turn.policy.backoff_first)
         return
     closing = isinstance(outstanding.what, frames.CloseSession) and not failure.certain
@@ -358,15 +358,15 @@ def _blame_content(turn: Turn, outstanding: model.Outstanding, failure: model.Ca
         if piece is None:
             return True
     if piece is None:
-        rate, rating, too_big = outstanding.what, turn.state.rating, model.FailureReason.TOO_BIG
+        rate, rating, too_big = outstanding.what, turn.state.rating, FailureReason.TOO_BIG
         if failure.reason != too_big or not isinstance(rate, frames.RateSession):
             return False
         if rating is not None and rate == rating_call(rating):  # else a newer one follows
             _give_up_rating(turn, "rating.too_long")
         return True
-    if failure.reason == model.FailureReason.REFUSED or outstanding.moot:
+    if failure.reason == FailureReason.REFUSED or outstanding.moot:
         refuse(turn, outstanding, piece, failure.code or 0)
-    elif failure.reason == model.FailureReason.UPLOAD_FAILED:
+    elif failure.reason == FailureReason.UPLOAD_FAILED:
         if failure.code is None or failure.code < 300:  # a 2xx status explains nothing
             turn.report((piece,), "undelivered.upload_unclear")
         else:
@@ -390,8 +390,8 @@ def _take_uploading(
         return None
     turn.set(held=tuple(one for one in held if one is not piece))
     tries, code = piece.repeats + 1, failure.code or 0
-    passing = code == ResultCode.INTERNAL_ERROR or failure.reason == model.FailureReason.MEDIA_AWAY
-    if failure.reason == model.FailureReason.UPLOAD_FAILED:
+    passing = code == ResultCode.INTERNAL_ERROR or failure.reason == FailureReason.MEDIA_AWAY
+    if failure.reason == FailureReason.UPLOAD_FAILED:
         passing = not 300 <= code < 500 or code in _PASSING
     most = turn.policy.upload_tries if passing else 1
     once_more = code == ResultCode.UPLOAD_FILE_FAILED  # one retry, without back-off
@@ -410,7 +410,7 @@ def person_acts(turn: Turn) -> None:
         turn.set(retry_at=None)
 
 
-def _hopeless(turn: Turn, reason: model.FailureReason) -> None:
+def _hopeless(turn: Turn, reason: FailureReason) -> None:
     """Pause retries of a login that an operator must mend (row 3), for `hold` or `person_acts`."""
     key = f"trouble.{reason}"
     if isinstance(turn.state.phase, model.Requesting):

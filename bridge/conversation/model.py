@@ -3,8 +3,7 @@
 All are stored as tagged JSON. The tag is the class name, so a renamed class keeps its old name as
 `tag`; a new field needs a default that suits older rows. Moments and durations are ms.
 
-An input is stored before it is handled, or together with its effects; except `Tick`, `LinkLost`,
-`LinkRestored`, `TurnAwaited` and `Resumed`, whose causes are noticed again after a restart.
+An input is stored before it is handled, or together with its effects; except a `Signal`.
 
 Effects are stored before they are carried out. Each belongs to one *lane* (the unions at the end of
 this module), which carries out its effects in order.
@@ -12,11 +11,10 @@ this module), which carries out its effects in order.
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId, UserId
+from bridge.webchat.codes import FailureReason, Silence
 from bridge.webchat.frames import Agent, AgentContent, Command, Push, Reply
 from bridge.webchat.http import HistoryEntry
 
@@ -126,8 +124,8 @@ class Outstanding(Value, frozen=True):
     held: Held | None = None
     """The content that the call carries, meanwhile removed from `Conversation.held`."""
     moot: bool = False
-    """True if the customer gave the content up, or if the request of this 101 has ended, so that
-    its reply is ignored; an unwritten frame must not be written."""
+    """True if the customer gave the content up, or if the request of this 101 has ended: its reply
+    is ignored, and a frame that is not written yet must not be."""
     stale: bool = False
     """True if the content has changed (see `held`): an unwritten frame must not be written."""
 
@@ -407,11 +405,7 @@ class Conversation(Value, frozen=True):
 # --- inputs ---------------------------------------------------------------------------------------
 
 
-class Happening(Value, frozen=True):
-    """Base class of inputs."""
-
-
-class Said(Happening, frozen=True):
+class Said(Value, frozen=True):
     """A message of the customer: text, media or a location."""
 
     event_id: EventId
@@ -430,7 +424,7 @@ class Said(Happening, frozen=True):
     """Speaker, where several people may speak."""
 
 
-class Withdrawn(Happening, frozen=True):
+class Withdrawn(Value, frozen=True):
     """A redaction of one of the customer's messages."""
 
     event_id: EventId
@@ -442,25 +436,25 @@ class Withdrawn(Happening, frozen=True):
     """Note for an agent who may have the message; empty for none."""
 
 
-class Start(Happening, frozen=True):
+class Start(Value, frozen=True):
     """The command to start a chat; `queue_id` overrides the room's queue once."""
 
     queue_id: QueueId | None = None
 
 
-class Cancel(Happening, frozen=True):
+class Cancel(Value, frozen=True):
     """The command to leave the queue."""
 
 
-class Close(Happening, frozen=True):
+class Close(Value, frozen=True):
     """The command to end the chat."""
 
 
-class Human(Happening, frozen=True):
+class Human(Value, frozen=True):
     """The command for a person: a transfer from the robot, or a request in a queue."""
 
 
-class Solved(Happening, frozen=True):
+class Solved(Value, frozen=True):
     """The knowledge base's answer to this question, or to all if None, was enough."""
 
     event_id: EventId | None = None
@@ -468,15 +462,15 @@ class Solved(Happening, frozen=True):
     """True if the newest answer is to `ask`, whose question waits for nobody."""
 
 
-class Pending(Happening, frozen=True):
+class Pending(Value, frozen=True):
     """Held content wants an agent now: it was sent again, or the room is no longer paused."""
 
 
-class CallBack(Happening, frozen=True):
+class CallBack(Value, frozen=True):
     """The command for a callback: keep asking, and notify the customer once an agent is there."""
 
 
-class Rate(Happening, frozen=True):
+class Rate(Value, frozen=True):
     value: int
     comment: str = ""
     session_id: SessionId | None = None
@@ -489,7 +483,7 @@ class Rate(Happening, frozen=True):
     """The command or reply with the comment; its redaction withholds the comment."""
 
 
-class Pushed(Happening, frozen=True):
+class Pushed(Value, frozen=True):
     push: Push
     at: int = 0
     """When the push came; 0 for now."""
@@ -497,12 +491,12 @@ class Pushed(Happening, frozen=True):
     """True if it has a receipt id (`rsId`); its repeats were filtered out before."""
 
 
-class Replied(Happening, frozen=True):
+class Replied(Value, frozen=True):
     call_id: CallId
     reply: Reply
 
 
-class Uploaded(Happening, frozen=True):
+class Uploaded(Value, frozen=True):
     call_id: CallId
     url: str
     """Absolute address; empty if the content travels in the frame, in `clip`."""
@@ -510,38 +504,7 @@ class Uploaded(Happening, frozen=True):
     clip: Clip | None = None
 
 
-class FailureReason(StrEnum):
-    UNREACHABLE = "unreachable"
-    """Network failure, a proxy's error page, a server that is starting: worth a retry."""
-    NO_TURN = "no_turn"
-    """No error: the login waits for the rate limit, a file for a homeserver that is away, or the
-    link is no longer wanted."""
-    NO_ANSWER = "no_answer"
-    """Written, but the link or the bridge went down before an answer came."""
-    SILENT = "silent"
-    """Written, but the server gave no answer for long although the link stood."""
-    LOGIN_REFUSED = "login_refused"
-    """-20, -6, or no account for this room: no retry helps."""
-    SIGN_REFUSED = "sign_refused"
-    """-30: the operator's key is wrong."""
-    TOO_BIG = "too_big"
-    """The server closed the link because of this frame's size, or the file exceeds a limit."""
-    MEDIA_GONE = "media_gone"
-    """The homeserver does not have the file, or does not give it."""
-    MEDIA_AWAY = "media_away"
-    """The homeserver answers, but not for this file: it cannot reach the one that has it, or its
-    media repository is away."""
-    MEDIA_CHANGED = "media_changed"
-    """The encrypted file does not match its hash."""
-    REFUSED = "refused"
-    """The server refused an upload; `code` says why."""
-    UPLOAD_FAILED = "upload_failed"
-    """The answer to an upload is not one of the guide's; `code` is the HTTP status, if it helps."""
-    OVERTAKEN = "overtaken"
-    """Not written, because the content or the request was given up, redacted or changed first."""
-
-
-class CallFailed(Happening, frozen=True):
+class CallFailed(Value, frozen=True):
     call_id: CallId
     reason: FailureReason
     certain: bool = True
@@ -552,15 +515,7 @@ class CallFailed(Happening, frozen=True):
     """The limit that the content exceeds, in bytes, if known."""
 
 
-class Silence(StrEnum):
-    """Why the knowledge base gave no answer."""
-
-    NOTHING = "nothing"
-    UNREACHABLE = "unreachable"
-    """The knowledge base does not answer, or refuses the request."""
-
-
-class Consulted(Happening, frozen=True):
+class Consulted(Value, frozen=True):
     """The knowledge base's answer to a question (the room shows it already), or its lack of one."""
 
     event_id: EventId
@@ -569,17 +524,17 @@ class Consulted(Happening, frozen=True):
     silence: Silence = Silence.NOTHING
 
 
-class LinkLost(Happening, frozen=True):
+class LinkLost(Value, frozen=True):
     """The link to WebChat has been lost for long, and still is."""
 
 
-class TurnAwaited(Happening, frozen=True):
+class TurnAwaited(Value, frozen=True):
     """The link cannot be opened yet: its login waits for the rate limit, at most `seconds`."""
 
     seconds: int
 
 
-class LinkRestored(Happening, frozen=True):
+class LinkRestored(Value, frozen=True):
     """The link was lost and stands again, since `at` (0 for now)."""
 
     at: int = 0
@@ -587,11 +542,11 @@ class LinkRestored(Happening, frozen=True):
     """True if it was lost only for a moment."""
 
 
-class Resumed(Happening, frozen=True):
+class Resumed(Value, frozen=True):
     """The bridge has restarted and found this conversation under way."""
 
 
-class Recalled(Happening, frozen=True):
+class Recalled(Value, frozen=True):
     """WebChat's history of the last messages: the answer to `FetchHistory`."""
 
     session_id: SessionId
@@ -604,28 +559,25 @@ class Recalled(Happening, frozen=True):
     """False if the server keeps no history, so that a missing message proves nothing."""
 
 
-class Moved(Happening, frozen=True):
+class Moved(Value, frozen=True):
     """The room was upgraded: the new one does not show the card and the agents yet."""
 
 
-class Tick(Happening, frozen=True):
+class Tick(Value, frozen=True):
     """A deadline has passed."""
 
 
 CustomerAct = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate | Pending
 Outcome = Replied | Uploaded | CallFailed | Consulted | Recalled
-_Link = LinkLost | TurnAwaited | LinkRestored
-Input = CustomerAct | Pushed | Outcome | _Link | Resumed | Moved | Tick
+Signal = LinkLost | TurnAwaited | LinkRestored | Resumed | Tick
+"""Inputs that need not be stored: their causes are noticed again after a restart."""
+Input = CustomerAct | Pushed | Outcome | Signal | Moved
 
 
 # --- effects --------------------------------------------------------------------------------------
 
 
-class Wish(Value, frozen=True):
-    """Base class of effects."""
-
-
-class CallWebChat(Wish, frozen=True):
+class CallWebChat(Value, frozen=True):
     call_id: CallId
     command: Command
     event_id: EventId | None = None
@@ -634,28 +586,27 @@ class CallWebChat(Wish, frozen=True):
     """True if it may have arrived before; the ledger says so."""
 
 
-class UploadMedia(Wish, frozen=True):
+class UploadMedia(Value, frozen=True):
     call_id: CallId
     media: CustomerMedia
     event_id: EventId
 
 
-class AskRobot(Wish, frozen=True):
+class AskRobot(Value, frozen=True):
     event_id: EventId
     question: str
     first: bool = False
-    """True if the message waits for the answer, which comes as `Consulted`; False if asked by
-    command: the answer only goes to the room (`rooms.cards`)."""
+    """True if the message waits for the answer (`Consulted`); False if it was asked by command."""
 
 
-class FetchHistory(Wish, frozen=True):
+class FetchHistory(Value, frozen=True):
     """Fetch WebChat's history since a moment; the answer comes as `Recalled`."""
 
     session_id: SessionId
     since: int
 
 
-class Say(Wish, frozen=True):
+class Say(Value, frozen=True):
     """A notice in the room, from `texts` by key."""
 
     key: str
@@ -667,7 +618,7 @@ class Say(Wish, frozen=True):
     """Key of a second sentence, with the same `args`, shown below the first."""
 
 
-class Card(Wish, frozen=True):
+class Card(Value, frozen=True):
     """The queue card, one message per `number`, edited in place as the queue moves."""
 
     number: int
@@ -684,7 +635,7 @@ class Card(Wish, frozen=True):
     """True to notify the customer's phone: posted anew, since nobody notices an edit."""
 
 
-class CallbackCard(Wish, frozen=True):
+class CallbackCard(Value, frozen=True):
     """A separate notice that can be answered by a reaction, like the queue card."""
 
     number: int
@@ -693,26 +644,26 @@ class CallbackCard(Wish, frozen=True):
     dropped: tuple[EventId, ...] = ()
 
 
-class AskRating(Wish, frozen=True):
+class AskRating(Value, frozen=True):
     session_id: SessionId
     ratings: tuple[tuple[int, str], ...] = ()
     """(id, label) of the server's ratings; empty to use the operator's."""
 
 
-class EndPoll(Wish, frozen=True):
+class EndPoll(Value, frozen=True):
     """Close a poll. Only in rows of earlier versions; ignored."""
 
     session_id: SessionId
 
 
-class Offer(Wish, frozen=True):
+class Offer(Value, frozen=True):
     """A notice that offers a person; the customer accepts with the reaction 🙋 or 👎."""
 
     key: str
     args: Args = {}
 
 
-class Relay(Wish, frozen=True):
+class Relay(Value, frozen=True):
     """An agent's message, sent by the agent's ghost."""
 
     agent: Agent
@@ -728,30 +679,29 @@ class Relay(Wish, frozen=True):
     """True for the agent's first words, which notify the customer's phone."""
 
 
-class TakeBack(Wish, frozen=True):
+class TakeBack(Value, frozen=True):
     """Redact the agent's message of this number, which is empty if the server named none."""
 
     agent: Agent
     message_id: str
     mark: str = ""
-    """Digest of agent and words (`history.mark_of`, hex), which identifies a message whose push had
-    no number; from the history."""
+    """Digest of agent and words (`history.mark_of`, hex), for a message named by the history."""
     at: int = 0
     """When the message was said, by the bridge's clock."""
 
 
-class AgentsCame(Wish, frozen=True):
+class AgentsCame(Value, frozen=True):
     """Have agents' ghosts join the room, or update their name and picture."""
 
     agents: tuple[Agent, ...]
     queue_id: QueueId | None = None
 
 
-class AgentsLeft(Wish, frozen=True):
+class AgentsLeft(Value, frozen=True):
     agents: tuple[AgentId, ...]
 
 
-class Delivered(Wish, frozen=True):
+class Delivered(Value, frozen=True):
     """WebChat has accepted the whole event."""
 
     event_id: EventId
@@ -761,7 +711,7 @@ COUNTED = "queue.dropped"
 """Key of a `Reported` without a reply of its own: one sentence gives the number of all such."""
 
 
-class Reported(Wish, frozen=True):
+class Reported(Value, frozen=True):
     """A reply that the event was not, or perhaps not, delivered; from `texts` by key."""
 
     event_id: EventId
@@ -771,7 +721,7 @@ class Reported(Wish, frozen=True):
     """True to notify the phone, as `Say.ping`: the message was sent a while ago."""
 
 
-class Answered(Wish, frozen=True):
+class Answered(Value, frozen=True):
     """The knowledge base answered this event, so it is sent to no agent."""
 
     event_id: EventId

@@ -39,7 +39,7 @@ from msgspec.structs import replace
 from bridge.conversation import model
 from bridge.conversation.turn import UNWATCHED, Policy, Turn, inviting, unique_events, without
 from bridge.ids import EventId, QueueId
-from bridge.webchat.codes import RESULTS, Progress, RequestStatus, RobotUse, progress
+from bridge.webchat.codes import RESULTS, Progress, RequestStatus, RobotUse, Silence, progress
 from bridge.webchat.frames import QueueStatus, RequestChat, SendPreMessage
 
 FREQUENT = 10 * 60_000
@@ -555,7 +555,7 @@ def end_questions(turn: Turn) -> None:
         if question not in turn.state.questions or moment is None or moment > turn.now:
             continue
         if question.note is None:
-            silence = model.Silence.UNREACHABLE
+            silence = Silence.UNREACHABLE
             consulted(turn, model.Consulted(question.event_id, silence=silence))
         else:
             settle(turn, question.event_id)

@@ -28,7 +28,6 @@ import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-from bridge.conversation.model import FailureReason
 from bridge.link.http_client import Http, TokenRefused, new_session, timeout_of
 from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, Learnt, LinkSettings
 from bridge.rooms.blobs import PIECE, at_most, keep
@@ -42,7 +41,7 @@ from bridge.rooms.ports import (
     tls_context,
 )
 from bridge.rooms.store import Token
-from bridge.webchat.codes import ResultCode, UploadMode
+from bridge.webchat.codes import FailureReason, ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
 
 BOTH_AGAIN = 60.0

@@ -33,11 +33,11 @@ import msgspec
 import structlog
 from yarl import URL
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, LinkSettings, Timing
 from bridge.rooms.ports import CallFailure, Clock, Unavailable, describe
 from bridge.rooms.store import Facts, StoreError
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.http import Endpoints, login_sign
 
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()

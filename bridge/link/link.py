@@ -40,7 +40,7 @@ from websockets.asyncio.client import connect
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from bridge.conversation.model import FailureReason, LinkLost, LinkRestored, TurnAwaited
+from bridge.conversation.model import LinkLost, LinkRestored, TurnAwaited
 from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link.http_client import (
     SUSPICIONS,
@@ -66,7 +66,7 @@ from bridge.link.settings import (
 from bridge.link.socket import Budget, Connection, Flag, Loss, Pulse, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Facts, Token
-from bridge.webchat.codes import ResultCode
+from bridge.webchat.codes import FailureReason, ResultCode
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
 from bridge.webchat.http import Endpoints
 

@@ -18,7 +18,6 @@ from urllib.parse import urlencode
 import msgspec
 import structlog
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
 from bridge.link.http_client import STARTING, OpenFailure, Place, TokenRefused, Told, Visitor
@@ -27,7 +26,7 @@ from bridge.link.settings import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.socket import Settle, Wire
 from bridge.rooms.ports import Account, Blob, CallFailure, LinkEvents, LinkState, Unavailable
 from bridge.rooms.store import Token
-from bridge.webchat.codes import Dialect, ResultCode, meaning
+from bridge.webchat.codes import Dialect, FailureReason, ResultCode, meaning
 from bridge.webchat.frames import Command, Reply
 from bridge.webchat.http import (
     HistoryEntry,

@@ -23,14 +23,13 @@ import msgspec
 import structlog
 
 from bridge.config.model import AccountEntry
-from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.http_client import Door, OpenFailure, Visitor, Wait
 from bridge.link.settings import Learnt, LinkMetrics, LinkSettings, TokenStore
 from bridge.rooms.ports import Account, Clock
 from bridge.rooms.store import StoreError, Token
 from bridge.webchat import http
-from bridge.webchat.codes import LoginType, ResultCode, meaning
+from bridge.webchat.codes import FailureReason, LoginType, ResultCode, meaning
 from bridge.webchat.protocol import LocalProtocolError
 
 _Key = tuple[str, str]

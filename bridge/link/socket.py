@@ -27,13 +27,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import Event, State
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, SessionId
 from bridge.link.settings import LEAST_FRAME, Feature, Learnt, LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
 from bridge.rooms.store import Token
 from bridge.webchat import frames
-from bridge.webchat.codes import Dialect, ResultCode, meaning
+from bridge.webchat.codes import Dialect, FailureReason, ResultCode, meaning
 from bridge.webchat.protocol import Answered, LocalProtocolError, Protocol
 from bridge.webchat.read import decoded, divided
 

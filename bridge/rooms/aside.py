@@ -23,7 +23,7 @@ import msgspec
 import structlog
 
 from bridge.conversation.history import MOST_RECALLED
-from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Recalled
+from bridge.conversation.model import AskRobot, FetchHistory, Recalled
 from bridge.ids import EventId
 from bridge.media.formats import stacked_bars
 from bridge.rooms import cards, effects, own_account, transcripts
@@ -36,6 +36,7 @@ from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.transcripts import Telling, rated
 from bridge.rooms.visit import Came, Done, can_be_sent_again
 from bridge.texts import clock_time, duration
+from bridge.webchat.codes import FailureReason
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
 _effects: msgspec.json.Decoder[effects.Aside] = msgspec.json.Decoder(effects.Aside)

@@ -36,7 +36,7 @@ from bridge.rooms.rules import Rules, bare_sign, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import Visit
 from bridge.texts import WORDS, Texts, duration, fallbacks, waiting_range
-from bridge.webchat.codes import RobotUse
+from bridge.webchat.codes import FailureReason, RobotUse, Silence
 from bridge.webchat.http import RobotAnswer
 from bridge.webchat.words import frame_bytes
 
@@ -609,7 +609,7 @@ async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
     try:
         reply = await around.link.ask_robot(ask.question)
     except CallFailure as failure:
-        if failure.reason is model.FailureReason.TOO_BIG:
+        if failure.reason is FailureReason.TOO_BIG:
             return replace(answered, key="robot.too_long")
         log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.robot")
         log.warning("the knowledge base did not answer", why=failure.reason, code=failure.code)
@@ -657,7 +657,7 @@ def robot_answered(visit: Visit, came: RobotAnswered) -> None:
         key = "robot.answers_kept" if question.aside else "robot.answers_first"
         visit.ask(ShowAnswer(came.event_id, came.question, key, came.args, first=True))
         note = visit.for_agent("agent.robot_answered", {"answers": "; ".join(came.short)})
-    silence = model.Silence.UNREACHABLE if came.unreachable else model.Silence.NOTHING
+    silence = Silence.UNREACHABLE if came.unreachable else Silence.NOTHING
     visit.step(model.Consulted(came.event_id, note, silence))
 
 

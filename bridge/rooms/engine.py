@@ -42,7 +42,7 @@ from bridge.rooms.store import (
     Unstorable,
 )
 from bridge.rooms.surroundings import STORE_RETRY, Timetable
-from bridge.rooms.visit import Came, Signal, Written, record_in
+from bridge.rooms.visit import Came, Written, record_in
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
 
@@ -526,10 +526,10 @@ class Engine:
         room = self._rooms.get(room_id)
         return 0.0 if room is None else room.backlog
 
-    async def link_changed(self, room_id: RoomId, how: Signal) -> None:
+    async def link_changed(self, room_id: RoomId, how: model.Signal) -> None:
         self._signal(room_id, how)
 
-    def _signal(self, room_id: RoomId, happened: Signal) -> None:
+    def _signal(self, room_id: RoomId, happened: model.Signal) -> None:
         """Signal a room, if it is still served here."""
         if self._is_ours(room_id):
             self._room(room_id).signal(happened)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.model import FailureReason
 from bridge.conversation.queue import result_key
 from bridge.ids import EventId
 from bridge.rooms.effects import Conceal, TryLogin
@@ -19,7 +18,7 @@ from bridge.rooms.ports import Account, CallFailure, Refused
 from bridge.rooms.record import LoginTried, LookedUp, OwnLogin, RoomRecord
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit
-from bridge.webchat.codes import ResultCode
+from bridge.webchat.codes import FailureReason, ResultCode
 
 LOGIN_EVERY = 60_000
 """ms between two login attempts of a room: all share the server's rate limit (reference 3.7)."""

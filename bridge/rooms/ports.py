@@ -20,6 +20,7 @@ from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.record import Entered, OwnLogin, Raw, Thread
 from bridge.rooms.store import NewInput
 from bridge.webchat import frames
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import Agent, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 
@@ -100,7 +101,7 @@ class CallFailure(Exception):
 
     def __init__(
         self,
-        reason: model.FailureReason,
+        reason: FailureReason,
         message: str = "",
         code: int | None = None,
         *,

@@ -67,7 +67,6 @@ from bridge.rooms.visit import (
     Done,
     Draft,
     Ended,
-    Signal,
     Visit,
     Written,
     causes,
@@ -155,7 +154,7 @@ class Room:
         self.revision = 0
         self._draft = Draft()
         self._on_its_way: Draft | None = None
-        self._signals: list[Signal] = []
+        self._signals: list[model.Signal] = []
         self._inputs: dict[InputSeq, InputRow] = {}
         """Waiting inputs, oldest first."""
         self._notices: list[PassedOn] = []
@@ -203,7 +202,7 @@ class Room:
         self._engine.commit_soon(self, urgent=True)
         return written
 
-    def signal(self, happened: Signal) -> None:
+    def signal(self, happened: model.Signal) -> None:
         """Process an input that need not be stored."""
         self._signals = remembered(self._signals, happened)
         self.go_on()
@@ -419,7 +418,7 @@ class Room:
                 await self._step(row)
         return True
 
-    async def _step(self, row: InputRow | None, signals: Sequence[Signal] = ()) -> bool:
+    async def _step(self, row: InputRow | None, signals: Sequence[model.Signal] = ()) -> bool:
         """Make a step of an input, or of signals, and store it; False if it was discarded."""
         self._busy = True
         with ExitStack() as turn:
@@ -459,7 +458,7 @@ class Room:
         early = sent and abs(waited) < EARLY  # clocks go back too
         return early and await references.is_about_unknown(self.around, self.record, row.body)
 
-    async def _apply_signals(self, visit: Visit, signals: Sequence[Signal]) -> None:
+    async def _apply_signals(self, visit: Visit, signals: Sequence[model.Signal]) -> None:
         for signal in signals:
             visit.step(signal)
         people.passed(visit)

@@ -23,7 +23,6 @@ from bridge.conversation.model import (
     CallFailed,
     CallWebChat,
     Clip,
-    FailureReason,
     Replied,
     ToWebChat,
     Uploaded,
@@ -38,7 +37,7 @@ from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Outcome, StoreError
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Came, Done, log_fields
-from bridge.webchat.codes import ResultCode, meaning
+from bridge.webchat.codes import FailureReason, ResultCode, meaning
 from bridge.webchat.frames import Reply
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.webchat")

@@ -428,11 +428,7 @@ class Came(msgspec.Struct, frozen=True):
         return NewInput(room_id, dump_input(self.happened), self.key)
 
 
-Signal = model.Tick | model.LinkLost | model.LinkRestored | model.TurnAwaited | model.Resumed
-"""Inputs that need not be stored: their causes are noticed again after a restart."""
-
-
-def remembered(signals: Sequence[Signal], happened: Signal) -> list[Signal]:
+def remembered(signals: Sequence[model.Signal], happened: model.Signal) -> list[model.Signal]:
     """Add a signal to the waiting ones, of which only the newest of each kind stays.
 
     `LinkRestored.brief` stays true only if every loss of the link was brief.

@@ -208,6 +208,47 @@ class Progress(StrEnum):
     """The request has ended without a session."""
 
 
+class FailureReason(StrEnum):
+    """Why a call, an upload or a login failed, or was not made."""
+
+    UNREACHABLE = "unreachable"
+    """Network failure, a proxy's error page, a server that is starting: worth a retry."""
+    NO_TURN = "no_turn"
+    """No error: the login waits for the rate limit, a file for a homeserver that is away, or the
+    link is no longer wanted."""
+    NO_ANSWER = "no_answer"
+    """Written, but the link or the bridge went down before an answer came."""
+    SILENT = "silent"
+    """Written, but the server gave no answer for long although the link stood."""
+    LOGIN_REFUSED = "login_refused"
+    """-20, -6, or no account for this room: no retry helps."""
+    SIGN_REFUSED = "sign_refused"
+    """-30: the operator's key is wrong."""
+    TOO_BIG = "too_big"
+    """The server closed the link because of this frame's size, or the file exceeds a limit."""
+    MEDIA_GONE = "media_gone"
+    """The homeserver does not have the file, or does not give it."""
+    MEDIA_AWAY = "media_away"
+    """The homeserver answers, but not for this file: it cannot reach the one that has it, or its
+    media repository is away."""
+    MEDIA_CHANGED = "media_changed"
+    """The encrypted file does not match its hash."""
+    REFUSED = "refused"
+    """The server refused an upload; `code` says why."""
+    UPLOAD_FAILED = "upload_failed"
+    """The answer to an upload is not one of the guide's; `code` is the HTTP status, if it helps."""
+    OVERTAKEN = "overtaken"
+    """Not written, because the content or the request was given up, redacted or changed first."""
+
+
+class Silence(StrEnum):
+    """Why the knowledge base gave no answer."""
+
+    NOTHING = "nothing"
+    UNREACHABLE = "unreachable"
+    """The knowledge base does not answer, or refuses the request."""
+
+
 class Meaning(msgspec.Struct, frozen=True):
     """One row of `RESULTS`: the meaning of a result code and its treatment."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.model import Chatting, FailureReason
+from bridge.conversation.model import Chatting
+from bridge.webchat.codes import FailureReason
 from tests.support.scene import ASK, MEI, SESSION, Scene, message
 
 

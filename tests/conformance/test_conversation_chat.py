@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.model import CustomerText, FailureReason, Queued
+from bridge.conversation.model import CustomerText, Queued
 from bridge.conversation.turn import Policy
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import Ignored, UnknownContent
 from bridge.webchat.read import parse_frame
 from bridge.webchat.words import frame_bytes

@@ -9,17 +9,10 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import (
-    AgentsCame,
-    AgentsLeft,
-    Chatting,
-    FailureReason,
-    Human,
-    Queued,
-    Say,
-)
+from bridge.conversation.model import AgentsCame, AgentsLeft, Chatting, Human, Queued, Say
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
+from bridge.webchat.codes import FailureReason
 from tests.support.scene import ASK, JUN, MEI, SESSION, Scene, message
 
 

@@ -17,13 +17,12 @@ import pytest
 from aiohttp import web
 from msgspec.structs import replace as renewed
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
 from bridge.link.login import room_key
 from bridge.link.settings import Timing
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import Token
-from bridge.webchat.codes import LoginType
+from bridge.webchat.codes import FailureReason, LoginType
 from bridge.webchat.http import login_sign
 from tests.unit.link.rig import FAST, LoopClock, Tokens, WildServer, eventually, rig, settings_for
 from tests.unit.link.simulated import (

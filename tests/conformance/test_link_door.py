@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 from aiohttp import web
 
-from bridge.conversation.model import FailureReason
 from bridge.rooms.ports import CallFailure
+from bridge.webchat.codes import FailureReason
 from tests.unit.link.rig import (
     FAST,
     Facts,

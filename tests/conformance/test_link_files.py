@@ -11,13 +11,12 @@ from typing import cast
 import pytest
 import structlog
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import SessionId
 from bridge.link.login import credentials_of
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure
 from bridge.simulator.simulator import Simulator
-from bridge.webchat.codes import LoginType, UploadMode
+from bridge.webchat.codes import FailureReason, LoginType, UploadMode
 from bridge.webchat.frames import Preview
 from bridge.webchat.http import dump_login, login_sign, robot_form
 from tests.unit.link.rig import FAST, Tokens, account, blob, rig, settings_for

@@ -6,11 +6,10 @@ import asyncio
 
 import pytest
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import SessionId
 from bridge.link.settings import TOMCAT_LIMIT
 from bridge.rooms.ports import CallFailure
-from bridge.webchat.codes import Dialect
+from bridge.webchat.codes import Dialect, FailureReason
 from bridge.webchat.frames import InitConfig, Preview
 from bridge.webchat.words import split_text
 from tests.unit.link.rig import Facts, LoopClock, Rig, Tokens, rig, settings_for

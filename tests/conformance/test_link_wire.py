@@ -14,11 +14,11 @@ from typing import cast
 import pytest
 from aiohttp import web
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RequestId, SessionId
 from bridge.link.login import room_key
 from bridge.link.settings import Timing
 from bridge.rooms.ports import CallFailure
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import Command, RateSession, SendPreMessage
 from tests.unit.link.rig import (
     FAST,

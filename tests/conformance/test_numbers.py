@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from bridge.conversation.model import FailureReason, TakeBack
-from bridge.webchat.codes import ResultCode, meaning
+from bridge.conversation.model import TakeBack
+from bridge.webchat.codes import FailureReason, ResultCode, meaning
 from bridge.webchat.frames import AgentText
 from tests.support.scene import SESSION, Scene
 

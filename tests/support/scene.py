@@ -31,7 +31,6 @@ from bridge.conversation.model import (
     CustomerText,
     Delivered,
     Effect,
-    FailureReason,
     Input,
     LinkRestored,
     Outstanding,
@@ -50,6 +49,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import Policy
 from bridge.ids import CallId, EventId, QueueId
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import Received, Reply
 from bridge.webchat.protocol import dump_command
 from bridge.webchat.read import parse_frame

@@ -6,16 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.conversation.customer import unsaid
-from bridge.conversation.model import (
-    CustomerContent,
-    CustomerMedia,
-    CustomerText,
-    FailureReason,
-    Said,
-    Withdrawn,
-)
+from bridge.conversation.model import CustomerContent, CustomerMedia, CustomerText, Said, Withdrawn
 from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId
+from bridge.webchat.codes import FailureReason
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
 
 NOTE = "(took back a message)"

@@ -9,10 +9,11 @@ import pytest
 
 from bridge.config.hours import parse_hours
 from bridge.conversation.machine import deadline
-from bridge.conversation.model import COUNTED, FailureReason, LinkLost
+from bridge.conversation.model import COUNTED, LinkLost
 from bridge.conversation.queue import NEAR_FOR, NEAR_MESSAGES, unseen_callback
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
+from bridge.webchat.codes import FailureReason
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.model import CustomerMedia, FailureReason
+from bridge.conversation.model import CustomerMedia
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
+from bridge.webchat.codes import FailureReason
 from tests.support.scene import SESSION, Scene
 
 LARGEST = 2**31 - 1

@@ -15,7 +15,6 @@ from bridge.conversation.model import (
     CustomerLocation,
     CustomerMedia,
     CustomerText,
-    FailureReason,
     Human,
     Input,
     LinkLost,
@@ -29,6 +28,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import Policy, Turn
 from bridge.ids import EventId, QueueId, SessionId
+from bridge.webchat.codes import FailureReason
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 
 ON_COMMAND = Policy(start_on_message=False)

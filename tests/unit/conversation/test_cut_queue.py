@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.model import Card, Conversation, FailureReason, Queued, Reported
+from bridge.conversation.model import Card, Conversation, Queued, Reported
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
+from bridge.webchat.codes import FailureReason
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Json, Scene
 
 

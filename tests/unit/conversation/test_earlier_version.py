@@ -9,8 +9,9 @@ import pytest
 
 from bridge.conversation import model
 from bridge.conversation.history import shown_lately
-from bridge.conversation.model import Conversation, FailureReason, Silence
+from bridge.conversation.model import Conversation
 from bridge.webchat import codes, frames
+from bridge.webchat.codes import FailureReason, Silence
 from tests.support.scene import SESSION
 from tests.unit.conversation.centre import Centre, entry
 

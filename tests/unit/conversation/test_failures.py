@@ -10,7 +10,6 @@ from bridge.conversation.model import (
     CallFailed,
     Clip,
     CustomerMedia,
-    FailureReason,
     Reported,
     Upload,
     Uploaded,
@@ -18,6 +17,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import Policy
 from bridge.ids import CallId, EventId, QueueId
+from bridge.webchat.codes import FailureReason
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 
 HOPELESS = [(FailureReason.LOGIN_REFUSED, -20), (FailureReason.SIGN_REFUSED, -30)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.model import Cancel, Card, Chatting, Close, FailureReason, Human
+from bridge.conversation.model import Cancel, Card, Chatting, Close, Human
+from bridge.webchat.codes import FailureReason
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
 

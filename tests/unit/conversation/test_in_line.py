@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Card, FailureReason, LinkLost, TurnAwaited, Withdrawn
+from bridge.conversation.model import Card, LinkLost, TurnAwaited, Withdrawn
+from bridge.webchat.codes import FailureReason
 from tests.support.scene import ASK, SESSION, Scene, message
 
 

@@ -7,16 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from bridge.conversation.machine import step, wants_link
-from bridge.conversation.model import (
-    Conversation,
-    CustomerText,
-    FailureReason,
-    LinkLost,
-    LinkRestored,
-    Said,
-)
+from bridge.conversation.model import Conversation, CustomerText, LinkLost, LinkRestored, Said
 from bridge.conversation.turn import Policy
 from bridge.ids import EventId
+from bridge.webchat.codes import FailureReason
 from tests.support.scene import SESSION, Scene
 
 

@@ -14,7 +14,6 @@ from bridge.conversation import history
 from bridge.conversation.history import MOST_HEARD, MOST_RECALLED, Mark, mark_of, shown_lately
 from bridge.conversation.model import (
     Conversation,
-    FailureReason,
     Input,
     LinkRestored,
     Pushed,
@@ -23,6 +22,7 @@ from bridge.conversation.model import (
     Say,
 )
 from bridge.ids import AgentId, RequestId, SessionId
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import AgentText, MessageReceived, QueueStatus
 from bridge.webchat.http import HistoryEntry
 from tests.support.scene import MEI, REQUEST, SESSION

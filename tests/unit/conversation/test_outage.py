@@ -18,7 +18,6 @@ from bridge.conversation.machine import deadline
 from bridge.conversation.model import (
     AgentsLeft,
     Chatting,
-    FailureReason,
     FetchHistory,
     LinkLost,
     Pushed,
@@ -28,6 +27,7 @@ from bridge.conversation.model import (
     TakeBack,
 )
 from bridge.ids import AgentId, SessionId
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import (
     AgentMedia,
     AgentNotice,

@@ -15,13 +15,12 @@ from bridge.conversation.model import (
     CustomerText,
     Human,
     Said,
-    Silence,
     Solved,
     Withdrawn,
 )
 from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId
-from bridge.webchat.codes import RobotUse
+from bridge.webchat.codes import RobotUse, Silence
 from tests.support.scene import ASK, REQUEST, SESSION, Scene
 
 FIRST = Policy(queue_id=QueueId(7), robot=RobotUse.FIRST)

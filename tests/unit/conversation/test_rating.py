@@ -8,9 +8,10 @@ import pytest
 
 from bridge.conversation.chat import unhappy
 from bridge.conversation.machine import no_deadline_but_retry, wants_link
-from bridge.conversation.model import AskRating, FailureReason, Rate, Withdrawn
+from bridge.conversation.model import AskRating, Rate, Withdrawn
 from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId, SessionId
+from bridge.webchat.codes import FailureReason
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
 
 

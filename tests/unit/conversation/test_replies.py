@@ -11,7 +11,6 @@ from bridge.conversation.model import (
     CallWebChat,
     Chatting,
     Consulted,
-    FailureReason,
     Outstanding,
     Queued,
     Replied,
@@ -20,7 +19,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import Policy
 from bridge.ids import CallId, EventId, RequestId
-from bridge.webchat.codes import FrameType
+from bridge.webchat.codes import FailureReason, FrameType
 from bridge.webchat.frames import Logout, Reply
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
 

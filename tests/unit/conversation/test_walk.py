@@ -31,7 +31,6 @@ from bridge.conversation.model import (
     CustomerText,
     Delivered,
     Effect,
-    FailureReason,
     Human,
     Idle,
     Input,
@@ -46,7 +45,6 @@ from bridge.conversation.model import (
     Replied,
     Resumed,
     Said,
-    Silence,
     Solved,
     Start,
     Tick,
@@ -58,7 +56,14 @@ from bridge.conversation.model import (
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import Policy, all_pieces
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
-from bridge.webchat.codes import FrameType, RequestStatus, ResultCode, RobotUse
+from bridge.webchat.codes import (
+    FailureReason,
+    FrameType,
+    RequestStatus,
+    ResultCode,
+    RobotUse,
+    Silence,
+)
 from bridge.webchat.frames import (
     Agent,
     AgentNotice,

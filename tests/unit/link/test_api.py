@@ -10,10 +10,10 @@ from urllib.parse import parse_qs
 import pytest
 from aiohttp import web
 
-from bridge.conversation.model import FailureReason
 from bridge.link.http_client import VISITS
 from bridge.link.links import AT_ONCE, LONGEST_HISTORY, LONGEST_QUESTION, MOST_ENTRIES
 from bridge.rooms.ports import CallFailure, Unavailable
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.http import RobotAnswer
 from tests.unit.link.rig import FAST, Rig, WildServer, account, eventually, rig, settings_for
 from tests.unit.link.simulated import ASK

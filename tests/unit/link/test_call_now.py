@@ -12,12 +12,11 @@ import pytest
 from aiohttp import web
 from websockets.asyncio.client import ClientConnection
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, SessionId
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.record import OwnLogin
-from bridge.webchat.codes import Dialect
+from bridge.webchat.codes import Dialect, FailureReason
 from bridge.webchat.frames import Command, Reply, SendMessage, Text
 from tests.unit.link.rig import (
     FAST,

@@ -15,14 +15,13 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.files import AddressRefused, AllowedHosts, Fetcher, GuardedResolver, Uploads
 from bridge.link.http_client import Http, TokenRefused
 from bridge.link.settings import Learnt, LinkSettings
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import Token
-from bridge.webchat.codes import UploadMode
+from bridge.webchat.codes import FailureReason, UploadMode
 from bridge.webchat.http import Endpoints
 from tests.unit.link.rig import FAST, Facts, LoopClock, WildServer, blob, settings_for
 

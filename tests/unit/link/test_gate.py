@@ -6,10 +6,10 @@ from typing import cast
 
 import pytest
 
-from bridge.conversation.model import FailureReason
 from bridge.link.http_client import OpenFailure
 from bridge.link.link import Demand, Gate
 from bridge.link.socket import Wire
+from bridge.webchat.codes import FailureReason
 
 FAILURE = OpenFailure(FailureReason.UNREACHABLE, "down", code=7)
 WAY, OLD, NEW = (cast("Wire", SimpleNamespace(usable=True)) for _ in range(3))

@@ -21,11 +21,11 @@ from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.protocol import State
 
-from bridge.conversation.model import FailureReason
 from bridge.link import socket as socket_module
 from bridge.link.http_client import LONGEST_ANSWER, RECEIVED
 from bridge.link.socket import MOST, SLICE, USUAL, Budget, Connection
 from bridge.rooms.ports import CallFailure, TooBig, Unavailable
+from bridge.webchat.codes import FailureReason
 from tests.unit.link.rig import WildServer, eventually, rig, settings_for
 from tests.unit.link.simulated import ADA, ASK
 from tests.unit.link.test_files import fetching

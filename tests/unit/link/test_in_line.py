@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from bridge.conversation.model import FailureReason
 from bridge.link.login import room_key
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Account, CallFailure
+from bridge.webchat.codes import FailureReason
 from tests.unit.link.rig import FAST, Tokens, WildServer, account, eventually, rig, settings_for
 from tests.unit.link.simulated import ASK
 

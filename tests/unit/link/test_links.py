@@ -10,7 +10,6 @@ import pytest
 import structlog
 from aiohttp import web
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link import link as link_module
 from bridge.link import links as links_module
@@ -21,6 +20,7 @@ from bridge.link.login import room_key
 from bridge.link.socket import Wire
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import StoreError, Token
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import AgentText, CloseSession, MessageReceived, SendMessage, Text
 from tests.fakes.clock import HurriedLoop
 from tests.unit.link.rig import (

@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bridge.config.model import AccountEntry, Login
-from bridge.conversation.model import FailureReason
 from bridge.ids import QueueId, RoomId
 from bridge.link.http_client import SUSPICIONS, Door, Http, OpenFailure
 from bridge.link.login import Logins, credentials_of, matching_rule, room_key, shared, visitor_id
@@ -23,7 +22,7 @@ from bridge.link.settings import USER_AGENT, Learnt, LinkSettings, TokenStore
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.record import OwnLogin
 from bridge.rooms.store import StoreError, Token
-from bridge.webchat.codes import LoginType
+from bridge.webchat.codes import FailureReason, LoginType
 from bridge.webchat.frames import RequestChat
 from bridge.webchat.http import Login as Sent
 from tests.fakes.memory import MemoryStore

@@ -20,13 +20,12 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.protocol import State
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.link.settings import USER_AGENT, Feature, Learnt
 from bridge.link.socket import FIRST_OWN, TOO_BIG, Connection, Pulse, Wire
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import Token
-from bridge.webchat.codes import Dialect
+from bridge.webchat.codes import Dialect, FailureReason
 from bridge.webchat.frames import (
     Command,
     Ignored,

@@ -14,12 +14,12 @@ import pytest
 import structlog
 from aiohttp import web
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.login import _ALL, _Refusal, room_key
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.store import StoreError, Token
+from bridge.webchat.codes import FailureReason
 from tests.unit.link.rig import (
     FAST,
     Facts,

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conversation.model import Ended, FailureReason, Idle, Queued
+from bridge.conversation.model import Ended, Idle, Queued
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure, Undecryptable
 from bridge.rooms.record import Undelivered
 from bridge.rooms.rules import Rules
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import (
     QueueStatus,
     RateSession,

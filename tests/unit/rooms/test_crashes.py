@@ -16,7 +16,6 @@ import msgspec
 import pytest
 
 from bridge.config.model import Encryption
-from bridge.conversation.model import FailureReason
 from bridge.ids import EventId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure, Unavailable
@@ -24,6 +23,7 @@ from bridge.rooms.receipts import PAUSE
 from bridge.rooms.record import load_chat
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import StoreError
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import SendMessage, Text
 from tests.fakes.clock import quiet
 from tests.fakes.house import World, said

@@ -14,7 +14,6 @@ from bridge.conversation.model import (
     Conversation,
     CustomerText,
     Ended,
-    FailureReason,
     Held,
     Idle,
     Phase,
@@ -54,6 +53,7 @@ from bridge.rooms.store import ChatRow, StoredRoom
 from bridge.rooms.surroundings import Waits
 from bridge.rooms.transcripts import Telling, Transcript, send_transcript
 from bridge.texts import Texts
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import ChatStarted, Received, SessionClosed
 from tests.fakes import flow
 from tests.fakes.clock import quiet

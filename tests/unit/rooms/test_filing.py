@@ -6,12 +6,13 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.conversation.model import FailureReason, Idle
+from bridge.conversation.model import Idle
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.aside import AT_LENGTH, SOON
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
 from bridge.rooms.record import Chat, dump_chat
 from bridge.rooms.store import ChatRow, Outcome
+from bridge.webchat.codes import FailureReason
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World

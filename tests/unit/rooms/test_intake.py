@@ -10,14 +10,14 @@ from structlog.testing import capture_logs
 
 from bridge.config.model import Encryption
 from bridge.conversation.history import FIRST_PAUSE, SETTLING
-from bridge.conversation.model import FailureReason, LinkLost, LinkRestored, Pushed
+from bridge.conversation.model import LinkLost, LinkRestored, Pushed
 from bridge.ids import AgentId, RoomId, SessionId, UserId
 from bridge.rooms import engine as module
 from bridge.rooms.ports import CallFailure, Refused
 from bridge.rooms.record import Membership, Person, RoomRecord, load_input
 from bridge.rooms.rules import hides
 from bridge.rooms.visit import stored_as
-from bridge.webchat.codes import NoticeType
+from bridge.webchat.codes import FailureReason, NoticeType
 from bridge.webchat.frames import AgentNotice, AgentText, MessageReceived, Received
 from bridge.webchat.http import HistoryEntry
 from tests.fakes import flow

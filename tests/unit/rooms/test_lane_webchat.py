@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 
 from bridge.conversation.model import (
     CallFailed,
-    FailureReason,
     Idle,
     LinkRestored,
     Outstanding,
@@ -25,6 +24,7 @@ from bridge.rooms.record import load_input
 from bridge.rooms.store import Lane, NewEffect, Outcome
 from bridge.rooms.to_webchat import AWAY
 from bridge.rooms.visit import stored_as
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import (
     File,
     RateSession,

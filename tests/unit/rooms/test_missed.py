@@ -12,11 +12,12 @@ from contextlib import suppress
 
 import pytest
 
-from bridge.conversation.model import FailureReason, LinkRestored
+from bridge.conversation.model import LinkRestored
 from bridge.ids import RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.store import StoreError
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.http import HistoryEntry
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, said

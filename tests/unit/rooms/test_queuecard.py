@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from bridge.config.hours import parse_hours
-from bridge.conversation.model import Card, FailureReason, Queued, TurnAwaited
+from bridge.conversation.model import Card, Queued, TurnAwaited
 from bridge.conversation.turn import Policy
 from bridge.ids import EffectSeq, QueueId
 from bridge.rooms.cards import second_line
@@ -20,7 +20,7 @@ from bridge.rooms.surroundings import Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.visit import new_effect
 from bridge.texts import LANGUAGES, Texts
-from bridge.webchat.codes import RequestStatus
+from bridge.webchat.codes import FailureReason, RequestStatus
 from tests.fakes.house import ROOM, World
 from tests.support.scene import REQUEST, Scene
 from tests.unit.rooms.test_waits import QUEUE, T0, waited

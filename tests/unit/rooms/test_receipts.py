@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, EventId, SessionId, UserId
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
 from bridge.rooms.receipts import FIRST_PAUSE, PAUSE, TRIES, Receipts
 from bridge.rooms.record import Membership, RoomRecord
 from bridge.rooms.store import Lane
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import Agent, ChatStarted, Received, Reply, SessionClosed
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World

@@ -24,7 +24,6 @@ from bridge.config.model import Encryption, TellAgents
 from bridge.conversation.model import (
     CallFailed,
     Conversation,
-    FailureReason,
     LinkLost,
     LinkRestored,
     Pushed,
@@ -41,7 +40,7 @@ from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Came, Visit, implied
 from bridge.storage.sqlstore import open_store
-from bridge.webchat.codes import RobotUse
+from bridge.webchat.codes import FailureReason, RobotUse
 from bridge.webchat.frames import Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotAnswer, RobotReply
 from tests.fakes.clock import ManualClock, quiet

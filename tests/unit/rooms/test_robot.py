@@ -11,7 +11,6 @@ from bridge.conversation.model import (
     AskRobot,
     Chatting,
     CustomerText,
-    FailureReason,
     Human,
     Idle,
     Input,
@@ -29,7 +28,7 @@ from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import CardKind, OurCard, RobotAnswered, RoomSettings
 from bridge.rooms.rules import Rules
 from bridge.texts import CATALOGUE
-from bridge.webchat.codes import RobotUse
+from bridge.webchat.codes import FailureReason, RobotUse
 from bridge.webchat.frames import Reply, RequestChat, SendPreMessage
 from bridge.webchat.http import RobotAnswer, RobotReply
 from tests.fakes.clock import quiet

@@ -24,7 +24,6 @@ from bridge.conversation.model import (
     CustomerText,
     Delivered,
     EndPoll,
-    FailureReason,
     FetchHistory,
     Offer,
     Pushed,
@@ -76,6 +75,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.store import Lane
 from bridge.rooms.visit import load_effect, new_effect
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import Agent, AgentText, QueueStatus, Reply, SendPreMessage
 
 EVENT = EventId("$1")

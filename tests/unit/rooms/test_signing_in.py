@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bridge.config.model import Encryption
-from bridge.conversation.model import Args, CustomerText, Ended, FailureReason, Say, Start
+from bridge.conversation.model import Args, CustomerText, Ended, Say, Start
 from bridge.ids import EventId, RoomId, SessionId, UserId
 from bridge.rooms import own_account
 from bridge.rooms.effects import Conceal, TryLogin
@@ -14,6 +14,7 @@ from bridge.rooms.ports import Account, CallFailure, MemberJoined, Spoke
 from bridge.rooms.record import LoginTried, LookedUp, Membership, OwnLogin, dump_record
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import undelivered
+from bridge.webchat.codes import FailureReason
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, RULES, SALES_USER, STRANGER, House
 

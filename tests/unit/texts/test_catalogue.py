@@ -11,11 +11,11 @@ import pytest
 
 import bridge.texts
 from bridge.config.model import Language
-from bridge.conversation.model import FailureReason
 from bridge.rooms import cards
 from bridge.rooms.cards import SIGNS
 from bridge.rooms.commands import _VERBS, COMMANDS, Parsed, parse
 from bridge.texts import CATALOGUE, LANGUAGES, Sentence, placeholders, shipped
+from bridge.webchat.codes import FailureReason
 
 IDEOGRAPH = re.compile(r"[\u3400-\u9fff]")
 KANA = re.compile(r"[\u3040-\u30fa\u30fd-\u30ff]")
