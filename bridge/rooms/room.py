@@ -38,29 +38,13 @@ from msgspec.structs import replace
 from bridge.conversation import model
 from bridge.conversation.machine import wants_link
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId, UserId, server_of
-from bridge.rooms import people, references
+from bridge.rooms import people, references, store
 from bridge.rooms.effects import EnterRoom
 from bridge.rooms.erasure import has_ended
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
 from bridge.rooms.record import EntryFailed, MatrixEvent, RoomRecord, changed_chats, kept_chats
-from bridge.rooms.store import (
-    PASSED,
-    Commit,
-    Committed,
-    EffectRow,
-    Entry,
-    InputRow,
-    Lane,
-    NotOwned,
-    Outcome,
-    PassedOn,
-    Settlement,
-    Stale,
-    StoreError,
-    Unstorable,
-)
 from bridge.rooms.surroundings import Loops, Shut, Stopping, Surroundings
 from bridge.rooms.visit import (
     Came,
@@ -89,7 +73,7 @@ ANSWERED_LATELY = 30_000
 EARLY, LOOK = 10_000, 0.05
 """Maximum ms that an input about an unknown event waits in this process; seconds between checks."""
 _UNDER_WAY = (model.Queued, model.Chatting)
-_WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
+_WEBCHAT, _DELIVERED = store.Lane.WEBCHAT, store.Outcome.DELIVERED
 FEDERATED = 3.0
 """Seconds before an invitation from another server is answered. A join or refusal that comes sooner
 fails if that server has not stored the invitation yet; a joined host would miss messages, too."""
@@ -104,10 +88,10 @@ EFFECT_TRIES = 5
 
 class LaneRunner(Protocol):
     @property
-    def begin(self) -> Callable[[Room, EffectRow, Callable[[Done], None]], bool] | None:
+    def begin(self) -> Callable[[Room, store.EffectRow, Callable[[Done], None]], bool] | None:
         """Function that starts a marked effect, and calls back; if None or False, use `run`."""
 
-    async def run(self, room: Room, row: EffectRow) -> Done:
+    async def run(self, room: Room, row: store.EffectRow) -> Done:
         """Carry out one effect to its end.
 
         Raises StoreError if data could not be read: retry; Stopping: retry after the next start;
@@ -119,7 +103,7 @@ class Enterprise(NamedTuple):
     """One call centre, as its rooms see it."""
 
     around: Surroundings
-    runners: Mapping[Lane, LaneRunner]
+    runners: Mapping[store.Lane, LaneRunner]
 
 
 class EnginePort(Protocol):
@@ -155,11 +139,13 @@ class Room:
         self._draft = Draft()
         self._on_its_way: Draft | None = None
         self._signals: list[model.Signal] = []
-        self._inputs: dict[InputSeq, InputRow] = {}
+        self._inputs: dict[InputSeq, store.InputRow] = {}
         """Waiting inputs, oldest first."""
-        self._notices: list[PassedOn] = []
+        self._notices: list[store.PassedOn] = []
         """Notices that came while the room was read."""
-        self._rows: dict[Lane, dict[EffectSeq, EffectRow]] = {lane: {} for lane in Lane}
+        self._rows: dict[store.Lane, dict[EffectSeq, store.EffectRow]] = {
+            lane: {} for lane in store.Lane
+        }
         """Durable effects that are pending or being carried out."""
         self._outcomes: dict[EffectSeq, Ended] = {}
         """Outcomes that the store may not have yet."""
@@ -212,7 +198,7 @@ class Room:
         self.behind = True
         self.go_on()
 
-    def stored_elsewhere(self, told: PassedOn) -> None:
+    def stored_elsewhere(self, told: store.PassedOn) -> None:
         """Take over inputs that another process has stored, or reload if others may be missing.
 
         Events that arrived here and are still to be written may be later ones: reload then, too.
@@ -220,9 +206,9 @@ class Room:
         if self._loading:  # perhaps it is read with these
             self._notices.append(told)
             return
-        new = told.revision // PASSED - self.revision // PASSED
+        new = told.revision // store.PASSED - self.revision // store.PASSED
         if new == 1 and told.inputs and not (self.behind or self._draft.direct):
-            self.revision += PASSED
+            self.revision += store.PASSED
             self._inputs = in_turn(self._inputs, told.inputs)
             self.go_on()
         elif new > 0:
@@ -264,7 +250,7 @@ class Room:
         self._loops.abandon()
         drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         for draft in drafts:
-            draft.tell(NotOwned("the room is now served by another process"))
+            draft.tell(store.NotOwned("the room is now served by another process"))
 
     # --- what the lanes ask of it -------------------------------------------------------------
 
@@ -274,7 +260,7 @@ class Room:
         name, running = record.displayname or record.customer, isinstance(phase, _UNDER_WAY)
         return Account(self.room_id, record.customer, name, record.login, record.key, running)
 
-    def rows(self, lane: Lane) -> Iterable[EffectRow]:
+    def rows(self, lane: store.Lane) -> Iterable[store.EffectRow]:
         """Return the unfinished effects of a lane, oldest first."""
         return self._rows[lane].values()
 
@@ -287,7 +273,7 @@ class Room:
 
     async def written(self) -> None:
         """Wait until everything so far is durable; raises the StoreError if that fails."""
-        if isinstance(answer := await self.take(()), StoreError):
+        if isinstance(answer := await self.take(()), store.StoreError):
             raise answer
 
     async def pause(self, seconds: float) -> None:
@@ -309,7 +295,7 @@ class Room:
     @property
     def backlog(self) -> float:
         """Effects that wait for the homeserver, in parts of `MOST_UNSENT`."""
-        waiting = self._rows[Lane.MATRIX]
+        waiting = self._rows[store.Lane.MATRIX]
         return sum(len(row.effect) + LEAST for row in waiting.values()) / MOST_UNSENT
 
     @property
@@ -364,7 +350,7 @@ class Room:
     def _handle_now(self, came: Sequence[Came]) -> int:
         """Process inputs at once, up to the first that cannot be; return their number."""
         visit, handled = self._visit(), 0
-        made: list[Entry] = []
+        made: list[store.Entry] = []
         for one in came:
             mark = visit.mark()
             # A recent duplicate is left to the store, which drops it by its key.
@@ -379,7 +365,7 @@ class Room:
             self._adopt(visit, made)
         return handled
 
-    def _adopt(self, visit: Visit, entries: Iterable[Entry]) -> None:
+    def _adopt(self, visit: Visit, entries: Iterable[store.Entry]) -> None:
         """Make the result of a visit the state of the room, and part of the next commit."""
         old, record, draft = self.record, visit.record, self._draft
         if record.enterprise is not old.enterprise:
@@ -418,7 +404,7 @@ class Room:
                 await self._step(row)
         return True
 
-    async def _step(self, row: InputRow | None, signals: Sequence[model.Signal] = ()) -> bool:
+    async def _step(self, row: store.InputRow | None, signals: Sequence[model.Signal] = ()) -> bool:
         """Make a step of an input, or of signals, and store it; False if it was discarded."""
         self._busy = True
         with ExitStack() as turn:
@@ -428,7 +414,7 @@ class Room:
                 if row is None:
                     await self._apply_signals(visit, signals)
                 elif row.seq == self._poisonous:
-                    self._reader.bury(visit, row, Unstorable.__name__)
+                    self._reader.bury(visit, row, store.Unstorable.__name__)
                 else:
                     await self._reader.handle(visit, row)
             finally:
@@ -442,7 +428,7 @@ class Room:
             # Under the inviter's lock, so that the next invitation counts this one.
             try:
                 await self.written()
-            except Unstorable:
+            except store.Unstorable:
                 if row is None:
                     error = "the result of a deadline cannot be stored; it is skipped"
                     self._reader.log.error(error)
@@ -451,9 +437,9 @@ class Room:
                     self._poisonous = row.seq
         return True
 
-    async def _is_early(self, row: InputRow) -> bool:
+    async def _is_early(self, row: store.InputRow) -> bool:
         """True if an input may be about an event being sent, which is not in the journal yet."""
-        sent = bool(self._rows[Lane.MATRIX] or self._outcomes)
+        sent = bool(self._rows[store.Lane.MATRIX] or self._outcomes)
         waited = self.around.clock.now() - max(row.received, self._began)
         early = sent and abs(waited) < EARLY  # clocks go back too
         return early and await references.is_about_unknown(self.around, self.record, row.body)
@@ -464,10 +450,10 @@ class Room:
         people.passed(visit)
         if self.record.sealed:
             await self._reader.try_again(visit)
-        under_way = (row for lane in Lane for row in self.rows(lane))
+        under_way = (row for lane in store.Lane for row in self.rows(lane))
         await references.erase_more(self.around, visit, causes(under_way, self._drafts))
 
-    def _handled(self, visit: Visit, row: InputRow | None) -> bool:
+    def _handled(self, visit: Visit, row: store.InputRow | None) -> bool:
         """Adopt the result of a waiting input or of signals; False if nothing changed."""
         if row is None and not visit.effects and visit.record == self.record:
             self._announce(next_moment(self.durable, self.around.rules), visit.now + AGAIN)
@@ -482,7 +468,7 @@ class Room:
 
     # --- effects ----------------------------------------------------------------------------
 
-    async def _carry_out(self, lane: Lane) -> bool:
+    async def _carry_out(self, lane: store.Lane) -> bool:
         """Carry out the lane's first effect; False if there is no other.
 
         An effect at which the bridge's code keeps failing becomes a dead letter, so as not to block
@@ -493,7 +479,7 @@ class Room:
             return False
         try:
             done = await self._runners[lane].run(self, row)
-        except (StoreError, Stopping):
+        except (store.StoreError, Stopping):
             raise
         except Shut:
             self._shut = self.record.matrix_id
@@ -505,22 +491,22 @@ class Room:
             if isinstance(peek(row), EnterRoom):  # the room waits for its outcome
                 self._reader.log.exception("a room cannot be entered", **about)
                 failed = Came(EntryFailed(why))
-                done = Done(came=(failed,), outcome=Outcome.REFUSED, detail=why)
+                done = Done(came=(failed,), outcome=store.Outcome.REFUSED, detail=why)
             else:
                 self._reader.log.exception("an effect is a dead letter now", **about)
-                done = Done(outcome=Outcome.DEAD, detail=why)
+                done = Done(outcome=store.Outcome.DEAD, detail=why)
         self._ended_with(row, done)
         return bool(self._rows[lane])
 
-    def _first(self, lane: Lane) -> EffectRow | None:
+    def _first(self, lane: store.Lane) -> store.EffectRow | None:
         """Return a lane's next effect; the Matrix lane only enters rooms during an upgrade."""
         upgrade, rows = self.record.upgrade, iter(self._rows[lane].values())
         shut = upgrade is not None and (upgrade.into or self._shut == self.record.matrix_id)
-        if shut and lane is Lane.MATRIX:
+        if shut and lane is store.Lane.MATRIX:
             rows = (row for row in rows if isinstance(peek(row), EnterRoom))
         return next(rows, None)
 
-    def _begun(self, row: EffectRow) -> bool:
+    def _begun(self, row: store.EffectRow) -> bool:
         """Start an effect without a task; False if it needs one."""
         begin = self._runners[row.lane].begin
         if begin is None:
@@ -536,7 +522,7 @@ class Room:
         self._loops.running.discard(row.lane)
         return False
 
-    def _told(self, row: EffectRow, done: Done) -> None:
+    def _told(self, row: store.EffectRow, done: Done) -> None:
         """Callback with the outcome of an effect that was started without a task."""
         self._loops.running.discard(row.lane)
         if self._loops.abandoned:
@@ -551,13 +537,15 @@ class Room:
         if self.behind or self._rows[row.lane]:  # else nothing can go on before the commit
             self.go_on()
 
-    def _ended_with(self, row: EffectRow, done: Done) -> None:
+    def _ended_with(self, row: store.EffectRow, done: Done) -> None:
         """Record the outcome of an effect, and process it."""
         now, lane = self.around.clock.now(), row.lane
         replied = done.came and isinstance(done.came[0].happened, model.Replied)
         if replied and done.outcome is _DELIVERED:
             self._answered = now
-        settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, done.anchor)
+        settlement = store.Settlement(
+            row.seq, done.outcome, now, done.detail, done.event_id, done.anchor
+        )
         self._rows[lane].pop(row.seq, None)
         ended = self._outcomes[row.seq] = Ended(row, settlement, done.came)
         if not (self.behind or self._loading):
@@ -582,14 +570,14 @@ class Room:
                 draft.waiting += tuple(one.new_input(self.room_id) for one in ended.came)
         self._engine.commit_soon(self, urgent=bool(draft.entries or draft.waiting))
 
-    def _may_begin(self, row: EffectRow) -> bool:
+    def _may_begin(self, row: store.EffectRow) -> bool:
         """False for a new effect while outcomes cannot be stored; a marked one must go out."""
         unread = self.behind or self._loading
         return row.marked or not (self._loops.stopping or (unread and self._outcomes))
 
     # --- commits ----------------------------------------------------------------------------
 
-    def draft_commit(self) -> Commit | None:
+    def draft_commit(self) -> store.Commit | None:
         """Return the next commit, None if it is empty; `committed` or `failed` must follow."""
         draft, room = self._draft, None
         # A room that is read stores events that arrived here once it knows those before them.
@@ -607,7 +595,7 @@ class Room:
             lately = now - self._answered <= ANSWERED_LATELY
             free = not (self._loops.stopping or self._rows[_WEBCHAT])
             draft.entries = tuple(unmark_calls(draft.entries, at_once=lately and free))
-        return Commit(
+        return store.Commit(
             self.room_id,
             now,
             room,
@@ -622,7 +610,7 @@ class Room:
             direct=draft.direct,
         )
 
-    def committed(self, answer: Committed) -> None:
+    def committed(self, answer: store.Committed) -> None:
         """Callback of a durable commit; `go_on` must follow."""
         draft, self._on_its_way = self._on_its_way or Draft(), None
         if draft.record is not None:
@@ -650,7 +638,7 @@ class Room:
         if draft.record is not None and not draft.implied:  # else as before: deadline and link
             self._announce(self._deadline)
 
-    def failed(self, error: StoreError) -> None:
+    def failed(self, error: store.StoreError) -> None:
         """Callback of a failed commit: discard it, and everything made on top of it."""
         drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         self.behind = True
@@ -673,7 +661,7 @@ class Room:
         If that fails (StoreError, or ValueError for the record), the room is still behind.
         """
         while self._on_its_way is not None or self._draft.record is not None or self._draft.ended:
-            with suppress(StoreError):
+            with suppress(store.StoreError):
                 await self.written()
         # From here on, new inputs wait, and so do outcomes until the room is loaded.
         self._busy = self._loading = True
@@ -691,7 +679,7 @@ class Room:
             found = {row.seq: row for row in loaded.inputs} | self._inputs
             self._inputs = in_turn({}, found.values())
             rows = [row for row in loaded.effects if row.seq not in self._outcomes]
-            for lane in Lane:
+            for lane in store.Lane:
                 self._rows[lane] = {
                     row.seq: self._as_unattempted(row) for row in rows if row.lane is lane
                 }
@@ -710,7 +698,7 @@ class Room:
             self.stored_elsewhere(told)
         self._announce(next_moment(self.durable, self.around.rules))
 
-    def _as_unattempted(self, row: EffectRow) -> EffectRow:
+    def _as_unattempted(self, row: store.EffectRow) -> store.EffectRow:
         """Return the row as not attempted, if its call was certainly not sent."""
         if row.attempts != 1 or (row.call_id, row.repeat) not in self._unsent:
             return row
@@ -722,18 +710,18 @@ class Room:
         An effect with an unstorable one becomes a dead letter, and only its inputs without a key
         stay. One that is stale was stored by an attempt whose answer got lost.
         """
-        store, now = self.around.store, self.around.clock.now()
+        write, now = self.around.store.commit, self.around.clock.now()
         for ended in [*self._outcomes.values()]:
             came = [one.new_input(self.room_id) for one in ended.came]
-            commit = Commit(self.room_id, now, waiting=came, settled=[ended.settlement])
-            (answer,) = await store.commit([commit])
-            if isinstance(answer, Unstorable):
+            commit = store.Commit(self.room_id, now, waiting=came, settled=[ended.settlement])
+            (answer,) = await write([commit])
+            if isinstance(answer, store.Unstorable):
                 seq, then = ended.row.seq, ended.settlement.now
                 self._reader.log.error("an outcome cannot be stored as it is", seq=seq)
                 came = [one for one in came if one.key is None]
-                bare = Settlement(seq, Outcome.DEAD, then, Unstorable.__name__)
-                (answer,) = await store.commit([replace(commit, waiting=came, settled=[bare])])
-            if isinstance(answer, StoreError) and not isinstance(answer, Stale):
+                bare = store.Settlement(seq, store.Outcome.DEAD, then, store.Unstorable.__name__)
+                (answer,) = await write([replace(commit, waiting=came, settled=[bare])])
+            if isinstance(answer, store.StoreError) and not isinstance(answer, store.Stale):
                 raise answer
             self._settled(ended)
         return False

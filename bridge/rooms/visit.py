@@ -31,6 +31,7 @@ from bridge.conversation import model
 from bridge.conversation.machine import simply_taken, step, wants_link
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId, localpart_of
+from bridge.rooms import store
 from bridge.rooms.effects import (
     Answering,
     Aside,
@@ -57,25 +58,10 @@ from bridge.rooms.record import (
     taken,
 )
 from bridge.rooms.rules import ENTERPRISE, Rules, as_strings, set_together
-from bridge.rooms.store import (
-    Change,
-    ChatRow,
-    EffectRow,
-    Entry,
-    InputRow,
-    Lane,
-    Loaded,
-    NewEffect,
-    NewInput,
-    Outcome,
-    Settlement,
-    StoredRoom,
-    StoreError,
-)
 from bridge.webchat.codes import RESULTS
 from bridge.webchat.words import name_line
 
-_WEBCHAT = Lane.WEBCHAT
+_WEBCHAT = store.Lane.WEBCHAT
 _CARD = b'{"is":"CardPosted"'
 """Prefix of a stored `CardPosted`."""
 _encoder = msgspec.json.Encoder()
@@ -87,7 +73,7 @@ def load_effect(body: bytes) -> StoredEffect:
     return _effect.decode(body)
 
 
-def peek(row: EffectRow) -> StoredEffect | None:
+def peek(row: store.EffectRow) -> StoredEffect | None:
     """Decode a row's effect ahead of its turn; None if it is unreadable."""
     try:
         return load_effect(row.effect)
@@ -95,14 +81,16 @@ def peek(row: EffectRow) -> StoredEffect | None:
         return None
 
 
-def new_effect(effect: Effect) -> NewEffect | None:
+def new_effect(effect: Effect) -> store.NewEffect | None:
     """Return the journal's form of an effect; None for a fact, which needs no action."""
     body = _encoder.encode(effect)
     if isinstance(effect, model.CallWebChat):  # as nearly always
         cause, call_id = effect.event_id, effect.call_id
-        return NewEffect(_WEBCHAT, body, cause, call_id, effect.repeat, attempted=True, made=effect)
+        return store.NewEffect(
+            _WEBCHAT, body, cause, call_id, effect.repeat, attempted=True, made=effect
+        )
     if isinstance(effect, model.UploadMedia):
-        return NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
+        return store.NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
     if isinstance(effect, model.Fact):
         return None
     about: EventId | None = None
@@ -110,11 +98,13 @@ def new_effect(effect: Effect) -> NewEffect | None:
         about = effect.reply_to
     elif isinstance(effect, Answering):
         about = effect.event_id or None
-    return NewEffect(Lane.ASIDE if isinstance(effect, Aside) else Lane.MATRIX, body, about)
+    return store.NewEffect(
+        store.Lane.ASIDE if isinstance(effect, Aside) else store.Lane.MATRIX, body, about
+    )
 
 
 def log_fields(
-    record: RoomRecord, row: EffectRow | None = None, what: object | None = None
+    record: RoomRecord, row: store.EffectRow | None = None, what: object | None = None
 ) -> dict[str, object]:
     """Return the log fields of a room, of a row of its journal, and of an effect or command.
 
@@ -152,7 +142,7 @@ class Visit(msgspec.Struct, eq=False):
     """Messages to be sent again, once the reader has looked them up."""
     admins: tuple[UserId, ...] = ()
     """Members who may configure the room, if power levels were asked for in this step."""
-    changes: list[Change] = []
+    changes: list[store.Change] = []
     """Rows of the audit."""
     turn: ExitStack | None = None
     """Holder of an inviter's lock until the end of the step; None if the step may not wait, or once
@@ -387,7 +377,7 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
 def audit(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> None:
     """Write a row of the audit about the room."""
     record = visit.record
-    row = Change(visit.now, *by, key, before, after, record.room_id, record.enterprise)
+    row = store.Change(visit.now, *by, key, before, after, record.room_id, record.enterprise)
     visit.changes.append(row)
 
 
@@ -424,8 +414,8 @@ class Came(msgspec.Struct, frozen=True):
     opened: Raw | Undecryptable | None = None
     """The event as from `MatrixPort.open`; None if not opened yet."""
 
-    def new_input(self, room_id: RoomId) -> NewInput:
-        return NewInput(room_id, dump_input(self.happened), self.key)
+    def new_input(self, room_id: RoomId) -> store.NewInput:
+        return store.NewInput(room_id, dump_input(self.happened), self.key)
 
 
 def remembered(signals: Sequence[model.Signal], happened: model.Signal) -> list[model.Signal]:
@@ -446,19 +436,19 @@ class Done(msgspec.Struct):
     anchor: str | None = None
     came: tuple[Came, ...] = ()
     """Inputs for the room that follow from it."""
-    outcome: Outcome = Outcome.DELIVERED
+    outcome: store.Outcome = store.Outcome.DELIVERED
     detail: str = ""
 
 
-Written = asyncio.Future[int | StoreError]
+Written = asyncio.Future[int | store.StoreError]
 """Number of a commit's inputs that were known already, once it is durable; or its error."""
 
 
 class Ended(msgspec.Struct, frozen=True):
     """An outcome that may not be stored yet."""
 
-    row: EffectRow
-    settlement: Settlement
+    row: store.EffectRow
+    settlement: store.Settlement
     came: tuple[Came, ...]
 
 
@@ -471,27 +461,27 @@ class Draft(msgspec.Struct):
     """True if the record's changes all follow from outcomes: it is not written (`record.taken`)."""
     direct: bool = False
     """See `Commit.direct`."""
-    entries: tuple[Entry, ...] = ()
-    waiting: tuple[NewInput, ...] = ()
+    entries: tuple[store.Entry, ...] = ()
+    waiting: tuple[store.NewInput, ...] = ()
     handled: tuple[InputSeq, ...] = ()
     buried: tuple[tuple[InputSeq, str], ...] = ()
     ended: tuple[Ended, ...] = ()
     chats: tuple[tuple[Chat | None, Chat], ...] = ()
     """Results of `changed_chats`; only the newest version of each chat is written."""
-    changes: tuple[Change, ...] = ()
+    changes: tuple[store.Change, ...] = ()
     phases: tuple[tuple[RoomRecord, RoomRecord, int], ...] = ()
     """Phase changes: record before, record after, and time (ms)."""
     waiters: tuple[Written, ...] = ()
 
-    def chat_rows(self) -> list[ChatRow]:
+    def chat_rows(self) -> list[store.ChatRow]:
         newest = {chat.number: chat for _, chat in self.chats}
-        return [ChatRow(number, dump_chat(one), one.ended) for number, one in newest.items()]
+        return [store.ChatRow(number, dump_chat(one), one.ended) for number, one in newest.items()]
 
     @property
     def empty(self) -> bool:
         return self.record is None and not (self.waiting or self.ended or self.waiters)
 
-    def tell(self, answer: int | StoreError) -> None:
+    def tell(self, answer: int | store.StoreError) -> None:
         """Resolve the waiters' futures, except cancelled ones."""
         for waiter in self.waiters:
             if not waiter.done():
@@ -520,10 +510,10 @@ def bare(record: RoomRecord) -> RoomRecord:
     return replace(record, conversation=known, cards=(), parked=(), sealed=())
 
 
-def stored_as(record: RoomRecord, revision: int, deadline: int | None = None) -> StoredRoom:
+def stored_as(record: RoomRecord, revision: int, deadline: int | None = None) -> store.StoredRoom:
     """Return the row of a room; `revision` is the one that the record was made from."""
     state = record.conversation
-    return StoredRoom(
+    return store.StoredRoom(
         record.room_id,
         dump_record(record),
         live=wants_link(state),
@@ -535,12 +525,12 @@ def stored_as(record: RoomRecord, revision: int, deadline: int | None = None) ->
     )
 
 
-def record_in(stored: StoredRoom | None, room_id: RoomId) -> RoomRecord:
+def record_in(stored: store.StoredRoom | None, room_id: RoomId) -> RoomRecord:
     """Decode the record of a row; an empty one if none is stored. Raises as `load_record`."""
     return load_record(stored.record) if stored and stored.record else RoomRecord(room_id)
 
 
-def readable_record(stored: StoredRoom | None, room_id: RoomId) -> RoomRecord:
+def readable_record(stored: store.StoredRoom | None, room_id: RoomId) -> RoomRecord:
     """Decode the record of a row; an empty one if none is stored, or it cannot be decoded."""
     with suppress(ValueError):
         return record_in(stored, room_id)
@@ -559,7 +549,7 @@ def implied(record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecor
     return taken(record) if plain else None
 
 
-def recovered(record: RoomRecord, loaded: Loaded) -> RoomRecord:
+def recovered(record: RoomRecord, loaded: store.Loaded) -> RoomRecord:
     """Return the stored record, with the outcome of its call if that was not written (`implied`).
 
     A call that has neither an open row nor a waiting outcome was simply accepted (`taken`).
@@ -591,8 +581,8 @@ def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:
 
 
 def in_turn(
-    waiting: dict[InputSeq, InputRow], came: Collection[InputRow]
-) -> dict[InputSeq, InputRow]:
+    waiting: dict[InputSeq, store.InputRow], came: Collection[store.InputRow]
+) -> dict[InputSeq, store.InputRow]:
     """Add inputs to the waiting ones, in order. Cards go first: people may tap on one at once."""
     last = next(reversed(waiting), 0)
     waiting |= {row.seq: row for row in came}
@@ -603,20 +593,20 @@ def in_turn(
     )
 
 
-def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[Entry]:
+def entries_of(effects: Iterable[Effect], came: store.NewInput | None = None) -> list[store.Entry]:
     """Return journal rows for effects and the input that caused them, which shares the first."""
-    made: list[Entry] = []
+    made: list[store.Entry] = []
     for effect in effects:
         wanted = new_effect(effect)
         if wanted is not None:
-            made.append(Entry(came, wanted))
+            made.append(store.Entry(came, wanted))
             came = None
     if came is not None:
-        made.append(Entry(came))
+        made.append(store.Entry(came))
     return made
 
 
-def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
+def unmark_calls(entries: Iterable[store.Entry], *, at_once: bool) -> Iterator[store.Entry]:
     """Keep the attempted mark only on the first call, and only if that goes out at once.
 
     A crash before its bytes are written would make it uncertain without need. So it is marked in
@@ -624,14 +614,14 @@ def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
     """
     for entry in entries:
         effect, made = entry.effect, entry
-        if effect is not None and effect.lane is Lane.WEBCHAT:
+        if effect is not None and effect.lane is store.Lane.WEBCHAT:
             if effect.attempted and not at_once:
-                made = Entry(entry.came, replace(effect, attempted=False))
+                made = store.Entry(entry.came, replace(effect, attempted=False))
             at_once = False
         yield made
 
 
-def causes(rows: Iterable[EffectRow], drafts: Iterable[Draft]) -> set[str]:
+def causes(rows: Iterable[store.EffectRow], drafts: Iterable[Draft]) -> set[str]:
     """Return the Matrix events carried or answered by effects that are not settled in the store."""
     found = {row.cause for row in rows}
     for draft in drafts:
