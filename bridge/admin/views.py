@@ -29,11 +29,11 @@ from bridge.config.hours import parse_hours
 from bridge.config.model import Queue
 from bridge.conversation import model
 from bridge.ids import EventId, QueueId, RoomId
-from bridge.rooms import commands, erasure, people
+from bridge.rooms import commands, erasure
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import LinkState
 from bridge.rooms.record import Chat, MatrixEvent, Order, RoomRecord, load_chat, load_input
-from bridge.rooms.rules import BadOrder, Rules, unconfigured_rules
+from bridge.rooms.rules import BadOrder, Rules, choices_of, unconfigured_rules
 from bridge.rooms.store import AccountRow, Change, DeadLetter, Outcome, StoredRoom, StorePort
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import readable_record
@@ -366,7 +366,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
         record,
         room_id=row.room_id,
         enterprise=bridge.named(record.enterprise),
-        enterprises=list(people.choices_of(record, rules)),
+        enterprises=list(choices_of(record, rules)),
         queue=queue,
         next_queue=coming,
         language=rules.language_for(record),

@@ -21,7 +21,6 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from bridge.config.model import SERVED
 from bridge.conversation import model
 from bridge.ids import SHARDS, EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people, ports
@@ -363,7 +362,7 @@ class Engine:
             elif isinstance(meaning, ports.Invited | ports.AgentInvited) and found is not None:
                 former, new = (await store.load(found.record)).room, await store.load(room_id)
                 record = record_in(former, found.record)
-                may = self.rules(record.enterprise).permission(meaning.by) in SERVED
+                may = self.rules(record.enterprise).serves(meaning.by)
                 served = new.effects or (new.room is not None and new.room.customer)
                 if people.was_member(record, meaning.by) and may and not served:
                     await upgrades.keep(store, replace(found, ours=True))

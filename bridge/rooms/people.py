@@ -20,16 +20,13 @@ from math import ceil
 
 from msgspec.structs import replace
 
-from bridge.config.model import SERVED, Permission
+from bridge.config.model import Permission
 from bridge.conversation import model
-from bridge.conversation.chat import ended_at
-from bridge.conversation.machine import wants_link
 from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId, server_of
 from bridge.rooms import effects, ports
 from bridge.rooms.record import (
-    Ending,
     Entered,
     EraseRoom,
     Membership,
@@ -48,8 +45,11 @@ from bridge.rooms.rules import (
     BadOrder,
     Rules,
     as_strings,
+    choices_of,
+    moved,
     set_together,
     settings_of_event,
+    settled,
 )
 from bridge.rooms.surroundings import LATELY
 from bridge.rooms.visit import By, Visit, change
@@ -97,7 +97,7 @@ def invited(visit: Visit, invitation: ports.Invited, rooms: int, begun: tuple[in
         visit.ask(effects.LeaveRoom((invitation.whom,)))  # not while it is being erased
         return
     rules, gone = enterprise_for(visit, invitation), visit.rules.enterprise == GONE
-    passes_on = gone and rules.permission(invitation.by) in SERVED
+    passes_on = gone and rules.serves(invitation.by)
     if record.served and invitation.whom != record.host:
         if not passes_on:
             visit.ask(effects.LeaveRoom((invitation.whom,)))  # one host is enough
@@ -123,7 +123,7 @@ def invited(visit: Visit, invitation: ports.Invited, rooms: int, begun: tuple[in
         visit.ask(effects.LeaveRoom((invitation.whom,), reason, invitation.by, why))
         return
     limits, refusal, until = visit.rules.limits, "", 0
-    if permission not in SERVED:
+    if not rules.serves(invitation.by):
         refusal = "refused.permission"
     elif other:
         refusal = "refused.other_enterprise"
@@ -164,17 +164,7 @@ def enterprise_for(visit: Visit, invitation: ports.Invited) -> Rules:
 def _serving(visit: Visit, enterprises: Iterable[str], who: UserId) -> Rules | None:
     """Return the rules of the first enterprise that serves the person, else of the first."""
     known = [rules for one in enterprises if (rules := visit.rules.rules_of(one)) is not None]
-    return next((one for one in known if one.permission(who) in SERVED), next(iter(known), None))
-
-
-def settled(conversation: model.Conversation, *, gone: bool = False) -> bool:
-    """True if no chat is under way or pending, so that another enterprise may take the room over.
-
-    `gone`: the room's enterprise is no longer configured, so its phase and link do not matter.
-    """
-    if not gone and (wants_link(conversation) or callback_wanted(conversation)):
-        return False
-    return not (conversation.held or conversation.questions or conversation.outstanding)
+    return next((one for one in known if one.serves(who)), next(iter(known), None))
 
 
 def give_back(visit: Visit) -> None:
@@ -183,69 +173,6 @@ def give_back(visit: Visit) -> None:
     for event_id in unique_events(piece for piece in state.held if not piece.is_note):
         visit.report(event_id, "refused.gone")
     visit.set(conversation=replace(visit.record.conversation, held=()))
-
-
-def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
-    """Return the record moved to the enterprise of `rules`.
-
-    Drops everything of the former enterprise: session, account, login name, queue. Messages from
-    before the end of the last chat (or from before now, during one) are not quoted to the new one.
-    """
-    if record.enterprise == rules.enterprise:
-        return record
-    old, settings, former = record.conversation, record.settings, record.former
-    if settings.enterprise != rules.enterprise:
-        settings, former = replace(settings, enterprise=None, queue=None, source=None), ()
-    ended = ended_at(old) if isinstance(old.phase, model.NoChat) else now
-    # A chat with one that is no longer configured has not ended yet.
-    chats = tuple(
-        replace(one, ended=now, ending=Ending.LOST) if one.ended is None else one
-        for one in record.chats
-    )
-    fresh = model.Conversation(
-        number=old.number, typed=old.typed, next_call=old.next_call, last_ended_at=ended
-    )
-    return replace(
-        record,
-        enterprise=rules.enterprise,
-        conversation=fresh,
-        chats=chats,
-        settings=settings,
-        former=former,
-        key="" if rules.login_key is None else rules.login_key(record.room_id),
-        login=None,
-        cards=(),
-        undelivered=(),
-    )
-
-
-def named(record: RoomRecord, rules: Rules) -> RoomRecord:
-    """Return the record with its enterprise's name, which older records lack."""
-    if rules.enterprise in {record.enterprise, GONE}:
-        return record
-    return replace(record, enterprise=rules.enterprise)
-
-
-def chosen(record: RoomRecord, rules: Rules, now: int) -> tuple[RoomRecord, Rules]:
-    """Move the room to the enterprise that its admin chose, if it is `settled`."""
-    other = rules.of_room(record.settings)
-    gone = rules.enterprise == GONE
-    if other is rules or record.host != rules.bot or not settled(record.conversation, gone=gone):
-        return record, rules
-    return moved(record, other, now), other
-
-
-def choices_of(record: RoomRecord, rules: Rules) -> tuple[str, ...]:
-    """Return the enterprises that the room's admins can choose; empty if only its own.
-
-    They share the bot, if that is the host, and serve somebody in the room: to all others their
-    names and queues are not shown.
-    """
-    people = (record.customer, *(one.user for one in record.people))
-    known = rules.choices if record.host == rules.bot else ()
-    every = [(one, its) for one in known if (its := rules.rules_of(one)) is not None]
-    found = tuple(one for one, its in every if any(its.permission(who) in SERVED for who in people))
-    return () if found == (rules.enterprise,) else found
 
 
 def choosing(visit: Visit) -> Rules:
@@ -304,7 +231,7 @@ def agent_invited(visit: Visit, invitation: ports.AgentInvited) -> None:
     if permission is Permission.IGNORED or (record.membership is Membership.JOINED and not idle):
         return
     key, args = "agents.not_invited", model.Args(bot=visit.rules.bot)
-    if permission not in SERVED:
+    if not visit.rules.serves(invitation.by):
         key, args = "refused.permission", model.Args(user=invitation.by)
     reason = visit.for_room(key, args)
     visit.ask(
@@ -619,14 +546,13 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
         return
     # A robot would answer it, and after a `close` it would reach the agent of the next chat.
     heard = isinstance(phase, model.Chatting) and not (phase.robot or phase.close)
-    if heard and visit.rules.permission(who) in SERVED:
+    if heard and visit.rules.serves(who):
         told = model.CustomerText(visit.for_agent(key, {"name": visit.name_of(who)}))
         visit.step(model.Said(event_id, told))
 
 
 def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
     """Store the members; update whether the room is direct, and since when it has no customer."""
-    permission = visit.rules.permission
     if there != visit.record.people:
         visit.set(people=_kept(visit.rules, there))
     record = visit.record
@@ -641,7 +567,7 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
             bare = record.host == visit.rules.bot
             visit.say("room.alone" if bare else "room.alone_queue")
     record = visit.record
-    served = record.direct or any(permission(one.user) in SERVED for one in record.people)
+    served = record.direct or any(visit.rules.serves(one.user) for one in record.people)
     if served != (record.empty_since is None):
         visit.set(empty_since=None if served else visit.now)
 
@@ -650,7 +576,7 @@ def _kept(rules: Rules, there: tuple[Person, ...]) -> tuple[Person, ...]:
     """Keep the newest `KEPT_PEOPLE` members, customers before others."""
     if len(there) <= KEPT_PEOPLE:
         return there
-    return tuple(sorted(there, key=lambda one: rules.permission(one.user) in SERVED))[-KEPT_PEOPLE:]
+    return tuple(sorted(there, key=lambda one: rules.serves(one.user)))[-KEPT_PEOPLE:]
 
 
 # --- leaving, upgrades, erasure -------------------------------------------------------------------

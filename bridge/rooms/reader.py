@@ -384,7 +384,7 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
     ):  # by anybody: the homeserver has checked the right to it
         visit.record = cards.unasked(visit.record, (gesture.target,))
         return references.withdrew(visit, gesture, earlier)
-    if visit.rules.permission(gesture.sender) not in SERVED:
+    if not visit.rules.serves(gesture.sender):
         return []
     if isinstance(gesture, ports.Reacted) and references.resend_by_reaction(
         visit, gesture, earlier

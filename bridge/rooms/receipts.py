@@ -21,7 +21,6 @@ from typing import Any
 import msgspec
 import structlog
 
-from bridge.config.model import SERVED
 from bridge.conversation.model import AgentsCame, Chatting, Queued
 from bridge.ids import AgentId, EventId, SessionId, UserId
 from bridge.rooms.ports import Refused, Unavailable
@@ -196,7 +195,7 @@ class Typist(msgspec.Struct, eq=False):
         """Handle the homeserver's typing list: all users typing now, bridge users included."""
         rules, matrix = self._room.around.rules, self._room.around.matrix
         people = [user for user in users if not matrix.is_ours(user)]
-        self._typing = any(rules.permission(user) in SERVED for user in people)
+        self._typing = any(map(rules.serves, people))
         if self._typing and not self._hinting and self._session() is not None:
             self._hinting = True
             self._spawn(self._hint())

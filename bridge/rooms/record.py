@@ -243,7 +243,7 @@ class RoomSettings(Value, frozen=True):
     texts: tuple[tuple[str, str], ...] = ()
     """The room's own sentences: (name in `rules.TEXTS`, text)."""
     enterprise: str | None = None
-    """One of those that share the bot; takes effect while there is no chat (`people.settled`)."""
+    """One of those that share the bot; takes effect while there is no chat (`rules.settled`)."""
 
 
 class SealedEvent(Value, frozen=True):

@@ -32,7 +32,6 @@ from itertools import takewhile
 import msgspec
 from msgspec.structs import replace
 
-from bridge.config.model import SERVED
 from bridge.conversation import model
 from bridge.conversation.history import mark_of
 from bridge.conversation.turn import all_pieces, unique_events
@@ -315,7 +314,7 @@ def _quotable(visit: Visit, earlier: Earlier) -> str:
     Of a message without words, such as an agent's picture without a name, it is the time.
     """
     author = earlier.sender
-    strange = bool(author) and visit.rules.permission(author) not in SERVED
+    strange = bool(author) and not visit.rules.serves(author)
     if strange or earlier.command or earlier.reports is not None:
         return ""
     quote = quotation(earlier.text)

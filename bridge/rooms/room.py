@@ -45,6 +45,7 @@ from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
 from bridge.rooms.record import EntryFailed, MatrixEvent, RoomRecord, changed_chats, kept_chats
+from bridge.rooms.rules import chosen, named
 from bridge.rooms.surroundings import Loops, Shut, Stopping, Surroundings
 from bridge.rooms.visit import (
     Came,
@@ -344,7 +345,7 @@ class Room:
         record, rules, now = self.record, self.around.rules, self.around.clock.now()
         under_way = bool(rules.enterprise) and self._under_way
         if record.settings.enterprise is not None and not under_way:
-            record, rules = people.chosen(record, rules, now)
+            record, rules = chosen(record, rules, now)
         return Visit(record, rules, now, under_way=under_way)
 
     def _handle_now(self, came: Sequence[Came]) -> int:
@@ -674,7 +675,7 @@ class Room:
             self.revision = 0 if loaded.room is None else loaded.room.revision
             stored = record_in(loaded.room, self.room_id)
             self._move_to(stored.enterprise)
-            stored = people.named(stored, self.around.rules)
+            stored = named(stored, self.around.rules)
             self.record = self.durable = recovered(stored, loaded)
             found = {row.seq: row for row in loaded.inputs} | self._inputs
             self._inputs = in_turn({}, found.values())

@@ -18,11 +18,23 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.config.hours import parse_hours
-from bridge.config.model import Encryption, Limits, Permission, Queue, RatingOption, TellAgents
+from bridge.config.model import (
+    SERVED,
+    Encryption,
+    Limits,
+    Permission,
+    Queue,
+    RatingOption,
+    TellAgents,
+)
+from bridge.conversation import model
+from bridge.conversation.chat import ended_at
+from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Args, NoChat
+from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.rooms.record import Chat, RoomRecord, RoomSettings
+from bridge.rooms.record import Chat, Ending, RoomRecord, RoomSettings
 from bridge.texts import CATALOGUE, DEFAULT_LANGUAGE, LANGUAGES, Texts, nearest, placeholders
 from bridge.webchat.codes import Source
 
@@ -121,6 +133,10 @@ class Rules(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "permission", lru_cache(KNOWN)(self.permission))
         msgspec.structs.force_setattr(self, "_prefix", folded(self.prefix))
         msgspec.structs.force_setattr(self, "_policies", {})
+
+    def serves(self, who: str) -> bool:
+        """True if the person's messages are carried."""
+        return self.permission(who) in SERVED
 
     def of_room(self, settings: RoomSettings) -> Rules:
         """Return the rules of the enterprise chosen in a room's settings, else these."""
@@ -322,7 +338,7 @@ def hides(rules: Rules, record: RoomRecord) -> bool:
     return rules.encryption.require and not record.encrypted
 
 
-# --- settings of a room ---------------------------------------------------------------------------
+# --- enterprises: which one serves a room ---------------------------------------------------------
 
 
 def unconfigured_rules(every: Iterable[Rules]) -> Rules:
@@ -334,6 +350,82 @@ def unconfigured_rules(every: Iterable[Rules]) -> Rules:
     rules = max(every, key=lambda one: bool(one.choices))
     nobody, policy = lambda _: Permission.NONE, replace(rules.policy, hours={})
     return replace(rules, enterprise=GONE, permission=nobody, queues=(), policy=policy)
+
+
+def settled(conversation: model.Conversation, *, gone: bool = False) -> bool:
+    """True if no chat is under way or pending, so that another enterprise may take the room over.
+
+    `gone`: the room's enterprise is no longer configured, so its phase and link do not matter.
+    """
+    if not gone and (wants_link(conversation) or callback_wanted(conversation)):
+        return False
+    return not (conversation.held or conversation.questions or conversation.outstanding)
+
+
+def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
+    """Return the record moved to the enterprise of `rules`.
+
+    Drops everything of the former enterprise: session, account, login name, queue. Messages from
+    before the end of the last chat (or from before now, during one) are not quoted to the new one.
+    """
+    if record.enterprise == rules.enterprise:
+        return record
+    old, settings, former = record.conversation, record.settings, record.former
+    if settings.enterprise != rules.enterprise:
+        settings, former = replace(settings, enterprise=None, queue=None, source=None), ()
+    ended = ended_at(old) if isinstance(old.phase, model.NoChat) else now
+    # A chat with one that is no longer configured has not ended yet.
+    chats = tuple(
+        replace(one, ended=now, ending=Ending.LOST) if one.ended is None else one
+        for one in record.chats
+    )
+    fresh = model.Conversation(
+        number=old.number, typed=old.typed, next_call=old.next_call, last_ended_at=ended
+    )
+    return replace(
+        record,
+        enterprise=rules.enterprise,
+        conversation=fresh,
+        chats=chats,
+        settings=settings,
+        former=former,
+        key="" if rules.login_key is None else rules.login_key(record.room_id),
+        login=None,
+        cards=(),
+        undelivered=(),
+    )
+
+
+def named(record: RoomRecord, rules: Rules) -> RoomRecord:
+    """Return the record with its enterprise's name, which older records lack."""
+    if rules.enterprise in {record.enterprise, GONE}:
+        return record
+    return replace(record, enterprise=rules.enterprise)
+
+
+def chosen(record: RoomRecord, rules: Rules, now: int) -> tuple[RoomRecord, Rules]:
+    """Move the room to the enterprise that its admin chose, if it is `settled`."""
+    other = rules.of_room(record.settings)
+    gone = rules.enterprise == GONE
+    if other is rules or record.host != rules.bot or not settled(record.conversation, gone=gone):
+        return record, rules
+    return moved(record, other, now), other
+
+
+def choices_of(record: RoomRecord, rules: Rules) -> tuple[str, ...]:
+    """Return the enterprises that the room's admins can choose; empty if only its own.
+
+    They share the bot, if that is the host, and serve somebody in the room: to all others their
+    names and queues are not shown.
+    """
+    people = (record.customer, *(one.user for one in record.people))
+    known = rules.choices if record.host == rules.bot else ()
+    every = [(one, its) for one in known if (its := rules.rules_of(one)) is not None]
+    found = tuple(one for one, its in every if any(map(its.serves, people)))
+    return () if found == (rules.enterprise,) else found
+
+
+# --- settings of a room ---------------------------------------------------------------------------
 
 
 class BadOrder(Exception):

@@ -32,7 +32,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec.structs import replace
 
-from bridge.config.model import SERVED
 from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, UserId, localpart_of
 from bridge.rooms import cards, commands
@@ -205,7 +204,7 @@ class _Reading:
         if self._around.matrix.is_ours(sender):
             return "agent", sender
         name = self._people.get(sender) or localpart_of(sender)
-        return ("customer" if rules.permission(sender) in SERVED else None), name
+        return ("customer" if rules.serves(sender) else None), name
 
     def _belongs(self, found: Recorded, role: Role) -> bool:
         ended, is_text = self._chat.ended, isinstance(found.content, CustomerText)

@@ -23,7 +23,7 @@ from bridge.conversation.model import (
 from bridge.ids import EventId, QueueId, RequestId, RoomId, SessionId, UserId
 from bridge.rooms.effects import Conceal, EnterRoom, LeaveRoom, SendTranscript
 from bridge.rooms.engine import Engine
-from bridge.rooms.people import Standing, moved, settled
+from bridge.rooms.people import Standing
 from bridge.rooms.ports import CallFailure, Corrected, Others, Reacted, Recorded, RoomConfigured
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import (
@@ -45,8 +45,10 @@ from bridge.rooms.rules import (
     BadOrder,
     Rules,
     bridge_state_of,
+    moved,
     set_by_name,
     settings_of_event,
+    settled,
     state_of,
 )
 from bridge.rooms.store import ChatRow, StoredRoom
