@@ -35,6 +35,7 @@ from bridge.rooms.record import (
     RoomRecord,
     RoomSettings,
     Upgrade,
+    fits,
     permalink,
     via,
 )
@@ -240,6 +241,33 @@ def agent_invited(visit: Visit, invitation: ports.AgentInvited) -> None:
 
 
 # --- entering -------------------------------------------------------------------------------------
+
+
+PARKED_LIMIT = 100
+"""Maximum number of events parked while the bridge enters a room."""
+_ANSWERED = (ports.Spoke, ports.Corrected, ports.Withdrew, ports.Unreadable)
+_NEWS = (
+    ports.MemberGone,
+    ports.MemberJoined,
+    ports.Renamed,
+    ports.RoomConfigured,
+    ports.EncryptionOn,
+)
+"""State that may be newer than the first look at the room."""
+
+
+def is_parked(record: RoomRecord, meaning: ports.Meaning) -> bool:
+    """True for an event that is to be handled once the bridge has entered the room."""
+    return isinstance(meaning, (*_ANSWERED, *_NEWS)) and not ends_service(record, meaning)
+
+
+def park(visit: Visit, meaning: ports.Meaning, raw: Raw) -> None:
+    """Keep an event for the moment when we are in the room; too many are answered, or dropped."""
+    parked = visit.record.parked
+    if len(parked) < PARKED_LIMIT and fits(parked, raw):
+        visit.set(parked=(*parked, raw))
+    elif isinstance(meaning, _ANSWERED):
+        visit.report(EventId(str(raw["event_id"])), "undelivered.too_many", {"limit": len(parked)})
 
 
 class Standing(StrEnum):

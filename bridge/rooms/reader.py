@@ -58,7 +58,16 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import By, Came, Visit, not_taken, readable_record, signed
+from bridge.rooms.visit import (
+    By,
+    Came,
+    Visit,
+    excessive,
+    not_taken,
+    readable_record,
+    signed,
+    too_fast,
+)
 from bridge.texts import CLEAR, followed
 from bridge.webchat.frames import MessageReceived
 
@@ -70,24 +79,12 @@ STANDING_TRIES = 3
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
 _MOST_ROOMS = 10
 """Maximum number of a person's rooms that are searched for a chat."""
-PARKED_LIMIT = 100
-"""Maximum number of events parked while the bridge enters a room."""
 KEPT_TURNED_AWAY = 50
 """Maximum people without permission whose last refusal a room's record keeps."""
 TURN_AWAY_EVERY = 3_600_000
 """Minimum ms between two refusals to a person without permission."""
 _ASKING = (model.Human, model.CallBack, model.Said)
 """Inputs that ask for a person or a robot: refused in a paused room."""
-_ANSWERED = (ports.Spoke, ports.Corrected, ports.Withdrew, ports.Unreadable)
-_NEWS = (
-    ports.MemberGone,
-    ports.MemberJoined,
-    ports.Renamed,
-    ports.RoomConfigured,
-    ports.EncryptionOn,
-)
-"""State that may be newer than the first look at the room."""
-
 Gesture = ports.Withdrew | ports.Reacted | ports.PollAnswered
 Reading = Parsed | Malformed | None
 """A message read as a command; None if it is a customer's message, or no text."""
@@ -150,8 +147,8 @@ def receive(
 
     `raw` is the event, to be parked while entering; `command` is the result of `read_command`.
     """
-    if visit.record.membership is _ENTERING and _is_parked(visit.record, meaning):
-        _park(visit, meaning, raw)
+    if visit.record.membership is _ENTERING and people.is_parked(visit.record, meaning):
+        people.park(visit, meaning, raw)
         return
     if visit.record.greet_at is not None and isinstance(meaning, (ports.Spoke, ports.Unreadable)):
         visit.set(greet_at=None, greet_link="")
@@ -202,7 +199,7 @@ def _chose_queue(visit: Visit, vote: ports.FromPerson, queue: QueueId, facts: Fa
     """
     permission = visit.rules.permission(vote.sender)
     admin = facts.standing is Standing.ADMIN and permission is not Permission.IGNORED
-    if not (admin or permission in SERVED) or _excessive(visit, vote.event_id, facts.received):
+    if not (admin or permission in SERVED) or excessive(visit, vote.event_id, facts.received):
         return
     words = ("set", str(queue)) if admin else (str(queue),)
     call = Call(words, vote.event_id, by=By(vote.sender), admin=admin)
@@ -214,20 +211,6 @@ def _chose_queue(visit: Visit, vote: ports.FromPerson, queue: QueueId, facts: Fa
         visit.say("encrypting.refused", reply_to=vote.event_id)
     else:
         commands.carry_out(visit, "start", call)
-
-
-def _is_parked(record: RoomRecord, meaning: ports.Meaning) -> bool:
-    """True for an event that is to be handled once the bridge has entered the room."""
-    return isinstance(meaning, (*_ANSWERED, *_NEWS)) and not people.ends_service(record, meaning)
-
-
-def _park(visit: Visit, meaning: ports.Meaning, raw: Raw) -> None:
-    """Keep an event for the moment when we are in the room; too many are answered, or dropped."""
-    parked = visit.record.parked
-    if len(parked) < PARKED_LIMIT and references.fits(parked, raw):
-        visit.set(parked=(*parked, raw))
-    elif isinstance(meaning, _ANSWERED):
-        visit.report(EventId(str(raw["event_id"])), "undelivered.too_many", {"limit": len(parked)})
 
 
 def _may_be_told(visit: Visit, who: UserId) -> bool:
@@ -288,7 +271,7 @@ def _spoke(
         _commanded(visit, spoke, facts, command)
     elif visit.record.settings.paused:
         _said_in_pause(visit, spoke, facts)
-    elif _too_fast(visit, facts.received):
+    elif too_fast(visit, facts.received):
         limit = visit.rules.limits.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, ports.Spoke):
@@ -303,7 +286,7 @@ def _said_in_pause(visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Fa
     """Handle words in a paused room: they may only rate, or give thanks for, the last chat."""
     if isinstance(spoke, ports.Spoke):
         answers = facts.earlier is not None
-        if not _too_fast(visit, facts.received) and cards.about_chat(visit, spoke, answers=answers):
+        if not too_fast(visit, facts.received) and cards.about_chat(visit, spoke, answers=answers):
             return
     visit.report(spoke.event_id, "undelivered.paused")
 
@@ -342,7 +325,7 @@ def _goes_in_clear(command: Reading) -> bool:
 def _commanded(
     visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts, command: Parsed | Malformed
 ) -> None:
-    if _excessive(visit, spoke.event_id, facts.received):
+    if excessive(visit, spoke.event_id, facts.received):
         return
     if isinstance(command, Malformed):
         commands.explain(visit, command, spoke.event_id)
@@ -390,7 +373,7 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
         visit, gesture, earlier
     ):
         return []
-    if _excessive(visit, gesture.event_id, facts.received):
+    if excessive(visit, gesture.event_id, facts.received):
         return []
     ordered, paused = cards.meant_by(visit, gesture), visit.record.settings.paused
     if ordered is not None:
@@ -412,32 +395,6 @@ def _elsewhere(record: RoomRecord, raw: Raw) -> RoomId | None:
     """Return the Matrix room of an event, if it is not the record's present one (upgrades)."""
     where = raw.get("room_id")
     return None if where is None or where == record.matrix_id else RoomId(str(where))
-
-
-def _too_fast(visit: Visit, received: int) -> bool:
-    """Apply the rate limit: count a message in its minute (`received`: ms); True if over it."""
-    minute, record = received // 60_000, visit.record
-    if minute == record.minute - 1:  # received by a process whose clock is slower
-        minute += 1
-    spoken = record.spoken if minute == record.minute else 0
-    if spoken >= visit.rules.limits.messages_per_minute:
-        return True
-    visit.set(minute=minute, spoken=spoken + 1)
-    return False
-
-
-def _excessive(visit: Visit, event_id: EventId, received: int) -> bool:
-    """Apply the rate limit to a command or a gesture; answer only the first one over it.
-
-    A message over the limit is answered each time, as its words are not carried.
-    """
-    if not _too_fast(visit, received):
-        return False
-    limit = visit.rules.limits.messages_per_minute
-    if visit.record.spoken == limit:
-        visit.set(spoken=limit + 1)
-        visit.say("refused.too_fast", {"limit": limit}, reply_to=event_id)
-    return True
 
 
 # --- deadlines ------------------------------------------------------------------------------------
@@ -691,7 +648,7 @@ class Reader:
         """
         upgrade, meaning = visit.record.upgrade, self.around.matrix.interpret(raw)
         if upgrade is not None and upgrade.into == where:
-            _park(visit, meaning, raw)
+            people.park(visit, meaning, raw)
             return True
         if not isinstance(meaning, ports.Invited):
             return False

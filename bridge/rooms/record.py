@@ -493,6 +493,15 @@ def taken(record: RoomRecord) -> RoomRecord | None:
     return replace(record, conversation=state, read_up_to=read_up_to)
 
 
+KEPT_BYTES = 1024 * 1024
+"""Maximum bytes of a room's sealed events, and of its parked ones: the record is written with each
+step."""
+
+
+def fits(kept: Iterable[Raw], one: Raw) -> bool:
+    return sum(len(msgspec.json.encode(raw)) for raw in (*kept, one)) <= KEPT_BYTES
+
+
 # --- links (Matrix specification, "matrix.to navigation") -----------------------------------------
 
 MOST_SERVERS = 3

@@ -25,7 +25,7 @@ import asyncio
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from itertools import takewhile
 
@@ -46,6 +46,7 @@ from bridge.rooms.record import (
     RoomRecord,
     SealedEvent,
     Stored,
+    fits,
     load_input,
 )
 from bridge.rooms.rules import TURNS, bare_sign
@@ -706,15 +707,6 @@ SEALED_RETRY = 60_000
 """ms between attempts to decrypt it, besides the one when a key arrives."""
 SEALED_LIMIT = 50
 """Maximum sealed events of a room; the oldest are dropped first."""
-
-
-KEPT_BYTES = 1024 * 1024
-"""Maximum bytes of a room's sealed events, and of its parked ones: they are part of its record,
-which is written with each step."""
-
-
-def fits(kept: Iterable[Raw], one: Raw) -> bool:
-    return sum(len(msgspec.json.encode(raw)) for raw in (*kept, one)) <= KEPT_BYTES
 
 
 def key_patience(received: int, now: int) -> float:

@@ -403,6 +403,35 @@ def undo_change(visit: Visit, by: By) -> bool:
     return True
 
 
+# --- rate limit of messages, commands and gestures ------------------------------------------------
+
+
+def too_fast(visit: Visit, received: int) -> bool:
+    """Apply the rate limit: count a message in its minute (`received`: ms); True if over it."""
+    minute, record = received // 60_000, visit.record
+    if minute == record.minute - 1:  # received by a process whose clock is slower
+        minute += 1
+    spoken = record.spoken if minute == record.minute else 0
+    if spoken >= visit.rules.limits.messages_per_minute:
+        return True
+    visit.set(minute=minute, spoken=spoken + 1)
+    return False
+
+
+def excessive(visit: Visit, event_id: EventId, received: int) -> bool:
+    """Apply the rate limit to a command or a gesture; answer only the first one over it.
+
+    A message over the limit is answered each time, as its words are not carried.
+    """
+    if not too_fast(visit, received):
+        return False
+    limit = visit.rules.limits.messages_per_minute
+    if visit.record.spoken == limit:
+        visit.set(spoken=limit + 1)
+        visit.say("refused.too_fast", {"limit": limit}, reply_to=event_id)
+    return True
+
+
 # --- draft ----------------------------------------------------------------------------------------
 
 

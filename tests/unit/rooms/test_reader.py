@@ -13,9 +13,9 @@ from bridge.conversation.model import Chatting, Conversation, Idle, Reported, Sa
 from bridge.ids import EventId, InputSeq, RoomId, UserId
 from bridge.rooms.cards import CROSS
 from bridge.rooms.engine import Engine
-from bridge.rooms.people import GREET_AFTER, UPGRADE_PATIENCE
+from bridge.rooms.people import GREET_AFTER, PARKED_LIMIT, UPGRADE_PATIENCE
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.reader import PARKED_LIMIT, STANDING_TRIES, Reader
+from bridge.rooms.reader import STANDING_TRIES, Reader
 from bridge.rooms.record import (
     Entered,
     EntryFailed,

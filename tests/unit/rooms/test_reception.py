@@ -13,7 +13,7 @@ from bridge.conversation.model import CustomerMedia, CustomerText, Say
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom, ShowBridge, ShowSettings
-from bridge.rooms.people import GREET_AFTER, Standing, due, entered, entry_failed
+from bridge.rooms.people import GREET_AFTER, PARKED_LIMIT, Standing, due, entered, entry_failed
 from bridge.rooms.ports import (
     AgentInvited,
     EncryptionOn,
@@ -25,7 +25,7 @@ from bridge.rooms.ports import (
     Spoke,
     Unreadable,
 )
-from bridge.rooms.reader import PARKED_LIMIT, Facts, needs_standing, read_command, receive
+from bridge.rooms.reader import Facts, needs_standing, read_command, receive
 from bridge.rooms.record import Entered, Membership, Raw, RoomSettings
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import Visit
