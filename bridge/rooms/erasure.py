@@ -139,7 +139,7 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
         keys = await store.eraser.keys_of(person)
         found |= {"encryption keys": len(keys), "other notes": len(facts)}
     for room_id in [*report.rooms]:
-        record = await _record_of(store, room_id)
+        record = await record_of(store, room_id)
         there = await store.eraser.count_room(room_id, places_of(record, upgrades))
         if not there:
             report.rooms.remove(room_id)
@@ -180,7 +180,7 @@ async def erase(
     person = None if wish.subject.startswith("!") else UserId(wish.subject)
     kind, fact = "room" if person is None else "person", f"erase {secrets.token_hex(8)}"
     rooms = [one for one in report.rooms if not (wish.stay and await _is_new(store, one))]
-    going = {one for one in rooms if (await _record_of(store, one)).gone_at is not None}
+    going = {one for one in rooms if (await record_of(store, one)).gone_at is not None}
     begins = {*rooms} - going if report.rooms else report.found
     if begins:  # otherwise the call only checks the progress of an earlier one
         await store.record_changes([Change(clock.now(), *wish.by, "erase", after=kind)])
@@ -316,13 +316,13 @@ async def erase_room(
 async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool) -> None:
     upgrades = Upgrades()
     await upgrades.load(store)
-    record = replace(await _record_of(store, room_id), stays=stay)
+    record = replace(await record_of(store, room_id), stays=stay)
     await erase_room(store, record, places_of(record, upgrades), now)
 
 
 async def _is_new(store: StorePort, room_id: RoomId) -> bool:
     """True if a room holds no more data than one that was erased and stays in service."""
-    record = await _record_of(store, room_id)
+    record = await record_of(store, room_id)
     found = await store.eraser.count_room(room_id, [room_id])
     return record == emptied_record(replace(record, stays=True)) and not {*found} - {
         "rooms",
@@ -382,7 +382,8 @@ def places_of(record: RoomRecord, upgrades: Upgrades) -> list[RoomId]:
     return list(dict.fromkeys(one for one in known if one is not None))
 
 
-async def _record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
+async def record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
+    """Return a room's stored record; an empty one if this version cannot read it."""
     return readable_record((await store.load(room_id)).room, room_id)
 
 

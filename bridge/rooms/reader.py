@@ -32,7 +32,7 @@ from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, own_account, people, ports, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
 from bridge.rooms.effects import Conceal
-from bridge.rooms.erasure import carry_out
+from bridge.rooms.erasure import carry_out, record_of
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import (
@@ -58,16 +58,7 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import (
-    By,
-    Came,
-    Visit,
-    excessive,
-    not_taken,
-    readable_record,
-    signed,
-    too_fast,
-)
+from bridge.rooms.visit import By, Came, Visit, excessive, not_taken, signed, too_fast
 from bridge.texts import CLEAR, followed
 from bridge.webchat.frames import MessageReceived
 
@@ -520,9 +511,8 @@ class Reader:
 
     def _stop_serving(self, visit: Visit) -> None:
         """Stop serving a room if its host account is somebody else's, who can read the room."""
-        if self.around.matrix.serves(visit.record.host):
-            return
-        if visit.record.membership is _JOINED:
+        lost = not self.around.matrix.serves(visit.record.host)
+        if lost and visit.record.membership is _JOINED:
             people.host_removed(visit)
 
     def _simple(self, visit: Visit, stored: Simple) -> None:
@@ -592,14 +582,10 @@ class Reader:
         """Return another direct room of this customer, host and enterprise; with a chat if any."""
         for room_id in (await self.around.store.rooms_of(here.customer))[:_MOST_ROOMS]:
             if room_id != self._room_id:
-                other = await self._record_of(room_id)
+                other = await record_of(self.around.store, room_id)
                 if (other.host, other.direct) == (here.host, True) and _serve(rules, other):
                     return other
         return None
-
-    async def _record_of(self, room_id: RoomId) -> RoomRecord:
-        """Return another room's stored record; an empty one if this version cannot read it."""
-        return readable_record((await self.around.store.load(room_id)).room, room_id)
 
     async def _contained(self, visit: Visit, event_id: object, happened: Awaitable[object]) -> None:
         """Process an event without a journal row of its own; undo it alone if it fails."""
@@ -694,7 +680,7 @@ class Reader:
         listed = [one for one in await store.rooms_of(invited.by) if one != self._room_id]
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         lately = () if self._room_id in begun else begun
-        records = {one: await self._record_of(one) for one in dict.fromkeys((*listed, *lately))}
+        records = {one: await record_of(store, one) for one in dict.fromkeys((*listed, *lately))}
         # A room that is being refused is in none of the inviter's numbers.
         taken = ((one, record) for one, record in records.items() if not record.refusal)
         served = {one: record for one, record in taken if _serve(rules, record)}
