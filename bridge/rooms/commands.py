@@ -22,7 +22,8 @@ from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import callback_wanted, hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId
-from bridge.rooms import cards, effects, own_account, people
+from bridge.rooms import arguments, cards, effects, own_account, people
+from bridge.rooms.arguments import Words, parted, reads_as_words, unended
 from bridge.rooms.record import Membership, Order, RoomRecord
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
@@ -36,17 +37,10 @@ from bridge.rooms.rules import (
     as_strings,
     folded,
     hides,
-    narrow,
-    parted,
     queue_named,
-    reads_as_words,
-    unended,
 )
 from bridge.rooms.visit import By, Visit, audit_order, undo_change
 from bridge.texts import nearest
-
-Words = tuple[str, ...]
-"""Arguments of a command: the words after its verb."""
 
 
 class Parsed(msgspec.Struct, frozen=True):
@@ -215,7 +209,7 @@ def slip(visit: Visit, text: str) -> Malformed | None:
     if verb is None:
         near = _typo(words[0]) if alone else None
         return None if near is None else Malformed("undelivered.near_command", near, bare=True)
-    most = 3 if not alone and _action_of(words[1]) in {"set", "show", "reset"} else 2
+    most = 3 if not alone and arguments.action_of(words[1]) in {"set", "show", "reset"} else 2
     about = {"rate": visit.record.conversation.last_session, "login": visit.rules.seal}.get(verb)
     if (alone and about is not None) or (COMMANDS[verb].setting and len(words) <= most):
         return Malformed(f"usage.{verb}", verb, bare=True)
@@ -316,56 +310,12 @@ def _parse_words(words: list[str], *, marked: bool = False) -> Parsed | Malforme
     return Parsed(verb, rest)
 
 
-def _just(count: int, words: list[str]) -> Words | None:
-    return tuple(words) if len(words) == count else None
-
-
-_no_words = partial(_just, 0)
-
-
-def _one_word(words: list[str]) -> Words | None:
-    return _just(1, [narrow(word) for word in words])
-
-
-def _maybe_all(words: list[str]) -> Words | None:
-    return tuple(words) if [_action_of(word) for word in words] in ([], ["all"]) else None
-
-
-def _sentence(words: list[str]) -> Words | None:
-    return (" ".join(words),) if words else None
-
-
-_NUMBER = re.compile(r"[0-9]{1,6}")
-_RATING = re.compile(r"-?[0-9]{1,19}")
-"""A rating id: WebChat's have 64 bits."""
-
-
-def _number_and_words(words: list[str], form: re.Pattern[str] = _NUMBER) -> Words | None:
-    number = narrow(words[0]).removesuffix("分") if words else ""
-    return (number, *words[1:]) if form.fullmatch(number) else None
-
-
-def _maybe_number(words: list[str]) -> Words | None:
-    return _number_and_words(words) if len(words) == 1 else _no_words(words)
-
-
-def _action_of(word: str) -> str:
-    return _ACTIONS.get(folded(word), folded(word))
-
-
-def _number_and_form(words: list[str]) -> Words | None:
-    """Parse an optional chat number followed by an optional `json`."""
-    form = ("json",) if words and folded(words[-1]) == "json" else ()
-    number = _maybe_number(words[: len(words) - len(form)])
-    return None if number is None else number + form
-
-
 def _action(other: str, keys: int, words: list[str]) -> Words | None:
     """Parse `show` or the word `other`, or `set` with `keys` keys (0 or 1) and a value.
 
     `reset` may be followed by the name of a key, if `keys` allows one.
     """
-    action, rest = _action_of(words[0]) if words else "show", words[1:]
+    action, rest = arguments.action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
         return ("set", *map(folded, rest[:keys]), " ".join(rest[keys:]))
     names = tuple(map(folded, rest))
@@ -377,18 +327,6 @@ def _action(other: str, keys: int, words: list[str]) -> Words | None:
 
 def _queue_words(words: list[str]) -> Words | None:
     return _action("list", 0, words) if words else ()
-
-
-USUAL_DAYS, MOST_DAYS = 7, 90
-"""Days covered by `stats`: the default and the maximum."""
-_DAYS = re.compile("([0-9]{1,4})(?:d|天|日)?")
-
-
-def _maybe_days(words: list[str]) -> Words | None:
-    if not words:
-        return (str(USUAL_DAYS),)
-    found = _DAYS.fullmatch(folded(words[0])) if len(words) == 1 else None
-    return (found[1],) if found is not None and 0 < int(found[1]) <= MOST_DAYS else None
 
 
 def _names_queue(visit: Visit, words: Words) -> bool:
@@ -707,88 +645,84 @@ _OfRobot = partial(Command, provided=lambda rules: rules.robot)
 _OfAccounts = partial(Command, provided=lambda rules: rules.seal is not None)
 
 # fmt: off
-# Every command, by verb; below, the words for actions such as `set` and `list`.
+# Every command, by verb.
 COMMANDS: Mapping[str, Command] = {
-    "help": Command(_help, _maybe_all, "帮助 說明 ヘルプ 幫助 说明 命令 指令", "? commands menu",
-        in_clear=True),
-    "start": Command(_start, lambda words: _sentence(words) or (),
+    "help": Command(_help, arguments.maybe_all, "帮助 說明 ヘルプ 幫助 说明 命令 指令",
+        "? commands menu", in_clear=True),
+    "start": Command(_start, lambda words: arguments.sentence(words) or (),
         "开始 開始 開始 排队 排隊 联系客服 聯絡客服",
         "begin chat contact 联系 聯絡 咨询 諮詢", asks=True, outside="acts",
         makes_sense=_names_queue),
-    "cancel": Command(partial(_step, model.Cancel), _no_words, "取消 取消 キャンセル 退出 取消排队 "
-        "退出排队 取消排隊 退出排隊 取り消し", "leave abort", in_clear=True, outside="acts"),
-    "close": Command(partial(_step, model.Close), _no_words,
+    "cancel": Command(partial(_step, model.Cancel), arguments.no_words, "取消 取消 キャンセル "
+        "退出 取消排队 退出排队 取消排隊 退出排隊 取り消し", "leave abort", in_clear=True,
+        outside="acts"),
+    "close": Command(partial(_step, model.Close), arguments.no_words,
         "结束 結束 終了 关闭 關閉 结束对话 結束對話", "stop end quit exit bye", in_clear=True,
         outside="acts"),
     "rate": Command(
         lambda visit, call: cards.rate(visit, call.words, call.event_id),
-        partial(_number_and_words, form=_RATING), "评价 評分 評価 评分 評價", "rating stars score",
-        own=1, makes_sense=cards.reads_as_rating),
+        partial(arguments.number_and_words, form=arguments.RATING), "评价 評分 評価 评分 評價",
+        "rating stars score", own=1, makes_sense=cards.reads_as_rating),
     "ask": _OfRobot(
-        lambda visit, call: cards.ask(visit, call.words[0], call.event_id), _sentence,
+        lambda visit, call: cards.ask(visit, call.words[0], call.event_id), arguments.sentence,
         "提问 提問 質問", own=0,
         makes_sense=lambda visit, _: visit.rules.robot),
     "human": Command(
-        lambda visit, call: cards.want_person(visit, call.event_id), _no_words,
+        lambda visit, call: cards.want_person(visit, call.event_id), arguments.no_words,
         "人工 真人 担当者 转人工 轉人工 轉真人 人工客服 转人工客服 真人客服 客服 オペレーター "
         "有人対応", "agent person operator", asks=True),
     "solved": _OfRobot(
-        lambda visit, call: visit.step(cards.solved(visit), call.event_id or None), _no_words,
-        "已解决 已解決 解決しました 解决了 解決了",
+        lambda visit, call: visit.step(cards.solved(visit), call.event_id or None),
+        arguments.no_words, "已解决 已解決 解決しました 解决了 解決了",
         makes_sense=lambda visit, _: cards.can_be_solved(visit)),
-    "callback": Command(partial(_step, model.CallBack), _no_words,
+    "callback": Command(partial(_step, model.CallBack), arguments.no_words,
         "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True,
         outside="acts", provided=lambda rules: rules.policy.callback),
     "queue": _Setting(_queue, _queue_words, "队列 佇列 窓口 キュー",
         "queues department", for_admins=_changes,
         makes_sense=lambda visit, words: words[:1] != ("set",) or _names_queue(visit, words)),
-    "lang": _Setting(partial(_set, "language", "config.language_set"), _one_word,
+    "lang": _Setting(partial(_set, "language", "config.language_set"), arguments.one_word,
         "语言 語言 言語", "language", for_admins=lambda _: True,
         makes_sense=lambda _, words: nearest(words[0]) is not None),
-    "from": _Setting(partial(_set, "from", "config.from_set"), _one_word, "来源 來源 接続元",
-        for_admins=lambda _: True,
+    "from": _Setting(partial(_set, "from", "config.from_set"), arguments.one_word,
+        "来源 來源 接続元", for_admins=lambda _: True,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
         "settings configure", for_admins=_changes),
     "hours": _Setting(_hours, partial(_action, "reset", 0), "营业时间 營業時間 営業時間",
         "opening schedule", for_admins=_changes, setting=False, makes_sense=_tells_hours),
-    "undo": _ForAdmins(_undo, _no_words, "撤销 復原 元に戻す", "revert",
+    "undo": _ForAdmins(_undo, arguments.no_words, "撤销 復原 元に戻す", "revert",
         makes_sense=lambda visit, _: bool(visit.record.former)),
-    "audit": _ForAdmins(partial(_list, effects.TellChanges), _maybe_number,
+    "audit": _ForAdmins(partial(_list, effects.TellChanges), arguments.maybe_number,
         "变更记录 變更紀錄 変更履歴", "changes"),
-    "stats": Command(_stats, _maybe_days, "统计 統計 統計", "statistics figures report",
+    "stats": Command(_stats, arguments.maybe_days, "统计 統計 統計", "statistics figures report",
         for_admins=lambda _: True, outside="tells"),
-    "status": Command(_status, _no_words, "状态 狀態 状況 状態", "state info position",
+    "status": Command(_status, arguments.no_words, "状态 狀態 状況 状態", "state info position",
         in_clear=True, outside="tells"),
-    "retry": Command(_retry, _maybe_all, "重发 重傳 再送 重试 重試 重發", "resend again",
-        makes_sense=lambda visit, _: bool(visit.record.undelivered)),
-    "history": Command(partial(_list, effects.TellHistory), _maybe_number, "历史 歷史 履歴",
-        "chats log"),
-    "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
-        "export save download"),
+    "retry": Command(_retry, arguments.maybe_all, "重发 重傳 再送 重试 重試 重發",
+        "resend again", makes_sense=lambda visit, _: bool(visit.record.undelivered)),
+    "history": Command(partial(_list, effects.TellHistory), arguments.maybe_number,
+        "历史 歷史 履歴", "chats log"),
+    "transcript": Command(_transcript, arguments.number_and_form,
+        "记录 紀錄 記録 对话记录 對話紀錄", "export save download"),
     "login": _OfAccounts(
         lambda visit, call: own_account.log_in(visit, call.words, call.event_id),
-        partial(_just, 2), "登录 登入 ログイン 登陆 登陸 登錄 サインイン ログオン",
+        partial(arguments.just, 2), "登录 登入 ログイン 登陆 登陸 登錄 サインイン ログオン",
         "signin signon logon 登 ログ サイン", secret=True, own=0,
         makes_sense=lambda visit, _: visit.rules.seal is not None),
     "logout": _OfAccounts(
-        lambda visit, call: own_account.log_out(visit, call.event_id), _no_words,
+        lambda visit, call: own_account.log_out(visit, call.event_id), arguments.no_words,
         "退出登录 登出 ログアウト 退出登陆 サインアウト", "signout", in_clear=True),
-    "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
-    "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
+    "pause": _ForAdmins(_pause, arguments.no_words, "暂停 暫停 一時停止"),
+    "resume": _ForAdmins(_resume, arguments.no_words, "恢复 恢復 再開"),
     "panel": Command(
-        lambda visit, call: visit.ask(effects.ShowPanel(call.event_id or None)), _no_words,
+        lambda visit, call: visit.ask(effects.ShowPanel(call.event_id or None)), arguments.no_words,
         "面板 面板 パネル", "widget page 页面 頁面 ページ", in_clear=True,
         for_admins=lambda _: True, outside="acts", off="panel.off",
         provided=lambda rules: bool(rules.panel_url)),
     "version": Command(
         lambda visit, call: _answer(visit, call, "command.version", version=__version__),
-        _no_words, "版本 版本 バージョン", "about", in_clear=True, outside="tells"),
-}
-_ACTIONS: Mapping[str, str] = {
-    "列表": "list", "一覧": "list", "查看": "show", "表示": "show", "全部": "all", "すべて": "all",
-    "设为": "set", "設為": "set", "変更": "set",
-    "重置": "reset", "重設": "reset", "リセット": "reset",
+        arguments.no_words, "版本 版本 バージョン", "about", in_clear=True, outside="tells"),
 }
 # fmt: on
 _VERBS = {word: verb for verb, row in COMMANDS.items() for word in (verb, *row.names.split())}

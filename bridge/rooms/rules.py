@@ -12,7 +12,6 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from datetime import tzinfo
 from functools import lru_cache
-from itertools import dropwhile
 
 import msgspec
 from msgspec.structs import replace
@@ -261,29 +260,6 @@ MARKS = ".。!！?？,，、:："
 """Punctuation that may end or separate the words of a command without changing them."""
 
 
-_RUN_OF_MARKS = re.compile(f"[{MARKS}]+")
-
-
-def parted(words: list[str]) -> list[str]:
-    """Strip punctuation before a command, and split its first word at the next punctuation."""
-    words = list(dropwhile(lambda word: not word.strip(MARKS), words))
-    parts = _RUN_OF_MARKS.split(words[0].lstrip(MARKS), maxsplit=1) if words else []
-    return [*filter(None, parts), *words[1:]]
-
-
-def unended(words: list[str]) -> list[str]:
-    """Strip final punctuation from a message of one word, where it does not change the meaning.
-
-    "取消！" is "取消", but "help!" may be a call to a person and "取消？" a question.
-    """
-    if len(words) != 1 or words[0][-1] not in MARKS or words[0][-1] in "?？":
-        return words
-    word = words[0].rstrip(MARKS)
-    if not folded(word).isascii():
-        return [word]
-    return [words[0].removesuffix(".").removesuffix("。")]
-
-
 def _unmarked(name: str) -> str:
     return folded(name.strip().rstrip(MARKS))
 
@@ -307,25 +283,6 @@ def narrow(text: str) -> str:
         return text
     parts = (text[at : at + _PART] for at in range(0, len(text), _PART))
     return "".join(unicodedata.normalize("NFKC", part) for part in parts)
-
-
-LONGEST_NUMBER = 4
-"""Maximum digits of a number in a sentence; a longer one is a password."""
-_AROUND_WORDS = re.compile(r"^\W+|(?<=\w)\W+$|(?<=\w)['’-](?=\w)")
-"""Punctuation around a word, apostrophes and hyphens within. The lookbehind avoids quadratic
-backtracking: 60,000 punctuation characters stopped all rooms for a minute."""
-
-
-def reads_as_words(name: str, password: str) -> bool:
-    """True if a `login` without prefix may be a sentence ("login doesn't work", "login error 404").
-
-    It is neither tried, as that deletes the message, nor sent to the agent, who might read a
-    password: the customer is asked. During a chat such words go to the agent, and the customer is
-    asked about all others (`commands.like_login`).
-    """
-    name, password = _AROUND_WORDS.sub("", name), _AROUND_WORDS.sub("", password)
-    number = password.isdecimal() and len(password) <= LONGEST_NUMBER
-    return name.isalpha() and (number or not password or password.isalpha())
 
 
 def bare_sign(key: str) -> str:
