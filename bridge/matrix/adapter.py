@@ -454,7 +454,6 @@ class MatrixAdapter:
     async def _upload(
         self, room_id: RoomId, user: UserId, what: ports.RelayedMedia
     ) -> render.Content:
-        """Upload a file and return the message content for it."""
         async with spool(what.blob, what.kind) as original:
             file = await playable(original, what.kind, self.conversions)
             limit = None

@@ -503,7 +503,6 @@ class Homeserver:
         await self._within("invite", REQUEST_TIMEOUT, invite)
 
     async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
-        """Leave the room or decline an invitation; not being a member is no error."""
         leave = self._client(user, patient=True).leave_room(RoomID(room_id), reason)
         with Despite(*_OUT_ALREADY):
             await self._within("leave", REQUEST_TIMEOUT, leave)
@@ -614,7 +613,6 @@ class Homeserver:
                 yield event
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
-        """Redact an event. Raises Refused if `who` may not redact others' events."""
         path = _room(room_id, "redact", event_id, txn_id)
         await self.request("PUT", path, {}, user=who)
 

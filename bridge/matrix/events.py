@@ -87,7 +87,6 @@ def read_content(kind: str, content: Json) -> Readable | str:
 
 
 def read_message(content: Json) -> Readable | str:
-    """Read the content of an `m.room.message`."""
     kind = wire.text(content, "msgtype")
     match kind:
         case "m.text" | "m.notice":
@@ -230,7 +229,6 @@ def replied_to(content: Json) -> EventId | None:
 
 
 def thread_of(content: Json) -> EventId | None:
-    """Return the root event of the thread, or None."""
     return _related(content, "m.thread")
 
 

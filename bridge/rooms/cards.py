@@ -150,7 +150,6 @@ def request_card(
 
 
 def proposals_card(relay: model.Relay, event_id: EventId) -> CardPosted:
-    """Return the card of a message with the robot's proposals."""
     numbers = range(1, len(relay.choices) + 1) if len(relay.choices) <= MOST_SIGNS else ()
     card = OurCard(event_id, CardKind.CHOICES, options=relay.choices)
     return CardPosted(card, tuple(f"{number}\ufe0f{_KEYCAP}" for number in numbers))
@@ -594,7 +593,6 @@ _ENDINGS = " \t\r\n.!。！~～"
 
 
 def ask(visit: Visit, question: str, event_id: EventId) -> None:
-    """Carry out `ask`."""
     if visit.rules.robot:
         visit.ask(model.AskRobot(event_id, question))
     else:
@@ -639,7 +637,6 @@ def _cut(text: str, most: int) -> str:
 
 
 def _one_line(fragment: str) -> str:
-    """Return the text of an HTML fragment on one line."""
     return " ".join(plain_text(fragment).split())
 
 

@@ -61,7 +61,6 @@ class Parsed(msgspec.Struct, frozen=True):
 
     @property
     def secret(self) -> bool:
-        """True if it holds a password."""
         return COMMANDS[self.verb].secret
 
     @property
@@ -344,7 +343,6 @@ def _tells_hours(visit: Visit, words: Words) -> bool:
 
 
 def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
-    """Answer a malformed command with its usage."""
     args: model.Args = {"command": _as_typed(visit, malformed.verb)} if malformed.verb else {}
     key, off = malformed.key, visit.rules.seal is None
     if malformed.verb == "login" and (off or not visit.record.direct):

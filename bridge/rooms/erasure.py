@@ -239,7 +239,6 @@ async def _is_pending(store: StorePort, room_id: RoomId, key: str) -> bool:
 
 
 async def carry_out(around: Surroundings, visit: Visit, order: EraseRoom | ErasePerson) -> None:
-    """Carry out an order, as the owner of its room."""
     if isinstance(order, ErasePerson):
         await _erase_person(around, visit, order)
     else:

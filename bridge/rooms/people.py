@@ -391,7 +391,6 @@ def address(other: RoomRecord | None) -> str:
 
 
 def entry_failed(visit: Visit) -> None:
-    """Handle a failed join: the bridge can be invited again."""
     upgrade = visit.record.upgrade
     if visit.record.membership is Membership.ENTERING:
         _mark_left(visit)

@@ -642,7 +642,6 @@ class Reader:
         return visit.record.membership is _JOINED
 
     async def _readable(self, visit: Visit, raw: Raw, received: int, *, encrypted: bool) -> None:
-        """Process a decrypted event."""
         meaning, standing = self.around.matrix.interpret(raw), Standing.ORDINARY
         if _elsewhere(visit.record, raw) is not None:
             if not isinstance(meaning, ports.OfMessages):

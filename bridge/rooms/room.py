@@ -190,7 +190,6 @@ class Room:
         return written
 
     def signal(self, happened: model.Signal) -> None:
-        """Process an input that need not be stored."""
         self._signals = remembered(self._signals, happened)
         self.go_on()
 
@@ -228,7 +227,6 @@ class Room:
             self.typist.agent_types(session_id, agent_id)
 
     def stop(self) -> None:
-        """Stop, as `Loops.stop`."""
         self._loops.stop()
 
     @property
@@ -539,7 +537,6 @@ class Room:
             self.go_on()
 
     def _ended_with(self, row: store.EffectRow, done: Done) -> None:
-        """Record the outcome of an effect, and process it."""
         now, lane = self.around.clock.now(), row.lane
         replied = done.came and isinstance(done.came[0].happened, model.Replied)
         if replied and done.outcome is _DELIVERED:

@@ -158,7 +158,6 @@ class Visit(msgspec.Struct, eq=False):
         return self.record, len(self.effects), len(self.changes), self.rules
 
     def undo(self, mark: Mark) -> None:
-        """Roll back to a savepoint."""
         self.record, effects, changes, self.rules = mark
         del self.effects[effects:]
         del self.changes[changes:]
@@ -309,7 +308,6 @@ def undelivered(record: RoomRecord, event_id: EventId | None) -> Undelivered | N
 
 
 def sent_again(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    """Return the record with a message marked as being sent again."""
     known = record.undelivered
     kept = (replace(one, again=True) if one.event_id == event_id else one for one in known)
     return replace(record, undelivered=tuple(kept))
@@ -375,7 +373,6 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
 
 
 def audit(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> None:
-    """Write a row of the audit about the room."""
     record = visit.record
     row = store.Change(visit.now, *by, key, before, after, record.room_id, record.enterprise)
     visit.changes.append(row)

@@ -712,5 +712,4 @@ def first(source: JsonObject, *keys: str) -> object:
 
 
 def text_of(source: JsonObject, *keys: str) -> str:
-    """Return the `first` of `keys` as a string."""
     return string(first(source, *keys))

@@ -140,7 +140,6 @@ _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 
 
 def is_unseen(text: str) -> bool:
-    """Return whether `text` has no visible character."""
     return all(unicodedata.category(char) in _UNSEEN for char in text)
 
 

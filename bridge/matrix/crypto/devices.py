@@ -134,7 +134,6 @@ class Upkeep:
         """Set once the user's device is published; stays set when the row is read again."""
 
     async def begin(self) -> None:
-        """Read or generate the device id of this database."""
         await again(self._read_epoch)
 
     async def _read_epoch(self) -> bytes | None:
@@ -577,7 +576,6 @@ class OwnDevice:
 
 
 def own_name(user: UserId) -> str:
-    """Return the name of the row of a user's device."""
     return f"own/{user}"
 
 
