@@ -324,10 +324,6 @@ def _action(other: str, keys: int, words: list[str]) -> Words | None:
     return (action,) if action in {"show", other} and not rest else None
 
 
-def _queue_words(words: list[str]) -> Words | None:
-    return _action("list", 0, words) if words else ()
-
-
 def _names_queue(visit: Visit, words: Words) -> bool:
     """True if `start` or `queue set` names no queue or an existing one."""
     return not words or visit.rules.find_queue(words[-1]) is not None
@@ -676,7 +672,8 @@ COMMANDS: Mapping[str, Command] = {
     "callback": Command(partial(_step, model.CallBack), arguments.no_words,
         "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True,
         outside="acts", provided=lambda rules: rules.policy.callback),
-    "queue": _Setting(_queue, _queue_words, "队列 佇列 窓口 キュー",
+    "queue": _Setting(_queue, lambda words: _action("list", 0, words) if words else (),
+        "队列 佇列 窓口 キュー",
         "queues department", for_admins=_changes,
         makes_sense=lambda visit, words: words[:1] != ("set",) or _names_queue(visit, words)),
     "lang": _Setting(partial(_set, "language", "config.language_set"), arguments.one_word,
