@@ -526,11 +526,7 @@ def may_hold_password(letter: DeadLetter, prefixes: Collection[str]) -> bool:
     read = [
         commands.parse(line, prefix, prefix_needed=False) for line in lines for prefix in prefixes
     ]
-    return any(
-        one.secret if isinstance(one, commands.Malformed) else commands.COMMANDS[one.verb].secret
-        for one in read
-        if one is not None
-    )
+    return any(one is not None and one.secret for one in read)
 
 
 def _lines(content: object) -> Iterator[str]:

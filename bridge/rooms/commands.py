@@ -43,42 +43,39 @@ from bridge.rooms.visit import By, Visit, audit_order, undo_change
 from bridge.texts import nearest
 
 
-class Parsed(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True):
+    """A message read as a command, which may be malformed."""
+
     verb: str
-    """A key of `COMMANDS`."""
+    """A key of `COMMANDS`; of a malformed command the one that was probably meant, or empty."""
     words: Words = ()
     bare: bool = False
-    """True if written without the prefix: then a command only if it makes sense as one."""
+    """True if written without the prefix: then a command only if it makes sense as one. The sender
+    of a malformed one can still have it sent to an agent."""
+    fault: str = ""
+    """Text key of the answer to a malformed command; else empty."""
+    secret: bool = False
+    """True if it may hold a password."""
 
     @property
     def for_admins(self) -> bool:
-        return COMMANDS[self.verb].for_admins(self.words)
+        return not self.fault and COMMANDS[self.verb].for_admins(self.words)
 
     @property
     def configures(self) -> bool:
         """True if it is about the room, not a chat: room admins need not be customers for it."""
-        return self.for_admins or COMMANDS[self.verb].outside in {"sets", "tells"}
+        tells = not self.fault and COMMANDS[self.verb].outside in {"sets", "tells"}
+        return tells or self.for_admins
 
     @property
-    def secret(self) -> bool:
-        return COMMANDS[self.verb].secret
+    def in_clear(self) -> bool:
+        """True if it works unencrypted where encryption is required."""
+        return not self.bare if self.fault else COMMANDS[self.verb].in_clear
 
     @property
     def lists_all(self) -> bool:
         """True for `help all`, which lists more commands to an admin."""
         return self.verb == "help" and bool(self.words)
-
-
-class Malformed(msgspec.Struct, frozen=True):
-    """A message that looks like a command but is not valid; `key` is the text key of the reply."""
-
-    key: str
-    verb: str = ""
-    """The command that was probably meant."""
-    secret: bool = False
-    """True if it may contain a password."""
-    bare: bool = False
-    """True if written without the prefix: the sender can still have it sent to an agent."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -136,18 +133,18 @@ class Command(msgspec.Struct, frozen=True):
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read(visit: Visit, text: str, *, bare: bool) -> Parsed | Malformed | None:
+def read(visit: Visit, text: str, *, bare: bool) -> Reading | None:
     """Parse a command; without the prefix (allowed if `bare`) it must also make sense now."""
     parsed = parse(text, visit.rules.prefix, prefix_needed=not bare)
-    if not isinstance(parsed, Parsed) or not parsed.bare:
+    if parsed is None or parsed.fault or not parsed.bare:
         return parsed
     if not COMMANDS[parsed.verb].makes_sense(visit, parsed.words):
         return None
     sentence = parsed.secret and reads_as_words(*parsed.words)
-    return Malformed("undelivered.like_login", parsed.verb, bare=True) if sentence else parsed
+    return Reading(parsed.verb, bare=True, fault="undelivered.like_login") if sentence else parsed
 
 
-def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed | None:
+def parse(text: str, prefix: str, *, prefix_needed: bool) -> Reading | None:
     """Parse a command; None for an ordinary message.
 
     The prefix may be in full-width letters of an input method ("！wc"). A message that begins with
@@ -166,17 +163,17 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     if words[0] not in _VERBS or "\n" in text.strip():
         return None
     parsed = _parse_words(words)
-    return None if isinstance(parsed, Malformed) else replace(parsed, bare=True)
+    return None if parsed.fault else replace(parsed, bare=True)
 
 
-def foreign_login(rules: Rules, text: str) -> Malformed | None:
+def foreign_login(rules: Rules, text: str) -> Reading | None:
     """Recognise a login with the prefix of another call centre, whose agents it is not meant for.
 
     It is deleted, but not tried here: the password is probably one of the other call centre.
     """
     found = (parse(text, prefix, prefix_needed=True) for prefix in rules.other_prefixes)
     secret = any(one is not None and one.secret for one in found)
-    return Malformed("usage.login", "login", secret=True) if secret else None
+    return Reading("login", fault="usage.login", secret=True) if secret else None
 
 
 def _behind(word: str, wanted: str) -> str | None:
@@ -194,7 +191,7 @@ def _behind(word: str, wanted: str) -> str | None:
     return glued if named or nearest_verb(_split([glued])[0]) is not None else None
 
 
-def slip(visit: Visit, text: str) -> Malformed | None:
+def slip(visit: Visit, text: str) -> Reading | None:
     """Recognise a miswritten command without prefix; None for an ordinary message.
 
     For a setting: its verb with at most one word, or an action and one word ("lang fr", "queue
@@ -207,15 +204,15 @@ def slip(visit: Visit, text: str) -> Malformed | None:
     verb, alone = _VERBS.get(words[0]), len(words) == 1
     if verb is None:
         near = _typo(words[0]) if alone else None
-        return None if near is None else Malformed("undelivered.near_command", near, bare=True)
+        return None if near is None else Reading(near, bare=True, fault="undelivered.near_command")
     most = 3 if not alone and arguments.action_of(words[1]) in {"set", "show", "reset"} else 2
     about = {"rate": visit.record.conversation.last_session, "login": visit.rules.seal}.get(verb)
     if (alone and about is not None) or (COMMANDS[verb].setting and len(words) <= most):
-        return Malformed(f"usage.{verb}", verb, bare=True)
+        return Reading(verb, bare=True, fault=f"usage.{verb}")
     return None
 
 
-def like_login(visit: Visit, text: str) -> Malformed | None:
+def like_login(visit: Visit, text: str) -> Reading | None:
     """Recognise a login without prefix that is miswritten, or sent during a chat.
 
     It may be an ordinary message ("login failed E42"), so it is neither deleted nor sent on.
@@ -227,7 +224,7 @@ def like_login(visit: Visit, text: str) -> Malformed | None:
     if len(words) != 3 or reads_as_words(*words[1:]):
         return None
     verb = _VERBS.get(words[0]) or _OTHERS.get(words[0]) or _typo(words[0])
-    return Malformed("undelivered.like_login", verb, bare=True) if verb == "login" else None
+    return Reading(verb, bare=True, fault="undelivered.like_login") if verb == "login" else None
 
 
 def _typo(word: str) -> str | None:
@@ -290,23 +287,22 @@ def _unmarked(command: Command, rest: list[str]) -> list[str]:
     return [*rest[:-1], *filter(None, [rest[-1].rstrip(MARKS)])]
 
 
-def _parse_words(words: list[str], *, marked: bool = False) -> Parsed | Malformed:
+def _parse_words(words: list[str], *, marked: bool = False) -> Reading:
     """Parse the words of a command; if `marked`, ignore punctuation after the last one."""
     if not words[0]:
-        return Parsed("help")
+        return Reading("help")
     words = _joined(words)
     verb = _VERBS.get(words[0])
     meant = verb or nearest_verb(words[0]) or _begun(words[0])
     if meant is None:
-        return Malformed("command.unknown")
+        return Reading("", fault="command.unknown")
     command = COMMANDS[meant]
     secret = command.secret and len(words) > 1
     if verb is None:
-        return Malformed("command.unknown_near", meant, secret=secret)
+        return Reading(meant, fault="command.unknown_near", secret=secret)
     rest = command.read(_unmarked(command, words[1:]) if marked else words[1:])
-    if rest is None:
-        return Malformed(f"usage.{verb}", verb, secret=secret)
-    return Parsed(verb, rest)
+    fault = f"usage.{verb}" if rest is None else ""
+    return Reading(verb, rest or (), fault=fault, secret=secret)
 
 
 def _action(other: str, keys: int, words: list[str]) -> Words | None:
@@ -338,9 +334,9 @@ def _tells_hours(visit: Visit, words: Words) -> bool:
 # --- carrying out ---------------------------------------------------------------------------------
 
 
-def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
+def explain(visit: Visit, malformed: Reading, event_id: EventId) -> None:
     args: model.Args = {"command": _as_typed(visit, malformed.verb)} if malformed.verb else {}
-    key, off = malformed.key, visit.rules.seal is None
+    key, off = malformed.fault, visit.rules.seal is None
     if malformed.verb == "login" and (off or not visit.record.direct):
         visit.say("login.off" if off else "login.direct_only", reply_to=event_id)
     elif not malformed.bare:
@@ -378,13 +374,13 @@ LONGEST_ORDER, LONGEST_ACTOR = 2_000, 255
 """Maximum characters of an order's text and of its actor's name."""
 
 
-def check_order(record: RoomRecord, rules: Rules, order: Order, now: int = 0) -> Parsed:
+def check_order(record: RoomRecord, rules: Rules, order: Order, now: int = 0) -> Reading:
     """Parse and dry-run an order from outside a room; raises BadOrder if it cannot be run now."""
     if len(order.words) > LONGEST_ORDER:
         raise BadOrder("order.too_long", {"limit": LONGEST_ORDER})
     parsed = _parse_order(order)
-    if isinstance(parsed, Malformed):
-        raise BadOrder(parsed.key, {"prefix": rules.prefix, "command": parsed.verb})
+    if parsed.fault:
+        raise BadOrder(parsed.fault, {"prefix": rules.prefix, "command": parsed.verb})
     command = COMMANDS[parsed.verb]
     if not command.outside:
         raise BadOrder("order.inside", {"command": parsed.verb})
@@ -397,15 +393,15 @@ def check_order(record: RoomRecord, rules: Rules, order: Order, now: int = 0) ->
     return parsed
 
 
-def _parse_order(order: Order) -> Parsed | Malformed:
-    return Parsed("config") if order.settings else _parse_words(_split(order.words.split()))
+def _parse_order(order: Order) -> Reading:
+    return Reading("config") if order.settings else _parse_words(_split(order.words.split()))
 
 
 def ordered(visit: Visit, order: Order) -> None:
     """Run an order from outside the room; it passed `check_order` when it was accepted."""
     parsed, record = _parse_order(order), visit.record
     there = record.membership is Membership.JOINED and record.gone_at is None
-    if isinstance(parsed, Malformed) or not there:
+    if parsed.fault or not there:
         return
     by = By(order.actor[:LONGEST_ACTOR], order.way)
     call = Call(parsed.words, EventId(""), by=by, settings=order.settings)

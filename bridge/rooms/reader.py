@@ -30,7 +30,7 @@ from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, own_account, people, ports, references, surroundings
-from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
+from bridge.rooms.commands import COMMANDS, Call, Reading
 from bridge.rooms.effects import Conceal
 from bridge.rooms.erasure import carry_out, record_of
 from bridge.rooms.people import Standing
@@ -77,8 +77,6 @@ TURN_AWAY_EVERY = 3_600_000
 _ASKING = (model.Human, model.CallBack, model.Said)
 """Inputs that ask for a person or a robot: refused in a paused room."""
 Gesture = ports.Withdrew | ports.Reacted | ports.PollAnswered
-Reading = Parsed | Malformed | None
-"""A message read as a command; None if it is a customer's message, or no text."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -97,8 +95,8 @@ class Facts(msgspec.Struct, frozen=True):
 # --- what an event means --------------------------------------------------------------------------
 
 
-def read_command(visit: Visit, meaning: ports.Meaning) -> Reading:
-    """Read a message as a command, once, for `needs_standing` and `receive`."""
+def read_command(visit: Visit, meaning: ports.Meaning) -> Reading | None:
+    """Read a message as a command, once, for `needs_standing` and `receive`; None if it is none."""
     record, rules = visit.record, visit.rules
     if record.membership is not _JOINED or not isinstance(meaning, (ports.Spoke, ports.Corrected)):
         return None
@@ -118,11 +116,11 @@ def read_command(visit: Visit, meaning: ports.Meaning) -> Reading:
     return commands.slip(visit, text) if bare and command is None else command
 
 
-def needs_standing(visit: Visit, meaning: ports.Meaning, command: Reading) -> UserId | None:
+def needs_standing(visit: Visit, meaning: ports.Meaning, command: Reading | None) -> UserId | None:
     """Return the person whose `Standing` must be known before `receive`; None if not needed."""
     if isinstance(meaning, ports.RoomConfigured):
         return meaning.sender if visit.record.membership is _JOINED else None
-    if isinstance(command, Parsed) and isinstance(meaning, (ports.Spoke, ports.Corrected)):
+    if command is not None and isinstance(meaning, (ports.Spoke, ports.Corrected)):
         stranger = visit.rules.permission(meaning.sender) is Permission.NONE
         asks = command.for_admins or command.lists_all or (stranger and command.configures)
         return meaning.sender if asks else None
@@ -132,7 +130,7 @@ def needs_standing(visit: Visit, meaning: ports.Meaning, command: Reading) -> Us
 
 
 def receive(
-    visit: Visit, meaning: ports.RoomEvent, raw: Raw, facts: Facts, *, command: Reading
+    visit: Visit, meaning: ports.RoomEvent, raw: Raw, facts: Facts, *, command: Reading | None
 ) -> None:
     """Handle one Matrix event, except an invitation (`people.invited`).
 
@@ -234,14 +232,14 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
 
 
 def _spoke(
-    visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts, command: Reading
+    visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts, command: Reading | None
 ) -> None:
     watched = visit.record.direct or visit.record.empty_since is not None
     if watched and not _is_only_customer(visit.record, spoke.sender):
         people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
         return  # in a shared room, notices of other bots are not for the agent
-    admin = facts.standing is Standing.ADMIN and isinstance(command, Parsed) and command.configures
+    admin = facts.standing is Standing.ADMIN and command is not None and command.configures
     if admin and visit.rules.permission(spoke.sender) is not Permission.IGNORED:
         pass  # a room admin need not be a customer
     elif not _served(visit, spoke.event_id, spoke.sender):
@@ -254,7 +252,8 @@ def _spoke(
         thread = None if root is None else Thread(root, spoke.event_id, facts.received)
         if thread != visit.record.thread:
             visit.set(thread=thread)
-    if visit.rules.encryption.require and not facts.encrypted and not _goes_in_clear(command):
+    shown = not facts.encrypted and (command is None or not command.in_clear)
+    if shown and visit.rules.encryption.require:
         encrypted = visit.record.encrypted
         key = "encrypting.refused_here" if encrypted else "encrypting.refused"
         visit.report(spoke.event_id, key)
@@ -282,7 +281,7 @@ def _said_in_pause(visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Fa
     visit.report(spoke.event_id, "undelivered.paused")
 
 
-def _hear_language(visit: Visit, words: str, command: Reading) -> None:
+def _hear_language(visit: Visit, words: str, command: Reading | None) -> None:
     """Store the language of a customer's words if it counts more than what was known."""
     known = visit.record.language
     if known[0] == CLEAR or (known[0] > 1 and words.isascii()):
@@ -307,18 +306,12 @@ def _begins_chat(record: RoomRecord) -> bool:
     return direct and isinstance(record.conversation.phase, model.NoChat)
 
 
-def _goes_in_clear(command: Reading) -> bool:
-    if isinstance(command, Parsed):
-        return COMMANDS[command.verb].in_clear
-    return command is not None and not command.bare
-
-
 def _commanded(
-    visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts, command: Parsed | Malformed
+    visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts, command: Reading
 ) -> None:
     if excessive(visit, spoke.event_id, facts.received):
         return
-    if isinstance(command, Malformed):
+    if command.fault:
         commands.explain(visit, command, spoke.event_id)
         return
     admin = facts.standing is Standing.ADMIN

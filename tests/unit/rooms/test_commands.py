@@ -19,7 +19,7 @@ from bridge.conversation.model import (
     Say,
 )
 from bridge.ids import QueueId, SessionId
-from bridge.rooms.commands import COMMANDS, Malformed, Parsed, parse
+from bridge.rooms.commands import COMMANDS, Reading, parse
 from bridge.rooms.effects import AskQueue
 from bridge.rooms.rules import Rules, folded
 from bridge.rooms.visit import undelivered
@@ -86,7 +86,8 @@ from tests.unit.rooms.visits import RULES, House
 )
 @pytest.mark.parametrize("prefix_needed", [True, False])
 def test_with_the_prefix(text: str, verb: str, words: tuple[str, ...], prefix_needed: bool) -> None:
-    assert parse(text, "!wc", prefix_needed=prefix_needed) == Parsed(verb, words)
+    expected = Reading(verb, words, secret=verb == "login")
+    assert parse(text, "!wc", prefix_needed=prefix_needed) == expected
 
 
 @pytest.mark.parametrize(
@@ -118,8 +119,8 @@ def test_with_the_prefix(text: str, verb: str, words: tuple[str, ...], prefix_ne
 )
 def test_a_malformed_command_names_its_error_text(text: str, key: str) -> None:
     parsed = parse(text, "!wc", prefix_needed=True)
-    assert isinstance(parsed, Malformed)
-    assert parsed.key == key
+    assert parsed is not None
+    assert parsed.fault == key
     assert key in CATALOGUE
 
 
@@ -155,7 +156,7 @@ def test_a_malformed_command_names_its_error_text(text: str, key: str) -> None:
 def test_marks_at_the_end_of_a_command_change_nothing(
     text: str, verb: str, words: tuple[str, ...]
 ) -> None:
-    assert parse(text, "!wc", prefix_needed=True) == Parsed(verb, words)
+    assert parse(text, "!wc", prefix_needed=True) == Reading(verb, words, secret=verb == "login")
 
 
 @pytest.mark.parametrize("text", ["!!!", "!important", "！取消我的订单"])
@@ -166,8 +167,8 @@ def test_a_prefix_of_punctuation_may_begin_a_customers_message(text: str) -> Non
 def test_a_prefix_of_letters_must_stand_alone() -> None:
     assert parse("re: my order", "re", prefix_needed=True) is None
     assert parse("restart it", "re", prefix_needed=True) is None
-    assert parse("re start", "re", prefix_needed=True) == Parsed("start")
-    assert parse("!help", "!", prefix_needed=True) == Parsed("help")
+    assert parse("re start", "re", prefix_needed=True) == Reading("start")
+    assert parse("!help", "!", prefix_needed=True) == Reading("help")
 
 
 def test_every_command_has_its_usage() -> None:
@@ -223,7 +224,8 @@ def test_sentences_are_no_commands_where_no_prefix_is_needed(text: str) -> None:
     ],
 )
 def test_commands_without_a_prefix(text: str, verb: str, words: tuple[str, ...]) -> None:
-    assert parse(text, "!wc", prefix_needed=False) == Parsed(verb, words, bare=True)
+    expected = Reading(verb, words, bare=True, secret=verb == "login")
+    assert parse(text, "!wc", prefix_needed=False) == expected
 
 
 @pytest.mark.parametrize(
@@ -241,7 +243,8 @@ def test_commands_without_a_prefix(text: str, verb: str, words: tuple[str, ...])
 )
 def test_which_commands_are_for_admins_only(text: str, admins: bool) -> None:
     parsed = parse(text, "!wc", prefix_needed=False)
-    assert isinstance(parsed, Parsed)
+    assert parsed is not None
+    assert not parsed.fault
     assert parsed.for_admins is admins
 
 
@@ -403,4 +406,4 @@ def test_in_a_room_of_several_people_a_bare_word_is_said_to_the_agent() -> None:
 
 @pytest.mark.parametrize("word", ["status", "状态", "狀態", "状況", "状態"])
 def test_each_word_for_status_is_the_status_command(word: str) -> None:
-    assert parse(f"!wc {word}", "!wc", prefix_needed=True) == Parsed("status")
+    assert parse(f"!wc {word}", "!wc", prefix_needed=True) == Reading("status")

@@ -13,7 +13,7 @@ import bridge.texts
 from bridge.config.model import Language
 from bridge.rooms import cards
 from bridge.rooms.cards import SIGNS
-from bridge.rooms.commands import _VERBS, COMMANDS, Parsed, parse
+from bridge.rooms.commands import _VERBS, COMMANDS, parse
 from bridge.texts import CATALOGUE, LANGUAGES, Sentence, placeholders, shipped
 from bridge.webchat.codes import FailureReason
 
@@ -77,7 +77,8 @@ def with_commands_as_its_readers_write_them(key: str, sentence: Sentence) -> Com
             parsed = parse(written, "!wc", prefix_needed=True)
             word = command.split()[1]
             if (
-                not isinstance(parsed, Parsed)
+                parsed is None
+                or parsed.fault
                 or COMMANDS[parsed.verb].names.split()[number] != word
             ):
                 yield f"{language}: {command}"
