@@ -26,21 +26,7 @@ from msgspec.structs import replace
 from bridge.conversation import model
 from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
-from bridge.rooms import effects, ports
-from bridge.rooms.cards import (
-    AGAIN,
-    BELL,
-    CROSS,
-    FORMER,
-    WAITING,
-    card_of,
-    option_lines,
-    proposals_card,
-    rating_label,
-    rating_options,
-    request_card,
-    second_line,
-)
+from bridge.rooms import cards, effects, ports
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
@@ -301,7 +287,7 @@ class Delivery:
             host, where = self.record.host, self.record.matrix_id
             txn_id = self.txn_id(host, ".again")
             with suppress(ports.Refused):
-                await self._matrix.react(where, host, done.event_id, AGAIN, txn_id)
+                await self._matrix.react(where, host, done.event_id, cards.AGAIN, txn_id)
         return done
 
     async def _notice(self, notice: ports.Notice, part: str = "") -> EventId:
@@ -336,7 +322,7 @@ class Delivery:
             earlier = None
         mentions = _rung(self.record) if card.ping else ()
         event_id = await self._notice(ports.EditableNotice(self._shown(card), earlier, mentions))
-        posted = request_card(card, earlier or event_id, CardKind.QUEUE)
+        posted = cards.request_card(card, earlier or event_id, CardKind.QUEUE)
         came = () if posted.card in self.record.cards else (Came(posted),)
         return Done(event_id, None if earlier else anchor, came)
 
@@ -347,13 +333,13 @@ class Delivery:
         first = (self._sentence(key, args) for key in (card.key, *card.more))
         below = space.join(self._sentence(key, args) for key in card.below)
         phase, around = self.record.conversation.phase, self._around
-        if card.key in WAITING and isinstance(phase, model.Queued):
+        if card.key in cards.WAITING and isinstance(phase, model.Queued):
             now = around.clock.now()
-            below = second_line(around.rules.texts, language, phase, around.waits, now)
+            below = cards.second_line(around.rules.texts, language, phase, around.waits, now)
         return "\n".join(filter(None, (space.join(first), below)))
 
     def _sentence(self, key: str, args: model.Args) -> str:
-        rules, key = self._around.rules, FORMER.get(key, key)
+        rules, key = self._around.rules, cards.FORMER.get(key, key)
         # An effect stored by an earlier version may lack placeholders of today's sentences.
         command = f"{rules.prefix} {args.get('near', key.rpartition('.')[2])}"
         missing = {"commands": command, "command": command}
@@ -367,7 +353,7 @@ class Delivery:
             known["way"] = rules.way(self.record, way)
         if isinstance(rating, int):
             told = self.record.conversation.ratings
-            known["rating"] = rating_label(rules, language, told, rating)
+            known["rating"] = cards.rating_label(rules, language, told, rating)
         if isinstance(queue, int):
             known["queue"] = rules.queue_name(queue)
             if isinstance(opens, int):
@@ -382,14 +368,16 @@ class Delivery:
         about = offer.event_id if isinstance(offer, effects.ShowAnswer) else None
         done = await self._say(model.Say(offer.key, offer.args, reply_to=about))
         if done.event_id is not None:
-            done.came = (Came(card_of(offer, done.event_id, self.record.conversation.number)),)
+            done.came = (
+                Came(cards.card_of(offer, done.event_id, self.record.conversation.number)),
+            )
         return done
 
     async def _ask_rating(self, ask: model.AskRating) -> Done:
         """Send a poll with a text fallback for other clients; if polls are refused, text alone."""
         rules, record = self._around.rules, self.record
-        options = rating_options(rules, rules.language_for(record), ask.ratings)
-        args: model.Args = {"options": option_lines(options), "best": next(iter(options))}
+        options = cards.rating_options(rules, rules.language_for(record), ask.ratings)
+        args: model.Args = {"options": cards.option_lines(options), "best": next(iter(options))}
         text = self._sentence("rating.ask", args)
         answers = tuple((str(number), label) for number, label in options.items())
         poll = ports.Poll(self._sentence("rating.question", {}), answers, text)
@@ -407,7 +395,7 @@ class Delivery:
                 if sign in wish.signs:
                     react = self._matrix.react(where, host, wish.event_id, sign, sign_id)
                     done.event_id = await react
-                    done.anchor = anchor if sign in {BELL, CROSS} else None
+                    done.anchor = anchor if sign in {cards.BELL, cards.CROSS} else None
                 elif (known := await self._room.anchor(anchor)) is not None:
                     await self._matrix.redact(where, host, known, sign_id)
             except ports.Refused as error:
@@ -591,7 +579,7 @@ class Delivery:
         if parts:
             event_id = parts[0].event_id
             later = (Came(PartPosted(one.text, event_id), key=one.event_id) for one in parts[1:])
-            proposed = (Came(proposals_card(relay, event_id)),) if relay.choices else ()
+            proposed = (Came(cards.proposals_card(relay, event_id)),) if relay.choices else ()
             return Done(event_id, came=(*later, *proposed))
         done = await self._describe(relay)
         done.detail = "shown as a notice"

@@ -37,21 +37,8 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from bridge.ids import RoomId, UserId, server_of
-from bridge.matrix.crypto import keys, wire
+from bridge.matrix.crypto import keys, peers, wire
 from bridge.matrix.crypto.devices import ANOTHER, OwnDevice, Upkeep
-from bridge.matrix.crypto.peers import (
-    Allowance,
-    Channel,
-    Peers,
-    Places,
-    RateLimit,
-    RoomState,
-    Scheme,
-    UndecryptableOlm,
-    Users,
-    letter_of,
-    read_payload,
-)
 from bridge.matrix.crypto.vault import LOG, Vault, again
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Clock, Despite, Refused, Unavailable, Undecryptable
@@ -121,8 +108,8 @@ class Crypto:
     def __init__(
         self,
         server: wire.KeyServer,
-        rooms: RoomState,
-        users: Users,
+        rooms: peers.RoomState,
+        users: peers.Users,
         vault: Vault,
         clock: Clock,
         *,
@@ -138,15 +125,15 @@ class Crypto:
         self._hosts = users.hosts()
         self._clock = clock
         self._server = server
-        self._places = Places(rooms, users, vault)
+        self._places = peers.Places(rooms, users, vault)
         alone = () if others is None else (others.alone,)
         self.upkeep = Upkeep(vault, server, users.main, clock, self._last_look, *alone)
         self.mend = self.upkeep.mend
-        self._peers = peers = Peers(server)
-        self._keys = keys.RoomKeys(vault, keys.Owners(peers, users.main))
+        self._peers = known = peers.Peers(server)
+        self._keys = keys.RoomKeys(vault, keys.Owners(known, users.main))
         self.forget = self._keys.drop
-        self._sharing = keys.Sharing(vault, server, peers, self._places, self.upkeep)
-        parts, home = (self.upkeep, peers, self._keys, self._sharing), server_of(users.main)
+        self._sharing = keys.Sharing(vault, server, known, self._places, self.upkeep)
+        parts, home = (self.upkeep, known, self._keys, self._sharing), server_of(users.main)
         self._arrivals = Arrivals(vault, server, *parts, home)
         self._mending = Mending(self._arrivals, clock)
         self._caught_up: set[UserId] = set()
@@ -155,10 +142,10 @@ class Crypto:
         """When this process last took over a host's mailbox."""
         self._waited_for: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         """Key name -> event set when the key is received or refused, while it is waited for."""
-        self._in_vain = RateLimit(1, _IN_VAIN_MS)
+        self._in_vain = peers.RateLimit(1, _IN_VAIN_MS)
         """Waits for the keys of a sender in a room that timed out."""
-        self._requested = RateLimit(1, _AGAIN_MS)
-        self._mailboxes = RateLimit(1, _MAILBOX_MS)
+        self._requested = peers.RateLimit(1, _AGAIN_MS)
+        self._mailboxes = peers.RateLimit(1, _MAILBOX_MS)
         """Reads of a ghost's mailbox."""
 
     async def ensure(self, user: UserId) -> None:
@@ -430,7 +417,7 @@ class Crypto:
         return "m.room.encrypted", sealed
 
     async def _share_and_encrypt(
-        self, sender: UserId, room_id: RoomId, scheme: Scheme, event: tuple[str, Json]
+        self, sender: UserId, room_id: RoomId, scheme: peers.Scheme, event: tuple[str, Json]
     ) -> Json:
         """Share the session key with all readers, then encrypt the event."""
         await self._empty_mailbox(sender)
@@ -523,7 +510,7 @@ class News(msgspec.Struct):
     """Names of keys that were received or refused -> their room."""
     broken: set[tuple[str, str]] = set()
     """Sender and identity key of devices whose olm messages cannot be decrypted."""
-    channels: dict[tuple[str, str], Channel] = {}
+    channels: dict[tuple[str, str], peers.Channel] = {}
     """Sender and identity key of devices whose messages were decrypted -> the updated channel."""
 
     def add(self, *rows: SecretRow) -> None:
@@ -537,7 +524,7 @@ class Arrivals:
     _vault: Vault
     _server: wire.KeyServer
     _upkeep: Upkeep
-    _peers: Peers
+    _peers: peers.Peers
     _room_keys: keys.RoomKeys
     _sharing: keys.Sharing
     home: InitVar[str]
@@ -545,12 +532,12 @@ class Arrivals:
     def __post_init__(self, home: str) -> None:
         self._absorbing = asyncio.Lock()
         """Held from reading a stored key until a better copy of it is written."""
-        self._renewals = RateLimit(1, _RENEWED_MS)
-        self._attempts = RateLimit(1, _RETRIED_MS)
-        self._logged = RateLimit(1, _RENEWED_MS)
+        self._renewals = peers.RateLimit(1, _RENEWED_MS)
+        self._attempts = peers.RateLimit(1, _RETRIED_MS)
+        self._logged = peers.RateLimit(1, _RENEWED_MS)
         """Log lines of a kind about a user's messages: strangers must not fill the log."""
-        self._new_keys = Allowance(_KEYS, _KEYS_OF_SERVER, home)
-        self._new_channels = Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
+        self._new_keys = peers.Allowance(_KEYS, _KEYS_OF_SERVER, home)
+        self._new_channels = peers.Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
 
     async def fetch(self, user: UserId, *, wait: bool, device: str = "") -> Mail:
         """Call /sync from the stored token, or from the start if the homeserver rejects it."""
@@ -619,12 +606,12 @@ class Arrivals:
         kind = wire.text(event, "type")
         if kind in _WITHHELD:
             self._refused(event, news, now)
-        letter = letter_of(own, event) if kind == "m.room.encrypted" else None
+        letter = peers.letter_of(own, event) if kind == "m.room.encrypted" else None
         if letter is None:
             return
         news.letters = True
         sender, device = letter.sender, (letter.sender, letter.sender_key)
-        channel = news.channels.get(device) or await Channel.load(self._vault, own, *device)
+        channel = news.channels.get(device) or await peers.Channel.load(self._vault, own, *device)
         if not channel.open and not self._new_channels.spend(sender, now):
             self._warn(
                 "too many new devices of a user, to-device messages are dropped", sender, now
@@ -632,13 +619,13 @@ class Arrivals:
             return
         try:
             plain = channel.decrypt(letter.number, letter.body)
-        except UndecryptableOlm as error:
+        except peers.UndecryptableOlm as error:
             if self._logged.spend((sender, ""), now):
                 LOG.info("a to-device message cannot be decrypted", user=sender, why=str(error))
             news.broken.add(device)
             return
         news.channels[device] = channel
-        payload = read_payload(own, letter, plain)
+        payload = peers.read_payload(own, letter, plain)
         if payload is None:
             self._warn("a to-device message is not addressed to the bridge", sender, now)
         elif payload.kind in keys.KEY_KINDS:
