@@ -1,8 +1,7 @@
 """Effects of the rooms, beside those of the conversation, and the lane of each.
 
-Effects are stored as tagged JSON like inputs (`record`): a renamed class keeps its former name as
-`tag`, and a new field has a default. An effect is carried out by the lane to whose union it
-belongs: `to_webchat`, `to_matrix` or `aside`.
+They are stored like those (`conversation.model`). An effect is carried out by the lane to whose
+union it belongs: `to_webchat`, `to_matrix` or `aside`.
 """
 
 from __future__ import annotations

@@ -352,7 +352,6 @@ class Corrected(AboutEvent, frozen=True):
     content: model.CustomerContent
     plain: str = ""
     answers: tuple[tuple[str, str], ...] = ()
-    """A poll's answers: (id, text)."""
     notice: bool = False
 
 

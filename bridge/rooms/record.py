@@ -9,9 +9,8 @@ request for an agent (`Conversation.number`, also on the queue card). A number n
 the server drops a session and it is requested again, that is a new chat, as its agent may be
 another. The record keeps the newest chats; a change of a chat is stored with its step.
 
-Inputs are stored as tagged JSON: those of the conversation, and Matrix events unchanged. The tag is
-the name of the class, as for `effects`: a renamed class keeps its former name as `tag`, and
-a new field has a default (samples: `stored_rows.jsonl`).
+Inputs are stored as tagged JSON, like those of the conversation (`conversation.model`), and Matrix
+events unchanged (samples: `stored_rows.jsonl`).
 """
 
 from __future__ import annotations
@@ -609,9 +608,8 @@ class Order(Value, frozen=True):
     """A command from outside the room, with an admin's rights (`commands.check_order`)."""
 
     actor: str
-    """A Matrix user, or a name such as `operator`."""
     way: str
-    """`console`, `api`, `cli` or `widget`."""
+    """See `store.Change`."""
     words: str = ""
     settings: dict[str, str] = {}
     """`words`: as typed, without prefix. `settings`: changed together (`rules.set_together`)."""

@@ -78,7 +78,6 @@ class Earlier(msgspec.Struct, frozen=True):
     sender: UserId = UserId("")
     correction: bool = False
     answers: tuple[tuple[str, str], ...] = ()
-    """A poll's answers: id and text of each."""
     reports: EventId | None = None
     """The message that this notice of the bridge reports as undelivered."""
     at: int | None = None

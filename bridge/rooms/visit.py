@@ -343,12 +343,10 @@ are part of the record, which is written with each message."""
 
 
 class By(NamedTuple):
-    """Author of a change, and its way."""
+    """Author of a change, and its way (see `store.Change`)."""
 
     actor: str = ""
-    """A Matrix user, or a name such as `operator`."""
     way: str = "command"
-    """`command`, `state`, `console`, `api`, `cli` or `widget`."""
 
 
 def change(visit: Visit, settings: RoomSettings, by: By) -> None:

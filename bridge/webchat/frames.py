@@ -234,7 +234,6 @@ class QueueStatus(Frame, frozen=True):
     """Position in the queue (wire `queueLength`), 0 when served (trap T4)."""
     session_id: SessionId | None = None
     place: str = ""
-    """The call centre's own sentence about the position."""
 
 
 class ChatStarted(Frame, frozen=True):
