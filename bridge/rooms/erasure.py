@@ -45,6 +45,12 @@ PATIENCE = 90.0
 LOOK = 0.5
 """Seconds between checks whether the rooms' owners have carried out their orders."""
 
+_STAYS = (
+    *("room_id", "membership", "host", "customer", "displayname", "key", "enterprise", "settings"),
+    *("direct", "was_direct", "encrypted", "people", "empty_since"),
+    *("place", "came_from", "moved_at"),
+)
+"""Fields of the record of a room that is erased and stays in service."""
 _NO_ID = re.compile(r"\s\Z|[\x00-\x1f\x7f\ud800-\udfff]")
 ENDING = 60_000
 """ms that a room to be erased gets for ending its chat and leaving."""
@@ -276,24 +282,7 @@ def emptied_record(record: RoomRecord) -> RoomRecord | None:
     """Return an emptied record for a room that stays in service; None if it does not."""
     if not record.stays or record.membership is not Membership.JOINED:
         return None
-    return RoomRecord(
-        record.room_id,
-        membership=record.membership,
-        host=record.host,
-        customer=record.customer,
-        displayname=record.displayname,
-        key=record.key,
-        enterprise=record.enterprise,
-        direct=record.direct,
-        was_direct=record.was_direct,
-        encrypted=record.encrypted,
-        settings=record.settings,
-        empty_since=record.empty_since,
-        people=record.people,
-        place=record.place,
-        came_from=record.came_from,
-        moved_at=record.moved_at,
-    )
+    return RoomRecord(**{field: getattr(record, field) for field in _STAYS})
 
 
 async def erase_room(
