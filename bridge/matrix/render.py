@@ -67,12 +67,10 @@ def notice_content(notice: NoticeText) -> Content:
     The line above a link to an event becomes its label: Element shows only "Message from Ada".
     """
     text = _never_empty(notice.text)
-    content = _text(text, "m.text" if notice.ping else "m.notice")
+    content = _text(text, "m.text" if notice.ping else "m.notice", notice.mentions)
     html, labels = _LABELLED.subn(r'<a href="\2">\1</a>', html_text.escape(text, quote=False))
     if labels:
         content |= {"format": HTML_FORMAT, "formatted_body": html.replace("\n", "<br>")}
-    if notice.mentions:
-        content["m.mentions"] = {"user_ids": list(notice.mentions)}
     if notice.reply_to is not None:
         relation: Content = {"m.in_reply_to": {"event_id": notice.reply_to}}
         if notice.thread is not None:
@@ -91,10 +89,8 @@ def editable_content(notice: EditableNotice) -> Content:
     """
     text = _never_empty(notice.text)
     html = as_html(text)
-    content = _text(text, "m.text" if notice.mentions else "m.notice")
+    content = _text(text, "m.text" if notice.mentions else "m.notice", notice.mentions)
     content |= {"format": HTML_FORMAT, "formatted_body": html}
-    if notice.mentions:
-        content["m.mentions"] = {"user_ids": list(notice.mentions)}
     if notice.edits is None:
         return content
     return content | {
@@ -325,8 +321,9 @@ def _replace_image(image: LexborNode) -> None:
     image.replace_with(" ".join(filter(None, shown)) or "🖼")
 
 
-def _text(body: str, kind: str = "m.text") -> Content:
-    return {"msgtype": kind, "body": body, "m.mentions": {}}
+def _text(body: str, kind: str = "m.text", mentions: tuple[UserId, ...] = ()) -> Content:
+    meant = {"user_ids": list(mentions)} if mentions else {}
+    return {"msgtype": kind, "body": body, "m.mentions": meant}
 
 
 def _never_empty(text: str) -> str:
