@@ -1,4 +1,4 @@
-"""The operator's configuration as the rooms see it, and the settings of a single room. Pure.
+"""The operator's configuration as the rooms see it, a room's settings, and its enterprise. Pure.
 
 `Rules` is built from the configuration and immutable. A reload replaces it as a whole
 (`surroundings`), so that each step is decided by one set of rules.
