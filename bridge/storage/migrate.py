@@ -77,12 +77,32 @@ def known(dialect: Dialect) -> list[Migration]:
     """Return the program's migrations for a dialect, in order."""
     found = []
     for file in (resources.files("bridge.storage") / "schema").iterdir():
-        stem, *variant = file.name.removesuffix(".sql").split(".")
-        if not file.name.endswith(".sql") or (variant and variant != [dialect.value]):
-            continue
-        number, _, name = stem.partition("_")
-        found.append(Migration(int(number), name, file.read_text(encoding="utf-8")))
+        if file.name.endswith(".sql"):
+            number, _, name = file.name.removesuffix(".sql").partition("_")
+            script = _in_dialect(file.read_text(encoding="utf-8"), dialect)
+            found.append(Migration(int(number), name, script))
     return sorted(found)
+
+
+_SQLITE_TYPES = {
+    "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    " OVERRIDING SYSTEM VALUE": "",
+    "TEXT PRIMARY KEY": "TEXT PRIMARY KEY NOT NULL",
+    "BIGINT": "INTEGER",
+    "BOOLEAN": "INTEGER",
+    "DEFAULT false": "DEFAULT 0",
+    "BYTEA": "BLOB",
+}
+
+
+def _in_dialect(script: str, dialect: Dialect) -> str:
+    """Leave out the statements for the other engine, and write the types of this one."""
+    others = {f"-- {other} only" for other in Dialect if other is not dialect}
+    kept = [part for part in script.split(";\n") if others.isdisjoint(part.splitlines())]
+    script = ";\n".join(kept)
+    for postgres, sqlite in _SQLITE_TYPES.items() if dialect is Dialect.SQLITE else ():
+        script = script.replace(postgres, sqlite)
+    return script
 
 
 class ForeignSchemaError(StoreError):

@@ -1,6 +1,7 @@
 -- Everything the bridge remembers. Times are ms since the epoch.
--- Rule for these files: a statement ends with a semicolon at the end of a line, and nowhere else
--- does a line end so. Keep 001_initial.sqlite.sql the same but for the types.
+-- Rules for these files: a statement ends with a semicolon at the end of a line, and nowhere else
+-- does a line end so. Types are PostgreSQL's (`migrate.known` makes SQLite's of them). A statement
+-- below the line `-- sqlite only` or `-- postgres only` is left out on the other engine.
 
 CREATE TABLE rooms (
   room_id TEXT PRIMARY KEY,
@@ -84,6 +85,7 @@ CREATE TABLE facts (
 
 -- The last transaction of each running bridge: tells it, after a connection broke in the middle of
 -- a COMMIT, whether that commit happened.
+-- postgres only
 CREATE TABLE writers (
   id TEXT PRIMARY KEY,
   token BIGINT NOT NULL

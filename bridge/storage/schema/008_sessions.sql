@@ -1,0 +1,1 @@
+-- The view `sessions`, which 012 makes anew; the number is used up.

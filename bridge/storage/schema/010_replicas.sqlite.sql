@@ -1,1 +1,0 @@
--- Only PostgreSQL is shared by several processes; the number is used up here too.
