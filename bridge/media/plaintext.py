@@ -179,7 +179,8 @@ class _Writer:
         elif tag == "pre":
             self._append(node.text().rstrip("\n").split("\n"))
         elif tag == "tr":
-            self._append([self._row(node)])
+            cells = (child for child in node.iter() if child.tag in {"td", "th"})
+            self._append([" | ".join(" ".join(self._inside(cell)) for cell in cells)])
         else:
             self._inline(tag, node)
 
@@ -235,10 +236,6 @@ class _Writer:
             else:
                 self._visit(child)
         self._end_line()
-
-    def _row(self, node: LexborNode) -> str:
-        cells = (child for child in node.iter() if child.tag in {"td", "th"})
-        return " | ".join(" ".join(self._inside(cell)) for cell in cells)
 
     def _inside(self, node: LexborNode, *, itself: bool = False) -> list[str]:
         """Return the lines of a node's children (or of the node `itself`) from a nested writer."""

@@ -320,7 +320,6 @@ def _nobody() -> str:
 
 
 def _sender(body: bytes) -> object:
-    """Return the sender of a stored event; None if it is not an event or cannot be read."""
     try:
         return msgspec.json.decode(body, type=MatrixEvent).raw.get("sender")
     except ValueError:

@@ -110,8 +110,6 @@ class ForeignSchemaError(StoreError):
 
 
 class NewerSchemaError(StoreError):
-    """The database was upgraded by a later version of this program."""
-
     def __init__(self, found: int, known: int) -> None:
         super().__init__(
             f"the database has schema {found}, this program knows schemas up to {known}: "
@@ -151,8 +149,6 @@ M = TypeVar("M", Mark, Moved)
 
 
 class UnfinishedError(StoreError):
-    """The database is only partly filled."""
-
     def __init__(self, mark: Mark) -> None:
         super().__init__(
             f"the database is incomplete: copying from {mark.source} has not finished; run the "
@@ -161,8 +157,6 @@ class UnfinishedError(StoreError):
 
 
 class MovedError(StoreError):
-    """The database was moved to another one."""
-
     def __init__(self, moved: Moved) -> None:
         super().__init__(
             f"the database was moved to {moved.to}: set database.url to that one; or, to go on "
@@ -254,16 +248,11 @@ FIRST = (Query(_LOCK), Query(_CREATE_VERSIONS))
 
 def steps(migration: Migration, now: int) -> list[Query]:
     """Return the queries of a migration, and of its record in `schema_version`."""
-    texts = _statements(migration.script)
+    lines = migration.script.splitlines()
+    bare = "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+    texts = [part.strip().removesuffix(";") for part in bare.split(";\n") if part.strip()]
     record = Query(_RECORD, (migration.number, migration.name, now))
     return [record, *(Query(Statement(text, text)) for text in texts)]
-
-
-def _statements(script: str) -> list[str]:
-    """Split a script at semicolons that end a line, without comments."""
-    kept = [line for line in script.splitlines() if not line.lstrip().startswith("--")]
-    parts = "\n".join(kept).split(";\n")
-    return [part.strip().removesuffix(";") for part in parts if part.strip()]
 
 
 # --- the catalogue of tables ----------------------------------------------------------------------

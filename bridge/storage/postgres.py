@@ -222,7 +222,7 @@ class PostgresEngine:
                     mark = Part(_MARK, [(writer, token)], strict=True)
                     sent = True
                     return [await _fetch_together(connection, (*only.parts, mark))]
-                await connection.execute(_marked(writer, token))
+                await connection.execute(_BEGIN.format(writer, token))
                 answers = await _uncommitted(connection, queries)
                 sent = True
                 await connection.execute("COMMIT")
@@ -318,6 +318,11 @@ async def _check_not_moved(connection: asyncpg.Connection) -> None:
         raise Unreachable(str(MovedError(read_mark(mark, Moved))))
 
 
+# Several statements in one round trip take no parameters; these are hex digits and a number.
+_BEGIN = (
+    "BEGIN; INSERT INTO writers VALUES ('{}', {}) "
+    "ON CONFLICT (id) DO UPDATE SET token = excluded.token"
+)
 _ALONE = same(CLAIM.replace("advisory_lock", "advisory_xact_lock"))
 _FORMER = (
     "bridges of an earlier version are using this database, and this version has to change its "
@@ -341,13 +346,6 @@ _WRITTEN = (
 )
 _MARGIN = 10_000
 """Journal rows that other processes may have added since the lost commit."""
-
-
-def _marked(writer: str, token: int) -> str:
-    """Make the BEGIN of a transaction with its token, by which a lost COMMIT is looked up."""
-    upsert = "ON CONFLICT (id) DO UPDATE SET token = excluded.token"
-    # Several statements in one round trip take no parameters; these are hex digits and a number.
-    return f"BEGIN; INSERT INTO writers VALUES ('{writer}', {token}) {upsert}"  # noqa: S608
 
 
 async def _uncommitted(

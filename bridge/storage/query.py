@@ -14,7 +14,7 @@ The group writer distinguishes `Unreachable` (nothing can be written now) from a
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -56,9 +56,6 @@ class Query(NamedTuple):
     """See `Together.rooms`."""
 
 
-Returns = Callable[[int, tuple[Any, ...]], tuple[Any, ...]]
-
-
 class Part(NamedTuple):
     """One statement of a `Together`, with its rows of parameters."""
 
@@ -68,9 +65,9 @@ class Part(NamedTuple):
     """At least one row of parameters; several if it was made by `for_rows` or `updating`."""
     strict: bool = False
     """If True, every row must be written; otherwise the transaction is rolled back with Stale."""
-    returns: Returns | None = None
-    """Set if the caller gets the returned rows, with the columns `seq`, `key`, `handled`: builds
-    SQLite's from the row id and the parameters of an insert."""
+    returns: bool = False
+    """If True, the caller gets the returned rows, with the columns `seq`, `key`, `handled`: for
+    SQLite the row id, and the second and (if there is one) the fifth parameter of the insert."""
 
 
 class Together(NamedTuple):
@@ -163,7 +160,7 @@ def as_one(parts: Sequence[Part]) -> tuple[str, list[object]]:
         params += [list(column) for column in zip(*part.rows, strict=True)]
         if part.strict:
             params.append(len(part.rows))
-    shapes = [(one.statement, len(one.rows) == 1, one.strict, bool(one.returns)) for one in parts]
+    shapes = [(one.statement, len(one.rows) == 1, one.strict, one.returns) for one in parts]
     return _as_one(tuple(shapes)), params
 
 
@@ -252,8 +249,6 @@ def cannot_open(path: Path, error: OSError) -> Unreachable:
 
 
 class AlreadyInUse(Unreachable):
-    """Another bridge is at work on this database; two would do the same work twice."""
-
     def __init__(
         self,
         message: str = "another bridge is using this database, and only one may use it: stop "
@@ -264,8 +259,6 @@ class AlreadyInUse(Unreachable):
 
 
 class Pooled(Unreachable):
-    """PostgreSQL is reached through a connection pooler in transaction mode."""
-
     def __init__(self) -> None:
         super().__init__(
             "the database is reached through a connection pooler in transaction mode, which "

@@ -290,7 +290,6 @@ class Shards:
             return True
 
     async def forget(self, members: Sequence[str]) -> None:
-        """Delete the rows of these replicas."""
         async with self._writer as connection:
             await connection.execute(_FORGET, list(members))
 
@@ -327,7 +326,6 @@ class Shards:
         ]
 
     async def listen_on(self, connection: asyncpg.Connection) -> None:
-        """Listen for notices on a new connection of the intake."""
         await connection.execute(_NAME_CHANNEL, f"matrix_webchat_{secrets.token_hex(16)}")
         self._channel = await connection.fetchval(_CHANNEL)
         await connection.add_listener(self._channel, lambda *told: self.heard(str(told[-1])))

@@ -45,7 +45,6 @@ from bridge.storage.query import (
     Engine,
     Part,
     Query,
-    Returns,
     Rows,
     Statement,
     Together,
@@ -257,23 +256,18 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
     # All processes lock rooms' rows in the same order, to avoid deadlocks.
     rooms.sort(key=itemgetter(0))
     # Statement, rows, strict, returns.
-    parts: tuple[tuple[Statement, Sequence[_Row], bool, Returns | None], ...] = (
-        (INSERT_ROOMS, new_rooms, True, None),
-        (SAVE_ROOMS, rooms, True, None),
-        (SAVE_CHATS, chats, False, None),
-        (INSERT_CHANGES, changes, False, None),
-        (END_INPUTS, ended, True, None),
-        (SETTLE_EFFECTS, settled, True, None),
-        (SAVE_ANCHORS, [*anchors.values()], False, None),
-        (INSERT_ENTRIES, entries, False, _entered),
-        (INSERT_WAITING, waiting, False, _entered),
+    parts: tuple[tuple[Statement, Sequence[_Row], bool, bool], ...] = (
+        (INSERT_ROOMS, new_rooms, True, False),
+        (SAVE_ROOMS, rooms, True, False),
+        (SAVE_CHATS, chats, False, False),
+        (INSERT_CHANGES, changes, False, False),
+        (END_INPUTS, ended, True, False),
+        (SETTLE_EFFECTS, settled, True, False),
+        (SAVE_ANCHORS, [*anchors.values()], False, False),
+        (INSERT_ENTRIES, entries, False, True),
+        (INSERT_WAITING, waiting, False, True),
     )
     return [Part(*part) for part in parts if part[1]]
-
-
-def _entered(seq: int, row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return number, key and `handled` of a row of INSERT_ENTRIES or INSERT_WAITING."""
-    return seq, row[1], row[4] if len(row) > 4 else None
 
 
 def change_rows(changes: Sequence[Change]) -> list[tuple[object, ...]]:
@@ -398,7 +392,6 @@ LOAD = same(
 
 
 def loaded(room_id: RoomId, rows: Rows, cover: Cover = NO_COVER) -> Loaded:
-    """Decode the rows that `LOAD` has read."""
     room = None if rows[0][0] is None else stored_room(rows[0][:8], cover)
     inputs, effects = [], []
     for row in rows:

@@ -212,7 +212,7 @@ def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
         return connection.execute(query.statement.sqlite, query.params).fetchall()
     cursor, returned = connection.cursor(), []
     for (sqlite, _, _, usual), rows, strict, returns in query.parts:
-        if returns is None:  # half the cost of a call for each row
+        if not returns:  # half the cost of a call for each row
             written = cursor.executemany(usual, rows).rowcount if usual else 0
             if written < len(rows):
                 written += cursor.executemany(sqlite, rows).rowcount
@@ -221,7 +221,8 @@ def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
             for row in rows:
                 if cursor.execute(sqlite, row).rowcount:
                     written += 1
-                    returned.append(returns(cursor.lastrowid or 0, row))
+                    handled = row[4] if len(row) > 4 else None
+                    returned.append((cursor.lastrowid or 0, row[1], handled))
         if strict and written < len(rows):
             raise Stale(STALE)
     return returned

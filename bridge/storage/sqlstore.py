@@ -97,13 +97,8 @@ async def open_store(
     `shared`, with `sole` and on PostgreSQL: share the rooms with other bridges that do the same
     (`SqlStore.shards`). `seal`: key of sealed content (encrypted rooms), unreadable without it.
 
-    Entering it raises:
-        Unreachable: the database cannot be reached.
-        AlreadyInUse: another bridge has claimed it.
-        Pooled: `shared`, but a connection pooler prevents session locks.
-        NewerSchemaError: a later version of this program has upgraded it.
-        MovedError, UnfinishedError: it was moved elsewhere, or is only partly filled.
-        CorruptDatabaseError: it is damaged or not a database.
+    Entering it raises Unreachable, AlreadyInUse, Pooled (only if `shared`), CorruptDatabaseError,
+    and as `migrate` does.
     """
     engine, cover = engine_for(url, clock, shared=sole and shared), Cover(seal)
     shards = engine.shards if isinstance(engine, PostgresEngine) else None
@@ -488,8 +483,6 @@ Done = Callable[[list[object]], None]
 
 
 class Ticket(Struct, Generic[W], eq=False):
-    """Requests submitted together, with their callback."""
-
     requests: Sequence[W]
     """Requests that are not taken yet."""
     done: Done
@@ -597,7 +590,6 @@ class GroupWriter(Generic[W]):
         ticket.done([*ticket.answers, *[Unreachable(text) for _ in range(left)]])
 
     def _take(self) -> _Group[W]:
-        """Take waiting requests in order, up to the limit."""
         group: _Group[W] = []
         room = self._group_limit
         while self._waiting and room:

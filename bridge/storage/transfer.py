@@ -85,7 +85,6 @@ PAGE = 200
 
 
 def shown(key: Key) -> str:
-    """Format a row's key for messages."""
     return " ".join(map(str, key))
 
 
@@ -452,8 +451,6 @@ class Compared(msgspec.Struct):
 
 
 class NotEmptyError(StoreError):
-    """The target database is not empty."""
-
     def __init__(self, name: str) -> None:
         super().__init__(
             f"{name} already contains data, which would be lost: use an empty database, or "
@@ -462,8 +459,6 @@ class NotEmptyError(StoreError):
 
 
 class DiffersError(StoreError):
-    """The target does not hold what the source does."""
-
     def __init__(self, tables: Sequence[Compared]) -> None:
         told = "; ".join(
             f"{one.table}: {one.differ} rows ({', '.join(one.named)})"

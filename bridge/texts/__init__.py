@@ -145,12 +145,9 @@ def followed(known: tuple[int, str], text: str, default: str) -> tuple[int, str]
 
 @lru_cache(8192)
 def _homes(sign: str) -> tuple[bool, ...]:
-    return tuple(_has(charset, sign) for charset in _CHARSETS)
-
-
-def _has(charset: str, sign: str) -> bool:
-    code = sign.encode(charset, "ignore")
-    return code != b"" and (charset != "big5" or code < b"\xc9")  # rare characters from 0xC9 on
+    simplified, traditional, japanese = (sign.encode(one, "ignore") for one in _CHARSETS)
+    # Rare characters of Big5 begin with 0xC9.
+    return simplified != b"", b"" < traditional < b"\xc9", japanese != b""
 
 
 # --- the catalogue --------------------------------------------------------------------------------
