@@ -23,7 +23,7 @@ import uvloop
 from bridge.app.serving import LOG, HomeserverRefused, Serving
 from bridge.app.settings import secrets_of
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable
-from bridge.config.loading import check_rules, compare, take_over
+from bridge.config.loading import RULES, compare, take_over
 from bridge.ops.logging import configure_logging
 
 EXIT_HOMESERVER = 16
@@ -140,7 +140,7 @@ async def reloaded(config: Config, load: Load, apply: Callable[[Config], None]) 
     try:
         new = await asyncio.to_thread(load)
         taken = take_over(config, new)
-        if problems := tuple(check_rules(taken)):
+        if problems := tuple(problem for rule in RULES for problem in rule(taken)):
             raise ConfigInvalid(problems)  # noqa: TRY301 - handled like an invalid file
         changes = compare(config, new)
         for change, live in changes.items():

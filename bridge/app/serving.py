@@ -136,7 +136,6 @@ class Serving:
             raise self._refusal
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a background task until the bridge stops."""
         self._background.append(self._tasks.create_task(work))
 
     def apply_config(self, config: Config) -> None:
@@ -169,7 +168,9 @@ class Serving:
         engine = await self._engine(store)
         for links in self._links.values():
             await enter(links.running(engine))
-        self._stack.push_async_callback(self._close_links)
+        # Concurrently, as a hanging server delays its own.
+        every = self._links.values()
+        self._stack.push_async_callback(lambda: asyncio.gather(*(one.aclose() for one in every)))
         self._contact = Contact(config, matrix, lambda: endpoint.heard)
         health = self._health(store, self._contact)
         await self._run_engine(engine)
@@ -276,12 +277,7 @@ class Serving:
                 return name
         return next(iter(parts))
 
-    async def _close_links(self) -> None:
-        """Close the links of all enterprises concurrently, as a hanging server delays its own."""
-        await asyncio.gather(*(links.aclose() for links in self._links.values()))
-
     def _named(self, enterprise: str) -> str:
-        """Return the configured name of a room's stored enterprise name."""
         return settings.named(self._config, self._first, enterprise)
 
     def _make_links(self, store: SqlStore, link: LinkSettings) -> Links:

@@ -39,8 +39,6 @@ def render_path(path: KeyPath) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """One error in the configuration."""
-
     path: KeyPath
     message: str
     """A sentence without subject ("must be …"); never contains the value of a secret."""

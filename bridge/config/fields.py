@@ -138,8 +138,6 @@ FAULTY = Faulty()
 
 @dataclass(frozen=True)
 class Context:
-    """Context of a validation."""
-
     folder: Path
     """Folder of config.yaml, against which relative file names are resolved."""
     faulty: bool = False

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -198,7 +199,8 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
     origins: dict[KeyPath, str] = {}
     problems: list[Problem] = []
     # A whole list comes before its entries, and entry 2 before entry 10.
-    for variable in sorted(environment, key=lambda name: re.sub(r"\d+", _padded, name)):
+    in_order = partial(re.sub, r"\d+", lambda number: number[0].zfill(9))
+    for variable in sorted(environment, key=in_order):
         rest = variable.removeprefix(PREFIX)
         if not variable.startswith(PREFIX) or _NO_KEYS.fullmatch(rest):
             continue
@@ -224,10 +226,6 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
     if problems:
         raise ConfigInvalid(problems)
     return origins
-
-
-def _padded(number: re.Match[str]) -> str:
-    return number[0].zfill(9)
 
 
 def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_file: bool) -> str:
@@ -267,12 +265,6 @@ def set_by(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
 # --- rules that span keys ------------------------------------------------------------------------
 
 
-def check_rules(config: Config) -> Iterator[Problem]:
-    """Check the rules that span keys, for each call centre and for the bridge."""
-    for rule in RULES:
-        yield from rule(config)
-
-
 def _in_parts(rule: Check) -> Check:
     """Make a rule of each call centre, which sees the short form, one of the whole file."""
 
@@ -298,7 +290,10 @@ def _tokens(config: Config) -> Iterator[Problem]:
 
 
 def _tracing(config: Config) -> Iterator[Problem]:
-    if config.tracing.enabled and not _has_tracing():
+    if config.tracing.enabled:
+        with suppress(ModuleNotFoundError):
+            if find_spec("opentelemetry.exporter.otlp.proto.http") is not None:
+                return
         extra = 'pip install "matrix-webchat-bridge[tracing]"'
         yield Problem(("tracing", "enabled"), f"needs packages that are not installed: {extra}")
 
@@ -348,13 +343,6 @@ def _enterprises(config: Config) -> Iterator[Problem]:
                 "must differ from appservice.bot.username, the bot of all enterprises that do not"
                 " have their own",
             )
-
-
-def _has_tracing() -> bool:
-    try:
-        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
-    except ModuleNotFoundError:
-        return False
 
 
 LEAST_SECRET = 32

@@ -136,7 +136,7 @@ async def test_a_mixture_that_breaks_a_rule_is_refused(
 ) -> None:
     """Live keys of the new file and the rest of the old one may be invalid together."""
     problem = Problem(("retention",), "does not fit")
-    monkeypatch.setattr(process, "check_rules", lambda _: [problem])
+    monkeypatch.setattr(process, "RULES", (lambda _: [problem],))
     operator = Operator(tmp_path)
     logs = await operator.edits("bridge:\n", "bridge:\n  language: en\n")
     assert logs[0]["why"] == "retention: does not fit"
