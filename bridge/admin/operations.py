@@ -46,8 +46,6 @@ Handler = Callable[..., Awaitable[Answer]]
 
 
 class Operation:
-    """A row of the table."""
-
     def __init__(
         self,
         method: str,
@@ -133,8 +131,6 @@ class Outcome(NamedTuple):
 
 
 class Dispatcher:
-    """Carries out operations for the API and the console."""
-
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = msgspec.structs.replace(bridge, busy=self._busy)
         self._count, self._clock = bridge.busy, bridge.around.clock
@@ -183,7 +179,6 @@ def refused(error: ApiError, operation: str = "") -> Outcome:
 
 
 def _find(request: Request) -> tuple[Operation, dict[str, str]]:
-    """Return a request's operation and path parameters."""
     found = {
         one.method: (one, at) for one in OPERATIONS if (at := one.pattern.fullmatch(request.path))
     }

@@ -243,9 +243,7 @@ class Pages:
         query = list(request.rel_url.query.items())
         asked = Request(request.method, path, query, await _body(request))
         outcome = await self._dispatcher.carry_out(asked, caller)
-        return web.Response(
-            status=outcome.status, body=outcome.body, content_type="application/json"
-        )
+        return _json(outcome.status, outcome.body)
 
 
 async def _body(request: web.Request) -> bytes:
@@ -253,10 +251,9 @@ async def _body(request: web.Request) -> bytes:
         return await request.read()
 
 
-def _json(status: int, body: Mapping[str, object]) -> web.Response:
-    return web.Response(
-        status=status, body=msgspec.json.encode(body), content_type="application/json"
-    )
+def _json(status: int, body: Mapping[str, object] | bytes) -> web.Response:
+    encoded = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return web.Response(status=status, body=encoded, content_type="application/json")
 
 
 def _language(request: web.Request) -> str:

@@ -95,7 +95,6 @@ class SignIn:
         """Cache of sessions, used only while the database is down: health is needed just then."""
 
     async def link(self, who: str) -> str:
-        """Create a link and return its secret."""
         secret = _signed(self._key, secrets.token_urlsafe(32))
         link = Pass(who, self._clock.now() + LINK_LIFE)
         await self._store.save_secrets([_row(_name("link", secret), link)])

@@ -306,7 +306,6 @@ async def list_chats(bridge: Bridge, asked: shapes.ChatsAsked) -> shapes.Rooms:
 def _wanted(
     bridge: Bridge, asked: shapes.RoomsAsked | shapes.ChatsAsked, row: StoredRoom
 ) -> shapes.RoomState | None:
-    """Return the room if it matches the filter, else None."""
     if isinstance(asked, shapes.ChatsAsked) and row.phase not in LIVE:
         return None
     if not _fits(asked.phase, row.phase):
@@ -434,7 +433,6 @@ async def _changes(
 
 
 def _number(after: str) -> int | None:
-    """Return the number in `after`; None for the first page."""
     return int(after.partition(".")[0]) if after else None
 
 

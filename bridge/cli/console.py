@@ -50,7 +50,6 @@ class Files:
     """If False, config.yaml is never written (it may be mounted read-only)."""
 
     def load(self) -> Config:
-        """Read the configuration; see `load_config` for what it raises."""
         return load_config(self.config, os.environ, OUTER_CHECKS)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
@@ -26,14 +26,7 @@ from rich.table import Table
 from bridge import __version__
 from bridge.admin.signin import LINK_LIFE, SignIn
 from bridge.admin.views import Caller, Verb, decide_letter, may_hold_password
-from bridge.app.settings import (
-    FIRST,
-    all_rules_of,
-    console_key_of,
-    encryption_secret_of,
-    named,
-    users_of,
-)
+from bridge.app import settings
 from bridge.cli.console import (
     ExitCode,
     Files,
@@ -93,7 +86,7 @@ def with_store(
     Exits if there is no database file: answers from a new, empty one would mislead.
     """
     url = existing(config.database.url.get_secret_value())
-    seal = Sealer(encryption_secret_of(config), WORDS)
+    seal = Sealer(settings.encryption_secret_of(config), WORDS)
 
     async def session() -> Answer:
         async with open_store(url, SystemClock(), sole=sole, seal=seal) as store:
@@ -136,12 +129,9 @@ def dead_letters() -> None:
 def list_dead_letters(config: Config) -> None:
     """List all dead letters, newest last."""
     letters = with_store(config, lambda store: _named(config, store, store.letters((0, 0), _ALL)))
-    if not letters:
-        click.echo("No dead letters.")
-        return
     heads = ("id", "time (UTC)", "room", "why", *_of_several(config))
-    lines = ((one.id, utc(one.at), one.room_id, _why(one), one.enterprise) for one in letters)
-    print_table(heads, (line[: len(heads)] for line in lines))
+    lines = [(one.id, utc(one.at), one.room_id, _why(one), one.enterprise) for one in letters]
+    print_table(heads, lines, none="No dead letters.")
 
 
 def _of_several(config: Config) -> tuple[str, ...]:
@@ -151,10 +141,9 @@ def _of_several(config: Config) -> tuple[str, ...]:
 
 async def _named(config: Config, store: SqlStore, asked: Awaitable[Sequence[About]]) -> list[About]:
     """Return rows with the configured names of their call centres."""
-    first = await store.fact(FIRST) or ""
+    own = partial(settings.named, config, await store.fact(settings.FIRST) or "")
     return [
-        replace(one, enterprise=named(config, first, one.enterprise) if one.room_id else "")
-        for one in await asked
+        replace(one, enterprise=own(one.enterprise) if one.room_id else "") for one in await asked
     ]
 
 
@@ -209,10 +198,10 @@ def _decide(config: Config, letter_id: str, verb: Verb) -> None:
 @click.option("--name", default=OPERATOR.actor, help="Name of the operator, for the audit trail.")
 def console_link(config: Config, name: str) -> None:
     """Print a link that signs in to the web console; it works once, for ten minutes."""
-    console, clock, key = config.console, SystemClock(), console_key_of(config)
+    console, clock, key = config.console, SystemClock(), settings.console_key_of(config)
     if not console.enabled:
         stop(ExitCode.FAILED, "console.enabled is false: set it to true and restart the bridge")
-    if not encryption_secret_of(config):  # the link's HMAC key derives from it
+    if not settings.encryption_secret_of(config):  # the link's HMAC key derives from it
         stop(
             ExitCode.FAILED,
             "appservice.as_token is empty: use the configuration and environment of the bridge",
@@ -237,13 +226,13 @@ async def _stored_id(store: SqlStore, room_id: str) -> RoomId:
 @click.argument("words", nargs=-1, required=True)
 def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
     """Run a command in a room with admin rights: `order '!room:example.org' queue set 2`."""
-    rules = all_rules_of(config)
+    rules = settings.all_rules_of(config)
     some = next(iter(rules.values()))
     given = Order(OPERATOR.actor, OPERATOR.way, " ".join(words))
 
     async def store_order(store: SqlStore) -> None:
         where = await _stored_id(store, room_id)
-        first = await store.fact(FIRST) or ""
+        first = await store.fact(settings.FIRST) or ""
 
         def of_room(enterprise: str) -> Rules:
             return rules.get(enterprise or first, some)
@@ -282,12 +271,9 @@ def changes(config: Config, room_id: str | None, limit: int, *, as_json: bool) -
     if as_json:
         print_json(found)
         return
-    if not found:
-        click.echo("No changes.")
-        return
     heads = ("time (UTC)", "who", "way", "what", "before", "after", "room", *_of_several(config))
     rest = attrgetter("actor", "way", "key", "before", "after", "room_id", "enterprise")
-    print_table(heads, ((utc(one.at), *rest(one))[: len(heads)] for one in found))
+    print_table(heads, [(utc(one.at), *rest(one)) for one in found], none="No changes.")
 
 
 @click.command()
@@ -304,15 +290,13 @@ def replicas(config: Config, *, as_json: bool) -> None:
     if as_json:
         print_json(members)
         return
-    if not members:
-        click.echo("No replicas: the bridge is not running, or it runs as a single process.")
-        return
     lines = []
     for one in sorted(members, key=lambda member: member.name):
         state = "gone" if not one.present else "leaving" if one.leaving else "serves"
         shards, seen = str(len(one.shards)), f"{max(0, round(one.age))} s ago"
         lines.append((one.name, shards, utc(one.started), seen, state))
-    print_table(("replica", "shards", "since (UTC)", "seen", "state"), lines)
+    none = "No replicas: the bridge is not running, or it runs as a single process."
+    print_table(("replica", "shards", "since (UTC)", "seen", "state"), lines, none=none)
 
 
 @click.command()
@@ -343,12 +327,18 @@ def _why(letter: DeadLetter) -> str:
     return f"{letter.why}: {NOT_LOADED}" if not_loaded(letter.why) else letter.why
 
 
-def print_table(heads: Sequence[str], lines: Iterable[Sequence[str]], *, err: bool = False) -> None:
+def print_table(
+    heads: Sequence[str], lines: Collection[Sequence[str]], *, none: str = "", err: bool = False
+) -> None:
+    """Print lines, cut to as many columns as there are heads; `none` if there are none."""
+    if none and not lines:
+        click.echo(none)
+        return
     table = Table(*heads, box=None, pad_edge=False)
     for column in table.columns:
         column.overflow = "fold"
     for line in lines:
-        table.add_row(*map(one_line, line))
+        table.add_row(*map(one_line, line[: len(heads)]))
     console = Console(stderr=err, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = 100_000  # do not wrap lines for scripts
@@ -393,15 +383,15 @@ def erase(
     as_json: bool,
 ) -> None:
     """Erase all data of a room (!…) or a person (@name:server), whether the bridge runs or not."""
-    is_ours = users_of(config).is_ours
+    is_ours = settings.users_of(config).is_ours
     try:
         if dry_run or not yes:
             told = with_store(config, lambda store: erasure.survey(store, subject, is_ours))
             if dry_run:
                 _show(told, as_json=as_json, title="Found")
                 return
-            if not force:
-                _check_chatting(told)
+            if told.chatting and not force:
+                raise erasure.StillChatting(told.chatting)  # noqa: TRY301 - handled as the other's
             if told.found:
                 _show(told, as_json=False, title="Found", err=True)
                 click.confirm(_ERASURE.format(subject), abort=True, err=True)
@@ -426,11 +416,6 @@ def erase(
         stop(ExitCode.FAILED, "Not everything is erased yet: the bridge continues; run this again.")
 
 
-def _check_chatting(told: erasure.Report) -> None:
-    if told.chatting:
-        raise erasure.StillChatting(told.chatting)
-
-
 async def _tell(store: StorePort, room_id: RoomId, order: Stored, key: str) -> None:
     await hand_in(store, NewInput(room_id, dump_input(order), key))
 
@@ -446,11 +431,11 @@ def _show(told: erasure.Report, *, as_json: bool, title: str, err: bool = False)
     if told.accounts:
         click.echo(f"Accounts at the call centre: {one_line(', '.join(told.accounts))}", err=err)
     if told.found:
-        counts = ((kind, str(n), str(told.left.get(kind, 0))) for kind, n in told.found.items())
+        counts = [(kind, str(n), str(told.left.get(kind, 0))) for kind, n in told.found.items()]
         print_table((title.lower(), "rows", "left"), counts, err=err)
     kept = [one for one in told.kept if told.found or one not in erasure.KEPT]
     if kept:
-        stays = ((one.what, one.where, one.why) for one in kept)
+        stays = [(one.what, one.where, one.why) for one in kept]
         print_table(("kept", "where", "why"), stays, err=err)
 
 
@@ -476,7 +461,8 @@ def reset_crypto(config: Config, *, yes: bool) -> None:
 
     async def forget(store: SqlStore) -> int:
         dropped = await store.drop_secrets()
-        await store.save_secrets(reset_rows(Vault(store, Sealer(encryption_secret_of(config)))))
+        vault = Vault(store, Sealer(settings.encryption_secret_of(config)))
+        await store.save_secrets(reset_rows(vault))
         return dropped
 
     if not yes:
@@ -661,7 +647,7 @@ def _report(tables: Sequence[Compared] | Sequence[Sum], told: str, *, as_json: b
     if as_json:
         print_json(tables)
         return
-    lines = ((one.table, str(one.rows), one.sha256[:16]) for one in tables)
+    lines = [(one.table, str(one.rows), one.sha256[:16]) for one in tables]
     print_table(("table", "rows", "sha256"), lines)
     for one in tables:
         if isinstance(one, Compared) and one.changed:

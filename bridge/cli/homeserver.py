@@ -95,8 +95,6 @@ async def check_homeserver(findings: Findings, config: Config, store: SqlStore |
 
 @dataclass
 class _Checks:
-    """All checks of the homeserver, in order of dependency."""
-
     _findings: Findings
     _config: Config
     _session: aiohttp.ClientSession
