@@ -68,10 +68,6 @@ class ChildProcess:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    @property
-    def runs(self) -> bool:
-        return self._process is not None and self._process.returncode is None
-
     async def start(self, *, ready: bool = True) -> None:
         """Start the process; if `ready`, wait until it can serve (see `wait_until`), or kill it."""
         # The child has its own handle of the log.
@@ -107,13 +103,6 @@ class ChildProcess:
             raise ServerError(f"{self.name} is not ready yet: see {self.log_file}") from error
         code = None if process is None else process.returncode
         raise ServerError(f"{self.name} ended with {code or 0}: see {self.log_file}")
-
-    async def ended(self) -> int:
-        """Wait up to a minute for the process to exit by itself, and return its exit code."""
-        if self._process is not None:
-            async with asyncio.timeout(_START_TIMEOUT):
-                await self._process.wait()
-        return await self.stop()
 
     async def stop(self) -> int:
         """Send SIGTERM, and after `patience` seconds SIGKILL; return the exit code."""
@@ -169,7 +158,9 @@ def free_port() -> int:
     A client may get an ephemeral port before the server listens, or while it restarts. Where the
     kernel gives out nearly all ports, it is one of them.
     """
-    first, last = _ephemeral()
+    first, last = _LINUX
+    with contextlib.suppress(OSError, ValueError):
+        first, last = map(int, _EPHEMERAL.read_text().split())
     outside = (range(_LOWEST, first), range(last + 1, 65_536), range(1024, first))
     enough = (ports for ports in outside if len(ports) >= _TRIES)
     ports = next(enough, range(_LOWEST, _LINUX[0]))
@@ -177,13 +168,6 @@ def free_port() -> int:
         if _is_free(port):
             return port
     raise OSError(f"no port of {ports.start} to {ports.stop - 1} is free on 127.0.0.1")
-
-
-def _ephemeral() -> tuple[int, int]:
-    with contextlib.suppress(OSError, ValueError):
-        first, last = _EPHEMERAL.read_text().split()
-        return int(first), int(last)
-    return _LINUX
 
 
 def _is_free(port: int) -> bool:

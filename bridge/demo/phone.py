@@ -12,19 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nio import (
-    AsyncClient,
-    AsyncClientConfig,
-    DownloadResponse,
-    LoginResponse,
-    MatrixRoom,
-    MegolmEvent,
-    RoomCreateResponse,
-    RoomPreset,
-    RoomSendResponse,
-    SyncResponse,
-    UploadResponse,
-)
+import nio
 from nio.crypto import decrypt_attachment
 from nio.exceptions import EncryptionError
 
@@ -59,22 +47,22 @@ def password_of(localpart: str) -> str:
 class Phone:
     """One device of one user. Events from `sync` are kept per room, in order, once each."""
 
-    def __init__(self, nio: AsyncClient) -> None:
-        self.nio = nio
+    def __init__(self, client: nio.AsyncClient) -> None:
+        self.nio = client
         """The client; it also encrypts for unverified devices, as Element does by default."""
         self._seen: dict[str, dict[str, Event]] = {}
-        self._sealed: dict[str, MegolmEvent] = {}
+        self._sealed: dict[str, nio.MegolmEvent] = {}
         """Encrypted events whose key is missing, by event id."""
 
     @classmethod
     async def log_in(cls, server: SynapseServer, localpart: str, folder: Path) -> Phone:
         """Log in a registered user on a new device, with its key store in a new folder."""
         await asyncio.to_thread(folder.mkdir, parents=True)
-        config = AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
+        config = nio.AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
         user_id = f"@{localpart}:{server.domain}"
-        nio = AsyncClient(server.address, user_id, store_path=str(folder), config=config)
-        done(LoginResponse, await nio.login(password_of(localpart)))
-        phone = cls(nio)
+        client = nio.AsyncClient(server.address, user_id, store_path=str(folder), config=config)
+        done(nio.LoginResponse, await client.login(password_of(localpart)))
+        phone = cls(client)
         await phone.sync()
         return phone
 
@@ -87,10 +75,10 @@ class Phone:
 
     # --- receiving --------------------------------------------------------------------------------
 
-    async def sync(self, timeout_ms: int = 0) -> SyncResponse:
+    async def sync(self, timeout_ms: int = 0) -> nio.SyncResponse:
         """Sync once: store and decrypt new events; upload, query and claim keys as needed."""
         first = not self.nio.next_batch
-        answer = done(SyncResponse, await self.nio.sync(timeout=timeout_ms, full_state=first))
+        answer = done(nio.SyncResponse, await self.nio.sync(timeout=timeout_ms, full_state=first))
         if self.nio.should_upload_keys:
             await self.nio.keys_upload()
         if self.nio.should_query_keys:
@@ -102,7 +90,7 @@ class Phone:
             seen = self._seen.setdefault(room_id, {})
             for event in (*room.state, *room.timeline.events):
                 seen.setdefault(event.source["event_id"], event.source)
-                if isinstance(event, MegolmEvent):
+                if isinstance(event, nio.MegolmEvent):
                     self._sealed[event.event_id] = event
         for event_id, sealed in list(self._sealed.items()):
             try:
@@ -113,7 +101,7 @@ class Phone:
             del self._sealed[event_id]
         return answer
 
-    def room(self, room_id: str) -> MatrixRoom:
+    def room(self, room_id: str) -> nio.MatrixRoom:
         """Return nio's state of a room: typing users, read receipts, encryption."""
         return self.nio.rooms[room_id]
 
@@ -131,7 +119,7 @@ class Phone:
 
     async def read_file(self, event: Event) -> bytes:
         file = event["content"]["file"]
-        sealed = done(DownloadResponse, await self.nio.download(file["url"])).body
+        sealed = done(nio.DownloadResponse, await self.nio.download(file["url"])).body
         key, digest = file["key"]["k"], file["hashes"]["sha256"]
         return bytes(decrypt_attachment(sealed, key, digest, file["iv"]))
 
@@ -140,11 +128,11 @@ class Phone:
     async def create_dm(self, whom: str, first_text: str, *, encrypted: bool = True) -> str:
         """Create a direct room and send its first message at once, like Element; return its id."""
         state = [ENCRYPTION] if encrypted else []
-        preset = RoomPreset.trusted_private_chat
+        preset = nio.RoomPreset.trusted_private_chat
         answer = await self.nio.room_create(
             preset=preset, is_direct=True, invite=[whom], initial_state=state
         )
-        room_id = str(done(RoomCreateResponse, answer).room_id)
+        room_id = str(done(nio.RoomCreateResponse, answer).room_id)
         await self.send(room_id, {"msgtype": "m.text", "body": first_text})
         return room_id
 
@@ -164,11 +152,11 @@ class Phone:
                 if gone.args != (room_id,):
                     raise
             else:
-                return str(done(RoomSendResponse, answer).event_id)
+                return str(done(nio.RoomSendResponse, answer).event_id)
 
     async def upload(self, data: bytes, name: str, mime: str) -> Event:
         """Encrypt and upload a file; return the key `file` for an event's content."""
         answer, keys = await self.nio.upload(
             lambda *_: io.BytesIO(data), mime, name, encrypt=True, filesize=len(data)
         )
-        return {"file": (keys or {}) | {"url": done(UploadResponse, answer).content_uri}}
+        return {"file": (keys or {}) | {"url": done(nio.UploadResponse, answer).content_uri}}

@@ -179,7 +179,6 @@ class Transcript:
         self._console.print(f"[dim]{escape(text)}[/]")
 
     def end_of(self, log: Path) -> None:
-        """Print the last lines of a log, if it exists."""
         if log.exists():
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
             self.note("\n".join([f"The end of {log.name}:", *lines[-LOG_LINES:]]))

@@ -27,7 +27,7 @@ from tests.support.client import restart
 from tests.support.load import Chat
 from tests.support.postgres import PostgresServer
 from tests.support.replicas import Replicas, replicas
-from tests.support.stage import Stage
+from tests.support.stage import Stage, runs
 from tests.support.wires import SOCKET, Wire
 
 Store = Literal["SQLite", "PostgreSQL", "three"]
@@ -140,7 +140,7 @@ class Ground:
         while True:
             await asyncio.sleep(1)
             for index, bridge in enumerate(self.shared.bridges):
-                if index not in self.resting and not bridge.runs:
+                if index not in self.resting and not runs(bridge):
                     self.restarts += 1
                     await bridge.start(ready=False)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.encrypted import EncryptedCustomer, Phones, both_ways, keys_of
 from tests.support.operator import Backup, crypto_reset, examined, failures, operate
-from tests.support.stage import Stage
+from tests.support.stage import Stage, ended
 from tests.support.talk import MEI, Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -90,7 +90,7 @@ async def test_keys_on_the_homeserver_from_a_lost_database(stage: Stage, phones:
     _, table = await examined(stage)
     assert "this database is new" in table
     await stage.bridge.start(ready=False)
-    assert await stage.bridge.ended() == 16
+    assert await ended(stage.bridge) == 16
     found = await failures(stage)
     assert list(found) == ["encryption, keys"]
     assert "are not those of this database" in found["encryption, keys"]
@@ -112,7 +112,7 @@ async def test_a_changed_pickle_key(stage: Stage, phones: Phones) -> None:
     found = await failures(stage)
     assert "sealed with another bridge.encryption.pickle_key" in found["encryption"]
     await stage.bridge.start(ready=False)
-    assert await stage.bridge.ended() == 14
+    assert await ended(stage.bridge) == 14
     before = await device_of(phone, stage.bot)
     await crypto_reset(stage)
     await stage.bridge.start()

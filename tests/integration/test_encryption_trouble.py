@@ -9,7 +9,7 @@ import pytest
 from tests.support.client import said
 from tests.support.encrypted import Phones, both_ways, keys_of
 from tests.support.operator import crypto_reset, operate
-from tests.support.stage import Stage, StageOptions
+from tests.support.stage import Stage, StageOptions, ended
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, wording
 
@@ -48,7 +48,7 @@ async def test_a_lost_database_is_reported_and_repaired_by_crypto_reset(
     for path in stage.folder.glob("bridge.db*"):
         path.unlink()
     await stage.bridge.start(ready=False)
-    assert await stage.bridge.ended() == 16
+    assert await ended(stage.bridge) == 16
     assert "is new, but this bridge has already been used with another one" in log_of(stage)
     assert await devices(phones, "lost2", [stage.bot]) == before
 

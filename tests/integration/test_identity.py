@@ -17,7 +17,7 @@ from tests.support.client import room_call
 from tests.support.ledger import heard_at_last
 from tests.support.matrix_user import PATIENCE
 from tests.support.operator import Backup, examined
-from tests.support.stage import Stage, StageOptions
+from tests.support.stage import Stage, StageOptions, ended
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import Talk
 
@@ -149,7 +149,7 @@ async def test_a_bot_name_that_somebody_else_registered_ends_the_start(stage: St
     await take_over(stage, stage.bot, "known to somebody", logout=False)
     await log_in(stage, "webchatbot", "known to somebody")
     await stage.bridge.start(ready=False)
-    assert await stage.bridge.ended() == 16
+    assert await ended(stage.bridge) == 16
     assert f"somebody else has registered {stage.bot} on the homeserver" in log_of(stage)
     code, table = await examined(stage)
     assert code == 1

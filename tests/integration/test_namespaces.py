@@ -17,7 +17,7 @@ from bridge.demo.child_process import ChildProcess, free_port
 from bridge.matrix.users import NOT_LOADED, load_registration, save_registration
 from tests.support.client import restart
 from tests.support.operator import examined
-from tests.support.stage import Stage
+from tests.support.stage import Stage, ended
 from tests.support.staging import bridge_like, staged
 from tests.support.talk import MEI, Talk
 
@@ -103,7 +103,7 @@ async def test_two_bridges_on_one_homeserver(stage: Stage, tmp_path: Path) -> No
     stage.synapse._registrations += (registration,)
     await restart(stage.synapse)
     await same.start(ready=False)
-    assert await same.ended() == 16
+    assert await ended(same) == 16
     log = same.log_file.read_text(encoding="utf-8")
     assert "@webchat_queue_1:localhost is served by the application service webchat" in log
     assert "bridge.queue_username_template" in log

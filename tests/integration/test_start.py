@@ -28,7 +28,7 @@ from tests.support.ledger import (
 )
 from tests.support.load import converse_until, open_chats
 from tests.support.postgres import PostgresServer
-from tests.support.stage import Stage, StageOptions
+from tests.support.stage import Stage, StageOptions, ended
 from tests.support.staging import bridge_like, bridge_section, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -175,7 +175,7 @@ async def test_exit_code_without_database(stage: Stage, tmp_path: Path) -> None:
     changed: dict[str, object] = {"port": free_port()}
     bridge = bridge_like(stage, tmp_path, database={"url": url}, appservice=changed)
     await bridge.start(ready=False)
-    assert await bridge.ended() == 14
+    assert await ended(bridge) == 14
 
 
 async def test_exit_code_with_refused_token(stage: Stage, tmp_path: Path) -> None:
@@ -183,5 +183,5 @@ async def test_exit_code_with_refused_token(stage: Stage, tmp_path: Path) -> Non
     url = f"sqlite:///{tmp_path}/other.db"
     bridge = bridge_like(stage, tmp_path, database={"url": url}, appservice=changed)
     await bridge.start(ready=False)
-    assert await bridge.ended() == 16
+    assert await ended(bridge) == 16
     assert "registration.yaml" in bridge.log_file.read_text(encoding="utf-8")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.demo import stage
+from bridge.demo.child_process import ChildProcess
 from bridge.demo.stage import StageOptions, bridge_process
 from tests.support.matrix_user import Customer
 from tests.support.synapse import lay_out
 
-__all__ = ["Stage", "StageOptions", "bridge_process", "set_stage"]
+__all__ = ["Stage", "StageOptions", "bridge_process", "ended", "runs", "set_stage"]
 
 
 @dataclass(frozen=True)
@@ -28,3 +30,15 @@ async def set_stage(folder: Path, options: StageOptions | None = None) -> AsyncI
     await lay_out(folder / "synapse")
     async with stage.set_stage(folder, options) as there:
         yield Stage(**vars(there))
+
+
+def runs(child: ChildProcess) -> bool:
+    return child._process is not None and child._process.returncode is None
+
+
+async def ended(child: ChildProcess) -> int:
+    """Wait up to a minute for the process to exit by itself, and return its exit code."""
+    if child._process is not None:
+        async with asyncio.timeout(60):
+            await child._process.wait()
+    return await child.stop()

@@ -10,6 +10,7 @@ import pytest
 
 from bridge.demo import child_process
 from bridge.demo.child_process import ChildProcess, ServerError, free_port
+from tests.support.stage import runs
 
 
 class Vanishing:
@@ -46,7 +47,7 @@ async def test_stopping_a_process_that_has_just_ended_succeeds(at: str, tmp_path
     )
     child._process = cast("asyncio.subprocess.Process", Vanishing(at))
     assert await child.stop() == 7
-    assert not child.runs
+    assert not runs(child)
 
 
 @pytest.mark.asyncio
@@ -65,4 +66,4 @@ async def test_a_process_that_does_not_become_ready_is_killed(
     )
     with pytest.raises(ServerError, match="it is not ready yet"):
         await child.start()
-    assert not child.runs
+    assert not runs(child)
