@@ -330,7 +330,6 @@ class Gate:
         return max(0.0, self._rests_until - asyncio.get_running_loop().time())
 
     async def held(self) -> None:
-        """Wait until the hold is over."""
         while True:
             asked = any(waiting.asks for waiting in self._waiting)
             until = self._not_before if asked else self._rests_until
@@ -702,7 +701,6 @@ class Deliveries:
         self._more.set()
 
     async def settled(self) -> None:
-        """Wait until all queued pushes are stored."""
         while self._queue:
             await self._stored.wait()
 

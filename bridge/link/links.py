@@ -26,16 +26,9 @@ from bridge.link.settings import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.socket import Settle, Wire
 from bridge.rooms.ports import Account, Blob, CallFailure, LinkEvents, LinkState, Unavailable
 from bridge.rooms.store import Token
+from bridge.webchat import http
 from bridge.webchat.codes import Dialect, FailureReason, ResultCode, meaning
 from bridge.webchat.frames import Command, Reply
-from bridge.webchat.http import (
-    HistoryEntry,
-    RobotReply,
-    dump_history,
-    parse_history_reply,
-    parse_robot_reply,
-    robot_form,
-)
 from bridge.webchat.protocol import LocalProtocolError
 
 MOST_ENTRIES = 100
@@ -241,7 +234,7 @@ class Links:
         except TimeoutError:
             raise OpenFailure(FailureReason.NO_TURN, "login: timed out in the queue") from None
 
-    async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
+    async def history(self, account: Account, count: int) -> tuple[http.HistoryEntry, ...] | None:
         """See `LinkPort.history`. It uses the login URL, so it passes the `Door`, one room at a
         time: after an outage thousands of rooms want theirs while others must log in. A room that
         gets no turn in time (NO_TURN) asks again later.
@@ -254,7 +247,7 @@ class Links:
 
     async def _history(
         self, token: Token, count: int, visitor: Visitor
-    ) -> tuple[HistoryEntry, ...] | None:
+    ) -> tuple[http.HistoryEntry, ...] | None:
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(self._timing.connect):
@@ -269,8 +262,8 @@ class Links:
             reply, _ = await self.door.post(
                 "history",
                 visitor.person,
-                dump_history(token.value, asked),
-                parse_history_reply,
+                http.dump_history(token.value, asked),
+                http.parse_history_reply,
                 longest=LONGEST_HISTORY,
                 cookies=token.cookies,
                 innocent=_NO_HISTORY,
@@ -284,7 +277,7 @@ class Links:
             return None
         raise CallFailure(FailureReason.REFUSED, "history refused", reply.result)
 
-    async def ask_robot(self, question: str) -> RobotReply:
+    async def ask_robot(self, question: str) -> http.RobotReply:
         """See `LinkPort.ask_robot` (guide 4)."""
         if len(question) > LONGEST_QUESTION:
             message = f"the question exceeds {LONGEST_QUESTION} characters"
@@ -293,7 +286,7 @@ class Links:
         key = server.robot.public_key.get_secret_value()
         address = self._shared.endpoints.robot
         try:
-            form = robot_form(server.enterprise_id, question, key)
+            form = http.robot_form(server.enterprise_id, question, key)
         except LocalProtocolError as error:
             raise CallFailure(FailureReason.REFUSED, str(error)) from error
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
@@ -305,7 +298,7 @@ class Links:
         except (TimeoutError, Unavailable) as error:
             why = str(error) or "no answer in time"
             raise CallFailure(FailureReason.UNREACHABLE, f"robot: {why}") from error
-        reply = parse_robot_reply(answer.body)
+        reply = http.parse_robot_reply(answer.body)
         if reply is None:  # many servers have no robot, so this is no `Door.trouble`
             raise CallFailure(FailureReason.UNREACHABLE, answer.foreign("robot"))
         if reply.result == ResultCode.SUCCESS:

@@ -578,7 +578,6 @@ class Wire:
             self._drained.set()
 
     def hold(self, *, held: bool) -> None:
-        """Stop or go on reading from the socket."""
         if held is not self._socket.held:
             self._socket.held = held
             self._socket.flow()

@@ -190,7 +190,6 @@ class Measured:
 
 
 def _age(depth: Depth, now: int) -> float:
-    """Return the age of the oldest entry in seconds; 0 if there is none."""
     return 0.0 if depth.oldest is None else max(0, now - depth.oldest) / 1000
 
 

@@ -66,8 +66,6 @@ class TransferInfo(msgspec.Struct, rename="camel"):
 
 
 class Refusal(Exception):
-    """Refusal of a frame with a result code."""
-
     def __init__(self, code: ResultCode, message: str) -> None:
         super().__init__(message)
         self.code = code

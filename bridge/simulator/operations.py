@@ -46,8 +46,6 @@ Host = Callable[[str, bytes], tuple[str, str]]
 
 
 class _Moment(NamedTuple):
-    """Context of one operation."""
-
     centre: CallCentre
     now: float
     host: Host
@@ -65,7 +63,6 @@ def _there(found: _T | None, problem: str) -> _T:
 
 
 def _customer(at: _Moment, *, login: str = "") -> Customer:
-    """Return the named or only customer."""
     customers = at.centre.customers
     if login:
         return _there(customers.get(login), f"nobody has logged in as {login!r}")

@@ -101,7 +101,6 @@ class Shelf:
         return self._files[number]
 
     def put(self, name: str, body: bytes) -> Hosted:
-        """Store a file that an agent sends."""
         number = next(self._numbers)
         path = self._directory / str(number)
         path.write_bytes(body)
