@@ -13,7 +13,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -105,10 +105,6 @@ class SqliteEngine:
     def read(self, query: Query) -> Awaitable[Rows]:
         return self._hop(lambda: run(self._connection, query))
 
-    async def copy(self, path: Path) -> None:
-        """Copy a consistent snapshot into a new file, also during writes; OSError if that fails."""
-        await self._hop(lambda: self._copied(path))
-
     async def close(self) -> None:
         """Close after pending jobs, waiting up to 10 s for a hanging disk."""
         if self._jobs is None:
@@ -142,14 +138,6 @@ class SqliteEngine:
         for setting in (*_SETTINGS, "SELECT count(*) FROM sqlite_master"):
             connection.execute(setting).fetchall()
         self._inode = self._path.stat().st_ino
-
-    def _copied(self, path: Path) -> None:
-        path.touch(mode=0o600)
-        with closing(sqlite3.connect(path)) as copy:
-            try:
-                self._connection.backup(copy)
-            except sqlite3.OperationalError as error:  # mostly the copy's disk is full
-                raise OSError(errno.EIO, str(error), str(path)) from error
 
     def _disconnect(self) -> None:
         for connection in self._open:

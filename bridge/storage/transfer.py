@@ -24,6 +24,7 @@ any of its rows is used.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import secrets
@@ -74,10 +75,10 @@ from bridge.storage.query import (
     Rows,
     Statement,
     Together,
+    Unreachable,
     for_rows,
     same,
 )
-from bridge.storage.sqlite import SqliteEngine
 from bridge.storage.sqlstore import described, engine_for
 
 PAGE = 200
@@ -418,6 +419,7 @@ def _is_row(line: bytes) -> bool:
 # --- results and errors ---------------------------------------------------------------------------
 
 _WRITE_FACT = same("INSERT INTO facts (name, value) VALUES ($1, $2)")
+_COPY = same("VACUUM INTO $1")
 _DROP_FACT = same("DELETE FROM facts WHERE name = $1")
 NAMED = 5
 """Maximum number of differing rows that are named; the others are only counted."""
@@ -524,7 +526,7 @@ async def backup(url: str, path: Path, clock: Clock, progress: Progress, program
         if mark := await unfinished(engine):
             raise UnfinishedError(mark)
         kind = engine.dialect.value
-        if isinstance(engine, SqliteEngine):
+        if engine.dialect is Dialect.SQLITE:
             # A long read of the file itself would prevent WAL checkpoints.
             engine = await closing.enter_async_context(_copy(engine, path, clock))
         async with snapshot(engine) as still:
@@ -607,14 +609,18 @@ def _named(path: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _copy(engine: SqliteEngine, beside: Path, clock: Clock) -> AsyncIterator[Engine]:
+async def _copy(engine: Engine, beside: Path, clock: Clock) -> AsyncIterator[Engine]:
     """Copy a SQLite file to one beside the backup; deleted at the end."""
     path = beside.with_name(f"{beside.name}.copy").absolute()
     files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal")]
     try:
         for file in files:  # left by a killed run
             file.unlink(missing_ok=True)
-        await engine.copy(path)
+        path.touch(mode=0o600)
+        try:
+            await engine.read(Query(_COPY, (str(path),)))
+        except Unreachable as error:  # mostly, the copy's disk is full
+            raise OSError(errno.EIO, str(error)) from error
         async with _opened(f"sqlite:///{path}", clock) as copy:
             yield copy
     finally:
