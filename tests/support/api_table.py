@@ -24,14 +24,15 @@ from bridge.admin.shapes import Trouble
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "api.md"
-DOCUMENTS = (ROOT / "docs" / "openapi.json", ROOT / "bridge" / "admin" / "openapi.json")
-"""The copy for readers of the documentation, and the one that the API serves."""
+DOCUMENTS = {ROOT / "docs" / "openapi.json": 1, ROOT / "bridge" / "admin" / "openapi.json": None}
+"""The copy for readers of the documentation, and the one that the API serves to programs, with
+their indentation."""
 BEGIN, END = "<!-- operations -->", "<!-- end of operations -->"
 
 
-def openapi() -> str:
+def openapi(indent: int | None) -> str:
     """Return the OpenAPI document as text."""
-    return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(document(), indent=indent, ensure_ascii=False) + "\n"
 
 
 def summary(one: Operation) -> str:
@@ -215,6 +216,6 @@ def _json(schema: Json) -> Json:
 
 
 if __name__ == "__main__":
-    for copy in DOCUMENTS:
-        copy.write_text(openapi(), encoding="utf-8")
+    for copy, indent in DOCUMENTS.items():
+        copy.write_text(openapi(indent), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
