@@ -81,6 +81,7 @@ MOST_NOTES = 20
 _UNREAD = Received(MessageReceived(SessionId(0), AgentId(""), UnknownContent(None)))
 """Stands for a frame that cannot be read, since it may have been an agent's message."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
+_NOTES = logging.getLogger("bridge.link.links")
 _QUIET = logging.getLogger("bridge.link.websockets")
 """Logger of the websockets library; its debug lines would hold tokens and whole frames (row 86)."""
 _QUIET.setLevel(logging.INFO)
@@ -119,9 +120,7 @@ class Shared:
         """Unique for every start of the process."""
         self.ordinals = itertools.count(1)
         """Numbers of pushes, shared by all links, so that a new link does not repeat any."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger(
-            "bridge.link.links", **settings.told
-        )
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_NOTES.name, **settings.told)
         if warning := unverified(server):
             self._log.warning(warning)
         self._notes_left, self._notes_until = 0, 0.0
@@ -157,10 +156,10 @@ class Shared:
         if now >= self._notes_until:
             self._notes_left, self._notes_until = MOST_NOTES, now + 1.0
         self._notes_left -= 1
-        log = self._log.warning if warn else self._log.info
-        if self._notes_left < 0:
-            log = self._log.debug
-        log(event, room=room_id, **told)
+        if self._notes_left >= 0:
+            (self._log.warning if warn else self._log.info)(event, room=room_id, **told)
+        elif _NOTES.isEnabledFor(logging.DEBUG):  # structlog would take ten times as long
+            self._log.debug(event, room=room_id, **told)
 
 
 class Demand:
