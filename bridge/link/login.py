@@ -88,7 +88,7 @@ class Logins:
         name = self._apart(credentials_of(self.settings, account).login_name)
         # A token with another name is from before the room's account changed.
         token = have if have is not None and have.login_name == name else None
-        token = token or await self._stored(account.room_id)
+        token = token or await self._stored(account)
         oldest = self.clock.now() - self.settings.timing.token_age * 1000
         if token is not None and token.login_name == name and token.issued > oldest:
             return token
@@ -116,7 +116,11 @@ class Logins:
         else:
             self._refused.pop(room_id, None)
 
-    async def _stored(self, room_id: RoomId) -> Token | None:
+    async def _stored(self, account: Account) -> Token | None:
+        room_id = account.room_id
+        # The store has another than the refused one only from a customer's own login (`log_in`).
+        if account.login is None and room_id in self._refused:
+            return None
         try:
             token = await self.store.token(room_id)
         except StoreError as error:

@@ -121,8 +121,10 @@ class Tokens:
     def __init__(self) -> None:
         self.kept: dict[RoomId, Token] = {}
         self.broken = False
+        self.reads = 0
 
     async def token(self, room_id: RoomId) -> Token | None:
+        self.reads += 1
         self._check()
         return self.kept.get(room_id)
 

@@ -362,8 +362,23 @@ async def test_token_is_used_unless_it_is_aged_or_of_another_login() -> None:
         store.kept[ADA.room_id] = Token(ADA.room_id, "other", "y", now)
         assert (await logins.obtain(ADA, Token(ADA.room_id, "other", "x", now))).value == "T2"
         logins.refuse(ADA.room_id, store.kept[ADA.room_id])
+        reads = store.reads
         assert (await logins.obtain(ADA, None)).value == "T3"
         assert store.kept[ADA.room_id].value == "T3"
+        assert store.reads == reads  # the store could only have the refused one
+
+
+@pytest.mark.asyncio
+async def test_a_token_of_a_customers_own_login_replaces_the_refused_one() -> None:
+    """The command `login` has stored it while the link was up."""
+    server, store, now = WildServer(), KeptTokens(), LoopClock().now()
+    own = msgspec.structs.replace(ADA, login=OwnLogin("ada", b"sealed"))
+    async with server.running(), logging_in(settings_for(server.base_url), store) as (logins, _, _):
+        logins.refuse(ADA.room_id, Token(ADA.room_id, "ada", "old", now))
+        store.kept[ADA.room_id] = Token(ADA.room_id, "ada", "new", now)
+        logins.settings = replace(logins.settings, unseal=lambda *_: "password")
+        assert (await logins.obtain(own, None)).value == "new"
+        assert server.logins == []
 
 
 @pytest.mark.asyncio
