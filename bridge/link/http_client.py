@@ -382,6 +382,8 @@ class WindowLimiter:
         return max(0.0, until - now)
 
 
+SHORTEST_KEPT = 1
+"""Windows, in seconds, up to which no request is stored: they are over before a restart is."""
 VISITS = "visits"
 """Name prefix of the fact that holds the times of the latest requests to a login URL."""
 STARTING = frozenset({404, 408, 500, 502, 503, 504})
@@ -425,6 +427,8 @@ class Visits:
         while self._moments and self._moments[0] <= now - self._window * 1000:
             self._moments.popleft()
         self._moments.append(now)
+        if self._window <= SHORTEST_KEPT:
+            return
         self._unstored = True
         async with self._storing:
             if not self._unstored:  # another call has stored this request too

@@ -148,11 +148,12 @@ async def test_06_login_rate() -> None:
 
 
 @pytest.mark.asyncio
-async def test_06b_login_rate_over_a_restart() -> None:
+async def test_06b_login_rate_over_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 6: the limit also holds across restarts of the bridge.
 
     Checked by the bridge's stored login times, as arrival times depend on the machine.
     """
+    monkeypatch.setattr("bridge.link.http_client.SHORTEST_KEPT", 0.0)  # for a fast test
     facts, seen = Facts(), Counter[int]()
     save = facts.save_fact
 

@@ -382,8 +382,9 @@ async def test_probe_recognises_a_webchat_server(status: int, *, there: bool) ->
 
 
 @pytest.mark.asyncio
-async def test_probe_counts_as_a_visit() -> None:
+async def test_probe_counts_as_a_visit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server blacklists clients for too many requests of any kind (protocol reference 3.7)."""
+    monkeypatch.setattr("bridge.link.http_client.SHORTEST_KEPT", 0.0)  # for a fast test
 
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(status=405)

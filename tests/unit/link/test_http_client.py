@@ -162,7 +162,8 @@ async def test_a_socket_that_opens_clears_the_suspicion() -> None:
 
 
 @pytest.mark.asyncio
-async def test_visits_before_a_restart_count() -> None:
+async def test_visits_before_a_restart_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.link.http_client.SHORTEST_KEPT", 0.0)  # for a fast test
     facts = Facts()
     before = door(facts=facts)
     await before.load()
@@ -499,6 +500,15 @@ async def test_number_of_stored_visits_is_limited() -> None:
         await clock.sleep(1)
     (kept,) = facts.kept.values()
     assert len(kept.split()) <= 60
+
+
+@pytest.mark.asyncio
+async def test_visits_are_not_stored_for_a_window_shorter_than_a_restart() -> None:
+    """A limit of hundreds a second, of a whitelisted bridge, would cost as many writes."""
+    facts = Facts()
+    lifted = settings_for("http://crm/webchat", login_count=1000, login_seconds=1.0)
+    await Visits(lifted, facts, Clock()).note()
+    assert facts.kept == {}
 
 
 @pytest.mark.asyncio
