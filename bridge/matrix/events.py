@@ -10,7 +10,6 @@ relationships between events"); poll votes (MSC3381, stable and unstable); the e
 from __future__ import annotations
 
 import re
-from itertools import dropwhile
 
 import msgspec
 
@@ -39,6 +38,8 @@ _MAX_CLAIMED_SIZE = 2**53
 _MAX_POI = 200
 _PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\)")
 """A mention as a Markdown link, which some clients write into the plain body."""
+_FALLBACK = re.compile(r"\A> (?:\* )?<@[^\s<>:]+:[^\s<>]+>.*\n(?:>.*\n)*\n")
+"""The reply fallback of older clients; any other quotation was typed."""
 
 # --- contents of messages -------------------------------------------------------------------------
 
@@ -157,9 +158,9 @@ def plain(content: Json) -> str:
     body = _visible(wire.text(content, "body"))
     if "](" in body:
         body = _PILL.sub(r"\1", body)
-    if body.startswith("> ") and wire.mapping(content, "m.relates_to", "m.in_reply_to"):
-        return _without_quotation(body)
-    return body
+    return (
+        _FALLBACK.sub("", body) if wire.mapping(content, "m.relates_to", "m.in_reply_to") else body
+    )
 
 
 def _visible(text: str) -> str:
@@ -200,18 +201,6 @@ def _extensible(fields: Json) -> str:
             if isinstance(text, str) and text.strip():
                 return _visible(text)
     return ""
-
-
-def _without_quotation(body: str) -> str:
-    """Drop the reply fallback of older clients (specification, "Rich replies").
-
-    It is the leading lines that start with `> `, up to an empty line; anything else was typed.
-    """
-    lines = body.split("\n")
-    typed = list(dropwhile(lambda line: line.startswith("> "), lines))
-    if not typed or len(typed) == len(lines) or typed[0].strip():
-        return body
-    return "\n".join(typed[1:])
 
 
 # --- events about other events --------------------------------------------------------------------

@@ -64,6 +64,11 @@ def relations() -> Iterator[Example]:
         about=AGENTS,
     )
     yield Example(
+        "reply that quotes something else, by hand",
+        message(msgtype="m.text", body="> 7411\n\nnot mine", **{"m.relates_to": REPLY}),
+        about=AGENTS,
+    )
+    yield Example(
         "reply to a picture",
         message(msgtype="m.text", body="this one", **{"m.relates_to": REPLY}),
         about=PICTURE,

@@ -58,8 +58,17 @@ def test_only_a_reply_loses_its_quotation() -> None:
     reply: Json = {"m.relates_to": {"m.in_reply_to": {"event_id": "$1"}}}
     assert read_message(content | reply) == words("new")
     assert read_message(content) == words("> <@b:c> old\n> more\n\nnew")
-    whole: Json = {"msgtype": "m.text", "body": "> all of it"}
-    assert read_message(whole | reply) == words("> all of it")
+    emote: Json = {"msgtype": "m.text", "body": "> * <@b:c> waves\n\nhi"}
+    assert read_message(emote | reply) == words("hi")
+
+
+@pytest.mark.parametrize(
+    "typed", ["> all of it", "> my order\n\nhas not come", "> <b> or <i>?\n\nb"]
+)
+def test_a_reply_keeps_a_quotation_that_was_typed(typed: str) -> None:
+    """Today's clients add no quotation of their own."""
+    reply: Json = {"m.relates_to": {"m.in_reply_to": {"event_id": "$1"}}}
+    assert read_message({"msgtype": "m.text", "body": typed} | reply) == words(typed)
 
 
 def test_voice_message() -> None:
