@@ -117,9 +117,8 @@ def read_file(content: Json, kind: str) -> Readable | str:
         mxc, file_key = encrypted
     if not _MXC.fullmatch(mxc):
         return MALFORMED
-    body, filename = wire.text(content, "body"), wire.text(content, "filename")
-    caption = plain(content) if filename and body != filename else ""
-    claimed = filename or body
+    filename, words = _visible(wire.text(content, "filename")).strip(), plain(content).strip()
+    caption, claimed = words if filename not in {"", words} else "", filename or words
     mime = clean_mime(wire.text(content, "info", "mimetype")) or guess_mime(claimed) or OCTETS
     size = wire.integer(content, "info", "size")
     if size is not None and not 0 <= size <= _MAX_CLAIMED_SIZE:
@@ -128,7 +127,7 @@ def read_file(content: Json, kind: str) -> Readable | str:
     media = model.CustomerMedia(
         kind=kind, name=name, mxc=mxc, mime=mime, size=size, file_key=file_key
     )
-    return Readable(media, caption.strip())
+    return Readable(media, caption)
 
 
 def read_poll(content: Json) -> Readable | str:

@@ -63,6 +63,12 @@ def relations() -> Iterator[Example]:
         ),
         about=AGENTS,
     )
+    quoted = "> <@webchat_mei:example.org> Which size?\n\ncat.png"
+    yield Example(
+        "the same with a file (FluffyChat)",
+        file("m.image", quoted, "image/png", filename="cat.png", **{"m.relates_to": REPLY}),
+        about=AGENTS,
+    )
     yield Example(
         "reply that quotes something else, by hand",
         message(msgtype="m.text", body="> 7411\n\nnot mine", **{"m.relates_to": REPLY}),

@@ -71,6 +71,24 @@ def test_a_reply_keeps_a_quotation_that_was_typed(typed: str) -> None:
     assert read_message({"msgtype": "m.text", "body": typed} | reply) == words(typed)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_reply_with_a_file_has_neither_the_quotation_nor_its_own_name_as_words(
+    named: bool,
+) -> None:
+    """FluffyChat writes the quotation before the name, and HTML beside it."""
+    quoted = "<mx-reply><blockquote>old</blockquote></mx-reply>"
+    content: Json = {
+        "msgtype": "m.image",
+        "body": "> <@b:c> old\n\ncat.png",
+        "format": "org.matrix.custom.html",
+        "formatted_body": f"{quoted}cat.png",
+        "url": "mxc://s/i",
+        "m.relates_to": {"m.in_reply_to": {"event_id": "$1"}},
+    }
+    media = Readable(CustomerMedia("image", "cat.png", "mxc://s/i", "image/png"))
+    assert read_message(content | ({"filename": "cat.png"} if named else {})) == media
+
+
 def test_voice_message() -> None:
     content: Json = {
         "msgtype": "m.audio",
