@@ -33,6 +33,8 @@ _EFFECTS = ("nic.custom.", "io.element.effect")
 """How the types of texts begin that clients show with an animation, such as /confetti."""
 _MXC = re.compile(r"mxc://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,254}/[A-Za-z0-9_-]{1,255}")
 _ROOM_ID = re.compile(r"![\x21-\x7e]{1,254}")
+_USUAL = {"image": "image/png", "video": "video/mp4", "voice": "audio/ogg"}
+"""Types of files whose event tells none; players find out the rest themselves."""
 _MAX_CLAIMED_SIZE = 2**53
 """Largest integer that Matrix allows (specification, "Canonical JSON")."""
 _MAX_POI = 200
@@ -119,7 +121,10 @@ def read_file(content: Json, kind: str) -> Readable | str:
         return MALFORMED
     filename, words = _visible(wire.text(content, "filename")).strip(), plain(content).strip()
     caption, claimed = words if filename not in {"", words} else "", filename or words
-    mime = clean_mime(wire.text(content, "info", "mimetype")) or guess_mime(claimed) or OCTETS
+    told = clean_mime(wire.text(content, "info", "mimetype")), guess_mime(claimed)
+    mime = next((one for one in told if one not in {"", OCTETS}), _USUAL.get(kind, OCTETS))
+    if kind == "image" and not mime.startswith("image/"):  # a sticker of Telegram's may be a video
+        kind = "video" if mime.startswith("video/") else "file"
     size = wire.integer(content, "info", "size")
     if size is not None and not 0 <= size <= _MAX_CLAIMED_SIZE:
         size = None

@@ -121,6 +121,9 @@ def _things() -> Iterator[Example]:
         "`m.sticker`",
         event("m.sticker", {"body": "cat", "url": MXC, "info": {"mimetype": "image/webp"}}),
     )
+    for name, info in (("that tells no type", {}), ("that is a video", {"mimetype": "video/webm"})):
+        sticker = event("m.sticker", {"body": "👋", "url": MXC, "info": info})
+        yield Example(f"`m.sticker` {name}", sticker)
     yield from _polls()
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.matrix.events import Readable, read_file, read_message, read_poll
+from bridge.media.formats import OCTETS
 from bridge.rooms.ports import MOST_ANSWERS
 
 Json = dict[str, object]
@@ -69,6 +70,28 @@ def test_a_reply_keeps_a_quotation_that_was_typed(typed: str) -> None:
     """Today's clients add no quotation of their own."""
     reply: Json = {"m.relates_to": {"m.in_reply_to": {"event_id": "$1"}}}
     assert read_message({"msgtype": "m.text", "body": typed} | reply) == words(typed)
+
+
+@pytest.mark.parametrize(
+    ("msgtype", "body", "claimed", "read"),
+    [
+        ("m.image", "👋", "", ("image", "👋.png", "image/png")),
+        ("m.image", "👋", "video/webm", ("video", "👋.webm", "video/webm")),
+        ("m.image", "a", "application/json", ("file", "a.json", "application/json")),
+        ("m.image", "a.png", OCTETS, ("image", "a.png", "image/png")),
+        ("m.video", "a", "", ("video", "a.mp4", "video/mp4")),
+        ("m.file", "a.pdf", OCTETS, ("file", "a.pdf", "application/pdf")),
+        ("m.file", "a", OCTETS, ("file", "a.bin", OCTETS)),
+    ],
+)
+def test_a_file_whose_event_tells_no_type_or_another_kind(
+    msgtype: str, body: str, claimed: str, read: tuple[str, str, str]
+) -> None:
+    """Stickers of FluffyChat may tell no type; those of Telegram may be videos or drawings."""
+    content: Json = {"msgtype": msgtype, "body": body, "url": "mxc://s/i"}
+    kind, name, mime = read
+    media = CustomerMedia(kind, name, "mxc://s/i", mime)
+    assert read_message(content | {"info": {"mimetype": claimed}}) == Readable(media)
 
 
 @pytest.mark.parametrize("named", [True, False])
