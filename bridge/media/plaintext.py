@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from html import escape, unescape
 from itertools import islice
+from urllib.parse import unquote
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -60,6 +61,7 @@ _MARKS = {
 _READINGS = 4
 """Maximum times that a fragment's tags are read, if they contain each other."""
 _LINKS = ("http://", "https://", "mailto:", "ftp://", "tel:", "geo:", "magnet:")
+_SCHEME = re.compile(r"https?://|mailto:|tel:")
 
 
 class _Absurd(Exception): ...
@@ -134,6 +136,11 @@ def _tame(html: str) -> str | None:
             parts.append(html[start : tag.end(1)])
             start = at = tag.end()
     return "".join((*parts, html[start:]))
+
+
+def _address(link: str) -> str:
+    """Return a link in a form that is the same as typed and as a client makes it an address."""
+    return unquote(_SCHEME.sub("", link, count=1)).rstrip("/")
 
 
 class _Writer:
@@ -215,7 +222,7 @@ class _Writer:
         if not href.lower().startswith(_LINKS) or href.startswith("https://matrix.to/#/"):
             # A mention is a link to matrix.to; keep only the name, as the customer saw it.
             href = ""
-        plain = not href or not text or text in {href, href.removeprefix("mailto:")}
+        plain = not href or not text or _address(text) == _address(href)
         self._current.append((text or href) if plain else f"{text} ({href})")
 
     def _list(self, node: LexborNode) -> None:
