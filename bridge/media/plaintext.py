@@ -270,5 +270,5 @@ class _Writer:
     def _end_line(self, *, keep_empty: bool = False) -> None:
         line = _SPACE.sub(" ", "".join(self._current)).strip(" ")
         self._current.clear()
-        if line or keep_empty:
+        if line.strip() or keep_empty:  # editors fill empty lines with no-break spaces
             self._lines.append(line)

@@ -37,6 +37,7 @@ from bridge.media.plaintext import MAX_ATTRIBUTES, as_markup, html_to_text, pars
         ('<a href="https://b.c/">https://b.c</a>', "https://b.c"),
         ('<a href="https://b.c/%E4%BB%B7">https://b.c/价</a>', "https://b.c/价"),
         ('<a href="https://b.c/x">b.c</a>', "b.c (https://b.c/x)"),
+        ("<p>one</p><p>&nbsp;</p><p>two</p>", "one\n\ntwo"),
         ('<a href="https://x.y"></a>', "https://x.y"),
         ('<a href="javascript:x()">click</a>', "click"),
         ('<a href="https://matrix.to/#/@ann:b.c">Ann</a>: hi', "Ann: hi"),
