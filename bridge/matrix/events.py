@@ -38,6 +38,7 @@ _USUAL = {"image": "image/png", "video": "video/mp4", "voice": "audio/ogg"}
 _MAX_CLAIMED_SIZE = 2**53
 """Largest integer that Matrix allows (specification, "Canonical JSON")."""
 _MAX_POI = 200
+_URL = re.compile(r"\(?[a-z]+://\S+")
 _PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\)")
 """A mention as a Markdown link, which some clients write into the plain body."""
 _FALLBACK = re.compile(r"\A> (?:\* )?<@[^\s<>:]+:[^\s<>]+>.*\n(?:>.*\n)*\n")
@@ -189,8 +190,8 @@ def _location(content: Json) -> Readable | str:
     if place is None:
         shown = body if uri.strip() in body else f"{body} ({uri.strip()})" if body else uri
         return _text(_visible(shown))
-    # A body with a URI, for clients without a map, is not the place's name.
-    named = "" if "geo:" in body or "://" in body else body
+    # URIs are for clients without a map; the words around a geo URI are the client's.
+    named = "" if "geo:" in body else _URL.sub("", body)
     poi = _visible(wire.text(about, "description")) or named
     poi = " ".join(poi.split())[:_MAX_POI]
     return Readable(model.CustomerLocation(place.latitude, place.longitude, poi))

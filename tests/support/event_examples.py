@@ -113,6 +113,11 @@ def _things() -> Iterator[Example]:
         "`m.location` abroad",
         message(msgtype="m.location", body="Eiffel Tower", geo_uri="geo:48.8584,2.2945"),
     )
+    named = "Location: Café\nMain Street 1\nhttps://maps.example/?q=48.8584,2.2945"
+    yield Example(
+        "`m.location` with a name and an address (bridges)",
+        message(msgtype="m.location", body=named, geo_uri="geo:48.8584,2.2945"),
+    )
     yield Example(
         "`m.location` that cannot be read",
         message(msgtype="m.location", body="somewhere", geo_uri="geo:moon"),

@@ -142,6 +142,19 @@ def test_voice_message() -> None:
             "The office",
         ),
         ({"body": "", "m.location": {"uri": "geo:31.2,121.5"}}, ""),
+        (
+            {
+                "body": "Location: Café\nMain Street 1\nhttps://maps.example/?q=31.2,121.5",
+                "geo_uri": "geo:31.2,121.5",
+            },
+            "Location: Café Main Street 1",
+        ),
+        (
+            html('Location: <a href="https://maps.example/?q=31.2,121.5">Café</a><br>Main Street 1')
+            | {"msgtype": "m.location", "geo_uri": "geo:31.2,121.5"},
+            "Location: Café Main Street 1",
+        ),
+        ({"body": "https://map.example/?mlat=31.2#map=16", "geo_uri": "geo:31.2,121.5"}, ""),
     ],
 )
 def test_location(content: Json, poi: str) -> None:
