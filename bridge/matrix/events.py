@@ -278,7 +278,7 @@ def _event_id(found: object, *path: str) -> EventId | None:
 # --- votes in polls -------------------------------------------------------------------------------
 
 POLL_RESPONSES = frozenset({"m.poll.response", "org.matrix.msc3381.poll.response"})
-_MAX_ANSWER = 40
+_MAX_ANSWER = 255
 
 
 def vote(raw: Json, event_id: EventId, sender: UserId) -> ports.Meaning:

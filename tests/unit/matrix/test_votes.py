@@ -20,7 +20,9 @@ UNSTABLE = "org.matrix.msc3381.poll.response"
         ({"m.relates_to": RELATION, "m.selections": ["1"]}, "1"),
         ({"m.relates_to": RELATION, UNSTABLE: {"answers": []}}, None),
         ({"m.relates_to": RELATION, UNSTABLE: {"answers": [5]}}, None),
-        ({"m.relates_to": RELATION, UNSTABLE: {"answers": ["5" * 41]}}, None),
+        # A bridge's id: the digest of the answer.
+        ({"m.relates_to": RELATION, UNSTABLE: {"answers": ["a5" * 32]}}, "a5" * 32),
+        ({"m.relates_to": RELATION, UNSTABLE: {"answers": ["5" * 256]}}, None),
         ({"m.relates_to": RELATION}, None),
         ({"m.relates_to": {"rel_type": "m.reference"}, "m.selections": ["1"]}, None),
         ({"m.relates_to": RELATION | {"rel_type": "m.thread"}, "m.selections": ["1"]}, None),
