@@ -210,8 +210,8 @@ def _extensible(fields: Json) -> str:
 
 # --- events about other events --------------------------------------------------------------------
 
-_MAX_KEY = 40
-"""Maximum characters of a reaction; a composite emoji has about ten."""
+_MAX_KEY = 200
+"""Maximum characters of a reaction, which may consist of words."""
 
 
 def replied_to(content: Json) -> EventId | None:
@@ -259,7 +259,8 @@ def reaction(raw: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
     key = wire.text(content, "m.relates_to", "key").strip()
     if key.startswith("mxc://"):
         # A picture as reaction: use its short name.
-        key = wire.text(content, "shortcode") or wire.text(content, "com.beeper.reaction.shortcode")
+        name = wire.text(content, "com.beeper.reaction.shortcode")
+        key = wire.text(content, "shortcode") or name or "🖼"
     key = "".join(char for char in key if char.isprintable() or char in "\u200d\ufe0f")[:_MAX_KEY]
     return ports.Reacted(event_id, sender, target, key) if target and key else ports.Nothing()
 

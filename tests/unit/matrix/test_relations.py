@@ -105,14 +105,14 @@ def test_correction_without_an_event_id_is_reported() -> None:
         (about(rel_type="m.annotation", event_id="$x", key="👍\ufe0f"), "👍\ufe0f"),
         (about(rel_type="m.annotation", event_id="$x", key="👩‍👩‍👧"), "👩‍👩‍👧"),
         (
-            about(rel_type="m.annotation", event_id="$x", key="a\x00\nb" + "c" * 100),
-            "ab" + "c" * 38,
+            about(rel_type="m.annotation", event_id="$x", key="a\x00\nb" + "c" * 300),
+            "ab" + "c" * 198,
         ),
         (
             about(rel_type="m.annotation", event_id="$x", key="mxc://s/i") | {"shortcode": ":cat:"},
             ":cat:",
         ),
-        (about(rel_type="m.annotation", event_id="$x", key="mxc://s/i"), None),
+        (about(rel_type="m.annotation", event_id="$x", key="mxc://s/i"), "🖼"),
         (about(rel_type="m.annotation", event_id="$x", key=" "), None),
         (about(rel_type="m.annotation", event_id="$x", key=7), None),
         (about(rel_type="m.annotation", key="x"), None),
