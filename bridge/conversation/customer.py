@@ -148,12 +148,13 @@ def _joined(parts: tuple[model.CustomerContent, ...]) -> str:
 
 
 def _parts(policy: Policy, content: model.CustomerContent) -> tuple[model.CustomerContent, ...]:
-    """Split content into the parts to send: a long text in pieces, a file before its caption."""
+    """Split content into the parts to send: a long text in pieces, files before a caption."""
     before: tuple[model.CustomerContent, ...] = ()
     if isinstance(content, model.CustomerText):
         text = content.text
     elif isinstance(content, model.CustomerMedia):
-        text, before = content.caption, (replace(content, caption=""),)
+        text = content.caption
+        before = tuple(replace(one, caption="", more=()) for one in (content, *content.more))
     else:
         return (content,)
     if policy.emoji_codes:

@@ -52,6 +52,8 @@ class CustomerMedia(Value, frozen=True):
     caption: str = ""
     """Caption, sent as a separate message after the file."""
     file_key: FileKey | None = None
+    more: tuple[CustomerMedia, ...] = ()
+    """Further files of the same message (MSC4274), each sent as a message of its own."""
 
 
 class CustomerLocation(Value, frozen=True):

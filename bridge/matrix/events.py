@@ -102,6 +102,8 @@ def read_message(content: Json) -> Readable | str:
             return read_file(content, "voice")
         case "m.image" | "m.file" | "m.video" | "m.audio":
             return read_file(content, kind.removeprefix("m."))
+        case "m.gallery" | "dm.filament.gallery":
+            return _gallery(content)
         case "m.location":
             return _location(content)
         case _ if kind.startswith(_EFFECTS):
@@ -134,6 +136,24 @@ def read_file(content: Json, kind: str) -> Readable | str:
         kind=kind, name=name, mxc=mxc, mime=mime, size=size, file_key=file_key
     )
     return Readable(media, caption)
+
+
+def _gallery(content: Json) -> Readable | str:
+    """Read several files in one message (MSC4274); unreadable if one of them is."""
+    files: list[model.CustomerMedia] = []
+    captions = [plain(content).strip()]
+    for item in wire.objects(content, "itemtypes"):
+        kind = wire.text(item, "itemtype").removeprefix("m.")
+        match read_file(item, kind if kind in {"image", "video", "audio"} else "file"):
+            case Readable(content=model.CustomerMedia() as file, plain=caption):
+                files.append(file)
+                captions.append(caption)
+            case unreadable:
+                return unreadable
+    if not files:
+        return MALFORMED
+    first = msgspec.structs.replace(files[0], more=tuple(files[1:]))
+    return Readable(first, "\n".join(filter(None, captions)))
 
 
 def read_poll(content: Json) -> Readable | str:
@@ -169,9 +189,7 @@ def plain(content: Json) -> str:
 
 
 def _visible(text: str) -> str:
-    """Return the text without directional overrides, which reverse what follows (real right-to-left
-    text never needs them), and without NUL, which Synapse passes on but PostgreSQL cannot store.
-    """
+    """Return the text without directional overrides, and NUL, which PostgreSQL cannot store."""
     return text.replace("\0", "").replace("\u202d", "").replace("\u202e", "")
 
 
@@ -222,11 +240,7 @@ def replied_to(content: Json) -> EventId | None:
     return _event_id(relation, "m.in_reply_to", "event_id")
 
 
-def thread_of(content: Json) -> EventId | None:
-    return _related(content, "m.thread")
-
-
-def _related(content: Json, kind: str) -> EventId | None:
+def related(content: Json, kind: str) -> EventId | None:
     """Return the target of the relation if it has this `rel_type`."""
     relation = wire.mapping(content, "m.relates_to")
     return _event_id(relation, "event_id") if wire.text(relation, "rel_type") == kind else None
@@ -255,7 +269,7 @@ def correction(
 def reaction(raw: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
     """Interpret an `m.reaction`; Nothing if it lacks a target or a printable key."""
     content = wire.mapping(raw, "content")
-    target = _related(content, "m.annotation")
+    target = related(content, "m.annotation")
     key = wire.text(content, "m.relates_to", "key").strip()
     if key.startswith("mxc://"):
         # A picture as reaction: use its short name.
@@ -285,7 +299,7 @@ _MAX_ANSWER = 255
 def vote(raw: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
     """Interpret a vote. One without answers withdraws the voter's earlier vote and is ignored."""
     content = wire.mapping(raw, "content")
-    target = _related(content, "m.reference")
+    target = related(content, "m.reference")
     unstable = wire.strings(content, "org.matrix.msc3381.poll.response", "answers")
     chosen = unstable or wire.strings(content, "m.selections")
     known = [one for one in chosen if len(one) <= _MAX_ANSWER]
@@ -417,7 +431,7 @@ def _content_event(kind: str, content: Json, event_id: EventId, sender: UserId) 
         written.plain,
         wrap=written.wrap,
         reply_to=replied_to(content) if relation else None,
-        thread=thread_of(content) if relation else None,
+        thread=related(content, "m.thread") if relation else None,
         answers=written.answers,
         notice=written.notice,
     )

@@ -262,7 +262,8 @@ def _parts(found: Recorded) -> tuple[Kind, str, File | None, Place | None]:
         case CustomerMedia() as media:
             encrypted = media.file_key is not None
             file = File(media.name, media.mime, media.size, media.mxc, encrypted)
-            return _KINDS.get(media.kind, "file"), found.words, file, None
+            words = "\n".join(filter(None, (found.words, *(one.name for one in media.more))))
+            return _KINDS.get(media.kind, "file"), words, file, None
         case CustomerLocation() as place:
             return "location", place.poi, None, Place(place.latitude, place.longitude)
         case None:

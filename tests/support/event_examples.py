@@ -98,6 +98,9 @@ def _things() -> Iterator[Example]:
     yield Example(
         "`m.image` with a caption", file("m.image", "my cat", "image/png", filename="cat.png")
     )
+    pictures = [{"itemtype": "m.image", "body": f"{n}.png", "url": MXC} for n in "ab"]
+    gallery = message(msgtype="dm.filament.gallery", body="holidays", itemtypes=pictures)
+    yield Example("several pictures in one message (MSC4274) with a caption", gallery)
     yield Example("`m.file`", file("m.file", "terms.pdf", "application/pdf"))
     yield Example("`m.video`", file("m.video", "clip.mp4", "video/mp4"))
     yield Example("`m.audio`", file("m.audio", "song.mp3", "audio/mpeg"))
@@ -211,9 +214,6 @@ def _the_rest() -> Iterator[Example]:
     yield Example(
         "file with a malformed address",
         message(msgtype="m.file", body="a", url="https://elsewhere.example/a"),
-    )
-    yield Example(
-        "gallery (MSC4274)", message(msgtype="dm.filament.gallery", body="holidays", itemtypes=[])
     )
     yield Example("unknown event type", event("org.example.thing", {}))
     yield from _sealed()

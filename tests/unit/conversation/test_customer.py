@@ -126,6 +126,20 @@ def test_a_caption_follows_its_file() -> None:
     assert scene.delivered == [event]
 
 
+def test_a_caption_follows_all_files_of_its_message() -> None:
+    scene = Scene()
+    scene.begin()
+    first, second = (CustomerMedia("image", f"{n}.png", f"mxc://h/{n}") for n in "ab")
+    event = scene.content(replace(first, caption="look", more=(second,)))
+    for _ in range(2):
+        assert scene.delivered == []
+        scene.uploaded()
+        scene.reply()
+    scene.reply()
+    assert scene.texts == ["a.png", "b.png", "look"]
+    assert scene.delivered == [event]
+
+
 def test_a_file_without_ending_and_of_unknown_size() -> None:
     scene = Scene()
     scene.begin()

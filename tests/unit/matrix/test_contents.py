@@ -112,6 +112,22 @@ def test_a_reply_with_a_file_has_neither_the_quotation_nor_its_own_name_as_words
     assert read_message(content | ({"filename": "cat.png"} if named else {})) == media
 
 
+def gallery(*items: Json, **more: object) -> Json:
+    return {"msgtype": "dm.filament.gallery", "itemtypes": list(items)} | more
+
+
+def test_several_files_in_one_message() -> None:
+    """Element X and others (MSC4274); a file's own caption follows the common one."""
+    cat: Json = {"itemtype": "m.image", "body": "cat.png", "url": "mxc://s/1"}
+    told: Json = {"itemtype": "x", "body": "terms", "filename": "a.pdf", "url": "mxc://s/2"}
+    pdf = CustomerMedia("file", "a.pdf", "mxc://s/2", "application/pdf")
+    image = CustomerMedia("image", "cat.png", "mxc://s/1", "image/png", more=(pdf,))
+    assert read_message(gallery(cat, told, body="as asked")) == Readable(image, "as asked\nterms")
+    assert read_message(gallery(cat, told | {"body": "a.pdf"}, body="")) == Readable(image)
+    lost = cat | {"url": "https://x"}
+    assert read_message(gallery(cat, lost)) == read_message(gallery()) == "unreadable.malformed"
+
+
 def test_voice_message() -> None:
     content: Json = {
         "msgtype": "m.audio",

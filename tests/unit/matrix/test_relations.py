@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, UserId
-from bridge.matrix.events import correction, reaction, redaction, replied_to, thread_of
+from bridge.matrix.events import correction, reaction, redaction, related, replied_to
 from bridge.rooms.ports import Corrected, Meaning, Nothing, Reacted, Unreadable, Withdrew
 
 EVENT, ANN, X = EventId("$e"), UserId("@ann:example.org"), EventId("$x")
@@ -48,7 +48,7 @@ def replace(**content: object) -> Json:
     ],
 )
 def test_replies_and_threads(content: Json, replied: str | None, thread: str | None) -> None:
-    assert (replied_to(content), thread_of(content)) == (replied, thread)
+    assert (replied_to(content), related(content, "m.thread")) == (replied, thread)
 
 
 def test_messages_without_a_replacement_are_no_correction() -> None:
@@ -157,7 +157,7 @@ def test_redactions(raw: Json, found: bool) -> None:
 def test_hostile_relations_never_raise(found: object) -> None:
     fields = found if isinstance(found, dict) else {"m.relates_to": found}
     replied_to(fields)
-    thread_of(fields)
+    related(fields, "m.thread")
     correction(EVENT, ANN, fields)
     reaction(fields, EVENT, ANN)
     redaction(fields, EVENT, ANN)

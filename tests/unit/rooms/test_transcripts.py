@@ -316,7 +316,9 @@ async def test_files_and_locations_are_described() -> None:
     scene = Scene(FIRST)
     key = FileKey("k", "i", "s")
     scene.stands("a", ADA, CustomerMedia("image", "a.png", "mxc://x/a", "image/png", 7))
-    scene.stands("b", ADA, CustomerMedia("video", "b", "mxc://x/b", file_key=key), words="look")
+    more = (CustomerMedia("image", "e.png", "mxc://x/e"),)
+    film = CustomerMedia("video", "b", "mxc://x/b", file_key=key, more=more)
+    scene.stands("b", ADA, film, words="look")
     scene.stands("c", ADA, CustomerMedia("sticker", "c", "mxc://x/c"))
     scene.stands("d", MEI, CustomerLocation(31.2, 121.5, "Shop"))
     image, video, other, place = (await scene.written()).messages
@@ -324,7 +326,7 @@ async def test_files_and_locations_are_described() -> None:
     assert (image.kind, image.file.uri, image.file.size) == ("image", "mxc://x/a", 7)
     assert not image.file.encrypted
     assert video.file is not None
-    assert (video.kind, video.text, video.file.encrypted) == ("video", "look", True)
+    assert (video.kind, video.text, video.file.encrypted) == ("video", "look\ne.png", True)
     assert other.kind == "file"
     assert place.place is not None
     assert (place.text, place.place.latitude) == ("Shop", 31.2)
