@@ -279,7 +279,6 @@ def _never_sent(record: RoomRecord, event_id: EventId, earlier: Earlier | None) 
 
 
 def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
-    """Return the event and its newest correction."""
     return tuple(dict.fromkeys((event_id, newest(record, event_id))))
 
 
