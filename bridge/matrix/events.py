@@ -249,12 +249,8 @@ def correction(
     relation = wire.mapping(content, "m.relates_to")
     if wire.text(relation, "rel_type") != "m.replace":
         return None
-    new = wire.mapping(content, "m.new_content")
-    if not new:
-        # Use the fallback body for clients without edits, which begins with "* ".
-        body = wire.text(content, "body").removeprefix("* ")
-        new = {"msgtype": wire.text(content, "msgtype"), "body": body}
-    written, target = read_content(kind, new), _event_id(relation, "event_id")
+    written = read_content(kind, wire.mapping(content, "m.new_content"))
+    target = _event_id(relation, "event_id")
     if isinstance(written, str) or target is None:
         why = written if isinstance(written, str) else MALFORMED
         return ports.Unreadable(event_id, sender, why)

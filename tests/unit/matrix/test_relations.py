@@ -64,8 +64,8 @@ def test_messages_without_a_replacement_are_no_correction() -> None:
             Corrected(EVENT, ANN, X, CustomerText("new"), "new"),
         ),
         (
-            {"msgtype": "m.text", "body": "* new"},
-            Corrected(EVENT, ANN, X, CustomerText("new"), "new"),
+            {"msgtype": "m.text", "body": "* new"},  # no client shows it as a correction
+            Unreadable(EVENT, ANN, "unreadable.malformed"),
         ),
         (
             {
