@@ -17,6 +17,7 @@ from bridge.conversation import model
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.wire import Json, read_file_field
+from bridge.matrix.render import WIDGET
 from bridge.matrix.users import OurUsers
 from bridge.media.formats import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.media.places import read_geo_uri
@@ -323,6 +324,9 @@ CALL_EVENTS = frozenset(
 """Event types of an incoming call: a legacy call, and MatrixRTC (MSC4075, by its present and former
 names)."""
 
+_CONFERENCES = ("jitsi", "m.jitsi")
+"""Types of the widget that Element's call button adds where there are more than two members."""
+
 _BEACONS = frozenset({"m.beacon_info", "org.matrix.msc3672.beacon_info"})
 """State event types of live location sharing (MSC3672)."""
 
@@ -395,6 +399,8 @@ def _state(raw: Json, kind: str, event_id: EventId, sender: UserId) -> ports.Mea
     content, key = wire.mapping(raw, "content"), raw.get("state_key")
     if kind in _BEACONS and key == sender and content.get("live") is True:
         return ports.Unreadable(event_id, sender, LIVE_LOCATION)
+    if kind == WIDGET and content.get("type") in _CONFERENCES:
+        return ports.Unreadable(event_id, sender, CALL)
     if key != "":
         return ports.Nothing()
     if kind == "m.room.encryption":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from urllib.parse import quote
 
 import pytest
 
@@ -93,3 +94,10 @@ async def test_places_votes_and_links_of_bridges_and_clients(stage: Stage) -> No
     started = await talk.sees(lambda event: event["type"] == start)
     await talk.customer.vote(talk.room, started, "a5" * 32)
     await talk.heard("(Vote in “Which?”: Red)")
+
+
+async def test_a_conference_that_element_starts_once_an_agent_is_there(stage: Stage) -> None:
+    talk = await chatting(stage, "caller")
+    path = f"v3/rooms/{quote(talk.room, safe='')}/state/im.vector.modular.widgets/jitsi_1"
+    await talk.customer.call("PUT", path, {"type": "jitsi", "url": "https://jitsi.example"})
+    await talk.reads("Calls do not reach the call centre", stage.bot)

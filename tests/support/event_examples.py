@@ -199,6 +199,11 @@ def _the_rest() -> Iterator[Example]:
         "group call (MSC4075), and by its former name",
         event("org.matrix.msc4075.rtc.notification", {}),
     )
+    yield Example(
+        "conference (Jitsi), which Element offers once an agent is in the room",
+        event("im.vector.modular.widgets", {"type": "jitsi"}, state_key="jitsi_1"),
+        never_sealed=True,
+    )
     yield Example("verification asked of us", message(**VERIFY, to="@webchatbot:example.org"))
     yield Example("verification asked of another person", message(**VERIFY, to=BOB), shared=True)
     yield Example("verification goes on", event("m.key.verification.cancel", {}))

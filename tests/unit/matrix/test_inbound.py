@@ -175,6 +175,16 @@ def test_live_location_is_answered_once(kind: str) -> None:
     assert read("org.matrix.msc3672.beacon", {}) == Nothing()
 
 
+@pytest.mark.parametrize("kind", ["jitsi", "m.jitsi"])
+def test_a_conference_is_answered_as_a_call(kind: str) -> None:
+    """Element starts one instead of a call where there are more than two members."""
+    widget = "im.vector.modular.widgets"
+    meaning = read(widget, {"type": kind, "url": "https://j"}, state_key="jitsi_1")
+    assert meaning == Unreadable(EVENT, ANN, "unreadable.call")
+    assert read(widget, {}, state_key="jitsi_1") == Nothing(), "it has ended"
+    assert read(widget, {"type": "m.custom"}, state_key="x") == Nothing()
+
+
 def test_caption_becomes_the_plain_text() -> None:
     meaning = message(msgtype="m.image", body="look!", filename="a.png", url="mxc://s/i")
     media = CustomerMedia(kind="image", name="a.png", mxc="mxc://s/i", mime="image/png")
