@@ -459,16 +459,15 @@ def _help(visit: Visit, call: Call) -> None:
 
 def _start(visit: Visit, call: Call) -> None:
     """Ask for an agent; a customer waiting in another queue is told so and keeps the position."""
-    if not call.words:
-        visit.step(model.Start(), call.event_id or None)
-        return
-    queue, phase = queue_named(call.words[0], visit.rules), visit.record.conversation.phase
-    if not isinstance(phase, model.Waiting) or hidden(phase) or phase.queue_id == queue:
+    queue = queue_named(call.words[0], visit.rules) if call.words else None
+    phase = visit.record.conversation.phase
+    place = phase if isinstance(phase, model.Waiting) and not hidden(phase) else None
+    if queue is None or place is None or place.queue_id == queue:
         visit.step(model.Start(queue), call.event_id or None)
-    elif phase.cancel:
+    elif place.cancel:
         _answer(visit, call, "start.leaving")
     else:
-        present, other = map(visit.rules.queue_name, (phase.queue_id, queue))
+        present, other = map(visit.rules.queue_name, (place.queue_id, queue))
         _answer(visit, call, "start.other_queue", queue=present, other=other)
 
 
