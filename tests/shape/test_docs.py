@@ -101,6 +101,19 @@ def test_python_files_named_in_the_docs_exist() -> None:
     assert [one for one in named if not any(m.endswith(f"/{one[1]}") for m in modules)] == []
 
 
+@pytest.mark.parametrize("name", ["docs/how-it-works.md", "bridge/webchat/PROTOCOL.md"])
+def test_names_of_the_code_exist(name: str) -> None:
+    """Checks names written with their class or module, such as `Room.take`, `machine.step`."""
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "bridge").rglob("*.py"))
+    page = _FENCE.sub("", (ROOT / name).read_text(encoding="utf-8"))
+    named = set(re.findall(r"`(?:[\w/]+\.)+([A-Za-z_]\w*)`", page)) - {"py", "md", "sql", "jsonl"}
+    defined = set(
+        re.findall(r"^\s*(?:async def |def |class )?(\w+)(?= ?[(:=\[])", code, re.MULTILINE)
+    )
+    assert named
+    assert named - defined == set()
+
+
 def _unknown(words: list[str]) -> str:
     """Return the first unknown command or flag of a command line, empty if there is none."""
     command: click.Command = program
