@@ -65,33 +65,30 @@ HEAD = """\
 
 <!-- Written by tests/support/event_table.py; tests/conformance/test_matrix_events.py compares. -->
 
-Every line is an example that went through the bridge's own code, in a room whose language is
-English, in the middle of a chat. “The same” in the third column means: in an encrypted room the
-event, once opened, leads to exactly this too; where files are concerned, they are opened or
-encrypted on the way, and their hash is checked before anything goes on.
+Every line went through the bridge's own code, in the middle of a chat in an English room whose
+agents have Baidu's map (`webchat.map`). “The same”: in an encrypted room the event, once decrypted,
+leads to exactly this; files are decrypted or encrypted on the way, after their hash was checked.
 
-Not in the table, because they are no events of a room: who is typing (a customer is told to the
-agent by frame 113, at most once in five seconds; an agent's ghost is shown typing), and read
-receipts (an agent's ghost, or the bot, has read what WebChat has acknowledged; what customers have
-read is told to nobody). Nor the two state events that we write ourselves. In a direct room the bot
-adds a ghost, before it first comes in, to the `service_members` of `io.element.functional_members`
-(MSC4171), so that Element still finds two people there, and the same room when somebody starts a
-chat with the bot. Other names on the list stay; where the bot may not write it, nothing else is
-missing. And every room that is served says so by `m.bridge` and `uk.half-shot.bridge` (MSC2346),
-which clients show under “bridges”: who serves it, who invited them, and which queue it is
-(`channel`). They are written as the bot comes in, also into a room that replaces another, and again
-when the queue is another or has a new name; not where the bot may not. None of these is ever
-encrypted.
+Not in the tables:
 
-Matrix counts coordinates in WGS-84; the desk in these examples shows Baidu's map (config key
-`webchat.map`). How good the conversion is stands at the end.
+- Typing: of a customer by frame 113, at most once in five seconds; of an agent by the ghost.
+- Read receipts: an agent's ghost, or the bot, has read what WebChat has acknowledged. Nobody is
+  told what customers have read.
+- `io.element.functional_members` (MSC4171): in a direct room the bot adds each ghost to
+  `service_members` before it joins, so that Element still counts two people, and finds this room
+  when somebody starts a chat with the bot.
+- `m.bridge` and `uk.half-shot.bridge` (MSC2346): who serves the room, who invited them, and its
+  queue (`channel`). Written on joining, also after an upgrade, and when the queue or its name
+  changes.
+
+The bot writes these states unencrypted, like all state, and only where it may.
 """
 
 
 COORDINATES = """\
-Maps of China are shifted by law (GCJ-02), Baidu's once more (BD-09); outside China nothing is. The
-shifted coordinates below agree with two programs of others in every digit (see
-`tests/unit/media/test_places.py`), and the way back is found by iteration."""
+Matrix uses WGS-84. Maps of China are shifted by law (GCJ-02), Baidu's once more (BD-09); outside
+China nothing is. The shifted coordinates agree in every digit with two other programs
+(`tests/unit/media/test_places.py`); the way back is found by iteration."""
 
 
 async def table() -> str:
