@@ -319,7 +319,7 @@ def _lines(telling: Telling, found: Figures) -> list[str]:
         lines.append(telling.say("stats.waits", {"half": half, "most": most}))
     if found.ratings:
         each = sorted(found.ratings.items(), reverse=True)
-        said = ", ".join(f"{rated(value, telling.label(value))} × {n}" for value, n in each)
+        said = tuple(f"{rated(value, telling.label(value))} × {n}" for value, n in each)
         lines.append(telling.say("stats.ratings", {"ratings": said}))
     return lines
 

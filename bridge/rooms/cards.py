@@ -653,7 +653,7 @@ def robot_answered(visit: Visit, came: RobotAnswered) -> None:
     if came.short:
         key = "robot.answers_kept" if question.aside else "robot.answers_first"
         visit.ask(ShowAnswer(came.event_id, came.question, key, came.args, first=True))
-        note = visit.for_agent("agent.robot_answered", {"answers": "; ".join(came.short)})
+        note = visit.for_agent("agent.robot_answered", {"answers": " / ".join(came.short)})
     silence = Silence.UNREACHABLE if came.unreachable else Silence.NOTHING
     visit.step(model.Consulted(came.event_id, note, silence))
 

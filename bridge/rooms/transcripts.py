@@ -344,7 +344,7 @@ class Telling:
 
 
 def rated(value: int, label: str) -> str:
-    return f"{value} ({label})" if label else str(value)
+    return f"{value} — {label}" if label else str(value)
 
 
 # --- the JSON file --------------------------------------------------------------------------------
@@ -546,9 +546,8 @@ def _message(body: ET.Element, line: Line, time: str, words: Telling) -> None:
         return
     if line.file is not None:
         # Not the address (mxc): no browser can open it, and "open" leads to the message itself.
-        details = " · ".join(filter(None, (line.file.mime, _size(line.file.size))))
-        shown = f"{words.say('transcript.file')}: {line.file.name}"
-        _text(article, "p", f"{shown} ({details})" if details else shown).set("dir", "auto")
+        about = words.say("transcript.file"), line.file.name, line.file.mime, _size(line.file.size)
+        _text(article, "p", " · ".join(filter(None, about))).set("dir", "auto")
     if line.place is not None:
         where = f"geo:{line.place.latitude:.6f},{line.place.longitude:.6f}"
         _text(ET.SubElement(article, "p"), "code", where)

@@ -186,7 +186,7 @@ async def test_a_chat_is_in_the_history_and_in_a_transcript(
     assert lines[1].endswith("Sales · waiting for an agent")
     assert lines[3].startswith("1. ")
     assert "Mei, " in lines[3]
-    assert lines[3].endswith("rated 5 (Very satisfied)")
+    assert lines[3].endswith("rated 5 — Very satisfied")
     for line in (lines[2], lines[4]):
         assert (await opens(talk, line))["sender"] == talk.customer.user_id
 

@@ -133,7 +133,7 @@ async def test_the_stats_command_counts_a_chat(stage: Stage) -> None:
     await talk.reads("Thank you for your rating", stage.bot)
     await talk.say("!wc stats 2d")
     told = wording(await talk.reads("📊 The last 2 days:\nchats 1: with an agent 1", stage.bot))
-    assert "ratings: 5 (Very satisfied) × 1" in told
+    assert "ratings: 5 — Very satisfied × 1" in told
     picture = await talk.sees(lambda event: content_of(event).get("msgtype") == "m.image")
     content = content_of(picture)
     assert content["body"] == "(chats a day: dark, with an agent; light, without)"

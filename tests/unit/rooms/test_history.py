@@ -41,7 +41,7 @@ def line(chat: Chat, first: EventId | None = None, record: RoomRecord = RECORD) 
 def test_a_line_with_everything_that_is_known_of_a_chat() -> None:
     stars = RULES.texts.render("en", "rating.stars_5", {})
     assert line(CHAT, EventId("$a")).split("\n") == [
-        f"7. 1 Dec 2024, 00:00 UTC · Sales · Mei, K2, 12 minutes · rated 5 ({stars})",
+        f"7. 1 Dec 2024, 00:00 UTC · Sales · Mei, K2, 12 minutes · rated 5 — {stars}",
         "https://matrix.to/#/!room:example.org/$a?via=example.org",
     ]
 
@@ -67,7 +67,7 @@ def test_how_a_chat_ended_is_part_of_its_line(changes: dict[str, object], words:
 def test_a_line_names_the_rating() -> None:
     told = Conversation(ratings=((5, "Great"), (4, "4")))
     record = msgspec.structs.replace(RECORD, conversation=told)
-    assert line(CHAT, record=record).endswith("rated 5 (Great)")
+    assert line(CHAT, record=record).endswith("rated 5 — Great")
     for value in (4, 77):
         rated = msgspec.structs.replace(CHAT, rating=value)
         assert line(rated, record=record).endswith(f"rated {value}")

@@ -135,7 +135,7 @@ async def test_figures_as_text_and_as_a_chart() -> None:
         "📊 The last 7 days:",
         "chats 3: with an agent 2, left the queue 0, nobody came 1, still waiting 0",
         "waits: half of them up to 10 seconds, nine in ten up to 1 minute",
-        "ratings: 5 (Very satisfied) × 2",
+        "ratings: 5 — Very satisfied × 2",
     ]
     (picture,) = world.matrix.sent_files
     assert (picture.name, picture.mime) == ("stats.png", "image/png")

@@ -127,7 +127,7 @@ def test_an_answer_is_shown_and_noted_for_an_agent(aside: bool, key: str) -> Non
     cards.robot_answered(house.visit, came)
     assert house.effects == [ShowAnswer(event_id, "how?", key, {"answers": "x"}, first=True)]
     (question,) = house.record.conversation.questions
-    assert question.note == "（机器人已回复：A; B）"
+    assert question.note == "（机器人已回复：A / B）"
 
 
 def test_no_answer_of_the_robot_requests_a_person() -> None:
