@@ -140,7 +140,8 @@ def read(visit: Visit, text: str, *, bare: bool) -> Reading | None:
         return parsed
     if not COMMANDS[parsed.verb].makes_sense(visit, parsed.words):
         return None
-    sentence = parsed.secret and reads_as_words(*parsed.words)
+    waits = isinstance(visit.record.conversation.phase, model.Waiting)  # nobody can log in now
+    sentence = parsed.secret and (waits or reads_as_words(*parsed.words))
     return Reading(parsed.verb, bare=True, fault="undelivered.like_login") if sentence else parsed
 
 

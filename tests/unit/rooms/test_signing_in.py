@@ -190,6 +190,17 @@ def test_a_probable_login_without_the_prefix_is_held_back(text: str) -> None:
     )
 
 
+@pytest.mark.parametrize("text", [*BARE, f"login ada {SECRET}", "login failed E42"])
+def test_a_probable_login_in_a_queue_is_held_back(text: str) -> None:
+    """Nobody can log in there, so the words may be for the agent."""
+    house = House(TAKING).served()
+    house.visit.step(Start())
+    house.effects.clear()
+    event_id = house.say(text)
+    assert house.reported == {event_id: "undelivered.like_login"}
+    assert undelivered(house.record, event_id) is not None
+
+
 @pytest.mark.parametrize("text", [*BARE, f"login ada {SECRET}", f"登陆 ada {SECRET}"])
 def test_a_probable_login_during_a_chat_is_held_back(text: str) -> None:
     house = House(TAKING).served().chat()
