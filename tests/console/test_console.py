@@ -279,13 +279,13 @@ async def test_a_refusal_is_in_the_language_of_the_page(console: Console) -> Non
     page = await console.signed_in()
     await page.get_by_role("button", name="中文").click()
     toasts, main = page.locator("#toasts"), page.locator("main")
-    for subject, told in (("mei", "mei 既不是房间"), (console.stage.bot, "是桥接自己的用户")):
+    for subject, told in (("mei", "mei 既不是房间"), (console.stage.bot, "是桥接服务自己的用户")):
         await page.goto(f"{console.url}/admin/#/erase/{subject}")
         await page.get_by_role("button", name="查询").click()
         await expect(toasts).to_contain_text(told)
     await page.route("**/admin/api/*", lambda route: route.abort())
     await page.get_by_role("button", name="查询").click()
-    await expect(toasts).to_contain_text("桥接没有响应")
+    await expect(toasts).to_contain_text("桥接服务没有响应")
     await expect(main).to_be_visible()
     await page.unroute("**/admin/api/*")
     await page.get_by_role("button", name="English").click()
