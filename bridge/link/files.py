@@ -41,6 +41,7 @@ from bridge.rooms.ports import (
     tls_context,
 )
 from bridge.rooms.store import Token
+from bridge.rooms.surroundings import Connector
 from bridge.webchat.codes import FailureReason, ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
 
@@ -333,7 +334,7 @@ class Fetcher:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         tls, resolver = tls_context(verify=True), GuardedResolver(self._hosts)
-        connector = aiohttp.TCPConnector(limit=0, ssl=tls, resolver=resolver)
+        connector = Connector(limit=0, ssl=tls, resolver=resolver)
         # Without compression, the bytes counted against the limit match Content-Length.
         async with new_session(connector, **{"Accept-Encoding": "identity"}) as self._session:
             yield

@@ -37,6 +37,7 @@ from bridge.ids import RoomId
 from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, LinkSettings, Timing
 from bridge.rooms.ports import CallFailure, Clock, Unavailable, describe
 from bridge.rooms.store import Facts, StoreError
+from bridge.rooms.surroundings import Connector
 from bridge.webchat.codes import FailureReason
 from bridge.webchat.http import Endpoints, login_sign
 
@@ -125,7 +126,7 @@ class Answer:
         return f"{what}: HTTP {self.status} {why}"
 
 
-def new_session(connector: aiohttp.TCPConnector, **headers: str) -> aiohttp.ClientSession:
+def new_session(connector: Connector, **headers: str) -> aiohttp.ClientSession:
     """Make an HTTP session without a cookie jar: a login's cookies belong to its token."""
     return aiohttp.ClientSession(
         connector=connector,
@@ -144,9 +145,7 @@ class Http:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(
-            limit=0, ssl=self._tls or True, socket_factory=_small_buffer
-        )
+        connector = Connector(limit=0, ssl=self._tls or True, socket_factory=_small_buffer)
         async with new_session(connector) as self._session:
             yield
 

@@ -40,6 +40,7 @@ from bridge.matrix.users import OurUsers
 from bridge.media import formats
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
 from bridge.rooms.ports import Blob, Despite, Refused, TooBig, Unavailable, describe, tls_context
+from bridge.rooms.surroundings import Connector
 from bridge.webchat.read import clean
 
 T = TypeVar("T")
@@ -158,7 +159,7 @@ class _Answer(aiohttp.ClientResponse):
 def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
     """Create an HTTP session; `limit`: maximum connections (0: unlimited, for long polling)."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=limit, ssl=tls_context(verify=verify_tls)),
+        connector=Connector(limit=limit, ssl=tls_context(verify=verify_tls)),
         headers={"User-Agent": f"matrix-webchat-bridge/{__version__}"},
         timeout=aiohttp.ClientTimeout(total=None, connect=20, sock_read=STALL_TIMEOUT),
         middlewares=(translate_errors,),

@@ -26,6 +26,7 @@ from hashlib import sha256
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
+import aiohttp
 import msgspec
 import structlog
 from cachetools import LRUCache
@@ -462,6 +463,22 @@ class RoomView(Protocol):
     def around(self) -> Surroundings: ...
     def rows(self, lane: Lane) -> Iterable[EffectRow]: ...
     async def pause(self, seconds: float) -> None: ...
+
+
+class Connector(aiohttp.TCPConnector):
+    """Connection pool that drops a connection on which an answer came that nobody waits for.
+
+    aiohttp (3.14.5) takes it as the answer to the next request, which it then does not even send.
+    """
+
+    async def _get(
+        self, key: aiohttp.client_reqrep.ConnectionKey, traces: list[aiohttp.tracing.Trace]
+    ) -> aiohttp.connector.Connection | None:
+        while (found := await super()._get(key, traces)) is not None:
+            if found.protocol is None or not found.protocol.should_close:
+                return found
+            found.close()
+        return None
 
 
 class SystemClock:

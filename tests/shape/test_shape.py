@@ -46,6 +46,7 @@ HEIRS: Mapping[str, str] = {
     "bridge/link/socket.py:Connection": _HOOK,
     "bridge/link/files.py:GuardedResolver": "aiohttp takes no other resolver",
     "bridge/matrix/client.py:_Answer": "mautrix reads answers whole, however long",
+    "bridge/rooms/surroundings.py:Connector": "aiohttp gives stray answers to the next request",
 }
 """Classes that inherit behaviour, not only the form of a value, a port or an exception."""
 HIGH_FOLDERS: Mapping[str, str] = {}

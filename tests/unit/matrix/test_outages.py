@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -10,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bridge.demo.child_process import free_port
-from bridge.ids import UserId
+from bridge.ids import RoomId, UserId
 from bridge.matrix.client import Homeserver, is_outage, new_session
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, Unavailable
@@ -141,3 +143,38 @@ async def test_homeserver_that_cannot_ping_the_bridge_is_no_outage(code: str) ->
         with pytest.raises(Unavailable, match=code):
             await homeserver.ping("webchat")
     assert outage.is_set() is (code == "M_UNKNOWN")
+
+
+@pytest.mark.asyncio
+async def test_an_answer_given_twice_is_not_taken_for_that_of_the_next_request() -> None:
+    """The next request would not be sent in full: an agent's message would be lost."""
+    bodies, served = list[str](), list[asyncio.Task[None] | None]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.current_task())
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                bodies.append((await reader.readexactly(length)).decode())
+                event = b'{"event_id": "$%d"}' % len(bodies)
+                answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(event), event)
+                for _ in range(2):
+                    writer.write(answer)
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
+        writer.close()
+
+    users, texts = OurUsers("a", "webchatbot", "webchat_{agent}"), ["one", "two", "three"]
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        new_session(verify_tls=True) as session,
+    ):
+        host, port = server.sockets[0].getsockname()
+        homeserver = Homeserver(session, f"http://{host}:{port}", "t", users)
+        for number, text in enumerate(texts, 1):
+            sent = await homeserver.send(UserId("@w:a"), RoomId("!r"), "m", {"body": text}, text)
+            assert sent == f"${number}"
+            await asyncio.sleep(0.1)
+        await session.close()
+        await asyncio.gather(*filter(None, served))
+    assert [json.loads(body)["body"] for body in bodies] == texts
