@@ -74,8 +74,9 @@ FETCH_TRIES = 4
 """Attempts to fetch an agent's file before the customer is told that it is missing."""
 ICON_LIMIT = 2 * 1024 * 1024
 """Maximum bytes of an agent's picture."""
-GIVE_UP_AFTER = 24 * 3_600_000
-"""ms of retries while the homeserver is down, after which an effect is a dead letter."""
+GIVE_UP_AFTER, LEAST_WAIT = 24 * 3_600_000, 3600.0
+"""ms while the homeserver is down, after which an effect is a dead letter; seconds of these that
+this process must have waited: the clock may have been set, or the machine suspended."""
 FIRST_WAIT, LAST_WAIT = 0.5, 60.0
 """First and longest back-off between attempts, in seconds."""
 REMEMBERED = 25 * 60_000
@@ -85,8 +86,8 @@ MOST_CHATS = 2_000
 """Maximum number of a room's chats, newest first, whose agents' ghosts may redact."""
 NEWS_AFTER, NEWS_WITHIN = 1.0, 5 * 60_000
 """Seconds between retries in an upgraded room; ms for which news of the upgrade is awaited."""
-MOST_ASKED = 3600.0
-"""Maximum seconds of a homeserver's `retry_after` that are respected."""
+MOST_ASKED = 300.0
+"""Maximum seconds of a homeserver's `retry_after` that are respected; a chat waits for them."""
 
 
 class MatrixLane:
@@ -125,7 +126,7 @@ class Delivery:
         return self._room.record
 
     async def run(self) -> Done:
-        effect, wait = _effects.decode(self._row.effect), FIRST_WAIT
+        effect, wait, waited = _effects.decode(self._row.effect), FIRST_WAIT, 0.0
         said, moved_at = isinstance(effect, model.Say) and effect.key, self.record.moved_at
         if said in _UNSAID or isinstance(effect, model.EndPoll):
             return Done(outcome=Outcome.DISCARDED, detail="from an earlier version")
@@ -138,13 +139,15 @@ class Delivery:
                 return await self._perform(effect)
             except ports.Unavailable as error:
                 waiting_since = max(self._row.created, self._row.revived or 0)
-                if self._around.clock.now() - waiting_since >= GIVE_UP_AFTER:
+                late = self._around.clock.now() - waiting_since >= GIVE_UP_AFTER
+                if late and waited >= LEAST_WAIT:
                     return self._give_up(effect, str(error))
                 asked = error.retry_after
                 pause = wait if asked is None else min(asked, MOST_ASKED)
                 about = self._about(effect) | {"wait": pause, "why": str(error)}
                 _log.info("the homeserver has not accepted an effect yet", **about)
                 await self._room.pause(pause)
+                waited += pause
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
                 if error.code == FORBIDDEN and not isinstance(effect, effects.EnterRoom):

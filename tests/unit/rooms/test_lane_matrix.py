@@ -30,7 +30,7 @@ from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
 from bridge.rooms.room import ANSWERED_AT_ONCE, EFFECT_TRIES, FEDERATED
 from bridge.rooms.store import Outcome
-from bridge.rooms.to_matrix import GIVE_UP_AFTER, REMEMBERED
+from bridge.rooms.to_matrix import GIVE_UP_AFTER, MOST_ASKED, REMEMBERED
 from bridge.rooms.visit import new_effect
 from bridge.texts import Texts
 from bridge.webchat.frames import (
@@ -165,7 +165,7 @@ async def test_an_effect_is_given_up_after_a_day() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
-        world.matrix.trouble.extend([Unavailable("away", 3600)] * 25)
+        world.matrix.trouble.extend([Unavailable("away", MOST_ASKED)] * 300)
         await engine.pushed(ROOM, "p", said("one"))
         await world.clock.turn(GIVE_UP_AFTER / 1000 - 10)
         assert await dead_letters(world.store) == []
@@ -177,6 +177,29 @@ async def test_an_effect_is_given_up_after_a_day() -> None:
         world.matrix.trouble.clear()
         world.matrix.trouble.append(Unavailable("away"))
         await world.clock.turn(40)
+    assert world.matrix.texts(ROOM) == ["one"]
+
+
+async def test_no_effect_is_given_up_because_the_clock_was_set_or_the_machine_suspended() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        world.matrix.trouble.extend([Unavailable("away")] * 8)
+        await engine.pushed(ROOM, "p", said("one"))
+        await quiet()
+        world.clock.set_back(-3 * GIVE_UP_AFTER)
+        await world.clock.turn(300)
+    assert world.matrix.texts(ROOM) == ["one"]
+    assert await dead_letters(world.store) == []
+
+
+async def test_an_absurd_pause_that_the_homeserver_asks_for_is_shortened() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        world.matrix.trouble.append(Unavailable("slow down", 999_999))
+        await engine.pushed(ROOM, "p", said("one"))
+        await world.clock.turn(MOST_ASKED + 1)
     assert world.matrix.texts(ROOM) == ["one"]
 
 
@@ -645,7 +668,7 @@ async def test_before_a_late_retry_the_timeline_is_searched_for_the_event() -> N
         await engine.pushed(ROOM, "p", said("one"))
         await world.clock.turn(60)
         assert not any("look back" in request for request in world.matrix.requests)
-        world.matrix.trouble.extend([Unavailable("away", REMEMBERED / 1000)])
+        world.matrix.trouble.extend([Unavailable("away", MOST_ASKED)] * 5)
         world.matrix.trouble.append(Refused("M_FORBIDDEN"))  # the timeline cannot be read: post it
         await engine.pushed(ROOM, "q", said("two"))
         await world.clock.turn(REMEMBERED / 1000 + 1)
