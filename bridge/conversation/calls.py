@@ -26,10 +26,10 @@ from bridge.webchat.words import escaped, guarded, is_unseen
 
 _HOPELESS = frozenset({FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED})
 _UNKNOWN_FATE = frozenset({FailureReason.NO_ANSWER, FailureReason.SILENT})
-_ABOUT_CONTENT = frozenset(
+_PASSES = frozenset({FailureReason.MEDIA_AWAY, FailureReason.INTERNAL})
+_ABOUT_CONTENT = _PASSES | frozenset(
     {FailureReason.TOO_BIG, FailureReason.REFUSED, FailureReason.UPLOAD_FAILED}
     | {FailureReason.MEDIA_GONE, FailureReason.MEDIA_CHANGED}
-    | {FailureReason.MEDIA_AWAY}
 )
 _PASSING = frozenset({404, 408, 425, 429})
 """Transient HTTP statuses among the 4xx: the server is not ready (row 38)."""
@@ -390,7 +390,7 @@ def _take_uploading(
         return None
     turn.set(held=tuple(one for one in held if one is not piece))
     tries, code = piece.repeats + 1, failure.code or 0
-    passing = code == ResultCode.INTERNAL_ERROR or failure.reason == FailureReason.MEDIA_AWAY
+    passing = code == ResultCode.INTERNAL_ERROR or failure.reason in _PASSES
     if failure.reason == FailureReason.UPLOAD_FAILED:
         passing = not 300 <= code < 500 or code in _PASSING
     most = turn.policy.upload_tries if passing else 1

@@ -12,9 +12,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import IO
 
 import msgspec
+import structlog
 
-from bridge.rooms.ports import Blob, BrokenOff, TooBig, Unavailable
+from bridge.rooms.ports import Blob, BrokenOff, NoSpace, TooBig, describe
 
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.blobs")
 PIECE = 64 * 1024
 """Bytes per read."""
 
@@ -62,7 +64,7 @@ class Kept(msgspec.Struct, frozen=True):
 async def keep(blob: Blob) -> AsyncIterator[Kept]:
     """Read a blob to its end; the buffer lives as long as the context.
 
-    Raises what the blob raises, and Unavailable if the bridge's disk is full.
+    Raises what the blob raises, and NoSpace.
     """
     stream = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed below
     try:
@@ -81,4 +83,6 @@ async def _on_disk(do: Callable[..., object], *args: bytes) -> None:
     try:
         await asyncio.to_thread(do, *args)
     except OSError as error:
-        raise Unavailable("no space for a temporary file") from error
+        why = describe(error)
+        _log.warning("no temporary file can be written", folder=tempfile.tempdir, why=why)
+        raise NoSpace(f"no temporary file can be written: {why}") from error

@@ -37,6 +37,10 @@ class BrokenOff(Unavailable):
     """The source of a file does not answer, or breaks off in the middle."""
 
 
+class NoSpace(BrokenOff):
+    """The bridge's own machine cannot hold the file for a moment."""
+
+
 def describe(error: BaseException) -> str:
     """Describe a network error without its own message, which may quote a URL and so a token."""
     if isinstance(error, TimeoutError) and not error.strerror:

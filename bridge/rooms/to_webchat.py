@@ -31,7 +31,15 @@ from bridge.conversation.model import (
 from bridge.ids import CallId
 from bridge.media import formats
 from bridge.rooms.blobs import Kept, keep
-from bridge.rooms.ports import CHANGED_FILE, Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.ports import (
+    CHANGED_FILE,
+    Blob,
+    CallFailure,
+    NoSpace,
+    Refused,
+    TooBig,
+    Unavailable,
+)
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Outcome, StoreError
@@ -150,6 +158,8 @@ class WebChatLane:
             changed = error.code == CHANGED_FILE
             reason = FailureReason.MEDIA_CHANGED if changed else FailureReason.MEDIA_GONE
             raise CallFailure(reason, error.code) from error
+        except NoSpace as error:
+            raise CallFailure(FailureReason.INTERNAL, str(error)) from error
         except Unavailable as error:
             raise CallFailure(await self._who_is_away(room), str(error)) from error
 

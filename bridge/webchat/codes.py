@@ -233,6 +233,8 @@ class FailureReason(StrEnum):
     media repository is away."""
     MEDIA_CHANGED = "media_changed"
     """The encrypted file does not match its hash."""
+    INTERNAL = "internal"
+    """The bridge's own disk is full: no peer is to blame."""
     REFUSED = "refused"
     """The server refused an upload; `code` says why."""
     UPLOAD_FAILED = "upload_failed"

@@ -57,6 +57,7 @@ TOLD: dict[str, str] = {
     "StoreError": "transaction not stored",
     "Unstorable": "cannot be stored",
     "AddressRefused": "not in allowed_media_hosts",
+    "NoSpace": "no temporary file can be written",
     "TokenRefused": "webchat token refused",
     "UndecryptableOlm": "could not be handled",
     "TakesNothing": "transaction not stored",

@@ -94,7 +94,7 @@ LEFT_OUT = {
     "RequestChat.source": "APP",
 }
 REASONS = """unreachable no_turn no_answer silent login_refused sign_refused too_big media_gone
-media_away media_changed refused upload_failed overtaken"""
+media_away media_changed internal refused upload_failed overtaken"""
 
 
 def test_defaults_omitted_from_rows_do_not_change() -> None:

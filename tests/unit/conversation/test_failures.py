@@ -484,8 +484,11 @@ def test_an_upload_that_fails_takes_its_caption_along(reason: FailureReason) -> 
     assert scene.texts == []
 
 
-def test_a_file_that_the_homeserver_cannot_fetch_holds_up_the_others_for_a_while_only() -> None:
-    """It may be on another homeserver, which is away. The call centre is not to blame."""
+@pytest.mark.parametrize("reason", [FailureReason.MEDIA_AWAY, FailureReason.INTERNAL])
+def test_a_file_that_cannot_be_fetched_holds_up_the_others_for_a_while_only(
+    reason: FailureReason,
+) -> None:
+    """Its homeserver may be away, or the bridge's disk full. The call centre is not to blame."""
     scene = Scene()
     scene.begin()
     event = scene.image()
@@ -493,9 +496,9 @@ def test_a_file_that_the_homeserver_cannot_fetch_holds_up_the_others_for_a_while
     scene.forget()
     for _ in range(scene.policy.upload_tries):
         assert scene.reported == {}
-        scene.fail(FailureReason.MEDIA_AWAY)
+        scene.fail(reason)
         scene.later(60)
-    assert scene.reported == {event: "undelivered.media_away"}
+    assert scene.reported == {event: f"undelivered.{reason}"}
     assert scene.texts == ["look"]
     assert not scene.state.told_trouble
 

@@ -19,7 +19,7 @@ from bridge.conversation.model import (
     Uploaded,
 )
 from bridge.ids import CallId, QueueId, RequestId
-from bridge.rooms.ports import CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.ports import CallFailure, NoSpace, Refused, TooBig, Unavailable
 from bridge.rooms.record import load_input
 from bridge.rooms.store import Lane, NewEffect, Outcome
 from bridge.rooms.to_webchat import AWAY
@@ -292,8 +292,9 @@ async def test_a_file_above_the_bridges_limit_fails_with_the_limit() -> None:
         ([Refused("M_BAD_FILE")], FailureReason.MEDIA_CHANGED),
         ([Unavailable("away")], FailureReason.MEDIA_AWAY),
         ([Unavailable("away"), Refused("M_FORBIDDEN")], FailureReason.MEDIA_AWAY),
+        ([NoSpace("the bridge's disk is full")], FailureReason.INTERNAL),
     ],
-    ids=["gone", "changed", "away", "away_outside"],
+    ids=["gone", "changed", "away", "away_outside", "no_space"],
 )
 async def test_a_file_that_the_homeserver_does_not_deliver_fails(
     trouble: list[Exception], reason: FailureReason

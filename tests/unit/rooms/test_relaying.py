@@ -9,7 +9,7 @@ import pytest
 
 from bridge.conversation.model import Reported
 from bridge.ids import AgentId, EventId
-from bridge.rooms.ports import BrokenOff, NoticeText, Refused, TooBig, Unavailable
+from bridge.rooms.ports import BrokenOff, NoSpace, NoticeText, Refused, TooBig, Unavailable
 from bridge.rooms.to_matrix import FETCH_TRIES
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import (
@@ -219,12 +219,13 @@ async def test_a_room_that_refuses_even_the_report_leaves_a_dead_letter() -> Non
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("broken", [BrokenOff("the connection was lost"), NoSpace("disk full")])
 @pytest.mark.parametrize("times", [1, FETCH_TRIES])
-async def test_an_interrupted_file_holds_up_nothing(times: int) -> None:
-    """The fault is the call centre's; else the upload would be retried for a day."""
+async def test_an_interrupted_file_holds_up_nothing(times: int, broken: BrokenOff) -> None:
+    """The fault is not the homeserver's; else the upload would be retried for a day."""
     world = ReadingWorld()
     await world.chatting()
-    world.link.cut.extend([BrokenOff("the connection was lost")] * times)
+    world.link.cut.extend([broken] * times)
     file = AgentMedia("file", url="/a.pdf", name="a.pdf")
     async with world.running() as engine:
         await engine.pushed(ROOM, "p1", Received(MessageReceived(SESSION, MEI.id, file)))

@@ -6,10 +6,11 @@ import tempfile
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 from typing_extensions import Buffer
 
 from bridge.rooms.blobs import IN_MEMORY, keep
-from bridge.rooms.ports import Blob, TooBig, Unavailable
+from bridge.rooms.ports import Blob, NoSpace, TooBig
 from tests.support.matrix_rig import blob
 
 pytestmark = pytest.mark.asyncio
@@ -55,6 +56,8 @@ async def test_a_full_disk_is_a_temporary_failure(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda max_size: Full())
-    with pytest.raises(Unavailable, match="no space"):
+    with pytest.raises(NoSpace, match="No space left"), capture_logs() as logs:
         async with keep(blob(b"abc")):
             pytest.fail("it was kept all the same")
+    (line,) = logs
+    assert (line["log_level"], line["why"]) == ("warning", "OSError: No space left on device")
