@@ -58,7 +58,7 @@ OWNER = "org.matrix_webchat.owner"
 REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
 """Maximum seconds of a request, and without receiving a byte of a reply or file."""
 FILE_TIMEOUT = 600.0
-"""Maximum seconds of an upload or download, even if bytes keep coming."""
+"""Maximum seconds of an upload or download, headers included, even if bytes keep coming."""
 _AT_MOST = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT, connect=20)
 """Limits of `fast_request`: one timer, where a limit of each read would take two more."""
 LONGEST_ANSWER = 32 * 1024 * 1024
@@ -380,18 +380,12 @@ class Homeserver:
                 raise
             # The only endpoint before v1.11 of the specification.
             response = await self._open(f"/_matrix/media/v3/download/{path}")
-        time = asyncio.timeout(FILE_TIMEOUT)
-        try:
-            async with time, response:
-                size = None if "Content-Encoding" in response.headers else response.content_length
-                if size is not None and size > limit:
-                    raise TooBig(f"{size} bytes, {limit} allowed")
-                chunks = at_most(limit, response.content.iter_chunked(PIECE), _BROKEN)
-                yield Blob(chunks, size, response.content_type)
-        except TimeoutError as error:
-            if time.expired():
-                raise Unavailable(f"the download took longer than {FILE_TIMEOUT:.0f} s") from error
-            raise
+        async with response:
+            size = None if "Content-Encoding" in response.headers else response.content_length
+            if size is not None and size > limit:
+                raise TooBig(f"{size} bytes, {limit} allowed")
+            chunks = at_most(limit, response.content.iter_chunked(PIECE), _BROKEN)
+            yield Blob(chunks, size, response.content_type)
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:
         """Start a download, following redirects to a file store (MSC3916) without the token."""
@@ -400,6 +394,9 @@ class Homeserver:
                 f"{self._address}{path}",
                 params={"user_id": self._bot},
                 headers=self._authorization,
+                timeout=aiohttp.ClientTimeout(
+                    total=FILE_TIMEOUT, connect=20, sock_read=STALL_TIMEOUT
+                ),
                 middlewares=(),
             )
             if response.status >= 300:

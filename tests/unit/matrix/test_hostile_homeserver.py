@@ -236,7 +236,7 @@ async def test_slow_file_transfer_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         yield b"x"
 
     async with homeserver(answer) as transport, asyncio.timeout(30):
-        with pytest.raises(Unavailable, match="took"):
+        with pytest.raises(Unavailable, match="interrupted"):
             async with transport.download("mxc://a/b", 1000) as found:
                 _ = [chunk async for chunk in found.chunks]
         with pytest.raises(Unavailable, match="upload"):
@@ -244,6 +244,24 @@ async def test_slow_file_transfer_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(TimeoutError):  # raised by the reader itself
             async with transport.download("mxc://a/b", 1000):
                 raise TimeoutError
+
+
+async def test_a_file_whose_headers_drip_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte restarts a limit on silence: the room would wait for hours."""
+    monkeypatch.setattr(client, "FILE_TIMEOUT", 0.3)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        for letter in f"HTTP/1.1 200 OK\r\nX: {'x' * 200}":
+            if request.transport is None:
+                break
+            request.transport.write(letter.encode())
+            await asyncio.sleep(0.02)
+        return web.Response()
+
+    async with homeserver(answer) as transport, asyncio.timeout(3):
+        with pytest.raises(Unavailable, match="no answer in time"):
+            async with transport.download("mxc://a/b", 1000):
+                pytest.fail("there is no file")
 
 
 async def test_nonsense_in_every_field_of_a_joined_room() -> None:
