@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, NoReturn, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -249,8 +249,9 @@ def check_database_url(url: str) -> None:
         return
     if url.startswith(("postgres://", "postgresql://")):
         why += "; in a password, write @ / : # ? % as %40 %2F %3A %23 %3F %25"
-        with suppress(ValueError):  # from an invalid port
+        with suppress(ValueError):  # from an invalid port, or from an unescaped ? in the password
             parts = urlsplit(url)
+            parse_qsl(parts.query, strict_parsing=bool(parts.query))
             hosts = parts.netloc.rpartition("@")[2].split(",")
             ports = [urlsplit(f"//{one}").port for one in hosts]
             # A Unix socket: no host before the path, or its directory given as ?host=.
