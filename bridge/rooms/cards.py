@@ -24,8 +24,8 @@ from msgspec.structs import replace
 
 from bridge.config.model import RatingOption
 from bridge.conversation import model
-from bridge.conversation.chat import ended_at, unhappy
-from bridge.conversation.queue import awaited, callback_wanted, hidden
+from bridge.conversation.chat import ended_at, names, unhappy
+from bridge.conversation.queue import awaited, callback_wanted, hidden, unseen_callback
 from bridge.conversation.turn import plain_text
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import ports
@@ -687,6 +687,31 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
     enough = word in _ENOUGH_WORDS or is_thanks(words)
     answered = any(one.note for one in conversation.questions) or _answered_aside(visit)
     return solved(visit) if enough and answered else None
+
+
+# --- state of a request or chat in words ----------------------------------------------------------
+
+
+def status_sentence(visit: Visit) -> tuple[str, model.Args]:
+    """Return text key and arguments of the status sentence, regardless of `paused`."""
+    conversation = visit.record.conversation
+    phase, wished = conversation.phase, unseen_callback(conversation)
+    args: model.Args = {}
+    key, queue = "command.status_idle", visit.rules.queue_for(visit.record)
+    if wished is not None:
+        key, queue = "command.status_callback", wished.queue_id
+    elif isinstance(phase, model.Chatting):
+        return "command.status_chatting", {"names": names(phase.agents) or "?"}
+    elif isinstance(phase, model.Waiting):
+        key, queue = "command.status_requesting", phase.queue_id
+        if phase.cancel:
+            away = conversation.trouble_since is not None
+            key = "command.status_leaving_away" if away else "command.status_leaving"
+        elif isinstance(phase, model.Queued) and phase.position:
+            key, args["position"] = "command.status_queued", phase.position
+        elif isinstance(phase, model.Queued):
+            key = "command.status_waiting"
+    return key, args | {"queue": visit.rules.queue_name(queue)}
 
 
 # --- the queue card's second line -----------------------------------------------------------------

@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from functools import partial
+from functools import cache, partial
 
 import msgspec
 from msgspec.structs import replace
 
 from bridge import __version__
 from bridge.conversation import model
-from bridge.conversation.chat import ended_at, names
+from bridge.conversation.chat import ended_at
 from bridge.conversation.queue import callback_wanted, hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId
@@ -37,6 +37,7 @@ from bridge.rooms.rules import (
     as_strings,
     folded,
     hides,
+    narrow,
     queue_named,
 )
 from bridge.rooms.visit import By, Visit, audit_order, undo_change
@@ -76,6 +77,9 @@ class Reading(msgspec.Struct, frozen=True):
     def lists_all(self) -> bool:
         """True for `help all`, which lists more commands to an admin."""
         return self.verb == "help" and bool(self.words)
+
+
+_LIKE_LOGIN = Reading("login", bare=True, fault="undelivered.like_login")
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -141,8 +145,7 @@ def read(visit: Visit, text: str, *, bare: bool) -> Reading | None:
     if not COMMANDS[parsed.verb].makes_sense(visit, parsed.words):
         return None
     waits = isinstance(visit.record.conversation.phase, model.Waiting)  # nobody can log in now
-    sentence = parsed.secret and (waits or reads_as_words(*parsed.words))
-    return Reading(parsed.verb, bare=True, fault="undelivered.like_login") if sentence else parsed
+    return _LIKE_LOGIN if parsed.secret and (waits or reads_as_words(*parsed.words)) else parsed
 
 
 def parse(text: str, prefix: str, *, prefix_needed: bool) -> Reading | None:
@@ -225,7 +228,23 @@ def like_login(visit: Visit, text: str) -> Reading | None:
     if len(words) != 3 or reads_as_words(*words[1:]):
         return None
     verb = _VERBS.get(words[0]) or _OTHERS.get(words[0]) or _typo(words[0])
-    return Reading(verb, bare=True, fault="undelivered.like_login") if verb == "login" else None
+    return _LIKE_LOGIN if verb == "login" else None
+
+
+def buried_login(rules: Rules, text: str) -> Reading | None:
+    """Recognise a login behind other words ("WebChat: !wc login …"), as code, in a caption, or with
+    a miswritten prefix. It may be a question about the command: treated like the above.
+    """
+    logins = _logins((rules.prefix, *rules.other_prefixes))
+    return None if logins.search(narrow(text).casefold()) is None else _LIKE_LOGIN
+
+
+@cache
+def _logins(prefixes: tuple[str, ...]) -> re.Pattern[str]:
+    names = (folded(one) for one in prefixes)
+    begun = "|".join(re.escape(re.sub(r"^\W+", "", one) or one) for one in names)
+    verbs = "|".join(word for word, verb in (_VERBS | _OTHERS).items() if verb == "login")
+    return re.compile(rf"(?:{begun})\W{{0,4}}(?:{verbs})\s+\S+\s+\S")
 
 
 def _typo(word: str) -> str | None:
@@ -338,14 +357,14 @@ def _tells_hours(visit: Visit, words: Words) -> bool:
 def explain(visit: Visit, malformed: Reading, event_id: EventId) -> None:
     args: model.Args = {"command": _as_typed(visit, malformed.verb)} if malformed.verb else {}
     key, off = malformed.fault, visit.rules.seal is None
-    if malformed.verb == "login" and (off or not visit.record.direct):
-        visit.say("login.off" if off else "login.direct_only", reply_to=event_id)
-    elif not malformed.bare:
-        visit.say(key, args, reply_to=event_id)
-    else:
+    if malformed.bare:
         if not key.startswith("undelivered."):
             key, args = "undelivered.like_command", {"usage": visit.for_room(key, args)}
         visit.report(event_id, key, args)
+    elif malformed.verb == "login" and (off or not visit.record.direct):
+        visit.say("login.off" if off else "login.direct_only", reply_to=event_id)
+    else:
+        visit.say(key, args, reply_to=event_id)
 
 
 def _as_typed(visit: Visit, verb: str) -> str:
@@ -587,7 +606,7 @@ def _set(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None
 
 
 def _status(visit: Visit, call: Call) -> None:
-    key, args = _status_sentence(visit)
+    key, args = cards.status_sentence(visit)
     if key == "command.status_idle" and call.elsewhere:
         key, args = "room.elsewhere", {"link": call.elsewhere}
     conversation = visit.record.conversation
@@ -598,28 +617,6 @@ def _status(visit: Visit, call: Call) -> None:
     if visit.record.settings.paused:
         key, args = "command.status_paused", {"status": visit.for_room(key, args)}
     _answer(visit, call, key, **args)
-
-
-def _status_sentence(visit: Visit) -> tuple[str, model.Args]:
-    """Return text key and arguments of the status sentence, regardless of `paused`."""
-    conversation = visit.record.conversation
-    phase, wished = conversation.phase, unseen_callback(conversation)
-    args: model.Args = {}
-    key, queue = "command.status_idle", visit.rules.queue_for(visit.record)
-    if wished is not None:
-        key, queue = "command.status_callback", wished.queue_id
-    elif isinstance(phase, model.Chatting):
-        return "command.status_chatting", {"names": names(phase.agents) or "?"}
-    elif isinstance(phase, model.Waiting):
-        key, queue = "command.status_requesting", phase.queue_id
-        if phase.cancel:
-            away = conversation.trouble_since is not None
-            key = "command.status_leaving_away" if away else "command.status_leaving"
-        elif isinstance(phase, model.Queued) and phase.position:
-            key, args["position"] = "command.status_queued", phase.position
-        elif isinstance(phase, model.Queued):
-            key = "command.status_waiting"
-    return key, args | {"queue": visit.rules.queue_name(queue)}
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -669,8 +666,7 @@ COMMANDS: Mapping[str, Command] = {
         "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True,
         outside="acts", provided=lambda rules: rules.policy.callback),
     "queue": _Setting(_queue, lambda words: _action("list", 0, words) if words else (),
-        "队列 佇列 窓口 キュー",
-        "queues department", for_admins=_changes,
+        "队列 佇列 窓口 キュー", "queues department", for_admins=_changes,
         makes_sense=lambda visit, words: words[:1] != ("set",) or _names_queue(visit, words)),
     "lang": _Setting(partial(_set, "language", "config.language_set"), arguments.one_word,
         "语言 語言 言語", "language", for_admins=lambda _: True,

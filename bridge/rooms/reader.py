@@ -58,7 +58,7 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import By, Came, Visit, excessive, not_taken, signed, too_fast
+from bridge.rooms.visit import By, Came, Visit, excessive, not_taken, signed, too_fast, undelivered
 from bridge.texts import CLEAR, followed
 from bridge.webchat.frames import MessageReceived
 
@@ -100,18 +100,18 @@ def read_command(visit: Visit, meaning: ports.Meaning) -> Reading | None:
     record, rules = visit.record, visit.rules
     if record.membership is not _JOINED or not isinstance(meaning, (ports.Spoke, ports.Corrected)):
         return None
-    if not isinstance(meaning.content, model.CustomerText):
-        return None
-    text = meaning.plain
-    if (foreign := commands.foreign_login(rules, text)) is not None:
-        return foreign
-    chatting = isinstance(record.conversation.phase, model.Chatting)
-    bare = not chatting and people.is_alone(visit, meaning.sender)
-    words = text.split(None, 4)
-    if not bare and not (words and rules.begins_command(words[0])):
-        short = chatting and 2 <= len(words) <= 4  # the lengths that a login can have
-        login = commands.like_login(visit, text) if short else None
-        return login if login is not None and people.is_alone(visit, meaning.sender) else None
+    text, command = meaning.plain, None
+    if isinstance(meaning.content, model.CustomerText):  # else it is a caption
+        command = commands.foreign_login(rules, text) or _read_text(visit, text, meaning.sender)
+    return command or commands.buried_login(rules, text)
+
+
+def _read_text(visit: Visit, text: str, sender: UserId) -> Reading | None:
+    chatting = isinstance(visit.record.conversation.phase, model.Chatting)
+    bare = not chatting and people.is_alone(visit, sender)
+    if not bare and not any(map(visit.rules.begins_command, text.split(None, 1)[:1])):
+        login = commands.like_login(visit, text) if chatting else None
+        return login if login is not None and people.is_alone(visit, sender) else None
     command = commands.read(visit, text, bare=bare)
     return commands.slip(visit, text) if bare and command is None else command
 
@@ -182,10 +182,7 @@ def _gestured(visit: Visit, gesture: Gesture, facts: Facts) -> None:
 
 
 def _chose_queue(visit: Visit, vote: ports.FromPerson, queue: QueueId, facts: Facts) -> None:
-    """Handle a vote for a queue as a command: an admin's sets it, a customer's starts a chat there.
-
-    The answer replies to the vote.
-    """
+    """Handle a vote for a queue as a command: to set it (an admin's), or to start a chat there."""
     permission = visit.rules.permission(vote.sender)
     admin = facts.standing is Standing.ADMIN and permission is not Permission.IGNORED
     if not (admin or permission in SERVED) or excessive(visit, vote.event_id, facts.received):
@@ -702,14 +699,16 @@ class Reader:
         if about is None or about in record.erasing:
             return None
         earlier = await references.recall(self.around, self._room_id, about)
-        if earlier is None or not isinstance(earlier.content, model.CustomerText):
-            return earlier
-        # Bare words are a command only outside a chat; the phase at that time is not recorded.
-        idle = isinstance(record.conversation.phase, model.NoChat)
-        bare = record.direct and record.host == visit.rules.bot and idle
-        if commands.read(visit, earlier.text, bare=bare) is None:
-            return earlier
-        return replace(earlier, command=True)
+        if earlier is None:
+            return None
+        held = undelivered(record, about)
+        command = held is not None and held.private  # it may hold a password: not to be quoted
+        if isinstance(earlier.content, model.CustomerText):
+            # Bare words are a command only outside a chat; the phase at that time is not recorded.
+            idle = isinstance(record.conversation.phase, model.NoChat)
+            bare = record.direct and record.host == visit.rules.bot and idle
+            command |= commands.read(visit, earlier.text, bare=bare) is not None
+        return replace(earlier, command=command)
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
         """Ask for a person's authority to configure the room: not cached, as it may change."""

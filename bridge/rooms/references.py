@@ -85,7 +85,7 @@ class Earlier(msgspec.Struct, frozen=True):
     unsent: bool = False
     """True if it never went to the call centre: the robot or the bridge answered it."""
     command: bool = False
-    """True if it was a command, which no agent has seen."""
+    """True if it was a command, or held back as if it were: no agent has seen it."""
 
     @property
     def words(self) -> str:

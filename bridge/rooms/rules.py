@@ -256,7 +256,7 @@ class Rules(msgspec.Struct, frozen=True):
         )
 
 
-MARKS = ".。!！?？,，、:："
+MARKS = ".。!！?？,，、:：/"
 """Punctuation that may end or separate the words of a command without changing them."""
 
 

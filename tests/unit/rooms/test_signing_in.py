@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bridge.config.model import Encryption
-from bridge.conversation.model import Args, CustomerText, Ended, Say, Start
+from bridge.conversation.model import Args, CustomerMedia, CustomerText, Ended, Say, Start
 from bridge.ids import EventId, RoomId, SessionId, UserId
 from bridge.rooms import own_account
 from bridge.rooms.effects import Conceal, TryLogin
@@ -15,7 +15,9 @@ from bridge.rooms.record import LoginTried, LookedUp, Membership, OwnLogin, dump
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import undelivered
 from bridge.webchat.codes import FailureReason
+from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
+from tests.fakes.reading import ReadingWorld
 from tests.unit.rooms.visits import ADA, RULES, SALES_USER, STRANGER, House
 
 SECRET = "pässw0rd"
@@ -229,6 +231,58 @@ def test_other_sentences_about_login_go_to_the_agent(text: str) -> None:
     assert house.carried == [event_id]
 
 
+BURIED = (
+    *(
+        f"WebChat: !wc login ada {SECRET}",
+        f"hello\n!wc login ada {SECRET}",
+        f"`!wc 登录 ada {SECRET}`",
+    ),
+    *(
+        f"> !wc login ada {SECRET}\n\nis wrong?",
+        f"\u200b！ｗｃ login ada {SECRET}",
+        f"wc login ada {SECRET}",
+    ),
+    *(f"! wc login ada {SECRET}", f"/login ada {SECRET}", f"* !wc login ada {SECRET}"),
+)
+"""Logins that are not commands: behind other words, or with a miswritten prefix."""
+
+
+@pytest.mark.parametrize("text", BURIED)
+def test_no_agent_reads_a_login_behind_other_words(text: str) -> None:
+    for house in (House(TAKING).served(), House(TAKING).served().chat()):
+        event_id = house.say(text)
+        assert house.reported == {event_id: "undelivered.like_login"}
+        assert house.carried == []
+        assert Conceal(event_id) not in house.effects, "it may be a question about the command"
+        kept = undelivered(house.record, event_id)
+        assert kept is not None
+        assert kept.private, "`retry all` leaves it out"
+
+
+@pytest.mark.parametrize("text", BURIED)
+def test_nor_in_a_shared_room_or_where_nobody_can_log_in(text: str) -> None:
+    shared = House(TAKING).served(direct=False).chat()
+    if not text.startswith("/"):  # there, a prefix is needed for all commands
+        event_id = shared.say(text)
+        assert shared.reported == {event_id: "undelivered.like_login"}
+        event_id = (off := House().served()).say(text)
+        assert off.carried == []
+
+
+def test_nor_in_a_caption() -> None:
+    house = House(TAKING).served().chat()
+    words, event_id = f"!wc login ada {SECRET}", house.event_id()
+    picture = CustomerMedia("image", "a.png", "mxc://example.org/a", "image/png", 1)
+    house.receive(Spoke(event_id, ADA, picture, plain=words))
+    assert house.reported == {event_id: "undelivered.like_login"}
+
+
+@pytest.mark.parametrize("text", ["the wc is dirty", "what does !wc login do?", "a wc, login: no"])
+def test_other_words_about_it_go_to_the_agent(text: str) -> None:
+    house = House(TAKING).served().chat()
+    assert [house.say(text)] == house.carried
+
+
 def test_other_mistyped_commands_are_not_redacted() -> None:
     house = House(TAKING).served()
     house.say("!wc histry 3")
@@ -399,3 +453,27 @@ def test_a_stored_login_is_not_used_for_another_inviter() -> None:
         house.visit.set(login=LOGIN, membership=Membership.LEFT)
         house.invite(by)
         assert house.record.login == login
+
+
+@pytest.mark.asyncio
+async def test_a_reply_to_a_message_that_looks_like_a_login_does_not_quote_it() -> None:
+    """An agent reads it only once its sender has sent it again."""
+    limits = RULES.limits.model_copy(update={"messages_per_minute": 10})
+    world = ReadingWorld(msgspec.structs.replace(TAKING, limits=limits))
+    await world.chatting()
+
+    async def happens(event_id: str, text: str, about: str = "") -> None:
+        relation = {"m.in_reply_to": {"event_id": about}} if about else {}
+        content = {"msgtype": "m.text", "body": text, "m.relates_to": relation}
+        await engine.accept_events([world.message(event_id, **content)])
+        await quiet()
+
+    async with world.running() as engine:
+        await happens("$1", f"login ada {SECRET}")
+        await happens("$2", f"Mei: !wc login ada {SECRET}")
+        picture = {"url": "mxc://example.org/a", "body": "!wc login a b", "filename": "a.png"}
+        await engine.accept_events([world.message("$5", msgtype="m.image", **picture)])
+        await happens("$3", "why not?", about="$1")
+        await happens("$4", "nor this?", about="$2")
+        await happens("$6", "nor that?", about="$5")
+    assert world.link.texts(ROOM) == ["why not?", "nor this?", "nor that?"]
