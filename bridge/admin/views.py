@@ -603,27 +603,26 @@ async def retry_dead_letter(
     bridge: Bridge, caller: Caller, asked: shapes.LetterAsked
 ) -> shapes.Done:
     """Retry a dead letter."""
-    letter = await _decided(bridge, caller, asked, "retry")
-    bridge.orders.reload_room(letter.room_id)
-    return shapes.Done()
+    return await _decided(bridge, caller, asked, "retry")
 
 
 async def discard_dead_letter(
     bridge: Bridge, caller: Caller, asked: shapes.LetterAsked
 ) -> shapes.Done:
     """Discard a dead letter. Its content is never delivered."""
-    await _decided(bridge, caller, asked, "discard")
-    return shapes.Done()
+    return await _decided(bridge, caller, asked, "discard")
 
 
 async def _decided(
     bridge: Bridge, caller: Caller, asked: shapes.LetterAsked, verb: Verb
-) -> DeadLetter:
+) -> shapes.Done:
     store, now = bridge.around.store, bridge.around.clock.now()
     letter = await decide_letter(store, caller, asked.letter_id, verb, now)
     if letter is None:
         raise not_found(LETTER_GONE)
-    return letter
+    if verb == "retry":
+        bridge.orders.reload_room(letter.room_id)
+    return shapes.Done()
 
 
 async def decide_letter(

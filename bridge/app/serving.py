@@ -351,7 +351,6 @@ class Serving:
                 self._replica.tell_held()
 
     def _inside(self, store: SqlStore, engine: Engine, health: Health) -> Bridge:
-        """Return the interface of the bridge for administration."""
         parts = self._config.parts()
         return Bridge(
             self._around,
@@ -383,7 +382,6 @@ class Serving:
         return {f"{PREFIX}/": provisioning.handle}
 
     async def _console(self, inside: Bridge, operations: Dispatcher, matrix: MatrixAdapter) -> None:
-        """Serve the console and the room page on their own port."""
         section, domain = self._config.console, self._config.homeserver.domain
         key = derive(settings.encryption_secret_of(self._config), b"room page")
         admins = RoomAdmins(matrix, inside, domain, key)

@@ -56,8 +56,10 @@ def said(turn: Turn, event: model.Said) -> None:
         queue.consult(turn, event)
     elif turn.policy.start_on_message:
         queue.request_chat(turn, said=True)
-    elif not event.again:
-        _say_held(turn, state.held)
+    elif not event.again and (
+        queue.kept(turn.state) <= 2 or turn.now - state.held[-1].at >= REMIND_AFTER
+    ):
+        _remind(turn)  # not with every message
 
 
 def _refuse_long(turn: Turn, pieces: tuple[model.Held, ...]) -> bool:
@@ -76,12 +78,6 @@ def _size(pieces: tuple[model.Held, ...]) -> int:
         len(one.words) + sum(len(_text(content)) for content in (one.content, *one.instead))
         for one in pieces
     )
-
-
-def _say_held(turn: Turn, before: tuple[model.Held, ...]) -> None:
-    """Remind the customer, not with every message, that here only a command requests a chat."""
-    if queue.kept(turn.state) <= 2 or turn.now - before[-1].at >= REMIND_AFTER:
-        _remind(turn)
 
 
 def pending(turn: Turn) -> None:

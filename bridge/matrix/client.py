@@ -107,7 +107,9 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
         response.close()
         return Unavailable(f"{response.method} is redirected: check homeserver.address")
     try:
-        error = await _read_error(response)
+        error = msgspec.json.decode(await response.read(), type=_ErrorBody)
+    except (ValueError, RecursionError):
+        error = _ErrorBody()
     finally:
         response.release()
     if response.status == 401 and error.flows is not None and not error.errcode:
@@ -121,13 +123,6 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
         delay = _retry_after(response.headers, error)
         return Unavailable(where, LIMITED if limited and delay is None else delay)
     return Refused(code, error.error[:200])
-
-
-async def _read_error(response: aiohttp.ClientResponse) -> _ErrorBody:
-    try:
-        return msgspec.json.decode(await response.read(), type=_ErrorBody)
-    except (ValueError, RecursionError):
-        return _ErrorBody()
 
 
 def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:

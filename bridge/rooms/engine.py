@@ -311,7 +311,6 @@ class Engine:
         return [room for room_id, room in self._rooms.items() if shard_of(room_id) in shards]
 
     def _abandon(self, left: Sequence[Room]) -> None:
-        """Drop rooms from memory, and cancel their tasks."""
         rooms = frozenset(left)
         for room in rooms:
             room.abandon()
