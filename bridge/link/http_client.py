@@ -382,7 +382,8 @@ class WindowLimiter:
 
 
 SHORTEST_KEPT = 1
-"""Windows, in seconds, up to which no request is stored: they are over before a restart is."""
+"""Windows, in seconds, up to which only the first request is stored: that a server was used is
+known by it (`Serving._served_before`), and the window is over before a restart is."""
 VISITS = "visits"
 """Name prefix of the fact that holds the times of the latest requests to a login URL."""
 STARTING = frozenset({404, 408, 500, 502, 503, 504})
@@ -405,7 +406,7 @@ class Visits:
         self._moments: deque[int] = deque(maxlen=rate.count)
         """Times of requests, ms since the epoch, oldest first."""
         self._storing = asyncio.Lock()
-        self._unstored = False
+        self._unstored = self._stored = False
 
     async def load(self) -> list[float]:
         """Return for how many seconds each request of earlier runs still counts."""
@@ -426,9 +427,9 @@ class Visits:
         while self._moments and self._moments[0] <= now - self._window * 1000:
             self._moments.popleft()
         self._moments.append(now)
-        if self._window <= SHORTEST_KEPT:
+        if self._window <= SHORTEST_KEPT and self._stored:
             return
-        self._unstored = True
+        self._unstored = self._stored = True
         async with self._storing:
             if not self._unstored:  # another call has stored this request too
                 return
