@@ -103,17 +103,14 @@ class Provisioning:
         known = given.strip().encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(known, self._secret):
             budget.spend(GUESS)
-            self._warn(request.remote)
+            if (now := self._now()) >= self._quiet_until:
+                self._quiet_until = now + WARN_EVERY
+                _LOG.warning("provisioning call with a wrong secret", remote=request.remote)
             raise ApiError(401, "M_UNKNOWN_TOKEN", "The provisioning.secret is wrong.")
         budget.spend()
         if (wait := self._together.wait()) > 0:
             raise _too_many(wait)
         self._together.spend()
-
-    def _warn(self, remote: str | None) -> None:
-        if (now := self._now()) >= self._quiet_until:
-            self._quiet_until = now + WARN_EVERY
-            _LOG.warning("provisioning call with a wrong secret", remote=remote)
 
     async def _answer(self, request: web.BaseRequest) -> Outcome:
         path = request.rel_url.raw_path.removeprefix(PREFIX)

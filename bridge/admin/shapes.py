@@ -17,27 +17,20 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 _NO_CONTROL = r"[^\x00-\x1f\x7f]"
 _END = r"$(?!\n)"
 """End of a pattern: in Python, `$` alone also matches before a final line feed."""
-_LINE = f"^{_NO_CONTROL}*{_END}"
-_ROOM = f"^!{_NO_CONTROL}+{_END}"
-_USER = f"^@{_NO_CONTROL}+{_END}"
-_EVENT = rf"^\${_NO_CONTROL}+{_END}"
-_SUBJECT = rf"^(!{_NO_CONTROL}+|@[^:\x00-\x1f\x7f]+:{_NO_CONTROL}+)(?<!\s){_END}"
-_LETTER = "^[io][0-9]{1,18}" + _END
-_NUMBERED = "^([0-9]{1,15}([.][0-9]{1,15})?)?" + _END
-_PRINTABLE = "^[!-~]*" + _END
-_ORDER = "^[0-9a-f]{16}" + _END
-_SETTING = "^[a-zA-Z_.-]{1,40}" + _END
+_PERSON = rf"@[^:\x00-\x1f\x7f]+:{_NO_CONTROL}+"
 FORMS = {
-    _LINE: "text without line breaks and other control characters",
-    _ROOM: "the id of a room (!…)",
-    _USER: "a user id (@name:server)",
-    _EVENT: "the id of an event ($…)",
-    _SUBJECT: "a room (!…) or a person (@name:server)",
-    _LETTER: "i or o and a number, such as i12",
-    _NUMBERED: "`next` of the previous page",
-    _PRINTABLE: "printable ASCII characters without spaces",
-    _ORDER: "16 digits of 0-9 and a-f",
-    _SETTING: "1 to 40 of a-z A-Z _ . -",
+    (_LINE := f"^{_NO_CONTROL}*{_END}"): "text without line breaks and other control characters",
+    (_ROOM := f"^!{_NO_CONTROL}+{_END}"): "the id of a room (!…)",
+    (_USER := f"^@{_NO_CONTROL}+{_END}"): "a user id (@name:server)",
+    (_EVENT := rf"^\${_NO_CONTROL}+{_END}"): "the id of an event ($…)",
+    (
+        _SUBJECT := rf"^(!{_NO_CONTROL}+|{_PERSON})(?<!\s){_END}"
+    ): "a room (!…) or a person (@name:server)",
+    (_LETTER := "^[io][0-9]{1,18}" + _END): "i or o and a number, such as i12",
+    (_NUMBERED := "^([0-9]{1,15}([.][0-9]{1,15})?)?" + _END): "`next` of the previous page",
+    (_PRINTABLE := "^[!-~]*" + _END): "printable ASCII characters without spaces",
+    (_ORDER := "^[0-9a-f]{16}" + _END): "16 digits of 0-9 and a-f",
+    (_SETTING := "^[a-zA-Z_.-]{1,40}" + _END): "1 to 40 of a-z A-Z _ . -",
 }
 """Each pattern in words, for error messages."""
 Room = Annotated[str, Meta(pattern=_ROOM, max_length=255)]

@@ -140,7 +140,8 @@ class SqlStore:
         self._engine = engine
         self._cover = cover
         self.writer = writer
-        self.eraser = Eraser(self._read, self._write, self._maintain, cover)
+        # Maintenance has no timeout.
+        self.eraser = Eraser(self._read, self._write, lambda one: engine.read(Query(one)), cover)
         self._version: int | None = None
         """SQLite's `data_version` when last read: it changes when another connection writes."""
         self.shards: Shards | None = None
@@ -453,9 +454,6 @@ class SqlStore:
                 return await self._engine.read(Query(statement, params))
         except TimeoutError:
             raise Unreachable(f"the database did not answer within {READ_SECONDS:g} s") from None
-
-    async def _maintain(self, statement: Statement) -> Rows:
-        return await self._engine.read(Query(statement))
 
     async def _value(self, statement: Statement, *params: object) -> Any:
         """Return the first column of the first row; None if there is no row."""
