@@ -8,14 +8,13 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import quote, urljoin
 
 import aiohttp
 import msgspec
-from aiohttp import web
 
 from bridge.app.settings import all_users_of, panel_url
 from bridge.cli.console import local_address
@@ -29,7 +28,7 @@ from bridge.matrix.crypto.wire import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.users import LOAD_IT, OurUsers, not_loaded
 from bridge.ops.health import LIVE
-from bridge.ops.metrics import runner_of
+from bridge.ops.metrics import CannotListen, listening
 from bridge.rooms.ports import describe, tls_context
 from bridge.rooms.store import StoreError
 from bridge.storage.sqlstore import SqlStore
@@ -239,29 +238,24 @@ class _Checks:
         """Listen on appservice.port unless the bridge does; yield who answers. May raise Failed."""
         appservice = self._config.appservice
         who = appservice.address  # a load balancer there may forward to a running bridge
-        runner = runner_of(self._endpoint().handle)
-        await runner.setup()
-        try:
+        hostname, port = appservice.hostname, appservice.port
+        async with AsyncExitStack() as stack:
+            served = listening(self._endpoint().handle, "appservice", hostname, port)
             try:
-                await web.TCPSite(runner, appservice.hostname, appservice.port).start()
-            except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
-                if getattr(error, "errno", None) != errno.EADDRINUSE:
-                    where = f"{appservice.hostname}:{appservice.port}"
-                    why = getattr(error, "strerror", None) or error
-                    raise Failed(
-                        f"cannot listen on {where}: {why}",
-                        "check appservice.hostname and port",
-                    ) from error
+                await stack.enter_async_context(served)
+            except CannotListen as error:
+                if getattr(error.__cause__, "errno", None) != errno.EADDRINUSE:
+                    why = str(error).rpartition(": ")[2]
+                    fix = "check appservice.hostname and port"
+                    raise Failed(f"cannot listen on {hostname}:{port}: {why}", fix) from error
                 if not await self._bridge_lives():
                     raise Failed(
-                        f"another program listens on port {appservice.port}",
+                        f"another program listens on port {port}",
                         "stop it, or change appservice.port and address and run `matrix-webchat"
                         " register` again",
                     ) from error
                 who = "the running bridge"
             yield who
-        finally:
-            await runner.cleanup()
 
     def _endpoint(self) -> Endpoint:
         """Return an endpoint that answers pings but no transactions: the homeserver keeps those."""

@@ -334,18 +334,6 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 """Request handler without an application's router."""
 
 
-def runner_of(what: web.Application | Handler) -> web.BaseRunner:
-    """Return an aiohttp runner. Bodies are not decompressed: a small one could become huge."""
-    usual: dict[str, Any] = {
-        "access_log": None,
-        "auto_decompress": False,
-        "keepalive_timeout": IDLE,
-    }
-    if isinstance(what, web.Application):
-        return web.AppRunner(what, shutdown_timeout=LAST_REQUESTS, **usual)
-    return web.ServerRunner(web.Server(what, **usual), shutdown_timeout=LAST_REQUESTS)
-
-
 @asynccontextmanager
 async def listening(
     what: web.Application | Handler, section: str, hostname: str, port: int
@@ -354,7 +342,16 @@ async def listening(
 
     Raises CannotListen.
     """
-    runner = runner_of(what)
+    usual: dict[str, Any] = {
+        "access_log": None,
+        "auto_decompress": False,  # a small body could become huge
+        "keepalive_timeout": IDLE,
+    }
+    runner: web.BaseRunner
+    if isinstance(what, web.Application):
+        runner = web.AppRunner(what, shutdown_timeout=LAST_REQUESTS, **usual)
+    else:
+        runner = web.ServerRunner(web.Server(what, **usual), shutdown_timeout=LAST_REQUESTS)
     await runner.setup()
     try:
         Guard(runner, section)
