@@ -16,7 +16,7 @@ from bridge.storage.migrate import (
     known,
     migrate,
 )
-from bridge.storage.query import Engine, Query, same
+from bridge.storage.query import Dialect, Engine, Query, same
 from bridge.storage.sqlstore import engine_for, missing_file, open_store, pending_migrations
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
@@ -28,6 +28,20 @@ def test_the_version_is_that_of_the_last_file() -> None:
     for url in ("sqlite:///x.db", "postgres://h/d"):
         found = known(engine_for(url, CLOCK).dialect)
         assert [migration.number for migration in found] == list(range(1, SCHEMA_VERSION + 1))
+
+
+def test_a_script_is_in_the_words_of_its_engine() -> None:
+    """A statement for one engine is left out on the other; types are each engine's own."""
+    theirs = {
+        Dialect.SQLITE: ("BYTEA", "BIGINT", "BOOLEAN", "IDENTITY", "OVERRIDING", "::", "setval"),
+        Dialect.POSTGRES: ("BLOB", "AUTOINCREMENT", "sqlite_sequence", "json_extract"),
+    }
+    for dialect, foreign in theirs.items():
+        lines = [line for one in known(dialect) for line in one.script.splitlines()]
+        bare = [line for line in lines if not line.startswith("--")]
+        assert [line for line in bare if any(word in line for word in foreign)] == []
+        marks = {line for line in lines if line.startswith("-- ") and line.endswith(" only")}
+        assert marks == {f"-- {dialect} only"}
 
 
 @pytest.mark.asyncio
