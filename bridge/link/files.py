@@ -21,12 +21,13 @@ import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin
 
 import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
 from bridge.link.http_client import Http, TokenRefused, new_session, timeout_of
 from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, Learnt, LinkSettings
@@ -55,7 +56,6 @@ _BUSY = frozenset({408, 425, 429})
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 """Exceptions of aiohttp while a body is read; unlike those of a request, they quote no URL."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -228,36 +228,32 @@ class AddressRefused(OSError):
 
 
 class AllowedHosts:
-    """Allow-list of the hosts and networks from which files may be fetched."""
+    """Allow-list of the hosts and networks from which files may be fetched.
 
-    def __init__(self, own: SplitResult, entries: Iterable[str]) -> None:
+    URLs are yarl's, as aiohttp reads them too: the host checked is the host connected to.
+    """
+
+    def __init__(self, own: URL, entries: Iterable[str]) -> None:
         """Read the entries, which the configuration has checked: `host`, `host:port` or CIDR."""
-        self._own_scheme = own.scheme
-        self.own = (own.hostname or "", _port_of(own))
-        self._named: set[tuple[str, int | None]] = set()
+        self.own = _origin(own)
+        self._named: set[tuple[str | None, int | None]] = set()
         self._networks: list[Network] = []
         for entry in entries:
             try:
                 self._networks.append(ipaddress.ip_network(entry))
             except ValueError:
-                parts = SplitResult("", entry, "", "", "")
-                self._named.add((parts.hostname or "", parts.port))
+                listed = URL(f"//{entry}")
+                self._named.add((listed.host, listed.explicit_port))
 
-    def is_own(self, url: SplitResult) -> bool:
-        return url.scheme == self._own_scheme and (url.hostname, _port_of(url)) == self.own
-
-    def allows(self, url: SplitResult) -> bool:
-        """Return whether a URL passes the allow-list before resolving; ValueError: a bad port."""
-        host, port = url.hostname or "", _port_of(url)
-        if url.scheme not in _DEFAULT_PORTS or url.username is not None:
+    def allows(self, url: URL) -> bool:
+        """Return whether a URL passes the allow-list before resolving; ValueError: it is bad."""
+        if url.scheme not in {"http", "https"} or url.user is not None:
             return False
-        if self.is_own(url):
+        literal = _literal(url.host or "")
+        if _origin(url) == self.own or (literal is not None and self._covered(literal)):
             return True
-        literal = _literal(host)
-        if literal is not None and self._covered(literal):
-            return True
-        usual = port == _DEFAULT_PORTS[url.scheme]
-        named = (host, port) in self._named or (usual and (host, None) in self._named)
+        ports = (url.port, None) if url.is_default_port() else (url.port,)
+        named = any((url.host, port) in self._named for port in ports)
         return named and (literal is None or self.connectable(literal))
 
     def connectable(self, address: Address) -> bool:
@@ -282,7 +278,7 @@ class GuardedResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Return the allowed addresses of a name; AddressRefused if all are forbidden."""
         found = await self._inner.resolve(host, port, family)
-        if (host, port) == self._hosts.own:
+        if (host, port) == self._hosts.own[1:]:
             return found
         literals = ((one, _literal(one["host"])) for one in found)
         good = [one for one, literal in literals if literal and self._hosts.connectable(literal)]
@@ -294,8 +290,8 @@ class GuardedResolver(AbstractResolver):
         await self._inner.close()
 
 
-def _port_of(url: SplitResult) -> int:
-    return url.port or _DEFAULT_PORTS.get(url.scheme, 0)
+def _origin(url: URL) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.raw_host, url.port
 
 
 def _literal(host: str) -> Address | None:
@@ -328,7 +324,7 @@ class Fetcher:
         server = settings.server
         self._timing, self._tls = settings.timing, tls
         self._endpoints = endpoints
-        self._hosts = AllowedHosts(urlsplit(server.base_url), server.allowed_media_hosts)
+        self._hosts = AllowedHosts(URL(server.base_url), server.allowed_media_hosts)
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
@@ -365,8 +361,8 @@ class Fetcher:
         try:
             for _ in range(MOST_REDIRECTS + 1):
                 # Every redirect passes the same checks as the first URL.
-                if not self._hosts.allows(urlsplit(url)):
-                    raise Refused("host", f"{urlsplit(url).hostname} is not in allowed_media_hosts")
+                if not self._hosts.allows(URL(url)):
+                    raise Refused("host", f"{URL(url).host} is not in allowed_media_hosts")
                 response = await self._get(url)
                 if response.status not in REDIRECTS:
                     return response
@@ -380,8 +376,7 @@ class Fetcher:
         if self._session is None or self._session.closed:
             raise Unavailable("the links are not running")
         timeout = timeout_of(self._timing, self._timing.upload, self._timing.reply)
-        own = self._hosts.is_own(urlsplit(url))
-        tls = (own and self._tls) or True
+        tls = (_origin(URL(url)) == self._hosts.own and self._tls) or True
         try:
             return await self._session.get(url, allow_redirects=False, timeout=timeout, ssl=tls)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:

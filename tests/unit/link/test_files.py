@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from bridge.ids import RoomId
 from bridge.link.files import AddressRefused, AllowedHosts, Fetcher, GuardedResolver, Uploads
@@ -622,11 +623,11 @@ async def test_file_sent_in_both_kinds_of_body_is_complete_and_named() -> None:
     assert b'filename="n.bin"' in form
 
 
-OWN = urlsplit("https://crm.example.org/webchat")
+OWN = URL("https://crm.example.org/webchat")
 
 
 def allowed(url: str, *entries: str) -> bool:
-    return AllowedHosts(OWN, entries).allows(urlsplit(url))
+    return AllowedHosts(OWN, entries).allows(URL(url))
 
 
 @pytest.mark.parametrize(
@@ -734,6 +735,15 @@ async def test_the_own_server_may_be_private_on_its_own_port_only() -> None:
     with pytest.raises(AddressRefused):
         await resolver.resolve("crm.example.org", 9000)
     await resolver.close()
+
+
+@pytest.mark.asyncio
+async def test_the_own_server_may_be_private_under_an_international_name() -> None:
+    """aiohttp asks the resolver for the name in ASCII (IDNA)."""
+    hosts = AllowedHosts(URL("https://büro.example/webchat"), [])
+    assert hosts.allows(URL("https://büro.example/up/a.jpg"))
+    assert hosts.allows(URL("https://xn--bro-hoa.example/up/a.jpg"))
+    assert await GuardedResolver(hosts, Names("10.0.0.1")).resolve("xn--bro-hoa.example", 443)
 
 
 @pytest.mark.asyncio
