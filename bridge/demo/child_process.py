@@ -241,10 +241,6 @@ class SynapseServer:
         self.stop = self._child.stop
         self.kill = self._child.kill
 
-    @property
-    def pid(self) -> int | None:
-        return self._child.pid
-
     async def __aenter__(self) -> Self:
         await self.start()
         return self

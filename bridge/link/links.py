@@ -330,7 +330,7 @@ class Links:
                 if not await link.demand.back_within(link.gate.pause_left()):
                     break
             except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
-                names = [type(inner).__name__ for inner in _leaves(error)]
+                names = [type(one).__name__ for one in getattr(error, "exceptions", [error])]
                 _LOG.error("webchat link crashed", room=room_id, errors=names)
                 await self._shared.clock.sleep(self._timing.backoff_last)
         # No await since the last check of the demand, so no new call can be lost.
@@ -471,9 +471,3 @@ class Links:
 
 async def _nothing() -> None:
     """`before_write` of a command that is resent: its attempt is stored already."""
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]

@@ -115,7 +115,7 @@ async def _kill_synapse(ground: Ground, rng: Random) -> None:
 
 
 async def _stop_synapse(seconds: tuple[float, float], ground: Ground, rng: Random) -> None:
-    pid = ground.stage.synapse.pid
+    pid = ground.stage.synapse._child.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     try:
