@@ -211,7 +211,7 @@ class Serving:
             token = config.appservice.as_token.get_secret_value()
 
             def refused(part: str) -> str:
-                return self._links[part.partition(" ")[2]].refused
+                return self._links[part.partition(" ")[2]].logins.refused
 
             self.keep(report_states(to, token, health, clock, self._is_first, refused=refused))
         if config.tracing.enabled:

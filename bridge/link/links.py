@@ -70,7 +70,7 @@ class Links:
 
     def __init__(self, shared: Shared) -> None:
         self._shared, settings = shared, shared.settings
-        self.learnt, self.door = shared.learnt, shared.door
+        self.learnt, self.door, self.logins = shared.learnt, shared.door, shared.logins
         self._timing, self._http = settings.timing, shared.http
         self._fetcher = Fetcher(settings, shared.endpoints, shared.tls)
         self._uploads = Uploads(settings, shared.endpoints, shared.http, self.learnt)
@@ -207,11 +207,6 @@ class Links:
             link.demand.release()
             link.gate.dismiss(OpenFailure(FailureReason.NO_TURN, "the link is no longer needed"))
 
-    @property
-    def refused(self) -> str:
-        """Why the server refuses the operator's credentials; "" if it does not, as far as known."""
-        return self._shared.logins.refused
-
     def states(self) -> list[LinkState]:
         return [link.state() for link in self._links.values()]
 
@@ -230,7 +225,7 @@ class Links:
                     await asyncio.wait([turn])
                     patience.reschedule(None)  # the request has its own timeout
 
-                await self._shared.logins.login(account, in_line)
+                await self.logins.login(account, in_line)
         except TimeoutError:
             raise OpenFailure(FailureReason.NO_TURN, "login: timed out in the queue") from None
 

@@ -686,7 +686,7 @@ async def test_wrong_password_does_not_block_the_right_one() -> None:
         assert (caught.value.reason, caught.value.code) == (FailureReason.LOGIN_REFUSED, -20)
         with pytest.raises(CallFailure):
             await rigged.links.log_in(TYPO)  # the same password: not sent again
-        assert rigged.links.refused == "", "a customer's own are not the operator's"
+        assert rigged.links.logins.refused == "", "a customer's own are not the operator's"
         await rigged.links.log_in(OWN)
         assert len(server.bodies) == 2
 
