@@ -501,8 +501,7 @@ class Reader:
 
     def _stop_serving(self, visit: Visit) -> None:
         """Stop serving a room if its host account is somebody else's, who can read the room."""
-        lost = not self.around.matrix.serves(visit.record.host)
-        if lost and visit.record.membership is _JOINED:
+        if visit.record.membership is _JOINED and not self.around.matrix.serves(visit.record.host):
             people.host_removed(visit)
 
     def _simple(self, visit: Visit, stored: Simple) -> None:
