@@ -114,7 +114,7 @@ async def test_a_members_tap_asks_for_an_agent(stage: Stage) -> None:
     assert (await theirs.queued()).request is not None
     refused = await theirs.say("!wc undo")
     said = wording(await theirs.reads_reply("Only a room admin", refused))
-    assert "power level of 50" in said
+    assert "power level 50" in said
     assert "permission “admin”" in said
     await theirs.say("!wc help all")
     assert "!wc undo" not in wording(await theirs.reads("The commands:", stage.bot))
