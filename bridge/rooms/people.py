@@ -54,7 +54,7 @@ from bridge.rooms.rules import (
 )
 from bridge.rooms.surroundings import LATELY
 from bridge.rooms.visit import By, Visit, change
-from bridge.texts import duration
+from bridge.texts import CLEAR, duration
 from bridge.webchat.codes import RobotUse
 from bridge.webchat.words import name_line
 
@@ -375,10 +375,12 @@ def _greet(visit: Visit, link: str, *, words_came: bool) -> None:
 
 
 def _learn_from(visit: Visit, other: RoomRecord) -> None:
-    """Copy the customer's language from another room of theirs."""
-    language = visit.record.settings.language or other.settings.language
-    settings = replace(visit.record.settings, language=language)
-    visit.set(settings=settings, language=max(visit.record.language, other.language))
+    """Copy the customer's language from another room of theirs; clear words here may change it."""
+    record, (sure, known) = visit.record, other.language
+    language = record.settings.language or other.settings.language
+    visit.set(settings=replace(record.settings, language=language))
+    if sure > record.language[0] <= 1:  # else it knows better, from before it was left
+        visit.set(language=(CLEAR - 1 if sure == CLEAR else sure, known))
 
 
 def address(other: RoomRecord | None) -> str:

@@ -246,13 +246,16 @@ def calls_in(world: World, room_id: RoomId) -> list[str]:
     return [type(one.command).__name__ for one in world.link.calls if one.room_id == room_id]
 
 
-async def second_room(world: World, *words: str, language: str = "ja") -> list[str]:
+async def second_room(
+    world: World, *words: str, language: str | None = "ja", heard: tuple[int, str] = (0, "")
+) -> list[str]:
     """Let Ada, who has a chat in `ROOM`, write in a second room; return the notices there."""
     await world.chatting()
     found = await world.writing.load(ROOM)
     assert found.room is not None
     record = load_record(found.room.record)
-    spoken = msgspec.structs.replace(record, settings=RoomSettings(language=language))
+    settings = RoomSettings(language=language)
+    spoken = msgspec.structs.replace(record, settings=settings, language=heard)
     await flow.step(world.writing, msgspec.structs.replace(found.room, record=dump_record(spoken)))
     async with world.running() as engine:
         said = [world.event(text=one, room_id=SECOND) for one in words]
@@ -272,6 +275,24 @@ async def test_messages_in_a_second_room_are_answered_with_a_link_to_the_first()
     assert calls_in(world, SECOND) == []
     record = await world.stored(SECOND)
     assert record.settings.language == "ja"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("heard", "words", "language"),
+    [
+        ((4, "zh-CN"), "荷物がまだ届いていません", (4, "ja")),
+        ((4, "ja"), "注文番号", (3, "ja")),
+        ((4, "zh-CN"), "I am still waiting", (3, "zh-CN")),
+        ((5, "en"), "我的包裹还没有到", (4, "zh-CN")),
+    ],
+)
+async def test_a_second_room_begins_in_the_language_of_the_first(
+    heard: tuple[int, str], words: str, language: tuple[int, str]
+) -> None:
+    world = World()
+    await second_room(world, words, language=None, heard=heard)
+    assert (await world.stored(SECOND)).language == language
 
 
 @pytest.mark.asyncio
