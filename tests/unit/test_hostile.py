@@ -204,8 +204,8 @@ def test_function_of_text_is_fast(name: str) -> None:
 
 
 def test_patterns_and_functions_are_found_and_the_limit_is_enforced() -> None:
-    assert "bridge.rooms.rules._AROUND_WORDS.sub" in PATTERNS
-    assert "bridge.rooms.rules.reads_as_words" in FUNCTIONS
+    assert "bridge.rooms.arguments._AROUND_WORDS.sub" in PATTERNS
+    assert "bridge.rooms.arguments.reads_as_words" in FUNCTIONS
 
     def slow(_: str) -> None:
         end = time.thread_time() + LIMIT
