@@ -590,14 +590,13 @@ class Homeserver:
         return shown, wire.text(reply, "next_batch")
 
     async def timeline(
-        self, room_id: RoomId, reader: UserId, first: EventId
+        self, room_id: RoomId, reader: UserId, first: EventId, who: UserId
     ) -> AsyncGenerator[Json, None]:
-        """Yield the room's events from `first` on, oldest first, not decrypted.
-
-        Raises Refused if the homeserver lacks `first` or does not show it to `reader`.
-        """
+        """See `MatrixPort.timeline`."""
         path = _room(room_id, "context", first)
         found = await self.fast_request("GET", path, None, reader, "limit=0", patient=True)
+        if who and not _shown_to(who, wire.objects(found, "state")):
+            raise Refused(Refused.UNSEEN)
         yield wire.mapping(found, "event")
         after = wire.text(found, "end")
         while after:
@@ -624,6 +623,19 @@ class Homeserver:
         """Return the largest upload in bytes, or None if the homeserver names none."""
         reply = await self.request("GET", "_matrix/client/v1/media/config")
         return wire.integer(reply, "m.upload.size")
+
+
+def _shown_to(who: UserId, state: Sequence[Json]) -> bool:
+    """Whether a user can read messages sent in this state (specification, "Room history
+    visibility"); encrypted ones only if they were in the room, or invited, to get the keys.
+    """
+    found = {(wire.text(one, "type"), wire.text(one, "state_key")): one for one in state}
+    history = found.get(("m.room.history_visibility", ""))
+    shown = wire.text(history, "content", "history_visibility") or "shared"
+    membership = wire.text(found.get(("m.room.member", who)), "content", "membership")
+    if membership == "join" or (membership == "invite" and shown != "joined"):
+        return True
+    return shown in {"shared", "world_readable"} and ("m.room.encryption", "") not in found
 
 
 def _object(method: str, reply: object) -> Json:

@@ -21,7 +21,7 @@ from bridge.conversation import model
 from bridge.conversation.chat import ended_at
 from bridge.conversation.queue import callback_wanted, hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
-from bridge.ids import EventId
+from bridge.ids import EventId, UserId
 from bridge.rooms import arguments, cards, effects, own_account, people
 from bridge.rooms.arguments import Words, parted, reads_as_words, unended
 from bridge.rooms.record import Membership, Order, RoomRecord
@@ -519,7 +519,8 @@ def _transcript(visit: Visit, call: Call) -> None:
     else:
         if exists:
             visit.set(transcript_at=visit.now)
-        visit.ask(effects.SendTranscript(call.event_id, number, json="json" in call.words))
+        by = UserId(call.by.actor)
+        visit.ask(effects.SendTranscript(call.event_id, number, json="json" in call.words, by=by))
 
 
 # --- settings of the room -------------------------------------------------------------------------

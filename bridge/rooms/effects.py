@@ -112,6 +112,8 @@ class SendTranscript(Value, frozen=True):
     number: int | None = None
     """Number of the chat; None: the newest."""
     json: bool = False
+    by: UserId = UserId("")
+    """Person who asks for it; empty if stored by a version before this field."""
 
 
 class TryLogin(Value, frozen=True):

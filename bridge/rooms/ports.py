@@ -79,6 +79,9 @@ CHANGED_FILE = "M_BAD_FILE"
 class Refused(Exception):
     """The peer's permanent refusal, with the peer's own `code` (`M_FORBIDDEN`, `-16`, `403`)."""
 
+    UNSEEN = "UNSEEN"
+    """Code of the bridge's own: somebody was not in the room at that time."""
+
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(f"{code} {message}".strip())
         self.code = code
@@ -666,11 +669,12 @@ class MatrixPort(Protocol):
         """Redact an event; Refused if `who` may not."""
 
     def timeline(
-        self, room_id: RoomId, reader: UserId, first: EventId
+        self, room_id: RoomId, reader: UserId, first: EventId, who: UserId
     ) -> AsyncGenerator[Raw, None]:
         """The room's events from `first` on, oldest first, not decrypted (see `open`).
 
-        Refused: the homeserver lacks `first`, or does not show it to `reader`.
+        Refused: the homeserver lacks `first`, or does not show it to `reader`; UNSEEN: nor to `who`
+        (empty: nobody), who came later.
         """
 
     def recorded(self, raw: Raw) -> Recorded | None:

@@ -69,13 +69,18 @@ async def send_transcript(
         key = "transcript.none" if number is None else "transcript.unknown"
         return LookedUp(order.event_id, key, {} if number is None else {"number": number})
     after = next((one for one in chats if one.number == chat.number + 1), None)
-    telling = Telling(around.rules, record)
-    whole = await _write(around, record, chat, after, telling)
+    try:
+        whole = await _write(around, record, chat, after, order.by)
+    except Refused as error:
+        if error.code != error.UNSEEN:
+            raise
+        return LookedUp(order.event_id, "transcript.unseen", {"number": chat.number})
     name = f"chat-{chat.number}"  # Element cuts longer ones
     # Transaction ids are made of the command's event id, so that a retry posts no file twice.
     room_id, host, txn_id = record.matrix_id, record.host, f"transcript.{order.event_id}"
     # A long one takes a quarter of a second.
-    page = Blob.of(await asyncio.to_thread(build_page, whole, telling), "text/html", f"{name}.html")
+    html = await asyncio.to_thread(build_page, whole, Telling(around.rules, record))
+    page = Blob.of(html, "text/html", f"{name}.html")
     first = await around.matrix.send_file(room_id, host, page, f"{txn_id}.html")
     if order.json:
         data = Blob.of(dump_transcript(whole), "application/json", f"{name}.json")
@@ -84,11 +89,11 @@ async def send_transcript(
 
 
 async def _write(
-    around: Surroundings, record: RoomRecord, chat: Chat, after: Chat | None, telling: Telling
+    around: Surroundings, record: RoomRecord, chat: Chat, after: Chat | None, by: UserId
 ) -> Transcript:
-    reading = _Reading(around, record, chat, after)
+    reading, telling = _Reading(around, record, chat, after), Telling(around.rules, record)
     first = await began_with(around, record, chat)
-    found = first is not None and await reading.read_from(first)
+    found = first is not None and await reading.read_from(first, by)
     lines = tuple(reading.lines.values())
     zone, room_id, now = around.rules.timezone, record.room_at(chat.asked), around.clock.now()
     rules = around.rules.of_chat(chat)
@@ -142,11 +147,11 @@ class _Reading:
         """Event ids of commands: neither they nor the replies to them are part of the chat."""
         self._words = 0
 
-    async def read_from(self, first: EventId) -> bool:
+    async def read_from(self, first: EventId, by: UserId) -> bool:
         """Read the timeline from this event on; return False if the homeserver lacks the event."""
         matrix, host, seen = self._around.matrix, self._record.host, 0
         try:
-            async with aclosing(matrix.timeline(self._room_id, host, first)) as events:
+            async with aclosing(matrix.timeline(self._room_id, host, first, by)) as events:
                 async for raw in events:
                     seen += 1
                     found = await self._read(raw)
@@ -158,7 +163,9 @@ class _Reading:
                     if found is not None:
                         self._take(found)
                     await asyncio.sleep(0)  # a page of long HTML takes seconds to read
-        except Refused:
+        except Refused as error:
+            if error.code == error.UNSEEN:
+                raise
             return False
         return True
 

@@ -131,6 +131,7 @@ class FakeMatrix:
         self.signs: list[tuple[RoomId, UserId, float | EventId]] = []
         self.event_ids = "$ours{}"
         self.room: list[dict[str, object]] = []
+        self.newcomers: set[UserId] = set()
         self.sent_files: list[SentFile] = []
         self.configured: dict[RoomId, dict[str, object]] = {}
         self.bridged: dict[RoomId, dict[str, object]] = {}
@@ -390,13 +391,15 @@ class FakeMatrix:
         self.redacted.append(event_id)
 
     async def timeline(
-        self, room_id: RoomId, reader: UserId, first: EventId
+        self, room_id: RoomId, reader: UserId, first: EventId, who: UserId
     ) -> AsyncGenerator[dict[str, object], None]:
         del room_id, reader
         await self._request(f"timeline {first}")
         ids = [raw.get("event_id") for raw in self.room]
         if first not in ids:
             raise Refused("M_NOT_FOUND")
+        if who in self.newcomers:
+            raise Refused(Refused.UNSEEN)
         for raw in self.room[ids.index(first) :]:
             yield raw
 

@@ -188,8 +188,8 @@ class Pages(Homeserver):
         return await self.request(method, path, content, user=user, query=dict(parse_qsl(query)))
 
 
-async def read(pages: Pages) -> list[object]:
-    found = pages.timeline(ROOM, HOST, EventId("$1"))
+async def read(pages: Pages, who: UserId = ADA) -> list[object]:
+    found = pages.timeline(ROOM, HOST, EventId("$1"), who)
     return [raw.get("event_id") async for raw in found]
 
 
@@ -231,3 +231,41 @@ async def test_redaction_is_sent_without_a_reason() -> None:
         "PUT", "%21a%2Fb%3Aexample.org/redact/%241/conceal.%241", {}
     )  # fmt: skip
     assert pages.asked[1] == ("body", "{}", {}), "no sentence in one language, and for one cause"
+
+
+def at_the_time(membership: str, shown: str, *, sealed: bool) -> list[Json]:
+    """State of a room when an event was sent, as /context gives it."""
+    state: list[Json] = []
+    if membership:
+        content = {"membership": membership}
+        state.append({"type": "m.room.member", "state_key": ADA, "content": content})
+    if shown:
+        content = {"history_visibility": shown}
+        state.append({"type": "m.room.history_visibility", "state_key": "", "content": content})
+    return state + ([{"type": "m.room.encryption", "state_key": ""}] if sealed else [])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("membership", "shown", "sealed", "seen"),
+    [
+        ("join", "joined", True, True),
+        ("invite", "invited", True, True),
+        ("invite", "shared", True, True),
+        ("invite", "joined", False, False),
+        *(("leave", "shared", True, False), ("", "shared", True, False), ("", "", True, False)),
+        *(("", "shared", False, True), ("", "world_readable", False, True), ("", "", False, True)),
+        *(("", "joined", False, False), ("ban", "invited", False, False)),
+    ],
+)
+async def test_a_timeline_is_for_those_who_could_read_its_beginning(
+    membership: str, shown: str, sealed: bool, seen: bool
+) -> None:
+    state = at_the_time(membership, shown, sealed=sealed)
+    found: Json = {"event": {"event_id": "$1"}, "state": state}
+    if seen:
+        assert await read(Pages(found)) == ["$1"]
+    else:
+        with pytest.raises(Refused, match=Refused.UNSEEN):
+            await read(Pages(found))
+    assert await read(Pages(found), UserId("")) == ["$1"], "nobody asks"

@@ -537,21 +537,21 @@ def test_history_and_transcript() -> None:
     assert house.effects == [
         TellHistory(first),
         TellHistory(second, 20),
-        SendTranscript(third, 3),
+        SendTranscript(third, 3, by=ADA),
     ]
     house.say("transcript")
     assert answer(house) == ("transcript.too_soon", {})
     house.now = house.visit.now = house.now + TRANSCRIPT_EVERY
     fourth = house.say("transcript")
-    assert house.effects[-1] == SendTranscript(fourth)
+    assert house.effects[-1] == SendTranscript(fourth, by=ADA)
     fifth = house.say("transcript 4")
-    assert house.effects[-1] == SendTranscript(fifth, 4), (
+    assert house.effects[-1] == SendTranscript(fifth, 4, by=ADA), (
         "there is none, which costs nothing to say"
     )
     for words, number in (("transcript json", None), ("!wc transcript 3 JSON", 3)):
         house.now = house.visit.now = house.now + TRANSCRIPT_EVERY
         asked = house.say(words)
-        assert house.effects[-1] == SendTranscript(asked, number, json=True)
+        assert house.effects[-1] == SendTranscript(asked, number, json=True, by=ADA)
 
 
 @pytest.mark.parametrize("words", ["transcript", "stats 7"])

@@ -106,9 +106,9 @@ class Scene:
         rows = [ChatRow(chat.number, dump_chat(chat)) for chat in self.chats]
         await flow.step(self.world.store, room, chats=rows)
 
-    async def asks(self, number: int | None = None) -> LookedUp | EventId:
+    async def asks(self, number: int | None = None, by: UserId = ADA) -> LookedUp | EventId:
         await self.stored()
-        order = SendTranscript(ORDER, number, json=True)
+        order = SendTranscript(ORDER, number, json=True, by=by)
         return await send_transcript(self.world.around, self.record, order)
 
     async def written(self, number: int | None = None) -> Transcript:
@@ -136,6 +136,15 @@ async def test_a_transcript_of_an_upgraded_room_covers_the_part_where_it_began(
     assert found.complete is complete
     assert found.room_id == (new if moved_at < FIRST.asked else ROOM)
     assert scene.world.matrix.posted[0].room_id == new, "where it was asked for"
+
+
+async def test_a_chat_is_not_shown_to_somebody_who_came_later() -> None:
+    """In an encrypted room they could not read it otherwise."""
+    scene, bo = Scene(FIRST), UserId("@bo:example.org")
+    scene.stands("a", ADA, "hello")
+    scene.world.matrix.newcomers.add(bo)
+    assert await scene.asks(1, by=bo) == LookedUp(ORDER, "transcript.unseen", {"number": 1})
+    assert scene.world.matrix.sent_files == []
 
 
 async def test_a_transcript_tells_who_wrote_what() -> None:
