@@ -201,7 +201,6 @@ def _authorise(operation: Operation, caller: Caller, values: Mapping[str, str]) 
 
 
 def _asked(operation: Operation, values: dict[str, str], request: Request) -> Any:
-    """Return the parameters as the operation's struct, validated."""
     in_body = operation.has_body
     beside: dict[str, Any] = dict(request.query)
     if len(beside) < len(request.query):
@@ -218,7 +217,6 @@ def _asked(operation: Operation, values: dict[str, str], request: Request) -> An
 
 
 def _know(known: Sequence[str], given: Iterable[str], errcode: str) -> None:
-    """Raise ApiError for an unknown parameter."""
     for name in given:
         if name not in known:
             allowed = f"the parameters are {', '.join(known)}" if known else "there are none here"

@@ -416,7 +416,6 @@ class Serving:
         return self._replica is None or self._replica.first
 
     async def _matrix(self, store: SqlStore) -> tuple[Homeserver, Crypto | None]:
-        """Return the homeserver client, and encryption if enabled."""
         config, crypto = self._config, None
         users, address = next(iter(self._users.values())), config.homeserver.address
         token = config.appservice.as_token.get_secret_value()

@@ -389,7 +389,6 @@ def container(context: click.Context, folder: Path) -> None:
 
 
 def _write_config(path: Path) -> None:
-    """Write the example configuration, adapted to a container."""
     ours: dict[KeyPath, str] = {
         ("homeserver", "address"): "http://synapse:8008",
         ("appservice", "address"): "http://matrix-webchat:29340",

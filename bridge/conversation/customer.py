@@ -217,7 +217,9 @@ def start(
     else:
         if isinstance(phase, model.Queued):
             turn.enter(phase, cancel=False, cancel_by=None)
-            _want_still(turn)
+            out = turn.state.outstanding  # undo `_drop_all`, unless it was given up separately
+            if out is not None and out.held is not None and out.held.last:
+                turn.set(outstanding=replace(out, moot=False))
             if phase.cancel:
                 queue.show_card(turn)
         else:
@@ -225,13 +227,6 @@ def start(
             if phase.cancel:
                 turn.card("queue.asking", {"queue": phase.queue_id})
         turn.say(noted)
-
-
-def _want_still(turn: Turn) -> None:
-    """Undo `_drop_all` for the call under way, unless its message was given up separately."""
-    outstanding = turn.state.outstanding
-    if outstanding is not None and outstanding.held is not None and outstanding.held.last:
-        turn.set(outstanding=replace(outstanding, moot=False))
 
 
 def human(turn: Turn) -> None:

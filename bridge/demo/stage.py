@@ -367,7 +367,6 @@ class Scene:
                 self.transcript.said(self._named(event["sender"]), shown(event) + edited)
 
     def _named(self, user_id: str) -> str:
-        """Return a member's newest display name, else the localpart."""
         for event in reversed(self.events):
             name = event["content"].get("displayname")
             if event["type"] == "m.room.member" and event["state_key"] == user_id and name:

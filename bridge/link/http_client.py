@@ -318,7 +318,6 @@ class WindowLimiter:
             self._cool(place, self._seconds)
 
     def _next(self) -> None:
-        """Give the free places to the next in the queue."""
         while self.free > 0 and (first := self._first()) is not None:
             person = self._line.pop(first).person
             first.set_result(self._take(person))

@@ -225,7 +225,6 @@ class Engine:
 
     @property
     def _has_work(self) -> bool:
-        """True while work is running or a write is pending."""
         ours = self._owned or self._dirty or self._under_way
         return bool(ours) or any(room.at_work for room in self._rooms.values())
 

@@ -337,7 +337,6 @@ def entered(
 
 
 def _refuse(visit: Visit) -> None:
-    """Say why the room just joined is not served, and leave it."""
     record, rules = visit.record, visit.rules
     args: model.Args = {"user": record.customer, "limit": rules.limits.rooms_per_user}
     if record.refused_until:

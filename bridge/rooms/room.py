@@ -647,7 +647,6 @@ class Room:
         self.go_on()
 
     def _settled(self, ended: Ended) -> None:
-        """Forget an outcome that is stored, and measure its effect."""
         row, settlement = ended.row, ended.settlement
         self._outcomes.pop(row.seq, None)
         age = max(0, settlement.now - row.created) / 1000  # the clock may have been set back

@@ -327,7 +327,6 @@ async def catalogue(engine: Engine) -> list[Table]:
 
 
 def _table(table: str, rows: Rows) -> Table:
-    """Make a table of the rows of its columns in the catalogue."""
     columns = []
     for _, name, native, _, _ in rows:
         if native not in _KINDS:

@@ -217,7 +217,6 @@ def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
 
 
 def _touch(path: Path) -> None:
-    """Create a file that only its owner can read, if there is none."""
     try:
         path.touch(mode=0o600)
     except OSError as error:

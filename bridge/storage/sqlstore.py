@@ -445,7 +445,6 @@ class SqlStore:
         await self._write(Together([Part(statement, [row])]))
 
     async def _update(self, statement: Statement, *params: object) -> int:
-        """Run a statement and return how many rows it returns."""
         return cast(int, await self._write(Query(statement, params)))
 
     async def _read(self, statement: Statement, *params: object) -> Rows:

@@ -487,7 +487,10 @@ class Replays:
                     notes.stored = was
             if isinstance(error, Stale):
                 for notes in unsaved.values():
-                    await self._read_again(notes)
+                    there, notes.stored = await self._vault.read(notes.name, Seen)
+                    if there is not None:
+                        notes.seen.events |= there.events
+                        notes.seen.until = max(notes.seen.until, there.until)
             raise
 
     def drop(self, erased: Callable[[str], bool]) -> None:
@@ -498,12 +501,6 @@ class Replays:
         row = self._vault.row(notes.name, notes.seen, notes.seen.until, notes.stored)
         notes.stored = row.value  # the next save replaces this value
         return row
-
-    async def _read_again(self, notes: Notes) -> None:
-        there, notes.stored = await self._vault.read(notes.name, Seen)
-        if there is not None:
-            notes.seen.events |= there.events
-            notes.seen.until = max(notes.seen.until, there.until)
 
 
 # --- writing --------------------------------------------------------------------------------------
