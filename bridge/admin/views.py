@@ -33,7 +33,7 @@ from bridge.rooms import commands, erasure
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import LinkState
 from bridge.rooms.record import Chat, MatrixEvent, Order, RoomRecord, load_chat, load_input
-from bridge.rooms.rules import BadOrder, Rules, choices_of, unconfigured_rules
+from bridge.rooms.rules import BadOrder, Rules, choices_of, narrow, unconfigured_rules
 from bridge.rooms.store import AccountRow, Change, DeadLetter, Outcome, StoredRoom, StorePort
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import readable_record
@@ -512,7 +512,11 @@ async def get_dead_letter(bridge: Bridge, asked: shapes.LetterAsked) -> shapes.O
 
 
 def may_hold_password(letter: DeadLetter, prefixes: Collection[str]) -> bool:
-    """Return True if it may be the command `login`, in any spelling, with or without a prefix."""
+    """Return True if it may be the command `login`, in any spelling, with or without a prefix, or
+    with one behind other words.
+    """
+    if commands.logins(tuple(prefixes)).search(narrow(letter.body).casefold()):
+        return True
     try:
         stored = load_input(letter.body.encode())
     except ValueError:
@@ -524,7 +528,7 @@ def may_hold_password(letter: DeadLetter, prefixes: Collection[str]) -> bool:
     read = [
         commands.parse(line, prefix, prefix_needed=False) for line in lines for prefix in prefixes
     ]
-    return any(one is not None and one.secret for one in read)
+    return any(one.secret for one in read if one is not None)
 
 
 def _lines(content: object) -> Iterator[str]:

@@ -235,12 +235,12 @@ def buried_login(rules: Rules, text: str) -> Reading | None:
     """Recognise a login behind other words ("WebChat: !wc login …"), as code, in a caption, or with
     a miswritten prefix. It may be a question about the command: treated like the above.
     """
-    logins = _logins((rules.prefix, *rules.other_prefixes))
-    return None if logins.search(narrow(text).casefold()) is None else _LIKE_LOGIN
+    found = logins((rules.prefix, *rules.other_prefixes)).search(narrow(text).casefold())
+    return None if found is None else _LIKE_LOGIN
 
 
 @cache
-def _logins(prefixes: tuple[str, ...]) -> re.Pattern[str]:
+def logins(prefixes: tuple[str, ...]) -> re.Pattern[str]:
     names = (folded(one) for one in prefixes)
     begun = "|".join(re.escape(re.sub(r"^\W+", "", one) or one) for one in names)
     verbs = "|".join(word for word, verb in (_VERBS | _OTHERS).items() if verb == "login")

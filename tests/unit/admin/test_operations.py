@@ -397,13 +397,15 @@ HOLDING_PASSWORDS: list[Raw] = [
     {"body": f"> <@bot:example.org> Hello\n\n{LOGIN}"},
     {"body": f"* {LOGIN}", "m.new_content": {"body": LOGIN}},
     {"body": "* log in", "m.new_content": {"body": LOGIN}},
+    {"body": f"WebChat: {LOGIN}"},
+    {"body": "as code", "formatted_body": f"<code>{LOGIN}</code>"},
     {"body": "\n".join(["!wcxa"] * 600)},  # parsing it would block all rooms
 ]
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    "content", HOLDING_PASSWORDS, ids=["reply", "correction", "fallback", "long"]
+    "content", HOLDING_PASSWORDS, ids=["reply", "correction", "fallback", "behind", "html", "long"]
 )
 async def test_a_password_is_found_wherever_a_command_may_stand(content: Raw) -> None:
     async with office() as there:
