@@ -17,7 +17,17 @@ from tests.support.client import room_call, set_state
 from tests.support.encrypted import Phones, both_ways, key_material
 from tests.support.matrix_user import Event, content_of, membership
 from tests.support.stage import Stage
-from tests.support.talk import MEI, Talk, announced, chatting, in_html, info_of, upgraded, wording
+from tests.support.talk import (
+    MEI,
+    Talk,
+    announced,
+    chatting,
+    in_html,
+    info_of,
+    into,
+    upgraded,
+    wording,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -324,3 +334,15 @@ async def test_keys_are_encrypted_in_the_database_and_not_logged(
     material = await key_material(f"sqlite:///{stage.folder}/bridge.db", "demo-as-token")
     assert len(material) > 100
     assert [form for form in material if form in written or form in log.encode()] == []
+
+
+async def test_somebody_who_came_later_gets_no_transcript(stage: Stage, phones: Phones) -> None:
+    """They have no keys of the chat; its transcript, which the bridge can read, holds the words."""
+    talk, _ = await phones.chatting("encann")
+    bob = await phones.of("encbob")
+    await into(talk, bob)
+    later = Talk(stage, bob, talk.room)
+    await later.say("!wc transcript 1")
+    await later.reads("began before you came into this room", stage.bot)
+    files = [one for one in await later.history() if content_of(one).get("msgtype") == "m.file"]
+    assert files == []
