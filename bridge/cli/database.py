@@ -394,7 +394,7 @@ def erase(
                 raise erasure.StillChatting(told.chatting)  # noqa: TRY301 - handled as the other's
             if told.found:
                 _show(told, as_json=False, title="Found", err=True)
-                click.confirm(_ERASURE.format(subject), abort=True, err=True)
+                click.confirm(_ERASURE.format(one_line(subject)), abort=True, err=True)
         by = OPERATOR.actor, OPERATOR.way
         wish = erasure.Wish(subject=subject, by=by, force=force, stay=stay, redact=redact)
         gone = partial(erasure.erase, wish=wish, is_ours=is_ours, clock=SystemClock())
@@ -425,7 +425,7 @@ def _show(told: erasure.Report, *, as_json: bool, title: str, err: bool = False)
         print_json(told)
         return
     if not told.found:
-        click.echo(f"The bridge has no data about {told.subject}.")
+        click.echo(f"The bridge has no data about {one_line(told.subject)}.")
     for room_id in told.chatting:
         click.echo(f"There is a current chat or request in {one_line(room_id)}.", err=err)
     if told.accounts:

@@ -92,6 +92,8 @@ def test_erasure_while_no_bridge_runs(folder: Folder) -> None:
     again = folder.run_here("erase", ADA)  # there is nothing to confirm
     assert again.exit_code == 0, again.output
     assert again.stdout == f"The bridge has no data about {ADA}.\n"
+    turned = folder.run_here("erase", "@\u202eada:example.org")  # shown as "gro.elpmaxe:ada"
+    assert turned.stdout == "The bridge has no data about @\\u202eada:example.org.\n"
 
 
 def test_notes_about_a_person_in_a_shared_room_are_erased(folder: Folder) -> None:
