@@ -410,7 +410,6 @@ def from_agent(msgtype: str) -> Callable[[Event], bool]:
 
 
 def membership(user_id: str, value: str) -> Callable[[Event], bool]:
-    """Match a member event with this membership of the user."""
     return lambda event: (
         event["type"] == "m.room.member"
         and event["state_key"] == user_id

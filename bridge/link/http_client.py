@@ -295,7 +295,6 @@ class WindowLimiter:
         self._next()
 
     def give_away(self, seconds: float) -> None:
-        """Take away a place for `seconds`."""
         self._cool(self._take(""), seconds)
 
     @asynccontextmanager

@@ -140,7 +140,6 @@ class LinkSettings:
         return {"enterprise": self.enterprise} if self.enterprise else {}
 
     def fact(self, what: str) -> str:
-        """Return the name of a stored fact about the server."""
         name = f"{what} {Endpoints(self.server.base_url).login}"
         return f"{name} {self.mark}" if self.mark else name
 

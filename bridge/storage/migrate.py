@@ -297,7 +297,6 @@ class Table(msgspec.Struct, frozen=True):
         return self.name, columns, self.key, self.numbered
 
     def keyed(self) -> Callable[[Sequence[Value]], Key]:
-        """Make a function that returns the key of a row."""
         names = [one.name for one in self.columns]
         places = [names.index(name) for name in self.key]
         return lambda row: tuple(row[place] for place in places)  # type: ignore[misc]

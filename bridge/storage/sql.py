@@ -271,7 +271,6 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
 
 
 def change_rows(changes: Sequence[Change]) -> list[tuple[object, ...]]:
-    """Return the parameters of `INSERT_CHANGES`."""
     texts = [(one.actor, one.way, one.key, one.before, one.after) for one in changes]
     return [
         (one.at, *map(printable, words), one.room_id, one.enterprise)
@@ -541,7 +540,6 @@ def ledger_row(row: Sequence[Any]) -> tuple[RoomId, LedgerRow]:
 
 
 def dead_letter(row: Sequence[Any], cover: Cover) -> DeadLetter:
-    """Decode a row of LETTERS or LETTER."""
     seq, room_id, at, why, handled, record, *contents = row
     box, content = ("i", contents[:1]) if handled is None else ("o", contents[1:])
     shown = cover.open(room_id, (content[0] or b"") if content else b"")  # empty once erased
