@@ -41,6 +41,8 @@ _MAX_POI = 200
 _URL = re.compile(r"\(?[a-z]+://\S+")
 _PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\)")
 """A mention as a Markdown link, which some clients write into the plain body."""
+_MARKS, _INSIDE = re.compile(r"[*_~`\s]+"), re.compile(r"\w[*_~`]+\w")
+"""Marks of emphasis; inside a word, such as a size (30*40*50) or a password, none was meant."""
 _FALLBACK = re.compile(r"\A> (?:\* )?<@[^\s<>:]+:[^\s<>]+>.*\n(?:>.*\n)*\n")
 """The reply fallback of older clients; any other quotation was typed."""
 
@@ -172,17 +174,16 @@ def read_poll(content: Json) -> Readable | str:
 
 def plain(content: Json) -> str:
     """Return the text of a message: from its HTML if that is readable, else its body."""
-    html = wire.text(content, "formatted_body")
+    html, body = wire.text(content, "formatted_body"), _visible(wire.text(content, "body"))
     if html and wire.text(content, "format") == "org.matrix.custom.html":
         text = html_to_text(_visible(html))
-        if text:
+        typed = _INSIDE.search(body) and _MARKS.sub("", text or "") == _MARKS.sub("", body)
+        if text and not typed:
             return text
-    body = _visible(wire.text(content, "body"))
     if "](" in body:
         body = _PILL.sub(r"\1", body)
-    return (
-        _FALLBACK.sub("", body) if wire.mapping(content, "m.relates_to", "m.in_reply_to") else body
-    )
+    replies = wire.mapping(content, "m.relates_to", "m.in_reply_to")
+    return _FALLBACK.sub("", body) if replies else body
 
 
 def _visible(text: str) -> str:

@@ -86,6 +86,8 @@ async def test_places_votes_and_links_of_bridges_and_clients(stage: Stage) -> No
     link = '<a href="http://www.shop.example/%E4%BB%B7">www.shop.example/价</a>'
     await talk.say("x", format=HTML, formatted_body=f"<p>see {link}</p><p>&nbsp;</p><p>thanks</p>")
     await talk.heard("see www.shop.example/价\n\nthanks")
+    await talk.say("30*40*50 cm", format=HTML, formatted_body="30<em>40</em>50 cm")
+    await talk.heard("30*40*50 cm")
     text, start = "org.matrix.msc1767.text", "org.matrix.msc3381.poll.start"
     answers = [{"id": "a5" * 32, text: "Red"}]
     poll: dict[str, object] = {start: {"question": {text: "Which?"}, "answers": answers}}

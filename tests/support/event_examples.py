@@ -51,13 +51,13 @@ def _texts() -> Iterator[Example]:
             "…", "<table><tr><th>size</th><th>price</th></tr><tr><td>M</td><td>9</td></tr></table>"
         ),
     )
+    yield Example(
+        "`m.text` that the client took for emphasis", html("30*40*50 cm", "30<em>40</em>50 cm")
+    )
     yield Example("`m.text` with code", html("…", "run <code>ls -l</code>"))
-    yield Example(
-        "`m.text` with a spoiler", html("…", '<span data-mx-spoiler="the end">he dies</span>')
-    )
-    yield Example(
-        "`m.text` with a spoiler of no reason", html("…", "<span data-mx-spoiler>he dies</span>")
-    )
+    for name, reason in (("", '="the end"'), (" of no reason", "")):
+        spoiler = f"<span data-mx-spoiler{reason}>he dies</span>"
+        yield Example(f"`m.text` with a spoiler{name}", html("…", spoiler))
     yield Example(
         "`m.text` with maths", html("…", '<span data-mx-maths="a^2">a<sup>2</sup></span>')
     )

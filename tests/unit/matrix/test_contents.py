@@ -48,6 +48,10 @@ def html(source: str, body: str = "as typed") -> Json:
             "Mei: hello [x](https://y)",
         ),
         ({"msgtype": "m.text", "body": "word " * 10_000}, "word " * 10_000),
+        # Clients take these for emphasis.
+        (html("箱子 30<em>40</em>50 厘米", "箱子 30*40*50 厘米"), "箱子 30*40*50 厘米"),
+        (html("login ada p<em>ss</em>word", "login ada p*ss*word"), "login ada p*ss*word"),
+        (html("<strong>now</strong>, please", "**now**, please"), "now, please"),
     ],
 )
 def test_formatting_becomes_plain_text(content: Json, text: str) -> None:
