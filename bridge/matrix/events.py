@@ -41,8 +41,8 @@ _MAX_POI = 200
 _URL = re.compile(r"\(?[a-z]+://\S+")
 _PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\)")
 """A mention as a Markdown link, which some clients write into the plain body."""
-_MARKS, _INSIDE = re.compile(r"[*_~`\s]+"), re.compile(r"\w[*_~`]+\w")
-"""Marks of emphasis; inside a word, such as a size (30*40*50) or a password, none was meant."""
+_MARKS, _INSIDE = re.compile(r"[*_~`\\\s]+"), re.compile(r"\w[*_~`]+\w|\\")
+"""Marks of emphasis, and where none was meant: 30*40*50, a password, a path, ¯\\_(ツ)_/¯."""
 _FALLBACK = re.compile(r"\A> (?:\* )?<@[^\s<>:]+:[^\s<>]+>.*\n(?:>.*\n)*\n")
 """The reply fallback of older clients; any other quotation was typed."""
 

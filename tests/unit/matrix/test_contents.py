@@ -52,6 +52,9 @@ def html(source: str, body: str = "as typed") -> Json:
         (html("箱子 30<em>40</em>50 厘米", "箱子 30*40*50 厘米"), "箱子 30*40*50 厘米"),
         (html("login ada p<em>ss</em>word", "login ada p*ss*word"), "login ada p*ss*word"),
         (html("<strong>now</strong>, please", "**now**, please"), "now, please"),
+        (html("3<del>5 days or 7</del>9", "3~5 days or 7~9"), "3~5 days or 7~9"),
+        (html("\\server\\share", "\\\\server\\share"), "\\\\server\\share"),
+        (html("¯_(ツ)_/¯", "¯\\_(ツ)_/¯"), "¯\\_(ツ)_/¯"),
     ],
 )
 def test_formatting_becomes_plain_text(content: Json, text: str) -> None:
