@@ -343,8 +343,8 @@ def test_only_one_function_writes_edits() -> None:
 # --- completeness of these tests ------------------------------------------------------------------
 
 WRITERS = {render.__name__}
-READERS = {"bridge.matrix.events", "bridge.matrix.crypto.keys"}
-"""Modules that use these keys for events of others."""
+READERS = {"bridge.matrix.crypto.keys"}
+"""Modules that use these keys for events that are written elsewhere."""
 TELLTALE = {"msgtype", "formatted_body", "m.relates_to", "m.new_content"}
 """Keys that occur only in contents."""
 
