@@ -25,6 +25,7 @@ from bridge.media.plaintext import html_to_text
 from bridge.rooms import ports
 
 KIND = "unreadable.kind"
+ENCRYPTED_FILE = "unreadable.encrypted_file"
 MALFORMED = "unreadable.malformed"
 BLANK = "undelivered.blank"
 
@@ -118,7 +119,10 @@ def read_file(content: Json, kind: str) -> Readable | str:
     """Read a file message; `plain` is its caption."""
     mxc, file_key = wire.text(content, "url"), None
     if isinstance(sealed := content.get("file"), dict):
-        mxc, file_key = read_file_field(sealed) or ("", None)
+        encrypted = read_file_field(sealed)
+        if encrypted is None:
+            return ENCRYPTED_FILE
+        mxc, file_key = encrypted
     if not _MXC.fullmatch(mxc):
         return MALFORMED
     filename, words = _visible(wire.text(content, "filename")).strip(), plain(content).strip()

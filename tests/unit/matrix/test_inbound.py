@@ -220,9 +220,9 @@ def test_invalid_size_is_ignored(size: object) -> None:
         (
             "m.room.message",
             {"msgtype": "m.image", "file": {"url": "mxc://s/i"}},
-            "unreadable.malformed",
+            "unreadable.encrypted_file",
         ),
-        ("m.sticker", {"file": {}}, "unreadable.malformed"),
+        ("m.sticker", {"file": {}}, "unreadable.encrypted_file"),
         ("m.room.message", {"msgtype": "org.example.new", "body": "x"}, "unreadable.kind"),
         ("org.matrix.msc3381.poll.start", {}, "unreadable.malformed"),
         ("m.poll.start", {}, "unreadable.malformed"),
