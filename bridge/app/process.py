@@ -27,10 +27,10 @@ from bridge.config.loading import RULES, compare, take_over
 from bridge.ops.logging import configure_logging
 
 EXIT_HOMESERVER = 16
-LOOKUPS = 256
-"""libuv thread pool size with several call centres (the default is 4). DNS lookups get half of the
-threads and outlast the sockets that wanted them: with few threads, one call centre whose name
-servers are silent would block the lookups of all others and of the homeserver."""
+LOOKUPS = 64
+"""libuv thread pool size (the default is 4). DNS lookups get half of the threads and outlast what
+wanted them; a call centre whose name servers are silent takes up three at most. With few threads it
+would block the lookups of all others, of the homeserver and of the database."""
 MOST_FILES = 65_536
 """Open file limit to which the soft limit is raised, if the hard limit allows it."""
 
@@ -42,8 +42,7 @@ def run(config: Config, load: Load) -> int:
     """
     configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
     raise_file_limit()
-    if config.enterprises:  # libuv reads it at its first use
-        os.environ.setdefault("UV_THREADPOOL_SIZE", str(LOOKUPS))
+    os.environ.setdefault("UV_THREADPOOL_SIZE", str(LOOKUPS))  # libuv reads it at its first use
     return _with_a_long_stack(lambda: uvloop.run(_serve(config, load)))
 
 

@@ -77,9 +77,6 @@ and so do their rooms. Each takes some seconds at most, and up to 50 MB."""
 AT_ONCE = 8
 """With several call centres, each one's maximum of pushes being stored and of requests to the
 homeserver, so that no other waits behind more. Bursts cost more, as fewer share a commit."""
-DIALLED = 24
-"""With several call centres, each one's maximum of sockets being opened: `process.LOOKUPS` then
-suffice even if the name servers of more than one are silent."""
 LONGEST_REACH = 24 * 3_600_000
 """Maximum age in ms of missed messages to catch up on; customers repeat what is older."""
 INSTANCE = "instance"
@@ -235,7 +232,7 @@ class Serving:
             beside = servers[Endpoints(part.webchat.base_url).login]
             link = settings.link_settings_of(part, name, marks[name], beside)
             if len(parts) > 1:
-                link = dataclasses.replace(link, at_once=AT_ONCE, reconnect_limit=DIALLED)
+                link = dataclasses.replace(link, at_once=AT_ONCE)
             self._links[name] = self._make_links(store, link)
         rules = self._rules(config)
         for name, part in parts.items():

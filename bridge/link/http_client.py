@@ -142,12 +142,26 @@ class Http:
     _timing: Timing
     _tls: ssl.SSLContext | None
     _session: aiohttp.ClientSession | None = None
+    _lookup: asyncio.Task[OSError | None] | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         connector = Connector(limit=0, ssl=self._tls or True, socket_factory=_small_buffer)
-        async with new_session(connector) as self._session:
+        async with new_session(connector) as self._session, asyncio.TaskGroup() as self._tasks:
             yield
+            if self._lookup is not None:
+                self._lookup.cancel()
+
+    async def find(self, url: str) -> None:
+        """Look up the name of the URL's server, once for all who wait; raises OSError.
+
+        A lookup takes up a thread while a name server is silent, even if nobody waits any more.
+        """
+        if self._lookup is None or self._lookup.done():
+            self._lookup = self._tasks.create_task(_found(URL(url).raw_host))
+        async with asyncio.timeout(self._timing.handshake):
+            if failure := await asyncio.shield(self._lookup):
+                raise OSError(*failure.args)
 
     async def post(
         self,
@@ -191,6 +205,16 @@ class Http:
             # Without the cause: an aiohttp error may quote the URL, which holds the token.
             raise Unavailable(describe(error)) from None
         raise Unavailable(f"more than {MOST_REDIRECTS} redirects")
+
+
+async def _found(host: str | None) -> OSError | None:
+    try:
+        await asyncio.get_running_loop().getaddrinfo(host, None)
+    except OSError as error:
+        return error
+    except UnicodeError as error:
+        return OSError(str(error))
+    return None
 
 
 def _small_buffer(address: aiohttp.AddrInfoType) -> socket.socket:

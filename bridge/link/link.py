@@ -492,6 +492,7 @@ class Link:
         around, timing = self._around, self._timing
         try:
             async with around.dialling:
+                await around.http.find(around.endpoints.login)
                 socket = await _Connect(
                     around.endpoints.socket(token.value),
                     compression=None,  # 16 instead of 56 KiB per link

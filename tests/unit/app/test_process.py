@@ -14,14 +14,12 @@ from structlog.typing import EventDict
 
 from bridge.app import process
 from bridge.app.process import (
-    LOOKUPS,
     MOST_FILES,
     raise_file_limit,
     reload_whenever,
     reloaded,
     tell_systemd,
 )
-from bridge.app.serving import DIALLED
 from bridge.config import Config, ConfigUnreadable, Problem
 from tests.unit.config.configs import SMALLEST, edited, load
 
@@ -51,13 +49,6 @@ class Operator:
 @pytest.fixture(autouse=True)
 def _fresh_loggers() -> None:
     structlog.reset_defaults()
-
-
-async def test_unresolvable_call_centres_leave_threads_for_other_lookups() -> None:
-    """libuv gives lookups half of its threads (measured: of 64, the 33rd waits), and glibc asks a
-    silent name server for 10 s and more, so that lookups of two attempts overlap.
-    """
-    assert LOOKUPS // 2 > 2 * 2 * DIALLED
 
 
 async def test_live_keys_are_applied(tmp_path: Path) -> None:

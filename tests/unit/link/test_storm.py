@@ -221,3 +221,31 @@ async def test_waiting_history_or_login_does_not_blame_the_server() -> None:
         for failure in (caught.value, own.value):
             assert (failure.reason, failure.certain) == (FailureReason.NO_TURN, True)
         assert rigged.links.door.trouble == ""
+
+
+@pytest.mark.asyncio
+async def test_a_silent_name_server_takes_up_one_thread_for_all_links(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the homeserver's lookups would wait behind theirs, and each would log an error."""
+    asked, answer = 0, asyncio.Event()
+    loop = asyncio.get_running_loop()
+    really = loop.getaddrinfo
+
+    async def silent(*of: object, **more: object) -> object:
+        nonlocal asked
+        asked += not answer.is_set()
+        await answer.wait()
+        return await really(*of, **more)  # type: ignore[arg-type]  # as it came
+
+    server, five = Centre(), rooms(5)
+    async with server.running():
+        timing = replace(FAST, handshake=0.1)
+        async with rig(settings_for(server.base_url, timing=timing)) as rigged:
+            monkeypatch.setattr(loop, "getaddrinfo", silent)
+            for one in five:
+                rigged.links.keep(one)
+            await eventually(lambda: rigged.counts.open_failures > 2 * len(five))
+            assert asked == 1
+            answer.set()
+            await eventually(lambda: rigged.counts.open_links == len(five))
