@@ -45,6 +45,7 @@ from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link.http_client import (
     SUSPICIONS,
     Backoff,
+    Dialling,
     Door,
     Http,
     OpenFailure,
@@ -112,8 +113,7 @@ class Shared:
         self.logins = Logins(settings, self.tokens, door, learnt, clock, self.metrics)
         self.budget = Budget()
         self.pulse = Pulse()
-        self.dialling = asyncio.Semaphore(settings.reconnect_limit)
-        """Limits how many sockets are being opened at the same time."""
+        self.dialling = Dialling(settings.reconnect_limit)
         self.turns = asyncio.Semaphore(settings.at_once)
         """Limits concurrent calls of `LinkEvents`."""
         self.epoch = f"{clock.now():x}.{secrets.token_hex(4)}"
@@ -491,7 +491,7 @@ class Link:
     async def _dial(self, token: Token) -> Wire:
         around, timing = self._around, self._timing
         try:
-            async with around.dialling:
+            async with around.dialling.place():
                 await around.http.find(around.endpoints.login)
                 socket = await _Connect(
                     around.endpoints.socket(token.value),
@@ -574,7 +574,8 @@ class Link:
             away = asyncio.get_running_loop().time() - self._lost_at
             # If the process was suspended just before, the link may have been down all that time.
             asleep = self._lost_at < self._around.woke + BRIEF
-            self.deliveries.restored(brief=again and away < BRIEF and not asleep)
+            brief = again and away < BRIEF and not asleep
+            self.deliveries.restored(brief=brief, at_once=self.demand.calling)
         self.gate.open(wire)
 
     # --- failures ----------------------------------------------------------------------------
@@ -657,8 +658,8 @@ LONGEST_ID = 200
 """Maximum characters of a receipt id in a key."""
 
 
-_Push = tuple[str, Received | Ignored | bool, int]
-"""Key, push and its bytes in memory; a bool: the link is up again (True after a brief loss)."""
+_Push = tuple[str, Received | Ignored | LinkRestored, int]
+"""Key, push and its bytes in memory."""
 
 
 class Deliveries:
@@ -675,6 +676,7 @@ class Deliveries:
         """When storing first failed, in loop time; valid while `_backoff.failures` is not 0."""
         self._more, self._stored = Flag(), Flag()
         self._ending = False
+        self._restored: LinkRestored | None = None
         self.wire: Wire | None = None
         """Wire being read. The next one is opened once all its pushes are stored."""
 
@@ -684,6 +686,7 @@ class Deliveries:
 
     def push(self, received: Received | Ignored, size: int) -> None:
         """Queue a push; the socket is not read while the queue or the budget is full."""
+        self._tell_restored()
         key = self._key(received)
         if key and self._backoff.failures and any(key == earlier for earlier, *_ in self._queue):
             return  # a repetition: the server has got no receipt yet
@@ -692,8 +695,18 @@ class Deliveries:
         if self.wire is not None:
             self.wire.hold(held=self._full)
 
-    def restored(self, *, brief: bool) -> None:
-        self._add(("", brief, 0))
+    def restored(self, *, brief: bool, at_once: bool) -> None:
+        """Tell the room that the link is up: before its next push, and when the server is calm."""
+        self._restored = LinkRestored(self._around.clock.now(), brief)
+        if at_once:
+            self._tell_restored()
+        else:
+            self._around.dialling.when_calm(self._tell_restored)
+
+    def _tell_restored(self) -> None:
+        restored, self._restored = self._restored, None
+        if restored is not None:
+            self._add(("", restored, 0))
 
     def _add(self, push: _Push) -> None:
         self._queue.append(push)
@@ -701,6 +714,7 @@ class Deliveries:
         self._more.set()
 
     async def settled(self) -> None:
+        self._tell_restored()
         while self._queue:
             await self._stored.wait()
 
@@ -742,7 +756,7 @@ class Deliveries:
         if (wire := self.wire) is None:
             return
         wire.hold(held=self._full)
-        if not isinstance(received, bool) and received.rs_id and wire.usable:
+        if not isinstance(received, LinkRestored) and received.rs_id and wire.usable:
             await wire.receipt(received.rs_id)
 
     async def _store(self, push: _Push) -> None:
@@ -750,9 +764,8 @@ class Deliveries:
         while True:
             try:
                 async with self._around.turns:
-                    if isinstance(received, bool):
-                        back = LinkRestored(self._around.clock.now(), received)
-                        await events.link_changed(room_id, back)
+                    if isinstance(received, LinkRestored):
+                        await events.link_changed(room_id, received)
                     elif isinstance(received, Received):
                         await events.pushed(room_id, key, received)
             except Exception as error:  # noqa: BLE001 - the push must not be lost

@@ -7,7 +7,7 @@ import itertools
 import math
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import cast
@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link import link
-from bridge.link.http_client import Backoff
+from bridge.link.http_client import CROWD, Backoff, Dialling
 from bridge.link.link import (
     LONGEST_ID,
     MOST_NOTES,
@@ -70,6 +70,7 @@ class Stage:
             backoff=lambda: Backoff(0.001, 0.002, random.Random(1)),  # noqa: S311 - jitter
             epoch="epoch",
             ordinals=itertools.count(1),
+            dialling=Dialling(CROWD + 1),
             _log=structlog.get_logger(),
             _notes_left=MOST_NOTES,
             _notes_until=math.inf,
@@ -206,7 +207,7 @@ async def test_push_that_could_not_be_stored_is_retried_in_order() -> None:
     async with stage.running():
         for number in range(10):
             stage.push(push(number))
-        stage.deliveries.restored(brief=False)
+        stage.deliveries.restored(brief=False, at_once=True)
         await stage.deliveries.settled()
         stage.deliveries._away_since -= link.STORE_AWAY  # some time later
         stage.events.refusals = 1
@@ -215,6 +216,28 @@ async def test_push_that_could_not_be_stored_is_retried_in_order() -> None:
     assert stage.numbers == list(range(11))
     assert stage.wire.closed == 0, "a short absence of the database costs no link"
     assert stage.events.back == [ROOM]
+
+
+@pytest.mark.asyncio
+async def test_return_in_a_crowd_is_told_before_the_next_push_or_the_next_link() -> None:
+    stage = Stage()
+    async with stage.running(), AsyncExitStack() as crowd, asyncio.timeout(3):
+        for _ in range(CROWD + 1):
+            await crowd.enter_async_context(stage.around.dialling.place())
+        for pushed in (True, False):
+            before = len(stage.events.back)
+            stage.deliveries.restored(brief=False, at_once=False)
+            await asyncio.sleep(0.02)
+            assert len(stage.events.back) == before
+            assert len(stage.events.pushes) == before
+            if pushed:
+                stage.push(push(1))
+            await stage.deliveries.settled()
+            assert len(stage.events.back) == before + 1
+        stage.deliveries.restored(brief=False, at_once=False)
+        await crowd.aclose()
+        await eventually(lambda: len(stage.events.back) == 3)
+    assert stage.numbers == [1]
 
 
 @pytest.mark.asyncio
@@ -266,7 +289,7 @@ async def test_the_queue_is_bounded() -> None:
         stage.push(push(MOST_WAITING))
         await asyncio.sleep(0.02)
         assert stage.wire.flow == ["pause"]
-        stage.deliveries.restored(brief=False)
+        stage.deliveries.restored(brief=False, at_once=True)
         stage.events.gate.set()
         await stage.deliveries.settled()
         assert stage.wire.flow == ["pause", "resume"]

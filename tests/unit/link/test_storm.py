@@ -106,8 +106,11 @@ async def storm(
 
 
 @pytest.mark.asyncio
-async def test_lost_tokens_without_a_limit_do_not_look_like_blacklisting() -> None:
+async def test_lost_tokens_without_a_limit_do_not_look_like_blacklisting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """One login per room, although the store deletes no token."""
+    monkeypatch.setattr("bridge.link.http_client.SHORTEST_KEPT", 0.0)
     who, server, facts = rooms(300), Centre(), CountingFacts()
     tokens = with_old_tokens(who, Overrun())
     async with server.running():
