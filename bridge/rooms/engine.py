@@ -580,9 +580,9 @@ class Engine:
         """Tell the rooms of a group, then start the effects that have become durable.
 
         The waiters get their answers first, so that the homeserver prepares its next transaction
-        meanwhile. In a backlog that transaction has messages of the same rooms, which would be held
-        for the replies, at the cost of a second step: a large group is a sign of it, and its calls
-        are written before.
+        meanwhile; but a single room's calls are written before, as nothing else waits. Nor in a
+        backlog, where that transaction has messages of the same rooms, which would be held for the
+        replies, at the cost of a second step: a large group is a sign of it.
         """
         if not self._writing:  # `run` has failed all waiters
             return
@@ -595,7 +595,7 @@ class Engine:
             except Exception:  # noqa: BLE001 - logged; the other rooms must not suffer
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
-        if len(self._under_way) > BACKLOG:
+        if not 1 < len(self._under_way) <= BACKLOG:
             self._go_on()
         else:  # in the turn after the waiters'
             loop = asyncio.get_running_loop()

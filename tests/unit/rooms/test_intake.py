@@ -111,13 +111,17 @@ async def test_unencrypted_events_of_a_transaction_are_opened_first(
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("most", "expected"), [(1, ["answer", "call"]), (0, ["call", "answer"])])
-async def test_the_answer_precedes_the_call_but_in_a_backlog(
-    most: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("others", "most", "expected"),
+    [(1, 2, ["answer", "call"]), (1, 1, ["call", "answer"]), (0, 2, ["call", "answer"])],
+)
+async def test_the_answer_precedes_the_call_but_of_a_single_room_or_in_a_backlog(
+    others: int, most: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`most`: rooms of a group up to which there is no backlog."""
     monkeypatch.setattr(module, "BACKLOG", most)
     world, order = World(), list[str]()
+    more = [world.invitation(RoomId(f"!other{number}:example.org")) for number in range(others)]
 
     def free() -> bool:
         order.append("call")
@@ -128,7 +132,7 @@ async def test_the_answer_precedes_the_call_but_in_a_backlog(
         await running.accept_events([world.event(text="one")])  # the call centre answers lately
         await quiet()
         world.link.free = free
-        await running.accept_events([world.event(text="two")])
+        await running.accept_events([world.event(text="two"), *more])
         order.append("answer")
         await quiet()
     assert order == expected
