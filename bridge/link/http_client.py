@@ -1,7 +1,6 @@
 """HTTP requests to the server: connection pool, rate limit, circuit breaker, back-off.
 
-`Http` has no connection limit (long requests must never queue behind each other) and no cookie jar:
-a login's cookies belong to its token, as a load balancer may route each customer differently.
+`Http` has no connection limit: long requests must never queue behind each other.
 
 The server blacklists an IP address that logs in too often, and all customers share the bridge's
 (protocol reference 3.7). So every request to the login URL passes the `Door`:
@@ -99,53 +98,6 @@ class Backoff:
         self.failures = 0
 
 
-CROWD = 20
-"""Number of sockets being opened above which the work after a return waits."""
-LONGEST_CROWDED = 5.0
-"""Maximum seconds of that wait."""
-
-
-class Dialling:
-    """Places to open sockets in. While many are being opened, as after an outage, those that still
-    wait for a link come first: work of the others, such as fetching histories, waits a little.
-    """
-
-    def __init__(self, places: int) -> None:
-        self._places = asyncio.Semaphore(places)
-        self._under_way = 0
-        self._late: list[Callable[[], None]] = []
-        self._timer: asyncio.Handle | None = None
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Wait for a place and hold it."""
-        self._under_way += 1
-        try:
-            async with self._places:
-                yield
-        finally:
-            self._under_way -= 1
-            if self._under_way == CROWD and self._timer is not None:
-                self._timer.cancel()
-                self._go_on()
-
-    def when_calm(self, do: Callable[[], None]) -> None:
-        """Call `do`, at once or once the crowd has gone; must not raise."""
-        if self._under_way <= CROWD and not self._late:
-            do()
-            return
-        self._late.append(do)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LONGEST_CROWDED, self._go_on)
-
-    def _go_on(self) -> None:
-        """Call some of the late ones, and the others in the next turns of the event loop."""
-        late, self._late = self._late[:CROWD], self._late[CROWD:]
-        for do in late:
-            do()
-        self._timer = asyncio.get_running_loop().call_soon(self._go_on) if self._late else None
-
-
 LONGEST_ANSWER = 256 * 1024
 """Default maximum bytes read of an HTTP answer; most have a few hundred."""
 RECEIVED = 64 * 1024
@@ -174,7 +126,7 @@ class Answer:
 
 
 def new_session(connector: Connector, **headers: str) -> aiohttp.ClientSession:
-    """Make an HTTP session without a cookie jar: a login's cookies belong to its token."""
+    """Make an HTTP session without a cookie jar: cookies belong to a token (load balancers)."""
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -45,7 +45,6 @@ from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link.http_client import (
     SUSPICIONS,
     Backoff,
-    Dialling,
     Door,
     Http,
     OpenFailure,
@@ -81,8 +80,9 @@ MOST_NOTES = 20
 """Maximum info log lines per second about single links."""
 _UNREAD = Received(MessageReceived(SessionId(0), AgentId(""), UnknownContent(None)))
 """Stands for a frame that cannot be read, since it may have been an agent's message."""
-_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 _NOTES = logging.getLogger("bridge.link.links")
+_Turn = asyncio.Future[Any] | None
+_Which = Callable[["_Waiting"], bool]
 _QUIET = logging.getLogger("bridge.link.websockets")
 """Logger of the websockets library; its debug lines would hold tokens and whole frames (row 86)."""
 _QUIET.setLevel(logging.INFO)
@@ -113,7 +113,8 @@ class Shared:
         self.logins = Logins(settings, self.tokens, door, learnt, clock, self.metrics)
         self.budget = Budget()
         self.pulse = Pulse()
-        self.dialling = Dialling(settings.reconnect_limit)
+        self.opening, self.dialling = 0, asyncio.Semaphore(settings.reconnect_limit)
+        """Number of links that open a socket or wait for a place to do so, and these places."""
         self.turns = asyncio.Semaphore(settings.at_once)
         """Limits concurrent calls of `LinkEvents`."""
         self.epoch = f"{clock.now():x}.{secrets.token_hex(4)}"
@@ -149,9 +150,7 @@ class Shared:
             self._log.warning("webchat frame ignored", kind=kind)
 
     def note(self, room_id: RoomId, event: str, *, warn: bool = False, **told: object) -> None:
-        """Log an event of a link; beyond `MOST_NOTES` per second at debug level only, as after an
-        outage thousands of links log the same, and a line costs a tenth of opening a link.
-        """
+        """Log an event of a link; beyond `MOST_NOTES` a second, as in an outage, at debug level."""
         now = asyncio.get_running_loop().time()
         if now >= self._notes_until:
             self._notes_left, self._notes_until = MOST_NOTES, now + 1.0
@@ -215,22 +214,12 @@ class Demand:
         if self._leave is not None and not self._count:
             self._timer = asyncio.get_running_loop().call_later(*self._leave)
 
-    async def gone(self, seconds: float, turn: asyncio.Future[Any]) -> bool:
-        """Return True once the count is zero; False after `seconds` or once `turn` is done."""
-        while self.present:
+    async def becomes(self, seconds: float, turn: _Turn = None, *, present: bool) -> bool:
+        """Wait until there is a user, or none; False after `seconds` or once `turn` is done."""
+        while self.present is not present:
             self._changed.clear()
             if not await self._changed.wait(seconds, turn):
-                return False
-        return True
-
-    async def back_within(self, seconds: float) -> bool:
-        """Return True once the count is above zero; False after `seconds`."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while not self.present:
-            self._changed.clear()
-            if not await self._changed.wait(end - loop.time()):
-                return self.present
+                return self.present is present
         return True
 
 
@@ -321,7 +310,6 @@ class Gate:
         now = asyncio.get_running_loop().time()
         self._not_before = now + seconds
         self._rests_until = now + max(seconds, rest)
-        self._changed.set()
         self.refuse(failure, before=self._not_before)
 
     def pause_left(self) -> float:
@@ -341,13 +329,10 @@ class Gate:
     def refuse(self, failure: OpenFailure, before: float = math.inf) -> None:
         """Fail waiting callers whose deadline is before `before`, in loop time."""
         self.trouble = failure
-        self._send_away(failure, lambda waiting: waiting.deadline < before)
+        self.dismiss(failure, lambda waiting: waiting.deadline < before)
 
-    def dismiss(self, failure: OpenFailure) -> None:
-        """Fail all waiting callers with `asks`: the link is no longer wanted."""
-        self._send_away(failure, lambda waiting: waiting.asks)
-
-    def _send_away(self, failure: OpenFailure, goes: Callable[[_Waiting], bool]) -> None:
+    def dismiss(self, failure: OpenFailure, goes: _Which = lambda one: one.asks) -> None:
+        """Fail some waiting callers; by default those with `asks`, as the link is not wanted."""
         for waiting in filter(goes, self._waiting):
             waiting.failure = failure
         self._changed.set()
@@ -429,7 +414,7 @@ class Link:
                 loss = await self._serve(await self._open())
             except Unwanted:
                 # If it stays unused for that time, `run` cancels this task.
-                await self.demand.back_within(self._timing.release)
+                await self.demand.becomes(self._timing.release, present=True)
             except OpenFailure as failure:
                 self._failed(failure)
             except TokenRefused as refusal:
@@ -476,7 +461,7 @@ class Link:
         self.gate.delay = OpenFailure(FailureReason.NO_TURN, "the login waits for its turn")
         try:
             while not turn.done():
-                if await self.demand.gone(patience, turn):
+                if await self.demand.becomes(patience, turn, present=False):
                     raise Unwanted
                 if turn.done():
                     break
@@ -490,8 +475,9 @@ class Link:
 
     async def _dial(self, token: Token) -> Wire:
         around, timing = self._around, self._timing
+        around.opening += 1
         try:
-            async with around.dialling.place():
+            async with around.dialling:
                 await around.http.find(around.endpoints.login)
                 socket = await _Connect(
                     around.endpoints.socket(token.value),
@@ -511,6 +497,8 @@ class Link:
             raise self._turned_away(error.response.status_code) from None
         except (InvalidHandshake, ConnectionClosed, OSError, TimeoutError, EOFError) as error:
             raise around.door.unreachable(f"handshake: {describe(error)}") from None
+        finally:
+            around.opening -= 1
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         socket.budget = around.budget
         socket.request = None  # with the response headers: 3 KiB per link, no longer needed
@@ -651,6 +639,8 @@ STORE_AGAIN = 5.0
 """Maximum seconds between two attempts to store a push."""
 LAST_WORDS = 2.0
 """Seconds to store pushes already read once a link is closed."""
+CROWD, LET_PASS = 20, 3.0
+"""Number of links being opened that come before a room's work at its return, and seconds of it."""
 SLOWED = 0.5
 """Seconds between two pushes into a room with the usual maximum of words that wait for the
 homeserver; with more words, as many times longer (`LinkEvents.backlog`)."""
@@ -669,7 +659,6 @@ class Deliveries:
         self._room_id = room_id
         self._around = around
         self._backoff = around.backoff()
-        self._budget = around.budget
         self._queue: list[_Push] = []
         """Pushes in order; the first is being stored."""
         self._away_since = 0.0
@@ -682,7 +671,7 @@ class Deliveries:
 
     @property
     def _full(self) -> bool:
-        return len(self._queue) > MOST_WAITING or (self._budget.spent and bool(self._queue))
+        return len(self._queue) > MOST_WAITING or (self._around.budget.spent and bool(self._queue))
 
     def push(self, received: Received | Ignored, size: int) -> None:
         """Queue a push; the socket is not read while the queue or the budget is full."""
@@ -690,18 +679,20 @@ class Deliveries:
         key = self._key(received)
         if key and self._backoff.failures and any(key == earlier for earlier, *_ in self._queue):
             return  # a repetition: the server has got no receipt yet
-        self._budget.taken += size
+        self._around.budget.taken += size
         self._add((key, received, size))
         if self.wire is not None:
             self.wire.hold(held=self._full)
 
     def restored(self, *, brief: bool, at_once: bool) -> None:
-        """Tell the room that the link is up: before its next push, and when the server is calm."""
-        self._restored = LinkRestored(self._around.clock.now(), brief)
-        if at_once:
+        """Tell the room, before its next push; later in a crowd, as it will fetch a history."""
+        around = self._around
+        self._restored = LinkRestored(around.clock.now(), brief)
+        if at_once or around.opening <= CROWD:
             self._tell_restored()
         else:
-            self._around.dialling.when_calm(self._tell_restored)
+            loop = asyncio.get_running_loop()  # in whole seconds: together, they share commits
+            loop.call_at(math.ceil(loop.time() + LET_PASS), self._tell_restored)
 
     def _tell_restored(self) -> None:
         restored, self._restored = self._restored, None
@@ -742,7 +733,7 @@ class Deliveries:
                 while self._queue:
                     await self._deliver()
         for number, (key, received, size) in enumerate(self._queue):
-            self._budget.taken -= size  # free it now, as these may never be delivered
+            self._around.budget.taken -= size  # free it now, as these may never be delivered
             self._queue[number] = key, received, 0
 
     async def _deliver(self) -> None:
@@ -750,7 +741,7 @@ class Deliveries:
         push = self._queue[0]
         await self._store(push)
         _, received, size = self._queue.pop(0)
-        self._budget.taken -= size
+        self._around.budget.taken -= size
         if not self._queue:
             self._stored.set()
         if (wire := self.wire) is None:

@@ -322,7 +322,7 @@ class Links:
         while True:
             try:
                 await link.run()
-                if not await link.demand.back_within(link.gate.pause_left()):
+                if not await link.demand.becomes(link.gate.pause_left(), present=True):
                     break
             except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
                 names = [type(one).__name__ for one in getattr(error, "exceptions", [error])]

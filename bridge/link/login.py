@@ -117,17 +117,16 @@ class Logins:
             self._refused.pop(room_id, None)
 
     async def _stored(self, account: Account) -> Token | None:
-        room_id = account.room_id
         # The store has another than the refused one only from a customer's own login (`log_in`).
-        if account.login is None and room_id in self._refused:
+        if account.login is None and account.room_id in self._refused:
             return None
         try:
-            token = await self.store.token(room_id)
+            token = await self.store.token(account.room_id)
         except StoreError as error:
             # Without the store nothing can be delivered anyway.
             message = "the database did not answer"
             raise OpenFailure(FailureReason.UNREACHABLE, message) from error
-        usable = token is not None and token.value not in {"", self._refused.get(room_id)}
+        usable = token is not None and token.value not in {"", self._refused.get(account.room_id)}
         return token if usable else None
 
     async def login(self, account: Account, wait: Wait | None = None) -> Token:

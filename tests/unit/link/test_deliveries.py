@@ -7,7 +7,7 @@ import itertools
 import math
 import random
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import cast
@@ -18,8 +18,9 @@ from structlog.testing import capture_logs
 
 from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link import link
-from bridge.link.http_client import CROWD, Backoff, Dialling
+from bridge.link.http_client import Backoff
 from bridge.link.link import (
+    CROWD,
     LONGEST_ID,
     MOST_NOTES,
     MOST_WAITING,
@@ -70,7 +71,8 @@ class Stage:
             backoff=lambda: Backoff(0.001, 0.002, random.Random(1)),  # noqa: S311 - jitter
             epoch="epoch",
             ordinals=itertools.count(1),
-            dialling=Dialling(CROWD + 1),
+            opening=0,
+            rng=random.Random(1),  # noqa: S311 - jitter
             _log=structlog.get_logger(),
             _notes_left=MOST_NOTES,
             _notes_until=math.inf,
@@ -219,11 +221,12 @@ async def test_push_that_could_not_be_stored_is_retried_in_order() -> None:
 
 
 @pytest.mark.asyncio
-async def test_return_in_a_crowd_is_told_before_the_next_push_or_the_next_link() -> None:
+async def test_return_in_a_crowd_is_told_later_but_before_the_next_push_or_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stage = Stage()
-    async with stage.running(), AsyncExitStack() as crowd, asyncio.timeout(3):
-        for _ in range(CROWD + 1):
-            await crowd.enter_async_context(stage.around.dialling.place())
+    async with stage.running(), asyncio.timeout(30):
+        stage.around.opening = CROWD + 1
         for pushed in (True, False):
             before = len(stage.events.back)
             stage.deliveries.restored(brief=False, at_once=False)
@@ -234,9 +237,16 @@ async def test_return_in_a_crowd_is_told_before_the_next_push_or_the_next_link()
                 stage.push(push(1))
             await stage.deliveries.settled()
             assert len(stage.events.back) == before + 1
+        monkeypatch.setattr(link, "LET_PASS", 0.02)
         stage.deliveries.restored(brief=False, at_once=False)
-        await crowd.aclose()
         await eventually(lambda: len(stage.events.back) == 3)
+        monkeypatch.undo()
+        stage.deliveries.restored(brief=False, at_once=True)
+        await stage.deliveries.settled()
+        stage.around.opening = CROWD
+        stage.deliveries.restored(brief=False, at_once=False)
+        await stage.deliveries.settled()
+    assert len(stage.events.back) == 5
     assert stage.numbers == [1]
 
 

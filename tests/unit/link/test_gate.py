@@ -203,7 +203,7 @@ async def test_gone_waits_until_the_last_use_ends() -> None:
     demand, turn = Demand(), asyncio.get_running_loop().create_future()
     demand.keep()
     async with asyncio.TaskGroup() as tasks:
-        gone = tasks.create_task(demand.gone(5, turn))
+        gone = tasks.create_task(demand.becomes(5, turn, present=False))
         demand.begin()
         demand.release()
         await asyncio.sleep(0.05)
@@ -219,18 +219,18 @@ async def test_gone_waits_until_the_last_use_ends() -> None:
 async def test_gone_ends_with_the_turn_or_after_its_time() -> None:
     demand, turn = Demand(), asyncio.get_running_loop().create_future()
     demand.keep()
-    assert not await demand.gone(0.01, turn)
+    assert not await demand.becomes(0.01, turn, present=False)
     turn.set_result(None)
-    assert not await demand.gone(5, turn)
+    assert not await demand.becomes(5, turn, present=False)
 
 
 @pytest.mark.asyncio
 async def test_back_within() -> None:
     demand = Demand()
-    assert not await demand.back_within(0.01)
+    assert not await demand.becomes(0.01, present=True)
     async with asyncio.TaskGroup() as tasks:
-        back = tasks.create_task(demand.back_within(5))
+        back = tasks.create_task(demand.becomes(5, present=True))
         await asyncio.sleep(0)
         demand.keep()
     assert back.result()
-    assert await demand.back_within(0)
+    assert await demand.becomes(0, present=True)

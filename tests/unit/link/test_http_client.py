@@ -5,22 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.link import http_client
 from bridge.link.http_client import (
-    CROWD,
     STARTING,
     SUSPICIONS,
     Answer,
     Backoff,
-    Dialling,
     Door,
     Http,
     OpenFailure,
@@ -31,7 +26,7 @@ from bridge.link.http_client import (
 )
 from bridge.rooms.store import StoreError
 from tests.fakes.clock import leap
-from tests.unit.link.rig import FAST, Facts, LoopClock, account, eventually, settings_for
+from tests.unit.link.rig import FAST, Facts, LoopClock, account, settings_for
 
 ADA = Visitor("@ada:example.org")
 FORBIDDEN = 403
@@ -42,32 +37,6 @@ def door(blacklist: float = 600.0, facts: Facts | None = None) -> Door:
     settings = settings_for("http://crm/webchat", timing=timing, login_count=1, login_seconds=0.05)
     http = Http(timing, None)
     return Door(settings, http, facts or Facts(), LoopClock())
-
-
-@pytest.mark.asyncio
-async def test_work_waits_while_many_sockets_are_being_opened(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    dialling, done = Dialling(CROWD + 1), list[int]()
-    dialling.when_calm(partial(done.append, -1))
-    assert done == [-1]
-    async with AsyncExitStack() as crowd:
-        for _ in range(CROWD):
-            await crowd.enter_async_context(dialling.place())
-        async with dialling.place():
-            for number in range(3 * CROWD):
-                dialling.when_calm(partial(done.append, number))
-            await asyncio.sleep(0.02)
-            assert done == [-1]
-        assert done == [*range(-1, CROWD)]
-        dialling.when_calm(partial(done.append, 3 * CROWD))
-        await asyncio.sleep(0.02)
-        assert done == [*range(-1, 3 * CROWD + 1)], "the others in later turns, in order"
-        monkeypatch.setattr(http_client, "LONGEST_CROWDED", 0.05)
-        async with dialling.place():
-            dialling.when_calm(done.clear)
-            assert done
-            await eventually(lambda: not done)
 
 
 @pytest.mark.asyncio
