@@ -98,6 +98,8 @@ class Backoff:
         self.failures = 0
 
 
+FOUND_FOR = 1.0
+"""Seconds for which a name that was found need not be looked up before a socket is opened."""
 LONGEST_ANSWER = 256 * 1024
 """Default maximum bytes read of an HTTP answer; most have a few hundred."""
 RECEIVED = 64 * 1024
@@ -142,6 +144,7 @@ class Http:
     _tls: ssl.SSLContext | None
     _session: aiohttp.ClientSession | None = None
     _lookup: asyncio.Task[OSError | None] | None = None
+    _found_at = -FOUND_FOR
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -156,11 +159,15 @@ class Http:
 
         A lookup takes up a thread while a name server is silent, even if nobody waits any more.
         """
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._found_at + FOUND_FOR:
+            return
         if self._lookup is None or self._lookup.done():
             self._lookup = self._tasks.create_task(_found(URL(url).raw_host))
         async with asyncio.timeout(self._timing.handshake):
             if failure := await asyncio.shield(self._lookup):
                 raise OSError(*failure.args)
+        self._found_at = loop.time()
 
     async def post(
         self,
