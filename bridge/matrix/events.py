@@ -39,7 +39,7 @@ _USUAL = {"image": "image/png", "video": "video/mp4", "voice": "audio/ogg"}
 _MAX_CLAIMED_SIZE = 2**53
 """Largest integer that Matrix allows (specification, "Canonical JSON")."""
 _MAX_POI = 200
-_URL = re.compile(r"\(?[a-z]+://\S+")
+_URL = re.compile(r"\(?(?<![a-z])[a-z]{1,20}://\S+")
 _PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\)")
 """A mention as a Markdown link, which some clients write into the plain body."""
 _MARKS, _INSIDE = re.compile(r"[*_~`\\\s]+"), re.compile(r"\w[*_~`]+\w|\\")
