@@ -258,7 +258,7 @@ def _spoke(
         _commanded(visit, spoke, facts, command)
     elif visit.record.settings.paused:
         _said_in_pause(visit, spoke, facts)
-    elif too_fast(visit, facts.received):
+    elif too_fast(visit, facts.received, _messages_of(spoke)):
         limit = visit.rules.limits.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, ports.Spoke):
@@ -267,6 +267,15 @@ def _spoke(
         visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
     else:
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
+
+
+def _messages_of(spoke: ports.Spoke | ports.Corrected) -> int:
+    """Return how many messages an agent gets: one for each file of a gallery (MSC4274)."""
+    match spoke:
+        case ports.Spoke(content=model.CustomerMedia(more=more)):
+            return 1 + len(more)
+        case _:
+            return 1
 
 
 def _said_in_pause(visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts) -> None:

@@ -401,15 +401,15 @@ def undo_change(visit: Visit, by: By) -> bool:
 # --- rate limit of messages, commands and gestures ------------------------------------------------
 
 
-def too_fast(visit: Visit, received: int) -> bool:
-    """Apply the rate limit: count a message in its minute (`received`: ms); True if over it."""
+def too_fast(visit: Visit, received: int, count: int = 1) -> bool:
+    """Apply the rate limit: count messages in their minute (`received`: ms); True if over it."""
     minute, record = received // 60_000, visit.record
     if minute == record.minute - 1:  # received by a process whose clock is slower
         minute += 1
     spoken = record.spoken if minute == record.minute else 0
-    if spoken >= visit.rules.limits.messages_per_minute:
+    if spoken + count > visit.rules.limits.messages_per_minute:
         return True
-    visit.set(minute=minute, spoken=spoken + 1)
+    visit.set(minute=minute, spoken=spoken + count)
     return False
 
 

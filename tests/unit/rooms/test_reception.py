@@ -419,6 +419,17 @@ def test_messages_beyond_the_rate_limit_are_reported() -> None:
     assert house.say("later") in house.carried
 
 
+def test_every_file_of_a_gallery_counts() -> None:
+    house = House().served()
+    picture = CustomerMedia("image", "a.png", "mxc://h/a")
+    four = msgspec.structs.replace(picture, more=(picture,) * 3)
+    house.receive(Spoke(EventId("$four"), ADA, four))
+    house.receive(Spoke(EventId("$more"), ADA, four))
+    assert house.reported == {EventId("$more"): "undelivered.too_fast"}
+    assert set(house.carried) == {EventId("$four")}
+    assert house.say("a fifth message") in house.carried
+
+
 def test_processes_whose_clocks_differ_count_messages_together() -> None:
     house = House().served()
     house.now = 60_000_000 - 1000
