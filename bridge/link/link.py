@@ -215,7 +215,10 @@ class Demand:
             self._timer = asyncio.get_running_loop().call_later(*self._leave)
 
     async def becomes(self, seconds: float, turn: _Turn = None, *, present: bool) -> bool:
-        """Wait until there is a user, or none; False after `seconds` or once `turn` is done."""
+        """Wait until there is a user, or none.
+
+        False after `seconds` without a change, or once `turn` is done.
+        """
         while self.present is not present:
             self._changed.clear()
             if not await self._changed.wait(seconds, turn):
