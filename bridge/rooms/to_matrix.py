@@ -119,6 +119,8 @@ class Delivery:
         self._row = row
         self._lost = False
         """Whether the host is not in the room any more, so that nothing can be carried out."""
+        self._no_media = "chat.media_failed"
+        """Text key of the notice instead of an agent's file."""
 
     @property
     def record(self) -> RoomRecord:
@@ -627,7 +629,7 @@ class Delivery:
         key, content = "chat.unknown", relay.content
         args: model.Args = {"agent": relay.agent.name or relay.agent.id}
         if isinstance(content, frames.AgentMedia):
-            key, args["name"] = "chat.media_failed", content.name or content.kind
+            key, args["name"] = self._no_media, content.name or content.kind
         else:
             kind = content.message_type if isinstance(content, frames.UnknownContent) else None
             args["type"] = "?" if kind is None else kind
@@ -690,13 +692,12 @@ class Delivery:
             except ports.BrokenOff:
                 if attempt + 1 < FETCH_TRIES:
                     await self._room.pause(2**attempt)
-            except ports.TooBig:
-                break
-            except ports.Refused as error:
-                if error.code != "M_TOO_LARGE":
+            except (ports.TooBig, ports.Refused) as error:
+                if isinstance(error, ports.Refused) and error.code != "M_TOO_LARGE":
                     raise
-                told = "an agent's file is too large for the homeserver"
+                told = "an agent's file is too large for the homeserver or limits.file"
                 _log.warning(told, **log_fields(self.record), why=str(error))
+                self._no_media = "chat.media_too_big"
                 break
         return ()
 

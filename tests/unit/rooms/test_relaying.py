@@ -166,7 +166,7 @@ async def test_a_system_notice_is_not_posted_by_the_ghost() -> None:
 @pytest.mark.parametrize(
     ("trouble", "shown"),
     [
-        ([TooBig("1 GB")], "chat.media_failed"),
+        ([TooBig("1 GB")], "chat.media_too_big"),
         ([Refused("404")], "chat.media_failed"),
         ([Unavailable("away")] * FETCH_TRIES, "chat.media_failed"),
         ([Unavailable("away")] * (FETCH_TRIES - 1), "RelayedMedia"),
@@ -243,7 +243,7 @@ async def test_an_interrupted_file_holds_up_nothing(times: int, broken: BrokenOf
 async def test_a_file_too_large_for_the_homeserver_is_reported(content: AgentMedia) -> None:
     world = World()
     world.matrix.trouble.append(Refused("M_TOO_LARGE"))
-    assert [text for _, text in await relayed(world, content)] == ["chat.media_failed"]
+    assert [text for _, text in await relayed(world, content)] == ["chat.media_too_big"]
     assert await dead_letters(world.store) == [], "no repetition would help"
 
 
