@@ -96,7 +96,7 @@ def _commit(report: Report) -> str:
 
 
 def last_committed(but: Report) -> Report | None:
-    """Return the newest run in git of a different commit; None if there is none."""
+    """Return the newest run in git with columns and of a different commit; None without one."""
     names = _git("ls-tree", "--name-only", "HEAD", f"{RESULTS.as_posix()}/").decode().split()
     found = []
     for name in names:
@@ -104,7 +104,7 @@ def last_committed(but: Report) -> Report | None:
             report = msgspec.json.decode(_git("show", f"HEAD:{name}"), type=Report)
         except msgspec.ValidationError:
             continue  # a file of another bench
-        if _commit(report) != _commit(but):
+        if report.rows and _commit(report) != _commit(but):
             found.append(report)
     return max(found, key=lambda report: report.machine["when"], default=None)
 
