@@ -1,10 +1,9 @@
 """HTTP client of the homeserver: requests as any bridge user, file transfer, error translation.
 
 Query parameters name the acting user (application service API, "Identity assertion") and device
-(MSC3202). mautrix's `ClientAPI` makes the calls whose replies carry no data; from other replies it
-keeps less than the bridge needs (docs/how-it-works.md, "mautrix"), so `request` only builds them
-with its `HTTPAPI`. `fast_request` is for calls made for every message: it uses aiohttp with
-parameters quoted once per user, skipping mautrix's queries, headers and logs, and middlewares.
+(MSC3202). mautrix's `ClientAPI` invites, leaves and sets profiles; from the replies of other calls
+it keeps less than the bridge needs (docs/how-it-works.md, "mautrix"). These are made by `request`,
+with parameters quoted once per user: a call for every message must cost little.
 
 Every failure is `Unavailable` (a retry may help) or `Refused` (the homeserver's own error code). A
 session middleware reads error replies for mautrix, which drops a 429's retry delay and fails on
@@ -20,12 +19,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, 
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from copy import copy
 from functools import lru_cache, partial
-from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
-from mautrix.api import HTTPAPI, Method, PathBuilder
+from mautrix.api import HTTPAPI
 from mautrix.client import ClientAPI
 from mautrix.errors import MatrixError
 from mautrix.types import ContentURI, RoomID, UserID
@@ -43,8 +41,6 @@ from bridge.rooms.ports import Blob, Despite, Refused, TooBig, Unavailable, desc
 from bridge.rooms.surroundings import Connector
 from bridge.webchat.read import clean
 
-T = TypeVar("T")
-
 DEVICE = "WEBCHAT"
 """Device id of every bridge user: a homeserver remembers transaction ids over its own restart only
 for requests made as a device (reference matrix.md §5)."""
@@ -60,7 +56,7 @@ REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
 FILE_TIMEOUT = 600.0
 """Maximum seconds of an upload or download, headers included, even if bytes keep coming."""
 _AT_MOST = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT, connect=20)
-"""Limits of `fast_request`: one timer, where a limit of each read would take two more."""
+"""Usual limits of a request: one timer, where a limit of each read would take two more."""
 LONGEST_ANSWER = 32 * 1024 * 1024
 """Maximum bytes of a reply: a member of a room takes 500, a page of events 6 MB."""
 LIMITED = 5.0
@@ -178,8 +174,8 @@ TIMELINE_PAGE = 100
 _OF_A_ROOM = ("timeline", "state", "ephemeral", "account_data")
 _INVITATIONS = json.dumps(wire.QUIET | {"room": dict.fromkeys(_OF_A_ROOM, wire.NOTHING)})
 """Filter for /sync: only invitations."""
-_JOIN_TIMEOUT = 120.0
-"""Seconds; to join a room of another server, the homeserver asks many others."""
+_TO_JOIN = aiohttp.ClientTimeout(total=120.0, connect=20, sock_read=STALL_TIMEOUT)
+"""Limits of a join; for a room of another server, the homeserver asks many others."""
 _OUT_ALREADY = frozenset({"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"})
 """Error codes of a leave by a user who is not in the room."""
 
@@ -264,66 +260,45 @@ class Homeserver:
         user: UserId | None = None,
         device: bool = True,
         query: Mapping[str, str] | None = None,
-        timeout: float = REQUEST_TIMEOUT,
+        timeout: aiohttp.ClientTimeout = _AT_MOST,
         patient: bool = False,
+        storable: bool = False,
     ) -> Json:
         """Send one request as `user` (None: the bot) and return the reply's JSON object.
 
         `path` starts with `_matrix/`, its parts quoted. With `device` it acts as the user's device,
-        which must exist, and may raise Refused with `FOREIGN`. `patient`: see the class.
+        which must exist, and may raise Refused with `FOREIGN`. `patient`: see the class. `storable`
+        replaces lone surrogates in the reply by U+FFFD.
         """
-        acting = user or self._bot
+        user = user or self._bot
         if device:
-            self._check(acting)
-        api = self._as_user(acting, device=device, patient=patient)
-        exchange = api.request(
-            Method(method), PathBuilder(path), content, query_params=dict(query or {})
-        )
-        return await self._answer(method, timeout, exchange)
-
-    async def fast_request(
-        self,
-        method: str,
-        path: str,
-        content: Json | None,
-        user: UserId,
-        query: str = "",
-        *,
-        patient: bool = False,
-    ) -> Json:
-        """Like `request` as the user's device, but with the least overhead.
-
-        `query` is quoted. Lone surrogates in the reply become U+FFFD, so that it can be stored.
-        """
-        self._check(user)
+            self._check(user)
         session = self._patient if patient else self._session
         with self._translated_errors(method):
-            acting, headers = self._acting(user)
+            acting, headers = self._acting(user, device, method == "GET")
             url = acting.with_path(f"{acting.raw_path}{path}", encoded=True, keep_query=True)
             if query:
-                url = URL(f"{url}&{query}", encoded=True)
-            body = None if content is None else _dump(content)
+                url = URL(f"{url}&{urlencode(query)}", encoded=True)
             async with session.request(
                 method,
                 url,
-                data=body,
+                data=None if method == "GET" else _dump(content or {}),
                 headers=headers,
                 middlewares=(),
                 allow_redirects=False,
-                timeout=_AT_MOST,
+                timeout=timeout,
             ) as response:
                 if response.status >= 300:
                     raise await _failure(response)
-                reply = _load(await response.read())
-        return _object(method, reply)
+                reply = _load(await response.read(), storable=storable)
+        if not isinstance(reply, dict):
+            raise Unavailable(f"{method} answered with no JSON object")
+        return reply
 
-    async def _within(self, what: str, timeout: float, exchange: Awaitable[T]) -> T:
+    async def _within(self, what: str, exchange: Awaitable[object]) -> None:
         with self._translated_errors(what):
-            async with asyncio.timeout(timeout):
-                return await exchange
-
-    async def _answer(self, method: str, timeout: float, exchange: Awaitable[object]) -> Json:
-        return _object(method, await self._within(method, timeout, exchange))
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                await exchange
 
     @contextmanager
     def _translated_errors(self, what: str) -> Iterator[None]:
@@ -402,33 +377,33 @@ class Homeserver:
         if user in self.foreign:
             raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
-    def _as_user(self, user: UserId, *, device: bool, patient: bool = False) -> HTTPAPI:
-        token = self._devices.tokens.get(user) if device else None
-        return HTTPAPI(
+    def _client(self, user: UserId, *, patient: bool = False) -> ClientAPI:
+        """Return mautrix's client-server API, acting as the user's device."""
+        self._check(user)
+        token = self._devices.tokens.get(user)
+        api = HTTPAPI(
             self._address,
             token or self._token,
             client_session=self._patient if patient else self._session,
             log=_SILENCE,
             as_user_id=UserID(user),
             # mautrix declares the device as a UserID.
-            as_device_id=UserID(self._devices.name) if device and token is None else None,
+            as_device_id=UserID(self._devices.name) if token is None else None,
         )
+        return ClientAPI(UserID(user), api=api)
 
-    def _client(self, user: UserId, *, patient: bool = False) -> ClientAPI:
-        """Return mautrix's client-server API, acting as the user's device."""
-        self._check(user)
-        return ClientAPI(UserID(user), api=self._as_user(user, device=True, patient=patient))
-
-    def _prepare(self, user: UserId) -> tuple[URL, dict[str, str]]:
-        token, device = self._devices.tokens.get(user), self._devices.name
+    def _prepare(self, user: UserId, device: bool, bare: bool) -> tuple[URL, dict[str, str]]:  # noqa: FBT001 - cached
+        """Return address and headers of a user's requests; those of `bare` ones have no body."""
+        token = self._devices.tokens.get(user) if device else None
         query: dict[str, str] = {"user_id": user}
-        if token is None:
+        if device and token is None:
             # The unstable name is for homeservers before v1.17.
-            query |= {"org.matrix.msc3202.device_id": device, "device_id": device}
-        return (
-            URL(f"{self._address}/").with_query(query),
-            {"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"},
-        )
+            name = self._devices.name
+            query |= {"org.matrix.msc3202.device_id": name, "device_id": name}
+        headers = {"Authorization": f"Bearer {token or self._token}"}
+        if not bare:
+            headers["Content-Type"] = "application/json"
+        return URL(f"{self._address}/").with_query(query), headers
 
     # --- Matrix APIs; `user`, `reader` or `who` acts ----------------------------------------------
 
@@ -485,27 +460,27 @@ class Homeserver:
     async def set_profile(self, user: UserId, key: str, value: str) -> None:
         client = self._client(user)
         change = client.set_avatar_url if key == "avatar_url" else client.set_displayname
-        await self._within(key, REQUEST_TIMEOUT, change(ContentURI(value), check_current=False))
+        await self._within(key, change(ContentURI(value), check_current=False))
 
     async def join(self, user: UserId, room_id: RoomId) -> None:
         path = _room(room_id, "join")
-        await self.request("POST", path, {}, user=user, timeout=_JOIN_TIMEOUT, patient=True)
+        await self.request("POST", path, {}, user=user, timeout=_TO_JOIN, patient=True)
 
     async def invite(self, user: UserId, room_id: RoomId, whom: UserId) -> None:
         invite = self._client(user).invite_user(RoomID(room_id), UserID(whom))
-        await self._within("invite", REQUEST_TIMEOUT, invite)
+        await self._within("invite", invite)
 
     async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
         leave = self._client(user, patient=True).leave_room(RoomID(room_id), reason)
         with Despite(*_OUT_ALREADY):
-            await self._within("leave", REQUEST_TIMEOUT, leave)
+            await self._within("leave", leave)
 
     async def send(
         self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
     ) -> EventId:
         path = _room(room_id, "send", kind, txn_id)
         async with self._places:
-            reply = await self.fast_request("PUT", path, content, user)
+            reply = await self.request("PUT", path, content, user=user)
         event_id = reply.get("event_id")
         if not isinstance(event_id, str):
             raise Unavailable("send answered without an event id")
@@ -513,9 +488,9 @@ class Homeserver:
 
     async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
         """Return a full state event, or None if the room has none of this type and state key."""
-        path = _room(room_id, "state", kind, key)
+        path, query = _room(room_id, "state", kind, key), {"format": "event"}
         with Despite("M_NOT_FOUND"):
-            return await self.fast_request("GET", path, None, user, "format=event")
+            return await self.request("GET", path, user=user, query=query, storable=True)
         return None
 
     async def set_state(
@@ -551,10 +526,9 @@ class Homeserver:
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """Return the member events of all who have not left."""
-        path = _room(room_id, "members")
-        query = "not_membership=leave"
+        path, query = _room(room_id, "members"), {"not_membership": "leave"}
         # Synapse lets it wait until another server has sent the state of a room just joined.
-        reply = await self.fast_request("GET", path, None, user, query, patient=True)
+        reply = await self.request("GET", path, user=user, query=query, patient=True, storable=True)
         return wire.objects(reply, "chunk")
 
     async def page(
@@ -565,9 +539,8 @@ class Homeserver:
         From `start`, by default the room's end, backwards, newest first; with `way` "f" forwards.
         """
         query = {"dir": way, "limit": str(limit)} | ({"from": clean(start)} if start else {})
-        # Fast, as catch-up reads many rooms after an outage.
         path = _room(room_id, "messages")
-        reply = await self.fast_request("GET", path, None, user, urlencode(query), patient=True)
+        reply = await self.request("GET", path, user=user, query=query, patient=True, storable=True)
         found = wire.objects(reply, "chunk")
         # Some servers return a token even at the room's end.
         return found, wire.text(reply, "end") if found else ""
@@ -593,8 +566,8 @@ class Homeserver:
         self, room_id: RoomId, reader: UserId, first: EventId, who: UserId
     ) -> AsyncGenerator[Json, None]:
         """See `MatrixPort.timeline`."""
-        path = _room(room_id, "context", first)
-        found = await self.fast_request("GET", path, None, reader, "limit=0", patient=True)
+        path, query, user = _room(room_id, "context", first), {"limit": "0"}, reader
+        found = await self.request("GET", path, user=user, query=query, patient=True, storable=True)
         if who and not _shown_to(who, wire.objects(found, "state")):
             raise Refused(Refused.UNSEEN)
         yield wire.mapping(found, "event")
@@ -613,11 +586,11 @@ class Homeserver:
         content: Json = {"typing": seconds > 0}
         if seconds > 0:
             content["timeout"] = int(seconds * 1000)
-        await self.fast_request("PUT", _room(room_id, "typing", who), content, who)
+        await self.request("PUT", _room(room_id, "typing", who), content, user=who)
 
     async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
         path = _room(room_id, "receipt", "m.read", event_id)
-        await self.fast_request("POST", path, {}, who)
+        await self.request("POST", path, {}, user=who)
 
     async def upload_limit(self) -> int | None:
         """Return the largest upload in bytes, or None if the homeserver names none."""
@@ -638,20 +611,14 @@ def _shown_to(who: UserId, state: Sequence[Json]) -> bool:
     return shown in {"shared", "world_readable"} and ("m.room.encryption", "") not in found
 
 
-def _object(method: str, reply: object) -> Json:
-    if not isinstance(reply, dict):
-        raise Unavailable(f"{method} answered with no JSON object")
-    return reply
-
-
-def _load(reply: bytes) -> object:
+def _load(reply: bytes, *, storable: bool) -> object:
     try:
         return msgspec.json.decode(reply)
     except ValueError:
         # Strangers' events may contain NaN, endless integers, and lone surrogates, which no
         # database stores.
         found = json.loads(reply, parse_int=wire.whole_number)
-        return json.loads(clean(json.dumps(found, ensure_ascii=False)))
+        return json.loads(clean(json.dumps(found, ensure_ascii=False))) if storable else found
 
 
 def _dump(content: Json) -> bytes:

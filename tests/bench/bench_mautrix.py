@@ -20,9 +20,9 @@ from typing import cast
 
 import aiohttp
 import uvloop
+from mautrix.api import Method
 from mautrix.appservice import AppServiceAPI, IntentAPI
 from mautrix.appservice.state_store.memory import ASStateStore
-from mautrix.client import ClientAPI
 from mautrix.client.state_store.memory import MemoryStateStore
 from mautrix.types import (
     EventID,
@@ -131,15 +131,13 @@ async def cases(
     session: aiohttp.ClientSession, address: str
 ) -> dict[str, Callable[[int], Awaitable[object]]]:
     ours = Homeserver(session, address, "token", USERS)
-    api = ours._as_user(GHOST, device=True)
-    client = ClientAPI(UserID(GHOST), api=api)
+    client = ours._client(GHOST)
     user, log = UserID(GHOST), TraceLogger("bench", logging.WARNING)
     intent = await intent_of(AppServiceAPI(address, user, "token", log=log, client_session=session))
     room, message = RoomID(ROOM), EventType.ROOM_MESSAGE
 
     async def cold(number: int) -> None:
-        path = f"{HERE}/send/m.room.message/{number}"
-        await ours.request("PUT", path, plain(number), user=GHOST)
+        await client.api.request(Method.PUT, f"{HERE}/send/m.room.message/{number}", plain(number))
 
     async def contents_plain(number: int) -> None:
         json.dumps(plain(number))
@@ -168,8 +166,8 @@ async def cases(
         "send: IntentAPI, typed content": by_intent_typed,
         "receipt: ours": lambda n: ours.mark_read(ROOM, GHOST, EventId(f"${n}")),
         "receipt: ClientAPI": lambda n: client.send_receipt(room, EventID(f"${n}")),
-        "invite: HTTPAPI": lambda _: ours.request(
-            "POST", f"{HERE}/invite", {"user_id": OTHER}, user=GHOST
+        "invite: HTTPAPI": lambda _: client.api.request(
+            Method.POST, f"{HERE}/invite", {"user_id": OTHER}
         ),
         "invite: ours (ClientAPI)": lambda _: ours.invite(GHOST, ROOM, OTHER),
         "invite: IntentAPI": lambda _: intent.invite_user(room, UserID(OTHER)),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import parse_qsl
 
 import pytest
+from aiohttp import ClientTimeout
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -163,8 +163,9 @@ class Pages(Homeserver):
         user: UserId | None = None,
         device: bool = True,
         query: Mapping[str, str] | None = None,
-        timeout: float = 0,
+        timeout: ClientTimeout | None = None,
         patient: bool = False,
+        storable: bool = False,
     ) -> Json:
         assert user == HOST
         self.asked.append((method, path.removeprefix("_matrix/client/v3/rooms/"), query or {}))
@@ -174,18 +175,6 @@ class Pages(Homeserver):
         if isinstance(reply, Exception):
             raise reply
         return reply
-
-    async def fast_request(
-        self,
-        method: str,
-        path: str,
-        content: Json | None,
-        user: UserId,
-        query: str = "",
-        *,
-        patient: bool = False,
-    ) -> Json:
-        return await self.request(method, path, content, user=user, query=dict(parse_qsl(query)))
 
 
 async def read(pages: Pages, who: UserId = ADA) -> list[object]:

@@ -100,7 +100,7 @@ async def test_every_kind_of_request_reports_an_outage() -> None:
         noted.append(outage.is_set())
         outage.clear()
         with pytest.raises(Unavailable):
-            await transport.fast_request("PUT", "_matrix/x", {}, ghost)
+            await transport.invite(ghost, RoomId("!r:a"), users.bot)
         noted.append(outage.is_set())
         outage.clear()
         with pytest.raises(Unavailable):

@@ -35,8 +35,9 @@ class Recorder(Homeserver):
         user: UserId | None = None,
         device: bool = True,
         query: Mapping[str, str] | None = None,
-        timeout: float = 0,
+        timeout: aiohttp.ClientTimeout | None = None,
         patient: bool = False,
+        storable: bool = False,
     ) -> Json:
         assert user == BOT
         short = path.removeprefix("_matrix/client/v3/")
