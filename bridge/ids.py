@@ -1,5 +1,7 @@
 """A distinct type for each identifier, so that the type checker finds mix-ups."""
 
+from functools import lru_cache
+from hashlib import sha256
 from typing import NewType
 from zlib import crc32
 
@@ -36,6 +38,12 @@ def server_of(user_id: str) -> str:
 def localpart_of(user_id: str) -> str:
     """Return the part of a Matrix user id between `@` and the server name."""
     return user_id[1:].partition(":")[0]
+
+
+@lru_cache(4_000)
+def digest_of(name: str) -> str:
+    """Return 12 hex digits that stand for a user or a device, as in transaction ids."""
+    return sha256(name.encode()).hexdigest()[:12]
 
 
 def shard_of(room_id: str) -> int:

@@ -8,7 +8,6 @@ removed ghost rejoins once; if the room refuses it, the host sends for it (`rend
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
 import math
 import unicodedata
@@ -16,13 +15,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 import msgspec
 from cachetools import LRUCache, TTLCache
 
 from bridge.conversation.model import CustomerMedia
-from bridge.ids import EventId, RoomId, UserId, localpart_of
+from bridge.ids import EventId, RoomId, UserId, digest_of, localpart_of
 from bridge.matrix import events, render
 from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto import wire
@@ -332,7 +331,7 @@ class MatrixAdapter:
         if self.crypto is not None:
             await self.crypto.ensure(sender)
             device = self.crypto.upkeep.device_id
-        return f"{txn_id}.{_digest(sender + device)}"
+        return f"{txn_id}.{digest_of(sender + device)}"
 
     async def _seal_and_send(
         self, room_id: RoomId, sender: UserId, content: Json, txn_id: str, kind: str
@@ -524,11 +523,6 @@ def may_send(kind: str, user_id: UserId, create: Json | None, levels: Json | Non
     given = wire.mapping(levels, "content")
     needed = wire.mapping(given, "events").get(kind, given.get("events_default"))
     return not isinstance(needed, int) or level(user_id, create, levels) >= needed
-
-
-@lru_cache(_MAX_GHOSTS)
-def _digest(sender: str) -> str:
-    return hashlib.sha256(sender.encode()).hexdigest()[:12]
 
 
 async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:

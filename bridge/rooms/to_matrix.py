@@ -15,8 +15,6 @@ import base64
 import html
 from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import AsyncExitStack, suppress
-from functools import lru_cache
-from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -24,7 +22,7 @@ import structlog
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.ids import EventId, QueueId, UserId
+from bridge.ids import EventId, QueueId, UserId, digest_of
 from bridge.media.plaintext import as_markup
 from bridge.rooms import cards, effects, ports
 from bridge.rooms.record import (
@@ -248,7 +246,7 @@ class Delivery:
         moment = f".{row.created:x}" if row.created >= lane.dated else ""
         if sender == self.record.host and row.created < self.record.moved_at:
             moment += ".moved"  # the host's notice in the former room does not count in this one
-        return f"{lane.instance}.{row.seq}{moment}.{_digest(sender)}{part}"
+        return f"{lane.instance}.{row.seq}{moment}.{digest_of(sender)}{part}"
 
     def _behind(self) -> Iterator[effects.StoredEffect | None]:
         """Return the effects that wait for this one."""
@@ -731,11 +729,6 @@ def _rung(record: RoomRecord) -> tuple[UserId, ...]:
 def _recall_anchor(number: str) -> str | None:
     """Name of the anchor of a message's recall; None if there is no id or it is too long."""
     return f"recalled:{number}" if 0 < len(number) <= LONGEST_NUMBER else None
-
-
-@lru_cache(2_000)
-def _digest(sender: UserId) -> str:
-    return sha256(sender.encode()).hexdigest()[:12]
 
 
 def _link_to(picture: frames.AgentMedia) -> frames.AgentText:
