@@ -33,6 +33,7 @@ import asyncio
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -560,22 +561,17 @@ class _Outbound(msgspec.Struct, eq=False):
         )
 
 
+@dataclass(eq=False, repr=False)
 class Sharing:
     """Outbound sessions of all rooms; `renew` needs the lock of the sending device."""
 
-    def __init__(
-        self,
-        vault: Vault,
-        server: wire.KeyServer,
-        peers: Peers,
-        places: Places,
-        upkeep: Upkeep,
-    ) -> None:
-        self._vault = vault
-        self._server = server
-        self._peers = peers
-        self._places = places
-        self._holding = upkeep.holding
+    _vault: Vault
+    _server: wire.KeyServer
+    _peers: Peers
+    _places: Places
+    _upkeep: Upkeep
+
+    def __post_init__(self) -> None:
         self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_MOST_SESSIONS)
         self._barren = RateLimit(1, _BARREN_MS)
         """Vain claims of a one-time key by a bridge user from a device."""
@@ -626,7 +622,7 @@ class Sharing:
         the customer could never read it, as a key that is shared later does not decrypt it.
         """
         room_id, now = readers.room_id, readers.now
-        async with self._holding(sender) as own:
+        async with self._upkeep.holding(sender) as own:
             found = self._current(own, room_id, readers.scheme, now)
             if found is not None and found.is_revoked(readers.audience, readers.devices):
                 found = None
@@ -640,7 +636,7 @@ class Sharing:
         for start in range(0, len(missing), _AT_ONCE):
             if not (last or self._still_holds(readers)):
                 return None
-            async with self._holding(sender) as own:
+            async with self._upkeep.holding(sender) as own:
                 await self._share(own, found, missing[start : start + _AT_ONCE], readers)
             await asyncio.sleep(0)
         if not (last or self._still_holds(readers)):
