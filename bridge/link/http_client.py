@@ -455,15 +455,15 @@ class Visits:
         while self._moments and self._moments[0] <= now - self._window * 1000:
             self._moments.popleft()
         self._moments.append(now)
-        if self._window <= SHORTEST_KEPT and self._stored:
-            return
-        self._unstored = self._stored = True
+        self._unstored = True
         async with self._storing:
-            if not self._unstored:  # another call has stored this request too
+            # Another call has stored this request too, or one is enough.
+            if not self._unstored or (self._stored and self._window <= SHORTEST_KEPT):
                 return
             self._unstored = False
             try:
                 await self._facts.save_fact(self._fact, " ".join(map(str, self._moments)))
+                self._stored = True
             except StoreError as error:
                 _LOG.warning("login request not stored", error=str(error))
 
