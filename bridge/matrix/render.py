@@ -72,11 +72,7 @@ def notice_content(notice: NoticeText) -> Content:
     if labels:
         content |= {"format": HTML_FORMAT, "formatted_body": html.replace("\n", "<br>")}
     if notice.reply_to is not None:
-        relation: Content = {"m.in_reply_to": {"event_id": notice.reply_to}}
-        if notice.thread is not None:
-            relation |= {"rel_type": "m.thread", "event_id": notice.thread}
-            relation["is_falling_back"] = False
-        content["m.relates_to"] = relation
+        content["m.relates_to"] = _reply(notice.reply_to, notice.thread)
     return content
 
 
@@ -107,13 +103,14 @@ def as_html(text: str) -> str:
 
 def in_thread(content: Content, thread: Thread) -> Content:
     """Put a message into a thread; to clients without threads it replies to the latest message."""
-    relation: Content = {
-        "rel_type": "m.thread",
-        "event_id": thread.root,
-        "is_falling_back": True,
-        "m.in_reply_to": {"event_id": thread.latest},
-    }
-    return content | {"m.relates_to": relation}
+    return content | {"m.relates_to": _reply(thread.latest, thread.root, fallback=True)}
+
+
+def _reply(event_id: EventId, root: EventId | None, *, fallback: bool = False) -> Content:
+    relation: Content = {"m.in_reply_to": {"event_id": event_id}}
+    if root is not None:
+        relation |= {"rel_type": "m.thread", "event_id": root, "is_falling_back": fallback}
+    return relation
 
 
 def text_contents(fragment: str) -> list[Content]:
