@@ -32,7 +32,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, people
 from bridge.rooms.effects import RedactAll
 from bridge.rooms.ports import Clock
-from bridge.rooms.record import ErasePerson, EraseRoom, Membership, RoomRecord, Stored
+from bridge.rooms.record import STAYING, ErasePerson, EraseRoom, Membership, RoomRecord, Stored
 from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
 from bridge.rooms.store import Change, Commit, StoredRoom, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades
@@ -45,12 +45,6 @@ PATIENCE = 90.0
 LOOK = 0.5
 """Seconds between checks whether the rooms' owners have carried out their orders."""
 
-_STAYS = (
-    *("room_id", "membership", "host", "customer", "displayname", "key", "enterprise", "settings"),
-    *("direct", "was_direct", "encrypted", "people", "empty_since"),
-    *("place", "came_from", "moved_at"),
-)
-"""Fields of the record of a room that is erased and stays in service."""
 _NO_ID = re.compile(r"\s\Z|[\x00-\x1f\x7f\ud800-\udfff]")
 ENDING = 60_000
 """ms that a room to be erased gets for ending its chat and leaving."""
@@ -282,7 +276,7 @@ def emptied_record(record: RoomRecord) -> RoomRecord | None:
     """Return an emptied record for a room that stays in service; None if it does not."""
     if not record.stays or record.membership is not Membership.JOINED:
         return None
-    return RoomRecord(**{field: getattr(record, field) for field in _STAYS})
+    return RoomRecord(**{field: getattr(record, field) for field in STAYING})
 
 
 async def erase_room(

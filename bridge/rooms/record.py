@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from typing import Annotated, TypeVar, get_type_hints
 from urllib.parse import quote
 
 import msgspec
@@ -337,36 +338,41 @@ class Upgrade(Value, frozen=True):
     """The bridge user who was invited there."""
 
 
+T = TypeVar("T")
+Stays = Annotated[T, "stays"]
+"""Marks a field that an erased room keeps if it stays in service; all others may hold words."""
+
+
 class RoomRecord(Value, frozen=True):
     """Stored state of one room; the same record across upgrades of the Matrix room."""
 
-    room_id: RoomId
+    room_id: Stays[RoomId]
     """Key in the store, which never changes: the id of the first Matrix room."""
     version: int = 1
     """Version of this layout; newer ones are refused."""
-    membership: Membership = Membership.NONE
-    host: UserId = UserId("")
+    membership: Stays[Membership] = Membership.NONE
+    host: Stays[UserId] = UserId("")
     """The bridge user whom the customer invited: the bot, or a queue user. It posts notices."""
-    customer: UserId = UserId("")
+    customer: Stays[UserId] = UserId("")
     """Last person to invite the bridge; kept after it has left, for calls still owed to WebChat."""
     speaker: UserId = UserId("")
     """Sender of the last message: mentioned as well as the customer, if that is another."""
-    displayname: str = ""
-    key: str = ""
+    displayname: Stays[str] = ""
+    key: Stays[str] = ""
     """The room's part of its login names at the call centre (`Rules.login_key`). Stored, as the
     secret may change; empty in a room from before there was one, whose key is a plain hash."""
-    enterprise: str = ""
+    enterprise: Stays[str] = ""
     """The call centre that serves the room, fixed during a chat; "": the only one, or the first."""
-    direct: bool = True
+    direct: Stays[bool] = True
     """True if only the customer who invited the bridge is there with it (see `people`)."""
-    was_direct: bool = False
+    was_direct: Stays[bool] = False
     """True if it was direct until somebody joined: it will be again once they have left."""
-    encrypted: bool = False
+    encrypted: Stays[bool] = False
     refusal: str = ""
     """Text key of the reason to leave again right after entering; empty if there is none."""
     refused_until: int = 0
     """When that reason ends, ms since the epoch; 0 if unknown."""
-    settings: RoomSettings = RoomSettings()
+    settings: Stays[RoomSettings] = RoomSettings()
     language: tuple[int, str] = (0, "")
     """Detected language of the customers' words: (confidence, code), see `texts.followed`."""
     conversation: Conversation = Conversation()
@@ -384,20 +390,20 @@ class RoomRecord(Value, frozen=True):
     spoken: int = 0
     cards: tuple[OurCard, ...] = ()
     """The newest cards, the latest last."""
-    place: RoomId | None = None
+    place: Stays[RoomId | None] = None
     """Present Matrix room since an upgrade; None: still the first one."""
-    came_from: RoomId | None = None
+    came_from: Stays[RoomId | None] = None
     """The Matrix room before that."""
-    moved_at: int = 0
+    moved_at: Stays[int] = 0
     """When the room moved to `place`, ms since the epoch."""
     upgrade: Upgrade | None = None
     greet_at: int | None = None
     """When to greet the customer of a direct room, unless they write before, ms."""
     greet_link: str = ""
     """Instead of a greeting: the address of the customer's chat in another room."""
-    empty_since: int | None = None
+    empty_since: Stays[int | None] = None
     """When the last customer left a shared room, ms; None while there is one."""
-    people: tuple[Person, ...] = ()
+    people: Stays[tuple[Person, ...]] = ()
     """Members other than bridge users, the newest last; in a large room, customers take precedence.
     Empty while entering."""
     turned_away: tuple[tuple[UserId, int], ...] = ()
@@ -449,6 +455,9 @@ class RoomRecord(Value, frozen=True):
         return name if place == self.room_id else f"{place} {name}"
 
 
+_HINTS = get_type_hints(RoomRecord, include_extras=True).items()
+STAYING = [name for name, kind in _HINTS if "stays" in getattr(kind, "__metadata__", ())]
+"""Names of the fields that are marked so."""
 RECORD_VERSION = 1
 THREAD_USED_FOR = 3 * 60_000
 """ms after the customer's last message in a thread while answers go into that thread."""
