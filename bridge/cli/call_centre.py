@@ -149,8 +149,9 @@ class _Memory:
     def backlog(self, _room: RoomId) -> float:
         return 0.0
 
-    token = save_token = forget_token = nothing
-    pushed = link_changed = nothing
+    def signal(self, *_: object) -> None: ...
+
+    token = save_token = forget_token = pushed = nothing
 
 
 async def _use(

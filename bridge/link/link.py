@@ -446,7 +446,7 @@ class Link:
         if due is not None and asyncio.get_running_loop().time() >= due:
             self._absence_due = None
             async with self._around.turns:  # all links may have been lost at the same moment
-                await self._around.events.link_changed(self.account.room_id, LinkLost())
+                self._around.events.signal(self.account.room_id, LinkLost())
                 await asyncio.sleep(0)
 
     async def _open(self) -> Wire:
@@ -471,7 +471,7 @@ class Link:
                 seconds = expected()
                 if self.gate.trouble is None:  # else that is the reason for the wait
                     awaited = TurnAwaited(math.ceil(seconds))
-                    await self._around.events.link_changed(self.account.room_id, awaited)
+                    self._around.events.signal(self.account.room_id, awaited)
                 patience = max(timing.turn_again, seconds * timing.turn_share)
         finally:
             self.gate.delay = LATE
@@ -759,7 +759,7 @@ class Deliveries:
             try:
                 async with self._around.turns:
                     if isinstance(received, LinkRestored):
-                        await events.link_changed(room_id, received)
+                        events.signal(room_id, received)
                     elif isinstance(received, Received):
                         await events.pushed(room_id, key, received)
             except Exception as error:  # noqa: BLE001 - the push must not be lost

@@ -124,7 +124,7 @@ class Engine:
         self._resting: OrderedDict[RoomId, None] = OrderedDict()
         """Idle rooms that may be evicted, the least recently used first."""
         self._timetable = Timetable(
-            around.clock, lambda room_id: self._signal(room_id, model.Tick())
+            around.clock, lambda room_id: self.signal(room_id, model.Tick())
         )
         self._dirty: dict[RoomId, Room] = {}
         self._under_way: list[Room] = []
@@ -523,10 +523,7 @@ class Engine:
         room = self._rooms.get(room_id)
         return 0.0 if room is None else room.backlog
 
-    async def link_changed(self, room_id: RoomId, how: model.Signal) -> None:
-        self._signal(room_id, how)
-
-    def _signal(self, room_id: RoomId, happened: model.Signal) -> None:
+    def signal(self, room_id: RoomId, happened: model.Signal) -> None:
         """Signal a room, if it is still served here."""
         if self._is_ours(room_id):
             self._room(room_id).signal(happened)

@@ -264,8 +264,8 @@ class LinkEvents(Protocol):
         above 1, pushes should come more slowly.
         """
 
-    async def link_changed(
-        self, room_id: RoomId, how: model.LinkRestored | model.LinkLost | model.TurnAwaited
+    def signal(
+        self, room_id: RoomId, happened: model.LinkRestored | model.LinkLost | model.TurnAwaited
     ) -> None:
         """Take note of a needed link's loss or return, or (repeatedly) of its wait to log in."""
 

@@ -107,7 +107,7 @@ async def test_history_shows_only_messages_not_shown_before(url: str) -> None:
             for number, text in enumerate(words)
         )
         life.link.histories.append(lines)
-        await life.engine.link_changed(ROOM, LinkRestored())
+        life.engine.signal(ROOM, LinkRestored())
         await life.passes(30)
         assert [text.rpartition("<br>")[2] for text in life.shown()] == ["answer four"]
 

@@ -171,7 +171,7 @@ class Events:
         """Number of attempts to store a push that are still to be refused."""
         self.gate = asyncio.Event()
         self.gate.set()
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
         self.under_way = self.most = 0
         """Number of pushes being stored: now, and at most at one time."""
 
@@ -191,27 +191,25 @@ class Events:
         if self.refusals:
             self.refusals -= 1
             raise StoreError("down")
-        async with self._changed:
-            self.pushes.append((key, received))
-            self._changed.notify_all()
+        self.pushes.append((key, received))
+        self._changed.set()
 
-    async def link_changed(
-        self, room_id: RoomId, how: LinkRestored | LinkLost | TurnAwaited
-    ) -> None:
-        async with self._changed:
-            match how:
-                case LinkRestored(brief=brief):
-                    self.back.append(room_id)
-                    self.brief.append(brief)
-                case LinkLost():
-                    self.away.append(room_id)
-                case TurnAwaited(seconds):
-                    self.waits.append((room_id, seconds))
-            self._changed.notify_all()
+    def signal(self, room_id: RoomId, happened: LinkRestored | LinkLost | TurnAwaited) -> None:
+        match happened:
+            case LinkRestored(brief=brief):
+                self.back.append(room_id)
+                self.brief.append(brief)
+            case LinkLost():
+                self.away.append(room_id)
+            case TurnAwaited(seconds):
+                self.waits.append((room_id, seconds))
+        self._changed.set()
 
     async def until(self, happened: Callable[[], bool], seconds: float = 30.0) -> None:
-        async with asyncio.timeout(seconds), self._changed:
-            await self._changed.wait_for(happened)
+        async with asyncio.timeout(seconds):
+            while not happened():
+                self._changed.clear()
+                await self._changed.wait()
 
     @property
     def kinds(self) -> list[str]:

@@ -502,7 +502,7 @@ async def test_a_key_wakes_a_room_only_if_it_waits_for_one() -> None:
         engine.key_arrived(ROOM)
         await quiet()
         assert store.calls == []
-        await engine.link_changed(ROOM, LinkRestored())
+        engine.signal(ROOM, LinkRestored())
         await quiet()
         assert all(row["body"] is None for row in store.rows("journal"))
     assert (await world.writing.load(OTHER)).room is None

@@ -257,7 +257,7 @@ async def test_a_missed_message_is_shown_with_its_time() -> None:
         await world.clock.turn(60)
         told = (line(1, "hello", begin), line(2, "are you <b>there</b>?", begin + 30_000))
         world.link.histories.append(told)
-        await engine.link_changed(ROOM, LinkRestored())
+        engine.signal(ROOM, LinkRestored())
         await quiet()
         first, late = world.matrix.texts(ROOM)
         assert first == "hello"
@@ -282,7 +282,7 @@ async def test_a_message_recalled_during_a_history_request_is_not_shown() -> Non
         told = (line(7, "a slip", begin + 30_000), line(8, "you there?", begin + 31_000))
         world.link.histories.append((line(1, "hello", begin), *told))
         world.link.disturb = waits
-        await engine.link_changed(ROOM, LinkRestored(world.clock.now()))
+        engine.signal(ROOM, LinkRestored(world.clock.now()))
         await quiet()
         notice = AgentNotice(NoticeType.REVOKE_MESSAGE)
         await engine.pushed(ROOM, "2", Received(MessageReceived(SESSION, MEI.id, notice, "7")))
@@ -314,7 +314,7 @@ async def test_a_failed_history_request_is_repeated_later() -> None:
     world.link.histories.append(CallFailure(FailureReason.UNREACHABLE, certain=True))
     world.link.histories.append((line(1, "first\nsecond", world.clock.now()),))
     async with world.running() as engine:
-        await engine.link_changed(ROOM, LinkRestored())
+        engine.signal(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM) == []
         await world.clock.turn(2 * FIRST_PAUSE / 1000)
@@ -330,7 +330,7 @@ async def test_a_missed_message_of_unknown_time_is_told_as_of_the_outage() -> No
     async with world.running() as engine:
         await engine.pushed(ROOM, "1", said("hello"))
         world.link.histories.append((line(1, "hello", 0), line(2, "later", 0)))
-        await engine.link_changed(ROOM, LinkRestored())
+        engine.signal(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM)[1:] == ["🕘 在连接中断期间发送：<br>later"]
 
@@ -351,7 +351,7 @@ async def test_an_outage_without_history_is_unsure_unless_pushes_are_numbered(
         hello = Received(said("hello").push, rs_id)
         await engine.pushed(ROOM, "1", hello)
         world.link.histories.append(history)
-        await engine.link_changed(ROOM, LinkRestored())
+        engine.signal(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM) == ["hello", *notices]
     assert await world.nothing_left()
@@ -363,8 +363,8 @@ async def test_the_room_is_told_of_a_lost_and_restored_link() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
-        await engine.link_changed(ROOM, LinkLost())
+        engine.signal(ROOM, LinkLost())
         await quiet()
-        await engine.link_changed(ROOM, LinkRestored())
+        engine.signal(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM) == ["outage.away", "trouble.over", "outage.unsure"]

@@ -61,7 +61,7 @@ def agent(fate: Fate, room: RoomId) -> Sender:
         rs_id = f"r{number}" if fate.dice.random() < 0.5 else ""
         await engine.pushed(room, f"{room} {number}", Received(push, rs_id))
         if fate.dice.random() < 0.3:
-            await engine.link_changed(room, LinkRestored())
+            engine.signal(room, LinkRestored())
 
     return Sender(send)
 

@@ -579,7 +579,7 @@ async def test_a_wait_for_the_bridges_own_login_limit_is_told() -> None:
     world.speak(Texts())
     async with world.running() as engine:
         for seconds in (1, 100):
-            await engine.link_changed(ROOM, TurnAwaited(seconds))
+            engine.signal(ROOM, TurnAwaited(seconds))
             await world.clock.turn(1)
     first, _, second = [notice.text for notice in world.matrix.posted]
     assert "预计还需：不到 1 分钟。" in first

@@ -367,7 +367,7 @@ async def test_a_request_given_up_while_it_waits_for_the_link_is_not_sent() -> N
     await world.record(ROOM, phase)
     world.link.free, world.link.disturb = lambda: False, opening
     async with world.running() as engine:
-        await engine.link_changed(ROOM, LinkRestored())
+        engine.signal(ROOM, LinkRestored())
         await engine.accept_events([world.event(text="cancel")])
         await world.clock.turn(20)
         await engine.accept_events([world.event(text="are you there?")])

@@ -79,7 +79,7 @@ async def test_each_missed_message_is_shown_exactly_once(seed: int) -> None:
     await live_and_die(world, fate, [world.agent(room) for room in ROOMS])
     async with world.running() as engine:
         for room in ROOMS:
-            await engine.link_changed(room, LinkRestored())
+            engine.signal(room, LinkRestored())
         await world.clock.turn(600)
         await quiet()
     for room in ROOMS:

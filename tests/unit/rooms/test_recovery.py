@@ -28,6 +28,7 @@ from bridge.conversation.model import (
     LinkRestored,
     Pushed,
     Replied,
+    Signal,
     TurnAwaited,
 )
 from bridge.conversation.turn import Policy
@@ -240,15 +241,13 @@ class Strolling:
         self._do(lambda engine: engine.pushed(room, key, received))
 
     def link_says(self, room: RoomId) -> None:
-        self._do(
-            self.dice.choice(
-                [
-                    lambda engine: engine.link_changed(room, LinkRestored()),
-                    lambda engine: engine.link_changed(room, LinkLost()),
-                    lambda engine: engine.link_changed(room, TurnAwaited(30)),
-                ]
-            )
-        )
+        signals: list[Signal] = [LinkRestored(), LinkLost(), TurnAwaited(30)]
+        said = self.dice.choice(signals)
+
+        async def signal(engine: Engine) -> None:
+            engine.signal(room, said)
+
+        self._do(signal)
 
     def something_holds(self, room: RoomId) -> None:
         """A peer does not answer for a while, or does again."""

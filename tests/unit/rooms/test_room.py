@@ -304,8 +304,8 @@ async def test_signals_whose_step_cannot_be_stored_are_skipped(
         await quiet()
         monkeypatch.setattr(store, "submit", picky)
         engine.reload_room(ROOM)
-        await engine.link_changed(ROOM, TurnAwaited(30))
-        await engine.link_changed(ROOM, LinkLost())
+        engine.signal(ROOM, TurnAwaited(30))
+        engine.signal(ROOM, LinkLost())
         await world.clock.turn(5)
         assert 0 < refused < 3
         monkeypatch.undo()
@@ -322,7 +322,7 @@ async def test_a_signal_does_not_wait_for_an_answer_to_what_is_still_being_sent(
         await engine.pushed(ROOM, "p", said("on its way"))
         await engine.accept_events([world.event(thread="$unknown")])
         await quiet()
-        await engine.link_changed(ROOM, LinkLost())
+        engine.signal(ROOM, LinkLost())
         await world.clock.turn(0.2)
         assert world.matrix.texts(ROOM) == []
         assert (await world.stored()).conversation.told_away
@@ -479,9 +479,9 @@ async def test_link_changes_while_the_store_is_down_are_merged() -> None:
     async with world.running() as engine:
         world.store.down = True
         for number in range(50):
-            await engine.link_changed(ROOM, LinkLost())
+            engine.signal(ROOM, LinkLost())
             await world.clock.turn(1)
-            await engine.link_changed(ROOM, LinkRestored(brief=number > 0))
+            engine.signal(ROOM, LinkRestored(brief=number > 0))
             await world.clock.turn(1)
         (room,) = engine._rooms.values()
         signals = room._signals

@@ -533,9 +533,9 @@ async def test_pushes_of_closing_links_are_stored_for_the_next_owner() -> None:
     async with two(world) as (one, other, post):
         one.lose(ALL)
         await one.pushed(ROOM, "p", said("from the agent"))
-        await one.link_changed(ROOM, LinkRestored())
-        await one.link_changed(ROOM, LinkLost())
-        await one.link_changed(ROOM, TurnAwaited(3))
+        one.signal(ROOM, LinkRestored())
+        one.signal(ROOM, LinkLost())
+        one.signal(ROOM, TurnAwaited(3))
         await world.clock.turn(120)
         await quiet()
         assert world.matrix.texts(ROOM) == []
