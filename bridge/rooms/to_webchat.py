@@ -243,7 +243,7 @@ def _answered(room: Room, row: EffectRow, effect: CallWebChat, answer: Reply | C
         return Done(came=came, detail=str(code))
     said = meaning(code)
     _log.log(
-        logging.WARNING if said.operator else logging.INFO,
+        logging.WARNING if said.hopeless else logging.INFO,
         "WebChat refused a command",
         **log_fields(room.record, row, effect.command),
         result=code,

@@ -265,13 +265,11 @@ class Meaning(msgspec.Struct, frozen=True):
     passing: bool = False
     """True if the refusal is transient: the call is retried automatically, a few times."""
     hopeless: bool = False
-    """True if it refuses queue requests until an operator acts, so that a retry is useless."""
+    """True if only the operator can mend it, so that a retry is useless."""
     nobody: bool = False
     """True if nobody is there to answer: a callback is offered."""
     vague: bool = False
     """True if the bridge's sentence says little, so that the server's message is quoted too."""
-    operator: bool = False
-    """True if only the operator can mend it."""
     relogin: bool = False
     """True if a new login may help, once; a second refusal is a failure."""
     no_command: bool = False
@@ -298,10 +296,9 @@ RESULTS: Mapping[int, Meaning] = {
         # -14 means a wrong dialect in a 110, a wrong setting in a 101 (row 16). -20 is never
         # retried: the server counts logins and blocks the IP address (reference 3.7).
         passing=code in {-15, -100},
-        hopeless=code in {-4, -6, -7, -8, -9, -14, -18, -19, -35},
+        hopeless=code in {-4, -6, -7, -8, -9, -14, -18, -19, -20, -30, -35},
         nobody=code in {-3, -5},
         vague=code in {0, -3},
-        operator=code in {-4, -7, -9, -14, -18, -20, -30, -35},
         relogin=code in {-6, -15},
         no_command=code in {-12, -19},
         no_media=code in {-12, -14},

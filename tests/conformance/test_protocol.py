@@ -108,7 +108,7 @@ def test_04_login_refused() -> None:
     """Row 4: -20 is a refusal that is reported and not retried."""
     refused = parse_login_reply(b'{"result":-20,"message":"bad login"}')
     assert refused == LoginReply(-20)
-    assert meaning(-20).operator
+    assert meaning(-20).hopeless
 
 
 def test_05_html_error_page_is_not_a_refusal() -> None:
@@ -160,7 +160,7 @@ def test_24_already_routing() -> None:
     refused = reply({"type": 101, "messageId": 3, "result": -1, "requestId": 9001})
     assert not refused.ok
     assert refused.request_id == 9001
-    assert not meaning(refused.result).operator
+    assert not meaning(refused.result).hopeless
     assert not meaning(refused.result).relogin
 
 
@@ -224,7 +224,7 @@ def test_49_session_invalid() -> None:
     plain = reply({"messageId": 9, "type": 110, "result": -11})
     wrapped = reply({"messageId": 9, "type": 110, "result": -11, "originalMessage": {"content": 1}})
     assert plain == wrapped
-    assert not meaning(plain.result).operator
+    assert not meaning(plain.result).hopeless
     assert not meaning(plain.result).relogin
 
 

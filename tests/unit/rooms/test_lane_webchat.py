@@ -84,7 +84,13 @@ async def test_a_successful_reply_becomes_an_input() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("code", "level", "name"),
-    [(-7, "warning", "INVAILD_QUEUE_ID"), (-16, "info", "INVAILD_FILE_EXTENSION")],
+    [
+        (-6, "warning", "INVAILD_CLIENT_ID"),
+        (-7, "warning", "INVAILD_QUEUE_ID"),
+        (-8, "warning", "REQUEST_ERROR"),
+        (-16, "info", "INVAILD_FILE_EXTENSION"),
+        (-19, "warning", "INVAILD_REQUEST_TYPE"),
+    ],
 )
 async def test_a_refusal_is_logged_by_the_vendors_name(code: int, level: str, name: str) -> None:
     """Table row 16, trap T30: the room is told `result.-7`; an operator can look the name up."""
