@@ -148,9 +148,9 @@ class Typist(msgspec.Struct, eq=False):
     # --- agent to customer ----------------------------------------------------------------------
 
     def agent_types(self, session_id: SessionId, agent_id: AgentId) -> None:
-        """Show an agent of this session as typing, if known as one of the chat's agents."""
+        """Show an agent of this session (0: the present one) as typing, if known in the chat."""
         chat = self._chat()
-        if chat is None or chat.session_id != session_id:
+        if chat is None or session_id not in {chat.session_id, 0}:
             return
         agents = [one for one in chat.agents if one.id == agent_id]
         if not agent_id and len(chat.agents) == 1:

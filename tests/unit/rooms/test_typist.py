@@ -109,10 +109,14 @@ async def test_which_agents_typing_is_shown() -> None:
         assert signs(world) == []
         await types(engine, AgentId(""))
         assert signs(world) == [SHOWS]
+        await world.clock.turn(AFRESH)
+        await engine.pushed(ROOM, "any", typing(session=SessionId(0)))  # it named none
+        await quiet()
+        assert signs(world) == [SHOWS, SHOWS]
         await engine.pushed(ROOM, "end", end())
         await world.clock.turn(AFRESH)
         await types(engine)
-        assert signs(world) == [SHOWS], "the chat is over"
+        assert signs(world) == [SHOWS, SHOWS], "the chat is over"
 
 
 @pytest.mark.asyncio
