@@ -312,14 +312,14 @@ _MEDIA: Mapping[int, tuple[str, tuple[str, ...]]] = {
     # A preview (`thumbData`) is accepted for an image, but cannot replace a file.
     MessageType.IMAGE: ("image", ("thumbData", "data", "content")),
     MessageType.FILE: ("file", ("data",)),
-    MessageType.VOICE: ("voice", ("voiceData", "data")),
-    MessageType.VIDEO: ("video", ("data",)),
-    MessageType.HQ_VOICE: ("voice", ("voiceData", "data")),
+    MessageType.VOICE: ("voice", ("voiceData", "data", "voiceUri")),
+    MessageType.VIDEO: ("video", ("data", "sightUri")),
+    MessageType.HQ_VOICE: ("voice", ("voiceData", "data", "voiceUri")),
 }
-"""Per message type: the kind, and the keys with base64 data."""
+"""Per message type: the kind, and the keys with base64 data, or at last an address."""
 _TEXT_KEYS = ("text", "content")
-_NAME_KEYS = ("imgName", "fileName", "name")
-_LENGTH_KEYS = ("voiceLength", "length", "duration")
+_NAME_KEYS = ("imgName", "fileName", "sightName", "name")
+_LENGTH_KEYS = ("voiceLength", "length", "sightLength", "duration")
 
 _STRICT_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")

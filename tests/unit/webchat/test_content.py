@@ -211,6 +211,21 @@ def test_image(content: object, expected: AgentMedia) -> None:
             {"sightUrl": "https://h/a.mp4", "duration": 9, "size": 5, "name": "a.mp4"},
             AgentMedia("video", url="https://h/a.mp4", name="a.mp4", size=5, seconds=9.0),
         ),
+        (
+            6,
+            {"sightUri": "up/a.mp4", "sightLength": 9, "sightName": "a.mp4"},
+            AgentMedia("video", url="up/a.mp4", name="a.mp4", seconds=9.0),
+        ),
+        (
+            5,
+            {"voiceLength": 28, "voiceUri": "/webchat/up/a.mp3", "voiceType": "mp3"},
+            AgentMedia("voice", url="/webchat/up/a.mp3", seconds=28.0),
+        ),
+        (  # guide of 2019-10-14: with both, voiceData takes precedence
+            5,
+            {"voiceLength": 1, "voiceData": "IyFBTVI=", "voiceUri": "https://h/a.amr"},
+            AgentMedia("voice", data="IyFBTVI=", seconds=1.0),
+        ),
     ],
 )
 def test_other_media(kind: int, content: object, expected: AgentMedia) -> None:
