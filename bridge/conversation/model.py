@@ -188,6 +188,8 @@ class Queued(Value, frozen=True):
     """Deadline of a cancel, after which the queue is left even without WebChat's answer."""
     pre_sent: tuple[Held, ...] = ()
     """Pre-messages that WebChat accepted: delivered with the 202, held again if the queue ends."""
+    put_back: tuple[int, ...] = ()
+    """`Held.order` of an earlier request's pre-messages, in case an agent has accepted that."""
     pre_refused: bool = False
     """True once WebChat refused a pre-message: later content waits for the session."""
     first_position: int | None = None

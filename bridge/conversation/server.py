@@ -110,7 +110,8 @@ def _ask_anew(turn: Turn, place: model.Queued) -> None:
     turn.put_back(*place.pre_sent)
     turn.lapse()
     turn.set(last_request=place.request_id)  # ignore its late news
-    turn.enter(place, request_id=None, accepted=False, pre_sent=(), resync=True, cut=False)
+    place = replace(place, request_id=None, pre_sent=(), put_back=())
+    turn.enter(place, accepted=False, resync=True, cut=False)
 
 
 def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) -> None:
@@ -167,6 +168,10 @@ def chat_started(turn: Turn, push: frames.ChatStarted) -> None:
     # A refused request may still be accepted (reference 2.3, status 2). But ignore a repeat of the
     # 202 for a session that is known to have ended.
     over = isinstance(phase, model.NoChat) and state.last_closed
+    if push.continued and isinstance(phase, model.Queued):
+        known = tuple(piece for piece in state.held if piece.order in phase.put_back)
+        turn.set(held=tuple(piece for piece in state.held if piece not in known))
+        turn.delivered(*known)
     if not (over and state.last_session == push.session_id):
         chat.start_chat(turn, push.session_id, push.agents, robot=push.robot)
 
@@ -356,7 +361,8 @@ def _chat_requested(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
     if not isinstance(phase, model.Waiting):
         return  # a push was faster: 202 (test 15) or the end of the queue
     named = turn.policy.to_agent and not phase.any_agent
-    waits = (reply.ok and reply.session_id is None) or reply.result == ResultCode.ALREADY_IN_ROUTING
+    queued = reply.ok and reply.session_id is None and not reply.continued
+    waits = queued or reply.result == ResultCode.ALREADY_IN_ROUTING
     former_id = phase.former_id if isinstance(phase, model.Queued) else None
     if waits and reply.request_id == former_id is not None:  # a new id may mean a missed chat
         history.still_waits(turn, call_id=call_id)
@@ -390,7 +396,9 @@ def _overtaken(turn: Turn, phase: model.Chatting, reply: frames.Reply) -> None:
 
 def _request_granted(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
     session_id = reply.session_id
-    if session_id is None:
+    if session_id is None and reply.continued:
+        _await_start(turn, phase, reply, None, turn.policy.start_wait)
+    elif session_id is None:
         _now_queued(turn, phase, reply)
     elif isinstance(phase, model.Requesting) and session_id == phase.lost_session:
         queue.ended(turn, "trouble.other_chat")  # WebChat has just disowned it: avoid a loop
@@ -412,7 +420,8 @@ def _now_queued(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
         else:
             turn.put_back(*place.pre_sent)
             turn.lapse()
-        place = replace(place, pre_sent=())
+        sent = tuple(piece.order for piece in place.pre_sent)
+        place = replace(place, pre_sent=(), put_back=(*place.put_back, *sent))
     _stand(turn, place, request_id, reply)
 
 

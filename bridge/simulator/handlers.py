@@ -124,7 +124,11 @@ class _Exchange:
         if (waiting := customer.request) is not None:
             place = self._place(waiting, waiting.announced) if rich else None
             return self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting in a queue", place)
-        if (running := customer.session) is not None:
+        if (running := customer.session) is not None and options.continues:
+            desk.push_started(centre, running, resumed=True)
+            goes_on: Wire = {"queueLength": 0, "continueLastSession": True}
+            return self.reply(extra=goes_on if rich else None)
+        if running is not None:
             code, number = ResultCode.ALREADY_IN_CHATTING, desk.identifier(centre, running.id)
             return self.reply(code, "a session is open", {"sessionId": number} if rich else None)
         by_robot = asked.queue_id in options.robot_queues

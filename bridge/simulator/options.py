@@ -69,6 +69,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     request_id_in_reply: bool = False
     session_in_reply: bool = False
     permanent: bool = False
+    continues: bool = False
     nested_status: bool = False
     place_words: str = ""
     ids_as_strings: bool = False

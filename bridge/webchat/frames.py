@@ -212,6 +212,8 @@ class Reply(Frame, frozen=True):
     robot_type: int | None = None
     place: str = ""
     """The call centre's own sentence about the position."""
+    continued: bool = False
+    """True if a session exists and goes on: its 202 follows (`continueLastSession`)."""
 
     @property
     def ok(self) -> bool:
@@ -243,6 +245,8 @@ class ChatStarted(Frame, frozen=True):
     robot: bool = False
     config: InitConfig | None = None
     """Given here by servers of 2017-11-15 to 2017-12-19, and by later ones in a 200."""
+    continued: bool = False
+    """True if the session is older than the newest queue request."""
 
 
 class RatingPushed(Frame, frozen=True):

@@ -186,6 +186,7 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
         permanent="perm" in frame,
         robot_type=robot_type,
         place=text_of(frame, "positionInQueueMessage"),
+        continued=flag(frame.get("continueLastSession")),
     )
 
 
@@ -217,7 +218,8 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
             people, robot = _people(frame, client_id), flag(frame.get("robotMode"))
             early = _init_config(frame)
             config = early if early.ratings or early.extensions else None
-            return frames.ChatStarted(session_id, people, robot, config)
+            continued = flag(frame.get("continueLastSession"))
+            return frames.ChatStarted(session_id, people, robot, config, continued)
         case _:
             return frames.Ignored(f"unknown type {kind}")
 

@@ -202,7 +202,8 @@ def test_36_permanent_session() -> None:
 
 def test_37_continued_session() -> None:
     told: dict[str, object] = {"type": 202, "sessionId": 5150, "continueLastSession": True}
-    assert push(told) == ChatStarted(SESSION)
+    assert push(told) == ChatStarted(SESSION, continued=True)
+    assert reply({**told, "type": 101, "result": 1}).continued
 
 
 @pytest.mark.parametrize("client_id", ["", str(CUSTOMER_ENTRY["id"])])

@@ -134,7 +134,7 @@ WIRE: Mapping[Key, str] = {
 ALSO = """\
 1.3 minimal: test_12_request_id_arrives_by_201 test_reply_minimal_and_full
 1.3 queued: test_13_pre_message_is_sent_at_once
-1.3 continued: test_37_session_continues_after_a_reconnect test_37_continued_session
+1.3 continued: test_a_continued_session_has_the_pre_messages test_37_continued_session
 1.3 session: test_row_12_session_in_the_reply_waits_for_202
 1.3 robot: test_33_robot_session_starts_with_the_reply
 1.3 permanent: test_36_permanent_session_needs_no_202

@@ -236,3 +236,70 @@ def test_a_request_given_up_before_it_was_written_is_not_sent() -> None:
     assert scene.frames == [ASK]
     assert (former.moot, scene.outstanding.moot) == (True, False)
     assert (scene.notices, scene.state.failures) == ([], 0)
+
+
+# --- accepted during the cut, by a server that continues the session ----------------------------
+
+CONTINUED: Json = {"sessionId": SESSION, "users": [MEI], "continueLastSession": True}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"requestId": 9002, "queueLength": 0, "continueLastSession": True},
+        {"requestId": REQUEST, "queueLength": 0, "continueLastSession": "true"},
+    ],
+)
+def test_a_continued_session_has_the_pre_messages(told: Json) -> None:
+    """Reference 1.3, "continued": 101 finds the session that began during the outage."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply(**told)
+    over_a_restart(scene)
+    later = scene.text("two")
+    scene.push(202, **CONTINUED)
+    answer_all(scene)
+    assert scene.phase == "Chatting"
+    assert scene.texts == ["one", "two"], "once, not twice"
+    assert scene.delivered == [event, later]
+    assert scene.cards[-1] == "queue.joined"
+
+
+def test_a_new_session_after_the_outage_gets_the_pre_messages() -> None:
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply()
+    scene.push(202, sessionId=SESSION, users=[MEI], continueLastSession=False)
+    answer_all(scene)
+    assert (scene.texts, scene.delivered) == (["one", "one"], [event])
+
+
+def test_a_dropped_request_was_accepted_by_no_agent() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.restored()
+    scene.reply()
+    scene.push(201, requestId=9002, requestStatus=0, queueLength=1)
+    scene.restored()
+    answer_all(scene)
+    scene.push(201, requestId=9002, requestStatus=4)
+    scene.reply()
+    scene.push(202, **CONTINUED)
+    answer_all(scene)
+    assert scene.texts[-1] == "one"
+
+
+def test_a_continued_session_that_does_not_come_is_reported() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.later(60)
+    scene.restored()
+    scene.text("two")
+    scene.reply(continueLastSession=True)
+    assert scene.phase == "Requesting"
+    scene.later(10)
+    assert scene.card[0] == "trouble.other_chat"
+    assert len(scene.sent(101)) == 2

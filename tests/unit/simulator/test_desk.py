@@ -39,6 +39,16 @@ def test_the_reply_can_tell_the_session_before_its_202() -> None:
     assert "sessionId" not in frames(waiting.queue())[0]
 
 
+@pytest.mark.parametrize("told", [{}, {"queueLength": 0, "continueLastSession": True}])
+def test_a_101_can_continue_the_open_session(told: dict[str, object]) -> None:
+    phone = Phone(make_centre(script="accept", continues=True, request_id_in_reply=bool(told)))
+    phone.queue()
+    reply, started = frames(phone.queue())
+    assert reply == {"messageId": 2, "type": 101, "result": 1, "message": "", **told}
+    assert (started["type"], started["sessionId"]) == (202, 5001)
+    assert started["continueLastSession"] is True
+
+
 def robot(**options: object) -> Phone:
     return Phone(make_centre(dialect="2019", robot_queues=[5], **options))
 

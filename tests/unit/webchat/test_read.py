@@ -139,6 +139,7 @@ def test_reply_minimal_and_full() -> None:
         3,
         SESSION,
         place="third",
+        continued=True,
     )
 
 
@@ -227,7 +228,7 @@ def test_chat_started() -> None:
     assert push(type=202, sessionId=5150, agents=[MEI_ENTRY]) == ChatStarted(SESSION, (MEI,))
     assert push(
         type=202, sessionId="5150", agents=[], continueLastSession=True, robotMode="true"
-    ) == ChatStarted(SESSION, (), robot=True)
+    ) == ChatStarted(SESSION, (), robot=True, continued=True)
 
 
 def test_the_customer_is_removed_from_users() -> None:
