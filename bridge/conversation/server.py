@@ -567,11 +567,12 @@ def _pre_message_sent(
     if reply.result == ResultCode.EMPTY_MESSAGE and blank(held):
         refuse(turn, asked, held, reply.result)
         return
-    take_back(turn, asked, _fresh(held))
+    gone = reply.result == ResultCode.INVALID_CHAT_REQUEST_ID
+    # Just accepted, perhaps with an earlier attempt of unknown outcome; or forgotten.
+    take_back(turn, asked, replace(held, repeats=0) if gone else _fresh(held))
     phase = turn.state.phase
     if isinstance(phase, model.Queued) and phase.request_id == of:
-        if reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
-            # Just accepted, or forgotten: wait for the 202, then send 101 again.
+        if gone:  # wait for the 202, then send 101 again
             phase = replace(phase, request_id=None, accepted=True, heard_at=turn.now)
         else:  # a chat may accept it later
             phase = replace(phase, pre_refused=True)

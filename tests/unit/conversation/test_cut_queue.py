@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.model import Card, Conversation, Queued, Reported
+from bridge.conversation.model import CallWebChat, Card, Conversation, Queued, Reported
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
 from bridge.webchat.codes import FailureReason
-from tests.support.scene import ASK, MEI, REQUEST, SESSION, Json, Scene
+from tests.support.scene import ASK, MEI, REQUEST, SESSION, Json, Scene, message
 
 
 def answer_all(scene: Scene) -> None:
@@ -303,3 +303,19 @@ def test_a_continued_session_that_does_not_come_is_reported() -> None:
     scene.later(10)
     assert scene.card[0] == "trouble.other_chat"
     assert len(scene.sent(101)) == 2
+
+
+def test_a_pre_message_of_unknown_fate_is_marked_when_the_chat_gets_it() -> None:
+    """An agent accepts while its answer is lost: whether she has it, nobody can know."""
+    scene = Scene()
+    event = scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.cut()
+    scene.reply(-10)
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.last == message("one")
+    _, *calls = (call for call in scene.calls if isinstance(call, CallWebChat))
+    assert [call.repeat for call in calls] == [False, True, True]
+    assert len({(call.call_id, call.event_id) for call in calls}) == 1
+    scene.reply()
+    assert scene.delivered == [event]
