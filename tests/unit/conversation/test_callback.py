@@ -398,7 +398,7 @@ def test_further_messages_are_counted_on_the_same_card() -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "later"), [(CLOSED, NEAR_FOR / 1000), (0, 0), (-30, 0)], ids=("old", "0", "-30")
+    ("result", "later"), [(CLOSED, NEAR_FOR / 1000), (0, 0), (-32, 0)], ids=("old", "0", "-32")
 )
 def test_a_message_gets_a_new_card_if_the_old_one_is_outdated(result: int, later: float) -> None:
     scene = Scene()
