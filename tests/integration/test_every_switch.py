@@ -174,7 +174,7 @@ async def test_every_simulator_option_is_in_the_list_of_switches() -> None:
         *("max_upload", "robot_queues", "robot", "robot_type", "robot_speaks", "robot_started"),
         *("robot_handover", "robot_key", "robot_answers", "keep_frames", "keep_entries"),
         *("robot_mode", "keep_records", "ratings", "receipts", "videos"),
-        *("running_history", "history_behind", "content"),
+        *("running_history", "history_behind", "content", "continues"),
     }
     here: set[Any] = {key for options in SWITCHES.values() for key in options}
     assert set(SimulatorOptions.__struct_fields__) == here | elsewhere

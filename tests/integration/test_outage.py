@@ -13,6 +13,7 @@ import pytest_asyncio
 from bridge.simulator.simulator import SimulatorOptions
 from bridge.simulator.state import Wire
 from tests.support.load import timeline
+from tests.support.matrix_user import membership
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import bridge_section, staged
 from tests.support.talk import MEI, Talk, chatting, wording
@@ -66,6 +67,28 @@ async def test_agents_messages_while_the_link_is_cut_are_delivered_late(stage: S
     for late, words in ((second, "here it is"), (third, "your parcel is in Hamburg")):
         assert LATE.sub("", late) == words
         assert late != words
+
+
+@pytest.mark.parametrize("rich", [False, True])
+async def test_an_agent_who_accepts_while_the_link_is_cut_reads_all_once(
+    stage: Stage, *, rich: bool
+) -> None:
+    """Reference 1.3, "continued": the next 101 finds the session, whose agent has what was said."""
+    switches = {"continues": True, "request_id_in_reply": rich}
+    await stage.simulator.do({"op": "set", "options": switches})
+    try:
+        talk = await Talk.open(stage, await stage.customer(f"waits-{rich}".lower()), "one")
+        await talk.queued()
+        await talk.customer.wait_until(lambda: (talk.room, stage.bot) in talk.customer.receipts)
+        await cut(talk)
+        await talk.desk("accept", agent="A00001")
+        await talk.sees(membership(MEI, "join"))
+        await talk.say("two")
+        await talk.heard("two")
+        person = await talk.at_desk(lambda one: one.linked)
+        assert person.texts == ["one", "two"]
+    finally:
+        await stage.simulator.do({"op": "set", "options": dict.fromkeys(switches, False)})
 
 
 async def test_a_message_recalled_while_the_link_is_cut_is_redacted(stage: Stage) -> None:

@@ -286,6 +286,9 @@ class Walk:
         known = self.state.last_session
         return SessionId(self.random.choice([known or 5150, 5150, 5151, 5152]))
 
+    def _rarely(self) -> bool:
+        return self.random.random() < 0.1
+
     def _request(self) -> RequestId | None:
         return self.random.choice([self._own_request(), None, RequestId(9001), RequestId(9002)])
 
@@ -310,7 +313,8 @@ class Walk:
         status = self.random.choice([*RequestStatus, 0, 0, 0, 42])
         options: list[Push] = [
             QueueStatus(self._request(), status, self.random.choice([None, 0, 1, 3])),
-            ChatStarted(self._session(), self._agents(), robot=self.random.random() < 0.1),
+            ChatStarted(self._session(), self._agents(), robot=self._rarely()),
+            ChatStarted(self._session(), self._agents(), continued=True),
             RatingPushed(self._session(), agent),
             AgentsUpdated(self._session(), self._agents(), self.random.choice([None, QueueId(3)])),
             SessionClosed(self._session(), agent),
@@ -350,7 +354,8 @@ class Walk:
                 queue_length=self.random.choice([None, 0, 2]),
                 session_id=self._session() if self.random.random() < 0.2 else None,
                 agents=self._agents(),
-                permanent=self.random.random() < 0.1,
+                permanent=self._rarely(),
+                continued=self._rarely(),
                 robot_type=self.random.choice([None, None, None, 3]),
                 message=self.random.choice(["", "ok", "back at nine"]),
             ),
