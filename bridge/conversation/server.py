@@ -527,7 +527,7 @@ def _message_sent(
     gone = reply.result == ResultCode.INVALID_CHAT_SESSION_ID
     sound = held.clip is not None and held.url and not gone
     if isinstance(media, model.CustomerMedia) and (
-        sound or (film and meaning(reply.result).no_media)
+        sound or (film and meaning(reply.result).lacking)
     ):
         # WebChat takes no videos, or no addresses of voice messages: send it as a file, in the same
         # place. The video is uploaded already; of the voice message the original is uploaded.

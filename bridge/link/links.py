@@ -267,7 +267,7 @@ class Links:
             return reply.entries[-asked:]  # the newest, whatever the server sends
         if reply.result == ResultCode.INVALID_TOKEN:
             raise TokenRefused("history: -15")
-        if meaning(reply.result).no_history:
+        if meaning(reply.result).lacking:
             self.learnt.has_not(Feature.HISTORY)
             return None
         raise CallFailure(FailureReason.REFUSED, "history refused", reply.result)

@@ -450,7 +450,7 @@ class Wire:
     def _learn(self, feature: Feature, told: frames.Reply | CallFailure) -> None:
         if isinstance(told, CallFailure):
             return
-        if meaning(told.result).no_command:  # the server does not know the command (row 69)
+        if meaning(told.result).lacking:  # the server does not know the command (row 69)
             self.learnt.has_not(feature)
         elif told.result == ResultCode.INVALID_TOKEN:
             self.refuse()

@@ -272,12 +272,8 @@ class Meaning(msgspec.Struct, frozen=True):
     """True if the bridge's sentence says little, so that the server's message is quoted too."""
     relogin: bool = False
     """True if a new login may help, once; a second refusal is a failure."""
-    no_command: bool = False
-    """True if the server's revision may lack the command."""
-    no_media: bool = False
-    """True if the server may not accept this kind of media."""
-    no_history: bool = False
-    """True if the server may have no history."""
+    lacking: bool = False
+    """True if the server's revision may lack the command, the kind of media, or the history."""
 
 
 _UNDELIVERED: Mapping[int, str] = (
@@ -300,9 +296,7 @@ RESULTS: Mapping[int, Meaning] = {
         nobody=code in {-3, -5},
         vague=code in {0, -3},
         relogin=code in {-6, -15},
-        no_command=code in {-12, -19},
-        no_media=code in {-12, -14},
-        no_history=code in {-8, -12, -14, -19},
+        lacking=code in {-8, -12, -14, -19},
     )
     for code in ResultCode
 }

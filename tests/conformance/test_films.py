@@ -37,7 +37,7 @@ def test_video_is_sent_as_a_file_unless_configured(*, videos: bool, kind: int) -
     assert scene.delivered == [event]
 
 
-@pytest.mark.parametrize("code", [-12, -14])
+@pytest.mark.parametrize("code", [-8, -12, -14, -19])
 def test_refused_video_is_sent_as_a_file(code: int) -> None:
     """It is sent again as a file, in order and without another upload, else reported."""
     for last in (1, code):

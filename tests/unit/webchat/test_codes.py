@@ -108,9 +108,7 @@ def test_the_table_has_a_row_for_each_code_and_no_other() -> None:
         ("nobody", {-3, -5}),
         ("vague", {0, -3, -77}),
         ("relogin", {-6, -15}),
-        ("no_command", {-12, -19}),
-        ("no_media", {-12, -14}),
-        ("no_history", {-8, -12, -14, -19}),
+        ("lacking", {-8, -12, -14, -19}),
     ],
 )
 def test_columns_of_the_result_table(column: str, codes: set[int]) -> None:
