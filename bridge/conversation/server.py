@@ -543,7 +543,7 @@ def _message_sent(
     if held.repeats >= turn.policy.max_repeats:
         refuse(turn, asked, held, reply.result)
     else:
-        take_back(turn, asked, replace(held, asked=None, repeats=held.repeats + 1))
+        take_back(turn, asked, replace(held, repeats=held.repeats + 1))
     chat.session_lost(turn, command.session_id)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bridge.conversation.model import AskRobot, Offer
+from bridge.conversation.model import AskRobot, CallWebChat, Offer
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
 from bridge.webchat.codes import RobotUse
-from tests.support.scene import SESSION, Json, Scene
+from tests.support.scene import MEI, SESSION, Json, Scene, message
 
 BOT: Json = {"id": "BOT007", "name": "Helper", "icon": "", "comments": ""}
 
@@ -32,3 +32,21 @@ def test_no_callback_attempt_while_the_robot_is_asked() -> None:
     assert [one.question for one in scene.effects if isinstance(one, AskRobot)] != []
     scene.later(5)
     assert scene.sent(101) == []
+
+
+def test_a_message_of_unknown_fate_is_marked_when_the_next_chat_gets_it() -> None:
+    """The agent may have read it before she ended the chat, which -11 tells (table row 24)."""
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    scene.cut()
+    scene.reply(-11)
+    assert scene.notices[-1] == "chat.lost"
+    scene.reply()
+    scene.push(202, sessionId=5151, agents=[MEI])
+    assert scene.last == message("one", 5151)
+    calls = [call for call in scene.calls if call.event_id == event]
+    assert [call.repeat for call in calls if isinstance(call, CallWebChat)] == [False, True, True]
+    assert len({call.call_id for call in calls}) == 1
+    scene.reply()
+    assert scene.delivered == [event]
