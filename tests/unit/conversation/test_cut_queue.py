@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.conversation.machine import wants_link
 from bridge.conversation.model import CallWebChat, Card, Conversation, Queued, Reported
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
@@ -319,3 +320,28 @@ def test_a_pre_message_of_unknown_fate_is_marked_when_the_chat_gets_it() -> None
     assert len({(call.call_id, call.event_id) for call in calls}) == 1
     scene.reply()
     assert scene.delivered == [event]
+
+
+def test_a_session_that_no_frame_names_begins_with_its_agents_words() -> None:
+    """-2 of a server of 2016 after an outage: without a link she would speak to nobody."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply(-2)
+    scene.later(30)
+    assert scene.card[0] == "trouble.other_chat"
+    assert wants_link(scene.state)
+    hello = {"type": 1, "content": "Hello"}
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=hello)
+    assert scene.phase == "Chatting"
+    scene.text("two")
+    assert (scene.last, scene.delivered) == (message("two"), [event])
+
+
+def test_a_session_that_stays_silent_is_no_longer_awaited() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.restored()
+    scene.reply(-2)
+    scene.later(5 + scene.policy.linger / 1000)
+    assert (wants_link(scene.state), scene.phase) == (False, "Idle")
