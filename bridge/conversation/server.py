@@ -273,13 +273,17 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
 def _show(
     turn: Turn, agent: frames.Agent, content: frames.AgentContent, push: frames.MessageReceived
 ) -> None:
-    said = model.Relay(agent, content, push.session_id, message_id=push.message_id)
-    history.relay(turn, said)
     phase = turn.state.phase
-    if isinstance(phase, model.Chatting) and any(one.id == agent.id for one in phase.agents):
+    present = phase.agents if isinstance(phase, model.Chatting) else ()
+    known = any(one.id == agent.id for one in present)
+    if isinstance(phase, model.Chatting) and phase.seeking and present and not known:
+        # The person whom the robot looked for; her 204 was missed (row 26).
+        _replace_agents(turn, phase, frames.AgentsUpdated(phase.session_id, (*present, agent)))
+    history.relay(turn, model.Relay(agent, content, push.session_id, message_id=push.message_id))
+    if known:
         return
-    if isinstance(phase, model.Chatting) and len(phase.agents) < frames.MOST_AGENTS:
-        turn.enter(phase, agents=(*phase.agents, agent))
+    if isinstance(phase, model.Chatting) and len(present) < frames.MOST_AGENTS:
+        turn.enter(turn.state.phase, agents=(*present, agent))
     else:  # after the end, or beyond MOST_AGENTS: the ghost joins only for this message
         turn.ask(model.AgentsLeft((agent.id,)))
 

@@ -253,3 +253,21 @@ def test_a_chat_is_answered_once_a_person_has_written() -> None:
 def unanswered(scene: Scene) -> bool:
     assert isinstance(scene.state.phase, Chatting)
     return scene.state.phase.unanswered
+
+
+def test_a_person_whose_coming_was_missed_is_known_by_her_words() -> None:
+    """Row 26 after an outage: else "1" would be replaced by what the robot had proposed."""
+    scene = named()
+    scene.push(301, sessionId=SESSION, robotType=3, content=PROPOSING)
+    scene.happen(Human())
+    scene.reply(queueLength=1)
+    hello = {"type": 1, "content": "Hello"}
+    scene.push(210, sessionId=SESSION, agentId="BOT007", msg=hello)
+    assert robot(scene)
+    scene.restored()
+    scene.forget()
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=hello)
+    assert not robot(scene)
+    assert (scene.cards, scene.pings) == (["queue.joined"], ["chat.agent_joined"])
+    scene.text("1")
+    assert scene.last == message("1")
