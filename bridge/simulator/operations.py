@@ -164,13 +164,16 @@ def _voice(
     *,
     data: str = "",
     seconds: int = 2,
-    style: Literal["base64", "object"] = "base64",
+    style: Literal["base64", "object", "address"] = "base64",
 ) -> None:
     if not 0 < seconds <= 60:
         raise BadOpError("seconds must be 1 to 60")
     body = _body(at, data, samples.voice(seconds))
     text = base64.b64encode(body).decode()
-    content = {"voiceData": text, "voiceLength": seconds} if style == "object" else text
+    content: object = {"voiceData": text, "voiceLength": seconds} if style == "object" else text
+    if style == "address":
+        url, _ = at.host("voice.amr", body)
+        content = {"voiceUri": url, "voiceLength": seconds, "voiceType": "amr"}
     shown: Wire = {"seconds": float(seconds), "audio": text}
     at.answer["n"] = desk.speak(*chat, MessageType.VOICE, content, shown=shown)
 

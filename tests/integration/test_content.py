@@ -38,7 +38,7 @@ def content(message: DeskMessage) -> dict[str, object]:
 # --- voice --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("style", ["base64", "object"])
+@pytest.mark.parametrize("style", ["base64", "object", "address"])
 async def test_a_voice_message_from_the_agent_can_be_played(stage: Stage, style: str) -> None:
     talk = await chatting(stage, f"listener-{style}")
     amr = tone(4, "amr")

@@ -411,6 +411,16 @@ def test_a_voice_can_travel_as_an_object() -> None:
     assert base64.b64decode(msg["content"]["voiceData"]).startswith(b"#!AMR\n")
 
 
+def test_a_voice_can_be_at_an_address() -> None:
+    centre = make_centre()
+    chatting(centre)
+    (frame,) = frames(perform(centre, {"op": "voice", "style": "address", "seconds": 1}).outgoing)
+    msg = frame["msg"]
+    assert isinstance(msg, dict)
+    assert str(msg["content"].pop("voiceUri")).endswith("voice.amr")
+    assert msg["content"] == {"voiceLength": 1, "voiceType": "amr"}
+
+
 def test_a_transfer_names_a_queue_that_has_a_name() -> None:
     centre = make_centre(queue_names={"8": "Returns"})
     chatting(centre)
