@@ -259,7 +259,6 @@ class AgentsUpdated(Frame, frozen=True):
     agents: tuple[Agent, ...] = ()
     """The complete new list."""
     queue_id: QueueId | None = None
-    queue_name: str = ""
 
 
 class SessionClosed(Frame, frozen=True):

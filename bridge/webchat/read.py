@@ -212,8 +212,8 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
         case FrameType.SESSION_CLOSED:
             return frames.SessionClosed(session_id, agent_id)
         case FrameType.AGENTS_UPDATED:
-            queue_id, queue_name = _id(QueueId, frame.get("queueId")), text_of(frame, "queueName")
-            return frames.AgentsUpdated(session_id, _people(frame, client_id), queue_id, queue_name)
+            queue_id = _id(QueueId, frame.get("queueId"))
+            return frames.AgentsUpdated(session_id, _people(frame, client_id), queue_id)
         case FrameType.CHAT_STARTED:
             people, robot = _people(frame, client_id), flag(frame.get("robotMode"))
             early = _init_config(frame)

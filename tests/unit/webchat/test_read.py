@@ -265,7 +265,7 @@ def test_odd_entries_of_a_people_list() -> None:
 
 def test_agents_updated_with_queue() -> None:
     told = push(type=204, sessionId=5150, users=[MEI_ENTRY], queueId="8", queueName="Returns")
-    assert told == AgentsUpdated(SESSION, (MEI,), QueueId(8), "Returns")
+    assert told == AgentsUpdated(SESSION, (MEI,), QueueId(8))
 
 
 def test_overlong_values_of_an_agent_are_cut_or_dropped() -> None:
