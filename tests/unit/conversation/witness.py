@@ -71,6 +71,11 @@ from bridge.webchat.frames import SendMessage, SendPreMessage, Text
 ROBOT_NOTE = "(the robot: no)"
 """The robot's answer to each question that it cannot answer."""
 _SETTLES_NOTHING = {ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN}
+_GONE = {
+    SendMessage: ResultCode.INVALID_CHAT_SESSION_ID,
+    SendPreMessage: ResultCode.INVALID_CHAT_REQUEST_ID,
+}
+"""Results that tell that the chat or the request is over, and nothing of an earlier attempt."""
 _PINGS = {
     "queue.next",
     "callback.given_up",
@@ -223,7 +228,8 @@ class Witness:
             case CallFailed() if happened.call_id == asked.call_id and not happened.certain:
                 self._doubtful[order] = asked.call_id
             case Replied() if happened.call_id == asked.call_id:
-                if happened.reply.result not in _SETTLES_NOTHING:
+                result = happened.reply.result
+                if result not in _SETTLES_NOTHING and result != _GONE.get(type(asked.what)):
                     self._doubtful.pop(order, None)
             case _:
                 pass
