@@ -175,19 +175,22 @@ def meant_by(visit: Visit, gesture: ports.Reacted | ports.PollAnswered) -> list[
                 return [solved(visit) if card.about is None else model.Solved(card.about)]
             return _handed_over(visit, card, gesture.event_id) if sign in _PERSON_SIGNS else []
         case CardKind.QUEUES:
-            return []  # votes: see `chosen_queue`
+            return []  # see `chosen_queue`
         case CardKind.CHOICES:  # a digit picks a proposal
             return _proposed(conversation.phase, card, gesture.event_id, _number(sign) or 0)
 
 
 def chosen_queue(visit: Visit, meaning: ports.Meaning) -> QueueId | None:
-    """Return the queue chosen by a vote in the poll of queues; None for anything else."""
-    if not isinstance(meaning, ports.PollAnswered):
+    """Return the queue chosen by a vote in the poll of queues, or a digit as a reaction to it."""
+    if not isinstance(meaning, ports.PollAnswered | ports.Reacted):
         return None
     for card in visit.record.cards:
         if card.event_id == meaning.target and card.kind is CardKind.QUEUES:
-            number = _voted(card, meaning)
-            return None if number is None else QueueId(number)
+            if isinstance(meaning, ports.PollAnswered):
+                number = _voted(card, meaning)
+            else:
+                number = _number(bare_sign(meaning.key))
+            return next((QueueId(one) for one in card.choices if one == number), None)
     return None
 
 

@@ -24,7 +24,7 @@ from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, UserId
 from bridge.rooms import arguments, cards, effects, own_account, people
 from bridge.rooms.arguments import Words, parted, reads_as_words, unended
-from bridge.rooms.record import Membership, Order, RoomRecord
+from bridge.rooms.record import CardKind, Membership, Order, RoomRecord
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
     BY_COMMAND,
@@ -140,6 +140,9 @@ class Command(msgspec.Struct, frozen=True):
 def read(visit: Visit, text: str, *, bare: bool) -> Reading | None:
     """Parse a command; without the prefix (allowed if `bare`) it must also make sense now."""
     parsed = parse(text, visit.rules.prefix, prefix_needed=not bare)
+    newest = visit.record.cards[-1:] if bare and parsed is None else ()
+    if any(one.kind is CardKind.QUEUES for one in newest) and visit.rules.find_queue(text):
+        return Reading("queue", ("set", text), bare=True)  # what the poll of queues asked for
     if parsed is None or parsed.fault or not parsed.bare:
         return parsed
     if not COMMANDS[parsed.verb].makes_sense(visit, parsed.words):
@@ -341,8 +344,8 @@ def _action(other: str, keys: int, words: list[str]) -> Words | None:
 
 
 def _names_queue(visit: Visit, words: Words) -> bool:
-    """True if `start` or `queue set` names no queue or an existing one."""
-    return not words or visit.rules.find_queue(words[-1]) is not None
+    """True if `start` or `queue set` names no queue, an existing one, or any number."""
+    return not words or words[-1].isdecimal() or visit.rules.find_queue(words[-1]) is not None
 
 
 def _tells_hours(visit: Visit, words: Words) -> bool:

@@ -122,11 +122,11 @@ def needs_standing(visit: Visit, meaning: ports.Meaning, command: Reading | None
         return meaning.sender if visit.record.membership is _JOINED else None
     if command is not None and isinstance(meaning, (ports.Spoke, ports.Corrected)):
         stranger = visit.rules.permission(meaning.sender) is Permission.NONE
-        asks = command.for_admins or command.lists_all or (stranger and command.configures)
+        asks = command.for_admins or command.verb == "help" or (stranger and command.configures)
         return meaning.sender if asks else None
-    if isinstance(meaning, ports.PollAnswered) and cards.chosen_queue(visit, meaning) is not None:
-        return meaning.sender
-    return None
+    if not isinstance(meaning, ports.PollAnswered | ports.Reacted):
+        return None
+    return None if cards.chosen_queue(visit, meaning) is None else meaning.sender
 
 
 def receive(

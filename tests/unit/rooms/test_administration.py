@@ -12,7 +12,14 @@ from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards
 from bridge.rooms.effects import AskQueue, ShowSettings, TellChanges, TellFigures
 from bridge.rooms.people import Standing, followed
-from bridge.rooms.ports import MOST_ANSWERS, Invited, PollAnswered, RoomConfigured, Upgraded
+from bridge.rooms.ports import (
+    MOST_ANSWERS,
+    Invited,
+    PollAnswered,
+    Reacted,
+    RoomConfigured,
+    Upgraded,
+)
 from bridge.rooms.record import CardKind, Entered, Order, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.rules import (
     LONGEST_HOURS,
@@ -490,6 +497,30 @@ def test_an_admins_vote_sets_the_queue_and_a_customers_asks_for_an_agent() -> No
     assert isinstance(phase, Requesting)
     assert phase.queue_id == 2
     assert house.record.settings.queue == 1
+
+
+@pytest.mark.parametrize("said", ["1", "1️⃣", "sales", "Sales."])
+def test_a_number_or_a_name_answers_the_poll_of_queues(said: str) -> None:
+    """As a reaction or as the next words; else the agent of another queue would get them."""
+    house = polled(House().served())
+    if "\u20e3" in said:
+        house.receive(Reacted(EventId("$r"), ADA, EventId("$poll"), said), Standing.ADMIN)
+    else:
+        house.say(said, standing=Standing.ADMIN)
+    assert house.record.settings.queue == 1
+    assert answer(house)[0] == "config.queue_set"
+    house.say("start")  # its card is newer than the poll
+    cards.remember(house.visit, OurCard(EventId("$card"), CardKind.QUEUE))
+    event_id = house.say("2")
+    assert house.carried == [event_id]
+
+
+def test_a_queue_that_does_not_exist_is_not_asked_for() -> None:
+    house = House().served()
+    for words in ("start 9", "queue set 9"):
+        house.say(words, standing=Standing.ADMIN)
+        assert answer(house)[0] == "config.bad_queue"
+        assert house.carried == []
 
 
 def test_a_vote_chooses_a_queue_whatever_its_number() -> None:
