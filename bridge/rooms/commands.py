@@ -73,11 +73,6 @@ class Reading(msgspec.Struct, frozen=True):
         """True if it works unencrypted where encryption is required."""
         return not self.bare if self.fault else COMMANDS[self.verb].in_clear
 
-    @property
-    def lists_all(self) -> bool:
-        """True for `help all`, which lists more commands to an admin."""
-        return self.verb == "help" and bool(self.words)
-
 
 _LIKE_LOGIN = Reading("login", bare=True, fault="undelivered.like_login")
 
@@ -452,8 +447,8 @@ def _help(visit: Visit, call: Call) -> None:
     idle = inviting("help.idle", policy := rules.policy_for(visit.record))
     now, verbs = idle, ["start", "lang", "history", "help"]
     if call.words:
-        mine = (verb for verb, row in COMMANDS.items() if call.admin or not row.for_admins(()))
-        now, verbs = "help.all", [one for one in mine if visit.record.direct or one != "login"]
+        direct = visit.record.direct
+        now, verbs = "help.all", [verb for verb in COMMANDS if direct or verb != "login"]
     elif hides(rules, visit.record):
         now, verbs[:3] = "encrypting.needed", ("status", "lang")
     elif isinstance(phase, model.Chatting):
@@ -475,8 +470,9 @@ def _help(visit: Visit, call: Call) -> None:
     now = idle if policy.paused else now
     queue = rules.queue_name(rules.queue_for(visit.record))
     now = visit.for_room(now, {"queue": queue, "prefix": rules.prefix, "link": call.elsewhere})
-    provided = (one for one in verbs if COMMANDS[one].provided(rules))
-    lines = [visit.for_room(f"usage.{one}", {"command": _as_typed(visit, one)}) for one in provided]
+    rows = {verb: COMMANDS[verb] for verb in verbs if COMMANDS[verb].provided(rules)}
+    mine = (verb for verb, row in rows.items() if call.admin or not row.for_admins(()))
+    lines = [visit.for_room(f"usage.{one}", {"command": _as_typed(visit, one)}) for one in mine]
     _answer(visit, call, "command.help", now=now, commands="\n".join(lines))
 
 

@@ -163,7 +163,7 @@ async def test_commands_of_a_room_admin(stage: Stage) -> None:
     await talk.reads("Sales will answer here", stage.bot)
     for command, answer in (
         ("!wc help", "Just write, and an agent of Sales will answer here.\nstart [queue] — ask"),
-        ("!wc help all", "lang <zh-CN|zh-TW|en|ja> — choose the language (room admins)"),
+        ("!wc help all", "lang <zh-CN|zh-TW|en|ja> — choose the language"),
         ("!wc queue list", "1 — Sales\n2 — Service"),
         ("!wc queue set service", "The queue is now Service"),
         ("!wc queue show", "This room's queue is Service"),

@@ -155,8 +155,17 @@ def test_help_all_names_every_command(text: str) -> None:
     lines = helped(house, text).splitlines()[1:]
     assert [line.split(" ")[0] for line in lines] == list(COMMANDS)
     for verb, line in zip(COMMANDS, lines, strict=True):
-        theirs = COMMANDS[verb].for_admins(()) or COMMANDS[verb].for_admins(("set",))
-        assert ("room admins" in line) is theirs
+        row = COMMANDS[verb]  # a command that only admins may give is shown to nobody else
+        assert ("room admins" in line) is (row.for_admins(("set",)) and not row.for_admins(()))
+
+
+@pytest.mark.parametrize(("paused", "verbs"), [(False, "start history"), (True, "status history")])
+def test_help_offers_a_member_no_command_of_admins(verbs: str, *, paused: bool) -> None:
+    house = House().served(direct=False)
+    house.visit.set(settings=RoomSettings(language="en", paused=paused))
+    house.say("!wc help")
+    told = str(answer(house)[1]["commands"]).splitlines()
+    assert [line.split()[1] for line in told] == [*verbs.split(), "help"]
 
 
 @pytest.mark.parametrize("admin", [True, False])
