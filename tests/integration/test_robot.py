@@ -108,7 +108,7 @@ async def test_the_robot_in_an_encrypted_room(stage: Stage) -> None:
         await talk.customer.vote(talk.room, poll, "2")
         person = await talk.at_desk(lambda one: len(one.ratings) == 2)
         assert [one.rating for one in person.ratings] == [4, 2]
-        await talk.reads("anything you would like to add?", stage.bot)
+        await talk.reads("Anything to add? Your next message", stage.bot)
         words = await talk.say("it took too long")
         await talk.reads_reply("This went along with your rating", words)
         person = await talk.at_desk(lambda one: len(one.ratings) == 3)

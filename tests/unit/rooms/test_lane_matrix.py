@@ -681,7 +681,7 @@ async def test_before_a_late_retry_the_timeline_is_searched_for_the_event() -> N
     ("effect", "said"),
     [
         (Say("rating.thanks", {"rating": 0}), "Thank you for your rating: Unhappy. You may "),
-        (Say("rating.changed", {"rating": 7}), "Your rating has been changed to: 7. Thank you!"),
+        (Say("rating.changed", {"rating": 7}), "Your rating is now: 7. Thank you!"),
         (Say("rating.thanks"), "Thank you for your rating: …. You may "),
     ],
 )
