@@ -526,14 +526,13 @@ def _transcript(visit: Visit, call: Call) -> None:
 
 
 def _queue(visit: Visit, call: Call) -> None:
-    """Show, list or set the queue; `queue` alone offers a poll if there are several."""
+    """Show, offer or set the queue; `queue` alone offers a poll if there are several."""
     rules = visit.rules.of_room(visit.record.settings)
     match call.words[:1]:
         case () if len(rules.queues) > 1:
             visit.ask(effects.AskQueue(call.event_id))
         case ("list",):
-            lines = [f"{queue.id} — {queue.name}" for queue in rules.queues]
-            _answer(visit, call, "command.queues", list="\n".join(lines))
+            visit.ask(effects.AskQueue(call.event_id, in_words=True))
         case ("set",):
             _set("queue", "config.queue_set", visit, call)
         case _:

@@ -78,9 +78,10 @@ class ShowBridge(Value, frozen=True):
 
 
 class AskQueue(Value, frozen=True):
-    """Offer the queues as a poll, in reply to the event (empty: to none)."""
+    """Offer the queues as a poll or `in_words`, in reply to the event (empty: to none)."""
 
     event_id: EventId
+    in_words: bool = False
 
 
 class TellChanges(Value, frozen=True):

@@ -406,7 +406,7 @@ class Delivery:
         return done
 
     async def _ask_queue(self, ask: effects.AskQueue) -> Done:
-        """Offer the queues as a poll with a text fallback for clients without polls."""
+        """Offer the queues as a poll with a text fallback for clients without polls, or as text."""
         record = self.record
         rules = self._around.rules.of_room(record.settings)
         hours = (rules.hours_of(one.id, record.settings) for one in rules.queues)
@@ -420,10 +420,9 @@ class Delivery:
         }
         text = self._sentence("command.queue_offer", args)
         poll = ports.Poll(self._sentence("command.queue_question", args), answers, text)
-        event_id = await self._poll(poll, "")
+        event_id = None if ask.in_words else await self._poll(poll, "")
         if event_id is None:
-            notice = ports.NoticeText(text, reply_to=ask.event_id or None)
-            return Done(await self._notice(notice))
+            event_id = await self._notice(ports.NoticeText(text, reply_to=ask.event_id or None))
         card = OurCard(event_id, CardKind.QUEUES, choices=tuple(one.id for one in rules.queues))
         return Done(event_id, came=(Came(CardPosted(card)),))
 

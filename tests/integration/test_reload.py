@@ -53,7 +53,7 @@ async def test_rooms_follow_the_reloaded_configuration(stage: Stage) -> None:
     talk = await Talk.open(stage, customer)
     await talk.reads("Sales will answer here", stage.bot)
 
-    texts = {"command.queues": {"ja": "キュー：{list}"}}
+    texts = {"command.queue_offer": {"ja": "キュー：{list}"}}
     bridge = bridge_section(language="ja", command_prefix="!help", limits={"rooms_per_user": 1})
     said = await reload(stage, "config reloaded", bridge=bridge, texts=texts, queues=QUEUES)
     assert "bridge.language: en -> ja" in said

@@ -478,6 +478,8 @@ def test_queue_alone_offers_a_poll_where_there_is_something_to_choose() -> None:
     house = House().served()
     event_id = house.say("!wc queue")
     assert house.effects == [AskQueue(event_id)]
+    event_id = house.say("!wc queue list")
+    assert house.effects[-1] == AskQueue(event_id, in_words=True)
     house.say("!wc queue show")
     assert answer(house)[0] == "command.queue"
     house.visit.rules = replace(RULES, queues=RULES.queues[:1])
@@ -607,16 +609,21 @@ async def test_the_queue_poll_names_the_hours_of_the_room() -> None:
 
 
 @pytest.mark.asyncio
-async def test_more_queues_than_a_poll_has_answers_are_all_listed() -> None:
-    queues = tuple(Queue(id=number, name=f"Q{number}") for number in range(1, MOST_ANSWERS + 2))
+@pytest.mark.parametrize(("words", "most"), [("queue", MOST_ANSWERS), ("queue list", 1)])
+async def test_queues_are_listed_in_words_where_no_poll_can_be_or_is_wanted(
+    words: str, most: int
+) -> None:
+    queues = tuple(Queue(id=number, name=f"Q{number}") for number in range(1, most + 2))
     world = World(rules=replace(RULES, queues=queues))
     world.speak(Texts())
     await world.record(ROOM, Idle())
     async with world.running() as engine:
-        await engine.accept_events([world.event(text="!wc queue")])
+        await engine.accept_events([world.event(text=f"!wc {words}")])
         await quiet()
     assert world.matrix.polls == []
-    assert f"Q{MOST_ANSWERS + 1}" in world.matrix.texts(ROOM)[-1]
+    assert f"Q{most + 1}" in world.matrix.texts(ROOM)[-1]
+    (card,) = (await world.stored()).cards
+    assert card.choices == tuple(range(1, most + 2)), "a number answers this, too"
 
 
 # --- a pause --------------------------------------------------------------------------------------

@@ -371,7 +371,6 @@ def test_queues_shown_are_those_of_the_chosen_call_centre() -> None:
     house = House(Two().around.rules).served()
     house.visit.set(settings=RoomSettings(enterprise="best"))
     for words, key, named in (
-        ("queue list", "command.queues", ("list", "1 — Repairs")),
         ("queue show", "command.queue", ("queue", "Repairs")),
         ("queue", "command.queue", ("queue", "Repairs")),
     ):

@@ -42,7 +42,6 @@ from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
         ("version", "command.version"),
         ("status", "command.status_idle"),
         ("queue show", "command.queue"),
-        ("queue list", "command.queues"),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "!wc "])
