@@ -206,7 +206,9 @@ def errors_become_exits() -> Iterator[None]:
     try:
         yield
     except ConfigUnreadable as error:
-        stop(ExitCode.CONFIG_UNREADABLE, str(error))
+        missing = isinstance(error.__cause__, FileNotFoundError)
+        fix = ": name another with -c, or run: matrix-webchat example-config > config.yaml"
+        stop(ExitCode.CONFIG_UNREADABLE, f"{error}{fix if missing else ''}")
     except ConfigInvalid as error:
         stop(ExitCode.CONFIG_INVALID, str(error))
     except RegistrationError as error:

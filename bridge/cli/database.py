@@ -107,7 +107,7 @@ async def hand_in(store: StorePort, new: NewInput) -> None:
 @on_config
 @click.argument("event_id")
 def trace(config: Config, event_id: str) -> None:
-    """Print the history of a Matrix event: received, attempted, delivered, with times."""
+    """Print the history of a Matrix event, with times."""
     rows = with_store(config, lambda store: store.trace(EventId(event_id)))
     if not rows:
         stop(ExitCode.FAILED, f"{event_id}: never seen, or older than retention.rows")
@@ -121,7 +121,7 @@ def trace(config: Config, event_id: str) -> None:
 @click.group("dead-letters")
 @config_option
 def dead_letters() -> None:
-    """List, show, retry or discard dead letters: inputs and messages that failed for good."""
+    """List, show, retry or discard what has failed for good."""
 
 
 @dead_letters.command("list")
@@ -197,7 +197,7 @@ def _decide(config: Config, letter_id: str, verb: Verb) -> None:
 @on_config
 @click.option("--name", default=OPERATOR.actor, help="Name of the operator, for the audit trail.")
 def console_link(config: Config, name: str) -> None:
-    """Print a link that signs in to the web console; it works once, for ten minutes."""
+    """Print a link that signs in to the web console. It works once, for ten minutes."""
     console, clock, key = config.console, SystemClock(), settings.console_key_of(config)
     if not console.enabled:
         stop(ExitCode.FAILED, "console.enabled is false: set it to true and restart the bridge")
@@ -225,7 +225,7 @@ async def _stored_id(store: SqlStore, room_id: str) -> RoomId:
 @click.argument("room_id")
 @click.argument("words", nargs=-1, required=True)
 def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
-    """Run a command in a room with admin rights: `order '!room:example.org' queue set 2`."""
+    """Run a command in a room. Example: `order '!room:example.org' queue set 2`."""
     rules = settings.all_rules_of(config)
     some = next(iter(rules.values()))
     given = Order(OPERATOR.actor, OPERATOR.way, " ".join(words))
@@ -259,7 +259,7 @@ def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
 )
 @click.argument("room_id", required=False)
 def changes(config: Config, room_id: str | None, limit: int, *, as_json: bool) -> None:
-    """Print the audit trail of a room or of all: who changed what, when and how, newest first."""
+    """Print who changed what in a room or in all, newest first."""
     if room_id is not None and not room_id.startswith("!"):
         stop(ExitCode.FAILED, f"{room_id} is not a room (!…)")
 
@@ -280,7 +280,7 @@ def changes(config: Config, room_id: str | None, limit: int, *, as_json: bool) -
 @on_config
 @json_option
 def replicas(config: Config, *, as_json: bool) -> None:
-    """List the processes that share the rooms, and how many of the 256 shards each serves."""
+    """List the processes that share the rooms. Each serves some of the 256 shards."""
     if config.database.url.get_secret_value().startswith("sqlite"):
         stop(
             ExitCode.FAILED,
@@ -303,7 +303,7 @@ def replicas(config: Config, *, as_json: bool) -> None:
 @on_config
 @click.option("--dry-run", is_flag=True, help="Only list the pending upgrades.")
 def migrate(config: Config, *, dry_run: bool) -> None:
-    """Upgrade the database to the newest schema (the bridge also does so at its start)."""
+    """Upgrade the database's schema. The bridge does so at its start, too."""
     url = config.database.url.get_secret_value()
     steps = asyncio.run(pending_migrations(url, SystemClock()))
     if not steps:
@@ -382,7 +382,7 @@ def erase(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Erase all data of a room (!…) or a person (@name:server), whether the bridge runs or not."""
+    """Erase all data of a room (!…) or a person (@name:server). The bridge may run or not."""
     is_ours = settings.users_of(config).is_ours
     try:
         if dry_run or not yes:
@@ -457,7 +457,7 @@ def crypto() -> None:
 @on_config
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset_crypto(config: Config, *, yes: bool) -> None:
-    """Create new devices at the next start, if keys are lost or differ from the homeserver's."""
+    """Make new devices at the next start. For keys that are lost or differ from the homeserver's."""
 
     async def forget(store: SqlStore) -> int:
         dropped = await store.drop_secrets()
@@ -565,11 +565,11 @@ def migrate_db(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Move everything from one database into another, SQLite or PostgreSQL.
+    """Move everything into another database.
 
-    FROM and TO are URLs as in database.url. FROM defaults to database.url, TO to the variable
-    MATRIX_WEBCHAT_MIGRATE_TO, or the content of the file that MATRIX_WEBCHAT_MIGRATE_TO_FILE
-    names. Stop the bridge first. If it is interrupted, run the same command again.
+    FROM and TO are URLs as in database.url, of SQLite or PostgreSQL. FROM defaults to database.url,
+    TO to the variable MATRIX_WEBCHAT_MIGRATE_TO, or the content of the file that
+    MATRIX_WEBCHAT_MIGRATE_TO_FILE names. Stop the bridge first. If it is interrupted, run the same command again.
     """
     clock = SystemClock()
     if len(urls) > 2 or (take_back and (urls or replace)):
@@ -604,10 +604,10 @@ def migrate_db(
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @json_option
 def backup(config: Config, file: Path, *, as_json: bool) -> None:
-    """Write the whole database into a new FILE, whether the bridge runs or not.
+    """Write the whole database into a new FILE.
 
-    FILE can be restored into SQLite or PostgreSQL. It contains keys and messages: keep it secret.
-    Keep config.yaml with it.
+    The bridge may run or not. FILE can be restored into SQLite or PostgreSQL. It contains keys and
+    messages: keep it secret. Keep config.yaml with it.
     """
     url = existing(config.database.url.get_secret_value())
     if file.exists():
@@ -626,7 +626,7 @@ def backup(config: Config, file: Path, *, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only verify FILE by its digests; change nothing.")
 @json_option
 def restore(config: Config, file: Path, *, replace: bool, dry_run: bool, as_json: bool) -> None:
-    """Fill the configured database, which must be empty, from a FILE that `backup` wrote.
+    """Fill the empty database from a FILE that `backup` wrote.
 
     Stop the bridge first. If it is interrupted, run the same command again.
     """

@@ -122,7 +122,7 @@ def run(files: Files) -> None:
 @console.json_option
 @click.pass_obj
 def check(files: Files, *, as_json: bool) -> None:
-    """Check the configuration; every error names its key and line."""
+    """Check the configuration. Every error names its key and line."""
     told: dict[str, object] = {"valid": False, "problems": [], "warnings": []}
     try:
         config = files.load()
@@ -154,7 +154,7 @@ def check(files: Files, *, as_json: bool) -> None:
 @click.option("--rotate", is_flag=True, help="Replace existing tokens by new ones.")
 @click.pass_obj
 def register(files: Files, *, rotate: bool) -> None:
-    """Write the registration file and fill its tokens into the configuration."""
+    """Write the registration file. Its tokens are filled into the configuration."""
     config = files.load()
     known = tokens_of(config)
     if rotate and (
@@ -249,7 +249,7 @@ def example(*, schema: bool, texts: bool) -> None:
 @console.json_option
 @click.pass_obj
 def doctor(paths: Files, *, as_json: bool) -> None:
-    """Test the whole installation (database, homeserver, WebChat), with a fix for each failure."""
+    """Test database, homeserver and WebChat. Each failure comes with its fix."""
     # Imported late, as in `run`.
     from bridge.cli.doctor import doctor as examine
 
@@ -315,7 +315,7 @@ option = partial(click.option, show_default=True)
 def simulate(  # noqa: PLR0917 - click's, by name
     host: str, port: int, dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
 ) -> None:
-    """Run a simulated WebChat server with a desk for its agents, to try the bridge with."""
+    """Run a simulated WebChat server with an agents' desk."""
     # Imported late, as in `run`.
     from bridge.simulator.simulator import serve
 
@@ -339,7 +339,7 @@ def simulate(  # noqa: PLR0917 - click's, by name
     "--check", is_flag=True, help="Play it in both dialects, then exit; fail if a step failed."
 )
 def demo(*, check: bool) -> None:
-    """Play a whole conversation through a real Synapse and the simulator."""
+    """Play a conversation on a real Synapse and the simulator."""
     # Imported late: only the demo needs the extra `demo`.
     try:
         from bridge.demo.play import main

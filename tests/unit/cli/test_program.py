@@ -107,6 +107,8 @@ def test_only_commands_that_work_are_listed(folder: Folder) -> None:
     ):
         assert f"\n  {command} " in listed
     assert "container" not in listed
+    cut = "click cuts a first sentence that is too long for its line"
+    assert "..." not in listed.partition("Commands:")[2], cut
 
 
 def test_options_are_json_or_text() -> None:

@@ -161,7 +161,10 @@ def test_permissions_that_serve_no_user_of_the_homeserver_are_refused(
 def test_a_missing_file_is_10(folder: Folder, command: str) -> None:
     result = folder.run_here(command)
     assert result.exit_code == 10
-    assert result.stderr == f"{folder.config}: No such file or directory\n"
+    assert result.stderr == (
+        f"{folder.config}: No such file or directory: name another with -c, or run:"
+        " matrix-webchat example-config > config.yaml\n"
+    )
 
 
 @pytest.mark.parametrize(
