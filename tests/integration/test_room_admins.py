@@ -113,9 +113,7 @@ async def test_a_members_tap_asks_for_an_agent(stage: Stage) -> None:
     await theirs.reads("Waiting for Service", stage.bot)
     assert (await theirs.queued()).request is not None
     refused = await theirs.say("!wc undo")
-    said = wording(await theirs.reads_reply("Only a room admin", refused))
-    assert "power level 50" in said
-    assert "permission “admin”" in said
+    await theirs.reads_reply("Only a room admin may do this. Please ask", refused)
     await theirs.say("!wc help all")
     assert "!wc undo" not in wording(await theirs.reads("The commands:", stage.bot))
     await theirs.say("!wc cancel")
