@@ -457,7 +457,7 @@ def crypto() -> None:
 @on_config
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset_crypto(config: Config, *, yes: bool) -> None:
-    """Make new devices at the next start. For keys that are lost or differ from the homeserver's."""
+    """Make new devices at the next start. Helps if keys are lost, or not the homeserver's."""
 
     async def forget(store: SqlStore) -> int:
         dropped = await store.drop_secrets()
@@ -567,9 +567,9 @@ def migrate_db(
 ) -> None:
     """Move everything into another database.
 
-    FROM and TO are URLs as in database.url, of SQLite or PostgreSQL. FROM defaults to database.url,
-    TO to the variable MATRIX_WEBCHAT_MIGRATE_TO, or the content of the file that
-    MATRIX_WEBCHAT_MIGRATE_TO_FILE names. Stop the bridge first. If it is interrupted, run the same command again.
+    FROM and TO are URLs as in database.url, SQLite or PostgreSQL. FROM defaults to database.url, TO
+    to the variable MATRIX_WEBCHAT_MIGRATE_TO, or the content of the file that
+    MATRIX_WEBCHAT_MIGRATE_TO_FILE names. Stop the bridge first, and repeat an interrupted move.
     """
     clock = SystemClock()
     if len(urls) > 2 or (take_back and (urls or replace)):
