@@ -255,6 +255,7 @@ async def test_the_console_on_a_phone_in_both_languages(console: Console, scheme
             assert await faults(page) == [], tab
             text = await page.locator("main").inner_text()
             assert bool(re.search("[一-鿿]", text)) is chinese, text
+            await expect(page.locator("td:visible", has_text=re.compile("^—$"))).to_have_count(0)
         if chinese:
             await page.get_by_role("button", name="English").click()
             await expect(page.locator("h1")).to_have_text("WebChat console")

@@ -18,8 +18,9 @@ export function table(title, columns, rows) {
   const head = columns.map(([name, , kind = ""]) =>
     make("th", { role: "columnheader", scope: "col", className: kind, textContent: name }));
   const body = rows.map((row) => make("tr", { role: "row" }, columns.map(([name, cell, kind = ""]) => {
-    return make("td", { role: "cell", className: kind, "data-name": name },
-      make("span", {}, orNone(cell(row))));
+    const shown = orNone(cell(row));
+    return make("td", { role: "cell", className: kind, "data-name": name, "data-none": shown === word("none") },
+      make("span", {}, shown));
   })));
   return make("table", { role: "table" },
     make("caption", { className: "unseen", textContent: title }),
