@@ -595,7 +595,9 @@ def _pause(visit: Visit, call: Call) -> None:
 
 def _resume(visit: Visit, call: Call) -> None:
     done = "config.resumed" if visit.record.settings.paused else "config.not_paused"
+    at = len(visit.effects)
     _set("paused", done, visit, call, "false")
+    visit.effects.insert(at, visit.effects.pop())  # the answer, then what follows from it
 
 
 def _set(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:

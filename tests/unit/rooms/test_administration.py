@@ -639,6 +639,7 @@ def test_the_end_of_a_pause_requests_an_agent_for_kept_messages(ends: str, start
     asked = isinstance(house.record.conversation.phase, Requesting)
     assert asked is (start == "on_message")
     assert ("start.needed" in answer_keys(house)) is not asked
+    assert ends != "resume" or answer_keys(house)[1] == "config.resumed", "then what follows"
 
 
 def test_the_end_of_a_pause_requests_no_agent_if_nothing_was_kept() -> None:
