@@ -254,7 +254,7 @@ async def test_settings_by_state_event(stage: Stage) -> None:
     await talk.say("!wc queue show")
     await talk.reads("This room's queue is Service", stage.bot)
     await talk.say("kept until the command")
-    await talk.reads("Your message is kept. Send !wc start", stage.bot)
+    await talk.reads("I have kept your message. Send !wc start", stage.bot)
     await talk.say("start")
     await talk.heard("kept until the command")
 
