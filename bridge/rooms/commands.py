@@ -472,7 +472,12 @@ def _help(visit: Visit, call: Call) -> None:
     now = visit.for_room(now, {"queue": queue, "prefix": rules.prefix, "link": call.elsewhere})
     rows = {verb: COMMANDS[verb] for verb in verbs if COMMANDS[verb].provided(rules)}
     mine = (verb for verb, row in rows.items() if call.admin or not row.for_admins(()))
-    lines = [visit.for_room(f"usage.{one}", {"command": _as_typed(visit, one)}) for one in mine]
+    # "help" does not tell the language, and its answer may not be understood.
+    named = {"lang": "room.languages"} if people.is_language_open(visit) else {}
+    lead, lines = people.lead(visit), list[str]()
+    for verb in mine:
+        args: model.Args = {"command": _as_typed(visit, verb), "lang": f"{lead}lang"}
+        lines.append(visit.for_room(named.get(verb, f"usage.{verb}"), args))
     _answer(visit, call, "command.help", now=now, commands="\n".join(lines))
 
 

@@ -415,12 +415,16 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
     policy = visit.rules.policy_for(visit.record)
     key = "room.welcome" if visit.record.direct else "room.welcome_shared"
     key = "robot.welcome" if policy.robot is RobotUse.FIRST else key
-    record, args = visit.record, model.Args(queue=queue, lang=f"{lead(visit)}lang")
-    unknown = not record.language[0] and record.settings.language is None and not words_came
-    also = "room.languages" if unknown else ""
+    args = model.Args(queue=queue, lang=f"{lead(visit)}lang")
+    also = "room.languages" if is_language_open(visit) and not words_came else ""
     visit.ask(model.Say(inviting(key, policy), args, also=also))
-    if visit.rules.panel_url and not record.direct:
+    if visit.rules.panel_url and not visit.record.direct:
         visit.ask(effects.ShowPanel())
+
+
+def is_language_open(visit: Visit) -> bool:
+    """True if the room's language is neither set nor heard from a customer."""
+    return not visit.record.language[0] and visit.record.settings.language is None
 
 
 # --- configuration --------------------------------------------------------------------------------

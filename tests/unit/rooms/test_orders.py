@@ -115,6 +115,15 @@ def test_help_is_five_lines_that_fit_the_moment(
     assert "all" in lines[-1] or "全部" in lines[-1] or "すべて" in lines[-1]
 
 
+@pytest.mark.parametrize(("first", "named"), [("help", True), ("帮助", False)])
+def test_help_names_the_languages_until_one_is_known(first: str, *, named: bool) -> None:
+    """The default is Chinese; "help" is written by speakers of any language."""
+    house = House().served()
+    assert ("\nEnglish: lang English · " in helped(house, first)) is named
+    house.visit.set(language=(1, "en"))
+    assert "\nlang <zh-CN|" in helped(house)
+
+
 def words_of(verb: str) -> list[str]:
     return [verb, *COMMANDS[verb].names.split()[:3]]
 
