@@ -110,7 +110,9 @@ def trace(config: Config, event_id: str) -> None:
     """Print the history of a Matrix event, with times."""
     rows = with_store(config, lambda store: store.trace(EventId(event_id)))
     if not rows:
-        stop(ExitCode.FAILED, f"{event_id}: never seen, or older than retention.rows")
+        # The shell takes `$abc` without quotes for a variable of its own.
+        hint = "" if event_id.startswith("$") else "; an event id begins with $: put it in '…'"
+        stop(ExitCode.FAILED, f"{event_id}: never seen, or older than retention.rows{hint}")
     lines = []
     for row in rows:
         what = f"{row.what} (possible double)" if row.repeat else row.what

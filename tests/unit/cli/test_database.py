@@ -94,9 +94,11 @@ def test_trace_prints_what_happened(folder: Folder) -> None:
 
 def test_trace_of_an_unknown_event(folder: Folder) -> None:
     folder.run_here("migrate")
-    result = folder.run_here("trace", "$nothing")
-    assert result.exit_code == 1
-    assert "never seen" in result.stderr
+    for event_id, hint in (("$nothing", "rows\n"), ("J-iT", "begins with $: put it in '…'\n")):
+        result = folder.run_here("trace", event_id)
+        assert result.exit_code == 1
+        assert "never seen" in result.stderr
+        assert result.stderr.endswith(hint)
 
 
 def test_dead_letters_are_listed_shown_and_put_back(folder: Folder) -> None:
