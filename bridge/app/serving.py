@@ -26,6 +26,7 @@ import structlog
 from aiohttp import ClientSession
 from msgspec.structs import replace
 
+from bridge import __version__
 from bridge.admin.operations import Dispatcher
 from bridge.admin.pages import Pages
 from bridge.admin.provisioning import PREFIX, Provisioning
@@ -199,7 +200,8 @@ class Serving:
             shown = config.console.enabled or config.provisioning.enabled
             report = partial(report_of, inside) if shown else str
             self.keep(self._replica.run(engine, self._shared_by, report, health.cut_off))
-        LOG.info("serving", port=port, after_ms=self._clock.now() - began)
+        after = self._clock.now() - began
+        LOG.info("serving", port=port, after_ms=after, version=__version__)
 
     def _start_exports(self, store: SqlStore, health: Health) -> None:
         """Start the configured exports to the operator's systems: state reports and traces."""

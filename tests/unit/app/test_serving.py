@@ -18,6 +18,7 @@ from aiohttp import ClientSession, web
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from bridge import __version__
 from bridge.app import serving
 from bridge.app.replica import Replica
 from bridge.app.serving import (
@@ -287,6 +288,7 @@ async def test_chats_of_a_removed_call_centre_are_named_in_the_log_and_the_metri
             await eventually(lambda: bridge._metrics._counted.get(counted) == 2)
     held_up = [one for one in logs if one["event"].startswith("chats are held up")]
     assert [(one["enterprise"], one["rooms"]) for one in held_up] == [("former", 2)]
+    assert [one["version"] for one in logs if one["event"] == "serving"] == [__version__]
 
 
 @pytest.mark.asyncio
