@@ -329,7 +329,9 @@ def _tell(turn: Turn, key: str) -> None:
             case _:
                 pass
     turn.set(told_trouble=True)
-    turn.say(key)
+    leaving = isinstance(phase, model.Waiting) and phase.cancel  # of which only the card tells
+    if key != "trouble.unreachable" or leaving or not state.told_away:
+        turn.say(key)
 
 
 def _want_again(turn: Turn, outstanding: model.Outstanding, *, certain: bool, repeats: int) -> None:

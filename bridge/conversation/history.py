@@ -131,7 +131,7 @@ def link_lost(turn: Turn) -> None:
     waits = isinstance(state.phase, model.Waiting | model.Chatting) and not hidden(state.phase)
     if waits and not told:
         turn.set(told_away=True)
-        turn.say("outage.away")
+        turn.say("trouble.unreachable")
 
 
 def link_restored(turn: Turn, at: int, *, brief: bool) -> None:

@@ -294,7 +294,7 @@ def test_closing_during_a_known_outage_tells_when_the_chat_ends() -> None:
     scene.close()
     scene.close()
     scene.fail(FailureReason.UNREACHABLE)
-    assert scene.notices == ["chat.started", "outage.away", "close.away"]
+    assert scene.notices == ["chat.started", "trouble.unreachable", "close.away"]
     scene.later(1)
     scene.reply()
     assert scene.notices[3:] == ["trouble.over", "chat.ended_by_you"]

@@ -159,7 +159,7 @@ def test_after_a_lost_link_only_its_end_is_told() -> None:
     waits(scene)
     scene.restored()
     scene.reply()
-    assert scene.notices == ["outage.away", "trouble.over"]
+    assert scene.notices == ["trouble.unreachable", "trouble.over"]
 
 
 def test_in_a_queue_the_card_is_updated_after_the_wait() -> None:

@@ -60,10 +60,10 @@ def test_row_34_a_waiting_customer_is_told_once_of_a_lost_link() -> None:
     scene.begin()
     scene.happen(LinkLost())
     scene.happen(LinkLost())
-    assert scene.notices[-2:] == ["chat.started", "outage.away"]
+    assert scene.notices[-2:] == ["chat.started", "trouble.unreachable"]
     scene.restored()
     scene.restored()
-    assert scene.notices[-2:] == ["outage.away", "trouble.over"]
+    assert scene.notices[-2:] == ["trouble.unreachable", "trouble.over"]
 
 
 def test_row_34_one_trouble_is_told_once() -> None:
@@ -106,4 +106,4 @@ def test_row_34_an_outage_told_in_one_chat_does_not_affect_the_next(
     assert scene.notices == []
     scene.happen(LinkLost())
     scene.restored()
-    assert scene.notices == ["outage.away", "trouble.over"]
+    assert scene.notices == ["trouble.unreachable", "trouble.over"]

@@ -367,4 +367,4 @@ async def test_the_room_is_told_of_a_lost_and_restored_link() -> None:
         await quiet()
         engine.signal(ROOM, LinkRestored())
         await quiet()
-        assert world.matrix.texts(ROOM) == ["outage.away", "trouble.over", "outage.unsure"]
+        assert world.matrix.texts(ROOM) == ["trouble.unreachable", "trouble.over", "outage.unsure"]
