@@ -473,7 +473,8 @@ def _help(visit: Visit, call: Call) -> None:
     rows = {verb: COMMANDS[verb] for verb in verbs if COMMANDS[verb].provided(rules)}
     mine = (verb for verb, row in rows.items() if call.admin or not row.for_admins(()))
     # "help" does not tell the language, and its answer may not be understood.
-    named = {"lang": "room.languages"} if people.is_language_open(visit) else {}
+    unknown = people.is_language_open(visit) and not call.words
+    named = {"lang": "room.languages"} if unknown else {}
     lead, lines = people.lead(visit), list[str]()
     for verb in mine:
         args: model.Args = {"command": _as_typed(visit, verb), "lang": f"{lead}lang"}

@@ -120,6 +120,7 @@ def test_help_names_the_languages_until_one_is_known(first: str, *, named: bool)
     """The default is Chinese; "help" is written by speakers of any language."""
     house = House().served()
     assert ("\nEnglish: lang English · " in helped(house, first)) is named
+    assert "lang English" not in helped(house, f"{first} all"), "there each has its usage"
     house.visit.set(language=(1, "en"))
     assert "\nlang <zh-CN|" in helped(house)
 
