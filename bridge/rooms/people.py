@@ -47,6 +47,7 @@ from bridge.rooms.rules import (
     Rules,
     as_strings,
     choices_of,
+    hides,
     moved,
     set_together,
     settings_of_event,
@@ -324,14 +325,13 @@ def entered(
             configured(visit, entry.config, standing, entry.configured_by, None)
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
-    elif rules.encryption.require and not entry.encrypted:
-        if not words_came:  # else the reply to them says the same
-            visit.say("encrypting.needed")
     elif moving is None:
         link = address(other) if visit.record.direct else ""
         _greet(visit, link, words_came=words_came)
         if entry.encrypted_by_us and not link:
             visit.say("encrypting.turned_on")
+    elif hides(rules, visit.record):
+        _welcome(visit, words_came=words_came)
     visit.ask(effects.ShowBridge())
     return tuple(parked)
 
@@ -406,11 +406,16 @@ def became_encrypted(visit: Visit) -> None:
     if not visit.rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif visit.rules.encryption.require:
+        visit.set(greet_at=None, greet_link="")
         _welcome(visit)  # not welcomed before: see the module
 
 
 def _welcome(visit: Visit, *, words_came: bool = False) -> None:
     """Welcome the room, with the languages on offer unless one is set, known or about to be."""
+    if hides(visit.rules, visit.record):
+        if not words_came:  # else the reply to them says the same
+            visit.say("encrypting.needed")
+        return
     queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
     policy = visit.rules.policy_for(visit.record)
     key = "room.welcome" if visit.record.direct else "room.welcome_shared"

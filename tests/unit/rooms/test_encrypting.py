@@ -10,7 +10,7 @@ from bridge.conversation.model import CustomerText, Say
 from bridge.ids import EventId
 from bridge.rooms.commands import COMMANDS
 from bridge.rooms.effects import EnterRoom
-from bridge.rooms.people import Standing
+from bridge.rooms.people import Standing, entered
 from bridge.rooms.ports import Corrected, EncryptionOn, Spoke
 from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import Entered
@@ -81,6 +81,17 @@ def test_a_clear_room_is_told_once_what_to_do_if_words_came_with_the_invitation(
     hears(house, "hello", encrypted=False)
     house.enter(CLEAR)
     assert house.notices == [], "the words are answered when they are read after that"
+
+
+def test_a_clear_room_is_told_once_what_to_do_if_words_come_a_moment_later() -> None:
+    """As apps make the room and send the question at once: the reply says it all."""
+    house = House(DEMANDED)
+    house.invite()
+    entered(house.visit, CLEAR, Standing.ORDINARY)
+    event_id = hears(house, "hello", encrypted=False)
+    house.silence()
+    assert house.reported == {event_id: "encrypting.refused"}
+    assert house.notices == []
 
 
 def test_a_room_is_welcomed_once_it_is_encrypted() -> None:
