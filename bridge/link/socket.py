@@ -149,9 +149,10 @@ class Connection(ClientConnection):
     """A connection that passes each message to a callback as it is read, not to a waiting task."""
 
     # Slots, because a further attribute would exceed the number that a key-sharing `__dict__` takes
-    # (the library's own fill it), and cost each connection a kilobyte.
+    # (the library's own fill it), and cost each connection a kilobyte. So would the two that the
+    # library sets after `__init__`, if many connections are made before the first is open.
     __slots__ = (
-        *("_early", "_fragments", "_half", "_rest"),
+        *("_early", "_fragments", "_half", "_rest", "recv_messages", "transport"),
         *("budget", "fault", "heard", "held", "on_end", "on_message"),
     )
 
