@@ -164,6 +164,7 @@ class Serving:
         self._replica = self._one_of_several(store, crypto)
         matrix = await self._enterprises(store, homeserver, crypto)
         engine = await self._engine(store)
+        self._metrics.count = lambda: by_name(engine.chats(), self._named)
         for links in self._links.values():
             await enter(links.running(engine))
         # Concurrently, as a hanging server delays its own.
@@ -189,7 +190,7 @@ class Serving:
             watch_loop_lag(self._metrics),
             prune(store, self._clock, lambda: self._config.retention, self._is_first),
             *(one.waits.keep(one, self._is_first) for one in self._around.values()),
-            measure(store, self._clock, self._metrics, engine, self._named),
+            measure(store, self._clock, self._metrics, self._named),
             self._catch_up(store, first, engine),
         ):
             self.keep(work)
@@ -669,15 +670,10 @@ def by_name(busy: Busy, named: Callable[[str], str]) -> Busy:
 
 
 async def measure(
-    store: SqlStore,
-    clock: Clock,
-    metrics: Metrics,
-    engine: Engine,
-    named: Callable[[str], str] = str,
+    store: SqlStore, clock: Clock, metrics: Metrics, named: Callable[[str], str]
 ) -> None:
-    """Update the metrics of chats and of the database's backlog periodically."""
+    """Update the metrics of the database's backlog periodically."""
     while True:
-        metrics.chats(by_name(engine.chats(), named))
         try:
             backlog: dict[tuple[str, str], Depth] = {}
             for (name, what), depth in (await store.backlog()).items():

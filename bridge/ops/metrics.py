@@ -48,6 +48,9 @@ cast(Callable[[], None], disable_created)()
 class Metrics:
     """All metrics. Label `enterprise` is the call centre; empty if there is only one."""
 
+    count: Callable[[], Mapping[tuple[str, str, QueueId], int]] = dict
+    """Function that returns the chats of `sessions`, by its labels."""
+
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -121,18 +124,16 @@ class Metrics:
                 self.outbox_depth.labels(*labels).set(depth.count)
                 self.outbox_age.labels(*labels).set(_age(depth, now))
 
-    def chats(self, counted: Mapping[tuple[str, str, QueueId], int]) -> None:
-        """Set the gauges of chats by enterprise, phase and queue; 0 for those no longer counted."""
-        self._counted = dict.fromkeys(self._counted, 0) | dict(counted)
-        for labels, number in self._counted.items():
-            self.sessions.labels(*labels).set(number)
-
     def of(self, enterprise: str) -> Measured:
         kinds = (INBOX, *(lane.value for lane in Lane), _DEAD)
         self._backlog |= {(enterprise, what): Depth() for what in kinds}
         return Measured(self, enterprise)
 
     def render(self) -> bytes:
+        """Return all metrics as text; chats are counted now, and 0 where there are none left."""
+        self._counted = dict.fromkeys(self._counted, 0) | dict(self.count())
+        for labels, number in self._counted.items():
+            self.sessions.labels(*labels).set(number)
         return generate_latest(self._registry)
 
 

@@ -21,7 +21,7 @@ HEAD = """\
 
 `http://127.0.0.1:8000/metrics` for Prometheus (`metrics:` in the configuration). Each of
 [several processes](scaling.md) has its own: add them up, but for what waits in the database
-(`inbox_…`, `outbox_…`, `dead_letters`), which is the same everywhere. Chats and waiting work are
+(`inbox_…`, `outbox_…`, `dead_letters`), which is the same everywhere and
 counted every 15 seconds. Histograms have `_bucket`, `_sum` and `_count`. The label `enterprise` is
 there only with [several call centres](operators.md#several-call-centres-in-one-process). Alert
 rules and a dashboard are in [deploy](../deploy/README.md).

@@ -69,7 +69,6 @@ from bridge.storage.sqlstore import SqlStore, open_store
 from bridge.webchat.frames import Agent
 from tests.fakes.clock import START, ManualClock, quiet
 from tests.fakes.flow import step
-from tests.fakes.house import World
 from tests.fakes.memory import MemoryStore
 from tests.unit.config.configs import SMALLEST, load
 from tests.unit.config.test_enterprises import TWO
@@ -272,9 +271,9 @@ async def test_rules_of_new_rooms_are_reloaded_if_the_first_entry_is_gone(tmp_pa
 
 @pytest.mark.asyncio
 async def test_chats_of_a_removed_call_centre_are_named_in_the_log_and_the_metrics(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(serving, "MEASURE_EVERY", 0.01)  # the first may precede a room's loading
+    """They are counted at each scrape: right after a start, too, once the rooms are loaded."""
     config = told(tmp_path, TWO)
     async with open_store(config.database.url.get_secret_value(), SystemClock()) as store:
         for room, owner in (("!a:x", "former"), ("!b:x", "former"), ("!c:x", "acme")):
@@ -284,8 +283,8 @@ async def test_chats_of_a_removed_call_centre_are_named_in_the_log_and_the_metri
             await step(store, row)
     with capture_logs() as logs:
         async with Serving(config) as bridge:
-            counted = ("former", "Chatting", QueueId(1))
-            await eventually(lambda: bridge._metrics._counted.get(counted) == 2)
+            counted = b'webchat_sessions{enterprise="former",phase="Chatting",queue="1"} 2.0'
+            await eventually(lambda: counted in bridge._metrics.render())
     held_up = [one for one in logs if one["event"].startswith("chats are held up")]
     assert [(one["enterprise"], one["rooms"]) for one in held_up] == [("former", 2)]
     assert [one["version"] for one in logs if one["event"] == "serving"] == [__version__]
@@ -414,15 +413,13 @@ async def test_only_one_process_prunes() -> None:
 
 @pytest.mark.asyncio
 async def test_waiting_rows_are_counted() -> None:
-    ledger, clock, metrics, world = Ledger(), ManualClock(), Metrics(), World()
-    await world.chatting()
-    async with world.running() as engine, asyncio.TaskGroup() as tasks:
+    ledger, clock, metrics = Ledger(), ManualClock(), Metrics()
+    async with asyncio.TaskGroup() as tasks:
         named = {"": "acme", "acme": "acme"}.__getitem__
-        measuring = tasks.create_task(measure(ledger, clock, metrics, engine, named))
+        measuring = tasks.create_task(measure(ledger, clock, metrics, named))
         await clock.turn(2 * MEASURE_EVERY)
         measuring.cancel()
     assert ledger.counted == 2
-    assert b'webchat_sessions{enterprise="acme",phase="Chatting",queue="1"} 1.0' in metrics.render()
     assert b'inbox_depth{enterprise="acme"} 3.0' in metrics.render(), "rooms without a name, too"
 
 
