@@ -38,11 +38,15 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.new_schema()
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def make_impatient(patch: pytest.MonkeyPatch) -> None:
     """Do not wait for a claim that another process holds."""
     for engine in ("sqlite", "postgres"):
-        monkeypatch.setattr(f"bridge.storage.{engine}.CLAIM_SECONDS", 0.01)
+        patch.setattr(f"bridge.storage.{engine}.CLAIM_SECONDS", 0.01)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_impatient(monkeypatch)
 
 
 NewUrl = Callable[[str], str]

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 import random
-import time
 import zlib
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 
 from bridge.ids import RoomId
 from bridge.rooms.store import Commit, Entry, NewInput, StoredRoom
-from bridge.storage import postgres
 from bridge.storage.migrate import (
     SCHEMA_VERSION,
     NewerSchemaError,
@@ -32,6 +30,7 @@ from bridge.storage.transfer import (
     move,
     restore,
 )
+from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock, NewUrl
 from tests.unit.storage.contents import Silent, contents, fill, run
 from tests.unit.storage.test_transfer import Stopped, Stops
@@ -223,21 +222,25 @@ async def test_no_file_is_left_of_a_backup_that_failed(new_url: NewUrl, tmp_path
     assert left(tmp_path) == set()
 
 
-async def test_slow_check_of_a_backup_does_not_time_out(
-    new_url: NewUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_backup_is_checked_after_its_transaction(
+    new_url: NewUrl,
+    tmp_path: Path,
+    postgres_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The check takes longer than PostgreSQL lets a transaction idle: all is read before it."""
+    """The check may take longer than PostgreSQL lets a transaction idle: all is read before it."""
     first, file = new_url("postgres"), tmp_path / "bridge.backup"
     await fill(first, rooms=1, each=1)
-    monkeypatch.setitem(postgres._SETTINGS, "idle_in_transaction_session_timeout", "100")
-    check = BackupFile.check
+    check, open_ones = BackupFile.check, list[str]()
+    idle = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
 
-    def slowly(self: BackupFile) -> list[Sum]:
-        time.sleep(0.3)
+    def looked(self: BackupFile) -> list[Sum]:
+        open_ones.append(postgres_server.sql(idle))
         return check(self)
 
-    monkeypatch.setattr(BackupFile, "check", slowly)
+    monkeypatch.setattr(BackupFile, "check", looked)
     assert (await backed_up(first, file))["journal"] == 1
+    assert open_ones == ["0"]
     assert left(tmp_path) == {"bridge.backup"}
 
 

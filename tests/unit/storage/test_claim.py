@@ -20,7 +20,7 @@ from bridge.storage.sqlstore import engine_for, open_store
 from bridge.storage.transfer import move
 from tests.fakes.flow import accept
 from tests.support.postgres import PostgresServer
-from tests.unit.storage.conftest import FixedClock
+from tests.unit.storage.conftest import FixedClock, make_impatient
 from tests.unit.storage.contents import Silent
 from tests.unit.storage.rows import said
 
@@ -78,7 +78,7 @@ async def test_second_bridge_waits_for_the_first_to_stop(url: str) -> None:
 _HOLDER = """
 import asyncio, sys
 from bridge.storage.sqlstore import open_store
-from tests.unit.storage.conftest import FixedClock
+from tests.unit.storage.conftest import FixedClock, make_impatient
 
 async def main():
     async with open_store(sys.argv[1], FixedClock(), sole=True):
@@ -90,15 +90,17 @@ asyncio.run(main())
 
 
 @pytest.mark.asyncio
-@pytest.mark.usefixtures("impatient")
 async def test_the_claim_of_a_killed_process_is_free(url: str) -> None:
+    """As soon as PostgreSQL has noticed its death, for which a start waits."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _HOLDER, url, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     assert await process.stdout.readline() == b"mine\n"
-    with pytest.raises(AlreadyInUse):
-        await try_to_claim(url)
+    with pytest.MonkeyPatch.context() as patch:
+        make_impatient(patch)
+        with pytest.raises(AlreadyInUse):
+            await try_to_claim(url)
     process.kill()
     await process.wait()
     async with open_store(url, CLOCK, sole=True) as store:

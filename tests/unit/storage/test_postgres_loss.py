@@ -31,7 +31,7 @@ from bridge.rooms.store import (
     StoredRoom,
     StoreError,
 )
-from bridge.storage import postgres, sqlstore, transfer
+from bridge.storage import postgres, transfer
 from bridge.storage.migrate import MovedError
 from bridge.storage.postgres import PostgresEngine, turned
 from bridge.storage.query import Pooled, Query, Unreachable, same
@@ -190,14 +190,14 @@ async def test_no_such_database(server: PostgresServer) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_hung_backend_is_given_up(
-    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlstore, "STATEMENT_SECONDS", 0.3)
+async def test_a_hung_backend_is_given_up(server: PostgresServer) -> None:
     async with open_store(server.new_schema(), FixedClock()) as store:
-        await accepted(store, "before")
         assert isinstance(store._engine, PostgresEngine)
-        async with store._engine._writer as connection:
+        writer = store._engine._writer
+        writer.drop()
+        writer._seconds = 0.3  # of its next session
+        await soon(store, "before")
+        async with writer as connection:
             backend = connection.get_server_pid()
         os.kill(backend, signal.SIGSTOP)
         try:
