@@ -24,7 +24,7 @@ from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 
 SECOND = 1000
-PATIENCE = 15 * SECOND
+PATIENCE = 30 * SECOND
 AXE = strict.INSTALLED / "node_modules" / "axe-core" / "axe.min.js"
 FAULTS = """() => axe.run(document, { resultTypes: ["violations"], iframes: false }).then(
   ({ violations }) => violations.flatMap(({ id, nodes }) =>

@@ -15,6 +15,7 @@ from playwright.async_api import (
     Page,
     Request,
     async_playwright,
+    expect,
 )
 
 from tests.conformance.simulator_client import Phone, Site, site
@@ -106,6 +107,7 @@ async def chromium() -> AsyncIterator[Browser]:
         path = await asyncio.to_thread(find_or_install)
     except NoChromiumError as error:
         pytest.fail(str(error), pytrace=False)
+    expect.set_options(timeout=PATIENCE)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield browser

