@@ -180,7 +180,7 @@ class Simulator:
         """Return the logged frames of all sockets, numbered above `since`, tokens masked."""
         return self._journal.since(since)
 
-    async def wait_for(self, predicate: Callable[[Wire], bool], timeout: float = 10.0) -> Wire:
+    async def wait_for(self, predicate: Callable[[Wire], bool], timeout: float = 30.0) -> Wire:
         """Return the first state, from now on, that satisfies the predicate, or TimeoutError."""
         async with asyncio.timeout(timeout):
             while not predicate(state := self.state()):

@@ -105,7 +105,7 @@ async def test_codec_reads_pushes_of_the_later_dialect() -> None:
 
 @pytest.mark.asyncio
 async def test_missed_push_is_in_the_history_and_resent() -> None:
-    async with site(dialect="2019", resend_seconds=0.05, max_resends=2) as here:
+    async with site(dialect="2019", resend_seconds=0.05, max_resends=2, init_config=False) as here:
         phone, _ = await here.chat()
         await phone.socket.close()
         await here.simulator.wait_for(lambda state: state["open_sockets"] == 0)
