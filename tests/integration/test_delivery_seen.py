@@ -10,9 +10,6 @@ from tests.support.talk import MEI, Talk, chatting, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SLOW = 2_500
-"""ms by which the simulator delays a reply."""
-
 
 def read_by(talk: Talk, who: str) -> str | None:
     """The user's read receipt in the customer's client."""
@@ -28,9 +25,9 @@ async def trouble(talk: Talk, **fault: object) -> None:
     await talk.stage.simulator.do({"op": "set", "faults": [fault]})
 
 
-async def send_with_delayed_reply(talk: Talk) -> str:
-    """Send a message that reaches the desk before the bridge gets the reply."""
-    await trouble(talk, fault="delay", delay_ms=SLOW)
+async def send_with_late_reply(talk: Talk) -> str:
+    """Send a message whose reply the call centre holds back until it sends something else."""
+    await trouble(talk, fault="reorder")
     event_id = await talk.say("is this read?")
     await talk.heard("is this read?")
     await talk.customer.sync()
@@ -49,21 +46,23 @@ async def test_a_queued_message_is_read_by_the_bot_then_by_the_agent(stage: Stag
 
 async def test_a_receipt_comes_only_with_the_servers_reply(stage: Stage) -> None:
     talk = await chatting(stage, "seen1")
-    event_id = await send_with_delayed_reply(talk)
+    event_id = await send_with_late_reply(talk)
+    await talk.desk("say", text="one moment")
     await until_read(talk, event_id)
     assert read_by(talk, stage.bot) is None
 
 
 async def test_a_receipt_in_an_encrypted_room(phones: Phones) -> None:
     talk, _ = await phones.chatting("seen2")
-    event_id = await send_with_delayed_reply(talk)
+    event_id = await send_with_late_reply(talk)
+    await talk.desk("say", text="one moment")
     await until_read(talk, event_id)
 
 
 async def test_a_receipt_after_a_kill(stage: Stage) -> None:
     """Killed before the reply, the bridge sends the message again, marked, then the receipt."""
     talk = await chatting(stage, "seen3")
-    event_id = await send_with_delayed_reply(talk)
+    event_id = await send_with_late_reply(talk)
     await stage.bridge.kill()
     await stage.bridge.start()
     await until_read(talk, event_id)

@@ -116,8 +116,7 @@ async def test_a_queue_that_a_stranger_registered_first(stage: Stage) -> None:
     await until_left(stage, room)
     assert "somebody else has registered this user, so it is not served" in log_of(stage)
     assert RETURNS in log_of(stage)
-    await stranger.sync()
-    assert {early, room} <= set(stranger.invitations)
+    await stranger.wait_until(lambda: {early, room} <= set(stranger.invitations))
     code, table = await examined(stage)
     assert code == 1
     (failed,) = [line for line in table.splitlines() if line.startswith("FAIL")]
