@@ -70,17 +70,26 @@ Reader = Callable[[str], object]
 
 
 def fast(*readers: Reader, texts: Mapping[str, str] = SENT) -> None:
-    """Assert that each reader reads each text within the limit."""
+    """Assert that each reader reads each text within the limit, at least once in three times.
+
+    What a hypervisor gives to other machines meanwhile counts as time of the thread.
+    """
     for name, text in texts.items():
         for read in readers:
-            gc.disable()  # a collection would traverse the objects of thousands of tests
-            try:
-                began = time.thread_time()
-                read(text)
-                took = time.thread_time() - began
-            finally:
-                gc.enable()
+            took = seconds(read, text)
+            for _ in range(2):
+                took = took if took < LIMIT else seconds(read, text)
             assert took < LIMIT, f"{took:.1f} s for 60 KB of {name}"
+
+
+def seconds(read: Reader, text: str) -> float:
+    gc.disable()  # a collection would traverse the objects of thousands of tests
+    try:
+        began = time.thread_time()
+        read(text)
+        return time.thread_time() - began
+    finally:
+        gc.enable()
 
 
 def modules() -> Iterator[types.ModuleType]:
