@@ -128,13 +128,11 @@ class Uploads:
         # The blob can be read only once, but may have to be sent twice: buffer it.
         measured = Blob(_measured(blob), blob.size, blob.mime, blob.name)
         async with keep(measured) as kept:
-
-            def anew() -> Blob:
-                return Blob(kept.chunks(), kept.size, blob.mime, blob.name)
-
-            verdict = await self._try(kind, token, anew())
+            whole = Blob(kept.chunks(), kept.size, blob.mime, blob.name)
+            verdict = await self._try(kind, token, whole)
             if verdict.other_kind:
-                again = await self._try(other, token, anew())
+                anew = msgspec.structs.replace(whole, chunks=kept.chunks())
+                again = await self._try(other, token, anew)
                 if again.failure is None:
                     verdict, kind = again, other
                 elif again.about_file:

@@ -9,6 +9,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from threading import Lock
 from typing import IO
 
 import msgspec
@@ -44,28 +45,32 @@ async def at_most(
 
 IN_MEMORY = 1024 * 1024
 """Maximum bytes of a file that is buffered in memory."""
+_READING = Lock()
 
 
 class Kept(msgspec.Struct, frozen=True):
     """A file that was read to its end into a buffer."""
 
     stream: IO[bytes]
-    """Seekable; for one reader at a time."""
+    """Seekable."""
     size: int
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes from the start; can be repeated."""
-        await asyncio.to_thread(self.stream.seek, 0)
-        while chunk := await asyncio.to_thread(self.stream.read, PIECE):
+        at = 0
+        while chunk := await asyncio.to_thread(self._piece, at):
             yield chunk
+            at += len(chunk)
+
+    def _piece(self, at: int) -> bytes:
+        with _READING:  # as an earlier reader, which was cancelled, may still run in its thread
+            self.stream.seek(at)
+            return self.stream.read(PIECE)
 
 
 @asynccontextmanager
 async def keep(blob: Blob) -> AsyncIterator[Kept]:
-    """Read a blob to its end; the buffer lives as long as the context.
-
-    Raises what the blob raises, and NoSpace.
-    """
+    """Read a blob to its end, into a buffer for the context; raises what it raises, and NoSpace."""
     stream = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed below
     try:
         size = 0

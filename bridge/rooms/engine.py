@@ -694,10 +694,7 @@ class Engine:
         return record.host if served else None
 
     def chats(self) -> Counter[tuple[str, str, QueueId]]:
-        """Count the requests and chats of the rooms served here by (enterprise, phase, queue).
-
-        The enterprise is named as in the records, like `StorePort.busy`.
-        """
+        """Count the requests and chats of the rooms served here, like `StorePort.busy`."""
         return Counter(
             (one.durable.enterprise, type(phase).__name__, phase.queue_id)
             for one in self._rooms.values()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
@@ -23,6 +25,37 @@ async def test_a_file_can_be_read_as_often_as_needed(size: int) -> None:
         assert kept.size == size
         for _ in range(2):
             assert b"".join([chunk async for chunk in kept.chunks()]) == data[:size]
+
+
+async def test_a_cancelled_reader_takes_no_byte_from_the_next() -> None:
+    """Its thread goes on: as if the call centre refuses an upload before it has read the file."""
+    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+    async with keep(blob(b"abc")) as kept, asyncio.TaskGroup() as tasks:
+        read, seek = kept.stream.read, kept.stream.seek
+
+        def slow_read(size: int) -> bytes:
+            begun.set()
+            go_on.wait(20)
+            found = read(size)
+            done.set()
+            return found
+
+        def second_seek(at: int) -> int:
+            there = seek(at)
+            go_on.set()
+            done.wait(20)
+            return there
+
+        async def whole() -> bytes:
+            return b"".join([chunk async for chunk in kept.chunks()])
+
+        vars(kept.stream)["read"] = slow_read
+        first = tasks.create_task(whole())
+        await asyncio.to_thread(begun.wait, 20)
+        first.cancel()
+        vars(kept.stream).update(read=read, seek=second_seek)
+        asyncio.get_running_loop().call_later(0.3, go_on.set)
+        assert await whole() == b"abc"
 
 
 async def test_an_exception_of_the_source_is_passed_on() -> None:
