@@ -64,6 +64,7 @@ FORMER = {
     "callback.goes_on": "callback.promised",
     "callback.offer_hours": "callback.offer",
     "callback.promised_hours": "callback.promised",
+    "command.queues": "command.queue_offer",
     "outage.away": "trouble.unreachable",
     "queue.ended": "history.nobody",
     "room.upgraded_unsent": "room.closed_unsent",

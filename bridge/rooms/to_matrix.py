@@ -346,7 +346,7 @@ class Delivery:
         # An effect stored by an earlier version may lack placeholders of today's sentences.
         command = f"{rules.prefix} {args.get('near', key.rpartition('.')[2])}"
         missing = {"commands": command, "command": command}
-        missing |= dict.fromkeys(("rating", "link", "left", "now"), "…") | {"more": ""}
+        missing |= dict.fromkeys(("rating", "link", "left", "now", "queue"), "…") | {"more": ""}
         known = {"prefix": rules.prefix, **missing, **args}
         language = rules.language_for(self.record)
         queue, opens, rating = known.get("queue"), known.get("opens"), known.get("rating")
