@@ -451,7 +451,7 @@ class Link:
 
     async def _open(self) -> Wire:
         account = self.account
-        self._token = await self._around.logins.obtain(account, self._token, self._await_turn)
+        self._token = await self._around.logins.obtain(account, self._await_turn)
         wire = await self._dial(self._token)
         if self.account.login != account.login:
             await wire.close()

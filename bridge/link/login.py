@@ -80,16 +80,16 @@ class Logins:
     _refused: dict[RoomId, str] = field(default_factory=dict)
     """Refused tokens that the store may still hold."""
 
-    async def obtain(self, account: Account, have: Token | None, wait: Wait | None = None) -> Token:
-        """Return a token to connect with: the link's last one, the stored one, or a new login's.
+    async def obtain(self, account: Account, wait: Wait | None = None) -> Token:
+        """Return a token to connect with: the stored one, or a new login's.
 
-        Raises OpenFailure as `login`, or if the store cannot be read.
+        Raises OpenFailure as `login`, or if the store cannot be read: another process may serve the
+        room by then, whose link would be closed.
         """
         name = self._apart(credentials_of(self.settings, account).login_name)
-        # A token with another name is from before the room's account changed.
-        token = have if have is not None and have.login_name == name else None
-        token = token or await self._stored(account)
+        token = await self._stored(account.room_id)
         oldest = self.clock.now() - self.settings.timing.token_age * 1000
+        # A token with another name is from before the room's account changed.
         if token is not None and token.login_name == name and token.issued > oldest:
             return token
         try:
@@ -116,17 +116,13 @@ class Logins:
         else:
             self._refused.pop(room_id, None)
 
-    async def _stored(self, account: Account) -> Token | None:
-        # The store has another than the refused one only from a customer's own login (`log_in`).
-        if account.login is None and account.room_id in self._refused:
-            return None
+    async def _stored(self, room_id: RoomId) -> Token | None:
         try:
-            token = await self.store.token(account.room_id)
+            token = await self.store.token(room_id)
         except StoreError as error:
-            # Without the store nothing can be delivered anyway.
             message = "the database did not answer"
             raise OpenFailure(FailureReason.UNREACHABLE, message) from error
-        usable = token is not None and token.value not in {"", self._refused.get(account.room_id)}
+        usable = token is not None and token.value not in {"", self._refused.get(room_id)}
         return token if usable else None
 
     async def login(self, account: Account, wait: Wait | None = None) -> Token:
@@ -151,7 +147,7 @@ class Logins:
                 self.refused = ""
         name, now = self._apart(credentials.login_name), self.clock.now()
         token = Token(account.room_id, name, reply.token, now, reply.client_id, cookies)
-        # If this fails, the token works until the next restart.
+        # If this fails, the link works until it is lost.
         await self._store(account.room_id, self.store.save_token(token), "token not stored")
         return token
 

@@ -33,6 +33,7 @@ from tests.unit.link.rig import (
     LoopClock,
     WildServer,
     account,
+    answer_everything,
     eventually,
     rig,
     settings_for,
@@ -350,22 +351,17 @@ async def test_token_is_used_unless_it_is_aged_or_of_another_login() -> None:
     server, store, now = WildServer(), KeptTokens(), LoopClock().now()
     async with server.running(), logging_in(settings_for(server.base_url), store) as (logins, _, _):
         name = f"mx-{room_key(ADA.room_id)}"
-        have, stored = (Token(ADA.room_id, name, value, now) for value in ("have", "stored"))
-        store.kept[ADA.room_id] = stored
-        assert await logins.obtain(ADA, have) is have
-        assert await logins.obtain(ADA, None) is stored
+        stored = store.kept[ADA.room_id] = Token(ADA.room_id, name, "stored", now)
+        assert await logins.obtain(ADA) is stored
         assert server.logins == []
-        aged = msgspec.structs.replace(have, issued=now - DAY)
-        assert (await logins.obtain(ADA, aged)).value == "T1"
+        store.kept[ADA.room_id] = msgspec.structs.replace(stored, issued=now - DAY)
+        assert (await logins.obtain(ADA)).value == "T1"
         assert store.kept[ADA.room_id].value == "T1"
-        assert (await logins.obtain(ADA, Token(ADA.room_id, "other", "x", now))).value == "T1"
         store.kept[ADA.room_id] = Token(ADA.room_id, "other", "y", now)
-        assert (await logins.obtain(ADA, Token(ADA.room_id, "other", "x", now))).value == "T2"
+        assert (await logins.obtain(ADA)).value == "T2"
         logins.refuse(ADA.room_id, store.kept[ADA.room_id])
-        reads = store.reads
-        assert (await logins.obtain(ADA, None)).value == "T3"
+        assert (await logins.obtain(ADA)).value == "T3"
         assert store.kept[ADA.room_id].value == "T3"
-        assert store.reads == reads  # the store could only have the refused one
 
 
 @pytest.mark.asyncio
@@ -377,7 +373,7 @@ async def test_a_token_of_a_customers_own_login_replaces_the_refused_one() -> No
         logins.refuse(ADA.room_id, Token(ADA.room_id, "ada", "old", now))
         store.kept[ADA.room_id] = Token(ADA.room_id, "ada", "new", now)
         logins.settings = replace(logins.settings, unseal=lambda *_: "password")
-        assert (await logins.obtain(own, None)).value == "new"
+        assert (await logins.obtain(own)).value == "new"
         assert server.logins == []
 
 
@@ -390,11 +386,11 @@ async def test_a_token_is_kept_with_its_cookies_and_forgotten_with_them() -> Non
     await store.save_token(token)
     assert "SERVERID" not in repr(token)
     async with server.running(), logging_in(settings_for(server.base_url), store) as (logins, _, _):
-        assert await logins.obtain(ADA, None) == token
+        assert await logins.obtain(ADA) == token
         logins.refuse(ADA.room_id, token)
         assert await store.token(ADA.room_id) == token
     with pytest.raises(OpenFailure):
-        await logins.obtain(ADA, None)
+        await logins.obtain(ADA)
     row = await store.token(ADA.room_id)
     assert row is not None
     assert (row.login_name, row.value, row.cookies) == (name, "", "")
@@ -406,12 +402,36 @@ async def test_store_that_fails_between_logins() -> None:
     async with server.running(), logging_in(settings_for(server.base_url), store) as (logins, _, _):
         store.broken = True
         with pytest.raises(OpenFailure, match="database did not answer"):
-            await logins.obtain(ADA, None)
+            await logins.obtain(ADA)
         assert server.logins == []
-        old = Token(ADA.room_id, f"mx-{room_key(ADA.room_id)}", "old", 0)
-        assert (await logins.obtain(ADA, old)).value == "T1", "good until the next restart"
-        logins.refuse(ADA.room_id, old)
-        assert (await logins.obtain(ADA, None)).value == "T2", "the store has no other"
+        logins.refuse(ADA.room_id, Token(ADA.room_id, "", "old", 0))
+        with pytest.raises(OpenFailure, match="database did not answer"):
+            await logins.obtain(ADA)
+        assert server.logins == []
+
+
+@pytest.mark.asyncio
+async def test_a_lost_link_is_not_opened_again_while_the_store_is_down() -> None:
+    """Another process may serve the room by then: the server would close its link for this one."""
+    sockets: list[web.WebSocketResponse] = []
+
+    async def keep_open(socket: web.WebSocketResponse) -> None:
+        sockets.append(socket)
+        await answer_everything(socket)
+
+    async with (
+        WildServer(socket=keep_open).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        rigged.links.keep(ADA)
+        await eventually(lambda: rigged.counts.open_links == 1)
+        rigged.tokens.broken = True
+        await sockets[0].close()
+        await eventually(lambda: rigged.counts.open_failures > 2)
+        assert len(sockets) == 1
+        rigged.tokens.broken = False
+        await eventually(lambda: rigged.counts.open_links == 1)
+        assert (len(sockets), rigged.counts.logins) == (2, 1)
 
 
 def settings(**changes: object) -> LinkSettings:
@@ -739,9 +759,8 @@ async def test_a_token_of_another_call_centre_is_never_used() -> None:
     async with server.running():
         settings = settings_for(server.base_url)
         async with logging_in(settings, store) as (logins, _, _):
-            assert (await logins.obtain(ADA, None)).value == "first"
-            assert (await logins.obtain(ADA, None)).value == "first"
+            assert (await logins.obtain(ADA)).value == "first"
+            assert (await logins.obtain(ADA)).value == "first"
         async with logging_in(replace(settings, mark="best"), store) as (logins, _, _):
-            found = await logins.obtain(ADA, None)
-            assert found.value == "second"
-            assert (await logins.obtain(ADA, found)).value == "second"
+            assert (await logins.obtain(ADA)).value == "second"
+            assert (await logins.obtain(ADA)).value == "second"
