@@ -199,8 +199,11 @@ async def report_states(
     async with ClientSession(timeout=limit, headers=headers) as session:
         while True:
             await clock.sleep(pause)
-            why, found = "", reports(health.parts(), refused)
-            for report in _due(found, sent, clock.now() // 1000) if mine() else ():
+            why = ""
+            if not mine():
+                sent.clear()  # another process may report another state meanwhile
+            found = reports(health.parts(), refused) if mine() else iter(())
+            for report in _due(found, sent, clock.now() // 1000):
                 if why := await _failure(session, endpoint, report):
                     break
                 sent[str(report.get("remote_id"))] = report

@@ -194,3 +194,18 @@ async def test_only_one_process_reports() -> None:
         desk.mine = True
         await desk.look()
         await desk.heard(2)
+
+
+@pytest.mark.asyncio
+async def test_process_that_reports_again_says_so() -> None:
+    """Another one, which could not reach the call centre, has reported that meanwhile."""
+    async with reporting() as desk:
+        await once(desk.health)
+        await desk.look()
+        await desk.heard(2)
+        desk.mine = False
+        await desk.look()
+        desk.mine = True
+        await desk.look()
+        told = await desk.heard(4)
+        assert [one["state_event"] for one in told] == ["RUNNING", "CONNECTED"]
