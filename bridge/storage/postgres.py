@@ -397,12 +397,15 @@ class Backoff(msgspec.Struct, eq=False):
 
     _failures: int = 0
     _not_before: float = 0.0
+    why: str = ""
+    """Why the last attempt failed."""
 
     def seconds(self) -> float:
         """Return the seconds until the next attempt is allowed."""
         return max(0.0, self._not_before - asyncio.get_running_loop().time())
 
-    def failed(self) -> None:
+    def failed(self, why: str) -> None:
+        self.why = why
         wait = min(BACKOFF_LAST, BACKOFF_FIRST * 2 ** min(self._failures, 10))
         self._failures += 1
         self._not_before = asyncio.get_running_loop().time() + wait
@@ -459,13 +462,12 @@ class Channel(msgspec.Struct, eq=False):
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         self.drop()  # frees the socket of a connection that the server closed
-        wait = self._backoff.seconds()
-        if wait:
-            raise Unreachable(f"PostgreSQL is unreachable; next try in {wait:.1f} s")
+        if self._backoff.seconds():
+            raise Unreachable(self._backoff.why)
         try:
             self._connection = connection = await self._anew()
-        except StoreError:
-            self._backoff.failed()
+        except StoreError as error:
+            self._backoff.failed(str(error))
             raise
         self._backoff.succeeded()
         return connection

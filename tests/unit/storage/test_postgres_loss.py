@@ -172,6 +172,14 @@ async def test_unreachable_server_at_the_start() -> None:
 
 
 @pytest.mark.asyncio
+async def test_calls_between_two_attempts_say_why_the_last_one_failed() -> None:
+    engine = PostgresEngine("postgres://nobody@127.0.0.1:1/none", FixedClock())
+    for _ in range(3):
+        with pytest.raises(Unreachable, match="cannot be reached: .*failed"):
+            await engine.open()
+
+
+@pytest.mark.asyncio
 async def test_an_address_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """As behind a firewall that drops packets; the error says so."""
     monkeypatch.setattr(postgres, "CONNECT_SECONDS", 0.1)
