@@ -222,8 +222,9 @@ async def check_replicas(store: SqlStore | None) -> str | None:
         fix = "another replica takes over its rooms; find out why this process does not respond"
         raise Failed(f"no heartbeat from {', '.join(sorted(silent))}", fix)
     if leaving := [one.name for one in there if one.leaving]:
-        fix = "if it is not being stopped, its log says which peer it cannot reach"
-        raise Failed(f"{', '.join(sorted(leaving))} leaves its rooms to the others", fix)
+        fix = "if it is not being stopped, its log (`peer unreachable`) says what it cannot reach"
+        why = "is being stopped, or cannot reach the homeserver or the call centre"
+        raise Failed(f"{', '.join(sorted(leaving))} {why}", fix)
     if free := SHARDS - sum(len(one.shards) for one in there):
         fix = (
             "try again in half a minute; if this persists, see the replicas' logs (bridge.replica)"
@@ -248,6 +249,8 @@ def _database_fix(error: Exception, kind: str) -> str:
         return "close the other program that has the file of database.url open"
     if kind == "SQLite":
         return _OUR_FOLDER
+    if re.search("too many c|connection slots", str(error)):  # clients, connections
+        return "let PostgreSQL accept more: max_connections, or the role's CONNECTION LIMIT"
     if "42501" in str(error):  # insufficient_privilege
         return "let the role create tables: `ALTER DATABASE <name> OWNER TO <role>`, as a superuser"
     if "25006" in str(error):  # read_only_sql_transaction
