@@ -621,11 +621,8 @@ async def _decided(
     bridge: Bridge, caller: Caller, asked: shapes.LetterAsked, verb: Verb
 ) -> shapes.Done:
     store, now = bridge.around.store, bridge.around.clock.now()
-    letter = await decide_letter(store, caller, asked.letter_id, verb, now)
-    if letter is None:
+    if await decide_letter(store, caller, asked.letter_id, verb, now) is None:
         raise not_found(LETTER_GONE)
-    if verb == "retry":
-        bridge.orders.reload_room(letter.room_id)
     return shapes.Done()
 
 
@@ -637,6 +634,7 @@ async def decide_letter(
     decide = store.revive if verb == "retry" else store.discard
     if letter is None or not await decide(letter.id, now):
         return None
+    await store.notify_owner(letter.room_id)
     about = f"dead-letters {verb}", letter.id, "", letter.room_id, letter.enterprise
     await store.record_changes([Change(now, caller.actor, caller.way, *about)])
     return letter

@@ -476,14 +476,6 @@ class Engine:
         await self.tell(new.room_id, order, key)
         return key
 
-    def reload_room(self, room_id: RoomId) -> None:
-        """Reload a room served here after an operator revived a dead letter.
-
-        Other processes find that work by polling.
-        """
-        if self._writing and self._is_ours(room_id):
-            self._room(room_id).look()
-
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         """Handle a typing notification, or pass it on to the room's owner."""
         room_id = self._around.upgrades.record_of(room_id)

@@ -535,6 +535,9 @@ class StorePort(Facts, Protocol):
 
     async def discard(self, letter_id: str, now: int) -> bool: ...
 
+    async def notify_owner(self, room_id: RoomId) -> None:
+        """Make the process that serves a room look at once for work that this one has stored."""
+
     # --- queries over all rooms, for operators: each reads a limited number of rows -----------
 
     async def rooms(self, after: str, limit: int, *, live: bool) -> list[StoredRoom]:

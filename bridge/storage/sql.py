@@ -367,6 +367,12 @@ MARK_ATTEMPTED = updating(
 )
 
 
+# The owner reads the room again, as the revision is higher than any.
+NOTIFY_OWNER = Statement(
+    "SELECT ?1",  # SQLite tells of writes by other connections (`VERSION`)
+    "SELECT pg_notify(value, 'rooms [' || json_build_object('room', $1::text, 'revision', "
+    "9223372036854775807) || ']') FROM facts WHERE name = 'channel'",
+)
 PING = same("SELECT count(*) FROM schema_version")
 VERSION = Statement("PRAGMA data_version", "SELECT 0")
 

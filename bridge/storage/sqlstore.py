@@ -172,7 +172,8 @@ class SqlStore:
     async def written_beside(self) -> bool:
         if self._engine.dialect is not Dialect.SQLITE:
             return False
-        former, self._version = self._version, await self._value(sql.VERSION)
+        version = await self._value(sql.VERSION)
+        former, self._version = self._version, version
         return former is not None and former != self._version
 
     async def live_rooms(self) -> list[RoomId]:
@@ -310,6 +311,10 @@ class SqlStore:
 
     async def revive(self, letter_id: str, now: int) -> bool:
         return await self._update(sql.REVIVE, *_row_of(letter_id), now) == 1
+
+    async def notify_owner(self, room_id: RoomId) -> None:
+        self._version = -1  # `written_beside` takes it for a change
+        await self._read(sql.NOTIFY_OWNER, room_id)
 
     async def discard(self, letter_id: str, now: int) -> bool:
         return await self._update(sql.DISCARD, *_row_of(letter_id), now) == 1

@@ -16,7 +16,9 @@ from bridge.rooms.store import Change, StoredRoom
 from bridge.rooms.surroundings import Replacement, SystemClock, Upgrades
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes import flow
+from tests.support.postgres import PostgresServer
 from tests.unit.cli.runs import Folder
+from tests.unit.config.configs import SMALLEST
 
 ROOM = RoomId("!room:example.org")
 NEW = RoomId("!new:example.org")
@@ -27,6 +29,11 @@ def folder(tmp_path: Path) -> Folder:
     """A folder whose database has a room that is served, and was upgraded."""
     folder = Folder(tmp_path)
     folder.write()
+    with_a_room(folder)
+    return folder
+
+
+def with_a_room(folder: Folder) -> None:
     folder.run_here("migrate")
 
     async def serve(store: SqlStore) -> None:
@@ -35,7 +42,6 @@ def folder(tmp_path: Path) -> Folder:
         await Upgrades().keep(store, Replacement(NEW, ROOM, ours=True))
 
     with_store(load_config(folder.config, {}), serve)
-    return folder
 
 
 @pytest.mark.parametrize("room_id", [ROOM, NEW])
@@ -49,6 +55,27 @@ def test_an_order_waits_for_the_bridge(folder: Folder, room_id: str) -> None:
 
     found = with_store(load_config(folder.config, {}), waiting)
     assert found == [Order("operator", "cli", "queue set 1")]
+
+
+def test_the_process_that_serves_the_room_hears_of_an_order(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    """Its polls leave out busy rooms."""
+    folder, url = Folder(tmp_path), postgres_server.new_database()
+    folder.config.write_text(f'{SMALLEST}database: {{url: "{url}"}}\n', encoding="utf-8")
+    with_a_room(folder)
+
+    async def given() -> str:
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        async with open_store(url, SystemClock(), sole=True, shared=True) as store:
+            assert store.shards is not None
+            store.shards.heard = heard.put_nowait
+            await asyncio.to_thread(folder.run_here, "order", ROOM, "queue", "set", "1")
+            async with asyncio.timeout(30):
+                (told,) = store.shards.read((await heard.get()).removeprefix("rooms "))
+        return told.room
+
+    assert asyncio.run(given()) == ROOM
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ from bridge.rooms.store import (
     ChatRow,
     Commit,
     NewInput,
+    PassedOn,
     SecretRow,
     StoredRoom,
     StoreError,
@@ -584,7 +585,7 @@ async def test_a_message_while_rows_are_deleted_is_the_new_rooms_first(
             await engine.accept_events([world.event(text="hello again", room_id=NEXT)])
             await quiet()
             if woken:
-                engine.reload_room(ROOM)
+                engine.stored_elsewhere(PassedOn(ROOM, 2**62))
                 engine.due(ROOM, world.clock.now())
                 await world.clock.turn(40)  # and a sweep finds it
             await erase_room(*args, **more)

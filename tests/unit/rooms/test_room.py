@@ -44,6 +44,7 @@ from bridge.rooms.store import (
     Lane,
     NewEffect,
     NewInput,
+    PassedOn,
     StoredRoom,
     StoreError,
     Unstorable,
@@ -303,7 +304,7 @@ async def test_signals_whose_step_cannot_be_stored_are_skipped(
     async with world.running() as engine:
         await quiet()
         monkeypatch.setattr(store, "submit", picky)
-        engine.reload_room(ROOM)
+        engine.stored_elsewhere(PassedOn(ROOM, 2**62))
         engine.signal(ROOM, TurnAwaited(30))
         engine.signal(ROOM, LinkLost())
         await world.clock.turn(5)
