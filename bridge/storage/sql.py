@@ -374,6 +374,11 @@ NOTIFY_OWNER = Statement(
     "9223372036854775807) || ']') FROM facts WHERE name = 'channel'",
 )
 PING = same("SELECT count(*) FROM schema_version")
+# SQLite writes no unchanged value. On PostgreSQL each transaction writes its token, and no row that
+# others write: a process that hangs in its transaction would hold them up, heartbeats and all.
+TOUCH = Statement(
+    "INSERT OR REPLACE INTO facts (name, value) VALUES ('ping', hex(randomblob(4)))", "SELECT 1"
+)
 VERSION = Statement("PRAGMA data_version", "SELECT 0")
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -78,7 +77,6 @@ from bridge.storage.sqlite import SqliteEngine
 READ_SECONDS = 20.0
 CLOSE_SECONDS = 3.0
 """Maximum seconds of waiting for the last writes; a bridge has waited for its work before."""
-_PING = "ping"
 SLICE = 1_000
 """Maximum rows that one request of `prune` touches, so that it does not hold up the writer."""
 REACH = 50_000
@@ -426,12 +424,9 @@ class SqlStore:
     # --- the database itself ----------------------------------------------------------------
 
     async def ping(self) -> None:
-        """Check the database by a read and a write, as one on a full disk still answers reads.
-
-        The value is random because SQLite does not write an unchanged one.
-        """
+        """Check the database by a read and a write, as one on a full disk still answers reads."""
         await self._read(sql.PING)
-        await self.save_fact(_PING, secrets.token_hex(4))
+        await self._update(sql.TOUCH)
 
     async def close(self) -> None:
         """Finish waiting writes and close the database. A second call has no effect."""

@@ -455,6 +455,19 @@ async def test_a_pooler_in_transaction_mode_is_refused(
 
 
 @pytest.mark.asyncio
+async def test_ping_does_not_wait_for_a_process_that_hangs_in_a_transaction(start: Start) -> None:
+    """Nor do heartbeats, which follow it on the same connection."""
+    one, other = await start(), await start()
+    await one.ping()
+    async with writer_of(one) as connection:
+        await connection.execute("BEGIN; SELECT FROM facts FOR UPDATE")
+        async with asyncio.timeout(5):
+            await other.ping()
+            await shards_of(other).beat("other", leaving=False)
+        await connection.execute("ROLLBACK")
+
+
+@pytest.mark.asyncio
 async def test_first_fact_is_kept(start: Start) -> None:
     one, other = await start(), await start()
     assert await one.first_fact("instance", "a") == "a"
