@@ -70,13 +70,6 @@ def is_alive(member: Member) -> bool:
     return member.present and member.age < SILENT
 
 
-class _Typing(msgspec.Struct):
-    """Notice of who is typing in a room, for the replica that serves it."""
-
-    room: RoomId
-    users: tuple[UserId, ...]
-
-
 @dataclass(eq=False)
 class Replica:
     """One process among several; implements `ports.Others`. See the module docstring."""
@@ -129,18 +122,19 @@ class Replica:
         return await self._shards.pass_on(list(inputs), now)
 
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
-        if self._tasks is not None:
-            body = msgspec.json.encode(_Typing(room_id, tuple(users))).decode()
-            self._tasks.create_task(self._notify(f"typing {body}"))
+        self._notify(f"typing {msgspec.json.encode((room_id, tuple(users))).decode()}")
 
     def tell_held(self) -> None:
         """Notify all replicas that the homeserver has delivered events that it had held back."""
-        if self._tasks is not None:
-            self._tasks.create_task(self._notify("held"))
+        self._notify("held")
 
-    async def _notify(self, notice: str) -> None:
-        with suppress(StoreError):
-            await self._shards.notify(notice)
+    def _notify(self, notice: str) -> None:
+        async def send() -> None:
+            with suppress(StoreError):
+                await self._shards.notify(notice)
+
+        if self._tasks is not None:
+            self._tasks.create_task(send())
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -198,7 +192,7 @@ class Replica:
             await self._balance(await self._beat())
         except StoreError as error:
             say = LOG.debug if self._silenced else LOG.warning
-            say("the heartbeat was not stored", why=str(error))
+            say("the database did not answer, trying again", why=str(error))
             self._silenced = True
         else:
             self._silenced = False
@@ -260,7 +254,6 @@ class Replica:
         excess = min(len(held - self._handing) - want, AT_ONCE, len(self.served))
         if excess > 0:  # `served` may be empty: the rooms may have been left during `gain`
             for shard in random.sample(sorted(self.served), excess):
-                self._handing.add(shard)
                 assert self._tasks is not None  # noqa: S101 - set while `run` runs
                 self._tasks.create_task(self._hand_over(shard, PATIENCE))
 
@@ -323,5 +316,5 @@ class Replica:
             self._engine.reload_shards(self.served)
         elif kind == "typing":
             with suppress(msgspec.MsgspecError):
-                told = msgspec.json.decode(about, type=_Typing)
-                self._engine.heard_typing(told.room, told.users)
+                typing = msgspec.json.decode(about, type=tuple[RoomId, tuple[UserId, ...]])
+                self._engine.heard_typing(*typing)

@@ -362,7 +362,7 @@ class Link:
         self._timing = around.settings.timing
         self._backoff = around.backoff()
         self.deliveries = Deliveries(account.room_id, around)
-        self._token: Token | None = None
+        self._token: Token
         self._strikes = 0
         self._been_up = False
         self._told_unread = False
@@ -584,10 +584,8 @@ class Link:
     def _token_refused(self, why: str, *, at_door: bool = False) -> None:
         """Log in anew at once; back off if the fresh token is refused too (rows 35, 8, 9, 11)."""
         self._strikes += 1
-        token, self._token = self._token, None
         self._note("webchat token refused", why=why, strikes=self._strikes)
-        if token is not None:
-            self._around.logins.refuse(self.account.room_id, token)
+        self._around.logins.refuse(self.account.room_id, self._token)
         if self._strikes == 1:
             self.gate.trouble = None  # the server answers; only a login is needed
             return

@@ -175,7 +175,6 @@ TIMEOUT = 10.0
 FIRST_PAUSE, LAST_PAUSE = 5.0, 120.0
 """First and maximum seconds until a failed report is retried (exponential back-off)."""
 
-TELLING = ("state_event", "error")
 Report = dict[str, str | int]
 
 
@@ -218,10 +217,10 @@ def _due(found: Iterator[Report], sent: Mapping[str, Report], now: int) -> list[
     """Return the reports that differ from the last sent ones, or are due for repetition."""
     due = []
     for report in found:
-        before = sent.get(str(report.get("remote_id")))
+        before = sent.get(str(report.get("remote_id")), {})
         # Without the message, as its wording may differ at each probe.
-        same = before is not None and all(before.get(key) == report.get(key) for key in TELLING)
-        if before is None or not same or now - int(before["timestamp"]) >= REPEAT:
+        same = all(before.get(key) == report.get(key) for key in ("state_event", "error"))
+        if not same or now - int(before["timestamp"]) >= REPEAT:
             due.append({**report, "timestamp": now, "ttl": TTL})
     return due
 

@@ -175,7 +175,7 @@ async def test_unreachable_server_at_the_start() -> None:
 async def test_calls_between_two_attempts_say_why_the_last_one_failed() -> None:
     engine = PostgresEngine("postgres://nobody@127.0.0.1:1/none", FixedClock())
     for _ in range(3):
-        with pytest.raises(Unreachable, match="cannot be reached: .*failed"):
+        with pytest.raises(Unreachable, match=r"cannot be reached: .*failed"):
             await engine.open()
 
 

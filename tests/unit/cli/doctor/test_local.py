@@ -157,6 +157,20 @@ async def test_database_that_takes_no_write(
 
 
 @pytest.mark.asyncio
+async def test_database_without_a_connection_left(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    postgres_server.sql("CREATE ROLE crowd LOGIN CONNECTION LIMIT 0")
+    url = postgres_server.url().replace("//postgres@", "//crowd:x@")
+    findings = Findings()
+    config = configured(tmp_path, more=f'database: {{url: "{url}"}}')
+    await findings.of("database", check_database(config))
+    finding = the(findings, "database")
+    assert 'too many connections for role "crowd"' in finding.detail
+    assert "max_connections" in finding.fix
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("told", "detail", "fix"),
     [
