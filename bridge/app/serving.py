@@ -200,6 +200,7 @@ class Serving:
         if self._replica is not None:
             shown = config.console.enabled or config.provisioning.enabled
             report = partial(report_of, inside) if shown else str
+            self._metrics.shards.set_function(lambda: len(engine.shards))
             self.keep(self._replica.run(engine, self._shared_by, report, health.cut_off))
         after = self._clock.now() - began
         LOG.info("serving", port=port, after_ms=after, version=__version__)
@@ -405,11 +406,10 @@ class Serving:
         told = () if crypto is None else (crypto.told,)
         return Replica(store.shards, name, self._held.set, *told)
 
-    def _shared_by(self, replicas: int, shards: int) -> None:
-        """Set the share of the login rate limit, and the gauge of shards served here."""
+    def _shared_by(self, replicas: int) -> None:
+        """Set the share of the login rate limit."""
         for links in self._links.values():
             links.door.share(replicas)
-        self._metrics.shards.set(shards)
 
     def _is_first(self) -> bool:
         """True if this process does the work needed once for all processes."""

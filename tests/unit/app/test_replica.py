@@ -82,13 +82,13 @@ class Process:
         self.report = f"of {name}"
         self.cut_off = 0.0
         self.replica = Replica(store.shards, name, self.held.set, self.keys.append)
-        self.told: tuple[int, int] = (0, 0)
+        self.told = 0
         self.writer: Any = cast(Any, store)._engine._writer
         self.task: asyncio.Task[None]
 
     async def run(self) -> None:
-        def told(alive: int, served: int) -> None:
-            self.told = alive, served
+        def told(alive: int) -> None:
+            self.told = alive
 
         engine, report = cast(Engine, self.rooms), lambda: self.report
         await self.replica.run(engine, told, report, lambda: self.cut_off)
@@ -176,7 +176,7 @@ async def test_shards_are_shared_evenly_as_replicas_come_and_go(start: Start) ->
     await until(shared(one, other, third))
     assert len(one.rooms.handed) >= 2 * SHARDS // 3
     assert sum(process.replica.first for process in (one, other, third)) == 1
-    await until(lambda: one.told == (3, len(one.rooms.shards)))
+    await until(lambda: one.told == 3)
     await third.stop()
     await until(shared(one, other))
     assert third.shards.held == set()
@@ -322,7 +322,7 @@ async def test_silent_replica_of_another_role_is_reported(
         one = await start("one", "nobody_else")
         await until(shared(one, other))
         await other.stand_still()
-        await until(lambda: one.told[0] == 1)  # its session stands, and it does not count
+        await until(lambda: one.told == 1)  # its session stands, and it does not count
         shard = min(other.shards.held)
         await other.shards.give(shard)
         await until(lambda: shard in one.rooms.shards)
@@ -518,7 +518,7 @@ async def test_hanging_connection_for_notices_does_not_stop_heartbeats(
     monkeypatch.setattr(one.shards, "listen", asyncio.Event().wait)
     await until(shared(one, other))
     await asyncio.sleep(module.SILENT + 0.5)
-    await until(lambda: one.told[0] == 2)
+    await until(lambda: one.told == 2)
     assert one.rooms.lost == set()
 
 

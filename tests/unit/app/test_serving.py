@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bridge import __version__
-from bridge.app import serving
+from bridge.app import replica, serving
 from bridge.app.replica import Replica
 from bridge.app.serving import (
     DATED,
@@ -42,7 +42,7 @@ from bridge.config import Config
 from bridge.config.model import Permission, Queue, Retention
 from bridge.conversation.model import Chatting, Conversation
 from bridge.demo.child_process import free_port
-from bridge.ids import AgentId, QueueId, RoomId, SessionId
+from bridge.ids import SHARDS, AgentId, QueueId, RoomId, SessionId
 from bridge.link.http_client import VISITS
 from bridge.link.links import Links
 from bridge.matrix.adapter import MatrixAdapter
@@ -70,15 +70,16 @@ from bridge.webchat.frames import Agent
 from tests.fakes.clock import START, ManualClock, quiet
 from tests.fakes.flow import step
 from tests.fakes.memory import MemoryStore
+from tests.support.postgres import PostgresServer
 from tests.unit.config.configs import SMALLEST, load
 from tests.unit.config.test_enterprises import TWO
 from tests.unit.link.rig import eventually
 
 
-def told(folder: Path, text: str = SMALLEST) -> Config:
+def told(folder: Path, text: str = SMALLEST, url: str = "") -> Config:
     """Return a configuration with a new database and unreachable servers."""
     environment = {
-        "MATRIX_WEBCHAT_DATABASE__URL": f"sqlite:///{folder}/bridge.db",
+        "MATRIX_WEBCHAT_DATABASE__URL": url or f"sqlite:///{folder}/bridge.db",
         "MATRIX_WEBCHAT_APPSERVICE__PORT": str(free_port()),
         "MATRIX_WEBCHAT_METRICS__ENABLED": "false",
     }
@@ -267,6 +268,19 @@ async def test_rules_of_new_rooms_are_reloaded_if_the_first_entry_is_gone(tmp_pa
         new = bridge._gone.rules
         assert new.permission("@ada:example.org") is Permission.NONE
         assert new.rules_of("best") is best_rules
+
+
+@pytest.mark.asyncio
+async def test_shards_are_counted_as_they_are_now(
+    tmp_path: Path, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rooms are left between two heartbeats, if the database does not answer the second."""
+    monkeypatch.setattr(replica, "BEAT", 60)
+    async with Serving(told(tmp_path, url=postgres_server.new_schema())) as bridge:
+        await eventually(lambda: b"webchat_shards 256.0" in bridge._metrics.render())
+        assert bridge._replica is not None
+        bridge._replica._engine.lose(range(SHARDS))
+        assert b"webchat_shards 0.0" in bridge._metrics.render()
 
 
 @pytest.mark.asyncio
