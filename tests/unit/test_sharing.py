@@ -1,4 +1,4 @@
-"""Test files shared among processes: all tests of a file run in one of them."""
+"""Stages: all tests of a file run in one of the processes that share them; bytecode is written."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SHORT, TESTS, pytest_ignore_collect, pytest_runtest_protocol
+from tests.stages import Stage, carried_out
 
 LONG = [TESTS / "integration" / name for name in ("test_one.py", "test_two.py", "test_three.py")]
 
@@ -52,3 +53,11 @@ def test_a_process_alone_runs_everything() -> None:
     for path in (*LONG, *SHORT):
         assert pytest_ignore_collect(path, alone) is None
         assert runs(alone, path)
+
+
+def test_stages_write_bytecode_though_the_environment_forbids_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    stage = Stage("one", ("-c", "import sys; print(sys.dont_write_bytecode)"))
+    assert carried_out(stage, tmp_path, {}).output == "False\n"
