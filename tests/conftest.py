@@ -5,8 +5,8 @@ limits here, so that a busy machine fails no test. Logged tracebacks are rendere
 variables and colours: that would take a second each.
 
 Several pytest processes share the test files; `--part=1/4 --shared=FOLDER` is the first of four.
-The short files (in the folders of `tests/unit`) are dealt out by number, as each process need not
-read those of the others. Each other file goes to the first process that claims it, long files
+The short files (of `tests/unit`) are dealt out by number, as each process need not read those of
+the others. Each other file goes to the first process that claims it, long files
 first and those of a few seconds last, so that all processes end at about the same time.
 """
 
@@ -37,7 +37,7 @@ settings.load_profile("timeless")
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 
 TESTS = Path(__file__).parent
-UNIT = sorted((TESTS / "unit").glob("*/**/test_*.py"))
+UNIT = sorted((TESTS / "unit").rglob("test_*.py"))
 WITH_SERVERS = {path for path in UNIT if path.parent.name in {"app", "link", "storage"}}
 """Test files that start servers: some seconds each."""
 LONGEST = {path for path in WITH_SERVERS if path.stem in {"test_transfer", "test_socket"}}
