@@ -56,7 +56,7 @@ class Customer:
         self._session = session
         self._address = address
         self._token = token
-        self._since = ""
+        self._since = self._filter = ""
         self._seen: dict[str, dict[str, Event]] = {}
         self._counter = 0
 
@@ -179,8 +179,12 @@ class Customer:
         return await self.send(room_id, content, "org.matrix.msc3381.poll.response")
 
     async def sync(self, timeout_ms: int = 0) -> None:
-        # The server's default of ten events a room would leave a gap after a burst.
-        query = {"timeout": str(timeout_ms), "filter": '{"room":{"timeline":{"limit":500}}}'}
+        if not self._filter:
+            # By its id: Synapse checks the schema of a filter's schema at each use of a whole one.
+            # The server's default of ten events a room would leave a gap after a burst.
+            path, content = f"v3/user/{quote(self.user_id)}/filter", {"timeline": {"limit": 500}}
+            self._filter = str((await self.call("POST", path, {"room": content}))["filter_id"])
+        query = {"timeout": str(timeout_ms), "filter": self._filter}
         if self._since:
             query["since"] = self._since
         self._take_in(await self.call("GET", "v3/sync", query=query))
