@@ -183,13 +183,12 @@ def _behind(word: str, wanted: str) -> str | None:
 
     A prefix of letters only may begin any word, and one of punctuation only any run of it ("!!!").
     """
-    ends = (at for at in range(2 * len(wanted) + 1) if folded(word[:at]) == wanted)
+    most = min(2 * len(wanted), LONGEST_WORD, len(word))
+    ends = (at for at in range(most + 1) if folded(word[:at]) == wanted)
     glued = word[next(ends, 0) :]
-    if not glued:
-        return glued
-    if wanted[:1].isalnum() or glued == word:
+    if glued and (wanted[:1].isalnum() or glued == word):
         return None
-    named = any(map(str.isalnum, wanted))
+    named = not glued or any(map(str.isalnum, wanted))
     return glued if named or nearest_verb(_split([glued])[0]) is not None else None
 
 
