@@ -15,14 +15,14 @@ from __future__ import annotations
 import gc
 import os
 import ssl
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from tests.support.logs import LOGS, end_of
+from tests.support.logs import LOGS, end_of, logging_as_it_was
 from tests.support.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]  # one server for all tests of a process
@@ -119,3 +119,9 @@ def pytest_runtest_makereport(
             for path in node.stash.get(LOGS, []):
                 report.sections.append((f"end of {path.name}", end_of(path)))
     return report
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    with logging_as_it_was():
+        yield

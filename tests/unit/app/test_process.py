@@ -8,7 +8,6 @@ import socket
 from pathlib import Path
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
@@ -44,11 +43,6 @@ class Operator:
         with capture_logs() as logs:
             self.config = await reloaded(self.config, self.load, self.applied.append)
         return logs
-
-
-@pytest.fixture(autouse=True)
-def _fresh_loggers() -> None:
-    structlog.reset_defaults()
 
 
 async def test_live_keys_are_applied(tmp_path: Path) -> None:

@@ -6,29 +6,16 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 from aiohttp import ClientSession, web
 
-from bridge.ops.logging import HELD_AT_INFO, SILENT, Redactor, configure_logging, is_secret_name
+from bridge.ops.logging import HELD_AT_INFO, Redactor, configure_logging, is_secret_name
+from tests.support.logs import logging_as_it_was
 
 SECRET = "hunter2-and-more"
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    names = ("", *HELD_AT_INFO, *SILENT)
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(one.level, one.propagate, list(one.handlers)) for one in loggers]
-    yield
-    for one, (level, propagate, handlers) in zip(loggers, before, strict=True):
-        one.setLevel(level)
-        one.propagate = propagate
-        one.handlers[:] = handlers
-    structlog.reset_defaults()
 
 
 def start(level: str = "DEBUG", form: str = "json") -> io.StringIO:
@@ -39,6 +26,16 @@ def start(level: str = "DEBUG", form: str = "json") -> io.StringIO:
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_tests_logging_is_undone() -> None:
+    root = logging.getLogger()
+    before = list(root.handlers)
+    with logging_as_it_was():
+        start()
+        assert root.handlers != before
+    assert root.handlers == before
+    assert not structlog.is_configured()
 
 
 def test_a_line_has_time_level_logger_fields_and_context() -> None:
