@@ -31,6 +31,7 @@ JsonObject = Mapping[str, object]
 _Id = TypeVar("_Id", CallId, QueueId, RequestId, SessionId)
 
 _Range = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
+_CallRange = msgspec.Meta(ge=0, le=2**63 - 1)
 _IdRange = msgspec.Meta(ge=1, le=2**63 - 1)
 
 _SEND_MESSAGE = int(FrameType.SEND_MESSAGE)
@@ -85,7 +86,7 @@ class _PlainReply(msgspec.Struct, tag_field="type", tag=110, forbid_unknown_fiel
     """A reply to a 110 with none but the usual keys."""
 
     result: Annotated[int, _Range]
-    messageId: Annotated[CallId, _Range] | None = None  # noqa: N815 -- the wire's names
+    messageId: Annotated[CallId, _CallRange] | None = None  # noqa: N815 -- the wire's names
     message: str = ""
     sessionId: Annotated[SessionId, _IdRange] | None = None  # noqa: N815
 

@@ -602,6 +602,7 @@ def test_plain_frames_go_the_fast_way(frame: str) -> None:
         '{"type":210,"msg":"{}"}',
         '\ufeff{"messageId":9,"type":110,"result":1}',
         '{"messageId":9,"type":110,"result":1,"message":"\\ud83d"}',
+        '{"messageId":-1,"type":110,"result":1,"message":""}',
         '{"messageId":9,"type":110,"result":1,"message":"\ud83d"}',
         '{"messageId":9,"type":110,"result":1,"message":"a\tb"}',
         "",
