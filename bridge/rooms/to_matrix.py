@@ -346,8 +346,9 @@ class Delivery:
         # An effect stored by an earlier version may lack placeholders of today's sentences.
         command = f"{rules.prefix} {args.get('near', key.rpartition('.')[2])}"
         missing = {"commands": command, "command": command}
-        missing |= dict.fromkeys(("rating", "link", "left", "now", "queue"), "…") | {"more": ""}
-        known = {"prefix": rules.prefix, **missing, **args}
+        missing |= dict.fromkeys(("rating", "link", "left", "now"), "…") | {"more": ""}
+        queue_id = rules.queue_for(self.record)
+        known = {"prefix": rules.prefix, "queue": queue_id, **missing, **args}
         language = rules.language_for(self.record)
         queue, opens, rating = known.get("queue"), known.get("opens"), known.get("rating")
         if isinstance(wait := known.get("wait"), int):
