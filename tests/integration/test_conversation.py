@@ -260,7 +260,7 @@ async def test_a_rating_by_poll_is_changed_by_reaction(stage: Stage) -> None:
     await talk.reads("Thank you for your rating: Satisfied.", stage.bot)
     await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4])
     await talk.customer.vote(talk.room, poll, "2")
-    await talk.reads("Thank you for your rating: Dissatisfied. Is there anything", stage.bot)
+    await talk.reads("Thank you for your rating: Dissatisfied. Anything to add", stage.bot)
     await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4, 2])
     annotation: Json = {
         "m.relates_to": {

@@ -47,7 +47,7 @@ async def opened(stage: Stage) -> Opened:
     for receipts in (True, False):
         await serves(stage, receipts=receipts)
         for crash in (True, False):
-            chats[crash, receipts] = await open_chats(stage, 2, f"db-{crash}-{receipts}")
+            chats[crash, receipts] = await open_chats(stage, 2, f"db-{crash}-{receipts}".lower())
     return chats
 
 

@@ -710,7 +710,7 @@ async def test_a_rating_is_called_by_its_name(effect: Say, said: str) -> None:
         (Say("command.help"), ("!wc help",)),
         (Say("command.unknown_near", {"near": "status"}), ("!wc status",)),
         (Say("usage.rate"), ("!wc rate <number>",)),
-        (Say("command.queues", {"list": "1 — Sales"}), ("The queues (now: Sales):\n1 — Sales",)),
+        (Say("command.queues", {"list": "1 — Sales"}), ("The queues (now: Returns):\n1 — Sales",)),
         (Say("outage.away"), ("The call centre cannot be reached",)),
         (Say("room.upgraded"), ("This room was upgraded",)),
         (Reported(EventId("$1"), "room.upgraded_unsent"), ("did not go to an agent",)),
