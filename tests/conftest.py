@@ -1,8 +1,9 @@
 """pytest hooks for all tests: log excerpts in failure reports, and sharing files among processes.
 
 The report of a failed test includes the last lines of its processes' logs. hypothesis has no time
-limits here, so that a busy machine fails no test. Logged tracebacks are rendered without local
-variables and colours: that would take a second each.
+limits here, so that a busy machine fails no test. It tries the same examples each time, so that the
+result depends on the change alone; more than usual (`EXAMPLES`) are new ones. Logged tracebacks are
+rendered without local variables and colours: that would take a second each.
 
 Several pytest processes share the test files; `--part=1/4 --shared=FOLDER` is the first of four.
 The short files (of `tests/unit`) are dealt out by number, as each process need not read those of
@@ -27,10 +28,12 @@ from tests.support.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]  # one server for all tests of a process
 
+_EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
 settings.register_profile(
     "timeless",
     deadline=None,
-    max_examples=int(os.environ.get("EXAMPLES", "100")),
+    max_examples=_EXAMPLES,
+    derandomize=_EXAMPLES <= 100,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("timeless")

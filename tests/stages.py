@@ -7,8 +7,8 @@ All stages run even if one fails; the last lines list the failures and the numbe
 
 The environment sets the length of randomised tests: `WALK_STEPS` (200,000 in `make test`, 4,000,000
 at night), `MISSED_SEEDS` (60; 300), `KINDS_SEEDS` (20; 300), `API_EXAMPLES` (30; 1,000) and, of all
-other properties, `EXAMPLES` (100). `make check` runs a tenth (of the last a quarter), without the
-slowest unit tests (`_SLOW`).
+other properties, `EXAMPLES` (100; 1,000, which are new ones each time). `make check` runs a tenth
+(of the last a quarter), without the slowest unit tests (`_SLOW`).
 """
 
 from __future__ import annotations
