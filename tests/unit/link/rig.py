@@ -292,6 +292,7 @@ class WildServer:
     questions: list[bytes] = field(default_factory=list)
     sockets: list[str] = field(default_factory=list)
     """The raw query of every handshake."""
+    opened: list[web.WebSocketResponse] = field(default_factory=list)
     cookies: list[tuple[str, str]] = field(default_factory=list)
     """Path and `Cookie` header of every request, "" if there was none."""
 
@@ -352,6 +353,7 @@ class WildServer:
             return refusal
         socket = web.WebSocketResponse(compress=False, timeout=0.2, autoping=self.autoping)
         await socket.prepare(request)
+        self.opened.append(socket)
         if self.socket is not None:
             await self.socket(socket)
         else:

@@ -145,24 +145,18 @@ async def test_loss_is_not_brief_if_the_process_was_suspended(
     call centre was killed, the bridge did not mention that agents' messages may be missing.
     """
     monkeypatch.setattr("bridge.link.link.BRIEF", 0.6)
-    opened: list[web.WebSocketResponse] = []
-
-    async def serve(socket: web.WebSocketResponse) -> None:
-        opened.append(socket)
-        await answer_everything(socket)
-
     async with (
-        WildServer(socket=serve).running() as server,
+        WildServer().running() as server,
         rig(settings_for(server.base_url)) as rigged,
     ):
         rigged.links.keep(ADA)
         await rigged.events.until(lambda: len(rigged.events.brief) == 1)
-        await opened[-1].close()
+        await server.opened[-1].close()
         await rigged.events.until(lambda: len(rigged.events.brief) == 2)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, HurriedLoop)
         loop.leap(1.0)  # suspended
-        await opened[-1].close()
+        await server.opened[-1].close()
         await rigged.events.until(lambda: len(rigged.events.brief) == 3)
     assert rigged.events.brief == [False, True, False]
 
@@ -194,14 +188,8 @@ async def test_loss_of_a_silent_link_is_counted_from_its_last_frame(
 async def test_long_loss_of_a_link_is_reported_once() -> None:
     """table row 34: after ten minutes; here it is less."""
     timing = replace(FAST, session_grace=0.2)
-    opened: list[web.WebSocketResponse] = []
-
-    async def serve(socket: web.WebSocketResponse) -> None:
-        opened.append(socket)
-        await answer_everything(socket)
-
     async with (
-        WildServer(socket=serve).running() as server,
+        WildServer().running() as server,
         rig(settings_for(server.base_url, timing=timing)) as rigged,
     ):
         rigged.links.keep(ADA)
@@ -209,7 +197,7 @@ async def test_long_loss_of_a_link_is_reported_once() -> None:
         await asyncio.sleep(0.3)
         assert rigged.events.away == [], "it stands"
         server.handshake = lambda _: web.Response(status=503)
-        await opened[-1].close()
+        await server.opened[-1].close()
         await rigged.events.until(lambda: bool(rigged.events.away))
         await asyncio.sleep(0.5)
         assert rigged.events.away == [ADA.room_id]
@@ -219,13 +207,7 @@ async def test_long_loss_of_a_link_is_reported_once() -> None:
 
 @pytest.mark.asyncio
 async def test_state_of_each_link_has_a_time_and_a_reason() -> None:
-    opened: list[web.WebSocketResponse] = []
-
-    async def serve(socket: web.WebSocketResponse) -> None:
-        opened.append(socket)
-        await answer_everything(socket)
-
-    wild = WildServer(socket=serve)
+    wild = WildServer()
     async with wild.running() as server, rig(settings_for(server.base_url)) as rigged:
         rigged.links.keep(ADA)
         (begun,) = rigged.links.states()
@@ -235,7 +217,7 @@ async def test_state_of_each_link_has_a_time_and_a_reason() -> None:
         assert (there.state, there.why) == ("up", "")
         assert there.since >= begun.since
         server.handshake = lambda _: web.Response(status=503)
-        await opened[-1].close()
+        await server.opened[-1].close()
         await eventually(lambda: "HTTP 503" in rigged.links.states()[0].why)
         (lost,) = rigged.links.states()
         assert lost.state in {"opening", "waiting"}
@@ -659,13 +641,7 @@ async def _reason(links: Links, call_id: int) -> tuple[FailureReason, bool]:
 @pytest.mark.asyncio
 async def test_many_links_open_and_come_back() -> None:
     """300 links through a limiter of 20, lost together and back together."""
-    sockets: list[web.WebSocketResponse] = []
-
-    async def keep_open(socket: web.WebSocketResponse) -> None:
-        sockets.append(socket)
-        await answer_everything(socket)
-
-    async with WildServer(socket=keep_open).running() as server:
+    async with WildServer().running() as server:
         events = Events()
         counts = LinkCounts()
         links = Links(
@@ -681,7 +657,7 @@ async def test_many_links_open_and_come_back() -> None:
             for number in range(300):
                 links.keep(account(str(number)))
             await eventually(lambda: counts.open_links == 300, 60)
-            await asyncio.gather(*(socket.close(code=1001) for socket in sockets[:300]))
+            await asyncio.gather(*(socket.close(code=1001) for socket in server.opened[:300]))
             await eventually(lambda: counts.reconnects >= 300 and counts.open_links == 300, 60)
             await events.until(lambda: len(events.back) >= 600)
             assert counts.logins == 300

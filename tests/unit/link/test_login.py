@@ -33,7 +33,6 @@ from tests.unit.link.rig import (
     LoopClock,
     WildServer,
     account,
-    answer_everything,
     eventually,
     rig,
     settings_for,
@@ -413,25 +412,19 @@ async def test_store_that_fails_between_logins() -> None:
 @pytest.mark.asyncio
 async def test_a_lost_link_is_not_opened_again_while_the_store_is_down() -> None:
     """Another process may serve the room by then: the server would close its link for this one."""
-    sockets: list[web.WebSocketResponse] = []
-
-    async def keep_open(socket: web.WebSocketResponse) -> None:
-        sockets.append(socket)
-        await answer_everything(socket)
-
     async with (
-        WildServer(socket=keep_open).running() as server,
+        WildServer().running() as server,
         rig(settings_for(server.base_url)) as rigged,
     ):
         rigged.links.keep(ADA)
         await eventually(lambda: rigged.counts.open_links == 1)
         rigged.tokens.broken = True
-        await sockets[0].close()
+        await server.opened[0].close()
         await eventually(lambda: rigged.counts.open_failures > 2)
-        assert len(sockets) == 1
+        assert len(server.opened) == 1
         rigged.tokens.broken = False
         await eventually(lambda: rigged.counts.open_links == 1)
-        assert (len(sockets), rigged.counts.logins) == (2, 1)
+        assert (len(server.opened), rigged.counts.logins) == (2, 1)
 
 
 def settings(**changes: object) -> LinkSettings:
