@@ -329,6 +329,7 @@ class WindowLimiter:
 
     @asynccontextmanager
     async def place(self, visitor: Visitor) -> AsyncIterator[None]:
+        """Wait for a place and hold it during the login."""
         turn: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._line[turn] = visitor
         self._next()
@@ -578,6 +579,7 @@ class Door:
         self._foreign_answers.clear()
 
     def let_in(self) -> None:
+        """Note that a socket was opened."""
         self._shut_out.clear()
 
     def unreachable(self, why: str, code: int | None = None, pause: float = 0.0) -> OpenFailure:

@@ -515,6 +515,7 @@ def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
 
 
 def _answer(told: JsonObject) -> tuple[str, tuple[str, ...]]:
+    """Return the text and the suggested questions."""
     lines = [text_of(told, "content")]
     suggestions: list[str] = []
     for entry in sequence(told.get("relatedQuestions")):
