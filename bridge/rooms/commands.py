@@ -95,6 +95,8 @@ class Call(msgspec.Struct, frozen=True):
     """`Order.settings`, in place of words."""
     elsewhere: str = ""
     """See `Facts.elsewhere`."""
+    place: int = 0
+    """Number of the visit's effects before the command: its answer precedes what it causes."""
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -371,7 +373,7 @@ def _as_typed(visit: Visit, verb: str) -> str:
 
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
-    command = COMMANDS[verb]
+    command, call = COMMANDS[verb], replace(call, place=len(visit.effects))
     if command.off and not command.provided(visit.rules):
         _answer(visit, call, command.off)
         return
@@ -431,7 +433,8 @@ def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str
     also = "" if call.event_id else "order.by"
     if also:
         args |= {"actor": call.by.actor, "way": call.by.way}
-    visit.ask(model.Say(key, args, reply_to=call.event_id or None, also=also))
+    answer = model.Say(key, args, reply_to=call.event_id or None, also=also)
+    visit.effects.insert(call.place, answer)
 
 
 def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
@@ -600,9 +603,7 @@ def _pause(visit: Visit, call: Call) -> None:
 
 def _resume(visit: Visit, call: Call) -> None:
     done = "config.resumed" if visit.record.settings.paused else "config.not_paused"
-    at = len(visit.effects)
     _set("paused", done, visit, call, "false")
-    visit.effects.insert(at, visit.effects.pop())  # the answer, then what follows from it
 
 
 def _set(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:

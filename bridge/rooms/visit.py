@@ -379,8 +379,7 @@ def audit(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> 
 def audit_order(visit: Visit, by: By, verb: str, words: str) -> None:
     """Note an order from outside that acts, and tell the room of it unless its answer did."""
     audit(visit, by, verb, after=words)
-    last = visit.effects[-1] if visit.effects else None
-    if not (isinstance(last, model.Say) and last.also == "order.by"):
+    if not any(isinstance(one, model.Say) and one.also == "order.by" for one in visit.effects):
         args: model.Args = {"actor": by.actor, "command": f"{verb} {words}".strip()}
         visit.say("order.acted", args | {"way": by.way})
 

@@ -630,8 +630,18 @@ async def test_queues_are_listed_in_words_where_no_poll_can_be_or_is_wanted(
 
 
 @pytest.mark.parametrize("start", ["on_message", "on_command"])
-@pytest.mark.parametrize("ends", ["resume", "config set paused false", "undo", "config reset"])
-def test_the_end_of_a_pause_requests_an_agent_for_kept_messages(ends: str, start: str) -> None:
+@pytest.mark.parametrize(
+    ("ends", "answer"),
+    [
+        ("resume", "config.resumed"),
+        ("config set paused false", "config.taken"),
+        ("undo", "undo.done"),
+        ("config reset", "config.taken"),
+    ],
+)
+def test_the_end_of_a_pause_requests_an_agent_for_kept_messages(
+    ends: str, answer: str, start: str
+) -> None:
     house = House(replace(RULES, start=start)).served()
     kept = Held(EventId("$kept"), CustomerText("hello"), house.now)
     house.visit.set(conversation=Conversation(held=(kept,)))
@@ -639,7 +649,7 @@ def test_the_end_of_a_pause_requests_an_agent_for_kept_messages(ends: str, start
     asked = isinstance(house.record.conversation.phase, Requesting)
     assert asked is (start == "on_message")
     assert ("start.needed" in answer_keys(house)) is not asked
-    assert ends != "resume" or answer_keys(house)[1] == "config.resumed", "then what follows"
+    assert answer_keys(house)[1] == answer, "then what follows from it"
 
 
 def test_the_end_of_a_pause_requests_no_agent_if_nothing_was_kept() -> None:

@@ -156,8 +156,7 @@ class House:
 
 
 def answer(house: House) -> tuple[str, Args]:
-    """Key and arguments of the last effect: a notice in reply to an event."""
-    said = house.effects[-1]
-    assert isinstance(said, Say)
+    """Key and arguments of the last notice, a reply to an event."""
+    said = next(one for one in reversed(house.effects) if isinstance(one, Say))
     assert said.reply_to is not None
     return said.key, said.args
