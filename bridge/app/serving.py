@@ -57,7 +57,7 @@ from bridge.ops.metrics import Metrics, listening, metrics_server, watch_loop_la
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
-from bridge.rooms.room import Enterprise, LaneRunner
+from bridge.rooms.room import LaneRunner
 from bridge.rooms.rules import GONE, Rules, unconfigured_rules
 from bridge.rooms.store import Cutoffs, Depth, Lane, StoreError
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
@@ -83,7 +83,13 @@ LONGEST_REACH = 24 * 3_600_000
 INSTANCE = "instance"
 """Stored fact: the unique id of this database."""
 DATED = "instance.dated"
-"""Stored fact: since when (ms) transaction ids contain their row's time (`MatrixLane`)."""
+"""Stored fact: since when (ms) transaction ids contain their row's time (`Surroundings`)."""
+
+LANES: Mapping[Lane, LaneRunner] = {
+    Lane.WEBCHAT: WebChatLane(),
+    Lane.MATRIX: MatrixLane(),
+    Lane.ASIDE: AsideLane(),
+}
 
 
 class HomeserverRefused(Exception):
@@ -289,24 +295,15 @@ class Serving:
         instance = await store.first_fact(INSTANCE, secrets.token_hex(4))
         now = str(self._clock.now())
         dated = msgspec.json.decode(await store.first_fact(DATED, now), type=int)
-
-        def served(around: Surroundings) -> Enterprise:
-            runners: dict[Lane, LaneRunner] = {
-                Lane.WEBCHAT: WebChatLane(around),
-                Lane.MATRIX: MatrixLane(around, instance, dated),
-                Lane.ASIDE: AsideLane(around),
-            }
-            return Enterprise(around, runners)
-
         main = next(iter(self._around.values()))
         for one in self._around.values():
             one.upgrades, one.inviting = main.upgrades, main.inviting
-        every = {name: served(around) for name, around in self._around.items()}
+            one.instance, one.dated = instance, dated
         self._gone = await self._unconfigured(store, main)
-        every[GONE] = served(self._gone)
-        every[""] = every.get(self._named(""), every[GONE])
+        every = {**self._around, GONE: self._gone}
+        every[""] = every.get(self._named(""), self._gone)
         every.setdefault(self._first, every[""])
-        return Engine(every, others=self._replica)
+        return Engine(every, LANES, others=self._replica)
 
     async def _unconfigured(self, store: SqlStore, main: Surroundings) -> Surroundings:
         """Return surroundings for enterprises no longer configured: they serve and send nothing.

@@ -54,15 +54,12 @@ EffectT = TypeVar("EffectT")
 
 
 class AsideLane:
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-
     begin = None
     """No effect of this lane can start synchronously: all may take long."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one effect, and return the answer as an input."""
-        around, effect = self._around, _effects.decode(row.effect)
+        around, effect = room.around, _effects.decode(row.effect)
         match effect:
             case AskRobot():
                 return Done(came=(Came(await cards.ask_robot(around, effect)),))
@@ -104,7 +101,7 @@ class AsideLane:
     async def _fetch_history(self, room: Room, ask: FetchHistory) -> Done:
         """Fetch the call centre's history; empty if the server keeps none."""
         try:
-            entries = await self._around.link.history(room.account, MOST_RECALLED)
+            entries = await room.around.link.history(room.account, MOST_RECALLED)
         except CallFailure as failure:
             # NO_TURN only waits for the rate limit: the machine asks again later.
             in_line = failure.reason is FailureReason.NO_TURN
@@ -117,7 +114,7 @@ class AsideLane:
 
     async def _tell_figures(self, room: Room, row: EffectRow, order: effects.TellFigures) -> Done:
         """Answer with the figures as text, after posting them as a picture if possible."""
-        told, picture = await figures(self._around, room.record, order)
+        told, picture = await figures(room.around, room.record, order)
         done = Done()
         if picture is not None:
             done = await self._patiently(room, send_figures, (row, picture), SOON)
@@ -141,7 +138,7 @@ class AsideLane:
         outcome = Outcome.FAILED
         for wait in (*waits, None):
             try:
-                came = await attempt(self._around, room.record, order)
+                came = await attempt(room.around, room.record, order)
             except Unavailable as error:
                 _log.info("effect failed, retrying", room=room.room_id, why=str(error), wait=wait)
                 if wait is not None:

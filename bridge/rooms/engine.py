@@ -28,19 +28,20 @@ from bridge.rooms.commands import check_order
 from bridge.rooms.erasure import erase_room, has_ended, places_of
 from bridge.rooms.ports import Others
 from bridge.rooms.record import MatrixEvent, Membership, Order, Raw, Stored, dump_input, load_input
-from bridge.rooms.room import Enterprise, Room
+from bridge.rooms.room import LaneRunner, Room
 from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import (
     Answer,
     Commit,
     Committed,
+    Lane,
     NewInput,
     PassedOn,
     StoreError,
     StorePort,
     Unstorable,
 )
-from bridge.rooms.surroundings import STORE_RETRY, Timetable
+from bridge.rooms.surroundings import STORE_RETRY, Surroundings, Timetable
 from bridge.rooms.visit import Came, Written, record_in
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
@@ -98,19 +99,21 @@ class Engine:
     """Owner of the rooms, their tasks and their commits; implements `ports.LinkEvents`.
 
     Events and pushes are stored once each before they are acknowledged; typing is never stored.
-    `enterprises`: by name, the main one first; "" for the rooms that name none. `linger`: seconds
-    that a write which is not urgent waits for others. `others`: the processes that serve the other
-    rooms (none served here before `gain`); None if all are served here.
+    `enterprises`: the call centres by name, the main one first; "" for the rooms that name none.
+    `linger`: seconds that a write which is not urgent waits for others. `others`: the processes
+    that serve the other rooms (none served here before `gain`); None if all are served here.
     """
 
     def __init__(
         self,
-        enterprises: Mapping[str, Enterprise],
+        enterprises: Mapping[str, Surroundings],
+        lanes: Mapping[Lane, LaneRunner],
         linger: float = LINGER,
         others: Others | None = None,
     ) -> None:
         self._enterprises = enterprises
-        self._around = around = next(iter(enterprises.values())).around
+        self.lanes = lanes
+        self._around = around = next(iter(enterprises.values()))
         self._others = others
         self.shared = others is not None
         """True if other processes may store inputs for the rooms served here."""
@@ -617,16 +620,16 @@ class Engine:
             self._resting.pop(room_id, None)
         return room
 
-    def enterprise(self, name: str) -> Enterprise:
+    def enterprise(self, name: str) -> Surroundings:
         """Return the call centre of that id; `GONE` stands in for one no longer configured."""
         found = self._enterprises.get(name)
         return self._enterprises.get(GONE, self._enterprises[""]) if found is None else found
 
     def rules(self, enterprise: str) -> Rules:
-        return self.enterprise(enterprise).around.rules
+        return self.enterprise(enterprise).rules
 
     async def _leave_links(self, rooms: Collection[RoomId]) -> None:
-        every = {id(one.around): one.around.link for one in self._enterprises.values()}
+        every = {id(one): one.link for one in self._enterprises.values()}
         await asyncio.gather(*(link.leave(rooms) for link in every.values()))
 
     # --- erasure ------------------------------------------------------------------------------
@@ -642,7 +645,7 @@ class Engine:
             self.spawn(self._erase(room))
 
     async def _erase(self, room: Room) -> None:
-        room_id, around = room.room_id, self.enterprise(room.record.enterprise).around
+        room_id, around = room.room_id, self.enterprise(room.record.enterprise)
         store, now = around.store, around.clock.now()
         try:
             await around.link.leave([room_id])  # pushes read from it are stored first

@@ -31,7 +31,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
@@ -100,20 +100,14 @@ class LaneRunner(Protocol):
         """
 
 
-class Enterprise(NamedTuple):
-    """One call centre, as its rooms see it."""
-
-    around: Surroundings
-    runners: Mapping[store.Lane, LaneRunner]
-
-
 class EnginePort(Protocol):
     """The `Engine`, as its rooms see it."""
 
+    lanes: Mapping[store.Lane, LaneRunner]
     reading: asyncio.Semaphore
     shared: bool
 
-    def enterprise(self, name: str) -> Enterprise: ...
+    def enterprise(self, name: str) -> Surroundings: ...
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None: ...
     def commit_soon(self, room: Room, *, urgent: bool) -> None: ...
     def room_idle(self, room: Room) -> None: ...
@@ -132,7 +126,7 @@ class Room:
         self.room_id = room_id
         self.record = self.durable = RoomRecord(room_id)
         self.behind = True
-        self.around, self._runners = engine.enterprise("")
+        self.around = engine.enterprise("")
         self._engine = engine
         self._reader = Reader(room_id, self.around)
         self._began = self.around.clock.now()  # this process to serve the room
@@ -333,7 +327,7 @@ class Room:
 
     def _move_to(self, enterprise: str) -> None:
         """Switch to this enterprise, and close the link to the former one."""
-        former, (self.around, self._runners) = self.around, self._engine.enterprise(enterprise)
+        former, self.around = self.around, self._engine.enterprise(enterprise)
         if self.around is not former:
             if self._linked:
                 self._engine.spawn(former.link.leave([self.room_id]))
@@ -477,7 +471,7 @@ class Room:
         if row is None or not self._may_begin(row):
             return False
         try:
-            done = await self._runners[lane].run(self, row)
+            done = await self._engine.lanes[lane].run(self, row)
         except (store.StoreError, Stopping):
             raise
         except Shut:
@@ -507,7 +501,7 @@ class Room:
 
     def _begun(self, row: store.EffectRow) -> bool:
         """Start an effect without a task; False if it needs one."""
-        begin = self._runners[row.lane].begin
+        begin = self._engine.lanes[row.lane].begin
         if begin is None:
             return False
         self._loops.running.add(row.lane)

@@ -550,6 +550,10 @@ class Surroundings(msgspec.Struct):
         default_factory=WeakValueDictionary
     )
     """Places for answers to invitations, by the inviter's homeserver (`Room.answering`)."""
+    instance: str = ""
+    """Unique id of this database, part of transaction ids."""
+    dated: int = 0
+    """Since when (ms) stored rows have transaction ids that contain their time."""
 
     async def show_bridge(self, record: RoomRecord) -> None:
         """Write the room's `m.bridge` state if it has changed and the host may write it."""

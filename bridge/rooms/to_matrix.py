@@ -42,7 +42,7 @@ from bridge.rooms.references import said_by_agent
 from bridge.rooms.room import Room
 from bridge.rooms.rules import BadOrder, hides, settings_of_event, state_of
 from bridge.rooms.store import EffectRow, Outcome
-from bridge.rooms.surroundings import Shut, Surroundings
+from bridge.rooms.surroundings import Shut
 from bridge.rooms.visit import Came, Done, can_be_sent_again, log_fields, peek
 from bridge.texts import clock_time, waiting_range
 from bridge.webchat import frames
@@ -89,30 +89,19 @@ MOST_ASKED = 300.0
 
 
 class MatrixLane:
-    """Runner of the lane to Matrix; `instance` is the unique id of this database.
-
-    `dated`: rows older than this (ms) have transaction ids without their time.
-    """
-
-    def __init__(self, around: Surroundings, instance: str, dated: int = 0) -> None:
-        self.around = around
-        self.instance = instance
-        self.dated = dated
-
     begin = None
     """No effect of this lane can start synchronously: all wait for the homeserver."""
 
     def run(self, room: Room, row: EffectRow) -> Coroutine[Any, Any, Done]:
-        return Delivery(self, room, row).run()
+        return Delivery(room, row).run()
 
 
 class Delivery:
     """One row of the lane, until the homeserver has accepted or refused it."""
 
-    def __init__(self, lane: MatrixLane, room: Room, row: EffectRow) -> None:
-        self._lane = lane
-        self._around = lane.around
-        self._matrix = lane.around.matrix
+    def __init__(self, room: Room, row: EffectRow) -> None:
+        self._around = room.around
+        self._matrix = room.around.matrix
         self._room = room
         self._row = row
         self._lost = False
@@ -242,11 +231,11 @@ class Delivery:
 
     def txn_id(self, sender: UserId, part: str = "") -> str:
         """Return the transaction id of one event; `part` tells the row's events apart."""
-        row, lane = self._row, self._lane
-        moment = f".{row.created:x}" if row.created >= lane.dated else ""
+        row, around = self._row, self._around
+        moment = f".{row.created:x}" if row.created >= around.dated else ""
         if sender == self.record.host and row.created < self.record.moved_at:
             moment += ".moved"  # the host's notice in the former room does not count in this one
-        return f"{lane.instance}.{row.seq}{moment}.{digest_of(sender)}{part}"
+        return f"{around.instance}.{row.seq}{moment}.{digest_of(sender)}{part}"
 
     def _behind(self) -> Iterator[effects.StoredEffect | None]:
         """Return the effects that wait for this one."""

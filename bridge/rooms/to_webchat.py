@@ -59,9 +59,6 @@ _SAID_NO = {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SI
 
 
 class WebChatLane:
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
         """Write a call that is stored as attempted; return False if it needs `run` instead."""
         effect, record = row.made or _effects.decode(row.effect), room.record
@@ -77,7 +74,7 @@ class WebChatLane:
                 came_of_it = _broken(room, row, error, attempted=True)
             done(came_of_it)
 
-        return self._around.link.call_now(room.account, effect.call_id, effect.command, told)
+        return room.around.link.call_now(room.account, effect.call_id, effect.command, told)
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one row; every failure, even a bug, becomes an outcome."""
@@ -90,7 +87,7 @@ class WebChatLane:
                 raise CallFailure(FailureReason.OVERTAKEN)
             if not row.marked:
                 try:
-                    await self._around.store.mark_attempted(row, self._around.clock.now())
+                    await room.around.store.mark_attempted(row, room.around.clock.now())
                 except StoreError as error:
                     why = f"the bridge's database: {error}"
                     raise CallFailure(FailureReason.UNREACHABLE, why) from error
@@ -120,9 +117,8 @@ class WebChatLane:
         if not wants_link(room.record.conversation):  # cancelled in the step that asked for it
             return _failed(effect.call_id, CallFailure(FailureReason.NO_TURN))
         try:
-            answer = await self._around.link.call(
-                room.account, effect.call_id, effect.command, mark
-            )
+            link, command = room.around.link, effect.command
+            answer = await link.call(room.account, effect.call_id, command, mark)
         except CallFailure as failure:
             answer = failure
         return _answered(room, row, effect, answer)
@@ -146,9 +142,9 @@ class WebChatLane:
 
     async def _stream(self, room: Room, effect: UploadMedia) -> Uploaded:
         """Transfer a file; every failure is a CallFailure whose reason tells which side failed."""
-        limit = self._around.rules.limits.file
+        limit = room.around.rules.limits.file
         try:
-            async with self._around.matrix.download(effect.media, limit) as blob:
+            async with room.around.matrix.download(effect.media, limit) as blob:
                 if effect.media.kind == "voice":
                     return await self._voice(room, effect.call_id, blob)
                 return await self._file(room, effect.call_id, blob)
@@ -169,7 +165,7 @@ class WebChatLane:
         Nobody could be told then, and the customer could not send it again: it waits.
         """
         try:
-            await self._around.matrix.is_replaced(room.record.matrix_id, room.record.host)
+            await room.around.matrix.is_replaced(room.record.matrix_id, room.record.host)
         except Unavailable:
             await room.pause(AWAY)
             return FailureReason.NO_TURN
@@ -184,12 +180,15 @@ class WebChatLane:
         """
         async with keep(blob) as kept:
             # Four characters of base64 carry three bytes.
-            sound = await self._amr(kept, self._around.rules.clip_bytes() // 4 * 3)
+            sound = await self._amr(room.around, kept, room.around.rules.clip_bytes() // 4 * 3)
             if sound is not None:
                 clip = Clip(max(1, round(sound.seconds)), base64.b64encode(sound.data).decode())
                 return Uploaded(call_id, "", len(sound.data), clip)
-            long_ones = self._around.rules.long_voices()
-            if long_ones and (sound := await self._amr(kept, _LONGEST_AMR)) is not None:
+            long_ones = room.around.rules.long_voices()
+            if (
+                long_ones
+                and (sound := await self._amr(room.around, kept, _LONGEST_AMR)) is not None
+            ):
                 name = f"{PurePosixPath(blob.name).stem or 'voice'}.amr"
                 try:
                     done = await self._file(room, call_id, Blob.of(sound.data, "audio/amr", name))
@@ -200,11 +199,11 @@ class WebChatLane:
             whole = Blob(kept.chunks(), kept.size, blob.mime, blob.name)
             return await self._file(room, call_id, whole)
 
-    async def _amr(self, kept: Kept, room: int) -> formats.Sound | None:
-        """Convert to AMR of at most `room` bytes; None if it does not fit, or is not audio."""
+    async def _amr(self, around: Surroundings, kept: Kept, most: int) -> formats.Sound | None:
+        """Convert to AMR of at most `most` bytes; None if it does not fit, or is not audio."""
         try:
-            loop, threads = asyncio.get_running_loop(), self._around.conversions
-            return await loop.run_in_executor(threads, formats.to_amr, kept.stream, room)
+            loop, threads = asyncio.get_running_loop(), around.conversions
+            return await loop.run_in_executor(threads, formats.to_amr, kept.stream, most)
         except formats.NoSound:
             return None
 
@@ -219,7 +218,7 @@ class WebChatLane:
                 yield chunk
 
         counted = Blob(chunks(), blob.size, blob.mime, blob.name)
-        url = await self._around.link.upload(room.account, counted)
+        url = await room.around.link.upload(room.account, counted)
         return Uploaded(call_id, url, count)
 
 

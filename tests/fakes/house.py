@@ -15,7 +15,7 @@ from bridge.rooms.effects import Effect
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import TOMBSTONE, Others
 from bridge.rooms.record import Chat, Membership, RoomRecord, dump_record, load_record
-from bridge.rooms.room import Enterprise, LaneRunner
+from bridge.rooms.room import LaneRunner
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, NewEffect, StoredRoom
 from bridge.rooms.surroundings import Surroundings, Upgrades
@@ -35,6 +35,11 @@ from tests.unit.rooms.visits import ADA, BOT, RULES
 ROOM = RoomId("!room:example.org")
 MEI = Agent(AgentId("K00017"), "Mei")
 SESSION = SessionId(5150)
+LANES: dict[Lane, LaneRunner] = {
+    Lane.WEBCHAT: WebChatLane(),
+    Lane.MATRIX: MatrixLane(),
+    Lane.ASIDE: AsideLane(),
+}
 
 
 WHOLE = ("agent.", "outage.late", "rating.")
@@ -97,11 +102,7 @@ class Counts:
 
 
 class World:
-    """Everything that outlives an engine: peers, database, time.
-
-    Attributes:
-        dated: `MatrixLane`'s argument about rows stored by an older version.
-    """
+    """Everything that outlives an engine: peers, database, time."""
 
     def __init__(self, store: MemoryStore | None = None, rules: Rules = RULES) -> None:
         self.store = store or MemoryStore()
@@ -120,8 +121,8 @@ class World:
             msgspec.structs.replace(rules, texts=KEYS),
             self.counts,
             AtOnce(),
+            instance="test",
         )
-        self.dated = 0
         self._events = 0
 
     def speak(self, texts: Texts) -> None:
@@ -131,16 +132,7 @@ class World:
     def engine(self, others: Others | None = None) -> Engine:
         """Return a new engine, as a start of the process creates it."""
         self.around.upgrades = Upgrades()
-        return Engine({"": self.enterprise(self.around)}, linger=0, others=others)
-
-    def enterprise(self, around: Surroundings) -> Enterprise:
-        """Return a call centre with its lanes, as the composition root creates it."""
-        lanes: dict[Lane, LaneRunner] = {
-            Lane.WEBCHAT: WebChatLane(around),
-            Lane.MATRIX: MatrixLane(around, "test", self.dated),
-            Lane.ASIDE: AsideLane(around),
-        }
-        return Enterprise(around, lanes)
+        return Engine({"": self.around}, LANES, linger=0, others=others)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Engine]:

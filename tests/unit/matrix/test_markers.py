@@ -14,7 +14,7 @@ from bridge.matrix.adapter import KEPT, MOST_PAGES, Markers, MatrixAdapter
 from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.wire import MARKER, Json
 from bridge.rooms.store import EffectRow, Lane
-from bridge.rooms.to_matrix import Delivery, MatrixLane
+from bridge.rooms.to_matrix import Delivery
 from tests.fakes.house import World
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.test_transport import USERS, Answer, homeserver
@@ -106,9 +106,9 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
     """An old row that is still open causes a search of the room, back into the lost time."""
     hour, sent = 3_600_000, []
     world = World()
-    lane, room = MatrixLane(world.around, "instance"), world.engine()._room(ROOM)
+    room = world.engine()._room(ROOM)
     lost, again = (
-        Delivery(lane, room, EffectRow(EffectSeq(57), ROOM, Lane.MATRIX, b"", at)).txn_id(BOT)
+        Delivery(room, EffectRow(EffectSeq(57), ROOM, Lane.MATRIX, b"", at)).txn_id(BOT)
         for at in (10 * hour, 12 * hour)
     )
 

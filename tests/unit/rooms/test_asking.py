@@ -14,6 +14,7 @@ from bridge.rooms.ports import Notice, Poll, Refused, Unavailable
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Lane, Outcome
+from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.visit import Done, new_effect
 from bridge.webchat.frames import Agent, AgentText
@@ -29,6 +30,9 @@ class SomeRoom:
     room_id = ROOM
     record = RoomRecord(ROOM, host=BOT, settings=RoomSettings(language="en"))
 
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
+
     @property
     def typist(self) -> SomeRoom:
         return self
@@ -39,14 +43,11 @@ class SomeRoom:
         assert seconds < 1
 
 
-SOME_ROOM = cast("Room", SomeRoom())
-
-
 async def run(world: World, effect: Effect) -> Done:
     new = new_effect(effect)
     assert new is not None
     row = EffectRow(EffectSeq(1), ROOM, Lane.MATRIX, new.effect, world.clock.now())
-    return await MatrixLane(world.around, "t").run(SOME_ROOM, row)
+    return await MatrixLane().run(cast("Room", SomeRoom(world.around)), row)
 
 
 async def ask(world: World) -> tuple[EventId | None, tuple[CardPosted, ...]]:

@@ -59,7 +59,7 @@ from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import ChatStarted, Received, SessionClosed
 from tests.fakes import flow
 from tests.fakes.clock import quiet
-from tests.fakes.house import MEI, ROOM, SESSION, World, said
+from tests.fakes.house import LANES, MEI, ROOM, SESSION, World, said
 from tests.fakes.link import FakeLink
 from tests.unit.rooms.visits import ADA, BOT, NEIGHBOUR, RULES, SALES_USER, House, answer
 
@@ -116,10 +116,8 @@ class Two(World):
         self.around.rules = self._rules("acme", self.around.rules)
 
     def engine(self, others: Others | None = None) -> Engine:
-        known = {"acme": self.around, "best": self.best, GONE: self.gone}
-        every = {name: self.enterprise(around) for name, around in known.items()}
-        every[""] = every["acme"]
-        return Engine(every, linger=0)
+        every = {"acme": self.around, "best": self.best, GONE: self.gone, "": self.around}
+        return Engine(every, LANES, linger=0)
 
     async def take_part(self, engine: Engine, room_id: RoomId = ROOM, host: UserId = BOT) -> None:
         """Invite `host` into a room, and write there."""

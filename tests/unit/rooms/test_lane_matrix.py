@@ -116,7 +116,7 @@ async def test_a_message_posted_by_an_earlier_version_is_not_posted_again() -> N
     """Its transaction ids did not contain the time of a row; nor did those in its markers."""
     store = FlakyStore()
     world = World(store)
-    world.dated = world.clock.now() + 1  # a process of an earlier version
+    world.around.dated = world.clock.now() + 1  # a process of an earlier version
     await world.chatting()
     async with world.running() as engine:
         world.matrix.gate.clear()

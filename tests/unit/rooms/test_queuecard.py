@@ -16,7 +16,7 @@ from bridge.ids import EffectSeq, QueueId
 from bridge.rooms.cards import second_line
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.rooms.store import EffectRow, Lane
-from bridge.rooms.surroundings import Waits
+from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.visit import new_effect
 from bridge.texts import LANGUAGES, Texts
@@ -97,7 +97,8 @@ class SomeRoom:
 
     room_id = ROOM
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, around: Surroundings, language: str) -> None:
+        self.around = around
         self.record = RoomRecord(ROOM, host=BOT, settings=RoomSettings(language=language))
 
     def rows(self, lane: Lane) -> tuple[EffectRow, ...]:
@@ -159,12 +160,12 @@ async def test_the_card_has_two_lines_at_most_whatever_it_says(language: str) ->
     world.speak(Texts())
     for _ in range(6):
         waited(world.around.waits, 120, 1)
-    room = cast("Room", SomeRoom(language))
+    room = cast("Room", SomeRoom(world.around, language))
     for number, card in enumerate(cards):
         new = new_effect(card)
         assert new is not None
         row = EffectRow(EffectSeq(number), ROOM, Lane.MATRIX, new.effect, world.clock.now())
-        await MatrixLane(world.around, "t").run(room, row)
+        await MatrixLane().run(room, row)
     shown = [one.text for one in world.matrix.posted]
     assert len(shown) == len(cards)
     for text in shown:
