@@ -737,7 +737,7 @@ ToAside = AskRobot | FetchHistory
 """Lookups outside the chat, which delay no call."""
 Sentence = Say | Card | CallbackCard | Offer | Reported
 """Notices, from `texts` by key."""
-ToMatrix = Sentence | AskRating | EndPoll | Relay | TakeBack | AgentsCame | AgentsLeft
+ToMatrix = Sentence | AskRating | Relay | TakeBack | AgentsCame | AgentsLeft
 Fact = Delivered | Answered
 """Facts for the room's record; no lane carries them out."""
 Effect = ToWebChat | ToAside | ToMatrix | Fact

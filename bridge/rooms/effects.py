@@ -165,7 +165,7 @@ _Told = TellHistory | TellChanges | TellFigures | SendTranscript
 _Wished = ShowPanel | TryLogin | Conceal | Decline | TellStatus
 Aside = model.ToAside | _Told | _Wished | ShowBridge
 """Effects of the lane aside."""
-StoredEffect = model.ToWebChat | InRoom | Aside
+StoredEffect = model.ToWebChat | InRoom | Aside | model.EndPoll
 """Effects that are stored and carried out."""
 Effect = StoredEffect | model.Fact
 

@@ -43,7 +43,6 @@ from bridge.conversation.model import (
     CustomerText,
     Delivered,
     Effect,
-    EndPoll,
     FetchHistory,
     Held,
     Input,
@@ -270,8 +269,6 @@ class Witness:
                 self._ghosts -= set(effect.agents)
             case Relay():
                 self._ghosts.add(effect.agent.id)
-            case EndPoll():
-                raise AssertionError("polls stay open")
             case CallWebChat() | UploadMedia() | FetchHistory() | TakeBack():
                 pass
 
