@@ -409,26 +409,19 @@ def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettin
     return settings
 
 
-def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> RoomSettings:
-    """Change one setting, as commands do; "" resets it to the operator's config.
-
-    Raises BadOrder for an unknown key or invalid value.
-    """
-    if not value:
-        return unset(key, settings)
-    truth = {"true": True, "false": False}.get(value.strip().casefold())
-    return _changed(settings, key, value if key != "paused" or truth is None else truth, rules)
-
-
 def set_together(wished: Mapping[str, str], settings: RoomSettings, rules: Rules) -> RoomSettings:
-    """Change several settings, the enterprise first, as it decides which queues exist.
+    """Change settings, as commands do; "" resets one to the operator's config.
 
-    Sentences are unset before, so that only the new ones count towards `LONGEST_TEXTS`.
+    The enterprise first, as it decides which queues exist. Sentences are unset before, so that only
+    the new ones count towards `LONGEST_TEXTS`. Raises BadOrder for an unknown key or invalid value.
     """
     for key in filter(text_named, wished):
         settings = unset(key, settings)
+    truths: Mapping[str, object] = {"true": True, "false": False}
     for key in sorted(wished, key=lambda one: one != ENTERPRISE):
-        settings = set_by_name(key, settings, wished[key], rules)
+        value = wished[key]
+        given = truths.get(value.strip().casefold(), value) if key == "paused" else value
+        settings = _changed(settings, key, given, rules) if value else unset(key, settings)
     return settings
 
 
@@ -440,7 +433,7 @@ def state_of(settings: RoomSettings) -> dict[str, object]:
 
 
 def as_strings(settings: RoomSettings) -> dict[str, str]:
-    """Return the same as strings, by the keys of `set_by_name`."""
+    """Return the same as strings, by the keys of `set_together`."""
     content = state_of(settings)
     content.pop("texts", None)
     chosen = {key: "true" if value is True else str(value) for key, value in content.items()}

@@ -36,7 +36,7 @@ from bridge.matrix.users import OurUsers
 from bridge.rooms.commands import COMMANDS
 from bridge.rooms.ports import MemberJoined, Spoke
 from bridge.rooms.record import RoomRecord, RoomSettings
-from bridge.rooms.rules import BadOrder, set_by_name
+from bridge.rooms.rules import BadOrder, set_together
 from bridge.rooms.transcripts import Telling, build_page
 from bridge.webchat.codes import RobotUse
 from bridge.webchat.http import (
@@ -344,7 +344,7 @@ def customers_name(text: str) -> None:
 
 def setting(key: str, text: str) -> None:
     with suppress(BadOrder):
-        set_by_name(key, RoomSettings(), text, RULES)
+        set_together({key: text}, RoomSettings(), RULES)
 
 
 def user(text: str) -> None:

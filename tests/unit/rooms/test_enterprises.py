@@ -46,7 +46,7 @@ from bridge.rooms.rules import (
     Rules,
     bridge_state_of,
     moved,
-    set_by_name,
+    set_together,
     settings_of_event,
     settled,
     state_of,
@@ -581,12 +581,12 @@ def test_settings_are_judged_by_the_chosen_call_centre() -> None:
     with pytest.raises(BadOrder):
         settings_of_event({"queue": "Returns", "enterprise": "best"}, rules)
     with pytest.raises(BadOrder) as bad:
-        set_by_name("enterprise", settings, "third", rules)
+        set_together({"enterprise": "third"}, settings, rules)
     assert bad.value.values["known"] == ("acme", "best")
-    back = set_by_name("enterprise", settings, "acme", rules)
+    back = set_together({"enterprise": "acme"}, settings, rules)
     assert (back.enterprise, back.queue) == ("acme", None)
     with pytest.raises(BadOrder) as bad:
-        set_by_name("enterprise", settings, "best", RULES)
+        set_together({"enterprise": "best"}, settings, RULES)
     assert bad.value.key == "config.bad_key"
 
 
