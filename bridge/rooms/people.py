@@ -98,8 +98,8 @@ def invited(visit: Visit, invitation: ports.Invited, rooms: int, begun: tuple[in
     if record.gone_at is not None and not record.stays:
         visit.ask(effects.LeaveRoom((invitation.whom,)))  # not while it is being erased
         return
-    rules, gone = enterprise_for(visit, invitation), visit.rules.enterprise == GONE
-    passes_on = gone and rules.serves(invitation.by)
+    rules = enterprise_for(visit, invitation)
+    passes_on = visit.rules.enterprise == GONE and rules.serves(invitation.by)
     if record.served and invitation.whom != record.host:
         if not passes_on:
             visit.ask(effects.LeaveRoom((invitation.whom,)))  # one host is enough
@@ -112,7 +112,7 @@ def invited(visit: Visit, invitation: ports.Invited, rooms: int, begun: tuple[in
     if other and passes_on:
         give_back(visit)
         record = visit.record
-    if other and settled(record.conversation, gone=gone) and not visit.under_way:
+    if other and settled(record.conversation, visit.rules) and not visit.under_way:
         visit.record, visit.rules, other = moved(record, rules, visit.now), rules, False
         record = visit.record
     # A joined user cannot be invited: the homeserver lost our removal from the room in a crash.
@@ -503,7 +503,7 @@ def shown_settings(visit: Visit) -> model.Args:
     now = visit.record.enterprise if gone else visit.rules.enterprise
     if choices_of(visit.record, visit.rules):
         known = {ENTERPRISE: now, **known}
-    if rules is not visit.rules and not settled(visit.record.conversation, gone=gone):
+    if rules is not visit.rules and not settled(visit.record.conversation, visit.rules):
         args: model.Args = {"value": rules.enterprise, "now": now}
         known[ENTERPRISE] = visit.for_room("config.enterprise_later", args)
     own = ((key, value) for key, value in known.items() if key not in KEYS[:5])

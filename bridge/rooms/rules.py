@@ -309,12 +309,12 @@ def unconfigured_rules(every: Iterable[Rules]) -> Rules:
     return replace(rules, enterprise=GONE, permission=nobody, queues=(), policy=policy)
 
 
-def settled(conversation: model.Conversation, *, gone: bool = False) -> bool:
+def settled(conversation: model.Conversation, rules: Rules) -> bool:
     """True if no chat is under way or pending, so that another enterprise may take the room over.
 
-    `gone`: the room's enterprise is no longer configured, so its phase and link do not matter.
+    If that of the room is no longer configured (`GONE`), its phase and link do not matter.
     """
-    if not gone and (wants_link(conversation) or callback_wanted(conversation)):
+    if rules.enterprise != GONE and (wants_link(conversation) or callback_wanted(conversation)):
         return False
     return not (conversation.held or conversation.questions or conversation.outstanding)
 
@@ -363,8 +363,7 @@ def named(record: RoomRecord, rules: Rules) -> RoomRecord:
 def chosen(record: RoomRecord, rules: Rules, now: int) -> tuple[RoomRecord, Rules]:
     """Move the room to the enterprise that its admin chose, if it is `settled`."""
     other = rules.of_room(record.settings)
-    gone = rules.enterprise == GONE
-    if other is rules or record.host != rules.bot or not settled(record.conversation, gone=gone):
+    if other is rules or record.host != rules.bot or not settled(record.conversation, rules):
         return record, rules
     return moved(record, other, now), other
 

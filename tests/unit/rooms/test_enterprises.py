@@ -399,7 +399,7 @@ async def test_effects_under_way_stay_with_their_call_centre() -> None:
         await quiet()
         await world.clock.turn(600)
         room = engine._room(ROOM)
-        assert settled(room.record.conversation)
+        assert settled(room.record.conversation, room.around.rules)
         world.acme_serves_nobody()
         await engine.accept_events([world.invitation(whom=BEST_USER)])
         await quiet()
@@ -457,7 +457,7 @@ def test_messages_kept_for_a_removed_call_centre_are_given_back_to_their_senders
         assert house.record.enterprise == "best"
     assert house.reported == {EventId("$kept"): "refused.gone"}
     assert house.record.conversation.held == ()
-    assert settled(house.record.conversation, gone=True)
+    assert settled(house.record.conversation, replace(RULES, enterprise=GONE))
 
 
 @pytest.mark.asyncio
@@ -637,8 +637,7 @@ def test_a_call_centre_hears_nothing_said_to_the_former_one(phase: Phase) -> Non
 
 def test_a_chat_is_settled_once_nothing_of_it_is_left() -> None:
     conversation = RoomRecord(ROOM).conversation
-    assert settled(conversation)
-    assert not settled(
-        replace(conversation, phase=Queued(QueueId(1), since=0, request_id=RequestId(1)))
-    )
-    assert not settled(replace(conversation, phase=Idle(linger_until=9)))
+    assert settled(conversation, RULES)
+    queued = Queued(QueueId(1), since=0, request_id=RequestId(1))
+    assert not settled(replace(conversation, phase=queued), RULES)
+    assert not settled(replace(conversation, phase=Idle(linger_until=9)), RULES)
