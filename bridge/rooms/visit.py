@@ -20,7 +20,7 @@ waiting message is older than the newest delivered one; one reported as undelive
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
@@ -66,11 +66,8 @@ _CARD = b'{"is":"CardPosted"'
 """Prefix of a stored `CardPosted`."""
 _encoder = msgspec.json.Encoder()
 _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
-
-
-def load_effect(body: bytes) -> StoredEffect:
-    """Decode a stored effect; raises ValueError for anything else."""
-    return _effect.decode(body)
+load_effect: Callable[[bytes], StoredEffect] = _effect.decode
+"""Decode a stored effect; raises ValueError for anything else."""
 
 
 def peek(row: store.EffectRow) -> StoredEffect | None:
