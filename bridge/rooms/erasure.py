@@ -33,7 +33,7 @@ from bridge.rooms import cards, people
 from bridge.rooms.effects import RedactAll
 from bridge.rooms.ports import Clock
 from bridge.rooms.record import STAYING, ErasePerson, EraseRoom, Membership, RoomRecord, Stored
-from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
+from bridge.rooms.references import note_erasing
 from bridge.rooms.store import Change, Commit, StoredRoom, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades
 from bridge.rooms.visit import Visit, readable_record, record_in, stored_as
@@ -238,14 +238,7 @@ async def _is_pending(store: StorePort, room_id: RoomId, key: str) -> bool:
     return readable_record(found.room, room_id).gone_at is not None
 
 
-async def carry_out(around: Surroundings, visit: Visit, order: EraseRoom | ErasePerson) -> None:
-    if isinstance(order, ErasePerson):
-        await _erase_person(around, visit, order)
-    else:
-        people.begin_erasure(visit, order)
-
-
-async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -> None:
+async def erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -> None:
     """Erase a person's settled rows at once, and open ones by repeated attempts (`erase_at`)."""
     store, room_id = around.store, visit.record.room_id
     person = await store.fact(order.fact)
@@ -261,8 +254,7 @@ async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) 
     around.matrix.forget((), UserId(person))
     await store.eraser.empty_lines(lines)
     if events:
-        erasing = tuple(dict.fromkeys((*visit.record.erasing, *events)))[-ERASING_LIMIT:]
-        visit.set(erasing=erasing, erase_at=visit.now + ERASE_EVERY)
+        note_erasing(visit, events)
 
 
 def has_ended(record: RoomRecord, now: int, *, idle: bool) -> bool:

@@ -32,7 +32,7 @@ from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, own_account, people, ports, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Reading
 from bridge.rooms.effects import Conceal
-from bridge.rooms.erasure import carry_out, record_of
+from bridge.rooms.erasure import erase_person, record_of
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import (
@@ -481,8 +481,10 @@ class Reader:
                 await self._event(visit, stored.raw, row.received)
             elif isinstance(stored, Entered):
                 await self._entered(visit, stored, row)
-            elif isinstance(stored, EraseRoom | ErasePerson):
-                await carry_out(self.around, visit, stored)
+            elif isinstance(stored, EraseRoom):
+                people.begin_erasure(visit, stored)
+            elif isinstance(stored, ErasePerson):
+                await erase_person(self.around, visit, stored)
             else:
                 self._simple(visit, stored)
         except Exception as error:

@@ -414,19 +414,20 @@ async def erase(around: Surroundings, visit: Visit, before: RoomRecord, target: 
     for event_id in gone:
         drop_sealed(visit, event_id)
         await around.store.forget_body(visit.record.room_id, event_id)
-    _remember(visit, gone)
+    note_erasing(visit, gone)
 
 
-def _remember(visit: Visit, gone: tuple[EventId, ...]) -> None:
-    remembered = dict.fromkeys((*visit.record.erasing, *gone))
-    visit.set(erasing=tuple(remembered)[-ERASING_LIMIT:], erase_at=visit.now + ERASE_EVERY)
+def note_erasing(visit: Visit, gone: tuple[EventId, ...]) -> None:
+    """Note redacted events, of which copies that are not settled yet are erased later."""
+    noted = dict.fromkeys((*visit.record.erasing, *gone))
+    visit.set(erasing=tuple(noted)[-ERASING_LIMIT:], erase_at=visit.now + ERASE_EVERY)
 
 
 def note_redacted(visit: Visit, raw: Raw) -> None:
     """Note a message that comes without content as it is redacted: a correction may follow."""
     unsigned = raw.get("unsigned")
     if visit.record.served and isinstance(unsigned, dict) and "redacted_because" in unsigned:
-        _remember(visit, (EventId(str(raw["event_id"])),))
+        note_erasing(visit, (EventId(str(raw["event_id"])),))
 
 
 async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) -> None:
