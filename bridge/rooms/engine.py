@@ -126,9 +126,7 @@ class Engine:
         self._rooms: OrderedDict[RoomId, Room] = OrderedDict()
         self._resting: OrderedDict[RoomId, None] = OrderedDict()
         """Idle rooms that may be evicted, the least recently used first."""
-        self._timetable = Timetable(
-            around.clock, lambda room_id: self.signal(room_id, model.Tick())
-        )
+        self.timetable = Timetable(around.clock, lambda room_id: self.signal(room_id, model.Tick()))
         self._dirty: dict[RoomId, Room] = {}
         self._under_way: list[Room] = []
         """Rooms whose commit is being written, or whose effects have yet to start."""
@@ -156,7 +154,7 @@ class Engine:
         """Resume unfinished work, set `ready`, and serve until `stop`."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks, self._writing = tasks, True
-            loops = [tasks.create_task(one()) for one in (self._timetable.run, self._sweep)]
+            loops = [tasks.create_task(one()) for one in (self.timetable.run, self._sweep)]
             self._urgent = False
             self._schedule_commit()  # commit what arrived before
             try:
@@ -185,7 +183,7 @@ class Engine:
             self._room(room_id).signal(model.Resumed())
         for room_id, moment in undone.deadlines:
             if wanted(room_id):
-                self.due(room_id, moment)
+                self.timetable.add(room_id, moment)
 
     async def _sweep(self) -> None:
         store, waited, told = self._around.store, 0.0, False
@@ -717,7 +715,3 @@ class Engine:
             room_id, _ = self._resting.popitem(last=False)
             if self._rooms[room_id].idle:
                 del self._rooms[room_id]
-
-    def due(self, room_id: RoomId, moment: int) -> None:
-        """Schedule a Tick for the room at that moment (ms); an outdated one does no harm."""
-        self._timetable.add(room_id, moment)

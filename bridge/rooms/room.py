@@ -46,7 +46,7 @@ from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
 from bridge.rooms.record import EntryFailed, MatrixEvent, RoomRecord, changed_chats, kept_chats
 from bridge.rooms.rules import chosen, named
-from bridge.rooms.surroundings import Loops, Shut, Stopping, Surroundings
+from bridge.rooms.surroundings import Loops, Shut, Stopping, Surroundings, Timetable
 from bridge.rooms.visit import (
     Came,
     Done,
@@ -106,12 +106,12 @@ class EnginePort(Protocol):
     lanes: Mapping[store.Lane, LaneRunner]
     reading: asyncio.Semaphore
     shared: bool
+    timetable: Timetable
 
     def enterprise(self, name: str) -> Surroundings: ...
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None: ...
     def commit_soon(self, room: Room, *, urgent: bool) -> None: ...
     def room_idle(self, room: Room) -> None: ...
-    def due(self, room_id: RoomId, moment: int) -> None: ...
     def erase(self, room: Room) -> None: ...
 
 
@@ -730,7 +730,7 @@ class Room:
                 self.around.link.release(self.room_id)
             self._linked = linked
         if due is not None:
-            self._engine.due(self.room_id, max(due, not_before))
+            self._engine.timetable.add(self.room_id, max(due, not_before))
 
     # --- loops: each repeats one thing while there is something to do ---------------------------
 

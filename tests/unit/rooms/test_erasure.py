@@ -586,7 +586,7 @@ async def test_a_message_while_rows_are_deleted_is_the_new_rooms_first(
             await quiet()
             if woken:
                 engine.stored_elsewhere(PassedOn(ROOM, 2**62))
-                engine.due(ROOM, world.clock.now())
+                engine.timetable.add(ROOM, world.clock.now())
                 await world.clock.turn(40)  # and a sweep finds it
             await erase_room(*args, **more)
 

@@ -396,7 +396,7 @@ async def test_a_deadline_without_effect_does_not_spin(monkeypatch: pytest.Monke
     async with world.running() as engine:
         monkeypatch.setattr(reader, "deadline", lambda *_: world.clock.now() - 5)
         store.calls.clear()
-        engine.due(ROOM, world.clock.now())
+        engine.timetable.add(ROOM, world.clock.now())
         steps = 0
 
         def counted(*args: Any, **named: Any) -> Visit:
