@@ -393,7 +393,7 @@ def _membership(raw: Json, event_id: EventId, sender: UserId, ours: OurUsers) ->
             return ports.MemberJoined(who, name, event_id)
         # A change of name or picture is also a "join".
         if name != wire.text(before, "displayname"):
-            return ports.Renamed(who, name)
+            return ports.MemberJoined(who, name)
         return ports.Nothing()
     if membership in {"leave", "ban"} and who:
         return ports.MemberGone(who, by=sender, event_id=event_id)

@@ -247,13 +247,7 @@ def agent_invited(visit: Visit, invitation: ports.AgentInvited) -> None:
 PARKED_LIMIT = 100
 """Maximum number of events parked while the bridge enters a room."""
 _ANSWERED = (ports.Spoke, ports.Corrected, ports.Withdrew, ports.Unreadable)
-_NEWS = (
-    ports.MemberGone,
-    ports.MemberJoined,
-    ports.Renamed,
-    ports.RoomConfigured,
-    ports.EncryptionOn,
-)
+_NEWS = (ports.MemberGone, ports.MemberJoined, ports.RoomConfigured, ports.EncryptionOn)
 """State that may be newer than the first look at the room."""
 
 
@@ -521,17 +515,14 @@ def shown_settings(visit: Visit) -> model.Args:
 # --- people who come and go -----------------------------------------------------------------------
 
 
-def members_changed(
-    visit: Visit, news: ports.MemberGone | ports.MemberJoined | ports.Renamed
-) -> None:
+def members_changed(visit: Visit, news: ports.MemberGone | ports.MemberJoined) -> None:
     record, who = visit.record, news.who
     if not record.served:
         return
     others = tuple(one for one in record.people if one.user != who)
     if not isinstance(news, ports.MemberGone):
         _note_people(visit, (*others, Person(who, name_line(news.name))))
-        if isinstance(news, ports.MemberJoined):
-            _tell_agent(visit, who, news.event_id, "agent.joined")
+        _tell_agent(visit, who, news.event_id, "agent.joined")
         return
     if len(others) < len(record.people):  # else invited only, or a bridge user
         _tell_agent(visit, who, news.event_id, "agent.left")

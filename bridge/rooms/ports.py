@@ -313,14 +313,11 @@ class AgentInvited(msgspec.Struct, frozen=True):
 
 
 class MemberJoined(msgspec.Struct, frozen=True):
+    """A member joined, or has another name now (without `event_id`: nobody has to be told)."""
+
     who: UserId
     name: str = ""
     event_id: EventId = EventId("")
-
-
-class Renamed(msgspec.Struct, frozen=True):
-    who: UserId
-    name: str
 
 
 class MemberGone(msgspec.Struct, frozen=True):
@@ -410,7 +407,7 @@ class Nothing(msgspec.Struct, frozen=True):
     """An event to ignore: an echo of a bridge user, a topic, …"""
 
 
-_OfMembers = AgentInvited | MemberJoined | MemberGone | Renamed
+_OfMembers = AgentInvited | MemberJoined | MemberGone
 OfMessages = Spoke | Corrected | Withdrew | Reacted | PollAnswered | Unreadable
 RoomEvent = _OfMembers | OfMessages | RoomConfigured | EncryptionOn | Upgraded | Nothing
 """An event of a room in which the bridge is, or which it is entering."""

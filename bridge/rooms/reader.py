@@ -152,7 +152,7 @@ def receive(
             _gestured(visit, meaning, facts)
         case ports.AgentInvited():
             people.agent_invited(visit, meaning)
-        case ports.MemberGone() | ports.MemberJoined() | ports.Renamed():
+        case ports.MemberGone() | ports.MemberJoined():
             people.members_changed(visit, meaning)
         case ports.Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):

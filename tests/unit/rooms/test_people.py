@@ -23,7 +23,7 @@ from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import people, reader
 from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.people import Standing, passed
-from bridge.rooms.ports import Corrected, MemberGone, MemberJoined, Renamed, Spoke
+from bridge.rooms.ports import Corrected, MemberGone, MemberJoined, Spoke
 from bridge.rooms.record import Entered, Membership, Person, RoomRecord, Upgrade
 from bridge.rooms.visit import Visit, signed
 from tests.fakes.clock import quiet
@@ -63,7 +63,7 @@ def test_in_a_direct_room_nobody_is_named() -> None:
 
 def test_names_follow_the_members() -> None:
     house = shared()
-    house.receive(Renamed(ADA, "Ada\n Lovelace \u202e"))
+    house.receive(MemberJoined(ADA, "Ada\n Lovelace \u202e"))
     house.receive(MemberJoined(BOB, "B" * 100))
     house.say("1")
     house.say("2", BOB)
@@ -379,7 +379,7 @@ def test_a_second_customer_in_a_direct_chat_keeps_the_room_open() -> None:
 
 def test_a_new_display_name_in_a_direct_chat_is_no_new_member() -> None:
     house = direct()
-    house.receive(Renamed(ADA, "Ada L."))
+    house.receive(MemberJoined(ADA, "Ada L."))
     house.receive(MemberJoined(ADA, "Ada"))
     assert house.effects == []
     assert house.record.direct
