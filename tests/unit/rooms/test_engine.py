@@ -402,7 +402,7 @@ async def test_an_outdated_deadline_does_no_harm() -> None:
     async with world.running() as engine:
         await world.clock.turn(2)  # a record of another version may be brought up to date
         store.calls.clear()
-        engine.due(ROOM, world.clock.now())
+        engine.timetable.add(ROOM, world.clock.now())
         await world.clock.turn(2)
         assert "commit" not in store.calls
         await world.clock.turn(silence / 1000)
