@@ -654,12 +654,6 @@ class AskRating(Value, frozen=True):
     """(id, label) of the server's ratings; empty to use the operator's."""
 
 
-class EndPoll(Value, frozen=True):
-    """Close a poll. Only in rows of earlier versions; ignored."""
-
-    session_id: SessionId
-
-
 class Offer(Value, frozen=True):
     """A notice that offers a person; the customer accepts with the reaction 🙋 or 👎."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bridge.conversation import model
 from bridge.conversation.model import Value
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import EventId, RoomId, SessionId, UserId
 from bridge.rooms.record import OwnLogin, RoomSettings
 
 
@@ -158,6 +158,12 @@ class Decline(Value, frozen=True):
     why: str = ""
 
 
+class EndPoll(Value, frozen=True):
+    """Close a poll. Only in rows of earlier versions; ignored."""
+
+    session_id: SessionId
+
+
 _Shown = PutSigns | ShowAnswer | ShowSettings | AskQueue
 InRoom = model.ToMatrix | EnterRoom | LeaveRoom | RedactAll | _Shown
 """Effects of the lane to Matrix."""
@@ -165,7 +171,7 @@ _Told = TellHistory | TellChanges | TellFigures | SendTranscript
 _Wished = ShowPanel | TryLogin | Conceal | Decline | TellStatus
 Aside = model.ToAside | _Told | _Wished | ShowBridge
 """Effects of the lane aside."""
-StoredEffect = model.ToWebChat | InRoom | Aside | model.EndPoll
+StoredEffect = model.ToWebChat | InRoom | Aside | EndPoll
 """Effects that are stored and carried out."""
 Effect = StoredEffect | model.Fact
 

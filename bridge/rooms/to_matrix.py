@@ -49,7 +49,7 @@ from bridge.webchat import frames
 from bridge.webchat.words import decode_emoji
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
-_Stored = effects.InRoom | model.EndPoll
+_Stored = effects.InRoom | effects.EndPoll
 _effects: msgspec.json.Decoder[_Stored] = msgspec.json.Decoder(_Stored)
 """Decoder of this lane's effects, and of one of earlier versions, only: mypy finds one that is not
 carried out."""
@@ -109,7 +109,7 @@ class Delivery:
     async def run(self) -> Done:
         effect, wait, waited = _effects.decode(self._row.effect), FIRST_WAIT, 0.0
         said, moved_at = isinstance(effect, model.Say) and effect.key, self.record.moved_at
-        if said in _UNSAID or isinstance(effect, model.EndPoll):
+        if said in _UNSAID or isinstance(effect, effects.EndPoll):
             return Done(outcome=Outcome.DISCARDED, detail="from an earlier version")
         if said == _INVITE_US and self.record.place is not None and self._row.created <= moved_at:
             return Done(outcome=Outcome.DISCARDED, detail="the bridge is in the new room")

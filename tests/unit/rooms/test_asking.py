@@ -6,10 +6,10 @@ from typing import cast
 
 import pytest
 
-from bridge.conversation.model import AskRating, EndPoll, Offer, Relay
+from bridge.conversation.model import AskRating, Offer, Relay
 from bridge.ids import AgentId, EffectSeq, EventId, RoomId, SessionId, UserId
 from bridge.rooms.cards import card_of
-from bridge.rooms.effects import Effect, PutSigns, ShowAnswer
+from bridge.rooms.effects import Effect, EndPoll, PutSigns, ShowAnswer
 from bridge.rooms.ports import Notice, Poll, Refused, Unavailable
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.room import Room
